@@ -1,0 +1,29 @@
+"""The HTTP application: routes, error bodies, limits."""
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.exceptions import MethodNotAllowedException, NotFoundException
+
+from nitro.api import faults, models
+from nitro.api.chat import chat_completions
+from nitro.api.front import Front
+from nitro.models.served import ServedModels
+
+BODY_LIMIT = 256 * 2**20  # bytes
+
+
+def make_app(served: ServedModels, api_key: str | None = None) -> Front:
+    """The ASGI application over these models."""
+    app = Litestar(
+        [chat_completions, models.list_models, models.get_model, models.health, models.healthz],
+        state=State({"models": served}),
+        exception_handlers={
+            NotFoundException: faults.on_unknown_url,
+            MethodNotAllowedException: faults.on_wrong_method,
+            Exception: faults.on_error,
+        },
+        request_max_body_size=BODY_LIMIT,
+        openapi_config=None,
+        logging_config=None,
+    )
+    return Front(app, api_key)

@@ -1,0 +1,72 @@
+"""From any exception to the error body a client sees."""
+
+import logging
+
+import msgspec
+from litestar import MediaType, Request, Response
+from litestar.exceptions import HTTPException
+
+from nitro.errors import (
+    ApiError,
+    EngineBusy,
+    EngineDown,
+    PromptRejected,
+    PromptTooLong,
+    ServerClosing,
+    TemplateError,
+)
+
+log = logging.getLogger("nitro.api")
+
+RETRY_AFTER = 1  # seconds
+
+
+def as_api_error(error: Exception) -> ApiError:
+    """What to tell a client of `error`."""
+    match error:
+        case ApiError():
+            return error
+        case PromptTooLong():
+            return ApiError(
+                400,
+                f"This model's maximum context length is {error.context} tokens. However, your messages resulted in "
+                f"{error.prompt_tokens} tokens. Please reduce the length of the messages.",
+                param="messages",
+                code="context_length_exceeded",
+            )
+        case PromptRejected():
+            return ApiError(400, str(error), param=error.param, code="invalid_value")
+        case TemplateError():
+            return ApiError(400, str(error), param="messages", code="invalid_value")
+        case EngineBusy():
+            return ApiError(429, str(error), type="requests", code="rate_limit_exceeded", retry_after=RETRY_AFTER)
+        case EngineDown() | ServerClosing():
+            return ApiError(503, str(error), type="server_error", retry_after=RETRY_AFTER)
+        case HTTPException():
+            return ApiError(error.status_code, error.detail)
+    return ApiError(500, str(error) or repr(error), type="server_error")
+
+
+def response(fault: ApiError) -> Response[bytes]:
+    """The HTTP reply. A failure that a retry cannot mend says so: the OpenAI SDK repeats 409 and 5xx otherwise."""
+    headers = {} if fault.retry_after is None else {"retry-after": str(fault.retry_after)}
+    if fault.retry_after is None:
+        headers["x-should-retry"] = "false"
+    body = msgspec.json.encode(fault.body)
+    return Response(body, status_code=fault.status, media_type=MediaType.JSON, headers=headers)
+
+
+def on_error(_: Request, error: Exception) -> Response[bytes]:
+    fault = as_api_error(error)
+    if fault.status == 500:
+        log.error("a request failed", exc_info=error)
+    return response(fault)
+
+
+def on_unknown_url(request: Request, _: Exception) -> Response[bytes]:
+    return response(ApiError(404, f"Invalid URL ({request.method} {request.url.path})", code="unknown_url"))
+
+
+def on_wrong_method(request: Request, _: Exception) -> Response[bytes]:
+    message = f"Not allowed: {request.method} {request.url.path}"
+    return response(ApiError(405, message, code="method_not_supported"))

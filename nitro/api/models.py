@@ -1,0 +1,64 @@
+"""`GET /v1/models`, `/health`, `/healthz`: what is served, and whether it is alive."""
+
+from litestar import MediaType, Request, Response, get
+
+from nitro.api import openai
+from nitro.errors import ApiError
+from nitro.models.served import ServedModel, ServedModels
+
+CAPABILITIES = {"chat": True, "completions": False, "embeddings": False, "tools": False, "vision": False}
+
+
+def served(request: Request) -> ServedModels:
+    """The models of this application."""
+    models: ServedModels = request.app.state.models
+    return models
+
+
+@get("/v1/models")
+async def list_models(request: Request) -> openai.ModelList:
+    return openai.ModelList([_describe(served(request).default)])
+
+
+@get("/v1/models/{model_id:path}")
+async def get_model(request: Request, model_id: str) -> openai.Model:
+    model = served(request).default
+    if model_id.lstrip("/") != model.source.id:
+        raise ApiError(
+            404,
+            f"The model '{model_id.lstrip('/')}' does not exist; served is '{model.source.id}'.",
+            code="model_not_found",
+        )
+    return _describe(model)
+
+
+def _describe(model: ServedModel) -> openai.Model:
+    info = model.engine.info
+    context = info.context if info else None
+    return openai.Model(
+        id=model.source.id,
+        created=model.source.created,
+        context_length=context,
+        max_model_len=context,
+        engine=info.engine if info else None,
+        loaded=info is not None,
+        capabilities=CAPABILITIES,
+    )
+
+
+@get("/health")
+async def health(request: Request) -> Response[dict[str, str]]:
+    engine = served(request).default.engine
+    if engine.info is not None:
+        return Response({"status": "ok"})
+    if engine.failure is None:
+        return Response({"status": "loading"}, status_code=503)
+    return Response({"status": "restarting", "reason": engine.failure}, status_code=503)
+
+
+@get("/healthz", media_type=MediaType.HTML)
+async def healthz(request: Request) -> Response[str]:
+    """The first Nitro's words."""
+    if served(request).default.engine.info is not None:
+        return Response("Nitro is alive!!!")
+    return Response("Nitro has no model ready.", status_code=503)

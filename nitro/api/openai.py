@@ -1,0 +1,174 @@
+"""The OpenAI API's objects, as msgspec structs: what is read from requests and written into replies.
+
+A request struct declares what is supported; `UNSUPPORTED` names what is known and refused until it is. Every optional
+field takes null. Shapes: the OpenAI API reference; the extensions are llama-server's and vLLM's names.
+"""
+
+from typing import Any, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+# Requests
+
+
+class Part(Struct):
+    """One part of a message's content; a part without a type is text."""
+
+    type: str = "text"
+    text: str | None = None
+    refusal: str | None = None
+
+
+class Message(Struct):
+    role: str
+    content: str | Part | list[str | Part] | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+
+
+class StreamOptions(Struct):
+    include_usage: bool | None = None
+
+
+class ChatRequest(Struct):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[Message]
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_completion_tokens: int | None = None
+    max_tokens: int | None = None
+    n: int | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    repeat_penalty: float | None = None
+    repeat_last_n: int | None = None
+    logit_bias: dict[str, float] | None = None
+    ignore_eos: bool | None = None
+
+
+# Parameters that are known and not supported yet, each with the values by which it asks for nothing, besides NOTHING.
+# One that only tunes another of these (mirostat_tau, dry_base, …) asks for nothing alone, and is not here.
+NOTHING: tuple[Any, ...] = (None, False, [], "none")
+UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    "audio": (),
+    "cache_prompt": (True,),
+    "chat_template_kwargs": ({},),
+    "choice": (),
+    "continue_final_message": (),
+    "dry_multiplier": (0,),
+    "dynatemp_range": (0,),
+    "enable_thinking": (),
+    "function_call": ("auto",),
+    "functions": (),
+    "grammar": ("",),
+    "json_schema": (),
+    "logprobs": (),
+    "min_tokens": (0,),
+    "mirostat": (0,),
+    "modalities": (["text"],),
+    "parallel_tool_calls": (True,),
+    "prediction": (),
+    "reasoning_effort": (),
+    "reasoning_format": (),
+    "regex": (),
+    "response_format": ({"type": "text"},),
+    "return_tokens": (),
+    "thinking_budget": (),
+    "timings_per_token": (),
+    "tool_choice": ("auto",),
+    "tools": (),
+    "top_logprobs": (0,),
+    "top_n_sigma": (-1,),
+    "typical_p": (1,),
+    "web_search_options": (),
+    "xtc_probability": (0,),
+}
+
+# Replies
+
+FinishReason = Literal["stop", "length"]
+
+
+class PromptTokensDetails(Struct):
+    cached_tokens: int = 0
+
+
+class Usage(Struct):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+
+class ReplyMessage(Struct):
+    content: str
+    role: Literal["assistant"] = "assistant"
+    refusal: None = None
+
+
+class Choice(Struct):
+    index: int
+    message: ReplyMessage
+    finish_reason: FinishReason
+    logprobs: None = None
+
+
+class ChatCompletion(Struct):
+    id: str
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    system_fingerprint: str
+    object: Literal["chat.completion"] = "chat.completion"
+
+
+class Delta(Struct):
+    role: Literal["assistant"] | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+
+
+class ChunkChoice(Struct):
+    index: int
+    delta: Delta
+    finish_reason: FinishReason | None = None
+    logprobs: None = None
+
+
+class ChatCompletionChunk(Struct):
+    """`usage` is absent unless asked for; then it is null on every chunk but the last, which has no choices."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    system_fingerprint: str
+    usage: Usage | UnsetType | None = UNSET
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+
+
+class Model(Struct):
+    id: str
+    created: int
+    context_length: int | None
+    max_model_len: int | None
+    engine: str | None
+    loaded: bool
+    capabilities: dict[str, bool]
+    owned_by: str = "nitro"
+    object: Literal["model"] = "model"
+
+
+class ModelList(Struct):
+    data: list[Model]
+    object: Literal["list"] = "list"

@@ -1,0 +1,23 @@
+"""What a server is started with. Made by the command line, from flags and NITRO_* variables."""
+
+from pathlib import Path
+
+from msgspec import Struct
+
+DEFAULT_PORT = 3928
+
+
+class ServeConfig(Struct, frozen=True):
+    model: str | None = None  # None: the embedded default
+    engine: str = "auto"
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT  # 0: any free one
+    context: int | None = None  # tokens each request can use; None: the trained length, or what fits
+    parallel: int = 8
+    threads: int | None = None
+    gpu_layers: int | None = None
+    alias: str | None = None
+    api_key: str | None = None
+    chat_template: Path | None = None
+    max_queue: int = 64
+    log_level: str = "info"

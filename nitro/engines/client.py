@@ -1,0 +1,296 @@
+"""The server's side of an engine: starts its process, keeps it alive, and carries generations to and from it.
+
+Runs on the event loop of the server process, which never imports an engine. What the engine computes with is not known
+here; what a request means is not either: prompts go in, token ids and bytes come out.
+
+    loading ──Ready──► ready ──the process dies──► back-off ──► loading …
+       └──LoadFailed: the end where it was the first load, else back-off ──► loading …
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+
+from nitro.engines import wire
+from nitro.engines.types import EngineSpec, ModelInfo, Output, Sampling, StepRecord
+from nitro.errors import EngineBusy, EngineDown, EngineError, PromptRejected, PromptTooLong, SequenceFailed
+
+log = logging.getLogger("nitro.engine")
+
+BACKOFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the first restart, the second, …
+STEADY = 60.0  # seconds of life after which the back-off starts anew
+REAP = 5.0  # seconds an engine has to end after its socket was closed
+RECORDS = 4096  # step records kept
+
+
+class Generation:
+    """The sequences of one request, index 0 to n−1, from acceptance to end. Made by `Engine.generate`.
+
+    Iterate to get bursts of (index, Output): all that came since the last burst, in order. Raises EngineError where a
+    sequence failed or the engine died. `abort` may be called at any time, from anywhere, more than once.
+    """
+
+    def __init__(self, engine: "Engine", ids: list[int]):
+        self.ids = ids
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
+        self.queue_seconds: float | None = None  # until the first sequence got its slot; None: still queued
+        self._engine = engine
+        self._index = {id: i for i, id in enumerate(ids)}
+        self._open = set(ids)
+        self._burst: list[tuple[int, Output]] = []
+        self._error: EngineError | None = None
+        self._news = asyncio.Event()
+        self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def __aiter__(self) -> "Generation":
+        return self
+
+    async def __anext__(self) -> list[tuple[int, Output]]:
+        if self._burst:
+            await asyncio.sleep(0)  # a consumer that never waits would starve the loop
+        while not self._burst:
+            if self._error:
+                raise self._error
+            if not self._open:
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
+        burst, self._burst = self._burst, []
+        return burst
+
+    def stop(self, index: int) -> None:
+        """Enough of this sequence: nothing more comes of it."""
+        self._drop([self.ids[index]])
+
+    def abort(self) -> None:
+        """Enough of all."""
+        self._drop(list(self._open))
+
+    def _drop(self, ids: list[int]) -> None:
+        if open_ids := [id for id in ids if id in self._open]:
+            self._open.difference_update(open_ids)
+            self._engine._abort(open_ids)
+            self._news.set()
+
+    # Called as frames arrive
+
+    def _accept(self, prompt_tokens: int) -> None:
+        self.prompt_tokens = prompt_tokens
+        if not self.accepted.done():
+            self.accepted.set_result(None)
+
+    def _admitted(self, cached: int, queued: float) -> None:
+        if self.queue_seconds is None:
+            self.queue_seconds, self.cached_tokens = queued, cached
+
+    def _deliver(self, output: Output) -> None:
+        if output.finish:
+            self._open.discard(output.id)
+        if output.finish == "error":
+            self._fail(SequenceFailed(output.error or "The engine failed."))
+        else:
+            self._burst.append((self._index[output.id], output))
+            self._news.set()
+
+    def _fail(self, error: EngineError) -> None:
+        self.abort()
+        self._error = self._error or error
+        self._news.set()
+        if not self.accepted.done():
+            self.accepted.set_exception(error)
+            self.accepted.exception()  # seen, even if nobody waits any more
+
+
+class Engine:
+    """One model, served by one process at a time. Every method belongs to the event loop."""
+
+    def __init__(self, spec: EngineSpec, max_queue: int = 64):
+        self.spec = spec
+        self.steps: deque[StepRecord] = deque(maxlen=RECORDS)
+        self.restarts = 0
+        self.failure: str | None = (
+            None  # why no engine runs, for people; None while one runs or loads for the first time
+        )
+        self._max_queue = max_queue
+        self._stopped: EngineError | None = None
+        self._live: dict[int, Generation] = {}  # by sequence id
+        self._ids = itertools.count(1)
+        self._ready: asyncio.Future[ModelInfo] = asyncio.get_running_loop().create_future()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def info(self) -> ModelInfo | None:
+        """The loaded model; None while no engine is ready."""
+        ready = self._ready
+        return ready.result() if ready.done() and not ready.exception() else None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Begin to load; `ready` tells the outcome."""
+        self._keeper = asyncio.create_task(self._keep(), name="engine keeper")
+
+    async def ready(self) -> ModelInfo:
+        """The loaded model, as soon as it is. Raises EngineDown if the load under way fails."""
+        return await asyncio.shield(self._ready)
+
+    async def generate(
+        self,
+        prompt: str | list[int],
+        sampling: Sampling,
+        max_tokens: int | None = None,
+        n: int = 1,
+        text_bias: dict[str, float] | None = None,
+    ) -> Generation:
+        """Begin n sequences on one prompt. Returns when the engine has accepted them, before it computes anything.
+
+        Raises PromptTooLong, PromptRejected, EngineBusy, EngineDown.
+        """
+        info = await self.ready()
+        if self._stopped:
+            raise self._stopped
+        if len(self._live) >= info.parallel + self._max_queue:
+            raise EngineBusy(f"{len(self._live)} sequences run or wait, and no more may queue.")
+        generation = Generation(self, list(itertools.islice(self._ids, n)))
+        self._live.update(dict.fromkeys(generation.ids, generation))
+        self._send(wire.Generate(generation.ids, prompt, sampling, max_tokens, text_bias or {}))
+        try:
+            await generation.accepted
+        except BaseException:
+            generation.abort()
+            raise
+        return generation
+
+    def fail_all(self, error: EngineError) -> None:
+        """Every open generation ends with `error`, and the engine forgets their sequences."""
+        generations = set(self._live.values())
+        self._abort(list(self._live))
+        for generation in generations:
+            generation._fail(error)
+
+    def stop(self, error: EngineError) -> None:
+        """Every open generation ends with `error`, and so does whatever comes later."""
+        self._stopped = error
+        self.fail_all(error)
+
+    async def close(self) -> None:
+        """End the process."""
+        if self._keeper:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+
+    def _send(self, message: wire.Message) -> None:
+        if self._writer is not None:
+            self._writer.write(wire.frame(message))
+
+    def _abort(self, ids: list[int]) -> None:
+        if known := [id for id in ids if self._live.pop(id, None)]:
+            self._send(wire.Abort(known))
+
+    # One process after another
+
+    async def _keep(self) -> None:
+        """Run engine processes until the first load fails or the task is cancelled."""
+        short_lives = 0
+        reason = "The server is stopping."
+        try:
+            while True:
+                born = time.monotonic()
+                reason = await self._live_once()
+                log.error(reason)
+                self.failure = reason
+                if self.restarts == 0 and self.info is None:
+                    return
+                self._lose(reason)
+                self._ready = asyncio.get_running_loop().create_future()
+                short_lives = 1 if time.monotonic() - born > STEADY else short_lives + 1
+                await asyncio.sleep(BACKOFF[min(short_lives, len(BACKOFF)) - 1])
+                self.restarts += 1
+        finally:
+            self._lose(reason)
+
+    def _lose(self, reason: str) -> None:
+        """The engine is gone: what runs on it and what waits for it fails."""
+        self.fail_all(EngineDown(reason))
+        if self._ready.done():
+            self._ready = asyncio.get_running_loop().create_future()
+        self._ready.set_exception(EngineDown(reason))
+        self._ready.exception()  # seen, even where nobody waits
+
+    async def _live_once(self) -> str:
+        """One process from its start to its end. Returns why it ended, as a sentence."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "nitro.engines.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # a Ctrl-C in the terminal is for the server alone
+            )
+        stream, self._writer = await asyncio.open_connection(sock=ours)
+        self._send(wire.Load(self.spec))
+        reason = None
+        try:
+            while True:
+                message = wire.decode_from_engine(await wire.read_payload(stream))
+                if isinstance(message, wire.LoadFailed):
+                    reason = message.message
+                else:
+                    self._receive(message)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self._writer.close()
+            self._writer = None
+            status = await asyncio.to_thread(_reap, self._process)
+            self._process = None
+        return reason or status
+
+    def _receive(self, message: wire.FromEngine) -> None:
+        match message:
+            case wire.Step(record, outputs):
+                self.steps.append(record)
+                for admission in record.admitted:
+                    if generation := self._live.get(admission.id):
+                        generation._admitted(admission.cached, admission.queued)
+                for output in outputs:
+                    ended = output.finish is not None
+                    if generation := self._live.pop(output.id, None) if ended else self._live.get(output.id):
+                        generation._deliver(output)
+            case wire.Accepted(id, prompt_tokens):
+                if generation := self._live.get(id):
+                    generation._accept(prompt_tokens)
+            case wire.Rejected(id, text, param):
+                if generation := self._live.get(id):
+                    generation._fail(PromptRejected(text, param))
+            case wire.TooLong(id, prompt_tokens, context):
+                if generation := self._live.get(id):
+                    generation._fail(PromptTooLong(prompt_tokens, context))
+            case wire.Ready(info):
+                self.failure = None
+                self._ready.set_result(info)
+
+
+def _reap(process: subprocess.Popen[bytes]) -> str:
+    """Wait for a process whose socket is closed; kill it where it does not end by itself. Returns how it ended."""
+    try:
+        status = process.wait(REAP)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        status = process.wait()
+    if status < 0:
+        return f"The engine process was killed by {signal.Signals(-status).name}."
+    return f"The engine process ended with status {status}."

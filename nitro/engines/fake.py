@@ -1,0 +1,85 @@
+"""A runner without a model, for tests and for measuring everything around a model: token n+1 follows token n.
+
+Its tokens are bytes. An answer counts on from the prompt's last byte through printable ASCII, and ends after "~".
+It keeps the rules of the contract strictly: what a slot holds, the pool's size, one chunk per slot.
+"""
+
+from nitro.engines.runner import Chunk, OutOfKV, Result
+from nitro.engines.types import EngineSpec, ModelInfo
+
+EOG = 256
+FIRST, LAST = ord(" "), ord("~")
+TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
+
+
+class FakeTokenizer:
+    """One token per UTF-8 byte."""
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def piece(self, token: int) -> bytes:
+        return b"" if token == EOG else bytes([token])
+
+
+class FakeRunner:
+    def __init__(self, spec: EngineSpec, kv_tokens: int | None = None):
+        context = spec.context or 4096
+        self.info = ModelInfo(
+            engine="fake",
+            device="none",
+            layers="none",
+            slots=spec.parallel + 4,
+            parallel=spec.parallel,
+            context=context,
+            trained_context=context,
+            kv_tokens=kv_tokens or context * spec.parallel,
+            kv_bytes=0,
+            step_tokens=512,
+            vocabulary=257,
+            eog=frozenset({EOG}),
+            template=TEMPLATE,
+        )
+        self.tokenizer = FakeTokenizer()
+        self._held: list[list[int]] = [[] for _ in range(self.info.slots)]
+        self._batch: list[Chunk] = []
+
+    def submit(self, batch: list[Chunk]) -> None:
+        assert len({chunk.slot for chunk in batch}) == len(batch), "a slot twice in a batch"
+        assert sum(chunk.stop - chunk.start for chunk in batch) <= self.info.step_tokens
+        for chunk in batch:
+            assert self._held[chunk.slot] == chunk.tokens[: chunk.start], "a chunk starts where its slot ends"
+        wanted = sum(chunk.stop - chunk.start for chunk in batch)
+        if sum(map(len, self._held)) + wanted > self.info.kv_tokens:
+            raise OutOfKV
+        for chunk in batch:
+            self._held[chunk.slot] = chunk.tokens[: chunk.stop]
+        self._batch = batch
+
+    def collect(self) -> list[Result]:
+        return [Result([self._next(chunk)] if chunk.samples else []) for chunk in self._batch]
+
+    def _next(self, chunk: Chunk) -> int:
+        follows = chunk.tokens[-1] + 1
+        if FIRST <= follows <= LAST:
+            return follows
+        return FIRST if chunk.sampling.ignore_eos else EOG
+
+    def trim(self, slot: int, length: int) -> int:
+        assert length <= len(self._held[slot])
+        del self._held[slot][length:]
+        return length
+
+    def copy(self, src: int, dst: int, length: int) -> int:
+        assert length <= len(self._held[src])
+        self._held[dst] = self._held[src][:length]
+        return length
+
+    def forget(self, sequence_id: int) -> None:
+        pass
+
+    def reset(self) -> None:
+        self._held = [[] for _ in range(self.info.slots)]
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,99 @@
+"""The contract between the scheduler and whatever computes: token ids in, token ids out.
+
+A runner knows nothing of requests, queues, text or HTTP; all that is written once, above it.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from nitro.engines.types import ModelInfo, Sampling
+
+
+class OutOfKV(Exception):
+    """The KV pool has no room for this batch. Nothing was computed."""
+
+
+class StepFailed(Exception):
+    """The step failed for `slots`, which are now empty. The other slots are as they were before the step."""
+
+    def __init__(self, slots: list[int], message: str):
+        super().__init__(message)
+        self.slots = slots
+
+
+class LoadError(Exception):
+    """The model cannot be loaded. The message is one sentence for the person who starts the server."""
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Tokens [start, stop) of one sequence, to be computed in `slot`, which holds [0, start).
+
+    `tokens` is the whole sequence so far, prompt and answer: it is the scheduler's own list, not to be changed.
+    """
+
+    sequence_id: int
+    slot: int
+    tokens: list[int]
+    start: int
+    stop: int
+    sampling: Sampling
+
+    @property
+    def samples(self) -> bool:
+        """Whether a next token is wanted: this chunk ends where the sequence does."""
+        return self.stop == len(self.tokens)
+
+
+@dataclass(slots=True)
+class Result:
+    """What a chunk gave: its sampled tokens (none unless the chunk samples), or why sampling failed for this row."""
+
+    tokens: list[int]
+    error: str | None = None
+
+
+class Tokenizer(Protocol):
+    """Made with the model. Thread-safe: the worker's reader encodes while the engine thread steps."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`. Control tokens written in the text are parsed; no BOS is added."""
+
+    def piece(self, token: int) -> bytes:
+        """The bytes a token adds to the text; control tokens add none."""
+
+
+class ModelRunner(Protocol):
+    """One loaded model. Created, called and closed on one thread; implementations need no locks.
+
+    A slot is a row of the KV cache. A slot absent from a batch keeps its cache; so an idle slot is a cached prefix.
+    Sampler and random state belong to the sequence, not to the slot: a sequence that moves does not start again.
+    """
+
+    info: ModelInfo
+    tokenizer: Tokenizer
+
+    def submit(self, batch: list[Chunk]) -> None:
+        """Start computing every chunk; may return before the device is done.
+
+        At most `info.step_tokens` tokens and one chunk per slot; a chunk starts where its slot ends.
+        Raises OutOfKV or StepFailed. Any other exception is a bug: the worker fails the batch and calls `reset`.
+        """
+
+    def collect(self) -> list[Result]:
+        """Wait for the submitted batch. One result per chunk, in order. Raises as `submit` does, save OutOfKV."""
+
+    def trim(self, slot: int, length: int) -> int:
+        """Cut a slot to its first `length` tokens. Returns what remains: `length`, or 0 where it cannot be cut."""
+
+    def copy(self, src: int, dst: int, length: int) -> int:
+        """Make `dst` hold the first `length` tokens of `src`, which stays. Returns what `dst` holds: `length`, or 0."""
+
+    def forget(self, sequence_id: int) -> None:
+        """The sequence ended: free its sampler and random state. Unknown ids are ignored."""
+
+    def reset(self) -> None:
+        """Empty every slot and make the device's state anew; samplers stay."""
+
+    def close(self) -> None:
+        """Free everything. No other call follows."""

@@ -1,0 +1,260 @@
+"""Who computes what in the next step: waiting → running → finished.
+
+Pure policy: it holds no thread, clock or socket, and touches the KV cache only through the runner's `trim`.
+One step is
+
+    batch = scheduler.schedule(budget)
+    runner.submit(batch)          # OutOfKV: batch = scheduler.relieve(batch), and again
+    outputs = scheduler.advance(batch, runner.collect())
+
+What holds between any two calls, for every running sequence:
+
+    tokens:  |<------ prompt ------>|<-- generated -->|
+             |<--- computed --->|<---- pending ------>|      computed = what its slot holds
+                                                             pending ≥ 1; 1 pending token is a decode
+
+Rules. Decodes come first, then prompts share what is left of the step's token budget, oldest first. A younger prompt
+that fits whole where an older one does not may go ahead, but no sequence is overtaken more than `OVERTAKEN` times. A
+sequence is admitted when the KV pool has room for its tokens and `RESERVE` more, besides what the running ones have
+reserved. The pool holds at least one whole context, so the oldest sequence always advances.
+"""
+
+from bisect import insort
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from nitro.engines.runner import Chunk, Result
+from nitro.engines.slots import Slots
+from nitro.engines.types import FinishReason, ModelInfo, Output, Sampling
+
+OVERTAKEN = 8
+RESERVE = 256
+
+
+class Cache(Protocol):
+    """What the scheduler needs of a runner."""
+
+    def trim(self, slot: int, length: int) -> int: ...
+    def forget(self, sequence_id: int) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One generation in the engine. `max_tokens` fits into the context beside the prompt."""
+
+    id: int
+    tokens: list[int]
+    max_tokens: int
+    sampling: Sampling
+    arrived: float = 0.0
+    prompt_length: int = field(init=False)
+    computed: int = field(init=False, default=0)
+    slot: int | None = field(init=False, default=None)
+    overtaken: int = field(init=False, default=0)
+    age: int = field(init=False, default=0)  # smaller is older
+
+    def __post_init__(self) -> None:
+        self.prompt_length = len(self.tokens)
+
+    @property
+    def pending(self) -> int:
+        return len(self.tokens) - self.computed
+
+    @property
+    def generated(self) -> int:
+        return len(self.tokens) - self.prompt_length
+
+    @property
+    def reserve(self) -> int:
+        """KV tokens to keep free for it: what it has, and some of what it may yet generate."""
+        return len(self.tokens) + min(self.max_tokens - self.generated, RESERVE)
+
+
+class Scheduler:
+    """Add sequences, then step. Every call is on the engine thread, and none between `schedule` and `advance`."""
+
+    def __init__(self, info: ModelInfo, cache: Cache):
+        assert info.parallel <= info.slots and info.parallel < info.step_tokens and info.context <= info.kv_tokens
+        self.info = info
+        self.waiting: list[Sequence] = []  # oldest first, and so is running
+        self.running: list[Sequence] = []
+        self.admitted: list[tuple[Sequence, int]] = []  # by the last schedule(), with the tokens found cached
+        self.preempted: list[Sequence] = []  # since the last schedule()
+        self.slots = Slots(info.slots)
+        self._cache = cache
+        self._by_id: dict[int, Sequence] = {}
+        self._added = 0
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._by_id)
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue it. Its id is new, and its prompt and max_tokens fit into the context."""
+        assert sequence.id not in self._by_id and sequence.max_tokens >= 1
+        assert 1 <= sequence.prompt_length <= self.info.context - sequence.max_tokens
+        self._added += 1
+        sequence.age = self._added
+        self._by_id[sequence.id] = sequence
+        self.waiting.append(sequence)
+
+    def abort(self, sequence_id: int) -> None:
+        """End a sequence in any state; its slot is idle at once. Unknown ids are ignored."""
+        if sequence := self._by_id.get(sequence_id):
+            self._end(sequence)
+
+    def schedule(self, budget: int) -> list[Chunk]:
+        """The next step's chunks: every decode, and prompt chunks up to `budget` tokens in all (at least one prompt
+        token when prompts wait, at most the runner's `step_tokens`). Empty only when nothing is queued."""
+        self.preempted = []
+        self._admit()
+        decodes = [s for s in self.running if s.pending == 1]
+        prompts = [s for s in self.running if s.pending > 1]
+        left = max(min(budget, self.info.step_tokens) - len(decodes), 1)
+        batch = [self._chunk(s, 1) for s in decodes]
+        for sequence in self._in_turn(prompts, left):
+            count = min(sequence.pending, left)
+            if count == 0:
+                break
+            batch.append(self._chunk(sequence, count))
+            left -= count
+        return batch
+
+    def relieve(self, batch: list[Chunk]) -> list[Chunk] | None:
+        """After OutOfKV: give KV back, and return the chunks that are left to submit, maybe none.
+
+        An idle slot's cache goes first, else the youngest sequence is preempted: its tokens stay, its KV is computed
+        again. None when there is nothing to give: the one running sequence does not fit alone, and must `fail`.
+        """
+        slot = self.slots.oldest_held()
+        if slot is not None:
+            self._cache.trim(slot, 0)
+            self.slots.clear(slot)
+            return batch
+        if len(self.running) == 1:
+            return None
+        youngest = self.running[-1]
+        self._preempt(youngest)
+        self.preempted.append(youngest)
+        return [chunk for chunk in batch if chunk.sequence_id != youngest.id]
+
+    def advance(self, batch: list[Chunk], results: list[Result]) -> list[Output]:
+        """The batch was computed: append what was sampled, and end what ended."""
+        assert len(batch) == len(results)
+        outputs = []
+        for chunk, result in zip(batch, results, strict=True):
+            sequence = self._by_id[chunk.sequence_id]
+            sequence.computed = chunk.stop
+            if result.error is not None:
+                outputs.append(self._fail(sequence, result.error))
+            elif result.tokens:
+                outputs.append(self._append(sequence, result.tokens))
+        return outputs
+
+    def fail(self, sequence_ids: Iterable[int], error: str) -> list[Output]:
+        """These sequences end with an error; their slots are taken to be empty."""
+        outputs = []
+        for sequence_id in sequence_ids:
+            sequence = self._by_id[sequence_id]
+            sequence.computed = 0
+            outputs.append(self._fail(sequence, error))
+        return outputs
+
+    def restart(self) -> None:
+        """The runner was reset: every slot is empty, and what ran is computed again from its tokens."""
+        for sequence in reversed(self.running.copy()):
+            self._preempt(sequence, trim=False)
+        self.slots = Slots(self.info.slots)
+
+    def _admit(self) -> None:
+        """Move waiting sequences to slots while rows and KV last, oldest first."""
+        self.admitted = []
+        reserved = sum(s.reserve for s in self.running)
+        passed: list[Sequence] = []
+        for sequence in self.waiting.copy():
+            if len(self.running) == self.info.parallel:
+                break
+            if self.running and reserved + sequence.reserve > self.info.kv_tokens:
+                passed.append(sequence)
+                continue
+            if not _may_overtake(passed):
+                break
+            _overtake(passed)
+            slot, kept = self.slots.take(sequence.tokens)
+            sequence.slot, sequence.computed = slot, self._cache.trim(slot, kept)
+            self.waiting.remove(sequence)
+            insort(self.running, sequence, key=_age)
+            reserved += sequence.reserve
+            self.admitted.append((sequence, sequence.computed))
+
+    def _in_turn(self, prompts: list[Sequence], left: int) -> list[Sequence]:
+        """Prompts in the order in which they get the `left` tokens: a younger one that fits whole may come first."""
+        ahead: list[Sequence] = []
+        passed: list[Sequence] = []
+        for sequence in prompts:
+            if sequence.pending <= left and _may_overtake(passed):
+                _overtake(passed)
+                ahead.append(sequence)
+                left -= sequence.pending
+            else:
+                passed.append(sequence)
+        return ahead + passed
+
+    def _chunk(self, sequence: Sequence, count: int) -> Chunk:
+        assert sequence.slot is not None
+        start = sequence.computed
+        return Chunk(sequence.id, sequence.slot, sequence.tokens, start, start + count, sequence.sampling)
+
+    def _append(self, sequence: Sequence, tokens: list[int]) -> Output:
+        """Append sampled tokens, up to the first that ends the sequence."""
+        fresh = []
+        finish: FinishReason | None = None
+        for token in tokens:
+            fresh.append(token)
+            sequence.tokens.append(token)
+            if token in self.info.eog:
+                finish = "stop"
+            elif sequence.generated == sequence.max_tokens:
+                finish = "length"
+            if finish:
+                self._end(sequence)
+                break
+        return Output(sequence.id, fresh, [], finish)
+
+    def _fail(self, sequence: Sequence, error: str) -> Output:
+        self._end(sequence)
+        return Output(sequence.id, [], [], "error", error)
+
+    def _end(self, sequence: Sequence) -> None:
+        del self._by_id[sequence.id]
+        if sequence.slot is None:
+            self.waiting.remove(sequence)
+        else:
+            self.running.remove(sequence)
+            self.slots.release(sequence.slot, sequence.tokens[: sequence.computed])
+            sequence.slot = None
+        self._cache.forget(sequence.id)
+
+    def _preempt(self, sequence: Sequence, trim: bool = True) -> None:
+        """Back to the queue, at the place of its age. Its sampler stays; its KV does not."""
+        assert sequence.slot is not None
+        if trim:
+            self._cache.trim(sequence.slot, 0)
+        self.running.remove(sequence)
+        self.slots.release(sequence.slot, [])
+        sequence.slot, sequence.computed = None, 0
+        insort(self.waiting, sequence, key=_age)
+
+
+def _age(sequence: Sequence) -> int:
+    return sequence.age
+
+
+def _may_overtake(passed: list[Sequence]) -> bool:
+    return all(s.overtaken < OVERTAKEN for s in passed)
+
+
+def _overtake(passed: list[Sequence]) -> None:
+    for sequence in passed:
+        sequence.overtaken += 1

@@ -1,0 +1,108 @@
+"""What an engine is told and what it answers: plain data, shared by the server process and the engine process.
+
+Knows neither an engine library nor HTTP. Times are seconds, lengths are tokens.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+FinishReason = Literal["stop", "length", "error"]
+
+
+class Sampling(Struct, frozen=True):
+    """How the next token is drawn. The defaults leave the model's distribution as it is.
+
+    Applied in the order: logit bias, penalties, top_k, top_p, min_p, temperature, draw.
+    """
+
+    temperature: float = 1.0  # 0: the best token, always
+    top_k: int = 0  # 0: off
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repeat_last_n: int = 64  # how many tokens back the penalties look, the prompt included; -1: all, 0: none
+    logit_bias: dict[int, float] = {}  # -inf bans a token
+    ignore_eos: bool = False  # end-of-generation tokens are never drawn
+    seed: int = 0  # 0 to 2³¹−1
+
+    @property
+    def penalises(self) -> bool:
+        neutral = self.repetition_penalty == 1 and self.frequency_penalty == 0 and self.presence_penalty == 0
+        return not neutral and self.repeat_last_n != 0
+
+
+class EngineSpec(Struct, frozen=True):
+    """Which runner to start, and with what. None: the runner decides."""
+
+    engine: str  # "auto", "llama", or "module:Class" of any ModelRunner
+    model: str  # a path
+    context: int | None = None  # tokens each sequence can use
+    parallel: int = 8  # sequences that run at once
+    threads: int | None = None
+    gpu_layers: int | None = None
+    log_level: str = "info"
+
+
+class ModelInfo(Struct, frozen=True):
+    """What a loaded model says of itself."""
+
+    engine: str  # name and version
+    device: str
+    layers: str  # where they lie: "30 of 30 on CUDA0", "30 on the CPU"
+    slots: int
+    parallel: int  # how many of the slots may run at once
+    context: int  # tokens each sequence can use, prompt and answer together
+    trained_context: int
+    kv_tokens: int  # tokens the KV pool holds, all slots together
+    kv_bytes: int
+    step_tokens: int  # the most tokens one step takes
+    vocabulary: int  # number of token ids
+    eog: frozenset[int]  # end-of-generation token ids
+    template: str | None = None  # the model's own chat template, Jinja
+    bos: str = ""
+    eos: str = ""
+    sampling: dict[str, float] = {}  # the model's own defaults, by the names of Sampling
+    fingerprint: str = ""  # changes with the weights and the engine's version
+
+
+class Output(Struct, frozen=True):
+    """The new tokens of one sequence. `pieces` are their bytes; the end-of-generation token's piece is empty."""
+
+    id: int
+    tokens: list[int]
+    pieces: list[bytes]
+    finish: FinishReason | None = None
+    error: str | None = None  # with finish "error"
+
+
+class Row(Struct, frozen=True):
+    """One chunk of a step: tokens [start, stop) of a sequence, in a slot."""
+
+    id: int
+    slot: int
+    start: int
+    stop: int
+
+
+class Admission(Struct, frozen=True):
+    """A sequence got its slot: for the first time, or again after a preemption."""
+
+    id: int
+    cached: int  # tokens the slot held already
+    queued: float  # seconds since it arrived
+
+
+class StepRecord(Struct, frozen=True):
+    """What the engine did in one step, and what it left behind. Made for every step."""
+
+    step: int
+    seconds: float
+    rows: list[Row]
+    admitted: list[Admission]
+    preempted: list[int]
+    waiting: int
+    running: int
+    idle: int  # slots without a sequence

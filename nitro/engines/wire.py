@@ -1,0 +1,117 @@
+"""The messages between server and engine process, and their framing on a socket pair.
+
+A frame is a 4-byte big-endian length and that many bytes of msgpack. Messages are tagged structs: one type per hop.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+from nitro.engines.types import EngineSpec, ModelInfo, Output, Sampling, StepRecord
+
+
+class Message(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+# To the engine
+
+
+class Load(Message, frozen=True):
+    """The first frame, once."""
+
+    spec: EngineSpec
+
+
+class Generate(Message, frozen=True):
+    """Begin one sequence per id on the same prompt; sequence i draws with `sampling.seed + i`.
+
+    Answered by Accepted, Rejected or TooLong under the first id. `text_bias` biases every token of a text, as `logit_bias` does
+    for ids: only the engine can tokenise. `max_tokens` None: all that is left of the context.
+    """
+
+    ids: list[int]
+    prompt: str | list[int]
+    sampling: Sampling
+    max_tokens: int | None
+    text_bias: dict[str, float] = {}
+
+
+class Abort(Message, frozen=True):
+    """End these sequences without another word about them. Unknown ids are ignored."""
+
+    ids: list[int]
+
+
+# From the engine
+
+
+class Ready(Message, frozen=True):
+    info: ModelInfo
+
+
+class LoadFailed(Message, frozen=True):
+    message: str
+
+
+class Accepted(Message, frozen=True):
+    id: int
+    prompt_tokens: int
+
+
+class Rejected(Message, frozen=True):
+    """This generation cannot run; `param` names what is wrong."""
+
+    id: int
+    message: str
+    param: str
+
+
+class TooLong(Message, frozen=True):
+    """This generation cannot run: the prompt leaves no room in the context for an answer."""
+
+    id: int
+    prompt_tokens: int
+    context: int
+
+
+class Step(Message, frozen=True):
+    """One step is done: what it did, and the tokens of all sequences."""
+
+    record: StepRecord
+    outputs: list[Output]
+
+
+ToEngine = Load | Generate | Abort
+FromEngine = Ready | LoadFailed | Accepted | Rejected | TooLong | Step
+
+_LENGTH = struct.Struct(">I")
+_encoder = msgspec.msgpack.Encoder()
+decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
+decode_from_engine = msgspec.msgpack.Decoder(FromEngine).decode
+
+
+def frame(message: Message) -> bytes:
+    """The bytes of one message on the wire."""
+    payload = _encoder.encode(message)
+    return _LENGTH.pack(len(payload)) + payload
+
+
+def payloads(sock: socket.socket) -> Iterator[bytes]:
+    """The payloads that arrive on a blocking socket, until the other side closes it."""
+    with sock.makefile("rb") as stream:
+        while len(header := stream.read(_LENGTH.size)) == _LENGTH.size:
+            (length,) = _LENGTH.unpack(header)
+            payload = stream.read(length)
+            if len(payload) < length:
+                return
+            yield payload
+
+
+async def read_payload(stream: asyncio.StreamReader) -> bytes:
+    """The next payload. Raises IncompleteReadError or ConnectionError when the other side is gone."""
+    (length,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
+    return await stream.readexactly(length)

@@ -1,0 +1,231 @@
+"""The engine process: three threads around one scheduler.
+
+    socket → reader (decodes, tokenises, accepts or rejects) → inbox → engine thread (loads, schedules, steps, frees)
+    socket ← writer (encodes) ← outbox ←───────────────────────────────────┘
+
+Only the engine thread touches the runner, the reader its tokenizer. The process ends when its socket closes, whatever
+the engine thread is doing: the server that held the other end is gone or wants it gone. SIGINT and SIGTERM are the
+server's business.
+"""
+
+import logging
+import math
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from itertools import chain
+
+from msgspec.structs import replace
+
+from nitro.engines import auto, wire
+from nitro.engines.budget import StepBudget
+from nitro.engines.runner import Chunk, LoadError, ModelRunner, OutOfKV, Result, StepFailed
+from nitro.engines.scheduler import Scheduler, Sequence
+from nitro.engines.types import Admission, Output, Row, StepRecord
+
+log = logging.getLogger("nitro.engine")
+
+Inbox = queue.SimpleQueue["wire.Load | list[Sequence] | wire.Abort"]
+Outbox = queue.SimpleQueue["wire.Message"]
+
+BANNED = -100.0  # a logit bias this low or lower bans the token, as in the OpenAI API
+
+
+class Reader(threading.Thread):
+    """Turns frames into sequences, in the order in which they came, and answers what can be answered at once.
+
+    It runs from the start, so that a server that goes while a model loads is noticed; the first Generate comes after
+    Ready, when `runner` is set.
+    """
+
+    runner: ModelRunner
+
+    def __init__(self, sock: socket.socket, inbox: Inbox, outbox: Outbox):
+        super().__init__(name="reader", daemon=True)
+        self._sock, self._inbox, self._outbox = sock, inbox, outbox
+
+    def run(self) -> None:
+        try:
+            for payload in wire.payloads(self._sock):
+                message = wire.decode_to_engine(payload)
+                if isinstance(message, wire.Generate):
+                    self._generate(message)
+                else:
+                    self._inbox.put(message)
+        finally:
+            os._exit(0)
+
+    def _generate(self, message: wire.Generate) -> None:
+        try:
+            sequences = self._sequences(message)
+        except _Rejection as rejection:
+            self._outbox.put(rejection.answer)
+        except Exception as error:
+            log.exception("a prompt could not be tokenised")
+            self._outbox.put(wire.Rejected(message.ids[0], f"The prompt could not be tokenised: {error}", "prompt"))
+        else:
+            self._outbox.put(wire.Accepted(message.ids[0], sequences[0].prompt_length))
+            self._inbox.put(sequences)
+
+    def _sequences(self, message: wire.Generate) -> list[Sequence]:
+        """One sequence per id. Raises _Rejection."""
+        context, now, first = self.runner.info.context, time.monotonic(), message.ids[0]
+        tokens = message.prompt
+        if isinstance(tokens, str):
+            tokens = self.runner.tokenizer.encode(tokens)
+        if not tokens:
+            raise _Rejection(wire.Rejected(first, "The prompt is empty: it holds no token.", "prompt"))
+        room = context - len(tokens)
+        if room < 1:
+            raise _Rejection(wire.TooLong(first, len(tokens), context))
+        sampling = replace(message.sampling, logit_bias=self._bias(message))
+        most = room if message.max_tokens is None else min(room, message.max_tokens)
+        return [
+            Sequence(id, tokens.copy(), most, replace(sampling, seed=(sampling.seed + i) % 2**31), now)
+            for i, id in enumerate(message.ids)
+        ]
+
+    def _bias(self, message: wire.Generate) -> dict[int, float]:
+        """Biases by token id: those given by text too, bans as −∞, and what ignore_eos bans. Raises _Rejection."""
+        info, encode = self.runner.info, self.runner.tokenizer.encode
+        by_text = ((token, bias) for text, bias in message.text_bias.items() for token in encode(text))
+        biases: dict[int, float] = {}
+        for token, bias in chain(message.sampling.logit_bias.items(), by_text):
+            if not 0 <= token < info.vocabulary:
+                problem = f"Token id {token} is not in the vocabulary (0 to {info.vocabulary - 1})."
+                raise _Rejection(wire.Rejected(message.ids[0], problem, "logit_bias"))
+            biases[token] = -math.inf if bias <= BANNED else bias
+        if message.sampling.ignore_eos:
+            biases |= dict.fromkeys(info.eog, -math.inf)
+        return biases
+
+
+class _Rejection(Exception):
+    def __init__(self, answer: wire.Rejected | wire.TooLong):
+        self.answer = answer
+
+
+def _write(sock: socket.socket, outbox: Outbox) -> None:
+    """The writer thread."""
+    try:
+        while True:
+            sock.sendall(wire.frame(outbox.get()))
+    except OSError:
+        os._exit(0)
+
+
+class EngineLoop:
+    """The engine thread: read the inbox, take a step, hand out what it gave; wait when there is nothing to do."""
+
+    def __init__(self, runner: ModelRunner, inbox: Inbox, outbox: Outbox):
+        self._runner, self._inbox, self._outbox = runner, inbox, outbox
+        self._scheduler = Scheduler(runner.info, runner)
+        self._budget = StepBudget(runner.info.step_tokens)
+        self._steps = 0
+
+    def run(self) -> None:
+        while True:
+            self._receive()
+            if self._scheduler.busy:
+                self._step()
+
+    def _receive(self) -> None:
+        """Apply all that has arrived; wait for something when there is nothing to do."""
+        try:
+            while True:
+                match self._inbox.get(block=not self._scheduler.busy):
+                    case wire.Abort(ids):
+                        for sequence_id in ids:
+                            self._scheduler.abort(sequence_id)
+                    case list() as sequences:
+                        for sequence in sequences:
+                            self._scheduler.add(sequence)
+        except queue.Empty:
+            return
+
+    def _step(self) -> None:
+        started = time.monotonic()
+        scheduler = self._scheduler
+        batch = scheduler.schedule(self._budget.tokens(any(s.pending == 1 for s in scheduler.running)))
+        try:
+            batch, results = self._compute(batch)
+            outputs = scheduler.advance(batch, results)
+        except _NoRoom as failure:
+            outputs = scheduler.fail([s.id for s in scheduler.running], str(failure))
+        except StepFailed as failure:
+            log.error("step failed: %s", failure)
+            outputs = scheduler.fail([c.sequence_id for c in batch if c.slot in failure.slots], str(failure))
+        except Exception as error:
+            log.exception("a step raised; its sequences fail, the others are computed again")
+            outputs = scheduler.fail([c.sequence_id for c in batch], f"The engine failed: {error!r}")
+            self._runner.reset()
+            scheduler.restart()
+        self._report(batch, outputs, started)
+
+    def _compute(self, batch: list[Chunk]) -> tuple[list[Chunk], list[Result]]:
+        """Submit what fits; returns what was computed."""
+        while batch:
+            try:
+                self._runner.submit(batch)
+                return batch, self._runner.collect()
+            except OutOfKV:
+                relieved = self._scheduler.relieve(batch)
+                if relieved is None:
+                    raise _NoRoom("The KV pool has no room left for this request alone.") from None
+                batch = relieved
+        return [], []
+
+    def _report(self, batch: list[Chunk], outputs: list[Output], started: float) -> None:
+        scheduler, now = self._scheduler, time.monotonic()
+        self._budget.observe(sum(n for c in batch if (n := c.stop - c.start) > 1), now - started)
+        self._steps += 1
+        record = StepRecord(
+            step=self._steps,
+            seconds=now - started,
+            rows=[Row(c.sequence_id, c.slot, c.start, c.stop) for c in batch],
+            admitted=[Admission(s.id, cached, started - s.arrived) for s, cached in scheduler.admitted],
+            preempted=[s.id for s in scheduler.preempted],
+            waiting=len(scheduler.waiting),
+            running=len(scheduler.running),
+            idle=scheduler.slots.idle,
+        )
+        piece, eog = self._runner.tokenizer.piece, self._runner.info.eog
+        outputs = [replace(o, pieces=[b"" if t in eog else piece(t) for t in o.tokens]) for o in outputs]
+        self._outbox.put(wire.Step(record, outputs))
+
+
+class _NoRoom(Exception):
+    pass
+
+
+def serve(sock: socket.socket) -> None:
+    """Load what the first frame names, then step until the socket closes. Returns only when loading failed."""
+    inbox, outbox = Inbox(), Outbox()
+    reader = Reader(sock, inbox, outbox)
+    reader.start()
+    load = inbox.get()
+    assert isinstance(load, wire.Load)
+    logging.basicConfig(level=load.spec.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    try:
+        runner = auto.load(load.spec)
+    except LoadError as error:
+        sock.sendall(wire.frame(wire.LoadFailed(str(error))))
+        return
+    reader.runner = runner
+    outbox.put(wire.Ready(runner.info))
+    threading.Thread(target=_write, args=(sock, outbox), name="writer", daemon=True).start()
+    EngineLoop(runner, inbox, outbox).run()
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    serve(socket.socket(fileno=int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Every error a person or a client can meet.
+
+NitroError
+├── StartError             the server cannot start: one line on stderr, exit 1
+├── EngineError            what an engine can answer instead of tokens
+│   ├── PromptRejected     the request cannot run on this engine: 400
+│   │   └── PromptTooLong  it does not fit into the context: 400 context_length_exceeded
+│   ├── EngineBusy         the queue is full: 429
+│   ├── EngineDown         no engine runs, or it died under the request: 503
+│   ├── SequenceFailed     a step failed for this sequence: 500
+│   └── ServerClosing      the server was told to stop: 503
+├── TemplateError          the chat template refused the messages: 400
+└── ApiError               an HTTP status and an OpenAI error body
+"""
+
+
+class NitroError(Exception):
+    pass
+
+
+class StartError(NitroError):
+    pass
+
+
+class EngineError(NitroError):
+    pass
+
+
+class PromptRejected(EngineError):
+    def __init__(self, message: str, param: str):
+        super().__init__(message)
+        self.param = param
+
+
+class PromptTooLong(PromptRejected):
+    def __init__(self, prompt_tokens: int, context: int):
+        super().__init__(f"The prompt has {prompt_tokens} tokens, the context {context}.", "prompt")
+        self.prompt_tokens, self.context = prompt_tokens, context
+
+
+class EngineBusy(EngineError):
+    pass
+
+
+class EngineDown(EngineError):
+    pass
+
+
+class SequenceFailed(EngineError):
+    pass
+
+
+class ServerClosing(EngineError):
+    pass
+
+
+class TemplateError(NitroError):
+    pass
+
+
+class ApiError(NitroError):
+    """Sent as `{"error": {"message", "type", "param", "code"}}` with `status`. `retry_after` is in seconds."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        type: str = "invalid_request_error",
+        retry_after: int | None = None,
+    ):
+        super().__init__(message)
+        self.status, self.param, self.code, self.type, self.retry_after = status, param, code, type, retry_after
+
+    @property
+    def body(self) -> dict[str, dict[str, str | None]]:
+        return {"error": {"message": str(self), "type": self.type, "param": self.param, "code": self.code}}

@@ -1,0 +1,55 @@
+"""The models this server serves, and which of them a request's name means."""
+
+import hashlib
+import logging
+
+from nitro.engines.client import Engine
+from nitro.engines.types import ModelInfo
+from nitro.errors import TemplateError
+from nitro.models.source import ModelSource
+from nitro.text.template import ChatTemplate
+
+log = logging.getLogger("nitro.models")
+
+
+class ServedModel:
+    """A model source and the engine that runs it. `template` overrides the model's own chat template."""
+
+    def __init__(self, source: ModelSource, engine: Engine, template: str | None = None):
+        self.source, self.engine = source, engine
+        self._override = template
+        self._compiled: ChatTemplate | None = None
+
+    def sampling(self, info: ModelInfo) -> dict[str, float]:
+        """The defaults for what a request leaves open, by the names of Sampling."""
+        return {**info.sampling, **self.source.sampling}
+
+    def chat_template(self, info: ModelInfo) -> ChatTemplate:
+        """Raises TemplateError where the model has none, or one that is not valid."""
+        source = self._override or info.template
+        if source is None:
+            raise TemplateError("The model has no chat template; start the server with --chat-template FILE.")
+        if self._compiled is None or self._compiled.source != source:
+            self._compiled = ChatTemplate(source, info.bos, info.eos)
+        return self._compiled
+
+    def fingerprint(self, info: ModelInfo) -> str:
+        """Changes when a seed may no longer give the same text: weights, engine version or template are others."""
+        parts = (info.fingerprint, info.engine, self._override or info.template or "")
+        return "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
+
+
+class ServedModels:
+    """Today one model. Any name gets it, so that clients with a cloud's model name work."""
+
+    def __init__(self, model: ServedModel):
+        self.default = model
+        self._told: set[str] = set()
+
+    def find(self, name: str | None) -> tuple[ServedModel, bool]:
+        """The model, and whether the name was one of its own (its id, or none at all)."""
+        own = name in (None, "", self.default.source.id)
+        if name and not own and name not in self._told and len(self._told) < 100:
+            self._told.add(name)
+            log.warning("requests for model %r are answered by %s", name, self.default.source.id)
+        return self.default, own

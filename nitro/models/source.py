@@ -1,0 +1,58 @@
+"""What `nitro serve MODEL` names: which file, under which id, with which sampling defaults. Opens no engine."""
+
+import re
+import time
+from pathlib import Path
+
+from msgspec import Struct
+
+from nitro.errors import StartError
+from nitro.models import embedded
+
+GGUF_MAGIC = b"GGUF"
+_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})$")
+
+
+class ModelSource(Struct, frozen=True):
+    path: str
+    id: str
+    created: int  # Unix time
+    sampling: dict[str, float] = {}  # by the names of engines.types.Sampling; wins over what the file says
+
+
+def find(model: str | None, alias: str | None, engine: str) -> ModelSource:
+    """The source of MODEL, or of the embedded default. Raises StartError with one sentence.
+
+    An engine given as "module:Class" opens what it likes: its MODEL is passed on unseen.
+    """
+    if ":" in engine:
+        return ModelSource(model or "", alias or model or engine.partition(":")[2], int(time.time()))
+    if model is None:
+        file = embedded.path()
+        return ModelSource(str(file), alias or embedded.ID, _created(file), embedded.SAMPLING)
+    file = Path(model).expanduser()
+    _check(file, model)
+    return ModelSource(str(file), alias or _SPLIT.sub("", file.stem), _created(file))
+
+
+def _check(file: Path, model: str) -> None:
+    if file.is_dir():
+        raise StartError(f"{model} is a folder; name a GGUF file in it.")
+    if not file.is_file():
+        raise StartError(f"{model}: no such file.")
+    part = _SPLIT.search(file.stem)
+    if part and int(part[1]) != 1:
+        raise StartError(
+            f"{model} is part {int(part[1])} of {int(part[2])}; name the first part, the others are found."
+        )
+    try:
+        with file.open("rb") as stream:
+            magic = stream.read(len(GGUF_MAGIC))
+    except OSError as error:
+        raise StartError(f"{model} cannot be read: {error.strerror}.") from None
+    if magic != GGUF_MAGIC:
+        raise StartError(f"{model} is no GGUF file (its first bytes are not 'GGUF').")
+
+
+def _created(file: Path) -> int:
+    return int(file.stat().st_mtime)

@@ -1,0 +1,171 @@
+"""A running server: socket, application, engine and signals, from a ServeConfig.
+
+Order of starting: find the model, bind the socket, serve (503 while the model loads), load, say so. Order of stopping:
+open streams end with an error event, connections close, the engine's process ends. A second signal ends at once.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from rich.console import Console
+
+from nitro import __version__
+from nitro.api.app import make_app
+from nitro.config import ServeConfig
+from nitro.engines.client import Engine
+from nitro.engines.types import EngineSpec, ModelInfo
+from nitro.errors import EngineDown, ServerClosing, StartError, TemplateError
+from nitro.models import source
+from nitro.models.served import ServedModel, ServedModels
+from nitro.text.template import ChatTemplate
+
+log = logging.getLogger("nitro")
+
+GRACE = 5  # seconds that connections have to close
+FORCED = 130  # exit status after a second signal, as shells give for Ctrl-C
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves the signals to us: streams must end before uvicorn waits for them."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Server:
+    """One server on the running event loop. `start`, then `serve` until `stop`."""
+
+    def __init__(self, config: ServeConfig):
+        """Raises StartError: no such model, a bad template, a port in use."""
+        self.config = config
+        self._source = source.find(config.model, config.alias, config.engine)
+        self._template = _read_template(config)
+        self._socket = _bind(config.host, config.port)
+        self.port: int = self._socket.getsockname()[1]
+        spec = EngineSpec(
+            engine=config.engine,
+            model=self._source.path,
+            context=config.context,
+            parallel=config.parallel,
+            threads=config.threads,
+            gpu_layers=config.gpu_layers,
+            log_level=config.log_level,
+        )
+        self.engine = Engine(spec, config.max_queue)
+        self.models = ServedModels(ServedModel(self._source, self.engine, self._template))
+        app = make_app(self.models, config.api_key)
+        self._uvicorn = _Uvicorn(
+            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE)
+        )
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        return f"http://{host}:{self.port}"
+
+    async def serve(self) -> None:
+        """Serve until `stop`. Raises StartError when the first load fails."""
+        self.engine.start()
+        serving = asyncio.create_task(self._uvicorn.serve([self._socket]))
+        loading = asyncio.create_task(self._announce())
+        try:
+            await asyncio.wait((serving, loading), return_when=asyncio.FIRST_COMPLETED)
+            if loading.done():
+                loading.result()
+            await serving
+        finally:
+            loading.cancel()
+            self.stop()
+            await serving
+            await self.engine.close()
+
+    def stop(self) -> None:
+        """Begin to end: open streams get an error event."""
+        self._uvicorn.should_exit = True
+        self.engine.stop(ServerClosing("The server is stopping."))
+
+    async def _announce(self) -> None:
+        try:
+            info = await self.engine.ready()
+        except EngineDown as error:
+            raise StartError(str(error)) from None
+        banner(self, info)
+
+
+def run(config: ServeConfig) -> None:
+    """The whole life of `nitro serve`. Raises StartError."""
+    logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_run(config))
+
+
+async def _run(config: ServeConfig) -> None:
+    server = Server(config)
+    signals = 0
+
+    def on_signal() -> None:
+        nonlocal signals
+        signals += 1
+        if signals > 1:
+            os._exit(FORCED)  # the engine ends with its socket
+        server.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    Console(stderr=True).print(f"Loading {server.models.default.source.id} …", highlight=False)
+    await server.serve()
+
+
+def banner(server: Server, info: ModelInfo) -> None:
+    """What a person wants to know at once."""
+    config = server.config
+    rows = {
+        "model": f"{server.models.default.source.id} (trained for {info.trained_context} tokens)",
+        "engine": info.engine,
+        "device": f"{info.device}, layers: {info.layers}",
+        "context": f"{info.context} tokens a request × {info.parallel} at once; "
+        f"pool of {info.kv_tokens} tokens, {info.kv_bytes / 2**20:.0f} MiB",
+        "URL": f"{server.url}/v1",
+    }
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(f"[bold]Nitro {__version__}[/bold]", highlight=False)
+    for name, value in rows.items():
+        console.print(f"  {name:8} {value}", highlight=False, markup=False)
+    if config.api_key is None and config.host not in ("127.0.0.1", "::1", "localhost"):
+        log.warning("listening on %s without --api-key: whoever reaches this address can use the model", config.host)
+
+
+def _read_template(config: ServeConfig) -> str | None:
+    if config.chat_template is None:
+        return None
+    try:
+        text = config.chat_template.read_text()
+        ChatTemplate(text)
+    except (OSError, UnicodeDecodeError, TemplateError) as error:
+        raise StartError(f"--chat-template {config.chat_template}: {error}") from None
+    return text
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        raise StartError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port.") from None
+    return sock
+
+
+def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.Loop

@@ -1,0 +1,40 @@
+"""Stop strings, matched on text across the borders of tokens. Knows nothing of tokens."""
+
+from collections.abc import Sequence
+
+
+class StopMatcher:
+    """Passes text on until a stop string appears; the stop string and what follows are swallowed.
+
+    Only text that may be the beginning of a stop string is held back. Of several stop strings the one that is complete
+    first ends the text (the longest of those), so the result does not depend on how the text was cut into pieces.
+    """
+
+    def __init__(self, stops: Sequence[str]):
+        self._stops = [stop for stop in stops if stop]
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, text: str) -> str:
+        """The text that can be passed on now. Sets `stopped` when a stop string has appeared."""
+        if self.stopped:
+            return ""
+        text = self._held + text
+        found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
+        if found:
+            self.stopped, self._held = True, ""
+            return text[: min(found)[1]]
+        border = len(text) - self._partial(text)
+        self._held = text[border:]
+        return text[:border]
+
+    def flush(self) -> str:
+        """The text ends here: what was held back was no stop string."""
+        held, self._held = self._held, ""
+        return held
+
+    def _partial(self, text: str) -> int:
+        """Length of the longest end of `text` that begins a stop string."""
+        longest = max((len(stop) for stop in self._stops), default=1) - 1
+        tails = range(min(longest, len(text)), 0, -1)
+        return next((n for n in tails if any(stop.startswith(text[-n:]) for stop in self._stops)), 0)

@@ -1,0 +1,80 @@
+"""Messages → prompt text, by the model's own chat template in sandboxed Jinja.
+
+The environment is the one chat templates are written for: that of `apply_chat_template` in Hugging Face transformers
+(trimmed blocks, loop controls, `raise_exception`, `strftime_now`, `tojson` without HTML escapes, `{% generation %}`).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NoReturn
+
+from jinja2 import TemplateError as JinjaError
+from jinja2 import nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from nitro.errors import TemplateError
+
+
+class _Generation(Extension):
+    """`{% generation %}…{% endgeneration %}` marks the assistant's words for training; here it is its content."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _raise(message: str) -> NoReturn:
+    raise JinjaError(message)
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+class ChatTemplate:
+    """A compiled template. Raises TemplateError where `source` is no template."""
+
+    def __init__(self, source: str, bos: str = "", eos: str = ""):
+        self.source = source
+        self._tokens = {"bos_token": bos, "eos_token": eos}
+        self._knows_developer = "developer" in source
+        try:
+            self._template = _ENVIRONMENT.from_string(source)
+        except JinjaError as error:
+            raise TemplateError(f"The chat template is not valid: {error}") from error
+
+    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """The prompt up to where the assistant's answer begins. Raises TemplateError with the template's own words.
+
+        A `developer` message is a system message for templates that do not know that role.
+        """
+        if not self._knows_developer:
+            messages = [{**m, "role": "system"} if m["role"] == "developer" else m for m in messages]
+        try:
+            return self._template.render(messages=messages, add_generation_prompt=True, **self._tokens)
+        except Exception as error:  # a template may raise anything; it is the model's code, fed with the client's data
+            raise TemplateError(f"The chat template refused the messages: {error}") from error
