@@ -1,0 +1,76 @@
+"""How many tokens of KV cache fit, and what this machine has to hold them. Arithmetic and readings; no engine."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from nitro.engines.runner import LoadError
+
+LEAST_CONTEXT = 256  # tokens; a model that cannot have this much is of no use
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    context: int  # tokens each sequence can use
+    pool: int  # tokens in all
+
+
+def plan(asked: int | None, trained: int, parallel: int, token_bytes: int, free_bytes: int) -> Plan:
+    """The context each sequence gets, and the pool they share.
+
+    The pool is context × parallel where that fits into half of the free memory, else what fits there, and never less
+    than one context. An unasked context is the trained length, or the most that half of the free memory holds. Raises
+    LoadError where the context does not fit at all.
+    """
+    room = free_bytes // token_bytes
+    if asked is not None and asked > room:
+        raise LoadError(
+            f"--ctx {asked} needs {asked * token_bytes / MIB:.0f} MiB for the KV cache of one request; "
+            f"{free_bytes / MIB:.0f} MiB are free, enough for --ctx {room}."
+        )
+    context = asked if asked is not None else min(trained, room // 2)
+    least = min(trained, LEAST_CONTEXT)
+    if asked is None and context < least:
+        raise LoadError(
+            f"There is no memory for a KV cache: {free_bytes / MIB:.0f} MiB are free, of which half may be used, "
+            f"and {least} tokens need {least * token_bytes / MIB:.0f} MiB."
+        )
+    return Plan(context, max(context, min(context * parallel, room // 2)))
+
+
+def free_host_memory() -> int:
+    """Bytes a process can still take without swapping; a container's limit counts. A guess where the system is mute."""
+    free = _meminfo_available()
+    if free is None:
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return min(free, _cgroup_room())
+
+
+def _meminfo_available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _cgroup_room(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes left under a cgroup v2 limit; a huge number without one."""
+    try:
+        return int((root / "memory.max").read_text()) - int((root / "memory.current").read_text())
+    except (OSError, ValueError):  # no cgroup v2, or "max"
+        return 2**62
+
+
+def physical_cores() -> int:
+    """Cores this process may use, hyper-threads counted once: more threads than that slow matrix products down."""
+    if not hasattr(os, "sched_getaffinity"):
+        return max((os.cpu_count() or 2) // 2, 1)
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        try:
+            cores.add(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text())
+        except OSError:
+            cores.add(str(cpu))
+    return len(cores)
