@@ -48,8 +48,6 @@ class Server:
         self.config = config
         self._source = source.find(config.model, config.alias, config.engine)
         self._template = _read_template(config)
-        self._socket = _bind(config.host, config.port)
-        self.port: int = self._socket.getsockname()[1]
         spec = EngineSpec(
             engine=config.engine,
             model=self._source.path,
@@ -65,6 +63,8 @@ class Server:
         self._uvicorn = _Uvicorn(
             uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE)
         )
+        self._socket = _bind(config.host, config.port)
+        self.port: int = self._socket.getsockname()[1]
 
     @property
     def url(self) -> str:

@@ -10,6 +10,7 @@ from nitro.errors import (
     ApiError,
     EngineBusy,
     EngineDown,
+    NitroError,
     PromptRejected,
     PromptTooLong,
     ServerClosing,
@@ -58,7 +59,7 @@ def response(fault: ApiError) -> Response[bytes]:
 
 def on_error(_: Request, error: Exception) -> Response[bytes]:
     fault = as_api_error(error)
-    if fault.status == 500:
+    if not isinstance(error, (NitroError, HTTPException)):
         log.error("a request failed", exc_info=error)
     return response(fault)
 

@@ -21,12 +21,12 @@ async def list_models(request: Request) -> openai.ModelList:
 
 
 @get("/v1/models/{model_id:path}")
-async def get_model(request: Request, model_id: str) -> openai.Model:
-    model = served(request).default
-    if model_id.lstrip("/") != model.source.id:
+async def get_model(request: Request) -> openai.Model:
+    model, model_id = served(request).default, str(request.path_params["model_id"]).lstrip("/")
+    if model_id != model.source.id:
         raise ApiError(
             404,
-            f"The model '{model_id.lstrip('/')}' does not exist; served is '{model.source.id}'.",
+            f"The model '{model_id}' does not exist; served is '{model.source.id}'.",
             code="model_not_found",
         )
     return _describe(model)

@@ -34,7 +34,7 @@ class RequestLog:
             return
         now, usage = time.monotonic(), self.replies.usage
         generation, tokens = self.replies.generation, usage.completion_tokens
-        finish = ",".join(dict.fromkeys(str(reply.finish) for reply in self.replies.choices))
+        finish = ",".join(dict.fromkeys(reply.finish or "-" for reply in self.replies.choices))
         ttft = speed = queued = "-"
         if generation.queue_seconds is not None:
             queued = f"{generation.queue_seconds:.3f}s"

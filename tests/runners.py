@@ -1,0 +1,117 @@
+"""Runners that misbehave on command, for tests of everything above a runner. Given as `--engine runners:Class`."""
+
+import os
+import socket
+from pathlib import Path
+
+from nitro.engines.fake import FakeRunner
+from nitro.engines.runner import Chunk, LoadError, Result, StepFailed
+from nitro.engines.types import EngineSpec
+
+
+class GatedRunner(FakeRunner):
+    """Waits inside every step until the test, at the other end of the socket that MODEL names, lets it go on.
+
+    Without a MODEL there is no gate.
+    """
+
+    def __init__(self, spec: EngineSpec):
+        super().__init__(spec)
+        self._gate = socket.socket(socket.AF_UNIX)
+        if spec.model:
+            self._gate.connect(spec.model)
+            self._gate.recv(1)  # loading lasts until the gate accepts
+
+    def submit(self, batch: list[Chunk]) -> None:
+        super().submit(batch)
+        try:
+            self._gate.sendall(b"?")
+            self._gate.recv(1)
+        except OSError:
+            pass  # no gate, or opened for good
+
+
+class FaultyRunner(GatedRunner):
+    """Fails where a prompt says so: "!step", "!row", "!bug", "!collect" or "!exit"."""
+
+    def submit(self, batch: list[Chunk]) -> None:
+        super().submit(batch)
+        if failing := [chunk.slot for chunk in batch if _says(chunk, b"!step")]:
+            for chunk in batch:
+                del self._held[chunk.slot][0 if chunk.slot in failing else chunk.start :]
+            raise StepFailed(failing, "a made-up fault")
+        if any(_says(chunk, b"!bug") for chunk in batch):
+            raise RuntimeError("a made-up bug")
+        if any(_says(chunk, b"!exit") for chunk in batch):
+            os._exit(3)
+
+    def collect(self) -> list[Result]:
+        if any(_says(chunk, b"!collect") for chunk in self._batch):
+            raise RuntimeError("a made-up bug in collect")
+        results = super().collect()
+        return [
+            Result([], "a made-up row fault") if _says(chunk, b"!row") else result
+            for chunk, result in zip(self._batch, results, strict=True)
+        ]
+
+
+def _says(chunk: Chunk, word: bytes) -> bool:
+    return word in bytes(token for token in chunk.tokens if token < 256)
+
+
+class Gate:
+    """The test's end of a GatedRunner."""
+
+    def __init__(self, folder: Path):
+        self.path = str(folder / "gate")
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.settimeout(60)
+        self._listener.bind(self.path)
+        self._listener.listen()
+        self._runner: socket.socket | None = None
+
+    def accept(self) -> "Gate":
+        """Let the (next) runner connect: its model is loaded then."""
+        if self._runner:
+            self._runner.close()
+        self._runner, _ = self._listener.accept()
+        self._runner.settimeout(60)
+        self._runner.sendall(b"+")
+        return self
+
+    def wait_inside(self) -> None:
+        """Return when the engine is inside a step, computing."""
+        assert self._runner and self._runner.recv(1) == b"?"
+
+    def let_go(self) -> None:
+        assert self._runner
+        self._runner.sendall(b"!")
+
+    def step(self, count: int = 1) -> None:
+        """Let that many steps happen, one after another."""
+        for _ in range(count):
+            self.wait_inside()
+            self.let_go()
+
+    def open(self) -> None:
+        """No gate any more."""
+        if self._runner:
+            self._runner.close()
+            self._runner = None
+
+    def close(self) -> None:
+        self.open()
+        self._listener.close()
+
+
+class UnloadableRunner:
+    def __init__(self, spec: EngineSpec):
+        raise LoadError("This model cannot be loaded, says the test.")
+
+
+class TightRunner(FakeRunner):
+    """A KV pool of little more than one context."""
+
+    def __init__(self, spec: EngineSpec):
+        assert spec.context
+        super().__init__(spec, kv_tokens=spec.context + 100)

@@ -1,0 +1,163 @@
+"""Real servers for tests: in this process on a thread of its own, or as a process of their own. Real sockets both."""
+
+import asyncio
+import logging
+import os
+import queue
+import re
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import openai
+
+from nitro.config import ServeConfig
+from nitro.serve import Server
+
+CEILING = 60.0  # seconds; a limit that only a hang reaches
+TESTS = str(Path(__file__).parent)
+FAKE = "nitro.engines.fake:FakeRunner"
+
+
+class RunningServer:
+    """A `Server` on a thread; its engine runs as the usual process."""
+
+    def __init__(self, config: ServeConfig):
+        self._config = config
+        self._up = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="server under test")
+        self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()  # the request log
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._up.set()
+
+    async def _serve(self) -> None:
+        self.server = Server(self._config)
+        self.engine = self.server.engine
+        self._loop = asyncio.get_running_loop()
+        self._up.set()
+        await self.server.serve()
+
+    def __enter__(self) -> "RunningServer":
+        self._handler = _ToQueue(self.lines)
+        logging.getLogger("nitro.request").addHandler(self._handler)
+        logging.getLogger("nitro.request").setLevel(logging.INFO)
+        self._thread.start()
+        assert self._up.wait(CEILING)
+        if self._failure:
+            raise self._failure
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self.server.stop)
+        self._thread.join(CEILING)
+        logging.getLogger("nitro.request").removeHandler(self._handler)
+        assert not self._thread.is_alive(), "the server did not stop"
+        if self._failure:
+            raise self._failure
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def client(self, **options: object) -> openai.OpenAI:
+        return sdk(self.url, **options)
+
+    def run(self, coroutine):
+        """The result of a coroutine on the server's event loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CEILING)
+
+    def ready(self) -> "RunningServer":
+        self.run(self.engine.ready())
+        return self
+
+    def log_line(self) -> str:
+        """The next line of the request log, waited for."""
+        return self.lines.get(timeout=CEILING)
+
+    def rows(self) -> list[list[int]]:
+        """The sequence ids of every step so far."""
+        return [[row.id for row in record.rows] for record in list(self.engine.steps)]
+
+
+class _ToQueue(logging.Handler):
+    def __init__(self, lines: "queue.SimpleQueue[str]"):
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.put(record.getMessage())
+
+
+def sdk(url: str, **options: object) -> openai.OpenAI:
+    """The OpenAI SDK as its users have it, but for the address."""
+    settings = {"base_url": f"{url}/v1", "api_key": "none", "max_retries": 0, "timeout": CEILING, **options}
+    return openai.OpenAI(**settings)
+
+
+class ServerProcess:
+    """`nitro serve` as a user starts it, on a free port."""
+
+    def __init__(self, *arguments: str):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "nitro", "serve", "--port", "0", *arguments],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONPATH": TESTS},
+        )
+        self.said: list[str] = []
+
+    def wait_ready(self) -> str:
+        """The URL, once the banner has told it."""
+        for line in self.process.stderr:
+            self.said.append(line)
+            if match := re.search(r"URL\s+(\S+)/v1", line):
+                return match[1]
+        raise AssertionError("the server ended before it was ready:\n" + "".join(self.said))
+
+    def engine_pid(self) -> int:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        assert len(children) == 1
+        return int(children[0])
+
+
+@contextmanager
+def server_process(*arguments: str) -> Iterator[ServerProcess]:
+    server = ServerProcess(*arguments)
+    try:
+        yield server
+    finally:
+        server.process.kill()
+        server.process.wait()
+        server.process.stderr.close()
+
+
+def wait_gone(pidfd: int) -> None:
+    """Wait until the process behind a pidfd has ended."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    assert poll.poll(CEILING * 1000), "the process lives on"
+    os.close(pidfd)
+
+
+def raw_request(url: str, body: bytes, path: str = "/v1/chat/completions") -> socket.socket:
+    """A request on a socket of our own, to be read or dropped at will."""
+    host, port = url.removeprefix("http://").split(":")
+    sock = socket.create_connection((host, int(port)), CEILING)
+    head = (f"POST {path} HTTP/1.1", f"Host: {host}", "Content-Type: application/json", f"Content-Length: {len(body)}")
+    sock.sendall("\r\n".join((*head, "", "")).encode() + body)
+    return sock

@@ -1,0 +1,260 @@
+"""What must survive: killed processes, failing steps, leaving clients, full queues, signals. Over real sockets."""
+
+import json
+import os
+import signal
+import socket
+import struct
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import openai
+import pytest
+from runners import Gate
+from running import CEILING, RunningServer, raw_request, sdk, server_process, wait_gone
+
+HELLO = [{"role": "user", "content": "Hello"}]
+WHOLE = "".join(map(chr, range(ord("?"), ord("~") + 1)))
+GATED = "runners:GatedRunner"
+FAULTY = "runners:FaultyRunner"
+
+
+def say(client: openai.OpenAI, text: str, **options):
+    return client.chat.completions.create(model="", messages=[{"role": "user", "content": text}], **options)
+
+
+def drop(sock: socket.socket) -> None:
+    """Leave as a killed client does: with a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def test_engine_killed_in_mid_stream(serve, gate: Gate) -> None:
+    server = serve(engine=GATED, model=gate.path)
+    gate.accept()
+    server.ready()
+    client = server.client()
+    streams = [say(client, "Hello", stream=True) for _ in range(3)]
+    with ThreadPoolExecutor() as pool:
+        whole = pool.submit(say, client, "Hello")
+        gate.step(8)
+        for stream in streams:
+            assert [next(stream).choices[0].delta.content for _ in range(3)] == ["", "?", "@"]
+        gate.wait_inside()
+        os.kill(server.engine.pid, signal.SIGKILL)
+        for stream in streams:
+            with pytest.raises(openai.APIError, match="SIGKILL"):
+                list(stream)
+        with pytest.raises(openai.InternalServerError, match="SIGKILL") as caught:
+            whole.result(CEILING)
+    assert caught.value.status_code == 503
+    assert "retry-after" in caught.value.response.headers
+    health = httpx.get(f"{server.url}/health")  # the new engine waits at the gate: it is still loading
+    assert (health.status_code, health.json()["status"]) == (503, "restarting")
+    assert "SIGKILL" in health.json()["reason"]
+    assert httpx.get(f"{server.url}/healthz").status_code == 503
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(say, client, "Hello", max_tokens=2)  # waits for the engine, does not fail
+        gate.accept()
+        gate.open()
+        assert waiting.result(CEILING).choices[0].message.content == "?@"
+    assert httpx.get(f"{server.url}/health").status_code == 200
+    assert server.engine.restarts == 1
+
+
+def test_an_engine_that_ends_by_itself(serve) -> None:
+    server = serve(engine=FAULTY).ready()
+    with pytest.raises(openai.InternalServerError, match="status 3"):
+        say(server.client(), "!exit")
+    assert say(server.client(), "Hello", max_tokens=1).choices[0].message.content == "?"
+
+
+@pytest.mark.parametrize("word", ["!step", "!row"])
+def test_a_failing_step_fails_its_own_request(serve, gate: Gate, word: str) -> None:
+    server = serve(engine=FAULTY, model=gate.path)
+    gate.accept()
+    server.ready()
+    client = server.client()
+    others = [say(client, "Hello", stream=True) for _ in range(2)]
+    gate.wait_inside()  # a step with the first of them, at most; what comes now is in the next one
+    failing = say(client, word, stream=True)
+    gate.open()
+    with pytest.raises(openai.APIError, match="made-up"):
+        list(failing)
+    for stream in others:
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == WHOLE
+    assert [1, 2, 3] in [sorted(rows) for rows in server.rows()], "the three were in one batch"
+    with pytest.raises(openai.InternalServerError, match="made-up") as caught:
+        say(client, word)
+    assert caught.value.status_code == 500
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    assert say(client, "Hello", max_tokens=1).choices[0].message.content == "?"
+    assert server.engine.restarts == 0
+
+
+@pytest.mark.parametrize("word", ["!bug", "!collect"])
+def test_a_bug_in_a_step_fails_its_batch_and_no_more(serve, word: str) -> None:
+    server = serve(engine=FAULTY).ready()
+    client = server.client()
+    with pytest.raises(openai.InternalServerError, match="made-up bug"):
+        say(client, word)
+    with pytest.raises(openai.APIError, match="made-up bug"):
+        list(say(client, word, stream=True))
+    assert say(client, "Hello", max_tokens=1).choices[0].message.content == "?"
+    assert server.engine.restarts == 0
+
+
+def test_a_bug_in_a_step_leaves_the_queue_alone(serve) -> None:
+    server = serve(engine=FAULTY, parallel=1).ready()
+    client = server.client()
+    with ThreadPoolExecutor() as pool:
+        texts = ["Hello", "!bug", "Hello", "!bug", "Hello"]
+        replies = [pool.submit(say, client, text) for text in texts]
+        for text, reply in zip(texts, replies, strict=True):
+            error = reply.exception(CEILING)
+            assert (error is None) == (text == "Hello")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_frees_its_slot(serve, gate: Gate, stream: bool) -> None:
+    """Asserted by the step records; the engine is inside a step when the client goes, and a neighbour goes on."""
+    server = serve(engine=GATED, model=gate.path)
+    gate.accept()
+    server.ready()
+    neighbour = say(server.client(), "Hello", stream=True)
+    next(neighbour)
+    leaver = raw_request(server.url, json.dumps({"messages": HELLO, "stream": stream}).encode())
+    while not server.rows() or len(server.rows()[-1]) < 2:
+        gate.step()
+        next(neighbour)  # what the step did has arrived
+    kept, gone = sorted(server.rows()[-1])
+    gate.wait_inside()
+    drop(leaver)
+    assert "left" in server.log_line()
+    at = len(server.rows())
+    gate.let_go()  # the step that was under way
+    gate.step(4)
+    for _ in range(5):
+        next(neighbour)
+    after = server.rows()[at + 2 :]
+    assert len(after) >= 3 and all(rows == [kept] for rows in after), "the sequence is gone from the next step on"
+    assert gone not in server.engine._live
+    assert server.engine.steps[-1].idle == server.engine.info.slots - 1
+    gate.open()
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in neighbour).endswith("}~")
+
+
+def test_a_client_that_leaves_the_queue_is_never_computed(serve, gate: Gate) -> None:
+    server = serve(engine=GATED, model=gate.path, parallel=1)
+    gate.accept()
+    server.ready()
+    running = say(server.client(), "Hello", stream=True, max_tokens=3)
+    gate.wait_inside()
+    queued = raw_request(server.url, json.dumps({"messages": HELLO, "stream": True}).encode())
+    assert queued.recv(1) == b"H"  # headers come when it is accepted
+    assert len(server.engine._live) == 2
+    drop(queued)
+    assert "client=left" in server.log_line()
+    gate.open()
+    assert len(list(running)) == 5
+    assert {id for rows in server.rows() for id in rows} == {1}
+
+
+def test_full_queue(serve, gate: Gate) -> None:
+    server = serve(engine=GATED, model=gate.path, parallel=1, max_queue=1)
+    gate.accept()
+    server.ready()
+    client = server.client()
+    with ThreadPoolExecutor() as pool:
+        streams = [say(client, "Hello", stream=True, max_tokens=2) for _ in range(2)]
+        for _ in range(4):
+            with pytest.raises(openai.RateLimitError) as caught:
+                say(client, "Hello")
+            assert int(caught.value.response.headers["retry-after"]) >= 1
+            assert caught.value.code == "rate_limit_exceeded"
+        gate.open()
+        for stream in [pool.submit(list, stream) for stream in streams]:
+            assert "".join(c.choices[0].delta.content or "" for c in stream.result(CEILING)) == "?@"
+    assert say(client, "Hello", max_tokens=1).choices[0].message.content == "?"
+
+
+def test_preemption_when_the_pool_runs_out(serve) -> None:
+    """Two answers that do not fit into the pool together: the younger one waits, and both come out whole."""
+    server = serve(engine="runners:TightRunner", context=700).ready()
+    client = server.client()
+    alone = say(client, "Hello", max_tokens=600, extra_body={"ignore_eos": True}).choices[0].message.content
+    with ThreadPoolExecutor() as pool:
+        ask = {"max_tokens": 600, "extra_body": {"ignore_eos": True}}
+        for reply in [pool.submit(say, client, "Hello", **ask) for _ in range(4)]:
+            assert reply.result(CEILING).choices[0].message.content == alone
+    assert any(record.preempted for record in server.engine.steps)
+
+
+def test_first_load_fails() -> None:
+    with server_process("--engine", "runners:UnloadableRunner") as server:
+        _, said = server.process.communicate(timeout=CEILING)
+    assert server.process.returncode == 1
+    assert said.strip().splitlines()[-1] == "nitro: This model cannot be loaded, says the test."
+    assert "Traceback" not in said
+
+
+def test_server_killed() -> None:
+    """The engine ends when its socket closes."""
+    with server_process("--engine", "nitro.engines.fake:FakeRunner") as server:
+        url = server.wait_ready()
+        engine = os.pidfd_open(server.engine_pid())
+        stream = say(sdk(url), "Hello", stream=True, extra_body={"ignore_eos": True})
+        next(stream)
+        server.process.kill()
+        wait_gone(engine)
+
+
+def test_server_killed_while_the_engine_computes(gate: Gate) -> None:
+    with server_process("--engine", GATED, gate.path) as server:
+        gate.accept()
+        url = server.wait_ready()
+        engine = os.pidfd_open(server.engine_pid())
+        stream = say(sdk(url), "Hello", stream=True)
+        next(stream)
+        gate.wait_inside()
+        server.process.kill()
+        wait_gone(engine)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_with_open_streams(gate: Gate, number: signal.Signals) -> None:
+    """Streams end with an error event, the exit status is 0, nothing is left: even with the engine inside a step."""
+    with server_process("--engine", GATED, gate.path) as server:
+        gate.accept()
+        url = server.wait_ready()
+        engine = os.pidfd_open(server.engine_pid())
+        stream = say(sdk(url), "Hello", stream=True)
+        gate.step(3)
+        assert [next(stream).choices[0].delta.content for _ in range(3)] == ["", "?", "@"]
+        gate.wait_inside()
+        server.process.send_signal(number)
+        with pytest.raises(openai.APIError, match="stopping"):
+            list(stream)
+        assert server.process.wait(CEILING) == 0
+        wait_gone(engine)
+
+
+def test_second_signal_forces(gate: Gate) -> None:
+    """A client that does not read keeps the first signal waiting."""
+    with server_process("--engine", GATED, gate.path) as server:
+        gate.accept()
+        url = server.wait_ready()
+        engine = os.pidfd_open(server.engine_pid())
+        stream = say(sdk(url), "Hello", stream=True)
+        next(stream)
+        server.process.send_signal(signal.SIGINT)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(CEILING) in (0, 130)
+        wait_gone(engine)
+
+
+def test_a_port_in_use(fake_server: RunningServer) -> None:
+    with server_process("--port", str(fake_server.server.port), "--engine", "nitro.engines.fake:FakeRunner") as server:
+        _, said = server.process.communicate(timeout=CEILING)
+    assert server.process.returncode == 1
+    assert said.startswith("nitro: Cannot listen on 127.0.0.1") and len(said.splitlines()) == 1
