@@ -10,9 +10,14 @@ import ctypes
 import hashlib
 import logging
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
+
+# Threads that wait for each other spin at first, by default for milliseconds: with another busy process on the machine
+# that makes a step ten times slower. A short spin costs nothing when idle. Read by libgomp as it is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import llama_cpp
 import llama_cpp.llama_cpp as lib

@@ -1,0 +1,42 @@
+"""A LlamaRunner that shows the logits of every token: see same_answer.py."""
+
+from pathlib import Path
+
+import llama_cpp.llama_cpp as lib
+import numpy as np
+
+from nitro.engines.llama import LlamaRunner
+from nitro.engines.runner import Chunk
+from nitro.engines.types import EngineSpec, Sampling
+
+SLOT = 0
+
+
+class LlamaScorer(LlamaRunner):
+    """`slots` and `swa_full`: as the runner decides, if None."""
+
+    def __init__(self, model: Path, context: int = 2048, slots: int | None = None, swa_full: bool | None = None):
+        self._forced = {"n_seq_max": slots, "swa_full": swa_full}
+        super().__init__(EngineSpec("llama", str(model), context=context, parallel=1))
+
+    def _context_parameters(self, spec: EngineSpec):
+        parameters = super()._context_parameters(spec)
+        for name, value in self._forced.items():
+            if value is not None:
+                setattr(parameters, name, value)
+        return parameters
+
+    def logits(self, tokens: list[int], at_once: int) -> np.ndarray:
+        self.trim(SLOT, 0)
+        spans = [(start, min(start + at_once, len(tokens))) for start in range(0, len(tokens), at_once)]
+        return np.concatenate([self.extend(SLOT, tokens, start, stop, stop - start) for start, stop in spans])
+
+    def extend(self, slot: int, tokens: list[int], start: int, stop: int, rows: int = 1) -> np.ndarray:
+        """Compute tokens [start, stop) in a slot that holds [0, start): the logits after the last `rows` of them."""
+        batch = self._tokens.fill([Chunk(1, slot, tokens, start, stop, Sampling())])
+        wanted = range(stop - start - rows, stop - start)
+        for i in wanted:
+            batch.logits[i] = 1
+        assert lib.llama_decode(self._context, batch) == 0
+        pointers = (lib.llama_get_logits_ith(self._context, i) for i in wanted)
+        return np.stack([np.ctypeslib.as_array(row, (self.info.vocabulary,)).copy() for row in pointers])

@@ -1,0 +1,258 @@
+"""The llama.cpp runner by itself: KV cache, sampling, tokenizer, limits. With SmolLM2 and gemma3-270m."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import llama_cpp.llama_cpp as lib
+import numpy as np
+import pytest
+from llama_scorer import LlamaScorer
+
+from nitro.engines.llama import LlamaRunner
+from nitro.engines.runner import Chunk, LoadError, OutOfKV
+from nitro.engines.types import EngineSpec, Sampling
+
+GREEDY = Sampling(temperature=0)
+TEXT = "The quick brown fox jumps over the lazy dog. " * 200
+
+
+@pytest.fixture(scope="module")
+def runner(smollm: Path) -> Iterator[LlamaRunner]:
+    runner = LlamaRunner(EngineSpec("llama", str(smollm), context=1024, parallel=4))
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def empty(runner: LlamaRunner) -> LlamaRunner:
+    """The runner with every slot empty and no sampler."""
+    for slot in range(runner.info.slots):
+        runner.trim(slot, 0)
+    for sequence_id in range(20):
+        runner.forget(sequence_id)
+    return runner
+
+
+def generate(runner: LlamaRunner, prompt: list[int], count: int, sampling: Sampling = GREEDY, id: int = 1) -> list[int]:
+    """`count` tokens of one sequence, alone in slot 0."""
+    runner.trim(0, 0)
+    tokens, start = prompt.copy(), 0
+    for _ in range(count):
+        runner.submit([Chunk(id, 0, tokens, start, len(tokens), sampling)])
+        start = len(tokens)
+        tokens += runner.collect()[0].tokens
+    runner.forget(id)
+    return tokens[len(prompt) :]
+
+
+def close(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal up to batch numerics: where the cache is wrong, gemma's logits are off by 6."""
+    return float(np.abs(a - b).max()) < 1.5 and int(a.argmax()) == int(b.argmax())
+
+
+class TestCache:
+    def test_a_copy_continues_like_its_source(self, empty: LlamaRunner) -> None:
+        tokens = empty.tokenizer.encode("The capital of France is the city of Paris, and that of Italy is")
+        alone = generate(empty, tokens, 8)
+        assert empty.copy(0, 3, len(tokens) - 1) == len(tokens) - 1
+        copied = tokens.copy()
+        start = len(tokens) - 1
+        for _ in range(8):
+            empty.submit([Chunk(2, 3, copied, start, len(copied), GREEDY)])
+            start = len(copied)
+            copied += empty.collect()[0].tokens
+        assert copied[len(tokens) :] == alone
+
+    def test_a_copy_replaces_and_leaves_its_source(self, empty: LlamaRunner) -> None:
+        tokens = empty.tokenizer.encode(TEXT)[:60]
+        empty.submit([Chunk(1, 0, tokens, 0, 60, GREEDY), Chunk(2, 1, tokens[:20], 0, 20, GREEDY)])
+        assert empty.copy(0, 1, 40) == 40
+        assert empty.trim(1, 41) == 0, "it held no more than was copied"
+        assert empty.trim(0, 60) == 60
+
+    def test_trim_beyond_what_is_held_is_refused(self, empty: LlamaRunner) -> None:
+        tokens = empty.tokenizer.encode(TEXT)[:10]
+        empty.submit([Chunk(1, 0, tokens, 0, 10, GREEDY)])
+        assert empty.trim(0, 11) == 0
+        assert empty.trim(0, 0) == 0
+        assert empty.copy(0, 1, 5) == 0
+
+    def test_out_of_kv_computes_nothing(self, smollm: Path) -> None:
+        """A pool of 2 × 128 tokens: three slots cannot have 100 each. The two stay usable."""
+        runner = LlamaRunner(EngineSpec("llama", str(smollm), context=128, parallel=2))
+        tokens = runner.tokenizer.encode(TEXT)[:100]
+        assert runner.info.kv_tokens == 256
+        for slot in range(2):
+            runner.submit([Chunk(slot, slot, tokens, 0, 100, GREEDY)])
+        with pytest.raises(OutOfKV):
+            runner.submit([Chunk(9, 5, tokens, 0, 100, GREEDY)])
+        assert runner.trim(5, 1) == 0
+        assert [runner.trim(slot, 100) for slot in range(2)] == [100] * 2
+        runner.trim(0, 0)
+        runner.submit([Chunk(9, 5, tokens, 0, 100, GREEDY)])
+        assert runner.trim(5, 100) == 100
+        runner.close()
+
+    def test_reset_empties_and_samplers_stay(self, empty: LlamaRunner) -> None:
+        prompt = empty.tokenizer.encode("Once upon a time")
+        hot = Sampling(temperature=1.5, seed=3)
+        straight = generate(empty, prompt, 6, hot)
+        empty.trim(0, 0)
+        tokens = prompt.copy()
+        for i in range(6):
+            if i == 3:
+                empty.reset()
+                assert empty.trim(0, 1) == 0
+            start = 0 if i in (0, 3) else len(tokens) - 1
+            empty.submit([Chunk(1, 0, tokens, start, len(tokens), hot)])
+            tokens += empty.collect()[0].tokens
+        assert tokens[len(prompt) : len(prompt) + 3] == straight[:3]
+        assert tokens[len(prompt) :] == straight, "the random numbers went on where they were"
+
+
+LENGTH, CUT = 1300, 600
+
+
+class TestSlidingWindow:
+    """gemma3-270m sees 512 tokens back in most layers. After 1,300 tokens cut at 600, or copied up to there.
+
+    With its full cache llama.cpp keeps every cell; otherwise the cells that left the window are used again.
+    """
+
+    def test_full_cache(self, gemma: Path) -> None:
+        scorer = LlamaScorer(gemma, swa_full=True)
+        tokens, fresh = prefilled(scorer, LENGTH)
+        assert scorer.copy(0, 1, CUT) == CUT
+        assert close(scorer.extend(1, tokens, CUT, CUT + 1)[0], fresh)
+        assert scorer.trim(0, CUT) == CUT
+        assert close(scorer.extend(0, tokens, CUT, CUT + 1)[0], fresh)
+        scorer.close()
+
+    def test_window_cache(self, gemma: Path) -> None:
+        """One slot has 1,024 cells. llama.cpp says yes to the cut; the runner looks, and says 0."""
+        scorer = LlamaScorer(gemma, slots=1, swa_full=False)
+        tokens, fresh = prefilled(scorer, LENGTH)
+        assert scorer.trim(0, CUT) == 0
+        scorer.extend(0, tokens, 0, CUT)  # the slot is empty, as it said
+        assert close(scorer.extend(0, tokens, CUT, CUT + 1)[0], fresh)
+        scorer.extend(0, tokens, CUT + 1, LENGTH)
+        assert lib.llama_memory_seq_rm(scorer._memory, 0, CUT, -1)
+        assert not close(scorer.extend(0, tokens, CUT, CUT + 1)[0], fresh), "trusting the call would be wrong"
+        scorer.close()
+
+    def test_window_cache_of_two_slots(self, gemma: Path) -> None:
+        """1,536 cells: what is left of the first 600 tokens depends on how much came after them."""
+        scorer = LlamaScorer(gemma, slots=2, swa_full=False)
+        tokens, fresh = prefilled(scorer, LENGTH)
+        assert scorer.copy(0, 1, CUT) == CUT, "nothing was used again yet"
+        assert close(scorer.extend(1, tokens, CUT, CUT + 1)[0], fresh)
+        scorer.trim(1, 0)
+        scorer.extend(0, tokens, LENGTH, LENGTH + 500)
+        assert scorer.copy(0, 1, CUT) == 0
+        assert scorer.trim(1, 1) == 0, "the copy is empty"
+        assert scorer.trim(0, LENGTH + 500) == LENGTH + 500, "the source stays"
+        scorer.close()
+
+
+def prefilled(scorer: LlamaScorer, length: int) -> tuple[list[int], np.ndarray]:
+    """A text whose first `length` tokens slot 0 holds, and the logits at CUT after a prefill of what is before it."""
+    text = " ".join(f"{i} sheep jumped over fence number {i * 7 % 13}." for i in range(250))
+    tokens = scorer.tokenizer.encode(text)
+    assert len(tokens) >= length + 500
+    scorer.extend(0, tokens, 0, CUT)
+    fresh = scorer.extend(0, tokens, CUT, CUT + 1)[0]
+    scorer.trim(0, 0)
+    for start in range(0, length, 512):
+        scorer.extend(0, tokens, start, min(start + 512, length))
+    return tokens, fresh
+
+
+class TestSampling:
+    PROMPT = "Once upon a time there was"
+
+    def sample(self, runner: LlamaRunner, count: int = 12, **options) -> list[int]:
+        return generate(runner, runner.tokenizer.encode(self.PROMPT), count, Sampling(**options))
+
+    def test_seeds(self, empty: LlamaRunner) -> None:
+        one, again, other = (self.sample(empty, temperature=1.0, seed=seed) for seed in (1, 1, 2))
+        assert one == again != other
+
+    def test_narrow_filters_are_greedy(self, empty: LlamaRunner) -> None:
+        best = self.sample(empty, temperature=0)
+        for narrow in ({"top_k": 1}, {"top_p": 0.0}, {"min_p": 1.0}):
+            assert self.sample(empty, temperature=1.0, seed=5, **narrow) == best
+
+    def test_bias_forces_and_bans(self, empty: LlamaRunner) -> None:
+        (token,) = empty.tokenizer.encode(" Paris")
+        assert self.sample(empty, 3, temperature=0, logit_bias={token: 100.0}) == [token] * 3
+        first = self.sample(empty, 1, temperature=0)[0]
+        assert self.sample(empty, 1, temperature=0, logit_bias={first: -math.inf})[0] != first
+
+    def test_penalties_see_the_prompt_and_the_answer(self, empty: LlamaRunner) -> None:
+        """A repeated sentence goes on; penalties forbid its words, and then what was answered."""
+        prompt = empty.tokenizer.encode("The quick brown fox jumps over the lazy dog. " * 5 + "The quick brown")
+
+        def first(**options) -> int:
+            return generate(empty, prompt, 1, Sampling(temperature=0, **options))[0]
+
+        (fox,) = empty.tokenizer.encode(" fox")
+        assert first() == fox
+        for penalty in ({"frequency_penalty": 2.0}, {"presence_penalty": 2.0, "frequency_penalty": 2.0}):
+            assert first(**penalty) != fox
+        assert first(repetition_penalty=20.0) != fox
+        assert first(repetition_penalty=20.0, repeat_last_n=0) == fox, "no window"
+        assert first(repetition_penalty=20.0, repeat_last_n=3) == fox, "the last fox is further back"
+        answer = generate(empty, prompt, 8, Sampling(temperature=0, repetition_penalty=1e4, repeat_last_n=-1))
+        assert len(set(answer)) == 8 and not set(answer) & set(prompt)
+
+    def test_rows_of_a_batch_have_their_own_sampling(self, empty: LlamaRunner) -> None:
+        prompt = empty.tokenizer.encode(self.PROMPT)
+        (token,) = empty.tokenizer.encode(" Paris")
+        kinds = [GREEDY, Sampling(temperature=0, logit_bias={token: 100.0}), Sampling(temperature=1.0, seed=9)]
+        empty.submit([Chunk(i, i, prompt, 0, len(prompt), kind) for i, kind in enumerate(kinds)])
+        together = [result.tokens[0] for result in empty.collect()]
+        assert together[0] == generate(empty, prompt, 1, id=7)[0] and together[1] == token
+
+    def test_only_the_end_of_a_sequence_samples(self, empty: LlamaRunner) -> None:
+        prompt = empty.tokenizer.encode(self.PROMPT)
+        empty.submit([Chunk(1, 0, prompt, 0, 3, GREEDY), Chunk(2, 1, prompt, 0, len(prompt), GREEDY)])
+        first, second = empty.collect()
+        assert (first.tokens, len(second.tokens)) == ([], 1)
+
+
+class TestTokenizer:
+    def test_control_tokens_are_parsed_and_no_bos_is_added(self, runner: LlamaRunner) -> None:
+        assert runner.tokenizer.encode("<|im_start|>user") == [1, *runner.tokenizer.encode("user")]
+        assert runner.tokenizer.encode("") == []
+
+    @pytest.mark.parametrize(
+        "text", ["Hello, world!", "Příliš žluťoučký kůň", "你好，世界", "👩‍👩‍👧‍👦 🇨🇿", "a\0b", "  x\n\n\ty "]
+    )
+    def test_pieces_give_the_text_back(self, runner: LlamaRunner, text: str) -> None:
+        tokens = runner.tokenizer.encode(text)
+        assert b"".join(map(runner.tokenizer.piece, tokens)).decode() == text
+
+    def test_control_tokens_have_no_text(self, runner: LlamaRunner) -> None:
+        assert [runner.tokenizer.piece(token) for token in runner.info.eog] == [b""] * len(runner.info.eog)
+        assert runner.tokenizer.text(2) == "<|im_end|>" and 2 in runner.info.eog
+
+
+class TestLoading:
+    def test_info(self, runner: LlamaRunner) -> None:
+        info = runner.info
+        assert (info.context, info.parallel, info.trained_context) == (1024, 4, 8192)
+        assert info.kv_tokens == 4096 and info.slots >= 4
+        assert info.kv_bytes == 4096 * 30 * 2 * 3 * 64 * 2  # tokens, layers, keys and values, heads, head size, float16
+        assert "im_start" in info.template
+        assert "CPU" in info.layers and "0.3.36" in info.engine
+
+    def test_what_cannot_be_loaded(self, tmp_path: Path, smollm: Path) -> None:
+        broken = tmp_path / "broken.gguf"
+        broken.write_bytes(smollm.read_bytes()[:1_000_000])
+        with pytest.raises(LoadError, match=r"cannot load .*broken\.gguf: .+"):
+            LlamaRunner(EngineSpec("llama", str(broken)))
+
+    def test_an_absurd_context(self, smollm: Path) -> None:
+        with pytest.raises(LoadError, match=r"--ctx 2000000000 needs .* MiB"):
+            LlamaRunner(EngineSpec("llama", str(smollm), context=2_000_000_000))
