@@ -48,6 +48,7 @@ class FakeRunner:
         assert len({chunk.slot for chunk in batch}) == len(batch), "a slot twice in a batch"
         assert sum(chunk.stop - chunk.start for chunk in batch) <= self.info.step_tokens
         for chunk in batch:
+            assert chunk.start < chunk.stop <= len(chunk.tokens)
             assert self._held[chunk.slot] == chunk.tokens[: chunk.start], "a chunk starts where its slot ends"
         wanted = sum(chunk.stop - chunk.start for chunk in batch)
         if sum(map(len, self._held)) + wanted > self.info.kv_tokens:

@@ -14,7 +14,7 @@ class OutOfKV(Exception):
 
 
 class StepFailed(Exception):
-    """The step failed for `slots`, which are now empty. The other slots are as they were before the step."""
+    """The step failed for `slots`, some of the batch's, which are now empty. All others are as before the step."""
 
     def __init__(self, slots: list[int], message: str):
         super().__init__(message)

@@ -125,25 +125,26 @@ class Scheduler:
         """After OutOfKV: give KV back, and return the chunks that are left to submit, maybe none.
 
         An idle slot's cache goes first, else the youngest sequence is preempted: its tokens stay, its KV is computed
-        again. None when there is nothing to give: the one running sequence does not fit alone, and must `fail`.
+        again. None when there is nothing to give: the one running sequence, now without KV, must `fail`.
         """
         slot = self.slots.oldest_held()
         if slot is not None:
             self._cache.trim(slot, 0)
             self.slots.clear(slot)
             return batch
-        if len(self.running) == 1:
-            return None
         youngest = self.running[-1]
+        if len(self.running) == 1:
+            assert youngest.slot is not None
+            self._cache.trim(youngest.slot, 0)
+            return None
         self._preempt(youngest)
-        self.preempted.append(youngest)
         return [chunk for chunk in batch if chunk.sequence_id != youngest.id]
 
     def advance(self, batch: list[Chunk], results: list[Result]) -> list[Output]:
         """The batch was computed: append what was sampled, and end what ended."""
-        assert len(batch) == len(results)
         outputs = []
         for chunk, result in zip(batch, results, strict=True):
+            assert result.error is not None or bool(result.tokens) == chunk.samples
             sequence = self._by_id[chunk.sequence_id]
             sequence.computed = chunk.stop
             if result.error is not None:
@@ -244,6 +245,7 @@ class Scheduler:
         self.running.remove(sequence)
         self.slots.release(sequence.slot, [])
         sequence.slot, sequence.computed = None, 0
+        self.preempted.append(sequence)
         insort(self.waiting, sequence, key=_age)
 
 

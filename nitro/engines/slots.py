@@ -15,7 +15,7 @@ class Slots:
     def take(self, tokens: list[int]) -> tuple[int, int]:
         """Make an idle slot busy: (slot, how many of its leading tokens to keep). There must be one.
 
-        The best slot shares the longest prefix with `tokens` and loses less than half of what it holds by being cut;
+        The best slot shares the longest prefix with `tokens` and loses at most half of what it holds by being cut;
         else an empty slot, else the least recently used. The last token is never kept: it must be computed to sample.
         """
         best, kept = None, 0
@@ -25,6 +25,7 @@ class Slots:
                 best, kept = slot, shared
         if best is None:
             best = next((slot for slot, held in self._idle.items() if not held), next(iter(self._idle)))
+            kept = min(shared_prefix(self._idle[best], tokens), len(tokens) - 1)
         del self._idle[best]
         self._busy.add(best)
         return best, kept
@@ -44,8 +45,12 @@ class Slots:
 
 
 def shared_prefix(a: list[int], b: list[int]) -> int:
-    """How many leading tokens two lists share."""
-    length = min(len(a), len(b))
-    if a[:length] == b[:length]:
-        return length
-    return next(i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+    """How many leading tokens two lists share. By bisection: comparing slices is much faster than a loop."""
+    shared, most = 0, min(len(a), len(b))
+    while shared < most:
+        middle = (shared + most + 1) // 2
+        if a[shared:middle] == b[shared:middle]:
+            shared = middle
+        else:
+            most = middle - 1
+    return shared

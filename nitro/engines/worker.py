@@ -150,33 +150,39 @@ class EngineLoop:
     def _step(self) -> None:
         started = time.monotonic()
         scheduler = self._scheduler
-        batch = scheduler.schedule(self._budget.tokens(any(s.pending == 1 for s in scheduler.running)))
+        streaming = any(sequence.pending == 1 for sequence in scheduler.running)
+        batch = scheduler.schedule(self._budget.tokens(streaming))
         try:
             batch, results = self._compute(batch)
+        except _StepLost as lost:
+            batch, outputs = [], lost.outputs
+        else:
             outputs = scheduler.advance(batch, results)
-        except _NoRoom as failure:
-            outputs = scheduler.fail([s.id for s in scheduler.running], str(failure))
-        except StepFailed as failure:
-            log.error("step failed: %s", failure)
-            outputs = scheduler.fail([c.sequence_id for c in batch if c.slot in failure.slots], str(failure))
-        except Exception as error:
-            log.exception("a step raised; its sequences fail, the others are computed again")
-            outputs = scheduler.fail([c.sequence_id for c in batch], f"The engine failed: {error!r}")
-            self._runner.reset()
-            scheduler.restart()
         self._report(batch, outputs, started)
 
     def _compute(self, batch: list[Chunk]) -> tuple[list[Chunk], list[Result]]:
-        """Submit what fits; returns what was computed."""
+        """Submit what fits, and wait for it: what was computed, and what it gave. Raises _StepLost."""
+        scheduler = self._scheduler
         while batch:
             try:
                 self._runner.submit(batch)
                 return batch, self._runner.collect()
             except OutOfKV:
-                relieved = self._scheduler.relieve(batch)
+                relieved = scheduler.relieve(batch)
                 if relieved is None:
-                    raise _NoRoom("The KV pool has no room left for this request alone.") from None
+                    error = "The KV pool has no room left for this request alone."
+                    raise _StepLost(scheduler.fail([chunk.sequence_id for chunk in batch], error)) from None
                 batch = relieved
+            except StepFailed as failure:
+                log.error("a step failed: %s", failure)
+                failed = [chunk.sequence_id for chunk in batch if chunk.slot in failure.slots]
+                raise _StepLost(scheduler.fail(failed, str(failure))) from None
+            except Exception as error:
+                log.exception("a step raised; its sequences fail, the others are computed again")
+                outputs = scheduler.fail([chunk.sequence_id for chunk in batch], f"The engine failed: {error!r}")
+                self._runner.reset()
+                scheduler.restart()
+                raise _StepLost(outputs) from None
         return [], []
 
     def _report(self, batch: list[Chunk], outputs: list[Output], started: float) -> None:
@@ -198,8 +204,11 @@ class EngineLoop:
         self._outbox.put(wire.Step(record, outputs))
 
 
-class _NoRoom(Exception):
-    pass
+class _StepLost(Exception):
+    """Nothing was computed; `outputs` end the sequences that failed."""
+
+    def __init__(self, outputs: list[Output]):
+        self.outputs = outputs
 
 
 def serve(sock: socket.socket) -> None:
