@@ -26,10 +26,14 @@ class LlamaScorer(LlamaRunner):
                 setattr(parameters, name, value)
         return parameters
 
-    def logits(self, tokens: list[int], at_once: int) -> np.ndarray:
+    def logits(self, tokens: list[int], steps: list[int]) -> np.ndarray:
+        assert sum(steps) == len(tokens)
         self.trim(SLOT, 0)
-        spans = [(start, min(start + at_once, len(tokens))) for start in range(0, len(tokens), at_once)]
-        return np.concatenate([self.extend(SLOT, tokens, start, stop, stop - start) for start, stop in spans])
+        start, rows = 0, []
+        for count in steps:
+            rows.append(self.extend(SLOT, tokens, start, start + count, rows=count if start else 1))
+            start += count
+        return np.concatenate(rows)
 
     def extend(self, slot: int, tokens: list[int], start: int, stop: int, rows: int = 1) -> np.ndarray:
         """Compute tokens [start, stop) in a slot that holds [0, start): the logits after the last `rows` of them."""

@@ -27,7 +27,7 @@ def test_curl(smollm_server: RunningServer, curl: Path) -> None:
     reply = json.loads(body)
     (choice,) = reply["choices"]
     assert choice["message"]["role"] == "assistant" and choice["message"]["content"].strip()
-    assert choice["finish_reason"] == "stop" and choice["index"] == 0
+    assert choice["finish_reason"] in ("stop", "length") and choice["index"] == 0  # drawn, so it may ramble
     assert reply["object"] == "chat.completion"
     assert isinstance(reply["created"], int) and reply["id"] and reply["model"] and reply["system_fingerprint"]
     usage = reply["usage"]

@@ -9,7 +9,10 @@ import openai
 import pytest
 from running import CEILING, RunningServer
 
-PARIS = [{"role": "user", "content": "What is the capital of France?"}]
+PARIS = [
+    {"role": "system", "content": "You are a helpful assistant."},
+    {"role": "user", "content": "What is the capital of France?"},
+]
 STORY = [{"role": "user", "content": "Tell me a story."}]
 
 
@@ -44,13 +47,21 @@ def test_the_card_s_sampling_is_the_default(smollm_server: RunningServer) -> Non
 
 
 def test_seeds(client: openai.OpenAI) -> None:
-    """Beside other requests, too: same seed, same text; another seed, another text."""
+    """Another seed, another text, beside other requests too."""
     options = {"temperature": 1.0, "max_tokens": 12}
     with ThreadPoolExecutor() as pool:
         noise = [pool.submit(ask, client, STORY, seed=100 + i, **options) for i in range(3)]
         texts = [ask(client, STORY, seed=seed, **options) for seed in (1, 2)]
         assert len({text.result(CEILING) for text in noise} | set(texts)) == 5
-    assert ask(client, STORY, seed=7, **options) == ask(client, STORY, seed=7 + 2**31, **options)
+
+
+def test_the_same_seed_gives_the_same_text(serve) -> None:
+    """Each on a fresh server, so that both runs have the same batches; seeds count modulo 2³¹."""
+    texts = []
+    for seed in (7, 7 + 2**31):
+        server = serve(engine="llama", context=256, parallel=1).ready()
+        texts.append(ask(server.client(), STORY, seed=seed, temperature=1.0, max_tokens=20))
+    assert texts[0] == texts[1]
 
 
 def test_choices_have_seeds_of_their_own(client: openai.OpenAI) -> None:
@@ -67,8 +78,8 @@ def test_logit_bias(client: openai.OpenAI) -> None:
 
 
 def test_penalties_and_filters(client: openai.OpenAI) -> None:
+    assert "The capital of France is Paris" in ask(client, temperature=5.0, extra_body={"top_k": 1})
     plain = ask(client, STORY, temperature=0, max_tokens=40)
-    assert ask(client, STORY, temperature=2.0, max_tokens=40, extra_body={"top_k": 1}) == plain
     for penalty in ({"repetition_penalty": 1.8}, {"repeat_penalty": 1.8}):
         assert ask(client, STORY, temperature=0, max_tokens=40, extra_body=penalty) != plain
     assert ask(client, STORY, temperature=0, max_tokens=40, frequency_penalty=2, presence_penalty=2) != plain
