@@ -139,7 +139,7 @@ def banner(server: Server, info: ModelInfo) -> None:
     console.print(f"[bold]Nitro {__version__}[/bold]", highlight=False)
     for name, value in rows.items():
         console.print(f"  {name:8} {value}", highlight=False, markup=False)
-    if config.api_key is None and config.host not in ("127.0.0.1", "::1", "localhost"):
+    if not config.api_key and config.host not in ("127.0.0.1", "::1", "localhost"):
         log.warning("listening on %s without --api-key: whoever reaches this address can use the model", config.host)
 
 
@@ -147,7 +147,7 @@ def _read_template(config: ServeConfig) -> str | None:
     if config.chat_template is None:
         return None
     try:
-        text = config.chat_template.read_text()
+        text = config.chat_template.read_text(encoding="utf-8")
         ChatTemplate(text)
     except (OSError, UnicodeDecodeError, TemplateError) as error:
         raise StartError(f"--chat-template {config.chat_template}: {error}") from None
@@ -158,8 +158,9 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.create_server(address[:2], family=family, backlog=2048)
-    except OSError as error:
-        raise StartError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port.") from None
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise StartError(f"Cannot listen on {host}:{port}: {why}. Choose another with --host or --port.") from None
     return sock
 
 

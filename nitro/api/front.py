@@ -20,7 +20,7 @@ _NO_KEY = ApiError(401, "Missing or incorrect API key: send it as 'Authorization
 
 class Front:
     def __init__(self, app: Litestar, api_key: str | None):
-        self._app, self._api_key = app, api_key
+        self._app, self._api_key = app, api_key or None
         routed = (route.path.split("/") for route in app.routes)
         self._under_v1 = {parts[2] for parts in routed if parts[1] == "v1" and len(parts) > 2}
 

@@ -18,8 +18,8 @@ from nitro.errors import ApiError
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_STRING = r'"(?:[^"\\]++|\\.)*+"'
-_COMMENT = re.compile(_STRING + r"|//[^\n]*|/\*.*?\*/", re.DOTALL)
+_STRING = r'"(?:[^"\\]++|\\.?)*+"?'
+_COMMENT = re.compile(_STRING + r"|//[^\n]*|/\*.*?\*/|(?P<cut>/\*.*)", re.DOTALL)
 _TRAILING_COMMA = re.compile(_STRING + r"|,(?=\s*[\]}])", re.DOTALL)
 _WHERE = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.*)`")
@@ -55,7 +55,7 @@ def _reader(type: type[T]) -> tuple[Callable[[bytes], T], frozenset[str]]:
 def _repair(body: bytes, cause: Exception) -> bytes:
     """Strict JSON with the same meaning. Raises ApiError with the first try's complaint where there is none."""
     try:
-        text = _COMMENT.sub(_unless_string, body.decode())
+        text = _COMMENT.sub(_unless_string, body.decode("utf-8-sig"))
         value = json.loads(_TRAILING_COMMA.sub(_unless_string, text), parse_constant=_no_constant)
         return (
             json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
@@ -65,7 +65,7 @@ def _repair(body: bytes, cause: Exception) -> bytes:
 
 
 def _unless_string(match: re.Match[str]) -> str:
-    return match[0] if match[0].startswith('"') else " "
+    return match[0] if match[0].startswith('"') or match.lastgroup == "cut" else " "
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -94,7 +94,10 @@ def _without_effect(body: bytes, fields: frozenset[str]) -> list[str]:
     for name, raw in _decode_keys(body).items():
         if name in fields:
             continue
-        value: Any = msgspec.json.decode(raw)
+        try:
+            value: Any = msgspec.json.decode(raw)
+        except msgspec.ValidationError:
+            value = raw  # a number out of range asks for something
         if _is_in(value, NOTHING):
             continue
         if name not in UNSUPPORTED:

@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 class Part(Struct):
     """One part of a message's content; a part without a type is text."""
 
-    type: str = "text"
+    type: str | None = None
     text: str | None = None
     refusal: str | None = None
 

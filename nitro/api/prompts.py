@@ -1,11 +1,12 @@
 """Parse, don't validate: a decoded chat request becomes a `ChatPrompt`, in which nothing is optional or unchecked."""
 
-import json
 import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from nitro.api.openai import ChatRequest, Message, Part
 from nitro.engines.types import Sampling
@@ -16,6 +17,7 @@ TEXT_PARTS = ("text", "input_text", "output_text")
 MEDIA_PARTS = ("image_url", "input_image", "input_audio", "file", "input_file", "video_url")
 MOST_STOPS = 16
 MOST_CHOICES = 128
+INT32 = 2**31 - 1
 
 # inclusive bounds; None: none on that side
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
@@ -73,7 +75,7 @@ def _parse_sampling(request: ChatRequest, defaults: Mapping[str, float], bias: d
     asked = {
         "temperature": request.temperature,
         "top_p": request.top_p,
-        "top_k": None if request.top_k is None else max(request.top_k, 0),
+        "top_k": None if request.top_k is None else max(min(request.top_k, INT32), 0),
         "min_p": request.min_p,
         "frequency_penalty": request.frequency_penalty,
         "presence_penalty": request.presence_penalty,
@@ -92,9 +94,13 @@ def _parse_bias(bias: Mapping[str, float]) -> tuple[dict[int, float], dict[str, 
     for key, value in bias.items():
         _check_bounds(f"logit_bias.{key}", value, -100, 100)
         if key.isascii() and key.isdigit():
+            if len(key) > 10:
+                raise _invalid(f"logit_bias.{key[:20]}", "a token id")
             ids[int(key)] = value
-        else:
+        elif key:
             texts[key] = value
+        else:
+            raise _invalid("logit_bias", "token ids or texts, got an empty one")
     return ids, texts
 
 
@@ -138,14 +144,15 @@ def _parse_part(part: str | Part, where: str) -> str:
         raise ApiError(
             400, f"This model takes text only, no '{part.type}'.", param=f"{where}.type", code="unsupported_content"
         )
-    text = part.refusal if part.type == "refusal" else part.text
-    if part.type not in (*TEXT_PARTS, "refusal"):
+    field = "refusal" if part.type == "refusal" else "text"
+    text: str | None = getattr(part, field)
+    if part.type not in (*TEXT_PARTS, "refusal", None):
         raise _invalid(f"{where}.type", f"'text', got '{part.type}'")
     if text is None:
         raise ApiError(
             400,
-            f"Missing required parameter: '{where}.text'.",
-            param=f"{where}.text",
+            f"Missing required parameter: '{where}.{field}'.",
+            param=f"{where}.{field}",
             code="missing_required_parameter",
         )
     return text
@@ -157,15 +164,16 @@ def _parse_tool_call(call: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(function, dict) or not isinstance(arguments := function.get("arguments"), str):
         return call
     try:
-        return {**call, "function": {**function, "arguments": json.loads(arguments)}}
-    except ValueError:
+        parsed = msgspec.json.decode(arguments)
+    except (msgspec.DecodeError, RecursionError):
         return call
+    return {**call, "function": {**function, "arguments": parsed}} if isinstance(parsed, dict) else call
 
 
 def _check_bounds(name: str, value: float | None, least: float | None, most: float | None) -> None:
     if value is None or (name in UNLIMITED and value == -1):
         return
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise _invalid(name, "a finite number")
     if least is not None and value < least:
         raise _invalid(name, f"at least {least}, got {value}")
@@ -177,7 +185,7 @@ UNLIMITED = ("max_completion_tokens", "max_tokens")  # llama-server's clients se
 
 
 def _unlimited(value: int | None) -> int | None:
-    return None if value == -1 else value
+    return None if value is None or value == -1 else min(value, INT32)
 
 
 def _first(*values: Any) -> Any:

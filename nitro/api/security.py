@@ -10,4 +10,4 @@ def may_call(path: str, authorization: str, api_key: str | None) -> bool:
     if api_key is None or path in OPEN_PATHS:
         return True
     scheme, _, given = authorization.partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), api_key.encode())
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.encode("latin-1").strip(), api_key.encode())

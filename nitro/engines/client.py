@@ -165,8 +165,8 @@ class Engine:
             raise EngineBusy(f"{len(self._live)} sequences run or wait, and no more may queue.")
         generation = Generation(self, list(itertools.islice(self._ids, n)))
         self._live.update(dict.fromkeys(generation.ids, generation))
-        self._send(wire.Generate(generation.ids, prompt, sampling, max_tokens, text_bias or {}))
         try:
+            self._send(wire.Generate(generation.ids, prompt, sampling, max_tokens, text_bias or {}))
             await generation.accepted
         except BaseException:
             generation.abort()

@@ -58,9 +58,15 @@ def _meminfo_available() -> int | None:
 def _cgroup_room(root: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes left under a cgroup v2 limit; a huge number without one."""
     try:
-        return int((root / "memory.max").read_text()) - int((root / "memory.current").read_text())
+        room = int((root / "memory.max").read_text()) - int((root / "memory.current").read_text())
     except (OSError, ValueError):  # no cgroup v2, or "max"
         return 2**62
+    try:
+        lines = (root / "memory.stat").read_text().splitlines()
+    except OSError:
+        return room
+    cached = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))  # page cache, given back
+    return max(room + cached, 0)
 
 
 def physical_cores() -> int:

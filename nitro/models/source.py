@@ -30,9 +30,12 @@ def find(model: str | None, alias: str | None, engine: str) -> ModelSource:
     if model is None:
         file = embedded.path()
         return ModelSource(str(file), alias or embedded.ID, _created(file), embedded.SAMPLING)
-    file = Path(model).expanduser()
-    _check(file, model)
-    return ModelSource(str(file), alias or _SPLIT.sub("", file.stem), _created(file))
+    try:
+        file = Path(model).expanduser()
+        _check(file, model)
+        return ModelSource(str(file), alias or _SPLIT.sub("", file.stem), _created(file))
+    except (OSError, RuntimeError) as error:
+        raise StartError(f"{model} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
 
 
 def _check(file: Path, model: str) -> None:
@@ -45,11 +48,8 @@ def _check(file: Path, model: str) -> None:
         raise StartError(
             f"{model} is part {int(part[1])} of {int(part[2])}; name the first part, the others are found."
         )
-    try:
-        with file.open("rb") as stream:
-            magic = stream.read(len(GGUF_MAGIC))
-    except OSError as error:
-        raise StartError(f"{model} cannot be read: {error.strerror}.") from None
+    with file.open("rb") as stream:
+        magic = stream.read(len(GGUF_MAGIC))
     if magic != GGUF_MAGIC:
         raise StartError(f"{model} is no GGUF file (its first bytes are not 'GGUF').")
 

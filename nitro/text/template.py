@@ -5,6 +5,7 @@ The environment is the one chat templates are written for: that of `apply_chat_t
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
@@ -61,11 +62,13 @@ class ChatTemplate:
     def __init__(self, source: str, bos: str = "", eos: str = ""):
         self.source = source
         self._tokens = {"bos_token": bos, "eos_token": eos}
-        self._knows_developer = "developer" in source
+        self._knows_developer = re.search("""['"]developer['"]""", source) is not None
         try:
             self._template = _ENVIRONMENT.from_string(source)
-        except JinjaError as error:
-            raise TemplateError(f"The chat template is not valid: {error}") from error
+        except Exception as error:  # not only Jinja's: Python compiles what Jinja makes of it
+            line = getattr(error, "lineno", None)
+            where = f" (line {line})" if line else ""
+            raise TemplateError(f"The chat template is not valid: {error}{where}") from error
 
     def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """The prompt up to where the assistant's answer begins. Raises TemplateError with the template's own words.
@@ -75,6 +78,9 @@ class ChatTemplate:
         if not self._knows_developer:
             messages = [{**m, "role": "system"} if m["role"] == "developer" else m for m in messages]
         try:
-            return self._template.render(messages=messages, add_generation_prompt=True, **self._tokens)
+            text = self._template.render(
+                messages=messages, tools=None, documents=None, add_generation_prompt=True, **self._tokens
+            )
+            return text.encode("utf-8", "replace").decode()  # no lone surrogate leaves here
         except Exception as error:  # a template may raise anything; it is the model's code, fed with the client's data
             raise TemplateError(f"The chat template refused the messages: {error}") from error

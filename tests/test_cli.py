@@ -1,0 +1,284 @@
+"""The command line: flags and variables into a ServeConfig, help, refusals, and that help needs no server."""
+
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from nitro import __version__
+from nitro.cli import main
+from nitro.config import ServeConfig
+from nitro.errors import StartError
+from nitro.serve import Server
+
+ROOT = Path(__file__).parent.parent
+
+# flag, its field, a value as text, what it means; another value as text, what that means
+OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
+    ("--engine", "engine", "llama", "llama", "my.module:Runner", "my.module:Runner"),
+    ("--host", "host", "0.0.0.0", "0.0.0.0", "::1", "::1"),
+    ("--port", "port", "9000", 9000, "0", 0),
+    ("--ctx", "context", "4096", 4096, "16", 16),
+    ("--parallel", "parallel", "1", 1, "128", 128),
+    ("--threads", "threads", "3", 3, "1", 1),
+    ("--gpu-layers", "gpu_layers", "0", 0, "99", 99),
+    ("--alias", "alias", "gpt-4", "gpt-4", "ř 😀", "ř 😀"),
+    ("--api-key", "api_key", "secret", "secret", "s e c", "s e c"),
+    ("--chat-template", "chat_template", "a.jinja", Path("a.jinja"), "/no/b", Path("/no/b")),
+    ("--max-queue", "max_queue", "0", 0, "1000", 1000),
+    ("--log-level", "log_level", "debug", "debug", "error", "error"),
+]
+
+
+def variable(flag: str) -> str:
+    return "NITRO_" + flag.strip("-").replace("-", "_").upper()
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for flag, *_ in OPTIONS:
+        monkeypatch.delenv(variable(flag), raising=False)
+    monkeypatch.delenv("NITRO_MODEL", raising=False)
+
+
+def invoke(*arguments: str, **variables: str) -> Result:
+    return CliRunner().invoke(main, arguments, env=variables)
+
+
+Serve = Callable[..., ServeConfig]
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """`nitro serve ARGUMENTS` with these variables, which serves nothing: the config it would serve with."""
+    ran: list[ServeConfig] = []
+    monkeypatch.setattr("nitro.serve.run", ran.append)
+
+    def run(*arguments: str, **variables: str) -> ServeConfig:
+        result = invoke("serve", *arguments, **variables)
+        assert result.exit_code == 0, result.output
+        return ran.pop()
+
+    return run
+
+
+# Flags and variables
+
+
+def test_nothing_is_the_default_of_everything(serve: Serve) -> None:
+    assert serve() == ServeConfig()
+
+
+def test_every_field_can_be_set() -> None:
+    assert {field for _, field, *_ in OPTIONS} | {"model"} == {f.name for f in msgspec.structs.fields(ServeConfig)}
+
+
+@pytest.mark.parametrize("flag, field, text, meant, other, other_meant", OPTIONS)
+def test_a_flag_a_variable_and_which_of_them_wins(
+    serve: Serve, flag: str, field: str, text: str, meant: Any, other: str, other_meant: Any
+) -> None:
+    def expected(value: Any) -> ServeConfig:
+        return msgspec.structs.replace(ServeConfig(), **{field: value})
+
+    assert serve(flag, text) == expected(meant)
+    assert serve(f"{flag}={other}") == expected(other_meant)
+    assert serve(**{variable(flag): text}) == expected(meant)
+    assert serve(flag, text, **{variable(flag): other}) == expected(meant)
+    assert serve(flag, other, **{variable(flag): text}) == expected(other_meant)
+
+
+def test_the_model(serve: Serve) -> None:
+    assert serve("a.gguf").model == "a.gguf"
+    assert serve(NITRO_MODEL="b.gguf").model == "b.gguf"
+    assert serve("a.gguf", NITRO_MODEL="b.gguf").model == "a.gguf"
+    assert serve("--port", "1", "a.gguf", "--ctx", "99") == ServeConfig(model="a.gguf", port=1, context=99)
+    assert serve("--", "-a.gguf").model == "-a.gguf"
+
+
+@pytest.mark.parametrize("flag", [flag for flag, *_ in OPTIONS])
+def test_an_empty_variable_is_none(serve: Serve, flag: str) -> None:
+    assert serve(**{variable(flag): ""}, NITRO_MODEL="") == ServeConfig()
+
+
+def test_many_at_once(serve: Serve) -> None:
+    arguments = [part for flag, _, text, *_ in OPTIONS for part in (flag, text)]
+    variables = {variable(flag): text for flag, _, text, *_ in OPTIONS}
+    whole = ServeConfig(model="m", **{field: meant for _, field, _, meant, *_ in OPTIONS})
+    assert serve("m", *arguments) == serve(NITRO_MODEL="m", **variables) == whole
+
+
+# Help and version
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
+def test_help_names_the_command(arguments: list[str]) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 0
+    assert re.search(r"^\s+serve\b", result.output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("argument", ["--help", "-h"])
+def test_help_lists_every_option_with_its_variable(argument: str) -> None:
+    result = invoke("serve", argument)
+    said = " ".join(result.output.split())
+    assert result.exit_code == 0 and "[MODEL]" in said
+    for flag, *_ in OPTIONS:
+        assert re.search(rf"(?<!\S){flag}\b[^-].*?env var: {variable(flag)}\b", said), flag
+
+
+def test_help_tells_the_defaults() -> None:
+    said = " ".join(invoke("serve", "--help").output.split())
+    for name in ("engine", "host", "port", "parallel", "max_queue", "log_level"):
+        assert (
+            f"default: {getattr(ServeConfig(), name)};" in said or f"default: {getattr(ServeConfig(), name)}]" in said
+        )
+
+
+def test_version() -> None:
+    result = invoke("--version")
+    assert (result.exit_code, result.output) == (0, f"nitro, version {__version__}\n")
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
+
+
+# Refusals
+
+
+@pytest.fixture
+def serves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that would start after all, instead of refusing, ends at once."""
+
+    async def fails(_: Server) -> None:
+        raise AssertionError("it started")
+
+    monkeypatch.setattr(Server, "serve", fails)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--port", "70000"],
+        ["--port", "-1"],
+        ["--port", "http"],
+        ["--port"],
+        ["--port="],
+        ["--ctx", "15"],
+        ["--ctx", "4k"],
+        ["--ctx", "4096.0"],
+        ["--parallel", "0"],
+        ["--parallel", "129"],
+        ["--threads", "0"],
+        ["--gpu-layers", "-1"],
+        ["--max-queue", "-1"],
+        ["--log-level", "loud"],
+        ["--nowhere"],
+        ["a.gguf", "b.gguf"],
+    ],
+)
+@pytest.mark.usefixtures("serves_nothing")
+def test_bad_values_are_refused_by_name(arguments: list[str]) -> None:
+    result = invoke("serve", *arguments)
+    assert result.exit_code == 2
+    assert "Error: " in result.output
+    assert arguments[-1 if arguments[-1].endswith("gguf") else 0].rstrip("=") in result.output
+
+
+@pytest.mark.parametrize("flag, text", [("--port", "x"), ("--parallel", "0"), ("--log-level", "loud"), ("--ctx", "1")])
+@pytest.mark.usefixtures("serves_nothing")
+def test_bad_variables_are_refused_by_name(flag: str, text: str) -> None:
+    result = invoke("serve", **{variable(flag): text})
+    assert result.exit_code == 2
+    assert flag in result.output
+
+
+def test_unknown_commands_are_refused() -> None:
+    result = invoke("server")
+    assert result.exit_code == 2 and "server" in result.output
+
+
+def start_error(*arguments: str) -> str:
+    """What `nitro serve`, which cannot start, says in its one line."""
+    result = invoke("serve", "--engine", "nitro.engines.fake:FakeRunner", "--port", "0", *arguments)
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code == 1
+    (line,) = result.output.splitlines()
+    assert line.startswith("nitro: ")
+    return line
+
+
+def test_any_start_error_is_one_line_and_exit_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_: ServeConfig) -> None:
+        raise StartError("It cannot be [bold]started[/bold].")
+
+    monkeypatch.setattr("nitro.serve.run", run)
+    assert start_error() == "nitro: It cannot be [bold]started[/bold]."
+
+
+@pytest.mark.parametrize("text", ["{% if %}", "a\n{{ x\n", "{% for x in y %}\n\n{{ 1 }}", "{% nowhere %}"])
+@pytest.mark.usefixtures("serves_nothing")
+def test_a_bad_template(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.jinja").write_text(text)
+    assert "bad.jinja" in start_error("--chat-template", str(tmp_path / "bad.jinja"))
+
+
+@pytest.mark.usefixtures("serves_nothing")
+def test_a_template_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "bad.jinja").write_bytes(b"\xff\xfe")
+    assert "bad.jinja" in start_error("--chat-template", str(tmp_path / "bad.jinja"))
+
+
+@pytest.mark.parametrize("name", ["nowhere.jinja", ""])
+@pytest.mark.usefixtures("serves_nothing")
+def test_a_missing_template(tmp_path: Path, name: str) -> None:
+    assert "--chat-template" in start_error("--chat-template", str(tmp_path / name))
+
+
+@pytest.mark.usefixtures("serves_nothing")
+def test_a_port_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        line = start_error("--port", port)
+    assert f"127.0.0.1:{port}" in line and "--port" in line
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "a" * 70, ".example"])
+@pytest.mark.usefixtures("serves_nothing")
+def test_an_address_that_is_not_ours(host: str) -> None:
+    assert host in start_error("--host", host)
+
+
+# As a process of its own
+
+
+def nitro(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "nitro", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+
+
+def test_a_start_error_shows_no_traceback() -> None:
+    done = nitro("serve", "/nowhere/model.gguf")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "nitro: /nowhere/model.gguf: no such file.\n")
+
+
+def test_help_and_version_import_nothing_that_serves() -> None:
+    script = """
+import sys
+from nitro.cli import main
+for arguments in (["--help"], ["serve", "--help"], ["--version"]):
+    try:
+        main(arguments)
+    except SystemExit as done:
+        assert not done.code
+heavy = {"litestar", "uvicorn", "uvloop", "jinja2", "asyncio", "llama_cpp", "numpy", "mlx", "nitro.serve", "nitro.api"}
+print(*heavy & set(sys.modules), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "\n")
+    assert "--gpu-layers" in done.stdout

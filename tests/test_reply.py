@@ -1,0 +1,228 @@
+"""From an engine's pieces to a client's text: equal for every split, finish reasons, token counts, the flushed tail."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_detokenizer import ALL, splits
+from test_stops import reference
+
+from nitro.api.openai import PromptTokensDetails, Usage
+from nitro.api.reply import Piece, Replies, Reply
+from nitro.engines.types import FinishReason, Output
+from nitro.errors import EngineDown
+from nitro.text.detokenizer import Detokenizer
+
+quick = settings(deadline=None, database=None)
+
+ANSWERS: dict[str, tuple[bytes, list[str]]] = {
+    "no stop given": ("Příliš 😀".encode(), []),
+    "stop not there": ("Příliš 😀".encode(), ["END"]),
+    "stop in the middle": ("kůň ■ pí".encode(), ["■"]),
+    "stop at the start": ("■kůň".encode(), ["■"]),
+    "stop at the end": ("世界END".encode(), ["END"]),
+    "stop inside an emoji family": ("👨‍👩‍👧x".encode(), ["👧"]),
+    "stop overlaps itself": ("čaaabč".encode(), ["aab"]),
+    "one stop in another": ("xabcd😀".encode(), ["abcd", "bc"]),
+    "nearly a stop at the end": (b"ahoj EN", ["END"]),
+    "half a character at the end": (b"ahoj\xf0\x9f", ["j!"]),
+    "half a character completes a stop": (b"ab\xf0\x9f", ["b\ufffd"]),
+    "half a character is the stop": (b"ab\xf0\x9f", ["\ufffd"]),
+    "half a character breaks a stop off": (b"abEN\xf0\x9f", ["END"]),
+    "half a character amid a stop": (b"E\xf0\x9fNDx", ["END", "\ufffdN"]),
+    "no UTF-8": (b"\xff\xfeab\x80", ["b\ufffd"]),
+    "nothing": (b"", ["a"]),
+}
+
+
+def outputs(pieces: Sequence[bytes], finish: FinishReason | None, burst: int = 1) -> list[Output]:
+    """The pieces as outputs of `burst` tokens each; the last one finishes."""
+    groups = [list(pieces[i : i + burst]) for i in range(0, len(pieces), burst)] or [[]]
+    return [Output(7, [0] * len(g), g, finish if i == len(groups) - 1 else None) for i, g in enumerate(groups)]
+
+
+def feed(reply: Reply, given: Sequence[Output]) -> list[Piece]:
+    """What the reply makes of the outputs, until it has finished."""
+    return [reply.feed(output) for output in given if reply.finish is None]
+
+
+def tokens_needed(pieces: Sequence[bytes], stops: Sequence[str]) -> int:
+    """How many pieces it takes until a stop string is complete; all of them where none comes to be."""
+    for count in range(1, len(pieces) + 1):
+        certain = Detokenizer().feed(b"".join(pieces[:count]))
+        if reference(stops, certain)[1]:
+            return count
+    return len(pieces)
+
+
+def check(pieces: Sequence[bytes], stops: list[str], finish: FinishReason = "length", burst: int = 1) -> None:
+    text, stopped = reference(stops, b"".join(pieces).decode("utf-8", "replace"))
+    reply = Reply(3, stops)
+    said = feed(reply, outputs(pieces, finish, burst))
+    assert reply.text == text == "".join(piece.text for piece in said), pieces
+    assert reply.finish == ("stop" if stopped else finish)
+    assert [piece.finish for piece in said] == [None] * (len(said) - 1) + [reply.finish]
+    assert {piece.index for piece in said} == {3}
+    assert reply.tokens == tokens_needed(pieces, stops)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_every_split(name: str) -> None:
+    data, stops = ANSWERS[name]
+    for pieces in splits(data):
+        check(pieces, stops)
+        check(pieces, stops, "stop")
+        check([*pieces, b""], stops, "stop", burst=len(pieces) + 1)
+        check(pieces, stops, burst=2)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_split_of_multilingual_and_broken_text(name: str) -> None:
+    for pieces in splits(ALL[name]):
+        reply = Reply(0, ["nowhere", "\ufffd" * 20])
+        feed(reply, outputs(pieces, "length"))
+        assert reply.text == ALL[name].decode("utf-8", "replace")
+        assert (reply.finish, reply.tokens) == ("length", len(pieces))
+
+
+@settings(quick, max_examples=300)
+@given(
+    st.lists(st.text("abá😀", max_size=4), max_size=3),
+    st.one_of(
+        st.text("abá😀", max_size=8).map(str.encode), st.lists(st.sampled_from([b"a", b"b", b"\xf0\x9f"])).map(b"".join)
+    ),
+    st.lists(st.integers(0, 30), max_size=8),
+    st.integers(1, 4),
+)
+def test_any_split_any_burst(stops: list[str], data: bytes, cuts: list[int], burst: int) -> None:
+    ends = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    check([data[a:b] for a, b in pairwise(ends)], stops, burst=burst)
+
+
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_the_engines_finish_reason_holds_without_a_stop_string(finish: FinishReason) -> None:
+    reply = Reply(0, ["END"])
+    assert reply.feed(Output(1, [1], [b"ahoj"])) == Piece(0, "ahoj", None)
+    assert reply.feed(Output(1, [2], [b" EN"], finish)) == Piece(0, " EN", finish)
+
+
+def test_a_stop_string_in_the_last_output_wins_over_length() -> None:
+    reply = Reply(0, ["END"])
+    assert reply.feed(Output(1, [1, 2], [b"aEN", b"Db"], "length")) == Piece(0, "a", "stop")
+
+
+def test_the_end_of_generation_token_is_counted_and_silent() -> None:
+    reply = Reply(0, [])
+    assert reply.feed(Output(1, [1, 2], [b"a", b""], "stop")) == Piece(0, "a", "stop")
+    assert reply.tokens == 2
+
+
+def test_tokens_behind_the_stop_string_are_not_counted() -> None:
+    """Several tokens come in one step; the client pays up to the one that completed the stop string."""
+    reply = Reply(0, ["END"])
+    assert reply.feed(Output(1, [1, 2, 3, 4], [b"aE", b"N", b"Db", b"c"])) == Piece(0, "a", "stop")
+    assert (reply.text, reply.tokens) == ("a", 3)
+
+
+def test_half_a_character_and_a_held_beginning_come_at_the_end() -> None:
+    reply = Reply(0, ["ENDE"])
+    assert reply.feed(Output(1, [1], [b"aEN"])) == Piece(0, "a", None)
+    assert reply.feed(Output(1, [2], [b"D\xf0\x9f"])) == Piece(0, "", None)
+    assert reply.feed(Output(1, [], [], "length")) == Piece(0, "END\ufffd", "length")
+
+
+def test_replies_share_nothing() -> None:
+    one, other = Reply(0, ["ab"]), Reply(1, ["ab"])
+    one.feed(Output(1, [1], [b"a\xf0"]))
+    assert other.feed(Output(2, [1], [b"b"], "length")) == Piece(1, "b", "length")
+
+
+class FakeGeneration:
+    """Bursts that are given beforehand, as `Generation` gives them; an exception among them is raised."""
+
+    prompt_tokens, cached_tokens = 11, 4
+
+    def __init__(self, *bursts: list[tuple[int, Output]] | Exception, n: int = 1):
+        self.ids = list(range(100, 100 + n))
+        self.stopped: list[int] = []
+        self._bursts = deque(bursts)
+
+    async def __anext__(self) -> list[tuple[int, Output]]:
+        if not self._bursts:
+            raise StopAsyncIteration
+        if isinstance(burst := self._bursts.popleft(), Exception):
+            raise burst
+        return burst
+
+    def stop(self, index: int) -> None:
+        self.stopped.append(index)
+
+
+def output(*pieces: bytes, finish: FinishReason | None = None) -> Output:
+    return Output(0, [0] * len(pieces), list(pieces), finish)
+
+
+def consume(replies: Replies) -> list[list[Piece]]:
+    async def consumed() -> list[list[Piece]]:
+        return [pieces async for pieces in replies]
+
+    return asyncio.run(consumed())
+
+
+def test_each_choice_has_its_own_text_and_end() -> None:
+    generation = FakeGeneration(
+        [(0, output(b"a")), (1, output(b"x", b"\xf0\x9f"))],
+        [(1, output(b"\x98\x80", finish="length"))],
+        [(0, output(b"b.c"))],
+        n=2,
+    )
+    replies = Replies(generation, ["."])
+    assert consume(replies) == [
+        [Piece(0, "a", None), Piece(1, "x", None)],
+        [Piece(1, "😀", "length")],
+        [Piece(0, "b", "stop")],
+    ]
+    assert [(reply.index, reply.text, reply.finish) for reply in replies.choices] == [
+        (0, "ab", "stop"),
+        (1, "x😀", "length"),
+    ]
+
+
+def test_a_stop_string_ends_the_choice_in_the_engine_once_and_what_still_comes_is_dropped() -> None:
+    generation = FakeGeneration(
+        [(0, output(b"a.")), (0, output(b"late")), (1, output(b"x"))],
+        [(0, output(b"later", finish="length")), (1, output(b"y", finish="stop"))],
+        n=2,
+    )
+    replies = Replies(generation, ["."])
+    assert consume(replies) == [
+        [Piece(0, "a", "stop"), Piece(1, "x", None)],
+        [Piece(1, "y", "stop")],
+    ]
+    assert generation.stopped == [0]
+    assert replies.usage.completion_tokens == 3
+
+
+@pytest.mark.parametrize("last", [b"b", b"b."])
+def test_the_engine_is_not_told_of_an_end_it_told_itself(last: bytes) -> None:
+    generation = FakeGeneration([(0, output(b"a"))], [(0, output(last, finish="length"))])
+    consume(Replies(generation, ["."]))
+    assert generation.stopped == []
+
+
+def test_usage_counts_all_choices() -> None:
+    generation = FakeGeneration([(0, output(b"a", b"b")), (1, output(b"c."))], [(0, output(b"", finish="stop"))], n=2)
+    replies = Replies(generation, ["."])
+    consume(replies)
+    assert replies.usage == Usage(11, 4, 15, PromptTokensDetails(4))
+
+
+def test_an_engines_error_passes_through_and_what_came_stays() -> None:
+    replies = Replies(FakeGeneration([(0, output(b"a"))], EngineDown("gone")), [])
+    with pytest.raises(EngineDown, match="gone"):
+        consume(replies)
+    assert (replies.choices[0].text, replies.choices[0].finish) == ("a", None)
