@@ -29,6 +29,16 @@ def drop(sock: socket.socket) -> None:
     sock.close()
 
 
+def lost(server: RunningServer) -> list[list[int]]:
+    """The sequence ids of every step that failed."""
+    return [sorted(record.lost) for record in server.engine.steps]
+
+
+def fence(server: RunningServer) -> openai.Stream:
+    """A stream, begun when the engine has read all that was sent to it: it answers in order, even while it computes."""
+    return say(server.client(), "Fence", stream=True)
+
+
 def test_engine_killed_in_mid_stream(serve, gate: Gate) -> None:
     server = serve(engine=GATED, model=gate.path)
     gate.accept()
@@ -83,7 +93,7 @@ def test_a_failing_step_fails_its_own_request(serve, gate: Gate, word: str) -> N
         list(failing)
     for stream in others:
         assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == WHOLE
-    assert [1, 2, 3] in [sorted(rows) for rows in server.rows()], "the three were in one batch"
+    assert [1, 2, 3] in [sorted(rows) for rows in server.rows()] + lost(server), "the three were in one batch"
     with pytest.raises(openai.InternalServerError, match="made-up") as caught:
         say(client, word)
     assert caught.value.status_code == 500
@@ -131,17 +141,19 @@ def test_a_client_that_leaves_frees_its_slot(serve, gate: Gate, stream: bool) ->
     gate.wait_inside()
     drop(leaver)
     assert "left" in server.log_line()
-    at = len(server.rows())
-    gate.let_go()  # the step that was under way
+    fenced = fence(server)
+    at = len(server.rows())  # the records of the steps before the one that is under way
+    gate.let_go()
     gate.step(4)
     for _ in range(5):
         next(neighbour)
-    after = server.rows()[at + 2 :]
-    assert len(after) >= 3 and all(rows == [kept] for rows in after), "the sequence is gone from the next step on"
+    after = server.rows()[at + 1 :]
+    assert len(after) >= 4 and all(kept in rows and gone not in rows for rows in after)
     assert gone not in server.engine._live
-    assert server.engine.steps[-1].idle == server.engine.info.slots - 1
+    assert server.engine.steps[-1].idle == server.engine.info.slots - 2, "the neighbour and the fence are busy"
     gate.open()
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in neighbour).endswith("}~")
+    for stream_left in (neighbour, fenced):
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in stream_left).endswith("}~")
 
 
 def test_a_client_that_leaves_the_queue_is_never_computed(serve, gate: Gate) -> None:
@@ -155,9 +167,10 @@ def test_a_client_that_leaves_the_queue_is_never_computed(serve, gate: Gate) -> 
     assert len(server.engine._live) == 2
     drop(queued)
     assert "client=left" in server.log_line()
+    fenced = fence(server)
     gate.open()
-    assert len(list(running)) == 5
-    assert {id for rows in server.rows() for id in rows} == {1}
+    assert len(list(running)) == 5 and len(list(fenced)) > 5
+    assert 2 not in {id for rows in server.rows() for id in rows}
 
 
 def test_full_queue(serve, gate: Gate) -> None:

@@ -100,7 +100,8 @@ class StepRecord(Struct, frozen=True):
 
     step: int
     seconds: float
-    rows: list[Row]
+    rows: list[Row]  # what was computed
+    lost: list[int]  # the sequences of a batch that failed: nothing of it was computed
     admitted: list[Admission]
     preempted: list[int]
     waiting: int

@@ -152,13 +152,14 @@ class EngineLoop:
         scheduler = self._scheduler
         streaming = any(sequence.pending == 1 for sequence in scheduler.running)
         batch = scheduler.schedule(self._budget.tokens(streaming))
+        lost: list[int] = []
         try:
             batch, results = self._compute(batch)
-        except _StepLost as lost:
-            batch, outputs = [], lost.outputs
+        except _StepLost as failure:
+            batch, lost, outputs = [], [chunk.sequence_id for chunk in failure.batch], failure.outputs
         else:
             outputs = scheduler.advance(batch, results)
-        self._report(batch, outputs, started)
+        self._report(batch, lost, outputs, started)
 
     def _compute(self, batch: list[Chunk]) -> tuple[list[Chunk], list[Result]]:
         """Submit what fits, and wait for it: what was computed, and what it gave. Raises _StepLost."""
@@ -171,21 +172,21 @@ class EngineLoop:
                 relieved = scheduler.relieve(batch)
                 if relieved is None:
                     error = "The KV pool has no room left for this request alone."
-                    raise _StepLost(scheduler.fail([chunk.sequence_id for chunk in batch], error)) from None
+                    raise _StepLost(batch, scheduler.fail([chunk.sequence_id for chunk in batch], error)) from None
                 batch = relieved
             except StepFailed as failure:
                 log.error("a step failed: %s", failure)
                 failed = [chunk.sequence_id for chunk in batch if chunk.slot in failure.slots]
-                raise _StepLost(scheduler.fail(failed, str(failure))) from None
+                raise _StepLost(batch, scheduler.fail(failed, str(failure))) from None
             except Exception as error:
                 log.exception("a step raised; its sequences fail, the others are computed again")
                 outputs = scheduler.fail([chunk.sequence_id for chunk in batch], f"The engine failed: {error!r}")
                 self._runner.reset()
                 scheduler.restart()
-                raise _StepLost(outputs) from None
+                raise _StepLost(batch, outputs) from None
         return [], []
 
-    def _report(self, batch: list[Chunk], outputs: list[Output], started: float) -> None:
+    def _report(self, batch: list[Chunk], lost: list[int], outputs: list[Output], started: float) -> None:
         scheduler, now = self._scheduler, time.monotonic()
         self._budget.observe(sum(n for c in batch if (n := c.stop - c.start) > 1), now - started)
         self._steps += 1
@@ -193,6 +194,7 @@ class EngineLoop:
             step=self._steps,
             seconds=now - started,
             rows=[Row(c.sequence_id, c.slot, c.start, c.stop) for c in batch],
+            lost=lost,
             admitted=[Admission(s.id, cached, started - s.arrived) for s, cached in scheduler.admitted],
             preempted=[s.id for s in scheduler.preempted],
             waiting=len(scheduler.waiting),
@@ -205,10 +207,10 @@ class EngineLoop:
 
 
 class _StepLost(Exception):
-    """Nothing was computed; `outputs` end the sequences that failed."""
+    """Nothing of `batch` was computed; `outputs` end the sequences that failed."""
 
-    def __init__(self, outputs: list[Output]):
-        self.outputs = outputs
+    def __init__(self, batch: list[Chunk], outputs: list[Output]):
+        self.batch, self.outputs = batch, outputs
 
 
 def serve(sock: socket.socket) -> None:
