@@ -103,6 +103,7 @@ class Server:
 def run(config: ServeConfig) -> None:
     """The whole life of `nitro serve`. Raises StartError."""
     logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(config))
 

@@ -252,17 +252,20 @@ def test_signal_with_open_streams(gate: Gate, number: signal.Signals) -> None:
         wait_gone(engine)
 
 
-def test_second_signal_forces(gate: Gate) -> None:
-    """A client that does not read keeps the first signal waiting."""
+def test_a_second_signal_forces(gate: Gate) -> None:
+    """A request whose body never comes would keep the server waiting for a while."""
     with server_process("--engine", GATED, gate.path) as server:
         gate.accept()
         url = server.wait_ready()
         engine = os.pidfd_open(server.engine_pid())
         stream = say(sdk(url), "Hello", stream=True)
-        next(stream)
-        server.process.send_signal(signal.SIGINT)
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(CEILING) in (0, 130)
+        with raw_request(url, b"{", declared=100):
+            gate.wait_inside()
+            server.process.send_signal(signal.SIGINT)
+            with pytest.raises(openai.APIError, match="stopping"):
+                list(stream)  # the first signal has come
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(CEILING) == 130
         wait_gone(engine)
 
 
