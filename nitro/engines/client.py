@@ -210,10 +210,10 @@ class Engine:
             while True:
                 born = time.monotonic()
                 reason = await self._live_once()
-                log.error(reason)
                 self.failure = reason
                 if self.restarts == 0 and self.info is None:
                     return
+                log.error(reason)
                 self._lose(reason)
                 self._ready = asyncio.get_running_loop().create_future()
                 short_lives = 1 if time.monotonic() - born > STEADY else short_lives + 1
@@ -232,14 +232,10 @@ class Engine:
 
     async def _live_once(self) -> str:
         """One process from its start to its end. Returns why it ended, as a sentence."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "nitro.engines.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # a Ctrl-C in the terminal is for the server alone
-            )
+        try:
+            self._process, ours = _start_process()
+        except OSError as error:
+            return f"The engine process could not be started: {error}."
         stream, self._writer = await asyncio.open_connection(sock=ours)
         self._send(wire.Load(self.spec))
         reason = None
@@ -252,6 +248,9 @@ class Engine:
                     self._receive(message)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
+        except Exception as error:
+            log.exception("a message from the engine could not be handled")
+            reason = f"The engine was stopped after a fault in the server: {error!r}"
         finally:
             self._writer.close()
             self._writer = None
@@ -282,6 +281,23 @@ class Engine:
             case wire.Ready(info):
                 self.failure = None
                 self._ready.set_result(info)
+
+
+def _start_process() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """An engine process, and our end of its socket."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "nitro.engines.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # a Ctrl-C in the terminal is for the server alone
+            )
+        except OSError:
+            ours.close()
+            raise
+    return process, ours
 
 
 def _reap(process: subprocess.Popen[bytes]) -> str:
