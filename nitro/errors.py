@@ -27,14 +27,16 @@ class EngineError(NitroError):
 
 
 class PromptRejected(EngineError):
-    def __init__(self, message: str, param: str):
+    """`param` names what is wrong; None: the prompt itself."""
+
+    def __init__(self, message: str, param: str | None):
         super().__init__(message)
         self.param = param
 
 
-class PromptTooLong(PromptRejected):
+class PromptTooLong(EngineError):
     def __init__(self, prompt_tokens: int, context: int):
-        super().__init__(f"The prompt has {prompt_tokens} tokens, the context {context}.", "prompt")
+        super().__init__(f"The prompt has {prompt_tokens} tokens, the context {context}.")
         self.prompt_tokens, self.context = prompt_tokens, context
 
 

@@ -121,7 +121,7 @@ async def _run(config: ServeConfig) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    Console(stderr=True).print(f"Loading {server.models.default.source.id} …", highlight=False)
+    Console(stderr=True).print(f"Loading {server.models.default.source.id} …", highlight=False, markup=False)
     await server.serve()
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from litestar import Request, Response, post
 from litestar.background_tasks import BackgroundTask
+from litestar.exceptions import InternalServerException
 from litestar.response import Stream
 
 from nitro.api import lenient, openai, sse
@@ -31,9 +32,9 @@ CLIENT_LEFT = 499  # the status nginx logs for it; nobody receives it
 async def chat_completions(request: Request) -> Response[Any]:
     log = RequestLog(request.state.request_id)
     try:
-        body, ignored = lenient.decode(await request.body(), openai.ChatRequest)
-        model, named = served(request).find(body.model)
-        if not named:
+        body, ignored = lenient.decode(await _read(request), openai.ChatRequest)
+        model, known = served(request).find(body.model)
+        if not known:
             ignored.append("model")
         headers = {"x-nitro-ignored": ", ".join(ignored)[:2000]} if ignored else {}
         log.model = model.source.id
@@ -41,7 +42,7 @@ async def chat_completions(request: Request) -> Response[Any]:
         if chat.prompt.stream:
             headers |= sse.HEADERS
             return Stream(
-                chat.stream(), media_type=sse.MEDIA_TYPE, headers=headers, background=BackgroundTask(chat.left)
+                chat.stream(), media_type=sse.MEDIA_TYPE, headers=headers, background=BackgroundTask(chat.finished)
             )
         return Response(await unless_left(request, chat.whole()), headers=headers)
     except ClientLeft:
@@ -78,7 +79,7 @@ class Chat:
     async def whole(self) -> openai.ChatCompletion:
         try:
             async for _ in self._replies:
-                self._log.token()
+                self._log.burst()
         finally:
             self._replies.generation.abort()
         choices = []
@@ -94,7 +95,7 @@ class Chat:
             first = [openai.ChunkChoice(r.index, openai.Delta("assistant", "")) for r in self._replies.choices]
             yield b"".join(self._frame([choice]) for choice in first)
             async for pieces in self._replies:
-                self._log.token()
+                self._log.burst()
                 if frames := b"".join(map(self._frames, pieces)):
                     yield frames
             usage = b""
@@ -109,13 +110,14 @@ class Chat:
             self._log.end(f"error {fault.status}: {error}")
             yield sse.error(fault) + sse.DONE
         finally:  # nothing here may wait: the client may have left
-            self._leave()
+            self._release()
 
-    async def left(self) -> None:
+    async def finished(self) -> None:
         """After the response, however it went: a stream that was never begun has not cleaned up behind itself."""
-        self._leave()
+        self._release()
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
+        """What still runs ends; it does only where the client has left."""
         self._replies.generation.abort()
         self._log.end("left")
 
@@ -137,6 +139,14 @@ class Chat:
 
 class ClientLeft(Exception):
     pass
+
+
+async def _read(request: Request) -> bytes:
+    """The body. Raises ClientLeft where the client does not send all of it."""
+    try:
+        return await request.body()
+    except InternalServerException:
+        raise ClientLeft from None
 
 
 async def unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -22,8 +22,8 @@ log = logging.getLogger("nitro.api")
 RETRY_AFTER = 1  # seconds
 
 
-def as_api_error(error: Exception) -> ApiError:
-    """What to tell a client of `error`."""
+def as_api_error(error: Exception, prompt: str = "messages") -> ApiError:
+    """What to tell a client of `error`. `prompt` is the parameter that the prompt came from."""
     match error:
         case ApiError():
             return error
@@ -32,13 +32,13 @@ def as_api_error(error: Exception) -> ApiError:
                 400,
                 f"This model's maximum context length is {error.context} tokens. However, your messages resulted in "
                 f"{error.prompt_tokens} tokens. Please reduce the length of the messages.",
-                param="messages",
+                param=prompt,
                 code="context_length_exceeded",
             )
         case PromptRejected():
-            return ApiError(400, str(error), param=error.param, code="invalid_value")
+            return ApiError(400, str(error), param=error.param or prompt, code="invalid_value")
         case TemplateError():
-            return ApiError(400, str(error), param="messages", code="invalid_value")
+            return ApiError(400, str(error), param=prompt, code="invalid_value")
         case EngineBusy():
             return ApiError(429, str(error), type="requests", code="rate_limit_exceeded", retry_after=RETRY_AFTER)
         case EngineDown() | ServerClosing():

@@ -44,7 +44,7 @@ class Front:
             await _refuse(send_with_id)
 
     def _forgive(self, path: str) -> str:
-        path = _SLASHES.sub("/", path)
+        path = _SLASHES.sub("/", f"/{path}")
         first = path.split("/")[1]
         return f"/v1{path}" if first in self._under_v1 else path
 

@@ -17,22 +17,24 @@ class RequestLog:
         self.replies: Replies | None = None
         self._began = time.monotonic()
         self._first: float | None = None
+        self._last = 0.0
         self._ended = False
 
-    def token(self) -> None:
-        """A burst of tokens has come."""
-        if self._first is None:
-            self._first = time.monotonic()
+    def burst(self) -> None:
+        """Tokens have come."""
+        self._last = time.monotonic()
+        self._first = self._first or self._last
 
     def end(self, how: str | None = None) -> None:
         """`how`: "left", or an error; None: the finish reasons tell."""
         if self._ended:
             return
         self._ended = True
+        how = how and "".join(c if c.isprintable() else " " for c in how)  # a client's words make no line of their own
         if self.replies is None:
             log.info("%s %s %s", self.id, self.model, how)
             return
-        now, usage = time.monotonic(), self.replies.usage
+        usage = self.replies.usage
         generation, tokens = self.replies.generation, usage.completion_tokens
         finish = ",".join(dict.fromkeys(reply.finish or "-" for reply in self.replies.choices))
         ttft = speed = queued = "-"
@@ -40,8 +42,8 @@ class RequestLog:
             queued = f"{generation.queue_seconds:.3f}s"
         if self._first is not None:
             ttft = f"{self._first - self._began:.3f}s"
-            if tokens > 1 and now > self._first:
-                speed = f"{(tokens - 1) / (now - self._first):.1f}/s"
+            if self._last > self._first:
+                speed = f"{(tokens - 1) / (self._last - self._first):.1f}/s"
         log.info(
             "%s %s prompt=%d cached=%d completion=%d queue=%s ttft=%s speed=%s finish=%s%s",
             *(self.id, self.model, usage.prompt_tokens, generation.cached_tokens, tokens, queued, ttft, speed, finish),

@@ -14,5 +14,11 @@ def load(spec: EngineSpec) -> ModelRunner:
     module, _, name = RUNNERS.get(engine, engine).partition(":")
     if not name:
         raise LoadError(f"--engine {engine}: this version has no such engine; it has {', '.join(RUNNERS)}.")
-    runner: ModelRunner = getattr(importlib.import_module(module), name)(spec)
+    try:
+        make = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise LoadError(f"--engine {engine} needs {error.name}, which is not installed; `make install` does.") from None
+    except (ImportError, AttributeError, OSError, RuntimeError) as error:  # a library that it links is not there, say
+        raise LoadError(f"--engine {engine} cannot be loaded: {error}") from None
+    runner: ModelRunner = make(spec)
     return runner

@@ -11,14 +11,11 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections import deque
 
 from nitro.engines import wire
+from nitro.engines.process import EngineProcess
 from nitro.engines.types import EngineSpec, ModelInfo, Output, Sampling, StepRecord
 from nitro.errors import EngineBusy, EngineDown, EngineError, PromptRejected, PromptTooLong, SequenceFailed
 
@@ -26,7 +23,6 @@ log = logging.getLogger("nitro.engine")
 
 BACKOFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the first restart, the second, …
 STEADY = 60.0  # seconds of life after which the back-off starts anew
-REAP = 5.0  # seconds an engine has to end after its socket was closed
 RECORDS = 4096  # step records kept
 
 
@@ -110,29 +106,25 @@ class Generation:
 
 
 class Engine:
-    """One model, served by one process at a time. Every method belongs to the event loop."""
+    """One model, served by one process at a time. Every method belongs to the event loop.
+
+    `info` is the loaded model, None while none is ready; `failure` says for people why none is, unless it loads for the
+    first time.
+    """
 
     def __init__(self, spec: EngineSpec, max_queue: int = 64):
         self.spec = spec
-        self.steps: deque[StepRecord] = deque(maxlen=RECORDS)
+        self.info: ModelInfo | None = None
+        self.failure: str | None = None
         self.restarts = 0
-        self.failure: str | None = (
-            None  # why no engine runs, for people; None while one runs or loads for the first time
-        )
-        self._max_queue = max_queue
-        self._stopped: EngineError | None = None
+        self.steps: deque[StepRecord] = deque(maxlen=RECORDS)
+        self._most = spec.parallel + max_queue  # sequences that run or wait
+        self._stopped: EngineError | None = None  # set: no engine will come any more
+        self._waiting: set[asyncio.Future[None]] = set()  # for `info`
         self._live: dict[int, Generation] = {}  # by sequence id
         self._ids = itertools.count(1)
-        self._ready: asyncio.Future[ModelInfo] = asyncio.get_running_loop().create_future()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._process: EngineProcess | None = None
         self._keeper: asyncio.Task[None] | None = None
-
-    @property
-    def info(self) -> ModelInfo | None:
-        """The loaded model; None while no engine is ready."""
-        ready = self._ready
-        return ready.result() if ready.done() and not ready.exception() else None
 
     @property
     def pid(self) -> int | None:
@@ -143,8 +135,17 @@ class Engine:
         self._keeper = asyncio.create_task(self._keep(), name="engine keeper")
 
     async def ready(self) -> ModelInfo:
-        """The loaded model, as soon as it is. Raises EngineDown if the load under way fails."""
-        return await asyncio.shield(self._ready)
+        """The loaded model, as soon as it is. Raises EngineDown if the load under way fails, or what `stop` got."""
+        while not self._stopped:
+            if self.info:
+                return self.info
+            news = asyncio.get_running_loop().create_future()
+            self._waiting.add(news)
+            try:
+                await news
+            finally:
+                self._waiting.discard(news)
+        raise self._stopped
 
     async def generate(
         self,
@@ -156,13 +157,11 @@ class Engine:
     ) -> Generation:
         """Begin n sequences on one prompt. Returns when the engine has accepted them, before it computes anything.
 
-        Raises PromptTooLong, PromptRejected, EngineBusy, EngineDown.
+        Raises PromptTooLong, PromptRejected, EngineBusy, EngineDown, or what `stop` got.
         """
-        info = await self.ready()
-        if self._stopped:
-            raise self._stopped
-        if len(self._live) >= info.parallel + self._max_queue:
-            raise EngineBusy(f"{len(self._live)} sequences run or wait, and no more may queue.")
+        self._check_queue(n)
+        await self.ready()
+        self._check_queue(n)
         generation = Generation(self, list(itertools.islice(self._ids, n)))
         self._live.update(dict.fromkeys(generation.ids, generation))
         try:
@@ -173,28 +172,30 @@ class Engine:
             raise
         return generation
 
-    def fail_all(self, error: EngineError) -> None:
-        """Every open generation ends with `error`, and the engine forgets their sequences."""
-        generations = set(self._live.values())
-        self._abort(list(self._live))
-        for generation in generations:
-            generation._fail(error)
-
     def stop(self, error: EngineError) -> None:
-        """Every open generation ends with `error`, and so does whatever comes later."""
+        """Every open generation ends with `error`, and so does whatever waits or comes later."""
         self._stopped = error
-        self.fail_all(error)
+        self._lose(error)
 
     async def close(self) -> None:
-        """End the process."""
+        """End the process, after `stop`."""
+        process = self._process
         if self._keeper:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
+        if process:
+            await process.reap()
+
+    def _check_queue(self, n: int) -> None:
+        """A request alone is welcome, however many choices it wants."""
+        others = len(self._live) + len(self._waiting)
+        if others and others + n > self._most:
+            raise EngineBusy(f"{others} sequences run or wait, and no more may queue.")
 
     def _send(self, message: wire.Message) -> None:
-        if self._writer is not None:
-            self._writer.write(wire.frame(message))
+        if self._process is not None:
+            self._process.send(message)
 
     def _abort(self, ids: list[int]) -> None:
         if known := [id for id in ids if self._live.pop(id, None)]:
@@ -205,58 +206,54 @@ class Engine:
     async def _keep(self) -> None:
         """Run engine processes until the first load fails or the task is cancelled."""
         short_lives = 0
-        reason = "The server is stopping."
-        try:
-            while True:
-                born = time.monotonic()
-                reason = await self._live_once()
-                self.failure = reason
-                if self.restarts == 0 and self.info is None:
-                    return
-                log.error(reason)
-                self._lose(reason)
-                self._ready = asyncio.get_running_loop().create_future()
-                short_lives = 1 if time.monotonic() - born > STEADY else short_lives + 1
-                await asyncio.sleep(BACKOFF[min(short_lives, len(BACKOFF)) - 1])
-                self.restarts += 1
-        finally:
-            self._lose(reason)
+        while True:
+            born = time.monotonic()
+            reason, ready = await self._live_once()
+            if not ready and self.restarts == 0:
+                return self.stop(EngineDown(reason))
+            log.error(reason)
+            short_lives = 1 if time.monotonic() - born > STEADY else short_lives + 1
+            await asyncio.sleep(BACKOFF[min(short_lives, len(BACKOFF)) - 1])
+            self.restarts += 1
 
-    def _lose(self, reason: str) -> None:
-        """The engine is gone: what runs on it and what waits for it fails."""
-        self.fail_all(EngineDown(reason))
-        if self._ready.done():
-            self._ready = asyncio.get_running_loop().create_future()
-        self._ready.set_exception(EngineDown(reason))
-        self._ready.exception()  # seen, even where nobody waits
-
-    async def _live_once(self) -> str:
-        """One process from its start to its end. Returns why it ended, as a sentence."""
+    async def _live_once(self) -> tuple[str, bool]:
+        """One process from its start to its end: why it ended, as a sentence, and whether it was ever ready."""
+        process = reason = None
+        ready = False
         try:
-            self._process, ours = _start_process()
-        except OSError as error:
-            return f"The engine process could not be started: {error}."
-        stream, self._writer = await asyncio.open_connection(sock=ours)
-        self._send(wire.Load(self.spec))
-        reason = None
-        try:
-            while True:
-                message = wire.decode_from_engine(await wire.read_payload(stream))
+            self._process = process = await EngineProcess.start()
+            process.send(wire.Load(self.spec))
+            async for message in process.messages():
                 if isinstance(message, wire.LoadFailed):
                     reason = message.message
                 else:
+                    ready = True
                     self._receive(message)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except OSError as error:
+            reason = f"The engine process could not be started: {error}."
         except Exception as error:
             log.exception("a message from the engine could not be handled")
-            reason = f"The engine was stopped after a fault in the server: {error!r}"
-        finally:
-            self._writer.close()
-            self._writer = None
-            status = await asyncio.to_thread(_reap, self._process)
-            self._process = None
-        return reason or status
+            reason = f"The engine was ended after a fault in the server: {error!r}"
+        self._process = None
+        if process and not reason:
+            reason = await process.how_it_ended()
+        assert reason is not None
+        self.failure = reason
+        self._lose(EngineDown(reason))
+        if process:
+            await process.reap()
+        return reason, ready
+
+    def _lose(self, error: EngineError) -> None:
+        """No engine is there: what runs on it, and what waits for one, ends with `error`."""
+        self.info = None
+        generations = set(self._live.values())
+        self._abort(list(self._live))
+        for generation in generations:
+            generation._fail(error)
+        for news in self._waiting:
+            if not news.done():  # its request may have been cancelled just now
+                news.set_exception(error)
 
     def _receive(self, message: wire.FromEngine) -> None:
         match message:
@@ -279,34 +276,7 @@ class Engine:
                 if generation := self._live.get(id):
                     generation._fail(PromptTooLong(prompt_tokens, context))
             case wire.Ready(info):
-                self.failure = None
-                self._ready.set_result(info)
-
-
-def _start_process() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """An engine process, and our end of its socket."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "nitro.engines.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # a Ctrl-C in the terminal is for the server alone
-            )
-        except OSError:
-            ours.close()
-            raise
-    return process, ours
-
-
-def _reap(process: subprocess.Popen[bytes]) -> str:
-    """Wait for a process whose socket is closed; kill it where it does not end by itself. Returns how it ended."""
-    try:
-        status = process.wait(REAP)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        status = process.wait()
-    if status < 0:
-        return f"The engine process was killed by {signal.Signals(-status).name}."
-    return f"The engine process ended with status {status}."
+                self.info, self.failure = info, None
+                for news in self._waiting:
+                    if not news.done():
+                        news.set_result(None)

@@ -64,7 +64,7 @@ class FakeRunner:
         follows = chunk.tokens[-1] + 1
         if FIRST <= follows <= LAST:
             return follows
-        return FIRST if chunk.sampling.ignore_eos else EOG
+        return FIRST if EOG in chunk.sampling.logit_bias else EOG  # a ban is the only bias it knows
 
     def trim(self, slot: int, length: int) -> int:
         assert length <= len(self._held[slot])

@@ -25,7 +25,7 @@ class Sampling(Struct, frozen=True):
     presence_penalty: float = 0.0
     repeat_last_n: int = 64  # how many tokens back the penalties look, the prompt included; -1: all, 0: none
     logit_bias: dict[int, float] = {}  # -inf bans a token
-    ignore_eos: bool = False  # end-of-generation tokens are never drawn
+    ignore_eos: bool = False  # the worker bans the end-of-generation tokens by logit_bias; runners need not look
     seed: int = 0  # 0 to 2³¹−1
 
     @property

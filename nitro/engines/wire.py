@@ -63,11 +63,11 @@ class Accepted(Message, frozen=True):
 
 
 class Rejected(Message, frozen=True):
-    """This generation cannot run; `param` names what is wrong."""
+    """This generation cannot run; `param` names what is wrong, None: the prompt."""
 
     id: int
     message: str
-    param: str
+    param: str | None = None
 
 
 class TooLong(Message, frozen=True):

@@ -56,8 +56,10 @@ class Reader(threading.Thread):
                     self._generate(message)
                 else:
                     self._inbox.put(message)
-        finally:
             os._exit(0)
+        except Exception:
+            log.exception("the reader failed")
+            os._exit(1)
 
     def _generate(self, message: wire.Generate) -> None:
         try:
@@ -66,7 +68,7 @@ class Reader(threading.Thread):
             self._outbox.put(rejection.answer)
         except Exception as error:
             log.exception("a prompt could not be tokenised")
-            self._outbox.put(wire.Rejected(message.ids[0], f"The prompt could not be tokenised: {error}", "prompt"))
+            self._outbox.put(wire.Rejected(message.ids[0], f"The prompt could not be tokenised: {error}"))
         else:
             self._outbox.put(wire.Accepted(message.ids[0], sequences[0].prompt_length))
             self._inbox.put(sequences)
@@ -78,7 +80,7 @@ class Reader(threading.Thread):
         if isinstance(tokens, str):
             tokens = self.runner.tokenizer.encode(tokens)
         if not tokens:
-            raise _Rejection(wire.Rejected(first, "The prompt is empty: it holds no token.", "prompt"))
+            raise _Rejection(wire.Rejected(first, "The prompt is empty: it holds no token."))
         room = context - len(tokens)
         if room < 1:
             raise _Rejection(wire.TooLong(first, len(tokens), context))
@@ -116,6 +118,9 @@ def _write(sock: socket.socket, outbox: Outbox) -> None:
             sock.sendall(wire.frame(outbox.get()))
     except OSError:
         os._exit(0)
+    except Exception:
+        log.exception("the writer failed")
+        os._exit(1)
 
 
 class EngineLoop:

@@ -47,9 +47,9 @@ class ServedModels:
         self._told: set[str] = set()
 
     def find(self, name: str | None) -> tuple[ServedModel, bool]:
-        """The model, and whether the name was one of its own (its id, or none at all)."""
-        own = name in (None, "", self.default.source.id)
-        if name and not own and name not in self._told and len(self._told) < 100:
+        """The model, and whether `name` is known: the model's id, or none at all."""
+        known = name in (None, "", self.default.source.id)
+        if name and not known and name not in self._told and len(self._told) < 100:
             self._told.add(name)
             log.warning("requests for model %r are answered by %s", name, self.default.source.id)
-        return self.default, own
+        return self.default, known

@@ -43,6 +43,10 @@ def _check(file: Path, model: str) -> None:
         raise StartError(f"{model} is a folder; name a GGUF file in it.")
     if not file.is_file():
         raise StartError(f"{model}: no such file.")
+    try:
+        model.encode()
+    except UnicodeEncodeError:
+        raise StartError(f"{model!r}: the name is not UTF-8; rename the file.") from None
     part = _SPLIT.search(file.stem)
     if part and int(part[1]) != 1:
         raise StartError(
