@@ -4,7 +4,7 @@ NitroError
 ├── StartError             the server cannot start: one line on stderr, exit 1
 ├── EngineError            what an engine can answer instead of tokens
 │   ├── PromptRejected     the request cannot run on this engine: 400
-│   │   └── PromptTooLong  it does not fit into the context: 400 context_length_exceeded
+│   ├── PromptTooLong      it does not fit into the context: 400 context_length_exceeded
 │   ├── EngineBusy         the queue is full: 429
 │   ├── EngineDown         no engine runs, or it died under the request: 503
 │   ├── SequenceFailed     a step failed for this sequence: 500

@@ -97,6 +97,8 @@ class Server:
             info = await self.engine.ready()
         except EngineDown as error:
             raise StartError(str(error)) from None
+        except ServerClosing:
+            return
         banner(self, info)
 
 

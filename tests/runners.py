@@ -70,12 +70,17 @@ class Gate:
         self._listener.listen()
         self._runner: socket.socket | None = None
 
-    def accept(self) -> "Gate":
-        """Let the (next) runner connect: its model is loaded then."""
+    def hold(self) -> None:
+        """Wait for the (next) runner, which goes on loading."""
         if self._runner:
             self._runner.close()
         self._runner, _ = self._listener.accept()
         self._runner.settimeout(60)
+
+    def accept(self) -> "Gate":
+        """Let the (next) runner connect: its model is loaded then."""
+        self.hold()
+        assert self._runner
         self._runner.sendall(b"+")
         return self
 

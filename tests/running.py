@@ -110,9 +110,10 @@ def sdk(url: str, **options: object) -> openai.OpenAI:
 class ServerProcess:
     """`nitro serve` as a user starts it, on a free port."""
 
-    def __init__(self, *arguments: str):
+    def __init__(self, *arguments: str, cwd: Path | None = None):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "nitro", "serve", "--port", "0", *arguments],
+            [sys.executable, "-P", "-m", "nitro", "serve", "--port", "0", *arguments],
+            cwd=cwd,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,
@@ -136,8 +137,8 @@ class ServerProcess:
 
 
 @contextmanager
-def server_process(*arguments: str) -> Iterator[ServerProcess]:
-    server = ServerProcess(*arguments)
+def server_process(*arguments: str, cwd: Path | None = None) -> Iterator[ServerProcess]:
+    server = ServerProcess(*arguments, cwd=cwd)
     try:
         yield server
     finally:

@@ -1,10 +1,12 @@
 """What must survive: killed processes, failing steps, leaving clients, full queues, signals. Over real sockets."""
 
+import asyncio
 import json
 import os
 import signal
 import socket
 import struct
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -12,6 +14,8 @@ import openai
 import pytest
 from runners import Gate
 from running import CEILING, RunningServer, raw_request, sdk, server_process, wait_gone
+
+from nitro.config import ServeConfig
 
 HELLO = [{"role": "user", "content": "Hello"}]
 WHOLE = "".join(map(chr, range(ord("?"), ord("~") + 1)))
@@ -21,6 +25,12 @@ FAULTY = "runners:FaultyRunner"
 
 def say(client: openai.OpenAI, text: str, **options):
     return client.chat.completions.create(model="", messages=[{"role": "user", "content": text}], **options)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the event loop go on until it holds."""
+    while not holds():
+        await asyncio.sleep(0)
 
 
 def drop(sock: socket.socket) -> None:
@@ -125,15 +135,20 @@ def test_a_bug_in_a_step_leaves_the_queue_alone(serve) -> None:
             assert (error is None) == (text == "Hello")
 
 
-@pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_leaves_frees_its_slot(serve, gate: Gate, stream: bool) -> None:
-    """Asserted by the step records; the engine is inside a step when the client goes, and a neighbour goes on."""
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("length", [5, 2500], ids=["decode", "prefill"])
+def test_a_client_that_leaves_frees_its_slot(serve, gate: Gate, stream: bool, length: int) -> None:
+    """Asserted by the step records; the engine is inside a step when the client goes, and a neighbour goes on.
+
+    A prompt of 2,500 tokens takes several steps: its client leaves after the first.
+    """
     server = serve(engine=GATED, model=gate.path)
     gate.accept()
     server.ready()
     neighbour = say(server.client(), "Hello", stream=True)
     next(neighbour)
-    leaver = raw_request(server.url, json.dumps({"messages": HELLO, "stream": stream}).encode())
+    messages = [{"role": "user", "content": "x" * length}]
+    leaver = raw_request(server.url, json.dumps({"messages": messages, "stream": stream}).encode())
     while not server.rows() or len(server.rows()[-1]) < 2:
         gate.step()
         next(neighbour)  # what the step did has arrived
@@ -189,6 +204,39 @@ def test_full_queue(serve, gate: Gate) -> None:
         for stream in [pool.submit(list, stream) for stream in streams]:
             assert "".join(c.choices[0].delta.content or "" for c in stream.result(CEILING)) == "?@"
     assert say(client, "Hello", max_tokens=1).choices[0].message.content == "?"
+
+
+def test_choices_count_in_the_queue(serve, gate: Gate) -> None:
+    """A request alone is welcome with any number of choices; beside others each one counts."""
+    server = serve(engine=GATED, model=gate.path, parallel=1, max_queue=1)
+    gate.accept()
+    server.ready()
+    stream = say(server.client(), "Hello", stream=True, n=5, max_tokens=1)
+    with pytest.raises(openai.RateLimitError):
+        say(server.client(), "Hello")
+    gate.open()
+    assert len(list(stream)) == 3 * 5
+
+
+def test_a_client_that_leaves_during_its_upload(serve) -> None:
+    server = serve().ready()
+    drop(raw_request(server.url, b"{", declared=100))
+    assert server.log_line().endswith("left")
+
+
+def test_a_log_line_cannot_be_forged(serve) -> None:
+    server = serve().ready()
+    with pytest.raises(openai.BadRequestError):
+        server.client().chat.completions.create(model="", messages=[{"role": "us\nreq_forged", "content": "x"}])
+    assert "\n" not in server.log_line()
+
+
+def test_an_odd_target(fake_server: RunningServer) -> None:
+    host, port = fake_server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), CEILING) as sock:
+        sock.sendall(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        reply = b"".join(iter(lambda: sock.recv(4096), b""))
+    assert reply.startswith(b"HTTP/1.1 404") and b"unknown_url" in reply and b"x-request-id" in reply
 
 
 def test_preemption_when_the_pool_runs_out(serve) -> None:
@@ -249,6 +297,47 @@ def test_signal_with_open_streams(gate: Gate, number: signal.Signals) -> None:
             list(stream)
         assert server.process.wait(CEILING) == 0
         wait_gone(engine)
+
+
+def test_signal_while_loading(gate: Gate) -> None:
+    with server_process("--engine", GATED, gate.path) as server:
+        gate.hold()
+        engine = os.pidfd_open(server.engine_pid())
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(CEILING) == 0
+        wait_gone(engine)
+
+
+def test_stop_while_a_request_waits_for_the_model(gate: Gate) -> None:
+    with ThreadPoolExecutor() as pool:
+        with RunningServer(ServeConfig(engine=GATED, model=gate.path, port=0)) as server:
+            gate.hold()
+            assert httpx.get(f"{server.url}/health").json() == {"status": "loading"}
+            waiting = pool.submit(say, server.client(), "Hello")
+            server.run(until(lambda: len(server.engine._waiting) == 2))  # the banner waits, too
+        with pytest.raises(openai.InternalServerError, match="stopping"):
+            waiting.result(CEILING)
+
+
+def test_a_signal_without_a_name(serve, gate: Gate) -> None:
+    """Real-time signals have none; the engine comes back as ever."""
+    server = serve(engine=GATED, model=gate.path)
+    gate.accept()
+    server.ready()
+    stream = say(server.client(), "Hello", stream=True)
+    gate.wait_inside()
+    os.kill(server.engine.pid, signal.SIGRTMIN + 6)
+    with pytest.raises(openai.APIError, match=f"signal {signal.SIGRTMIN + 6}"):
+        list(stream)
+    gate.accept()
+    gate.open()
+    assert say(server.client(), "Hello", max_tokens=1).choices[0].message.content == "?"
+
+
+def test_the_users_folder_is_no_place_to_import_from(tmp_path) -> None:
+    (tmp_path / "queue.py").write_text("raise SystemExit('code of the current folder ran')")
+    with server_process("--engine", "nitro.engines.fake:FakeRunner", cwd=tmp_path) as server:
+        assert say(sdk(server.wait_ready()), "Hello", max_tokens=1).choices[0].message.content == "?"
 
 
 def test_a_second_signal_forces(gate: Gate) -> None:

@@ -246,3 +246,11 @@ def test_cores_where_affinity_is_unknown(monkeypatch: pytest.MonkeyPatch, count:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: count)
     assert fit.physical_cores() == cores
+
+
+def test_a_containers_share_of_the_cores(tmp_path: Path) -> None:
+    for text, cores in (("150000 100000", 2), ("200000 100000", 2), ("max 100000", 2**31), ("", 2**31)):
+        (tmp_path / "cpu.max").write_text(text)
+        assert fit._cgroup_cores(tmp_path) == cores
+    assert fit._cgroup_cores(tmp_path / "nothing") == 2**31
+    assert fit.physical_cores() >= 1

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from running import RunningServer
+from running import RunningServer, sdk, server_process
 
 ROOT = Path(__file__).parents[1]
 ENGINES = ("llama_cpp", "mlx", "mlx_lm", "numpy", "transformers", "torch")
@@ -26,11 +26,16 @@ def test_the_server_process_imports_no_engine() -> None:
 
 
 def test_the_engine_is_in_a_process_of_its_own(smollm_server: RunningServer) -> None:
-    def libraries(pid: int | str) -> str:
+    def mapped(pid: int) -> str:
         return Path(f"/proc/{pid}/maps").read_text()
 
-    assert "libllama" in libraries(smollm_server.engine.pid)
-    assert "SmolLM2" in libraries(smollm_server.engine.pid), "the weights are memory-mapped"
+    assert "libllama" in mapped(smollm_server.engine.pid)
+    assert "SmolLM2" in mapped(smollm_server.engine.pid), "the weights are memory-mapped"
+    with server_process("--ctx", "256", "--parallel", "1") as server:
+        sdk(server.wait_ready()).chat.completions.create(
+            model="", messages=[{"role": "user", "content": "Hello"}], max_tokens=2
+        )
+        assert "libllama" not in mapped(server.process.pid)
 
 
 def test_help_needs_neither_server_nor_engine() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nitro.api import lenient
-from nitro.api.openai import UNSUPPORTED, ChatRequest
+from nitro.api.openai import SWITCHES, UNSUPPORTED, ChatRequest
 from nitro.errors import ApiError
 
 quick = settings(deadline=None, database=None)
@@ -537,8 +537,9 @@ def test_what_asks_for_something_unsupported_is_refused_by_name(name: str, askin
 
 @pytest.mark.parametrize("name", UNSUPPORTED)
 @pytest.mark.parametrize("nothing", [None, False, [], "none"], ids=repr)
-def test_what_asks_for_nothing_is_accepted_in_silence(name: str, nothing: Any) -> None:
-    assert ignored(request_with(**{name: nothing})) == []
+def test_what_asks_for_nothing_is_accepted(name: str, nothing: Any) -> None:
+    listed = [name] if name in SWITCHES and nothing is not None else []
+    assert ignored(request_with(**{name: nothing})) == listed
 
 
 @pytest.mark.parametrize("name, neutral", pairs(NEUTRAL))

@@ -214,6 +214,13 @@ class TestSampling:
         together = [result.tokens[0] for result in empty.collect()]
         assert together[0] == generate(empty, prompt, 1, id=7)[0] and together[1] == token
 
+    def test_numbers_at_the_edge(self, empty: LlamaRunner) -> None:
+        """A window as long as an int can say is no reason to allocate it; next to no temperature is greedy."""
+        best = self.sample(empty, 6, temperature=0)
+        assert self.sample(empty, 6, temperature=0, presence_penalty=1e-9, repeat_last_n=2**31 - 1) == best
+        for temperature in (1e-7, 1e-30, 1e-38, 1e-44):
+            assert self.sample(empty, 6, temperature=temperature) == best
+
     def test_only_the_end_of_a_sequence_samples(self, empty: LlamaRunner) -> None:
         prompt = empty.tokenizer.encode(self.PROMPT)
         empty.submit([Chunk(1, 0, prompt, 0, 3, GREEDY), Chunk(2, 1, prompt, 0, len(prompt), GREEDY)])

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from math import inf
 from unittest import mock
 from zlib import crc32
 
@@ -20,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec.structs import replace
 
 from nitro.engines import scheduler as rules
-from nitro.engines.fake import FakeRunner
+from nitro.engines.fake import EOG, FakeRunner
 from nitro.engines.runner import Chunk, OutOfKV, Result, StepFailed
 from nitro.engines.scheduler import OVERTAKEN, RESERVE, Scheduler, Sequence
 from nitro.engines.types import EngineSpec, ModelInfo, Output, Sampling
@@ -1088,7 +1089,7 @@ def test_the_fake_runner_counts_on_through_a_pool_that_is_too_small() -> None:
     scheduler = Scheduler(runner.info, runner)
     texts = {id: runner.tokenizer.encode(f"prompt {id} ends in {chr(64 + id)}") for id in range(1, 7)}
     for id, text in texts.items():
-        scheduler.add(Sequence(id, text.copy(), 500 if id % 2 else 20, Sampling(ignore_eos=True)))
+        scheduler.add(Sequence(id, text.copy(), 500 if id % 2 else 20, Sampling(logit_bias={EOG: -inf})))
     answers: dict[int, list[int]] = {id: [] for id in texts}
     preempted = 0
     for _ in range(5_000):

@@ -93,6 +93,8 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "web_search_options": (),
     "xtc_probability": (0,),
 }
+# Switched off they ask for nothing, but some chat templates have them on by default: then they are listed as ignored.
+SWITCHES = ("enable_thinking", "reasoning_effort")
 
 # Replies
 

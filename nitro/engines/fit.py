@@ -70,9 +70,23 @@ def _cgroup_room(root: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def physical_cores() -> int:
-    """Cores this process may use, hyper-threads counted once: more threads than that slow matrix products down."""
+    """Cores this process may use, hyper-threads counted once: more threads than that slow matrix products down. A
+    container's share counts."""
     if not hasattr(os, "sched_getaffinity"):
         return max((os.cpu_count() or 2) // 2, 1)
+    return max(min(_own_cores(), _cgroup_cores()), 1)
+
+
+def _cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores' worth of time under a cgroup v2 quota, rounded up; a huge number without one."""
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+        return -(-int(quota) // int(period))
+    except (OSError, ValueError):  # no cgroup v2, or "max"
+        return 2**31
+
+
+def _own_cores() -> int:
     cores = set()
     for cpu in os.sched_getaffinity(0):
         try:

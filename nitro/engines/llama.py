@@ -1,4 +1,4 @@
-"""llama.cpp as a runner, on the low-level bindings of llama-cpp-python. The only file that touches them.
+"""llama.cpp as a runner, on the low-level bindings of llama-cpp-python. Only this file and ggml.py touch them.
 
 One context with a unified KV cache: a slot is a llama.cpp sequence id, and a prefix can be copied between slots. On the
 CPU `submit` returns when the step is computed; on a GPU it may return before.
@@ -10,20 +10,14 @@ import ctypes
 import hashlib
 import logging
 import math
-import os
 import re
 from pathlib import Path
 from typing import Any
 
-# Threads that wait for each other spin at first, by default for milliseconds: with another busy process on the machine
-# that makes a step ten times slower. A short spin costs nothing when idle. Read by libgomp as it is loaded.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
 import llama_cpp
 import llama_cpp.llama_cpp as lib
-from llama_cpp._ggml import libggml
 
-from nitro.engines import fit
+from nitro.engines import fit, ggml
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
 from nitro.engines.types import EngineSpec, ModelInfo, Sampling
 
@@ -34,6 +28,7 @@ STEP_TOKENS = 2048  # n_batch: what one llama_decode takes; more aborts the proc
 DEVICE_TOKENS = 512  # n_ubatch: what the device computes at a time
 ALL_LAYERS = 10_000
 WARMUP_TOKENS = 2
+COLD = 1e-6  # a temperature below this is greedy: logits divided by it are no numbers any more
 
 # llama_decode's return codes (llama.h:994)
 DECODED, NO_KV_SLOT = 0, 1
@@ -51,18 +46,23 @@ WHOLE = ("top_k", "repeat_last_n")
 
 class LlamaRunner:
     def __init__(self, spec: EngineSpec):
-        self._log = _LogCapture()
+        self._log = ggml.capture_log()
         self._samplers: dict[int, Any] = {}  # by sequence id; pointers to llama_sampler
         self._batch: list[Chunk] = []
         lib.llama_backend_init()
-        self._model = self._load(spec)
         self._context: Any = None
+        self._model = self._load(spec)
         self._vocab = lib.llama_model_get_vocab(self._model)
         self.tokenizer = LlamaTokenizer(self._vocab)
         self._stateful = lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model)
         self._window = lib.llama_model_n_swa(self._model)
-        self._parameters = self._context_parameters(spec)
-        self._make_context()
+        try:
+            self._plan = self._make_plan(spec)
+            self._parameters = self._context_parameters(spec)
+            self._make_context()
+        except LoadError:
+            self.close()
+            raise
         self.info = self._describe(spec)
         self._tokens = _Batch(STEP_TOKENS)
         self._warm_up()
@@ -82,6 +82,7 @@ class LlamaRunner:
         self._batch = batch
 
     def collect(self) -> list[Result]:
+        lib.llama_synchronize(self._context)
         row, results = -1, []
         for chunk in self._batch:
             row += chunk.stop - chunk.start
@@ -111,13 +112,15 @@ class LlamaRunner:
 
     def reset(self) -> None:
         lib.llama_free(self._context)
+        self._context = None
         self._make_context()
 
     def close(self) -> None:
         """In this order: what is freed first still points to what is freed later."""
         for sequence_id in list(self._samplers):
             self.forget(sequence_id)
-        lib.llama_free(self._context)
+        if self._context:
+            lib.llama_free(self._context)
         lib.llama_model_free(self._model)
 
     # The KV cache
@@ -161,12 +164,13 @@ class LlamaRunner:
             entries = (lib.llama_logit_bias * len(bias))(*(lib.llama_logit_bias(*entry) for entry in bias.items()))
             add(lib.llama_sampler_init_logit_bias(self.info.vocabulary, len(bias), entries))
         if sampling.penalises:
-            s, last_n = sampling, sampling.repeat_last_n if sampling.repeat_last_n >= 0 else self.info.context
-            penalties = (s.repetition_penalty, s.frequency_penalty, s.presence_penalty)
+            last_n = min(sampling.repeat_last_n, self.info.context)  # llama.cpp allocates that many
+            last_n = self.info.context if last_n < 0 else last_n
+            penalties = (sampling.repetition_penalty, sampling.frequency_penalty, sampling.presence_penalty)
             add(lib.llama_sampler_init_penalties(self.info.vocabulary, last_n, *penalties))
             for token in tokens[-last_n:]:
                 lib.llama_sampler_accept(chain, token)
-        if sampling.temperature == 0:
+        if sampling.temperature < COLD:
             add(lib.llama_sampler_init_greedy())
             return chain
         if sampling.top_k > 0:
@@ -188,27 +192,29 @@ class LlamaRunner:
         if not model:
             raise LoadError(f"llama.cpp cannot load {spec.model}: {self._log.last_error}")
         if lib.llama_model_has_encoder(model) or not lib.llama_model_has_decoder(model):
+            lib.llama_model_free(model)
             raise LoadError(f"{spec.model} is no text-generating model: it has an encoder.")
         return model
+
+    def _make_plan(self, spec: EngineSpec) -> fit.Plan:
+        trained = lib.llama_model_n_ctx_train(self._model)
+        plan = fit.plan(spec.context, trained, spec.parallel, self._token_bytes(), self._free_memory())
+        if plan.context > trained:
+            log.warning("--ctx %d is more than the %d tokens the model was trained for", plan.context, trained)
+        return plan
 
     def _context_parameters(self, spec: EngineSpec) -> Any:
         """A unified cache, so that slots can share cells. A sliding-window model keeps its full cache where the pool
         that is wanted fits: only that can be cut anywhere."""
-        trained = lib.llama_model_n_ctx_train(self._model)
-        token_bytes = self._token_bytes()
-        plan = fit.plan(spec.context, trained, spec.parallel, token_bytes, self._free_memory())
-        if plan.context > trained:
-            log.warning("--ctx %d is more than the %d tokens the model was trained for", plan.context, trained)
         threads = spec.threads or fit.physical_cores()
-        self._plan = plan
         parameters = lib.llama_context_default_params()
-        parameters.n_ctx = plan.pool
+        parameters.n_ctx = self._plan.pool
         parameters.n_batch = STEP_TOKENS
         parameters.n_ubatch = DEVICE_TOKENS
         parameters.n_seq_max = min(spec.parallel + SPARE_SLOTS, lib.llama_max_parallel_sequences())
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.kv_unified = True
-        parameters.swa_full = plan.pool >= min(plan.context, trained) * spec.parallel
+        parameters.swa_full = self._plan.pool >= self._plan.context * spec.parallel
         parameters.no_perf = True
         return parameters
 
@@ -253,20 +259,26 @@ class LlamaRunner:
         )
 
     def _token_bytes(self) -> int:
-        """KV cache of one token, in bytes: keys and values, 16 bits each, in every layer. Too much, never too little,
-        for models that keep less in some layers."""
+        """KV cache of one token, in bytes: keys and values, 16 bits each, in every layer that has heads for them. Too
+        much for models that keep less in some layers; the state of recurrent layers does not grow and is not in it."""
         heads = lib.llama_model_n_head(self._model)
         head = lib.llama_model_n_embd(self._model) // max(heads, 1)
         arch = self._metadata("general.architecture") or ""
         lengths = [int(self._metadata(f"{arch}.attention.{kind}_length") or head) for kind in ("key", "value")]
-        return max(
-            int(lib.llama_model_n_layer(self._model) * lib.llama_model_n_head_kv(self._model) * sum(lengths) * 2), 1
-        )
+        kv_heads = [int(n) for n in re.findall(r"\d+", self._metadata(f"{arch}.attention.head_count_kv") or "")]
+        if len(kv_heads) < 2:  # one number for all layers; llama_model_n_head_kv knows the first layer's only
+            kv_heads = [lib.llama_model_n_head_kv(self._model)] * lib.llama_model_n_layer(self._model)
+        return max(sum(kv_heads) * sum(lengths) * 2, 1)
 
     def _metadata(self, key: str) -> str | None:
-        buffer = ctypes.create_string_buffer(256)
-        length = lib.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
-        return buffer.value.decode(errors="replace") if length >= 0 else None
+        """A value of the GGUF's header as text, an array as "[1, 2, …]"."""
+        room = 256
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            length = lib.llama_model_meta_val_str(self._model, key.encode(), buffer, room)
+            if length < room:
+                return buffer.value.decode(errors="replace") if length >= 0 else None
+            room = length + 1
 
     def _sampling_defaults(self) -> dict[str, float]:
         """What the GGUF's `general.sampling.*` keys recommend."""
@@ -278,14 +290,15 @@ class LlamaRunner:
         return defaults
 
     def _free_memory(self) -> int:
-        """Bytes free where the KV cache will lie: on the GPUs if layers were placed there, else in main memory."""
+        """Bytes free where the KV cache will lie: on the GPUs if layers were placed there, else in main memory, where
+        the weights are mapped and count as free until they are read."""
         if self._log.offloaded():
-            return sum(device.free for device in _devices() if device.is_gpu)
-        return fit.free_host_memory()
+            return sum(device.free for device in ggml.devices() if device.is_gpu)
+        return max(fit.free_host_memory() - int(lib.llama_model_size(self._model)), 0)
 
     def _device(self) -> str:
         gpu = bool(self._log.offloaded())
-        return ", ".join(device.name for device in _devices() if device.is_gpu == gpu) or "CPU"
+        return ", ".join(device.name for device in ggml.devices() if device.is_gpu == gpu) or "CPU"
 
     def _layers(self) -> str:
         if offloaded := self._log.offloaded():
@@ -357,62 +370,6 @@ class _Batch:
             self._logits[end - 1] = chunk.samples
         self._batch.n_tokens = end
         return self._batch
-
-
-class _LogCapture:
-    """llama.cpp tells some things only in its log: what was offloaded, how large the cache is, why loading failed."""
-
-    ERROR = 4  # GGML_LOG_LEVEL_ERROR (ggml.h)
-
-    def __init__(self) -> None:
-        self.last_error = ""
-        self._text = ""
-        self._callback = lib.llama_log_callback(self._on_line)  # kept: C holds a pointer to it
-        lib.llama_log_set(self._callback, ctypes.c_void_p(0))
-
-    def _on_line(self, level: int, text: bytes, _: Any) -> None:
-        line = text.decode(errors="replace")
-        if level == self.ERROR:
-            self.last_error = line.strip().rstrip(".") + "."
-        if len(self._text) < 2**20:
-            self._text += line
-        log.debug("%s", line.rstrip())
-
-    def offloaded(self) -> tuple[int, int] | None:
-        """(layers on a GPU, layers), None where no layer is."""
-        match = re.search(r"offloaded (\d+)/(\d+) layers", self._text)
-        return (int(match[1]), int(match[2])) if match and int(match[1]) > 0 else None
-
-    def kv_bytes(self) -> int:
-        """Bytes of all KV buffers."""
-        return int(sum(float(size) for size in re.findall(r"KV buffer size = +([\d.]+) MiB", self._text)) * fit.MIB)
-
-
-class _Device:
-    """A ggml backend device. llama-cpp-python binds none of these functions (ggml-backend.h)."""
-
-    GPU_TYPES = (1, 2)  # GGML_BACKEND_DEVICE_TYPE_GPU, _IGPU
-
-    def __init__(self, handle: int):
-        def call(function: str, result: Any) -> Any:
-            bound = getattr(libggml, function)
-            bound.argtypes, bound.restype = [ctypes.c_void_p], result
-            return bound(handle)
-
-        free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        memory = libggml.ggml_backend_dev_memory
-        memory.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_size_t), ctypes.POINTER(ctypes.c_size_t)]
-        memory(handle, free, total)
-        self.free = free.value
-        self.name = call("ggml_backend_dev_description", ctypes.c_char_p).decode(errors="replace").strip()
-        self.is_gpu = call("ggml_backend_dev_type", ctypes.c_int) in self.GPU_TYPES
-
-
-def _devices() -> list[_Device]:
-    libggml.ggml_backend_dev_count.restype = ctypes.c_size_t
-    libggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
-    libggml.ggml_backend_dev_get.restype = ctypes.c_void_p
-    return [_Device(libggml.ggml_backend_dev_get(i)) for i in range(libggml.ggml_backend_dev_count())]
 
 
 def _fingerprint(file: Path) -> str:

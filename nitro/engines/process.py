@@ -1,6 +1,7 @@
 """One engine process as the server sees it: started, sent frames, read from, ended. Knows nothing of generations."""
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -11,6 +12,10 @@ from nitro.engines import wire
 
 BRIEF = 0.2  # seconds in which a process that closed its socket has usually ended
 PATIENCE = 5.0  # seconds it has to end before it is killed
+
+# Threads that wait for each other spin at first, in GNU's OpenMP by default for milliseconds: with another busy process
+# on the machine that makes a step several times slower. A short spin costs nothing when idle.
+ENVIRONMENT = {"GOMP_SPINCOUNT": "1000"}
 
 
 class EngineProcess:
@@ -30,6 +35,7 @@ class EngineProcess:
                     [sys.executable, "-P", "-m", "nitro.engines.worker", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
+                    env={**ENVIRONMENT, **os.environ},
                     start_new_session=True,  # a Ctrl-C in the terminal is for the server alone
                 )
         except OSError:

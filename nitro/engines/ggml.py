@@ -1,0 +1,84 @@
+"""What llama.cpp tells beside its API: its log, and the devices of ggml, which llama-cpp-python does not bind."""
+
+import ctypes
+import logging
+import re
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+from llama_cpp._ggml import libggml
+
+from nitro.engines.fit import MIB
+
+log = logging.getLogger("llama.cpp")
+
+ERROR = 4  # GGML_LOG_LEVEL_ERROR (ggml.h)
+GPU_TYPES = (1, 2)  # GGML_BACKEND_DEVICE_TYPE_GPU, _IGPU (ggml-backend.h)
+KEPT = 2**20  # characters of log
+
+
+class Log:
+    """What llama.cpp logs from `capture_log` on. Some things it tells only there."""
+
+    def __init__(self) -> None:
+        self.last_error = ""
+        self.text = ""
+
+    def add(self, level: int, line: str) -> None:
+        if level == ERROR:
+            self.last_error = line.strip().rstrip(".") + "."
+        if len(self.text) < KEPT:
+            self.text += line
+        log.debug("%s", line.rstrip())
+
+    def offloaded(self) -> tuple[int, int] | None:
+        """(layers on a GPU, layers), None where no layer is."""
+        match = re.search(r"offloaded (\d+)/(\d+) layers", self.text)
+        return (int(match[1]), int(match[2])) if match and int(match[1]) > 0 else None
+
+    def kv_bytes(self) -> int:
+        """Bytes of all KV buffers."""
+        return int(sum(float(size) for size in re.findall(r"KV buffer size = +([\d.]+) MiB", self.text)) * MIB)
+
+
+_current = Log()
+
+
+def _on_line(level: int, text: bytes, _: Any) -> None:
+    """One callback for the life of the process: llama.cpp keeps the pointer and may log at any time."""
+    _current.add(level, text.decode(errors="replace"))
+
+
+_callback = lib.llama_log_callback(_on_line)  # kept: llama.cpp holds a pointer to it
+lib.llama_log_set(_callback, ctypes.c_void_p(0))
+
+
+def capture_log() -> Log:
+    """A new log that gets every line from now on."""
+    global _current
+    _current = Log()
+    return _current
+
+
+class Device:
+    """A device that ggml can compute on. `free` is in bytes."""
+
+    def __init__(self, handle: int):
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        _call("ggml_backend_dev_memory", None, handle, ctypes.byref(free), ctypes.byref(total))
+        self.free = free.value
+        self.name = _call("ggml_backend_dev_description", ctypes.c_char_p, handle).decode(errors="replace").strip()
+        self.is_gpu = _call("ggml_backend_dev_type", ctypes.c_int, handle) in GPU_TYPES
+
+
+def devices() -> list[Device]:
+    count = _call("ggml_backend_dev_count", ctypes.c_size_t)
+    return [Device(_call("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t(i))) for i in range(count)]
+
+
+def _call(name: str, result: Any, handle: Any = None, *more: Any) -> Any:
+    """A function of ggml-backend.h; its first argument, where there is one, is a pointer or given as a ctypes value."""
+    function = libggml[name]  # an own object each time: nobody else's restype is changed
+    function.restype = result
+    arguments = [] if handle is None else [ctypes.c_void_p(handle) if isinstance(handle, int) else handle]
+    return function(*arguments, *more)
