@@ -25,7 +25,7 @@ script = load_install()
 LINUX = script.Machine("linux", "x86_64", cores=2, cc="/usr/bin/cc", cxx="/usr/bin/c++", cmake="/usr/bin/cmake")
 GPU = LINUX._replace(gpus=("NVIDIA H100",))
 CUDA = GPU._replace(nvcc="/usr/local/cuda/bin/nvcc", nvcc_version="12.4")
-MAC = script.Machine("darwin", "arm64", cores=8)
+MAC = script.Machine("darwin", "arm64", cores=8, cc="/usr/bin/cc", cxx="/usr/bin/c++")
 
 
 # --- Which variant ---
