@@ -15,8 +15,8 @@ class GatedRunner(FakeRunner):
     Without a MODEL there is no gate.
     """
 
-    def __init__(self, spec: EngineSpec):
-        super().__init__(spec)
+    def __init__(self, spec: EngineSpec, kv_tokens: int | None = None):
+        super().__init__(spec, kv_tokens)
         self._gate = socket.socket(socket.AF_UNIX)
         if spec.model:
             self._gate.connect(spec.model)
@@ -114,7 +114,7 @@ class UnloadableRunner:
         raise LoadError("This model cannot be loaded, says the test.")
 
 
-class TightRunner(FakeRunner):
+class TightRunner(GatedRunner):
     """A KV pool of little more than one context."""
 
     def __init__(self, spec: EngineSpec):

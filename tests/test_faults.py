@@ -239,15 +239,16 @@ def test_an_odd_target(fake_server: RunningServer) -> None:
     assert reply.startswith(b"HTTP/1.1 404") and b"unknown_url" in reply and b"x-request-id" in reply
 
 
-def test_preemption_when_the_pool_runs_out(serve) -> None:
+def test_preemption_when_the_pool_runs_out(serve, gate: Gate) -> None:
     """Two answers that do not fit into the pool together: the younger one waits, and both come out whole."""
-    server = serve(engine="runners:TightRunner", context=700).ready()
-    client = server.client()
-    alone = say(client, "Hello", max_tokens=600, extra_body={"ignore_eos": True}).choices[0].message.content
-    with ThreadPoolExecutor() as pool:
-        ask = {"max_tokens": 600, "extra_body": {"ignore_eos": True}}
-        for reply in [pool.submit(say, client, "Hello", **ask) for _ in range(4)]:
-            assert reply.result(CEILING).choices[0].message.content == alone
+    server = serve(engine="runners:TightRunner", model=gate.path, context=700)
+    gate.accept()
+    server.ready()
+    ask = {"max_tokens": 600, "extra_body": {"ignore_eos": True}, "stream": True}
+    streams = [say(server.client(), "Hello", **ask) for _ in range(4)]
+    gate.open()
+    texts = ["".join(chunk.choices[0].delta.content or "" for chunk in stream) for stream in streams]
+    assert len(texts[0]) == 600 and texts[0].startswith(WHOLE + " !") and texts == texts[:1] * 4
     assert any(record.preempted for record in server.engine.steps)
 
 
