@@ -9,9 +9,11 @@ import openai
 import pytest
 from running import CEILING, RunningServer
 
+# The greedy answer is "The capital of France is Paris.", each token more than 2 logits above the next best: no batch
+# numerics change it.
 PARIS = [
-    {"role": "system", "content": "You are a helpful assistant."},
-    {"role": "user", "content": "What is the capital of France?"},
+    {"role": "system", "content": "You are a teacher of geography."},
+    {"role": "user", "content": "Complete the sentence: The capital of France is"},
 ]
 STORY = [{"role": "user", "content": "Tell me a story."}]
 
@@ -98,7 +100,7 @@ def test_ignore_eos_and_stop(client: openai.OpenAI) -> None:
 def test_a_conversation_reuses_its_prefix(client: openai.OpenAI) -> None:
     first = client.chat.completions.create(model="", messages=PARIS, temperature=0)
     turn = [*PARIS, {"role": "assistant", "content": first.choices[0].message.content}]
-    turn.append({"role": "user", "content": "And of Italy?"})
+    turn.append({"role": "user", "content": "Complete the sentence: The capital of Italy is"})
     second = client.chat.completions.create(model="", messages=turn, temperature=0)
     assert second.usage.prompt_tokens_details.cached_tokens >= first.usage.prompt_tokens
     assert "Italy" in second.choices[0].message.content
