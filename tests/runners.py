@@ -4,6 +4,8 @@ import os
 import socket
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from nitro.engines.fake import FakeRunner
 from nitro.engines.runner import Chunk, LoadError, Result, StepFailed
 from nitro.engines.types import EngineSpec
@@ -120,3 +122,11 @@ class TightRunner(GatedRunner):
     def __init__(self, spec: EngineSpec):
         assert spec.context
         super().__init__(spec, kv_tokens=spec.context + 100)
+
+
+class PlainRunner(FakeRunner):
+    """A model without a chat template."""
+
+    def __init__(self, spec: EngineSpec):
+        super().__init__(spec)
+        self.info = replace(self.info, template=None)

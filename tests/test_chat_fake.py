@@ -170,9 +170,19 @@ def test_ignored_parameters_are_listed(client: openai.OpenAI) -> None:
     assert "x-nitro-ignored" not in plain.headers
 
 
+def test_a_model_without_a_template(serve) -> None:
+    """Nothing is guessed: chat is a 400 that names the cure, and the model says that it cannot."""
+    server = serve(engine="runners:PlainRunner").ready()
+    (model,) = server.client().models.list().data
+    assert model.capabilities["chat"] is False
+    with pytest.raises(openai.BadRequestError, match="--chat-template"):
+        chat(server.client())
+
+
 def test_models(client: openai.OpenAI, fake_server: RunningServer) -> None:
     (model,) = client.models.list().data
     assert (model.id, model.owned_by, model.context_length) == ("FakeRunner", "nitro", 4096)
+    assert model.capabilities["chat"] is True and model.loaded is True
     assert client.models.retrieve("FakeRunner").max_model_len == 4096
     with pytest.raises(openai.NotFoundError) as caught:
         client.models.retrieve("org/other")

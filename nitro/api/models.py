@@ -6,7 +6,7 @@ from nitro.api import openai
 from nitro.errors import ApiError
 from nitro.models.served import ServedModel, ServedModels
 
-CAPABILITIES = {"chat": True, "completions": False, "embeddings": False, "tools": False, "vision": False}
+NOT_YET = {"completions": False, "embeddings": False, "tools": False, "vision": False}
 
 
 def served(request: Request) -> ServedModels:
@@ -42,7 +42,7 @@ def _describe(model: ServedModel) -> openai.Model:
         max_model_len=context,
         engine=info.engine if info else None,
         loaded=info is not None,
-        capabilities=CAPABILITIES,
+        capabilities={"chat": info is not None and model.template(info) is not None, **NOT_YET},
     )
 
 

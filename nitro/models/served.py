@@ -24,9 +24,13 @@ class ServedModel:
         """The defaults for what a request leaves open, by the names of Sampling."""
         return {**info.sampling, **self.source.sampling}
 
+    def template(self, info: ModelInfo) -> str | None:
+        """The chat template's source; None where there is none."""
+        return self._override or info.template
+
     def chat_template(self, info: ModelInfo) -> ChatTemplate:
         """Raises TemplateError where the model has none, or one that is not valid."""
-        source = self._override or info.template
+        source = self.template(info)
         if source is None:
             raise TemplateError("The model has no chat template; start the server with --chat-template FILE.")
         if self._compiled is None or self._compiled.source != source:
@@ -35,7 +39,7 @@ class ServedModel:
 
     def fingerprint(self, info: ModelInfo) -> str:
         """Changes when a seed may no longer give the same text: weights, engine version or template are others."""
-        parts = (info.fingerprint, info.engine, self._override or info.template or "")
+        parts = (info.fingerprint, info.engine, self.template(info) or "")
         return "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
 
 
