@@ -31,7 +31,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("model", required=False, envvar="NITRO_MODEL")
-@option("--engine", "auto, llama, or MODULE:CLASS of a runner of your own.", default="auto")
+@option("--engine", "auto or llama; mlx is not in this version.", default="auto")
 @option("--host", "Address to listen on.", default="127.0.0.1")
 @option("--port", "Port to listen on; 0 for any free one.", type=click.IntRange(0, 65535), default=DEFAULT_PORT)
 @option("--ctx", "Tokens each request can use. Default: the trained length, or what fits.", type=click.IntRange(16))

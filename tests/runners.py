@@ -82,9 +82,13 @@ class Gate:
     def accept(self) -> "Gate":
         """Let the (next) runner connect: its model is loaded then."""
         self.hold()
+        self.greet()
+        return self
+
+    def greet(self) -> None:
+        """The runner that was held has loaded its model."""
         assert self._runner
         self._runner.sendall(b"+")
-        return self
 
     def wait_inside(self) -> None:
         """Return when the engine is inside a step, computing."""

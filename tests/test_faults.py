@@ -320,6 +320,19 @@ def test_stop_while_a_request_waits_for_the_model(gate: Gate) -> None:
             waiting.result(CEILING)
 
 
+def test_full_queue_while_loading(serve, gate: Gate) -> None:
+    server = serve(engine=GATED, model=gate.path, parallel=1, max_queue=1)
+    gate.hold()
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(say, server.client(), "Hello", max_tokens=1) for _ in range(2)]
+        server.run(until(lambda: len(server.engine._waiting) == 3))  # the banner waits, too
+        with pytest.raises(openai.RateLimitError, match="wait for the model"):
+            say(server.client(), "Hello")
+        gate.greet()
+        gate.open()
+        assert [reply.result(CEILING).choices[0].message.content for reply in waiting] == ["?", "?"]
+
+
 def test_a_signal_without_a_name(serve, gate: Gate) -> None:
     """Real-time signals have none; the engine comes back as ever."""
     server = serve(engine=GATED, model=gate.path)

@@ -135,10 +135,15 @@ class Engine:
         self._keeper = asyncio.create_task(self._keep(), name="engine keeper")
 
     async def ready(self) -> ModelInfo:
-        """The loaded model, as soon as it is. Raises EngineDown if the load under way fails, or what `stop` got."""
+        """The loaded model, as soon as it is.
+
+        Raises EngineDown if the load under way fails, EngineBusy if too many wait for it, or what `stop` got.
+        """
         while not self._stopped:
             if self.info:
                 return self.info
+            if len(self._waiting) > self._most:  # the server itself is one of those who wait
+                raise EngineBusy(f"{len(self._waiting)} requests wait for the model, and no more may queue.")
             news = asyncio.get_running_loop().create_future()
             self._waiting.add(news)
             try:
@@ -159,9 +164,9 @@ class Engine:
 
         Raises PromptTooLong, PromptRejected, EngineBusy, EngineDown, or what `stop` got.
         """
-        self._check_queue(n)
         await self.ready()
-        self._check_queue(n)
+        if self._live and len(self._live) + n > self._most:  # alone a request is welcome, however many choices it wants
+            raise EngineBusy(f"{len(self._live)} sequences run or wait, and no more may queue.")
         generation = Generation(self, list(itertools.islice(self._ids, n)))
         self._live.update(dict.fromkeys(generation.ids, generation))
         try:
@@ -186,12 +191,6 @@ class Engine:
                 await self._keeper
         if process:
             await process.reap()
-
-    def _check_queue(self, n: int) -> None:
-        """A request alone is welcome, however many choices it wants."""
-        others = len(self._live) + len(self._waiting)
-        if others and others + n > self._most:
-            raise EngineBusy(f"{others} sequences run or wait, and no more may queue.")
 
     def _send(self, message: wire.Message) -> None:
         if self._process is not None:
