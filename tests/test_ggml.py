@@ -1,0 +1,39 @@
+"""What llama.cpp's log and ggml's devices are read for, GPU lines included: no GPU is needed to read them."""
+
+from nitro.engines import ggml
+from nitro.engines.fit import MIB
+
+
+def log_of(*lines: str) -> ggml.Log:
+    log = ggml.Log()
+    for line in lines:
+        log.add(2, line + "\n")
+    return log
+
+
+def test_layers_on_a_gpu() -> None:
+    assert log_of("load_tensors: offloaded 31/33 layers to GPU").offloaded() == (31, 33)
+    assert log_of("load_tensors: offloaded 0/33 layers to GPU").offloaded() is None
+    assert log_of("load_tensors: done").offloaded() is None
+
+
+def test_kv_bytes_of_all_buffers() -> None:
+    lines = [
+        f"llama_kv_cache: {device:>10} KV buffer size = {size:8.2f} MiB"
+        for device, size in (("CUDA0", 96), ("CPU", 16.5))
+    ]
+    assert log_of(*lines).kv_bytes() == int(112.5 * MIB)
+    assert log_of("nothing").kv_bytes() == 0
+
+
+def test_the_last_error() -> None:
+    log = ggml.Log()
+    log.add(ggml.ERROR, "model is corrupted\n")
+    log.add(2, "afterwards\n")
+    assert log.last_error == "model is corrupted."
+
+
+def test_devices() -> None:
+    devices = ggml.devices()
+    assert any(not device.is_gpu and device.name for device in devices)
+    assert all(device.free >= 0 for device in devices)
