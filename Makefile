@@ -1,6 +1,6 @@
 # make serve    install what this machine needs into .venv, then serve a model; ARGS="--port 9000" passes options on
 # make install  the same without serving
-# make test     install the test tools as well, then run the tests; ARGS="-k stamp" passes options on to pytest
+# make test     install the other engine and the test tools as well, then test; ARGS="-k stamp" passes options to pytest
 # make lint     ruff and mypy
 # make clean    remove everything the other targets made, .venv included
 

