@@ -1,0 +1,77 @@
+"""The tokenizer of a runner that has none of its own, on the `tokenizers` library: text to ids, ids to bytes."""
+
+import json
+from collections.abc import Callable
+
+from tokenizers import Tokenizer
+
+SPACE = "▁"  # SentencePiece's
+
+
+class FastTokenizer:
+    """`silent` ids add nothing to the text, `literal` ones what is written in the vocabulary, all others what
+    `to_bytes` makes of that. Any thread may call it."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, to_bytes: Callable[[str], bytes], silent: frozenset[int], literal: frozenset[int]
+    ):
+        self._tokenizer, self._to_bytes = tokenizer, to_bytes
+        self._silent, self._literal = silent, literal
+        self._pieces: dict[int, bytes] = {}
+
+    def encode(self, text: str) -> list[int]:
+        clean = text.encode("utf-8", "replace").decode()  # a lone surrogate is no character
+        ids: list[int] = self._tokenizer.encode(clean, add_special_tokens=False).ids
+        return ids
+
+    def piece(self, token: int) -> bytes:
+        if token not in self._pieces:
+            self._pieces[token] = self._render(token)
+        return self._pieces[token]
+
+    def _render(self, token: int) -> bytes:
+        text = self._tokenizer.id_to_token(token)
+        if text is None or token in self._silent:  # a model may have more rows than its vocabulary has tokens
+            return b""
+        return text.encode() if token in self._literal else self._to_bytes(text)
+
+
+def converter(tokenizer: Tokenizer) -> Callable[[str], bytes] | None:
+    """How this tokenizer's vocabulary writes bytes; None where it is not known."""
+    state = json.loads(tokenizer.to_str())
+    kinds = {part["type"] for key in ("decoder", "pre_tokenizer") for part in _parts(state[key])}
+    if "ByteLevel" in kinds:
+        return byte_level
+    if kinds & {"ByteFallback", "Metaspace"}:
+        return sentence_piece
+    return None
+
+
+def byte_level(text: str) -> bytes:
+    """A token of a byte-level vocabulary, which writes every byte as one printable character (GPT-2's scheme)."""
+    return b"".join(BYTES[char] if char in BYTES else char.encode() for char in text)
+
+
+def sentence_piece(text: str) -> bytes:
+    """A token of a SentencePiece vocabulary: ▁ is a space, <0x0A> a byte."""
+    if len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
+        return bytes.fromhex(text[3:5])
+    return text.replace(SPACE, " ").encode()
+
+
+def _parts(stage: dict | None) -> list[dict]:
+    """The stages of a decoder or pre-tokenizer, a sequence taken apart."""
+    if stage is None:
+        return []
+    inner = stage.get("decoders") or stage.get("pretokenizers")
+    return [part for each in inner for part in _parts(each)] if inner else [stage]
+
+
+def _byte_characters() -> dict[str, bytes]:
+    """GPT-2 writes printable Latin-1 bytes as themselves and the others, in order, as the characters from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): bytes([byte]) for byte in printable} | {chr(0x100 + i): bytes([b]) for i, b in enumerate(others)}
+
+
+BYTES = _byte_characters()

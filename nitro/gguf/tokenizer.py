@@ -1,0 +1,122 @@
+"""A GGUF's tokenizer, built from its metadata: byte-level BPE. It gives the ids that llama.cpp gives.
+
+Sources: the splitting rules of each pre-tokenizer and the names of end-of-generation tokens are llama.cpp's
+(src/llama-vocab.cpp, llm_tokenizer_bpe and llama_vocab::impl::load, as in llama-cpp-python 0.3.36).
+"""
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+
+from nitro.gguf.header import Header, UnreadableGGUF
+
+# tokenizer.ggml.token_type (gguf.TokenType)
+UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class PreTokenizer:
+    """How text is cut before merges apply: by each expression in turn, matches and what lies between them apart."""
+
+    cuts: tuple[str, ...]
+    whole_words: bool = False  # a piece that is a token as it stands is not merged ("ignore_merges")
+
+
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_CONTRACTIONS = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
+_WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
+_SIGNS, _SPACES = r" ?[^\s\p{L}\p{N}]+", r"\s*[\r\n]+|\s+(?!\S)|\s+"
+_UPPER, _LOWER = r"((?=[\p{L}])([^a-z]))", r"((?=[\p{L}])([^A-Z]))"  # any letter but a small, a capital ASCII one
+_CASED_WORDS = rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*"
+
+_gpt2 = PreTokenizer((_GPT2,))
+_digits = PreTokenizer((r"\p{N}", _GPT2))
+_llama3 = PreTokenizer((rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}{{1,3}}|{_SIGNS}[\r\n]*|{_SPACES}",), whole_words=True)
+_qwen2 = PreTokenizer((rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}|{_SIGNS}[\r\n]*|{_SPACES}",))
+_tekken = PreTokenizer((rf"{_CASED_WORDS}|\p{{N}}|{_SIGNS}[\r\n/]*|{_SPACES}",), whole_words=True)
+
+# by tokenizer.ggml.pre
+PRE_TOKENIZERS = {
+    **dict.fromkeys(("gpt-2", "phi-2", "mpt", "olmo", "jais", "granite-docling", "exaone4"), _gpt2),
+    **dict.fromkeys(("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"), _digits),
+    **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "lfm2"), _llama3),
+    **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan"), _qwen2),
+    "tekken": _tekken,
+}
+
+# Tokens that end a generation, whatever the metadata says of them.
+ENDS = {
+    *("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|im_end|>", "<end_of_turn>", "<eos>", "</s>"),
+    *("<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<turn|>", "<|tool_response>", "[e~["),
+    *("<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<end_of_utterance>", "<｜end▁of▁sentence｜>"),
+    *("<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", "<|file_sep|>"),
+    *("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"),
+}
+END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id", "fim_pad_token_id", "fim_rep_token_id", "fim_sep_token_id")
+
+
+def build(header: Header) -> Tokenizer:
+    """Raises UnreadableGGUF where the file's tokenizer is of another kind."""
+    kind = header.need("tokenizer.ggml.model")
+    if kind != "gpt2":
+        raise UnreadableGGUF(f"{header.path} has a tokenizer of the kind {kind!r}; supported is 'gpt2'.")
+    name = header.get("tokenizer.ggml.pre", "default")
+    if name not in PRE_TOKENIZERS:
+        raise UnreadableGGUF(
+            f"{header.path} has the pre-tokenizer {name!r}; supported are {', '.join(sorted(PRE_TOKENIZERS))}."
+        )
+    cut = PRE_TOKENIZERS[name]
+    vocabulary = {text: id for id, text in enumerate(header.need("tokenizer.ggml.tokens"))}
+    tokenizer = Tokenizer(BPE(vocabulary, _merges(header, vocabulary), ignore_merges=cut.whole_words))
+    splits: list[Any] = [Split(Regex(expression), "isolated") for expression in cut.cuts]
+    tokenizer.pre_tokenizer = Sequence([*splits, ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.add_special_tokens([AddedToken(text, normalized=False) for text in _specials(header)])
+    return tokenizer
+
+
+def ends(header: Header) -> frozenset[int]:
+    """The ids of the end-of-generation tokens."""
+    by_key = {header.get(f"tokenizer.ggml.{key}") for key in END_KEYS}
+    return ends_among(enumerate(header.need("tokenizer.ggml.tokens")), by_key)
+
+
+def ends_among(tokens: Iterable[tuple[int, str]], known: Container[int | None]) -> frozenset[int]:
+    """Which of these (id, text) end a generation: by what they are called, or because their id is `known` to."""
+    found = {id: text for id, text in tokens if text in ENDS or id in known}
+    texts = set(found.values())
+    if {"<|call|>", "<|return|>"} <= texts or {"<|calls|>", "<|flush|>"} <= texts:
+        found = {id: text for id, text in found.items() if text != "<|end|>"}  # it ends a message there, not the answer
+    return frozenset(found)
+
+
+def text(header: Header, key: str) -> str:
+    """How the token is written that the metadata names under `key`, "bos" or "eos"; nothing where it names none."""
+    id, tokens = header.get(f"tokenizer.ggml.{key}_token_id"), header.need("tokenizer.ggml.tokens")
+    return tokens[id] if id is not None and 0 <= id < len(tokens) else ""
+
+
+def controls(header: Header) -> frozenset[int]:
+    """The ids of tokens that add nothing to the text."""
+    types = header.get("tokenizer.ggml.token_type", [])
+    return frozenset(id for id, type in enumerate(types) if type in (UNKNOWN, CONTROL))
+
+
+def _specials(header: Header) -> list[str]:
+    """Tokens that are found in the text before anything else is done to it."""
+    types = header.get("tokenizer.ggml.token_type", [])
+    pairs = zip(header.need("tokenizer.ggml.tokens"), types, strict=False)
+    return [text for text, type in pairs if type in (UNKNOWN, CONTROL, USER_DEFINED) and text]
+
+
+def _merges(header: Header, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
+    """In order of rank. A merge of or into something that is no token can never apply, and some files have such."""
+    merges = []
+    for line in header.need("tokenizer.ggml.merges"):
+        left, _, right = line.partition(" ")
+        if left in vocabulary and right in vocabulary and left + right in vocabulary:
+            merges.append((left, right))
+    return merges
