@@ -16,6 +16,7 @@ class ServeConfig(Struct, frozen=True):
     parallel: int = 8
     threads: int | None = None
     gpu_layers: int | None = None
+    wired_limit: str | None = None  # "off", "recommended", or MiB
     alias: str | None = None
     api_key: str | None = None
     chat_template: Path | None = None

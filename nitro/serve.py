@@ -55,6 +55,7 @@ class Server:
             parallel=config.parallel,
             threads=config.threads,
             gpu_layers=config.gpu_layers,
+            wired_limit=config.wired_limit,
             log_level=config.log_level,
         )
         self.engine = Engine(spec, config.max_queue)

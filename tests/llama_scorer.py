@@ -13,10 +13,20 @@ SLOT = 0
 
 
 class LlamaScorer(LlamaRunner):
-    """`slots` and `swa_full`: as the runner decides, if None."""
+    """`slots` and `swa_full`: as the runner decides, if None. `exact`: no flash attention, and KV in float32."""
 
-    def __init__(self, model: Path, context: int = 2048, slots: int | None = None, swa_full: bool | None = None):
+    def __init__(
+        self,
+        model: Path,
+        context: int = 2048,
+        slots: int | None = None,
+        swa_full: bool | None = None,
+        exact: bool = False,
+    ):
         self._forced = {"n_seq_max": slots, "swa_full": swa_full}
+        if exact:
+            self._forced |= {"flash_attn_type": lib.LLAMA_FLASH_ATTN_TYPE_DISABLED}
+            self._forced |= dict.fromkeys(("type_k", "type_v"), lib.GGML_TYPE_F32)
         super().__init__(EngineSpec("llama", str(model), context=context, parallel=1))
 
     def _context_parameters(self, spec: EngineSpec):

@@ -1,23 +1,54 @@
-"""Which runner opens a model on this machine. The only importer of the runners, and only of the one it chose."""
+"""Which runner opens a model on this machine. The only importer of the runners, and only of those it tries."""
 
 import importlib
+import logging
+from importlib.util import find_spec
 
-from nitro.engines.runner import LoadError, ModelRunner
+from nitro.engines import machine
+from nitro.engines.runner import CannotOpen, LoadError, ModelRunner
 from nitro.engines.types import EngineSpec
 
-RUNNERS = {"llama": "nitro.engines.llama:LlamaRunner"}
+log = logging.getLogger("nitro.engine")
+
+RUNNERS = {"mlx": "nitro.engines.mlx:MlxRunner", "llama": "nitro.engines.llama:LlamaRunner"}
+LIBRARIES = {"mlx": "mlx", "llama": "llama_cpp"}
 
 
 def load(spec: EngineSpec) -> ModelRunner:
     """A loaded runner. Raises LoadError with one sentence for the person who started the server."""
-    engine = "llama" if spec.engine == "auto" else spec.engine
+    *first, last = candidates() if spec.engine == "auto" else [spec.engine]
+    for engine in first:
+        try:
+            return _make(engine, spec)
+        except CannotOpen as error:
+            log.warning("%s It goes to %s.", error, last)
+    return _make(last, spec)
+
+
+def candidates() -> list[str]:
+    """What --engine auto tries, in this order: MLX on Apple Silicon, and llama.cpp. Raises LoadError."""
+    if machine.is_translated():
+        raise LoadError(
+            "This Python is an x86_64 one, run by Rosetta on an Apple-Silicon Mac. Use an arm64 Python, or add "
+            "--engine llama to compute slowly."
+        )
+    if not machine.is_apple_silicon():
+        return ["llama"]
+    return [engine for engine, library in LIBRARIES.items() if find_spec(library)] or ["mlx"]
+
+
+def _make(engine: str, spec: EngineSpec) -> ModelRunner:
     module, _, name = RUNNERS.get(engine, engine).partition(":")
     if not name:
-        raise LoadError(f"--engine {engine}: this version has no such engine; it has {', '.join(RUNNERS)}.")
+        raise LoadError(f"--engine {engine}: there is no such engine; there are {', '.join(RUNNERS)}.")
     try:
         make = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        raise LoadError(f"--engine {engine} needs {error.name}, which is not installed; `make install` does.") from None
+        extra = "mlx-cpu" if engine == "mlx" and not machine.is_apple_silicon() else engine
+        raise LoadError(
+            f"--engine {engine} needs {error.name}, which is not installed; "
+            f"pip install '.[{extra}]' in Nitro's folder does."
+        ) from None
     except (ImportError, AttributeError, OSError, RuntimeError) as error:  # a library that it links is not there, say
         raise LoadError(f"--engine {engine} cannot be loaded: {error}") from None
     runner: ModelRunner = make(spec)

@@ -79,6 +79,9 @@ class FakeRunner:
     def forget(self, sequence_id: int) -> None:
         pass
 
+    def rest(self) -> None:
+        pass
+
     def reset(self) -> None:
         self._held = [[] for _ in range(self.info.slots)]
 

@@ -8,6 +8,7 @@ from nitro.engines.runner import LoadError
 
 LEAST_CONTEXT = 256  # tokens; a model that cannot have this much is of no use
 MIB = 2**20
+SPARE_SLOTS = 8  # idle slots beyond the parallel ones, each a cached prefix
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 """
 
 import ctypes
-import hashlib
 import logging
 import math
 import re
@@ -17,13 +16,12 @@ from typing import Any
 import llama_cpp
 import llama_cpp.llama_cpp as lib
 
-from nitro.engines import fit, ggml
+from nitro.engines import fingerprint, fit, ggml
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
 from nitro.engines.types import EngineSpec, ModelInfo, Sampling
 
 log = logging.getLogger("llama.cpp")
 
-SPARE_SLOTS = 8  # idle slots beyond the parallel ones, each a cached prefix
 STEP_TOKENS = 2048  # n_batch: what one llama_decode takes; more aborts the process
 DEVICE_TOKENS = 512  # n_ubatch: what the device computes at a time
 ALL_LAYERS = 10_000
@@ -46,6 +44,7 @@ WHOLE = ("top_k", "repeat_last_n")
 
 class LlamaRunner:
     def __init__(self, spec: EngineSpec):
+        _refuse(spec)
         self._log = ggml.capture_log()
         self._samplers: dict[int, Any] = {}  # by sequence id; pointers to llama_sampler
         self._batch: list[Chunk] = []
@@ -109,6 +108,9 @@ class LlamaRunner:
     def forget(self, sequence_id: int) -> None:
         if (sampler := self._samplers.pop(sequence_id, None)) is not None:
             lib.llama_sampler_free(sampler)
+
+    def rest(self) -> None:
+        pass  # llama.cpp holds the same memory, busy or not
 
     def reset(self) -> None:
         lib.llama_free(self._context)
@@ -211,7 +213,7 @@ class LlamaRunner:
         parameters.n_ctx = self._plan.pool
         parameters.n_batch = STEP_TOKENS
         parameters.n_ubatch = DEVICE_TOKENS
-        parameters.n_seq_max = min(spec.parallel + SPARE_SLOTS, lib.llama_max_parallel_sequences())
+        parameters.n_seq_max = min(spec.parallel + fit.SPARE_SLOTS, lib.llama_max_parallel_sequences())
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.kv_unified = True
         parameters.swa_full = self._plan.pool >= self._plan.context * spec.parallel
@@ -255,7 +257,7 @@ class LlamaRunner:
             bos=self.tokenizer.text(lib.llama_vocab_bos(self._vocab)),
             eos=self.tokenizer.text(lib.llama_vocab_eos(self._vocab)),
             sampling=self._sampling_defaults(),
-            fingerprint=_fingerprint(Path(spec.model)),
+            fingerprint=fingerprint.of([Path(spec.model)]),
         )
 
     def _token_bytes(self) -> int:
@@ -304,6 +306,17 @@ class LlamaRunner:
         if offloaded := self._log.offloaded():
             return f"{offloaded[0]} of {offloaded[1]} on the GPU"
         return f"all {lib.llama_model_n_layer(self._model)} on the CPU"
+
+
+def _refuse(spec: EngineSpec) -> None:
+    """What MLX takes and llama.cpp does not."""
+    if spec.wired_limit not in (None, "off"):
+        raise LoadError("--wired-limit is for MLX, and this model runs on llama.cpp; leave it out.")
+    if Path(spec.model).is_dir():
+        raise LoadError(
+            f"{spec.model} is a folder, which MLX may open (--engine mlx); llama.cpp opens GGUF files. "
+            "llama.cpp's convert_hf_to_gguf.py makes one of a model in Hugging Face's layout."
+        )
 
 
 class LlamaTokenizer:
@@ -370,13 +383,3 @@ class _Batch:
             self._logits[end - 1] = chunk.samples
         self._batch.n_tokens = end
         return self._batch
-
-
-def _fingerprint(file: Path) -> str:
-    """Tells weight files apart without reading gigabytes: size, beginning and end."""
-    size, sample = file.stat().st_size, 2**20
-    with file.open("rb") as stream:
-        head = stream.read(sample)
-        stream.seek(max(size - sample, 0))
-        tail = stream.read(sample)
-    return hashlib.sha256(b"%d" % size + head + tail).hexdigest()

@@ -25,6 +25,10 @@ class LoadError(Exception):
     """The model cannot be loaded. The message is one sentence for the person who starts the server."""
 
 
+class CannotOpen(LoadError):
+    """This runner cannot open such a file; another one may. Raised before any weight is read."""
+
+
 @dataclass(slots=True)
 class Chunk:
     """Tokens [start, stop) of one sequence, to be computed in `slot`, which holds [0, start).
@@ -91,6 +95,9 @@ class ModelRunner(Protocol):
 
     def forget(self, sequence_id: int) -> None:
         """The sequence ended: free its sampler and random state. Unknown ids are ignored."""
+
+    def rest(self) -> None:
+        """Nothing runs or waits for now: give back memory that is held for speed only. Slots keep their caches."""
 
     def reset(self) -> None:
         """Empty every slot and make the device's state anew; samplers stay."""

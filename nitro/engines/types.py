@@ -37,12 +37,13 @@ class Sampling(Struct, frozen=True):
 class EngineSpec(Struct, frozen=True):
     """Which runner to start, and with what. None: the runner decides."""
 
-    engine: str  # "auto", "llama", or "module:Class" of any ModelRunner
+    engine: str  # "auto", "mlx", "llama", or "module:Class" of any ModelRunner
     model: str  # a path
     context: int | None = None  # tokens each sequence can use
     parallel: int = 8  # sequences that run at once
     threads: int | None = None
     gpu_layers: int | None = None
+    wired_limit: str | None = None  # "off", "recommended", or MiB
     log_level: str = "info"
 
 

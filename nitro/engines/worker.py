@@ -137,6 +137,8 @@ class EngineLoop:
             self._receive()
             if self._scheduler.busy:
                 self._step()
+                if not self._scheduler.busy:
+                    self._runner.rest()
 
     def _receive(self) -> None:
         """Apply all that has arrived; wait for something when there is nothing to do."""

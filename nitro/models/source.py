@@ -1,4 +1,4 @@
-"""What `nitro serve MODEL` names: which file, under which id, with which sampling defaults. Opens no engine."""
+"""What `nitro serve MODEL` names: a file or folder, its id, its sampling defaults. Opens no engine."""
 
 import re
 import time
@@ -33,20 +33,22 @@ def find(model: str | None, alias: str | None, engine: str) -> ModelSource:
     try:
         file = Path(model).expanduser()
         _check(file, model)
-        return ModelSource(str(file), alias or _SPLIT.sub("", file.stem), _created(file))
+        return ModelSource(str(file), alias or _name(file), _created(file))
     except (OSError, RuntimeError) as error:
         raise StartError(f"{model} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
 
 
 def _check(file: Path, model: str) -> None:
-    if file.is_dir():
-        raise StartError(f"{model} is a folder; name a GGUF file in it.")
-    if not file.is_file():
-        raise StartError(f"{model}: no such file.")
     try:
         model.encode()
     except UnicodeEncodeError:
         raise StartError(f"{model!r}: the name is not UTF-8; rename the file.") from None
+    if file.is_dir():
+        if not (file / "config.json").is_file():
+            raise StartError(f"{model} is a folder without config.json; name an MLX model's folder, or a GGUF file.")
+        return
+    if not file.is_file():
+        raise StartError(f"{model}: no such file.")
     part = _SPLIT.search(file.stem)
     if part and int(part[1]) != 1:
         raise StartError(
@@ -56,6 +58,11 @@ def _check(file: Path, model: str) -> None:
         magic = stream.read(len(GGUF_MAGIC))
     if magic != GGUF_MAGIC:
         raise StartError(f"{model} is no GGUF file (its first bytes are not 'GGUF').")
+
+
+def _name(file: Path) -> str:
+    """A folder's name, or a file's without the suffix and the number of its part."""
+    return file.resolve().name if file.is_dir() else _SPLIT.sub("", file.stem)
 
 
 def _created(file: Path) -> int:

@@ -1,0 +1,146 @@
+"""The KV caches of mlx-lm, as slots need them: copied, cut, and merged into the cache of a batch and taken out again.
+
+A model has one cache object per layer, of one of these classes. What can be done with each stands here; nothing else
+looks at their class. Merging, extending, filtering and extracting are mlx-lm's own.
+"""
+
+import copy
+from typing import Any, TypeVar
+
+import mlx.core as mx
+from mlx_lm.models.cache import (
+    ArraysCache,
+    BatchKVCache,
+    BatchRotatingKVCache,
+    CacheList,
+    ChunkedKVCache,
+    ConcatenateKVCache,
+    KVCache,
+    QuantizedKVCache,
+    RotatingKVCache,
+)
+
+Caches = list[Any]  # one per layer
+T = TypeVar("T")
+
+KNOWN = {KVCache, QuantizedKVCache, ConcatenateKVCache, RotatingKVCache, ChunkedKVCache, ArraysCache, CacheList}
+SLACK = 1024  # tokens of room that a cut cache may keep
+
+
+def unknown(caches: Caches) -> str | None:
+    """The name of a class that nothing is known of; None where all are known."""
+    for cache in _flat(caches):
+        if type(cache) not in KNOWN:
+            return type(cache).__name__
+    return None
+
+
+def mergeable(caches: Caches) -> bool:
+    """Whether several rows' caches can be merged into one batch's. A rotating cache with `keep` would lose that."""
+    return all(hasattr(cache, "merge") and not getattr(cache, "keep", 0) for cache in _flat(caches))
+
+
+def merge(rows: list[Caches]) -> Caches:
+    """The caches of a batch of these rows, which stay as they are."""
+    return [layer[0].merge(list(layer)) for layer in zip(*rows, strict=True)]
+
+
+def extend(batch: Caches, other: Caches) -> None:
+    """Add the other batch's rows."""
+    for mine, others in zip(batch, other, strict=True):
+        mine.extend(others)
+
+
+def extract(batch: Caches, row: int) -> Caches:
+    """One row's own caches. The batch stays as it is."""
+    return [cache.extract(row) for cache in batch]
+
+
+def keep(batch: Caches, rows: list[int]) -> None:
+    """Drop all other rows."""
+    for cache in batch:
+        cache.filter(mx.array(rows))
+
+
+def snapshot(cache: T) -> T:
+    """A copy of a cache, or of a list of them, that nothing done to the original changes.
+
+    Arrays are shared until one side is written to: item assignment replaces what a Python `mx.array` holds, so each
+    side needs an object of its own.
+    """
+    if isinstance(cache, mx.array):
+        return mx.array(cache)  # type: ignore[return-value]
+    if isinstance(cache, list | tuple):
+        return type(cache)(snapshot(part) for part in cache)
+    if not hasattr(cache, "nbytes"):  # a number, None
+        return cache
+    other = copy.copy(cache)
+    for name, value in vars(cache).items():
+        setattr(other, name, snapshot(value))
+    return other
+
+
+def cut(caches: Caches, count: int) -> bool:
+    """Remove a row's last `count` tokens. False where that cannot be done; nothing is changed then."""
+    if count == 0:
+        return True
+    if not all(_can_be_cut(cache) for cache in _flat(caches)):
+        return False
+    for cache in _flat(caches):
+        removed = cache.trim(count)
+        assert removed == count
+        _give_back_room(cache)
+    return True
+
+
+def can_step_back(caches: Caches) -> bool:
+    """Whether, after one token more in each row, `cut` could remove it again."""
+    return all(_can_be_cut(cache, more=1) for cache in _flat(caches))
+
+
+def token_bytes(caches: Caches) -> int:
+    """Bytes a token takes in caches that hold one at least; too much for those with a window, once it is full."""
+    return sum(int(cache.nbytes) // _room(cache) for cache in _flat(caches) if hasattr(cache, "keys"))
+
+
+def state_bytes(caches: Caches) -> int:
+    """Bytes of what does not grow with the tokens."""
+    return sum(cache.nbytes for cache in _flat(caches) if not hasattr(cache, "keys"))
+
+
+def arrays(caches: Caches) -> list[Any]:
+    """What must be evaluated for the caches to hold what was computed."""
+    return [cache.state for cache in _flat(caches)]
+
+
+def _flat(caches: Caches) -> list[Any]:
+    """All of them, those in lists too."""
+    return [part for cache in caches for part in (cache.caches if isinstance(cache, CacheList) else [cache])]
+
+
+def _can_be_cut(cache: Any, more: int = 0) -> bool:
+    """Whether the last tokens can be removed, after `more` of them came: only where none before them was dropped."""
+    match cache:
+        case KVCache() | QuantizedKVCache() | BatchKVCache():
+            return True
+        case RotatingKVCache():
+            return bool(cache.offset + more < cache.max_size)
+        case BatchRotatingKVCache():
+            return bool(cache._offset + more < cache.max_size)
+        case ChunkedKVCache():
+            return bool(cache.offset + more <= cache.chunk_size)
+    return False  # a recurrent state; and ConcatenateKVCache, whose trim leaves its arrays as they are
+
+
+def _room(cache: Any) -> int:
+    """Tokens for which the cache has room."""
+    keys = cache.keys[0] if isinstance(cache.keys, tuple | list) else cache.keys
+    return int(keys.shape[2])
+
+
+def _give_back_room(cache: Any) -> None:
+    """A cache that was long keeps its arrays when it is cut; they would be memory that no one counts."""
+    if isinstance(cache, KVCache) and _room(cache) - cache.offset > SLACK:
+        cache.keys = mx.contiguous(cache.keys[..., : cache.offset, :])
+        cache.values = mx.contiguous(cache.values[..., : cache.offset, :])
+        mx.eval(cache.keys, cache.values)

@@ -1,0 +1,124 @@
+"""Slots that decode together: their KV caches are merged, so that one pass through the weights serves them all.
+
+A group is one token ahead of what was asked for. When its rows have been given `now`, the pass that takes `now` in and
+samples `ahead` has been submitted already, and the device is never idle while the host hands tokens out:
+
+    tokens of a row:  |<------ held by the slot ------>|  now  |  ahead
+    its KV cache:     |<---------- computed ------------------>|
+
+If the next batch goes on with `now`, `ahead` is its result. A row that does not is taken out, and its cache is stepped
+back by that one token. Where it cannot be (a full window, a recurrent state), the group keeps the arrays of before.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from nitro.engines import mlx_cache, sampling
+from nitro.engines.mlx_cache import Caches
+from nitro.engines.mlx_model import MlxModel
+from nitro.engines.runner import Chunk
+
+
+@dataclass(slots=True)
+class Row:
+    slot: int
+    sequence_id: int
+    length: int  # tokens in the KV cache
+    drawing: sampling.Row
+
+
+class Group:
+    """Made of rows whose caches hold all but the last of their tokens; `now` is sampled after that one."""
+
+    def __init__(self, model: MlxModel, rows: list[Row], caches: list[Caches], last: list[int]):
+        """`caches`: each row's own, which are the group's from now on. `last`: each row's last token."""
+        self.rows = rows
+        self._model = model
+        self._merged = len(rows) > 1
+        self._caches = mlx_cache.merge(caches) if self._merged else caches[0]
+        self._before: Caches | None = None
+        self._ahead = self._next(mx.array(last, mx.uint32), newest=False)
+        self.now = self._ahead
+        self.given: list[int] = []  # `now`, on the host
+
+    def goes_on(self, row: int, chunk: Chunk) -> bool:
+        """Whether the chunk is that row's one token which has been computed already."""
+        mine = self.rows[row]
+        known = (mine.sequence_id, mine.length - 1, mine.length, self.given[row])
+        return chunk.samples and known == (chunk.sequence_id, chunk.start, chunk.stop, chunk.tokens[chunk.start])
+
+    def advance(self, chunks: list[Chunk]) -> None:
+        """What was computed ahead is what the chunks, one per row, want."""
+        self.now = self._ahead
+        self._before = None
+        for row, chunk in zip(self.rows, chunks, strict=True):
+            row.drawing.tokens = chunk.tokens
+
+    def look_ahead(self) -> None:
+        """Submit the pass after `now`."""
+        if not mlx_cache.can_step_back(self._caches):
+            self._before = mlx_cache.snapshot(self._caches)
+        self._ahead = self._next(self.now, newest=True)
+        mx.async_eval(self.now, self._ahead, mlx_cache.arrays(self._caches))
+
+    def give(self) -> list[int]:
+        """Wait for `now`."""
+        self.given = self.now.tolist()  # type: ignore[assignment]
+        return self.given
+
+    def absorb(self, other: "Group") -> None:
+        """Take the other group's rows; both have `now`, neither has looked further. The other is void then."""
+        self._merge()
+        other._merge()
+        mlx_cache.extend(self._caches, other._caches)
+        self.rows += other.rows
+        self.now = mx.concatenate([self.now, other.now])
+
+    def own_caches(self, row: int) -> Caches:
+        """A row's caches without what was computed ahead. They share nothing that changes with the group's."""
+        if self._before is not None:
+            return self._extract(self._before, row)
+        caches = self._extract(self._caches, row)
+        stepped = mlx_cache.cut(caches, 1)
+        assert stepped, "look_ahead() keeps the arrays of caches that cannot step back"
+        return caches
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop all other rows. At least one is kept."""
+        if len(rows) == len(self.rows):
+            return
+        self._caches = self._kept(self._caches, rows)
+        self._before = self._before and self._kept(self._before, rows)
+        self._merged = len(rows) > 1
+        self.rows = [self.rows[row] for row in rows]
+        self._ahead = self._ahead[mx.array(rows)]
+        self.given = [self.given[row] for row in rows]
+
+    def _next(self, tokens: mx.array, newest: bool) -> mx.array:
+        """Each row's next token after `tokens`, lazy. `newest`: those are known to the device only."""
+        logits = self._model.network(tokens[:, None], cache=self._caches)[:, -1, :]
+        for row in self.rows:
+            row.length += 1
+        return sampling.sample(logits, [row.drawing for row in self.rows], tokens if newest else None)
+
+    def _merge(self) -> None:
+        if not self._merged:
+            self._caches = mlx_cache.merge([self._caches])
+            self._merged = True
+
+    def _extract(self, caches: Caches, row: int) -> Caches:
+        return mlx_cache.extract(caches, row) if self._merged else mlx_cache.snapshot(caches)
+
+    def _kept(self, caches: Caches, rows: list[int]) -> Caches:
+        if len(rows) == 1:
+            return self._extract(caches, rows[0])
+        mlx_cache.keep(caches, rows)
+        return caches
+
+
+def padding(lengths: Iterable[int]) -> int:
+    """Tokens of KV cache that hold nothing, when rows of these lengths are merged."""
+    known = list(lengths)
+    return len(known) * max(known, default=0) - sum(known)

@@ -1,0 +1,113 @@
+"""From logits to tokens, for runners whose library has no sampler per sequence: a whole batch at once, on MLX.
+
+The order is that of `Sampling`: logit bias, penalties, top_k, top_p, min_p, temperature, draw. Nothing is kept between
+calls: what a row draws depends on its logits, its seed and its length, so a row that moves, is computed again or runs
+beside others draws the same. Formulas are those of llama.cpp's samplers (src/llama-sampler.cpp).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from nitro.engines.types import Sampling
+
+COLD = 1e-6  # a temperature below this is greedy
+
+
+@dataclass(slots=True)
+class Bias:
+    """A row's logit bias, on the device."""
+
+    tokens: mx.array  # int32 [n]
+    values: mx.array  # float32 [n]
+
+    @classmethod
+    def of(cls, sampling: Sampling) -> "Bias | None":
+        if not sampling.logit_bias:
+            return None
+        return cls(mx.array(list(sampling.logit_bias)), mx.array(list(sampling.logit_bias.values())))
+
+
+@dataclass(slots=True)
+class Row:
+    """One sequence in a batch. `tokens` is what is known of it, prompt and answer."""
+
+    sampling: Sampling
+    tokens: list[int]
+    bias: Bias | None
+
+
+def sample(logits: mx.array, rows: list[Row], newest: mx.array | None = None) -> mx.array:
+    """The next token of every row: uint32 [rows], lazy. `logits`: [rows, vocabulary].
+
+    `newest`, uint32 [rows], is a token each row has after its `tokens` and that only the device knows yet.
+    """
+    logits = _adjust(logits.astype(mx.float32), rows, newest)
+    best = mx.argmax(logits, axis=-1)
+    warm = [i for i, row in enumerate(rows) if row.sampling.temperature >= COLD]
+    if not warm:
+        return best
+    drawn = _draw(logits[mx.array(warm)], [rows[i] for i in warm], after=0 if newest is None else 1)
+    best[mx.array(warm)] = drawn
+    return best
+
+
+def _adjust(logits: mx.array, rows: list[Row], newest: mx.array | None) -> mx.array:
+    """Logit bias and penalties, of the rows that have any."""
+    for i, row in enumerate(rows):
+        if row.bias:
+            logits[i] = logits[i].at[row.bias.tokens].add(row.bias.values)
+        if row.sampling.penalises:
+            logits[i] = _penalise(logits[i], row, None if newest is None else newest[i : i + 1])
+    return logits
+
+
+def _penalise(logits: mx.array, row: Row, newest: mx.array | None) -> mx.array:
+    """`logits`: [vocabulary]. What was seen in the last `repeat_last_n` tokens becomes less likely."""
+    sampling, last_n = row.sampling, row.sampling.repeat_last_n
+    known = last_n - (newest is not None)  # how many of those are in `tokens`
+    start = 0 if last_n < 0 else max(len(row.tokens) - known, 0)
+    seen = mx.array(row.tokens[start:], mx.uint32)
+    if newest is not None:
+        seen = mx.concatenate([seen, newest])
+    count = mx.zeros_like(logits).at[seen].add(1.0)
+    factor = mx.where(logits <= 0, sampling.repetition_penalty, 1 / sampling.repetition_penalty)
+    penalised = logits * factor - count * sampling.frequency_penalty - sampling.presence_penalty
+    return mx.where(count > 0, penalised, logits)
+
+
+def _draw(logits: mx.array, rows: list[Row], after: int) -> mx.array:
+    """One token per row by its filters, temperature and seed: uint32 [rows]. `after`: tokens it has beside `tokens`."""
+    samplings = [row.sampling for row in rows]
+    keys = mx.array([[row.sampling.seed, len(row.tokens) + after] for row in rows], mx.uint32)
+    order = None
+    if any(s.top_k > 0 or s.top_p < 1 for s in samplings):
+        order = mx.argsort(-logits, axis=-1)
+        logits = _cut_tail(mx.take_along_axis(logits, order, axis=-1), samplings)
+    if any(s.min_p > 0 for s in samplings):
+        share = _column(s.min_p for s in samplings)
+        logits = mx.where(logits < logits.max(axis=-1, keepdims=True) + mx.log(share), -mx.inf, logits)
+    logits = logits / _column(s.temperature for s in samplings)
+    drawn = _categorical(logits, keys)
+    if order is None:
+        return drawn
+    return mx.take_along_axis(order, drawn[:, None], axis=-1)[:, 0].astype(mx.uint32)
+
+
+def _cut_tail(logits: mx.array, samplings: list[Sampling]) -> mx.array:
+    """top_k, then top_p of what is left. `logits`: [rows, vocabulary], the largest first."""
+    size = logits.shape[-1]
+    rank = mx.arange(size)[None]
+    logits = mx.where(rank < _column(s.top_k if s.top_k > 0 else size for s in samplings), logits, -mx.inf)
+    shares = mx.softmax(logits, axis=-1)
+    above = mx.cumsum(shares, axis=-1, inclusive=False)
+    most = _column(s.top_p if s.top_p < 1 else 2.0 for s in samplings)  # rounded sums may pass 1
+    return mx.where((above < most) | (rank == 0), logits, -mx.inf)
+
+
+def _column(values: Iterable[float]) -> mx.array:
+    return mx.array(list(values), mx.float32)[:, None]
+
+
+_categorical = mx.vmap(lambda logits, key: mx.random.categorical(logits, key=key))

@@ -1,0 +1,50 @@
+"""A runner driven as the engine process drives it, but in this process and step by step: real scheduler, no threads."""
+
+from dataclasses import dataclass, field
+
+from nitro.engines.runner import ModelRunner, OutOfKV
+from nitro.engines.scheduler import Scheduler, Sequence
+from nitro.engines.types import Sampling
+
+GREEDY = Sampling(temperature=0, ignore_eos=True, logit_bias={2: float("-inf"), 0: float("-inf")})
+
+
+@dataclass
+class Driver:
+    runner: ModelRunner
+    budget: int = 64  # tokens a step
+    answers: dict[int, list[int]] = field(default_factory=dict)  # by sequence id, as far as they are
+    batches: list[list[int]] = field(default_factory=list)  # the sequence ids of every step
+
+    def __post_init__(self) -> None:
+        self.scheduler = Scheduler(self.runner.info, self.runner)
+
+    def add(self, id: int, prompt: list[int], length: int, sampling: Sampling = GREEDY) -> None:
+        self.answers[id] = []
+        self.scheduler.add(Sequence(id, list(prompt), length, sampling))
+
+    def step(self) -> None:
+        batch = self.scheduler.schedule(self.budget)
+        while True:
+            try:
+                self.runner.submit(batch)
+                break
+            except OutOfKV:
+                relieved = self.scheduler.relieve(batch)
+                assert relieved
+                batch = relieved
+        self.batches.append([chunk.sequence_id for chunk in batch])
+        for output in self.scheduler.advance(batch, self.runner.collect()):
+            assert output.error is None
+            self.answers[output.id] += output.tokens
+
+    def run(self) -> dict[int, list[int]]:
+        """Until nothing is left to do."""
+        while self.scheduler.busy:
+            self.step()
+        self.runner.rest()
+        return self.answers
+
+    def answer(self, id: int, prompt: list[int], length: int, sampling: Sampling = GREEDY) -> list[int]:
+        self.add(id, prompt, length, sampling)
+        return self.run()[id]

@@ -1,0 +1,199 @@
+"""Tiny random models with a real vocabulary: the first tokens of the embedded model's, whose merges stay among them.
+
+Their text is gibberish, but each greedy token stands clear of the next best one by more than float32 noise.
+"""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType as Type
+
+from nitro.gguf import header, tokenizer
+from nitro.models import embedded
+
+VOCABULARY = 1024
+WIDTH, LAYERS, HEADS, KV_HEADS, FEED_FORWARD = 64, 2, 4, 2, 128
+CONTEXT = 512  # tokens
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@lru_cache
+def vocabulary() -> dict[str, Any]:
+    """tokens, token_type and merges, as a GGUF has them."""
+    whole = header.read(embedded.path())
+    tokens = whole.need("tokenizer.ggml.tokens")[:VOCABULARY]
+    known = set(tokens)
+    return {
+        "tokens": tokens,
+        "token_type": whole.need("tokenizer.ggml.token_type")[:VOCABULARY],
+        "merges": [m for m in whole.need("tokenizer.ggml.merges") if m.replace(" ", "") in known],
+    }
+
+
+def write_gguf(path: Path, type: Type = Type.F32, pre: str = "smollm", seed: int = 0, **extra: np.ndarray) -> Path:
+    """A llama-architecture model whose matrices are of `type`. `extra`: more tensors, by name with "__" for "."."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name("tiny")
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(FEED_FORWARD)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KV_HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(WIDTH // HEADS)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(vocabulary()["tokens"])
+    writer.add_token_types(vocabulary()["token_type"])
+    writer.add_token_merges(vocabulary()["merges"])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_chat_template(TEMPLATE)
+    for name, array in {**_weights(seed), **extra}.items():
+        name = name.replace("__", ".")
+        if array.ndim == 1 or type == Type.F32:
+            writer.add_tensor(name, array)
+        else:
+            writer.add_tensor(name, gguf.quants.quantize(array, type), raw_dtype=type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _weights(seed: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+
+    def matrix(rows: int, columns: int, scale: float = 1.0) -> np.ndarray:
+        return (random.standard_normal((rows, columns)) * scale / columns**0.5).astype(np.float32)
+
+    kv_width = WIDTH // HEADS * KV_HEADS
+    weights = {
+        "token_embd.weight": matrix(VOCABULARY, WIDTH, 8.0),
+        "output.weight": matrix(VOCABULARY, WIDTH, 2.5),
+        "output_norm.weight": np.ones(WIDTH, np.float32),
+    }
+    for layer in range(LAYERS):
+        weights |= {
+            f"blk.{layer}.attn_norm.weight": random.uniform(0.5, 1.5, WIDTH).astype(np.float32),
+            f"blk.{layer}.ffn_norm.weight": np.ones(WIDTH, np.float32),
+            f"blk.{layer}.attn_q.weight": matrix(WIDTH, WIDTH, 2.0),
+            f"blk.{layer}.attn_k.weight": matrix(kv_width, WIDTH, 2.0),
+            f"blk.{layer}.attn_v.weight": matrix(kv_width, WIDTH),
+            f"blk.{layer}.attn_output.weight": matrix(WIDTH, WIDTH),
+            f"blk.{layer}.ffn_gate.weight": matrix(FEED_FORWARD, WIDTH),
+            f"blk.{layer}.ffn_up.weight": matrix(FEED_FORWARD, WIDTH),
+            f"blk.{layer}.ffn_down.weight": matrix(WIDTH, FEED_FORWARD),
+        }
+    return weights
+
+
+_COMMON = {"vocab_size": VOCABULARY, "hidden_size": WIDTH, "eos_token_id": 2}
+_ATTENTION = {
+    **_COMMON,
+    "num_attention_heads": HEADS,
+    "num_key_value_heads": KV_HEADS,
+    "intermediate_size": FEED_FORWARD,
+    "rms_norm_eps": 1e-5,
+    "head_dim": WIDTH // HEADS,
+    "max_position_embeddings": CONTEXT,
+}
+WINDOW = 32  # tokens, of the models that have one
+
+# Configurations of mlx-lm models, by the kind of KV cache they have.
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {**_ATTENTION, "model_type": "llama", "num_hidden_layers": 2, "tie_word_embeddings": False},
+    "rotating": {
+        **_ATTENTION,
+        "model_type": "gemma3_text",
+        "num_hidden_layers": 2,
+        "sliding_window": WINDOW,
+        "sliding_window_pattern": 2,
+        "query_pre_attn_scalar": WIDTH // HEADS,
+    },
+    "arrays": {
+        **_COMMON,
+        "model_type": "mamba",
+        "num_hidden_layers": 2,
+        "intermediate_size": FEED_FORWARD,
+        "state_size": 8,
+        "conv_kernel": 4,
+        "use_bias": False,
+        "use_conv_bias": True,
+        "time_step_rank": 4,
+        "tie_word_embeddings": False,
+    },
+    "arrays and rotating": {
+        **_ATTENTION,
+        "model_type": "recurrent_gemma",
+        "num_hidden_layers": 2,
+        "attention_bias": False,
+        "conv1d_width": 4,
+        "logits_soft_cap": 30.0,
+        "rope_theta": 10000.0,
+        "attention_window_size": WINDOW,
+        "block_types": ["recurrent", "attention"],
+    },
+    "list of arrays and plain": {
+        **_ATTENTION,
+        "model_type": "falcon_h1",
+        "num_hidden_layers": 2,
+        "mamba_d_ssm": 64,
+        "mamba_d_head": 16,
+        "mamba_n_heads": 4,
+        "mamba_d_state": 8,
+        "lm_head_multiplier": 1.0,
+        "tie_word_embeddings": False,
+    },
+    "chunked": {
+        "model_type": "llama4",
+        "eos_token_id": 2,
+        "text_config": {
+            **_ATTENTION,
+            "model_type": "llama4_text",
+            "num_hidden_layers": 4,
+            "attention_bias": False,
+            "attention_chunk_size": WINDOW,
+            "interleave_moe_layer_step": 1,
+            "intermediate_size_mlp": FEED_FORWARD,
+            "num_experts_per_tok": 1,
+            "num_local_experts": 2,
+            "rope_scaling": None,
+            "rope_theta": 10000.0,
+            "use_qk_norm": False,
+        },
+    },
+}
+
+
+def write_folder(folder: Path, kind: str, seed: int = 0) -> Path:
+    """An mlx-lm folder of a random model whose KV cache is of that kind."""
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+    from mlx_lm.utils import _get_classes
+
+    config = KINDS[kind]
+    network, arguments = _get_classes(config)
+    mx.random.seed(seed)
+    model = network(arguments.from_dict(config))
+    # the default initialisation is too even: every token would be about as likely
+    weights = {name: array * 3 if array.ndim == 2 else array for name, array in tree_flatten(model.parameters())}
+    folder.mkdir(parents=True, exist_ok=True)
+    mx.save_safetensors(str(folder / "model.safetensors"), weights)
+    (folder / "config.json").write_text(json.dumps(config))
+    about = {"chat_template": TEMPLATE, "bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(about))
+    metadata = {f"tokenizer.ggml.{key}": value for key, value in vocabulary().items()}
+    metadata |= {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm"}
+    tokenizer.build(header.Header(folder, metadata, {})).save(str(folder / "tokenizer.json"))
+    return folder
