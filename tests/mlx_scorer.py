@@ -26,5 +26,5 @@ class MlxScorer(MlxRunner):
             rows.append(np.array((logits if start else logits[-1:]).astype(mx.float32)))
             start += count
         scores = np.concatenate(rows)
-        scores[:, self._banned] = -np.inf
+        scores[:, self._banned] = -1e9
         return scores

@@ -67,6 +67,16 @@ def test_a_relative_path_a_link_and_the_home_folder(tmp_path: Path, monkeypatch:
     assert find("~/model.gguf", None, "auto").path == str(path)
 
 
+def test_a_folder_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "Qwen3-0.6B-4bit"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    assert find(str(folder), None, "auto").id == "Qwen3-0.6B-4bit"
+    assert find(f"{folder}/", "q", "mlx").id == "q"
+    monkeypatch.chdir(folder)
+    assert find(".", None, "auto").id == "Qwen3-0.6B-4bit"
+
+
 def test_the_first_part_of_a_split_file(tmp_path: Path) -> None:
     path = gguf(tmp_path / "big-Q8_0-00001-of-00003.gguf")
     assert find(str(path), None, "auto").id == "big-Q8_0"
@@ -84,9 +94,9 @@ def test_another_part_of_a_split_file(tmp_path: Path, part: int) -> None:
 # What is no model
 
 
-def test_a_folder(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     gguf(tmp_path / "models" / "model.gguf")
-    assert f"{tmp_path / 'models'} is a folder" in refusal(str(tmp_path / "models"))
+    assert f"{tmp_path / 'models'} is a folder without config.json" in refusal(str(tmp_path / "models"))
 
 
 @pytest.mark.parametrize("name", ["nowhere.gguf", "file.gguf/inside.gguf", "nul\0.gguf", "dangling.gguf"])

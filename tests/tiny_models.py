@@ -37,8 +37,16 @@ def vocabulary() -> dict[str, Any]:
     }
 
 
-def write_gguf(path: Path, type: Type = Type.F32, pre: str = "smollm", seed: int = 0, **extra: np.ndarray) -> Path:
-    """A llama-architecture model whose matrices are of `type`. `extra`: more tensors, by name with "__" for "."."""
+def write_gguf(
+    path: Path,
+    type: Type = Type.F32,
+    pre: str = "smollm",
+    seed: int = 0,
+    linear_scaling: float | None = None,
+    **extra: np.ndarray,
+) -> Path:
+    """A llama-architecture model whose matrices are of `type`. `linear_scaling`: of positions, for rotary embedding.
+    `extra`: more tensors, by name with "__" for "."."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
     writer.add_context_length(CONTEXT)
@@ -50,6 +58,9 @@ def write_gguf(path: Path, type: Type = Type.F32, pre: str = "smollm", seed: int
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(WIDTH // HEADS)
     writer.add_rope_freq_base(10000.0)
+    if linear_scaling:
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(linear_scaling)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(vocabulary()["tokens"])

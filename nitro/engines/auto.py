@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import sys
 from importlib.util import find_spec
 
 from nitro.engines import machine
@@ -16,6 +17,11 @@ LIBRARIES = {"mlx": "mlx", "llama": "llama_cpp"}
 
 def load(spec: EngineSpec) -> ModelRunner:
     """A loaded runner. Raises LoadError with one sentence for the person who started the server."""
+    if spec.engine in ("auto", "mlx") and machine.is_translated():
+        raise LoadError(
+            "This Python is an x86_64 one, run by Rosetta on an Apple-Silicon Mac. Use an arm64 Python, or add "
+            "--engine llama to compute slowly."
+        )
     *first, last = candidates() if spec.engine == "auto" else [spec.engine]
     for engine in first:
         try:
@@ -26,12 +32,7 @@ def load(spec: EngineSpec) -> ModelRunner:
 
 
 def candidates() -> list[str]:
-    """What --engine auto tries, in this order: MLX on Apple Silicon, and llama.cpp. Raises LoadError."""
-    if machine.is_translated():
-        raise LoadError(
-            "This Python is an x86_64 one, run by Rosetta on an Apple-Silicon Mac. Use an arm64 Python, or add "
-            "--engine llama to compute slowly."
-        )
+    """What --engine auto tries, in this order: MLX on Apple Silicon, and llama.cpp."""
     if not machine.is_apple_silicon():
         return ["llama"]
     return [engine for engine, library in LIBRARIES.items() if find_spec(library)] or ["mlx"]
@@ -44,11 +45,9 @@ def _make(engine: str, spec: EngineSpec) -> ModelRunner:
     try:
         make = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        extra = "mlx-cpu" if engine == "mlx" and not machine.is_apple_silicon() else engine
-        raise LoadError(
-            f"--engine {engine} needs {error.name}, which is not installed; "
-            f"pip install '.[{extra}]' in Nitro's folder does."
-        ) from None
+        extra = "mlx-cpu" if engine == "mlx" and sys.platform == "linux" else engine
+        cure = f"; pip install '.[{extra}]' in Nitro's folder does that" if engine in RUNNERS else ""
+        raise LoadError(f"--engine {engine} needs {error.name}, which is not installed{cure}.") from None
     except (ImportError, AttributeError, OSError, RuntimeError) as error:  # a library that it links is not there, say
         raise LoadError(f"--engine {engine} cannot be loaded: {error}") from None
     runner: ModelRunner = make(spec)

@@ -14,5 +14,5 @@ def is_translated() -> bool:
     """An x86_64 Python that Rosetta runs on such a Mac: MLX is not to be had there, and llama.cpp is slow."""
     if sys.platform != "darwin" or platform.machine() != "x86_64":
         return False
-    asked = subprocess.run(["sysctl", "-n", "sysctl.proc_translated"], capture_output=True, text=True, check=False)
-    return asked.stdout.strip() == "1"
+    asked = subprocess.run(["/usr/sbin/sysctl", "-n", "sysctl.proc_translated"], capture_output=True, check=False)
+    return asked.stdout.strip() == b"1"  # an Intel Mac knows no such thing

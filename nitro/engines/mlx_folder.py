@@ -39,7 +39,7 @@ def open_folder(folder: Path) -> MlxModel:
         tokenizer=_fast_tokenizer(words, folder),
         vocabulary=text.get("vocab_size") or words.get_vocab_size(),
         trained_context=next((int(text[key]) for key in CONTEXT_KEYS if text.get(key)), CONTEXT),
-        eog=_ends(words, [text.get("eos_token_id"), generation.get("eos_token_id")], _text(about.get("eos_token"))),
+        eog=_ends(words, [config.get("eos_token_id"), text.get("eos_token_id")], _text(about.get("eos_token"))),
         template=_template(folder, about),
         bos=_text(about.get("bos_token")),
         eos=_text(about.get("eos_token")),

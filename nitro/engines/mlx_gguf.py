@@ -13,7 +13,7 @@ from mlx_lm.models import llama
 
 from nitro.engines import fingerprint
 from nitro.engines.mlx_model import MlxModel, compute_type
-from nitro.engines.runner import CannotOpen
+from nitro.engines.runner import CannotOpen, LoadError
 from nitro.engines.tokenizer import FastTokenizer, byte_level
 from nitro.gguf import architectures, header, tokenizer
 from nitro.gguf.header import Header, UnreadableGGUF
@@ -28,7 +28,7 @@ MODELS = {"llama": llama}
 
 
 def open_gguf(path: Path) -> MlxModel:
-    """Raises CannotOpen before any weight is read."""
+    """Raises CannotOpen before any weight is read, and LoadError."""
     try:
         head = header.read(path)
         _check_types(head)
@@ -39,11 +39,15 @@ def open_gguf(path: Path) -> MlxModel:
         raise CannotOpen(f"MLX cannot open it: {error} {ADVICE}") from None
     except OSError as error:
         raise CannotOpen(f"{path} cannot be read: {error.strerror}.") from None
+    try:
+        network = _network(head, config, names)
+    except Exception as error:  # tensors that are missing or of another shape; MLX raises what it stumbles over
+        raise LoadError(f"MLX cannot load {path}: {error}") from None
     controls = tokenizer.controls(head)
     specials = frozenset(words.get_added_tokens_decoder())
     template = head.get("tokenizer.chat_template")
     return MlxModel(
-        network=_network(head, config, names),
+        network=network,
         tokenizer=FastTokenizer(words, byte_level, silent=controls, literal=specials - controls),
         vocabulary=config["vocab_size"],
         trained_context=config["max_position_embeddings"],

@@ -1,0 +1,152 @@
+"""Folders in mlx-lm's layout: what is read of them, and which are refused, by name."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_models import KINDS, TEMPLATE, write_folder
+from tokenizers import Tokenizer, models
+
+from nitro.engines.mlx_folder import CONTEXT, open_folder
+from nitro.engines.runner import LoadError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "model", "plain")
+
+
+def edit(file: Path, change: Callable[[dict], object]) -> None:
+    content = json.loads(file.read_text()) if file.exists() else {}
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def test_what_is_read(folder: Path) -> None:
+    model = open_folder(folder)
+    assert (model.vocabulary, model.trained_context) == (1024, 512)
+    assert (model.bos, model.eos, model.template) == ("<|im_start|>", "<|im_end|>", TEMPLATE)
+    assert model.sampling == {}
+    text = "<|im_start|>user\nnaïve 12 😀<|im_end|>"
+    tokens = model.tokenizer.encode(text)
+    assert tokens[0] == 1 and tokens[-1] == 2
+    assert b"".join(map(model.tokenizer.piece, tokens)).decode() == "user\nnaïve 12 😀"
+
+
+def test_a_tokenizer_that_adds_tokens_cuts_and_pads(folder: Path) -> None:
+    """What a tokenizer.json was saved with concerns training: a prompt is encoded as it stands."""
+    words = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    plain = open_folder(folder).tokenizer.encode("one two three")
+    words.enable_truncation(2)
+    words.enable_padding(length=50)
+    words.save(str(folder / "tokenizer.json"))
+    assert open_folder(folder).tokenizer.encode("one two three") == plain
+
+
+def test_ends(folder: Path) -> None:
+    """Those of the configuration, the tokenizer's, and those known by what they are called. As in transformers,
+    generation_config.json wins over config.json."""
+    assert open_folder(folder).eog >= {0, 2}  # <|endoftext|>, <|im_end|>
+    edit(folder / "config.json", lambda c: c.update(eos_token_id=[700, 701]))
+    edit(folder / "tokenizer_config.json", lambda c: c.update(eos_token="<|im_start|>"))
+    assert open_folder(folder).eog == {0, 1, 2, 4, 700, 701}
+    edit(folder / "generation_config.json", lambda c: c.update(eos_token_id=702))
+    assert open_folder(folder).eog == {0, 1, 2, 4, 702}
+
+
+def test_no_ends_named(folder: Path) -> None:
+    edit(folder / "config.json", lambda c: c.pop("eos_token_id"))
+    edit(folder / "tokenizer_config.json", lambda c: c.update(eos_token=None))
+    model = open_folder(folder)
+    assert model.eos == "" and model.eog >= {0, 2}
+
+
+def test_templates(folder: Path) -> None:
+    """A file wins over the configuration; of several the one called default is it."""
+    about = folder / "tokenizer_config.json"
+    several = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}]
+    edit(about, lambda c: c.update(chat_template=several))
+    assert open_folder(folder).template == "plain"
+    edit(about, lambda c: c.pop("chat_template"))
+    assert open_folder(folder).template is None
+    (folder / "chat_template.jinja").write_text("from the file")
+    assert open_folder(folder).template == "from the file"
+    about.unlink()
+    assert open_folder(folder).bos == ""
+
+
+def test_sampling_defaults(folder: Path) -> None:
+    values = {"temperature": 0.6, "top_k": 20.0, "top_p": None, "repetition_penalty": 1, "do_sample": True}
+    edit(folder / "generation_config.json", lambda c: c.update(values))
+    assert open_folder(folder).sampling == {"temperature": 0.6, "top_k": 20, "repetition_penalty": 1.0}
+
+
+def test_the_context(folder: Path, tmp_path: Path) -> None:
+    edit(folder / "config.json", lambda c: c.update(max_position_embeddings=77))
+    assert open_folder(folder).trained_context == 77
+    assert open_folder(write_folder(tmp_path / "recurrent", "arrays")).trained_context == CONTEXT
+    nested = open_folder(write_folder(tmp_path / "nested", "chunked"))
+    assert nested.trained_context == KINDS["chunked"]["text_config"]["max_position_embeddings"]
+    assert nested.vocabulary == 1024
+
+
+def test_the_fingerprint(folder: Path, tmp_path: Path) -> None:
+    other = write_folder(tmp_path / "other", "plain", seed=1)
+    prints = [open_folder(each).fingerprint for each in (folder, other, folder)]
+    assert prints[0] == prints[2] != prints[1]
+
+
+def test_no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    refuse(folder, "has no tokenizer.json", "save_pretrained")
+
+
+def test_a_broken_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    refuse(folder, "tokenizer.json cannot be read")
+
+
+def test_a_tokenizer_of_another_kind(folder: Path) -> None:
+    Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1})).save(str(folder / "tokenizer.json"))
+    refuse(folder, "neither a byte-level nor a SentencePiece tokenizer")
+
+
+def test_no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    refuse(folder, "mlx-lm cannot load", "No safetensors")
+
+
+def test_damaged_weights(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"nonsense")
+    refuse(folder, "mlx-lm cannot load")
+
+
+def test_weights_of_another_model(folder: Path) -> None:
+    edit(folder / "config.json", lambda c: c.update(num_hidden_layers=3))
+    refuse(folder, "mlx-lm cannot load")
+
+
+def test_an_unknown_architecture(folder: Path) -> None:
+    edit(folder / "config.json", lambda c: c.update(model_type="bert"))
+    refuse(folder, "mlx-lm cannot load", "bert")
+
+
+@pytest.mark.parametrize("name", ["generation_config.json", "tokenizer_config.json"])
+def test_a_broken_configuration(folder: Path, name: str) -> None:
+    (folder / name).write_text("{")
+    refuse(folder, f"{name} cannot be read")
+
+
+def test_code_in_the_folder_is_not_run(folder: Path, tmp_path: Path) -> None:
+    (folder / "network.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    edit(folder / "config.json", lambda c: c.update(model_file="network.py"))
+    refuse(folder, "mlx-lm cannot load")
+    assert not (tmp_path / "ran").exists()
+
+
+def refuse(folder: Path, *words: str) -> None:
+    with pytest.raises(LoadError) as caught:
+        open_folder(folder)
+    for word in (str(folder), *words):
+        assert word in str(caught.value)
