@@ -1,0 +1,252 @@
+"""What a client may rely on, on both engines: one GGUF file, the OpenAI SDK, real engine processes.
+
+The model is a tiny random one: its text means nothing, but every rule about text can be checked on it.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import openai
+import pytest
+from llama_scorer import LlamaScorer
+from mlx_scorer import MlxScorer
+from running import CEILING, RunningServer, wait_gone
+from same_answer import assert_same_answer, tolerance
+from tiny_models import VOCABULARY, write_gguf
+
+from nitro.config import ServeConfig
+from nitro.engines.types import Sampling
+from nitro.text.template import ChatTemplate
+
+CONTEXT = 256
+EOS = 2
+STORY = [{"role": "user", "content": "Tell me a story about the river."}]
+GREEDY = {"temperature": 0, "extra_body": {"ignore_eos": True}}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf")
+
+
+@pytest.fixture(scope="module", params=["llama", "mlx"])
+def server(request: pytest.FixtureRequest, model: Path) -> Iterator[RunningServer]:
+    config = ServeConfig(engine=request.param, model=str(model), port=0, context=CONTEXT, parallel=4)
+    with RunningServer(config) as server:
+        yield server.ready()
+
+
+@pytest.fixture
+def client(server: RunningServer) -> openai.OpenAI:
+    return server.client(_strict_response_validation=True)
+
+
+def ask(client: openai.OpenAI, messages=STORY, **options) -> str:
+    return client.chat.completions.create(model="", messages=messages, **options).choices[0].message.content
+
+
+def conversation(number: int) -> list[dict[str, str]]:
+    return [{"role": "user", "content": f"Question number {number}: " + "what is " * number}]
+
+
+# Text
+
+
+def test_an_answer(client: openai.OpenAI, server: RunningServer) -> None:
+    reply = client.chat.completions.create(model="", messages=STORY, max_tokens=20, **GREEDY)
+    (choice,) = reply.choices
+    assert reply.model == "tiny" and choice.finish_reason == "length"
+    assert len(choice.message.content) > 20 and "<|im" not in choice.message.content
+    prompt = ChatTemplate(server.engine.info.template).render(STORY)
+    assert reply.usage.completion_tokens == 20 and 20 < reply.usage.prompt_tokens < len(prompt)
+    assert reply.usage.total_tokens == 20 + reply.usage.prompt_tokens
+
+
+def test_a_stream_says_the_same(client: openai.OpenAI) -> None:
+    whole = client.chat.completions.create(model="", messages=STORY, max_tokens=30, **GREEDY)
+    options = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": 30}
+    *chunks, last = client.chat.completions.create(model="", messages=STORY, **options, **GREEDY)
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == whole.choices[0].message.content
+    assert [c.choices[0].finish_reason for c in chunks if c.choices[0].finish_reason] == ["length"]
+    assert last.choices == [] and last.usage.completion_tokens == 30
+    assert last.usage.prompt_tokens == whole.usage.prompt_tokens
+
+
+def test_the_greedy_answer_is_the_model_s(server: RunningServer, client: openai.OpenAI, model: Path) -> None:
+    """Eight conversations at once on four slots: each gets what a model of its own, alone, gives."""
+    engine, scorer_class = server.engine, {"llama": LlamaScorer, "mlx": MlxScorer}[server.engine.spec.engine]
+    template = ChatTemplate(engine.info.template)
+    texts = [template.render(conversation(number)) for number in range(8)]
+
+    async def answer(text: str) -> list[int]:
+        tokens = []
+        async for burst in await engine.generate(text, Sampling(temperature=0), 40):
+            tokens += [token for _, output in burst for token in output.tokens]
+        return tokens
+
+    async def together() -> list[list[int]]:
+        return await asyncio.gather(*map(answer, texts))
+
+    engine.steps.clear()
+    answers = server.run(together())
+    assert max(len(record.rows) for record in engine.steps) == 4
+    scorer = scorer_class(model, context=CONTEXT)
+    prompts = [scorer.tokenizer.encode(text) for text in texts]
+    explained = tolerance(scorer, (prompts[7] + answers[7] + prompts[6])[:120] * 2)
+    for prompt, tokens in zip(prompts, answers, strict=True):
+        assert_same_answer(scorer, prompt, tokens, explained)
+    scorer.close()
+
+
+def test_two_choices(client: openai.OpenAI) -> None:
+    reply = client.chat.completions.create(model="", messages=STORY, n=2, seed=5, temperature=1.0, max_tokens=12)
+    assert [choice.index for choice in reply.choices] == [0, 1]
+    assert reply.choices[0].message.content != reply.choices[1].message.content
+    assert reply.usage.completion_tokens <= 24
+    stream = client.chat.completions.create(model="", messages=STORY, n=2, max_tokens=5, stream=True, **GREEDY)
+    texts = {0: "", 1: ""}
+    for chunk in stream:
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+    assert texts[0] == texts[1] != ""
+
+
+def test_stop(client: openai.OpenAI) -> None:
+    whole = ask(client, max_tokens=30, **GREEDY)
+    word = whole[10:14]
+    stopped = client.chat.completions.create(model="", messages=STORY, stop=[word], max_tokens=30, **GREEDY)
+    assert stopped.choices[0].message.content == whole[: whole.index(word)]
+    assert stopped.choices[0].finish_reason == "stop"
+    stream = client.chat.completions.create(model="", messages=STORY, stop=[word], max_tokens=30, stream=True, **GREEDY)
+    assert "".join(c.choices[0].delta.content or "" for c in stream) == whole[: whole.index(word)]
+
+
+def test_a_second_turn_finds_the_first_in_the_cache(client: openai.OpenAI) -> None:
+    first = client.chat.completions.create(model="", messages=STORY, max_tokens=10, **GREEDY)
+    turn = [*STORY, {"role": "assistant", "content": "Once."}, {"role": "user", "content": "And then?"}]
+    second = client.chat.completions.create(model="", messages=turn, max_tokens=10, **GREEDY)
+    assert second.usage.prompt_tokens_details.cached_tokens >= first.usage.prompt_tokens - 1
+
+
+# Sampling
+
+
+def test_seeds(client: openai.OpenAI) -> None:
+    """The same seed gives the same text, beside other requests too; another seed gives another."""
+    options = {"temperature": 1.0, "max_tokens": 12}
+    alone = ask(client, seed=7, **options)
+    with ThreadPoolExecutor() as pool:
+        noise = [pool.submit(ask, client, conversation(i), seed=i, temperature=1.0, max_tokens=20) for i in range(3)]
+        beside = [ask(client, seed=seed, **options) for seed in (7, 7 + 2**31, 8)]
+        assert all(text.result(CEILING) for text in noise)
+    assert beside[0] == beside[1] == alone != beside[2]
+
+
+def test_logit_bias(client: openai.OpenAI, server: RunningServer) -> None:
+    """By token id as OpenAI has it, and by text."""
+    forced = ask(client, max_tokens=3, temperature=0, logit_bias={"300": 100})
+    assert forced == ask(client, max_tokens=1, temperature=0, logit_bias={"300": 100}) * 3 != ""
+    assert ask(client, max_tokens=3, temperature=0, extra_body={"logit_bias": {" the": 100}}) == " the the the"
+    plain = server.run(first_token(server, Sampling(temperature=0)))
+    banned = server.run(first_token(server, Sampling(temperature=0, logit_bias={plain: -100.0})))
+    assert banned != plain
+    with pytest.raises(openai.BadRequestError, match=f"{VOCABULARY} is not in the vocabulary") as caught:
+        ask(client, logit_bias={str(VOCABULARY): 1})
+    assert caught.value.param == "logit_bias"
+
+
+async def first_token(server: RunningServer, sampling: Sampling) -> int:
+    async for burst in await server.engine.generate("Hello", sampling, 1):
+        return burst[0][1].tokens[0]
+
+
+def test_penalties(client: openai.OpenAI) -> None:
+    """Among ten words that are likely above all others, those that came before become less so."""
+    words = " the", " and", " that", " in", " is", " of", " to", " for", " it", " on"
+    bias = {"logit_bias": dict.fromkeys(words, 60)}
+
+    def said(**penalty: float) -> list[str]:
+        return ask(client, max_tokens=24, temperature=0, extra_body={**bias, **penalty}).split()
+
+    plain = said()
+    for penalty in ({"frequency_penalty": 2}, {"presence_penalty": 2}, {"repetition_penalty": 1.1}):
+        assert len(set(said(**penalty))) > len(set(plain)), penalty
+    assert said(frequency_penalty=2, repeat_last_n=0) == plain
+    assert said(repeat_penalty=1.5) == said(repetition_penalty=1.5) != plain
+
+
+def test_filters(client: openai.OpenAI) -> None:
+    """Each leaves the best token alone, however hot."""
+    best = ask(client, max_tokens=6, temperature=0)
+    for keep_best in ({"top_k": 1}, {"top_p": 0.0001}, {"min_p": 1.0}):
+        assert ask(client, max_tokens=6, temperature=5.0, extra_body=keep_best) == best, keep_best
+
+
+def test_ignore_eos(client: openai.OpenAI) -> None:
+    bias = {"logit_bias": {str(EOS): 100}, "max_tokens": 9, "temperature": 0}
+    ended = client.chat.completions.create(model="", messages=STORY, **bias)
+    assert (ended.choices[0].finish_reason, ended.usage.completion_tokens) == ("stop", 1)
+    assert ended.choices[0].message.content == ""
+    endless = client.chat.completions.create(model="", messages=STORY, **bias, extra_body={"ignore_eos": True})
+    assert (endless.choices[0].finish_reason, endless.usage.completion_tokens) == ("length", 9)
+
+
+# Limits and faults
+
+
+def test_overflow(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(client, [{"role": "user", "content": "word " * CONTEXT}])
+    assert caught.value.code == "context_length_exceeded" and str(CONTEXT) in caught.value.message
+
+
+def test_the_context_can_be_filled(client: openai.OpenAI) -> None:
+    """Without max_tokens an answer has what is left of the context."""
+    reply = client.chat.completions.create(model="", messages=conversation(60), **GREEDY)
+    assert reply.choices[0].finish_reason == "length" and reply.usage.total_tokens == CONTEXT
+
+
+def test_errors(client: openai.OpenAI) -> None:
+    for options, param in (({"temperature": -1}, "temperature"), ({"n": 0}, "n"), ({"top_p": 2}, "top_p")):
+        with pytest.raises(openai.BadRequestError) as caught:
+            ask(client, **options)
+        assert caught.value.param == param
+
+
+def test_more_requests_than_slots(client: openai.OpenAI) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        texts = list(pool.map(lambda i: ask(client, conversation(i % 3), max_tokens=8, **GREEDY), range(12)))
+    assert [texts[i] for i in range(3)] == texts[3:6] == texts[6:9] == texts[9:]
+
+
+def test_a_client_that_leaves(server: RunningServer, client: openai.OpenAI) -> None:
+    """Its slot is idle soon, and holds what was computed."""
+    prompt = conversation(60)  # more than half of the context: its slot is worth cutting, however far it went
+    stream = client.chat.completions.create(model="", messages=prompt, stream=True, **GREEDY)
+    for _ in range(3):
+        next(stream)
+    stream.close()
+    while "client=left" not in server.log_line():
+        pass
+    again = client.chat.completions.create(model="", messages=prompt, max_tokens=3, **GREEDY)
+    assert again.usage.prompt_tokens_details.cached_tokens == again.usage.prompt_tokens - 1
+    record = server.engine.steps[-1]
+    assert (record.running, record.waiting, record.idle) == (0, 0, server.engine.info.slots)
+
+
+def test_engine_killed_in_mid_stream(server: RunningServer, client: openai.OpenAI) -> None:
+    """Last in this module: the engine is started anew."""
+    before = ask(client, max_tokens=10, **GREEDY)
+    stream = client.chat.completions.create(model="", messages=STORY, stream=True, **GREEDY)
+    next(stream)
+    gone = os.pidfd_open(server.engine.pid)
+    os.kill(server.engine.pid, signal.SIGKILL)
+    with pytest.raises(openai.APIError, match="SIGKILL"):
+        list(stream)
+    wait_gone(gone)
+    assert ask(client, max_tokens=10, **GREEDY) == before
