@@ -40,6 +40,7 @@ LLAMA = Architecture(
 )
 
 ARCHITECTURES = {"llama": LLAMA}
+OPTIONAL = "output"  # where it is missing, the embedding stands in for it
 ROPE_FACTORS = "rope_freqs.weight"  # no weight: what every rotary frequency is divided by, float32 [head size / 2]
 
 
@@ -72,7 +73,7 @@ def heads(header: Header, tensor: str) -> int | None:
 
 def configuration(header: Header) -> dict[str, Any]:
     """The model's config.json, as far as the metadata tells it. Raises UnreadableGGUF."""
-    of(header)
+    _need_tensors(header)
     width, head_count = header.need("{arch}.embedding_length"), _head_count(header)
     head_size = header.get("{arch}.attention.key_length", width // head_count)
     _refuse_unless(header, "{arch}.rope.dimension_count", (head_size, None), f"the head size, {head_size}")
@@ -95,8 +96,15 @@ def configuration(header: Header) -> dict[str, Any]:
         "max_position_embeddings": header.need("{arch}.context_length"),
         "rope_theta": header.get("{arch}.rope.freq_base", 10000.0),
         "rope_scaling": {"type": "linear", "factor": factor} if factor else None,
-        "tie_word_embeddings": "output.weight" not in header.tensors,
+        "tie_word_embeddings": f"{OPTIONAL}.weight" not in header.tensors,
     }
+
+
+def _need_tensors(header: Header) -> None:
+    for name in [name for name in of(header).names if name != OPTIONAL]:
+        for number in range(header.need("{arch}.block_count") if "N" in name else 1):
+            if (tensor := name.replace("N", str(number)) + ".weight") not in header.tensors:
+                raise UnreadableGGUF(f"{header.path} has no tensor {tensor}.")
 
 
 def _general(tensor: str) -> str:

@@ -4,6 +4,7 @@ Sources: the splitting rules of each pre-tokenizer and the names of end-of-gener
 (src/llama-vocab.cpp, llm_tokenizer_bpe and llama_vocab::impl::load, as in llama-cpp-python 0.3.36).
 """
 
+import re
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 from nitro.gguf.header import Header, UnreadableGGUF
 
 # tokenizer.ggml.token_type (gguf.TokenType)
-UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,14 @@ def build(header: Header) -> Tokenizer:
     cut = PRE_TOKENIZERS[name]
     vocabulary = {text: id for id, text in enumerate(header.need("tokenizer.ggml.tokens"))}
     tokenizer = Tokenizer(BPE(vocabulary, _merges(header, vocabulary), ignore_merges=cut.whole_words))
-    splits: list[Any] = [Split(Regex(expression), "isolated") for expression in cut.cuts]
-    tokenizer.pre_tokenizer = Sequence([*splits, ByteLevel(add_prefix_space=False, use_regex=False)])
-    tokenizer.add_special_tokens([AddedToken(text, normalized=False) for text in _specials(header)])
+    steps: list[Any] = [Split(Regex(expression), "isolated") for expression in cut.cuts]
+    steps.append(ByteLevel(add_prefix_space=False, use_regex=False))
+    if missing := set(ByteLevel.alphabet()) - vocabulary.keys():
+        # a byte that is no token is lost, and merges must not reach across it
+        steps.append(Split(Regex(f"[{re.escape(''.join(sorted(missing)))}]"), "removed"))
+    tokenizer.pre_tokenizer = Sequence(steps)
+    specials = [text for text, type in _typed(header) if type in (UNKNOWN, CONTROL, USER_DEFINED) and text]
+    tokenizer.add_special_tokens([AddedToken(text, normalized=False) for text in specials])
     return tokenizer
 
 
@@ -88,8 +94,10 @@ def ends_among(tokens: Iterable[tuple[int, str]], known: Container[int | None]) 
     """Which of these (id, text) end a generation: by what they are called, or because their id is `known` to."""
     found = {id: text for id, text in tokens if text in ENDS or id in known}
     texts = set(found.values())
-    if {"<|call|>", "<|return|>"} <= texts or {"<|calls|>", "<|flush|>"} <= texts:
+    if texts & {"<|call|>", "<|calls|>"} and texts & {"<|return|>", "<|flush|>"}:
         found = {id: text for id, text in found.items() if text != "<|end|>"}  # it ends a message there, not the answer
+    if texts & {"<|tool_response>", "<|plamo:eos|>"}:
+        found = {id: text for id, text in found.items() if text != "</s>"}  # it is mere markup there
     return frozenset(found)
 
 
@@ -101,15 +109,14 @@ def text(header: Header, key: str) -> str:
 
 def controls(header: Header) -> frozenset[int]:
     """The ids of tokens that add nothing to the text."""
-    types = header.get("tokenizer.ggml.token_type", [])
-    return frozenset(id for id, type in enumerate(types) if type in (UNKNOWN, CONTROL))
+    return frozenset(id for id, (_, type) in enumerate(_typed(header)) if type in (UNKNOWN, CONTROL, UNUSED))
 
 
-def _specials(header: Header) -> list[str]:
-    """Tokens that are found in the text before anything else is done to it."""
-    types = header.get("tokenizer.ggml.token_type", [])
-    pairs = zip(header.need("tokenizer.ggml.tokens"), types, strict=False)
-    return [text for text, type in pairs if type in (UNKNOWN, CONTROL, USER_DEFINED) and text]
+def _typed(header: Header) -> list[tuple[str, int]]:
+    """The tokens with their types. One whose name ends a generation is a control token, whatever the file says."""
+    tokens = header.need("tokenizer.ggml.tokens")
+    types = header.get("tokenizer.ggml.token_type", [NORMAL] * len(tokens))
+    return [(text, CONTROL if text in ENDS else type) for text, type in zip(tokens, types, strict=False)]
 
 
 def _merges(header: Header, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
