@@ -43,24 +43,40 @@ def sample(logits: mx.array, rows: list[Row], newest: mx.array | None = None) ->
 
     `newest`, uint32 [rows], is a token each row has after its `tokens` and that only the device knows yet.
     """
-    logits = _adjust(logits.astype(mx.float32), rows, newest)
+    logits = adjust(logits, rows, newest)
     best = mx.argmax(logits, axis=-1)
     warm = [i for i, row in enumerate(rows) if row.sampling.temperature >= COLD]
     if not warm:
         return best
-    drawn = _draw(logits[mx.array(warm)], [rows[i] for i in warm], after=0 if newest is None else 1)
-    best[mx.array(warm)] = drawn
+    ahead = int(newest is not None)
+    keys = mx.array([[rows[i].sampling.seed, len(rows[i].tokens) + ahead] for i in warm], mx.uint32)
+    chosen = mx.array(warm)
+    best[chosen] = _categorical(narrow(logits[chosen], [rows[i].sampling for i in warm]), keys)
     return best
 
 
-def _adjust(logits: mx.array, rows: list[Row], newest: mx.array | None) -> mx.array:
-    """Logit bias and penalties, of the rows that have any."""
+def adjust(logits: mx.array, rows: list[Row], newest: mx.array | None = None) -> mx.array:
+    """Logit bias and penalties, of the rows that have any: float32 [rows, vocabulary]."""
+    logits = logits.astype(mx.float32)  # an array of our own, to assign to
     for i, row in enumerate(rows):
         if row.bias:
             logits[i] = logits[i].at[row.bias.tokens].add(row.bias.values)
         if row.sampling.penalises:
             logits[i] = _penalise(logits[i], row, None if newest is None else newest[i : i + 1])
     return logits
+
+
+def narrow(logits: mx.array, samplings: list[Sampling]) -> mx.array:
+    """Filters and temperature; what is out is -inf. `logits`: float32 [rows, vocabulary], and so is the result.
+
+    Always in the order of the vocabulary: the noise of a draw goes by position.
+    """
+    if any(s.top_k > 0 or s.top_p < 1 for s in samplings):
+        logits = _cut_tail(logits, samplings)
+    logits = logits - logits.max(axis=-1, keepdims=True)  # next to large numbers the noise of a draw would be lost
+    if any(s.min_p > 0 for s in samplings):
+        logits = mx.where(logits < mx.log(_column(s.min_p for s in samplings)), -mx.inf, logits)
+    return logits / _column(s.temperature for s in samplings)
 
 
 def _penalise(logits: mx.array, row: Row, newest: mx.array | None) -> mx.array:
@@ -77,33 +93,17 @@ def _penalise(logits: mx.array, row: Row, newest: mx.array | None) -> mx.array:
     return mx.where(count > 0, penalised, logits)
 
 
-def _draw(logits: mx.array, rows: list[Row], after: int) -> mx.array:
-    """One token per row by its filters, temperature and seed: uint32 [rows]. `after`: tokens it has beside `tokens`."""
-    samplings = [row.sampling for row in rows]
-    keys = mx.array([[row.sampling.seed, len(row.tokens) + after] for row in rows], mx.uint32)
-    order = None
-    if any(s.top_k > 0 or s.top_p < 1 for s in samplings):
-        order = mx.argsort(-logits, axis=-1)
-        logits = _cut_tail(mx.take_along_axis(logits, order, axis=-1), samplings)
-    if any(s.min_p > 0 for s in samplings):
-        share = _column(s.min_p for s in samplings)
-        logits = mx.where(logits < logits.max(axis=-1, keepdims=True) + mx.log(share), -mx.inf, logits)
-    logits = logits / _column(s.temperature for s in samplings)
-    drawn = _categorical(logits, keys)
-    if order is None:
-        return drawn
-    return mx.take_along_axis(order, drawn[:, None], axis=-1)[:, 0].astype(mx.uint32)
-
-
 def _cut_tail(logits: mx.array, samplings: list[Sampling]) -> mx.array:
-    """top_k, then top_p of what is left. `logits`: [rows, vocabulary], the largest first."""
+    """top_k, then top_p of what is left."""
     size = logits.shape[-1]
+    order = mx.argsort(-logits, axis=-1)
     rank = mx.arange(size)[None]
-    logits = mx.where(rank < _column(s.top_k if s.top_k > 0 else size for s in samplings), logits, -mx.inf)
-    shares = mx.softmax(logits, axis=-1)
-    above = mx.cumsum(shares, axis=-1, inclusive=False)
-    most = _column(s.top_p if s.top_p < 1 else 2.0 for s in samplings)  # rounded sums may pass 1
-    return mx.where((above < most) | (rank == 0), logits, -mx.inf)
+    most = _column(s.top_k if s.top_k > 0 else size for s in samplings)
+    falling = mx.where(rank < most, mx.take_along_axis(logits, order, axis=-1), -mx.inf)
+    above = mx.cumsum(mx.softmax(falling, axis=-1), axis=-1, inclusive=False)
+    share = _column(s.top_p if s.top_p < 1 else 2.0 for s in samplings)  # rounded sums may pass 1
+    falling = mx.where((above < share) | (rank == 0), falling, -mx.inf)
+    return mx.put_along_axis(logits, order, falling, axis=-1)
 
 
 def _column(values: Iterable[float]) -> mx.array:
