@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # engine processes find the runners of tests/runners.py
 
 from runners import Gate
-from running import FAKE, RunningServer
+from running import FAKE, RunningServer, clients
 
 from nitro.config import ServeConfig
 from nitro.models import embedded
@@ -39,6 +39,13 @@ def serve() -> Iterator[Callable[..., RunningServer]]:
         yield lambda **config: stack.enter_context(
             RunningServer(ServeConfig(**{"engine": FAKE, "port": 0, "log_level": "debug", **config}))
         )
+
+
+@pytest.fixture(autouse=True)
+def no_client_left_open() -> Iterator[None]:
+    yield
+    while clients:
+        clients.pop().close()
 
 
 @pytest.fixture

@@ -101,10 +101,14 @@ class _ToQueue(logging.Handler):
         self._lines.put(record.getMessage())
 
 
+clients: list[openai.OpenAI] = []  # closed after each test: a stream that failed keeps its socket otherwise
+
+
 def sdk(url: str, **options: object) -> openai.OpenAI:
     """The OpenAI SDK as its users have it, but for the address."""
     settings = {"base_url": f"{url}/v1", "api_key": "none", "max_retries": 0, "timeout": CEILING, **options}
-    return openai.OpenAI(**settings)
+    clients.append(openai.OpenAI(**settings))
+    return clients[-1]
 
 
 class ServerProcess:

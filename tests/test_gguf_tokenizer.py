@@ -152,6 +152,7 @@ ODDITIES = [
     *(
         "ﬁﬂ ǅ ǈ ŉ ĳ",
         "ªº ʰ ᵃ ⁿ",
+        "éAb ÉaB aéB AÉb éABé aÉé Éb",
         "ⓐⓑ Ⓒ",
         "İıſK Å",
         "...…!!?¿¡‽",
@@ -525,7 +526,7 @@ def test_what_is_refused(changes: dict[str, str | None], says: str, smollm_head:
 
 
 def test_merges_that_can_never_apply_are_left_out(smollm_head: Header) -> None:
-    merges = ["x unknown", "unknown x", "zq qz", *smollm_head.need("tokenizer.ggml.merges")]
+    merges = ["<|im_start| >", "< |im_start|>", "z <|im_start|>", *smollm_head.need("tokenizer.ggml.merges")]
     metadata = {**smollm_head.metadata, "tokenizer.ggml.merges": merges}
     assert fast(replace(smollm_head, metadata=metadata)).encode(CODE[0]) == fast(smollm_head).encode(CODE[0])
 
