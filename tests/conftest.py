@@ -15,7 +15,10 @@ from runners import Gate
 from running import FAKE, RunningServer, clients
 
 from nitro.config import ServeConfig
+from nitro.engines.process import ENVIRONMENT
 from nitro.models import embedded
+
+os.environ.update(ENVIRONMENT)  # for the runners that tests load into this process: before llama.cpp is
 
 
 @pytest.fixture(scope="session")
