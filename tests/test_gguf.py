@@ -398,7 +398,7 @@ def test_other_refusals(tmp_path: Path) -> None:
 @pytest.mark.parametrize("type", OPENED)
 def test_what_is_opened(type: Type, tmp_path: Path) -> None:
     model = open_gguf(write_gguf(tmp_path / "tiny.gguf", type))
-    assert (model.vocabulary, model.trained_context, model.template) == (VOCABULARY, CONTEXT, TEMPLATE)
+    assert (model.trained_context, model.template) == (CONTEXT, TEMPLATE)
     assert (model.bos, model.eos) == ("<|im_start|>", "<|im_end|>")
     assert model.eog == {0, 2, 4}, "by name, and by key"
     assert b"".join(map(model.tokenizer.piece, model.tokenizer.encode("a<|im_end|>b"))) == b"ab"

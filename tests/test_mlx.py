@@ -1,6 +1,8 @@
 """The MLX runner, driven by the real scheduler, on tiny random models of every kind of KV cache."""
 
+import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -15,13 +17,14 @@ from same_answer import assert_same_answer, tolerance
 from tiny_models import KINDS, WINDOW, write_folder
 
 from nitro.engines import mlx as mlx_runner
+from nitro.engines import mlx_cache, mlx_trial
 from nitro.engines.mlx import MlxRunner
 from nitro.engines.runner import Chunk, LoadError, OutOfKV
 from nitro.engines.types import EngineSpec, Sampling
 
 LENGTH = 40  # tokens of an answer: with any prompt more than the window
-CUT_ANYWHERE = ("plain",)
-MERGED = tuple(kind for kind in KINDS if kind != "chunked")
+CUT_ANYWHERE = ("plain", "plain, but wrong in a batch")
+MERGED = tuple(kind for kind in KINDS if kind not in ("chunked", "plain, but wrong in a batch"))
 BANNED = list(GREEDY.logit_bias)
 
 
@@ -126,7 +129,7 @@ def test_seeds_beside_others(load: Callable[..., MlxScorer], kind: str) -> None:
     """A row draws the same alone, beside others, and after others came and went."""
     runner = load(kind)
     prompt, *noise = prompts(5, seed=8)[1:]
-    hot = Sampling(temperature=0.9, seed=11, top_p=0.9, presence_penalty=0.5, logit_bias={2: -100.0, 0: -100.0})
+    hot = Sampling(temperature=4.0, seed=11, top_p=0.999, presence_penalty=0.5, logit_bias={2: -100.0, 0: -100.0})
     alone = Driver(runner).answer(1, prompt, 25, hot)
     driver = Driver(runner)
     for id, other in enumerate(noise, 2):
@@ -319,6 +322,27 @@ def test_a_long_cache_that_is_cut_gives_its_memory_back(load: Callable[..., MlxS
     assert mx.get_active_memory() <= short
 
 
+def test_only_what_cannot_step_back_is_kept_twice(load: Callable[..., MlxScorer]) -> None:
+    """Of two layers, the one with a window: a copy of the other would cost as much as the whole context."""
+    runner = load("rotating")
+    caches = mlx_trial.make_prompt_cache(runner._model.network)
+    for length, kept in ((WINDOW - 2, [False, False]), (1, [True, False])):
+        mlx_trial._compute(runner._model, [[30] * length], caches)
+        assert [before is not None for before in mlx_cache.before(caches)] == kept
+
+
+def test_a_model_that_gives_no_numbers(load: Callable[..., MlxScorer]) -> None:
+    """The row fails, its neighbour does not, and its slot is no prefix for anyone."""
+    runner = load("plain")
+    embedding = runner._model.network.model.embed_tokens
+    embedding.weight[500] = mx.nan
+    good, bad = [30, 31, 32], [40, 500, 41]
+    runner.submit([Chunk(1, 0, good, 0, 3, GREEDY), Chunk(2, 1, bad, 0, 3, GREEDY)])
+    first, second = runner.collect()
+    assert first.error is None and second.tokens == [] and "finds no token possible" in second.error
+    assert runner.trim(1, 2) == 0 and runner.trim(0, 2) == 2
+
+
 # Loading
 
 
@@ -356,10 +380,12 @@ def test_the_wired_limit_on_metal(folder: Callable[[str], Path], monkeypatch: py
     limits: list[int] = []
     monkeypatch.setattr(mx.metal, "is_available", lambda: True)
     monkeypatch.setattr(mx, "set_wired_limit", limits.append)
-    monkeypatch.setattr(mx, "device_info", lambda: {"max_recommended_working_set_size": 1000})
+    monkeypatch.setattr(mx, "device_info", lambda: {"max_recommended_working_set_size": 100 * 2**20})
     for asked in (None, "off", "recommended", "24"):
         mlx_runner._set_limits(EngineSpec("mlx", "", wired_limit=asked))
-    assert limits == [1000, 24 * 2**20]
+    assert limits == [100 * 2**20, 24 * 2**20]
+    with pytest.raises(LoadError, match="--wired-limit 101 is more than this Mac allows, 100 MiB"):
+        mlx_runner._set_limits(EngineSpec("mlx", "", wired_limit="101"))
 
 
 def test_the_pool_for_reuse_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,10 +395,20 @@ def test_the_pool_for_reuse_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(limits) == 1 and 0 < limits[0] <= 2 * 2**30
 
 
+def test_tokens_that_the_model_does_not_know(folder: Callable[[str], Path], tmp_path: Path) -> None:
+    """Its configuration may name ends beyond its vocabulary, where MLX would write out of bounds."""
+    copy = shutil.copytree(folder("plain"), tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "eos_token_id": [2, 5000]}))
+    runner = MlxRunner(EngineSpec("mlx", str(copy), context=64))
+    assert 2 in runner.info.eog and 5000 not in runner.info.eog and runner.info.vocabulary == 1024
+    runner.close()
+
+
 def test_an_unknown_kind_of_cache(folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     class OddCache(KVCache):
         pass
 
-    monkeypatch.setattr(mlx_runner, "make_prompt_cache", lambda network: [OddCache(), OddCache()])
+    monkeypatch.setattr(mlx_trial, "make_prompt_cache", lambda network: [OddCache(), OddCache()])
     with pytest.raises(LoadError, match="a kind that is not known here: OddCache"):
         MlxRunner(EngineSpec("mlx", str(folder("plain"))))

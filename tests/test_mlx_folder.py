@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tiny_models import KINDS, TEMPLATE, write_folder
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, decoders, models
 
 from nitro.engines.mlx_folder import CONTEXT, open_folder
 from nitro.engines.runner import LoadError
@@ -25,7 +25,7 @@ def edit(file: Path, change: Callable[[dict], object]) -> None:
 
 def test_what_is_read(folder: Path) -> None:
     model = open_folder(folder)
-    assert (model.vocabulary, model.trained_context) == (1024, 512)
+    assert model.trained_context == 512
     assert (model.bos, model.eos, model.template) == ("<|im_start|>", "<|im_end|>", TEMPLATE)
     assert model.sampling == {}
     text = "<|im_start|>user\nnaïve 12 😀<|im_end|>"
@@ -88,7 +88,27 @@ def test_the_context(folder: Path, tmp_path: Path) -> None:
     assert open_folder(write_folder(tmp_path / "recurrent", "arrays")).trained_context == CONTEXT
     nested = open_folder(write_folder(tmp_path / "nested", "chunked"))
     assert nested.trained_context == KINDS["chunked"]["text_config"]["max_position_embeddings"]
-    assert nested.vocabulary == 1024
+
+
+def test_a_context_that_only_mlx_lm_knows(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "model", "rotating")
+    edit(folder / "config.json", lambda c: c.pop("max_position_embeddings"))
+    assert open_folder(folder).trained_context == 32768
+
+
+def test_added_tokens_of_a_sentencepiece_vocabulary(folder: Path) -> None:
+    """Runs of spaces are such tokens in some, written as in the rest of the vocabulary."""
+    words = Tokenizer(models.BPE({"a": 0, "<0x0A>": 1}, [], byte_fallback=True))
+    words.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    words.add_tokens(["▁▁", "<tool_call>"])
+    words.add_special_tokens(["<eos>"])
+    words.save(str(folder / "tokenizer.json"))
+    tokenizer = open_folder(folder).tokenizer
+    assert [tokenizer.piece(id) for id in range(5)] == [b"a", b"\n", b"  ", b"<tool_call>", b""]
+
+
+def test_a_folder_that_mlx_lm_would_not_find(tmp_path: Path) -> None:
+    refuse(write_folder(tmp_path / "m [4bit]", "plain"), "rename it")
 
 
 def test_the_fingerprint(folder: Path, tmp_path: Path) -> None:

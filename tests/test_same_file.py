@@ -49,6 +49,11 @@ def test_rotary_factors(tmp_path: Path) -> None:
     assert divergence(file, random_tokens(200)).mean() < 1e-8
 
 
+def test_the_name_of_the_file_does_not_matter(tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "sha256-1234")
+    assert divergence(file, random_tokens(20)).mean() < 1e-8
+
+
 def test_linear_scaling(tmp_path: Path) -> None:
     file = write_gguf(tmp_path / "tiny.gguf", linear_scaling=4.0)
     assert divergence(file, random_tokens(200)).mean() < 1e-8

@@ -20,6 +20,7 @@ from tiny_models import VOCABULARY, write_gguf
 
 from nitro.config import ServeConfig
 from nitro.engines.types import Sampling
+from nitro.errors import PromptRejected
 from nitro.text.template import ChatTemplate
 
 CONTEXT = 256
@@ -209,6 +210,12 @@ def test_the_context_can_be_filled(client: openai.OpenAI) -> None:
     """Without max_tokens an answer has what is left of the context."""
     reply = client.chat.completions.create(model="", messages=conversation(60), **GREEDY)
     assert reply.choices[0].finish_reason == "length" and reply.usage.total_tokens == CONTEXT
+
+
+@pytest.mark.parametrize("prompt", [[20, VOCABULARY], [-1, 20], []])
+def test_tokens_that_the_model_does_not_know(server: RunningServer, prompt: list[int]) -> None:
+    with pytest.raises(PromptRejected, match=r"vocabulary|empty"):
+        server.run(server.engine.generate(prompt, Sampling(), 1))
 
 
 def test_errors(client: openai.OpenAI) -> None:

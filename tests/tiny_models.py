@@ -132,6 +132,14 @@ KINDS: dict[str, dict[str, Any]] = {
         "sliding_window_pattern": 2,
         "query_pre_attn_scalar": WIDTH // HEADS,
     },
+    "plain, but wrong in a batch": {  # mlx-lm 0.32.2 broadcasts a batch's mask over this model's heads
+        **_ATTENTION,
+        "model_type": "gemma2",
+        "num_hidden_layers": 2,
+        "query_pre_attn_scalar": WIDTH // HEADS,
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+    },
     "arrays": {
         **_COMMON,
         "model_type": "mamba",

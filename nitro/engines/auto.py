@@ -48,7 +48,13 @@ def _make(engine: str, spec: EngineSpec) -> ModelRunner:
         extra = "mlx-cpu" if engine == "mlx" and sys.platform == "linux" else engine
         cure = f"; pip install '.[{extra}]' in Nitro's folder does that" if engine in RUNNERS else ""
         raise LoadError(f"--engine {engine} needs {error.name}, which is not installed{cure}.") from None
-    except (ImportError, AttributeError, OSError, RuntimeError) as error:  # a library that it links is not there, say
+    except (
+        ImportError,
+        AttributeError,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # a library that it links is not there, say
         raise LoadError(f"--engine {engine} cannot be loaded: {error}") from None
     runner: ModelRunner = make(spec)
     return runner

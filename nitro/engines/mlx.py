@@ -22,6 +22,7 @@ from nitro.engines.mlx_folder import open_folder
 from nitro.engines.mlx_gguf import open_gguf
 from nitro.engines.mlx_group import Group, Row, padding
 from nitro.engines.mlx_model import MlxModel
+from nitro.engines.mlx_trial import try_out
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result
 from nitro.engines.types import EngineSpec, ModelInfo
 
@@ -37,15 +38,15 @@ class MlxRunner:
         _set_limits(spec)
         path = Path(spec.model)
         self._model = open_folder(path) if path.is_dir() else open_gguf(path)
+        self._trial = try_out(self._model, path, batches=spec.parallel > 1)
         self.tokenizer = self._model.tokenizer
         self._caches: dict[int, Caches] = {}  # of slots at rest that hold anything
         self._held: dict[int, int] = {}  # tokens in each slot that holds any
         self._groups: list[Group] = []
         self._biases: dict[int, sampling.Bias | None] = {}  # by sequence id
         self._batch: list[Chunk] = []
-        token_bytes = self._try_out(path)
-        self.info = self._describe(spec, token_bytes)
-        self._most_padding = min(_size(self._model) // token_bytes, self.info.kv_tokens // 4)
+        self.info = self._describe(spec)
+        self._most_padding = min(_size(self._model) // self._trial.token_bytes, self.info.kv_tokens // 4)
 
     # The contract
 
@@ -68,7 +69,7 @@ class MlxRunner:
         given = (pair for group in self._groups for pair in zip(group.rows, group.give(), strict=True))
         tokens = {row.slot: token for row, token in given}
         mx.eval([mlx_cache.arrays(self._caches[chunk.slot]) for chunk in self._batch if not chunk.samples])
-        return [Result([tokens[chunk.slot]] if chunk.samples else []) for chunk in self._batch]
+        return [self._result(tokens[chunk.slot], chunk) if chunk.samples else Result([]) for chunk in self._batch]
 
     def trim(self, slot: int, length: int) -> int:
         held = self._held.get(slot, 0)
@@ -84,6 +85,7 @@ class MlxRunner:
         caches = self._look(src)
         if caches is None or not 0 < length <= self._held[src] or not mlx_cache.cut(caches, self._held[src] - length):
             return 0
+        mx.async_eval(mlx_cache.arrays(caches))  # until then they refer to the whole source
         self._caches[dst], self._held[dst] = caches, length
         return length
 
@@ -157,20 +159,26 @@ class MlxRunner:
         self._groups = joined
 
     def _may_merge(self, lengths: list[int]) -> bool:
-        return self._mergeable and padding(lengths) <= self._most_padding
+        return self._trial.batches and padding(lengths) <= self._most_padding
 
     def _drawing(self, chunk: Chunk) -> sampling.Row:
         if chunk.sequence_id not in self._biases:
             self._biases[chunk.sequence_id] = sampling.Bias.of(chunk.sampling)
         return sampling.Row(chunk.sampling, chunk.tokens, self._biases[chunk.sequence_id])
 
+    def _result(self, token: int, chunk: Chunk) -> Result:
+        if token != sampling.NONE:
+            return Result([token])
+        self._clear(chunk.slot)  # what it holds is no numbers
+        return Result([], "The model finds no token possible: its weights are damaged, or a computation overflowed.")
+
     # Slots
 
-    def _leave(self, slots: list[int], rest: bool = True) -> None:
-        """Take these slots out of their groups, to rest or for good."""
+    def _leave(self, slots: list[int], keep: bool = True) -> None:
+        """Take these slots out of their groups, to rest or, without `keep`, for good."""
         for group in self._groups.copy():
             leaving = [i for i, row in enumerate(group.rows) if row.slot in slots]
-            for i in leaving if rest else []:
+            for i in leaving if keep else []:
                 caches = self._caches[group.rows[i].slot] = group.own_caches(i)
                 mx.async_eval(mlx_cache.arrays(caches))  # until then they refer to the whole group's
             if len(leaving) == len(group.rows):
@@ -187,27 +195,17 @@ class MlxRunner:
         return mlx_cache.snapshot(self._caches[slot]) if slot in self._caches else None
 
     def _clear(self, slot: int) -> int:
-        self._leave([slot], rest=False)
+        self._leave([slot], keep=False)
         self._caches.pop(slot, None)
         self._held.pop(slot, None)
         return 0
 
     # Loading
 
-    def _try_out(self, path: Path) -> int:
-        """Compute a few tokens, for what is made at first use and to see what KV caches there are: bytes a token."""
-        caches = make_prompt_cache(self._model.network)
-        if name := mlx_cache.unknown(caches):
-            raise LoadError(f"{path} has a KV cache of a kind that is not known here: {name}.")
-        self._mergeable = mlx_cache.mergeable(caches)
-        for tokens in ([0, 0], [0]):
-            mx.eval(self._model.network(mx.array([tokens]), cache=caches), mlx_cache.arrays(caches))
-        self._state_bytes = mlx_cache.state_bytes(caches)
-        return max(mlx_cache.token_bytes(caches), 1)
-
-    def _describe(self, spec: EngineSpec, token_bytes: int) -> ModelInfo:
+    def _describe(self, spec: EngineSpec) -> ModelInfo:
         model, slots = self._model, spec.parallel + fit.SPARE_SLOTS
-        free = _free_memory() - slots * self._state_bytes
+        token_bytes, vocabulary = self._trial.token_bytes, self._trial.vocabulary
+        free = max(_free_memory() - slots * self._trial.state_bytes, 0)
         trained = model.trained_context
         plan = fit.plan(spec.context, trained, spec.parallel, token_bytes, free)
         if plan.context > trained:
@@ -224,8 +222,8 @@ class MlxRunner:
             kv_tokens=plan.pool,
             kv_bytes=plan.pool * token_bytes,
             step_tokens=STEP_TOKENS,
-            vocabulary=model.vocabulary,
-            eog=model.eog,
+            vocabulary=vocabulary,
+            eog=frozenset(token for token in model.eog if token < vocabulary),
             template=model.template,
             bos=model.bos,
             eos=model.eos,
@@ -262,5 +260,8 @@ def _set_limits(spec: EngineSpec) -> None:
         return
     if not mx.metal.is_available():
         raise LoadError("--wired-limit needs MLX on Metal, which this machine does not have.")
-    recommended = int(mx.device_info()["max_recommended_working_set_size"])
-    mx.set_wired_limit(recommended if spec.wired_limit == "recommended" else int(spec.wired_limit) * fit.MIB)
+    most = int(mx.device_info()["max_recommended_working_set_size"])
+    asked = most if spec.wired_limit == "recommended" else int(spec.wired_limit) * fit.MIB
+    if asked > most:
+        raise LoadError(f"--wired-limit {spec.wired_limit} is more than this Mac allows, {most // fit.MIB} MiB.")
+    mx.set_wired_limit(asked)

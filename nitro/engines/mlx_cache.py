@@ -18,13 +18,14 @@ from mlx_lm.models.cache import (
     KVCache,
     QuantizedKVCache,
     RotatingKVCache,
+    _BaseCache,
 )
 
 Caches = list[Any]  # one per layer
 T = TypeVar("T")
 
 KNOWN = {KVCache, QuantizedKVCache, ConcatenateKVCache, RotatingKVCache, ChunkedKVCache, ArraysCache, CacheList}
-SLACK = 1024  # tokens of room that a cut cache may keep
+SLACK = 256  # tokens of room that a cut cache may keep
 
 
 def unknown(caches: Caches) -> str | None:
@@ -52,13 +53,13 @@ def extend(batch: Caches, other: Caches) -> None:
 
 
 def extract(batch: Caches, row: int) -> Caches:
-    """One row's own caches. The batch stays as it is."""
-    return [cache.extract(row) for cache in batch]
+    """One row's own caches, and None for None. The batch stays as it is."""
+    return [cache and cache.extract(row) for cache in batch]
 
 
 def keep(batch: Caches, rows: list[int]) -> None:
     """Drop all other rows."""
-    for cache in batch:
+    for cache in filter(None, batch):
         cache.filter(mx.array(rows))
 
 
@@ -72,7 +73,7 @@ def snapshot(cache: T) -> T:
         return mx.array(cache)  # type: ignore[return-value]
     if isinstance(cache, list | tuple):
         return type(cache)(snapshot(part) for part in cache)
-    if not hasattr(cache, "nbytes"):  # a number, None
+    if not isinstance(cache, _BaseCache):  # a number, None
         return cache
     other = copy.copy(cache)
     for name, value in vars(cache).items():
@@ -93,19 +94,30 @@ def cut(caches: Caches, count: int) -> bool:
     return True
 
 
-def can_step_back(caches: Caches) -> bool:
-    """Whether, after one token more in each row, `cut` could remove it again."""
-    return all(_can_be_cut(cache, more=1) for cache in _flat(caches))
+def before(caches: Caches) -> list[Any]:
+    """What `step_back` needs of the present state, if one token more is computed in each row: a copy of the caches that
+    cannot be cut, and None for the others."""
+    return [None if _can_be_cut(cache, more=1) else snapshot(cache) for cache in _flat(caches)]
+
+
+def step_back(caches: Caches, before: list[Any]) -> None:
+    """Remove a row's last token. `before` is that row's part of what `before` gave when it was computed."""
+    for cache, old in zip(_flat(caches), before, strict=True):
+        if old is not None:
+            cache.state = old.state
+        else:
+            removed = cache.trim(1)
+            assert removed == 1
 
 
 def token_bytes(caches: Caches) -> int:
     """Bytes a token takes in caches that hold one at least; too much for those with a window, once it is full."""
-    return sum(int(cache.nbytes) // _room(cache) for cache in _flat(caches) if hasattr(cache, "keys"))
+    return sum(int(cache.nbytes) // _room(cache) for cache in _flat(caches) if _grows(cache))
 
 
 def state_bytes(caches: Caches) -> int:
     """Bytes of what does not grow with the tokens."""
-    return sum(cache.nbytes for cache in _flat(caches) if not hasattr(cache, "keys"))
+    return sum(cache.nbytes for cache in _flat(caches) if not _grows(cache) and not cache.empty())
 
 
 def arrays(caches: Caches) -> list[Any]:
@@ -132,6 +144,11 @@ def _can_be_cut(cache: Any, more: int = 0) -> bool:
     return False  # a recurrent state; and ConcatenateKVCache, whose trim leaves its arrays as they are
 
 
+def _grows(cache: Any) -> bool:
+    """Whether it holds something for each token. Some models leave a cache empty."""
+    return hasattr(cache, "keys") and not cache.empty()
+
+
 def _room(cache: Any) -> int:
     """Tokens for which the cache has room."""
     keys = cache.keys[0] if isinstance(cache.keys, tuple | list) else cache.keys
@@ -140,7 +157,7 @@ def _room(cache: Any) -> int:
 
 def _give_back_room(cache: Any) -> None:
     """A cache that was long keeps its arrays when it is cut; they would be memory that no one counts."""
-    if isinstance(cache, KVCache) and _room(cache) - cache.offset > SLACK:
+    if isinstance(cache, KVCache) and _grows(cache) and _room(cache) - cache.offset > SLACK:
         cache.keys = mx.contiguous(cache.keys[..., : cache.offset, :])
         cache.values = mx.contiguous(cache.values[..., : cache.offset, :])
         mx.eval(cache.keys, cache.values)

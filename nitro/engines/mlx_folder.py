@@ -3,7 +3,9 @@
 No code from the folder is ever run.
 """
 
+import glob
 import json
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,15 @@ from tokenizers import Tokenizer
 from nitro.engines import fingerprint
 from nitro.engines.mlx_model import MlxModel, compute_type
 from nitro.engines.runner import LoadError
-from nitro.engines.tokenizer import FastTokenizer, converter
+from nitro.engines.tokenizer import FastTokenizer, byte_level, converter
 from nitro.gguf.tokenizer import ends_among
 
-CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
+log = logging.getLogger("nitro.mlx")
+
+CONTEXT_KEYS = (
+    *("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx"),
+    "model_max_length",
+)
 CONTEXT = 4096  # tokens, of a model that does not say for how many it was trained
 SAMPLING_KEYS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # of generation_config.json
 WHOLE = ("top_k",)
@@ -25,11 +32,19 @@ WHOLE = ("top_k",)
 
 def open_folder(folder: Path) -> MlxModel:
     """Raises LoadError."""
+    if glob.escape(str(folder)) != str(folder):
+        raise LoadError(f"mlx-lm cannot load a folder with any of *?[ in its path: {folder}; rename it.")
     words = _tokenizer(folder)
     try:
-        network, config = load_model(folder)
-    except Exception as error:  # mlx-lm meets a broken or unknown model as whatever it stumbles over
+        return _open(folder, words)
+    except LoadError:
+        raise
+    except Exception as error:  # a broken or unknown model shows as whatever is stumbled over
         raise LoadError(f"mlx-lm cannot load {folder}: {error}") from None
+
+
+def _open(folder: Path, words: Tokenizer) -> MlxModel:
+    network, config = load_model(folder)
     if (dtype := compute_type()) is not None:
         network.set_dtype(dtype)
     text = {**config, **config.get("text_config", {})}
@@ -37,8 +52,7 @@ def open_folder(folder: Path) -> MlxModel:
     return MlxModel(
         network=network,
         tokenizer=_fast_tokenizer(words, folder),
-        vocabulary=text.get("vocab_size") or words.get_vocab_size(),
-        trained_context=next((int(text[key]) for key in CONTEXT_KEYS if text.get(key)), CONTEXT),
+        trained_context=_context(text, network),
         eog=_ends(words, [config.get("eos_token_id"), text.get("eos_token_id")], _text(about.get("eos_token"))),
         template=_template(folder, about),
         bos=_text(about.get("bos_token")),
@@ -46,6 +60,18 @@ def open_folder(folder: Path) -> MlxModel:
         fingerprint=fingerprint.of(sorted([folder / "config.json", *folder.glob("*.safetensors")])),
         sampling=_sampling(generation),
     )
+
+
+def _context(config: dict[str, Any], network: Any) -> int:
+    """What the configuration says, else what mlx-lm takes where it says nothing."""
+    parts = (network, getattr(network, "language_model", None))
+    defaults = [vars(part.args) for part in parts if part is not None and hasattr(part, "args")]
+    for source in (config, *defaults):
+        for key in CONTEXT_KEYS:
+            if source.get(key):
+                return int(source[key])
+    log.warning("the model does not say for how many tokens it was trained; --ctx is %d unless you set it", CONTEXT)
+    return CONTEXT
 
 
 def _tokenizer(folder: Path) -> Tokenizer:
@@ -69,7 +95,9 @@ def _fast_tokenizer(words: Tokenizer, folder: Path) -> FastTokenizer:
     words.no_padding()
     added = words.get_added_tokens_decoder()
     silent = frozenset(id for id, token in added.items() if token.special)
-    return FastTokenizer(words, to_bytes, silent, literal=frozenset(added) - silent)
+    # SentencePiece writes spaces as ▁ in added tokens, too; a byte-level vocabulary has those as they are
+    literal = frozenset(added) - silent if to_bytes is byte_level else frozenset()
+    return FastTokenizer(words, to_bytes, silent, literal)
 
 
 def _ends(words: Tokenizer, ids: list[Any], eos: str) -> frozenset[int]:

@@ -49,7 +49,6 @@ def open_gguf(path: Path) -> MlxModel:
     return MlxModel(
         network=network,
         tokenizer=FastTokenizer(words, byte_level, silent=controls, literal=specials - controls),
-        vocabulary=config["vocab_size"],
         trained_context=config["max_position_embeddings"],
         eog=tokenizer.ends(head),
         template=template,
@@ -76,7 +75,7 @@ def _weights(head: Header) -> list[str]:
 
 def _network(head: Header, config: dict[str, Any], names: dict[str, str]) -> Any:
     """The mlx-lm model with the file's weights. `names`: the model's names by the file's."""
-    loaded: dict[str, mx.array] = mx.load(str(head.path))  # type: ignore[assignment]
+    loaded: dict[str, mx.array] = mx.load(str(head.path), format="gguf")  # type: ignore[assignment]
     arrays: dict[str, mx.array] = {}
     for name, goal in names.items():
         count = architectures.heads(head, name)

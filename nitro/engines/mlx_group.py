@@ -12,6 +12,7 @@ back by that one token. Where it cannot be (a full window, a recurrent state), t
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 
@@ -38,7 +39,7 @@ class Group:
         self._model = model
         self._merged = len(rows) > 1
         self._caches = mlx_cache.merge(caches) if self._merged else caches[0]
-        self._before: Caches | None = None
+        self._before: list[Any] = []  # see mlx_cache.before
         self._ahead = self._next(mx.array(last, mx.uint32), newest=False)
         self.now = self._ahead
         self.given: list[int] = []  # `now`, on the host
@@ -52,16 +53,16 @@ class Group:
     def advance(self, chunks: list[Chunk]) -> None:
         """What was computed ahead is what the chunks, one per row, want."""
         self.now = self._ahead
-        self._before = None
+        self._before = []
         for row, chunk in zip(self.rows, chunks, strict=True):
             row.drawing.tokens = chunk.tokens
 
     def look_ahead(self) -> None:
         """Submit the pass after `now`."""
-        if not mlx_cache.can_step_back(self._caches):
-            self._before = mlx_cache.snapshot(self._caches)
+        mx.async_eval(self.now)  # by itself: what is asked for together is told of together
+        self._before = mlx_cache.before(self._caches)
         self._ahead = self._next(self.now, newest=True)
-        mx.async_eval(self.now, self._ahead, mlx_cache.arrays(self._caches))
+        mx.async_eval(self._ahead, mlx_cache.arrays(self._caches))
 
     def give(self) -> list[int]:
         """Wait for `now`."""
@@ -78,19 +79,15 @@ class Group:
 
     def own_caches(self, row: int) -> Caches:
         """A row's caches without what was computed ahead. They share nothing that changes with the group's."""
-        if self._before is not None:
-            return self._extract(self._before, row)
         caches = self._extract(self._caches, row)
-        stepped = mlx_cache.cut(caches, 1)
-        assert stepped, "look_ahead() keeps the arrays of caches that cannot step back"
+        mlx_cache.step_back(caches, self._extract(self._before, row))
         return caches
 
     def keep(self, rows: list[int]) -> None:
         """Drop all other rows. At least one is kept."""
         if len(rows) == len(self.rows):
             return
-        self._caches = self._kept(self._caches, rows)
-        self._before = self._before and self._kept(self._before, rows)
+        self._caches, self._before = self._kept(self._caches, rows), self._kept(self._before, rows)
         self._merged = len(rows) > 1
         self.rows = [self.rows[row] for row in rows]
         self._ahead = self._ahead[mx.array(rows)]
@@ -98,6 +95,7 @@ class Group:
 
     def _next(self, tokens: mx.array, newest: bool) -> mx.array:
         """Each row's next token after `tokens`, lazy. `newest`: those are known to the device only."""
+        tokens = mx.where(tokens == sampling.NONE, 0, tokens)  # MLX would read beyond the embedding
         logits = self._model.network(tokens[:, None], cache=self._caches)[:, -1, :]
         for row in self.rows:
             row.length += 1

@@ -12,7 +12,6 @@ from nitro.engines.runner import Tokenizer
 class MlxModel:
     network: Any  # an mlx-lm model: tokens [rows, length] and caches → logits [rows, length, vocabulary]
     tokenizer: Tokenizer
-    vocabulary: int  # number of token ids
     trained_context: int  # tokens
     eog: frozenset[int]  # end-of-generation token ids
     template: str | None

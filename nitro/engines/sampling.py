@@ -13,6 +13,7 @@ import mlx.core as mx
 from nitro.engines.types import Sampling
 
 COLD = 1e-6  # a temperature below this is greedy
+NONE = 2**32 - 1  # instead of a token: no token has a likelihood
 
 
 @dataclass(slots=True)
@@ -39,20 +40,21 @@ class Row:
 
 
 def sample(logits: mx.array, rows: list[Row], newest: mx.array | None = None) -> mx.array:
-    """The next token of every row: uint32 [rows], lazy. `logits`: [rows, vocabulary].
+    """The next token of every row, or NONE: uint32 [rows], lazy. `logits`: [rows, vocabulary].
 
     `newest`, uint32 [rows], is a token each row has after its `tokens` and that only the device knows yet.
     """
     logits = adjust(logits, rows, newest)
     best = mx.argmax(logits, axis=-1)
     warm = [i for i, row in enumerate(rows) if row.sampling.temperature >= COLD]
+    sound = mx.isfinite(logits.max(axis=-1))
     if not warm:
-        return best
+        return mx.where(sound, best, NONE)
     ahead = int(newest is not None)
     keys = mx.array([[rows[i].sampling.seed, len(rows[i].tokens) + ahead] for i in warm], mx.uint32)
     chosen = mx.array(warm)
     best[chosen] = _categorical(narrow(logits[chosen], [rows[i].sampling for i in warm]), keys)
-    return best
+    return mx.where(sound, best, NONE)
 
 
 def adjust(logits: mx.array, rows: list[Row], newest: mx.array | None = None) -> mx.array:

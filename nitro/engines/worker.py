@@ -81,6 +81,10 @@ class Reader(threading.Thread):
             tokens = self.runner.tokenizer.encode(tokens)
         if not tokens:
             raise _Rejection(wire.Rejected(first, "The prompt is empty: it holds no token."))
+        size = self.runner.info.vocabulary
+        if min(tokens) < 0 or max(tokens) >= size:  # the tokenizers of some models know more than the model does
+            problem = f"The prompt holds a token that is not in the model's vocabulary (0 to {size - 1})."
+            raise _Rejection(wire.Rejected(first, problem))
         room = context - len(tokens)
         if room < 1:
             raise _Rejection(wire.TooLong(first, len(tokens), context))
