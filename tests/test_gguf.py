@@ -133,6 +133,10 @@ def test_a_file_without_tensors_or_architecture(tmp_path: Path) -> None:
             b"output_norm.weight\x01\0\0\0" + WIDTH.to_bytes(8, "little") + bytes(4),
             b"output_norm.weight\x01\0\0\0" + WIDTH.to_bytes(8, "little") + b"\xff\0\0\0",
         ),
+        "more tokens than it holds": lambda data: data.replace(
+            b"tokenizer.ggml.tokens\x09\0\0\0\x08\0\0\0" + (1024).to_bytes(8, "little"),
+            b"tokenizer.ggml.tokens\x09\0\0\0\x08\0\0\0" + (2**40).to_bytes(8, "little"),
+        ),
         "a key twice": lambda data: data.replace(b"tokenizer.ggml.bos_token_id", b"tokenizer.ggml.eos_token_id"),
         "a key that is no UTF-8": lambda data: data.replace(b"general.name", b"general.nam\xff"),
         "a template that is no UTF-8": lambda data: data.replace(b"{% for m", b"{% for \xff"),

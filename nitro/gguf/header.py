@@ -1,16 +1,34 @@
 """The header of a GGUF file: its metadata, and the names, types and shapes of its tensors. Reads no weights.
 
-The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The `gguf` package parses it.
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Its constants are the `gguf` package's.
 """
 
-import math
+import struct
 from dataclasses import dataclass
+from math import isfinite, prod
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
-from gguf import GGUFReader
+from gguf.constants import GGML_QUANT_SIZES, GGUF_DEFAULT_ALIGNMENT, GGMLQuantizationType, GGUFValueType
 
-SUPPRESSED = "GGUF."  # what the reader adds itself: version and counts
+VERSIONS = (2, 3)
+QUANTIZATIONS = {int(type): type for type in GGMLQuantizationType}
+
+# how struct writes the types of numbers
+NUMBERS: dict[int, str] = {
+    GGUFValueType.UINT8: "B",
+    GGUFValueType.INT8: "b",
+    GGUFValueType.UINT16: "H",
+    GGUFValueType.INT16: "h",
+    GGUFValueType.UINT32: "I",
+    GGUFValueType.INT32: "i",
+    GGUFValueType.UINT64: "Q",
+    GGUFValueType.INT64: "q",
+    GGUFValueType.FLOAT32: "f",
+    GGUFValueType.FLOAT64: "d",
+    GGUFValueType.BOOL: "?",
+}
 
 
 class UnreadableGGUF(Exception):
@@ -50,17 +68,73 @@ class Header:
 def read(path: Path) -> Header:
     """Raises UnreadableGGUF, OSError."""
     try:
-        reader = GGUFReader(path)
-        metadata = {name: field.contents() for name, field in reader.fields.items() if not name.startswith(SUPPRESSED)}
-        tensors = {
-            tensor.name: Tensor(tensor.tensor_type.name, tuple(int(n) for n in reversed(tensor.shape)))
-            for tensor in reader.tensors
-        }
-    except OSError:
-        raise
-    except Exception as error:  # the reader meets damage as whatever it stumbles over
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            return _Reader(path, data).header()
+    except (struct.error, ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
         raise UnreadableGGUF(f"{path} is no GGUF file, or a damaged one ({error}).") from None
-    return Header(path, metadata, tensors)
+
+
+class _Reader:
+    """Reads on and on. The `gguf` package has a reader too, but it takes seconds for a large vocabulary, and for ever
+    where a damaged file promises more than it holds."""
+
+    def __init__(self, path: Path, data: mmap):
+        self._path, self._data, self._at = path, data, 0
+
+    def header(self) -> Header:
+        magic, version, tensor_count, key_count = self._numbers("4sIQQ")
+        if magic != b"GGUF" or version not in VERSIONS:
+            raise ValueError("it does not begin as one of version 2 or 3 does")
+        metadata = dict(self._pair() for _ in range(key_count))
+        if len(metadata) < key_count:
+            raise ValueError("its metadata has a key twice")
+        tensors, ends = {}, []
+        for _ in range(tensor_count):
+            name, tensor, end = self._tensor()
+            tensors[name] = tensor
+            ends.append(end)
+        alignment = metadata.get("general.alignment", GGUF_DEFAULT_ALIGNMENT)
+        if ends and self._at + -self._at % alignment + max(ends) > len(self._data):
+            raise ValueError("it ends before its weights do")
+        return Header(self._path, metadata, tensors)
+
+    def _pair(self) -> tuple[str, Any]:
+        return self._string(), self._value(self._number("I"))
+
+    def _tensor(self) -> tuple[str, Tensor, int]:
+        """Name, what it is, and where its data ends, in bytes from the first tensor's."""
+        name = self._string()
+        shape = self._numbers(f"{self._number('I')}Q")
+        type, offset = self._numbers("IQ")
+        if type not in QUANTIZATIONS:
+            raise ValueError(f"tensor {name} is of the unknown type {type}")
+        block, size = GGML_QUANT_SIZES[QUANTIZATIONS[type]]
+        return name, Tensor(QUANTIZATIONS[type].name, tuple(reversed(shape))), offset + prod(shape) // block * size
+
+    def _value(self, type: int) -> Any:
+        if type == GGUFValueType.STRING:
+            return self._string()
+        if type != GGUFValueType.ARRAY:
+            if type not in NUMBERS:
+                raise ValueError(f"it has a value of the unknown type {type}")
+            return self._number(NUMBERS[type])
+        element, count = self._numbers("IQ")
+        if element in NUMBERS:
+            return list(self._numbers(f"{count}{NUMBERS[element]}"))
+        return [self._value(element) for _ in range(count)]
+
+    def _string(self) -> str:
+        (text,) = self._numbers(f"{self._number('Q')}s")
+        return str(text, "utf-8")
+
+    def _number(self, format: str) -> Any:
+        return self._numbers(format)[0]
+
+    def _numbers(self, format: str) -> tuple[Any, ...]:
+        """Raises struct.error where the file ends before them."""
+        numbers = struct.unpack_from(f"<{format}", self._data, self._at)
+        self._at += struct.calcsize(f"<{format}")
+        return numbers
 
 
 # general.sampling.* (gguf.Keys), by the names of engines.types.Sampling
@@ -77,4 +151,4 @@ SAMPLING_KEYS = {
 def sampling(header: Header) -> dict[str, float]:
     """The sampling defaults that the file recommends."""
     found = {name: header.get(key) for name, key in SAMPLING_KEYS.items()}
-    return {name: value for name, value in found.items() if isinstance(value, int | float) and math.isfinite(value)}
+    return {name: value for name, value in found.items() if isinstance(value, int | float) and isfinite(value)}
