@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # engine processes find the runners of tests/runners.py
+# engine processes find this checkout, and the runners of tests/runners.py
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
 
 from runners import Gate
 from running import FAKE, RunningServer, clients

@@ -20,7 +20,6 @@ from nitro.config import ServeConfig
 from nitro.serve import Server
 
 CEILING = 60.0  # seconds; a limit that only a hang reaches
-TESTS = str(Path(__file__).parent)
 FAKE = "nitro.engines.fake:FakeRunner"
 
 
@@ -122,7 +121,7 @@ class ServerProcess:
             stdout=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "PYTHONPATH": TESTS},
+            start_new_session=True,  # a process group of its own, as a terminal makes it
         )
         self.said: list[str] = []
 

@@ -10,6 +10,7 @@ from nitro.errors import StartError
 from nitro.models import embedded
 
 GGUF_MAGIC = b"GGUF"
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})$")
 
 
@@ -48,6 +49,12 @@ def _check(file: Path, model: str) -> None:
             raise StartError(f"{model} is a folder without config.json; name an MLX model's folder, or a GGUF file.")
         return
     if not file.is_file():
+        if _HUB_NAME.fullmatch(model) and not file.parent.exists():
+            folder = model.partition("/")[2]
+            raise StartError(
+                f"{model} is no file here; if it is a name on the Hugging Face hub: "
+                f"hf download {model} --local-dir {folder} && nitro serve {folder} (or a GGUF file in it)."
+            )
         raise StartError(f"{model}: no such file.")
     part = _SPLIT.search(file.stem)
     if part and int(part[1]) != 1:
