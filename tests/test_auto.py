@@ -137,6 +137,14 @@ def test_a_library_that_is_not_installed(
         auto.load(EngineSpec(engine, ""))
 
 
+def test_a_library_that_links_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = "Failed to load shared library 'libllama.so': libcuda.so.1: cannot open shared object file: No such file"
+    (tmp_path / "driverless_runner.py").write_text(f"raise RuntimeError({error!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(LoadError, match=r"cannot be loaded: libcuda\.so\.1 is not found, .* Install the NVIDIA driver"):
+        auto.load(EngineSpec("driverless_runner:Runner", ""))
+
+
 def test_a_library_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As llama-cpp-python does it where a CUDA library is missing."""
     (tmp_path / "broken_runner.py").write_text("raise RuntimeError('Failed to load shared library libcublas.so')")

@@ -26,6 +26,13 @@ def test_kv_bytes_of_all_buffers() -> None:
     assert log_of("nothing").kv_bytes() == 0
 
 
+def test_where_the_kv_cache_lies() -> None:
+    split = [f"llama_kv_cache: {place:>10} KV buffer size =    96.00 MiB" for place in ("CUDA0", "CPU", "CUDA0")]
+    assert log_of("llama_context:  CUDA_Host  output buffer size =     1.69 MiB", *split).kv_place() == "CUDA0, CPU"
+    assert log_of("llama_memory_recurrent:      CUDA1 RS buffer size =     2.00 MiB").kv_place() == "CUDA1"
+    assert log_of("nothing").kv_place() == ""
+
+
 def test_the_last_error() -> None:
     log = ggml.Log()
     log.add(ggml.ERROR, "model is corrupted\n")
@@ -37,3 +44,8 @@ def test_devices() -> None:
     devices = ggml.devices()
     assert any(not device.is_gpu and device.name for device in devices)
     assert all(device.free >= 0 for device in devices)
+
+
+def test_build() -> None:
+    build = ggml.build()
+    assert build.usable and "CPU" in build.backends and build.version.startswith("llama-cpp-python 0.")

@@ -6,6 +6,7 @@ import sys
 from importlib.util import find_spec
 
 from nitro.engines import machine
+from nitro.engines.build import explain
 from nitro.engines.runner import CannotOpen, LoadError, ModelRunner
 from nitro.engines.types import EngineSpec
 
@@ -48,13 +49,7 @@ def _make(engine: str, spec: EngineSpec) -> ModelRunner:
         extra = "mlx-cpu" if engine == "mlx" and sys.platform == "linux" else engine
         cure = f"; pip install '.[{extra}]' in Nitro's folder does that" if engine in RUNNERS else ""
         raise LoadError(f"--engine {engine} needs {error.name}, which is not installed{cure}.") from None
-    except (
-        ImportError,
-        AttributeError,
-        OSError,
-        RuntimeError,
-        ValueError,
-    ) as error:  # a library that it links is not there, say
-        raise LoadError(f"--engine {engine} cannot be loaded: {error}") from None
+    except (ImportError, AttributeError, OSError, RuntimeError, ValueError) as error:  # what it links is missing, say
+        raise LoadError(f"--engine {engine} cannot be loaded: {explain(str(error))}") from None
     runner: ModelRunner = make(spec)
     return runner

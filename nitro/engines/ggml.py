@@ -5,9 +5,11 @@ import logging
 import re
 from typing import Any
 
+import llama_cpp
 import llama_cpp.llama_cpp as lib
 from llama_cpp._ggml import libggml
 
+from nitro.engines.build import Build, Device
 from nitro.engines.fit import MIB
 
 log = logging.getLogger("llama.cpp")
@@ -36,6 +38,10 @@ class Log:
         match = re.search(r"offloaded (\d+)/(\d+) layers", self.text)
         return (int(match[1]), int(match[2])) if match and int(match[1]) > 0 else None
 
+    def kv_place(self) -> str:
+        """Where the KV cache lies, a recurrent model's states included: "CUDA0, CPU"."""
+        return ", ".join(dict.fromkeys(re.findall(r"(\S+) +(?:KV|RS) buffer size", self.text)))
+
     def kv_bytes(self) -> int:
         """Bytes of all KV buffers."""
         return int(sum(float(size) for size in re.findall(r"KV buffer size = +([\d.]+) MiB", self.text)) * MIB)
@@ -60,20 +66,27 @@ def capture_log() -> Log:
     return _current
 
 
-class Device:
-    """A device that ggml can compute on. `free` is in bytes."""
-
-    def __init__(self, handle: int):
-        free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        _call("ggml_backend_dev_memory", None, handle, ctypes.byref(free), ctypes.byref(total))
-        self.free = free.value
-        self.name = _call("ggml_backend_dev_description", ctypes.c_char_p, handle).decode(errors="replace").strip()
-        self.is_gpu = _call("ggml_backend_dev_type", ctypes.c_int, handle) in GPU_TYPES
+def build() -> Build:
+    """A backend is there if it was built, whether it finds a device or not."""
+    names = [_call("ggml_backend_reg_name", ctypes.c_char_p, handle).decode() for handle in _all("reg")]
+    return Build("llama.cpp", f"llama-cpp-python {llama_cpp.__version__}", tuple(names), tuple(devices()))
 
 
 def devices() -> list[Device]:
-    count = _call("ggml_backend_dev_count", ctypes.c_size_t)
-    return [Device(_call("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t(i))) for i in range(count)]
+    return [_device(handle) for handle in _all("dev")]
+
+
+def _device(handle: int) -> Device:
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    _call("ggml_backend_dev_memory", None, handle, ctypes.byref(free), ctypes.byref(total))
+    name = _call("ggml_backend_dev_description", ctypes.c_char_p, handle).decode(errors="replace").strip()
+    return Device(name, free.value, _call("ggml_backend_dev_type", ctypes.c_int, handle) in GPU_TYPES)
+
+
+def _all(kind: str) -> list[int]:
+    """Handles of ggml's backends ("reg") or devices ("dev")."""
+    count = _call(f"ggml_backend_{kind}_count", ctypes.c_size_t)
+    return [_call(f"ggml_backend_{kind}_get", ctypes.c_void_p, ctypes.c_size_t(i)) for i in range(count)]
 
 
 def _call(name: str, result: Any, handle: Any = None, *more: Any) -> Any:

@@ -16,7 +16,8 @@ from typing import Any
 import llama_cpp
 import llama_cpp.llama_cpp as lib
 
-from nitro.engines import fingerprint, fit, ggml
+from nitro.engines import fingerprint, fit, ggml, nvidia
+from nitro.engines.build import without_gpu
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
 from nitro.engines.types import EngineSpec, ModelInfo, Sampling
 
@@ -49,6 +50,7 @@ class LlamaRunner:
         self._samplers: dict[int, Any] = {}  # by sequence id; pointers to llama_sampler
         self._batch: list[Chunk] = []
         lib.llama_backend_init()
+        _look_for_gpu(spec)
         self._context: Any = None
         self._model = self._load(spec)
         self._vocab = lib.llama_model_get_vocab(self._model)
@@ -56,6 +58,7 @@ class LlamaRunner:
         self._stateful = lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model)
         self._window = lib.llama_model_n_swa(self._model)
         try:
+            self._check_layers(spec)
             self._plan = self._make_plan(spec)
             self._parameters = self._context_parameters(spec)
             self._make_context()
@@ -198,6 +201,13 @@ class LlamaRunner:
             raise LoadError(f"{spec.model} is no text-generating model: it has an encoder.")
         return model
 
+    def _check_layers(self, spec: EngineSpec) -> None:
+        if not spec.require_gpu:
+            return
+        placed, layers = self._log.offloaded() or (0, lib.llama_model_n_layer(self._model))
+        if placed < (asked := min(layers if spec.gpu_layers is None else spec.gpu_layers, layers)):
+            raise LoadError(f"--require-gpu cannot be met: {placed} of {asked} layers lie on a GPU.")
+
     def _make_plan(self, spec: EngineSpec) -> fit.Plan:
         trained = lib.llama_model_n_ctx_train(self._model)
         plan = fit.plan(spec.context, trained, spec.parallel, self._token_bytes(), self._free_memory())
@@ -249,6 +259,7 @@ class LlamaRunner:
             context=self._plan.context,
             trained_context=lib.llama_model_n_ctx_train(self._model),
             kv_tokens=lib.llama_n_ctx(self._context),
+            kv_place=self._log.kv_place(),
             kv_bytes=self._log.kv_bytes() or self._plan.pool * self._token_bytes(),
             step_tokens=STEP_TOKENS,
             vocabulary=vocabulary,
@@ -317,6 +328,20 @@ def _refuse(spec: EngineSpec) -> None:
             f"{spec.model} is a folder, which MLX may open (--engine mlx); llama.cpp opens GGUF files. "
             "llama.cpp's convert_hf_to_gguf.py makes one of a model in Hugging Face's layout."
         )
+
+
+def _look_for_gpu(spec: EngineSpec) -> None:
+    """No silence where a GPU could compute and does not. Before the weights are read: they may take minutes."""
+    if spec.require_gpu and spec.gpu_layers == 0:
+        raise LoadError("--require-gpu and --gpu-layers 0 exclude each other; leave one of them out.")
+    build = ggml.build()
+    if build.has_gpu or spec.gpu_layers == 0:
+        return
+    finding = without_gpu(build, nvidia.find())
+    if spec.require_gpu:
+        raise LoadError(f"--require-gpu cannot be met. {finding}")
+    if finding and finding.cure:
+        log.warning("%s", finding)
 
 
 class LlamaTokenizer:

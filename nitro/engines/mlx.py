@@ -17,6 +17,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
 from nitro.engines import fit, mlx_cache, sampling
+from nitro.engines.build import Build, Device
 from nitro.engines.mlx_cache import Caches
 from nitro.engines.mlx_folder import open_folder
 from nitro.engines.mlx_gguf import open_gguf
@@ -220,6 +221,7 @@ class MlxRunner:
             context=plan.context,
             trained_context=trained,
             kv_tokens=plan.pool,
+            kv_place="unified memory" if place == "GPU" else "CPU",
             kv_bytes=plan.pool * token_bytes,
             step_tokens=STEP_TOKENS,
             vocabulary=vocabulary,
@@ -230,6 +232,12 @@ class MlxRunner:
             sampling=model.sampling,
             fingerprint=model.fingerprint,
         )
+
+
+def build() -> Build:
+    metal = mx.metal.is_available()
+    device = Device(str(mx.device_info()["device_name"]), _free_memory(), metal)
+    return Build("MLX", version("mlx"), ("Metal", "CPU") if metal else ("CPU",), (device,))
 
 
 def _size(model: MlxModel) -> int:
@@ -249,6 +257,8 @@ def _refuse_flags(spec: EngineSpec) -> None:
     for flag, value in given.items():
         if value is not None:
             raise LoadError(f"{flag} is for llama.cpp; MLX decides that itself. Leave it out, or add --engine llama.")
+    if spec.require_gpu and not mx.metal.is_available():
+        raise LoadError("--require-gpu cannot be met. MLX finds no Metal here, and would compute on the CPU.")
 
 
 def _set_limits(spec: EngineSpec) -> None:

@@ -43,6 +43,7 @@ class EngineSpec(Struct, frozen=True):
     parallel: int = 8  # sequences that run at once
     threads: int | None = None
     gpu_layers: int | None = None
+    require_gpu: bool = False  # rather fail than compute on the CPU
     wired_limit: str | None = None  # "off", "recommended", or MiB
     log_level: str = "info"
 
@@ -67,6 +68,7 @@ class ModelInfo(Struct, frozen=True):
     eos: str = ""
     sampling: dict[str, float] = {}  # the model's own defaults, by the names of Sampling
     fingerprint: str = ""  # changes with the weights and the engine's version
+    kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
 
 
 class Output(Struct, frozen=True):
@@ -108,3 +110,4 @@ class StepRecord(Struct, frozen=True):
     waiting: int
     running: int
     idle: int  # slots without a sequence
+    kv_used: int = 0  # tokens in the KV cache, those of idle slots too
