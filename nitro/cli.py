@@ -48,9 +48,12 @@ def main() -> None:
 @option("--parallel", "Requests that run at once.", type=click.IntRange(1, 128), default=8)
 @option("--threads", "CPU threads. Default: the physical cores.", type=click.IntRange(1))
 @option("--gpu-layers", "Layers on the GPU. Default: all of them.", type=click.IntRange(0))
+@option("--require-gpu", "Rather fail than compute on the CPU.", is_flag=True)
 @option("--wired-limit", "MLX on a Mac: memory to keep wired: off, recommended, or MiB.", callback=wired_limit)
 @option("--alias", "The model's name in the API.")
 @option("--api-key", "Key that clients must send.")
+@option("--allow-origin", "Origin of web pages that may call, beside local ones; * for any.", multiple=True)
+@option("--allow-host", "Host name that requests may use, beside addresses and localhost.", multiple=True)
 @option("--chat-template", "Jinja template instead of the model's own.", type=click.Path(path_type=Path))
 @option("--max-queue", "Requests that may wait; more get 429.", type=click.IntRange(0), default=64)
 @option("--log-level", "How much to log.", type=click.Choice(LEVELS), default="info")
@@ -63,3 +66,11 @@ def serve(ctx: int | None, **flags: Any) -> None:
     except StartError as error:
         click.echo(f"nitro: {error}", err=True)
         sys.exit(1)
+
+
+@main.command()
+def doctor() -> None:
+    """Tell what this machine has and what to mend; exit status 1 if there is anything."""
+    from nitro.doctor import run
+
+    sys.exit(run())

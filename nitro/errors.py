@@ -7,6 +7,7 @@ NitroError
 │   ├── PromptTooLong      it does not fit into the context: 400 context_length_exceeded
 │   ├── EngineBusy         the queue is full: 429
 │   ├── EngineDown         no engine runs, or it died under the request: 503
+│   │   └── EngineStaysDown    and none will: a retry is useless
 │   ├── SequenceFailed     a step failed for this sequence: 500
 │   └── ServerClosing      the server was told to stop: 503
 ├── TemplateError          the chat template refused the messages: 400
@@ -45,6 +46,10 @@ class EngineBusy(EngineError):
 
 
 class EngineDown(EngineError):
+    pass
+
+
+class EngineStaysDown(EngineDown):
     pass
 
 

@@ -18,10 +18,12 @@ from rich.console import Console
 
 from nitro import __version__
 from nitro.api.app import make_app
+from nitro.api.security import Guard
 from nitro.config import ServeConfig
 from nitro.engines.client import Engine
 from nitro.engines.types import EngineSpec, ModelInfo
 from nitro.errors import EngineDown, ServerClosing, StartError, TemplateError
+from nitro.metrics import Metrics
 from nitro.models import source
 from nitro.models.served import ServedModel, ServedModels
 from nitro.text.template import ChatTemplate
@@ -55,12 +57,15 @@ class Server:
             parallel=config.parallel,
             threads=config.threads,
             gpu_layers=config.gpu_layers,
+            require_gpu=config.require_gpu,
             wired_limit=config.wired_limit,
             log_level=config.log_level,
         )
-        self.engine = Engine(spec, config.max_queue)
+        metrics = Metrics()
+        self.engine = Engine(spec, config.max_queue, metrics)
         self.models = ServedModels(ServedModel(self._source, self.engine, self._template))
-        app = make_app(self.models, config.api_key)
+        guard = Guard(config.api_key, config.allow_origin, config.allow_host)
+        app = make_app(self.models, guard, metrics)
         self._uvicorn = _Uvicorn(
             uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE)
         )
@@ -134,7 +139,7 @@ def banner(server: Server, info: ModelInfo) -> None:
     rows = {
         "model": f"{server.models.default.source.id} (trained for {info.trained_context} tokens)",
         "engine": info.engine,
-        "device": f"{info.device}, layers: {info.layers}",
+        "device": f"{info.device}, layers: {info.layers}" + (f", KV cache: {info.kv_place}" if info.kv_place else ""),
         "context": f"{info.context} tokens a request × {info.parallel} at once; "
         f"pool of {info.kv_tokens} tokens, {info.kv_bytes / 2**20:.0f} MiB",
         "URL": f"{server.url}/v1",

@@ -21,6 +21,9 @@ from nitro.serve import Server
 
 ROOT = Path(__file__).parent.parent
 
+# flag without a value, its field
+SWITCHES = [("--require-gpu", "require_gpu")]
+
 # flag, its field, a value as text, what it means; another value as text, what that means
 OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--engine", "engine", "llama", "llama", "my.module:Runner", "my.module:Runner"),
@@ -33,6 +36,8 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--wired-limit", "wired_limit", "recommended", "recommended", "24576", "24576"),
     ("--alias", "alias", "gpt-4", "gpt-4", "ř 😀", "ř 😀"),
     ("--api-key", "api_key", "secret", "secret", "s e c", "s e c"),
+    ("--allow-origin", "allow_origin", "https://a.example", ("https://a.example",), "*", ("*",)),
+    ("--allow-host", "allow_host", "box.lan", ("box.lan",), "*", ("*",)),
     ("--chat-template", "chat_template", "a.jinja", Path("a.jinja"), "/no/b", Path("/no/b")),
     ("--max-queue", "max_queue", "0", 0, "1000", 1000),
     ("--log-level", "log_level", "debug", "debug", "error", "error"),
@@ -45,7 +50,7 @@ def variable(flag: str) -> str:
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for flag, *_ in OPTIONS:
+    for flag, *_ in [*OPTIONS, *SWITCHES]:
         monkeypatch.delenv(variable(flag), raising=False)
     monkeypatch.delenv("NITRO_MODEL", raising=False)
 
@@ -79,7 +84,9 @@ def test_nothing_is_the_default_of_everything(serve: Serve) -> None:
 
 
 def test_every_field_can_be_set() -> None:
-    assert {field for _, field, *_ in OPTIONS} | {"model"} == {f.name for f in msgspec.structs.fields(ServeConfig)}
+    assert {field for _, field, *_ in [*OPTIONS, *SWITCHES]} | {"model"} == {
+        f.name for f in msgspec.structs.fields(ServeConfig)
+    }
 
 
 @pytest.mark.parametrize("flag, field, text, meant, other, other_meant", OPTIONS)
@@ -96,6 +103,13 @@ def test_a_flag_a_variable_and_which_of_them_wins(
     assert serve(flag, other, **{variable(flag): text}) == expected(other_meant)
 
 
+@pytest.mark.parametrize("flag, field", SWITCHES)
+def test_a_switch(serve: Serve, flag: str, field: str) -> None:
+    on = msgspec.structs.replace(ServeConfig(), **{field: True})
+    assert serve(flag) == serve(**{variable(flag): "1"}) == serve(flag, **{variable(flag): "0"}) == on
+    assert serve(**{variable(flag): "0"}) == ServeConfig()
+
+
 def test_the_model(serve: Serve) -> None:
     assert serve("a.gguf").model == "a.gguf"
     assert serve(NITRO_MODEL="b.gguf").model == "b.gguf"
@@ -104,7 +118,7 @@ def test_the_model(serve: Serve) -> None:
     assert serve("--", "-a.gguf").model == "-a.gguf"
 
 
-@pytest.mark.parametrize("flag", [flag for flag, *_ in OPTIONS])
+@pytest.mark.parametrize("flag", [flag for flag, *_ in [*OPTIONS, *SWITCHES]])
 def test_an_empty_variable_is_none(serve: Serve, flag: str) -> None:
     assert serve(**{variable(flag): ""}, NITRO_MODEL="") == ServeConfig()
 
@@ -123,7 +137,8 @@ def test_many_at_once(serve: Serve) -> None:
 def test_help_names_the_command(arguments: list[str]) -> None:
     result = invoke(*arguments)
     assert result.exit_code == 0
-    assert re.search(r"^\s+serve\b", result.output, re.MULTILINE)
+    for command in ("serve", "doctor"):
+        assert re.search(rf"^\s+{command}\b", result.output, re.MULTILINE)
 
 
 @pytest.mark.parametrize("argument", ["--help", "-h"])
@@ -131,7 +146,7 @@ def test_help_lists_every_option_with_its_variable(argument: str) -> None:
     result = invoke("serve", argument)
     said = " ".join(result.output.split())
     assert result.exit_code == 0 and "[MODEL]" in said
-    for flag, *_ in OPTIONS:
+    for flag, *_ in [*OPTIONS, *SWITCHES]:
         assert re.search(rf"(?<!\S){flag}\b[^-].*?env var: {variable(flag)}\b", said), flag
 
 
@@ -276,12 +291,13 @@ def test_help_and_version_import_nothing_that_serves() -> None:
     script = """
 import sys
 from nitro.cli import main
-for arguments in (["--help"], ["serve", "--help"], ["--version"]):
+for arguments in (["--help"], ["serve", "--help"], ["doctor", "--help"], ["--version"]):
     try:
         main(arguments)
     except SystemExit as done:
         assert not done.code
-heavy = {"litestar", "uvicorn", "uvloop", "jinja2", "asyncio", "llama_cpp", "numpy", "mlx", "nitro.serve", "nitro.api"}
+heavy = {"litestar", "uvicorn", "uvloop", "jinja2", "asyncio", "rich", "llama_cpp", "numpy", "mlx"}
+heavy |= {"nitro.serve", "nitro.api", "nitro.doctor"}
 print(*heavy & set(sys.modules), file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=60)

@@ -13,9 +13,10 @@ import httpx
 import openai
 import pytest
 from runners import Gate
-from running import CEILING, RunningServer, raw_request, sdk, server_process, wait_gone
+from running import CEILING, FAKE, RunningServer, raw_request, sdk, server_process, wait_gone
 
 from nitro.config import ServeConfig
+from nitro.engines import client as engine_client
 
 HELLO = [{"role": "user", "content": "Hello"}]
 WHOLE = "".join(map(chr, range(ord("?"), ord("~") + 1)))
@@ -80,6 +81,106 @@ def test_engine_killed_in_mid_stream(serve, gate: Gate) -> None:
         assert waiting.result(CEILING).choices[0].message.content == "?@"
     assert httpx.get(f"{server.url}/health").status_code == 200
     assert server.engine.restarts == 1
+
+
+def test_an_engine_that_dies_three_times_stays_down(serve) -> None:
+    """Within a minute. Whoever asks is told why, and that asking again is useless; the server goes on answering."""
+    server = serve(engine=FAULTY).ready()
+    client = server.client()
+    for _ in range(3):
+        with pytest.raises(openai.InternalServerError, match="status 3"):
+            say(client, "!exit")
+    with pytest.raises(openai.InternalServerError, match=r"ended 3 times within a minute .* status 3") as caught:
+        say(client, "Hello")
+    assert caught.value.status_code == 503 and caught.value.response.headers["x-should-retry"] == "false"
+    assert "retry-after" not in caught.value.response.headers
+    health = httpx.get(f"{server.url}/health")
+    assert (health.status_code, health.json()["status"]) == (503, "down") and "status 3" in health.json()["reason"]
+    assert client.models.list().data[0].loaded is False
+    assert server.engine.restarts == 2 and server.engine.pid is None
+
+
+def test_deaths_that_lie_apart_do_not_count_together(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_client, "STEADY", 0.0)
+    server = serve(engine=FAULTY).ready()
+    for _ in range(4):
+        with pytest.raises(openai.InternalServerError, match="status 3"):
+            say(server.client(), "!exit")
+    assert say(server.client(), "Hello", max_tokens=1).choices[0].message.content == "?"
+
+
+def test_a_step_that_does_not_end(serve, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/health says so while it lasts, and not while there is nothing to do."""
+    monkeypatch.setattr(engine_client, "STALL", 0.0)
+    server = serve(engine=GATED, model=gate.path)
+    gate.accept()
+    server.ready()
+    assert httpx.get(f"{server.url}/health").status_code == 200
+    stream = say(server.client(), "Hello", stream=True)
+    gate.wait_inside()
+    while (health := httpx.get(f"{server.url}/health")).status_code == 200:
+        pass
+    assert (health.status_code, health.json()["status"]) == (503, "stalled")
+    assert "has not taken a step" in health.json()["reason"]
+    assert httpx.get(f"{server.url}/healthz").status_code == 503
+    gate.open()
+    list(stream)
+    assert httpx.get(f"{server.url}/health").json() == {"status": "ok"}
+
+
+def test_ten_kills_under_eight_streams(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every stream ends with an error or a full answer, none just stops; the eleventh round is right."""
+    monkeypatch.setattr(engine_client, "STEADY", 0.0)  # so many deaths would keep it down
+    server = serve(engine=FAKE).ready()
+    client = server.client()
+
+    def read(stream: openai.Stream) -> str | None:
+        try:
+            return "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+        except openai.APIError as error:
+            assert "SIGKILL" in str(error)
+            return None
+
+    def begin() -> list[openai.Stream]:
+        return [say(client, "Hello", stream=True, extra_body={"ignore_eos": True}, max_tokens=2000) for _ in range(8)]
+
+    whole = read(begin()[0])
+    assert whole and len(whole) == 2000
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(10):
+            server.run(server.engine.ready())
+            streams = begin()
+            next(streams[3])
+            os.kill(server.engine.pid, signal.SIGKILL)
+            assert set(pool.map(read, streams[:3] + streams[4:])) <= {None, whole}
+            assert read(streams[3]) in (None, whole)
+        server.run(server.engine.ready())
+        assert list(pool.map(read, begin())) == [whole] * 8
+
+
+def test_clients_that_retry_and_give_up(serve, gate: Gate) -> None:
+    """Twenty of them, each three times: nothing of it is computed once the engine has read that they left."""
+    server = serve(engine=GATED, model=gate.path, parallel=2)
+    gate.accept()
+    server.ready()
+    body = json.dumps({"messages": HELLO, "stream": True}).encode()
+    running = say(server.client(), "Hello", stream=True, max_tokens=5)
+    gate.wait_inside()
+    for _ in range(3):
+        tries = [raw_request(server.url, body) for _ in range(20)]
+        for attempt in tries:
+            assert attempt.recv(1) == b"H"  # accepted, and waits
+        for attempt in tries:
+            drop(attempt)
+        for _ in tries:
+            assert "client=left" in server.log_line()
+    assert len(server.engine._live) == 1
+    fenced = fence(server)
+    at = len(server.rows())
+    gate.open()
+    assert len(list(running)) == 7 and len(list(fenced)) > 5
+    assert {id for rows in server.rows()[at + 1 :] for id in rows} <= {1, 62}
+    assert server.engine.steps[-1].idle == server.engine.info.slots
 
 
 def test_an_engine_that_ends_by_itself(serve) -> None:
@@ -234,9 +335,9 @@ def test_a_log_line_cannot_be_forged(serve) -> None:
 def test_an_odd_target(fake_server: RunningServer) -> None:
     host, port = fake_server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), CEILING) as sock:
-        sock.sendall(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        sock.sendall(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         reply = b"".join(iter(lambda: sock.recv(4096), b""))
-    assert reply.startswith(b"HTTP/1.1 404") and b"unknown_url" in reply and b"x-request-id" in reply
+    assert reply.startswith(b"HTTP/1.1 204") and b"x-request-id" in reply
 
 
 def test_preemption_when_the_pool_runs_out(serve, gate: Gate) -> None:
@@ -293,7 +394,7 @@ def test_signal_with_open_streams(gate: Gate, number: signal.Signals) -> None:
         gate.step(3)
         assert [next(stream).choices[0].delta.content for _ in range(3)] == ["", "?", "@"]
         gate.wait_inside()
-        server.process.send_signal(number)
+        os.killpg(server.process.pid, number)  # as Ctrl-C in a terminal does
         with pytest.raises(openai.APIError, match="stopping"):
             list(stream)
         assert server.process.wait(CEILING) == 0

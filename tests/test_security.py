@@ -1,10 +1,20 @@
-"""Who may call: with the right key, without one where none is set, and always for the health of the server."""
+"""Who may call: with the right key, under a host name of ours, and from which web pages."""
 
 import pytest
 
-from nitro.api.security import may_call
+from nitro.api.security import Guard
+from nitro.errors import ApiError
 
 KEY = "sk-Secret 1+/="
+
+
+def may_call(path: str, authorization: str, api_key: str | None) -> bool:
+    try:
+        Guard(api_key).check("GET", path, {b"authorization": authorization.encode("latin-1")})
+    except ApiError as refusal:
+        assert refusal.status == 401 and refusal.code == "invalid_api_key"
+        return False
+    return True
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/health", "/", ""])
@@ -79,3 +89,99 @@ def test_a_key_of_other_letters() -> None:
     key = "klíč-世"
     assert may_call("/v1/models", f"Bearer {key}".encode().decode("latin-1"), key)
     assert not may_call("/v1/models", "Bearer klic-?", key)
+
+
+# Host names and web pages
+
+
+def refusal(method: str = "POST", key: str | None = None, origins=(), hosts=(), **headers: str) -> str | None:
+    """Why a call with these headers is refused; None where it is not."""
+    sent = {name.replace("_", "-").encode(): text.encode("latin-1") for name, text in headers.items()}
+    try:
+        Guard(key, origins, hosts).check(method, "/v1/models", sent)
+    except ApiError as error:
+        assert error.status == 403
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:3928",
+        "127.0.0.1:3928",
+        "192.168.1.20",
+        "[::1]:3928",
+        "[fe80::1]",
+        "",
+    ],
+)
+def test_addresses_and_localhost_are_ours(host: str) -> None:
+    assert refusal(host=host) is None
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:3928", "localhost.evil.example", "127.0.0.1.evil.example", "a:b:c", "x\xff"]
+)
+def test_other_names_are_refused(host: str) -> None:
+    """A page may let a name of its own point to this machine: its requests would count as ours."""
+    assert "--allow-host" in (refusal(host=host) or "")
+    assert refusal(method="OPTIONS", host=host)
+
+
+def test_allowed_host_names() -> None:
+    assert refusal(hosts=("Box.lan",), host="box.LAN:3928") is None
+    assert refusal(hosts=("box.lan",), host="box2.lan")
+    assert refusal(hosts=("*",), host="anything") is None
+
+
+LOCAL = ["http://localhost", "http://localhost:5173", "https://127.0.0.1:8443", "http://[::1]:3000"]
+FOREIGN = [
+    "https://evil.example",
+    "http://localhost.evil.example",
+    "http://localhost:80@evil.example",
+    "null",
+    "http://192.168.1.20:3000",
+    "chrome-extension://abc",
+    "http://localhost:x",
+]
+
+
+@pytest.mark.parametrize("origin", LOCAL)
+def test_local_pages_may_call(origin: str) -> None:
+    assert refusal(origin=origin) is None
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+def test_other_pages_may_not(origin: str) -> None:
+    assert "--allow-origin" in (refusal(origin=origin) or "")
+    assert refusal(method="OPTIONS", origin=origin)
+    assert refusal(origins=(origin,), origin=origin) is None
+    assert refusal(origins=("*",), origin=origin) is None
+    assert refusal(origins=("https://other.example",), origin=origin)
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+def test_with_a_key_the_key_decides(origin: str) -> None:
+    headers = {"origin": origin, "authorization": f"Bearer {KEY}"}
+    assert refusal(key=KEY, **headers) is None
+    with pytest.raises(AssertionError, match="401"):
+        refusal(key=KEY, origin=origin)
+
+
+def test_what_a_browser_is_told() -> None:
+    guard = Guard(origins=("https://app.example",))
+    assert guard.cors("POST", {}) == {}
+    assert guard.cors("POST", {b"origin": b"https://evil.example"}) == {}
+    told = guard.cors("POST", {b"origin": b"https://app.example"})
+    assert told[b"access-control-allow-origin"] == b"https://app.example" and told[b"vary"] == b"Origin"
+    assert b"x-request-id" in told[b"access-control-expose-headers"]
+    asked = {b"origin": b"http://localhost:5173", b"access-control-request-headers": b"authorization,x-stainless-os"}
+    told = guard.cors("OPTIONS", asked)
+    assert told[b"access-control-allow-headers"] == b"authorization,x-stainless-os"
+    assert b"POST" in told[b"access-control-allow-methods"]
+
+
+def test_a_preflight_brings_no_key() -> None:
+    Guard(KEY).check("OPTIONS", "/v1/models", {b"origin": b"https://app.example"})

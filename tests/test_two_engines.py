@@ -21,6 +21,8 @@ from tiny_models import VOCABULARY, write_gguf
 from nitro.config import ServeConfig
 from nitro.engines.types import Sampling
 from nitro.errors import PromptRejected
+from nitro.gguf.header import read
+from nitro.gguf.tokenizer import build
 from nitro.text.template import ChatTemplate
 
 CONTEXT = 256
@@ -200,10 +202,43 @@ def test_ignore_eos(client: openai.OpenAI) -> None:
 # Limits and faults
 
 
-def test_overflow(client: openai.OpenAI) -> None:
+def filled(server: RunningServer, spare: int) -> tuple[list[dict[str, str]], int]:
+    """A conversation whose prompt leaves that many tokens of the context, and the prompt's length."""
+    template = ChatTemplate(server.engine.info.template)
+    tokenizer = build(read(Path(server.engine.spec.model)))
+
+    def conversation(count: int) -> list[dict[str, str]]:
+        return [{"role": "user", "content": "1" * count}]  # a digit is a token
+
+    def length(count: int) -> int:
+        return len(tokenizer.encode(template.render(conversation(count))).ids)
+
+    count = CONTEXT - spare - length(0)
+    assert length(count) == CONTEXT - spare
+    return conversation(count), CONTEXT - spare
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("spare", [0, -1, -300])
+def test_overflow(client: openai.OpenAI, server: RunningServer, spare: int, stream: bool) -> None:
+    """A 400 with both numbers, before the headers of a stream: the answer needs a token, too."""
+    messages, length = filled(server, spare)
     with pytest.raises(openai.BadRequestError) as caught:
-        ask(client, [{"role": "user", "content": "word " * CONTEXT}])
-    assert caught.value.code == "context_length_exceeded" and str(CONTEXT) in caught.value.message
+        client.chat.completions.create(model="", messages=messages, stream=stream)
+    error = caught.value
+    assert (error.status_code, error.code, error.param) == (400, "context_length_exceeded", "messages")
+    assert f"{CONTEXT} tokens" in error.message and f"{length} tokens" in error.message
+    assert error.response.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize("spare", [1, 2, 7])
+def test_exactly_full(client: openai.OpenAI, server: RunningServer, spare: int) -> None:
+    """max_tokens is what is left, whether it is asked for or not, and the finish reason tells."""
+    messages, length = filled(server, spare)
+    for most in ({}, {"max_tokens": 1000}):
+        reply = client.chat.completions.create(model="", messages=messages, **most, **GREEDY)
+        assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (length, spare)
+        assert reply.choices[0].finish_reason == "length"
 
 
 def test_the_context_can_be_filled(client: openai.OpenAI) -> None:

@@ -7,16 +7,18 @@ from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from nitro.api import faults, models
 from nitro.api.chat import chat_completions
 from nitro.api.front import Front
+from nitro.api.security import Guard
+from nitro.metrics import Metrics
 from nitro.models.served import ServedModels
 
 BODY_LIMIT = 256 * 2**20  # bytes
 
 
-def make_app(served: ServedModels, api_key: str | None = None) -> Front:
+def make_app(served: ServedModels, guard: Guard, metrics: Metrics) -> Front:
     """The ASGI application over these models."""
     app = Litestar(
-        [chat_completions, models.list_models, models.get_model, models.health, models.healthz],
-        state=State({"models": served}),
+        [chat_completions, models.list_models, models.get_model, models.health, models.healthz, models.metrics],
+        state=State({"models": served, "metrics": metrics}),
         exception_handlers={
             NotFoundException: faults.on_unknown_url,
             MethodNotAllowedException: faults.on_wrong_method,
@@ -26,4 +28,4 @@ def make_app(served: ServedModels, api_key: str | None = None) -> Front:
         openapi_config=None,
         logging_config=None,
     )
-    return Front(app, api_key)
+    return Front(app, guard, metrics)

@@ -30,7 +30,7 @@ CLIENT_LEFT = 499  # the status nginx logs for it; nobody receives it
 
 @post("/v1/chat/completions", status_code=200)
 async def chat_completions(request: Request) -> Response[Any]:
-    log = RequestLog(request.state.request_id)
+    log = RequestLog(request.state.request_id, request.app.state.metrics)
     try:
         body, ignored = lenient.decode(await _read(request), openai.ChatRequest)
         model, known = served(request).find(body.model)

@@ -10,6 +10,7 @@ from nitro.errors import (
     ApiError,
     EngineBusy,
     EngineDown,
+    EngineStaysDown,
     NitroError,
     PromptRejected,
     PromptTooLong,
@@ -41,6 +42,8 @@ def as_api_error(error: Exception, prompt: str = "messages") -> ApiError:
             return ApiError(400, str(error), param=prompt, code="invalid_value")
         case EngineBusy():
             return ApiError(429, str(error), type="requests", code="rate_limit_exceeded", retry_after=RETRY_AFTER)
+        case EngineStaysDown():
+            return ApiError(503, str(error), type="server_error")
         case EngineDown() | ServerClosing():
             return ApiError(503, str(error), type="server_error", retry_after=RETRY_AFTER)
         case HTTPException():

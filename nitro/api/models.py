@@ -1,9 +1,10 @@
-"""`GET /v1/models`, `/health`, `/healthz`: what is served, and whether it is alive."""
+"""`GET /v1/models`, `/health`, `/healthz`, `/metrics`: what is served, whether it is alive, what it has done."""
 
 from litestar import MediaType, Request, Response, get
 
 from nitro.api import openai
 from nitro.errors import ApiError
+from nitro.metrics import CONTENT_TYPE, Metrics
 from nitro.models.served import ServedModel, ServedModels
 
 NOT_YET = {"completions": False, "embeddings": False, "tools": False, "vision": False}
@@ -46,19 +47,29 @@ def _describe(model: ServedModel) -> openai.Model:
     )
 
 
+@get("/metrics")
+async def metrics(request: Request) -> Response[bytes]:
+    told: Metrics = request.app.state.metrics
+    return Response(told.text(), media_type=CONTENT_TYPE)
+
+
 @get("/health")
 async def health(request: Request) -> Response[dict[str, str]]:
     engine = served(request).default.engine
+    if reason := engine.stalled:
+        return Response({"status": "stalled", "reason": reason}, status_code=503)
     if engine.info is not None:
         return Response({"status": "ok"})
     if engine.failure is None:
         return Response({"status": "loading"}, status_code=503)
-    return Response({"status": "restarting", "reason": engine.failure}, status_code=503)
+    status = "down" if engine.down else "restarting"
+    return Response({"status": status, "reason": engine.failure}, status_code=503)
 
 
 @get("/healthz", media_type=MediaType.HTML)
 async def healthz(request: Request) -> Response[str]:
     """The first Nitro's words."""
-    if served(request).default.engine.info is not None:
+    engine = served(request).default.engine
+    if engine.info is not None and not engine.stalled:
         return Response("Nitro is alive!!!")
     return Response("Nitro has no model ready.", status_code=503)

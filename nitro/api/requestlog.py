@@ -4,15 +4,17 @@ import logging
 import time
 
 from nitro.api.reply import Replies
+from nitro.metrics import Metrics
 
 log = logging.getLogger("nitro.request")
 
 
 class RequestLog:
-    """Collects what the line says; `end` writes it, once."""
+    """Collects what the line says; `end` writes it, once, and tells the metrics."""
 
-    def __init__(self, id: str):
+    def __init__(self, id: str, metrics: Metrics):
         self.id = id
+        self._metrics = metrics
         self.model = "-"
         self.replies: Replies | None = None
         self._began = time.monotonic()
@@ -37,13 +39,17 @@ class RequestLog:
         usage = self.replies.usage
         generation, tokens = self.replies.generation, usage.completion_tokens
         finish = ",".join(dict.fromkeys(reply.finish or "-" for reply in self.replies.choices))
+        first = None if self._first is None else self._first - self._began
+        rest = self._last - (self._first or 0.0)
+        queue = generation.queue_seconds
+        self._metrics.generation(usage.prompt_tokens, generation.cached_tokens, tokens, queue, first, rest)
         ttft = speed = queued = "-"
-        if generation.queue_seconds is not None:
-            queued = f"{generation.queue_seconds:.3f}s"
-        if self._first is not None:
-            ttft = f"{self._first - self._began:.3f}s"
-            if self._last > self._first:
-                speed = f"{(tokens - 1) / (self._last - self._first):.1f}/s"
+        if queue is not None:
+            queued = f"{queue:.3f}s"
+        if first is not None:
+            ttft = f"{first:.3f}s"
+            if rest > 0:
+                speed = f"{(tokens - 1) / rest:.1f}/s"
         log.info(
             "%s %s prompt=%d cached=%d completion=%d queue=%s ttft=%s speed=%s finish=%s%s",
             *(self.id, self.model, usage.prompt_tokens, generation.cached_tokens, tokens, queued, ttft, speed, finish),

@@ -5,6 +5,8 @@ here; what a request means is not either: prompts go in, token ids and bytes com
 
     loading ──Ready──► ready ──the process dies──► back-off ──► loading …
        └──LoadFailed: the end where it was the first load, else back-off ──► loading …
+
+    Three ends within a minute are the end.
 """
 
 import asyncio
@@ -13,16 +15,27 @@ import itertools
 import logging
 import time
 from collections import deque
+from typing import Protocol
 
 from nitro.engines import wire
 from nitro.engines.process import EngineProcess
 from nitro.engines.types import EngineSpec, ModelInfo, Output, Sampling, StepRecord
-from nitro.errors import EngineBusy, EngineDown, EngineError, PromptRejected, PromptTooLong, SequenceFailed
+from nitro.errors import (
+    EngineBusy,
+    EngineDown,
+    EngineError,
+    EngineStaysDown,
+    PromptRejected,
+    PromptTooLong,
+    SequenceFailed,
+)
 
 log = logging.getLogger("nitro.engine")
 
-BACKOFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the first restart, the second, …
-STEADY = 60.0  # seconds of life after which the back-off starts anew
+BACKOFF = (0.0, 0.5)  # seconds before a restart: the first within STEADY, the second
+MOST_DEATHS = 3  # within STEADY: it stays down
+STEADY = 60.0  # seconds
+STALL = 30.0  # seconds without a step, beyond the longest one seen, while work waits
 RECORDS = 4096  # step records kept
 
 
@@ -105,6 +118,14 @@ class Generation:
             self.accepted.exception()  # seen, even if nobody waits any more
 
 
+class Observer(Protocol):
+    """Is told what happens to an engine."""
+
+    def step(self, record: StepRecord) -> None: ...
+    def engine_lost(self) -> None: ...
+    def engine_restarted(self) -> None: ...
+
+
 class Engine:
     """One model, served by one process at a time. Every method belongs to the event loop.
 
@@ -112,8 +133,9 @@ class Engine:
     first time.
     """
 
-    def __init__(self, spec: EngineSpec, max_queue: int = 64):
+    def __init__(self, spec: EngineSpec, max_queue: int = 64, observer: Observer | None = None):
         self.spec = spec
+        self._observer = observer
         self.info: ModelInfo | None = None
         self.failure: str | None = None
         self.restarts = 0
@@ -125,6 +147,23 @@ class Engine:
         self._ids = itertools.count(1)
         self._process: EngineProcess | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._heard = 0.0  # when the engine last took a step, or got work after having none
+        self._longest = 0.0  # step seen, seconds
+
+    @property
+    def down(self) -> bool:
+        """Whether no engine will come any more."""
+        return self._stopped is not None
+
+    @property
+    def stalled(self) -> str | None:
+        """What is wrong, where work waits and no step has ended for too long: a call that never returns, say."""
+        if not self.info or not self._live:
+            return None
+        silent = time.monotonic() - self._heard
+        if silent <= STALL + self._longest:
+            return None
+        return f"The engine has work and has not taken a step for {silent:.0f} seconds."
 
     @property
     def pid(self) -> int | None:
@@ -168,6 +207,8 @@ class Engine:
         if self._live and len(self._live) + n > self._most:  # alone a request is welcome, however many choices it wants
             raise EngineBusy(f"{len(self._live)} sequences run or wait, and no more may queue.")
         generation = Generation(self, list(itertools.islice(self._ids, n)))
+        if not self._live:
+            self._heard = time.monotonic()
         self._live.update(dict.fromkeys(generation.ids, generation))
         try:
             self._send(wire.Generate(generation.ids, prompt, sampling, max_tokens, text_bias or {}))
@@ -203,17 +244,23 @@ class Engine:
     # One process after another
 
     async def _keep(self) -> None:
-        """Run engine processes until the first load fails or the task is cancelled."""
-        short_lives = 0
+        """Run engine processes until the first load fails, or they die too often, or the task is cancelled."""
+        deaths: list[float] = []
         while True:
-            born = time.monotonic()
             reason, ready = await self._live_once()
             if not ready and self.restarts == 0:
                 return self.stop(EngineDown(reason))
             log.error(reason)
-            short_lives = 1 if time.monotonic() - born > STEADY else short_lives + 1
-            await asyncio.sleep(BACKOFF[min(short_lives, len(BACKOFF)) - 1])
+            now = time.monotonic()
+            deaths = [*(death for death in deaths if now - death < STEADY), now]
+            if len(deaths) == MOST_DEATHS:
+                self.failure = f"The engine ended {MOST_DEATHS} times within a minute and stays down. {reason}"
+                log.error(self.failure)
+                return self.stop(EngineStaysDown(self.failure))
+            await asyncio.sleep(BACKOFF[len(deaths) - 1])
             self.restarts += 1
+            if self._observer:
+                self._observer.engine_restarted()
 
     async def _live_once(self) -> tuple[str, bool]:
         """One process from its start to its end: why it ended, as a sentence, and whether it was ever ready."""
@@ -246,6 +293,8 @@ class Engine:
     def _lose(self, error: EngineError) -> None:
         """No engine is there: what runs on it, and what waits for one, ends with `error`."""
         self.info = None
+        if self._observer:
+            self._observer.engine_lost()
         generations = set(self._live.values())
         self._abort(list(self._live))
         for generation in generations:
@@ -258,6 +307,10 @@ class Engine:
         match message:
             case wire.Step(record, outputs):
                 self.steps.append(record)
+                self._heard = time.monotonic()
+                self._longest = max(self._longest, record.seconds)
+                if self._observer:
+                    self._observer.step(record)
                 for admission in record.admitted:
                     if generation := self._live.get(admission.id):
                         generation._admitted(admission.cached, admission.queued)

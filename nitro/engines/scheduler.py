@@ -87,6 +87,11 @@ class Scheduler:
         self._added = 0
 
     @property
+    def kv_used(self) -> int:
+        """Tokens in the KV cache, those of idle slots too."""
+        return self.slots.held + sum(s.computed for s in self.running)
+
+    @property
     def busy(self) -> bool:
         return bool(self._by_id)
 

@@ -12,6 +12,11 @@ class Slots:
     def idle(self) -> int:
         return len(self._idle)
 
+    @property
+    def held(self) -> int:
+        """Tokens that the idle slots hold."""
+        return sum(map(len, self._idle.values()))
+
     def take(self, tokens: list[int]) -> tuple[int, int]:
         """Make an idle slot busy: (slot, how many of its leading tokens to keep). There must be one.
 

@@ -211,6 +211,7 @@ class EngineLoop:
             waiting=len(scheduler.waiting),
             running=len(scheduler.running),
             idle=scheduler.slots.idle,
+            kv_used=scheduler.kv_used,
         )
         piece, eog = self._runner.tokenizer.piece, self._runner.info.eog
         outputs = [replace(o, pieces=[b"" if t in eog else piece(t) for t in o.tokens]) for o in outputs]
