@@ -1,0 +1,72 @@
+"""How much llama.cpp's attention as Nitro sets it (flash attention: auto) changes what the model says.
+
+KL(off ‖ auto) of the next token's distribution, at every position of a fixed text: once computed in one batch, as
+prompts are, and once token by token, as answers are; the kernels differ.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+import numpy as np
+
+from nitro.engines.llama import LlamaRunner
+from nitro.engines.runner import Chunk
+from nitro.engines.types import EngineSpec, Sampling
+
+TEXT = Path(__file__).with_name("text.txt").read_text().replace("\n", " ")
+POSITIONS = 300
+SLOT = 0
+
+
+class Scorer(LlamaRunner):
+    """Nitro's runner with flash attention as given, and logits for all tokens."""
+
+    def __init__(self, model: Path, flash_attention: int):
+        self._flash_attention = flash_attention
+        super().__init__(EngineSpec("llama", str(model), context=2 * POSITIONS, parallel=1))
+
+    def _context_parameters(self, spec: EngineSpec) -> Any:
+        parameters = super()._context_parameters(spec)
+        parameters.flash_attn_type = self._flash_attention
+        return parameters
+
+    def log_probabilities(self, tokens: list[int], step: int) -> np.ndarray:
+        """After each token, computed `step` tokens at a time: float64 [tokens, vocabulary]."""
+        self.trim(SLOT, 0)
+        rows = []
+        for start in range(0, len(tokens), step):
+            count = min(step, len(tokens) - start)
+            batch = self._tokens.fill([Chunk(1, SLOT, tokens, start, start + count, Sampling())])
+            for i in range(count):
+                batch.logits[i] = 1
+            assert lib.llama_decode(self._context, batch) == 0
+            pointers = (lib.llama_get_logits_ith(self._context, i) for i in range(count))
+            rows += [np.ctypeslib.as_array(row, (self.info.vocabulary,)).astype(np.float64) for row in pointers]
+        return np.stack([log_softmax(row) for row in rows])
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max()
+    found: np.ndarray = shifted - np.log(np.exp(shifted).sum())
+    return found
+
+
+def divergence(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """KL(reference ‖ other) in nats, of each row of log-probabilities."""
+    found: np.ndarray = (np.exp(reference) * (reference - other)).sum(axis=1)
+    return found
+
+
+def compare(model: Path) -> dict[str, np.ndarray]:
+    """The KL at every position, by how the text was computed."""
+    off, auto = (Scorer(model, kind) for kind in (lib.LLAMA_FLASH_ATTN_TYPE_DISABLED, lib.LLAMA_FLASH_ATTN_TYPE_AUTO))
+    tokens = off.tokenizer.encode(TEXT)[:POSITIONS]
+    steps = {"in one batch": len(tokens), "token by token": 1}
+    found = {
+        how: divergence(*(scorer.log_probabilities(tokens, step) for scorer in (off, auto)))
+        for how, step in steps.items()
+    }
+    off.close()
+    auto.close()
+    return found

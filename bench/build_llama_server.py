@@ -1,0 +1,74 @@
+"""llama.cpp's own server, built from the sources of the installed llama-cpp-python, with the options its wheel is built
+with: both compute with the same kernels then. Run: `python -m bench.build_llama_server`; it prints the binary's path.
+
+Sources and build are kept in build/llama.cpp-VERSION.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+import tarfile
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "llama-cpp-python"
+
+# As the wheel's build has them, or what only the server adds. No web page, no download of one, no TLS.
+OPTIONS = {
+    "CMAKE_BUILD_TYPE": "Release",
+    "BUILD_SHARED_LIBS": "ON",
+    "LLAMA_BUILD_COMMON": "ON",
+    "LLAMA_BUILD_TOOLS": "ON",
+    "LLAMA_BUILD_SERVER": "ON",
+    "LLAMA_BUILD_UI": "OFF",
+    "LLAMA_USE_PREBUILT_UI": "OFF",
+    "LLAMA_BUILD_TESTS": "OFF",
+    "LLAMA_BUILD_EXAMPLES": "OFF",
+    "LLAMA_BUILD_APP": "OFF",
+    "LLAMA_OPENSSL": "OFF",
+}
+
+
+def build() -> Path:
+    """The binary, built unless it is there. Raises CalledProcessError."""
+    folder = ROOT / "build" / f"llama.cpp-{version(PACKAGE)}"
+    binary = folder / "bin" / "llama-server"
+    if not binary.is_file():
+        source = _sources(folder)
+        options = [f"-D{name}={value}" for name, value in (OPTIONS | _device()).items()]
+        own = shlex.split(os.environ.get("CMAKE_ARGS", ""))  # the wheel's build reads it, too
+        _run("cmake", "-S", str(source), "-B", str(folder), *options, *own)
+        jobs = str(os.cpu_count() or 1)
+        _run("cmake", "--build", str(folder), "--config", "Release", "--target", "llama-server", "-j", jobs)
+    return binary
+
+
+def _sources(folder: Path) -> Path:
+    """llama.cpp's sources out of the package's source distribution."""
+    name = f"{PACKAGE.replace('-', '_')}-{version(PACKAGE)}"
+    source = folder / name / "vendor" / "llama.cpp"
+    if not (source / "CMakeLists.txt").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", PACKAGE, "--dest", str(folder)]
+        _run(*pip, f"{PACKAGE}=={version(PACKAGE)}")
+        with tarfile.open(folder / f"{name}.tar.gz") as archive:
+            archive.extractall(folder, filter="data")
+    return source
+
+
+def _device() -> dict[str, str]:
+    """CUDA where the installed wheel has it. Metal needs no word."""
+    spec = find_spec("llama_cpp")
+    assert spec and spec.origin
+    return {"GGML_CUDA": "ON"} if list((Path(spec.origin).parent / "lib").glob("*ggml-cuda*")) else {}
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+if __name__ == "__main__":
+    print(build())

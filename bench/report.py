@@ -1,0 +1,81 @@
+"""bench/results.md: Markdown tables, sections that are replaced, and what was measured on which machine."""
+
+import datetime
+import os
+import platform
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+RESULTS = Path(__file__).with_name("results.md")
+TITLE = "# Results\n\nEach section is written by the command it names. Compare numbers within a section only."
+GIB = 2**30
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its columns aligned for readers of the source; all but the first two are right-aligned."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = "| " + " | ".join("-" * w if i < 2 else "-" * (w - 1) + ":" for i, w in enumerate(widths)) + " |"
+    return "\n".join([line(header), rule, *map(line, rows)])
+
+
+def with_section(text: str, title: str, body: str) -> str:
+    """`text` with the section of this title replaced, or appended; the others stay as they are."""
+    section = f"## {title}\n\n{body.strip()}\n"
+    found = re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    if not found:
+        return f"{text.rstrip()}\n\n{section}"
+    before, after = text[: found.start()], text[found.end() :]
+    return before + section + ("\n" + after if after else "")
+
+
+def write(title: str, body: str, file: Path = RESULTS) -> None:
+    text = file.read_text() if file.exists() else TITLE
+    file.write_text(with_section(text, title, body))
+
+
+def setting(module: str) -> str:
+    """When, on what, with what, and by which command. Paths are cut to their last part: they tell nobody anything."""
+    command = shlex.join(["python", "-m", module, *(_short(argument) for argument in sys.argv[1:])])
+    libraries = [f"{name} {_version(name)}" for name in ("nitro", "llama-cpp-python")]
+    return "\n".join(
+        [
+            f"- {datetime.datetime.now(datetime.UTC):%Y-%m-%d}; {machine()}",
+            f"- {', '.join([*libraries, f'Python {platform.python_version()}'])}",
+            f"- `{command}`",
+        ]
+    )
+
+
+def machine() -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    return f"{_cpu()}, {cores} cores, {memory:.0f} GiB; {platform.system()} {platform.machine()}"
+
+
+def _cpu() -> str:
+    try:
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or "unknown CPU"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _short(argument: str) -> str:
+    name, equals, value = argument.rpartition("=")
+    return name + equals + (Path(value).name if "/" in value else value)
