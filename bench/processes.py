@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 HOST = "127.0.0.1"
 CEILING = 120.0  # seconds a server has to load
@@ -40,6 +41,7 @@ class Server:
 @contextmanager
 def running(command: Sequence[str]) -> Iterator[Server]:
     """The server of `command`, ready; {port} in an argument is filled in. Raises RuntimeError if it never is."""
+    signal.signal(signal.SIGTERM, _leave)
     port = _free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     with tempfile.TemporaryFile() as log:
@@ -81,6 +83,11 @@ def pss(pid: int) -> dict[str, float]:
     """Memory in MiB by its names in smaps_rollup, pages shared with others counted by share: Pss, Pss_Anon, …"""
     rows = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines())
     return {row[0].rstrip(":"): int(row[1]) * 1024 / MIB for row in rows if row[0].startswith("Pss")}
+
+
+def _leave(*_: object) -> NoReturn:
+    """A measurement that is ended ends its servers, too."""
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _cpu_seconds(pid: int) -> float:
