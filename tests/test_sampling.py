@@ -15,10 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from nitro.engines import llama
 from nitro.engines.llama import LlamaRunner
-from nitro.engines.sampling import COLD, Bias, Row, adjust, narrow, sample
-from nitro.engines.types import Sampling
+from nitro.engines.sampling import Bias, Row, adjust, narrow, sample
+from nitro.engines.types import COLD, Sampling
 
 CONTEXT = 64  # of the LlamaRunner; no history is longer
 NUDGE = 1e-4  # a sum that is this near to top_p, or a ratio to min_p, may fall on either side
@@ -239,9 +238,6 @@ class TestAgainstLlama:
         logits = np.array([1, 3, 2, 3, 3], np.float32)
         assert llama_chain(logits, Sampling(temperature=0), [0])[1] == 1
         assert sample(mx.array(logits)[None], [row(Sampling(temperature=0))]).tolist() == [1]
-
-    def test_they_turn_greedy_at_the_same_temperature(self) -> None:
-        assert COLD == llama.COLD
 
     @pytest.mark.parametrize(
         ("sampling", "count"),

@@ -19,7 +19,7 @@ import llama_cpp.llama_cpp as lib
 from nitro.engines import fingerprint, fit, ggml, nvidia
 from nitro.engines.build import without_gpu
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
-from nitro.engines.types import EngineSpec, ModelInfo, Sampling
+from nitro.engines.types import COLD, EngineSpec, ModelInfo, Sampling
 
 log = logging.getLogger("llama.cpp")
 
@@ -27,7 +27,6 @@ STEP_TOKENS = 2048  # n_batch: what one llama_decode takes; more aborts the proc
 DEVICE_TOKENS = 512  # n_ubatch: what the device computes at a time
 ALL_LAYERS = 10_000
 WARMUP_TOKENS = 2
-COLD = 1e-6  # a temperature below this is greedy: logits divided by it are no numbers any more
 
 # llama_decode's return codes (llama.h:994)
 DECODED, NO_KV_SLOT = 0, 1

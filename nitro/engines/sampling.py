@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from nitro.engines.types import Sampling
+from nitro.engines.types import COLD, Sampling
 
-COLD = 1e-6  # a temperature below this is greedy
 NONE = 2**32 - 1  # instead of a token: no token has a likelihood
 
 

@@ -9,6 +9,8 @@ from msgspec import Struct
 
 FinishReason = Literal["stop", "length", "error"]
 
+COLD = 1e-6  # a temperature below this is greedy: logits divided by it are no numbers any more
+
 
 class Sampling(Struct, frozen=True):
     """How the next token is drawn. The defaults leave the model's distribution as it is.
