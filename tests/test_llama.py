@@ -46,6 +46,16 @@ def generate(runner: LlamaRunner, prompt: list[int], count: int, sampling: Sampl
     return tokens[len(prompt) :]
 
 
+def goes_on(runner: LlamaRunner, slot: int, prompt: list[int], count: int) -> list[int]:
+    """`count` tokens from a slot that holds all of the prompt but its last token."""
+    tokens, start = prompt.copy(), len(prompt) - 1
+    for _ in range(count):
+        runner.submit([Chunk(2 + slot, slot, tokens, start, len(tokens), GREEDY)])
+        start = len(tokens)
+        tokens += runner.collect()[0].tokens
+    return tokens[len(prompt) :]
+
+
 def close(a: np.ndarray, b: np.ndarray) -> bool:
     """Equal up to batch numerics: where the cache is wrong, gemma's logits are off by 6."""
     return float(np.abs(a - b).max()) < 1.5 and int(a.argmax()) == int(b.argmax())
@@ -56,13 +66,7 @@ class TestCache:
         tokens = empty.tokenizer.encode("The capital of France is the city of Paris, and that of Italy is")
         alone = generate(empty, tokens, 8)
         assert empty.copy(0, 3, len(tokens) - 1) == len(tokens) - 1
-        copied = tokens.copy()
-        start = len(tokens) - 1
-        for _ in range(8):
-            empty.submit([Chunk(2, 3, copied, start, len(copied), GREEDY)])
-            start = len(copied)
-            copied += empty.collect()[0].tokens
-        assert copied[len(tokens) :] == alone
+        assert goes_on(empty, 3, tokens, 8) == alone
 
     def test_a_copy_replaces_and_leaves_its_source(self, empty: LlamaRunner) -> None:
         tokens = empty.tokenizer.encode(TEXT)[:60]
@@ -70,6 +74,51 @@ class TestCache:
         assert empty.copy(0, 1, 40) == 40
         assert empty.trim(1, 41) == 0, "it held no more than was copied"
         assert empty.trim(0, 60) == 60
+
+    def test_a_parked_slot_takes_no_room_and_comes_back_as_it_was(self, empty: LlamaRunner) -> None:
+        tokens = empty.tokenizer.encode("The capital of France is the city of Paris, and that of Italy is")
+        alone = generate(empty, tokens, 8)
+        empty.park(0)
+        assert lib.llama_memory_seq_pos_max(empty._memory, 0) == -1, "its cells are free"
+        assert empty.copy(0, 3, len(tokens) - 1) == len(tokens) - 1
+        assert empty.trim(0, len(tokens) - 1) == len(tokens) - 1
+        assert [goes_on(empty, slot, tokens, 8) for slot in (0, 3)] == [alone, alone]
+
+    def test_a_parked_slot_that_is_emptied_is_gone(self, empty: LlamaRunner) -> None:
+        tokens = empty.tokenizer.encode(TEXT)[:60]
+        for empty_it in (lambda: empty.trim(0, 0), empty.reset):
+            empty.submit([Chunk(1, 0, tokens, 0, 60, GREEDY)])
+            empty.park(0)
+            empty_it()
+            assert empty.copy(0, 1, 1) == 0 and empty.trim(0, 1) == 0
+
+    def test_a_parked_slot_that_finds_no_room_is_empty(self, smollm: Path) -> None:
+        runner = LlamaRunner(EngineSpec("llama", str(smollm), context=128, parallel=2))
+        tokens = runner.tokenizer.encode(TEXT)[:100]
+        runner.submit([Chunk(1, 0, tokens, 0, 100, GREEDY)])
+        runner.park(0)
+        for slot in (1, 2):
+            runner.submit([Chunk(slot, slot, tokens, 0, 100, GREEDY)])
+        assert runner.trim(0, 100) == 0
+        runner.submit([Chunk(3, 0, tokens, 0, 50, GREEDY)])
+        assert runner.trim(0, 50) == 50
+        runner.close()
+
+    def test_results_come_in_the_order_of_the_batch(self, empty: LlamaRunner) -> None:
+        """Decodes are computed last, wherever they stand."""
+        prompts = [empty.tokenizer.encode(text) for text in ("One, two, three,", "Monday, Tuesday,", "A, B, C, D, E,")]
+        alone = [generate(empty, prompt, 2) for prompt in prompts]
+        empty.trim(0, 0)
+        decoding = prompts[1] + alone[1][:1]
+        empty.submit([Chunk(12, 2, decoding, 0, len(prompts[1]), GREEDY)])
+        empty.collect()
+        batch = [
+            Chunk(10, 0, prompts[0], 0, len(prompts[0]), GREEDY),
+            Chunk(12, 2, decoding, len(prompts[1]), len(decoding), GREEDY),
+            Chunk(11, 1, prompts[2], 0, len(prompts[2]), GREEDY),
+        ]
+        empty.submit(batch)
+        assert [result.tokens for result in empty.collect()] == [alone[0][:1], alone[1][1:], alone[2][:1]]
 
     def test_trim_beyond_what_is_held_is_refused(self, empty: LlamaRunner) -> None:
         tokens = empty.tokenizer.encode(TEXT)[:10]
@@ -130,7 +179,7 @@ class TestSlidingWindow:
         scorer.close()
 
     def test_window_cache(self, gemma: Path) -> None:
-        """One slot has 1,024 cells. llama.cpp says yes to the cut; the runner looks, and says 0."""
+        """One slot has some more cells than the window. llama.cpp says yes to the cut; the runner looks, and says 0."""
         scorer = LlamaScorer(gemma, slots=1, swa_full=False)
         tokens, fresh = prefilled(scorer, LENGTH)
         assert scorer.trim(0, CUT) == 0
@@ -142,7 +191,7 @@ class TestSlidingWindow:
         scorer.close()
 
     def test_window_cache_of_two_slots(self, gemma: Path) -> None:
-        """1,536 cells: what is left of the first 600 tokens depends on how much came after them."""
+        """Cells for two windows: what is left of the first 600 tokens depends on how much came after them."""
         scorer = LlamaScorer(gemma, slots=2, swa_full=False)
         tokens, fresh = prefilled(scorer, LENGTH)
         assert scorer.copy(0, 1, CUT) == CUT, "nothing was used again yet"

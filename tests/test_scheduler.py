@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
+from nitro.engines import prefixes
 from nitro.engines import scheduler as rules
 from nitro.engines.fake import EOG, FakeRunner
 from nitro.engines.runner import Chunk, OutOfKV, Result, StepFailed
 from nitro.engines.scheduler import OVERTAKEN, RESERVE, Scheduler, Sequence
+from nitro.engines.slots import shared_prefix
 from nitro.engines.types import EngineSpec, ModelInfo, Output, Sampling
 
 VOCABULARY = 251
@@ -36,6 +38,7 @@ def make_info(
     kv_tokens: int = 256,
     step_tokens: int = 64,
     eog: frozenset[int] = frozenset(),
+    park_tokens: int = 0,
 ) -> ModelInfo:
     return ModelInfo(
         engine="strict",
@@ -50,6 +53,7 @@ def make_info(
         step_tokens=step_tokens,
         vocabulary=VOCABULARY,
         eog=eog,
+        park_tokens=park_tokens,
     )
 
 
@@ -88,6 +92,7 @@ class StrictRunner:
     def __init__(self, info: ModelInfo):
         self.info = info
         self.held: list[list[int]] = [[] for _ in range(info.slots)]
+        self.parked: dict[int, list[int]] = {}
         self.forgotten: Counter[int] = Counter()
         self.faults = Faults()
         self.can_cut = True
@@ -142,7 +147,32 @@ class StrictRunner:
             return Result([], "no token can follow")
         return Result([next_token(held)] if chunk.samples else [])
 
+    def park(self, slot: int) -> None:
+        assert not self.broken and self._batch is None and self.held[slot] and slot not in self.parked
+        self.parked[slot], self.held[slot] = self.held[slot], []
+        assert sum(map(len, self.parked.values())) <= self.info.park_tokens
+
+    def copy(self, src: int, dst: int, length: int) -> int:
+        assert not self.broken and self._batch is None and src != dst and not self.held[dst] and dst not in self.parked
+        source = self.parked.get(src) or self.held[src]
+        assert 0 < length <= len(source)
+        if length < len(source) and not self.can_cut:
+            return 0
+        if self._used + (len(source) if src in self.parked else length) > self.info.kv_tokens:
+            return 0
+        self.held[dst] = source[:length]
+        return length
+
+    @property
+    def _used(self) -> int:
+        return sum(map(len, self.held))
+
     def trim(self, slot: int, length: int) -> int:
+        parked = self.parked.pop(slot, [])
+        if length and self._used + len(parked) <= self.info.kv_tokens:
+            self.held[slot] += parked
+        elif parked:
+            return 0
         held = self.held[slot]
         assert not self.broken and self._batch is None and 0 <= length <= len(held)
         if length < len(held) and not self.can_cut:
@@ -155,6 +185,7 @@ class StrictRunner:
 
     def reset(self) -> None:
         self.held = [[] for _ in range(self.info.slots)]
+        self.parked = {}
         self.broken, self._batch = False, None
 
 
@@ -301,12 +332,23 @@ class Engine:
         assert all(cached == s.computed < len(s.tokens) for s, cached in scheduler.admitted)
         if admitted and len(scheduler.running) > 1:
             assert sum(map(room_for, scheduler.running)) <= info.kv_tokens
-        if scheduler.waiting and len(scheduler.running) < info.parallel:
-            first = scheduler.waiting[0]
+        following = [s for s in scheduler.waiting if self._follows(s)]
+        stuck = [s for s in scheduler.waiting if s not in following]
+        if stuck and len(scheduler.running) + len(following) < info.parallel:
+            first = stuck[0]
             before = [s for s in scheduler.running if s.id not in admitted or s.age < first.age]
+            before += [s for s in following if s.age < first.age]
             assert before and sum(map(room_for, before)) + room_for(first) > info.kv_tokens
-        for sequence in scheduler.waiting:
+        for sequence in stuck:
             self._pass(sequence, sum(s.age > sequence.age for s, _ in scheduler.admitted))
+
+    def _follows(self, sequence: Sequence) -> bool:
+        """Whether a part of its prompt is being computed that no slot holds yet."""
+        return any(
+            s.computed < min(shared_prefix(s.tokens, sequence.tokens), len(sequence.tokens) - 1)
+            for s in self.scheduler.running
+            if s.pending > 1
+        )
 
     def _check_batch(self, batch: list[Chunk], budget: int) -> None:
         """Every decode, oldest first, then prompts: as many tokens as allowed, and at most one prompt in part."""
@@ -319,9 +361,12 @@ class Engine:
         decodes = [s.id for s in scheduler.running if s.pending == 1]
         assert [chunk.sequence_id for chunk in batch[: len(decodes)]] == decodes
         most = min(max(budget, len(decodes) + 1), self.info.step_tokens)
-        assert tokens_in(batch) == min(most, sum(s.pending for s in scheduler.running))
-        whole = {chunk.sequence_id for chunk in batch if chunk.samples}
-        parts = [chunk.sequence_id for chunk in batch if not chunk.samples]
+        borders = scheduler._borders
+        wanted = {s.id: borders.get(s.id, len(s.tokens)) - s.computed for s in scheduler.running}
+        assert all(count > 0 for count in wanted.values())
+        assert tokens_in(batch) == min(most, sum(wanted.values()))
+        whole = {chunk.sequence_id for chunk in batch if chunk.stop - chunk.start == wanted[chunk.sequence_id]}
+        parts = [chunk.sequence_id for chunk in batch if chunk.sequence_id not in whole]
         later = [s for s in scheduler.running if s.id not in whole]
         assert parts == [s.id for s in later[: len(parts)]] and len(parts) <= 1
         for sequence in later:
@@ -797,9 +842,12 @@ def test_the_place_of_one_that_was_aborted_goes_to_the_next() -> None:
 
 # Reuse
 
+parkings = pytest.mark.parametrize("park_tokens", [0, 200])
 
-def test_what_is_shared_is_not_computed_again() -> None:
-    engine = Engine(make_info())
+
+@parkings
+def test_what_is_shared_is_not_computed_again(park_tokens: int) -> None:
+    engine = Engine(make_info(park_tokens=park_tokens))
     engine.add(prompt(20), 5)
     engine.finish()
     engine.add(prompt(30), 1)
@@ -834,26 +882,145 @@ def test_a_cache_that_cannot_be_cut_is_computed_again() -> None:
     assert engine.scheduler.admitted[0][1] == 0
 
 
-def test_a_slot_that_would_lose_more_than_half_is_not_cut() -> None:
-    engine = Engine(make_info())
-    engine.add(prompt(30), 1)
+@parkings
+def test_a_slot_that_would_lose_more_than_little_is_copied(park_tokens: int) -> None:
+    engine = Engine(make_info(park_tokens=park_tokens))
+    engine.add(prompt(40), 1)
     engine.finish()
-    engine.add([*prompt(14), 5, 6])
-    assert rows(engine.step()) == [(2, 16)]
-    assert holding(engine, prompt(30)), "the longer conversation is still there"
-    engine.add([*prompt(15), 5, 6])
-    engine.step()
-    assert not holding(engine, prompt(30))
+    engine.add([*prompt(30), 5, 6])
+    assert rows(engine.step()) == [(2, 2)]
+    engine.add([*prompt(39), 5, 6])
+    assert rows(engine.step()) == [(3, 2)], "the longer conversation was still there"
+    engine.add([*prompt(40), 5, 6])
+    assert rows(engine.step()) == [(4, 3)], "and lost one token only"
 
 
-def test_two_with_the_same_prefix_do_not_share_a_slot() -> None:
-    engine = Engine(make_info())
+@parkings
+def test_two_with_the_same_prefix_do_not_share_a_slot(park_tokens: int) -> None:
+    engine = Engine(make_info(park_tokens=park_tokens))
     engine.add(prompt(20), 1)
     engine.finish()
     engine.add([*prompt(20), 5], 3)
     engine.add([*prompt(20), 6], 3)
-    assert rows(engine.step()) == [(2, 1), (3, 21)]
+    assert rows(engine.step()) == [(2, 1), (3, 1)]
     engine.finish()
+
+
+# Sharing in flight
+
+
+def test_a_prefix_that_is_being_computed_is_waited_for() -> None:
+    engine = Engine(make_info())
+    for last in (5, 6, 7):
+        engine.add([*prompt(40), last, last], 2)
+    assert rows(engine.step(30)) == [(1, 30)]
+    assert rows(engine.step(30)) == [(1, 10)], "a chunk ends where the others branch off"
+    assert rows(engine.step(30)) == [(1, 2), (2, 2), (3, 2)]
+    engine.finish()
+
+
+def test_the_same_prompt_three_times_is_computed_once() -> None:
+    engine = Engine(make_info())
+    for _ in range(3):
+        engine.add(prompt(40), 2)
+    assert rows(engine.step()) == [(1, 39)]
+    assert rows(engine.step()) == [(1, 1), (2, 1), (3, 1)]
+
+
+def test_what_cannot_be_cut_is_copied_where_it_ends() -> None:
+    engine = Engine(make_info())
+    engine.runner.can_cut = False
+    for last in (5, 6):
+        engine.add([*prompt(40), last, last], 2)
+    assert rows(engine.step()) == [(1, 40)]
+    assert rows(engine.step()) == [(1, 2), (2, 2)]
+
+
+def test_a_short_prefix_is_not_worth_waiting_for() -> None:
+    engine = Engine(make_info())
+    for last in (5, 6):
+        engine.add([*prompt(prefixes.WORTH - 1), last], 2)
+    assert rows(engine.step()) == [(1, 16), (2, 16)]
+
+
+def test_when_the_leader_goes_the_next_goes_on() -> None:
+    engine = Engine(make_info())
+    for last in (5, 6, 7):
+        engine.add([*prompt(40), last, last], 2)
+    engine.step(20)
+    engine.abort(1)
+    assert rows(engine.step(30)) == [(2, 20)]
+    assert rows(engine.step(30)) == [(2, 2), (3, 2)]
+
+
+def test_one_that_waits_for_a_prefix_keeps_its_row() -> None:
+    engine = Engine(make_info(parallel=2))
+    for last in (5, 6):
+        engine.add([*prompt(40), last], 9)
+    other = engine.add(prompt(4, 2), 2)
+    assert rows(engine.step(64)) == [(1, 40)]
+    assert rows(engine.step(64)) == [(1, 1), (2, 1)]
+    assert [s.id for s in engine.scheduler.waiting] == [other]
+
+
+def test_those_that_share_nothing_run_beside_those_that_wait() -> None:
+    engine = Engine(make_info())
+    for last in (5, 6):
+        engine.add([*prompt(40), last], 9)
+    engine.add(prompt(4, 2), 2)
+    assert rows(engine.step(64)) == [(1, 40), (3, 4)]
+
+
+# Parking
+
+
+def test_idle_slots_are_parked_while_others_run() -> None:
+    engine = Engine(make_info(park_tokens=25))
+    fill_caches(engine, 1, 2)
+    assert sum(map(len, engine.runner.held)) == 10, "nothing runs, so nothing hurries"
+    engine.add(prompt(4, 3), 3)
+    engine.step()
+    assert sorted(map(len, engine.runner.parked.values())) == [10, 10]
+    assert engine.scheduler.kv_used == 4
+    engine.finish()
+
+
+def test_the_least_recently_used_gives_way_where_no_more_can_be_parked() -> None:
+    engine = Engine(make_info(park_tokens=25))
+    fill_caches(engine, 1, 2, 3)
+    engine.add(prompt(4, 4))
+    engine.step()
+    assert sorted(held[0] for held in engine.runner.parked.values()) == [2, 3]
+
+
+def test_one_that_is_too_large_stays_in_the_pool() -> None:
+    engine = Engine(make_info(park_tokens=9))
+    fill_caches(engine, 1)
+    engine.add(prompt(4, 4))
+    engine.step()
+    assert not engine.runner.parked and holding(engine, prompt(10, 1))
+
+
+def test_a_parked_slot_comes_back_though_the_pool_is_full_of_idle_ones() -> None:
+    engine = Engine(make_info(park_tokens=300, kv_tokens=64))
+    fill_caches(engine, 1, 2, 3)
+    engine.add(prompt(60, 4), 2)
+    engine.finish()
+    engine.add([*prompt(10, 1), 7])
+    assert rows(engine.step()) == [(5, 1)]
+
+
+def test_a_long_parked_slot_is_not_brought_for_a_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefixes, "BRINGS", 2)
+    engine = Engine(make_info(park_tokens=300))
+    engine.add(prompt(50, 1))
+    engine.finish()
+    engine.add(prompt(4, 2))
+    engine.finish()
+    engine.add([*prompt(20, 1), 7, 7])
+    assert rows(engine.step()) == [(3, 22)]
+    engine.add([*prompt(30, 1), 7, 7])
+    assert rows(engine.step()) == [(4, 2)]
 
 
 # Exhaustion
@@ -1058,7 +1225,7 @@ def test_after_a_crash_those_of_the_step_end_and_the_others_are_computed_again(a
     engine.step(6, Faults(crashes=True, at_collect=at_collect))
     assert {id for id, told in engine.told.items() if told.finish == "error"} == {decodes, long}
     assert [s.id for s in engine.scheduler.waiting] == later and engine.scheduler.running == []
-    assert engine.scheduler.slots.idle == engine.info.slots and engine.scheduler.slots.oldest_held() is None
+    assert engine.scheduler.slots.idle == engine.info.slots and not engine.scheduler.slots.in_pool()
     engine.add(prompt(10, 1))
     assert rows(engine.step()) == [(4, 20), (5, 20), (6, 10)], "no cache was left"
     engine.finish()
@@ -1138,6 +1305,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         ends=st.sampled_from([0, 16]),
         reserve=st.sampled_from([0, 3, RESERVE]),
         overtaken=st.sampled_from([0, 1, 3, OVERTAKEN]),
+        park_tokens=st.sampled_from([0, 0, 20, 100]),
+        worth=st.sampled_from([1, 4, 16]),
+        brings=st.sampled_from([1, 256]),
     )
     def start(
         self,
@@ -1149,10 +1319,15 @@ class SchedulerMachine(RuleBasedStateMachine):
         ends: int,
         reserve: int,
         overtaken: int,
+        park_tokens: int,
+        worth: int,
+        brings: int,
     ) -> None:
         eog = frozenset(range(0, VOCABULARY, ends)) if ends else frozenset()
         self.patches.enter_context(mock.patch.multiple(rules, RESERVE=reserve, OVERTAKEN=overtaken))
-        self.engine = Engine(make_info(parallel, spare, context, context + more_kv, parallel + more_step, eog))
+        self.patches.enter_context(mock.patch.multiple(prefixes, WORTH=worth, BRINGS=brings))
+        info = make_info(parallel, spare, context, context + more_kv, parallel + more_step, eog, park_tokens)
+        self.engine = Engine(info)
 
     @rule(tokens=st.lists(st.integers(1, 2), min_size=1, max_size=40), max_tokens=st.integers(1, 40))
     def add(self, tokens: list[int], max_tokens: int) -> None:

@@ -1,9 +1,8 @@
-"""The slots: each is busy or idle, and a prompt gets the idle one that serves it best.
+"""The slots' bookkeeping: busy or idle, in the pool or parked, and which idle one shares most with a prompt.
 
 Checked against a naive model in every order of calls, and rule by rule.
 """
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -12,7 +11,6 @@ from nitro.engines.slots import Slots, shared_prefix
 
 # Of few different tokens, and often of one: many begin alike.
 tokens = st.lists(st.integers(1, 2), max_size=12) | st.integers(0, 12).map([1].__mul__)
-prompts = tokens.map(lambda held: [*held, 1])
 
 quick = settings(deadline=None, database=None)
 
@@ -20,9 +18,8 @@ quick = settings(deadline=None, database=None)
 def slots_holding(*held: list[int]) -> Slots:
     """Slots 0, 1, … idle with these tokens, the first the least recently used."""
     slots = Slots(len(held))
-    for _ in held:
-        slots.take([0])
     for slot, left in enumerate(held):
+        slots.take(slot)
         slots.release(slot, left)
     return slots
 
@@ -35,12 +32,13 @@ def naive_shared(a: list[int], b: list[int]) -> int:
 
 
 class Model:
-    """What the slots should do, said slowly: every slot with what it holds and when it was left."""
+    """What the slots should do, said slowly: every slot with what it holds, when it was left, and where it lies."""
 
     def __init__(self, count: int):
         self.held: dict[int, list[int]] = {slot: [] for slot in range(count)}
         self.left_at: dict[int, int] = dict.fromkeys(range(count), 0)
         self.busy: set[int] = set()
+        self.parked: set[int] = set()
         self.clock = 0
 
     @property
@@ -48,35 +46,13 @@ class Model:
         """Least recently used first; new ones in no particular order."""
         return sorted((slot for slot in self.held if slot not in self.busy), key=self.left_at.__getitem__)
 
-    def shared(self, slot: int, prompt: list[int]) -> int:
-        return min(naive_shared(self.held[slot], prompt), len(prompt) - 1)
+    @property
+    def in_pool(self) -> list[tuple[int, int]]:
+        return [(slot, len(self.held[slot])) for slot in self.idle if self.held[slot] and slot not in self.parked]
 
-    def worth(self, slot: int, prompt: list[int]) -> int:
-        """How many tokens would be kept; none where more than half of the slot's would be lost."""
-        shared = self.shared(slot, prompt)
-        lost = len(self.held[slot]) - shared
-        return shared if lost <= shared else 0
-
-    def choices(self, prompt: list[int]) -> tuple[set[int], int]:
-        """The slots that may be taken, and how many tokens are to be kept."""
-        idle = self.idle
-        most = max(self.worth(slot, prompt) for slot in idle)
-        if most > 0:
-            return {slot for slot in idle if self.worth(slot, prompt) == most}, most
-        empty = {slot for slot in idle if not self.held[slot]}
-        return (empty, 0) if empty else ({idle[0]}, self.shared(idle[0], prompt))
-
-    def take(self, slot: int) -> None:
-        self.busy.add(slot)
-        self.held[slot] = []
-
-    def release(self, slot: int, held: list[int]) -> None:
-        self.clock += 1
-        self.busy.remove(slot)
-        self.held[slot], self.left_at[slot] = held, self.clock
-
-    def oldest_held(self) -> int | None:
-        return next((slot for slot in self.idle if self.held[slot]), None)
+    @property
+    def oldest_parked(self) -> int | None:
+        return next((slot for slot in self.idle if slot in self.parked), None)
 
 
 class SlotsMachine(RuleBasedStateMachine):
@@ -85,113 +61,108 @@ class SlotsMachine(RuleBasedStateMachine):
         self.slots, self.model = Slots(count), Model(count)
 
     @precondition(lambda self: self.model.idle)
-    @rule(prompt=prompts)
-    def take(self, prompt: list[int]) -> None:
-        may, keep = self.model.choices(prompt)
-        slot, kept = self.slots.take(prompt)
-        assert slot in may and kept == keep
-        assert kept < len(prompt) and self.model.held[slot][:kept] == prompt[:kept]
-        self.model.take(slot)
-
-    @precondition(lambda self: self.model.idle)
-    @rule(data=st.data(), more=prompts)
-    def take_to_go_on(self, data: st.DataObject, more: list[int]) -> None:
-        held = self.model.held[data.draw(st.sampled_from(self.model.idle))]
-        self.take(held + more)
+    @rule(data=st.data())
+    def take(self, data: st.DataObject) -> None:
+        slot = data.draw(st.sampled_from(self.model.idle))
+        self.slots.take(slot)
+        self.model.busy.add(slot)
+        self.model.parked.discard(slot)
+        self.model.held[slot] = []
 
     @precondition(lambda self: self.model.busy)
     @rule(data=st.data(), held=tokens)
     def release(self, data: st.DataObject, held: list[int]) -> None:
         slot = data.draw(st.sampled_from(sorted(self.model.busy)))
         self.slots.release(slot, held.copy())
-        self.model.release(slot, held)
+        self.model.clock += 1
+        self.model.busy.remove(slot)
+        self.model.held[slot], self.model.left_at[slot] = held, self.model.clock
 
-    @rule()
-    def drop_the_oldest(self) -> None:
-        slot = self.slots.oldest_held()
+    @precondition(lambda self: self.model.in_pool)
+    @rule(data=st.data())
+    def park(self, data: st.DataObject) -> None:
+        slot, _ = data.draw(st.sampled_from(self.model.in_pool))
+        self.slots.park(slot)
+        self.model.parked.add(slot)
+
+    @precondition(lambda self: self.model.idle)
+    @rule(data=st.data())
+    def clear(self, data: st.DataObject) -> None:
+        slot = data.draw(st.sampled_from(self.model.idle))
+        self.slots.clear(slot)
+        self.model.parked.discard(slot)
+        self.model.held[slot] = []
+
+    @rule(prompt=tokens)
+    def the_longest_prefix(self, prompt: list[int]) -> None:
+        shared = {slot: naive_shared(self.model.held[slot], prompt) for slot in self.model.idle}
+        most = max(shared.values(), default=0)
+        slot, length = self.slots.longest(prompt)
+        assert length == most and (slot is None) == (most == 0)
         if slot is not None:
-            self.slots.clear(slot)
-            self.model.held[slot] = []
+            equals = [other for other in shared if shared[other] == most]
+            assert len(self.model.held[slot]) == min(len(self.model.held[other]) for other in equals)
+
+    @precondition(lambda self: self.model.idle)
+    @rule(data=st.data())
+    def a_spare_one(self, data: st.DataObject) -> None:
+        but = data.draw(st.sampled_from([None, *self.model.held]))
+        slot = self.slots.spare(but)
+        others = [other for other in self.model.idle if other != but]
+        empty = [other for other in others if not self.model.held[other]]
+        assert slot in (empty or others[:1] or [but])
 
     @invariant()
     def counts_agree(self) -> None:
-        assert self.slots.idle == len(self.model.idle)
-        assert self.slots.oldest_held() == self.model.oldest_held()
+        slots, model = self.slots, self.model
+        assert slots.idle == len(model.idle)
+        assert sorted(slots.in_pool()) == sorted(model.in_pool)
+        assert slots.held == sum(size for _, size in model.in_pool)
+        assert slots.parked == sum(len(model.held[slot]) for slot in model.parked)
+        assert slots.oldest_parked(None) == model.oldest_parked
+        assert {slot for slot in model.idle if slots.is_parked(slot)} == model.parked
 
 
 TestSlotsMachine = SlotsMachine.TestCase
 TestSlotsMachine.settings = settings(quick, max_examples=100, stateful_step_count=30)
 
 
-def test_every_slot_can_be_taken_once() -> None:
-    slots = Slots(5)
-    taken = [slots.take([1, 2, 3]) for _ in range(5)]
-    assert {slot for slot, _ in taken} == {0, 1, 2, 3, 4}
-    assert {kept for _, kept in taken} == {0}
-    assert slots.idle == 0
-
-
-def test_the_longest_shared_prefix_wins() -> None:
+def test_the_longest_shared_prefix_is_found() -> None:
     slots = slots_holding([1, 2], [1, 2, 3, 4], [1, 2, 3])
-    assert slots.take([1, 2, 3, 4, 5]) == (1, 4)
-    assert slots.take([1, 2, 3, 4, 5]) == (2, 3)
-    assert slots.take([1, 2, 3, 4, 5]) == (0, 2)
+    assert slots.longest([1, 2, 3, 4, 5]) == (1, 4)
+    assert slots.longest([1, 2, 3, 9]) == (2, 3), "of equals the one that loses least"
+    assert slots.longest([9]) == (None, 0)
 
 
-@pytest.mark.parametrize("prompt", [[1], [1, 2], [1, 2, 3]])
-def test_the_last_token_is_never_kept(prompt: list[int]) -> None:
-    assert slots_holding(prompt).take(prompt) == (0, len(prompt) - 1)
-    assert slots_holding(prompt[:-1]).take(prompt) == (0, len(prompt) - 1)
-
-
-def test_a_slot_that_would_lose_more_than_half_is_not_cut() -> None:
-    assert slots_holding([1, 2, 3, 4, 5], []).take([1, 2, 9]) == (1, 0)
-    assert slots_holding([1, 2, 3, 4], []).take([1, 2, 9]) == (0, 2)
-    assert slots_holding([1, 2, 3], []).take([1, 2, 9]) == (0, 2)
-
-
-def test_the_last_token_counts_as_lost() -> None:
-    """Of four held tokens all are the prompt's beginning, but the prompt is so short that only one could stay."""
-    assert slots_holding([1, 2, 3, 4], []).take([1, 2]) == (1, 0)
-
-
-def test_a_shorter_prefix_wins_where_the_longest_would_cost_too_much() -> None:
-    assert slots_holding([1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2]).take([1, 2, 3, 99]) == (1, 2)
-
-
-def test_without_a_shared_prefix_an_empty_slot_is_taken_before_one_that_holds() -> None:
+def test_an_empty_slot_is_spared_before_one_that_holds() -> None:
     slots = slots_holding([1, 2], [], [3, 4])
-    assert slots.take([9, 9]) == (1, 0)
+    assert slots.spare() == 1
+    assert slots.spare(but=1) == 0
 
 
-def test_without_an_empty_slot_the_least_recently_used_is_taken() -> None:
+def test_without_an_empty_slot_the_least_recently_used_is_spared() -> None:
     slots = slots_holding([1, 2], [3, 4], [5, 6])
-    assert slots.take([9, 9]) == (0, 0)
+    assert slots.spare() == 0
+    slots.take(0)
     slots.release(0, [7, 8])
-    assert slots.take([9, 9]) == (1, 0)
+    assert slots.spare() == 1
+    assert slots.spare(but=1) == 2
 
 
-def test_the_oldest_that_holds_goes_first() -> None:
-    slots = slots_holding([], [3, 4], [5, 6])
-    assert slots.oldest_held() == 1
-    slots.clear(1)
-    assert slots.oldest_held() == 2
-    slots.clear(2)
-    assert slots.oldest_held() is None
-    assert slots.idle == 3
+def test_the_only_one_is_spared_whatever_it_holds() -> None:
+    assert slots_holding([1, 2]).spare(but=0) == 0
 
 
-def test_a_busy_slot_is_not_the_oldest_that_holds() -> None:
-    slots = slots_holding([1, 2, 3], [3, 4])
-    assert slots.take([1, 2, 3, 4]) == (0, 3)
-    assert slots.oldest_held() == 1
-
-
-def test_a_slot_used_again_is_the_youngest() -> None:
-    slots = slots_holding([1, 2], [3, 4])
-    slots.take([1, 2, 3])
-    slots.release(0, [1, 2, 3])
-    assert slots.oldest_held() == 1
+def test_the_oldest_parked_goes_first() -> None:
+    slots = slots_holding([1], [2], [3])
+    slots.park(1)
+    slots.park(0)
+    assert slots.oldest_parked(but=None) == 0
+    assert slots.oldest_parked(but=0) == 1
+    slots.clear(0)
+    assert slots.oldest_parked(but=None) == 1
+    slots.take(1)
+    assert slots.oldest_parked(but=None) is None
 
 
 @quick

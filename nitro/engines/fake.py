@@ -71,6 +71,9 @@ class FakeRunner:
         del self._held[slot][length:]
         return length
 
+    def park(self, slot: int) -> None:
+        pass
+
     def copy(self, src: int, dst: int, length: int) -> int:
         assert length <= len(self._held[src])
         self._held[dst] = self._held[src][:length]

@@ -8,6 +8,7 @@ from nitro.engines.runner import LoadError
 
 LEAST_CONTEXT = 256  # tokens; a model that cannot have this much is of no use
 MIB = 2**20
+MOST_PARKED = 8 * 2**30  # bytes
 SPARE_SLOTS = 8  # idle slots beyond the parallel ones, each a cached prefix
 
 
@@ -38,6 +39,11 @@ def plan(asked: int | None, trained: int, parallel: int, token_bytes: int, free_
             f"and {least} tokens need {least * token_bytes / MIB:.0f} MiB."
         )
     return Plan(context, max(context, min(context * parallel, room // 2)))
+
+
+def park_tokens(token_bytes: int, free_bytes: int) -> int:
+    """How many tokens of idle slots may be parked in main memory, of which `free_bytes` are free beside the KV pool."""
+    return min(MOST_PARKED, free_bytes // 4) // token_bytes
 
 
 def free_host_memory() -> int:

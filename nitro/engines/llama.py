@@ -3,6 +3,9 @@
 One context with a unified KV cache: a slot is a llama.cpp sequence id, and a prefix can be copied between slots. On the
 CPU `submit` returns when the step is computed; on a GPU it may return before.
 
+There attention also goes over the cells of slots that are not in a batch, masked, which costs up to a fifth of a step
+with sixteen short ones. So idle slots are parked: their cells are copied to main memory, and freed.
+
 Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 """
 
@@ -24,7 +27,9 @@ from nitro.engines.types import COLD, EngineSpec, ModelInfo, Sampling
 log = logging.getLogger("llama.cpp")
 
 STEP_TOKENS = 2048  # n_batch: what one llama_decode takes; more aborts the process
-DEVICE_TOKENS = 512  # n_ubatch: what the device computes at a time
+# n_ubatch: what the device computes at a time. On the CPU no more than a tile of flash attention (64 rows, ggml-cpu's
+# ops.cpp:9547): in a full tile each row goes over the cells of all the tile's slots. See `_Batch`.
+GPU_TOKENS, CPU_TOKENS = 512, 64
 ALL_LAYERS = 10_000
 WARMUP_TOKENS = 2
 
@@ -48,6 +53,7 @@ class LlamaRunner:
         self._log = ggml.capture_log()
         self._samplers: dict[int, Any] = {}  # by sequence id; pointers to llama_sampler
         self._batch: list[Chunk] = []
+        self._parked: dict[int, Any] = {}  # by slot; arrays of bytes
         lib.llama_backend_init()
         _look_for_gpu(spec)
         self._context: Any = None
@@ -84,24 +90,25 @@ class LlamaRunner:
 
     def collect(self) -> list[Result]:
         lib.llama_synchronize(self._context)
-        row, results = -1, []
-        for chunk in self._batch:
-            row += chunk.stop - chunk.start
-            if chunk.samples:
-                token = lib.llama_sampler_sample(self._sampler(chunk), self._context, row)  # accepts, too
-                results.append(Result([token]))
-            else:
-                results.append(Result([]))
-        return results
+        return [Result([self._sample(chunk)] if chunk.samples else []) for chunk in self._batch]
 
     def trim(self, slot: int, length: int) -> int:
-        memory = self._memory
-        if length > 0 and lib.llama_memory_seq_rm(memory, slot, length, -1) and self._holds(slot, length):
+        parked = self._parked.pop(slot, None)
+        if length > 0 and (parked is None or self._restore(slot, parked)) and self._cut(slot, length):
             return length
         return self._clear(slot)
 
+    def park(self, slot: int) -> None:
+        size = lib.llama_state_seq_get_size(self._context, slot)
+        parked = (ctypes.c_uint8 * size)()
+        if lib.llama_state_seq_get_data(self._context, parked, size, slot) == size:
+            self._parked[slot] = parked
+        self._clear(slot)
+
     def copy(self, src: int, dst: int, length: int) -> int:
         self._clear(dst)
+        if src in self._parked:
+            return length if self._restore(dst, self._parked[src]) and self._cut(dst, length) else self._clear(dst)
         if self._stateful and lib.llama_memory_seq_pos_max(self._memory, src) != length - 1:
             return 0  # a recurrent state is that of its last token only
         lib.llama_memory_seq_cp(self._memory, src, dst, 0, length)
@@ -117,6 +124,7 @@ class LlamaRunner:
     def reset(self) -> None:
         lib.llama_free(self._context)
         self._context = None
+        self._parked = {}
         self._make_context()
 
     def close(self) -> None:
@@ -137,6 +145,14 @@ class LlamaRunner:
         lib.llama_memory_seq_rm(self._memory, slot, -1, -1)  # of a whole sequence: never fails
         return 0
 
+    def _restore(self, slot: int, parked: Any) -> bool:
+        """False where the pool has no room for it; the slot is empty then."""
+        self._clear(slot)
+        return bool(lib.llama_state_seq_set_data(self._context, parked, len(parked), slot))
+
+    def _cut(self, slot: int, length: int) -> bool:
+        return bool(lib.llama_memory_seq_rm(self._memory, slot, length, -1)) and self._holds(slot, length)
+
     def _holds(self, slot: int, length: int) -> bool:
         """Whether the slot really holds [0, length), so that the next token can be computed from it.
 
@@ -150,6 +166,11 @@ class LlamaRunner:
         return bool(lib.llama_memory_seq_pos_min(memory, slot) <= max(0, length - self._window if self._window else 0))
 
     # Sampling
+
+    def _sample(self, chunk: Chunk) -> int:
+        """The next token, which the sampler has accepted."""
+        row = self._tokens.last_row[chunk.slot]
+        return int(lib.llama_sampler_sample(self._sampler(chunk), self._context, row))
 
     def _sampler(self, chunk: Chunk) -> Any:
         """The sequence's own sampler chain, made when it first samples: it has seen the whole prompt then."""
@@ -221,7 +242,7 @@ class LlamaRunner:
         parameters = lib.llama_context_default_params()
         parameters.n_ctx = self._plan.pool
         parameters.n_batch = STEP_TOKENS
-        parameters.n_ubatch = DEVICE_TOKENS
+        parameters.n_ubatch = GPU_TOKENS if self._log.offloaded() else CPU_TOKENS
         parameters.n_seq_max = min(spec.parallel + fit.SPARE_SLOTS, lib.llama_max_parallel_sequences())
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.kv_unified = True
@@ -258,6 +279,7 @@ class LlamaRunner:
             context=self._plan.context,
             trained_context=lib.llama_model_n_ctx_train(self._model),
             kv_tokens=lib.llama_n_ctx(self._context),
+            park_tokens=self._park_tokens(),
             kv_place=self._log.kv_place(),
             kv_bytes=self._log.kv_bytes() or self._plan.pool * self._token_bytes(),
             step_tokens=STEP_TOKENS,
@@ -281,6 +303,10 @@ class LlamaRunner:
         if len(kv_heads) < 2:  # one number for all layers; llama_model_n_head_kv knows the first layer's only
             kv_heads = [lib.llama_model_n_head_kv(self._model)] * lib.llama_model_n_layer(self._model)
         return max(sum(kv_heads) * sum(lengths) * 2, 1)
+
+    def _park_tokens(self) -> int:
+        """A GPU reads masked cells fast, and to move them over the bus would cost more."""
+        return 0 if self._log.offloaded() else fit.park_tokens(self._token_bytes(), self._free_memory())
 
     def _metadata(self, key: str) -> str | None:
         """A value of the GGUF's header as text, an array as "[1, 2, …]"."""
@@ -379,9 +405,14 @@ class LlamaTokenizer:
 
 
 class _Batch:
-    """A llama_batch over arrays of our own, filled by slices. Each token belongs to one sequence."""
+    """A llama_batch over arrays of our own, filled by slices. Each token belongs to one sequence.
+
+    Decodes come last: of what the device computes at a time that is the last part, which is seldom full. In a full one
+    they would cost three times as much on the CPU.
+    """
 
     def __init__(self, room: int):
+        self.last_row: dict[int, int] = {}  # by slot: where its chunk ends
         self._token: Any = (lib.llama_token * room)()
         self._pos: Any = (lib.llama_pos * room)()
         self._seq_id, self._logits = (lib.llama_seq_id * room)(), (ctypes.c_int8 * room)()
@@ -394,9 +425,9 @@ class _Batch:
         )
 
     def fill(self, chunks: list[Chunk]) -> Any:
-        """The chunks one after another; logits are wanted of a sampling chunk's last token."""
+        """Logits are wanted of a sampling chunk's last token."""
         end = 0
-        for chunk in chunks:
+        for chunk in sorted(chunks, key=_decodes):
             count = chunk.stop - chunk.start
             span = slice(end, end + count)
             end += count
@@ -405,5 +436,10 @@ class _Batch:
             self._seq_id[span] = [chunk.slot] * count
             self._logits[span] = [0] * count
             self._logits[end - 1] = chunk.samples
+            self.last_row[chunk.slot] = end - 1
         self._batch.n_tokens = end
         return self._batch
+
+
+def _decodes(chunk: Chunk) -> bool:
+    return chunk.stop - chunk.start == 1

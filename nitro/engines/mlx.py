@@ -81,6 +81,9 @@ class MlxRunner:
                 return length
         return self._clear(slot)
 
+    def park(self, slot: int) -> None:
+        pass  # a slot at rest has arrays of its own, which no step reads
+
     def copy(self, src: int, dst: int, length: int) -> int:
         self._clear(dst)
         caches = self._look(src)

@@ -90,6 +90,10 @@ class ModelRunner(Protocol):
     def trim(self, slot: int, length: int) -> int:
         """Cut a slot to its first `length` tokens. Returns what remains: `length`, or 0 where it cannot be cut."""
 
+    def park(self, slot: int) -> None:
+        """Nothing will be computed in this slot for a while: take what it holds out of the KV pool. `trim` and `copy`
+        bring it back, or return 0. Called only if `info.park_tokens` > 0, for so many tokens in all."""
+
     def copy(self, src: int, dst: int, length: int) -> int:
         """Make `dst` hold the first `length` tokens of `src`, which stays. Returns what `dst` holds: `length`, or 0."""
 

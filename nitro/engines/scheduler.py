@@ -1,6 +1,6 @@
 """Who computes what in the next step: waiting → running → finished.
 
-Pure policy: it holds no thread, clock or socket, and touches the KV cache only through the runner's `trim`.
+Pure policy: it holds no thread, clock or socket. What becomes of the KV cache is decided in `prefixes.py`.
 One step is
 
     batch = scheduler.schedule(budget)
@@ -17,6 +17,9 @@ Rules. Decodes come first, then prompts share what is left of the step's token b
 that fits whole where an older one does not may go ahead, but no sequence is overtaken more than `OVERTAKEN` times. A
 sequence is admitted when the KV pool has room for its tokens and `RESERVE` more, besides what the running ones have
 reserved. The pool holds at least one whole context, so the oldest sequence always advances.
+
+A sequence whose prompt begins as one that is being computed waits for that one's common part, and copies it: the other
+is its leader. The leader's chunk ends there, for those models whose state can be copied only where it is.
 """
 
 from bisect import insort
@@ -24,18 +27,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from nitro.engines.prefixes import KV, Busy, Prefixes
 from nitro.engines.runner import Chunk, Result
-from nitro.engines.slots import Slots
+from nitro.engines.slots import Slots, shared_prefix
 from nitro.engines.types import FinishReason, ModelInfo, Output, Sampling
 
 OVERTAKEN = 8
 RESERVE = 256
 
 
-class Cache(Protocol):
+class Cache(KV, Protocol):
     """What the scheduler needs of a runner."""
 
-    def trim(self, slot: int, length: int) -> int: ...
     def forget(self, sequence_id: int) -> None: ...
 
 
@@ -52,6 +55,7 @@ class Sequence:
     computed: int = field(init=False, default=0)
     slot: int | None = field(init=False, default=None)
     overtaken: int = field(init=False, default=0)
+    leader: int | None = field(init=False, default=None)  # whose prefix it has waited for
     age: int = field(init=False, default=0)  # smaller is older
 
     def __post_init__(self) -> None:
@@ -81,15 +85,20 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.admitted: list[tuple[Sequence, int]] = []  # by the last schedule(), with the tokens found cached
         self.preempted: list[Sequence] = []  # since the last schedule()
-        self.slots = Slots(info.slots)
+        self.prefixes = Prefixes(info, cache)
         self._cache = cache
+        self._borders: dict[int, int] = {}  # by leader: where the next to be copied of it ends
         self._by_id: dict[int, Sequence] = {}
         self._added = 0
 
     @property
     def kv_used(self) -> int:
-        """Tokens in the KV cache, those of idle slots too."""
+        """Tokens in the KV pool, those of idle slots too."""
         return self.slots.held + sum(s.computed for s in self.running)
+
+    @property
+    def slots(self) -> Slots:
+        return self.prefixes.slots
 
     @property
     def busy(self) -> bool:
@@ -114,12 +123,15 @@ class Scheduler:
         token when prompts wait, at most the runner's `step_tokens`). Empty only when nothing is queued."""
         self.preempted = []
         self._admit()
+        if self.running:
+            self.prefixes.park()
         decodes = [s for s in self.running if s.pending == 1]
         prompts = [s for s in self.running if s.pending > 1]
         left = max(min(budget, self.info.step_tokens) - len(decodes), 1)
         batch = [self._chunk(s, 1) for s in decodes]
         for sequence in self._in_turn(prompts, left):
-            count = min(sequence.pending, left)
+            end = self._borders.get(sequence.id, len(sequence.tokens))
+            count = min(end - sequence.computed, left)
             if count == 0:
                 break
             batch.append(self._chunk(sequence, count))
@@ -132,10 +144,7 @@ class Scheduler:
         An idle slot's cache goes first, else the youngest sequence is preempted: its tokens stay, its KV is computed
         again. None when there is nothing to give: the one running sequence, now without KV, must `fail`.
         """
-        slot = self.slots.oldest_held()
-        if slot is not None:
-            self._cache.trim(slot, 0)
-            self.slots.clear(slot)
+        if self.prefixes.relieve():
             return batch
         youngest = self.running[-1]
         if len(self.running) == 1:
@@ -171,28 +180,47 @@ class Scheduler:
         """The runner was reset: every slot is empty, and what ran is computed again from its tokens."""
         for sequence in reversed(self.running.copy()):
             self._preempt(sequence, trim=False)
-        self.slots = Slots(self.info.slots)
+        self.prefixes.restart()
 
     def _admit(self) -> None:
-        """Move waiting sequences to slots while rows and KV last, oldest first."""
-        self.admitted = []
-        reserved = sum(s.reserve for s in self.running)
+        """Move waiting sequences to slots while rows and KV last, oldest first. One that follows keeps its row free."""
+        self.admitted, self._borders = [], {}
+        reserved, rows = sum(s.reserve for s in self.running), self.info.parallel - len(self.running)
         passed: list[Sequence] = []
         for sequence in self.waiting.copy():
-            if len(self.running) == self.info.parallel:
+            if rows == 0:
                 break
             if self.running and reserved + sequence.reserve > self.info.kv_tokens:
                 passed.append(sequence)
                 continue
             if not _may_overtake(passed):
                 break
+            rows -= 1
+            reserved += sequence.reserve
+            busy = [Busy(s.slot, s.tokens, s.computed) for s in self.running if s.slot is not None]
+            if self._follows(sequence, busy):
+                continue
             _overtake(passed)
-            slot, kept = self.slots.take(sequence.tokens)
-            sequence.slot, sequence.computed = slot, self._cache.trim(slot, kept)
+            sequence.slot, sequence.computed = self.prefixes.place(sequence.tokens, busy)
             self.waiting.remove(sequence)
             insort(self.running, sequence, key=_age)
-            reserved += sequence.reserve
             self.admitted.append((sequence, sequence.computed))
+
+    def _follows(self, sequence: Sequence, busy: list[Busy]) -> bool:
+        """Whether it should wait for a prefix that is being computed."""
+        most = len(sequence.tokens) - 1
+        shared, leader = max(
+            ((min(shared_prefix(s.tokens, sequence.tokens), most), s) for s in self.running if s.pending > 1),
+            key=lambda pair: pair[0],
+            default=(0, sequence),
+        )
+        if shared <= leader.computed:
+            return False
+        if sequence.leader != leader.id and not self.prefixes.gains(sequence.tokens, busy, shared):
+            return False
+        sequence.leader = leader.id
+        self._borders[leader.id] = min(shared, self._borders.get(leader.id, shared))
+        return True
 
     def _in_turn(self, prompts: list[Sequence], left: int) -> list[Sequence]:
         """Prompts in the order in which they get the `left` tokens: a younger one that fits whole may come first."""
@@ -238,7 +266,7 @@ class Scheduler:
             self.waiting.remove(sequence)
         else:
             self.running.remove(sequence)
-            self.slots.release(sequence.slot, sequence.tokens[: sequence.computed])
+            self.prefixes.release(sequence.slot, sequence.tokens[: sequence.computed])
             sequence.slot = None
         self._cache.forget(sequence.id)
 
@@ -248,7 +276,7 @@ class Scheduler:
         if trim:
             self._cache.trim(sequence.slot, 0)
         self.running.remove(sequence)
-        self.slots.release(sequence.slot, [])
+        self.prefixes.release(sequence.slot, [])
         sequence.slot, sequence.computed = None, 0
         self.preempted.append(sequence)
         insort(self.waiting, sequence, key=_age)

@@ -1,11 +1,13 @@
-"""Which slot holds what: the idle ones are the prefix cache. Pure bookkeeping; the scheduler moves the KV itself."""
+"""Which slot holds what: the idle ones are the prefix cache. Pure bookkeeping; `prefixes.py` moves the KV itself."""
 
 
 class Slots:
-    """`count` slots, each busy (a sequence owns it) or idle (it holds the tokens its last sequence left)."""
+    """`count` slots, each busy (a sequence owns it) or idle (it holds the tokens its last sequence left). What an idle
+    one holds lies in the KV pool or is parked beside it."""
 
     def __init__(self, count: int):
         self._idle: dict[int, list[int]] = {slot: [] for slot in range(count)}  # least recently used first
+        self._parked: set[int] = set()  # some of the idle
         self._busy: set[int] = set()
 
     @property
@@ -14,38 +16,63 @@ class Slots:
 
     @property
     def held(self) -> int:
-        """Tokens that the idle slots hold."""
-        return sum(map(len, self._idle.values()))
+        """Tokens that the idle slots hold in the pool."""
+        return sum(size for _, size in self.in_pool())
 
-    def take(self, tokens: list[int]) -> tuple[int, int]:
-        """Make an idle slot busy: (slot, how many of its leading tokens to keep). There must be one.
+    @property
+    def parked(self) -> int:
+        """Tokens that are parked."""
+        return sum(len(self._idle[slot]) for slot in self._parked)
 
-        The best slot shares the longest prefix with `tokens` and loses at most half of what it holds by being cut;
-        else an empty slot, else the least recently used. The last token is never kept: it must be computed to sample.
-        """
-        best, kept = None, 0
+    def in_pool(self) -> list[tuple[int, int]]:
+        """The idle slots that hold something in the pool, and how many tokens, the least recently used first."""
+        return [(slot, len(held)) for slot, held in self._idle.items() if held and slot not in self._parked]
+
+    def oldest_parked(self, but: int | None) -> int | None:
+        """The least recently used of the parked slots other than `but`."""
+        return next((slot for slot in self._idle if slot in self._parked and slot != but), None)
+
+    def is_parked(self, slot: int) -> bool:
+        return slot in self._parked
+
+    def size(self, slot: int) -> int:
+        """Tokens an idle slot holds."""
+        return len(self._idle[slot])
+
+    def longest(self, tokens: list[int]) -> tuple[int | None, int]:
+        """The idle slot that shares the longest prefix with `tokens`, and its length: of equals the one that holds the
+        least beside it, then the oldest. None and 0 where nothing is shared."""
+        best, longest = None, 0
         for slot, held in self._idle.items():
-            shared = min(shared_prefix(held, tokens), len(tokens) - 1)
-            if shared > kept and 2 * shared >= len(held):
-                best, kept = slot, shared
-        if best is None:
-            best = next((slot for slot, held in self._idle.items() if not held), next(iter(self._idle)))
-            kept = min(shared_prefix(self._idle[best], tokens), len(tokens) - 1)
-        del self._idle[best]
-        self._busy.add(best)
-        return best, kept
+            shared = shared_prefix(held, tokens)
+            if shared > longest or (best is not None and shared == longest and len(held) < self.size(best)):
+                best, longest = slot, shared
+        return best, longest
+
+    def spare(self, but: int | None = None) -> int:
+        """An idle slot other than `but` to be overwritten: an empty one, else the least recently used. `but` itself
+        where no other is idle."""
+        others = [slot for slot in self._idle if slot != but]
+        return next((slot for slot in others if not self._idle[slot]), others[0] if others else next(iter(self._idle)))
+
+    def take(self, slot: int) -> None:
+        """An idle slot becomes busy."""
+        del self._idle[slot]
+        self._parked.discard(slot)
+        self._busy.add(slot)
 
     def release(self, slot: int, held: list[int]) -> None:
         """A busy slot becomes idle, holding `held`."""
         self._busy.remove(slot)
         self._idle[slot] = held
 
-    def oldest_held(self) -> int | None:
-        """The least recently used idle slot that holds anything."""
-        return next((slot for slot, held in self._idle.items() if held), None)
+    def park(self, slot: int) -> None:
+        """What an idle slot holds was parked."""
+        self._parked.add(slot)
 
     def clear(self, slot: int) -> None:
         """An idle slot was emptied."""
+        self._parked.discard(slot)
         self._idle[slot] = []
 
 

@@ -60,7 +60,7 @@ class ModelInfo(Struct, frozen=True):
     parallel: int  # how many of the slots may run at once
     context: int  # tokens each sequence can use, prompt and answer together
     trained_context: int
-    kv_tokens: int  # tokens the KV pool holds, all slots together
+    kv_tokens: int  # tokens the KV pool holds, all slots together but those parked
     kv_bytes: int
     step_tokens: int  # the most tokens one step takes
     vocabulary: int  # number of token ids
@@ -70,6 +70,7 @@ class ModelInfo(Struct, frozen=True):
     eos: str = ""
     sampling: dict[str, float] = {}  # the model's own defaults, by the names of Sampling
     fingerprint: str = ""  # changes with the weights and the engine's version
+    park_tokens: int = 0  # tokens that idle slots may park beside the pool; 0: they cost nothing where they are
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
 
 
@@ -112,4 +113,4 @@ class StepRecord(Struct, frozen=True):
     waiting: int
     running: int
     idle: int  # slots without a sequence
-    kv_used: int = 0  # tokens in the KV cache, those of idle slots too
+    kv_used: int = 0  # tokens in the KV pool, those of idle slots too
