@@ -21,10 +21,10 @@ from nitro.models import embedded
 
 OURS, THEIRS = "Nitro", "llama-server"
 EQUAL = """\
-Equal: GGUF, kernels, threads, requests at once, context of each in one unified KV cache, n_batch 2048, n_ubatch 512,
-flash attention auto, prompts (random words, never twice), length of the answers (`ignore_eos`), temperature 0. Else
-each is as a user starts it: llama-server moves idle slots from the KV cache to a cache in RAM where Nitro leaves them,
-and its threads spin as long as OpenMP likes where Nitro sets `GOMP_SPINCOUNT`."""
+Equal: GGUF, kernels, threads, requests at once, context of each in one unified KV cache, n_batch 2048, flash attention
+auto, prompts (random words, never twice), length of the answers (`ignore_eos`), temperature 0; idle slots of both move
+to RAM. Else each is as a user starts it: llama-server's n_ubatch is 512, Nitro's 64 on the CPU; its threads spin as
+long as OpenMP likes where Nitro sets `GOMP_SPINCOUNT`."""
 READING = """\
 Times are medians over all requests; tokens/s counts those of all clients and the time of the prompts, median of the
 rounds. CPU is that of all processes of a server, and of the client. Ratios are Nitro ÷ llama-server within a round:
