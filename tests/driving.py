@@ -19,9 +19,16 @@ class Driver:
     def __post_init__(self) -> None:
         self.scheduler = Scheduler(self.runner.info, self.runner)
 
-    def add(self, id: int, prompt: list[int], length: int, sampling: Sampling = GREEDY) -> None:
+    def add(
+        self,
+        id: int,
+        prompt: list[int],
+        length: int,
+        sampling: Sampling = GREEDY,
+        borders: tuple[int, ...] = (),
+    ) -> None:
         self.answers[id] = []
-        self.scheduler.add(Sequence(id, list(prompt), length, sampling))
+        self.scheduler.add(Sequence(id, list(prompt), length, sampling, borders=borders))
 
     def step(self) -> None:
         batch = self.scheduler.schedule(self.budget)

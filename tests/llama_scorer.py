@@ -13,7 +13,8 @@ SLOT = 0
 
 
 class LlamaScorer(LlamaRunner):
-    """`slots` and `swa_full`: as the runner decides, if None. `exact`: no flash attention, and KV in float32."""
+    """`slots` and `swa_full`: as the runner decides, if None. `exact`: no flash attention, and KV in float32. `banned`
+    tokens are as unlikely as can be."""
 
     def __init__(
         self,
@@ -22,12 +23,15 @@ class LlamaScorer(LlamaRunner):
         slots: int | None = None,
         swa_full: bool | None = None,
         exact: bool = False,
+        parallel: int = 1,
+        banned: list[int] | None = None,
     ):
+        self._banned = banned or []
         self._forced = {"n_seq_max": slots, "swa_full": swa_full}
         if exact:
             self._forced |= {"flash_attn_type": lib.LLAMA_FLASH_ATTN_TYPE_DISABLED}
             self._forced |= dict.fromkeys(("type_k", "type_v"), lib.GGML_TYPE_F32)
-        super().__init__(EngineSpec("llama", str(model), context=context, parallel=1))
+        super().__init__(EngineSpec("llama", str(model), context=context, parallel=parallel))
 
     def _context_parameters(self, spec: EngineSpec):
         parameters = super()._context_parameters(spec)
@@ -43,7 +47,9 @@ class LlamaScorer(LlamaRunner):
         for count in steps:
             rows.append(self.extend(SLOT, tokens, start, start + count, rows=count if start else 1))
             start += count
-        return np.concatenate(rows)
+        scores = np.concatenate(rows)
+        scores[:, self._banned] = -1e9
+        return scores
 
     def extend(self, slot: int, tokens: list[int], start: int, stop: int, rows: int = 1) -> np.ndarray:
         """Compute tokens [start, stop) in a slot that holds [0, start): the logits after the last `rows` of them."""

@@ -1,12 +1,12 @@
-"""The engine thread's loop, run on this thread with a fake runner."""
+"""The engine thread's loop, run on this thread with a fake runner; and where prompts may part."""
 
 import pytest
 
 from nitro.engines import wire
-from nitro.engines.fake import FakeRunner
+from nitro.engines.fake import EOG, FakeRunner, FakeTokenizer
 from nitro.engines.scheduler import Sequence
 from nitro.engines.types import EngineSpec, Sampling
-from nitro.engines.worker import EngineLoop, Inbox, Outbox
+from nitro.engines.worker import EngineLoop, Inbox, Outbox, message_borders
 
 
 class Rested(Exception):
@@ -39,3 +39,13 @@ def test_the_runner_rests_when_nothing_is_left_to_do() -> None:
     while not outbox.empty():
         outputs += outbox.get().outputs
     assert [(o.id, o.finish) for o in outputs if o.finish] == [(1, "length"), (3, "length")]
+
+
+@pytest.mark.parametrize(
+    ("controls", "borders"),
+    [((0, 20, 25, 40), (20, 40)), ((0, 20), (20,)), ((0, 15), ()), ((), ())],
+)
+def test_messages_part_at_control_tokens(controls: tuple[int, ...], borders: tuple[int, ...]) -> None:
+    """At the first that is worth its while, and at the last, which opens the answer."""
+    prompt = [EOG if i in controls else 65 for i in range(50)]
+    assert message_borders(prompt, FakeTokenizer()) == borders

@@ -39,6 +39,7 @@ def make_info(
     step_tokens: int = 64,
     eog: frozenset[int] = frozenset(),
     park_tokens: int = 0,
+    cuttable: bool = True,
 ) -> ModelInfo:
     return ModelInfo(
         engine="strict",
@@ -54,6 +55,7 @@ def make_info(
         vocabulary=VOCABULARY,
         eog=eog,
         park_tokens=park_tokens,
+        cuttable=cuttable,
     )
 
 
@@ -95,7 +97,7 @@ class StrictRunner:
         self.parked: dict[int, list[int]] = {}
         self.forgotten: Counter[int] = Counter()
         self.faults = Faults()
-        self.can_cut = True
+        self.can_cut = info.cuttable
         self.broken = False
         self._batch: list[Chunk] | None = None
 
@@ -220,9 +222,9 @@ class Engine:
     def live(self) -> set[int]:
         return {id for id, told in self.told.items() if told.finish is None}
 
-    def add(self, prompt: list[int], max_tokens: int = 1) -> int:
+    def add(self, prompt: list[int], max_tokens: int = 1, borders: tuple[int, ...] = ()) -> int:
         id = len(self.told) + 1
-        sequence = Sequence(id, prompt.copy(), max_tokens, Sampling(seed=id))
+        sequence = Sequence(id, prompt.copy(), max_tokens, Sampling(seed=id), borders=borders)
         self.told[id] = Told(sequence, prompt, expected(self.info, prompt, max_tokens))
         self.scheduler.add(sequence)
         return id
@@ -361,8 +363,10 @@ class Engine:
         decodes = [s.id for s in scheduler.running if s.pending == 1]
         assert [chunk.sequence_id for chunk in batch[: len(decodes)]] == decodes
         most = min(max(budget, len(decodes) + 1), self.info.step_tokens)
-        borders = scheduler._borders
-        wanted = {s.id: borders.get(s.id, len(s.tokens)) - s.computed for s in scheduler.running}
+        leaders = scheduler._borders
+        own = {id: [b for b in s.borders if b > s.computed] for id, s in running.items()}
+        ends = {id: min([len(s.tokens), *own[id], leaders.get(id, len(s.tokens))]) for id, s in running.items()}
+        wanted = {id: ends[id] - s.computed for id, s in running.items()}
         assert all(count > 0 for count in wanted.values())
         assert tokens_in(batch) == min(most, sum(wanted.values()))
         whole = {chunk.sequence_id for chunk in batch if chunk.stop - chunk.start == wanted[chunk.sequence_id]}
@@ -927,9 +931,29 @@ def test_the_same_prompt_three_times_is_computed_once() -> None:
     assert rows(engine.step()) == [(1, 1), (2, 1), (3, 1)]
 
 
+@parkings
+def test_a_copy_is_kept_at_a_border(park_tokens: int) -> None:
+    engine = Engine(make_info(cuttable=False, park_tokens=park_tokens))
+    engine.add([*prompt(40), 5, 6], 3, borders=(20, 40))
+    assert [rows(engine.step()) for _ in range(3)] == [[(1, 20)], [(1, 20)], [(1, 2)]]
+    engine.finish()
+    engine.add([*prompt(40), 7, 8], 3, borders=(20, 40))
+    assert rows(engine.step()) == [(2, 2)]
+    engine.add([*prompt(30), 7, 8], 3)
+    assert rows(engine.step()) == [(2, 1), (3, 12)]
+    engine.finish()
+
+
+def test_a_border_that_is_held_already_is_not_kept_twice() -> None:
+    engine = Engine(make_info(cuttable=False, spare=4))
+    for last in (5, 6, 7):
+        engine.add([*prompt(30), last], 2, borders=(30,))
+        engine.finish()
+    assert len(holding(engine, prompt(30))) == 1
+
+
 def test_what_cannot_be_cut_is_copied_where_it_ends() -> None:
-    engine = Engine(make_info())
-    engine.runner.can_cut = False
+    engine = Engine(make_info(cuttable=False))
     for last in (5, 6):
         engine.add([*prompt(40), last, last], 2)
     assert rows(engine.step()) == [(1, 40)]
@@ -1308,6 +1332,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         park_tokens=st.sampled_from([0, 0, 20, 100]),
         worth=st.sampled_from([1, 4, 16]),
         brings=st.sampled_from([1, 256]),
+        cuttable=st.booleans(),
     )
     def start(
         self,
@@ -1322,19 +1347,25 @@ class SchedulerMachine(RuleBasedStateMachine):
         park_tokens: int,
         worth: int,
         brings: int,
+        cuttable: bool,
     ) -> None:
         eog = frozenset(range(0, VOCABULARY, ends)) if ends else frozenset()
         self.patches.enter_context(mock.patch.multiple(rules, RESERVE=reserve, OVERTAKEN=overtaken))
         self.patches.enter_context(mock.patch.multiple(prefixes, WORTH=worth, BRINGS=brings))
-        info = make_info(parallel, spare, context, context + more_kv, parallel + more_step, eog, park_tokens)
+        info = make_info(parallel, spare, context, context + more_kv, parallel + more_step, eog, park_tokens, cuttable)
         self.engine = Engine(info)
 
-    @rule(tokens=st.lists(st.integers(1, 2), min_size=1, max_size=40), max_tokens=st.integers(1, 40))
-    def add(self, tokens: list[int], max_tokens: int) -> None:
+    @rule(
+        tokens=st.lists(st.integers(1, 2), min_size=1, max_size=40),
+        max_tokens=st.integers(1, 40),
+        borders=st.sets(st.integers(1, 40), max_size=2),
+    )
+    def add(self, tokens: list[int], max_tokens: int, borders: set[int] = frozenset()) -> None:
         """Prompts of few different tokens: many begin alike."""
         context = self.engine.info.context
         tokens = tokens[: context - 1]
-        self.engine.add(tokens, min(max_tokens, context - len(tokens)))
+        kept = tuple(sorted(b for b in borders if b < len(tokens)))
+        self.engine.add(tokens, min(max_tokens, context - len(tokens)), kept)
 
     @rule(lengths=st.lists(st.integers(1, 40), min_size=2, max_size=6), max_tokens=st.integers(1, 40))
     def add_several(self, lengths: list[int], max_tokens: int) -> None:
@@ -1380,7 +1411,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @rule(can=st.booleans())
     def caches_can_be_cut(self, can: bool) -> None:
-        self.engine.runner.can_cut = can
+        self.engine.runner.can_cut = can and self.engine.info.cuttable
 
     @invariant()
     def what_always_holds(self) -> None:

@@ -224,6 +224,7 @@ class MlxRunner:
             context=plan.context,
             trained_context=trained,
             kv_tokens=plan.pool,
+            cuttable=self._trial.cuttable,
             kv_place="unified memory" if place == "GPU" else "CPU",
             kv_bytes=plan.pool * token_bytes,
             step_tokens=STEP_TOKENS,

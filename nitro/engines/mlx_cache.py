@@ -41,6 +41,11 @@ def mergeable(caches: Caches) -> bool:
     return all(hasattr(cache, "merge") and not getattr(cache, "keep", 0) for cache in _flat(caches))
 
 
+def cuttable(caches: Caches) -> bool:
+    """Whether all of them can be cut anywhere, whatever they hold."""
+    return all(isinstance(cache, KVCache | QuantizedKVCache) for cache in _flat(caches))
+
+
 def merge(rows: list[Caches]) -> Caches:
     """The caches of a batch of these rows, which stay as they are."""
     return [layer[0].merge(list(layer)) for layer in zip(*rows, strict=True)]

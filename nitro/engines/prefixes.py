@@ -3,6 +3,9 @@
 A sequence begins with the longest prefix that any slot holds, idle or busy. An idle slot that loses little by it is cut
 and taken over, so that a conversation goes on in its own slot; from all others the prefix is copied. The rest of the
 idle slots are the cache. Where the runner wants that, they are parked beside the pool while others run.
+
+Caches that cannot be cut, of recurrent models and those with windows, can be gone on from only where they end. So
+copies of them are kept at the borders of messages, as idle slots like others.
 """
 
 from collections.abc import Iterable
@@ -40,11 +43,14 @@ class Prefixes:
     def find(self, tokens: list[int], busy: Iterable[Busy]) -> tuple[int | None, int]:
         """The slot with the longest prefix of `tokens` that is worth its while, and the length. The last token is never
         in it: it must be computed to sample."""
-        slot, length = self.slots.longest(tokens)
+        whole = not self._info.cuttable
+        slot, length = self.slots.longest(tokens, whole)
         if slot is not None and not self._worth_bringing(slot, length):
             slot, length = None, 0
         for other in busy:
             shared = min(shared_prefix(other.tokens, tokens), other.computed)
+            if whole and not shared == other.computed < len(tokens):
+                continue
             if shared > length:
                 slot, length = other.slot, shared
         length = min(length, len(tokens) - 1)
@@ -70,6 +76,17 @@ class Prefixes:
         self._make_room(length if of_busy else max(length, self.slots.size(source)), busy, but=source)
         self.slots.take(slot)
         return slot, self._kv.copy(source, slot, length)
+
+    def keep(self, slot: int, tokens: list[int], busy: list[Busy]) -> None:
+        """Keep a copy of a busy slot, which holds exactly `tokens`, in an idle one, unless one holds it already."""
+        if not self.slots.idle or self.slots.holds(tokens):
+            return
+        spare = self.slots.spare()
+        self._drop(spare)
+        self._make_room(len(tokens), busy, but=spare)
+        if self._kv.copy(slot, spare, len(tokens)):
+            self.slots.take(spare)
+            self.slots.release(spare, tokens)
 
     def release(self, slot: int, held: list[int]) -> None:
         self.slots.release(slot, held)

@@ -51,6 +51,7 @@ class Sequence:
     max_tokens: int
     sampling: Sampling
     arrived: float = 0.0
+    borders: tuple[int, ...] = ()  # ascending positions in the prompt at which a copy of its slot is to be kept
     prompt_length: int = field(init=False)
     computed: int = field(init=False, default=0)
     slot: int | None = field(init=False, default=None)
@@ -130,7 +131,8 @@ class Scheduler:
         left = max(min(budget, self.info.step_tokens) - len(decodes), 1)
         batch = [self._chunk(s, 1) for s in decodes]
         for sequence in self._in_turn(prompts, left):
-            end = self._borders.get(sequence.id, len(sequence.tokens))
+            own = next((border for border in sequence.borders if border > sequence.computed), len(sequence.tokens))
+            end = min(own, self._borders.get(sequence.id, own))
             count = min(end - sequence.computed, left)
             if count == 0:
                 break
@@ -161,6 +163,8 @@ class Scheduler:
             assert result.error is not None or bool(result.tokens) == chunk.samples
             sequence = self._by_id[chunk.sequence_id]
             sequence.computed = chunk.stop
+            if chunk.stop in sequence.borders:
+                self.prefixes.keep(chunk.slot, sequence.tokens[: chunk.stop], self._busy())
             if result.error is not None:
                 outputs.append(self._fail(sequence, result.error))
             elif result.tokens:
@@ -197,7 +201,7 @@ class Scheduler:
                 break
             rows -= 1
             reserved += sequence.reserve
-            busy = [Busy(s.slot, s.tokens, s.computed) for s in self.running if s.slot is not None]
+            busy = self._busy()
             if self._follows(sequence, busy):
                 continue
             _overtake(passed)
@@ -221,6 +225,9 @@ class Scheduler:
         sequence.leader = leader.id
         self._borders[leader.id] = min(shared, self._borders.get(leader.id, shared))
         return True
+
+    def _busy(self) -> list[Busy]:
+        return [Busy(s.slot, s.tokens, s.computed) for s in self.running if s.slot is not None]
 
     def _in_turn(self, prompts: list[Sequence], left: int) -> list[Sequence]:
         """Prompts in the order in which they get the `left` tokens: a younger one that fits whole may come first."""

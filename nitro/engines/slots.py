@@ -39,12 +39,19 @@ class Slots:
         """Tokens an idle slot holds."""
         return len(self._idle[slot])
 
-    def longest(self, tokens: list[int]) -> tuple[int | None, int]:
+    def holds(self, tokens: list[int]) -> bool:
+        """Whether an idle slot holds exactly these."""
+        return tokens in self._idle.values()
+
+    def longest(self, tokens: list[int], whole: bool = False) -> tuple[int | None, int]:
         """The idle slot that shares the longest prefix with `tokens`, and its length: of equals the one that holds the
-        least beside it, then the oldest. None and 0 where nothing is shared."""
+        least beside it, then the oldest. `whole`: only those of which all is shared, and not all of `tokens`. None and
+        0 where nothing is."""
         best, longest = None, 0
         for slot, held in self._idle.items():
             shared = shared_prefix(held, tokens)
+            if whole and (shared < len(held) or shared == len(tokens)):
+                continue
             if shared > longest or (best is not None and shared == longest and len(held) < self.size(best)):
                 best, longest = slot, shared
         return best, longest

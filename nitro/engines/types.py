@@ -70,6 +70,7 @@ class ModelInfo(Struct, frozen=True):
     eos: str = ""
     sampling: dict[str, float] = {}  # the model's own defaults, by the names of Sampling
     fingerprint: str = ""  # changes with the weights and the engine's version
+    cuttable: bool = True  # whether a slot can be cut anywhere; else only a whole slot can be gone on from
     park_tokens: int = 0  # tokens that idle slots may park beside the pool; 0: they cost nothing where they are
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
 

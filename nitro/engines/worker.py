@@ -23,7 +23,8 @@ from msgspec.structs import replace
 
 from nitro.engines import auto, wire
 from nitro.engines.budget import StepBudget
-from nitro.engines.runner import Chunk, LoadError, ModelRunner, OutOfKV, Result, StepFailed
+from nitro.engines.prefixes import WORTH
+from nitro.engines.runner import Chunk, LoadError, ModelRunner, OutOfKV, Result, StepFailed, Tokenizer
 from nitro.engines.scheduler import Scheduler, Sequence
 from nitro.engines.types import Admission, Output, Row, StepRecord
 
@@ -90,8 +91,9 @@ class Reader(threading.Thread):
             raise _Rejection(wire.TooLong(first, len(tokens), context))
         sampling = replace(message.sampling, logit_bias=self._bias(message))
         most = room if message.max_tokens is None else min(room, message.max_tokens)
+        borders = () if self.runner.info.cuttable else message_borders(tokens, self.runner.tokenizer)
         return [
-            Sequence(id, tokens.copy(), most, replace(sampling, seed=(sampling.seed + i) % 2**31), now)
+            Sequence(id, tokens.copy(), most, replace(sampling, seed=(sampling.seed + i) % 2**31), now, borders)
             for i, id in enumerate(message.ids)
         ]
 
@@ -108,6 +110,13 @@ class Reader(threading.Thread):
         if message.sampling.ignore_eos:
             biases |= dict.fromkeys(info.eog, -math.inf)
         return biases
+
+
+def message_borders(tokens: list[int], tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Where a prompt that begins like this one may well part from it: before the control tokens that end the first
+    message, and that open the answer."""
+    controls = [i for i, token in enumerate(tokens) if i >= WORTH and not tokenizer.piece(token)]
+    return tuple(sorted({controls[0], controls[-1]})) if controls else ()
 
 
 class _Rejection(Exception):
