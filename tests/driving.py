@@ -1,7 +1,9 @@
 """A runner driven as the engine process drives it, but in this process and step by step: real scheduler, no threads."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from nitro.engines.drafts import Drafts
 from nitro.engines.runner import ModelRunner, OutOfKV
 from nitro.engines.scheduler import Scheduler, Sequence
 from nitro.engines.types import Sampling
@@ -26,9 +28,11 @@ class Driver:
         length: int,
         sampling: Sampling = GREEDY,
         borders: tuple[int, ...] = (),
+        predicted: Iterable[int] = (),
     ) -> None:
         self.answers[id] = []
-        self.scheduler.add(Sequence(id, list(prompt), length, sampling, borders=borders))
+        drafts = Drafts(list(predicted))
+        self.scheduler.add(Sequence(id, list(prompt), length, sampling, drafts=drafts, borders=borders))
 
     def step(self) -> None:
         batch = self.scheduler.schedule(self.budget)

@@ -455,6 +455,7 @@ TUNING = words("""
 SUPPORTED = words("""
     messages model max_tokens max_completion_tokens temperature top_p top_k min_p seed stop n frequency_penalty
     presence_penalty repetition_penalty repeat_penalty logit_bias stream stream_options ignore_eos repeat_last_n
+    prediction
 """)
 
 ASKING: dict[str, list[Any]] = {
@@ -475,7 +476,6 @@ ASKING: dict[str, list[Any]] = {
     "mirostat": [1, 2, True],
     "modalities": [["text", "audio"], ["audio"]],
     "parallel_tool_calls": [1, "yes"],
-    "prediction": [{"type": "content", "content": "a"}],
     "reasoning_effort": ["low", "minimal", ""],
     "reasoning_format": ["both", "auto"],
     "regex": ["a+", ""],

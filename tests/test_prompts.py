@@ -583,3 +583,24 @@ def test_the_request_is_not_changed() -> None:
     request, again = (lenient.decode(body, ChatRequest)[0] for _ in range(2))
     parse_chat(request, {})
     assert request == again
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"type": "content", "content": "as it was"}, "as it was"),
+        ({"content": [{"type": "text", "text": "as "}, {"type": "text", "text": "it was"}]}, "as it was"),
+        ({"type": "content", "content": ""}, ""),
+        (None, None),
+    ],
+)
+def test_predictions(given: Any, text: str | None) -> None:
+    assert prompt(prediction=given).prediction == text
+
+
+def test_a_prediction_of_another_type_is_refused() -> None:
+    assert refusal(prediction={"type": "image", "content": "a"}).param == "prediction.type"
+    assert (
+        refusal(prediction={"type": "content", "content": [{"type": "image_url"}]}).param
+        == "prediction.content[0].type"
+    )

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from nitro.engines import prefixes
 from nitro.engines import scheduler as rules
+from nitro.engines.drafts import Drafts
 from nitro.engines.fake import EOG, FakeRunner
 from nitro.engines.runner import Chunk, OutOfKV, Result, StepFailed
 from nitro.engines.scheduler import OVERTAKEN, RESERVE, Scheduler, Sequence
@@ -40,6 +41,7 @@ def make_info(
     eog: frozenset[int] = frozenset(),
     park_tokens: int = 0,
     cuttable: bool = True,
+    draft_tokens: int = 0,
 ) -> ModelInfo:
     return ModelInfo(
         engine="strict",
@@ -56,6 +58,7 @@ def make_info(
         eog=eog,
         park_tokens=park_tokens,
         cuttable=cuttable,
+        draft_tokens=draft_tokens if cuttable else 0,
     )
 
 
@@ -119,6 +122,7 @@ class StrictRunner:
         assert len({chunk.sequence_id for chunk in batch}) == len(batch), "a sequence twice in a batch"
         for chunk in batch:
             assert 0 <= chunk.start < chunk.stop <= len(chunk.tokens) < self.info.context
+            assert not chunk.draft or (chunk.samples and len(chunk.tokens) + len(chunk.draft) < self.info.context)
             assert self.held[chunk.slot] == chunk.tokens[: chunk.start], "a chunk starts where its slot ends"
             assert not self.forgotten[chunk.sequence_id]
 
@@ -147,7 +151,15 @@ class StrictRunner:
         held += chunk.tokens[chunk.start : chunk.stop]
         if fails:
             return Result([], "no token can follow")
-        return Result([next_token(held)] if chunk.samples else [])
+        if not chunk.samples:
+            return Result([])
+        tokens = [next_token(held)]
+        for guess in chunk.draft:
+            if tokens[-1] != guess or guess in self.info.eog:
+                break
+            held.append(guess)
+            tokens.append(next_token(held))
+        return Result(tokens)
 
     def park(self, slot: int) -> None:
         assert not self.broken and self._batch is None and self.held[slot] and slot not in self.parked
@@ -192,7 +204,18 @@ class StrictRunner:
 
 
 def tokens_in(batch: list[Chunk]) -> int:
-    return sum(chunk.stop - chunk.start for chunk in batch)
+    return sum(chunk.size for chunk in batch)
+
+
+class HalfRight(Drafts):
+    """Guesses what comes, and is wrong where the checksum of all so far says so."""
+
+    def guess(self, tokens: list[int], generated: int, most: int) -> list[int]:
+        guessed: list[int] = []
+        while len(guessed) < most:
+            right = next_token([*tokens, *guessed])
+            guessed.append(right if right % 4 else 250 - right)
+        return guessed
 
 
 @dataclass
@@ -224,7 +247,7 @@ class Engine:
 
     def add(self, prompt: list[int], max_tokens: int = 1, borders: tuple[int, ...] = ()) -> int:
         id = len(self.told) + 1
-        sequence = Sequence(id, prompt.copy(), max_tokens, Sampling(seed=id), borders=borders)
+        sequence = Sequence(id, prompt.copy(), max_tokens, Sampling(seed=id), drafts=HalfRight(), borders=borders)
         self.told[id] = Told(sequence, prompt, expected(self.info, prompt, max_tokens))
         self.scheduler.add(sequence)
         return id
@@ -295,13 +318,16 @@ class Engine:
         return [], []
 
     def _relieve(self, batch: list[Chunk]) -> list[Chunk]:
-        """Idle caches go first, one at a time; then the youngest sequence; never the oldest."""
+        """Drafts go first, then idle caches, one at a time; then the youngest sequence; never the oldest."""
         scheduler, held = self.scheduler, self.runner.held
         busy = {s.slot for s in scheduler.running}
         caches = [slot for slot, tokens in enumerate(held) if tokens and slot not in busy]
         running = scheduler.running.copy()
+        drafted = any(chunk.draft for chunk in batch)
         left = scheduler.relieve(batch)
-        if caches:
+        if drafted:
+            assert left == batch and scheduler.running == running and not any(chunk.draft for chunk in batch)
+        elif caches:
             assert left == batch and scheduler.running == running
             assert [bool(held[slot]) for slot in caches].count(False) == 1
         elif len(running) > 1:
@@ -362,13 +388,16 @@ class Engine:
             assert chunk.tokens is sequence.tokens and chunk.sampling is sequence.sampling
         decodes = [s.id for s in scheduler.running if s.pending == 1]
         assert [chunk.sequence_id for chunk in batch[: len(decodes)]] == decodes
-        most = min(max(budget, len(decodes) + 1), self.info.step_tokens)
+        drafted = sum(len(chunk.draft) for chunk in batch)
+        assert drafted <= self.info.draft_tokens and tokens_in(batch) <= self.info.step_tokens
+        prompts = min(budget, self.info.step_tokens) - len(decodes) - drafted
+        most = len(decodes) + max(prompts, 1)
         leaders = scheduler._borders
         own = {id: [b for b in s.borders if b > s.computed] for id, s in running.items()}
         ends = {id: min([len(s.tokens), *own[id], leaders.get(id, len(s.tokens))]) for id, s in running.items()}
         wanted = {id: ends[id] - s.computed for id, s in running.items()}
         assert all(count > 0 for count in wanted.values())
-        assert tokens_in(batch) == min(most, sum(wanted.values()))
+        assert tokens_in(batch) - drafted == min(most, sum(wanted.values()))
         whole = {chunk.sequence_id for chunk in batch if chunk.stop - chunk.start == wanted[chunk.sequence_id]}
         parts = [chunk.sequence_id for chunk in batch if chunk.sequence_id not in whole]
         later = [s for s in scheduler.running if s.id not in whole]
@@ -1333,6 +1362,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         worth=st.sampled_from([1, 4, 16]),
         brings=st.sampled_from([1, 256]),
         cuttable=st.booleans(),
+        draft_tokens=st.sampled_from([0, 2, 10]),
     )
     def start(
         self,
@@ -1348,11 +1378,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         worth: int,
         brings: int,
         cuttable: bool,
+        draft_tokens: int,
     ) -> None:
         eog = frozenset(range(0, VOCABULARY, ends)) if ends else frozenset()
         self.patches.enter_context(mock.patch.multiple(rules, RESERVE=reserve, OVERTAKEN=overtaken))
         self.patches.enter_context(mock.patch.multiple(prefixes, WORTH=worth, BRINGS=brings))
-        info = make_info(parallel, spare, context, context + more_kv, parallel + more_step, eog, park_tokens, cuttable)
+        info = make_info(
+            parallel, spare, context, context + more_kv, parallel + more_step, eog, park_tokens, cuttable, draft_tokens
+        )
         self.engine = Engine(info)
 
     @rule(

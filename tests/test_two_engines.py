@@ -56,6 +56,47 @@ def conversation(number: int) -> list[dict[str, str]]:
     return [{"role": "user", "content": f"Question number {number}: " + "what is " * number}]
 
 
+# Predicted outputs
+
+
+def test_a_prediction_changes_no_answer(client: openai.OpenAI, server: RunningServer) -> None:
+    """On llama.cpp it is checked several tokens a step; MLX takes it and goes its own way."""
+    asked = {"model": "", "messages": STORY, "max_tokens": 60, **GREEDY}
+    answer = client.chat.completions.create(**asked).choices[0].message.content
+    server.engine.steps.clear()
+    prediction = {"type": "content", "content": answer}
+    whole = client.chat.completions.create(**asked, prediction=prediction)
+    streamed = list(
+        client.chat.completions.create(
+            **asked, prediction=prediction, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    assert whole.choices[0].message.content == answer
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed if chunk.choices) == answer
+    for details in (whole.usage.completion_tokens_details, streamed[-1].usage.completion_tokens_details):
+        if server.engine.info.draft_tokens:
+            assert details.accepted_prediction_tokens >= 20, "gibberish has other tokens when it is read"
+        else:
+            assert details.accepted_prediction_tokens == details.rejected_prediction_tokens == 0
+    if server.engine.info.draft_tokens:
+        assert len(server.engine.steps) < 100, "two answers of 60 tokens"
+
+
+def test_a_prediction_that_is_wrong_changes_nothing_either(client: openai.OpenAI, server: RunningServer) -> None:
+    asked = {"model": "", "messages": STORY, "max_tokens": 30, **GREEDY}
+    answer = client.chat.completions.create(**asked).choices[0].message.content
+    other = client.chat.completions.create(**asked, prediction={"type": "content", "content": ["Quite ", "else. " * 9]})
+    assert other.choices[0].message.content == answer
+    if server.engine.info.draft_tokens:
+        assert other.usage.completion_tokens_details.rejected_prediction_tokens > 0
+
+
+def test_without_a_prediction_nothing_is_told_of_one(client: openai.OpenAI) -> None:
+    assert (
+        client.chat.completions.create(model="", messages=STORY, max_tokens=4).usage.completion_tokens_details is None
+    )
+
+
 # Text
 
 

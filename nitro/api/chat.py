@@ -58,8 +58,10 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
     info = await model.engine.ready()
     prompt = parse_chat(body, model.sampling(info))
     text = model.chat_template(info).render(prompt.messages)
-    generation = await model.engine.generate(text, prompt.sampling, prompt.max_tokens, prompt.n, prompt.text_bias)
-    log.replies = replies = Replies(generation, prompt.stops)
+    generation = await model.engine.generate(
+        text, prompt.sampling, prompt.max_tokens, prompt.n, prompt.text_bias, prompt.prediction or ""
+    )
+    log.replies = replies = Replies(generation, prompt.stops, predicted=prompt.prediction is not None)
     return Chat(model.source.id, model.fingerprint(info), prompt, replies, log)
 
 

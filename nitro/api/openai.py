@@ -27,6 +27,13 @@ class Message(Struct):
     tool_call_id: str | None = None
 
 
+class Prediction(Struct):
+    """Predicted outputs: what the answer may well be."""
+
+    content: str | Part | list[str | Part]
+    type: str | None = None
+
+
 class StreamOptions(Struct):
     include_usage: bool | None = None
 
@@ -54,6 +61,7 @@ class ChatRequest(Struct):
     repeat_last_n: int | None = None
     logit_bias: dict[str, float] | None = None
     ignore_eos: bool | None = None
+    prediction: Prediction | None = None
 
 
 # Parameters that are known and not supported yet, each with the values by which it asks for nothing, besides NOTHING.
@@ -77,7 +85,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "mirostat": (0,),
     "modalities": (["text"],),
     "parallel_tool_calls": (True,),
-    "prediction": (),
     "reasoning_effort": (),
     "reasoning_format": (),
     "regex": (),
@@ -105,11 +112,19 @@ class PromptTokensDetails(Struct):
     cached_tokens: int = 0
 
 
+class CompletionTokensDetails(Struct):
+    """Of a prediction's tokens that were checked, those that came true and those that did not."""
+
+    accepted_prediction_tokens: int
+    rejected_prediction_tokens: int
+
+
 class Usage(Struct):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails | UnsetType = UNSET
 
 
 class ReplyMessage(Struct):

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from nitro.api.openai import ChatRequest, Message, Part
+from nitro.api.openai import ChatRequest, Message, Part, Prediction
 from nitro.engines.types import Sampling
 from nitro.errors import ApiError
 
@@ -48,6 +48,7 @@ class ChatPrompt:
     stops: list[str]
     stream: bool
     include_usage: bool
+    prediction: str | None = None
 
 
 def parse_chat(request: ChatRequest, defaults: Mapping[str, float]) -> ChatPrompt:
@@ -67,6 +68,7 @@ def parse_chat(request: ChatRequest, defaults: Mapping[str, float]) -> ChatPromp
         stops=_parse_stops(request.stop),
         stream=bool(request.stream),
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
+        prediction=_parse_prediction(request.prediction),
     )
 
 
@@ -111,6 +113,14 @@ def _parse_stops(stop: str | list[str] | None) -> list[str]:
     return [s for s in stops if s]
 
 
+def _parse_prediction(prediction: Prediction | None) -> str | None:
+    if prediction is None:
+        return None
+    if prediction.type not in ("content", None):
+        raise _invalid("prediction.type", f"'content', got '{prediction.type}'")
+    return _parse_content(prediction.content, "prediction.content", between="")
+
+
 def _parse_messages(messages: list[Message]) -> list[dict[str, Any]]:
     if not messages:
         raise _invalid("messages", "at least one message")
@@ -130,10 +140,10 @@ def _parse_message(message: Message, where: str) -> dict[str, Any]:
     return parsed
 
 
-def _parse_content(content: str | Part | list[str | Part] | None, where: str) -> str:
-    """The text of a content: parts are joined by newlines, null is empty."""
+def _parse_content(content: str | Part | list[str | Part] | None, where: str, between: str = "\n") -> str:
+    """The text of a content, its parts joined; null is empty."""
     if isinstance(content, list):
-        return "\n".join(_parse_part(part, f"{where}[{i}]") for i, part in enumerate(content))
+        return between.join(_parse_part(part, f"{where}[{i}]") for i, part in enumerate(content))
     return "" if content is None else _parse_part(content, where)
 
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from nitro.api.openai import FinishReason, PromptTokensDetails, Usage
+from msgspec import UNSET, UnsetType
+
+from nitro.api.openai import CompletionTokensDetails, FinishReason, PromptTokensDetails, Usage
 from nitro.engines.client import Generation
 from nitro.engines.types import Output
 from nitro.text.detokenizer import Detokenizer
@@ -25,6 +27,7 @@ class Reply:
         self.index = index
         self.text = ""
         self.tokens = 0
+        self.guessed = self.right = 0  # tokens of drafts
         self.finish: FinishReason | None = None
         self._detokenizer = Detokenizer()
         self._stops = StopMatcher(stops)
@@ -32,6 +35,8 @@ class Reply:
     def feed(self, output: Output) -> Piece:
         """Raises nothing: an output with finish "error" never gets here."""
         assert self.finish is None and output.finish != "error"
+        self.guessed += output.guessed
+        self.right += output.right
         text = ""
         for piece in output.pieces:
             self.tokens += 1
@@ -53,8 +58,10 @@ class Replies:
     Raises EngineError in mid-way where the engine does. A choice that a stop string ends is ended in the engine too.
     """
 
-    def __init__(self, generation: Generation, stops: list[str]):
+    def __init__(self, generation: Generation, stops: list[str], predicted: bool = False):
+        """`predicted`: the client gave a prediction, and is told what became of it."""
         self.generation = generation
+        self._predicted = predicted
         self.choices = [Reply(i, stops) for i in range(len(generation.ids))]
 
     def __aiter__(self) -> "Replies":
@@ -76,4 +83,11 @@ class Replies:
     def usage(self) -> Usage:
         prompt, completion = self.generation.prompt_tokens, sum(reply.tokens for reply in self.choices)
         cached = PromptTokensDetails(self.generation.cached_tokens)
-        return Usage(prompt, completion, prompt + completion, cached)
+        return Usage(prompt, completion, prompt + completion, cached, self._prediction)
+
+    @property
+    def _prediction(self) -> CompletionTokensDetails | UnsetType:
+        if not self._predicted:
+            return UNSET
+        guessed, right = sum(r.guessed for r in self.choices), sum(r.right for r in self.choices)
+        return CompletionTokensDetails(right, guessed - right)

@@ -198,6 +198,7 @@ class Engine:
         max_tokens: int | None = None,
         n: int = 1,
         text_bias: dict[str, float] | None = None,
+        prediction: str = "",
     ) -> Generation:
         """Begin n sequences on one prompt. Returns when the engine has accepted them, before it computes anything.
 
@@ -211,7 +212,7 @@ class Engine:
             self._heard = time.monotonic()
         self._live.update(dict.fromkeys(generation.ids, generation))
         try:
-            self._send(wire.Generate(generation.ids, prompt, sampling, max_tokens, text_bias or {}))
+            self._send(wire.Generate(generation.ids, prompt, sampling, max_tokens, text_bias or {}, prediction))
             await generation.accepted
         except BaseException:
             generation.abort()

@@ -19,7 +19,7 @@ from typing import Any
 import llama_cpp
 import llama_cpp.llama_cpp as lib
 
-from nitro.engines import fingerprint, fit, ggml, nvidia
+from nitro.engines import drafts, fingerprint, fit, ggml, nvidia
 from nitro.engines.build import without_gpu
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
 from nitro.engines.types import COLD, EngineSpec, ModelInfo, Sampling
@@ -90,7 +90,7 @@ class LlamaRunner:
 
     def collect(self) -> list[Result]:
         lib.llama_synchronize(self._context)
-        return [Result([self._sample(chunk)] if chunk.samples else []) for chunk in self._batch]
+        return [Result(self._sample(chunk) if chunk.samples else []) for chunk in self._batch]
 
     def trim(self, slot: int, length: int) -> int:
         parked = self._parked.pop(slot, None)
@@ -141,6 +141,10 @@ class LlamaRunner:
     def _memory(self) -> Any:
         return lib.llama_get_memory(self._context)
 
+    @property
+    def _can_be_cut(self) -> bool:
+        return not self._stateful and (not self._window or self._parameters.swa_full)
+
     def _clear(self, slot: int) -> int:
         lib.llama_memory_seq_rm(self._memory, slot, -1, -1)  # of a whole sequence: never fails
         return 0
@@ -167,10 +171,17 @@ class LlamaRunner:
 
     # Sampling
 
-    def _sample(self, chunk: Chunk) -> int:
-        """The next token, which the sampler has accepted."""
-        row = self._tokens.last_row[chunk.slot]
-        return int(lib.llama_sampler_sample(self._sampler(chunk), self._context, row))
+    def _sample(self, chunk: Chunk) -> list[int]:
+        """The next token, and while it is as drafted the one after. The sampler has accepted them."""
+        sampler, row = self._sampler(chunk), self._tokens.last_row[chunk.slot]
+        tokens = [int(lib.llama_sampler_sample(sampler, self._context, row))]
+        for i, guess in enumerate(chunk.draft, 1):
+            if tokens[-1] != guess or guess in self.info.eog:
+                break
+            tokens.append(int(lib.llama_sampler_sample(sampler, self._context, row + i)))
+        if chunk.draft:
+            lib.llama_memory_seq_rm(self._memory, chunk.slot, chunk.stop + len(tokens) - 1, -1)
+        return tokens
 
     def _sampler(self, chunk: Chunk) -> Any:
         """The sequence's own sampler chain, made when it first samples: it has seen the whole prompt then."""
@@ -279,7 +290,8 @@ class LlamaRunner:
             context=self._plan.context,
             trained_context=lib.llama_model_n_ctx_train(self._model),
             kv_tokens=lib.llama_n_ctx(self._context),
-            cuttable=not self._stateful and (not self._window or self._parameters.swa_full),
+            cuttable=self._can_be_cut,
+            draft_tokens=drafts.MOST if self._can_be_cut else 0,
             park_tokens=self._park_tokens(),
             kv_place=self._log.kv_place(),
             kv_bytes=self._log.kv_bytes() or self._plan.pool * self._token_bytes(),
@@ -413,10 +425,11 @@ class _Batch:
     """
 
     def __init__(self, room: int):
-        self.last_row: dict[int, int] = {}  # by slot: where its chunk ends
+        self.last_row: dict[int, int] = {}  # by slot: where its chunk ends, and its draft begins
         self._token: Any = (lib.llama_token * room)()
         self._pos: Any = (lib.llama_pos * room)()
-        self._seq_id, self._logits = (lib.llama_seq_id * room)(), (ctypes.c_int8 * room)()
+        self._seq_id: Any = (lib.llama_seq_id * room)()
+        self._logits: Any = (ctypes.c_int8 * room)()
         self._n_seq_id = (ctypes.c_int32 * room)(*[1] * room)
         pointer, size = ctypes.POINTER(lib.llama_seq_id), ctypes.sizeof(lib.llama_seq_id)
         base = ctypes.addressof(self._seq_id)
@@ -426,18 +439,17 @@ class _Batch:
         )
 
     def fill(self, chunks: list[Chunk]) -> Any:
-        """Logits are wanted of a sampling chunk's last token."""
+        """Logits are wanted of a sampling chunk's last token, and of all its draft."""
         end = 0
         for chunk in sorted(chunks, key=_decodes):
-            count = chunk.stop - chunk.start
-            span = slice(end, end + count)
-            end += count
-            self._token[span] = chunk.tokens[chunk.start : chunk.stop]
-            self._pos[span] = range(chunk.start, chunk.stop)
-            self._seq_id[span] = [chunk.slot] * count
-            self._logits[span] = [0] * count
-            self._logits[end - 1] = chunk.samples
-            self.last_row[chunk.slot] = end - 1
+            span = slice(end, end + chunk.size)
+            end += chunk.size
+            wanted = chunk.samples + len(chunk.draft)
+            self._token[span] = chunk.tokens[chunk.start : chunk.stop] + chunk.draft
+            self._pos[span] = range(chunk.start, chunk.start + chunk.size)
+            self._seq_id[span] = [chunk.slot] * chunk.size
+            self._logits[span] = [0] * (chunk.size - wanted) + [1] * wanted
+            self.last_row[chunk.slot] = end - 1 - len(chunk.draft)
         self._batch.n_tokens = end
         return self._batch
 

@@ -3,7 +3,7 @@
 A runner knows nothing of requests, queues, text or HTTP; all that is written once, above it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from nitro.engines.types import ModelInfo, Sampling
@@ -42,6 +42,12 @@ class Chunk:
     start: int
     stop: int
     sampling: Sampling
+    draft: list[int] = field(default_factory=list)  # tokens that may follow, to be checked; only if it samples
+
+    @property
+    def size(self) -> int:
+        """Tokens to be computed."""
+        return self.stop - self.start + len(self.draft)
 
     @property
     def samples(self) -> bool:
@@ -51,7 +57,11 @@ class Chunk:
 
 @dataclass(slots=True)
 class Result:
-    """What a chunk gave: its sampled tokens (none unless the chunk samples), or why sampling failed for this row."""
+    """What a chunk gave: its sampled tokens (none unless the chunk samples), or why sampling failed for this row.
+
+    With a draft: those of its tokens that are what would have been sampled, up to the first end-of-generation token,
+    and the one sampled after them. The slot then holds all of them but the last.
+    """
 
     tokens: list[int]
     error: str | None = None

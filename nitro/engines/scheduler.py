@@ -27,6 +27,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec.structs import replace
+
+from nitro.engines.drafts import Drafts
 from nitro.engines.prefixes import KV, Busy, Prefixes
 from nitro.engines.runner import Chunk, Result
 from nitro.engines.slots import Slots, shared_prefix
@@ -51,6 +54,7 @@ class Sequence:
     max_tokens: int
     sampling: Sampling
     arrived: float = 0.0
+    drafts: Drafts = field(default_factory=Drafts)
     borders: tuple[int, ...] = ()  # ascending positions in the prompt at which a copy of its slot is to be kept
     prompt_length: int = field(init=False)
     computed: int = field(init=False, default=0)
@@ -128,8 +132,8 @@ class Scheduler:
             self.prefixes.park()
         decodes = [s for s in self.running if s.pending == 1]
         prompts = [s for s in self.running if s.pending > 1]
-        left = max(min(budget, self.info.step_tokens) - len(decodes), 1)
-        batch = [self._chunk(s, 1) for s in decodes]
+        batch = self._decodes(decodes)
+        left = max(min(budget, self.info.step_tokens) - sum(chunk.size for chunk in batch), 1)
         for sequence in self._in_turn(prompts, left):
             own = next((border for border in sequence.borders if border > sequence.computed), len(sequence.tokens))
             end = min(own, self._borders.get(sequence.id, own))
@@ -143,9 +147,13 @@ class Scheduler:
     def relieve(self, batch: list[Chunk]) -> list[Chunk] | None:
         """After OutOfKV: give KV back, and return the chunks that are left to submit, maybe none.
 
-        An idle slot's cache goes first, else the youngest sequence is preempted: its tokens stay, its KV is computed
-        again. None when there is nothing to give: the one running sequence, now without KV, must `fail`.
+        Drafts go first, then an idle slot's cache, else the youngest sequence is preempted: its tokens stay, its KV is
+        computed again. None when there is nothing to give: the one running sequence, now without KV, must `fail`.
         """
+        if any(chunk.draft for chunk in batch):
+            for chunk in batch:
+                chunk.draft = []
+            return batch
         if self.prefixes.relieve():
             return batch
         youngest = self.running[-1]
@@ -162,13 +170,18 @@ class Scheduler:
         for chunk, result in zip(batch, results, strict=True):
             assert result.error is not None or bool(result.tokens) == chunk.samples
             sequence = self._by_id[chunk.sequence_id]
-            sequence.computed = chunk.stop
+            sequence.computed = chunk.stop + max(len(result.tokens) - 1, 0)
             if chunk.stop in sequence.borders:
                 self.prefixes.keep(chunk.slot, sequence.tokens[: chunk.stop], self._busy())
             if result.error is not None:
                 outputs.append(self._fail(sequence, result.error))
             elif result.tokens:
-                outputs.append(self._append(sequence, result.tokens))
+                output = self._append(sequence, result.tokens)
+                if guessed := len(chunk.draft):
+                    right = len(result.tokens) - 1
+                    sequence.drafts.settle(guessed, right)
+                    output = replace(output, guessed=guessed, right=right)
+                outputs.append(output)
         return outputs
 
     def fail(self, sequence_ids: Iterable[int], error: str) -> list[Output]:
@@ -241,6 +254,17 @@ class Scheduler:
             else:
                 passed.append(sequence)
         return ahead + passed
+
+    def _decodes(self, sequences: list[Sequence]) -> list[Chunk]:
+        """A chunk for each, with what it may say next. Drafts share what the step and the runner take."""
+        spare = min(self.info.draft_tokens, self.info.step_tokens - self.info.parallel - 1)
+        most = spare // len(sequences) if sequences else 0
+        chunks = [self._chunk(s, 1) for s in sequences]
+        for sequence, chunk in zip(sequences, chunks, strict=True):
+            room = min(most, sequence.max_tokens - sequence.generated - 1)
+            if room > 0:
+                chunk.draft = sequence.drafts.guess(sequence.tokens, sequence.generated, room)
+        return chunks
 
     def _chunk(self, sequence: Sequence, count: int) -> Chunk:
         assert sequence.slot is not None

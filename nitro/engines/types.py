@@ -71,6 +71,7 @@ class ModelInfo(Struct, frozen=True):
     sampling: dict[str, float] = {}  # the model's own defaults, by the names of Sampling
     fingerprint: str = ""  # changes with the weights and the engine's version
     cuttable: bool = True  # whether a slot can be cut anywhere; else only a whole slot can be gone on from
+    draft_tokens: int = 0  # guessed tokens that all sequences of a step may have checked; 0: it does not pay
     park_tokens: int = 0  # tokens that idle slots may park beside the pool; 0: they cost nothing where they are
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
 
@@ -83,6 +84,8 @@ class Output(Struct, frozen=True):
     pieces: list[bytes]
     finish: FinishReason | None = None
     error: str | None = None  # with finish "error"
+    guessed: int = 0  # tokens of the draft that was checked
+    right: int = 0  # of these, how many were as guessed
 
 
 class Row(Struct, frozen=True):

@@ -31,6 +31,7 @@ class Generate(Message, frozen=True):
 
     Answered by Accepted, Rejected or TooLong under the first id. `text_bias` biases every token of a text, as
     `logit_bias` does for ids: only the engine can tokenise. `max_tokens` None: all that is left of the context.
+    `prediction`: what the answer may well be; it changes the speed only.
     """
 
     ids: list[int]
@@ -38,6 +39,7 @@ class Generate(Message, frozen=True):
     sampling: Sampling
     max_tokens: int | None
     text_bias: dict[str, float] = {}
+    prediction: str = ""
 
 
 class Abort(Message, frozen=True):

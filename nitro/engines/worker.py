@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from nitro.engines import auto, wire
 from nitro.engines.budget import StepBudget
+from nitro.engines.drafts import Drafts
 from nitro.engines.prefixes import WORTH
 from nitro.engines.runner import Chunk, LoadError, ModelRunner, OutOfKV, Result, StepFailed, Tokenizer
 from nitro.engines.scheduler import Scheduler, Sequence
@@ -92,8 +93,17 @@ class Reader(threading.Thread):
         sampling = replace(message.sampling, logit_bias=self._bias(message))
         most = room if message.max_tokens is None else min(room, message.max_tokens)
         borders = () if self.runner.info.cuttable else message_borders(tokens, self.runner.tokenizer)
+        predicted = self.runner.tokenizer.encode(message.prediction) if message.prediction else []
         return [
-            Sequence(id, tokens.copy(), most, replace(sampling, seed=(sampling.seed + i) % 2**31), now, borders)
+            Sequence(
+                id,
+                tokens.copy(),
+                most,
+                replace(sampling, seed=(sampling.seed + i) % 2**31),
+                now,
+                Drafts(predicted),
+                borders,
+            )
             for i, id in enumerate(message.ids)
         ]
 

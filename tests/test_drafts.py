@@ -1,0 +1,93 @@
+"""Guessed tokens: where they come from, that a sequence guesses less when it is wrong, and that no answer changes."""
+
+from pathlib import Path
+
+from driving import Driver
+from llama_scorer import LlamaScorer
+from same_answer import assert_same_answer, tolerance
+
+from nitro.engines.drafts import LEAST, MOST, Drafts
+
+TEXT = list(range(100, 180))
+
+
+def test_a_prediction_is_guessed_from_its_beginning() -> None:
+    assert Drafts(TEXT).guess([1, 2, 3], 0, MOST) == TEXT[:MOST]
+    assert Drafts(TEXT).guess([1, 2, 3], 0, 5) == TEXT[:5]
+
+
+def test_a_prediction_goes_on_where_the_answer_is() -> None:
+    drafts = Drafts(TEXT)
+    assert drafts.guess([1, 2, 3, *TEXT[:2]], 2, 4) == TEXT[2:6], "too little to look it up: as far as the answer"
+    assert drafts.guess([1, 2, 3, 7, 7, *TEXT[40:43]], 5, 4) == TEXT[43:47], "it has left the prediction and come back"
+    assert drafts.guess([1, 2, 3, 7, 7, 7], 3, 4) == []
+
+
+def test_without_a_prediction_what_was_said_before_is_guessed() -> None:
+    drafts = Drafts()
+    assert drafts.guess([1, 2, 3, 4, 5, 6, 9, 2, 3, 4], 1, 3) == [5, 6, 9]
+    assert drafts.guess([1, 2, 3, 4, 5, 6, 9, 2, 3, 4, 5], 2, 2) == [6, 9]
+
+
+def test_the_last_place_counts_and_never_the_end_itself() -> None:
+    tokens = [1, 2, 3, 4, 9, 1, 2, 3, 5, 9, 1, 2, 3]
+    assert Drafts().guess(tokens, 1, 2) == [5, 9]
+    assert Drafts().guess([1, 2, 3], 1, 4) == []
+    assert Drafts().guess([7, 7, 7, 7], 1, 4) == [7]
+
+
+def test_short_ones_guess_nothing() -> None:
+    assert Drafts().guess([], 0, 4) == Drafts().guess([1], 1, 4) == []
+    assert Drafts(TEXT[:2]).guess([5], 0, 9) == TEXT[:2]
+
+
+def test_guesses_grow_while_they_are_right() -> None:
+    drafts, tokens = Drafts(), TEXT + TEXT[:3]
+    lengths = []
+    for _ in range(6):
+        guessed = drafts.guess(tokens, 3, 99)
+        lengths.append(len(guessed))
+        drafts.settle(len(guessed), len(guessed))
+    assert lengths == [4, 8, 16, 32, 48, 48]
+
+
+def test_wrong_guesses_pause_longer_each_time() -> None:
+    drafts, tokens = Drafts(), TEXT + TEXT[:3]
+    pauses = []
+    for _ in range(4):
+        pause = 0
+        while not (guessed := drafts.guess(tokens, 3, 99)):
+            pause += 1
+        pauses.append(pause)
+        assert len(guessed) == LEAST
+        drafts.settle(len(guessed), 1)
+    assert pauses == [0, 1, 2, 4]
+
+
+TOLD = (
+    "Tell me a story about a fox who wanted to swim across the wide river, and about the ferryman who watched it.",
+    "Explain why the sky is blue during the day and dark at night, in words that a child understands.",
+    "Describe a walk through an old forest in the autumn.",
+)
+
+
+def test_no_answer_is_changed_by_a_draft(smollm: Path) -> None:
+    """Three rows in one batch: one predicted rightly, one in part, one not at all."""
+    scorer = LlamaScorer(smollm, parallel=3, banned=[0, 2])
+    texts = [f"<|im_start|>user\n{said}<|im_end|>\n<|im_start|>assistant\n" for said in TOLD]
+    prompts = [scorer.tokenizer.encode(text) for text in texts]
+    plain = Driver(scorer, budget=300)
+    for id, prompt in enumerate(prompts):
+        plain.add(id, prompt, 60)
+    answers = plain.run()
+    partly = [token if i % 20 else 77 for i, token in enumerate(answers[1])]
+    drafting = Driver(scorer, budget=300)
+    for id, (prompt, predicted) in enumerate(zip(prompts, (answers[0], partly, ()), strict=True)):
+        drafting.add(id, prompt, 60, predicted=predicted)
+    again = drafting.run()
+    explained = tolerance(scorer, prompts[0] + answers[0] + prompts[1])
+    for id, prompt in enumerate(prompts):
+        assert_same_answer(scorer, prompt, again[id], explained)
+    steps = [sum(id in batch for batch in drafting.batches) for id in range(3)]
+    assert steps[0] <= 8 and steps[1] <= 30, steps
+    scorer.close()
