@@ -2,12 +2,13 @@
 # make install  the same without serving
 # make test     install the other engine and the test tools as well, then test; ARGS="-k stamp" passes options to pytest
 # make lint     ruff and mypy
+# make bench    measure beside llama-server, which is built first, and write bench/results.md; ARGS="--workloads 1,8"
 # make clean    remove everything the other targets made, .venv included
 
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: install serve test lint clean
+.PHONY: install serve test lint bench clean
 
 install:
 	@$(PYTHON) scripts/install.py serve
@@ -26,6 +27,10 @@ lint:
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy nitro
+
+bench:
+	@$(PYTHON) scripts/install.py test
+	.venv/bin/python -m bench.serve $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

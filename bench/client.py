@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,15 +21,17 @@ CONTENT, USAGE = b'"content":"', b'"usage":{'
 class Answer:
     """One streamed answer. Times are seconds since the request was sent."""
 
-    first: float  # the first text
+    first: float | None  # the first text; None: does not count
     last: float  # the last text
     prompt_tokens: int
     cached_tokens: int
     tokens: int
+    gap: float = 0.0  # the longest time between two pieces of text
+    text: str = ""  # if it was to be kept
 
     @property
     def per_token(self) -> float:
-        return (self.last - self.first) / max(self.tokens - 1, 1)
+        return (self.last - (self.first or 0.0)) / max(self.tokens - 1, 1)
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,11 @@ class Load:
         return sum(answer.tokens for answer in self.answers)
 
 
-def chat_body(messages: list[dict[str, Any]], tokens: int) -> bytes:
+def chat_body(messages: list[dict[str, Any]], tokens: int, **more: Any) -> bytes:
     """A request for exactly so many tokens, the same ones each time."""
     asked = {"temperature": 0, "max_tokens": tokens, "ignore_eos": True}
     stream = {"stream": True, "stream_options": {"include_usage": True}}
-    return json.dumps({"messages": messages, **asked, **stream}).encode()
+    return json.dumps({"messages": messages, **asked, **stream, **more}).encode()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -58,20 +60,15 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
-async def load(address: Address, clients: Sequence[Sequence[bytes]]) -> Load:
-    """Each client sends its requests one after another, all clients at once."""
-
-    async def client(bodies: Sequence[bytes]) -> list[Answer]:
-        return [await chat(address, body) for body in bodies]
-
-    began, cpu = time.perf_counter(), time.process_time()
-    answers = await asyncio.gather(*map(client, clients))
-    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    return Load([answer for some in answers for answer in some], seconds, cpu)
+async def chats(address: Address, bodies: Sequence[bytes]) -> list[Answer]:
+    """One after another."""
+    return [await chat(address, body) for body in bodies]
 
 
-async def chat(address: Address, body: bytes) -> Answer:
-    """Raises RuntimeError where the server does not answer as it should."""
+async def chat(
+    address: Address, body: bytes, keep_text: bool = False, on_text: Callable[[], None] = lambda: None
+) -> Answer:
+    """`on_text` is called once, when text has come. Raises RuntimeError where the server does not answer so."""
     began = time.perf_counter()
     reader, writer = await asyncio.open_connection(*address)
     try:
@@ -80,33 +77,43 @@ async def chat(address: Address, body: bytes) -> Answer:
         head_bytes = await reader.readuntil(b"\r\n\r\n")
         if b" 200 " not in head_bytes.partition(b"\r\n")[0]:
             raise RuntimeError(f"the server refused: {head_bytes!r} {await reader.read(1000)!r}")
-        return await read_stream(reader, began)
+        return await read_stream(reader, began, keep_text, on_text)
     finally:
         writer.close()
 
 
-async def read_stream(reader: asyncio.StreamReader, began: float) -> Answer:
+async def read_stream(
+    reader: asyncio.StreamReader,
+    began: float,
+    keep_text: bool = False,
+    on_text: Callable[[], None] = lambda: None,
+) -> Answer:
     """The body of a streamed answer, in HTTP/1.1 chunks, which need not be whole frames."""
     first = last = None
+    gap, text = 0.0, ""
     usage = pending = b""
     while size := int(await reader.readline(), 16):
         pending += (await reader.readexactly(size + 2))[:-2]
         now = time.perf_counter() - began
         *frames, pending = pending.split(END)
         for frame in frames:
-            if CONTENT in frame and (first is not None or _has_text(frame)):
-                first, last = now if first is None else first, now
+            if CONTENT in frame and (first is not None or _text(frame)):
+                if first is None:
+                    first = last = now
+                    on_text()
+                gap, last = max(gap, now - last), now
+                text += _text(frame) if keep_text else ""
             if USAGE in frame:
                 usage = frame
     if first is None or last is None or not usage:
         raise RuntimeError("the stream ended without text, or without usage")
     counts = _parse(usage)["usage"]
     cached = (counts.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
-    return Answer(first, last, counts["prompt_tokens"], cached, counts["completion_tokens"])
+    return Answer(first, last, counts["prompt_tokens"], cached, counts["completion_tokens"], gap, text)
 
 
-def _has_text(frame: bytes) -> bool:
-    return any(choice["delta"].get("content") for choice in _parse(frame)["choices"])
+def _text(frame: bytes) -> str:
+    return "".join(choice["delta"].get("content") or "" for choice in _parse(frame)["choices"])
 
 
 def _parse(frame: bytes) -> dict[str, Any]:

@@ -13,16 +13,19 @@ FIRST = 8  # words in the system message, so that prompts part before the chat t
 
 
 class Prompts:
-    """An endless supply from one seed; no two alike, all of the same length in words."""
+    """An endless supply from one seed; no two alike."""
 
-    def __init__(self, words: int, seed: int):
-        assert words > FIRST
-        self._words, self._random = words, random.Random(seed)
+    def __init__(self, seed: int):
+        self._random = random.Random(seed)
         self._made: set[tuple[str, ...]] = set()
 
-    def next(self) -> list[dict[str, Any]]:
-        """The messages of one chat."""
-        while (words := tuple(self._random.choices(WORDS, k=self._words))) in self._made:
+    def words(self, count: int) -> str:
+        return " ".join(self._random.choices(WORDS, k=count))
+
+    def next(self, count: int) -> list[dict[str, Any]]:
+        """The messages of one chat, of so many words."""
+        assert count > FIRST
+        while (words := tuple(self._random.choices(WORDS, k=count))) in self._made:
             pass
         self._made.add(words)
         parts = {"system": words[:FIRST], "user": words[FIRST:]}

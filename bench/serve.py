@@ -16,6 +16,7 @@ from pathlib import Path
 from bench import build_llama_server, client, processes, report
 from bench.prompts import Prompts
 from bench.stats import Ratio, percentile, turns
+from bench.workloads import OWN, WORKLOADS, Workload
 from nitro.engines import fit
 from nitro.models import embedded
 
@@ -26,9 +27,10 @@ auto, prompts (random words, never twice), length of the answers (`ignore_eos`),
 to RAM. Else each is as a user starts it: llama-server's n_ubatch is 512, Nitro's 64 on the CPU; its threads spin as
 long as OpenMP likes where Nitro sets `GOMP_SPINCOUNT`."""
 READING = """\
-Times are medians over all requests; tokens/s counts those of all clients and the time of the prompts, median of the
-rounds. CPU is that of all processes of a server, and of the client. Ratios are Nitro ÷ llama-server within a round:
-median (least–most). For tokens/s more is better, for the rest less."""
+Times are medians over all requests (of conversations TTFT is that of the last turn; the longest gap is that of the
+worst stream); tokens/s counts those of all clients and the time of the prompts, median of the rounds. CPU is that of
+all processes of a server, and of the client. Ratios are Nitro ÷ llama-server within a round: median (least–most). For
+tokens/s more is better, for the rest less."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,16 @@ def server_cpu(turns: list[Turn]) -> float | None:
     return statistics.median(known) if known else None
 
 
+def firsts(turns: list[Turn]) -> list[float]:
+    return [answer.first for answer in answers(turns) if answer.first is not None]
+
+
 MEASURES: dict[str, Callable[[list[Turn]], float | None]] = {
-    "TTFT, ms": lambda turns: 1000 * statistics.median(a.first for a in answers(turns)),
-    "TTFT p90, ms": lambda turns: 1000 * percentile([a.first for a in answers(turns)], 0.9),
+    "TTFT, ms": lambda turns: 1000 * statistics.median(firsts(turns)),
+    "TTFT p90, ms": lambda turns: 1000 * percentile(firsts(turns), 0.9),
+    "longest gap between tokens, ms": lambda turns: (
+        1000 * statistics.median(max(a.gap for a in turn.load.answers) for turn in turns)
+    ),
     "time per output token, ms": lambda turns: 1000 * statistics.median(a.per_token for a in answers(turns)),
     "tokens/s": lambda turns: statistics.median(t.load.tokens / t.load.seconds for t in turns),
     "server CPU per token, ms": server_cpu,
@@ -61,16 +70,16 @@ MEASURES: dict[str, Callable[[list[Turn]], float | None]] = {
 }
 
 
-def rows(clients: int, ours: list[Turn], theirs: list[Turn]) -> list[list[str]]:
-    """The table's rows for one number of clients; what could not be measured is left out."""
+def rows(title: str, ours: list[Turn], theirs: list[Turn]) -> list[list[str]]:
+    """The table's rows for one workload; what could not be measured is left out."""
     made = []
     for name, measure in MEASURES.items():
         both = measure(ours), measure(theirs)
         if None in both:
             continue
         ratio = Ratio.of(*([measure([turn]) or math.nan for turn in turns] for turns in (ours, theirs)))
-        made.append([str(clients), name, *(f"{value:.4g}" for value in both), str(ratio)])
-    made.append([str(clients), "tokens of a prompt", prompt_lengths(ours), prompt_lengths(theirs), ""])
+        made.append([title, name, *(f"{value:.4g}" for value in both), str(ratio)])
+    made.append([title, "tokens of a prompt", prompt_lengths(ours), prompt_lengths(theirs), ""])
     return made
 
 
@@ -81,34 +90,33 @@ def prompt_lengths(turns: list[Turn]) -> str:
     return f"{min(lengths)}–{max(lengths)}, cached {cached:.0f}"
 
 
-async def measure(options: argparse.Namespace, servers: list[processes.Server], clients: int) -> list[list[Turn]]:
-    """The turns of ours and of theirs. The first round is not counted: it wakes what sleeps."""
-    prompts = Prompts(options.prompt_words, seed=options.seed + clients)
+async def measure(
+    servers: list[processes.Server], workloads: list[Workload], rounds: int, seed: int
+) -> list[list[Turn]]:
+    """The turns of both sides, each with its server and its workload. A round before the first is not counted: it
+    wakes what sleeps."""
     measured: list[list[Turn]] = [[], []]
-    for number, order in enumerate([(0, 1), *turns(options.rounds)]):
-        bodies = [
-            [client.chat_body(prompts.next(), options.tokens) for _ in range(options.requests)] for _ in range(clients)
-        ]
+    for number, order in enumerate([(0, 1), *turns(rounds)]):
         for which in order:
-            turn = await take_turn(servers[which], bodies)
-            check(turn, options.tokens)
+            turn = await take_turn(servers[which], workloads[which], Prompts(seed * 1000 + number))
+            check(turn)
             if number > 0:
                 measured[which].append(turn)
-                say(f"{clients} clients, round {number}, {(OURS, THEIRS)[which]}: {summary(turn)}")
+                say(f"{workloads[which].title}, round {number}, {(OURS, THEIRS)[which]}: {summary(turn)}")
     return measured
 
 
-async def take_turn(server: processes.Server, bodies: list[list[bytes]]) -> Turn:
+async def take_turn(server: processes.Server, workload: Workload, prompts: Prompts) -> Turn:
     before = server.cpu_seconds()
-    load = await client.load(server.address, bodies)
+    load = await workload.play(server.address, prompts)
     after = server.cpu_seconds()
     return Turn(load, None if before is None or after is None else after - before)
 
 
-def check(turn: Turn, tokens: int) -> None:
+def check(turn: Turn) -> None:
     """Raises RuntimeError where the work was not what was asked for."""
-    if wrong := [answer.tokens for answer in turn.load.answers if answer.tokens != tokens]:
-        raise RuntimeError(f"an answer has {wrong[0]} tokens, asked for {tokens}")
+    if len(lengths := {answer.tokens for answer in turn.load.answers}) > 1:
+        raise RuntimeError(f"answers have {lengths} tokens, asked for the same of all")
 
 
 def summary(turn: Turn) -> str:
@@ -116,14 +124,14 @@ def summary(turn: Turn) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
 
 
-def commands(options: argparse.Namespace) -> list[list[str]]:
+def commands(options: argparse.Namespace, workload: Workload) -> list[list[str]]:
     """Ours and theirs, with equal settings."""
     binary = options.llama_server or build_llama_server.build()
-    ours = {"ctx": options.ctx, "parallel": options.parallel, "threads": options.threads, "engine": "llama"}
+    ours = {"ctx": workload.context, "parallel": workload.slots, "threads": options.threads, "engine": "llama"}
     theirs = {
         "model": options.model,
-        "ctx-size": options.ctx * options.parallel,
-        "parallel": options.parallel,
+        "ctx-size": workload.context * workload.slots,
+        "parallel": workload.slots,
         "threads": options.threads,
         "threads-batch": options.threads,
         "batch-size": 2048,
@@ -146,13 +154,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.serve", description=__doc__)
     parser.add_argument("--model", type=Path, default=embedded.path(), help="a GGUF file; default: the embedded model")
     parser.add_argument("--llama-server", type=Path, help="its binary; default: built, which takes a few minutes")
-    parser.add_argument("--clients", default="1,8", help="numbers of clients, one table part each (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=6, help="each with a turn of both (%(default)s)")
-    parser.add_argument("--requests", type=int, default=2, help="by each client in a turn (%(default)s)")
-    parser.add_argument("--prompt-words", type=int, default=200, help="about as many tokens (%(default)s)")
-    parser.add_argument("--tokens", type=int, default=128, help="of each answer (%(default)s)")
-    parser.add_argument("--ctx", type=int, default=1024, help="tokens of each request (%(default)s)")
-    parser.add_argument("--parallel", type=int, default=8, help="requests at once (%(default)s)")
+    everything = ",".join([*WORKLOADS, *OWN])
+    parser.add_argument("--workloads", default=everything, help="some of %(default)s; default: all")
+    parser.add_argument("--rounds", type=int, default=3, help="each with a turn of both (%(default)s)")
     parser.add_argument("--threads", type=int, default=fit.physical_cores(), help="default: the physical cores")
     parser.add_argument("--seed", type=int, default=1, help="of the prompts (%(default)s)")
     parser.add_argument("--nitro-args", default="", help="more options for nitro serve")
@@ -161,21 +165,37 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def beside(options: argparse.Namespace, workload: Workload) -> list[list[str]]:
+    """The rows of one workload, ours beside theirs."""
+    ours, theirs = commands(options, workload)
+    with processes.running(ours) as nitro, processes.running(theirs) as llama_server:
+        work = measure([nitro, llama_server], [workload, workload], options.rounds, options.seed)
+        return rows(workload.title, *client.run(work))
+
+
+def with_and_without(options: argparse.Namespace, pair: tuple[Workload, Workload]) -> list[list[str]]:
+    """The rows of one workload of ours, done in two ways."""
+    ours, _ = commands(options, pair[0])
+    with processes.running(ours) as nitro:
+        work = measure([nitro, nitro], list(pair), options.rounds, options.seed)
+        return rows(pair[0].title, *client.run(work))
+
+
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:
     options = parse(sys.argv[1:])
-    ours, theirs = commands(options)
-    table: list[list[str]] = []
-    with processes.running(ours) as nitro, processes.running(theirs) as llama_server:
-        for clients in map(int, options.clients.split(",")):
-            table += rows(clients, *client.run(measure(options, [nitro, llama_server], clients)))
-    made = report.table(["clients", "", OURS, THEIRS, "ratio"], table)
+    asked = options.workloads.split(",")
+    peers = [row for name in asked if name in WORKLOADS for row in beside(options, WORKLOADS[name])]
+    own = [row for name in asked if name in OWN for row in with_and_without(options, OWN[name])]
+    made = report.table(["workload", "", OURS, THEIRS, "ratio"], peers)
+    if own:
+        made += "\n\n" + report.table(["workload", "", "with", "without", "ratio"], own)
     print(made)
     if not options.no_write:
-        work = f"{options.model.name}, {options.threads} threads, {options.tokens} tokens an answer"
+        work = f"{options.model.name}, {options.threads} threads, {options.rounds} rounds"
         report.write("Serving", f"{report.setting('bench.serve')}\n- {work}\n\n{EQUAL}\n\n{READING}\n\n{made}")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import client, report, serve
+from bench import client, report, serve, workloads
 from bench.client import Answer, Load, chat_body
 from bench.prompts import WORDS, Prompts
 from bench.stats import Ratio, percentile, turns
@@ -29,19 +29,44 @@ def turn(first: float, seconds: float, cpu: float | None = 1.0) -> serve.Turn:
 
 
 def test_prompts_are_distinct_and_of_equal_length():
-    prompts = Prompts(50, seed=1)
-    made = [words(prompts.next()) for _ in range(200)]
+    prompts = Prompts(seed=1)
+    made = [words(prompts.next(50)) for _ in range(200)]
     assert len({tuple(prompt) for prompt in made}) == 200
     assert {len(prompt) for prompt in made} == {52}, "fifty words, and the first of each message"
 
 
 def test_a_seed_gives_its_prompts_again_and_no_other_does():
-    first, again, other = (Prompts(50, seed).next() for seed in (1, 1, 2))
+    first, again, other = (Prompts(seed).next(50) for seed in (1, 1, 2))
     assert first == again != other
 
 
 def test_words_are_distinct():
     assert len(set(WORDS)) == len(WORDS) > 200
+
+
+def test_both_sides_of_a_round_get_the_same_prompts_and_no_round_those_of_another():
+    """Whatever a workload asks for."""
+    seen = []
+    for number in (1, 1, 2):
+        asked: list[bytes] = []
+        play_all(asked, number)
+        seen.append(asked)
+    assert len(seen[0]) > 50 and seen[0] == seen[1]
+    assert not set(seen[0]) & set(seen[2])
+
+
+def play_all(asked: list[bytes], number: int) -> None:
+    async def chat(address, body, keep_text=False, on_text=lambda: None) -> Answer:
+        asked.append(body)
+        on_text()
+        await asyncio.sleep(0)
+        return Answer(0.1, 0.2, 10, 0, 5, text="so it is and so it was before")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "chat", chat)
+        for workload in [*workloads.WORKLOADS.values(), *(w for pair in workloads.OWN.values() for w in pair)]:
+            load = asyncio.run(workload.play(("", 0), Prompts(number)))
+            assert load.answers and any(answer.first is not None for answer in load.answers)
 
 
 def test_a_request_asks_for_a_fixed_length_and_for_usage():
@@ -111,7 +136,7 @@ def test_turns_cancel_a_steady_drift():
 
 def test_rows_show_both_servers_and_their_ratio():
     ours, theirs = [turn(0.2, 2.0), turn(0.4, 2.0)], [turn(0.1, 1.0), turn(0.1, 1.0)]
-    rows = {row[1]: row[2:] for row in serve.rows(2, ours, theirs)}
+    rows = {row[1]: row[2:] for row in serve.rows("two", ours, theirs)}
     assert rows["TTFT, ms"] == ["300", "100", "3.00 (2.00–4.00)"]
     assert rows["TTFT p90, ms"] == ["400", "100", "3.00 (2.00–4.00)"]
     assert rows["time per output token, ms"] == ["100", "100", "1.00 (1.00–1.00)"]
@@ -121,7 +146,7 @@ def test_rows_show_both_servers_and_their_ratio():
 
 
 def test_rows_leave_out_what_could_not_be_measured():
-    names = [row[1] for row in serve.rows(1, [turn(0.1, 1, cpu=None)], [turn(0.1, 1)])]
+    names = [row[1] for row in serve.rows("one", [turn(0.1, 1, cpu=None)], [turn(0.1, 1)])]
     assert "server CPU per token, ms" not in names
     assert "tokens/s" in names
 

@@ -1,50 +1,82 @@
 """What a sequence may say next, guessed from text: the runner checks several guessed tokens in one step. Pure.
 
-A guess is what followed the last place where the sequence's last tokens stood: in the text that the client predicted,
-else in the sequence itself (prompt look-up). A sequence drafts more while its guesses come true, and pauses longer each
-time they do not: a checked token costs about half of a step of its own on a CPU.
+Guesses come from the text that the client predicted, read along with the answer; else from the sequence itself, where
+its last tokens stood before (prompt look-up). They get longer while they come true. On a CPU a checked token costs
+about a third of a step of its own, so that long guesses gain little and lose much.
 """
 
 from collections.abc import Sequence
 
-GRAM = 3  # tokens that must agree before a guess
-LEAST, MOST = 4, 48  # tokens of a draft; more would fill a tile of llama.cpp's attention, with all it costs
-PAYS = 0.6  # the share of guesses that must come true
+LEAST, FIRST, MOST = 4, 8, 12  # tokens of a guess: after a wrong one, at first, and when all goes well
+TOGETHER = 48  # tokens of all guesses in a step; more would fill a tile of llama.cpp's attention, and cost more
+GRAM = 3  # tokens that must agree before a look-up
+AGREE, NEAR = 2, 16  # a prediction that was left is met again where so many tokens agree, so near to where it was
+PAYS = 0.6  # the share of looked-up guesses that must come true
 LONGEST_PAUSE = 256  # steps
 
 
 class Drafts:
-    """Of one sequence. `predicted`: the tokens of the client's prediction, or none."""
+    """Of one sequence: guesses, and learns what became of them."""
 
     def __init__(self, predicted: Sequence[int] = ()):
-        self._predicted = list(predicted)
-        self._followers: dict[tuple[int, ...], int] = {}  # n-gram → where what follows it begins
-        self._known = 0  # tokens of the source whose n-grams are in there
-        self._length = MOST if predicted else LEAST
-        self._pause, self._wait = 1, 0
+        """`predicted`: the tokens of the client's prediction, or none."""
+        self._source: _Prediction | _LookUp = _Prediction(list(predicted)) if predicted else _LookUp()
+        self._length = FIRST if predicted else LEAST
 
     def guess(self, tokens: list[int], generated: int, most: int) -> list[int]:
         """At most `most` tokens that may follow `tokens`, of which the last `generated` are the answer so far."""
-        if self._wait > 0:
-            self._wait -= 1
-            return []
-        source = self._predicted or tokens
-        self._learn(source, len(source) - (0 if self._predicted else 1))
-        at = self._followers.get(tuple(tokens[-GRAM:])) if generated >= GRAM or not self._predicted else generated
-        if at is None:
-            return []
-        return source[at : at + min(self._length, most)]
+        return self._source.guess(tokens, generated)[: min(self._length, most)]
 
     def settle(self, guessed: int, right: int) -> None:
         """Of so many guessed tokens so many were right, the first ones."""
-        if right == guessed:
-            self._length, self._pause = min(2 * self._length, MOST), 1
-        elif right < PAYS * guessed:
-            self._length = max(min(right, self._length // 2), LEAST)
-            self._wait, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        self._length = min(self._length * 3 // 2, MOST) if right == guessed else min(max(right, LEAST), MOST)
+        self._source.settle(guessed, right)
 
-    def _learn(self, source: list[int], until: int) -> None:
-        """Note the n-grams that end before `until`; of equals the last."""
-        for end in range(max(self._known, GRAM), until + 1):
-            self._followers[tuple(source[end - GRAM : end])] = end
-        self._known = max(until + 1, self._known)
+
+class _Prediction:
+    """A text that the answer follows, leaves at a changed word, and meets again."""
+
+    def __init__(self, predicted: list[int]):
+        self._predicted = predicted
+        self._ahead = 0  # how far the place in the prediction is ahead of that in the answer
+        self._left = False
+
+    def guess(self, tokens: list[int], generated: int) -> list[int]:
+        at = generated + self._ahead
+        if self._left:
+            last = tokens[-min(AGREE, generated) :]
+            near = range(max(at - NEAR, len(last)), min(at + NEAR, len(self._predicted)) + 1)
+            places = [end for end in near if self._predicted[end - len(last) : end] == last]
+            if not places:
+                return []
+            at = min(places, key=lambda end: abs(end - at))
+            self._ahead, self._left = at - generated, False
+        return self._predicted[at : at + MOST]
+
+    def settle(self, guessed: int, right: int) -> None:
+        self._left = right < guessed
+
+
+class _LookUp:
+    """What the sequence has said already. Pauses, longer each time, where it does not say it again."""
+
+    def __init__(self) -> None:
+        self._followers: dict[tuple[int, ...], int] = {}  # n-gram → where what follows it begins, the last time
+        self._known = GRAM  # where the next n-gram to note ends
+        self._pause, self._wait = 1, 0
+
+    def guess(self, tokens: list[int], generated: int) -> list[int]:
+        if self._wait > 0:
+            self._wait -= 1
+            return []
+        for end in range(self._known, len(tokens)):
+            self._followers[tuple(tokens[end - GRAM : end])] = end
+        self._known = max(len(tokens), self._known)
+        at = self._followers.get(tuple(tokens[-GRAM:]), len(tokens))
+        return tokens[at : at + MOST]
+
+    def settle(self, guessed: int, right: int) -> None:
+        if right >= PAYS * guessed:
+            self._pause = 1
+        else:
+            self._wait, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)

@@ -291,7 +291,7 @@ class LlamaRunner:
             trained_context=lib.llama_model_n_ctx_train(self._model),
             kv_tokens=lib.llama_n_ctx(self._context),
             cuttable=self._can_be_cut,
-            draft_tokens=drafts.MOST if self._can_be_cut else 0,
+            draft_tokens=drafts.TOGETHER if self._can_be_cut else 0,
             park_tokens=self._park_tokens(),
             kv_place=self._log.kv_place(),
             kv_bytes=self._log.kv_bytes() or self._plan.pool * self._token_bytes(),
