@@ -2,7 +2,7 @@
 # make install  the same without serving
 # make test     install the other engine and the test tools as well, then test; ARGS="-k stamp" passes options to pytest
 # make lint     ruff and mypy
-# make bench    measure beside llama-server, which is built first, and write bench/results.md; ARGS="--workloads 1,8"
+# make bench    measure beside llama-server, which is built first; writes bench/results.md; ARGS="--workloads 1,8"
 # make clean    remove everything the other targets made, .venv included
 
 PYTHON ?= python3
@@ -31,6 +31,8 @@ lint:
 bench:
 	@$(PYTHON) scripts/install.py test
 	.venv/bin/python -m bench.serve $(ARGS)
+	.venv/bin/python -m bench.http
+	.venv/bin/python -m bench.footprint
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
