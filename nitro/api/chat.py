@@ -16,8 +16,9 @@ from nitro.api import lenient, openai, sse
 from nitro.api.faults import as_api_error
 from nitro.api.models import served
 from nitro.api.prompts import ChatPrompt, parse_chat
-from nitro.api.reply import Piece, Replies
+from nitro.api.reply import Piece, Replies, Token
 from nitro.api.requestlog import RequestLog
+from nitro.engines.types import Scored
 from nitro.errors import NitroError
 from nitro.models.served import ServedModel
 
@@ -85,7 +86,8 @@ class Chat:
         choices = []
         for reply in self._replies.choices:
             assert reply.finish is not None
-            choices.append(openai.Choice(reply.index, openai.ReplyMessage(reply.text), reply.finish))
+            message = openai.ReplyMessage(reply.text)
+            choices.append(openai.Choice(reply.index, message, reply.finish, self._logprobs(reply.scored)))
         self._log.end()
         return openai.ChatCompletion(choices=choices, usage=self._replies.usage, **self._head)
 
@@ -124,17 +126,30 @@ class Chat:
     def _frames(self, piece: Piece) -> bytes:
         """A piece's content, and its finish in a chunk of its own."""
         frames = b""
-        if piece.text:
-            frames += self._frame([openai.ChunkChoice(piece.index, openai.Delta(content=piece.text))])
+        if piece.text or piece.tokens:
+            delta = openai.Delta(content=piece.text)
+            frames += self._frame([openai.ChunkChoice(piece.index, delta, None, self._logprobs(piece.tokens))])
         if piece.finish:
             frames += self._frame([openai.ChunkChoice(piece.index, openai.Delta(), piece.finish)])
         return frames
+
+    def _logprobs(self, tokens: list[Token]) -> openai.ChoiceLogprobs | None:
+        return None if self.prompt.sampling.logprobs is None else openai.ChoiceLogprobs(list(map(_scored, tokens)))
 
     def _frame(self, choices: list[openai.ChunkChoice], usage: openai.Usage | None = None) -> bytes:
         chunk = openai.ChatCompletionChunk(choices=choices, **self._head)
         if self.prompt.include_usage:
             chunk.usage = usage
         return sse.frame(chunk)
+
+
+def _scored(token: Token) -> openai.TokenLogprob:
+    top = [openai.TopLogprob(*_spelled(scored)) for scored in token.logprobs.top]
+    return openai.TokenLogprob(*_spelled(token.logprobs.chosen), top)
+
+
+def _spelled(scored: Scored) -> tuple[str, float, list[int] | None]:
+    return scored.written.decode(errors="replace"), scored.logprob, None if scored.silent else list(scored.written)
 
 
 class ClientLeft(Exception):

@@ -54,6 +54,8 @@ class ChatRequest(Struct):
     repeat_last_n: int | None = None
     logit_bias: dict[str, float] | None = None
     ignore_eos: bool | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
 
 
 # Parameters that are known and not supported yet, each with the values by which it asks for nothing, besides NOTHING.
@@ -72,7 +74,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "functions": (),
     "grammar": ("",),
     "json_schema": (),
-    "logprobs": (),
     "min_tokens": (0,),
     "mirostat": (0,),
     "modalities": (["text"],),
@@ -87,7 +88,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "timings_per_token": (),
     "tool_choice": ("auto",),
     "tools": (),
-    "top_logprobs": (0,),
     "top_n_sigma": (-1,),
     "typical_p": (1,),
     "web_search_options": (),
@@ -112,6 +112,23 @@ class Usage(Struct):
     prompt_tokens_details: PromptTokensDetails
 
 
+class TopLogprob(Struct):
+    """`bytes` are null where the token adds nothing to the text; a token that is a part of a character is U+FFFD."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class TokenLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+
+class ChoiceLogprobs(Struct):
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
 class ReplyMessage(Struct):
     content: str
     role: Literal["assistant"] = "assistant"
@@ -122,7 +139,7 @@ class Choice(Struct):
     index: int
     message: ReplyMessage
     finish_reason: FinishReason
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
 
 
 class ChatCompletion(Struct):
@@ -144,7 +161,7 @@ class ChunkChoice(Struct):
     index: int
     delta: Delta
     finish_reason: FinishReason | None = None
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
 
 
 class ChatCompletionChunk(Struct):

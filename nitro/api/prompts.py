@@ -17,6 +17,7 @@ TEXT_PARTS = ("text", "input_text", "output_text")
 MEDIA_PARTS = ("image_url", "input_image", "input_audio", "file", "input_file", "video_url")
 MOST_STOPS = 16
 MOST_CHOICES = 128
+MOST_LOGPROBS = 20
 INT32 = 2**31 - 1
 
 # inclusive bounds; None: none on that side
@@ -24,6 +25,7 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "max_completion_tokens": (1, None),
     "max_tokens": (1, None),
     "n": (1, MOST_CHOICES),
+    "top_logprobs": (0, MOST_LOGPROBS),
     "temperature": (0, 100),
     "top_p": (0, 1),
     "top_k": (-1, None),
@@ -82,9 +84,12 @@ def _parse_sampling(request: ChatRequest, defaults: Mapping[str, float], bias: d
         "repetition_penalty": _first(request.repetition_penalty, request.repeat_penalty),
         "repeat_last_n": request.repeat_last_n,
     }
+    if request.top_logprobs and not request.logprobs:
+        raise _invalid("top_logprobs", "'logprobs' to be true where it is given")
+    logprobs = (request.top_logprobs or 0) if request.logprobs else None
     seed = secrets.randbits(31) if request.seed is None else request.seed % 2**31
     chosen: dict[str, Any] = {**defaults, **{name: value for name, value in asked.items() if value is not None}}
-    return Sampling(**chosen, seed=seed, ignore_eos=bool(request.ignore_eos), logit_bias=bias)
+    return Sampling(**chosen, seed=seed, ignore_eos=bool(request.ignore_eos), logit_bias=bias, logprobs=logprobs)
 
 
 def _parse_bias(bias: Mapping[str, float]) -> tuple[dict[int, float], dict[str, float]]:

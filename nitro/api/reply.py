@@ -1,21 +1,32 @@
 """From an engine's outputs to a client's text: one `Reply` per choice, the same for a stream and for a whole answer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nitro.api.openai import FinishReason, PromptTokensDetails, Usage
 from nitro.engines.client import Generation
-from nitro.engines.types import Output
+from nitro.engines.types import Logprobs, Output
 from nitro.text.detokenizer import Detokenizer
 from nitro.text.stops import StopMatcher
 
 
 @dataclass(slots=True)
+class Token:
+    """A token with its logprobs, and its place in the text of its choice: the characters [begin, end)."""
+
+    begin: int
+    end: int
+    logprobs: Logprobs
+
+
+@dataclass(slots=True)
 class Piece:
-    """What one output added to a choice: text, maybe empty, and the finish reason with the last one."""
+    """What one output added to a choice: text, maybe empty, its tokens if their logprobs were asked for, and the finish
+    reason with the last one."""
 
     index: int
     text: str
     finish: FinishReason | None
+    tokens: list[Token] = field(default_factory=list)
 
 
 class Reply:
@@ -26,6 +37,9 @@ class Reply:
         self.text = ""
         self.tokens = 0
         self.finish: FinishReason | None = None
+        self.scored: list[Token] = []  # whose text has been passed on
+        self._waiting: list[Token] = []  # whose text is held back
+        self._decoded = 0  # characters, those held back included
         self._detokenizer = Detokenizer()
         self._stops = StopMatcher(stops)
 
@@ -33,9 +47,13 @@ class Reply:
         """Raises nothing: an output with finish "error" never gets here."""
         assert self.finish is None and output.finish != "error"
         text = ""
-        for piece in output.pieces:
+        for i, piece in enumerate(output.pieces):
             self.tokens += 1
-            text += self._stops.feed(self._detokenizer.feed(piece))
+            begin, decoded = self._decoded, self._detokenizer.feed(piece)
+            self._decoded += len(decoded)
+            if output.logprobs and not (output.finish == "stop" and i == len(output.pieces) - 1):  # the end is no text
+                self._waiting.append(Token(begin, self._decoded, output.logprobs[i]))
+            text += self._stops.feed(decoded)
             if self._stops.stopped:
                 break
         if self._stops.stopped:
@@ -44,7 +62,18 @@ class Reply:
             text += self._stops.feed(self._detokenizer.flush()) + self._stops.flush()
             self.finish = "stop" if self._stops.stopped else output.finish
         self.text += text
-        return Piece(self.index, text, self.finish)
+        return Piece(self.index, text, self.finish, self._pass_on())
+
+    def _pass_on(self) -> list[Token]:
+        """The tokens whose text has been passed on by now. A stop string's own are dropped."""
+        passed, waiting = len(self.text), self._waiting
+        if self._stops.stopped:
+            done, self._waiting = [token for token in waiting if token.begin < passed], []
+        else:
+            done = waiting if self.finish else [token for token in waiting if token.end <= passed]
+            self._waiting = waiting[len(done) :]
+        self.scored += done
+        return done
 
 
 class Replies:

@@ -18,11 +18,12 @@ from typing import Any
 
 import llama_cpp
 import llama_cpp.llama_cpp as lib
+import numpy as np
 
 from nitro.engines import fingerprint, fit, ggml, nvidia
 from nitro.engines.build import without_gpu
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
-from nitro.engines.types import COLD, EngineSpec, ModelInfo, Sampling
+from nitro.engines.types import COLD, LEAST_LOGPROB, EngineSpec, Logprobs, ModelInfo, Sampling, Scored
 
 log = logging.getLogger("llama.cpp")
 
@@ -90,7 +91,7 @@ class LlamaRunner:
 
     def collect(self) -> list[Result]:
         lib.llama_synchronize(self._context)
-        return [Result([self._sample(chunk)] if chunk.samples else []) for chunk in self._batch]
+        return [self._result(chunk) for chunk in self._batch]
 
     def trim(self, slot: int, length: int) -> int:
         parked = self._parked.pop(slot, None)
@@ -166,6 +167,28 @@ class LlamaRunner:
         return bool(lib.llama_memory_seq_pos_min(memory, slot) <= max(0, length - self._window if self._window else 0))
 
     # Sampling
+
+    def _result(self, chunk: Chunk) -> Result:
+        first, last = self._tokens.first_row[chunk.slot], self._tokens.last_row[chunk.slot]
+        drawn = [self._sample(chunk)] if chunk.samples else []
+        if (most := chunk.sampling.logprobs) is None:
+            return Result(drawn)
+        of_prompt = [self._logprobs(first + i, token, most) for i, token in enumerate(chunk.scores)]
+        return Result(drawn, logprobs=[self._logprobs(last, token, most) for token in drawn], prompt_logprobs=of_prompt)
+
+    def _logprobs(self, row: int, token: int, most: int) -> Logprobs:
+        """Of `token`, and of the `most` likeliest, after a row of the batch."""
+        logits = self._logits(row).astype(np.float64)
+        scores = logits - logits.max()
+        scores -= np.log(np.exp(scores).sum())
+        scores = np.maximum(np.nan_to_num(scores, nan=LEAST_LOGPROB), LEAST_LOGPROB)
+        top = np.argpartition(-scores, most)[:most] if most else np.array([], int)
+        top = top[np.argsort(-scores[top], kind="stable")]
+        return Logprobs(Scored(token, float(scores[token])), [Scored(int(t), float(scores[t])) for t in top])
+
+    def _logits(self, row: int) -> Any:
+        """The model's own, of a row of the batch: float32 [vocabulary], valid until the next step."""
+        return np.ctypeslib.as_array(lib.llama_get_logits_ith(self._context, row), (self.info.vocabulary,))
 
     def _sample(self, chunk: Chunk) -> int:
         """The next token, which the sampler has accepted."""
@@ -391,6 +414,9 @@ class LlamaTokenizer:
             self._pieces[token] = self._render(token)
         return self._pieces[token]
 
+    def written(self, token: int) -> bytes:
+        return self.piece(token) or self.text(token).encode()
+
     def text(self, token: int) -> str:
         """How a token is written in the vocabulary; nothing for a token the model does not have."""
         return (lib.llama_vocab_get_text(self._vocab, token) or b"").decode(errors="replace") if token >= 0 else ""
@@ -412,10 +438,12 @@ class _Batch:
     """
 
     def __init__(self, room: int):
-        self.last_row: dict[int, int] = {}  # by slot: where its chunk ends
+        self.first_row: dict[int, int] = {}  # by slot: where its chunk begins
+        self.last_row: dict[int, int] = {}  # and ends
         self._token: Any = (lib.llama_token * room)()
         self._pos: Any = (lib.llama_pos * room)()
-        self._seq_id, self._logits = (lib.llama_seq_id * room)(), (ctypes.c_int8 * room)()
+        self._seq_id: Any = (lib.llama_seq_id * room)()
+        self._logits: Any = (ctypes.c_int8 * room)()
         self._n_seq_id = (ctypes.c_int32 * room)(*[1] * room)
         pointer, size = ctypes.POINTER(lib.llama_seq_id), ctypes.sizeof(lib.llama_seq_id)
         base = ctypes.addressof(self._seq_id)
@@ -425,7 +453,7 @@ class _Batch:
         )
 
     def fill(self, chunks: list[Chunk]) -> Any:
-        """Logits are wanted of a sampling chunk's last token."""
+        """Logits are wanted of a sampling chunk's last token, and of those before tokens to be scored."""
         end = 0
         for chunk in sorted(chunks, key=_decodes):
             count = chunk.stop - chunk.start
@@ -434,9 +462,11 @@ class _Batch:
             self._token[span] = chunk.tokens[chunk.start : chunk.stop]
             self._pos[span] = range(chunk.start, chunk.stop)
             self._seq_id[span] = [chunk.slot] * count
-            self._logits[span] = [0] * count
-            self._logits[end - 1] = chunk.samples
-            self.last_row[chunk.slot] = end - 1
+            scored = len(chunk.scores)
+            self._logits[span] = [1] * scored + [0] * (count - scored)
+            if chunk.samples:
+                self._logits[end - 1] = 1
+            self.first_row[chunk.slot], self.last_row[chunk.slot] = end - count, end - 1
         self._batch.n_tokens = end
         return self._batch
 

@@ -3,10 +3,10 @@
 A runner knows nothing of requests, queues, text or HTTP; all that is written once, above it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from nitro.engines.types import ModelInfo, Sampling
+from nitro.engines.types import Logprobs, ModelInfo, Sampling
 
 
 class OutOfKV(Exception):
@@ -42,19 +42,32 @@ class Chunk:
     start: int
     stop: int
     sampling: Sampling
+    prompt_length: int = 0
 
     @property
     def samples(self) -> bool:
         """Whether a next token is wanted: this chunk ends where the sequence does."""
         return self.stop == len(self.tokens)
 
+    @property
+    def scores(self) -> list[int]:
+        """The prompt's tokens to tell logprobs of: they follow the computed ones, from the first on."""
+        if not self.sampling.prompt_logprobs:
+            return []
+        return self.tokens[self.start + 1 : min(self.stop + 1, self.prompt_length)]
+
 
 @dataclass(slots=True)
 class Result:
-    """What a chunk gave: its sampled tokens (none unless the chunk samples), or why sampling failed for this row."""
+    """What a chunk gave: its sampled tokens (none unless the chunk samples), or why sampling failed for this row.
+
+    With `sampling.logprobs`, those of each sampled token, and those that `Chunk.scores` asks for.
+    """
 
     tokens: list[int]
     error: str | None = None
+    logprobs: list[Logprobs] = field(default_factory=list)
+    prompt_logprobs: list[Logprobs] = field(default_factory=list)
 
 
 class Tokenizer(Protocol):
@@ -65,6 +78,9 @@ class Tokenizer(Protocol):
 
     def piece(self, token: int) -> bytes:
         """The bytes a token adds to the text; control tokens add none."""
+
+    def written(self, token: int) -> bytes:
+        """Its piece or, where that is empty, how the vocabulary writes it."""
 
 
 class ModelRunner(Protocol):

@@ -9,6 +9,8 @@ from msgspec import Struct
 
 FinishReason = Literal["stop", "length", "error"]
 
+LEAST_LOGPROB = -9999.0  # stands for −∞ and for what is no number, neither of which JSON has
+
 COLD = 1e-6  # a temperature below this is greedy: logits divided by it are no numbers any more
 
 
@@ -29,6 +31,8 @@ class Sampling(Struct, frozen=True):
     logit_bias: dict[int, float] = {}  # -inf bans a token
     ignore_eos: bool = False  # the worker bans the end-of-generation tokens by logit_bias; runners need not look
     seed: int = 0  # 0 to 2³¹−1
+    logprobs: int | None = None  # tell how likely each drawn token was, and so many of the likeliest; None: nothing
+    prompt_logprobs: bool = False  # with `logprobs`: of the prompt's tokens, too
 
     @property
     def penalises(self) -> bool:
@@ -74,6 +78,22 @@ class ModelInfo(Struct, frozen=True):
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
 
 
+class Scored(Struct, frozen=True, array_like=True):
+    """A token and how likely the model finds it by itself: before bias, penalties, grammar and temperature."""
+
+    token: int
+    logprob: float  # natural logarithm, at least LEAST_LOGPROB
+    written: bytes = b""  # its bytes or, where it is silent, how the vocabulary writes it; the worker fills it in
+    silent: bool = False  # it adds nothing to the text
+
+
+class Logprobs(Struct, frozen=True, array_like=True):
+    """What was asked for of one place in a sequence: the token there, and the likeliest, best first."""
+
+    chosen: Scored
+    top: list[Scored]
+
+
 class Output(Struct, frozen=True):
     """The new tokens of one sequence. `pieces` are their bytes; the end-of-generation token's piece is empty."""
 
@@ -82,6 +102,8 @@ class Output(Struct, frozen=True):
     pieces: list[bytes]
     finish: FinishReason | None = None
     error: str | None = None  # with finish "error"
+    logprobs: list[Logprobs] = []  # one per token, if asked for
+    prompt_logprobs: list[Logprobs] = []  # of the prompt's next tokens, from its second on, if asked for
 
 
 class Row(Struct, frozen=True):

@@ -25,7 +25,7 @@ from nitro.engines import auto, wire
 from nitro.engines.budget import StepBudget
 from nitro.engines.runner import Chunk, LoadError, ModelRunner, OutOfKV, Result, StepFailed
 from nitro.engines.scheduler import Scheduler, Sequence
-from nitro.engines.types import Admission, Output, Row, StepRecord
+from nitro.engines.types import Admission, Logprobs, Output, Row, Scored, StepRecord
 
 log = logging.getLogger("nitro.engine")
 
@@ -213,9 +213,23 @@ class EngineLoop:
             idle=scheduler.slots.idle,
             kv_used=scheduler.kv_used,
         )
-        piece, eog = self._runner.tokenizer.piece, self._runner.info.eog
-        outputs = [replace(o, pieces=[b"" if t in eog else piece(t) for t in o.tokens]) for o in outputs]
-        self._outbox.put(wire.Step(record, outputs))
+        self._outbox.put(wire.Step(record, [self._told(output) for output in outputs]))
+
+    def _told(self, output: Output) -> Output:
+        """With the bytes of its tokens."""
+        pieces = [self._piece(token) for token in output.tokens]
+        logprobs, of_prompt = map(self._named, output.logprobs), map(self._named, output.prompt_logprobs)
+        return replace(output, pieces=pieces, logprobs=list(logprobs), prompt_logprobs=list(of_prompt))
+
+    def _named(self, logprobs: Logprobs) -> Logprobs:
+        return Logprobs(self._scored(logprobs.chosen), [self._scored(scored) for scored in logprobs.top])
+
+    def _scored(self, scored: Scored) -> Scored:
+        silent = not self._piece(scored.token)
+        return replace(scored, written=self._runner.tokenizer.written(scored.token), silent=silent)
+
+    def _piece(self, token: int) -> bytes:
+        return b"" if token in self._runner.info.eog else self._runner.tokenizer.piece(token)
 
 
 class _StepLost(Exception):
