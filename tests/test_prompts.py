@@ -194,7 +194,7 @@ def test_no_number_is_too_large(name: str, power: int) -> None:
         assert error.status == 400
         assert error.param is not None and error.param.startswith(name)
         return
-    wire.frame(wire.Generate([1], "hi", got.sampling, got.max_tokens, got.text_bias))
+    wire.frame(wire.Generate([1], ["hi"], got.sampling, got.max_tokens, got.text_bias))
     assert got.sampling.top_k <= INT32
 
 

@@ -31,14 +31,12 @@ class StreamOptions(Struct):
     include_usage: bool | None = None
 
 
-class ChatRequest(Struct):
-    """`POST /v1/chat/completions`."""
+class GenerationRequest(Struct):
+    """What chat and text completions have in common."""
 
-    messages: list[Message]
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_completion_tokens: int | None = None
     max_tokens: int | None = None
     n: int | None = None
     stop: str | list[str] | None = None
@@ -54,8 +52,25 @@ class ChatRequest(Struct):
     repeat_last_n: int | None = None
     logit_bias: dict[str, float] | None = None
     ignore_eos: bool | None = None
+
+
+class ChatRequest(GenerationRequest, kw_only=True):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[Message]
+    max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+
+
+class CompletionRequest(GenerationRequest, kw_only=True):
+    """`POST /v1/completions`. `prompt`: a text, texts, token ids, or lists of them."""
+
+    prompt: str | list[str | int | list[int]]
+    best_of: int | None = None
+    echo: bool | None = None
+    logprobs: int | None = None
+    suffix: str | None = None
 
 
 # Parameters that are known and not supported yet, each with the values by which it asks for nothing, besides NOTHING.
@@ -174,6 +189,34 @@ class ChatCompletionChunk(Struct):
     system_fingerprint: str
     usage: Usage | UnsetType | None = UNSET
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+
+
+class LegacyLogprobs(Struct):
+    """By token; a prompt's first has none. A token that is no text by itself is written "bytes:\\xf0\\x9f"."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None] | None
+    text_offset: list[int]  # characters
+
+
+class TextChoice(Struct):
+    index: int
+    text: str
+    finish_reason: FinishReason | None = None
+    logprobs: LegacyLogprobs | None = None
+
+
+class Completion(Struct):
+    """Whole, or a chunk of a stream: there `usage` is as in ChatCompletionChunk."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[TextChoice]
+    system_fingerprint: str
+    usage: Usage | UnsetType | None = UNSET
+    object: Literal["text_completion"] = "text_completion"
 
 
 class Model(Struct):

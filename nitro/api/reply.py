@@ -30,10 +30,12 @@ class Piece:
 
 
 class Reply:
-    """One choice: bytes → text → stop strings. After `finish` is set nothing more comes."""
+    """One choice: bytes → text → stop strings. After `finish` is set nothing more comes. A `mute` one says nothing."""
 
-    def __init__(self, index: int, stops: list[str]):
+    def __init__(self, index: int, stops: list[str], mute: bool = False):
         self.index = index
+        self._mute = mute
+        self.prompt_logprobs: list[Logprobs] = []  # from the prompt's second token on, if asked for
         self.text = ""
         self.tokens = 0
         self.finish: FinishReason | None = None
@@ -46,6 +48,10 @@ class Reply:
     def feed(self, output: Output) -> Piece:
         """Raises nothing: an output with finish "error" never gets here."""
         assert self.finish is None and output.finish != "error"
+        self.prompt_logprobs += output.prompt_logprobs
+        if self._mute:
+            self.finish = "length" if output.finish else None
+            return Piece(self.index, "", self.finish)
         text = ""
         for i, piece in enumerate(output.pieces):
             self.tokens += 1
@@ -82,9 +88,9 @@ class Replies:
     Raises EngineError in mid-way where the engine does. A choice that a stop string ends is ended in the engine too.
     """
 
-    def __init__(self, generation: Generation, stops: list[str]):
+    def __init__(self, generation: Generation, stops: list[str], mute: bool = False):
         self.generation = generation
-        self.choices = [Reply(i, stops) for i in range(len(generation.ids))]
+        self.choices = [Reply(i, stops, mute) for i in range(len(generation.ids))]
 
     def __aiter__(self) -> "Replies":
         return self

@@ -311,6 +311,7 @@ class LlamaRunner:
             template=template.decode() if template else None,
             bos=self.tokenizer.text(lib.llama_vocab_bos(self._vocab)),
             eos=self.tokenizer.text(lib.llama_vocab_eos(self._vocab)),
+            adds_bos=lib.llama_vocab_get_add_bos(self._vocab),
             sampling=self._sampling_defaults(),
             fingerprint=fingerprint.of([Path(spec.model)]),
         )

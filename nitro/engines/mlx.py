@@ -140,7 +140,7 @@ class MlxRunner:
     def _scores(self, chunk: Chunk, logits: mx.array) -> list[sampling.Scores]:
         """Of those of the prompt's tokens that are asked for; lazy. `logits`: [computed tokens, vocabulary]."""
         tokens, most = chunk.scores, chunk.sampling.logprobs or 0
-        return [sampling.scores(logits[i], mx.array(token), most) for i, token in enumerate(tokens)]
+        return [sampling.scores(logits[i], mx.array(token, mx.uint32), most) for i, token in enumerate(tokens)]
 
     def _start_groups(self, chunks: list[Chunk]) -> None:
         """Let slots decode whose last token is yet to be computed, those of about one length together."""
@@ -245,6 +245,7 @@ class MlxRunner:
             template=model.template,
             bos=model.bos,
             eos=model.eos,
+            adds_bos=model.adds_bos,
             sampling=model.sampling,
             fingerprint=model.fingerprint,
         )

@@ -72,6 +72,7 @@ class ModelInfo(Struct, frozen=True):
     template: str | None = None  # the model's own chat template, Jinja
     bos: str = ""
     eos: str = ""
+    adds_bos: bool = False  # a text that no chat template made begins with `bos`
     sampling: dict[str, float] = {}  # the model's own defaults, by the names of Sampling
     fingerprint: str = ""  # changes with the weights and the engine's version
     park_tokens: int = 0  # tokens that idle slots may park beside the pool; 0: they cost nothing where they are

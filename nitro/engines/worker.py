@@ -70,13 +70,29 @@ class Reader(threading.Thread):
             log.exception("a prompt could not be tokenised")
             self._outbox.put(wire.Rejected(message.ids[0], f"The prompt could not be tokenised: {error}"))
         else:
-            self._outbox.put(wire.Accepted(message.ids[0], sequences[0].prompt_length))
+            prompts = [sequence.tokens for sequence in sequences[:: len(sequences) // len(message.prompts)]]
+            written = self.runner.tokenizer.written
+            echoes = [[written(token) for token in tokens] for tokens in prompts] if message.echo else []
+            self._outbox.put(wire.Accepted(message.ids[0], sum(map(len, prompts)), echoes))
             self._inbox.put(sequences)
 
     def _sequences(self, message: wire.Generate) -> list[Sequence]:
         """One sequence per id. Raises _Rejection."""
-        context, now, first = self.runner.info.context, time.monotonic(), message.ids[0]
-        tokens = message.prompt
+        now, n = time.monotonic(), len(message.ids) // len(message.prompts)
+        sampling = replace(message.sampling, logit_bias=self._bias(message))
+        prompts = [self._tokens(message, prompt) for prompt in message.prompts]
+        sequences = []
+        for i, id in enumerate(message.ids):
+            tokens = prompts[i // n].copy()
+            room = self.runner.info.context - len(tokens)
+            most = room if message.max_tokens is None else min(room, message.max_tokens)
+            seed = (sampling.seed + i % n) % 2**31
+            sequences.append(Sequence(id, tokens, most, replace(sampling, seed=seed), now))
+        return sequences
+
+    def _tokens(self, message: wire.Generate, prompt: str | list[int]) -> list[int]:
+        """Raises _Rejection where the prompt cannot be computed."""
+        context, first, tokens = self.runner.info.context, message.ids[0], prompt
         if isinstance(tokens, str):
             tokens = self.runner.tokenizer.encode(tokens)
         if not tokens:
@@ -85,15 +101,9 @@ class Reader(threading.Thread):
         if min(tokens) < 0 or max(tokens) >= size:  # the tokenizers of some models know more than the model does
             problem = f"The prompt holds a token that is not in the model's vocabulary (0 to {size - 1})."
             raise _Rejection(wire.Rejected(first, problem))
-        room = context - len(tokens)
-        if room < 1:
+        if len(tokens) >= context:
             raise _Rejection(wire.TooLong(first, len(tokens), context))
-        sampling = replace(message.sampling, logit_bias=self._bias(message))
-        most = room if message.max_tokens is None else min(room, message.max_tokens)
-        return [
-            Sequence(id, tokens.copy(), most, replace(sampling, seed=(sampling.seed + i) % 2**31), now)
-            for i, id in enumerate(message.ids)
-        ]
+        return tokens
 
     def _bias(self, message: wire.Generate) -> dict[int, float]:
         """Biases by token id: those given by text too, bans as −∞, and what ignore_eos bans. Raises _Rejection."""
