@@ -134,3 +134,11 @@ class PlainRunner(FakeRunner):
     def __init__(self, spec: EngineSpec):
         super().__init__(spec)
         self.info = replace(self.info, template=None)
+
+
+class BeginningRunner(FakeRunner):
+    """Its texts begin with a token that marks their beginning: "^"."""
+
+    def __init__(self, spec: EngineSpec):
+        super().__init__(spec)
+        self.info = replace(self.info, bos="^", adds_bos=True)

@@ -273,3 +273,35 @@ def test_request_log(serve) -> None:
     with pytest.raises(openai.BadRequestError):
         chat(server.client(), top_p=2)
     assert "error 400" in server.log_line()
+
+
+def test_logprobs(client: openai.OpenAI) -> None:
+    """Of every token of the text, the same in a stream; the end of the answer is no part of the text."""
+    whole = chat(client, logprobs=True, top_logprobs=2).choices[0]
+    told = whole.logprobs.content
+    assert "".join(entry.token for entry in told) == WHOLE
+    assert [(entry.bytes, entry.logprob) for entry in told[:2]] == [([63], -0.63), ([64], -0.64)]
+    assert [(top.token, top.logprob) for top in told[5].top_logprobs] == [("\0", 0.0), ("\1", -0.01)]
+    streamed = []
+    for chunk in chat(client, logprobs=True, top_logprobs=2, stream=True):
+        content = chunk.choices[0].logprobs.content if chunk.choices[0].logprobs else []
+        assert "".join(entry.token for entry in content) == (chunk.choices[0].delta.content or "")
+        streamed += content
+    assert streamed == told
+    assert chat(client, logprobs=False).choices[0].logprobs is None
+    assert chat(client, logprobs=True, max_tokens=1).choices[0].logprobs.content[0].top_logprobs == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_logprobs_end_where_the_text_is_cut(client: openai.OpenAI, stream: bool) -> None:
+    reply = chat(client, logprobs=True, stop=["CDX", "EF"], stream=stream)
+    chunks = [chunk.choices[0] for chunk in reply] if stream else reply.choices
+    told = [entry.token for choice in chunks if choice.logprobs for entry in choice.logprobs.content]
+    assert told == list("?@ABCD")
+
+
+@pytest.mark.parametrize("options", [{"logprobs": True, "top_logprobs": 21}, {"top_logprobs": 3}])
+def test_top_logprobs_that_make_no_sense(client: openai.OpenAI, options: dict) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        chat(client, **options)
+    assert (caught.value.param, caught.value.code) == ("top_logprobs", "invalid_value")

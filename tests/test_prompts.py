@@ -106,8 +106,10 @@ NUMBERS: dict[str, tuple[list[float], list[float]]] = {
     "repetition_penalty": ([0.01, 1, 1.1, 100], [0, -1, 0.009, 100.001]),
     "repeat_penalty": ([0.01, 1, 1.1, 100], [0, -1, 0.009, 100.001]),
     "repeat_last_n": ([-1, 0, 1, INT32], [-2, INT32 + 1]),
+    "top_logprobs": ([0, 1, 20], [-1, 21]),
 }
-WHOLE = ["max_completion_tokens", "max_tokens", "n", "top_k", "repeat_last_n"]
+WHOLE = ["max_completion_tokens", "max_tokens", "n", "top_k", "repeat_last_n", "top_logprobs"]
+NEEDS = {"top_logprobs": {"logprobs": True}}
 REAL = [name for name in NUMBERS if name not in WHOLE]
 
 
@@ -120,6 +122,8 @@ def stored(got: ChatPrompt, name: str) -> Any:
             return got.n
         case "repeat_penalty":
             return got.sampling.repetition_penalty
+        case "top_logprobs":
+            return got.sampling.logprobs
     return getattr(got.sampling, name)
 
 
@@ -130,7 +134,7 @@ def test_every_bounded_parameter_is_in_the_table() -> None:
 @pytest.mark.parametrize("name, given", [(name, given) for name, (inside, _) in NUMBERS.items() for given in inside])
 def test_inside_the_bounds(name: str, given: float) -> None:
     meant = 0 if (name, given) == ("top_k", -1) else given
-    assert stored(prompt(**{name: given}), name) == meant
+    assert stored(prompt(**{name: given}, **NEEDS.get(name, {})), name) == meant
 
 
 @pytest.mark.parametrize("name, given", [(name, given) for name, (_, outside) in NUMBERS.items() for given in outside])
@@ -151,7 +155,7 @@ def test_what_is_not_finite(name: str, given: str) -> None:
 @pytest.mark.parametrize("given", [2.0, "2", "2.0"])
 def test_a_number_may_come_as_a_float_or_a_string(name: str, given: Any) -> None:
     given = given if name not in ("top_p", "min_p") else "1" if isinstance(given, str) else 1.0
-    got = stored(prompt(**{name: given}), name)
+    got = stored(prompt(**{name: given}, **NEEDS.get(name, {})), name)
     assert got == float(given)
     assert type(got) is (float if name in REAL else int)
 
@@ -190,7 +194,7 @@ def test_no_number_is_too_large(name: str, power: int) -> None:
         assert error.status == 400
         assert error.param is not None and error.param.startswith(name)
         return
-    wire.frame(wire.Generate([1], "hi", got.sampling, got.max_tokens, got.text_bias))
+    wire.frame(wire.Generate([1], ["hi"], got.sampling, got.max_tokens, got.text_bias))
     assert got.sampling.top_k <= INT32
 
 

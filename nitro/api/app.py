@@ -6,6 +6,7 @@ from litestar.exceptions import MethodNotAllowedException, NotFoundException
 
 from nitro.api import faults, models
 from nitro.api.chat import chat_completions
+from nitro.api.completions import completions
 from nitro.api.front import Front
 from nitro.api.security import Guard
 from nitro.metrics import Metrics
@@ -17,7 +18,15 @@ BODY_LIMIT = 256 * 2**20  # bytes
 def make_app(served: ServedModels, guard: Guard, metrics: Metrics) -> Front:
     """The ASGI application over these models."""
     app = Litestar(
-        [chat_completions, models.list_models, models.get_model, models.health, models.healthz, models.metrics],
+        [
+            chat_completions,
+            completions,
+            models.list_models,
+            models.get_model,
+            models.health,
+            models.healthz,
+            models.metrics,
+        ],
         state=State({"models": served, "metrics": metrics}),
         exception_handlers={
             NotFoundException: faults.on_unknown_url,

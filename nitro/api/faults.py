@@ -31,8 +31,8 @@ def as_api_error(error: Exception, prompt: str = "messages") -> ApiError:
         case PromptTooLong():
             return ApiError(
                 400,
-                f"This model's maximum context length is {error.context} tokens. However, your messages resulted in "
-                f"{error.prompt_tokens} tokens. Please reduce the length of the messages.",
+                f"This model's maximum context length is {error.context} tokens. However, your {prompt} resulted in "
+                f"{error.prompt_tokens} tokens. Please reduce the length of the {prompt}.",
                 param=prompt,
                 code="context_length_exceeded",
             )

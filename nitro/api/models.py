@@ -7,7 +7,7 @@ from nitro.errors import ApiError
 from nitro.metrics import CONTENT_TYPE, Metrics
 from nitro.models.served import ServedModel, ServedModels
 
-NOT_YET = {"completions": False, "embeddings": False, "tools": False, "vision": False}
+NOT_YET = {"embeddings": False, "tools": False, "vision": False}
 
 
 def served(request: Request) -> ServedModels:
@@ -43,7 +43,11 @@ def _describe(model: ServedModel) -> openai.Model:
         max_model_len=context,
         engine=info.engine if info else None,
         loaded=info is not None,
-        capabilities={"chat": info is not None and model.template(info) is not None, **NOT_YET},
+        capabilities={
+            "chat": info is not None and model.template(info) is not None,
+            "completions": info is not None,
+            **NOT_YET,
+        },
     )
 
 

@@ -38,14 +38,12 @@ class StreamOptions(Struct):
     include_usage: bool | None = None
 
 
-class ChatRequest(Struct):
-    """`POST /v1/chat/completions`."""
+class GenerationRequest(Struct):
+    """What chat and text completions have in common."""
 
-    messages: list[Message]
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_completion_tokens: int | None = None
     max_tokens: int | None = None
     n: int | None = None
     stop: str | list[str] | None = None
@@ -64,6 +62,25 @@ class ChatRequest(Struct):
     prediction: Prediction | None = None
 
 
+class ChatRequest(GenerationRequest, kw_only=True):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[Message]
+    max_completion_tokens: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+
+
+class CompletionRequest(GenerationRequest, kw_only=True):
+    """`POST /v1/completions`. `prompt`: a text, texts, token ids, or lists of them."""
+
+    prompt: str | list[str | int | list[int]]
+    best_of: int | None = None
+    echo: bool | None = None
+    logprobs: int | None = None
+    suffix: str | None = None
+
+
 # Parameters that are known and not supported yet, each with the values by which it asks for nothing, besides NOTHING.
 # One that only tunes another of these (mirostat_tau, dry_base, …) asks for nothing alone, and is not here.
 NOTHING: tuple[Any, ...] = (None, False, [], "none")
@@ -80,7 +97,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "functions": (),
     "grammar": ("",),
     "json_schema": (),
-    "logprobs": (),
     "min_tokens": (0,),
     "mirostat": (0,),
     "modalities": (["text"],),
@@ -94,7 +110,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "timings_per_token": (),
     "tool_choice": ("auto",),
     "tools": (),
-    "top_logprobs": (0,),
     "top_n_sigma": (-1,),
     "typical_p": (1,),
     "web_search_options": (),
@@ -127,6 +142,23 @@ class Usage(Struct):
     completion_tokens_details: CompletionTokensDetails | UnsetType = UNSET
 
 
+class TopLogprob(Struct):
+    """`bytes` are null where the token adds nothing to the text; a token that is a part of a character is U+FFFD."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class TokenLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+
+class ChoiceLogprobs(Struct):
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
 class ReplyMessage(Struct):
     content: str
     role: Literal["assistant"] = "assistant"
@@ -137,7 +169,7 @@ class Choice(Struct):
     index: int
     message: ReplyMessage
     finish_reason: FinishReason
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
 
 
 class ChatCompletion(Struct):
@@ -159,7 +191,7 @@ class ChunkChoice(Struct):
     index: int
     delta: Delta
     finish_reason: FinishReason | None = None
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
 
 
 class ChatCompletionChunk(Struct):
@@ -172,6 +204,34 @@ class ChatCompletionChunk(Struct):
     system_fingerprint: str
     usage: Usage | UnsetType | None = UNSET
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+
+
+class LegacyLogprobs(Struct):
+    """By token; a prompt's first has none. A token that is no text by itself is written "bytes:\\xf0\\x9f"."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None] | None
+    text_offset: list[int]  # characters
+
+
+class TextChoice(Struct):
+    index: int
+    text: str
+    finish_reason: FinishReason | None = None
+    logprobs: LegacyLogprobs | None = None
+
+
+class Completion(Struct):
+    """Whole, or a chunk of a stream: there `usage` is as in ChatCompletionChunk."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[TextChoice]
+    system_fingerprint: str
+    usage: Usage | UnsetType | None = UNSET
+    object: Literal["text_completion"] = "text_completion"
 
 
 class Model(Struct):

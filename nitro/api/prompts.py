@@ -1,4 +1,5 @@
-"""Parse, don't validate: a decoded chat request becomes a `ChatPrompt`, in which nothing is optional or unchecked."""
+"""Parse, don't validate: a decoded request becomes a `ChatPrompt` or a `CompletionPrompt`, in which nothing is optional
+or unchecked."""
 
 import math
 import secrets
@@ -7,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from nitro.api.openai import ChatRequest, Message, Part, Prediction
+from nitro.api.openai import ChatRequest, CompletionRequest, GenerationRequest, Message, Part, Prediction
 from nitro.engines.types import Sampling
 from nitro.errors import ApiError
 
@@ -17,6 +19,7 @@ TEXT_PARTS = ("text", "input_text", "output_text")
 MEDIA_PARTS = ("image_url", "input_image", "input_audio", "file", "input_file", "video_url")
 MOST_STOPS = 16
 MOST_CHOICES = 128
+MOST_LOGPROBS = 20
 INT32 = 2**31 - 1
 
 # inclusive bounds; None: none on that side
@@ -24,6 +27,7 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "max_completion_tokens": (1, None),
     "max_tokens": (1, None),
     "n": (1, MOST_CHOICES),
+    "top_logprobs": (0, MOST_LOGPROBS),
     "temperature": (0, 100),
     "top_p": (0, 1),
     "top_k": (-1, None),
@@ -36,11 +40,12 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
 }
 
 
+COMPLETION_BOUNDS = {**BOUNDS, "max_tokens": (0, None), "best_of": (1, MOST_CHOICES), "logprobs": (0, MOST_LOGPROBS)}
+MOST_SEQUENCES = 2048  # of one request
+
+
 @dataclass(frozen=True, slots=True)
-class ChatPrompt:
-    messages: list[
-        dict[str, Any]
-    ]  # as chat templates want them: role and content, both strings, and what else there is
+class Prompt:
     sampling: Sampling
     text_bias: dict[str, float]
     max_tokens: int | None  # None: what is left of the context
@@ -48,7 +53,19 @@ class ChatPrompt:
     stops: list[str]
     stream: bool
     include_usage: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt(Prompt):
+    messages: list[dict[str, Any]]  # as chat templates want them: role and content, both strings, and what else is
     prediction: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionPrompt(Prompt):
+    prompts: list[str | list[int]]
+    best_of: int
+    echo: bool
 
 
 def parse_chat(request: ChatRequest, defaults: Mapping[str, float]) -> ChatPrompt:
@@ -56,23 +73,73 @@ def parse_chat(request: ChatRequest, defaults: Mapping[str, float]) -> ChatPromp
 
     Raises ApiError 400 with `param`.
     """
-    for name, (least, most) in BOUNDS.items():
-        _check_bounds(name, getattr(request, name), least, most)
-    bias, text_bias = _parse_bias(request.logit_bias or {})
+    _check_all(request, BOUNDS)
+    if request.top_logprobs and not request.logprobs:
+        raise _invalid("top_logprobs", "'logprobs' to be true where it is given")
+    logprobs = (request.top_logprobs or 0) if request.logprobs else None
     return ChatPrompt(
         messages=_parse_messages(request.messages),
-        sampling=_parse_sampling(request, defaults, bias),
-        text_bias=text_bias,
         max_tokens=_first(_unlimited(request.max_completion_tokens), _unlimited(request.max_tokens)),
         n=_first(request.n, 1),
-        stops=_parse_stops(request.stop),
-        stream=bool(request.stream),
-        include_usage=bool(request.stream_options and request.stream_options.include_usage),
         prediction=_parse_prediction(request.prediction),
+        **_parse_common(request, defaults, logprobs),
     )
 
 
-def _parse_sampling(request: ChatRequest, defaults: Mapping[str, float], bias: dict[int, float]) -> Sampling:
+def parse_completion(request: CompletionRequest, defaults: Mapping[str, float]) -> CompletionPrompt:
+    """The same for text completions."""
+    _check_all(request, COMPLETION_BOUNDS)
+    if request.suffix:
+        message = "Unsupported parameter: 'suffix' is not supported by this server yet."
+        raise ApiError(400, message, param="suffix", code="unsupported_parameter")
+    n, prompts = _first(request.n, 1), _parse_prompts(request.prompt)
+    best_of = _first(request.best_of, n)
+    if best_of < n:
+        raise _invalid("best_of", f"at least n, which is {n}, got {best_of}")
+    if best_of > n and request.stream:
+        raise _invalid("best_of", f"n, which is {n}, where 'stream' is true: the best is known at the end only")
+    if len(prompts) * best_of > MOST_SEQUENCES:
+        raise _invalid("prompt", f"at most {MOST_SEQUENCES} choices in all, got {len(prompts) * best_of}")
+    echo = bool(request.echo)
+    common = _parse_common(request, defaults, request.logprobs)
+    common["sampling"] = replace(common["sampling"], prompt_logprobs=echo and request.logprobs is not None)
+    return CompletionPrompt(
+        prompts=prompts, max_tokens=_unlimited(request.max_tokens), n=n, best_of=best_of, echo=echo, **common
+    )
+
+
+def _parse_prompts(prompt: str | list[str | int | list[int]]) -> list[str | list[int]]:
+    if isinstance(prompt, str):
+        return [prompt]
+    kinds = {type(part) for part in prompt}
+    if len(kinds) != 1:
+        raise _invalid("prompt", "a text, token ids, a list of texts or a list of lists of token ids")
+    if kinds == {int}:
+        prompt = [prompt]  # type: ignore[list-item]
+    for i, part in enumerate(prompt):
+        if isinstance(part, list) and any(not 0 <= token <= INT32 for token in part):
+            raise _invalid(f"prompt[{i}]", "token ids")
+    return prompt  # type: ignore[return-value]
+
+
+def _parse_common(request: GenerationRequest, defaults: Mapping[str, float], logprobs: int | None) -> dict[str, Any]:
+    """The fields of Prompt that both kinds of request give alike."""
+    bias, text_bias = _parse_bias(request.logit_bias or {})
+    return {
+        "sampling": replace(_parse_sampling(request, defaults, bias), logprobs=logprobs),
+        "text_bias": text_bias,
+        "stops": _parse_stops(request.stop),
+        "stream": bool(request.stream),
+        "include_usage": bool(request.stream_options and request.stream_options.include_usage),
+    }
+
+
+def _check_all(request: GenerationRequest, bounds: Mapping[str, tuple[float | None, float | None]]) -> None:
+    for name, (least, most) in bounds.items():
+        _check_bounds(name, getattr(request, name, None), least, most)
+
+
+def _parse_sampling(request: GenerationRequest, defaults: Mapping[str, float], bias: dict[int, float]) -> Sampling:
     """The request, else the model's own defaults, else those of Sampling."""
     asked = {
         "temperature": request.temperature,

@@ -1,46 +1,70 @@
 """From an engine's outputs to a client's text: one `Reply` per choice, the same for a stream and for a whole answer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec import UNSET, UnsetType
 
 from nitro.api.openai import CompletionTokensDetails, FinishReason, PromptTokensDetails, Usage
 from nitro.engines.client import Generation
-from nitro.engines.types import Output
+from nitro.engines.types import Logprobs, Output
 from nitro.text.detokenizer import Detokenizer
 from nitro.text.stops import StopMatcher
 
 
 @dataclass(slots=True)
+class Token:
+    """A token with its logprobs, and its place in the text of its choice: the characters [begin, end)."""
+
+    begin: int
+    end: int
+    logprobs: Logprobs
+
+
+@dataclass(slots=True)
 class Piece:
-    """What one output added to a choice: text, maybe empty, and the finish reason with the last one."""
+    """What one output added to a choice: text, maybe empty, its tokens if their logprobs were asked for, and the finish
+    reason with the last one."""
 
     index: int
     text: str
     finish: FinishReason | None
+    tokens: list[Token] = field(default_factory=list)
 
 
 class Reply:
-    """One choice: bytes → text → stop strings. After `finish` is set nothing more comes."""
+    """One choice: bytes → text → stop strings. After `finish` is set nothing more comes. A `mute` one says nothing."""
 
-    def __init__(self, index: int, stops: list[str]):
+    def __init__(self, index: int, stops: list[str], mute: bool = False):
         self.index = index
+        self._mute = mute
+        self.prompt_logprobs: list[Logprobs] = []  # from the prompt's second token on, if asked for
         self.text = ""
         self.tokens = 0
         self.guessed = self.right = 0  # tokens of drafts
         self.finish: FinishReason | None = None
+        self.scored: list[Token] = []  # whose text has been passed on
+        self._waiting: list[Token] = []  # whose text is held back
+        self._decoded = 0  # characters, those held back included
         self._detokenizer = Detokenizer()
         self._stops = StopMatcher(stops)
 
     def feed(self, output: Output) -> Piece:
         """Raises nothing: an output with finish "error" never gets here."""
         assert self.finish is None and output.finish != "error"
+        self.prompt_logprobs += output.prompt_logprobs
         self.guessed += output.guessed
         self.right += output.right
+        if self._mute:
+            self.finish = "length" if output.finish else None
+            return Piece(self.index, "", self.finish)
         text = ""
-        for piece in output.pieces:
+        for i, piece in enumerate(output.pieces):
             self.tokens += 1
-            text += self._stops.feed(self._detokenizer.feed(piece))
+            begin, decoded = self._decoded, self._detokenizer.feed(piece)
+            self._decoded += len(decoded)
+            if output.logprobs and not (output.finish == "stop" and i == len(output.pieces) - 1):  # the end is no text
+                self._waiting.append(Token(begin, self._decoded, output.logprobs[i]))
+            text += self._stops.feed(decoded)
             if self._stops.stopped:
                 break
         if self._stops.stopped:
@@ -49,7 +73,18 @@ class Reply:
             text += self._stops.feed(self._detokenizer.flush()) + self._stops.flush()
             self.finish = "stop" if self._stops.stopped else output.finish
         self.text += text
-        return Piece(self.index, text, self.finish)
+        return Piece(self.index, text, self.finish, self._pass_on())
+
+    def _pass_on(self) -> list[Token]:
+        """The tokens whose text has been passed on by now. A stop string's own are dropped."""
+        passed, waiting = len(self.text), self._waiting
+        if self._stops.stopped:
+            done, self._waiting = [token for token in waiting if token.begin < passed], []
+        else:
+            done = waiting if self.finish else [token for token in waiting if token.end <= passed]
+            self._waiting = waiting[len(done) :]
+        self.scored += done
+        return done
 
 
 class Replies:
@@ -58,11 +93,11 @@ class Replies:
     Raises EngineError in mid-way where the engine does. A choice that a stop string ends is ended in the engine too.
     """
 
-    def __init__(self, generation: Generation, stops: list[str], predicted: bool = False):
+    def __init__(self, generation: Generation, stops: list[str], mute: bool = False, predicted: bool = False):
         """`predicted`: the client gave a prediction, and is told what became of it."""
         self.generation = generation
         self._predicted = predicted
-        self.choices = [Reply(i, stops) for i in range(len(generation.ids))]
+        self.choices = [Reply(i, stops, mute) for i in range(len(generation.ids))]
 
     def __aiter__(self) -> "Replies":
         return self

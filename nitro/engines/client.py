@@ -40,19 +40,23 @@ RECORDS = 4096  # step records kept
 
 
 class Generation:
-    """The sequences of one request, index 0 to n−1, from acceptance to end. Made by `Engine.generate`.
+    """The sequences of one request, index 0 to n−1 on its first prompt, and so on, from acceptance to end. Made by
+    `Engine.generate`, and by `generate_all`.
 
     Iterate to get bursts of (index, Output): all that came since the last burst, in order. Raises EngineError where a
     sequence failed or the engine died. `abort` may be called at any time, from anywhere, more than once.
     """
 
-    def __init__(self, engine: "Engine", ids: list[int]):
+    def __init__(self, engine: "Engine", ids: list[int], n: int):
         self.ids = ids
-        self.prompt_tokens = 0
+        self.n = n  # sequences on each prompt
+        self.prompt_tokens = 0  # of all prompts
+        self.echoes: list[list[bytes]] = []  # the tokens of each prompt, if asked for
         self.cached_tokens = 0
         self.queue_seconds: float | None = None  # until the first sequence got its slot; None: still queued
         self._engine = engine
         self._index = {id: i for i, id in enumerate(ids)}
+        self._begun: set[int] = set()  # prompts
         self._open = set(ids)
         self._burst: list[tuple[int, Output]] = []
         self._error: EngineError | None = None
@@ -91,14 +95,18 @@ class Generation:
 
     # Called as frames arrive
 
-    def _accept(self, prompt_tokens: int) -> None:
-        self.prompt_tokens = prompt_tokens
+    def _accept(self, prompt_tokens: int, echoes: list[list[bytes]]) -> None:
+        self.prompt_tokens, self.echoes = prompt_tokens, echoes
         if not self.accepted.done():
             self.accepted.set_result(None)
 
-    def _admitted(self, cached: int, queued: float) -> None:
+    def _admitted(self, id: int, cached: int, queued: float) -> None:
+        """Of a prompt, what its first sequence found cached counts."""
         if self.queue_seconds is None:
-            self.queue_seconds, self.cached_tokens = queued, cached
+            self.queue_seconds = queued
+        if (prompt := self._index[id] // self.n) not in self._begun:
+            self._begun.add(prompt)
+            self.cached_tokens += cached
 
     def _deliver(self, output: Output) -> None:
         if output.finish:
@@ -200,19 +208,35 @@ class Engine:
         text_bias: dict[str, float] | None = None,
         prediction: str = "",
     ) -> Generation:
-        """Begin n sequences on one prompt. Returns when the engine has accepted them, before it computes anything.
+        """Begin n sequences on one prompt: see `generate_all`."""
+        return await self.generate_all([prompt], sampling, max_tokens, n, text_bias, prediction=prediction)
+
+    async def generate_all(
+        self,
+        prompts: list[str | list[int]],
+        sampling: Sampling,
+        max_tokens: int | None = None,
+        n: int = 1,
+        text_bias: dict[str, float] | None = None,
+        echo: bool = False,
+        prediction: str = "",
+    ) -> Generation:
+        """Begin n sequences on each prompt. Returns when the engine has accepted all, before it computes anything.
 
         Raises PromptTooLong, PromptRejected, EngineBusy, EngineDown, or what `stop` got.
         """
         await self.ready()
-        if self._live and len(self._live) + n > self._most:  # alone a request is welcome, however many choices it wants
+        count = len(prompts) * n
+        if (
+            self._live and len(self._live) + count > self._most
+        ):  # alone a request is welcome, however many choices it wants
             raise EngineBusy(f"{len(self._live)} sequences run or wait, and no more may queue.")
-        generation = Generation(self, list(itertools.islice(self._ids, n)))
+        generation = Generation(self, list(itertools.islice(self._ids, count)), n)
         if not self._live:
             self._heard = time.monotonic()
         self._live.update(dict.fromkeys(generation.ids, generation))
         try:
-            self._send(wire.Generate(generation.ids, prompt, sampling, max_tokens, text_bias or {}, prediction))
+            self._send(wire.Generate(generation.ids, prompts, sampling, max_tokens, text_bias or {}, echo, prediction))
             await generation.accepted
         except BaseException:
             generation.abort()
@@ -314,14 +338,14 @@ class Engine:
                     self._observer.step(record)
                 for admission in record.admitted:
                     if generation := self._live.get(admission.id):
-                        generation._admitted(admission.cached, admission.queued)
+                        generation._admitted(admission.id, admission.cached, admission.queued)
                 for output in outputs:
                     ended = output.finish is not None
                     if generation := self._live.pop(output.id, None) if ended else self._live.get(output.id):
                         generation._deliver(output)
-            case wire.Accepted(id, prompt_tokens):
+            case wire.Accepted(id, prompt_tokens, echoes):
                 if generation := self._live.get(id):
-                    generation._accept(prompt_tokens)
+                    generation._accept(prompt_tokens, echoes)
             case wire.Rejected(id, text, param):
                 if generation := self._live.get(id):
                     generation._fail(PromptRejected(text, param))

@@ -5,7 +5,7 @@ It keeps the rules of the contract strictly: what a slot holds, the pool's size,
 """
 
 from nitro.engines.runner import Chunk, OutOfKV, Result
-from nitro.engines.types import EngineSpec, ModelInfo
+from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, Scored
 
 EOG = 256
 FIRST, LAST = ord(" "), ord("~")
@@ -20,6 +20,9 @@ class FakeTokenizer:
 
     def piece(self, token: int) -> bytes:
         return b"" if token == EOG else bytes([token])
+
+    def written(self, token: int) -> bytes:
+        return b"<end>" if token == EOG else bytes([token])
 
 
 class FakeRunner:
@@ -58,7 +61,11 @@ class FakeRunner:
         self._batch = batch
 
     def collect(self) -> list[Result]:
-        return [Result([self._next(chunk)] if chunk.samples else []) for chunk in self._batch]
+        return [self._result(chunk) for chunk in self._batch]
+
+    def _result(self, chunk: Chunk) -> Result:
+        drawn = [self._next(chunk)] if chunk.samples else []
+        return Result(drawn, logprobs=_scored(chunk, drawn), prompt_logprobs=_scored(chunk, chunk.scores))
 
     def _next(self, chunk: Chunk) -> int:
         follows = chunk.tokens[-1] + 1
@@ -90,3 +97,10 @@ class FakeRunner:
 
     def close(self) -> None:
         pass
+
+
+def _scored(chunk: Chunk, tokens: list[int]) -> list[Logprobs]:
+    """Token n has the logprob −n/100; the likeliest are the ids from 0 on."""
+    if (most := chunk.sampling.logprobs) is None:
+        return []
+    return [Logprobs(Scored(t, -t / 100), [Scored(i, -i / 100) for i in range(most)]) for t in tokens]

@@ -18,11 +18,12 @@ from typing import Any
 
 import llama_cpp
 import llama_cpp.llama_cpp as lib
+import numpy as np
 
 from nitro.engines import drafts, fingerprint, fit, ggml, nvidia
 from nitro.engines.build import without_gpu
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
-from nitro.engines.types import COLD, EngineSpec, ModelInfo, Sampling
+from nitro.engines.types import COLD, LEAST_LOGPROB, EngineSpec, Logprobs, ModelInfo, Sampling, Scored
 
 log = logging.getLogger("llama.cpp")
 
@@ -90,7 +91,7 @@ class LlamaRunner:
 
     def collect(self) -> list[Result]:
         lib.llama_synchronize(self._context)
-        return [Result(self._sample(chunk) if chunk.samples else []) for chunk in self._batch]
+        return [self._result(chunk) for chunk in self._batch]
 
     def trim(self, slot: int, length: int) -> int:
         parked = self._parked.pop(slot, None)
@@ -171,9 +172,33 @@ class LlamaRunner:
 
     # Sampling
 
-    def _sample(self, chunk: Chunk) -> list[int]:
-        """The next token, and while it is as drafted the one after. The sampler has accepted them."""
-        sampler, row = self._sampler(chunk), self._tokens.last_row[chunk.slot]
+    def _result(self, chunk: Chunk) -> Result:
+        first, last = self._tokens.first_row[chunk.slot], self._tokens.last_row[chunk.slot]
+        drawn = self._sample(chunk, last) if chunk.samples else []
+        if (most := chunk.sampling.logprobs) is None:
+            return Result(drawn)
+        of_prompt = [self._logprobs(first + i, token, most) for i, token in enumerate(chunk.scores)]
+        of_drawn = [self._logprobs(last + i, token, most) for i, token in enumerate(drawn)]
+        return Result(drawn, logprobs=of_drawn, prompt_logprobs=of_prompt)
+
+    def _logprobs(self, row: int, token: int, most: int) -> Logprobs:
+        """Of `token`, and of the `most` likeliest, after a row of the batch."""
+        logits = self._logits(row).astype(np.float64)
+        scores = logits - logits.max()
+        scores -= np.log(np.exp(scores).sum())
+        scores = np.maximum(np.nan_to_num(scores, nan=LEAST_LOGPROB), LEAST_LOGPROB)
+        top = np.argpartition(-scores, most)[:most] if most else np.array([], int)
+        top = top[np.argsort(-scores[top], kind="stable")]
+        return Logprobs(Scored(token, float(scores[token])), [Scored(int(t), float(scores[t])) for t in top])
+
+    def _logits(self, row: int) -> Any:
+        """The model's own, of a row of the batch: float32 [vocabulary], valid until the next step."""
+        return np.ctypeslib.as_array(lib.llama_get_logits_ith(self._context, row), (self.info.vocabulary,))
+
+    def _sample(self, chunk: Chunk, row: int) -> list[int]:
+        """The next token, and while it is as drafted the one after. The sampler has accepted them. `row`: of the first
+        in the batch."""
+        sampler = self._sampler(chunk)
         tokens = [int(lib.llama_sampler_sample(sampler, self._context, row))]
         for i, guess in enumerate(chunk.draft, 1):
             if tokens[-1] != guess or guess in self.info.eog:
@@ -301,6 +326,7 @@ class LlamaRunner:
             template=template.decode() if template else None,
             bos=self.tokenizer.text(lib.llama_vocab_bos(self._vocab)),
             eos=self.tokenizer.text(lib.llama_vocab_eos(self._vocab)),
+            adds_bos=lib.llama_vocab_get_add_bos(self._vocab),
             sampling=self._sampling_defaults(),
             fingerprint=fingerprint.of([Path(spec.model)]),
         )
@@ -404,6 +430,9 @@ class LlamaTokenizer:
             self._pieces[token] = self._render(token)
         return self._pieces[token]
 
+    def written(self, token: int) -> bytes:
+        return self.piece(token) or self.text(token).encode()
+
     def text(self, token: int) -> str:
         """How a token is written in the vocabulary; nothing for a token the model does not have."""
         return (lib.llama_vocab_get_text(self._vocab, token) or b"").decode(errors="replace") if token >= 0 else ""
@@ -425,7 +454,8 @@ class _Batch:
     """
 
     def __init__(self, room: int):
-        self.last_row: dict[int, int] = {}  # by slot: where its chunk ends, and its draft begins
+        self.first_row: dict[int, int] = {}  # by slot: where its chunk begins
+        self.last_row: dict[int, int] = {}  # where it ends, and its draft begins
         self._token: Any = (lib.llama_token * room)()
         self._pos: Any = (lib.llama_pos * room)()
         self._seq_id: Any = (lib.llama_seq_id * room)()
@@ -439,16 +469,17 @@ class _Batch:
         )
 
     def fill(self, chunks: list[Chunk]) -> Any:
-        """Logits are wanted of a sampling chunk's last token, and of all its draft."""
+        """Logits are wanted of a sampling chunk's last token, of all its draft, and before tokens to be scored."""
         end = 0
         for chunk in sorted(chunks, key=_decodes):
             span = slice(end, end + chunk.size)
-            end += chunk.size
-            wanted = chunk.samples + len(chunk.draft)
+            self.first_row[chunk.slot], end = end, end + chunk.size
             self._token[span] = chunk.tokens[chunk.start : chunk.stop] + chunk.draft
             self._pos[span] = range(chunk.start, chunk.start + chunk.size)
             self._seq_id[span] = [chunk.slot] * chunk.size
-            self._logits[span] = [0] * (chunk.size - wanted) + [1] * wanted
+            scored, wanted = len(chunk.scores), chunk.samples + len(chunk.draft)
+            self._logits[span] = [1] * scored + [0] * (chunk.size - scored)
+            self._logits[end - wanted : end] = [1] * wanted
             self.last_row[chunk.slot] = end - 1 - len(chunk.draft)
         self._batch.n_tokens = end
         return self._batch

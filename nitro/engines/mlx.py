@@ -45,6 +45,7 @@ class MlxRunner:
         self._held: dict[int, int] = {}  # tokens in each slot that holds any
         self._groups: list[Group] = []
         self._biases: dict[int, sampling.Bias | None] = {}  # by sequence id
+        self._prompt_scores: dict[int, list[sampling.Scores]] = {}  # by slot, in this step
         self._batch: list[Chunk] = []
         self.info = self._describe(spec)
         self._most_padding = min(_size(self._model) // self._trial.token_bytes, self.info.kv_tokens // 4)
@@ -67,10 +68,10 @@ class MlxRunner:
         self._batch = batch
 
     def collect(self) -> list[Result]:
-        given = (pair for group in self._groups for pair in zip(group.rows, group.give(), strict=True))
-        tokens = {row.slot: token for row, token in given}
+        given = (row for group in self._groups for row in zip(group.rows, group.give(), group.scores, strict=True))
+        drawn = {row.slot: (token, scores) for row, token, scores in given}
         mx.eval([mlx_cache.arrays(self._caches[chunk.slot]) for chunk in self._batch if not chunk.samples])
-        return [self._result(tokens[chunk.slot], chunk) if chunk.samples else Result([]) for chunk in self._batch]
+        return [self._result(chunk, *drawn.get(chunk.slot, (None, None))) for chunk in self._batch]
 
     def trim(self, slot: int, length: int) -> int:
         held = self._held.get(slot, 0)
@@ -103,7 +104,7 @@ class MlxRunner:
         mx.clear_cache()
 
     def reset(self) -> None:
-        self._groups, self._caches, self._held = [], {}, {}
+        self._groups, self._caches, self._held, self._prompt_scores = [], {}, {}, {}
         mx.clear_cache()
 
     def close(self) -> None:
@@ -131,8 +132,15 @@ class MlxRunner:
             self._caches[chunk.slot] = make_prompt_cache(self._model.network)
         if chunk.start < stop:
             caches = self._caches[chunk.slot]
-            self._model.network(mx.array(chunk.tokens[chunk.start : stop])[None], cache=caches)
-            mx.async_eval(mlx_cache.arrays(caches))
+            logits = self._model.network(mx.array(chunk.tokens[chunk.start : stop])[None], cache=caches)[0]
+            if scores := self._scores(chunk, logits):
+                self._prompt_scores[chunk.slot] = scores
+            mx.async_eval(mlx_cache.arrays(caches), [s.arrays for s in scores])
+
+    def _scores(self, chunk: Chunk, logits: mx.array) -> list[sampling.Scores]:
+        """Of those of the prompt's tokens that are asked for; lazy. `logits`: [computed tokens, vocabulary]."""
+        tokens, most = chunk.scores, chunk.sampling.logprobs or 0
+        return [sampling.scores(logits[i], mx.array(token, mx.uint32), most) for i, token in enumerate(tokens)]
 
     def _start_groups(self, chunks: list[Chunk]) -> None:
         """Let slots decode whose last token is yet to be computed, those of about one length together."""
@@ -170,9 +178,14 @@ class MlxRunner:
             self._biases[chunk.sequence_id] = sampling.Bias.of(chunk.sampling)
         return sampling.Row(chunk.sampling, chunk.tokens, self._biases[chunk.sequence_id])
 
-    def _result(self, token: int, chunk: Chunk) -> Result:
+    def _result(self, chunk: Chunk, token: int | None, scores: sampling.Scores | None) -> Result:
+        """`token`, unless the chunk samples none, and its scores, if asked for."""
+        of_prompt = zip(self._prompt_scores.pop(chunk.slot, []), chunk.scores, strict=False)
+        prompt_logprobs = [score.told(scored) for score, scored in of_prompt]
+        if token is None:
+            return Result([], prompt_logprobs=prompt_logprobs)
         if token != sampling.NONE:
-            return Result([token])
+            return Result([token], None, [scores.told(token)] if scores else [], prompt_logprobs)
         self._clear(chunk.slot)  # what it holds is no numbers
         return Result([], "The model finds no token possible: its weights are damaged, or a computation overflowed.")
 
@@ -233,6 +246,7 @@ class MlxRunner:
             template=model.template,
             bos=model.bos,
             eos=model.eos,
+            adds_bos=model.adds_bos,
             sampling=model.sampling,
             fingerprint=model.fingerprint,
         )

@@ -58,6 +58,7 @@ def _open(folder: Path, words: Tokenizer) -> MlxModel:
         bos=_text(about.get("bos_token")),
         eos=_text(about.get("eos_token")),
         fingerprint=fingerprint.of(sorted([folder / "config.json", *folder.glob("*.safetensors")])),
+        adds_bos=_text(about.get("bos_token")) in words.encode("").tokens,
         sampling=_sampling(generation),
     )
 

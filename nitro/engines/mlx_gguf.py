@@ -55,6 +55,7 @@ def open_gguf(path: Path) -> MlxModel:
         bos=tokenizer.text(head, "bos"),
         eos=tokenizer.text(head, "eos"),
         fingerprint=fingerprint.of([path]),
+        adds_bos=head.metadata.get("tokenizer.ggml.add_bos_token", False),
         sampling=header.sampling(head),
     )
 

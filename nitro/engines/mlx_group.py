@@ -40,8 +40,8 @@ class Group:
         self._merged = len(rows) > 1
         self._caches = mlx_cache.merge(caches) if self._merged else caches[0]
         self._before: list[Any] = []  # see mlx_cache.before
-        self._ahead = self._next(mx.array(last, mx.uint32), newest=False)
-        self.now = self._ahead
+        self._ahead, self._ahead_scores = self._next(mx.array(last, mx.uint32), newest=False)
+        self.now, self.scores = self._ahead, self._ahead_scores  # of each row, its next token and what was asked of it
         self.given: list[int] = []  # `now`, on the host
 
     def goes_on(self, row: int, chunk: Chunk) -> bool:
@@ -52,16 +52,17 @@ class Group:
 
     def advance(self, chunks: list[Chunk]) -> None:
         """What was computed ahead is what the chunks, one per row, want."""
-        self.now = self._ahead
+        self.now, self.scores = self._ahead, self._ahead_scores
         self._before = []
         for row, chunk in zip(self.rows, chunks, strict=True):
             row.drawing.tokens = chunk.tokens
 
     def look_ahead(self) -> None:
         """Submit the pass after `now`."""
-        mx.async_eval(self.now)  # by itself: what is asked for together is told of together
+        # by itself: what is asked for together is told of together
+        mx.async_eval(self.now, [scores.arrays for scores in self.scores if scores])
         self._before = mlx_cache.before(self._caches)
-        self._ahead = self._next(self.now, newest=True)
+        self._ahead, self._ahead_scores = self._next(self.now, newest=True)
         mx.async_eval(self._ahead, mlx_cache.arrays(self._caches))
 
     def give(self) -> list[int]:
@@ -75,7 +76,7 @@ class Group:
         other._merge()
         mlx_cache.extend(self._caches, other._caches)
         self.rows += other.rows
-        self.now = mx.concatenate([self.now, other.now])
+        self.now, self.scores = mx.concatenate([self.now, other.now]), self.scores + other.scores
 
     def own_caches(self, row: int) -> Caches:
         """A row's caches without what was computed ahead. They share nothing that changes with the group's."""
@@ -90,16 +91,20 @@ class Group:
         self._caches, self._before = self._kept(self._caches, rows), self._kept(self._before, rows)
         self._merged = len(rows) > 1
         self.rows = [self.rows[row] for row in rows]
-        self._ahead = self._ahead[mx.array(rows)]
+        self._ahead, self._ahead_scores = self._ahead[mx.array(rows)], [self._ahead_scores[row] for row in rows]
         self.given = [self.given[row] for row in rows]
 
-    def _next(self, tokens: mx.array, newest: bool) -> mx.array:
-        """Each row's next token after `tokens`, lazy. `newest`: those are known to the device only."""
+    def _next(self, tokens: mx.array, newest: bool) -> tuple[mx.array, list[sampling.Scores | None]]:
+        """Each row's next token after `tokens`, and its scores, lazy. `newest`: `tokens` are on the device only."""
         tokens = mx.where(tokens == sampling.NONE, 0, tokens)  # MLX would read beyond the embedding
         logits = self._model.network(tokens[:, None], cache=self._caches)[:, -1, :]
         for row in self.rows:
             row.length += 1
-        return sampling.sample(logits, [row.drawing for row in self.rows], tokens if newest else None)
+        drawings = [row.drawing for row in self.rows]
+        drawn = sampling.sample(logits, drawings, tokens if newest else None)
+        asked = [drawing.sampling.logprobs for drawing in drawings]
+        scores = [None if n is None else sampling.scores(logits[i], drawn[i], n) for i, n in enumerate(asked)]
+        return drawn, scores
 
     def _merge(self) -> None:
         if not self._merged:

@@ -6,7 +6,7 @@ A runner knows nothing of requests, queues, text or HTTP; all that is written on
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from nitro.engines.types import ModelInfo, Sampling
+from nitro.engines.types import Logprobs, ModelInfo, Sampling
 
 
 class OutOfKV(Exception):
@@ -42,6 +42,7 @@ class Chunk:
     start: int
     stop: int
     sampling: Sampling
+    prompt_length: int = 0
     draft: list[int] = field(default_factory=list)  # tokens that may follow, to be checked; only if it samples
 
     @property
@@ -54,6 +55,13 @@ class Chunk:
         """Whether a next token is wanted: this chunk ends where the sequence does."""
         return self.stop == len(self.tokens)
 
+    @property
+    def scores(self) -> list[int]:
+        """The prompt's tokens to tell logprobs of: they follow the computed ones, from the first on."""
+        if not self.sampling.prompt_logprobs:
+            return []
+        return self.tokens[self.start + 1 : min(self.stop + 1, self.prompt_length)]
+
 
 @dataclass(slots=True)
 class Result:
@@ -61,10 +69,13 @@ class Result:
 
     With a draft: those of its tokens that are what would have been sampled, up to the first end-of-generation token,
     and the one sampled after them. The slot then holds all of them but the last.
+    With `sampling.logprobs`, those of each sampled token, and those that `Chunk.scores` asks for.
     """
 
     tokens: list[int]
     error: str | None = None
+    logprobs: list[Logprobs] = field(default_factory=list)
+    prompt_logprobs: list[Logprobs] = field(default_factory=list)
 
 
 class Tokenizer(Protocol):
@@ -75,6 +86,9 @@ class Tokenizer(Protocol):
 
     def piece(self, token: int) -> bytes:
         """The bytes a token adds to the text; control tokens add none."""
+
+    def written(self, token: int) -> bytes:
+        """Its piece or, where that is empty, how the vocabulary writes it."""
 
 
 class ModelRunner(Protocol):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from nitro.engines.types import COLD, Sampling
+from nitro.engines.types import COLD, LEAST_LOGPROB, Logprobs, Sampling, Scored
 
 NONE = 2**32 - 1  # instead of a token: no token has a likelihood
 
@@ -54,6 +54,35 @@ def sample(logits: mx.array, rows: list[Row], newest: mx.array | None = None) ->
     chosen = mx.array(warm)
     best[chosen] = _categorical(narrow(logits[chosen], [rows[i].sampling for i in warm]), keys)
     return mx.where(sound, best, NONE)
+
+
+@dataclass(slots=True)
+class Scores:
+    """A row's logprobs, lazy: of its token, and of the likeliest, best first."""
+
+    token: mx.array  # float32 []
+    top: mx.array  # int32 [n]
+    values: mx.array  # float32 [n]
+
+    @property
+    def arrays(self) -> list[mx.array]:
+        return [self.token, self.top, self.values]
+
+    def told(self, token: int) -> Logprobs:
+        """Waits for them. `token`: the one that was scored."""
+        top: list[int] = self.top.tolist()  # type: ignore[assignment]
+        values: list[float] = self.values.tolist()  # type: ignore[assignment]
+        likeliest = [Scored(id, _finite(value)) for id, value in zip(top, values, strict=True)]
+        return Logprobs(Scored(token, _finite(float(self.token.item()))), likeliest)  # type: ignore[arg-type]
+
+
+def scores(logits: mx.array, token: mx.array, most: int) -> Scores:
+    """By the model alone. `logits`: [vocabulary], as it gave them; `token`: []; `most`: how many of the likeliest."""
+    logits = logits.astype(mx.float32)
+    logprobs = logits - mx.logsumexp(logits)
+    top = mx.argpartition(-logprobs, most)[:most]
+    top = top[mx.argsort(-logprobs[top])]
+    return Scores(logprobs[mx.where(token == NONE, 0, token)], top, logprobs[top])
 
 
 def adjust(logits: mx.array, rows: list[Row], newest: mx.array | None = None) -> mx.array:
@@ -105,6 +134,10 @@ def _cut_tail(logits: mx.array, samplings: list[Sampling]) -> mx.array:
     share = _column(s.top_p if s.top_p < 1 else 2.0 for s in samplings)  # rounded sums may pass 1
     falling = mx.where((above < share) | (rank == 0), falling, -mx.inf)
     return mx.put_along_axis(logits, order, falling, axis=-1)
+
+
+def _finite(logprob: float) -> float:
+    return max(logprob, LEAST_LOGPROB) if logprob == logprob else LEAST_LOGPROB
 
 
 def _column(values: Iterable[float]) -> mx.array:

@@ -27,8 +27,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from msgspec.structs import replace
-
 from nitro.engines.drafts import Drafts
 from nitro.engines.prefixes import KV, Busy, Prefixes
 from nitro.engines.runner import Chunk, Result
@@ -37,6 +35,7 @@ from nitro.engines.types import FinishReason, ModelInfo, Output, Sampling
 
 OVERTAKEN = 8
 RESERVE = 256
+SCORED = 128  # tokens of a prompt in a step, where each is scored: that takes logits of them all
 
 
 class Cache(KV, Protocol):
@@ -59,6 +58,7 @@ class Sequence:
     prompt_length: int = field(init=False)
     computed: int = field(init=False, default=0)
     slot: int | None = field(init=False, default=None)
+    scored: int = field(init=False, default=0)  # tokens of the prompt whose logprobs have been told
     overtaken: int = field(init=False, default=0)
     leader: int | None = field(init=False, default=None)  # whose prefix it has waited for
     age: int = field(init=False, default=0)  # smaller is older
@@ -137,7 +137,7 @@ class Scheduler:
         for sequence in self._in_turn(prompts, left):
             own = next((border for border in sequence.borders if border > sequence.computed), len(sequence.tokens))
             end = min(own, self._borders.get(sequence.id, own))
-            count = min(end - sequence.computed, left)
+            count = min(end - sequence.computed, left, SCORED if sequence.sampling.prompt_logprobs else left)
             if count == 0:
                 break
             batch.append(self._chunk(sequence, count))
@@ -175,13 +175,8 @@ class Scheduler:
                 self.prefixes.keep(chunk.slot, sequence.tokens[: chunk.stop], self._busy())
             if result.error is not None:
                 outputs.append(self._fail(sequence, result.error))
-            elif result.tokens:
-                output = self._append(sequence, result.tokens)
-                if guessed := len(chunk.draft):
-                    right = len(result.tokens) - 1
-                    sequence.drafts.settle(guessed, right)
-                    output = replace(output, guessed=guessed, right=right)
-                outputs.append(output)
+            elif result.tokens or result.prompt_logprobs:
+                outputs.append(self._append(sequence, chunk, result))
         return outputs
 
     def fail(self, sequence_ids: Iterable[int], error: str) -> list[Output]:
@@ -218,13 +213,16 @@ class Scheduler:
             if self._follows(sequence, busy):
                 continue
             _overtake(passed)
-            sequence.slot, sequence.computed = self.prefixes.place(sequence.tokens, busy)
+            found = [] if sequence.sampling.prompt_logprobs else sequence.tokens  # to be scored, all must be computed
+            sequence.slot, sequence.computed = self.prefixes.place(found, busy)
             self.waiting.remove(sequence)
             insort(self.running, sequence, key=_age)
             self.admitted.append((sequence, sequence.computed))
 
     def _follows(self, sequence: Sequence, busy: list[Busy]) -> bool:
         """Whether it should wait for a prefix that is being computed."""
+        if sequence.sampling.prompt_logprobs:
+            return False
         most = len(sequence.tokens) - 1
         shared, leader = max(
             ((min(shared_prefix(s.tokens, sequence.tokens), most), s) for s in self.running if s.pending > 1),
@@ -269,13 +267,16 @@ class Scheduler:
     def _chunk(self, sequence: Sequence, count: int) -> Chunk:
         assert sequence.slot is not None
         start = sequence.computed
-        return Chunk(sequence.id, sequence.slot, sequence.tokens, start, start + count, sequence.sampling)
+        prompt = sequence.prompt_length
+        return Chunk(sequence.id, sequence.slot, sequence.tokens, start, start + count, sequence.sampling, prompt)
 
-    def _append(self, sequence: Sequence, tokens: list[int]) -> Output:
+    def _append(self, sequence: Sequence, chunk: Chunk, result: Result) -> Output:
         """Append sampled tokens, up to the first that ends the sequence."""
         fresh = []
         finish: FinishReason | None = None
-        for token in tokens:
+        scores = result.prompt_logprobs[max(sequence.scored - chunk.start, 0) :]  # not again after a preemption
+        sequence.scored += len(scores)
+        for token in result.tokens:
             fresh.append(token)
             sequence.tokens.append(token)
             if token in self.info.eog:
@@ -285,7 +286,12 @@ class Scheduler:
             if finish:
                 self._end(sequence)
                 break
-        return Output(sequence.id, fresh, [], finish)
+        logprobs = result.logprobs[: len(fresh)]
+        if not (guessed := len(chunk.draft)):
+            return Output(sequence.id, fresh, [], finish, None, logprobs, scores)
+        right = len(result.tokens) - 1
+        sequence.drafts.settle(guessed, right)
+        return Output(sequence.id, fresh, [], finish, None, logprobs, scores, guessed, right)
 
     def _fail(self, sequence: Sequence, error: str) -> Output:
         self._end(sequence)

@@ -29,6 +29,9 @@ class FastTokenizer:
             self._pieces[token] = self._render(token)
         return self._pieces[token]
 
+    def written(self, token: int) -> bytes:
+        return self.piece(token) or (self._tokenizer.id_to_token(token) or "").encode()
+
     def _render(self, token: int) -> bytes:
         text = self._tokenizer.id_to_token(token)
         if text is None or token in self._silent:  # a model may have more rows than its vocabulary has tokens

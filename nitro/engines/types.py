@@ -9,6 +9,8 @@ from msgspec import Struct
 
 FinishReason = Literal["stop", "length", "error"]
 
+LEAST_LOGPROB = -9999.0  # stands for −∞ and for what is no number, neither of which JSON has
+
 COLD = 1e-6  # a temperature below this is greedy: logits divided by it are no numbers any more
 
 
@@ -29,6 +31,8 @@ class Sampling(Struct, frozen=True):
     logit_bias: dict[int, float] = {}  # -inf bans a token
     ignore_eos: bool = False  # the worker bans the end-of-generation tokens by logit_bias; runners need not look
     seed: int = 0  # 0 to 2³¹−1
+    logprobs: int | None = None  # tell how likely each drawn token was, and so many of the likeliest; None: nothing
+    prompt_logprobs: bool = False  # with `logprobs`: of the prompt's tokens, too
 
     @property
     def penalises(self) -> bool:
@@ -68,12 +72,29 @@ class ModelInfo(Struct, frozen=True):
     template: str | None = None  # the model's own chat template, Jinja
     bos: str = ""
     eos: str = ""
+    adds_bos: bool = False  # a text that no chat template made begins with `bos`
     sampling: dict[str, float] = {}  # the model's own defaults, by the names of Sampling
     fingerprint: str = ""  # changes with the weights and the engine's version
     cuttable: bool = True  # whether a slot can be cut anywhere; else only a whole slot can be gone on from
     draft_tokens: int = 0  # guessed tokens that all sequences of a step may have checked; 0: it does not pay
     park_tokens: int = 0  # tokens that idle slots may park beside the pool; 0: they cost nothing where they are
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
+
+
+class Scored(Struct, frozen=True, array_like=True):
+    """A token and how likely the model finds it by itself: before bias, penalties, grammar and temperature."""
+
+    token: int
+    logprob: float  # natural logarithm, at least LEAST_LOGPROB
+    written: bytes = b""  # its bytes or, where it is silent, how the vocabulary writes it; the worker fills it in
+    silent: bool = False  # it adds nothing to the text
+
+
+class Logprobs(Struct, frozen=True, array_like=True):
+    """What was asked for of one place in a sequence: the token there, and the likeliest, best first."""
+
+    chosen: Scored
+    top: list[Scored]
 
 
 class Output(Struct, frozen=True):
@@ -84,6 +105,8 @@ class Output(Struct, frozen=True):
     pieces: list[bytes]
     finish: FinishReason | None = None
     error: str | None = None  # with finish "error"
+    logprobs: list[Logprobs] = []  # one per token, if asked for
+    prompt_logprobs: list[Logprobs] = []  # of the prompt's next tokens, from its second on, if asked for
     guessed: int = 0  # tokens of the draft that was checked
     right: int = 0  # of these, how many were as guessed
 

@@ -27,18 +27,19 @@ class Load(Message, frozen=True):
 
 
 class Generate(Message, frozen=True):
-    """Begin one sequence per id on the same prompt; sequence i draws with `sampling.seed + i`.
+    """Begin as many sequences on each prompt, one per id; sequence i of a prompt draws with `sampling.seed + i`.
 
-    Answered by Accepted, Rejected or TooLong under the first id. `text_bias` biases every token of a text, as
+    Answered for all by Accepted, Rejected or TooLong under the first id. `text_bias` biases every token of a text, as
     `logit_bias` does for ids: only the engine can tokenise. `max_tokens` None: all that is left of the context.
     `prediction`: what the answer may well be; it changes the speed only.
     """
 
     ids: list[int]
-    prompt: str | list[int]
+    prompts: list[str | list[int]]
     sampling: Sampling
     max_tokens: int | None
     text_bias: dict[str, float] = {}
+    echo: bool = False  # tell the prompts' tokens
     prediction: str = ""
 
 
@@ -61,7 +62,8 @@ class LoadFailed(Message, frozen=True):
 
 class Accepted(Message, frozen=True):
     id: int
-    prompt_tokens: int
+    prompt_tokens: int  # of all prompts together
+    echoes: list[list[bytes]] = []  # the prompts' tokens as the vocabulary writes them, if asked for
 
 
 class Rejected(Message, frozen=True):

@@ -27,7 +27,7 @@ from nitro.engines.drafts import Drafts
 from nitro.engines.prefixes import WORTH
 from nitro.engines.runner import Chunk, LoadError, ModelRunner, OutOfKV, Result, StepFailed, Tokenizer
 from nitro.engines.scheduler import Scheduler, Sequence
-from nitro.engines.types import Admission, Output, Row, StepRecord
+from nitro.engines.types import Admission, Logprobs, Output, Row, Scored, StepRecord
 
 log = logging.getLogger("nitro.engine")
 
@@ -72,13 +72,32 @@ class Reader(threading.Thread):
             log.exception("a prompt could not be tokenised")
             self._outbox.put(wire.Rejected(message.ids[0], f"The prompt could not be tokenised: {error}"))
         else:
-            self._outbox.put(wire.Accepted(message.ids[0], sequences[0].prompt_length))
+            prompts = [sequence.tokens for sequence in sequences[:: len(sequences) // len(message.prompts)]]
+            written = self.runner.tokenizer.written
+            echoes = [[written(token) for token in tokens] for tokens in prompts] if message.echo else []
+            self._outbox.put(wire.Accepted(message.ids[0], sum(map(len, prompts)), echoes))
             self._inbox.put(sequences)
 
     def _sequences(self, message: wire.Generate) -> list[Sequence]:
         """One sequence per id. Raises _Rejection."""
-        context, now, first = self.runner.info.context, time.monotonic(), message.ids[0]
-        tokens = message.prompt
+        now, n = time.monotonic(), len(message.ids) // len(message.prompts)
+        sampling = replace(message.sampling, logit_bias=self._bias(message))
+        prompts = [self._tokens(message, prompt) for prompt in message.prompts]
+        predicted = self.runner.tokenizer.encode(message.prediction) if message.prediction else []
+        sequences = []
+        for i, id in enumerate(message.ids):
+            tokens = prompts[i // n].copy()
+            room = self.runner.info.context - len(tokens)
+            most = room if message.max_tokens is None else min(room, message.max_tokens)
+            seed = (sampling.seed + i % n) % 2**31
+            borders = () if self.runner.info.cuttable else message_borders(tokens, self.runner.tokenizer)
+            drawn = replace(sampling, seed=seed)
+            sequences.append(Sequence(id, tokens, most, drawn, now, Drafts(predicted), borders))
+        return sequences
+
+    def _tokens(self, message: wire.Generate, prompt: str | list[int]) -> list[int]:
+        """Raises _Rejection where the prompt cannot be computed."""
+        context, first, tokens = self.runner.info.context, message.ids[0], prompt
         if isinstance(tokens, str):
             tokens = self.runner.tokenizer.encode(tokens)
         if not tokens:
@@ -87,25 +106,9 @@ class Reader(threading.Thread):
         if min(tokens) < 0 or max(tokens) >= size:  # the tokenizers of some models know more than the model does
             problem = f"The prompt holds a token that is not in the model's vocabulary (0 to {size - 1})."
             raise _Rejection(wire.Rejected(first, problem))
-        room = context - len(tokens)
-        if room < 1:
+        if len(tokens) >= context:
             raise _Rejection(wire.TooLong(first, len(tokens), context))
-        sampling = replace(message.sampling, logit_bias=self._bias(message))
-        most = room if message.max_tokens is None else min(room, message.max_tokens)
-        borders = () if self.runner.info.cuttable else message_borders(tokens, self.runner.tokenizer)
-        predicted = self.runner.tokenizer.encode(message.prediction) if message.prediction else []
-        return [
-            Sequence(
-                id,
-                tokens.copy(),
-                most,
-                replace(sampling, seed=(sampling.seed + i) % 2**31),
-                now,
-                Drafts(predicted),
-                borders,
-            )
-            for i, id in enumerate(message.ids)
-        ]
+        return tokens
 
     def _bias(self, message: wire.Generate) -> dict[int, float]:
         """Biases by token id: those given by text too, bans as −∞, and what ignore_eos bans. Raises _Rejection."""
@@ -232,9 +235,23 @@ class EngineLoop:
             idle=scheduler.slots.idle,
             kv_used=scheduler.kv_used,
         )
-        piece, eog = self._runner.tokenizer.piece, self._runner.info.eog
-        outputs = [replace(o, pieces=[b"" if t in eog else piece(t) for t in o.tokens]) for o in outputs]
-        self._outbox.put(wire.Step(record, outputs))
+        self._outbox.put(wire.Step(record, [self._told(output) for output in outputs]))
+
+    def _told(self, output: Output) -> Output:
+        """With the bytes of its tokens."""
+        pieces = [self._piece(token) for token in output.tokens]
+        logprobs, of_prompt = map(self._named, output.logprobs), map(self._named, output.prompt_logprobs)
+        return replace(output, pieces=pieces, logprobs=list(logprobs), prompt_logprobs=list(of_prompt))
+
+    def _named(self, logprobs: Logprobs) -> Logprobs:
+        return Logprobs(self._scored(logprobs.chosen), [self._scored(scored) for scored in logprobs.top])
+
+    def _scored(self, scored: Scored) -> Scored:
+        silent = not self._piece(scored.token)
+        return replace(scored, written=self._runner.tokenizer.written(scored.token), silent=silent)
+
+    def _piece(self, token: int) -> bytes:
+        return b"" if token in self._runner.info.eog else self._runner.tokenizer.piece(token)
 
 
 class _StepLost(Exception):

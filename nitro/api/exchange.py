@@ -1,0 +1,171 @@
+"""One request and its reply, whole or as a stream of chunks: what chat and text completions have in common."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Protocol, TypeVar
+
+from litestar import Request, Response
+from litestar.background_tasks import BackgroundTask
+from litestar.exceptions import InternalServerException
+from litestar.response import Stream
+from msgspec import UNSET, Struct, UnsetType
+
+from nitro.api import lenient, sse
+from nitro.api.faults import as_api_error
+from nitro.api.models import served
+from nitro.api.openai import GenerationRequest, Usage
+from nitro.api.prompts import Prompt
+from nitro.api.reply import Piece, Replies
+from nitro.api.requestlog import RequestLog
+from nitro.errors import EngineError, NitroError, TemplateError
+from nitro.models.served import ServedModel
+
+T = TypeVar("T")
+R = TypeVar("R", bound=GenerationRequest)
+
+bugs = logging.getLogger("nitro.api")
+
+CLIENT_LEFT = 499  # the status nginx logs for it; nobody receives it
+
+
+class Format(Protocol):
+    """How a route writes its replies."""
+
+    def whole(self, replies: Replies) -> Struct: ...
+    def opening(self, replies: Replies) -> Iterable[Struct]: ...  # the chunks before any token
+    def chunks(self, piece: Piece) -> Iterable[Struct]: ...
+    def usage(self, usage: Usage) -> Struct: ...
+
+
+async def serve(
+    request: Request,
+    kind: type[R],
+    begin: Callable[[ServedModel, R, RequestLog], Coroutine[Any, Any, "Exchange"]],
+    prompt: str,
+) -> Response[Any]:
+    """Read a request of that kind, `begin` it, and reply. `prompt` is the parameter that the prompt comes from."""
+    log = RequestLog(request.state.request_id, request.app.state.metrics)
+    try:
+        body, ignored = lenient.decode(await _read(request), kind)
+        model, known = served(request).find(body.model)
+        if not known:
+            ignored.append("model")
+        headers = {"x-nitro-ignored": ", ".join(ignored)[:2000]} if ignored else {}
+        log.model = model.source.id
+        exchange = await unless_left(request, begin(model, body, log))
+        if body.stream:
+            headers |= sse.HEADERS
+            done = BackgroundTask(exchange.finished)
+            return Stream(exchange.stream(), media_type=sse.MEDIA_TYPE, headers=headers, background=done)
+        return Response(await unless_left(request, exchange.whole()), headers=headers)
+    except ClientLeft:
+        log.end("left")
+        return Response(b"", status_code=CLIENT_LEFT)
+    except Exception as error:
+        log.end(f"error {as_api_error(error).status}: {error}")
+        if isinstance(error, (EngineError, TemplateError)):
+            raise as_api_error(error, prompt) from error
+        raise
+
+
+def head(kind: str, model: ServedModel, fingerprint: str) -> dict[str, Any]:
+    """What all chunks of a reply have alike. `kind`: what its id begins with."""
+    return {
+        "id": f"{kind}-{secrets.token_hex(12)}",
+        "created": int(time.time()),
+        "model": model.source.id,
+        "system_fingerprint": fingerprint,
+    }
+
+
+def usage_field(prompt: Prompt, usage: Usage | None) -> Usage | UnsetType | None:
+    """A chunk's `usage`: absent unless asked for, null before the last."""
+    return usage if prompt.include_usage else UNSET
+
+
+class Exchange:
+    """One accepted request: its replies, consumed whole or as a stream."""
+
+    def __init__(self, prompt: Prompt, replies: Replies, format: Format, log: RequestLog):
+        self._prompt, self._replies, self._format, self._log = prompt, replies, format, log
+
+    async def whole(self) -> Struct:
+        try:
+            async for _ in self._replies:
+                self._log.burst()
+        finally:
+            self._replies.generation.abort()
+        self._log.end()
+        return self._format.whole(self._replies)
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """SSE frames; then usage if asked for; then DONE. A fault is an error frame and DONE."""
+        try:
+            if opening := _frames(self._format.opening(self._replies)):
+                yield opening
+            async for pieces in self._replies:
+                self._log.burst()
+                if frames := b"".join(_frames(self._format.chunks(piece)) for piece in pieces):
+                    yield frames
+            usage = b""
+            if self._prompt.include_usage:
+                usage = sse.frame(self._format.usage(self._replies.usage))
+            self._log.end()
+            yield usage + sse.DONE
+        except Exception as error:
+            fault = as_api_error(error)
+            if not isinstance(error, NitroError):
+                bugs.exception("a stream failed")
+            self._log.end(f"error {fault.status}: {error}")
+            yield sse.error(fault) + sse.DONE
+        finally:  # nothing here may wait: the client may have left
+            self._release()
+
+    async def finished(self) -> None:
+        """After the response, however it went: a stream that was never begun has not cleaned up behind itself."""
+        self._release()
+
+    def _release(self) -> None:
+        """What still runs ends; it does only where the client has left."""
+        self._replies.generation.abort()
+        self._log.end("left")
+
+
+def _frames(chunks: Iterable[Struct]) -> bytes:
+    return b"".join(map(sse.frame, chunks))
+
+
+class ClientLeft(Exception):
+    pass
+
+
+async def _read(request: Request) -> bytes:
+    """The body. Raises ClientLeft where the client does not send all of it."""
+    try:
+        return await request.body()
+    except InternalServerException:
+        raise ClientLeft from None
+
+
+async def unless_left(request: Request, work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled when the client leaves. Raises ClientLeft. The body must have been read:
+    no framework tells a handler that does not stream of a disconnect."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientLeft
+    finally:
+        leaving.cancel()
+        if working.cancel():
+            await asyncio.wait([working])
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
