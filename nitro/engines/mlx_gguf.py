@@ -16,7 +16,7 @@ from nitro.engines import fingerprint
 from nitro.engines.mlx_model import MlxModel, compute_type
 from nitro.engines.runner import CannotOpen, LoadError
 from nitro.engines.tokenizer import FastTokenizer, byte_level, sentence_piece
-from nitro.gguf import architectures, header, packing, tensors, tokenizer, weights
+from nitro.gguf import architectures, folder, header, packing, tensors, tokenizer, weights
 from nitro.gguf.header import Header, UnreadableGGUF
 
 TYPES = (*weights.PLAIN, *packing.EXACT)  # that MLX holds as they are
@@ -72,7 +72,7 @@ def _network(head: Header, config: dict[str, Any], names: dict[str, str]) -> Any
         arrays = network.sanitize(arrays)
     _pack(network, {goal.removesuffix(".weight"): head.tensors[name].type for name, goal in names.items()})
     network.load_weights(list(arrays.items()))
-    network.set_dtype(compute_type() or float_type(head))
+    network.set_dtype(compute_type() or getattr(mx, folder.dtype(head)))
     mx.eval(network.parameters())
     network.eval()
     return network
@@ -92,11 +92,3 @@ def _pack(network: Any, types: dict[str, str]) -> None:
         return {"group_size": packing.GROUP, "bits": kind.bits} if kind and hasattr(module, "to_quantized") else False
 
     nn.quantize(network, class_predicate=packing_of)
-
-
-def float_type(head: Header) -> mx.Dtype:
-    """Float32 where the whole file is, bfloat16 where its matrices are, else float16, which scales and biases are."""
-    types = {tensor.type for tensor in head.tensors.values()}
-    if types == {"F32"}:
-        return mx.float32
-    return mx.bfloat16 if types <= {"F32", "BF16"} else mx.float16
