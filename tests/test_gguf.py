@@ -250,10 +250,13 @@ def test_the_configuration_of_smollm(smollm: Path) -> None:
         ({"llama__attention__key_length": 16, "llama__attention__value_length": 16}, {"head_dim": 16}),
         ({"llama__expert_count": 0}, {"rope_scaling": None}),
         ({"llama__rope__scale_linear": 1.0}, {"rope_scaling": None}),
-        ({"llama__rope__scaling__factor": 4.0}, {"rope_scaling": {"type": "linear", "factor": 4.0}}),
+        (
+            {"llama__rope__scaling__factor": 4.0},
+            {"rope_scaling": {"rope_type": "linear", "type": "linear", "factor": 4.0}},
+        ),
         (
             {"llama__rope__scaling__type": "linear", "llama__rope__scaling__factor": 2.0},
-            {"rope_scaling": {"type": "linear", "factor": 2.0}},
+            {"rope_scaling": {"rope_type": "linear", "type": "linear", "factor": 2.0}},
         ),
         ({"llama__rope__scaling__type": "none", "llama__rope__scaling__factor": 2.0}, {"rope_scaling": None}),
     ],

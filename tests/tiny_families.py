@@ -176,8 +176,20 @@ def tensors(family: Family, seed: int = 0) -> dict[str, np.ndarray]:
     return {name: values(name) for name in names} | family.extra
 
 
-def write_family(path: Path, name: str, type: Type = Type.F32, seed: int = 0, **keys: Any) -> Path:
-    """`type`: of the matrices. `keys`: more metadata, with "__" for ".", None for none."""
+def write_family(
+    path: Path,
+    name: str,
+    type: Type = Type.F32,
+    seed: int = 0,
+    general: dict[str, Any] | None = None,
+    replaced: dict[str, tuple[np.ndarray, Type]] | None = None,
+    kept: list[str] | None = None,
+    split: tuple[int, int, int] | None = None,
+    **keys: Any,
+) -> Path:
+    """`type`: of the matrices. `general`: more metadata; `keys`: more of the architecture's, with "__" for ".", None
+    for none. `replaced`: tensors in another type. `kept`: the tensors to write, if not all. `split`: the number of this
+    file, that of all, and the number of tensors in all."""
     family = FAMILIES[name]
     writer = gguf.GGUFWriter(path, family.architecture)
     usual = {
@@ -189,9 +201,19 @@ def write_family(path: Path, name: str, type: Type = Type.F32, seed: int = 0, **
         "attention.head_count_kv": KV_HEADS,
         "attention.layer_norm_rms_epsilon": 1e-5,
     }
-    for key, value in {**usual, **family.keys, **{key.replace("__", "."): value for key, value in keys.items()}}.items():
+    for key, value in {
+        **usual,
+        **family.keys,
+        **{key.replace("__", "."): value for key, value in keys.items()},
+    }.items():
         if value is not None:
             WRITERS[value.__class__](writer, f"{family.architecture}.{key}", value)
+    for key, value in (general or {}).items():
+        WRITERS[value.__class__](writer, key, value)
+    if split is not None:
+        writer.add_uint16("split.no", split[0] - 1)
+        writer.add_uint16("split.count", split[1])
+        writer.add_int32("split.tensors.count", split[2])
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(vocabulary()["tokens"])
@@ -201,7 +223,11 @@ def write_family(path: Path, name: str, type: Type = Type.F32, seed: int = 0, **
     writer.add_eos_token_id(2)
     writer.add_chat_template(TEMPLATE)
     for tensor, array in tensors(family, seed).items():
-        if array.ndim == 1 or type == Type.F32:
+        if kept is not None and tensor not in kept:
+            continue
+        if tensor in (replaced or {}):
+            writer.add_tensor(tensor, replaced[tensor][0], raw_dtype=replaced[tensor][1])
+        elif array.ndim == 1 or type == Type.F32:
             writer.add_tensor(tensor, array)
         else:
             writer.add_tensor(tensor, gguf.quants.quantize(array, type), raw_dtype=type)

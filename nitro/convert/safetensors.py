@@ -39,6 +39,7 @@ def write(folder: Path, groups: list[list[list[Part]]], data: Iterator[np.ndarra
         places |= {part.name: name for part in parts}
         with (folder / name).open("wb") as file:
             _write_one(file, parts, data, metadata)
+    assert next(data, None) is None, "more arrays than parts"  # and whoever makes them comes to their end
     total = sum(bytes_of(part) for group in groups for tensor in group for part in tensor)
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
     write_json(folder / "model.safetensors.index.json", index)

@@ -22,7 +22,14 @@ def files(head: Header, config: dict[str, Any]) -> dict[str, Any]:
     ids = {"eos_token_id": ends} if bos is None else {"bos_token_id": bos, "eos_token_id": ends}
     sampling = {key: value for key, value in header.sampling(head).items() if key in SAMPLING}
     found: dict[str, Any] = {
-        "config.json": {**config, **ids, "dtype": dtype(head), "torch_dtype": dtype(head), "converted_from": SOURCE},
+        "config.json": {
+            **config,
+            **ids,
+            "pad_token_id": head.get("tokenizer.ggml.padding_token_id"),
+            "dtype": dtype(head),
+            "torch_dtype": dtype(head),
+            "converted_from": SOURCE,
+        },
         "generation_config.json": {**ids, **({"do_sample": True, **sampling} if sampling else {})},
         "tokenizer.json": words.to_str(),
         "tokenizer_config.json": _about(head),

@@ -34,10 +34,13 @@ _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _SIGNS, _SPACES = r" ?[^\s\p{L}\p{N}]+", r"\s*[\r\n]+|\s+(?!\S)|\s+"
 _UPPER, _LOWER = r"((?=[\p{L}])([^a-z]))", r"((?=[\p{L}])([^A-Z]))"  # any letter but a small, a capital ASCII one
 _CASED_WORDS = rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*"
+_CONTRACTED_WORDS = "|".join(f"{word}{_CONTRACTIONS}?" for word in _CASED_WORDS.split("|"))
 
 _gpt2 = PreTokenizer((_GPT2,))
 _digits = PreTokenizer((r"\p{N}", _GPT2))
 _llama3 = PreTokenizer((rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}{{1,3}}|{_SIGNS}[\r\n]*|{_SPACES}",), whole_words=True)
+_dbrx = PreTokenizer(_llama3.cuts)
+_gpt4o = PreTokenizer((rf"{_CONTRACTED_WORDS}|\p{{N}}{{1,3}}|{_SIGNS}[\r\n/]*|{_SPACES}",))
 _qwen2 = PreTokenizer((rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}|{_SIGNS}[\r\n]*|{_SPACES}",))
 _tekken = PreTokenizer((rf"{_CASED_WORDS}|\p{{N}}|{_SIGNS}[\r\n/]*|{_SPACES}",), whole_words=True)
 
@@ -47,6 +50,8 @@ PRE_TOKENIZERS = {
     **dict.fromkeys(("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"), _digits),
     **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "lfm2"), _llama3),
     **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan"), _qwen2),
+    **dict.fromkeys(("dbrx", "smaug-bpe"), _dbrx),
+    **dict.fromkeys(("gpt-4o", "llama4"), _gpt4o),
     "tekken": _tekken,
 }
 

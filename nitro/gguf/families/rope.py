@@ -35,7 +35,7 @@ def scaling(header: Header) -> dict[str, Any] | None:
 def linear(header: Header) -> dict[str, Any] | None:
     is_linear = header.get("{arch}.rope.scaling.type", "linear") == "linear"
     factor = header.get("{arch}.rope.scaling.factor") if is_linear else None
-    return {"type": "linear", "factor": factor} if factor else None
+    return {**_named("linear"), "factor": factor} if factor else None
 
 
 def two_lists(header: Header) -> dict[str, Any] | None:
@@ -44,16 +44,21 @@ def two_lists(header: Header) -> dict[str, Any] | None:
         return linear(header)
     long = weights.numbers(header, LONG)
     short = weights.numbers(header, SHORT) if SHORT in header.tensors else long
-    return {"type": "longrope", "long_factor": long, "short_factor": short}
+    return {**_named("longrope"), "long_factor": long, "short_factor": short}
+
+
+def _named(type: str) -> dict[str, Any]:
+    """Under the key that transformers reads, and the older one that some of mlx-lm's models ask for."""
+    return {"rope_type": type, "type": type}
 
 
 def _of_factors(header: Header, factors: list[float]) -> dict[str, Any]:
-    settings = {"rope_type": "llama3", "factor": float(max(factors)), **LLAMA3}
+    settings = {**_named("llama3"), "factor": float(max(factors)), **LLAMA3}
     if np.allclose(llama3(head_size(header), base(header), settings), factors, rtol=CLOSE, atol=0):
         return settings
     context = header.need("{arch}.context_length")
     lists = {"short_factor": factors, "long_factor": factors}
-    return {"type": "longrope", "original_max_position_embeddings": context, **lists}
+    return {**_named("longrope"), "original_max_position_embeddings": context, **lists}
 
 
 def llama3(size: int, base: float, settings: dict[str, Any]) -> np.ndarray:
