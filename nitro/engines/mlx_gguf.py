@@ -4,13 +4,13 @@ MLX's layout holds some of ggml's types as the file has them (gguf/packing.py); 
 `mx.load` reads GGUF too, but turns most types to float16 without a word, and holds the model twice.
 """
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 from mlx import nn
+from mlx_lm.utils import _get_classes
 
 from nitro.engines import fingerprint
 from nitro.engines.mlx_model import MlxModel, compute_type
@@ -65,8 +65,8 @@ def _check_types(head: Header) -> None:
 
 def _network(head: Header, config: dict[str, Any], names: dict[str, str]) -> Any:
     """The mlx-lm model with the file's weights. `names`: the model's names by the file's."""
-    library = importlib.import_module(f"mlx_lm.models.{config['model_type']}")
-    network = library.Model(library.ModelArgs.from_dict(config))
+    model, settings = _get_classes(config)  # private, but mlx-lm is pinned exactly
+    network: Any = model(settings.from_dict(config))
     arrays = {goal: array for name in names for goal, array in _arrays(head, name)}
     if hasattr(network, "sanitize"):
         arrays = network.sanitize(arrays)
