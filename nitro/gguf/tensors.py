@@ -10,7 +10,7 @@ from nitro.gguf import architectures, packing, weights
 from nitro.gguf.header import Header, UnreadableGGUF
 from nitro.gguf.packing import GROUP, Packed
 
-CHUNK = 1 << 19  # bytes of the file at a time: they stay in the processor's cache
+CHUNK = 1 << 18  # bytes of the file at a time: they stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def chunks(header: Header, name: str, pack: Callable[[np.ndarray, str], Packed] 
             yield Chunk((_plain(header, name, some),), some.size)
             continue
         packed = pack(some, tensor.type)
-        if not (np.isfinite(packed.scales).all() and np.isfinite(packed.biases).all()):
+        if not (packing.is_finite(packed.scales) and packing.is_finite(packed.biases)):
             raise UnreadableGGUF(f"{header.path}: tensor {name} has a scale that float16 cannot hold.")
         yield Chunk((packed.words, packed.scales, packed.biases), some.size)
 
