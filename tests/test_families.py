@@ -13,11 +13,16 @@ from tiny_families import FAMILIES, HEAD, write_family
 from tiny_models import CONTEXT
 
 from nitro.convert import gguf_to_mlx
-from nitro.gguf import architectures, header
+from nitro.gguf import architectures, folder, header
 from nitro.gguf.families import rope
 from nitro.gguf.header import UnreadableGGUF
 
 MOST = 1e-6  # nats, of the mean divergence
+NOTICES = {
+    "phi3, long": [
+        "mlx-lm's phi3 is always set for long contexts; with up to 64 tokens llama.cpp sets it for short ones."
+    ]
+}
 
 
 def shares(scorer: LlamaScorer | MlxScorer, tokens: list[int]) -> np.ndarray:
@@ -33,12 +38,12 @@ def divergence(theirs: np.ndarray, ours: np.ndarray) -> float:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_file_is_the_same_model_on_both_engines_and_converted(name: str, tmp_path: Path) -> None:
-    file, folder = write_family(tmp_path / "tiny.gguf", name), tmp_path / "converted"
-    folder.mkdir()
-    assert gguf_to_mlx.convert(file, folder, lambda count: None) == []
+    file, target = write_family(tmp_path / "tiny.gguf", name), tmp_path / "converted"
+    target.mkdir()
+    assert gguf_to_mlx.convert(file, target, lambda count: None) == NOTICES.get(name, [])
     tokens = random_tokens(200)
     theirs = shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens)
-    served, converted = (shares(MlxScorer(path, context=CONTEXT), tokens) for path in (file, folder))
+    served, converted = (shares(MlxScorer(path, context=CONTEXT), tokens) for path in (file, target))
     assert theirs.std() > 1, "a model that says nothing"
     assert divergence(theirs, served) < MOST
     assert np.array_equal(served, converted)
@@ -120,6 +125,12 @@ def test_settings_that_are_refused(name: str, key: str, value: object, says: str
     with pytest.raises(UnreadableGGUF) as refusal:
         architectures.configuration(header.read(file))
     assert str(refusal.value).endswith(says)
+
+
+def test_a_window_that_mlx_lm_has_not(tmp_path: Path) -> None:
+    head = header.read(write_family(tmp_path / "tiny.gguf", "gemma2", attention__sliding_window=64))
+    says = "mlx-lm's gemma2 has no sliding window: beyond 64 tokens its answers differ from llama.cpp's."
+    assert folder.notices(head) == [says]
 
 
 @pytest.mark.parametrize(

@@ -419,3 +419,16 @@ def test_what_is_opened(type: Type, tmp_path: Path) -> None:
     assert model.eog == {0, 2, 4}, "by name, and by key"
     assert b"".join(map(model.tokenizer.piece, model.tokenizer.encode("a<|im_end|>b"))) == b"ab"
     assert model.sampling == {}
+
+
+def test_a_sentence_piece_vocabulary_is_served(tiny_file: Path, tiny: Header, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁helo", "he", "ll", "▁he", "▁hell"]
+    types = [2, 3, 3, *[6] * 256, *[1] * 9]
+    scores = [-float(id) for id in range(len(tokens))]
+    keys = {"model": "llama", "tokens": tokens, "token_type": types, "scores": scores, "merges": None}
+    changed = with_metadata(tiny, **{f"tokenizer__ggml__{key}": value for key, value in keys.items()})
+    monkeypatch.setattr(header, "read", lambda path: changed)
+    model = open_gguf(tiny_file)
+    ids = model.tokenizer.encode("hello\n<s>é")
+    assert [model.tokenizer.piece(id) for id in ids] == [b" hell", b"o", b"\n", b"", b" ", b"\xc3", b"\xa9"]
+    assert (model.bos, model.eos) == ("<s>", "</s>")

@@ -5,12 +5,13 @@ from typing import Any
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from nitro.gguf import header, tokenizer
+from nitro.gguf import architectures, header, tokenizer
 from nitro.gguf.header import Header
 
 SOURCE = "gguf"  # config.json says so: such a folder has norms in float32 whatever the others are
 TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # that generation_config.json knows
+NO_TEMPLATE = "The file has no chat template; name one with --chat-template to chat with the model."
 
 
 def files(head: Header, config: dict[str, Any]) -> dict[str, Any]:
@@ -40,9 +41,8 @@ def files(head: Header, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def notices(head: Header) -> list[str]:
-    if head.get("tokenizer.chat_template"):
-        return []
-    return ["The file has no chat template; name one with --chat-template to chat with the model."]
+    template = None if head.get("tokenizer.chat_template") else NO_TEMPLATE
+    return [sentence for sentence in (architectures.of(head).notice(head), template) if sentence]
 
 
 def dtype(head: Header) -> str:

@@ -24,6 +24,7 @@ class Family:
     interleaved: tuple[str, ...] = ()  # GGUF tensors whose rows pair up for rotary embedding as 0,1 · 2,3 · …
     plus_one: tuple[str, ...] = ()  # GGUF tensors that hold 1 + what the model's do
     refused: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # keys, and the values that are supported
+    notice: Value = lambda header: None  # where mlx-lm's model is not quite the same: a sentence for the user
 
 
 # Tables of names

@@ -43,6 +43,13 @@ def window_pattern(header: Header) -> int:
     return every
 
 
+def no_window(header: Header) -> str | None:
+    window = header.get("{arch}.attention.sliding_window", 4096)
+    if header.need("{arch}.context_length") <= window:
+        return None
+    return f"mlx-lm's gemma2 has no sliding window: beyond {window} tokens its answers differ from llama.cpp's."
+
+
 GEMMA2 = Family(
     "gemma2",
     "Gemma2ForCausalLM",
@@ -56,6 +63,7 @@ GEMMA2 = Family(
     },
     plus_one=("output_norm.weight", *FOUR_NORMS),
     refused={**DENSE, "rope.scaling.type": ("none", None)},  # mlx-lm's model scales no positions
+    notice=no_window,
 )
 
 GEMMA3 = Family(

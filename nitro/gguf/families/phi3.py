@@ -11,6 +11,15 @@ def turned_share(header: Header) -> float:
     return float(header.get("{arch}.rope.dimension_count", head_size(header)) / head_size(header))
 
 
+def long_only(header: Header) -> str | None:
+    if rope.LONG not in header.tensors:
+        return None
+    context = header.get("{arch}.rope.scaling.original_context_length", 4096)
+    return (
+        f"mlx-lm's phi3 is always set for long contexts; with up to {context} tokens llama.cpp sets it for short ones."
+    )
+
+
 PHI3 = Family(
     "phi3",
     "Phi3ForCausalLM",
@@ -38,4 +47,5 @@ PHI3 = Family(
         "rope.scaling.type": ("none", "linear", "longrope", None),
         "rope.dimension_count": (),  # any
     },
+    notice=long_only,
 )
