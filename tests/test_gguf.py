@@ -9,7 +9,6 @@ from typing import Any
 
 import gguf
 import llama_cpp.llama_cpp as lib
-import mlx.core as mx
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
@@ -18,10 +17,11 @@ from tiny_models import CONTEXT, FEED_FORWARD, HEADS, KV_HEADS, LAYERS, TEMPLATE
 from nitro.engines import llama
 from nitro.engines.mlx_gguf import open_gguf
 from nitro.engines.runner import CannotOpen
-from nitro.gguf import architectures, header
+from nitro.gguf import architectures, header, weights
 from nitro.gguf.header import Header, Tensor, UnreadableGGUF
 
-OPENED = (Type.F32, Type.F16, Type.Q4_0, Type.Q4_1, Type.Q8_0)
+OPENED = (Type.F32, Type.F16, Type.BF16, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0)
+KNOWN = "llama, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3, smollm3, granite, olmo2"
 BLOCKS = 256  # elements of a row: a multiple of every type's block
 
 
@@ -42,7 +42,7 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: Any, **__: Any) -> None:
         pytest.fail("a weight is read")
 
-    monkeypatch.setattr(mx, "load", load)
+    monkeypatch.setattr(weights, "stored", load)
 
 
 def with_metadata(head: Header, **changes: Any) -> Header:
@@ -199,6 +199,7 @@ def test_sampling_keys_are_llama_cpps() -> None:
 def test_the_configuration_of_a_tiny_model(tiny: Header) -> None:
     assert architectures.configuration(tiny) == {
         "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
         "hidden_size": WIDTH,
         "num_hidden_layers": LAYERS,
         "intermediate_size": FEED_FORWARD,
@@ -211,12 +212,15 @@ def test_the_configuration_of_a_tiny_model(tiny: Header) -> None:
         "rope_theta": 10000.0,
         "rope_scaling": None,
         "tie_word_embeddings": False,
+        "attention_bias": False,
+        "mlp_bias": False,
     }
 
 
 def test_the_configuration_of_smollm(smollm: Path) -> None:
     assert architectures.configuration(header.read(smollm)) == {
         "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
         "hidden_size": 576,
         "num_hidden_layers": 30,
         "intermediate_size": 1536,
@@ -229,6 +233,8 @@ def test_the_configuration_of_smollm(smollm: Path) -> None:
         "rope_theta": 100000.0,
         "rope_scaling": None,
         "tie_word_embeddings": True,
+        "attention_bias": False,
+        "mlp_bias": False,
     }
 
 
@@ -244,10 +250,13 @@ def test_the_configuration_of_smollm(smollm: Path) -> None:
         ({"llama__attention__key_length": 16, "llama__attention__value_length": 16}, {"head_dim": 16}),
         ({"llama__expert_count": 0}, {"rope_scaling": None}),
         ({"llama__rope__scale_linear": 1.0}, {"rope_scaling": None}),
-        ({"llama__rope__scaling__factor": 4.0}, {"rope_scaling": {"type": "linear", "factor": 4.0}}),
+        (
+            {"llama__rope__scaling__factor": 4.0},
+            {"rope_scaling": {"rope_type": "linear", "type": "linear", "factor": 4.0}},
+        ),
         (
             {"llama__rope__scaling__type": "linear", "llama__rope__scaling__factor": 2.0},
-            {"rope_scaling": {"type": "linear", "factor": 2.0}},
+            {"rope_scaling": {"rope_type": "linear", "type": "linear", "factor": 2.0}},
         ),
         ({"llama__rope__scaling__type": "none", "llama__rope__scaling__factor": 2.0}, {"rope_scaling": None}),
     ],
@@ -260,8 +269,8 @@ def test_keys_that_are_understood(changes: dict[str, Any], configuration: dict[s
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"general__architecture": "qwen3"}, " has the architecture 'qwen3'; known are llama."),
-        ({"general__architecture": None}, " has the architecture ''; known are llama."),
+        ({"general__architecture": "mamba"}, f" has the architecture 'mamba'; known are {KNOWN}."),
+        ({"general__architecture": None}, f" has the architecture ''; known are {KNOWN}."),
         (
             {"llama__attention__head_count": [4, 4]},
             ": llama.attention.head_count differs per layer, which is not supported.",
@@ -326,13 +335,13 @@ def test_names_of_tensors(tiny: Header) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("blk.0.attn_q.bias", "blk.0.ffn_gate_exps.weight", "blk.0.attn_q_norm.weight", "blk.0.attn_q", "blk.0"),
+        *("blk.0.attn_norm.bias", "blk.0.ffn_gate_exps.weight", "blk.0.attn_q_norm.weight", "blk.0.attn_q", "blk.0"),
         *(
             "output",
             "rope_freqs.weight",
             "mm.0.weight",
             "blk.x.attn_q.weight",
-            "blk.N.attn_q.bias",
+            "blk.x.attn_q.bias",
             "a.blk.0.attn_q",
             "",
         ),
@@ -364,7 +373,7 @@ def refusal_of(file: Path) -> str:
     message = str(refusal.value)
     assert message.startswith(f"MLX cannot open it: {file}")
     assert "--engine llama" in message
-    assert "mlx_lm.convert --hf-path MODEL --mlx-path FOLDER -q" in message
+    assert "nitro convert MODEL.gguf --to mlx" in message
     return message
 
 
@@ -373,12 +382,15 @@ def refusal_of(file: Path) -> str:
 def test_types_that_are_refused(type: Type, tmp_path: Path) -> None:
     tensors = {"token_embd.weight": Type.Q8_0, "blk.0.ffn_up.weight": type, "output_norm.weight": Type.F32}
     message = refusal_of(declare(tmp_path / "some.gguf", tensors))
-    assert f"tensor blk.0.ffn_up.weight is {type.name}, and MLX holds F32, F16, Q4_0, Q4_1, Q8_0." in message
+    assert (
+        f"tensor blk.0.ffn_up.weight is {type.name}, and MLX holds F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0."
+        in message
+    )
 
 
 @pytest.mark.usefixtures("no_weights")
 def test_a_file_of_k_quants_is_refused(gemma: Path) -> None:
-    assert re.search(r": tensor blk\.0\.\w+\.weight is Q5_0, and MLX holds F32, ", refusal_of(gemma))
+    assert re.search(r": tensor blk\.0\.\w+\.weight is Q4_K, and MLX holds F32, ", refusal_of(gemma))
 
 
 @pytest.mark.usefixtures("no_weights")
@@ -391,10 +403,10 @@ def test_a_file_of_several_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_weights")
 def test_other_refusals(tmp_path: Path) -> None:
-    file = declare(tmp_path / "other.gguf", {"a": Type.F32}, architecture="qwen3")
-    assert "has the architecture 'qwen3'" in refusal_of(file)
-    file = write_gguf(tmp_path / "biased.gguf", blk__0__attn_q__bias=np.zeros(WIDTH, np.float32))
-    assert "tensor blk.0.attn_q.bias is not one that is known" in refusal_of(file)
+    file = declare(tmp_path / "other.gguf", {"a": Type.F32}, architecture="mamba")
+    assert "has the architecture 'mamba'" in refusal_of(file)
+    file = write_gguf(tmp_path / "biased.gguf", blk__0__attn_norm__bias=np.zeros(WIDTH, np.float32))
+    assert "tensor blk.0.attn_norm.bias is not one that is known" in refusal_of(file)
     file = write_gguf(tmp_path / "spelled.gguf", pre="deepseek-llm")
     assert "has the pre-tokenizer 'deepseek-llm'" in refusal_of(file)
 
@@ -407,3 +419,16 @@ def test_what_is_opened(type: Type, tmp_path: Path) -> None:
     assert model.eog == {0, 2, 4}, "by name, and by key"
     assert b"".join(map(model.tokenizer.piece, model.tokenizer.encode("a<|im_end|>b"))) == b"ab"
     assert model.sampling == {}
+
+
+def test_a_sentence_piece_vocabulary_is_served(tiny_file: Path, tiny: Header, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁helo", "he", "ll", "▁he", "▁hell"]
+    types = [2, 3, 3, *[6] * 256, *[1] * 9]
+    scores = [-float(id) for id in range(len(tokens))]
+    keys = {"model": "llama", "tokens": tokens, "token_type": types, "scores": scores, "merges": None}
+    changed = with_metadata(tiny, **{f"tokenizer__ggml__{key}": value for key, value in keys.items()})
+    monkeypatch.setattr(header, "read", lambda path: changed)
+    model = open_gguf(tiny_file)
+    ids = model.tokenizer.encode("hello\n<s>é")
+    assert [model.tokenizer.piece(id) for id in ids] == [b" hell", b"o", b"\n", b"", b" ", b"\xc3", b"\xa9"]
+    assert (model.bos, model.eos) == ("<s>", "</s>")

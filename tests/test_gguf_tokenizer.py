@@ -309,9 +309,12 @@ def write_vocabulary(
     merges: list[str] | None = None,
     pre: str = "gpt-2",
     types: dict[str, int] | None = None,
+    scores: list[float] | None = None,
+    add_space_prefix: bool = True,
     **ids: int,
 ) -> Path:
-    """A GGUF without weights. `types`: of the tokens that are not normal ones. `ids`: more keys of the tokenizer."""
+    """A GGUF without weights. `types`: of the tokens that are not normal ones. `scores`: makes it SentencePiece's.
+    `ids`: more keys of the tokenizer."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(64)
     writer.add_embedding_length(64)
@@ -319,11 +322,15 @@ def write_vocabulary(
     writer.add_feed_forward_length(64)
     writer.add_head_count(1)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
+    writer.add_tokenizer_model("gpt2" if scores is None else "llama")
     writer.add_token_list(tokens)
     writer.add_token_types([(types or {}).get(token, NORMAL) for token in tokens])
-    writer.add_token_merges(merges or ["a b"])
+    if scores is None:
+        writer.add_tokenizer_pre(pre)
+        writer.add_token_merges(merges or ["a b"])
+    else:
+        writer.add_token_scores(scores)
+        writer.add_add_space_prefix(add_space_prefix)
     for key, value in {"eos_token_id": 0, **ids}.items():
         writer.add_uint32(f"tokenizer.ggml.{key}", value)
     writer.write_header_to_file()
@@ -336,7 +343,8 @@ def fast(head: Header) -> FastTokenizer:
     """As open_gguf makes it."""
     words, controls = tokenizer.build(head), tokenizer.controls(head)
     specials = frozenset(words.get_added_tokens_decoder())
-    return FastTokenizer(words, byte_level, silent=controls, literal=specials - controls)
+    to_bytes = sentence_piece if tokenizer.is_sentence_piece(head) else byte_level
+    return FastTokenizer(words, to_bytes, silent=controls, literal=specials - controls)
 
 
 def eog_of(vocab: Any) -> set[int]:
@@ -492,7 +500,7 @@ def test_the_texts_tell_the_pre_tokenizers_apart(
 ) -> None:
     names = list({cut: name for name, cut in PRE_TOKENIZERS.items()}.values())
     seen = {tuple(tuple(pairs(name)[0].encode(text)) for text in SHORT) for name in names}
-    assert len(seen) == len(names) == 5
+    assert len(seen) == len(names) == 7
 
 
 @pytest.mark.parametrize("name", ["smollm", "tekken"])
@@ -503,14 +511,48 @@ def test_the_pre_tokenizer_of_a_model_file(name: str, tmp_path: Path, vocab_of: 
         assert ours.encode(text) == theirs.encode(text), shown(text)
 
 
+# SentencePiece
+
+
+@pytest.mark.parametrize("add_space_prefix", [True, False])
+def test_sentence_piece(add_space_prefix: bool, gemma: Path, tmp_path: Path, vocab_of: Callable[[Path], Any]) -> None:
+    """Gemma's best pieces, put together as Llama 2, Mistral and Phi-3 have theirs: scores, bytes and a leading space.
+    Also as it is read back from tokenizer.json."""
+    whole = header.read(gemma)
+    kinds = {"<unk>": UNKNOWN, "<s>": CONTROL, "</s>": CONTROL, "<tag>": USER_DEFINED, "  ": USER_DEFINED}
+    byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
+    typed = zip(whole.need("tokenizer.ggml.tokens"), whole.need("tokenizer.ggml.token_type"), strict=True)
+    pieces = [text for text, type in typed if type == NORMAL]
+    best = [*pieces[:20_000], *(piece for piece in pieces[20_000:] if len(piece) == 1)]  # every letter is a piece
+    tokens = [*kinds, *byte_tokens, *(piece for piece in best if piece not in kinds)]
+    types = {**kinds, **dict.fromkeys(byte_tokens, 6)}
+    scores = [0.0 if token in types else -float(rank) for rank, token in enumerate(tokens)]
+    file = write_vocabulary(
+        tmp_path / "spm.gguf", tokens, None, "default", types, scores, add_space_prefix, bos_token_id=1, eos_token_id=2
+    )
+    head, theirs = header.read(file), LlamaTokenizer(vocab_of(file))
+    ours = fast(head)
+    again = Tokenizer.from_str(tokenizer.build(head).to_str())
+    texts = [*CORPUS.values(), "a<s>b </s> c<tag>  d<tag><tag>", " <s> ", "<0x0A>", "▁", " ▁ a", "x"]
+    for text in texts:
+        assert ours.encode(text) == theirs.encode(text), shown(text)
+        assert again.encode(clean(text), add_special_tokens=False).ids == theirs.encode(text), shown(text)
+    assert pieces_of(ours, len(tokens)) == pieces_of(theirs, len(tokens))
+    assert (ours.piece(ours.encode("a")[0]) == b" a") == add_space_prefix
+    assert again.decode(again.encode("a é 中 😀 b", add_special_tokens=False).ids) == "a é 中 😀 b"
+
+
+def clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
 # Refusals
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"model": "llama"}, "a tokenizer of the kind 'llama'; supported is 'gpt2'"),
-        ({"model": "bert"}, "a tokenizer of the kind 'bert'"),
+        ({"model": "bert"}, "a tokenizer of the kind 'bert'; supported are 'gpt2', 'llama'"),
         ({"model": None}, "no tokenizer.ggml.model"),
         ({"pre": "deepseek-llm"}, "the pre-tokenizer 'deepseek-llm'; supported are codeshell, command-r, "),
         ({"pre": "default"}, "the pre-tokenizer 'default'"),

@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 from mlx_lm.utils import load_model
 from tokenizers import Tokenizer
 
@@ -17,6 +18,7 @@ from nitro.engines import fingerprint
 from nitro.engines.mlx_model import MlxModel, compute_type
 from nitro.engines.runner import LoadError
 from nitro.engines.tokenizer import FastTokenizer, byte_level, converter
+from nitro.gguf.folder import SOURCE
 from nitro.gguf.tokenizer import ends_among
 
 log = logging.getLogger("nitro.mlx")
@@ -45,7 +47,7 @@ def open_folder(folder: Path) -> MlxModel:
 
 def _open(folder: Path, words: Tokenizer) -> MlxModel:
     network, config = load_model(folder)
-    if (dtype := compute_type()) is not None:
+    if (dtype := compute_type() or _dtype(config)) is not None:
         network.set_dtype(dtype)
     text = {**config, **config.get("text_config", {})}
     about, generation = _json(folder / "tokenizer_config.json"), _json(folder / "generation_config.json")
@@ -61,6 +63,12 @@ def _open(folder: Path, words: Tokenizer) -> MlxModel:
         adds_bos=_text(about.get("bos_token")) in words.encode("").tokens,
         sampling=_sampling(generation),
     )
+
+
+def _dtype(config: dict[str, Any]) -> mx.Dtype | None:
+    """What to compute in, where the weights leave it open: those that were a GGUF's have norms in float32, and with
+    them all that is computed would be."""
+    return getattr(mx, config["dtype"]) if config.get("converted_from") == SOURCE else None
 
 
 def _context(config: dict[str, Any], network: Any) -> int:

@@ -1,139 +1,116 @@
-"""What tensors of a GGUF are called in the model they came from, and that model's configuration, per architecture.
+"""What tensors of a GGUF are called in the model they came from, and that model's configuration: families/ has the
+tables, one family a file; here they are looked up.
 
 GGUF's names: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md and gguf-py/gguf/constants.py in llama.cpp.
-The model's names and configuration are those of Hugging Face transformers, which mlx-lm shares.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from nitro.gguf import weights
+from nitro.gguf.families import rope
+from nitro.gguf.families.family import Family, head_count, head_size, kv_head_count
+from nitro.gguf.families.gemma import GEMMA2, GEMMA3
+from nitro.gguf.families.llama import GRANITE, LLAMA, SMOLLM3
+from nitro.gguf.families.olmo2 import OLMO2
+from nitro.gguf.families.phi3 import PHI3
+from nitro.gguf.families.qwen import QWEN2, QWEN3, QWEN3_MOE
 from nitro.gguf.header import Header, UnreadableGGUF
 
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """`names`: GGUF tensor names and the model's, where N stands for the layer's number, without ".weight"."""
-
-    names: dict[str, str]
-    interleaved: tuple[str, ...]  # GGUF tensors whose rows pair up for rotary embedding as 0,1 · 2,3 · …
-
-
-LLAMA = Architecture(
-    names={
-        "token_embd": "model.embed_tokens",
-        "output_norm": "model.norm",
-        "output": "lm_head",
-        "blk.N.attn_norm": "model.layers.N.input_layernorm",
-        "blk.N.attn_q": "model.layers.N.self_attn.q_proj",
-        "blk.N.attn_k": "model.layers.N.self_attn.k_proj",
-        "blk.N.attn_v": "model.layers.N.self_attn.v_proj",
-        "blk.N.attn_output": "model.layers.N.self_attn.o_proj",
-        "blk.N.ffn_norm": "model.layers.N.post_attention_layernorm",
-        "blk.N.ffn_gate": "model.layers.N.mlp.gate_proj",
-        "blk.N.ffn_up": "model.layers.N.mlp.up_proj",
-        "blk.N.ffn_down": "model.layers.N.mlp.down_proj",
-    },
-    # llama.cpp's converter permutes these two, so that a head's rotary pairs lie side by side; transformers and MLX
-    # pair a head's first half with its second (LlamaModel.permute in llama.cpp's convert_hf_to_gguf.py)
-    interleaved=("blk.N.attn_q", "blk.N.attn_k"),
-)
-
-ARCHITECTURES = {"llama": LLAMA}
-OPTIONAL = "output"  # where it is missing, the embedding stands in for it
-ROPE_FACTORS = "rope_freqs.weight"  # no weight: what every rotary frequency is divided by, float32 [head size / 2]
+# by general.architecture
+FAMILIES = {
+    "llama": LLAMA,
+    "qwen2": QWEN2,
+    "qwen3": QWEN3,
+    "qwen3moe": QWEN3_MOE,
+    "gemma2": GEMMA2,
+    "gemma3": GEMMA3,
+    "phi3": PHI3,
+    "smollm3": SMOLLM3,
+    "granite": GRANITE,
+    "olmo2": OLMO2,
+}
 
 
-def of(header: Header) -> Architecture:
+def of(header: Header) -> Family:
     """Raises UnreadableGGUF."""
-    if header.architecture not in ARCHITECTURES:
+    if header.architecture not in FAMILIES:
         raise UnreadableGGUF(
-            f"{header.path} has the architecture {header.architecture!r}; known are {', '.join(ARCHITECTURES)}."
+            f"{header.path} has the architecture {header.architecture!r}; known are {', '.join(FAMILIES)}."
         )
-    return ARCHITECTURES[header.architecture]
+    return FAMILIES[header.architecture]
+
+
+def model_names(header: Header) -> dict[str, str]:
+    """What the model calls each tensor that is a weight. Raises UnreadableGGUF."""
+    return {name: model_name(header, name) for name in header.tensors if name not in rope.TENSORS}
 
 
 def model_name(header: Header, tensor: str) -> str:
     """What the model calls a tensor of the GGUF. Raises UnreadableGGUF where it has none such."""
     name = of(header).names.get(_general(tensor))
-    if name is None or not tensor.endswith(".weight"):
+    if name is None:
         raise UnreadableGGUF(
             f"{header.path}: tensor {tensor} is not one that is known of the architecture {header.architecture!r}."
         )
     number = re.search(r"\d+", tensor)
-    return (name.replace("N", number[0]) if number else name) + ".weight"
+    return name.replace("N", number[0]) if number else name
+
+
+def in_model_order(header: Header, tensor: str, rows: np.ndarray) -> np.ndarray:
+    """The tensor's rows, [rows, anything], in the order in which the model has them."""
+    count = heads(header, tensor)
+    return rows if count is None else weights.half_split(rows, count)
 
 
 def heads(header: Header, tensor: str) -> int | None:
     """The number of heads whose rows the tensor holds in interleaved order; None where they are in the model's."""
     if _general(tensor) not in of(header).interleaved:
         return None
-    return _head_count(header) if "attn_q" in tensor else _kv_head_count(header)
+    return head_count(header) if "attn_q" in tensor else kv_head_count(header)
+
+
+def is_plus_one(header: Header, tensor: str) -> bool:
+    """Does the file hold 1 + what the model does?"""
+    return _general(tensor) in of(header).plus_one
 
 
 def configuration(header: Header) -> dict[str, Any]:
     """The model's config.json, as far as the metadata tells it. Raises UnreadableGGUF."""
+    family = of(header)
     _need_tensors(header)
-    width, head_count = header.need("{arch}.embedding_length"), _head_count(header)
-    head_size = header.get("{arch}.attention.key_length", width // head_count)
-    _refuse_unless(header, "{arch}.rope.dimension_count", (head_size, None), f"the head size, {head_size}")
-    _refuse_unless(header, "{arch}.attention.value_length", (head_size, None), f"the head size, {head_size}")
-    _refuse_unless(header, "{arch}.expert_count", (0, None), "0")
-    _refuse_unless(header, "{arch}.rope.scaling.type", ("none", "linear", None), "none or linear")
-    _refuse_unless(header, "{arch}.rope.scale_linear", (1.0, None), "1.0")
-    linear = header.get("{arch}.rope.scaling.type", "linear") == "linear"
-    factor = header.get("{arch}.rope.scaling.factor") if linear else None
-    return {
-        "model_type": header.architecture,
-        "hidden_size": width,
-        "num_hidden_layers": header.need("{arch}.block_count"),
-        "intermediate_size": header.need("{arch}.feed_forward_length"),
-        "num_attention_heads": head_count,
-        "num_key_value_heads": _kv_head_count(header),
-        "head_dim": head_size,
-        "rms_norm_eps": header.need("{arch}.attention.layer_norm_rms_epsilon"),
-        "vocab_size": header.tensors["token_embd.weight"].shape[0],
-        "max_position_embeddings": header.need("{arch}.context_length"),
-        "rope_theta": header.get("{arch}.rope.freq_base", 10000.0),
-        "rope_scaling": {"type": "linear", "factor": factor} if factor else None,
-        "tie_word_embeddings": f"{OPTIONAL}.weight" not in header.tensors,
+    for key, (allowed, what) in _supported(header).items():
+        if allowed and (value := header.get(f"{{arch}}.{key}")) not in allowed:
+            raise UnreadableGGUF(f"{header.path}: {header.architecture}.{key} is {value}; supported is {what}.")
+    about = {"model_type": family.model_type, "architectures": [family.model_class]}
+    return {**about, **{key: value(header) for key, value in family.config.items()}}
+
+
+def _supported(header: Header) -> dict[str, tuple[tuple[Any, ...], str]]:
+    """Keys, their values that are supported (all, if none is named), and words for those."""
+    size, family = head_size(header), of(header)
+    usual = {
+        "rope.dimension_count": ((size, None), f"the head size, {size}"),
+        "attention.value_length": ((size, None), f"the head size, {size}"),
+        "rope.scaling.type": (("none", "linear", None), "none or linear"),
+        "rope.scale_linear": ((1.0, None), "1.0"),
     }
+    own = {
+        key: (values, " or ".join(str(v) for v in values if v is not None)) for key, values in family.refused.items()
+    }
+    return {**usual, **own}
 
 
 def _need_tensors(header: Header) -> None:
-    for name in [name for name in of(header).names if name != OPTIONAL]:
+    family = of(header)
+    for name in [name for name in family.names if name not in family.optional]:
         for number in range(header.need("{arch}.block_count") if "N" in name else 1):
-            if (tensor := name.replace("N", str(number)) + ".weight") not in header.tensors:
+            if (tensor := name.replace("N", str(number))) not in header.tensors:
                 raise UnreadableGGUF(f"{header.path} has no tensor {tensor}.")
 
 
 def _general(tensor: str) -> str:
     """The tensor's name as `names` has it."""
-    return re.sub(r"^blk\.\d+\.", "blk.N.", tensor).removesuffix(".weight")
-
-
-def _head_count(header: Header) -> int:
-    return int(_one_number(header, "{arch}.attention.head_count"))
-
-
-def _kv_head_count(header: Header) -> int:
-    if header.get("{arch}.attention.head_count_kv") is None:
-        return _head_count(header)
-    return int(_one_number(header, "{arch}.attention.head_count_kv"))
-
-
-def _one_number(header: Header, key: str) -> Any:
-    """A number that the metadata may also give per layer, which this version does not take."""
-    value = header.need(key)
-    if isinstance(value, list):
-        raise UnreadableGGUF(f"{header.path}: {_key(header, key)} differs per layer, which is not supported.")
-    return value
-
-
-def _refuse_unless(header: Header, key: str, allowed: tuple[Any, ...], what: str) -> None:
-    if (value := header.get(key)) not in allowed:
-        raise UnreadableGGUF(f"{header.path}: {_key(header, key)} is {value}; supported is {what}.")
-
-
-def _key(header: Header, key: str) -> str:
-    return key.replace("{arch}", header.architecture)
+    return re.sub(r"^blk\.\d+\.", "blk.N.", tensor)

@@ -3,8 +3,9 @@
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Its constants are the `gguf` package's.
 """
 
+import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import isfinite, prod
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -39,6 +40,9 @@ class UnreadableGGUF(Exception):
 class Tensor:
     type: str  # as in ggml: "F32", "Q4_1", …
     shape: tuple[int, ...]  # rows first, as NumPy and MLX have it; GGUF stores it the other way round
+    file: Path = field(default=Path(), compare=False)  # one of several, in a split model
+    offset: int = field(default=0, compare=False)  # of its data in the file, in bytes
+    size: int = field(default=0, compare=False)  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,31 @@ def read(path: Path) -> Header:
         raise UnreadableGGUF(f"{path} is no GGUF file, or a damaged one ({error}).") from None
 
 
+SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")  # as llama-gguf-split names the files of one model
+
+
+def read_whole(path: Path) -> Header:
+    """As `read`, with the tensors of all files where the model is split and `path` is the first of them."""
+    head = read(path)
+    count = head.get("split.count", 1)
+    if count <= 1:
+        return head
+    name = SPLIT.search(path.name)
+    if name is None or int(name[1]) != 1 or int(name[2]) != count:
+        raise UnreadableGGUF(
+            f"{path} is one of {count} files; name the first, which ends in -00001-of-{count:05}.gguf."
+        )
+    tensors = dict(head.tensors)
+    for number in range(2, count + 1):
+        part = path.with_name(SPLIT.sub(f"-{number:05}-of-{count:05}.gguf", path.name))
+        if not part.is_file():
+            raise UnreadableGGUF(f"{part} is missing; the model is split into {count} files.")
+        tensors |= read(part).tensors
+    if len(tensors) != head.get("split.tensors.count", len(tensors)):
+        raise UnreadableGGUF(f"{path} and the other {count - 1} files do not have all tensors of the model.")
+    return Header(path, head.metadata, tensors)
+
+
 class _Reader:
     """Reads on and on. The `gguf` package has a reader too, but it takes seconds for a large vocabulary, and for ever
     where a damaged file promises more than it holds."""
@@ -88,28 +117,26 @@ class _Reader:
         metadata = dict(self._pair() for _ in range(key_count))
         if len(metadata) < key_count:
             raise ValueError("its metadata has a key twice")
-        tensors, ends = {}, []
-        for _ in range(tensor_count):
-            name, tensor, end = self._tensor()
-            tensors[name] = tensor
-            ends.append(end)
-        alignment = metadata.get("general.alignment", GGUF_DEFAULT_ALIGNMENT)
-        if ends and self._at + -self._at % alignment + max(ends) > len(self._data):
+        listed = dict(self._tensor() for _ in range(tensor_count))
+        start = self._at + -self._at % metadata.get("general.alignment", GGUF_DEFAULT_ALIGNMENT)
+        tensors = {name: replace(tensor, offset=start + tensor.offset) for name, tensor in listed.items()}
+        if any(tensor.offset + tensor.size > len(self._data) for tensor in tensors.values()):
             raise ValueError("it ends before its weights do")
         return Header(self._path, metadata, tensors)
 
     def _pair(self) -> tuple[str, Any]:
         return self._string(), self._value(self._number("I"))
 
-    def _tensor(self) -> tuple[str, Tensor, int]:
-        """Name, what it is, and where its data ends, in bytes from the first tensor's."""
+    def _tensor(self) -> tuple[str, Tensor]:
+        """Its offset is from the first tensor's data."""
         name = self._string()
         shape = self._numbers(f"{self._number('I')}Q")
         type, offset = self._numbers("IQ")
         if type not in QUANTIZATIONS:
             raise ValueError(f"tensor {name} is of the unknown type {type}")
         block, size = GGML_QUANT_SIZES[QUANTIZATIONS[type]]
-        return name, Tensor(QUANTIZATIONS[type].name, tuple(reversed(shape))), offset + prod(shape) // block * size
+        bytes = prod(shape) // block * size
+        return name, Tensor(QUANTIZATIONS[type].name, tuple(reversed(shape)), self._path, offset, bytes)
 
     def _value(self, type: int) -> Any:
         if type == GGUFValueType.STRING:

@@ -1,4 +1,4 @@
-"""A GGUF's tokenizer, built from its metadata: byte-level BPE. It gives the ids that llama.cpp gives.
+"""A GGUF's tokenizer, built from its metadata: byte-level BPE or SentencePiece's. It gives llama.cpp's ids.
 
 Sources: the splitting rules of each pre-tokenizer and the names of end-of-generation tokens are llama.cpp's
 (src/llama-vocab.cpp, llm_tokenizer_bpe and llama_vocab::impl::load, as in llama-cpp-python 0.3.36).
@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 
@@ -17,6 +17,7 @@ from nitro.gguf.header import Header, UnreadableGGUF
 
 # tokenizer.ggml.token_type (gguf.TokenType)
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
+SPACE = "▁"  # SentencePiece's
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,13 @@ _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _SIGNS, _SPACES = r" ?[^\s\p{L}\p{N}]+", r"\s*[\r\n]+|\s+(?!\S)|\s+"
 _UPPER, _LOWER = r"((?=[\p{L}])([^a-z]))", r"((?=[\p{L}])([^A-Z]))"  # any letter but a small, a capital ASCII one
 _CASED_WORDS = rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*"
+_CONTRACTED_WORDS = "|".join(f"{word}{_CONTRACTIONS}?" for word in _CASED_WORDS.split("|"))
 
 _gpt2 = PreTokenizer((_GPT2,))
 _digits = PreTokenizer((r"\p{N}", _GPT2))
 _llama3 = PreTokenizer((rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}{{1,3}}|{_SIGNS}[\r\n]*|{_SPACES}",), whole_words=True)
+_dbrx = PreTokenizer(_llama3.cuts)
+_gpt4o = PreTokenizer((rf"{_CONTRACTED_WORDS}|\p{{N}}{{1,3}}|{_SIGNS}[\r\n/]*|{_SPACES}",))
 _qwen2 = PreTokenizer((rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}|{_SIGNS}[\r\n]*|{_SPACES}",))
 _tekken = PreTokenizer((rf"{_CASED_WORDS}|\p{{N}}|{_SIGNS}[\r\n/]*|{_SPACES}",), whole_words=True)
 
@@ -46,6 +50,8 @@ PRE_TOKENIZERS = {
     **dict.fromkeys(("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"), _digits),
     **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "lfm2"), _llama3),
     **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan"), _qwen2),
+    **dict.fromkeys(("dbrx", "smaug-bpe"), _dbrx),
+    **dict.fromkeys(("gpt-4o", "llama4"), _gpt4o),
     "tekken": _tekken,
 }
 
@@ -63,8 +69,23 @@ END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id", "fim_pad_token_id", 
 def build(header: Header) -> Tokenizer:
     """Raises UnreadableGGUF where the file's tokenizer is of another kind."""
     kind = header.need("tokenizer.ggml.model")
-    if kind != "gpt2":
-        raise UnreadableGGUF(f"{header.path} has a tokenizer of the kind {kind!r}; supported is 'gpt2'.")
+    if kind not in KINDS:
+        raise UnreadableGGUF(
+            f"{header.path} has a tokenizer of the kind {kind!r}; supported are {', '.join(map(repr, KINDS))}."
+        )
+    tokenizer = KINDS[kind](header)
+    typed = _typed(header)
+    for special, types in ((True, (UNKNOWN, CONTROL)), (False, (USER_DEFINED,))):
+        texts = [text for text, type in typed if type in types and text]
+        tokenizer.add_tokens([AddedToken(text, normalized=False, special=special) for text in texts])
+    return tokenizer
+
+
+def is_sentence_piece(header: Header) -> bool:
+    return bool(header.need("tokenizer.ggml.model") == SENTENCE_PIECE)
+
+
+def _byte_level(header: Header) -> Tokenizer:
     name = header.get("tokenizer.ggml.pre", "default")
     if name not in PRE_TOKENIZERS:
         raise UnreadableGGUF(
@@ -79,9 +100,40 @@ def build(header: Header) -> Tokenizer:
         # a byte that is no token is lost, and merges must not reach across it
         steps.append(Split(Regex(f"[{re.escape(''.join(sorted(missing)))}]"), "removed"))
     tokenizer.pre_tokenizer = Sequence(steps)
-    specials = [text for text, type in _typed(header) if type in (UNKNOWN, CONTROL, USER_DEFINED) and text]
-    tokenizer.add_special_tokens([AddedToken(text, normalized=False) for text in specials])
+    tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
+
+
+def _sentence_piece(header: Header) -> Tokenizer:
+    """Text is never cut: of all neighbours that make a token, those of the best one are merged first, the leftmost of
+    equal ones (llm_tokenizer_spm_session). What is no token in the end becomes bytes."""
+    tokens = header.need("tokenizer.ggml.tokens")
+    scores = header.get("tokenizer.ggml.scores", [0.0] * len(tokens))
+    vocabulary = {text: id for id, text in enumerate(tokens)}
+    ranked = sorted((-scores[id], text) for text, id in vocabulary.items())
+    merges = [
+        (text[:cut], text[cut:])
+        for _, text in ranked
+        for cut in range(1, len(text))
+        if text[:cut] in vocabulary and text[cut:] in vocabulary
+    ]
+    tokenizer = Tokenizer(BPE(vocabulary, merges, byte_fallback=True, fuse_unk=False, unk_token=_unknown(header)))
+    spaces: list[Any] = [normalizers.Replace(" ", SPACE)]
+    back: list[Any] = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    if header.get("tokenizer.ggml.add_space_prefix", True):
+        spaces.insert(0, normalizers.Prepend(SPACE))
+        back.append(decoders.Strip(" ", 1, 0))
+    tokenizer.normalizer = normalizers.Sequence(spaces)
+    tokenizer.decoder = decoders.Sequence(back)
+    return tokenizer
+
+
+def _unknown(header: Header) -> str | None:
+    return text(header, "unknown") or None
+
+
+SENTENCE_PIECE = "llama"
+KINDS = {"gpt2": _byte_level, SENTENCE_PIECE: _sentence_piece}  # by tokenizer.ggml.model
 
 
 def ends(header: Header) -> frozenset[int]:
@@ -102,7 +154,7 @@ def ends_among(tokens: Iterable[tuple[int, str]], known: Container[int | None]) 
 
 
 def text(header: Header, key: str) -> str:
-    """How the token is written that the metadata names under `key`, "bos" or "eos"; nothing where it names none."""
+    """How the token is written that the metadata names under `key`, as "bos"; nothing where it names none."""
     id, tokens = header.get(f"tokenizer.ggml.{key}_token_id"), header.need("tokenizer.ggml.tokens")
     return tokens[id] if id is not None and 0 <= id < len(tokens) else ""
 

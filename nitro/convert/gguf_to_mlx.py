@@ -1,0 +1,121 @@
+"""A GGUF → a folder in mlx-lm's layout, tensor by tensor: memory stays near that of the largest one.
+
+What MLX's layout can hold stays as the file has it (gguf/packing.py); all other types are quantised again.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf.quants import dequantize
+
+from nitro.convert import safetensors
+from nitro.convert.safetensors import write_json
+from nitro.gguf import architectures, folder, header, packing, tensors, weights
+from nitro.gguf.header import Header, Tensor, UnreadableGGUF
+from nitro.gguf.packing import GROUP, Packed
+
+log = logging.getLogger("nitro.convert")
+
+WIDTHS = (2, 3, 4, 5, 6, 8)  # bits that MLX can pack
+
+
+def convert(source: Path, target: Path, on_bytes: Callable[[int], None]) -> list[str]:
+    """Fill `target`, an empty folder. `on_bytes` is told of so many more bytes of weights that are done; they are
+    about the size of the source in all. What it returns are sentences for the user: what was changed on the way.
+    Raises UnreadableGGUF and OSError; the folder is then to be thrown away."""
+    head = header.read_whole(source)
+    names = list(architectures.model_names(head))
+    config = architectures.configuration(head)
+    _check_types(head, names)
+    files = folder.files(head, {**config, **_quantization(head, names)})
+    groups = safetensors.shards(tensors.parts(head, name, _bits(head.tensors[name])) for name in names)
+    safetensors.write(target, groups, _data(head, names, on_bytes), safetensors.METADATA)
+    for name, content in files.items():
+        if isinstance(content, str):
+            (target / name).write_text(content, encoding="utf-8")
+        else:
+            write_json(target / name, content)
+    return _notices(head, names)
+
+
+def _data(head: Header, names: list[str], on_bytes: Callable[[int], None]) -> Iterator[np.ndarray]:
+    """The arrays of all tensors, in the order of their parts: the first part's pieces as they come, then the others."""
+    for name in names:
+        rest: list[tuple[np.ndarray, ...]] = []
+        for chunk in tensors.chunks(head, name, _pack):
+            first, *others = chunk.arrays
+            rest.append(tuple(others))
+            yield first
+            on_bytes(chunk.size)
+        for part in zip(*rest, strict=True):
+            yield np.concatenate(part)
+
+
+def _pack(rows: np.ndarray, type: str) -> Packed:
+    if type in packing.KINDS:
+        return packing.pack(rows, type)
+    values = dequantize(rows, GGMLQuantizationType[type])
+    with np.errstate(over="ignore"):
+        halves = mx.array(values.astype(np.float16))  # that scales and biases are float16, too
+    packed = mx.quantize(halves, group_size=GROUP, bits=_nearest(type))
+    words, scales, biases = (np.array(part) for part in packed)
+    return Packed(words, scales, biases)
+
+
+def _bits(tensor: Tensor) -> int | None:
+    if tensor.type in weights.PLAIN:
+        return None
+    kind = packing.KINDS.get(tensor.type)
+    return kind.bits if kind else _nearest(tensor.type)
+
+
+def _nearest(type: str) -> int:
+    """The width for a type that is quantised again: the next that is no smaller than the bits it takes per weight."""
+    block, size = GGML_QUANT_SIZES[GGMLQuantizationType[type]]
+    return next(width for width in WIDTHS if width >= 8 * size / block or width == WIDTHS[-1])
+
+
+def _check_types(head: Header, names: list[str]) -> None:
+    """Can all types be read? Found out before anything is written."""
+    for name in names:
+        tensor = head.tensors[name]
+        if tensor.type in weights.PLAIN or tensor.type in packing.KINDS:
+            continue
+        size = GGML_QUANT_SIZES[GGMLQuantizationType[tensor.type]][1]
+        try:
+            dequantize(np.zeros((1, size), np.uint8), GGMLQuantizationType[tensor.type])
+        except NotImplementedError:
+            message = f"{head.path}: tensor {name} is {tensor.type}, which cannot be converted."
+            raise UnreadableGGUF(message) from None
+
+
+def _quantization(head: Header, names: list[str]) -> dict[str, Any]:
+    """As mlx-lm writes it: a default, and every layer by name."""
+    layers = {
+        architectures.model_name(head, name).removesuffix(".weight"): {"group_size": GROUP, "bits": bits}
+        for name in names
+        if (bits := _bits(head.tensors[name])) is not None
+    }
+    if not layers:
+        return {}
+    usual = Counter(layer["bits"] for layer in layers.values()).most_common(1)[0][0]
+    whole = {"group_size": GROUP, "bits": usual, "mode": "affine", **layers}
+    return {"quantization": whole, "quantization_config": whole}
+
+
+def _notices(head: Header, names: list[str]) -> list[str]:
+    counts = Counter(head.tensors[name].type for name in names)
+    notices = []
+    for type, count in counts.items():
+        if type in packing.ROUNDED:
+            notices.append(f"{count} tensors of type {type} keep their integers; their scales are rounded to float16.")
+        elif type not in weights.PLAIN and type not in packing.EXACT:
+            bits = _nearest(type)
+            notices.append(f"{count} tensors of type {type} are quantised again, to {bits} bits in groups of {GROUP}.")
+    return notices + folder.notices(head)

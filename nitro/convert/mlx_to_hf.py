@@ -1,0 +1,156 @@
+"""A folder in mlx-lm's layout → one for transformers: unpacked, and with every expert by itself.
+
+For the models here mlx-lm has transformers' names; for others it may not, and they are refused.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from nitro.convert import safetensors
+from nitro.convert.safetensors import write_json
+from nitro.engines.runner import LoadError
+from nitro.gguf.architectures import FAMILIES
+from nitro.gguf.tensors import Part
+
+TYPES = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16"}
+UNPACKED = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
+MODELS = {"mistral", *(family.model_type for family in FAMILIES.values())}
+OURS = ("quantization", "quantization_config", "converted_from")  # keys of config.json that do not hold any more
+REWRITTEN = ("config.json", "model.safetensors.index.json")
+BESIDE = ("*.json", "*.jinja", "*.txt", "*.model")  # what is taken over: never code
+STACK = re.compile(r"\.switch_mlp\.(?=\w+_proj\.)")  # mlx-lm's name for all experts of a layer
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """One weight of the model."""
+
+    name: str
+    layers: dict[str, mx.array]  # "weight", and of a packed one "scales" and perhaps "biases"; read when they are used
+    packing: dict[str, Any] | None
+    type: mx.Dtype
+
+    def size(self) -> int:
+        return sum(array.nbytes for array in self.layers.values())
+
+    def shape(self) -> tuple[int, ...]:
+        *rows, columns = self.layers["weight"].shape
+        return (*rows, columns if self.packing is None else columns * 32 // self.packing["bits"])
+
+    def parts(self) -> list[Part]:
+        """A stack of experts is as many."""
+        part = Part(self.name, TYPES[self.type], self.shape())
+        if not STACK.search(self.name):
+            return [part]
+        names = [STACK.sub(f".experts.{number}.", self.name) for number in range(part.shape[0])]
+        return [replace(part, name=name, shape=part.shape[1:]) for name in names]
+
+    def values(self) -> np.ndarray:
+        array = self.layers["weight"] if self.packing is None else self._unpacked(self.packing)
+        return np.array(array.view(mx.uint16) if array.dtype == mx.bfloat16 else array)
+
+    def _unpacked(self, packing: dict[str, Any]) -> mx.array:
+        """Computed in float32, whatever the scales are in."""
+        weight, scales, biases = self.layers["weight"], self.layers["scales"], self.layers.get("biases")
+        if biases is not None:
+            scales, biases = scales.astype(mx.float32), biases.astype(mx.float32)
+        return mx.dequantize(weight, scales, biases, **packing).astype(self.type)
+
+
+def convert(source: Path, target: Path, on_bytes: Callable[[int], None], dtype: str = "float32") -> list[str]:
+    """Fill `target`, an empty folder. Packed weights become `dtype`, of UNPACKED; others keep their bytes. `on_bytes`
+    is told of so many more bytes of weights that are done. What it returns are sentences for the user.
+    Raises LoadError and OSError; the folder is then to be thrown away."""
+    config = _config(source)
+    weights = _weights(source, config, UNPACKED[dtype])
+    groups = safetensors.shards(weight.parts() for weight in weights)
+    packed = sum(weight.packing is not None for weight in weights)
+    safetensors.write(target, groups, _data(weights, on_bytes), {"format": "pt"})
+    new = {key: value for key, value in config.items() if key not in OURS}
+    if packed:
+        new |= {"dtype": dtype, "torch_dtype": dtype}
+    write_json(target / "config.json", new)
+    for file in sorted({file for pattern in BESIDE for file in source.glob(pattern)}):
+        if file.name not in REWRITTEN and file.is_file():
+            shutil.copyfile(file, target / file.name)
+    return [f"{packed} packed tensors were unpacked to {dtype}."] if packed else []
+
+
+def _data(weights: list[Weight], on_bytes: Callable[[int], None]) -> Iterator[np.ndarray]:
+    while weights:
+        weight = weights.pop(0)  # so that its memory is given back
+        size = weight.size()
+        yield from weight.values().reshape(len(weight.parts()), -1)
+        on_bytes(size)
+
+
+def _config(source: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+        model_type = config["model_type"]
+    except FileNotFoundError:
+        raise LoadError(f"{source} has no config.json; it is no model in mlx-lm's layout.") from None
+    except (ValueError, KeyError, TypeError):
+        raise LoadError(f"{source / 'config.json'} cannot be read, or names no model_type.") from None
+    if model_type not in MODELS:
+        raise LoadError(f"{source} is a {model_type} model; known here are {', '.join(sorted(MODELS))}.")
+    return dict(config)
+
+
+def _weights(source: Path, config: dict[str, Any], unpacked: mx.Dtype) -> list[Weight]:
+    arrays = _arrays(source)
+    found = []
+    for name in sorted(arrays):
+        stem, _, kind = name.rpartition(".")
+        if kind in ("scales", "biases") and f"{stem}.weight" in arrays:
+            continue
+        if kind != "weight" or f"{stem}.scales" not in arrays:
+            found.append(Weight(name, {"weight": arrays[name]}, None, arrays[name].dtype))
+            continue
+        layers = {key: arrays[f"{stem}.{key}"] for key in ("weight", "scales", "biases") if f"{stem}.{key}" in arrays}
+        found.append(Weight(name, layers, _packing(source, config, stem), unpacked))
+    for weight in found:
+        if weight.type not in TYPES:
+            raise LoadError(f"{source}: tensor {weight.name} is {weight.type}, which cannot be converted.")
+    arrays.clear()
+    return found
+
+
+def _arrays(source: Path) -> dict[str, mx.array]:
+    """All arrays by name, none of them read yet."""
+    index = source / "model.safetensors.index.json"
+    try:
+        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index.is_file() else {}
+    except (ValueError, KeyError, TypeError):
+        raise LoadError(f"{index} cannot be read.") from None
+    files = sorted({source / name for name in listed.values()} | set(source.glob("model*.safetensors")))
+    if not files:
+        raise LoadError(f"{source} has no model*.safetensors.")
+    arrays: dict[str, mx.array] = {}
+    for file in files:
+        try:
+            arrays |= mx.load(str(file), format="safetensors")  # type: ignore[arg-type]
+        except Exception as error:  # the library raises nothing more special
+            raise LoadError(f"{file} is missing or damaged: {error}") from None
+    if missing := listed.keys() - arrays.keys():
+        raise LoadError(f"{source} lacks the tensor {min(missing)}, which its index lists.")
+    return arrays
+
+
+def _packing(source: Path, config: dict[str, Any], layer: str) -> dict[str, Any]:
+    """group_size, bits and mode of a layer: its own, or the default."""
+    whole = config.get("quantization") or config.get("quantization_config") or {}
+    own = whole.get(layer)
+    found = {"mode": "affine", **{key: whole[key] for key in ("group_size", "bits", "mode") if key in whole}}
+    found |= own if isinstance(own, dict) else {}
+    if not {"group_size", "bits"} <= found.keys():
+        raise LoadError(f"{source / 'config.json'} does not say how {layer} is packed.")
+    return {key: found[key] for key in ("group_size", "bits", "mode")}

@@ -1,0 +1,84 @@
+"""Gemma 2 and Gemma 3 (text). Their norms multiply by 1 + weight, which the file has added up."""
+
+from typing import Any
+
+from nitro.gguf.families import rope
+from nitro.gguf.families.family import Family, Value, constant, head_count, head_size, maybe, weights
+from nitro.gguf.families.llama import ATTENTION, CONFIG, DENSE, EMBEDDINGS, FEED_FORWARD, HEAD_NORMS
+from nitro.gguf.header import Header, UnreadableGGUF
+
+FOUR_NORMS = weights(
+    {
+        "blk.N.attn_norm": "model.layers.N.input_layernorm",
+        "blk.N.post_attention_norm": "model.layers.N.post_attention_layernorm",
+        "blk.N.ffn_norm": "model.layers.N.pre_feedforward_layernorm",
+        "blk.N.post_ffw_norm": "model.layers.N.post_feedforward_layernorm",
+    }
+)
+NAMES = {**EMBEDDINGS, **weights(ATTENTION), **FOUR_NORMS, **weights(FEED_FORWARD)}
+
+
+def query_scalar(layers_of_27b: int) -> Value:
+    """What the scores are divided by the root of: the head size, but in the model of 27B weights, which only its
+    number of layers tells from the others, width / heads (load_arch_hparams in llama.cpp's src/models/gemma*.cpp)."""
+
+    def of(header: Header) -> int:
+        if header.need("{arch}.block_count") == layers_of_27b:
+            return int(header.need("{arch}.embedding_length") // head_count(header))
+        return head_size(header)
+
+    return of
+
+
+def window_pattern(header: Header) -> int:
+    """One layer in so many sees everything, the others a window."""
+    if not header.get("{arch}.attention.sliding_window"):
+        return 1
+    pattern: Any = header.get("{arch}.attention.sliding_window_pattern", 6)
+    if isinstance(pattern, int):
+        return pattern
+    every = pattern.index(False) + 1 if False in pattern else len(pattern) + 1
+    if pattern != [(layer + 1) % every != 0 for layer in range(len(pattern))]:
+        raise UnreadableGGUF(f"{header.path}: its layers with a sliding window follow no regular pattern.")
+    return every
+
+
+def no_window(header: Header) -> str | None:
+    window = header.get("{arch}.attention.sliding_window", 4096)
+    if header.need("{arch}.context_length") <= window:
+        return None
+    return f"mlx-lm's gemma2 has no sliding window: beyond {window} tokens its answers differ from llama.cpp's."
+
+
+GEMMA2 = Family(
+    "gemma2",
+    "Gemma2ForCausalLM",
+    {name: goal for name, goal in NAMES.items() if name != "output.weight"},  # always tied
+    {
+        **CONFIG,
+        "query_pre_attn_scalar": query_scalar(46),
+        "attn_logit_softcapping": maybe("attn_logit_softcapping", 50.0),
+        "final_logit_softcapping": maybe("final_logit_softcapping", 30.0),
+        "sliding_window": maybe("attention.sliding_window", 4096),
+    },
+    plus_one=("output_norm.weight", *FOUR_NORMS),
+    refused={**DENSE, "rope.scaling.type": ("none", None)},  # mlx-lm's model scales no positions
+    notice=no_window,
+)
+
+GEMMA3 = Family(
+    "gemma3_text",
+    "Gemma3ForCausalLM",
+    {**NAMES, **HEAD_NORMS},
+    {
+        **CONFIG,
+        "rope_local_base_freq": maybe("rope.freq_base_swa", 10000.0),
+        "rope_theta": rope.base,
+        "query_pre_attn_scalar": query_scalar(62),
+        "sliding_window": maybe("attention.sliding_window"),
+        "sliding_window_pattern": window_pattern,
+        "hidden_activation": constant("gelu_pytorch_tanh"),
+    },
+    plus_one=("output_norm.weight", *FOUR_NORMS, *HEAD_NORMS),
+    refused={**DENSE, "final_logit_softcapping": (0.0, None)},  # mlx-lm's model has no such cap
+)

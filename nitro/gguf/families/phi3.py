@@ -1,0 +1,51 @@
+"""Phi-3 and Phi-4: queries, keys and values are one matrix, gate and up another, in the file and in the model."""
+
+from nitro.gguf.families import rope
+from nitro.gguf.families.family import Family, head_size, maybe, weights
+from nitro.gguf.families.llama import CONFIG, DENSE, EMBEDDINGS, NORMS_BEFORE
+from nitro.gguf.header import Header
+
+
+def turned_share(header: Header) -> float:
+    """The share of a head's dimensions that rotary embedding turns."""
+    return float(header.get("{arch}.rope.dimension_count", head_size(header)) / head_size(header))
+
+
+def long_only(header: Header) -> str | None:
+    if rope.LONG not in header.tensors:
+        return None
+    context = header.get("{arch}.rope.scaling.original_context_length", 4096)
+    return (
+        f"mlx-lm's phi3 is always set for long contexts; with up to {context} tokens llama.cpp sets it for short ones."
+    )
+
+
+PHI3 = Family(
+    "phi3",
+    "Phi3ForCausalLM",
+    {
+        **EMBEDDINGS,
+        **NORMS_BEFORE,
+        **weights(
+            {
+                "blk.N.attn_qkv": "model.layers.N.self_attn.qkv_proj",
+                "blk.N.attn_output": "model.layers.N.self_attn.o_proj",
+                "blk.N.ffn_up": "model.layers.N.mlp.gate_up_proj",
+                "blk.N.ffn_down": "model.layers.N.mlp.down_proj",
+            }
+        ),
+    },
+    {
+        **CONFIG,
+        "rope_scaling": rope.two_lists,
+        "original_max_position_embeddings": maybe("rope.scaling.original_context_length", 4096),
+        "partial_rotary_factor": turned_share,
+        "sliding_window": lambda header: header.get("{arch}.attention.sliding_window") or None,
+    },
+    refused={
+        **DENSE,
+        "rope.scaling.type": ("none", "linear", "longrope", None),
+        "rope.dimension_count": (),  # any
+    },
+    notice=long_only,
+)

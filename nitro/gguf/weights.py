@@ -1,0 +1,30 @@
+"""The weights of a GGUF as they are stored, mapped from the file: what is not read takes no memory."""
+
+import numpy as np
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+
+from nitro.gguf.header import Header, Tensor
+
+PLAIN = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}  # NumPy has no bfloat16
+
+
+def stored(tensor: Tensor) -> np.ndarray:
+    """Its bytes: uint8 [rows, bytes of a row]. A vector of n has n rows, a stack of experts those of all of them."""
+    block, size = GGML_QUANT_SIZES[GGMLQuantizationType[tensor.type]]
+    columns = tensor.shape[-1] if len(tensor.shape) > 1 else 1
+    width = columns // block * size
+    if tensor.size == 0:
+        return np.empty((0, width), np.uint8)
+    return np.memmap(tensor.file, np.uint8, "r", tensor.offset, (tensor.size // width, width))
+
+
+def numbers(header: Header, name: str) -> list[float]:
+    """A small float32 tensor's."""
+    return [float(value) for value in stored(header.tensors[name]).reshape(-1).view(np.float32)]
+
+
+def half_split(rows: np.ndarray, heads: int) -> np.ndarray:
+    """Rows whose rotary pairs lie side by side, 0,1 · 2,3 · …, put in the order in which a head's first half pairs
+    with its second. `rows`: [heads × head size, anything]."""
+    count, *rest = rows.shape
+    return rows.reshape(heads, count // heads // 2, 2, *rest).swapaxes(1, 2).reshape(count, *rest)

@@ -1,0 +1,147 @@
+"""Every architecture that nitro/gguf knows: a GGUF is the same model on llama.cpp, served by MLX, and converted."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gguf import GGMLQuantizationType as Type
+from llama_scorer import LlamaScorer
+from mlx_scorer import MlxScorer
+from test_same_file import random_tokens
+from tiny_families import FAMILIES, HEAD, write_family
+from tiny_models import CONTEXT
+
+from nitro.convert import gguf_to_mlx
+from nitro.gguf import architectures, folder, header
+from nitro.gguf.families import rope
+from nitro.gguf.header import UnreadableGGUF
+
+MOST = 1e-6  # nats, of the mean divergence
+NOTICES = {
+    "phi3, long": [
+        "mlx-lm's phi3 is always set for long contexts; with up to 64 tokens llama.cpp sets it for short ones."
+    ]
+}
+
+
+def shares(scorer: LlamaScorer | MlxScorer, tokens: list[int]) -> np.ndarray:
+    """Log-probabilities after each token, float64 [tokens, vocabulary]."""
+    logits = scorer.logits(tokens, [1, len(tokens) - 1]).astype(np.float64)
+    scorer.close()
+    return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+
+
+def divergence(theirs: np.ndarray, ours: np.ndarray) -> float:
+    return float((np.exp(theirs) * (theirs - ours)).sum(axis=1).mean())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_file_is_the_same_model_on_both_engines_and_converted(name: str, tmp_path: Path) -> None:
+    file, target = write_family(tmp_path / "tiny.gguf", name), tmp_path / "converted"
+    target.mkdir()
+    assert gguf_to_mlx.convert(file, target, lambda count: None) == NOTICES.get(name, [])
+    tokens = random_tokens(200)
+    theirs = shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens)
+    served, converted = (shares(MlxScorer(path, context=CONTEXT), tokens) for path in (file, target))
+    assert theirs.std() > 1, "a model that says nothing"
+    assert divergence(theirs, served) < MOST
+    assert np.array_equal(served, converted)
+
+
+# What changes one setting of the file as llama.cpp has it. MLX must follow.
+SETTINGS: list[tuple[str, str, object]] = [
+    ("llama", "rope__freq_base", 500.0),
+    ("llama", "attention__layer_norm_rms_epsilon", 0.5),
+    ("llama, linear", "rope__scaling__factor", 1.5),
+    ("qwen2", "rope__freq_base", 500.0),
+    ("qwen3moe", "expert_used_count", 1),
+    ("gemma2", "attn_logit_softcapping", 1.0),
+    ("gemma2", "final_logit_softcapping", 2.0),
+    ("gemma3", "attention__sliding_window", 4),
+    ("gemma3", "attention__sliding_window_pattern", 4),
+    ("gemma3", "rope__freq_base", 500.0),
+    ("gemma3", "rope__freq_base_swa", 500.0),
+    ("gemma3", "rope__scaling__factor", 1.5),
+    ("phi3", "rope__dimension_count", 8),
+    ("granite", "attention__scale", 1.0),
+    ("granite", "embedding_scale", 0.1),
+    ("granite", "residual_scale", 1.5),
+    ("granite", "logit_scale", 0.5),
+]
+
+
+@pytest.mark.parametrize(("name", "key", "value"), SETTINGS)
+def test_every_setting_counts(name: str, key: str, value: object, tmp_path: Path) -> None:
+    tokens = random_tokens(100)
+    usual, other = write_family(tmp_path / "usual.gguf", name), write_family(tmp_path / "o.gguf", name, **{key: value})
+    theirs = shares(LlamaScorer(other, context=CONTEXT, exact=True), tokens)
+    assert divergence(theirs, shares(MlxScorer(other, context=CONTEXT), tokens)) < MOST
+    assert divergence(theirs, shares(MlxScorer(usual, context=CONTEXT), tokens)) > 1000 * MOST
+
+
+@pytest.mark.parametrize("quirk", ["interleaved", "plus_one"])
+def test_every_quirk_counts(quirk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family without one of its quirks is another model."""
+    for name, family in architectures.FAMILIES.items():
+        if getattr(family, quirk):
+            file, tokens = write_family(tmp_path / f"{name}.gguf", name), random_tokens(50)
+            right = shares(MlxScorer(file, context=CONTEXT), tokens)
+            monkeypatch.setitem(architectures.FAMILIES, name, replace(family, **{quirk: ()}))
+            assert divergence(right, shares(MlxScorer(file, context=CONTEXT), tokens)) > 1000 * MOST, name
+
+
+@pytest.mark.parametrize("factor", [8.0, 32.0])
+def test_llama_3s_rotary_factors_are_found_again(factor: float, tmp_path: Path) -> None:
+    """As llama.cpp's converter computes them from the settings of Llama 3.1 and 3.2."""
+    frequencies = 500000.0 ** -(np.arange(0, HEAD, 2, dtype=np.float32) / HEAD)
+    factors = []
+    for wave in 2 * np.pi / frequencies:
+        smooth = (8192 / wave - 1) / 3
+        between = 1 / ((1 - smooth) / factor + smooth)
+        factors.append(1 if wave < 2048 else factor if wave > 8192 else between)
+    assert len(set(factors)) > 2
+    given = {"rope_freqs.weight": (np.array(factors, np.float32), Type.F32)}
+    file = write_family(tmp_path / "tiny.gguf", "llama, rotary factors", replaced=given, rope__freq_base=500000.0)
+    scaling = architectures.configuration(header.read(file))["rope_scaling"]
+    assert scaling == {"rope_type": "llama3", "type": "llama3", "factor": factor, **rope.LLAMA3}
+    tokens = random_tokens(200)
+    theirs = shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens)
+    assert divergence(theirs, shares(MlxScorer(file, context=CONTEXT), tokens)) < MOST
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "says"),
+    [
+        ("qwen3moe", "rope__scaling__type", "linear", "qwen3moe.rope.scaling.type is linear; supported is none."),
+        ("gemma3", "final_logit_softcapping", 30.0, "final_logit_softcapping is 30.0; supported is 0.0."),
+        ("olmo2", "attention__sliding_window", 64, "olmo2.attention.sliding_window is 64; supported is 0."),
+        ("llama", "expert_count", 8, "llama.expert_count is 8; supported is 0."),
+        ("granite", "logit_scale", None, "has no granite.logit_scale in its metadata."),
+    ],
+)
+def test_settings_that_are_refused(name: str, key: str, value: object, says: str, tmp_path: Path) -> None:
+    file = write_family(tmp_path / "tiny.gguf", name, **{key: value})
+    with pytest.raises(UnreadableGGUF) as refusal:
+        architectures.configuration(header.read(file))
+    assert str(refusal.value).endswith(says)
+
+
+def test_a_window_that_mlx_lm_has_not(tmp_path: Path) -> None:
+    head = header.read(write_family(tmp_path / "tiny.gguf", "gemma2", attention__sliding_window=64))
+    says = "mlx-lm's gemma2 has no sliding window: beyond 64 tokens its answers differ from llama.cpp's."
+    assert folder.notices(head) == [says]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "every"), [([True, False] * 2, 2), ([True] * 5 + [False], 6), ([True, False, False], None)]
+)
+def test_patterns_of_windows(pattern: list[bool], every: int | None, tmp_path: Path) -> None:
+    """One for each layer, or a number."""
+    head = header.read(write_family(tmp_path / "tiny.gguf", "gemma3"))
+    head.metadata["gemma3.attention.sliding_window_pattern"] = pattern
+    if every is None:
+        with pytest.raises(UnreadableGGUF, match="follow no regular pattern"):
+            architectures.configuration(head)
+    else:
+        assert architectures.configuration(head)["sliding_window_pattern"] == every
