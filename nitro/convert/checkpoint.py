@@ -105,7 +105,8 @@ def _gguf(path: Path) -> Checkpoint:
 def _folder(path: Path) -> Checkpoint:
     if not (path / "config.json").is_file():
         raise ConvertError(f"{path} is a folder without config.json, so it holds no model.")
-    config, weights, mlx = _json(path / "config.json"), {}, False
+    config, mlx = _json(path / "config.json"), False
+    weights: dict[str, Weight] = {}
     for shard in _shards(path):
         found, about = _safetensors(shard)
         weights |= found

@@ -49,7 +49,7 @@ def pinned(package: str) -> str:
         return next((match[0] for match in asked if match), package)
 
 
-_TORCH = ("torch==2.13.0", "safetensors==0.8.0", "sentencepiece==0.2.1")
+_TORCH = ("torch==2.13.0", "safetensors==0.8.0", "sentencepiece==0.2.3")
 
 BACKENDS = {
     "transformers": Backend((*_TORCH, "transformers==5.23.0", "numpy==2.4.6", "protobuf==7.36.2")),

@@ -28,6 +28,8 @@ class Limits:
 # what it multiplies with quantised weights to 8 bits, which is the 0.003 that is measured there.
 SAME = Limits(0.01, 0.1, 0.99, 1.02)
 
+FOUR_BITS = ("Q4_0", "Q4_1", "Q4_K", "IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4", "4bit")
+
 # By what most of the converted model's weights are. A swapped tensor, permuted heads or a wrong rope base exceed each
 # row's `mean` or `perplexity`, as tests/test_verify.py shows.
 LIMITS = {
@@ -38,9 +40,7 @@ LIMITS = {
     **dict.fromkeys(("Q8_0", "8bit"), Limits(5e-3, 0.05, 0.99, 1.02)),
     **dict.fromkeys(("Q6_K", "6bit"), Limits(0.03, 0.3, 0.97, 1.05)),
     **dict.fromkeys(("Q5_0", "Q5_1", "Q5_K", "5bit"), Limits(0.08, 0.8, 0.95, 1.1)),
-    **dict.fromkeys(
-        ("Q4_0", "Q4_1", "Q4_K", "IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4", "4bit"), Limits(0.3, 3.0, 0.85, 1.4)
-    ),
+    **dict.fromkeys(FOUR_BITS, Limits(0.3, 3.0, 0.85, 1.4)),
     **dict.fromkeys(("Q3_K", "IQ3_S", "IQ3_XXS", "3bit"), Limits(1.0, 8.0, 0.7, 2.5)),
 }
 COARSE = Limits(3.0, 15.0, 0.4, 12.0)  # two bits and fewer: little is left that could be asked

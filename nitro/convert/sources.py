@@ -1,4 +1,4 @@
-"""llama.cpp's own converter, of the version that llama-cpp-python was built from: its source distribution carries it."""
+"""llama.cpp's own converter, of the version that llama-cpp-python was built from: its source distribution has it."""
 
 import ast
 import shutil
@@ -56,9 +56,8 @@ def architectures(folder: Path) -> frozenset[str]:
     """The names in config.json's "architectures" that the converter knows, read from its source."""
     tree = ast.parse((folder / "conversion" / "__init__.py").read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
-            if node.target.id == "TEXT_MODEL_MAP":
-                return frozenset(ast.literal_eval(node.value))
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "TEXT_MODEL_MAP" and node.value:
+            return frozenset(ast.literal_eval(node.value))
     return frozenset()
 
 

@@ -20,8 +20,10 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     kept = importance(request["imatrix"]) if request["imatrix"] else {}
     if kept:
         # an empty name ends the list
-        rows = [(name.encode(), a.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), a.size) for name, a in kept.items()]
-        entries = (lib.llama_model_imatrix_data * (len(rows) + 1))(*rows)
+        entries = (lib.llama_model_imatrix_data * (len(kept) + 1))()
+        for entry, (name, array) in zip(entries, kept.items(), strict=False):
+            entry.name, entry.size = name.encode(), array.size
+            entry.data = array.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
         parameters.imatrix = ctypes.cast(entries, type(parameters.imatrix))
     source, target = os.fsencode(request["source"]), os.fsencode(request["target"])
     if lib.llama_model_quantize(source, target, ctypes.byref(parameters)) != 0:

@@ -24,7 +24,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     strings = [encode(vocab, text, special=False) for text in request["strings"]]
     ids = request["ids"] or [encode(vocab, text, special=True)[: request["limit"]] for text in request["texts"]]
     arrays = {f"text_{i}": logits for i, logits in enumerate(score(model, vocab, ids))}
-    np.savez(request["out"], **arrays, strings=np.array([id for row in strings for id in row], np.int64))
+    arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
+    np.savez(request["out"], allow_pickle=False, **arrays)
     return {"lengths": [len(row) for row in strings], "ids": ids}
 
 

@@ -18,7 +18,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.inference_mode():
         arrays = {f"text_{i}": model(torch.tensor([row])).logits[0].numpy() for i, row in enumerate(ids)}
-    np.savez(request["out"], **arrays, strings=np.array([id for row in strings for id in row], np.int64))
+    arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
+    np.savez(request["out"], allow_pickle=False, **arrays)
     return {"lengths": [len(row) for row in strings], "ids": ids, "chats": chats}
 
 

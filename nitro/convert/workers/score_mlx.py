@@ -20,5 +20,6 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     network, _ = load_model(folder)
     network.set_dtype(mx.float32)
     arrays = {f"text_{i}": np.array(network(mx.array(row)[None])[0].astype(mx.float32)) for i, row in enumerate(ids)}
-    np.savez(request["out"], **arrays, strings=np.array([id for row in strings for id in row], np.int64))
+    arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
+    np.savez(request["out"], allow_pickle=False, **arrays)
     return {"lengths": [len(row) for row in strings], "ids": ids}
