@@ -8,7 +8,7 @@ from rich.console import Console
 from nitro.convert import checkpoint, output, progress, routes, verify
 from nitro.convert.plan import Plan, default_target
 from nitro.convert.proof import Proof
-from nitro.errors import ConvertError
+from nitro.models.proof import beside
 
 
 def convert(source: Path, to: str, target: Path | None, **options: Any) -> None:
@@ -32,7 +32,7 @@ def compare(reference: Path, model: Path, original: Path | None, positions: int)
         try:
             verify.write(other, found)
         except OSError as error:
-            progress.say(f"the proof cannot be written to {verify.beside(other)}: {error.strerror}")
+            progress.say(f"the proof cannot be written to {beside(other)}: {error.strerror}")
     return passed
 
 
@@ -52,6 +52,3 @@ def tell(found: Proof, title: str = "") -> None:
         console.print(title, highlight=False, markup=False)
     for name, value in lines.items():
         console.print(f"  {name:10} {value}", highlight=False, markup=False)
-
-
-__all__ = ["ConvertError", "compare", "convert"]

@@ -167,13 +167,8 @@ def _wait(process: subprocess.Popen[bytes], tick: Callable[[], None]) -> None:
 def _environment() -> dict[str, str]:
     """Nothing of the running interpreter's, and nothing from the Hub."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    return {
-        **kept,
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_VERBOSITY": "error",
-        "TOKENIZERS_PARALLELISM": "false",
-        **THREADS,
-    }
+    quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
+    return {**THREADS, **kept, **quiet}
 
 
 def _ended(status: int) -> str:

@@ -19,12 +19,12 @@ from nitro.convert.checkpoint import Checkpoint
 from nitro.convert.proof import Proof
 from nitro.engines import fingerprint, folder
 from nitro.errors import ConvertError, TemplateError
+from nitro.models.proof import beside
 from nitro.text.template import ChatTemplate
 
 POSITIONS = 1000
 BACKEND = {"hf": ("transformers", "score_hf"), "mlx": ("mlx", "score_mlx"), "gguf": ("llama", "score_gguf")}
 PACKAGE = {"hf": "transformers", "mlx": "mlx-lm", "gguf": "llama-cpp-python"}
-IN_FOLDER, SUFFIX = "nitro-proof.json", ".proof.json"
 
 _HELLO = {"role": "user", "content": "Hello, who are you?"}
 _TALK = [
@@ -148,11 +148,6 @@ def rendered(model: Checkpoint) -> list[str | None] | None:
 def marks(path: Path) -> str:
     """The fingerprint that an engine gives of the same model."""
     return fingerprint.of(sorted([path / "config.json", *path.glob("*.safetensors")]) if path.is_dir() else [path])
-
-
-def beside(model: Path) -> Path:
-    """Where a model's proof lies."""
-    return model / IN_FOLDER if model.is_dir() else model.with_name(model.name + SUFFIX)
 
 
 def write(model: Path, found: Proof) -> None:

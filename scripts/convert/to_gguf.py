@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["click>=8.2", "gguf", "jinja2>=3.1", "llama-cpp-python==0.3.36", "msgspec>=0.22", "numpy", "rich>=15.0"]
+# dependencies = [
+#     "click>=8.2", "gguf", "jinja2>=3.1", "llama-cpp-python==0.3.36", "msgspec>=0.22", "numpy", "rich>=15.0",
+# ]
 # ///
 """A Hugging Face or MLX folder → a GGUF file, proven: `to_gguf.py SOURCE [-o TARGET] [--type Q4_K_M]`."""
 
