@@ -88,7 +88,7 @@ def doctor() -> None:
 @click.option("--group-size", help="MLX: weights that share a scale; 64 by default.", type=click.Choice((32, 64, 128)))
 @click.option("--recipe", help="MLX: mixed bits, as in mixed_4_6.", type=click.Choice(RECIPES))
 @click.option("--dtype", help="MLX: type of the weights left.", type=click.Choice(("float32", "float16", "bfloat16")))
-@click.option("--positions", help="How many to prove the result on.", type=click.IntRange(50), default=1000)
+@click.option("--positions", help="How many to prove the result on.", type=click.IntRange(64), default=1000)
 @click.option("--force", help="Replace what is there.", is_flag=True)
 def convert(source: Path, to: str, target: Path | None, **options: Any) -> None:
     """Convert SOURCE, a model's folder (HF or MLX) or a GGUF file, and prove the result to be the same model."""
@@ -102,7 +102,7 @@ def convert(source: Path, to: str, target: Path | None, **options: Any) -> None:
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
 @click.option("--reference", help="Compare A and B with this one each.", type=click.Path(path_type=Path))
-@click.option("--positions", help="How many to compare logits at.", type=click.IntRange(50), default=1000)
+@click.option("--positions", help="How many to compare logits at.", type=click.IntRange(64), default=1000)
 def verify(a: Path, b: Path, reference: Path | None, positions: int) -> None:
     """Tell whether B is the same model as A: token ids, chat template, logits. Exit status 1 if not.
 

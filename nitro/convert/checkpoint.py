@@ -17,6 +17,15 @@ from typing import Any
 from nitro.errors import ConvertError
 
 MOST_HEADER = 100_000_000  # bytes; the safetensors library's own limit
+# llama_ftype (llama.h), by the names that llama-quantize has for them
+FTYPES = {
+    **{"F32": 0, "F16": 1, "BF16": 32, "Q8_0": 7, "Q4_0": 2, "Q4_1": 3, "Q5_0": 8, "Q5_1": 9},
+    **{"Q2_K": 10, "Q2_K_S": 21, "Q3_K_S": 11, "Q3_K_M": 12, "Q3_K_L": 13, "Q4_K_S": 14, "Q4_K_M": 15},
+    **{"Q5_K_S": 16, "Q5_K_M": 17, "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30, "IQ3_S": 26, "IQ3_M": 27, "IQ3_XS": 22},
+    **{"IQ3_XXS": 23, "IQ2_M": 29, "IQ2_S": 28, "IQ2_XS": 20, "IQ2_XXS": 19, "IQ1_S": 24, "IQ1_M": 31},
+    **{"TQ1_0": 36, "TQ2_0": 37, "MXFP4_MOE": 38},
+}
+FILE_TYPES = {number: re.sub(r"_(S|M|L|XS|MOE)$", "", name) for name, number in FTYPES.items()}
 INDEX = "model.safetensors.index.json"
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
@@ -53,9 +62,11 @@ class Checkpoint:
 
     @cached_property
     def type(self) -> str:
-        """What most of the weights are: "F32", "BF16", "Q4_K", "4bit"."""
+        """What the weights are: "F32", "BF16", "Q4_K", "4bit". As the file says it, else what most of them are."""
         if self.kind != "gguf" and self.quantization:
             return f"{self.quantization.get('bits', '?')}bit"
+        if self.kind == "gguf" and (name := FILE_TYPES.get(self.config.get("general.file_type", -1))):
+            return name
         count: Counter[str] = Counter()
         for weight in self.weights.values():
             count[weight.type] += weight.count if len(weight.shape) > 1 else 0
@@ -148,7 +159,7 @@ def _safetensors(file: Path) -> tuple[dict[str, Weight], dict[str, str]]:
             if length > min(MOST_HEADER, size - 8):
                 raise ValueError("its header is longer than the file")
             head = json.loads(stream.read(length))
-        about = head.pop("__metadata__", {})
+        about = head.pop("__metadata__", None) or {}
         weights = {name: Weight(entry["dtype"], tuple(entry["shape"])) for name, entry in head.items()}
         end = max((entry["data_offsets"][1] for entry in head.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:

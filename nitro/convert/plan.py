@@ -8,14 +8,6 @@ from nitro.convert.checkpoint import Checkpoint
 
 GROUP_SIZE = 64
 
-# llama_ftype (llama.h), by the names that llama-quantize has for them
-FTYPES = {
-    **{"F32": 0, "F16": 1, "BF16": 32, "Q8_0": 7, "Q4_0": 2, "Q4_1": 3, "Q5_0": 8, "Q5_1": 9},
-    **{"Q2_K": 10, "Q2_K_S": 21, "Q3_K_S": 11, "Q3_K_M": 12, "Q3_K_L": 13, "Q4_K_S": 14, "Q4_K_M": 15},
-    **{"Q5_K_S": 16, "Q5_K_M": 17, "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30, "IQ3_S": 26, "IQ3_M": 27, "IQ3_XS": 22},
-    **{"IQ3_XXS": 23, "IQ2_M": 29, "IQ2_S": 28, "IQ2_XS": 20, "IQ2_XXS": 19, "IQ1_S": 24, "IQ1_M": 31},
-    **{"TQ1_0": 36, "TQ2_0": 37, "MXFP4_MOE": 38},
-}
 NEED_IMATRIX = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_S", "IQ1_M", "Q2_K_S")
 PLAIN = {"F32": 32.0, "F16": 16.0, "BF16": 16.0}  # bits of a weight
 

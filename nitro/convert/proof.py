@@ -26,18 +26,18 @@ class Limits:
 
 # The weights are the same numbers, and only the kernels differ: a quantised GGUF beside its MLX twin. llama.cpp rounds
 # what it multiplies with quantised weights to 8 bits, which is the 0.003 that is measured there.
-SAME = Limits(0.01, 0.1, 0.99, 1.02)
+SAME = Limits(0.01, 0.1, 0.99, 1.03)
 
 FOUR_BITS = ("Q4_0", "Q4_1", "Q4_K", "IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4", "4bit")
 
-# By what most of the converted model's weights are. A swapped tensor, permuted heads or a wrong rope base exceed each
-# row's `mean` or `perplexity`, as tests/test_verify.py shows.
+# By what the converted model's weights are. tests/test_verify.py plants faults in SmolLM2: permuted heads (mean KL 1.0)
+# and a swapped tensor (0.4) fail every row of four bits and more, a wrong rope base (0.06) those of six and more.
 LIMITS = {
     "F64": Limits(1e-5, 1e-4, 1.0, 1.001),
     "F32": Limits(1e-5, 1e-4, 1.0, 1.001),
     "F16": Limits(1e-3, 1e-2, 0.995, 1.005),
     "BF16": Limits(2e-3, 2e-2, 0.99, 1.01),
-    **dict.fromkeys(("Q8_0", "8bit"), Limits(5e-3, 0.05, 0.99, 1.02)),
+    **dict.fromkeys(("Q8_0", "8bit"), Limits(5e-3, 0.05, 0.99, 1.03)),
     **dict.fromkeys(("Q6_K", "6bit"), Limits(0.03, 0.3, 0.97, 1.05)),
     **dict.fromkeys(("Q5_0", "Q5_1", "Q5_K", "5bit"), Limits(0.08, 0.8, 0.95, 1.1)),
     **dict.fromkeys(FOUR_BITS, Limits(0.3, 3.0, 0.85, 1.4)),

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nitro.convert import environments, output, preflight, progress, sources, verify
-from nitro.convert.plan import FTYPES, GROUP_SIZE, PLAIN, Plan
+from nitro.convert.checkpoint import FTYPES
+from nitro.convert.plan import GROUP_SIZE, PLAIN, Plan
 from nitro.convert.progress import Bar
 from nitro.convert.proof import Proof
 from nitro.errors import ConvertError

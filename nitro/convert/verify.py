@@ -23,6 +23,7 @@ from nitro.models.proof import beside
 from nitro.text.template import ChatTemplate
 
 POSITIONS = 1000
+LEAST_TOKENS = 64  # of a text: where it begins, everything is likely, and small errors show most
 BACKEND = {"hf": ("transformers", "score_hf"), "mlx": ("mlx", "score_mlx"), "gguf": ("llama", "score_gguf")}
 PACKAGE = {"hf": "transformers", "mlx": "mlx-lm", "gguf": "llama-cpp-python"}
 
@@ -79,12 +80,12 @@ def verify(
 def ask(model: Checkpoint, ids: list[list[int]] | None, positions: int, out: Path, say: Callable[[str], None]) -> Said:
     """`ids`: what to score; None: the texts, as this model's tokenizer has them."""
     backend, worker = BACKEND[model.kind]
-    texts = corpus()["texts"]
+    texts = corpus()["texts"][: max(positions // LEAST_TOKENS, 1)]
     request = {
         "model": str(model.path.absolute()),
         "strings": corpus()["strings"],
         "texts": texts,
-        "limit": max(positions // len(texts), 2),
+        "limit": positions // len(texts),
         "ids": ids,
         "chats": CHATS,
         "out": str(out),
