@@ -364,7 +364,7 @@ def refusal_of(file: Path) -> str:
     message = str(refusal.value)
     assert message.startswith(f"MLX cannot open it: {file}")
     assert "--engine llama" in message
-    assert "mlx_lm.convert --hf-path MODEL --mlx-path FOLDER -q" in message
+    assert "nitro convert MODEL --to mlx" in message
     return message
 
 

@@ -21,9 +21,7 @@ from nitro.gguf.header import Header, UnreadableGGUF
 PLAIN = ("F32", "F16")
 PACKED = {"Q4_0": 4, "Q4_1": 4, "Q8_0": 8}  # bits
 GROUP = 32  # weights that share a scale
-ADVICE = (
-    "Serve it with --engine llama, or convert the original weights: mlx_lm.convert --hf-path MODEL --mlx-path FOLDER -q"
-)
+ADVICE = "Serve it with --engine llama, or convert it, or the original weights: nitro convert MODEL --to mlx"
 MODELS = {"llama": llama}
 
 
