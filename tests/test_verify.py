@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ def test_the_corpus() -> None:
     corpus = verify.corpus()
     assert len(corpus["strings"]) == len(set(corpus["strings"])) == 200
     assert len(corpus["texts"]) >= 6
+    assert all(unicodedata.is_normalized("NFC", text) for text in (*corpus["strings"], *corpus["texts"]))
     assert sum(any(low <= ord(char) <= high for char in "".join(corpus["strings"])) for low, high in SCRIPTS) == len(
         SCRIPTS
     )

@@ -35,12 +35,13 @@ def whole(target: Path, force: bool = False) -> Iterator[Path]:
     What lies beside it in its folder is scratch, and goes. Raises ConvertError: the target exists, the disk is full.
     """
     refuse_existing(target, force)
-    clear(target)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
-        lock = os.open(folder, os.O_RDONLY)
-        try:
+        with _locked(target.parent):
+            _clear(target)
+            folder = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
+            lock = os.open(folder, os.O_RDONLY)
             fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
             yield folder / target.name
             _publish(folder, target, force)
         finally:
@@ -54,6 +55,12 @@ def whole(target: Path, force: bool = False) -> Iterator[Path]:
 
 def clear(target: Path) -> None:
     """Remove what processes that were killed left of this target; a model that was being replaced comes back."""
+    if target.parent.is_dir():
+        with _locked(target.parent):
+            _clear(target)
+
+
+def _clear(target: Path) -> None:
     for folder in target.parent.glob(f"{_escaped(_prefix(target))}*"):
         try:
             lock = os.open(folder, os.O_RDONLY)
@@ -91,6 +98,17 @@ def _publish(folder: Path, target: Path, force: bool) -> None:
         target.rename(folder / OLD)
     made.rename(target)
     _sync_one(target.parent)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """For as long as a partial folder is made, so that nobody finds it before it is locked itself."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _sync_one(path: Path) -> None:

@@ -10,6 +10,7 @@ from nitro.convert.plan import GROUP_SIZE, PLAIN, Plan
 from nitro.convert.progress import Bar
 from nitro.convert.proof import Proof
 from nitro.errors import ConvertError
+from nitro.gguf.header import UnreadableGGUF
 
 Step = Callable[[Plan, Path, Path, Bar], list[str]]  # plan, source, target; notices
 Say = Callable[[str], None]
@@ -95,7 +96,10 @@ def _ours(module: str) -> Step:
             conversion = importlib.import_module(f"nitro.convert.{module}")
         except ModuleNotFoundError as error:
             raise ConvertError(f"This conversion needs {error.name}, which is not installed.") from None
-        notices: list[str] = conversion.convert(source, target, bar.add)
+        try:
+            notices: list[str] = conversion.convert(source, target, bar.add)
+        except UnreadableGGUF as error:
+            raise ConvertError(str(error)) from None
         return notices
 
     return step

@@ -58,7 +58,8 @@ class Said(msgspec.Struct):
 
 @lru_cache
 def corpus() -> dict[str, list[str]]:
-    """`strings`, 200 of them, to tokenise; `texts` to score."""
+    """`strings`, 200 of them, to tokenise; `texts` to score. All in NFC: to that some tokenizers bring what they read
+    (Qwen's), and llama.cpp never does."""
     content: dict[str, list[str]] = json.loads(Path(__file__).with_name("corpus.json").read_text(encoding="utf-8"))
     return content
 

@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
     """As score_gguf's, and `chats`: [messages, tools or null] each, rendered by transformers itself."""
     folder = Path(request["model"])
-    words = AutoTokenizer.from_pretrained(folder)
+    # tokenizer.json as it is: some models' own classes put rules of theirs in the place of what it says
+    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
+    words = kind.from_pretrained(folder)
     strings = [words.encode(text, add_special_tokens=False) for text in request["strings"]]
     ids = request["ids"] or [words.encode(text)[: request["limit"]] for text in request["texts"]]
     chats = [render(words, *chat) for chat in request["chats"]] if words.chat_template else None
