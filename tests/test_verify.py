@@ -3,12 +3,15 @@
 import json
 import shutil
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from click.testing import CliRunner, Result
 from doctored import doctor
 from real_models import write_mlx
+from running import RunningServer
 from tiny_models import write_gguf
 
 from nitro.cli import main
@@ -111,6 +114,15 @@ def test_a_proof_is_shown_of_the_same_weights_only(tmp_path: Path) -> None:
     assert served.proof(others) is None
     verify.beside(model).write_text("{")
     assert served.proof(own) is None
+
+
+def test_the_server_shows_it(tmp_path: Path, serve: Callable[..., RunningServer]) -> None:
+    model = write_gguf(tmp_path / "one.gguf")
+    verify.write(model, verify.verify(model, model, 64))
+    server = serve(engine="llama", model=str(model), context=64, parallel=1).ready()
+    described = httpx.get(f"{server.url}/v1/models").json()["data"][0]
+    assert described["proof"]["passed"] is True
+    assert described["proof"]["token_ids"] == "200 of 200"
 
 
 def _info(fingerprint: str) -> ModelInfo:

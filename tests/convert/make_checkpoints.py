@@ -31,7 +31,12 @@ KINDS = {
     "qwen2": {},
     "qwen3": {"tie_word_embeddings": True},
     "olmo2": {},
-    "gemma3_text": {"sliding_window": 32, "query_pre_attn_scalar": 16, "tie_word_embeddings": True},
+    "gemma3_text": {
+        "num_hidden_layers": 6,
+        "sliding_window": 32,
+        "query_pre_attn_scalar": 16,
+        "tie_word_embeddings": True,
+    },
 }
 
 
