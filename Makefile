@@ -1,6 +1,7 @@
 # make serve    install what this machine needs into .venv, then serve a model; ARGS="--port 9000" passes options on
 # make install  the same without serving
 # make test     install the other engine and the test tools as well, then test; ARGS="-k stamp" passes options to pytest
+# make test-convert   the tests of conversion that need torch, which they install into the cache folder
 # make lint     ruff and mypy
 # make bench    measure beside llama-server, which is built first; writes bench/results.md; ARGS="--workloads 1,8"
 # make clean    remove everything the other targets made, .venv included
@@ -8,7 +9,7 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: install serve test lint bench clean
+.PHONY: install serve test test-convert lint bench clean
 
 install:
 	@$(PYTHON) scripts/install.py serve
@@ -21,6 +22,10 @@ serve:
 test:
 	@$(PYTHON) scripts/install.py test
 	@exec .venv/bin/python -m pytest $(ARGS)
+
+test-convert:
+	@$(PYTHON) scripts/install.py test
+	@exec .venv/bin/python -m pytest -m convert tests/convert $(ARGS)
 
 lint:
 	@$(PYTHON) scripts/install.py test

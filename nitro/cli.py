@@ -1,7 +1,8 @@
 """The command line: flags and NITRO_* variables into a ServeConfig. Imports what serves only when it serves."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,9 +10,10 @@ import click
 
 from nitro import __version__
 from nitro.config import DEFAULT_PORT, ServeConfig
-from nitro.errors import StartError
+from nitro.errors import ConvertError, StartError
 
 FC = TypeVar("FC", bound=Callable[..., Any])
+RECIPES = ("mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6")  # mlx-lm's
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -74,3 +76,51 @@ def doctor() -> None:
     from nitro.doctor import run
 
     sys.exit(run())
+
+
+@main.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--to", help="What to make.", type=click.Choice(("mlx", "gguf", "hf")), required=True)
+@click.option("-o", "--output", "target", help="Where; beside SOURCE by default.", type=click.Path(path_type=Path))
+@click.option("--type", help="GGUF: F32, F16, BF16, Q8_0, Q4_K_M, … Default: the type SOURCE has.")
+@click.option("--imatrix", help="GGUF: an importance matrix.", type=click.Path(path_type=Path))
+@click.option("--bits", help="MLX: quantise to as many.", type=click.Choice((2, 3, 4, 5, 6, 8)))
+@click.option("--group-size", help="MLX: weights that share a scale; 64 by default.", type=click.Choice((32, 64, 128)))
+@click.option("--recipe", help="MLX: mixed bits, as in mixed_4_6.", type=click.Choice(RECIPES))
+@click.option("--dtype", help="MLX: type of the weights left.", type=click.Choice(("float32", "float16", "bfloat16")))
+@click.option("--positions", help="How many to prove the result on.", type=click.IntRange(64), default=1000)
+@click.option("--force", help="Replace what is there.", is_flag=True)
+def convert(source: Path, to: str, target: Path | None, **options: Any) -> None:
+    """Convert SOURCE, a model's folder (HF or MLX) or a GGUF file, and prove the result to be the same model."""
+    from nitro.convert import command
+
+    with _one_line():
+        command.convert(source, to, target, **options)
+
+
+@main.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option("--reference", help="Compare A and B with this one each.", type=click.Path(path_type=Path))
+@click.option("--positions", help="How many to compare logits at.", type=click.IntRange(64), default=1000)
+def verify(a: Path, b: Path, reference: Path | None, positions: int) -> None:
+    """Tell whether B is the same model as A: token ids, chat template, logits. Exit status 1 if not.
+
+    Each may be a Hugging Face folder, an MLX folder or a GGUF file.
+    """
+    from nitro.convert import command
+
+    with _one_line():
+        sys.exit(0 if command.compare(a, b, reference, positions) else 1)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except ConvertError as error:
+        click.echo(f"nitro: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.echo("nitro: interrupted; nothing was left.", err=True)
+        sys.exit(130)

@@ -2,6 +2,7 @@
 
 NitroError
 ├── StartError             the server cannot start: one line on stderr, exit 1
+├── ConvertError           a conversion or a proof cannot be done, or failed: the same
 ├── EngineError            what an engine can answer instead of tokens
 │   ├── PromptRejected     the request cannot run on this engine: 400
 │   ├── PromptTooLong      it does not fit into the context: 400 context_length_exceeded
@@ -20,6 +21,10 @@ class NitroError(Exception):
 
 
 class StartError(NitroError):
+    pass
+
+
+class ConvertError(NitroError):
     pass
 
 

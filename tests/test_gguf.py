@@ -373,7 +373,7 @@ def refusal_of(file: Path) -> str:
     message = str(refusal.value)
     assert message.startswith(f"MLX cannot open it: {file}")
     assert "--engine llama" in message
-    assert "nitro convert MODEL.gguf --to mlx" in message
+    assert "nitro convert MODEL --to mlx" in message
     return message
 
 

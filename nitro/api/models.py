@@ -43,6 +43,7 @@ def _describe(model: ServedModel) -> openai.Model:
         max_model_len=context,
         engine=info.engine if info else None,
         loaded=info is not None,
+        proof=model.proof(info) if info else None,
         capabilities={
             "chat": info is not None and model.template(info) is not None,
             "completions": info is not None,

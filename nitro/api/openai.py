@@ -242,6 +242,7 @@ class Model(Struct):
     engine: str | None
     loaded: bool
     capabilities: dict[str, bool]
+    proof: dict[str, Any] | None = None  # of a conversion: nitro.convert.proof.Proof
     owned_by: str = "nitro"
     object: Literal["model"] = "model"
 

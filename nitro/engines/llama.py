@@ -390,7 +390,7 @@ def _refuse(spec: EngineSpec) -> None:
     if Path(spec.model).is_dir():
         raise LoadError(
             f"{spec.model} is a folder, which MLX may open (--engine mlx); llama.cpp opens GGUF files. "
-            "llama.cpp's convert_hf_to_gguf.py makes one of a model in Hugging Face's layout."
+            f"`nitro convert {spec.model} --to gguf` makes one of it."
         )
 
 

@@ -4,7 +4,6 @@ No code from the folder is ever run.
 """
 
 import glob
-import json
 import logging
 import math
 from pathlib import Path
@@ -15,6 +14,7 @@ from mlx_lm.utils import load_model
 from tokenizers import Tokenizer
 
 from nitro.engines import fingerprint
+from nitro.engines import folder as texts
 from nitro.engines.mlx_model import MlxModel, compute_type
 from nitro.engines.runner import LoadError
 from nitro.engines.tokenizer import FastTokenizer, byte_level, converter
@@ -55,12 +55,12 @@ def _open(folder: Path, words: Tokenizer) -> MlxModel:
         network=network,
         tokenizer=_fast_tokenizer(words, folder),
         trained_context=_context(text, network),
-        eog=_ends(words, [config.get("eos_token_id"), text.get("eos_token_id")], _text(about.get("eos_token"))),
-        template=_template(folder, about),
-        bos=_text(about.get("bos_token")),
-        eos=_text(about.get("eos_token")),
+        eog=_ends(words, [config.get("eos_token_id"), text.get("eos_token_id")], texts.token(about.get("eos_token"))),
+        template=texts.chat_template(folder, about),
+        bos=texts.token(about.get("bos_token")),
+        eos=texts.token(about.get("eos_token")),
         fingerprint=fingerprint.of(sorted([folder / "config.json", *folder.glob("*.safetensors")])),
-        adds_bos=_text(about.get("bos_token")) in words.encode("").tokens,
+        adds_bos=texts.token(about.get("bos_token")) in words.encode("").tokens,
         sampling=_sampling(generation),
     )
 
@@ -118,32 +118,15 @@ def _ends(words: Tokenizer, ids: list[Any], eos: str) -> frozenset[int]:
     return named | frozenset(id for id in known if isinstance(id, int))
 
 
-def _template(folder: Path, about: dict[str, Any]) -> str | None:
-    """The chat template: in a file of its own, or in tokenizer_config.json, alone or as one of several."""
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    template = about.get("chat_template")
-    if isinstance(template, list):
-        template = {entry.get("name"): entry.get("template") for entry in template}.get("default")
-    return template if isinstance(template, str) else None
-
-
 def _sampling(generation: dict[str, Any]) -> dict[str, float]:
     found = {name: generation.get(name) for name in SAMPLING_KEYS}
     numbers = {name: v for name, v in found.items() if isinstance(v, int | float) and math.isfinite(v)}
     return {name: int(value) if name in WHOLE else float(value) for name, value in numbers.items()}
 
 
-def _text(token: Any) -> str:
-    """A token of tokenizer_config.json: a string, an object that holds it, or null."""
-    return str((token.get("content") if isinstance(token, dict) else token) or "")
-
-
 def _json(file: Path) -> dict[str, Any]:
     """An optional file's object. Raises LoadError where it is none."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return texts.read(file)
     except (OSError, ValueError) as error:
         raise LoadError(f"{file} cannot be read: {error}") from None
-    return content if isinstance(content, dict) else {}

@@ -20,7 +20,7 @@ from nitro.gguf import architectures, folder, header, packing, tensors, tokenize
 from nitro.gguf.header import Header, UnreadableGGUF
 
 TYPES = (*weights.PLAIN, *packing.EXACT)  # that MLX holds as they are
-ADVICE = "Serve it with --engine llama, or convert it: nitro convert MODEL.gguf --to mlx"
+ADVICE = "Serve it with --engine llama, or convert it, or the original weights: nitro convert MODEL --to mlx"
 
 
 def open_gguf(path: Path) -> MlxModel:

@@ -2,10 +2,13 @@
 
 import hashlib
 import logging
+from pathlib import Path
+from typing import Any
 
 from nitro.engines.client import Engine
 from nitro.engines.types import ModelInfo
 from nitro.errors import TemplateError
+from nitro.models import proof
 from nitro.models.source import ModelSource
 from nitro.text.template import ChatTemplate
 
@@ -36,6 +39,11 @@ class ServedModel:
         if self._compiled is None or self._compiled.source != source:
             self._compiled = ChatTemplate(source, info.bos, info.eos)
         return self._compiled
+
+    def proof(self, info: ModelInfo) -> dict[str, Any] | None:
+        """What `nitro convert` or `nitro verify` found, None where nothing is known of these very weights."""
+        found = proof.read(Path(self.source.path))
+        return found if found and found.get("fingerprint") == info.fingerprint else None
 
     def fingerprint(self, info: ModelInfo) -> str:
         """Changes when a seed may no longer give the same text: weights, engine version or template are others."""

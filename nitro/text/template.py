@@ -70,7 +70,7 @@ class ChatTemplate:
             where = f" (line {line})" if line else ""
             raise TemplateError(f"The chat template is not valid: {error}{where}") from error
 
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
+    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None) -> str:
         """The prompt up to where the assistant's answer begins. Raises TemplateError with the template's own words.
 
         A `developer` message is a system message for templates that do not know that role.
@@ -79,7 +79,7 @@ class ChatTemplate:
             messages = [{**m, "role": "system"} if m["role"] == "developer" else m for m in messages]
         try:
             text = self._template.render(
-                messages=messages, tools=None, documents=None, add_generation_prompt=True, **self._tokens
+                messages=messages, tools=tools, documents=None, add_generation_prompt=True, **self._tokens
             )
             return text.encode("utf-8", "replace").decode()  # no lone surrogate leaves here
         except Exception as error:  # a template may raise anything; it is the model's code, fed with the client's data

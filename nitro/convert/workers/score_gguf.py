@@ -1,0 +1,68 @@
+"""Token ids and logits of a GGUF file on llama.cpp: flash attention off, KV in float32, on the CPU's kernels."""
+
+import ctypes
+import os
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+import numpy as np
+
+
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """`ids`: the texts' tokens; where null, they are encoded here, with what the tokenizer puts before a text."""
+    said: list[str] = []
+    # kept until the end: llama.cpp holds the pointer
+    callback = lib.llama_log_callback(lambda level, text, _: said.append(text.decode(errors="replace")))
+    lib.llama_log_set(callback, ctypes.c_void_p(0))
+    lib.llama_backend_init()
+    parameters = lib.llama_model_default_params()
+    parameters.n_gpu_layers = 0
+    model = lib.llama_model_load_from_file(os.fsencode(request["model"]), parameters)
+    if not model:
+        raise ValueError("llama.cpp cannot load it: " + " ".join(said[-1:]).strip())
+    vocab = lib.llama_model_get_vocab(model)
+    strings = [encode(vocab, text, special=False) for text in request["strings"]]
+    ids = request["ids"] or [encode(vocab, text, special=True)[: request["limit"]] for text in request["texts"]]
+    arrays = {f"text_{i}": logits for i, logits in enumerate(score(model, vocab, ids))}
+    arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
+    np.savez(request["out"], allow_pickle=False, **arrays)
+    return {"lengths": [len(row) for row in strings], "ids": ids}
+
+
+def encode(vocab: Any, text: str, special: bool) -> list[int]:
+    """`special`: with the tokens that the model wants before and after a text."""
+    data = text.encode()
+    room = len(data) + 16
+    tokens = (lib.llama_token * room)()
+    count = lib.llama_tokenize(vocab, data, len(data), tokens, room, special, True)
+    if count < 0:
+        raise ValueError(f"llama.cpp cannot tokenise {text!r}")
+    return list(tokens[:count])
+
+
+def score(model: Any, vocab: Any, texts: list[list[int]]) -> list[np.ndarray]:
+    """Of each text the logits after each of its tokens: float32 [tokens, vocabulary]."""
+    longest = max(len(ids) for ids in texts)
+    parameters = lib.llama_context_default_params()
+    parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = longest + 8
+    parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    parameters.type_k = parameters.type_v = lib.GGML_TYPE_F32
+    parameters.n_threads = parameters.n_threads_batch = os.cpu_count() or 1
+    parameters.no_perf = True
+    context = lib.llama_init_from_model(model, parameters)
+    if not context:
+        raise ValueError("llama.cpp cannot make a context for it")
+    size, found = lib.llama_vocab_n_tokens(vocab), []
+    for ids in texts:
+        lib.llama_memory_clear(lib.llama_get_memory(context), True)
+        batch = lib.llama_batch_init(len(ids), 0, 1)
+        batch.n_tokens = len(ids)
+        for i, id in enumerate(ids):
+            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = id, i, 1, 1
+            batch.seq_id[i][0] = 0
+        if lib.llama_decode(context, batch) != 0:
+            raise ValueError("llama.cpp cannot compute it")
+        rows = (lib.llama_get_logits_ith(context, i) for i in range(len(ids)))
+        found.append(np.stack([np.ctypeslib.as_array(row, (size,)).copy() for row in rows]))
+        lib.llama_batch_free(batch)
+    return found

@@ -1,0 +1,33 @@
+"""Token ids, rendered chats and logits of a Hugging Face folder on transformers, computed in float32."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """As score_gguf's, and `chats`: [messages, tools or null] each, rendered by transformers itself."""
+    folder = Path(request["model"])
+    # tokenizer.json as it is: some models' own classes put rules of theirs in the place of what it says
+    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
+    words = kind.from_pretrained(folder)
+    strings = [words.encode(text, add_special_tokens=False) for text in request["strings"]]
+    ids = request["ids"] or [words.encode(text)[: request["limit"]] for text in request["texts"]]
+    chats = [render(words, *chat) for chat in request["chats"]] if words.chat_template else None
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.inference_mode():
+        arrays = {f"text_{i}": model(torch.tensor([row])).logits[0].numpy() for i, row in enumerate(ids)}
+    arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
+    np.savez(request["out"], allow_pickle=False, **arrays)
+    return {"lengths": [len(row) for row in strings], "ids": ids, "chats": chats}
+
+
+def render(words: Any, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str | None:
+    """The prompt; None where the template refuses."""
+    try:
+        return str(words.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=True))
+    except Exception:  # a template may raise anything
+        return None

@@ -1,0 +1,25 @@
+"""Token ids and logits of a folder in mlx-lm's layout, computed in float32."""
+
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from mlx_lm.utils import load_model
+from tokenizers import Tokenizer
+
+
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """As score_gguf's. Strings are encoded as the MLX engine does it: from tokenizer.json, with nothing added."""
+    folder = Path(request["model"])
+    words = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    words.no_truncation()
+    words.no_padding()
+    strings = [words.encode(text, add_special_tokens=False).ids for text in request["strings"]]
+    ids = request["ids"] or [words.encode(text).ids[: request["limit"]] for text in request["texts"]]
+    network, _ = load_model(folder)
+    network.set_dtype(mx.float32)
+    arrays = {f"text_{i}": np.array(network(mx.array(row)[None])[0].astype(mx.float32)) for i, row in enumerate(ids)}
+    arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
+    np.savez(request["out"], allow_pickle=False, **arrays)
+    return {"lengths": [len(row) for row in strings], "ids": ids}

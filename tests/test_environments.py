@@ -1,0 +1,125 @@
+"""Backends in environments of their own: whole or made again, and workers that fail."""
+
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from nitro.convert import environments, sources
+from nitro.convert.environments import MARKER, Backend
+from nitro.errors import ConvertError
+
+PROBE = Backend(("nothing",), "no_such_module")
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The environments that were made, in order; nothing is installed."""
+    calls: list[Path] = []
+
+    def make(home: Path, pins: tuple[str, ...]) -> None:
+        calls.append(home)
+        (home / "bin").mkdir(parents=True, exist_ok=True)
+        (home / "bin" / "python").write_text("")
+
+    monkeypatch.setenv("NITRO_CACHE", str(tmp_path))
+    monkeypatch.setitem(environments.BACKENDS, "probe", PROBE)
+    monkeypatch.setattr(environments, "_make", make)
+    return calls
+
+
+def test_an_environment_is_made_once(made: list[Path]) -> None:
+    said: list[str] = []
+    first = environments.python("probe", said.append)
+    assert environments.python("probe", said.append) == first
+    assert (len(made), len(said)) == (1, 1)
+
+
+def test_a_half_made_one_is_made_again(made: list[Path]) -> None:
+    environments.python("probe", print)
+    (made[0] / MARKER).unlink()
+    environments.python("probe", print)
+    assert len(made) == 2
+
+
+def test_other_pins_make_another(made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    environments.python("probe", print)
+    monkeypatch.setitem(environments.BACKENDS, "probe", Backend(("something",), "no_such_module"))
+    environments.python("probe", print)
+    assert len(made) == 2
+
+
+def test_what_is_installed_here_is_used(made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(environments.BACKENDS, "probe", Backend(("nothing",), "numpy"))
+    assert environments.python("probe", print) == Path(sys.executable)
+    assert made == []
+
+
+def test_pip_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NITRO_CACHE", str(tmp_path))
+    monkeypatch.setitem(environments.BACKENDS, "probe", Backend(("./no-such-folder",), "no_such_module"))
+    with pytest.raises(ConvertError, match=r"Pip could not install \./no-such-folder: "):
+        environments.python("probe", print)
+    assert not (tmp_path / "environments" / "probe" / MARKER).exists()
+
+
+WORKERS = {
+    "raises": ("def run(request): raise ValueError('the thing is broken')", "^the thing is broken.$"),
+    "dies": ("import os\ndef run(request): os.kill(os.getpid(), 9)", "dies was killed by SIGKILL; there may be too"),
+    "ends": ("import sys\nsys.exit('no such luck')", "ends ended with status 1: no such luck"),
+}
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_worker_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    source, says = WORKERS[name]
+    _worker(tmp_path, monkeypatch, name, source)
+    with pytest.raises(ConvertError, match=says):
+        environments.run("here", name, {})
+
+
+def test_a_worker_that_finds_the_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _worker(tmp_path, monkeypatch, "full", "def run(request): raise OSError(28, 'No space left on device')")
+    with pytest.raises(OSError, match="No space left") as caught:
+        environments.run("here", "full", {})
+    assert caught.value.errno == 28
+
+
+def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
+    (tmp_path / "waits.py").write_text("import threading\ndef run(request): threading.Event().wait()")
+    (tmp_path / "run.py").write_text(environments.RUN.read_text())
+    (tmp_path / "request.json").write_text(json.dumps({}))
+    command = [sys.executable, str(tmp_path / "run.py"), "waits", str(tmp_path / "request.json"), str(tmp_path / "r")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    process.stdin.close()
+    assert process.wait(60) == 1
+
+
+def _worker(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: str) -> None:
+    (folder / f"{name}.py").write_text(source)
+    (folder / "run.py").write_text(environments.RUN.read_text())
+    monkeypatch.setattr(environments, "RUN", folder / "run.py")
+    monkeypatch.setitem(environments.BACKENDS, "here", Backend((), "sys"))
+
+
+def test_of_a_source_distribution_only_the_converter_is_kept(tmp_path: Path) -> None:
+    root = tmp_path / "llama_cpp_python-1" / "vendor" / "llama.cpp"
+    for name in ("convert_hf_to_gguf.py", "conversion/base.py", "src/llama.cpp", "gguf-py/gguf/__init__.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+    archive = tmp_path / "sources.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "llama_cpp_python-1", "llama_cpp_python-1")
+    sources.unpack(archive, tmp_path / "whole")
+    kept = {str(file.relative_to(tmp_path / "whole")) for file in (tmp_path / "whole").rglob("*") if file.is_file()}
+    assert kept == {"convert_hf_to_gguf.py", "conversion/base.py", "gguf-py/gguf/__init__.py"}
+
+
+def test_a_source_distribution_without_converter(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "sources.tar.gz", "w:gz"):
+        pass
+    with pytest.raises(ConvertError, match=r"has no convert_hf_to_gguf\.py in it"):
+        sources.unpack(tmp_path / "sources.tar.gz", tmp_path / "whole")
