@@ -31,8 +31,8 @@ SAME = Limits(0.01, 0.1, 0.99, 1.03)
 FOUR_BITS = ("Q4_0", "Q4_1", "Q4_K", "IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4")
 
 # By what the converted model's weights are. tests/test_verify.py plants faults in SmolLM2: permuted heads (mean KL 1)
-# fail every row of four bits and more, a swapped tensor (0.27) those but MLX's 4 bits, a wrong rope base (0.06) those of
-# six and more.
+# fail every row of four bits and more, a swapped tensor (0.27) those but MLX's 4 bits, a wrong rope base (0.06) those
+# of six and more.
 LIMITS = {
     "F64": Limits(1e-5, 1e-4, 1.0, 1.001),
     "F32": Limits(1e-5, 1e-4, 1.0, 1.001),

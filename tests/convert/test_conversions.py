@@ -65,7 +65,7 @@ def test_a_tiny_checkpoint(checkpoints: Path, tmp_path: Path, kind: str, to: str
     found = proof(target)
     assert found["passed"] and found["token_ids"] == "200 of 200" and found["chat_template"] == "equal"
     assert found["type"] == "F32" and found["scores"]["mean_kl"] <= LIMITS["F32"].mean
-    assert found["scores"]["clear_positions"] >= 10, "the weights matter"
+    assert found["scores"]["clear_positions"] >= 3, "the weights matter"
 
 
 @pytest.mark.parametrize(
