@@ -30,9 +30,9 @@ SAME = Limits(0.01, 0.1, 0.99, 1.03)
 
 FOUR_BITS = ("Q4_0", "Q4_1", "Q4_K", "IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4")
 
-# By what the converted model's weights are. tests/test_verify.py plants faults in SmolLM2: permuted heads (mean KL 1.0)
-# fail every row of four bits and more, a swapped tensor (0.4) those but MLX's 4 bits, a wrong rope base (0.06) those of
-# six and more.
+# By what the converted model's weights are. tests/test_verify.py plants faults in SmolLM2: permuted heads (mean KL 1)
+# fail every row of four bits and more, a swapped tensor (0.27) those but MLX's 4 bits, a wrong rope base (0.06) those
+# of six and more.
 LIMITS = {
     "F64": Limits(1e-5, 1e-4, 1.0, 1.001),
     "F32": Limits(1e-5, 1e-4, 1.0, 1.001),
@@ -41,7 +41,7 @@ LIMITS = {
     **dict.fromkeys(("Q8_0", "8bit"), Limits(5e-3, 0.05, 0.99, 1.03)),
     **dict.fromkeys(("Q6_K", "6bit"), Limits(0.03, 0.3, 0.97, 1.05)),
     **dict.fromkeys(("Q5_0", "Q5_1", "Q5_K", "5bit"), Limits(0.08, 0.8, 0.95, 1.1)),
-    **dict.fromkeys(FOUR_BITS, Limits(0.3, 3.0, 0.85, 1.4)),
+    **dict.fromkeys(FOUR_BITS, Limits(0.2, 2.0, 0.85, 1.3)),
     "4bit": Limits(0.6, 5.0, 0.85, 1.5),  # a scale and a bias, chosen without a look at what matters
     **dict.fromkeys(("Q3_K", "IQ3_S", "IQ3_XXS", "3bit"), Limits(1.0, 8.0, 0.7, 2.5)),
 }
