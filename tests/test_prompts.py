@@ -46,6 +46,7 @@ def test_the_least_request() -> None:
         stops=[],
         stream=False,
         include_usage=False,
+        constraint=None,
     )
 
 
@@ -88,6 +89,7 @@ def test_a_full_request() -> None:
         stops=["END"],
         stream=True,
         include_usage=True,
+        constraint=None,
     )
 
 

@@ -24,7 +24,9 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
     info = await model.engine.ready()
     prompt = parse_chat(body, model.sampling(info))
     text = model.chat_template(info).render(prompt.messages)
-    generation = await model.engine.generate(text, prompt.sampling, prompt.max_tokens, prompt.n, prompt.text_bias)
+    generation = await model.engine.generate(
+        text, prompt.sampling, prompt.max_tokens, prompt.n, prompt.text_bias, prompt.constraint
+    )
     log.replies = replies = Replies(generation, prompt.stops)
     return Exchange(prompt, replies, Chat(prompt, head("chatcmpl", model, model.fingerprint(info))), log)
 

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from nitro.api.constraints import parse_constraint
 from nitro.api.openai import ChatRequest, CompletionRequest, GenerationRequest, Message, Part
-from nitro.engines.types import Sampling
+from nitro.engines.types import Constraint, Sampling
 from nitro.errors import ApiError
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -53,6 +54,7 @@ class Prompt:
     stops: list[str]
     stream: bool
     include_usage: bool
+    constraint: Constraint | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ def _parse_common(request: GenerationRequest, defaults: Mapping[str, float], log
         "stops": _parse_stops(request.stop),
         "stream": bool(request.stream),
         "include_usage": bool(request.stream_options and request.stream_options.include_usage),
+        "constraint": parse_constraint(request),
     }
 
 

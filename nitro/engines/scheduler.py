@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from nitro.engines.prefixes import KV, Busy, Prefixes
-from nitro.engines.runner import Chunk, Result
+from nitro.engines.runner import Chunk, Matcher, Result
 from nitro.engines.slots import Slots, shared_prefix
 from nitro.engines.types import FinishReason, ModelInfo, Output, Sampling
 
@@ -52,6 +52,7 @@ class Sequence:
     max_tokens: int
     sampling: Sampling
     arrived: float = 0.0
+    matcher: Matcher | None = None
     prompt_length: int = field(init=False)
     computed: int = field(init=False, default=0)
     slot: int | None = field(init=False, default=None)
@@ -164,7 +165,7 @@ class Scheduler:
             sequence = self._by_id[chunk.sequence_id]
             sequence.computed = chunk.stop
             if result.error is not None:
-                outputs.append(self._fail(sequence, result.error))
+                outputs.append(self._fail(sequence, result.error, result.param))
             elif result.tokens or result.prompt_logprobs:
                 outputs.append(self._append(sequence, chunk, result))
         return outputs
@@ -243,8 +244,10 @@ class Scheduler:
     def _chunk(self, sequence: Sequence, count: int) -> Chunk:
         assert sequence.slot is not None
         start = sequence.computed
-        prompt = sequence.prompt_length
-        return Chunk(sequence.id, sequence.slot, sequence.tokens, start, start + count, sequence.sampling, prompt)
+        return Chunk(
+            *(sequence.id, sequence.slot, sequence.tokens, start, start + count, sequence.sampling),
+            *(sequence.prompt_length, sequence.matcher),
+        )
 
     def _append(self, sequence: Sequence, chunk: Chunk, result: Result) -> Output:
         """Append sampled tokens, up to the first that ends the sequence."""
@@ -262,11 +265,11 @@ class Scheduler:
             if finish:
                 self._end(sequence)
                 break
-        return Output(sequence.id, fresh, [], finish, None, result.logprobs[: len(fresh)], scores)
+        return Output(sequence.id, fresh, [], finish, None, None, result.logprobs[: len(fresh)], scores)
 
-    def _fail(self, sequence: Sequence, error: str) -> Output:
+    def _fail(self, sequence: Sequence, error: str, param: str | None = None) -> Output:
         self._end(sequence)
-        return Output(sequence.id, [], [], "error", error)
+        return Output(sequence.id, [], [], "error", error, param)
 
     def _end(self, sequence: Sequence) -> None:
         del self._by_id[sequence.id]
