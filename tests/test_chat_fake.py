@@ -130,7 +130,7 @@ def test_prompt_at_the_border_of_the_context(serve, length: int) -> None:
     [
         ({"temperature": -1}, "temperature", "invalid_value"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "unsupported_parameter"),
-        ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
+        ({"response_format": {"type": "yaml"}}, "response_format.type", "invalid_value"),
         ({"logit_bias": {"257": 1}}, "logit_bias", "invalid_value"),
         ({"extra_body": {"max_tokens": "many"}}, "max_tokens", "invalid_type"),
     ],

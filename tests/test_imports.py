@@ -7,7 +7,7 @@ from pathlib import Path
 from running import RunningServer, sdk, server_process
 
 ROOT = Path(__file__).parents[1]
-ENGINES = ("gguf", "llama_cpp", "mlx", "mlx_lm", "numpy", "tokenizers", "transformers", "torch")
+ENGINES = ("gguf", "llama_cpp", "llguidance", "mlx", "mlx_lm", "numpy", "tokenizers", "transformers", "torch")
 
 
 def test_import_rules() -> None:

@@ -455,30 +455,25 @@ TUNING = words("""
 SUPPORTED = words("""
     messages model max_tokens max_completion_tokens temperature top_p top_k min_p seed stop n frequency_penalty
     presence_penalty repetition_penalty repeat_penalty logit_bias stream stream_options ignore_eos repeat_last_n
-    prediction logprobs top_logprobs
+    prediction logprobs top_logprobs response_format json_schema grammar regex choice
 """)
 
 ASKING: dict[str, list[Any]] = {
     "audio": [{"voice": "alloy", "format": "wav"}],
     "cache_prompt": [1, "yes"],
     "chat_template_kwargs": [{"enable_thinking": False}],
-    "choice": [["a", "b"], "a"],
     "continue_final_message": [True],
     "dry_multiplier": [0.8, 1, -1],
     "dynatemp_range": [0.5],
     "enable_thinking": [True],
     "function_call": [{"name": "f"}, "f"],
     "functions": [[{"name": "f"}]],
-    "grammar": ['root ::= "a"', " "],
-    "json_schema": [{"type": "object"}, {}],
     "min_tokens": [1, -1],
     "mirostat": [1, 2, True],
     "modalities": [["text", "audio"], ["audio"]],
     "parallel_tool_calls": [1, "yes"],
     "reasoning_effort": ["low", "minimal", ""],
     "reasoning_format": ["both", "auto"],
-    "regex": ["a+", ""],
-    "response_format": [{"type": "json_object"}, {"type": "json_schema"}, {}, "text", {"type": "text", "x": 1}],
     "return_tokens": [True],
     "thinking_budget": [100, 0, -1],
     "timings_per_token": [True],
@@ -496,12 +491,10 @@ NEUTRAL: dict[str, list[Any]] = {
     "dry_multiplier": [0, 0.0],
     "dynatemp_range": [0, 0.0],
     "function_call": ["auto"],
-    "grammar": [""],
     "min_tokens": [0],
     "mirostat": [0],
     "modalities": [["text"]],
     "parallel_tool_calls": [True],
-    "response_format": [{"type": "text"}],
     "tool_choice": ["auto"],
     "top_n_sigma": [-1, -1.0],
     "typical_p": [1, 1.0],

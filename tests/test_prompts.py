@@ -46,6 +46,8 @@ def test_the_least_request() -> None:
         stops=[],
         stream=False,
         include_usage=False,
+        constraint=None,
+        prediction=None,
     )
 
 
@@ -88,6 +90,8 @@ def test_a_full_request() -> None:
         stops=["END"],
         stream=True,
         include_usage=True,
+        constraint=None,
+        prediction=None,
     )
 
 

@@ -25,7 +25,13 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
     prompt = parse_chat(body, model.sampling(info))
     text = model.chat_template(info).render(prompt.messages)
     generation = await model.engine.generate(
-        text, prompt.sampling, prompt.max_tokens, prompt.n, prompt.text_bias, prompt.prediction or ""
+        text,
+        prompt.sampling,
+        prompt.max_tokens,
+        prompt.n,
+        prompt.text_bias,
+        prediction=prompt.prediction or "",
+        constraint=prompt.constraint,
     )
     log.replies = replies = Replies(generation, prompt.stops, predicted=prompt.prediction is not None)
     return Exchange(prompt, replies, Chat(prompt, head("chatcmpl", model, model.fingerprint(info))), log)

@@ -33,12 +33,21 @@ async def _begin(model: ServedModel, body: openai.CompletionRequest, log: Reques
     if prompt.best_of > prompt.n and sampling.logprobs is None:
         sampling = replace(sampling, logprobs=0)
     texts = [_begun(text, info) for text in prompt.prompts]
-    generation = await model.engine.generate_all(texts, sampling, most, prompt.best_of, prompt.text_bias, prompt.echo)
+    generation = await model.engine.generate_all(
+        texts,
+        sampling,
+        most,
+        prompt.best_of,
+        prompt.text_bias,
+        echo=prompt.echo,
+        prediction=prompt.prediction or "",
+        constraint=prompt.constraint,
+    )
     echoes = [
         _Echo(given, written[1:] if isinstance(given, str) and given != sent else written)
         for given, sent, written in zip(prompt.prompts, texts, generation.echoes, strict=False)
     ]
-    log.replies = replies = Replies(generation, prompt.stops, mute)
+    log.replies = replies = Replies(generation, prompt.stops, mute, predicted=prompt.prediction is not None)
     format = Texts(prompt, replies, echoes, head("cmpl", model, model.fingerprint(info)))
     return Exchange(prompt, replies, format, log)
 

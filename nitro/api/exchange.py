@@ -28,6 +28,7 @@ R = TypeVar("R", bound=GenerationRequest)
 
 bugs = logging.getLogger("nitro.api")
 
+SILENCE = 5.0  # seconds in which nothing is sent, before a stream says that it lives
 CLIENT_LEFT = 499  # the status nginx logs for it; nobody receives it
 
 
@@ -102,14 +103,19 @@ class Exchange:
         return self._format.whole(self._replies)
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """SSE frames; then usage if asked for; then DONE. A fault is an error frame and DONE."""
+        """SSE frames; then usage if asked for; then DONE. A fault is an error frame and DONE. Silence has comments."""
+        bursts = _Bursts(self._replies)
         try:
             if opening := _frames(self._format.opening(self._replies)):
                 yield opening
-            async for pieces in self._replies:
-                self._log.burst()
-                if frames := b"".join(_frames(self._format.chunks(piece)) for piece in pieces):
-                    yield frames
+            bursts.sent()
+            while (pieces := await bursts.next()) is not None:
+                if pieces:
+                    self._log.burst()
+                frames = b"".join(_frames(self._format.chunks(piece)) for piece in pieces)
+                if frames or bursts.silent:
+                    yield frames or sse.KEEPALIVE
+                    bursts.sent()
             usage = b""
             if self._prompt.include_usage:
                 usage = sse.frame(self._format.usage(self._replies.usage))
@@ -122,6 +128,7 @@ class Exchange:
             self._log.end(f"error {fault.status}: {error}")
             yield sse.error(fault) + sse.DONE
         finally:  # nothing here may wait: the client may have left
+            bursts.close()
             self._release()
 
     async def finished(self) -> None:
@@ -132,6 +139,38 @@ class Exchange:
         """What still runs ends; it does only where the client has left."""
         self._replies.generation.abort()
         self._log.end("left")
+
+
+class _Bursts:
+    """What comes of the replies, against the event loop's clock."""
+
+    def __init__(self, replies: Replies):
+        self._replies = replies
+        self._clock = asyncio.get_running_loop().time
+        self._coming: asyncio.Future[list[Piece] | None] | None = None
+        self.sent()
+
+    def sent(self) -> None:
+        """Something has been sent to the client just now."""
+        self._due = self._clock() + SILENCE
+
+    @property
+    def silent(self) -> bool:
+        return self._clock() >= self._due
+
+    async def next(self) -> list[Piece] | None:
+        """The next burst, empty where the silence lasts too long before it comes; None after the last."""
+        if self._coming is None:
+            self._coming = asyncio.ensure_future(anext(self._replies, None))
+        await asyncio.wait([self._coming], timeout=max(self._due - self._clock(), 0))
+        if not self._coming.done():
+            return []
+        coming, self._coming = self._coming, None
+        return coming.result()
+
+    def close(self) -> None:
+        if self._coming:
+            self._coming.cancel()
 
 
 def _frames(chunks: Iterable[Struct]) -> bytes:

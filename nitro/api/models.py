@@ -47,6 +47,7 @@ def _describe(model: ServedModel) -> openai.Model:
         capabilities={
             "chat": info is not None and model.template(info) is not None,
             "completions": info is not None,
+            "structured_output": info is not None,
             **NOT_YET,
         },
     )

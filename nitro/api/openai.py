@@ -60,6 +60,11 @@ class GenerationRequest(Struct):
     logit_bias: dict[str, float] | None = None
     ignore_eos: bool | None = None
     prediction: Prediction | None = None
+    response_format: dict[str, Any] | None = None
+    json_schema: dict[str, Any] | None = None
+    grammar: str | None = None
+    regex: str | None = None
+    choice: list[str] | None = None
 
 
 class ChatRequest(GenerationRequest, kw_only=True):
@@ -88,23 +93,18 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "cache_prompt": (True,),
     "chat_template_kwargs": ({},),
-    "choice": (),
     "continue_final_message": (),
     "dry_multiplier": (0,),
     "dynatemp_range": (0,),
     "enable_thinking": (),
     "function_call": ("auto",),
     "functions": (),
-    "grammar": ("",),
-    "json_schema": (),
     "min_tokens": (0,),
     "mirostat": (0,),
     "modalities": (["text"],),
     "parallel_tool_calls": (True,),
     "reasoning_effort": (),
     "reasoning_format": (),
-    "regex": (),
-    "response_format": ({"type": "text"},),
     "return_tokens": (),
     "thinking_budget": (),
     "timings_per_token": (),

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from nitro.api.constraints import parse_constraint
 from nitro.api.openai import ChatRequest, CompletionRequest, GenerationRequest, Message, Part, Prediction
-from nitro.engines.types import Sampling
+from nitro.engines.types import Constraint, Sampling
 from nitro.errors import ApiError
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -53,12 +54,13 @@ class Prompt:
     stops: list[str]
     stream: bool
     include_usage: bool
+    constraint: Constraint | None
+    prediction: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt(Prompt):
     messages: list[dict[str, Any]]  # as chat templates want them: role and content, both strings, and what else is
-    prediction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,6 @@ def parse_chat(request: ChatRequest, defaults: Mapping[str, float]) -> ChatPromp
         messages=_parse_messages(request.messages),
         max_tokens=_first(_unlimited(request.max_completion_tokens), _unlimited(request.max_tokens)),
         n=_first(request.n, 1),
-        prediction=_parse_prediction(request.prediction),
         **_parse_common(request, defaults, logprobs),
     )
 
@@ -131,6 +132,8 @@ def _parse_common(request: GenerationRequest, defaults: Mapping[str, float], log
         "stops": _parse_stops(request.stop),
         "stream": bool(request.stream),
         "include_usage": bool(request.stream_options and request.stream_options.include_usage),
+        "constraint": parse_constraint(request),
+        "prediction": _parse_prediction(request.prediction),
     }
 
 

@@ -7,6 +7,7 @@ from nitro.errors import ApiError
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 MEDIA_TYPE = "text/event-stream"
 DONE = b"data: [DONE]\n\n"
+KEEPALIVE = b": keepalive\n\n"  # a comment, which clients skip
 
 _encode = msgspec.json.Encoder().encode
 

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from nitro.engines import wire
 from nitro.engines.process import EngineProcess
-from nitro.engines.types import EngineSpec, ModelInfo, Output, Sampling, StepRecord
+from nitro.engines.types import Constraint, EngineSpec, ModelInfo, Output, Sampling, StepRecord
 from nitro.errors import (
     EngineBusy,
     EngineDown,
@@ -112,7 +112,8 @@ class Generation:
         if output.finish:
             self._open.discard(output.id)
         if output.finish == "error":
-            self._fail(SequenceFailed(output.error or "The engine failed."))
+            error = output.error or "The engine failed."
+            self._fail(PromptRejected(error, output.param) if output.param else SequenceFailed(error))
         else:
             self._burst.append((self._index[output.id], output))
             self._news.set()
@@ -207,9 +208,12 @@ class Engine:
         n: int = 1,
         text_bias: dict[str, float] | None = None,
         prediction: str = "",
+        constraint: Constraint | None = None,
     ) -> Generation:
         """Begin n sequences on one prompt: see `generate_all`."""
-        return await self.generate_all([prompt], sampling, max_tokens, n, text_bias, prediction=prediction)
+        return await self.generate_all(
+            [prompt], sampling, max_tokens, n, text_bias, prediction=prediction, constraint=constraint
+        )
 
     async def generate_all(
         self,
@@ -220,6 +224,7 @@ class Engine:
         text_bias: dict[str, float] | None = None,
         echo: bool = False,
         prediction: str = "",
+        constraint: Constraint | None = None,
     ) -> Generation:
         """Begin n sequences on each prompt. Returns when the engine has accepted all, before it computes anything.
 
@@ -236,7 +241,8 @@ class Engine:
             self._heard = time.monotonic()
         self._live.update(dict.fromkeys(generation.ids, generation))
         try:
-            self._send(wire.Generate(generation.ids, prompts, sampling, max_tokens, text_bias or {}, echo, prediction))
+            asked = (prompts, sampling, max_tokens, text_bias or {}, echo, prediction, constraint)
+            self._send(wire.Generate(generation.ids, *asked))
             await generation.accepted
         except BaseException:
             generation.abort()

@@ -69,6 +69,10 @@ class FakeRunner:
 
     def _next(self, chunk: Chunk) -> int:
         follows = chunk.tokens[-1] + 1
+        if chunk.matcher:
+            token = next(t % 257 for t in range(follows, follows + 257) if chunk.matcher.allows(t % 257))
+            assert chunk.matcher.accept(token)
+            return token
         if FIRST <= follows <= LAST:
             return follows
         return FIRST if EOG in chunk.sampling.logit_bias else EOG  # a ban is the only bias it knows

@@ -174,7 +174,10 @@ class LlamaRunner:
 
     def _result(self, chunk: Chunk) -> Result:
         first, last = self._tokens.first_row[chunk.slot], self._tokens.last_row[chunk.slot]
-        drawn = self._sample(chunk, last) if chunk.samples else []
+        drawn = self._draw(chunk, last) if chunk.samples else []
+        if drawn is None:
+            assert chunk.matcher is not None
+            return Result([], chunk.matcher.problem, chunk.matcher.param)
         if (most := chunk.sampling.logprobs) is None:
             return Result(drawn)
         of_prompt = [self._logprobs(first + i, token, most) for i, token in enumerate(chunk.scores)]
@@ -194,6 +197,22 @@ class LlamaRunner:
     def _logits(self, row: int) -> Any:
         """The model's own, of a row of the batch: float32 [vocabulary], valid until the next step."""
         return np.ctypeslib.as_array(lib.llama_get_logits_ith(self._context, row), (self.info.vocabulary,))
+
+    def _draw(self, chunk: Chunk, row: int) -> list[int] | None:
+        """What follows a row of the batch; None where the sequence's grammar leaves nothing. A mask, which costs far
+        more than to ask about a token, is computed only where the first draw is refused."""
+        matcher = chunk.matcher
+        if matcher is None:
+            return self._sample(chunk, row)
+        sampler, logits = self._sampler(chunk), self._logits(row)
+        token = _pick(sampler, logits, np.arange(len(logits)))
+        if (token is None or not matcher.allows(token)) and (mask := matcher.mask()) is not None:
+            bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
+            token = _pick(sampler, logits, np.flatnonzero(bits[: len(logits)]))
+        if token is None or not matcher.accept(token):
+            return None
+        lib.llama_sampler_accept(sampler, token)
+        return [token]
 
     def _sample(self, chunk: Chunk, row: int) -> list[int]:
         """The next token, and while it is as drafted the one after. The sampler has accepted them. `row`: of the first
@@ -444,6 +463,23 @@ class LlamaTokenizer:
             buffer = ctypes.create_string_buffer(-length)
             length = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
         return buffer.raw[:length]
+
+
+CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # a llama_token_data
+
+
+def _pick(sampler: Any, logits: Any, ids: Any) -> int | None:
+    """What the sampler chain draws among these token ids, without accepting it; None where it finds none possible."""
+    if not len(ids):
+        return None
+    candidates = np.zeros(len(ids), CANDIDATE)
+    candidates["id"], candidates["logit"] = ids, logits[ids]
+    array = lib.llama_token_data_array(
+        data=candidates.ctypes.data_as(lib.llama_token_data_p), size=len(ids), selected=-1, sorted=False
+    )
+    lib.llama_sampler_apply(sampler, ctypes.byref(array))
+    drawn = array.data[array.selected]
+    return int(drawn.id) if math.isfinite(drawn.logit) else None
 
 
 class _Batch:

@@ -176,7 +176,7 @@ class MlxRunner:
     def _drawing(self, chunk: Chunk) -> sampling.Row:
         if chunk.sequence_id not in self._biases:
             self._biases[chunk.sequence_id] = sampling.Bias.of(chunk.sampling)
-        return sampling.Row(chunk.sampling, chunk.tokens, self._biases[chunk.sequence_id])
+        return sampling.Row(chunk.sampling, chunk.tokens, self._biases[chunk.sequence_id], chunk.matcher)
 
     def _result(self, chunk: Chunk, token: int | None, scores: sampling.Scores | None) -> Result:
         """`token`, unless the chunk samples none, and its scores, if asked for."""
@@ -184,9 +184,11 @@ class MlxRunner:
         prompt_logprobs = [score.told(scored) for score, scored in of_prompt]
         if token is None:
             return Result([], prompt_logprobs=prompt_logprobs)
-        if token != sampling.NONE:
-            return Result([token], None, [scores.told(token)] if scores else [], prompt_logprobs)
+        if token != sampling.NONE and (chunk.matcher is None or chunk.matcher.accept(token)):
+            return Result([token], None, None, [scores.told(token)] if scores else [], prompt_logprobs)
         self._clear(chunk.slot)  # what it holds is no numbers
+        if chunk.matcher:
+            return Result([], chunk.matcher.problem, chunk.matcher.param)
         return Result([], "The model finds no token possible: its weights are damaged, or a computation overflowed.")
 
     # Slots

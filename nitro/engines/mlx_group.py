@@ -8,6 +8,7 @@ samples `ahead` has been submitted already, and the device is never idle while t
 
 If the next batch goes on with `now`, `ahead` is its result. A row that does not is taken out, and its cache is stepped
 back by that one token. Where it cannot be (a full window, a recurrent state), the group keeps the arrays of before.
+A group in which any row has a grammar is not ahead: what may follow `now` is known when that is on the host.
 """
 
 from collections.abc import Iterable
@@ -43,24 +44,37 @@ class Group:
         self._ahead, self._ahead_scores = self._next(mx.array(last, mx.uint32), newest=False)
         self.now, self.scores = self._ahead, self._ahead_scores  # of each row, its next token and what was asked of it
         self.given: list[int] = []  # `now`, on the host
+        self._looked = False  # whether `ahead` is computed, and the caches hold `now`
+
+    @property
+    def constrained(self) -> bool:
+        """Whether a row has a grammar: what comes after `now` can be drawn only when it is known on the host."""
+        return any(row.drawing.matcher for row in self.rows)
 
     def goes_on(self, row: int, chunk: Chunk) -> bool:
         """Whether the chunk is that row's one token which has been computed already."""
         mine = self.rows[row]
-        known = (mine.sequence_id, mine.length - 1, mine.length, self.given[row])
+        held = mine.length - self._looked
+        known = (mine.sequence_id, held, held + 1, self.given[row])
         return chunk.samples and known == (chunk.sequence_id, chunk.start, chunk.stop, chunk.tokens[chunk.start])
 
     def advance(self, chunks: list[Chunk]) -> None:
-        """What was computed ahead is what the chunks, one per row, want."""
-        self.now, self.scores = self._ahead, self._ahead_scores
-        self._before = []
+        """What was computed ahead is what the chunks, one per row, want; without, it is computed now."""
         for row, chunk in zip(self.rows, chunks, strict=True):
             row.drawing.tokens = chunk.tokens
+        if not self._looked:
+            self._ahead, self._ahead_scores = self._next(mx.array(self.given, mx.uint32), newest=False)
+        self.now, self.scores = self._ahead, self._ahead_scores
+        self._before, self._looked = [], False
 
     def look_ahead(self) -> None:
-        """Submit the pass after `now`."""
+        """Submit `now`, and the pass after it."""
         # by itself: what is asked for together is told of together
         mx.async_eval(self.now, [scores.arrays for scores in self.scores if scores])
+        if self.constrained:
+            mx.async_eval(mlx_cache.arrays(self._caches))
+            return
+        self._looked = True
         self._before = mlx_cache.before(self._caches)
         self._ahead, self._ahead_scores = self._next(self.now, newest=True)
         mx.async_eval(self._ahead, mlx_cache.arrays(self._caches))
@@ -81,17 +95,20 @@ class Group:
     def own_caches(self, row: int) -> Caches:
         """A row's caches without what was computed ahead. They share nothing that changes with the group's."""
         caches = self._extract(self._caches, row)
-        mlx_cache.step_back(caches, self._extract(self._before, row))
+        if self._looked:
+            mlx_cache.step_back(caches, self._extract(self._before, row))
         return caches
 
     def keep(self, rows: list[int]) -> None:
         """Drop all other rows. At least one is kept."""
         if len(rows) == len(self.rows):
             return
-        self._caches, self._before = self._kept(self._caches, rows), self._kept(self._before, rows)
+        self._caches = self._kept(self._caches, rows)
+        if self._looked:
+            self._before = self._kept(self._before, rows)
+            self._ahead, self._ahead_scores = self._ahead[mx.array(rows)], [self._ahead_scores[row] for row in rows]
         self._merged = len(rows) > 1
         self.rows = [self.rows[row] for row in rows]
-        self._ahead, self._ahead_scores = self._ahead[mx.array(rows)], [self._ahead_scores[row] for row in rows]
         self.given = [self.given[row] for row in rows]
 
     def _next(self, tokens: mx.array, newest: bool) -> tuple[mx.array, list[sampling.Scores | None]]:
@@ -101,6 +118,8 @@ class Group:
         for row in self.rows:
             row.length += 1
         drawings = [row.drawing for row in self.rows]
+        if self.constrained:
+            mx.async_eval(logits)  # while the masks are made
         drawn = sampling.sample(logits, drawings, tokens if newest else None)
         asked = [drawing.sampling.logprobs for drawing in drawings]
         scores = [None if n is None else sampling.scores(logits[i], drawn[i], n) for i, n in enumerate(asked)]

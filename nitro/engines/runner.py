@@ -29,6 +29,25 @@ class CannotOpen(LoadError):
     """This runner cannot open such a file; another one may. Raised before any weight is read."""
 
 
+class Matcher(Protocol):
+    """What a sequence may say next, by its constraint. The runner asks it, and tells it what was drawn."""
+
+    param: str  # what the request calls the constraint
+
+    @property
+    def problem(self) -> str:
+        """Why nothing more can be said."""
+
+    def allows(self, token: int) -> bool:
+        """Whether the token may come next."""
+
+    def mask(self) -> bytes | None:
+        """One bit per token, the lowest first: those that may come next. None: any. All zero once it has failed."""
+
+    def accept(self, token: int) -> bool:
+        """The token came. False where that ends in failure."""
+
+
 @dataclass(slots=True)
 class Chunk:
     """Tokens [start, stop) of one sequence, to be computed in `slot`, which holds [0, start).
@@ -43,6 +62,7 @@ class Chunk:
     stop: int
     sampling: Sampling
     prompt_length: int = 0
+    matcher: Matcher | None = None
     draft: list[int] = field(default_factory=list)  # tokens that may follow, to be checked; only if it samples
 
     @property
@@ -74,6 +94,7 @@ class Result:
 
     tokens: list[int]
     error: str | None = None
+    param: str | None = None  # with `error`: what in the request is at fault, if anything is
     logprobs: list[Logprobs] = field(default_factory=list)
     prompt_logprobs: list[Logprobs] = field(default_factory=list)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
+from nitro.engines.runner import Matcher
 from nitro.engines.types import COLD, LEAST_LOGPROB, Logprobs, Sampling, Scored
 
 NONE = 2**32 - 1  # instead of a token: no token has a likelihood
@@ -36,6 +37,7 @@ class Row:
     sampling: Sampling
     tokens: list[int]
     bias: Bias | None
+    matcher: Matcher | None = None
 
 
 def sample(logits: mx.array, rows: list[Row], newest: mx.array | None = None) -> mx.array:
@@ -43,7 +45,7 @@ def sample(logits: mx.array, rows: list[Row], newest: mx.array | None = None) ->
 
     `newest`, uint32 [rows], is a token each row has after its `tokens` and that only the device knows yet.
     """
-    logits = adjust(logits, rows, newest)
+    logits = _constrain(adjust(logits, rows, newest), rows)
     best = mx.argmax(logits, axis=-1)
     warm = [i for i, row in enumerate(rows) if row.sampling.temperature >= COLD]
     sound = mx.isfinite(logits.max(axis=-1))
@@ -93,6 +95,16 @@ def adjust(logits: mx.array, rows: list[Row], newest: mx.array | None = None) ->
             logits[i] = logits[i].at[row.bias.tokens].add(row.bias.values)
         if row.sampling.penalises:
             logits[i] = _penalise(logits[i], row, None if newest is None else newest[i : i + 1])
+    return logits
+
+
+def _constrain(logits: mx.array, rows: list[Row]) -> mx.array:
+    """What a row's grammar does not allow is -inf. `logits`: float32 [rows, vocabulary]."""
+    for i, row in enumerate(rows):
+        if row.matcher and (mask := row.matcher.mask()) is not None:
+            bits = (mx.array(list(mask), mx.uint8)[:, None] >> mx.arange(8, dtype=mx.uint8)) & 1
+            allowed = bits.reshape(-1)[: logits.shape[-1]] > 0
+            logits[i] = mx.where(allowed, logits[i], -mx.inf)
     return logits
 
 

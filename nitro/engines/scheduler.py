@@ -29,7 +29,7 @@ from typing import Protocol
 
 from nitro.engines.drafts import Drafts
 from nitro.engines.prefixes import KV, Busy, Prefixes
-from nitro.engines.runner import Chunk, Result
+from nitro.engines.runner import Chunk, Matcher, Result
 from nitro.engines.slots import Slots, shared_prefix
 from nitro.engines.types import FinishReason, ModelInfo, Output, Sampling
 
@@ -53,6 +53,7 @@ class Sequence:
     max_tokens: int
     sampling: Sampling
     arrived: float = 0.0
+    matcher: Matcher | None = None
     drafts: Drafts = field(default_factory=Drafts)
     borders: tuple[int, ...] = ()  # ascending positions in the prompt at which a copy of its slot is to be kept
     prompt_length: int = field(init=False)
@@ -174,7 +175,7 @@ class Scheduler:
             if chunk.stop in sequence.borders:
                 self.prefixes.keep(chunk.slot, sequence.tokens[: chunk.stop], self._busy())
             if result.error is not None:
-                outputs.append(self._fail(sequence, result.error))
+                outputs.append(self._fail(sequence, result.error, result.param))
             elif result.tokens or result.prompt_logprobs:
                 outputs.append(self._append(sequence, chunk, result))
         return outputs
@@ -260,15 +261,17 @@ class Scheduler:
         chunks = [self._chunk(s, 1) for s in sequences]
         for sequence, chunk in zip(sequences, chunks, strict=True):
             room = min(most, sequence.max_tokens - sequence.generated - 1)
-            if room > 0:
+            if room > 0 and sequence.matcher is None:  # a grammar looks at one token at a time
                 chunk.draft = sequence.drafts.guess(sequence.tokens, sequence.generated, room)
         return chunks
 
     def _chunk(self, sequence: Sequence, count: int) -> Chunk:
         assert sequence.slot is not None
         start = sequence.computed
-        prompt = sequence.prompt_length
-        return Chunk(sequence.id, sequence.slot, sequence.tokens, start, start + count, sequence.sampling, prompt)
+        return Chunk(
+            *(sequence.id, sequence.slot, sequence.tokens, start, start + count, sequence.sampling),
+            *(sequence.prompt_length, sequence.matcher),
+        )
 
     def _append(self, sequence: Sequence, chunk: Chunk, result: Result) -> Output:
         """Append sampled tokens, up to the first that ends the sequence."""
@@ -288,14 +291,14 @@ class Scheduler:
                 break
         logprobs = result.logprobs[: len(fresh)]
         if not (guessed := len(chunk.draft)):
-            return Output(sequence.id, fresh, [], finish, None, logprobs, scores)
+            return Output(sequence.id, fresh, [], finish, None, None, logprobs, scores)
         right = len(result.tokens) - 1
         sequence.drafts.settle(guessed, right)
-        return Output(sequence.id, fresh, [], finish, None, logprobs, scores, guessed, right)
+        return Output(sequence.id, fresh, [], finish, None, None, logprobs, scores, guessed, right)
 
-    def _fail(self, sequence: Sequence, error: str) -> Output:
+    def _fail(self, sequence: Sequence, error: str, param: str | None = None) -> Output:
         self._end(sequence)
-        return Output(sequence.id, [], [], "error", error)
+        return Output(sequence.id, [], [], "error", error, param)
 
     def _end(self, sequence: Sequence) -> None:
         del self._by_id[sequence.id]

@@ -40,6 +40,15 @@ class Sampling(Struct, frozen=True):
         return not neutral and self.repeat_last_n != 0
 
 
+class Constraint(Struct, frozen=True):
+    """What an answer must be. It sleeps until one of the byte strings in `after` was produced; none: from the start."""
+
+    kind: Literal["json_schema", "grammar", "regex", "choice"]
+    source: str  # a schema or a list of texts in JSON; a grammar in GBNF or Lark; a regular expression
+    param: str  # what the request calls it
+    after: list[bytes] = []
+
+
 class EngineSpec(Struct, frozen=True):
     """Which runner to start, and with what. None: the runner decides."""
 
@@ -105,6 +114,7 @@ class Output(Struct, frozen=True):
     pieces: list[bytes]
     finish: FinishReason | None = None
     error: str | None = None  # with finish "error"
+    param: str | None = None  # what in the request is at fault, if anything is
     logprobs: list[Logprobs] = []  # one per token, if asked for
     prompt_logprobs: list[Logprobs] = []  # of the prompt's next tokens, from its second on, if asked for
     guessed: int = 0  # tokens of the draft that was checked

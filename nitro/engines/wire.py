@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from nitro.engines.types import EngineSpec, ModelInfo, Output, Sampling, StepRecord
+from nitro.engines.types import Constraint, EngineSpec, ModelInfo, Output, Sampling, StepRecord
 
 
 class Message(msgspec.Struct, frozen=True, tag=True):
@@ -41,6 +41,7 @@ class Generate(Message, frozen=True):
     text_bias: dict[str, float] = {}
     echo: bool = False  # tell the prompts' tokens
     prediction: str = ""
+    constraint: Constraint | None = None
 
 
 class Abort(Message, frozen=True):

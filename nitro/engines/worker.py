@@ -8,6 +8,8 @@ the engine thread is doing: the server that held the other end is gone or wants 
 server's business.
 """
 
+from __future__ import annotations
+
 import logging
 import math
 import os
@@ -18,6 +20,7 @@ import sys
 import threading
 import time
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -28,6 +31,9 @@ from nitro.engines.prefixes import WORTH
 from nitro.engines.runner import Chunk, LoadError, ModelRunner, OutOfKV, Result, StepFailed, Tokenizer
 from nitro.engines.scheduler import Scheduler, Sequence
 from nitro.engines.types import Admission, Logprobs, Output, Row, Scored, StepRecord
+
+if TYPE_CHECKING:
+    from nitro.engines.grammar import GrammarMatcher, Grammars
 
 log = logging.getLogger("nitro.engine")
 
@@ -45,6 +51,7 @@ class Reader(threading.Thread):
     """
 
     runner: ModelRunner
+    _grammars: Grammars | None = None  # made with the first constraint
 
     def __init__(self, sock: socket.socket, inbox: Inbox, outbox: Outbox):
         super().__init__(name="reader", daemon=True)
@@ -84,6 +91,7 @@ class Reader(threading.Thread):
         sampling = replace(message.sampling, logit_bias=self._bias(message))
         prompts = [self._tokens(message, prompt) for prompt in message.prompts]
         predicted = self.runner.tokenizer.encode(message.prediction) if message.prediction else []
+        matcher = self._matcher(message)
         sequences = []
         for i, id in enumerate(message.ids):
             tokens = prompts[i // n].copy()
@@ -91,9 +99,23 @@ class Reader(threading.Thread):
             most = room if message.max_tokens is None else min(room, message.max_tokens)
             seed = (sampling.seed + i % n) % 2**31
             borders = () if self.runner.info.cuttable else message_borders(tokens, self.runner.tokenizer)
-            drawn = replace(sampling, seed=seed)
-            sequences.append(Sequence(id, tokens, most, drawn, now, Drafts(predicted), borders))
+            drawn, mine = replace(sampling, seed=seed), matcher and matcher.copy()
+            sequences.append(Sequence(id, tokens, most, drawn, now, mine, Drafts(predicted), borders))
         return sequences
+
+    def _matcher(self, message: wire.Generate) -> GrammarMatcher | None:
+        """The constraint, compiled. Raises _Rejection where it cannot be enforced."""
+        if (constraint := message.constraint) is None:
+            return None
+        from nitro.engines.grammar import GrammarError, Grammars  # most engines never need it
+
+        try:
+            if self._grammars is None:
+                self._grammars = Grammars(self.runner.tokenizer, self.runner.info)
+            return self._grammars.matcher(constraint)
+        except GrammarError as error:
+            problem = f"Invalid value for '{constraint.param}': it cannot be enforced. {error}"
+            raise _Rejection(wire.Rejected(message.ids[0], problem, constraint.param)) from None
 
     def _tokens(self, message: wire.Generate, prompt: str | list[int]) -> list[int]:
         """Raises _Rejection where the prompt cannot be computed."""

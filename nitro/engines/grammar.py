@@ -1,0 +1,179 @@
+"""Constraints on what a sequence may say, by llguidance: one module for every runner.
+
+A constraint is compiled when its request arrives, off the engine thread; one that cannot be enforced is refused then. A
+Matcher follows one sequence token by token. It may sleep until certain bytes have been produced, such as the end of a
+reasoning, so that an engine need know no format.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from llguidance import LLMatcher, LLTokenizer
+from llguidance.gbnf_to_lark import any_to_lark
+
+from nitro.engines.runner import Tokenizer
+from nitro.engines.types import Constraint, ModelInfo
+
+SPECIAL = b"\xff"  # llguidance's mark of a token that no text makes
+# Enforced whole; and white space has an end, since a small model may go on with it for ever.
+SCHEMA_OPTIONS: Any = {"lenient": False, "coerce_one_of": False, "whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,32}"}
+MOST_SUBSCHEMAS = 200  # that are tried to find a fault's place
+PARTS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")  # objects of schemas
+LISTS = ("anyOf", "allOf", "oneOf", "prefixItems")
+SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+
+
+class GrammarError(Exception):
+    """The constraint cannot be enforced. The message is for the client."""
+
+
+class Grammars:
+    """Compiles constraints for one model. Made with the first one: that takes a quarter of a second."""
+
+    def __init__(self, tokenizer: Tokenizer, info: ModelInfo):
+        self._tokenizer, self._info = tokenizer, info
+        self._ll = LLTokenizer(_Vocabulary(tokenizer, info), eos_token=sorted(info.eog))  # type: ignore[arg-type]
+
+    def matcher(self, constraint: Constraint) -> "GrammarMatcher":
+        """Raises GrammarError."""
+        grammar = self._grammar(constraint)
+        if problem := self._problem(grammar):
+            if constraint.kind == "json_schema":
+                problem = self._place(json.loads(constraint.source), problem)
+            raise GrammarError(problem)
+        matcher = GrammarMatcher(LLMatcher(self._ll, grammar, log_level=0), constraint, self._tokenizer, self._info.eog)
+        if not any(matcher.first_mask()):
+            raise GrammarError("Nothing can be said that keeps it.")
+        return matcher
+
+    def _grammar(self, constraint: Constraint) -> str:
+        try:
+            return GRAMMARS[constraint.kind](constraint.source)
+        except Exception as error:  # the converters raise whatever they like
+            raise GrammarError(str(error)) from None
+
+    def _problem(self, grammar: str) -> str | None:
+        wrong, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._ll)
+        return messages[0] if wrong else None
+
+    def _place(self, schema: dict[str, Any], problem: str) -> str:
+        """The problem with a JSON pointer to the innermost subschema that has it."""
+        shared = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+        found = [("", schema)]
+        for pointer, part in found:  # grows as it goes: a subschema comes after what it is in
+            found += [(pointer + step, inner) for step, inner in _subschemas(part)]
+            if len(found) > MOST_SUBSCHEMAS:
+                break
+        for pointer, part in reversed(found[1:MOST_SUBSCHEMAS]):
+            alone = json.dumps({**({} if pointer.startswith(("/$defs", "/definitions")) else shared), **part})
+            if self._problem(_from_schema(alone)) == problem:
+                return f"{problem} (at {pointer})"
+        return f"{problem} (at /)"
+
+
+class GrammarMatcher:
+    """Follows one sequence: see runner.Matcher."""
+
+    def __init__(self, ll: LLMatcher, constraint: Constraint, tokenizer: Tokenizer, eog: frozenset[int]):
+        self.param = constraint.param
+        self._ll, self._constraint, self._tokenizer, self._eog = ll, constraint, tokenizer, eog
+        self._asleep = bool(constraint.after)
+        self._heard = b""
+
+    def copy(self) -> "GrammarMatcher":
+        """For another sequence, from the beginning."""
+        return GrammarMatcher(self._ll.deep_copy(), self._constraint, self._tokenizer, self._eog)
+
+    @property
+    def problem(self) -> str:
+        return self._ll.get_error() or "No token that it allows is left."
+
+    def allows(self, token: int) -> bool:
+        if self._asleep:
+            return True
+        if token in self._eog:
+            return self._ll.is_accepting() and not self._ll.is_error()
+        return self._ll.validate_tokens([token]) == 1
+
+    def mask(self) -> bytes | None:
+        return None if self._asleep else self.first_mask()
+
+    def first_mask(self) -> bytes:
+        """The mask of where it is, asleep or not. Zeros once it has failed."""
+        mask = self._ll.compute_bitmask()
+        return bytes(len(mask)) if self._ll.is_error() else mask
+
+    def accept(self, token: int) -> bool:
+        if self._asleep:
+            return self._listen(self._tokenizer.written(token))
+        return token in self._eog or self._ll.consume_token(token)
+
+    def _listen(self, data: bytes) -> bool:
+        """Wake where a marker is complete. What follows it in the same token is under the grammar, save white space."""
+        heard = self._heard + data
+        ends = [at + len(mark) for mark in self._constraint.after if (at := heard.find(mark)) >= 0]
+        longest = max(map(len, self._constraint.after))
+        self._heard = heard[-longest:]
+        if not ends:
+            return True
+        self._asleep = False
+        rest = heard[min(ends) :].strip()
+        return not rest or self._ll.consume_tokens(self._tokenizer.encode(rest.decode(errors="replace")))
+
+
+class _Vocabulary:
+    """What llguidance asks of a tokenizer: see its TokenizerWrapper."""
+
+    is_tokenizer_wrapper = True
+
+    def __init__(self, tokenizer: Tokenizer, info: ModelInfo):
+        self.eos_token_id = min(info.eog)
+        self.bos_token_id = None
+        silent = [t for t in range(info.vocabulary) if t in info.eog or not tokenizer.piece(t)]
+        self.special_token_ids = silent
+        self.tokens = [tokenizer.piece(token) for token in range(info.vocabulary)]
+        for token in silent:
+            self.tokens[token] = SPECIAL + (tokenizer.written(token) or b"<%d>" % token)
+        self._encode = tokenizer.encode
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        return self._encode(text if isinstance(text, str) else text.decode(errors="replace"))
+
+
+def _from_schema(source: str) -> str:
+    schema = json.loads(source)
+    schema.pop("x-guidance", None)  # ours to choose
+    return LLMatcher.grammar_from_json_schema(schema, overrides=SCHEMA_OPTIONS)
+
+
+def _from_choice(source: str) -> str:
+    return LLMatcher.grammar_from_lark("start: " + " | ".join(json.dumps(text) for text in json.loads(source)))
+
+
+def _subschemas(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The schemas directly in a schema, each with its step of a JSON pointer."""
+    steps = [(f"/{key}", schema.get(key)) for key in SINGLE]
+    steps += [(f"/{key}/{_escaped(name)}", part) for key in PARTS for name, part in _items(schema.get(key))]
+    steps += [(f"/{key}/{i}", part) for key in LISTS for i, part in _entries(schema.get(key))]
+    return ((step, part) for step, part in steps if isinstance(part, dict))
+
+
+def _entries(parts: Any) -> list[tuple[int, Any]]:
+    return list(enumerate(parts)) if isinstance(parts, list) else []
+
+
+def _items(parts: Any) -> list[tuple[str, Any]]:
+    return list(parts.items()) if isinstance(parts, dict) else []
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+GRAMMARS: dict[str, Callable[[str], str]] = {
+    "json_schema": _from_schema,
+    "grammar": lambda source: LLMatcher.grammar_from_lark(any_to_lark(source)),
+    "regex": LLMatcher.grammar_from_regex,
+    "choice": _from_choice,
+}
