@@ -1,6 +1,7 @@
 """From one kind of model to another, step by step, and the proof at the end."""
 
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,7 +54,16 @@ def _hf_to_mlx(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
         "dtype": plan.dtype,
     }
     environments.run("mlx", "hf_to_mlx", request, tick=lambda: bar.look(target))
+    _name_rope_base(target / "config.json")
     return []
+
+
+def _name_rope_base(file: Path) -> None:
+    """transformers 5 writes it into `rope_parameters` only, where some models of mlx-lm 0.32.2 do not look."""
+    config = json.loads(file.read_text(encoding="utf-8"))
+    base = (config.get("rope_parameters") or {}).get("rope_theta")
+    if base is not None and "rope_theta" not in config:
+        file.write_text(json.dumps({**config, "rope_theta": base}, indent=4), encoding="utf-8")
 
 
 def _hf_to_gguf(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
@@ -97,6 +107,7 @@ def _ours(module: str) -> Step:
             conversion = importlib.import_module(f"nitro.convert.{module}")
         except ModuleNotFoundError as error:
             raise ConvertError(f"This conversion needs {error.name}, which is not installed.") from None
+        target.mkdir()
         try:
             notices: list[str] = conversion.convert(source, target, bar.add)
         except (UnreadableGGUF, LoadError) as error:
