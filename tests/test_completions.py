@@ -1,7 +1,6 @@
 """Text completions: over the fake engine, whose token n+1 follows token n, and over both real ones."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -11,9 +10,7 @@ import pytest
 from llama_scorer import LlamaScorer
 from mlx_scorer import MlxScorer
 from running import RunningServer
-from tiny_models import VOCABULARY, write_gguf
-
-from nitro.config import ServeConfig
+from tiny_models import VOCABULARY
 
 
 def complete(server: RunningServer, strict: bool = True, **options):
@@ -129,18 +126,6 @@ def test_errors_name_the_field(fake_server: RunningServer, options: dict, param:
 
 TEXT = "The river 🐎 ran down to the sea, and the people said that it would "
 CLOSE = 0.05  # batch numerics, in logits of the tiny model
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf")
-
-
-@pytest.fixture(scope="module", params=["llama", "mlx"])
-def server(request: pytest.FixtureRequest, model: Path) -> Iterator[RunningServer]:
-    config = ServeConfig(engine=request.param, model=str(model), port=0, context=512, parallel=4)
-    with RunningServer(config) as server:
-        yield server.ready()
 
 
 def test_prompts_are_scored_by_the_model(server: RunningServer, model: Path) -> None:

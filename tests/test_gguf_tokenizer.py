@@ -18,7 +18,7 @@ from tiny_models import write_gguf
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from nitro.engines import ggml
-from nitro.engines.llama import LlamaTokenizer
+from nitro.engines.llama_tokenizer import LlamaTokenizer
 from nitro.engines.tokenizer import BYTES, FastTokenizer, byte_level, converter, sentence_piece
 from nitro.gguf import header, tokenizer
 from nitro.gguf.header import Header, UnreadableGGUF

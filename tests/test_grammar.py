@@ -3,7 +3,6 @@ and over both real ones, on a model whose text means nothing."""
 
 import json
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,7 @@ from llama_scorer import LlamaScorer
 from mlx_scorer import MlxScorer
 from running import RunningServer
 from same_answer import assert_same_answer, tolerance
-from tiny_models import write_gguf
 
-from nitro.config import ServeConfig
 from nitro.engines.fake import EOG, FakeRunner
 from nitro.engines.grammar import GrammarError, Grammars
 from nitro.engines.types import Constraint, EngineSpec, Sampling
@@ -31,18 +28,6 @@ PERSON = {
 }
 GBNF = 'root ::= "yes" | "no" [0-9]'
 LARK = 'start: "yes" | "no" /[0-9]/'
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf")
-
-
-@pytest.fixture(scope="module", params=["llama", "mlx"])
-def server(request: pytest.FixtureRequest, model: Path) -> Iterator[RunningServer]:
-    config = ServeConfig(engine=request.param, model=str(model), port=0, context=512, parallel=6)
-    with RunningServer(config) as server:
-        yield server.ready()
 
 
 def ask(server: RunningServer, stream: bool = False, **options: Any) -> tuple[str, str]:

@@ -10,27 +10,13 @@ import pytest
 from llama_scorer import LlamaScorer
 from mlx_scorer import MlxScorer
 from running import RunningServer
-from tiny_models import write_gguf
 
-from nitro.config import ServeConfig
 from nitro.text.template import ChatTemplate
 
 CONTEXT = 512
 CLOSE = 0.05  # batch numerics, in logits of the tiny model
 HOT = {"temperature": 1.5, "top_p": 0.9, "presence_penalty": 1.0, "logit_bias": {"300": 5}}
 HELLO = [{"role": "user", "content": "Příliš žluťoučký kůň 🐎"}]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf")
-
-
-@pytest.fixture(scope="module", params=["llama", "mlx"])
-def server(request: pytest.FixtureRequest, model: Path) -> Iterator[RunningServer]:
-    config = ServeConfig(engine=request.param, model=str(model), port=0, context=CONTEXT, parallel=4)
-    with RunningServer(config) as server:
-        yield server.ready()
 
 
 @pytest.fixture(scope="module")

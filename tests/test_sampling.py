@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
-from types import SimpleNamespace
 
 import llama_cpp.llama_cpp as lib
 import mlx.core as mx
@@ -15,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from nitro.engines.llama import LlamaRunner
+from nitro.engines import llama_sampling
 from nitro.engines.sampling import Bias, Row, adjust, narrow, sample
 from nitro.engines.types import COLD, Sampling
 
-CONTEXT = 64  # of the LlamaRunner; no history is longer
+CONTEXT = 64  # no history is longer
 NUDGE = 1e-4  # a sum that is this near to top_p, or a ratio to min_p, may fall on either side
 EIGHT = np.array([1.5, -0.5, 3.0, 0.0, 2.5, -4.0, 1.0, 2.0])  # the logits of a small vocabulary
 BEST = 2  # token of EIGHT
@@ -66,9 +65,7 @@ def ours(logits: mx.array, rows: list[Row], newest: mx.array | None = None) -> n
 def llama_chain(logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> tuple[np.ndarray, int]:
     """What llama.cpp leaves, its best logit not yet 0, and the token it selects. It learns the last token after the
     others, as in a sequence that goes on."""
-    runner = object.__new__(LlamaRunner)
-    runner.info = SimpleNamespace(vocabulary=len(logits), context=CONTEXT)
-    chain = runner._make_sampler(sampling, tokens[:-1])
+    chain = llama_sampling.chain_of(sampling, tokens[:-1], len(logits), CONTEXT)
     lib.llama_sampler_accept(chain, tokens[-1])
     data = np.zeros(len(logits), np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)]))
     data["id"], data["logit"] = np.arange(len(logits)), logits

@@ -1,4 +1,5 @@
-"""llama.cpp as a runner, on the low-level bindings of llama-cpp-python. Only this file and ggml.py touch them.
+"""llama.cpp as a runner, on the low-level bindings of llama-cpp-python. Only the llama_ files beside it and ggml.py
+touch them, too.
 
 One context with a unified KV cache: a slot is a llama.cpp sequence id, and a prefix can be copied between slots. On the
 CPU `submit` returns when the step is computed; on a GPU it may return before.
@@ -20,16 +21,18 @@ import llama_cpp
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
-from nitro.engines import drafts, fingerprint, fit, ggml, nvidia
+from nitro.engines import drafts, fingerprint, fit, ggml, llama_sampling, nvidia
 from nitro.engines.build import without_gpu
+from nitro.engines.llama_batch import Batch
+from nitro.engines.llama_tokenizer import LlamaTokenizer
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
-from nitro.engines.types import COLD, LEAST_LOGPROB, EngineSpec, Logprobs, ModelInfo, Sampling, Scored
+from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, Sampling
 
 log = logging.getLogger("llama.cpp")
 
 STEP_TOKENS = 2048  # n_batch: what one llama_decode takes; more aborts the process
 # n_ubatch: what the device computes at a time. On the CPU no more than a tile of flash attention (64 rows, ggml-cpu's
-# ops.cpp:9547): in a full tile each row goes over the cells of all the tile's slots. See `_Batch`.
+# ops.cpp:9547): in a full tile each row goes over the cells of all the tile's slots. See `Batch`.
 GPU_TOKENS, CPU_TOKENS = 512, 64
 ALL_LAYERS = 10_000
 WARMUP_TOKENS = 2
@@ -72,7 +75,7 @@ class LlamaRunner:
             self.close()
             raise
         self.info = self._describe(spec)
-        self._tokens = _Batch(STEP_TOKENS)
+        self._tokens = Batch(STEP_TOKENS)
         self._warm_up()
 
     # The contract
@@ -180,19 +183,15 @@ class LlamaRunner:
             return Result([], chunk.matcher.problem, chunk.matcher.param)
         if (most := chunk.sampling.logprobs) is None:
             return Result(drawn)
-        of_prompt = [self._logprobs(first + i, token, most) for i, token in enumerate(chunk.scores)]
-        of_drawn = [self._logprobs(last + i, token, most) for i, token in enumerate(drawn)]
-        return Result(drawn, logprobs=of_drawn, prompt_logprobs=of_prompt)
+        return Result(
+            drawn,
+            logprobs=self._logprobs(last, drawn, most),
+            prompt_logprobs=self._logprobs(first, chunk.scores, most),
+        )
 
-    def _logprobs(self, row: int, token: int, most: int) -> Logprobs:
-        """Of `token`, and of the `most` likeliest, after a row of the batch."""
-        logits = self._logits(row).astype(np.float64)
-        scores = logits - logits.max()
-        scores -= np.log(np.exp(scores).sum())
-        scores = np.maximum(np.nan_to_num(scores, nan=LEAST_LOGPROB), LEAST_LOGPROB)
-        top = np.argpartition(-scores, most)[:most] if most else np.array([], int)
-        top = top[np.argsort(-scores[top], kind="stable")]
-        return Logprobs(Scored(token, float(scores[token])), [Scored(int(t), float(scores[t])) for t in top])
+    def _logprobs(self, row: int, tokens: list[int], most: int) -> list[Logprobs]:
+        """Of tokens that come after this row of the batch and those behind it."""
+        return [llama_sampling.logprobs(self._logits(row + i), token, most) for i, token in enumerate(tokens)]
 
     def _logits(self, row: int) -> Any:
         """The model's own, of a row of the batch: float32 [vocabulary], valid until the next step."""
@@ -205,10 +204,10 @@ class LlamaRunner:
         if matcher is None:
             return self._sample(chunk, row)
         sampler, logits = self._sampler(chunk), self._logits(row)
-        token = _pick(sampler, logits, np.arange(len(logits)))
+        token = llama_sampling.pick(sampler, logits, np.arange(len(logits)))
         if (token is None or not matcher.allows(token)) and (mask := matcher.mask()) is not None:
             bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
-            token = _pick(sampler, logits, np.flatnonzero(bits[: len(logits)]))
+            token = llama_sampling.pick(sampler, logits, np.flatnonzero(bits[: len(logits)]))
         if token is None or not matcher.accept(token):
             return None
         lib.llama_sampler_accept(sampler, token)
@@ -230,38 +229,10 @@ class LlamaRunner:
     def _sampler(self, chunk: Chunk) -> Any:
         """The sequence's own sampler chain, made when it first samples: it has seen the whole prompt then."""
         if chunk.sequence_id not in self._samplers:
-            self._samplers[chunk.sequence_id] = self._make_sampler(chunk.sampling, chunk.tokens)
+            self._samplers[chunk.sequence_id] = llama_sampling.chain_of(
+                chunk.sampling, chunk.tokens, self.info.vocabulary, self.info.context
+            )
         return self._samplers[chunk.sequence_id]
-
-    def _make_sampler(self, sampling: Sampling, tokens: list[int]) -> Any:
-        """The order is that of Sampling's docstring."""
-        chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-
-        def add(sampler: Any) -> None:
-            lib.llama_sampler_chain_add(chain, sampler)
-
-        if bias := sampling.logit_bias:
-            entries = (lib.llama_logit_bias * len(bias))(*(lib.llama_logit_bias(*entry) for entry in bias.items()))
-            add(lib.llama_sampler_init_logit_bias(self.info.vocabulary, len(bias), entries))
-        if sampling.penalises:
-            last_n = min(sampling.repeat_last_n, self.info.context)  # llama.cpp allocates that many
-            last_n = self.info.context if last_n < 0 else last_n
-            penalties = (sampling.repetition_penalty, sampling.frequency_penalty, sampling.presence_penalty)
-            add(lib.llama_sampler_init_penalties(self.info.vocabulary, last_n, *penalties))
-            for token in tokens[-last_n:]:
-                lib.llama_sampler_accept(chain, token)
-        if sampling.temperature < COLD:
-            add(lib.llama_sampler_init_greedy())
-            return chain
-        if sampling.top_k > 0:
-            add(lib.llama_sampler_init_top_k(sampling.top_k))
-        if sampling.top_p < 1:
-            add(lib.llama_sampler_init_top_p(sampling.top_p, 1))
-        if sampling.min_p > 0:
-            add(lib.llama_sampler_init_min_p(sampling.min_p, 1))
-        add(lib.llama_sampler_init_temp(sampling.temperature))
-        add(lib.llama_sampler_init_dist(sampling.seed))
-        return chain
 
     # Loading
 
@@ -425,101 +396,3 @@ def _look_for_gpu(spec: EngineSpec) -> None:
         raise LoadError(f"--require-gpu cannot be met. {finding}")
     if finding and finding.cure:
         log.warning("%s", finding)
-
-
-class LlamaTokenizer:
-    """llama_tokenize reads the vocabulary only, so that any thread may call it."""
-
-    def __init__(self, vocab: Any):
-        self._vocab = vocab
-        self._pieces: dict[int, bytes] = {}
-
-    def encode(self, text: str) -> list[int]:
-        data = text.encode("utf-8", "replace")
-        room = len(data) + 8  # a token is at least a byte, and a few prefixes may come before
-        while True:
-            tokens = (lib.llama_token * room)()
-            count = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, False, True)
-            if count >= 0:
-                return tokens[:count]
-            room = -count
-
-    def piece(self, token: int) -> bytes:
-        if token not in self._pieces:
-            self._pieces[token] = self._render(token)
-        return self._pieces[token]
-
-    def written(self, token: int) -> bytes:
-        return self.piece(token) or self.text(token).encode()
-
-    def text(self, token: int) -> str:
-        """How a token is written in the vocabulary; nothing for a token the model does not have."""
-        return (lib.llama_vocab_get_text(self._vocab, token) or b"").decode(errors="replace") if token >= 0 else ""
-
-    def _render(self, token: int) -> bytes:
-        buffer = ctypes.create_string_buffer(64)
-        length = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
-        if length < 0:
-            buffer = ctypes.create_string_buffer(-length)
-            length = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
-        return buffer.raw[:length]
-
-
-CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # a llama_token_data
-
-
-def _pick(sampler: Any, logits: Any, ids: Any) -> int | None:
-    """What the sampler chain draws among these token ids, without accepting it; None where it finds none possible."""
-    if not len(ids):
-        return None
-    candidates = np.zeros(len(ids), CANDIDATE)
-    candidates["id"], candidates["logit"] = ids, logits[ids]
-    array = lib.llama_token_data_array(
-        data=candidates.ctypes.data_as(lib.llama_token_data_p), size=len(ids), selected=-1, sorted=False
-    )
-    lib.llama_sampler_apply(sampler, ctypes.byref(array))
-    drawn = array.data[array.selected]
-    return int(drawn.id) if math.isfinite(drawn.logit) else None
-
-
-class _Batch:
-    """A llama_batch over arrays of our own, filled by slices. Each token belongs to one sequence.
-
-    Decodes come last: of what the device computes at a time that is the last part, which is seldom full. In a full one
-    they would cost three times as much on the CPU.
-    """
-
-    def __init__(self, room: int):
-        self.first_row: dict[int, int] = {}  # by slot: where its chunk begins
-        self.last_row: dict[int, int] = {}  # where it ends, and its draft begins
-        self._token: Any = (lib.llama_token * room)()
-        self._pos: Any = (lib.llama_pos * room)()
-        self._seq_id: Any = (lib.llama_seq_id * room)()
-        self._logits: Any = (ctypes.c_int8 * room)()
-        self._n_seq_id = (ctypes.c_int32 * room)(*[1] * room)
-        pointer, size = ctypes.POINTER(lib.llama_seq_id), ctypes.sizeof(lib.llama_seq_id)
-        base = ctypes.addressof(self._seq_id)
-        self._seq_ids = (pointer * room)(*[ctypes.cast(base + i * size, pointer) for i in range(room)])
-        self._batch = lib.llama_batch(
-            token=self._token, pos=self._pos, n_seq_id=self._n_seq_id, seq_id=self._seq_ids, logits=self._logits
-        )
-
-    def fill(self, chunks: list[Chunk]) -> Any:
-        """Logits are wanted of a sampling chunk's last token, of all its draft, and before tokens to be scored."""
-        end = 0
-        for chunk in sorted(chunks, key=_decodes):
-            span = slice(end, end + chunk.size)
-            self.first_row[chunk.slot], end = end, end + chunk.size
-            self._token[span] = chunk.tokens[chunk.start : chunk.stop] + chunk.draft
-            self._pos[span] = range(chunk.start, chunk.start + chunk.size)
-            self._seq_id[span] = [chunk.slot] * chunk.size
-            scored, wanted = len(chunk.scores), chunk.samples + len(chunk.draft)
-            self._logits[span] = [1] * scored + [0] * (chunk.size - scored)
-            self._logits[end - wanted : end] = [1] * wanted
-            self.last_row[chunk.slot] = end - 1 - len(chunk.draft)
-        self._batch.n_tokens = end
-        return self._batch
-
-
-def _decodes(chunk: Chunk) -> bool:
-    return chunk.stop - chunk.start == 1

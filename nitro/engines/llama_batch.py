@@ -1,0 +1,51 @@
+"""Chunks → the arrays that llama_decode takes."""
+
+import ctypes
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+
+from nitro.engines.runner import Chunk
+
+
+class Batch:
+    """A llama_batch over arrays of our own, filled by slices. Each token belongs to one sequence.
+
+    Decodes come last: of what the device computes at a time that is the last part, which is seldom full. In a full one
+    they would cost three times as much on the CPU.
+    """
+
+    def __init__(self, room: int):
+        self.first_row: dict[int, int] = {}  # by slot: where its chunk begins
+        self.last_row: dict[int, int] = {}  # where it ends, and its draft begins
+        self._token: Any = (lib.llama_token * room)()
+        self._pos: Any = (lib.llama_pos * room)()
+        self._seq_id: Any = (lib.llama_seq_id * room)()
+        self._logits: Any = (ctypes.c_int8 * room)()
+        self._n_seq_id = (ctypes.c_int32 * room)(*[1] * room)
+        pointer, size = ctypes.POINTER(lib.llama_seq_id), ctypes.sizeof(lib.llama_seq_id)
+        base = ctypes.addressof(self._seq_id)
+        self._seq_ids = (pointer * room)(*[ctypes.cast(base + i * size, pointer) for i in range(room)])
+        self._batch = lib.llama_batch(
+            token=self._token, pos=self._pos, n_seq_id=self._n_seq_id, seq_id=self._seq_ids, logits=self._logits
+        )
+
+    def fill(self, chunks: list[Chunk]) -> Any:
+        """Logits are wanted of a sampling chunk's last token, of all its draft, and before tokens to be scored."""
+        end = 0
+        for chunk in sorted(chunks, key=_decodes):
+            span = slice(end, end + chunk.size)
+            self.first_row[chunk.slot], end = end, end + chunk.size
+            self._token[span] = chunk.tokens[chunk.start : chunk.stop] + chunk.draft
+            self._pos[span] = range(chunk.start, chunk.start + chunk.size)
+            self._seq_id[span] = [chunk.slot] * chunk.size
+            scored, wanted = len(chunk.scores), chunk.samples + len(chunk.draft)
+            self._logits[span] = [1] * scored + [0] * (chunk.size - scored)
+            self._logits[end - wanted : end] = [1] * wanted
+            self.last_row[chunk.slot] = end - 1 - len(chunk.draft)
+        self._batch.n_tokens = end
+        return self._batch
+
+
+def _decodes(chunk: Chunk) -> bool:
+    return chunk.stop - chunk.start == 1

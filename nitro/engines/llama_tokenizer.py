@@ -1,0 +1,44 @@
+"""llama.cpp's own tokenizer, by a model's vocabulary."""
+
+import ctypes
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+
+
+class LlamaTokenizer:
+    """llama_tokenize reads the vocabulary only, so that any thread may call it."""
+
+    def __init__(self, vocab: Any):
+        self._vocab = vocab
+        self._pieces: dict[int, bytes] = {}
+
+    def encode(self, text: str) -> list[int]:
+        data = text.encode("utf-8", "replace")
+        room = len(data) + 8  # a token is at least a byte, and a few prefixes may come before
+        while True:
+            tokens = (lib.llama_token * room)()
+            count = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, False, True)
+            if count >= 0:
+                return tokens[:count]
+            room = -count
+
+    def piece(self, token: int) -> bytes:
+        if token not in self._pieces:
+            self._pieces[token] = self._render(token)
+        return self._pieces[token]
+
+    def written(self, token: int) -> bytes:
+        return self.piece(token) or self.text(token).encode()
+
+    def text(self, token: int) -> str:
+        """How a token is written in the vocabulary; nothing for a token the model does not have."""
+        return (lib.llama_vocab_get_text(self._vocab, token) or b"").decode(errors="replace") if token >= 0 else ""
+
+    def _render(self, token: int) -> bytes:
+        buffer = ctypes.create_string_buffer(64)
+        length = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
+        if length < 0:
+            buffer = ctypes.create_string_buffer(-length)
+            length = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, False)
+        return buffer.raw[:length]
