@@ -57,6 +57,7 @@ def main() -> None:
 @option("--allow-origin", "Origin of web pages that may call, beside local ones; * for any.", multiple=True)
 @option("--allow-host", "Host name that requests may use, beside addresses and localhost.", multiple=True)
 @option("--chat-template", "Jinja template instead of the model's own.", type=click.Path(path_type=Path))
+@option("--tool-format", "How the model writes calls of tools; default: what its chat template tells.")
 @option("--max-queue", "Requests that may wait; more get 429.", type=click.IntRange(0), default=64)
 @option("--log-level", "How much to log.", type=click.Choice(LEVELS), default="info")
 def serve(ctx: int | None, **flags: Any) -> None:

@@ -23,5 +23,6 @@ class ServeConfig(Struct, frozen=True):
     allow_origin: tuple[str, ...] = ()  # beside local ones; "*": any
     allow_host: tuple[str, ...] = ()  # beside addresses and localhost; "*": any
     chat_template: Path | None = None
+    tool_format: str | None = None
     max_queue: int = 64
     log_level: str = "info"

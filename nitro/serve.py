@@ -26,6 +26,7 @@ from nitro.errors import EngineDown, ServerClosing, StartError, TemplateError
 from nitro.metrics import Metrics
 from nitro.models import source
 from nitro.models.served import ServedModel, ServedModels
+from nitro.text import formats
 from nitro.text.template import ChatTemplate
 
 log = logging.getLogger("nitro")
@@ -50,6 +51,7 @@ class Server:
         self.config = config
         self._source = source.find(config.model, config.alias, config.engine)
         self._template = _read_template(config)
+        _check_tool_format(config.tool_format)
         spec = EngineSpec(
             engine=config.engine,
             model=self._source.path,
@@ -63,7 +65,7 @@ class Server:
         )
         metrics = Metrics()
         self.engine = Engine(spec, config.max_queue, metrics)
-        self.models = ServedModels(ServedModel(self._source, self.engine, self._template))
+        self.models = ServedModels(ServedModel(self._source, self.engine, self._template, config.tool_format))
         guard = Guard(config.api_key, config.allow_origin, config.allow_host)
         app = make_app(self.models, guard, metrics)
         self._uvicorn = _Uvicorn(
@@ -161,6 +163,11 @@ def _read_template(config: ServeConfig) -> str | None:
     except (OSError, UnicodeDecodeError, TemplateError) as error:
         raise StartError(f"--chat-template {config.chat_template}: {error}") from None
     return text
+
+
+def _check_tool_format(name: str | None) -> None:
+    if name is not None and name not in formats.known():
+        raise StartError(f"--tool-format {name}: not known; known are {', '.join(sorted(formats.known()))}.")
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -129,7 +129,7 @@ def test_prompt_at_the_border_of_the_context(serve, length: int) -> None:
     ("options", "param", "code"),
     [
         ({"temperature": -1}, "temperature", "invalid_value"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "unsupported_parameter"),
+        ({"web_search_options": {}}, "web_search_options", "unsupported_parameter"),
         ({"response_format": {"type": "yaml"}}, "response_format.type", "invalid_value"),
         ({"logit_bias": {"257": 1}}, "logit_bias", "invalid_value"),
         ({"extra_body": {"max_tokens": "many"}}, "max_tokens", "invalid_type"),

@@ -207,11 +207,11 @@ def test_text_completions_too(fake_server: RunningServer) -> None:
 
 
 def test_it_sleeps_until_a_marker() -> None:
-    """Split over tokens as it may be; a copy begins anew."""
+    """Split over tokens as it may be, and only after the marker before it; a copy begins anew."""
     runner = FakeRunner(EngineSpec("fake", ""))
     grammars = Grammars(runner.tokenizer, runner.info)
-    matcher = grammars.matcher(Constraint("choice", '["yes"]', "choice", [b"</think>", b"<end>"]))
-    for token in b"any <thing </thin</think":
+    matcher = grammars.matcher(Constraint("choice", '["yes"]', "choice", [b"<end>", b"</think>"]))
+    for token in b"any </think> <thing <end> </thin</think":
         assert matcher.allows(token) and matcher.mask() is None and matcher.accept(token)
     assert matcher.allows(ord("x")) and matcher.accept(ord(">"))
     assert not matcher.allows(ord("x")) and not matcher.allows(EOG) and matcher.allows(ord("y"))

@@ -36,6 +36,15 @@ def content(given: Any, role: str = "user") -> str:
     return text
 
 
+NOTHING_MORE: dict[str, Any] = {
+    "tools": None,
+    "variables": {},
+    "thinking_budget": None,
+    "both_reasonings": False,
+    "continues": False,
+}
+
+
 def test_the_least_request() -> None:
     assert prompt() == ChatPrompt(
         messages=[USER],
@@ -48,6 +57,7 @@ def test_the_least_request() -> None:
         include_usage=False,
         constraint=None,
         prediction=None,
+        **NOTHING_MORE,
     )
 
 
@@ -92,6 +102,7 @@ def test_a_full_request() -> None:
         include_usage=True,
         constraint=None,
         prediction=None,
+        **NOTHING_MORE,
     )
 
 
@@ -111,8 +122,9 @@ NUMBERS: dict[str, tuple[list[float], list[float]]] = {
     "repeat_penalty": ([0.01, 1, 1.1, 100], [0, -1, 0.009, 100.001]),
     "repeat_last_n": ([-1, 0, 1, INT32], [-2, INT32 + 1]),
     "top_logprobs": ([0, 1, 20], [-1, 21]),
+    "thinking_budget": ([0, 1, 10**6], [-2, -100]),
 }
-WHOLE = ["max_completion_tokens", "max_tokens", "n", "top_k", "repeat_last_n", "top_logprobs"]
+WHOLE = ["max_completion_tokens", "max_tokens", "n", "top_k", "repeat_last_n", "top_logprobs", "thinking_budget"]
 NEEDS = {"top_logprobs": {"logprobs": True}}
 REAL = [name for name in NUMBERS if name not in WHOLE]
 
@@ -124,6 +136,8 @@ def stored(got: ChatPrompt, name: str) -> Any:
             return got.max_tokens
         case "n":
             return got.n
+        case "thinking_budget":
+            return got.thinking_budget
         case "repeat_penalty":
             return got.sampling.repetition_penalty
         case "top_logprobs":
@@ -442,7 +456,7 @@ def test_a_part_whose_type_is_null_is_text() -> None:
     assert content([{"type": None, "text": "a"}]) == "a"
 
 
-@pytest.mark.parametrize("role", ["", "User", "user ", "function", "bot", "system\n"])
+@pytest.mark.parametrize("role", ["", "User", "user ", "functions", "bot", "system\n"])
 def test_unknown_roles_are_refused_by_place(role: str) -> None:
     error = refusal(USER, {"role": role, "content": "a"})
     assert (error.param, error.code) == ("messages[1].role", "invalid_value")
@@ -524,8 +538,6 @@ def arguments(given: Any) -> Any:
         ({"a": 1}, {"a": 1}),
         ({}, {}),
         (None, None),
-        (5, 5),
-        ([1], [1]),
     ],
 )
 def test_arguments_come_as_an_object(given: Any, meant: Any) -> None:
@@ -567,20 +579,26 @@ def test_endless_nesting_in_arguments_does_no_harm(levels: int, brackets: str) -
 
 
 @pytest.mark.parametrize(
-    "call",
+    "call, where",
     [
-        {},
-        {"id": "a"},
-        {"function": None},
-        {"function": "f"},
-        {"function": {}},
-        {"function": {"name": "f"}},
-        {"function": {"name": "f", "arguments": None}},
-        {"type": "custom", "custom": {"name": "f", "input": "{}"}},
+        ({}, "function"),
+        ({"id": "a"}, "function"),
+        ({"function": None}, "function"),
+        ({"function": "f"}, "function"),
+        ({"function": {}}, "function.name"),
+        ({"function": {"name": 5}}, "function.name"),
+        ({"function": {"name": "f", "arguments": 5}}, "function.arguments"),
+        ({"type": "custom", "custom": {"name": "f", "input": "{}"}}, "function"),
     ],
 )
-def test_odd_calls_stay_as_they_are(call: Any) -> None:
-    (message,) = prompt({"role": "assistant", "tool_calls": [call]}).messages
+def test_odd_calls_are_refused_by_place(call: Any, where: str) -> None:
+    error = refusal({"role": "assistant", "tool_calls": [call]})
+    assert (error.param, error.code) == (f"messages[0].tool_calls[0].{where}", "invalid_value")
+
+
+@pytest.mark.parametrize("call", [{"function": {"name": "f"}}, {"function": {"name": "f", "arguments": None}}])
+def test_calls_without_arguments_stay_as_they_are(call: Any) -> None:
+    (message,) = prompt({"role": "assistant", "tool_calls": [call]}, USER).messages[:1]
     assert message["tool_calls"] == [call]
     assert message["content"] == ""
 

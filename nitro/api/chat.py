@@ -4,14 +4,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from litestar import Request, Response, post
+from msgspec import UNSET
 
 from nitro.api import openai
+from nitro.api.constraints import after_thinking, with_tools
 from nitro.api.exchange import Exchange, head, serve, usage_field
 from nitro.api.prompts import ChatPrompt, parse_chat
-from nitro.api.reply import Piece, Replies, Token
+from nitro.api.reply import Piece, Reading, Replies, Reply, Token
 from nitro.api.requestlog import RequestLog
-from nitro.engines.types import Scored
+from nitro.engines.types import ModelInfo, Scored, Thinking
 from nitro.models.served import ServedModel
+from nitro.text.channels import Delta
+from nitro.text.family import Family
+from nitro.text.formats import generic
+
+# by the parameter: the template's variables that it sets
+VARIABLES = {"enable_thinking": ("enable_thinking", "thinking"), "reasoning_effort": ("reasoning_effort",)}
 
 
 @post("/v1/chat/completions", status_code=200)
@@ -22,8 +30,13 @@ async def chat_completions(request: Request) -> Response[Any]:
 async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) -> Exchange:
     """Everything that can be a 4xx, until the engine has accepted the prompt."""
     info = await model.engine.ready()
-    prompt = parse_chat(body, model.sampling(info))
-    text = model.chat_template(info).render(prompt.messages)
+    prompt, family = parse_chat(body, model.sampling(info)), model.family(info)
+    text = _render(model, info, prompt, family)
+    tools, markers, constraint = prompt.tools, family.markers, prompt.constraint
+    opened = markers is not None and markers.opened(text)
+    several = family.native if tools is None or tools.several is None else tools.several
+    if tools:
+        constraint = with_tools(constraint, tools, family.format, several)
     generation = await model.engine.generate(
         text,
         prompt.sampling,
@@ -31,39 +44,101 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
         prompt.n,
         prompt.text_bias,
         prediction=prompt.prediction or "",
-        constraint=prompt.constraint,
+        constraint=after_thinking(constraint, markers, opened),
+        thinking=_thinking(prompt, family, opened),
+        spoken=family.spoken(tools is not None),
     )
-    log.replies = replies = Replies(generation, prompt.stops, predicted=prompt.prediction is not None)
-    return Exchange(prompt, replies, Chat(prompt, head("chatcmpl", model, model.fingerprint(info))), log)
+    reading = Reading(
+        lambda: family.parser(tools.by_name if tools else None, tools is not None and tools.enforced, opened),
+        family.format.call_id,
+        several,
+        "function_call" if tools and tools.legacy else "tool_calls",
+    )
+    log.replies = replies = Replies(generation, prompt.stops, predicted=prompt.prediction is not None, reading=reading)
+    ignored = _ignored(body, model.chat_template(info).variables, family) + generation.unenforced
+    return Exchange(prompt, replies, Chat(prompt, head("chatcmpl", model, model.fingerprint(info))), log, ignored)
+
+
+def _render(model: ServedModel, info: ModelInfo, prompt: ChatPrompt, family: Family) -> str:
+    """The prompt's text. Raises TemplateError."""
+    messages, told = prompt.messages, prompt.tools.told if prompt.tools else None
+    if not family.native:
+        messages, told = generic.messages(messages, told), None
+    return model.chat_template(info).render(messages, told, prompt.variables, prompt.continues)
+
+
+def _thinking(prompt: ChatPrompt, family: Family, opened: bool) -> Thinking | None:
+    if prompt.thinking_budget is None or family.markers is None:
+        return None
+    opens, closes = family.markers.opens, family.markers.closes
+    return Thinking(prompt.thinking_budget, b"" if opened else opens.encode(), closes.encode(), f"\n{closes}\n\n")
+
+
+def _ignored(body: openai.ChatRequest, variables: frozenset[str], family: Family) -> list[str]:
+    """The parameters that this model's template has no use for."""
+    names = [name for name, sets in VARIABLES.items() if getattr(body, name) is not None and not variables & {*sets}]
+    names += [f"chat_template_kwargs.{name}" for name in body.chat_template_kwargs or {} if name not in variables]
+    return names + (["thinking_budget"] if body.thinking_budget is not None and family.markers is None else [])
 
 
 class Chat:
-    """The Format of this route: role, content, finish, each in chunks of their own."""
+    """The Format of this route: role, then what each piece means, then the finish, in chunks of their own."""
 
     def __init__(self, prompt: ChatPrompt, head: dict[str, Any]):
         self._prompt, self._head = prompt, head
+        self._legacy = prompt.tools is not None and prompt.tools.legacy
 
     def whole(self, replies: Replies) -> openai.ChatCompletion:
         choices = []
         for reply in replies.choices:
             assert reply.finish is not None
-            message = openai.ReplyMessage(reply.text)
-            choices.append(openai.Choice(reply.index, message, reply.finish, self._logprobs(reply.scored)))
+            logprobs = self._logprobs(reply.scored)
+            choices.append(openai.Choice(reply.index, self._message(reply), reply.finish, logprobs))
         return openai.ChatCompletion(choices=choices, usage=replies.usage, **self._head)
 
     def opening(self, replies: Replies) -> Iterator[openai.ChatCompletionChunk]:
         for reply in replies.choices:
             yield self._chunk([openai.ChunkChoice(reply.index, openai.Delta("assistant", ""))])
 
-    def chunks(self, piece: Piece) -> Iterator[openai.ChatCompletionChunk]:
-        if piece.text or piece.tokens:
-            delta = openai.Delta(content=piece.text)
-            yield self._chunk([openai.ChunkChoice(piece.index, delta, None, self._logprobs(piece.tokens))])
+    def chunks(self, piece: Piece, reply: Reply) -> Iterator[openai.ChatCompletionChunk]:
+        deltas = [self._delta(delta, reply) for delta in piece.deltas]
+        if piece.tokens and not deltas:
+            deltas = [openai.Delta(content="")]
+        for i, delta in enumerate(deltas):
+            logprobs = self._logprobs(piece.tokens if i == 0 else [])
+            yield self._chunk([openai.ChunkChoice(piece.index, delta, None, logprobs)])
         if piece.finish:
             yield self._chunk([openai.ChunkChoice(piece.index, openai.Delta(), piece.finish)])
 
     def usage(self, usage: openai.Usage) -> openai.ChatCompletionChunk:
         return self._chunk([], usage)
+
+    def _message(self, reply: Reply) -> openai.ReplyMessage:
+        message = openai.ReplyMessage(reply.content or (None if reply.calls or reply.reasoning else ""))
+        if reply.calls and self._legacy:
+            message.function_call = openai.FunctionCall(reply.calls[0].arguments, reply.calls[0].name)
+        elif reply.calls:
+            message.tool_calls = [
+                openai.ToolCall(call.id, openai.FunctionCall(call.arguments, call.name)) for call in reply.calls
+            ]
+        if reply.reasoning:
+            message.reasoning_content = reply.reasoning
+            message.reasoning = reply.reasoning if self._prompt.both_reasonings else UNSET
+        return message
+
+    def _delta(self, delta: Delta, reply: Reply) -> openai.Delta:
+        if delta.channel == "content":
+            return openai.Delta(content=delta.text)
+        if delta.channel == "reasoning":
+            both = delta.text if self._prompt.both_reasonings else UNSET
+            return openai.Delta(reasoning_content=delta.text, reasoning=both)
+        function = openai.FunctionCall(delta.text, UNSET if delta.name is None else delta.name)
+        if self._legacy:
+            return openai.Delta(function_call=function)
+        if delta.name is None:
+            return openai.Delta(tool_calls=[openai.ToolCallDelta(delta.call, function)])
+        call = openai.ToolCallDelta(delta.call, function, reply.calls[delta.call].id, "function")
+        return openai.Delta(tool_calls=[call])
 
     def _chunk(
         self, choices: list[openai.ChunkChoice], usage: openai.Usage | None = None

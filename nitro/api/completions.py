@@ -48,7 +48,7 @@ async def _begin(model: ServedModel, body: openai.CompletionRequest, log: Reques
         for given, sent, written in zip(prompt.prompts, texts, generation.echoes, strict=False)
     ]
     log.replies = replies = Replies(generation, prompt.stops, mute, predicted=prompt.prediction is not None)
-    format = Texts(prompt, replies, echoes, head("cmpl", model, model.fingerprint(info)))
+    format = Texts(prompt, echoes, head("cmpl", model, model.fingerprint(info)))
     return Exchange(prompt, replies, format, log)
 
 
@@ -73,8 +73,8 @@ class _Echo:
 class Texts:
     """The Format of this route. Choice i is that of prompt i // n."""
 
-    def __init__(self, prompt: CompletionPrompt, replies: Replies, echoes: list[_Echo], head: dict[str, Any]):
-        self._prompt, self._replies, self._echoes, self._head = prompt, replies, echoes, head
+    def __init__(self, prompt: CompletionPrompt, echoes: list[_Echo], head: dict[str, Any]):
+        self._prompt, self._echoes, self._head = prompt, echoes, head
         self._begun: set[int] = set()  # choices whose prompt has been repeated
 
     def whole(self, replies: Replies) -> openai.Completion:
@@ -90,8 +90,7 @@ class Texts:
     def opening(self, replies: Replies) -> Iterator[openai.Completion]:
         return iter(())
 
-    def chunks(self, piece: Piece) -> Iterator[openai.Completion]:
-        reply = self._replies.choices[piece.index]
+    def chunks(self, piece: Piece, reply: Reply) -> Iterator[openai.Completion]:
         if reply.tokens == 0 and not piece.finish:
             return  # the prompt is being scored
         text, entries = self._echo(reply)

@@ -1,14 +1,20 @@
 """What an answer must be, by whichever name a request asks for it: `response_format` is OpenAI's, the others are of
-llama-server and vLLM. Whether it can be enforced the engine finds out."""
+llama-server and vLLM; and what tools want of it. Whether it can be enforced the engine finds out."""
 
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from nitro.api.openai import GenerationRequest
-from nitro.engines.types import Constraint
+from nitro.api.tools import Tools
+from nitro.engines.types import Constraint, Schema
 from nitro.errors import ApiError
+from nitro.text import tool_grammar
+from nitro.text.formats.format import Format
+from nitro.text.reasoning import Markers
+from nitro.text.tool_grammar import Grammar
 
 Parsed = Constraint | None
 
@@ -22,6 +28,43 @@ def parse_constraint(request: GenerationRequest) -> Parsed:
     if parsed and request.ignore_eos:
         raise _invalid("ignore_eos", f"false beside '{parsed[0].param}', which says where the answer ends")
     return parsed[0] if parsed else None
+
+
+def with_tools(answer: Parsed, tools: Tools, format: Format, several: bool) -> Parsed:
+    """The answer's own constraint, or calls of the tools. Raises ApiError 400 for what cannot be beside tools."""
+    if answer and answer.kind != "json_schema":
+        raise _invalid(answer.param, "nothing beside 'tools'")
+    asked = format, tools.callable, several
+    if tools.required:
+        return _layout(tool_grammar.required(*asked))
+    if answer:
+        return _layout(tool_grammar.calls_or_answer(*asked, msgspec.json.decode(answer.source)), answer.param)
+    if not tools.enforced:
+        return None
+    if format.layout.begin:
+        return _layout(tool_grammar.after_opening(*asked), after=[format.opens[0].encode()])
+    return _layout(tool_grammar.calls_or_text(*asked))
+
+
+def after_thinking(constraint: Parsed, markers: Markers | None, opened: bool) -> Parsed:
+    """The constraint is on what follows a reasoning, which the prompt has `opened` or the model may open."""
+    if constraint is None or markers is None:
+        return constraint
+    if opened:
+        return replace(constraint, after=[markers.closes.encode(), *constraint.after])
+    return replace(constraint, thinks=(markers.opens, markers.closes))
+
+
+def _layout(grammar: Grammar, answer: str = "tools", after: list[bytes] | None = None) -> Constraint:
+    schemas = [
+        Schema(
+            msgspec.json.encode(schema).decode(),
+            called.param if called else answer,
+            strict=called is None or called.tool.strict,
+        )
+        for schema, called in grammar.schemas
+    ]
+    return Constraint("layout", grammar.source, "tools", after or [], None, grammar.marks, schemas)
 
 
 def _parse_response_format(value: dict[str, Any]) -> Parsed:

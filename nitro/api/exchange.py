@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
 
 from litestar import Request, Response
 from litestar.background_tasks import BackgroundTask
@@ -18,7 +19,7 @@ from nitro.api.faults import as_api_error
 from nitro.api.models import served
 from nitro.api.openai import GenerationRequest, Usage
 from nitro.api.prompts import Prompt
-from nitro.api.reply import Piece, Replies
+from nitro.api.reply import Piece, Replies, Reply
 from nitro.api.requestlog import RequestLog
 from nitro.errors import EngineError, NitroError, TemplateError
 from nitro.models.served import ServedModel
@@ -37,7 +38,7 @@ class Format(Protocol):
 
     def whole(self, replies: Replies) -> Struct: ...
     def opening(self, replies: Replies) -> Iterable[Struct]: ...  # the chunks before any token
-    def chunks(self, piece: Piece) -> Iterable[Struct]: ...
+    def chunks(self, piece: Piece, reply: Reply) -> Iterable[Struct]: ...
     def usage(self, usage: Usage) -> Struct: ...
 
 
@@ -57,6 +58,8 @@ async def serve(
         headers = {"x-nitro-ignored": ", ".join(ignored)[:2000]} if ignored else {}
         log.model = model.source.id
         exchange = await unless_left(request, begin(model, body, log))
+        if more := exchange.ignored:
+            headers = {"x-nitro-ignored": ", ".join([*ignored, *map(_in_a_header, more)])[:2000]}
         if body.stream:
             headers |= sse.HEADERS
             done = BackgroundTask(exchange.finished)
@@ -90,7 +93,10 @@ def usage_field(prompt: Prompt, usage: Usage | None) -> Usage | UnsetType | None
 class Exchange:
     """One accepted request: its replies, consumed whole or as a stream."""
 
-    def __init__(self, prompt: Prompt, replies: Replies, format: Format, log: RequestLog):
+    def __init__(
+        self, prompt: Prompt, replies: Replies, format: Format, log: RequestLog, ignored: list[str] | None = None
+    ):
+        self.ignored = ignored or []  # parameters without effect on this model
         self._prompt, self._replies, self._format, self._log = prompt, replies, format, log
 
     async def whole(self) -> Struct:
@@ -112,7 +118,8 @@ class Exchange:
             while (pieces := await bursts.next()) is not None:
                 if pieces:
                     self._log.burst()
-                frames = b"".join(_frames(self._format.chunks(piece)) for piece in pieces)
+                choices = self._replies.choices
+                frames = b"".join(_frames(self._format.chunks(piece, choices[piece.index])) for piece in pieces)
                 if frames or bursts.silent:
                     yield frames or sse.KEEPALIVE
                     bursts.sent()
@@ -175,6 +182,10 @@ class _Bursts:
 
 def _frames(chunks: Iterable[Struct]) -> bytes:
     return b"".join(map(sse.frame, chunks))
+
+
+def _in_a_header(text: str) -> str:
+    return quote(" ".join(text.split()), safe=" :'/[]().{}#$-_<>=+*")
 
 
 class ClientLeft(Exception):

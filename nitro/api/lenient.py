@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from nitro.api.openai import NOTHING, SWITCHES, UNSUPPORTED
+from nitro.api.openai import NOTHING, UNSUPPORTED
 from nitro.errors import ApiError
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -99,8 +99,6 @@ def _without_effect(body: bytes, fields: frozenset[str]) -> list[str]:
         except msgspec.ValidationError:
             value = raw  # a number out of range asks for something
         if _is_in(value, NOTHING):
-            if name in SWITCHES and value is not None:
-                ignored.append(name)
             continue
         if name not in UNSUPPORTED:
             ignored.append(quote(name, safe=""))

@@ -7,7 +7,7 @@ from nitro.errors import ApiError
 from nitro.metrics import CONTENT_TYPE, Metrics
 from nitro.models.served import ServedModel, ServedModels
 
-NOT_YET = {"embeddings": False, "tools": False, "vision": False}
+NOT_YET = {"embeddings": False, "vision": False}
 
 
 def served(request: Request) -> ServedModels:
@@ -36,6 +36,8 @@ async def get_model(request: Request) -> openai.Model:
 def _describe(model: ServedModel) -> openai.Model:
     info = model.engine.info
     context = info.context if info else None
+    chats = info is not None and model.template(info) is not None
+    family = model.family(info) if info and chats else None
     return openai.Model(
         id=model.source.id,
         created=model.source.created,
@@ -45,11 +47,15 @@ def _describe(model: ServedModel) -> openai.Model:
         loaded=info is not None,
         proof=model.proof(info) if info else None,
         capabilities={
-            "chat": info is not None and model.template(info) is not None,
+            "chat": chats,
             "completions": info is not None,
             "structured_output": info is not None,
+            "tools": family is not None,
+            "native_tools": family is not None and family.native,
+            "reasoning": family is not None and family.markers is not None,
             **NOT_YET,
         },
+        tool_format=family.format.name if family else None,
     )
 
 

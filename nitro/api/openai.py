@@ -25,6 +25,9 @@ class Message(Struct):
     name: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None
+    function_call: dict[str, Any] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
 
 
 class Prediction(Struct):
@@ -74,6 +77,17 @@ class ChatRequest(GenerationRequest, kw_only=True):
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    functions: list[dict[str, Any]] | None = None
+    function_call: str | dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    reasoning_format: str | None = None
+    enable_thinking: bool | None = None
+    thinking_budget: int | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    continue_final_message: bool | None = None
 
 
 class CompletionRequest(GenerationRequest, kw_only=True):
@@ -92,35 +106,22 @@ NOTHING: tuple[Any, ...] = (None, False, [], "none")
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "cache_prompt": (True,),
-    "chat_template_kwargs": ({},),
-    "continue_final_message": (),
     "dry_multiplier": (0,),
     "dynatemp_range": (0,),
-    "enable_thinking": (),
-    "function_call": ("auto",),
-    "functions": (),
     "min_tokens": (0,),
     "mirostat": (0,),
     "modalities": (["text"],),
-    "parallel_tool_calls": (True,),
-    "reasoning_effort": (),
-    "reasoning_format": (),
     "return_tokens": (),
-    "thinking_budget": (),
     "timings_per_token": (),
-    "tool_choice": ("auto",),
-    "tools": (),
     "top_n_sigma": (-1,),
     "typical_p": (1,),
     "web_search_options": (),
     "xtc_probability": (0,),
 }
-# Switched off they ask for nothing, but some chat templates have them on by default: then they are listed as ignored.
-SWITCHES = ("enable_thinking", "reasoning_effort")
 
 # Replies
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
 
 
 class PromptTokensDetails(Struct):
@@ -128,10 +129,11 @@ class PromptTokensDetails(Struct):
 
 
 class CompletionTokensDetails(Struct):
-    """Of a prediction's tokens that were checked, those that came true and those that did not."""
+    """Tokens that were reasoning; of a prediction's tokens that were checked, those that came true and those not."""
 
-    accepted_prediction_tokens: int
-    rejected_prediction_tokens: int
+    reasoning_tokens: int | UnsetType = UNSET
+    accepted_prediction_tokens: int | UnsetType = UNSET
+    rejected_prediction_tokens: int | UnsetType = UNSET
 
 
 class Usage(Struct):
@@ -159,10 +161,36 @@ class ChoiceLogprobs(Struct):
     refusal: None = None
 
 
+class FunctionCall(Struct):
+    """`arguments` are JSON; in a stream, the next piece of it, and `name` is with the first."""
+
+    arguments: str
+    name: str | UnsetType = UNSET
+
+
+class ToolCall(Struct):
+    id: str
+    function: FunctionCall
+    type: Literal["function"] = "function"
+
+
+class ToolCallDelta(Struct):
+    """`id` and `type` are with the first delta of a call."""
+
+    index: int
+    function: FunctionCall
+    id: str | UnsetType = UNSET
+    type: Literal["function"] | UnsetType = UNSET
+
+
 class ReplyMessage(Struct):
-    content: str
+    content: str | None
     role: Literal["assistant"] = "assistant"
     refusal: None = None
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+    function_call: FunctionCall | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
 
 
 class Choice(Struct):
@@ -185,6 +213,10 @@ class ChatCompletion(Struct):
 class Delta(Struct):
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+    function_call: FunctionCall | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
 
 
 class ChunkChoice(Struct):
@@ -242,6 +274,7 @@ class Model(Struct):
     engine: str | None
     loaded: bool
     capabilities: dict[str, bool]
+    tool_format: str | None = None
     proof: dict[str, Any] | None = None  # of a conversion: nitro.convert.proof.Proof
     owned_by: str = "nitro"
     object: Literal["model"] = "model"

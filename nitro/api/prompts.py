@@ -12,12 +12,17 @@ from msgspec.structs import replace
 
 from nitro.api.constraints import parse_constraint
 from nitro.api.openai import ChatRequest, CompletionRequest, GenerationRequest, Message, Part, Prediction
+from nitro.api.tools import Tools, parse_tools
 from nitro.engines.types import Constraint, Sampling
 from nitro.errors import ApiError
 
-ROLES = ("system", "developer", "user", "assistant", "tool")
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+REASONING_FORMATS = ("auto", "deepseek", "both")
 TEXT_PARTS = ("text", "input_text", "output_text")
 MEDIA_PARTS = ("image_url", "input_image", "input_audio", "file", "input_file", "video_url")
+REASONING_NAMES = ("reasoning_content", "reasoning", "thinking")  # under which templates look for it
+NOT_VARIABLES = ("messages", "tools", "add_generation_prompt")
+LEGACY_ID = "function0"
 MOST_STOPS = 16
 MOST_CHOICES = 128
 MOST_LOGPROBS = 20
@@ -29,6 +34,7 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "max_tokens": (1, None),
     "n": (1, MOST_CHOICES),
     "top_logprobs": (0, MOST_LOGPROBS),
+    "thinking_budget": (0, None),
     "temperature": (0, 100),
     "top_p": (0, 1),
     "top_k": (-1, None),
@@ -61,6 +67,11 @@ class Prompt:
 @dataclass(frozen=True, slots=True)
 class ChatPrompt(Prompt):
     messages: list[dict[str, Any]]  # as chat templates want them: role and content, both strings, and what else is
+    tools: Tools | None  # None: none may be called
+    variables: dict[str, Any]  # for the chat template
+    thinking_budget: int | None  # tokens
+    both_reasonings: bool  # told under two names
+    continues: bool  # the last message, which is the assistant's
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +90,14 @@ def parse_chat(request: ChatRequest, defaults: Mapping[str, float]) -> ChatPromp
     if request.top_logprobs and not request.logprobs:
         raise _invalid("top_logprobs", "'logprobs' to be true where it is given")
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
+    messages = _parse_messages(request.messages)
     return ChatPrompt(
-        messages=_parse_messages(request.messages),
+        messages=messages,
+        tools=parse_tools(request),
+        variables=_parse_variables(request),
+        thinking_budget=_unlimited(request.thinking_budget),
+        both_reasonings=_parse_reasoning_format(request.reasoning_format),
+        continues=_parse_continues(request, messages),
         max_tokens=_first(_unlimited(request.max_completion_tokens), _unlimited(request.max_tokens)),
         n=_first(request.n, 1),
         **_parse_common(request, defaults, logprobs),
@@ -206,7 +223,15 @@ def _parse_message(message: Message, where: str) -> dict[str, Any]:
     if message.tool_call_id is not None:
         parsed["tool_call_id"] = message.tool_call_id
     if message.tool_calls:
-        parsed["tool_calls"] = [_parse_tool_call(call) for call in message.tool_calls]
+        calls = enumerate(message.tool_calls)
+        parsed["tool_calls"] = [_parse_tool_call(call, f"{where}.tool_calls[{i}]") for i, call in calls]
+    if reasoning := _first(message.reasoning_content, message.reasoning):
+        parsed |= dict.fromkeys(REASONING_NAMES, reasoning)
+    if message.role == "function":  # the deprecated pair, of which there is never more than one
+        parsed |= {"role": "tool", "tool_call_id": LEGACY_ID}
+    if message.function_call:
+        call = {"id": LEGACY_ID, "type": "function", "function": message.function_call}
+        parsed["tool_calls"] = [_parse_tool_call(call, f"{where}.function_call")]
     return parsed
 
 
@@ -238,10 +263,44 @@ def _parse_part(part: str | Part, where: str) -> str:
     return text
 
 
-def _parse_tool_call(call: dict[str, Any]) -> dict[str, Any]:
+def _parse_variables(request: ChatRequest) -> dict[str, Any]:
+    """What the chat template is given. By `enable_thinking` it is Qwen's, by `thinking` DeepSeek's and Granite's."""
+    effort, thinks = request.reasoning_effort, request.enable_thinking
+    if thinks is None and (effort == "none" or request.thinking_budget == 0):
+        thinks = False
+    elif thinks is None and effort:
+        thinks = True
+    variables: dict[str, Any] = {} if thinks is None else {"enable_thinking": thinks, "thinking": thinks}
+    if effort and effort != "none":
+        variables["reasoning_effort"] = effort
+    if taken := next((name for name in request.chat_template_kwargs or {} if name in NOT_VARIABLES), None):
+        raise _invalid(f"chat_template_kwargs.{taken}", "a variable of the template, not what the request itself gives")
+    return variables | (request.chat_template_kwargs or {})
+
+
+def _parse_reasoning_format(value: str | None) -> bool:
+    if value not in (None, *REASONING_FORMATS):
+        raise _invalid("reasoning_format", f"one of {', '.join(REASONING_FORMATS)}: reasoning is never in the content")
+    return value == "both"
+
+
+def _parse_continues(request: ChatRequest, messages: list[dict[str, Any]]) -> bool:
+    can = messages[-1]["role"] == "assistant" and not messages[-1].get("tool_calls")
+    if request.continue_final_message and not can:
+        raise _invalid("continue_final_message", "the last message to be the assistant's, without tool calls")
+    return can and request.continue_final_message is not False
+
+
+def _parse_tool_call(call: dict[str, Any], where: str) -> dict[str, Any]:
     """Templates want the arguments as an object where they are one."""
     function = call.get("function")
-    if not isinstance(function, dict) or not isinstance(arguments := function.get("arguments"), str):
+    if not isinstance(function, dict):
+        raise _invalid(f"{where}.function", "an object")
+    if not isinstance(function.get("name"), str):
+        raise _invalid(f"{where}.function.name", "a text")
+    if not isinstance(function.get("arguments"), str | dict | None):
+        raise _invalid(f"{where}.function.arguments", "JSON in a text")
+    if not isinstance(arguments := function.get("arguments"), str):
         return call
     try:
         parsed = msgspec.json.decode(arguments)
@@ -261,7 +320,11 @@ def _check_bounds(name: str, value: float | None, least: float | None, most: flo
         raise _invalid(name, f"at most {most}, got {value}")
 
 
-UNLIMITED = ("max_completion_tokens", "max_tokens")  # llama-server's clients send -1 for "what is left"
+UNLIMITED = (
+    "max_completion_tokens",
+    "max_tokens",
+    "thinking_budget",
+)  # llama-server's clients send -1 for "what is left"
 
 
 def _unlimited(value: int | None) -> int | None:

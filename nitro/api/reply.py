@@ -1,5 +1,9 @@
-"""From an engine's outputs to a client's text: one `Reply` per choice, the same for a stream and for a whole answer."""
+"""From an engine's outputs to what a client is told: one `Reply` per choice, the same for a stream and a whole answer.
 
+bytes → text → stop strings → channels
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from msgspec import UNSET, UnsetType
@@ -7,7 +11,9 @@ from msgspec import UNSET, UnsetType
 from nitro.api.openai import CompletionTokensDetails, FinishReason, PromptTokensDetails, Usage
 from nitro.engines.client import Generation
 from nitro.engines.types import Logprobs, Output
+from nitro.text.channels import Delta, Parser, Plain, joined
 from nitro.text.detokenizer import Detokenizer
+from nitro.text.formats.format import any_id
 from nitro.text.stops import StopMatcher
 
 
@@ -22,24 +28,44 @@ class Token:
 
 @dataclass(slots=True)
 class Piece:
-    """What one output added to a choice: text, maybe empty, its tokens if their logprobs were asked for, and the finish
-    reason with the last one."""
+    """What one output added to a choice: text, maybe empty, and what it means; its tokens if their logprobs were asked
+    for, and the finish reason with the last one."""
 
     index: int
     text: str
     finish: FinishReason | None
     tokens: list[Token] = field(default_factory=list)
+    deltas: list[Delta] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class CallMade:
+    id: str
+    name: str
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the text of each choice is read."""
+
+    parser: Callable[[], Parser] = Plain
+    call_id: Callable[[str, int], str] = any_id
+    several: bool = True  # calls; else the first one ends the answer
+    called: FinishReason = "tool_calls"  # how an answer with calls ends
 
 
 class Reply:
-    """One choice: bytes → text → stop strings. After `finish` is set nothing more comes. A `mute` one says nothing."""
+    """One choice. After `finish` is set nothing more comes. A `mute` one says nothing."""
 
-    def __init__(self, index: int, stops: list[str], mute: bool = False):
+    def __init__(self, index: int, stops: list[str], mute: bool = False, reading: Reading = Reading()):
         self.index = index
-        self._mute = mute
+        self._mute, self._reading = mute, reading
         self.prompt_logprobs: list[Logprobs] = []  # from the prompt's second token on, if asked for
-        self.text = ""
-        self.tokens = 0
+        self.text = ""  # as the model wrote it
+        self.content = self.reasoning = ""
+        self.calls: list[CallMade] = []
+        self.tokens = self.reasoning_tokens = 0
         self.guessed = self.right = 0  # tokens of drafts
         self.finish: FinishReason | None = None
         self.scored: list[Token] = []  # whose text has been passed on
@@ -47,6 +73,7 @@ class Reply:
         self._decoded = 0  # characters, those held back included
         self._detokenizer = Detokenizer()
         self._stops = StopMatcher(stops)
+        self._parser = reading.parser()
 
     def feed(self, output: Output) -> Piece:
         """Raises nothing: an output with finish "error" never gets here."""
@@ -57,23 +84,53 @@ class Reply:
         if self._mute:
             self.finish = "length" if output.finish else None
             return Piece(self.index, "", self.finish)
-        text = ""
+        text, deltas = "", list[Delta]()
         for i, piece in enumerate(output.pieces):
             self.tokens += 1
+            thinking = self._parser.thinking
             begin, decoded = self._decoded, self._detokenizer.feed(piece)
             self._decoded += len(decoded)
             if output.logprobs and not (output.finish == "stop" and i == len(output.pieces) - 1):  # the end is no text
                 self._waiting.append(Token(begin, self._decoded, output.logprobs[i]))
-            text += self._stops.feed(decoded)
-            if self._stops.stopped:
+            passed = self._stops.feed(decoded)
+            deltas += self._parser.feed(passed)
+            text += passed
+            self.reasoning_tokens += thinking or self._parser.thinking
+            if self._stops.stopped or self._called_enough:
                 break
-        if self._stops.stopped:
+        if self._stops.stopped or self._called_enough:
             self.finish = "stop"
         elif output.finish:
-            text += self._stops.feed(self._detokenizer.flush()) + self._stops.flush()
+            rest = self._stops.feed(self._detokenizer.flush()) + self._stops.flush()
+            deltas += self._parser.feed(rest)
+            text += rest
             self.finish = "stop" if self._stops.stopped else output.finish
+        if self.finish:
+            deltas += self._parser.flush()
+        if not self._reading.several:
+            deltas = [delta for delta in deltas if delta.call == 0]
+        deltas = list(joined(deltas))
         self.text += text
-        return Piece(self.index, text, self.finish, self._pass_on())
+        self._keep(deltas)
+        if self.finish == "stop" and self.calls:
+            self.finish = self._reading.called
+        return Piece(self.index, text, self.finish, self._pass_on(), deltas)
+
+    @property
+    def _called_enough(self) -> bool:
+        """Whether the call is complete that ends the answer."""
+        return not self._reading.several and self._parser.calls > 0
+
+    def _keep(self, deltas: list[Delta]) -> None:
+        for delta in deltas:
+            if delta.channel == "content":
+                self.content += delta.text
+            elif delta.channel == "reasoning":
+                self.reasoning += delta.text
+            else:
+                if delta.name is not None:
+                    self.calls.append(CallMade(self._reading.call_id(delta.name, delta.call), delta.name))
+                self.calls[delta.call].arguments += delta.text
 
     def _pass_on(self) -> list[Token]:
         """The tokens whose text has been passed on by now. A stop string's own are dropped."""
@@ -93,11 +150,18 @@ class Replies:
     Raises EngineError in mid-way where the engine does. A choice that a stop string ends is ended in the engine too.
     """
 
-    def __init__(self, generation: Generation, stops: list[str], mute: bool = False, predicted: bool = False):
+    def __init__(
+        self,
+        generation: Generation,
+        stops: list[str],
+        mute: bool = False,
+        predicted: bool = False,
+        reading: Reading = Reading(),
+    ):
         """`predicted`: the client gave a prediction, and is told what became of it."""
         self.generation = generation
         self._predicted = predicted
-        self.choices = [Reply(i, stops, mute) for i in range(len(generation.ids))]
+        self.choices = [Reply(i, stops, mute, reading) for i in range(len(generation.ids))]
 
     def __aiter__(self) -> "Replies":
         return self
@@ -118,11 +182,13 @@ class Replies:
     def usage(self) -> Usage:
         prompt, completion = self.generation.prompt_tokens, sum(reply.tokens for reply in self.choices)
         cached = PromptTokensDetails(self.generation.cached_tokens)
-        return Usage(prompt, completion, prompt + completion, cached, self._prediction)
+        return Usage(prompt, completion, prompt + completion, cached, self._details)
 
     @property
-    def _prediction(self) -> CompletionTokensDetails | UnsetType:
-        if not self._predicted:
-            return UNSET
-        guessed, right = sum(r.guessed for r in self.choices), sum(r.right for r in self.choices)
-        return CompletionTokensDetails(right, guessed - right)
+    def _details(self) -> CompletionTokensDetails | UnsetType:
+        reasoning = sum(reply.reasoning_tokens for reply in self.choices)
+        details = CompletionTokensDetails(reasoning) if reasoning else UNSET
+        if self._predicted:
+            guessed, right = sum(r.guessed for r in self.choices), sum(r.right for r in self.choices)
+            details = CompletionTokensDetails(reasoning, right, guessed - right)
+        return details

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from nitro.engines import wire
 from nitro.engines.process import EngineProcess
-from nitro.engines.types import Constraint, EngineSpec, ModelInfo, Output, Sampling, StepRecord
+from nitro.engines.types import Constraint, EngineSpec, ModelInfo, Output, Sampling, StepRecord, Thinking
 from nitro.errors import (
     EngineBusy,
     EngineDown,
@@ -52,6 +52,7 @@ class Generation:
         self.n = n  # sequences on each prompt
         self.prompt_tokens = 0  # of all prompts
         self.echoes: list[list[bytes]] = []  # the tokens of each prompt, if asked for
+        self.unenforced: list[str] = []  # what of the constraint's schemas is let through
         self.cached_tokens = 0
         self.queue_seconds: float | None = None  # until the first sequence got its slot; None: still queued
         self._engine = engine
@@ -95,8 +96,8 @@ class Generation:
 
     # Called as frames arrive
 
-    def _accept(self, prompt_tokens: int, echoes: list[list[bytes]]) -> None:
-        self.prompt_tokens, self.echoes = prompt_tokens, echoes
+    def _accept(self, prompt_tokens: int, echoes: list[list[bytes]], unenforced: list[str]) -> None:
+        self.prompt_tokens, self.echoes, self.unenforced = prompt_tokens, echoes, unenforced
         if not self.accepted.done():
             self.accepted.set_result(None)
 
@@ -209,10 +210,16 @@ class Engine:
         text_bias: dict[str, float] | None = None,
         prediction: str = "",
         constraint: Constraint | None = None,
+        thinking: Thinking | None = None,
+        spoken: list[str] | None = None,
     ) -> Generation:
         """Begin n sequences on one prompt: see `generate_all`."""
         return await self.generate_all(
-            [prompt], sampling, max_tokens, n, text_bias, prediction=prediction, constraint=constraint
+            *([prompt], sampling, max_tokens, n, text_bias),
+            prediction=prediction,
+            constraint=constraint,
+            thinking=thinking,
+            spoken=spoken,
         )
 
     async def generate_all(
@@ -225,6 +232,8 @@ class Engine:
         echo: bool = False,
         prediction: str = "",
         constraint: Constraint | None = None,
+        thinking: Thinking | None = None,
+        spoken: list[str] | None = None,
     ) -> Generation:
         """Begin n sequences on each prompt. Returns when the engine has accepted all, before it computes anything.
 
@@ -241,7 +250,17 @@ class Engine:
             self._heard = time.monotonic()
         self._live.update(dict.fromkeys(generation.ids, generation))
         try:
-            asked = (prompts, sampling, max_tokens, text_bias or {}, echo, prediction, constraint)
+            asked = (
+                prompts,
+                sampling,
+                max_tokens,
+                text_bias or {},
+                echo,
+                prediction,
+                constraint,
+                thinking,
+                spoken or [],
+            )
             self._send(wire.Generate(generation.ids, *asked))
             await generation.accepted
         except BaseException:
@@ -349,9 +368,9 @@ class Engine:
                     ended = output.finish is not None
                     if generation := self._live.pop(output.id, None) if ended else self._live.get(output.id):
                         generation._deliver(output)
-            case wire.Accepted(id, prompt_tokens, echoes):
+            case wire.Accepted(id, prompt_tokens, echoes, unenforced):
                 if generation := self._live.get(id):
-                    generation._accept(prompt_tokens, echoes)
+                    generation._accept(prompt_tokens, echoes, unenforced)
             case wire.Rejected(id, text, param):
                 if generation := self._live.get(id):
                     generation._fail(PromptRejected(text, param))

@@ -13,11 +13,12 @@ from llguidance import LLMatcher, LLTokenizer
 from llguidance.gbnf_to_lark import any_to_lark
 
 from nitro.engines.runner import Tokenizer
-from nitro.engines.types import Constraint, ModelInfo
+from nitro.engines.types import Constraint, ModelInfo, Schema
 
 SPECIAL = b"\xff"  # llguidance's mark of a token that no text makes
 # Enforced whole; and white space has an end, since a small model may go on with it for ever.
-SCHEMA_OPTIONS: Any = {"lenient": False, "coerce_one_of": False, "whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,32}"}
+WHITE_SPACE = r"[\x20\x0A\x0D\x09]{1,32}"
+_ANY = r"/(.|\n)*/"
 MOST_SUBSCHEMAS = 200  # that are tried to find a fault's place
 PARTS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")  # objects of schemas
 LISTS = ("anyOf", "allOf", "oneOf", "prefixItems")
@@ -25,7 +26,11 @@ SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contain
 
 
 class GrammarError(Exception):
-    """The constraint cannot be enforced. The message is for the client."""
+    """The constraint cannot be enforced. The message is for the client; `param` is the schema that is at fault."""
+
+    def __init__(self, message: str, param: str | None = None):
+        super().__init__(message)
+        self.param = param
 
 
 class Grammars:
@@ -37,6 +42,8 @@ class Grammars:
 
     def matcher(self, constraint: Constraint) -> "GrammarMatcher":
         """Raises GrammarError."""
+        for schema in constraint.schemas:
+            self._check(schema)
         grammar = self._grammar(constraint)
         if problem := self._problem(grammar):
             if constraint.kind == "json_schema":
@@ -47,17 +54,57 @@ class Grammars:
             raise GrammarError("Nothing can be said that keeps it.")
         return matcher
 
+    def unenforced(self, constraint: Constraint) -> list[str]:
+        """What is let through of schemas that are not strict, each with the name of its schema."""
+        found = []
+        for schema in constraint.schemas:
+            if not schema.strict:
+                _, warnings = LLMatcher.validate_grammar_with_warnings(_from_schema(schema.source, False), self._ll)
+                found += [f"{schema.param}: {warning}" for warning in warnings]
+        return found
+
+    def _check(self, schema: Schema) -> None:
+        if problem := self._problem(_from_schema(schema.source, schema.strict)):
+            raise GrammarError(self._place(json.loads(schema.source), problem, schema.strict), schema.param)
+
     def _grammar(self, constraint: Constraint) -> str:
         try:
-            return GRAMMARS[constraint.kind](constraint.source)
+            if constraint.kind == "layout":
+                grammar = self._layout(constraint)
+            else:
+                grammar = GRAMMARS[constraint.kind](constraint.source)
         except Exception as error:  # the converters raise whatever they like
             raise GrammarError(str(error)) from None
+        if constraint.thinks and not constraint.after:
+            return self._after_thinking(grammar, *constraint.thinks)
+        return grammar
+
+    def _layout(self, constraint: Constraint) -> str:
+        rules = [rule for i, mark in enumerate(constraint.marks) for rule in self._mark(f"_{i}", mark)]
+        for i, schema in enumerate(constraint.schemas):
+            value = {**json.loads(schema.source), "x-guidance": _options(schema.strict)}
+            rules.append(f"schema_{i}: %json {json.dumps(value)}")
+        return "\n".join([constraint.source, *rules])
+
+    def _mark(self, number: str, text: str) -> list[str]:
+        """The rules `mark` and `until` of a text: see text/tool_grammar.py."""
+        tokens = self._tokenizer.encode(text)
+        if len(tokens) == 1 and not self._tokenizer.piece(tokens[0]):
+            token = f"<[{tokens[0]}]>"
+            return [f"mark{number}: {token}", f"until{number}: {_ANY} {token}"]
+        return [f"mark{number}: {json.dumps(text)}", f"until{number}[lazy]: {_ANY} {json.dumps(text)}"]
+
+    def _after_thinking(self, grammar: str, opens: str, closes: str) -> str:
+        """The grammar, before which there may be a reasoning."""
+        start = ["start: (mark_0 until_1 /[ \\n]{0,2}/)? @answer", *self._mark("_0", opens), *self._mark("_1", closes)]
+        answer = json.loads(grammar)["grammars"][0] if grammar.startswith('{"grammars"') else {"lark_grammar": grammar}
+        return json.dumps({"grammars": [{"lark_grammar": "\n".join(start)}, {**answer, "name": "answer"}]})
 
     def _problem(self, grammar: str) -> str | None:
         wrong, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._ll)
         return messages[0] if wrong else None
 
-    def _place(self, schema: dict[str, Any], problem: str) -> str:
+    def _place(self, schema: dict[str, Any], problem: str, strict: bool = True) -> str:
         """The problem with a JSON pointer to the innermost subschema that has it."""
         shared = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
         found = [("", schema)]
@@ -67,7 +114,7 @@ class Grammars:
                 break
         for pointer, part in reversed(found[1:MOST_SUBSCHEMAS]):
             alone = json.dumps({**({} if pointer.startswith(("/$defs", "/definitions")) else shared), **part})
-            if self._problem(_from_schema(alone)) == problem:
+            if self._problem(_from_schema(alone, strict)) == problem:
                 return f"{problem} (at {pointer})"
         return f"{problem} (at /)"
 
@@ -78,7 +125,9 @@ class GrammarMatcher:
     def __init__(self, ll: LLMatcher, constraint: Constraint, tokenizer: Tokenizer, eog: frozenset[int]):
         self.param = constraint.param
         self._ll, self._constraint, self._tokenizer, self._eog = ll, constraint, tokenizer, eog
-        self._asleep = bool(constraint.after)
+        self._pending = list(constraint.after)  # what must be produced before it wakes
+        self._asleep = bool(self._pending)
+        self._undecided = self._asleep and constraint.thinks is not None  # whether there will be a reasoning
         self._heard = b""
 
     def copy(self) -> "GrammarMatcher":
@@ -110,16 +159,31 @@ class GrammarMatcher:
         return token in self._eog or self._ll.consume_token(token)
 
     def _listen(self, data: bytes) -> bool:
-        """Wake where a marker is complete. What follows it in the same token is under the grammar, save white space."""
-        heard = self._heard + data
-        ends = [at + len(mark) for mark in self._constraint.after if (at := heard.find(mark)) >= 0]
-        longest = max(map(len, self._constraint.after))
-        self._heard = heard[-longest:]
-        if not ends:
+        """Wake where the last marker is complete. What follows it in the same token is under the grammar, save white
+        space."""
+        self._heard += data
+        if self._undecided and not self._decided():
+            return True
+        while self._pending and (at := self._heard.find(self._pending[0])) >= 0:
+            self._heard = self._heard[at + len(self._pending.pop(0)) :]
+        if self._pending:
+            self._heard = self._heard[-len(self._pending[0]) :]
             return True
         self._asleep = False
-        rest = heard[min(ends) :].strip()
+        rest = self._heard.strip()
         return not rest or self._ll.consume_tokens(self._tokenizer.encode(rest.decode(errors="replace")))
+
+    def _decided(self) -> bool:
+        """Whether it is known by now if there is a reasoning; where there is, its end comes first."""
+        assert self._constraint.thinks
+        opens, closes = (marker.encode() for marker in self._constraint.thinks)
+        begun = self._heard.lstrip()
+        if opens.startswith(begun) and begun != opens:
+            return False
+        if begun.startswith(opens):
+            self._pending.insert(0, closes)
+        self._undecided = False
+        return True
 
 
 class _Vocabulary:
@@ -141,10 +205,14 @@ class _Vocabulary:
         return self._encode(text if isinstance(text, str) else text.decode(errors="replace"))
 
 
-def _from_schema(source: str) -> str:
+def _options(strict: bool) -> Any:
+    return {"lenient": not strict, "coerce_one_of": not strict, "whitespace_pattern": WHITE_SPACE}
+
+
+def _from_schema(source: str, strict: bool = True) -> str:
     schema = json.loads(source)
     schema.pop("x-guidance", None)  # ours to choose
-    return LLMatcher.grammar_from_json_schema(schema, overrides=SCHEMA_OPTIONS)
+    return LLMatcher.grammar_from_json_schema(schema, overrides=_options(strict))
 
 
 def _from_choice(source: str) -> str:

@@ -56,6 +56,7 @@ class Sequence:
     matcher: Matcher | None = None
     drafts: Drafts = field(default_factory=Drafts)
     borders: tuple[int, ...] = ()  # ascending positions in the prompt at which a copy of its slot is to be kept
+    spoken: frozenset[int] = frozenset()  # control tokens whose text is told
     prompt_length: int = field(init=False)
     computed: int = field(init=False, default=0)
     slot: int | None = field(init=False, default=None)

@@ -40,13 +40,37 @@ class Sampling(Struct, frozen=True):
         return not neutral and self.repeat_last_n != 0
 
 
-class Constraint(Struct, frozen=True):
-    """What an answer must be. It sleeps until one of the byte strings in `after` was produced; none: from the start."""
+class Schema(Struct, frozen=True):
+    """A JSON schema in JSON. Not `strict`: what of it cannot be enforced is let through, and told."""
 
-    kind: Literal["json_schema", "grammar", "regex", "choice"]
+    source: str
+    param: str  # what the request calls it
+    strict: bool = True
+
+
+class Constraint(Struct, frozen=True):
+    """What an answer must be. It sleeps until the byte strings in `after` were produced, one after the other.
+
+    `thinks`: the answer may begin with the first of these, and then is free up to the second.
+    A "layout" is Lark that refers to rules named after its `marks` and `schemas`: see text/tool_grammar.py.
+    """
+
+    kind: Literal["json_schema", "grammar", "regex", "choice", "layout"]
     source: str  # a schema or a list of texts in JSON; a grammar in GBNF or Lark; a regular expression
     param: str  # what the request calls it
     after: list[bytes] = []
+    thinks: tuple[str, str] | None = None
+    marks: list[str] = []
+    schemas: list[Schema] = []
+
+
+class Thinking(Struct, frozen=True):
+    """How long an answer may reason: `budget` tokens. Then `forced` is said, which ends it."""
+
+    budget: int
+    opens: bytes  # empty: the prompt has opened it
+    closes: bytes
+    forced: str
 
 
 class EngineSpec(Struct, frozen=True):

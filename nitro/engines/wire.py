@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from nitro.engines.types import Constraint, EngineSpec, ModelInfo, Output, Sampling, StepRecord
+from nitro.engines.types import Constraint, EngineSpec, ModelInfo, Output, Sampling, StepRecord, Thinking
 
 
 class Message(msgspec.Struct, frozen=True, tag=True):
@@ -31,7 +31,8 @@ class Generate(Message, frozen=True):
 
     Answered for all by Accepted, Rejected or TooLong under the first id. `text_bias` biases every token of a text, as
     `logit_bias` does for ids: only the engine can tokenise. `max_tokens` None: all that is left of the context.
-    `prediction`: what the answer may well be; it changes the speed only.
+    `prediction`: what the answer may well be; it changes the speed only. `spoken`: control tokens whose text is to be
+    told, by that text.
     """
 
     ids: list[int]
@@ -42,6 +43,8 @@ class Generate(Message, frozen=True):
     echo: bool = False  # tell the prompts' tokens
     prediction: str = ""
     constraint: Constraint | None = None
+    thinking: Thinking | None = None
+    spoken: list[str] = []
 
 
 class Abort(Message, frozen=True):
@@ -65,6 +68,7 @@ class Accepted(Message, frozen=True):
     id: int
     prompt_tokens: int  # of all prompts together
     echoes: list[list[bytes]] = []  # the prompts' tokens as the vocabulary writes them, if asked for
+    unenforced: list[str] = []  # what of the constraint's schemas is let through: "tools[0].function.parameters: …"
 
 
 class Rejected(Message, frozen=True):

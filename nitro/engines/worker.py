@@ -28,8 +28,9 @@ from nitro.engines import auto, wire
 from nitro.engines.budget import StepBudget
 from nitro.engines.drafts import Drafts
 from nitro.engines.prefixes import WORTH
-from nitro.engines.runner import Chunk, LoadError, ModelRunner, OutOfKV, Result, StepFailed, Tokenizer
+from nitro.engines.runner import Chunk, LoadError, Matcher, ModelRunner, OutOfKV, Result, StepFailed, Tokenizer
 from nitro.engines.scheduler import Scheduler, Sequence
+from nitro.engines.thinking import ThinkingMatcher
 from nitro.engines.types import Admission, Logprobs, Output, Row, Scored, StepRecord
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class Reader(threading.Thread):
             prompts = [sequence.tokens for sequence in sequences[:: len(sequences) // len(message.prompts)]]
             written = self.runner.tokenizer.written
             echoes = [[written(token) for token in tokens] for tokens in prompts] if message.echo else []
-            self._outbox.put(wire.Accepted(message.ids[0], sum(map(len, prompts)), echoes))
+            unenforced = message.constraint and self._grammars and self._grammars.unenforced(message.constraint)
+            self._outbox.put(wire.Accepted(message.ids[0], sum(map(len, prompts)), echoes, unenforced or []))
             self._inbox.put(sequences)
 
     def _sequences(self, message: wire.Generate) -> list[Sequence]:
@@ -91,7 +93,7 @@ class Reader(threading.Thread):
         sampling = replace(message.sampling, logit_bias=self._bias(message))
         prompts = [self._tokens(message, prompt) for prompt in message.prompts]
         predicted = self.runner.tokenizer.encode(message.prediction) if message.prediction else []
-        matcher = self._matcher(message)
+        matcher, spoken = self._matcher(message), self._spoken(message.spoken)
         sequences = []
         for i, id in enumerate(message.ids):
             tokens = prompts[i // n].copy()
@@ -99,9 +101,19 @@ class Reader(threading.Thread):
             most = room if message.max_tokens is None else min(room, message.max_tokens)
             seed = (sampling.seed + i % n) % 2**31
             borders = () if self.runner.info.cuttable else message_borders(tokens, self.runner.tokenizer)
-            drawn, mine = replace(sampling, seed=seed), matcher and matcher.copy()
-            sequences.append(Sequence(id, tokens, most, drawn, now, mine, Drafts(predicted), borders))
+            drawn, mine = replace(sampling, seed=seed), self._limited(message, matcher and matcher.copy())
+            sequences.append(Sequence(id, tokens, most, drawn, now, mine, Drafts(predicted), borders, spoken))
         return sequences
+
+    def _limited(self, message: wire.Generate, matcher: Matcher | None) -> Matcher | None:
+        if message.thinking is None:
+            return matcher
+        return ThinkingMatcher(message.thinking, matcher, self.runner.tokenizer, self.runner.info.vocabulary)
+
+    def _spoken(self, texts: list[str]) -> frozenset[int]:
+        """The control tokens of these texts; a text that is none, or several tokens, is told anyway."""
+        encoded = [self.runner.tokenizer.encode(text) for text in texts]
+        return frozenset(ids[0] for ids in encoded if len(ids) == 1)
 
     def _matcher(self, message: wire.Generate) -> GrammarMatcher | None:
         """The constraint, compiled. Raises _Rejection where it cannot be enforced."""
@@ -114,8 +126,9 @@ class Reader(threading.Thread):
                 self._grammars = Grammars(self.runner.tokenizer, self.runner.info)
             return self._grammars.matcher(constraint)
         except GrammarError as error:
-            problem = f"Invalid value for '{constraint.param}': it cannot be enforced. {error}"
-            raise _Rejection(wire.Rejected(message.ids[0], problem, constraint.param)) from None
+            param = error.param or constraint.param
+            problem = f"Invalid value for '{param}': it cannot be enforced. {error}"
+            raise _Rejection(wire.Rejected(message.ids[0], problem, param)) from None
 
     def _tokens(self, message: wire.Generate, prompt: str | list[int]) -> list[int]:
         """Raises _Rejection where the prompt cannot be computed."""
@@ -179,6 +192,7 @@ class EngineLoop:
         self._scheduler = Scheduler(runner.info, runner)
         self._budget = StepBudget(runner.info.step_tokens)
         self._steps = 0
+        self._spoken: dict[int, frozenset[int]] = {}  # by sequence
 
     def run(self) -> None:
         while True:
@@ -196,9 +210,12 @@ class EngineLoop:
                     case wire.Abort(ids):
                         for sequence_id in ids:
                             self._scheduler.abort(sequence_id)
+                            self._spoken.pop(sequence_id, None)
                     case list() as sequences:
                         for sequence in sequences:
                             self._scheduler.add(sequence)
+                            if sequence.spoken:
+                                self._spoken[sequence.id] = sequence.spoken
         except queue.Empty:
             return
 
@@ -261,7 +278,10 @@ class EngineLoop:
 
     def _told(self, output: Output) -> Output:
         """With the bytes of its tokens."""
-        pieces = [self._piece(token) for token in output.tokens]
+        spoken, written = self._spoken.get(output.id, ()), self._runner.tokenizer.written
+        pieces = [written(token) if token in spoken else self._piece(token) for token in output.tokens]
+        if output.finish:
+            self._spoken.pop(output.id, None)
         logprobs, of_prompt = map(self._named, output.logprobs), map(self._named, output.prompt_logprobs)
         return replace(output, pieces=pieces, logprobs=list(logprobs), prompt_logprobs=list(of_prompt))
 

@@ -10,17 +10,21 @@ from nitro.engines.types import ModelInfo
 from nitro.errors import TemplateError
 from nitro.models import proof
 from nitro.models.source import ModelSource
+from nitro.text.family import Family
 from nitro.text.template import ChatTemplate
 
 log = logging.getLogger("nitro.models")
 
 
 class ServedModel:
-    """A model source and the engine that runs it. `template` overrides the model's own chat template."""
+    """A model source and the engine that runs it. `template` overrides the model's own chat template, `tool_format`
+    what that tells of tool calls."""
 
-    def __init__(self, source: ModelSource, engine: Engine, template: str | None = None):
+    def __init__(
+        self, source: ModelSource, engine: Engine, template: str | None = None, tool_format: str | None = None
+    ):
         self.source, self.engine = source, engine
-        self._override = template
+        self._override, self._tool_format = template, tool_format
         self._compiled: ChatTemplate | None = None
 
     def sampling(self, info: ModelInfo) -> dict[str, float]:
@@ -39,6 +43,10 @@ class ServedModel:
         if self._compiled is None or self._compiled.source != source:
             self._compiled = ChatTemplate(source, info.bos, info.eos)
         return self._compiled
+
+    def family(self, info: ModelInfo) -> Family:
+        """How this model calls tools and reasons, by its chat template."""
+        return Family.of(self.template(info) or "", self._tool_format)
 
     def proof(self, info: ModelInfo) -> dict[str, Any] | None:
         """What `nitro convert` or `nitro verify` found, None where nothing is known of these very weights."""

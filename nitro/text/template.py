@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 from jinja2 import TemplateError as JinjaError
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -54,6 +54,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 
 _ENVIRONMENT = _environment()
+_END = "\ue0c5\uf4a2\ue0c5"  # of a message that goes on; private characters, which no text has
 
 
 class ChatTemplate:
@@ -62,25 +63,39 @@ class ChatTemplate:
     def __init__(self, source: str, bos: str = "", eos: str = ""):
         self.source = source
         self._tokens = {"bos_token": bos, "eos_token": eos}
+        self.variables: frozenset[str] = frozenset()  # what the template asks for, besides what it sets itself
         self._knows_developer = re.search("""['"]developer['"]""", source) is not None
         try:
             self._template = _ENVIRONMENT.from_string(source)
+            self.variables = frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(source)))
         except Exception as error:  # not only Jinja's: Python compiles what Jinja makes of it
             line = getattr(error, "lineno", None)
             where = f" (line {line})" if line else ""
             raise TemplateError(f"The chat template is not valid: {error}{where}") from error
 
-    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None) -> str:
-        """The prompt up to where the assistant's answer begins. Raises TemplateError with the template's own words.
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        continues: bool = False,
+    ) -> str:
+        """The prompt up to where the assistant's answer begins or, where it `continues` the last message, up to that
+        one's end. Raises TemplateError with the template's own words.
 
         A `developer` message is a system message for templates that do not know that role.
         """
         if not self._knows_developer:
             messages = [{**m, "role": "system"} if m["role"] == "developer" else m for m in messages]
+        if continues:
+            messages = [*messages[:-1], {**messages[-1], "content": messages[-1]["content"] + _END}]
+        given = {"messages": messages, "tools": tools, "documents": None, "add_generation_prompt": not continues}
         try:
-            text = self._template.render(
-                messages=messages, tools=tools, documents=None, add_generation_prompt=True, **self._tokens
-            )
-            return text.encode("utf-8", "replace").decode()  # no lone surrogate leaves here
+            text = self._template.render({**given, **self._tokens, **(variables or {})})
         except Exception as error:  # a template may raise anything; it is the model's code, fed with the client's data
             raise TemplateError(f"The chat template refused the messages: {error}") from error
+        if continues:
+            text, end, _ = text.rpartition(_END)
+            if not end:
+                raise TemplateError("The chat template leaves the last message out, so it cannot be continued.")
+        return text.encode("utf-8", "replace").decode()  # no lone surrogate leaves here

@@ -1,0 +1,238 @@
+"""A model's text → what it says, what it thinks, which tools it calls. Knows no tokens and no HTTP.
+
+`feed` as text arrives, `flush` at its end. What comes out does not depend on how the text was cut, and none of it is
+lost: what looks like a call and is none is said. White space around calls and reasoning is nobody's.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from nitro.text.formats.format import Format
+from nitro.text.reasoning import Markers
+from nitro.text.tools import Call, Malformed, Tools, Unfinished
+
+
+@dataclass(slots=True)
+class Delta:
+    """More of one channel. Of a call: more of its arguments; `name` comes with its first delta only."""
+
+    channel: Literal["content", "reasoning", "call"]
+    text: str
+    call: int = 0  # its number
+    name: str | None = None
+
+
+class Parser(Protocol):
+    thinking: bool  # whether the text is reasoning, at the moment
+    calls: int  # that are complete
+
+    def feed(self, text: str) -> list[Delta]: ...
+    def flush(self) -> list[Delta]: ...
+
+
+class Plain:
+    """All text is content."""
+
+    thinking = False
+    calls = 0
+
+    def feed(self, text: str) -> list[Delta]:
+        return [Delta("content", text)] if text else []
+
+    def flush(self) -> list[Delta]:
+        return []
+
+
+class ChannelParser:
+    """By markers: reasoning at the beginning, then content, in which there may be calls.
+
+    `thinking`: the prompt has opened the reasoning. `live`: calls are certain to be well formed, so their arguments
+    are passed on as they come; else a call is withheld until it is known to be one.
+    """
+
+    def __init__(
+        self,
+        format: Format | None,
+        tools: Tools,
+        markers: Markers | None = None,
+        thinking: bool = False,
+        live: bool = False,
+    ):
+        self._format, self._tools, self._markers = format, tools, markers
+        self._seen = format.seen if format and live else None
+        self.thinking = thinking
+        self._fresh = not thinking  # nothing but white space so far: reasoning may begin
+        self._blank = True  # at the beginning of the content, or after a call: white space there is dropped
+        self._answered = False  # there was content or a call
+        self._gap = ""  # white space between content and the calls that follow it
+        self._opened: str | None = None  # what opened the calls that are being read
+        self._text = ""  # not passed on yet; while calls are being read, all since their opening
+        self.calls = 0
+        self._shown: list[str] = []  # of the calls being read, the arguments that were passed on
+
+    def feed(self, text: str) -> list[Delta]:
+        self._text += text
+        return list(joined(self._advance()))
+
+    def flush(self) -> list[Delta]:
+        return list(joined(self._end()))
+
+    def _advance(self) -> Iterator[Delta]:
+        """Pass on what is certain. Every step either takes something away from the text, or waits for more."""
+        while self._text:
+            step = self._think if self.thinking else self._read_calls if self._opened is not None else self._speak
+            before = (self.thinking, self._opened, len(self._text))
+            yield from step()
+            if before == (self.thinking, self._opened, len(self._text)):
+                return
+
+    def _think(self) -> Iterator[Delta]:
+        assert self._markers
+        text, closes = self._text, self._markers.closes
+        if self._blank:
+            text = text.lstrip()
+        if (end := text.find(closes)) >= 0:
+            self.thinking, self._fresh, self._blank = False, False, True
+            self._text = text[end + len(closes) :]
+            yield Delta("reasoning", text[:end].rstrip())
+            return
+        border = len(text[: len(text) - held(text, (closes,))].rstrip())
+        self._text = text[border:]
+        if border:
+            self._blank = False
+            yield Delta("reasoning", text[:border])
+
+    def _speak(self) -> Iterator[Delta]:
+        if self._fresh and self._markers:
+            start = self._text.lstrip()
+            if start.startswith(self._markers.opens):
+                self.thinking, self._fresh, self._text = True, False, start[len(self._markers.opens) :]
+                return
+            if self._markers.opens.startswith(start):
+                return
+            self._fresh = False
+        if self._format is None:
+            yield self._say(len(self._text))
+            return
+        opening = self._opening(self._text)
+        if opening is None:
+            return
+        at, mark = opening
+        yield self._say(len(self._text[:at].rstrip()))
+        if mark is not None:
+            at = self._text.index(mark)
+            self._gap += "" if self._blank else self._text[:at]
+            self._opened, self._text = mark, self._text[at + len(mark) :]
+
+    def _opening(self, text: str) -> tuple[int, str | None] | None:
+        """Where calls open and by what; or up to where there is no opening, and None. None: not to be told yet."""
+        assert self._format
+        if not self._answered:
+            begins = self._format.begins(text)
+            if begins is None:
+                return None
+            if begins:
+                return 0, ""
+        found = [(at, -len(mark), mark) for mark in self._format.opens if (at := text.find(mark)) >= 0]
+        if found:
+            at, _, mark = min(found)
+            return at, mark
+        return len(text) - held(text, self._format.opens), None
+
+    def _say(self, border: int) -> Delta:
+        """Content up to the border."""
+        text, self._text = self._text[:border], self._text[border:]
+        if self._blank and (text := text.lstrip()):
+            text, self._gap, self._blank = self._gap + text, "", False
+        self._answered = self._answered or bool(text)
+        return Delta("content", text)
+
+    def _read_calls(self) -> Iterator[Delta]:
+        assert self._format and self._opened is not None
+        closes, at = self._format.closes, 0
+        while closes and (end := self._text.find(closes, at)) >= 0:
+            try:
+                calls = self._format.parse(self._text[:end], self._tools)
+            except Unfinished:  # these marks are within an argument
+                at = end + len(closes)
+                continue
+            except Malformed:
+                if not self._shown:
+                    yield from self._no_calls()
+                    return
+                calls = []
+            self._text = self._text[end + len(closes) :]
+            yield from self._made(calls)
+            return
+        if self._seen:
+            for i, call in enumerate(self._seen(self._text)):
+                yield from self._show(i, call)
+
+    def _made(self, calls: list[Call]) -> Iterator[Delta]:
+        for i, call in enumerate(calls):
+            yield from self._show(i, call)
+        self.calls += max(len(calls), len(self._shown))
+        self._shown, self._opened, self._blank, self._answered = [], None, True, True
+
+    def _show(self, number: int, call: Call) -> Iterator[Delta]:
+        """What has not been passed on of a call."""
+        if number == len(self._shown):
+            self._shown.append("")
+            yield Delta("call", "", self.calls + number, call.name)
+        shown = self._shown[number]
+        if len(call.arguments) > len(shown) and call.arguments.startswith(shown):
+            self._shown[number] = call.arguments
+            yield Delta("call", call.arguments[len(shown) :], self.calls + number)
+
+    def _no_calls(self) -> Iterator[Delta]:
+        """What opened is content, and so may be what follows it."""
+        opened, self._opened = self._opened, None
+        assert opened is not None
+        gap, self._gap = ("", self._gap) if self._blank else (self._gap, "")
+        self._text, self._answered = gap + opened + self._text, True
+        yield self._say(len(gap + opened) if opened else len(self._text))
+
+    def _end(self) -> Iterator[Delta]:
+        yield from self._advance()
+        while self._opened is not None:
+            assert self._format
+            if self._shown:  # cut in the middle of a call
+                self._text = ""
+                yield from self._made([])
+                break
+            try:
+                calls = self._format.parse(self._text, self._tools)
+            except Malformed:
+                yield from self._no_calls()
+                yield from self._advance()
+                continue
+            self._text = ""
+            yield from self._made(calls)
+        if self.thinking:
+            yield Delta("reasoning", self._text)
+            self._text = ""
+        elif self._text:
+            yield self._say(len(self._text))
+
+
+def held(text: str, marks: Iterable[str]) -> int:
+    """Length of the longest end of the text that may be the beginning of one of the marks."""
+    lengths = [n for mark in marks for n in range(min(len(mark) - 1, len(text)), 0, -1) if mark.startswith(text[-n:])]
+    return max(lengths, default=0)
+
+
+def joined(deltas: Iterable[Delta]) -> Iterator[Delta]:
+    """Neighbours in a channel as one; nothing that adds nothing."""
+    last: Delta | None = None
+    for delta in deltas:
+        if not delta.text and delta.name is None:
+            continue
+        if last and last.channel == delta.channel and last.call == delta.call and delta.name is None:
+            last.text += delta.text
+            continue
+        if last:
+            yield last
+        last = delta
+    if last:
+        yield last

@@ -1,0 +1,38 @@
+"""What a chat template tells of its model's family: how it calls tools, and how it reasons."""
+
+from dataclasses import dataclass
+
+from nitro.text import formats, reasoning
+from nitro.text.channels import ChannelParser, Parser, Plain
+from nitro.text.formats import generic
+from nitro.text.formats.format import Format
+from nitro.text.reasoning import Markers
+from nitro.text.tools import Tools
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """`native`: its template tells the model of tools; else `format` is the generic one."""
+
+    format: Format
+    native: bool
+    markers: Markers | None  # of its reasoning; None: it does none
+
+    @classmethod
+    def of(cls, template: str, tool_format: str | None = None) -> "Family":
+        """`tool_format`: the name of a format that is to be used, whatever the template says."""
+        knows_tools = "tools" in template
+        found = formats.known()[tool_format] if tool_format else formats.detect(template) if knows_tools else None
+        native = found is not None and found is not generic.FORMAT and knows_tools
+        return cls(found or generic.FORMAT, native, reasoning.detect(template))
+
+    def parser(self, tools: Tools | None, live: bool, thinking: bool) -> Parser:
+        """For one answer. `tools` None: it can call none; `thinking`: its prompt has opened the reasoning."""
+        if tools is None and self.markers is None:
+            return Plain()
+        return ChannelParser(self.format if tools is not None else None, tools or {}, self.markers, thinking, live)
+
+    def spoken(self, with_tools: bool) -> list[str]:
+        """The texts of control tokens that a parser must see."""
+        marks = {*self.format.marks, *self.format.opens, self.format.closes} - {""} if with_tools else set()
+        return sorted(marks | ({self.markers.opens, self.markers.closes} if self.markers else set()))
