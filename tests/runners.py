@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from nitro.engines.fake import FakeRunner
+from nitro.engines.fake import EOG, FakeRunner
 from nitro.engines.runner import Chunk, LoadError, Result, StepFailed
 from nitro.engines.types import EngineSpec
 
@@ -142,3 +142,17 @@ class BeginningRunner(FakeRunner):
     def __init__(self, spec: EngineSpec):
         super().__init__(spec)
         self.info = replace(self.info, bos="^", adds_bos=True)
+
+
+class SayingRunner(FakeRunner):
+    """Answers with what stands in the prompt between its last pair of ␂ and ␃, one byte a token, as far as it may."""
+
+    def _next(self, chunk: Chunk) -> int:
+        text = bytes(chunk.tokens[: chunk.prompt_length])
+        script = text.rpartition("␂".encode())[2].partition("␃".encode())[0]
+        said = len(chunk.tokens) - chunk.prompt_length
+        token = script[said] if said < len(script) else EOG
+        if chunk.matcher:
+            token = next(t for t in [token, EOG, *range(256)] if chunk.matcher.allows(t))
+            assert chunk.matcher.accept(token)
+        return token

@@ -39,6 +39,7 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--allow-origin", "allow_origin", "https://a.example", ("https://a.example",), "*", ("*",)),
     ("--allow-host", "allow_host", "box.lan", ("box.lan",), "*", ("*",)),
     ("--chat-template", "chat_template", "a.jinja", Path("a.jinja"), "/no/b", Path("/no/b")),
+    ("--tool-format", "tool_format", "hermes", "hermes", "none of them", "none of them"),
     ("--max-queue", "max_queue", "0", 0, "1000", 1000),
     ("--log-level", "log_level", "debug", "debug", "error", "error"),
 ]

@@ -75,8 +75,11 @@ class Grammars:
                 grammar = GRAMMARS[constraint.kind](constraint.source)
         except Exception as error:  # the converters raise whatever they like
             raise GrammarError(str(error)) from None
-        if constraint.thinks and not constraint.after:
-            return self._after_thinking(grammar, *constraint.thinks)
+        if constraint.after:
+            return _preceded("start: SPACE @answer", [], grammar)
+        if constraint.thinks:
+            marks = [rule for i, mark in enumerate(constraint.thinks) for rule in self._mark(f"_{i}", mark)]
+            return _preceded("start: (mark_0 until_1 SPACE)? @answer", marks, grammar)
         return grammar
 
     def _layout(self, constraint: Constraint) -> str:
@@ -93,12 +96,6 @@ class Grammars:
             token = f"<[{tokens[0]}]>"
             return [f"mark{number}: {token}", f"until{number}: {_ANY} {token}"]
         return [f"mark{number}: {json.dumps(text)}", f"until{number}[lazy]: {_ANY} {json.dumps(text)}"]
-
-    def _after_thinking(self, grammar: str, opens: str, closes: str) -> str:
-        """The grammar, before which there may be a reasoning."""
-        start = ["start: (mark_0 until_1 /[ \\n]{0,2}/)? @answer", *self._mark("_0", opens), *self._mark("_1", closes)]
-        answer = json.loads(grammar)["grammars"][0] if grammar.startswith('{"grammars"') else {"lark_grammar": grammar}
-        return json.dumps({"grammars": [{"lark_grammar": "\n".join(start)}, {**answer, "name": "answer"}]})
 
     def _problem(self, grammar: str) -> str | None:
         wrong, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._ll)
@@ -213,6 +210,13 @@ def _from_schema(source: str, strict: bool = True) -> str:
     schema = json.loads(source)
     schema.pop("x-guidance", None)  # ours to choose
     return LLMatcher.grammar_from_json_schema(schema, overrides=_options(strict))
+
+
+def _preceded(start: str, rules: list[str], grammar: str) -> str:
+    """The grammar is what `start` calls the answer."""
+    lark = "\n".join([start, *rules, r"SPACE: /[ \n]{0,2}/"])
+    answer = json.loads(grammar)["grammars"][0] if grammar.startswith('{"grammars"') else {"lark_grammar": grammar}
+    return json.dumps({"grammars": [{"lark_grammar": lark}, {**answer, "name": "answer"}]})
 
 
 def _from_choice(source: str) -> str:

@@ -1,0 +1,334 @@
+"""Tools: every form of a request, calls in answers that a script says, calls that a grammar forces out of any model;
+through the OpenAI SDK."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from running import RunningServer
+
+from nitro.config import ServeConfig
+from nitro.text.formats import known
+
+SAYING = "runners:SayingRunner"
+TEMPLATE = """\
+{% for m in messages %}<{{ m.role }}>{{ m.content }}{% for c in m.tool_calls or [] %}
+<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}{% endfor %}
+{% if tools %}<tools>{{ tools | tojson }}</tools>{% endif %}<assistant>{% if enable_thinking %}<think>{% endif %}\
+{# </think> {"name": "function", "arguments": {}} <tool_call> #}"""
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather in a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "maxLength": 20}, "unit": {"enum": ["c", "f"]}},
+            "required": ["city", "unit"],
+            "additionalProperties": False,
+        },
+    },
+}
+CLOCK = {"type": "function", "function": {"name": "get_time"}}
+CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo", "unit": "c"}}\n</tool_call>'
+ARGUMENTS = '{"city": "Oslo", "unit": "c"}'
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("template") / "hermes.jinja"
+    file.write_text(TEMPLATE)
+    return file
+
+
+@pytest.fixture(scope="module")
+def saying(template: Path) -> Iterator[RunningServer]:
+    """Its model, which knows tools and reasons, says what it is told to."""
+    with RunningServer(ServeConfig(engine=SAYING, port=0, chat_template=template)) as server:
+        yield server.ready()
+
+
+class Told:
+    """What a client was told: of a whole answer, or of a stream's deltas together."""
+
+    def __init__(self) -> None:
+        self.content = self.reasoning = ""
+        self.calls: list[list[str]] = []
+        self.ids: list[str] = []
+        self.finish = ""
+        self.deltas = 0  # of arguments
+
+    def __eq__(self, other: object) -> bool:
+        keys = ("content", "reasoning", "calls", "finish")
+        return all(getattr(self, key) == getattr(other, key) for key in keys)
+
+    def __repr__(self) -> str:
+        return repr(vars(self))
+
+
+def ask(server: RunningServer, script: str = "", stream: bool = False, **options: Any) -> Told:
+    """`script`: what the SayingRunner says."""
+    told = Told()
+    options = {"model": "", "messages": [{"role": "user", "content": f"␂{script}␃"}], **options}
+    client = server.client(_strict_response_validation=True)
+    if not stream:
+        choice = client.chat.completions.create(**options).choices[0]
+        told.content, told.finish = choice.message.content or "", choice.finish_reason
+        told.reasoning = getattr(choice.message, "reasoning_content", "")
+        for call in choice.message.tool_calls or []:
+            told.calls.append([call.function.name, call.function.arguments])
+            told.ids.append(call.id)
+        return told
+    for chunk in client.chat.completions.create(stream=True, **options):
+        (choice,) = chunk.choices
+        told.content += choice.delta.content or ""
+        told.reasoning += getattr(choice.delta, "reasoning_content", "")
+        for call in choice.delta.tool_calls or []:
+            if call.id:
+                assert (call.index, call.type) == (len(told.calls), "function")
+                told.calls.append([call.function.name, ""])
+                told.ids.append(call.id)
+            told.calls[call.index][1] += call.function.arguments
+            told.deltas += bool(call.function.arguments)
+        told.finish = choice.finish_reason or told.finish
+    return told
+
+
+def both(server: RunningServer, script: str, **options: Any) -> Told:
+    """The same whole and as a stream."""
+    whole = ask(server, script, **options)
+    assert ask(server, script, stream=True, **options) == whole
+    assert len(set(whole.ids)) == len(whole.calls)
+    return whole
+
+
+SAID = {
+    "a call": (CALL, "", "", [["get_weather", ARGUMENTS]]),
+    "text around it": (f"Let me see.\n{CALL}\nDone.", "Let me see.\nDone.", "", [["get_weather", ARGUMENTS]]),
+    "two": (f"{CALL}\n{CALL}", "", "", [["get_weather", ARGUMENTS]] * 2),
+    "no call": ("It is <cold>.", "It is <cold>.", "", []),
+    "reasoning first": (f"<think>\nHm. \n</think>\n\n{CALL}", "", "Hm.", [["get_weather", ARGUMENTS]]),
+    "a call in the reasoning": (f"<think>{CALL}</think>No.", "No.", CALL, []),
+    "malformed": ('<tool_call>{"name": 5}</tool_call>', '<tool_call>{"name": 5}</tool_call>', "", []),
+    "not finished": (CALL[:40], CALL[:40], "", []),
+    "without its end": (CALL[:-13], "", "", [["get_weather", ARGUMENTS]]),
+    "its marks in an argument": (
+        '<tool_call>{"name": "f", "arguments": {"a": "</tool_call>\\"<tool_call> ř \\u0159"}}</tool_call>',
+        "",
+        "",
+        [["f", '{"a": "</tool_call>\\"<tool_call> ř \\u0159"}']],
+    ),
+    "a raw line break": (
+        '<tool_call>{"name": "f", "arguments": {"a": "x\ny"}}</tool_call>',
+        "",
+        "",
+        [["f", '{"a": "x\\ny"}']],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_what_is_said_is_read(saying: RunningServer, name: str) -> None:
+    script, content, reasoning, calls = SAID[name]
+    told = both(saying, script, tools=[WEATHER, CLOCK])
+    assert (told.content, told.reasoning, told.calls) == (content, reasoning, calls)
+    assert told.finish == ("tool_calls" if calls else "stop")
+
+
+def test_without_tools_nothing_is_a_call(saying: RunningServer) -> None:
+    assert both(saying, CALL).content == CALL
+    assert both(saying, CALL, tools=[WEATHER], tool_choice="none").content == CALL
+
+
+def test_one_call_only(saying: RunningServer) -> None:
+    told = both(saying, f"{CALL}\n{CALL} and more", tools=[WEATHER], parallel_tool_calls=False)
+    assert (told.calls, told.content, told.finish) == ([["get_weather", ARGUMENTS]], "", "tool_calls")
+
+
+def test_arguments_stream_where_they_are_certain(saying: RunningServer) -> None:
+    assert ask(saying, CALL, stream=True, tools=[WEATHER], tool_choice="required").deltas > 5
+    assert ask(saying, CALL, stream=True, tools=[WEATHER]).deltas == 1
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "required",
+        {"type": "function", "function": {"name": "get_weather"}},
+        {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [WEATHER]}},
+    ],
+    ids=["required", "named", "allowed"],
+)
+def test_calls_are_forced(saying: RunningServer, choice: Any) -> None:
+    """The model wants to say something else, then a call that does not keep the schema."""
+    tools = [CLOCK, WEATHER] if choice != "required" else [WEATHER]
+    for script in ("I would rather talk.", CALL.replace('"c"', '"k"'), CALL.replace("get_weather", "get_time")):
+        told = both(saying, script, tools=tools, tool_choice=choice, max_tokens=200)
+        assert told.content == ""
+        if told.finish == "tool_calls":
+            assert told.calls[0][0] == "get_weather"
+            assert set(json.loads(told.calls[0][1])) == {"city", "unit"}
+        else:
+            assert told.finish == "length"
+
+
+def test_calls_are_forced_after_the_reasoning(saying: RunningServer) -> None:
+    script = f"<think>I would rather not.</think>\n\n{CALL}"
+    told = both(saying, script, tools=[WEATHER], tool_choice="required")
+    assert (told.reasoning, told.calls) == ("I would rather not.", [["get_weather", ARGUMENTS]])
+    opened = {"extra_body": {"enable_thinking": True}}
+    told = both(saying, script.removeprefix("<think>"), tools=[WEATHER], tool_choice="required", **opened)
+    assert (told.reasoning, told.calls) == ("I would rather not.", [["get_weather", ARGUMENTS]])
+
+
+def test_a_strict_tool_keeps_its_schema_where_it_is_called(saying: RunningServer) -> None:
+    strict = {"type": "function", "function": {**WEATHER["function"], "strict": True}}
+    assert both(saying, "No call, thanks.", tools=[strict, CLOCK]).content == "No call, thanks."
+    told = both(
+        saying, "So: " + CALL.replace('"unit": "c"', '"unit": "k"') + " Bye.", tools=[strict, CLOCK], max_tokens=99
+    )
+    assert told.content.startswith("So:")
+    for name, arguments in told.calls if told.finish == "tool_calls" else []:
+        assert name == "get_weather" and json.loads(arguments)["unit"] in ("c", "f")
+    free = both(saying, CALL.replace('"unit": "c"', '"unit": "k"'), tools=[WEATHER])
+    assert json.loads(free.calls[0][1])["unit"] == "k"
+
+
+def test_an_answer_in_json_beside_tools(saying: RunningServer) -> None:
+    schema = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"], "additionalProperties": False}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    assert both(saying, '{"a":1}', tools=[WEATHER], response_format=form).content == '{"a":1}'
+    assert both(saying, CALL, tools=[WEATHER], response_format=form).calls == [["get_weather", ARGUMENTS]]
+    assert json.loads(both(saying, '{"a":2}', tools=[WEATHER], response_format=form).content) == {"a": 1}
+
+
+def refused(server: RunningServer, **options: Any) -> openai.BadRequestError:
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(server, **options)
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "options, param",
+    [
+        ({"tools": [{"type": "function"}]}, "tools[0].function"),
+        ({"tools": [WEATHER, {"type": "function", "function": {"name": ""}}]}, "tools[1].function.name"),
+        ({"tools": [WEATHER, WEATHER]}, "tools[1].function.name"),
+        ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0].type"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "parameters": []}}]},
+            "tools[0].function.parameters",
+        ),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [WEATHER], "tool_choice": "maybe"}, "tool_choice"),
+        ({"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+        ({"tools": [WEATHER], "extra_body": {"grammar": 'root ::= "a"'}}, "grammar"),
+        ({"functions": [{"name": "f"}], "function_call": {"name": "g"}}, "function_call"),
+    ],
+)
+def test_errors_name_the_field(saying: RunningServer, options: dict[str, Any], param: str) -> None:
+    assert refused(saying, **options).param == param
+
+
+def test_a_schema_that_cannot_be_enforced(saying: RunningServer) -> None:
+    """Is refused where it must be kept, told where it need not, and nobody's matter otherwise."""
+    odd = {"type": "object", "properties": {"a": {"type": "string", "format": "nonsense"}}}
+    function = {"name": "f", "parameters": odd}
+    tools = [{"type": "function", "function": {**function, "strict": True}}]
+    error = refused(saying, tools=tools)
+    assert error.param == "tools[0].function.parameters" and "/properties/a" in str(error) and "format" in str(error)
+    tools = [{"type": "function", "function": function}]
+    raw = saying.client().chat.completions.with_raw_response
+    said = {"model": "", "messages": [{"role": "user", "content": "␂x␃"}], "tools": tools, "max_tokens": 5}
+    assert "x-nitro-ignored" not in raw.create(**said).headers
+    header = raw.create(**said, tool_choice="required").headers["x-nitro-ignored"]
+    assert "tools[0].function.parameters" in header and "nonsense" in header
+
+
+def test_the_deprecated_pair(saying: RunningServer) -> None:
+    options = {"functions": [WEATHER["function"]], "function_call": {"name": "get_weather"}}
+    body = {"model": "", "messages": [{"role": "user", "content": f"␂{CALL}␃"}], **options}
+    choice = saying.client().chat.completions.create(**body).choices[0]
+    assert (choice.finish_reason, choice.message.tool_calls, choice.message.content) == ("function_call", None, None)
+    assert (choice.message.function_call.name, choice.message.function_call.arguments) == ("get_weather", ARGUMENTS)
+    name = arguments = ""
+    for chunk in saying.client().chat.completions.create(stream=True, **body):
+        if call := chunk.choices[0].delta.function_call:
+            name, arguments = name + (call.name or ""), arguments + call.arguments
+    assert (name, arguments, chunk.choices[0].finish_reason) == ("get_weather", ARGUMENTS, "function_call")
+
+
+def test_a_history_with_calls(saying: RunningServer, fake_server: RunningServer) -> None:
+    """Rendered by a template that knows them, and told in words to a model whose template does not."""
+    call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": ARGUMENTS}}
+    history = [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "12 degrees"},
+        {"role": "user", "content": "␂Fine.␃"},
+    ]
+    assert ask(saying, messages=history, tools=[WEATHER]).content == "Fine."
+    legacy = [
+        {"role": "assistant", "content": None, "function_call": call["function"]},
+        {"role": "function", "name": "get_weather", "content": "12 degrees"},
+        {"role": "user", "content": "␂Fine.␃"},
+    ]
+    assert ask(saying, messages=legacy, functions=[WEATHER["function"]]).content == "Fine."
+    usage = [
+        fake_server.client().chat.completions.create(model="", messages=history[:k], max_tokens=1).usage.prompt_tokens
+        for k in (1, 2, 3, 4)
+    ]
+    assert usage == sorted(set(usage))
+
+
+def test_what_the_model_can_is_told(saying: RunningServer, fake_server: RunningServer) -> None:
+    def told(server: RunningServer) -> tuple[Any, ...]:
+        (model,) = httpx.get(f"{server.url}/v1/models").json()["data"]
+        can = model["capabilities"]
+        return model["tool_format"], can["tools"], can["native_tools"], can["reasoning"]
+
+    assert told(saying) == ("hermes", True, True, True)
+    assert told(fake_server) == ("generic", True, False, False)
+
+
+@pytest.mark.parametrize("choice", ["required", "auto"])
+def test_a_small_model_calls_well(smollm_server: RunningServer, choice: str) -> None:
+    """SmolLM2, at temperature 1, knows no tools."""
+    strict = {"type": "function", "function": {**WEATHER["function"], "strict": True}}
+
+    def one(seed: int) -> Told:
+        messages = [{"role": "user", "content": "What is the weather in Oslo? Call get_weather."}]
+        options = {"tools": [strict], "tool_choice": choice, "temperature": 1, "seed": seed, "max_tokens": 60}
+        return ask(smollm_server, stream=seed % 2 == 1, messages=messages, **options)
+
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(one, range(8)))
+    for answer in told:
+        if answer.finish == "length":
+            continue
+        assert answer.finish == ("tool_calls" if answer.calls else "stop")
+        assert answer.calls or choice == "auto"
+        for name, arguments in answer.calls:
+            given = json.loads(arguments)
+            assert name == "get_weather" and set(given) == {"city", "unit"} and given["unit"] in ("c", "f")
+            assert len(given["city"]) <= 20
+    assert any(answer.calls for answer in told) or choice == "auto"
+
+
+@pytest.mark.parametrize("name", sorted(known()))
+def test_the_layout_is_what_the_parser_reads(name: str) -> None:
+    """A call written by a format's layout is read back by its parser."""
+    format = known()[name]
+    if format.layout.parameter is not None:
+        pytest.skip("arguments are no JSON there")
+    call = format.layout.call.replace("$NAME", "f").replace("$ARGUMENTS", '{"a": 1}').replace("$INDEX", "0")
+    opening = next((mark for mark in format.opens if format.layout.begin.startswith(mark)), "")
+    body = (format.layout.begin + call + format.layout.end).removeprefix(opening).removesuffix(format.closes)
+    (made,) = format.parse(body, {})
+    assert (made.name, json.loads(made.arguments)) == ("f", {"a": 1})
