@@ -1,0 +1,163 @@
+"""Real chat templates, some seventy: each is rendered with calls of tools in the history, and what the assistant said
+there is read back by the format that the template belongs to. Their table is printed by `pytest -s -k table`."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import pytest
+import sdist
+
+from nitro.errors import TemplateError
+from nitro.text.channels import Parser
+from nitro.text.family import Family
+from nitro.text.template import ChatTemplate
+from nitro.text.tools import Tool
+
+USER = {"role": "user", "content": "What is the weather?"}
+PARAMETERS = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string"},
+        "days": {"type": "integer"},
+        "exact": {"type": "boolean"},
+        "place": {"type": "object"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "text": {"type": "string"},
+    },
+    "required": [],
+}
+TOOLS = {name: Tool(name, PARAMETERS) for name in ("get_weather", "write_note")}
+TOLD = [
+    {"type": "function", "function": {"name": name, "description": f"Does {name}.", "parameters": PARAMETERS}}
+    for name in TOOLS
+]
+Calls = list[tuple[str, dict[str, Any]]]
+CASES: dict[str, Calls] = {
+    "one": [("get_weather", {"city": "Oslo", "days": 3})],
+    "two": [("get_weather", {"city": "Oslo"}), ("write_note", {"text": "wet"})],
+    "nested": [("get_weather", {"place": {"name": "Oslo", "at": [1.5, -2]}, "tags": ["a", "b"], "exact": True})],
+    "quotes": [("write_note", {"text": 'He said "yes"; \\ it\'s <b>fine</b> & {ok}\nNext [line], 5 > 3'})],
+    "letters": [("write_note", {"text": "Příliš žluťoučký kůň 🐎 日本語"})],
+    "number in a text": [("write_note", {"text": "0123"})],
+}
+# Of templates that know tools, the cases that cannot be read back, and why.
+EXPLAINED: dict[tuple[str, str], str] = {}
+# Templates that mention tools and render none, or calls in no form of their own, and why.
+NOT_NATIVE: dict[str, str] = {}
+
+
+@dataclass
+class Line:
+    """Of the table."""
+
+    template: str
+    renders: str = "yes"
+    format: str = ""
+    native: bool = False
+    reasoning: str = ""
+    cases: dict[str, str] = field(default_factory=dict)  # "ok", or what went wrong
+
+
+@cache
+def compiled(name: str) -> tuple[ChatTemplate, Family]:
+    source = sdist.templates()[name]
+    return ChatTemplate(source, bos="<s>", eos="</s>"), Family.of(source)
+
+
+def said(name: str, calls: Calls, reasoning: str = "") -> str:
+    """What the assistant said to make these calls, as the template writes it. Raises TemplateError."""
+    template, _ = compiled(name)
+    before = template.render([USER], TOLD)
+    message: dict[str, Any] = {"role": "assistant", "content": ""}
+    if reasoning:
+        message |= dict.fromkeys(("reasoning_content", "reasoning", "thinking"), reasoning)
+    whole = _without_prompt(template, [USER, {**message, "tool_calls": _calls(calls)}])
+    plain = _without_prompt(template, [USER, {"role": "assistant", "content": "@@@"}])
+    end = plain.rpartition("@@@")[2]
+    common = next(
+        (i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), min(len(before), len(whole))
+    )
+    text = whole[common:]
+    return text.removesuffix(end) if end.strip() else text
+
+
+def _without_prompt(template: ChatTemplate, messages: list[dict[str, Any]]) -> str:
+    return template.render(messages, TOLD, {"add_generation_prompt": False})
+
+
+def _calls(calls: Calls) -> list[dict[str, Any]]:
+    """With ids that Mistral's templates take."""
+    return [
+        {"id": f"callid00{i}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for i, (name, arguments) in enumerate(calls)
+    ]
+
+
+def read(parser: Parser, pieces: list[str]) -> tuple[str, str, list[list[str]]]:
+    """Content, reasoning, calls."""
+    content = reasoning = ""
+    calls: list[list[str]] = []
+    for deltas in [*map(parser.feed, pieces), parser.flush()]:
+        for delta in deltas:
+            if delta.channel == "call":
+                if delta.name is not None:
+                    calls.append([delta.name, ""])
+                calls[delta.call][1] += delta.text
+            elif delta.channel == "content":
+                content += delta.text
+            else:
+                reasoning += delta.text
+    return content, reasoning, calls
+
+
+def check(name: str, case: str) -> str:
+    """ "ok", or what went wrong."""
+    calls = CASES[case]
+    text = said(name, calls)
+    family = compiled(name)[1]
+    pieces = [[text], list(text), *([text[:i], text[i:]] for i in range(1, len(text)))]
+    results = [read(family.parser(TOOLS, live=False, thinking=False), some) for some in pieces]
+    if any(result != results[0] for result in results):
+        return "depends on the split"
+    _, _, made = results[0]
+    got = [(called, json.loads(arguments)) for called, arguments in made]
+    return "ok" if got == calls else f"said {text!r}, read {got}"
+
+
+@cache
+def line(name: str) -> Line:
+    template, family = compiled(name)
+    made = Line(name, format=family.format.name, native=family.native)
+    made.reasoning = family.markers.opens if family.markers else ""
+    try:
+        template.render([USER])
+    except TemplateError as error:
+        made.renders = str(error)
+    for case in CASES if family.native else ():
+        try:
+            made.cases[case] = check(name, case)
+        except TemplateError as error:
+            made.cases[case] = str(error)
+    return made
+
+
+@pytest.mark.parametrize("name", sdist.templates())
+def test_calls_are_read_back(name: str) -> None:
+    found = line(name)
+    wrong = {case: result for case, result in found.cases.items() if result != "ok"}
+    assert {case for case in wrong} == {case for template, case in EXPLAINED if template == name}, wrong
+    assert found.native or "tools" not in sdist.templates()[name] or name in NOT_NATIVE
+
+
+def test_the_table() -> None:
+    """Every template of the distribution has its line."""
+    lines = [line(name) for name in sdist.templates()]
+    for each in lines:
+        print(
+            f"{each.template:50.50} {each.format:16} {'tools' if each.native else '-':6} {each.reasoning:12.12}"
+            f" {sum(result == 'ok' for result in each.cases.values())}/{len(each.cases)} {each.renders:.60}"
+        )
+    assert len(lines) >= 70
+    assert {name for name, _ in EXPLAINED} | set(NOT_NATIVE) <= {each.template for each in lines}
