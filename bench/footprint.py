@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from bench import attention, client, processes, report
-from bench.prompts import Prompts
+from bench import attention, processes, report
+from nitro.bench import client
+from nitro.bench.prompts import Prompts
 from nitro.models import embedded
 
 TIMES = 5
@@ -33,7 +34,6 @@ def start_rows() -> list[list[str]]:
 
 def memory_rows(model: Path) -> list[list[str]]:
     """PSS of the server's and the engine's process: loaded, and again after an answer."""
-    body = client.chat_body(Prompts(100, seed=1).next(), tokens=16)
     rows = []
     with processes.running(processes.nitro(str(model))) as server:
         pids = {"server process": server.pid, "engine process": processes.children(server.pid)[0]}
@@ -42,7 +42,8 @@ def memory_rows(model: Path) -> list[list[str]]:
                 memory = processes.pss(pid)
                 size = f"{memory['Pss']:.0f} MiB ({memory['Pss_Anon']:.0f} anonymous)"
                 rows.append([f"PSS of the {name}", f"idle, {when}", size])
-            client.run(client.chat(server.address, body))
+            body = server.endpoint.ask(Prompts(1).next(100), tokens=16)
+            client.run(client.chat(server.endpoint, body))
     return rows
 
 
