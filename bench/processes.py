@@ -26,6 +26,7 @@ MIB = 2**20
 Command = Callable[[int], list[str]]  # of a server, by its port
 
 NO_SUCH_ROUTE = 404
+POLL = 0.05  # seconds between two questions whether it is ready
 EVERY = 1.0  # seconds between two looks at the memory, of which one costs about 10 ms
 
 
@@ -157,7 +158,7 @@ def _wait_ready(process: "subprocess.Popen[bytes]", port: int) -> bool:
         except urllib.error.HTTPError as error:
             if error.code == NO_SUCH_ROUTE:
                 return True
-            time.sleep(0.1)
+            time.sleep(POLL)
         except (urllib.error.URLError, OSError):  # not listening yet
-            time.sleep(0.1)
+            time.sleep(POLL)
     return False

@@ -17,8 +17,6 @@ from bench.workloads import EXAMPLE, MLX, OURSELVES, SERVER, WORKLOADS, Workload
 from nitro.bench import client
 from nitro.bench.prompts import Prompts
 from nitro.bench.stats import turns
-from nitro.engines import fit
-from nitro.models import embedded
 
 EQUAL = {
     SERVER: """\
@@ -75,16 +73,10 @@ async def take_turn(server: processes.Server, side: Side, prompts: Prompts) -> T
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.serve", description=__doc__)
-    parser.add_argument("--model", type=Path, default=embedded.path(), help="a GGUF file; default: the embedded model")
-    parser.add_argument("--llama-server", type=Path, help="its binary; default: built, which takes a few minutes")
+    peers.add_options(parser)
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help="some of %(default)s; default: all")
     parser.add_argument("--without", default="", help="peers to leave out: " + ", ".join(EQUAL))
-    parser.add_argument("--rounds", type=int, default=3, help="each with a turn of all (%(default)s)")
-    parser.add_argument("--threads", type=int, default=fit.physical_cores(), help="default: the physical cores")
     parser.add_argument("--seed", type=int, default=1, help="of the prompts (%(default)s)")
-    parser.add_argument("--nitro-args", default="", help="more options for nitro serve")
-    parser.add_argument("--llama-args", default="", help="more options for llama-server")
-    parser.add_argument("--no-write", action="store_true", help="leave bench/results.md as it is")
     return parser.parse_args(arguments)
 
 

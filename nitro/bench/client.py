@@ -19,6 +19,12 @@ DATA, DONE = b"data:", b"[DONE]"
 MOST_SAID = 300  # characters of a refusal that are shown
 
 
+class Refused(BenchError):
+    def __init__(self, status: int, reason: str):
+        super().__init__(f"the server answers {status}: {reason}")
+        self.status = status
+
+
 @dataclass(frozen=True)
 class Answer:
     """One streamed answer. Times are seconds since the request was sent."""
@@ -137,7 +143,7 @@ async def read_answer(
     body = _chunks(reader) if b"\r\ntransfer-encoding: chunked" in head else _rest(reader)
     if status != "200":
         said = b"".join([part async for part in body])
-        raise BenchError(f"the server answers {status}: {_reason(said)}")
+        raise Refused(int(status), _reason(said))
     seen = _Seen(began, keep_text, on_text)
     pending = b""
     async for part in body:
