@@ -85,13 +85,14 @@ def main() -> None:
     peers.add_options(parser)
     options = parser.parse_args()
     both = report.table(["what", "how", "Nitro", "llama-server", "more"], first_answers(options))
+    print(both, flush=True)
     own = [*start_rows(), *memory_rows(options.model), *attention_rows(options.model)]
-    made = f"{both}\n\n{report.table(['what', 'how', 'measured'], own)}"
-    print(made)
+    ours = report.table(["what", "how", "measured"], own)
+    print(ours)
     if not options.no_write:
         room = f"{SETTING.slots} slots of {SETTING.context} tokens, {options.threads} threads"
         setting = f"{report.setting('bench.footprint')}\n- {options.model.name}; beside llama-server: {room}"
-        report.write("Footprint", f"{setting}; below: `nitro serve` without options\n\n{made}")
+        report.write("Footprint", f"{setting}; below: `nitro serve` without options\n\n{both}\n\n{ours}")
 
 
 if __name__ == "__main__":
