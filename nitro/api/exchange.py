@@ -135,7 +135,6 @@ class Exchange:
             self._log.end(f"error {fault.status}: {error}")
             yield sse.error(fault) + sse.DONE
         finally:  # nothing here may wait: the client may have left
-            bursts.close()
             self._release()
 
     async def finished(self) -> None:
@@ -154,7 +153,6 @@ class _Bursts:
     def __init__(self, replies: Replies):
         self._replies = replies
         self._clock = asyncio.get_running_loop().time
-        self._coming: asyncio.Future[list[Piece] | None] | None = None
         self.sent()
 
     def sent(self) -> None:
@@ -166,18 +164,15 @@ class _Bursts:
         return self._clock() >= self._due
 
     async def next(self) -> list[Piece] | None:
-        """The next burst, empty where the silence lasts too long before it comes; None after the last."""
-        if self._coming is None:
-            self._coming = asyncio.ensure_future(anext(self._replies, None))
-        await asyncio.wait([self._coming], timeout=max(self._due - self._clock(), 0))
-        if not self._coming.done():
+        """The next burst, empty where the silence lasts too long before it comes; None after the last. A burst is taken
+        without waiting once it is there, so that the end of patience loses none."""
+        try:
+            async with asyncio.timeout_at(self._due) as patience:
+                return await anext(self._replies, None)
+        except TimeoutError:
+            if not patience.expired():
+                raise
             return []
-        coming, self._coming = self._coming, None
-        return coming.result()
-
-    def close(self) -> None:
-        if self._coming:
-            self._coming.cancel()
 
 
 def _frames(chunks: Iterable[Struct]) -> bytes:

@@ -134,6 +134,8 @@ class Reply:
 
     def _pass_on(self) -> list[Token]:
         """The tokens whose text has been passed on by now. A stop string's own are dropped."""
+        if not self._waiting:
+            return []
         passed, waiting = len(self.text), self._waiting
         if self._stops.stopped:
             done, self._waiting = [token for token in waiting if token.begin < passed], []

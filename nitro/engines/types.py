@@ -130,7 +130,7 @@ class Logprobs(Struct, frozen=True, array_like=True):
     top: list[Scored]
 
 
-class Output(Struct, frozen=True):
+class Output(Struct, frozen=True, array_like=True, omit_defaults=True):
     """The new tokens of one sequence. `pieces` are their bytes; the end-of-generation token's piece is empty."""
 
     id: int
@@ -145,7 +145,7 @@ class Output(Struct, frozen=True):
     right: int = 0  # of these, how many were as guessed
 
 
-class Row(Struct, frozen=True):
+class Row(Struct, frozen=True, array_like=True, gc=False):
     """One chunk of a step: tokens [start, stop) of a sequence, in a slot."""
 
     id: int
@@ -154,7 +154,7 @@ class Row(Struct, frozen=True):
     stop: int
 
 
-class Admission(Struct, frozen=True):
+class Admission(Struct, frozen=True, array_like=True):
     """A sequence got its slot: for the first time, or again after a preemption."""
 
     id: int
@@ -162,7 +162,7 @@ class Admission(Struct, frozen=True):
     queued: float  # seconds since it arrived
 
 
-class StepRecord(Struct, frozen=True):
+class StepRecord(Struct, frozen=True, array_like=True):
     """What the engine did in one step, and what it left behind. Made for every step."""
 
     step: int
