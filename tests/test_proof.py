@@ -111,3 +111,16 @@ def test_the_types_are_llama_cpp_s() -> None:
 
 def test_differing_strings() -> None:
     assert proof.differing(["a", "b"], [[1], [2]], [[1], [2, 3]]) == ["b"]
+
+
+def test_vocabularies() -> None:
+    words = ["<s>", "Ġthe", "▁▁", "x"]
+    assert proof.vocabularies(words, words) == (4, [])
+    assert proof.vocabularies(words, ["<s>", "Ġthe", "  ", "y"]) == (4, [3])
+    assert proof.vocabularies(words, ["Ġthe", "<s>", "▁▁", "x"]) == (4, [0, 1])
+    assert proof.vocabularies(words, words[:3]) == (4, [3]), "one that is missing"
+
+
+def test_ids_without_a_token_are_none_of_the_vocabulary() -> None:
+    assert proof.vocabularies(["a", None, "b"], ["a", "[PAD1]", "b", "[PAD3]"]) == (2, [])
+    assert proof.vocabularies(["a", None], ["a", "[PAD2]"]) == (2, [1]), "the name of another's"

@@ -49,7 +49,7 @@ def test_a_gguf_and_its_mlx_twin(smollm: Path, mlx: Path) -> None:
     """Only the kernels differ: the numbers that the engines' own comparison gave."""
     found = verify.verify(smollm, mlx, 200)
     assert found.passed, found.failures
-    assert (found.token_ids, found.chat_template) == ("200 of 200", "equal")
+    assert (found.token_ids, found.vocabulary, found.chat_template) == ("200 of 200", "49152 of 49152", "equal")
     assert (found.reference_type, found.type) == ("Q4_1", "4bit")
     assert 1e-6 < found.scores.mean_kl <= SAME.mean
     assert found.scores.positions >= 190 and found.scores.top1 >= SAME.top1
@@ -59,6 +59,7 @@ def test_a_gguf_and_its_mlx_twin(smollm: Path, mlx: Path) -> None:
     ("fault", "says"),
     [
         ("tokenizer", "token ids differ in"),
+        ("rare tokens", "2 of 49152 tokens are others, as 40012 ('Ġpowerless', 'Ġdiplomats'), 40026"),
         ("permuted heads", "mean KL"),
         ("swapped tensor", "mean KL"),
         ("rope base", "mean KL"),
@@ -69,6 +70,7 @@ def test_a_fault_is_caught(smollm: Path, tmp_path: Path, fault: str, says: str) 
     found = verify.verify(smollm, doctor(smollm, tmp_path / "doctored.gguf", fault), 200)
     assert not found.passed
     assert any(says in line for line in found.failures), found.failures
+    assert (found.token_ids == "200 of 200") == (fault != "tokenizer"), "which the strings alone do not see"
     if says == "mean KL":
         assert found.scores.mean_kl > LIMITS["Q6_K" if fault == "rope base" else "Q4_K"].mean
 

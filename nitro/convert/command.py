@@ -41,6 +41,7 @@ def tell(found: Proof, title: str = "") -> None:
     lines = {
         "weights": f"{found.reference_type} → {found.type}",
         "token ids": found.token_ids,
+        "vocabulary": found.vocabulary,
         "template": found.chat_template,
         "KL": f"mean {scores.mean_kl:.2g}, 99th percentile {scores.p99_kl:.2g}, at {scores.positions} positions",
         "top-1": f"{scores.top1:.1%} of {scores.clear_positions} clear positions",

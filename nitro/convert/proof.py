@@ -1,7 +1,8 @@
 """What was found when two models were compared, and the table that says whether they are the same model. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ CLEAR = 1.0  # a position counts for top-1 where the reference's two best logits
 LEAST_CLEAR = 20  # fewer such positions tell nothing
 
 Logits = np.ndarray  # float32 [positions, vocabulary]
+Vocabulary = Sequence[str | None]  # by id, as the tokenizer writes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Proof(Struct):
     reference_type: str
     type: str
     token_ids: str  # "200 of 200"
+    vocabulary: str  # "49152 of 49152"
     chat_template: str  # "equal", "none", or what differs
     scores: Scores
     limits: dict[str, float]
@@ -135,6 +138,22 @@ def failures(scores: Scores, limit: Limits) -> list[str]:
 def differing(strings: list[str], reference: list[list[int]], model: list[list[int]]) -> list[str]:
     """The strings whose token ids differ."""
     return [text for text, one, other in zip(strings, reference, model, strict=True) if one != other]
+
+
+def vocabularies(reference: Vocabulary, model: Vocabulary) -> tuple[int, list[int]]:
+    """How many ids have a token in either, and those at which the two differ.
+
+    An id that only fills up the vocabulary is none: it has no token, or one that a converter made up for it. A space is
+    written as itself or as SentencePiece's, whichever a tokenizer takes.
+    """
+    pairs = enumerate(zip_longest(reference, model))
+    texts = ((id, _token(id, one), _token(id, other)) for id, (one, other) in pairs)
+    used = [(id, one == other) for id, one, other in texts if one or other]
+    return len(used), [id for id, same in used if not same]
+
+
+def _token(id: int, text: str | None) -> str:
+    return "" if text is None or text == f"[PAD{id}]" else text.replace("▁", " ")
 
 
 def _log_softmax(logits: Logits) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Are two models the same? Token ids, chat templates and logits of both, each from its own backend.
+"""Are two models the same? Token ids, vocabularies, chat templates and logits of both, each from its own backend.
 
 HF folders are read by transformers, MLX folders by mlx-lm, GGUF files by llama.cpp. The reference's token ids are used
 for both models' logits.
@@ -25,6 +25,7 @@ from nitro.text.template import ChatTemplate
 POSITIONS = 1000
 LEAST_TOKENS = 64  # of a text: where it begins, everything is likely, and small errors show most
 BACKEND = {"hf": ("transformers", "score_hf"), "mlx": ("mlx", "score_mlx"), "gguf": ("llama", "score_gguf")}
+FEW = 3  # of what differs is named
 PACKAGE = {"hf": "transformers", "mlx": "mlx-lm", "gguf": "llama-cpp-python"}
 
 _HELLO = {"role": "user", "content": "Hello, who are you?"}
@@ -52,6 +53,7 @@ class Said(msgspec.Struct):
 
     strings: list[list[int]]  # token ids of the corpus's strings
     ids: list[list[int]]  # of its texts
+    vocabulary: list[str | None]  # every token by id, as it is written
     chats: list[str | None] | None  # as rendered, None where refused; None: no template
     logits: Path  # .npz with text_0, text_1, …: float32 [tokens, vocabulary]
 
@@ -99,7 +101,8 @@ def ask(model: Checkpoint, ids: list[list[int]] | None, positions: int, out: Pat
         flat = arrays["strings"].tolist()
     rows = iter(flat)
     strings = [[next(rows) for _ in range(length)] for length in answer["lengths"]]
-    return Said(strings, answer["ids"], answer["chats"] if model.kind == "hf" else rendered(model), out)
+    chats = answer["chats"] if model.kind == "hf" else rendered(model)
+    return Said(strings, answer["ids"], answer["vocabulary"], chats, out)
 
 
 def judge(one: Checkpoint, other: Checkpoint, theirs: Said, ours: Said) -> Proof:
@@ -107,6 +110,9 @@ def judge(one: Checkpoint, other: Checkpoint, theirs: Said, ours: Said) -> Proof
     strings = corpus()["strings"]
     if differing := proof.differing(strings, theirs.strings, ours.strings):
         failures.append(f"token ids differ in {len(differing)} of {len(strings)} strings, as in {differing[0]!r}")
+    tokens, others = proof.vocabularies(theirs.vocabulary, ours.vocabulary)
+    if others:
+        failures.append(f"{len(others)} of {tokens} tokens are others, as {_tokens(others, theirs, ours)}")
     template = "none" if theirs.chats is None and ours.chats is None else "equal"
     if theirs.chats != ours.chats:
         template = _difference(theirs.chats, ours.chats)
@@ -121,12 +127,19 @@ def judge(one: Checkpoint, other: Checkpoint, theirs: Said, ours: Said) -> Proof
         reference_type=one.type,
         type=other.type,
         token_ids=f"{len(strings) - len(differing)} of {len(strings)}",
+        vocabulary=f"{tokens - len(others)} of {tokens}",
         chat_template=template,
         scores=scores,
         limits={name: getattr(limits, name) for name in ("mean", "tail", "top1", "perplexity")},
         fingerprint=marks(other.path),
         versions={PACKAGE[each.kind]: _version(each.kind) for each in (one, other)},
     )
+
+
+def _tokens(ids: list[int], theirs: Said, ours: Said) -> str:
+    """The first few, as the reference and the model have them."""
+    both = [dict(enumerate(said.vocabulary)) for said in (theirs, ours)]
+    return ", ".join(f"{id} ({both[0].get(id)!r}, {both[1].get(id)!r})" for id in ids[:FEW])
 
 
 def rendered(model: Checkpoint) -> list[str | None] | None:

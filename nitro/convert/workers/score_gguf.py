@@ -26,7 +26,13 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     arrays = {f"text_{i}": logits for i, logits in enumerate(score(model, vocab, ids))}
     arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
     np.savez(request["out"], allow_pickle=False, **arrays)
-    return {"lengths": [len(row) for row in strings], "ids": ids}
+    return {"lengths": [len(row) for row in strings], "ids": ids, "vocabulary": vocabulary(vocab)}
+
+
+def vocabulary(vocab: Any) -> list[str]:
+    """Every token as the file writes it. Bytes that are no UTF-8 survive as lone surrogates."""
+    text = lib.llama_vocab_get_text
+    return [text(vocab, id).decode("utf-8", "surrogateescape") for id in range(lib.llama_vocab_n_tokens(vocab))]
 
 
 def encode(vocab: Any, text: str, special: bool) -> list[int]:

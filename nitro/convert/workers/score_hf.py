@@ -22,7 +22,13 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         arrays = {f"text_{i}": model(torch.tensor([row])).logits[0].numpy() for i, row in enumerate(ids)}
     arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
     np.savez(request["out"], allow_pickle=False, **arrays)
-    return {"lengths": [len(row) for row in strings], "ids": ids, "chats": chats}
+    return {"lengths": [len(row) for row in strings], "ids": ids, "chats": chats, "vocabulary": vocabulary(words)}
+
+
+def vocabulary(words: Any) -> list[str | None]:
+    """Every token as the tokenizer writes it; None where an id has none."""
+    texts = {id: text for text, id in words.get_vocab().items()}
+    return [texts.get(id) for id in range(max(texts) + 1)]
 
 
 def render(words: Any, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str | None:
