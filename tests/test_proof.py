@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nitro.convert import proof
-from nitro.convert.checkpoint import FTYPES
+from nitro.convert.checkpoint import FILE_TYPES, FTYPES
 from nitro.convert.proof import COARSE, LIMITS, SAME, Scores
 
 IDS = [0, 1, 2, 0]
@@ -97,7 +97,12 @@ def test_which_limits_hold(reference: str, model: str, limit: proof.Limits) -> N
 def test_the_table_gets_looser_with_fewer_bits() -> None:
     order = [LIMITS[name] for name in ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K")] + [COARSE]
     for tight, loose in pairwise(order):
-        assert tight.mean < loose.mean and tight.tail < loose.tail and tight.perplexity < loose.perplexity
+        assert (
+            tight.matrix < loose.matrix
+            and tight.mean < loose.mean
+            and tight.tail < loose.tail
+            and tight.perplexity < loose.perplexity
+        )
 
 
 def test_the_types_are_llama_cpp_s() -> None:
@@ -107,6 +112,11 @@ def test_the_types_are_llama_cpp_s() -> None:
     for name, number in FTYPES.items():
         known = getattr(lib, names.get(name, f"LLAMA_FTYPE_MOSTLY_{name}"), None)
         assert known in (None, number), name
+
+
+def test_every_type_of_three_bits_and_more_has_limits() -> None:
+    few = {name for name in FILE_TYPES.values() if name not in LIMITS}
+    assert {name[:3] for name in few} == {"Q2_", "IQ2", "IQ1", "TQ1", "TQ2"}
 
 
 def test_differing_strings() -> None:

@@ -8,7 +8,7 @@ import json
 import re
 import struct
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -25,7 +25,7 @@ FTYPES = {
     **{"IQ3_XXS": 23, "IQ2_M": 29, "IQ2_S": 28, "IQ2_XS": 20, "IQ2_XXS": 19, "IQ1_S": 24, "IQ1_M": 31},
     **{"TQ1_0": 36, "TQ2_0": 37, "MXFP4_MOE": 38},
 }
-FILE_TYPES = {number: re.sub(r"_(S|M|L|XS|MOE)$", "", name) for name, number in FTYPES.items()}
+FILE_TYPES = {number: re.sub(r"(?<=_K)_[SML]$|_MOE$", "", name) for name, number in FTYPES.items()}
 INDEX = "model.safetensors.index.json"
 _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
@@ -34,6 +34,8 @@ _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 class Weight:
     type: str  # "F32", "Q4_1", …
     shape: tuple[int, ...]  # rows first
+    file: Path = field(default=Path(), compare=False)  # of a folder's, where its bytes are
+    offset: int = field(default=0, compare=False)
 
     @property
     def count(self) -> int:
@@ -160,7 +162,10 @@ def _safetensors(file: Path) -> tuple[dict[str, Weight], dict[str, str]]:
                 raise ValueError("its header is longer than the file")
             head = json.loads(stream.read(length))
         about = head.pop("__metadata__", None) or {}
-        weights = {name: Weight(entry["dtype"], tuple(entry["shape"])) for name, entry in head.items()}
+        weights = {
+            name: Weight(entry["dtype"], tuple(entry["shape"]), file, 8 + length + entry["data_offsets"][0])
+            for name, entry in head.items()
+        }
         end = max((entry["data_offsets"][1] for entry in head.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise ConvertError(f"{file} is no safetensors file, or a damaged one ({error}).") from None

@@ -43,6 +43,7 @@ def tell(found: Proof, title: str = "") -> None:
         "token ids": found.token_ids,
         "vocabulary": found.vocabulary,
         "template": found.chat_template,
+        "contents": f"{found.settings} settings and {found.matrices} matrices compared",
         "KL": f"mean {scores.mean_kl:.2g}, 99th percentile {scores.p99_kl:.2g}, at {scores.positions} positions",
         "top-1": f"{scores.top1:.1%} of {scores.clear_positions} clear positions",
         "perplexity": f"{scores.reference_perplexity:.3f} → {scores.perplexity:.3f}",

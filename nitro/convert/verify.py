@@ -7,6 +7,7 @@ for both models' logits.
 import json
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from nitro.convert import checkpoint, environments, proof
+from nitro.convert import checkpoint, environments, matrices, proof, settings
 from nitro.convert.checkpoint import Checkpoint
 from nitro.convert.proof import Proof
 from nitro.engines import fingerprint, folder
@@ -54,6 +55,7 @@ class Said(msgspec.Struct):
     strings: list[list[int]]  # token ids of the corpus's strings
     ids: list[list[int]]  # of its texts
     vocabulary: list[str | None]  # every token by id, as it is written
+    settings: dict[str, Any]  # what it computes with: a configuration, completed, or a GGUF's metadata
     chats: list[str | None] | None  # as rendered, None where refused; None: no template
     logits: Path  # .npz with text_0, text_1, …: float32 [tokens, vocabulary]
 
@@ -102,7 +104,8 @@ def ask(model: Checkpoint, ids: list[list[int]] | None, positions: int, out: Pat
     rows = iter(flat)
     strings = [[next(rows) for _ in range(length)] for length in answer["lengths"]]
     chats = answer["chats"] if model.kind == "hf" else rendered(model)
-    return Said(strings, answer["ids"], answer["vocabulary"], chats, out)
+    said = answer.get("settings", model.config)
+    return Said(strings, answer["ids"], answer["vocabulary"], said, chats, out)
 
 
 def judge(one: Checkpoint, other: Checkpoint, theirs: Said, ours: Said) -> Proof:
@@ -117,6 +120,12 @@ def judge(one: Checkpoint, other: Checkpoint, theirs: Said, ours: Said) -> Proof
     if theirs.chats != ours.chats:
         template = _difference(theirs.chats, ours.chats)
         failures.append(f"the chat template {template}")
+    numbers = [
+        settings.of(model.architecture, model.kind, said.settings) for model, said in ((one, theirs), (other, ours))
+    ]
+    failures += settings.differences(*numbers)
+    compared, moved = compare_matrices(one, other)
+    failures += moved
     limits = proof.limits(one.type, other.type)
     scores = proof.compare(_pairs(theirs, ours))
     failures += proof.failures(scores, limits)
@@ -129,11 +138,26 @@ def judge(one: Checkpoint, other: Checkpoint, theirs: Said, ours: Said) -> Proof
         token_ids=f"{len(strings) - len(differing)} of {len(strings)}",
         vocabulary=f"{tokens - len(others)} of {tokens}",
         chat_template=template,
+        settings=len(numbers[0].keys() & numbers[1].keys()),
+        matrices=compared,
         scores=scores,
-        limits={name: getattr(limits, name) for name in ("mean", "tail", "top1", "perplexity")},
+        limits=asdict(limits),
         fingerprint=marks(other.path),
         versions={PACKAGE[each.kind]: _version(each.kind) for each in (one, other)},
     )
+
+
+def compare_matrices(one: Checkpoint, other: Checkpoint) -> tuple[int, list[str]]:
+    """How many were compared, and what is said of those that are others."""
+    theirs, ours = matrices.of(one), matrices.of(other)
+    errors = {
+        name: (matrices.error(matrix, ours[name]), proof.limits(matrix.type, ours[name].type).matrix)
+        for name, matrix in theirs.items()
+        if name in ours
+    }
+    worst = sorted(((error, name) for name, (error, limit) in errors.items() if not error <= limit), reverse=True)
+    named = ", ".join(f"{name} (by {error:.2g} of its size)" for error, name in worst[:FEW])
+    return len(errors), [f"{len(worst)} of {len(errors)} matrices are others, as {named}"] if worst else []
 
 
 def _tokens(ids: list[int], theirs: Said, ours: Said) -> str:

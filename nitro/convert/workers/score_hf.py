@@ -1,5 +1,6 @@
 """Token ids, rendered chats and logits of a Hugging Face folder on transformers, computed in float32."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         arrays = {f"text_{i}": model(torch.tensor([row])).logits[0].numpy() for i, row in enumerate(ids)}
     arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
     np.savez(request["out"], allow_pickle=False, **arrays)
-    return {"lengths": [len(row) for row in strings], "ids": ids, "chats": chats, "vocabulary": vocabulary(words)}
+    settings = json.loads(json.dumps(model.config.get_text_config().to_dict(), default=str))
+    about = {"chats": chats, "vocabulary": vocabulary(words), "settings": settings}
+    return {"lengths": [len(row) for row in strings], "ids": ids, **about}
 
 
 def vocabulary(words: Any) -> list[str | None]:

@@ -1,5 +1,6 @@
 """Token ids and logits of a folder in mlx-lm's layout, computed in float32."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,4 +25,5 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     np.savez(request["out"], allow_pickle=False, **arrays)
     texts = {id: text for text, id in words.get_vocab().items()}
     vocabulary = [texts.get(id) for id in range(max(texts) + 1)]
-    return {"lengths": [len(row) for row in strings], "ids": ids, "vocabulary": vocabulary}
+    settings = json.loads(json.dumps(vars(network.args), default=str))
+    return {"lengths": [len(row) for row in strings], "ids": ids, "vocabulary": vocabulary, "settings": settings}
