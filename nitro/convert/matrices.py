@@ -114,8 +114,8 @@ def _plain(weight: Weight) -> Read:
         shape = (prod(weight.shape[:-1]), weight.shape[-1])
         values = np.memmap(weight.file, STORED[weight.type], "r", weight.offset, shape)[rows]
         if weight.type == "BF16":
-            return (values.astype(np.uint32) << 16).view(np.float32)
-        return np.asarray(values) if weight.type == "U32" else values.astype(np.float32)
+            return np.array(values.astype(np.uint32) << 16).view(np.float32)
+        return np.array(values, np.uint32 if weight.type == "U32" else np.float32)
 
     return read
 
