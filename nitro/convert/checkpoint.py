@@ -27,7 +27,6 @@ FTYPES = {
 }
 FILE_TYPES = {number: re.sub(r"(?<=_K)_[SML]$|_MOE$", "", name) for name, number in FTYPES.items()}
 INDEX = "model.safetensors.index.json"
-_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +106,9 @@ def _gguf(path: Path) -> Checkpoint:
     from nitro.gguf import header
 
     try:
-        head = header.read(path)
+        head = header.read_whole(path)
     except header.UnreadableGGUF as error:
         raise ConvertError(str(error)) from None
-    if head.get("split.count", 1) > 1 or _SPLIT.search(path.name):
-        raise ConvertError(f"{path} is one of several files; join them with llama-gguf-split --merge.")
     return Checkpoint(path, "gguf", head.metadata, {n: Weight(t.type, t.shape) for n, t in head.tensors.items()})
 
 

@@ -32,19 +32,22 @@ class Limits:
 # what it multiplies with quantised weights to 8 bits, which is the 0.003 that is measured there.
 SAME = Limits(0.01, 0.1, 0.99, 1.03, 5e-3)
 
-FOUR_BITS = ("Q4_0", "Q4_1", "Q4_K", "IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4", "4bit")
+FOUR_BITS = ("Q4_0", "Q4_1", "Q4_K", "IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4")
 THREE_BITS = ("Q3_K", "IQ3_XXS", "IQ3_XS", "IQ3_S", "IQ3_M", "3bit")
 
-# By what the converted model's weights are.
+# By what the converted model's weights are. Measured, as mean KL: SmolLM2-135M and Gemma-3-270M, whose noise is that of
+# small models, at 8 bits 0.004, 6 bits 0.04, 5 bits 0.11, Q4_0 0.36, MLX's 4 bits 0.51 and 0.43, Q3_K 0.28. Matrices:
+# 0.007, 0.026, 0.054, 0.1, 0.16. What must fail is planted in tests/test_matrices.py, test_verify.py, test_proof.py.
 LIMITS = {
     "F64": Limits(1e-5, 1e-4, 1.0, 1.001, 1e-5),
     "F32": Limits(1e-5, 1e-4, 1.0, 1.001, 1e-5),
     "F16": Limits(1e-3, 1e-2, 0.995, 1.005, 1e-3),
     "BF16": Limits(2e-3, 2e-2, 0.99, 1.01, 4e-3),
     **dict.fromkeys(("Q8_0", "8bit"), Limits(5e-3, 0.05, 0.99, 1.03, 0.015)),
-    **dict.fromkeys(("Q6_K", "6bit"), Limits(0.05, 0.5, 0.97, 1.1, 0.06)),
-    **dict.fromkeys(("Q5_0", "Q5_1", "Q5_K", "5bit"), Limits(0.15, 1.5, 0.95, 1.2, 0.12)),
-    **dict.fromkeys(FOUR_BITS, Limits(0.5, 4.0, 0.8, 1.5, 0.25)),
+    **dict.fromkeys(("Q6_K", "6bit"), Limits(0.06, 0.5, 0.97, 1.1, 0.06)),
+    **dict.fromkeys(("Q5_0", "Q5_1", "Q5_K", "5bit"), Limits(0.17, 1.3, 0.95, 1.2, 0.12)),
+    **dict.fromkeys(FOUR_BITS, Limits(0.5, 3.0, 0.8, 1.5, 0.25)),
+    "4bit": Limits(0.6, 4.0, 0.8, 1.6, 0.25),
     **dict.fromkeys(THREE_BITS, Limits(1.5, 8.0, 0.6, 3.0, 0.5)),
 }
 COARSE = Limits(3.0, 15.0, 0.4, 12.0, 0.9)  # two bits and fewer: little is left that could be asked

@@ -20,6 +20,7 @@ from nitro.convert.checkpoint import Checkpoint
 from nitro.convert.proof import Proof
 from nitro.engines import fingerprint, folder
 from nitro.errors import ConvertError, TemplateError
+from nitro.gguf import header
 from nitro.models.proof import beside
 from nitro.text.template import ChatTemplate
 
@@ -186,7 +187,9 @@ def rendered(model: Checkpoint) -> list[str | None] | None:
 
 def marks(path: Path) -> str:
     """The fingerprint that an engine gives of the same model."""
-    return fingerprint.of(sorted([path / "config.json", *path.glob("*.safetensors")]) if path.is_dir() else [path])
+    if path.is_dir():
+        return fingerprint.of(sorted([path / "config.json", *path.glob("*.safetensors")]))
+    return fingerprint.of(header.files(path))
 
 
 def write(model: Path, found: Proof) -> None:
