@@ -7,7 +7,7 @@ import pytest
 
 from nitro.convert import proof
 from nitro.convert.checkpoint import FILE_TYPES, FTYPES
-from nitro.convert.proof import COARSE, LIMITS, SAME, Scores
+from nitro.convert.proof import COARSE, LIMITS, SAME, Cosines, Scores
 
 IDS = [0, 1, 2, 0]
 
@@ -66,6 +66,26 @@ def test_each_limit_can_fail(limit: proof.Limits) -> None:
         ({"perplexity": float("nan")}, "perplexity"),
     ]:
         assert [line for line in proof.failures(scores(**changes), limit) if says in line]
+
+
+@pytest.mark.parametrize("limit", [SAME, COARSE, *LIMITS.values()])
+def test_each_limit_of_embeddings_can_fail(limit: proof.Limits) -> None:
+    assert proof.failures(Cosines(6, 60, 1 - 0.9 * limit.embedding, 1.0), limit) == []
+    for least in (1 - 1.1 * limit.embedding, float("nan")):
+        assert "an embedding's cosine" in proof.failures(Cosines(6, 60, least, 1.0), limit)[0]
+
+
+def test_embeddings_are_means_of_states() -> None:
+    states = rows([1, 0], [0, 1])
+    found = proof.compare_states(iter([([0, 1], states, states[::-1]), ([0, 1], states, rows([1, 0], [1, 0]))]))
+    assert (found.texts, found.positions) == (2, 4)
+    assert found.least == pytest.approx(0.5**0.5) and found.mean == pytest.approx((1 + 0.5**0.5) / 2)
+
+
+def test_what_word_piece_cuts_otherwise_on_llama_cpp() -> None:
+    strings = ["naïve café", "राजा", "가나다", "plain"]
+    assert proof.unexpected(strings, encoder=True) == ["naïve café", "plain"]
+    assert proof.unexpected(strings, encoder=False) == strings
 
 
 def test_few_clear_positions_tell_nothing() -> None:

@@ -26,6 +26,7 @@ FTYPES = {
     **{"TQ1_0": 36, "TQ2_0": 37, "MXFP4_MOE": 38},
 }
 FILE_TYPES = {number: re.sub(r"(?<=_K)_[SML]$|_MOE$", "", name) for name, number in FTYPES.items()}
+ENCODERS = ("bert", "camembert", "distilbert", "roberta", "xlm-roberta")  # by model_type; they predict no next token
 INDEX = "model.safetensors.index.json"
 
 
@@ -51,6 +52,13 @@ class Checkpoint:
     @cached_property
     def architecture(self) -> str:
         return str(self.config.get("general.architecture" if self.kind == "gguf" else "model_type", ""))
+
+    @cached_property
+    def is_encoder(self) -> bool:
+        """Is it there for embeddings, so that there are no logits?"""
+        if self.kind == "gguf":
+            return self.config.get(f"{self.architecture}.attention.causal") is False
+        return self.architecture in ENCODERS
 
     @cached_property
     def quantization(self) -> dict[str, Any] | None:

@@ -74,6 +74,8 @@ def verify(
 ) -> Proof:
     """Raises ConvertError where one of them cannot be read or computed. A proof that failed is an answer."""
     one, other = checkpoint.read(reference), checkpoint.read(model)
+    if one.is_encoder != other.is_encoder:
+        raise ConvertError(f"{(one if one.is_encoder else other).path} is there for embeddings, and the other is not.")
     try:
         with tempfile.TemporaryDirectory(prefix="nitro-verify-") as scratch:
             theirs = ask(one, None, positions, Path(scratch) / "reference.npz", say)
@@ -94,6 +96,7 @@ def ask(model: Checkpoint, ids: list[list[int]] | None, positions: int, out: Pat
         "limit": positions // len(texts),
         "ids": ids,
         "chats": CHATS,
+        "encoder": model.is_encoder,
         "out": str(out),
     }
     try:
@@ -112,7 +115,8 @@ def ask(model: Checkpoint, ids: list[list[int]] | None, positions: int, out: Pat
 def judge(one: Checkpoint, other: Checkpoint, theirs: Said, ours: Said) -> Proof:
     failures = []
     strings = corpus()["strings"]
-    if differing := proof.differing(strings, theirs.strings, ours.strings):
+    differing = proof.differing(strings, theirs.strings, ours.strings)
+    if proof.unexpected(differing, one.is_encoder):
         failures.append(f"token ids differ in {len(differing)} of {len(strings)} strings, as in {differing[0]!r}")
     tokens, others = proof.vocabularies(theirs.vocabulary, ours.vocabulary)
     if others:
@@ -128,7 +132,7 @@ def judge(one: Checkpoint, other: Checkpoint, theirs: Said, ours: Said) -> Proof
     compared, moved = compare_matrices(one, other)
     failures += moved
     limits = proof.limits(one.type, other.type)
-    scores = proof.compare(_pairs(theirs, ours))
+    scores = (proof.compare_states if one.is_encoder else proof.compare)(_pairs(theirs, ours))
     failures += proof.failures(scores, limits)
     return Proof(
         passed=not failures,
