@@ -8,7 +8,7 @@ import json
 import re
 import struct
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -25,15 +25,17 @@ FTYPES = {
     **{"IQ3_XXS": 23, "IQ2_M": 29, "IQ2_S": 28, "IQ2_XS": 20, "IQ2_XXS": 19, "IQ1_S": 24, "IQ1_M": 31},
     **{"TQ1_0": 36, "TQ2_0": 37, "MXFP4_MOE": 38},
 }
-FILE_TYPES = {number: re.sub(r"_(S|M|L|XS|MOE)$", "", name) for name, number in FTYPES.items()}
+FILE_TYPES = {number: re.sub(r"(?<=_K)_[SML]$|_MOE$", "", name) for name, number in FTYPES.items()}
+ENCODERS = ("bert", "camembert", "distilbert", "roberta", "xlm-roberta")  # by model_type; they predict no next token
 INDEX = "model.safetensors.index.json"
-_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 
 @dataclass(frozen=True, slots=True)
 class Weight:
     type: str  # "F32", "Q4_1", …
     shape: tuple[int, ...]  # rows first
+    file: Path = field(default=Path(), compare=False)  # of a folder's, where its bytes are
+    offset: int = field(default=0, compare=False)
 
     @property
     def count(self) -> int:
@@ -50,6 +52,13 @@ class Checkpoint:
     @cached_property
     def architecture(self) -> str:
         return str(self.config.get("general.architecture" if self.kind == "gguf" else "model_type", ""))
+
+    @cached_property
+    def is_encoder(self) -> bool:
+        """Is it there for embeddings, so that there are no logits?"""
+        if self.kind == "gguf":
+            return self.config.get(f"{self.architecture}.attention.causal") is False
+        return self.architecture in ENCODERS
 
     @cached_property
     def quantization(self) -> dict[str, Any] | None:
@@ -105,11 +114,9 @@ def _gguf(path: Path) -> Checkpoint:
     from nitro.gguf import header
 
     try:
-        head = header.read(path)
+        head = header.read_whole(path)
     except header.UnreadableGGUF as error:
         raise ConvertError(str(error)) from None
-    if head.get("split.count", 1) > 1 or _SPLIT.search(path.name):
-        raise ConvertError(f"{path} is one of several files; join them with llama-gguf-split --merge.")
     return Checkpoint(path, "gguf", head.metadata, {n: Weight(t.type, t.shape) for n, t in head.tensors.items()})
 
 
@@ -160,7 +167,10 @@ def _safetensors(file: Path) -> tuple[dict[str, Weight], dict[str, str]]:
                 raise ValueError("its header is longer than the file")
             head = json.loads(stream.read(length))
         about = head.pop("__metadata__", None) or {}
-        weights = {name: Weight(entry["dtype"], tuple(entry["shape"])) for name, entry in head.items()}
+        weights = {
+            name: Weight(entry["dtype"], tuple(entry["shape"]), file, 8 + length + entry["data_offsets"][0])
+            for name, entry in head.items()
+        }
         end = max((entry["data_offsets"][1] for entry in head.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise ConvertError(f"{file} is no safetensors file, or a damaged one ({error}).") from None

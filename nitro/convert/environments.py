@@ -29,7 +29,10 @@ from nitro.errors import ConvertError
 MARKER = "nitro-environment"
 RUN = Path(__file__).with_name("workers") / "run.py"
 TICK = 0.2  # seconds between two looks at a worker's progress
-NO_SPACE = re.compile(r"No space left on device|os error 28|ENOSPC|Disk quota exceeded|File too large|os error 27")
+# the last is all that llama.cpp's quantising says when it cannot write
+NO_SPACE = re.compile(
+    r"No space left on device|os error 28|ENOSPC|Disk quota exceeded|File too large|os error 27|iostream error"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,11 @@ import numpy as np
 from nitro.convert import safetensors
 from nitro.convert.safetensors import write_json
 from nitro.engines.runner import LoadError
-from nitro.gguf.architectures import FAMILIES
+from nitro.gguf.architectures import MODEL_TYPES
 from nitro.gguf.tensors import Part
 
 TYPES = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16"}
 UNPACKED = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
-MODELS = {"mistral", *(family.model_type for family in FAMILIES.values())}
 OURS = ("quantization", "quantization_config", "converted_from")  # keys of config.json that do not hold any more
 REWRITTEN = ("config.json", "model.safetensors.index.json")
 BESIDE = ("*.json", "*.jinja", "*.txt", "*.model")  # what is taken over: never code
@@ -100,8 +99,8 @@ def _config(source: Path) -> dict[str, Any]:
         raise LoadError(f"{source} has no config.json; it is no model in mlx-lm's layout.") from None
     except (ValueError, KeyError, TypeError):
         raise LoadError(f"{source / 'config.json'} cannot be read, or names no model_type.") from None
-    if model_type not in MODELS:
-        raise LoadError(f"{source} is a {model_type} model; known here are {', '.join(sorted(MODELS))}.")
+    if model_type not in MODEL_TYPES:
+        raise LoadError(f"{source} is a {model_type} model; known here are {', '.join(sorted(MODEL_TYPES))}.")
     return dict(config)
 
 

@@ -100,7 +100,7 @@ def _gguf_source(plan: Plan, say: Say) -> None:
     from nitro.gguf import architectures, header, tokenizer
 
     try:
-        head = header.read(plan.source.path)
+        head = header.read_whole(plan.source.path)
         architectures.configuration(head)
         tokenizer.build(head)
     except header.UnreadableGGUF as error:

@@ -27,6 +27,7 @@ from nitro.engines.llama_batch import Batch
 from nitro.engines.llama_tokenizer import LlamaTokenizer
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
 from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, Sampling
+from nitro.gguf import header
 
 log = logging.getLogger("llama.cpp")
 
@@ -318,7 +319,7 @@ class LlamaRunner:
             eos=self.tokenizer.text(lib.llama_vocab_eos(self._vocab)),
             adds_bos=lib.llama_vocab_get_add_bos(self._vocab),
             sampling=self._sampling_defaults(),
-            fingerprint=fingerprint.of([Path(spec.model)]),
+            fingerprint=fingerprint.of(header.files(Path(spec.model))),
         )
 
     def _token_bytes(self) -> int:

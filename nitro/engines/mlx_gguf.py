@@ -26,7 +26,7 @@ ADVICE = "Serve it with --engine llama, or convert it, or the original weights: 
 def open_gguf(path: Path) -> MlxModel:
     """Raises CannotOpen before any weight is read, and LoadError."""
     try:
-        head = header.read(path)
+        head = header.read_whole(path)
         _check_types(head)
         config = architectures.configuration(head)
         names = architectures.model_names(head)
@@ -50,7 +50,7 @@ def open_gguf(path: Path) -> MlxModel:
         template=head.get("tokenizer.chat_template"),
         bos=tokenizer.text(head, "bos"),
         eos=tokenizer.text(head, "eos"),
-        fingerprint=fingerprint.of([path]),
+        fingerprint=fingerprint.of(header.files(path)),
         adds_bos=head.metadata.get("tokenizer.ggml.add_bos_token", False),
         sampling=header.sampling(head),
     )
@@ -60,8 +60,6 @@ def _check_types(head: Header) -> None:
     for name, tensor in head.tensors.items():
         if tensor.type not in TYPES:
             raise UnreadableGGUF(f"{head.path}: tensor {name} is {tensor.type}, and MLX holds {', '.join(TYPES)}.")
-    if head.get("split.count", 1) > 1:
-        raise UnreadableGGUF(f"{head.path} is one of several files; join them with llama-gguf-split --merge.")
 
 
 def _network(head: Header, config: dict[str, Any], names: dict[str, str]) -> Any:
