@@ -6,7 +6,7 @@ For the models here mlx-lm has transformers' names; for others it may not, and t
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,6 @@ class Weight:
     packing: dict[str, Any] | None
     type: mx.Dtype
 
-    def size(self) -> int:
-        return sum(array.nbytes for array in self.layers.values())
-
     def shape(self) -> tuple[int, ...]:
         *rows, columns = self.layers["weight"].shape
         return (*rows, columns if self.packing is None else columns * 32 // self.packing["bits"])
@@ -65,15 +62,19 @@ class Weight:
         return mx.dequantize(weight, scales, biases, **packing).astype(self.type)
 
 
-def convert(source: Path, target: Path, on_bytes: Callable[[int], None], dtype: str = "float32") -> list[str]:
-    """Fill `target`, an empty folder. Packed weights become `dtype`, of UNPACKED; others keep their bytes. `on_bytes`
-    is told of so many more bytes of weights that are done. What it returns are sentences for the user.
-    Raises LoadError and OSError; the folder is then to be thrown away."""
+def check(source: Path) -> None:
+    """Whether it could be converted, as far as that can be told without its weights. Raises LoadError."""
+    _weights(source, _config(source), mx.float32)
+
+
+def convert(source: Path, target: Path, dtype: str = "float32") -> list[str]:
+    """Fill `target`, an empty folder. Packed weights become `dtype`, of UNPACKED; others keep their bytes. What it
+    returns are sentences for the user. Raises LoadError and OSError; the folder is then to be thrown away."""
     config = _config(source)
     weights = _weights(source, config, UNPACKED[dtype])
     groups = safetensors.shards(weight.parts() for weight in weights)
     packed = sum(weight.packing is not None for weight in weights)
-    safetensors.write(target, groups, _data(weights, on_bytes), {"format": "pt"})
+    safetensors.write(target, groups, _data(weights), {"format": "pt"})
     new = {key: value for key, value in config.items() if key not in OURS}
     if packed:
         new |= {"dtype": dtype, "torch_dtype": dtype}
@@ -84,12 +85,10 @@ def convert(source: Path, target: Path, on_bytes: Callable[[int], None], dtype: 
     return [f"{packed} packed tensors were unpacked to {dtype}."] if packed else []
 
 
-def _data(weights: list[Weight], on_bytes: Callable[[int], None]) -> Iterator[np.ndarray]:
+def _data(weights: list[Weight]) -> Iterator[np.ndarray]:
     while weights:
         weight = weights.pop(0)  # so that its memory is given back
-        size = weight.size()
         yield from weight.values().reshape(len(weight.parts()), -1)
-        on_bytes(size)
 
 
 def _config(source: Path) -> dict[str, Any]:

@@ -45,13 +45,17 @@ class Plan:
     @property
     def scratch_bytes(self) -> int:
         """About what lies beside it meanwhile."""
-        between = int(self.source.parameters * PLAIN[self.plain] / 8)
         steps = (
             self.source.kind == "mlx" and self.to == "gguf",
             self.source.kind == "gguf" and self.to == "hf",
             self.source.kind != "gguf" and self.to == "gguf" and self.type not in (None, *PLAIN),
         )
-        return between * sum(steps)
+        return self.between_bytes * sum(steps)
+
+    @property
+    def between_bytes(self) -> int:
+        """About what one step takes that is not the last."""
+        return int(self.source.parameters * PLAIN[self.plain] / 8)
 
     def _bits(self) -> float:
         if self.to == "gguf":
