@@ -8,7 +8,7 @@ from nitro.convert.checkpoint import Checkpoint
 
 GROUP_SIZE = 64
 
-NEED_IMATRIX = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_S", "IQ1_M", "Q2_K_S")
+NEED_IMATRIX = ("IQ3_XS", "IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ1_S", "IQ1_M", "Q2_K_S")
 PLAIN = {"F32": 32.0, "F16": 16.0, "BF16": 16.0}  # bits of a weight
 
 

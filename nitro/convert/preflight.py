@@ -55,6 +55,19 @@ def _options(plan: Plan) -> None:
         raise ConvertError(f"{plan.imatrix}: no such file.")
     if plan.type in NEED_IMATRIX and not plan.imatrix:
         raise ConvertError(f"{plan.type} needs an importance matrix; name it with --imatrix.")
+    if plan.imatrix:
+        _importance(plan.imatrix)
+
+
+def _importance(file: Path) -> None:
+    from nitro.gguf import header
+
+    try:
+        known = header.read(file).tensors
+    except header.UnreadableGGUF:
+        known = {}
+    if not any(name.endswith(".in_sum2") for name in known):
+        raise ConvertError(f"{file} is no importance matrix in GGUF, as llama-imatrix --output-format gguf writes it.")
 
 
 def _quantized(plan: Plan) -> None:
