@@ -84,7 +84,7 @@ class Checkpoint:
 
     @cached_property
     def _bits(self) -> dict[str, int]:
-        """Of an MLX folder's packed weights, each by itself: a recipe mixes them, and config.json has only a default."""
+        """Of an MLX folder's packed weights, one by one: a recipe mixes them."""
         whole = (self.quantization or {}) if self.kind == "mlx" else {}
         found = {}
         for name, weight in self.weights.items():

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ MODELS = {"mistral", *(family.model_type for family in FAMILIES.values())}
 OURS = ("quantization", "quantization_config", "converted_from")  # keys of config.json that do not hold any more
 REWRITTEN = ("config.json", "model.safetensors.index.json")
 BESIDE = ("*.json", "*.jinja", "*.txt", "*.model")  # what is taken over: never code
+PIECE = 1 << 20  # weights that are unpacked at a time
 STACK = re.compile(r"\.switch_mlp\.(?=\w+_proj\.)")  # mlx-lm's name for all experts of a layer
 
 
@@ -50,16 +52,26 @@ class Weight:
         names = [STACK.sub(f".experts.{number}.", self.name) for number in range(part.shape[0])]
         return [replace(part, name=name, shape=part.shape[1:]) for name in names]
 
-    def values(self) -> np.ndarray:
-        array = self.layers["weight"] if self.packing is None else self._unpacked(self.packing)
-        return np.array(array.view(mx.uint16) if array.dtype == mx.bfloat16 else array)
+    def pieces(self) -> Iterator[np.ndarray]:
+        """The values of its parts, one part after another, some rows at a time."""
+        *_, rows, columns = (1, *self.shape())
+        count = prod(self.shape()) // max(rows * columns, 1)
+        flat = {key: array.reshape(count * rows, -1) for key, array in self.layers.items()}
+        step = max(1, PIECE // columns)
+        for part in range(count):
+            for start in range(part * rows, (part + 1) * rows, step):
+                some = slice(start, min(start + step, (part + 1) * rows))
+                array = self._unpacked({key: array[some] for key, array in flat.items()})
+                yield np.array(array.view(mx.uint16) if array.dtype == mx.bfloat16 else array)
 
-    def _unpacked(self, packing: dict[str, Any]) -> mx.array:
+    def _unpacked(self, layers: dict[str, mx.array]) -> mx.array:
         """Computed in float32, whatever the scales are in."""
-        weight, scales, biases = self.layers["weight"], self.layers["scales"], self.layers.get("biases")
+        weight, scales, biases = layers["weight"], layers.get("scales"), layers.get("biases")
+        if self.packing is None or scales is None:
+            return weight
         if biases is not None:
             scales, biases = scales.astype(mx.float32), biases.astype(mx.float32)
-        return mx.dequantize(weight, scales, biases, **packing).astype(self.type)
+        return mx.dequantize(weight, scales, biases, **self.packing).astype(self.type)
 
 
 def check(source: Path) -> None:
@@ -88,7 +100,7 @@ def convert(source: Path, target: Path, dtype: str = "float32") -> list[str]:
 def _data(weights: list[Weight]) -> Iterator[np.ndarray]:
     while weights:
         weight = weights.pop(0)  # so that its memory is given back
-        yield from weight.values().reshape(len(weight.parts()), -1)
+        yield from weight.pieces()
 
 
 def _config(source: Path) -> dict[str, Any]:
