@@ -8,6 +8,7 @@ import json
 import re
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -72,24 +73,43 @@ class Checkpoint:
     @cached_property
     def type(self) -> str:
         """What the weights are: "F32", "BF16", "Q4_K", "4bit". As the file says it, else what most of them are."""
+        if self._bits:
+            return f"{self._most(self._bits)}bit"
         if self.kind != "gguf" and self.quantization:
             return f"{self.quantization.get('bits', '?')}bit"
         if self.kind == "gguf" and (name := FILE_TYPES.get(self.config.get("general.file_type", -1))):
             return name
-        count: Counter[str] = Counter()
-        for weight in self.weights.values():
-            count[weight.type] += weight.count if len(weight.shape) > 1 else 0
-        return count.most_common(1)[0][0] if count else "F32"
+        matrices = {name: weight.type for name, weight in self.weights.items() if len(weight.shape) > 1}
+        return str(self._most(matrices)) if matrices else "F32"
 
     @cached_property
     def parameters(self) -> int:
-        packed = 32 // self.quantization["bits"] if self.kind == "mlx" and self.quantization else 1
-        parts = (".scales", ".biases") if packed > 1 else ()
+        parts = (".scales", ".biases") if self._bits else ()
         return sum(
-            weight.count * (packed if weight.type == "U32" else 1)
+            weight.count * 32 // self._bits.get(name, 32)
             for name, weight in self.weights.items()
             if not name.endswith(parts)
         )
+
+    @cached_property
+    def _bits(self) -> dict[str, int]:
+        """Of an MLX folder's packed weights, one by one: a recipe mixes them."""
+        whole = (self.quantization or {}) if self.kind == "mlx" else {}
+        found = {}
+        for name, weight in self.weights.items():
+            layer = name.removesuffix(".weight")
+            if weight.type == "U32" and (scales := self.weights.get(f"{layer}.scales")):
+                own = whole.get(layer)
+                group = {**whole, **(own if isinstance(own, dict) else {})}.get("group_size", 0)
+                found[name] = weight.shape[-1] * 32 // max(scales.shape[-1] * group, 1)
+        return found
+
+    def _most(self, kinds: Mapping[str, Any]) -> Any:
+        """The kind that most of the weights are of."""
+        count: Counter[Any] = Counter()
+        for name, kind in kinds.items():
+            count[kind] += self.weights[name].count * 32 // self._bits.get(name, 32)
+        return count.most_common(1)[0][0]
 
 
 def read(path: Path) -> Checkpoint:

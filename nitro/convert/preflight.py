@@ -5,11 +5,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from nitro.convert import environments, output, sources
+from nitro.convert import environments, output, own, sources
 from nitro.convert.plan import GROUP_SIZE, NEED_IMATRIX, PLAIN, Plan
 from nitro.errors import ConvertError
 
 ROOM = 64 * 2**20  # bytes for what is written beside the weights
+BACKENDS = {"hf": "transformers", "mlx": "mlx", "gguf": "llama"}  # who computes a model of each kind
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 Say = Callable[[str], None]
 
@@ -19,6 +20,15 @@ def check(plan: Plan, say: Say) -> None:
     for look in (_target, _options, _quantized, _tokenizer, _group_size, _disk):
         look(plan)
     (_gguf_source if plan.source.kind == "gguf" else _folder_source)(plan, say)
+
+
+def backends(plan: Plan, say: Say) -> None:
+    """What the way and the proof need is there or made now, and not found to be impossible after hours."""
+    needed = [BACKENDS[kind] for kind in (plan.source.kind, plan.to)]
+    if (plan.source.kind, plan.to) == ("gguf", "hf"):
+        needed.append("mlx")
+    for backend in needed:
+        environments.python(backend, say)
 
 
 def _target(plan: Plan) -> None:
@@ -45,6 +55,19 @@ def _options(plan: Plan) -> None:
         raise ConvertError(f"{plan.imatrix}: no such file.")
     if plan.type in NEED_IMATRIX and not plan.imatrix:
         raise ConvertError(f"{plan.type} needs an importance matrix; name it with --imatrix.")
+    if plan.imatrix:
+        _importance(plan.imatrix)
+
+
+def _importance(file: Path) -> None:
+    from nitro.gguf import header
+
+    try:
+        known = header.read(file).tensors
+    except header.UnreadableGGUF:
+        known = {}
+    if not any(name.endswith(".in_sum2") for name in known):
+        raise ConvertError(f"{file} is no importance matrix in GGUF, as llama-imatrix --output-format gguf writes it.")
 
 
 def _quantized(plan: Plan) -> None:
@@ -97,18 +120,16 @@ def _disk(plan: Plan) -> None:
 def _gguf_source(plan: Plan, say: Say) -> None:
     if plan.to == "gguf":
         return
-    from nitro.gguf import architectures, header, tokenizer
-
-    try:
-        head = header.read_whole(plan.source.path)
-        architectures.configuration(head)
-        tokenizer.build(head)
-    except header.UnreadableGGUF as error:
-        raise ConvertError(str(error)) from None
+    own.check("gguf_to_mlx", plan.source.path, say)
 
 
 def _folder_source(plan: Plan, say: Say) -> None:
-    {"mlx": _known_to_mlx, "gguf": _known_to_converter, "hf": _known_to_mlx}[plan.to](plan, say)
+    if plan.source.kind == "mlx":
+        own.check("mlx_to_hf", plan.source.path, say)
+    if plan.to == "mlx":
+        _known_to_mlx(plan, say)
+    if plan.to == "gguf":
+        _known_to_converter(plan, say)
 
 
 def _known_to_mlx(plan: Plan, say: Say) -> None:
