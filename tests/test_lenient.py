@@ -455,7 +455,7 @@ TUNING = words("""
 SUPPORTED = words("""
     messages model max_tokens max_completion_tokens temperature top_p top_k min_p seed stop n frequency_penalty
     presence_penalty repetition_penalty repeat_penalty logit_bias stream stream_options ignore_eos repeat_last_n
-    prediction logprobs top_logprobs response_format json_schema grammar regex choice
+    prediction logprobs top_logprobs response_format json_schema grammar regex choice typical_p top_n_sigma
 """)
 
 ASKING: dict[str, list[Any]] = {
@@ -479,8 +479,6 @@ ASKING: dict[str, list[Any]] = {
     "timings_per_token": [True],
     "tool_choice": ["required", {"type": "function", "function": {"name": "f"}}, {"type": "allowed_tools"}],
     "tools": [[{"type": "function", "function": {"name": "f"}}], [None], {}],
-    "top_n_sigma": [1, 0],
-    "typical_p": [0.9, 0, True],
     "web_search_options": [{}],
     "xtc_probability": [0.5],
 }
@@ -496,8 +494,6 @@ NEUTRAL: dict[str, list[Any]] = {
     "modalities": [["text"]],
     "parallel_tool_calls": [True],
     "tool_choice": ["auto"],
-    "top_n_sigma": [-1, -1.0],
-    "typical_p": [1, 1.0],
     "xtc_probability": [0, 0.0],
 }
 

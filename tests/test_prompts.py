@@ -104,6 +104,8 @@ NUMBERS: dict[str, tuple[list[float], list[float]]] = {
     "temperature": ([0, -0.0, 0.001, 1, 2, 100], [-0.001, -1, 100.001, 1e300]),
     "top_p": ([0, 0.001, 0.5, 1], [-0.001, 1.001, 2]),
     "top_k": ([-1, 0, 1, 40, 10**6], [-2, -100]),
+    "top_n_sigma": ([-1, 0, 0.5, 3], [-1.001]),
+    "typical_p": ([0, 0.001, 0.5, 1], [-0.001, 1.001, 2]),
     "min_p": ([0, 0.001, 0.5, 1], [-0.001, 1.001, 2]),
     "frequency_penalty": ([-2, -0.5, 0, 2], [-2.001, 2.001]),
     "presence_penalty": ([-2, -0.5, 0, 2], [-2.001, 2.001]),
@@ -137,7 +139,7 @@ def test_every_bounded_parameter_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("name, given", [(name, given) for name, (inside, _) in NUMBERS.items() for given in inside])
 def test_inside_the_bounds(name: str, given: float) -> None:
-    meant = 0 if (name, given) == ("top_k", -1) else given
+    meant = 0 if name in ("top_k", "top_n_sigma") and given == -1 else given
     assert stored(prompt(**{name: given}, **NEEDS.get(name, {})), name) == meant
 
 
@@ -158,7 +160,7 @@ def test_what_is_not_finite(name: str, given: str) -> None:
 @pytest.mark.parametrize("name", [*NUMBERS, "seed"])
 @pytest.mark.parametrize("given", [2.0, "2", "2.0"])
 def test_a_number_may_come_as_a_float_or_a_string(name: str, given: Any) -> None:
-    given = given if name not in ("top_p", "min_p") else "1" if isinstance(given, str) else 1.0
+    given = given if name not in ("top_p", "typical_p", "min_p") else "1" if isinstance(given, str) else 1.0
     got = stored(prompt(**{name: given}, **NEEDS.get(name, {})), name)
     assert got == float(given)
     assert type(got) is (float if name in REAL else int)
@@ -343,6 +345,8 @@ DEFAULTS = {
     "temperature": 0.2,
     "top_p": 0.9,
     "top_k": 40,
+    "typical_p": 0.7,
+    "top_n_sigma": 1.5,
     "min_p": 0.1,
     "repetition_penalty": 1.2,
     "frequency_penalty": 0.3,
@@ -371,6 +375,8 @@ def test_null_leaves_it_open(name: str) -> None:
         ("top_k", 0),
         ("top_k", 7),
         ("min_p", 0),
+        ("typical_p", 1),
+        ("top_n_sigma", 0),
         ("repetition_penalty", 1),
         ("frequency_penalty", 0),
         ("presence_penalty", 0),
@@ -384,6 +390,7 @@ def test_the_request_wins_even_with_zero(name: str, given: float) -> None:
 
 def test_top_k_of_minus_one_switches_the_models_default_off() -> None:
     assert prompt(defaults=DEFAULTS, top_k=-1).sampling.top_k == 0
+    assert prompt(defaults=DEFAULTS, top_n_sigma=-1).sampling.top_n_sigma == 0
 
 
 def test_repeat_penalty_is_the_other_name_of_repetition_penalty() -> None:

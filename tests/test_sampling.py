@@ -38,6 +38,10 @@ def row(sampling: Sampling, tokens: list[int] | None = None) -> Row:
     return Row(sampling, [0] if tokens is None else tokens, Bias.of(sampling))
 
 
+def replace_sampling(row: Row, sampling: Sampling) -> Row:
+    return Row(sampling, row.tokens, row.bias, row.matcher)
+
+
 @dataclass
 class Batch:
     logits: np.ndarray  # [rows, vocabulary]
@@ -92,13 +96,15 @@ def rounding(logits: np.ndarray) -> float:
 
 
 def without_filters(sampling: Sampling) -> Sampling:
-    return replace(sampling, top_k=0, top_p=1.0, min_p=0.0)
+    return replace(sampling, top_n_sigma=0.0, top_k=0, typical_p=1.0, top_p=1.0, min_p=0.0)
 
 
 def nudged(sampling: Sampling, by: float) -> Sampling:
     """With its filters a little wider."""
     top_p = sampling.top_p + by if sampling.top_p < 1 else 1.0
-    return replace(sampling, top_p=top_p, min_p=sampling.min_p * (1 - by))
+    typical_p = min(max(sampling.typical_p + by, 0.0), 1.0)
+    top_n_sigma = sampling.top_n_sigma * (1 + by)
+    return replace(sampling, top_n_sigma=top_n_sigma, typical_p=typical_p, top_p=top_p, min_p=sampling.min_p * (1 - by))
 
 
 def assert_agrees(mine: np.ndarray, logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> None:
@@ -110,6 +116,22 @@ def assert_agrees(mine: np.ndarray, logits: np.ndarray, sampling: Sampling, toke
     assert least <= kept.sum() <= most
     assert np.abs(mine[kept] - weights[kept]).max() <= rounding(unfiltered)
     assert weights[~kept].max(initial=-math.inf) <= mine[kept].min() + rounding(unfiltered)
+
+
+def assert_typical(mine: np.ndarray, logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> None:
+    """The same of typical_p alone: left are the tokens whose surprise is nearest to the mean."""
+    least, most = (np.isfinite(theirs(logits, nudged(sampling, by), tokens)).sum() for by in (-NUDGE, NUDGE))
+    weights = theirs(logits, replace(without_filters(sampling), temperature=1.0), tokens)
+    share = shares(weights)
+    possible = share > 0
+    surprise = -np.log(share[possible])
+    distance = np.full(len(logits), math.inf)
+    distance[possible] = np.abs(surprise - (share[possible] * surprise).sum())
+    kept = np.isfinite(mine)
+    assert least <= kept.sum() <= most
+    assert distance[kept].max() <= distance[~kept].min(initial=math.inf) + 10 * rounding(weights)
+    expected = (weights[kept] - weights[kept].max()) / sampling.temperature
+    assert mine[kept] == pytest.approx(expected, abs=10 * rounding(weights) / sampling.temperature)
 
 
 # What is drawn
@@ -165,6 +187,7 @@ def samplings_of(size: int, temperatures: st.SearchStrategy[float]) -> st.Search
     return st.builds(
         Sampling,
         temperature=temperatures,
+        top_n_sigma=st.sampled_from([0.0, 0.0, 0.0, 1.0, 2.0]) | st.floats(0.01, 5),
         top_k=st.just(0) | st.integers(1, size + 10),
         top_p=st.sampled_from([1.0, 1.0, 1.0, 0.9, 0.99, 0.999]) | st.floats(0, 1),
         min_p=st.sampled_from([0.0, 0.0, 0.0, 0.2, 0.02, 0.001]) | st.floats(0, 1),
@@ -231,6 +254,43 @@ class TestAgainstLlama:
             weights = theirs(logits, replace(without_filters(r.sampling), temperature=1.0), r.tokens)
             assert weights[best] == pytest.approx(weights[selected], abs=1e-3)
 
+    @settings(quick, max_examples=100)
+    @given(batches(warm), st.data())
+    def test_typical_p_leaves_the_same_tokens(self, batch: Batch, data: st.DataObject) -> None:
+        shares_of = st.sampled_from([0.2, 0.5, 0.9, 0.99, 1.0]) | st.floats(0, 1)
+        rows = [
+            replace_sampling(r, replace(without_filters(r.sampling), typical_p=data.draw(shares_of)))
+            for r in batch.whole()
+        ]
+        for mine, logits, r in zip(ours(batch.device(), rows), batch.logits, rows, strict=True):
+            assert_typical(mine, logits, r.sampling, r.tokens)
+
+    @pytest.mark.parametrize(
+        "sampling",
+        [
+            Sampling(typical_p=0.3),
+            Sampling(typical_p=0.6, logit_bias={2: -math.inf}),
+            Sampling(top_n_sigma=1.0, typical_p=0.5),
+            Sampling(top_k=4, typical_p=0.9),
+            Sampling(top_k=6, typical_p=0.8, top_p=0.9),
+            Sampling(typical_p=0.8, top_p=0.6),
+            Sampling(typical_p=0.95, min_p=0.3),
+            Sampling(top_n_sigma=1.4, top_k=5, typical_p=0.95, top_p=0.95, min_p=0.1, temperature=0.7),
+        ],
+        ids=label,
+    )
+    def test_filters_come_in_the_same_order(self, sampling: Sampling) -> None:
+        """Logits so that a number changes where any two filters change places."""
+        for logits in (EIGHT, EIGHT * 0.3, np.append(EIGHT * 2, -300.0)):
+            expected = theirs(logits.astype(np.float32), sampling, [0])
+            assert ours(mx.array(logits, mx.float32)[None], [row(sampling)])[0] == pytest.approx(expected, abs=1e-5)
+
+    def test_typical_p_without_any_possible_neighbour(self) -> None:
+        logits = np.array([-math.inf, 3.0, -math.inf, -200.0], np.float32)
+        for sampling in (Sampling(typical_p=0.5), Sampling(typical_p=0.0), Sampling(typical_p=0.5, top_n_sigma=0.1)):
+            assert np.flatnonzero(np.isfinite(theirs(logits, sampling, [0]))).tolist() == [1]
+            assert np.flatnonzero(np.isfinite(ours(mx.array(logits)[None], [row(sampling)])[0])).tolist() == [1]
+
     def test_greedy_takes_the_first_of_the_best(self) -> None:
         logits = np.array([1, 3, 2, 3, 3], np.float32)
         assert llama_chain(logits, Sampling(temperature=0), [0])[1] == 1
@@ -267,6 +327,7 @@ class TestFilters:
             Sampling(min_p=1.0),
             Sampling(top_k=1, top_p=0.0, min_p=1.0),
             Sampling(top_k=1, temperature=1e30),
+            Sampling(top_n_sigma=1e-9),
         ],
         ids=label,
     )
@@ -283,6 +344,8 @@ class TestFilters:
             Sampling(top_k=2**31 - 1),
             Sampling(top_p=0.99999),
             Sampling(min_p=1e-9),
+            Sampling(top_n_sigma=50.0),
+            Sampling(typical_p=0.99999),
         ],
         ids=label,
     )
@@ -298,7 +361,8 @@ class TestFilters:
 
     def test_a_row_keeps_to_its_own(self) -> None:
         samplings = [Sampling(top_k=2), Sampling(), Sampling(top_p=0.8), Sampling(min_p=0.5), Sampling(temperature=7)]
-        together = ours(mx.array(np.tile(EIGHT, (5, 1))), [row(sampling) for sampling in samplings])
+        samplings += [Sampling(typical_p=0.4), Sampling(top_n_sigma=1.0), Sampling(typical_p=0.4, top_p=0.5)]
+        together = ours(mx.array(np.tile(EIGHT, (len(samplings), 1))), [row(sampling) for sampling in samplings])
         for left, sampling in zip(together, samplings, strict=True):
             assert left.tolist() == ours(mx.array(EIGHT)[None], [row(sampling)])[0].tolist()
 
@@ -398,6 +462,8 @@ class TestDraws:
             Sampling(top_k=4, temperature=3),
             Sampling(top_p=0.7),
             Sampling(min_p=0.2),
+            Sampling(typical_p=0.7),
+            Sampling(top_n_sigma=1.2),
             Sampling(top_k=5, top_p=0.95, min_p=0.3, temperature=1.5),
         ],
         ids=label,
@@ -451,7 +517,15 @@ class TestDraws:
 
     @pytest.mark.parametrize(
         "other",
-        [Sampling(temperature=0), Sampling(top_k=3), Sampling(top_p=0.5), Sampling(min_p=0.1), Sampling(temperature=2)],
+        [
+            Sampling(temperature=0),
+            Sampling(top_n_sigma=1.0),
+            Sampling(top_k=3),
+            Sampling(typical_p=0.5),
+            Sampling(top_p=0.5),
+            Sampling(min_p=0.1),
+            Sampling(temperature=2),
+        ],
         ids=label,
     )
     def test_a_neighbour_changes_nothing(self, other: Sampling) -> None:

@@ -222,8 +222,15 @@ def test_penalties(client: openai.OpenAI) -> None:
 def test_filters(client: openai.OpenAI) -> None:
     """Each leaves the best token alone, however hot."""
     best = ask(client, max_tokens=6, temperature=0)
-    for keep_best in ({"top_k": 1}, {"top_p": 0.0001}, {"min_p": 1.0}):
+    for keep_best in ({"top_k": 1}, {"top_p": 0.0001}, {"min_p": 1.0}, {"top_n_sigma": 1e-6}):
         assert ask(client, max_tokens=6, temperature=5.0, extra_body=keep_best) == best, keep_best
+
+
+def test_typical_p(client: openai.OpenAI) -> None:
+    """It leaves one token, the most typical one; that of six at a time need not be the best."""
+    options = {"max_tokens": 6, "temperature": 1.0}
+    typical = {ask(client, seed=seed, **options, extra_body={"typical_p": 0.0001}) for seed in (1, 2, 3)}
+    assert len(typical) == 1 < len({ask(client, seed=seed, **options) for seed in (1, 2, 3)})
 
 
 def test_ignore_eos(client: openai.OpenAI) -> None:

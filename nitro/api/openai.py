@@ -38,19 +38,15 @@ class StreamOptions(Struct):
     include_usage: bool | None = None
 
 
-class GenerationRequest(Struct):
-    """What chat and text completions have in common."""
+class SamplingRequest(Struct):
+    """How tokens are to be drawn: see api/sampling.py."""
 
-    model: str | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: int | None = None
-    n: int | None = None
-    stop: str | list[str] | None = None
     seed: int | None = None
     temperature: float | None = None
-    top_p: float | None = None
+    top_n_sigma: float | None = None
     top_k: int | None = None
+    typical_p: float | None = None
+    top_p: float | None = None
     min_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
@@ -59,6 +55,17 @@ class GenerationRequest(Struct):
     repeat_last_n: int | None = None
     logit_bias: dict[str, float] | None = None
     ignore_eos: bool | None = None
+
+
+class GenerationRequest(SamplingRequest):
+    """What chat and text completions have in common."""
+
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    n: int | None = None
+    stop: str | list[str] | None = None
     prediction: Prediction | None = None
     response_format: dict[str, Any] | None = None
     json_schema: dict[str, Any] | None = None
@@ -110,8 +117,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "timings_per_token": (),
     "tool_choice": ("auto",),
     "tools": (),
-    "top_n_sigma": (-1,),
-    "typical_p": (1,),
     "web_search_options": (),
     "xtc_probability": (0,),
 }

@@ -2,7 +2,6 @@
 or unchecked."""
 
 import math
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 
 from nitro.api.constraints import parse_constraint
 from nitro.api.openai import ChatRequest, CompletionRequest, GenerationRequest, Message, Part, Prediction
+from nitro.api.sampling import SAMPLING_BOUNDS, parse_sampling
 from nitro.engines.types import Constraint, Sampling
 from nitro.errors import ApiError
 
@@ -29,15 +29,7 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "max_tokens": (1, None),
     "n": (1, MOST_CHOICES),
     "top_logprobs": (0, MOST_LOGPROBS),
-    "temperature": (0, 100),
-    "top_p": (0, 1),
-    "top_k": (-1, None),
-    "min_p": (0, 1),
-    "frequency_penalty": (-2, 2),
-    "presence_penalty": (-2, 2),
-    "repetition_penalty": (0.01, 100),
-    "repeat_penalty": (0.01, 100),
-    "repeat_last_n": (-1, 2**31 - 1),
+    **SAMPLING_BOUNDS,
 }
 
 
@@ -127,7 +119,7 @@ def _parse_common(request: GenerationRequest, defaults: Mapping[str, float], log
     """The fields of Prompt that both kinds of request give alike."""
     bias, text_bias = _parse_bias(request.logit_bias or {})
     return {
-        "sampling": replace(_parse_sampling(request, defaults, bias), logprobs=logprobs),
+        "sampling": replace(parse_sampling(request, defaults, bias), logprobs=logprobs),
         "text_bias": text_bias,
         "stops": _parse_stops(request.stop),
         "stream": bool(request.stream),
@@ -140,23 +132,6 @@ def _parse_common(request: GenerationRequest, defaults: Mapping[str, float], log
 def _check_all(request: GenerationRequest, bounds: Mapping[str, tuple[float | None, float | None]]) -> None:
     for name, (least, most) in bounds.items():
         _check_bounds(name, getattr(request, name, None), least, most)
-
-
-def _parse_sampling(request: GenerationRequest, defaults: Mapping[str, float], bias: dict[int, float]) -> Sampling:
-    """The request, else the model's own defaults, else those of Sampling."""
-    asked = {
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "top_k": None if request.top_k is None else max(min(request.top_k, INT32), 0),
-        "min_p": request.min_p,
-        "frequency_penalty": request.frequency_penalty,
-        "presence_penalty": request.presence_penalty,
-        "repetition_penalty": _first(request.repetition_penalty, request.repeat_penalty),
-        "repeat_last_n": request.repeat_last_n,
-    }
-    seed = secrets.randbits(31) if request.seed is None else request.seed % 2**31
-    chosen: dict[str, Any] = {**defaults, **{name: value for name, value in asked.items() if value is not None}}
-    return Sampling(**chosen, seed=seed, ignore_eos=bool(request.ignore_eos), logit_bias=bias)
 
 
 def _parse_bias(bias: Mapping[str, float]) -> tuple[dict[int, float], dict[str, float]]:

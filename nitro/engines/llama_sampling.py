@@ -7,7 +7,7 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
-from nitro.engines.types import COLD, LEAST_LOGPROB, Logprobs, Sampling, Scored
+from nitro.engines.types import COLD, IMPOSSIBLE, LEAST_LOGPROB, Logprobs, Sampling, Scored
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # a llama_token_data
 
@@ -32,8 +32,13 @@ def chain_of(sampling: Sampling, tokens: list[int], vocabulary: int, context: in
     if sampling.temperature < COLD:
         add(lib.llama_sampler_init_greedy())
         return chain
+    if sampling.top_n_sigma > 0:
+        add(lib.llama_sampler_init_top_n_sigma(sampling.top_n_sigma))
     if sampling.top_k > 0:
         add(lib.llama_sampler_init_top_k(sampling.top_k))
+    if sampling.typical_p < 1:
+        add(lib.llama_sampler_init_min_p(IMPOSSIBLE, 1))  # an entropy with a share of 0 in it is no number there
+        add(lib.llama_sampler_init_typical(sampling.typical_p, 1))
     if sampling.top_p < 1:
         add(lib.llama_sampler_init_top_p(sampling.top_p, 1))
     if sampling.min_p > 0:

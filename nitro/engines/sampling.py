@@ -1,17 +1,18 @@
 """From logits to tokens, for runners whose library has no sampler per sequence: a whole batch at once, on MLX.
 
-The order is that of `Sampling`: logit bias, penalties, top_k, top_p, min_p, temperature, draw. Nothing is kept between
-calls: what a row draws depends on its logits, its seed and its length, so a row that moves, is computed again or runs
-beside others draws the same. Formulas are those of llama.cpp's samplers (src/llama-sampler.cpp).
+The order is that of `Sampling`. Nothing is kept between calls: what a row draws depends on its logits, its seed and its
+length, so a row that moves, is computed again or runs beside others draws the same. Formulas are those of llama.cpp's
+samplers (src/llama-sampler.cpp).
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import mlx.core as mx
 
 from nitro.engines.runner import Matcher
-from nitro.engines.types import COLD, LEAST_LOGPROB, Logprobs, Sampling, Scored
+from nitro.engines.types import COLD, IMPOSSIBLE, LEAST_LOGPROB, Logprobs, Sampling, Scored
 
 NONE = 2**32 - 1  # instead of a token: no token has a likelihood
 
@@ -113,8 +114,15 @@ def narrow(logits: mx.array, samplings: list[Sampling]) -> mx.array:
 
     Always in the order of the vocabulary: the noise of a draw goes by position.
     """
-    if any(s.top_k > 0 or s.top_p < 1 for s in samplings):
-        logits = _cut_tail(logits, samplings)
+    if any(s.top_n_sigma > 0 for s in samplings):
+        logits = _near_best(logits, samplings)
+    typical = any(s.typical_p < 1 for s in samplings)
+    top_k, top_p = [s.top_k for s in samplings], [s.top_p for s in samplings]
+    if typical:
+        logits = _typical(_cut_tail(logits, top_k, [1.0] * len(samplings)), samplings)
+        top_k = [0] * len(samplings)
+    if any(k > 0 for k in top_k) or any(p < 1 for p in top_p):
+        logits = _cut_tail(logits, top_k, top_p)
     logits = logits - logits.max(axis=-1, keepdims=True)  # next to large numbers the noise of a draw would be lost
     if any(s.min_p > 0 for s in samplings):
         logits = mx.where(logits < mx.log(_column(s.min_p for s in samplings)), -mx.inf, logits)
@@ -135,15 +143,40 @@ def _penalise(logits: mx.array, row: Row, newest: mx.array | None) -> mx.array:
     return mx.where(count > 0, penalised, logits)
 
 
-def _cut_tail(logits: mx.array, samplings: list[Sampling]) -> mx.array:
+def _near_best(logits: mx.array, samplings: list[Sampling]) -> mx.array:
+    """top_n_sigma: the deviation is that of the tokens that are not out."""
+    out = mx.isinf(logits)
+    count = (~out).sum(axis=-1, keepdims=True)
+    mean = mx.where(out, 0, logits).sum(axis=-1, keepdims=True) / count
+    deviation = mx.sqrt(mx.where(out, 0, mx.square(logits - mean)).sum(axis=-1, keepdims=True) / count)
+    n = _column(s.top_n_sigma for s in samplings)
+    far = logits < logits.max(axis=-1, keepdims=True) - n * deviation
+    return mx.where((n > 0) & far, -mx.inf, logits)
+
+
+def _typical(logits: mx.array, samplings: list[Sampling]) -> mx.array:
+    """typical_p: from the token on whose surprise is nearest to the mean, until their shares are more than it."""
+    possible = logits >= logits.max(axis=-1, keepdims=True) + math.log(IMPOSSIBLE)
+    left = mx.where(possible, logits, -mx.inf)
+    surprise = mx.where(possible, mx.logsumexp(left, axis=-1, keepdims=True) - logits, 0)
+    shares = mx.where(possible, mx.exp(-surprise), 0)
+    entropy = (shares * surprise).sum(axis=-1, keepdims=True)
+    order = mx.argsort(mx.where(possible, mx.abs(surprise - entropy), mx.inf), axis=-1)
+    nearer = mx.cumsum(mx.take_along_axis(shares, order, axis=-1), axis=-1, inclusive=False)
+    share = _column(s.typical_p for s in samplings)
+    kept = mx.where(nearer <= share, mx.take_along_axis(left, order, axis=-1), -mx.inf)
+    return mx.where(share < 1, mx.put_along_axis(logits, order, kept, axis=-1), logits)
+
+
+def _cut_tail(logits: mx.array, top_k: list[int], top_p: list[float]) -> mx.array:
     """top_k, then top_p of what is left."""
     size = logits.shape[-1]
     order = mx.argsort(-logits, axis=-1)
     rank = mx.arange(size)[None]
-    most = _column(s.top_k if s.top_k > 0 else size for s in samplings)
+    most = _column(k if k > 0 else size for k in top_k)
     falling = mx.where(rank < most, mx.take_along_axis(logits, order, axis=-1), -mx.inf)
     above = mx.cumsum(mx.softmax(falling, axis=-1), axis=-1, inclusive=False)
-    share = _column(s.top_p if s.top_p < 1 else 2.0 for s in samplings)  # rounded sums may pass 1
+    share = _column(p if p < 1 else 2.0 for p in top_p)  # rounded sums may pass 1
     falling = mx.where((above < share) | (rank == 0), falling, -mx.inf)
     return mx.put_along_axis(logits, order, falling, axis=-1)
 

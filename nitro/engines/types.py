@@ -11,17 +11,20 @@ FinishReason = Literal["stop", "length", "error"]
 
 LEAST_LOGPROB = -9999.0  # stands for −∞ and for what is no number, neither of which JSON has
 
+IMPOSSIBLE = 1e-30  # less likely than the best one by this factor: float32 knows no logarithm of such a share
 COLD = 1e-6  # a temperature below this is greedy: logits divided by it are no numbers any more
 
 
 class Sampling(Struct, frozen=True):
     """How the next token is drawn. The defaults leave the model's distribution as it is.
 
-    Applied in the order: logit bias, penalties, top_k, top_p, min_p, temperature, draw.
+    Applied in the order: logit bias, penalties, top_n_sigma, top_k, typical_p, top_p, min_p, temperature, draw.
     """
 
     temperature: float = 1.0  # 0: the best token, always
+    top_n_sigma: float = 0.0  # the logits' standard deviations that a token's may be below the best; 0: off
     top_k: int = 0  # 0: off
+    typical_p: float = 1.0  # the share of those whose surprise is nearest to the mean
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
