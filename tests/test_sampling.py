@@ -10,13 +10,13 @@ import llama_cpp.llama_cpp as lib
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from nitro.engines import llama_sampling
-from nitro.engines.sampling import Bias, Row, adjust, narrow, sample
-from nitro.engines.types import COLD, Sampling
+from nitro.engines.sampling import Bias, Row, adjust, keys_of, narrow, sample
+from nitro.engines.types import COLD, IMPOSSIBLE, Sampling
 
 CONTEXT = 64  # no history is longer
 NUDGE = 1e-4  # a sum that is this near to top_p, or a ratio to min_p, may fall on either side
@@ -63,13 +63,14 @@ class Batch:
 
 
 def ours(logits: mx.array, rows: list[Row], newest: mx.array | None = None) -> np.ndarray:
-    return np.array(narrow(adjust(logits, rows, newest), [row.sampling for row in rows]))
+    keys = keys_of(rows, newest is not None)
+    return np.array(narrow(adjust(logits, rows, newest), [row.sampling for row in rows], keys))
 
 
 def llama_chain(logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> tuple[np.ndarray, int]:
     """What llama.cpp leaves, its best logit not yet 0, and the token it selects. It learns the last token after the
     others, as in a sequence that goes on."""
-    chain = llama_sampling.chain_of(sampling, tokens[:-1], len(logits), CONTEXT)
+    chain = llama_sampling.chain_of(sampling, tokens[:-1], None, len(logits), CONTEXT)
     lib.llama_sampler_accept(chain, tokens[-1])
     data = np.zeros(len(logits), np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)]))
     data["id"], data["logit"] = np.arange(len(logits)), logits
@@ -78,8 +79,9 @@ def llama_chain(logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> tu
     lib.llama_sampler_apply(chain, ctypes.byref(left))
     lib.llama_sampler_free(chain)
     result = np.full(len(logits), -math.inf)
-    result[data["id"][: left.size]] = data["logit"][: left.size]
-    return result, int(data["id"][left.selected])
+    for i in range(left.size):  # XTC moves the beginning
+        result[left.data[i].id] = left.data[i].logit
+    return result, int(left.data[left.selected].id)
 
 
 def theirs(logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> np.ndarray:
@@ -132,6 +134,13 @@ def assert_typical(mine: np.ndarray, logits: np.ndarray, sampling: Sampling, tok
     assert distance[kept].max() <= distance[~kept].min(initial=math.inf) + 10 * rounding(weights)
     expected = (weights[kept] - weights[kept].max()) / sampling.temperature
     assert mine[kept] == pytest.approx(expected, abs=10 * rounding(weights) / sampling.temperature)
+
+
+def assert_same_weights(mine: np.ndarray, expected: np.ndarray, temperature: float, logits: np.ndarray) -> None:
+    """The same but for equal ones, of which any may be left."""
+    mine, expected = np.sort(mine[np.isfinite(mine)]), np.sort(expected[np.isfinite(expected)])
+    assert len(mine) == len(expected)
+    assert mine == pytest.approx(expected, rel=1e-3, abs=10 * rounding(logits) * max(1, 1 / temperature))
 
 
 # What is drawn
@@ -275,6 +284,10 @@ class TestAgainstLlama:
             Sampling(top_k=6, typical_p=0.8, top_p=0.9),
             Sampling(typical_p=0.8, top_p=0.6),
             Sampling(typical_p=0.95, min_p=0.3),
+            Sampling(top_k=3, xtc_probability=1.0, xtc_threshold=0.2),
+            Sampling(min_p=0.4, xtc_probability=1.0, xtc_threshold=0.15, temperature=3.0),
+            Sampling(top_k=4, dynatemp_range=0.5),
+            Sampling(xtc_probability=1.0, dynatemp_range=0.9, dynatemp_exponent=2.0),
             Sampling(top_n_sigma=1.4, top_k=5, typical_p=0.95, top_p=0.95, min_p=0.1, temperature=0.7),
         ],
         ids=label,
@@ -284,6 +297,26 @@ class TestAgainstLlama:
         for logits in (EIGHT, EIGHT * 0.3, np.append(EIGHT * 2, -300.0)):
             expected = theirs(logits.astype(np.float32), sampling, [0])
             assert ours(mx.array(logits, mx.float32)[None], [row(sampling)])[0] == pytest.approx(expected, abs=1e-5)
+
+    @quick
+    @given(batches(warm), st.floats(0, 0.6))
+    def test_xtc_leaves_the_same(self, batch: Batch, threshold: float) -> None:
+        xtc = {"xtc_probability": 1.0, "xtc_threshold": threshold}
+        rows = [replace_sampling(r, replace(without_filters(r.sampling), **xtc)) for r in batch.whole()]
+        for mine, logits, r in zip(ours(batch.device(), rows), batch.logits, rows, strict=True):
+            weights = theirs(logits, replace(without_filters(r.sampling), temperature=1.0), r.tokens)
+            assume(np.abs(shares(weights) - threshold).min() > NUDGE * threshold)
+            assume(np.abs(weights[np.isfinite(weights)] - math.log(IMPOSSIBLE)).min() > NUDGE)
+            assert_same_weights(mine, theirs(logits, r.sampling, r.tokens), r.sampling.temperature, logits)
+
+    @pytest.mark.parametrize("temperature", [0.3, 1.0, 5.0])
+    @pytest.mark.parametrize(("reach", "exponent"), [(0.1, 1.0), (0.3, 2.0), (2.0, 0.5), (20.0, 0.0)])
+    def test_the_dynamic_temperature_is_the_same(self, temperature: float, reach: float, exponent: float) -> None:
+        sampling = Sampling(temperature=temperature, dynatemp_range=reach, dynatemp_exponent=exponent, top_k=60)
+        logits = np.random.default_rng(3).normal(size=(4, 200)).astype(np.float32) * [[0.1], [1], [2], [4]]
+        rows = [row(sampling), row(replace(sampling, top_k=0)), row(sampling), row(replace(sampling, top_p=0.9))]
+        for mine, values, r in zip(ours(mx.array(logits, mx.float32), rows), logits, rows, strict=True):
+            assert mine == pytest.approx(theirs(values.astype(np.float32), r.sampling, [0]), rel=1e-3, abs=1e-4)
 
     def test_typical_p_without_any_possible_neighbour(self) -> None:
         logits = np.array([-math.inf, 3.0, -math.inf, -200.0], np.float32)
@@ -362,6 +395,7 @@ class TestFilters:
     def test_a_row_keeps_to_its_own(self) -> None:
         samplings = [Sampling(top_k=2), Sampling(), Sampling(top_p=0.8), Sampling(min_p=0.5), Sampling(temperature=7)]
         samplings += [Sampling(typical_p=0.4), Sampling(top_n_sigma=1.0), Sampling(typical_p=0.4, top_p=0.5)]
+        samplings += [Sampling(xtc_probability=1.0), Sampling(dynatemp_range=0.9), Sampling(xtc_probability=0.001)]
         together = ours(mx.array(np.tile(EIGHT, (len(samplings), 1))), [row(sampling) for sampling in samplings])
         for left, sampling in zip(together, samplings, strict=True):
             assert left.tolist() == ours(mx.array(EIGHT)[None], [row(sampling)])[0].tolist()
@@ -471,6 +505,12 @@ class TestDraws:
     def test_their_frequencies_are_what_llama_makes_probable(self, sampling: Sampling) -> None:
         assert_fits(drawn(EIGHT, sampling, 20_000), shares(theirs(EIGHT, sampling, [0])))
 
+    def test_whether_xtc_applies_says_nothing_about_the_draw(self) -> None:
+        xtc = Sampling(xtc_probability=0.3, xtc_threshold=0.1)
+        with_all, without = (shares(theirs(EIGHT, replace(xtc, xtc_probability=p), [0])) for p in (0.0, 1.0))
+        assert without[BEST] == 0
+        assert_fits(drawn(EIGHT, xtc, 20_000), 0.7 * with_all + 0.3 * without)
+
     def test_one_seed_draws_independently_at_every_length(self) -> None:
         logits = np.array([0.5, 0.0])
         got = drawn_in_turn(logits, seed=7, count=2001)
@@ -524,7 +564,9 @@ class TestDraws:
             Sampling(typical_p=0.5),
             Sampling(top_p=0.5),
             Sampling(min_p=0.1),
+            Sampling(xtc_probability=0.5, xtc_threshold=0.01),
             Sampling(temperature=2),
+            Sampling(dynatemp_range=0.5),
         ],
         ids=label,
     )
@@ -567,7 +609,7 @@ class TestArrays:
         logits = mx.zeros((2, 10), dtype)
         rows = [row(Sampling(logit_bias={1: 5.0}, top_k=3)), row(Sampling(presence_penalty=1.0, min_p=0.5), [4])]
         mx.eval(sample(logits, rows, mx.array([1, 2], mx.uint32)))
-        mx.eval(adjust(logits, rows), narrow(logits, [r.sampling for r in rows]))
+        mx.eval(adjust(logits, rows), narrow(logits, [r.sampling for r in rows], keys_of(rows)))
         assert logits.dtype == dtype
         assert logits.tolist() == [[0] * 10] * 2
 

@@ -19,7 +19,7 @@ from same_answer import assert_same_answer, tolerance
 from tiny_models import VOCABULARY
 
 from nitro.config import ServeConfig
-from nitro.engines.types import Sampling
+from nitro.engines.types import SAMPLERS, Sampling
 from nitro.errors import PromptRejected
 from nitro.gguf.header import read
 from nitro.gguf.tokenizer import build
@@ -231,6 +231,43 @@ def test_typical_p(client: openai.OpenAI) -> None:
     options = {"max_tokens": 6, "temperature": 1.0}
     typical = {ask(client, seed=seed, **options, extra_body={"typical_p": 0.0001}) for seed in (1, 2, 3)}
     assert len(typical) == 1 < len({ask(client, seed=seed, **options) for seed in (1, 2, 3)})
+
+
+def test_xtc(client: openai.OpenAI) -> None:
+    """Of two tokens it leaves the second, however likely the first."""
+    second = {"top_k": 2, "xtc_probability": 1, "xtc_threshold": 0}
+    options = {"max_tokens": 6, "temperature": 1.0}
+    (said,) = {ask(client, seed=seed, **options, extra_body=second) for seed in (1, 2, 3)}
+    assert said != ask(client, max_tokens=6, temperature=0)
+    off = {"top_k": 2, "xtc_probability": 1, "xtc_threshold": 0.51}
+    assert len({ask(client, seed=seed, **options, extra_body=off) for seed in (1, 2, 3)}) > 1
+
+
+def test_dynamic_temperature(client: openai.OpenAI) -> None:
+    """Anything less than the greatest entropy, to the hundredth power, is next to no temperature."""
+    best = ask(client, max_tokens=6, temperature=0)
+    cold = {"dynatemp_range": 3.0, "dynatemp_exponent": 100}
+    assert ask(client, max_tokens=6, temperature=3.0, extra_body=cold) == best
+    assert ask(client, max_tokens=6, temperature=3.0, extra_body={"dynatemp_exponent": 100}) != best
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_capability_says_what_is_refused(client: openai.OpenAI, name: str) -> None:
+    able = client.models.retrieve("tiny").model_extra["capabilities"][name]
+    options = {"model": "", "messages": STORY, "max_tokens": 3}
+    if able:
+        client.chat.completions.create(**options, extra_body={name: 1})
+        return
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(**options, extra_body={name: 1})
+    assert (caught.value.param, caught.value.code) == (name, "unsupported_parameter")
+    client.chat.completions.create(**options, extra_body={name: 0})
+
+
+def test_what_each_engine_is_able_to(client: openai.OpenAI, server: RunningServer) -> None:
+    capabilities = client.models.retrieve("tiny").model_extra["capabilities"]
+    unable = {name for name in SAMPLERS if not capabilities[name]}
+    assert unable == {"llama": set(), "mlx": {"mirostat", "dry_multiplier"}}[server.engine.spec.engine]
 
 
 def test_ignore_eos(client: openai.OpenAI) -> None:

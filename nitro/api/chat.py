@@ -22,7 +22,7 @@ async def chat_completions(request: Request) -> Response[Any]:
 async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) -> Exchange:
     """Everything that can be a 4xx, until the engine has accepted the prompt."""
     info = await model.engine.ready()
-    prompt = parse_chat(body, model.sampling(info))
+    prompt = parse_chat(body, model.sampling(info), info.samplers)
     text = model.chat_template(info).render(prompt.messages)
     generation = await model.engine.generate(
         text,

@@ -3,6 +3,7 @@
 from litestar import MediaType, Request, Response, get
 
 from nitro.api import openai
+from nitro.engines.types import SAMPLERS
 from nitro.errors import ApiError
 from nitro.metrics import CONTENT_TYPE, Metrics
 from nitro.models.served import ServedModel, ServedModels
@@ -48,6 +49,7 @@ def _describe(model: ServedModel) -> openai.Model:
             "chat": info is not None and model.template(info) is not None,
             "completions": info is not None,
             "structured_output": info is not None,
+            **{name: info is not None and name in info.samplers for name in SAMPLERS},
             **NOT_YET,
         },
     )

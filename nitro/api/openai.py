@@ -53,6 +53,18 @@ class SamplingRequest(Struct):
     repetition_penalty: float | None = None
     repeat_penalty: float | None = None
     repeat_last_n: int | None = None
+    xtc_probability: float | None = None
+    xtc_threshold: float | None = None
+    dynatemp_range: float | None = None
+    dynatemp_exponent: float | None = None
+    mirostat: int | None = None
+    mirostat_tau: float | None = None
+    mirostat_eta: float | None = None
+    dry_multiplier: float | None = None
+    dry_base: float | None = None
+    dry_allowed_length: int | None = None
+    dry_penalty_last_n: int | None = None
+    dry_sequence_breakers: list[str] | None = None
     logit_bias: dict[str, float] | None = None
     ignore_eos: bool | None = None
 
@@ -94,20 +106,16 @@ class CompletionRequest(GenerationRequest, kw_only=True):
 
 
 # Parameters that are known and not supported yet, each with the values by which it asks for nothing, besides NOTHING.
-# One that only tunes another of these (mirostat_tau, dry_base, …) asks for nothing alone, and is not here.
 NOTHING: tuple[Any, ...] = (None, False, [], "none")
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "cache_prompt": (True,),
     "chat_template_kwargs": ({},),
     "continue_final_message": (),
-    "dry_multiplier": (0,),
-    "dynatemp_range": (0,),
     "enable_thinking": (),
     "function_call": ("auto",),
     "functions": (),
     "min_tokens": (0,),
-    "mirostat": (0,),
     "modalities": (["text"],),
     "parallel_tool_calls": (True,),
     "reasoning_effort": (),
@@ -118,7 +126,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "tool_choice": ("auto",),
     "tools": (),
     "web_search_options": (),
-    "xtc_probability": (0,),
 }
 # Switched off they ask for nothing, but some chat templates have them on by default: then they are listed as ignored.
 SWITCHES = ("enable_thinking", "reasoning_effort")

@@ -2,7 +2,7 @@
 or unchecked."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,8 +62,9 @@ class CompletionPrompt(Prompt):
     echo: bool
 
 
-def parse_chat(request: ChatRequest, defaults: Mapping[str, float]) -> ChatPrompt:
-    """Check everything that needs no engine. `defaults` are the model's own, by the names of Sampling.
+def parse_chat(request: ChatRequest, defaults: Mapping[str, float], samplers: Collection[str] = ()) -> ChatPrompt:
+    """Check everything that needs no engine. `defaults` are the model's own, by the names of Sampling,
+    `samplers` those of types.SAMPLERS that the engine knows.
 
     Raises ApiError 400 with `param`.
     """
@@ -75,11 +76,13 @@ def parse_chat(request: ChatRequest, defaults: Mapping[str, float]) -> ChatPromp
         messages=_parse_messages(request.messages),
         max_tokens=_first(_unlimited(request.max_completion_tokens), _unlimited(request.max_tokens)),
         n=_first(request.n, 1),
-        **_parse_common(request, defaults, logprobs),
+        **_parse_common(request, defaults, samplers, logprobs),
     )
 
 
-def parse_completion(request: CompletionRequest, defaults: Mapping[str, float]) -> CompletionPrompt:
+def parse_completion(
+    request: CompletionRequest, defaults: Mapping[str, float], samplers: Collection[str] = ()
+) -> CompletionPrompt:
     """The same for text completions."""
     _check_all(request, COMPLETION_BOUNDS)
     if request.suffix:
@@ -94,7 +97,7 @@ def parse_completion(request: CompletionRequest, defaults: Mapping[str, float]) 
     if len(prompts) * best_of > MOST_SEQUENCES:
         raise _invalid("prompt", f"at most {MOST_SEQUENCES} choices in all, got {len(prompts) * best_of}")
     echo = bool(request.echo)
-    common = _parse_common(request, defaults, request.logprobs)
+    common = _parse_common(request, defaults, samplers, request.logprobs)
     common["sampling"] = replace(common["sampling"], prompt_logprobs=echo and request.logprobs is not None)
     return CompletionPrompt(
         prompts=prompts, max_tokens=_unlimited(request.max_tokens), n=n, best_of=best_of, echo=echo, **common
@@ -115,11 +118,13 @@ def _parse_prompts(prompt: str | list[str | int | list[int]]) -> list[str | list
     return prompt  # type: ignore[return-value]
 
 
-def _parse_common(request: GenerationRequest, defaults: Mapping[str, float], logprobs: int | None) -> dict[str, Any]:
+def _parse_common(
+    request: GenerationRequest, defaults: Mapping[str, float], samplers: Collection[str], logprobs: int | None
+) -> dict[str, Any]:
     """The fields of Prompt that both kinds of request give alike."""
     bias, text_bias = _parse_bias(request.logit_bias or {})
     return {
-        "sampling": replace(parse_sampling(request, defaults, bias), logprobs=logprobs),
+        "sampling": replace(parse_sampling(request, defaults, bias, samplers), logprobs=logprobs),
         "text_bias": text_bias,
         "stops": _parse_stops(request.stop),
         "stream": bool(request.stream),

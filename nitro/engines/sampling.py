@@ -52,11 +52,15 @@ def sample(logits: mx.array, rows: list[Row], newest: mx.array | None = None) ->
     sound = mx.isfinite(logits.max(axis=-1))
     if not warm:
         return mx.where(sound, best, NONE)
-    ahead = int(newest is not None)
-    keys = mx.array([[rows[i].sampling.seed, len(rows[i].tokens) + ahead] for i in warm], mx.uint32)
-    chosen = mx.array(warm)
-    best[chosen] = _categorical(narrow(logits[chosen], [rows[i].sampling for i in warm]), keys)
+    warm_rows, chosen = [rows[i] for i in warm], mx.array(warm)
+    keys = keys_of(warm_rows, newest is not None)
+    best[chosen] = _categorical(narrow(logits[chosen], [row.sampling for row in warm_rows], keys), keys)
     return mx.where(sound, best, NONE)
+
+
+def keys_of(rows: list[Row], ahead: bool = False) -> mx.array:
+    """What each row's draw depends on: uint32 [rows, 2]. `ahead`: it has a token that is not in `tokens`."""
+    return mx.array([[row.sampling.seed, len(row.tokens) + ahead] for row in rows], mx.uint32)
 
 
 @dataclass(slots=True)
@@ -109,8 +113,9 @@ def _constrain(logits: mx.array, rows: list[Row]) -> mx.array:
     return logits
 
 
-def narrow(logits: mx.array, samplings: list[Sampling]) -> mx.array:
-    """Filters and temperature; what is out is -inf. `logits`: float32 [rows, vocabulary], and so is the result.
+def narrow(logits: mx.array, samplings: list[Sampling], keys: mx.array) -> mx.array:
+    """Filters and temperature; what is out is -inf. `logits`: float32 [rows, vocabulary], and so is the result. `keys`:
+    see `keys_of`.
 
     Always in the order of the vocabulary: the noise of a draw goes by position.
     """
@@ -126,7 +131,13 @@ def narrow(logits: mx.array, samplings: list[Sampling]) -> mx.array:
     logits = logits - logits.max(axis=-1, keepdims=True)  # next to large numbers the noise of a draw would be lost
     if any(s.min_p > 0 for s in samplings):
         logits = mx.where(logits < mx.log(_column(s.min_p for s in samplings)), -mx.inf, logits)
-    return logits / _column(s.temperature for s in samplings)
+    if any(s.xtc_probability > 0 for s in samplings):
+        logits = _without_top(logits, samplings, keys)
+        logits = logits - logits.max(axis=-1, keepdims=True)
+    temperature = _column(s.temperature for s in samplings)
+    if any(s.dynatemp_range > 0 for s in samplings):
+        logits, temperature = _dynamic(logits, samplings, temperature)
+    return logits / temperature
 
 
 def _penalise(logits: mx.array, row: Row, newest: mx.array | None) -> mx.array:
@@ -156,15 +167,13 @@ def _near_best(logits: mx.array, samplings: list[Sampling]) -> mx.array:
 
 def _typical(logits: mx.array, samplings: list[Sampling]) -> mx.array:
     """typical_p: from the token on whose surprise is nearest to the mean, until their shares are more than it."""
-    possible = logits >= logits.max(axis=-1, keepdims=True) + math.log(IMPOSSIBLE)
-    left = mx.where(possible, logits, -mx.inf)
-    surprise = mx.where(possible, mx.logsumexp(left, axis=-1, keepdims=True) - logits, 0)
-    shares = mx.where(possible, mx.exp(-surprise), 0)
-    entropy = (shares * surprise).sum(axis=-1, keepdims=True)
+    possible = _possible(logits)
+    surprise, shares, entropy = _entropy(logits, possible)
     order = mx.argsort(mx.where(possible, mx.abs(surprise - entropy), mx.inf), axis=-1)
     nearer = mx.cumsum(mx.take_along_axis(shares, order, axis=-1), axis=-1, inclusive=False)
     share = _column(s.typical_p for s in samplings)
-    kept = mx.where(nearer <= share, mx.take_along_axis(left, order, axis=-1), -mx.inf)
+    kept = mx.where(nearer <= share, mx.take_along_axis(logits, order, axis=-1), -mx.inf)
+    kept = mx.where(mx.take_along_axis(possible, order, axis=-1), kept, -mx.inf)
     return mx.where(share < 1, mx.put_along_axis(logits, order, kept, axis=-1), logits)
 
 
@@ -181,6 +190,42 @@ def _cut_tail(logits: mx.array, top_k: list[int], top_p: list[float]) -> mx.arra
     return mx.put_along_axis(logits, order, falling, axis=-1)
 
 
+def _without_top(logits: mx.array, samplings: list[Sampling], keys: mx.array) -> mx.array:
+    """XTC. Its own coin: no seed of a request has the highest bit."""
+    threshold, probability = _column(s.xtc_threshold for s in samplings), _column(s.xtc_probability for s in samplings)
+    shares = mx.softmax(logits, axis=-1)
+    possible = _possible(logits)
+    top = possible & (shares >= threshold)
+    least = mx.argmin(mx.where(top, shares, mx.inf), axis=-1, keepdims=True)
+    coin = _uniform(keys | mx.array([2**31, 0], mx.uint32))[:, None]
+    out = (coin <= probability) & (threshold <= 0.5) & top & (mx.arange(logits.shape[-1])[None] != least)
+    return mx.where((probability > 0) & (out | ~possible), -mx.inf, logits)
+
+
+def _dynamic(logits: mx.array, samplings: list[Sampling], temperature: mx.array) -> tuple[mx.array, mx.array]:
+    """dynatemp: the temperature by the entropy, as a part of the greatest that so many tokens can have."""
+    reach, exponent = _column(s.dynatemp_range for s in samplings), _column(s.dynatemp_exponent for s in samplings)
+    possible = _possible(logits)
+    _, _, entropy = _entropy(logits, possible)
+    most = mx.log(possible.sum(axis=-1, keepdims=True))
+    part = mx.where(most > 0, mx.maximum(entropy, 0) / mx.maximum(most, COLD), 1)
+    lowest, highest = mx.maximum(temperature - reach, 0), temperature + reach
+    dynamic = mx.maximum(lowest + (highest - lowest) * mx.power(part, exponent), COLD)
+    return mx.where((reach == 0) | possible, logits, -mx.inf), mx.where(reach > 0, dynamic, temperature)
+
+
+def _possible(logits: mx.array) -> mx.array:
+    return logits >= logits.max(axis=-1, keepdims=True) + math.log(IMPOSSIBLE)
+
+
+def _entropy(logits: mx.array, possible: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+    """Of the possible tokens: each one's surprise and share, [rows, vocabulary], and their entropy, [rows, 1]."""
+    total = mx.logsumexp(mx.where(possible, logits, -mx.inf), axis=-1, keepdims=True)
+    surprise = mx.where(possible, total - logits, 0)
+    shares = mx.where(possible, mx.exp(-surprise), 0)
+    return surprise, shares, (shares * surprise).sum(axis=-1, keepdims=True)
+
+
 def _finite(logprob: float) -> float:
     return max(logprob, LEAST_LOGPROB) if logprob == logprob else LEAST_LOGPROB
 
@@ -189,4 +234,5 @@ def _column(values: Iterable[float]) -> mx.array:
     return mx.array(list(values), mx.float32)[:, None]
 
 
+_uniform = mx.vmap(lambda key: mx.random.uniform(key=key))
 _categorical = mx.vmap(lambda logits, key: mx.random.categorical(logits, key=key))

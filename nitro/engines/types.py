@@ -18,7 +18,8 @@ COLD = 1e-6  # a temperature below this is greedy: logits divided by it are no n
 class Sampling(Struct, frozen=True):
     """How the next token is drawn. The defaults leave the model's distribution as it is.
 
-    Applied in the order: logit bias, penalties, top_n_sigma, top_k, typical_p, top_p, min_p, temperature, draw.
+    Applied in the order: logit bias, penalties, DRY, top_n_sigma, top_k, typical_p, top_p, min_p, XTC, temperature,
+    draw. Mirostat takes the place of the filters and of the draw.
     """
 
     temperature: float = 1.0  # 0: the best token, always
@@ -31,6 +32,18 @@ class Sampling(Struct, frozen=True):
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     repeat_last_n: int = 64  # how many tokens back the penalties look, the prompt included; -1: all, 0: none
+    xtc_probability: float = 0.0  # with which those with a share of the threshold are out, but the least likely of them
+    xtc_threshold: float = 0.1  # above 0.5: off
+    dynatemp_range: float = 0.0  # the temperature goes so far down and up, with the entropy
+    dynatemp_exponent: float = 1.0
+    mirostat: int = 0  # its version, 1 or 2
+    mirostat_tau: float = 5.0  # the surprise to keep to, in bits
+    mirostat_eta: float = 0.1  # how fast it gets there
+    dry_multiplier: float = 0.0  # of the penalty for a token that makes a repetition longer; 0: off
+    dry_base: float = 1.75  # to the power of its length beyond the allowed one
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1  # how many tokens back it looks; -1: all
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")  # no repetition goes beyond
     logit_bias: dict[int, float] = {}  # -inf bans a token
     ignore_eos: bool = False  # the worker bans the end-of-generation tokens by logit_bias; runners need not look
     seed: int = 0  # 0 to 2³¹−1
@@ -41,6 +54,10 @@ class Sampling(Struct, frozen=True):
     def penalises(self) -> bool:
         neutral = self.repetition_penalty == 1 and self.frequency_penalty == 0 and self.presence_penalty == 0
         return not neutral and self.repeat_last_n != 0
+
+
+# Those of Sampling that not every engine knows, each with a 0 that asks for nothing; what tunes them goes with them.
+SAMPLERS = ("dry_multiplier", "dynatemp_range", "mirostat", "xtc_probability")
 
 
 class Constraint(Struct, frozen=True):
@@ -86,6 +103,7 @@ class ModelInfo(Struct, frozen=True):
     eos: str = ""
     adds_bos: bool = False  # a text that no chat template made begins with `bos`
     sampling: dict[str, float] = {}  # the model's own defaults, by the names of Sampling
+    samplers: frozenset[str] = frozenset()  # which of SAMPLERS it knows
     fingerprint: str = ""  # changes with the weights and the engine's version
     cuttable: bool = True  # whether a slot can be cut anywhere; else only a whole slot can be gone on from
     draft_tokens: int = 0  # guessed tokens that all sequences of a step may have checked; 0: it does not pay

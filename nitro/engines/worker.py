@@ -92,6 +92,7 @@ class Reader(threading.Thread):
         prompts = [self._tokens(message, prompt) for prompt in message.prompts]
         predicted = self.runner.tokenizer.encode(message.prediction) if message.prediction else []
         matcher = self._matcher(message)
+        self.runner.prepare(sampling)
         sequences = []
         for i, id in enumerate(message.ids):
             tokens = prompts[i // n].copy()
