@@ -376,7 +376,7 @@ def test_a_wrong_bias_is_named() -> None:
 
 
 @pytest.mark.parametrize("number", ["9" * 400, "9" * 5000, "1e400", "-1e400"])
-@pytest.mark.parametrize("name", ["x", "min_tokens"])
+@pytest.mark.parametrize("name", ["x", "thinking_budget"])
 def test_a_number_out_of_range_in_an_unread_field_is_no_fault_of_the_whole_body(name: str, number: str) -> None:
     """It asks for something: an unknown field is ignored all the same, an unsupported one is refused by name."""
     body = f'{{{MESSAGES}, "{name}": {number}}}'
@@ -449,7 +449,7 @@ HARMLESS = words("user metadata store safety_identifier service_tier verbosity p
 SUPPORTED = words("""
     messages model max_tokens max_completion_tokens temperature top_p top_k min_p seed stop n frequency_penalty
     presence_penalty repetition_penalty repeat_penalty logit_bias stream stream_options ignore_eos repeat_last_n
-    prediction logprobs top_logprobs response_format json_schema grammar regex choice typical_p top_n_sigma
+    prediction logprobs top_logprobs response_format json_schema grammar regex choice typical_p top_n_sigma min_tokens
     mirostat mirostat_tau mirostat_eta xtc_probability xtc_threshold dynatemp_range dynatemp_exponent
     dry_multiplier dry_base dry_allowed_length dry_penalty_last_n dry_sequence_breakers
 """)
@@ -462,7 +462,6 @@ ASKING: dict[str, list[Any]] = {
     "enable_thinking": [True],
     "function_call": [{"name": "f"}, "f"],
     "functions": [[{"name": "f"}]],
-    "min_tokens": [1, -1],
     "modalities": [["text", "audio"], ["audio"]],
     "parallel_tool_calls": [1, "yes"],
     "reasoning_effort": ["low", "minimal", ""],
@@ -479,7 +478,6 @@ NEUTRAL: dict[str, list[Any]] = {
     "cache_prompt": [True],
     "chat_template_kwargs": [{}],
     "function_call": ["auto"],
-    "min_tokens": [0],
     "modalities": [["text"]],
     "parallel_tool_calls": [True],
     "tool_choice": ["auto"],

@@ -120,6 +120,7 @@ NUMBERS: dict[str, tuple[list[float], list[float]]] = {
     "xtc_threshold": ([0, 0.1, 1], [-0.001, 1.001]),
     "dynatemp_range": ([0, 0.5, 100], [-0.5, 101]),
     "dynatemp_exponent": ([0, 1.5, 100], [-0.5, 101]),
+    "min_tokens": ([0, 1, 100], [-1]),
     "mirostat": ([0, 1, 2], [-1, 3]),
     "mirostat_tau": ([0, 5, 100], [-0.1, 101]),
     "mirostat_eta": ([0, 0.1, 100], [-0.1, 101]),
@@ -129,7 +130,7 @@ NUMBERS: dict[str, tuple[list[float], list[float]]] = {
     "dry_penalty_last_n": ([-1, 0, 1, INT32], [-2, INT32 + 1]),
 }
 WHOLE = ["max_completion_tokens", "max_tokens", "n", "top_k", "repeat_last_n", "top_logprobs"]
-WHOLE += ["mirostat", "dry_allowed_length", "dry_penalty_last_n"]
+WHOLE += ["min_tokens", "mirostat", "dry_allowed_length", "dry_penalty_last_n"]
 SHARES = ("top_p", "typical_p", "min_p", "xtc_probability", "xtc_threshold")  # at most 1
 NEEDS = {"top_logprobs": {"logprobs": True}}
 REAL = [name for name in NUMBERS if name not in WHOLE]
@@ -353,6 +354,12 @@ def test_a_bias_outside_its_bounds_is_named(key: str, given: Any) -> None:
 def test_a_bias_by_an_endless_id_is_refused() -> None:
     error = refusal(logit_bias={"9" * 5000: 1})
     assert error.param is not None and error.param.startswith("logit_bias")
+
+
+def test_min_tokens_beside_max_tokens() -> None:
+    assert prompt(min_tokens=5, max_tokens=5).sampling.min_tokens == 5
+    for limit in ("max_tokens", "max_completion_tokens"):
+        assert refusal(min_tokens=6, **{limit: 5}).param == "min_tokens"
 
 
 # Samplers that not every engine knows

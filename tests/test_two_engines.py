@@ -279,6 +279,32 @@ def test_ignore_eos(client: openai.OpenAI) -> None:
     assert (endless.choices[0].finish_reason, endless.usage.completion_tokens) == ("length", 9)
 
 
+def test_min_tokens(client: openai.OpenAI) -> None:
+    """The end comes as soon as it may, beside another answer that takes its own way."""
+    ending = {"logit_bias": {str(EOS): 100}, "max_tokens": 9, "temperature": 0}
+
+    def tokens(least: int) -> tuple[str, int]:
+        reply = client.chat.completions.create(model="", messages=STORY, **ending, extra_body={"min_tokens": least})
+        return reply.choices[0].finish_reason, reply.usage.completion_tokens
+
+    with ThreadPoolExecutor() as pool:
+        beside = pool.submit(ask, client, max_tokens=12, **GREEDY)
+        found = list(pool.map(tokens, (0, 1, 5, 8, 9)))
+        assert beside.result(CEILING) == ask(client, max_tokens=12, **GREEDY)
+    assert found == [("stop", 1), ("stop", 2), ("stop", 6), ("stop", 9), ("length", 9)]
+
+
+def test_min_tokens_under_a_grammar(client: openai.OpenAI) -> None:
+    """It goes on where the grammar can; where it cannot, its end is the end."""
+    ending = {"logit_bias": {str(EOS): 100}, "max_tokens": 20, "temperature": 0}
+    six = client.chat.completions.create(
+        model="", messages=STORY, **ending, extra_body={"regex": "[a-z ]*", "min_tokens": 6}
+    )
+    assert (six.choices[0].finish_reason, six.usage.completion_tokens) == ("stop", 7)
+    assert ask(client, **ending, extra_body={"regex": "[a-z ]*"}) == ""
+    assert ask(client, **ending, extra_body={"choice": ["yes"], "min_tokens": 15}) == "yes"
+
+
 # Limits and faults
 
 

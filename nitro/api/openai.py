@@ -65,6 +65,7 @@ class SamplingRequest(Struct):
     dry_allowed_length: int | None = None
     dry_penalty_last_n: int | None = None
     dry_sequence_breakers: list[str] | None = None
+    min_tokens: int | None = None
     logit_bias: dict[str, float] | None = None
     ignore_eos: bool | None = None
 
@@ -115,7 +116,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "enable_thinking": (),
     "function_call": ("auto",),
     "functions": (),
-    "min_tokens": (0,),
     "modalities": (["text"],),
     "parallel_tool_calls": (True,),
     "reasoning_effort": (),

@@ -72,9 +72,11 @@ def parse_chat(request: ChatRequest, defaults: Mapping[str, float], samplers: Co
     if request.top_logprobs and not request.logprobs:
         raise _invalid("top_logprobs", "'logprobs' to be true where it is given")
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
+    most = _first(_unlimited(request.max_completion_tokens), _unlimited(request.max_tokens))
+    _check_least(request.min_tokens, most)
     return ChatPrompt(
         messages=_parse_messages(request.messages),
-        max_tokens=_first(_unlimited(request.max_completion_tokens), _unlimited(request.max_tokens)),
+        max_tokens=most,
         n=_first(request.n, 1),
         **_parse_common(request, defaults, samplers, logprobs),
     )
@@ -88,6 +90,7 @@ def parse_completion(
     if request.suffix:
         message = "Unsupported parameter: 'suffix' is not supported by this server yet."
         raise ApiError(400, message, param="suffix", code="unsupported_parameter")
+    _check_least(request.min_tokens, _unlimited(request.max_tokens))
     n, prompts = _first(request.n, 1), _parse_prompts(request.prompt)
     best_of = _first(request.best_of, n)
     if best_of < n:
@@ -132,6 +135,11 @@ def _parse_common(
         "constraint": parse_constraint(request),
         "prediction": _parse_prediction(request.prediction),
     }
+
+
+def _check_least(least: int | None, most: int | None) -> None:
+    if least is not None and most is not None and least > most:
+        raise _invalid("min_tokens", f"at most max_tokens, which is {most}, got {least}")
 
 
 def _check_all(request: GenerationRequest, bounds: Mapping[str, tuple[float | None, float | None]]) -> None:

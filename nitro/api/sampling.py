@@ -23,6 +23,7 @@ SAMPLING_BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "repetition_penalty": (0.01, 100),
     "repeat_penalty": (0.01, 100),
     "repeat_last_n": (-1, INT32),
+    "min_tokens": (0, None),
     "xtc_probability": (0, 1),
     "xtc_threshold": (0, 1),
     "dynatemp_range": (0, 100),

@@ -46,6 +46,7 @@ class Sampling(Struct, frozen=True):
     dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")  # no repetition goes beyond
     logit_bias: dict[int, float] = {}  # -inf bans a token
     ignore_eos: bool = False  # the worker bans the end-of-generation tokens by logit_bias; runners need not look
+    min_tokens: int = 0  # before which no end-of-generation token comes; the scheduler sees to it
     seed: int = 0  # 0 to 2³¹−1
     logprobs: int | None = None  # tell how likely each drawn token was, and so many of the likeliest; None: nothing
     prompt_logprobs: bool = False  # with `logprobs`: of the prompt's tokens, too
