@@ -19,7 +19,7 @@ from same_answer import assert_same_answer, tolerance
 from tiny_models import VOCABULARY
 
 from nitro.config import ServeConfig
-from nitro.engines.types import Sampling
+from nitro.engines.types import SAMPLERS, Sampling
 from nitro.errors import PromptRejected
 from nitro.gguf.header import read
 from nitro.gguf.tokenizer import build
@@ -222,8 +222,52 @@ def test_penalties(client: openai.OpenAI) -> None:
 def test_filters(client: openai.OpenAI) -> None:
     """Each leaves the best token alone, however hot."""
     best = ask(client, max_tokens=6, temperature=0)
-    for keep_best in ({"top_k": 1}, {"top_p": 0.0001}, {"min_p": 1.0}):
+    for keep_best in ({"top_k": 1}, {"top_p": 0.0001}, {"min_p": 1.0}, {"top_n_sigma": 1e-6}):
         assert ask(client, max_tokens=6, temperature=5.0, extra_body=keep_best) == best, keep_best
+
+
+def test_typical_p(client: openai.OpenAI) -> None:
+    """It leaves one token, the most typical one; that of six at a time need not be the best."""
+    options = {"max_tokens": 6, "temperature": 1.0}
+    typical = {ask(client, seed=seed, **options, extra_body={"typical_p": 0.0001}) for seed in (1, 2, 3)}
+    assert len(typical) == 1 < len({ask(client, seed=seed, **options) for seed in (1, 2, 3)})
+
+
+def test_xtc(client: openai.OpenAI) -> None:
+    """Of two tokens it leaves the second, however likely the first."""
+    second = {"top_k": 2, "xtc_probability": 1, "xtc_threshold": 0}
+    options = {"max_tokens": 6, "temperature": 1.0}
+    (said,) = {ask(client, seed=seed, **options, extra_body=second) for seed in (1, 2, 3)}
+    assert said != ask(client, max_tokens=6, temperature=0)
+    off = {"top_k": 2, "xtc_probability": 1, "xtc_threshold": 0.51}
+    assert len({ask(client, seed=seed, **options, extra_body=off) for seed in (1, 2, 3)}) > 1
+
+
+def test_dynamic_temperature(client: openai.OpenAI) -> None:
+    """Anything less than the greatest entropy, to the hundredth power, is next to no temperature."""
+    best = ask(client, max_tokens=6, temperature=0)
+    cold = {"dynatemp_range": 3.0, "dynatemp_exponent": 100}
+    assert ask(client, max_tokens=6, temperature=3.0, extra_body=cold) == best
+    assert ask(client, max_tokens=6, temperature=3.0, extra_body={"dynatemp_exponent": 100}) != best
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_capability_says_what_is_refused(client: openai.OpenAI, name: str) -> None:
+    able = client.models.retrieve("tiny").model_extra["capabilities"][name]
+    options = {"model": "", "messages": STORY, "max_tokens": 3}
+    if able:
+        client.chat.completions.create(**options, extra_body={name: 1})
+        return
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(**options, extra_body={name: 1})
+    assert (caught.value.param, caught.value.code) == (name, "unsupported_parameter")
+    client.chat.completions.create(**options, extra_body={name: 0})
+
+
+def test_what_each_engine_is_able_to(client: openai.OpenAI, server: RunningServer) -> None:
+    capabilities = client.models.retrieve("tiny").model_extra["capabilities"]
+    unable = {name for name in SAMPLERS if not capabilities[name]}
+    assert unable == {"llama": set(), "mlx": {"mirostat", "dry_multiplier"}}[server.engine.spec.engine]
 
 
 def test_ignore_eos(client: openai.OpenAI) -> None:
@@ -233,6 +277,32 @@ def test_ignore_eos(client: openai.OpenAI) -> None:
     assert ended.choices[0].message.content == ""
     endless = client.chat.completions.create(model="", messages=STORY, **bias, extra_body={"ignore_eos": True})
     assert (endless.choices[0].finish_reason, endless.usage.completion_tokens) == ("length", 9)
+
+
+def test_min_tokens(client: openai.OpenAI) -> None:
+    """The end comes as soon as it may, beside another answer that takes its own way."""
+    ending = {"logit_bias": {str(EOS): 100}, "max_tokens": 9, "temperature": 0}
+
+    def tokens(least: int) -> tuple[str, int]:
+        reply = client.chat.completions.create(model="", messages=STORY, **ending, extra_body={"min_tokens": least})
+        return reply.choices[0].finish_reason, reply.usage.completion_tokens
+
+    with ThreadPoolExecutor() as pool:
+        beside = pool.submit(ask, client, max_tokens=12, **GREEDY)
+        found = list(pool.map(tokens, (0, 1, 5, 8, 9)))
+        assert beside.result(CEILING) == ask(client, max_tokens=12, **GREEDY)
+    assert found == [("stop", 1), ("stop", 2), ("stop", 6), ("stop", 9), ("length", 9)]
+
+
+def test_min_tokens_under_a_grammar(client: openai.OpenAI) -> None:
+    """It goes on where the grammar can; where it cannot, its end is the end."""
+    ending = {"logit_bias": {str(EOS): 100}, "max_tokens": 20, "temperature": 0}
+    six = client.chat.completions.create(
+        model="", messages=STORY, **ending, extra_body={"regex": "[a-z ]*", "min_tokens": 6}
+    )
+    assert (six.choices[0].finish_reason, six.usage.completion_tokens) == ("stop", 7)
+    assert ask(client, **ending, extra_body={"regex": "[a-z ]*"}) == ""
+    assert ask(client, **ending, extra_body={"choice": ["yes"], "min_tokens": 15}) == "yes"
 
 
 # Limits and faults

@@ -30,7 +30,7 @@ async def chat_completions(request: Request) -> Response[Any]:
 async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) -> Exchange:
     """Everything that can be a 4xx, until the engine has accepted the prompt."""
     info = await model.engine.ready()
-    prompt, family = parse_chat(body, model.sampling(info)), model.family(info)
+    prompt, family = parse_chat(body, model.sampling(info), info.samplers), model.family(info)
     text = _render(model, info, prompt, family)
     tools, markers, constraint = prompt.tools, family.markers, prompt.constraint
     opened = markers is not None and markers.opened(text)

@@ -26,7 +26,7 @@ async def completions(request: Request) -> Response[Any]:
 async def _begin(model: ServedModel, body: openai.CompletionRequest, log: RequestLog) -> Exchange:
     """Everything that can be a 4xx, until the engine has accepted the prompts. An engine draws at least one token."""
     info = await model.engine.ready()
-    prompt = parse_completion(body, model.sampling(info))
+    prompt = parse_completion(body, model.sampling(info), info.samplers)
     mute = prompt.max_tokens == 0
     most = 1 if mute else prompt.max_tokens
     sampling = prompt.sampling

@@ -3,6 +3,7 @@
 from litestar import MediaType, Request, Response, get
 
 from nitro.api import openai
+from nitro.engines.types import SAMPLERS
 from nitro.errors import ApiError
 from nitro.metrics import CONTENT_TYPE, Metrics
 from nitro.models.served import ServedModel, ServedModels
@@ -53,6 +54,7 @@ def _describe(model: ServedModel) -> openai.Model:
             "tools": family is not None,
             "native_tools": family is not None and family.native,
             "reasoning": family is not None and family.markers is not None,
+            **{name: info is not None and name in info.samplers for name in SAMPLERS},
             **NOT_YET,
         },
         tool_format=family.format.name if family else None,

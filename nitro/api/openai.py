@@ -41,7 +41,39 @@ class StreamOptions(Struct):
     include_usage: bool | None = None
 
 
-class GenerationRequest(Struct):
+class SamplingRequest(Struct):
+    """How tokens are to be drawn: see api/sampling.py."""
+
+    seed: int | None = None
+    temperature: float | None = None
+    top_n_sigma: float | None = None
+    top_k: int | None = None
+    typical_p: float | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    repeat_penalty: float | None = None
+    repeat_last_n: int | None = None
+    xtc_probability: float | None = None
+    xtc_threshold: float | None = None
+    dynatemp_range: float | None = None
+    dynatemp_exponent: float | None = None
+    mirostat: int | None = None
+    mirostat_tau: float | None = None
+    mirostat_eta: float | None = None
+    dry_multiplier: float | None = None
+    dry_base: float | None = None
+    dry_allowed_length: int | None = None
+    dry_penalty_last_n: int | None = None
+    dry_sequence_breakers: list[str] | None = None
+    min_tokens: int | None = None
+    logit_bias: dict[str, float] | None = None
+    ignore_eos: bool | None = None
+
+
+class GenerationRequest(SamplingRequest):
     """What chat and text completions have in common."""
 
     model: str | None = None
@@ -50,18 +82,6 @@ class GenerationRequest(Struct):
     max_tokens: int | None = None
     n: int | None = None
     stop: str | list[str] | None = None
-    seed: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    repetition_penalty: float | None = None
-    repeat_penalty: float | None = None
-    repeat_last_n: int | None = None
-    logit_bias: dict[str, float] | None = None
-    ignore_eos: bool | None = None
     prediction: Prediction | None = None
     response_format: dict[str, Any] | None = None
     json_schema: dict[str, Any] | None = None
@@ -101,22 +121,14 @@ class CompletionRequest(GenerationRequest, kw_only=True):
 
 
 # Parameters that are known and not supported yet, each with the values by which it asks for nothing, besides NOTHING.
-# One that only tunes another of these (mirostat_tau, dry_base, …) asks for nothing alone, and is not here.
 NOTHING: tuple[Any, ...] = (None, False, [], "none")
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "cache_prompt": (True,),
-    "dry_multiplier": (0,),
-    "dynatemp_range": (0,),
-    "min_tokens": (0,),
-    "mirostat": (0,),
     "modalities": (["text"],),
     "return_tokens": (),
     "timings_per_token": (),
-    "top_n_sigma": (-1,),
-    "typical_p": (1,),
     "web_search_options": (),
-    "xtc_probability": (0,),
 }
 
 # Replies

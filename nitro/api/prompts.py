@@ -2,8 +2,7 @@
 or unchecked."""
 
 import math
-import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 
 from nitro.api.constraints import parse_constraint
 from nitro.api.openai import ChatRequest, CompletionRequest, GenerationRequest, Message, Part, Prediction
+from nitro.api.sampling import SAMPLING_BOUNDS, parse_sampling
 from nitro.api.tools import Tools, parse_tools
 from nitro.engines.types import Constraint, Sampling
 from nitro.errors import ApiError
@@ -35,15 +35,7 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "n": (1, MOST_CHOICES),
     "top_logprobs": (0, MOST_LOGPROBS),
     "thinking_budget": (0, None),
-    "temperature": (0, 100),
-    "top_p": (0, 1),
-    "top_k": (-1, None),
-    "min_p": (0, 1),
-    "frequency_penalty": (-2, 2),
-    "presence_penalty": (-2, 2),
-    "repetition_penalty": (0.01, 100),
-    "repeat_penalty": (0.01, 100),
-    "repeat_last_n": (-1, 2**31 - 1),
+    **SAMPLING_BOUNDS,
 }
 
 
@@ -81,8 +73,9 @@ class CompletionPrompt(Prompt):
     echo: bool
 
 
-def parse_chat(request: ChatRequest, defaults: Mapping[str, float]) -> ChatPrompt:
-    """Check everything that needs no engine. `defaults` are the model's own, by the names of Sampling.
+def parse_chat(request: ChatRequest, defaults: Mapping[str, float], samplers: Collection[str] = ()) -> ChatPrompt:
+    """Check everything that needs no engine. `defaults` are the model's own, by the names of Sampling,
+    `samplers` those of types.SAMPLERS that the engine knows.
 
     Raises ApiError 400 with `param`.
     """
@@ -91,6 +84,8 @@ def parse_chat(request: ChatRequest, defaults: Mapping[str, float]) -> ChatPromp
         raise _invalid("top_logprobs", "'logprobs' to be true where it is given")
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
     messages = _parse_messages(request.messages)
+    most = _first(_unlimited(request.max_completion_tokens), _unlimited(request.max_tokens))
+    _check_least(request.min_tokens, most)
     return ChatPrompt(
         messages=messages,
         tools=parse_tools(request),
@@ -98,18 +93,21 @@ def parse_chat(request: ChatRequest, defaults: Mapping[str, float]) -> ChatPromp
         thinking_budget=_unlimited(request.thinking_budget),
         both_reasonings=_parse_reasoning_format(request.reasoning_format),
         continues=_parse_continues(request, messages),
-        max_tokens=_first(_unlimited(request.max_completion_tokens), _unlimited(request.max_tokens)),
+        max_tokens=most,
         n=_first(request.n, 1),
-        **_parse_common(request, defaults, logprobs),
+        **_parse_common(request, defaults, samplers, logprobs),
     )
 
 
-def parse_completion(request: CompletionRequest, defaults: Mapping[str, float]) -> CompletionPrompt:
+def parse_completion(
+    request: CompletionRequest, defaults: Mapping[str, float], samplers: Collection[str] = ()
+) -> CompletionPrompt:
     """The same for text completions."""
     _check_all(request, COMPLETION_BOUNDS)
     if request.suffix:
         message = "Unsupported parameter: 'suffix' is not supported by this server yet."
         raise ApiError(400, message, param="suffix", code="unsupported_parameter")
+    _check_least(request.min_tokens, _unlimited(request.max_tokens))
     n, prompts = _first(request.n, 1), _parse_prompts(request.prompt)
     best_of = _first(request.best_of, n)
     if best_of < n:
@@ -119,7 +117,7 @@ def parse_completion(request: CompletionRequest, defaults: Mapping[str, float]) 
     if len(prompts) * best_of > MOST_SEQUENCES:
         raise _invalid("prompt", f"at most {MOST_SEQUENCES} choices in all, got {len(prompts) * best_of}")
     echo = bool(request.echo)
-    common = _parse_common(request, defaults, request.logprobs)
+    common = _parse_common(request, defaults, samplers, request.logprobs)
     common["sampling"] = replace(common["sampling"], prompt_logprobs=echo and request.logprobs is not None)
     return CompletionPrompt(
         prompts=prompts, max_tokens=_unlimited(request.max_tokens), n=n, best_of=best_of, echo=echo, **common
@@ -140,11 +138,13 @@ def _parse_prompts(prompt: str | list[str | int | list[int]]) -> list[str | list
     return prompt  # type: ignore[return-value]
 
 
-def _parse_common(request: GenerationRequest, defaults: Mapping[str, float], logprobs: int | None) -> dict[str, Any]:
+def _parse_common(
+    request: GenerationRequest, defaults: Mapping[str, float], samplers: Collection[str], logprobs: int | None
+) -> dict[str, Any]:
     """The fields of Prompt that both kinds of request give alike."""
     bias, text_bias = _parse_bias(request.logit_bias or {})
     return {
-        "sampling": replace(_parse_sampling(request, defaults, bias), logprobs=logprobs),
+        "sampling": replace(parse_sampling(request, defaults, bias, samplers), logprobs=logprobs),
         "text_bias": text_bias,
         "stops": _parse_stops(request.stop),
         "stream": bool(request.stream),
@@ -154,26 +154,14 @@ def _parse_common(request: GenerationRequest, defaults: Mapping[str, float], log
     }
 
 
+def _check_least(least: int | None, most: int | None) -> None:
+    if least is not None and most is not None and least > most:
+        raise _invalid("min_tokens", f"at most max_tokens, which is {most}, got {least}")
+
+
 def _check_all(request: GenerationRequest, bounds: Mapping[str, tuple[float | None, float | None]]) -> None:
     for name, (least, most) in bounds.items():
         _check_bounds(name, getattr(request, name, None), least, most)
-
-
-def _parse_sampling(request: GenerationRequest, defaults: Mapping[str, float], bias: dict[int, float]) -> Sampling:
-    """The request, else the model's own defaults, else those of Sampling."""
-    asked = {
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "top_k": None if request.top_k is None else max(min(request.top_k, INT32), 0),
-        "min_p": request.min_p,
-        "frequency_penalty": request.frequency_penalty,
-        "presence_penalty": request.presence_penalty,
-        "repetition_penalty": _first(request.repetition_penalty, request.repeat_penalty),
-        "repeat_last_n": request.repeat_last_n,
-    }
-    seed = secrets.randbits(31) if request.seed is None else request.seed % 2**31
-    chosen: dict[str, Any] = {**defaults, **{name: value for name, value in asked.items() if value is not None}}
-    return Sampling(**chosen, seed=seed, ignore_eos=bool(request.ignore_eos), logit_bias=bias)
 
 
 def _parse_bias(bias: Mapping[str, float]) -> tuple[dict[int, float], dict[str, float]]:

@@ -26,7 +26,7 @@ from nitro.engines.build import without_gpu
 from nitro.engines.llama_batch import Batch
 from nitro.engines.llama_tokenizer import LlamaTokenizer
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
-from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, Sampling
+from nitro.engines.types import SAMPLERS, EngineSpec, Logprobs, ModelInfo, Sampling
 from nitro.gguf import header
 
 log = logging.getLogger("llama.cpp")
@@ -80,6 +80,9 @@ class LlamaRunner:
         self._warm_up()
 
     # The contract
+
+    def prepare(self, sampling: Sampling) -> None:
+        llama_sampling.prepare(sampling, self._vocab, self.info.context)
 
     def submit(self, batch: list[Chunk]) -> None:
         code = lib.llama_decode(self._context, self._tokens.fill(batch))
@@ -231,7 +234,7 @@ class LlamaRunner:
         """The sequence's own sampler chain, made when it first samples: it has seen the whole prompt then."""
         if chunk.sequence_id not in self._samplers:
             self._samplers[chunk.sequence_id] = llama_sampling.chain_of(
-                chunk.sampling, chunk.tokens, self.info.vocabulary, self.info.context
+                chunk.sampling, chunk.tokens, self._vocab, self.info.vocabulary, self.info.context
             )
         return self._samplers[chunk.sequence_id]
 
@@ -319,6 +322,7 @@ class LlamaRunner:
             eos=self.tokenizer.text(lib.llama_vocab_eos(self._vocab)),
             adds_bos=lib.llama_vocab_get_add_bos(self._vocab),
             sampling=self._sampling_defaults(),
+            samplers=frozenset(SAMPLERS),
             fingerprint=fingerprint.of(header.files(Path(spec.model))),
         )
 

@@ -32,6 +32,7 @@ from nitro.engines.prefixes import KV, Busy, Prefixes
 from nitro.engines.runner import Chunk, Matcher, Result
 from nitro.engines.slots import Slots, shared_prefix
 from nitro.engines.types import FinishReason, ModelInfo, Output, Sampling
+from nitro.engines.unending import Unending
 
 OVERTAKEN = 8
 RESERVE = 256
@@ -262,16 +263,18 @@ class Scheduler:
         chunks = [self._chunk(s, 1) for s in sequences]
         for sequence, chunk in zip(sequences, chunks, strict=True):
             room = min(most, sequence.max_tokens - sequence.generated - 1)
-            if room > 0 and sequence.matcher is None:  # a grammar looks at one token at a time
+            if room > 0 and chunk.matcher is None:  # a grammar looks at one token at a time
                 chunk.draft = sequence.drafts.guess(sequence.tokens, sequence.generated, room)
         return chunks
 
     def _chunk(self, sequence: Sequence, count: int) -> Chunk:
         assert sequence.slot is not None
-        start = sequence.computed
+        start, matcher = sequence.computed, sequence.matcher
+        if sequence.generated < sequence.sampling.min_tokens:
+            matcher = Unending(matcher, self.info)
         return Chunk(
             *(sequence.id, sequence.slot, sequence.tokens, start, start + count, sequence.sampling),
-            *(sequence.prompt_length, sequence.matcher),
+            *(sequence.prompt_length, matcher),
         )
 
     def _append(self, sequence: Sequence, chunk: Chunk, result: Result) -> Output:

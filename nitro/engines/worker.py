@@ -94,6 +94,7 @@ class Reader(threading.Thread):
         prompts = [self._tokens(message, prompt) for prompt in message.prompts]
         predicted = self.runner.tokenizer.encode(message.prediction) if message.prediction else []
         matcher, spoken = self._matcher(message), self._spoken(message.spoken)
+        self.runner.prepare(sampling)
         sequences = []
         for i, id in enumerate(message.ids):
             tokens = prompts[i // n].copy()
