@@ -29,6 +29,7 @@ CONTEXT = 256
 EOS = 2
 STORY = [{"role": "user", "content": "Tell me a story about the river."}]
 GREEDY = {"temperature": 0, "extra_body": {"ignore_eos": True}}
+HOT = {**GREEDY, "temperature": 1, "n": 4}  # texts that do not repeat, so that no draft brings them to their end early
 
 
 @pytest.fixture(scope="module", params=["llama", "mlx"])
@@ -375,12 +376,13 @@ def test_more_requests_than_slots(client: openai.OpenAI) -> None:
 def test_a_client_that_leaves(server: RunningServer, client: openai.OpenAI) -> None:
     """Its slot is idle soon, and holds what was computed."""
     prompt = conversation(60)  # more than half of the context: its slot is worth cutting, however far it went
-    stream = client.chat.completions.create(model="", messages=prompt, stream=True, **GREEDY)
-    for _ in range(3):
-        next(stream)
+    stream = client.chat.completions.create(model="", messages=prompt, stream=True, **HOT)
+    next(stream)
+    os.kill(server.engine.pid, signal.SIGSTOP)  # it must not be faster than the client
     stream.close()
     while "client=left" not in server.log_line():
         pass
+    os.kill(server.engine.pid, signal.SIGCONT)
     again = client.chat.completions.create(model="", messages=prompt, max_tokens=3, **GREEDY)
     assert again.usage.prompt_tokens_details.cached_tokens == again.usage.prompt_tokens - 1
     record = server.engine.steps[-1]
@@ -390,8 +392,7 @@ def test_a_client_that_leaves(server: RunningServer, client: openai.OpenAI) -> N
 def test_engine_killed_in_mid_stream(server: RunningServer, client: openai.OpenAI) -> None:
     """Last in this module: the engine is started anew."""
     before = ask(client, max_tokens=10, **GREEDY)
-    hot = GREEDY | {"temperature": 1, "n": 4}  # its text does not repeat, so that no draft brings it to its end early
-    stream = client.chat.completions.create(model="", messages=STORY, stream=True, **hot)
+    stream = client.chat.completions.create(model="", messages=STORY, stream=True, **HOT)
     next(stream)
     gone = os.pidfd_open(server.engine.pid)
     os.kill(server.engine.pid, signal.SIGKILL)
