@@ -450,13 +450,13 @@ SUPPORTED = words("""
     messages model max_tokens max_completion_tokens temperature top_p top_k min_p seed stop n frequency_penalty
     presence_penalty repetition_penalty repeat_penalty logit_bias stream stream_options ignore_eos repeat_last_n
     prediction logprobs top_logprobs response_format json_schema grammar regex choice typical_p top_n_sigma min_tokens
+    cache_prompt return_tokens timings_per_token
     mirostat mirostat_tau mirostat_eta xtc_probability xtc_threshold dynatemp_range dynatemp_exponent
     dry_multiplier dry_base dry_allowed_length dry_penalty_last_n dry_sequence_breakers
 """)
 
 ASKING: dict[str, list[Any]] = {
     "audio": [{"voice": "alloy", "format": "wav"}],
-    "cache_prompt": [1, "yes"],
     "chat_template_kwargs": [{"enable_thinking": False}],
     "continue_final_message": [True],
     "enable_thinking": [True],
@@ -466,16 +466,13 @@ ASKING: dict[str, list[Any]] = {
     "parallel_tool_calls": [1, "yes"],
     "reasoning_effort": ["low", "minimal", ""],
     "reasoning_format": ["both", "auto"],
-    "return_tokens": [True],
     "thinking_budget": [100, 0, -1],
-    "timings_per_token": [True],
     "tool_choice": ["required", {"type": "function", "function": {"name": "f"}}, {"type": "allowed_tools"}],
     "tools": [[{"type": "function", "function": {"name": "f"}}], [None], {}],
     "web_search_options": [{}],
 }
 
 NEUTRAL: dict[str, list[Any]] = {
-    "cache_prompt": [True],
     "chat_template_kwargs": [{}],
     "function_call": ["auto"],
     "modalities": [["text"]],

@@ -51,6 +51,9 @@ def test_the_least_request() -> None:
         include_usage=False,
         constraint=None,
         prediction=None,
+        cache=True,
+        return_tokens=False,
+        timings_per_token=False,
     )
 
 
@@ -95,6 +98,9 @@ def test_a_full_request() -> None:
         include_usage=True,
         constraint=None,
         prediction=None,
+        cache=True,
+        return_tokens=False,
+        timings_per_token=False,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from litestar import Request, Response, post
+from msgspec import UNSET, UnsetType
 
 from nitro.api import openai
 from nitro.api.exchange import Exchange, head, serve, usage_field
@@ -32,6 +33,7 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
         prompt.text_bias,
         prediction=prompt.prediction or "",
         constraint=prompt.constraint,
+        cache=prompt.cache,
     )
     log.replies = replies = Replies(generation, prompt.stops, predicted=prompt.prediction is not None)
     return Exchange(prompt, replies, Chat(prompt, head("chatcmpl", model, model.fingerprint(info))), log)
@@ -48,7 +50,8 @@ class Chat:
         for reply in replies.choices:
             assert reply.finish is not None
             message = openai.ReplyMessage(reply.text)
-            choices.append(openai.Choice(reply.index, message, reply.finish, self._logprobs(reply.scored)))
+            told = self._logprobs(reply.scored), self._ids(reply.ids)
+            choices.append(openai.Choice(reply.index, message, reply.finish, *told))
         return openai.ChatCompletion(choices=choices, usage=replies.usage, **self._head)
 
     def opening(self, replies: Replies) -> Iterator[openai.ChatCompletionChunk]:
@@ -56,9 +59,9 @@ class Chat:
             yield self._chunk([openai.ChunkChoice(reply.index, openai.Delta("assistant", ""))])
 
     def chunks(self, piece: Piece) -> Iterator[openai.ChatCompletionChunk]:
-        if piece.text or piece.tokens:
-            delta = openai.Delta(content=piece.text)
-            yield self._chunk([openai.ChunkChoice(piece.index, delta, None, self._logprobs(piece.tokens))])
+        if piece.text or piece.tokens or self._ids(piece.ids):
+            delta, told = openai.Delta(content=piece.text), (self._logprobs(piece.tokens), self._ids(piece.ids))
+            yield self._chunk([openai.ChunkChoice(piece.index, delta, None, *told)])
         if piece.finish:
             yield self._chunk([openai.ChunkChoice(piece.index, openai.Delta(), piece.finish)])
 
@@ -69,6 +72,9 @@ class Chat:
         self, choices: list[openai.ChunkChoice], usage: openai.Usage | None = None
     ) -> openai.ChatCompletionChunk:
         return openai.ChatCompletionChunk(choices=choices, usage=usage_field(self._prompt, usage), **self._head)
+
+    def _ids(self, ids: list[int]) -> list[int] | UnsetType:
+        return ids if self._prompt.return_tokens else UNSET
 
     def _logprobs(self, tokens: list[Token]) -> openai.ChoiceLogprobs | None:
         return None if self._prompt.sampling.logprobs is None else openai.ChoiceLogprobs(list(map(_scored, tokens)))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from litestar import Request, Response, post
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from nitro.api import openai
@@ -42,6 +43,7 @@ async def _begin(model: ServedModel, body: openai.CompletionRequest, log: Reques
         echo=prompt.echo,
         prediction=prompt.prediction or "",
         constraint=prompt.constraint,
+        cache=prompt.cache,
     )
     echoes = [
         _Echo(given, written[1:] if isinstance(given, str) and given != sent else written)
@@ -100,8 +102,9 @@ class Texts:
             text, entries = "", []
         self._begun.add(piece.index)
         text, entries = text + piece.text, entries + entries_here
-        if text or entries or piece.finish:
-            choice = openai.TextChoice(piece.index, text, piece.finish, self._logprobs(entries))
+        if text or entries or piece.finish or self._ids(piece.ids):
+            told = self._logprobs(entries), self._ids(piece.ids)
+            choice = openai.TextChoice(piece.index, text, piece.finish, *told)
             yield self._chunk([choice])
 
     def usage(self, usage: openai.Usage) -> openai.Completion:
@@ -113,7 +116,8 @@ class Texts:
     def _choice(self, reply: Reply, index: int) -> openai.TextChoice:
         text, entries = self._echo(reply)
         entries = entries + self._entries(reply.scored, len(text))
-        return openai.TextChoice(index, text + reply.text, reply.finish, self._logprobs(entries))
+        told = self._logprobs(entries), self._ids(reply.ids)
+        return openai.TextChoice(index, text + reply.text, reply.finish, *told)
 
     def _echo(self, reply: Reply) -> tuple[str, list[Entry]]:
         """What a choice repeats of its prompt: text and entries."""
@@ -127,6 +131,9 @@ class Texts:
 
     def _entries(self, tokens: list[Token], offset: int) -> list[Entry]:
         return [(_spelled(t.logprobs.chosen.written), offset + t.begin, t.logprobs) for t in tokens]
+
+    def _ids(self, ids: list[int]) -> list[int] | UnsetType:
+        return ids if self._prompt.return_tokens else UNSET
 
     def _logprobs(self, entries: list[Entry]) -> openai.LegacyLogprobs | None:
         if (most := self._prompt.sampling.logprobs) is None:

@@ -16,7 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 from nitro.api import lenient, sse
 from nitro.api.faults import as_api_error
 from nitro.api.models import served
-from nitro.api.openai import GenerationRequest, Usage
+from nitro.api.openai import GenerationRequest, Timed, Usage
 from nitro.api.prompts import Prompt
 from nitro.api.reply import Piece, Replies
 from nitro.api.requestlog import RequestLog
@@ -35,10 +35,10 @@ CLIENT_LEFT = 499  # the status nginx logs for it; nobody receives it
 class Format(Protocol):
     """How a route writes its replies."""
 
-    def whole(self, replies: Replies) -> Struct: ...
-    def opening(self, replies: Replies) -> Iterable[Struct]: ...  # the chunks before any token
-    def chunks(self, piece: Piece) -> Iterable[Struct]: ...
-    def usage(self, usage: Usage) -> Struct: ...
+    def whole(self, replies: Replies) -> Timed: ...
+    def opening(self, replies: Replies) -> Iterable[Timed]: ...  # the chunks before any token
+    def chunks(self, piece: Piece) -> Iterable[Timed]: ...
+    def usage(self, usage: Usage) -> Timed: ...
 
 
 async def serve(
@@ -100,7 +100,9 @@ class Exchange:
         finally:
             self._replies.generation.abort()
         self._log.end()
-        return self._format.whole(self._replies)
+        reply = self._format.whole(self._replies)
+        reply.timings = self._log.timings()
+        return reply
 
     async def stream(self) -> AsyncIterator[bytes]:
         """SSE frames; then usage if asked for; then DONE. A fault is an error frame and DONE. Silence has comments."""
@@ -112,13 +114,15 @@ class Exchange:
             while (pieces := await bursts.next()) is not None:
                 if pieces:
                     self._log.burst()
-                frames = b"".join(_frames(self._format.chunks(piece)) for piece in pieces)
+                frames = _frames(self._timed([chunk for piece in pieces for chunk in self._format.chunks(piece)]))
                 if frames or bursts.silent:
                     yield frames or sse.KEEPALIVE
                     bursts.sent()
             usage = b""
             if self._prompt.include_usage:
-                usage = sse.frame(self._format.usage(self._replies.usage))
+                last = self._format.usage(self._replies.usage)
+                last.timings = self._log.timings()
+                usage = sse.frame(last)
             self._log.end()
             yield usage + sse.DONE
         except Exception as error:
@@ -130,6 +134,13 @@ class Exchange:
         finally:  # nothing here may wait: the client may have left
             bursts.close()
             self._release()
+
+    def _timed(self, chunks: list[Timed]) -> list[Timed]:
+        """With timings where they belong; a usage chunk, where asked for, is the last."""
+        over = all(reply.finish for reply in self._replies.choices) and not self._prompt.include_usage
+        for chunk in chunks if self._prompt.timings_per_token else chunks[-1:] if over else []:
+            chunk.timings = self._log.timings()
+        return chunks
 
     async def finished(self) -> None:
         """After the response, however it went: a stream that was never begun has not cleaned up behind itself."""

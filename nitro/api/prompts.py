@@ -48,6 +48,9 @@ class Prompt:
     include_usage: bool
     constraint: Constraint | None
     prediction: str | None
+    cache: bool  # whether what was computed before may be used
+    return_tokens: bool
+    timings_per_token: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,9 @@ def _parse_common(
         "include_usage": bool(request.stream_options and request.stream_options.include_usage),
         "constraint": parse_constraint(request),
         "prediction": _parse_prediction(request.prediction),
+        "cache": request.cache_prompt is not False,
+        "return_tokens": bool(request.return_tokens),
+        "timings_per_token": bool(request.timings_per_token),
     }
 
 

@@ -29,6 +29,7 @@ class Piece:
     text: str
     finish: FinishReason | None
     tokens: list[Token] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)  # of the tokens that came, whether their text did or not
 
 
 class Reply:
@@ -40,6 +41,7 @@ class Reply:
         self.prompt_logprobs: list[Logprobs] = []  # from the prompt's second token on, if asked for
         self.text = ""
         self.tokens = 0
+        self.ids: list[int] = []
         self.guessed = self.right = 0  # tokens of drafts
         self.finish: FinishReason | None = None
         self.scored: list[Token] = []  # whose text has been passed on
@@ -73,7 +75,9 @@ class Reply:
             text += self._stops.feed(self._detokenizer.flush()) + self._stops.flush()
             self.finish = "stop" if self._stops.stopped else output.finish
         self.text += text
-        return Piece(self.index, text, self.finish, self._pass_on())
+        ids = output.tokens[: self.tokens - len(self.ids)]
+        self.ids += ids
+        return Piece(self.index, text, self.finish, self._pass_on(), ids)
 
     def _pass_on(self) -> list[Token]:
         """The tokens whose text has been passed on by now. A stop string's own are dropped."""

@@ -209,10 +209,11 @@ class Engine:
         text_bias: dict[str, float] | None = None,
         prediction: str = "",
         constraint: Constraint | None = None,
+        cache: bool = True,
     ) -> Generation:
         """Begin n sequences on one prompt: see `generate_all`."""
         return await self.generate_all(
-            [prompt], sampling, max_tokens, n, text_bias, prediction=prediction, constraint=constraint
+            [prompt], sampling, max_tokens, n, text_bias, prediction=prediction, constraint=constraint, cache=cache
         )
 
     async def generate_all(
@@ -225,6 +226,7 @@ class Engine:
         echo: bool = False,
         prediction: str = "",
         constraint: Constraint | None = None,
+        cache: bool = True,
     ) -> Generation:
         """Begin n sequences on each prompt. Returns when the engine has accepted all, before it computes anything.
 
@@ -241,7 +243,7 @@ class Engine:
             self._heard = time.monotonic()
         self._live.update(dict.fromkeys(generation.ids, generation))
         try:
-            asked = (prompts, sampling, max_tokens, text_bias or {}, echo, prediction, constraint)
+            asked = (prompts, sampling, max_tokens, text_bias or {}, echo, prediction, constraint, cache)
             self._send(wire.Generate(generation.ids, *asked))
             await generation.accepted
         except BaseException:

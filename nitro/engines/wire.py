@@ -31,7 +31,8 @@ class Generate(Message, frozen=True):
 
     Answered for all by Accepted, Rejected or TooLong under the first id. `text_bias` biases every token of a text, as
     `logit_bias` does for ids: only the engine can tokenise. `max_tokens` None: all that is left of the context.
-    `prediction`: what the answer may well be; it changes the speed only.
+    `prediction`: what the answer may well be; it changes the speed only. Without `cache` nothing that was computed for
+    another sequence, or is being computed, is taken for these.
     """
 
     ids: list[int]
@@ -42,6 +43,7 @@ class Generate(Message, frozen=True):
     echo: bool = False  # tell the prompts' tokens
     prediction: str = ""
     constraint: Constraint | None = None
+    cache: bool = True
 
 
 class Abort(Message, frozen=True):

@@ -101,7 +101,8 @@ class Reader(threading.Thread):
             seed = (sampling.seed + i % n) % 2**31
             borders = () if self.runner.info.cuttable else message_borders(tokens, self.runner.tokenizer)
             drawn, mine = replace(sampling, seed=seed), matcher and matcher.copy()
-            sequences.append(Sequence(id, tokens, most, drawn, now, mine, Drafts(predicted), borders))
+            drafts, whole = Drafts(predicted), not message.cache
+            sequences.append(Sequence(id, tokens, most, drawn, now, mine, drafts, borders, whole))
         return sequences
 
     def _matcher(self, message: wire.Generate) -> GrammarMatcher | None:
