@@ -13,6 +13,7 @@ from nitro.api.prompts import CompletionPrompt, parse_completion
 from nitro.api.reply import Piece, Replies, Reply, Token
 from nitro.api.requestlog import RequestLog
 from nitro.engines.types import LEAST_LOGPROB, Logprobs, ModelInfo
+from nitro.errors import ApiError
 from nitro.models.served import ServedModel
 from nitro.text.detokenizer import Detokenizer
 
@@ -33,7 +34,7 @@ async def _begin(model: ServedModel, body: openai.CompletionRequest, log: Reques
     sampling = prompt.sampling
     if prompt.best_of > prompt.n and sampling.logprobs is None:
         sampling = replace(sampling, logprobs=0)
-    texts = [_begun(text, info) for text in prompt.prompts]
+    texts = [_begun(_open_middle(text, prompt.suffix, info), info) for text in prompt.prompts]
     generation = await model.engine.generate_all(
         texts,
         sampling,
@@ -52,6 +53,17 @@ async def _begin(model: ServedModel, body: openai.CompletionRequest, log: Reques
     log.replies = replies = Replies(generation, prompt.stops, mute, predicted=prompt.prediction is not None)
     format = Texts(prompt, replies, echoes, head("cmpl", model, model.fingerprint(info)))
     return Exchange(prompt, replies, format, log)
+
+
+def _open_middle(prompt: str | list[int], suffix: str, info: ModelInfo) -> str | list[int]:
+    """With a suffix, what the model continues with the text between both."""
+    if not suffix or isinstance(prompt, list):
+        return prompt
+    if info.infill is None:
+        message = "Unsupported parameter: 'suffix' needs a vocabulary with tokens to fill in the middle."
+        raise ApiError(400, message, param="suffix", code="unsupported_parameter")
+    before, after, middle = info.infill
+    return before + prompt + after + suffix + middle
 
 
 def _begun(prompt: str | list[int], info: ModelInfo) -> str | list[int]:

@@ -48,6 +48,7 @@ def _describe(model: ServedModel) -> openai.Model:
         capabilities={
             "chat": info is not None and model.template(info) is not None,
             "completions": info is not None,
+            "suffix": info is not None and info.infill is not None,
             "structured_output": info is not None,
             **{name: info is not None and name in info.samplers for name in SAMPLERS},
             **NOT_YET,

@@ -63,6 +63,7 @@ class CompletionPrompt(Prompt):
     prompts: list[str | list[int]]
     best_of: int
     echo: bool
+    suffix: str  # of each prompt: what follows the answer
 
 
 def parse_chat(request: ChatRequest, defaults: Mapping[str, float], samplers: Collection[str] = ()) -> ChatPrompt:
@@ -90,9 +91,6 @@ def parse_completion(
 ) -> CompletionPrompt:
     """The same for text completions."""
     _check_all(request, COMPLETION_BOUNDS)
-    if request.suffix:
-        message = "Unsupported parameter: 'suffix' is not supported by this server yet."
-        raise ApiError(400, message, param="suffix", code="unsupported_parameter")
     _check_least(request.min_tokens, _unlimited(request.max_tokens))
     n, prompts = _first(request.n, 1), _parse_prompts(request.prompt)
     best_of = _first(request.best_of, n)
@@ -102,12 +100,13 @@ def parse_completion(
         raise _invalid("best_of", f"n, which is {n}, where 'stream' is true: the best is known at the end only")
     if len(prompts) * best_of > MOST_SEQUENCES:
         raise _invalid("prompt", f"at most {MOST_SEQUENCES} choices in all, got {len(prompts) * best_of}")
-    echo = bool(request.echo)
+    echo, suffix = bool(request.echo), request.suffix or ""
+    if suffix and (echo or not all(isinstance(text, str) for text in prompts)):
+        raise _invalid("suffix", "a prompt that is a text, and no 'echo'")
     common = _parse_common(request, defaults, samplers, request.logprobs)
     common["sampling"] = replace(common["sampling"], prompt_logprobs=echo and request.logprobs is not None)
-    return CompletionPrompt(
-        prompts=prompts, max_tokens=_unlimited(request.max_tokens), n=n, best_of=best_of, echo=echo, **common
-    )
+    common |= {"n": n, "best_of": best_of, "echo": echo, "suffix": suffix}
+    return CompletionPrompt(prompts=prompts, max_tokens=_unlimited(request.max_tokens), **common)
 
 
 def _parse_prompts(prompt: str | list[str | int | list[int]]) -> list[str | list[int]]:
