@@ -56,6 +56,7 @@ def main() -> None:
 @option("--api-key", "Key that clients must send.")
 @option("--allow-origin", "Origin of web pages that may call, beside local ones; * for any.", multiple=True)
 @option("--allow-host", "Host name that requests may use, beside addresses and localhost.", multiple=True)
+@option("--strict", "Refuse parameters that have no effect, and other models' names.", is_flag=True)
 @option("--chat-template", "Jinja template instead of the model's own.", type=click.Path(path_type=Path))
 @option("--max-queue", "Requests that may wait; more get 429.", type=click.IntRange(0), default=64)
 @option("--log-level", "How much to log.", type=click.Choice(LEVELS), default="info")

@@ -65,7 +65,7 @@ class Server:
         self.engine = Engine(spec, config.max_queue, metrics)
         self.models = ServedModels(ServedModel(self._source, self.engine, self._template))
         guard = Guard(config.api_key, config.allow_origin, config.allow_host)
-        app = make_app(self.models, guard, metrics)
+        app = make_app(self.models, guard, metrics, config.strict)
         self._uvicorn = _Uvicorn(
             uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE)
         )

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Protocol, TypeVar
+from urllib.parse import unquote
 
 from litestar import Request, Response
 from litestar.background_tasks import BackgroundTask
@@ -15,12 +16,12 @@ from msgspec import UNSET, Struct, UnsetType
 
 from nitro.api import lenient, sse
 from nitro.api.faults import as_api_error
-from nitro.api.models import served
+from nitro.api.models import no_such_model, served
 from nitro.api.openai import GenerationRequest, Timed, Usage
 from nitro.api.prompts import Prompt
 from nitro.api.reply import Piece, Replies
 from nitro.api.requestlog import RequestLog
-from nitro.errors import EngineError, NitroError, TemplateError
+from nitro.errors import ApiError, EngineError, NitroError, TemplateError
 from nitro.models.served import ServedModel
 
 T = TypeVar("T")
@@ -52,7 +53,11 @@ async def serve(
     try:
         body, ignored = lenient.decode(await _read(request), kind)
         model, known = served(request).find(body.model)
-        if not known:
+        if request.app.state.strict:
+            _refuse_ignored(ignored)
+            if not known:
+                raise no_such_model(str(body.model), model)
+        elif not known:
             ignored.append("model")
         headers = {"x-nitro-ignored": ", ".join(ignored)[:2000]} if ignored else {}
         log.model = model.source.id
@@ -70,6 +75,14 @@ async def serve(
         if isinstance(error, (EngineError, TemplateError)):
             raise as_api_error(error, prompt) from error
         raise
+
+
+def _refuse_ignored(ignored: list[str]) -> None:
+    """Raises ApiError 400 for the first of them. `ignored`: names as they stand in a header."""
+    if ignored:
+        name = unquote(ignored[0])
+        message = f"Unknown parameter: '{name}' has no effect, and this server is --strict."
+        raise ApiError(400, message, param=name, code="unknown_parameter")
 
 
 def head(kind: str, model: ServedModel, fingerprint: str) -> dict[str, Any]:

@@ -23,6 +23,11 @@ class ServedModel:
         self._override = template
         self._compiled: ChatTemplate | None = None
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What requests may call it: its id, which an alias may be, and what its file is called."""
+        return self.source.id, self.source.stem
+
     def sampling(self, info: ModelInfo) -> dict[str, float]:
         """The defaults for what a request leaves open, by the names of Sampling."""
         return {**info.sampling, **self.source.sampling}
@@ -59,8 +64,8 @@ class ServedModels:
         self._told: set[str] = set()
 
     def find(self, name: str | None) -> tuple[ServedModel, bool]:
-        """The model, and whether `name` is known: the model's id, or none at all."""
-        known = name in (None, "", self.default.source.id)
+        """The model, and whether `name` is known: one of the model's, or none at all."""
+        known = name in (None, "", *self.default.names)
         if name and not known and name not in self._told and len(self._told) < 100:
             self._told.add(name)
             log.warning("requests for model %r are answered by %s", name, self.default.source.id)
