@@ -354,7 +354,7 @@ def test_a_missing_field_is_named(body: str, param: str) -> None:
         (request_with(stop={"a": 1}), "stop"),
         (request_with(stop=["a", 5]), "stop[1]"),
         (request_with(stop=["a", None]), "stop[1]"),
-        (request_with(logit_bias=[5]), "logit_bias"),
+        (request_with(logit_bias=[5]), "logit_bias[0]"),
         (request_with(logit_bias="5"), "logit_bias"),
         (request_with(ignore_eos="never"), "ignore_eos"),
         (f'{{{MESSAGES}, "seed": {"9" * 5000}}}', "seed"),

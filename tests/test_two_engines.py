@@ -191,6 +191,8 @@ def test_logit_bias(client: openai.OpenAI, server: RunningServer) -> None:
     forced = ask(client, max_tokens=3, temperature=0, logit_bias={"300": 100})
     assert forced == ask(client, max_tokens=1, temperature=0, logit_bias={"300": 100}) * 3 != ""
     assert ask(client, max_tokens=3, temperature=0, extra_body={"logit_bias": {" the": 100}}) == " the the the"
+    pairs = {"logit_bias": [[300, 100], [" the", False]]}
+    assert ask(client, max_tokens=3, temperature=0, extra_body=pairs) == forced
     plain = server.run(first_token(server, Sampling(temperature=0)))
     banned = server.run(first_token(server, Sampling(temperature=0, logit_bias={plain: -100.0})))
     assert banned != plain

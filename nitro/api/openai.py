@@ -66,7 +66,7 @@ class SamplingRequest(Struct):
     dry_penalty_last_n: int | None = None
     dry_sequence_breakers: list[str] | None = None
     min_tokens: int | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[str, float | bool] | list[list[str | int | float | bool]] | None = None
     ignore_eos: bool | None = None
 
 

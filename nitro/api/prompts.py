@@ -2,7 +2,7 @@
 or unchecked."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ MOST_STOPS = 16
 MOST_CHOICES = 128
 MOST_LOGPROBS = 20
 INT32 = 2**31 - 1
+MOST_DIGITS = 10  # of a token id
 
 # inclusive bounds; None: none on that side
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
@@ -152,21 +153,42 @@ def _check_all(request: GenerationRequest, bounds: Mapping[str, tuple[float | No
         _check_bounds(name, getattr(request, name, None), least, most)
 
 
-def _parse_bias(bias: Mapping[str, float]) -> tuple[dict[int, float], dict[str, float]]:
-    """Biases by token id, and by text."""
+def _parse_bias(
+    bias: Mapping[str, float] | list[list[str | int | float | bool]],
+) -> tuple[dict[int, float], dict[str, float]]:
+    """Biases by token id, and by text. OpenAI's form is an object; llama-server's is pairs, in which a text that is a
+    number is no id. False bans."""
     ids: dict[int, float] = {}
     texts: dict[str, float] = {}
-    for key, value in bias.items():
+    for key, value in _bias_pairs(bias):
+        if value is False:
+            value = -100.0
+        elif value is True or isinstance(value, str):
+            raise _invalid(f"logit_bias.{key}", "a number, or false")
         _check_bounds(f"logit_bias.{key}", value, -100, 100)
-        if key.isascii() and key.isdigit():
-            if len(key) > 10:
-                raise _invalid(f"logit_bias.{key[:20]}", "a token id")
-            ids[int(key)] = value
+        if isinstance(key, int):
+            if not 0 <= key <= INT32:
+                raise _invalid(f"logit_bias.{str(key)[:20]}", "a token id")
+            ids[key] = value
         elif key:
             texts[key] = value
         else:
             raise _invalid("logit_bias", "token ids or texts, got an empty one")
     return ids, texts
+
+
+def _bias_pairs(
+    bias: Mapping[str, float] | list[list[str | int | float | bool]],
+) -> Iterator[tuple[str | int, str | int | float | bool]]:
+    """Each a token id or a text, and its bias."""
+    if isinstance(bias, Mapping):
+        for key, value in bias.items():
+            yield (int(key) if len(key) <= MOST_DIGITS else 2**63) if key.isascii() and key.isdigit() else key, value
+        return
+    for i, pair in enumerate(bias):
+        if len(pair) != 2 or isinstance(pair[0], bool) or not isinstance(pair[0], str | int):
+            raise _invalid(f"logit_bias[{i}]", "a token id or a text, and its bias")
+        yield pair[0], pair[1]
 
 
 def _parse_stops(stop: str | list[str] | None) -> list[str]:
