@@ -18,6 +18,7 @@ from rich.console import Console
 
 from nitro import __version__
 from nitro.api.app import make_app
+from nitro.api.sampling import parse_defaults
 from nitro.api.security import Guard
 from nitro.config import ServeConfig
 from nitro.engines.client import Engine
@@ -63,7 +64,7 @@ class Server:
         )
         metrics = Metrics()
         self.engine = Engine(spec, config.max_queue, metrics)
-        self.models = ServedModels(ServedModel(self._source, self.engine, self._template))
+        self.models = ServedModels(ServedModel(self._source, self.engine, self._template, _read_defaults(config)))
         guard = Guard(config.api_key, config.allow_origin, config.allow_host)
         app = make_app(self.models, guard, metrics, config.strict)
         self._uvicorn = _Uvicorn(
@@ -161,6 +162,13 @@ def _read_template(config: ServeConfig) -> str | None:
     except (OSError, UnicodeDecodeError, TemplateError) as error:
         raise StartError(f"--chat-template {config.chat_template}: {error}") from None
     return text
+
+
+def _read_defaults(config: ServeConfig) -> dict[str, float]:
+    try:
+        return parse_defaults(config.defaults) if config.defaults else {}
+    except ValueError as error:
+        raise StartError(f"--defaults {config.defaults}: {error}") from None
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -26,6 +26,7 @@ SWITCHES = [("--require-gpu", "require_gpu"), ("--strict", "strict")]
 
 # flag, its field, a value as text, what it means; another value as text, what that means
 OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
+    ("--defaults", "defaults", "top_k=4", "top_k=4", "min_p=0.1", "min_p=0.1"),
     ("--engine", "engine", "llama", "llama", "my.module:Runner", "my.module:Runner"),
     ("--host", "host", "0.0.0.0", "0.0.0.0", "::1", "::1"),
     ("--port", "port", "9000", 9000, "0", 0),

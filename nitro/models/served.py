@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,18 @@ log = logging.getLogger("nitro.models")
 
 
 class ServedModel:
-    """A model source and the engine that runs it. `template` overrides the model's own chat template."""
+    """A model source and the engine that runs it. `template` overrides the model's own chat template, `defaults`
+    its own for sampling."""
 
-    def __init__(self, source: ModelSource, engine: Engine, template: str | None = None):
+    def __init__(
+        self,
+        source: ModelSource,
+        engine: Engine,
+        template: str | None = None,
+        defaults: Mapping[str, float] | None = None,
+    ):
         self.source, self.engine = source, engine
+        self._defaults = dict(defaults or {})
         self._override = template
         self._compiled: ChatTemplate | None = None
 
@@ -30,7 +39,7 @@ class ServedModel:
 
     def sampling(self, info: ModelInfo) -> dict[str, float]:
         """The defaults for what a request leaves open, by the names of Sampling."""
-        return {**info.sampling, **self.source.sampling}
+        return {**info.sampling, **self.source.sampling, **self._defaults}
 
     def template(self, info: ModelInfo) -> str | None:
         """The chat template's source; None where there is none."""
