@@ -12,7 +12,7 @@ from nitro.api.exchange import Exchange, head, serve, usage_field
 from nitro.api.prompts import ChatPrompt, parse_chat
 from nitro.api.reply import Piece, Reading, Replies, Reply, Token
 from nitro.api.requestlog import RequestLog
-from nitro.engines.types import ModelInfo, Scored, Thinking
+from nitro.engines.types import Asked, ModelInfo, Scored, Thinking
 from nitro.models.served import ServedModel
 from nitro.text.channels import Delta
 from nitro.text.family import Family
@@ -37,18 +37,15 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
     several = family.native if tools is None or tools.several is None else tools.several
     if tools:
         constraint = with_tools(constraint, tools, family.format, several)
-    generation = await model.engine.generate(
-        text,
-        prompt.sampling,
-        prompt.max_tokens,
-        prompt.n,
-        prompt.text_bias,
+    asked = Asked(
+        *(prompt.sampling, prompt.max_tokens, prompt.text_bias),
         prediction=prompt.prediction or "",
         constraint=after_thinking(constraint, markers, opened),
         thinking=_thinking(prompt, family, opened),
         spoken=family.spoken(tools is not None),
         cache=prompt.cache,
     )
+    generation = await model.engine.generate([text], asked, prompt.n)
     reading = Reading(
         lambda: family.parser(tools.by_name if tools else None, tools is not None and tools.enforced, opened),
         family.format.call_id,

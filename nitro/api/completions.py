@@ -12,7 +12,7 @@ from nitro.api.exchange import Exchange, head, serve, usage_field
 from nitro.api.prompts import CompletionPrompt, parse_completion
 from nitro.api.reply import Piece, Replies, Reply, Token
 from nitro.api.requestlog import RequestLog
-from nitro.engines.types import LEAST_LOGPROB, Logprobs, ModelInfo
+from nitro.engines.types import LEAST_LOGPROB, Asked, Logprobs, ModelInfo
 from nitro.errors import ApiError
 from nitro.models.served import ServedModel
 from nitro.text.detokenizer import Detokenizer
@@ -35,17 +35,13 @@ async def _begin(model: ServedModel, body: openai.CompletionRequest, log: Reques
     if prompt.best_of > prompt.n and sampling.logprobs is None:
         sampling = replace(sampling, logprobs=0)
     texts = [_begun(_open_middle(text, prompt.suffix, info), info) for text in prompt.prompts]
-    generation = await model.engine.generate_all(
-        texts,
-        sampling,
-        most,
-        prompt.best_of,
-        prompt.text_bias,
-        echo=prompt.echo,
+    asked = Asked(
+        *(sampling, most, prompt.text_bias, prompt.echo),
         prediction=prompt.prediction or "",
         constraint=prompt.constraint,
         cache=prompt.cache,
     )
+    generation = await model.engine.generate(texts, asked, prompt.best_of)
     echoes = [
         _Echo(given, written[1:] if isinstance(given, str) and given != sent else written)
         for given, sent, written in zip(prompt.prompts, texts, generation.echoes, strict=False)

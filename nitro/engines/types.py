@@ -94,6 +94,20 @@ class Thinking(Struct, frozen=True):
     forced: str
 
 
+class Asked(Struct, frozen=True):
+    """What a request wants of an engine, for each of its sequences."""
+
+    sampling: Sampling
+    max_tokens: int | None = None  # None: all that is left of the context
+    text_bias: dict[str, float] = {}  # of every token of a text, as `logit_bias` of ids: only the engine can tokenise
+    echo: bool = False  # tell the prompts' tokens
+    prediction: str = ""  # what the answer may well be; it changes the speed only
+    constraint: Constraint | None = None
+    thinking: Thinking | None = None
+    spoken: list[str] = []  # control tokens whose text is to be told, by that text
+    cache: bool = True  # else nothing that was computed for another sequence, or is being computed, is taken
+
+
 class EngineSpec(Struct, frozen=True):
     """Which runner to start, and with what. None: the runner decides."""
 

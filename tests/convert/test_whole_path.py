@@ -16,7 +16,7 @@ from same_answer import assert_same_answer, tolerance
 from nitro.cli import main
 from nitro.config import ServeConfig
 from nitro.convert import checkpoint
-from nitro.engines.types import Sampling
+from nitro.engines.types import Asked, Sampling
 
 pytestmark = pytest.mark.convert
 
@@ -121,7 +121,7 @@ def answers(engine: str, model: Path, prompts: list[str] = PROMPTS) -> list[list
 
     async def one(text: str) -> list[int]:
         tokens = []
-        async for burst in await server.engine.generate(text, Sampling(temperature=0), LENGTH):
+        async for burst in await server.engine.generate([text], Asked(Sampling(temperature=0), LENGTH)):
             tokens += [token for _, output in burst for token in output.tokens]
         return tokens
 
