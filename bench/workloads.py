@@ -33,7 +33,7 @@ WORKLOADS = {
     "long": Workload("4,000-token prompt among 6 streams", 8, 4608, long_prompt(6, 160, 3900)),
     "rewrite": REWRITE,
     "rewrite-q4_0": replace(REWRITE, title="rewrite, weights as Q4_0", type="Q4_0"),
-    "mlx-1": Workload("MLX, 1 client", 8, 512, alone(1, 48, words=40), (MLX,)),
-    "mlx-4": Workload("MLX, 4 clients", 8, 512, alone(4, 48, words=40), (MLX,)),
-    "mlx-seeds": Workload("MLX, 4 clients with seeds", 8, 512, alone(4, 48, words=40, seeded=True), (MLX,)),
+    "mlx-1": Workload("MLX, 1 client", 8, 512, alone(1, 24, words=12), (MLX,)),
+    "mlx-4": Workload("MLX, 4 clients", 8, 512, alone(4, 24, words=12), (MLX,)),
+    "mlx-seeds": Workload("MLX, 4 clients with seeds", 8, 512, alone(4, 24, words=12, seeded=True), (MLX,)),
 }
