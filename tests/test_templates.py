@@ -2,6 +2,7 @@
 there is read back by the format that the template belongs to. Their table is printed by `pytest -s -k table`."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -42,6 +43,7 @@ CASES: dict[str, Calls] = {
     "letters": [("write_note", {"text": "Příliš žluťoučký kůň 🐎 日本語"})],
     "number in a text": [("write_note", {"text": "0123"})],
 }
+_CUT_MARK = re.compile(r"(<[^<>]*|\[[A-Z_]*)$")
 # Of templates that know tools, the cases that cannot be read back, and why.
 EXPLAINED: dict[tuple[str, str], str] = {}
 # Templates that mention tools and render none, or calls in no form of their own, and why.
@@ -66,21 +68,24 @@ def compiled(name: str) -> tuple[ChatTemplate, Family]:
     return ChatTemplate(source, bos="<s>", eos="</s>"), Family.of(source)
 
 
-def said(name: str, calls: Calls, reasoning: str = "") -> str:
-    """What the assistant said to make these calls, as the template writes it. Raises TemplateError."""
-    template, _ = compiled(name)
+def said(name: str, calls: Calls, reasoning: str = "") -> tuple[str, bool]:
+    """What the assistant said to make these calls, as the template writes it; and whether what stands before has opened
+    the reasoning. Raises TemplateError."""
+    template, family = compiled(name)
     before = template.render([USER], TOLD)
     message: dict[str, Any] = {"role": "assistant", "content": ""}
     if reasoning:
         message |= dict.fromkeys(("reasoning_content", "reasoning", "thinking"), reasoning)
     whole = _without_prompt(template, [USER, {**message, "tool_calls": _calls(calls)}])
     plain = _without_prompt(template, [USER, {"role": "assistant", "content": "@@@"}])
-    end = plain.rpartition("@@@")[2]
-    common = next(
-        (i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), min(len(before), len(whole))
-    )
-    text = whole[common:]
-    return text.removesuffix(end) if end.strip() else text
+    same = next((i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), len(before))
+    head = _CUT_MARK.sub("", before[:same])  # the prompt may go on in another way than the history
+    text, end = whole[len(head) :], plain.rpartition("@@@")[2].strip()
+    for end_of_turn in (end, *re.findall("<[^<>]*>$", end)):
+        if end_of_turn and text.rstrip().endswith(end_of_turn):
+            text = text.rstrip().removesuffix(end_of_turn)
+            break
+    return text, family.markers is not None and family.markers.opened(head)
 
 
 def _without_prompt(template: ChatTemplate, messages: list[dict[str, Any]]) -> str:
@@ -112,18 +117,20 @@ def read(parser: Parser, pieces: list[str]) -> tuple[str, str, list[list[str]]]:
     return content, reasoning, calls
 
 
-def check(name: str, case: str) -> str:
-    """ "ok", or what went wrong."""
-    calls = CASES[case]
-    text = said(name, calls)
+def check(name: str, calls: Calls, reasoning: str = "") -> str:
+    """ "ok", or what went wrong; "" where the template leaves the reasoning out."""
+    text, thinking = said(name, calls, reasoning)
+    if reasoning not in text:
+        return ""
     family = compiled(name)[1]
     pieces = [[text], list(text), *([text[:i], text[i:]] for i in range(1, len(text)))]
-    results = [read(family.parser(TOOLS, live=False, thinking=False), some) for some in pieces]
+    results = [read(family.parser(TOOLS, live=False, thinking=thinking), some) for some in pieces]
     if any(result != results[0] for result in results):
         return "depends on the split"
-    _, _, made = results[0]
+    content, thought, made = results[0]
     got = [(called, json.loads(arguments)) for called, arguments in made]
-    return "ok" if got == calls else f"said {text!r}, read {got}"
+    well = got == calls and not content and (thought == reasoning or not reasoning)
+    return "ok" if well else f"said {text!r}, read {content!r}, {thought!r}, {got}"
 
 
 @cache
@@ -137,9 +144,11 @@ def line(name: str) -> Line:
         made.renders = str(error)
     for case in CASES if family.native else ():
         try:
-            made.cases[case] = check(name, case)
+            made.cases[case] = check(name, CASES[case])
         except TemplateError as error:
             made.cases[case] = str(error)
+    if family.native and made.cases["one"] == "ok" and (reasoned := check(name, CASES["one"], "I think.")):
+        made.cases["reasoning"] = reasoned
     return made
 
 

@@ -105,11 +105,14 @@ class ChannelParser:
 
     def _speak(self) -> Iterator[Delta]:
         if self._fresh and self._markers:
-            start = self._text.lstrip()
-            if start.startswith(self._markers.opens):
-                self.thinking, self._fresh, self._text = True, False, start[len(self._markers.opens) :]
+            start, opens, closes = self._text.lstrip(), self._markers.opens, self._markers.closes
+            if start.startswith(opens):
+                self.thinking, self._fresh, self._text = True, False, start[len(opens) :]
                 return
-            if self._markers.opens.startswith(start):
+            if start.startswith(closes):  # of a model that does not reason this time, and says so
+                self._fresh, self._text = False, start[len(closes) :]
+                return
+            if opens.startswith(start) or closes.startswith(start):
                 return
             self._fresh = False
         if self._format is None:
