@@ -6,7 +6,8 @@ reasoning, so that an engine need know no format.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer
@@ -90,12 +91,16 @@ class Grammars:
         return "\n".join([constraint.source, *rules])
 
     def _mark(self, number: str, text: str) -> list[str]:
-        """The rules `mark` and `until` of a text: see text/tool_grammar.py."""
-        tokens = self._tokenizer.encode(text)
-        if len(tokens) == 1 and not self._tokenizer.piece(tokens[0]):
-            token = f"<[{tokens[0]}]>"
-            return [f"mark{number}: {token}", f"until{number}: {_ANY} {token}"]
-        return [f"mark{number}: {json.dumps(text)}", f"until{number}[lazy]: {_ANY} {json.dumps(text)}"]
+        """The rules `mark` and `until` of a text: see text/tool_grammar.py. Control tokens in it are meant as such."""
+        tokens, piece = self._tokenizer.encode(text), self._tokenizer.piece
+        if all(map(piece, tokens)):
+            return [f"mark{number}: {json.dumps(text)}", f"until{number}[lazy]: {_ANY} {json.dumps(text)}"]
+        runs = groupby(tokens, lambda token: bool(piece(token)))
+        parts = [part for said, run in runs for part in (self._said(run) if said else map("<[{}]>".format, run))]
+        return [f"mark{number}: {' '.join(parts)}", f"until{number}: {_ANY} {' '.join(parts)}"]
+
+    def _said(self, tokens: Iterable[int]) -> list[str]:
+        return [json.dumps(b"".join(map(self._tokenizer.piece, tokens)).decode(errors="replace"))]
 
     def _problem(self, grammar: str) -> str | None:
         wrong, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._ll)

@@ -61,6 +61,7 @@ class ChannelParser:
     ):
         self._format, self._tools, self._markers = format, tools, markers
         self._seen = format.seen if format and live else None
+        self._wraps = markers.wraps_of(tools) if markers else ()
         self.thinking = thinking
         self._fresh = not thinking  # nothing but white space so far: reasoning may begin
         self._blank = True  # at the beginning of the content, or after a call: white space there is dropped
@@ -115,7 +116,7 @@ class ChannelParser:
             if opens.startswith(start) or closes.startswith(start):
                 return
             self._fresh = False
-        if self._format is None:
+        if self._format is None and not self._wraps:
             yield self._say(len(self._text))
             return
         opening = self._opening(self._text)
@@ -123,25 +124,31 @@ class ChannelParser:
             return
         at, mark = opening
         yield self._say(len(self._text[:at].rstrip()))
-        if mark is not None:
-            at = self._text.index(mark)
-            self._gap += "" if self._blank else self._text[:at]
-            self._opened, self._text = mark, self._text[at + len(mark) :]
+        if mark is None:
+            return
+        at = self._text.index(mark)
+        space, self._text = self._text[:at], self._text[at + len(mark) :]
+        if mark in self._wraps:
+            self._text = space + self._text
+        else:
+            self._gap += "" if self._blank else space
+            self._opened = mark
 
     def _opening(self, text: str) -> tuple[int, str | None] | None:
-        """Where calls open and by what; or up to where there is no opening, and None. None: not to be told yet."""
-        assert self._format
-        if not self._answered:
+        """Where calls open or a wrap lies, and which; or up to where there is neither, and None. None: not to be told
+        yet."""
+        if self._format and not self._answered:
             begins = self._format.begins(text)
             if begins is None:
                 return None
             if begins:
                 return 0, ""
-        found = [(at, -len(mark), mark) for mark in self._format.opens if (at := text.find(mark)) >= 0]
+        marks = self._wraps + (self._format.opens if self._format else ())
+        found = [(at, -len(mark), mark) for mark in marks if mark and (at := text.find(mark)) >= 0]
         if found:
             at, _, mark = min(found)
             return at, mark
-        return len(text) - held(text, self._format.opens), None
+        return len(text) - held(text, marks), None
 
     def _say(self, border: int) -> Delta:
         """Content up to the border."""

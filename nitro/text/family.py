@@ -35,4 +35,4 @@ class Family:
     def spoken(self, with_tools: bool) -> list[str]:
         """The texts of control tokens that a parser must see."""
         marks = {*self.format.marks, *self.format.opens, self.format.closes} - {""} if with_tools else set()
-        return sorted(marks | ({self.markers.opens, self.markers.closes} if self.markers else set()))
+        return sorted(marks | (self.markers.spoken if self.markers else set()))
