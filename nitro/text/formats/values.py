@@ -1,0 +1,80 @@
+"""Values of arguments that are written as they are, without JSON's quotes: which are texts, by the tool's schema."""
+
+import ast
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from nitro.text.tools import Tools
+
+_NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", type(None): "null"}
+_ALL = frozenset({*_NAMES.values(), "array"})
+# What a text can keep that is written as it is. A value under any other keyword is JSON, and a text in quotes.
+_OF_TEXTS = {"type", "enum", "const", "minLength", "maxLength", "pattern"}
+_SILENT = {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment"}
+_DEEPEST = 16  # references to references
+
+
+def types(schema: Any, root: Mapping[str, Any], depth: int = 0) -> frozenset[str]:
+    """The JSON types that a schema, which is part of `root`, allows."""
+    if not isinstance(schema, Mapping) or depth > _DEEPEST:
+        return _ALL
+    found = _ALL
+    if isinstance(reference := schema.get("$ref"), str):
+        found &= types(_referred(reference, root), root, depth + 1)
+    if isinstance(named := schema.get("type"), str):
+        named = [named]
+    if isinstance(named, list):
+        found &= {*named, *(["integer"] if "number" in named else [])}
+    if isinstance(schema.get("enum"), list):
+        found &= {type_of(value) for value in schema["enum"]}
+    if "const" in schema:
+        found &= {type_of(schema["const"])}
+    for key in ("anyOf", "oneOf"):
+        if isinstance(schema.get(key), list):
+            found &= frozenset[str]().union(*(types(part, root, depth + 1) for part in schema[key]))
+    for part in schema.get("allOf") or []:
+        found &= types(part, root, depth + 1)
+    return found
+
+
+def type_of(value: Any) -> str:
+    return _NAMES.get(type(value), "array")
+
+
+def is_text(schema: Any, root: Mapping[str, Any]) -> bool:
+    """Whether a value is a text that is written as it is."""
+    return isinstance(schema, Mapping) and set(schema) <= _OF_TEXTS | _SILENT and types(schema, root) == {"string"}
+
+
+def argument(tools: Tools, name: str, key: str, text: str) -> str:
+    """The JSON that the text means as an argument of a tool: a text where the schema has it so, else JSON or what
+    Python prints, where that is of a type that the schema allows. Anything else is a text."""
+    root = tools[name].parameters if name in tools else {}
+    properties = root.get("properties")
+    schema = properties.get(key) if isinstance(properties, Mapping) else None
+    if is_text(schema, root):
+        return written(text)
+    allowed = types(schema, root)
+    for read in (json.loads, ast.literal_eval):
+        try:
+            value = read(text.strip())
+            made = written(value)
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if type_of(value) in allowed or (isinstance(value, float) and value.is_integer() and "integer" in allowed):
+            return text.strip() if read is json.loads else made
+    return written(text)
+
+
+def written(value: Any) -> str:
+    """As JSON. Raises ValueError or TypeError where that cannot say it."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace").decode()
+
+
+def _referred(reference: str, root: Mapping[str, Any]) -> Any:
+    """The schema that "#/…" points to; None: there is none."""
+    found: Any = root
+    for step in reference.removeprefix("#").split("/")[1:]:
+        found = found.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
+    return found
