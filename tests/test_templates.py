@@ -20,12 +20,12 @@ USER = {"role": "user", "content": "What is the weather?"}
 PARAMETERS = {
     "type": "object",
     "properties": {
-        "city": {"type": "string"},
-        "days": {"type": "integer"},
-        "exact": {"type": "boolean"},
-        "place": {"type": "object"},
-        "tags": {"type": "array", "items": {"type": "string"}},
-        "text": {"type": "string"},
+        "city": {"type": "string", "description": "Its name."},
+        "days": {"type": "integer", "description": "How many."},
+        "exact": {"type": "boolean", "description": "With decimals."},
+        "place": {"type": "object", "description": "Its name and where it is.", "additionalProperties": {}},
+        "tags": {"type": "array", "items": {"type": "string"}, "description": "Any."},
+        "text": {"type": "string", "description": "Any text."},
     },
     "required": [],
 }
@@ -34,6 +34,8 @@ TOLD = [
     {"type": "function", "function": {"name": name, "description": f"Does {name}.", "parameters": PARAMETERS}}
     for name in TOOLS
 ]
+# What ends an assistant's turn in the middle of what templates write for it: an engine stops there.
+ENDS = ("<|eom_id|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>", "<|tool_response>")
 Calls = list[tuple[str, dict[str, Any]]]
 CASES: dict[str, Calls] = {
     "one": [("get_weather", {"city": "Oslo", "days": 3})],
@@ -85,6 +87,7 @@ def said(name: str, calls: Calls, reasoning: str = "") -> tuple[str, bool]:
         if end_of_turn and text.rstrip().endswith(end_of_turn):
             text = text.rstrip().removesuffix(end_of_turn)
             break
+    text = text[: min((at for mark in ENDS if (at := text.find(mark)) >= 0), default=None)]
     return text, family.markers is not None and family.markers.opened(head)
 
 
