@@ -369,6 +369,11 @@ def test_a_template_cannot_change_the_messages(call: str) -> None:
     assert messages == [user(), user("b")]
 
 
+def test_a_template_may_change_its_own_lists() -> None:
+    source = "{% set own = namespace(ids=[]) %}{% set _ = own.ids.append('a') %}{{ own.ids }}{{ own.ids.pop(0) }}"
+    assert render(source) == render(source) == "['a']a"
+
+
 def test_templates_share_nothing() -> None:
     assert render("{% set bos_token = 'x' %}{% set leaked = 1 %}{{ bos_token }}") == "x"
     assert render("{{ bos_token }}{{ leaked is defined }}") == "<s>False"

@@ -56,10 +56,25 @@ def _now(form: str) -> str:
     return datetime.now().strftime(form)
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
-    )
+class _Given(list[Any]):
+    """A list of the client's."""
+
+
+def _given(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return _Given(map(_given, value))
+    return {key: _given(part) for key, part in value.items()} if isinstance(value, Mapping) else value
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """In which a template may change lists that it made itself: some count calls in them."""
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        return (type(obj) is list and attr in ("append", "pop")) or super().is_safe_attribute(obj, attr, value)
+
+
+def _environment() -> _Environment:
+    environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation])
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = _now
@@ -117,11 +132,11 @@ class ChatTemplate:
 
     def _rendered(self, messages: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> str:
         try:
-            return str(self._template.render({**given, "messages": messages}))
+            return str(self._template.render(_given({**given, "messages": messages})))
         except Exception as error:  # anything: it is the model's code, fed with the client's data
             for rather in ({"messages": _with_texts(messages)}, {"messages": messages, "tools": given["tools"] or []}):
                 with contextlib.suppress(Exception):
-                    return str(self._template.render({**given, **rather}))
+                    return str(self._template.render(_given({**given, **rather})))
             raise TemplateError(f"The chat template refused the messages: {error}") from error
 
 
