@@ -35,7 +35,7 @@ TOLD = [
     for name in TOOLS
 ]
 # What ends an assistant's turn in the middle of what templates write for it: an engine stops there.
-ENDS = ("<|eom_id|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>", "<|tool_response>")
+ENDS = ("<|eom_id|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>", "<|tool_response>", "<｜hy_eos:opensource｜>")
 Calls = list[tuple[str, dict[str, Any]]]
 CASES: dict[str, Calls] = {
     "one": [("get_weather", {"city": "Oslo", "days": 3})],

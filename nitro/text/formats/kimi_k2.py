@@ -7,12 +7,12 @@
 import re
 
 from nitro.text.formats.format import Format, Layout
-from nitro.text.formats.headed_calls import Headed
+from nitro.text.formats.named_calls import named
 
 _BEGIN, _ARGUMENTS, _END = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"
-_CALLS = Headed(
-    head=rf"{re.escape(_BEGIN)}\s*(?:functions\.)?(?P<name>[^<\s]+?)(?::\d+)?\s*{re.escape(_ARGUMENTS)}",
-    tail=re.escape(_END),
+_parse, _seen = named(
+    rf"\s*{re.escape(_BEGIN)}\s*(?:functions\.)?(?P<name>[^<\s]+?)(?::\d+)?\s*{re.escape(_ARGUMENTS)}\s*",
+    rf"\s*(?:{re.escape(_END)}\s*|$)",
 )
 
 
@@ -25,8 +25,8 @@ FORMAT = Format(
     signs=("<|tool_calls_section_begin|>", _ARGUMENTS),
     opens=("<|tool_calls_section_begin|>",),
     closes="<|tool_calls_section_end|>",
-    parse=_CALLS.parse,
-    seen=_CALLS.seen,
+    parse=_parse,
+    seen=_seen,
     layout=Layout(
         begin="<|tool_calls_section_begin|>",
         call=f"{_BEGIN}functions.$NAME:$INDEX{_ARGUMENTS}$ARGUMENTS{_END}",

@@ -7,19 +7,20 @@
 import re
 
 from nitro.text.formats.format import Format, Layout
-from nitro.text.formats.headed_calls import Headed
+from nitro.text.formats.named_calls import named
 
 _BEGIN, _NAME, _ARGUMENTS, _END = (f"<|tool_call:{part}|>" for part in ("begin", "name", "args", "end"))
-_CALLS = Headed(
-    head=rf"{re.escape(_BEGIN)}[^<]*{re.escape(_NAME)}(?P<name>[^<]+){re.escape(_ARGUMENTS)}", tail=re.escape(_END)
+_parse, _seen = named(
+    rf"\s*{re.escape(_BEGIN)}[^<]*{re.escape(_NAME)}(?P<name>[^<]+){re.escape(_ARGUMENTS)}\s*",
+    rf"\s*(?:{re.escape(_END)}\s*|$)",
 )
 FORMAT = Format(
     name="solar",
     signs=("<|tool_calls|>", _NAME, _ARGUMENTS),
     opens=("<|tool_calls|>",),
     closes="<|calls|>",
-    parse=_CALLS.parse,
-    seen=_CALLS.seen,
+    parse=_parse,
+    seen=_seen,
     layout=Layout(
         begin="<|tool_calls|>",
         call=f"{_BEGIN}$ID{_NAME}$NAME{_ARGUMENTS}$ARGUMENTS{_END}",
