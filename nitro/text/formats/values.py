@@ -48,11 +48,26 @@ def is_text(schema: Any, root: Mapping[str, Any]) -> bool:
 
 
 def argument(tools: Tools, name: str, key: str, text: str) -> str:
-    """The JSON that the text means as an argument of a tool: a text where the schema has it so, else JSON or what
-    Python prints, where that is of a type that the schema allows. Anything else is a text."""
+    """The JSON that the text means as an argument of a tool."""
     root = tools[name].parameters if name in tools else {}
-    properties = root.get("properties")
-    schema = properties.get(key) if isinstance(properties, Mapping) else None
+    return meant(text, part(root, key, root), root)
+
+
+def part(schema: Any, key: str, root: Mapping[str, Any]) -> Any:
+    """The schema of a member, or of an item; None: it has none of its own."""
+    if isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
+        schema = _referred(reference, root)
+    if not isinstance(schema, Mapping):
+        return None
+    properties = schema.get("properties")
+    if isinstance(properties, Mapping) and key in properties:
+        return properties[key]
+    return schema.get("items") if "items" in schema else schema.get("additionalProperties")
+
+
+def meant(text: str, schema: Any, root: Mapping[str, Any]) -> str:
+    """In JSON: a text where the schema has it so, else JSON or what Python prints, where that is of a type that the
+    schema allows. Anything else is a text."""
     if is_text(schema, root):
         return written(text)
     allowed = types(schema, root)
