@@ -64,7 +64,7 @@ def _layout(grammar: Grammar, answer: str = "tools", after: list[bytes] | None =
         )
         for schema, called in grammar.schemas
     ]
-    return Constraint("layout", grammar.source, "tools", after or [], None, grammar.marks, schemas)
+    return Constraint("layout", grammar.source, "tools", after or [], None, grammar.marks, schemas, grammar.texts)
 
 
 def _parse_response_format(value: dict[str, Any]) -> Parsed:

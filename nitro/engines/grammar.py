@@ -85,19 +85,30 @@ class Grammars:
 
     def _layout(self, constraint: Constraint) -> str:
         rules = [rule for i, mark in enumerate(constraint.marks) for rule in self._mark(f"_{i}", mark)]
+        for i, (expression, mark) in enumerate(constraint.texts):
+            rules += [f"TEXT_{i}: {expression}", self._text(f"text_{i}", f"TEXT_{i}", constraint.marks[mark])]
         for i, schema in enumerate(constraint.schemas):
             value = {**json.loads(schema.source), "x-guidance": _options(schema.strict)}
             rules.append(f"schema_{i}: %json {json.dumps(value)}")
         return "\n".join([constraint.source, *rules])
 
     def _mark(self, number: str, text: str) -> list[str]:
-        """The rules `mark` and `until` of a text: see text/tool_grammar.py. Control tokens in it are meant as such."""
+        """The rules `mark` and `until` of a text: see text/tool_grammar.py."""
+        return [f"mark{number}: {' '.join(self._parts(text))}", self._text(f"until{number}", _ANY, text)]
+
+    def _text(self, rule: str, expression: str, mark: str) -> str:
+        """The rule of a text and the mark that ends it. Where that has a control token, no text could be it."""
+        parts = self._parts(mark)
+        lazy = "" if any(part.startswith("<") for part in parts) else "[lazy]"
+        return f"{rule}{lazy}: {expression} {' '.join(parts)}"
+
+    def _parts(self, text: str) -> list[str]:
+        """The text for Lark. Control tokens in it are meant as such."""
         tokens, piece = self._tokenizer.encode(text), self._tokenizer.piece
         if all(map(piece, tokens)):
-            return [f"mark{number}: {json.dumps(text)}", f"until{number}[lazy]: {_ANY} {json.dumps(text)}"]
+            return [json.dumps(text)]
         runs = groupby(tokens, lambda token: bool(piece(token)))
-        parts = [part for said, run in runs for part in (self._said(run) if said else map("<[{}]>".format, run))]
-        return [f"mark{number}: {' '.join(parts)}", f"until{number}: {_ANY} {' '.join(parts)}"]
+        return [part for said, run in runs for part in (self._said(run) if said else map("<[{}]>".format, run))]
 
     def _said(self, tokens: Iterable[int]) -> list[str]:
         return [json.dumps(b"".join(map(self._tokenizer.piece, tokens)).decode(errors="replace"))]

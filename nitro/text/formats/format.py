@@ -21,7 +21,8 @@ class Layout:
 
     `between` None: each call has its own `begin` and `end`; `several` False: there is never more than one.
     `parameter`: how one argument is written where arguments are no JSON, with $KEY and $VALUE; a text is written as it
-    is, up to what follows $VALUE, anything else as JSON.
+    is, up to what follows $VALUE, anything else as JSON. $TYPE is its JSON type, $TEXT whether it is a text.
+    Anywhere: $SPACE is a line break or none, $INDEX a number, $ID nine letters and digits.
     """
 
     call: str
