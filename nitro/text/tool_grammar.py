@@ -54,7 +54,7 @@ def after_opening(format: Format, tools: Sequence[Called], several: bool) -> Gra
     calls and after them."""
     writer = _Writer(format, tools, several)
     opening = format.opens[0]
-    rest = writer.section(format.layout.begin.removeprefix(opening).lstrip())
+    rest = writer.section(format.layout.begin.partition(opening)[2].lstrip())
     again = f"(until_{writer.mark(opening)} {_SPACE} {rest})*" if several else ""
     return writer.grammar(f"start: {_SPACE} {rest} {again} TEXT\nTEXT: {_TEXT}")
 
@@ -121,19 +121,32 @@ class _Writer:
         properties = called.schema.get("properties") or {}
         if not properties:
             closed = called.schema.get("additionalProperties") is False
-            return "" if closed else f"({self._parameter(layout, None, {'type': 'string'}, called)})*"
+            any_one = [(f"({self._parameter(layout, None, {'type': 'string'}, called)})", False)]
+            return "" if closed else self._separated(any_one) if self._format.layout.separator else f"{any_one[0][0]}*"
         needed = called.schema.get("required") or []
         each = [
-            f"({self._parameter(layout, key, schema, called)})" + ("" if key in needed else "?")
+            (f"({self._parameter(layout, key, schema, called)})", key in needed)
             for key, schema in properties.items()
             if schema is not False
         ]
-        return " ".join(each)
+        if self._format.layout.separator:
+            return self._separated(each)
+        return " ".join(parameter + ("" if always else "?") for parameter, always in each)
+
+    def _separated(self, parameters: list[tuple[str, bool]]) -> str:
+        """From the last one on: how it goes on where a parameter would be the first, and where some stand before."""
+        separator, first, more = self._literal(self._format.layout.separator), '""', '""'
+        for parameter, always in reversed(parameters):
+            rule = f"rest_{len(self._rules)}"
+            self._rules.append(f"{rule}: {more}")
+            first = f"{parameter} {rule}" + ("" if always else f" | {first}")
+            more = f"{separator} {parameter} {rule}" + ("" if always else f" | {rule}")
+        return f"({first})"
 
     def _parameter(self, layout: str, key: str | None, schema: Any, called: Called) -> str:
         """One argument, of any name where `key` is None."""
-        before, after = layout.split("$VALUE")
-        is_text = values.is_text(schema, called.schema)
+        before, hole, after = re.split(r"(\$VALUE|\$JSON)", layout)
+        is_text = hole == "$VALUE" and values.is_text(schema, called.schema)
         told = {"$TYPE": json.dumps(_told_type(schema, called, is_text)), "$TEXT": json.dumps(str(is_text).lower())}
         if key is not None:
             told["$KEY"] = json.dumps(key)
@@ -141,6 +154,7 @@ class _Writer:
         if not is_text:
             value = self.schema({**_shared(called.schema), **(schema if isinstance(schema, dict) else {})}, called)
             return f"{before} {value} {self._written(after, told)}"
+        before, after = f"{before} {self._literal(self._format.layout.quote)}", self._format.layout.quote + after
         if (choice := _choice(schema)) is not None:
             return f"{before} ({' | '.join(map(json.dumps, choice))}) {self._written(after, told)}"
         literal = _HOLES.split(after)[0].replace("$KEY", key or "")

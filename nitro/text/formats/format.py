@@ -22,6 +22,7 @@ class Layout:
     `between` None: each call has its own `begin` and `end`; `several` False: there is never more than one.
     `parameter`: how one argument is written where arguments are no JSON, with $KEY and $VALUE; a text is written as it
     is, up to what follows $VALUE, anything else as JSON. $TYPE is its JSON type, $TEXT whether it is a text.
+    $JSON instead of $VALUE: texts are JSON, too. `quote`: what is on both sides of a text. `separator`: between two.
     Anywhere: $SPACE is a line break or none, $INDEX a number, $ID nine letters and digits.
     """
 
@@ -31,6 +32,8 @@ class Layout:
     between: str | None = None
     several: bool = True
     parameter: str | None = None
+    quote: str = ""
+    separator: str = ""
 
 
 @dataclass(frozen=True, slots=True)
