@@ -3,6 +3,7 @@ there is read back by the format that the template belongs to. Their table is pr
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -35,7 +36,14 @@ TOLD = [
     for name in TOOLS
 ]
 # What ends an assistant's turn in the middle of what templates write for it: an engine stops there.
-ENDS = ("<|eom_id|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>", "<|tool_response>", "<｜hy_eos:opensource｜>")
+ENDS = (
+    "<|eom_id|>",
+    "<|START_OF_TURN_TOKEN|>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<｜end▁of▁sentence｜>",
+    "<|tool_response>",
+    "<｜hy_eos:opensource｜>",
+)
 Calls = list[tuple[str, dict[str, Any]]]
 CASES: dict[str, Calls] = {
     "one": [("get_weather", {"city": "Oslo", "days": 3})],
@@ -47,7 +55,17 @@ CASES: dict[str, Calls] = {
 }
 _CUT_MARK = re.compile(r"(<[^<>]*|\[[A-Z_]*)$")
 # Of templates that know tools, the cases that cannot be read back, and why.
-EXPLAINED: dict[tuple[str, str], str] = {}
+_ONE = "it takes one call a message"
+_FIRST = "it writes the first call of a message only"
+EXPLAINED: dict[tuple[str, str], str] = {
+    ("Apriel-1.6-15b-Thinker-fixed", "reasoning"): "its opening is in the prompt, and left out of the history",
+    ("GigaChat3-10B-A1.8B", "two"): _FIRST,
+    ("GigaChat3.1-10B-A1.8B", "two"): _FIRST,
+    ("meta-llama-Llama-3.1-8B-Instruct", "two"): _ONE,
+    ("meta-llama-Llama-3.2-3B-Instruct", "two"): _ONE,
+    ("meta-llama-Llama-3.3-70B-Instruct", "two"): _ONE,
+    ("openai-gpt-oss-120b", "two"): _FIRST,
+}
 # Templates that mention tools and render none, or calls in no form of their own, and why.
 NOT_NATIVE: dict[str, str] = {}
 
@@ -78,11 +96,12 @@ def said(name: str, calls: Calls, reasoning: str = "") -> tuple[str, bool]:
     message: dict[str, Any] = {"role": "assistant", "content": ""}
     if reasoning:
         message |= dict.fromkeys(("reasoning_content", "reasoning", "thinking"), reasoning)
-    whole = _without_prompt(template, [USER, {**message, "tool_calls": _calls(calls)}])
+    given, _ = family.told([USER, {**message, "tool_calls": _calls(calls)}], TOLD)
+    whole = _without_prompt(template, given)
     plain = _without_prompt(template, [USER, {"role": "assistant", "content": "@@@"}])
     same = next((i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), len(before))
     head = _CUT_MARK.sub("", before[:same])  # the prompt may go on in another way than the history
-    text, end = whole[len(head) :], plain.rpartition("@@@")[2].strip()
+    text, end = whole[len(head) :].removeprefix("<|CHATBOT_TOKEN|>"), plain.rpartition("@@@")[2].strip()
     for end_of_turn in (end, *re.findall("<[^<>]*>$", end)):
         if end_of_turn and text.rstrip().endswith(end_of_turn):
             text = text.rstrip().removesuffix(end_of_turn)
@@ -91,7 +110,7 @@ def said(name: str, calls: Calls, reasoning: str = "") -> tuple[str, bool]:
     return text, family.markers is not None and family.markers.opened(head)
 
 
-def _without_prompt(template: ChatTemplate, messages: list[dict[str, Any]]) -> str:
+def _without_prompt(template: ChatTemplate, messages: Sequence[Mapping[str, Any]]) -> str:
     return template.render(messages, TOLD, {"add_generation_prompt": False})
 
 

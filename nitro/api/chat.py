@@ -16,7 +16,6 @@ from nitro.engines.types import ModelInfo, Scored, Thinking
 from nitro.models.served import ServedModel
 from nitro.text.channels import Delta
 from nitro.text.family import Family
-from nitro.text.formats import generic
 
 # by the parameter: the template's variables that it sets
 VARIABLES = {"enable_thinking": ("enable_thinking", "thinking"), "reasoning_effort": ("reasoning_effort",)}
@@ -61,9 +60,7 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
 
 def _render(model: ServedModel, info: ModelInfo, prompt: ChatPrompt, family: Family) -> str:
     """The prompt's text. Raises TemplateError."""
-    messages, told = prompt.messages, prompt.tools.told if prompt.tools else None
-    if not family.native:
-        messages, told = generic.messages(messages, told), None
+    messages, told = family.told(prompt.messages, prompt.tools.told if prompt.tools else None)
     return model.chat_template(info).render(messages, told, prompt.variables, prompt.continues)
 
 

@@ -42,6 +42,22 @@ KNOWN = (
     Markers("◁think▷", "◁/think▷"),
     Markers("<mm:think>", "</mm:think>"),
     Markers("<reasoning>", "</reasoning>"),
+    Markers("<|inner_prefix|>", "<|inner_suffix|>"),
+    Markers("<|channel>thought", "<channel|>"),
+    Markers(
+        "<|channel|>analysis<|message|>",
+        "<|end|>",
+        signs=("<|channel|>analysis<|message|>", "<|start|>assistant"),
+        wraps=(
+            "<|start|>assistant",
+            "<|channel|>final<|message|>",
+            "<|channel|>commentary<|message|>",
+            "<|end|>",
+            "<|return|>",
+        ),
+        marks=("<|start|>", "<|channel|>", "<|message|>"),
+    ),
+    Markers("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", wraps=("[END FINAL RESPONSE]",)),
     Markers("<longcat_think>", "</longcat_think>"),
     Markers("<think:opensource>", "</think:opensource>", signs=("</think{}>", ":opensource")),
     Markers(

@@ -21,9 +21,9 @@ def unwrapped(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """Regular expressions. `call` finds a `name`, `key` the `key` of an argument, and its `type` where that is told; a
-    value ends at that `closes` behind which another argument begins, or the call ends. `text` makes of a value what it
-    says."""
+    """Regular expressions. `call` finds a `name`, `key` the `key` of an argument, and its `type` or whether it is a
+    `text`, where that is told; a value ends at that `closes` behind which another argument begins, or the call ends.
+    `text` makes of a value what it says."""
 
     call: str
     key: str
@@ -52,8 +52,9 @@ class Tags:
             key, value, at = found["key"], *self._value(body, found.end())
             if key in arguments:
                 raise Malformed("an argument is given twice")
-            told = found.groupdict().get("type")
-            arguments[key] = written(value) if told == "string" else argument(tools, name, key, value)
+            groups = found.groupdict()
+            is_text = groups.get("type") == "string" or groups.get("text") == "true"
+            arguments[key] = written(value) if is_text else argument(tools, name, key, value)
         end = re.compile(r"\s*" + self.end).match(body, at)
         if not end:
             raise Unfinished if not body[at:].strip() else Malformed("the call does not end")
