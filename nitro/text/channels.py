@@ -212,6 +212,8 @@ class ChannelParser:
                 yield from self._made([])
                 break
             try:
+                if self._format.ends:
+                    raise Unfinished
                 calls = self._format.parse(self._text, self._tools)
             except Malformed:
                 yield from self._no_calls()

@@ -46,6 +46,7 @@ class Format:
     closes: str  # with this they end; "": with the answer
     parse: Callable[[str, Tools], list[Call]]  # of what stands between; raises Malformed
     layout: Layout
+    ends: bool = False  # calls are none without `closes`; else they may end with the answer
     marks: tuple[str, ...] = ()  # what may be control tokens, of the opening, closing and layout
     begins: Callable[[str], bool | None] = lambda text: False  # whether an answer that begins so is calls; None: unsure
     seen: Callable[[str], list[Call]] | None = None  # what there is of calls in a body that goes on; None: not to tell

@@ -23,6 +23,7 @@ def family(name: str, signs: tuple[str, ...], call: str, key: str, value: str) -
         opens=(f"<{call}>",),
         closes=f"</{call}>",
         parse=tags.parse,
+        ends=True,
         layout=Layout(
             begin=f"<{call}>",
             call="$NAME$SPACE$ARGUMENTS",
