@@ -68,7 +68,7 @@ def _thinking(prompt: ChatPrompt, family: Family, opened: bool) -> Thinking | No
     if prompt.thinking_budget is None or family.markers is None:
         return None
     opens, closes = family.markers.opens, family.markers.closes
-    return Thinking(prompt.thinking_budget, b"" if opened else opens.encode(), closes.encode(), f"\n{closes}\n\n")
+    return Thinking(prompt.thinking_budget, b"" if opened else opens.encode(), closes.encode(), family.markers.forced)
 
 
 def _ignored(body: openai.ChatRequest, variables: frozenset[str], family: Family) -> list[str]:

@@ -62,6 +62,8 @@ class ChannelParser:
         self._format, self._tools, self._markers = format, tools, markers
         self._seen = format.seen if format and live else None
         self._wraps = markers.wraps_of(tools) if markers else ()
+        self._again = (markers.opens,) if markers and markers.again else ()
+        self._lead = markers.lead if markers else ""  # that may still come
         self.thinking = thinking
         self._fresh = not thinking  # nothing but white space so far: reasoning may begin
         self._blank = True  # at the beginning of the content, or after a call: white space there is dropped
@@ -105,7 +107,11 @@ class ChannelParser:
             yield Delta("reasoning", text[:border])
 
     def _speak(self) -> Iterator[Delta]:
-        if self._fresh and self._markers:
+        if self._lead:
+            if self._lead.startswith(self._text) and self._lead != self._text:
+                return
+            self._text, self._lead = self._text.removeprefix(self._lead), ""
+        if self._fresh and self._markers and self._markers.opens:
             start, opens, closes = self._text.lstrip(), self._markers.opens, self._markers.closes
             if start.startswith(opens):
                 self.thinking, self._fresh, self._text = True, False, start[len(opens) :]
@@ -130,6 +136,8 @@ class ChannelParser:
         space, self._text = self._text[:at], self._text[at + len(mark) :]
         if mark in self._wraps:
             self._text = space + self._text
+        elif mark in self._again:
+            self.thinking, self._blank, self._gap = True, True, "" if self._blank else self._gap + space
         else:
             self._gap += "" if self._blank else space
             self._opened = mark
@@ -143,7 +151,7 @@ class ChannelParser:
                 return None
             if begins:
                 return 0, ""
-        marks = self._wraps + (self._format.opens if self._format else ())
+        marks = self._wraps + self._again + (self._format.opens if self._format else ())
         found = [(at, -len(mark), mark) for mark in marks if mark and (at := text.find(mark)) >= 0]
         if found:
             at, _, mark = min(found)

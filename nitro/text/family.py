@@ -21,7 +21,7 @@ class Family:
 
     format: Format
     native: bool
-    markers: Markers | None  # of its reasoning; None: it does none
+    around: Markers | None  # its reasoning and its answer; None: nothing is
     writes: bool = True
 
     @classmethod
@@ -38,13 +38,18 @@ class Family:
             return generic.messages(messages, tools), None
         return messages if self.writes else history.messages(messages, self.format.layout), tools
 
+    @property
+    def markers(self) -> Markers | None:
+        """Of its reasoning; None: it does none."""
+        return self.around if self.around and self.around.opens else None
+
     def parser(self, tools: Tools | None, live: bool, thinking: bool) -> Parser:
         """For one answer. `tools` None: it can call none; `thinking`: its prompt has opened the reasoning."""
-        if tools is None and self.markers is None:
+        if tools is None and self.around is None:
             return Plain()
-        return ChannelParser(self.format if tools is not None else None, tools or {}, self.markers, thinking, live)
+        return ChannelParser(self.format if tools is not None else None, tools or {}, self.around, thinking, live)
 
     def spoken(self, with_tools: bool) -> list[str]:
         """The texts of control tokens that a parser must see."""
         marks = {*self.format.marks, *self.format.opens, self.format.closes} - {""} if with_tools else set()
-        return sorted(marks | (self.markers.spoken if self.markers else set()))
+        return sorted(marks | (self.around.spoken if self.around else set()))

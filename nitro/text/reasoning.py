@@ -8,10 +8,16 @@ from dataclasses import dataclass
 class Markers:
     """`signs`: all of them are in the templates that know these; none: the closing marker is. `wraps`: what stands
     around the answer itself, and is nobody's; $NAME in it stands for a tool's. `marks`: control tokens in all of these,
-    where they are not control tokens as a whole."""
+    where they are not control tokens as a whole. `then`: what stands between the reasoning and the answer. `again`:
+    there may be more reasoning after it. `lead`: what an answer may begin with, and is nobody's.
+
+    `opens` "": the model does not reason."""
 
     opens: str
     closes: str
+    then: str = ""
+    again: bool = False
+    lead: str = ""
     signs: tuple[str, ...] = ()
     wraps: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
@@ -29,9 +35,19 @@ class Markers:
         return (*(wrap for wrap in self.wraps if "$NAME" not in wrap), *named)
 
     @property
+    def left(self) -> str:
+        """What ends the reasoning and goes on to the answer."""
+        return self.closes + self.then
+
+    @property
+    def forced(self) -> str:
+        """What a reasoning is ended with that takes too long."""
+        return self.left if self.then else f"\n{self.closes}\n\n"
+
+    @property
     def spoken(self) -> set[str]:
         """The texts of control tokens that a parser must see."""
-        return {self.opens, self.closes, *self.wraps, *self.marks}
+        return {self.opens, self.closes, *self.wraps, *self.marks} - {""}
 
 
 KNOWN = (
@@ -44,9 +60,12 @@ KNOWN = (
     Markers("<reasoning>", "</reasoning>"),
     Markers("<|inner_prefix|>", "<|inner_suffix|>"),
     Markers("<|channel>thought", "<channel|>"),
+    Markers("", "", signs=(">>>${recipient}",), lead="all\n", wraps=(">>>all\n",)),
     Markers(
         "<|channel|>analysis<|message|>",
         "<|end|>",
+        then="<|start|>assistant",
+        again=True,
         signs=("<|channel|>analysis<|message|>", "<|start|>assistant"),
         wraps=(
             "<|start|>assistant",

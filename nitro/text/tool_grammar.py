@@ -54,15 +54,16 @@ def after_opening(format: Format, tools: Sequence[Called], several: bool) -> Gra
     calls and after them."""
     writer = _Writer(format, tools, several)
     opening = format.opens[0]
-    rest = writer.section(format.layout.begin.partition(opening)[2].lstrip())
+    rest = writer.section(format.layout.begin.removeprefix(opening).lstrip())
     again = f"(until_{writer.mark(opening)} {_SPACE} {rest})*" if several else ""
     return writer.grammar(f"start: {_SPACE} {rest} {again} TEXT\nTEXT: {_TEXT}")
 
 
 def calls_or_text(format: Format, tools: Sequence[Called], several: bool) -> Grammar:
     """For formats without an opening: calls, or an answer that does not begin as they do."""
-    first = re.escape(format.layout.call[0])
-    return _Writer(format, tools, several).grammar(f"start: calls | TEXT\nTEXT: /[^{first}]{_TEXT[1:]}")
+    first = re.escape((format.layout.begin + format.layout.call)[0])
+    text = f"{json.dumps(format.layout.text)} {_TEXT}" if format.layout.text else f"/[^{first}]{_TEXT[1:]}"
+    return _Writer(format, tools, several).grammar(f"start: calls | TEXT\nTEXT: {text}")
 
 
 def calls_or_answer(format: Format, tools: Sequence[Called], several: bool, answer: dict[str, Any]) -> Grammar:
@@ -121,8 +122,8 @@ class _Writer:
         properties = called.schema.get("properties") or {}
         if not properties:
             closed = called.schema.get("additionalProperties") is False
-            any_one = [(f"({self._parameter(layout, None, {'type': 'string'}, called)})", False)]
-            return "" if closed else self._separated(any_one) if self._format.layout.separator else f"{any_one[0][0]}*"
+            one, separator = self._parameter(layout, None, {"type": "string"}, called), self._format.layout.separator
+            return "" if closed else f"({one} ({self._literal(separator)} {one})*)?" if separator else f"({one})*"
         needed = called.schema.get("required") or []
         each = [
             (f"({self._parameter(layout, key, schema, called)})", key in needed)

@@ -23,6 +23,7 @@ class Layout:
     `parameter`: how one argument is written where arguments are no JSON, with $KEY and $VALUE; a text is written as it
     is, up to what follows $VALUE, anything else as JSON. $TYPE is its JSON type, $TEXT whether it is a text.
     $JSON instead of $VALUE: texts are JSON, too. `quote`: what is on both sides of a text. `separator`: between two.
+    `text`: how an answer begins that is no call.
     Anywhere: $SPACE is a line break or none, $INDEX a number, $ID nine letters and digits.
     """
 
@@ -34,6 +35,7 @@ class Layout:
     parameter: str | None = None
     quote: str = ""
     separator: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

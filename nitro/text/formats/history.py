@@ -45,7 +45,9 @@ def _call(name: str, arguments: Mapping[str, Any], number: int, layout: Layout) 
         inside = _json(arguments)
     else:
         inside = layout.separator.join(_parameter(key, value, layout) for key, value in arguments.items())
-    return _filled(layout.call, {"NAME": name, "INDEX": str(number), "ID": f"{number:09}", "ARGUMENTS": inside})
+    return _filled(
+        layout.call, {"NAME": name, "INDEX": str(number), "ID": f"{number:09}", "SPACE": "", "ARGUMENTS": inside}
+    )
 
 
 def _parameter(key: str, value: Any, layout: Layout) -> str:
@@ -54,6 +56,7 @@ def _parameter(key: str, value: Any, layout: Layout) -> str:
         "KEY": key,
         "VALUE": layout.quote + value + layout.quote if is_text else _json(value),
         "JSON": _json(value),
+        "SPACE": "",
         "TEXT": "true" if is_text else "false",
         "TYPE": _TYPES.get(type(value), "number"),
     }
