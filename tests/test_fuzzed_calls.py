@@ -15,6 +15,7 @@ from nitro.errors import TemplateError
 from nitro.text import formats
 from nitro.text.family import Family
 
+quick = settings(deadline=None, database=None)
 NOISE = ("<", "</", "<|", "[", "]", "{", '"', "\\", "\n", " ", "0", "é", "<think>", "</think>", "_call>", "null")
 # Of (how, where, where to, how far): parts of the text are taken out, said twice, change places, or noise comes in.
 Edit = tuple[str, float, float, float]
@@ -81,7 +82,7 @@ def bare(text: str) -> str:
     return re.sub(r"\s", "", text)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(quick, max_examples=1000)
 @given(st.data(), EDITS, SPLITS)
 def test_fuzzed_calls(data: st.DataObject, edits: list[Edit], splits: list[int]) -> None:
     _, family, text, thinking = data.draw(st.sampled_from(recorded()))
@@ -98,7 +99,7 @@ def test_fuzzed_calls(data: st.DataObject, edits: list[Edit], splits: list[int])
         assert not is_lost(family, text, reasoning + content)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(quick, max_examples=400)
 @given(st.data(), st.floats(0, 1), SPLITS)
 def test_calls_cut_in_the_middle(data: st.DataObject, end: float, splits: list[int]) -> None:
     """Where calls are certain, their arguments come as they are said: the whole text's beginning."""

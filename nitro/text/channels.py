@@ -61,6 +61,7 @@ class ChannelParser:
     ):
         self._format, self._tools, self._markers = format, tools, markers
         self._seen = format.seen if format and live else None
+        self._opens = (format.opens[:1] if live else format.opens) if format else ()  # a grammar knows one only
         self._wraps = markers.wraps_of(tools) if markers else ()
         self._again = (markers.opens,) if markers and markers.again else ()
         self._lead = markers.lead if markers else ""  # that may still come
@@ -70,6 +71,7 @@ class ChannelParser:
         self._answered = False  # there was content or a call
         self._gap = ""  # white space between content and the calls that follow it
         self._opened: str | None = None  # what opened the calls that are being read
+        self._tried = 0  # up to where no end of theirs is
         self._text = ""  # not passed on yet; while calls are being read, all since their opening
         self.calls = 0
         self._shown: list[str] = []  # of the calls being read, the arguments that were passed on
@@ -140,7 +142,7 @@ class ChannelParser:
             self.thinking, self._blank, self._gap = True, True, "" if self._blank else self._gap + space
         else:
             self._gap += "" if self._blank else space
-            self._opened = mark
+            self._opened, self._tried = mark, 0
 
     def _opening(self, text: str) -> tuple[int, str | None] | None:
         """Where calls open or a wrap lies, and which; or up to where there is neither, and None. None: not to be told
@@ -151,7 +153,7 @@ class ChannelParser:
                 return None
             if begins:
                 return 0, ""
-        marks = self._wraps + self._again + (self._format.opens if self._format else ())
+        marks = self._wraps + self._again + self._opens
         found = [(at, -len(mark), mark) for mark in marks if mark and (at := text.find(mark)) >= 0]
         if found:
             at, _, mark = min(found)
@@ -168,12 +170,12 @@ class ChannelParser:
 
     def _read_calls(self) -> Iterator[Delta]:
         assert self._format and self._opened is not None
-        closes, at = self._format.closes, 0
-        while closes and (end := self._text.find(closes, at)) >= 0:
+        closes = self._format.closes
+        while closes and (end := self._text.find(closes, self._tried)) >= 0:
             try:
                 calls = self._format.parse(self._text[:end], self._tools)
             except Unfinished:  # these marks are within an argument
-                at = end + len(closes)
+                self._tried = end + len(closes)
                 continue
             except Malformed:
                 if not self._shown:
@@ -183,6 +185,7 @@ class ChannelParser:
             self._text = self._text[end + len(closes) :]
             yield from self._made(calls)
             return
+        self._tried = max(self._tried, len(self._text) - len(closes) + 1)
         if self._seen:
             for i, call in enumerate(self._seen(self._text)):
                 yield from self._show(i, call)

@@ -7,13 +7,15 @@ Oslo
 </parameter>
 </function>
 </tool_call>
+
+Some leave the first line out.
 """
 
 from nitro.text.formats.format import Format, Layout
 from nitro.text.formats.tagged_calls import Tags, unwrapped
 
 _TAGS = Tags(
-    call=r"<function=(?P<name>[^>\n]+)>",
+    call=r"(?:<function=)?(?P<name>[^<>\n]+)>",
     key=r"<parameter=(?P<key>[^>\n]+)>",
     closes="</parameter>",
     end="</function>",
@@ -22,7 +24,7 @@ _TAGS = Tags(
 FORMAT = Format(
     name="qwen3_coder",
     signs=("<tool_call>", "<function=", "<parameter="),
-    opens=("<tool_call>",),
+    opens=("<tool_call>", "<function="),
     closes="</tool_call>",
     parse=_TAGS.parse,
     layout=Layout(
