@@ -3,12 +3,13 @@ parser reads, and the arguments keep their schemas."""
 
 import json
 import random
+import re
+from collections.abc import Callable
 from typing import Any
 
-import jsonschema
 import pytest
 
-from nitro.api.constraints import after_thinking, with_tools
+from nitro.api.constraints import with_tools
 from nitro.api.tools import Tools
 from nitro.engines.fake import EOG, FakeTokenizer
 from nitro.engines.grammar import GrammarMatcher, Grammars
@@ -16,7 +17,7 @@ from nitro.engines.types import ModelInfo
 from nitro.text.channels import Parser
 from nitro.text.family import Family
 from nitro.text.formats import known
-from nitro.text.reasoning import KNOWN
+from nitro.text.formats.format import Layout
 from nitro.text.tool_grammar import Called
 from nitro.text.tools import Tool
 
@@ -45,6 +46,7 @@ NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
 TOOLS = {"get_weather": Tool("get_weather", SCHEMA, strict=True), "get_time": Tool("get_time", NOTHING, strict=True)}
 OFFERED = [Called(tool, tool.name, enforced=True) for tool in TOOLS.values()]
 LONGEST = 3000
+NASTY = frozenset(b"ab1 <>/\"'\\[](){}|,=:\n")  # what formats are made of
 
 
 class Tokenizer(FakeTokenizer):
@@ -90,22 +92,33 @@ def info(vocabulary: int) -> ModelInfo:
     )
 
 
-def drawn(matcher: GrammarMatcher, tokenizer: Tokenizer, chance: random.Random) -> str:
-    """What somebody says who draws tokens that are allowed, and likes what ends something. Valid UTF-8: a token that is
-    part of no letter is drawn as seldom as control tokens are in texts."""
-    said = b""
+def drawn(matcher: GrammarMatcher, tokenizer: Tokenizer, ends: list[str], chance: random.Random) -> str:
+    """What somebody says who draws from what is allowed, and likes to say what may end something."""
+    said, pending = b"", []
     for _ in range(LONGEST):
         mask = int.from_bytes(matcher.first_mask(), "little")
         allowed = [token for token in range(tokenizer.size) if mask >> token & 1]
-        if EOG in allowed and (len(allowed) == 1 or chance.random() < 0.5):
+        if EOG in allowed and (len(allowed) == 1 or chance.random() < 0.1):
             return said.decode()
-        plain = [token for token in allowed if token < 128]
-        ends = [token for token in allowed if token > EOG or token in b'"<]})\n']
-        pool = ends if ends and chance.random() < 0.3 else plain or allowed
-        token = chance.choice(pool)
+        if not pending and chance.random() < 0.25:
+            pending = tokenizer.encode(chance.choice(ends))
+        nasty = [token for token in allowed if token in NASTY]
+        token = pending.pop(0) if pending else -1
+        if token not in allowed:
+            pending = []
+            token = chance.choice(nasty if nasty and chance.random() < 0.8 else allowed)
+        if token == EOG:
+            return said.decode()
         assert matcher.accept(token), (said, token)
         said += tokenizer.written(token)
     raise AssertionError(f"no end: {said!r}")
+
+
+def ends_of(layout: Layout) -> list[str]:
+    """What ends a text, and what another call begins with."""
+    text = layout.quote + (layout.parameter or "$VALUE").partition("$VALUE")[2].replace("$SPACE", "")
+    another = f"\n{layout.begin}" if layout.between is None else layout.between
+    return ['"', text, another + layout.call.partition("$")[0]]
 
 
 def read(parser: Parser, text: str) -> tuple[str, list[list[str]]]:
@@ -120,9 +133,30 @@ def read(parser: Parser, text: str) -> tuple[str, list[list[str]]]:
     return content, calls
 
 
-def keeps(calls: list[list[str]], text: str) -> None:
-    for name, arguments in calls:
-        jsonschema.validate(json.loads(arguments), TOOLS[name].parameters)
+def check(name: str, arguments: dict[str, Any]) -> None:
+    """That they keep the tool's schema."""
+    if name == "get_time":
+        assert arguments == {}
+        return
+    assert name == "get_weather" and {"city", "unit"} <= set(arguments) <= set(SCHEMA["properties"])
+    for key, value in arguments.items():
+        assert KEEPS[key](value), (key, value)
+
+
+def _is_place(value: Any) -> bool:
+    named = isinstance(value["name"], str) and len(value["name"]) <= 6 and set(value) <= {"name", "at"}
+    return named and all(isinstance(number, int | float) for number in value.get("at", []))
+
+
+KEEPS: dict[str, Callable[[Any], bool]] = {
+    "city": lambda value: isinstance(value, str),
+    "days": lambda value: type(value) is int and 1 <= value <= 9,
+    "unit": lambda value: value in ("c", "f"),
+    "exact": lambda value: isinstance(value, bool),
+    "place": _is_place,
+    "code": lambda value: re.fullmatch("[A-Z]{3}", value) is not None,
+    "note": lambda value: isinstance(value, str) and len(value) <= 5,
+}
 
 
 @pytest.mark.parametrize("as_tokens", [True, False], ids=["control tokens", "text"])
@@ -130,15 +164,18 @@ def keeps(calls: list[list[str]], text: str) -> None:
 def test_forced_calls_are_read_and_keep_their_schemas(name: str, as_tokens: bool) -> None:
     format = known()[name]
     family = Family(format, True, None)
-    tokenizer = Tokenizer(family.spoken(True) if as_tokens else [])
+    tokenizer = Tokenizer(list(format.marks) if as_tokens else [])
     tools = Tools([], OFFERED, required=True, several=True, legacy=False)
     matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, True))
     most = 0
-    for seed in range(6):
-        text = drawn(matcher.copy(), tokenizer, random.Random(f"{name} {seed}"))
+    for seed in range(30):
+        if seed >= 6 and (most > 1 or not format.layout.several):
+            break
+        text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(f"{name} {seed}"))
         for live in (True, False):
             content, calls = read(family.parser(TOOLS, live, False), text)
             assert calls and not content, text
-            keeps(calls, text)
+            for called, arguments in calls:
+                check(called, json.loads(arguments))
         most = max(most, len(calls))
     assert most > 1 or not format.layout.several

@@ -86,7 +86,8 @@ class Grammars:
     def _layout(self, constraint: Constraint) -> str:
         rules = [rule for i, mark in enumerate(constraint.marks) for rule in self._mark(f"_{i}", mark)]
         for i, (expression, mark) in enumerate(constraint.texts):
-            rules += [f"TEXT_{i}: {expression}", self._text(f"text_{i}", f"TEXT_{i}", constraint.marks[mark])]
+            again = expression == f"({_ANY})"
+            rules += [f"TEXT_{i}: {expression}", *self._text(f"text_{i}", f"TEXT_{i}", constraint.marks[mark], again)]
         for i, schema in enumerate(constraint.schemas):
             value = {**json.loads(schema.source), "x-guidance": _options(schema.strict)}
             rules.append(f"schema_{i}: %json {json.dumps(value)}")
@@ -94,13 +95,17 @@ class Grammars:
 
     def _mark(self, number: str, text: str) -> list[str]:
         """The rules `mark` and `until` of a text: see text/tool_grammar.py."""
-        return [f"mark{number}: {' '.join(self._parts(text))}", self._text(f"until{number}", _ANY, text)]
+        return [f"mark{number}: {' '.join(self._parts(text))}", *self._text(f"until{number}", _ANY, text, True)]
 
-    def _text(self, rule: str, expression: str, mark: str) -> str:
-        """The rule of a text and the mark that ends it. Where that has a control token, no text could be it."""
-        parts = self._parts(mark)
-        lazy = "" if any(part.startswith("<") for part in parts) else "[lazy]"
-        return f"{rule}{lazy}: {expression} {' '.join(parts)}"
+    def _text(self, rule: str, expression: str, mark: str, again: bool) -> list[str]:
+        """The rules of a text and the mark that ends it. A control token can be no text; where words stand before it in
+        the mark, the text may end when these are said, or `again` and again."""
+        first, *others = self._parts(mark)
+        if first.startswith("<"):
+            return [f"{rule}: {expression} {' '.join([first, *others])}"]
+        if not others:
+            return [f"{rule}[lazy]: {expression} {first}"]
+        return [f"{rule}: {rule}_part{'+' * again} {' '.join(others)}", f"{rule}_part[lazy]: {expression} {first}"]
 
     def _parts(self, text: str) -> list[str]:
         """The text for Lark. Control tokens in it are meant as such."""

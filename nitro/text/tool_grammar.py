@@ -160,7 +160,8 @@ class _Writer:
             return f"{before} ({' | '.join(map(json.dumps, choice))}) {self._written(after, told)}"
         literal = _HOLES.split(after)[0].replace("$KEY", key or "")
         closing = literal.rstrip()
-        text = self._text(_expression(schema, closing), self.mark(closing))
+        mark = next((mark for mark in self._format.marks if closing.startswith(mark) and mark != closing), "")
+        text = self._text(_expression(schema, closing, mark), self.mark(closing))
         return f"{before} {text} {self._written(after[len(closing) :], told)}"
 
     def _text(self, expression: str, mark: int) -> str:
@@ -168,9 +169,10 @@ class _Writer:
         return f"text_{len(self._made.texts) - 1}"
 
     def _literal(self, text: str) -> str:
-        """The format's marks in it as rules, the rest as it is."""
+        """The format's marks in it as rules, the rest as it is. Line breaks stand alone: where one piece is how another
+        begins, llguidance only ever sees the longer one."""
         marks = sorted(self._format.marks, key=len, reverse=True)
-        parts = re.split("(" + "|".join(map(re.escape, marks)) + ")", text) if marks else [text]
+        parts = re.split("(" + "|".join([*map(re.escape, marks), r"\n+"]) + ")", text)
         return " ".join(f"mark_{self.mark(part)}" if part in marks else json.dumps(part) for part in parts if part)
 
 
@@ -185,7 +187,7 @@ def _choice(schema: Any) -> list[str] | None:
     return [schema["const"]] if "const" in schema else schema.get("enum")
 
 
-def _expression(schema: Any, closing: str) -> str:
+def _expression(schema: Any, closing: str, mark: str) -> str:
     """What a text's schema says of it, as a regular expression."""
     least, most, pattern = schema.get("minLength", 0), schema.get("maxLength", ""), schema.get("pattern")
     parts = [rf"/(.|\n){{{least},{most}}}/" if least or most != "" else _TEXT]
@@ -193,8 +195,9 @@ def _expression(schema: Any, closing: str) -> str:
         start, end = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith(r"\$")
         inner = pattern[start : len(pattern) - end].replace("/", r"\/").replace(r"\\/", r"\/")
         parts.append(("" if start else r"/(.|\n)*/ ") + f"/({inner})/" + ("" if end else r" /(.|\n)*/"))
-    if closing != closing.lstrip():  # nor does the text hold what a parser might take for its end
-        parts.append(f"~/(.|\n)*{re.escape(closing.strip()).replace('/', chr(92) + '/')}(.|\n)*/")
+    # Nor does the text hold what a parser might take for its end.
+    if never := mark or (closing.strip() if closing != closing.lstrip() else ""):
+        parts.append(f"~/(.|\n)*{re.escape(never).replace('/', chr(92) + '/')}(.|\n)*/")
     return " & ".join(f"({part})" for part in parts)
 
 
