@@ -5,6 +5,7 @@ import json
 import random
 import re
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import pytest
@@ -37,6 +38,8 @@ SCHEMA = {
         "place": {"$ref": "#/$defs/place"},
         "code": {"type": "string", "pattern": "^[A-Z]{3}$"},
         "note": {"type": "string", "maxLength": 5},
+        "day": {"type": "string", "format": "date"},
+        "nick": {"anyOf": [{"type": "string", "maxLength": 3}, {"type": "null"}]},
     },
     "required": ["city", "unit"],
     "additionalProperties": False,
@@ -45,7 +48,7 @@ SCHEMA = {
 NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
 TOOLS = {"get_weather": Tool("get_weather", SCHEMA, strict=True), "get_time": Tool("get_time", NOTHING, strict=True)}
 OFFERED = [Called(tool, tool.name, enforced=True) for tool in TOOLS.values()]
-LONGEST = 3000
+LONGEST = 8000
 NASTY = frozenset(b"ab1 <>/\"'\\[](){}|,=:\n")  # what formats are made of
 
 
@@ -156,6 +159,8 @@ KEEPS: dict[str, Callable[[Any], bool]] = {
     "place": _is_place,
     "code": lambda value: re.fullmatch("[A-Z]{3}", value) is not None,
     "note": lambda value: isinstance(value, str) and len(value) <= 5,
+    "day": lambda value: date.fromisoformat(value) is not None,
+    "nick": lambda value: value is None or (isinstance(value, str) and len(value) <= 3),
 }
 
 
