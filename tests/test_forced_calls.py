@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from nitro.api.constraints import with_tools
+from nitro.api.constraints import after_thinking, with_tools
 from nitro.api.tools import Tools
 from nitro.engines.fake import EOG, FakeTokenizer
 from nitro.engines.grammar import GrammarMatcher, Grammars
 from nitro.engines.types import ModelInfo
+from nitro.text import reasoning
 from nitro.text.channels import Parser
 from nitro.text.family import Family
 from nitro.text.formats import known
@@ -95,9 +96,12 @@ def info(vocabulary: int) -> ModelInfo:
     )
 
 
-def drawn(matcher: GrammarMatcher, tokenizer: Tokenizer, ends: list[str], chance: random.Random) -> str:
-    """What somebody says who draws from what is allowed, and likes to say what may end something."""
-    said, pending = b"", []
+def drawn(
+    matcher: GrammarMatcher, tokenizer: Tokenizer, ends: list[str], chance: random.Random, begun: str = ""
+) -> str:
+    """What somebody says who has `begun`, draws from what is allowed, and likes to say what may end something."""
+    assert all(matcher.accept(token) for token in tokenizer.encode(begun)), begun
+    said, pending = begun.encode(), []
     for _ in range(LONGEST):
         mask = int.from_bytes(matcher.first_mask(), "little")
         allowed = [token for token in range(tokenizer.size) if mask >> token & 1]
@@ -105,7 +109,7 @@ def drawn(matcher: GrammarMatcher, tokenizer: Tokenizer, ends: list[str], chance
             return said.decode()
         if not pending and chance.random() < 0.25:
             pending = tokenizer.encode(chance.choice(ends))
-        nasty = [token for token in allowed if token in NASTY]
+        nasty = [token for token in allowed if token in NASTY or token > EOG]
         token = pending.pop(0) if pending else -1
         if token not in allowed:
             pending = []
@@ -184,3 +188,57 @@ def test_forced_calls_are_read_and_keep_their_schemas(name: str, as_tokens: bool
                 check(called, json.loads(arguments))
         most = max(most, len(calls))
     assert most > 1 or not format.layout.several
+
+
+@pytest.mark.parametrize("as_tokens", [True, False], ids=["control tokens", "text"])
+@pytest.mark.parametrize("name", sorted(known()))
+def test_calls_that_need_not_be_keep_their_schemas(name: str, as_tokens: bool) -> None:
+    """From where the answer opens them, or as the answer itself. What is not read as a call is content."""
+    format = known()[name]
+    family = Family(format, True, None)
+    tokenizer = Tokenizer(list(format.marks) if as_tokens else [])
+    tools = Tools([], OFFERED, required=False, several=True, legacy=False)
+    constraint = with_tools(None, tools, format, True)
+    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(constraint)
+    begun = f"So: {format.opens[0]}" if constraint.after else format.layout.begin + format.layout.call.partition("$")[0]
+    for seed in range(5):
+        text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(f"{name} {seed}"), begun)
+        content, calls = read(family.parser(TOOLS, True, False), text)
+        assert calls or not constraint.after, text
+        assert content.startswith("So:") or not constraint.after, text
+        for called, arguments in calls:
+            check(called, json.loads(arguments))
+
+
+@pytest.mark.parametrize("name", ["gpt_oss", "hermes", "gemma4"])
+def test_calls_that_follow_a_reasoning(name: str) -> None:
+    format = known()[name]
+    signs = {"gpt_oss": "analysis", "hermes": "<think>", "gemma4": "<|channel>"}
+    markers = next(markers for markers in reasoning.KNOWN if signs[name] in markers.opens)
+    family = Family(format, True, markers)
+    tokenizer = Tokenizer([mark for mark in family.spoken(True) if mark in format.marks or "|" in mark])
+    tools = Tools([], OFFERED, required=True, several=False, legacy=False)
+    asked = after_thinking(with_tools(None, tools, format, False), markers, opened=False)
+    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(asked)
+    begun = f"{markers.opens}First ({{this}}).{markers.left}"
+    for seed in range(5):
+        text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(seed), begun)
+        content, calls = read(family.parser(TOOLS, True, False), text)
+        assert len(calls) == 1 and not content
+        check(calls[0][0], json.loads(calls[0][1]))
+
+
+@pytest.mark.parametrize("as_tokens", [True, False], ids=["control tokens", "text"])
+def test_a_second_call_keeps_its_schema_too(as_tokens: bool) -> None:
+    """Wherever in the answer it stands."""
+    format = known()["hermes"]
+    tokenizer = Tokenizer(list(format.marks) if as_tokens else [])
+    tools = Tools([], OFFERED, required=False, several=True, legacy=False)
+    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, True))
+    call = '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>'
+    for between in ("\n", " And:\n", " <b>"):
+        begun = f"So: {call}{between}{call}{between}"
+        for end, allowed in ((call, True), (call.replace("get_time", "get_weather"), False), ("Done.", True)):
+            copy = matcher.copy()
+            assert all(copy.accept(token) for token in tokenizer.encode(begun)), between
+            assert all(copy.accept(token) for token in tokenizer.encode(end)) == allowed, (between, end)
