@@ -1,7 +1,8 @@
-"""Kimi K3, whose arguments tell their types:
+"""Kimi K3, whose arguments tell their types, or are one JSON object:
 
 <|open|>tools<|sep|><|open|>call tool="weather" index="1"<|sep|><|open|>argument key="city" type="string"<|sep|>Oslo\\
-<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|>
+<|close|>argument<|sep|><|close|>call<|sep|><|open|>call tool="weather" index="2"<|sep|><|open|>json type="object"\\
+<|sep|>{"city": "Bergen"}<|close|>json<|sep|><|close|>call<|sep|><|close|>tools<|sep|>
 """
 
 import re
@@ -16,6 +17,7 @@ _TAGS = Tags(
     key=rf'{_OPEN}argument key="(?P<key>[^"\n]*)"(?: type="(?P<type>[a-z]+)")?{_SEP}',
     closes=f"{_CLOSE}argument{_SEP}",
     end=f"{_CLOSE}call{_SEP}",
+    whole=rf"{_OPEN}json[^<]*{_SEP}(?P<json>.*?){_CLOSE}json{_SEP}(?=\s*{_CLOSE}call)",
 )
 FORMAT = Format(
     name="kimi_k3",
