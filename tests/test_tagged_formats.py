@@ -1,12 +1,15 @@
 """Families whose arguments stand in tags: what their models say beyond what their templates write."""
 
+from pathlib import Path
+
 import pytest
+from running import RunningServer
 from test_templates import read
 
+from nitro.config import ServeConfig
 from nitro.text import reasoning
 from nitro.text.family import Family
 from nitro.text.formats import known
-from nitro.text.formats.kimi_k2 import call_id
 from nitro.text.tools import Tool
 
 SCHEMA = {
@@ -152,5 +155,21 @@ def test_frames_are_nobodys_without_tools_too(case: str) -> None:
     assert read(family.parser(None, live=False, thinking=False), list(text)) == (content, thought, [])
 
 
-def test_ids_of_kimis_calls_tell_name_and_number() -> None:
-    assert call_id("f", 3) == "functions.f:3"
+def test_kimis_calls_are_numbered_through_the_conversation(tmp_path: Path) -> None:
+    template = tmp_path / "kimi.jinja"
+    template.write_text("{% for m in messages %}{{ m.content }}{% endfor %}{{ tools }}")
+    call = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+    said = "".join(
+        f"<|tool_call_begin|>functions.{name}:7<|tool_call_argument_begin|>{{}}<|tool_call_end|>" for name in "fg"
+    )
+    messages = [
+        {"role": "user", "content": "Go."},
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "functions.f:0", **call}]},
+        {"role": "tool", "tool_call_id": "functions.f:0", "content": "Gone."},
+        {"role": "user", "content": f"␂<|tool_calls_section_begin|>{said}<|tool_calls_section_end|>␃"},
+    ]
+    config = ServeConfig(engine="runners:SayingRunner", port=0, chat_template=template, tool_format="kimi_k2")
+    with RunningServer(config) as server:
+        asked = {"model": "", "messages": messages, "tools": [{"type": "function", "function": {"name": "f"}}]}
+        message = server.ready().client().chat.completions.create(**asked).choices[0].message
+    assert [call.id for call in message.tool_calls] == ["functions.f:1", "functions.g:2"]

@@ -47,9 +47,10 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
         thinking=_thinking(prompt, family, opened),
         spoken=family.spoken(tools is not None),
     )
+    before = sum(len(message.get("tool_calls") or ()) for message in prompt.messages)
     reading = Reading(
         lambda: family.parser(tools.by_name if tools else None, tools is not None and tools.enforced, opened),
-        family.format.call_id,
+        lambda name, number: family.format.call_id(name, before + number),
         several,
         "function_call" if tools and tools.legacy else "tool_calls",
     )

@@ -52,4 +52,4 @@ class Format:
     marks: tuple[str, ...] = ()  # what may be control tokens, of the opening, closing and layout
     begins: Callable[[str], bool | None] = lambda text: False  # whether an answer that begins so is calls; None: unsure
     seen: Callable[[str], list[Call]] | None = None  # what there is of calls in a body that goes on; None: not to tell
-    call_id: Callable[[str, int], str] = any_id  # of the name, and the number of calls before
+    call_id: Callable[[str, int], str] = any_id  # of the name, and the number of calls before in the conversation
