@@ -182,6 +182,21 @@ def test_calls_are_read_back(name: str) -> None:
     assert found.native or "tools" not in sdist.templates()[name] or name in NOT_NATIVE
 
 
+@pytest.mark.parametrize("name", sdist.templates())
+def test_a_history_of_tools_is_rendered(name: str) -> None:
+    """By templates that know no tools, too; with all that was said."""
+    template, family = compiled(name)
+    calls = _calls([("get_weather", {"city": "Oslo"})])
+    history = [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": "", "tool_calls": calls},
+        {"role": "tool", "content": '"rain"', "tool_call_id": calls[0]["id"], "name": "get_weather"},
+    ]
+    text = family.prompt(template, history, TOLD)
+    assert all(word in text for word in ("Weather?", "Oslo", "rain", "Does write_note."))
+    assert "Weather?" in family.prompt(template, history[:1], None)
+
+
 def test_the_table() -> None:
     """Every template of the distribution has its line."""
     lines = [line(name) for name in sdist.templates()]

@@ -60,8 +60,8 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
 
 def _render(model: ServedModel, info: ModelInfo, prompt: ChatPrompt, family: Family) -> str:
     """The prompt's text. Raises TemplateError."""
-    messages, told = family.told(prompt.messages, prompt.tools.told if prompt.tools else None)
-    return model.chat_template(info).render(messages, told, prompt.variables, prompt.continues)
+    told = prompt.tools.told if prompt.tools else None
+    return family.prompt(model.chat_template(info), prompt.messages, told, prompt.variables, prompt.continues)
 
 
 def _thinking(prompt: ChatPrompt, family: Family, opened: bool) -> Thinking | None:

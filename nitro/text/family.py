@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nitro.errors import TemplateError
 from nitro.text import formats, reasoning
 from nitro.text.channels import ChannelParser, Parser, Plain
 from nitro.text.formats import generic, history
 from nitro.text.formats.format import Format
 from nitro.text.reasoning import Markers
+from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tools
 
 Message = Mapping[str, Any]
@@ -31,6 +33,23 @@ class Family:
         found = formats.known()[tool_format] if tool_format else formats.detect(template) if knows_tools else None
         native = found is not None and found is not generic.FORMAT and knows_tools
         return cls(found or generic.FORMAT, native, reasoning.detect(template), "tool_calls" in template)
+
+    def prompt(
+        self,
+        template: ChatTemplate,
+        messages: Sequence[Message],
+        tools: Sequence[Message] | None,
+        variables: Message | None = None,
+        continues: bool = False,
+    ) -> str:
+        """The prompt's text. Raises TemplateError."""
+        given, told = self.told(messages, tools)
+        try:
+            return template.render(given, told, variables, continues)
+        except TemplateError:
+            if self.native or not tools:
+                raise
+            return template.render(generic.without_system(given), told, variables, continues)
 
     def told(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> tuple[Sequence[Message], Any]:
         """The messages and tools as the template takes them."""

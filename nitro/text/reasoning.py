@@ -53,7 +53,11 @@ class Markers:
 KNOWN = (
     Markers("<think>", "</think>"),
     Markers("[THINK]", "[/THINK]"),
-    Markers("<|START_THINKING|>", "<|END_THINKING|>"),
+    Markers(
+        "<|START_THINKING|>",
+        "<|END_THINKING|>",
+        wraps=("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>"),
+    ),
     Markers("<seed:think>", "</seed:think>"),
     Markers("◁think▷", "◁/think▷"),
     Markers("<mm:think>", "</mm:think>"),

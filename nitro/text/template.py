@@ -127,8 +127,10 @@ class ChatTemplate:
 
     def _known(self, tools: Sequence[Any] | None) -> dict[str, str]:
         """What some templates ask for by names of their own."""
-        values = {"functions": json.dumps(tools or []), "datetime": _now("%Y-%m-%d")}
-        return {name: value for name, value in values.items() if name in self.variables}
+        known = {"datetime": _now("%Y-%m-%d")}
+        if "functions" in self.variables:
+            known["functions"] = json.dumps(tools or [])
+        return known
 
     def _rendered(self, messages: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> str:
         try:
