@@ -3,7 +3,7 @@
 # make test     install the other engine and the test tools as well, then test; ARGS="-k stamp" passes options to pytest
 # make test-convert   the tests of conversion that need torch, which they install into the cache folder
 # make lint     ruff and mypy
-# make bench    measure beside llama-server, which is built first; writes bench/results.md; ARGS="--workloads 1,8"
+# make bench    measure beside llama-server and others, which are built first; writes bench/results.md; ARGS="--workloads 1,8"
 # make clean    remove everything the other targets made, .venv included
 
 PYTHON ?= python3
@@ -38,6 +38,7 @@ bench:
 	.venv/bin/python -m bench.serve $(ARGS)
 	.venv/bin/python -m bench.http
 	.venv/bin/python -m bench.footprint
+	.venv/bin/python -m bench.convert
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

@@ -34,29 +34,32 @@ OPTIONS = {
 
 def build() -> Path:
     """The binary, built unless it is there. Raises CalledProcessError."""
-    folder = ROOT / "build" / f"llama.cpp-{version(PACKAGE)}"
-    binary = folder / "bin" / "llama-server"
+    binary = folder() / "bin" / "llama-server"
     if not binary.is_file():
-        source = _sources(folder)
+        source = package() / "vendor" / "llama.cpp"
         options = [f"-D{name}={value}" for name, value in (OPTIONS | _device()).items()]
         own = shlex.split(os.environ.get("CMAKE_ARGS", ""))  # the wheel's build reads it, too
-        _run("cmake", "-S", str(source), "-B", str(folder), *options, *own)
+        _run("cmake", "-S", str(source), "-B", str(folder()), *options, *own)
         jobs = str(os.cpu_count() or 1)
-        _run("cmake", "--build", str(folder), "--config", "Release", "--target", "llama-server", "-j", jobs)
+        _run("cmake", "--build", str(folder()), "--config", "Release", "--target", "llama-server", "-j", jobs)
     return binary
 
 
-def _sources(folder: Path) -> Path:
-    """llama.cpp's sources out of the package's source distribution."""
+def folder() -> Path:
+    return ROOT / "build" / f"llama.cpp-{version(PACKAGE)}"
+
+
+def package() -> Path:
+    """The package's source distribution, unpacked; llama.cpp's sources are in it."""
     name = f"{PACKAGE.replace('-', '_')}-{version(PACKAGE)}"
-    source = folder / name / "vendor" / "llama.cpp"
-    if not (source / "CMakeLists.txt").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", PACKAGE, "--dest", str(folder)]
+    found = folder() / name
+    if not (found / "vendor" / "llama.cpp" / "CMakeLists.txt").is_file():
+        folder().mkdir(parents=True, exist_ok=True)
+        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", PACKAGE, "--dest", str(folder())]
         _run(*pip, f"{PACKAGE}=={version(PACKAGE)}")
-        with tarfile.open(folder / f"{name}.tar.gz") as archive:
-            archive.extractall(folder, filter="data")
-    return source
+        with tarfile.open(folder() / f"{name}.tar.gz") as archive:
+            archive.extractall(folder(), filter="data")
+    return found
 
 
 def _device() -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""What Nitro costs before it computes: starting, memory when idle; and how exact its attention is. Linux only.
+"""What Nitro costs before it computes, beside llama-server with equal settings: the time until the first answer, and
+memory; and how exact its attention is. Linux only.
 
 Run: `python -m bench.footprint`.
 """
@@ -10,11 +11,16 @@ import sys
 import time
 from pathlib import Path
 
-from bench import attention, client, processes, report
-from bench.prompts import Prompts
-from nitro.models import embedded
+from bench import attention, peers, processes, report
+from bench.workloads import Workload
+from nitro.bench import client
+from nitro.bench.plays import alone
+from nitro.bench.prompts import Prompts
+from nitro.bench.stats import turns
 
-TIMES = 5
+TIMES = 5  # for what takes no second
+WORDS, TOKENS = 100, 16
+SETTING = Workload("footprint", 8, 2048, alone(1, TOKENS))
 ATTENTION = "KL(flash attention off ‖ as Nitro sets it)"
 
 
@@ -31,19 +37,40 @@ def start_rows() -> list[list[str]]:
     return [[name, f"median of {TIMES}", f"{median:.0f} ms"] for name, median in medians.items()]
 
 
+def first_answers(options: argparse.Namespace) -> list[list[str]]:
+    """Both are started in turn. From the start of the process to the first text of an answer; then the memory of all
+    its processes."""
+    sides = peers.sides(options, SETTING)
+    seconds: list[list[float]] = [[] for _ in sides]
+    memory: list[list[float]] = [[] for _ in sides]
+    for order in turns(options.rounds, len(sides)):
+        for which in order:
+            command = sides[which].command
+            assert command
+            began = time.perf_counter()
+            with processes.running(command) as server:
+                body = server.endpoint.ask(Prompts(1).next(WORDS), tokens=TOKENS)
+                answer = client.run(client.chat(server.endpoint, body))
+                seconds[which].append(time.perf_counter() - began - answer.last + (answer.first or 0.0))
+                memory[which].append(server.memory() or 0.0)
+    what = {f"start to the first token of {WORDS} words' answer, s": seconds, "PSS after that answer, MiB": memory}
+    return [[name, f"median of {options.rounds}", *_beside(*values)] for name, values in what.items()]
+
+
+def _beside(ours: list[float], theirs: list[float]) -> list[str]:
+    a, b = statistics.median(ours), statistics.median(theirs)
+    return [f"{a:.4g}", f"{b:.4g}", f"{a - b:+.3g}"]
+
+
 def memory_rows(model: Path) -> list[list[str]]:
-    """PSS of the server's and the engine's process: loaded, and again after an answer."""
-    body = client.chat_body(Prompts(100, seed=1).next(), tokens=16)
-    rows = []
+    """PSS of the server's and the engine's process as a user starts them, after an answer."""
     with processes.running(processes.nitro(str(model))) as server:
+        body = server.endpoint.ask(Prompts(1).next(WORDS), tokens=TOKENS)
+        client.run(client.chat(server.endpoint, body))
         pids = {"server process": server.pid, "engine process": processes.children(server.pid)[0]}
-        for when in ("after loading", "after an answer"):
-            for name, pid in pids.items():
-                memory = processes.pss(pid)
-                size = f"{memory['Pss']:.0f} MiB ({memory['Pss_Anon']:.0f} anonymous)"
-                rows.append([f"PSS of the {name}", f"idle, {when}", size])
-            client.run(client.chat(server.address, body))
-    return rows
+        found = {name: processes.pss(pid) for name, pid in pids.items()}
+    sizes = {name: f"{memory['Pss']:.0f} MiB ({memory['Pss_Anon']:.0f} anonymous)" for name, memory in found.items()}
+    return [[f"PSS of the {name}", "idle, after an answer", size] for name, size in sizes.items()]
 
 
 def attention_rows(model: Path) -> list[list[str]]:
@@ -55,15 +82,17 @@ def attention_rows(model: Path) -> list[list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.footprint", description=__doc__)
-    parser.add_argument("--model", type=Path, default=embedded.path(), help="a GGUF file; default: the embedded model")
-    parser.add_argument("--no-write", action="store_true", help="leave bench/results.md as it is")
+    peers.add_options(parser)
     options = parser.parse_args()
-    rows = [*start_rows(), *memory_rows(options.model), *attention_rows(options.model)]
-    made = report.table(["what", "how", "measured"], rows)
-    print(made)
+    both = report.table(["what", "how", "Nitro", "llama-server", "more"], first_answers(options))
+    print(both, flush=True)
+    own = [*start_rows(), *memory_rows(options.model), *attention_rows(options.model)]
+    ours = report.table(["what", "how", "measured"], own)
+    print(ours)
     if not options.no_write:
-        setting = f"{report.setting('bench.footprint')}\n- {options.model.name}, `nitro serve` without options"
-        report.write("Footprint", f"{setting}\n\n{made}")
+        room = f"{SETTING.slots} slots of {SETTING.context} tokens, {options.threads} threads"
+        setting = f"{report.setting('bench.footprint')}\n- {options.model.name}; beside llama-server: {room}"
+        report.write("Footprint", f"{setting}; below: `nitro serve` without options\n\n{both}\n\n{ours}")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ import argparse
 import statistics
 import sys
 
-from bench import client, processes, report
-from bench.stats import Ratio, turns
-from bench.workloads import timed
+from bench import processes, report
+from nitro.bench import client
+from nitro.bench.plays import timed
+from nitro.bench.stats import Ratio, turns
 
 STREAMS, TOKENS = 64, 400
 ALONE = 30  # requests of one client, for the time to the first token
@@ -18,16 +19,20 @@ Both with uvicorn on one event loop; Nitro's engine is a process of its own. Fra
 the time to the first token of a client that is alone. Medians of the rounds; ratio: Nitro ÷ bare."""
 
 
+def bare(port: int) -> list[str]:
+    return [sys.executable, "-m", "bench.bare", str(port)]
+
+
 async def frames_per_second(server: processes.Server) -> float:
-    body = client.chat_body([{"role": "user", "content": "a"}], TOKENS)
-    load = await timed([client.chats(server.address, [body]) for _ in range(STREAMS)])
+    body = server.endpoint.ask([{"role": "user", "content": "a"}], TOKENS)
+    load = await timed([client.chats(server.endpoint, [body]) for _ in range(STREAMS)])
     return load.tokens / load.seconds
 
 
 async def first_token(server: processes.Server) -> float:
     """Milliseconds."""
-    body = client.chat_body([{"role": "user", "content": "a"}], 2)
-    answers = await client.chats(server.address, [body] * ALONE)
+    body = server.endpoint.ask([{"role": "user", "content": "a"}], 2)
+    answers = await client.chats(server.endpoint, [body] * ALONE)
     return 1000 * statistics.median(answer.first or 0.0 for answer in answers)
 
 
@@ -40,9 +45,8 @@ async def measure(servers: list[processes.Server], rounds: int) -> list[list[str
                 value = await work(servers[which])
                 if number:
                     values[which].append(value)
-        ours, bare = values
         medians = (f"{statistics.median(side):.4g}" for side in values)
-        rows.append([name, *medians, str(Ratio.of(ours, bare))])
+        rows.append([name, *medians, str(Ratio.of(*values))])
     return rows
 
 
@@ -52,7 +56,6 @@ def main() -> None:
     parser.add_argument("--no-write", action="store_true", help="leave bench/results.md as it is")
     options = parser.parse_args()
     fake = ["--engine", "nitro.engines.fake:FakeRunner", "--parallel", str(STREAMS), "--ctx", "1024"]
-    bare = [sys.executable, "-m", "bench.bare", "{port}"]
     with processes.running(processes.nitro(*fake)) as nitro, processes.running(bare) as other:
         rows = client.run(measure([nitro, other], options.rounds))
     made = report.table(["", "Nitro", "bare", "ratio"], rows)

@@ -10,7 +10,7 @@ import click
 
 from nitro import __version__
 from nitro.config import DEFAULT_PORT, ServeConfig
-from nitro.errors import ConvertError, StartError
+from nitro.errors import BenchError, ConvertError, StartError
 
 FC = TypeVar("FC", bound=Callable[..., Any])
 RECIPES = ("mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6")  # mlx-lm's
@@ -56,6 +56,8 @@ def main() -> None:
 @option("--api-key", "Key that clients must send.")
 @option("--allow-origin", "Origin of web pages that may call, beside local ones; * for any.", multiple=True)
 @option("--allow-host", "Host name that requests may use, beside addresses and localhost.", multiple=True)
+@option("--defaults", "For what requests leave open: temperature=0.7,top_p=0.9; wins over the model's own.")
+@option("--strict", "Refuse parameters that have no effect, and other models' names.", is_flag=True)
 @option("--chat-template", "Jinja template instead of the model's own.", type=click.Path(path_type=Path))
 @option("--tool-format", "How the model writes calls of tools; default: what its chat template tells.")
 @option("--max-queue", "Requests that may wait; more get 429.", type=click.IntRange(0), default=64)
@@ -77,6 +79,20 @@ def doctor() -> None:
     from nitro.doctor import run
 
     sys.exit(run())
+
+
+@main.command()
+@click.argument("url")
+@click.option("--model", help="The model to ask for; needed where the server has several.")
+@click.option("--api-key", help="Key to send.", envvar="NITRO_API_KEY", show_envvar=True)
+@click.option("--clients", help="Clients at once.", type=click.IntRange(1, 1000), default=4, show_default=True)
+@click.option("--tokens", help="Length of an answer.", type=click.IntRange(2), default=64, show_default=True)
+def bench(url: str, model: str | None, api_key: str | None, clients: int, tokens: int) -> None:
+    """Measure the server at URL, any that speaks the OpenAI API, as in http://127.0.0.1:3928/v1."""
+    from nitro.bench import command
+
+    with _one_line():
+        command.bench(url, model, api_key, clients, tokens)
 
 
 @main.command()
@@ -119,9 +135,9 @@ def verify(a: Path, b: Path, reference: Path | None, positions: int) -> None:
 def _one_line() -> Iterator[None]:
     try:
         yield
-    except ConvertError as error:
+    except (BenchError, ConvertError) as error:
         click.echo(f"nitro: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        click.echo("nitro: interrupted; nothing was left.", err=True)
+        click.echo("nitro: interrupted; nothing is left of it.", err=True)
         sys.exit(130)

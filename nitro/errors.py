@@ -3,6 +3,7 @@
 NitroError
 ├── StartError             the server cannot start: one line on stderr, exit 1
 ├── ConvertError           a conversion or a proof cannot be done, or failed: the same
+├── BenchError             a measurement cannot go on: the same
 ├── EngineError            what an engine can answer instead of tokens
 │   ├── PromptRejected     the request cannot run on this engine: 400
 │   ├── PromptTooLong      it does not fit into the context: 400 context_length_exceeded
@@ -25,6 +26,10 @@ class StartError(NitroError):
 
 
 class ConvertError(NitroError):
+    pass
+
+
+class BenchError(NitroError):
     pass
 
 

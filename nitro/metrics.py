@@ -1,10 +1,17 @@
 """What `GET /metrics` shows, in Prometheus' text format. One `Metrics` per server; it is told, and asks nobody.
 
-Times are seconds, lengths tokens.
+Times are seconds, lengths tokens. What every step tells is only noted, and put into the format when somebody asks: the
+client library's own histograms and gauges would cost more than all else that the server does for a step.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from nitro.engines.types import StepRecord
 
@@ -22,14 +29,13 @@ class Metrics:
         self._prompt = Counter("nitro_prompt_tokens", "Tokens of accepted prompts.", registry=registry)
         self._cached = Counter("nitro_cached_tokens", "Those of them found in the cache.", registry=registry)
         self._generated = Counter("nitro_generated_tokens", "Tokens sampled.", registry=registry)
-        self._queued = _histogram("nitro_queue_seconds", "From acceptance to the first slot.", LONG, registry)
-        self._first = _histogram("nitro_time_to_first_token_seconds", "To a request's first token.", LONG, registry)
-        self._each = _histogram("nitro_time_per_output_token_seconds", "Between a request's tokens.", SHORT, registry)
-        self._rows = _histogram("nitro_batch_size", "Sequences computed in a step.", ROWS, registry)
-        self._steps = _histogram("nitro_step_seconds", "A step of the engine.", SHORT, registry)
-        self._running = Gauge("nitro_sequences_running", "Sequences that have a slot.", registry=registry)
-        self._waiting = Gauge("nitro_sequences_waiting", "Sequences that wait for one.", registry=registry)
-        self._kv = Gauge("nitro_kv_tokens_used", "Tokens in the KV cache, those of idle slots too.", registry=registry)
+        self._queued = _Histogram("nitro_queue_seconds", "From acceptance to the first slot.", LONG)
+        self._first = _Histogram("nitro_time_to_first_token_seconds", "To a request's first token.", LONG)
+        self._each = _Histogram("nitro_time_per_output_token_seconds", "Between a request's tokens.", SHORT)
+        self._rows = _Histogram("nitro_batch_size", "Sequences computed in a step.", ROWS)
+        self._steps = _Histogram("nitro_step_seconds", "A step of the engine.", SHORT)
+        self._latest: StepRecord | None = None
+        registry.register(_Noted(self._families))
         self._restarts = Counter("nitro_engine_restarts", "Engine processes started anew.", registry=registry)
 
     def answered(self, path: str, status: int) -> None:
@@ -52,14 +58,11 @@ class Metrics:
     def step(self, record: StepRecord) -> None:
         self._rows.observe(len(record.rows))
         self._steps.observe(record.seconds)
-        self._running.set(record.running)
-        self._waiting.set(record.waiting)
-        self._kv.set(record.kv_used)
+        self._latest = record
 
     def engine_lost(self) -> None:
         """Its process ended: nothing runs or waits in it, and its cache is gone."""
-        for gauge in (self._running, self._waiting, self._kv):
-            gauge.set(0)
+        self._latest = None
 
     def engine_restarted(self) -> None:
         self._restarts.inc()
@@ -67,6 +70,35 @@ class Metrics:
     def text(self) -> bytes:
         return generate_latest(self._registry)
 
+    def _families(self) -> Iterator[Metric]:
+        for histogram in (self._queued, self._first, self._each, self._rows, self._steps):
+            yield histogram.family()
+        latest = self._latest
+        running, waiting, kv = (latest.running, latest.waiting, latest.kv_used) if latest else (0, 0, 0)
+        yield GaugeMetricFamily("nitro_sequences_running", "Sequences that have a slot.", running)
+        yield GaugeMetricFamily("nitro_sequences_waiting", "Sequences that wait for one.", waiting)
+        yield GaugeMetricFamily("nitro_kv_tokens_used", "Tokens in the KV cache, those of idle slots too.", kv)
 
-def _histogram(name: str, help: str, buckets: tuple[float, ...], registry: CollectorRegistry) -> Histogram:
-    return Histogram(name, help, buckets=buckets, registry=registry)
+
+class _Noted(Collector):
+    def __init__(self, families: Callable[[], Iterable[Metric]]):
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families()
+
+
+class _Histogram:
+    def __init__(self, name: str, help: str, bounds: tuple[float, ...]):
+        self._name, self._help, self._bounds = name, help, bounds
+        self._counts = [0] * (len(bounds) + 1)  # the last: of what exceeds all bounds
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def family(self) -> Metric:
+        names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
+        buckets = list(zip(names, accumulate(self._counts), strict=True))
+        return HistogramMetricFamily(self._name, self._help, buckets, self._sum)

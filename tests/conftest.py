@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 # engine processes find this checkout, and the runners of tests/runners.py
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
 
+from asking import SAYING, TEMPLATE
 from runners import Gate
 from running import FAKE, RunningServer, clients
 from tiny_models import write_gguf
@@ -77,6 +78,15 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
 @pytest.fixture(scope="session")
 def fake_server() -> Iterator[RunningServer]:
     with RunningServer(ServeConfig(engine=FAKE, port=0)) as server:
+        yield server.ready()
+
+
+@pytest.fixture(scope="session")
+def saying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Its model, which knows tools and reasons, says what it is told to."""
+    template = tmp_path_factory.mktemp("template") / "hermes.jinja"
+    template.write_text(TEMPLATE)
+    with RunningServer(ServeConfig(engine=SAYING, port=0, chat_template=template)) as server:
         yield server.ready()
 
 

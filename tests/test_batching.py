@@ -9,7 +9,7 @@ from llama_scorer import LlamaScorer
 from running import RunningServer
 from same_answer import assert_same_answer, gaps, tolerance
 
-from nitro.engines.types import Sampling
+from nitro.engines.types import Asked, Sampling
 from nitro.text.template import ChatTemplate
 
 QUESTIONS = [  # whose answers are long, so that the first still runs when the last begins
@@ -46,7 +46,7 @@ def conversation(question: str) -> list[dict[str, str]]:
 async def answer(engine, prompt: str, length: int) -> list[int]:
     """The ids of a greedy answer."""
     tokens = []
-    async for burst in await engine.generate(prompt, Sampling(temperature=0), length):
+    async for burst in await engine.generate([prompt], Asked(Sampling(temperature=0), length)):
         tokens += [token for _, output in burst for token in output.tokens]
     return tokens
 

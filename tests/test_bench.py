@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,19 +11,23 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import client, report, serve, workloads
-from bench.client import Answer, Load, chat_body
-from bench.prompts import WORDS, Prompts
-from bench.stats import Ratio, percentile, turns
+from bench import measures, processes, report, workloads
+from nitro.bench import client
+from nitro.bench.client import Answer, Load
+from nitro.bench.endpoint import Endpoint
+from nitro.bench.prompts import WORDS, Prompts
+from nitro.bench.stats import Ratio, percentile, turns
+from nitro.errors import BenchError
 
 
 def words(messages: list[dict]) -> list[str]:
     return [word for message in messages for word in message["content"].split()]
 
 
-def turn(first: float, seconds: float, cpu: float | None = 1.0) -> serve.Turn:
+def turn(first: float, seconds: float, cpu: float | None = 1.0, **more: int) -> measures.Turn:
     """Two answers of 11 tokens, a tenth of a second each token."""
-    return serve.Turn(Load([Answer(first, first + 1, 200, 4, 11)] * 2, seconds, client_cpu=0.011), cpu)
+    answers = [Answer(first, first + 1, 200, 4, 11, **more)] * 2
+    return measures.Turn(Load(answers, seconds, client_cpu=0.011), cpu, peak=100 * seconds)
 
 
 # Prompts
@@ -56,35 +61,54 @@ def test_both_sides_of_a_round_get_the_same_prompts_and_no_round_those_of_anothe
 
 
 def play_all(asked: list[bytes], number: int) -> None:
-    async def chat(address, body, keep_text=False, on_text=lambda: None) -> Answer:
+    async def chat(endpoint, body, keep_text=False, on_text=lambda: None) -> Answer:
         asked.append(body)
         on_text()
         await asyncio.sleep(0)
-        return Answer(0.1, 0.2, 10, 0, 5, text="so it is and so it was before")
+        return Answer(0.1, 0.2, 10, 0, 5, text=" ".join(f"w{i}" for i in range(100)))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "chat", chat)
-        for workload in [*workloads.WORKLOADS.values(), *(w for pair in workloads.OWN.values() for w in pair)]:
-            load = asyncio.run(workload.play(("", 0), Prompts(number)))
+        plays = [play for w in workloads.WORKLOADS.values() for play in (w.play, w.theirs) if play]
+        prompts = Prompts(number)
+        for play in plays:
+            load = asyncio.run(play(Endpoint("", 0), prompts))
             assert load.answers and any(answer.first is not None for answer in load.answers)
 
 
-def test_a_request_asks_for_a_fixed_length_and_for_usage():
-    body = chat_body([], 7)
-    for part in (b'"max_tokens": 7', b'"ignore_eos": true', b'"include_usage": true', b'"temperature": 0'):
-        assert part in body
+def test_a_prediction_is_wrong_in_places_and_no_part_of_the_prompt():
+    asked: list[bytes] = []
+    play_all(asked, 1)
+    predicted = [found for body in asked if "prediction" in (found := json.loads(body))]
+    assert predicted
+    for body in predicted:
+        content = body["prediction"]["content"].split()
+        assert content.count("other") == len(content) // 30 + (len(content) % 30 > 15) > 2
+        assert " ".join(content[:10]) not in json.dumps(body["messages"])
+
+
+def test_a_request_carries_what_its_endpoint_says():
+    body = json.loads(Endpoint("", 0, fields={"ignore_eos": True, "model": "m"}).ask([], 7, seed=3))
+    assert (body["max_tokens"], body["temperature"], body["seed"], body["model"]) == (7, 0, 3, "m")
+    assert body["ignore_eos"] is body["stream"] is body["stream_options"]["include_usage"] is True
 
 
 # The client
 
 
-async def read(stream: bytes) -> Answer:
-    """What the client makes of a chunked body, the chunks cut where no frame ends."""
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+
+
+async def read(stream: bytes, head: bytes = HEAD, chunked: bool = True) -> Answer:
+    """What the client makes of a body, in chunks cut where no frame ends, or to the connection's end."""
     reader = asyncio.StreamReader()
-    cuts = [stream[i : i + 7] for i in range(0, len(stream), 7)]
-    reader.feed_data(b"".join(b"%x\r\n%b\r\n" % (len(cut), cut) for cut in [*cuts, b""]))
+    if chunked:
+        cuts = [stream[i : i + 7] for i in range(0, len(stream), 7)]
+        head += b"Transfer-Encoding: chunked\r\n"
+        stream = b"".join(b"%x\r\n%b\r\n" % (len(cut), cut) for cut in [*cuts, b""])
+    reader.feed_data(head + b"\r\n" + stream)
     reader.feed_eof()
-    return await client.read_stream(reader, began=time.perf_counter())
+    return await client.read_answer(reader, began=time.perf_counter(), keep_text=True)
 
 
 def frames(*parsed: dict) -> bytes:
@@ -96,18 +120,39 @@ def delta(**fields: str) -> dict:
     return {"choices": [{"index": 0, "delta": fields}], "usage": None}
 
 
-def test_tokens_are_counted_from_usage():
-    usage = {"prompt_tokens": 20, "completion_tokens": 9, "prompt_tokens_details": {"cached_tokens": 3}}
-    parts = [delta(role="assistant", content=""), delta(content="a"), delta(content="bc"), delta()]
-    answer = asyncio.run(read(frames(*parts, {"choices": [], "usage": usage})))
-    assert (answer.prompt_tokens, answer.cached_tokens, answer.tokens) == (20, 3, 9)
+PARTS = [delta(role="assistant", content=""), delta(content="a"), delta(content="bc"), delta()]
+USAGE = {"prompt_tokens": 20, "completion_tokens": 9, "prompt_tokens_details": {"cached_tokens": 3}}
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize("line", [b"\n", b"\r\n"])
+def test_tokens_are_counted_from_usage(chunked: bool, line: bytes):
+    predicted = {"completion_tokens_details": {"accepted_prediction_tokens": 5, "rejected_prediction_tokens": 2}}
+    stream = frames(*PARTS, {"choices": [], "usage": USAGE | predicted}).replace(b"\n", line)
+    answer = asyncio.run(read(b": keepalive\n\n" + stream, chunked=chunked))
+    assert (answer.prompt_tokens, answer.cached_tokens, answer.tokens, answer.text) == (20, 3, 9, "abc")
+    assert (answer.accepted, answer.rejected) == (5, 2)
     assert 0 < answer.first <= answer.last
 
 
-@pytest.mark.parametrize("parts", [[delta(content="a")], [{"choices": [], "usage": {"prompt_tokens": 1}}]])
-def test_a_stream_without_text_or_usage_is_a_fault(parts: list[dict]):
-    with pytest.raises(RuntimeError):
-        asyncio.run(read(frames(*parts)))
+def test_where_no_usage_is_told_pieces_are_counted():
+    assert asyncio.run(read(frames(*PARTS))).tokens == 2
+
+
+@pytest.mark.parametrize(
+    ("stream", "head", "said"),
+    [
+        (frames(delta(role="assistant")), HEAD, "no text"),
+        (frames(delta(content="a"), {"error": {"message": "it broke"}}), HEAD, "it broke"),
+        (b'{"error": {"message": "no such\\nkey"}}', b"HTTP/1.1 401 Unauthorized\r\n", "401: no such key"),
+        (b"<html>", b"HTTP/1.0 502 Bad Gateway\r\n", "502: <html>"),
+    ],
+)
+@pytest.mark.parametrize("chunked", [True, False])
+def test_an_answer_that_is_none_is_told_on_one_line(stream: bytes, head: bytes, said: str, chunked: bool):
+    with pytest.raises(BenchError, match=said) as raised:
+        asyncio.run(read(stream, head, chunked))
+    assert "\n" not in str(raised.value)
 
 
 # Statistics
@@ -134,21 +179,39 @@ def test_turns_cancel_a_steady_drift():
     assert sum(times[0]) == sum(times[1])
 
 
-def test_rows_show_both_servers_and_their_ratio():
+def test_three_sides_take_turns():
+    assert turns(3, 3) == [(0, 1, 2), (2, 1, 0), (0, 1, 2)]
+
+
+def test_rows_show_each_side_and_our_ratio_to_it():
     ours, theirs = [turn(0.2, 2.0), turn(0.4, 2.0)], [turn(0.1, 1.0), turn(0.1, 1.0)]
-    rows = {row[1]: row[2:] for row in serve.rows("two", ours, theirs)}
-    assert rows["TTFT, ms"] == ["300", "100", "3.00 (2.00–4.00)"]
-    assert rows["TTFT p90, ms"] == ["400", "100", "3.00 (2.00–4.00)"]
-    assert rows["time per output token, ms"] == ["100", "100", "1.00 (1.00–1.00)"]
-    assert rows["tokens/s"] == ["11", "22", "0.50 (0.50–0.50)"]
+    rows = {row[1]: row[2:] for row in measures.rows("two", [ours, theirs, ours])}
+    assert rows["TTFT p50, ms"] == ["200", "100", "3.00 (2.00–4.00)", "200", "1.00 (1.00–1.00)"]
+    assert rows["TTFT p90, ms"][:3] == ["400", "100", "3.00 (2.00–4.00)"]
+    assert rows["time per output token p99, ms"][:3] == ["100", "100", "1.00 (1.00–1.00)"]
+    assert rows["tokens/s"][:3] == ["11", "22", "0.50 (0.50–0.50)"]
     assert rows["client CPU per token, ms"][:2] == ["0.5", "0.5"]
-    assert rows["tokens of a prompt"] == ["200–200, cached 4", "200–200, cached 4", ""]
+    assert rows["peak memory, MiB"][:3] == ["200", "100", "2.00 (2.00–2.00)"]
+    assert rows["tokens of a prompt"] == ["200–200, cached 4", "200–200, cached 4", "", "200–200, cached 4", ""]
+    assert "tokens of predictions" not in rows
 
 
 def test_rows_leave_out_what_could_not_be_measured():
-    names = [row[1] for row in serve.rows("one", [turn(0.1, 1, cpu=None)], [turn(0.1, 1)])]
+    names = [row[1] for row in measures.rows("one", [[turn(0.1, 1, cpu=None)], [turn(0.1, 1)]])]
     assert "server CPU per token, ms" not in names
     assert "tokens/s" in names
+
+
+def test_predictions_are_counted():
+    rows = {row[1]: row[2:] for row in measures.rows("p", [[turn(1, 1, accepted=9, rejected=2)], [turn(1, 1)]])}
+    assert rows["tokens of predictions"] == ["18 accepted, 4 rejected", "", ""]
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux only")
+def test_the_peak_of_memory_is_seen():
+    with processes.Peak(processes.Server(port=0, pid=os.getpid())) as peak:
+        pass
+    assert peak.mib > 1
 
 
 # Results

@@ -20,7 +20,7 @@ from tiny_models import CONTEXT, TEMPLATE, VOCABULARY, WIDTH, write_gguf
 from nitro.convert import gguf_to_mlx, mlx_to_hf, safetensors
 from nitro.engines.mlx_folder import open_folder
 from nitro.engines.runner import LoadError
-from nitro.gguf import header, packing
+from nitro.gguf import packing
 from nitro.gguf.header import UnreadableGGUF
 
 NAME = "blk.0.ffn_down.weight"  # as it is in the file: no rows of it are moved
@@ -29,12 +29,12 @@ GOAL = "model.layers.0.mlp.down_proj"
 
 def to_mlx(file: Path, folder: Path) -> tuple[Path, list[str]]:
     folder.mkdir()
-    return folder, gguf_to_mlx.convert(file, folder, lambda count: None)
+    return folder, gguf_to_mlx.convert(file, folder)
 
 
 def to_hf(folder: Path, target: Path, **settings: Any) -> tuple[Path, list[str]]:
     target.mkdir()
-    return target, mlx_to_hf.convert(folder, target, lambda count: None, **settings)
+    return target, mlx_to_hf.convert(folder, target, **settings)
 
 
 def load(folder: Path) -> dict[str, mx.array]:
@@ -142,18 +142,6 @@ def test_packed_weights_answer_as_those_served_from_the_file(type: Type, tmp_pat
 
 
 # Files
-
-
-def test_progress_adds_up_to_the_weights(tmp_path: Path) -> None:
-    file = write_gguf(tmp_path / "tiny.gguf", Type.Q4_1)
-    (tmp_path / "mlx").mkdir()
-    counts: list[int] = []
-    gguf_to_mlx.convert(file, tmp_path / "mlx", counts.append)
-    assert sum(counts) == sum(tensor.size for tensor in header.read(file).tensors.values())
-    (tmp_path / "hf").mkdir()
-    counts.clear()
-    mlx_to_hf.convert(tmp_path / "mlx", tmp_path / "hf", counts.append)
-    assert sum(counts) == sum(array.nbytes for array in load(tmp_path / "mlx").values())
 
 
 def test_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

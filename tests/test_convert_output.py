@@ -8,10 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from click.testing import CliRunner
+from tiny_models import write_gguf
 
-from nitro.convert import output
+from nitro.cli import main
+from nitro.convert import output, preflight
 from nitro.errors import ConvertError
 
 # Writes a model's folder and says a line before every step that changes the disk; stops until it is told to go on.
@@ -171,3 +175,19 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(small_disk: Path) -> None:
         with output.whole(small_disk / "model.gguf") as made:
             made.write_bytes(b"x" * 2**21)
     assert os.listdir(small_disk) == []
+
+
+def test_a_whole_conversion_on_a_full_disk(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fills up after the look at it: while our own writer writes, and while llama.cpp does."""
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda folder: Usage(free=2**40))
+    source = write_gguf(small_disk.parent / "tiny.gguf", width=256)
+    for to in (("mlx",), ("gguf", "--type", "F16")):
+        target = small_disk / "made"
+        done = CliRunner().invoke(main, ["convert", str(source), "--to", *to, "-o", str(target), "--positions", "64"])
+        assert done.exit_code == 1
+        assert f"nitro: The disk of {small_disk} is full; nothing was left there.\n" in done.stderr
+        assert os.listdir(small_disk) == []
+
+
+class Usage(NamedTuple):
+    free: int

@@ -1,6 +1,7 @@
 """What can be known to fail fails before a weight is read, with one sentence that says what to do."""
 
 import json
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,8 @@ OPTIONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "a group size alone": ("mlx", {"group_size": 32}, "add --bits"),
     "no such matrix": ("gguf", {"type": "Q4_K_M", "imatrix": Path("/no/such")}, "no such file"),
     "a type that needs a matrix": ("gguf", {"type": "IQ2_XXS"}, "needs an importance matrix"),
+    "an unknown type": ("gguf", {"type": "Q9"}, "Q9 is no type .* these are: F32, F16, .*Q4_K_M"),
+    "bits beside a recipe": ("mlx", {"bits": 4, "recipe": "mixed_4_6"}, "leave out --bits"),
     "the same kind": ("hf", {}, "of that kind already"),
 }
 
@@ -218,17 +221,20 @@ def nitro(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_a_failure_is_one_line_and_leaves_nothing(hf: Path) -> None:
-    shorter(hf)
-    done = nitro("convert", hf, "--to", "mlx")
-    assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr.startswith("nitro: ") and done.stderr.count("\n") == 1
+@pytest.mark.parametrize("case", ["a truncated shard", "a missing shard"])
+def test_a_failure_is_one_line_and_leaves_nothing(hf: Path, case: str) -> None:
+    damage, says = BROKEN[case]
+    damage(hf)
+    for command in (("convert", hf, "--to", "mlx"), ("verify", hf, hf)):
+        done = nitro(*command)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert re.match(rf"nitro: .*{says}", done.stderr) and done.stderr.count("\n") == 1
     assert [path.name for path in hf.parent.iterdir()] == ["original"]
 
 
 def test_a_gguf_is_quantised_and_proven(tmp_path: Path) -> None:
     source = write_gguf(tmp_path / "tiny.gguf")
-    done = nitro("convert", source, "--to", "gguf", "--type", "Q8_0", "--positions", 64)
+    done = nitro("convert", source, "--to", "gguf", "--type", "q8_0", "--positions", 64)
     assert done.exit_code == 0, done.output
     made = tmp_path / "tiny-Q8_0.gguf"
     assert checkpoint.read(made).type == "Q8_0"
@@ -249,5 +255,6 @@ def test_a_proof_that_fails_is_a_conversion_that_fails(tmp_path: Path, monkeypat
     monkeypatch.setitem(routes.STEPS, ("gguf", "gguf"), [("wrong", other)])
     done = nitro("convert", source, "--to", "gguf", "--type", "F32", "--positions", 64)
     assert done.exit_code == 1
-    assert "not the same model, and was removed: mean KL divergence" in done.stderr
+    assert "not the same model, and was removed: 16 of 16 matrices are others" in done.stderr
+    assert "mean KL divergence" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.gguf"]

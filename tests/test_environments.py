@@ -4,12 +4,15 @@ import json
 import subprocess
 import sys
 import tarfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from nitro.convert import environments, sources
+from nitro.convert import environments, own, preflight, routes, sources
+from nitro.convert.checkpoint import Checkpoint
 from nitro.convert.environments import MARKER, Backend
+from nitro.convert.plan import Plan
 from nitro.errors import ConvertError
 
 PROBE = Backend(("nothing",), "no_such_module")
@@ -56,6 +59,59 @@ def test_what_is_installed_here_is_used(made: list[Path], monkeypatch: pytest.Mo
     monkeypatch.setitem(environments.BACKENDS, "probe", Backend(("nothing",), "numpy"))
     assert environments.python("probe", print) == Path(sys.executable)
     assert made == []
+
+
+def test_pins_of_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Nitro's metadata, or where it runs from a checkout, from its pyproject.toml: the same."""
+    here = environments.pinned("llama-cpp-python")
+
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError
+
+    monkeypatch.setattr(environments.metadata, "version", version)
+    monkeypatch.setattr(environments.metadata, "requires", lambda name: ['llama-cpp-python==1.2.3; extra == "llama"'])
+    assert environments.pinned("llama-cpp-python") == "llama-cpp-python==1.2.3"
+    monkeypatch.setattr(environments.metadata, "requires", version)
+    assert environments.pinned("llama-cpp-python") == here
+
+
+@pytest.mark.parametrize("kind", ["gguf_to_mlx", "mlx_to_hf"])
+def test_our_own_conversions_run_where_mlx_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """In that environment, with nothing of this one but Nitro's sources."""
+    asked: list[tuple[str, str, bool]] = []
+
+    def run(backend: str, worker: str, request: dict, *rest: object, **more: object) -> dict:
+        asked.append((backend, worker, request["check"]))
+        assert Path(request["nitro"], "convert", f"{request['conversion']}.py").is_file()
+        return {"notices": ["one"]}
+
+    monkeypatch.setattr(environments, "run", run)
+    own.check(kind, tmp_path, print)
+    assert own.convert(kind, tmp_path, tmp_path / "target", print) == ["one"]
+    assert asked == [("mlx", "own", True), ("mlx", "own", False)]
+
+
+NEEDED = {
+    ("gguf", "mlx"): {"llama", "mlx"},
+    ("gguf", "hf"): {"llama", "mlx", "transformers"},
+    ("gguf", "gguf"): {"llama"},
+    ("hf", "mlx"): {"mlx", "transformers"},
+    ("hf", "gguf"): {"llama", "transformers"},
+    ("mlx", "hf"): {"mlx", "transformers"},
+    ("mlx", "gguf"): {"llama", "mlx"},
+}
+
+
+@pytest.mark.parametrize("route", routes.STEPS)
+def test_all_environments_are_there_before_a_weight_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, route: tuple[str, str]
+) -> None:
+    """But for the converter's, which the preflight asks."""
+    asked: set[str] = set()
+    monkeypatch.setattr(environments, "python", lambda backend, say: asked.add(backend))
+    plan = Plan(Checkpoint(tmp_path, route[0], {}, {}), route[1], tmp_path / "target")
+    preflight.backends(plan, print)
+    assert asked == NEEDED[route]
 
 
 def test_pip_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def divergence(theirs: np.ndarray, ours: np.ndarray) -> float:
 def test_a_file_is_the_same_model_on_both_engines_and_converted(name: str, tmp_path: Path) -> None:
     file, target = write_family(tmp_path / "tiny.gguf", name), tmp_path / "converted"
     target.mkdir()
-    assert gguf_to_mlx.convert(file, target, lambda count: None) == NOTICES.get(name, [])
+    assert gguf_to_mlx.convert(file, target) == NOTICES.get(name, [])
     tokens = random_tokens(200)
     theirs = shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens)
     served, converted = (shares(MlxScorer(path, context=CONTEXT), tokens) for path in (file, target))

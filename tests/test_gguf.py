@@ -394,11 +394,12 @@ def test_a_file_of_k_quants_is_refused(gemma: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_weights")
-def test_a_file_of_several_is_refused(tmp_path: Path) -> None:
+def test_one_file_of_several_is_refused(tmp_path: Path) -> None:
     file = declare(tmp_path / "model-00001-of-00002.gguf", {"a": Type.F32}, split__count=2)
-    assert "is one of several files; join them with llama-gguf-split --merge." in refusal_of(file)
+    with pytest.raises(CannotOpen, match=r"model-00002-of-00002\.gguf is missing; the model is split into 2 files\."):
+        open_gguf(file)
     alone = declare(tmp_path / "model-00001-of-00001.gguf", {"a": Type.F32}, split__count=1)
-    assert "several files" not in refusal_of(alone), "refused for what it lacks"
+    assert "2 files" not in refusal_of(alone), "refused for what it lacks"
 
 
 @pytest.mark.usefixtures("no_weights")

@@ -354,7 +354,7 @@ def test_a_missing_field_is_named(body: str, param: str) -> None:
         (request_with(stop={"a": 1}), "stop"),
         (request_with(stop=["a", 5]), "stop[1]"),
         (request_with(stop=["a", None]), "stop[1]"),
-        (request_with(logit_bias=[5]), "logit_bias"),
+        (request_with(logit_bias=[5]), "logit_bias[0]"),
         (request_with(logit_bias="5"), "logit_bias"),
         (request_with(ignore_eos="never"), "ignore_eos"),
         (f'{{{MESSAGES}, "seed": {"9" * 5000}}}', "seed"),
@@ -376,7 +376,7 @@ def test_a_wrong_bias_is_named() -> None:
 
 
 @pytest.mark.parametrize("number", ["9" * 400, "9" * 5000, "1e400", "-1e400"])
-@pytest.mark.parametrize("name", ["x", "min_tokens"])
+@pytest.mark.parametrize("name", ["x", "audio"])
 def test_a_number_out_of_range_in_an_unread_field_is_no_fault_of_the_whole_body(name: str, number: str) -> None:
     """It asks for something: an unknown field is ignored all the same, an unsupported one is refused by name."""
     body = f'{{{MESSAGES}, "{name}": {number}}}'
@@ -446,46 +446,25 @@ SURFACE = words("""
 
 HARMLESS = words("user metadata store safety_identifier service_tier verbosity prompt_cache_key")
 
-# Each tunes another one that is refused, and asks for nothing alone.
-TUNING = words("""
-    mirostat_tau mirostat_eta dry_base dry_allowed_length dry_penalty_last_n dry_sequence_breakers
-    xtc_threshold dynatemp_exponent
-""")
-
 SUPPORTED = words("""
     messages model max_tokens max_completion_tokens temperature top_p top_k min_p seed stop n frequency_penalty
     presence_penalty repetition_penalty repeat_penalty logit_bias stream stream_options ignore_eos repeat_last_n
-    prediction logprobs top_logprobs response_format json_schema grammar regex choice
+    prediction logprobs top_logprobs response_format json_schema grammar regex choice typical_p top_n_sigma min_tokens
+    cache_prompt return_tokens timings_per_token
+    mirostat mirostat_tau mirostat_eta xtc_probability xtc_threshold dynatemp_range dynatemp_exponent
+    dry_multiplier dry_base dry_allowed_length dry_penalty_last_n dry_sequence_breakers
     tools tool_choice parallel_tool_calls functions function_call continue_final_message
     reasoning_effort reasoning_format chat_template_kwargs enable_thinking thinking_budget
 """)
 
 ASKING: dict[str, list[Any]] = {
     "audio": [{"voice": "alloy", "format": "wav"}],
-    "cache_prompt": [1, "yes"],
-    "dry_multiplier": [0.8, 1, -1],
-    "dynatemp_range": [0.5],
-    "min_tokens": [1, -1],
-    "mirostat": [1, 2, True],
     "modalities": [["text", "audio"], ["audio"]],
-    "return_tokens": [True],
-    "timings_per_token": [True],
-    "top_n_sigma": [1, 0],
-    "typical_p": [0.9, 0, True],
     "web_search_options": [{}],
-    "xtc_probability": [0.5],
 }
 
 NEUTRAL: dict[str, list[Any]] = {
-    "cache_prompt": [True],
-    "dry_multiplier": [0, 0.0],
-    "dynatemp_range": [0, 0.0],
-    "min_tokens": [0],
-    "mirostat": [0],
     "modalities": [["text"]],
-    "top_n_sigma": [-1, -1.0],
-    "typical_p": [1, 1.0],
-    "xtc_probability": [0, 0.0],
 }
 
 
@@ -495,7 +474,7 @@ def pairs(table: dict[str, list[Any]]) -> list[Any]:
 
 @pytest.mark.parametrize("name", SURFACE)
 def test_every_parameter_of_the_surface_is_read_refused_or_harmless(name: str) -> None:
-    assert sum((name in FIELDS, name in UNSUPPORTED, name in HARMLESS, name in TUNING)) == 1
+    assert sum((name in FIELDS, name in UNSUPPORTED, name in HARMLESS)) == 1
 
 
 def test_the_tables_are_complete() -> None:
@@ -528,7 +507,7 @@ def test_a_refusal_holds_in_the_second_try_too() -> None:
     assert ignored(f'{{{MESSAGES}, "audio": [/* none */], "user": "a", }}') == ["user"]
 
 
-@pytest.mark.parametrize("name", [*HARMLESS, *TUNING, "nowhere", "Temperature", "messages ", "best_of"])
+@pytest.mark.parametrize("name", [*HARMLESS, "nowhere", "Temperature", "messages ", "best_of"])
 @pytest.mark.parametrize("given", [1, 0, True, "a", "", {}, {"a": [1]}, [0], 1.5])
 def test_harmless_and_unknown_parameters_are_listed(name: str, given: Any) -> None:
     assert [unquote(listed) for listed in ignored(request_with(**{name: given}))] == [name]

@@ -255,6 +255,41 @@ class TestSampling:
         answer = generate(empty, prompt, 8, Sampling(temperature=0, repetition_penalty=1e4, repeat_last_n=-1))
         assert len(set(answer)) == 8 and not set(answer) & set(prompt)
 
+    def test_dry(self, empty: LlamaRunner) -> None:
+        """A repeated sentence goes on, unless that is penalised: within its window, up to a breaker."""
+        prompt = empty.tokenizer.encode("The quick brown fox jumps over the lazy dog. " * 5 + "The quick brown")
+
+        def first(**options) -> int:
+            return generate(empty, prompt, 1, Sampling(temperature=0, dry_multiplier=20.0, **options))[0]
+
+        (fox,) = empty.tokenizer.encode(" fox")
+        assert first() != fox
+        for off in (
+            {"dry_allowed_length": 100},
+            {"dry_penalty_last_n": 5},
+            {"dry_penalty_last_n": 0},
+            {"dry_sequence_breakers": ("brown",)},
+        ):
+            assert first(**off) == fox, off
+        sampling = Sampling(temperature=0, dry_multiplier=20.0)
+        answers = [generate(empty, prompt, 12, sampling) for _ in range(2)]
+        assert answers[0] == answers[1], "a sequence is penalised for its own tokens only"
+
+    @pytest.mark.parametrize("version", [1, 2])
+    def test_mirostat(self, empty: LlamaRunner, version: int) -> None:
+        best = self.sample(empty, temperature=0)
+        hot = {"temperature": 1.0, "mirostat": version}
+        assert self.sample(empty, **hot, mirostat_tau=0.001, seed=1) == best, "no surprise is allowed"
+        assert self.sample(empty, temperature=0, mirostat=version) == best
+        one, again, other = (self.sample(empty, **hot, seed=seed) for seed in (1, 1, 2))
+        assert one == again != other
+
+    def test_mirostat_draws_from_what_is_possible(self, empty: LlamaRunner) -> None:
+        (token,) = empty.tokenizer.encode(" Paris")
+        for version in (1, 2):
+            banned = {t: -math.inf for t in range(empty.info.vocabulary) if t != token}
+            assert self.sample(empty, 3, mirostat=version, logit_bias=banned) == [token] * 3
+
     def test_rows_of_a_batch_have_their_own_sampling(self, empty: LlamaRunner) -> None:
         prompt = empty.tokenizer.encode(self.PROMPT)
         (token,) = empty.tokenizer.encode(" Paris")

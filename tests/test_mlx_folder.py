@@ -77,9 +77,9 @@ def test_templates(folder: Path) -> None:
 
 
 def test_sampling_defaults(folder: Path) -> None:
-    values = {"temperature": 0.6, "top_k": 20.0, "top_p": None, "repetition_penalty": 1, "do_sample": True}
+    values = {"temperature": 0.6, "top_k": 20.0, "top_p": None, "typical_p": 0.9, "do_sample": True}
     edit(folder / "generation_config.json", lambda c: c.update(values))
-    assert open_folder(folder).sampling == {"temperature": 0.6, "top_k": 20, "repetition_penalty": 1.0}
+    assert open_folder(folder).sampling == {"temperature": 0.6, "top_k": 20, "typical_p": 0.9}
 
 
 def test_the_context(folder: Path, tmp_path: Path) -> None:

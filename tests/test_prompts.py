@@ -1,6 +1,7 @@
 """A decoded chat request becomes a ChatPrompt: every bound, every form of a message, and where defaults come from."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,16 +11,18 @@ from nitro.api import lenient
 from nitro.api.openai import ChatRequest
 from nitro.api.prompts import BOUNDS, ChatPrompt, parse_chat
 from nitro.engines import wire
-from nitro.engines.types import Sampling
+from nitro.engines.types import SAMPLERS, Asked, Sampling
 from nitro.errors import ApiError
 
 USER = {"role": "user", "content": "hi"}
 INT32 = 2**31 - 1
 
 
-def prompt(*messages: Any, defaults: dict[str, float] | None = None, **fields: Any) -> ChatPrompt:
+def prompt(
+    *messages: Any, defaults: dict[str, float] | None = None, samplers: Sequence[str] = SAMPLERS, **fields: Any
+) -> ChatPrompt:
     body = json.dumps({"messages": messages or [USER], "seed": 1, **fields}).encode()
-    return parse_chat(lenient.decode(body, ChatRequest)[0], defaults or {})
+    return parse_chat(lenient.decode(body, ChatRequest)[0], defaults or {}, samplers)
 
 
 def refusal(*messages: Any, **fields: Any) -> ApiError:
@@ -58,6 +61,9 @@ def test_the_least_request() -> None:
         constraint=None,
         prediction=None,
         **NOTHING_MORE,
+        cache=True,
+        return_tokens=False,
+        timings_per_token=False,
     )
 
 
@@ -103,6 +109,9 @@ def test_a_full_request() -> None:
         constraint=None,
         prediction=None,
         **NOTHING_MORE,
+        cache=True,
+        return_tokens=False,
+        timings_per_token=False,
     )
 
 
@@ -115,6 +124,8 @@ NUMBERS: dict[str, tuple[list[float], list[float]]] = {
     "temperature": ([0, -0.0, 0.001, 1, 2, 100], [-0.001, -1, 100.001, 1e300]),
     "top_p": ([0, 0.001, 0.5, 1], [-0.001, 1.001, 2]),
     "top_k": ([-1, 0, 1, 40, 10**6], [-2, -100]),
+    "top_n_sigma": ([-1, 0, 0.5, 3], [-1.001]),
+    "typical_p": ([0, 0.001, 0.5, 1], [-0.001, 1.001, 2]),
     "min_p": ([0, 0.001, 0.5, 1], [-0.001, 1.001, 2]),
     "frequency_penalty": ([-2, -0.5, 0, 2], [-2.001, 2.001]),
     "presence_penalty": ([-2, -0.5, 0, 2], [-2.001, 2.001]),
@@ -123,8 +134,22 @@ NUMBERS: dict[str, tuple[list[float], list[float]]] = {
     "repeat_last_n": ([-1, 0, 1, INT32], [-2, INT32 + 1]),
     "top_logprobs": ([0, 1, 20], [-1, 21]),
     "thinking_budget": ([0, 1, 10**6], [-2, -100]),
+    "xtc_probability": ([0, 0.5, 1], [-0.001, 1.001]),
+    "xtc_threshold": ([0, 0.1, 1], [-0.001, 1.001]),
+    "dynatemp_range": ([0, 0.5, 100], [-0.5, 101]),
+    "dynatemp_exponent": ([0, 1.5, 100], [-0.5, 101]),
+    "min_tokens": ([0, 1, 100], [-1]),
+    "mirostat": ([0, 1, 2], [-1, 3]),
+    "mirostat_tau": ([0, 5, 100], [-0.1, 101]),
+    "mirostat_eta": ([0, 0.1, 100], [-0.1, 101]),
+    "dry_multiplier": ([0, 0.8, 100], [-0.1, 101]),
+    "dry_base": ([1, 1.75, 100], [0, 0.99, 101]),
+    "dry_allowed_length": ([0, 2, INT32], [-1, INT32 + 1]),
+    "dry_penalty_last_n": ([-1, 0, 1, INT32], [-2, INT32 + 1]),
 }
-WHOLE = ["max_completion_tokens", "max_tokens", "n", "top_k", "repeat_last_n", "top_logprobs", "thinking_budget"]
+WHOLE = ["max_completion_tokens", "max_tokens", "n", "top_k", "repeat_last_n", "top_logprobs"]
+WHOLE += ["thinking_budget", "min_tokens", "mirostat", "dry_allowed_length", "dry_penalty_last_n"]
+SHARES = ("top_p", "typical_p", "min_p", "xtc_probability", "xtc_threshold")  # at most 1
 NEEDS = {"top_logprobs": {"logprobs": True}}
 REAL = [name for name in NUMBERS if name not in WHOLE]
 
@@ -151,7 +176,7 @@ def test_every_bounded_parameter_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("name, given", [(name, given) for name, (inside, _) in NUMBERS.items() for given in inside])
 def test_inside_the_bounds(name: str, given: float) -> None:
-    meant = 0 if (name, given) == ("top_k", -1) else given
+    meant = 0 if name in ("top_k", "top_n_sigma") and given == -1 else given
     assert stored(prompt(**{name: given}, **NEEDS.get(name, {})), name) == meant
 
 
@@ -172,7 +197,7 @@ def test_what_is_not_finite(name: str, given: str) -> None:
 @pytest.mark.parametrize("name", [*NUMBERS, "seed"])
 @pytest.mark.parametrize("given", [2.0, "2", "2.0"])
 def test_a_number_may_come_as_a_float_or_a_string(name: str, given: Any) -> None:
-    given = given if name not in ("top_p", "min_p") else "1" if isinstance(given, str) else 1.0
+    given = given if name not in SHARES else "1" if isinstance(given, str) else 1.0
     got = stored(prompt(**{name: given}, **NEEDS.get(name, {})), name)
     assert got == float(given)
     assert type(got) is (float if name in REAL else int)
@@ -212,7 +237,7 @@ def test_no_number_is_too_large(name: str, power: int) -> None:
         assert error.status == 400
         assert error.param is not None and error.param.startswith(name)
         return
-    wire.frame(wire.Generate([1], ["hi"], got.sampling, got.max_tokens, got.text_bias))
+    wire.frame(wire.Generate([1], ["hi"], Asked(got.sampling, got.max_tokens, got.text_bias)))
     assert got.sampling.top_k <= INT32
 
 
@@ -351,12 +376,91 @@ def test_a_bias_by_an_endless_id_is_refused() -> None:
     assert error.param is not None and error.param.startswith("logit_bias")
 
 
+def test_min_tokens_beside_max_tokens() -> None:
+    assert prompt(min_tokens=5, max_tokens=5).sampling.min_tokens == 5
+    for limit in ("max_tokens", "max_completion_tokens"):
+        assert refusal(min_tokens=6, **{limit: 5}).param == "min_tokens"
+
+
+def test_biases_as_pairs() -> None:
+    """llama-server's form: a text that is a number is a text; false bans."""
+    got = prompt(logit_bias=[[15, 1.5], ["15", -2], ["hi", False], [7, False], [15, 2]])
+    assert got.sampling.logit_bias == {15: 2, 7: -100} and got.text_bias == {"15": -2, "hi": -100}
+    assert prompt(logit_bias=[]) == prompt()
+    assert prompt(logit_bias={"15": False, "hi": 3}).sampling.logit_bias == {15: -100}
+
+
+@pytest.mark.parametrize(
+    "given, param",
+    [
+        ([[1]], "logit_bias[0]"),
+        ([[1, 2], [1, 2, 3]], "logit_bias[1]"),
+        ([[True, 1]], "logit_bias[0]"),
+        ([[1.5, 1]], "logit_bias[0]"),
+        ([[1, True]], "logit_bias.1"),
+        ([[1, "x"]], "logit_bias.1"),
+        ([[1, 101]], "logit_bias.1"),
+        ([[-1, 1]], "logit_bias.-1"),
+        ([[2**31, 1]], "logit_bias.2147483648"),
+        ([["", 1]], "logit_bias"),
+        ({"5": True}, "logit_bias.5"),
+    ],
+)
+def test_biases_that_are_none(given: Any, param: str) -> None:
+    assert (refusal(logit_bias=given).param, refusal(logit_bias=given).code) == (param, "invalid_value")
+
+
+# Samplers that not every engine knows
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_that_the_engine_does_not_know(name: str) -> None:
+    known = set(SAMPLERS) - {name}
+    assert getattr(prompt(**{name: 1}, samplers=[name]).sampling, name) == 1
+    error = refusal(**{name: 1}, samplers=known)
+    assert (error.param, error.code) == (name, "unsupported_parameter")
+    for nothing in (0, None):
+        assert prompt(**{name: nothing}, samplers=known).sampling == Sampling(seed=1)
+
+
+def test_what_only_tunes_them_asks_for_nothing() -> None:
+    tuned = prompt(mirostat_tau=3, dry_base=2, xtc_threshold=0.3, dynatemp_exponent=2, samplers=())
+    assert tuned.sampling.mirostat == tuned.sampling.dry_multiplier == 0
+
+
+def test_sequence_breakers() -> None:
+    def breakers(given: Any) -> Any:
+        return prompt(dry_multiplier=1, dry_sequence_breakers=given).sampling.dry_sequence_breakers
+
+    assert breakers(None) == Sampling().dry_sequence_breakers
+    assert breakers([]) == () and breakers(["a", "", "č" * 20]) == ("a", "č" * 20)
+    for given in (["a"] * 17, ["č" * 20 + "a"], ["a\0"]):
+        assert refusal(dry_sequence_breakers=given).param == "dry_sequence_breakers"
+    assert refusal(dry_sequence_breakers="a").code == "invalid_type"
+
+
+@pytest.mark.parametrize("name", ["top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc_probability"])
+def test_mirostat_takes_the_place_of_the_filters(name: str) -> None:
+    error = refusal(mirostat=2, **{name: 1 if name in ("top_n_sigma", "top_k") else 0.5})
+    assert (error.param, error.code) == (name, "invalid_value")
+    neutral = getattr(Sampling(), name)
+    assert prompt(mirostat=2, defaults={name: 0.5}, **{name: neutral}).sampling == Sampling(seed=1, mirostat=2)
+    assert prompt(mirostat=2, defaults={name: 0.5}).sampling == Sampling(seed=1, mirostat=2)
+
+
+def test_mirostat_leaves_temperature_and_penalties() -> None:
+    asked = {"temperature": 0.5, "presence_penalty": 1, "dry_multiplier": 2}
+    assert prompt(mirostat=1, **asked).sampling == Sampling(seed=1, mirostat=1, **asked)
+
+
 # Defaults
 
 DEFAULTS = {
     "temperature": 0.2,
     "top_p": 0.9,
     "top_k": 40,
+    "typical_p": 0.7,
+    "top_n_sigma": 1.5,
     "min_p": 0.1,
     "repetition_penalty": 1.2,
     "frequency_penalty": 0.3,
@@ -385,6 +489,8 @@ def test_null_leaves_it_open(name: str) -> None:
         ("top_k", 0),
         ("top_k", 7),
         ("min_p", 0),
+        ("typical_p", 1),
+        ("top_n_sigma", 0),
         ("repetition_penalty", 1),
         ("frequency_penalty", 0),
         ("presence_penalty", 0),
@@ -398,6 +504,7 @@ def test_the_request_wins_even_with_zero(name: str, given: float) -> None:
 
 def test_top_k_of_minus_one_switches_the_models_default_off() -> None:
     assert prompt(defaults=DEFAULTS, top_k=-1).sampling.top_k == 0
+    assert prompt(defaults=DEFAULTS, top_n_sigma=-1).sampling.top_n_sigma == 0
 
 
 def test_repeat_penalty_is_the_other_name_of_repetition_penalty() -> None:

@@ -1,13 +1,14 @@
 """What counts as the same model: the numbers, and the table they are held against."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from nitro.convert import proof
-from nitro.convert.checkpoint import FTYPES
-from nitro.convert.proof import COARSE, LIMITS, SAME, Scores
+from nitro.convert.checkpoint import FILE_TYPES, FTYPES
+from nitro.convert.proof import COARSE, LIMITS, SAME, Cosines, Scores
 
 IDS = [0, 1, 2, 0]
 
@@ -68,6 +69,26 @@ def test_each_limit_can_fail(limit: proof.Limits) -> None:
         assert [line for line in proof.failures(scores(**changes), limit) if says in line]
 
 
+@pytest.mark.parametrize("limit", [SAME, COARSE, *LIMITS.values()])
+def test_each_limit_of_embeddings_can_fail(limit: proof.Limits) -> None:
+    assert proof.failures(Cosines(6, 60, 1 - 0.9 * limit.embedding, 1.0), limit) == []
+    for least in (1 - 1.1 * limit.embedding, float("nan")):
+        assert "an embedding's cosine" in proof.failures(Cosines(6, 60, least, 1.0), limit)[0]
+
+
+def test_embeddings_are_means_of_states() -> None:
+    states = rows([1, 0], [0, 1])
+    found = proof.compare_states(iter([([0, 1], states, states[::-1]), ([0, 1], states, rows([1, 0], [1, 0]))]))
+    assert (found.texts, found.positions) == (2, 4)
+    assert found.least == pytest.approx(0.5**0.5) and found.mean == pytest.approx((1 + 0.5**0.5) / 2)
+
+
+def test_what_word_piece_cuts_otherwise_on_llama_cpp() -> None:
+    strings = ["naïve café", "राजा", "가나다", "plain"]
+    assert proof.unexpected(strings, encoder=True) == ["naïve café", "plain"]
+    assert proof.unexpected(strings, encoder=False) == strings
+
+
 def test_few_clear_positions_tell_nothing() -> None:
     assert proof.failures(scores(top1=0.5, clear_positions=3), SAME) == []
 
@@ -87,7 +108,11 @@ def test_few_clear_positions_tell_nothing() -> None:
         ("Q4_1", "Q4_1", SAME),
         ("Q4_K", "F32", SAME),
         ("Q4_K", "4bit", LIMITS["4bit"]),
-        ("Q6_K", "8bit", LIMITS["8bit"]),
+        (
+            "Q6_K",
+            "8bit",
+            replace(SAME, matrix=LIMITS["8bit"].matrix),
+        ),  # quantised again; and llama.cpp rounds what it multiplies with the reference
     ],
 )
 def test_which_limits_hold(reference: str, model: str, limit: proof.Limits) -> None:
@@ -97,7 +122,12 @@ def test_which_limits_hold(reference: str, model: str, limit: proof.Limits) -> N
 def test_the_table_gets_looser_with_fewer_bits() -> None:
     order = [LIMITS[name] for name in ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K")] + [COARSE]
     for tight, loose in pairwise(order):
-        assert tight.mean < loose.mean and tight.tail < loose.tail and tight.perplexity < loose.perplexity
+        assert (
+            tight.matrix < loose.matrix
+            and tight.mean < loose.mean
+            and tight.tail < loose.tail
+            and tight.perplexity < loose.perplexity
+        )
 
 
 def test_the_types_are_llama_cpp_s() -> None:
@@ -109,5 +139,23 @@ def test_the_types_are_llama_cpp_s() -> None:
         assert known in (None, number), name
 
 
+def test_every_type_of_three_bits_and_more_has_limits() -> None:
+    few = {name for name in FILE_TYPES.values() if name not in LIMITS}
+    assert {name[:3] for name in few} == {"Q2_", "IQ2", "IQ1", "TQ1", "TQ2"}
+
+
 def test_differing_strings() -> None:
     assert proof.differing(["a", "b"], [[1], [2]], [[1], [2, 3]]) == ["b"]
+
+
+def test_vocabularies() -> None:
+    words = ["<s>", "Ġthe", "▁▁", "x"]
+    assert proof.vocabularies(words, words) == (4, [])
+    assert proof.vocabularies(words, ["<s>", "Ġthe", "  ", "y"]) == (4, [3])
+    assert proof.vocabularies(words, ["Ġthe", "<s>", "▁▁", "x"]) == (4, [0, 1])
+    assert proof.vocabularies(words, words[:3]) == (4, [3]), "one that is missing"
+
+
+def test_ids_without_a_token_are_none_of_the_vocabulary() -> None:
+    assert proof.vocabularies(["a", None, "b"], ["a", "[PAD1]", "b", "[PAD3]"]) == (2, [])
+    assert proof.vocabularies(["a", None], ["a", "[PAD2]"]) == (2, [1]), "the name of another's"

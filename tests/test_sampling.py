@@ -10,13 +10,13 @@ import llama_cpp.llama_cpp as lib
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from nitro.engines import llama_sampling
-from nitro.engines.sampling import Bias, Row, adjust, narrow, sample
-from nitro.engines.types import COLD, Sampling
+from nitro.engines.sampling import Bias, Row, adjust, keys_of, narrow, sample
+from nitro.engines.types import COLD, IMPOSSIBLE, Sampling
 
 CONTEXT = 64  # no history is longer
 NUDGE = 1e-4  # a sum that is this near to top_p, or a ratio to min_p, may fall on either side
@@ -36,6 +36,10 @@ def label(value: object) -> str:
 
 def row(sampling: Sampling, tokens: list[int] | None = None) -> Row:
     return Row(sampling, [0] if tokens is None else tokens, Bias.of(sampling))
+
+
+def replace_sampling(row: Row, sampling: Sampling) -> Row:
+    return Row(sampling, row.tokens, row.bias, row.matcher)
 
 
 @dataclass
@@ -59,13 +63,14 @@ class Batch:
 
 
 def ours(logits: mx.array, rows: list[Row], newest: mx.array | None = None) -> np.ndarray:
-    return np.array(narrow(adjust(logits, rows, newest), [row.sampling for row in rows]))
+    keys = keys_of(rows, newest is not None)
+    return np.array(narrow(adjust(logits, rows, newest), [row.sampling for row in rows], keys))
 
 
 def llama_chain(logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> tuple[np.ndarray, int]:
     """What llama.cpp leaves, its best logit not yet 0, and the token it selects. It learns the last token after the
     others, as in a sequence that goes on."""
-    chain = llama_sampling.chain_of(sampling, tokens[:-1], len(logits), CONTEXT)
+    chain = llama_sampling.chain_of(sampling, tokens[:-1], None, len(logits), CONTEXT)
     lib.llama_sampler_accept(chain, tokens[-1])
     data = np.zeros(len(logits), np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)]))
     data["id"], data["logit"] = np.arange(len(logits)), logits
@@ -74,8 +79,9 @@ def llama_chain(logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> tu
     lib.llama_sampler_apply(chain, ctypes.byref(left))
     lib.llama_sampler_free(chain)
     result = np.full(len(logits), -math.inf)
-    result[data["id"][: left.size]] = data["logit"][: left.size]
-    return result, int(data["id"][left.selected])
+    for i in range(left.size):  # XTC moves the beginning
+        result[left.data[i].id] = left.data[i].logit
+    return result, int(left.data[left.selected].id)
 
 
 def theirs(logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> np.ndarray:
@@ -92,13 +98,15 @@ def rounding(logits: np.ndarray) -> float:
 
 
 def without_filters(sampling: Sampling) -> Sampling:
-    return replace(sampling, top_k=0, top_p=1.0, min_p=0.0)
+    return replace(sampling, top_n_sigma=0.0, top_k=0, typical_p=1.0, top_p=1.0, min_p=0.0)
 
 
 def nudged(sampling: Sampling, by: float) -> Sampling:
     """With its filters a little wider."""
     top_p = sampling.top_p + by if sampling.top_p < 1 else 1.0
-    return replace(sampling, top_p=top_p, min_p=sampling.min_p * (1 - by))
+    typical_p = min(max(sampling.typical_p + by, 0.0), 1.0)
+    top_n_sigma = sampling.top_n_sigma * (1 + by)
+    return replace(sampling, top_n_sigma=top_n_sigma, typical_p=typical_p, top_p=top_p, min_p=sampling.min_p * (1 - by))
 
 
 def assert_agrees(mine: np.ndarray, logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> None:
@@ -110,6 +118,29 @@ def assert_agrees(mine: np.ndarray, logits: np.ndarray, sampling: Sampling, toke
     assert least <= kept.sum() <= most
     assert np.abs(mine[kept] - weights[kept]).max() <= rounding(unfiltered)
     assert weights[~kept].max(initial=-math.inf) <= mine[kept].min() + rounding(unfiltered)
+
+
+def assert_typical(mine: np.ndarray, logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> None:
+    """The same of typical_p alone: left are the tokens whose surprise is nearest to the mean."""
+    least, most = (np.isfinite(theirs(logits, nudged(sampling, by), tokens)).sum() for by in (-NUDGE, NUDGE))
+    weights = theirs(logits, replace(without_filters(sampling), temperature=1.0), tokens)
+    share = shares(weights)
+    possible = share > 0
+    surprise = -np.log(share[possible])
+    distance = np.full(len(logits), math.inf)
+    distance[possible] = np.abs(surprise - (share[possible] * surprise).sum())
+    kept = np.isfinite(mine)
+    assert least <= kept.sum() <= most
+    assert distance[kept].max() <= distance[~kept].min(initial=math.inf) + 10 * rounding(weights)
+    expected = (weights[kept] - weights[kept].max()) / sampling.temperature
+    assert mine[kept] == pytest.approx(expected, abs=10 * rounding(weights) / sampling.temperature)
+
+
+def assert_same_weights(mine: np.ndarray, expected: np.ndarray, temperature: float, logits: np.ndarray) -> None:
+    """The same but for equal ones, of which any may be left."""
+    mine, expected = np.sort(mine[np.isfinite(mine)]), np.sort(expected[np.isfinite(expected)])
+    assert len(mine) == len(expected)
+    assert mine == pytest.approx(expected, rel=1e-3, abs=10 * rounding(logits) * max(1, 1 / temperature))
 
 
 # What is drawn
@@ -165,6 +196,7 @@ def samplings_of(size: int, temperatures: st.SearchStrategy[float]) -> st.Search
     return st.builds(
         Sampling,
         temperature=temperatures,
+        top_n_sigma=st.sampled_from([0.0, 0.0, 0.0, 1.0, 2.0]) | st.floats(0.01, 5),
         top_k=st.just(0) | st.integers(1, size + 10),
         top_p=st.sampled_from([1.0, 1.0, 1.0, 0.9, 0.99, 0.999]) | st.floats(0, 1),
         min_p=st.sampled_from([0.0, 0.0, 0.0, 0.2, 0.02, 0.001]) | st.floats(0, 1),
@@ -231,6 +263,67 @@ class TestAgainstLlama:
             weights = theirs(logits, replace(without_filters(r.sampling), temperature=1.0), r.tokens)
             assert weights[best] == pytest.approx(weights[selected], abs=1e-3)
 
+    @settings(quick, max_examples=100)
+    @given(batches(warm), st.data())
+    def test_typical_p_leaves_the_same_tokens(self, batch: Batch, data: st.DataObject) -> None:
+        shares_of = st.sampled_from([0.2, 0.5, 0.9, 0.99, 1.0]) | st.floats(0, 1)
+        rows = [
+            replace_sampling(r, replace(without_filters(r.sampling), typical_p=data.draw(shares_of)))
+            for r in batch.whole()
+        ]
+        for mine, logits, r in zip(ours(batch.device(), rows), batch.logits, rows, strict=True):
+            assert_typical(mine, logits, r.sampling, r.tokens)
+
+    @pytest.mark.parametrize(
+        "sampling",
+        [
+            Sampling(typical_p=0.3),
+            Sampling(typical_p=0.6, logit_bias={2: -math.inf}),
+            Sampling(top_n_sigma=1.0, typical_p=0.5),
+            Sampling(top_k=4, typical_p=0.9),
+            Sampling(top_k=6, typical_p=0.8, top_p=0.9),
+            Sampling(typical_p=0.8, top_p=0.6),
+            Sampling(typical_p=0.95, min_p=0.3),
+            Sampling(top_k=3, xtc_probability=1.0, xtc_threshold=0.2),
+            Sampling(min_p=0.4, xtc_probability=1.0, xtc_threshold=0.15, temperature=3.0),
+            Sampling(top_k=4, dynatemp_range=0.5),
+            Sampling(xtc_probability=1.0, dynatemp_range=0.9, dynatemp_exponent=2.0),
+            Sampling(top_n_sigma=1.4, top_k=5, typical_p=0.95, top_p=0.95, min_p=0.1, temperature=0.7),
+        ],
+        ids=label,
+    )
+    def test_filters_come_in_the_same_order(self, sampling: Sampling) -> None:
+        """Logits so that a number changes where any two filters change places."""
+        for logits in (EIGHT, EIGHT * 0.3, np.append(EIGHT * 2, -300.0)):
+            expected = theirs(logits.astype(np.float32), sampling, [0])
+            assert ours(mx.array(logits, mx.float32)[None], [row(sampling)])[0] == pytest.approx(expected, abs=1e-5)
+
+    @quick
+    @given(batches(warm), st.floats(0, 0.6))
+    def test_xtc_leaves_the_same(self, batch: Batch, threshold: float) -> None:
+        xtc = {"xtc_probability": 1.0, "xtc_threshold": threshold}
+        rows = [replace_sampling(r, replace(without_filters(r.sampling), **xtc)) for r in batch.whole()]
+        for mine, logits, r in zip(ours(batch.device(), rows), batch.logits, rows, strict=True):
+            weights = theirs(logits, replace(without_filters(r.sampling), temperature=1.0), r.tokens)
+            assume(np.abs(shares(weights) - threshold).min() > NUDGE * threshold)
+            assume(np.abs(weights[np.isfinite(weights)] - math.log(IMPOSSIBLE)).min() > NUDGE)
+            assert_same_weights(mine, theirs(logits, r.sampling, r.tokens), r.sampling.temperature, logits)
+
+    @pytest.mark.parametrize("temperature", [0.3, 1.0, 5.0])
+    @pytest.mark.parametrize(("reach", "exponent"), [(0.1, 1.0), (0.3, 2.0), (2.0, 0.5), (20.0, 0.0)])
+    def test_the_dynamic_temperature_is_the_same(self, temperature: float, reach: float, exponent: float) -> None:
+        sampling = Sampling(temperature=temperature, dynatemp_range=reach, dynatemp_exponent=exponent, top_k=60)
+        logits = np.random.default_rng(3).normal(size=(4, 200)).astype(np.float32) * [[0.1], [1], [2], [4]]
+        rows = [row(sampling), row(replace(sampling, top_k=0)), row(sampling), row(replace(sampling, top_p=0.9))]
+        for mine, values, r in zip(ours(mx.array(logits, mx.float32), rows), logits, rows, strict=True):
+            assert mine == pytest.approx(theirs(values.astype(np.float32), r.sampling, [0]), rel=1e-3, abs=1e-4)
+
+    def test_typical_p_without_any_possible_neighbour(self) -> None:
+        logits = np.array([-math.inf, 3.0, -math.inf, -200.0], np.float32)
+        for sampling in (Sampling(typical_p=0.5), Sampling(typical_p=0.0), Sampling(typical_p=0.5, top_n_sigma=0.1)):
+            assert np.flatnonzero(np.isfinite(theirs(logits, sampling, [0]))).tolist() == [1]
+            assert np.flatnonzero(np.isfinite(ours(mx.array(logits)[None], [row(sampling)])[0])).tolist() == [1]
+
     def test_greedy_takes_the_first_of_the_best(self) -> None:
         logits = np.array([1, 3, 2, 3, 3], np.float32)
         assert llama_chain(logits, Sampling(temperature=0), [0])[1] == 1
@@ -267,6 +360,7 @@ class TestFilters:
             Sampling(min_p=1.0),
             Sampling(top_k=1, top_p=0.0, min_p=1.0),
             Sampling(top_k=1, temperature=1e30),
+            Sampling(top_n_sigma=1e-9),
         ],
         ids=label,
     )
@@ -283,6 +377,8 @@ class TestFilters:
             Sampling(top_k=2**31 - 1),
             Sampling(top_p=0.99999),
             Sampling(min_p=1e-9),
+            Sampling(top_n_sigma=50.0),
+            Sampling(typical_p=0.99999),
         ],
         ids=label,
     )
@@ -298,7 +394,9 @@ class TestFilters:
 
     def test_a_row_keeps_to_its_own(self) -> None:
         samplings = [Sampling(top_k=2), Sampling(), Sampling(top_p=0.8), Sampling(min_p=0.5), Sampling(temperature=7)]
-        together = ours(mx.array(np.tile(EIGHT, (5, 1))), [row(sampling) for sampling in samplings])
+        samplings += [Sampling(typical_p=0.4), Sampling(top_n_sigma=1.0), Sampling(typical_p=0.4, top_p=0.5)]
+        samplings += [Sampling(xtc_probability=1.0), Sampling(dynatemp_range=0.9), Sampling(xtc_probability=0.001)]
+        together = ours(mx.array(np.tile(EIGHT, (len(samplings), 1))), [row(sampling) for sampling in samplings])
         for left, sampling in zip(together, samplings, strict=True):
             assert left.tolist() == ours(mx.array(EIGHT)[None], [row(sampling)])[0].tolist()
 
@@ -398,12 +496,20 @@ class TestDraws:
             Sampling(top_k=4, temperature=3),
             Sampling(top_p=0.7),
             Sampling(min_p=0.2),
+            Sampling(typical_p=0.7),
+            Sampling(top_n_sigma=1.2),
             Sampling(top_k=5, top_p=0.95, min_p=0.3, temperature=1.5),
         ],
         ids=label,
     )
     def test_their_frequencies_are_what_llama_makes_probable(self, sampling: Sampling) -> None:
         assert_fits(drawn(EIGHT, sampling, 20_000), shares(theirs(EIGHT, sampling, [0])))
+
+    def test_whether_xtc_applies_says_nothing_about_the_draw(self) -> None:
+        xtc = Sampling(xtc_probability=0.3, xtc_threshold=0.1)
+        with_all, without = (shares(theirs(EIGHT, replace(xtc, xtc_probability=p), [0])) for p in (0.0, 1.0))
+        assert without[BEST] == 0
+        assert_fits(drawn(EIGHT, xtc, 20_000), 0.7 * with_all + 0.3 * without)
 
     def test_one_seed_draws_independently_at_every_length(self) -> None:
         logits = np.array([0.5, 0.0])
@@ -451,7 +557,17 @@ class TestDraws:
 
     @pytest.mark.parametrize(
         "other",
-        [Sampling(temperature=0), Sampling(top_k=3), Sampling(top_p=0.5), Sampling(min_p=0.1), Sampling(temperature=2)],
+        [
+            Sampling(temperature=0),
+            Sampling(top_n_sigma=1.0),
+            Sampling(top_k=3),
+            Sampling(typical_p=0.5),
+            Sampling(top_p=0.5),
+            Sampling(min_p=0.1),
+            Sampling(xtc_probability=0.5, xtc_threshold=0.01),
+            Sampling(temperature=2),
+            Sampling(dynatemp_range=0.5),
+        ],
         ids=label,
     )
     def test_a_neighbour_changes_nothing(self, other: Sampling) -> None:
@@ -493,7 +609,7 @@ class TestArrays:
         logits = mx.zeros((2, 10), dtype)
         rows = [row(Sampling(logit_bias={1: 5.0}, top_k=3)), row(Sampling(presence_penalty=1.0, min_p=0.5), [4])]
         mx.eval(sample(logits, rows, mx.array([1, 2], mx.uint32)))
-        mx.eval(adjust(logits, rows), narrow(logits, [r.sampling for r in rows]))
+        mx.eval(adjust(logits, rows), narrow(logits, [r.sampling for r in rows], keys_of(rows)))
         assert logits.dtype == dtype
         assert logits.tolist() == [[0] * 10] * 2
 

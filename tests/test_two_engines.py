@@ -19,7 +19,7 @@ from same_answer import assert_same_answer, tolerance
 from tiny_models import VOCABULARY
 
 from nitro.config import ServeConfig
-from nitro.engines.types import Sampling
+from nitro.engines.types import SAMPLERS, Asked, Sampling
 from nitro.errors import PromptRejected
 from nitro.gguf.header import read
 from nitro.gguf.tokenizer import build
@@ -29,6 +29,7 @@ CONTEXT = 256
 EOS = 2
 STORY = [{"role": "user", "content": "Tell me a story about the river."}]
 GREEDY = {"temperature": 0, "extra_body": {"ignore_eos": True}}
+HOT = {**GREEDY, "temperature": 1, "n": 4}  # texts that do not repeat, so that no draft brings them to their end early
 
 
 @pytest.fixture(scope="module", params=["llama", "mlx"])
@@ -124,7 +125,7 @@ def test_the_greedy_answer_is_the_model_s(server: RunningServer, client: openai.
 
     async def answer(text: str) -> list[int]:
         tokens = []
-        async for burst in await engine.generate(text, Sampling(temperature=0), 40):
+        async for burst in await engine.generate([text], Asked(Sampling(temperature=0), 40)):
             tokens += [token for _, output in burst for token in output.tokens]
         return tokens
 
@@ -191,6 +192,8 @@ def test_logit_bias(client: openai.OpenAI, server: RunningServer) -> None:
     forced = ask(client, max_tokens=3, temperature=0, logit_bias={"300": 100})
     assert forced == ask(client, max_tokens=1, temperature=0, logit_bias={"300": 100}) * 3 != ""
     assert ask(client, max_tokens=3, temperature=0, extra_body={"logit_bias": {" the": 100}}) == " the the the"
+    pairs = {"logit_bias": [[300, 100], [" the", False]]}
+    assert ask(client, max_tokens=3, temperature=0, extra_body=pairs) == forced
     plain = server.run(first_token(server, Sampling(temperature=0)))
     banned = server.run(first_token(server, Sampling(temperature=0, logit_bias={plain: -100.0})))
     assert banned != plain
@@ -200,7 +203,7 @@ def test_logit_bias(client: openai.OpenAI, server: RunningServer) -> None:
 
 
 async def first_token(server: RunningServer, sampling: Sampling) -> int:
-    async for burst in await server.engine.generate("Hello", sampling, 1):
+    async for burst in await server.engine.generate(["Hello"], Asked(sampling, 1)):
         return burst[0][1].tokens[0]
 
 
@@ -222,8 +225,52 @@ def test_penalties(client: openai.OpenAI) -> None:
 def test_filters(client: openai.OpenAI) -> None:
     """Each leaves the best token alone, however hot."""
     best = ask(client, max_tokens=6, temperature=0)
-    for keep_best in ({"top_k": 1}, {"top_p": 0.0001}, {"min_p": 1.0}):
+    for keep_best in ({"top_k": 1}, {"top_p": 0.0001}, {"min_p": 1.0}, {"top_n_sigma": 1e-6}):
         assert ask(client, max_tokens=6, temperature=5.0, extra_body=keep_best) == best, keep_best
+
+
+def test_typical_p(client: openai.OpenAI) -> None:
+    """It leaves one token, the most typical one; that of six at a time need not be the best."""
+    options = {"max_tokens": 6, "temperature": 1.0}
+    typical = {ask(client, seed=seed, **options, extra_body={"typical_p": 0.0001}) for seed in (1, 2, 3)}
+    assert len(typical) == 1 < len({ask(client, seed=seed, **options) for seed in (1, 2, 3)})
+
+
+def test_xtc(client: openai.OpenAI) -> None:
+    """Of two tokens it leaves the second, however likely the first."""
+    second = {"top_k": 2, "xtc_probability": 1, "xtc_threshold": 0}
+    options = {"max_tokens": 6, "temperature": 1.0}
+    (said,) = {ask(client, seed=seed, **options, extra_body=second) for seed in (1, 2, 3)}
+    assert said != ask(client, max_tokens=6, temperature=0)
+    off = {"top_k": 2, "xtc_probability": 1, "xtc_threshold": 0.51}
+    assert len({ask(client, seed=seed, **options, extra_body=off) for seed in (1, 2, 3)}) > 1
+
+
+def test_dynamic_temperature(client: openai.OpenAI) -> None:
+    """Anything less than the greatest entropy, to the hundredth power, is next to no temperature."""
+    best = ask(client, max_tokens=6, temperature=0)
+    cold = {"dynatemp_range": 3.0, "dynatemp_exponent": 100}
+    assert ask(client, max_tokens=6, temperature=3.0, extra_body=cold) == best
+    assert ask(client, max_tokens=6, temperature=3.0, extra_body={"dynatemp_exponent": 100}) != best
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_capability_says_what_is_refused(client: openai.OpenAI, name: str) -> None:
+    able = client.models.retrieve("tiny").model_extra["capabilities"][name]
+    options = {"model": "", "messages": STORY, "max_tokens": 3}
+    if able:
+        client.chat.completions.create(**options, extra_body={name: 1})
+        return
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(**options, extra_body={name: 1})
+    assert (caught.value.param, caught.value.code) == (name, "unsupported_parameter")
+    client.chat.completions.create(**options, extra_body={name: 0})
+
+
+def test_what_each_engine_is_able_to(client: openai.OpenAI, server: RunningServer) -> None:
+    capabilities = client.models.retrieve("tiny").model_extra["capabilities"]
+    unable = {name for name in SAMPLERS if not capabilities[name]}
+    assert unable == {"llama": set(), "mlx": {"mirostat", "dry_multiplier"}}[server.engine.spec.engine]
 
 
 def test_ignore_eos(client: openai.OpenAI) -> None:
@@ -233,6 +280,53 @@ def test_ignore_eos(client: openai.OpenAI) -> None:
     assert ended.choices[0].message.content == ""
     endless = client.chat.completions.create(model="", messages=STORY, **bias, extra_body={"ignore_eos": True})
     assert (endless.choices[0].finish_reason, endless.usage.completion_tokens) == ("length", 9)
+
+
+def test_token_ids(client: openai.OpenAI, model: Path) -> None:
+    """They are the answer's, the end of generation included."""
+    asked = {"model": "", "messages": STORY, "max_tokens": 12, "temperature": 0}
+    (choice,) = client.chat.completions.create(**asked, extra_body={"return_tokens": True, "ignore_eos": True}).choices
+    tokens = choice.model_extra["tokens"]
+    assert len(tokens) == 12 and build(read(model)).decode(tokens) == choice.message.content
+    ended = client.chat.completions.create(**asked, logit_bias={str(EOS): 100}, extra_body={"return_tokens": True})
+    assert ended.choices[0].model_extra["tokens"] == [EOS]
+
+
+def test_cache_prompt(client: openai.OpenAI) -> None:
+    asked = {"model": "", "messages": STORY, "max_tokens": 12, **GREEDY}
+    first = client.chat.completions.create(**asked)
+    asked["extra_body"] = GREEDY["extra_body"] | {"cache_prompt": False}
+    fresh = client.chat.completions.create(**asked)
+    assert fresh.usage.prompt_tokens_details.cached_tokens == 0 == fresh.model_extra["timings"]["cache_n"]
+    assert fresh.choices[0].message.content == first.choices[0].message.content
+    asked["extra_body"] |= {"cache_prompt": True}
+    assert client.chat.completions.create(**asked).usage.prompt_tokens_details.cached_tokens > 0
+
+
+def test_min_tokens(client: openai.OpenAI) -> None:
+    """The end comes as soon as it may, beside another answer that takes its own way."""
+    ending = {"logit_bias": {str(EOS): 100}, "max_tokens": 9, "temperature": 0}
+
+    def tokens(least: int) -> tuple[str, int]:
+        reply = client.chat.completions.create(model="", messages=STORY, **ending, extra_body={"min_tokens": least})
+        return reply.choices[0].finish_reason, reply.usage.completion_tokens
+
+    with ThreadPoolExecutor() as pool:
+        beside = pool.submit(ask, client, max_tokens=12, **GREEDY)
+        found = list(pool.map(tokens, (0, 1, 5, 8, 9)))
+        assert beside.result(CEILING) == ask(client, max_tokens=12, **GREEDY)
+    assert found == [("stop", 1), ("stop", 2), ("stop", 6), ("stop", 9), ("length", 9)]
+
+
+def test_min_tokens_under_a_grammar(client: openai.OpenAI) -> None:
+    """It goes on where the grammar can; where it cannot, its end is the end."""
+    ending = {"logit_bias": {str(EOS): 100}, "max_tokens": 20, "temperature": 0}
+    six = client.chat.completions.create(
+        model="", messages=STORY, **ending, extra_body={"regex": "[a-z ]*", "min_tokens": 6}
+    )
+    assert (six.choices[0].finish_reason, six.usage.completion_tokens) == ("stop", 7)
+    assert ask(client, **ending, extra_body={"regex": "[a-z ]*"}) == ""
+    assert ask(client, **ending, extra_body={"choice": ["yes"], "min_tokens": 15}) == "yes"
 
 
 # Limits and faults
@@ -286,7 +380,7 @@ def test_the_context_can_be_filled(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize("prompt", [[20, VOCABULARY], [-1, 20], []])
 def test_tokens_that_the_model_does_not_know(server: RunningServer, prompt: list[int]) -> None:
     with pytest.raises(PromptRejected, match=r"vocabulary|empty"):
-        server.run(server.engine.generate(prompt, Sampling(), 1))
+        server.run(server.engine.generate([prompt], Asked(Sampling(), 1)))
 
 
 def test_errors(client: openai.OpenAI) -> None:
@@ -305,12 +399,13 @@ def test_more_requests_than_slots(client: openai.OpenAI) -> None:
 def test_a_client_that_leaves(server: RunningServer, client: openai.OpenAI) -> None:
     """Its slot is idle soon, and holds what was computed."""
     prompt = conversation(60)  # more than half of the context: its slot is worth cutting, however far it went
-    stream = client.chat.completions.create(model="", messages=prompt, stream=True, **GREEDY)
-    for _ in range(3):
-        next(stream)
+    stream = client.chat.completions.create(model="", messages=prompt, stream=True, **HOT)
+    next(stream)
+    os.kill(server.engine.pid, signal.SIGSTOP)  # it must not be faster than the client
     stream.close()
     while "client=left" not in server.log_line():
         pass
+    os.kill(server.engine.pid, signal.SIGCONT)
     again = client.chat.completions.create(model="", messages=prompt, max_tokens=3, **GREEDY)
     assert again.usage.prompt_tokens_details.cached_tokens == again.usage.prompt_tokens - 1
     record = server.engine.steps[-1]
@@ -320,8 +415,7 @@ def test_a_client_that_leaves(server: RunningServer, client: openai.OpenAI) -> N
 def test_engine_killed_in_mid_stream(server: RunningServer, client: openai.OpenAI) -> None:
     """Last in this module: the engine is started anew."""
     before = ask(client, max_tokens=10, **GREEDY)
-    hot = GREEDY | {"temperature": 1, "n": 4}  # its text does not repeat, so that no draft brings it to its end early
-    stream = client.chat.completions.create(model="", messages=STORY, stream=True, **hot)
+    stream = client.chat.completions.create(model="", messages=STORY, stream=True, **HOT)
     next(stream)
     gone = os.pidfd_open(server.engine.pid)
     os.kill(server.engine.pid, signal.SIGKILL)

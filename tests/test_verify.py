@@ -49,19 +49,24 @@ def test_a_gguf_and_its_mlx_twin(smollm: Path, mlx: Path) -> None:
     """Only the kernels differ: the numbers that the engines' own comparison gave."""
     found = verify.verify(smollm, mlx, 200)
     assert found.passed, found.failures
-    assert (found.token_ids, found.chat_template) == ("200 of 200", "equal")
+    assert (found.token_ids, found.vocabulary, found.chat_template) == ("200 of 200", "49152 of 49152", "equal")
     assert (found.reference_type, found.type) == ("Q4_1", "4bit")
+    assert (found.matrices, found.settings) == (211, 5)
     assert 1e-6 < found.scores.mean_kl <= SAME.mean
     assert found.scores.positions >= 190 and found.scores.top1 >= SAME.top1
+
+
+SEEN_BY_LOGITS = {"permuted heads": "Q4_K", "swapped tensor": "Q5_K", "rope base": "Q6_K"}  # down to such types
 
 
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
         ("tokenizer", "token ids differ in"),
-        ("permuted heads", "mean KL"),
-        ("swapped tensor", "mean KL"),
-        ("rope base", "mean KL"),
+        ("rare tokens", "2 of 49152 tokens are others, as 40012 ('Ġpowerless', 'Ġdiplomats'), 40026"),
+        ("permuted heads", "60 of 211 matrices are others, as model.layers."),
+        ("swapped tensor", "2 of 211 matrices are others, as model.layers.1.mlp."),
+        ("rope base", "the rope base is 10000, and 100000 in the reference"),
         ("stale template", "the chat template renders another prompt"),
     ],
 )
@@ -69,8 +74,9 @@ def test_a_fault_is_caught(smollm: Path, tmp_path: Path, fault: str, says: str) 
     found = verify.verify(smollm, doctor(smollm, tmp_path / "doctored.gguf", fault), 200)
     assert not found.passed
     assert any(says in line for line in found.failures), found.failures
-    if says == "mean KL":
-        assert found.scores.mean_kl > LIMITS["Q6_K" if fault == "rope base" else "Q4_K"].mean
+    assert (found.token_ids == "200 of 200") == (fault != "tokenizer"), "which the strings alone do not see"
+    if least := SEEN_BY_LOGITS.get(fault):
+        assert found.scores.mean_kl > LIMITS[least].mean
 
 
 def test_a_stale_template_in_a_folder_is_caught(smollm: Path, mlx: Path, tmp_path: Path) -> None:
@@ -79,7 +85,7 @@ def test_a_stale_template_in_a_folder_is_caught(smollm: Path, mlx: Path, tmp_pat
     (folder / "config.json").write_text((folder / "config.json").read_text().replace("100000", "10000"))
     found = verify.verify(smollm, folder, FEW)
     assert [line.split(" ")[2] for line in found.failures if "template" in line] == ["template"]
-    assert [line for line in found.failures if "KL" in line], "the rope base"
+    assert "the rope base is 10000, and 100000 in the reference" in found.failures
 
 
 def nitro(*arguments: object) -> Result:
@@ -93,7 +99,7 @@ def test_the_command_tells_and_writes(tmp_path: Path) -> None:
     assert done.exit_code == 0 and "passed" in done.stdout and "200 of 200" in done.stdout
     assert json.loads((tmp_path / "twin.gguf.proof.json").read_text())["passed"] is True
     done = nitro("verify", one, other, "--positions", 64)
-    assert done.exit_code == 1 and "FAILED: mean KL" in done.stdout
+    assert done.exit_code == 1 and "FAILED: 16 of 16 matrices" in done.stdout and "mean KL" in done.stdout
     assert json.loads((tmp_path / "other.gguf.proof.json").read_text())["passed"] is False
     done = nitro("verify", twin, other, "--reference", one, "--positions", 64)
     assert done.exit_code == 1 and done.stdout.count("one.gguf") == 2

@@ -43,33 +43,35 @@ def write_gguf(
     pre: str = "smollm",
     seed: int = 0,
     linear_scaling: float | None = None,
+    width: int = WIDTH,
+    names: dict[int, str] | None = None,
     **extra: np.ndarray,
 ) -> Path:
     """A llama-architecture model whose matrices are of `type`. `linear_scaling`: of positions, for rotary embedding.
-    `extra`: more tensors, by name with "__" for "."."""
+    `names`: other names for control tokens. `extra`: more tensors, by name with "__" for "."."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
     writer.add_context_length(CONTEXT)
-    writer.add_embedding_length(WIDTH)
+    writer.add_embedding_length(width)
     writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(FEED_FORWARD)
+    writer.add_feed_forward_length(FEED_FORWARD * width // WIDTH)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(KV_HEADS)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(WIDTH // HEADS)
+    writer.add_rope_dimension_count(width // HEADS)
     writer.add_rope_freq_base(10000.0)
     if linear_scaling:
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(linear_scaling)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
-    writer.add_token_list(vocabulary()["tokens"])
+    writer.add_token_list([(names or {}).get(id, token) for id, token in enumerate(vocabulary()["tokens"])])
     writer.add_token_types(vocabulary()["token_type"])
     writer.add_token_merges(vocabulary()["merges"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_chat_template(TEMPLATE)
-    for name, array in {**_weights(seed), **extra}.items():
+    for name, array in {**_weights(seed, width), **extra}.items():
         name = name.replace("__", ".")
         if array.ndim == 1 or type == Type.F32:
             writer.add_tensor(name, array)
@@ -82,29 +84,29 @@ def write_gguf(
     return path
 
 
-def _weights(seed: int) -> dict[str, np.ndarray]:
+def _weights(seed: int, width: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
 
     def matrix(rows: int, columns: int, scale: float = 1.0) -> np.ndarray:
         return (random.standard_normal((rows, columns)) * scale / columns**0.5).astype(np.float32)
 
-    kv_width = WIDTH // HEADS * KV_HEADS
+    kv_width, feed_forward = width // HEADS * KV_HEADS, FEED_FORWARD * width // WIDTH
     weights = {
-        "token_embd.weight": matrix(VOCABULARY, WIDTH, 8.0),
-        "output.weight": matrix(VOCABULARY, WIDTH, 2.5),
-        "output_norm.weight": np.ones(WIDTH, np.float32),
+        "token_embd.weight": matrix(VOCABULARY, width, 8.0),
+        "output.weight": matrix(VOCABULARY, width, 2.5),
+        "output_norm.weight": np.ones(width, np.float32),
     }
     for layer in range(LAYERS):
         weights |= {
-            f"blk.{layer}.attn_norm.weight": random.uniform(0.5, 1.5, WIDTH).astype(np.float32),
-            f"blk.{layer}.ffn_norm.weight": np.ones(WIDTH, np.float32),
-            f"blk.{layer}.attn_q.weight": matrix(WIDTH, WIDTH, 2.0),
-            f"blk.{layer}.attn_k.weight": matrix(kv_width, WIDTH, 2.0),
-            f"blk.{layer}.attn_v.weight": matrix(kv_width, WIDTH),
-            f"blk.{layer}.attn_output.weight": matrix(WIDTH, WIDTH),
-            f"blk.{layer}.ffn_gate.weight": matrix(FEED_FORWARD, WIDTH),
-            f"blk.{layer}.ffn_up.weight": matrix(FEED_FORWARD, WIDTH),
-            f"blk.{layer}.ffn_down.weight": matrix(WIDTH, FEED_FORWARD),
+            f"blk.{layer}.attn_norm.weight": random.uniform(0.5, 1.5, width).astype(np.float32),
+            f"blk.{layer}.ffn_norm.weight": np.ones(width, np.float32),
+            f"blk.{layer}.attn_q.weight": matrix(width, width, 2.0),
+            f"blk.{layer}.attn_k.weight": matrix(kv_width, width, 2.0),
+            f"blk.{layer}.attn_v.weight": matrix(kv_width, width),
+            f"blk.{layer}.attn_output.weight": matrix(width, width),
+            f"blk.{layer}.ffn_gate.weight": matrix(feed_forward, width),
+            f"blk.{layer}.ffn_up.weight": matrix(feed_forward, width),
+            f"blk.{layer}.ffn_down.weight": matrix(width, feed_forward),
         }
     return weights
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from litestar import Request, Response, post
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from nitro.api import openai
 from nitro.api.constraints import after_thinking, with_tools
@@ -12,7 +12,7 @@ from nitro.api.exchange import Exchange, head, serve, usage_field
 from nitro.api.prompts import ChatPrompt, parse_chat
 from nitro.api.reply import Piece, Reading, Replies, Reply, Token
 from nitro.api.requestlog import RequestLog
-from nitro.engines.types import ModelInfo, Scored, Thinking
+from nitro.engines.types import Asked, ModelInfo, Scored, Thinking
 from nitro.models.served import ServedModel
 from nitro.text.channels import Delta
 from nitro.text.family import Family
@@ -29,24 +29,22 @@ async def chat_completions(request: Request) -> Response[Any]:
 async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) -> Exchange:
     """Everything that can be a 4xx, until the engine has accepted the prompt."""
     info = await model.engine.ready()
-    prompt, family = parse_chat(body, model.sampling(info)), model.family(info)
+    prompt, family = parse_chat(body, model.sampling(info), info.samplers), model.family(info)
     text = _render(model, info, prompt, family)
     tools, markers, constraint = prompt.tools, family.markers, prompt.constraint
     opened = markers is not None and markers.opened(text)
     several = family.native if tools is None or tools.several is None else tools.several
     if tools:
         constraint = with_tools(constraint, tools, family.format, several)
-    generation = await model.engine.generate(
-        text,
-        prompt.sampling,
-        prompt.max_tokens,
-        prompt.n,
-        prompt.text_bias,
+    asked = Asked(
+        *(prompt.sampling, prompt.max_tokens, prompt.text_bias),
         prediction=prompt.prediction or "",
         constraint=after_thinking(constraint, markers, opened),
         thinking=_thinking(prompt, family, opened),
         spoken=family.spoken(tools is not None),
+        cache=prompt.cache,
     )
+    generation = await model.engine.generate([text], asked, prompt.n)
     reading = Reading(
         lambda: family.parser(tools.by_name if tools else None, tools is not None and tools.enforced, opened),
         family.format.call_id,
@@ -89,8 +87,8 @@ class Chat:
         choices = []
         for reply in replies.choices:
             assert reply.finish is not None
-            logprobs = self._logprobs(reply.scored)
-            choices.append(openai.Choice(reply.index, self._message(reply), reply.finish, logprobs))
+            told = self._logprobs(reply.scored), self._ids(reply.ids)
+            choices.append(openai.Choice(reply.index, self._message(reply), reply.finish, *told))
         return openai.ChatCompletion(choices=choices, usage=replies.usage, **self._head)
 
     def opening(self, replies: Replies) -> Iterator[openai.ChatCompletionChunk]:
@@ -99,11 +97,11 @@ class Chat:
 
     def chunks(self, piece: Piece, reply: Reply) -> Iterator[openai.ChatCompletionChunk]:
         deltas = [self._delta(delta, reply) for delta in piece.deltas]
-        if piece.tokens and not deltas:
+        if not deltas and (piece.tokens or self._ids(piece.ids)):
             deltas = [openai.Delta(content="")]
         for i, delta in enumerate(deltas):
-            logprobs = self._logprobs(piece.tokens if i == 0 else [])
-            yield self._chunk([openai.ChunkChoice(piece.index, delta, None, logprobs)])
+            told = self._logprobs([] if i else piece.tokens), self._ids([] if i else piece.ids)
+            yield self._chunk([openai.ChunkChoice(piece.index, delta, None, *told)])
         if piece.finish:
             yield self._chunk([openai.ChunkChoice(piece.index, openai.Delta(), piece.finish)])
 
@@ -141,6 +139,9 @@ class Chat:
         self, choices: list[openai.ChunkChoice], usage: openai.Usage | None = None
     ) -> openai.ChatCompletionChunk:
         return openai.ChatCompletionChunk(choices=choices, usage=usage_field(self._prompt, usage), **self._head)
+
+    def _ids(self, ids: list[int]) -> list[int] | UnsetType:
+        return ids if self._prompt.return_tokens else UNSET
 
     def _logprobs(self, tokens: list[Token]) -> openai.ChoiceLogprobs | None:
         return None if self._prompt.sampling.logprobs is None else openai.ChoiceLogprobs(list(map(_scored, tokens)))

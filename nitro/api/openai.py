@@ -41,7 +41,39 @@ class StreamOptions(Struct):
     include_usage: bool | None = None
 
 
-class GenerationRequest(Struct):
+class SamplingRequest(Struct):
+    """How tokens are to be drawn: see api/sampling.py."""
+
+    seed: int | None = None
+    temperature: float | None = None
+    top_n_sigma: float | None = None
+    top_k: int | None = None
+    typical_p: float | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    repeat_penalty: float | None = None
+    repeat_last_n: int | None = None
+    xtc_probability: float | None = None
+    xtc_threshold: float | None = None
+    dynatemp_range: float | None = None
+    dynatemp_exponent: float | None = None
+    mirostat: int | None = None
+    mirostat_tau: float | None = None
+    mirostat_eta: float | None = None
+    dry_multiplier: float | None = None
+    dry_base: float | None = None
+    dry_allowed_length: int | None = None
+    dry_penalty_last_n: int | None = None
+    dry_sequence_breakers: list[str] | None = None
+    min_tokens: int | None = None
+    logit_bias: dict[str, float | bool] | list[list[str | int | float | bool]] | None = None
+    ignore_eos: bool | None = None
+
+
+class GenerationRequest(SamplingRequest):
     """What chat and text completions have in common."""
 
     model: str | None = None
@@ -50,19 +82,10 @@ class GenerationRequest(Struct):
     max_tokens: int | None = None
     n: int | None = None
     stop: str | list[str] | None = None
-    seed: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    repetition_penalty: float | None = None
-    repeat_penalty: float | None = None
-    repeat_last_n: int | None = None
-    logit_bias: dict[str, float] | None = None
-    ignore_eos: bool | None = None
     prediction: Prediction | None = None
+    cache_prompt: bool | None = None
+    return_tokens: bool | None = None
+    timings_per_token: bool | None = None
     response_format: dict[str, Any] | None = None
     json_schema: dict[str, Any] | None = None
     grammar: str | None = None
@@ -101,22 +124,11 @@ class CompletionRequest(GenerationRequest, kw_only=True):
 
 
 # Parameters that are known and not supported yet, each with the values by which it asks for nothing, besides NOTHING.
-# One that only tunes another of these (mirostat_tau, dry_base, …) asks for nothing alone, and is not here.
 NOTHING: tuple[Any, ...] = (None, False, [], "none")
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "audio": (),
-    "cache_prompt": (True,),
-    "dry_multiplier": (0,),
-    "dynatemp_range": (0,),
-    "min_tokens": (0,),
-    "mirostat": (0,),
     "modalities": (["text"],),
-    "return_tokens": (),
-    "timings_per_token": (),
-    "top_n_sigma": (-1,),
-    "typical_p": (1,),
     "web_search_options": (),
-    "xtc_probability": (0,),
 }
 
 # Replies
@@ -142,6 +154,28 @@ class Usage(Struct):
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
     completion_tokens_details: CompletionTokensDetails | UnsetType = UNSET
+
+
+class Timings(Struct):
+    """llama-server's. Of all choices together; the answer's first token belongs to the prompt. 0 is not known yet."""
+
+    cache_n: int
+    prompt_n: int  # tokens computed
+    prompt_ms: float
+    prompt_per_token_ms: float
+    prompt_per_second: float
+    predicted_n: int
+    predicted_ms: float
+    predicted_per_token_ms: float
+    predicted_per_second: float
+    draft_n: int | UnsetType = UNSET
+    draft_n_accepted: int | UnsetType = UNSET
+
+
+class Timed(Struct, kw_only=True):
+    """A reply whole, or a chunk: timings are on the last, and on each if asked for."""
+
+    timings: Timings | UnsetType = UNSET
 
 
 class TopLogprob(Struct):
@@ -198,9 +232,10 @@ class Choice(Struct):
     message: ReplyMessage
     finish_reason: FinishReason
     logprobs: ChoiceLogprobs | None = None
+    tokens: list[int] | UnsetType = UNSET
 
 
-class ChatCompletion(Struct):
+class ChatCompletion(Timed):
     id: str
     created: int
     model: str
@@ -224,9 +259,10 @@ class ChunkChoice(Struct):
     delta: Delta
     finish_reason: FinishReason | None = None
     logprobs: ChoiceLogprobs | None = None
+    tokens: list[int] | UnsetType = UNSET
 
 
-class ChatCompletionChunk(Struct):
+class ChatCompletionChunk(Timed):
     """`usage` is absent unless asked for; then it is null on every chunk but the last, which has no choices."""
 
     id: str
@@ -252,9 +288,10 @@ class TextChoice(Struct):
     text: str
     finish_reason: FinishReason | None = None
     logprobs: LegacyLogprobs | None = None
+    tokens: list[int] | UnsetType = UNSET
 
 
-class Completion(Struct):
+class Completion(Timed):
     """Whole, or a chunk of a stream: there `usage` is as in ChatCompletionChunk."""
 
     id: str

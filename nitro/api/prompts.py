@@ -2,8 +2,7 @@
 or unchecked."""
 
 import math
-import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 
 from nitro.api.constraints import parse_constraint
 from nitro.api.openai import ChatRequest, CompletionRequest, GenerationRequest, Message, Part, Prediction
+from nitro.api.sampling import SAMPLING_BOUNDS, parse_sampling
 from nitro.api.tools import Tools, parse_tools
 from nitro.engines.types import Constraint, Sampling
 from nitro.errors import ApiError
@@ -27,6 +27,7 @@ MOST_STOPS = 16
 MOST_CHOICES = 128
 MOST_LOGPROBS = 20
 INT32 = 2**31 - 1
+MOST_DIGITS = 10  # of a token id
 
 # inclusive bounds; None: none on that side
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
@@ -35,15 +36,7 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "n": (1, MOST_CHOICES),
     "top_logprobs": (0, MOST_LOGPROBS),
     "thinking_budget": (0, None),
-    "temperature": (0, 100),
-    "top_p": (0, 1),
-    "top_k": (-1, None),
-    "min_p": (0, 1),
-    "frequency_penalty": (-2, 2),
-    "presence_penalty": (-2, 2),
-    "repetition_penalty": (0.01, 100),
-    "repeat_penalty": (0.01, 100),
-    "repeat_last_n": (-1, 2**31 - 1),
+    **SAMPLING_BOUNDS,
 }
 
 
@@ -62,6 +55,9 @@ class Prompt:
     include_usage: bool
     constraint: Constraint | None
     prediction: str | None
+    cache: bool  # whether what was computed before may be used
+    return_tokens: bool
+    timings_per_token: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +75,12 @@ class CompletionPrompt(Prompt):
     prompts: list[str | list[int]]
     best_of: int
     echo: bool
+    suffix: str  # of each prompt: what follows the answer
 
 
-def parse_chat(request: ChatRequest, defaults: Mapping[str, float]) -> ChatPrompt:
-    """Check everything that needs no engine. `defaults` are the model's own, by the names of Sampling.
+def parse_chat(request: ChatRequest, defaults: Mapping[str, float], samplers: Collection[str] = ()) -> ChatPrompt:
+    """Check everything that needs no engine. `defaults` are the model's own, by the names of Sampling,
+    `samplers` those of types.SAMPLERS that the engine knows.
 
     Raises ApiError 400 with `param`.
     """
@@ -91,6 +89,8 @@ def parse_chat(request: ChatRequest, defaults: Mapping[str, float]) -> ChatPromp
         raise _invalid("top_logprobs", "'logprobs' to be true where it is given")
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
     messages = _parse_messages(request.messages)
+    most = _first(_unlimited(request.max_completion_tokens), _unlimited(request.max_tokens))
+    _check_least(request.min_tokens, most)
     return ChatPrompt(
         messages=messages,
         tools=parse_tools(request),
@@ -98,18 +98,18 @@ def parse_chat(request: ChatRequest, defaults: Mapping[str, float]) -> ChatPromp
         thinking_budget=_unlimited(request.thinking_budget),
         both_reasonings=_parse_reasoning_format(request.reasoning_format),
         continues=_parse_continues(request, messages),
-        max_tokens=_first(_unlimited(request.max_completion_tokens), _unlimited(request.max_tokens)),
+        max_tokens=most,
         n=_first(request.n, 1),
-        **_parse_common(request, defaults, logprobs),
+        **_parse_common(request, defaults, samplers, logprobs),
     )
 
 
-def parse_completion(request: CompletionRequest, defaults: Mapping[str, float]) -> CompletionPrompt:
+def parse_completion(
+    request: CompletionRequest, defaults: Mapping[str, float], samplers: Collection[str] = ()
+) -> CompletionPrompt:
     """The same for text completions."""
     _check_all(request, COMPLETION_BOUNDS)
-    if request.suffix:
-        message = "Unsupported parameter: 'suffix' is not supported by this server yet."
-        raise ApiError(400, message, param="suffix", code="unsupported_parameter")
+    _check_least(request.min_tokens, _unlimited(request.max_tokens))
     n, prompts = _first(request.n, 1), _parse_prompts(request.prompt)
     best_of = _first(request.best_of, n)
     if best_of < n:
@@ -118,12 +118,13 @@ def parse_completion(request: CompletionRequest, defaults: Mapping[str, float]) 
         raise _invalid("best_of", f"n, which is {n}, where 'stream' is true: the best is known at the end only")
     if len(prompts) * best_of > MOST_SEQUENCES:
         raise _invalid("prompt", f"at most {MOST_SEQUENCES} choices in all, got {len(prompts) * best_of}")
-    echo = bool(request.echo)
-    common = _parse_common(request, defaults, request.logprobs)
+    echo, suffix = bool(request.echo), request.suffix or ""
+    if suffix and (echo or not all(isinstance(text, str) for text in prompts)):
+        raise _invalid("suffix", "a prompt that is a text, and no 'echo'")
+    common = _parse_common(request, defaults, samplers, request.logprobs)
     common["sampling"] = replace(common["sampling"], prompt_logprobs=echo and request.logprobs is not None)
-    return CompletionPrompt(
-        prompts=prompts, max_tokens=_unlimited(request.max_tokens), n=n, best_of=best_of, echo=echo, **common
-    )
+    common |= {"n": n, "best_of": best_of, "echo": echo, "suffix": suffix}
+    return CompletionPrompt(prompts=prompts, max_tokens=_unlimited(request.max_tokens), **common)
 
 
 def _parse_prompts(prompt: str | list[str | int | list[int]]) -> list[str | list[int]]:
@@ -140,18 +141,28 @@ def _parse_prompts(prompt: str | list[str | int | list[int]]) -> list[str | list
     return prompt  # type: ignore[return-value]
 
 
-def _parse_common(request: GenerationRequest, defaults: Mapping[str, float], logprobs: int | None) -> dict[str, Any]:
+def _parse_common(
+    request: GenerationRequest, defaults: Mapping[str, float], samplers: Collection[str], logprobs: int | None
+) -> dict[str, Any]:
     """The fields of Prompt that both kinds of request give alike."""
     bias, text_bias = _parse_bias(request.logit_bias or {})
     return {
-        "sampling": replace(_parse_sampling(request, defaults, bias), logprobs=logprobs),
+        "sampling": replace(parse_sampling(request, defaults, bias, samplers), logprobs=logprobs),
         "text_bias": text_bias,
         "stops": _parse_stops(request.stop),
         "stream": bool(request.stream),
         "include_usage": bool(request.stream_options and request.stream_options.include_usage),
         "constraint": parse_constraint(request),
         "prediction": _parse_prediction(request.prediction),
+        "cache": request.cache_prompt is not False,
+        "return_tokens": bool(request.return_tokens),
+        "timings_per_token": bool(request.timings_per_token),
     }
+
+
+def _check_least(least: int | None, most: int | None) -> None:
+    if least is not None and most is not None and least > most:
+        raise _invalid("min_tokens", f"at most max_tokens, which is {most}, got {least}")
 
 
 def _check_all(request: GenerationRequest, bounds: Mapping[str, tuple[float | None, float | None]]) -> None:
@@ -159,38 +170,42 @@ def _check_all(request: GenerationRequest, bounds: Mapping[str, tuple[float | No
         _check_bounds(name, getattr(request, name, None), least, most)
 
 
-def _parse_sampling(request: GenerationRequest, defaults: Mapping[str, float], bias: dict[int, float]) -> Sampling:
-    """The request, else the model's own defaults, else those of Sampling."""
-    asked = {
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "top_k": None if request.top_k is None else max(min(request.top_k, INT32), 0),
-        "min_p": request.min_p,
-        "frequency_penalty": request.frequency_penalty,
-        "presence_penalty": request.presence_penalty,
-        "repetition_penalty": _first(request.repetition_penalty, request.repeat_penalty),
-        "repeat_last_n": request.repeat_last_n,
-    }
-    seed = secrets.randbits(31) if request.seed is None else request.seed % 2**31
-    chosen: dict[str, Any] = {**defaults, **{name: value for name, value in asked.items() if value is not None}}
-    return Sampling(**chosen, seed=seed, ignore_eos=bool(request.ignore_eos), logit_bias=bias)
-
-
-def _parse_bias(bias: Mapping[str, float]) -> tuple[dict[int, float], dict[str, float]]:
-    """Biases by token id, and by text."""
+def _parse_bias(
+    bias: Mapping[str, float] | list[list[str | int | float | bool]],
+) -> tuple[dict[int, float], dict[str, float]]:
+    """Biases by token id, and by text. OpenAI's form is an object; llama-server's is pairs, in which a text that is a
+    number is no id. False bans."""
     ids: dict[int, float] = {}
     texts: dict[str, float] = {}
-    for key, value in bias.items():
+    for key, value in _bias_pairs(bias):
+        if value is False:
+            value = -100.0
+        elif value is True or isinstance(value, str):
+            raise _invalid(f"logit_bias.{key}", "a number, or false")
         _check_bounds(f"logit_bias.{key}", value, -100, 100)
-        if key.isascii() and key.isdigit():
-            if len(key) > 10:
-                raise _invalid(f"logit_bias.{key[:20]}", "a token id")
-            ids[int(key)] = value
+        if isinstance(key, int):
+            if not 0 <= key <= INT32:
+                raise _invalid(f"logit_bias.{str(key)[:20]}", "a token id")
+            ids[key] = value
         elif key:
             texts[key] = value
         else:
             raise _invalid("logit_bias", "token ids or texts, got an empty one")
     return ids, texts
+
+
+def _bias_pairs(
+    bias: Mapping[str, float] | list[list[str | int | float | bool]],
+) -> Iterator[tuple[str | int, str | int | float | bool]]:
+    """Each a token id or a text, and its bias."""
+    if isinstance(bias, Mapping):
+        for key, value in bias.items():
+            yield (int(key) if len(key) <= MOST_DIGITS else 2**63) if key.isascii() and key.isdigit() else key, value
+        return
+    for i, pair in enumerate(bias):
+        if len(pair) != 2 or isinstance(pair[0], bool) or not isinstance(pair[0], str | int):
+            raise _invalid(f"logit_bias[{i}]", "a token id or a text, and its bias")
+        yield pair[0], pair[1]
 
 
 def _parse_stops(stop: str | list[str] | None) -> list[str]:

@@ -8,7 +8,8 @@ import json
 import re
 import struct
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -25,15 +26,17 @@ FTYPES = {
     **{"IQ3_XXS": 23, "IQ2_M": 29, "IQ2_S": 28, "IQ2_XS": 20, "IQ2_XXS": 19, "IQ1_S": 24, "IQ1_M": 31},
     **{"TQ1_0": 36, "TQ2_0": 37, "MXFP4_MOE": 38},
 }
-FILE_TYPES = {number: re.sub(r"_(S|M|L|XS|MOE)$", "", name) for name, number in FTYPES.items()}
+FILE_TYPES = {number: re.sub(r"(?<=_K)_[SML]$|_MOE$", "", name) for name, number in FTYPES.items()}
+ENCODERS = ("bert", "camembert", "distilbert", "roberta", "xlm-roberta")  # by model_type; they predict no next token
 INDEX = "model.safetensors.index.json"
-_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 
 @dataclass(frozen=True, slots=True)
 class Weight:
     type: str  # "F32", "Q4_1", …
     shape: tuple[int, ...]  # rows first
+    file: Path = field(default=Path(), compare=False)  # of a folder's, where its bytes are
+    offset: int = field(default=0, compare=False)
 
     @property
     def count(self) -> int:
@@ -52,6 +55,13 @@ class Checkpoint:
         return str(self.config.get("general.architecture" if self.kind == "gguf" else "model_type", ""))
 
     @cached_property
+    def is_encoder(self) -> bool:
+        """Is it there for embeddings, so that there are no logits?"""
+        if self.kind == "gguf":
+            return self.config.get(f"{self.architecture}.attention.causal") is False
+        return self.architecture in ENCODERS
+
+    @cached_property
     def quantization(self) -> dict[str, Any] | None:
         """config.json's own words: group_size and bits, or another library's method."""
         for key in ("quantization", "quantization_config"):
@@ -63,24 +73,43 @@ class Checkpoint:
     @cached_property
     def type(self) -> str:
         """What the weights are: "F32", "BF16", "Q4_K", "4bit". As the file says it, else what most of them are."""
+        if self._bits:
+            return f"{self._most(self._bits)}bit"
         if self.kind != "gguf" and self.quantization:
             return f"{self.quantization.get('bits', '?')}bit"
         if self.kind == "gguf" and (name := FILE_TYPES.get(self.config.get("general.file_type", -1))):
             return name
-        count: Counter[str] = Counter()
-        for weight in self.weights.values():
-            count[weight.type] += weight.count if len(weight.shape) > 1 else 0
-        return count.most_common(1)[0][0] if count else "F32"
+        matrices = {name: weight.type for name, weight in self.weights.items() if len(weight.shape) > 1}
+        return str(self._most(matrices)) if matrices else "F32"
 
     @cached_property
     def parameters(self) -> int:
-        packed = 32 // self.quantization["bits"] if self.kind == "mlx" and self.quantization else 1
-        parts = (".scales", ".biases") if packed > 1 else ()
+        parts = (".scales", ".biases") if self._bits else ()
         return sum(
-            weight.count * (packed if weight.type == "U32" else 1)
+            weight.count * 32 // self._bits.get(name, 32)
             for name, weight in self.weights.items()
             if not name.endswith(parts)
         )
+
+    @cached_property
+    def _bits(self) -> dict[str, int]:
+        """Of an MLX folder's packed weights, one by one: a recipe mixes them."""
+        whole = (self.quantization or {}) if self.kind == "mlx" else {}
+        found = {}
+        for name, weight in self.weights.items():
+            layer = name.removesuffix(".weight")
+            if weight.type == "U32" and (scales := self.weights.get(f"{layer}.scales")):
+                own = whole.get(layer)
+                group = {**whole, **(own if isinstance(own, dict) else {})}.get("group_size", 0)
+                found[name] = weight.shape[-1] * 32 // max(scales.shape[-1] * group, 1)
+        return found
+
+    def _most(self, kinds: Mapping[str, Any]) -> Any:
+        """The kind that most of the weights are of."""
+        count: Counter[Any] = Counter()
+        for name, kind in kinds.items():
+            count[kind] += self.weights[name].count * 32 // self._bits.get(name, 32)
+        return count.most_common(1)[0][0]
 
 
 def read(path: Path) -> Checkpoint:
@@ -105,11 +134,9 @@ def _gguf(path: Path) -> Checkpoint:
     from nitro.gguf import header
 
     try:
-        head = header.read(path)
+        head = header.read_whole(path)
     except header.UnreadableGGUF as error:
         raise ConvertError(str(error)) from None
-    if head.get("split.count", 1) > 1 or _SPLIT.search(path.name):
-        raise ConvertError(f"{path} is one of several files; join them with llama-gguf-split --merge.")
     return Checkpoint(path, "gguf", head.metadata, {n: Weight(t.type, t.shape) for n, t in head.tensors.items()})
 
 
@@ -160,7 +187,10 @@ def _safetensors(file: Path) -> tuple[dict[str, Weight], dict[str, str]]:
                 raise ValueError("its header is longer than the file")
             head = json.loads(stream.read(length))
         about = head.pop("__metadata__", None) or {}
-        weights = {name: Weight(entry["dtype"], tuple(entry["shape"])) for name, entry in head.items()}
+        weights = {
+            name: Weight(entry["dtype"], tuple(entry["shape"]), file, 8 + length + entry["data_offsets"][0])
+            for name, entry in head.items()
+        }
         end = max((entry["data_offsets"][1] for entry in head.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise ConvertError(f"{file} is no safetensors file, or a damaged one ({error}).") from None

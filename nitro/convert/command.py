@@ -7,18 +7,20 @@ from rich.console import Console
 
 from nitro.convert import checkpoint, output, progress, routes, verify
 from nitro.convert.plan import Plan, default_target
-from nitro.convert.proof import Proof
+from nitro.convert.proof import Cosines, Proof, Scores
 from nitro.models.proof import beside
 
 
-def convert(source: Path, to: str, target: Path | None, **options: Any) -> None:
+def convert(source: Path, to: str, target: Path | None, type: str | None, **options: Any) -> None:
     """Raises ConvertError."""
-    target = target or default_target(source, to, options.get("type"), options.get("bits"))
+    type = type.upper() if type else None
+    target = target or default_target(source, to, type, options.get("bits"))
     output.clear(target)
-    plan = Plan(checkpoint.read(source), to, target.absolute(), **options)
+    plan = Plan(checkpoint.read(source), to, target.absolute(), type, **options)
     found = routes.convert(plan, progress.say)
     tell(found)
-    progress.say(f"made {target}; try: nitro serve {target}" if to != "hf" else f"made {target}")
+    served = to != "hf" and not plan.source.is_encoder
+    progress.say(f"made {target}; try: nitro serve {target}" if served else f"made {target}")
 
 
 def compare(reference: Path, model: Path, original: Path | None, positions: int) -> bool:
@@ -37,14 +39,13 @@ def compare(reference: Path, model: Path, original: Path | None, positions: int)
 
 
 def tell(found: Proof, title: str = "") -> None:
-    scores = found.scores
     lines = {
         "weights": f"{found.reference_type} → {found.type}",
         "token ids": found.token_ids,
+        "vocabulary": found.vocabulary,
         "template": found.chat_template,
-        "KL": f"mean {scores.mean_kl:.2g}, 99th percentile {scores.p99_kl:.2g}, at {scores.positions} positions",
-        "top-1": f"{scores.top1:.1%} of {scores.clear_positions} clear positions",
-        "perplexity": f"{scores.reference_perplexity:.3f} → {scores.perplexity:.3f}",
+        "contents": f"{found.settings} settings and {found.matrices} matrices compared",
+        **_measured(found.scores),
         "proof": "passed" if found.passed else "FAILED: " + "; ".join(found.failures),
     }
     console = Console(soft_wrap=True)
@@ -52,3 +53,13 @@ def tell(found: Proof, title: str = "") -> None:
         console.print(title, highlight=False, markup=False)
     for name, value in lines.items():
         console.print(f"  {name:10} {value}", highlight=False, markup=False)
+
+
+def _measured(scores: Scores | Cosines) -> dict[str, str]:
+    if isinstance(scores, Cosines):
+        return {"cosine": f"of {scores.texts} embeddings {scores.least:.6f} and more, {scores.mean:.6f} in the mean"}
+    return {
+        "KL": f"mean {scores.mean_kl:.2g}, 99th percentile {scores.p99_kl:.2g}, at {scores.positions} positions",
+        "top-1": f"{scores.top1:.1%} of {scores.clear_positions} clear positions",
+        "perplexity": f"{scores.reference_perplexity:.3f} → {scores.perplexity:.3f}",
+    }

@@ -1,5 +1,7 @@
 """The backends of conversion, each in a virtual environment of its own: their pins exclude each other.
 
+No engine needs to be installed here, so a machine that serves with one converts for both.
+
 Where the running interpreter has a backend's module, it is the backend. Else an environment is made by pip under the
 cache folder, once; its marker is written last, so that a half-made one is made again. Workers exchange files.
 """
@@ -15,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,9 +30,13 @@ from nitro.engines.process import ENVIRONMENT as THREADS
 from nitro.errors import ConvertError
 
 MARKER = "nitro-environment"
+CHECKOUT = Path(__file__).parents[2]
 RUN = Path(__file__).with_name("workers") / "run.py"
 TICK = 0.2  # seconds between two looks at a worker's progress
-NO_SPACE = re.compile(r"No space left on device|os error 28|ENOSPC|Disk quota exceeded|File too large|os error 27")
+# the last is all that llama.cpp's quantising says when it cannot write
+NO_SPACE = re.compile(
+    r"No space left on device|os error 28|ENOSPC|Disk quota exceeded|File too large|os error 27|iostream error"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +48,33 @@ class Backend:
 
 
 def pinned(package: str) -> str:
-    """`package==version`: the installed one, else the one that Nitro's own metadata ask for."""
+    """`package==version`: the installed one, else the one that Nitro asks for."""
     try:
         return f"{package}=={metadata.version(package)}"
     except metadata.PackageNotFoundError:
-        asked = (re.match(rf"{package}==([\w.]+)", line) for line in metadata.requires("nitro") or [])
+        asked = (re.match(rf"{package}==([\w.]+)", line) for line in _wishes())
         return next((match[0] for match in asked if match), package)
 
 
+def _wishes() -> list[str]:
+    """Nitro's requirements; a checkout that is not installed has them in its pyproject.toml."""
+    try:
+        return metadata.requires("nitro") or []
+    except metadata.PackageNotFoundError:
+        project = tomllib.loads(CHECKOUT.joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]
+        return [wish for extra in project["optional-dependencies"].values() for wish in extra]
+
+
 _TORCH = ("torch==2.13.0", "safetensors==0.8.0", "sentencepiece==0.2.3")
+_MLX = "mlx[cpu]==0.32.4" if sys.platform == "linux" else "mlx==0.32.4"
 
 BACKENDS = {
     "transformers": Backend((*_TORCH, "transformers==5.23.0", "numpy==2.4.6", "protobuf==7.36.2")),
-    "mlx": Backend((pinned("mlx-lm"), *(["mlx[cpu]"] if sys.platform == "linux" else []), "numpy"), "mlx_lm"),
-    "llama": Backend((pinned("llama-cpp-python"), "gguf==0.19.0", "numpy"), "llama_cpp"),
+    # gguf and msgspec are for Nitro's own conversions
+    "mlx": Backend(
+        (pinned("mlx-lm"), _MLX, "transformers==5.23.0", "numpy==2.4.6", "gguf==0.19.0", "msgspec==0.22.0"), "mlx_lm"
+    ),
+    "llama": Backend((pinned("llama-cpp-python"), "numpy==2.4.6", "gguf==0.19.0"), "llama_cpp"),
     # what llama.cpp's requirements-convert_hf_to_gguf.txt asks for; its gguf module lies beside the converter
     "converter": Backend(
         (*_TORCH, "transformers==4.57.6", "numpy==2.2.6", "protobuf==4.25.8", "pyyaml==6.0.3", "requests", "tqdm")

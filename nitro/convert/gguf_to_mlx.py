@@ -5,7 +5,7 @@ What MLX's layout can hold stays as the file has it (gguf/packing.py); all other
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from gguf.quants import dequantize
 
 from nitro.convert import safetensors
 from nitro.convert.safetensors import write_json
-from nitro.gguf import architectures, folder, header, packing, tensors, weights
+from nitro.gguf import architectures, folder, header, packing, tensors, tokenizer, weights
 from nitro.gguf.header import Header, Tensor, UnreadableGGUF
 from nitro.gguf.packing import GROUP, Packed
 
@@ -25,9 +25,16 @@ log = logging.getLogger("nitro.convert")
 WIDTHS = (2, 3, 4, 5, 6, 8)  # bits that MLX can pack
 
 
-def convert(source: Path, target: Path, on_bytes: Callable[[int], None]) -> list[str]:
-    """Fill `target`, an empty folder. `on_bytes` is told of so many more bytes of weights that are done; they are
-    about the size of the source in all. What it returns are sentences for the user: what was changed on the way.
+def check(source: Path) -> None:
+    """Whether it could be converted, as far as that can be told without its weights. Raises UnreadableGGUF."""
+    head = header.read_whole(source)
+    architectures.configuration(head)
+    tokenizer.build(head)
+    _check_types(head, list(architectures.model_names(head)))
+
+
+def convert(source: Path, target: Path) -> list[str]:
+    """Fill `target`, an empty folder. What it returns are sentences for the user: what was changed on the way.
     Raises UnreadableGGUF and OSError; the folder is then to be thrown away."""
     head = header.read_whole(source)
     names = list(architectures.model_names(head))
@@ -35,7 +42,7 @@ def convert(source: Path, target: Path, on_bytes: Callable[[int], None]) -> list
     _check_types(head, names)
     files = folder.files(head, {**config, **_quantization(head, names)})
     groups = safetensors.shards(tensors.parts(head, name, _bits(head.tensors[name])) for name in names)
-    safetensors.write(target, groups, _data(head, names, on_bytes), safetensors.METADATA)
+    safetensors.write(target, groups, _data(head, names), safetensors.METADATA)
     for name, content in files.items():
         if isinstance(content, str):
             (target / name).write_text(content, encoding="utf-8")
@@ -44,7 +51,7 @@ def convert(source: Path, target: Path, on_bytes: Callable[[int], None]) -> list
     return _notices(head, names)
 
 
-def _data(head: Header, names: list[str], on_bytes: Callable[[int], None]) -> Iterator[np.ndarray]:
+def _data(head: Header, names: list[str]) -> Iterator[np.ndarray]:
     """The arrays of all tensors, in the order of their parts: the first part's pieces as they come, then the others."""
     for name in names:
         rest: list[tuple[np.ndarray, ...]] = []
@@ -52,7 +59,6 @@ def _data(head: Header, names: list[str], on_bytes: Callable[[int], None]) -> It
             first, *others = chunk.arrays
             rest.append(tuple(others))
             yield first
-            on_bytes(chunk.size)
         for part in zip(*rest, strict=True):
             yield np.concatenate(part)
 

@@ -6,8 +6,9 @@ For the models here mlx-lm has transformers' names; for others it may not, and t
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,15 @@ import numpy as np
 from nitro.convert import safetensors
 from nitro.convert.safetensors import write_json
 from nitro.engines.runner import LoadError
-from nitro.gguf.architectures import FAMILIES
+from nitro.gguf.architectures import MODEL_TYPES
 from nitro.gguf.tensors import Part
 
 TYPES = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16"}
 UNPACKED = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
-MODELS = {"mistral", *(family.model_type for family in FAMILIES.values())}
 OURS = ("quantization", "quantization_config", "converted_from")  # keys of config.json that do not hold any more
 REWRITTEN = ("config.json", "model.safetensors.index.json")
 BESIDE = ("*.json", "*.jinja", "*.txt", "*.model")  # what is taken over: never code
+PIECE = 1 << 20  # weights that are unpacked at a time
 STACK = re.compile(r"\.switch_mlp\.(?=\w+_proj\.)")  # mlx-lm's name for all experts of a layer
 
 
@@ -37,9 +38,6 @@ class Weight:
     layers: dict[str, mx.array]  # "weight", and of a packed one "scales" and perhaps "biases"; read when they are used
     packing: dict[str, Any] | None
     type: mx.Dtype
-
-    def size(self) -> int:
-        return sum(array.nbytes for array in self.layers.values())
 
     def shape(self) -> tuple[int, ...]:
         *rows, columns = self.layers["weight"].shape
@@ -53,27 +51,41 @@ class Weight:
         names = [STACK.sub(f".experts.{number}.", self.name) for number in range(part.shape[0])]
         return [replace(part, name=name, shape=part.shape[1:]) for name in names]
 
-    def values(self) -> np.ndarray:
-        array = self.layers["weight"] if self.packing is None else self._unpacked(self.packing)
-        return np.array(array.view(mx.uint16) if array.dtype == mx.bfloat16 else array)
+    def pieces(self) -> Iterator[np.ndarray]:
+        """The values of its parts, one part after another, some rows at a time."""
+        *_, rows, columns = (1, *self.shape())
+        count = prod(self.shape()) // max(rows * columns, 1)
+        flat = {key: array.reshape(count * rows, -1) for key, array in self.layers.items()}
+        step = max(1, PIECE // columns)
+        for part in range(count):
+            for start in range(part * rows, (part + 1) * rows, step):
+                some = slice(start, min(start + step, (part + 1) * rows))
+                array = self._unpacked({key: array[some] for key, array in flat.items()})
+                yield np.array(array.view(mx.uint16) if array.dtype == mx.bfloat16 else array)
 
-    def _unpacked(self, packing: dict[str, Any]) -> mx.array:
+    def _unpacked(self, layers: dict[str, mx.array]) -> mx.array:
         """Computed in float32, whatever the scales are in."""
-        weight, scales, biases = self.layers["weight"], self.layers["scales"], self.layers.get("biases")
+        weight, scales, biases = layers["weight"], layers.get("scales"), layers.get("biases")
+        if self.packing is None or scales is None:
+            return weight
         if biases is not None:
             scales, biases = scales.astype(mx.float32), biases.astype(mx.float32)
-        return mx.dequantize(weight, scales, biases, **packing).astype(self.type)
+        return mx.dequantize(weight, scales, biases, **self.packing).astype(self.type)
 
 
-def convert(source: Path, target: Path, on_bytes: Callable[[int], None], dtype: str = "float32") -> list[str]:
-    """Fill `target`, an empty folder. Packed weights become `dtype`, of UNPACKED; others keep their bytes. `on_bytes`
-    is told of so many more bytes of weights that are done. What it returns are sentences for the user.
-    Raises LoadError and OSError; the folder is then to be thrown away."""
+def check(source: Path) -> None:
+    """Whether it could be converted, as far as that can be told without its weights. Raises LoadError."""
+    _weights(source, _config(source), mx.float32)
+
+
+def convert(source: Path, target: Path, dtype: str = "float32") -> list[str]:
+    """Fill `target`, an empty folder. Packed weights become `dtype`, of UNPACKED; others keep their bytes. What it
+    returns are sentences for the user. Raises LoadError and OSError; the folder is then to be thrown away."""
     config = _config(source)
     weights = _weights(source, config, UNPACKED[dtype])
     groups = safetensors.shards(weight.parts() for weight in weights)
     packed = sum(weight.packing is not None for weight in weights)
-    safetensors.write(target, groups, _data(weights, on_bytes), {"format": "pt"})
+    safetensors.write(target, groups, _data(weights), {"format": "pt"})
     new = {key: value for key, value in config.items() if key not in OURS}
     if packed:
         new |= {"dtype": dtype, "torch_dtype": dtype}
@@ -84,12 +96,10 @@ def convert(source: Path, target: Path, on_bytes: Callable[[int], None], dtype: 
     return [f"{packed} packed tensors were unpacked to {dtype}."] if packed else []
 
 
-def _data(weights: list[Weight], on_bytes: Callable[[int], None]) -> Iterator[np.ndarray]:
+def _data(weights: list[Weight]) -> Iterator[np.ndarray]:
     while weights:
         weight = weights.pop(0)  # so that its memory is given back
-        size = weight.size()
-        yield from weight.values().reshape(len(weight.parts()), -1)
-        on_bytes(size)
+        yield from weight.pieces()
 
 
 def _config(source: Path) -> dict[str, Any]:
@@ -100,8 +110,8 @@ def _config(source: Path) -> dict[str, Any]:
         raise LoadError(f"{source} has no config.json; it is no model in mlx-lm's layout.") from None
     except (ValueError, KeyError, TypeError):
         raise LoadError(f"{source / 'config.json'} cannot be read, or names no model_type.") from None
-    if model_type not in MODELS:
-        raise LoadError(f"{source} is a {model_type} model; known here are {', '.join(sorted(MODELS))}.")
+    if model_type not in MODEL_TYPES:
+        raise LoadError(f"{source} is a {model_type} model; known here are {', '.join(sorted(MODEL_TYPES))}.")
     return dict(config)
 
 

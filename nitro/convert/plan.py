@@ -8,7 +8,7 @@ from nitro.convert.checkpoint import Checkpoint
 
 GROUP_SIZE = 64
 
-NEED_IMATRIX = ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_S", "IQ1_M", "Q2_K_S")
+NEED_IMATRIX = ("IQ3_XS", "IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ1_S", "IQ1_M", "Q2_K_S")
 PLAIN = {"F32": 32.0, "F16": 16.0, "BF16": 16.0}  # bits of a weight
 
 
@@ -45,13 +45,17 @@ class Plan:
     @property
     def scratch_bytes(self) -> int:
         """About what lies beside it meanwhile."""
-        between = int(self.source.parameters * PLAIN[self.plain] / 8)
         steps = (
             self.source.kind == "mlx" and self.to == "gguf",
             self.source.kind == "gguf" and self.to == "hf",
             self.source.kind != "gguf" and self.to == "gguf" and self.type not in (None, *PLAIN),
         )
-        return between * sum(steps)
+        return self.between_bytes * sum(steps)
+
+    @property
+    def between_bytes(self) -> int:
+        """About what one step takes that is not the last."""
+        return int(self.source.parameters * PLAIN[self.plain] / 8)
 
     def _bits(self) -> float:
         if self.to == "gguf":
@@ -66,6 +70,6 @@ class Plan:
 
 def default_target(source: Path, to: str, type: str | None, bits: int | None) -> Path:
     """Beside the source: a folder NAME-MLX-4bit or NAME-HF, or a file NAME-Q8_0.gguf."""
-    name = source.resolve().name.removesuffix(".gguf")
+    name = re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", source.resolve().name)
     ends = {"mlx": "-MLX" + (f"-{bits}bit" if bits else ""), "hf": "-HF", "gguf": f"{f'-{type}' if type else ''}.gguf"}
     return source.resolve().parent / (name + ends[to])

@@ -5,11 +5,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from nitro.convert import environments, output, sources
+from nitro.convert import environments, output, own, sources
+from nitro.convert.checkpoint import FTYPES
 from nitro.convert.plan import GROUP_SIZE, NEED_IMATRIX, PLAIN, Plan
 from nitro.errors import ConvertError
 
 ROOM = 64 * 2**20  # bytes for what is written beside the weights
+BACKENDS = {"hf": "transformers", "mlx": "mlx", "gguf": "llama"}  # who computes a model of each kind
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 Say = Callable[[str], None]
 
@@ -19,6 +21,15 @@ def check(plan: Plan, say: Say) -> None:
     for look in (_target, _options, _quantized, _tokenizer, _group_size, _disk):
         look(plan)
     (_gguf_source if plan.source.kind == "gguf" else _folder_source)(plan, say)
+
+
+def backends(plan: Plan, say: Say) -> None:
+    """What the way and the proof need is there or made now, and not found to be impossible after hours."""
+    needed = [BACKENDS[kind] for kind in (plan.source.kind, plan.to)]
+    if (plan.source.kind, plan.to) == ("gguf", "hf"):
+        needed.append("mlx")
+    for backend in needed:
+        environments.python(backend, say)
 
 
 def _target(plan: Plan) -> None:
@@ -39,12 +50,29 @@ def _options(plan: Plan) -> None:
         raise ConvertError("--type and --imatrix are for --to gguf; MLX has --bits and --group-size.")
     if (kind == "gguf" or to == "hf") and (plan.bits or plan.group_size or plan.recipe or plan.dtype):
         raise ConvertError("The weights of this conversion keep the type that they have; leave out --bits and --dtype.")
+    if plan.type and plan.type not in FTYPES:
+        raise ConvertError(f"{plan.type} is no type of a GGUF that is known here; these are: {', '.join(FTYPES)}.")
+    if plan.bits and plan.recipe:
+        raise ConvertError("--recipe has the bits of every layer; leave out --bits.")
     if plan.group_size and not plan.quantizes:
         raise ConvertError("--group-size says how --bits groups the weights; add --bits 4 or --bits 8.")
     if plan.imatrix and not plan.imatrix.is_file():
         raise ConvertError(f"{plan.imatrix}: no such file.")
     if plan.type in NEED_IMATRIX and not plan.imatrix:
         raise ConvertError(f"{plan.type} needs an importance matrix; name it with --imatrix.")
+    if plan.imatrix:
+        _importance(plan.imatrix)
+
+
+def _importance(file: Path) -> None:
+    from nitro.gguf import header
+
+    try:
+        known = header.read(file).tensors
+    except header.UnreadableGGUF:
+        known = {}
+    if not any(name.endswith(".in_sum2") for name in known):
+        raise ConvertError(f"{file} is no importance matrix in GGUF, as llama-imatrix --output-format gguf writes it.")
 
 
 def _quantized(plan: Plan) -> None:
@@ -97,18 +125,16 @@ def _disk(plan: Plan) -> None:
 def _gguf_source(plan: Plan, say: Say) -> None:
     if plan.to == "gguf":
         return
-    from nitro.gguf import architectures, header, tokenizer
-
-    try:
-        head = header.read(plan.source.path)
-        architectures.configuration(head)
-        tokenizer.build(head)
-    except header.UnreadableGGUF as error:
-        raise ConvertError(str(error)) from None
+    own.check("gguf_to_mlx", plan.source.path, say)
 
 
 def _folder_source(plan: Plan, say: Say) -> None:
-    {"mlx": _known_to_mlx, "gguf": _known_to_converter, "hf": _known_to_mlx}[plan.to](plan, say)
+    if plan.source.kind == "mlx":
+        own.check("mlx_to_hf", plan.source.path, say)
+    if plan.to == "mlx":
+        _known_to_mlx(plan, say)
+    if plan.to == "gguf":
+        _known_to_converter(plan, say)
 
 
 def _known_to_mlx(plan: Plan, say: Say) -> None:

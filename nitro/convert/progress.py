@@ -11,13 +11,10 @@ from nitro.convert import output
 
 
 class Bar:
-    """One step's bar. `add` takes bytes that were written; `look` measures the file or folder that grows."""
+    """One step's bar. `look` measures the file or folder that grows."""
 
     def __init__(self, progress: Progress, what: str, total: int):
         self._progress, self._task = progress, progress.add_task(what, total=total)
-
-    def add(self, count: int) -> None:
-        self._progress.update(self._task, advance=count)
 
     def look(self, path: Path) -> None:
         try:
@@ -30,7 +27,9 @@ class Bar:
 def bar(what: str, total: int) -> Iterator[Bar]:
     """`total`: bytes, as far as they can be told beforehand."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    hidden = not console.is_terminal  # it would leave an empty line in a log
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as progress:
         yield Bar(progress, what, total)
 
 

@@ -1,18 +1,15 @@
 """From one kind of model to another, step by step, and the proof at the end."""
 
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
-from nitro.convert import environments, output, preflight, progress, sources, verify
+from nitro.convert import environments, output, own, preflight, progress, sources, verify
 from nitro.convert.checkpoint import FTYPES
 from nitro.convert.plan import GROUP_SIZE, PLAIN, Plan
 from nitro.convert.progress import Bar
 from nitro.convert.proof import Proof
-from nitro.engines.runner import LoadError
 from nitro.errors import ConvertError
-from nitro.gguf.header import UnreadableGGUF
 
 Step = Callable[[Plan, Path, Path, Bar], list[str]]  # plan, source, target; notices
 Say = Callable[[str], None]
@@ -22,12 +19,13 @@ def convert(plan: Plan, say: Say) -> Proof:
     """Makes `plan.target`, whole and proven, or raises ConvertError and leaves nothing."""
     output.clear(plan.target)
     preflight.check(plan, say)
+    preflight.backends(plan, say)
     with output.whole(plan.target, plan.force) as made:
         source = plan.source.path
         steps = STEPS[plan.source.kind, plan.to]
         for number, (what, step) in enumerate(steps, 1):
             target = made if number == len(steps) else made.with_name(f"step-{number}")
-            with progress.bar(what, plan.bytes) as bar:
+            with progress.bar(what, plan.bytes if target == made else plan.between_bytes) as bar:
                 for notice in step(plan, source, target, bar):
                     say(notice)
             source = target
@@ -99,25 +97,13 @@ def _quantize(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
     return list(answer["notices"])
 
 
-def _ours(module: str) -> Step:
-    """A conversion of our own, in this process."""
-
-    def step(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
-        try:
-            conversion = importlib.import_module(f"nitro.convert.{module}")
-        except ModuleNotFoundError as error:
-            raise ConvertError(f"This conversion needs {error.name}, which is not installed.") from None
-        target.mkdir()
-        try:
-            notices: list[str] = conversion.convert(source, target, bar.add)
-        except (UnreadableGGUF, LoadError) as error:
-            raise ConvertError(str(error)) from None
-        return notices
-
-    return step
+def _gguf_to_mlx(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
+    return own.convert("gguf_to_mlx", source, target, tick=lambda: bar.look(target))
 
 
-_gguf_to_mlx, _mlx_to_hf = _ours("gguf_to_mlx"), _ours("mlx_to_hf")
+def _mlx_to_hf(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
+    return own.convert("mlx_to_hf", source, target, tick=lambda: bar.look(target))
+
 
 # by (kind of the source, kind of the target)
 STEPS: dict[tuple[str, str], list[tuple[str, Step]]] = {

@@ -1,4 +1,4 @@
-"""Are two models the same? Token ids, chat templates and logits of both, each from its own backend.
+"""Are two models the same? Token ids, vocabularies, chat templates and logits of both, each from its own backend.
 
 HF folders are read by transformers, MLX folders by mlx-lm, GGUF files by llama.cpp. The reference's token ids are used
 for both models' logits.
@@ -7,6 +7,7 @@ for both models' logits.
 import json
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,19 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from nitro.convert import checkpoint, environments, proof
+from nitro.convert import checkpoint, environments, matrices, proof, settings
 from nitro.convert.checkpoint import Checkpoint
 from nitro.convert.proof import Proof
 from nitro.engines import fingerprint, folder
 from nitro.errors import ConvertError, TemplateError
+from nitro.gguf import header
 from nitro.models.proof import beside
 from nitro.text.template import ChatTemplate
 
 POSITIONS = 1000
 LEAST_TOKENS = 64  # of a text: where it begins, everything is likely, and small errors show most
 BACKEND = {"hf": ("transformers", "score_hf"), "mlx": ("mlx", "score_mlx"), "gguf": ("llama", "score_gguf")}
+FEW = 3  # of what differs is named
 PACKAGE = {"hf": "transformers", "mlx": "mlx-lm", "gguf": "llama-cpp-python"}
 
 _HELLO = {"role": "user", "content": "Hello, who are you?"}
@@ -52,6 +55,8 @@ class Said(msgspec.Struct):
 
     strings: list[list[int]]  # token ids of the corpus's strings
     ids: list[list[int]]  # of its texts
+    vocabulary: list[str | None]  # every token by id, as it is written
+    settings: dict[str, Any]  # what it computes with: a configuration, completed, or a GGUF's metadata
     chats: list[str | None] | None  # as rendered, None where refused; None: no template
     logits: Path  # .npz with text_0, text_1, …: float32 [tokens, vocabulary]
 
@@ -69,6 +74,8 @@ def verify(
 ) -> Proof:
     """Raises ConvertError where one of them cannot be read or computed. A proof that failed is an answer."""
     one, other = checkpoint.read(reference), checkpoint.read(model)
+    if one.is_encoder != other.is_encoder:
+        raise ConvertError(f"{(one if one.is_encoder else other).path} is there for embeddings, and the other is not.")
     try:
         with tempfile.TemporaryDirectory(prefix="nitro-verify-") as scratch:
             theirs = ask(one, None, positions, Path(scratch) / "reference.npz", say)
@@ -89,6 +96,7 @@ def ask(model: Checkpoint, ids: list[list[int]] | None, positions: int, out: Pat
         "limit": positions // len(texts),
         "ids": ids,
         "chats": CHATS,
+        "encoder": model.is_encoder,
         "out": str(out),
     }
     try:
@@ -99,20 +107,32 @@ def ask(model: Checkpoint, ids: list[list[int]] | None, positions: int, out: Pat
         flat = arrays["strings"].tolist()
     rows = iter(flat)
     strings = [[next(rows) for _ in range(length)] for length in answer["lengths"]]
-    return Said(strings, answer["ids"], answer["chats"] if model.kind == "hf" else rendered(model), out)
+    chats = answer["chats"] if model.kind == "hf" else rendered(model)
+    said = answer.get("settings", model.config)
+    return Said(strings, answer["ids"], answer["vocabulary"], said, chats, out)
 
 
 def judge(one: Checkpoint, other: Checkpoint, theirs: Said, ours: Said) -> Proof:
     failures = []
     strings = corpus()["strings"]
-    if differing := proof.differing(strings, theirs.strings, ours.strings):
+    differing = proof.differing(strings, theirs.strings, ours.strings)
+    if proof.unexpected(differing, one.is_encoder):
         failures.append(f"token ids differ in {len(differing)} of {len(strings)} strings, as in {differing[0]!r}")
+    tokens, others = proof.vocabularies(theirs.vocabulary, ours.vocabulary)
+    if others:
+        failures.append(f"{len(others)} of {tokens} tokens are others, as {_tokens(others, theirs, ours)}")
     template = "none" if theirs.chats is None and ours.chats is None else "equal"
     if theirs.chats != ours.chats:
         template = _difference(theirs.chats, ours.chats)
         failures.append(f"the chat template {template}")
+    numbers = [
+        settings.of(model.architecture, model.kind, said.settings) for model, said in ((one, theirs), (other, ours))
+    ]
+    failures += settings.differences(*numbers)
+    compared, moved = compare_matrices(one, other)
+    failures += moved
     limits = proof.limits(one.type, other.type)
-    scores = proof.compare(_pairs(theirs, ours))
+    scores = (proof.compare_states if one.is_encoder else proof.compare)(_pairs(theirs, ours))
     failures += proof.failures(scores, limits)
     return Proof(
         passed=not failures,
@@ -121,12 +141,34 @@ def judge(one: Checkpoint, other: Checkpoint, theirs: Said, ours: Said) -> Proof
         reference_type=one.type,
         type=other.type,
         token_ids=f"{len(strings) - len(differing)} of {len(strings)}",
+        vocabulary=f"{tokens - len(others)} of {tokens}",
         chat_template=template,
+        settings=len(numbers[0].keys() & numbers[1].keys()),
+        matrices=compared,
         scores=scores,
-        limits={name: getattr(limits, name) for name in ("mean", "tail", "top1", "perplexity")},
+        limits=asdict(limits),
         fingerprint=marks(other.path),
         versions={PACKAGE[each.kind]: _version(each.kind) for each in (one, other)},
     )
+
+
+def compare_matrices(one: Checkpoint, other: Checkpoint) -> tuple[int, list[str]]:
+    """How many were compared, and what is said of those that are others."""
+    theirs, ours = matrices.of(one), matrices.of(other)
+    errors = {
+        name: (matrices.error(matrix, ours[name]), proof.limits(matrix.type, ours[name].type).matrix)
+        for name, matrix in theirs.items()
+        if name in ours
+    }
+    worst = sorted(((error, name) for name, (error, limit) in errors.items() if not error <= limit), reverse=True)
+    named = ", ".join(f"{name} (by {error:.2g} of its size)" for error, name in worst[:FEW])
+    return len(errors), [f"{len(worst)} of {len(errors)} matrices are others, as {named}"] if worst else []
+
+
+def _tokens(ids: list[int], theirs: Said, ours: Said) -> str:
+    """The first few, as the reference and the model have them."""
+    both = [dict(enumerate(said.vocabulary)) for said in (theirs, ours)]
+    return ", ".join(f"{id} ({both[0].get(id)!r}, {both[1].get(id)!r})" for id in ids[:FEW])
 
 
 def rendered(model: Checkpoint) -> list[str | None] | None:
@@ -149,7 +191,9 @@ def rendered(model: Checkpoint) -> list[str | None] | None:
 
 def marks(path: Path) -> str:
     """The fingerprint that an engine gives of the same model."""
-    return fingerprint.of(sorted([path / "config.json", *path.glob("*.safetensors")]) if path.is_dir() else [path])
+    if path.is_dir():
+        return fingerprint.of(sorted([path / "config.json", *path.glob("*.safetensors")]))
+    return fingerprint.of(header.files(path))
 
 
 def write(model: Path, found: Proof) -> None:

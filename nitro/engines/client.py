@@ -19,7 +19,7 @@ from typing import Protocol
 
 from nitro.engines import wire
 from nitro.engines.process import EngineProcess
-from nitro.engines.types import Constraint, EngineSpec, ModelInfo, Output, Sampling, StepRecord, Thinking
+from nitro.engines.types import Asked, EngineSpec, ModelInfo, Output, StepRecord
 from nitro.errors import (
     EngineBusy,
     EngineDown,
@@ -201,67 +201,21 @@ class Engine:
                 self._waiting.discard(news)
         raise self._stopped
 
-    async def generate(
-        self,
-        prompt: str | list[int],
-        sampling: Sampling,
-        max_tokens: int | None = None,
-        n: int = 1,
-        text_bias: dict[str, float] | None = None,
-        prediction: str = "",
-        constraint: Constraint | None = None,
-        thinking: Thinking | None = None,
-        spoken: list[str] | None = None,
-    ) -> Generation:
-        """Begin n sequences on one prompt: see `generate_all`."""
-        return await self.generate_all(
-            *([prompt], sampling, max_tokens, n, text_bias),
-            prediction=prediction,
-            constraint=constraint,
-            thinking=thinking,
-            spoken=spoken,
-        )
-
-    async def generate_all(
-        self,
-        prompts: list[str | list[int]],
-        sampling: Sampling,
-        max_tokens: int | None = None,
-        n: int = 1,
-        text_bias: dict[str, float] | None = None,
-        echo: bool = False,
-        prediction: str = "",
-        constraint: Constraint | None = None,
-        thinking: Thinking | None = None,
-        spoken: list[str] | None = None,
-    ) -> Generation:
+    async def generate(self, prompts: list[str | list[int]], asked: Asked, n: int = 1) -> Generation:
         """Begin n sequences on each prompt. Returns when the engine has accepted all, before it computes anything.
 
         Raises PromptTooLong, PromptRejected, EngineBusy, EngineDown, or what `stop` got.
         """
         await self.ready()
         count = len(prompts) * n
-        if (
-            self._live and len(self._live) + count > self._most
-        ):  # alone a request is welcome, however many choices it wants
+        if self._live and len(self._live) + count > self._most:  # alone one is welcome, however many choices it wants
             raise EngineBusy(f"{len(self._live)} sequences run or wait, and no more may queue.")
         generation = Generation(self, list(itertools.islice(self._ids, count)), n)
         if not self._live:
             self._heard = time.monotonic()
         self._live.update(dict.fromkeys(generation.ids, generation))
         try:
-            asked = (
-                prompts,
-                sampling,
-                max_tokens,
-                text_bias or {},
-                echo,
-                prediction,
-                constraint,
-                thinking,
-                spoken or [],
-            )
-            self._send(wire.Generate(generation.ids, *asked))
+            self._send(wire.Generate(generation.ids, prompts, asked))
             await generation.accepted
         except BaseException:
             generation.abort()

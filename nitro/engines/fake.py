@@ -5,7 +5,7 @@ It keeps the rules of the contract strictly: what a slot holds, the pool's size,
 """
 
 from nitro.engines.runner import Chunk, OutOfKV, Result
-from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, Scored
+from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, Sampling, Scored
 
 EOG = 256
 FIRST, LAST = ord(" "), ord("~")
@@ -46,6 +46,9 @@ class FakeRunner:
         self.tokenizer = FakeTokenizer()
         self._held: list[list[int]] = [[] for _ in range(self.info.slots)]
         self._batch: list[Chunk] = []
+
+    def prepare(self, sampling: Sampling) -> None:
+        pass
 
     def submit(self, batch: list[Chunk]) -> None:
         assert len({chunk.slot for chunk in batch}) == len(batch), "a slot twice in a batch"

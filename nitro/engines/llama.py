@@ -21,12 +21,13 @@ import llama_cpp
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
-from nitro.engines import drafts, fingerprint, fit, ggml, llama_sampling, nvidia
+from nitro.engines import drafts, fingerprint, fit, ggml, infill, llama_sampling, nvidia
 from nitro.engines.build import without_gpu
 from nitro.engines.llama_batch import Batch
 from nitro.engines.llama_tokenizer import LlamaTokenizer
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
-from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, Sampling
+from nitro.engines.types import SAMPLERS, EngineSpec, Logprobs, ModelInfo, Sampling
+from nitro.gguf import header
 
 log = logging.getLogger("llama.cpp")
 
@@ -79,6 +80,9 @@ class LlamaRunner:
         self._warm_up()
 
     # The contract
+
+    def prepare(self, sampling: Sampling) -> None:
+        llama_sampling.prepare(sampling, self._vocab, self.info.context)
 
     def submit(self, batch: list[Chunk]) -> None:
         code = lib.llama_decode(self._context, self._tokens.fill(batch))
@@ -230,7 +234,7 @@ class LlamaRunner:
         """The sequence's own sampler chain, made when it first samples: it has seen the whole prompt then."""
         if chunk.sequence_id not in self._samplers:
             self._samplers[chunk.sequence_id] = llama_sampling.chain_of(
-                chunk.sampling, chunk.tokens, self.info.vocabulary, self.info.context
+                chunk.sampling, chunk.tokens, self._vocab, self.info.vocabulary, self.info.context
             )
         return self._samplers[chunk.sequence_id]
 
@@ -316,10 +320,16 @@ class LlamaRunner:
             template=template.decode() if template else None,
             bos=self.tokenizer.text(lib.llama_vocab_bos(self._vocab)),
             eos=self.tokenizer.text(lib.llama_vocab_eos(self._vocab)),
+            infill=infill.find(self.tokenizer, self._infill_texts()),
             adds_bos=lib.llama_vocab_get_add_bos(self._vocab),
             sampling=self._sampling_defaults(),
-            fingerprint=fingerprint.of([Path(spec.model)]),
+            samplers=frozenset(SAMPLERS),
+            fingerprint=fingerprint.of(header.files(Path(spec.model))),
         )
+
+    def _infill_texts(self) -> list[str]:
+        finders = (lib.llama_vocab_fim_pre, lib.llama_vocab_fim_suf, lib.llama_vocab_fim_mid)
+        return [self.tokenizer.text(finder(self._vocab)) for finder in finders]
 
     def _token_bytes(self) -> int:
         """KV cache of one token, in bytes: keys and values, 16 bits each, in every layer that has heads for them. Too

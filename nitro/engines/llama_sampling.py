@@ -2,17 +2,28 @@
 
 import ctypes
 import math
+import weakref
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
-from nitro.engines.types import COLD, LEAST_LOGPROB, Logprobs, Sampling, Scored
+from nitro.engines.types import COLD, IMPOSSIBLE, LEAST_LOGPROB, Logprobs, Sampling, Scored
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # a llama_token_data
+MIROSTAT_M = 100  # of how many tokens version 1 estimates the distribution; llama-server's number
+DRY_KEPT = 16
 
 
-def chain_of(sampling: Sampling, tokens: list[int], vocabulary: int, context: int) -> Any:
+def prepare(sampling: Sampling, vocab: Any, context: int) -> None:
+    """Make what is long in the making; from any thread."""
+    if sampling.dry_multiplier:
+        _dry(sampling, vocab, context)
+
+
+def chain_of(sampling: Sampling, tokens: list[int], vocab: Any, vocabulary: int, context: int) -> Any:
     """A sampler chain that has seen `tokens`; the caller frees it. The order is that of Sampling's docstring."""
     chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
 
@@ -22,25 +33,79 @@ def chain_of(sampling: Sampling, tokens: list[int], vocabulary: int, context: in
     if bias := sampling.logit_bias:
         entries = (lib.llama_logit_bias * len(bias))(*(lib.llama_logit_bias(*entry) for entry in bias.items()))
         add(lib.llama_sampler_init_logit_bias(vocabulary, len(bias), entries))
+    seen = 0
     if sampling.penalises:
-        last_n = min(sampling.repeat_last_n, context)  # llama.cpp allocates that many
-        last_n = context if last_n < 0 else last_n
+        seen = _window(sampling.repeat_last_n, context)
         penalties = (sampling.repetition_penalty, sampling.frequency_penalty, sampling.presence_penalty)
-        add(lib.llama_sampler_init_penalties(vocabulary, last_n, *penalties))
-        for token in tokens[-last_n:]:
-            lib.llama_sampler_accept(chain, token)
-    if sampling.temperature < COLD:
-        add(lib.llama_sampler_init_greedy())
-        return chain
-    if sampling.top_k > 0:
-        add(lib.llama_sampler_init_top_k(sampling.top_k))
-    if sampling.top_p < 1:
-        add(lib.llama_sampler_init_top_p(sampling.top_p, 1))
-    if sampling.min_p > 0:
-        add(lib.llama_sampler_init_min_p(sampling.min_p, 1))
-    add(lib.llama_sampler_init_temp(sampling.temperature))
-    add(lib.llama_sampler_init_dist(sampling.seed))
+        add(lib.llama_sampler_init_penalties(vocabulary, seen, *penalties))
+    if sampling.dry_multiplier:
+        add(lib.llama_sampler_clone(_dry(sampling, vocab, context).sampler))
+        seen = max(seen, _window(sampling.dry_penalty_last_n, context))
+    for token in tokens[max(len(tokens) - seen, 0) :]:
+        lib.llama_sampler_accept(chain, token)
+    for sampler in _drawing(sampling, vocabulary):
+        add(sampler)
     return chain
+
+
+def _drawing(sampling: Sampling, vocabulary: int) -> Iterator[Any]:
+    """Filters, temperature and draw."""
+    possible = lib.llama_sampler_init_min_p  # an entropy with a share of 0 in it is no number in llama.cpp
+    if sampling.temperature < COLD:
+        yield lib.llama_sampler_init_greedy()
+        return
+    if sampling.mirostat:
+        settings = (sampling.seed, sampling.mirostat_tau, sampling.mirostat_eta)
+        yield lib.llama_sampler_init_temp(sampling.temperature)
+        yield possible(IMPOSSIBLE, 1)
+        if sampling.mirostat == 1:
+            yield lib.llama_sampler_init_mirostat(vocabulary, *settings, MIROSTAT_M)
+        else:
+            yield lib.llama_sampler_init_mirostat_v2(*settings)
+        return
+    if sampling.top_n_sigma > 0:
+        yield lib.llama_sampler_init_top_n_sigma(sampling.top_n_sigma)
+    if sampling.top_k > 0:
+        yield lib.llama_sampler_init_top_k(sampling.top_k)
+    if sampling.typical_p < 1:
+        yield possible(IMPOSSIBLE, 1)
+        yield lib.llama_sampler_init_typical(sampling.typical_p, 1)
+    if sampling.top_p < 1:
+        yield lib.llama_sampler_init_top_p(sampling.top_p, 1)
+    if sampling.min_p > 0:
+        yield lib.llama_sampler_init_min_p(sampling.min_p, 1)
+    if sampling.xtc_probability or sampling.dynatemp_range:
+        yield possible(IMPOSSIBLE, 1)
+    if sampling.xtc_probability:
+        yield lib.llama_sampler_init_xtc(sampling.xtc_probability, sampling.xtc_threshold, 1, sampling.seed)
+    yield lib.llama_sampler_init_temp_ext(sampling.temperature, sampling.dynatemp_range, sampling.dynatemp_exponent)
+    yield lib.llama_sampler_init_dist(sampling.seed)
+
+
+class _Dry:
+    """A DRY sampler that has seen nothing, to be cloned."""
+
+    def __init__(self, sampler: Any):
+        self.sampler = sampler
+        weakref.finalize(self, lib.llama_sampler_free, sampler)
+
+
+def _dry(sampling: Sampling, vocab: Any, context: int) -> _Dry:
+    settings = (sampling.dry_multiplier, sampling.dry_base, sampling.dry_allowed_length)
+    return _made_dry(vocab, *settings, _window(sampling.dry_penalty_last_n, context), sampling.dry_sequence_breakers)
+
+
+@lru_cache(DRY_KEPT)
+def _made_dry(vocab: Any, *settings: Any) -> _Dry:
+    """Takes a few milliseconds for each sequence breaker, up to some tenths of a second: each token is compared."""
+    *numbers, breakers = settings
+    texts = (ctypes.c_char_p * len(breakers))(*(text.encode() for text in breakers))
+    return _Dry(lib.llama_sampler_init_dry(vocab, *numbers, texts, len(breakers)))
+
+
+def _window(last_n: int, context: int) -> int:
+    """llama.cpp allocates that many."""
+    return context if last_n < 0 else min(last_n, context)
 
 
 def pick(sampler: Any, logits: Any, ids: Any) -> int | None:

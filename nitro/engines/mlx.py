@@ -16,7 +16,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
-from nitro.engines import fit, mlx_cache, sampling
+from nitro.engines import fit, infill, mlx_cache, sampling
 from nitro.engines.build import Build, Device
 from nitro.engines.mlx_cache import Caches
 from nitro.engines.mlx_folder import open_folder
@@ -25,11 +25,13 @@ from nitro.engines.mlx_group import Group, Row, padding
 from nitro.engines.mlx_model import MlxModel
 from nitro.engines.mlx_trial import try_out
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result
-from nitro.engines.types import EngineSpec, ModelInfo
+from nitro.engines.types import EngineSpec, ModelInfo, Sampling
 
 log = logging.getLogger("nitro.mlx")
 
 STEP_TOKENS = 2048
+# Mirostat and DRY go by the tokens so far, of which the last is not on the host yet when the next is drawn.
+SAMPLERS = frozenset({"dynatemp_range", "xtc_probability"})
 MOST_POOL, POOL_SHARE = 2 * 2**30, 16  # MLX keeps freed memory for reuse: at most so many bytes, or memory / share
 
 
@@ -51,6 +53,9 @@ class MlxRunner:
         self._most_padding = min(_size(self._model) // self._trial.token_bytes, self.info.kv_tokens // 4)
 
     # The contract
+
+    def prepare(self, sampling: Sampling) -> None:
+        pass
 
     def submit(self, batch: list[Chunk]) -> None:
         if sum(self._held.values()) + sum(chunk.stop - chunk.start for chunk in batch) > self.info.kv_tokens:
@@ -248,8 +253,10 @@ class MlxRunner:
             template=model.template,
             bos=model.bos,
             eos=model.eos,
+            infill=infill.find(self.tokenizer, model.infill),
             adds_bos=model.adds_bos,
             sampling=model.sampling,
+            samplers=SAMPLERS,
             fingerprint=model.fingerprint,
         )
 

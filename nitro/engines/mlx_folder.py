@@ -28,7 +28,8 @@ CONTEXT_KEYS = (
     "model_max_length",
 )
 CONTEXT = 4096  # tokens, of a model that does not say for how many it was trained
-SAMPLING_KEYS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # of generation_config.json
+# of generation_config.json
+SAMPLING_KEYS = ("temperature", "top_k", "typical_p", "top_p", "min_p", "repetition_penalty")
 WHOLE = ("top_k",)
 
 

@@ -20,13 +20,14 @@ from nitro.gguf import architectures, folder, header, packing, tensors, tokenize
 from nitro.gguf.header import Header, UnreadableGGUF
 
 TYPES = (*weights.PLAIN, *packing.EXACT)  # that MLX holds as they are
+INFILL_KEYS = (("fim_pre", "prefix"), ("fim_suf", "suffix"), ("fim_mid", "middle"))  # today's and former ones
 ADVICE = "Serve it with --engine llama, or convert it, or the original weights: nitro convert MODEL --to mlx"
 
 
 def open_gguf(path: Path) -> MlxModel:
     """Raises CannotOpen before any weight is read, and LoadError."""
     try:
-        head = header.read(path)
+        head = header.read_whole(path)
         _check_types(head)
         config = architectures.configuration(head)
         names = architectures.model_names(head)
@@ -50,7 +51,8 @@ def open_gguf(path: Path) -> MlxModel:
         template=head.get("tokenizer.chat_template"),
         bos=tokenizer.text(head, "bos"),
         eos=tokenizer.text(head, "eos"),
-        fingerprint=fingerprint.of([path]),
+        fingerprint=fingerprint.of(header.files(path)),
+        infill=tuple(tokenizer.text(head, now) or tokenizer.text(head, before) for now, before in INFILL_KEYS),
         adds_bos=head.metadata.get("tokenizer.ggml.add_bos_token", False),
         sampling=header.sampling(head),
     )
@@ -60,8 +62,6 @@ def _check_types(head: Header) -> None:
     for name, tensor in head.tensors.items():
         if tensor.type not in TYPES:
             raise UnreadableGGUF(f"{head.path}: tensor {name} is {tensor.type}, and MLX holds {', '.join(TYPES)}.")
-    if head.get("split.count", 1) > 1:
-        raise UnreadableGGUF(f"{head.path} is one of several files; join them with llama-gguf-split --merge.")
 
 
 def _network(head: Header, config: dict[str, Any], names: dict[str, str]) -> Any:

@@ -61,7 +61,7 @@ class Group:
     def advance(self, chunks: list[Chunk]) -> None:
         """What was computed ahead is what the chunks, one per row, want; without, it is computed now."""
         for row, chunk in zip(self.rows, chunks, strict=True):
-            row.drawing.tokens = chunk.tokens
+            row.drawing.tokens, row.drawing.matcher = chunk.tokens, chunk.matcher
         if not self._looked:
             self._ahead, self._ahead_scores = self._next(mx.array(self.given, mx.uint32), newest=False)
         self.now, self.scores = self._ahead, self._ahead_scores

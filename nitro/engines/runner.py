@@ -122,6 +122,10 @@ class ModelRunner(Protocol):
     info: ModelInfo
     tokenizer: Tokenizer
 
+    def prepare(self, sampling: Sampling) -> None:
+        """A sequence with it will come. Called by the worker's reader, so that the engine thread need not do what takes
+        long; the only call from another thread. It may be left out."""
+
     def submit(self, batch: list[Chunk]) -> None:
         """Start computing every chunk; may return before the device is done.
 

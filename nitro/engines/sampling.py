@@ -1,17 +1,18 @@
 """From logits to tokens, for runners whose library has no sampler per sequence: a whole batch at once, on MLX.
 
-The order is that of `Sampling`: logit bias, penalties, top_k, top_p, min_p, temperature, draw. Nothing is kept between
-calls: what a row draws depends on its logits, its seed and its length, so a row that moves, is computed again or runs
-beside others draws the same. Formulas are those of llama.cpp's samplers (src/llama-sampler.cpp).
+The order is that of `Sampling`. Nothing is kept between calls: what a row draws depends on its logits, its seed and its
+length, so a row that moves, is computed again or runs beside others draws the same. Formulas are those of llama.cpp's
+samplers (src/llama-sampler.cpp).
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import mlx.core as mx
 
 from nitro.engines.runner import Matcher
-from nitro.engines.types import COLD, LEAST_LOGPROB, Logprobs, Sampling, Scored
+from nitro.engines.types import COLD, IMPOSSIBLE, LEAST_LOGPROB, Logprobs, Sampling, Scored
 
 NONE = 2**32 - 1  # instead of a token: no token has a likelihood
 
@@ -51,11 +52,15 @@ def sample(logits: mx.array, rows: list[Row], newest: mx.array | None = None) ->
     sound = mx.isfinite(logits.max(axis=-1))
     if not warm:
         return mx.where(sound, best, NONE)
-    ahead = int(newest is not None)
-    keys = mx.array([[rows[i].sampling.seed, len(rows[i].tokens) + ahead] for i in warm], mx.uint32)
-    chosen = mx.array(warm)
-    best[chosen] = _categorical(narrow(logits[chosen], [rows[i].sampling for i in warm]), keys)
+    warm_rows, chosen = [rows[i] for i in warm], mx.array(warm)
+    keys = keys_of(warm_rows, newest is not None)
+    best[chosen] = _categorical(narrow(logits[chosen], [row.sampling for row in warm_rows], keys), keys)
     return mx.where(sound, best, NONE)
+
+
+def keys_of(rows: list[Row], ahead: bool = False) -> mx.array:
+    """What each row's draw depends on: uint32 [rows, 2]. `ahead`: it has a token that is not in `tokens`."""
+    return mx.array([[row.sampling.seed, len(row.tokens) + ahead] for row in rows], mx.uint32)
 
 
 @dataclass(slots=True)
@@ -108,17 +113,31 @@ def _constrain(logits: mx.array, rows: list[Row]) -> mx.array:
     return logits
 
 
-def narrow(logits: mx.array, samplings: list[Sampling]) -> mx.array:
-    """Filters and temperature; what is out is -inf. `logits`: float32 [rows, vocabulary], and so is the result.
+def narrow(logits: mx.array, samplings: list[Sampling], keys: mx.array) -> mx.array:
+    """Filters and temperature; what is out is -inf. `logits`: float32 [rows, vocabulary], and so is the result. `keys`:
+    see `keys_of`.
 
     Always in the order of the vocabulary: the noise of a draw goes by position.
     """
-    if any(s.top_k > 0 or s.top_p < 1 for s in samplings):
-        logits = _cut_tail(logits, samplings)
+    if any(s.top_n_sigma > 0 for s in samplings):
+        logits = _near_best(logits, samplings)
+    typical = any(s.typical_p < 1 for s in samplings)
+    top_k, top_p = [s.top_k for s in samplings], [s.top_p for s in samplings]
+    if typical:
+        logits = _typical(_cut_tail(logits, top_k, [1.0] * len(samplings)), samplings)
+        top_k = [0] * len(samplings)
+    if any(k > 0 for k in top_k) or any(p < 1 for p in top_p):
+        logits = _cut_tail(logits, top_k, top_p)
     logits = logits - logits.max(axis=-1, keepdims=True)  # next to large numbers the noise of a draw would be lost
     if any(s.min_p > 0 for s in samplings):
         logits = mx.where(logits < mx.log(_column(s.min_p for s in samplings)), -mx.inf, logits)
-    return logits / _column(s.temperature for s in samplings)
+    if any(s.xtc_probability > 0 for s in samplings):
+        logits = _without_top(logits, samplings, keys)
+        logits = logits - logits.max(axis=-1, keepdims=True)
+    temperature = _column(s.temperature for s in samplings)
+    if any(s.dynatemp_range > 0 for s in samplings):
+        logits, temperature = _dynamic(logits, samplings, temperature)
+    return logits / temperature
 
 
 def _penalise(logits: mx.array, row: Row, newest: mx.array | None) -> mx.array:
@@ -135,17 +154,76 @@ def _penalise(logits: mx.array, row: Row, newest: mx.array | None) -> mx.array:
     return mx.where(count > 0, penalised, logits)
 
 
-def _cut_tail(logits: mx.array, samplings: list[Sampling]) -> mx.array:
+def _near_best(logits: mx.array, samplings: list[Sampling]) -> mx.array:
+    """top_n_sigma: the deviation is that of the tokens that are not out."""
+    out = mx.isinf(logits)
+    count = (~out).sum(axis=-1, keepdims=True)
+    mean = mx.where(out, 0, logits).sum(axis=-1, keepdims=True) / count
+    deviation = mx.sqrt(mx.where(out, 0, mx.square(logits - mean)).sum(axis=-1, keepdims=True) / count)
+    n = _column(s.top_n_sigma for s in samplings)
+    far = logits < logits.max(axis=-1, keepdims=True) - n * deviation
+    return mx.where((n > 0) & far, -mx.inf, logits)
+
+
+def _typical(logits: mx.array, samplings: list[Sampling]) -> mx.array:
+    """typical_p: from the token on whose surprise is nearest to the mean, until their shares are more than it."""
+    possible = _possible(logits)
+    surprise, shares, entropy = _entropy(logits, possible)
+    order = mx.argsort(mx.where(possible, mx.abs(surprise - entropy), mx.inf), axis=-1)
+    nearer = mx.cumsum(mx.take_along_axis(shares, order, axis=-1), axis=-1, inclusive=False)
+    share = _column(s.typical_p for s in samplings)
+    kept = mx.where(nearer <= share, mx.take_along_axis(logits, order, axis=-1), -mx.inf)
+    kept = mx.where(mx.take_along_axis(possible, order, axis=-1), kept, -mx.inf)
+    return mx.where(share < 1, mx.put_along_axis(logits, order, kept, axis=-1), logits)
+
+
+def _cut_tail(logits: mx.array, top_k: list[int], top_p: list[float]) -> mx.array:
     """top_k, then top_p of what is left."""
     size = logits.shape[-1]
     order = mx.argsort(-logits, axis=-1)
     rank = mx.arange(size)[None]
-    most = _column(s.top_k if s.top_k > 0 else size for s in samplings)
+    most = _column(k if k > 0 else size for k in top_k)
     falling = mx.where(rank < most, mx.take_along_axis(logits, order, axis=-1), -mx.inf)
     above = mx.cumsum(mx.softmax(falling, axis=-1), axis=-1, inclusive=False)
-    share = _column(s.top_p if s.top_p < 1 else 2.0 for s in samplings)  # rounded sums may pass 1
+    share = _column(p if p < 1 else 2.0 for p in top_p)  # rounded sums may pass 1
     falling = mx.where((above < share) | (rank == 0), falling, -mx.inf)
     return mx.put_along_axis(logits, order, falling, axis=-1)
+
+
+def _without_top(logits: mx.array, samplings: list[Sampling], keys: mx.array) -> mx.array:
+    """XTC. Its own coin: no seed of a request has the highest bit."""
+    threshold, probability = _column(s.xtc_threshold for s in samplings), _column(s.xtc_probability for s in samplings)
+    shares = mx.softmax(logits, axis=-1)
+    possible = _possible(logits)
+    top = possible & (shares >= threshold)
+    least = mx.argmin(mx.where(top, shares, mx.inf), axis=-1, keepdims=True)
+    coin = _uniform(keys | mx.array([2**31, 0], mx.uint32))[:, None]
+    out = (coin <= probability) & (threshold <= 0.5) & top & (mx.arange(logits.shape[-1])[None] != least)
+    return mx.where((probability > 0) & (out | ~possible), -mx.inf, logits)
+
+
+def _dynamic(logits: mx.array, samplings: list[Sampling], temperature: mx.array) -> tuple[mx.array, mx.array]:
+    """dynatemp: the temperature by the entropy, as a part of the greatest that so many tokens can have."""
+    reach, exponent = _column(s.dynatemp_range for s in samplings), _column(s.dynatemp_exponent for s in samplings)
+    possible = _possible(logits)
+    _, _, entropy = _entropy(logits, possible)
+    most = mx.log(possible.sum(axis=-1, keepdims=True))
+    part = mx.where(most > 0, mx.maximum(entropy, 0) / mx.maximum(most, COLD), 1)
+    lowest, highest = mx.maximum(temperature - reach, 0), temperature + reach
+    dynamic = mx.maximum(lowest + (highest - lowest) * mx.power(part, exponent), COLD)
+    return mx.where((reach == 0) | possible, logits, -mx.inf), mx.where(reach > 0, dynamic, temperature)
+
+
+def _possible(logits: mx.array) -> mx.array:
+    return logits >= logits.max(axis=-1, keepdims=True) + math.log(IMPOSSIBLE)
+
+
+def _entropy(logits: mx.array, possible: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+    """Of the possible tokens: each one's surprise and share, [rows, vocabulary], and their entropy, [rows, 1]."""
+    total = mx.logsumexp(mx.where(possible, logits, -mx.inf), axis=-1, keepdims=True)
+    surprise = mx.where(possible, total - logits, 0)
+    shares = mx.where(possible, mx.exp(-surprise), 0)
+    return surprise, shares, (shares * surprise).sum(axis=-1, keepdims=True)
 
 
 def _finite(logprob: float) -> float:
@@ -156,4 +234,5 @@ def _column(values: Iterable[float]) -> mx.array:
     return mx.array(list(values), mx.float32)[:, None]
 
 
+_uniform = mx.vmap(lambda key: mx.random.uniform(key=key))
 _categorical = mx.vmap(lambda logits, key: mx.random.categorical(logits, key=key))

@@ -32,6 +32,7 @@ from nitro.engines.prefixes import KV, Busy, Prefixes
 from nitro.engines.runner import Chunk, Matcher, Result
 from nitro.engines.slots import Slots, shared_prefix
 from nitro.engines.types import FinishReason, ModelInfo, Output, Sampling
+from nitro.engines.unending import Unending
 
 OVERTAKEN = 8
 RESERVE = 256
@@ -57,6 +58,7 @@ class Sequence:
     drafts: Drafts = field(default_factory=Drafts)
     borders: tuple[int, ...] = ()  # ascending positions in the prompt at which a copy of its slot is to be kept
     spoken: frozenset[int] = frozenset()  # control tokens whose text is told
+    whole: bool = False  # nothing of it may come from a cache
     prompt_length: int = field(init=False)
     computed: int = field(init=False, default=0)
     slot: int | None = field(init=False, default=None)
@@ -67,6 +69,7 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.prompt_length = len(self.tokens)
+        self.whole = self.whole or self.sampling.prompt_logprobs  # what is to be scored must be computed
 
     @property
     def pending(self) -> int:
@@ -215,15 +218,14 @@ class Scheduler:
             if self._follows(sequence, busy):
                 continue
             _overtake(passed)
-            found = [] if sequence.sampling.prompt_logprobs else sequence.tokens  # to be scored, all must be computed
-            sequence.slot, sequence.computed = self.prefixes.place(found, busy)
+            sequence.slot, sequence.computed = self.prefixes.place([] if sequence.whole else sequence.tokens, busy)
             self.waiting.remove(sequence)
             insort(self.running, sequence, key=_age)
             self.admitted.append((sequence, sequence.computed))
 
     def _follows(self, sequence: Sequence, busy: list[Busy]) -> bool:
         """Whether it should wait for a prefix that is being computed."""
-        if sequence.sampling.prompt_logprobs:
+        if sequence.whole:
             return False
         most = len(sequence.tokens) - 1
         shared, leader = max(
@@ -262,16 +264,18 @@ class Scheduler:
         chunks = [self._chunk(s, 1) for s in sequences]
         for sequence, chunk in zip(sequences, chunks, strict=True):
             room = min(most, sequence.max_tokens - sequence.generated - 1)
-            if room > 0 and sequence.matcher is None:  # a grammar looks at one token at a time
+            if room > 0 and chunk.matcher is None:  # a grammar looks at one token at a time
                 chunk.draft = sequence.drafts.guess(sequence.tokens, sequence.generated, room)
         return chunks
 
     def _chunk(self, sequence: Sequence, count: int) -> Chunk:
         assert sequence.slot is not None
-        start = sequence.computed
+        start, matcher = sequence.computed, sequence.matcher
+        if sequence.generated < sequence.sampling.min_tokens:
+            matcher = Unending(matcher, self.info)
         return Chunk(
             *(sequence.id, sequence.slot, sequence.tokens, start, start + count, sequence.sampling),
-            *(sequence.prompt_length, sequence.matcher),
+            *(sequence.prompt_length, matcher),
         )
 
     def _append(self, sequence: Sequence, chunk: Chunk, result: Result) -> Output:

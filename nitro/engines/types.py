@@ -11,25 +11,42 @@ FinishReason = Literal["stop", "length", "error"]
 
 LEAST_LOGPROB = -9999.0  # stands for −∞ and for what is no number, neither of which JSON has
 
+IMPOSSIBLE = 1e-30  # less likely than the best one by this factor: float32 knows no logarithm of such a share
 COLD = 1e-6  # a temperature below this is greedy: logits divided by it are no numbers any more
 
 
 class Sampling(Struct, frozen=True):
     """How the next token is drawn. The defaults leave the model's distribution as it is.
 
-    Applied in the order: logit bias, penalties, top_k, top_p, min_p, temperature, draw.
+    Applied in the order: logit bias, penalties, DRY, top_n_sigma, top_k, typical_p, top_p, min_p, XTC, temperature,
+    draw. Mirostat takes the place of the filters and of the draw.
     """
 
     temperature: float = 1.0  # 0: the best token, always
+    top_n_sigma: float = 0.0  # the logits' standard deviations that a token's may be below the best; 0: off
     top_k: int = 0  # 0: off
+    typical_p: float = 1.0  # the share of those whose surprise is nearest to the mean
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     repeat_last_n: int = 64  # how many tokens back the penalties look, the prompt included; -1: all, 0: none
+    xtc_probability: float = 0.0  # with which those with a share of the threshold are out, but the least likely of them
+    xtc_threshold: float = 0.1  # above 0.5: off
+    dynatemp_range: float = 0.0  # the temperature goes so far down and up, with the entropy
+    dynatemp_exponent: float = 1.0
+    mirostat: int = 0  # its version, 1 or 2
+    mirostat_tau: float = 5.0  # the surprise to keep to, in bits
+    mirostat_eta: float = 0.1  # how fast it gets there
+    dry_multiplier: float = 0.0  # of the penalty for a token that makes a repetition longer; 0: off
+    dry_base: float = 1.75  # to the power of its length beyond the allowed one
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1  # how many tokens back it looks; -1: all
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")  # no repetition goes beyond
     logit_bias: dict[int, float] = {}  # -inf bans a token
     ignore_eos: bool = False  # the worker bans the end-of-generation tokens by logit_bias; runners need not look
+    min_tokens: int = 0  # before which no end-of-generation token comes; the scheduler sees to it
     seed: int = 0  # 0 to 2³¹−1
     logprobs: int | None = None  # tell how likely each drawn token was, and so many of the likeliest; None: nothing
     prompt_logprobs: bool = False  # with `logprobs`: of the prompt's tokens, too
@@ -38,6 +55,10 @@ class Sampling(Struct, frozen=True):
     def penalises(self) -> bool:
         neutral = self.repetition_penalty == 1 and self.frequency_penalty == 0 and self.presence_penalty == 0
         return not neutral and self.repeat_last_n != 0
+
+
+# Those of Sampling that not every engine knows, each with a 0 that asks for nothing; what tunes them goes with them.
+SAMPLERS = ("dry_multiplier", "dynatemp_range", "mirostat", "xtc_probability")
 
 
 class Schema(Struct, frozen=True):
@@ -74,6 +95,20 @@ class Thinking(Struct, frozen=True):
     forced: str
 
 
+class Asked(Struct, frozen=True):
+    """What a request wants of an engine, for each of its sequences."""
+
+    sampling: Sampling
+    max_tokens: int | None = None  # None: all that is left of the context
+    text_bias: dict[str, float] = {}  # of every token of a text, as `logit_bias` of ids: only the engine can tokenise
+    echo: bool = False  # tell the prompts' tokens
+    prediction: str = ""  # what the answer may well be; it changes the speed only
+    constraint: Constraint | None = None
+    thinking: Thinking | None = None
+    spoken: list[str] = []  # control tokens whose text is to be told, by that text
+    cache: bool = True  # else nothing that was computed for another sequence, or is being computed, is taken
+
+
 class EngineSpec(Struct, frozen=True):
     """Which runner to start, and with what. None: the runner decides."""
 
@@ -106,8 +141,10 @@ class ModelInfo(Struct, frozen=True):
     template: str | None = None  # the model's own chat template, Jinja
     bos: str = ""
     eos: str = ""
+    infill: tuple[str, str, str] | None = None  # what opens a text's beginning, its end, and the middle
     adds_bos: bool = False  # a text that no chat template made begins with `bos`
     sampling: dict[str, float] = {}  # the model's own defaults, by the names of Sampling
+    samplers: frozenset[str] = frozenset()  # which of SAMPLERS it knows
     fingerprint: str = ""  # changes with the weights and the engine's version
     cuttable: bool = True  # whether a slot can be cut anywhere; else only a whole slot can be gone on from
     draft_tokens: int = 0  # guessed tokens that all sequences of a step may have checked; 0: it does not pay
@@ -131,7 +168,7 @@ class Logprobs(Struct, frozen=True, array_like=True):
     top: list[Scored]
 
 
-class Output(Struct, frozen=True):
+class Output(Struct, frozen=True, array_like=True, omit_defaults=True):
     """The new tokens of one sequence. `pieces` are their bytes; the end-of-generation token's piece is empty."""
 
     id: int
@@ -146,7 +183,7 @@ class Output(Struct, frozen=True):
     right: int = 0  # of these, how many were as guessed
 
 
-class Row(Struct, frozen=True):
+class Row(Struct, frozen=True, array_like=True, gc=False):
     """One chunk of a step: tokens [start, stop) of a sequence, in a slot."""
 
     id: int
@@ -155,7 +192,7 @@ class Row(Struct, frozen=True):
     stop: int
 
 
-class Admission(Struct, frozen=True):
+class Admission(Struct, frozen=True, array_like=True):
     """A sequence got its slot: for the first time, or again after a preemption."""
 
     id: int
@@ -163,7 +200,7 @@ class Admission(Struct, frozen=True):
     queued: float  # seconds since it arrived
 
 
-class StepRecord(Struct, frozen=True):
+class StepRecord(Struct, frozen=True, array_like=True):
     """What the engine did in one step, and what it left behind. Made for every step."""
 
     step: int

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from nitro.engines.types import Constraint, EngineSpec, ModelInfo, Output, Sampling, StepRecord, Thinking
+from nitro.engines.types import Asked, EngineSpec, ModelInfo, Output, StepRecord
 
 
 class Message(msgspec.Struct, frozen=True, tag=True):
@@ -27,24 +27,14 @@ class Load(Message, frozen=True):
 
 
 class Generate(Message, frozen=True):
-    """Begin as many sequences on each prompt, one per id; sequence i of a prompt draws with `sampling.seed + i`.
+    """Begin as many sequences on each prompt, one per id; sequence i of a prompt draws with `asked.sampling.seed + i`.
 
-    Answered for all by Accepted, Rejected or TooLong under the first id. `text_bias` biases every token of a text, as
-    `logit_bias` does for ids: only the engine can tokenise. `max_tokens` None: all that is left of the context.
-    `prediction`: what the answer may well be; it changes the speed only. `spoken`: control tokens whose text is to be
-    told, by that text.
+    Answered for all by Accepted, Rejected or TooLong under the first id.
     """
 
     ids: list[int]
     prompts: list[str | list[int]]
-    sampling: Sampling
-    max_tokens: int | None
-    text_bias: dict[str, float] = {}
-    echo: bool = False  # tell the prompts' tokens
-    prediction: str = ""
-    constraint: Constraint | None = None
-    thinking: Thinking | None = None
-    spoken: list[str] = []
+    asked: Asked
 
 
 class Abort(Message, frozen=True):

@@ -82,33 +82,36 @@ class Reader(threading.Thread):
         else:
             prompts = [sequence.tokens for sequence in sequences[:: len(sequences) // len(message.prompts)]]
             written = self.runner.tokenizer.written
-            echoes = [[written(token) for token in tokens] for tokens in prompts] if message.echo else []
-            unenforced = message.constraint and self._grammars and self._grammars.unenforced(message.constraint)
-            self._outbox.put(wire.Accepted(message.ids[0], sum(map(len, prompts)), echoes, unenforced or []))
+            echoes = [[written(token) for token in tokens] for tokens in prompts] if message.asked.echo else []
+            constraint = message.asked.constraint
+            unenforced = self._grammars.unenforced(constraint) if constraint and self._grammars else []
+            self._outbox.put(wire.Accepted(message.ids[0], sum(map(len, prompts)), echoes, unenforced))
             self._inbox.put(sequences)
 
     def _sequences(self, message: wire.Generate) -> list[Sequence]:
         """One sequence per id. Raises _Rejection."""
         now, n = time.monotonic(), len(message.ids) // len(message.prompts)
-        sampling = replace(message.sampling, logit_bias=self._bias(message))
+        sampling = replace(message.asked.sampling, logit_bias=self._bias(message))
         prompts = [self._tokens(message, prompt) for prompt in message.prompts]
-        predicted = self.runner.tokenizer.encode(message.prediction) if message.prediction else []
-        matcher, spoken = self._matcher(message), self._spoken(message.spoken)
+        predicted = self.runner.tokenizer.encode(message.asked.prediction) if message.asked.prediction else []
+        matcher, spoken = self._matcher(message), self._spoken(message.asked.spoken)
+        self.runner.prepare(sampling)
         sequences = []
         for i, id in enumerate(message.ids):
             tokens = prompts[i // n].copy()
             room = self.runner.info.context - len(tokens)
-            most = room if message.max_tokens is None else min(room, message.max_tokens)
+            most = room if message.asked.max_tokens is None else min(room, message.asked.max_tokens)
             seed = (sampling.seed + i % n) % 2**31
             borders = () if self.runner.info.cuttable else message_borders(tokens, self.runner.tokenizer)
             drawn, mine = replace(sampling, seed=seed), self._limited(message, matcher and matcher.copy())
-            sequences.append(Sequence(id, tokens, most, drawn, now, mine, Drafts(predicted), borders, spoken))
+            drafts, whole = Drafts(predicted), not message.asked.cache
+            sequences.append(Sequence(id, tokens, most, drawn, now, mine, drafts, borders, spoken, whole))
         return sequences
 
     def _limited(self, message: wire.Generate, matcher: Matcher | None) -> Matcher | None:
-        if message.thinking is None:
+        if message.asked.thinking is None:
             return matcher
-        return ThinkingMatcher(message.thinking, matcher, self.runner.tokenizer, self.runner.info.vocabulary)
+        return ThinkingMatcher(message.asked.thinking, matcher, self.runner.tokenizer, self.runner.info.vocabulary)
 
     def _spoken(self, texts: list[str]) -> frozenset[int]:
         """The control tokens of these texts; a text that is none, or several tokens, is told anyway."""
@@ -117,7 +120,7 @@ class Reader(threading.Thread):
 
     def _matcher(self, message: wire.Generate) -> GrammarMatcher | None:
         """The constraint, compiled. Raises _Rejection where it cannot be enforced."""
-        if (constraint := message.constraint) is None:
+        if (constraint := message.asked.constraint) is None:
             return None
         from nitro.engines.grammar import GrammarError, Grammars  # most engines never need it
 
@@ -148,14 +151,14 @@ class Reader(threading.Thread):
     def _bias(self, message: wire.Generate) -> dict[int, float]:
         """Biases by token id: those given by text too, bans as −∞, and what ignore_eos bans. Raises _Rejection."""
         info, encode = self.runner.info, self.runner.tokenizer.encode
-        by_text = ((token, bias) for text, bias in message.text_bias.items() for token in encode(text))
+        by_text = ((token, bias) for text, bias in message.asked.text_bias.items() for token in encode(text))
         biases: dict[int, float] = {}
-        for token, bias in chain(message.sampling.logit_bias.items(), by_text):
+        for token, bias in chain(message.asked.sampling.logit_bias.items(), by_text):
             if not 0 <= token < info.vocabulary:
                 problem = f"Token id {token} is not in the vocabulary (0 to {info.vocabulary - 1})."
                 raise _Rejection(wire.Rejected(message.ids[0], problem, "logit_bias"))
             biases[token] = -math.inf if bias <= BANNED else bias
-        if message.sampling.ignore_eos:
+        if message.asked.sampling.ignore_eos:
             biases |= dict.fromkeys(info.eog, -math.inf)
         return biases
 

@@ -33,6 +33,14 @@ FAMILIES = {
     "olmo2": OLMO2,
 }
 
+# by config.json's model_type; Mistral's GGUFs call themselves llama
+MODEL_TYPES = {"mistral", *(family.model_type for family in FAMILIES.values())}
+
+
+def is_known(name: str, is_gguf: bool) -> bool:
+    """`name`: a GGUF's architecture, or a configuration's model_type."""
+    return name in (FAMILIES if is_gguf else MODEL_TYPES)
+
 
 def of(header: Header) -> Family:
     """Raises UnreadableGGUF."""

@@ -81,6 +81,16 @@ def read(path: Path) -> Header:
 SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")  # as llama-gguf-split names the files of one model
 
 
+def files(path: Path) -> list[Path]:
+    """The files of a model, of which `path` is the first: as its name tells, whether they are there or not."""
+    name = SPLIT.search(path.name)
+    count = int(name[2]) if name and int(name[1]) == 1 else 1
+    others = (
+        path.with_name(SPLIT.sub(f"-{number:05}-of-{count:05}.gguf", path.name)) for number in range(2, count + 1)
+    )
+    return [path, *others]
+
+
 def read_whole(path: Path) -> Header:
     """As `read`, with the tensors of all files where the model is split and `path` is the first of them."""
     head = read(path)
@@ -93,8 +103,7 @@ def read_whole(path: Path) -> Header:
             f"{path} is one of {count} files; name the first, which ends in -00001-of-{count:05}.gguf."
         )
     tensors = dict(head.tensors)
-    for number in range(2, count + 1):
-        part = path.with_name(SPLIT.sub(f"-{number:05}-of-{count:05}.gguf", path.name))
+    for part in files(path)[1:]:
         if not part.is_file():
             raise UnreadableGGUF(f"{part} is missing; the model is split into {count} files.")
         tensors |= read(part).tensors

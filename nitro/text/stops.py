@@ -19,6 +19,8 @@ class StopMatcher:
         """The text that can be passed on now. Sets `stopped` when a stop string has appeared."""
         if self.stopped:
             return ""
+        if not self._stops:
+            return text
         text = self._held + text
         found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
@@ -35,6 +37,6 @@ class StopMatcher:
 
     def _partial(self, text: str) -> int:
         """Length of the longest end of `text` that begins a stop string."""
-        longest = max((len(stop) for stop in self._stops), default=1) - 1
+        longest = max(map(len, self._stops)) - 1
         tails = range(min(longest, len(text)), 0, -1)
         return next((n for n in tails if any(stop.startswith(text[-n:]) for stop in self._stops)), 0)

@@ -23,10 +23,16 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     vocab = lib.llama_model_get_vocab(model)
     strings = [encode(vocab, text, special=False) for text in request["strings"]]
     ids = request["ids"] or [encode(vocab, text, special=True)[: request["limit"]] for text in request["texts"]]
-    arrays = {f"text_{i}": logits for i, logits in enumerate(score(model, vocab, ids))}
+    arrays = {f"text_{i}": rows for i, rows in enumerate(score(model, vocab, ids, request["encoder"]))}
     arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
     np.savez(request["out"], allow_pickle=False, **arrays)
-    return {"lengths": [len(row) for row in strings], "ids": ids}
+    return {"lengths": [len(row) for row in strings], "ids": ids, "vocabulary": vocabulary(vocab)}
+
+
+def vocabulary(vocab: Any) -> list[str]:
+    """Every token as the file writes it. Bytes that are no UTF-8 survive as lone surrogates."""
+    text = lib.llama_vocab_get_text
+    return [text(vocab, id).decode("utf-8", "surrogateescape") for id in range(lib.llama_vocab_n_tokens(vocab))]
 
 
 def encode(vocab: Any, text: str, special: bool) -> list[int]:
@@ -40,8 +46,9 @@ def encode(vocab: Any, text: str, special: bool) -> list[int]:
     return list(tokens[:count])
 
 
-def score(model: Any, vocab: Any, texts: list[list[int]]) -> list[np.ndarray]:
-    """Of each text the logits after each of its tokens: float32 [tokens, vocabulary]."""
+def score(model: Any, vocab: Any, texts: list[list[int]], encoder: bool) -> list[np.ndarray]:
+    """Of each text the logits after each of its tokens: float32 [tokens, vocabulary]. Of an encoder the last layer's
+    states instead: [tokens, width]."""
     longest = max(len(ids) for ids in texts)
     parameters = lib.llama_context_default_params()
     parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = longest + 8
@@ -49,20 +56,27 @@ def score(model: Any, vocab: Any, texts: list[list[int]]) -> list[np.ndarray]:
     parameters.type_k = parameters.type_v = lib.GGML_TYPE_F32
     parameters.n_threads = parameters.n_threads_batch = os.cpu_count() or 1
     parameters.no_perf = True
+    if encoder:
+        parameters.embeddings, parameters.pooling_type = True, lib.LLAMA_POOLING_TYPE_NONE
     context = lib.llama_init_from_model(model, parameters)
     if not context:
         raise ValueError("llama.cpp cannot make a context for it")
-    size, found = lib.llama_vocab_n_tokens(vocab), []
+    size = lib.llama_model_n_embd(model) if encoder else lib.llama_vocab_n_tokens(vocab)
+    row_of, compute = (
+        (lib.llama_get_embeddings_ith, lib.llama_encode) if encoder else (lib.llama_get_logits_ith, lib.llama_decode)
+    )
+    found = []
     for ids in texts:
-        lib.llama_memory_clear(lib.llama_get_memory(context), True)
+        if memory := lib.llama_get_memory(context):  # an encoder has none
+            lib.llama_memory_clear(memory, True)
         batch = lib.llama_batch_init(len(ids), 0, 1)
         batch.n_tokens = len(ids)
         for i, id in enumerate(ids):
             batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = id, i, 1, 1
             batch.seq_id[i][0] = 0
-        if lib.llama_decode(context, batch) != 0:
+        if compute(context, batch) != 0:
             raise ValueError("llama.cpp cannot compute it")
-        rows = (lib.llama_get_logits_ith(context, i) for i in range(len(ids)))
+        rows = (row_of(context, i) for i in range(len(ids)))
         found.append(np.stack([np.ctypeslib.as_array(row, (size,)).copy() for row in rows]))
         lib.llama_batch_free(batch)
     return found

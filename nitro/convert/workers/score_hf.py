@@ -1,11 +1,12 @@
 """Token ids, rendered chats and logits of a Hugging Face folder on transformers, computed in float32."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
@@ -17,12 +18,26 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     strings = [words.encode(text, add_special_tokens=False) for text in request["strings"]]
     ids = request["ids"] or [words.encode(text)[: request["limit"]] for text in request["texts"]]
     chats = [render(words, *chat) for chat in request["chats"]] if words.chat_template else None
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    kind, rows = (AutoModel, "last_hidden_state") if request["encoder"] else (AutoModelForCausalLM, "logits")
+    model = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.inference_mode():
-        arrays = {f"text_{i}": model(torch.tensor([row])).logits[0].numpy() for i, row in enumerate(ids)}
+        arrays = {f"text_{i}": getattr(model(torch.tensor([row])), rows)[0].numpy() for i, row in enumerate(ids)}
     arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
     np.savez(request["out"], allow_pickle=False, **arrays)
-    return {"lengths": [len(row) for row in strings], "ids": ids, "chats": chats}
+    settings = json.loads(json.dumps(model.config.get_text_config().to_dict(), default=str))
+    about = {"chats": chats, "vocabulary": vocabulary(words), "settings": settings}
+    return {"lengths": [len(row) for row in strings], "ids": ids, **about}
+
+
+def vocabulary(words: Any) -> list[str | None]:
+    """Every token as the tokenizer writes it; None where an id has none. WordPiece marks what goes on with a word, all
+    others what begins one, and so does llama.cpp."""
+    texts = {id: text for text, id in words.get_vocab().items()}
+    if json.loads(words.backend_tokenizer.to_str())["model"]["type"] == "WordPiece":
+        special = set(words.all_special_ids)
+        marked = ((id, text.removeprefix("##") if text.startswith("##") else "▁" + text) for id, text in texts.items())
+        texts = {id: texts[id] if id in special else text for id, text in marked}
+    return [texts.get(id) for id in range(max(texts) + 1)]
 
 
 def render(words: Any, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str | None:

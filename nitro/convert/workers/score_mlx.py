@@ -1,5 +1,6 @@
 """Token ids and logits of a folder in mlx-lm's layout, computed in float32."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,4 +23,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     arrays = {f"text_{i}": np.array(network(mx.array(row)[None])[0].astype(mx.float32)) for i, row in enumerate(ids)}
     arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
     np.savez(request["out"], allow_pickle=False, **arrays)
-    return {"lengths": [len(row) for row in strings], "ids": ids}
+    texts = {id: text for text, id in words.get_vocab().items()}
+    vocabulary = [texts.get(id) for id in range(max(texts) + 1)]
+    arguments = getattr(network, "args", None)  # a few models do not keep them
+    settings = json.loads(json.dumps(vars(arguments) if arguments else {}, default=str))
+    return {"lengths": [len(row) for row in strings], "ids": ids, "vocabulary": vocabulary, "settings": settings}

@@ -28,6 +28,7 @@ class Ratio:
         return f"{self.median:.2f} ({self.least:.2f}–{self.most:.2f})"
 
 
-def turns(rounds: int) -> list[tuple[int, int]]:
-    """Who goes first in each round, 0 or 1: AB BA AB … cancels steady drift."""
-    return [(0, 1) if i % 2 == 0 else (1, 0) for i in range(rounds)]
+def turns(rounds: int, sides: int = 2) -> list[tuple[int, ...]]:
+    """Who goes when in each round: AB BA AB …, or ABC CBA …, cancels steady drift."""
+    forth = tuple(range(sides))
+    return [forth if i % 2 == 0 else forth[::-1] for i in range(rounds)]

@@ -1,0 +1,37 @@
+"""The measured model in other forms, kept under build/: the same weights in another type, or in mlx-lm's layout."""
+
+import shutil
+from pathlib import Path
+
+import llama_cpp.llama_cpp as lib
+
+from bench.build_llama_server import ROOT
+from nitro.convert import gguf_to_mlx
+
+TYPES = {"F32": lib.LLAMA_FTYPE_ALL_F32, "Q4_0": lib.LLAMA_FTYPE_MOSTLY_Q4_0}
+
+
+def quantised(model: Path, type: str) -> Path:
+    """A GGUF of that type. Whatever `model` lost when it was made stays lost."""
+    made = ROOT / "build" / "models" / f"{model.stem}-as-{type}.gguf"
+    if not made.is_file():
+        made.parent.mkdir(parents=True, exist_ok=True)
+        part = made.with_suffix(".part")
+        parameters = lib.llama_model_quantize_default_params()
+        parameters.ftype, parameters.allow_requantize = TYPES[type], True
+        if lib.llama_model_quantize(str(model).encode(), str(part).encode(), parameters):
+            raise RuntimeError(f"llama.cpp cannot make {type} of {model}")
+        part.rename(made)
+    return made
+
+
+def mlx_folder(model: Path) -> Path:
+    """The GGUF's weights as float32 in mlx-lm's layout, made by our own converter, without its proof."""
+    made = ROOT / "build" / "models" / f"{model.stem}-as-mlx"
+    if not made.is_dir():
+        plain, part = quantised(model, "F32"), made.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        gguf_to_mlx.convert(plain, part)
+        part.rename(made)
+    return made

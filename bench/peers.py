@@ -1,0 +1,130 @@
+"""The servers that are measured, ours and others: how each is started for a workload, and what its requests carry."""
+
+import argparse
+import importlib.util
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bench import build_llama_server, example_server, files, processes
+from bench.workloads import EXAMPLE, MLX, OURSELVES, SERVER, Workload
+from nitro.bench.plays import Play
+from nitro.engines import fit
+from nitro.gguf import header, tokenizer
+from nitro.models import embedded
+
+OURS = "Nitro"
+NEVER = -100.0  # a bias that bans a token
+
+
+@dataclass(frozen=True)
+class Side:
+    """One server, or ourselves again, with what it is asked."""
+
+    name: str
+    command: processes.Command | None  # None: the first side's process
+    play: Play
+    fields: dict[str, Any] = field(default_factory=dict)  # instead of the requests' usual ones
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What `sides` reads, and how long to measure."""
+    parser.add_argument("--model", type=Path, default=embedded.path(), help="a GGUF file; default: the embedded model")
+    parser.add_argument("--llama-server", type=Path, help="its binary; default: built, which takes a few minutes")
+    parser.add_argument("--rounds", type=int, default=3, help="each with a turn of all (%(default)s)")
+    parser.add_argument("--threads", type=int, default=fit.physical_cores(), help="default: the physical cores")
+    parser.add_argument("--nitro-args", default="", help="more options for nitro serve")
+    parser.add_argument("--llama-args", default="", help="more options for llama-server")
+    parser.add_argument("--no-write", action="store_true", help="leave bench/results.md as it is")
+
+
+def sides(options: argparse.Namespace, workload: Workload) -> list[Side]:
+    """Ours and the others of one workload, with equal settings."""
+    on_mlx = MLX in workload.peers
+    if workload.type:
+        options = argparse.Namespace(**{**vars(options), "model": files.quantised(options.model, workload.type)})
+    nitro = _nitro_mlx(options, workload) if on_mlx else _nitro(options, workload)
+    others = [PEERS[name](options, workload) for name in workload.peers]
+    return [Side(OURS, nitro, workload.play), *others]
+
+
+def _nitro(options: argparse.Namespace, workload: Workload) -> processes.Command:
+    ours = {"ctx": workload.context, "parallel": workload.slots, "threads": options.threads, "engine": "llama"}
+    return processes.nitro(str(options.model), *_flags(ours), *shlex.split(options.nitro_args))
+
+
+def _nitro_mlx(options: argparse.Namespace, workload: Workload) -> processes.Command:
+    ours = {"ctx": workload.context, "parallel": workload.slots, "engine": "mlx"}
+    return processes.nitro(str(files.mlx_folder(options.model)), *_flags(ours), *shlex.split(options.nitro_args))
+
+
+def _llama_server(options: argparse.Namespace, workload: Workload) -> Side:
+    binary = options.llama_server or build_llama_server.build()
+    theirs = {
+        "model": options.model,
+        "ctx-size": workload.context * workload.slots,
+        "parallel": workload.slots,
+        "threads": options.threads,
+        "threads-batch": options.threads,
+        "batch-size": 2048,
+        "ubatch-size": 512,
+        "flash-attn": "auto",
+        "gpu-layers": "all",
+        "fit": "off",
+    }
+    more = shlex.split(options.llama_args)
+    return Side(SERVER, processes.listening(str(binary), *_flags(theirs), "--kv-unified", *more), workload.play)
+
+
+def _example_server(options: argparse.Namespace, workload: Workload) -> Side:
+    theirs = {
+        "path": str(options.model),
+        "n_ctx": workload.context * workload.slots,
+        "max_seq_len": workload.context,
+        "n_seq_max": workload.slots,
+        "threads": options.threads,
+        "threads_batch": options.threads,
+        "n_batch": 2048,
+        "n_ubatch": 512,
+        "kv_unified": True,
+    }
+    return Side(EXAMPLE, example_server.command(theirs), workload.play, _without_ends(options.model))
+
+
+def _mlx_server(options: argparse.Namespace, workload: Workload) -> Side:
+    folder = str(files.mlx_folder(options.model))
+    command = processes.listening(sys.executable, "-P", "-m", "mlx_lm", "server", "--model", folder)
+    return Side(MLX, command, workload.play, _without_ends(options.model))
+
+
+def _ourselves(options: argparse.Namespace, workload: Workload) -> Side:
+    assert workload.theirs
+    return Side(OURSELVES, None, workload.theirs)
+
+
+PEERS: dict[str, Callable[[argparse.Namespace, Workload], Side]] = {
+    SERVER: _llama_server,
+    EXAMPLE: _example_server,
+    MLX: _mlx_server,
+    OURSELVES: _ourselves,
+}
+
+
+def usable(workload: Workload) -> str | None:
+    """What is missing here to measure it, or None."""
+    missing = MLX in workload.peers and not importlib.util.find_spec("mlx_lm")
+    return "mlx-lm is not installed" if missing else None
+
+
+@cache
+def _without_ends(model: Path) -> dict[str, Any]:
+    """For servers that know no ignore_eos: the tokens that end an answer are banned."""
+    return {"logit_bias": {str(token): NEVER for token in sorted(tokenizer.ends(header.read(model)))}}
+
+
+def _flags(values: dict[str, object]) -> list[str]:
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]

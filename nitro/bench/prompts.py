@@ -1,0 +1,76 @@
+"""Prompts that no cache knows: random words, and stories to be told.
+
+Each word of words.txt is one token, with the space before it, in SmolLM2's vocabulary and in most others.
+"""
+
+import random
+from pathlib import Path
+from typing import Any
+
+WORDS = Path(__file__).with_name("words.txt").read_text().split()
+
+FIRST = 8  # words in the system message, so that prompts part before the chat template adds text of its own
+
+# A story is one of each; written for this file.
+WHO = (
+    "a ferryman who cannot swim",
+    "the last typesetter of a small newspaper",
+    "two sisters who share one pair of winter boots",
+    "a schoolteacher who has lost her voice",
+    "a clockmaker's apprentice on his first day",
+    "an old dog and the postman who fears it",
+    "a cook on a ship that never leaves the harbour",
+    "a surveyor who finds a village that is on no map",
+)
+WHERE = (
+    "in a valley where it has rained for a month",
+    "on an island with a single tree",
+    "in a railway station at night",
+    "between the shelves of a closed library",
+    "at a market on the first morning of frost",
+    "in the attic of a house that is to be sold",
+    "on the road over the mountains, in a bus without heating",
+    "in a town whose bridge was washed away",
+)
+WHAT = (
+    "a letter that was meant for somebody else",
+    "a promise made many years ago",
+    "a tune that nobody can remember to the end",
+    "the right way to bake bread",
+    "a key without a door",
+    "a debt of eleven coins",
+    "a bird that has learned one word",
+    "a photograph in which one face is scratched out",
+)
+
+
+class Prompts:
+    """An endless supply from one seed; no two alike."""
+
+    def __init__(self, seed: int):
+        self._random = random.Random(seed)
+        self._made: set[tuple[str, ...]] = set()
+
+    def number(self) -> int:
+        return self._random.randrange(2**31)
+
+    def words(self, count: int) -> str:
+        return " ".join(self._random.choices(WORDS, k=count))
+
+    def next(self, count: int) -> list[dict[str, Any]]:
+        """The messages of one chat, of so many words."""
+        assert count > FIRST
+        while (words := tuple(self._random.choices(WORDS, k=count))) in self._made:
+            pass
+        self._made.add(words)
+        parts = {"system": words[:FIRST], "user": words[FIRST:]}
+        return [{"role": role, "content": " ".join(("Words:", *part))} for role, part in parts.items()]
+
+    def story(self) -> list[dict[str, Any]]:
+        """The messages of a chat that asks for a story; the teller's name makes it a new one."""
+        who, where, what = map(self._random.choice, (WHO, WHERE, WHAT))
+        asked = f"Tell a long story about {who}, {where}. It turns on {what}. No lists and no headings; keep going."
+        return [
+            {"role": "system", "content": f"You are a teller of stories, known as {self.words(3).title()}."},
+            {"role": "user", "content": asked},
+        ]

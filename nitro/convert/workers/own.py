@@ -1,0 +1,29 @@
+"""Nitro's own conversions between GGUF, MLX and HF, by the libraries of MLX's environment."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """`conversion`: a module of nitro.convert. `check`: only whether it could, which reads no weight."""
+    find_nitro(Path(request["nitro"]))
+    conversion = importlib.import_module(f"nitro.convert.{request['conversion']}")
+    source, target = Path(request["source"]), Path(request["target"])
+    if request["check"]:
+        conversion.check(source)
+        return {}
+    target.mkdir()
+    return {"notices": conversion.convert(source, target)}
+
+
+def find_nitro(package: Path) -> None:
+    """The package of that folder, and nothing of what lies beside it: that is another environment's."""
+    init = package / "__init__.py"
+    spec = importlib.util.spec_from_file_location("nitro", init, submodule_search_locations=[str(package)])
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["nitro"] = module
+    spec.loader.exec_module(module)

@@ -1,0 +1,35 @@
+"""A sequence that may not end yet: end-of-generation tokens are barred until it has its `min_tokens`."""
+
+from nitro.engines.runner import Matcher
+from nitro.engines.types import ModelInfo
+
+
+class Unending:
+    """A Matcher beside the sequence's own, or none. It holds nothing, so that a sequence may get one for any token.
+
+    Where a grammar lets nothing but the end follow, the sequence ends.
+    """
+
+    def __init__(self, inner: Matcher | None, info: ModelInfo):
+        self._inner, self._info = inner, info
+        self.param = inner.param if inner else "min_tokens"
+
+    @property
+    def problem(self) -> str:
+        return self._inner.problem if self._inner else "No token is possible but one that ends the answer."
+
+    def allows(self, token: int) -> bool:
+        if token in self._info.eog:
+            mask = self.mask()
+            return bool(mask[token // 8] >> token % 8 & 1)
+        return self._inner is None or self._inner.allows(token)
+
+    def mask(self) -> bytes:
+        inner = self._inner.mask() if self._inner else None
+        size = (self._info.vocabulary + 7) // 8 if inner is None else len(inner)
+        allowed = (1 << self._info.vocabulary) - 1 if inner is None else int.from_bytes(inner, "little")
+        going_on = allowed & ~sum(1 << token for token in self._info.eog)
+        return (going_on or allowed).to_bytes(size, "little")
+
+    def accept(self, token: int) -> bool:
+        return self._inner is None or self._inner.accept(token)

@@ -1,0 +1,147 @@
+"""`nitro bench` against real servers: the fake engine's, one that takes nothing it does not know, and none at all."""
+
+import json
+import re
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from click.testing import CliRunner, Result
+from running import RunningServer
+
+from nitro.bench import command, endpoint
+from nitro.bench.client import Answer
+from nitro.cli import main
+from nitro.errors import BenchError
+
+
+def bench(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["bench", *arguments, "--clients", "2", "--tokens", "4"], terminal_width=200)
+
+
+def lines(result: Result) -> list[str]:
+    return [line for line in result.stderr.splitlines() if line]
+
+
+def test_a_server_is_measured(serve: Callable[..., RunningServer]) -> None:
+    server = serve(context=16384)
+    result = bench(f"{server.url}/v1")
+    assert result.exit_code == 0, result.output
+    for row in ("TTFT, ms", "time per output token, ms", "tokens/s of an answer"):
+        assert len(re.findall(rf"{row} *│ *[\d.e+]+ *│ *[\d.e+]+ *│ *[\d.e+]+ *│", result.stdout)) == 3, result.stdout
+    tokens = [4 * answers for answers in (2 * 2, 2 * 2, 2 * 3)]
+    assert [int(n) for n in re.findall(r"(\d+) tokens in", result.stdout)] == tokens
+
+
+def test_v1_may_be_left_out_and_a_key_is_sent(serve: Callable[..., RunningServer]) -> None:
+    server = serve(context=16384, api_key="secret")
+    assert bench(server.url.removeprefix("http://"), "--api-key", "secret").exit_code == 0
+
+
+def test_a_wrong_key_is_one_line(serve: Callable[..., RunningServer]) -> None:
+    server = serve(api_key="secret")
+    result = bench(f"{server.url}/v1", "--api-key", "wrong")
+    assert result.exit_code == 1 and not result.stdout
+    assert len(said := lines(result)) == 1 and said[0].startswith("nitro: the server answers 401: ")
+
+
+def test_a_wrong_path_is_one_line(serve: Callable[..., RunningServer]) -> None:
+    result = bench(f"{serve().url}/elsewhere")
+    assert result.exit_code == 1
+    assert len(said := lines(result)) == 1 and said[0].startswith("nitro: the server answers 40")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://127.0.0.1:1/v1", "127.0.0.1:1 cannot be reached"),
+        ("ftp://127.0.0.1/v1", "is no URL of a server"),
+        ("http://127.0.0.1:notaport", "is no URL of a server"),
+        ("http://", "is no URL of a server"),
+    ],
+)
+def test_where_no_server_is_one_line_says_so(url: str, said: str) -> None:
+    result = bench(url)
+    assert result.exit_code == 1
+    assert len(lines(result)) == 1 and said in lines(result)[0]
+
+
+class Strict(socketserver.StreamRequestHandler):
+    """Refuses parameters and models it does not know; tells no usage, and ends an answer with the connection."""
+
+    KNOWN = frozenset(("messages", "temperature", "max_tokens", "stream", "stream_options", "model"))
+
+    def handle(self) -> None:
+        length = 0
+        while (line := self.rfile.readline()) != b"\r\n":
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split()[1])
+        body = json.loads(self.rfile.read(length))
+        if unknown := body.keys() - self.KNOWN:
+            return self.refuse("400 Bad Request", f"what is {min(unknown)}?")
+        if body["model"] != "known":
+            return self.refuse("404 Not Found", "no such model")
+        frame = {"choices": [{"delta": {"content": "a"}}]}
+        frames = f"data: {json.dumps(frame)}\r\n\r\n" * 3
+        self.wfile.write(f"HTTP/1.0 200 OK\r\ncontent-type: text/event-stream\r\n\r\n{frames}data: [DONE]\r\n".encode())
+
+    def refuse(self, status: str, message: str) -> None:
+        self.wfile.write(f"HTTP/1.0 {status}\r\n\r\n{json.dumps({'error': {'message': message}})}".encode())
+
+
+@contextmanager
+def strict() -> Iterator[str]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Strict) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_strict_server_is_asked_for_less() -> None:
+    with strict() as url:
+        result = bench(url, "--model", "known")
+    assert result.exit_code == 0, result.output
+    assert "takes no ignore_eos" in result.stderr
+    assert "12 tokens in" in result.stdout
+
+
+def test_a_wrong_model_is_one_line() -> None:
+    with strict() as url:
+        result = bench(url, "--model", "other")
+    assert (result.exit_code, lines(result)) == (1, ["nitro: the server answers 404: no such model"])
+
+
+def test_a_percentile_is_told_from_the_better_end() -> None:
+    answers = [Answer(i / 1000, 1 + i, 9, 0, 10) for i in range(1, 101)]
+    first, _, speed = command.MEASURES
+    assert first.shown(answers) == ["50", "90", "99"]
+    assert speed.shown(answers) == [f"{10 / (1 + i):.4g}" for i in (50, 90, 99)]
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("http://a", ("a", 80, "/v1", False)),
+        ("a:8080/v1/", ("a", 8080, "/v1", False)),
+        ("https://a/some/where", ("a", 443, "/some/where", True)),
+        ("http://[::1]:99", ("::1", 99, "/v1", False)),
+    ],
+)
+def test_urls(url: str, parts: tuple[str, int, str, bool]) -> None:
+    at = endpoint.parse(url, None, {})
+    assert (at.host, at.port, at.path, at.tls) == parts
+
+
+def test_hosts_are_named_as_browsers_do() -> None:
+    named = {url: endpoint.parse(url, "k", {}).request(b"{}") for url in ("https://a", "http://[::1]:99")}
+    assert b"\r\nHost: a\r\n" in named["https://a"] and b"\r\nHost: [::1]:99\r\n" in named["http://[::1]:99"]
+    assert all(b"\r\nAuthorization: Bearer k\r\n" in request for request in named.values())
+
+
+def test_a_url_of_another_kind_is_refused() -> None:
+    with pytest.raises(BenchError, match="looks like http"):
+        endpoint.parse("file:///etc", None, {})

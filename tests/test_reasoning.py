@@ -1,0 +1,162 @@
+"""Reasoning: apart from the content under both names, switched, limited, kept in the history; messages continued."""
+
+import json
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from asking import ask, both
+from running import RunningServer
+
+from nitro.engines.fake import FakeTokenizer
+from nitro.engines.grammar import Grammars
+from nitro.engines.thinking import ThinkingMatcher
+from nitro.engines.types import Constraint, ModelInfo, Thinking
+from nitro.text import reasoning
+from nitro.text.channels import ChannelParser
+from nitro.text.reasoning import Markers
+
+THINK = Markers("<think>", "</think>")
+
+
+def post(server: RunningServer, script: str, **body: Any) -> httpx.Response:
+    body = {"messages": [{"role": "user", "content": f"␂{script}␃"}], **body}
+    return httpx.post(f"{server.url}/v1/chat/completions", json=body)
+
+
+@pytest.mark.parametrize(
+    "script, reasoning, content",
+    [
+        ("<think>\nHm.\n</think>\n\nYes.", "Hm.", "Yes."),
+        (" \n<think></think>Yes.", "", "Yes."),
+        ("<think>Hm </thin no", "Hm </thin no", ""),
+        ("Yes, <think> is a mark.</think>", "", "Yes, <think> is a mark.</think>"),
+        ("<thin", "", "<thin"),
+        ("<think>ř🐎</think>ř🐎", "ř🐎", "ř🐎"),
+    ],
+)
+def test_reasoning_is_apart(saying: RunningServer, script: str, reasoning: str, content: str) -> None:
+    told = both(saying, script)
+    assert (told.reasoning, told.content, told.finish) == (reasoning, content, "stop")
+
+
+def test_the_prompt_may_open_it(saying: RunningServer) -> None:
+    told = both(saying, "Hm.</think>Yes.", extra_body={"enable_thinking": True})
+    assert (told.reasoning, told.content) == ("Hm.", "Yes.")
+    assert both(saying, "Hm.</think>Yes.", extra_body={"enable_thinking": False}).content == "Hm.</think>Yes."
+    assert both(saying, "Hm.</think>Yes.", reasoning_effort="high").reasoning == "Hm."
+    assert both(saying, "Hm.</think>Yes.", reasoning_effort="none").reasoning == ""
+    kwargs = {"chat_template_kwargs": {"enable_thinking": True}}
+    assert both(saying, "Hm.</think>Yes.", extra_body=kwargs).reasoning == "Hm."
+
+
+def test_usage_counts_its_tokens(saying: RunningServer) -> None:
+    usage = post(saying, "<think>Hm.</think>Yes.").json()["usage"]
+    assert usage["completion_tokens_details"] == {"reasoning_tokens": len(">Hm.</think>")}
+    assert "completion_tokens_details" not in post(saying, "Yes.").json()["usage"]
+
+
+def test_under_both_names(saying: RunningServer) -> None:
+    message = post(saying, "<think>Hm.</think>Yes.", reasoning_format="both").json()["choices"][0]["message"]
+    assert (message["reasoning"], message["reasoning_content"], message["content"]) == ("Hm.", "Hm.", "Yes.")
+    assert "reasoning" not in post(saying, "<think>Hm.</think>Yes.").json()["choices"][0]["message"]
+    assert post(saying, "Yes.", reasoning_format="none").json()["error"]["param"] == "reasoning_format"
+
+
+@pytest.mark.parametrize("opened", [True, False])
+@pytest.mark.parametrize("budget", [0, 1, 5, 100])
+def test_a_budget_ends_it(saying: RunningServer, budget: int, opened: bool) -> None:
+    script = "I will think and think</think>Yes."
+    options = {"thinking_budget": budget, "enable_thinking": opened}
+    told = both(saying, script if opened else "<think>" + script, extra_body=options)
+    if budget == 100:
+        assert (told.reasoning, told.content) == ("I will think and think", "Yes.")
+    else:  # the script goes on where the forced end stopped it
+        assert told.reasoning == script[:budget].strip()
+        assert told.content
+
+
+def test_a_budget_before_a_grammar() -> None:
+    """The tokens that end it are heard by the constraint, too."""
+    tokenizer = FakeTokenizer()
+    info = ModelInfo("fake", "", "", 1, 1, 100, 100, 100, 0, 100, 257, frozenset({256}))
+    inner = Grammars(tokenizer, info).matcher(Constraint("choice", '["yes"]', "choice", [b"</think>"]))
+    matcher = ThinkingMatcher(Thinking(3, b"", b"</think>", "</think>"), inner, tokenizer, 257)
+    said = []
+    while len(said) < 3 + len("</think>yes"):
+        mask = matcher.mask()
+        token = next(t for t in range(255, 0, -1) if mask[t // 8] >> t % 8 & 1) if mask else ord("x")
+        assert matcher.allows(token) and matcher.accept(token)
+        said.append(token)
+    assert bytes(said) == b"xxx</think>yes"
+    assert matcher.allows(256) and not matcher.allows(ord("x"))
+
+
+def test_a_constraint_waits_for_its_end(saying: RunningServer) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"const": {"a": 1}}}}
+    for script in ('<think>No "JSON" here</think>\n\n{"a":1}', '{"a":1}'):
+        told = both(saying, script, response_format=form)
+        assert json.loads(told.content) == {"a": 1}
+        assert told.reasoning == ('No "JSON" here' if "think" in script else "")
+    opened = {"enable_thinking": True}
+    assert json.loads(both(saying, 'Hm.</think>\n\n{"a":1}', response_format=form, extra_body=opened).content) == {
+        "a": 1
+    }
+    assert both(saying, "<think>Hm.</think>b", extra_body={"choice": ["a", "b"]}).content == "b"
+    assert both(saying, "<think>Hm.</think>77", extra_body={"regex": "[0-9]+"}).content == "77"
+
+
+def test_what_the_template_has_no_use_for_is_told(saying: RunningServer, fake_server: RunningServer) -> None:
+    asking = {"enable_thinking": False, "reasoning_effort": "low", "thinking_budget": 5, "max_tokens": 2}
+    ignored = post(fake_server, "x", **asking, chat_template_kwargs={"x": 1}).headers["x-nitro-ignored"]
+    assert ignored.split(", ") == ["enable_thinking", "reasoning_effort", "chat_template_kwargs.x", "thinking_budget"]
+    assert post(saying, "x", enable_thinking=False, thinking_budget=5).headers.get("x-nitro-ignored") is None
+    error = post(saying, "x", chat_template_kwargs={"messages": []}).json()["error"]
+    assert error["param"] == "chat_template_kwargs.messages"
+
+
+def test_the_last_message_is_continued(saying: RunningServer) -> None:
+    """Where it is the assistant's; white space at its end is a part of it."""
+
+    def tokens(*messages: dict[str, str], **options: Any) -> int:
+        body = {"model": "", "messages": [*messages], "max_tokens": 1, **options}
+        return saying.client().chat.completions.create(**body).usage.prompt_tokens
+
+    user, begun = {"role": "user", "content": "␂b␃"}, {"role": "assistant", "content": "It is "}
+    assert tokens(user, begun) == tokens(user) + len("It is ")
+    assert tokens(user, begun, extra_body={"continue_final_message": False}) > tokens(user, begun)
+    assert ask(saying, messages=[user, begun]).content == "b"
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(saying, messages=[user], extra_body={"continue_final_message": True})
+    assert caught.value.param == "continue_final_message"
+
+
+def test_reasoning_in_the_history(saying: RunningServer) -> None:
+    for name in ("reasoning_content", "reasoning"):
+        past = {"role": "assistant", "content": "Yes.", name: "Hm."}
+        again = {"role": "user", "content": "␂b␃"}
+        assert ask(saying, messages=[past, again]).content == "b"
+
+
+@pytest.mark.parametrize("markers", reasoning.KNOWN, ids=lambda markers: markers.opens)
+def test_every_split(markers: Markers) -> None:
+    text = f"\n{markers.opens}\n Hm {markers.closes[:-1]} so \n{markers.closes}\n\nYes {markers.opens}"
+
+    def read(*pieces: str, thinking: bool = False) -> tuple[str, str]:
+        parser = ChannelParser(None, {}, markers, thinking)
+        deltas = [delta for piece in pieces for delta in parser.feed(piece)] + parser.flush()
+        return tuple("".join(d.text for d in deltas if d.channel == c) for c in ("reasoning", "content"))
+
+    expected = f"Hm {markers.closes[:-1]} so", f"Yes {markers.opens}"
+    opened = text.partition(markers.opens)[2]
+    assert read(*text) == read(*opened, thinking=True) == expected
+    for i in range(len(text)):
+        assert read(text[:i], text[i:]) == expected
+        assert read(opened[:i], opened[i:], thinking=True) == expected
+
+
+def test_whether_a_prompt_has_opened_it() -> None:
+    assert THINK.opened("…<assistant><think>\n") and THINK.opened("<think>a</think><think>")
+    assert not THINK.opened("<think>\n\n</think>\n\n") and not THINK.opened("<think> is a mark<assistant>")
+    assert not THINK.opened("")

@@ -1,0 +1,74 @@
+"""A model that is split into several GGUF files: served by both engines, converted and compared by its first."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from running import RunningServer
+from tiny_families import FAMILIES, tensors, write_family
+
+from nitro.cli import main
+from nitro.convert import checkpoint, verify
+from nitro.convert.plan import default_target
+from nitro.engines.types import Asked, Sampling
+from nitro.gguf import header
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_family(tmp_path_factory.mktemp("model") / "whole.gguf", "llama")
+
+
+@pytest.fixture(scope="module")
+def first(whole: Path) -> Path:
+    names = list(tensors(FAMILIES["llama"]))
+    for number, kept in ((1, names[:5]), (2, names[5:])):
+        part = whole.with_name(f"tiny-{number:05}-of-00002.gguf")
+        write_family(part, "llama", kept=kept, split=(number, 2, len(names)))
+    return whole.with_name("tiny-00001-of-00002.gguf")
+
+
+def nitro(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("engine", ["llama", "mlx"])
+def test_it_is_served(engine: str, whole: Path, first: Path, serve: Callable[..., RunningServer]) -> None:
+    async def answer() -> list[int]:
+        bursts = await server.engine.generate(["Once upon a time"], Asked(Sampling(temperature=0), 8))
+        return [token async for burst in bursts for _, output in burst for token in output.tokens]
+
+    answers = []
+    for model in (whole, first):
+        server = serve(engine=engine, model=str(model), context=64, parallel=1).ready()
+        answers.append(server.run(answer()))
+    assert len(answers[0]) > 1 and answers[0] == answers[1]
+    assert server.run(server.engine.ready()).fingerprint == verify.marks(first)
+
+
+@pytest.mark.parametrize("to", [("mlx",), ("gguf", "--type", "F32")], ids=["mlx", "gguf"])
+def test_it_is_converted(to: tuple[str, ...], first: Path, tmp_path: Path) -> None:
+    target = tmp_path / "made"
+    done = nitro("convert", first, "--to", *to, "-o", target, "--positions", 64)
+    assert done.exit_code == 0, done.output
+    assert checkpoint.read(target).parameters == checkpoint.read(first).parameters
+    assert default_target(first, "mlx", None, 4).name == "tiny-MLX-4bit"
+
+
+def test_it_is_compared(whole: Path, first: Path) -> None:
+    done = nitro("verify", whole, first, "--positions", 64)
+    assert done.exit_code == 0, done.output
+    assert json.loads(first.with_name(first.name + ".proof.json").read_text())["matrices"] == 30
+    done = nitro("verify", whole, header.files(first)[1])
+    assert done.exit_code == 1 and "name the first, which ends in -00001-of-00002.gguf." in done.stderr
+
+
+def test_a_change_in_any_file_is_another_model(first: Path, tmp_path: Path) -> None:
+    copies = [tmp_path / file.name for file in header.files(first)]
+    for file, copy in zip(header.files(first), copies, strict=True):
+        copy.write_bytes(file.read_bytes())
+    assert verify.marks(copies[0]) == verify.marks(first)
+    copies[1].write_bytes(copies[1].read_bytes() + b"x")
+    assert verify.marks(copies[0]) != verify.marks(first)
