@@ -16,7 +16,7 @@ def _parse(body: str, tools: Tools) -> list[Call]:
 
 FORMAT = Format(
     name="lfm2",
-    signs=("List of tools: ", "<|im_start|>"),
+    signs=('"List of tools: ',),
     opens=("<|tool_call_start|>",),
     closes="<|tool_call_end|>",
     parse=_parse,
