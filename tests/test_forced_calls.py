@@ -13,7 +13,7 @@ import pytest
 from nitro.api.constraints import after_thinking, with_tools
 from nitro.api.tools import Tools
 from nitro.engines.fake import EOG, FakeTokenizer
-from nitro.engines.grammar import GrammarMatcher, Grammars
+from nitro.engines.grammar import GrammarError, GrammarMatcher, Grammars
 from nitro.engines.types import ModelInfo
 from nitro.text import reasoning
 from nitro.text.channels import Parser
@@ -242,3 +242,23 @@ def test_a_second_call_keeps_its_schema_too(as_tokens: bool) -> None:
             copy = matcher.copy()
             assert all(copy.accept(token) for token in tokenizer.encode(begun)), between
             assert all(copy.accept(token) for token in tokenizer.encode(end)) == allowed, (between, end)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": 5},
+        {"properties": {"a": {"type": "string"}}, "required": 5},
+        {"properties": {"a": {"type": "string", "maxLength": "x"}}},
+        {"properties": {"a": {"type": "string", "pattern": "(("}}},
+        {"properties": {"a": {"type": "string", "format": "nonsense"}}},
+        {"properties": {"a": 5}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["hermes", "qwen3_coder", "gemma4", "lfm2"])
+def test_a_schema_that_cannot_be_kept_is_refused(name: str, schema: dict[str, Any]) -> None:
+    called = Called(Tool("f", {"type": "object", **schema}, strict=True), "tools[0]", enforced=True)
+    constraint = with_tools(None, Tools([], [called], required=True, several=True, legacy=False), known()[name], True)
+    with pytest.raises(GrammarError):
+        Grammars(Tokenizer([]), info(EOG + 1)).matcher(constraint)

@@ -63,6 +63,21 @@ def test_nothing_raises(text: str) -> None:
     json.loads(meant(text, TEXT, {}))
 
 
+def test_a_schema_that_refers_to_itself_again_and_again() -> None:
+    """Each part is looked at once, or this would not end."""
+    parts = {
+        str(i): {"anyOf": [{"$ref": f"#/$defs/{(i + 1) % 30}"}, {"$ref": f"#/$defs/{(i + 2) % 30}"}] * 5}
+        for i in range(30)
+    }
+    assert "array" in types({"$ref": "#/$defs/0"}, {"$defs": parts})
+
+
+def test_odd_schemas_say_nothing() -> None:
+    """They may be refused elsewhere, where they are to be kept."""
+    for odd in ({"type": 5}, {"enum": 5}, {"anyOf": 5}, {"allOf": 5}, {"$ref": 5}, {"type": [[1]]}):
+        assert json.loads(meant("a", odd, {"properties": 5})) == "a"
+
+
 def test_types() -> None:
     assert types({"$ref": "#/$defs/a~1b"}, DEEP) == {"integer"}
     assert types({"allOf": [{"type": ["string", "null"]}, {"enum": ["a", 1]}]}, {}) == {"string"}

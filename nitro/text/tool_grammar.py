@@ -120,6 +120,8 @@ class _Writer:
         if layout is None:
             return self.schema(called.schema, called)
         properties = called.schema.get("properties") or {}
+        if not isinstance(properties, dict) or not isinstance(called.schema.get("required") or [], list):
+            return self.schema(called.schema, called)  # which is refused
         if not properties:
             closed = called.schema.get("additionalProperties") is False
             one, separator = self._parameter(layout, None, {"type": "string"}, called), self._format.layout.separator
@@ -153,7 +155,7 @@ class _Writer:
             told["$KEY"] = json.dumps(key)
         before = self._written(before, told)
         if not is_text:
-            value = self.schema({**_shared(called.schema), **(schema if isinstance(schema, dict) else {})}, called)
+            value = self.schema({**_shared(called.schema), **_as_object(schema)}, called)
             return f"{before} {value} {self._written(after, told)}"
         before, after = f"{before} {self._literal(self._format.layout.quote)}", self._format.layout.quote + after
         if (choice := _choice(schema)) is not None:
@@ -184,7 +186,8 @@ def _told_type(schema: Any, called: Called, is_text: bool) -> str:
 
 def _choice(schema: Any) -> list[str] | None:
     """The texts that there are to choose from; None: any."""
-    return [schema["const"]] if "const" in schema else schema.get("enum")
+    choice = [schema["const"]] if "const" in schema else schema.get("enum")
+    return choice if isinstance(choice, list) else None
 
 
 def _expression(schema: Any, closing: str, mark: str) -> str:
@@ -199,6 +202,11 @@ def _expression(schema: Any, closing: str, mark: str) -> str:
     if never := mark or (closing.strip() if closing != closing.lstrip() else ""):
         parts.append(f"~/(.|\n)*{re.escape(never).replace('/', chr(92) + '/')}(.|\n)*/")
     return " & ".join(f"({part})" for part in parts)
+
+
+def _as_object(schema: Any) -> dict[str, Any]:
+    """True and None allow all; what is no schema at all stays wrong."""
+    return schema if isinstance(schema, dict) else {} if schema is True or schema is None else {"allOf": [schema]}
 
 
 def _shared(schema: dict[str, Any]) -> dict[str, Any]:

@@ -12,30 +12,46 @@ _ALL = frozenset({*_NAMES.values(), "array"})
 # What a text can keep that is written as it is. A value under any other keyword is JSON, and a text in quotes.
 _OF_TEXTS = {"type", "enum", "const", "minLength", "maxLength", "pattern"}
 _SILENT = {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment"}
-_DEEPEST = 16  # references to references
+_DEEPEST = 32
 
 
-def types(schema: Any, root: Mapping[str, Any], depth: int = 0) -> frozenset[str]:
+def types(schema: Any, root: Mapping[str, Any]) -> frozenset[str]:
     """The JSON types that a schema, which is part of `root`, allows."""
+    return _types(schema, root, {}, 0)
+
+
+def _types(schema: Any, root: Mapping[str, Any], known: dict[int, frozenset[str]], depth: int) -> frozenset[str]:
+    """`known`: by the parts that were seen, each of which is looked at once. One that refers to itself says nothing."""
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return _ALL
-    found = _ALL
+    if id(schema) in known:
+        return known[id(schema)]
+    known[id(schema)] = found = _ALL
+
+    def inner(part: Any) -> frozenset[str]:
+        return _types(part, root, known, depth + 1)
+
     if isinstance(reference := schema.get("$ref"), str):
-        found &= types(_referred(reference, root), root, depth + 1)
+        found &= inner(_referred(reference, root))
     if isinstance(named := schema.get("type"), str):
         named = [named]
     if isinstance(named, list):
-        found &= {*named, *(["integer"] if "number" in named else [])}
+        found &= {*(name for name in named if isinstance(name, str)), *(["integer"] if "number" in named else [])}
     if isinstance(schema.get("enum"), list):
         found &= {type_of(value) for value in schema["enum"]}
     if "const" in schema:
         found &= {type_of(schema["const"])}
     for key in ("anyOf", "oneOf"):
         if isinstance(schema.get(key), list):
-            found &= frozenset[str]().union(*(types(part, root, depth + 1) for part in schema[key]))
-    for part in schema.get("allOf") or []:
-        found &= types(part, root, depth + 1)
+            found &= frozenset[str]().union(*map(inner, schema[key]))
+    for part in _listed(schema.get("allOf")):
+        found &= inner(part)
+    known[id(schema)] = found
     return found
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def type_of(value: Any) -> str:
