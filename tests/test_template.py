@@ -369,6 +369,23 @@ def test_a_template_cannot_change_the_messages(call: str) -> None:
     assert messages == [user(), user("b")]
 
 
+def test_a_template_may_change_its_own_lists() -> None:
+    source = "{% set own = namespace(ids=[]) %}{% set _ = own.ids.append('a') %}{{ own.ids }}{{ own.ids.pop(0) }}"
+    assert render(source) == render(source) == "['a']a"
+
+
 def test_templates_share_nothing() -> None:
     assert render("{% set bos_token = 'x' %}{% set leaked = 1 %}{{ bos_token }}") == "x"
     assert render("{{ bos_token }}{{ leaked is defined }}") == "<s>False"
+
+
+def test_what_templates_would_rather_have() -> None:
+    """Arguments as texts, no tools as an empty list, tools by another name, JSON of what a filter gives."""
+    call = {"function": {"name": "f", "arguments": {"a": "ř"}}}
+    message = {"role": "assistant", "content": "", "tool_calls": [call]}
+    texts = ChatTemplate("{% for m in messages %}{{ m.tool_calls[0].function.arguments + '!' }}{% endfor %}")
+    assert texts.render([message]) == '{"a": "ř"}!'
+    assert ChatTemplate("{% for tool in tools %}{{ tool }}{% endfor %}.").render([user()]) == "."
+    assert ChatTemplate("{{ functions }}").render([user()], [{"a": 1}]) == '[{"a": 1}]'
+    assert ChatTemplate("{{ tools | map(attribute='a') | tojson }}").render([user()], [{"a": 1}]) == "[1]"
+    assert "must be JSON" in refusal("{{ raise_exception('it must be JSON') }}", message)

@@ -11,7 +11,8 @@ import pytest
 from asking import Told, ask, both
 from running import RunningServer
 
-from nitro.text.formats import known
+from nitro.text.family import Family
+from nitro.text.formats import history, known
 
 WEATHER = {
     "type": "function",
@@ -249,10 +250,8 @@ def test_a_small_model_calls_well(smollm_server: RunningServer, choice: str) -> 
 def test_the_layout_is_what_the_parser_reads(name: str) -> None:
     """A call written by a format's layout is read back by its parser."""
     format = known()[name]
-    if format.layout.parameter is not None:
-        pytest.skip("arguments are no JSON there")
-    call = format.layout.call.replace("$NAME", "f").replace("$ARGUMENTS", '{"a": 1}').replace("$INDEX", "0")
-    opening = next((mark for mark in format.opens if format.layout.begin.startswith(mark)), "")
-    body = (format.layout.begin + call + format.layout.end).removeprefix(opening).removesuffix(format.closes)
-    (made,) = format.parse(body, {})
-    assert (made.name, json.loads(made.arguments)) == ("f", {"a": 1})
+    calls = [("f", {"a": 1, "b": "x, y", "c": {"d": [True, None, 1.5]}}), ("g", {})][: 1 + format.layout.several]
+    parser = Family(format, True, None).parser({}, live=False, thinking=False)
+    deltas = [*parser.feed(history.written(calls, format.layout)), *parser.flush()]
+    assert [delta.name for delta in deltas] == [name for name, _ in calls]
+    assert [json.loads(delta.text) for delta in deltas] == [arguments for _, arguments in calls]

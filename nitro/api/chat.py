@@ -16,7 +16,6 @@ from nitro.engines.types import Asked, ModelInfo, Scored, Thinking
 from nitro.models.served import ServedModel
 from nitro.text.channels import Delta
 from nitro.text.family import Family
-from nitro.text.formats import generic
 
 # by the parameter: the template's variables that it sets
 VARIABLES = {"enable_thinking": ("enable_thinking", "thinking"), "reasoning_effort": ("reasoning_effort",)}
@@ -46,9 +45,10 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
         cache=prompt.cache,
     )
     generation = await model.engine.generate([text], asked, prompt.n)
+    before = sum(len(message.get("tool_calls") or ()) for message in prompt.messages)
     reading = Reading(
         lambda: family.parser(tools.by_name if tools else None, tools is not None and tools.enforced, opened),
-        family.format.call_id,
+        lambda name, number: family.format.call_id(name, before + number),
         several,
         "function_call" if tools and tools.legacy else "tool_calls",
     )
@@ -59,17 +59,15 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
 
 def _render(model: ServedModel, info: ModelInfo, prompt: ChatPrompt, family: Family) -> str:
     """The prompt's text. Raises TemplateError."""
-    messages, told = prompt.messages, prompt.tools.told if prompt.tools else None
-    if not family.native:
-        messages, told = generic.messages(messages, told), None
-    return model.chat_template(info).render(messages, told, prompt.variables, prompt.continues)
+    told = prompt.tools.told if prompt.tools else None
+    return family.prompt(model.chat_template(info), prompt.messages, told, prompt.variables, prompt.continues)
 
 
 def _thinking(prompt: ChatPrompt, family: Family, opened: bool) -> Thinking | None:
     if prompt.thinking_budget is None or family.markers is None:
         return None
     opens, closes = family.markers.opens, family.markers.closes
-    return Thinking(prompt.thinking_budget, b"" if opened else opens.encode(), closes.encode(), f"\n{closes}\n\n")
+    return Thinking(prompt.thinking_budget, b"" if opened else opens.encode(), closes.encode(), family.markers.forced)
 
 
 def _ignored(body: openai.ChatRequest, variables: frozenset[str], family: Family) -> list[str]:

@@ -41,7 +41,7 @@ def with_tools(answer: Parsed, tools: Tools, format: Format, several: bool) -> P
         return _layout(tool_grammar.calls_or_answer(*asked, msgspec.json.decode(answer.source)), answer.param)
     if not tools.enforced:
         return None
-    if format.layout.begin:
+    if format.layout.begin.startswith(format.opens[0]):
         return _layout(tool_grammar.after_opening(*asked), after=[format.opens[0].encode()])
     return _layout(tool_grammar.calls_or_text(*asked))
 
@@ -51,8 +51,8 @@ def after_thinking(constraint: Parsed, markers: Markers | None, opened: bool) ->
     if constraint is None or markers is None:
         return constraint
     if opened:
-        return replace(constraint, after=[markers.closes.encode(), *constraint.after])
-    return replace(constraint, thinks=(markers.opens, markers.closes))
+        return replace(constraint, after=[markers.left.encode(), *constraint.after])
+    return replace(constraint, thinks=(markers.opens, markers.left))
 
 
 def _layout(grammar: Grammar, answer: str = "tools", after: list[bytes] | None = None) -> Constraint:
@@ -64,7 +64,7 @@ def _layout(grammar: Grammar, answer: str = "tools", after: list[bytes] | None =
         )
         for schema, called in grammar.schemas
     ]
-    return Constraint("layout", grammar.source, "tools", after or [], None, grammar.marks, schemas)
+    return Constraint("layout", grammar.source, "tools", after or [], None, grammar.marks, schemas, grammar.texts)
 
 
 def _parse_response_format(value: dict[str, Any]) -> Parsed:

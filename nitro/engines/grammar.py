@@ -6,7 +6,8 @@ reasoning, so that an engine need know no format.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer
@@ -84,6 +85,9 @@ class Grammars:
 
     def _layout(self, constraint: Constraint) -> str:
         rules = [rule for i, mark in enumerate(constraint.marks) for rule in self._mark(f"_{i}", mark)]
+        for i, (expression, mark) in enumerate(constraint.texts):
+            again = expression == f"({_ANY})"
+            rules += [f"TEXT_{i}: {expression}", *self._text(f"text_{i}", f"TEXT_{i}", constraint.marks[mark], again)]
         for i, schema in enumerate(constraint.schemas):
             value = {**json.loads(schema.source), "x-guidance": _options(schema.strict)}
             rules.append(f"schema_{i}: %json {json.dumps(value)}")
@@ -91,11 +95,28 @@ class Grammars:
 
     def _mark(self, number: str, text: str) -> list[str]:
         """The rules `mark` and `until` of a text: see text/tool_grammar.py."""
-        tokens = self._tokenizer.encode(text)
-        if len(tokens) == 1 and not self._tokenizer.piece(tokens[0]):
-            token = f"<[{tokens[0]}]>"
-            return [f"mark{number}: {token}", f"until{number}: {_ANY} {token}"]
-        return [f"mark{number}: {json.dumps(text)}", f"until{number}[lazy]: {_ANY} {json.dumps(text)}"]
+        return [f"mark{number}: {' '.join(self._parts(text))}", *self._text(f"until{number}", _ANY, text, True)]
+
+    def _text(self, rule: str, expression: str, mark: str, again: bool) -> list[str]:
+        """The rules of a text and the mark that ends it. A control token can be no text; where words stand before it in
+        the mark, the text may end when these are said, or `again` and again."""
+        first, *others = self._parts(mark)
+        if first.startswith("<"):
+            return [f"{rule}: {expression} {' '.join([first, *others])}"]
+        if not others:
+            return [f"{rule}[lazy]: {expression} {first}"]
+        return [f"{rule}: {rule}_part{'+' * again} {' '.join(others)}", f"{rule}_part[lazy]: {expression} {first}"]
+
+    def _parts(self, text: str) -> list[str]:
+        """The text for Lark. Control tokens in it are meant as such."""
+        tokens, piece = self._tokenizer.encode(text), self._tokenizer.piece
+        if all(map(piece, tokens)):
+            return [json.dumps(text)]
+        runs = groupby(tokens, lambda token: bool(piece(token)))
+        return [part for said, run in runs for part in (self._said(run) if said else map("<[{}]>".format, run))]
+
+    def _said(self, tokens: Iterable[int]) -> list[str]:
+        return [json.dumps(b"".join(map(self._tokenizer.piece, tokens)).decode(errors="replace"))]
 
     def _problem(self, grammar: str) -> str | None:
         wrong, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._ll)

@@ -73,7 +73,7 @@ class Constraint(Struct, frozen=True):
     """What an answer must be. It sleeps until the byte strings in `after` were produced, one after the other.
 
     `thinks`: the answer may begin with the first of these, and then is free up to the second.
-    A "layout" is Lark that refers to rules named after its `marks` and `schemas`: see text/tool_grammar.py.
+    A "layout" is Lark that refers to rules named after its `marks`, `texts` and `schemas`: see text/tool_grammar.py.
     """
 
     kind: Literal["json_schema", "grammar", "regex", "choice", "layout"]
@@ -83,6 +83,7 @@ class Constraint(Struct, frozen=True):
     thinks: tuple[str, str] | None = None
     marks: list[str] = []
     schemas: list[Schema] = []
+    texts: list[tuple[str, int]] = []
 
 
 class Thinking(Struct, frozen=True):

@@ -61,12 +61,17 @@ class ChannelParser:
     ):
         self._format, self._tools, self._markers = format, tools, markers
         self._seen = format.seen if format and live else None
+        self._opens = (format.opens[:1] if live else format.opens) if format else ()  # a grammar knows one only
+        self._wraps = markers.wraps_of(tools) if markers else ()
+        self._again = (markers.opens,) if markers and markers.again else ()
+        self._lead = markers.lead if markers else ""  # that may still come
         self.thinking = thinking
         self._fresh = not thinking  # nothing but white space so far: reasoning may begin
         self._blank = True  # at the beginning of the content, or after a call: white space there is dropped
         self._answered = False  # there was content or a call
         self._gap = ""  # white space between content and the calls that follow it
         self._opened: str | None = None  # what opened the calls that are being read
+        self._tried = 0  # up to where no end of theirs is
         self._text = ""  # not passed on yet; while calls are being read, all since their opening
         self.calls = 0
         self._shown: list[str] = []  # of the calls being read, the arguments that were passed on
@@ -104,15 +109,22 @@ class ChannelParser:
             yield Delta("reasoning", text[:border])
 
     def _speak(self) -> Iterator[Delta]:
-        if self._fresh and self._markers:
-            start = self._text.lstrip()
-            if start.startswith(self._markers.opens):
-                self.thinking, self._fresh, self._text = True, False, start[len(self._markers.opens) :]
+        if self._lead:
+            if self._lead.startswith(self._text) and self._lead != self._text:
                 return
-            if self._markers.opens.startswith(start):
+            self._text, self._lead = self._text.removeprefix(self._lead), ""
+        if self._fresh and self._markers and self._markers.opens:
+            start, opens, closes = self._text.lstrip(), self._markers.opens, self._markers.closes
+            if start.startswith(opens):
+                self.thinking, self._fresh, self._text = True, False, start[len(opens) :]
+                return
+            if start.startswith(closes):  # of a model that does not reason this time, and says so
+                self._fresh, self._text = False, start[len(closes) :]
+                return
+            if opens.startswith(start) or closes.startswith(start):
                 return
             self._fresh = False
-        if self._format is None:
+        if self._format is None and not self._wraps:
             yield self._say(len(self._text))
             return
         opening = self._opening(self._text)
@@ -120,25 +132,33 @@ class ChannelParser:
             return
         at, mark = opening
         yield self._say(len(self._text[:at].rstrip()))
-        if mark is not None:
-            at = self._text.index(mark)
-            self._gap += "" if self._blank else self._text[:at]
-            self._opened, self._text = mark, self._text[at + len(mark) :]
+        if mark is None:
+            return
+        at = self._text.index(mark)
+        space, self._text = self._text[:at], self._text[at + len(mark) :]
+        if mark in self._wraps:
+            self._text = space + self._text
+        elif mark in self._again:
+            self.thinking, self._blank, self._gap = True, True, "" if self._blank else self._gap + space
+        else:
+            self._gap += "" if self._blank else space
+            self._opened, self._tried = mark, 0
 
     def _opening(self, text: str) -> tuple[int, str | None] | None:
-        """Where calls open and by what; or up to where there is no opening, and None. None: not to be told yet."""
-        assert self._format
-        if not self._answered:
+        """Where calls open or a wrap lies, and which; or up to where there is neither, and None. None: not to be told
+        yet."""
+        if self._format and not self._answered:
             begins = self._format.begins(text)
             if begins is None:
                 return None
             if begins:
                 return 0, ""
-        found = [(at, -len(mark), mark) for mark in self._format.opens if (at := text.find(mark)) >= 0]
+        marks = self._wraps + self._again + self._opens
+        found = [(at, -len(mark), mark) for mark in marks if mark and (at := text.find(mark)) >= 0]
         if found:
             at, _, mark = min(found)
             return at, mark
-        return len(text) - held(text, self._format.opens), None
+        return len(text) - held(text, marks), None
 
     def _say(self, border: int) -> Delta:
         """Content up to the border."""
@@ -150,12 +170,12 @@ class ChannelParser:
 
     def _read_calls(self) -> Iterator[Delta]:
         assert self._format and self._opened is not None
-        closes, at = self._format.closes, 0
-        while closes and (end := self._text.find(closes, at)) >= 0:
+        closes = self._format.closes
+        while closes and (end := self._text.find(closes, self._tried)) >= 0:
             try:
                 calls = self._format.parse(self._text[:end], self._tools)
             except Unfinished:  # these marks are within an argument
-                at = end + len(closes)
+                self._tried = end + len(closes)
                 continue
             except Malformed:
                 if not self._shown:
@@ -165,6 +185,7 @@ class ChannelParser:
             self._text = self._text[end + len(closes) :]
             yield from self._made(calls)
             return
+        self._tried = max(self._tried, len(self._text) - len(closes) + 1)
         if self._seen:
             for i, call in enumerate(self._seen(self._text)):
                 yield from self._show(i, call)
@@ -202,6 +223,8 @@ class ChannelParser:
                 yield from self._made([])
                 break
             try:
+                if self._format.ends:
+                    raise Unfinished
                 calls = self._format.parse(self._text, self._tools)
             except Malformed:
                 yield from self._no_calls()

@@ -1,22 +1,30 @@
 """What a chat template tells of its model's family: how it calls tools, and how it reasons."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from nitro.errors import TemplateError
 from nitro.text import formats, reasoning
 from nitro.text.channels import ChannelParser, Parser, Plain
-from nitro.text.formats import generic
+from nitro.text.formats import generic, history
 from nitro.text.formats.format import Format
 from nitro.text.reasoning import Markers
+from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tools
+
+Message = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`native`: its template tells the model of tools; else `format` is the generic one."""
+    """`native`: its template tells the model of tools; else `format` is the generic one. `writes`: it writes calls of
+    the history, too."""
 
     format: Format
     native: bool
-    markers: Markers | None  # of its reasoning; None: it does none
+    around: Markers | None  # its reasoning and its answer; None: nothing is
+    writes: bool = True
 
     @classmethod
     def of(cls, template: str, tool_format: str | None = None) -> "Family":
@@ -24,15 +32,43 @@ class Family:
         knows_tools = "tools" in template
         found = formats.known()[tool_format] if tool_format else formats.detect(template) if knows_tools else None
         native = found is not None and found is not generic.FORMAT and knows_tools
-        return cls(found or generic.FORMAT, native, reasoning.detect(template))
+        return cls(found or generic.FORMAT, native, reasoning.detect(template), "tool_calls" in template)
+
+    def prompt(
+        self,
+        template: ChatTemplate,
+        messages: Sequence[Message],
+        tools: Sequence[Message] | None,
+        variables: Message | None = None,
+        continues: bool = False,
+    ) -> str:
+        """The prompt's text. Raises TemplateError."""
+        given, told = self.told(messages, tools)
+        try:
+            return template.render(given, told, variables, continues)
+        except TemplateError:
+            if self.native or not tools:
+                raise
+            return template.render(generic.without_system(given), told, variables, continues)
+
+    def told(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> tuple[Sequence[Message], Any]:
+        """The messages and tools as the template takes them."""
+        if not self.native:
+            return generic.messages(messages, tools), None
+        return messages if self.writes else history.messages(messages, self.format.layout), tools
+
+    @property
+    def markers(self) -> Markers | None:
+        """Of its reasoning; None: it does none."""
+        return self.around if self.around and self.around.opens else None
 
     def parser(self, tools: Tools | None, live: bool, thinking: bool) -> Parser:
         """For one answer. `tools` None: it can call none; `thinking`: its prompt has opened the reasoning."""
-        if tools is None and self.markers is None:
+        if tools is None and self.around is None:
             return Plain()
-        return ChannelParser(self.format if tools is not None else None, tools or {}, self.markers, thinking, live)
+        return ChannelParser(self.format if tools is not None else None, tools or {}, self.around, thinking, live)
 
     def spoken(self, with_tools: bool) -> list[str]:
         """The texts of control tokens that a parser must see."""
         marks = {*self.format.marks, *self.format.opens, self.format.closes} - {""} if with_tools else set()
-        return sorted(marks | ({self.markers.opens, self.markers.closes} if self.markers else set()))
+        return sorted(marks | (self.around.spoken if self.around else set()))

@@ -92,4 +92,6 @@ def _value(text: str, at: int) -> tuple[object, int]:
 def _cut(rest: str) -> bool:
     """Whether a word, a number or an escape ends too early."""
     words = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
-    return any(word.startswith(rest) for word in words) or rest in ("-",) or (rest[:1] == "\\" and len(rest) < 6)
+    if _CUT_NUMBER.fullmatch(rest):
+        return True
+    return any(word.startswith(rest) for word in words) or rest == "-" or (rest[:1] == "\\" and len(rest) < 6)

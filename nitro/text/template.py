@@ -4,9 +4,10 @@ The environment is the one chat templates are written for: that of `apply_chat_t
 (trimmed blocks, loop controls, `raise_exception`, `strftime_now`, `tojson` without HTML escapes, `{% generation %}`).
 """
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -40,16 +41,43 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    options: dict[str, Any] = {"indent": indent, "separators": separators, "sort_keys": sort_keys}
+    return json.dumps(value, ensure_ascii=ensure_ascii, default=_listed, **options)
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
-    )
+def _listed(value: Any) -> list[Any]:
+    """What filters such as `map` give. Python's Jinja cannot write it, others can, and templates rely on that."""
+    if not isinstance(value, Iterator):
+        raise TypeError(f"{type(value).__name__} is not JSON serializable")
+    return list(value)
+
+
+def _now(form: str) -> str:
+    return datetime.now().strftime(form)
+
+
+class _Given(list[Any]):
+    """A list of the client's."""
+
+
+def _given(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return _Given(map(_given, value))
+    return {key: _given(part) for key, part in value.items()} if isinstance(value, Mapping) else value
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """In which a template may change lists that it made itself: some count calls in them."""
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        return (type(obj) is list and attr in ("append", "pop")) or super().is_safe_attribute(obj, attr, value)
+
+
+def _environment() -> _Environment:
+    environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation])
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    environment.globals["strftime_now"] = _now
     return environment
 
 
@@ -89,13 +117,38 @@ class ChatTemplate:
             messages = [{**m, "role": "system"} if m["role"] == "developer" else m for m in messages]
         if continues:
             messages = [*messages[:-1], {**messages[-1], "content": messages[-1]["content"] + _END}]
-        given = {"messages": messages, "tools": tools, "documents": None, "add_generation_prompt": not continues}
-        try:
-            text = self._template.render({**given, **self._tokens, **(variables or {})})
-        except Exception as error:  # a template may raise anything; it is the model's code, fed with the client's data
-            raise TemplateError(f"The chat template refused the messages: {error}") from error
+        given: dict[str, Any] = {"tools": tools, "documents": None, "add_generation_prompt": not continues}
+        text = self._rendered(messages, {**given, **self._tokens, **self._known(tools), **(variables or {})})
         if continues:
             text, end, _ = text.rpartition(_END)
             if not end:
                 raise TemplateError("The chat template leaves the last message out, so it cannot be continued.")
         return text.encode("utf-8", "replace").decode()  # no lone surrogate leaves here
+
+    def _known(self, tools: Sequence[Any] | None) -> dict[str, str]:
+        """What some templates ask for by names of their own."""
+        known = {"datetime": _now("%Y-%m-%d")}
+        if "functions" in self.variables:
+            known["functions"] = json.dumps(tools or [])
+        return known
+
+    def _rendered(self, messages: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> str:
+        try:
+            return str(self._template.render(_given({**given, "messages": messages})))
+        except Exception as error:  # anything: it is the model's code, fed with the client's data
+            for rather in ({"messages": _with_texts(messages)}, {"messages": messages, "tools": given["tools"] or []}):
+                with contextlib.suppress(Exception):
+                    return str(self._template.render(_given({**given, **rather})))
+            raise TemplateError(f"The chat template refused the messages: {error}") from error
+
+
+def _with_texts(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Arguments of calls as JSON in texts, for templates that only put them together."""
+
+    def written(call: Any) -> Any:
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(arguments := function.get("arguments"), dict):
+            return call
+        return {**call, "function": {**function, "arguments": json.dumps(arguments, ensure_ascii=False)}}
+
+    return [{**m, "tool_calls": [*map(written, m["tool_calls"])]} if m.get("tool_calls") else m for m in messages]

@@ -1,22 +1,26 @@
 """Calls of tools as a grammar in llguidance's Lark, in the model's own format.
 
 The source refers to rules that only an engine can write, since it knows which texts are control tokens: `mark_I` is the
-I-th mark, `until_I` any text up to it and with it, `schema_I` JSON that keeps the I-th schema.
+I-th mark, `until_I` any text up to it and with it, `text_I` the I-th text with the mark that ends it, `schema_I` JSON
+that keeps the I-th schema.
 """
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nitro.text.formats import values
 from nitro.text.formats.format import Format
 from nitro.text.tools import Tool
 
 ANY_OBJECT = {"type": "object"}
 _TEXT = r"/(.|\n)*/"
 _SPACE = r"/[ \n]{0,2}/"
-_HOLES = re.compile(r"(\$NAME|\$ARGUMENTS|\$INDEX)")
+
+_HOLES = re.compile(r"(\$[A-Z]+)")
+_FREE = {"$INDEX": r"/[0-9]{1,3}/", "$ID": r"/[A-Za-z0-9]{9}/", "$SPACE": r"/\n?/", "$KEY": r"/[A-Za-z0-9_.-]{1,64}/"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Grammar:
     source: str = ""
     marks: list[str] = field(default_factory=list)
     schemas: list[tuple[dict[str, Any], Called | None]] = field(default_factory=list)  # None: no tool's
+    texts: list[tuple[str, int]] = field(default_factory=list)  # a regular expression in Lark, and a mark
 
 
 def required(format: Format, tools: Sequence[Called], several: bool) -> Grammar:
@@ -56,8 +61,9 @@ def after_opening(format: Format, tools: Sequence[Called], several: bool) -> Gra
 
 def calls_or_text(format: Format, tools: Sequence[Called], several: bool) -> Grammar:
     """For formats without an opening: calls, or an answer that does not begin as they do."""
-    first = re.escape(format.layout.call[0])
-    return _Writer(format, tools, several).grammar(f"start: calls | TEXT\nTEXT: /[^{first}]{_TEXT[1:]}")
+    first = re.escape((format.layout.begin + format.layout.call)[0])
+    text = f"{json.dumps(format.layout.text)} {_TEXT}" if format.layout.text else f"/[^{first}]{_TEXT[1:]}"
+    return _Writer(format, tools, several).grammar(f"start: calls | TEXT\nTEXT: {text}")
 
 
 def calls_or_answer(format: Format, tools: Sequence[Called], several: bool, answer: dict[str, Any]) -> Grammar:
@@ -86,8 +92,8 @@ class _Writer:
         layout = self._format.layout
         calls = "(" + " | ".join(self._call(called) for called in self._tools) + ")"
         if self._several and layout.between is not None:
-            calls += f" ({self._literal(layout.between)} {calls})*"
-        return " ".join(part for part in (self._literal(begin), calls, self._literal(layout.end)) if part)
+            calls += f" ({self._written(layout.between)} {calls})*"
+        return " ".join(part for part in (self._written(begin), calls, self._written(layout.end)) if part)
 
     def mark(self, text: str) -> int:
         if text not in self._made.marks:
@@ -99,42 +105,108 @@ class _Writer:
         return f"schema_{len(self._made.schemas) - 1}"
 
     def _call(self, called: Called) -> str:
-        return " ".join(self._part(part, called) for part in _HOLES.split(self._format.layout.call) if part)
+        before, hole, after = self._format.layout.call.partition("$ARGUMENTS")
+        arguments = self._arguments(called) if hole else ""
+        told = {"$NAME": json.dumps(called.tool.name)}
+        return f"{self._written(before, told)} {arguments} {self._written(after, told)}"
 
-    def _part(self, part: str, called: Called) -> str:
-        if part == "$NAME":
-            return json.dumps(called.tool.name)
-        if part == "$INDEX":
-            return "/[0-9]{1,3}/"
-        return self._arguments(called) if part == "$ARGUMENTS" else self._literal(part)
+    def _written(self, layout: str, told: Mapping[str, str] = _FREE) -> str:
+        """The layout, with rules for its holes."""
+        parts = [part for part in _HOLES.split(layout) if part]
+        return " ".join({**_FREE, **told}.get(part) or self._literal(part) for part in parts)
 
     def _arguments(self, called: Called) -> str:
-        if self._format.layout.parameter is None:
+        layout = self._format.layout.parameter
+        if layout is None:
             return self.schema(called.schema, called)
         properties = called.schema.get("properties") or {}
-        needed = called.schema.get("required") or [] if called.enforced else []
+        if not isinstance(properties, dict) or not isinstance(called.schema.get("required") or [], list):
+            return self.schema(called.schema, called)  # which is refused
+        if not properties:
+            closed = called.schema.get("additionalProperties") is False
+            one, separator = self._parameter(layout, None, {"type": "string"}, called), self._format.layout.separator
+            return "" if closed else f"({one} ({self._literal(separator)} {one})*)?" if separator else f"({one})*"
+        needed = called.schema.get("required") or []
         each = [
-            self._parameter(self._format.layout.parameter, key, schema, called) + ("" if key in needed else "?")
+            (f"({self._parameter(layout, key, schema, called)})", key in needed)
             for key, schema in properties.items()
+            if schema is not False
         ]
-        return " ".join(each) or '""'
+        if self._format.layout.separator:
+            return self._separated(each)
+        return " ".join(parameter + ("" if always else "?") for parameter, always in each)
 
-    def _parameter(self, layout: str, key: str, schema: Any, called: Called) -> str:
-        """One argument. A text goes on until what follows it; everything else is JSON."""
-        before, after = layout.replace("$KEY", key).split("$VALUE")
-        if isinstance(schema, dict) and schema.get("type") == "string" and "enum" not in schema:
-            return f"({self._literal(before)} until_{self.mark(after)})"
-        if isinstance(schema, dict) and schema.get("type") == "string":
-            value = "(" + " | ".join(json.dumps(text) for text in schema["enum"]) + ")"
-        else:
-            value = self.schema({**_shared(called.schema), **(schema if isinstance(schema, dict) else {})}, called)
-        return f"({self._literal(before)} {value} {self._literal(after)})"
+    def _separated(self, parameters: list[tuple[str, bool]]) -> str:
+        """From the last one on: how it goes on where a parameter would be the first, and where some stand before."""
+        separator, first, more = self._literal(self._format.layout.separator), '""', '""'
+        for parameter, always in reversed(parameters):
+            rule = f"rest_{len(self._rules)}"
+            self._rules.append(f"{rule}: {more}")
+            first = f"{parameter} {rule}" + ("" if always else f" | {first}")
+            more = f"{separator} {parameter} {rule}" + ("" if always else f" | {rule}")
+        return f"({first})"
+
+    def _parameter(self, layout: str, key: str | None, schema: Any, called: Called) -> str:
+        """One argument, of any name where `key` is None."""
+        before, hole, after = re.split(r"(\$VALUE|\$JSON)", layout)
+        is_text = hole == "$VALUE" and values.is_text(schema, called.schema)
+        told = {"$TYPE": json.dumps(_told_type(schema, called, is_text)), "$TEXT": json.dumps(str(is_text).lower())}
+        if key is not None:
+            told["$KEY"] = json.dumps(key)
+        before = self._written(before, told)
+        if not is_text:
+            value = self.schema({**_shared(called.schema), **_as_object(schema)}, called)
+            return f"{before} {value} {self._written(after, told)}"
+        before, after = f"{before} {self._literal(self._format.layout.quote)}", self._format.layout.quote + after
+        if (choice := _choice(schema)) is not None:
+            return f"{before} ({' | '.join(map(json.dumps, choice))}) {self._written(after, told)}"
+        literal = _HOLES.split(after)[0].replace("$KEY", key or "")
+        closing = literal.rstrip()
+        mark = next((mark for mark in self._format.marks if closing.startswith(mark) and mark != closing), "")
+        text = self._text(_expression(schema, closing, mark), self.mark(closing))
+        return f"{before} {text} {self._written(after[len(closing) :], told)}"
+
+    def _text(self, expression: str, mark: int) -> str:
+        self._made.texts.append((expression, mark))
+        return f"text_{len(self._made.texts) - 1}"
 
     def _literal(self, text: str) -> str:
-        """The format's marks in it as rules, the rest as it is."""
+        """The format's marks in it as rules, the rest as it is. Line breaks stand alone: where one piece is how another
+        begins, llguidance only ever sees the longer one."""
         marks = sorted(self._format.marks, key=len, reverse=True)
-        parts = re.split("(" + "|".join(map(re.escape, marks)) + ")", text) if marks else [text]
+        parts = re.split("(" + "|".join([*map(re.escape, marks), r"\n+"]) + ")", text)
         return " ".join(f"mark_{self.mark(part)}" if part in marks else json.dumps(part) for part in parts if part)
+
+
+def _told_type(schema: Any, called: Called, is_text: bool) -> str:
+    """What a call says of a value's type: a text that is written in JSON must not be taken for one as it is."""
+    types = sorted(values.types(schema, called.schema) - {"string", "integer"})
+    return "string" if is_text else types[0] if types else "object"
+
+
+def _choice(schema: Any) -> list[str] | None:
+    """The texts that there are to choose from; None: any."""
+    choice = [schema["const"]] if "const" in schema else schema.get("enum")
+    return choice if isinstance(choice, list) else None
+
+
+def _expression(schema: Any, closing: str, mark: str) -> str:
+    """What a text's schema says of it, as a regular expression."""
+    least, most, pattern = schema.get("minLength", 0), schema.get("maxLength", ""), schema.get("pattern")
+    parts = [rf"/(.|\n){{{least},{most}}}/" if least or most != "" else _TEXT]
+    if isinstance(pattern, str):
+        start, end = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith(r"\$")
+        inner = pattern[start : len(pattern) - end].replace("/", r"\/").replace(r"\\/", r"\/")
+        parts.append(("" if start else r"/(.|\n)*/ ") + f"/({inner})/" + ("" if end else r" /(.|\n)*/"))
+    # Nor does the text hold what a parser might take for its end.
+    if never := mark or (closing.strip() if closing != closing.lstrip() else ""):
+        parts.append(f"~/(.|\n)*{re.escape(never).replace('/', chr(92) + '/')}(.|\n)*/")
+    return " & ".join(f"({part})" for part in parts)
+
+
+def _as_object(schema: Any) -> dict[str, Any]:
+    """True and None allow all; what is no schema at all stays wrong."""
+    return schema if isinstance(schema, dict) else {} if schema is True or schema is None else {"allOf": [schema]}
 
 
 def _shared(schema: dict[str, Any]) -> dict[str, Any]:

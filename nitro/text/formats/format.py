@@ -21,7 +21,10 @@ class Layout:
 
     `between` None: each call has its own `begin` and `end`; `several` False: there is never more than one.
     `parameter`: how one argument is written where arguments are no JSON, with $KEY and $VALUE; a text is written as it
-    is, up to what follows $VALUE, anything else as JSON.
+    is, up to what follows $VALUE, anything else as JSON. $TYPE is its JSON type, $TEXT whether it is a text.
+    $JSON instead of $VALUE: texts are JSON, too. `quote`: what is on both sides of a text. `separator`: between two.
+    `text`: how an answer begins that is no call.
+    Anywhere: $SPACE is a line break or none, $INDEX a number, $ID nine letters and digits.
     """
 
     call: str
@@ -30,6 +33,9 @@ class Layout:
     between: str | None = None
     several: bool = True
     parameter: str | None = None
+    quote: str = ""
+    separator: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,8 @@ class Format:
     closes: str  # with this they end; "": with the answer
     parse: Callable[[str, Tools], list[Call]]  # of what stands between; raises Malformed
     layout: Layout
+    ends: bool = False  # calls are none without `closes`; else they may end with the answer
     marks: tuple[str, ...] = ()  # what may be control tokens, of the opening, closing and layout
     begins: Callable[[str], bool | None] = lambda text: False  # whether an answer that begins so is calls; None: unsure
     seen: Callable[[str], list[Call]] | None = None  # what there is of calls in a body that goes on; None: not to tell
-    call_id: Callable[[str, int], str] = any_id  # of the name, and the number of calls before
+    call_id: Callable[[str, int], str] = any_id  # of the name, and the number of calls before in the conversation

@@ -29,7 +29,15 @@ Message = Mapping[str, Any]
 
 def messages(given: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
     """The conversation in messages of nothing but text, the tools told in the first one."""
-    told = [_plain(message) for message in given]
+    told: list[dict[str, Any]] = []
+    for message in given:
+        plain = _plain(message)
+        if (
+            message["role"] == "tool" and told and told[-1]["role"] == "user"
+        ):  # most templates want the roles to alternate
+            told[-1] = {**told[-1], "content": f"{told[-1]['content']}\n{plain['content']}"}
+        else:
+            told.append(plain)
     if not tools:
         return told
     lines = "\n".join(json.dumps(tool.get("function", tool), ensure_ascii=False) for tool in tools)
@@ -37,6 +45,14 @@ def messages(given: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None
     if told[0]["role"] in ("system", "developer"):
         return [{**told[0], "content": f"{told[0]['content']}\n\n{text}"}, *told[1:]]
     return [{"role": "system", "content": text}, *told]
+
+
+def without_system(given: Sequence[Message]) -> list[Message]:
+    """With the system message at the beginning of the user's, for templates that know none."""
+    first, *others = given
+    if first["role"] != "system" or not others or others[0]["role"] != "user":
+        return list(given)
+    return [{**others[0], "content": f"{first['content']}\n\n{others[0]['content']}"}, *others[1:]]
 
 
 def _plain(message: Message) -> dict[str, Any]:

@@ -1,0 +1,42 @@
+"""Apertus, where a call's only key is the name:
+
+<|tools_prefix|>[{"weather": {"city": "Oslo"}}, {"clock": {}}]<|tools_suffix|>
+"""
+
+import json
+
+from nitro.text import json_text
+from nitro.text.formats.format import Format, Layout
+from nitro.text.tools import Call, Malformed, Tools, Unfinished
+
+
+def _parse(body: str, tools: Tools) -> list[Call]:
+    text, calls = body.strip(), []
+    if not text.startswith("["):
+        raise Malformed("there is no list") if text else Unfinished
+    at = 1
+    while (at := json_text.skip(text, at, ",")) < len(text) and text[at] != "]":
+        found = json_text.read_object(text, at)
+        if found.end is None:
+            raise Unfinished
+        for name, arguments in found.members.items():
+            if not isinstance(json.loads(arguments, strict=False), dict):
+                raise Malformed("arguments are no object")
+            calls.append(Call(name, json_text.strict(arguments)))
+        at = found.end
+    if not calls or at >= len(text):
+        raise Unfinished
+    if text[at + 1 :]:
+        raise Malformed("something follows the calls")
+    return calls
+
+
+FORMAT = Format(
+    name="apertus",
+    signs=("<|tools_prefix|>", "<|tools_suffix|>"),
+    opens=("<|tools_prefix|>",),
+    closes="<|tools_suffix|>",
+    parse=_parse,
+    layout=Layout(begin="<|tools_prefix|>[", call='{"$NAME": $ARGUMENTS}', between=", ", end="]<|tools_suffix|>"),
+    marks=("<|tools_prefix|>", "<|tools_suffix|>"),
+)

@@ -1,0 +1,26 @@
+"""FunctionGemma:
+
+<start_function_call>call:weather{city:<escape>Oslo<escape>,days:3}<end_function_call>
+"""
+
+from nitro.text.formats.format import Format, Layout
+from nitro.text.formats.gemma_calls import GemmaCalls
+
+_QUOTE = "<escape>"
+
+FORMAT = Format(
+    name="functiongemma",
+    signs=("<start_function_call>", "<end_function_call>"),
+    opens=("<start_function_call>",),
+    closes="<end_function_call>",
+    parse=GemmaCalls(_QUOTE).parse,
+    layout=Layout(
+        begin="<start_function_call>",
+        call="call:$NAME{$ARGUMENTS}",
+        end="<end_function_call>",
+        parameter="$KEY:$VALUE",
+        quote=_QUOTE,
+        separator=",",
+    ),
+    marks=("<start_function_call>", "<end_function_call>", _QUOTE),
+)

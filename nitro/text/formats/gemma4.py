@@ -1,0 +1,26 @@
+"""Gemma 4:
+
+<|tool_call>call:weather{city:<|"|>Oslo<|"|>,days:3}<tool_call|>
+"""
+
+from nitro.text.formats.format import Format, Layout
+from nitro.text.formats.gemma_calls import GemmaCalls
+
+_QUOTE = '<|"|>'
+
+FORMAT = Format(
+    name="gemma4",
+    signs=("<|tool_call>", "<tool_call|>", _QUOTE),
+    opens=("<|tool_call>",),
+    closes="<tool_call|>",
+    parse=GemmaCalls(_QUOTE).parse,
+    layout=Layout(
+        begin="<|tool_call>",
+        call="call:$NAME{$ARGUMENTS}",
+        end="<tool_call|>",
+        parameter="$KEY:$VALUE",
+        quote=_QUOTE,
+        separator=",",
+    ),
+    marks=("<|tool_call>", "<tool_call|>", _QUOTE),
+)

@@ -1,0 +1,37 @@
+"""GLM 4.x, Laguna, Ling, Spark, with line breaks between the tags or without:
+
+<tool_call>weather
+<arg_key>city</arg_key>
+<arg_value>Oslo</arg_value>
+</tool_call>
+"""
+
+from nitro.text.formats.format import Format, Layout
+from nitro.text.formats.tagged_calls import Tags
+
+
+def family(name: str, signs: tuple[str, ...], call: str, key: str, value: str) -> Format:
+    """Of those who write so with other words for the tags."""
+    tags = Tags(
+        call=r"(?P<name>[^<\s]+)",
+        key=rf"<{key}>(?P<key>[^<]+)</{key}>\s*<{value}>",
+        closes=f"</{value}>",
+    )
+    return Format(
+        name=name,
+        signs=signs,
+        opens=(f"<{call}>",),
+        closes=f"</{call}>",
+        parse=tags.parse,
+        ends=True,
+        layout=Layout(
+            begin=f"<{call}>",
+            call="$NAME$SPACE$ARGUMENTS",
+            end=f"</{call}>",
+            parameter=f"<{key}>$KEY</{key}>$SPACE<{value}>$VALUE</{value}>$SPACE",
+        ),
+        marks=tuple(f"<{slash}{tag}>" for tag in (call, key, value) for slash in ("", "/")),
+    )
+
+
+FORMAT = family("glm", ("<tool_call>", "<arg_key>", "<arg_value>"), "tool_call", "arg_key", "arg_value")

@@ -1,0 +1,22 @@
+"""Mistral since Small 3.2 (Devstral, Ministral, Magistral), some with an id between name and arguments:
+
+[TOOL_CALLS]weather[ARGS]{"city": "Oslo"}[TOOL_CALLS]clock[CALL_ID]a1b2c3d4e[ARGS]{}
+"""
+
+from nitro.text.formats.format import Format, Layout
+from nitro.text.formats.named_calls import named
+
+_parse, _seen = named(
+    r"\s*(?P<name>[^\s\[]+)\s*(?:\[CALL_ID\]\s*\w+\s*)?\[ARGS\]\s*(?={)", r"\s*(?:\[TOOL_CALLS\](?=\s*\w)|\Z)"
+)
+
+FORMAT = Format(
+    name="mistral",
+    signs=("[TOOL_CALLS]", "[ARGS]"),
+    opens=("[TOOL_CALLS]",),
+    closes="",
+    parse=_parse,
+    seen=_seen,
+    layout=Layout(begin="[TOOL_CALLS]", call="$NAME[ARGS]$ARGUMENTS", between="[TOOL_CALLS]"),
+    marks=("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"),
+)

@@ -1,0 +1,18 @@
+"""Mistral before Small 3.2 (7B v0.3, Nemo, Large):
+
+[TOOL_CALLS][{"name": "weather", "arguments": {"city": "Oslo"}, "id": "a1b2c3d4e"}]
+"""
+
+from nitro.text.formats import json_calls
+from nitro.text.formats.format import Format, Layout
+
+FORMAT = Format(
+    name="mistral_json",
+    signs=("[TOOL_CALLS]",),
+    opens=("[TOOL_CALLS]",),
+    closes="",
+    parse=json_calls.parse,
+    seen=json_calls.seen,
+    layout=Layout(begin="[TOOL_CALLS][", call='{"name": "$NAME", "arguments": $ARGUMENTS}', between=", ", end="]"),
+    marks=("[TOOL_CALLS]",),
+)

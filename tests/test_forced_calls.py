@@ -1,0 +1,264 @@
+"""Calls that a grammar forces, in every format, without a model: whatever is drawn of what the grammar allows, its
+parser reads, and the arguments keep their schemas."""
+
+import json
+import random
+import re
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import pytest
+
+from nitro.api.constraints import after_thinking, with_tools
+from nitro.api.tools import Tools
+from nitro.engines.fake import EOG, FakeTokenizer
+from nitro.engines.grammar import GrammarError, GrammarMatcher, Grammars
+from nitro.engines.types import ModelInfo
+from nitro.text import reasoning
+from nitro.text.channels import Parser
+from nitro.text.family import Family
+from nitro.text.formats import known
+from nitro.text.formats.format import Layout
+from nitro.text.tool_grammar import Called
+from nitro.text.tools import Tool
+
+PLACE = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 6}, "at": {"type": "array", "items": {"type": "number"}}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string"},
+        "days": {"type": "integer", "minimum": 1, "maximum": 9},
+        "unit": {"type": "string", "enum": ["c", "f"]},
+        "exact": {"type": "boolean"},
+        "place": {"$ref": "#/$defs/place"},
+        "code": {"type": "string", "pattern": "^[A-Z]{3}$"},
+        "note": {"type": "string", "maxLength": 5},
+        "day": {"type": "string", "format": "date"},
+        "nick": {"anyOf": [{"type": "string", "maxLength": 3}, {"type": "null"}]},
+    },
+    "required": ["city", "unit"],
+    "additionalProperties": False,
+    "$defs": {"place": PLACE},
+}
+NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
+TOOLS = {"get_weather": Tool("get_weather", SCHEMA, strict=True), "get_time": Tool("get_time", NOTHING, strict=True)}
+OFFERED = [Called(tool, tool.name, enforced=True) for tool in TOOLS.values()]
+LONGEST = 8000
+NASTY = frozenset(b"ab1 <>/\"'\\[](){}|,=:\n")  # what formats are made of
+
+
+class Tokenizer(FakeTokenizer):
+    """One token per byte, and one for each of a format's marks."""
+
+    def __init__(self, marks: list[str]):
+        self._marks = [mark.encode() for mark in sorted(marks, key=len, reverse=True)]
+
+    def encode(self, text: str) -> list[int]:
+        data, found, at = text.encode(), [], 0
+        while at < len(data):
+            mark = next((i for i, mark in enumerate(self._marks) if data.startswith(mark, at)), None)
+            found.append(data[at] if mark is None else EOG + 1 + mark)
+            at += 1 if mark is None else len(self._marks[mark])
+        return found
+
+    def piece(self, token: int) -> bytes:
+        return b"" if token > EOG else super().piece(token)
+
+    def written(self, token: int) -> bytes:
+        return self._marks[token - EOG - 1] if token > EOG else super().written(token)
+
+    @property
+    def size(self) -> int:
+        return EOG + 1 + len(self._marks)
+
+
+def info(vocabulary: int) -> ModelInfo:
+    return ModelInfo(
+        engine="none",
+        device="none",
+        layers="none",
+        slots=1,
+        parallel=1,
+        context=LONGEST,
+        trained_context=LONGEST,
+        kv_tokens=LONGEST,
+        kv_bytes=0,
+        step_tokens=1,
+        vocabulary=vocabulary,
+        eog=frozenset({EOG}),
+        template="",
+    )
+
+
+def drawn(
+    matcher: GrammarMatcher, tokenizer: Tokenizer, ends: list[str], chance: random.Random, begun: str = ""
+) -> str:
+    """What somebody says who has `begun`, draws from what is allowed, and likes to say what may end something."""
+    assert all(matcher.accept(token) for token in tokenizer.encode(begun)), begun
+    said, pending = begun.encode(), []
+    for _ in range(LONGEST):
+        mask = int.from_bytes(matcher.first_mask(), "little")
+        allowed = [token for token in range(tokenizer.size) if mask >> token & 1]
+        if EOG in allowed and (len(allowed) == 1 or chance.random() < 0.1):
+            return said.decode()
+        if not pending and chance.random() < 0.25:
+            pending = tokenizer.encode(chance.choice(ends))
+        nasty = [token for token in allowed if token in NASTY or token > EOG]
+        token = pending.pop(0) if pending else -1
+        if token not in allowed:
+            pending = []
+            token = chance.choice(nasty if nasty and chance.random() < 0.8 else allowed)
+        if token == EOG:
+            return said.decode()
+        assert matcher.accept(token), (said, token)
+        said += tokenizer.written(token)
+    raise AssertionError(f"no end: {said!r}")
+
+
+def ends_of(layout: Layout) -> list[str]:
+    """What ends a text, and what another call begins with."""
+    text = layout.quote + (layout.parameter or "$VALUE").partition("$VALUE")[2].replace("$SPACE", "")
+    another = f"\n{layout.begin}" if layout.between is None else layout.between
+    return ['"', text, another + layout.call.partition("$")[0]]
+
+
+def read(parser: Parser, text: str) -> tuple[str, list[list[str]]]:
+    content, calls = "", []
+    for delta in [*(one for sign in text for one in parser.feed(sign)), *parser.flush()]:
+        if delta.channel == "content":
+            content += delta.text
+        elif delta.channel == "call":
+            if delta.name is not None:
+                calls.append([delta.name, ""])
+            calls[delta.call][1] += delta.text
+    return content, calls
+
+
+def check(name: str, arguments: dict[str, Any]) -> None:
+    """That they keep the tool's schema."""
+    if name == "get_time":
+        assert arguments == {}
+        return
+    assert name == "get_weather" and {"city", "unit"} <= set(arguments) <= set(SCHEMA["properties"])
+    for key, value in arguments.items():
+        assert KEEPS[key](value), (key, value)
+
+
+def _is_place(value: Any) -> bool:
+    named = isinstance(value["name"], str) and len(value["name"]) <= 6 and set(value) <= {"name", "at"}
+    return named and all(isinstance(number, int | float) for number in value.get("at", []))
+
+
+KEEPS: dict[str, Callable[[Any], bool]] = {
+    "city": lambda value: isinstance(value, str),
+    "days": lambda value: type(value) is int and 1 <= value <= 9,
+    "unit": lambda value: value in ("c", "f"),
+    "exact": lambda value: isinstance(value, bool),
+    "place": _is_place,
+    "code": lambda value: re.fullmatch("[A-Z]{3}", value) is not None,
+    "note": lambda value: isinstance(value, str) and len(value) <= 5,
+    "day": lambda value: date.fromisoformat(value) is not None,
+    "nick": lambda value: value is None or (isinstance(value, str) and len(value) <= 3),
+}
+
+
+@pytest.mark.parametrize("as_tokens", [True, False], ids=["control tokens", "text"])
+@pytest.mark.parametrize("name", sorted(known()))
+def test_forced_calls_are_read_and_keep_their_schemas(name: str, as_tokens: bool) -> None:
+    format = known()[name]
+    family = Family(format, True, None)
+    tokenizer = Tokenizer(list(format.marks) if as_tokens else [])
+    tools = Tools([], OFFERED, required=True, several=True, legacy=False)
+    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, True))
+    most = 0
+    for seed in range(30):
+        if seed >= 6 and (most > 1 or not format.layout.several):
+            break
+        text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(f"{name} {seed}"))
+        for live in (True, False):
+            content, calls = read(family.parser(TOOLS, live, False), text)
+            assert calls and not content, text
+            for called, arguments in calls:
+                check(called, json.loads(arguments))
+        most = max(most, len(calls))
+    assert most > 1 or not format.layout.several
+
+
+@pytest.mark.parametrize("as_tokens", [True, False], ids=["control tokens", "text"])
+@pytest.mark.parametrize("name", sorted(known()))
+def test_calls_that_need_not_be_keep_their_schemas(name: str, as_tokens: bool) -> None:
+    """From where the answer opens them, or as the answer itself. What is not read as a call is content."""
+    format = known()[name]
+    family = Family(format, True, None)
+    tokenizer = Tokenizer(list(format.marks) if as_tokens else [])
+    tools = Tools([], OFFERED, required=False, several=True, legacy=False)
+    constraint = with_tools(None, tools, format, True)
+    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(constraint)
+    begun = f"So: {format.opens[0]}" if constraint.after else format.layout.begin + format.layout.call.partition("$")[0]
+    for seed in range(5):
+        text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(f"{name} {seed}"), begun)
+        content, calls = read(family.parser(TOOLS, True, False), text)
+        assert calls or not constraint.after, text
+        assert content.startswith("So:") or not constraint.after, text
+        for called, arguments in calls:
+            check(called, json.loads(arguments))
+
+
+@pytest.mark.parametrize("name", ["gpt_oss", "hermes", "gemma4"])
+def test_calls_that_follow_a_reasoning(name: str) -> None:
+    format = known()[name]
+    signs = {"gpt_oss": "analysis", "hermes": "<think>", "gemma4": "<|channel>"}
+    markers = next(markers for markers in reasoning.KNOWN if signs[name] in markers.opens)
+    family = Family(format, True, markers)
+    tokenizer = Tokenizer([mark for mark in family.spoken(True) if mark in format.marks or "|" in mark])
+    tools = Tools([], OFFERED, required=True, several=False, legacy=False)
+    asked = after_thinking(with_tools(None, tools, format, False), markers, opened=False)
+    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(asked)
+    begun = f"{markers.opens}First ({{this}}).{markers.left}"
+    for seed in range(5):
+        text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(seed), begun)
+        content, calls = read(family.parser(TOOLS, True, False), text)
+        assert len(calls) == 1 and not content
+        check(calls[0][0], json.loads(calls[0][1]))
+
+
+@pytest.mark.parametrize("as_tokens", [True, False], ids=["control tokens", "text"])
+def test_a_second_call_keeps_its_schema_too(as_tokens: bool) -> None:
+    """Wherever in the answer it stands."""
+    format = known()["hermes"]
+    tokenizer = Tokenizer(list(format.marks) if as_tokens else [])
+    tools = Tools([], OFFERED, required=False, several=True, legacy=False)
+    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, True))
+    call = '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>'
+    for between in ("\n", " And:\n", " <b>"):
+        begun = f"So: {call}{between}{call}{between}"
+        for end, allowed in ((call, True), (call.replace("get_time", "get_weather"), False), ("Done.", True)):
+            copy = matcher.copy()
+            assert all(copy.accept(token) for token in tokenizer.encode(begun)), between
+            assert all(copy.accept(token) for token in tokenizer.encode(end)) == allowed, (between, end)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": 5},
+        {"properties": {"a": {"type": "string"}}, "required": 5},
+        {"properties": {"a": {"type": "string", "maxLength": "x"}}},
+        {"properties": {"a": {"type": "string", "pattern": "(("}}},
+        {"properties": {"a": {"type": "string", "format": "nonsense"}}},
+        {"properties": {"a": 5}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["hermes", "qwen3_coder", "gemma4", "lfm2"])
+def test_a_schema_that_cannot_be_kept_is_refused(name: str, schema: dict[str, Any]) -> None:
+    called = Called(Tool("f", {"type": "object", **schema}, strict=True), "tools[0]", enforced=True)
+    constraint = with_tools(None, Tools([], [called], required=True, several=True, legacy=False), known()[name], True)
+    with pytest.raises(GrammarError):
+        Grammars(Tokenizer([]), info(EOG + 1)).matcher(constraint)

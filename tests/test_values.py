@@ -1,0 +1,85 @@
+"""Arguments that models write without JSON's quotes: what they mean, by the tool's schema."""
+
+import json
+from typing import Any
+
+import pytest
+
+from nitro.text.formats.values import is_text, meant, types
+
+TEXT: dict[str, Any] = {"type": "string"}
+MAYBE: dict[str, Any] = {"anyOf": [TEXT, {"type": "null"}]}
+DEEP = {"$defs": {"name": TEXT, "self": {"$ref": "#/$defs/self"}, "a/b": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    "schema, text, value",
+    [
+        (TEXT, "0123", "0123"),
+        (TEXT, "null", "null"),
+        (TEXT, ' "a" \n', ' "a" \n'),
+        ({"$ref": "#/$defs/name"}, "5", "5"),
+        ({"enum": ["1", "2"]}, "1", "1"),
+        ({"enum": [1, 2]}, "1", 1),
+        ({"const": "1"}, "1", "1"),
+        ({"type": "integer"}, "12", 12),
+        ({"type": "integer"}, "3.0", 3.0),
+        ({"type": "integer"}, "three", "three"),
+        ({"type": "boolean"}, "True", True),
+        ({"type": "boolean"}, " false\n", False),
+        ({"type": "array"}, "['a', 'it\\'s']", ["a", "it's"]),
+        ({"type": "object"}, '{"a": [1.50, null]}', {"a": [1.5, None]}),
+        ({"type": "object"}, "[1]", "[1]"),
+        (MAYBE, "null", None),
+        (MAYBE, "None", None),
+        (MAYBE, "12", "12"),
+        (MAYBE, "a b", "a b"),
+        ({"type": ["string", "null"]}, "null", None),
+        ({"type": "string", "format": "date"}, "2024-01-31", "2024-01-31"),
+        ({"type": "string", "format": "date"}, '"2024-01-31"', "2024-01-31"),
+        (None, "12", 12),
+        (None, "a b", "a b"),
+        (None, "NaN", "NaN"),
+        (None, "1e999", "1e999"),
+        (True, "[1, 2", "[1, 2"),
+        ({"$ref": "#/$defs/self"}, "1", 1),
+        ({"$ref": "#/nowhere"}, "1", 1),
+    ],
+)
+def test_what_a_value_means(schema: Any, text: str, value: Any) -> None:
+    made = json.loads(meant(text, schema, DEEP))
+    assert (made, type(made)) == (value, type(value))
+
+
+def test_numbers_stay_as_they_are_written() -> None:
+    assert meant(" 12345678901234567890.10 ", {"type": "number"}, {}) == "12345678901234567890.10"
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 5000, "9" * 5000, "{1: {2}}", "\ud800", "b'a'", "(1, 2)", "1j", "__import__('os')"]
+)
+def test_nothing_raises(text: str) -> None:
+    json.loads(meant(text, None, {})).__repr__().encode()
+    json.loads(meant(text, TEXT, {}))
+
+
+def test_a_schema_that_refers_to_itself_again_and_again() -> None:
+    """Each part is looked at once, or this would not end."""
+    parts = {
+        str(i): {"anyOf": [{"$ref": f"#/$defs/{(i + 1) % 30}"}, {"$ref": f"#/$defs/{(i + 2) % 30}"}] * 5}
+        for i in range(30)
+    }
+    assert "array" in types({"$ref": "#/$defs/0"}, {"$defs": parts})
+
+
+def test_odd_schemas_say_nothing() -> None:
+    """They may be refused elsewhere, where they are to be kept."""
+    for odd in ({"type": 5}, {"enum": 5}, {"anyOf": 5}, {"allOf": 5}, {"$ref": 5}, {"type": [[1]]}):
+        assert json.loads(meant("a", odd, {"properties": 5})) == "a"
+
+
+def test_types() -> None:
+    assert types({"$ref": "#/$defs/a~1b"}, DEEP) == {"integer"}
+    assert types({"allOf": [{"type": ["string", "null"]}, {"enum": ["a", 1]}]}, {}) == {"string"}
+    assert "array" in types({"oneOf": [{"type": "number"}, {}]}, {})
+    assert not is_text({"type": "string", "format": "date"}, {}) and is_text({"const": "a", "title": "A"}, {})
