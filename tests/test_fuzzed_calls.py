@@ -96,7 +96,10 @@ def test_fuzzed_calls(data: st.DataObject, edits: list[Edit], splits: list[int])
     for name, arguments in calls:
         assert name and isinstance(json.loads(arguments), dict)
     if not calls:
-        assert not is_lost(family, text, reasoning + content)
+        parser = family.parser(TOOLS, live=False, thinking=thinking)
+        told = "".join(delta.text for delta in [*parser.feed(text), *parser.flush()])
+        assert sorted(told) == sorted(reasoning + content)
+        assert not is_lost(family, text, told)
 
 
 @settings(quick, max_examples=400)
