@@ -38,6 +38,7 @@ bench:
 	.venv/bin/python -m bench.serve $(ARGS)
 	.venv/bin/python -m bench.http
 	.venv/bin/python -m bench.footprint
+	.venv/bin/python -m bench.convert
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

@@ -32,6 +32,6 @@ def mlx_folder(model: Path) -> Path:
         plain, part = quantised(model, "F32"), made.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        gguf_to_mlx.convert(plain, part, lambda _: None)
+        gguf_to_mlx.convert(plain, part)
         part.rename(made)
     return made

@@ -56,6 +56,8 @@ def main() -> None:
 @option("--api-key", "Key that clients must send.")
 @option("--allow-origin", "Origin of web pages that may call, beside local ones; * for any.", multiple=True)
 @option("--allow-host", "Host name that requests may use, beside addresses and localhost.", multiple=True)
+@option("--defaults", "For what requests leave open: temperature=0.7,top_p=0.9; wins over the model's own.")
+@option("--strict", "Refuse parameters that have no effect, and other models' names.", is_flag=True)
 @option("--chat-template", "Jinja template instead of the model's own.", type=click.Path(path_type=Path))
 @option("--tool-format", "How the model writes calls of tools; default: what its chat template tells.")
 @option("--max-queue", "Requests that may wait; more get 429.", type=click.IntRange(0), default=64)

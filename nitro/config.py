@@ -22,6 +22,8 @@ class ServeConfig(Struct, frozen=True):
     api_key: str | None = None
     allow_origin: tuple[str, ...] = ()  # beside local ones; "*": any
     allow_host: tuple[str, ...] = ()  # beside addresses and localhost; "*": any
+    defaults: str | None = None  # "temperature=0.7,top_p=0.9": of requests that leave them open
+    strict: bool = False  # refuse what would be ignored, and names that are not the model's
     chat_template: Path | None = None
     tool_format: str | None = None
     max_queue: int = 64

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from nitro import __version__
 from nitro.api.app import make_app
+from nitro.api.sampling import parse_defaults
 from nitro.api.security import Guard
 from nitro.config import ServeConfig
 from nitro.engines.client import Engine
@@ -65,9 +66,12 @@ class Server:
         )
         metrics = Metrics()
         self.engine = Engine(spec, config.max_queue, metrics)
-        self.models = ServedModels(ServedModel(self._source, self.engine, self._template, config.tool_format))
+        model = ServedModel(
+            self._source, self.engine, self._template, config.tool_format, defaults=_read_defaults(config)
+        )
+        self.models = ServedModels(model)
         guard = Guard(config.api_key, config.allow_origin, config.allow_host)
-        app = make_app(self.models, guard, metrics)
+        app = make_app(self.models, guard, metrics, config.strict)
         self._uvicorn = _Uvicorn(
             uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE)
         )
@@ -168,6 +172,13 @@ def _read_template(config: ServeConfig) -> str | None:
 def _check_tool_format(name: str | None) -> None:
     if name is not None and name not in formats.known():
         raise StartError(f"--tool-format {name}: not known; known are {', '.join(sorted(formats.known()))}.")
+
+
+def _read_defaults(config: ServeConfig) -> dict[str, float]:
+    try:
+        return parse_defaults(config.defaults) if config.defaults else {}
+    except ValueError as error:
+        raise StartError(f"--defaults {config.defaults}: {error}") from None
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -136,6 +136,14 @@ class PlainRunner(FakeRunner):
         self.info = replace(self.info, template=None)
 
 
+class InfillRunner(FakeRunner):
+    """Fills in the middle: "<beginning|end>"."""
+
+    def __init__(self, spec: EngineSpec):
+        super().__init__(spec)
+        self.info = replace(self.info, infill=("<", "|", ">"))
+
+
 class BeginningRunner(FakeRunner):
     """Its texts begin with a token that marks their beginning: "^"."""
 

@@ -20,7 +20,7 @@ def client(fake_server: RunningServer) -> openai.OpenAI:
 
 
 def chat(client: openai.OpenAI, **options):
-    return client.chat.completions.create(model="", messages=HELLO, **options)
+    return client.chat.completions.create(**{"model": "", "messages": HELLO, **options})
 
 
 def test_whole_answer(client: openai.OpenAI) -> None:
@@ -168,6 +168,26 @@ def test_ignored_parameters_are_listed(client: openai.OpenAI) -> None:
     assert raw.headers["x-request-id"].startswith("req_")
     plain = client.chat.completions.with_raw_response.create(model="", messages=HELLO, max_tokens=1)
     assert "x-nitro-ignored" not in plain.headers
+
+
+def test_strict(serve) -> None:
+    """What would be listed is refused, the first by name."""
+    server = serve(strict=True, alias="mine").ready()
+    client = server.client()
+    for name in ("mine", "FakeRunner", ""):
+        assert chat(client, model=name, max_tokens=1).model == "mine"
+    assert client.models.retrieve("FakeRunner").id == "mine"
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as caught:
+            chat(client, model="gpt-4o", stream=stream, extra_body={"no such\nthing": 1, "user": "me"})
+        assert (caught.value.param, caught.value.code) == ("no such\nthing", "unknown_parameter")
+        with pytest.raises(openai.NotFoundError, match="'gpt-4o' does not exist; served is 'mine'") as missing:
+            chat(client, model="gpt-4o", stream=stream)
+        assert missing.value.code == "model_not_found"
+        with pytest.raises(openai.BadRequestError) as caught:  # which only this model's template has no use for
+            chat(client, stream=stream, extra_body={"enable_thinking": True})
+        assert (caught.value.param, caught.value.code) == ("enable_thinking", "unknown_parameter")
+    assert chat(client, max_tokens=1, extra_body={"service_tier": None, "tools": []}).choices
 
 
 def test_a_model_without_a_template(serve) -> None:

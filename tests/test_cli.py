@@ -22,10 +22,11 @@ from nitro.serve import Server
 ROOT = Path(__file__).parent.parent
 
 # flag without a value, its field
-SWITCHES = [("--require-gpu", "require_gpu")]
+SWITCHES = [("--require-gpu", "require_gpu"), ("--strict", "strict")]
 
 # flag, its field, a value as text, what it means; another value as text, what that means
 OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
+    ("--defaults", "defaults", "top_k=4", "top_k=4", "min_p=0.1", "min_p=0.1"),
     ("--engine", "engine", "llama", "llama", "my.module:Runner", "my.module:Runner"),
     ("--host", "host", "0.0.0.0", "0.0.0.0", "::1", "::1"),
     ("--port", "port", "9000", 9000, "0", 0),

@@ -10,7 +10,11 @@ import pytest
 from llama_scorer import LlamaScorer
 from mlx_scorer import MlxScorer
 from running import RunningServer
-from tiny_models import VOCABULARY
+from tiny_models import VOCABULARY, write_gguf
+
+from nitro.engines.infill import KNOWN
+from nitro.gguf.header import read
+from nitro.gguf.tokenizer import build
 
 
 def complete(server: RunningServer, strict: bool = True, **options):
@@ -109,6 +113,8 @@ def test_a_text_begins_as_the_model_s_texts_do(serve) -> None:
         ({"prompt": ["a"] * 100, "n": 100}, "prompt", "invalid_value"),
         ({"prompt": {"a": 1}}, "prompt", "invalid_type"),
         ({"prompt": "a", "suffix": "b"}, "suffix", "unsupported_parameter"),
+        ({"prompt": "a", "suffix": "b", "echo": True}, "suffix", "invalid_value"),
+        ({"prompt": [97], "suffix": "b"}, "suffix", "invalid_value"),
         ({"prompt": "a", "best_of": 1, "n": 2}, "best_of", "invalid_value"),
         ({"prompt": "a", "best_of": 2, "stream": True}, "best_of", "invalid_value"),
         ({"prompt": "a", "logprobs": 21}, "logprobs", "invalid_value"),
@@ -122,7 +128,38 @@ def test_errors_name_the_field(fake_server: RunningServer, options: dict, param:
     assert (reply.json()["error"]["param"], reply.json()["error"]["code"]) == (param, code)
 
 
+def test_suffix(serve) -> None:
+    server = serve(engine="runners:InfillRunner").ready()
+    reply = complete(server, prompt=["ab", "c"], suffix="xyz")
+    assert [choice.text for choice in reply.choices] == ["?@A", "?@A"], "what follows the last of the three tokens"
+    assert reply.usage.prompt_tokens == len("<ab|xyz>") + len("<c|xyz>")
+    assert complete(server, prompt="ab", suffix="").choices[0].text == "cde"
+    assert server.client().models.retrieve(server.server.models.default.source.id).model_extra["capabilities"]["suffix"]
+
+
 # Both engines
+
+
+@pytest.mark.parametrize("engine", ["llama", "mlx"])
+@pytest.mark.parametrize("names", KNOWN[:4], ids=str)
+def test_the_middle_between_a_prompt_and_its_suffix(serve, tmp_path: Path, engine: str, names: tuple[str, ...]) -> None:
+    """The same as from the tokens themselves, in the order in which models are trained."""
+    file = write_gguf(tmp_path / "infill.gguf", names=dict(zip((5, 7, 6), names, strict=True)))
+    server = serve(engine=engine, model=str(file), parallel=2).ready()
+    assert server.engine.info.infill == names
+    encode = build(read(file)).encode
+    tokens = [5, *encode("The river ").ids, 7, *encode(" to the sea.").ids, 6]
+    options = {"temperature": 0, "max_tokens": 8}
+    filled = complete(server, prompt="The river ", suffix=" to the sea.", **options)
+    assert filled.usage.prompt_tokens == len(tokens)
+    assert filled.choices[0].text == complete(server, prompt=tokens, **options).choices[0].text != ""
+
+
+def test_a_vocabulary_without_such_tokens(server: RunningServer) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        complete(server, prompt="a", suffix="b")
+    assert (caught.value.param, caught.value.code) == ("suffix", "unsupported_parameter")
+
 
 TEXT = "The river 🐎 ran down to the sea, and the people said that it would "
 CLOSE = 0.05  # batch numerics, in logits of the tiny model

@@ -137,6 +137,8 @@ OPTIONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "a group size alone": ("mlx", {"group_size": 32}, "add --bits"),
     "no such matrix": ("gguf", {"type": "Q4_K_M", "imatrix": Path("/no/such")}, "no such file"),
     "a type that needs a matrix": ("gguf", {"type": "IQ2_XXS"}, "needs an importance matrix"),
+    "an unknown type": ("gguf", {"type": "Q9"}, "Q9 is no type .* these are: F32, F16, .*Q4_K_M"),
+    "bits beside a recipe": ("mlx", {"bits": 4, "recipe": "mixed_4_6"}, "leave out --bits"),
     "the same kind": ("hf", {}, "of that kind already"),
 }
 
@@ -232,7 +234,7 @@ def test_a_failure_is_one_line_and_leaves_nothing(hf: Path, case: str) -> None:
 
 def test_a_gguf_is_quantised_and_proven(tmp_path: Path) -> None:
     source = write_gguf(tmp_path / "tiny.gguf")
-    done = nitro("convert", source, "--to", "gguf", "--type", "Q8_0", "--positions", 64)
+    done = nitro("convert", source, "--to", "gguf", "--type", "q8_0", "--positions", 64)
     assert done.exit_code == 0, done.output
     made = tmp_path / "tiny-Q8_0.gguf"
     assert checkpoint.read(made).type == "Q8_0"

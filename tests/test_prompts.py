@@ -61,6 +61,9 @@ def test_the_least_request() -> None:
         constraint=None,
         prediction=None,
         **NOTHING_MORE,
+        cache=True,
+        return_tokens=False,
+        timings_per_token=False,
     )
 
 
@@ -106,6 +109,9 @@ def test_a_full_request() -> None:
         constraint=None,
         prediction=None,
         **NOTHING_MORE,
+        cache=True,
+        return_tokens=False,
+        timings_per_token=False,
     )
 
 
@@ -374,6 +380,34 @@ def test_min_tokens_beside_max_tokens() -> None:
     assert prompt(min_tokens=5, max_tokens=5).sampling.min_tokens == 5
     for limit in ("max_tokens", "max_completion_tokens"):
         assert refusal(min_tokens=6, **{limit: 5}).param == "min_tokens"
+
+
+def test_biases_as_pairs() -> None:
+    """llama-server's form: a text that is a number is a text; false bans."""
+    got = prompt(logit_bias=[[15, 1.5], ["15", -2], ["hi", False], [7, False], [15, 2]])
+    assert got.sampling.logit_bias == {15: 2, 7: -100} and got.text_bias == {"15": -2, "hi": -100}
+    assert prompt(logit_bias=[]) == prompt()
+    assert prompt(logit_bias={"15": False, "hi": 3}).sampling.logit_bias == {15: -100}
+
+
+@pytest.mark.parametrize(
+    "given, param",
+    [
+        ([[1]], "logit_bias[0]"),
+        ([[1, 2], [1, 2, 3]], "logit_bias[1]"),
+        ([[True, 1]], "logit_bias[0]"),
+        ([[1.5, 1]], "logit_bias[0]"),
+        ([[1, True]], "logit_bias.1"),
+        ([[1, "x"]], "logit_bias.1"),
+        ([[1, 101]], "logit_bias.1"),
+        ([[-1, 1]], "logit_bias.-1"),
+        ([[2**31, 1]], "logit_bias.2147483648"),
+        ([["", 1]], "logit_bias"),
+        ({"5": True}, "logit_bias.5"),
+    ],
+)
+def test_biases_that_are_none(given: Any, param: str) -> None:
+    assert (refusal(logit_bias=given).param, refusal(logit_bias=given).code) == (param, "invalid_value")
 
 
 # Samplers that not every engine knows

@@ -1,5 +1,6 @@
 """What counts as the same model: the numbers, and the table they are held against."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -107,7 +108,11 @@ def test_few_clear_positions_tell_nothing() -> None:
         ("Q4_1", "Q4_1", SAME),
         ("Q4_K", "F32", SAME),
         ("Q4_K", "4bit", LIMITS["4bit"]),
-        ("Q6_K", "8bit", LIMITS["8bit"]),
+        (
+            "Q6_K",
+            "8bit",
+            replace(SAME, matrix=LIMITS["8bit"].matrix),
+        ),  # quantised again; and llama.cpp rounds what it multiplies with the reference
     ],
 )
 def test_which_limits_hold(reference: str, model: str, limit: proof.Limits) -> None:

@@ -71,9 +71,9 @@ def check(pieces: Sequence[bytes], stops: list[str], finish: FinishReason = "len
     assert reply.tokens == tokens_needed(pieces, stops)
 
 
-def said(index: int, text: str, finish: FinishReason | None) -> Piece:
+def said(index: int, text: str, finish: FinishReason | None, ids: Sequence[int] = ()) -> Piece:
     """What a choice says that is not read for anything but its text."""
-    return Piece(index, text, finish, deltas=[Delta("content", text)] if text else [])
+    return Piece(index, text, finish, [], [Delta("content", text)] if text else [], list(ids))
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -112,39 +112,39 @@ def test_any_split_any_burst(stops: list[str], data: bytes, cuts: list[int], bur
 @pytest.mark.parametrize("finish", ["stop", "length"])
 def test_the_engines_finish_reason_holds_without_a_stop_string(finish: FinishReason) -> None:
     reply = Reply(0, ["END"])
-    assert reply.feed(Output(1, [1], [b"ahoj"])) == said(0, "ahoj", None)
-    assert reply.feed(Output(1, [2], [b" EN"], finish)) == said(0, " EN", finish)
+    assert reply.feed(Output(1, [1], [b"ahoj"])) == said(0, "ahoj", None, [1])
+    assert reply.feed(Output(1, [2], [b" EN"], finish)) == said(0, " EN", finish, [2])
 
 
 def test_a_stop_string_in_the_last_output_wins_over_length() -> None:
     reply = Reply(0, ["END"])
-    assert reply.feed(Output(1, [1, 2], [b"aEN", b"Db"], "length")) == said(0, "a", "stop")
+    assert reply.feed(Output(1, [1, 2], [b"aEN", b"Db"], "length")) == said(0, "a", "stop", [1, 2])
 
 
 def test_the_end_of_generation_token_is_counted_and_silent() -> None:
     reply = Reply(0, [])
-    assert reply.feed(Output(1, [1, 2], [b"a", b""], "stop")) == said(0, "a", "stop")
+    assert reply.feed(Output(1, [1, 2], [b"a", b""], "stop")) == said(0, "a", "stop", [1, 2])
     assert reply.tokens == 2
 
 
 def test_tokens_behind_the_stop_string_are_not_counted() -> None:
     """Several tokens come in one step; the client pays up to the one that completed the stop string."""
     reply = Reply(0, ["END"])
-    assert reply.feed(Output(1, [1, 2, 3, 4], [b"aE", b"N", b"Db", b"c"])) == said(0, "a", "stop")
+    assert reply.feed(Output(1, [1, 2, 3, 4], [b"aE", b"N", b"Db", b"c"])) == said(0, "a", "stop", [1, 2, 3])
     assert (reply.text, reply.tokens) == ("a", 3)
 
 
 def test_half_a_character_and_a_held_beginning_come_at_the_end() -> None:
     reply = Reply(0, ["ENDE"])
-    assert reply.feed(Output(1, [1], [b"aEN"])) == said(0, "a", None)
-    assert reply.feed(Output(1, [2], [b"D\xf0\x9f"])) == said(0, "", None)
+    assert reply.feed(Output(1, [1], [b"aEN"])) == said(0, "a", None, [1])
+    assert reply.feed(Output(1, [2], [b"D\xf0\x9f"])) == said(0, "", None, [2])
     assert reply.feed(Output(1, [], [], "length")) == said(0, "END\ufffd", "length")
 
 
 def test_replies_share_nothing() -> None:
     one, other = Reply(0, ["ab"]), Reply(1, ["ab"])
     one.feed(Output(1, [1], [b"a\xf0"]))
-    assert other.feed(Output(2, [1], [b"b"], "length")) == said(1, "b", "length")
+    assert other.feed(Output(2, [1], [b"b"], "length")) == said(1, "b", "length", [1])
 
 
 class FakeGeneration:
@@ -188,9 +188,9 @@ def test_each_choice_has_its_own_text_and_end() -> None:
     )
     replies = Replies(generation, ["."])
     assert consume(replies) == [
-        [said(0, "a", None), said(1, "x", None)],
-        [said(1, "😀", "length")],
-        [said(0, "b", "stop")],
+        [said(0, "a", None, [0]), said(1, "x", None, [0, 0])],
+        [said(1, "😀", "length", [0])],
+        [said(0, "b", "stop", [0])],
     ]
     assert [(reply.index, reply.text, reply.finish) for reply in replies.choices] == [
         (0, "ab", "stop"),
@@ -206,8 +206,8 @@ def test_a_stop_string_ends_the_choice_in_the_engine_once_and_what_still_comes_i
     )
     replies = Replies(generation, ["."])
     assert consume(replies) == [
-        [said(0, "a", "stop"), said(1, "x", None)],
-        [said(1, "y", "stop")],
+        [said(0, "a", "stop", [0]), said(1, "x", None, [0])],
+        [said(1, "y", "stop", [0])],
     ]
     assert generation.stopped == [0]
     assert replies.usage.completion_tokens == 3

@@ -25,13 +25,13 @@ from nitro.metrics import Metrics
 from nitro.models.served import ServedModels
 
 REQUESTS = (openai.ChatRequest, openai.CompletionRequest)
+BASES = (Struct, openai.SamplingRequest, openai.GenerationRequest, openai.Timed)
 STORY = [{"role": "user", "content": "a"}]
 
 
 def structs() -> list[type[Struct]]:
-    """Those of the API, without the bases of others."""
-    found = [v for v in vars(openai).values() if isinstance(v, type) and issubclass(v, Struct) and v is not Struct]
-    return [struct for struct in found if not struct.__name__.endswith("Request") or struct in REQUESTS]
+    found = [value for value in vars(openai).values() if isinstance(value, type) and issubclass(value, Struct)]
+    return [struct for struct in found if struct not in BASES]
 
 
 def names(struct: type[Struct]) -> set[str]:

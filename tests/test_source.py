@@ -43,7 +43,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_file(tmp_path: Path) -> None:
     path = gguf(tmp_path / "My-Model.Q4_K_M.gguf", modified=1_234_567_890)
-    assert find(str(path), None, "auto") == ModelSource(str(path), "My-Model.Q4_K_M", 1_234_567_890, {})
+    name = "My-Model.Q4_K_M"
+    assert find(str(path), None, "auto") == ModelSource(str(path), name, 1_234_567_890, {}, name)
 
 
 @pytest.mark.parametrize("name", ["model", "model.bin", "model.GGUF", ".hidden", "mo del ř😀.gguf", "a-1-of-2.gguf"])
@@ -158,9 +159,8 @@ def test_a_home_folder_of_nobody() -> None:
 
 def test_the_embedded_default_is_found_without_importing_its_package(package: Path) -> None:
     path = gguf(package / FILE, modified=1_600_000_000)
-    assert find(None, None, "auto") == ModelSource(
-        str(path), "SmolLM2-135M-Instruct", 1_600_000_000, {"temperature": 0.2, "top_p": 0.9}
-    )
+    name, sampling = "SmolLM2-135M-Instruct", {"temperature": 0.2, "top_p": 0.9}
+    assert find(None, None, "auto") == ModelSource(str(path), name, 1_600_000_000, sampling, name)
 
 
 def test_the_embedded_default_under_an_alias(package: Path) -> None:

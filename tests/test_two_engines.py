@@ -192,6 +192,8 @@ def test_logit_bias(client: openai.OpenAI, server: RunningServer) -> None:
     forced = ask(client, max_tokens=3, temperature=0, logit_bias={"300": 100})
     assert forced == ask(client, max_tokens=1, temperature=0, logit_bias={"300": 100}) * 3 != ""
     assert ask(client, max_tokens=3, temperature=0, extra_body={"logit_bias": {" the": 100}}) == " the the the"
+    pairs = {"logit_bias": [[300, 100], [" the", False]]}
+    assert ask(client, max_tokens=3, temperature=0, extra_body=pairs) == forced
     plain = server.run(first_token(server, Sampling(temperature=0)))
     banned = server.run(first_token(server, Sampling(temperature=0, logit_bias={plain: -100.0})))
     assert banned != plain
@@ -278,6 +280,27 @@ def test_ignore_eos(client: openai.OpenAI) -> None:
     assert ended.choices[0].message.content == ""
     endless = client.chat.completions.create(model="", messages=STORY, **bias, extra_body={"ignore_eos": True})
     assert (endless.choices[0].finish_reason, endless.usage.completion_tokens) == ("length", 9)
+
+
+def test_token_ids(client: openai.OpenAI, model: Path) -> None:
+    """They are the answer's, the end of generation included."""
+    asked = {"model": "", "messages": STORY, "max_tokens": 12, "temperature": 0}
+    (choice,) = client.chat.completions.create(**asked, extra_body={"return_tokens": True, "ignore_eos": True}).choices
+    tokens = choice.model_extra["tokens"]
+    assert len(tokens) == 12 and build(read(model)).decode(tokens) == choice.message.content
+    ended = client.chat.completions.create(**asked, logit_bias={str(EOS): 100}, extra_body={"return_tokens": True})
+    assert ended.choices[0].model_extra["tokens"] == [EOS]
+
+
+def test_cache_prompt(client: openai.OpenAI) -> None:
+    asked = {"model": "", "messages": STORY, "max_tokens": 12, **GREEDY}
+    first = client.chat.completions.create(**asked)
+    asked["extra_body"] = GREEDY["extra_body"] | {"cache_prompt": False}
+    fresh = client.chat.completions.create(**asked)
+    assert fresh.usage.prompt_tokens_details.cached_tokens == 0 == fresh.model_extra["timings"]["cache_n"]
+    assert fresh.choices[0].message.content == first.choices[0].message.content
+    asked["extra_body"] |= {"cache_prompt": True}
+    assert client.chat.completions.create(**asked).usage.prompt_tokens_details.cached_tokens > 0
 
 
 def test_min_tokens(client: openai.OpenAI) -> None:

@@ -44,10 +44,11 @@ def write_gguf(
     seed: int = 0,
     linear_scaling: float | None = None,
     width: int = WIDTH,
+    names: dict[int, str] | None = None,
     **extra: np.ndarray,
 ) -> Path:
     """A llama-architecture model whose matrices are of `type`. `linear_scaling`: of positions, for rotary embedding.
-    `extra`: more tensors, by name with "__" for "."."""
+    `names`: other names for control tokens. `extra`: more tensors, by name with "__" for "."."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
     writer.add_context_length(CONTEXT)
@@ -64,7 +65,7 @@ def write_gguf(
         writer.add_rope_scaling_factor(linear_scaling)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
-    writer.add_token_list(vocabulary()["tokens"])
+    writer.add_token_list([(names or {}).get(id, token) for id, token in enumerate(vocabulary()["tokens"])])
     writer.add_token_types(vocabulary()["token_type"])
     writer.add_token_merges(vocabulary()["merges"])
     writer.add_bos_token_id(1)

@@ -16,8 +16,8 @@ from nitro.models.served import ServedModels
 BODY_LIMIT = 256 * 2**20  # bytes
 
 
-def make_app(served: ServedModels, guard: Guard, metrics: Metrics) -> Front:
-    """The ASGI application over these models."""
+def make_app(served: ServedModels, guard: Guard, metrics: Metrics, strict: bool = False) -> Front:
+    """The ASGI application over these models. `strict`: what would be ignored in a request is refused."""
     app = Litestar(
         [
             chat_completions,
@@ -29,7 +29,7 @@ def make_app(served: ServedModels, guard: Guard, metrics: Metrics) -> Front:
             models.metrics,
             schema,
         ],
-        state=State({"models": served, "metrics": metrics}),
+        state=State({"models": served, "metrics": metrics, "strict": strict}),
         exception_handlers={
             NotFoundException: faults.on_unknown_url,
             MethodNotAllowedException: faults.on_wrong_method,

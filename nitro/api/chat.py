@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from litestar import Request, Response, post
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from nitro.api import openai
 from nitro.api.constraints import after_thinking, with_tools
@@ -47,6 +47,7 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
         constraint=after_thinking(constraint, markers, opened),
         thinking=_thinking(prompt, family, opened),
         spoken=family.spoken(tools is not None),
+        cache=prompt.cache,
     )
     reading = Reading(
         lambda: family.parser(tools.by_name if tools else None, tools is not None and tools.enforced, opened),
@@ -92,8 +93,8 @@ class Chat:
         choices = []
         for reply in replies.choices:
             assert reply.finish is not None
-            logprobs = self._logprobs(reply.scored)
-            choices.append(openai.Choice(reply.index, self._message(reply), reply.finish, logprobs))
+            told = self._logprobs(reply.scored), self._ids(reply.ids)
+            choices.append(openai.Choice(reply.index, self._message(reply), reply.finish, *told))
         return openai.ChatCompletion(choices=choices, usage=replies.usage, **self._head)
 
     def opening(self, replies: Replies) -> Iterator[openai.ChatCompletionChunk]:
@@ -102,11 +103,11 @@ class Chat:
 
     def chunks(self, piece: Piece, reply: Reply) -> Iterator[openai.ChatCompletionChunk]:
         deltas = [self._delta(delta, reply) for delta in piece.deltas]
-        if piece.tokens and not deltas:
+        if not deltas and (piece.tokens or self._ids(piece.ids)):
             deltas = [openai.Delta(content="")]
         for i, delta in enumerate(deltas):
-            logprobs = self._logprobs(piece.tokens if i == 0 else [])
-            yield self._chunk([openai.ChunkChoice(piece.index, delta, None, logprobs)])
+            told = self._logprobs([] if i else piece.tokens), self._ids([] if i else piece.ids)
+            yield self._chunk([openai.ChunkChoice(piece.index, delta, None, *told)])
         if piece.finish:
             yield self._chunk([openai.ChunkChoice(piece.index, openai.Delta(), piece.finish)])
 
@@ -144,6 +145,9 @@ class Chat:
         self, choices: list[openai.ChunkChoice], usage: openai.Usage | None = None
     ) -> openai.ChatCompletionChunk:
         return openai.ChatCompletionChunk(choices=choices, usage=usage_field(self._prompt, usage), **self._head)
+
+    def _ids(self, ids: list[int]) -> list[int] | UnsetType:
+        return ids if self._prompt.return_tokens else UNSET
 
     def _logprobs(self, tokens: list[Token]) -> openai.ChoiceLogprobs | None:
         return None if self._prompt.sampling.logprobs is None else openai.ChoiceLogprobs(list(map(_scored, tokens)))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from litestar import Request, Response, post
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from nitro.api import openai
@@ -12,6 +13,7 @@ from nitro.api.prompts import CompletionPrompt, parse_completion
 from nitro.api.reply import Piece, Replies, Reply, Token
 from nitro.api.requestlog import RequestLog
 from nitro.engines.types import LEAST_LOGPROB, Logprobs, ModelInfo
+from nitro.errors import ApiError
 from nitro.models.served import ServedModel
 from nitro.text.detokenizer import Detokenizer
 
@@ -32,7 +34,7 @@ async def _begin(model: ServedModel, body: openai.CompletionRequest, log: Reques
     sampling = prompt.sampling
     if prompt.best_of > prompt.n and sampling.logprobs is None:
         sampling = replace(sampling, logprobs=0)
-    texts = [_begun(text, info) for text in prompt.prompts]
+    texts = [_begun(_open_middle(text, prompt.suffix, info), info) for text in prompt.prompts]
     generation = await model.engine.generate_all(
         texts,
         sampling,
@@ -42,6 +44,7 @@ async def _begin(model: ServedModel, body: openai.CompletionRequest, log: Reques
         echo=prompt.echo,
         prediction=prompt.prediction or "",
         constraint=prompt.constraint,
+        cache=prompt.cache,
     )
     echoes = [
         _Echo(given, written[1:] if isinstance(given, str) and given != sent else written)
@@ -50,6 +53,17 @@ async def _begin(model: ServedModel, body: openai.CompletionRequest, log: Reques
     log.replies = replies = Replies(generation, prompt.stops, mute, predicted=prompt.prediction is not None)
     format = Texts(prompt, echoes, head("cmpl", model, model.fingerprint(info)))
     return Exchange(prompt, replies, format, log)
+
+
+def _open_middle(prompt: str | list[int], suffix: str, info: ModelInfo) -> str | list[int]:
+    """With a suffix, what the model continues with the text between both."""
+    if not suffix or isinstance(prompt, list):
+        return prompt
+    if info.infill is None:
+        message = "Unsupported parameter: 'suffix' needs a vocabulary with tokens to fill in the middle."
+        raise ApiError(400, message, param="suffix", code="unsupported_parameter")
+    before, after, middle = info.infill
+    return before + prompt + after + suffix + middle
 
 
 def _begun(prompt: str | list[int], info: ModelInfo) -> str | list[int]:
@@ -99,8 +113,9 @@ class Texts:
             text, entries = "", []
         self._begun.add(piece.index)
         text, entries = text + piece.text, entries + entries_here
-        if text or entries or piece.finish:
-            choice = openai.TextChoice(piece.index, text, piece.finish, self._logprobs(entries))
+        if text or entries or piece.finish or self._ids(piece.ids):
+            told = self._logprobs(entries), self._ids(piece.ids)
+            choice = openai.TextChoice(piece.index, text, piece.finish, *told)
             yield self._chunk([choice])
 
     def usage(self, usage: openai.Usage) -> openai.Completion:
@@ -112,7 +127,8 @@ class Texts:
     def _choice(self, reply: Reply, index: int) -> openai.TextChoice:
         text, entries = self._echo(reply)
         entries = entries + self._entries(reply.scored, len(text))
-        return openai.TextChoice(index, text + reply.text, reply.finish, self._logprobs(entries))
+        told = self._logprobs(entries), self._ids(reply.ids)
+        return openai.TextChoice(index, text + reply.text, reply.finish, *told)
 
     def _echo(self, reply: Reply) -> tuple[str, list[Entry]]:
         """What a choice repeats of its prompt: text and entries."""
@@ -126,6 +142,9 @@ class Texts:
 
     def _entries(self, tokens: list[Token], offset: int) -> list[Entry]:
         return [(_spelled(t.logprobs.chosen.written), offset + t.begin, t.logprobs) for t in tokens]
+
+    def _ids(self, ids: list[int]) -> list[int] | UnsetType:
+        return ids if self._prompt.return_tokens else UNSET
 
     def _logprobs(self, entries: list[Entry]) -> openai.LegacyLogprobs | None:
         if (most := self._prompt.sampling.logprobs) is None:

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Protocol, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from litestar import Request, Response
 from litestar.background_tasks import BackgroundTask
@@ -16,12 +16,12 @@ from msgspec import UNSET, Struct, UnsetType
 
 from nitro.api import lenient, sse
 from nitro.api.faults import as_api_error
-from nitro.api.models import served
-from nitro.api.openai import GenerationRequest, Usage
+from nitro.api.models import no_such_model, served
+from nitro.api.openai import GenerationRequest, Timed, Usage
 from nitro.api.prompts import Prompt
 from nitro.api.reply import Piece, Replies, Reply
 from nitro.api.requestlog import RequestLog
-from nitro.errors import EngineError, NitroError, TemplateError
+from nitro.errors import ApiError, EngineError, NitroError, TemplateError
 from nitro.models.served import ServedModel
 
 T = TypeVar("T")
@@ -36,10 +36,10 @@ CLIENT_LEFT = 499  # the status nginx logs for it; nobody receives it
 class Format(Protocol):
     """How a route writes its replies."""
 
-    def whole(self, replies: Replies) -> Struct: ...
-    def opening(self, replies: Replies) -> Iterable[Struct]: ...  # the chunks before any token
-    def chunks(self, piece: Piece, reply: Reply) -> Iterable[Struct]: ...
-    def usage(self, usage: Usage) -> Struct: ...
+    def whole(self, replies: Replies) -> Timed: ...
+    def opening(self, replies: Replies) -> Iterable[Timed]: ...  # the chunks before any token
+    def chunks(self, piece: Piece, reply: Reply) -> Iterable[Timed]: ...
+    def usage(self, usage: Usage) -> Timed: ...
 
 
 async def serve(
@@ -53,13 +53,21 @@ async def serve(
     try:
         body, ignored = lenient.decode(await _read(request), kind)
         model, known = served(request).find(body.model)
-        if not known:
+        strict: bool = request.app.state.strict
+        if strict:
+            _refuse_ignored(ignored)
+            if not known:
+                raise no_such_model(str(body.model), model)
+        elif not known:
             ignored.append("model")
         headers = {"x-nitro-ignored": ", ".join(ignored)[:2000]} if ignored else {}
         log.model = model.source.id
         exchange = await unless_left(request, begin(model, body, log))
-        if more := exchange.ignored:
-            headers = {"x-nitro-ignored": ", ".join([*ignored, *map(_in_a_header, more)])[:2000]}
+        if more := [_in_a_header(name) for name in exchange.ignored]:
+            if strict:
+                exchange.abandon()
+                _refuse_ignored(more)
+            headers = {"x-nitro-ignored": ", ".join([*ignored, *more])[:2000]}
         if body.stream:
             headers |= sse.HEADERS
             done = BackgroundTask(exchange.finished)
@@ -73,6 +81,14 @@ async def serve(
         if isinstance(error, (EngineError, TemplateError)):
             raise as_api_error(error, prompt) from error
         raise
+
+
+def _refuse_ignored(ignored: list[str]) -> None:
+    """Raises ApiError 400 for the first of them. `ignored`: names as they stand in a header, maybe with a reason."""
+    if ignored:
+        name, _, why = unquote(ignored[0]).partition(": ")
+        message = f"Unknown parameter: '{name}' has no effect, and this server is --strict." + (f" {why}" if why else "")
+        raise ApiError(400, message, param=name, code="unknown_parameter")
 
 
 def head(kind: str, model: ServedModel, fingerprint: str) -> dict[str, Any]:
@@ -106,7 +122,9 @@ class Exchange:
         finally:
             self._replies.generation.abort()
         self._log.end()
-        return self._format.whole(self._replies)
+        reply = self._format.whole(self._replies)
+        reply.timings = self._log.timings()
+        return reply
 
     async def stream(self) -> AsyncIterator[bytes]:
         """SSE frames; then usage if asked for; then DONE. A fault is an error frame and DONE. Silence has comments."""
@@ -118,14 +136,15 @@ class Exchange:
             while (pieces := await bursts.next()) is not None:
                 if pieces:
                     self._log.burst()
-                choices = self._replies.choices
-                frames = b"".join(_frames(self._format.chunks(piece, choices[piece.index])) for piece in pieces)
+                frames = _frames(self._timed([chunk for piece in pieces for chunk in self._chunks(piece)]))
                 if frames or bursts.silent:
                     yield frames or sse.KEEPALIVE
                     bursts.sent()
             usage = b""
             if self._prompt.include_usage:
-                usage = sse.frame(self._format.usage(self._replies.usage))
+                last = self._format.usage(self._replies.usage)
+                last.timings = self._log.timings()
+                usage = sse.frame(last)
             self._log.end()
             yield usage + sse.DONE
         except Exception as error:
@@ -136,6 +155,20 @@ class Exchange:
             yield sse.error(fault) + sse.DONE
         finally:  # nothing here may wait: the client may have left
             self._release()
+
+    def _chunks(self, piece: Piece) -> Iterable[Timed]:
+        return self._format.chunks(piece, self._replies.choices[piece.index])
+
+    def _timed(self, chunks: list[Timed]) -> list[Timed]:
+        """With timings where they belong; a usage chunk, where asked for, is the last."""
+        over = all(reply.finish for reply in self._replies.choices) and not self._prompt.include_usage
+        for chunk in chunks if self._prompt.timings_per_token else chunks[-1:] if over else []:
+            chunk.timings = self._log.timings()
+        return chunks
+
+    def abandon(self) -> None:
+        """Nobody will read it."""
+        self._replies.generation.abort()
 
     async def finished(self) -> None:
         """After the response, however it went: a stream that was never begun has not cleaned up behind itself."""

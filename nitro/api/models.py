@@ -25,13 +25,14 @@ async def list_models(request: Request) -> openai.ModelList:
 @get("/v1/models/{model_id:path}")
 async def get_model(request: Request) -> openai.Model:
     model, model_id = served(request).default, str(request.path_params["model_id"]).lstrip("/")
-    if model_id != model.source.id:
-        raise ApiError(
-            404,
-            f"The model '{model_id}' does not exist; served is '{model.source.id}'.",
-            code="model_not_found",
-        )
+    if model_id not in model.names:
+        raise no_such_model(model_id, model)
     return _describe(model)
+
+
+def no_such_model(name: str, model: ServedModel) -> ApiError:
+    message = f"The model '{name}' does not exist; served is '{model.source.id}'."
+    return ApiError(404, message, code="model_not_found")
 
 
 def _describe(model: ServedModel) -> openai.Model:
@@ -50,6 +51,7 @@ def _describe(model: ServedModel) -> openai.Model:
         capabilities={
             "chat": chats,
             "completions": info is not None,
+            "suffix": info is not None and info.infill is not None,
             "structured_output": info is not None,
             "tools": family is not None,
             "native_tools": family is not None and family.native,

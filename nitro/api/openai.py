@@ -69,7 +69,7 @@ class SamplingRequest(Struct):
     dry_penalty_last_n: int | None = None
     dry_sequence_breakers: list[str] | None = None
     min_tokens: int | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[str, float | bool] | list[list[str | int | float | bool]] | None = None
     ignore_eos: bool | None = None
 
 
@@ -83,6 +83,9 @@ class GenerationRequest(SamplingRequest):
     n: int | None = None
     stop: str | list[str] | None = None
     prediction: Prediction | None = None
+    cache_prompt: bool | None = None
+    return_tokens: bool | None = None
+    timings_per_token: bool | None = None
     response_format: dict[str, Any] | None = None
     json_schema: dict[str, Any] | None = None
     grammar: str | None = None
@@ -124,10 +127,7 @@ class CompletionRequest(GenerationRequest, kw_only=True):
 NOTHING: tuple[Any, ...] = (None, False, [], "none")
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "audio": (),
-    "cache_prompt": (True,),
     "modalities": (["text"],),
-    "return_tokens": (),
-    "timings_per_token": (),
     "web_search_options": (),
 }
 
@@ -154,6 +154,28 @@ class Usage(Struct):
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
     completion_tokens_details: CompletionTokensDetails | UnsetType = UNSET
+
+
+class Timings(Struct):
+    """llama-server's. Of all choices together; the answer's first token belongs to the prompt. 0 is not known yet."""
+
+    cache_n: int
+    prompt_n: int  # tokens computed
+    prompt_ms: float
+    prompt_per_token_ms: float
+    prompt_per_second: float
+    predicted_n: int
+    predicted_ms: float
+    predicted_per_token_ms: float
+    predicted_per_second: float
+    draft_n: int | UnsetType = UNSET
+    draft_n_accepted: int | UnsetType = UNSET
+
+
+class Timed(Struct, kw_only=True):
+    """A reply whole, or a chunk: timings are on the last, and on each if asked for."""
+
+    timings: Timings | UnsetType = UNSET
 
 
 class TopLogprob(Struct):
@@ -210,9 +232,10 @@ class Choice(Struct):
     message: ReplyMessage
     finish_reason: FinishReason
     logprobs: ChoiceLogprobs | None = None
+    tokens: list[int] | UnsetType = UNSET
 
 
-class ChatCompletion(Struct):
+class ChatCompletion(Timed):
     id: str
     created: int
     model: str
@@ -236,9 +259,10 @@ class ChunkChoice(Struct):
     delta: Delta
     finish_reason: FinishReason | None = None
     logprobs: ChoiceLogprobs | None = None
+    tokens: list[int] | UnsetType = UNSET
 
 
-class ChatCompletionChunk(Struct):
+class ChatCompletionChunk(Timed):
     """`usage` is absent unless asked for; then it is null on every chunk but the last, which has no choices."""
 
     id: str
@@ -264,9 +288,10 @@ class TextChoice(Struct):
     text: str
     finish_reason: FinishReason | None = None
     logprobs: LegacyLogprobs | None = None
+    tokens: list[int] | UnsetType = UNSET
 
 
-class Completion(Struct):
+class Completion(Timed):
     """Whole, or a chunk of a stream: there `usage` is as in ChatCompletionChunk."""
 
     id: str

@@ -2,7 +2,7 @@
 or unchecked."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ MOST_STOPS = 16
 MOST_CHOICES = 128
 MOST_LOGPROBS = 20
 INT32 = 2**31 - 1
+MOST_DIGITS = 10  # of a token id
 
 # inclusive bounds; None: none on that side
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
@@ -54,6 +55,9 @@ class Prompt:
     include_usage: bool
     constraint: Constraint | None
     prediction: str | None
+    cache: bool  # whether what was computed before may be used
+    return_tokens: bool
+    timings_per_token: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class CompletionPrompt(Prompt):
     prompts: list[str | list[int]]
     best_of: int
     echo: bool
+    suffix: str  # of each prompt: what follows the answer
 
 
 def parse_chat(request: ChatRequest, defaults: Mapping[str, float], samplers: Collection[str] = ()) -> ChatPrompt:
@@ -104,9 +109,6 @@ def parse_completion(
 ) -> CompletionPrompt:
     """The same for text completions."""
     _check_all(request, COMPLETION_BOUNDS)
-    if request.suffix:
-        message = "Unsupported parameter: 'suffix' is not supported by this server yet."
-        raise ApiError(400, message, param="suffix", code="unsupported_parameter")
     _check_least(request.min_tokens, _unlimited(request.max_tokens))
     n, prompts = _first(request.n, 1), _parse_prompts(request.prompt)
     best_of = _first(request.best_of, n)
@@ -116,12 +118,13 @@ def parse_completion(
         raise _invalid("best_of", f"n, which is {n}, where 'stream' is true: the best is known at the end only")
     if len(prompts) * best_of > MOST_SEQUENCES:
         raise _invalid("prompt", f"at most {MOST_SEQUENCES} choices in all, got {len(prompts) * best_of}")
-    echo = bool(request.echo)
+    echo, suffix = bool(request.echo), request.suffix or ""
+    if suffix and (echo or not all(isinstance(text, str) for text in prompts)):
+        raise _invalid("suffix", "a prompt that is a text, and no 'echo'")
     common = _parse_common(request, defaults, samplers, request.logprobs)
     common["sampling"] = replace(common["sampling"], prompt_logprobs=echo and request.logprobs is not None)
-    return CompletionPrompt(
-        prompts=prompts, max_tokens=_unlimited(request.max_tokens), n=n, best_of=best_of, echo=echo, **common
-    )
+    common |= {"n": n, "best_of": best_of, "echo": echo, "suffix": suffix}
+    return CompletionPrompt(prompts=prompts, max_tokens=_unlimited(request.max_tokens), **common)
 
 
 def _parse_prompts(prompt: str | list[str | int | list[int]]) -> list[str | list[int]]:
@@ -151,6 +154,9 @@ def _parse_common(
         "include_usage": bool(request.stream_options and request.stream_options.include_usage),
         "constraint": parse_constraint(request),
         "prediction": _parse_prediction(request.prediction),
+        "cache": request.cache_prompt is not False,
+        "return_tokens": bool(request.return_tokens),
+        "timings_per_token": bool(request.timings_per_token),
     }
 
 
@@ -164,21 +170,42 @@ def _check_all(request: GenerationRequest, bounds: Mapping[str, tuple[float | No
         _check_bounds(name, getattr(request, name, None), least, most)
 
 
-def _parse_bias(bias: Mapping[str, float]) -> tuple[dict[int, float], dict[str, float]]:
-    """Biases by token id, and by text."""
+def _parse_bias(
+    bias: Mapping[str, float] | list[list[str | int | float | bool]],
+) -> tuple[dict[int, float], dict[str, float]]:
+    """Biases by token id, and by text. OpenAI's form is an object; llama-server's is pairs, in which a text that is a
+    number is no id. False bans."""
     ids: dict[int, float] = {}
     texts: dict[str, float] = {}
-    for key, value in bias.items():
+    for key, value in _bias_pairs(bias):
+        if value is False:
+            value = -100.0
+        elif value is True or isinstance(value, str):
+            raise _invalid(f"logit_bias.{key}", "a number, or false")
         _check_bounds(f"logit_bias.{key}", value, -100, 100)
-        if key.isascii() and key.isdigit():
-            if len(key) > 10:
-                raise _invalid(f"logit_bias.{key[:20]}", "a token id")
-            ids[int(key)] = value
+        if isinstance(key, int):
+            if not 0 <= key <= INT32:
+                raise _invalid(f"logit_bias.{str(key)[:20]}", "a token id")
+            ids[key] = value
         elif key:
             texts[key] = value
         else:
             raise _invalid("logit_bias", "token ids or texts, got an empty one")
     return ids, texts
+
+
+def _bias_pairs(
+    bias: Mapping[str, float] | list[list[str | int | float | bool]],
+) -> Iterator[tuple[str | int, str | int | float | bool]]:
+    """Each a token id or a text, and its bias."""
+    if isinstance(bias, Mapping):
+        for key, value in bias.items():
+            yield (int(key) if len(key) <= MOST_DIGITS else 2**63) if key.isascii() and key.isdigit() else key, value
+        return
+    for i, pair in enumerate(bias):
+        if len(pair) != 2 or isinstance(pair[0], bool) or not isinstance(pair[0], str | int):
+            raise _invalid(f"logit_bias[{i}]", "a token id or a text, and its bias")
+        yield pair[0], pair[1]
 
 
 def _parse_stops(stop: str | list[str] | None) -> list[str]:

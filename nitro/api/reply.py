@@ -36,6 +36,7 @@ class Piece:
     finish: FinishReason | None
     tokens: list[Token] = field(default_factory=list)
     deltas: list[Delta] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)  # of the tokens that came, whether their text did or not
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class Reply:
         self.content = self.reasoning = ""
         self.calls: list[CallMade] = []
         self.tokens = self.reasoning_tokens = 0
+        self.ids: list[int] = []
         self.guessed = self.right = 0  # tokens of drafts
         self.finish: FinishReason | None = None
         self.scored: list[Token] = []  # whose text has been passed on
@@ -112,9 +114,11 @@ class Reply:
         deltas = list(joined(deltas))
         self.text += text
         self._keep(deltas)
+        ids = output.tokens[: self.tokens - len(self.ids)]
+        self.ids += ids
         if self.finish == "stop" and self.calls:
             self.finish = self._reading.called
-        return Piece(self.index, text, self.finish, self._pass_on(), deltas)
+        return Piece(self.index, text, self.finish, self._pass_on(), deltas, ids)
 
     @property
     def _called_enough(self) -> bool:

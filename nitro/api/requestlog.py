@@ -3,6 +3,7 @@
 import logging
 import time
 
+from nitro.api.openai import Timings
 from nitro.api.reply import Replies
 from nitro.metrics import Metrics
 
@@ -27,6 +28,26 @@ class RequestLog:
         self._last = time.monotonic()
         self._first = self._first or self._last
 
+    @property
+    def _times(self) -> tuple[float | None, float]:
+        """Seconds until the first tokens, None before, and from there to the last."""
+        if self._first is None:
+            return None, 0.0
+        return self._first - self._began, self._last - self._first
+
+    def timings(self) -> Timings:
+        """As far as it has come."""
+        assert self.replies is not None
+        usage, generation, (first, rest) = self.replies.usage, self.replies.generation, self._times
+        cached, predicted = generation.cached_tokens, usage.completion_tokens
+        computed, later = usage.prompt_tokens - cached, max(predicted - 1, 0)
+        prefill = max((first or 0.0) - (generation.queue_seconds or 0.0), 0.0)
+        timings = Timings(cached, computed, *_pace(computed, prefill), predicted, *_pace(later, rest))
+        guessed, right = (sum(getattr(reply, name) for reply in self.replies.choices) for name in ("guessed", "right"))
+        if guessed:
+            timings.draft_n, timings.draft_n_accepted = guessed, right
+        return timings
+
     def end(self, how: str | None = None) -> None:
         """`how`: "left", or an error; None: the finish reasons tell."""
         if self._ended:
@@ -39,8 +60,7 @@ class RequestLog:
         usage = self.replies.usage
         generation, tokens = self.replies.generation, usage.completion_tokens
         finish = ",".join(dict.fromkeys(reply.finish or "-" for reply in self.replies.choices))
-        first = None if self._first is None else self._first - self._began
-        rest = self._last - (self._first or 0.0)
+        first, rest = self._times
         queue = generation.queue_seconds
         self._metrics.generation(usage.prompt_tokens, generation.cached_tokens, tokens, queue, first, rest)
         ttft = speed = queued = "-"
@@ -55,3 +75,8 @@ class RequestLog:
             *(self.id, self.model, usage.prompt_tokens, generation.cached_tokens, tokens, queued, ttft, speed, finish),
             f" client={how}" if how == "left" else f" {how}" if how else "",
         )
+
+
+def _pace(tokens: int, seconds: float) -> tuple[float, float, float]:
+    """Milliseconds, milliseconds a token, tokens a second."""
+    return seconds * 1e3, seconds * 1e3 / tokens if tokens else 0.0, tokens / seconds if seconds > 0 else 0.0

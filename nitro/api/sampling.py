@@ -1,5 +1,6 @@
 """How a request wants its tokens drawn → `Sampling`. What each parameter does stands there."""
 
+import math
 import secrets
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -41,6 +42,30 @@ OFF_BELOW_ZERO = ("top_k", "top_n_sigma")  # -1 turns them off, as 0 does
 REPLACED = ("top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc_probability", "dynatemp_range")  # by mirostat
 MOST_BREAKERS, LONGEST_BREAKER = 16, 40  # strings, bytes: llama.cpp would cut a longer one
 NEUTRAL = Sampling()
+# what a server may set for requests that leave it open; every engine knows them
+DEFAULTABLE = (
+    *("temperature", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p"),
+    *("frequency_penalty", "presence_penalty", "repetition_penalty", "repeat_last_n"),
+)
+
+
+def parse_defaults(text: str) -> dict[str, float]:
+    """ "name=number,…" → by the names of Sampling. Raises ValueError with a sentence."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, given = part.partition("=")
+        name = OTHER_NAMES.get(name.strip(), name.strip())
+        if name not in DEFAULTABLE:
+            raise ValueError(f"{name!r} is none of {', '.join(DEFAULTABLE)}.")
+        try:
+            value = type(getattr(NEUTRAL, name))(given)
+        except ValueError:
+            raise ValueError(f"{given!r} is no value for {name}.") from None
+        least, most = SAMPLING_BOUNDS[name]
+        if not math.isfinite(value) or (least is not None and value < least) or (most is not None and value > most):
+            raise ValueError(f"{name} goes from {least} to {most or 'any number'}, and {given} is beyond.")
+        found[name] = max(value, 0) if name in OFF_BELOW_ZERO else value
+    return found
 
 
 def parse_sampling(

@@ -19,6 +19,7 @@ def _or_null(schema: Json) -> Json:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
+BIAS: Json = {"anyOf": [{"type": "number", "minimum": -100, "maximum": 100}, {"const": False}]}
 TEXT: Json = {"type": "string"}
 SCHEMA: Json = {"type": "object", "description": "A JSON schema."}
 FUNCTION = _object(
@@ -60,5 +61,8 @@ SHAPES: dict[str, dict[str, Json]] = {
     "json_schema": {"object": SCHEMA},
     "choice": {"array": {"items": {"type": "string", "minLength": 1}, "minItems": 1}},
     "stop": {"array": {"maxItems": MOST_STOPS}},
-    "logit_bias": {"object": {"additionalProperties": {"type": "number", "minimum": -100, "maximum": 100}}},
+    "logit_bias": {
+        "object": {"additionalProperties": BIAS},
+        "array": {"items": {"prefixItems": [{"type": ["integer", "string"]}, BIAS], "minItems": 2, "maxItems": 2}},
+    },
 }

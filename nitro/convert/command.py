@@ -11,11 +11,12 @@ from nitro.convert.proof import Cosines, Proof, Scores
 from nitro.models.proof import beside
 
 
-def convert(source: Path, to: str, target: Path | None, **options: Any) -> None:
+def convert(source: Path, to: str, target: Path | None, type: str | None, **options: Any) -> None:
     """Raises ConvertError."""
-    target = target or default_target(source, to, options.get("type"), options.get("bits"))
+    type = type.upper() if type else None
+    target = target or default_target(source, to, type, options.get("bits"))
     output.clear(target)
-    plan = Plan(checkpoint.read(source), to, target.absolute(), **options)
+    plan = Plan(checkpoint.read(source), to, target.absolute(), type, **options)
     found = routes.convert(plan, progress.say)
     tell(found)
     served = to != "hf" and not plan.source.is_encoder

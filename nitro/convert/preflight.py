@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nitro.convert import environments, output, own, sources
+from nitro.convert.checkpoint import FTYPES
 from nitro.convert.plan import GROUP_SIZE, NEED_IMATRIX, PLAIN, Plan
 from nitro.errors import ConvertError
 
@@ -49,6 +50,10 @@ def _options(plan: Plan) -> None:
         raise ConvertError("--type and --imatrix are for --to gguf; MLX has --bits and --group-size.")
     if (kind == "gguf" or to == "hf") and (plan.bits or plan.group_size or plan.recipe or plan.dtype):
         raise ConvertError("The weights of this conversion keep the type that they have; leave out --bits and --dtype.")
+    if plan.type and plan.type not in FTYPES:
+        raise ConvertError(f"{plan.type} is no type of a GGUF that is known here; these are: {', '.join(FTYPES)}.")
+    if plan.bits and plan.recipe:
+        raise ConvertError("--recipe has the bits of every layer; leave out --bits.")
     if plan.group_size and not plan.quantizes:
         raise ConvertError("--group-size says how --bits groups the weights; add --bits 4 or --bits 8.")
     if plan.imatrix and not plan.imatrix.is_file():

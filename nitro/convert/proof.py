@@ -103,7 +103,7 @@ def limits(reference: str, model: str) -> Limits:
     if reference not in HALF and (model in HALF or model == reference or _packed(reference) == _packed(model)):
         return SAME
     own = LIMITS.get(model, COARSE)
-    theirs = LIMITS.get(reference, COARSE) if reference in ("F16", "BF16") else own
+    theirs = LIMITS[reference] if reference in ("F16", "BF16") else own if reference in HALF else SAME
     return Limits(
         max(own.mean, theirs.mean),
         max(own.tail, theirs.tail),

@@ -212,6 +212,7 @@ class Engine:
         constraint: Constraint | None = None,
         thinking: Thinking | None = None,
         spoken: list[str] | None = None,
+        cache: bool = True,
     ) -> Generation:
         """Begin n sequences on one prompt: see `generate_all`."""
         return await self.generate_all(
@@ -220,6 +221,7 @@ class Engine:
             constraint=constraint,
             thinking=thinking,
             spoken=spoken,
+            cache=cache,
         )
 
     async def generate_all(
@@ -234,6 +236,7 @@ class Engine:
         constraint: Constraint | None = None,
         thinking: Thinking | None = None,
         spoken: list[str] | None = None,
+        cache: bool = True,
     ) -> Generation:
         """Begin n sequences on each prompt. Returns when the engine has accepted all, before it computes anything.
 
@@ -260,6 +263,7 @@ class Engine:
                 constraint,
                 thinking,
                 spoken or [],
+                cache,
             )
             self._send(wire.Generate(generation.ids, *asked))
             await generation.accepted

@@ -21,7 +21,7 @@ import llama_cpp
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
-from nitro.engines import drafts, fingerprint, fit, ggml, llama_sampling, nvidia
+from nitro.engines import drafts, fingerprint, fit, ggml, infill, llama_sampling, nvidia
 from nitro.engines.build import without_gpu
 from nitro.engines.llama_batch import Batch
 from nitro.engines.llama_tokenizer import LlamaTokenizer
@@ -320,11 +320,16 @@ class LlamaRunner:
             template=template.decode() if template else None,
             bos=self.tokenizer.text(lib.llama_vocab_bos(self._vocab)),
             eos=self.tokenizer.text(lib.llama_vocab_eos(self._vocab)),
+            infill=infill.find(self.tokenizer, self._infill_texts()),
             adds_bos=lib.llama_vocab_get_add_bos(self._vocab),
             sampling=self._sampling_defaults(),
             samplers=frozenset(SAMPLERS),
             fingerprint=fingerprint.of(header.files(Path(spec.model))),
         )
+
+    def _infill_texts(self) -> list[str]:
+        finders = (lib.llama_vocab_fim_pre, lib.llama_vocab_fim_suf, lib.llama_vocab_fim_mid)
+        return [self.tokenizer.text(finder(self._vocab)) for finder in finders]
 
     def _token_bytes(self) -> int:
         """KV cache of one token, in bytes: keys and values, 16 bits each, in every layer that has heads for them. Too

@@ -16,7 +16,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
-from nitro.engines import fit, mlx_cache, sampling
+from nitro.engines import fit, infill, mlx_cache, sampling
 from nitro.engines.build import Build, Device
 from nitro.engines.mlx_cache import Caches
 from nitro.engines.mlx_folder import open_folder
@@ -253,6 +253,7 @@ class MlxRunner:
             template=model.template,
             bos=model.bos,
             eos=model.eos,
+            infill=infill.find(self.tokenizer, model.infill),
             adds_bos=model.adds_bos,
             sampling=model.sampling,
             samplers=SAMPLERS,

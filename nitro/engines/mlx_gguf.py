@@ -20,6 +20,7 @@ from nitro.gguf import architectures, folder, header, packing, tensors, tokenize
 from nitro.gguf.header import Header, UnreadableGGUF
 
 TYPES = (*weights.PLAIN, *packing.EXACT)  # that MLX holds as they are
+INFILL_KEYS = (("fim_pre", "prefix"), ("fim_suf", "suffix"), ("fim_mid", "middle"))  # today's and former ones
 ADVICE = "Serve it with --engine llama, or convert it, or the original weights: nitro convert MODEL --to mlx"
 
 
@@ -51,6 +52,7 @@ def open_gguf(path: Path) -> MlxModel:
         bos=tokenizer.text(head, "bos"),
         eos=tokenizer.text(head, "eos"),
         fingerprint=fingerprint.of(header.files(path)),
+        infill=tuple(tokenizer.text(head, now) or tokenizer.text(head, before) for now, before in INFILL_KEYS),
         adds_bos=head.metadata.get("tokenizer.ggml.add_bos_token", False),
         sampling=header.sampling(head),
     )

@@ -18,6 +18,7 @@ class MlxModel:
     bos: str
     eos: str
     fingerprint: str
+    infill: tuple[str, ...] = ()  # as the metadata has them: see infill.py
     adds_bos: bool = False  # see ModelInfo
     sampling: dict[str, float] = field(default_factory=dict)  # the model's own defaults, by the names of Sampling
 

@@ -58,6 +58,7 @@ class Sequence:
     drafts: Drafts = field(default_factory=Drafts)
     borders: tuple[int, ...] = ()  # ascending positions in the prompt at which a copy of its slot is to be kept
     spoken: frozenset[int] = frozenset()  # control tokens whose text is told
+    whole: bool = False  # nothing of it may come from a cache
     prompt_length: int = field(init=False)
     computed: int = field(init=False, default=0)
     slot: int | None = field(init=False, default=None)
@@ -68,6 +69,7 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.prompt_length = len(self.tokens)
+        self.whole = self.whole or self.sampling.prompt_logprobs  # what is to be scored must be computed
 
     @property
     def pending(self) -> int:
@@ -216,15 +218,14 @@ class Scheduler:
             if self._follows(sequence, busy):
                 continue
             _overtake(passed)
-            found = [] if sequence.sampling.prompt_logprobs else sequence.tokens  # to be scored, all must be computed
-            sequence.slot, sequence.computed = self.prefixes.place(found, busy)
+            sequence.slot, sequence.computed = self.prefixes.place([] if sequence.whole else sequence.tokens, busy)
             self.waiting.remove(sequence)
             insort(self.running, sequence, key=_age)
             self.admitted.append((sequence, sequence.computed))
 
     def _follows(self, sequence: Sequence, busy: list[Busy]) -> bool:
         """Whether it should wait for a prefix that is being computed."""
-        if sequence.sampling.prompt_logprobs:
+        if sequence.whole:
             return False
         most = len(sequence.tokens) - 1
         shared, leader = max(

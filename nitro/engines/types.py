@@ -126,6 +126,7 @@ class ModelInfo(Struct, frozen=True):
     template: str | None = None  # the model's own chat template, Jinja
     bos: str = ""
     eos: str = ""
+    infill: tuple[str, str, str] | None = None  # what opens a text's beginning, its end, and the middle
     adds_bos: bool = False  # a text that no chat template made begins with `bos`
     sampling: dict[str, float] = {}  # the model's own defaults, by the names of Sampling
     samplers: frozenset[str] = frozenset()  # which of SAMPLERS it knows

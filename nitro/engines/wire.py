@@ -32,7 +32,8 @@ class Generate(Message, frozen=True):
     Answered for all by Accepted, Rejected or TooLong under the first id. `text_bias` biases every token of a text, as
     `logit_bias` does for ids: only the engine can tokenise. `max_tokens` None: all that is left of the context.
     `prediction`: what the answer may well be; it changes the speed only. `spoken`: control tokens whose text is to be
-    told, by that text.
+    told, by that text. Without `cache` nothing that was computed for another sequence, or is being computed, is taken
+    for these.
     """
 
     ids: list[int]
@@ -45,6 +46,7 @@ class Generate(Message, frozen=True):
     constraint: Constraint | None = None
     thinking: Thinking | None = None
     spoken: list[str] = []
+    cache: bool = True
 
 
 class Abort(Message, frozen=True):

@@ -103,7 +103,8 @@ class Reader(threading.Thread):
             seed = (sampling.seed + i % n) % 2**31
             borders = () if self.runner.info.cuttable else message_borders(tokens, self.runner.tokenizer)
             drawn, mine = replace(sampling, seed=seed), self._limited(message, matcher and matcher.copy())
-            sequences.append(Sequence(id, tokens, most, drawn, now, mine, Drafts(predicted), borders, spoken))
+            drafts, whole = Drafts(predicted), not message.cache
+            sequences.append(Sequence(id, tokens, most, drawn, now, mine, drafts, borders, spoken, whole))
         return sequences
 
     def _limited(self, message: wire.Generate, matcher: Matcher | None) -> Matcher | None:

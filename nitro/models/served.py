@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,29 @@ log = logging.getLogger("nitro.models")
 
 class ServedModel:
     """A model source and the engine that runs it. `template` overrides the model's own chat template, `tool_format`
-    what that tells of tool calls."""
+    what that tells of tool calls, `defaults` the model's own for sampling."""
 
     def __init__(
-        self, source: ModelSource, engine: Engine, template: str | None = None, tool_format: str | None = None
+        self,
+        source: ModelSource,
+        engine: Engine,
+        template: str | None = None,
+        tool_format: str | None = None,
+        defaults: Mapping[str, float] | None = None,
     ):
         self.source, self.engine = source, engine
+        self._defaults = dict(defaults or {})
         self._override, self._tool_format = template, tool_format
         self._compiled: ChatTemplate | None = None
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What requests may call it: its id, which an alias may be, and what its file is called."""
+        return self.source.id, self.source.stem
+
     def sampling(self, info: ModelInfo) -> dict[str, float]:
         """The defaults for what a request leaves open, by the names of Sampling."""
-        return {**info.sampling, **self.source.sampling}
+        return {**info.sampling, **self.source.sampling, **self._defaults}
 
     def template(self, info: ModelInfo) -> str | None:
         """The chat template's source; None where there is none."""
@@ -67,8 +79,8 @@ class ServedModels:
         self._told: set[str] = set()
 
     def find(self, name: str | None) -> tuple[ServedModel, bool]:
-        """The model, and whether `name` is known: the model's id, or none at all."""
-        known = name in (None, "", self.default.source.id)
+        """The model, and whether `name` is known: one of the model's, or none at all."""
+        known = name in (None, "", *self.default.names)
         if name and not known and name not in self._told and len(self._told) < 100:
             self._told.add(name)
             log.warning("requests for model %r are answered by %s", name, self.default.source.id)

@@ -16,9 +16,10 @@ _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})$")
 
 class ModelSource(Struct, frozen=True):
     path: str
-    id: str
+    id: str  # the alias, where there is one
     created: int  # Unix time
     sampling: dict[str, float] = {}  # by the names of engines.types.Sampling; wins over what the file says
+    stem: str = ""  # what it is called without an alias
 
 
 def find(model: str | None, alias: str | None, engine: str) -> ModelSource:
@@ -27,14 +28,15 @@ def find(model: str | None, alias: str | None, engine: str) -> ModelSource:
     An engine given as "module:Class" opens what it likes: its MODEL is passed on unseen.
     """
     if ":" in engine:
-        return ModelSource(model or "", alias or model or engine.partition(":")[2], int(time.time()))
+        name = model or engine.partition(":")[2]
+        return ModelSource(model or "", alias or name, int(time.time()), stem=name)
     if model is None:
         file = embedded.path()
-        return ModelSource(str(file), alias or embedded.ID, _created(file), embedded.SAMPLING)
+        return ModelSource(str(file), alias or embedded.ID, _created(file), embedded.SAMPLING, embedded.ID)
     try:
         file = Path(model).expanduser()
         _check(file, model)
-        return ModelSource(str(file), alias or _name(file), _created(file))
+        return ModelSource(str(file), alias or _name(file), _created(file), stem=_name(file))
     except (OSError, RuntimeError) as error:
         raise StartError(f"{model} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
 

@@ -68,7 +68,7 @@ def test_a_tiny_checkpoint(checkpoints: Path, tmp_path: Path, kind: str, to: str
 
 @pytest.mark.parametrize(
     ("to", "flag", "value", "type"),
-    [("gguf", "--type", "Q8_0", "Q8_0"), ("gguf", "--type", "Q4_K_M", "Q4_K"), ("mlx", "--bits", 8, "8bit")],
+    [("gguf", "--type", "Q4_K_M", "Q4_K"), ("mlx", "--recipe", "mixed_4_6", "4bit")],
 )
 def test_the_real_one(original: Path, tmp_path: Path, to: str, flag: str, value: object, type: str) -> None:
     target = tmp_path / ("made.gguf" if to == "gguf" else "made")

@@ -25,5 +25,6 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     np.savez(request["out"], allow_pickle=False, **arrays)
     texts = {id: text for text, id in words.get_vocab().items()}
     vocabulary = [texts.get(id) for id in range(max(texts) + 1)]
-    settings = json.loads(json.dumps(vars(network.args), default=str))
+    arguments = getattr(network, "args", None)  # a few models do not keep them
+    settings = json.loads(json.dumps(vars(arguments) if arguments else {}, default=str))
     return {"lengths": [len(row) for row in strings], "ids": ids, "vocabulary": vocabulary, "settings": settings}

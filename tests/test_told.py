@@ -1,0 +1,132 @@
+"""What a reply tells besides its text: token ids, timings, what came from the cache. The fake engine: token = byte."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from runners import Gate
+from running import CEILING, RunningServer
+
+FIELDS = {"cache_n", "prompt_n", "prompt_ms", "prompt_per_token_ms", "prompt_per_second"}
+FIELDS |= {"predicted_n", "predicted_ms", "predicted_per_token_ms", "predicted_per_second"}
+ROUTES: dict[str, dict[str, Any]] = {
+    "chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
+    "completions": {"prompt": "hi"},
+}
+
+
+@pytest.fixture(params=ROUTES)
+def ask(request: pytest.FixtureRequest, fake_server: RunningServer) -> Callable[..., httpx.Response]:
+    def ask(**options: Any) -> httpx.Response:
+        body = {"max_tokens": 5, **ROUTES[request.param], **options}
+        return httpx.post(f"{fake_server.url}/v1/{request.param}", json=body, timeout=CEILING)
+
+    return ask
+
+
+def chunks(reply: httpx.Response) -> list[dict[str, Any]]:
+    lines = [line.removeprefix("data: ") for line in reply.text.splitlines() if line.startswith("data: ")]
+    assert lines.pop() == "[DONE]"
+    return [msgspec.json.decode(line) for line in lines]
+
+
+def choices(replies: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    return (choice for reply in replies for choice in reply["choices"])
+
+
+def text(choice: dict[str, Any]) -> str:
+    part = choice.get("message") or choice.get("delta") or {"content": choice.get("text", "")}
+    return part.get("content") or ""
+
+
+def test_tokens(ask: Callable[..., httpx.Response]) -> None:
+    (choice,) = ask(return_tokens=True).json()["choices"]
+    assert bytes(choice["tokens"]).decode() == text(choice) and len(text(choice)) == 5
+    streamed = [c for c in choices(chunks(ask(return_tokens=True, stream=True))) if c.get("tokens")]
+    assert [t for c in streamed for t in c["tokens"]] == choice["tokens"]
+    assert "".join(map(text, streamed)) == text(choice)
+
+
+def test_the_tokens_of_a_text_that_is_held_back_or_cut(ask: Callable[..., httpx.Response]) -> None:
+    """They are those that usage counts."""
+    whole = text(ask().json()["choices"][0])
+    options = {"return_tokens": True, "stop": whole[2:4]}
+    reply = ask(**options).json()
+    (choice,) = reply["choices"]
+    assert text(choice) == whole[:2] and bytes(choice["tokens"]).decode() == whole[:4]
+    assert reply["usage"]["completion_tokens"] == 4
+    streamed = list(choices(chunks(ask(**options, stream=True))))
+    assert [t for c in streamed for t in c.get("tokens", [])] == choice["tokens"]
+    assert "".join(map(text, streamed)) == whole[:2]
+
+
+def test_every_choice_has_its_own_tokens(ask: Callable[..., httpx.Response]) -> None:
+    found: list[list[int]] = [[], [], []]
+    for choice in choices(chunks(ask(return_tokens=True, stream=True, n=3))):
+        found[choice["index"]] += choice.get("tokens", [])
+    assert found == [choice["tokens"] for choice in ask(return_tokens=True, n=3).json()["choices"]]
+
+
+def test_no_tokens_unless_asked(ask: Callable[..., httpx.Response]) -> None:
+    assert '"tokens"' not in ask().text and '"tokens"' not in ask(stream=True, return_tokens=False).text
+
+
+def assert_sound(timings: dict[str, Any], usage: dict[str, Any]) -> None:
+    assert set(timings) == FIELDS
+    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    assert (timings["cache_n"], timings["prompt_n"]) == (cached, usage["prompt_tokens"] - cached)
+    assert timings["predicted_n"] == usage["completion_tokens"]
+    for kind, steps in (("prompt", timings["prompt_n"]), ("predicted", timings["predicted_n"] - 1)):
+        spent = timings[f"{kind}_ms"]
+        assert spent > 0 or kind == "predicted"
+        assert timings[f"{kind}_per_token_ms"] == pytest.approx(spent / steps if steps else 0)
+        assert timings[f"{kind}_per_second"] == pytest.approx(1e3 * steps / spent if spent else 0)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_timings(ask: Callable[..., httpx.Response], n: int) -> None:
+    reply = ask(n=n, max_tokens=50).json()
+    assert_sound(reply["timings"], reply["usage"])
+
+
+@pytest.mark.parametrize("usage", [True, False])
+def test_the_last_chunk_has_timings(ask: Callable[..., httpx.Response], usage: bool) -> None:
+    *others, last = chunks(ask(stream=True, stream_options={"include_usage": usage}, max_tokens=50))
+    assert not any("timings" in chunk for chunk in others)
+    assert (last["choices"] == []) == usage and last["timings"]["predicted_n"] > 1
+    if usage:
+        assert_sound(last["timings"], last["usage"])
+
+
+def test_every_chunk_has_timings_if_asked(ask: Callable[..., httpx.Response]) -> None:
+    sent = chunks(ask(stream=True, timings_per_token=True, max_tokens=5))
+    counts = [chunk["timings"]["predicted_n"] for chunk in sent if any(map(text, chunk["choices"]))]
+    assert counts == sorted(counts) and counts[-1] == 5 and counts
+
+
+def test_no_part_of_a_prompt_comes_from_the_cache(fake_server: RunningServer) -> None:
+    def cached(**options: Any) -> int:
+        body = {"prompt": "0123456789" * 30, "max_tokens": 2, **options}
+        usage = httpx.post(f"{fake_server.url}/v1/completions", json=body, timeout=CEILING).json()["usage"]
+        count: int = usage["prompt_tokens_details"]["cached_tokens"]
+        return count
+
+    cached()
+    assert cached() > 250
+    assert cached(cache_prompt=False) == cached(cache_prompt=False, n=3) == 0
+    assert cached(cache_prompt=True) > 250, "what was computed is kept"
+
+
+def test_nor_from_a_prompt_in_flight(serve: Callable[..., RunningServer], gate: Gate) -> None:
+    """Three choices are three prefills; without, they share one."""
+    server = serve(engine="runners:GatedRunner", model=gate.path, parallel=4)
+    gate.accept().open()
+    server.ready()
+    for cache, least, most in ((False, 3 * 1500, 3 * 1500 + 6), (True, 1, 1500 + 10)):
+        server.engine.steps.clear()
+        body = {"prompt": f"{cache}"[0] + "z" * 1499, "max_tokens": 2, "n": 3, "cache_prompt": cache}
+        assert httpx.post(f"{server.url}/v1/completions", json=body, timeout=CEILING).status_code == 200
+        computed = sum(row.stop - row.start for record in server.engine.steps for row in record.rows)
+        assert least <= computed <= most
