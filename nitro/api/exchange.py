@@ -87,7 +87,7 @@ def _refuse_ignored(ignored: list[str]) -> None:
     """Raises ApiError 400 for the first of them. `ignored`: names as they stand in a header, maybe with a reason."""
     if ignored:
         name, _, why = unquote(ignored[0]).partition(": ")
-        message = f"Unknown parameter: '{name}' has no effect, and this server is --strict." + (f" {why}" if why else "")
+        message = f"Unknown parameter: '{name}' has no effect, and this server is --strict. {why}".rstrip()
         raise ApiError(400, message, param=name, code="unknown_parameter")
 
 

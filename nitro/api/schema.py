@@ -95,7 +95,7 @@ def document() -> Json:
     for (method, path), operation in OPERATIONS.items():
         paths.setdefault(path, {})[method] = _operation(method, path, operation)
     return {
-        "openapi": "3.1.0",
+        "openapi": "3.2.0",
         "info": {"title": "Nitro", "version": version("nitro"), "description": ABOUT},
         "paths": paths,
         "components": {
@@ -137,11 +137,17 @@ def _reply(operation: Operation) -> Json:
     else:
         content["application/json"] = {"schema": _of(operation.reply) if operation.reply else {"type": "object"}}
     if operation.chunk:
-        words = f"Events, each `data: ` and a {operation.chunk.__name__}, or an error; then `data: [DONE]`."
-        each = {"anyOf": [_of(operation.chunk), _of(openai.ErrorReply)]}
-        content[sse.MEDIA_TYPE] = {"schema": {"type": "string", "description": words}, "x-event": each}
+        content[sse.MEDIA_TYPE] = {"itemSchema": _event(operation.chunk)}
     headers = ["x-request-id", *(["x-nitro-ignored"] if operation.body else [])]
     return {"description": operation.summary, "content": content, "headers": _headers(headers)}
+
+
+def _event(chunk: type[Struct]) -> Json:
+    """An event of a stream: a chunk, an error, or the last, which is no JSON."""
+    told = {"anyOf": [_of(chunk), _of(openai.ErrorReply)]}
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": told}
+    kinds = [{"properties": {"data": data}}, {"properties": {"data": {"const": "[DONE]"}}}]
+    return {"type": "object", "required": ["data"], "anyOf": kinds}
 
 
 def _error(status: int) -> Json:

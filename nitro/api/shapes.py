@@ -20,6 +20,8 @@ def _or_null(schema: Json) -> Json:
 
 
 BIAS: Json = {"anyOf": [{"type": "number", "minimum": -100, "maximum": 100}, {"const": False}]}
+PAIR: Json = {"type": "array", "prefixItems": [{"type": ["integer", "string"]}, BIAS], "minItems": 2, "maxItems": 2}
+TOKENS: Json = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 TEXT: Json = {"type": "string"}
 SCHEMA: Json = {"type": "object", "description": "A JSON schema."}
 FUNCTION = _object(
@@ -52,6 +54,7 @@ FORMATS: list[Json] = [
 
 SHAPES: dict[str, dict[str, Json]] = {
     "messages": {"array": {"minItems": 1}},
+    "prompt": {"array": {"anyOf": [{"items": TEXT}, TOKENS, {"items": TOKENS}], "minItems": 1}},
     "tools": {"array": {"items": TOOL}},
     "functions": {"array": {"items": FUNCTION}},
     "tool_calls": {"array": {"items": CALL}},
@@ -63,6 +66,6 @@ SHAPES: dict[str, dict[str, Json]] = {
     "stop": {"array": {"maxItems": MOST_STOPS}},
     "logit_bias": {
         "object": {"additionalProperties": BIAS},
-        "array": {"items": {"prefixItems": [{"type": ["integer", "string"]}, BIAS], "minItems": 2, "maxItems": 2}},
+        "array": {"items": PAIR},
     },
 }
