@@ -6,7 +6,7 @@ The environment is the one chat templates are written for: that of `apply_chat_t
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -14,9 +14,13 @@ from jinja2 import TemplateError as JinjaError
 from jinja2 import meta, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from nitro.errors import TemplateError
+
+MOST_RAISED = 1000  # base and exponent of a power
+MOST_REPEATED = 1_000_000  # characters or entries
 
 
 class _Generation(Extension):
@@ -43,10 +47,22 @@ def _tojson(
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Templates come with models from anywhere: none may fill the memory, or compute for ever, in one operation."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" and max(abs(left), abs(right)) > MOST_RAISED:
+            raise JinjaError(f"{left} ** {right} is too large")
+        for repeated, times in ((left, right), (right, left)):
+            if operator == "*" and isinstance(repeated, Sized) and len(repeated) * times > MOST_REPEATED:
+                raise JinjaError(f"{times} repetitions are too many")
+        return super().call_binop(context, operator, left, right)
+
+
 def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
-    )
+    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation])
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
