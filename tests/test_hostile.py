@@ -26,7 +26,7 @@ BOUNDED = settings(
 def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server that is asked for much else between; on llama.cpp a real vocabulary has to be masked."""
     if request.param == "fake":
-        config = ServeConfig(engine=FAKE, port=0, context=2**21)
+        config = ServeConfig(engine=FAKE, port=0, context=2**17)
     else:
         config = ServeConfig(engine="llama", model=str(request.getfixturevalue("model")), port=0, context=512)
     with RunningServer(config) as server:
@@ -102,7 +102,7 @@ def test_schemas(attacked: RunningServer, name: str) -> None:
     assert_kept_or_refused(attacked, format, "response_format", refused)
 
 
-@pytest.mark.parametrize("name", hostile.SCHEMAS)
+@pytest.mark.parametrize("name", [name for name in hostile.SCHEMAS if name != "itself"])  # there "#" is something else
 def test_schemas_of_tools(attacked: RunningServer, name: str) -> None:
     """Refused where they are strict, else taken as they are."""
     schema, refused = hostile.SCHEMAS[name]
