@@ -4,12 +4,13 @@
 # make test-convert   the tests of conversion that need torch, which they install into the cache folder
 # make lint     ruff and mypy
 # make bench    measure beside llama-server and others, which are built first; writes bench/results.md; ARGS="--workloads 1,8"
+# make docs     write docs/parameters.md
 # make clean    remove everything the other targets made, .venv included
 
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: install serve test test-convert lint bench clean
+.PHONY: install serve test test-convert lint bench docs clean
 
 install:
 	@$(PYTHON) scripts/install.py serve
@@ -39,6 +40,10 @@ bench:
 	.venv/bin/python -m bench.http
 	.venv/bin/python -m bench.footprint
 	.venv/bin/python -m bench.convert
+
+docs:
+	@$(PYTHON) scripts/install.py test
+	.venv/bin/python -m scripts.parameters
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

@@ -227,6 +227,7 @@ def test_other_urls(fake_server: RunningServer) -> None:
     assert "POST /v1/nothing" in lost.json()["error"]["message"]
     wrong = httpx.get(f"{fake_server.url}/v1/chat/completions")
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_supported")
+    assert wrong.headers["allow"] == "OPTIONS, POST"
     assert lost.headers["x-request-id"] != wrong.headers["x-request-id"]
 
 

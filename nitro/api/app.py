@@ -8,6 +8,7 @@ from nitro.api import faults, models
 from nitro.api.chat import chat_completions
 from nitro.api.completions import completions
 from nitro.api.front import Front
+from nitro.api.schema import schema
 from nitro.api.security import Guard
 from nitro.metrics import Metrics
 from nitro.models.served import ServedModels
@@ -26,6 +27,7 @@ def make_app(served: ServedModels, guard: Guard, metrics: Metrics, strict: bool 
             models.health,
             models.healthz,
             models.metrics,
+            schema,
         ],
         state=State({"models": served, "metrics": metrics, "strict": strict}),
         exception_handlers={

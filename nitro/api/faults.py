@@ -73,4 +73,7 @@ def on_unknown_url(request: Request, _: Exception) -> Response[bytes]:
 
 def on_wrong_method(request: Request, _: Exception) -> Response[bytes]:
     message = f"Not allowed: {request.method} {request.url.path}"
-    return response(ApiError(405, message, code="method_not_supported"))
+    reply = response(ApiError(405, message, code="method_not_supported"))
+    known = [route for route in request.app.routes if request.url.path.startswith(route.path.partition("/{")[0])]
+    reply.headers["allow"] = ", ".join(sorted(max(known, key=lambda route: len(route.path)).methods))
+    return reply

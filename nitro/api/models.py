@@ -70,16 +70,15 @@ async def metrics(request: Request) -> Response[bytes]:
 
 
 @get("/health")
-async def health(request: Request) -> Response[dict[str, str]]:
+async def health(request: Request) -> Response[openai.Health]:
     engine = served(request).default.engine
     if reason := engine.stalled:
-        return Response({"status": "stalled", "reason": reason}, status_code=503)
+        return Response(openai.Health("stalled", reason), status_code=503)
     if engine.info is not None:
-        return Response({"status": "ok"})
+        return Response(openai.Health("ok"))
     if engine.failure is None:
-        return Response({"status": "loading"}, status_code=503)
-    status = "down" if engine.down else "restarting"
-    return Response({"status": status, "reason": engine.failure}, status_code=503)
+        return Response(openai.Health("loading"), status_code=503)
+    return Response(openai.Health("down" if engine.down else "restarting", engine.failure), status_code=503)
 
 
 @get("/healthz", media_type=MediaType.HTML)

@@ -320,3 +320,23 @@ class Model(Struct):
 class ModelList(Struct):
     data: list[Model]
     object: Literal["list"] = "list"
+
+
+class Health(Struct, omit_defaults=True):
+    status: Literal["ok", "loading", "restarting", "down", "stalled"]
+    reason: str | None = None
+
+
+class Fault(Struct):
+    """`param` is what in the request is at fault."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorReply(Struct):
+    """Every error, as a reply or as an event of a stream."""
+
+    error: Fault

@@ -10,7 +10,7 @@ from nitro.errors import ApiError
 from nitro.text.tool_grammar import Called
 from nitro.text.tools import Tool
 
-_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+NAME = r"[A-Za-z0-9_.:-]{1,128}"
 NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
@@ -80,7 +80,7 @@ def _parse(given: dict[str, Any], where: str, legacy: bool) -> Called:
         if not isinstance(function, dict):
             raise _invalid(where, "an object")
     name, strict = function.get("name"), function.get("strict")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
         raise _invalid(f"{where}.name", "a name of letters, digits, '_', '-', '.' and ':', at most 128")
     if not isinstance(function.get("description"), str | None):
         raise _invalid(f"{where}.description", "a text")

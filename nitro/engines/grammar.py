@@ -6,11 +6,14 @@ reasoning, so that an engine need know no format.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from itertools import groupby
+from math import lcm
 from typing import Any
 
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.gbnf_to_lark import any_to_lark
 
 from nitro.engines.runner import Tokenizer
@@ -20,6 +23,12 @@ SPECIAL = b"\xff"  # llguidance's mark of a token that no text makes
 # Enforced whole; and white space has an end, since a small model may go on with it for ever.
 WHITE_SPACE = r"[\x20\x0A\x0D\x09]{1,32}"
 _ANY = r"/(.|\n)*/"
+# By llguidance's own limits a step of an ambiguous grammar takes seconds, for the whole batch; by these a fifth of one.
+# An object of 300 optional properties needs 1200 items in a row.
+LIMITS = LLParserLimits(max_grammar_size=100_000, step_max_items=8_000, max_items_in_row=1_300)
+LONGEST, LONGEST_TOGETHER = 2**17, 2**19  # characters: 4000 properties take 2 s, and the time is quadratic
+MOST_REMAINDERS = 100_000  # that numbers may leave when divided: each is a state, and a million of them 6 s and 300 MB
+_MULTIPLE = re.compile(r'"multipleOf"\s*:\s*([\d.]+(?:[eE][-+]?\d+)?)')
 MOST_SUBSCHEMAS = 200  # that are tried to find a fault's place
 PARTS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")  # objects of schemas
 LISTS = ("anyOf", "allOf", "oneOf", "prefixItems")
@@ -43,16 +52,19 @@ class Grammars:
 
     def matcher(self, constraint: Constraint) -> "GrammarMatcher":
         """Raises GrammarError."""
+        _check_size(constraint)
         for schema in constraint.schemas:
             self._check(schema)
         grammar = self._grammar(constraint)
-        if problem := self._problem(grammar):
+        ll = LLMatcher(self._ll, grammar, log_level=0, limits=LIMITS)
+        if ll.is_error():
+            problem = self._problem(grammar) or ll.get_error()
             if constraint.kind == "json_schema":
                 problem = self._place(json.loads(constraint.source), problem)
             raise GrammarError(problem)
-        matcher = GrammarMatcher(LLMatcher(self._ll, grammar, log_level=0), constraint, self._tokenizer, self._info.eog)
+        matcher = GrammarMatcher(ll, constraint, self._tokenizer, self._info.eog)
         if not any(matcher.first_mask()):
-            raise GrammarError("Nothing can be said that keeps it.")
+            raise GrammarError(ll.get_error() or "Nothing can be said that keeps it.")
         return matcher
 
     def unenforced(self, constraint: Constraint) -> list[str]:
@@ -60,7 +72,7 @@ class Grammars:
         found = []
         for schema in constraint.schemas:
             if not schema.strict:
-                _, warnings = LLMatcher.validate_grammar_with_warnings(_from_schema(schema.source, False), self._ll)
+                _, warnings = self._validate(_from_schema(schema.source, False))
                 found += [f"{schema.param}: {warning}" for warning in warnings]
         return found
 
@@ -119,8 +131,12 @@ class Grammars:
         return [json.dumps(b"".join(map(self._tokenizer.piece, tokens)).decode(errors="replace"))]
 
     def _problem(self, grammar: str) -> str | None:
-        wrong, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._ll)
+        wrong, messages = self._validate(grammar)
         return messages[0] if wrong else None
+
+    def _validate(self, grammar: str) -> tuple[bool, list[str]]:
+        """Whether it is wrong, and its errors or warnings."""
+        return LLMatcher.validate_grammar_with_warnings(grammar, self._ll, limits=LIMITS)
 
     def _place(self, schema: dict[str, Any], problem: str, strict: bool = True) -> str:
         """The problem with a JSON pointer to the innermost subschema that has it."""
@@ -223,6 +239,19 @@ class _Vocabulary:
         return self._encode(text if isinstance(text, str) else text.decode(errors="replace"))
 
 
+def _check_size(constraint: Constraint) -> None:
+    """Raises GrammarError for what would take long to compile."""
+    texts = [(constraint.source, None), *((schema.source, schema.param) for schema in constraint.schemas)]
+    for text, param in texts:
+        if len(text) > LONGEST:
+            raise GrammarError(f"It has {len(text)} characters; at most {LONGEST} can be compiled.", param)
+        numbers = [int("".join(map(str, Decimal(found).as_tuple().digits))) for found in _MULTIPLE.findall(text)]
+        if lcm(*filter(None, numbers)) > MOST_REMAINDERS:
+            raise GrammarError(f"multipleOf is too large: numbers leave more than {MOST_REMAINDERS} remainders.", param)
+    if (together := sum(len(text) for text, _ in texts)) > LONGEST_TOGETHER:
+        raise GrammarError(f"All schemas have {together} characters; at most {LONGEST_TOGETHER} can be compiled.")
+
+
 def _options(strict: bool) -> Any:
     return {"lenient": not strict, "coerce_one_of": not strict, "whitespace_pattern": WHITE_SPACE}
 
@@ -241,7 +270,8 @@ def _preceded(start: str, rules: list[str], grammar: str) -> str:
 
 
 def _from_choice(source: str) -> str:
-    return LLMatcher.grammar_from_lark("start: " + " | ".join(json.dumps(text) for text in json.loads(source)))
+    """A terminal, which is one automaton: as a rule, each text would be an item of the parser's."""
+    return LLMatcher.grammar_from_lark("start: TEXT\nTEXT: " + " | ".join(map(json.dumps, json.loads(source))))
 
 
 def _subschemas(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -3,6 +3,7 @@
     socket → reader (decodes, tokenises, accepts or rejects) → inbox → engine thread (loads, schedules, steps, frees)
     socket ← writer (encodes) ← outbox ←───────────────────────────────────┘
 
+A fourth compiles constraints, which can take seconds: what comes after them on the socket does not wait.
 Only the engine thread touches the runner, the reader its tokenizer. The process ends when its socket closes, whatever
 the engine thread is doing: the server that held the other end is gone or wants it gone. SIGINT and SIGTERM are the
 server's business.
@@ -45,7 +46,7 @@ BANNED = -100.0  # a logit bias this low or lower bans the token, as in the Open
 
 
 class Reader(threading.Thread):
-    """Turns frames into sequences, in the order in which they came, and answers what can be answered at once.
+    """Turns frames into sequences, and answers what can be answered at once.
 
     It runs from the start, so that a server that goes while a model loads is noticed; the first Generate comes after
     Ready, when `runner` is set.
@@ -57,44 +58,79 @@ class Reader(threading.Thread):
     def __init__(self, sock: socket.socket, inbox: Inbox, outbox: Outbox):
         super().__init__(name="reader", daemon=True)
         self._sock, self._inbox, self._outbox = sock, inbox, outbox
+        self._constrained: queue.SimpleQueue[wire.Generate] = queue.SimpleQueue()
+        self._compiling: set[int] = set()  # the first id of each of these
+        self._lock = threading.Lock()  # one of both threads makes sequences
 
     def run(self) -> None:
+        threading.Thread(target=self._compile, name="compiler", daemon=True).start()
         try:
             for payload in wire.payloads(self._sock):
                 message = wire.decode_to_engine(payload)
-                if isinstance(message, wire.Generate):
-                    self._generate(message)
-                else:
-                    self._inbox.put(message)
+                with self._lock:
+                    self._take(message)
             os._exit(0)
         except Exception:
             log.exception("the reader failed")
             os._exit(1)
 
-    def _generate(self, message: wire.Generate) -> None:
-        try:
-            sequences = self._sequences(message)
-        except _Rejection as rejection:
-            self._outbox.put(rejection.answer)
-        except Exception as error:
-            log.exception("a prompt could not be tokenised")
-            self._outbox.put(wire.Rejected(message.ids[0], f"The prompt could not be tokenised: {error}"))
+    def _take(self, message: wire.Load | wire.Generate | wire.Abort) -> None:
+        if not isinstance(message, wire.Generate):
+            if isinstance(message, wire.Abort):
+                self._compiling.difference_update(message.ids)
+            self._inbox.put(message)
+        elif message.asked.constraint:
+            self._compiling.add(message.ids[0])
+            self._constrained.put(message)
         else:
-            prompts = [sequence.tokens for sequence in sequences[:: len(sequences) // len(message.prompts)]]
-            written = self.runner.tokenizer.written
-            echoes = [[written(token) for token in tokens] for tokens in prompts] if message.asked.echo else []
-            constraint = message.asked.constraint
-            unenforced = self._grammars.unenforced(constraint) if constraint and self._grammars else []
-            self._outbox.put(wire.Accepted(message.ids[0], sum(map(len, prompts)), echoes, unenforced))
-            self._inbox.put(sequences)
+            self._generate(message)
 
-    def _sequences(self, message: wire.Generate) -> list[Sequence]:
+    def _compile(self) -> None:
+        """The compiler thread."""
+        while True:
+            message = self._constrained.get()
+            compiled: tuple[GrammarMatcher, list[str]] | None = None
+            problem: Exception | None = None
+            try:
+                compiled = self._matcher(message)
+            except Exception as error:
+                problem = error
+            with self._lock:
+                if message.ids[0] not in self._compiling:
+                    continue  # its client has left
+                self._compiling.remove(message.ids[0])
+                if compiled:
+                    self._generate(message, *compiled)
+                elif problem:
+                    self._reject(message, problem)
+
+    def _reject(self, message: wire.Generate, problem: Exception) -> None:
+        if isinstance(problem, _Rejection):
+            self._outbox.put(problem.answer)
+        else:
+            log.error("a prompt could not be tokenised", exc_info=problem)
+            self._outbox.put(wire.Rejected(message.ids[0], f"The prompt could not be tokenised: {problem}"))
+
+    def _generate(
+        self, message: wire.Generate, matcher: GrammarMatcher | None = None, unenforced: list[str] | None = None
+    ) -> None:
+        try:
+            sequences = self._sequences(message, matcher)
+        except Exception as problem:
+            return self._reject(message, problem)
+        prompts = [sequence.tokens for sequence in sequences[:: len(sequences) // len(message.prompts)]]
+        written = self.runner.tokenizer.written
+        echoes = [[written(token) for token in tokens] for tokens in prompts] if message.asked.echo else []
+        self._outbox.put(wire.Accepted(message.ids[0], sum(map(len, prompts)), echoes, unenforced or []))
+        self._inbox.put(sequences)
+
+    def _sequences(self, message: wire.Generate, matcher: GrammarMatcher | None) -> list[Sequence]:
         """One sequence per id. Raises _Rejection."""
         now, n = time.monotonic(), len(message.ids) // len(message.prompts)
         sampling = replace(message.asked.sampling, logit_bias=self._bias(message))
         prompts = [self._tokens(message, prompt) for prompt in message.prompts]
         predicted = self.runner.tokenizer.encode(message.asked.prediction) if message.asked.prediction else []
-        matcher, spoken = self._matcher(message), self._spoken(message.asked.spoken)
+        spoken = self._spoken(message.asked.spoken)
         self.runner.prepare(sampling)
         sequences = []
         for i, id in enumerate(message.ids):
@@ -118,16 +154,16 @@ class Reader(threading.Thread):
         encoded = [self.runner.tokenizer.encode(text) for text in texts]
         return frozenset(ids[0] for ids in encoded if len(ids) == 1)
 
-    def _matcher(self, message: wire.Generate) -> GrammarMatcher | None:
-        """The constraint, compiled. Raises _Rejection where it cannot be enforced."""
-        if (constraint := message.asked.constraint) is None:
-            return None
+    def _matcher(self, message: wire.Generate) -> tuple[GrammarMatcher, list[str]]:
+        """The constraint, compiled, and what of it is let through. Raises _Rejection where it cannot be enforced."""
         from nitro.engines.grammar import GrammarError, Grammars  # most engines never need it
 
+        constraint = message.asked.constraint
+        assert constraint
         try:
             if self._grammars is None:
                 self._grammars = Grammars(self.runner.tokenizer, self.runner.info)
-            return self._grammars.matcher(constraint)
+            return self._grammars.matcher(constraint), self._grammars.unenforced(constraint)
         except GrammarError as error:
             param = error.param or constraint.param
             problem = f"Invalid value for '{param}': it cannot be enforced. {error}"

@@ -7,7 +7,7 @@ The environment is the one chat templates are written for: that of `apply_chat_t
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -15,9 +15,13 @@ from jinja2 import TemplateError as JinjaError
 from jinja2 import meta, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from nitro.errors import TemplateError
+
+MOST_RAISED = 1000  # base and exponent of a power
+MOST_REPEATED = 1_000_000  # characters or entries
 
 
 class _Generation(Extension):
@@ -66,15 +70,28 @@ def _given(value: Any) -> Any:
     return {key: _given(part) for key, part in value.items()} if isinstance(value, Mapping) else value
 
 
-class _Environment(ImmutableSandboxedEnvironment):
-    """In which a template may change lists that it made itself: some count calls in them."""
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Templates come with models from anywhere: none may fill the memory, or compute for ever, in one operation.
+
+    A template may change lists that it made itself: some count calls in them.
+    """
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" and max(abs(left), abs(right)) > MOST_RAISED:
+            raise JinjaError(f"{left} ** {right} is too large")
+        for repeated, times in ((left, right), (right, left)):
+            if operator == "*" and isinstance(repeated, Sized) and len(repeated) * times > MOST_REPEATED:
+                raise JinjaError(f"{times} repetitions are too many")
+        return super().call_binop(context, operator, left, right)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         return (type(obj) is list and attr in ("append", "pop")) or super().is_safe_attribute(obj, attr, value)
 
 
-def _environment() -> _Environment:
-    environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation])
+def _environment() -> _Sandbox:
+    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation])
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = _now

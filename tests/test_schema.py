@@ -1,0 +1,146 @@
+"""The OpenAPI document: complete, and true of what the server does."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from jsonschema_rs import validator_for
+from msgspec import Struct
+from running import RunningServer
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi import checks
+
+from nitro.api import openai, security
+from nitro.api.app import make_app
+from nitro.api.parameters import PARAMETERS, capability
+from nitro.api.schema import HEADERS, OPERATIONS, document
+from nitro.api.security import Guard
+from nitro.metrics import Metrics
+from nitro.models.served import ServedModels
+
+REQUESTS = (openai.ChatRequest, openai.CompletionRequest)
+BASES = (Struct, openai.SamplingRequest, openai.GenerationRequest, openai.Timed)
+STORY = [{"role": "user", "content": "a"}]
+
+
+def structs() -> list[type[Struct]]:
+    found = [value for value in vars(openai).values() if isinstance(value, type) and issubclass(value, Struct)]
+    return [struct for struct in found if struct not in BASES]
+
+
+def names(struct: type[Struct]) -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(struct)}
+
+
+@pytest.mark.parametrize("struct", structs(), ids=lambda struct: struct.__name__)
+def test_each_field_of_each_struct(struct: type[Struct]) -> None:
+    described = document()["components"]["schemas"][struct.__name__]
+    assert set(described["properties"]) == names(struct)
+    required = {field.encode_name for field in msgspec.structs.fields(struct) if field.required}
+    assert set(described.get("required", [])) == required
+
+
+def test_each_parameter_has_its_words() -> None:
+    known = {name for struct in REQUESTS for name in names(struct)} | set(openai.UNSUPPORTED)
+    assert set(PARAMETERS) == known
+    described = document()["components"]["schemas"]
+    for struct in REQUESTS:
+        for name, field in described[struct.__name__]["properties"].items():
+            assert field["description"] == PARAMETERS[name]
+
+
+def test_capabilities_are_those_of_models(fake_server: RunningServer) -> None:
+    told = fake_server.client().models.list().data[0].model_extra["capabilities"]
+    assert {capability(name) for name in PARAMETERS} - {None} <= set(told)
+
+
+def test_each_route() -> None:
+    app = make_app(ServedModels(None), Guard(), Metrics())._app
+    routes = {
+        (method.lower(), route.path.replace(":path}", "}"))
+        for route in app.routes
+        for method in route.methods
+        if method != "OPTIONS"
+    }
+    assert routes == set(OPERATIONS)
+
+
+def test_headers() -> None:
+    assert set(security._EXPOSED.decode().split(", ")) == set(HEADERS)
+
+
+def test_bounds_and_choices() -> None:
+    chat = document()["components"]["schemas"]["ChatRequest"]["properties"]
+    assert {"type": "number", "minimum": 0, "maximum": 1} in chat["top_p"]["anyOf"]
+    assert {k: v for k, v in chat["max_tokens"]["anyOf"][-1].items() if k == "const"} == {"const": -1}
+    assert "developer" in document()["components"]["schemas"]["Message"]["properties"]["role"]["enum"]
+
+
+@pytest.mark.parametrize("path", ["/schema", "/schema/openapi.json"])
+def test_it_is_served(fake_server: RunningServer, path: str) -> None:
+    reply = httpx.get(fake_server.url + path)
+    assert reply.json() == json.loads(json.dumps(document()))
+    assert reply.headers["content-type"].startswith("application/json") and "x-request-id" in reply.headers
+
+
+def test_events_of_a_stream(fake_server: RunningServer) -> None:
+    for path, chunk in (("/v1/chat/completions", "ChatCompletionChunk"), ("/v1/completions", "Completion")):
+        asked = {"messages": STORY, "prompt": "a", "stream": True, "n": 2, "max_tokens": 3, "logprobs": 1}
+        body = asked | {"logprobs": True} if "chat" in path else asked
+        lines = httpx.post(fake_server.url + path, json=body).text.split("\n\n")
+        events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
+        check = validator_for({**document(), "$ref": f"#/components/schemas/{chunk}"})
+        assert len(events) > 4 and all(check.is_valid(event) for event in events)
+        assert not check.is_valid({**events[0], "choices": 5})
+
+
+# What the document says is what the server does
+
+
+SAYS: list[Any] = [
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "mode"),
+    [(*route, mode) for route in OPERATIONS for mode in GenerationMode if route[0] == "post" or mode.is_positive],
+)
+def test_no_status_and_no_reply_that_is_not_in_it(
+    fake_server: RunningServer, method: str, path: str, mode: GenerationMode
+) -> None:
+    api = schemathesis.openapi.from_dict(document())
+    api.config.update(base_url=fake_server.url)
+    statuses: Counter[int] = Counter()
+    posts = method == "post"
+
+    @settings(
+        max_examples=60 if posts else 5,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=api[path][method].as_strategy(generation_mode=mode))
+    def conforms(case: schemathesis.Case) -> None:
+        if posts and isinstance(case.body, dict) and mode.is_positive:
+            case.body["max_tokens"] = 2  # none of them is about long answers
+            if isinstance(prompt := case.body.get("prompt"), list) and not isinstance(prompt[0], str):
+                case.body["prompt"] = [65, 66]  # ids beyond the vocabulary are refused
+        reply = case.call()
+        statuses[reply.status_code] += 1
+        case.validate_response(reply, checks=SAYS)
+
+    conforms()
+    assert statuses[200] >= (3 if posts else 1) or not mode.is_positive or "{" in path, "hardly anything was answered"
+    assert httpx.post(f"{fake_server.url}/v1/completions", json={"prompt": "a", "max_tokens": 1}).status_code == 200
