@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from running import CEILING, FAKE, RunningServer
 
 from nitro.config import ServeConfig
-from nitro.engines.types import Constraint, Sampling
+from nitro.engines.types import Asked, Constraint, Sampling
 
 BOUNDED = settings(
     max_examples=100, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
@@ -148,7 +148,7 @@ def test_what_compiles_for_long_holds_nobody_up(attacked: RunningServer) -> None
     accepted: list[str] = []
 
     async def begin(name: str, constraint: Constraint | None) -> None:
-        generation = await engine.generate("a", Sampling(), 1, constraint=constraint)
+        generation = await engine.generate(["a"], Asked(Sampling(), 1, constraint=constraint))
         accepted.append(name)
         generation.abort()
 
