@@ -17,7 +17,7 @@ from pathlib import Path
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
 from bench import report
-from bench.stats import Ratio, turns
+from nitro.bench.stats import Ratio, turns
 from nitro.convert import checkpoint, environments, output, own, progress, routes, sources
 from nitro.convert.plan import Plan
 from nitro.models import embedded
