@@ -1,8 +1,10 @@
 """The parts of bench/ that start nothing: prompts, statistics, tables, sections."""
 
 import asyncio
+import importlib
 import json
 import os
+import pkgutil
 import sys
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import bench
 from bench import measures, processes, report, workloads
 from nitro.bench import client
 from nitro.bench.client import Answer, Load
@@ -241,3 +244,8 @@ def test_the_setting_names_no_folder(monkeypatch: pytest.MonkeyPatch):
     setting = report.setting("bench.serve")
     assert "`python -m bench.serve --model m.gguf --llama-server=llama-server`" in setting
     assert "where" not in setting
+
+
+def test_every_module_can_be_imported() -> None:
+    names = [module.name for module in pkgutil.iter_modules(bench.__path__)]
+    assert "convert" in names and all(importlib.import_module(f"bench.{name}") for name in names)
