@@ -102,6 +102,16 @@ def test_calls_are_forced(saying: RunningServer, choice: Any) -> None:
             assert told.finish == "length"
 
 
+def test_forced_arguments_are_those_of_the_schema(saying: RunningServer) -> None:
+    """Which need not say that there are no others."""
+    parameters = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+    script = '<tool_call>\n{"name": "f", "arguments": {"b": 1}}\n</tool_call>'
+    told = both(saying, script, tools=tools, tool_choice="required", max_tokens=80)
+    assert set(json.loads(told.calls[0][1])) <= {"a"} if told.finish == "tool_calls" else told.finish == "length"
+    assert both(saying, script, tools=tools).calls == [["f", '{"b": 1}']]
+
+
 def test_calls_are_forced_after_the_reasoning(saying: RunningServer) -> None:
     script = f"<think>I would rather not.</think>\n\n{CALL}"
     told = both(saying, script, tools=[WEATHER], tool_choice="required")

@@ -16,6 +16,7 @@ from nitro.text.formats.format import Format
 from nitro.text.tools import Tool
 
 ANY_OBJECT = {"type": "object"}
+LISTED = {"type", "properties", "required", "title", "description", "$schema", "$defs", "definitions"}
 _TEXT = r"/(.|\n)*/"
 _SPACE = r"/[ \n]{0,2}/"
 
@@ -33,7 +34,11 @@ class Called:
 
     @property
     def schema(self) -> dict[str, Any]:
-        return self.tool.parameters if self.enforced else ANY_OBJECT
+        """Forced, a model is kept from arguments of its own invention where the schema lists them one by one."""
+        if not self.enforced:
+            return ANY_OBJECT
+        closed = {"additionalProperties": False} if LISTED >= set(self.tool.parameters) >= {"properties"} else {}
+        return {**self.tool.parameters, **closed}
 
 
 @dataclass(slots=True)
