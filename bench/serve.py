@@ -38,7 +38,7 @@ Both cache prompts, which are new here. Nitro's context is limited, that of mlx_
 **with and without prediction.** The same server, the same requests; the prediction is the server's own answer of just
 before with one word in thirty changed. The prompt has nothing of that text, and penalties keep the model from repeating
 itself, so that prompt look-up, which is on in both, finds little. What is gained depends on what the CPU pays for a
-checked token beside a step of its own: llama.cpp has no tiled product for Q4_1, and has one for Q4_0.""",
+checked token beside a step of its own, which differs between types.""",
 }
 READING = """\
 Times are percentiles over all requests (of conversations TTFT is that of the last turn; the longest gap is that of the

@@ -11,8 +11,13 @@ import pytest
 from asking import Told, ask, both
 from running import RunningServer
 
+from nitro.api.constraints import with_tools
+from nitro.api.tools import Tools
+from nitro.errors import ApiError
 from nitro.text.family import Family
 from nitro.text.formats import history, known
+from nitro.text.tool_grammar import Called
+from nitro.text.tools import Tool
 
 WEATHER = {
     "type": "function",
@@ -265,3 +270,18 @@ def test_the_layout_is_what_the_parser_reads(name: str) -> None:
     deltas = [*parser.feed(history.written(calls, format.layout)), *parser.flush()]
     assert [delta.name for delta in deltas] == [name for name, _ in calls]
     assert [json.loads(delta.text) for delta in deltas] == [arguments for _, arguments in calls]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_what_arguments_in_tags_cannot_be_held_to(strict: bool) -> None:
+    """They are written one by one, so that no grammar looks at the whole."""
+    tool = Tool("f", {"type": "object", "properties": {"a": {}}, "minProperties": 1}, strict)
+    called = Called(tool, "tools[0].function.parameters", True)
+    tools = Tools([], [called], required=True, several=False, legacy=False)
+    assert with_tools(None, tools, known()["hermes"], False)
+    if not strict:
+        assert with_tools(None, tools, known()["qwen3_coder"], False)
+        return
+    with pytest.raises(ApiError, match="'minProperties'") as caught:
+        with_tools(None, tools, known()["qwen3_coder"], False)
+    assert (caught.value.status, caught.value.param) == (400, "tools[0].function.parameters")

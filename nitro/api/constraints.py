@@ -34,6 +34,11 @@ def with_tools(answer: Parsed, tools: Tools, format: Format, several: bool) -> P
     """The answer's own constraint, or calls of the tools. Raises ApiError 400 for what cannot be beside tools."""
     if answer and answer.kind != "json_schema":
         raise _invalid(answer.param, "nothing beside 'tools'")
+    for called in tools.callable:
+        if called.tool.strict and (keyword := tool_grammar.unenforceable(format, called)):
+            raise _invalid(
+                called.param, f"no '{keyword}' (at /): a call in the format {format.name} cannot be held to it"
+            )
     asked = format, tools.callable, several
     if tools.required:
         return _layout(tool_grammar.required(*asked))

@@ -91,14 +91,12 @@ def _check_types(head: Header, names: list[str]) -> None:
     """Can all types be read? Found out before anything is written."""
     for name in names:
         tensor = head.tensors[name]
-        if tensor.type in weights.PLAIN or tensor.type in packing.KINDS:
-            continue
-        size = GGML_QUANT_SIZES[GGMLQuantizationType[tensor.type]][1]
-        try:
-            dequantize(np.zeros((1, size), np.uint8), GGMLQuantizationType[tensor.type])
-        except NotImplementedError:
-            message = f"{head.path}: tensor {name} is {tensor.type}, which cannot be converted."
-            raise UnreadableGGUF(message) from None
+        if (
+            tensor.type not in weights.PLAIN
+            and tensor.type not in packing.KINDS
+            and not weights.is_readable(tensor.type)
+        ):
+            raise UnreadableGGUF(f"{head.path}: tensor {name} is {tensor.type}, which cannot be converted.")
 
 
 def _quantization(head: Header, names: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize
 
 from nitro.convert.checkpoint import Checkpoint, Weight
@@ -72,7 +72,7 @@ def _shifted(read: Read, by: int) -> Read:
 def _of_gguf(head: Header) -> Iterator[tuple[str, tuple[Matrix, int]]]:
     for name, goal in architectures.model_names(head).items():
         tensor = head.tensors[name]
-        if len(tensor.shape) > 1 and _is_readable(tensor.type):
+        if len(tensor.shape) > 1 and weights.is_readable(tensor.type):
             rows = prod(tensor.shape[:-1])
             yield goal, (Matrix(tensor.type, rows, tensor.shape[-1], _from_gguf(head, name, rows)), tensor.shape[0])
 
@@ -86,14 +86,6 @@ def _from_gguf(head: Header, name: str, count: int) -> Read:
         return values
 
     return read
-
-
-def _is_readable(type: str) -> bool:
-    try:
-        dequantize(np.zeros((1, GGML_QUANT_SIZES[GGMLQuantizationType[type]][1]), np.uint8), GGMLQuantizationType[type])
-    except NotImplementedError:
-        return False
-    return True
 
 
 def _of_folder(model: Checkpoint) -> Iterator[tuple[str, tuple[Matrix, int]]]:

@@ -41,7 +41,7 @@ RECORDS = 4096  # step records kept
 
 class Generation:
     """The sequences of one request, index 0 to n−1 on its first prompt, and so on, from acceptance to end. Made by
-    `Engine.generate`, and by `generate_all`.
+    `Engine.generate`.
 
     Iterate to get bursts of (index, Output): all that came since the last burst, in order. Raises EngineError where a
     sequence failed or the engine died. `abort` may be called at any time, from anywhere, more than once.

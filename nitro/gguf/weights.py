@@ -2,6 +2,7 @@
 
 import numpy as np
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf.quants import dequantize
 
 from nitro.gguf.header import Header, Tensor
 
@@ -16,6 +17,16 @@ def stored(tensor: Tensor) -> np.ndarray:
     if tensor.size == 0:
         return np.empty((0, width), np.uint8)
     return np.memmap(tensor.file, np.uint8, "r", tensor.offset, (tensor.size // width, width))
+
+
+def is_readable(type: str) -> bool:
+    """Whether the gguf package can dequantise it."""
+    try:
+        kind = GGMLQuantizationType[type]
+        dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
+    except NotImplementedError:
+        return False
+    return True
 
 
 def numbers(header: Header, name: str) -> list[float]:

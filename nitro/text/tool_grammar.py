@@ -17,6 +17,9 @@ from nitro.text.tools import Tool
 
 ANY_OBJECT = {"type": "object"}
 LISTED = {"type", "properties", "required", "title", "description", "$schema", "$defs", "definitions"}
+# Of a whole object; where arguments are written one by one, no grammar looks at it.
+WHOLE = {"anyOf", "oneOf", "allOf", "not", "if", "$ref", "minProperties", "maxProperties", "patternProperties"}
+WHOLE |= {"propertyNames", "dependentRequired", "dependentSchemas"}
 _TEXT = r"/(.|\n)*/"
 _SPACE = r"/[ \n]{0,2}/"
 
@@ -47,6 +50,12 @@ class Grammar:
     marks: list[str] = field(default_factory=list)
     schemas: list[tuple[dict[str, Any], Called | None]] = field(default_factory=list)  # None: no tool's
     texts: list[tuple[str, int]] = field(default_factory=list)  # a regular expression in Lark, and a mark
+
+
+def unenforceable(format: Format, called: Called) -> str | None:
+    """The keyword of its schema that calls in this format cannot be held to."""
+    found = sorted(WHOLE & set(called.schema)) if format.layout.parameter is not None else []
+    return found[0] if found else None
 
 
 def required(format: Format, tools: Sequence[Called], several: bool) -> Grammar:
