@@ -7,63 +7,63 @@ from driving import Driver
 from llama_scorer import LlamaScorer
 from same_answer import assert_same_answer, tolerance
 
-from nitro.engines.drafts import FIRST, LEAST, MOST, Drafts
+from nitro.engines.drafts import FIRST, HOPELESS, LEAST, MOST, Drafts
 
+PAYS = 0.6  # the share that must come true
 TEXT = list(range(100, 180))
 
 
 def test_a_prediction_is_guessed_from_its_beginning() -> None:
-    assert Drafts(TEXT).guess([1, 2, 3], 0, MOST) == TEXT[:FIRST]
-    assert Drafts(TEXT).guess([1, 2, 3], 0, 5) == TEXT[:5]
+    assert Drafts(TEXT).guess([1, 2, 3], 0, MOST, PAYS) == TEXT[:FIRST]
+    assert Drafts(TEXT).guess([1, 2, 3], 0, 5, PAYS) == TEXT[:5]
 
 
 def test_a_prediction_goes_on_where_the_answer_is() -> None:
     drafts = Drafts(TEXT)
-    assert drafts.guess([1, 2, 3, *TEXT[:2]], 2, 4) == TEXT[2:6]
+    assert drafts.guess([1, 2, 3, *TEXT[:2]], 2, 4, PAYS) == TEXT[2:6]
     drafts.settle(4, 4)
-    assert drafts.guess([1, 2, 3, *TEXT[:7]], 7, 4) == TEXT[7:11]
+    assert drafts.guess([1, 2, 3, *TEXT[:7]], 7, 4, PAYS) == TEXT[7:11]
 
 
 @pytest.mark.parametrize(("instead", "goes_on"), [([7], 5), ([7, 8, 9], 5), ([], 7), ([7], 12)])
 def test_a_prediction_that_was_left_is_met_again(instead: list[int], goes_on: int) -> None:
     """Another word for one, a longer one, one left out, or several."""
     drafts, said = Drafts(TEXT), [1, 2, 3, *TEXT[:4]]
-    assert drafts.guess(said, 4, 4) == TEXT[4:8]
+    assert drafts.guess(said, 4, 4, PAYS) == TEXT[4:8]
     drafts.settle(4, 0)
     said += instead
-    if instead:
-        assert drafts.guess(said, len(said) - 3, 4) == []
+    assert drafts.guess(said, len(said) - 3, 4, PAYS) == []
     said += TEXT[goes_on : goes_on + 2]
-    assert drafts.guess(said, len(said) - 3, 4) == TEXT[goes_on + 2 : goes_on + 6]
+    assert drafts.guess(said, len(said) - 3, 4, PAYS) == TEXT[goes_on + 2 : goes_on + 6]
 
 
 def test_a_prediction_that_is_over_guesses_nothing() -> None:
-    assert Drafts(TEXT[:2]).guess([5, *TEXT[:2]], 2, 9) == []
-    assert Drafts(TEXT[:2]).guess([5, 7, 7, 7, 7], 4, 9) == []
+    assert Drafts(TEXT[:2]).guess([5, *TEXT[:2]], 2, 9, PAYS) == []
+    assert Drafts(TEXT[:2]).guess([5, 7, 7, 7, 7], 4, 9, PAYS) == []
 
 
 def test_without_a_prediction_what_was_said_before_is_guessed() -> None:
     drafts = Drafts()
-    assert drafts.guess([1, 2, 3, 4, 5, 6, 9, 2, 3, 4], 1, 3) == [5, 6, 9]
-    assert drafts.guess([1, 2, 3, 4, 5, 6, 9, 2, 3, 4, 5], 2, 2) == [6, 9]
+    assert drafts.guess([1, 2, 3, 4, 5, 6, 9, 2, 3, 4], 1, 3, PAYS) == [5, 6, 9]
+    assert drafts.guess([1, 2, 3, 4, 5, 6, 9, 2, 3, 4, 5], 2, 2, PAYS) == [6, 9]
 
 
 def test_the_last_place_counts_and_never_the_end_itself() -> None:
     tokens = [1, 2, 3, 4, 9, 1, 2, 3, 5, 9, 1, 2, 3]
-    assert Drafts().guess(tokens, 1, 2) == [5, 9]
-    assert Drafts().guess([1, 2, 3], 1, 4) == []
-    assert Drafts().guess([7, 7, 7, 7], 1, 4) == [7]
+    assert Drafts().guess(tokens, 1, 2, PAYS) == [5, 9]
+    assert Drafts().guess([1, 2, 3], 1, 4, PAYS) == []
+    assert Drafts().guess([7, 7, 7, 7], 1, 4, PAYS) == [7]
 
 
 def test_short_ones_guess_nothing() -> None:
-    assert Drafts().guess([], 0, 4) == Drafts().guess([1], 1, 4) == []
+    assert Drafts().guess([], 0, 4, PAYS) == Drafts().guess([1], 1, 4, PAYS) == []
 
 
 def test_guesses_grow_while_they_are_right_and_shrink_to_what_was() -> None:
     drafts, tokens = Drafts(), TEXT + TEXT[:3]
     lengths = []
     for right in (4, 6, 9, 12, 9, 1):
-        guessed = drafts.guess(tokens, 3, 99)
+        guessed = drafts.guess(tokens, 3, 99, PAYS)
         lengths.append(len(guessed))
         drafts.settle(len(guessed), right)
     assert lengths == [4, 6, 9, 12, 12, 9]
@@ -74,12 +74,31 @@ def test_wrong_look_ups_pause_longer_each_time() -> None:
     pauses = []
     for _ in range(4):
         pause = 0
-        while not (guessed := drafts.guess(tokens, 3, 99)):
+        while not (guessed := drafts.guess(tokens, 3, 99, PAYS)):
             pause += 1
         pauses.append(pause)
         assert len(guessed) == LEAST
         drafts.settle(len(guessed), 1)
     assert pauses == [0, 1, 2, 4]
+
+
+@pytest.mark.parametrize("predicted", [TEXT, []])
+def test_what_must_come_true_depends_on_the_step(predicted: list[int]) -> None:
+    """Two of eight were right."""
+    pauses = {}
+    for pays in (0.2, 0.25, 0.26, 0.9):
+        drafts = Drafts(predicted)
+        assert drafts.guess([*TEXT, *TEXT[:3]], 3, 8, pays)
+        drafts.settle(8, 2)
+        again = [drafts.guess([*TEXT, *TEXT[:5]], 5, 8, pays) for _ in range(2)]
+        pauses[pays] = again.index(TEXT[5 : 5 + len(again[1])])
+    assert pauses == {0.2: 0, 0.25: 0, 0.26: 1, 0.9: 1}
+
+
+def test_where_only_certainty_pays_nothing_is_guessed_nor_learnt() -> None:
+    drafts = Drafts(TEXT)
+    assert drafts.guess([1], 0, 8, (1 + HOPELESS) / 2) == []
+    assert drafts.guess([1], 0, 8, HOPELESS) == TEXT[:8]
 
 
 TOLD = (

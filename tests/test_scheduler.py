@@ -42,6 +42,7 @@ def make_info(
     park_tokens: int = 0,
     cuttable: bool = True,
     draft_tokens: int = 0,
+    tile: int = 1,
 ) -> ModelInfo:
     return ModelInfo(
         engine="strict",
@@ -59,6 +60,7 @@ def make_info(
         park_tokens=park_tokens,
         cuttable=cuttable,
         draft_tokens=draft_tokens if cuttable else 0,
+        tile=tile,
     )
 
 
@@ -210,7 +212,8 @@ def tokens_in(batch: list[Chunk]) -> int:
 class HalfRight(Drafts):
     """Guesses what comes, and is wrong where the checksum of all so far says so."""
 
-    def guess(self, tokens: list[int], generated: int, most: int) -> list[int]:
+    def guess(self, tokens: list[int], generated: int, most: int, pays: float) -> list[int]:
+        self._pays = pays
         guessed: list[int] = []
         while len(guessed) < most:
             right = next_token([*tokens, *guessed])
@@ -390,14 +393,15 @@ class Engine:
         assert [chunk.sequence_id for chunk in batch[: len(decodes)]] == decodes
         drafted = sum(len(chunk.draft) for chunk in batch)
         assert drafted <= self.info.draft_tokens and tokens_in(batch) <= self.info.step_tokens
-        prompts = min(budget, self.info.step_tokens) - len(decodes) - drafted
-        most = len(decodes) + max(prompts, 1)
+        room = self.info.step_tokens - len(decodes) - drafted
+        most = len(decodes) + min(max(budget - len(decodes) - drafted, self.info.tile), room)
         leaders = scheduler._borders
         own = {id: [b for b in s.borders if b > s.computed] for id, s in running.items()}
         ends = {id: min([len(s.tokens), *own[id], leaders.get(id, len(s.tokens))]) for id, s in running.items()}
         wanted = {id: ends[id] - s.computed for id, s in running.items()}
         assert all(count > 0 for count in wanted.values())
-        assert tokens_in(batch) - drafted == min(most, sum(wanted.values()))
+        unused = min(most, sum(wanted.values())) - (tokens_in(batch) - drafted)
+        assert 0 <= unused < self.info.tile and (not unused or batch[-1].size % self.info.tile == 0)
         whole = {chunk.sequence_id for chunk in batch if chunk.stop - chunk.start == wanted[chunk.sequence_id]}
         parts = [chunk.sequence_id for chunk in batch if chunk.sequence_id not in whole]
         later = [s for s in scheduler.running if s.id not in whole]
@@ -1363,6 +1367,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         brings=st.sampled_from([1, 256]),
         cuttable=st.booleans(),
         draft_tokens=st.sampled_from([0, 2, 10]),
+        tile=st.sampled_from([1, 4, 16]),
     )
     def start(
         self,
@@ -1379,12 +1384,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         brings: int,
         cuttable: bool,
         draft_tokens: int,
+        tile: int,
     ) -> None:
         eog = frozenset(range(0, VOCABULARY, ends)) if ends else frozenset()
         self.patches.enter_context(mock.patch.multiple(rules, RESERVE=reserve, OVERTAKEN=overtaken))
         self.patches.enter_context(mock.patch.multiple(prefixes, WORTH=worth, BRINGS=brings))
         info = make_info(
-            parallel, spare, context, context + more_kv, parallel + more_step, eog, park_tokens, cuttable, draft_tokens
+            *(parallel, spare, context, context + more_kv, parallel + more_step, eog, park_tokens, cuttable),
+            *(draft_tokens, tile),
         )
         self.engine = Engine(info)
 

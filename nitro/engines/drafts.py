@@ -1,8 +1,8 @@
 """What a sequence may say next, guessed from text: the runner checks several guessed tokens in one step. Pure.
 
 Guesses come from the text that the client predicted, read along with the answer; else from the sequence itself, where
-its last tokens stood before (prompt look-up). They get longer while they come true. On a CPU a checked token costs
-about a third of a step of its own, so that long guesses gain little and lose much.
+its last tokens stood before (prompt look-up). They get longer while they come true, and pause, longer each time, where
+they do not pay: what share of them must come true for that depends on the device and on the step (`cost.py`).
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ LEAST, FIRST, MOST = 4, 8, 12  # tokens of a guess: after a wrong one, at first,
 TOGETHER = 48  # tokens of all guesses in a step; more would fill a tile of llama.cpp's attention, and cost more
 GRAM = 3  # tokens that must agree before a look-up
 AGREE, NEAR = 2, 16  # a prediction that was left is met again where so many tokens agree, so near to where it was
-PAYS = 0.6  # the share of looked-up guesses that must come true
+HOPELESS = 0.97  # where a larger share than this must come true, none are made
 LONGEST_PAUSE = 256  # steps
 
 
@@ -22,14 +22,26 @@ class Drafts:
         """`predicted`: the tokens of the client's prediction, or none."""
         self._source: _Prediction | _LookUp = _Prediction(list(predicted)) if predicted else _LookUp()
         self._length = FIRST if predicted else LEAST
+        self._pause, self._wait = 1, 0
 
-    def guess(self, tokens: list[int], generated: int, most: int) -> list[int]:
-        """At most `most` tokens that may follow `tokens`, of which the last `generated` are the answer so far."""
+    def guess(self, tokens: list[int], generated: int, most: int, pays: float) -> list[int]:
+        """At most `most` tokens that may follow `tokens`, of which the last `generated` are the answer so far. `pays`:
+        the share of them that must come true."""
+        self._pays = pays
+        if pays > HOPELESS:
+            return []
+        if self._wait > 0:
+            self._wait -= 1
+            return []
         return self._source.guess(tokens, generated)[: min(self._length, most)]
 
     def settle(self, guessed: int, right: int) -> None:
         """Of so many guessed tokens so many were right, the first ones."""
         self._length = min(self._length * 3 // 2, MOST) if right == guessed else min(max(right, LEAST), MOST)
+        if right >= self._pays * guessed:
+            self._pause = 1
+        else:
+            self._wait, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
         self._source.settle(guessed, right)
 
 
@@ -58,17 +70,13 @@ class _Prediction:
 
 
 class _LookUp:
-    """What the sequence has said already. Pauses, longer each time, where it does not say it again."""
+    """What the sequence has said already."""
 
     def __init__(self) -> None:
         self._followers: dict[tuple[int, ...], int] = {}  # n-gram → where what follows it begins, the last time
         self._known = GRAM  # where the next n-gram to note ends
-        self._pause, self._wait = 1, 0
 
     def guess(self, tokens: list[int], generated: int) -> list[int]:
-        if self._wait > 0:
-            self._wait -= 1
-            return []
         for end in range(self._known, len(tokens)):
             self._followers[tuple(tokens[end - GRAM : end])] = end
         self._known = max(len(tokens), self._known)
@@ -76,7 +84,4 @@ class _LookUp:
         return tokens[at : at + MOST]
 
     def settle(self, guessed: int, right: int) -> None:
-        if right >= PAYS * guessed:
-            self._pause = 1
-        else:
-            self._wait, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        pass  # the last place counts, right or wrong

@@ -5,7 +5,8 @@ One context with a unified KV cache: a slot is a llama.cpp sequence id, and a pr
 CPU `submit` returns when the step is computed; on a GPU it may return before.
 
 There attention also goes over the cells of slots that are not in a batch, masked, which costs up to a fifth of a step
-with sixteen short ones. So idle slots are parked: their cells are copied to main memory, and freed.
+with sixteen short ones. So idle slots are parked: their cells are copied to main memory, and freed. Those of the others
+are kept together (llama_cells.py).
 
 Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 """
@@ -21,9 +22,10 @@ import llama_cpp
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
-from nitro.engines import drafts, fingerprint, fit, ggml, infill, llama_sampling, nvidia
+from nitro.engines import drafts, fingerprint, fit, ggml, infill, llama_cells, llama_sampling, nvidia
 from nitro.engines.build import without_gpu
 from nitro.engines.llama_batch import Batch
+from nitro.engines.llama_cells import Cells
 from nitro.engines.llama_tokenizer import LlamaTokenizer
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
 from nitro.engines.types import SAMPLERS, EngineSpec, Logprobs, ModelInfo, Sampling
@@ -76,7 +78,8 @@ class LlamaRunner:
             self.close()
             raise
         self.info = self._describe(spec)
-        self._tokens = Batch(STEP_TOKENS)
+        self._tokens = Batch(STEP_TOKENS, self.info.tile)
+        self._cells = Cells(self.info.park_tokens)
         self._warm_up()
 
     # The contract
@@ -85,6 +88,9 @@ class LlamaRunner:
         llama_sampling.prepare(sampling, self._vocab, self.info.context)
 
     def submit(self, batch: list[Chunk]) -> None:
+        if self.info.park_tokens and self._can_be_cut:
+            self._cells.gather(self._context, [chunk.slot for chunk in batch])
+            self._cells.computed(sum(chunk.size for chunk in batch))
         code = lib.llama_decode(self._context, self._tokens.fill(batch))
         if code == NO_KV_SLOT:
             raise OutOfKV
@@ -107,9 +113,7 @@ class LlamaRunner:
         return self._clear(slot)
 
     def park(self, slot: int) -> None:
-        size = lib.llama_state_seq_get_size(self._context, slot)
-        parked = (ctypes.c_uint8 * size)()
-        if lib.llama_state_seq_get_data(self._context, parked, size, slot) == size:
+        if (parked := llama_cells.save(self._context, slot)) is not None:
             self._parked[slot] = parked
         self._clear(slot)
 
@@ -120,6 +124,7 @@ class LlamaRunner:
         if self._stateful and lib.llama_memory_seq_pos_max(self._memory, src) != length - 1:
             return 0  # a recurrent state is that of its last token only
         lib.llama_memory_seq_cp(self._memory, src, dst, 0, length)
+        self._cells.copied(src, dst, length)
         return length if self._holds(dst, length) else self._clear(dst)
 
     def forget(self, sequence_id: int) -> None:
@@ -132,7 +137,7 @@ class LlamaRunner:
     def reset(self) -> None:
         lib.llama_free(self._context)
         self._context = None
-        self._parked = {}
+        self._parked, self._cells = {}, Cells(self.info.park_tokens)
         self._make_context()
 
     def close(self) -> None:
@@ -154,13 +159,14 @@ class LlamaRunner:
         return not self._stateful and (not self._window or self._parameters.swa_full)
 
     def _clear(self, slot: int) -> int:
-        lib.llama_memory_seq_rm(self._memory, slot, -1, -1)  # of a whole sequence: never fails
+        self._cells.cleared(slot, llama_cells.held(self._context, slot))
+        llama_cells.clear(self._context, slot)
         return 0
 
     def _restore(self, slot: int, parked: Any) -> bool:
         """False where the pool has no room for it; the slot is empty then."""
         self._clear(slot)
-        return bool(lib.llama_state_seq_set_data(self._context, parked, len(parked), slot))
+        return llama_cells.restore(self._context, slot, parked)
 
     def _cut(self, slot: int, length: int) -> bool:
         return bool(lib.llama_memory_seq_rm(self._memory, slot, length, -1)) and self._holds(slot, length)
@@ -310,6 +316,7 @@ class LlamaRunner:
             trained_context=lib.llama_model_n_ctx_train(self._model),
             kv_tokens=lib.llama_n_ctx(self._context),
             cuttable=self._can_be_cut,
+            tile=1 if self._log.offloaded() else CPU_TOKENS,
             draft_tokens=drafts.TOGETHER if self._can_be_cut else 0,
             park_tokens=self._park_tokens(),
             kv_place=self._log.kv_place(),

@@ -27,6 +27,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from nitro.engines.cost import StepCost
 from nitro.engines.drafts import Drafts
 from nitro.engines.prefixes import KV, Busy, Prefixes
 from nitro.engines.runner import Chunk, Matcher, Result
@@ -96,6 +97,7 @@ class Scheduler:
         self.admitted: list[tuple[Sequence, int]] = []  # by the last schedule(), with the tokens found cached
         self.preempted: list[Sequence] = []  # since the last schedule()
         self.prefixes = Prefixes(info, cache)
+        self.cost = StepCost()
         self._cache = cache
         self._borders: dict[int, int] = {}  # by leader: where the next to be copied of it ends
         self._by_id: dict[int, Sequence] = {}
@@ -129,22 +131,26 @@ class Scheduler:
             self._end(sequence)
 
     def schedule(self, budget: int) -> list[Chunk]:
-        """The next step's chunks: every decode, and prompt chunks up to `budget` tokens in all (at least one prompt
-        token when prompts wait, at most the runner's `step_tokens`). Empty only when nothing is queued."""
+        """The next step's chunks: every decode, and prompt chunks up to `budget` tokens in all (at least the runner's
+        `tile` of them when prompts wait, at most its `step_tokens`). Empty only when nothing is queued."""
         self.preempted = []
         self._admit()
         if self.running:
             self.prefixes.park()
         decodes = [s for s in self.running if s.pending == 1]
         prompts = [s for s in self.running if s.pending > 1]
-        batch = self._decodes(decodes)
-        left = max(min(budget, self.info.step_tokens) - sum(chunk.size for chunk in batch), 1)
+        batch = self._decodes(decodes, beside=min(budget, sum(s.pending for s in prompts)))
+        most = self.info.step_tokens - sum(chunk.size for chunk in batch)
+        left = min(max(budget - self.info.step_tokens + most, self.info.tile), most)
         for sequence in self._in_turn(prompts, left):
             own = next((border for border in sequence.borders if border > sequence.computed), len(sequence.tokens))
             end = min(own, self._borders.get(sequence.id, own))
             count = min(end - sequence.computed, left, SCORED if sequence.sampling.prompt_logprobs else left)
             if count == 0:
                 break
+            if end - sequence.computed > count > self.info.tile:
+                count -= count % self.info.tile
+                left = count
             batch.append(self._chunk(sequence, count))
             left -= count
         return batch
@@ -257,15 +263,17 @@ class Scheduler:
                 passed.append(sequence)
         return ahead + passed
 
-    def _decodes(self, sequences: list[Sequence]) -> list[Chunk]:
-        """A chunk for each, with what it may say next. Drafts share what the step and the runner take."""
+    def _decodes(self, sequences: list[Sequence], beside: int) -> list[Chunk]:
+        """A chunk for each, with what it may say next. Drafts share what the step and the runner take. `beside`: tokens
+        of prompts that are computed with them."""
         spare = min(self.info.draft_tokens, self.info.step_tokens - self.info.parallel - 1)
         most = spare // len(sequences) if sequences else 0
+        pays = self.cost.share(len(sequences) + beside)
         chunks = [self._chunk(s, 1) for s in sequences]
         for sequence, chunk in zip(sequences, chunks, strict=True):
             room = min(most, sequence.max_tokens - sequence.generated - 1)
             if room > 0 and chunk.matcher is None:  # a grammar looks at one token at a time
-                chunk.draft = sequence.drafts.guess(sequence.tokens, sequence.generated, room)
+                chunk.draft = sequence.drafts.guess(sequence.tokens, sequence.generated, room, pays)
         return chunks
 
     def _chunk(self, sequence: Sequence, count: int) -> Chunk:

@@ -299,7 +299,10 @@ class EngineLoop:
 
     def _report(self, batch: list[Chunk], lost: list[int], outputs: list[Output], started: float) -> None:
         scheduler, now = self._scheduler, time.monotonic()
-        self._budget.observe(sum(n for c in batch if (n := c.stop - c.start) > 1), now - started)
+        prompts, rows = sum(n for c in batch if (n := c.stop - c.start) > 1), sum(c.size for c in batch)
+        self._budget.observe(prompts, now - started)
+        if batch and not prompts:
+            scheduler.cost.observe(rows, now - started)
         self._steps += 1
         record = StepRecord(
             step=self._steps,
