@@ -80,7 +80,8 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "messages as variables": ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs.messages"),
     "17 stops": ({"stop": ["a"] * 17}, "stop"),
     "a bias beyond the vocabulary": ({"logit_bias": {"999999": 1}}, "logit_bias"),
-    "a bias of a huge id": ({"logit_bias": {"9" * 500: 1}}, "logit_bias.9223372036854775808"),  # it is not read further
+    "a bias of a huge id": ({"logit_bias": {"9" * 500: 1}}, f"logit_bias.{'9' * 40}"),
+    "a bias beyond 64 bits": ({"logit_bias": {str(2**64 + 5): 1}}, f"logit_bias.{2**64 + 5}"),
     "a breaker with a zero": ({"dry_sequence_breakers": ["\0"]}, "dry_sequence_breakers"),
 }
 HISTORIES: dict[str, list[dict[str, Any]]] = {
