@@ -28,6 +28,7 @@ MOST_CHOICES = 128
 MOST_LOGPROBS = 20
 INT32 = 2**31 - 1
 MOST_DIGITS = 10  # of a token id
+LONGEST_BIASED = 1000  # characters
 MOST_NAMED = 40  # characters of a key in an error
 
 # inclusive bounds; None: none on that side
@@ -189,6 +190,8 @@ def _parse_bias(
             if not 0 <= key <= INT32:
                 raise _invalid(where, "a token id")
             ids[key] = value
+        elif len(key) > LONGEST_BIASED:
+            raise _invalid(where, f"a text of at most {LONGEST_BIASED} characters")
         elif key:
             texts[key] = value
         else:
