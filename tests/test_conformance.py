@@ -85,7 +85,8 @@ def stream(a: Asking) -> bool:
 
 def stream_options(a: Asking) -> bool:
     last = a.stream(**GREEDY, stream_options={"include_usage": True})[-1]
-    return last.choices == [] and last.usage.completion_tokens == 12
+    a.chat(max_tokens=1, stream_options={"include_usage": True})
+    return last.choices == [] and last.usage.completion_tokens == 12 and a.ignored == "stream_options"
 
 
 def best_of(a: Asking) -> bool:

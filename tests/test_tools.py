@@ -171,6 +171,11 @@ def refused(server: RunningServer, **options: Any) -> openai.BadRequestError:
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
         ({"tools": [WEATHER], "extra_body": {"grammar": 'root ::= "a"'}}, "grammar"),
         ({"functions": [{"name": "f"}], "function_call": {"name": "g"}}, "function_call"),
+        ({"function_call": {"name": "f"}}, "function_call"),
+        ({"tools": [WEATHER], "function_call": {"name": "get_weather"}}, "function_call"),
+        ({"functions": [{"name": "f"}], "tool_choice": "required"}, "tool_choice"),
+        ({"tools": [WEATHER], "functions": [{"name": "f"}]}, "functions"),
+        ({"tools": [WEATHER], "tool_choice": "required", "extra_body": {"ignore_eos": True}}, "ignore_eos"),
     ],
 )
 def test_errors_name_the_field(saying: RunningServer, options: dict[str, Any], param: str) -> None:
