@@ -44,10 +44,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def sides(options: argparse.Namespace, workload: Workload) -> list[Side]:
     """Ours and the others of one workload, with equal settings."""
-    on_mlx = MLX in workload.peers
     if workload.type:
         options = argparse.Namespace(**{**vars(options), "model": files.quantised(options.model, workload.type)})
-    nitro = _nitro_mlx(options, workload) if on_mlx else _nitro(options, workload)
+    nitro = _nitro_mlx(options, workload) if workload.engine == "mlx" else _nitro(options, workload)
     others = [PEERS[name](options, workload) for name in workload.peers]
     return [Side(OURS, nitro, workload.play), *others]
 
@@ -116,7 +115,7 @@ PEERS: dict[str, Callable[[argparse.Namespace, Workload], Side]] = {
 
 def usable(workload: Workload) -> str | None:
     """What is missing here to measure it, or None."""
-    missing = MLX in workload.peers and not importlib.util.find_spec("mlx_lm")
+    missing = workload.engine == "mlx" and not importlib.util.find_spec("mlx_lm")
     return "mlx-lm is not installed" if missing else None
 
 

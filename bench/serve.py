@@ -35,10 +35,11 @@ found cached is not known. n_ubatch is 512; flash attention is llama.cpp's defau
 prompts, answers' lengths (its ends are banned by `logit_bias`), temperature 0, or 1 with a seed of each request's own.
 Both cache prompts, which are new here. Nitro's context is limited, that of mlx_lm.server is not.""",
     OURSELVES: """\
-**with and without prediction.** The same server, the same requests; the prediction is the server's own answer of just
-before with one word in thirty changed. The prompt has nothing of that text, and penalties keep the model from repeating
-itself, so that prompt look-up, which is on in both, finds little. What is gained depends on what the CPU pays for a
-checked token beside a step of its own, which differs between types.""",
+**with and without.** The same server, the same requests. Of rewriting: a prediction, which is the server's own answer
+of just before with one word in thirty changed. The prompt has nothing of that text, and penalties keep the model from
+repeating itself, so that prompt look-up, which is on in both, finds little. What is gained depends on what the CPU pays
+for a checked token beside a step of its own, which differs between types. Of streams beside one request more: a JSON
+schema that this one keeps, where it writes what it likes without. It is not counted; tokens/s are the streams'.""",
 }
 READING = """\
 Times are percentiles over all requests (of conversations TTFT is that of the last turn; the longest gap is that of the

@@ -1,8 +1,9 @@
 """The workloads of bench.serve: what is played, with how much room, and beside whom. Which servers there are: peers."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from nitro.bench.plays import Play, alone, conversations, long_prompt, rewrite, shared_prefix
+from nitro.bench.plays import Play, alone, beside, conversations, long_prompt, rewrite, shared_prefix
 
 SERVER, EXAMPLE, MLX, OURSELVES = "llama-server", "example server", "mlx_lm.server", "without"
 
@@ -10,7 +11,7 @@ SERVER, EXAMPLE, MLX, OURSELVES = "llama-server", "example server", "mlx_lm.serv
 @dataclass(frozen=True)
 class Workload:
     """`slots`: requests that the servers take at once, each with `context` tokens. `theirs`: what is played to
-    ourselves, to compare with. `type`: of the weights, unless the model's own."""
+    ourselves, to compare with. `type`: of the weights, unless the model's own. `engine`: ours."""
 
     title: str
     slots: int
@@ -19,10 +20,17 @@ class Workload:
     peers: tuple[str, ...] = (SERVER,)
     theirs: Play | None = None
     type: str | None = None
+    engine: str = "llama"
 
 
 BOTH = (SERVER, EXAMPLE)
 REWRITE = Workload("rewrite", 8, 1024, rewrite(2, 300, True), (OURSELVES,), theirs=rewrite(2, 300, False))
+
+_NOTE = {"type": "object", "properties": {"name": {"type": "string"}, "number": {"type": "integer"}}}
+_NOTE |= {"required": ["name", "number"], "additionalProperties": False}
+# 500 notes are more than any of its answers has
+KEPT: dict[str, Any] = {"json_schema": {"type": "array", "items": _NOTE, "minItems": 500}}
+FREE: dict[str, Any] = {"ignore_eos": True}
 
 WORKLOADS = {
     "1": Workload("1 client", 8, 1024, alone(1, 96), BOTH),
@@ -33,7 +41,18 @@ WORKLOADS = {
     "long": Workload("4,000-token prompt among 6 streams", 8, 4608, long_prompt(6, 160, 3900)),
     "rewrite": REWRITE,
     "rewrite-q4_0": replace(REWRITE, title="rewrite, weights as Q4_0", type="Q4_0"),
-    "mlx-1": Workload("MLX, 1 client", 8, 512, alone(1, 24, words=12), (MLX,)),
-    "mlx-4": Workload("MLX, 4 clients", 8, 512, alone(4, 24, words=12), (MLX,)),
-    "mlx-seeds": Workload("MLX, 4 clients with seeds", 8, 512, alone(4, 24, words=12, seeded=True), (MLX,)),
+    "grammar": Workload(
+        *("7 streams beside one that keeps a schema", 8, 1024, beside(7, 96, KEPT), (OURSELVES,)),
+        theirs=beside(7, 96, FREE),
+    ),
+    "mlx-1": Workload("MLX, 1 client", 8, 512, alone(1, 24, words=12), (MLX,), engine="mlx"),
+    "mlx-4": Workload("MLX, 4 clients", 8, 512, alone(4, 24, words=12), (MLX,), engine="mlx"),
+    "mlx-grammar": Workload(
+        *("MLX, 3 streams beside one that keeps a schema", 8, 512, beside(3, 24, KEPT), (OURSELVES,)),
+        theirs=beside(3, 24, FREE),
+        engine="mlx",
+    ),
+    "mlx-seeds": Workload(
+        "MLX, 4 clients with seeds", 8, 512, alone(4, 24, words=12, seeded=True), (MLX,), engine="mlx"
+    ),
 }

@@ -46,8 +46,11 @@ class PromptRejected(EngineError):
 
 
 class PromptTooLong(EngineError):
-    def __init__(self, prompt_tokens: int, context: int):
-        super().__init__(f"The prompt has {prompt_tokens} tokens, the context {context}.")
+    """`length` says how long it is; not all of a very long one is counted."""
+
+    def __init__(self, prompt_tokens: int, context: int, partly: bool = False):
+        self.length = f"more than {prompt_tokens} tokens" if partly else f"{prompt_tokens} tokens"
+        super().__init__(f"The prompt has {self.length}, the context {context}.")
         self.prompt_tokens, self.context = prompt_tokens, context
 
 

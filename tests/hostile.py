@@ -35,6 +35,7 @@ BODIES: dict[str, tuple[bytes, str | None]] = {
     "deep nesting that ends": (CHAT % (b'"a"', b', "x": ' + b"[" * 50_000 + b"]" * 50_000), None),
     "deep content": (CHAT % (b"[" * 900 + b"]" * 900, b""), "messages[0].content[0]"),
     "20 MB of text": (CHAT % (b'"' + b"a" * 20_000_000 + b'"', b""), "messages"),
+    "20 MB of a prediction": (CHAT % (b'"a"', b', "prediction": {"content": "' + b"a" * 20_000_000 + b'"}'), ANSWERED),
     "20 MB of what is ignored": (CHAT % (b'"a"', b', "x": "' + b"a" * 20_000_000 + b'"'), ANSWERED),
     "100 000 keys": (CHAT % (b'"a"', b", " + b", ".join(b'"k%d": 1' % i for i in range(100_000))), ANSWERED),
     "100 000 parts": (CHAT % (b"[" + b",".join([b'"a"'] * 100_000) + b"]", b""), "messages"),
@@ -80,7 +81,9 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "messages as variables": ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs.messages"),
     "17 stops": ({"stop": ["a"] * 17}, "stop"),
     "a bias beyond the vocabulary": ({"logit_bias": {"999999": 1}}, "logit_bias"),
-    "a bias of a huge id": ({"logit_bias": {"9" * 500: 1}}, "logit_bias.9223372036854775808"),  # it is not read further
+    "a bias of a huge id": ({"logit_bias": {"9" * 500: 1}}, f"logit_bias.{'9' * 40}"),
+    "a bias beyond 64 bits": ({"logit_bias": {str(2**64 + 5): 1}}, f"logit_bias.{2**64 + 5}"),
+    "a bias of a long text": ({"logit_bias": {"a" * 2_000: 1}}, f"logit_bias.{'a' * 40}"),
     "a breaker with a zero": ({"dry_sequence_breakers": ["\0"]}, "dry_sequence_breakers"),
 }
 HISTORIES: dict[str, list[dict[str, Any]]] = {

@@ -9,13 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import bench
 from bench import measures, processes, report, workloads
-from nitro.bench import client
+from nitro.bench import client, plays
 from nitro.bench.client import Answer, Load
 from nitro.bench.endpoint import Endpoint
 from nitro.bench.prompts import WORDS, Prompts
@@ -72,9 +73,9 @@ def play_all(asked: list[bytes], number: int) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "chat", chat)
-        plays = [play for w in workloads.WORKLOADS.values() for play in (w.play, w.theirs) if play]
+        played = [play for w in workloads.WORKLOADS.values() for play in (w.play, w.theirs) if play]
         prompts = Prompts(number)
-        for play in plays:
+        for play in played:
             load = asyncio.run(play(Endpoint("", 0), prompts))
             assert load.answers and any(answer.first is not None for answer in load.answers)
 
@@ -88,6 +89,47 @@ def test_a_prediction_is_wrong_in_places_and_no_part_of_the_prompt():
         content = body["prediction"]["content"].split()
         assert content.count("other") == len(content) // 30 + (len(content) % 30 > 15) > 2
         assert " ".join(content[:10]) not in json.dumps(body["messages"])
+
+
+def test_what_streams_run_beside_is_there_all_the_time_and_does_not_count():
+    asked: list[str] = []
+    ended = []
+
+    async def chat(endpoint, body, keep_text=False, on_text=lambda: None) -> Answer:
+        kind = "kept" if "json_schema" in json.loads(body) else "free"
+        asked.append(kind)
+        on_text()
+        try:
+            if kind == "kept":
+                await asyncio.Event().wait()
+        finally:
+            ended.append(kind)
+        return Answer(0.1, 0.2, 10, 0, 5)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "chat", chat)
+        load = asyncio.run(plays.beside(3, 5, workloads.KEPT)(Endpoint("", 0), Prompts(1)))
+    assert asked == ["kept", "free", "free", "free"]
+    assert len(load.answers) == 3 and ended == ["free"] * 3 + ["kept"]
+
+
+def test_what_streams_run_beside_may_not_fail():
+    async def chat(endpoint, body, keep_text=False, on_text=lambda: None) -> Answer:
+        if "json_schema" in json.loads(body):
+            raise BenchError("refused")
+        return Answer(0.1, 0.2, 10, 0, 5)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "chat", chat)
+        with pytest.raises(BenchError, match="refused"):
+            asyncio.run(plays.beside(3, 5, workloads.KEPT)(Endpoint("", 0), Prompts(1)))
+
+
+def test_the_schema_of_the_workload_is_one_that_can_be_kept(fake_server):
+    """By answers of any length; and it ends none of them."""
+    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 300, **workloads.KEPT}
+    reply = httpx.post(f"{fake_server.url}/v1/chat/completions", json=body, timeout=60)
+    assert reply.json()["choices"][0]["finish_reason"] == "length"
 
 
 def test_a_request_carries_what_its_endpoint_says():

@@ -85,7 +85,8 @@ def stream(a: Asking) -> bool:
 
 def stream_options(a: Asking) -> bool:
     last = a.stream(**GREEDY, stream_options={"include_usage": True})[-1]
-    return last.choices == [] and last.usage.completion_tokens == 12
+    a.chat(max_tokens=1, stream_options={"include_usage": True})
+    return last.choices == [] and last.usage.completion_tokens == 12 and a.ignored == "stream_options"
 
 
 def best_of(a: Asking) -> bool:
@@ -261,11 +262,17 @@ CHECKS: dict[str, Callable[[Asking], bool]] = {
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_it_works_or_is_refused(asking: Asking, server: RunningServer, name: str) -> None:
-    """A sampler that an engine has not is refused by its name; what tunes it says nothing by itself."""
+    """A sampler that an engine has not is refused by its name; what tunes it does nothing alone, and that is told."""
     able = parameters.ENGINES[{"llama": "llama.cpp", "mlx": "MLX"}[server.engine.spec.engine]]
     sampler = capability(name) if capability(name) in SAMPLERS else None
-    if sampler and sampler not in able:
-        assert asking.refusal(**{sampler: 1}) == (sampler, "unsupported_parameter")
+    if sampler == name and name not in able:
+        assert asking.refusal(**{name: 1}) == (name, "unsupported_parameter")
+        asking.chat(**{name: 0}, max_tokens=1)
+        assert name not in asking.ignored
+    elif sampler and sampler not in able:
+        value = ["a"] if name == "dry_sequence_breakers" else 1
+        assert is_ignored(name, value)(asking) and asking.ignored == name
+        assert asking.refusal(**{sampler: 1, name: value}) == (sampler, "unsupported_parameter")
     else:
         assert CHECKS[name](asking)
 

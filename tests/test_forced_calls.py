@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from nitro.api.constraints import after_thinking, with_tools
@@ -190,6 +191,37 @@ def test_forced_calls_are_read_and_keep_their_schemas(name: str, as_tokens: bool
     assert most > 1 or not format.layout.several
 
 
+OPEN_SCHEMAS: dict[str, dict[str, Any]] = {
+    "a name that is not listed": {"properties": {"a": {"type": "integer"}}, "required": ["a", "b"]},
+    "another's schema": {
+        "properties": {"a": {"type": "string", "enum": ["x", "yy"], "maxLength": 1}},
+        "required": ["a", "b"],
+        "additionalProperties": {"type": "boolean"},
+    },
+    "numbers only": {"additionalProperties": {"type": "integer"}},
+    "a choice twice": {"properties": {"a": {"const": "x", "enum": ["x", "y"]}}, "required": ["a"]},
+    "a choice of texts and others": {"properties": {"a": {"type": "string", "enum": ["x", 5]}}, "required": ["a"]},
+    "any": {},
+}
+
+
+@pytest.mark.parametrize("schema", OPEN_SCHEMAS)
+@pytest.mark.parametrize("name", sorted(known()))
+def test_forced_calls_with_arguments_that_are_not_all_listed(name: str, schema: str) -> None:
+    """Beside which a schema may say what it likes of them."""
+    format, parameters = known()[name], {"type": "object", **OPEN_SCHEMAS[schema]}
+    keeps = jsonschema_rs.validator_for(parameters).is_valid
+    tokenizer = Tokenizer([])
+    tool = Tool("f", parameters, strict=True)
+    tools = Tools([], [Called(tool, "f", enforced=True)], required=True, several=False, legacy=False)
+    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, False))
+    for seed in range(4):
+        text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(f"{name} {seed}"))
+        content, calls = read(Family(format, True, None).parser({"f": tool}, True, False), text)
+        assert len(calls) == 1 and not content, text
+        assert keeps(json.loads(calls[0][1])), (text, calls)
+
+
 @pytest.mark.parametrize("as_tokens", [True, False], ids=["control tokens", "text"])
 @pytest.mark.parametrize("name", sorted(known()))
 def test_calls_that_need_not_be_keep_their_schemas(name: str, as_tokens: bool) -> None:
@@ -253,6 +285,8 @@ def test_a_second_call_keeps_its_schema_too(as_tokens: bool) -> None:
         {"properties": {"a": {"type": "string", "pattern": "(("}}},
         {"properties": {"a": {"type": "string", "format": "nonsense"}}},
         {"properties": {"a": 5}},
+        {"properties": {"a": False}, "required": ["a"]},
+        {"properties": {"a": {}}, "required": ["b"], "additionalProperties": False},
     ],
     ids=str,
 )

@@ -22,13 +22,13 @@ BOUNDED = settings(
 )
 
 
-@pytest.fixture(scope="module", params=["fake", "llama"])
+@pytest.fixture(scope="module", params=["fake", "llama", "mlx"])
 def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server that is asked for much else between; on llama.cpp a real vocabulary has to be masked."""
+    """A server that is asked for much else between; on real engines a real vocabulary has to be masked."""
     if request.param == "fake":
         config = ServeConfig(engine=FAKE, port=0, context=2**17)
     else:
-        config = ServeConfig(engine="llama", model=str(request.getfixturevalue("model")), port=0, context=512)
+        config = ServeConfig(engine=request.param, model=str(request.getfixturevalue("model")), port=0, context=512)
     with RunningServer(config) as server:
         yield server.ready()
 
@@ -197,6 +197,8 @@ def assert_answered_or_refused(reply: httpx.Response) -> None:
 
 TEMPLATES = {
     "of no end": "{% for i in range(10**9) %}a{% endfor %}",
+    "of rounds within rounds": "{% for i in range(99999) %}{% for j in range(99999) %}a{% endfor %}{% endfor %}",
+    "that doubles": "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
     "of much memory": "{{ 'a' * 10**12 }}",
     "of many lists": "{{ [[1] * 10**5] * 10**5 | string }}{{ 1000000000 * [0] }}",
     "of a power": "{{ 10 ** (10 ** 9) }}",

@@ -51,9 +51,9 @@ SAID: dict[str, tuple[str, str, str, str, list[list[str]]]] = {
     "an argument twice": (
         "seed_oss",
         "<seed:tool_call><function=f><parameter=n>1</parameter><parameter=n>2</parameter></function></seed:tool_call>",
-        "<seed:tool_call><function=f><parameter=n>1</parameter><parameter=n>2</parameter></function></seed:tool_call>",
         "",
-        [],
+        "",
+        [["f", '{"n": 2}']],
     ),
     "no arguments": (
         "glm",

@@ -389,3 +389,70 @@ def test_what_templates_would_rather_have() -> None:
     assert ChatTemplate("{{ functions }}").render([user()], [{"a": 1}]) == '[{"a": 1}]'
     assert ChatTemplate("{{ tools | map(attribute='a') | tojson }}").render([user()], [{"a": 1}]) == "[1]"
     assert "must be JSON" in refusal("{{ raise_exception('it must be JSON') }}", message)
+
+
+# Work: of one rendering there is only so much
+
+GROWN = "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = {} %}{% endfor %}{{ ns.x | length }}"
+SHARED = "{% set ns = namespace(x=['a']) %}{% for i in range(60) %}{% set ns.x = {} %}{% endfor %}{{ ns.x == [ns.x] }}"
+ROUNDS = "{% for i in range(99999) %}{% for j in range(99999) %}{} {% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        ROUNDS.replace("{}", ""),
+        ROUNDS.replace("{}", "{{ i }}"),
+        ROUNDS.replace("{}", "{% continue %}"),
+        "{% for i in range(99999) %}{% for j in range(99999) if false %}{% endfor %}{% endfor %}",
+        "{% for a in range(99999) %}{% for m in messages * 9 %}{{ a }}{{ m }}{% endfor %}{% endfor %}",
+        "{% for i in range(99999) %}{{ range(99999) | list | length }}{% endfor %}",
+        "{% for i in range(99999) %}{{ range(99999) | select('odd') | first }}{% endfor %}",
+        "{% for i in range(99999) %}{{ range(99999) | sum }}{% endfor %}",
+        "{% for i in range(99999) %}{{ ('a' * 99999).count('ab') }}{% endfor %}",
+        "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+        "{% for i in [1] recursive %}{{ loop([1, 1]) if loop.depth < 60 }}{% endfor %}",
+        GROWN.replace("{}", "ns.x + ns.x"),
+        GROWN.replace("{}", "ns.x ~ ns.x"),
+        GROWN.replace("{}", "[ns.x, ns.x] | join"),
+        GROWN.replace("{}", "ns.x.replace('b', 'abab')"),
+        GROWN.replace("{}", "'%s%s' % (ns.x, ns.x)"),
+        GROWN.replace("{}", "'{0}{0}'.format(ns.x)"),
+        GROWN.replace("{% set ns.x = {} %}", "{% set ns.x %}{{ ns.x }}{{ ns.x }}{% endset %}"),
+        SHARED.replace("{}", "[ns.x, ns.x]"),
+        SHARED.replace("{}", "{'a': ns.x, 'b': ns.x}"),
+        SHARED.replace("{}", "[[ns.x], [ns.x]] | map('first') | list"),
+        SHARED.replace("{}", "dict(a=ns.x, b=ns.x)"),
+        SHARED.replace(
+            "{% set ns.x = {} %}", "{% set y = [] %}{{ y.append(ns.x) }}{{ y.append(ns.x) }}{% set ns.x = y %}"
+        ),
+        "{{ ('a' * 999999).replace('a', 'b' * 999999) }}",
+        "{{ ('a' * 999999).join('b' * 999999) }}",
+        "{{ ('\t' * 999999).expandtabs(999999) }}",
+        "{{ ['a' * 999999] * 999999 | length }}{{ (['a' * 999999] * 999999) | join }}",
+        "{{ 'a'.center(10 ** 11) }}{{ 'a' | center(10 ** 11) }}",
+        "{{ '%99999999999d' % 1 }}",
+        "{{ '%*d' % (10 ** 11, 1) }}",
+        "{{ '{:>99999999999}'.format(1) }}",
+        "{{ '{:>{}}'.format(1, 10 ** 11) }}",
+        "{{ messages | tojson(indent=10 ** 11) }}",
+        "{{ ('a\n' * 99999) | indent(10 ** 9) }}",
+        "{{ [1] | batch(10 ** 11, 0) | list }}",
+        "{% set ns = namespace(x=9) %}{% for i in range(99) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
+    ],
+)
+def test_work_without_end_is_refused(source: str) -> None:
+    assert refusal(source).startswith("The chat template")
+
+
+def test_what_a_client_sends_is_worked_on() -> None:
+    """However much it is; what it may cost grows with it."""
+    many = [user(f"Number {i}") for i in range(5_000)]
+    assert render(CHATML, *many).count("<|im_start|>user") == 5_000
+    long = "a\n" * 5_000_000
+    trimmed = "{% for m in messages %}{{ '[' + (m.content | trim).replace('a', 'bb') ~ ']' }}{% endfor %}"
+    assert len(render(trimmed, user(long))) == 15_000_001
+    quadratic = (
+        "{% for m in messages %}{% for other in messages %}{% if other == m %}{% endif %}{% endfor %}{% endfor %}"
+    )
+    assert render(quadratic, *many[:500]) == ""

@@ -2,16 +2,17 @@
 through the OpenAI SDK."""
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import openai
 import pytest
-from asking import Told, ask, both
+from asking import SAYING, Told, ask, both
 from running import RunningServer
 
-from nitro.api.constraints import with_tools
+from nitro.api.constraints import let_through, with_tools
 from nitro.api.tools import Tools
 from nitro.errors import ApiError
 from nitro.text.family import Family
@@ -170,6 +171,11 @@ def refused(server: RunningServer, **options: Any) -> openai.BadRequestError:
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
         ({"tools": [WEATHER], "extra_body": {"grammar": 'root ::= "a"'}}, "grammar"),
         ({"functions": [{"name": "f"}], "function_call": {"name": "g"}}, "function_call"),
+        ({"function_call": {"name": "f"}}, "function_call"),
+        ({"tools": [WEATHER], "function_call": {"name": "get_weather"}}, "function_call"),
+        ({"functions": [{"name": "f"}], "tool_choice": "required"}, "tool_choice"),
+        ({"tools": [WEATHER], "functions": [{"name": "f"}]}, "functions"),
+        ({"tools": [WEATHER], "tool_choice": "required", "extra_body": {"ignore_eos": True}}, "ignore_eos"),
     ],
 )
 def test_errors_name_the_field(saying: RunningServer, options: dict[str, Any], param: str) -> None:
@@ -272,16 +278,55 @@ def test_the_layout_is_what_the_parser_reads(name: str) -> None:
     assert [json.loads(delta.text) for delta in deltas] == [arguments for _, arguments in calls]
 
 
-@pytest.mark.parametrize("strict", [True, False])
-def test_what_arguments_in_tags_cannot_be_held_to(strict: bool) -> None:
-    """They are written one by one, so that no grammar looks at the whole."""
-    tool = Tool("f", {"type": "object", "properties": {"a": {}}, "minProperties": 1}, strict)
-    called = Called(tool, "tools[0].function.parameters", True)
-    tools = Tools([], [called], required=True, several=False, legacy=False)
-    assert with_tools(None, tools, known()["hermes"], False)
-    if not strict:
-        assert with_tools(None, tools, known()["qwen3_coder"], False)
-        return
-    with pytest.raises(ApiError, match="'minProperties'") as caught:
-        with_tools(None, tools, known()["qwen3_coder"], False)
-    assert (caught.value.status, caught.value.param) == (400, "tools[0].function.parameters")
+OF_THE_WHOLE: dict[str, Any] = {
+    "minProperties": 1,
+    "dependentRequired": {"a": ["b"]},
+    "propertyNames": {"pattern": "^a"},
+    "not": {"required": ["b"]},
+    "oneOf": [{"required": ["a"]}, {"required": ["b"]}],
+    "unevaluatedProperties": False,
+    "patternProperties": {"^a": {"type": "integer"}},
+    "enum": [{"a": 1}],
+}
+
+
+@pytest.mark.parametrize("keyword", OF_THE_WHOLE)
+def test_what_arguments_in_tags_cannot_be_held_to(keyword: str) -> None:
+    """They are written one by one, so that no grammar looks at the whole: refused where strict, else told."""
+    param, known_formats = "tools[0].function.parameters", known()
+    for strict, enforced in ((True, True), (False, True), (False, False)):
+        tool = Tool("f", {"type": "object", "properties": {"a": {}}, keyword: OF_THE_WHOLE[keyword]}, strict)
+        tools = Tools([], [Called(tool, param, enforced)], required=enforced, several=False, legacy=False)
+        assert with_tools(None, tools, known_formats["hermes"], False) or not enforced
+        assert let_through(tools, known_formats["hermes"]) == []
+        if strict:
+            with pytest.raises(ApiError, match=f"'{keyword}'") as caught:
+                with_tools(None, tools, known_formats["qwen3_coder"], False)
+            assert (caught.value.status, caught.value.param) == (400, param)
+        else:
+            told = [f"{param}: {keyword} (at /) is not enforced in the format qwen3_coder"] if enforced else []
+            assert let_through(tools, known_formats["qwen3_coder"]) == told
+
+
+def test_what_is_let_through_is_told(serve: Callable[..., RunningServer]) -> None:
+    server = serve(engine=SAYING, tool_format="qwen3_coder").ready()
+    script = "<tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>"
+    parameters = {"type": "object", "properties": {"a": {"type": "integer"}}, "minProperties": 1}
+    body = {
+        "model": "",
+        "messages": [{"role": "user", "content": f"␂{script}␃"}],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}],
+        "tool_choice": "required",
+    }
+    reply = server.client().chat.completions.with_raw_response.create(**body)
+    assert reply.parse().choices[0].message.tool_calls[0].function.arguments == '{"a": 1}'
+    told = reply.headers["x-nitro-ignored"]
+    assert told == "tools[0].function.parameters: minProperties (at /) is not enforced in the format qwen3_coder"
+
+
+@pytest.mark.parametrize("stop", ['"city"', "Os", "}", "tool_call"])
+def test_a_stop_in_a_call_breaks_none(saying: RunningServer, stop: str) -> None:
+    """What it leaves of a call is content."""
+    told = both(saying, CALL, tools=[WEATHER], tool_choice="required", stop=stop)
+    assert (told.calls, told.finish) == ([], "stop")
+    assert told.content == CALL.partition(stop)[0].rstrip()

@@ -361,6 +361,13 @@ def test_overflow(client: openai.OpenAI, server: RunningServer, spare: int, stre
     assert error.response.headers["x-should-retry"] == "false"
 
 
+def test_what_is_far_too_long_is_not_read_to_its_end(client: openai.OpenAI) -> None:
+    words = rf"maximum context length is {CONTEXT}.*more than \d+ tokens"
+    with pytest.raises(openai.BadRequestError, match=words) as caught:
+        ask(client, [{"role": "user", "content": "no end " * 100_000}])
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
+
+
 @pytest.mark.parametrize("spare", [1, 2, 7])
 def test_exactly_full(client: openai.OpenAI, server: RunningServer, spare: int) -> None:
     """max_tokens is what is left, whether it is asked for or not, and the finish reason tells."""

@@ -7,11 +7,12 @@ from litestar import Request, Response, post
 from msgspec import UNSET, UnsetType
 
 from nitro.api import openai
-from nitro.api.constraints import after_thinking, with_tools
+from nitro.api.constraints import after_thinking, let_through, with_tools
 from nitro.api.exchange import Exchange, head, serve, usage_field
 from nitro.api.prompts import ChatPrompt, parse_chat
 from nitro.api.reply import Piece, Reading, Replies, Reply, Token
 from nitro.api.requestlog import RequestLog
+from nitro.api.sampling import without_effect
 from nitro.engines.types import Asked, ModelInfo, Scored, Thinking
 from nitro.models.served import ServedModel
 from nitro.text.channels import Delta
@@ -46,14 +47,16 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
     )
     generation = await model.engine.generate([text], asked, prompt.n)
     before = sum(len(message.get("tool_calls") or ()) for message in prompt.messages)
+    live = tools is not None and tools.enforced and not prompt.stops  # which may cut a call in its middle
     reading = Reading(
-        lambda: family.parser(tools.by_name if tools else None, tools is not None and tools.enforced, opened),
+        lambda: family.parser(tools.by_name if tools else None, live, opened),
         lambda name, number: family.format.call_id(name, before + number),
         several,
         "function_call" if tools and tools.legacy else "tool_calls",
     )
     log.replies = replies = Replies(generation, prompt.stops, predicted=prompt.prediction is not None, reading=reading)
-    ignored = _ignored(body, model.chat_template(info).variables, family) + generation.unenforced
+    ignored = _ignored(body, model.chat_template(info).variables, family, info) + generation.unenforced
+    ignored += let_through(tools, family.format) if tools else []
     return Exchange(prompt, replies, Chat(prompt, head("chatcmpl", model, model.fingerprint(info))), log, ignored)
 
 
@@ -70,11 +73,12 @@ def _thinking(prompt: ChatPrompt, family: Family, opened: bool) -> Thinking | No
     return Thinking(prompt.thinking_budget, b"" if opened else opens.encode(), closes.encode(), family.markers.forced)
 
 
-def _ignored(body: openai.ChatRequest, variables: frozenset[str], family: Family) -> list[str]:
-    """The parameters that this model's template has no use for."""
+def _ignored(body: openai.ChatRequest, variables: frozenset[str], family: Family, info: ModelInfo) -> list[str]:
+    """The parameters that this model's template has no use for, or its engine."""
     names = [name for name, sets in VARIABLES.items() if getattr(body, name) is not None and not variables & {*sets}]
     names += [f"chat_template_kwargs.{name}" for name in body.chat_template_kwargs or {} if name not in variables]
-    return names + (["thinking_budget"] if body.thinking_budget is not None and family.markers is None else [])
+    names += ["thinking_budget"] if body.thinking_budget is not None and family.markers is None else []
+    return names + without_effect(body, info)
 
 
 class Chat:

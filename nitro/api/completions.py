@@ -12,6 +12,7 @@ from nitro.api.exchange import Exchange, head, serve, usage_field
 from nitro.api.prompts import CompletionPrompt, parse_completion
 from nitro.api.reply import Piece, Replies, Reply, Token
 from nitro.api.requestlog import RequestLog
+from nitro.api.sampling import without_effect
 from nitro.engines.types import LEAST_LOGPROB, Asked, Logprobs, ModelInfo
 from nitro.errors import ApiError
 from nitro.models.served import ServedModel
@@ -48,7 +49,7 @@ async def _begin(model: ServedModel, body: openai.CompletionRequest, log: Reques
     ]
     log.replies = replies = Replies(generation, prompt.stops, mute, predicted=prompt.prediction is not None)
     format = Texts(prompt, echoes, head("cmpl", model, model.fingerprint(info)))
-    return Exchange(prompt, replies, format, log)
+    return Exchange(prompt, replies, format, log, without_effect(body, info))
 
 
 def _open_middle(prompt: str | list[int], suffix: str, info: ModelInfo) -> str | list[int]:

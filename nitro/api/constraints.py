@@ -35,9 +35,9 @@ def with_tools(answer: Parsed, tools: Tools, format: Format, several: bool) -> P
     if answer and answer.kind != "json_schema":
         raise _invalid(answer.param, "nothing beside 'tools'")
     for called in tools.callable:
-        if called.tool.strict and (keyword := tool_grammar.unenforceable(format, called)):
+        if called.tool.strict and (keywords := tool_grammar.unheld(format, called)):
             raise _invalid(
-                called.param, f"no '{keyword}' (at /): a call in the format {format.name} cannot be held to it"
+                called.param, f"no '{keywords[0]}' (at /): a call in the format {format.name} cannot be held to it"
             )
     asked = format, tools.callable, several
     if tools.required:
@@ -49,6 +49,17 @@ def with_tools(answer: Parsed, tools: Tools, format: Format, several: bool) -> P
     if format.layout.begin.startswith(format.opens[0]):
         return _layout(tool_grammar.after_opening(*asked), after=[format.opens[0].encode()])
     return _layout(tool_grammar.calls_or_text(*asked))
+
+
+def let_through(tools: Tools, format: Format) -> list[str]:
+    """What is not enforced of schemas that need not be strict, each with the name of its schema; the engine finds more.
+    Without a grammar nothing is."""
+    return [
+        f"{called.param}: {keyword} (at /) is not enforced in the format {format.name}"
+        for called in tools.callable
+        if called.enforced and not called.tool.strict
+        for keyword in tool_grammar.unheld(format, called)
+    ]
 
 
 def after_thinking(constraint: Parsed, markers: Markers | None, opened: bool) -> Parsed:

@@ -1,6 +1,7 @@
 """From any exception to the error body a client sees."""
 
 import logging
+import re
 
 import msgspec
 from litestar import MediaType, Request, Response
@@ -21,6 +22,7 @@ from nitro.errors import (
 log = logging.getLogger("nitro.api")
 
 RETRY_AFTER = 1  # seconds
+_SCHEMAS = re.compile(r"response_format|json_schema|(tools|functions)\[.*\.parameters")
 
 
 def as_api_error(error: Exception, prompt: str = "messages") -> ApiError:
@@ -32,12 +34,13 @@ def as_api_error(error: Exception, prompt: str = "messages") -> ApiError:
             return ApiError(
                 400,
                 f"This model's maximum context length is {error.context} tokens. However, your {prompt} resulted in "
-                f"{error.prompt_tokens} tokens. Please reduce the length of the {prompt}.",
+                f"{error.length}. Please reduce the length of the {prompt}.",
                 param=prompt,
                 code="context_length_exceeded",
             )
         case PromptRejected():
-            return ApiError(400, str(error), param=error.param or prompt, code="invalid_value")
+            code = "invalid_json_schema" if _SCHEMAS.fullmatch(error.param or "") else "invalid_value"
+            return ApiError(400, str(error), param=error.param or prompt, code=code)
         case TemplateError():
             return ApiError(400, str(error), param=prompt, code="invalid_value")
         case EngineBusy():
@@ -46,7 +49,7 @@ def as_api_error(error: Exception, prompt: str = "messages") -> ApiError:
             return ApiError(503, str(error), type="server_error")
         case EngineDown() | ServerClosing():
             return ApiError(503, str(error), type="server_error", retry_after=RETRY_AFTER)
-        case HTTPException():
+        case HTTPException() if error.status_code < 500:
             return ApiError(error.status_code, error.detail)
     return ApiError(500, str(error) or repr(error), type="server_error")
 

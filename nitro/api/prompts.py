@@ -28,6 +28,8 @@ MOST_CHOICES = 128
 MOST_LOGPROBS = 20
 INT32 = 2**31 - 1
 MOST_DIGITS = 10  # of a token id
+LONGEST_BIASED = 1000  # characters
+MOST_NAMED = 40  # characters of a key in an error
 
 # inclusive bounds; None: none on that side
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
@@ -177,16 +179,19 @@ def _parse_bias(
     number is no id. False bans."""
     ids: dict[int, float] = {}
     texts: dict[str, float] = {}
-    for key, value in _bias_pairs(bias):
+    for given, key, value in _bias_pairs(bias):
+        where = f"logit_bias.{given[:MOST_NAMED]}"
         if value is False:
             value = -100.0
         elif value is True or isinstance(value, str):
-            raise _invalid(f"logit_bias.{key}", "a number, or false")
-        _check_bounds(f"logit_bias.{key}", value, -100, 100)
+            raise _invalid(where, "a number, or false")
+        _check_bounds(where, value, -100, 100)
         if isinstance(key, int):
             if not 0 <= key <= INT32:
-                raise _invalid(f"logit_bias.{str(key)[:20]}", "a token id")
+                raise _invalid(where, "a token id")
             ids[key] = value
+        elif len(key) > LONGEST_BIASED:
+            raise _invalid(where, f"a text of at most {LONGEST_BIASED} characters")
         elif key:
             texts[key] = value
         else:
@@ -196,16 +201,17 @@ def _parse_bias(
 
 def _bias_pairs(
     bias: Mapping[str, float] | list[list[str | int | float | bool]],
-) -> Iterator[tuple[str | int, str | int | float | bool]]:
-    """Each a token id or a text, and its bias."""
+) -> Iterator[tuple[str, str | int, str | int | float | bool]]:
+    """Each as it was given, as a token id or a text, and its bias."""
     if isinstance(bias, Mapping):
-        for key, value in bias.items():
-            yield (int(key) if len(key) <= MOST_DIGITS else 2**63) if key.isascii() and key.isdigit() else key, value
+        for name, value in bias.items():
+            is_id = name.isascii() and name.isdigit()
+            yield name, (int(name) if len(name) <= MOST_DIGITS else -1) if is_id else name, value
         return
     for i, pair in enumerate(bias):
         if len(pair) != 2 or isinstance(pair[0], bool) or not isinstance(pair[0], str | int):
             raise _invalid(f"logit_bias[{i}]", "a token id or a text, and its bias")
-        yield pair[0], pair[1]
+        yield str(pair[0]), pair[0], pair[1]
 
 
 def _parse_stops(stop: str | list[str] | None) -> list[str]:

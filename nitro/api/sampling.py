@@ -5,8 +5,9 @@ import secrets
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from nitro.api.openai import SamplingRequest
-from nitro.engines.types import SAMPLERS, Sampling
+from nitro.api.openai import GenerationRequest, SamplingRequest
+from nitro.api.parameters import capability
+from nitro.engines.types import SAMPLERS, ModelInfo, Sampling
 from nitro.errors import ApiError
 
 INT32 = 2**31 - 1
@@ -95,6 +96,16 @@ def parse_sampling(
         asked["dry_sequence_breakers"] = _parse_breakers(request.dry_sequence_breakers)
     seed = secrets.randbits(31) if request.seed is None else request.seed % 2**31
     return Sampling(**{**defaults, **asked}, seed=seed, ignore_eos=bool(request.ignore_eos), logit_bias=bias)
+
+
+def without_effect(request: GenerationRequest, info: ModelInfo) -> list[str]:
+    """What tunes a sampler that the engine has not, and that is not asked for; a prediction that it cannot use; what is
+    said of a stream where there is none."""
+    lacking = {*SAMPLERS} - info.samplers
+    names = [name for name in SamplingRequest.__struct_fields__ if capability(name) in lacking - {name}]
+    names += [] if info.draft_tokens else ["prediction"]
+    names += ["stream_options"] if request.stream_options and not request.stream else []
+    return [name for name in names if getattr(request, name) is not None]
 
 
 def _parse_breakers(breakers: list[str]) -> tuple[str, ...]:

@@ -40,9 +40,13 @@ def parse_tools(request: ChatRequest) -> Tools | None:
     param, given = ("functions", request.functions) if legacy else ("tools", request.tools)
     choice_param = "function_call" if legacy else "tool_choice"
     choice: Any = request.function_call if legacy else request.tool_choice
+    if request.tools and request.functions:
+        raise _invalid("functions", "nothing beside 'tools'")
+    for other, offers in (("function_call", request.functions), ("tool_choice", request.tools)):
+        if not offers and getattr(request, other) not in (None, "none", "auto"):
+            of = {"function_call": "functions", "tool_choice": "tools"}[other]
+            raise _invalid(other, f"'none' or 'auto' where there are no {of}")
     if not given:
-        if choice not in (None, "none", "auto"):
-            raise _invalid(choice_param, f"'none' or 'auto' where there are no {param}")
         return None
     parsed = [_parse(tool, f"{param}[{i}]", legacy) for i, tool in enumerate(given)]
     names = [called.tool.name for called in parsed]
@@ -56,6 +60,8 @@ def parse_tools(request: ChatRequest) -> Tools | None:
     if allowed is not None and mode == "auto":  # the model cannot call what it is not told of
         told = [tool for tool, name in zip(told, names, strict=True) if name in allowed]
     required = mode == "required"
+    if required and request.ignore_eos:
+        raise _invalid("ignore_eos", f"false beside '{choice_param}', which says where the answer ends")
     several = False if named or legacy else request.parallel_tool_calls
     callable = [
         Called(called.tool, called.param, called.tool.strict or required)

@@ -82,6 +82,28 @@ def long_prompt(streams: int, tokens: int, words: int) -> Play:
     return play
 
 
+def beside(clients: int, tokens: int, asked: dict[str, Any]) -> Play:
+    """Streams beside one more request, which is `asked` for something more, writes for longer than they do and does
+    not count."""
+
+    async def play(endpoint: Endpoint, prompts: Prompts) -> Load:
+        flows = asyncio.Event()
+        bodies = [endpoint.ask(prompts.next(30), tokens) for _ in range(clients)]
+        body = endpoint.ask(prompts.next(30), 5 * tokens, **{"ignore_eos": False, **asked})
+        other = asyncio.ensure_future(client.chat(endpoint, body, on_text=flows.set))
+        other.add_done_callback(lambda _: flows.set())
+        try:
+            await flows.wait()
+            load = await timed([client.chats(endpoint, [body]) for body in bodies])
+            if other.done():
+                other.result()  # raises where it failed
+            return load
+        finally:
+            other.cancel()
+
+    return play
+
+
 def rewrite(requests: int, tokens: int, predicted: bool) -> Play:
     """A text is asked for that the client has, but for one word in thirty, and the prompt has not: what the server
     wrote just before. The text does not repeat itself, or looking back would find as much as the prediction does."""

@@ -328,9 +328,9 @@ class Engine:
             case wire.Rejected(id, text, param):
                 if generation := self._live.get(id):
                     generation._fail(PromptRejected(text, param))
-            case wire.TooLong(id, prompt_tokens, context):
+            case wire.TooLong(id, prompt_tokens, context, partly):
                 if generation := self._live.get(id):
-                    generation._fail(PromptTooLong(prompt_tokens, context))
+                    generation._fail(PromptTooLong(prompt_tokens, context, partly))
             case wire.Ready(info):
                 self.info, self.failure = info, None
                 for news in self._waiting:

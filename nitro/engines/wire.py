@@ -70,11 +70,13 @@ class Rejected(Message, frozen=True):
 
 
 class TooLong(Message, frozen=True):
-    """This generation cannot run: the prompt leaves no room in the context for an answer."""
+    """This generation cannot run: the prompt leaves no room in the context for an answer. `partly`: it has more tokens
+    than were counted."""
 
     id: int
     prompt_tokens: int
     context: int
+    partly: bool = False
 
 
 class Step(Message, frozen=True):

@@ -42,6 +42,7 @@ log = logging.getLogger("nitro.engine")
 Inbox = queue.SimpleQueue["wire.Load | list[Sequence] | wire.Abort"]
 Outbox = queue.SimpleQueue["wire.Message"]
 
+HARDLY_FITS, LEAST_READ = 16, 2**16  # characters for a token of the context, and in all: more may not fit
 BANNED = -100.0  # a logit bias this low or lower bans the token, as in the OpenAI API
 
 
@@ -129,7 +130,8 @@ class Reader(threading.Thread):
         now, n = time.monotonic(), len(message.ids) // len(message.prompts)
         sampling = replace(message.asked.sampling, logit_bias=self._bias(message))
         prompts = [self._tokens(message, prompt) for prompt in message.prompts]
-        predicted = self.runner.tokenizer.encode(message.asked.prediction) if message.asked.prediction else []
+        prediction = message.asked.prediction[: max(HARDLY_FITS * self.runner.info.context, LEAST_READ)]
+        predicted = self.runner.tokenizer.encode(prediction) if prediction else []
         spoken = self._spoken(message.asked.spoken)
         self.runner.prepare(sampling)
         sequences = []
@@ -173,7 +175,7 @@ class Reader(threading.Thread):
         """Raises _Rejection where the prompt cannot be computed."""
         context, first, tokens = self.runner.info.context, message.ids[0], prompt
         if isinstance(tokens, str):
-            tokens = self.runner.tokenizer.encode(tokens)
+            tokens = self._encoded(first, tokens)
         if not tokens:
             raise _Rejection(wire.Rejected(first, "The prompt is empty: it holds no token."))
         size = self.runner.info.vocabulary
@@ -183,6 +185,17 @@ class Reader(threading.Thread):
         if len(tokens) >= context:
             raise _Rejection(wire.TooLong(first, len(tokens), context))
         return tokens
+
+    def _encoded(self, first: int, text: str) -> list[int]:
+        """A tokenizer may take minutes for megabytes, in which nobody else is heard. Of a text that can hardly fit only
+        the beginning is read. Raises _Rejection."""
+        context, encode = self.runner.info.context, self.runner.tokenizer.encode
+        part = max(HARDLY_FITS * context, LEAST_READ)
+        while part < len(text):
+            if (count := len(encode(text[:part]))) > 2 * context:  # where it is cut, a few tokens may be others
+                raise _Rejection(wire.TooLong(first, count, context, partly=True))
+            part *= 2
+        return encode(text)
 
     def _bias(self, message: wire.Generate) -> dict[int, float]:
         """Biases by token id: those given by text too, bans as −∞, and what ignore_eos bans. Raises _Rejection."""

@@ -7,7 +7,7 @@ The environment is the one chat templates are written for: that of `apply_chat_t
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -15,13 +15,9 @@ from jinja2 import TemplateError as JinjaError
 from jinja2 import meta, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from nitro.errors import TemplateError
-
-MOST_RAISED = 1000  # base and exponent of a power
-MOST_REPEATED = 1_000_000  # characters or entries
+from nitro.text.sandbox import Sandbox, TooMuch, counted_work
 
 
 class _Generation(Extension):
@@ -70,29 +66,8 @@ def _given(value: Any) -> Any:
     return {key: _given(part) for key, part in value.items()} if isinstance(value, Mapping) else value
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Templates come with models from anywhere: none may fill the memory, or compute for ever, in one operation.
-
-    A template may change lists that it made itself: some count calls in them.
-    """
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**" and max(abs(left), abs(right)) > MOST_RAISED:
-            raise JinjaError(f"{left} ** {right} is too large")
-        for repeated, times in ((left, right), (right, left)):
-            if operator == "*" and isinstance(repeated, Sized) and len(repeated) * times > MOST_REPEATED:
-                raise JinjaError(f"{times} repetitions are too many")
-        return super().call_binop(context, operator, left, right)
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        return (type(obj) is list and attr in ("append", "pop")) or super().is_safe_attribute(obj, attr, value)
-
-
-def _environment() -> _Sandbox:
-    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation])
-    environment.filters["tojson"] = _tojson
+def _environment() -> Sandbox:
+    environment = Sandbox([loopcontrols, _Generation], {"tojson": _tojson})
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = _now
     return environment
@@ -151,12 +126,18 @@ class ChatTemplate:
 
     def _rendered(self, messages: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> str:
         try:
-            return str(self._template.render(_given({**given, "messages": messages})))
+            return self._made({**given, "messages": messages})
+        except TooMuch as error:
+            raise TemplateError(f"The chat template cannot be used for the messages: {error}.") from error
         except Exception as error:  # anything: it is the model's code, fed with the client's data
             for rather in ({"messages": _with_texts(messages)}, {"messages": messages, "tools": given["tools"] or []}):
                 with contextlib.suppress(Exception):
-                    return str(self._template.render(_given({**given, **rather})))
+                    return self._made({**given, **rather})
             raise TemplateError(f"The chat template refused the messages: {error}") from error
+
+    def _made(self, given: Mapping[str, Any]) -> str:
+        with counted_work(given):
+            return self._template.render(_given(given))
 
 
 def _with_texts(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -17,14 +17,18 @@ from nitro.text.tools import Tool
 
 ANY_OBJECT = {"type": "object"}
 LISTED = {"type", "properties", "required", "title", "description", "$schema", "$defs", "definitions"}
-# Of a whole object; where arguments are written one by one, no grammar looks at it.
-WHOLE = {"anyOf", "oneOf", "allOf", "not", "if", "$ref", "minProperties", "maxProperties", "patternProperties"}
-WHOLE |= {"propertyNames", "dependentRequired", "dependentSchemas"}
+# What of an object is kept where its arguments are written one by one: no grammar looks at the whole then.
+ONE_BY_ONE = LISTED | values.SILENT | {"additionalProperties", "$id", "$anchor"}
 _TEXT = r"/(.|\n)*/"
 _SPACE = r"/[ \n]{0,2}/"
 
 _HOLES = re.compile(r"(\$[A-Z]+)")
-_FREE = {"$INDEX": r"/[0-9]{1,3}/", "$ID": r"/[A-Za-z0-9]{9}/", "$SPACE": r"/\n?/", "$KEY": r"/[A-Za-z0-9_.-]{1,64}/"}
+_FREE = {
+    "$INDEX": r"/[0-9]{1,3}/",
+    "$ID": r"/[A-Za-z0-9]{9}/",
+    "$SPACE": r"/\n?/",
+    "$KEY": r"/[A-Za-z_][A-Za-z0-9_.-]{0,63}/",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,9 @@ class Called:
         """Forced, a model is kept from arguments of its own invention where the schema lists them one by one."""
         if not self.enforced:
             return ANY_OBJECT
-        closed = {"additionalProperties": False} if LISTED >= set(self.tool.parameters) >= {"properties"} else {}
-        return {**self.tool.parameters, **closed}
+        given = self.tool.parameters
+        closed = LISTED >= set(given) >= {"properties"} and _all_listed(given)
+        return {**given, "additionalProperties": False} if closed else given
 
 
 @dataclass(slots=True)
@@ -52,10 +57,9 @@ class Grammar:
     texts: list[tuple[str, int]] = field(default_factory=list)  # a regular expression in Lark, and a mark
 
 
-def unenforceable(format: Format, called: Called) -> str | None:
-    """The keyword of its schema that calls in this format cannot be held to."""
-    found = sorted(WHOLE & set(called.schema)) if format.layout.parameter is not None else []
-    return found[0] if found else None
+def unheld(format: Format, called: Called) -> list[str]:
+    """The keywords of its schema that calls in this format are not held to, though they are enforced."""
+    return sorted(set(called.schema) - ONE_BY_ONE) if format.layout.parameter is not None else []
 
 
 def required(format: Format, tools: Sequence[Called], several: bool) -> Grammar:
@@ -133,20 +137,25 @@ class _Writer:
         layout = self._format.layout.parameter
         if layout is None:
             return self.schema(called.schema, called)
-        properties = called.schema.get("properties") or {}
-        if not isinstance(properties, dict) or not isinstance(called.schema.get("required") or [], list):
-            return self.schema(called.schema, called)  # which is refused
+        schema, separator = called.schema, self._format.layout.separator
+        properties, needed = schema.get("properties") or {}, schema.get("required") or []
+        others = schema.get("additionalProperties", True)
+        if not isinstance(properties, dict) or not _are_names(needed):
+            return self.schema(schema, called)  # which is refused
+        properties = {**properties, **{key: others for key in needed if key not in properties}}
+        if any(properties[key] is False for key in needed):
+            return self.schema({"enum": []}, called)  # nothing keeps it
         if not properties:
-            closed = called.schema.get("additionalProperties") is False
-            one, separator = self._parameter(layout, None, {"type": "string"}, called), self._format.layout.separator
-            return "" if closed else f"({one} ({self._literal(separator)} {one})*)?" if separator else f"({one})*"
-        needed = called.schema.get("required") or []
+            if others is False or layout.count("$KEY") > 1:  # no grammar repeats what is free
+                return ""
+            one = self._parameter(layout, None, {"type": "string"} if others is True else others, called)
+            return f"({one} ({self._literal(separator)} {one})*)?" if separator else f"({one})*"
         each = [
-            (f"({self._parameter(layout, key, schema, called)})", key in needed)
-            for key, schema in properties.items()
-            if schema is not False
+            (f"({self._parameter(layout, key, part, called)})", key in needed)
+            for key, part in properties.items()
+            if part is not False
         ]
-        if self._format.layout.separator:
+        if separator:
             return self._separated(each)
         return " ".join(parameter + ("" if always else "?") for parameter, always in each)
 
@@ -216,6 +225,16 @@ def _expression(schema: Any, closing: str, mark: str) -> str:
     if never := mark or (closing.strip() if closing != closing.lstrip() else ""):
         parts.append(f"~/(.|\n)*{re.escape(never).replace('/', chr(92) + '/')}(.|\n)*/")
     return " & ".join(f"({part})" for part in parts)
+
+
+def _all_listed(schema: Mapping[str, Any]) -> bool:
+    """Whether what an object must have is among its properties."""
+    properties, needed = schema["properties"], schema.get("required") or []
+    return isinstance(properties, dict) and _are_names(needed) and set(needed) <= set(properties)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def _as_object(schema: Any) -> dict[str, Any]:

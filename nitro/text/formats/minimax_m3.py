@@ -39,16 +39,18 @@ def parse(body: str, tools: Tools) -> list[Call]:
     return calls
 
 
-def _members(tags: list[str], at: int, schema: Any, root: Mapping[str, Any], depth: int) -> tuple[list[list[str]], int]:
+def _members(
+    tags: list[str], at: int, schema: Any, root: Mapping[str, Any], depth: int
+) -> tuple[list[tuple[str, str]], int]:
     """What the tags from there on hold, each with its name, in JSON; and where they end."""
     if depth > _DEEPEST:
         raise Malformed("nested too deeply")
-    members = []
+    members: list[tuple[str, str]] = []
     while at < len(tags) and (opening := _TAG.match(tags[at])):
         name, text = opening[1], tags[at][opening.end() :]
         value, at = _value(tags, at + 1, text, values.part(schema, name, root), root, depth)
         _closed(tags, at, f"</{name}>")
-        members.append([name, value])
+        members.append((name, value))
         at += 1
     return members, at
 
@@ -74,10 +76,10 @@ def _closed(tags: list[str], at: int, tag: str) -> None:
         raise Malformed(f"expected {tag}")
 
 
-def _object(members: list[list[str]]) -> str:
-    if len({name for name, _ in members}) < len(members):
-        raise Malformed("an argument is given twice")
-    return "{" + ", ".join(f"{values.written(name)}: {value}" for name, value in members) + "}"
+def _object(members: list[tuple[str, str]]) -> str:
+    """Of a member that is given twice the last counts, as in JSON."""
+    last = dict(members)
+    return "{" + ", ".join(f"{values.written(name)}: {value}" for name, value in last.items()) + "}"
 
 
 FORMAT = Format(

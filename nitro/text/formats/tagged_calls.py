@@ -60,12 +60,10 @@ class Tags:
         return Call(name, made), end.end()
 
     def _arguments(self, name: str, body: str, at: int, tools: Tools) -> tuple[str, int]:
-        """As a JSON object; and where they end."""
+        """As a JSON object; and where they end. Of one that is given twice the last counts, as in JSON."""
         arguments: dict[str, str] = {}
         while found := re.compile(r"\s*" + self.key).match(body, at):
             key, value, at = found["key"], *self._value(body, found.end())
-            if key in arguments:
-                raise Malformed("an argument is given twice")
             groups = found.groupdict()
             is_text = groups.get("type") == "string" or groups.get("text") == "true"
             arguments[key] = written(value) if is_text else argument(tools, name, key, value)

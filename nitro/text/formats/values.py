@@ -10,8 +10,9 @@ from nitro.text.tools import Tools
 _NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", type(None): "null"}
 _ALL = frozenset({*_NAMES.values(), "array"})
 # What a text can keep that is written as it is. A value under any other keyword is JSON, and a text in quotes.
-_OF_TEXTS = {"type", "enum", "const", "minLength", "maxLength", "pattern"}
-_SILENT = {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment"}
+_CHOICES, _RESTRICTIONS = {"enum", "const"}, {"minLength", "maxLength", "pattern"}
+_OF_TEXTS = {"type"} | _CHOICES | _RESTRICTIONS
+SILENT = {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment"}
 _DEEPEST = 32
 
 
@@ -59,8 +60,15 @@ def type_of(value: Any) -> str:
 
 
 def is_text(schema: Any, root: Mapping[str, Any]) -> bool:
-    """Whether a value is a text that is written as it is."""
-    return isinstance(schema, Mapping) and set(schema) <= _OF_TEXTS | _SILENT and types(schema, root) == {"string"}
+    """Whether a value is a text that is written as it is. What is both chosen and restricted is not."""
+    if not isinstance(schema, Mapping) or not set(schema) <= _OF_TEXTS | SILENT:
+        return False
+    chosen, restricted = _CHOICES & set(schema), _RESTRICTIONS & set(schema)
+    if len(chosen) > 1 or (chosen and restricted):
+        return False
+    if not all(isinstance(value, str) for value in _listed(schema.get("enum"))):
+        return False
+    return types(schema, root) == {"string"}
 
 
 def argument(tools: Tools, name: str, key: str, text: str) -> str:
