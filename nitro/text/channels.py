@@ -157,7 +157,8 @@ class ChannelParser:
         found = [(at, -len(mark), mark) for mark in marks if mark and (at := text.find(mark)) >= 0]
         if found:
             at, _, mark = min(found)
-            return at, mark
+            longer = any(other.startswith(text[at:]) and other != text[at:] for other in marks)
+            return at, None if longer else mark  # another mark may begin with this one
         return len(text) - held(text, marks), None
 
     def _say(self, border: int) -> Delta:
@@ -187,7 +188,7 @@ class ChannelParser:
             return
         self._tried = max(self._tried, len(self._text) - len(closes) + 1)
         if self._seen:
-            for i, call in enumerate(self._seen(self._text)):
+            for i, call in enumerate(self._seen(self._text, self._tools)):
                 yield from self._show(i, call)
 
     def _made(self, calls: list[Call]) -> Iterator[Delta]:

@@ -32,7 +32,7 @@ def parse(body: str, tools: Tools) -> list[Call]:
     return calls
 
 
-def seen(body: str) -> list[Call]:
+def seen(body: str, tools: Tools) -> list[Call]:
     """What there is of calls so far; the last one's arguments may be incomplete."""
     calls: list[Call] = []
     at = 0
@@ -56,6 +56,8 @@ def seen(body: str) -> list[Call]:
 
 
 def _call(found: Object) -> Call:
+    if (inner := found.members.get("function", "")).startswith("{"):  # as OpenAI writes calls
+        found = read_object(inner)
     name, arguments = _name(found), _first(found, ARGUMENTS)
     if not name:
         raise Malformed("a call has no name")
