@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from nitro.text.formats.values import written
-from nitro.text.tools import Call, Malformed, Tools, Unfinished
+from nitro.text.tools import Call, Followed, Malformed, Tools, Unfinished
 
 _NAME = re.compile(r"\s*([A-Za-z_][\w.:-]*)\s*\(")
 _KEY = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*=\s*")
@@ -31,7 +31,7 @@ def parse(body: str, tools: Tools) -> list[Call]:
     if in_list and not reader.takes("]"):
         raise Unfinished if reader.at == len(text) else Malformed("the list does not end")
     if reader.at < len(text):
-        raise Malformed("something follows the calls")
+        raise Followed(calls, reader.text[reader.at :])
     return calls
 
 
