@@ -242,10 +242,11 @@ def test_calls_that_need_not_be_keep_their_schemas(name: str, as_tokens: bool) -
             check(called, json.loads(arguments))
 
 
-@pytest.mark.parametrize("name", ["gpt_oss", "hermes", "gemma4"])
+@pytest.mark.parametrize("name", ["gpt_oss", "hermes", "gemma4", "solar", "kimi_k3", "muse"])
 def test_calls_that_follow_a_reasoning(name: str) -> None:
     format = known()[name]
     signs = {"gpt_oss": "analysis", "hermes": "<think>", "gemma4": "<|channel>"}
+    signs |= {"solar": "<|think|>", "kimi_k3": "<|open|>think", "muse": "to=self"}
     markers = next(markers for markers in reasoning.KNOWN if signs[name] in markers.opens)
     family = Family(format, True, markers)
     tokenizer = Tokenizer([mark for mark in family.spoken(True) if mark in format.marks or "|" in mark])

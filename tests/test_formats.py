@@ -8,6 +8,8 @@ from test_templates import read
 from nitro.text import reasoning
 from nitro.text.family import Family
 from nitro.text.formats import detect, known
+from nitro.text.reasoning import Markers
+from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tool
 
 TOOLS = {name: Tool(name, {"type": "object", "properties": {}}) for name in ("f", "g", "python")}
@@ -125,6 +127,112 @@ SAID: dict[str, tuple[str, str, str, str, str, list[list[str]]]] = {
         "",
         [["f", '{"a": "[TOOL_CALLS]g"}'], ["g", "{}"]],
     ),
+    "Phi-4": (
+        "phi4",
+        "",
+        'So.<|tool_call|>[{"name": "f", "arguments": {"a": "[1]"}}, {"name": "g", "arguments": {}}]<|/tool_call|>',
+        "So.",
+        "",
+        [["f", '{"a": "[1]"}'], ["g", "{}"]],
+    ),
+    "Phi-4: functools": (
+        "phi4",
+        "",
+        'functools[{"type": "function", "name": "f", "arguments": {"a": 1}}]',
+        "",
+        "",
+        [["f", '{"a": 1}']],
+    ),
+    "Hunyuan: an answer": (
+        "hunyuan_a13b",
+        "<think>, <answer>",
+        "<think>\nHm.\n</think>\n<answer>\nYes.\n</answer>",
+        "Yes.",
+        "Hm.",
+        [],
+    ),
+    "Hunyuan: calls": (
+        "hunyuan_a13b",
+        "<think>, <answer>",
+        '<think>Hm.</think><tool_calls>[{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}]</tool_calls>',
+        "",
+        "Hm.",
+        [["f", "{}"], ["g", "{}"]],
+    ),
+    "Granite: an answer": (
+        "granite3",
+        "<think>, <response>",
+        "<think>Hm.</think>\n<response>Yes.</response>",
+        "Yes.",
+        "Hm.",
+        [],
+    ),
+    "Olmo": (
+        "olmo3",
+        "",
+        'So.<function_calls>\nf(a="x\\ny", b=null)\ng()\n</function_calls>',
+        "So.",
+        "",
+        [["f", '{"a": "x\\ny", "b": null}'], ["g", "{}"]],
+    ),
+    "Llama: as OpenAI writes calls": (
+        "llama3_json",
+        "",
+        '{"type": "function", "function": {"name": "f", "parameters": {"a": 1}}}',
+        "",
+        "",
+        [["f", '{"a": 1}']],
+    ),
+    "LongCat: JSON": (
+        "longcat",
+        "<longcat_think>",
+        '<longcat_think>Hm.</longcat_think><longcat_tool_call>\n{"name": "f", "arguments": {"a": 1}}\n'
+        "</longcat_tool_call>",
+        "",
+        "Hm.",
+        [["f", '{"a": 1}']],
+    ),
+    "Mistral: of the generation before": (
+        "mistral",
+        "",
+        '[TOOL_CALLS][{"name": "f", "arguments": {"a": 1}, "id": "abc123def"}]',
+        "",
+        "",
+        [["f", '{"a": 1}']],
+    ),
+    "Mistral: of the generation after": (
+        "mistral_json",
+        "",
+        '[TOOL_CALLS]f[ARGS]{"a": 1}',
+        "",
+        "",
+        [["f", '{"a": 1}']],
+    ),
+    "Granite: it goes on": (
+        "granite3",
+        "",
+        'So.\n<|tool_call|>[{"name": "f", "arguments": {"a": 1}}]\n\nDone, I hope.',
+        "So.\nDone, I hope.",
+        "",
+        [["f", '{"a": 1}']],
+    ),
+    "Granite: it goes on after what is no tool": (
+        "granite3",
+        "",
+        '<|tool_call|>[{"name": "h", "arguments": {}}] is a call.',
+        '<|tool_call|>[{"name": "h", "arguments": {}}] is a call.',
+        "",
+        [],
+    ),
+    "Llama: it goes on, and calls again": (
+        "llama3_json",
+        "",
+        '{"name": "f", "parameters": {"a": 1}}, then <|python_tag|>{"name": "g", "parameters": {}}',
+        ", then",
+        "",
+        [["f", '{"a": 1}'], ["g", "{}"]],
+    ),
+    "Llama: Python, and it goes on": ("llama_python", "", "[f(a=1)] Done.", "Done.", "", [["f", '{"a": 1}']]),
     "DeepSeek: cut off": (
         "deepseek_v31",
         "",
@@ -136,10 +244,18 @@ SAID: dict[str, tuple[str, str, str, str, str, list[list[str]]]] = {
 }
 
 
+def around_of(format: str, sign: str) -> Markers | None:
+    """The markers with these openings of the reasoning and, behind a comma, of the answer."""
+    opens, _, wrap = sign.partition(", ")
+    if not opens and format != "functionary32":
+        return None
+    return next(m for m in reasoning.KNOWN if m.opens == opens and (not wrap or wrap in m.wraps))
+
+
 @pytest.mark.parametrize("case", SAID)
 def test_what_is_said_is_read(case: str) -> None:
     name, sign, text, *expected = SAID[case]
-    around = {markers.opens: markers for markers in reasoning.KNOWN}[sign] if sign or name == "functionary32" else None
+    around = around_of(name, sign)
     family = Family(known()[name], True, around)
     for pieces in ([text], list(text), *([text[:i], text[i:]] for i in range(1, len(text)))):
         content, thought, calls = read(family.parser(TOOLS, live=False, thinking=False), pieces)
@@ -151,20 +267,55 @@ def test_without_tools_the_channels_are_nobodys_too(case: str) -> None:
     name, sign, text, content, *_ = SAID[case]
     if SAID[case][-1]:
         return
-    around = {markers.opens: markers for markers in reasoning.KNOWN}[sign]
-    assert read(Family(known()[name], True, around).parser(None, live=False, thinking=False), list(text))[0] == content
+    around = around_of(name, sign)
+    parser = Family(known()[name], True, around).parser(None, live=False, thinking=False)
+    assert read(parser, list(text))[0].rstrip() == content
 
 
-@pytest.mark.parametrize(
-    "template, name",
-    [
-        ("[TOOL_CALLS] [ARGS]", "mistral"),
-        ("[TOOL_CALLS]", "mistral_json"),
-        ("[func_name1(params_name1=params_value1, params_name2=params_value2...)]", "llama_python"),
-        ("<start_function_call> <end_function_call>", "functiongemma"),
-        ("nothing of that", None),
-    ],
-)
-def test_a_template_tells_its_format(template: str, name: Any) -> None:
-    found = detect(template)
-    assert (found.name if found else None) == name
+# How templates that the distribution has not tell of tools and reasoning; the format, what opens the reasoning.
+TEMPLATES = {
+    "[TOOL_CALLS] {{ tools }} [ARGS]": ("mistral", ""),
+    "[TOOL_CALLS] {{ tools }}": ("mistral_json", ""),
+    "{{ tools }} Write [func_name1(params_name1=params_value1, params_name2=params_value2...), …]": (
+        "llama_python",
+        "",
+    ),
+    "{{ tools }} <start_function_call>call:…<end_function_call>": ("functiongemma", ""),
+    "{% if 'tools' in m %}<|tool|>{{ message['tools'] }}<|/tool|>{% endif %}": ("phi4", ""),
+    "{{ tools }} <longcat_tool_call> <longcat_arg_key> </longcat_think>": ("longcat", "<longcat_think>"),
+    '{{ tools }} <tool_calls>[{"name": "func_name1", …}]</tool_calls> </think> {% if \'<answer>\' in m %}': (
+        "hunyuan_a13b",
+        "<think>",
+    ),
+    "{{ tools }} <function_calls> {{ m.function_calls }} </function_calls>": ("olmo3", ""),
+    "<｜tool▁calls▁begin｜> <｜tool▁sep｜> {{ tools }} </think>": ("deepseek_v31", "<think>"),
+    "after Here is my thought process: and the answer after Here is my response:": (
+        None,
+        "Here is my thought process:",
+    ),
+    "nothing of that": (None, ""),
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_template_tells_its_format(template: str) -> None:
+    found, markers = detect(template), reasoning.detect(template)
+    assert (found.name if found else None, markers.opens if markers else "") == TEMPLATES[template]
+
+
+@pytest.mark.parametrize("system", [True, False])
+def test_tools_within_the_system_message(system: bool) -> None:
+    """Phi-4's template looks for them there; it writes no calls."""
+    source = (
+        "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}"
+        "{% if message['tools'] %}<|tool|>{{ message['tools'] }}<|/tool|>{% endif %}<|end|>{% endfor %}"
+    )
+    call = {"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+    messages: list[Any] = [{"role": "system", "content": "Be nice."}] * system
+    messages += [{"role": "user", "content": "Go."}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    text = Family.of(source).prompt(ChatTemplate(source), messages, tools)
+    told = '<|tool|>[{"name": "f", "parameters": {}}]<|/tool|><|end|><|user|>Go.<|end|>'
+    said = '<|assistant|><|tool_call|>[{"name": "f", "arguments": {"a": 1}}]<|/tool_call|><|end|>'
+    assert text == f"<|system|>{'Be nice.' * system}{told}{said}"
+    assert "<|tool|>" not in Family.of(source).prompt(ChatTemplate(source), messages, None)

@@ -1,19 +1,24 @@
-"""What models may say wrong: the calls that templates write, cut, doubled and swapped at random. Nothing raises,
-nothing is lost, and nothing depends on how the text arrives."""
+"""What models may say wrong: the calls that templates and layouts write, cut, doubled and swapped at random, and every
+format's marks in any order. Nothing raises, nothing is lost, and nothing depends on how the text arrives."""
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
+import pytest
 import sdist
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_formats import TEMPLATES
 from test_templates import CASES, TOOLS, compiled, read, said
 
 from nitro.errors import TemplateError
-from nitro.text import formats
+from nitro.text import formats, reasoning
 from nitro.text.family import Family
+from nitro.text.formats import history
+from nitro.text.tools import Call, Followed, Tools
 
 quick = settings(deadline=None, database=None)
 NOISE = ("<", "</", "<|", "[", "]", "{", '"', "\\", "\n", " ", "0", "é", "<think>", "</think>", "_call>", "null")
@@ -27,18 +32,35 @@ SPLITS = st.lists(st.integers(0, 10**6), max_size=6)
 
 
 @cache
-def recorded() -> list[tuple[str, Family, str, bool]]:
-    """Template, its family, what the assistant said there, and whether it was reasoning."""
+def recorded() -> list[tuple[Family, str, bool]]:
+    """A family, what the assistant said there, and whether it was reasoning: by templates, and by every layout, each
+    beside another reasoning."""
     found = []
-    for name, source in sdist.templates().items():
-        family = compiled(name)[1]
-        for case in ("two", "nested", "quotes") if family.native and "tools" in source else ():
+    for name in sdist.templates():
+        for case in ("two", "nested", "quotes"):
             try:
                 text, thinking = said(name, CASES[case], "I think.")
             except TemplateError:
                 continue
-            found.append((name, family, text, thinking))
+            found.append((compiled(name)[1], text, thinking))
+    for i, (_, format) in enumerate(sorted(formats.known().items())):
+        around = reasoning.KNOWN[i % len(reasoning.KNOWN)]
+        for case in ("one", "two", "quotes"):
+            calls = CASES[case][: 1 + format.layout.several]
+            text = around.opens + "I think." * bool(around.opens) + around.left + history.written(calls, format.layout)
+            found.append((Family(format, True, around), text, False))
     return found
+
+
+@cache
+def parts(family: Family) -> list[str]:
+    """What texts of a family are made of, and some of no family's."""
+    layout = family.format.layout
+    markers = family.around
+    marks = {*family.spoken(True), *(markers.wraps_of(TOOLS) if markers else ()), *family.format.opens}
+    written = re.split(r"\$[A-Z]+", layout.begin + layout.call + (layout.parameter or "") + layout.end)
+    calls = [history.written([(name, arguments)], layout) for name, arguments in (("get_weather", {}), *CASES["one"])]
+    return [*sorted({*marks, *written, layout.between or " ", layout.quote, *calls} - {""}), *NOISE, "get_weather", "a"]
 
 
 def edited(text: str, edits: list[Edit]) -> str:
@@ -62,19 +84,37 @@ def pieces(text: str, splits: list[int]) -> list[str]:
     return [text[a:b] for a, b in pairwise(at)]
 
 
-def is_lost(family: Family, text: str, told: str) -> bool:
-    """Whether anything of the text is not told, but white space and what is around reasoning and answers."""
+def heard(family: Family) -> tuple[Family, list[str]]:
+    """It, and what it takes for calls, with the marks around."""
+    format, taken = family.format, []
+
+    def parse(body: str, tools: Tools) -> list[Call]:
+        try:
+            calls = format.parse(body, tools)
+        except Followed as followed:
+            if not format.closes and all(call.name in tools for call in followed.calls):
+                taken.extend(opens + body.removesuffix(followed.rest) for opens in (*format.opens, ""))
+            raise
+        taken.extend(opens + body + closes for opens in (*format.opens, "") for closes in (format.closes, ""))
+        return calls
+
+    return replace(family, format=replace(format, parse=parse)), taken
+
+
+def is_lost(family: Family, text: str, told: str, taken: list[str]) -> bool:
+    """Whether anything of the text is neither told nor taken for calls, but white space and what is around reasoning
+    and answers."""
     text, told = bare(text), bare(told)
-    markers = family.markers
-    marks = [bare(mark) for mark in ({*markers.wraps_of(TOOLS), markers.opens, markers.closes} if markers else ())]
+    around = family.around
+    marks = {*around.wraps_of(TOOLS), around.opens, around.closes, around.lead} if around else set()
+    marks = {bare(mark) for mark in marks | set(taken)} - {""}
     ways = {0: {0}}  # by how much of the text: how much of what is told it may be
     for at in range(len(text)):
-        for told_at in ways.pop(at, ()):
-            if text[at] == told[told_at : told_at + 1]:
-                ways.setdefault(at + 1, set()).add(told_at + 1)
-            for mark in marks:
-                if text.startswith(mark, at):
-                    ways.setdefault(at + len(mark), set()).add(told_at)
+        here = ways.pop(at, set())
+        ways.setdefault(at + 1, set()).update(so_far + 1 for so_far in here if told.startswith(text[at], so_far))
+        for mark in marks:
+            if text.startswith(mark, at):
+                ways.setdefault(at + len(mark), set()).update(here)
     return len(told) not in ways.get(len(text), ())
 
 
@@ -82,31 +122,48 @@ def bare(text: str) -> str:
     return re.sub(r"\s", "", text)
 
 
-@settings(quick, max_examples=1000)
-@given(st.data(), EDITS, SPLITS)
-def test_fuzzed_calls(data: st.DataObject, edits: list[Edit], splits: list[int]) -> None:
-    _, family, text, thinking = data.draw(st.sampled_from(recorded()))
-    text = edited(text, edits)
+def check(family: Family, text: str, thinking: bool, splits: list[int]) -> None:
     results = [
         read(family.parser(TOOLS, live=False, thinking=thinking), some)
         for some in ([text], list(text), pieces(text, splits))
     ]
     assert results[1] == results[0] and results[2] == results[0]
-    content, reasoning, calls = results[0]
-    for name, arguments in calls:
+    for name, arguments in results[0][2]:
         assert name and isinstance(json.loads(arguments), dict)
-    if not calls:
-        parser = family.parser(TOOLS, live=False, thinking=thinking)
-        told = "".join(delta.text for delta in [*parser.feed(text), *parser.flush()])
-        assert sorted(told) == sorted(reasoning + content)
-        assert not is_lost(family, text, told)
+    hearing, taken = heard(family)
+    parser = hearing.parser(TOOLS, live=False, thinking=thinking)
+    told = "".join(delta.text for delta in [*parser.feed(text), *parser.flush()] if delta.channel != "call")
+    assert not is_lost(family, text, told, taken)
+
+
+@settings(quick, max_examples=400)
+@given(st.data(), EDITS, SPLITS)
+def test_fuzzed_calls(data: st.DataObject, edits: list[Edit], splits: list[int]) -> None:
+    family, text, thinking = data.draw(st.sampled_from(recorded()))
+    check(family, edited(text, edits), thinking, splits)
+
+
+@pytest.mark.parametrize("name", sorted(formats.known()))
+def test_marks_in_any_order(name: str) -> None:
+    """Of the format and of any reasoning."""
+    families = [Family(formats.known()[name], True, around) for around in (None, *reasoning.KNOWN)]
+    families += [family for family, _, _ in recorded() if family.format.name == name]
+
+    @settings(quick, max_examples=30)
+    @given(st.data(), st.booleans(), SPLITS)
+    def any_order(data: st.DataObject, thinking: bool, splits: list[int]) -> None:
+        family = data.draw(st.sampled_from(families))
+        text = "".join(data.draw(st.lists(st.sampled_from(parts(family)), max_size=12)))
+        check(family, text, thinking and family.markers is not None, splits)
+
+    any_order()
 
 
 @settings(quick, max_examples=400)
 @given(st.data(), st.floats(0, 1), SPLITS)
 def test_calls_cut_in_the_middle(data: st.DataObject, end: float, splits: list[int]) -> None:
     """Where calls are certain, their arguments come as they are said: the whole text's beginning."""
-    _, family, text, thinking = data.draw(st.sampled_from(recorded()))
+    family, text, thinking = data.draw(st.sampled_from(recorded()))
     whole = read(family.parser(TOOLS, live=True, thinking=thinking), [text])[2]
     text = text[: int(end * len(text))]
     results = [
@@ -118,7 +175,7 @@ def test_calls_cut_in_the_middle(data: st.DataObject, end: float, splits: list[i
         assert name == called and all_of_it.startswith(arguments)
 
 
-def test_every_format_of_a_template_is_there() -> None:
-    """Those without a template in the distribution are named here."""
-    without = set(formats.known()) - {family.format.name for _, family, _, _ in recorded()}
-    assert without <= {"generic", "longcat", "functiongemma", "llama_python", "deepseek_v31"}
+def test_every_format_is_detected_somewhere() -> None:
+    """By a template of the distribution, or by what test_formats.py tells of others."""
+    detected = {compiled(name)[1].format.name for name in sdist.templates()} | {name for name, _ in TEMPLATES.values()}
+    assert set(formats.known()) == detected - {None}

@@ -52,7 +52,10 @@ CASES: dict[str, Calls] = {
     "quotes": [("write_note", {"text": 'He said "yes"; \\ it\'s <b>fine</b> & {ok}\nNext [line], 5 > 3'})],
     "letters": [("write_note", {"text": "Příliš žluťoučký kůň 🐎 日本語"})],
     "number in a text": [("write_note", {"text": "0123"})],
+    "no arguments": [("get_weather", {})],
 }
+SAYS, THINKS = "Let me see.", "I think."  # before a call
+LEFT_OUT = "left out"  # of the history, by the template
 _CUT_MARK = re.compile(r"(<[^<>]*|\[[A-Z_]*)$")
 # Of templates that know tools, the cases that cannot be read back, and why.
 _ONE = "it takes one call a message"
@@ -65,9 +68,10 @@ EXPLAINED: dict[tuple[str, str], str] = {
     ("meta-llama-Llama-3.2-3B-Instruct", "two"): _ONE,
     ("meta-llama-Llama-3.3-70B-Instruct", "two"): _ONE,
     ("openai-gpt-oss-120b", "two"): _FIRST,
+    ("openai-gpt-oss-120b", "text"): "it writes the text before a call as reasoning",
+    ("NVIDIA-Nemotron-Nano-v2", "text"): "it writes the text and the call as two turns",
+    ("llama-cpp-deepseek-r1", "text"): "it leaves the calls of a message with a text out",
 }
-# Templates that mention tools and render none, or calls in no form of their own, and why.
-NOT_NATIVE: dict[str, str] = {}
 
 
 @dataclass
@@ -79,7 +83,15 @@ class Line:
     format: str = ""
     native: bool = False
     reasoning: str = ""
-    cases: dict[str, str] = field(default_factory=dict)  # "ok", or what went wrong
+    cases: dict[str, str] = field(default_factory=dict)  # "ok", LEFT_OUT, or what went wrong
+
+    @property
+    def notes(self) -> str:
+        """Why not all is well."""
+        why = [EXPLAINED.get((self.template, case), LEFT_OUT) for case in self.cases if self.cases[case] != "ok"]
+        bad = [case for case in self.cases if self.cases[case] != "ok"]
+        told = [] if self.native else ["it knows no tools"]
+        return "; ".join(told + [f"{case}: {reason}" for case, reason in zip(bad, why, strict=True)])
 
 
 @cache
@@ -88,17 +100,17 @@ def compiled(name: str) -> tuple[ChatTemplate, Family]:
     return ChatTemplate(source, bos="<s>", eos="</s>"), Family.of(source)
 
 
-def said(name: str, calls: Calls, reasoning: str = "") -> tuple[str, bool]:
+def said(name: str, calls: Calls, reasoning: str = "", content: str = "") -> tuple[str, bool]:
     """What the assistant said to make these calls, as the template writes it; and whether what stands before has opened
     the reasoning. Raises TemplateError."""
-    template, family = compiled(name)
-    before = template.render([USER], TOLD)
-    message: dict[str, Any] = {"role": "assistant", "content": ""}
+    family = compiled(name)[1]
+    switched = {"enable_thinking": True, "thinking": True} if reasoning else {}
+    before = prompt(name, [USER], {**switched, "add_generation_prompt": True})
+    message: dict[str, Any] = {"role": "assistant", "content": content}
     if reasoning:
         message |= dict.fromkeys(("reasoning_content", "reasoning", "thinking"), reasoning)
-    given, _ = family.told([USER, {**message, "tool_calls": _calls(calls)}], TOLD)
-    whole = _without_prompt(template, given)
-    plain = _without_prompt(template, [USER, {"role": "assistant", "content": "@@@"}])
+    whole = prompt(name, [USER, {**message, "tool_calls": _calls(calls)}], switched)
+    plain = prompt(name, [USER, {"role": "assistant", "content": "@@@"}], switched)
     same = next((i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), len(before))
     head = _CUT_MARK.sub("", before[:same])  # the prompt may go on in another way than the history
     text, end = whole[len(head) :].removeprefix("<|CHATBOT_TOKEN|>"), plain.rpartition("@@@")[2].strip()
@@ -110,8 +122,9 @@ def said(name: str, calls: Calls, reasoning: str = "") -> tuple[str, bool]:
     return text, family.markers is not None and family.markers.opened(head)
 
 
-def _without_prompt(template: ChatTemplate, messages: Sequence[Mapping[str, Any]]) -> str:
-    return template.render(messages, TOLD, {"add_generation_prompt": False})
+def prompt(name: str, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> str:
+    template, family = compiled(name)
+    return family.prompt(template, messages, TOLD, {"add_generation_prompt": False, **variables})
 
 
 def _calls(calls: Calls) -> list[dict[str, Any]]:
@@ -139,20 +152,20 @@ def read(parser: Parser, pieces: list[str]) -> tuple[str, str, list[list[str]]]:
     return content, reasoning, calls
 
 
-def check(name: str, calls: Calls, reasoning: str = "") -> str:
-    """ "ok", or what went wrong; "" where the template leaves the reasoning out."""
-    text, thinking = said(name, calls, reasoning)
-    if reasoning not in text:
-        return ""
+def check(name: str, calls: Calls, reasoning: str = "", content: str = "") -> str:
+    """ "ok", LEFT_OUT or what went wrong."""
+    text, thinking = said(name, calls, reasoning, content)
+    if reasoning not in text or content not in text:
+        return LEFT_OUT
     family = compiled(name)[1]
     pieces = [[text], list(text), *([text[:i], text[i:]] for i in range(1, len(text)))]
     results = [read(family.parser(TOOLS, live=False, thinking=thinking), some) for some in pieces]
     if any(result != results[0] for result in results):
         return "depends on the split"
-    content, thought, made = results[0]
+    answer, thought, made = results[0]
     got = [(called, json.loads(arguments)) for called, arguments in made]
-    well = got == calls and not content and (thought == reasoning or not reasoning)
-    return "ok" if well else f"said {text!r}, read {content!r}, {thought!r}, {got}"
+    well = got == calls and answer == content and (thought == reasoning or not reasoning)
+    return "ok" if well else f"said {text!r}, read {answer!r}, {thought!r}, {got}"
 
 
 @cache
@@ -164,22 +177,23 @@ def line(name: str) -> Line:
         template.render([USER])
     except TemplateError as error:
         made.renders = str(error)
-    for case in CASES if family.native else ():
+    for case in CASES:
         try:
             made.cases[case] = check(name, CASES[case])
         except TemplateError as error:
             made.cases[case] = str(error)
-    if family.native and made.cases["one"] == "ok" and (reasoned := check(name, CASES["one"], "I think.")):
-        made.cases["reasoning"] = reasoned
+    made.cases["text"] = check(name, CASES["one"], content=SAYS)
+    if family.markers:
+        made.cases["reasoning"] = check(name, CASES["one"], THINKS)
     return made
 
 
 @pytest.mark.parametrize("name", sdist.templates())
 def test_calls_are_read_back(name: str) -> None:
     found = line(name)
-    wrong = {case: result for case, result in found.cases.items() if result != "ok"}
-    assert {case for case in wrong} == {case for template, case in EXPLAINED if template == name}, wrong
-    assert found.native or "tools" not in sdist.templates()[name] or name in NOT_NATIVE
+    wrong = {case: result for case, result in found.cases.items() if result not in ("ok", LEFT_OUT)}
+    assert set(wrong) == {case for template, case in EXPLAINED if template == name}, wrong
+    assert found.renders == "yes" and found.native == ("tools" in sdist.templates()[name])
 
 
 @pytest.mark.parametrize("name", sdist.templates())
@@ -201,9 +215,11 @@ def test_the_table() -> None:
     """Every template of the distribution has its line."""
     lines = [line(name) for name in sdist.templates()]
     for each in lines:
+        well = sum(result == "ok" for result in each.cases.values())
+        tools = "own" if each.native else "words"
         print(
-            f"{each.template:50.50} {each.format:16} {'tools' if each.native else '-':6} {each.reasoning:12.12}"
-            f" {sum(result == 'ok' for result in each.cases.values())}/{len(each.cases)} {each.renders:.60}"
+            f"{each.template:45.45} {each.format:13} {tools:6} {each.reasoning or '-':10.10}"
+            f" {each.renders:4} {well}/{len(each.cases)} {each.notes}"
         )
     assert len(lines) >= 70
-    assert {name for name, _ in EXPLAINED} | set(NOT_NATIVE) <= {each.template for each in lines}
+    assert {name for name, _ in EXPLAINED} <= {each.template for each in lines}

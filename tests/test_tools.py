@@ -330,3 +330,21 @@ def test_a_stop_in_a_call_breaks_none(saying: RunningServer, stop: str) -> None:
     told = both(saying, CALL, tools=[WEATHER], tool_choice="required", stop=stop)
     assert (told.calls, told.finish) == ([], "stop")
     assert told.content == CALL.partition(stop)[0].rstrip()
+
+
+@pytest.mark.parametrize("name", sorted(known()))
+def test_arguments_stream_in_every_format(name: str) -> None:
+    """Each as soon as it is whole, or sooner; what has come is at any time a beginning of the whole."""
+    format = known()[name]
+    schema = {
+        key: {"type": kind} for key, kind in (("a", "string"), ("b", "integer"), ("c", "object"), ("d", "string"))
+    }
+    given = {"a": 'x "y"\n{z}, <i>', "b": 12, "c": {"d": ["e", True]}, "d": "last"}
+    tools = {"f": Tool("f", {"type": "object", "properties": schema, "additionalProperties": False})}
+    text = history.written([("f", given), ("f", {})][: 1 + format.layout.several], format.layout)
+    parser = Family(format, True, None).parser(tools, live=True, thinking=False)
+    told = [delta for deltas in [*map(parser.feed, text), parser.flush()] for delta in deltas]
+    assert all(delta.channel == "call" for delta in told)
+    first = [delta.text for delta in told if delta.call == 0 and delta.text]
+    assert json.loads("".join(first)) == given and len(first) >= len(given)
+    assert sum(delta.name is not None for delta in told) == 1 + format.layout.several

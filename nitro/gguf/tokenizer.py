@@ -42,6 +42,22 @@ _llama3 = PreTokenizer((rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}{{1,3}}|{_SIGNS}[\r\n
 _dbrx = PreTokenizer(_llama3.cuts)
 _gpt4o = PreTokenizer((rf"{_CONTRACTED_WORDS}|\p{{N}}{{1,3}}|{_SIGNS}[\r\n/]*|{_SPACES}",))
 _qwen2 = PreTokenizer((rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}|{_SIGNS}[\r\n]*|{_SPACES}",))
+_marked = "[\\p{L}\\p{M}]"  # letters and what stands above or below them
+_qwen35 = PreTokenizer(
+    (rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?{_marked}+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_SPACES}",)
+)
+_deepseek3 = PreTokenizer(
+    (
+        r"\p{N}{1,3}",
+        "[一-龥\u3040-ゟ゠-ヿ]+",
+        r"[!-/:-~&&[^A-Za-z]][A-Za-z]+"
+        rf"|[^\r\n\p{{L}}\p{{P}}\p{{S}}]?{_marked}+| ?[\p{{P}}\p{{S}}]+[\r\n]*|{_SPACES}",
+    )
+)
+_deepseek_coder = PreTokenizer(
+    (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[[一-龥\u0800-一가-\ud7ff]&&[^\\s]]+", r"\p{N}")
+)
+_falcon = PreTokenizer((r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, "[0-9][0-9][0-9]"))
 _tekken = PreTokenizer((rf"{_CASED_WORDS}|\p{{N}}|{_SIGNS}[\r\n/]*|{_SPACES}",), whole_words=True)
 
 # by tokenizer.ggml.pre
@@ -53,6 +69,10 @@ PRE_TOKENIZERS = {
     **dict.fromkeys(("dbrx", "smaug-bpe"), _dbrx),
     **dict.fromkeys(("gpt-4o", "llama4"), _gpt4o),
     "tekken": _tekken,
+    "qwen35": _qwen35,
+    "deepseek-v3": _deepseek3,
+    "deepseek-coder": _deepseek_coder,
+    "falcon": _falcon,
 }
 
 # Tokens that end a generation, whatever the metadata says of them.

@@ -6,11 +6,11 @@ lost: what looks like a call and is none is said. White space around calls and r
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeGuard
 
 from nitro.text.formats.format import Format
 from nitro.text.reasoning import Markers
-from nitro.text.tools import Call, Malformed, Tools, Unfinished
+from nitro.text.tools import Call, Followed, Malformed, Tools, Unfinished
 
 
 @dataclass(slots=True)
@@ -157,7 +157,8 @@ class ChannelParser:
         found = [(at, -len(mark), mark) for mark in marks if mark and (at := text.find(mark)) >= 0]
         if found:
             at, _, mark = min(found)
-            return at, mark
+            longer = any(other.startswith(text[at:]) and other != text[at:] for other in marks)
+            return at, None if longer else mark  # another mark may begin with this one
         return len(text) - held(text, marks), None
 
     def _say(self, border: int) -> Delta:
@@ -187,7 +188,7 @@ class ChannelParser:
             return
         self._tried = max(self._tried, len(self._text) - len(closes) + 1)
         if self._seen:
-            for i, call in enumerate(self._seen(self._text)):
+            for i, call in enumerate(self._seen(self._text, self._tools)):
                 yield from self._show(i, call)
 
     def _made(self, calls: list[Call]) -> Iterator[Delta]:
@@ -214,6 +215,13 @@ class ChannelParser:
         self._text, self._answered = gap + opened + self._text, True
         yield self._say(len(gap + opened) if opened else len(self._text))
 
+    def _closed_early(self, fault: Malformed) -> TypeGuard[Followed]:
+        """Whether an answer of a family that closes its calls by ending went on after them. Only known tools count."""
+        assert self._format
+        if not isinstance(fault, Followed) or self._format.closes or not fault.calls:
+            return False
+        return all(call.name in self._tools for call in fault.calls)
+
     def _end(self) -> Iterator[Delta]:
         yield from self._advance()
         while self._opened is not None:
@@ -225,13 +233,16 @@ class ChannelParser:
             try:
                 if self._format.ends:
                     raise Unfinished
-                calls = self._format.parse(self._text, self._tools)
-            except Malformed:
-                yield from self._no_calls()
-                yield from self._advance()
-                continue
-            self._text = ""
+                calls, rest = self._format.parse(self._text, self._tools), ""
+            except Malformed as fault:
+                if not self._closed_early(fault):
+                    yield from self._no_calls()
+                    yield from self._advance()
+                    continue
+                calls, rest = fault.calls, fault.rest
+            self._text = rest
             yield from self._made(calls)
+            yield from self._advance()
         if self.thinking:
             yield Delta("reasoning", self._text)
             self._text = ""

@@ -18,8 +18,8 @@ Message = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`native`: its template tells the model of tools; else `format` is the generic one. `writes`: it writes calls of
-    the history, too."""
+    """`native`: its template tells the model of tools; else words do, which ask for calls in the format. `writes`: it
+    writes calls of the history, too."""
 
     format: Format
     native: bool
@@ -29,9 +29,8 @@ class Family:
     @classmethod
     def of(cls, template: str, tool_format: str | None = None) -> "Family":
         """`tool_format`: the name of a format that is to be used, whatever the template says."""
-        knows_tools = "tools" in template
-        found = formats.known()[tool_format] if tool_format else formats.detect(template) if knows_tools else None
-        native = found is not None and found is not generic.FORMAT and knows_tools
+        found = formats.known()[tool_format] if tool_format else formats.detect(template)
+        native = found is not None and found is not generic.FORMAT and "tools" in template
         return cls(found or generic.FORMAT, native, reasoning.detect(template), "tool_calls" in template)
 
     def prompt(
@@ -54,8 +53,9 @@ class Family:
     def told(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> tuple[Sequence[Message], Any]:
         """The messages and tools as the template takes them."""
         if not self.native:
-            return generic.messages(messages, tools), None
-        return messages if self.writes else history.messages(messages, self.format.layout), tools
+            return generic.messages(messages, tools, self.format.layout), None
+        told = messages if self.writes else history.messages(messages, self.format.layout)
+        return self.format.given(told, tools) if self.format.given and tools else told, tools
 
     @property
     def markers(self) -> Markers | None:

@@ -51,6 +51,10 @@ class Markers:
 
 
 KNOWN = (
+    # Granite 3.3 and Hunyuan, whose answers have marks, too; MiniMax M1, whose template says nothing of its reasoning.
+    Markers("<think>", "</think>", signs=("<response></response>",), wraps=("<response>", "</response>")),
+    Markers("<think>", "</think>", signs=("'<answer>'", "</think>"), wraps=("<answer>", "</answer>")),
+    Markers("<think>", "</think>", signs=("<beginning_of_sentence>ai name=assistant", "<tool_calls>")),
     Markers("<think>", "</think>"),
     Markers("[THINK]", "[/THINK]"),
     Markers(
@@ -80,12 +84,14 @@ KNOWN = (
         ),
         marks=("<|start|>", "<|channel|>", "<|message|>"),
     ),
+    Markers("Here is my thought process:", "Here is my response:"),
     Markers("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", wraps=("[END FINAL RESPONSE]",)),
     Markers("<longcat_think>", "</longcat_think>"),
     Markers("<think:opensource>", "</think:opensource>", signs=("</think{}>", ":opensource")),
     Markers(
         "<|think|>",
         "<|end|>",
+        then="<|begin|>assistant",
         signs=("<|begin|>assistant<|think|>", "<|begin|>assistant<|content|>"),
         wraps=("<|begin|>assistant", "<|content|>", "<|end|>"),
         marks=("<|begin|>",),
@@ -93,6 +99,7 @@ KNOWN = (
     Markers(
         "<|open|>think<|sep|>",
         "<|close|>think<|sep|>",
+        then="<|open|>response<|sep|>",
         signs=("'<|open|>' + tag", "'<|close|>' + tag + '<|sep|>'"),
         wraps=("<|open|>response<|sep|>", "<|close|>response<|sep|>", "<|close|>message<|sep|>"),
         marks=("<|open|>", "<|close|>", "<|sep|>"),
@@ -100,6 +107,7 @@ KNOWN = (
     Markers(
         "to=self<|message|>",
         "<|eom|>",
+        then="<|start|>assistant",
         signs=("assistant to=self<|message|>", "<|eom|>"),
         wraps=("to=user<|message|>", "to=$NAME<|message|>", "<|start|>assistant", "<|eom|>", "<|eot|>"),
         marks=("<|message|>", "<|start|>"),

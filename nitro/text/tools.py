@@ -13,6 +13,14 @@ class Unfinished(Malformed):
     """It is none yet; more text could make it one."""
 
 
+class Followed(Malformed):
+    """There are calls, and behind them something else."""
+
+    def __init__(self, calls: "list[Call]", rest: str):
+        super().__init__("something follows the calls")
+        self.calls, self.rest = calls, rest
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A function. `strict`: its calls keep the schema of its parameters, for certain."""

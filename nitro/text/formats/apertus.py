@@ -31,12 +31,29 @@ def _parse(body: str, tools: Tools) -> list[Call]:
     return calls
 
 
+def _seen(body: str, tools: Tools) -> list[Call]:
+    """What there is of calls so far; the last one's arguments may be incomplete."""
+    calls: list[Call] = []
+    at = 0
+    try:
+        while (at := body.find("{", at)) >= 0:
+            found = json_text.read_object(body, at)
+            calls += [Call(name, json_text.strict(arguments)) for name, arguments in found.members.items()]
+            if found.end is None:
+                return [*calls, Call(*found.open)] if found.open and found.open[1].startswith("{") else calls
+            at = found.end
+    except Malformed:
+        pass
+    return calls
+
+
 FORMAT = Format(
     name="apertus",
     signs=("<|tools_prefix|>", "<|tools_suffix|>"),
     opens=("<|tools_prefix|>",),
     closes="<|tools_suffix|>",
     parse=_parse,
+    seen=_seen,
     layout=Layout(begin="<|tools_prefix|>[", call='{"$NAME": $ARGUMENTS}', between=", ", end="]<|tools_suffix|>"),
     marks=("<|tools_prefix|>", "<|tools_suffix|>"),
 )

@@ -27,6 +27,7 @@ FORMAT = Format(
     opens=("Action:\n```json\n", "Action: ```json\n"),
     closes="```",
     parse=_parse,
+    seen=json_calls.seen,
     layout=Layout(
         begin="Action:\n```json\n[\n",
         call='    {\n        "tool_name": "$NAME",\n        "parameters": $ARGUMENTS\n    }',

@@ -29,6 +29,7 @@ def within(name: str, tag: str) -> Format:
         opens=(opens,),
         closes=closes,
         parse=_TAGS.parse,
+        seen=_TAGS.seen,
         layout=Layout(
             begin=f"{opens}\n",
             call=f'<{_D}invoke name="$NAME">\n$ARGUMENTS</{_D}invoke>\n',

@@ -2,11 +2,13 @@
 
 import secrets
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nitro.text.tools import Call, Tools
 
+Message = Mapping[str, Any]
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -51,5 +53,9 @@ class Format:
     ends: bool = False  # calls are none without `closes`; else they may end with the answer
     marks: tuple[str, ...] = ()  # what may be control tokens, of the opening, closing and layout
     begins: Callable[[str], bool | None] = lambda text: False  # whether an answer that begins so is calls; None: unsure
-    seen: Callable[[str], list[Call]] | None = None  # what there is of calls in a body that goes on; None: not to tell
+    seen: Callable[[str, Tools], list[Call]] | None = (
+        None  # what there is of calls in a body that goes on; None: not to tell
+    )
     call_id: Callable[[str, int], str] = any_id  # of the name, and the number of calls before in the conversation
+    # The messages with the tools in them, where its templates look for tools there.
+    given: Callable[[Sequence[Message], Sequence[Message]], Sequence[Message]] | None = None

@@ -8,12 +8,14 @@ from nitro.text.formats.gemma_calls import GemmaCalls
 
 _QUOTE = "<escape>"
 
+_CALLS = GemmaCalls(_QUOTE)
 FORMAT = Format(
     name="functiongemma",
     signs=("<start_function_call>", "<end_function_call>"),
     opens=("<start_function_call>",),
     closes="<end_function_call>",
-    parse=GemmaCalls(_QUOTE).parse,
+    parse=_CALLS.parse,
+    seen=_CALLS.seen,
     layout=Layout(
         begin="<start_function_call>",
         call="call:$NAME{$ARGUMENTS}",

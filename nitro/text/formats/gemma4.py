@@ -8,12 +8,14 @@ from nitro.text.formats.gemma_calls import GemmaCalls
 
 _QUOTE = '<|"|>'
 
+_CALLS = GemmaCalls(_QUOTE)
 FORMAT = Format(
     name="gemma4",
     signs=("<|tool_call>", "<tool_call|>", _QUOTE),
     opens=("<|tool_call>",),
     closes="<tool_call|>",
-    parse=GemmaCalls(_QUOTE).parse,
+    parse=_CALLS.parse,
+    seen=_CALLS.seen,
     layout=Layout(
         begin="<|tool_call>",
         call="call:$NAME{$ARGUMENTS}",

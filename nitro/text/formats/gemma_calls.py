@@ -22,10 +22,23 @@ class GemmaCalls:
         while at < len(body.rstrip()):
             if not (found := _CALL.match(body, at)):
                 raise Malformed("no call begins there")
-            value, at = self._object(body, found.end() + 1, 0)
+            value, at = self._object(body, found.end() + 1, 0, {})
             calls.append(Call(found[1], written(value)))
         if not calls:
             raise Unfinished
+        return calls
+
+    def seen(self, body: str, tools: Tools) -> list[Call]:
+        """What there is of calls so far; of the last one, the arguments that are whole."""
+        calls: list[Call] = []
+        at = 0
+        while found := _CALL.match(body, at):
+            made: dict[str, Any] = {}
+            try:
+                _, at = self._object(body, found.end() + 1, 0, made)
+            except Malformed:
+                return [*calls, Call(found[1], written(made)[:-1])]
+            calls.append(Call(found[1], written(made)))
         return calls
 
     def _value(self, body: str, at: int, depth: int) -> tuple[Any, int]:
@@ -35,7 +48,7 @@ class GemmaCalls:
         if body.startswith(self.quote, at):
             return self._text(body, at)
         if body[at] == "{":
-            return self._object(body, at + 1, depth + 1)
+            return self._object(body, at + 1, depth + 1, {})
         if body[at] == "[":
             return self._list(body, at + 1, depth + 1)
         if body[at] == '"':
@@ -53,12 +66,13 @@ class GemmaCalls:
             raise Unfinished
         return body[at + len(self.quote) : end], end + len(self.quote)
 
-    def _object(self, body: str, at: int, depth: int) -> tuple[dict[str, Any], int]:
-        made: dict[str, Any] = {}
+    def _object(self, body: str, at: int, depth: int, made: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """Its members come into `made` as soon as they are whole."""
         while body[at := _there(body, at)] != "}":
             key, at = self._key(body, at)
-            made[key], at = self._value(body, at, depth)
+            value, at = self._value(body, at, depth)
             at = _next(body, at, "}")
+            made[key] = value
         return made, at + 1
 
     def _list(self, body: str, at: int, depth: int) -> tuple[list[Any], int]:

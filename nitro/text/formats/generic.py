@@ -1,4 +1,5 @@
-"""For models whose template knows no tools: they are told of them in a system message, and asked for this:
+"""For models whose template tells nothing of tools: they are told in a system message, and asked for calls in the form
+of their family or, where there is none, for this:
 
 <tool_call>
 {"name": "weather", "arguments": {"city": "Oslo"}}
@@ -10,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from nitro.text.formats import hermes
+from nitro.text.formats import hermes, history
+from nitro.text.formats.format import Layout
 
 FORMAT = replace(hermes.FORMAT, name="generic", signs=("a template never says this",))
 
@@ -18,20 +20,20 @@ _TOLD = """\
 You can call these functions, described by JSON schemas:
 {tools}
 
-To call one, write nothing but its name and its arguments as a JSON object, between these marks:
-<tool_call>
-{{"name": "NAME", "arguments": {{…}}}}
-</tool_call>
+To call one, write nothing but its name and its arguments, in this form:
+{form}
 Its result is told to you afterwards. Where no function helps, just answer."""
 
 Message = Mapping[str, Any]
 
 
-def messages(given: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+def messages(
+    given: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None, layout: Layout
+) -> list[dict[str, Any]]:
     """The conversation in messages of nothing but text, the tools told in the first one."""
     told: list[dict[str, Any]] = []
     for message in given:
-        plain = _plain(message)
+        plain = _plain(message, layout)
         if (
             message["role"] == "tool" and told and told[-1]["role"] == "user"
         ):  # most templates want the roles to alternate
@@ -41,7 +43,7 @@ def messages(given: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None
     if not tools:
         return told
     lines = "\n".join(json.dumps(tool.get("function", tool), ensure_ascii=False) for tool in tools)
-    text = _TOLD.format(tools=lines)
+    text = _TOLD.format(tools=lines, form=history.written([("NAME", {"ARGUMENT": "VALUE"})], layout))
     if told[0]["role"] in ("system", "developer"):
         return [{**told[0], "content": f"{told[0]['content']}\n\n{text}"}, *told[1:]]
     return [{"role": "system", "content": text}, *told]
@@ -55,16 +57,7 @@ def without_system(given: Sequence[Message]) -> list[Message]:
     return [{**others[0], "content": f"{first['content']}\n\n{others[0]['content']}"}, *others[1:]]
 
 
-def _plain(message: Message) -> dict[str, Any]:
+def _plain(message: Message, layout: Layout) -> dict[str, Any]:
     if message["role"] == "tool":
         return {"role": "user", "content": f"<tool_response>\n{message['content']}\n</tool_response>"}
-    calls = "\n".join(_written(call) for call in message.get("tool_calls") or [])
-    content = "\n".join(part for part in (message["content"], calls) if part)
-    return {"role": message["role"], "content": content}
-
-
-def _written(call: Mapping[str, Any]) -> str:
-    function = call.get("function") or call
-    arguments = function.get("arguments")
-    written = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
-    return f'<tool_call>\n{{"name": {json.dumps(function.get("name"))}, "arguments": {written}}}\n</tool_call>'
+    return {"role": message["role"], "content": history.said(message, layout)}

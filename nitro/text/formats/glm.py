@@ -6,23 +6,31 @@
 </tool_call>
 """
 
+from nitro.text.formats import json_calls
 from nitro.text.formats.format import Format, Layout
 from nitro.text.formats.tagged_calls import Tags
+from nitro.text.tools import Call, Tools
 
 
 def family(name: str, signs: tuple[str, ...], call: str, key: str, value: str) -> Format:
-    """Of those who write so with other words for the tags."""
+    """Of those who write so with other words for the tags, or JSON between the outermost."""
     tags = Tags(
         call=r"(?P<name>[^<\s]+)",
         key=rf"<{key}>(?P<key>[^<]+)</{key}>\s*<{value}>",
         closes=f"</{value}>",
     )
+
+    def parse(body: str, tools: Tools) -> list[Call]:
+        read = json_calls.parse if body.lstrip().startswith("{") else tags.parse
+        return read(body, tools)
+
     return Format(
         name=name,
         signs=signs,
         opens=(f"<{call}>",),
         closes=f"</{call}>",
-        parse=tags.parse,
+        parse=parse,
+        seen=tags.seen,
         ends=True,
         layout=Layout(
             begin=f"<{call}>",

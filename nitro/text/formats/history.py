@@ -13,35 +13,41 @@ Message = Mapping[str, Any]
 def messages(given: Sequence[Message], layout: Layout) -> list[Message]:
     """The conversation with the calls in the texts of their messages."""
     return [
-        {**_without(message), "content": _said(message, layout)} if message.get("tool_calls") else message
+        {**_without(message), "content": said(message, layout)} if message.get("tool_calls") else message
         for message in given
     ]
 
 
-def written(calls: Sequence[tuple[str, Mapping[str, Any]]], layout: Layout) -> str:
+def written(calls: Sequence[tuple[str, Mapping[str, Any] | str]], layout: Layout) -> str:
+    """Arguments that are a text are no JSON, and stay as they are."""
     each = [_call(name, arguments, i, layout) for i, (name, arguments) in enumerate(calls)]
     if layout.between is None:
         return "\n".join(layout.begin + call + layout.end for call in each)
     return layout.begin + layout.between.join(each) + layout.end
 
 
-def _said(message: Message, layout: Layout) -> str:
-    return (message.get("content") or "") + written(list(_calls(message["tool_calls"])), layout)
+def said(message: Message, layout: Layout) -> str:
+    """Its content, and its calls behind it."""
+    calls = written(list(_calls(message["tool_calls"])), layout) if message.get("tool_calls") else ""
+    content = message.get("content") or ""
+    return content + ("\n" if content and calls else "") + calls
 
 
 def _without(message: Message) -> Message:
     return {key: value for key, value in message.items() if key != "tool_calls"}
 
 
-def _calls(given: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+def _calls(given: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, Mapping[str, Any] | str]]:
     for call in given:
         function = call.get("function") or call
         arguments = function.get("arguments")
-        yield str(function.get("name")), arguments if isinstance(arguments, dict) else {}
+        yield str(function.get("name")), arguments if isinstance(arguments, dict | str) else {}
 
 
-def _call(name: str, arguments: Mapping[str, Any], number: int, layout: Layout) -> str:
-    if layout.parameter is None:
+def _call(name: str, arguments: Mapping[str, Any] | str, number: int, layout: Layout) -> str:
+    if isinstance(arguments, str):
+        inside = arguments
+    elif layout.parameter is None:
         inside = _json(arguments)
     else:
         inside = layout.separator.join(_parameter(key, value, layout) for key, value in arguments.items())

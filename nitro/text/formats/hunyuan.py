@@ -24,6 +24,7 @@ FORMAT = Format(
     opens=("<tool_calls:opensource>",),
     closes="</tool_calls:opensource>",
     parse=_TAGS.parse,
+    seen=_TAGS.seen,
     layout=Layout(
         begin="<tool_calls:opensource>\n",
         call=f"<{_CALL}>$NAME<tool_sep:opensource>\n$ARGUMENTS</{_CALL}>",

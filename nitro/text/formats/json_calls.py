@@ -5,7 +5,7 @@ import re
 
 from nitro.text import json_text
 from nitro.text.json_text import Object, read_object
-from nitro.text.tools import Call, Malformed, Tools, Unfinished
+from nitro.text.tools import Call, Followed, Malformed, Tools, Unfinished
 
 NAMES = ("name", "function", "tool_name")
 ARGUMENTS = ("arguments", "parameters", "args")
@@ -13,26 +13,31 @@ ARGUMENTS = ("arguments", "parameters", "args")
 
 def parse(body: str, tools: Tools) -> list[Call]:
     """One object, several in a row (between them white space, commas, semicolons), or a list of them."""
-    text, calls = _unfenced(body), []
+    calls: list[Call] = []
+    text = _unfenced(body)
     at = json_text.skip(text, 0)
     if in_list := text[at : at + 1] == "[":
         at += 1
+    end = at
     while (at := json_text.skip(text, at, ",;")) < len(text) and text[at] != "]":
+        if calls and not in_list and text[at] != "{":
+            break
         found = read_object(text, at)
         if found.end is None:
             raise Unfinished
         calls.append(_call(found))
-        at = found.end
+        at = end = found.end
     if in_list and at == len(text):
         raise Unfinished
-    if text[at + in_list :].strip():
-        raise Malformed("something follows the calls")
+    rest = text[at + 1 :] if in_list else text[end:]
+    if rest.strip(" \t\n\r,;"):
+        raise Followed(calls, rest)
     if not calls:
         raise Unfinished
     return calls
 
 
-def seen(body: str) -> list[Call]:
+def seen(body: str, tools: Tools) -> list[Call]:
     """What there is of calls so far; the last one's arguments may be incomplete."""
     calls: list[Call] = []
     at = 0
@@ -56,6 +61,8 @@ def seen(body: str) -> list[Call]:
 
 
 def _call(found: Object) -> Call:
+    if (inner := found.members.get("function", "")).startswith("{"):  # as OpenAI writes calls
+        found = read_object(inner)
     name, arguments = _name(found), _first(found, ARGUMENTS)
     if not name:
         raise Malformed("a call has no name")

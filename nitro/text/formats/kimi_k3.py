@@ -25,6 +25,7 @@ FORMAT = Format(
     opens=("<|open|>tools<|sep|>",),
     closes="<|close|>tools<|sep|>",
     parse=_TAGS.parse,
+    seen=_TAGS.seen,
     layout=Layout(
         begin="<|open|>tools<|sep|>",
         call='<|open|>call tool="$NAME" index="$INDEX"<|sep|>$ARGUMENTS<|close|>call<|sep|>',

@@ -20,6 +20,7 @@ FORMAT = Format(
     opens=("<|tool_call_start|>",),
     closes="<|tool_call_end|>",
     parse=_parse,
+    seen=python_calls.seen,
     layout=Layout(
         begin="<|tool_call_start|>[",
         call="$NAME($ARGUMENTS)",

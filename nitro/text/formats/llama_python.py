@@ -27,6 +27,7 @@ FORMAT = Format(
     opens=("<|python_start|>", "<|python_tag|>"),
     closes="",
     parse=python_calls.parse,
+    seen=python_calls.seen,
     begins=begins,
     layout=Layout(begin="[", call="$NAME($ARGUMENTS)", between=", ", end="]", parameter="$KEY=$JSON", separator=", "),
     marks=("<|python_start|>", "<|python_tag|>"),

@@ -1,4 +1,4 @@
-"""LongCat:
+"""LongCat; its first generation writes JSON between the outermost tags:
 
 <longcat_tool_call>weather
 <longcat_arg_key>city</longcat_arg_key>

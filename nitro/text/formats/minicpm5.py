@@ -28,6 +28,7 @@ FORMAT = Format(
     opens=('<function name="',),
     closes="</function>",
     parse=_TAGS.parse,
+    seen=_TAGS.seen,
     ends=True,
     layout=Layout(
         begin='<function name="',

@@ -22,6 +22,7 @@ FORMAT = Format(
     opens=("<minimax:tool_call>",),
     closes="</minimax:tool_call>",
     parse=_TAGS.parse,
+    seen=_TAGS.seen,
     layout=Layout(
         begin="<minimax:tool_call>\n",
         call='<invoke name="$NAME">\n$ARGUMENTS</invoke>',

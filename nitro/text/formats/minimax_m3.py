@@ -18,6 +18,7 @@ _MARK = "]<]minimax[>["
 _INVOKE = re.compile(r'<invoke name="([^">\n]+)">\s*')
 _TAG = re.compile(r"<([^/<>\s][^<>\n]*)>")
 _DEEPEST = 64
+Members = list[list[str]]  # name and JSON
 
 
 def parse(body: str, tools: Tools) -> list[Call]:
@@ -30,7 +31,7 @@ def parse(body: str, tools: Tools) -> list[Call]:
         if not (opening := _INVOKE.fullmatch(tags[at])):
             raise Malformed("no call begins there")
         root = tools[opening[1]].parameters if opening[1] in tools else {}
-        arguments, at = _members(tags, at + 1, root, root, 0)
+        arguments, at = _members(tags, at + 1, root, root, 0, [])
         _closed(tags, at, "</invoke>")
         calls.append(Call(opening[1], _object(arguments)))
         at += 1
@@ -39,13 +40,30 @@ def parse(body: str, tools: Tools) -> list[Call]:
     return calls
 
 
+def seen(body: str, tools: Tools) -> list[Call]:
+    """What there is of calls so far; of the last one, the arguments that are whole."""
+    tags = body.split(_MARK)[1:-1]  # the last one may go on
+    calls: list[Call] = []
+    at = 0
+    while at < len(tags) and (opening := _INVOKE.fullmatch(tags[at])):
+        root = tools[opening[1]].parameters if opening[1] in tools else {}
+        made: Members = []
+        try:
+            _, at = _members(tags, at + 1, root, root, 0, made)
+            _closed(tags, at, "</invoke>")
+        except Malformed:
+            return [*calls, Call(opening[1], _object(made)[:-1])]
+        calls.append(Call(opening[1], _object(made)))
+        at += 1
+    return calls
+
+
 def _members(
-    tags: list[str], at: int, schema: Any, root: Mapping[str, Any], depth: int
-) -> tuple[list[tuple[str, str]], int]:
-    """What the tags from there on hold, each with its name, in JSON; and where they end."""
+    tags: list[str], at: int, schema: Any, root: Mapping[str, Any], depth: int, members: Members
+) -> tuple[Members, int]:
+    """What the tags from there on hold comes into `members`, each with its name, in JSON; and where they end."""
     if depth > _DEEPEST:
         raise Malformed("nested too deeply")
-    members: list[tuple[str, str]] = []
     while at < len(tags) and (opening := _TAG.match(tags[at])):
         name, text = opening[1], tags[at][opening.end() :]
         value, at = _value(tags, at + 1, text, values.part(schema, name, root), root, depth)
@@ -57,7 +75,7 @@ def _members(
 
 def _value(tags: list[str], at: int, text: str, schema: Any, root: Mapping[str, Any], depth: int) -> tuple[str, int]:
     """The JSON of a text, or of the tags that follow it; and where they end."""
-    members, end = _members(tags, at, schema, root, depth + 1)
+    members, end = _members(tags, at, schema, root, depth + 1, [])
     allowed = values.types(schema, root)
     if not members:
         if not text and "string" not in allowed and allowed & {"array", "object"}:
@@ -76,10 +94,9 @@ def _closed(tags: list[str], at: int, tag: str) -> None:
         raise Malformed(f"expected {tag}")
 
 
-def _object(members: list[tuple[str, str]]) -> str:
-    """Of a member that is given twice the last counts, as in JSON."""
-    last = dict(members)
-    return "{" + ", ".join(f"{values.written(name)}: {value}" for name, value in last.items()) + "}"
+def _object(members: Members) -> str:
+    """One that is given twice is told twice: of such the last counts, in JSON as well."""
+    return "{" + ", ".join(f"{values.written(name)}: {value}" for name, value in members) + "}"
 
 
 FORMAT = Format(
@@ -88,6 +105,7 @@ FORMAT = Format(
     opens=(f"{_MARK}<tool_call>",),
     closes=f"{_MARK}</tool_call>",
     parse=parse,
+    seen=seen,
     layout=Layout(
         begin=f"{_MARK}<tool_call>\n",
         call=f'{_MARK}<invoke name="$NAME">$ARGUMENTS{_MARK}</invoke>\n',

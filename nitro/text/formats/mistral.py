@@ -3,19 +3,28 @@
 [TOOL_CALLS]weather[ARGS]{"city": "Oslo"}[TOOL_CALLS]clock[CALL_ID]a1b2c3d4e[ARGS]{}
 """
 
+from nitro.text.formats import json_calls
 from nitro.text.formats.format import Format, Layout
 from nitro.text.formats.named_calls import named
+from nitro.text.tools import Call, Tools
 
 _parse, _seen = named(
     r"\s*(?P<name>[^\s\[]+)\s*(?:\[CALL_ID\]\s*\w+\s*)?\[ARGS\]\s*(?={)", r"\s*(?:\[TOOL_CALLS\](?=\s*\w)|\Z)"
 )
+
+
+def parse(body: str, tools: Tools) -> list[Call]:
+    """Of both generations, since files have templates of one with models of the other."""
+    read = json_calls.parse if body.lstrip().startswith("[") else _parse
+    return read(body, tools)
+
 
 FORMAT = Format(
     name="mistral",
     signs=("[TOOL_CALLS]", "[ARGS]"),
     opens=("[TOOL_CALLS]",),
     closes="",
-    parse=_parse,
+    parse=parse,
     seen=_seen,
     layout=Layout(begin="[TOOL_CALLS]", call="$NAME[ARGS]$ARGUMENTS", between="[TOOL_CALLS]"),
     marks=("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"),

@@ -3,7 +3,7 @@
 [TOOL_CALLS][{"name": "weather", "arguments": {"city": "Oslo"}, "id": "a1b2c3d4e"}]
 """
 
-from nitro.text.formats import json_calls
+from nitro.text.formats import json_calls, mistral
 from nitro.text.formats.format import Format, Layout
 
 FORMAT = Format(
@@ -11,7 +11,7 @@ FORMAT = Format(
     signs=("[TOOL_CALLS]",),
     opens=("[TOOL_CALLS]",),
     closes="",
-    parse=json_calls.parse,
+    parse=mistral.parse,
     seen=json_calls.seen,
     layout=Layout(begin="[TOOL_CALLS][", call='{"name": "$NAME", "arguments": $ARGUMENTS}', between=", ", end="]"),
     marks=("[TOOL_CALLS]",),

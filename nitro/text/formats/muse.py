@@ -11,8 +11,8 @@ from nitro.text.formats.format import Format, Layout
 from nitro.text.formats.tagged_calls import Tags
 
 _TAGS = Tags(
-    call=r'<atem:invoke name="(?P<name>[^">\n]+)">',
-    key=r'<atem:parameter name="(?P<key>[^">\n]+)"[^>\n]*>',
+    call=r'<atem:invoke\b[^>\n]*? name="(?P<name>[^">\n]+)"[^>\n]*>',
+    key=r'<atem:parameter\b[^>\n]*? name="(?P<key>[^">\n]+)"[^>\n]*>',
     closes="</atem:parameter>",
     end="</atem:invoke>",
 )
@@ -22,6 +22,7 @@ FORMAT = Format(
     opens=("<atem:function_calls>",),
     closes="</atem:function_calls>",
     parse=_TAGS.parse,
+    seen=_TAGS.seen,
     layout=Layout(
         begin="<atem:function_calls>\n",
         call='<atem:invoke name="$NAME">\n$ARGUMENTS</atem:invoke>',

@@ -31,7 +31,7 @@ class Named:
             raise Unfinished
         return calls
 
-    def seen(self, body: str) -> list[Call]:
+    def seen(self, body: str, tools: Tools) -> list[Call]:
         """What there is of calls so far; the last one's arguments may be incomplete."""
         calls: list[Call] = []
         at = 0
@@ -51,7 +51,10 @@ class Named:
         return calls
 
 
-def named(before: str, after: str = r"\s*") -> tuple[Callable[[str, Tools], list[Call]], Callable[[str], list[Call]]]:
+Parse = Callable[[str, Tools], list[Call]]
+
+
+def named(before: str, after: str = r"\s*") -> tuple[Parse, Parse]:
     """`parse` and `seen` for such calls."""
     calls = Named(re.compile(before), re.compile(after))
     return calls.parse, calls.seen

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from nitro.text.formats.values import written
-from nitro.text.tools import Call, Malformed, Tools, Unfinished
+from nitro.text.tools import Call, Followed, Malformed, Tools, Unfinished
 
 _NAME = re.compile(r"\s*([A-Za-z_][\w.:-]*)\s*\(")
 _KEY = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*=\s*")
@@ -31,13 +31,30 @@ def parse(body: str, tools: Tools) -> list[Call]:
     if in_list and not reader.takes("]"):
         raise Unfinished if reader.at == len(text) else Malformed("the list does not end")
     if reader.at < len(text):
-        raise Malformed("something follows the calls")
+        raise Followed(calls, reader.text[reader.at :])
+    return calls
+
+
+def seen(body: str, tools: Tools) -> list[Call]:
+    """What there is of calls so far; of the last one, the arguments that are whole."""
+    reader, calls = _Reader(body), []
+    reader.takes("[")
+    while reader.at < len(body) and body[reader.at] != "]":
+        reader.begun = None
+        try:
+            calls.append(reader.call())
+        except Malformed:
+            return [*calls, Call(reader.begun[0], written(reader.begun[1])[:-1])] if reader.begun else calls
+        reader.takes(",;")
     return calls
 
 
 class _Reader:
     def __init__(self, text: str, at: int = 0):
         self.text, self.at = text, at
+        self.begun: tuple[str, dict[str, Any]] | None = (
+            None  # the call that is being read, its arguments that are whole
+        )
 
     def takes(self, signs: str) -> bool:
         """Whether one of the signs came; it is behind now, and so is the white space around it."""
@@ -54,13 +71,15 @@ class _Reader:
             raise Malformed("no call begins there")
         self.at = found.end()
         arguments: dict[str, Any] = {}
+        self.begun = found[1], arguments
         while not self.takes(")"):
             if not (key := _KEY.match(self.text, self.at)):
                 raise self._fault("an argument has no name")
             self.at = key.end()
-            arguments[key[1]] = self._value()
+            value = self._value()
             if not self.takes(",") and self._next() != ")":
                 raise self._fault("an argument does not end")
+            arguments[key[1]] = value
         try:
             return Call(found[1], written(arguments))
         except (ValueError, TypeError):

@@ -27,6 +27,7 @@ FORMAT = Format(
     opens=("<tool_call>", "<function="),
     closes="</tool_call>",
     parse=_TAGS.parse,
+    seen=_TAGS.seen,
     layout=Layout(
         begin="<tool_call>\n",
         call="<function=$NAME>\n$ARGUMENTS</function>",

@@ -22,6 +22,7 @@ FORMAT = Format(
     opens=("<seed:tool_call>",),
     closes="</seed:tool_call>",
     parse=_TAGS.parse,
+    seen=_TAGS.seen,
     layout=Layout(
         begin="<seed:tool_call>\n",
         call="<function=$NAME>\n$ARGUMENTS</function>",

@@ -77,6 +77,12 @@ def argument(tools: Tools, name: str, key: str, text: str) -> str:
     return meant(text, part(root, key, root), root)
 
 
+def is_text_argument(tools: Tools, name: str, key: str) -> bool:
+    """Whether that is a text as it is, whatever stands there."""
+    root = tools[name].parameters if name in tools else {}
+    return is_text(part(root, key, root), root)
+
+
 def part(schema: Any, key: str, root: Mapping[str, Any]) -> Any:
     """The schema of a member, or of an item; None: it has none of its own."""
     if isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
