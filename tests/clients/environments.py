@@ -7,10 +7,11 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from nitro.convert import cache
@@ -71,8 +72,8 @@ def _call(command: list[str]) -> None:
     assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
 
 
-def run(program: Path, scratch: Path, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """A client's program in its environment, with `settings` and next to nothing of this process's variables.
+def run(program: Path, scratch: Path, settings: dict[str, str]) -> tuple[int, str]:
+    """Status and output of a client's program in its environment; it sees `settings`, and next to nothing of ours.
 
     JavaScript looks for packages from where its file lies, so it runs as a copy beside them.
     """
@@ -90,7 +91,7 @@ def run(program: Path, scratch: Path, settings: dict[str, str]) -> subprocess.Co
         "HF_HUB_OFFLINE": "1",
         **settings,
     }
-    return subprocess.run(
+    with subprocess.Popen(
         command,
         env=variables,
         cwd=scratch,
@@ -98,5 +99,11 @@ def run(program: Path, scratch: Path, settings: dict[str, str]) -> subprocess.Co
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=TIME_LIMIT,
-    )
+        start_new_session=True,
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=TIME_LIMIT)
+        finally:
+            with suppress(ProcessLookupError):  # nothing that it started is left
+                os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, said

@@ -26,6 +26,6 @@ def test_it_works(
         "NITRO_SERVER": name,
         "NITRO_TOKENIZER": str(tokenizer),
     }
-    done = environments.run(client.program, tmp_path, settings)
-    shown = [line.removeprefix("ok: ") for line in done.stdout.splitlines() if line.startswith("ok: ")]
-    assert (done.returncode, shown) == (0, client.on(name)), done.stdout
+    status, said = environments.run(client.program, tmp_path, settings)
+    shown = [line.removeprefix("ok: ") for line in said.splitlines() if line.startswith("ok: ")]
+    assert (status, shown) == (0, client.on(name)), said
