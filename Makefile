@@ -2,15 +2,16 @@
 # make install  the same without serving
 # make test     install the other engine and the test tools as well, then test; ARGS="-k stamp" passes options to pytest
 # make test-convert   the tests of conversion that need torch, which they install into the cache folder
+# make test-clients   other people's clients against ours, each in an environment of its own in the cache folder
 # make lint     ruff and mypy
 # make bench    measure beside llama-server and others, which are built first; writes bench/results.md; ARGS="--workloads 1,8"
-# make docs     write docs/parameters.md
+# make docs     write docs/parameters.md and docs/clients
 # make clean    remove everything the other targets made, .venv included
 
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: install serve test test-convert lint bench docs clean
+.PHONY: install serve test test-convert test-clients lint bench docs clean
 
 install:
 	@$(PYTHON) scripts/install.py serve
@@ -28,6 +29,10 @@ test-convert:
 	@$(PYTHON) scripts/install.py test
 	@exec .venv/bin/python -m pytest -m convert tests/convert $(ARGS)
 
+test-clients:
+	@$(PYTHON) scripts/install.py test
+	@exec .venv/bin/python -m pytest -m clients tests/clients $(ARGS)
+
 lint:
 	@$(PYTHON) scripts/install.py test
 	.venv/bin/python -m ruff check .
@@ -44,6 +49,7 @@ bench:
 docs:
 	@$(PYTHON) scripts/install.py test
 	.venv/bin/python -m scripts.parameters
+	.venv/bin/python -m scripts.clients
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

@@ -1,0 +1,48 @@
+"""The servers that clients meet: a model that says what its prompt tells it to, and the embedded one on both engines.
+
+They are strict: whatever a client sends has an effect, or its program fails.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from asking import SAYING, TEMPLATE
+from real_models import write_texts
+from running import RunningServer
+
+from nitro.config import ServeConfig
+from nitro.gguf import header
+
+SERVERS = {
+    "scripted": {"engine": SAYING, "context": 16384},
+    "llama": {"engine": "llama", "context": 2048},
+    "mlx": {"engine": "mlx", "context": 2048},
+}
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], RunningServer]]:
+    """Each is started when it is first asked for."""
+    template = tmp_path_factory.mktemp("template") / "hermes.jinja"
+    template.write_text(TEMPLATE)
+    running: dict[str, RunningServer] = {}
+    with ExitStack() as stack:
+
+        def get(name: str) -> RunningServer:
+            if name not in running:
+                options = {"chat_template": template} if name == "scripted" else {}
+                config = ServeConfig(port=0, strict=True, **SERVERS[name], **options)
+                running[name] = stack.enter_context(RunningServer(config)).ready()
+            return running[name]
+
+        yield get
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory, smollm: Path) -> Path:
+    """The embedded model's, as a folder that transformers opens: some clients count tokens themselves."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_texts(header.read(smollm), folder, {})
+    return folder
