@@ -389,3 +389,21 @@ def test_what_templates_would_rather_have() -> None:
     assert ChatTemplate("{{ functions }}").render([user()], [{"a": 1}]) == '[{"a": 1}]'
     assert ChatTemplate("{{ tools | map(attribute='a') | tojson }}").render([user()], [{"a": 1}]) == "[1]"
     assert "must be JSON" in refusal("{{ raise_exception('it must be JSON') }}", message)
+
+
+@pytest.mark.parametrize(
+    "source, between",
+    [
+        ("{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}", ""),
+        ("{% for m in messages %}{{ m.content | map(attribute='text') | join(' ') }}{% endfor %}", " "),
+        ("{% for m in messages %}{% for p in m.content %}<part>{{ p.text }}{% endfor %}{% endfor %}", "\n"),
+        ("{{ messages[0].content[0].text }}", "\n"),
+        ("{{ messages[0].content | tojson }}", "\n"),
+        ("{{ messages[0].content }}", "\n"),
+        ("{{ '' + messages[0].content }}", "\n"),
+        ("nothing", "\n"),
+    ],
+)
+def test_what_joins_the_texts_of_one_content(source: str, between: str) -> None:
+    """What the template itself writes between them, where it takes parts."""
+    assert ChatTemplate(source).between == between
