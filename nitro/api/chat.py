@@ -18,8 +18,9 @@ from nitro.text.channels import Delta
 from nitro.text.family import Family
 from nitro.text.template import ChatTemplate
 
+THINKING = ("enable_thinking", "thinking")
 # by the parameter: the template's variables that it sets
-VARIABLES = {"enable_thinking": ("enable_thinking", "thinking"), "reasoning_effort": ("reasoning_effort",)}
+VARIABLES = {"enable_thinking": THINKING, "reasoning_effort": ("reasoning_effort", *THINKING)}
 
 
 @post("/v1/chat/completions", status_code=200)
