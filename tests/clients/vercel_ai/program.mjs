@@ -51,13 +51,13 @@ step("`generateText`", "scripted", "llama", "mlx", async () => {
   }
 });
 
-step("`streamText`", "scripted", "llama", "mlx", async () => {
+step("`streamText`", "scripted", "llama", async () => {
   for (const each of models) {
     const result = streamText({ ...short, model: each, prompt: CAPITAL });
     const pieces = [];
     for await (const piece of result.textStream) pieces.push(piece);
-    const { text } = await generateText({ ...short, model: each, prompt: CAPITAL });
-    assert.equal(pieces.join(""), text);
+    assert.match(pieces.join(""), /Paris/);
+    assert.equal(await result.text, pieces.join(""));
     assert.ok(pieces.length > 1 && (await result.usage).outputTokens > 1);
   }
 });
@@ -125,7 +125,7 @@ step("a loop of tools in `streamText`", "scripted", async () => {
   }
 });
 
-step("a tool that must be called (`toolChoice`)", "scripted", "llama", "mlx", async () => {
+step("a tool that must be called (`toolChoice`)", "scripted", "llama", async () => {
   for (const each of models) {
     for (const toolChoice of ["required", { type: "tool", toolName: "weather" }]) {
       const asked = [];
