@@ -31,7 +31,9 @@ def node(folder: Path) -> Path:
 
 
 def _make_python(home: Path) -> list[list[str]]:
-    pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    # what is compiled when it is imported is a tenth of all
+    options = ["--quiet", "--disable-pip-version-check", "--no-compile"]
+    pip = [str(home / "bin" / "python"), "-m", "pip", "install", *options]
     return [[sys.executable, "-m", "venv", str(home)], [*pip, "-r", str(home / "requirements.txt")]]
 
 
@@ -84,7 +86,7 @@ def run(program: Path, scratch: Path, settings: dict[str, str]) -> subprocess.Co
         "PATH": os.environ["PATH"],
         "HOME": str(scratch),
         "PYTHONPATH": str(program.parent.parent),  # steps.py
-        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPYCACHEPREFIX": str(cache.folder() / "clients" / "pycache"),  # not in the checkout
         "HF_HUB_OFFLINE": "1",
         **settings,
     }

@@ -1,0 +1,105 @@
+"""LlamaIndex's `OpenAILike`: completions, chats, streams, tools, structured output."""
+
+import os
+
+from llama_index.core.llms import ChatMessage
+from llama_index.core.tools import FunctionTool
+from llama_index.llms.openai_like import OpenAILike
+from pydantic import BaseModel, Field
+from steps import run, says, step
+
+# what you change
+llm = OpenAILike(
+    api_base=os.environ["NITRO_URL"],
+    api_key="none",
+    model=os.environ["NITRO_MODEL"],
+    is_chat_model=True,
+    is_function_calling_model=True,
+    # end of what you change
+    context_window=2048,
+    temperature=0,
+    max_tokens=100,
+)
+
+CAPITAL = says("Paris.") + "The capital of France is"
+CALL = says('<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>')
+MESSAGES = [ChatMessage(role="system", content="You answer in one word."), ChatMessage(role="user", content=CAPITAL)]
+
+
+def get_weather(city: str) -> str:
+    """The weather in a city."""
+    return says(f"It is cold in {city}.")
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str = Field(pattern="^[A-Z][a-z]{1,10}$")
+    age: int = Field(ge=0, le=120)
+
+
+TOOL = FunctionTool.from_defaults(get_weather)
+
+
+@step("`complete`, by chat", "scripted", "llama", "mlx")
+def complete() -> None:
+    assert "Paris" in llm.complete(CAPITAL).text
+
+
+@step("`complete`, by text completions", "llama")
+def complete_text() -> None:
+    plain = llm.model_copy(update={"is_chat_model": False, "max_tokens": 8})
+    assert "Paris" in plain.complete("The capital of France is").text
+    assert "".join(each.delta for each in plain.stream_complete("The capital of France is")).strip()
+
+
+@step("`chat`", "scripted", "llama")
+def chat() -> None:
+    assert "Paris" in llm.chat(MESSAGES).message.content
+
+
+@step("`stream_chat` and `stream_complete`", "scripted", "llama")
+def stream() -> None:
+    parts = list(llm.stream_chat(MESSAGES))
+    assert "".join(part.delta for part in parts) == parts[-1].message.content == llm.chat(MESSAGES).message.content
+    assert list(llm.stream_complete(CAPITAL))[-1].text == llm.complete(CAPITAL).text
+
+
+@step("`achat` and `astream_chat`", "scripted", "llama")
+async def asynchronous() -> None:
+    stream = await llm.astream_chat(MESSAGES)
+    said = "".join([part.delta async for part in stream])
+    assert said == (await llm.achat(MESSAGES)).message.content
+
+
+@step("`chat_with_tools`: a call, its result, the answer", "scripted")
+def tools() -> None:
+    history = [ChatMessage(role="user", content=CALL + "What is the weather in Oslo?")]
+    reply = llm.chat_with_tools([TOOL], chat_history=history)
+    (call,) = llm.get_tool_calls_from_response(reply)
+    assert (call.tool_name, call.tool_kwargs) == ("get_weather", {"city": "Oslo"})
+    result = ChatMessage(role="tool", content=get_weather("Oslo"), additional_kwargs={"tool_call_id": call.tool_id})
+    reply = llm.chat_with_tools([TOOL], chat_history=[*history, reply.message, result])
+    assert reply.message.content == "It is cold in Oslo."
+
+
+@step("`predict_and_call`", "scripted")
+def predict_and_call() -> None:
+    assert "It is cold in Oslo." in llm.predict_and_call([TOOL], CALL).response
+
+
+@step("a tool that must be called", "scripted", "llama", "mlx")
+def forced() -> None:
+    reply = llm.chat_with_tools([TOOL], user_msg=CALL + "What is the weather in Oslo?", tool_required=True)
+    (call,) = llm.get_tool_calls_from_response(reply)
+    assert call.tool_name == "get_weather" and isinstance(call.tool_kwargs["city"], str)
+
+
+@step("`as_structured_llm`", "scripted", "llama")
+def structured() -> None:
+    call = '<tool_call>\n{"name": "Person", "arguments": {"name": "Anna", "age": 30}}\n</tool_call>'
+    reply = llm.as_structured_llm(Person).complete(says(call) + "Anna is 30 years old.")
+    assert isinstance(reply.raw, Person)
+
+
+run()
