@@ -84,4 +84,14 @@ step("`withStructuredOutput`, by a schema or by a call", "scripted", "llama", as
   Person.parse(await caller.invoke(says(call) + "Anna is 30 years old."));
 });
 
+step("reasoning, in `additional_kwargs`", "scripted", async () => {
+  const thoughtful = new ChatOpenAI({ ...settings, modelKwargs: { enable_thinking: true } });
+  const question = says("I add.</think>Four.") + "2 + 2?";
+  const reply = await thoughtful.invoke(question);
+  assert.deepEqual([reply.additional_kwargs.reasoning_content, reply.content], ["I add.", "Four."]);
+  let thought = "";
+  for await (const chunk of await thoughtful.stream(question)) thought += chunk.additional_kwargs.reasoning_content ?? "";
+  assert.equal(thought, "I add.");
+});
+
 await run();

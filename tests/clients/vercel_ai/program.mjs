@@ -163,4 +163,13 @@ step("a refusal, in the server's words", "scripted", async () => {
   }
 });
 
+step("`provider(model)` of `@ai-sdk/openai`, which asks for `/v1/responses`: a clean 404", "scripted", async () => {
+  const call = generateText({ ...short, model: openai(process.env.NITRO_MODEL), prompt: CAPITAL });
+  await assert.rejects(call, (error) => {
+    assert.ok(APICallError.isInstance(error) && error.statusCode === 404 && !error.isRetryable);
+    assert.match(error.message, /\/v1\/responses/);
+    return true;
+  });
+});
+
 await run();
