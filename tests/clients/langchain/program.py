@@ -50,14 +50,14 @@ def stream() -> None:
     whole = chunks[0]
     for chunk in chunks[1:]:
         whole += chunk
-    assert whole.content == llm.invoke(CAPITAL).content and len(chunks) > 2
+    assert "Paris" in whole.content and len(chunks) > 2
     assert whole.usage_metadata["output_tokens"] > 1
 
 
 @step("`ainvoke` and `astream`", "scripted", "llama")
 async def asynchronous() -> None:
     said = "".join([chunk.content async for chunk in llm.astream(CAPITAL)])
-    assert said == (await llm.ainvoke(CAPITAL)).content
+    assert "Paris" in said and "Paris" in (await llm.ainvoke(CAPITAL)).content
 
 
 @step("`batch`", "scripted", "llama")

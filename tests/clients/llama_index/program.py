@@ -61,15 +61,15 @@ def chat() -> None:
 @step("`stream_chat` and `stream_complete`", "scripted", "llama")
 def stream() -> None:
     parts = list(llm.stream_chat(MESSAGES))
-    assert "".join(part.delta for part in parts) == parts[-1].message.content == llm.chat(MESSAGES).message.content
-    assert list(llm.stream_complete(CAPITAL))[-1].text == llm.complete(CAPITAL).text
+    assert "".join(part.delta for part in parts) == parts[-1].message.content and "Paris" in parts[-1].message.content
+    assert "Paris" in list(llm.stream_complete(CAPITAL))[-1].text
 
 
 @step("`achat` and `astream_chat`", "scripted", "llama")
 async def asynchronous() -> None:
     stream = await llm.astream_chat(MESSAGES)
     said = "".join([part.delta async for part in stream])
-    assert said == (await llm.achat(MESSAGES)).message.content
+    assert "Paris" in said and "Paris" in (await llm.achat(MESSAGES)).message.content
 
 
 @step("`chat_with_tools`: a call, its result, the answer", "scripted")

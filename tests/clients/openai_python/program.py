@@ -51,8 +51,7 @@ def a_stream() -> None:
     stream = client.chat.completions.create(stream=True, stream_options={"include_usage": True}, **options)
     chunks = list(stream)
     said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-    assert said == client.chat.completions.create(**options).choices[0].message.content
-    assert chunks[-1].usage.completion_tokens > 1 and len(chunks) > 3
+    assert "Paris" in said and chunks[-1].usage.completion_tokens > 1 and len(chunks) > 3
 
 
 @step("the asynchronous client, whole and streaming", "scripted", "llama")
@@ -62,7 +61,7 @@ async def asynchronous() -> None:
         reply = await patient.chat.completions.create(**options)
         stream = await patient.chat.completions.create(stream=True, **options)
         said = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
-        assert said == reply.choices[0].message.content and "Paris" in said
+        assert "Paris" in said and "Paris" in reply.choices[0].message.content
 
 
 @step("`.parse()` with a pydantic model", "scripted", "llama", "mlx")
