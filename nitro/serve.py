@@ -33,6 +33,9 @@ from nitro.text.template import ChatTemplate
 log = logging.getLogger("nitro")
 
 GRACE = 5  # seconds that connections have to close
+# Seconds that idle ones stay open: longer than clients keep them (Go 90, LiteLLM 120), as a request that is sent while
+# we close fails. uvicorn's own 5 are those of httpx and hardly more than Node's.
+IDLE = 300
 FORCED = 130  # exit status after a second signal, as shells give for Ctrl-C
 
 
@@ -73,7 +76,14 @@ class Server:
         guard = Guard(config.api_key, config.allow_origin, config.allow_host)
         app = make_app(self.models, guard, metrics, config.strict)
         self._uvicorn = _Uvicorn(
-            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE)
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=GRACE,
+                timeout_keep_alive=IDLE,
+            )
         )
         self._socket = _bind(config.host, config.port)
         self.port: int = self._socket.getsockname()[1]

@@ -260,6 +260,18 @@ def test_alias_and_template(serve, tmp_path) -> None:
     assert "one message only" in caught.value.message and caught.value.param == "messages"
 
 
+def test_texts_of_one_content_are_joined_as_the_template_does(serve, tmp_path) -> None:
+    template = tmp_path / "template.jinja"
+    template.write_text(
+        "{% set content = messages[0].content %}"
+        "{{ content if content is string else content | map(attribute='text') | join }}"
+    )
+    parts = [{"type": "text", "text": text} for text in "AB"]
+    for server, length in ((serve(chat_template=template), 2), (serve(), len("<user>A\nB<assistant>"))):
+        reply = chat(server.ready().client(), messages=[{"role": "user", "content": parts}], max_tokens=1)
+        assert reply.usage.prompt_tokens == length
+
+
 def test_a_cached_prefix_is_used_and_told(serve) -> None:
     """The second turn of a conversation finds the first one's tokens in its slot."""
     server = serve().ready()

@@ -93,3 +93,9 @@ def test_a_body_that_is_too_large(fake_server: RunningServer) -> None:
 def test_every_answer_has_an_id_of_its_own(fake_server: RunningServer) -> None:
     ids = {httpx.get(fake_server.url + path).headers["x-request-id"] for path in ("/health", "/nowhere", "/v1/models")}
     assert len(ids) == 3 and all(id.startswith("req_") for id in ids)
+
+
+def test_idle_connections_stay_open_longer_than_clients_keep_them(fake_server: RunningServer) -> None:
+    """Or a request is sent just as the server closes."""
+    kept = httpx.Limits().keepalive_expiry
+    assert kept and fake_server.server._uvicorn.config.timeout_keep_alive > 10 * kept

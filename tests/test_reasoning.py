@@ -112,6 +112,7 @@ def test_what_the_template_has_no_use_for_is_told(saying: RunningServer, fake_se
     ignored = post(fake_server, "x", **asking, chat_template_kwargs={"x": 1}).headers["x-nitro-ignored"]
     assert ignored.split(", ") == ["enable_thinking", "reasoning_effort", "chat_template_kwargs.x", "thinking_budget"]
     assert post(saying, "x", enable_thinking=False, thinking_budget=5).headers.get("x-nitro-ignored") is None
+    assert post(saying, "x", reasoning_effort="low").headers.get("x-nitro-ignored") is None  # it switches reasoning on
     error = post(saying, "x", chat_template_kwargs={"messages": []}).json()["error"]
     assert error["param"] == "chat_template_kwargs.messages"
 

@@ -53,7 +53,7 @@ SAID: dict[str, tuple[str, str, str, str, list[list[str]]]] = {
         "<seed:tool_call><function=f><parameter=n>1</parameter><parameter=n>2</parameter></function></seed:tool_call>",
         "",
         "",
-        [["f", '{"n": 2}']],
+        [["f", '{"n": 1, "n": 2}']],
     ),
     "no arguments": (
         "glm",

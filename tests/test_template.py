@@ -456,3 +456,21 @@ def test_what_a_client_sends_is_worked_on() -> None:
         "{% for m in messages %}{% for other in messages %}{% if other == m %}{% endif %}{% endfor %}{% endfor %}"
     )
     assert render(quadratic, *many[:500]) == ""
+
+
+@pytest.mark.parametrize(
+    "source, between",
+    [
+        ("{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}", ""),
+        ("{% for m in messages %}{{ m.content | map(attribute='text') | join(' ') }}{% endfor %}", " "),
+        ("{% for m in messages %}{% for p in m.content %}<part>{{ p.text }}{% endfor %}{% endfor %}", "\n"),
+        ("{{ messages[0].content[0].text }}", "\n"),
+        ("{{ messages[0].content | tojson }}", "\n"),
+        ("{{ messages[0].content }}", "\n"),
+        ("{{ '' + messages[0].content }}", "\n"),
+        ("nothing", "\n"),
+    ],
+)
+def test_what_joins_the_texts_of_one_content(source: str, between: str) -> None:
+    """What the template itself writes between them, where it takes parts."""
+    assert ChatTemplate(source).between == between

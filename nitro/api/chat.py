@@ -17,9 +17,11 @@ from nitro.engines.types import Asked, ModelInfo, Scored, Thinking
 from nitro.models.served import ServedModel
 from nitro.text.channels import Delta
 from nitro.text.family import Family
+from nitro.text.template import ChatTemplate
 
+THINKING = ("enable_thinking", "thinking")
 # by the parameter: the template's variables that it sets
-VARIABLES = {"enable_thinking": ("enable_thinking", "thinking"), "reasoning_effort": ("reasoning_effort",)}
+VARIABLES = {"enable_thinking": THINKING, "reasoning_effort": ("reasoning_effort", *THINKING)}
 
 
 @post("/v1/chat/completions", status_code=200)
@@ -30,8 +32,9 @@ async def chat_completions(request: Request) -> Response[Any]:
 async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) -> Exchange:
     """Everything that can be a 4xx, until the engine has accepted the prompt."""
     info = await model.engine.ready()
-    prompt, family = parse_chat(body, model.sampling(info), info.samplers), model.family(info)
-    text = _render(model, info, prompt, family)
+    template, family = model.chat_template(info), model.family(info)
+    prompt = parse_chat(body, model.sampling(info), info.samplers, template.between)
+    text = _render(template, prompt, family)
     tools, markers, constraint = prompt.tools, family.markers, prompt.constraint
     opened = markers is not None and markers.opened(text)
     several = family.native if tools is None or tools.several is None else tools.several
@@ -55,15 +58,15 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
         "function_call" if tools and tools.legacy else "tool_calls",
     )
     log.replies = replies = Replies(generation, prompt.stops, predicted=prompt.prediction is not None, reading=reading)
-    ignored = _ignored(body, model.chat_template(info).variables, family, info) + generation.unenforced
+    ignored = _ignored(body, template.variables, family, info) + generation.unenforced
     ignored += let_through(tools, family.format) if tools else []
     return Exchange(prompt, replies, Chat(prompt, head("chatcmpl", model, model.fingerprint(info))), log, ignored)
 
 
-def _render(model: ServedModel, info: ModelInfo, prompt: ChatPrompt, family: Family) -> str:
+def _render(template: ChatTemplate, prompt: ChatPrompt, family: Family) -> str:
     """The prompt's text. Raises TemplateError."""
     told = prompt.tools.told if prompt.tools else None
-    return family.prompt(model.chat_template(info), prompt.messages, told, prompt.variables, prompt.continues)
+    return family.prompt(template, prompt.messages, told, prompt.variables, prompt.continues)
 
 
 def _thinking(prompt: ChatPrompt, family: Family, opened: bool) -> Thinking | None:

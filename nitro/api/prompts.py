@@ -80,9 +80,11 @@ class CompletionPrompt(Prompt):
     suffix: str  # of each prompt: what follows the answer
 
 
-def parse_chat(request: ChatRequest, defaults: Mapping[str, float], samplers: Collection[str] = ()) -> ChatPrompt:
+def parse_chat(
+    request: ChatRequest, defaults: Mapping[str, float], samplers: Collection[str] = (), between: str = "\n"
+) -> ChatPrompt:
     """Check everything that needs no engine. `defaults` are the model's own, by the names of Sampling,
-    `samplers` those of types.SAMPLERS that the engine knows.
+    `samplers` those of types.SAMPLERS that the engine knows, `between` what joins the texts of one content.
 
     Raises ApiError 400 with `param`.
     """
@@ -90,7 +92,7 @@ def parse_chat(request: ChatRequest, defaults: Mapping[str, float], samplers: Co
     if request.top_logprobs and not request.logprobs:
         raise _invalid("top_logprobs", "'logprobs' to be true where it is given")
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
-    messages = _parse_messages(request.messages)
+    messages = _parse_messages(request.messages, between)
     most = _first(_unlimited(request.max_completion_tokens), _unlimited(request.max_tokens))
     _check_least(request.min_tokens, most)
     return ChatPrompt(
@@ -229,16 +231,17 @@ def _parse_prediction(prediction: Prediction | None) -> str | None:
     return _parse_content(prediction.content, "prediction.content", between="")
 
 
-def _parse_messages(messages: list[Message]) -> list[dict[str, Any]]:
+def _parse_messages(messages: list[Message], between: str) -> list[dict[str, Any]]:
     if not messages:
         raise _invalid("messages", "at least one message")
-    return [_parse_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+    return [_parse_message(message, f"messages[{i}]", between) for i, message in enumerate(messages)]
 
 
-def _parse_message(message: Message, where: str) -> dict[str, Any]:
+def _parse_message(message: Message, where: str, between: str) -> dict[str, Any]:
     if message.role not in ROLES:
         raise _invalid(f"{where}.role", f"one of {', '.join(ROLES)}, got '{message.role}'")
-    parsed: dict[str, Any] = {"role": message.role, "content": _parse_content(message.content, f"{where}.content")}
+    content = _parse_content(message.content, f"{where}.content", between)
+    parsed: dict[str, Any] = {"role": message.role, "content": content}
     if message.name is not None:
         parsed["name"] = message.name
     if message.tool_call_id is not None:
@@ -256,7 +259,7 @@ def _parse_message(message: Message, where: str) -> dict[str, Any]:
     return parsed
 
 
-def _parse_content(content: str | Part | list[str | Part] | None, where: str, between: str = "\n") -> str:
+def _parse_content(content: str | Part | list[str | Part] | None, where: str, between: str) -> str:
     """The text of a content, its parts joined; null is empty."""
     if isinstance(content, list):
         return between.join(_parse_part(part, f"{where}[{i}]") for i, part in enumerate(content))

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any, NoReturn
 
 from jinja2 import TemplateError as JinjaError
@@ -75,6 +76,7 @@ def _environment() -> Sandbox:
 
 _ENVIRONMENT = _environment()
 _END = "\ue0c5\uf4a2\ue0c5"  # of a message that goes on; private characters, which no text has
+LINE_BREAK = "\n"
 
 
 class ChatTemplate:
@@ -116,6 +118,17 @@ class ChatTemplate:
             if not end:
                 raise TemplateError("The chat template leaves the last message out, so it cannot be continued.")
         return text.encode("utf-8", "replace").decode()  # no lone surrogate leaves here
+
+    @cached_property
+    def between(self) -> str:
+        """What it writes between two texts of one content. Many take a text only: these get them with a line break."""
+        parts = [{"type": "text", "text": _END}] * 2
+        try:
+            pieces = self.render([{"role": "user", "content": parts}]).split(_END)
+        except TemplateError:
+            return LINE_BREAK
+        took = len(pieces) == 3 and not pieces[1].strip()  # else the list itself was written, or nothing
+        return pieces[1] if took else LINE_BREAK
 
     def _known(self, tools: Sequence[Any] | None) -> dict[str, str]:
         """What some templates ask for by names of their own."""

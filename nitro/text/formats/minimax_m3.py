@@ -18,7 +18,7 @@ _MARK = "]<]minimax[>["
 _INVOKE = re.compile(r'<invoke name="([^">\n]+)">\s*')
 _TAG = re.compile(r"<([^/<>\s][^<>\n]*)>")
 _DEEPEST = 64
-Members = list[list[str]]  # name and JSON
+Members = list[tuple[str, str]]  # name and JSON
 
 
 def parse(body: str, tools: Tools) -> list[Call]:
