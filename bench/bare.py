@@ -1,5 +1,6 @@
 """The least that could stream: a Litestar app with ready-made frames. `python -m bench.bare PORT`; see bench.http."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 
@@ -26,6 +27,7 @@ async def chat(request: Request) -> Stream:
     async def frames() -> AsyncIterator[bytes]:
         for _ in range(tokens):
             yield FRAME
+            await asyncio.sleep(0)  # tokens come one at a time; without, a stream's frames leave in a few large writes
         yield last(tokens)
 
     return Stream(frames(), media_type="text/event-stream")

@@ -15,8 +15,9 @@ from nitro.bench.stats import Ratio, turns
 STREAMS, TOKENS = 64, 400
 ALONE = 30  # requests of one client, for the time to the first token
 HOW = """\
-Both with uvicorn on one event loop; Nitro's engine is a process of its own. Frames a second of 64 streams at once, and
-the time to the first token of a client that is alone. Medians of the rounds; ratio: Nitro ÷ bare."""
+Both with uvicorn on one event loop; Nitro's engine is a process of its own. Frames a second of 64 streams at once, each
+frame sent by itself as tokens come, and the time to the first token of a client that is alone. Medians of the rounds;
+ratio: Nitro ÷ bare."""
 
 
 def bare(port: int) -> list[str]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import uvicorn
 from rich.console import Console
 
-from nitro import __version__
+from nitro import __version__, collector
 from nitro.api.app import make_app
 from nitro.api.sampling import parse_defaults
 from nitro.api.security import Guard
@@ -134,6 +134,7 @@ def run(config: ServeConfig) -> None:
 
 async def _run(config: ServeConfig) -> None:
     server = Server(config)
+    collector.settle()
     signals = 0
 
     def on_signal() -> None:

@@ -20,7 +20,7 @@ from nitro.engines import mlx as mlx_runner
 from nitro.engines import mlx_cache, mlx_trial
 from nitro.engines.mlx import MlxRunner
 from nitro.engines.runner import Chunk, LoadError, OutOfKV
-from nitro.engines.types import EngineSpec, Sampling
+from nitro.engines.types import EngineSpec, Output, Sampling
 
 LENGTH = 40  # tokens of an answer: with any prompt more than the window
 CUT_ANYWHERE = ("plain", "plain, but wrong in a batch")
@@ -411,3 +411,61 @@ def test_an_unknown_kind_of_cache(folder: Callable[[str], Path], monkeypatch: py
     monkeypatch.setattr(mlx_trial, "make_prompt_cache", lambda network: [OddCache(), OddCache()])
     with pytest.raises(LoadError, match="a kind that is not known here: OddCache"):
         MlxRunner(EngineSpec("mlx", str(folder("plain"))))
+
+
+# Drafts
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, replace(GREEDY, temperature=1.0, seed=7, presence_penalty=0.5)])
+def test_no_answer_is_changed_by_a_draft(load: Callable[..., MlxScorer], sampling: Sampling) -> None:
+    """One predicted rightly, one in part, one not at all; each alone, so that drafts are taken."""
+    runner = load("plain")
+    prompt, driver = prompts(3)[2], Driver(runner, budget=300)
+    answer = driver.answer(0, prompt, LENGTH, sampling)
+    partly = [token if i % 20 else 77 for i, token in enumerate(answer)]
+    for id, (predicted, steps) in enumerate([(answer, 10), (partly, 20), ([77] * LENGTH, LENGTH)], 1):
+        before = len(driver.batches)
+        driver.add(id, prompt, LENGTH, sampling, predicted=predicted)
+        if sampling is GREEDY:
+            same_as_alone(runner, prompt, driver.run()[id])
+        else:
+            assert driver.run()[id] == answer
+        assert len(driver.batches) - before <= steps
+
+
+def test_one_that_decodes_beside_others_has_no_draft(load: Callable[..., MlxScorer]) -> None:
+    """And takes one again when it is alone."""
+    runner = load("plain")
+    driver = Driver(runner, budget=300)
+    first, second = prompts(3)[1:]
+    answer = Driver(runner, budget=300).answer(0, first, LENGTH)
+    driver.add(1, first, LENGTH, predicted=answer)
+    driver.add(2, second, 10)
+    driver.run()
+    together = [batch for batch in driver.batches if len(batch) == 2]
+    assert len(together) == 10 and len(driver.batches) < 10 + (LENGTH - 10) // 2
+    same_as_alone(runner, first, driver.answers[1])
+    same_as_alone(runner, second, driver.answers[2])
+
+
+@pytest.mark.parametrize("most", [0, 3])
+def test_logprobs_of_guessed_tokens(load: Callable[..., MlxScorer], most: int) -> None:
+    """Those that the sequence has without them."""
+    runner, told = load("plain"), {}
+    prompt, sampling = prompts(3)[2], replace(GREEDY, logprobs=most)
+    answer = Driver(runner, budget=300).answer(0, prompt, 12, sampling)
+    for predicted in ((), answer):
+        driver = Driver(runner, budget=300)
+        driver.add(1, prompt, 12, sampling, predicted=predicted)
+        told[bool(predicted)] = [scored for step in _outputs(driver) for scored in step.logprobs]
+    for plain, drafted in zip(told[False], told[True], strict=True):
+        assert plain.chosen.token == drafted.chosen.token and len(drafted.top) == most
+        assert plain.chosen.logprob == pytest.approx(drafted.chosen.logprob, abs=explained(runner))
+
+
+def _outputs(driver: Driver) -> Iterator[Output]:
+    while driver.scheduler.busy:
+        batch = driver.scheduler.schedule(300)
+        driver.runner.submit(batch)
+        yield from driver.scheduler.advance(batch, driver.runner.collect())
+    driver.runner.rest()

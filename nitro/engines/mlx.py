@@ -2,7 +2,7 @@
 
 A slot at rest has caches of its own. Slots that decode are in a Group (mlx_group.py), merged and one token ahead; they
 leave it when they do not go on. Prompt chunks are computed slot by slot, all but a prompt's last token: that one is the
-first step of a group.
+first step of a group. A slot that has guessed tokens checked is at rest, too (mlx_draft.py).
 
 Every call is on one thread: MLX's streams belong to the thread that made them.
 """
@@ -16,9 +16,10 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
-from nitro.engines import fit, infill, mlx_cache, sampling
+from nitro.engines import drafts, fit, infill, mlx_cache, sampling
 from nitro.engines.build import Build, Device
 from nitro.engines.mlx_cache import Caches
+from nitro.engines.mlx_draft import Check
 from nitro.engines.mlx_folder import open_folder
 from nitro.engines.mlx_gguf import open_gguf
 from nitro.engines.mlx_group import Group, Row, padding
@@ -46,6 +47,7 @@ class MlxRunner:
         self._caches: dict[int, Caches] = {}  # of slots at rest that hold anything
         self._held: dict[int, int] = {}  # tokens in each slot that holds any
         self._groups: list[Group] = []
+        self._checks: dict[int, Check] = {}  # by slot, in this step
         self._biases: dict[int, sampling.Bias | None] = {}  # by sequence id
         self._prompt_scores: dict[int, list[sampling.Scores]] = {}  # by slot, in this step
         self._batch: list[Chunk] = []
@@ -58,13 +60,16 @@ class MlxRunner:
         pass
 
     def submit(self, batch: list[Chunk]) -> None:
-        if sum(self._held.values()) + sum(chunk.stop - chunk.start for chunk in batch) > self.info.kv_tokens:
+        if sum(self._held.values()) + sum(chunk.size for chunk in batch) > self.info.kv_tokens:
             raise OutOfKV
         going_on = self._continue(batch)
         started = [chunk for chunk in batch if chunk.slot not in going_on]
         for chunk in started:
             self._prefill(chunk)
-        self._start_groups([chunk for chunk in started if chunk.samples])
+            if chunk.draft:
+                caches = self._caches[chunk.slot]
+                self._checks[chunk.slot] = Check.submit(self._model, caches, chunk, self._drawing(chunk))
+        self._start_groups([chunk for chunk in started if chunk.samples and not chunk.draft])
         self._join_groups()
         for group in self._groups:
             group.look_ahead()
@@ -74,9 +79,13 @@ class MlxRunner:
 
     def collect(self) -> list[Result]:
         given = (row for group in self._groups for row in zip(group.rows, group.give(), group.scores, strict=True))
-        drawn = {row.slot: (token, scores) for row, token, scores in given}
+        drawn = {row.slot: ([token], [scores] if scores else []) for row, token, scores in given}
+        for slot, check in self._checks.items():
+            drawn[slot] = tokens, _ = check.right(self.info.eog), check.scores
+            self._held[slot] += len(tokens) - 1
+        self._checks = {}
         mx.eval([mlx_cache.arrays(self._caches[chunk.slot]) for chunk in self._batch if not chunk.samples])
-        return [self._result(chunk, *drawn.get(chunk.slot, (None, None))) for chunk in self._batch]
+        return [self._result(chunk, *drawn.get(chunk.slot, ([], []))) for chunk in self._batch]
 
     def trim(self, slot: int, length: int) -> int:
         held = self._held.get(slot, 0)
@@ -109,7 +118,7 @@ class MlxRunner:
         mx.clear_cache()
 
     def reset(self) -> None:
-        self._groups, self._caches, self._held, self._prompt_scores = [], {}, {}, {}
+        self._groups, self._caches, self._held, self._prompt_scores, self._checks = [], {}, {}, {}, {}
         mx.clear_cache()
 
     def close(self) -> None:
@@ -124,7 +133,8 @@ class MlxRunner:
         """Let the groups go on with those rows that the batch continues; the others leave. The slots that go on."""
         by_slot = {chunk.slot: chunk for chunk in batch}
         rows = [(group, i, row) for group in self._groups for i, row in enumerate(group.rows)]
-        going_on = {row.slot for group, i, row in rows if row.slot in by_slot and group.goes_on(i, by_slot[row.slot])}
+        undrafted = {chunk.slot for chunk in batch if not chunk.draft}
+        going_on = {row.slot for group, i, row in rows if row.slot in undrafted and group.goes_on(i, by_slot[row.slot])}
         self._leave([row.slot for _, _, row in rows if row.slot not in going_on])
         for group in self._groups:
             group.advance([by_slot[row.slot] for row in group.rows])
@@ -183,14 +193,15 @@ class MlxRunner:
             self._biases[chunk.sequence_id] = sampling.Bias.of(chunk.sampling)
         return sampling.Row(chunk.sampling, chunk.tokens, self._biases[chunk.sequence_id], chunk.matcher)
 
-    def _result(self, chunk: Chunk, token: int | None, scores: sampling.Scores | None) -> Result:
-        """`token`, unless the chunk samples none, and its scores, if asked for."""
+    def _result(self, chunk: Chunk, tokens: list[int], scores: list[sampling.Scores]) -> Result:
+        """`tokens`: none unless the chunk samples; and their scores, if asked for."""
         of_prompt = zip(self._prompt_scores.pop(chunk.slot, []), chunk.scores, strict=False)
         prompt_logprobs = [score.told(scored) for score, scored in of_prompt]
-        if token is None:
+        if not tokens:
             return Result([], prompt_logprobs=prompt_logprobs)
-        if token != sampling.NONE and (chunk.matcher is None or chunk.matcher.accept(token)):
-            return Result([token], None, None, [scores.told(token)] if scores else [], prompt_logprobs)
+        if sampling.NONE not in tokens and (chunk.matcher is None or chunk.matcher.accept(tokens[0])):
+            logprobs = [of.told(token) for of, token in zip(scores, tokens, strict=False)]
+            return Result(tokens, None, None, logprobs, prompt_logprobs)
         self._clear(chunk.slot)  # what it holds is no numbers
         if chunk.matcher:
             return Result([], chunk.matcher.problem, chunk.matcher.param)
@@ -245,6 +256,8 @@ class MlxRunner:
             trained_context=trained,
             kv_tokens=plan.pool,
             cuttable=self._trial.cuttable,
+            draft_tokens=drafts.MOST if self._trial.cuttable else 0,
+            draft_rows=1,  # those that decode together have one token each
             kv_place="unified memory" if place == "GPU" else "CPU",
             kv_bytes=plan.pool * token_bytes,
             step_tokens=STEP_TOKENS,

@@ -267,7 +267,7 @@ class Scheduler:
         """A chunk for each, with what it may say next. Drafts share what the step and the runner take. `beside`: tokens
         of prompts that are computed with them."""
         spare = min(self.info.draft_tokens, self.info.step_tokens - self.info.parallel - 1)
-        most = spare // len(sequences) if sequences else 0
+        most = spare // len(sequences) if 0 < len(sequences) <= self.info.draft_rows else 0
         pays = self.cost.share(len(sequences) + beside)
         chunks = [self._chunk(s, 1) for s in sequences]
         for sequence, chunk in zip(sequences, chunks, strict=True):

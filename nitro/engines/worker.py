@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from nitro import collector
 from nitro.engines import auto, wire
 from nitro.engines.budget import StepBudget
 from nitro.engines.drafts import Drafts
@@ -372,6 +373,7 @@ def serve(sock: socket.socket) -> None:
         sock.sendall(wire.frame(wire.LoadFailed(str(error))))
         return
     reader.runner = runner
+    collector.settle()
     outbox.put(wire.Ready(runner.info))
     threading.Thread(target=_write, args=(sock, outbox), name="writer", daemon=True).start()
     EngineLoop(runner, inbox, outbox).run()
