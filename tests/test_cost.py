@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nitro.engines.cost import UNKNOWN, StepCost
+from nitro.engines.drafts import HOPELESS
 
 
 def learned(base: float, per_row: float, rows: list[int], noise: float = 0.0) -> StepCost:
@@ -20,7 +21,8 @@ def learned(base: float, per_row: float, rows: list[int], noise: float = 0.0) ->
 def test_it_finds_base_and_rows(base: float, per_row: float) -> None:
     cost = learned(base, per_row, [1, 2, 8, 4] * 20)
     for rows in (1, 4, 8, 64):
-        assert cost.share(rows) == pytest.approx(per_row * rows / (base + per_row * rows), rel=1e-6)
+        right = per_row * rows / (base + per_row * rows)
+        assert cost.share(rows) == pytest.approx(right, abs=abs(right - UNKNOWN) / 5)
 
 
 def test_noise_blurs_it_a_little() -> None:
@@ -37,7 +39,7 @@ def test_it_follows_a_device_that_changes() -> None:
     for _ in range(100):
         for rows in (1, 8):
             cost.observe(rows, 10e-3 + 1e-5 * rows)
-    assert cost.share(8) == pytest.approx(8e-5 / 10.08e-3, abs=0.02)
+    assert cost.share(8) == pytest.approx(8e-5 / 10.08e-3, abs=0.08)
 
 
 def test_more_rows_that_take_less_time_cost_nothing() -> None:
@@ -45,7 +47,13 @@ def test_more_rows_that_take_less_time_cost_nothing() -> None:
     for _ in range(20):
         cost.observe(1, 10e-3)
         cost.observe(8, 5e-3)
-    assert cost.share(100) == 0
+    assert cost.share(100) < 0.1
+
+
+def test_one_slow_step_does_not_end_all_guesses() -> None:
+    cost = learned(1e-3, 0.0, [1] * 10)
+    cost.observe(9, 100e-3)
+    assert UNKNOWN < cost.share(1) <= cost.share(9) < HOPELESS
 
 
 @given(st.lists(st.tuples(st.integers(1, 2048), st.floats(0, 1e3)), max_size=30), st.integers(1, 4096))

@@ -5,8 +5,8 @@ eight) a guess may be wrong most of the time; where they cost nearly all (a CPU 
 """
 
 WEIGHT = 0.05  # of the newest step
-SPREAD = 0.25  # rows², of the steps seen: with less nothing is known of what a row costs
-UNKNOWN = 0.6  # the share that is taken then
+UNKNOWN = 0.6  # the share while nothing is known of it: all steps so far had as many rows
+DOUBT = 1.0  # rows², of the steps seen: with that spread it counts as much as what was measured
 
 
 class StepCost:
@@ -33,9 +33,10 @@ class StepCost:
         An accepted token saves a row of a later step and this row's part of its base. So a guess pays where a larger
         share of its tokens than this comes true.
         """
-        if self._variance < SPREAD or self._seconds <= 0:
+        if self._variance <= 0 or self._seconds <= 0:
             return UNKNOWN
         average = self._seconds / self._rows
         per_row = min(max(self._covariance / self._variance, 0.0), average)
-        base = self._seconds - per_row * self._rows
-        return per_row * rows / (base + per_row * rows) if base > 0 else 1.0
+        base = max(self._seconds - per_row * self._rows, 0.0)
+        measured = per_row * rows / (base + per_row * rows)
+        return (self._variance * measured + DOUBT * UNKNOWN) / (self._variance + DOUBT)
