@@ -77,6 +77,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     peers.add_options(parser)
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help="some of %(default)s; default: all")
     parser.add_argument("--without", default="", help="peers to leave out: " + ", ".join(EQUAL))
+    parser.add_argument("--section", default="Serving", help="of bench/results.md, to be replaced (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the prompts (%(default)s)")
     return parser.parse_args(arguments)
 
@@ -134,7 +135,7 @@ def main() -> None:
     print(made)
     if not options.no_write:
         work = f"{options.model.name}, {options.threads} threads, {options.rounds} rounds"
-        report.write("Serving", f"{report.setting('bench.serve')}\n- {work}\n\n{READING}\n\n{made}")
+        report.write(options.section, f"{report.setting('bench.serve')}\n- {work}\n\n{READING}\n\n{made}")
 
 
 if __name__ == "__main__":
