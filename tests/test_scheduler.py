@@ -42,7 +42,6 @@ def make_info(
     park_tokens: int = 0,
     cuttable: bool = True,
     draft_tokens: int = 0,
-    tile: int = 1,
 ) -> ModelInfo:
     return ModelInfo(
         engine="strict",
@@ -60,7 +59,6 @@ def make_info(
         park_tokens=park_tokens,
         cuttable=cuttable,
         draft_tokens=draft_tokens if cuttable else 0,
-        tile=tile,
     )
 
 
@@ -393,15 +391,14 @@ class Engine:
         assert [chunk.sequence_id for chunk in batch[: len(decodes)]] == decodes
         drafted = sum(len(chunk.draft) for chunk in batch)
         assert drafted <= self.info.draft_tokens and tokens_in(batch) <= self.info.step_tokens
-        room = self.info.step_tokens - len(decodes) - drafted
-        most = len(decodes) + min(max(budget - len(decodes) - drafted, self.info.tile), room)
+        prompts = min(budget, self.info.step_tokens) - len(decodes) - drafted
+        most = len(decodes) + max(prompts, 1)
         leaders = scheduler._borders
         own = {id: [b for b in s.borders if b > s.computed] for id, s in running.items()}
         ends = {id: min([len(s.tokens), *own[id], leaders.get(id, len(s.tokens))]) for id, s in running.items()}
         wanted = {id: ends[id] - s.computed for id, s in running.items()}
         assert all(count > 0 for count in wanted.values())
-        unused = min(most, sum(wanted.values())) - (tokens_in(batch) - drafted)
-        assert 0 <= unused < self.info.tile and (not unused or batch[-1].size % self.info.tile == 0)
+        assert tokens_in(batch) - drafted == min(most, sum(wanted.values()))
         whole = {chunk.sequence_id for chunk in batch if chunk.stop - chunk.start == wanted[chunk.sequence_id]}
         parts = [chunk.sequence_id for chunk in batch if chunk.sequence_id not in whole]
         later = [s for s in scheduler.running if s.id not in whole]
@@ -1367,7 +1364,6 @@ class SchedulerMachine(RuleBasedStateMachine):
         brings=st.sampled_from([1, 256]),
         cuttable=st.booleans(),
         draft_tokens=st.sampled_from([0, 2, 10]),
-        tile=st.sampled_from([1, 4, 16]),
     )
     def start(
         self,
@@ -1384,14 +1380,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         brings: int,
         cuttable: bool,
         draft_tokens: int,
-        tile: int,
     ) -> None:
         eog = frozenset(range(0, VOCABULARY, ends)) if ends else frozenset()
         self.patches.enter_context(mock.patch.multiple(rules, RESERVE=reserve, OVERTAKEN=overtaken))
         self.patches.enter_context(mock.patch.multiple(prefixes, WORTH=worth, BRINGS=brings))
         info = make_info(
             *(parallel, spare, context, context + more_kv, parallel + more_step, eog, park_tokens, cuttable),
-            *(draft_tokens, tile),
+            draft_tokens,
         )
         self.engine = Engine(info)
 

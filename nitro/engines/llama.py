@@ -78,7 +78,7 @@ class LlamaRunner:
             self.close()
             raise
         self.info = self._describe(spec)
-        self._tokens = Batch(STEP_TOKENS, self.info.tile)
+        self._tokens = Batch(STEP_TOKENS)
         self._cells = Cells(self.info.park_tokens)
         self._warm_up()
 
@@ -316,7 +316,6 @@ class LlamaRunner:
             trained_context=lib.llama_model_n_ctx_train(self._model),
             kv_tokens=lib.llama_n_ctx(self._context),
             cuttable=self._can_be_cut,
-            tile=1 if self._log.offloaded() else CPU_TOKENS,
             draft_tokens=drafts.TOGETHER if self._can_be_cut else 0,
             park_tokens=self._park_tokens(),
             kv_place=self._log.kv_place(),

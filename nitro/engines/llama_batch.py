@@ -11,12 +11,11 @@ from nitro.engines.runner import Chunk
 class Batch:
     """A llama_batch over arrays of our own, filled by slices. Each token belongs to one sequence.
 
-    Whole tiles of a prompt come first, and decodes last: of what the device computes at a time that is the last part,
-    which is seldom full. In a full one they would cost three times as much on the CPU.
+    Decodes come last: of what the device computes at a time that is the last part, which is seldom full. In a full one
+    they would cost three times as much on the CPU.
     """
 
-    def __init__(self, room: int, tile: int):
-        self._tile = tile
+    def __init__(self, room: int):
         self.first_row: dict[int, int] = {}  # by slot: where its chunk begins
         self.last_row: dict[int, int] = {}  # where it ends, and its draft begins
         self._token: Any = (lib.llama_token * room)()
@@ -34,7 +33,7 @@ class Batch:
     def fill(self, chunks: list[Chunk]) -> Any:
         """Logits are wanted of a sampling chunk's last token, of all its draft, and before tokens to be scored."""
         end = 0
-        for chunk in sorted(chunks, key=self._place):
+        for chunk in sorted(chunks, key=_decodes):
             span = slice(end, end + chunk.size)
             self.first_row[chunk.slot], end = end, end + chunk.size
             self._token[span] = chunk.tokens[chunk.start : chunk.stop] + chunk.draft
@@ -47,6 +46,6 @@ class Batch:
         self._batch.n_tokens = end
         return self._batch
 
-    def _place(self, chunk: Chunk) -> int:
-        size = chunk.stop - chunk.start
-        return 0 if size % self._tile == 0 else 2 if size == 1 else 1
+
+def _decodes(chunk: Chunk) -> bool:
+    return chunk.stop - chunk.start == 1

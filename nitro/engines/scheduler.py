@@ -131,8 +131,8 @@ class Scheduler:
             self._end(sequence)
 
     def schedule(self, budget: int) -> list[Chunk]:
-        """The next step's chunks: every decode, and prompt chunks up to `budget` tokens in all (at least the runner's
-        `tile` of them when prompts wait, at most its `step_tokens`). Empty only when nothing is queued."""
+        """The next step's chunks: every decode, and prompt chunks up to `budget` tokens in all (at least one prompt
+        token when prompts wait, at most the runner's `step_tokens`). Empty only when nothing is queued."""
         self.preempted = []
         self._admit()
         if self.running:
@@ -140,17 +140,13 @@ class Scheduler:
         decodes = [s for s in self.running if s.pending == 1]
         prompts = [s for s in self.running if s.pending > 1]
         batch = self._decodes(decodes, beside=min(budget, sum(s.pending for s in prompts)))
-        most = self.info.step_tokens - sum(chunk.size for chunk in batch)
-        left = min(max(budget - self.info.step_tokens + most, self.info.tile), most)
+        left = max(min(budget, self.info.step_tokens) - sum(chunk.size for chunk in batch), 1)
         for sequence in self._in_turn(prompts, left):
             own = next((border for border in sequence.borders if border > sequence.computed), len(sequence.tokens))
             end = min(own, self._borders.get(sequence.id, own))
             count = min(end - sequence.computed, left, SCORED if sequence.sampling.prompt_logprobs else left)
             if count == 0:
                 break
-            if end - sequence.computed > count > self.info.tile:
-                count -= count % self.info.tile
-                left = count
             batch.append(self._chunk(sequence, count))
             left -= count
         return batch

@@ -147,7 +147,6 @@ class ModelInfo(Struct, frozen=True):
     samplers: frozenset[str] = frozenset()  # which of SAMPLERS it knows
     fingerprint: str = ""  # changes with the weights and the engine's version
     cuttable: bool = True  # whether a slot can be cut anywhere; else only a whole slot can be gone on from
-    tile: int = 1  # a prompt's chunk of a multiple of so many tokens is computed faster than another
     draft_tokens: int = 0  # guessed tokens that all sequences of a step may have checked; 0: it does not pay
     draft_rows: int = 2**31  # where more sequences than that decode in a step, none has any checked
     park_tokens: int = 0  # tokens that idle slots may park beside the pool; 0: they cost nothing where they are
