@@ -1,6 +1,6 @@
 """Python's collector of cyclic garbage, in processes that live long and make thousands of small objects a second.
 
-As it is, it looked at all modules again and again: a third of the server's time with 64 streams.
+As it is, it looked at all modules again and again: a quarter of the server's time with 64 streams.
 """
 
 import gc

@@ -60,13 +60,16 @@ def test_what_is_shared_stays_where_it_is(scorer: LlamaScorer, moved: list[int])
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_slot_that_shares_at_most_a_fourth_is_moved(scorer: LlamaScorer, moved: list[int], more: int) -> None:
     driver = Driver(scorer, budget=300)
-    driver.add(1, scorer.tokenizer.encode(WORDS[0]), 8)
+    for id in (1, 2):
+        driver.add(id, scorer.tokenizer.encode(WORDS[id]), 8)
     driver.run()
-    (slot,) = [slot for slot in range(scorer.info.slots) if llama_cells.held(scorer._context, slot)]
-    size, cells = llama_cells.held(scorer._context, slot), llama_cells.Cells(10_000)
+    sizes = {slot: held for slot in range(scorer.info.slots) if (held := llama_cells.held(scorer._context, slot))}
+    (first, second), cells = sizes, llama_cells.Cells(10_000)
     cells.computed(1000)
-    cells.copied(slot, slot + 1, size // llama_cells.SHARED + more)
+    cells.copied(first, scorer.info.slots - 1, sizes[first] // llama_cells.SHARED + more)
     moved.clear()
-    cells.gather(scorer._context, [slot])
-    assert moved == ([] if more else [slot])
-    assert llama_cells.held(scorer._context, slot) == size
+    cells.gather(scorer._context, [first])
+    assert moved == [], "one that runs alone"
+    cells.gather(scorer._context, [first, second])
+    assert moved == ([second] if more else [first, second])
+    assert sizes == {slot: llama_cells.held(scorer._context, slot) for slot in sizes}

@@ -56,7 +56,7 @@ def conversation(number: int) -> list[dict[str, str]]:
 
 
 def test_a_prediction_changes_no_answer(client: openai.OpenAI, server: RunningServer) -> None:
-    """On llama.cpp it is checked several tokens a step; MLX takes it and goes its own way."""
+    """It is checked several tokens a step."""
     asked = {"model": "", "messages": STORY, "max_tokens": 60, **GREEDY}
     answer = client.chat.completions.create(**asked).choices[0].message.content
     server.engine.steps.clear()

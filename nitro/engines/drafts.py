@@ -22,6 +22,7 @@ class Drafts:
         """`predicted`: the tokens of the client's prediction, or none."""
         self._source: _Prediction | _LookUp = _Prediction(list(predicted)) if predicted else _LookUp()
         self._length = FIRST if predicted else LEAST
+        self._pays = 0.0  # of the last guess
         self._pause, self._wait = 1, 0
 
     def guess(self, tokens: list[int], generated: int, most: int, pays: float) -> list[int]:

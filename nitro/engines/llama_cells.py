@@ -60,16 +60,18 @@ class Cells:
         self._shared[dst] = length
 
     def gather(self, context: Any, slots: list[int]) -> None:
-        """Move what these slots hold into cells in a row, if it is time to."""
-        if self._changed < self._wait:
+        """Move what these slots hold into cells in a row, if it is time to. One that runs alone is not woven."""
+        if self._changed < self._wait or len(slots) < 2:
             return
         sizes = {slot: held(context, slot) for slot in slots}
         self._wait = max(sum(sizes.values()) // MOVED, LEAST)
-        mine = [slot for slot in slots if self._shared.get(slot, 0) * SHARED <= sizes[slot] > 0]
-        everything = sum(held(context, slot) for slot in range(lib.llama_n_seq_max(context)))
-        if self._changed < self._wait or sum(sizes.values()) > self._most or everything > lib.llama_n_ctx(context):
-            return  # with room for everything once more than it takes while cells are shared, nothing can get lost
+        if self._changed < self._wait:
+            return
         self._changed = 0
+        everything = sum(held(context, slot) for slot in range(lib.llama_n_seq_max(context)))
+        if sum(sizes.values()) > self._most or everything > lib.llama_n_ctx(context):
+            return  # nothing can get lost where there is room for all, shared by none
+        mine = [slot for slot in slots if self._shared.get(slot, 0) * SHARED <= sizes[slot] > 0]
         states = [(slot, state) for slot in mine if (state := save(context, slot)) is not None]
         for slot, _ in states:
             clear(context, slot)
