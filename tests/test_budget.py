@@ -11,13 +11,14 @@ TINY = LEAST // 2 - 1  # prompt tokens of the largest step that teaches nothing
 
 sizes = st.integers(1, 10_000)
 durations = st.floats(1e-6, 1e4)
+tiles = st.sampled_from([0, 16, 64])
 steps = st.lists(st.tuples(st.integers(0, 10_000), durations), max_size=20)
 
 quick = settings(deadline=None, database=None)
 
 
-def learned(most: int, *observed: tuple[int, float]) -> StepBudget:
-    budget = StepBudget(most)
+def learned(most: int, *observed: tuple[int, float], tile: int = 0) -> StepBudget:
+    budget = StepBudget(most, min(tile, most))
     for prompt_tokens, seconds in observed:
         budget.observe(prompt_tokens, seconds)
     return budget
@@ -28,18 +29,33 @@ def both(budget: StepBudget) -> tuple[int, int]:
 
 
 @quick
-@given(sizes, steps)
-def test_it_stays_within_its_bounds(most: int, observed: list[tuple[int, float]]) -> None:
-    streaming, alone = both(learned(most, *observed))
+@given(sizes, steps, tiles)
+def test_it_stays_within_its_bounds(most: int, observed: list[tuple[int, float]], tile: int) -> None:
+    streaming, alone = both(learned(most, *observed, tile=tile))
     assert min(LEAST, most) <= streaming <= most
     assert min(LEAST, most) <= alone <= most
 
 
 @quick
-@given(sizes, steps)
-def test_prompts_get_no_less_when_nobody_streams(most: int, observed: list[tuple[int, float]]) -> None:
-    streaming, alone = both(learned(most, *observed))
+@given(sizes, steps, tiles)
+def test_prompts_get_no_less_when_nobody_streams(most: int, observed: list[tuple[int, float]], tile: int) -> None:
+    streaming, alone = both(learned(most, *observed, tile=tile))
     assert streaming <= alone
+
+
+@pytest.mark.parametrize(
+    "per_token, streaming, alone",
+    [
+        (0.0009, 256, 1088),  # 277 and 1111 would fit: whole tiles
+        (0.003, 64, 320),
+        (0.008, 64, 64),  # 31 would fit
+        (ALONE / 64, 64, 64),
+        (0.016, LEAST, 62),  # a tile would last longer than anybody should wait
+        (1.0, LEAST, LEAST),
+    ],
+)
+def test_tiles_are_filled_unless_one_lasts_too_long(per_token: float, streaming: int, alone: int) -> None:
+    assert both(learned(4096, (1000, 1000 * per_token), tile=64)) == (streaming, alone)
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -67,18 +83,18 @@ def test_most_wins_over_least() -> None:
 
 
 @quick
-@given(sizes, steps, st.integers(LEAST // 2, 10_000), st.floats(1.01, 100))
+@given(sizes, steps, st.integers(LEAST // 2, 10_000), st.floats(1.01, 100), tiles)
 def test_a_slower_step_never_raises_it_and_a_faster_one_never_lowers_it(
-    most: int, observed: list[tuple[int, float]], prompt_tokens: int, factor: float
+    most: int, observed: list[tuple[int, float]], prompt_tokens: int, factor: float, tile: int
 ) -> None:
     start = (1000, 1.0)
     low, high = 0.001, 0.001  # bounds of what was measured per token
     for tokens, seconds in observed:
         if tokens > TINY:
             low, high = min(low, seconds / tokens), max(high, seconds / tokens)
-    before = both(learned(most, start, *observed))
-    slower = both(learned(most, start, *observed, (prompt_tokens, prompt_tokens * high * factor)))
-    faster = both(learned(most, start, *observed, (prompt_tokens, prompt_tokens * low / factor)))
+    before = both(learned(most, start, *observed, tile=tile))
+    slower = both(learned(most, start, *observed, (prompt_tokens, prompt_tokens * high * factor), tile=tile))
+    faster = both(learned(most, start, *observed, (prompt_tokens, prompt_tokens * low / factor), tile=tile))
     assert all(after <= old for after, old in zip(slower, before, strict=True))
     assert all(after >= old for after, old in zip(faster, before, strict=True))
 

@@ -42,6 +42,7 @@ def make_info(
     park_tokens: int = 0,
     cuttable: bool = True,
     draft_tokens: int = 0,
+    tile: int = 0,
 ) -> ModelInfo:
     return ModelInfo(
         engine="strict",
@@ -59,6 +60,7 @@ def make_info(
         park_tokens=park_tokens,
         cuttable=cuttable,
         draft_tokens=draft_tokens if cuttable else 0,
+        tile=tile,
     )
 
 
@@ -241,6 +243,7 @@ class Engine:
         self.told: dict[int, Told] = {}
         self.preempted: list[int] = []  # by the last step
         self.submitted: list[Chunk] = []
+        self.decoded = False  # whether the last batch held decodes
 
     @property
     def live(self) -> set[int]:
@@ -298,9 +301,9 @@ class Engine:
         """Step until nothing is left.
 
         The oldest sequence goes on in every step in which it is not overtaken, once it runs. Before, each of the rows
-        and each that overtakes it may end first.
+        and each that overtakes it may end first. Where decodes and prompts take turns, it goes on in every other one.
         """
-        once = self.info.context + rules.OVERTAKEN
+        once = (self.info.context + rules.OVERTAKEN) * (2 if self.info.tile else 1)
         most = len(self.live) * (self.info.parallel + rules.OVERTAKEN + 1) * once
         while self.scheduler.busy:
             assert most > 0, "it never ends"
@@ -380,7 +383,8 @@ class Engine:
         )
 
     def _check_batch(self, batch: list[Chunk], budget: int) -> None:
-        """Every decode, oldest first, then prompts: as many tokens as allowed, and at most one prompt in part."""
+        """Every decode, oldest first, then prompts: as many tokens as allowed, and at most one prompt in part. With
+        tiles the decodes or the prompts, in turn."""
         scheduler = self.scheduler
         running = {s.id: s for s in scheduler.running}
         for chunk in batch:
@@ -388,9 +392,14 @@ class Engine:
             assert (chunk.slot, chunk.start) == (sequence.slot, sequence.computed)
             assert chunk.tokens is sequence.tokens and chunk.sampling is sequence.sampling
         decodes = [s.id for s in scheduler.running if s.pending == 1]
+        if self.info.tile and decodes and len(decodes) < len(running):
+            running = {id: s for id, s in running.items() if (id in decodes) != self.decoded}
+            decodes = [id for id in decodes if id in running]
+        self.decoded = bool(decodes)
         assert [chunk.sequence_id for chunk in batch[: len(decodes)]] == decodes
         drafted = sum(len(chunk.draft) for chunk in batch)
         assert drafted <= self.info.draft_tokens and tokens_in(batch) <= self.info.step_tokens
+        assert not self.info.tile or not drafted or len(decodes) + drafted < self.info.tile
         prompts = min(budget, self.info.step_tokens) - len(decodes) - drafted
         most = len(decodes) + max(prompts, 1)
         leaders = scheduler._borders
@@ -401,7 +410,7 @@ class Engine:
         assert tokens_in(batch) - drafted == min(most, sum(wanted.values()))
         whole = {chunk.sequence_id for chunk in batch if chunk.stop - chunk.start == wanted[chunk.sequence_id]}
         parts = [chunk.sequence_id for chunk in batch if chunk.sequence_id not in whole]
-        later = [s for s in scheduler.running if s.id not in whole]
+        later = [s for s in running.values() if s.id not in whole]
         assert parts == [s.id for s in later[: len(parts)]] and len(parts) <= 1
         for sequence in later:
             ahead = [id for id in whole if running[id].age > sequence.age and id not in decodes]
@@ -507,6 +516,18 @@ def test_a_prompt_advances_though_decodes_fill_the_budget() -> None:
     engine.add(prompt(9, 4))
     assert rows(engine.step(3)) == [(1, 1), (2, 1), (3, 1), (4, 1)]
     assert rows(engine.step(1)) == [(1, 1), (2, 1), (3, 1), (4, 1)]
+
+
+def test_with_tiles_decodes_and_prompts_take_turns() -> None:
+    engine = Engine(make_info(tile=16))
+    for first in (1, 2):
+        engine.add(prompt(2, first), 20)
+    engine.step()
+    engine.step()
+    engine.add(prompt(40, 3), 20)
+    decodes = [(1, 1), (2, 1)]
+    steps = [rows(engine.step(16)) for _ in range(6)]
+    assert steps == [[(3, 16)], decodes, [(3, 16)], decodes, [(3, 8)], [*decodes, (3, 1)]]
 
 
 def test_a_step_never_takes_more_than_the_runner_allows() -> None:
@@ -1364,6 +1385,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         brings=st.sampled_from([1, 256]),
         cuttable=st.booleans(),
         draft_tokens=st.sampled_from([0, 2, 10]),
+        tiles=st.booleans(),
     )
     def start(
         self,
@@ -1380,13 +1402,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         brings: int,
         cuttable: bool,
         draft_tokens: int,
+        tiles: bool,
     ) -> None:
         eog = frozenset(range(0, VOCABULARY, ends)) if ends else frozenset()
         self.patches.enter_context(mock.patch.multiple(rules, RESERVE=reserve, OVERTAKEN=overtaken))
         self.patches.enter_context(mock.patch.multiple(prefixes, WORTH=worth, BRINGS=brings))
         info = make_info(
             *(parallel, spare, context, context + more_kv, parallel + more_step, eog, park_tokens, cuttable),
-            draft_tokens,
+            *(draft_tokens, more_step if tiles else 0),
         )
         self.engine = Engine(info)
 

@@ -9,16 +9,22 @@ SMOOTHING = 0.3  # weight of the newest measurement
 class StepBudget:
     """Learns the time per prompt token from the steps that were dominated by prompts."""
 
-    def __init__(self, most: int):
+    def __init__(self, most: int, tile: int = 0):
+        """`most`: tokens a step takes. `tile`: tokens that cost less if they are computed together; 0: any number."""
         self._most = most
+        self._tile = tile
         self._per_token: float | None = None  # seconds
 
     def tokens(self, streaming: bool) -> int:
-        """The budget of the next step; `streaming`: some sequence decodes in it."""
+        """The budget of the next step; `streaming`: some sequence decodes, in it or next. Whole tiles, unless one lasts
+        too long for anybody."""
         if self._per_token is None:
             return min(self._most, 256)
         target = STREAMING if streaming else ALONE
-        return max(min(int(target / self._per_token), self._most), min(LEAST, self._most))
+        wanted = max(min(int(target / self._per_token), self._most), min(LEAST, self._most))
+        if wanted < self._tile:
+            return self._tile if self._tile * self._per_token <= ALONE else wanted
+        return wanted // self._tile * self._tile if self._tile else wanted
 
     def observe(self, prompt_tokens: int, seconds: float) -> None:
         """A step with this many prompt tokens took this long."""

@@ -8,7 +8,7 @@ they do not pay: what share of them must come true for that depends on the devic
 from collections.abc import Sequence
 
 LEAST, FIRST, MOST = 4, 8, 12  # tokens of a guess: after a wrong one, at first, and when all goes well
-TOGETHER = 48  # tokens of all guesses in a step; more would fill a tile of llama.cpp's attention, and cost more
+TOGETHER = 48  # tokens of all guesses in a step
 GRAM = 3  # tokens that must agree before a look-up
 AGREE, NEAR = 2, 16  # a prediction that was left is met again where so many tokens agree, so near to where it was
 HOPELESS = 0.97  # where a larger share than this must come true, none are made

@@ -34,9 +34,11 @@ from nitro.gguf import header
 log = logging.getLogger("llama.cpp")
 
 STEP_TOKENS = 2048  # n_batch: what one llama_decode takes; more aborts the process
-# n_ubatch: what the device computes at a time. On the CPU no more than a tile of flash attention (64 rows, ggml-cpu's
-# ops.cpp:9547): in a full tile each row goes over the cells of all the tile's slots. See `Batch`.
-GPU_TOKENS, CPU_TOKENS = 512, 64
+GPU_TOKENS, CPU_TOKENS = 512, 256  # n_ubatch: what the device computes at a time
+# Rows of flash attention on the CPU (ggml-cpu's ops.cpp:9547). In a full tile each row goes over the cells of all the
+# tile's slots, so a decode there costs three times as much; of fewer rows each goes over its own, token by token, which
+# for a prompt of thousands costs half as much again as a tile.
+CPU_TILE = 64
 ALL_LAYERS = 10_000
 WARMUP_TOKENS = 2
 
@@ -315,6 +317,7 @@ class LlamaRunner:
             context=self._plan.context,
             trained_context=lib.llama_model_n_ctx_train(self._model),
             kv_tokens=lib.llama_n_ctx(self._context),
+            tile=0 if self._log.offloaded() else CPU_TILE,
             cuttable=self._can_be_cut,
             draft_tokens=drafts.TOGETHER if self._can_be_cut else 0,
             park_tokens=self._park_tokens(),

@@ -9,11 +9,7 @@ from nitro.engines.runner import Chunk
 
 
 class Batch:
-    """A llama_batch over arrays of our own, filled by slices. Each token belongs to one sequence.
-
-    Decodes come last: of what the device computes at a time that is the last part, which is seldom full. In a full one
-    they would cost three times as much on the CPU.
-    """
+    """A llama_batch over arrays of our own, filled by slices. Each token belongs to one sequence."""
 
     def __init__(self, room: int):
         self.first_row: dict[int, int] = {}  # by slot: where its chunk begins
@@ -33,7 +29,7 @@ class Batch:
     def fill(self, chunks: list[Chunk]) -> Any:
         """Logits are wanted of a sampling chunk's last token, of all its draft, and before tokens to be scored."""
         end = 0
-        for chunk in sorted(chunks, key=_decodes):
+        for chunk in chunks:
             span = slice(end, end + chunk.size)
             self.first_row[chunk.slot], end = end, end + chunk.size
             self._token[span] = chunk.tokens[chunk.start : chunk.stop] + chunk.draft
@@ -45,7 +41,3 @@ class Batch:
             self.last_row[chunk.slot] = end - 1 - len(chunk.draft)
         self._batch.n_tokens = end
         return self._batch
-
-
-def _decodes(chunk: Chunk) -> bool:
-    return chunk.stop - chunk.start == 1

@@ -13,10 +13,11 @@ What holds between any two calls, for every running sequence:
              |<--- computed --->|<---- pending ------>|      computed = what its slot holds
                                                              pending ≥ 1; 1 pending token is a decode
 
-Rules. Decodes come first, then prompts share what is left of the step's token budget, oldest first. A younger prompt
-that fits whole where an older one does not may go ahead, but no sequence is overtaken more than `OVERTAKEN` times. A
-sequence is admitted when the KV pool has room for its tokens and `RESERVE` more, besides what the running ones have
-reserved. The pool holds at least one whole context, so the oldest sequence always advances.
+Rules. Decodes come first, then prompts share what is left of the step's token budget, oldest first; where the runner
+computes in tiles, decodes and prompts take turns instead, a step of each. A younger prompt that fits whole where an
+older one does not may go ahead, but no sequence is overtaken more than `OVERTAKEN` times. A sequence is admitted when
+the KV pool has room for its tokens and `RESERVE` more, besides what the running ones have reserved. The pool holds at
+least one whole context, so the oldest sequence always advances.
 
 A sequence whose prompt begins as one that is being computed waits for that one's common part, and copies it: the other
 is its leader. The leader's chunk ends there, for those models whose state can be copied only where it is.
@@ -91,6 +92,7 @@ class Scheduler:
 
     def __init__(self, info: ModelInfo, cache: Cache):
         assert info.parallel <= info.slots and info.parallel < info.step_tokens and info.context <= info.kv_tokens
+        assert info.tile <= info.step_tokens
         self.info = info
         self.waiting: list[Sequence] = []  # oldest first, and so is running
         self.running: list[Sequence] = []
@@ -102,6 +104,7 @@ class Scheduler:
         self._borders: dict[int, int] = {}  # by leader: where the next to be copied of it ends
         self._by_id: dict[int, Sequence] = {}
         self._added = 0
+        self._decoded = False  # whether the last step had decodes
 
     @property
     def kv_used(self) -> int:
@@ -132,13 +135,17 @@ class Scheduler:
 
     def schedule(self, budget: int) -> list[Chunk]:
         """The next step's chunks: every decode, and prompt chunks up to `budget` tokens in all (at least one prompt
-        token when prompts wait, at most the runner's `step_tokens`). Empty only when nothing is queued."""
+        token when prompts wait, at most the runner's `step_tokens`); of a runner with tiles one or the other. Empty
+        only when nothing is queued."""
         self.preempted = []
         self._admit()
         if self.running:
             self.prefixes.park()
         decodes = [s for s in self.running if s.pending == 1]
         prompts = [s for s in self.running if s.pending > 1]
+        if self.info.tile and decodes and prompts:  # in turn
+            decodes, prompts = ([], prompts) if self._decoded else (decodes, [])
+        self._decoded = bool(decodes)
         batch = self._decodes(decodes, beside=min(budget, sum(s.pending for s in prompts)))
         left = max(min(budget, self.info.step_tokens) - sum(chunk.size for chunk in batch), 1)
         for sequence in self._in_turn(prompts, left):
@@ -262,7 +269,8 @@ class Scheduler:
     def _decodes(self, sequences: list[Sequence], beside: int) -> list[Chunk]:
         """A chunk for each, with what it may say next. Drafts share what the step and the runner take. `beside`: tokens
         of prompts that are computed with them."""
-        spare = min(self.info.draft_tokens, self.info.step_tokens - self.info.parallel - 1)
+        room = self.info.tile - len(sequences) if self.info.tile else self.info.step_tokens - self.info.parallel
+        spare = min(self.info.draft_tokens, room - 1)
         most = spare // len(sequences) if 0 < len(sequences) <= self.info.draft_rows else 0
         pays = self.cost.share(len(sequences) + beside)
         chunks = [self._chunk(s, 1) for s in sequences]

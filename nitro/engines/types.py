@@ -146,6 +146,7 @@ class ModelInfo(Struct, frozen=True):
     sampling: dict[str, float] = {}  # the model's own defaults, by the names of Sampling
     samplers: frozenset[str] = frozenset()  # which of SAMPLERS it knows
     fingerprint: str = ""  # changes with the weights and the engine's version
+    tile: int = 0  # rows that attention computes together: prompts fill them, decodes stay out of them; 0: it has none
     cuttable: bool = True  # whether a slot can be cut anywhere; else only a whole slot can be gone on from
     draft_tokens: int = 0  # guessed tokens that all sequences of a step may have checked; 0: it does not pay
     draft_rows: int = 2**31  # where more sequences than that decode in a step, none has any checked

@@ -243,7 +243,7 @@ class EngineLoop:
     def __init__(self, runner: ModelRunner, inbox: Inbox, outbox: Outbox):
         self._runner, self._inbox, self._outbox = runner, inbox, outbox
         self._scheduler = Scheduler(runner.info, runner)
-        self._budget = StepBudget(runner.info.step_tokens)
+        self._budget = StepBudget(runner.info.step_tokens, runner.info.tile)
         self._steps = 0
         self._spoken: dict[int, frozenset[int]] = {}  # by sequence
 
