@@ -22,7 +22,7 @@ EQUAL = {
     SERVER: """\
 **llama-server.** Equal: GGUF, kernels, threads, requests at once, context of each in one unified KV cache, n_batch
 2048, flash attention auto, prompts (random words, never twice), length of the answers (`ignore_eos`), temperature 0;
-idle slots of both move to RAM. Else each is as a user starts it: llama-server's n_ubatch is 512, Nitro's 256 on the CPU;
+idle slots of both move to RAM. Else each is as a user starts it: llama-server's n_ubatch is 512, Nitro's 64 on the CPU;
 its threads spin as long as OpenMP likes where Nitro sets `GOMP_SPINCOUNT`; and Nitro has tokens checked that it guesses
 from what was said (prompt look-up), which helps where greedy answers repeat themselves, as these do.""",
     EXAMPLE: """\

@@ -34,11 +34,13 @@ from nitro.gguf import header
 log = logging.getLogger("llama.cpp")
 
 STEP_TOKENS = 2048  # n_batch: what one llama_decode takes; more aborts the process
-GPU_TOKENS, CPU_TOKENS = 512, 256  # n_ubatch: what the device computes at a time
 # Rows of flash attention on the CPU (ggml-cpu's ops.cpp:9547). In a full tile each row goes over the cells of all the
 # tile's slots, so a decode there costs three times as much; of fewer rows each goes over its own, token by token, which
 # for a prompt of thousands costs half as much again as a tile.
 CPU_TILE = 64
+# n_ubatch: what the device computes at a time. On the CPU a tile: so the end of a prompt is computed alike, row by row,
+# whether what is before it was cached or not.
+GPU_TOKENS, CPU_TOKENS = 512, CPU_TILE
 ALL_LAYERS = 10_000
 WARMUP_TOKENS = 2
 
