@@ -131,7 +131,9 @@ def say(text: str) -> None:
 
 def main() -> None:
     options = parse(sys.argv[1:])
-    made = f"{tables(options)}\n\n{exactness(options.model)}"
+    made = tables(options)
+    if any(WORKLOADS[name].engine == "llama" for name in options.workloads.split(",")):
+        made += f"\n\n{exactness(options.model)}"
     print(made)
     if not options.no_write:
         work = f"{options.model.name}, {options.threads} threads, {options.rounds} rounds"

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from llama_scorer import LlamaScorer
 
+from nitro.engines import ggml
+from nitro.engines.build import Device
 from nitro.engines.llama import LlamaRunner
 from nitro.engines.runner import Chunk, LoadError, OutOfKV
 from nitro.engines.types import EngineSpec, Sampling
@@ -337,6 +339,28 @@ class TestLoading:
         assert info.kv_bytes == 4096 * 30 * 2 * 3 * 64 * 2  # tokens, layers, keys and values, heads, head size, float16
         assert "im_start" in info.template
         assert "CPU" in info.layers and "0.3.36" in info.engine
+
+    @pytest.mark.parametrize(
+        ("placed", "tile", "parks", "at_a_time"), [(None, 64, True, 64), ((31, 31), 0, False, 512)]
+    )
+    def test_only_the_cpu_has_tiles_and_parks(
+        self,
+        smollm: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        placed: tuple[int, int] | None,
+        tile: int,
+        parks: bool,
+        at_a_time: int,
+    ) -> None:
+        if placed:
+            monkeypatch.setattr(ggml, "devices", lambda: [Device("NVIDIA L4", 23 * 2**30, is_gpu=True)])
+        monkeypatch.setattr(ggml.Log, "offloaded", lambda _: placed)
+        runner = LlamaRunner(EngineSpec("llama", str(smollm), context=1024, parallel=1))
+        try:
+            info = runner.info
+            assert (info.tile, info.park_tokens > 0, lib.llama_n_ubatch(runner._context)) == (tile, parks, at_a_time)
+        finally:
+            runner.close()
 
     def test_what_cannot_be_loaded(self, tmp_path: Path, smollm: Path) -> None:
         broken = tmp_path / "broken.gguf"

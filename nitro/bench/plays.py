@@ -110,9 +110,7 @@ def rewrite(requests: int, tokens: int, predicted: bool) -> Play:
 
     async def play(endpoint: Endpoint, prompts: Prompts) -> Load:
         loads = []
-        for _ in range(
-            requests
-        ):  # each right after its text: later its KV lies elsewhere, and near ties fall otherwise
+        for _ in range(requests):  # each right after its text: later its KV lies elsewhere, and near ties differ
             messages, penalties = prompts.story(), {"frequency_penalty": PLAIN, "presence_penalty": PLAIN}
             first = await client.chat(endpoint, endpoint.ask(messages, tokens, **penalties), keep_text=True)
             words = first.text.split(" ")

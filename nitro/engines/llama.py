@@ -38,8 +38,8 @@ STEP_TOKENS = 2048  # n_batch: what one llama_decode takes; more aborts the proc
 # tile's slots, so a decode there costs three times as much; of fewer rows each goes over its own, token by token, which
 # for a prompt of thousands costs half as much again as a tile.
 CPU_TILE = 64
-# n_ubatch: what the device computes at a time. On the CPU a tile: of five greedy answers asked for again none changed
-# with it, and all with 256, where a prompt's last rows are summed otherwise if what is before them was cached.
+# n_ubatch: what the device computes at a time. On the CPU a tile: of five greedy answers asked for a second time none
+# changed with it, and with 256 all did.
 GPU_TOKENS, CPU_TOKENS = 512, CPU_TILE
 ALL_LAYERS = 10_000
 WARMUP_TOKENS = 2

@@ -16,7 +16,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
-from nitro.engines import drafts, fit, infill, mlx_cache, sampling
+from nitro.engines import drafts, fit, infill, mlx_cache, mlx_layout, sampling
 from nitro.engines.build import Build, Device
 from nitro.engines.mlx_cache import Caches
 from nitro.engines.mlx_draft import Check
@@ -42,6 +42,7 @@ class MlxRunner:
         _set_limits(spec)
         path = Path(spec.model)
         self._model = open_folder(path) if path.is_dir() else open_gguf(path)
+        mlx_layout.arrange(self._model.network)
         self._trial = try_out(self._model, path, batches=spec.parallel > 1)
         self.tokenizer = self._model.tokenizer
         self._caches: dict[int, Caches] = {}  # of slots at rest that hold anything

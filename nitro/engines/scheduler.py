@@ -269,8 +269,8 @@ class Scheduler:
     def _decodes(self, sequences: list[Sequence], beside: int) -> list[Chunk]:
         """A chunk for each, with what it may say next. Drafts share what the step and the runner take. `beside`: tokens
         of prompts that are computed with them."""
-        room = self.info.tile - len(sequences) if self.info.tile else self.info.step_tokens - self.info.parallel
-        spare = min(self.info.draft_tokens, room - 1)
+        rows = self.info.tile - len(sequences) if self.info.tile else self.info.step_tokens - self.info.parallel
+        spare = min(self.info.draft_tokens, rows - 1)
         most = spare // len(sequences) if 0 < len(sequences) <= self.info.draft_rows else 0
         pays = self.cost.share(len(sequences) + beside)
         chunks = [self._chunk(s, 1) for s in sequences]
