@@ -120,8 +120,8 @@ def exactness(model: Path) -> str:
     """How far llama.cpp is from itself without flash attention, as we set it: no speed was bought by that."""
     kl = {how: f"{values.mean():.1e} nats {how}" for how, values in attention.compare(model).items()}
     return (
-        f"Mean KL of Nitro's llama.cpp against flash attention off: {', '.join(kl.values())}. llama-server's is set "
-        "alike, auto, and computes with the same kernels."
+        f"Mean KL of Nitro's llama.cpp against flash attention off: {', '.join(kl.values())}.\n"
+        "llama-server's is set alike, auto, and computes with the same kernels."
     )
 
 
@@ -136,7 +136,7 @@ def main() -> None:
         made += f"\n\n{exactness(options.model)}"
     print(made)
     if not options.no_write:
-        work = f"{options.model.name}, {options.threads} threads, {options.rounds} rounds"
+        work = f"{options.model.name}, {options.threads} threads, rounds: {options.rounds}"
         report.write(options.section, f"{report.setting('bench.serve')}\n- {work}\n\n{READING}\n\n{made}")
 
 
