@@ -58,7 +58,7 @@ def ask(server: RunningServer, script: str = "", stream: bool = False, **options
     return told
 
 
-def both(server: RunningServer, script: str, **options: Any) -> Told:
+def both(server: RunningServer, script: str = "", **options: Any) -> Told:
     """The same whole and as a stream."""
     whole = ask(server, script, **options)
     assert ask(server, script, stream=True, **options) == whole

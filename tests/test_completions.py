@@ -12,6 +12,7 @@ from mlx_scorer import MlxScorer
 from running import RunningServer
 from tiny_models import VOCABULARY, write_gguf
 
+from nitro.api.completions import _Echo
 from nitro.engines.infill import KNOWN
 from nitro.gguf.header import read
 from nitro.gguf.tokenizer import build
@@ -98,6 +99,20 @@ def test_a_text_begins_as_the_model_s_texts_do(serve) -> None:
     assert reply.choices[0].logprobs.tokens == ["a", "b"]
     assert reply.choices[0].logprobs.token_logprobs == [-0.97, -0.98]
     assert complete(server, prompt=[97, 98]).usage.prompt_tokens == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_nothing_is_scored_of_an_empty_text(serve, stream: bool) -> None:
+    server = serve(engine="runners:BeginningRunner").ready()
+    reply = complete(server, False, prompt="", logprobs=1, echo=True, max_tokens=0, stream=stream)
+    (choice,) = [chunk.choices[0] for chunk in reply] if stream else reply.choices
+    assert (choice.text, choice.logprobs.tokens, choice.logprobs.text_offset) == ("", [], [])
+
+
+def test_the_space_that_a_vocabulary_puts_before_a_text_is_no_part_of_it() -> None:
+    assert _Echo("ab c", [b" a", b"b", b" c"]).tokens == [(" a", 0), ("b", 1), (" c", 2)]
+    assert _Echo(" ab", [b" a", b"b"]).tokens == [(" a", 0), ("b", 2)]
+    assert _Echo([5, 6], [b" a", b"b"]).tokens == [(" a", 0), ("b", 2)]
 
 
 @pytest.mark.parametrize(

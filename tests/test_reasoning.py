@@ -133,6 +133,22 @@ def test_the_last_message_is_continued(saying: RunningServer) -> None:
     assert caught.value.param == "continue_final_message"
 
 
+def test_what_continues_keeps_its_white_space(saying: RunningServer) -> None:
+    """It belongs to the content or the reasoning that the last message has begun."""
+
+    def told(begun: str, script: str, **options: Any) -> tuple[str, str]:
+        messages = [{"role": "user", "content": f"␂{script}␃"}, {"role": "assistant", "content": begun}]
+        said = both(saying, messages=messages, **options)
+        return said.reasoning, said.content
+
+    assert told("def f():", "\n    <think>") == ("", "\n    <think>")
+    assert told("", "\n Yes.") == ("", "Yes.")
+    assert told("<think>\nHm,", " so.\n</think>\n Yes.") == (" so.", "Yes.")
+    assert told("<think>Hm.</think>Yes", ", yes.") == ("", ", yes.")
+    assert told("<think>Hm,", " so</think>b", extra_body={"choice": ["a", "b"]}) == (" so", "b")
+    assert told("<think>Hm,", " so it is", extra_body={"thinking_budget": 3})[0] == " so"
+
+
 def test_reasoning_in_the_history(saying: RunningServer) -> None:
     for name in ("reasoning_content", "reasoning"):
         past = {"role": "assistant", "content": "Yes.", name: "Hm."}

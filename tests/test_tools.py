@@ -278,6 +278,33 @@ def test_the_layout_is_what_the_parser_reads(name: str) -> None:
     assert [json.loads(delta.text) for delta in deltas] == [arguments for _, arguments in calls]
 
 
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("hermes", '<tool_call>{"name": "f", "arguments": {"a": NaN}}</tool_call>'),
+        ("hermes", '<tool_call>{"name": "f", "arguments": {"a": -Infinity, "b": "x\ny"}}</tool_call>'),
+        ("hermes", '<tool_call>{"name": "f", "arguments": {"a": ' + "7" * 5000 + "}}</tool_call>"),
+        ("functiongemma", "<start_function_call>call:f{a:1e999}<end_function_call>"),
+    ],
+)
+def test_values_that_are_no_json_are_no_call(name: str, body: str, live: bool) -> None:
+    """Nor are numbers that Python cannot read, and neither is an error."""
+    parser = Family(known()[name], True, None).parser({}, live, thinking=False)
+    deltas = [delta for piece in (*body, "") for delta in parser.feed(piece)] + parser.flush()
+    assert all(delta.channel == "content" for delta in deltas) or live
+    if not live:
+        assert "".join(delta.text for delta in deltas) == body
+
+
+@pytest.mark.parametrize("arguments", ['{"a": 1}', '"{\\"a\\": \\"\\ud83d\\"}"'])
+def test_what_utf_8_cannot_say_is_replaced(arguments: str) -> None:
+    parser = Family(known()["hermes"], True, None).parser({}, live=False, thinking=False)
+    body = f'<tool_call>{{"name": "\\ud83d", "arguments": {arguments}}}</tool_call>'
+    (call,) = [*parser.feed(body), *parser.flush()]
+    assert call.name == "?" and isinstance(json.loads(call.text.encode()), dict)
+
+
 OF_THE_WHOLE: dict[str, Any] = {
     "minProperties": 1,
     "dependentRequired": {"a": ["b"]},
@@ -302,7 +329,7 @@ def test_what_arguments_in_tags_cannot_be_held_to(keyword: str) -> None:
         if strict:
             with pytest.raises(ApiError, match=f"'{keyword}'") as caught:
                 with_tools(None, tools, known_formats["qwen3_coder"], False)
-            assert (caught.value.status, caught.value.param) == (400, param)
+            assert (caught.value.status, caught.value.param, caught.value.code) == (400, param, "invalid_json_schema")
         else:
             told = [f"{param}: {keyword} (at /) is not enforced in the format qwen3_coder"] if enforced else []
             assert let_through(tools, known_formats["qwen3_coder"]) == told

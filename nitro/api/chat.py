@@ -13,7 +13,7 @@ from nitro.api.prompts import ChatPrompt, parse_chat
 from nitro.api.reply import Piece, Reading, Replies, Reply, Token
 from nitro.api.requestlog import RequestLog
 from nitro.api.sampling import without_effect
-from nitro.engines.types import Asked, ModelInfo, Scored, Thinking
+from nitro.engines.types import Asked, Scored, Thinking
 from nitro.models.served import ServedModel
 from nitro.text.channels import Delta
 from nitro.text.family import Family
@@ -36,7 +36,8 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
     prompt = parse_chat(body, model.sampling(info), info.samplers, template.between)
     text = _render(template, prompt, family)
     tools, markers, constraint = prompt.tools, family.markers, prompt.constraint
-    opened = markers is not None and markers.opened(text)
+    said = str(prompt.messages[-1].get("content") or "") if prompt.continues else ""
+    opened = markers is not None and (markers.opened(text) or markers.open_in(said))
     several = family.native if tools is None or tools.several is None else tools.several
     if tools:
         constraint = with_tools(constraint, tools, family.format, several)
@@ -52,13 +53,14 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
     before = sum(len(message.get("tool_calls") or ()) for message in prompt.messages)
     live = tools is not None and tools.enforced and not prompt.stops  # which may cut a call in its middle
     reading = Reading(
-        lambda: family.parser(tools.by_name if tools else None, live, opened),
+        lambda: family.parser(tools.by_name if tools else None, live, opened, begun=bool(said)),
         lambda name, number: family.format.call_id(name, before + number),
         several,
         "function_call" if tools and tools.legacy else "tool_calls",
     )
     log.replies = replies = Replies(generation, prompt.stops, predicted=prompt.prediction is not None, reading=reading)
-    ignored = _ignored(body, template.variables, family, info) + generation.unenforced
+    ignored = _ignored(body, template.variables, family) + generation.unenforced
+    ignored += without_effect(body, info, constrained=asked.constraint is not None)
     ignored += let_through(tools, family.format) if tools else []
     return Exchange(prompt, replies, Chat(prompt, head("chatcmpl", model, model.fingerprint(info))), log, ignored)
 
@@ -76,12 +78,11 @@ def _thinking(prompt: ChatPrompt, family: Family, opened: bool) -> Thinking | No
     return Thinking(prompt.thinking_budget, b"" if opened else opens.encode(), closes.encode(), family.markers.forced)
 
 
-def _ignored(body: openai.ChatRequest, variables: frozenset[str], family: Family, info: ModelInfo) -> list[str]:
-    """The parameters that this model's template has no use for, or its engine."""
+def _ignored(body: openai.ChatRequest, variables: frozenset[str], family: Family) -> list[str]:
+    """The parameters that this model's template has no use for."""
     names = [name for name, sets in VARIABLES.items() if getattr(body, name) is not None and not variables & {*sets}]
     names += [f"chat_template_kwargs.{name}" for name in body.chat_template_kwargs or {} if name not in variables]
-    names += ["thinking_budget"] if body.thinking_budget is not None and family.markers is None else []
-    return names + without_effect(body, info)
+    return names + (["thinking_budget"] if body.thinking_budget is not None and family.markers is None else [])
 
 
 class Chat:

@@ -49,7 +49,7 @@ async def _begin(model: ServedModel, body: openai.CompletionRequest, log: Reques
     ]
     log.replies = replies = Replies(generation, prompt.stops, mute, predicted=prompt.prediction is not None)
     format = Texts(prompt, echoes, head("cmpl", model, model.fingerprint(info)))
-    return Exchange(prompt, replies, format, log, without_effect(body, info))
+    return Exchange(prompt, replies, format, log, without_effect(body, info, constrained=asked.constraint is not None))
 
 
 def _open_middle(prompt: str | list[int], suffix: str, info: ModelInfo) -> str | list[int]:
@@ -78,7 +78,10 @@ class _Echo:
         for token in written:
             self.tokens.append((_spelled(token), len(text)))
             text += detokenizer.feed(token)
-        self.text = given if isinstance(given, str) else text + detokenizer.flush()
+        text += detokenizer.flush()
+        self.text = given if isinstance(given, str) else text
+        if text == f" {self.text}":  # SentencePiece puts a space before a text
+            self.tokens = [(token, max(begin - 1, 0)) for token, begin in self.tokens]
 
 
 class Texts:
@@ -134,8 +137,9 @@ class Texts:
         echo = self._echoes[reply.index // self._prompt.best_of]
         if self._prompt.sampling.logprobs is None:
             return echo.text, []
-        known = [None, *reply.prompt_logprobs][-len(echo.tokens) :]  # a BOS put before the text is not repeated
-        return echo.text, [(*token, logprobs) for token, logprobs in zip(echo.tokens, known, strict=True)]
+        known = [None, *reply.prompt_logprobs]
+        repeated = known[len(known) - len(echo.tokens) :]  # a BOS put before the text is not
+        return echo.text, [(*token, logprobs) for token, logprobs in zip(echo.tokens, repeated, strict=True)]
 
     def _entries(self, tokens: list[Token], offset: int) -> list[Entry]:
         return [(_spelled(t.logprobs.chosen.written), offset + t.begin, t.logprobs) for t in tokens]

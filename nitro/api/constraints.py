@@ -36,9 +36,8 @@ def with_tools(answer: Parsed, tools: Tools, format: Format, several: bool) -> P
         raise _invalid(answer.param, "nothing beside 'tools'")
     for called in tools.callable:
         if called.tool.strict and (keywords := tool_grammar.unheld(format, called)):
-            raise _invalid(
-                called.param, f"no '{keywords[0]}' (at /): a call in the format {format.name} cannot be held to it"
-            )
+            expected = f"no '{keywords[0]}' (at /): a call in the format {format.name} cannot be held to it"
+            raise _invalid(called.param, expected, code="invalid_json_schema")
     asked = format, tools.callable, several
     if tools.required:
         return _layout(tool_grammar.required(*asked))
@@ -118,5 +117,5 @@ PARSERS: dict[str, Callable[[Any], Parsed]] = {
 }
 
 
-def _invalid(name: str, expected: str) -> ApiError:
-    return ApiError(400, f"Invalid value for '{name}': expected {expected}.", param=name, code="invalid_value")
+def _invalid(name: str, expected: str, code: str = "invalid_value") -> ApiError:
+    return ApiError(400, f"Invalid value for '{name}': expected {expected}.", param=name, code=code)

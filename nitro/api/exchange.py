@@ -117,8 +117,8 @@ class Exchange:
 
     async def whole(self) -> Struct:
         try:
-            async for _ in self._replies:
-                self._log.burst()
+            async for pieces in self._replies:
+                self._note(pieces)
         finally:
             self._replies.generation.abort()
         self._log.end()
@@ -134,8 +134,7 @@ class Exchange:
                 yield opening
             bursts.sent()
             while (pieces := await bursts.next()) is not None:
-                if pieces:
-                    self._log.burst()
+                self._note(pieces)
                 frames = _frames(self._timed([chunk for piece in pieces for chunk in self._chunks(piece)]))
                 if frames or bursts.silent:
                     yield frames or sse.KEEPALIVE
@@ -155,6 +154,11 @@ class Exchange:
             yield sse.error(fault) + sse.DONE
         finally:  # nothing here may wait: the client may have left
             self._release()
+
+    def _note(self, pieces: list[Piece]) -> None:
+        """When tokens come. What is told while a prompt is scored has none."""
+        if any(piece.finish or self._replies.choices[piece.index].tokens for piece in pieces):
+            self._log.burst()
 
     def _chunks(self, piece: Piece) -> Iterable[Timed]:
         return self._format.chunks(piece, self._replies.choices[piece.index])

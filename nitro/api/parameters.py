@@ -13,7 +13,7 @@ PARAMETERS: dict[str, str] = {
     # the answer
     "max_completion_tokens": "The most tokens of an answer; what is left of the context by default, and for -1.",
     "max_tokens": "The same by its older name. 0 on text completions scores the prompt.",
-    "min_tokens": "No end before so many tokens.",
+    "min_tokens": "No end of the model's own before so many tokens; a stop string still ends it.",
     "ignore_eos": "No end but by max_tokens or a stop string.",
     "n": "Answers to one prompt. Number i is drawn with seed + i.",
     "best_of": "So many answers are drawn, and the n likeliest told. Not with `stream`.",

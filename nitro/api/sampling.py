@@ -98,12 +98,12 @@ def parse_sampling(
     return Sampling(**{**defaults, **asked}, seed=seed, ignore_eos=bool(request.ignore_eos), logit_bias=bias)
 
 
-def without_effect(request: GenerationRequest, info: ModelInfo) -> list[str]:
-    """What tunes a sampler that the engine has not, and that is not asked for; a prediction that it cannot use; what is
-    said of a stream where there is none."""
+def without_effect(request: GenerationRequest, info: ModelInfo, constrained: bool) -> list[str]:
+    """What tunes a sampler that the engine has not, and that is not asked for; a prediction that it cannot use, as it
+    can none of a `constrained` answer; what is said of a stream where there is none."""
     lacking = {*SAMPLERS} - info.samplers
     names = [name for name in SamplingRequest.__struct_fields__ if capability(name) in lacking - {name}]
-    names += [] if info.draft_tokens else ["prediction"]
+    names += [] if info.draft_tokens and not constrained else ["prediction"]
     names += ["stream_options"] if request.stream_options and not request.stream else []
     return [name for name in names if getattr(request, name) is not None]
 

@@ -12,6 +12,9 @@ from nitro.text.formats.format import Format
 from nitro.text.reasoning import Markers
 from nitro.text.tools import Call, Followed, Malformed, Tools, Unfinished
 
+# What Python's own parsers raise of numbers and depths that are beyond them
+BEYOND = (ValueError, RecursionError)
+
 
 @dataclass(slots=True)
 class Delta:
@@ -48,7 +51,8 @@ class ChannelParser:
     """By markers: reasoning at the beginning, then content, in which there may be calls.
 
     `thinking`: the prompt has opened the reasoning. `live`: calls are certain to be well formed, so their arguments
-    are passed on as they come; else a call is withheld until it is known to be one.
+    are passed on as they come; else a call is withheld until it is known to be one. `begun`: the text goes on in the
+    middle of content or reasoning.
     """
 
     def __init__(
@@ -58,17 +62,18 @@ class ChannelParser:
         markers: Markers | None = None,
         thinking: bool = False,
         live: bool = False,
+        begun: bool = False,
     ):
         self._format, self._tools, self._markers = format, tools, markers
         self._seen = format.seen if format and live else None
         self._opens = (format.opens[:1] if live else format.opens) if format else ()  # a grammar knows one only
         self._wraps = markers.wraps_of(tools) if markers else ()
         self._again = (markers.opens,) if markers and markers.again else ()
-        self._lead = markers.lead if markers else ""  # that may still come
+        self._lead = markers.lead if markers and not begun else ""  # that may still come
         self.thinking = thinking
-        self._fresh = not thinking  # nothing but white space so far: reasoning may begin
-        self._blank = True  # at the beginning of the content, or after a call: white space there is dropped
-        self._answered = False  # there was content or a call
+        self._fresh = not (thinking or begun)  # nothing but white space so far: reasoning may begin
+        self._blank = not begun  # at the beginning of the content, or after a call: white space there is dropped
+        self._answered = begun and not thinking  # there was content or a call
         self._gap = ""  # white space between content and the calls that follow it
         self._opened: str | None = None  # what opened the calls that are being read
         self._tried = 0  # up to where no end of theirs is
@@ -174,7 +179,7 @@ class ChannelParser:
         closes = self._format.closes
         while closes and (end := self._text.find(closes, self._tried)) >= 0:
             try:
-                calls = self._format.parse(self._text[:end], self._tools)
+                calls = self._parsed(self._text[:end])
             except Unfinished:  # these marks are within an argument
                 self._tried = end + len(closes)
                 continue
@@ -188,8 +193,20 @@ class ChannelParser:
             return
         self._tried = max(self._tried, len(self._text) - len(closes) + 1)
         if self._seen:
-            for i, call in enumerate(self._seen(self._text, self._tools)):
+            try:
+                calls = self._seen(self._text, self._tools)
+            except BEYOND:
+                return
+            for i, call in enumerate(calls):
                 yield from self._show(i, call)
+
+    def _parsed(self, text: str) -> list[Call]:
+        """Raises Malformed."""
+        assert self._format
+        try:
+            return self._format.parse(text, self._tools)
+        except BEYOND as error:
+            raise Malformed(str(error)) from None
 
     def _made(self, calls: list[Call]) -> Iterator[Delta]:
         for i, call in enumerate(calls):
@@ -201,11 +218,11 @@ class ChannelParser:
         """What has not been passed on of a call."""
         if number == len(self._shown):
             self._shown.append("")
-            yield Delta("call", "", self.calls + number, call.name)
-        shown = self._shown[number]
-        if len(call.arguments) > len(shown) and call.arguments.startswith(shown):
-            self._shown[number] = call.arguments
-            yield Delta("call", call.arguments[len(shown) :], self.calls + number)
+            yield Delta("call", "", self.calls + number, _encodable(call.name))
+        shown, arguments = self._shown[number], _encodable(call.arguments)
+        if len(arguments) > len(shown) and arguments.startswith(shown):
+            self._shown[number] = arguments
+            yield Delta("call", arguments[len(shown) :], self.calls + number)
 
     def _no_calls(self) -> Iterator[Delta]:
         """What opened is content, and so may be what follows it."""
@@ -233,7 +250,7 @@ class ChannelParser:
             try:
                 if self._format.ends:
                     raise Unfinished
-                calls, rest = self._format.parse(self._text, self._tools), ""
+                calls, rest = self._parsed(self._text), ""
             except Malformed as fault:
                 if not self._closed_early(fault):
                     yield from self._no_calls()
@@ -254,6 +271,11 @@ def held(text: str, marks: Iterable[str]) -> int:
     """Length of the longest end of the text that may be the beginning of one of the marks."""
     lengths = [n for mark in marks for n in range(min(len(mark) - 1, len(text)), 0, -1) if mark.startswith(text[-n:])]
     return max(lengths, default=0)
+
+
+def _encodable(text: str) -> str:
+    """Without lone surrogates, which JSON can write and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def joined(deltas: Iterable[Delta]) -> Iterator[Delta]:

@@ -62,11 +62,13 @@ class Family:
         """Of its reasoning; None: it does none."""
         return self.around if self.around and self.around.opens else None
 
-    def parser(self, tools: Tools | None, live: bool, thinking: bool) -> Parser:
-        """For one answer. `tools` None: it can call none; `thinking`: its prompt has opened the reasoning."""
+    def parser(self, tools: Tools | None, live: bool, thinking: bool, begun: bool = False) -> Parser:
+        """For one answer. `tools` None: it can call none; `thinking`: its prompt has opened the reasoning; `begun`: it
+        goes on with what the prompt says of it."""
         if tools is None and self.around is None:
             return Plain()
-        return ChannelParser(self.format if tools is not None else None, tools or {}, self.around, thinking, live)
+        format = self.format if tools is not None else None
+        return ChannelParser(format, tools or {}, self.around, thinking, live, begun)
 
     def spoken(self, with_tools: bool) -> list[str]:
         """The texts of control tokens that a parser must see."""

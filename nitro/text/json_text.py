@@ -54,12 +54,17 @@ def skip(text: str, at: int, also: str = "") -> int:
 
 
 def strict(text: str) -> str:
-    """The same value in JSON that any parser takes; the text itself where it is that."""
+    """The same value in JSON that any parser takes; the text itself where it is that. Raises Malformed for NaN and the
+    infinities, which are none."""
     try:
-        json.loads(text)
+        json.loads(text, parse_constant=_refuse)
         return text
     except ValueError:
-        return json.dumps(json.loads(text, strict=False), ensure_ascii=False)
+        return json.dumps(json.loads(text, strict=False, parse_constant=_refuse), ensure_ascii=False)
+
+
+def _refuse(constant: str) -> None:
+    raise Malformed(f"{constant} is no JSON")
 
 
 def _there(text: str, at: int) -> int:

@@ -24,7 +24,11 @@ class Markers:
 
     def opened(self, prompt: str) -> bool:
         """Whether the prompt has begun the reasoning already: its last opening is not closed."""
-        return prompt.rfind(self.opens) > prompt.rfind(self.closes) and prompt.rstrip().endswith(self.opens)
+        return self.open_in(prompt) and prompt.rstrip().endswith(self.opens)
+
+    def open_in(self, answer: str) -> bool:
+        """Whether so much of an answer ends in its reasoning."""
+        return answer.rfind(self.opens) > answer.rfind(self.closes)
 
     def fits(self, template: str) -> bool:
         return all(sign in template for sign in self.signs or (self.closes,))
