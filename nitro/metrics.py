@@ -56,8 +56,9 @@ class Metrics:
                 self._each.observe(rest / (generated - 1))
 
     def step(self, record: StepRecord) -> None:
-        self._rows.observe(len(record.rows))
-        self._steps.observe(record.seconds)
+        if record.rows or record.lost:
+            self._rows.observe(len(record.rows))
+            self._steps.observe(record.seconds)
         self._latest = record
 
     def engine_lost(self) -> None:

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 from driving import Driver
 from llama_scorer import LlamaScorer
+from running import RunningServer
 from same_answer import assert_same_answer, tolerance
 
 from nitro.engines.drafts import FIRST, HOPELESS, LEAST, MOST, Drafts
@@ -25,9 +27,11 @@ def test_a_prediction_goes_on_where_the_answer_is() -> None:
     assert drafts.guess([1, 2, 3, *TEXT[:7]], 7, 4, PAYS) == TEXT[7:11]
 
 
-@pytest.mark.parametrize(("instead", "goes_on"), [([7], 5), ([7, 8, 9], 5), ([], 7), ([7], 12)])
+@pytest.mark.parametrize(
+    ("instead", "goes_on"), [([7], 5), ([7, 8, 9], 5), ([], 7), ([7], 12), ([*range(300, 390)], 5)]
+)
 def test_a_prediction_that_was_left_is_met_again(instead: list[int], goes_on: int) -> None:
-    """Another word for one, a longer one, one left out, or several."""
+    """Another word for one, a longer one, one left out, or several; or much that was put in."""
     drafts, said = Drafts(TEXT), [1, 2, 3, *TEXT[:4]]
     assert drafts.guess(said, 4, 4, PAYS) == TEXT[4:8]
     drafts.settle(4, 0)
@@ -37,9 +41,34 @@ def test_a_prediction_that_was_left_is_met_again(instead: list[int], goes_on: in
     assert drafts.guess(said, len(said) - 3, 4, PAYS) == TEXT[goes_on + 2 : goes_on + 6]
 
 
+def followed(drafts: Drafts, answer: list[int]) -> int:
+    """How many tokens of an answer come by guesses."""
+    said, came = [1, 2, 3], 0
+    while (generated := len(said) - 3) < len(answer):
+        guess = drafts.guess(said, generated, len(answer) - generated - 1, PAYS)
+        right = next((i for i, token in enumerate(guess) if token != answer[generated + i]), len(guess))
+        said += answer[generated : generated + right + 1]
+        came += right
+        if guess:
+            drafts.settle(len(guess), right)
+    return came
+
+
+@pytest.mark.parametrize("before", [[], [7] * 200, [*TEXT[:2], *[7] * 50], [*[7] * 50, *TEXT[:2], *[7] * 50]])
+def test_a_prediction_is_met_behind_reasoning(before: list[int]) -> None:
+    assert followed(Drafts(TEXT), before + TEXT) > 0.8 * len(TEXT)
+
+
+def test_where_a_prediction_is_of_no_use_what_was_said_before_is_guessed() -> None:
+    again = [*range(300, 320)] * 5
+    drafts = Drafts(TEXT)
+    assert followed(drafts, again) > len(again) / 2 and not drafts.predicted
+    assert followed(Drafts(TEXT), again + TEXT + again) > (len(again) + len(TEXT)) / 2
+
+
 def test_a_prediction_that_is_over_guesses_nothing() -> None:
     assert Drafts(TEXT[:2]).guess([5, *TEXT[:2]], 2, 9, PAYS) == []
-    assert Drafts(TEXT[:2]).guess([5, 7, 7, 7, 7], 4, 9, PAYS) == []
+    assert Drafts(TEXT[:2]).guess([5, 6, 7, 8, 9], 4, 9, PAYS) == []
 
 
 def test_without_a_prediction_what_was_said_before_is_guessed() -> None:
@@ -85,12 +114,12 @@ def test_wrong_look_ups_pause_longer_each_time() -> None:
 @pytest.mark.parametrize("predicted", [TEXT, []])
 def test_what_must_come_true_depends_on_the_step(predicted: list[int]) -> None:
     """Two of eight were right."""
-    pauses = {}
+    pauses, before = {}, [1, 2, 3] if predicted else TEXT
     for pays in (0.2, 0.25, 0.26, 0.9):
         drafts = Drafts(predicted)
-        assert drafts.guess([*TEXT, *TEXT[:3]], 3, 8, pays)
+        assert drafts.guess([*before, *TEXT[:3]], 3, 8, pays)
         drafts.settle(8, 2)
-        again = [drafts.guess([*TEXT, *TEXT[:5]], 5, 8, pays) for _ in range(2)]
+        again = [drafts.guess([*before, *TEXT[:5]], 5, 8, pays) for _ in range(2)]
         pauses[pays] = again.index(TEXT[5 : 5 + len(again[1])])
     assert pauses == {0.2: 0, 0.25: 0, 0.26: 1, 0.9: 1}
 
@@ -99,6 +128,14 @@ def test_where_only_certainty_pays_nothing_is_guessed_nor_learnt() -> None:
     drafts = Drafts(TEXT)
     assert drafts.guess([1], 0, 8, (1 + HOPELESS) / 2) == []
     assert drafts.guess([1], 0, 8, HOPELESS) == TEXT[:8]
+
+
+def test_a_prediction_that_a_constraint_has_no_use_for_is_told(smollm_server: RunningServer) -> None:
+    body = {"messages": [{"role": "user", "content": "Yes?"}], "max_tokens": 4}
+    body |= {"prediction": {"type": "content", "content": "yes"}}
+    for more, ignored in (({}, None), ({"choice": ["yes"]}, "prediction")):
+        reply = httpx.post(f"{smollm_server.url}/v1/chat/completions", json=body | more)
+        assert (reply.status_code, reply.headers.get("x-nitro-ignored")) == (200, ignored)
 
 
 TOLD = (

@@ -136,6 +136,12 @@ def post(server: RunningServer, path: str = "chat/completions", **options: Any) 
     return httpx.post(f"{server.url}/v1/{path}", json=body, timeout=60)
 
 
+def test_what_looks_like_a_keyword_is_none_in_a_pattern(fake_server: RunningServer) -> None:
+    reply = post(fake_server, regex='"multipleOf": ...')
+    assert reply.status_code == 200
+    assert re.fullmatch('"multipleOf": ...', reply.json()["choices"][0]["message"]["content"])
+
+
 NOT = {"type": "object", "properties": {"a": {"anyOf": [{"type": "string"}, {"not": {"type": "string"}}]}}}
 DEFINED = {"$defs": {"a/b": {"type": "array", "uniqueItems": True}}, "$ref": "#/$defs/a~1b"}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from llama_scorer import LlamaScorer
 
-from nitro.engines import ggml
+from nitro.engines import ggml, llama_cells
 from nitro.engines.build import Device
 from nitro.engines.llama import LlamaRunner
 from nitro.engines.runner import Chunk, LoadError, OutOfKV
@@ -203,6 +203,26 @@ class TestSlidingWindow:
         assert scorer.copy(0, 1, CUT) == 0
         assert scorer.trim(1, 1) == 0, "the copy is empty"
         assert scorer.trim(0, LENGTH + 500) == LENGTH + 500, "the source stays"
+        scorer.close()
+
+    def test_a_slot_whose_masked_cells_are_used_again_goes_on(self, gemma: Path) -> None:
+        """The next token sees 511 back. What is further goes to the other slot."""
+        scorer = LlamaScorer(gemma, context=4096, slots=2, swa_full=False)
+        tokens, _ = prefilled(scorer, LENGTH)
+        for start in range(0, LENGTH, 100):
+            scorer.extend(1, tokens, start, start + 100)
+        assert lib.llama_memory_seq_pos_min(scorer._memory, 0) == LENGTH - 512 + 1
+        assert scorer.trim(0, LENGTH) == LENGTH
+        scorer.close()
+
+    def test_a_full_cache_is_not_parked(self, gemma: Path) -> None:
+        """llama.cpp saves of it what is in the window only: it could not be cut afterwards."""
+        scorer = LlamaScorer(gemma, swa_full=True, parallel=2)
+        prefilled(scorer, LENGTH)
+        assert scorer.info.cuttable and scorer.info.park_tokens == 0
+        state = llama_cells.save(scorer._context, 0)
+        assert llama_cells.restore(scorer._context, 0, state)
+        assert scorer.trim(0, CUT) == 0, "if it could, it might be parked"
         scorer.close()
 
 

@@ -74,6 +74,42 @@ def test_a_request_that_was_queued_only(serve, gate: Gate) -> None:
     assert shown(server)["nitro_time_to_first_token_seconds_count"] == 1
 
 
+def test_a_prompt_that_is_being_scored_has_no_first_token(serve, gate: Gate) -> None:
+    server = serve(engine="runners:GatedRunner", model=gate.path)
+    gate.accept()
+    server.ready()
+    scored = {"model": "", "prompt": "a" * 400, "echo": True, "logprobs": 1, "max_tokens": 0, "stream": True}
+    stream = server.client().completions.create(**scored)
+    gate.step(2)  # of 128 tokens each
+    gate.wait_inside()
+    stream.close()
+    while "client=left" not in server.log_line():
+        pass
+    gate.open()
+    assert shown(server)["nitro_time_to_first_token_seconds_count"] == 0
+
+
+def test_a_server_whose_last_request_was_cut_is_idle(serve, gate: Gate) -> None:
+    """No step tells of it."""
+    server = serve(engine="runners:GatedRunner", model=gate.path)
+    gate.accept()
+    server.ready()
+    stream = server.client().chat.completions.create(model="", messages=MESSAGES, stream=True)
+    gate.step(2)
+    next(stream)
+    gate.wait_inside()
+    before = shown(server)
+    assert before["nitro_sequences_running"] == 1
+    stream.close()
+    while "client=left" not in server.log_line():
+        pass
+    gate.open()
+    while (after := shown(server))["nitro_sequences_running"]:
+        pass
+    steps = [name for name in after if name.startswith(("nitro_step_seconds_count", "nitro_batch_size_count"))]
+    assert [after[name] - before[name] for name in steps] == [1, 1]
+
+
 def test_an_engine_that_was_killed(serve, gate: Gate) -> None:
     server = serve(engine="runners:GatedRunner", model=gate.path)
     gate.accept()

@@ -93,6 +93,22 @@ def test_a_budget_before_a_grammar() -> None:
     assert matcher.allows(256) and not matcher.allows(ord("x"))
 
 
+def test_a_budget_is_no_matter_any_more_once_the_reasoning_is_over() -> None:
+    tokenizer = FakeTokenizer()
+    inner = ThinkingMatcher(Thinking(999, b"", b"|", "|"), None, tokenizer, 257)
+    for limit, said in (
+        (Thinking(9, b"", b"</t>", "</t>"), b"x</t>"),
+        (Thinking(1, b"", b"</t>", "</t>"), b"x</t>"),
+        (Thinking(3, b"<t>", b"</t>", "</t>"), b"No"),
+    ):
+        for within in (None, inner):
+            matcher = ThinkingMatcher(limit, within, tokenizer, 257)
+            for i, byte in enumerate(said):
+                assert matcher.rest is matcher or (i == 1 and said == b"No")
+                assert matcher.allows(byte) and matcher.accept(byte)
+            assert matcher.rest is within
+
+
 def test_a_constraint_waits_for_its_end(saying: RunningServer) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"const": {"a": 1}}}}
     for script in ('<think>No "JSON" here</think>\n\n{"a":1}', '{"a":1}'):

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from test_detokenizer import ALL, splits
 from test_stops import reference
 
@@ -225,6 +226,19 @@ def test_usage_counts_all_choices() -> None:
     replies = Replies(generation, ["."])
     consume(replies)
     assert replies.usage == Usage(11, 4, 15, PromptTokensDetails(4))
+
+
+@pytest.mark.parametrize(("stop", "taken"), [([], 4), (["b"], 2)])
+def test_what_a_stop_cuts_off_is_no_accepted_guess(stop: list[str], taken: int) -> None:
+    """Six tokens were guessed of which three were right, and a fourth came with them."""
+    checked = replace(output(b"a", b"b", b"c", b"d"), guessed=6, right=3, predicted=True)
+    looked_up = replace(output(b"e", b"f", finish="stop"), guessed=1, right=1)
+    replies = Replies(FakeGeneration([(0, checked)], [(0, looked_up)]), stop, predicted=True)
+    consume(replies)
+    assert replies.choices[0].right == min(taken, 3) + (not stop)
+    details = replies.usage.completion_tokens_details
+    accepted = min(taken, 3)
+    assert (details.accepted_prediction_tokens, details.rejected_prediction_tokens) == (accepted, 6 - accepted)
 
 
 def test_an_engines_error_passes_through_and_what_came_stays() -> None:

@@ -995,12 +995,16 @@ def test_a_copy_is_kept_at_a_border(park_tokens: int) -> None:
     engine.finish()
 
 
-def test_a_border_that_is_held_already_is_not_kept_twice() -> None:
-    engine = Engine(make_info(cuttable=False, spare=4))
-    for last in (5, 6, 7):
-        engine.add([*prompt(30), last], 2, borders=(30,))
+@parkings
+def test_a_border_is_kept_once_and_for_all(park_tokens: int) -> None:
+    engine = Engine(make_info(cuttable=False, spare=4, park_tokens=park_tokens))
+    computed = []
+    for last in (5, 6, 7, 8):
+        engine.add([*prompt(30), last, last], 2, borders=(30,))
+        computed.append(rows(engine.step()))
         engine.finish()
-    assert len(holding(engine, prompt(30))) == 1
+    assert computed == [[(1, 30)], [(2, 2)], [(3, 2)], [(4, 2)]]
+    assert len(holding(engine, prompt(30))) + list(engine.runner.parked.values()).count(prompt(30)) == 1
 
 
 def test_what_cannot_be_cut_is_copied_where_it_ends() -> None:
@@ -1252,6 +1256,39 @@ def test_a_full_pool_of_idle_caches_does_not_stop_anyone() -> None:
     assert engine.told[7].finish == "length"
 
 
+class Passing:
+    """A constraint on the first tokens."""
+
+    param, problem = "passing", ""
+
+    def __init__(self, count: int):
+        self.left = count
+
+    def allows(self, token: int) -> bool:
+        return True
+
+    def mask(self) -> None:
+        return None
+
+    def accept(self, token: int) -> bool:
+        return True
+
+    @property
+    def rest(self) -> "Passing | None":
+        self.left -= 1
+        return self if self.left else None
+
+
+def test_where_a_constraint_matters_no_more_is_guessed_again() -> None:
+    engine = Engine(make_info(draft_tokens=8))
+    told = engine.told[engine.add(prompt(10), 30)]
+    told.sequence.matcher = Passing(3)
+    drafted = []
+    while told.finish is None:
+        drafted += [len(chunk.draft) for chunk in engine.step()]
+    assert drafted[:3] == [0, 0, 0] and any(drafted[3:])
+
+
 # Faults
 
 
@@ -1263,6 +1300,18 @@ def test_a_row_that_fails_ends_alone_and_its_cache_stays() -> None:
     assert [told.finish for told in engine.told.values()] == [None, "error"]
     engine.add([*prompt(20, 2), 7])
     assert rows(engine.step()) == [(1, 1), (3, 1)]
+    engine.finish()
+
+
+def test_what_a_runner_drops_of_a_row_that_fails_is_no_prefix() -> None:
+    engine = Engine(make_info())
+    engine.add(prompt(20), 4)
+    dropping = mock.patch.object(engine.runner, "trim", lambda slot, length: engine.runner.held[slot].clear() or 0)
+    with dropping:
+        engine.step(faults=Faults(errors=frozenset({0})))
+    assert engine.scheduler.kv_used == 0
+    engine.add(prompt(20), 4)
+    assert rows(engine.step()) == [(2, 20)]
     engine.finish()
 
 

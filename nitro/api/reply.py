@@ -69,6 +69,7 @@ class Reply:
         self.tokens = self.reasoning_tokens = 0
         self.ids: list[int] = []
         self.guessed = self.right = 0  # tokens of drafts
+        self.accepted = self.rejected = 0  # of those, what the client had predicted
         self.finish: FinishReason | None = None
         self.scored: list[Token] = []  # whose text has been passed on
         self._waiting: list[Token] = []  # whose text is held back
@@ -82,11 +83,10 @@ class Reply:
         assert self.finish is None and output.finish != "error"
         self.prompt_logprobs += output.prompt_logprobs
         self.guessed += output.guessed
-        self.right += output.right
         if self._mute:
             self.finish = "length" if output.finish else None
             return Piece(self.index, "", self.finish)
-        text, deltas = "", list[Delta]()
+        text, deltas, before = "", list[Delta](), self.tokens
         for i, piece in enumerate(output.pieces):
             self.tokens += 1
             thinking = self._parser.thinking
@@ -100,6 +100,10 @@ class Reply:
             self.reasoning_tokens += thinking or self._parser.thinking
             if self._stops.stopped or self._called_enough:
                 break
+        right = min(output.right, self.tokens - before)
+        self.right += right
+        if output.predicted:
+            self.accepted, self.rejected = self.accepted + right, self.rejected + output.guessed - right
         if self._stops.stopped or self._called_enough:
             self.finish = "stop"
         elif output.finish:
@@ -195,6 +199,6 @@ class Replies:
         reasoning = sum(reply.reasoning_tokens for reply in self.choices)
         details = CompletionTokensDetails(reasoning) if reasoning else UNSET
         if self._predicted:
-            guessed, right = sum(r.guessed for r in self.choices), sum(r.right for r in self.choices)
-            details = CompletionTokensDetails(reasoning, right, guessed - right)
+            accepted, rejected = sum(r.accepted for r in self.choices), sum(r.rejected for r in self.choices)
+            details = CompletionTokensDetails(reasoning, accepted, rejected)
         return details

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 LEAST, FIRST, MOST = 4, 8, 12  # tokens of a guess: after a wrong one, at first, and when all goes well
 TOGETHER = 48  # tokens of all guesses in a step
 GRAM = 3  # tokens that must agree before a look-up
-AGREE, NEAR = 2, 16  # a prediction that was left is met again where so many tokens agree, so near to where it was
+AGREE, NEAR = 2, 16  # a prediction that was left is met again where so many tokens agree, so near to where it may be
 HOPELESS = 0.97  # where a larger share than this must come true, none are made
 LONGEST_PAUSE = 256  # steps
 
@@ -20,10 +20,15 @@ class Drafts:
 
     def __init__(self, predicted: Sequence[int] = ()):
         """`predicted`: the tokens of the client's prediction, or none."""
-        self._source: _Prediction | _LookUp = _Prediction(list(predicted)) if predicted else _LookUp()
-        self._length = FIRST if predicted else LEAST
+        self._prediction = _Prediction(list(predicted))
+        self._sources = (self._prediction, _LookUp()) if predicted else (_LookUp(),)
+        self._last: _Source = self._sources[0]
         self._pays = 0.0  # of the last guess
-        self._pause, self._wait = 1, 0
+
+    @property
+    def predicted(self) -> bool:
+        """Whether the last guess was of the client's prediction."""
+        return self._last is self._prediction
 
     def guess(self, tokens: list[int], generated: int, most: int, pays: float) -> list[int]:
         """At most `most` tokens that may follow `tokens`, of which the last `generated` are the answer so far. `pays`:
@@ -31,58 +36,88 @@ class Drafts:
         self._pays = pays
         if pays > HOPELESS:
             return []
-        if self._wait > 0:
-            self._wait -= 1
-            return []
-        return self._source.guess(tokens, generated)[: min(self._length, most)]
+        for source in self._sources:
+            if guess := source.next(tokens, generated, most):
+                self._last = source
+                return guess
+        return []
 
     def settle(self, guessed: int, right: int) -> None:
         """Of so many guessed tokens so many were right, the first ones."""
+        self._last.settle(guessed, right, self._pays)
+
+
+class _Source:
+    """Where guesses come from. Those of each get longer, and pause, for themselves."""
+
+    def __init__(self, length: int):
+        self._length = length
+        self._pause, self._wait = 1, 0
+
+    def next(self, tokens: list[int], generated: int, most: int) -> list[int]:
+        if self._wait > 0:
+            self._wait -= 1
+            return []
+        return self._guess(tokens, generated)[: min(self._length, most)]
+
+    def settle(self, guessed: int, right: int, pays: float) -> None:
         self._length = min(self._length * 3 // 2, MOST) if right == guessed else min(max(right, LEAST), MOST)
-        if right >= self._pays * guessed:
+        if right >= pays * guessed:
             self._pause = 1
         else:
             self._wait, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
-        self._source.settle(guessed, right)
+
+    def _guess(self, tokens: list[int], generated: int) -> list[int]:
+        raise NotImplementedError
 
 
-class _Prediction:
-    """A text that the answer follows, leaves at a changed word, and meets again."""
+class _Prediction(_Source):
+    """A text that the answer follows, leaves at a changed word, and meets again: as far on as the answer is by then, or
+    where it was left, after something that the prediction has not, such as reasoning."""
 
     def __init__(self, predicted: list[int]):
+        super().__init__(FIRST)
         self._predicted = predicted
-        self._ahead = 0  # how far the place in the prediction is ahead of that in the answer
+        self._at = 0  # where the last guess begins in the prediction
+        self._ahead = 0  # how far that place is ahead of the one in the answer
+        self._followed = 0  # up to where the answer has followed it
         self._left = False
 
-    def guess(self, tokens: list[int], generated: int) -> list[int]:
+    def _guess(self, tokens: list[int], generated: int) -> list[int]:
         at = generated + self._ahead
         if self._left:
             last = tokens[-min(AGREE, generated) :]
-            near = range(max(at - NEAR, len(last)), min(at + NEAR, len(self._predicted)) + 1)
-            places = [end for end in near if self._predicted[end - len(last) : end] == last]
+            places = [end for near in (at, self._followed) for end in self._ends_near(near, last)]
             if not places:
                 return []
             at = min(places, key=lambda end: abs(end - at))
             self._ahead, self._left = at - generated, False
+        self._at = at
         return self._predicted[at : at + MOST]
 
-    def settle(self, guessed: int, right: int) -> None:
+    def _ends_near(self, place: int, last: list[int]) -> list[int]:
+        """Where these tokens end, not far from that place."""
+        near = range(max(place - NEAR, len(last)), min(place + NEAR, len(self._predicted)) + 1)
+        return [end for end in near if self._predicted[end - len(last) : end] == last]
+
+    def settle(self, guessed: int, right: int, pays: float) -> None:
+        super().settle(guessed, right, pays)
         self._left = right < guessed
+        if right:
+            self._followed = self._at + right
 
 
-class _LookUp:
-    """What the sequence has said already."""
+class _LookUp(_Source):
+    """What the sequence has said already. The last place counts, right or wrong."""
 
     def __init__(self) -> None:
+        super().__init__(LEAST)
         self._followers: dict[tuple[int, ...], int] = {}  # n-gram → where what follows it begins, the last time
         self._known = GRAM  # where the next n-gram to note ends
 
-    def guess(self, tokens: list[int], generated: int) -> list[int]:
+    def _guess(self, tokens: list[int], generated: int) -> list[int]:
         for end in range(self._known, len(tokens)):
             self._followers[tuple(tokens[end - GRAM : end])] = end
         self._known = max(len(tokens), self._known)
         at = self._followers.get(tuple(tokens[-GRAM:]), len(tokens))
         return tokens[at : at + MOST]
-
-    def settle(self, guessed: int, right: int) -> None:
-        pass  # the last place counts, right or wrong

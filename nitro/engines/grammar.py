@@ -28,7 +28,7 @@ _ANY = r"/(.|\n)*/"
 LIMITS = LLParserLimits(max_grammar_size=100_000, step_max_items=8_000, max_items_in_row=1_300)
 LONGEST, LONGEST_TOGETHER = 2**17, 2**19  # characters: 4000 properties take 2 s, and the time is quadratic
 MOST_REMAINDERS = 100_000  # that numbers may leave when divided: each is a state, and a million of them 6 s and 300 MB
-_MULTIPLE = re.compile(r'"multipleOf"\s*:\s*([\d.]+(?:[eE][-+]?\d+)?)')
+_MULTIPLE = re.compile(r'"multipleOf"\s*:\s*(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)')
 MOST_SUBSCHEMAS = 200  # that are tried to find a fault's place
 PARTS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")  # objects of schemas
 LISTS = ("anyOf", "allOf", "oneOf", "prefixItems")
@@ -163,6 +163,10 @@ class GrammarMatcher:
         self._asleep = bool(self._pending)
         self._undecided = self._asleep and constraint.thinks is not None  # whether there will be a reasoning
         self._heard = b""
+
+    @property
+    def rest(self) -> "GrammarMatcher":
+        return self
 
     def copy(self) -> "GrammarMatcher":
         """For another sequence, from the beginning."""

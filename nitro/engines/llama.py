@@ -185,7 +185,8 @@ class LlamaRunner:
             return False
         if self._stateful:
             return True
-        return bool(lib.llama_memory_seq_pos_min(memory, slot) <= max(0, length - self._window if self._window else 0))
+        first = max(0, length - self._window + 1) if self._window else 0  # that the next token sees
+        return bool(lib.llama_memory_seq_pos_min(memory, slot) <= first)
 
     # Sampling
 
@@ -355,8 +356,11 @@ class LlamaRunner:
         return max(sum(kv_heads) * sum(lengths) * 2, 1)
 
     def _park_tokens(self) -> int:
-        """A GPU reads masked cells fast, and to move them over the bus would cost more."""
-        return 0 if self._log.offloaded() else fit.park_tokens(self._token_bytes(), self._free_memory())
+        """A GPU reads masked cells fast, and to move them over the bus would cost more. What llama.cpp saves of a slot
+        lacks what has left the window, so that it could not be cut any more (llama-kv-cache.cpp:2091)."""
+        if self._log.offloaded() or (self._window and self._parameters.swa_full):
+            return 0
+        return fit.park_tokens(self._token_bytes(), self._free_memory())
 
     def _metadata(self, key: str) -> str | None:
         """A value of the GGUF's header as text, an array as "[1, 2, …]"."""

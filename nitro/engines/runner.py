@@ -47,6 +47,10 @@ class Matcher(Protocol):
     def accept(self, token: int) -> bool:
         """The token came. False where that ends in failure."""
 
+    @property
+    def rest(self) -> "Matcher | None":
+        """What of it matters from here on: itself, one within, or nothing where anything may come."""
+
 
 @dataclass(slots=True)
 class Chunk:

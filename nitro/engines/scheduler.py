@@ -184,12 +184,13 @@ class Scheduler:
         for chunk, result in zip(batch, results, strict=True):
             assert result.error is not None or bool(result.tokens) == chunk.samples
             sequence = self._by_id[chunk.sequence_id]
-            sequence.computed = chunk.stop + max(len(result.tokens) - 1, 0)
-            if chunk.stop in sequence.borders:
-                self.prefixes.keep(chunk.slot, sequence.tokens[: chunk.stop], self._busy())
             if result.error is not None:
+                sequence.computed = self._cache.trim(chunk.slot, chunk.stop)  # all of it, unless it is no use to anyone
                 outputs.append(self._fail(sequence, result.error, result.param))
-            elif result.tokens or result.prompt_logprobs:
+                continue
+            sequence.computed = chunk.stop + max(len(result.tokens) - 1, 0)
+            self._keep_border(sequence, chunk.stop)
+            if result.tokens or result.prompt_logprobs:
                 outputs.append(self._append(sequence, chunk, result))
         return outputs
 
@@ -231,6 +232,12 @@ class Scheduler:
             self.waiting.remove(sequence)
             insort(self.running, sequence, key=_age)
             self.admitted.append((sequence, sequence.computed))
+            self._keep_border(sequence, sequence.computed)  # it may have taken over the copy that was kept there
+
+    def _keep_border(self, sequence: Sequence, computed: int) -> None:
+        """Keep a copy of a slot that holds a prompt exactly up to one of its borders."""
+        if computed in sequence.borders and sequence.slot is not None:
+            self.prefixes.keep(sequence.slot, sequence.tokens[:computed], self._busy())
 
     def _follows(self, sequence: Sequence, busy: list[Busy]) -> bool:
         """Whether it should wait for a prefix that is being computed."""
@@ -306,12 +313,15 @@ class Scheduler:
             if finish:
                 self._end(sequence)
                 break
+        if sequence.matcher:
+            sequence.matcher = sequence.matcher.rest
         logprobs = result.logprobs[: len(fresh)]
         if not (guessed := len(chunk.draft)):
             return Output(sequence.id, fresh, [], finish, None, None, logprobs, scores)
         right = len(result.tokens) - 1
         sequence.drafts.settle(guessed, right)
-        return Output(sequence.id, fresh, [], finish, None, None, logprobs, scores, guessed, right)
+        predicted = sequence.drafts.predicted
+        return Output(sequence.id, fresh, [], finish, None, None, logprobs, scores, guessed, right, predicted)
 
     def _fail(self, sequence: Sequence, error: str, param: str | None = None) -> Output:
         self._end(sequence)

@@ -45,6 +45,10 @@ class ThinkingMatcher:
             self._listen(token)
         return True
 
+    @property
+    def rest(self) -> Matcher | None:
+        return self._inner if self._over else self
+
     def _listen(self, token: int) -> None:
         self._heard += self._tokenizer.written(token)
         if self._thinking:

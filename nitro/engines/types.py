@@ -183,6 +183,7 @@ class Output(Struct, frozen=True, array_like=True, omit_defaults=True):
     prompt_logprobs: list[Logprobs] = []  # of the prompt's next tokens, from its second on, if asked for
     guessed: int = 0  # tokens of the draft that was checked
     right: int = 0  # of these, how many were as guessed
+    predicted: bool = False  # whether the client had predicted them
 
 
 class Row(Struct, frozen=True, array_like=True, gc=False):
@@ -203,7 +204,8 @@ class Admission(Struct, frozen=True, array_like=True):
 
 
 class StepRecord(Struct, frozen=True, array_like=True):
-    """What the engine did in one step, and what it left behind. Made for every step."""
+    """What the engine did in one step, and what it left behind. Made for every step, and where the last sequences are
+    aborted: then nothing was done."""
 
     step: int
     seconds: float

@@ -33,3 +33,7 @@ class Unending:
 
     def accept(self, token: int) -> bool:
         return self._inner is None or self._inner.accept(token)
+
+    @property
+    def rest(self) -> Matcher | None:
+        return self._inner

@@ -20,7 +20,7 @@ import socket
 import sys
 import threading
 import time
-from itertools import chain
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -133,6 +133,7 @@ class Reader(threading.Thread):
         prompts = [self._tokens(message, prompt) for prompt in message.prompts]
         prediction = message.asked.prediction[: max(HARDLY_FITS * self.runner.info.context, LEAST_READ)]
         predicted = self.runner.tokenizer.encode(prediction) if prediction else []
+        predicted = list(takewhile(lambda token: token < self.runner.info.vocabulary, predicted))
         spoken = self._spoken(message.asked.spoken)
         self.runner.prepare(sampling)
         sequences = []
@@ -261,9 +262,7 @@ class EngineLoop:
             while True:
                 match self._inbox.get(block=not self._scheduler.busy):
                     case wire.Abort(ids):
-                        for sequence_id in ids:
-                            self._scheduler.abort(sequence_id)
-                            self._spoken.pop(sequence_id, None)
+                        self._abort(ids)
                     case list() as sequences:
                         for sequence in sequences:
                             self._scheduler.add(sequence)
@@ -271,6 +270,15 @@ class EngineLoop:
                                 self._spoken[sequence.id] = sequence.spoken
         except queue.Empty:
             return
+
+    def _abort(self, ids: list[int]) -> None:
+        worked = self._scheduler.busy
+        for sequence_id in ids:
+            self._scheduler.abort(sequence_id)
+            self._spoken.pop(sequence_id, None)
+        if worked and not self._scheduler.busy:  # no step comes that would tell of it
+            self._runner.rest()
+            self._outbox.put(wire.Step(self._record(0.0), []))
 
     def _step(self) -> None:
         started = time.monotonic()
@@ -318,19 +326,25 @@ class EngineLoop:
         if batch and not prompts:
             scheduler.cost.observe(rows, now - started)
         self._steps += 1
-        record = StepRecord(
-            step=self._steps,
-            seconds=now - started,
+        record = replace(
+            self._record(now - started),
             rows=[Row(c.sequence_id, c.slot, c.start, c.stop) for c in batch],
             lost=lost,
             admitted=[Admission(s.id, cached, started - s.arrived) for s, cached in scheduler.admitted],
             preempted=[s.id for s in scheduler.preempted],
+        )
+        self._outbox.put(wire.Step(record, [self._told(output) for output in outputs]))
+
+    def _record(self, seconds: float) -> StepRecord:
+        """How things stand after the last step, which took so long."""
+        scheduler = self._scheduler
+        return StepRecord(
+            *(self._steps, seconds, [], [], [], []),
             waiting=len(scheduler.waiting),
             running=len(scheduler.running),
             idle=scheduler.slots.idle,
             kv_used=scheduler.kv_used,
         )
-        self._outbox.put(wire.Step(record, [self._told(output) for output in outputs]))
 
     def _told(self, output: Output) -> Output:
         """With the bytes of its tokens."""
