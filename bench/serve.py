@@ -1,7 +1,8 @@
 """Nitro and other servers in turn: same weights, same kernels, same requests. `python -m bench.serve`.
 
-Every round gives all the same new prompts, one server after another, and the next round the other way round. All are
-up all the time; an idle one takes no CPU. What is equal and what is not stands in `EQUAL`, by peer.
+Every round gives all the same new prompts, one server after another, and the next round the other way round; a server
+that is measured twice gets others the second time. All are up all the time; an idle one takes no CPU. What is equal and
+what is not stands in `EQUAL`, by peer.
 """
 
 import argparse
@@ -35,12 +36,14 @@ found cached is not known. n_ubatch is 512; flash attention is llama.cpp's defau
 prompts, answers' lengths (its ends are banned by `logit_bias`), temperature 0, or 1 with a seed of each request's own.
 Both cache prompts, which are new here. Nitro's context is limited, that of mlx_lm.server is not.""",
     OURSELVES: """\
-**with and without.** The same server, the same requests. Of rewriting: a prediction, which is the server's own answer
-of just before with one word in thirty changed. The prompt has nothing of that text, and penalties keep the model from
-repeating itself, so that prompt look-up, which is on in both, finds little. What is gained depends on what the CPU pays
-for a checked token beside a step of its own, which differs between types. Of streams beside one request more: a JSON
-schema that this one keeps, where it writes what it likes without. It is not counted; tokens/s are the streams'.""",
+**with and without.** The same server, requests of the same kind, prompts that it has not heard. Of rewriting: a
+prediction, which is the server's own answer of just before with one word in thirty changed. The prompt has nothing of
+that text, and penalties keep the model from repeating itself, so that prompt look-up, which is on in both, finds
+little. What is gained depends on what the CPU pays for a checked token beside a step of its own, which differs between
+types. Of streams beside one request more: a JSON schema that this one keeps, where it writes what it likes without. It
+is not counted; tokens/s are the streams'.""",
 }
+OWN = 500  # added to the number of a round, for prompts of one side's own
 READING = """\
 Times are percentiles over all requests (of conversations TTFT is that of the last turn; the longest gap is that of the
 worst stream); with few requests p99 is the worst. tokens/s counts those of all clients and the time of the prompts,
@@ -55,7 +58,8 @@ async def measure(
     measured: list[list[Turn]] = [[] for _ in sides]
     for number, order in enumerate([tuple(range(len(sides))), *turns(rounds, len(sides))]):
         for which in order:
-            turn = await take_turn(servers[which], sides[which], Prompts(seed * 1000 + number))
+            own = OWN if sides[which].command is None else 0  # what the same server has heard already would be cached
+            turn = await take_turn(servers[which], sides[which], Prompts(seed * 1000 + own + number))
             check(turn)
             if number > 0:
                 measured[which].append(turn)
