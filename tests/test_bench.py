@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import bench
-from bench import measures, processes, report, workloads
+from bench import measures, peers, processes, report, serve, workloads
 from nitro.bench import client, plays
 from nitro.bench.client import Answer, Load
 from nitro.bench.endpoint import Endpoint
@@ -291,3 +291,23 @@ def test_the_setting_names_no_folder(monkeypatch: pytest.MonkeyPatch):
 def test_every_module_can_be_imported() -> None:
     names = [module.name for module in pkgutil.iter_modules(bench.__path__)]
     assert "convert" in names and all(importlib.import_module(f"bench.{name}") for name in names)
+
+
+def test_a_server_that_is_measured_twice_hears_no_prompt_twice(monkeypatch: pytest.MonkeyPatch):
+    heard: dict[str, list[str]] = {"ours": [], "theirs": [], "ours without": []}
+
+    async def take_turn(server: processes.Server, side: peers.Side, prompts: Prompts) -> measures.Turn:
+        heard[side.name].append(prompts.words(20))
+        return turn(0.1, 1.0)
+
+    monkeypatch.setattr(serve, "take_turn", take_turn)
+    play, command = plays.alone(1, 4), processes.nitro("model")
+    sides = [
+        peers.Side("ours", command, play),
+        peers.Side("theirs", command, play),
+        peers.Side("ours without", None, play),
+    ]
+    server = processes.Server(0, 0)
+    counted = asyncio.run(serve.measure([server] * 3, sides, workloads.REWRITE, rounds=3, seed=1))
+    assert [len(turns) for turns in counted] == [3, 3, 3]
+    assert heard["ours"] == heard["theirs"] and len({*heard["ours"], *heard["ours without"]}) == 2 * (1 + 3)

@@ -1,15 +1,22 @@
 """Guessed tokens: where they come from, that a sequence guesses less when it is wrong, and that no answer changes."""
 
+import socket
 from pathlib import Path
+from queue import SimpleQueue
 
 import httpx
 import pytest
 from driving import Driver
 from llama_scorer import LlamaScorer
+from msgspec.structs import replace
 from running import RunningServer
 from same_answer import assert_same_answer, tolerance
 
+from nitro.engines import wire
 from nitro.engines.drafts import FIRST, HOPELESS, LEAST, MOST, Drafts
+from nitro.engines.fake import FakeRunner
+from nitro.engines.types import Asked, EngineSpec, Sampling
+from nitro.engines.worker import Reader
 
 PAYS = 0.6  # the share that must come true
 TEXT = list(range(100, 180))
@@ -128,6 +135,17 @@ def test_where_only_certainty_pays_nothing_is_guessed_nor_learnt() -> None:
     drafts = Drafts(TEXT)
     assert drafts.guess([1], 0, 8, (1 + HOPELESS) / 2) == []
     assert drafts.guess([1], 0, 8, HOPELESS) == TEXT[:8]
+
+
+def test_a_prediction_ends_before_what_is_no_token_of_the_model() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        reader = Reader(here, SimpleQueue(), SimpleQueue())
+        reader.runner = FakeRunner(EngineSpec("fake", "", context=100, parallel=1))
+        reader.runner.info = replace(reader.runner.info, vocabulary=120)
+        asked = Asked(Sampling(), 9, prediction="abcéabc")
+        (sequence,) = reader._sequences(wire.Generate([1], ["a"], asked), None)
+    assert sequence.drafts.guess(sequence.tokens, 0, MOST, PAYS) == [*b"abc"]
 
 
 def test_a_prediction_that_a_constraint_has_no_use_for_is_told(smollm_server: RunningServer) -> None:

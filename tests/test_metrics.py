@@ -24,6 +24,14 @@ def shown(server: RunningServer) -> dict[str, float]:
     }
 
 
+@pytest.fixture
+def gated(serve, gate: Gate) -> RunningServer:
+    """A server whose engine takes a step when the gate lets it."""
+    server = serve(engine="runners:GatedRunner", model=gate.path)
+    gate.accept()
+    return server.ready()
+
+
 def test_a_server_that_has_done_nothing(serve) -> None:
     before = shown(serve().ready())
     assert before["nitro_generated_tokens_total"] == 0 and before["nitro_engine_restarts_total"] == 0
@@ -74,56 +82,52 @@ def test_a_request_that_was_queued_only(serve, gate: Gate) -> None:
     assert shown(server)["nitro_time_to_first_token_seconds_count"] == 1
 
 
-def test_a_prompt_that_is_being_scored_has_no_first_token(serve, gate: Gate) -> None:
-    server = serve(engine="runners:GatedRunner", model=gate.path)
-    gate.accept()
-    server.ready()
+def leave(server: RunningServer, stream: openai.Stream) -> None:
+    """The client goes, and the server has noticed."""
+    stream.close()
+    while "client=left" not in server.log_line():
+        pass
+
+
+def test_a_prompt_that_is_being_scored_has_no_first_token(gated: RunningServer, gate: Gate) -> None:
     scored = {"model": "", "prompt": "a" * 400, "echo": True, "logprobs": 1, "max_tokens": 0, "stream": True}
-    stream = server.client().completions.create(**scored)
+    stream = gated.client().completions.create(**scored)
     gate.step(2)  # of 128 tokens each
     gate.wait_inside()
-    stream.close()
-    while "client=left" not in server.log_line():
+    while shown(gated)["nitro_step_seconds_count"] < 2:
         pass
+    leave(gated, stream)
     gate.open()
-    assert shown(server)["nitro_time_to_first_token_seconds_count"] == 0
+    assert shown(gated)["nitro_time_to_first_token_seconds_count"] == 0
 
 
-def test_a_server_whose_last_request_was_cut_is_idle(serve, gate: Gate) -> None:
+def test_a_server_whose_last_request_was_cut_is_idle(gated: RunningServer, gate: Gate) -> None:
     """No step tells of it."""
-    server = serve(engine="runners:GatedRunner", model=gate.path)
-    gate.accept()
-    server.ready()
-    stream = server.client().chat.completions.create(model="", messages=MESSAGES, stream=True)
+    stream = gated.client().chat.completions.create(model="", messages=MESSAGES, stream=True)
     gate.step(2)
     next(stream)
     gate.wait_inside()
-    before = shown(server)
+    before = shown(gated)
     assert before["nitro_sequences_running"] == 1
-    stream.close()
-    while "client=left" not in server.log_line():
-        pass
+    leave(gated, stream)
     gate.open()
-    while (after := shown(server))["nitro_sequences_running"]:
+    while (after := shown(gated))["nitro_sequences_running"]:
         pass
-    steps = [name for name in after if name.startswith(("nitro_step_seconds_count", "nitro_batch_size_count"))]
-    assert [after[name] - before[name] for name in steps] == [1, 1]
+    for name in ("nitro_step_seconds_count", "nitro_batch_size_count"):
+        assert after[name] - before[name] == 1
 
 
-def test_an_engine_that_was_killed(serve, gate: Gate) -> None:
-    server = serve(engine="runners:GatedRunner", model=gate.path)
-    gate.accept()
-    server.ready()
-    stream = server.client().chat.completions.create(model="", messages=MESSAGES, stream=True)
+def test_an_engine_that_was_killed(gated: RunningServer, gate: Gate) -> None:
+    stream = gated.client().chat.completions.create(model="", messages=MESSAGES, stream=True)
     gate.step(2)
     next(stream)
     gate.wait_inside()
-    os.kill(server.engine.pid, signal.SIGKILL)
+    os.kill(gated.engine.pid, signal.SIGKILL)
     with pytest.raises(openai.APIError):
         list(stream)
     gate.accept()
     gate.open()
-    server.ready()
-    after = shown(server)
+    gated.ready()
+    after = shown(gated)
     assert after["nitro_engine_restarts_total"] == 1
     assert after["nitro_sequences_running"] == after["nitro_kv_tokens_used"] == 0

@@ -11,7 +11,9 @@ from mlx.utils import tree_flatten
 from tiny_models import write_folder
 
 from nitro.engines import mlx_layout
+from nitro.engines.mlx import MlxRunner
 from nitro.engines.mlx_folder import open_folder
+from nitro.engines.types import EngineSpec
 
 TOKENS = [[5, 17, 900, 3]]
 
@@ -41,6 +43,14 @@ def test_what_is_multiplied_by_lies_by_rows(network: Any) -> None:
     for name, array in before.items():
         np.testing.assert_array_equal(np.array(after[name]), array)
     np.testing.assert_allclose(np.array(network(mx.array(TOKENS))), logits, rtol=1e-4, atol=1e-4)
+
+
+def test_the_runner_turns_them(tmp_path: Path) -> None:
+    runner = MlxRunner(EngineSpec("mlx", str(write_folder(tmp_path / "model", "plain")), context=100, parallel=1))
+    try:
+        assert all(by_rows(weight.T) for weight in multiplied(runner._model.network))
+    finally:
+        runner.close()
 
 
 def test_packed_weights_stay(network: Any) -> None:

@@ -5,6 +5,7 @@ its last tokens stood before (prompt look-up). They get longer while they come t
 they do not pay: what share of them must come true for that depends on the device and on the step (`cost.py`).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 LEAST, FIRST, MOST = 4, 8, 12  # tokens of a guess: after a wrong one, at first, and when all goes well
@@ -20,15 +21,15 @@ class Drafts:
 
     def __init__(self, predicted: Sequence[int] = ()):
         """`predicted`: the tokens of the client's prediction, or none."""
-        self._prediction = _Prediction(list(predicted))
-        self._sources = (self._prediction, _LookUp()) if predicted else (_LookUp(),)
-        self._last: _Source = self._sources[0]
+        self._sources: list[_Source] = [_Prediction(list(predicted))] if predicted else []
+        self._sources.append(_LookUp())
+        self._last = self._sources[0]
         self._pays = 0.0  # of the last guess
 
     @property
     def predicted(self) -> bool:
         """Whether the last guess was of the client's prediction."""
-        return self._last is self._prediction
+        return isinstance(self._last, _Prediction)
 
     def guess(self, tokens: list[int], generated: int, most: int, pays: float) -> list[int]:
         """At most `most` tokens that may follow `tokens`, of which the last `generated` are the answer so far. `pays`:
@@ -47,7 +48,7 @@ class Drafts:
         self._last.settle(guessed, right, self._pays)
 
 
-class _Source:
+class _Source(ABC):
     """Where guesses come from. Those of each get longer, and pause, for themselves."""
 
     def __init__(self, length: int):
@@ -67,8 +68,9 @@ class _Source:
         else:
             self._wait, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
 
+    @abstractmethod
     def _guess(self, tokens: list[int], generated: int) -> list[int]:
-        raise NotImplementedError
+        """What may follow, as far as it can be told."""
 
 
 class _Prediction(_Source):

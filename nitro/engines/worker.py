@@ -339,7 +339,12 @@ class EngineLoop:
         """How things stand after the last step, which took so long."""
         scheduler = self._scheduler
         return StepRecord(
-            *(self._steps, seconds, [], [], [], []),
+            step=self._steps,
+            seconds=seconds,
+            rows=[],
+            lost=[],
+            admitted=[],
+            preempted=[],
             waiting=len(scheduler.waiting),
             running=len(scheduler.running),
             idle=scheduler.slots.idle,
