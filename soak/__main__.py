@@ -12,10 +12,14 @@ from pathlib import Path
 
 from nitro.engines import fit
 from nitro.models import embedded
-from soak import report, stalls
+from soak import crowd, kills, poison, report, stalls, storm
 from soak.report import Findings
 
 SECTIONS: dict[str, Callable[[argparse.Namespace], Findings]] = {
+    "kills": kills.run,
+    "poison": poison.run,
+    "requests": storm.run,
+    "clients": crowd.run,
     "bodies": stalls.run,
 }
 
@@ -25,6 +29,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="a few minutes, for every change")
     parser.add_argument("--section", action="append", choices=SECTIONS, help="one of them, may be given again; default: all")
     parser.add_argument("--seed", type=int, default=1, help="of all that is drawn (%(default)s)")
+    parser.add_argument("--count", type=int, help="of what is counted in the one section that is run")
     parser.add_argument("--only", default="", help="of the bodies those with this in their name")
     parser.add_argument("--without-peer", action="store_true", help="ours alone")
     parser.add_argument("--llama-server", type=Path, help="its binary; default: built, which takes a few minutes")

@@ -28,12 +28,13 @@ class Unanswered(Exception):
 class Connection:
     """One connection to a server on this machine. Replies are read from its beginning on, also while bytes go out.
 
-    `heard` is set whenever bytes have come, `received` counts them.
+    `heard` is set whenever bytes have come, `received` counts them. `bodiless`: what comes is the reply to HEAD.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         self.replies: list[Reply] = []
         self.received = 0
+        self.bodiless = False
         self.heard = asyncio.Event()
         self._writer = writer
         self._parser = httptools.HttpResponseParser(self)
@@ -53,14 +54,16 @@ class Connection:
     def on_headers_complete(self) -> None:
         assert self._open
         self._open.status = self._parser.get_status_code()
+        if self.bodiless:
+            self._end(self._open)
 
     def on_body(self, body: bytes) -> None:
-        assert self._open
-        self._open.body += body
+        if self._open:
+            self._open.body += body
 
     def on_message_complete(self) -> None:
-        assert self._open
-        self._end(self._open)
+        if self._open:
+            self._end(self._open)
 
     # For the caller
 
@@ -101,7 +104,8 @@ class Connection:
         try:
             while data := await reader.read(65536):
                 self.received += len(data)
-                self._parser.feed_data(data)
+                if not (self.bodiless and self.replies):
+                    self._parser.feed_data(data)
                 self.heard.set()
             self._over = "the connection was closed before a whole reply"
         except OSError as error:

@@ -7,7 +7,7 @@ import msgspec
 from soak.connection import Reply
 
 CHAT, TEXTS = "/v1/chat/completions", "/v1/completions"
-MOST_SAID = 4096  # bytes of an error: one that is longer tells what a client has no use for
+MOST_SAID = 8192  # bytes of an error: one that is longer tells more than a request's own words
 EVENT, DONE = b"data:", b"[DONE]"
 
 

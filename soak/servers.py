@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import processes
 from bench.processes import Server
+from soak.report import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 FAKE = ("--engine", "nitro.engines.fake:FakeRunner")
@@ -71,6 +72,12 @@ def lives(server: Server) -> bool:
         return Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def ended(name: str, server: Server) -> Figure:
+    """The figure for it."""
+    by_itself = ends(server)
+    return Figure(f"{name}: ends by itself when told to", "yes" if by_itself else "no", "yes", by_itself)
 
 
 def ends(server: Server) -> bool:

@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> Findings:
         idle = [side.idle(1) for side in sides]
         for kind, order, ways in plan(options):
             _measure(sides, kind, order, ways, options.seed)
-        ended = servers.ends(sides[0].server)
+        ended = servers.ended(OURS, sides[0].server)
     return findings(sides, idle, ended)
 
 
@@ -139,7 +139,7 @@ def _ours(options: argparse.Namespace) -> processes.Command:
     return servers.command(*engine, *room, *shlex.split(options.nitro_args))
 
 
-def findings(sides: list[Side], idle: list[Health], ended: bool) -> Findings:
+def findings(sides: list[Side], idle: list[Health], ended: Figure) -> Findings:
     ours, *others = sides
     found = Findings("Bodies", HOW)
     broken = [sent for sent, health in ours.turns.items() if health.p99 > BOUND]
@@ -158,7 +158,7 @@ def findings(sides: list[Side], idle: list[Health], ended: bool) -> Findings:
         Figure.none("ends of the server's process", len(ours.ends)),
         Figure("p99 of `/health` with nothing to do, ms", f"{idle[0].p99:.1f}"),
         Figure("most memory after a body, MiB", f"{ours.most_memory:.0f}"),
-        Figure("ends by itself when told to", "yes" if ended else "no", "yes", ended),
+        ended,
     ]
     for side, quiet in zip(others, idle[1:], strict=True):
         above = sum(health.p99 > BOUND for health in side.turns.values())
