@@ -1,4 +1,4 @@
-"""`python -m soak`: the sections in turn, their figures, and whether each holds its bound. Exit status 1 if one does not.
+"""`python -m soak`: the sections in turn, with their figures and bounds. Exit status 1 if a bound is broken.
 
 The long form, by hand, writes soak/results.md and measures llama-server beside ours, which is built first. `--short`
 takes fewer of everything and writes nothing.
@@ -9,10 +9,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-
 from nitro.engines import fit
 from nitro.models import embedded
-from soak import crowd, kills, poison, report, stalls, storm
+from soak import crowd, damaged_models, kills, poison, report, stalls, storm
 from soak.report import Findings
 
 SECTIONS: dict[str, Callable[[argparse.Namespace], Findings]] = {
@@ -20,6 +19,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Findings]] = {
     "poison": poison.run,
     "requests": storm.run,
     "clients": crowd.run,
+    "models": damaged_models.run,
     "bodies": stalls.run,
 }
 
@@ -27,7 +27,9 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Findings]] = {
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m soak", description=__doc__)
     parser.add_argument("--short", action="store_true", help="a few minutes, for every change")
-    parser.add_argument("--section", action="append", choices=SECTIONS, help="one of them, may be given again; default: all")
+    parser.add_argument(
+        "--section", action="append", choices=SECTIONS, help="one of them, may be given again; default: all"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of all that is drawn (%(default)s)")
     parser.add_argument("--count", type=int, help="of what is counted in the one section that is run")
     parser.add_argument("--only", default="", help="of the bodies those with this in their name")

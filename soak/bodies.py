@@ -34,7 +34,9 @@ class Kind:
             members.reverse()
         elif order == "mixed":
             random.Random(f"{seed} {self.name}").shuffle(members)
-        return self.damage(b"{" + b",".join(b'"%s":%s' % (name.encode(), raw) for name, raw in members) + b"}")
+        whole = self.damage(b"{" + b",".join(b'"%s":%s' % (name.encode(), raw) for name, raw in members) + b"}")
+        assert len(whole) <= LIMIT, f"{self.name}: {len(whole)} bytes"
+        return whole
 
 
 # Pieces of JSON of a size
@@ -128,8 +130,13 @@ DEEP = [
     Kind("objects in objects, closed, 30 MB", with_member("x", lambda: nested(b'{"a":', b"1", b"}", 5 * MB))),
     Kind("lists in lists, 900 deep", with_member("x", lambda: nested(b"[", b"", b"]", 900))),
     Kind("content in lists, 30 MB", with_content(lambda: nested(b"[", b"", b"]", 15 * MB))),
-    Kind("variables in objects, 30 MB", with_member("chat_template_kwargs", lambda: nested(b'{"a":', b"1", b"}", 5 * MB))),
-    Kind("variables in lists, 900 deep", with_member("chat_template_kwargs", lambda: b'{"a":%s}' % nested(b"[", b"", b"]", 900))),
+    Kind(
+        "variables in objects, 30 MB", with_member("chat_template_kwargs", lambda: nested(b'{"a":', b"1", b"}", 5 * MB))
+    ),
+    Kind(
+        "variables in lists, 900 deep",
+        with_member("chat_template_kwargs", lambda: b'{"a":%s}' % nested(b"[", b"", b"]", 900)),
+    ),
 ]
 CONTENTS = [
     Kind("a content of ASCII, 32 MB", with_content(lambda: text(b"many words ", NEAR)), quick=True),
@@ -142,10 +149,17 @@ CONTENTS = [
     Kind("a content of zeros, 32 MB", with_content(lambda: text(b"\\u0000", NEAR))),
     Kind("a content of backslashes, 32 MB", with_content(lambda: text(b"\\\\", NEAR))),
     Kind("a content of control tokens, 30 MB", with_content(lambda: text(b"<|im_end|>", 30 * MB))),
-    Kind("a content of 300,000 parts", with_content(lambda: listed(lambda i: b'{"type":"text","text":"a"}', 300_000)), quick=True),
+    Kind(
+        "a content of 300,000 parts",
+        with_content(lambda: listed(lambda i: b'{"type":"text","text":"a"}', 300_000)),
+        quick=True,
+    ),
     Kind("a content of 1,000,000 texts", with_content(lambda: listed(word, MB))),
     Kind("a role of 30 MB", lambda: {**ASKED, "messages": b'[{"role":%s}]' % text(b"a", 30 * MB)}),
-    Kind("a prediction of 30 MB", with_member("prediction", lambda: b'{"type":"content","content":%s}' % text(b"a ", 30 * MB))),
+    Kind(
+        "a prediction of 30 MB",
+        with_member("prediction", lambda: b'{"type":"content","content":%s}' % text(b"a ", 30 * MB)),
+    ),
 ]
 MESSAGES = [
     Kind("100,000 messages", with_member("messages", lambda: listed(message, 100_000)), quick=True),
@@ -157,7 +171,9 @@ MESSAGES = [
 
 
 def _called(count: int, arguments: bytes = b'"{}"') -> bytes:
-    calls = listed(lambda i: b'{"id":"c%d","type":"function","function":{"name":"f","arguments":%s}}' % (i, arguments), count)
+    calls = listed(
+        lambda i: b'{"id":"c%d","type":"function","function":{"name":"f","arguments":%s}}' % (i, arguments), count
+    )
     return b'[{"role":"user","content":"a"},{"role":"assistant","tool_calls":%s}]' % calls
 
 
@@ -165,19 +181,42 @@ TOOLS = [
     Kind("20,000 tools", with_member("tools", lambda: listed(tool, 20_000)), quick=True),
     Kind("200,000 tools", with_member("tools", lambda: listed(tool, 200_000))),
     Kind("128 tools of 200 kB", with_member("tools", lambda: listed(lambda i: tool(i, properties(7_000)), 128))),
-    Kind("a tool with a schema of 10 MB", with_member("tools", lambda: b"[%s]" % tool(0, properties(400_000))), quick=True),
+    Kind(
+        "a tool with a schema of 10 MB",
+        with_member("tools", lambda: b"[%s]" % tool(0, properties(400_000))),
+        quick=True,
+    ),
     Kind("a tool with a deep schema", with_member("tools", lambda: b"[%s]" % tool(0, deep_schema(400)))),
     Kind("a tool with a very deep schema", with_member("tools", lambda: b"[%s]" % tool(0, deep_schema(700_000)))),
-    Kind("a tool described in 30 MB", with_member("tools", lambda: b'[{"type":"function","function":{"name":"f","description":%s}}]' % text(b"words ", 30 * MB))),
+    Kind(
+        "a tool described in 30 MB",
+        with_member(
+            "tools",
+            lambda: b'[{"type":"function","function":{"name":"f","description":%s}}]' % text(b"words ", 30 * MB),
+        ),
+    ),
     Kind("required of 2,000 tools", lambda: {**ASKED, "tools": listed(tool, 2_000), "tool_choice": b'"required"'}),
-    Kind("a tool that is chosen by 30 MB", lambda: {**ASKED, "tools": listed(tool, 1), "tool_choice": text(b"a", 30 * MB)}),
+    Kind(
+        "a tool that is chosen by 30 MB",
+        lambda: {**ASKED, "tools": listed(tool, 1), "tool_choice": text(b"a", 30 * MB)},
+    ),
 ]
 CONSTRAINTS = [
-    Kind("a format of 300,000 properties", with_member("response_format", lambda: schema(properties(300_000))), quick=True),
+    Kind(
+        "a format of 300,000 properties",
+        with_member("response_format", lambda: schema(properties(300_000))),
+        quick=True,
+    ),
     Kind("a format, 400 deep", with_member("response_format", lambda: schema(deep_schema(400)))),
     Kind("a format, 700,000 deep", with_member("response_format", lambda: schema(deep_schema(700_000)))),
-    Kind("a format of 1,000,000 values", with_member("response_format", lambda: schema(b'{"enum":%s}' % listed(word, MB)))),
-    Kind("a schema of 30 MB of words", with_member("json_schema", lambda: b'{"description":%s}' % text(b"words ", 30 * MB))),
+    Kind(
+        "a format of 1,000,000 values",
+        with_member("response_format", lambda: schema(b'{"enum":%s}' % listed(word, MB))),
+    ),
+    Kind(
+        "a schema of 30 MB of words",
+        with_member("json_schema", lambda: b'{"description":%s}' % text(b"words ", 30 * MB)),
+    ),
     Kind("a schema of 3,500 required properties", with_member("json_schema", lambda: _required(3_500))),
     Kind("1,000,000 choices", with_member("choice", lambda: listed(word, MB)), quick=True),
     Kind("a choice of 30 MB", with_member("choice", lambda: b"[%s]" % text(b"a", 30 * MB))),
@@ -211,7 +250,11 @@ LISTS = [
     Kind("2,000 prompts", with_member("prompt", lambda: listed(word, 2_000), PROMPTED), TEXTS, quick=True),
     Kind("2,000,000 prompts", with_member("prompt", lambda: listed(word, 2 * MB), PROMPTED), TEXTS, quick=True),
     Kind("a prompt of 8,000,000 ids", with_member("prompt", lambda: listed(one, 8 * MB), PROMPTED), TEXTS, quick=True),
-    Kind("1,000,000 prompts of ids", with_member("prompt", lambda: listed(lambda i: b"[%d]" % (i % 256), MB), PROMPTED), TEXTS),
+    Kind(
+        "1,000,000 prompts of ids",
+        with_member("prompt", lambda: listed(lambda i: b"[%d]" % (i % 256), MB), PROMPTED),
+        TEXTS,
+    ),
     Kind("a prompt of 32 MB", with_member("prompt", lambda: text(b"many words ", NEAR), PROMPTED), TEXTS),
     Kind("a suffix of 30 MB", with_member("suffix", lambda: text(b"many words ", 30 * MB), PROMPTED), TEXTS),
 ]
@@ -238,14 +281,33 @@ NUMBERS = [
     Kind("NaN, 0.9 MB", with_member("x", lambda: listed(lambda i: b"NaN", 225_000))),
 ]
 ENCODINGS = [
-    Kind("a byte order mark before 30 MB", with_content(lambda: text(b"a", 30 * MB)), damage=lambda b: b"\xef\xbb\xbf" + b, quick=True),
+    Kind(
+        "a byte order mark before 30 MB",
+        with_content(lambda: text(b"a", 30 * MB)),
+        damage=lambda b: b"\xef\xbb\xbf" + b,
+        quick=True,
+    ),
     Kind("UTF-16, 30 MB", with_content(lambda: text(b"a", 15 * MB)), damage=lambda b: b.decode().encode("utf-16")),
-    Kind("no UTF-8 at the end of 30 MB", with_content(lambda: text(b"a", 30 * MB) ), damage=lambda b: b[:-4] + b'\xff"}]}'),
+    Kind(
+        "no UTF-8 at the end of 30 MB", with_content(lambda: text(b"a", 30 * MB)), damage=lambda b: b[:-4] + b'\xff"}]}'
+    ),
     Kind("no UTF-8 in a content of 30 MB", with_content(lambda: text(b"a", 30 * MB)[:-1] + b'\xff"'), quick=True),
     Kind("cut at the end of 30 MB", with_content(lambda: text(b"a", 30 * MB)), damage=lambda b: b[:-4]),
-    Kind("cut in the middle of a list, 30 MB", with_member("messages", lambda: listed(message, MB)), damage=lambda b: b[: len(b) // 2]),
-    Kind("the same key 1,000,000 times", lambda: {**ASKED, "x": _again(MB, b"n")}, damage=lambda b: b.replace(b'"x":', b"", 1)),
-    Kind("messages 300,000 times", lambda: {**ASKED, "x": _again(300_000, b"messages", b'[{"role":"user","content":"a"}]')}, damage=lambda b: b.replace(b'"x":', b"", 1)),
+    Kind(
+        "cut in the middle of a list, 30 MB",
+        with_member("messages", lambda: listed(message, MB)),
+        damage=lambda b: b[: len(b) // 2],
+    ),
+    Kind(
+        "the same key 1,000,000 times",
+        lambda: {**ASKED, "x": _again(MB, b"n")},
+        damage=lambda b: b.replace(b'"x":', b"", 1),
+    ),
+    Kind(
+        "messages 300,000 times",
+        lambda: {**ASKED, "x": _again(300_000, b"messages", b'[{"role":"user","content":"a"}]')},
+        damage=lambda b: b.replace(b'"x":', b"", 1),
+    ),
     Kind("another kind of JSON, 30 MB", dict, damage=lambda _: text(b"a", 30 * MB)),
 ]
 
@@ -257,4 +319,3 @@ def _again(count: int, name: bytes, value: bytes = b"1") -> bytes:
 KINDS: list[Kind] = [
     *LENIENT, *BLANK, *DEEP, *CONTENTS, *MESSAGES, *TOOLS, *CONSTRAINTS, *LISTS, *UNKNOWN, *NUMBERS, *ENCODINGS
 ]  # fmt: skip
-

@@ -7,6 +7,8 @@ import json
 import resource
 import time
 from collections import Counter
+from collections.abc import Coroutine, Iterable, Iterator
+from typing import Any
 
 from bench.processes import Server
 from nitro.bench import client
@@ -19,7 +21,8 @@ from soak.storm import grown, honest
 CEILING = 60.0  # seconds until a reply that has not come counts as none
 SOON = 5.0  # seconds until an honest client is answered beside the others
 DESCRIPTORS = 16384  # of this process; the server keeps the limit that it was started with
-HEALTH = 1000.0  # milliseconds
+FEW = 128  # descriptors of a server that is short of them
+HEALTH = 500.0  # milliseconds, of the longest answer: all that connect at once are let in by one loop
 HOW = """\
 {count} connections at once. Those who ask stream a short answer each, which they get, or are told that the queue is
 full. Beside those who only connect, and beside those whose head or body never ends, one honest client asks. Then all
@@ -43,7 +46,7 @@ async def asking(port: int, number: int, outcomes: Counter[str], faults: Counter
             faults[f"who asks: {what}"] += 1
 
 
-async def beside(port: int, count: int, sent: bytes) -> float:
+async def beside(port: int, count: int, sent: bytes, ceiling: float = CEILING) -> float:
     """Seconds that an honest client waits, while so many others have sent that much and no more."""
     async with contextlib.AsyncExitStack() as stack:
 
@@ -53,16 +56,15 @@ async def beside(port: int, count: int, sent: bytes) -> float:
             return connection
 
         await asyncio.gather(*(begin() for _ in range(count)), return_exceptions=True)
-        return await honest(port, CEILING)
+        return await honest(port, ceiling)
 
 
 def run(options: argparse.Namespace) -> Findings:
     count = options.count or (300 if options.short else 1000)
     found = Findings("Clients", HOW.format(count=count))
-    with servers.serving(*servers.FAKE) as server:
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, most), most))
+    with servers.serving(*servers.FAKE) as server, _limit(DESCRIPTORS):
         found.figures = _figures(server, count, found.faults)
+    found.figures += _short_of_descriptors()
     return found
 
 
@@ -75,7 +77,10 @@ def _figures(server: Server, count: int, faults: Counter[str]) -> list[Figure]:
         began = time.monotonic()
         client.run(_all(asking(port, i, outcomes, faults) for i in range(count)))
         figures.append(_health("who ask", watch.between(began, time.monotonic())))
-        for what, sent in {"who say nothing": b"", **{f"whose {part} never ends": UNENDED[part] for part in UNENDED}}.items():
+        for what, sent in {
+            "who say nothing": b"",
+            **{f"whose {part} never ends": UNENDED[part] for part in UNENDED},
+        }.items():
             began = time.monotonic()
             waited = client.run(beside(port, count, sent))
             figures.append(Figure.at_most(f"an honest request beside {count} {what}, s", waited, SOON))
@@ -92,10 +97,37 @@ def _figures(server: Server, count: int, faults: Counter[str]) -> list[Figure]:
     ]
 
 
-async def _all(work) -> None:  # type: ignore[no-untyped-def]
+async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
     await asyncio.gather(*work)
 
 
 def _health(who: str, health: Health) -> Figure:
-    figure = Figure.at_most(f"longest answer of `/health` beside those {who}, ms", health.most, HEALTH)
-    return figure
+    return Figure.at_most(f"longest answer of `/health` beside those {who}, ms", round(health.most, 1), HEALTH)
+
+
+def _short_of_descriptors() -> list[Figure]:
+    """More silent clients than the server may open files: it goes on, and its engine is not taken for dead."""
+    with _limit(FEW), servers.serving(*servers.FAKE) as server:
+        with _limit(DESCRIPTORS):
+            born = servers.engine(server)
+            waited = client.run(beside(server.port, 2 * FEW, b"", 4 * SOON))
+            later = client.run(honest(server.port, CEILING))
+        same = servers.engine(server) == born
+        what = f"{2 * FEW} who say nothing to a server of {FEW} descriptors"
+        return [
+            Figure.at_most(f"an honest request beside {what}, s", waited, SOON),
+            Figure.at_most("an honest request when they have left, s", later, SOON),
+            Figure("its engine is the same at the end", "yes" if same else "no", "yes", same),
+            servers.ended("this server", server),
+        ]
+
+
+@contextlib.contextmanager
+def _limit(descriptors: int) -> Iterator[None]:
+    """So many for this process, and for what it starts."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(descriptors, most), most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))

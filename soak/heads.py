@@ -9,16 +9,61 @@ from soak.connection import head, post
 Random = random.Random
 Made = tuple[bytes, bool]
 PATHS = (
-    *("/", "/v1", "/v1/nothing", "//v1//chat///completions", "/health", "/healthz", "/metrics", "/v1/models", "/schema"),
-    *("/v1/models/none", "/v1/models/../../etc", "/chat/completions", "/v1/chat/completions?a=b&a=%00", "/%2e%2e/%2e%2e"),
-    *("/v1/chat/completions/", "/v1/%63hat/completions", "/%ff%fe", "/v1/embeddings", "/" + "a" * 4000, "/a;b", "/a%0d%0ab"),
+    *(
+        "/",
+        "/v1",
+        "/v1/nothing",
+        "//v1//chat///completions",
+        "/health",
+        "/healthz",
+        "/metrics",
+        "/v1/models",
+        "/schema",
+    ),
+    *(
+        "/v1/models/none",
+        "/v1/models/../../etc",
+        "/chat/completions",
+        "/v1/chat/completions?a=b&a=%00",
+        "/%2e%2e/%2e%2e",
+    ),
+    *(
+        "/v1/chat/completions/",
+        "/v1/%63hat/completions",
+        "/%ff%fe",
+        "/v1/embeddings",
+        "/" + "a" * 4000,
+        "/a;b",
+        "/a%0d%0ab",
+    ),
 )
 METHODS = ("GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND")
-HOSTS = ("localhost", "a.example", "127.0.0.1:99999", "127.0.0.1:-1", "[::1]", "[::1", "127.0.0.1:a", "", "é", "a b", "[::1]:70000")
+HOSTS = (
+    "localhost",
+    "a.example",
+    "127.0.0.1:99999",
+    "127.0.0.1:-1",
+    "[::1]",
+    "[::1",
+    "127.0.0.1:a",
+    "",
+    "é",
+    "a b",
+    "[::1]:70000",
+)
 VALUES = ("", "a", "é", "\xff", "\t", "a" * 2000, "{{ 1 }}", "gzip", "identity", "0", "-1", "close", "null", "*/*")
 NAMES = (
     *("Accept", "Authorization", "Origin", "Content-Type", "Content-Encoding", "Expect", "Connection", "X-Request-Id"),
-    *("Cookie", "Accept-Encoding", "Range", "Upgrade", "X-Forwarded-For", "Access-Control-Request-Method", "Te", "If-Match"),
+    *(
+        "Cookie",
+        "Accept-Encoding",
+        "Range",
+        "Upgrade",
+        "X-Forwarded-For",
+        "Access-Control-Request-Method",
+        "Te",
+        "If-Match",
+    ),
 )
 
 
@@ -34,8 +79,8 @@ def _method(rng: Random, path: str, body: bytes) -> Made:
 
 
 def _host(rng: Random, path: str, body: bytes) -> Made:
-    lines = f"POST {rng.choice([path, *PATHS])} HTTP/1.1\r\nHost: {rng.choice(HOSTS)}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return lines.encode("latin-1") + body, True
+    first = f"POST {rng.choice([path, *PATHS])} HTTP/1.1\r\nHost: {rng.choice(HOSTS)}\r\n"
+    return first.encode("latin-1") + b"Content-Length: %d\r\n\r\n" % len(body) + body, True
 
 
 def _no_host(_: Random, path: str, body: bytes) -> Made:
@@ -98,7 +143,9 @@ def _no_length(rng: Random, path: str, body: bytes) -> Made:
 
 
 def _noise(rng: Random, path: str, body: bytes) -> Made:
-    start = rng.choice([b"", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\r\n" * 50])
+    start = rng.choice(
+        [b"", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\r\n" * 50]
+    )
     return start + rng.randbytes(rng.randint(1, 200)) + b"\r\n\r\n", False
 
 

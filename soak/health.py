@@ -35,7 +35,8 @@ class Health:
     @classmethod
     def of(cls, polls: Sequence[tuple[float, bool]]) -> "Health":
         values = [1000 * seconds for seconds, _ in polls]
-        return cls(*(percentile(values, s) for s in (0.5, 0.99, 1.0)), len(polls), sum(not good for _, good in polls))
+        p50, p99, most = (percentile(values, share) for share in (0.5, 0.99, 1.0))
+        return cls(p50, p99, most, len(polls), sum(not good for _, good in polls))
 
     def cells(self) -> list[str]:
         return [f"{value:.1f}" for value in (self.p50, self.p99, self.most)]

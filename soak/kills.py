@@ -1,4 +1,4 @@
-"""The engine is killed under eight streams, again and again: every reply ends, honestly, and the server stays as it was."""
+"""The engine is killed under eight streams, again and again: every reply ends, honestly, and the server stays."""
 
 import argparse
 import asyncio
@@ -26,7 +26,12 @@ END = 30.0  # seconds until a reply that has not ended hangs
 BACK = 60.0  # seconds until an honest request is answered again: the longest pause there is
 WARM = 2  # kills before the first look at what the server holds
 MOMENTS = ("when they are sent", "at the first text", "in the middle", "as one ends")
-NOTE = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"], "additionalProperties": False}
+NOTE = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
 HOW = f"""\
 SIGKILL for the engine's process under {STREAMS} requests with prompts that are new each time, of which two are not
 streamed, one wants two answers and one keeps a schema; at once, at the first text, in the middle, or as one ends. Each
@@ -47,7 +52,9 @@ def body(number: int, prompts: Prompts) -> bytes:
     asked = more[number] if number < len(more) else {"stream": number % 4 != 1}
     tokens = 4 if number == STREAMS - 1 else TOKENS  # the last one ends
     messages = prompts.next(20 + 10 * number)
-    return json.dumps({"messages": messages, "max_tokens": tokens, "ignore_eos": "json_schema" not in asked, **asked}).encode()
+    return json.dumps(
+        {"messages": messages, "max_tokens": tokens, "ignore_eos": "json_schema" not in asked, **asked}
+    ).encode()
 
 
 async def killed(server: Server, moment: str, prompts: Prompts, seen: Seen) -> None:

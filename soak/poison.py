@@ -16,8 +16,8 @@ SOON = 5.0  # seconds until the next honest request is answered
 CEILING = 60.0  # seconds, of the SDK
 HOW = f"""\
 A runner that kills its own process where a prompt says so. The SDK keeps its usual retries, for the poison and for the
-honest request that follows at once; the honest one has to be answered within {SOON:g} s. Poison is the same each time, as of
-one client that repeats itself, then another each time, as of a model that cannot take a kind of prompt."""
+honest request that follows at once; the honest one has to be answered within {SOON:g} s. Poison is the same each
+time, as of one client that repeats itself, then another each time, as where a model cannot take a kind of prompt."""
 
 
 def ask(sdk: openai.OpenAI, prompt: str) -> str:

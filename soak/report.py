@@ -1,4 +1,4 @@
-"""What a section found: figures, each with the bound that it has to hold; and soak/results.md, where they are written."""
+"""What a section found: figures, each with the bound that it has to hold; soak/results.md, where they are written."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -64,4 +64,6 @@ def write(findings: Findings, file: Path = RESULTS) -> None:
 
 def broken(all_findings: Iterable[Findings]) -> list[str]:
     """The figures that do not hold, a line each."""
-    return [f"{found.title}: {f.what}: {f.value}, {f.bound}" for found in all_findings for f in found.figures if not f.held]
+    return [
+        f"{found.title}: {f.what}: {f.value}, {f.bound}" for found in all_findings for f in found.figures if not f.held
+    ]

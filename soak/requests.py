@@ -2,6 +2,7 @@
 give the same bytes. Values are odd, not large: what is large stands in `bodies`.
 """
 
+import copy
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -103,7 +104,10 @@ def valid(rng: Random) -> tuple[str, Body]:
     """A path, and a body for it."""
     shared = {"max_tokens": rng.randint(1, 6), **_some(rng, FIELDS, 4)}
     if rng.random() < 0.75:
-        messages = [*(_message(rng) for _ in range(rng.randint(0, 3))), {"role": "user", "content": rng.choice(WORDS[:4])}]
+        messages = [
+            *(_message(rng) for _ in range(rng.randint(0, 3))),
+            {"role": "user", "content": rng.choice(WORDS[:4])},
+        ]
         return CHAT, {"messages": messages, **shared, **_some(rng, CHAT_FIELDS, 2)}
     prompt = rng.choice(["Hi", ["Hi", "Ho"], [1, 2, 3], [[1, 2], [3]]])
     return TEXTS, {"prompt": prompt, **shared, **_some(rng, TEXT_FIELDS, 2)}
@@ -122,6 +126,11 @@ ODD: list[Any] = [
 ]
 MORE = ("messages", "prompt", "response_format", "functions", "audio", "suffix", "best_of", "top_logprobs")
 NAMES = sorted({*FIELDS, *CHAT_FIELDS, *TEXT_FIELDS, *MORE})
+
+
+def odd(rng: Random) -> Any:
+    """A copy: bodies are changed in place."""
+    return copy.deepcopy(rng.choice(ODD))
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -148,11 +157,11 @@ def _place(rng: Random, body: Body) -> tuple[Any, Any]:
 def wrong_value(rng: Random, body: Body) -> None:
     for _ in range(rng.randint(1, 2)):
         holder, key = _place(rng, body)
-        holder[key] = rng.choice(ODD)
+        holder[key] = odd(rng)
 
 
 def odd_field(rng: Random, body: Body) -> None:
-    body[rng.choice(NAMES)] = rng.choice(ODD)
+    body[rng.choice(NAMES)] = odd(rng)
 
 
 def missing(rng: Random, body: Body) -> None:
@@ -162,8 +171,8 @@ def missing(rng: Random, body: Body) -> None:
 
 def unknown(rng: Random, body: Body) -> None:
     for _ in range(rng.randint(1, 4)):
-        name = "".join(rng.choice("abcé\0\"\\/ \ud83d語$.[]-") for _ in range(rng.randint(0, 12)))
-        body[name] = rng.choice(ODD)
+        name = "".join(rng.choice('abcé\0"\\/ \ud83d語$.[]-') for _ in range(rng.randint(0, 12)))
+        body[name] = odd(rng)
 
 
 def deep(rng: Random, body: Body) -> bytes:
@@ -191,7 +200,9 @@ def schema(rng: Random, body: Body) -> None:
 
 def tools(rng: Random, body: Body) -> None:
     body["tools"] = [schemas.odd_tool(rng) for _ in range(rng.randint(1, 4))]
-    body["tool_choice"] = rng.choice(["auto", "required", {"type": "function", "function": {"name": "f"}}, "f", {}, None])
+    body["tool_choice"] = rng.choice(
+        ["auto", "required", {"type": "function", "function": {"name": "f"}}, "f", {}, None]
+    )
 
 
 def regex(rng: Random, body: Body) -> None:
@@ -205,12 +216,22 @@ def grammar(rng: Random, body: Body) -> None:
 
 
 def choice(rng: Random, body: Body) -> None:
-    body["choice"] = [rng.choice([*WORDS, *ODD]) for _ in range(rng.randint(0, 6))]
+    body["choice"] = [rng.choice([rng.choice(WORDS), odd(rng)]) for _ in range(rng.randint(0, 6))]
 
 
 def variables(rng: Random, body: Body) -> None:
-    names = ["messages", "tools", "bos_token", "raise_exception", "strftime_now", "enable_thinking", "self", "", "range"]
-    body["chat_template_kwargs"] = {rng.choice(names): rng.choice(ODD) for _ in range(3)}
+    names = [
+        "messages",
+        "tools",
+        "bos_token",
+        "raise_exception",
+        "strftime_now",
+        "enable_thinking",
+        "self",
+        "",
+        "range",
+    ]
+    body["chat_template_kwargs"] = {rng.choice(names): odd(rng) for _ in range(3)}
 
 
 def extremes(rng: Random, body: Body) -> None:
@@ -222,7 +243,7 @@ def extremes(rng: Random, body: Body) -> None:
 def twice(rng: Random, body: Body) -> bytes:
     holder = json.dumps(body)
     name = rng.choice([*body, "n"])
-    return f'{holder[:-1]}, "{name}": {json.dumps(rng.choice(ODD))}}}'.encode()
+    return f'{holder[:-1]}, "{name}": {json.dumps(odd(rng))}}}'.encode()
 
 
 def lenient(rng: Random, body: Body) -> bytes:
@@ -251,7 +272,7 @@ def encoded(rng: Random, body: Body) -> bytes:
 
 
 def no_object(rng: Random, _: Body) -> bytes:
-    return json.dumps(rng.choice(ODD)).encode() + rng.choice([b"", b" ", b"\n{}", b"\0"])
+    return json.dumps(odd(rng)).encode() + rng.choice([b"", b" ", b"\n{}", b"\0"])
 
 
 MUTATIONS: dict[str, Mutation] = {
@@ -302,7 +323,9 @@ def _sent(rng: Random, request: Request) -> Request:
         return replace(request, kind=f"{request.kind}, left {leaving}", leaving=leaving, strict=False)
     if how < 0.15 and request.strict and not request.bodiless and not request.kind.startswith("head"):
         several = rng.randint(2, 5)
-        return replace(request, kind=f"{request.kind}, {several} in a row", data=request.data * several, replies=several)
+        return replace(
+            request, kind=f"{request.kind}, {several} in a row", data=request.data * several, replies=several
+        )
     if how < 0.25:
         return replace(request, piece=max(len(request.data) // rng.randint(2, 9), 1))
     return request

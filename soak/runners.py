@@ -1,4 +1,4 @@
-"""A runner whose process ends on a certain prompt, as a library's abort would end it. Given as `--engine MODULE:CLASS`."""
+"""A runner whose process ends on a certain prompt, as an abort in a library would end it. `--engine MODULE:CLASS`."""
 
 import os
 import signal

@@ -1,7 +1,8 @@
 """Four ways in which a body goes out: at once, slowly, in chunks, and eight times at the same time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from soak import replies
 from soak.connection import Unanswered, connected, head, post
@@ -10,7 +11,7 @@ SLOWLY, PARTS = 1.5, 150  # seconds a slow body takes, and its parts
 CHUNK = 8192  # bytes
 EIGHT = 8
 
-Way = Callable[[int, str, bytes, float], Awaitable[list[str]]]
+Way = Callable[[int, str, bytes, float], Coroutine[Any, Any, list[str]]]
 
 
 async def at_once(port: int, path: str, body: bytes, ceiling: float) -> list[str]:

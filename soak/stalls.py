@@ -29,9 +29,9 @@ OURS = "Nitro"
 SETTING = Workload("bodies", 8, 2048, alone(1, 1))
 HOW = f"""\
 Each body goes to a server that does nothing else, while another process asks `/health` a hundred times a second. Polls
-that are late count from when they were due; counted is from the first byte sent to {BETWEEN} s after the reply, which has to
-be honest. llama-server gets the same model, bodies and polls; the bound is ours. Of a body of ours that breaks it the
-best of {TRIES} turns counts. Milliseconds; the table has the {WORST} worst of ours and all that break the bound."""
+that are late count from when they were due; counted are those from the first byte sent to {BETWEEN} s after the reply,
+which has to be honest. llama-server gets the same model, bodies and polls; the bound is ours. Of a body of ours that
+breaks it the best of {TRIES} turns counts. Milliseconds; the table has the {WORST} worst of ours, and all above it."""
 
 Sent = tuple[str, str, str]  # body, order, way
 

@@ -25,8 +25,8 @@ WARM = 300  # requests before the first look at what the server holds
 MORE_MEMORY, MORE_DESCRIPTORS = 150.0, 8  # MiB and open files that a server may have more of at the end
 HOW = """\
 Valid requests, each with something wrong with it: values, schemas, tools, constraints, encodings, heads, lengths, and
-clients that leave at any stage; {at_once} at once. Of what is HTTP every reply has to be whole and honest: an answer, or an
-error in the API's form; what is none may be closed. A fault is told with the kind of its request."""
+clients that leave at any stage; {at_once} at once. Of what is HTTP every reply has to be whole and honest: an
+answer, or an error in the API's form; what is none may be closed. A fault is told with the kind of its request."""
 
 
 @dataclass
@@ -104,7 +104,11 @@ async def storm(port: int, seed: int, first: int, count: int) -> Seen:
 def run(options: argparse.Namespace) -> Findings:
     """Most of them to the runner that computes nothing; some to each engine."""
     found = Findings("Hostile requests", HOW.format(at_once=AT_ONCE))
-    counts = {"fake": options.count or 2_000} if options.short else {"fake": options.count or 20_000, "llama": 1_000, "mlx": 1_000}
+    counts = (
+        {"fake": options.count or 2_000}
+        if options.short
+        else {"fake": options.count or 20_000, "llama": 1_000, "mlx": 1_000}
+    )
     first = 0
     for engine, count in counts.items():
         what = servers.FAKE if engine == "fake" else (str(embedded.path()), "--engine", engine, "--ctx", "512")
@@ -125,7 +129,7 @@ def _figures(engine: str, server: Server, seed: int, first: int, count: int, fau
     answered = client.run(honest(server.port))
     after, died = servers.Standing.of(server), servers.engine(server) != born
     statuses = warm.statuses + seen.statuses
-    for (what, number) in (warm.faults + seen.faults).items():
+    for what, number in (warm.faults + seen.faults).items():
         faults[f"{engine}: {what}"] += number
     said = ", ".join(f"{number} × {status}" for status, number in sorted(statuses.items()))
     wrong = sum(number for status, number in statuses.items() if status >= 500 and status != 503)
