@@ -10,8 +10,8 @@ import pytest
 from nitro.api import lenient
 from nitro.api.openai import ChatRequest
 from nitro.api.prompts import BOUNDS, ChatPrompt, parse_chat
-from nitro.engines import wire
 from nitro.engines.types import SAMPLERS, Asked, Sampling
+from nitro.engines.work import encode_work
 from nitro.errors import ApiError
 
 USER = {"role": "user", "content": "hi"}
@@ -237,7 +237,7 @@ def test_no_number_is_too_large(name: str, power: int) -> None:
         assert error.status == 400
         assert error.param is not None and error.param.startswith(name)
         return
-    wire.frame(wire.Generate([1], ["hi"], Asked(got.sampling, got.max_tokens, got.text_bias)))
+    encode_work(["hi"], Asked(got.sampling, got.max_tokens, got.text_bias))
     assert got.sampling.top_k <= INT32
 
 

@@ -20,6 +20,7 @@ from tiny_models import VOCABULARY
 
 from nitro.config import ServeConfig
 from nitro.engines.types import SAMPLERS, Asked, Sampling
+from nitro.engines.work import encode_work
 from nitro.errors import PromptRejected
 from nitro.gguf.header import read
 from nitro.gguf.tokenizer import build
@@ -125,7 +126,7 @@ def test_the_greedy_answer_is_the_model_s(server: RunningServer, client: openai.
 
     async def answer(text: str) -> list[int]:
         tokens = []
-        async for burst in await engine.generate([text], Asked(Sampling(temperature=0), 40)):
+        async for burst in await engine.generate(encode_work([text], Asked(Sampling(temperature=0), 40))):
             tokens += [token for _, output in burst for token in output.tokens]
         return tokens
 
@@ -203,7 +204,7 @@ def test_logit_bias(client: openai.OpenAI, server: RunningServer) -> None:
 
 
 async def first_token(server: RunningServer, sampling: Sampling) -> int:
-    async for burst in await server.engine.generate(["Hello"], Asked(sampling, 1)):
+    async for burst in await server.engine.generate(encode_work(["Hello"], Asked(sampling, 1))):
         return burst[0][1].tokens[0]
 
 
@@ -387,7 +388,7 @@ def test_the_context_can_be_filled(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize("prompt", [[20, VOCABULARY], [-1, 20], []])
 def test_tokens_that_the_model_does_not_know(server: RunningServer, prompt: list[int]) -> None:
     with pytest.raises(PromptRejected, match=r"vocabulary|empty"):
-        server.run(server.engine.generate([prompt], Asked(Sampling(), 1)))
+        server.run(server.engine.generate(encode_work([prompt], Asked(Sampling(), 1))))
 
 
 def test_errors(client: openai.OpenAI) -> None:

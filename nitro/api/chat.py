@@ -14,6 +14,7 @@ from nitro.api.reply import Piece, Reading, Replies, Reply, Token
 from nitro.api.requestlog import RequestLog
 from nitro.api.sampling import without_effect
 from nitro.engines.types import Asked, Scored, Thinking
+from nitro.engines.work import encode_work
 from nitro.models.served import ServedModel
 from nitro.text.channels import Delta
 from nitro.text.family import Family
@@ -49,7 +50,7 @@ async def _begin(model: ServedModel, body: openai.ChatRequest, log: RequestLog) 
         spoken=family.spoken(tools is not None),
         cache=prompt.cache,
     )
-    generation = await model.engine.generate([text], asked, prompt.n)
+    generation = await model.engine.generate(encode_work([text], asked, prompt.n))
     before = sum(len(message.get("tool_calls") or ()) for message in prompt.messages)
     live = tools is not None and tools.enforced and not prompt.stops  # which may cut a call in its middle
     reading = Reading(

@@ -14,6 +14,7 @@ from nitro.api.reply import Piece, Replies, Reply, Token
 from nitro.api.requestlog import RequestLog
 from nitro.api.sampling import without_effect
 from nitro.engines.types import LEAST_LOGPROB, Asked, Logprobs, ModelInfo
+from nitro.engines.work import encode_work
 from nitro.errors import ApiError
 from nitro.models.served import ServedModel
 from nitro.text.detokenizer import Detokenizer
@@ -42,7 +43,7 @@ async def _begin(model: ServedModel, body: openai.CompletionRequest, log: Reques
         constraint=prompt.constraint,
         cache=prompt.cache,
     )
-    generation = await model.engine.generate(texts, asked, prompt.best_of)
+    generation = await model.engine.generate(encode_work(texts, asked, prompt.best_of))
     echoes = [
         _Echo(given, written[1:] if isinstance(given, str) and given != sent else written)
         for given, sent, written in zip(prompt.prompts, texts, generation.echoes, strict=False)
