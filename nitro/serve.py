@@ -95,9 +95,16 @@ class Server:
         return f"http://{host}:{self.port}"
 
     async def serve(self) -> None:
-        """Serve until `stop`. Raises StartError when the first load fails."""
+        """Serve until `stop`. Raises StartError when the first load fails, or --chat-template is none."""
         self.intake.start()
-        await self._check_template()
+        try:
+            await self._check_template()
+            await self._serve()
+        finally:
+            await self.intake.close()
+
+    async def _serve(self) -> None:
+        Console(stderr=True).print(f"Loading {self.models.default.source.id} …", highlight=False, markup=False)
         self.engine.start()
         serving = asyncio.create_task(self._uvicorn.serve([self._socket]))
         loading = asyncio.create_task(self._announce())
@@ -111,7 +118,6 @@ class Server:
             self.stop()
             await serving
             await self.engine.close()
-            await self.intake.close()
 
     def stop(self) -> None:
         """Begin to end: open streams get an error event."""
@@ -158,7 +164,6 @@ async def _run(config: ServeConfig) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    Console(stderr=True).print(f"Loading {server.models.default.source.id} …", highlight=False, markup=False)
     await server.serve()
 
 

@@ -186,7 +186,7 @@ def _fault(end: _Ended, message: Read | Check) -> NitroError:
     if not end.slow:
         log.error("a request could not be read. %s", end.how)
         return ApiError(503, f"The request could not be read. {end.how}", type="server_error")
-    limit = f"more than {message.seconds:.0f} seconds of computing"
+    limit = f"more than {message.seconds:.3g} seconds of computing"
     if end.phase:
         return TemplateError(f"The chat template takes {limit}, and was stopped ({end.phase}).")
     return ApiError(400, f"The request takes {limit} to read.")
