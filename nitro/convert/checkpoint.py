@@ -134,7 +134,7 @@ def _gguf(path: Path) -> Checkpoint:
     from nitro.gguf import header
 
     try:
-        head = header.read_whole(path)
+        head = header.read_all(path)
     except header.UnreadableGGUF as error:
         raise ConvertError(str(error)) from None
     return Checkpoint(path, "gguf", head.metadata, {n: Weight(t.type, t.shape) for n, t in head.tensors.items()})
