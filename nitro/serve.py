@@ -23,6 +23,7 @@ from nitro.api.sampling import parse_defaults
 from nitro.api.security import Guard
 from nitro.config import ServeConfig
 from nitro.engines.client import Engine
+from nitro.engines.defaults import SamplingDefaults
 from nitro.engines.types import EngineSpec, ModelInfo
 from nitro.errors import EngineDown, NitroError, ServerClosing, StartError
 from nitro.metrics import Metrics
@@ -200,9 +201,9 @@ def _check_tool_format(name: str | None) -> None:
         raise StartError(f"--tool-format {name}: not known; known are {', '.join(sorted(formats.known()))}.")
 
 
-def _read_defaults(config: ServeConfig) -> dict[str, float]:
+def _read_defaults(config: ServeConfig) -> SamplingDefaults:
     try:
-        return parse_defaults(config.defaults) if config.defaults else {}
+        return parse_defaults(config.defaults) if config.defaults else SamplingDefaults()
     except ValueError as error:
         raise StartError(f"--defaults {config.defaults}: {error}") from None
 

@@ -16,6 +16,7 @@ from nitro.api import intake
 from nitro.api.intake import Intake
 from nitro.api.prompts import MOST_BIASED_TEXTS, MOST_BIASES, MOST_MESSAGES, MOST_PARTS
 from nitro.api.tools import MOST_TOOLS
+from nitro.engines.defaults import NOTHING
 from nitro.engines.fake import FakeRunner
 from nitro.engines.types import EngineSpec
 from nitro.errors import ApiError, TemplateError
@@ -33,7 +34,7 @@ INFO = FakeRunner(EngineSpec("fake", "")).info
 
 
 def setup(template: str | None) -> Setup:
-    return Setup(INFO, ["fake"], template, None, {})
+    return Setup(INFO, ["fake"], template, None, NOTHING)
 
 
 def body(messages: list[dict[str, Any]] = STORY, **fields: Any) -> bytes:

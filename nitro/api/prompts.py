@@ -13,6 +13,7 @@ from nitro.api.constraints import parse_constraint
 from nitro.api.openai import ChatRequest, CompletionRequest, GenerationRequest, Message, Part, Prediction
 from nitro.api.sampling import SAMPLING_BOUNDS, parse_sampling
 from nitro.api.tools import MOST_TOOLS, Tools, parse_tools
+from nitro.engines.defaults import SamplingDefaults
 from nitro.engines.types import Constraint, Sampling
 from nitro.errors import ApiError
 
@@ -83,9 +84,9 @@ class CompletionPrompt(Prompt):
 
 
 def parse_chat(
-    request: ChatRequest, defaults: Mapping[str, float], samplers: Collection[str] = (), between: str = "\n"
+    request: ChatRequest, defaults: SamplingDefaults, samplers: Collection[str] = (), between: str = "\n"
 ) -> ChatPrompt:
-    """Check everything that needs no engine. `defaults` are the model's own, by the names of Sampling,
+    """Check everything that needs no engine. `defaults` are the model's own,
     `samplers` those of types.SAMPLERS that the engine knows, `between` what joins the texts of one content.
 
     Raises ApiError 400 with `param`.
@@ -111,7 +112,7 @@ def parse_chat(
 
 
 def parse_completion(
-    request: CompletionRequest, defaults: Mapping[str, float], samplers: Collection[str] = ()
+    request: CompletionRequest, defaults: SamplingDefaults, samplers: Collection[str] = ()
 ) -> CompletionPrompt:
     """The same for text completions."""
     _check_all(request, COMPLETION_BOUNDS)
@@ -148,7 +149,7 @@ def _parse_prompts(prompt: str | list[str | int | list[int]]) -> list[str | list
 
 
 def _parse_common(
-    request: GenerationRequest, defaults: Mapping[str, float], samplers: Collection[str], logprobs: int | None
+    request: GenerationRequest, defaults: SamplingDefaults, samplers: Collection[str], logprobs: int | None
 ) -> dict[str, Any]:
     """The fields of Prompt that both kinds of request give alike."""
     bias, text_bias = _parse_bias(request.logit_bias or {})

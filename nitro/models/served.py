@@ -2,11 +2,11 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nitro.engines.client import Engine
+from nitro.engines.defaults import NOTHING, SamplingDefaults
 from nitro.engines.types import ModelInfo
 from nitro.models import proof
 from nitro.models.setup import Setup
@@ -26,10 +26,10 @@ class ServedModel:
         engine: Engine,
         template: str | None = None,
         tool_format: str | None = None,
-        defaults: Mapping[str, float] | None = None,
+        defaults: SamplingDefaults = NOTHING,
     ):
         self.source, self.engine = source, engine
-        self._defaults = dict(defaults or {})
+        self._defaults = defaults
         self._override, self._tool_format = template, tool_format
         self._setup: Setup | None = None
         self._family: Family | None = None
@@ -40,9 +40,9 @@ class ServedModel:
         """What requests may call it: its id, which an alias may be, and what its file is called."""
         return self.source.id, self.source.stem
 
-    def sampling(self, info: ModelInfo) -> dict[str, float]:
-        """The defaults for what a request leaves open, by the names of Sampling."""
-        return {**info.sampling, **self.source.sampling, **self._defaults}
+    def sampling(self, info: ModelInfo) -> SamplingDefaults:
+        """For what a request leaves open."""
+        return self._defaults.over(self.source.sampling).over(info.sampling)
 
     def template(self, info: ModelInfo) -> str | None:
         """The chat template's source; None where there is none."""

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from nitro.engines.defaults import SamplingDefaults
 from nitro.engines.types import ModelInfo
 
 
@@ -12,4 +13,4 @@ class Setup(Struct, frozen=True):
     names: list[str]  # by which requests may call it
     template: str | None  # its chat template; None: it has none
     tool_format: str | None  # how it calls tools; None: its template tells
-    sampling: dict[str, float]  # for what a request leaves open, by the names of engines.types.Sampling
+    sampling: SamplingDefaults  # for what a request leaves open
