@@ -97,3 +97,7 @@ class ApiError(NitroError):
     @property
     def body(self) -> dict[str, dict[str, str | None]]:
         return {"error": {"message": str(self), "type": self.type, "param": self.param, "code": self.code}}
+
+
+def no_such_model(name: str, served: str) -> ApiError:
+    return ApiError(404, f"The model '{name}' does not exist; served is '{served}'.", code="model_not_found")

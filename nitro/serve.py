@@ -18,17 +18,18 @@ from rich.console import Console
 
 from nitro import __version__, collector
 from nitro.api.app import make_app
+from nitro.api.intake import Intake
 from nitro.api.sampling import parse_defaults
 from nitro.api.security import Guard
 from nitro.config import ServeConfig
 from nitro.engines.client import Engine
+from nitro.engines.defaults import SamplingDefaults
 from nitro.engines.types import EngineSpec, ModelInfo
-from nitro.errors import EngineDown, ServerClosing, StartError, TemplateError
+from nitro.errors import EngineDown, NitroError, ServerClosing, StartError
 from nitro.metrics import Metrics
 from nitro.models import source
 from nitro.models.served import ServedModel, ServedModels
 from nitro.text import formats
-from nitro.text.template import ChatTemplate
 
 log = logging.getLogger("nitro")
 
@@ -74,7 +75,8 @@ class Server:
         )
         self.models = ServedModels(model)
         guard = Guard(config.api_key, config.allow_origin, config.allow_host)
-        app = make_app(self.models, guard, metrics, config.strict)
+        self.intake = Intake()
+        app = make_app(self.models, self.intake, guard, metrics, config.strict)
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 app,
@@ -94,7 +96,16 @@ class Server:
         return f"http://{host}:{self.port}"
 
     async def serve(self) -> None:
-        """Serve until `stop`. Raises StartError when the first load fails."""
+        """Serve until `stop`. Raises StartError when the first load fails, or --chat-template is none."""
+        self.intake.start()
+        try:
+            await self._check_template()
+            await self._serve()
+        finally:
+            await self.intake.close()
+
+    async def _serve(self) -> None:
+        Console(stderr=True).print(f"Loading {self.models.default.source.id} …", highlight=False, markup=False)
         self.engine.start()
         serving = asyncio.create_task(self._uvicorn.serve([self._socket]))
         loading = asyncio.create_task(self._announce())
@@ -113,6 +124,14 @@ class Server:
         """Begin to end: open streams get an error event."""
         self._uvicorn.should_exit = True
         self.engine.stop(ServerClosing("The server is stopping."))
+
+    async def _check_template(self) -> None:
+        """Raises StartError where --chat-template is none. It is trusted no more than a model's own."""
+        if self._template is not None:
+            try:
+                await self.intake.check(self._template)
+            except NitroError as error:
+                raise StartError(f"--chat-template {self.config.chat_template}: {error}") from None
 
     async def _announce(self) -> None:
         try:
@@ -146,7 +165,6 @@ async def _run(config: ServeConfig) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    Console(stderr=True).print(f"Loading {server.models.default.source.id} …", highlight=False, markup=False)
     await server.serve()
 
 
@@ -173,11 +191,9 @@ def _read_template(config: ServeConfig) -> str | None:
     if config.chat_template is None:
         return None
     try:
-        text = config.chat_template.read_text(encoding="utf-8")
-        ChatTemplate(text)
-    except (OSError, UnicodeDecodeError, TemplateError) as error:
+        return config.chat_template.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"--chat-template {config.chat_template}: {error}") from None
-    return text
 
 
 def _check_tool_format(name: str | None) -> None:
@@ -185,9 +201,9 @@ def _check_tool_format(name: str | None) -> None:
         raise StartError(f"--tool-format {name}: not known; known are {', '.join(sorted(formats.known()))}.")
 
 
-def _read_defaults(config: ServeConfig) -> dict[str, float]:
+def _read_defaults(config: ServeConfig) -> SamplingDefaults:
     try:
-        return parse_defaults(config.defaults) if config.defaults else {}
+        return parse_defaults(config.defaults) if config.defaults else SamplingDefaults()
     except ValueError as error:
         raise StartError(f"--defaults {config.defaults}: {error}") from None
 

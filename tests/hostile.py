@@ -38,7 +38,7 @@ BODIES: dict[str, tuple[bytes, str | None]] = {
     "20 MB of a prediction": (CHAT % (b'"a"', b', "prediction": {"content": "' + b"a" * 20_000_000 + b'"}'), ANSWERED),
     "20 MB of what is ignored": (CHAT % (b'"a"', b', "x": "' + b"a" * 20_000_000 + b'"'), ANSWERED),
     "100 000 keys": (CHAT % (b'"a"', b", " + b", ".join(b'"k%d": 1' % i for i in range(100_000))), ANSWERED),
-    "100 000 parts": (CHAT % (b"[" + b",".join([b'"a"'] * 100_000) + b"]", b""), "messages"),
+    "100 000 parts": (CHAT % (b"[" + b",".join([b'"a"'] * 100_000) + b"]", b""), "messages[0].content"),
     "an unknown role": (b'{"messages": [{"role": "king", "content": "a"}]}', "messages[0].role"),
     "no role": (b'{"messages": [{"content": "a"}]}', "messages[0].role"),
     "an unknown part": (CHAT % (b'[{"type": "smell"}]', b""), "messages[0].content[0].type"),

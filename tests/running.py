@@ -134,9 +134,13 @@ class ServerProcess:
         raise AssertionError("the server ended before it was ready:\n" + "".join(self.said))
 
     def engine_pid(self) -> int:
+        return self._child("nitro.engines.worker")
+
+    def _child(self, module: str) -> int:
+        """The process that runs this module."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        assert len(children) == 1
-        return int(children[0])
+        (pid,) = (pid for pid in children if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes())
+        return int(pid)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from running import RunningServer
 from same_answer import assert_same_answer, gaps, tolerance
 
 from nitro.engines.types import Asked, Sampling
+from nitro.engines.work import encode_work
 from nitro.text.template import ChatTemplate
 
 QUESTIONS = [  # whose answers are long, so that the first still runs when the last begins
@@ -46,7 +47,7 @@ def conversation(question: str) -> list[dict[str, str]]:
 async def answer(engine, prompt: str, length: int) -> list[int]:
     """The ids of a greedy answer."""
     tokens = []
-    async for burst in await engine.generate([prompt], Asked(Sampling(temperature=0), length)):
+    async for burst in await engine.generate(encode_work([prompt], Asked(Sampling(temperature=0), length))):
         tokens += [token for _, output in burst for token in output.tokens]
     return tokens
 

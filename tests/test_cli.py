@@ -244,7 +244,6 @@ def test_any_start_error_is_one_line_and_exit_1(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("text", ["{% if %}", "a\n{{ x\n", "{% for x in y %}\n\n{{ 1 }}", "{% nowhere %}"])
-@pytest.mark.usefixtures("serves_nothing")
 def test_a_bad_template(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.jinja").write_text(text)
     assert "bad.jinja" in start_error("--chat-template", str(tmp_path / "bad.jinja"))

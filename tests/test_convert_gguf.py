@@ -18,6 +18,7 @@ from tiny_families import FAMILIES, tensors, write_family
 from tiny_models import CONTEXT, TEMPLATE, VOCABULARY, WIDTH, write_gguf
 
 from nitro.convert import gguf_to_mlx, mlx_to_hf, safetensors
+from nitro.engines.defaults import SamplingDefaults
 from nitro.engines.mlx_folder import open_folder
 from nitro.engines.runner import LoadError
 from nitro.gguf import packing
@@ -200,7 +201,7 @@ def test_what_is_beside_the_weights(tmp_path: Path) -> None:
     assert (model.bos, model.eos) == ("<|im_start|>", "<|im_end|>")
     assert model.eog == {0, 2, 4}
     assert model.trained_context == CONTEXT
-    assert model.sampling == {"temperature": 0.5, "top_k": 20}
+    assert model.sampling == SamplingDefaults(temperature=0.5, top_k=20)
     generation = json.loads((folder / "generation_config.json").read_text())
     assert generation == {
         "bos_token_id": 1,

@@ -12,11 +12,10 @@ from msgspec.structs import replace
 from running import RunningServer
 from same_answer import assert_same_answer, tolerance
 
-from nitro.engines import wire
 from nitro.engines.drafts import FIRST, HOPELESS, LEAST, MOST, Drafts
 from nitro.engines.fake import FakeRunner
 from nitro.engines.types import Asked, EngineSpec, Sampling
-from nitro.engines.worker import Reader
+from nitro.engines.worker import Reader, Request
 
 PAYS = 0.6  # the share that must come true
 TEXT = list(range(100, 180))
@@ -144,7 +143,7 @@ def test_a_prediction_ends_before_what_is_no_token_of_the_model() -> None:
         reader.runner = FakeRunner(EngineSpec("fake", "", context=100, parallel=1))
         reader.runner.info = replace(reader.runner.info, vocabulary=120)
         asked = Asked(Sampling(), 9, prediction="abcéabc")
-        (sequence,) = reader._sequences(wire.Generate([1], ["a"], asked), None)
+        (sequence,) = reader._sequences(Request([1], ["a"], asked), None)
     assert sequence.drafts.guess(sequence.tokens, 0, MOST, PAYS) == [*b"abc"]
 
 

@@ -1,6 +1,5 @@
 """GGUF files for MLX: the header as it is read, the configuration it gives, and which files are refused."""
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,9 +11,20 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
-from tiny_models import CONTEXT, FEED_FORWARD, HEADS, KV_HEADS, LAYERS, TEMPLATE, VOCABULARY, WIDTH, write_gguf
+from tiny_models import (
+    CONTEXT,
+    FEED_FORWARD,
+    HEADS,
+    KV_HEADS,
+    LAYERS,
+    RECOMMENDED,
+    TEMPLATE,
+    VOCABULARY,
+    WIDTH,
+    write_gguf,
+)
 
-from nitro.engines import llama
+from nitro.engines.defaults import SamplingDefaults
 from nitro.engines.mlx_gguf import open_gguf
 from nitro.engines.runner import CannotOpen
 from nitro.gguf import architectures, header, weights
@@ -166,31 +176,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 # Sampling
 
 
-def test_sampling_defaults(tiny: Header) -> None:
-    assert header.sampling(tiny) == {}
-    keys = ("temp", "top_k", "top_p", "min_p", "penalty_last_n", "penalty_repeat")
-    values = (0.6, 20, 0.95, 0.05, 64, 1.1)
-    said = {f"general__sampling__{key}": value for key, value in zip(keys, values, strict=True)}
-    assert header.sampling(with_metadata(tiny, **said, general__sampling__mirostat=2)) == {
-        "temperature": 0.6,
-        "top_k": 20,
-        "top_p": 0.95,
-        "min_p": 0.05,
-        "repeat_last_n": 64,
-        "repetition_penalty": 1.1,
-    }
-
-
-@pytest.mark.parametrize("value", ["0.6", [0.6], math.nan, math.inf])
-def test_a_sampling_default_that_is_no_number(value: Any, tiny: Header) -> None:
-    assert header.sampling(with_metadata(tiny, general__sampling__temp=value, general__sampling__top_k=3)) == {
-        "top_k": 3
-    }
-
-
 def test_sampling_keys_are_llama_cpps() -> None:
-    theirs = {name: lib.llama_model_meta_key_str(key).decode() for name, key in llama.SAMPLING_KEYS.items()}
-    assert theirs == header.SAMPLING_KEYS
+    parts = {"temperature": "TEMP", "repeat_last_n": "PENALTY_LAST_N", "repetition_penalty": "PENALTY_REPEAT"}
+    for name, key in header.SAMPLING_KEYS.items():
+        theirs = getattr(lib, f"LLAMA_MODEL_META_KEY_SAMPLING_{parts.get(name, name.upper())}")
+        assert lib.llama_model_meta_key_str(theirs).decode() == key
 
 
 # Architectures
@@ -419,7 +409,7 @@ def test_what_is_opened(type: Type, tmp_path: Path) -> None:
     assert (model.bos, model.eos) == ("<|im_start|>", "<|im_end|>")
     assert model.eog == {0, 2, 4}, "by name, and by key"
     assert b"".join(map(model.tokenizer.piece, model.tokenizer.encode("a<|im_end|>b"))) == b"ab"
-    assert model.sampling == {}
+    assert model.sampling == SamplingDefaults(**RECOMMENDED)
 
 
 def test_a_sentence_piece_vocabulary_is_served(tiny_file: Path, tiny: Header, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,7 +418,7 @@ def test_a_sentence_piece_vocabulary_is_served(tiny_file: Path, tiny: Header, mo
     scores = [-float(id) for id in range(len(tokens))]
     keys = {"model": "llama", "tokens": tokens, "token_type": types, "scores": scores, "merges": None}
     changed = with_metadata(tiny, **{f"tokenizer__ggml__{key}": value for key, value in keys.items()})
-    monkeypatch.setattr(header, "read", lambda path: changed)
+    monkeypatch.setattr(header, "read", lambda path, whole: changed)
     model = open_gguf(tiny_file)
     ids = model.tokenizer.encode("hello\n<s>é")
     assert [model.tokenizer.piece(id) for id in ids] == [b" hell", b"o", b"\n", b"", b" ", b"\xc3", b"\xa9"]

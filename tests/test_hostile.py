@@ -16,6 +16,7 @@ from running import CEILING, FAKE, RunningServer
 
 from nitro.config import ServeConfig
 from nitro.engines.types import Asked, Constraint, Sampling
+from nitro.engines.work import encode_work
 
 BOUNDED = settings(
     max_examples=100, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
@@ -148,7 +149,7 @@ def test_what_compiles_for_long_holds_nobody_up(attacked: RunningServer) -> None
     accepted: list[str] = []
 
     async def begin(name: str, constraint: Constraint | None) -> None:
-        generation = await engine.generate(["a"], Asked(Sampling(), 1, constraint=constraint))
+        generation = await engine.generate(encode_work(["a"], Asked(Sampling(), 1, constraint=constraint)))
         accepted.append(name)
         generation.abort()
 

@@ -549,7 +549,7 @@ def test_a_name_cannot_break_out_of_its_header(name: str) -> None:
 
 # Time
 
-MEGA = 5_000_000
+MEGA = 1_000_000  # a larger body gets no second try
 LARGE: dict[str, bytes] = {
     "one string": b'"' + b"a" * MEGA + b'"',
     "one string, second try": b'["' + b"a" * MEGA + b'",]',

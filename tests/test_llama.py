@@ -385,7 +385,9 @@ class TestLoading:
     def test_what_cannot_be_loaded(self, tmp_path: Path, smollm: Path) -> None:
         broken = tmp_path / "broken.gguf"
         broken.write_bytes(smollm.read_bytes()[:1_000_000])
-        with pytest.raises(LoadError, match=r"cannot load .*broken\.gguf: .+"):
+        with pytest.raises(
+            LoadError, match=r"broken\.gguf is no GGUF file, or a damaged one \(it ends within its header\)\."
+        ):
             LlamaRunner(EngineSpec("llama", str(broken)))
 
     def test_an_absurd_context(self, smollm: Path) -> None:

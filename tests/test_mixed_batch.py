@@ -27,6 +27,7 @@ from nitro.text.template import ChatTemplate
 
 CONTEXT = 512
 PENALISED = 64  # tokens that penalties look back
+LOOK_BACK = {"repeat_last_n": PENALISED}
 PERSON = {
     "type": "object",
     "properties": {
@@ -40,7 +41,8 @@ PERSON = {
 KEEPS = jsonschema_rs.validator_for(PERSON).is_valid
 TOOL = {"type": "function", "function": {"name": "note", "parameters": PERSON}}
 GREEDY = {"temperature": 0, "max_tokens": 40, "ignore_eos": True, "return_tokens": True}
-HOT = {"temperature": 1, "max_tokens": 24, "ignore_eos": True, "return_tokens": True}
+UNFILTERED = {"temperature": 1, "top_k": 0, "top_p": 1, "min_p": 0}  # whatever the model recommends
+HOT = {**UNFILTERED, "max_tokens": 24, "ignore_eos": True, "return_tokens": True}
 FORM = {"type": "json_schema", "json_schema": {"name": "person", "schema": PERSON}}
 
 # By name: the body, but for its messages
@@ -50,7 +52,7 @@ GREEDY_ONES: dict[str, Body] = {
     "a stream": {**GREEDY, "stream": True},
     "logprobs": {**GREEDY, "logprobs": True, "top_logprobs": 3},
     "a prediction": {**GREEDY, "prediction": {"type": "content", "content": "It is what it is."}},
-    "penalties": {**GREEDY, "frequency_penalty": 1.5, "presence_penalty": 1, "repetition_penalty": 1.2},
+    "penalties": {**GREEDY, "frequency_penalty": 1.5, "presence_penalty": 1, "repetition_penalty": 1.2, **LOOK_BACK},
     "a bias": {**GREEDY, "logit_bias": {"290": 8, "300": -100}},
     "filters": {**GREEDY, "temperature": 9, "top_k": 1, "top_p": 0.9, "min_p": 0.05},
     "an echo": {**GREEDY, "prompt": "The river and the sea are", "echo": True, "logprobs": 2},

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_models import KINDS, TEMPLATE, write_folder
+from tiny_models import KINDS, RECOMMENDED, TEMPLATE, write_folder
 from tokenizers import Tokenizer, decoders, models
 
+from nitro.engines.defaults import SamplingDefaults
 from nitro.engines.mlx_folder import CONTEXT, open_folder
 from nitro.engines.runner import LoadError
 
@@ -27,7 +28,7 @@ def test_what_is_read(folder: Path) -> None:
     model = open_folder(folder)
     assert model.trained_context == 512
     assert (model.bos, model.eos, model.template) == ("<|im_start|>", "<|im_end|>", TEMPLATE)
-    assert model.sampling == {}
+    assert model.sampling == SamplingDefaults(**{**RECOMMENDED, "repeat_last_n": None})
     text = "<|im_start|>user\nnaïve 12 😀<|im_end|>"
     tokens = model.tokenizer.encode(text)
     assert tokens[0] == 1 and tokens[-1] == 2
@@ -77,9 +78,9 @@ def test_templates(folder: Path) -> None:
 
 
 def test_sampling_defaults(folder: Path) -> None:
-    values = {"temperature": 0.6, "top_k": 20.0, "top_p": None, "typical_p": 0.9, "do_sample": True}
-    edit(folder / "generation_config.json", lambda c: c.update(values))
-    assert open_folder(folder).sampling == {"temperature": 0.6, "top_k": 20, "typical_p": 0.9}
+    values = {"temperature": 1, "top_k": 20.0, "top_p": None, "typical_p": 0.9, "do_sample": True}
+    (folder / "generation_config.json").write_text(json.dumps(values))
+    assert open_folder(folder).sampling == SamplingDefaults(temperature=1.0, top_k=20, typical_p=0.9)
 
 
 def test_the_context(folder: Path, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 from nitro.api import lenient
 from nitro.api.openai import ChatRequest
 from nitro.api.prompts import BOUNDS, ChatPrompt, parse_chat
-from nitro.engines import wire
+from nitro.engines.defaults import NAMES, NOTHING, SamplingDefaults
 from nitro.engines.types import SAMPLERS, Asked, Sampling
+from nitro.engines.work import encode_work
 from nitro.errors import ApiError
 
 USER = {"role": "user", "content": "hi"}
@@ -22,7 +23,7 @@ def prompt(
     *messages: Any, defaults: dict[str, float] | None = None, samplers: Sequence[str] = SAMPLERS, **fields: Any
 ) -> ChatPrompt:
     body = json.dumps({"messages": messages or [USER], "seed": 1, **fields}).encode()
-    return parse_chat(lenient.decode(body, ChatRequest)[0], defaults or {}, samplers)
+    return parse_chat(lenient.decode(body, ChatRequest)[0], SamplingDefaults(**(defaults or {})), samplers)
 
 
 def refusal(*messages: Any, **fields: Any) -> ApiError:
@@ -237,7 +238,7 @@ def test_no_number_is_too_large(name: str, power: int) -> None:
         assert error.status == 400
         assert error.param is not None and error.param.startswith(name)
         return
-    wire.frame(wire.Generate([1], ["hi"], Asked(got.sampling, got.max_tokens, got.text_bias)))
+    encode_work(["hi"], Asked(got.sampling, got.max_tokens, got.text_bias))
     assert got.sampling.top_k <= INT32
 
 
@@ -444,8 +445,9 @@ def test_mirostat_takes_the_place_of_the_filters(name: str) -> None:
     error = refusal(mirostat=2, **{name: 1 if name in ("top_n_sigma", "top_k") else 0.5})
     assert (error.param, error.code) == (name, "invalid_value")
     neutral = getattr(Sampling(), name)
-    assert prompt(mirostat=2, defaults={name: 0.5}, **{name: neutral}).sampling == Sampling(seed=1, mirostat=2)
-    assert prompt(mirostat=2, defaults={name: 0.5}).sampling == Sampling(seed=1, mirostat=2)
+    defaults = {name: 0.5} if name in NAMES else {}
+    assert prompt(mirostat=2, defaults=defaults, **{name: neutral}).sampling == Sampling(seed=1, mirostat=2)
+    assert prompt(mirostat=2, defaults=defaults).sampling == Sampling(seed=1, mirostat=2)
 
 
 def test_mirostat_leaves_temperature_and_penalties() -> None:
@@ -513,10 +515,8 @@ def test_repeat_penalty_is_the_other_name_of_repetition_penalty() -> None:
     assert prompt(repeat_penalty=1.5, repetition_penalty=None).sampling.repetition_penalty == 1.5
 
 
-def test_defaults_are_not_changed() -> None:
-    defaults = dict(DEFAULTS)
-    prompt(defaults=defaults, temperature=2, logit_bias={"1": 1})
-    assert defaults == DEFAULTS
+def test_logit_biases_are_not_shared() -> None:
+    prompt(logit_bias={"1": 1})
     assert prompt().sampling.logit_bias == {}
 
 
@@ -714,7 +714,7 @@ def test_the_request_is_not_changed() -> None:
     call = {"function": {"name": "f", "arguments": '{"a": 1}'}}
     body = json.dumps({"messages": [{"role": "assistant", "tool_calls": [call]}], "stop": ["a", ""]}).encode()
     request, again = (lenient.decode(body, ChatRequest)[0] for _ in range(2))
-    parse_chat(request, {})
+    parse_chat(request, NOTHING)
     assert request == again
 
 

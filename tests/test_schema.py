@@ -18,6 +18,7 @@ from schemathesis.specs.openapi import checks
 
 from nitro.api import openai, security
 from nitro.api.app import make_app
+from nitro.api.intake import Intake
 from nitro.api.parameters import PARAMETERS, capability
 from nitro.api.schema import HEADERS, OPERATIONS, document
 from nitro.api.security import Guard
@@ -61,7 +62,7 @@ def test_capabilities_are_those_of_models(fake_server: RunningServer) -> None:
 
 
 def test_each_route() -> None:
-    app = make_app(ServedModels(None), Guard(), Metrics())._app
+    app = make_app(ServedModels(None), Intake(), Guard(), Metrics())._app
     routes = {
         (method.lower(), route.path.replace(":path}", "}"))
         for route in app.routes

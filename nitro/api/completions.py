@@ -5,16 +5,13 @@ from typing import Any
 
 from litestar import Request, Response, post
 from msgspec import UNSET, UnsetType
-from msgspec.structs import replace
 
 from nitro.api import openai
-from nitro.api.exchange import Exchange, head, serve, usage_field
-from nitro.api.prompts import CompletionPrompt, parse_completion
+from nitro.api.exchange import head, serve, usage_field
+from nitro.api.prepared import CompletionOptions
 from nitro.api.reply import Piece, Replies, Reply, Token
-from nitro.api.requestlog import RequestLog
-from nitro.api.sampling import without_effect
-from nitro.engines.types import LEAST_LOGPROB, Asked, Logprobs, ModelInfo
-from nitro.errors import ApiError
+from nitro.engines.client import Generation
+from nitro.engines.types import LEAST_LOGPROB, Logprobs, ModelInfo
 from nitro.models.served import ServedModel
 from nitro.text.detokenizer import Detokenizer
 
@@ -23,51 +20,18 @@ Entry = tuple[str, int, Logprobs | None]  # a token as it is written, where it b
 
 @post("/v1/completions", status_code=200)
 async def completions(request: Request) -> Response[Any]:
-    return await serve(request, openai.CompletionRequest, _begin, prompt="prompt")
+    return await serve(request, "completions", _begin)
 
 
-async def _begin(model: ServedModel, body: openai.CompletionRequest, log: RequestLog) -> Exchange:
-    """Everything that can be a 4xx, until the engine has accepted the prompts. An engine draws at least one token."""
-    info = await model.engine.ready()
-    prompt = parse_completion(body, model.sampling(info), info.samplers)
-    mute = prompt.max_tokens == 0
-    most = 1 if mute else prompt.max_tokens
-    sampling = prompt.sampling
-    if prompt.best_of > prompt.n and sampling.logprobs is None:
-        sampling = replace(sampling, logprobs=0)
-    texts = [_begun(_open_middle(text, prompt.suffix, info), info) for text in prompt.prompts]
-    asked = Asked(
-        *(sampling, most, prompt.text_bias, prompt.echo),
-        prediction=prompt.prediction or "",
-        constraint=prompt.constraint,
-        cache=prompt.cache,
-    )
-    generation = await model.engine.generate(texts, asked, prompt.best_of)
+def _begin(
+    model: ServedModel, info: ModelInfo, options: CompletionOptions, generation: Generation
+) -> tuple[Replies, "Texts"]:
     echoes = [
-        _Echo(given, written[1:] if isinstance(given, str) and given != sent else written)
-        for given, sent, written in zip(prompt.prompts, texts, generation.echoes, strict=False)
+        _Echo(given, written[1:] if bos else written)
+        for (given, bos), written in zip(options.echoes, generation.echoes, strict=True)
     ]
-    log.replies = replies = Replies(generation, prompt.stops, mute, predicted=prompt.prediction is not None)
-    format = Texts(prompt, echoes, head("cmpl", model, model.fingerprint(info)))
-    return Exchange(prompt, replies, format, log, without_effect(body, info, constrained=asked.constraint is not None))
-
-
-def _open_middle(prompt: str | list[int], suffix: str, info: ModelInfo) -> str | list[int]:
-    """With a suffix, what the model continues with the text between both."""
-    if not suffix or isinstance(prompt, list):
-        return prompt
-    if info.infill is None:
-        message = "Unsupported parameter: 'suffix' needs a vocabulary with tokens to fill in the middle."
-        raise ApiError(400, message, param="suffix", code="unsupported_parameter")
-    before, after, middle = info.infill
-    return before + prompt + after + suffix + middle
-
-
-def _begun(prompt: str | list[int], info: ModelInfo) -> str | list[int]:
-    """A text begins as the model's texts do."""
-    if isinstance(prompt, list) or not info.adds_bos or prompt.startswith(info.bos):
-        return prompt
-    return info.bos + prompt
+    replies = Replies(generation, options.stops, options.mute, predicted=options.predicted)
+    return replies, Texts(options, echoes, head("cmpl", model, model.fingerprint(info)))
 
 
 class _Echo:
@@ -87,12 +51,12 @@ class _Echo:
 class Texts:
     """The Format of this route. Choice i is that of prompt i // n."""
 
-    def __init__(self, prompt: CompletionPrompt, echoes: list[_Echo], head: dict[str, Any]):
-        self._prompt, self._echoes, self._head = prompt, echoes, head
+    def __init__(self, options: CompletionOptions, echoes: list[_Echo], head: dict[str, Any]):
+        self._options, self._echoes, self._head = options, echoes, head
         self._begun: set[int] = set()  # choices whose prompt has been repeated
 
     def whole(self, replies: Replies) -> openai.Completion:
-        best_of, n = self._prompt.best_of, self._prompt.n
+        best_of, n = self._options.best_of, self._options.n
         choices: list[openai.TextChoice] = []
         for first in range(0, len(replies.choices), best_of):
             ranked = replies.choices[first : first + best_of]
@@ -122,7 +86,7 @@ class Texts:
         return self._chunk([], usage)
 
     def _chunk(self, choices: list[openai.TextChoice], usage: openai.Usage | None = None) -> openai.Completion:
-        return openai.Completion(choices=choices, usage=usage_field(self._prompt, usage), **self._head)
+        return openai.Completion(choices=choices, usage=usage_field(self._options, usage), **self._head)
 
     def _choice(self, reply: Reply, index: int) -> openai.TextChoice:
         text, entries = self._echo(reply)
@@ -132,10 +96,10 @@ class Texts:
 
     def _echo(self, reply: Reply) -> tuple[str, list[Entry]]:
         """What a choice repeats of its prompt: text and entries."""
-        if not self._prompt.echo:
+        if not self._echoes:
             return "", []
-        echo = self._echoes[reply.index // self._prompt.best_of]
-        if self._prompt.sampling.logprobs is None:
+        echo = self._echoes[reply.index // self._options.best_of]
+        if self._options.logprobs is None:
             return echo.text, []
         known = [None, *reply.prompt_logprobs]
         repeated = known[len(known) - len(echo.tokens) :]  # a BOS put before the text is not
@@ -145,10 +109,10 @@ class Texts:
         return [(_spelled(t.logprobs.chosen.written), offset + t.begin, t.logprobs) for t in tokens]
 
     def _ids(self, ids: list[int]) -> list[int] | UnsetType:
-        return ids if self._prompt.return_tokens else UNSET
+        return ids if self._options.return_tokens else UNSET
 
     def _logprobs(self, entries: list[Entry]) -> openai.LegacyLogprobs | None:
-        if (most := self._prompt.sampling.logprobs) is None:
+        if (most := self._options.logprobs) is None:
             return None
         return openai.LegacyLogprobs(
             tokens=[token for token, _, _ in entries],

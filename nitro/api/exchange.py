@@ -4,9 +4,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Protocol, TypeVar
-from urllib.parse import quote, unquote
 
 from litestar import Request, Response
 from litestar.background_tasks import BackgroundTask
@@ -14,22 +13,24 @@ from litestar.exceptions import InternalServerException
 from litestar.response import Stream
 from msgspec import UNSET, Struct, UnsetType
 
-from nitro.api import lenient, sse
+from nitro.api import ignored, sse
 from nitro.api.faults import as_api_error
-from nitro.api.models import no_such_model, served
-from nitro.api.openai import GenerationRequest, Timed, Usage
-from nitro.api.prompts import Prompt
+from nitro.api.models import served
+from nitro.api.openai import Timed, Usage
+from nitro.api.prepared import Options, Route
 from nitro.api.reply import Piece, Replies, Reply
 from nitro.api.requestlog import RequestLog
-from nitro.errors import ApiError, EngineError, NitroError, TemplateError
+from nitro.engines.client import Generation
+from nitro.engines.types import ModelInfo
+from nitro.errors import EngineError, NitroError, TemplateError
 from nitro.models.served import ServedModel
 
 T = TypeVar("T")
-R = TypeVar("R", bound=GenerationRequest)
 
 bugs = logging.getLogger("nitro.api")
 
 SILENCE = 5.0  # seconds in which nothing is sent, before a stream says that it lives
+PROMPT = {"chat": "messages", "completions": "prompt"}  # the parameter that a route's prompt comes from
 CLIENT_LEFT = 499  # the status nginx logs for it; nobody receives it
 
 
@@ -42,33 +43,20 @@ class Format(Protocol):
     def usage(self, usage: Usage) -> Timed: ...
 
 
-async def serve(
-    request: Request,
-    kind: type[R],
-    begin: Callable[[ServedModel, R, RequestLog], Coroutine[Any, Any, "Exchange"]],
-    prompt: str,
-) -> Response[Any]:
-    """Read a request of that kind, `begin` it, and reply. `prompt` is the parameter that the prompt comes from."""
+# How a route begins to reply, once the engine has accepted: its choices, and how they are written.
+Begin = Callable[[ServedModel, ModelInfo, Any, Generation], tuple[Replies, Format]]
+
+
+async def serve(request: Request, route: Route, begin: Begin) -> Response[Any]:
+    """Have a request of that route read, send it to the engine, and reply."""
     log = RequestLog(request.state.request_id, request.app.state.metrics)
     try:
-        body, ignored = lenient.decode(await _read(request), kind)
-        model, known = served(request).find(body.model)
-        strict: bool = request.app.state.strict
-        if strict:
-            _refuse_ignored(ignored)
-            if not known:
-                raise no_such_model(str(body.model), model)
-        elif not known:
-            ignored.append("model")
-        headers = {"x-nitro-ignored": ", ".join(ignored)[:2000]} if ignored else {}
+        body = await _read(request)
+        model = served(request).default
         log.model = model.source.id
-        exchange = await unless_left(request, begin(model, body, log))
-        if more := [_in_a_header(name) for name in exchange.ignored]:
-            if strict:
-                exchange.abandon()
-                _refuse_ignored(more)
-            headers = {"x-nitro-ignored": ", ".join([*ignored, *more])[:2000]}
-        if body.stream:
+        exchange = await unless_left(request, _accepted(request, route, body, model, begin, log))
+        headers = ignored.header(exchange.ignored)
+        if exchange.options.stream:
             headers |= sse.HEADERS
             done = BackgroundTask(exchange.finished)
             return Stream(exchange.stream(), media_type=sse.MEDIA_TYPE, headers=headers, background=done)
@@ -79,16 +67,26 @@ async def serve(
     except Exception as error:
         log.end(f"error {as_api_error(error).status}: {error}")
         if isinstance(error, (EngineError, TemplateError)):
-            raise as_api_error(error, prompt) from error
+            raise as_api_error(error, PROMPT[route]) from error
         raise
 
 
-def _refuse_ignored(ignored: list[str]) -> None:
-    """Raises ApiError 400 for the first of them. `ignored`: names as they stand in a header, maybe with a reason."""
-    if ignored:
-        name, _, why = unquote(ignored[0]).partition(": ")
-        message = f"Unknown parameter: '{name}' has no effect, and this server is --strict. {why}".rstrip()
-        raise ApiError(400, message, param=name, code="unknown_parameter")
+async def _accepted(
+    request: Request, route: Route, body: bytes, model: ServedModel, begin: Begin, log: RequestLog
+) -> "Exchange":
+    """Everything that can be a 4xx, until the engine has accepted the prompts."""
+    state = request.app.state
+    info = await model.engine.ready()
+    prepared = await state.intake.read(model.setup(info), route, body, state.strict)
+    if prepared.unknown_model:
+        served(request).note(prepared.unknown_model)
+    generation = await model.engine.generate(prepared.work)
+    unenforced = [ignored.written(name) for name in generation.unenforced]
+    if unenforced and state.strict:
+        generation.abort()
+        ignored.refuse(unenforced)
+    log.replies, format = begin(model, info, prepared.options, generation)
+    return Exchange(prepared.options, log.replies, format, log, [*prepared.ignored, *unenforced])
 
 
 def head(kind: str, model: ServedModel, fingerprint: str) -> dict[str, Any]:
@@ -101,19 +99,18 @@ def head(kind: str, model: ServedModel, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def usage_field(prompt: Prompt, usage: Usage | None) -> Usage | UnsetType | None:
+def usage_field(options: Options, usage: Usage | None) -> Usage | UnsetType | None:
     """A chunk's `usage`: absent unless asked for, null before the last."""
-    return usage if prompt.include_usage else UNSET
+    return usage if options.include_usage else UNSET
 
 
 class Exchange:
     """One accepted request: its replies, consumed whole or as a stream."""
 
-    def __init__(
-        self, prompt: Prompt, replies: Replies, format: Format, log: RequestLog, ignored: list[str] | None = None
-    ):
-        self.ignored = ignored or []  # parameters without effect on this model
-        self._prompt, self._replies, self._format, self._log = prompt, replies, format, log
+    def __init__(self, options: Options, replies: Replies, format: Format, log: RequestLog, ignored: list[str]):
+        """`ignored`: parameters without effect on this model, as they stand in a header."""
+        self.options, self.ignored = options, ignored
+        self._replies, self._format, self._log = replies, format, log
 
     async def whole(self) -> Struct:
         try:
@@ -140,7 +137,7 @@ class Exchange:
                     yield frames or sse.KEEPALIVE
                     bursts.sent()
             usage = b""
-            if self._prompt.include_usage:
+            if self.options.include_usage:
                 last = self._format.usage(self._replies.usage)
                 last.timings = self._log.timings()
                 usage = sse.frame(last)
@@ -165,14 +162,10 @@ class Exchange:
 
     def _timed(self, chunks: list[Timed]) -> list[Timed]:
         """With timings where they belong; a usage chunk, where asked for, is the last."""
-        over = all(reply.finish for reply in self._replies.choices) and not self._prompt.include_usage
-        for chunk in chunks if self._prompt.timings_per_token else chunks[-1:] if over else []:
+        over = all(reply.finish for reply in self._replies.choices) and not self.options.include_usage
+        for chunk in chunks if self.options.timings_per_token else chunks[-1:] if over else []:
             chunk.timings = self._log.timings()
         return chunks
-
-    def abandon(self) -> None:
-        """Nobody will read it."""
-        self._replies.generation.abort()
 
     async def finished(self) -> None:
         """After the response, however it went: a stream that was never begun has not cleaned up behind itself."""
@@ -214,10 +207,6 @@ class _Bursts:
 
 def _frames(chunks: Iterable[Struct]) -> bytes:
     return b"".join(map(sse.frame, chunks))
-
-
-def _in_a_header(text: str) -> str:
-    return quote(" ".join(text.split()), safe=" :'/[]().{}#$-_<>=+*")
 
 
 class ClientLeft(Exception):

@@ -4,7 +4,7 @@ from litestar import MediaType, Request, Response, get
 
 from nitro.api import openai
 from nitro.engines.types import SAMPLERS
-from nitro.errors import ApiError
+from nitro.errors import no_such_model
 from nitro.metrics import CONTENT_TYPE, Metrics
 from nitro.models.served import ServedModel, ServedModels
 
@@ -26,13 +26,8 @@ async def list_models(request: Request) -> openai.ModelList:
 async def get_model(request: Request) -> openai.Model:
     model, model_id = served(request).default, str(request.path_params["model_id"]).lstrip("/")
     if model_id not in model.names:
-        raise no_such_model(model_id, model)
+        raise no_such_model(model_id, model.source.id)
     return _describe(model)
-
-
-def no_such_model(name: str, model: ServedModel) -> ApiError:
-    message = f"The model '{name}' does not exist; served is '{model.source.id}'."
-    return ApiError(404, message, code="model_not_found")
 
 
 def _describe(model: ServedModel) -> openai.Model:

@@ -2,7 +2,7 @@
 or unchecked."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from nitro.api.constraints import parse_constraint
 from nitro.api.openai import ChatRequest, CompletionRequest, GenerationRequest, Message, Part, Prediction
 from nitro.api.sampling import SAMPLING_BOUNDS, parse_sampling
-from nitro.api.tools import Tools, parse_tools
+from nitro.api.tools import MOST_TOOLS, Tools, parse_tools
+from nitro.engines.defaults import SamplingDefaults
 from nitro.engines.types import Constraint, Sampling
 from nitro.errors import ApiError
 
@@ -28,7 +29,9 @@ MOST_CHOICES = 128
 MOST_LOGPROBS = 20
 INT32 = 2**31 - 1
 MOST_DIGITS = 10  # of a token id
-LONGEST_BIASED = 1000  # characters
+MOST_MESSAGES, MOST_PARTS = 10_000, 10_000  # parts of one content
+MOST_BIASES, MOST_BIASED_TEXTS = 2**16, 300  # some bar every token of a script; a text is several tokens
+LONGEST_BIASED = LONGEST_STOP = 1000  # characters
 MOST_NAMED = 40  # characters of a key in an error
 
 # inclusive bounds; None: none on that side
@@ -81,9 +84,9 @@ class CompletionPrompt(Prompt):
 
 
 def parse_chat(
-    request: ChatRequest, defaults: Mapping[str, float], samplers: Collection[str] = (), between: str = "\n"
+    request: ChatRequest, defaults: SamplingDefaults, samplers: Collection[str] = (), between: str = "\n"
 ) -> ChatPrompt:
-    """Check everything that needs no engine. `defaults` are the model's own, by the names of Sampling,
+    """Check everything that needs no engine. `defaults` are the model's own,
     `samplers` those of types.SAMPLERS that the engine knows, `between` what joins the texts of one content.
 
     Raises ApiError 400 with `param`.
@@ -109,7 +112,7 @@ def parse_chat(
 
 
 def parse_completion(
-    request: CompletionRequest, defaults: Mapping[str, float], samplers: Collection[str] = ()
+    request: CompletionRequest, defaults: SamplingDefaults, samplers: Collection[str] = ()
 ) -> CompletionPrompt:
     """The same for text completions."""
     _check_all(request, COMPLETION_BOUNDS)
@@ -146,7 +149,7 @@ def _parse_prompts(prompt: str | list[str | int | list[int]]) -> list[str | list
 
 
 def _parse_common(
-    request: GenerationRequest, defaults: Mapping[str, float], samplers: Collection[str], logprobs: int | None
+    request: GenerationRequest, defaults: SamplingDefaults, samplers: Collection[str], logprobs: int | None
 ) -> dict[str, Any]:
     """The fields of Prompt that both kinds of request give alike."""
     bias, text_bias = _parse_bias(request.logit_bias or {})
@@ -179,6 +182,7 @@ def _parse_bias(
 ) -> tuple[dict[int, float], dict[str, float]]:
     """Biases by token id, and by text. OpenAI's form is an object; llama-server's is pairs, in which a text that is a
     number is no id. False bans."""
+    _check_count("logit_bias", bias, MOST_BIASES, "tokens")
     ids: dict[int, float] = {}
     texts: dict[str, float] = {}
     for given, key, value in _bias_pairs(bias):
@@ -198,6 +202,7 @@ def _parse_bias(
             texts[key] = value
         else:
             raise _invalid("logit_bias", "token ids or texts, got an empty one")
+    _check_count("logit_bias", texts, MOST_BIASED_TEXTS, "texts")
     return ids, texts
 
 
@@ -218,8 +223,9 @@ def _bias_pairs(
 
 def _parse_stops(stop: str | list[str] | None) -> list[str]:
     stops = [stop] if isinstance(stop, str) else stop or []
-    if len(stops) > MOST_STOPS:
-        raise _invalid("stop", f"at most {MOST_STOPS} strings, got {len(stops)}")
+    _check_count("stop", stops, MOST_STOPS, "strings")
+    if any(len(stop) > LONGEST_STOP for stop in stops):
+        raise _invalid("stop", f"strings of at most {LONGEST_STOP} characters")
     return [s for s in stops if s]
 
 
@@ -234,6 +240,7 @@ def _parse_prediction(prediction: Prediction | None) -> str | None:
 def _parse_messages(messages: list[Message], between: str) -> list[dict[str, Any]]:
     if not messages:
         raise _invalid("messages", "at least one message")
+    _check_count("messages", messages, MOST_MESSAGES, "messages")
     return [_parse_message(message, f"messages[{i}]", between) for i, message in enumerate(messages)]
 
 
@@ -247,6 +254,7 @@ def _parse_message(message: Message, where: str, between: str) -> dict[str, Any]
     if message.tool_call_id is not None:
         parsed["tool_call_id"] = message.tool_call_id
     if message.tool_calls:
+        _check_count(f"{where}.tool_calls", message.tool_calls, MOST_TOOLS, "calls")
         calls = enumerate(message.tool_calls)
         parsed["tool_calls"] = [_parse_tool_call(call, f"{where}.tool_calls[{i}]") for i, call in calls]
     if reasoning := _first(message.reasoning_content, message.reasoning):
@@ -262,6 +270,7 @@ def _parse_message(message: Message, where: str, between: str) -> dict[str, Any]
 def _parse_content(content: str | Part | list[str | Part] | None, where: str, between: str) -> str:
     """The text of a content, its parts joined; null is empty."""
     if isinstance(content, list):
+        _check_count(where, content, MOST_PARTS, "parts")
         return between.join(_parse_part(part, f"{where}[{i}]") for i, part in enumerate(content))
     return "" if content is None else _parse_part(content, where)
 
@@ -331,6 +340,11 @@ def _parse_tool_call(call: dict[str, Any], where: str) -> dict[str, Any]:
     except (msgspec.DecodeError, RecursionError):
         return call
     return {**call, "function": {**function, "arguments": parsed}} if isinstance(parsed, dict) else call
+
+
+def _check_count(name: str, given: Sized, most: int, what: str) -> None:
+    if len(given) > most:
+        raise _invalid(name, f"at most {most} {what}, got {len(given)}")
 
 
 def _check_bounds(name: str, value: float | None, least: float | None, most: float | None) -> None:

@@ -1,82 +1,49 @@
 """How a request wants its tokens drawn → `Sampling`. What each parameter does stands there."""
 
-import math
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from nitro.api.openai import GenerationRequest, SamplingRequest
 from nitro.api.parameters import capability
+from nitro.engines import defaults
+from nitro.engines.defaults import BOUNDS, INT32, OFF_BELOW_ZERO, SamplingDefaults
 from nitro.engines.types import SAMPLERS, ModelInfo, Sampling
 from nitro.errors import ApiError
 
-INT32 = 2**31 - 1
-
 # inclusive bounds; None: none on that side
-SAMPLING_BOUNDS: dict[str, tuple[float | None, float | None]] = {
-    "temperature": (0, 100),
-    "top_n_sigma": (-1, None),
-    "top_k": (-1, None),
-    "typical_p": (0, 1),
-    "top_p": (0, 1),
-    "min_p": (0, 1),
-    "frequency_penalty": (-2, 2),
-    "presence_penalty": (-2, 2),
-    "repetition_penalty": (0.01, 100),
-    "repeat_penalty": (0.01, 100),
-    "repeat_last_n": (-1, INT32),
-    "min_tokens": (0, None),
-    "xtc_probability": (0, 1),
-    "xtc_threshold": (0, 1),
-    "dynatemp_range": (0, 100),
-    "dynatemp_exponent": (0, 100),
-    "mirostat": (0, 2),
-    "mirostat_tau": (0, 100),
-    "mirostat_eta": (0, 100),
-    "dry_multiplier": (0, 100),
-    "dry_base": (1, 100),
-    "dry_allowed_length": (0, INT32),
-    "dry_penalty_last_n": (-1, INT32),
-}
+SAMPLING_BOUNDS = {**BOUNDS, "repeat_penalty": BOUNDS["repetition_penalty"], "min_tokens": (0, None)}
 OTHER_NAMES = {"repeat_penalty": "repetition_penalty"}  # llama-server's
-OFF_BELOW_ZERO = ("top_k", "top_n_sigma")  # -1 turns them off, as 0 does
 REPLACED = ("top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc_probability", "dynatemp_range")  # by mirostat
 MOST_BREAKERS, LONGEST_BREAKER = 16, 40  # strings, bytes: llama.cpp would cut a longer one
 NEUTRAL = Sampling()
-# what a server may set for requests that leave it open; every engine knows them
-DEFAULTABLE = (
-    *("temperature", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p"),
-    *("frequency_penalty", "presence_penalty", "repetition_penalty", "repeat_last_n"),
-)
 
 
-def parse_defaults(text: str) -> dict[str, float]:
-    """ "name=number,…" → by the names of Sampling. Raises ValueError with a sentence."""
+def parse_defaults(text: str) -> SamplingDefaults:
+    """ "name=number,…", by the names of Sampling. Raises ValueError with a sentence."""
     found: dict[str, float] = {}
     for part in text.split(","):
         name, _, given = part.partition("=")
         name = OTHER_NAMES.get(name.strip(), name.strip())
-        if name not in DEFAULTABLE:
-            raise ValueError(f"{name!r} is none of {', '.join(DEFAULTABLE)}.")
+        if name not in defaults.NAMES:
+            raise ValueError(f"{name!r} is none of {', '.join(defaults.NAMES)}.")
         try:
             value = type(getattr(NEUTRAL, name))(given)
         except ValueError:
             raise ValueError(f"{given!r} is no value for {name}.") from None
-        least, most = SAMPLING_BOUNDS[name]
-        if not math.isfinite(value) or (least is not None and value < least) or (most is not None and value > most):
-            raise ValueError(f"{name} goes from {least} to {most or 'any number'}, and {given} is beyond.")
-        found[name] = max(value, 0) if name in OFF_BELOW_ZERO else value
-    return found
+        found[name] = defaults.check(name, value)
+    return SamplingDefaults(**found)  # type: ignore[arg-type]
 
 
 def parse_sampling(
-    request: SamplingRequest, defaults: Mapping[str, float], bias: dict[int, float], samplers: Collection[str]
+    request: SamplingRequest, recommended: SamplingDefaults, bias: dict[int, float], samplers: Collection[str]
 ) -> Sampling:
     """The request, else the model's own defaults, else those of Sampling. Its numbers are within their bounds.
 
     `samplers`: those of SAMPLERS that the engine knows. Raises ApiError 400.
     """
     asked: dict[str, Any] = {}
+    left_open = recommended.given
     for name in SAMPLING_BOUNDS:
         if (value := getattr(request, name)) is not None:
             asked.setdefault(OTHER_NAMES.get(name, name), min(value, INT32) if isinstance(value, int) else value)
@@ -88,14 +55,14 @@ def parse_sampling(
             message = f"Unsupported parameter: '{name}' is not supported with this engine."
             raise ApiError(400, message, param=name, code="unsupported_parameter")
     if asked.get("mirostat"):
-        defaults = {name: value for name, value in defaults.items() if name not in REPLACED}
+        left_open = {name: value for name, value in left_open.items() if name not in REPLACED}
         for name in REPLACED:
             if asked.get(name, getattr(NEUTRAL, name)) != getattr(NEUTRAL, name):
                 raise _invalid(name, f"{getattr(NEUTRAL, name)} beside 'mirostat', which takes its place")
     if request.dry_sequence_breakers is not None:
         asked["dry_sequence_breakers"] = _parse_breakers(request.dry_sequence_breakers)
     seed = secrets.randbits(31) if request.seed is None else request.seed % 2**31
-    return Sampling(**{**defaults, **asked}, seed=seed, ignore_eos=bool(request.ignore_eos), logit_bias=bias)
+    return Sampling(**{**left_open, **asked}, seed=seed, ignore_eos=bool(request.ignore_eos), logit_bias=bias)
 
 
 def without_effect(request: GenerationRequest, info: ModelInfo, constrained: bool) -> list[str]:

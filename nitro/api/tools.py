@@ -10,6 +10,7 @@ from nitro.errors import ApiError
 from nitro.text.tool_grammar import Called
 from nitro.text.tools import Tool
 
+MOST_TOOLS = 1024
 NAME = r"[A-Za-z0-9_.:-]{1,128}"
 NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
 
@@ -48,9 +49,11 @@ def parse_tools(request: ChatRequest) -> Tools | None:
             raise _invalid(other, f"'none' or 'auto' where there are no {of}")
     if not given:
         return None
+    if len(given) > MOST_TOOLS:
+        raise _invalid(param, f"at most {MOST_TOOLS} tools, got {len(given)}")
     parsed = [_parse(tool, f"{param}[{i}]", legacy) for i, tool in enumerate(given)]
     names = [called.tool.name for called in parsed]
-    if twice := next((i for i, name in enumerate(names) if name in names[:i]), None):
+    if (twice := _first_repeated(names)) is not None:
         where = f"{param}[{twice}].name" if legacy else f"{param}[{twice}].function.name"
         raise _invalid(where, f"a name of its own, got '{names[twice]}' twice")
     mode, allowed, named = _choice(choice, choice_param, names)
@@ -69,6 +72,16 @@ def parse_tools(request: ChatRequest) -> Tools | None:
         if allowed is None or called.tool.name in allowed
     ]
     return Tools(told, callable, required, several, legacy)
+
+
+def _first_repeated(names: list[str]) -> int | None:
+    """The place of the first name that stood before."""
+    seen: set[str] = set()
+    for i, name in enumerate(names):
+        if name in seen:
+            return i
+        seen.add(name)
+    return None
 
 
 def _parse(given: dict[str, Any], where: str, legacy: bool) -> Called:
@@ -112,8 +125,8 @@ def _choice(choice: Any, param: str, names: list[str]) -> tuple[str, list[str] |
         mode, tools = (inner.get("mode", "auto"), inner.get("tools")) if isinstance(inner, dict) else (None, None)
         if mode not in ("auto", "required"):
             raise _invalid(f"{param}.allowed_tools.mode", "'auto' or 'required'")
-        if not isinstance(tools, list) or not tools:
-            raise _invalid(f"{param}.allowed_tools.tools", "a list of tools")
+        if not isinstance(tools, list) or not tools or len(tools) > MOST_TOOLS:
+            raise _invalid(f"{param}.allowed_tools.tools", f"a list of tools, at most {MOST_TOOLS}")
         each = [f"{param}.allowed_tools.tools[{i}]" for i in range(len(tools))]
         return mode, [_named(tool, where, names) for tool, where in zip(tools, each, strict=True)], False
     return "required", [_named(choice, param, names)], True

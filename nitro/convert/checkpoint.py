@@ -134,7 +134,7 @@ def _gguf(path: Path) -> Checkpoint:
     from nitro.gguf import header
 
     try:
-        head = header.read_whole(path)
+        head = header.read_all(path)
     except header.UnreadableGGUF as error:
         raise ConvertError(str(error)) from None
     return Checkpoint(path, "gguf", head.metadata, {n: Weight(t.type, t.shape) for n, t in head.tensors.items()})
@@ -144,6 +144,8 @@ def _folder(path: Path) -> Checkpoint:
     if not (path / "config.json").is_file():
         raise ConvertError(f"{path} is a folder without config.json, so it holds no model.")
     config, mlx = _json(path / "config.json"), False
+    if config.get("model_file") is not None:
+        raise ConvertError(f"{path} needs Python code that it brings itself (model_file), and such is never run.")
     weights: dict[str, Weight] = {}
     for shard in _shards(path):
         found, about = _safetensors(shard)

@@ -27,7 +27,7 @@ WIDTHS = (2, 3, 4, 5, 6, 8)  # bits that MLX can pack
 
 def check(source: Path) -> None:
     """Whether it could be converted, as far as that can be told without its weights. Raises UnreadableGGUF."""
-    head = header.read_whole(source)
+    head = header.read_all(source)
     architectures.configuration(head)
     tokenizer.build(head)
     _check_types(head, list(architectures.model_names(head)))
@@ -36,7 +36,7 @@ def check(source: Path) -> None:
 def convert(source: Path, target: Path) -> list[str]:
     """Fill `target`, an empty folder. What it returns are sentences for the user: what was changed on the way.
     Raises UnreadableGGUF and OSError; the folder is then to be thrown away."""
-    head = header.read_whole(source)
+    head = header.read_all(source)
     names = list(architectures.model_names(head))
     config = architectures.configuration(head)
     _check_types(head, names)

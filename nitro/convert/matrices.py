@@ -37,7 +37,7 @@ def of(model: Checkpoint) -> dict[str, Matrix]:
     if not architectures.is_known(model.architecture, model.kind == "gguf"):
         return {}
     try:
-        whole = dict(_of_gguf(header.read_whole(model.path)) if model.kind == "gguf" else _of_folder(model))
+        whole = dict(_of_gguf(header.read_all(model.path)) if model.kind == "gguf" else _of_folder(model))
     except UnreadableGGUF:
         return {}
     return dict(part for name, (matrix, count) in whole.items() for part in _experts(name, matrix, count))

@@ -1,7 +1,7 @@
 """The server's side of an engine: starts its process, keeps it alive, and carries generations to and from it.
 
 Runs on the event loop of the server process, which never imports an engine. What the engine computes with is not known
-here; what a request means is not either: prompts go in, token ids and bytes come out.
+here; what a request means is not either: work goes in, token ids and bytes come out.
 
     loading ──Ready──► ready ──the process dies──► back-off ──► loading …
        └──LoadFailed: the end where it was the first load, else back-off ──► loading …
@@ -17,9 +17,12 @@ import time
 from collections import deque
 from typing import Protocol
 
+import msgspec
+
 from nitro.engines import wire
 from nitro.engines.process import EngineProcess
-from nitro.engines.types import Asked, EngineSpec, ModelInfo, Output, StepRecord
+from nitro.engines.types import EngineSpec, ModelInfo, Output, StepRecord
+from nitro.engines.work import EncodedWork
 from nitro.errors import (
     EngineBusy,
     EngineDown,
@@ -201,21 +204,21 @@ class Engine:
                 self._waiting.discard(news)
         raise self._stopped
 
-    async def generate(self, prompts: list[str | list[int]], asked: Asked, n: int = 1) -> Generation:
-        """Begin n sequences on each prompt. Returns when the engine has accepted all, before it computes anything.
+    async def generate(self, work: EncodedWork) -> Generation:
+        """Begin its sequences. Returns when the engine has accepted all, before it computes anything.
 
         Raises PromptTooLong, PromptRejected, EngineBusy, EngineDown, or what `stop` got.
         """
         await self.ready()
-        count = len(prompts) * n
+        count = work.sequences
         if self._live and len(self._live) + count > self._most:  # alone one is welcome, however many choices it wants
             raise EngineBusy(f"{len(self._live)} sequences run or wait, and no more may queue.")
-        generation = Generation(self, list(itertools.islice(self._ids, count)), n)
+        generation = Generation(self, list(itertools.islice(self._ids, count)), work.n)
         if not self._live:
             self._heard = time.monotonic()
         self._live.update(dict.fromkeys(generation.ids, generation))
         try:
-            self._send(wire.Generate(generation.ids, prompts, asked))
+            self._send(wire.Generate(generation.ids, msgspec.Raw(work.raw)))
             await generation.accepted
         except BaseException:
             generation.abort()

@@ -13,7 +13,6 @@ Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 
 import ctypes
 import logging
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,9 @@ import llama_cpp
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
-from nitro.engines import drafts, fingerprint, fit, ggml, infill, llama_cells, llama_sampling, nvidia
+from nitro.engines import defaults, drafts, fingerprint, fit, ggml, infill, llama_cells, llama_sampling, nvidia
 from nitro.engines.build import without_gpu
+from nitro.engines.defaults import SamplingDefaults
 from nitro.engines.llama_batch import Batch
 from nitro.engines.llama_cells import Cells
 from nitro.engines.llama_tokenizer import LlamaTokenizer
@@ -47,20 +47,11 @@ WARMUP_TOKENS = 2
 # llama_decode's return codes (llama.h:994)
 DECODED, NO_KV_SLOT = 0, 1
 
-SAMPLING_KEYS = {
-    "temperature": lib.LLAMA_MODEL_META_KEY_SAMPLING_TEMP,
-    "top_k": lib.LLAMA_MODEL_META_KEY_SAMPLING_TOP_K,
-    "top_p": lib.LLAMA_MODEL_META_KEY_SAMPLING_TOP_P,
-    "min_p": lib.LLAMA_MODEL_META_KEY_SAMPLING_MIN_P,
-    "repeat_last_n": lib.LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_LAST_N,
-    "repetition_penalty": lib.LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_REPEAT,
-}
-WHOLE = ("top_k", "repeat_last_n")
-
 
 class LlamaRunner:
     def __init__(self, spec: EngineSpec):
         _refuse(spec)
+        self._sampling = _check_header(Path(spec.model))
         self._log = ggml.capture_log()
         self._samplers: dict[int, Any] = {}  # by sequence id; pointers to llama_sampler
         self._batch: list[Chunk] = []
@@ -310,7 +301,6 @@ class LlamaRunner:
 
     def _describe(self, spec: EngineSpec) -> ModelInfo:
         vocabulary = lib.llama_vocab_n_tokens(self._vocab)
-        template = lib.llama_model_chat_template(self._model, None)
         return ModelInfo(
             engine=f"llama.cpp (llama-cpp-python {llama_cpp.__version__})",
             device=self._device(),
@@ -329,15 +319,22 @@ class LlamaRunner:
             step_tokens=STEP_TOKENS,
             vocabulary=vocabulary,
             eog=frozenset(t for t in range(vocabulary) if lib.llama_vocab_is_eog(self._vocab, t)),
-            template=template.decode() if template else None,
+            template=self._template(),
             bos=self.tokenizer.text(lib.llama_vocab_bos(self._vocab)),
             eos=self.tokenizer.text(lib.llama_vocab_eos(self._vocab)),
             infill=infill.find(self.tokenizer, self._infill_texts()),
             adds_bos=lib.llama_vocab_get_add_bos(self._vocab),
-            sampling=self._sampling_defaults(),
+            sampling=self._sampling,
             samplers=frozenset(SAMPLERS),
             fingerprint=fingerprint.of(header.files(Path(spec.model))),
         )
+
+    def _template(self) -> str | None:
+        try:
+            return (lib.llama_model_chat_template(self._model, None) or b"").decode() or None
+        except UnicodeDecodeError as error:
+            log.warning("the model's chat template is left out, since it is not UTF-8 (%s)", error)
+            return None
 
     def _infill_texts(self) -> list[str]:
         finders = (lib.llama_vocab_fim_pre, lib.llama_vocab_fim_suf, lib.llama_vocab_fim_mid)
@@ -372,15 +369,6 @@ class LlamaRunner:
                 return buffer.value.decode(errors="replace") if length >= 0 else None
             room = length + 1
 
-    def _sampling_defaults(self) -> dict[str, float]:
-        """What the GGUF's `general.sampling.*` keys recommend."""
-        defaults = {}
-        for name, key in SAMPLING_KEYS.items():
-            value = self._metadata(lib.llama_model_meta_key_str(key).decode())
-            if value is not None and math.isfinite(number := float(value)):
-                defaults[name] = int(number) if name in WHOLE else number
-        return defaults
-
     def _free_memory(self) -> int:
         """Bytes free where the KV cache will lie: on the GPUs if layers were placed there, else in main memory, where
         the weights are mapped and count as free until they are read."""
@@ -407,6 +395,17 @@ def _refuse(spec: EngineSpec) -> None:
             f"{spec.model} is a folder, which MLX may open (--engine mlx); llama.cpp opens GGUF files. "
             f"`nitro convert {spec.model} --to gguf` makes one of it."
         )
+
+
+def _check_header(path: Path) -> SamplingDefaults:
+    """What the file recommends for sampling. Raises LoadError where it is damaged: llama.cpp would say less of it."""
+    try:
+        head = header.read_all(path, whole=False)
+    except header.UnreadableGGUF as error:
+        raise LoadError(str(error)) from None
+    except OSError as error:
+        raise LoadError(f"{error.filename or path} cannot be read: {error.strerror}.") from None
+    return defaults.from_file(path, head.metadata, header.SAMPLING_KEYS)
 
 
 def _look_for_gpu(spec: EngineSpec) -> None:

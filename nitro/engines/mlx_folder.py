@@ -5,7 +5,6 @@ No code from the folder is ever run.
 
 import glob
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import mlx.core as mx
 from mlx_lm.utils import load_model
 from tokenizers import Tokenizer
 
-from nitro.engines import fingerprint
+from nitro.engines import defaults, fingerprint
 from nitro.engines import folder as texts
 from nitro.engines.mlx_model import MlxModel, compute_type
 from nitro.engines.runner import LoadError
@@ -30,13 +29,14 @@ CONTEXT_KEYS = (
 CONTEXT = 4096  # tokens, of a model that does not say for how many it was trained
 # of generation_config.json
 SAMPLING_KEYS = ("temperature", "top_k", "typical_p", "top_p", "min_p", "repetition_penalty")
-WHOLE = ("top_k",)
 
 
 def open_folder(folder: Path) -> MlxModel:
     """Raises LoadError."""
     if glob.escape(str(folder)) != str(folder):
         raise LoadError(f"mlx-lm cannot load a folder with any of *?[ in its path: {folder}; rename it.")
+    if _json(folder / "config.json").get("model_file") is not None:
+        raise LoadError(f"{folder} needs Python code that it brings itself (model_file), and such is never run.")
     words = _tokenizer(folder)
     try:
         return _open(folder, words)
@@ -62,7 +62,7 @@ def _open(folder: Path, words: Tokenizer) -> MlxModel:
         eos=texts.token(about.get("eos_token")),
         fingerprint=fingerprint.of(sorted([folder / "config.json", *folder.glob("*.safetensors")])),
         adds_bos=texts.token(about.get("bos_token")) in words.encode("").tokens,
-        sampling=_sampling(generation),
+        sampling=defaults.from_file(folder, generation, {name: name for name in SAMPLING_KEYS}),
     )
 
 
@@ -117,12 +117,6 @@ def _ends(words: Tokenizer, ids: list[Any], eos: str) -> frozenset[int]:
     added = words.get_added_tokens_decoder()
     named = ends_among(((id, token.content) for id, token in added.items()), known)
     return named | frozenset(id for id in known if isinstance(id, int))
-
-
-def _sampling(generation: dict[str, Any]) -> dict[str, float]:
-    found = {name: generation.get(name) for name in SAMPLING_KEYS}
-    numbers = {name: v for name, v in found.items() if isinstance(v, int | float) and math.isfinite(v)}
-    return {name: int(value) if name in WHOLE else float(value) for name, value in numbers.items()}
 
 
 def _json(file: Path) -> dict[str, Any]:

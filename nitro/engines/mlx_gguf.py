@@ -12,7 +12,7 @@ import mlx.core as mx
 from mlx import nn
 from mlx_lm.utils import _get_classes
 
-from nitro.engines import fingerprint
+from nitro.engines import defaults, fingerprint
 from nitro.engines.mlx_model import MlxModel, compute_type
 from nitro.engines.runner import CannotOpen, LoadError
 from nitro.engines.tokenizer import FastTokenizer, byte_level, sentence_piece
@@ -27,7 +27,7 @@ ADVICE = "Serve it with --engine llama, or convert it, or the original weights: 
 def open_gguf(path: Path) -> MlxModel:
     """Raises CannotOpen before any weight is read, and LoadError."""
     try:
-        head = header.read_whole(path)
+        head = header.read_all(path)
         _check_types(head)
         config = architectures.configuration(head)
         names = architectures.model_names(head)
@@ -54,7 +54,7 @@ def open_gguf(path: Path) -> MlxModel:
         fingerprint=fingerprint.of(header.files(path)),
         infill=tuple(tokenizer.text(head, now) or tokenizer.text(head, before) for now, before in INFILL_KEYS),
         adds_bos=head.metadata.get("tokenizer.ggml.add_bos_token", False),
-        sampling=header.sampling(head),
+        sampling=defaults.from_file(path, head.metadata, header.SAMPLING_KEYS),
     )
 
 

@@ -1,10 +1,11 @@
 """A model as MlxRunner needs it, and the way to one: from an mlx-lm folder (mlx_folder) or a GGUF file (mlx_gguf)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 
+from nitro.engines.defaults import NOTHING, SamplingDefaults
 from nitro.engines.runner import Tokenizer
 
 
@@ -20,7 +21,7 @@ class MlxModel:
     fingerprint: str
     infill: tuple[str, ...] = ()  # as the metadata has them: see infill.py
     adds_bos: bool = False  # see ModelInfo
-    sampling: dict[str, float] = field(default_factory=dict)  # the model's own defaults, by the names of Sampling
+    sampling: SamplingDefaults = NOTHING  # the model's own
 
 
 def compute_type() -> mx.Dtype | None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from nitro.engines import wire
 
 BRIEF = 0.2  # seconds in which a process that closed its socket has usually ended
+WORKER = "nitro.engines.worker"
 PATIENCE = 5.0  # seconds it has to end before it is killed
 
 # Threads that wait for each other spin at first, in GNU's OpenMP by default for milliseconds: with another busy process
@@ -25,14 +26,14 @@ class EngineProcess:
         self._process, self._stream, self._writer = process, stream, writer
 
     @classmethod
-    async def start(cls) -> "EngineProcess":
-        """Raises OSError where no process can be had."""
+    async def start(cls, module: str = WORKER) -> "EngineProcess":
+        """`module` is given the number of its socket. Raises OSError where no process can be had."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 # -P: the current folder is the user's, and no place to import from
                 process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "nitro.engines.worker", str(theirs.fileno())],
+                    [sys.executable, "-P", "-m", module, str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     env={**ENVIRONMENT, **os.environ},
@@ -52,12 +53,24 @@ class EngineProcess:
 
     async def messages(self) -> AsyncIterator[wire.FromEngine]:
         """What it says, until its socket closes."""
+        async for payload in self.payloads():
+            yield wire.decode_from_engine(payload)
+
+    async def payloads(self) -> AsyncIterator[bytes]:
+        """The same, not decoded."""
         while True:
             try:
-                payload = await wire.read_payload(self._stream)
+                yield await wire.read_payload(self._stream)
             except (asyncio.IncompleteReadError, ConnectionError):
                 return
-            yield wire.decode_from_engine(payload)
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, −n where signal n ended it; None while it runs."""
+        return self._process.poll()
+
+    def kill(self) -> None:
+        self._process.kill()
 
     async def how_it_ended(self) -> str:
         """A sentence, soon: it does not wait for a process that is slow to go."""

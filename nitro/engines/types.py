@@ -7,6 +7,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from nitro.engines.defaults import NOTHING, SamplingDefaults
+
 FinishReason = Literal["stop", "length", "error"]
 
 LEAST_LOGPROB = -9999.0  # stands for −∞ and for what is no number, neither of which JSON has
@@ -143,7 +145,7 @@ class ModelInfo(Struct, frozen=True):
     eos: str = ""
     infill: tuple[str, str, str] | None = None  # what opens a text's beginning, its end, and the middle
     adds_bos: bool = False  # a text that no chat template made begins with `bos`
-    sampling: dict[str, float] = {}  # the model's own defaults, by the names of Sampling
+    sampling: SamplingDefaults = NOTHING  # the model's own
     samplers: frozenset[str] = frozenset()  # which of SAMPLERS it knows
     fingerprint: str = ""  # changes with the weights and the engine's version
     tile: int = 0  # rows that attention computes together: prompts fill them, decodes stay out of them; 0: it has none

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from nitro.engines.types import Asked, EngineSpec, ModelInfo, Output, StepRecord
+from nitro.engines.types import EngineSpec, ModelInfo, Output, StepRecord
 
 
 class Message(msgspec.Struct, frozen=True, tag=True):
@@ -27,14 +27,13 @@ class Load(Message, frozen=True):
 
 
 class Generate(Message, frozen=True):
-    """Begin as many sequences on each prompt, one per id; sequence i of a prompt draws with `asked.sampling.seed + i`.
+    """Begin these sequences: as many on each prompt of the work, in its order.
 
     Answered for all by Accepted, Rejected or TooLong under the first id.
     """
 
     ids: list[int]
-    prompts: list[str | list[int]]
-    asked: Asked
+    work: msgspec.Raw  # a Work: opened apart from the frame, so that what is wrong in it is this request's fault alone
 
 
 class Abort(Message, frozen=True):

@@ -20,9 +20,11 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
 from nitro import collector
@@ -33,7 +35,8 @@ from nitro.engines.prefixes import WORTH
 from nitro.engines.runner import Chunk, LoadError, Matcher, ModelRunner, OutOfKV, Result, StepFailed, Tokenizer
 from nitro.engines.scheduler import Scheduler, Sequence
 from nitro.engines.thinking import ThinkingMatcher
-from nitro.engines.types import Admission, Logprobs, Output, Row, Scored, StepRecord
+from nitro.engines.types import Admission, Asked, Logprobs, Output, Row, Scored, StepRecord
+from nitro.engines.work import decode_work
 
 if TYPE_CHECKING:
     from nitro.engines.grammar import GrammarMatcher, Grammars
@@ -45,6 +48,15 @@ Outbox = queue.SimpleQueue["wire.Message"]
 
 HARDLY_FITS, LEAST_READ = 16, 2**16  # characters for a token of the context, and in all: more may not fit
 BANNED = -100.0  # a logit bias this low or lower bans the token, as in the OpenAI API
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a Generate holds, opened: as many sequences on each prompt, one per id."""
+
+    ids: list[int]
+    prompts: list[str | list[int]]
+    asked: Asked
 
 
 class Reader(threading.Thread):
@@ -60,7 +72,7 @@ class Reader(threading.Thread):
     def __init__(self, sock: socket.socket, inbox: Inbox, outbox: Outbox):
         super().__init__(name="reader", daemon=True)
         self._sock, self._inbox, self._outbox = sock, inbox, outbox
-        self._constrained: queue.SimpleQueue[wire.Generate] = queue.SimpleQueue()
+        self._constrained: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._compiling: set[int] = set()  # the first id of each of these
         self._lock = threading.Lock()  # one of both threads makes sequences
 
@@ -81,11 +93,18 @@ class Reader(threading.Thread):
             if isinstance(message, wire.Abort):
                 self._compiling.difference_update(message.ids)
             self._inbox.put(message)
-        elif message.asked.constraint:
+            return
+        try:
+            work = decode_work(message.work)
+        except (msgspec.MsgspecError, ValueError) as problem:
+            self._outbox.put(wire.Rejected(message.ids[0], f"The request cannot be read by the engine: {problem}."))
+            return
+        request = Request(message.ids, work.prompts, work.asked)
+        if work.asked.constraint:
             self._compiling.add(message.ids[0])
-            self._constrained.put(message)
+            self._constrained.put(request)
         else:
-            self._generate(message)
+            self._generate(request)
 
     def _compile(self) -> None:
         """The compiler thread."""
@@ -106,7 +125,7 @@ class Reader(threading.Thread):
                 elif problem:
                     self._reject(message, problem)
 
-    def _reject(self, message: wire.Generate, problem: Exception) -> None:
+    def _reject(self, message: Request, problem: Exception) -> None:
         if isinstance(problem, _Rejection):
             self._outbox.put(problem.answer)
         else:
@@ -114,7 +133,7 @@ class Reader(threading.Thread):
             self._outbox.put(wire.Rejected(message.ids[0], f"The prompt could not be tokenised: {problem}"))
 
     def _generate(
-        self, message: wire.Generate, matcher: GrammarMatcher | None = None, unenforced: list[str] | None = None
+        self, message: Request, matcher: GrammarMatcher | None = None, unenforced: list[str] | None = None
     ) -> None:
         try:
             sequences = self._sequences(message, matcher)
@@ -126,7 +145,7 @@ class Reader(threading.Thread):
         self._outbox.put(wire.Accepted(message.ids[0], sum(map(len, prompts)), echoes, unenforced or []))
         self._inbox.put(sequences)
 
-    def _sequences(self, message: wire.Generate, matcher: GrammarMatcher | None) -> list[Sequence]:
+    def _sequences(self, message: Request, matcher: GrammarMatcher | None) -> list[Sequence]:
         """One sequence per id. Raises _Rejection."""
         now, n = time.monotonic(), len(message.ids) // len(message.prompts)
         sampling = replace(message.asked.sampling, logit_bias=self._bias(message))
@@ -148,7 +167,7 @@ class Reader(threading.Thread):
             sequences.append(Sequence(id, tokens, most, drawn, now, mine, drafts, borders, spoken, whole))
         return sequences
 
-    def _limited(self, message: wire.Generate, matcher: Matcher | None) -> Matcher | None:
+    def _limited(self, message: Request, matcher: Matcher | None) -> Matcher | None:
         if message.asked.thinking is None:
             return matcher
         return ThinkingMatcher(message.asked.thinking, matcher, self.runner.tokenizer, self.runner.info.vocabulary)
@@ -158,7 +177,7 @@ class Reader(threading.Thread):
         encoded = [self.runner.tokenizer.encode(text) for text in texts]
         return frozenset(ids[0] for ids in encoded if len(ids) == 1)
 
-    def _matcher(self, message: wire.Generate) -> tuple[GrammarMatcher, list[str]]:
+    def _matcher(self, message: Request) -> tuple[GrammarMatcher, list[str]]:
         """The constraint, compiled, and what of it is let through. Raises _Rejection where it cannot be enforced."""
         from nitro.engines.grammar import GrammarError, Grammars  # most engines never need it
 
@@ -173,7 +192,7 @@ class Reader(threading.Thread):
             problem = f"Invalid value for '{param}': it cannot be enforced. {error}"
             raise _Rejection(wire.Rejected(message.ids[0], problem, param)) from None
 
-    def _tokens(self, message: wire.Generate, prompt: str | list[int]) -> list[int]:
+    def _tokens(self, message: Request, prompt: str | list[int]) -> list[int]:
         """Raises _Rejection where the prompt cannot be computed."""
         context, first, tokens = self.runner.info.context, message.ids[0], prompt
         if isinstance(tokens, str):
@@ -199,7 +218,7 @@ class Reader(threading.Thread):
             part *= 2
         return encode(text)
 
-    def _bias(self, message: wire.Generate) -> dict[int, float]:
+    def _bias(self, message: Request) -> dict[int, float]:
         """Biases by token id: those given by text too, bans as −∞, and what ignore_eos bans. Raises _Rejection."""
         info, encode = self.runner.info, self.runner.tokenizer.encode
         by_text = ((token, bias) for text, bias in message.asked.text_bias.items() for token in encode(text))

@@ -1,5 +1,6 @@
 """What stands beside the weights in a model's folder on the Hub, made from a GGUF's metadata."""
 
+from math import isfinite
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -21,7 +22,7 @@ def files(head: Header, config: dict[str, Any]) -> dict[str, Any]:
     ends = sorted(tokenizer.ends(head))
     bos = head.get("tokenizer.ggml.bos_token_id")
     ids = {"eos_token_id": ends} if bos is None else {"bos_token_id": bos, "eos_token_id": ends}
-    sampling = {key: value for key, value in header.sampling(head).items() if key in SAMPLING}
+    sampling = {name: value for name in SAMPLING if _is_number(value := head.get(header.SAMPLING_KEYS[name]))}
     found: dict[str, Any] = {
         "config.json": {
             **config,
@@ -56,6 +57,10 @@ def dtype(head: Header) -> str:
 
 def adds_bos(head: Header) -> bool:
     return bool(head.get("tokenizer.ggml.add_bos_token", tokenizer.is_sentence_piece(head)))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and isfinite(value)
 
 
 def _about(head: Header) -> dict[str, Any]:

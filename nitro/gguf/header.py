@@ -6,7 +6,7 @@ The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Its const
 import re
 import struct
 from dataclasses import dataclass, field, replace
-from math import isfinite, prod
+from math import prod
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from typing import Any
 from gguf.constants import GGML_QUANT_SIZES, GGUF_DEFAULT_ALIGNMENT, GGMLQuantizationType, GGUFValueType
 
 VERSIONS = (2, 3)
+MOST_DIMENSIONS = 4  # of a tensor; ggml's
+MOST_ELEMENTS = 2**24  # of a list; the largest vocabularies have 2**18
+LENGTH = struct.Struct("<Q")
 QUANTIZATIONS = {int(type): type for type in GGMLQuantizationType}
 
 # how struct writes the types of numbers
@@ -69,13 +72,18 @@ class Header:
         return value
 
 
-def read(path: Path) -> Header:
-    """Raises UnreadableGGUF, OSError."""
+def read(path: Path, whole: bool = True) -> Header:
+    """Raises UnreadableGGUF, OSError.
+
+    Not `whole`: for a library that reads the file by itself. Lists stay empty, text need not be UTF-8, and tensors may
+    be of a type that is not known here.
+    """
     try:
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            return _Reader(path, data).header()
-    except (struct.error, ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
-        raise UnreadableGGUF(f"{path} is no GGUF file, or a damaged one ({error}).") from None
+            return _Reader(path, data, whole).header()
+    except (struct.error, RecursionError, ValueError) as error:  # a UnicodeDecodeError is a ValueError
+        why = "it ends within its header" if isinstance(error, struct.error) else error
+        raise UnreadableGGUF(f"{path} is no GGUF file, or a damaged one ({why}).") from None
 
 
 SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")  # as llama-gguf-split names the files of one model
@@ -91,10 +99,12 @@ def files(path: Path) -> list[Path]:
     return [path, *others]
 
 
-def read_whole(path: Path) -> Header:
+def read_all(path: Path, whole: bool = True) -> Header:
     """As `read`, with the tensors of all files where the model is split and `path` is the first of them."""
-    head = read(path)
+    head = read(path, whole)
     count = head.get("split.count", 1)
+    if not isinstance(count, int):
+        raise UnreadableGGUF(f"{path} is damaged: its split.count is {count!r}.")
     if count <= 1:
         return head
     name = SPLIT.search(path.name)
@@ -106,7 +116,7 @@ def read_whole(path: Path) -> Header:
     for part in files(path)[1:]:
         if not part.is_file():
             raise UnreadableGGUF(f"{part} is missing; the model is split into {count} files.")
-        tensors |= read(part).tensors
+        tensors |= read(part, whole).tensors
     if len(tensors) != head.get("split.tensors.count", len(tensors)):
         raise UnreadableGGUF(f"{path} and the other {count - 1} files do not have all tensors of the model.")
     return Header(path, head.metadata, tensors)
@@ -116,8 +126,9 @@ class _Reader:
     """Reads on and on. The `gguf` package has a reader too, but it takes seconds for a large vocabulary, and for ever
     where a damaged file promises more than it holds."""
 
-    def __init__(self, path: Path, data: mmap):
+    def __init__(self, path: Path, data: mmap, whole: bool):
         self._path, self._data, self._at = path, data, 0
+        self._whole, self._errors = whole, "strict" if whole else "surrogateescape"
 
     def header(self) -> Header:
         magic, version, tensor_count, key_count = self._numbers("4sIQQ")
@@ -127,7 +138,12 @@ class _Reader:
         if len(metadata) < key_count:
             raise ValueError("its metadata has a key twice")
         listed = dict(self._tensor() for _ in range(tensor_count))
-        start = self._at + -self._at % metadata.get("general.alignment", GGUF_DEFAULT_ALIGNMENT)
+        if len(listed) < tensor_count:
+            raise ValueError("it has a tensor twice")
+        alignment = metadata.get("general.alignment", GGUF_DEFAULT_ALIGNMENT)
+        if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
+            raise ValueError(f"its alignment is {alignment!r}, which is no power of 2")
+        start = self._at + -self._at % alignment
         tensors = {name: replace(tensor, offset=start + tensor.offset) for name, tensor in listed.items()}
         if any(tensor.offset + tensor.size > len(self._data) for tensor in tensors.values()):
             raise ValueError("it ends before its weights do")
@@ -138,12 +154,18 @@ class _Reader:
 
     def _tensor(self) -> tuple[str, Tensor]:
         """Its offset is from the first tensor's data."""
-        name = self._string()
-        shape = self._numbers(f"{self._number('I')}Q")
+        name, dimensions = self._string(), self._number("I")
+        if not 0 < dimensions <= MOST_DIMENSIONS:
+            raise ValueError(f"tensor {name} has {dimensions} dimensions")
+        shape = self._numbers(f"{dimensions}Q")
         type, offset = self._numbers("IQ")
         if type not in QUANTIZATIONS:
-            raise ValueError(f"tensor {name} is of the unknown type {type}")
+            if self._whole:
+                raise ValueError(f"tensor {name} is of the unknown type {type}")
+            return name, Tensor(str(type), tuple(reversed(shape)), self._path, offset)
         block, size = GGML_QUANT_SIZES[QUANTIZATIONS[type]]
+        if shape[0] % block:
+            raise ValueError(f"tensor {name} has rows of {shape[0]}, which is no multiple of {block}")
         bytes = prod(shape) // block * size
         return name, Tensor(QUANTIZATIONS[type].name, tuple(reversed(shape)), self._path, offset, bytes)
 
@@ -154,14 +176,38 @@ class _Reader:
             if type not in NUMBERS:
                 raise ValueError(f"it has a value of the unknown type {type}")
             return self._number(NUMBERS[type])
-        element, count = self._numbers("IQ")
-        if element in NUMBERS:
-            return list(self._numbers(f"{count}{NUMBERS[element]}"))
-        return [self._value(element) for _ in range(count)]
+        return self._list(*self._numbers("IQ"))
+
+    def _list(self, element: int, count: int) -> list[Any]:
+        if count > MOST_ELEMENTS:
+            raise ValueError(f"it has a list of {count} values")
+        if element == GGUFValueType.STRING:
+            return self._strings(count)
+        if element not in NUMBERS:
+            return [self._value(element) for _ in range(count)]
+        found = self._numbers(f"{count}{NUMBERS[element]}")
+        return list(found) if self._whole else []
 
     def _string(self) -> str:
-        (text,) = self._numbers(f"{self._number('Q')}s")
-        return str(text, "utf-8")
+        (length,) = LENGTH.unpack_from(self._data, self._at)
+        self._at += LENGTH.size + length
+        if self._at > len(self._data):
+            raise struct.error
+        return str(self._data[self._at - length : self._at], "utf-8", self._errors)
+
+    def _strings(self, count: int) -> list[str]:
+        """As `_string`, of hundreds of thousands."""
+        data, at, end, read = self._data, self._at, len(self._data), LENGTH.unpack_from
+        found = []
+        for _ in range(count):
+            (length,) = read(data, at)
+            start, at = at + 8, at + 8 + length
+            if at > end:
+                raise struct.error
+            if self._whole:
+                found.append(str(data[start:at], "utf-8"))
+        self._at = at
+        return found
 
     def _number(self, format: str) -> Any:
         return self._numbers(format)[0]
@@ -182,9 +228,3 @@ SAMPLING_KEYS = {
     "repeat_last_n": "general.sampling.penalty_last_n",
     "repetition_penalty": "general.sampling.penalty_repeat",
 }
-
-
-def sampling(header: Header) -> dict[str, float]:
-    """The sampling defaults that the file recommends."""
-    found = {name: header.get(key) for name, key in SAMPLING_KEYS.items()}
-    return {name: value for name, value in found.items() if isinstance(value, int | float) and isfinite(value)}

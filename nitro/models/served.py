@@ -2,17 +2,16 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nitro.engines.client import Engine
+from nitro.engines.defaults import NOTHING, SamplingDefaults
 from nitro.engines.types import ModelInfo
-from nitro.errors import TemplateError
 from nitro.models import proof
+from nitro.models.setup import Setup
 from nitro.models.source import ModelSource
 from nitro.text.family import Family
-from nitro.text.template import ChatTemplate
 
 log = logging.getLogger("nitro.models")
 
@@ -27,38 +26,43 @@ class ServedModel:
         engine: Engine,
         template: str | None = None,
         tool_format: str | None = None,
-        defaults: Mapping[str, float] | None = None,
+        defaults: SamplingDefaults = NOTHING,
     ):
         self.source, self.engine = source, engine
-        self._defaults = dict(defaults or {})
+        self._defaults = defaults
         self._override, self._tool_format = template, tool_format
-        self._compiled: ChatTemplate | None = None
+        self._setup: Setup | None = None
+        self._family: Family | None = None
+        self._fingerprint = ""
 
     @property
     def names(self) -> tuple[str, str]:
         """What requests may call it: its id, which an alias may be, and what its file is called."""
         return self.source.id, self.source.stem
 
-    def sampling(self, info: ModelInfo) -> dict[str, float]:
-        """The defaults for what a request leaves open, by the names of Sampling."""
-        return {**info.sampling, **self.source.sampling, **self._defaults}
+    def sampling(self, info: ModelInfo) -> SamplingDefaults:
+        """For what a request leaves open."""
+        return self._defaults.over(self.source.sampling).over(info.sampling)
 
     def template(self, info: ModelInfo) -> str | None:
         """The chat template's source; None where there is none."""
         return self._override or info.template
 
-    def chat_template(self, info: ModelInfo) -> ChatTemplate:
-        """Raises TemplateError where the model has none, or one that is not valid."""
-        source = self.template(info)
-        if source is None:
-            raise TemplateError("The model has no chat template; start the server with --chat-template FILE.")
-        if self._compiled is None or self._compiled.source != source:
-            self._compiled = ChatTemplate(source, info.bos, info.eos)
-        return self._compiled
+    def setup(self, info: ModelInfo) -> Setup:
+        """What reading a request needs to know. The same object as long as the model stays loaded."""
+        if self._setup is None or self._setup.info is not info:
+            template = self.template(info)
+            self._setup = Setup(info, list(self.names), template, self._tool_format, self.sampling(info))
+            self._family = Family.of(template or "", self._tool_format)
+            parts = (info.fingerprint, info.engine, template or "")
+            self._fingerprint = "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
+        return self._setup
 
     def family(self, info: ModelInfo) -> Family:
         """How this model calls tools and reasons, by its chat template."""
-        return Family.of(self.template(info) or "", self._tool_format)
+        self.setup(info)
+        assert self._family
+        return self._family
 
     def proof(self, info: ModelInfo) -> dict[str, Any] | None:
         """What `nitro convert` or `nitro verify` found, None where nothing is known of these very weights."""
@@ -67,8 +71,8 @@ class ServedModel:
 
     def fingerprint(self, info: ModelInfo) -> str:
         """Changes when a seed may no longer give the same text: weights, engine version or template are others."""
-        parts = (info.fingerprint, info.engine, self.template(info) or "")
-        return "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
+        self.setup(info)
+        return self._fingerprint
 
 
 class ServedModels:
@@ -78,10 +82,8 @@ class ServedModels:
         self.default = model
         self._told: set[str] = set()
 
-    def find(self, name: str | None) -> tuple[ServedModel, bool]:
-        """The model, and whether `name` is known: one of the model's, or none at all."""
-        known = name in (None, "", *self.default.names)
-        if name and not known and name not in self._told and len(self._told) < 100:
+    def note(self, name: str) -> None:
+        """A request has named a model that is not ours. It is logged once."""
+        if name not in self._told and len(self._told) < 100:
             self._told.add(name)
             log.warning("requests for model %r are answered by %s", name, self.default.source.id)
-        return self.default, known

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from nitro.engines.defaults import NOTHING, SamplingDefaults
 from nitro.errors import StartError
 from nitro.models import embedded
 
@@ -18,7 +19,7 @@ class ModelSource(Struct, frozen=True):
     path: str
     id: str  # the alias, where there is one
     created: int  # Unix time
-    sampling: dict[str, float] = {}  # by the names of engines.types.Sampling; wins over what the file says
+    sampling: SamplingDefaults = NOTHING  # wins over what the file says
     stem: str = ""  # what it is called without an alias
 
 

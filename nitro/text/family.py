@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nitro.errors import TemplateError
 from nitro.text import formats, reasoning
@@ -10,8 +10,10 @@ from nitro.text.channels import ChannelParser, Parser, Plain
 from nitro.text.formats import generic, history
 from nitro.text.formats.format import Format
 from nitro.text.reasoning import Markers
-from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tools
+
+if TYPE_CHECKING:  # the server knows families, and never renders
+    from nitro.text.template import ChatTemplate
 
 Message = Mapping[str, Any]
 
@@ -35,7 +37,7 @@ class Family:
 
     def prompt(
         self,
-        template: ChatTemplate,
+        template: "ChatTemplate",
         messages: Sequence[Message],
         tools: Sequence[Message] | None,
         variables: Message | None = None,

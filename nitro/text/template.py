@@ -77,6 +77,7 @@ def _environment() -> Sandbox:
 _ENVIRONMENT = _environment()
 _END = "\ue0c5\uf4a2\ue0c5"  # of a message that goes on; private characters, which no text has
 LINE_BREAK = "\n"
+LONGEST = 2**18  # characters of a template; Python's compiler takes seconds for more, and the longest known are 2**15
 
 
 class ChatTemplate:
@@ -86,6 +87,8 @@ class ChatTemplate:
         self.source = source
         self._tokens = {"bos_token": bos, "eos_token": eos}
         self.variables: frozenset[str] = frozenset()  # what the template asks for, besides what it sets itself
+        if len(source) > LONGEST:
+            raise TemplateError(f"The chat template has {len(source)} characters; at most {LONGEST} are taken.")
         self._knows_developer = re.search("""['"]developer['"]""", source) is not None
         try:
             self._template = _ENVIRONMENT.from_string(source)

@@ -22,6 +22,7 @@ from conversations import CHANGES, CONVERSATIONS, MOMENT, Conversation
 from nitro.api import lenient
 from nitro.api.openai import ChatRequest
 from nitro.api.prompts import parse_chat
+from nitro.engines.defaults import NOTHING
 from nitro.errors import ApiError, TemplateError
 from nitro.text import template
 from nitro.text.family import Family
@@ -127,7 +128,7 @@ def ours(name: str, given: Conversation) -> Result:
     asked = {"model": "any", "messages": given.messages, "continue_final_message": given.continues}
     body, _ = lenient.decode(json.dumps({**asked, **(given.variables or {})}).encode(), ChatRequest)
     try:
-        prompt = parse_chat(body, {}, between=compiled.between)
+        prompt = parse_chat(body, NOTHING, between=compiled.between)
         variables = prompt.variables | more
         return family.prompt(compiled, prompt.messages, given.tools, variables, prompt.continues), None
     except (ApiError, TemplateError) as error:

@@ -17,6 +17,7 @@ from nitro.cli import main
 from nitro.config import ServeConfig
 from nitro.convert import checkpoint
 from nitro.engines.types import Asked, Sampling
+from nitro.engines.work import encode_work
 
 pytestmark = pytest.mark.convert
 
@@ -121,7 +122,7 @@ def answers(engine: str, model: Path, prompts: list[str] = PROMPTS) -> list[list
 
     async def one(text: str) -> list[int]:
         tokens = []
-        async for burst in await server.engine.generate([text], Asked(Sampling(temperature=0), LENGTH)):
+        async for burst in await server.engine.generate(encode_work([text], Asked(Sampling(temperature=0), LENGTH))):
             tokens += [token for _, output in burst for token in output.tokens]
         return tokens
 

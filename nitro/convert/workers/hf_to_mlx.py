@@ -40,5 +40,5 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
     for code in target.glob("*.py"):
-        code.unlink()  # no code of a model's folder is ever run here
+        code.unlink()  # nothing of ours will run it, and nothing else should
     return {}

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 
 def end_with_parent() -> None:
@@ -14,12 +15,19 @@ def end_with_parent() -> None:
     os._exit(1)
 
 
-def main(name: str, request: str, reply: str) -> None:
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def beside(name: str) -> Any:
+    """The module in the file of that name, in this one's folder."""
     spec = importlib.util.spec_from_file_location(f"worker_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec and spec.loader
-    worker = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(worker)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def main(name: str, request: str, reply: str) -> None:
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    beside("remote_code").forbid()
+    worker = beside(name)
     try:
         done = worker.run(json.loads(Path(request).read_text(encoding="utf-8")))
     except Exception as error:

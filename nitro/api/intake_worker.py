@@ -1,0 +1,67 @@
+"""A process that reads requests, one at a time, over a socket pair: see intake.
+
+The kernel ends it where a request takes more than its share of the processor: a template may be deep in one call of a
+library, where nothing in Python would be heard. It has no log, and tells the server what breaks.
+"""
+
+import resource
+import signal
+import socket
+import sys
+import traceback
+
+from nitro import collector
+from nitro.api import prepared
+from nitro.api.prepare import Preparer
+from nitro.api.prepared import Check, FromIntake, Phase, PhaseName, Read, Sound, Use
+from nitro.engines import wire
+from nitro.text.template import ChatTemplate
+
+MEMORY = 4 * 2**30  # bytes of address space; macOS does not keep to it, and has the bounds of text/sandbox
+
+
+def serve(sock: socket.socket) -> None:
+    """Answer until the socket closes."""
+    preparer: Preparer | None = None
+
+    def tell(phase: PhaseName) -> None:
+        sock.sendall(wire.frame(Phase(phase)))
+
+    for payload in wire.payloads(sock):
+        match prepared.decode_to_intake(payload):
+            case Use(setup):
+                preparer = Preparer(setup, tell)
+            case Read() | Check() as message:
+                signal.setitimer(signal.ITIMER_PROF, message.seconds)
+                answer = wire.frame(_answer(preparer, message))
+                signal.setitimer(signal.ITIMER_PROF, 0)
+                sock.sendall(answer)
+
+
+def _answer(preparer: Preparer | None, message: Read | Check) -> FromIntake:
+    try:
+        if isinstance(message, Check):
+            ChatTemplate(message.template)
+            return Sound()
+        assert preparer
+        read = preparer.chat if message.route == "chat" else preparer.completions
+        return read(message.body, message.strict)
+    except Exception as error:
+        return prepared.refusal(error, traceback.format_exc())
+
+
+def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # the server's business
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most), most))
+    collector.settle()
+    try:
+        serve(socket.socket(fileno=int(sys.argv[1])))
+    except ConnectionError:  # the server is gone
+        pass
+
+
+if __name__ == "__main__":
+    main()

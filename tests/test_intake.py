@@ -1,0 +1,241 @@
+"""Requests are read in processes of their own: what takes too long there is that request's fault, and holds nobody."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from running import CEILING, FAKE, RunningServer
+
+from nitro.api import intake
+from nitro.api.intake import Intake
+from nitro.api.prompts import MOST_BIASED_TEXTS, MOST_BIASES, MOST_MESSAGES, MOST_PARTS
+from nitro.api.tools import MOST_TOOLS
+from nitro.engines.defaults import NOTHING
+from nitro.engines.fake import FakeRunner
+from nitro.engines.types import EngineSpec
+from nitro.errors import ApiError, TemplateError
+from nitro.models.setup import Setup
+
+PLAIN = "{% for m in messages %}{{ m.content }}{% endfor %}"
+# Seconds of work for a long message, nearly none for a short one; what is made is nothing.
+SLOW = (
+    "{% for i in range(messages[0].content | length // 4) %}{% set n = messages[0].content.rfind('ba') %}{% endfor %}"
+    + PLAIN
+)
+STORY = [{"role": "user", "content": "a"}]
+LONG = [{"role": "user", "content": "a" * 200_000}]
+INFO = FakeRunner(EngineSpec("fake", "")).info
+
+
+def setup(template: str | None) -> Setup:
+    return Setup(INFO, ["fake"], template, None, NOTHING)
+
+
+def body(messages: list[dict[str, Any]] = STORY, **fields: Any) -> bytes:
+    return json.dumps({"messages": messages, **fields}).encode()
+
+
+def run(work: Callable[[Intake], Any], seconds: float = 2.0) -> Any:
+    """What becomes of `work` with an Intake of its own."""
+
+    async def alone() -> Any:
+        reading = Intake(seconds)
+        try:
+            return await work(reading)
+        finally:
+            await reading.close()
+
+    return asyncio.run(alone())
+
+
+def post(server: RunningServer, content: bytes, path: str = "/v1/chat/completions") -> httpx.Response:
+    return httpx.post(server.url + path, content=content, timeout=CEILING)
+
+
+def pid(server: RunningServer, lane: str = "_small") -> int:
+    process = getattr(server.server.intake, lane)._process
+    return int(process._process.pid)
+
+
+def test_a_template_that_takes_too_long_is_stopped_and_the_next_request_is_read() -> None:
+    async def work(reading: Intake) -> None:
+        used = setup(SLOW)
+        with pytest.raises(TemplateError, match=r"takes more than .* was stopped \(rendering\)"):
+            await reading.read(used, "chat", body(LONG))
+        assert (await reading.read(used, "chat", body())).options.stream is False
+
+    run(work, seconds=0.3)
+
+
+def test_a_stopped_template_is_a_400_and_others_are_served(
+    serve: Callable[..., RunningServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "SECONDS_A_MIB", 0.0)
+    (tmp_path / "slow.jinja").write_text(SLOW)
+    server = serve(chat_template=tmp_path / "slow.jinja").ready()
+    server.server.intake._seconds = 0.3
+    reply = post(server, body(LONG))
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "messages")
+    assert "was stopped" in reply.json()["error"]["message"]
+    assert httpx.get(f"{server.url}/health").status_code == 200
+    assert post(server, body(max_tokens=1)).status_code == 200
+
+
+def test_a_template_that_cannot_be_compiled_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(reading: Intake) -> None:
+        used = setup("{% for %}")
+        for _ in range(2):
+            with pytest.raises(TemplateError, match="is not valid"):
+                await reading.read(used, "chat", body())
+        process = reading._small._process
+        assert process
+        process._setup = used
+        lane = reading._small
+        lane._hopeless = used  # as it is after its compiling was stopped
+        with pytest.raises(TemplateError, match="too long to compile"):
+            await reading.read(used, "chat", body())
+        assert await reading.read(setup(PLAIN), "chat", body())
+
+    run(work)
+
+
+def test_a_template_has_a_cap() -> None:
+    async def work(reading: Intake) -> None:
+        with pytest.raises(TemplateError, match="at most 262144"):
+            await reading.check("a" * 2**18 + "b")
+        await reading.check(PLAIN)
+
+    run(work)
+
+
+def test_a_killed_process_is_replaced(serve: Callable[..., RunningServer]) -> None:
+    server = serve().ready()
+    assert post(server, body(max_tokens=1)).status_code == 200
+    first = pid(server)
+    os.kill(first, signal.SIGKILL)
+    replies = [post(server, body(max_tokens=1)) for _ in range(2)]
+    assert replies[-1].status_code == 200 and pid(server) != first
+    if replies[0].status_code != 200:  # it was asked before its end was known
+        assert replies[0].status_code == 503 and replies[0].headers["x-should-retry"] == "false"
+
+
+def test_a_small_request_does_not_wait_for_a_large_one(serve: Callable[..., RunningServer]) -> None:
+    server = serve().ready()
+    large = body(metadata={"a": "b" * 2**19}, max_tokens=1)
+    assert post(server, large).status_code == 200
+    process = pid(server, "_large")
+    os.kill(process, signal.SIGSTOP)
+
+    async def both() -> list[int]:
+        async with httpx.AsyncClient(base_url=server.url, timeout=CEILING) as client:
+            waiting = asyncio.create_task(client.post("/v1/chat/completions", content=large))
+            while not server.server.intake._held:
+                await client.get("/health")
+            small = await client.post("/v1/chat/completions", content=body(max_tokens=1))
+            assert not waiting.done()
+            os.kill(process, signal.SIGCONT)
+            return [small.status_code, (await waiting).status_code]
+
+    assert asyncio.run(both()) == [200, 200]
+
+
+def test_the_process_for_large_requests_ends_when_it_idles(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(reading: Intake) -> None:
+        reading._large._idle = 0.0
+        await reading.read(setup(PLAIN), "chat", body(metadata={"a": "b" * 2**19}))
+        while reading._large._process:
+            await asyncio.sleep(0)
+
+    run(work)
+
+
+def test_too_many_bytes_do_not_wait(serve: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MOST_HELD", 1000)
+    server = serve().ready()
+    assert post(server, body(metadata={"a": "b" * 2**19}, max_tokens=1)).status_code == 200  # alone it is welcome
+    server.server.intake._held = 990
+    reply = post(server, body())
+    assert (reply.status_code, reply.headers["retry-after"]) == (429, "1")
+
+
+def tools(count: int) -> list[dict[str, Any]]:
+    return [{"type": "function", "function": {"name": f"f{i}"}} for i in range(count)]
+
+
+CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CAPS = {
+    "tools": ({"tools": tools(MOST_TOOLS + 1)}, "tools", MOST_TOOLS),
+    "messages": ({"messages": STORY * (MOST_MESSAGES + 1)}, "messages", MOST_MESSAGES),
+    "parts": (
+        {"messages": [{"role": "user", "content": ["a"] * (MOST_PARTS + 1)}]},
+        "messages[0].content",
+        MOST_PARTS,
+    ),
+    "calls": (
+        {"messages": [{"role": "assistant", "tool_calls": [CALL] * (MOST_TOOLS + 1)}]},
+        "messages[0].tool_calls",
+        MOST_TOOLS,
+    ),
+    "stops": ({"stop": ["a"] * 17}, "stop", 16),
+    "a long stop": ({"stop": "a" * 1001}, "stop", 1000),
+    "biases": ({"logit_bias": {str(i): 1 for i in range(MOST_BIASES + 1)}}, "logit_bias", MOST_BIASES),
+    "biased texts": ({"logit_bias": {f"a{i}": 1 for i in range(301)}}, "logit_bias", MOST_BIASED_TEXTS),
+    "choices": ({"n": 129}, "n", 128),
+    "prompts": ({"prompt": ["a"] * 2049}, "prompt", 2048),
+}
+
+
+@pytest.mark.parametrize("name", CAPS)
+def test_caps_say_their_number(name: str) -> None:
+    fields, param, most = CAPS[name]
+
+    async def work(reading: Intake) -> None:
+        route = "completions" if param == "prompt" else "chat"
+        with pytest.raises(ApiError, match=f"at most {most}") as caught:
+            await reading.read(setup(PLAIN), route, json.dumps({"messages": STORY, **fields}).encode())
+        assert (caught.value.status, caught.value.param) == (400, param)
+
+    run(work)
+
+
+def test_many_tools_are_told_and_a_repeated_name_is_found() -> None:
+    async def work(reading: Intake) -> None:
+        offered = tools(MOST_TOOLS)
+        assert (await reading.read(setup(PLAIN), "chat", body(tools=offered))).options.tools
+        with pytest.raises(ApiError) as caught:
+            await reading.read(setup(PLAIN), "chat", body(tools=[*offered[:-1], offered[0]]))
+        assert caught.value.param == f"tools[{MOST_TOOLS - 1}].function.name"
+
+    run(work)
+
+
+def test_only_what_is_small_gets_a_second_try() -> None:
+    async def work(reading: Intake) -> None:
+        comma = body(metadata={"a": "b" * 1000})[:-1] + b",}"
+        assert await reading.read(setup(PLAIN), "chat", comma)
+        with pytest.raises(ApiError, match="not valid JSON"):
+            await reading.read(setup(PLAIN), "chat", comma.replace(b"b" * 1000, b"b" * 2**20))
+
+    run(work)
+
+
+def test_a_fault_is_told_in_few_words() -> None:
+    """Whatever the client's own words in it are."""
+
+    async def work(reading: Intake) -> None:
+        with pytest.raises(ApiError) as caught:
+            await reading.read(setup(PLAIN), "chat", body([{"role": "king" * 10**6, "content": "a"}]))
+        assert caught.value.param == "messages[0].role" and len(str(caught.value)) < 3000
+
+    run(work)
+
+
+def test_the_server_renders_nothing(serve: Callable[..., RunningServer]) -> None:
+    server = serve(engine=FAKE).ready()
+    assert post(server, body(max_tokens=1)).status_code == 200
