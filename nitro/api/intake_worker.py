@@ -27,25 +27,27 @@ def serve(sock: socket.socket) -> None:
     def tell(phase: PhaseName) -> None:
         sock.sendall(wire.frame(Phase(phase)))
 
-    for payload in wire.payloads(sock):
+    payloads = wire.payloads(sock)
+    for payload in payloads:
         match prepared.decode_to_intake(payload):
             case Use(setup):
                 preparer = Preparer(setup, tell)
             case Read() | Check() as message:
+                body = next(payloads, b"") if isinstance(message, Read) else b""
                 signal.setitimer(signal.ITIMER_PROF, message.seconds)
-                answer = wire.frame(_answer(preparer, message))
+                answer = wire.frame(_answer(preparer, message, body))
                 signal.setitimer(signal.ITIMER_PROF, 0)
                 sock.sendall(answer)
 
 
-def _answer(preparer: Preparer | None, message: Read | Check) -> FromIntake:
+def _answer(preparer: Preparer | None, message: Read | Check, body: bytes) -> FromIntake:
     try:
         if isinstance(message, Check):
             ChatTemplate(message.template)
             return Sound()
         assert preparer
         read = preparer.chat if message.route == "chat" else preparer.completions
-        return read(message.body, message.strict)
+        return read(body, message.strict)
     except Exception as error:
         return prepared.refusal(error, traceback.format_exc())
 

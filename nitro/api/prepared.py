@@ -60,10 +60,10 @@ class Use(Message, frozen=True):
 
 
 class Read(Message, frozen=True):
-    """A request's body. `seconds` of the processor it may take. `strict`: what would be ignored is refused."""
+    """A request, whose body is the next payload. `seconds` of the processor it may take. `strict`: what would be
+    ignored is refused."""
 
     route: Route
-    body: bytes
     seconds: float
     strict: bool = False
 

@@ -48,8 +48,11 @@ class EngineProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def send(self, message: wire.Message) -> None:
+    def send(self, message: wire.Message, payload: bytes | None = None) -> None:
+        """`payload` is a frame of its own behind the message; it is not copied."""
         self._writer.write(wire.frame(message))
+        if payload is not None:
+            self._writer.writelines([wire.length(payload), payload])
 
     async def messages(self) -> AsyncIterator[wire.FromEngine]:
         """What it says, until its socket closes."""

@@ -97,21 +97,26 @@ decode_from_engine = msgspec.msgpack.Decoder(FromEngine).decode
 def frame(message: Message) -> bytes:
     """The bytes of one message on the wire."""
     payload = _encoder.encode(message)
-    return _LENGTH.pack(len(payload)) + payload
+    return length(payload) + payload
+
+
+def length(payload: bytes) -> bytes:
+    """What stands before it on the wire."""
+    return _LENGTH.pack(len(payload))
 
 
 def payloads(sock: socket.socket) -> Iterator[bytes]:
     """The payloads that arrive on a blocking socket, until the other side closes it."""
     with sock.makefile("rb") as stream:
         while len(header := stream.read(_LENGTH.size)) == _LENGTH.size:
-            (length,) = _LENGTH.unpack(header)
-            payload = stream.read(length)
-            if len(payload) < length:
+            (size,) = _LENGTH.unpack(header)
+            payload = stream.read(size)
+            if len(payload) < size:
                 return
             yield payload
 
 
 async def read_payload(stream: asyncio.StreamReader) -> bytes:
     """The next payload. Raises IncompleteReadError or ConnectionError when the other side is gone."""
-    (length,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
-    return await stream.readexactly(length)
+    (size,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
+    return await stream.readexactly(size)
