@@ -16,16 +16,32 @@ NitroError
 └── ApiError               an HTTP status and an OpenAI error body
 """
 
+MOST = 1000  # characters of a sentence for people
+
+
+def one_line(text: str) -> str:
+    """The text as one line that a terminal shows as it is: words of a damaged file may stand in it."""
+    line = " ".join(text.split())
+    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
+    return shown if len(shown) <= MOST else f"{shown[: MOST // 2]} … {shown[-MOST // 2 :]}"
+
 
 class NitroError(Exception):
     pass
 
 
-class StartError(NitroError):
+class Sentence(Exception):
+    """Its message is one line, whatever it was made of."""
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
+
+
+class StartError(Sentence, NitroError):
     pass
 
 
-class ConvertError(NitroError):
+class ConvertError(Sentence, NitroError):
     pass
 
 

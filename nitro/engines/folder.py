@@ -23,5 +23,8 @@ def token(value: Any) -> str:
 
 def read(file: Path) -> dict[str, Any]:
     """An optional JSON file's object; empty where it holds none. Raises OSError, ValueError."""
-    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
     return content if isinstance(content, dict) else {}

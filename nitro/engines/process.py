@@ -16,7 +16,8 @@ PATIENCE = 5.0  # seconds it has to end before it is killed
 
 # Threads that wait for each other spin at first, in GNU's OpenMP by default for milliseconds: with another busy process
 # on the machine that makes a step several times slower. A short spin costs nothing when idle.
-ENVIRONMENT = {"GOMP_SPINCOUNT": "1000"}
+# Where ggml aborts it forks and runs a debugger, for seconds, to print a backtrace of a hundred lines.
+ENVIRONMENT = {"GOMP_SPINCOUNT": "1000", "GGML_NO_BACKTRACE": "1"}
 
 
 class EngineProcess:

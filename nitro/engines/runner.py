@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from nitro.engines.types import Logprobs, ModelInfo, Sampling
+from nitro.errors import Sentence
 
 
 class OutOfKV(Exception):
@@ -21,7 +22,7 @@ class StepFailed(Exception):
         self.slots = slots
 
 
-class LoadError(Exception):
+class LoadError(Sentence):
     """The model cannot be loaded. The message is one sentence for the person who starts the server."""
 
 
