@@ -34,7 +34,8 @@ LONGEST_AGAIN = 2**16  # of a schema that a value is shown again, on the engine 
 MOST_REMAINDERS = 100_000  # that numbers may leave when divided: each is a state, and a million of them 6 s and 300 MB
 _MULTIPLE = re.compile(r'"multipleOf"\s*:\s*(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)')
 MOST_SUBSCHEMAS = 200  # that are tried to find a fault's place
-LOOK_AHEAD = 8  # steps at the beginning of an answer in which a grammar that cannot be followed is found out
+# Steps into an answer in which a grammar that cannot be followed is found out, and what leads further into JSON.
+LOOK_AHEAD, INWARD = 12, ("{", "[", '"', ":")
 ANSWER = "answer"  # the rule of an answer that is one JSON value
 LONGEST_PROBLEM = 300  # characters
 
@@ -89,7 +90,7 @@ class Grammars:
         return LLMatcher(self._ll, grammar, log_level=0, limits=LIMITS)
 
     def _first_problem(self, ll: LLMatcher) -> str | None:
-        """Why not even an answer's first tokens can be said: as far as there is no choice, and into an object."""
+        """Why not even an answer's beginning can be said: as far as there is no choice, and into objects and lists."""
         if ll.is_error():
             return sentence(ll.get_error())
         probe = ll.deep_copy()
@@ -97,12 +98,15 @@ class Grammars:
             possible = any(probe.compute_bitmask())
             if probe.is_error() or not possible:
                 return sentence(probe.get_error()) or "Nothing can be said that keeps it."
-            forced = probe.compute_ff_tokens() or self._ll.greedy_tokenize(
-                probe.compute_ff_bytes().decode("utf-8", "ignore") or "{"
-            )
-            if probe.try_consume_tokens(forced) < len(forced):
+            if not self._go_into(probe):
                 break
         return sentence(probe.get_error()) or None
+
+    def _go_into(self, probe: LLMatcher) -> bool:
+        """Say what must come next, else what may and leads further. False where nothing does."""
+        forced = probe.compute_ff_tokens() or self._ll.greedy_tokenize(probe.compute_ff_bytes().decode(errors="ignore"))
+        ways = [forced] if forced else map(self._ll.greedy_tokenize, INWARD)
+        return any(probe.try_consume_tokens(way) == len(way) for way in ways)
 
     def broken(self, schema: Schema, text: str) -> str | None:
         """How a whole value breaks its schema, though its letters have kept the grammar. None: it does not.

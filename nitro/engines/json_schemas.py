@@ -18,7 +18,7 @@ SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contain
 # Towards which infinity a bound may be moved, so that what keeps it keeps the schema's own, too.
 INWARD = {"minimum": 1, "exclusiveMinimum": 1, "maximum": -1, "exclusiveMaximum": -1}
 CHOICES = ("const", "enum")
-MOST = 2**63  # a bound of integers is cut there, so that one beyond lets through what it should not
+MOST = 2**63 - 1024  # the largest double of 64 bits: llguidance cuts bounds there, or fails
 
 
 def load(source: str) -> Schema:
@@ -28,7 +28,7 @@ def load(source: str) -> Schema:
         for keyword, direction in INWARD.items():
             bound = part.get(keyword)
             if _is_number(bound):
-                if bound * direction >= MOST:
+                if bound * direction > MOST:
                     raise ValueError(f"{keyword} is beyond 64 bits (at {pointer or '/'})")
                 part[keyword] = _inward(bound, direction)
         for keyword in CHOICES:
@@ -75,14 +75,13 @@ def _numbers(value: Any) -> Iterator[int | float]:
 
 
 def _inward(bound: int | float, direction: int) -> int | float:
-    """The nearest double in that direction."""
-    try:
-        double = float(bound)
-    except OverflowError:
-        double = math.inf if bound > 0 else -math.inf
+    """The nearest double in that direction, of 64 bits."""
+    if abs(bound) > MOST:
+        return -direction * MOST
+    double = float(bound)
     if (double < bound) if direction > 0 else (double > bound):
         double = math.nextafter(double, direction * math.inf)
-    return bound if double == bound and abs(bound) < MOST else double
+    return bound if double == bound else double
 
 
 def _is_exact(number: int | float) -> bool:
@@ -93,4 +92,4 @@ def _is_exact(number: int | float) -> bool:
         double = float(number)
     except OverflowError:
         return False
-    return (double == number and -MOST <= number < MOST) or Decimal(repr(double)) == number
+    return (double == number and abs(number) <= MOST) or Decimal(repr(double)) == number
