@@ -11,6 +11,7 @@ NitroError
 │   ├── EngineDown         no engine runs, or it died under the request: 503
 │   │   └── EngineStaysDown    and none will: a retry is useless
 │   ├── SequenceFailed     a step failed for this sequence: 500
+│   ├── SchemaUnkept       what the model said breaks the schema that was asked for: 422
 │   └── ServerClosing      the server was told to stop: 503
 ├── TemplateError          the chat template refused the messages: 400
 └── ApiError               an HTTP status and an OpenAI error body
@@ -84,6 +85,14 @@ class EngineStaysDown(EngineDown):
 
 class SequenceFailed(EngineError):
     pass
+
+
+class SchemaUnkept(EngineError):
+    """`param` is the schema."""
+
+    def __init__(self, message: str, param: str | None):
+        super().__init__(message)
+        self.param = param
 
 
 class ServerClosing(EngineError):

@@ -30,6 +30,7 @@ from nitro.errors import (
     EngineStaysDown,
     PromptRejected,
     PromptTooLong,
+    SchemaUnkept,
     SequenceFailed,
 )
 
@@ -116,8 +117,7 @@ class Generation:
         if output.finish:
             self._open.discard(output.id)
         if output.finish == "error":
-            error = output.error or "The engine failed."
-            self._fail(PromptRejected(error, output.param) if output.param else SequenceFailed(error))
+            self._fail(_failure(output))
         else:
             self._burst.append((self._index[output.id], output))
             self._news.set()
@@ -129,6 +129,13 @@ class Generation:
         if not self.accepted.done():
             self.accepted.set_exception(error)
             self.accepted.exception()  # seen, even if nobody waits any more
+
+
+def _failure(output: Output) -> EngineError:
+    error = output.error or "The engine failed."
+    if output.unkept:
+        return SchemaUnkept(error, output.param)
+    return PromptRejected(error, output.param) if output.param else SequenceFailed(error)
 
 
 class Observer(Protocol):

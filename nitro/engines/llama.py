@@ -186,7 +186,7 @@ class LlamaRunner:
         drawn = self._draw(chunk, last) if chunk.samples else []
         if drawn is None:
             assert chunk.matcher is not None
-            return Result([], chunk.matcher.problem, chunk.matcher.param)
+            return Result.failed(chunk.matcher)
         if (most := chunk.sampling.logprobs) is None:
             return Result(drawn)
         return Result(

@@ -205,7 +205,7 @@ class MlxRunner:
             return Result(tokens, None, None, logprobs, prompt_logprobs)
         self._clear(chunk.slot)  # what it holds is no numbers
         if chunk.matcher:
-            return Result([], chunk.matcher.problem, chunk.matcher.param)
+            return Result.failed(chunk.matcher)
         return Result([], "The model finds no token possible: its weights are damaged, or a computation overflowed.")
 
     # Slots

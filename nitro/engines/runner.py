@@ -33,11 +33,17 @@ class CannotOpen(LoadError):
 class Matcher(Protocol):
     """What a sequence may say next, by its constraint. The runner asks it, and tells it what was drawn."""
 
-    param: str  # what the request calls the constraint
+    @property
+    def param(self) -> str:
+        """What the request calls the constraint or, once it has failed, the part of it that is concerned."""
 
     @property
     def problem(self) -> str:
         """Why nothing more can be said."""
+
+    @property
+    def unkept(self) -> bool:
+        """Whether that is because the value that was said breaks its schema, though each token was allowed."""
 
     def allows(self, token: int) -> bool:
         """Whether the token may come next."""
@@ -102,6 +108,12 @@ class Result:
     param: str | None = None  # with `error`: what in the request is at fault, if anything is
     logprobs: list[Logprobs] = field(default_factory=list)
     prompt_logprobs: list[Logprobs] = field(default_factory=list)
+    unkept: bool = False  # with `error`: see Matcher
+
+    @classmethod
+    def failed(cls, matcher: Matcher) -> "Result":
+        """Of a row whose matcher lets nothing more through."""
+        return cls([], matcher.problem, matcher.param, unkept=matcher.unkept)
 
 
 class Tokenizer(Protocol):

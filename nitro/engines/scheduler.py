@@ -186,7 +186,7 @@ class Scheduler:
             sequence = self._by_id[chunk.sequence_id]
             if result.error is not None:
                 sequence.computed = self._cache.trim(chunk.slot, chunk.stop)  # all of it, unless it is no use to anyone
-                outputs.append(self._fail(sequence, result.error, result.param))
+                outputs.append(self._fail(sequence, result.error, result.param, result.unkept))
                 continue
             sequence.computed = chunk.stop + max(len(result.tokens) - 1, 0)
             self._keep_border(sequence, chunk.stop)
@@ -323,9 +323,9 @@ class Scheduler:
         predicted = sequence.drafts.predicted
         return Output(sequence.id, fresh, [], finish, None, None, logprobs, scores, guessed, right, predicted)
 
-    def _fail(self, sequence: Sequence, error: str, param: str | None = None) -> Output:
+    def _fail(self, sequence: Sequence, error: str, param: str | None = None, unkept: bool = False) -> Output:
         self._end(sequence)
-        return Output(sequence.id, [], [], "error", error, param)
+        return Output(sequence.id, [], [], "error", error, param, unkept=unkept)
 
     def _end(self, sequence: Sequence) -> None:
         del self._by_id[sequence.id]
