@@ -5,13 +5,14 @@
 # make test-clients   other people's clients against ours, each in an environment of its own in the cache folder
 # make lint     ruff and mypy
 # make bench    measure beside llama-server and others, which are built first; writes bench/results.md; ARGS="--workloads 1,8"
+# make soak     what a hostile but honest tester does; writes soak/results.md; ARGS="--short" for a few minutes of it
 # make docs     write docs/parameters.md and docs/clients
 # make clean    remove everything the other targets made, .venv included
 
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: install serve test test-convert test-clients lint bench docs clean
+.PHONY: install serve test test-convert test-clients lint bench soak docs clean
 
 install:
 	@$(PYTHON) scripts/install.py serve
@@ -46,6 +47,10 @@ bench:
 	.venv/bin/python -m bench.footprint
 	.venv/bin/python -m bench.convert
 
+soak:
+	@$(PYTHON) scripts/install.py test
+	@exec .venv/bin/python -m soak $(ARGS)
+
 docs:
 	@$(PYTHON) scripts/install.py test
 	.venv/bin/python -m scripts.parameters
@@ -53,4 +58,4 @@ docs:
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
-	find nitro tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find nitro tests scripts bench soak -name __pycache__ -type d -prune -exec rm -rf {} +

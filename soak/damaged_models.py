@@ -1,0 +1,226 @@
+"""Damaged files of models through `nitro serve` and `nitro convert`: each serves or is converted, or the command ends
+with status 1 and one sentence. The files are made by `damaged`."""
+
+import argparse
+import importlib
+import itertools
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from nitro.bench import client
+from nitro.convert import cache, environments
+from soak import replies, servers
+from soak.connection import Unanswered, ask
+from soak.report import Figure, Findings
+from soak.storm import HONEST
+
+AT_ONCE = 2
+CEILING = 120.0  # seconds until a command that has neither ended nor served hangs
+ANSWERED = 60.0  # seconds that one request to such a model may take
+MEMORY = 8 * 2**30  # bytes that a command may take for itself: more ends it, rather than this machine
+SENTENCE = re.compile(r"nitro: \S.{5,600}")
+URL = re.compile(r"URL\s+http://[^:]+:(\d+)/v1")
+GOOD = ("serves", "converted", "refused")
+HOW = f"""\
+Small models whose files are cut, changed, or say what is not so, {AT_ONCE} at a time. `nitro serve` gets ready and
+answers a request, or says in one sentence why not and ends with status 1; so does `nitro convert`, which then leaves
+nothing behind."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`how`: "serves", "converted", "refused", or a fault in words."""
+
+    command: str
+    path: Path
+    how: str
+    seconds: float
+
+
+def run(options: argparse.Namespace) -> Findings:
+    found = Findings("Damaged models", HOW)
+    counts = (8, 6) if options.short else (options.count or 300, (options.count or 300) // 2)
+    try:
+        damaged = importlib.import_module("soak.damaged")
+    except ModuleNotFoundError:
+        found.figures.append(Figure("soak/damaged.py", "is not there", "there", False))
+        return found
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        into = Path(folder)
+        kinds = {
+            "GGUF files": (damaged.gguf_files(options.seed, counts[0], into / "files"), "llama", ("mlx",)),
+            "folders": (damaged.folders(options.seed, counts[1], into / "folders"), "mlx", _of_folders()),
+        }
+        for name, (paths, engine, to) in kinds.items():
+            outcomes = _tried(paths, engine, to, into)
+            found.figures += _figures(name, outcomes)
+            for outcome in outcomes:
+                if outcome.how not in GOOD:
+                    found.faults[f"{outcome.command} {outcome.path.name}: {outcome.how}"] += 1
+    return found
+
+
+def _tried(paths: Iterator[Path], engine: str, to: tuple[str, ...], into: Path) -> list[Outcome]:
+    """Each is made when its turn comes, and removed after it, so that few lie on the disk."""
+    outcomes: list[Outcome] = []
+    numbered, lock = zip(itertools.count(), paths, strict=False), threading.Lock()
+
+    def one_after_another() -> None:
+        while True:
+            with lock:
+                number, path = next(numbered, (0, None))
+            if path is None:
+                return
+            outcomes.extend([serve(path, engine, into), convert(path, to[number % len(to)], into)])
+            _remove(path)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for running in [pool.submit(one_after_another) for _ in range(AT_ONCE)]:
+            running.result()
+    return outcomes
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _of_folders() -> tuple[str, ...]:
+    """Into GGUF only where the environment for that is made already: that takes minutes and gigabytes."""
+    made = cache.folder() / "environments" / "converter" / environments.MARKER
+    return ("gguf", "mlx") if made.is_file() else ("mlx",)
+
+
+def _figures(name: str, outcomes: list[Outcome]) -> list[Figure]:
+    figures = []
+    for command in ("serve", "convert"):
+        of_it = [outcome for outcome in outcomes if outcome.command == command]
+        told = Counter(outcome.how if outcome.how in GOOD else "other" for outcome in of_it)
+        said = ", ".join(f"{n} {how}" for how, n in sorted(told.items()))
+        longest = max((outcome.seconds for outcome in of_it), default=0.0)
+        figures += [
+            Figure(f"{name}: {command}", said),
+            Figure.none(f"{name}: {command}: neither works nor ends with one sentence", told["other"]),
+            Figure(f"{name}: {command}: longest, s", f"{longest:.1f}"),
+        ]
+    return figures
+
+
+def serve(path: Path, engine: str, into: Path) -> Outcome:
+    began = time.monotonic()
+    arguments = [
+        "serve",
+        str(path),
+        "--engine",
+        engine,
+        "--port",
+        "0",
+        "--ctx",
+        "128",
+        "--parallel",
+        "1",
+        *servers.QUIET,
+    ]
+    with tempfile.TemporaryFile(dir=into) as said:
+        process = _started(arguments, said.fileno())
+        try:
+            port = None
+            while process.poll() is None and port is None and time.monotonic() - began < CEILING:
+                time.sleep(0.05)
+                port = URL.search(_text(said.fileno()))
+            if port:
+                how = _asked(int(port[1]), process)
+            elif process.poll() is None:
+                how = "hangs"
+            else:
+                how = refusal(process.returncode, _text(said.fileno()))
+        finally:
+            process.kill()
+            process.wait()
+    return Outcome("serve", path, how, time.monotonic() - began)
+
+
+def convert(path: Path, to: str, into: Path) -> Outcome:
+    began = time.monotonic()
+    target = Path(tempfile.mkdtemp(dir=into)) / ("made.gguf" if to == "gguf" else "made")
+    arguments = ["convert", str(path), "--to", to, "--output", str(target), "--positions", "64"]
+    with tempfile.TemporaryFile(dir=into) as said:
+        process = _started(arguments, said.fileno())
+        try:
+            status = process.wait(CEILING)
+            how = "converted" if status == 0 else refusal(status, _text(said.fileno()))
+        except subprocess.TimeoutExpired:
+            how = "hangs"
+        finally:
+            process.kill()
+            process.wait()
+    if how == "converted" and not target.exists():
+        how = "status 0, and nothing is there"
+    elif how == "refused" and any(target.parent.iterdir()):
+        how = "refused, and something is left behind"
+    shutil.rmtree(target.parent)
+    return Outcome("convert", path, how, time.monotonic() - began)
+
+
+def refusal(status: int, said: str) -> str:
+    """Whether a command that failed did so with one sentence."""
+    last = next((line for line in reversed(said.splitlines()) if line.strip()), "")
+    if "Traceback" in said:
+        return f"status {status}, a traceback"
+    if status != 1:
+        return f"status {status}"
+    if not SENTENCE.fullmatch(last.strip()):
+        return "status 1 without a sentence"
+    return "refused"
+
+
+def _asked(port: int, process: "subprocess.Popen[bytes]") -> str:
+    try:
+        reply = client.run(ask(port, replies.CHAT, HONEST, ANSWERED))
+        fault = replies.fault(reply)
+    except (OSError, Unanswered) as error:
+        fault = str(error)
+    if fault:
+        return f"serves, but answers: {fault}"
+    process.send_signal(signal.SIGTERM)
+    try:
+        status = process.wait(servers.TO_END)
+    except subprocess.TimeoutExpired:
+        return "serves, but does not end"
+    return "serves" if status == 0 else f"serves, but ends with status {status}"
+
+
+def _started(arguments: list[str], output: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "nitro", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=servers.environment(),
+        start_new_session=True,
+        preexec_fn=_bounded,
+    )
+
+
+def _bounded() -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+
+
+def _text(file: int) -> str:
+    """Read without moving the place at which the process writes."""
+    return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")

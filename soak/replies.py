@@ -1,0 +1,70 @@
+"""Whether a reply is an honest one: an answer that is whole, or an error that says so in the API's own form."""
+
+from typing import Any
+
+import msgspec
+
+from soak.connection import Reply
+
+CHAT, TEXTS = "/v1/chat/completions", "/v1/completions"
+MOST_SAID = 8192  # bytes of an error: one that is longer tells more than a request's own words
+EVENT, DONE = b"data:", b"[DONE]"
+
+
+def fault(reply: Reply) -> str | None:
+    """What is wrong with it, in words that are the same for the same kind; None: it is honest."""
+    if reply.status == 200:
+        stream = reply.headers.get("content-type", "").startswith("text/event-stream")
+        return _fault_of_stream(reply.body) if stream else _fault_of_answer(reply)
+    if reply.status == 204:
+        return None
+    if reply.status >= 500 and reply.status != 503:
+        return f"status {reply.status}"
+    if len(reply.body) > MOST_SAID:
+        return f"status {reply.status}, an error of more than {MOST_SAID} bytes"
+    return None if _is_error(_decoded(reply.body)) else f"status {reply.status} without an error body"
+
+
+def _fault_of_answer(reply: Reply) -> str | None:
+    if not reply.headers.get("content-type", "").startswith("application/json"):
+        return None  # /metrics and the like
+    body = _decoded(reply.body)
+    if body is None:
+        return "status 200 whose body is no JSON"
+    if isinstance(body, dict) and any(not choice.get("finish_reason") for choice in body.get("choices", [])):
+        return "status 200, a choice that has not ended"
+    return None
+
+
+def _fault_of_stream(body: bytes) -> str | None:
+    """It ends by [DONE], each of its choices with a reason, or by an error."""
+    said = [line[len(EVENT) :].strip() for line in body.splitlines() if line.startswith(EVENT)]
+    if not said:
+        return "a stream of nothing"
+    if said[-1] != DONE:
+        return None if _is_error(_decoded(said[-1])) else "a stream that ends without [DONE] or an error"
+    if len(said) > 1 and _is_error(_decoded(said[-2])):
+        return None
+    chunks = [_decoded(event) for event in said[:-1]]
+    if not all(isinstance(chunk, dict) for chunk in chunks):
+        return "a stream with an event that is no JSON"
+    choices = [choice for chunk in chunks for choice in chunk.get("choices", [])]
+    open_ones = {choice["index"] for choice in choices} - {c["index"] for c in choices if c.get("finish_reason")}
+    return "a stream whose choices have not all ended" if open_ones or not choices else None
+
+
+def is_answer(reply: Reply) -> bool:
+    """Whether an honest reply is the whole answer rather than an error."""
+    return reply.status == 200 and b'"error"' not in reply.body[-MOST_SAID:]
+
+
+def _is_error(body: Any) -> bool:
+    error = body.get("error") if isinstance(body, dict) else None
+    return isinstance(error, dict) and bool(error.get("message")) and bool(error.get("type"))
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.MsgspecError:
+        return None

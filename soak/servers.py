@@ -1,0 +1,90 @@
+"""The servers under test: `nitro serve` as a user starts it, and what /proc tells of its processes."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import processes
+from bench.processes import Server
+from soak.report import Figure
+
+ROOT = Path(__file__).resolve().parent.parent
+FAKE = ("--engine", "nitro.engines.fake:FakeRunner")
+POISONED = ("--engine", "soak.runners:PoisonedRunner")
+WORKER = b"nitro.engines.worker"
+TO_END = 15.0  # seconds that a server has from SIGTERM to its end
+QUIET = ("--log-level", "warning")
+
+
+def environment() -> dict[str, str]:
+    """In which this checkout is what is imported, the runners in it, too."""
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(ROOT)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *paths])}
+
+
+def command(*options: str) -> processes.Command:
+    """`nitro serve` of this checkout."""
+    os.environ.update(environment())
+    return processes.nitro(*options, *QUIET)
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[Server]:
+    """It, ready. Raises RuntimeError if it never is."""
+    with processes.running(command(*options)) as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a server holds: its processes, the open files of its main one, the memory of all (PSS, MiB)."""
+
+    processes: int
+    descriptors: int
+    mib: float
+
+    @classmethod
+    def of(cls, server: Server) -> "Standing":
+        descriptors = len(os.listdir(f"/proc/{server.pid}/fd"))
+        return cls(len(server.pids()), descriptors, server.memory() or 0.0)
+
+    def __str__(self) -> str:
+        return f"{self.processes} processes, {self.descriptors} descriptors, {self.mib:.0f} MiB"
+
+
+def engine(server: Server) -> int | None:
+    """The process id of the engine; None: there is none now."""
+    for pid in processes.children(server.pid):
+        try:
+            if WORKER in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
+        except OSError:  # gone meanwhile
+            continue
+    return None
+
+
+def lives(server: Server) -> bool:
+    try:
+        return Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def ended(name: str, server: Server) -> Figure:
+    """The figure for it."""
+    by_itself = ends(server)
+    return Figure(f"{name}: ends by itself when told to", "yes" if by_itself else "no", "yes", by_itself)
+
+
+def ends(server: Server) -> bool:
+    """Whether it ends by itself, soon, when it is told to; at the end of a section."""
+    if lives(server):
+        os.kill(server.pid, signal.SIGTERM)
+    end = time.monotonic() + TO_END
+    while lives(server) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not lives(server)
