@@ -74,12 +74,10 @@ def on_error(_: Request, error: Exception) -> Response[bytes]:
 
 
 def on_unknown_url(request: Request, _: Exception) -> Response[bytes]:
-    return response(ApiError(404, f"Invalid URL ({request.method} {request.url.path})", code="unknown_url"))
+    return response(ApiError(404, f"Invalid URL ({request.method} {request.scope['path']})", code="unknown_url"))
 
 
 def on_wrong_method(request: Request, _: Exception) -> Response[bytes]:
-    message = f"Not allowed: {request.method} {request.url.path}"
-    reply = response(ApiError(405, message, code="method_not_supported"))
-    known = [route for route in request.app.routes if request.url.path.startswith(route.path.partition("/{")[0])]
-    reply.headers["allow"] = ", ".join(sorted(max(known, key=lambda route: len(route.path)).methods))
-    return reply
+    """Which are allowed, Front adds."""
+    message = f"Not allowed: {request.method} {request.scope['path']}"
+    return response(ApiError(405, message, code="method_not_supported"))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 
+from nitro import logs
 from nitro.engines import wire
 
 BRIEF = 0.2  # seconds in which a process that closed its socket has usually ended
@@ -37,12 +38,17 @@ class EngineProcess:
                     [sys.executable, "-P", "-m", module, str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    bufsize=0,
                     env={**ENVIRONMENT, **os.environ},
                     start_new_session=True,  # a Ctrl-C in the terminal is for the server alone
                 )
         except OSError:
             ours.close()
             raise
+        assert process.stdout
+        logs.relay(process.stdout)
         return cls(process, *await asyncio.open_connection(sock=ours))
 
     @property
