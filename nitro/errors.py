@@ -27,6 +27,12 @@ def one_line(text: str) -> str:
     return shown if len(shown) <= MOST else f"{shown[: MOST // 2]} … {shown[-MOST // 2 :]}"
 
 
+def reason(error: BaseException) -> str:
+    """What an exception says, or what it is, where that alone says nothing."""
+    said = str(error)
+    return said if " " in said else f"{type(error).__name__} {said}".rstrip()
+
+
 class NitroError(Exception):
     pass
 

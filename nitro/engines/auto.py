@@ -11,6 +11,7 @@ from nitro.engines import machine
 from nitro.engines.build import explain
 from nitro.engines.runner import CannotOpen, LoadError, ModelRunner
 from nitro.engines.types import EngineSpec
+from nitro.errors import reason
 
 log = logging.getLogger("nitro.engine")
 
@@ -62,5 +63,5 @@ def _make(engine: str, spec: EngineSpec) -> ModelRunner:
         BaseException
     ) as error:  # a library stumbles over a damaged file; what a panic in Rust raises is no Exception
         log.debug("loading failed", exc_info=error)
-        raise LoadError(f"{spec.model or engine} cannot be loaded: {error!r}.") from None
+        raise LoadError(f"{spec.model or engine} cannot be loaded: {reason(error)}") from None
     return runner

@@ -263,7 +263,7 @@ class MlxRunner:
             kv_bytes=plan.pool * token_bytes,
             step_tokens=STEP_TOKENS,
             vocabulary=vocabulary,
-            eog=frozenset(token for token in model.eog if token < vocabulary),
+            eog=frozenset(token for token in model.eog if 0 <= token < vocabulary),
             template=model.template,
             bos=model.bos,
             eos=model.eos,
