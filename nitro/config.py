@@ -27,4 +27,5 @@ class ServeConfig(Struct, frozen=True):
     chat_template: Path | None = None
     tool_format: str | None = None
     max_queue: int = 64
+    exit_on_engine_failure: bool = False  # rather than start the engine again
     log_level: str = "info"
