@@ -12,7 +12,7 @@ import click
 
 from nitro import __version__, descriptors, keys
 from nitro.config import DEFAULT_PORT, ServeConfig
-from nitro.errors import BenchError, ConvertError, StartError
+from nitro.errors import BenchError, ConvertError, EngineLost, StartError
 
 FC = TypeVar("FC", bound=Callable[..., Any])
 RECIPES = ("mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6")  # mlx-lm's
@@ -96,6 +96,7 @@ def main() -> None:
 @option("--tool-format", "How the model writes calls of tools; default: what its chat template tells.")
 @option("--max-queue", "Requests that may wait; more get 429.", type=click.IntRange(0), default=64)
 @option("--max-body", "MiB that a request may have; more gets 413.", type=click.IntRange(1, 2**20), default=32)
+@option("--exit-on-engine-failure", "End when the engine dies, rather than start it again.", is_flag=True)
 @option("--log-level", "How much to log.", type=click.Choice(LEVELS), default="info")
 def serve(ctx: int | None, **flags: Any) -> None:
     """Serve MODEL, a GGUF file (the first of a split one) or an MLX model's folder; by default the embedded model."""
@@ -103,7 +104,7 @@ def serve(ctx: int | None, **flags: Any) -> None:
 
     try:
         run(ServeConfig(context=ctx, **flags))
-    except StartError as error:
+    except (StartError, EngineLost) as error:
         click.echo(f"nitro: {error}", err=True)
         sys.exit(1)
 

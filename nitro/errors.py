@@ -3,13 +3,15 @@
 NitroError
 ├── StartError             the server cannot start: one line on stderr, exit 1
 ├── ConvertError           a conversion or a proof cannot be done, or failed: the same
+├── EngineLost             the server ends with its engine, as it was told to: the same
 ├── BenchError             a measurement cannot go on: the same
 ├── EngineError            what an engine can answer instead of tokens
 │   ├── PromptRejected     the request cannot run on this engine: 400
 │   ├── PromptTooLong      it does not fit into the context: 400 context_length_exceeded
+│   ├── RequestRefused     the engine died repeatedly at requests like it: 422
 │   ├── EngineBusy         the queue is full: 429
-│   ├── EngineDown         no engine runs, or it died under the request: 503
-│   │   └── EngineStaysDown    and none will: a retry is useless
+│   ├── EngineDown         no engine runs for now: 503, to be sent again
+│   │   └── EngineDied     it died at work on the request: 503, not to be sent again
 │   ├── SequenceFailed     a step failed for this sequence: 500
 │   ├── SchemaUnkept       what the model said breaks the schema that was asked for: 422
 │   └── ServerClosing      the server was told to stop: 503
@@ -52,6 +54,10 @@ class ConvertError(Sentence, NitroError):
     pass
 
 
+class EngineLost(NitroError):
+    pass
+
+
 class BenchError(NitroError):
     pass
 
@@ -81,11 +87,19 @@ class EngineBusy(EngineError):
     pass
 
 
-class EngineDown(EngineError):
+class RequestRefused(EngineError):
     pass
 
 
-class EngineStaysDown(EngineDown):
+class EngineDown(EngineError):
+    """`again`: the seconds after which one may be there again; None: none will."""
+
+    def __init__(self, message: str, again: float | None = None):
+        super().__init__(message)
+        self.again = again
+
+
+class EngineDied(EngineDown):
     pass
 
 

@@ -26,7 +26,7 @@ from nitro.config import ServeConfig
 from nitro.engines.client import Engine
 from nitro.engines.defaults import SamplingDefaults
 from nitro.engines.types import EngineSpec, ModelInfo
-from nitro.errors import EngineDown, NitroError, ServerClosing, StartError
+from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, StartError
 from nitro.metrics import Metrics
 from nitro.models import source
 from nitro.models.served import ServedModel, ServedModels
@@ -80,7 +80,7 @@ class Server:
             log_level=config.log_level,
         )
         metrics = Metrics()
-        self.engine = Engine(spec, config.max_queue, metrics)
+        self.engine = Engine(spec, config.max_queue, metrics, comes_back=not config.exit_on_engine_failure)
         model = ServedModel(
             self._source, self.engine, self._template, config.tool_format, defaults=_read_defaults(config)
         )
@@ -113,7 +113,8 @@ class Server:
         return f"http://{host}:{self.port}"
 
     async def serve(self) -> None:
-        """Serve until `stop`. Raises StartError when the first load fails, or --chat-template is none."""
+        """Serve until `stop`. Raises StartError when the first load fails or --chat-template is none, EngineLost when
+        no engine comes again."""
         self.intake.start()
         try:
             await self._check_template()
@@ -125,14 +126,14 @@ class Server:
         Console(stderr=True).print(f"Loading {self.models.default.source.id} …", highlight=False, markup=False)
         self.engine.start()
         serving = asyncio.create_task(self._uvicorn.serve([self._socket]))
-        loading = asyncio.create_task(self._announce())
+        watching = asyncio.create_task(self._watch())
         try:
-            await asyncio.wait((serving, loading), return_when=asyncio.FIRST_COMPLETED)
-            if loading.done():
-                loading.result()
+            await asyncio.wait((serving, watching), return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                watching.result()
             await serving
         finally:
-            loading.cancel()
+            watching.cancel()
             self.stop()
             await serving
             await self.engine.close()
@@ -150,18 +151,21 @@ class Server:
             except NitroError as error:
                 raise StartError(f"--chat-template {self.config.chat_template}: {error}") from None
 
-    async def _announce(self) -> None:
+    async def _watch(self) -> None:
+        """Tell that the model is loaded, and whether an engine will come. Raises StartError, EngineLost."""
         try:
-            info = await self.engine.ready()
+            banner(self, await self.engine.loaded())
         except EngineDown as error:
             raise StartError(str(error)) from None
         except ServerClosing:
             return
-        banner(self, info)
+        why = await self.engine.ended()
+        if isinstance(why, EngineDown):
+            raise EngineLost(f"{why} The server ends with it, by --exit-on-engine-failure.")
 
 
 def run(config: ServeConfig) -> None:
-    """The whole life of `nitro serve`. Raises StartError."""
+    """The whole life of `nitro serve`. Raises StartError, EngineLost."""
     signals.hold()
     logs.install(config.log_level)
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))

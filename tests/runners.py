@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from nitro.engines.fake import EOG, FakeRunner
+from nitro.engines.fake import EOG, FakeRunner, FakeTokenizer
 from nitro.engines.runner import Chunk, LoadError, Result, StepFailed
 from nitro.engines.types import EngineSpec
 
@@ -113,6 +113,29 @@ class Gate:
     def close(self) -> None:
         self.open()
         self._listener.close()
+
+
+class MumblingRunner(GatedRunner):
+    """Its "C" is nothing that can be told."""
+
+    def __init__(self, spec: EngineSpec):
+        super().__init__(spec)
+        self.tokenizer = _Mumbling()
+
+
+class _Mumbling(FakeTokenizer):
+    def piece(self, token: int) -> bytes:
+        return object() if token == ord("C") else super().piece(token)
+
+
+class ForgetfulRunner(FakeRunner):
+    """The first that loads writes a file, MODEL; the others find it, and cannot be loaded."""
+
+    def __init__(self, spec: EngineSpec):
+        if Path(spec.model).exists():
+            raise LoadError("This model cannot be loaded again, says the test.")
+        super().__init__(spec)
+        Path(spec.model).touch()
 
 
 class UnloadableRunner:

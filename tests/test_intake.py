@@ -61,7 +61,7 @@ def post(server: RunningServer, content: bytes, path: str = "/v1/chat/completion
 
 def pid(server: RunningServer, lane: str = "_small") -> int:
     process = getattr(server.server.intake, lane)._process
-    return int(process._process.pid)
+    return int(process.pid)
 
 
 def test_a_template_that_takes_too_long_is_stopped_and_the_next_request_is_read() -> None:

@@ -1,6 +1,7 @@
 """From any exception to the error body a client sees."""
 
 import logging
+import math
 import re
 
 import msgspec
@@ -10,11 +11,12 @@ from litestar.exceptions import HTTPException
 from nitro.errors import (
     ApiError,
     EngineBusy,
+    EngineDied,
     EngineDown,
-    EngineStaysDown,
     NitroError,
     PromptRejected,
     PromptTooLong,
+    RequestRefused,
     SchemaUnkept,
     ServerClosing,
     TemplateError,
@@ -22,7 +24,7 @@ from nitro.errors import (
 
 log = logging.getLogger("nitro.api")
 
-RETRY_AFTER = 1  # seconds
+RETRY_AFTER = 1  # seconds, at least
 _SCHEMAS = re.compile(r"response_format|json_schema|(tools|functions)\[.*\.parameters")
 
 
@@ -48,9 +50,14 @@ def as_api_error(error: Exception, prompt: str = "messages") -> ApiError:
             return ApiError(400, str(error), param=prompt, code="invalid_value")
         case EngineBusy():
             return ApiError(429, str(error), type="requests", code="rate_limit_exceeded", retry_after=RETRY_AFTER)
-        case EngineStaysDown():
-            return ApiError(503, str(error), type="server_error")
-        case EngineDown() | ServerClosing():
+        case RequestRefused():
+            return ApiError(422, str(error), type="server_error", param=prompt, code="engine_died")
+        case EngineDied():
+            return ApiError(503, str(error), type="server_error", code="engine_died")
+        case EngineDown():
+            again = None if error.again is None else max(math.ceil(error.again), RETRY_AFTER)
+            return ApiError(503, str(error), type="server_error", retry_after=again)
+        case ServerClosing():
             return ApiError(503, str(error), type="server_error", retry_after=RETRY_AFTER)
         case HTTPException() if error.status_code < 500:
             return ApiError(error.status_code, error.detail)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from nitro.api import prepared
 from nitro.api.prepared import Broken, Check, FromIntake, Phase, Prepared, Read, Refusal, Route, Sound, Use
-from nitro.engines.process import EngineProcess
+from nitro.child import ChildProcess
 from nitro.errors import ApiError, EngineBusy, NitroError, TemplateError
 from nitro.models.setup import Setup
 
@@ -102,7 +102,7 @@ class _Lane:
     async def _work(self) -> None:
         if self._idle is None:
             with contextlib.suppress(OSError):  # the first request tells
-                self._process = await _Process.start()
+                self._process = await _Process.spawn(WORKER)
         while True:
             try:
                 patience = self._idle if self._process else None
@@ -124,10 +124,10 @@ class _Lane:
     async def _asked(self, ask: _Ask) -> FromIntake:
         if ask.setup and self._hopeless is ask.setup:
             raise TemplateError("The chat template takes too long to compile.")
-        if self._process and self._process.has_ended:
+        if self._process and self._process.status is not None:
             await self._end()
         try:
-            self._process = self._process or await _Process.start()
+            self._process = self._process or await _Process.spawn(WORKER)
             answer = await self._process.ask(ask)
         except OSError as error:
             raise EngineBusy(f"No process can be had to read the request: {error}.") from None
@@ -145,46 +145,33 @@ class _Lane:
     async def _end(self) -> None:
         process, self._process = self._process, None
         if process:
-            await process.end()
+            process.kill()
+            await process.reap()
 
 
-class _Process:
-    """A process, and the model it has been told of."""
+class _Process(ChildProcess):
+    """A process that reads requests, and the model it has been told of."""
 
-    def __init__(self, process: EngineProcess):
-        self._process = process
-        self._payloads = process.payloads()
-        self._setup: Setup | None = None
-
-    @classmethod
-    async def start(cls) -> "_Process":
-        return cls(await EngineProcess.start(WORKER))
-
-    @property
-    def has_ended(self) -> bool:
-        return self._process.status is not None
+    name = "process that read it"
+    _setup: Setup | None = None
 
     async def ask(self, ask: _Ask) -> FromIntake:
         """Raises _Ended where no answer comes."""
         if ask.setup and ask.setup is not self._setup:
-            self._process.send(Use(ask.setup))
+            self.send(Use(ask.setup))
             self._setup = ask.setup
-        self._process.send(ask.message, ask.body)
+        self.send(ask.message, ask.body)
         phase = None
         try:
             async with asyncio.timeout(WALL * ask.message.seconds):
-                async for payload in self._payloads:
+                async for payload in self.payloads():
                     answer: FromIntake = prepared.decode_from_intake(payload)
                     if not isinstance(answer, Phase):
                         return answer
                     phase = answer.name
         except TimeoutError:
             raise _Ended(phase, None) from None
-        raise _Ended(phase, await self._process.how_it_ended(), slow=self._process.status == -signal.SIGPROF)
-
-    async def end(self) -> None:
-        self._process.kill()
-        await self._process.reap()
+        raise _Ended(phase, await self.how_it_ended(), slow=self.status == -signal.SIGPROF)
 
 
 class _Ended(Exception):

@@ -89,14 +89,14 @@ ToEngine = Load | Generate | Abort
 FromEngine = Ready | LoadFailed | Accepted | Rejected | TooLong | Step
 
 _LENGTH = struct.Struct(">I")
-_encoder = msgspec.msgpack.Encoder()
+encode = msgspec.msgpack.Encoder().encode
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
 decode_from_engine = msgspec.msgpack.Decoder(FromEngine).decode
 
 
 def frame(message: Message) -> bytes:
     """The bytes of one message on the wire."""
-    payload = _encoder.encode(message)
+    payload = encode(message)
     return length(payload) + payload
 
 
