@@ -14,8 +14,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Self
 
-from nitro import logs
-from nitro.engines import wire
+from nitro import frames, logs
 
 BRIEF = 0.2  # seconds in which a process that closed its socket has usually ended
 PATIENCE = 5.0  # seconds it has to end before it is killed
@@ -65,17 +64,17 @@ class ChildProcess:
         """Its exit status, −n where signal n ended it; None while it runs."""
         return self._process.poll()
 
-    def send(self, message: wire.Message, payload: bytes | None = None) -> None:
+    def send(self, message: frames.Message, payload: bytes | None = None) -> None:
         """`payload` is a frame of its own behind the message; it is not copied."""
-        self._writer.write(wire.frame(message))
+        self._writer.write(frames.frame(message))
         if payload is not None:
-            self._writer.writelines([wire.length(payload), payload])
+            self._writer.writelines([frames.length(payload), payload])
 
     async def payloads(self) -> AsyncIterator[bytes]:
         """What it sends, until its socket closes."""
         while True:
             try:
-                yield await wire.read_payload(self._stream)
+                yield await frames.read_payload(self._stream)
             except (asyncio.IncompleteReadError, ConnectionError):
                 return
 

@@ -143,10 +143,11 @@ class _Lane:
         return answer
 
     async def _end(self) -> None:
-        process, self._process = self._process, None
-        if process:
+        """It may be cancelled, and called again."""
+        if process := self._process:
             process.kill()
             await process.reap()
+        self._process = None
 
 
 class _Process(ChildProcess):

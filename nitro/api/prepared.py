@@ -9,9 +9,9 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from nitro.engines.wire import Message
 from nitro.engines.work import EncodedWork
 from nitro.errors import ApiError, NitroError, PromptRejected, PromptTooLong, TemplateError
+from nitro.frames import Message
 from nitro.models.setup import Setup
 from nitro.text.tools import Tool
 

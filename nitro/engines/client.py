@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from nitro import frames
 from nitro.child import SCARCE
 from nitro.engines import wire
 from nitro.engines.backoff import Backoff
@@ -201,7 +202,7 @@ class Engine:
             if process:
                 await process.reap()
 
-    def _send(self, message: wire.Message) -> None:
+    def _send(self, message: frames.Message) -> None:
         if self._process is not None:
             self._process.send(message)
 

@@ -18,6 +18,7 @@ import socket
 import threading
 from dataclasses import dataclass
 
+from nitro import frames
 from nitro.engines import wire
 from nitro.engines.marks import LANES, Marks
 from nitro.engines.preparation import SMALL, Lane, Pieces, Preparation, Prepared, Rejection
@@ -26,7 +27,7 @@ from nitro.engines.scheduler import Sequence
 log = logging.getLogger("nitro.engine")
 
 Inbox = queue.SimpleQueue[wire.Load | list[Sequence] | wire.Abort]
-Outbox = queue.SimpleQueue[wire.Message]
+Outbox = queue.SimpleQueue[frames.Message]
 
 # The libraries release Python's lock. Several, so that one request that takes long does not keep others of its kind.
 THREADS: dict[Lane, int] = {"small": 1, "long": 2, "constrained": 3}
@@ -120,7 +121,7 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         try:
-            for payload in wire.payloads(self._sock):
+            for payload in frames.payloads(self._sock):
                 self._take(payload)
             os._exit(0)
         except Exception:

@@ -22,7 +22,7 @@ from itertools import chain, islice
 
 from msgspec.structs import replace
 
-from nitro import collector
+from nitro import collector, frames
 from nitro.engines import auto, wire
 from nitro.engines.budget import StepBudget
 from nitro.engines.marks import Marks
@@ -43,12 +43,12 @@ def _write(sock: socket.socket, inbox: Inbox, outbox: Outbox) -> None:
         while True:
             message = outbox.get()
             try:
-                frames = wire.frame(message)
+                sent = frames.frame(message)
             except Exception as problem:
                 log.exception("a message could not be written")
                 told = _tellable(message, f"The engine could not tell its answer: {problem!r}", inbox)
-                frames = b"".join(map(wire.frame, told))
-            sock.sendall(frames)
+                sent = b"".join(map(frames.frame, told))
+            sock.sendall(sent)
     except OSError:
         os._exit(0)
     except Exception:
@@ -56,7 +56,7 @@ def _write(sock: socket.socket, inbox: Inbox, outbox: Outbox) -> None:
         os._exit(1)
 
 
-def _tellable(message: wire.Message, error: str, inbox: Inbox) -> list[wire.Message]:
+def _tellable(message: frames.Message, error: str, inbox: Inbox) -> list[frames.Message]:
     """What can be told of a message that has no encoding: the requests that it lies in fail, and no others."""
     match message:
         case wire.Accepted(id):
@@ -71,7 +71,7 @@ def _tellable(message: wire.Message, error: str, inbox: Inbox) -> list[wire.Mess
 
 def _has_encoding(output: Output) -> bool:
     try:
-        return bool(wire.encode(output))
+        return bool(frames.encode(output))
     except Exception:
         return False
 
@@ -232,7 +232,7 @@ def serve(sock: socket.socket, marks: Marks) -> None:
     try:
         runner = auto.load(load.spec)
     except LoadError as error:
-        sock.sendall(wire.frame(wire.LoadFailed(str(error))))
+        sock.sendall(frames.frame(wire.LoadFailed(str(error))))
         return
     reader.preparers = Preparers(Preparation(runner), inbox, outbox, marks)
     collector.settle()
