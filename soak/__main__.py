@@ -33,7 +33,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of all that is drawn (%(default)s)")
     parser.add_argument("--count", type=int, help="of what is counted in the one section that is run")
     parser.add_argument("--only", default="", help="of the bodies those with this in their name")
-    parser.add_argument("--without-peer", action="store_true", help="ours alone")
+    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, help="llama-server too; default: not if short")
     parser.add_argument("--llama-server", type=Path, help="its binary; default: built, which takes a few minutes")
     parser.add_argument("--model", type=Path, default=embedded.path(), help="a GGUF file; default: the embedded model")
     parser.add_argument("--threads", type=int, default=fit.physical_cores(), help="default: the physical cores")
@@ -41,7 +41,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--llama-args", default="", help="more options for llama-server")
     parser.add_argument("--no-write", action="store_true", help="leave soak/results.md as it is")
     options = parser.parse_args(arguments)
-    options.peer = not (options.short or options.without_peer)
+    options.peer = not options.short if options.peer is None else options.peer
     return options
 
 

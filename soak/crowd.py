@@ -7,7 +7,7 @@ import json
 import resource
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from bench.processes import Server
@@ -62,7 +62,7 @@ async def beside(port: int, count: int, sent: bytes, ceiling: float = CEILING) -
 def run(options: argparse.Namespace) -> Findings:
     count = options.count or (300 if options.short else 1000)
     found = Findings("Clients", HOW.format(count=count))
-    with servers.serving(*servers.FAKE) as server, _limit(DESCRIPTORS):
+    with servers.serving(*servers.FAKE) as server, servers.limited(resource.RLIMIT_NOFILE, DESCRIPTORS):
         found.figures = _figures(server, count, found.faults)
     found.figures += _short_of_descriptors()
     return found
@@ -107,8 +107,8 @@ def _health(who: str, health: Health) -> Figure:
 
 def _short_of_descriptors() -> list[Figure]:
     """More silent clients than the server may open files: it goes on, and its engine is not taken for dead."""
-    with _limit(FEW), servers.serving(*servers.FAKE) as server:
-        with _limit(DESCRIPTORS):
+    with servers.limited(resource.RLIMIT_NOFILE, FEW), servers.serving(*servers.FAKE) as server:
+        with servers.limited(resource.RLIMIT_NOFILE, DESCRIPTORS):
             born = servers.engine(server)
             waited = client.run(beside(server.port, 2 * FEW, b"", 4 * SOON))
             later = client.run(honest(server.port, CEILING))
@@ -120,14 +120,3 @@ def _short_of_descriptors() -> list[Figure]:
             Figure("its engine is the same at the end", "yes" if same else "no", "yes", same),
             servers.ended("this server", server),
         ]
-
-
-@contextlib.contextmanager
-def _limit(descriptors: int) -> Iterator[None]:
-    """So many for this process, and for what it starts."""
-    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(descriptors, most), most))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))

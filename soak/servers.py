@@ -1,6 +1,7 @@
 """The servers under test: `nitro serve` as a user starts it, and what /proc tells of its processes."""
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -37,6 +38,17 @@ def serving(*options: str) -> Iterator[Server]:
     """It, ready. Raises RuntimeError if it never is."""
     with processes.running(command(*options)) as server:
         yield server
+
+
+@contextmanager
+def limited(what: int, most: int) -> Iterator[None]:
+    """One of the limits of `resource`, of this process and of what it starts meanwhile."""
+    soft, hard = resource.getrlimit(what)
+    resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, (soft, hard))
 
 
 @dataclass(frozen=True)
