@@ -94,12 +94,12 @@ class Grammars:
         if ll.is_error():
             return sentence(ll.get_error())
         probe = ll.deep_copy()
+        if not any(probe.compute_bitmask()):
+            return "Nothing can be said that keeps it."
         for _ in range(LOOK_AHEAD):
-            possible = any(probe.compute_bitmask())
-            if probe.is_error() or not possible:
-                return sentence(probe.get_error()) or "Nothing can be said that keeps it."
-            if not self._go_into(probe):
+            if probe.is_error() or not self._go_into(probe):
                 break
+        probe.compute_bitmask()
         return sentence(probe.get_error()) or None
 
     def _go_into(self, probe: LLMatcher) -> bool:
@@ -229,7 +229,9 @@ class GrammarMatcher:
 
     @property
     def problem(self) -> str:
-        return self._broken or sentence(self._ll.get_error()) or "No token that it allows is left."
+        if self._broken or not self._ll.is_error():
+            return self._broken or "No token that it allows is left."
+        return f"Invalid value for '{self.param}': it cannot be followed further. {sentence(self._ll.get_error())}"
 
     @property
     def unkept(self) -> bool:
