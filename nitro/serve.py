@@ -10,7 +10,7 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from rich.console import Console
@@ -112,18 +112,18 @@ class Server:
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         return f"http://{host}:{self.port}"
 
-    async def serve(self) -> None:
+    async def serve(self, loading: Callable[[], None] = lambda: None) -> None:
         """Serve until `stop`. Raises StartError when the first load fails or --chat-template is none, EngineLost when
-        no engine comes again."""
+        no engine comes again. `loading` is called when the model begins to load."""
         self.intake.start()
         try:
             await self._check_template()
+            loading()
             await self._serve()
         finally:
             await self.intake.close()
 
     async def _serve(self) -> None:
-        Console(stderr=True).print(f"Loading {self.models.default.source.id} …", highlight=False, markup=False)
         self.engine.start()
         serving = asyncio.create_task(self._uvicorn.serve([self._socket]))
         watching = asyncio.create_task(self._watch())
@@ -183,7 +183,9 @@ async def _run(config: ServeConfig) -> None:
             loop.call_soon_threadsafe(server.stop)
 
     signals.on_first(stop)
-    await server.serve()
+    name = server.models.default.source.id
+    console = Console(stderr=True)
+    await server.serve(lambda: console.print(f"Loading {name} …", highlight=False, markup=False))
 
 
 def banner(server: Server, info: ModelInfo) -> None:
