@@ -1,5 +1,7 @@
 """The command line: flags and NITRO_* variables into a ServeConfig. Imports what serves only when it serves."""
 
+import functools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,9 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-from nitro import __version__
+from nitro import __version__, descriptors, keys
 from nitro.config import DEFAULT_PORT, ServeConfig
-from nitro.errors import BenchError, ConvertError, StartError
+from nitro.errors import BenchError, ConvertError, EngineLost, StartError
 
 FC = TypeVar("FC", bound=Callable[..., Any])
 RECIPES = ("mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6")  # mlx-lm's
@@ -31,10 +33,42 @@ def wired_limit(_context: click.Context, _parameter: click.Parameter, value: str
     raise click.BadParameter(f"{value!r} is neither off nor recommended nor a number of MiB.")
 
 
+def a_key(context: click.Context, parameter: click.Parameter, value: str | Path | None) -> str | None:
+    """The key that was given, or that is in the file. An empty variable is none, says click; here that would leave the
+    door open."""
+    variable = str(parameter.envvar)
+    if value is None and variable not in os.environ:
+        return None
+    try:
+        return keys.read(value) if isinstance(value, Path) else keys.parse(value or "")
+    except ValueError as error:
+        where = f"{value}: " if isinstance(value, Path) else f"{variable}: " if value is None else ""
+        raise click.BadParameter(f"{where}{error}") from None
+
+
+def with_api_key(help: str) -> Callable[[FC], FC]:
+    """--api-key and --api-key-file, which are `api_key` for the command. Any user of a machine can see its processes'
+    flags, but not read all its files."""
+
+    def decorate(command: FC) -> Any:
+        @option("--api-key", f"{help} Others on this machine see it in the list of processes.", callback=a_key)
+        @option("--api-key-file", "File that holds it.", type=click.Path(path_type=Path), callback=a_key)
+        @functools.wraps(command)
+        def run(*, api_key: str | None, api_key_file: str | None, **rest: Any) -> Any:
+            if api_key and api_key_file:
+                raise click.UsageError("--api-key and --api-key-file (or their variables) do not go together.")
+            return command(api_key=api_key or api_key_file, **rest)
+
+        return run
+
+    return decorate
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nitro")
 def main() -> None:
     """Nitro: a local LLM server that speaks OpenAI."""
+    descriptors.fill_standard()
 
 
 @main.command()
@@ -53,7 +87,7 @@ def main() -> None:
 @option("--require-gpu", "Rather fail than compute on the CPU.", is_flag=True)
 @option("--wired-limit", "MLX on a Mac: memory to keep wired: off, recommended, or MiB.", callback=wired_limit)
 @option("--alias", "The model's name in the API.")
-@option("--api-key", "Key that clients must send.")
+@with_api_key("Key that clients must send.")
 @option("--allow-origin", "Origin of web pages that may call, beside local ones; * for any.", multiple=True)
 @option("--allow-host", "Host name that requests may use, beside addresses and localhost.", multiple=True)
 @option("--defaults", "For what requests leave open: temperature=0.7,top_p=0.9; wins over the model's own.")
@@ -61,6 +95,8 @@ def main() -> None:
 @option("--chat-template", "Jinja template instead of the model's own.", type=click.Path(path_type=Path))
 @option("--tool-format", "How the model writes calls of tools; default: what its chat template tells.")
 @option("--max-queue", "Requests that may wait; more get 429.", type=click.IntRange(0), default=64)
+@option("--max-body", "MiB that a request may have; more gets 413.", type=click.IntRange(1, 2**20), default=32)
+@option("--exit-on-engine-failure", "End when the engine dies, rather than start it again.", is_flag=True)
 @option("--log-level", "How much to log.", type=click.Choice(LEVELS), default="info")
 def serve(ctx: int | None, **flags: Any) -> None:
     """Serve MODEL, a GGUF file (the first of a split one) or an MLX model's folder; by default the embedded model."""
@@ -68,7 +104,7 @@ def serve(ctx: int | None, **flags: Any) -> None:
 
     try:
         run(ServeConfig(context=ctx, **flags))
-    except StartError as error:
+    except (StartError, EngineLost) as error:
         click.echo(f"nitro: {error}", err=True)
         sys.exit(1)
 
@@ -84,7 +120,7 @@ def doctor() -> None:
 @main.command()
 @click.argument("url")
 @click.option("--model", help="The model to ask for; needed where the server has several.")
-@click.option("--api-key", help="Key to send.", envvar="NITRO_API_KEY", show_envvar=True)
+@with_api_key("Key to send.")
 @click.option("--clients", help="Clients at once.", type=click.IntRange(1, 1000), default=4, show_default=True)
 @click.option("--tokens", help="Length of an answer.", type=click.IntRange(2), default=64, show_default=True)
 def bench(url: str, model: str | None, api_key: str | None, clients: int, tokens: int) -> None:

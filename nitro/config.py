@@ -27,4 +27,6 @@ class ServeConfig(Struct, frozen=True):
     chat_template: Path | None = None
     tool_format: str | None = None
     max_queue: int = 64
+    max_body: int = 32  # MiB of a request's body
+    exit_on_engine_failure: bool = False  # rather than start the engine again
     log_level: str = "info"

@@ -3,29 +3,58 @@
 NitroError
 ├── StartError             the server cannot start: one line on stderr, exit 1
 ├── ConvertError           a conversion or a proof cannot be done, or failed: the same
+├── EngineLost             the server ends with its engine, as it was told to: the same
 ├── BenchError             a measurement cannot go on: the same
 ├── EngineError            what an engine can answer instead of tokens
 │   ├── PromptRejected     the request cannot run on this engine: 400
 │   ├── PromptTooLong      it does not fit into the context: 400 context_length_exceeded
+│   ├── RequestRefused     the engine died repeatedly at requests like it: 422
 │   ├── EngineBusy         the queue is full: 429
-│   ├── EngineDown         no engine runs, or it died under the request: 503
-│   │   └── EngineStaysDown    and none will: a retry is useless
+│   ├── EngineDown         no engine runs for now: 503, to be sent again
+│   │   └── EngineDied     it died at work on the request: 503, not to be sent again
 │   ├── SequenceFailed     a step failed for this sequence: 500
+│   ├── SchemaUnkept       what the model said breaks the schema that was asked for: 422
 │   └── ServerClosing      the server was told to stop: 503
 ├── TemplateError          the chat template refused the messages: 400
 └── ApiError               an HTTP status and an OpenAI error body
 """
+
+MOST = 1000  # characters of a sentence for people
+
+
+def one_line(text: str) -> str:
+    """The text as one line that a terminal shows as it is: words of a damaged file may stand in it."""
+    line = " ".join(text.split())
+    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
+    return shown if len(shown) <= MOST else f"{shown[: MOST // 2]} … {shown[-MOST // 2 :]}"
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, or what it is, where that alone says nothing."""
+    said = str(error)
+    return said if " " in said else f"{type(error).__name__} {said}".rstrip()
 
 
 class NitroError(Exception):
     pass
 
 
-class StartError(NitroError):
+class Sentence(Exception):
+    """Its message is one line, whatever it was made of."""
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
+
+
+class StartError(Sentence, NitroError):
     pass
 
 
-class ConvertError(NitroError):
+class ConvertError(Sentence, NitroError):
+    pass
+
+
+class EngineLost(NitroError):
     pass
 
 
@@ -58,16 +87,32 @@ class EngineBusy(EngineError):
     pass
 
 
-class EngineDown(EngineError):
+class RequestRefused(EngineError):
     pass
 
 
-class EngineStaysDown(EngineDown):
+class EngineDown(EngineError):
+    """`again`: the seconds after which one may be there again; None: none will."""
+
+    def __init__(self, message: str, again: float | None = None):
+        super().__init__(message)
+        self.again = again
+
+
+class EngineDied(EngineDown):
     pass
 
 
 class SequenceFailed(EngineError):
     pass
+
+
+class SchemaUnkept(EngineError):
+    """`param` is the schema."""
+
+    def __init__(self, message: str, param: str | None):
+        super().__init__(message)
+        self.param = param
 
 
 class ServerClosing(EngineError):

@@ -5,27 +5,28 @@ open streams end with an error event, connections close, the engine's process en
 """
 
 import asyncio
+import contextlib
 import logging
-import os
-import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from rich.console import Console
 
-from nitro import __version__, collector
+from nitro import __version__, collector, descriptors, logs, signals
 from nitro.api.app import make_app
+from nitro.api.connections import Connections, Limits
 from nitro.api.intake import Intake
+from nitro.api.protocol import HttpProtocol, bounded
 from nitro.api.sampling import parse_defaults
 from nitro.api.security import Guard
 from nitro.config import ServeConfig
 from nitro.engines.client import Engine
 from nitro.engines.defaults import SamplingDefaults
 from nitro.engines.types import EngineSpec, ModelInfo
-from nitro.errors import EngineDown, NitroError, ServerClosing, StartError
+from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, StartError
 from nitro.metrics import Metrics
 from nitro.models import source
 from nitro.models.served import ServedModel, ServedModels
@@ -37,15 +38,25 @@ GRACE = 5  # seconds that connections have to close
 # Seconds that idle ones stay open: longer than clients keep them (Go 90, LiteLLM 120), as a request that is sent while
 # we close fails. uvicorn's own 5 are those of httpx and hardly more than Node's.
 IDLE = 300
-FORCED = 130  # exit status after a second signal, as shells give for Ctrl-C
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves the signals to us: streams must end before uvicorn waits for them."""
+    """Leaves the signals to us: streams must end before uvicorn waits for them. Looks at the time that clients take."""
 
-    @contextmanager
+    def __init__(self, config: uvicorn.Config, connections: Connections[HttpProtocol]):
+        super().__init__(config)
+        self._connections = connections
+        self._ticked = time.monotonic()
+
+    @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def on_tick(self, counter: int) -> bool:
+        last, self._ticked = self._ticked, time.monotonic()
+        for late in self._connections.tick(self._ticked - last):
+            late.too_late()
+        return await super().on_tick(counter)
 
 
 class Server:
@@ -69,25 +80,31 @@ class Server:
             log_level=config.log_level,
         )
         metrics = Metrics()
-        self.engine = Engine(spec, config.max_queue, metrics)
+        self.engine = Engine(spec, config.max_queue, metrics, comes_back=not config.exit_on_engine_failure)
         model = ServedModel(
             self._source, self.engine, self._template, config.tool_format, defaults=_read_defaults(config)
         )
         self.models = ServedModels(model)
         guard = Guard(config.api_key, config.allow_origin, config.allow_host)
         self.intake = Intake()
-        app = make_app(self.models, self.intake, guard, metrics, config.strict)
+        app = make_app(self.models, self.intake, guard, metrics, config.max_body * 2**20, config.strict)
+        most, backlog = descriptors.connections(descriptors.raise_limit())
+        self.connections: Connections[HttpProtocol] = Connections(Limits(most=most))
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 app,
+                http=bounded(self.connections),  # type: ignore[arg-type]
+                ws="none",
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                backlog=backlog,
                 timeout_graceful_shutdown=GRACE,
                 timeout_keep_alive=IDLE,
-            )
+            ),
+            self.connections,
         )
-        self._socket = _bind(config.host, config.port)
+        self._socket = _bind(config.host, config.port, backlog)
         self.port: int = self._socket.getsockname()[1]
 
     @property
@@ -95,27 +112,28 @@ class Server:
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         return f"http://{host}:{self.port}"
 
-    async def serve(self) -> None:
-        """Serve until `stop`. Raises StartError when the first load fails, or --chat-template is none."""
+    async def serve(self, loading: Callable[[], None] = lambda: None) -> None:
+        """Serve until `stop`. Raises StartError when the first load fails or --chat-template is none, EngineLost when
+        no engine comes again. `loading` is called when the model begins to load."""
         self.intake.start()
         try:
             await self._check_template()
+            loading()
             await self._serve()
         finally:
             await self.intake.close()
 
     async def _serve(self) -> None:
-        Console(stderr=True).print(f"Loading {self.models.default.source.id} …", highlight=False, markup=False)
         self.engine.start()
         serving = asyncio.create_task(self._uvicorn.serve([self._socket]))
-        loading = asyncio.create_task(self._announce())
+        watching = asyncio.create_task(self._watch())
         try:
-            await asyncio.wait((serving, loading), return_when=asyncio.FIRST_COMPLETED)
-            if loading.done():
-                loading.result()
+            await asyncio.wait((serving, watching), return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                watching.result()
             await serving
         finally:
-            loading.cancel()
+            watching.cancel()
             self.stop()
             await serving
             await self.engine.close()
@@ -133,19 +151,23 @@ class Server:
             except NitroError as error:
                 raise StartError(f"--chat-template {self.config.chat_template}: {error}") from None
 
-    async def _announce(self) -> None:
+    async def _watch(self) -> None:
+        """Tell that the model is loaded, and whether an engine will come. Raises StartError, EngineLost."""
         try:
-            info = await self.engine.ready()
+            banner(self, await self.engine.loaded())
         except EngineDown as error:
             raise StartError(str(error)) from None
         except ServerClosing:
             return
-        banner(self, info)
+        why = await self.engine.ended()
+        if isinstance(why, EngineDown):
+            raise EngineLost(f"{why} The server ends with it, by --exit-on-engine-failure.")
 
 
 def run(config: ServeConfig) -> None:
-    """The whole life of `nitro serve`. Raises StartError."""
-    logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    """The whole life of `nitro serve`. Raises StartError, EngineLost."""
+    signals.hold()
+    logs.install(config.log_level)
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(config))
@@ -154,18 +176,16 @@ def run(config: ServeConfig) -> None:
 async def _run(config: ServeConfig) -> None:
     server = Server(config)
     collector.settle()
-    signals = 0
+    loop = asyncio.get_running_loop()
 
-    def on_signal() -> None:
-        nonlocal signals
-        signals += 1
-        if signals > 1:
-            os._exit(FORCED)  # the engine ends with its socket
-        server.stop()
+    def stop() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(server.stop)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    await server.serve()
+    signals.on_first(stop)
+    name = server.models.default.source.id
+    console = Console(stderr=True)
+    await server.serve(lambda: console.print(f"Loading {name} …", highlight=False, markup=False))
 
 
 def banner(server: Server, info: ModelInfo) -> None:
@@ -208,10 +228,10 @@ def _read_defaults(config: ServeConfig) -> SamplingDefaults:
         raise StartError(f"--defaults {config.defaults}: {error}") from None
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int, backlog: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.create_server(address[:2], family=family, backlog=2048)
+        sock = socket.create_server(address[:2], family=family, backlog=backlog)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise StartError(f"Cannot listen on {host}:{port}: {why}. Choose another with --host or --port.") from None

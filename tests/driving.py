@@ -3,12 +3,26 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from msgspec import Raw
+
 from nitro.engines.drafts import Drafts
+from nitro.engines.preparation import Preparation, Prepared
 from nitro.engines.runner import ModelRunner, OutOfKV
 from nitro.engines.scheduler import Scheduler, Sequence
 from nitro.engines.types import Sampling
+from nitro.engines.work import EncodedWork
 
 GREEDY = Sampling(temperature=0, ignore_eos=True, logit_bias={2: float("-inf"), 0: float("-inf")})
+
+
+def prepared(runner: ModelRunner, work: EncodedWork) -> Prepared:
+    """A request made ready, its sequences numbered from 1 on. Raises Rejection."""
+    pieces = Preparation(runner).pieces(list(range(1, work.sequences + 1)), Raw(work.raw))
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as done:
+            return done.value
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from nitro.engines.fake import EOG, FakeRunner
+from nitro.engines.fake import EOG, FakeRunner, FakeTokenizer
 from nitro.engines.runner import Chunk, LoadError, Result, StepFailed
 from nitro.engines.types import EngineSpec
 
@@ -115,6 +115,29 @@ class Gate:
         self._listener.close()
 
 
+class MumblingRunner(GatedRunner):
+    """Its "C" is nothing that can be told."""
+
+    def __init__(self, spec: EngineSpec):
+        super().__init__(spec)
+        self.tokenizer = _Mumbling()
+
+
+class _Mumbling(FakeTokenizer):
+    def piece(self, token: int) -> bytes:
+        return object() if token == ord("C") else super().piece(token)
+
+
+class ForgetfulRunner(FakeRunner):
+    """The first that loads writes a file, MODEL; the others find it, and cannot be loaded."""
+
+    def __init__(self, spec: EngineSpec):
+        if Path(spec.model).exists():
+            raise LoadError("This model cannot be loaded again, says the test.")
+        super().__init__(spec)
+        Path(spec.model).touch()
+
+
 class UnloadableRunner:
     def __init__(self, spec: EngineSpec):
         raise LoadError("This model cannot be loaded, says the test.")
@@ -155,12 +178,8 @@ class BeginningRunner(FakeRunner):
 class SayingRunner(FakeRunner):
     """Answers with what stands in the prompt between its last pair of ␂ and ␃, one byte a token, as far as it may."""
 
-    def _next(self, chunk: Chunk) -> int:
+    def _candidates(self, chunk: Chunk) -> list[int]:
         text = bytes(chunk.tokens[: chunk.prompt_length])
         script = text.rpartition("␂".encode())[2].partition("␃".encode())[0]
         said = len(chunk.tokens) - chunk.prompt_length
-        token = script[said] if said < len(script) else EOG
-        if chunk.matcher:
-            token = next(t for t in [token, EOG, *range(256)] if chunk.matcher.allows(t))
-            assert chunk.matcher.accept(token)
-        return token
+        return [script[said] if said < len(script) else EOG, EOG, *range(256)]

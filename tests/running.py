@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import openai
 
@@ -21,6 +22,7 @@ from nitro.serve import Server
 
 CEILING = 60.0  # seconds; a limit that only a hang reaches
 FAKE = "nitro.engines.fake:FakeRunner"
+PIPES = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
 
 
 class RunningServer:
@@ -113,15 +115,13 @@ def sdk(url: str, **options: object) -> openai.OpenAI:
 class ServerProcess:
     """`nitro serve` as a user starts it, on a free port."""
 
-    def __init__(self, *arguments: str, cwd: Path | None = None):
+    def __init__(self, *arguments: str, **options: Any):
+        """`options`: of Popen."""
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "nitro", "serve", "--port", "0", *arguments],
-            cwd=cwd,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
             text=True,
             start_new_session=True,  # a process group of its own, as a terminal makes it
+            **{**PIPES, **options},
         )
         self.said: list[str] = []
 
@@ -144,8 +144,8 @@ class ServerProcess:
 
 
 @contextmanager
-def server_process(*arguments: str, cwd: Path | None = None) -> Iterator[ServerProcess]:
-    server = ServerProcess(*arguments, cwd=cwd)
+def server_process(*arguments: str, **options: Any) -> Iterator[ServerProcess]:
+    server = ServerProcess(*arguments, **options)
     try:
         yield server
     finally:

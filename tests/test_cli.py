@@ -22,7 +22,11 @@ from nitro.serve import Server
 ROOT = Path(__file__).parent.parent
 
 # flag without a value, its field
-SWITCHES = [("--require-gpu", "require_gpu"), ("--strict", "strict")]
+SWITCHES = [
+    ("--require-gpu", "require_gpu"),
+    ("--strict", "strict"),
+    ("--exit-on-engine-failure", "exit_on_engine_failure"),
+]
 
 # flag, its field, a value as text, what it means; another value as text, what that means
 OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from running import FAKE, RunningServer
 from tiny_models import RECOMMENDED, write_folder
 
+from nitro import frames
 from nitro.api.sampling import parse_defaults
 from nitro.config import ServeConfig
 from nitro.engines import wire
@@ -102,7 +103,7 @@ def test_a_whole_number_that_is_none_is_left_out(caplog: pytest.LogCaptureFixtur
 def test_whole_numbers_stay_whole_on_the_wire() -> None:
     brought = SamplingDefaults(temperature=1, top_k=20, repeat_last_n=64, top_p=1)
     info = replace(FakeRunner(EngineSpec("fake", "")).info, sampling=brought)
-    arrived = wire.decode_from_engine(wire.frame(wire.Ready(info))[4:])
+    arrived = wire.decode_from_engine(frames.frame(wire.Ready(info))[4:])
     assert isinstance(arrived, wire.Ready)
     kinds = {name: type(value) for name, value in arrived.info.sampling.given.items()}
     assert kinds == {"temperature": float, "top_k": int, "repeat_last_n": int, "top_p": float}

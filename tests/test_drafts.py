@@ -1,12 +1,10 @@
 """Guessed tokens: where they come from, that a sequence guesses less when it is wrong, and that no answer changes."""
 
-import socket
 from pathlib import Path
-from queue import SimpleQueue
 
 import httpx
 import pytest
-from driving import Driver
+from driving import Driver, prepared
 from llama_scorer import LlamaScorer
 from msgspec.structs import replace
 from running import RunningServer
@@ -15,7 +13,7 @@ from same_answer import assert_same_answer, tolerance
 from nitro.engines.drafts import FIRST, HOPELESS, LEAST, MOST, Drafts
 from nitro.engines.fake import FakeRunner
 from nitro.engines.types import Asked, EngineSpec, Sampling
-from nitro.engines.worker import Reader, Request
+from nitro.engines.work import encode_work
 
 PAYS = 0.6  # the share that must come true
 TEXT = list(range(100, 180))
@@ -137,13 +135,10 @@ def test_where_only_certainty_pays_nothing_is_guessed_nor_learnt() -> None:
 
 
 def test_a_prediction_ends_before_what_is_no_token_of_the_model() -> None:
-    here, there = socket.socketpair()
-    with here, there:
-        reader = Reader(here, SimpleQueue(), SimpleQueue())
-        reader.runner = FakeRunner(EngineSpec("fake", "", context=100, parallel=1))
-        reader.runner.info = replace(reader.runner.info, vocabulary=120)
-        asked = Asked(Sampling(), 9, prediction="abcéabc")
-        (sequence,) = reader._sequences(Request([1], ["a"], asked), None)
+    runner = FakeRunner(EngineSpec("fake", "", context=100, parallel=1))
+    runner.info = replace(runner.info, vocabulary=120)
+    work = encode_work(["a"], Asked(Sampling(), 9, prediction="abcéabc"))
+    (sequence,) = prepared(runner, work).sequences
     assert sequence.drafts.guess(sequence.tokens, 0, MOST, PAYS) == [*b"abc"]
 
 

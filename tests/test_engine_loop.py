@@ -4,9 +4,11 @@ import pytest
 
 from nitro.engines import wire
 from nitro.engines.fake import EOG, FakeRunner, FakeTokenizer
+from nitro.engines.preparation import message_borders
+from nitro.engines.reader import Inbox, Outbox
 from nitro.engines.scheduler import Sequence
 from nitro.engines.types import EngineSpec, Sampling
-from nitro.engines.worker import EngineLoop, Inbox, Outbox, message_borders
+from nitro.engines.worker import EngineLoop
 
 
 class Rested(Exception):

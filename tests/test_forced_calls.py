@@ -97,6 +97,10 @@ def info(vocabulary: int) -> ModelInfo:
     )
 
 
+class Refused(Exception):
+    """What was said, and a token that it was not to be followed by, though it was allowed."""
+
+
 def drawn(
     matcher: GrammarMatcher, tokenizer: Tokenizer, ends: list[str], chance: random.Random, begun: str = ""
 ) -> str:
@@ -117,7 +121,8 @@ def drawn(
             token = chance.choice(nasty if nasty and chance.random() < 0.8 else allowed)
         if token == EOG:
             return said.decode()
-        assert matcher.accept(token), (said, token)
+        if not matcher.accept(token):
+            raise Refused(said, token)
         said += tokenizer.written(token)
     raise AssertionError(f"no end: {said!r}")
 
@@ -220,6 +225,21 @@ def test_forced_calls_with_arguments_that_are_not_all_listed(name: str, schema: 
         content, calls = read(Family(format, True, None).parser({"f": tool}, True, False), text)
         assert len(calls) == 1 and not content, text
         assert keeps(json.loads(calls[0][1])), (text, calls)
+
+
+@pytest.mark.parametrize("name", sorted(known()))
+def test_an_argument_that_breaks_its_schema_when_it_is_read(name: str) -> None:
+    """Its only key stands twice, as the letters of the grammar allow; that is found before the call is whole."""
+    twice = {"type": "object", "patternProperties": {"^a$": {"const": 1}}, "additionalProperties": False}
+    parameters = {"type": "object", "properties": {"x": {**twice, "minProperties": 2}}, "required": ["x"]}
+    tools = Tools([], [Called(Tool("f", parameters), "tools[0]", enforced=True)], True, False, False)
+    tokenizer, family = Tokenizer([]), Family(known()[name], True, None)
+    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, family.format, False))
+    with pytest.raises(Refused) as caught:
+        drawn(matcher, tokenizer, ends_of(family.format.layout), random.Random(name))
+    assert matcher.unkept and matcher.param == "tools[0]" and "twice" in matcher.problem, caught.value
+    said, _ = caught.value.args
+    assert not any(arguments for _, arguments in read(family.parser({}, False, False), said.decode())[1])
 
 
 @pytest.mark.parametrize("as_tokens", [True, False], ids=["control tokens", "text"])

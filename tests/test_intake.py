@@ -10,10 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-from running import CEILING, FAKE, RunningServer
+from running import CEILING, FAKE, RunningServer, wait_gone
 
 from nitro.api import intake
 from nitro.api.intake import Intake
+from nitro.api.prepare import LONGEST_TOOLS
 from nitro.api.prompts import MOST_BIASED_TEXTS, MOST_BIASES, MOST_MESSAGES, MOST_PARTS
 from nitro.api.tools import MOST_TOOLS
 from nitro.engines.defaults import NOTHING
@@ -60,7 +61,7 @@ def post(server: RunningServer, content: bytes, path: str = "/v1/chat/completion
 
 def pid(server: RunningServer, lane: str = "_small") -> int:
     process = getattr(server.server.intake, lane)._process
-    return int(process._process.pid)
+    return int(process.pid)
 
 
 def test_a_template_that_takes_too_long_is_stopped_and_the_next_request_is_read() -> None:
@@ -118,11 +119,30 @@ def test_a_killed_process_is_replaced(serve: Callable[..., RunningServer]) -> No
     server = serve().ready()
     assert post(server, body(max_tokens=1)).status_code == 200
     first = pid(server)
+    watched = os.pidfd_open(first)
     os.kill(first, signal.SIGKILL)
-    replies = [post(server, body(max_tokens=1)) for _ in range(2)]
-    assert replies[-1].status_code == 200 and pid(server) != first
-    if replies[0].status_code != 200:  # it was asked before its end was known
-        assert replies[0].status_code == 503 and replies[0].headers["x-should-retry"] == "false"
+    wait_gone(watched)
+    assert post(server, body(max_tokens=1)).status_code == 200 and pid(server) != first
+
+
+def test_one_that_is_killed_at_work_is_told_and_replaced(serve: Callable[..., RunningServer]) -> None:
+    server = serve().ready()
+    large = body(metadata={"a": "b" * 2**19}, max_tokens=1)
+    assert post(server, large).status_code == 200
+    process = pid(server, "_large")
+    os.kill(process, signal.SIGSTOP)
+
+    async def killed() -> httpx.Response:
+        async with httpx.AsyncClient(base_url=server.url, timeout=CEILING) as client:
+            waiting = asyncio.create_task(client.post("/v1/chat/completions", content=large))
+            while not server.server.intake._held:
+                await client.get("/health")
+            os.kill(process, signal.SIGKILL)
+            return await waiting
+
+    reply = asyncio.run(killed())
+    assert (reply.status_code, reply.headers["x-should-retry"]) == (503, "false") and "SIGKILL" in reply.text
+    assert post(server, large).status_code == 200
 
 
 def test_a_small_request_does_not_wait_for_a_large_one(serve: Callable[..., RunningServer]) -> None:
@@ -171,6 +191,18 @@ def tools(count: int) -> list[dict[str, Any]]:
 CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 CAPS = {
     "tools": ({"tools": tools(MOST_TOOLS + 1)}, "tools", MOST_TOOLS),
+    "long tools": (
+        {
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {"name": "f", "description": "d" * 9, "parameters": {"x": "a" * 2**21}},
+                }
+            ]
+        },
+        "tools",
+        LONGEST_TOOLS,
+    ),
     "messages": ({"messages": STORY * (MOST_MESSAGES + 1)}, "messages", MOST_MESSAGES),
     "parts": (
         {"messages": [{"role": "user", "content": ["a"] * (MOST_PARTS + 1)}]},

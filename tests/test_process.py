@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from nitro.engines import process as module
+from nitro import child as module
 from nitro.engines.process import EngineProcess
 
 

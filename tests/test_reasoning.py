@@ -1,23 +1,39 @@
 """Reasoning: apart from the content under both names, switched, limited, kept in the history; messages continued."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
-from asking import ask, both
+from asking import TEMPLATE, ask, both
 from running import RunningServer
 
 from nitro.engines.fake import FakeTokenizer
-from nitro.engines.grammar import Grammars
+from nitro.engines.grammar import GrammarMatcher, Grammars
 from nitro.engines.thinking import ThinkingMatcher
 from nitro.engines.types import Constraint, ModelInfo, Thinking
+from nitro.engines.unending import Unending
 from nitro.text import reasoning
 from nitro.text.channels import ChannelParser
 from nitro.text.reasoning import Markers
 
 THINK = Markers("<think>", "</think>")
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "f",
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {"x": {"const": 1}},
+            "required": ["x"],
+            "additionalProperties": False,
+        },
+    },
+}
 
 
 def post(server: RunningServer, script: str, **body: Any) -> httpx.Response:
@@ -86,7 +102,8 @@ def test_a_budget_before_a_grammar() -> None:
     said = []
     while len(said) < 3 + len("</think>yes"):
         mask = matcher.mask()
-        token = next(t for t in range(255, 0, -1) if mask[t // 8] >> t % 8 & 1) if mask else ord("x")
+        assert mask
+        token = next(t for t in [*b"xyes", *range(256)] if mask[t // 8] >> t % 8 & 1)
         assert matcher.allows(token) and matcher.accept(token)
         said.append(token)
     assert bytes(said) == b"xxx</think>yes"
@@ -121,6 +138,80 @@ def test_a_constraint_waits_for_its_end(saying: RunningServer) -> None:
     }
     assert both(saying, "<think>Hm.</think>b", extra_body={"choice": ["a", "b"]}).content == "b"
     assert both(saying, "<think>Hm.</think>77", extra_body={"regex": "[0-9]+"}).content == "77"
+
+
+OWED: dict[str, dict[str, Any]] = {
+    "response_format": {"response_format": {"type": "json_object"}},
+    "json_schema": {"json_schema": {"const": {"a": 1}}},
+    "grammar": {"grammar": 'start: "a"'},
+    "regex": {"regex": "[a-c]"},
+    "choice": {"choice": ["a", "b"]},
+    "required": {"tools": [TOOL], "tool_choice": "required"},
+    "named": {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}},
+    "an answer or calls": {"tools": [TOOL], "response_format": {"type": "json_object"}},
+}
+
+
+def assert_owed(server: RunningServer, script: str, **options: Any) -> None:
+    """What is asked for comes, though the model would rather end in its reasoning; or the answer is cut."""
+    cut = post(server, script, enable_thinking=True, max_tokens=9, **options).json()["choices"][0]
+    assert (cut["finish_reason"], cut["message"]["content"]) == ("length", None)
+    options |= {"enable_thinking": True, "thinking_budget": 9, "min_tokens": 3}
+    choice = post(server, script, max_tokens=400, **options).json()["choices"][0]
+    assert choice["message"]["content"] or choice["message"]["tool_calls"], choice
+
+
+@pytest.mark.parametrize("name", OWED)
+def test_no_answer_ends_in_its_reasoning_that_owes_something(saying: RunningServer, name: str) -> None:
+    assert_owed(saying, "Hm.", **OWED[name])
+    assert_owed(saying, "Hm.", **OWED[name], n=2)
+
+
+@pytest.mark.parametrize("engine", ["llama", "mlx"])
+def test_on_both_engines_too(serve: Callable[..., RunningServer], model: Path, tmp_path: Path, engine: str) -> None:
+    """The model wants nothing but to end."""
+    template = tmp_path / "thinking.jinja"
+    template.write_text(TEMPLATE)
+    server = serve(engine=engine, model=str(model), context=512, chat_template=template).ready()
+    end = server.run(server.engine.ready()).eos
+    for name in ("json_schema", "choice", "named"):
+        assert_owed(server, "", **OWED[name], logit_bias={end: 90}, temperature=0)
+    free = post(server, "", enable_thinking=True, logit_bias={end: 90}, temperature=0, max_tokens=9)
+    assert free.json()["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("options", [{"tools": [TOOL]}, {}], ids=["strict tools", "nothing"])
+def test_an_answer_may_end_in_its_reasoning_that_owes_nothing(saying: RunningServer, options: dict) -> None:
+    told = both(saying, "Hm.", extra_body={"enable_thinking": True}, **options)
+    assert (told.reasoning, told.content, told.calls, told.finish) == ("Hm.", "", [], "stop")
+
+
+@pytest.mark.parametrize("owed", [True, False])
+@pytest.mark.parametrize("thinks", [None, ("<think>", "</think>")], ids=["opened", "undecided"])
+def test_a_constraint_that_sleeps_bars_the_end_if_it_is_owed(thinks: tuple[str, str] | None, owed: bool) -> None:
+    """Whatever is around it; by a mask and when asked."""
+    tokenizer = FakeTokenizer()
+    info = ModelInfo("fake", "", "", 1, 1, 100, 100, 100, 0, 100, 257, frozenset({256}))
+    after = [b"<answer>"] if thinks else [b"</think>", b"<answer>"]
+    constraint = Constraint("choice", '["yes"]', "choice", after, thinks, owed=owed)
+    grammars = Grammars(tokenizer, info)
+
+    def inner() -> GrammarMatcher:
+        return grammars.matcher(constraint)
+
+    def limited(budget: int) -> ThinkingMatcher:
+        return ThinkingMatcher(Thinking(budget, b"", b"</think>", "</think>"), inner(), tokenizer, 257)
+
+    for matcher in (inner(), limited(50), Unending(inner(), info), Unending(limited(50), info)):
+        for said in b"<think>Hm</think":
+            mask = matcher.mask()
+            allowed = mask is None or bool(mask[256 // 8] >> 256 % 8 & 1)
+            assert matcher.allows(256) == allowed == (not owed and not isinstance(matcher, Unending))
+            assert mask is None or int.from_bytes(mask, "little") | 1 << 256 == (1 << 257) - 1
+            assert matcher.allows(said) and matcher.accept(said)
+        for said in b"><answer>yes":
+            assert matcher.allows(said) and matcher.accept(said)
+        assert matcher.allows(256) and not matcher.allows(ord("x"))
 
 
 def test_what_the_template_has_no_use_for_is_told(saying: RunningServer, fake_server: RunningServer) -> None:

@@ -228,6 +228,7 @@ class Told:
     sequence: Sequence
     prompt: list[int]
     right: tuple[list[int], str]  # answer and finish
+    request: int = 0  # the first id of those it came with
     answer: list[int] = field(default_factory=list)
     finish: str | None = None  # "abort" included
     passed: int = 0  # times a younger one went first
@@ -244,17 +245,33 @@ class Engine:
         self.preempted: list[int] = []  # by the last step
         self.submitted: list[Chunk] = []
         self.decoded = False  # whether the last batch held decodes
+        self.latest = (0, 0)  # the age of the youngest that ever was admitted
 
     @property
     def live(self) -> set[int]:
         return {id for id, told in self.told.items() if told.finish is None}
 
     def add(self, prompt: list[int], max_tokens: int = 1, borders: tuple[int, ...] = ()) -> int:
-        id = len(self.told) + 1
-        sequence = Sequence(id, prompt.copy(), max_tokens, Sampling(seed=id), drafts=HalfRight(), borders=borders)
-        self.told[id] = Told(sequence, prompt, expected(self.info, prompt, max_tokens))
-        self.scheduler.add(sequence)
-        return id
+        """A request of one sequence."""
+        return self.add_request([prompt], max_tokens, borders)[0]
+
+    def add_request(self, prompts: list[list[int]], max_tokens: int = 1, borders: tuple[int, ...] = ()) -> list[int]:
+        ids = list(range(len(self.told) + 1, len(self.told) + 1 + len(prompts)))
+        request = []
+        for id, prompt in zip(ids, prompts, strict=True):
+            sequence = Sequence(id, prompt.copy(), max_tokens, Sampling(seed=id), drafts=HalfRight(), borders=borders)
+            self.told[id] = Told(sequence, prompt, expected(self.info, prompt, max_tokens), ids[0])
+            request.append(sequence)
+        self.scheduler.add(*request)
+        self._check_turn(request[0])
+        return ids
+
+    def _check_turn(self, first: Sequence) -> None:
+        """A newcomer waits for at most two sequences of any other request, however many it has: the one of this round,
+        and the one of the next; and for those that were passed over."""
+        ahead = [s for s in self.scheduler.waiting if self.latest < s.age < first.age]
+        assert max(Counter(self.told[s.id].request for s in ahead).values(), default=0) <= 2
+        assert all(s.age < first.age for s in self.scheduler.running), "nobody is less old than who comes"
 
     def abort(self, id: int) -> None:
         sequence = self.told[id].sequence if id in self.told else None
@@ -361,6 +378,7 @@ class Engine:
         """Admitted were those with room; the oldest that waits has none; nobody was overtaken too often."""
         scheduler, info = self.scheduler, self.info
         admitted = {s.id for s, _ in scheduler.admitted}
+        self.latest = max([self.latest, *(s.age for s, _ in scheduler.admitted)])
         assert all(cached == s.computed < len(s.tokens) for s, cached in scheduler.admitted)
         if admitted and len(scheduler.running) > 1:
             assert sum(map(room_for, scheduler.running)) <= info.kv_tokens
@@ -614,6 +632,32 @@ def test_who_may_not_be_overtaken_also_holds_those_behind_an_older_one() -> None
     assert rows(engine.step(16)) == [(1, 16)]
     assert engine.told[late].passed == engine.told[short].passed == 0
     engine.finish()
+
+
+def test_requests_take_turns_however_many_sequences_they_have() -> None:
+    """One of each in a round, the oldest request first; who comes begins with the next round."""
+    engine = Engine(make_info(parallel=1, kv_tokens=64))
+    many = engine.add_request([prompt(2, first) for first in range(1, 10)])
+    order = [rows(engine.step())[0][0] for _ in range(3)]
+    several = engine.add_request([prompt(2, first) for first in range(20, 24)])
+    one = engine.add(prompt(2, 30))
+    order += [rows(engine.step())[0][0] for _ in range(2)]
+    late = engine.add(prompt(2, 31))
+    while engine.live:
+        order += [id for id, _ in rows(engine.step())]
+    turns = [many[3], several[0], one, many[4], several[1], late, many[5], several[2], many[6], several[3]]
+    assert order == [*many[:3], *turns, *many[7:]]
+
+
+def test_newcomers_do_not_starve_a_request_of_many() -> None:
+    """One comes in every other step, the many get the rest."""
+    engine = Engine(make_info(parallel=1, kv_tokens=64))
+    many = engine.add_request([prompt(2, first) for first in range(1, 9)])
+    served = []
+    for step in range(len(many)):
+        engine.add(prompt(2, 20 + step))
+        served += [id for _ in range(2) for id, _ in rows(engine.step())]
+    assert [id for id in served if id in many] == many and not engine.live
 
 
 def test_a_sequence_with_room_in_the_pool_passes_one_without() -> None:
@@ -1478,6 +1522,17 @@ class SchedulerMachine(RuleBasedStateMachine):
     def add_several(self, lengths: list[int], max_tokens: int) -> None:
         for first, length in enumerate(lengths):
             self.add([first + 1] * length, max_tokens)
+
+    @rule(
+        lengths=st.lists(st.integers(1, 40), min_size=2, max_size=12),
+        alike=st.booleans(),
+        max_tokens=st.integers(1, 40),
+    )
+    def add_many_at_once(self, lengths: list[int], alike: bool, max_tokens: int) -> None:
+        """In one request."""
+        context = self.engine.info.context
+        prompts = [[1 if alike else first + 1] * min(length, context - 1) for first, length in enumerate(lengths)]
+        self.engine.add_request(prompts, min(max_tokens, context - max(map(len, prompts))))
 
     @rule(length=st.integers(16, 40))
     def add_one_that_fills_the_context(self, length: int) -> None:

@@ -14,11 +14,17 @@ from nitro.api.security import Guard
 from nitro.metrics import Metrics
 from nitro.models.served import ServedModels
 
-BODY_LIMIT = 256 * 2**20  # bytes
 
-
-def make_app(served: ServedModels, intake: Intake, guard: Guard, metrics: Metrics, strict: bool = False) -> Front:
-    """The ASGI application over these models. `strict`: what would be ignored in a request is refused."""
+def make_app(
+    served: ServedModels,
+    intake: Intake,
+    guard: Guard,
+    metrics: Metrics,
+    max_body: int = 32 * 2**20,
+    strict: bool = False,
+) -> Front:
+    """The ASGI application over these models. `max_body`: bytes of a request's body. `strict`: what would be ignored in
+    a request is refused."""
     app = Litestar(
         [
             chat_completions,
@@ -36,8 +42,8 @@ def make_app(served: ServedModels, intake: Intake, guard: Guard, metrics: Metric
             MethodNotAllowedException: faults.on_wrong_method,
             Exception: faults.on_error,
         },
-        request_max_body_size=BODY_LIMIT,
+        request_max_body_size=None,  # Front sees to it
         openapi_config=None,
         logging_config=None,
     )
-    return Front(app, guard, metrics)
+    return Front(app, guard, metrics, max_body)

@@ -10,7 +10,7 @@ from nitro.api import openai
 from nitro.api.exchange import head, serve, usage_field
 from nitro.api.prepared import ChatOptions, decode_tools
 from nitro.api.reply import Piece, Reading, Replies, Reply, Token
-from nitro.engines.client import Generation
+from nitro.engines.generation import Generation
 from nitro.engines.types import ModelInfo, Scored
 from nitro.models.served import ServedModel
 from nitro.text.channels import Delta

@@ -10,7 +10,7 @@ from nitro.api import openai
 from nitro.api.exchange import head, serve, usage_field
 from nitro.api.prepared import CompletionOptions
 from nitro.api.reply import Piece, Replies, Reply, Token
-from nitro.engines.client import Generation
+from nitro.engines.generation import Generation
 from nitro.engines.types import LEAST_LOGPROB, Logprobs, ModelInfo
 from nitro.models.served import ServedModel
 from nitro.text.detokenizer import Detokenizer

@@ -46,7 +46,7 @@ def with_tools(answer: Parsed, tools: Tools, format: Format, several: bool) -> P
     if not tools.enforced:
         return None
     if format.layout.begin.startswith(format.opens[0]):
-        return _layout(tool_grammar.after_opening(*asked), after=[format.opens[0].encode()])
+        return replace(_layout(tool_grammar.after_opening(*asked)), after=[format.opens[0].encode()], owed=False)
     return _layout(tool_grammar.calls_or_text(*asked))
 
 
@@ -70,7 +70,7 @@ def after_thinking(constraint: Parsed, markers: Markers | None, opened: bool) ->
     return replace(constraint, thinks=(markers.opens, markers.left))
 
 
-def _layout(grammar: Grammar, answer: str = "tools", after: list[bytes] | None = None) -> Constraint:
+def _layout(grammar: Grammar, answer: str = "tools") -> Constraint:
     schemas = [
         Schema(
             msgspec.json.encode(schema).decode(),
@@ -79,7 +79,7 @@ def _layout(grammar: Grammar, answer: str = "tools", after: list[bytes] | None =
         )
         for schema, called in grammar.schemas
     ]
-    return Constraint("layout", grammar.source, "tools", after or [], None, grammar.marks, schemas, grammar.texts)
+    return Constraint("layout", grammar.source, "tools", [], None, grammar.marks, schemas, grammar.texts)
 
 
 def _parse_response_format(value: dict[str, Any]) -> Parsed:

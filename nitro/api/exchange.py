@@ -20,7 +20,7 @@ from nitro.api.openai import Timed, Usage
 from nitro.api.prepared import Options, Route
 from nitro.api.reply import Piece, Replies, Reply
 from nitro.api.requestlog import RequestLog
-from nitro.engines.client import Generation
+from nitro.engines.generation import Generation
 from nitro.engines.types import ModelInfo
 from nitro.errors import EngineError, NitroError, TemplateError
 from nitro.models.served import ServedModel

@@ -1,6 +1,7 @@
 """From any exception to the error body a client sees."""
 
 import logging
+import math
 import re
 
 import msgspec
@@ -10,18 +11,20 @@ from litestar.exceptions import HTTPException
 from nitro.errors import (
     ApiError,
     EngineBusy,
+    EngineDied,
     EngineDown,
-    EngineStaysDown,
     NitroError,
     PromptRejected,
     PromptTooLong,
+    RequestRefused,
+    SchemaUnkept,
     ServerClosing,
     TemplateError,
 )
 
 log = logging.getLogger("nitro.api")
 
-RETRY_AFTER = 1  # seconds
+RETRY_AFTER = 1  # seconds, at least
 _SCHEMAS = re.compile(r"response_format|json_schema|(tools|functions)\[.*\.parameters")
 
 
@@ -41,13 +44,20 @@ def as_api_error(error: Exception, prompt: str = "messages") -> ApiError:
         case PromptRejected():
             code = "invalid_json_schema" if _SCHEMAS.fullmatch(error.param or "") else "invalid_value"
             return ApiError(400, str(error), param=error.param or prompt, code=code)
+        case SchemaUnkept():  # neither the client's fault nor a failure: asked again, the model may say something else
+            return ApiError(422, str(error), param=error.param, type="model_error", code="schema_not_kept")
         case TemplateError():
             return ApiError(400, str(error), param=prompt, code="invalid_value")
         case EngineBusy():
             return ApiError(429, str(error), type="requests", code="rate_limit_exceeded", retry_after=RETRY_AFTER)
-        case EngineStaysDown():
-            return ApiError(503, str(error), type="server_error")
-        case EngineDown() | ServerClosing():
+        case RequestRefused():
+            return ApiError(422, str(error), type="server_error", param=prompt, code="engine_died")
+        case EngineDied():
+            return ApiError(503, str(error), type="server_error", code="engine_died")
+        case EngineDown():
+            again = None if error.again is None else max(math.ceil(error.again), RETRY_AFTER)
+            return ApiError(503, str(error), type="server_error", retry_after=again)
+        case ServerClosing():
             return ApiError(503, str(error), type="server_error", retry_after=RETRY_AFTER)
         case HTTPException() if error.status_code < 500:
             return ApiError(error.status_code, error.detail)
@@ -71,12 +81,10 @@ def on_error(_: Request, error: Exception) -> Response[bytes]:
 
 
 def on_unknown_url(request: Request, _: Exception) -> Response[bytes]:
-    return response(ApiError(404, f"Invalid URL ({request.method} {request.url.path})", code="unknown_url"))
+    return response(ApiError(404, f"Invalid URL ({request.method} {request.scope['path']})", code="unknown_url"))
 
 
 def on_wrong_method(request: Request, _: Exception) -> Response[bytes]:
-    message = f"Not allowed: {request.method} {request.url.path}"
-    reply = response(ApiError(405, message, code="method_not_supported"))
-    known = [route for route in request.app.routes if request.url.path.startswith(route.path.partition("/{")[0])]
-    reply.headers["allow"] = ", ".join(sorted(max(known, key=lambda route: len(route.path)).methods))
-    return reply
+    """Which are allowed, Front adds."""
+    message = f"Not allowed: {request.method} {request.scope['path']}"
+    return response(ApiError(405, message, code="method_not_supported"))

@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import logging
 import signal
+from typing import NamedTuple
 
 from nitro.api import prepared
 from nitro.api.prepared import Broken, Check, FromIntake, Phase, Prepared, Read, Refusal, Route, Sound, Use
-from nitro.engines.process import EngineProcess
+from nitro.child import ChildProcess
 from nitro.errors import ApiError, EngineBusy, NitroError, TemplateError
 from nitro.models.setup import Setup
 
@@ -46,7 +47,7 @@ class Intake:
         lane = self._small if len(body) <= SMALL else self._large
         self._held += len(body)
         try:
-            answer = await lane.ask(setup, Read(route, body, seconds, strict))
+            answer = await lane.ask(setup, Read(route, seconds, strict), body)
         finally:
             self._held -= len(body)
         assert isinstance(answer, Prepared)
@@ -66,12 +67,18 @@ class Intake:
         await self._large.close()
 
 
+class _Ask(NamedTuple):
+    setup: Setup | None
+    message: Read | Check
+    body: bytes | None
+
+
 class _Lane:
     """One process at a time, and those who wait for it. `idle`: seconds without work before it ends; None: it stays."""
 
     def __init__(self, idle: float | None):
         self._idle = idle
-        self._waiting: asyncio.Queue[tuple[Setup | None, Read | Check, asyncio.Future[FromIntake]]] = asyncio.Queue()
+        self._waiting: asyncio.Queue[tuple[_Ask, asyncio.Future[FromIntake]]] = asyncio.Queue()
         self._process: _Process | None = None
         self._worker: asyncio.Task[None] | None = None
         self._hopeless: Setup | None = None  # its chat template cannot even be compiled
@@ -79,11 +86,11 @@ class _Lane:
     def start(self) -> None:
         self._worker = self._worker or asyncio.create_task(self._work(), name="intake")
 
-    async def ask(self, setup: Setup | None, message: Read | Check) -> FromIntake:
+    async def ask(self, setup: Setup | None, message: Read | Check, body: bytes | None = None) -> FromIntake:
         """The answer. Raises what it was refused with."""
         self.start()
         answer: asyncio.Future[FromIntake] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait((setup, message, answer))
+        self._waiting.put_nowait((_Ask(setup, message, body), answer))
         return await answer
 
     async def close(self) -> None:
@@ -95,18 +102,18 @@ class _Lane:
     async def _work(self) -> None:
         if self._idle is None:
             with contextlib.suppress(OSError):  # the first request tells
-                self._process = await _Process.start()
+                self._process = await _Process.spawn(WORKER)
         while True:
             try:
                 patience = self._idle if self._process else None
-                setup, message, answer = await asyncio.wait_for(self._waiting.get(), patience)
+                ask, answer = await asyncio.wait_for(self._waiting.get(), patience)
             except TimeoutError:
                 await self._end()
                 continue
             if answer.done():
                 continue  # its client has left
             try:
-                found = await self._asked(setup, message)
+                found = await self._asked(ask)
             except Exception as error:
                 if not answer.done():
                     answer.set_exception(error)
@@ -114,19 +121,21 @@ class _Lane:
                 if not answer.done():
                     answer.set_result(found)
 
-    async def _asked(self, setup: Setup | None, message: Read | Check) -> FromIntake:
-        if setup and self._hopeless is setup:
+    async def _asked(self, ask: _Ask) -> FromIntake:
+        if ask.setup and self._hopeless is ask.setup:
             raise TemplateError("The chat template takes too long to compile.")
+        if self._process and self._process.status is not None:
+            await self._end()
         try:
-            self._process = self._process or await _Process.start()
-            answer = await self._process.ask(setup, message)
+            self._process = self._process or await _Process.spawn(WORKER)
+            answer = await self._process.ask(ask)
         except OSError as error:
             raise EngineBusy(f"No process can be had to read the request: {error}.") from None
         except _Ended as end:
             await self._end()
             if end.phase == "compiling":
-                self._hopeless = setup
-            raise _fault(end, message) from None
+                self._hopeless = ask.setup
+            raise _fault(end, ask.message) from None
         if isinstance(answer, Refusal):
             if isinstance(answer, Broken):
                 log.error("a request could not be read\n%s", answer.trace)
@@ -134,44 +143,36 @@ class _Lane:
         return answer
 
     async def _end(self) -> None:
-        process, self._process = self._process, None
-        if process:
-            await process.end()
+        """It may be cancelled, and called again."""
+        if process := self._process:
+            process.kill()
+            await process.reap()
+        self._process = None
 
 
-class _Process:
-    """A process, and the model it has been told of."""
+class _Process(ChildProcess):
+    """A process that reads requests, and the model it has been told of."""
 
-    def __init__(self, process: EngineProcess):
-        self._process = process
-        self._payloads = process.payloads()
-        self._setup: Setup | None = None
+    name = "process that read it"
+    _setup: Setup | None = None
 
-    @classmethod
-    async def start(cls) -> "_Process":
-        return cls(await EngineProcess.start(WORKER))
-
-    async def ask(self, setup: Setup | None, message: Read | Check) -> FromIntake:
+    async def ask(self, ask: _Ask) -> FromIntake:
         """Raises _Ended where no answer comes."""
-        if setup and setup is not self._setup:
-            self._process.send(Use(setup))
-            self._setup = setup
-        self._process.send(message)
+        if ask.setup and ask.setup is not self._setup:
+            self.send(Use(ask.setup))
+            self._setup = ask.setup
+        self.send(ask.message, ask.body)
         phase = None
         try:
-            async with asyncio.timeout(WALL * message.seconds):
-                async for payload in self._payloads:
+            async with asyncio.timeout(WALL * ask.message.seconds):
+                async for payload in self.payloads():
                     answer: FromIntake = prepared.decode_from_intake(payload)
                     if not isinstance(answer, Phase):
                         return answer
                     phase = answer.name
         except TimeoutError:
             raise _Ended(phase, None) from None
-        raise _Ended(phase, await self._process.how_it_ended(), slow=self._process.status == -signal.SIGPROF)
-
-    async def end(self) -> None:
-        self._process.kill()
-        await self._process.reap()
+        raise _Ended(phase, await self.how_it_ended(), slow=self.status == -signal.SIGPROF)
 
 
 class _Ended(Exception):

@@ -10,11 +10,10 @@ import socket
 import sys
 import traceback
 
-from nitro import collector
+from nitro import collector, frames
 from nitro.api import prepared
 from nitro.api.prepare import Preparer
 from nitro.api.prepared import Check, FromIntake, Phase, PhaseName, Read, Sound, Use
-from nitro.engines import wire
 from nitro.text.template import ChatTemplate
 
 MEMORY = 4 * 2**30  # bytes of address space; macOS does not keep to it, and has the bounds of text/sandbox
@@ -25,27 +24,29 @@ def serve(sock: socket.socket) -> None:
     preparer: Preparer | None = None
 
     def tell(phase: PhaseName) -> None:
-        sock.sendall(wire.frame(Phase(phase)))
+        sock.sendall(frames.frame(Phase(phase)))
 
-    for payload in wire.payloads(sock):
+    payloads = frames.payloads(sock)
+    for payload in payloads:
         match prepared.decode_to_intake(payload):
             case Use(setup):
                 preparer = Preparer(setup, tell)
             case Read() | Check() as message:
+                body = next(payloads, b"") if isinstance(message, Read) else b""
                 signal.setitimer(signal.ITIMER_PROF, message.seconds)
-                answer = wire.frame(_answer(preparer, message))
+                answer = frames.frame(_answer(preparer, message, body))
                 signal.setitimer(signal.ITIMER_PROF, 0)
                 sock.sendall(answer)
 
 
-def _answer(preparer: Preparer | None, message: Read | Check) -> FromIntake:
+def _answer(preparer: Preparer | None, message: Read | Check, body: bytes) -> FromIntake:
     try:
         if isinstance(message, Check):
             ChatTemplate(message.template)
             return Sound()
         assert preparer
         read = preparer.chat if message.route == "chat" else preparer.completions
-        return read(message.body, message.strict)
+        return read(body, message.strict)
     except Exception as error:
         return prepared.refusal(error, traceback.format_exc())
 

@@ -4,7 +4,7 @@ All work that grows with a request is done here, and may take long: a body of me
 ends. So it runs in a process of its own, which `intake` starts and ends. Knows no HTTP, no socket and no event loop.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,9 @@ from nitro.errors import ApiError, PromptTooLong, TemplateError, no_such_model
 from nitro.models.setup import Setup
 from nitro.text.family import Family
 from nitro.text.template import ChatTemplate
+from nitro.text.tools import Tool
 
+LONGEST_TOOLS = 2 * 2**20  # bytes of all tools together
 THINKING = ("enable_thinking", "thinking")
 # by the parameter: the template's variables that it sets
 VARIABLES = {"enable_thinking": THINKING, "reasoning_effort": ("reasoning_effort", *THINKING)}
@@ -82,7 +84,7 @@ class Preparer:
         unused += let_through(tools, family.format) if tools else []
         options = ChatOptions(
             **_common(prompt),
-            tools=encode_tools(tools.by_name) if tools else None,
+            tools=_encoded(tools.by_name) if tools else None,
             legacy=tools is not None and tools.legacy,
             several=several,
             live=tools is not None and tools.enforced and not prompt.stops,  # a stop may cut a call in its middle
@@ -147,6 +149,15 @@ class Preparer:
         if strict:
             ignored.refuse(names)
         return Prepared(work, options, ignored.shortened(names), unknown_model and unknown_model[: ignored.LONGEST])
+
+
+def _encoded(tools: Mapping[str, Tool]) -> bytes:
+    """The server opens them on its event loop. Raises ApiError where that would take long."""
+    encoded = encode_tools(tools)
+    if len(encoded) > LONGEST_TOOLS:
+        message = f"Invalid value for 'tools': expected at most {LONGEST_TOOLS} bytes, got {len(encoded)}."
+        raise ApiError(400, message, param="tools", code="invalid_value")
+    return encoded
 
 
 def _common(prompt: Prompt) -> dict[str, Any]:

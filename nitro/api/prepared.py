@@ -9,9 +9,9 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from nitro.engines.wire import Message
 from nitro.engines.work import EncodedWork
 from nitro.errors import ApiError, NitroError, PromptRejected, PromptTooLong, TemplateError
+from nitro.frames import Message
 from nitro.models.setup import Setup
 from nitro.text.tools import Tool
 
@@ -60,10 +60,10 @@ class Use(Message, frozen=True):
 
 
 class Read(Message, frozen=True):
-    """A request's body. `seconds` of the processor it may take. `strict`: what would be ignored is refused."""
+    """A request, whose body is the next payload. `seconds` of the processor it may take. `strict`: what would be
+    ignored is refused."""
 
     route: Route
-    body: bytes
     seconds: float
     strict: bool = False
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from msgspec import UNSET, UnsetType
 
 from nitro.api.openai import CompletionTokensDetails, FinishReason, PromptTokensDetails, Usage
-from nitro.engines.client import Generation
+from nitro.engines.generation import Generation
 from nitro.engines.types import Logprobs, Output
 from nitro.text.channels import Delta, Parser, Plain, joined
 from nitro.text.detokenizer import Detokenizer

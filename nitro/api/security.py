@@ -9,12 +9,14 @@ import ipaddress
 import re
 from collections.abc import Mapping
 
+from nitro import keys
 from nitro.errors import ApiError
 
 OPEN_PATHS = ("/health", "/healthz")
 Headers = Mapping[bytes, bytes]
 
 _LOCAL_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
+_HOST = re.compile(r"(\[[^\[\]/@\s]*\]|[^\[\]/?#@:\s]+)(:(?P<port>[0-9]{0,5}))?", re.ASCII)
 _PREFLIGHT = {
     b"access-control-allow-methods": b"GET, POST, DELETE, OPTIONS",
     b"access-control-max-age": b"86400",
@@ -27,13 +29,15 @@ class Guard:
     """`origins` and `hosts` are those allowed beside the local ones; "*" is any. Header names are in lower case."""
 
     def __init__(self, api_key: str | None = None, origins: tuple[str, ...] = (), hosts: tuple[str, ...] = ()):
-        self._api_key = api_key or None
+        self._api_key = None if api_key is None else keys.in_bytes(api_key)
         self._origins = {origin.rstrip("/").lower() for origin in origins}
         self._hosts = {host.lower() for host in hosts}
 
     def check(self, method: str, path: str, headers: Headers) -> None:
         """Raises ApiError. Of a preflight, which cannot bring a key, none is asked."""
         host = headers.get(b"host", b"").decode("latin-1")
+        if host and not _is_host(host):
+            raise ApiError(400, f"The header 'Host' is {host[:300]!r}, which is no name with a port or without.")
         if host and not self._knows_host(host):
             raise ApiError(403, f"Host {host!r} is not allowed; start the server with --allow-host {_name(host)}.")
         origin = headers.get(b"origin", b"").decode("latin-1")
@@ -60,7 +64,7 @@ class Guard:
 
     def _knows_origin(self, origin: str) -> bool:
         """Where a key is needed, the key decides: a page that has none gets nothing."""
-        if self._api_key or "*" in self._origins or origin.lower() in self._origins:
+        if self._api_key is not None or "*" in self._origins or origin.lower() in self._origins:
             return True
         return _LOCAL_ORIGIN.fullmatch(origin) is not None
 
@@ -68,10 +72,13 @@ class Guard:
         """Compared in constant time."""
         if self._api_key is None:
             return True
-        scheme, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(
-            given.encode("latin-1").strip(), self._api_key.encode()
-        )
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._api_key)
+
+
+def _is_host(host: str) -> bool:
+    match = _HOST.fullmatch(host)
+    return match is not None and int(match["port"] or 0) <= 65535
 
 
 def _name(host: str) -> str:

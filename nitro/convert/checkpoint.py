@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nitro.errors import ConvertError
+from nitro.models import files
 
 MOST_HEADER = 100_000_000  # bytes; the safetensors library's own limit
 # llama_ftype (llama.h), by the names that llama-quantize has for them
@@ -115,6 +116,8 @@ class Checkpoint:
 def read(path: Path) -> Checkpoint:
     """Raises ConvertError with one sentence that names what is wrong."""
     try:
+        if problem := files.objection(path):
+            raise ConvertError(problem)
         if path.is_dir():
             return _folder(path)
         if path.is_file():

@@ -5,10 +5,13 @@ import logging
 import sys
 from importlib.util import find_spec
 
+import msgspec
+
 from nitro.engines import machine
 from nitro.engines.build import explain
 from nitro.engines.runner import CannotOpen, LoadError, ModelRunner
 from nitro.engines.types import EngineSpec
+from nitro.errors import reason
 
 log = logging.getLogger("nitro.engine")
 
@@ -51,5 +54,14 @@ def _make(engine: str, spec: EngineSpec) -> ModelRunner:
         raise LoadError(f"--engine {engine} needs {error.name}, which is not installed{cure}.") from None
     except (ImportError, AttributeError, OSError, RuntimeError, ValueError) as error:  # what it links is missing, say
         raise LoadError(f"--engine {engine} cannot be loaded: {explain(str(error))}") from None
-    runner: ModelRunner = make(spec)
+    try:
+        runner: ModelRunner = make(spec)
+        msgspec.msgpack.encode(runner.info)  # a damaged file may say of itself what cannot be told
+    except LoadError:
+        raise
+    except (
+        BaseException
+    ) as error:  # a library stumbles over a damaged file; what a panic in Rust raises is no Exception
+        log.debug("loading failed", exc_info=error)
+        raise LoadError(f"{spec.model or engine} cannot be loaded: {reason(error)}") from None
     return runner

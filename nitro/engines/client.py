@@ -3,10 +3,12 @@
 Runs on the event loop of the server process, which never imports an engine. What the engine computes with is not known
 here; what a request means is not either: work goes in, token ids and bytes come out.
 
-    loading ──Ready──► ready ──the process dies──► back-off ──► loading …
-       └──LoadFailed: the end where it was the first load, else back-off ──► loading …
+    loading ──Ready──► ready ──the process dies──► pause ──► loading …
+       ├──LoadFailed: the end where it was the first load, else pause ──► loading …
+       └──no process to be had, for want of memory or descriptors: pause ──► loading …
 
-    Three ends within a minute are the end.
+It comes back for ever, after pauses that grow (`backoff.py`). Requests that it was at work on when it died are not to
+be sent again; what is there at two deaths is refused for a while (`suspects.py`).
 """
 
 import asyncio
@@ -15,120 +17,36 @@ import itertools
 import logging
 import time
 from collections import deque
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
+from nitro import frames
+from nitro.child import SCARCE
 from nitro.engines import wire
+from nitro.engines.backoff import Backoff
+from nitro.engines.generation import Generation
 from nitro.engines.process import EngineProcess
-from nitro.engines.types import EngineSpec, ModelInfo, Output, StepRecord
+from nitro.engines.suspects import Suspects
+from nitro.engines.types import EngineSpec, ModelInfo, StepRecord
 from nitro.engines.work import EncodedWork
 from nitro.errors import (
     EngineBusy,
+    EngineDied,
     EngineDown,
     EngineError,
-    EngineStaysDown,
     PromptRejected,
     PromptTooLong,
-    SequenceFailed,
+    RequestRefused,
 )
 
 log = logging.getLogger("nitro.engine")
 
-BACKOFF = (0.0, 0.5)  # seconds before a restart: the first within STEADY, the second
-MOST_DEATHS = 3  # within STEADY: it stays down
-STEADY = 60.0  # seconds
+SHORTAGE = 1.0  # seconds before a process is tried for again that could not be had
+BRIEF = 1.0  # seconds of a pause that a request may as well wait for
 STALL = 30.0  # seconds without a step, beyond the longest one seen, while work waits
 RECORDS = 4096  # step records kept
-
-
-class Generation:
-    """The sequences of one request, index 0 to n−1 on its first prompt, and so on, from acceptance to end. Made by
-    `Engine.generate`.
-
-    Iterate to get bursts of (index, Output): all that came since the last burst, in order. Raises EngineError where a
-    sequence failed or the engine died. `abort` may be called at any time, from anywhere, more than once.
-    """
-
-    def __init__(self, engine: "Engine", ids: list[int], n: int):
-        self.ids = ids
-        self.n = n  # sequences on each prompt
-        self.prompt_tokens = 0  # of all prompts
-        self.echoes: list[list[bytes]] = []  # the tokens of each prompt, if asked for
-        self.unenforced: list[str] = []  # what of the constraint's schemas is let through
-        self.cached_tokens = 0
-        self.queue_seconds: float | None = None  # until the first sequence got its slot; None: still queued
-        self._engine = engine
-        self._index = {id: i for i, id in enumerate(ids)}
-        self._begun: set[int] = set()  # prompts
-        self._open = set(ids)
-        self._burst: list[tuple[int, Output]] = []
-        self._error: EngineError | None = None
-        self._news = asyncio.Event()
-        self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def __aiter__(self) -> "Generation":
-        return self
-
-    async def __anext__(self) -> list[tuple[int, Output]]:
-        if self._burst:
-            await asyncio.sleep(0)  # a consumer that never waits would starve the loop
-        while not self._burst:
-            if self._error:
-                raise self._error
-            if not self._open:
-                raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
-        burst, self._burst = self._burst, []
-        return burst
-
-    def stop(self, index: int) -> None:
-        """Enough of this sequence: nothing more comes of it."""
-        self._drop([self.ids[index]])
-
-    def abort(self) -> None:
-        """Enough of all."""
-        self._drop(list(self._open))
-
-    def _drop(self, ids: list[int]) -> None:
-        if open_ids := [id for id in ids if id in self._open]:
-            self._open.difference_update(open_ids)
-            self._engine._abort(open_ids)
-            self._news.set()
-
-    # Called as frames arrive
-
-    def _accept(self, prompt_tokens: int, echoes: list[list[bytes]], unenforced: list[str]) -> None:
-        self.prompt_tokens, self.echoes, self.unenforced = prompt_tokens, echoes, unenforced
-        if not self.accepted.done():
-            self.accepted.set_result(None)
-
-    def _admitted(self, id: int, cached: int, queued: float) -> None:
-        """Of a prompt, what its first sequence found cached counts."""
-        if self.queue_seconds is None:
-            self.queue_seconds = queued
-        if (prompt := self._index[id] // self.n) not in self._begun:
-            self._begun.add(prompt)
-            self.cached_tokens += cached
-
-    def _deliver(self, output: Output) -> None:
-        if output.finish:
-            self._open.discard(output.id)
-        if output.finish == "error":
-            error = output.error or "The engine failed."
-            self._fail(PromptRejected(error, output.param) if output.param else SequenceFailed(error))
-        else:
-            self._burst.append((self._index[output.id], output))
-            self._news.set()
-
-    def _fail(self, error: EngineError) -> None:
-        self.abort()
-        self._error = self._error or error
-        self._news.set()
-        if not self.accepted.done():
-            self.accepted.set_exception(error)
-            self.accepted.exception()  # seen, even if nobody waits any more
+LEFT = 256  # aborted sequences remembered
 
 
 class Observer(Protocol):
@@ -143,23 +61,39 @@ class Engine:
     """One model, served by one process at a time. Every method belongs to the event loop.
 
     `info` is the loaded model, None while none is ready; `failure` says for people why none is, unless it loads for the
-    first time.
+    first time. Unless it `comes_back`, the end of a process that was ready is the end.
     """
 
-    def __init__(self, spec: EngineSpec, max_queue: int = 64, observer: Observer | None = None):
+    def __init__(
+        self, spec: EngineSpec, max_queue: int = 64, observer: Observer | None = None, comes_back: bool = True
+    ):
         self.spec = spec
-        self._observer = observer
+        self.backoff = Backoff()
+        self.suspects = Suspects()
+        self._observer, self._comes_back = observer, comes_back
         self.info: ModelInfo | None = None
         self.failure: str | None = None
         self.restarts = 0
         self.steps: deque[StepRecord] = deque(maxlen=RECORDS)
         self._most = spec.parallel + max_queue  # sequences that run or wait
         self._stopped: EngineError | None = None  # set: no engine will come any more
+        self._end = asyncio.Event()  # it is set
+        self._first: ModelInfo | None = None  # of the first load
+        self._loaded = asyncio.Event()  # it is there, or will never be
         self._waiting: set[asyncio.Future[None]] = set()  # for `info`
         self._live: dict[int, Generation] = {}  # by sequence id
+        self._generations: set[Generation] = set()  # the same
+        self._left: dict[
+            int, bytes
+        ] = {}  # the last that were aborted, and their digests: the engine may still be at them
         self._ids = itertools.count(1)
         self._process: EngineProcess | None = None
+        self._dead: EngineProcess | None = None  # the one before, which has not gone yet
         self._keeper: asyncio.Task[None] | None = None
+        self._begun = self._ready_since = 0.0  # when the process was started, when its model was loaded
+        self._loading = 0.0  # seconds that it took, the last time
+        self._answered = False  # whether this process has answered a request, whole
+        self._resumes = 0.0  # when the pause ends before the next process
         self._heard = 0.0  # when the engine last took a step, or got work after having none
         self._longest = 0.0  # step seen, seconds
 
@@ -189,12 +123,15 @@ class Engine:
     async def ready(self) -> ModelInfo:
         """The loaded model, as soon as it is.
 
-        Raises EngineDown if the load under way fails, EngineBusy if too many wait for it, or what `stop` got.
+        Raises EngineDown if the load under way fails or is not begun soon, EngineBusy if too many wait for it, or what
+        `stop` got.
         """
         while not self._stopped:
             if self.info:
                 return self.info
-            if len(self._waiting) > self._most:  # the server itself is one of those who wait
+            if (pause := self._resumes - time.monotonic()) > BRIEF:
+                raise EngineDown(f"{self.failure} It is started again after a pause.", pause + self._loading)
+            if len(self._waiting) >= self._most:
                 raise EngineBusy(f"{len(self._waiting)} requests wait for the model, and no more may queue.")
             news = asyncio.get_running_loop().create_future()
             self._waiting.add(news)
@@ -207,15 +144,16 @@ class Engine:
     async def generate(self, work: EncodedWork) -> Generation:
         """Begin its sequences. Returns when the engine has accepted all, before it computes anything.
 
-        Raises PromptTooLong, PromptRejected, EngineBusy, EngineDown, or what `stop` got.
+        Raises PromptTooLong, PromptRejected, RequestRefused, EngineBusy, EngineDown, or what `stop` got.
         """
         await self.ready()
-        count = work.sequences
-        if self._live and len(self._live) + count > self._most:  # alone one is welcome, however many choices it wants
-            raise EngineBusy(f"{len(self._live)} sequences run or wait, and no more may queue.")
-        generation = Generation(self, list(itertools.islice(self._ids, count)), work.n)
+        if refusal := self.suspects.refusal(work.digest):
+            raise RequestRefused(refusal)
+        self._check_queue(work.sequences)
+        generation = Generation(self, list(itertools.islice(self._ids, work.sequences)), work.n, work.digest)
         if not self._live:
             self._heard = time.monotonic()
+        self._generations.add(generation)
         self._live.update(dict.fromkeys(generation.ids, generation))
         try:
             self._send(wire.Generate(generation.ids, msgspec.Raw(work.raw)))
@@ -225,87 +163,133 @@ class Engine:
             raise
         return generation
 
+    def _check_queue(self, sequences: int) -> None:
+        """Raises EngineBusy. Of a request count as many sequences as can run at once: it takes turns with the others.
+        Alone it is welcome, however many they are."""
+        parallel = self.spec.parallel
+        there = sum(min(generation.open, parallel) for generation in self._generations)
+        if there and there + min(sequences, parallel) > self._most:
+            raise EngineBusy(f"{there} sequences run or wait, and no more may queue.")
+
     def stop(self, error: EngineError) -> None:
         """Every open generation ends with `error`, and so does whatever waits or comes later."""
-        self._stopped = error
+        self._stopped = self._stopped or error
+        self._end.set()
+        self._loaded.set()
         self._lose(error)
+
+    async def loaded(self) -> ModelInfo:
+        """The model, when it is loaded for the first time, however long it takes. Raises what `stop` got before."""
+        await self._loaded.wait()
+        if self._first is None:
+            assert self._stopped
+            raise self._stopped
+        return self._first
+
+    async def ended(self) -> EngineError:
+        """Wait until no engine will come any more: why."""
+        await self._end.wait()
+        assert self._stopped
+        return self._stopped
 
     async def close(self) -> None:
         """End the process, after `stop`."""
-        process = self._process
         if self._keeper:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
-        if process:
-            await process.reap()
+        for process in (self._process, self._dead):
+            if process:
+                await process.reap()
 
-    def _send(self, message: wire.Message) -> None:
+    def _send(self, message: frames.Message) -> None:
         if self._process is not None:
             self._process.send(message)
 
-    def _abort(self, ids: list[int]) -> None:
-        if known := [id for id in ids if self._live.pop(id, None)]:
-            self._send(wire.Abort(known))
+    # What its generations tell
+
+    def abort(self, ids: list[int]) -> None:
+        known = {id: generation.digest for id in ids if (generation := self._live.pop(id, None))}
+        if known:
+            self._send(wire.Abort(list(known)))
+            self._left |= known
+            while len(self._left) > LEFT:
+                del self._left[next(iter(self._left))]
+
+    def over(self, generation: Generation, well: bool) -> None:
+        self._generations.discard(generation)
+        if well:
+            self._answered = True
+            self.suspects.answered(generation.digest)
 
     # One process after another
 
     async def _keep(self) -> None:
-        """Run engine processes until the first load fails, or they die too often, or the task is cancelled."""
-        deaths: list[float] = []
-        while True:
-            reason, ready = await self._live_once()
-            if not ready and self.restarts == 0:
-                return self.stop(EngineDown(reason))
-            log.error(reason)
-            now = time.monotonic()
-            deaths = [*(death for death in deaths if now - death < STEADY), now]
-            if len(deaths) == MOST_DEATHS:
-                self.failure = f"The engine ended {MOST_DEATHS} times within a minute and stays down. {reason}"
-                log.error(self.failure)
-                return self.stop(EngineStaysDown(self.failure))
-            await asyncio.sleep(BACKOFF[len(deaths) - 1])
+        """Run engine processes until the first load fails, or the task is cancelled."""
+        while not self._stopped:
+            death = await self._live_once()
+            final = not death.scarce and (not self._first or (death.ready and not self._comes_back))
+            pause = SHORTAGE if death.scarce else self.backoff.pause(death.lived, self._answered)
+            self._resumes = time.monotonic() + pause
+            self._bury(death, None if final else pause + self._loading)
+            if final:
+                self.stop(EngineDown(death.reason))
+            if self._dead:
+                await self._dead.reap()
+                self._dead = None
+            if not final:
+                log.error(death.reason)
+                await asyncio.sleep(self._resumes - time.monotonic())
+                self._restarted(death)
+
+    def _restarted(self, death: "_Death") -> None:
+        if not death.scarce:
             self.restarts += 1
             if self._observer:
                 self._observer.engine_restarted()
 
-    async def _live_once(self) -> tuple[str, bool]:
-        """One process from its start to its end: why it ended, as a sentence, and whether it was ever ready."""
-        process = reason = None
-        ready = False
+    async def _live_once(self) -> "_Death":
+        """One process from its start to its end."""
+        self._begun, self._answered, reason = time.monotonic(), False, None
         try:
-            self._process = process = await EngineProcess.start()
-            process.send(wire.Load(self.spec))
-            async for message in process.messages():
+            self._process = await EngineProcess.start()
+        except OSError as error:
+            reason = f"The engine process could not be started: {error.strerror or error}."
+            return _Death(reason, scarce=error.errno in SCARCE)
+        try:
+            self._send(wire.Load(self.spec))
+            async for message in self._process.messages():
                 if isinstance(message, wire.LoadFailed):
                     reason = message.message
                 else:
-                    ready = True
                     self._receive(message)
-        except OSError as error:
-            reason = f"The engine process could not be started: {error}."
         except Exception as error:
             log.exception("a message from the engine could not be handled")
             reason = f"The engine was ended after a fault in the server: {error!r}"
-        self._process = None
-        if process and not reason:
-            reason = await process.how_it_ended()
-        assert reason is not None
-        self.failure = reason
-        self._lose(EngineDown(reason))
-        if process:
-            await process.reap()
-        return reason, ready
+        ready = self.info is not None
+        lived = time.monotonic() - self._ready_since if ready else 0.0
+        return _Death(reason or await self._process.how_it_ended(), lived, ready)
+
+    def _bury(self, death: "_Death", again: float | None) -> None:
+        """What it was at work on is suspected of its death; all else may be sent `again`, after so many seconds."""
+        self.failure = death.reason
+        self._dead, self._process = self._process, None
+        at_work = self._dead.at_work() if self._dead else set()
+        suspects = {generation for id in at_work if (generation := self._live.get(id))}
+        left = [self._left[id] for id in at_work & self._left.keys()]
+        self.suspects.died(left + [generation.digest for generation in suspects], death.reason)
+        for generation in suspects:
+            generation.fail(EngineDied(f"{death.reason} It was at work on this request, which may be the cause."))
+        self._lose(EngineDown(death.reason, again))
+        self._left.clear()
 
     def _lose(self, error: EngineError) -> None:
         """No engine is there: what runs on it, and what waits for one, ends with `error`."""
         self.info = None
         if self._observer:
             self._observer.engine_lost()
-        generations = set(self._live.values())
-        self._abort(list(self._live))
-        for generation in generations:
-            generation._fail(error)
+        for generation in list(self._generations):
+            generation.fail(error)
         for news in self._waiting:
             if not news.done():  # its request may have been cancelled just now
                 news.set_exception(error)
@@ -320,22 +304,35 @@ class Engine:
                     self._observer.step(record)
                 for admission in record.admitted:
                     if generation := self._live.get(admission.id):
-                        generation._admitted(admission.id, admission.cached, admission.queued)
+                        generation.admitted(admission.id, admission.cached, admission.queued)
                 for output in outputs:
                     ended = output.finish is not None
                     if generation := self._live.pop(output.id, None) if ended else self._live.get(output.id):
-                        generation._deliver(output)
+                        generation.deliver(output)
             case wire.Accepted(id, prompt_tokens, echoes, unenforced):
                 if generation := self._live.get(id):
-                    generation._accept(prompt_tokens, echoes, unenforced)
+                    generation.accept(prompt_tokens, echoes, unenforced)
             case wire.Rejected(id, text, param):
                 if generation := self._live.get(id):
-                    generation._fail(PromptRejected(text, param))
+                    generation.fail(PromptRejected(text, param))
             case wire.TooLong(id, prompt_tokens, context, partly):
                 if generation := self._live.get(id):
-                    generation._fail(PromptTooLong(prompt_tokens, context, partly))
+                    generation.fail(PromptTooLong(prompt_tokens, context, partly))
             case wire.Ready(info):
                 self.info, self.failure = info, None
+                self._first = self._first or info
+                self._loaded.set()
+                self._ready_since = time.monotonic()
+                self._loading = self._ready_since - self._begun
                 for news in self._waiting:
                     if not news.done():
                         news.set_result(None)
+
+
+class _Death(NamedTuple):
+    """How a process ended, or that there was none."""
+
+    reason: str  # a sentence
+    lived: float = 0.0  # seconds, from its model was loaded
+    ready: bool = False
+    scarce: bool = False  # this server is short of what a process needs; no engine is to blame

@@ -67,18 +67,27 @@ class FakeRunner:
         return [self._result(chunk) for chunk in self._batch]
 
     def _result(self, chunk: Chunk) -> Result:
-        drawn = [self._next(chunk)] if chunk.samples else []
-        return Result(drawn, logprobs=_scored(chunk, drawn), prompt_logprobs=_scored(chunk, chunk.scores))
+        drawn = [self._draw(chunk)] if chunk.samples else []
+        if None in drawn:
+            assert chunk.matcher is not None
+            return Result.failed(chunk.matcher)
+        tokens = [token for token in drawn if token is not None]
+        return Result(tokens, logprobs=_scored(chunk, tokens), prompt_logprobs=_scored(chunk, chunk.scores))
 
-    def _next(self, chunk: Chunk) -> int:
+    def _draw(self, chunk: Chunk) -> int | None:
+        """The first of its candidates that the sequence's grammar allows; None where that leaves nothing."""
+        if chunk.matcher is None:
+            return self._candidates(chunk)[0]
+        token = next(filter(chunk.matcher.allows, self._candidates(chunk)), None)
+        return token if token is not None and chunk.matcher.accept(token) else None
+
+    def _candidates(self, chunk: Chunk) -> list[int]:
+        """All tokens, the likeliest first. Without a grammar it stays with printable ones."""
         follows = chunk.tokens[-1] + 1
-        if chunk.matcher:
-            token = next(t % 257 for t in range(follows, follows + 257) if chunk.matcher.allows(t % 257))
-            assert chunk.matcher.accept(token)
-            return token
-        if FIRST <= follows <= LAST:
-            return follows
-        return FIRST if EOG in chunk.sampling.logit_bias else EOG  # a ban is the only bias it knows
+        counted = [token % self.info.vocabulary for token in range(follows, follows + self.info.vocabulary)]
+        if chunk.matcher or FIRST <= follows <= LAST:
+            return counted
+        return [FIRST if EOG in chunk.sampling.logit_bias else EOG]  # a ban is the only bias it knows
 
     def trim(self, slot: int, length: int) -> int:
         assert length <= len(self._held[slot])

@@ -17,18 +17,21 @@ log = logging.getLogger("llama.cpp")
 ERROR = 4  # GGML_LOG_LEVEL_ERROR (ggml.h)
 GPU_TYPES = (1, 2)  # GGML_BACKEND_DEVICE_TYPE_GPU, _IGPU (ggml-backend.h)
 KEPT = 2**20  # characters of log
+PLACE = re.compile(r"^\w+: (error loading model: )?")  # the function that tells it
 
 
 class Log:
     """What llama.cpp logs from `capture_log` on. Some things it tells only there."""
 
     def __init__(self) -> None:
+        self.first_error = ""  # the one that says most, where loading fails: those who called say that it did
         self.last_error = ""
         self.text = ""
 
     def add(self, level: int, line: str) -> None:
         if level == ERROR:
             self.last_error = line.strip().rstrip(".") + "."
+            self.first_error = self.first_error or PLACE.sub("", self.last_error)
         if len(self.text) < KEPT:
             self.text += line
         log.debug("%s", line.rstrip())

@@ -2,20 +2,23 @@
 
 A constraint is compiled when its request arrives, off the engine thread; one that cannot be enforced is refused then. A
 Matcher follows one sequence token by token. It may sleep until certain bytes have been produced, such as the end of a
-reasoning, so that an engine need know no format.
+reasoning, so that an engine need know no format. What a grammar cannot hold, since it sees letters and not what they
+mean, is checked as soon as a value is whole.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
-from itertools import groupby
+from itertools import groupby, islice
 from math import lcm
 from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.gbnf_to_lark import any_to_lark
 
+from nitro.engines import json_schemas, json_values
 from nitro.engines.runner import Tokenizer
 from nitro.engines.types import Constraint, ModelInfo, Schema
 
@@ -27,12 +30,14 @@ _ANY = r"/(.|\n)*/"
 # An object of 300 optional properties needs 1200 items in a row.
 LIMITS = LLParserLimits(max_grammar_size=100_000, step_max_items=8_000, max_items_in_row=1_300)
 LONGEST, LONGEST_TOGETHER = 2**17, 2**19  # characters: 4000 properties take 2 s, and the time is quadratic
+LONGEST_AGAIN = 2**16  # of a schema that a value is shown again, on the engine thread
 MOST_REMAINDERS = 100_000  # that numbers may leave when divided: each is a state, and a million of them 6 s and 300 MB
 _MULTIPLE = re.compile(r'"multipleOf"\s*:\s*(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)')
 MOST_SUBSCHEMAS = 200  # that are tried to find a fault's place
-PARTS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")  # objects of schemas
-LISTS = ("anyOf", "allOf", "oneOf", "prefixItems")
-SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+# Steps into an answer in which a grammar that cannot be followed is found out, and what leads further into JSON.
+LOOK_AHEAD, INWARD = 12, ("{", "[", '"', ":")
+ANSWER = "answer"  # the rule of an answer that is one JSON value
+LONGEST_PROBLEM = 300  # characters
 
 
 class GrammarError(Exception):
@@ -43,36 +48,90 @@ class GrammarError(Exception):
         self.param = param
 
 
+class Unwanted(Exception):
+    """Nobody waits for the constraint any more."""
+
+
 class Grammars:
-    """Compiles constraints for one model. Made with the first one: that takes a quarter of a second."""
+    """Compiles constraints for one model. Made with the first one: that takes a quarter of a second.
+
+    Every method may be called from any thread: what they share does not change. Of the matchers each belongs to one
+    thread at a time, those copied from each other to the same one.
+    """
 
     def __init__(self, tokenizer: Tokenizer, info: ModelInfo):
         self._tokenizer, self._info = tokenizer, info
         self._ll = LLTokenizer(_Vocabulary(tokenizer, info), eos_token=sorted(info.eog))  # type: ignore[arg-type]
+        going_on = (1 << info.vocabulary) - 1 & ~sum(1 << token for token in info.eog)
+        self._going_on = going_on.to_bytes((info.vocabulary + 31) // 32 * 4, "little")
 
-    def matcher(self, constraint: Constraint) -> "GrammarMatcher":
-        """Raises GrammarError."""
-        _check_size(constraint)
+    def matcher(self, constraint: Constraint, wanted: Callable[[], bool] = lambda: True) -> "GrammarMatcher":
+        """Raises GrammarError, whatever is wrong with it, or Unwanted where `wanted` says no before a step of it."""
+        with _refusing():
+            _check_size(constraint)
         for schema in constraint.schemas:
-            self._check(schema)
-        grammar = self._grammar(constraint)
-        ll = LLMatcher(self._ll, grammar, log_level=0, limits=LIMITS)
-        if ll.is_error():
-            problem = self._problem(grammar) or ll.get_error()
-            if constraint.kind == "json_schema":
-                problem = self._place(json.loads(constraint.source), problem)
+            _go_on(wanted)
+            with _refusing(schema.param):
+                self._check(schema)
+        _go_on(wanted)
+        with _refusing():
+            return self._compiled(constraint, wanted)
+
+    def _compiled(self, constraint: Constraint, wanted: Callable[[], bool]) -> "GrammarMatcher":
+        ll = self._begin(self._grammar(constraint))
+        _go_on(wanted)
+        if problem := self._first_problem(ll):
+            if constraint.kind == "json_schema" and (found := self._problem(_from_schema(constraint.source))):
+                problem = self._place(json.loads(constraint.source), found)
             raise GrammarError(problem)
-        matcher = GrammarMatcher(ll, constraint, self._tokenizer, self._info.eog)
-        if not any(matcher.first_mask()):
-            raise GrammarError(ll.get_error() or "Nothing can be said that keeps it.")
-        return matcher
+        return GrammarMatcher(self, ll, constraint)
+
+    def _begin(self, grammar: str) -> LLMatcher:
+        return LLMatcher(self._ll, grammar, log_level=0, limits=LIMITS)
+
+    def _first_problem(self, ll: LLMatcher) -> str | None:
+        """Why not even an answer's beginning can be said: as far as there is no choice, and into objects and lists."""
+        if ll.is_error():
+            return sentence(ll.get_error())
+        probe = ll.deep_copy()
+        if not any(probe.compute_bitmask()):
+            return "Nothing can be said that keeps it."
+        for _ in range(LOOK_AHEAD):
+            if probe.is_error() or not self._go_into(probe):
+                break
+        probe.compute_bitmask()
+        return sentence(probe.get_error()) or None
+
+    def _go_into(self, probe: LLMatcher) -> bool:
+        """Say what must come next, else what may and leads further. False where nothing does."""
+        forced = probe.compute_ff_tokens() or self._ll.greedy_tokenize(probe.compute_ff_bytes().decode(errors="ignore"))
+        ways = [forced] if forced else map(self._ll.greedy_tokenize, INWARD)
+        return any(probe.try_consume_tokens(way) == len(way) for way in ways)
+
+    def broken(self, schema: Schema, text: str) -> str | None:
+        """How a whole value breaks its schema, though its letters have kept the grammar. None: it does not.
+
+        Spelled plainly, as it is understood, it is shown the grammar again.
+        """
+        try:
+            if (read := json_values.plainly(text)) is None:
+                return None
+            plain, odd = read
+            if len(schema.source) <= LONGEST_AGAIN:
+                ll, tokens = self._begin(_from_schema(schema.source, schema.strict)), self._ll.greedy_tokenize(plain)
+                if ll.try_consume_tokens(tokens) == len(tokens) and ll.is_accepting():
+                    return None
+        except (ValueError, RecursionError) as error:
+            odd = f"it cannot be read again ({sentence(str(error))})"
+        return f"The value that the model wrote breaks '{schema.param}': {odd}."
 
     def unenforced(self, constraint: Constraint) -> list[str]:
         """What is let through of schemas that are not strict, each with the name of its schema."""
         found = []
         for schema in constraint.schemas:
             if not schema.strict:
-                _, warnings = self._validate(_from_schema(schema.source, False))
+                with _refusing(schema.param):
+                    _, warnings = self._validate(_from_schema(schema.source, False))
                 found += [f"{schema.param}: {warning}" for warning in warnings]
         return found
 
@@ -81,19 +140,16 @@ class Grammars:
             raise GrammarError(self._place(json.loads(schema.source), problem, schema.strict), schema.param)
 
     def _grammar(self, constraint: Constraint) -> str:
-        try:
-            if constraint.kind == "layout":
-                grammar = self._layout(constraint)
-            else:
-                grammar = GRAMMARS[constraint.kind](constraint.source)
-        except Exception as error:  # the converters raise whatever they like
-            raise GrammarError(str(error)) from None
+        if constraint.kind == "layout":
+            grammar = self._layout(constraint)
+        else:
+            grammar = GRAMMARS[constraint.kind](constraint.source)
         if constraint.after:
-            return _preceded("start: SPACE @answer", [], grammar)
+            return _preceded("SPACE", [], grammar)
         if constraint.thinks:
             marks = [rule for i, mark in enumerate(constraint.thinks) for rule in self._mark(f"_{i}", mark)]
-            return _preceded("start: (mark_0 until_1 SPACE)? @answer", marks, grammar)
-        return grammar
+            return _preceded("(mark_0 until_1 SPACE)?", marks, grammar)
+        return _preceded("", [], grammar) if constraint.kind == "json_schema" else grammar
 
     def _layout(self, constraint: Constraint) -> str:
         rules = [rule for i, mark in enumerate(constraint.marks) for rule in self._mark(f"_{i}", mark)]
@@ -101,8 +157,8 @@ class Grammars:
             again = expression == f"({_ANY})"
             rules += [f"TEXT_{i}: {expression}", *self._text(f"text_{i}", f"TEXT_{i}", constraint.marks[mark], again)]
         for i, schema in enumerate(constraint.schemas):
-            value = {**json.loads(schema.source), "x-guidance": _options(schema.strict)}
-            rules.append(f"schema_{i}: %json {json.dumps(value)}")
+            value = {**json_schemas.load(schema.source), "x-guidance": _options(schema.strict)}
+            rules.append(f"schema_{i}[capture]: %json {json.dumps(value)}")
         return "\n".join([constraint.source, *rules])
 
     def _mark(self, number: str, text: str) -> list[str]:
@@ -132,7 +188,7 @@ class Grammars:
 
     def _problem(self, grammar: str) -> str | None:
         wrong, messages = self._validate(grammar)
-        return messages[0] if wrong else None
+        return sentence(messages[0]) if wrong else None
 
     def _validate(self, grammar: str) -> tuple[bool, list[str]]:
         """Whether it is wrong, and its errors or warnings."""
@@ -141,12 +197,8 @@ class Grammars:
     def _place(self, schema: dict[str, Any], problem: str, strict: bool = True) -> str:
         """The problem with a JSON pointer to the innermost subschema that has it."""
         shared = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-        found = [("", schema)]
-        for pointer, part in found:  # grows as it goes: a subschema comes after what it is in
-            found += [(pointer + step, inner) for step, inner in _subschemas(part)]
-            if len(found) > MOST_SUBSCHEMAS:
-                break
-        for pointer, part in reversed(found[1:MOST_SUBSCHEMAS]):
+        found = list(islice(json_schemas.every(schema), MOST_SUBSCHEMAS))
+        for pointer, part in reversed(found[1:]):
             alone = json.dumps({**({} if pointer.startswith(("/$defs", "/definitions")) else shared), **part})
             if self._problem(_from_schema(alone, strict)) == problem:
                 return f"{problem} (at {pointer})"
@@ -156,13 +208,16 @@ class Grammars:
 class GrammarMatcher:
     """Follows one sequence: see runner.Matcher."""
 
-    def __init__(self, ll: LLMatcher, constraint: Constraint, tokenizer: Tokenizer, eog: frozenset[int]):
+    def __init__(self, grammars: Grammars, ll: LLMatcher, constraint: Constraint):
         self.param = constraint.param
-        self._ll, self._constraint, self._tokenizer, self._eog = ll, constraint, tokenizer, eog
+        self._grammars, self._ll, self._constraint = grammars, ll, constraint
+        self._tokenizer, self._eog = grammars._tokenizer, grammars._info.eog
         self._pending = list(constraint.after)  # what must be produced before it wakes
         self._asleep = bool(self._pending)
         self._undecided = self._asleep and constraint.thinks is not None  # whether there will be a reasoning
         self._heard = b""
+        self._whole = 0  # values that were checked
+        self._broken = ""  # how one of them breaks its schema
 
     @property
     def rest(self) -> "GrammarMatcher":
@@ -170,21 +225,29 @@ class GrammarMatcher:
 
     def copy(self) -> "GrammarMatcher":
         """For another sequence, from the beginning."""
-        return GrammarMatcher(self._ll.deep_copy(), self._constraint, self._tokenizer, self._eog)
+        return GrammarMatcher(self._grammars, self._ll.deep_copy(), self._constraint)
 
     @property
     def problem(self) -> str:
-        return self._ll.get_error() or "No token that it allows is left."
+        if self._broken or not self._ll.is_error():
+            return self._broken or "No token that it allows is left."
+        return f"Invalid value for '{self.param}': it cannot be followed further. {sentence(self._ll.get_error())}"
+
+    @property
+    def unkept(self) -> bool:
+        return bool(self._broken)
 
     def allows(self, token: int) -> bool:
         if self._asleep:
-            return True
+            return not (self._constraint.owed and token in self._eog)
         if token in self._eog:
             return self._ll.is_accepting() and not self._ll.is_error()
         return self._ll.validate_tokens([token]) == 1
 
     def mask(self) -> bytes | None:
-        return None if self._asleep else self.first_mask()
+        if self._asleep:
+            return self._grammars._going_on if self._constraint.owed else None
+        return self.first_mask()
 
     def first_mask(self) -> bytes:
         """The mask of where it is, asleep or not. Zeros once it has failed."""
@@ -193,8 +256,29 @@ class GrammarMatcher:
 
     def accept(self, token: int) -> bool:
         if self._asleep:
-            return self._listen(self._tokenizer.written(token))
-        return token in self._eog or self._ll.consume_token(token)
+            going = self._listen(self._tokenizer.written(token))
+        elif token in self._eog:
+            self._ll.consume_token(token)  # a number that stands last is whole now
+            going = True
+        else:
+            going = self._ll.consume_token(token)
+        return going and self._keeps()
+
+    def _keeps(self) -> bool:
+        """Whether the values that have become whole keep their schemas."""
+        values = self._ll.get_captures()
+        for name, value in values[self._whole :]:
+            schema = self._schema(name)
+            if broken := self._grammars.broken(schema, value.decode(errors="replace")):
+                self._broken, self.param = broken, schema.param
+                return False
+        self._whole = len(values)
+        return True
+
+    def _schema(self, rule: str) -> Schema:
+        if rule == ANSWER:
+            return Schema(self._constraint.source, self._constraint.param)
+        return self._constraint.schemas[int(rule.removeprefix("schema_"))]
 
     def _listen(self, data: bytes) -> bool:
         """Wake where the last marker is complete. What follows it in the same token is under the grammar, save white
@@ -209,7 +293,7 @@ class GrammarMatcher:
             return True
         self._asleep = False
         rest = self._heard.strip()
-        return not rest or self._ll.consume_tokens(self._tokenizer.encode(rest.decode(errors="replace")))
+        return not rest or self._ll.consume_tokens(self._grammars._ll.greedy_tokenize(rest.decode(errors="replace")))
 
     def _decided(self) -> bool:
         """Whether it is known by now if there is a reasoning; where there is, its end comes first."""
@@ -256,46 +340,49 @@ def _check_size(constraint: Constraint) -> None:
         raise GrammarError(f"All schemas have {together} characters; at most {LONGEST_TOGETHER} can be compiled.")
 
 
+@contextmanager
+def _refusing(param: str | None = None) -> Iterator[None]:
+    """Whatever a library raises over a constraint is the constraint's fault."""
+    try:
+        yield
+    except (GrammarError, Unwanted, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic in llguidance is no Exception
+        raise GrammarError(sentence(str(error)) or repr(error), param) from error
+
+
+def _go_on(wanted: Callable[[], bool]) -> None:
+    if not wanted():
+        raise Unwanted
+
+
+def sentence(problem: str) -> str:
+    """What llguidance says of a problem, without the state that it writes down behind it."""
+    told = " ".join(problem.partition("<state>")[0].partition("<grammar>")[0].split())
+    return told if len(told) <= LONGEST_PROBLEM else told[:LONGEST_PROBLEM] + "…"
+
+
 def _options(strict: bool) -> Any:
     return {"lenient": not strict, "coerce_one_of": not strict, "whitespace_pattern": WHITE_SPACE}
 
 
 def _from_schema(source: str, strict: bool = True) -> str:
-    schema = json.loads(source)
+    schema = json_schemas.load(source)
     schema.pop("x-guidance", None)  # ours to choose
     return LLMatcher.grammar_from_json_schema(schema, overrides=_options(strict))
 
 
-def _preceded(start: str, rules: list[str], grammar: str) -> str:
-    """The grammar is what `start` calls the answer."""
-    lark = "\n".join([start, *rules, r"SPACE: /[ \n]{0,2}/"])
+def _preceded(before: str, rules: list[str], grammar: str) -> str:
+    """The grammar, with something before it. A JSON value is told by the rule's name when it is whole."""
     answer = json.loads(grammar)["grammars"][0] if grammar.startswith('{"grammars"') else {"lark_grammar": grammar}
-    return json.dumps({"grammars": [{"lark_grammar": lark}, {**answer, "name": "answer"}]})
+    rule = f"{ANSWER}[capture]: @inner" if answer.get("json_schema") else f"{ANSWER}: @inner"
+    lark = "\n".join([f"start: {before} {ANSWER}", rule, *rules, r"SPACE: /[ \n]{0,2}/"])
+    return json.dumps({"grammars": [{"lark_grammar": lark}, {**answer, "name": "inner"}]})
 
 
 def _from_choice(source: str) -> str:
     """A terminal, which is one automaton: as a rule, each text would be an item of the parser's."""
     return LLMatcher.grammar_from_lark("start: TEXT\nTEXT: " + " | ".join(map(json.dumps, json.loads(source))))
-
-
-def _subschemas(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The schemas directly in a schema, each with its step of a JSON pointer."""
-    steps = [(f"/{key}", schema.get(key)) for key in SINGLE]
-    steps += [(f"/{key}/{_escaped(name)}", part) for key in PARTS for name, part in _items(schema.get(key))]
-    steps += [(f"/{key}/{i}", part) for key in LISTS for i, part in _entries(schema.get(key))]
-    return ((step, part) for step, part in steps if isinstance(part, dict))
-
-
-def _entries(parts: Any) -> list[tuple[int, Any]]:
-    return list(enumerate(parts)) if isinstance(parts, list) else []
-
-
-def _items(parts: Any) -> list[tuple[str, Any]]:
-    return list(parts.items()) if isinstance(parts, dict) else []
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 GRAMMARS: dict[str, Callable[[str], str]] = {

@@ -186,7 +186,7 @@ class LlamaRunner:
         drawn = self._draw(chunk, last) if chunk.samples else []
         if drawn is None:
             assert chunk.matcher is not None
-            return Result([], chunk.matcher.problem, chunk.matcher.param)
+            return Result.failed(chunk.matcher)
         if (most := chunk.sampling.logprobs) is None:
             return Result(drawn)
         return Result(
@@ -247,7 +247,7 @@ class LlamaRunner:
         parameters.n_gpu_layers = ALL_LAYERS if spec.gpu_layers is None else spec.gpu_layers
         model = lib.llama_model_load_from_file(spec.model.encode(), parameters)
         if not model:
-            raise LoadError(f"llama.cpp cannot load {spec.model}: {self._log.last_error}")
+            raise LoadError(f"llama.cpp cannot load {spec.model}: {self._log.first_error}")
         if lib.llama_model_has_encoder(model) or not lib.llama_model_has_decoder(model):
             lib.llama_model_free(model)
             raise LoadError(f"{spec.model} is no text-generating model: it has an encoder.")
@@ -287,7 +287,7 @@ class LlamaRunner:
         if not self._context:
             need = self._plan.pool * self._token_bytes() / fit.MIB
             raise LoadError(
-                f"llama.cpp cannot make a context: {self._log.last_error} The KV cache of {self._plan.pool} tokens "
+                f"llama.cpp cannot make a context: {self._log.first_error} The KV cache of {self._plan.pool} tokens "
                 f"needs {need:.0f} MiB; lower --ctx or --parallel."
             )
 

@@ -205,7 +205,7 @@ class MlxRunner:
             return Result(tokens, None, None, logprobs, prompt_logprobs)
         self._clear(chunk.slot)  # what it holds is no numbers
         if chunk.matcher:
-            return Result([], chunk.matcher.problem, chunk.matcher.param)
+            return Result.failed(chunk.matcher)
         return Result([], "The model finds no token possible: its weights are damaged, or a computation overflowed.")
 
     # Slots
@@ -263,7 +263,7 @@ class MlxRunner:
             kv_bytes=plan.pool * token_bytes,
             step_tokens=STEP_TOKENS,
             vocabulary=vocabulary,
-            eog=frozenset(token for token in model.eog if token < vocabulary),
+            eog=frozenset(token for token in model.eog if 0 <= token < vocabulary),
             template=model.template,
             bos=model.bos,
             eos=model.eos,

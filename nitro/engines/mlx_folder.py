@@ -17,6 +17,7 @@ from nitro.engines import folder as texts
 from nitro.engines.mlx_model import MlxModel, compute_type
 from nitro.engines.runner import LoadError
 from nitro.engines.tokenizer import FastTokenizer, byte_level, converter
+from nitro.errors import reason
 from nitro.gguf.folder import SOURCE
 from nitro.gguf.tokenizer import ends_among
 
@@ -26,6 +27,7 @@ CONTEXT_KEYS = (
     *("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx"),
     "model_max_length",
 )
+LAYER_KEYS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "num_transformer_layers", "num_kv_reuse_layers")
 CONTEXT = 4096  # tokens, of a model that does not say for how many it was trained
 # of generation_config.json
 SAMPLING_KEYS = ("temperature", "top_k", "typical_p", "top_p", "min_p", "repetition_penalty")
@@ -39,11 +41,12 @@ def open_folder(folder: Path) -> MlxModel:
         raise LoadError(f"{folder} needs Python code that it brings itself (model_file), and such is never run.")
     words = _tokenizer(folder)
     try:
+        _check_layers(folder)
         return _open(folder, words)
     except LoadError:
         raise
     except Exception as error:  # a broken or unknown model shows as whatever is stumbled over
-        raise LoadError(f"mlx-lm cannot load {folder}: {error}") from None
+        raise LoadError(f"mlx-lm cannot load {folder}: {reason(error)}") from None
 
 
 def _open(folder: Path, words: Tokenizer) -> MlxModel:
@@ -66,6 +69,25 @@ def _open(folder: Path, words: Tokenizer) -> MlxModel:
     )
 
 
+def _check_layers(folder: Path) -> None:
+    """mlx-lm makes as many layers as it is told to, before it looks at the weights. Each has some of its own. Raises
+    LoadError."""
+    config, weights = (
+        _json(folder / "config.json"),
+        sum(len(_arrays(file)) for file in folder.glob("model*.safetensors")),
+    )
+    for settings in (config, config.get("text_config") or {}):
+        for key in LAYER_KEYS:
+            if isinstance(count := settings.get(key), int) and count > weights:
+                raise LoadError(f"{folder}: config.json says {key} is {count}, and the weights are {weights} arrays.")
+
+
+def _arrays(file: Path) -> dict[str, mx.array]:
+    """None of them read yet."""
+    found = mx.load(str(file))
+    return found if isinstance(found, dict) else {}
+
+
 def _dtype(config: dict[str, Any]) -> mx.Dtype | None:
     """What to compute in, where the weights leave it open: those that were a GGUF's have norms in float32, and with
     them all that is computed would be."""
@@ -78,8 +100,8 @@ def _context(config: dict[str, Any], network: Any) -> int:
     defaults = [vars(part.args) for part in parts if part is not None and hasattr(part, "args")]
     for source in (config, *defaults):
         for key in CONTEXT_KEYS:
-            if source.get(key):
-                return int(source[key])
+            if isinstance(length := source.get(key), int | float) and 0 < length < 2**31:
+                return int(length)
     log.warning("the model does not say for how many tokens it was trained; --ctx is %d unless you set it", CONTEXT)
     return CONTEXT
 

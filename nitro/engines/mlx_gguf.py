@@ -16,6 +16,7 @@ from nitro.engines import defaults, fingerprint
 from nitro.engines.mlx_model import MlxModel, compute_type
 from nitro.engines.runner import CannotOpen, LoadError
 from nitro.engines.tokenizer import FastTokenizer, byte_level, sentence_piece
+from nitro.errors import reason
 from nitro.gguf import architectures, folder, header, packing, tensors, tokenizer, weights
 from nitro.gguf.header import Header, UnreadableGGUF
 
@@ -36,10 +37,12 @@ def open_gguf(path: Path) -> MlxModel:
         raise CannotOpen(f"MLX cannot open it: {error} {ADVICE}") from None
     except OSError as error:
         raise CannotOpen(f"{path} cannot be read: {error.strerror}.") from None
+    except Exception as error:  # metadata of another kind than is asked for
+        raise CannotOpen(f"MLX cannot open {path}, whose metadata is not as it should be: {reason(error)}") from None
     try:
         network = _network(head, config, names)
     except Exception as error:  # tensors that are missing or of another shape; MLX raises what it stumbles over
-        raise LoadError(f"MLX cannot load {path}: {error}") from None
+        raise LoadError(f"MLX cannot load {path}: {reason(error)}") from None
     controls = tokenizer.controls(head)
     specials = frozenset(words.get_added_tokens_decoder())
     to_bytes = sentence_piece if tokenizer.is_sentence_piece(head) else byte_level

@@ -1,99 +1,43 @@
-"""One engine process as the server sees it: started, sent frames, read from, ended. Knows nothing of generations."""
+"""One engine process as the server sees it: its messages, and which sequences it is at work on."""
 
-import asyncio
 import os
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 
+from nitro.child import ChildProcess
 from nitro.engines import wire
+from nitro.engines.marks import Marks, shared_memory
 
-BRIEF = 0.2  # seconds in which a process that closed its socket has usually ended
 WORKER = "nitro.engines.worker"
-PATIENCE = 5.0  # seconds it has to end before it is killed
 
 # Threads that wait for each other spin at first, in GNU's OpenMP by default for milliseconds: with another busy process
 # on the machine that makes a step several times slower. A short spin costs nothing when idle.
-ENVIRONMENT = {"GOMP_SPINCOUNT": "1000"}
+# Where ggml aborts it forks and runs a debugger, for seconds, to print a backtrace of a hundred lines.
+ENVIRONMENT = {"GOMP_SPINCOUNT": "1000", "GGML_NO_BACKTRACE": "1"}
 
 
-class EngineProcess:
-    """Made by `start`. After its last message `how_it_ended`, then `reap`, which may be called at any time."""
+class EngineProcess(ChildProcess):
+    """Made by `start`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], stream: asyncio.StreamReader, writer: asyncio.StreamWriter):
-        self._process, self._stream, self._writer = process, stream, writer
+    name = "engine process"
+    _marks: Marks
 
     @classmethod
-    async def start(cls, module: str = WORKER) -> "EngineProcess":
-        """`module` is given the number of its socket. Raises OSError where no process can be had."""
-        ours, theirs = socket.socketpair()
+    async def start(cls) -> "EngineProcess":
+        """Raises OSError, as `spawn` does."""
+        memory = shared_memory()
         try:
-            with theirs:
-                # -P: the current folder is the user's, and no place to import from
-                process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", module, str(theirs.fileno())],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    env={**ENVIRONMENT, **os.environ},
-                    start_new_session=True,  # a Ctrl-C in the terminal is for the server alone
-                )
-        except OSError:
-            ours.close()
-            raise
-        return cls(process, *await asyncio.open_connection(sock=ours))
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def send(self, message: wire.Message) -> None:
-        self._writer.write(wire.frame(message))
+            marks = Marks(memory)
+            engine = await cls.spawn(WORKER, memory, environment=ENVIRONMENT)
+        finally:
+            os.close(memory)
+        engine._marks = marks
+        return engine
 
     async def messages(self) -> AsyncIterator[wire.FromEngine]:
         """What it says, until its socket closes."""
         async for payload in self.payloads():
             yield wire.decode_from_engine(payload)
 
-    async def payloads(self) -> AsyncIterator[bytes]:
-        """The same, not decoded."""
-        while True:
-            try:
-                yield await wire.read_payload(self._stream)
-            except (asyncio.IncompleteReadError, ConnectionError):
-                return
-
-    @property
-    def status(self) -> int | None:
-        """Its exit status, −n where signal n ended it; None while it runs."""
-        return self._process.poll()
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    async def how_it_ended(self) -> str:
-        """A sentence, soon: it does not wait for a process that is slow to go."""
-        try:
-            status = await asyncio.to_thread(self._process.wait, BRIEF)
-        except subprocess.TimeoutExpired:
-            return "The engine process closed its connection."
-        if status < 0:
-            return f"The engine process was killed by {_signal_name(-status)}."
-        return f"The engine process ended with status {status}."
-
-    async def reap(self) -> None:
-        """Close the socket, which ends it, and wait until it is gone; kill it where it does not go."""
-        self._writer.close()
-        try:
-            await asyncio.to_thread(self._process.wait, PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            await asyncio.to_thread(self._process.wait)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"
+    def at_work(self) -> set[int]:
+        """The sequences that it works on, or worked on when it died."""
+        return self._marks.read()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from nitro.engines.types import Logprobs, ModelInfo, Sampling
+from nitro.errors import Sentence
 
 
 class OutOfKV(Exception):
@@ -21,7 +22,7 @@ class StepFailed(Exception):
         self.slots = slots
 
 
-class LoadError(Exception):
+class LoadError(Sentence):
     """The model cannot be loaded. The message is one sentence for the person who starts the server."""
 
 
@@ -32,11 +33,17 @@ class CannotOpen(LoadError):
 class Matcher(Protocol):
     """What a sequence may say next, by its constraint. The runner asks it, and tells it what was drawn."""
 
-    param: str  # what the request calls the constraint
+    @property
+    def param(self) -> str:
+        """What the request calls the constraint or, once it has failed, the part of it that is concerned."""
 
     @property
     def problem(self) -> str:
         """Why nothing more can be said."""
+
+    @property
+    def unkept(self) -> bool:
+        """Whether that is because the value that was said breaks its schema, though each token was allowed."""
 
     def allows(self, token: int) -> bool:
         """Whether the token may come next."""
@@ -101,6 +108,12 @@ class Result:
     param: str | None = None  # with `error`: what in the request is at fault, if anything is
     logprobs: list[Logprobs] = field(default_factory=list)
     prompt_logprobs: list[Logprobs] = field(default_factory=list)
+    unkept: bool = False  # with `error`: see Matcher
+
+    @classmethod
+    def failed(cls, matcher: Matcher) -> "Result":
+        """Of a row whose matcher lets nothing more through."""
+        return cls([], matcher.problem, matcher.param, unkept=matcher.unkept)
 
 
 class Tokenizer(Protocol):

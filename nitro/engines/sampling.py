@@ -8,12 +8,14 @@ samplers (src/llama-sampler.cpp).
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import mlx.core as mx
 
 from nitro.engines.runner import Matcher
 from nitro.engines.types import COLD, IMPOSSIBLE, LEAST_LOGPROB, Logprobs, Sampling, Scored
 
+MASKS_KEPT = 16
 NONE = 2**32 - 1  # instead of a token: no token has a likelihood
 
 
@@ -107,10 +109,15 @@ def _constrain(logits: mx.array, rows: list[Row]) -> mx.array:
     """What a row's grammar does not allow is -inf. `logits`: float32 [rows, vocabulary]."""
     for i, row in enumerate(rows):
         if row.matcher and (mask := row.matcher.mask()) is not None:
-            bits = (mx.array(list(mask), mx.uint8)[:, None] >> mx.arange(8, dtype=mx.uint8)) & 1
-            allowed = bits.reshape(-1)[: logits.shape[-1]] > 0
-            logits[i] = mx.where(allowed, logits[i], -mx.inf)
+            logits[i] = mx.where(_allowed(mask)[: logits.shape[-1]], logits[i], -mx.inf)
     return logits
+
+
+@lru_cache(MASKS_KEPT)
+def _allowed(mask: bytes) -> mx.array:
+    """One bit per token → bool [tokens]. That of a constraint that sleeps is the same for long."""
+    bits = (mx.array(list(mask), mx.uint8)[:, None] >> mx.arange(8, dtype=mx.uint8)) & 1
+    return bits.reshape(-1) > 0
 
 
 def narrow(logits: mx.array, samplings: list[Sampling], keys: mx.array) -> mx.array:

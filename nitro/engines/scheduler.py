@@ -13,6 +13,9 @@ What holds between any two calls, for every running sequence:
              |<--- computed --->|<---- pending ------>|      computed = what its slot holds
                                                              pending ≥ 1; 1 pending token is a decode
 
+Whoever asks for many sequences takes turns with the others. Turns go round: each round has at most one sequence of each
+request, and whoever comes begins with the next one. Older means: of an earlier round or, within one, come earlier.
+
 Rules. Decodes come first, then prompts share what is left of the step's token budget, oldest first; where the runner
 computes in tiles, decodes and prompts take turns instead, a step of each. A younger prompt that fits whole where an
 older one does not may go ahead, but no sequence is overtaken more than `OVERTAKEN` times. A sequence is admitted when
@@ -26,6 +29,7 @@ is its leader. The leader's chunk ends there, for those models whose state can b
 from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from heapq import merge
 from typing import Protocol
 
 from nitro.engines.cost import StepCost
@@ -67,7 +71,7 @@ class Sequence:
     scored: int = field(init=False, default=0)  # tokens of the prompt whose logprobs have been told
     overtaken: int = field(init=False, default=0)
     leader: int | None = field(init=False, default=None)  # whose prefix it has waited for
-    age: int = field(init=False, default=0)  # smaller is older
+    age: tuple[int, int] = field(init=False, default=(0, 0))  # round and number; smaller is older
 
     def __post_init__(self) -> None:
         self.prompt_length = len(self.tokens)
@@ -104,6 +108,7 @@ class Scheduler:
         self._borders: dict[int, int] = {}  # by leader: where the next to be copied of it ends
         self._by_id: dict[int, Sequence] = {}
         self._added = 0
+        self._round = 0  # the latest of which one was admitted
         self._decoded = False  # whether the last step had decodes
 
     @property
@@ -119,14 +124,15 @@ class Scheduler:
     def busy(self) -> bool:
         return bool(self._by_id)
 
-    def add(self, sequence: Sequence) -> None:
-        """Queue it. Its id is new, and its prompt and max_tokens fit into the context."""
-        assert sequence.id not in self._by_id and sequence.max_tokens >= 1
-        assert 1 <= sequence.prompt_length <= self.info.context - sequence.max_tokens
-        self._added += 1
-        sequence.age = self._added
-        self._by_id[sequence.id] = sequence
-        self.waiting.append(sequence)
+    def add(self, *request: Sequence) -> None:
+        """Queue a request's sequences. Ids are new, and each prompt and its max_tokens fit into the context."""
+        for turn, sequence in enumerate(request, self._round + 1):
+            assert sequence.id not in self._by_id and sequence.max_tokens >= 1
+            assert 1 <= sequence.prompt_length <= self.info.context - sequence.max_tokens
+            self._added += 1
+            sequence.age = (turn, self._added)
+            self._by_id[sequence.id] = sequence
+        self.waiting = list(merge(self.waiting, request, key=_age))
 
     def abort(self, sequence_id: int) -> None:
         """End a sequence in any state; its slot is idle at once. Unknown ids are ignored."""
@@ -186,7 +192,7 @@ class Scheduler:
             sequence = self._by_id[chunk.sequence_id]
             if result.error is not None:
                 sequence.computed = self._cache.trim(chunk.slot, chunk.stop)  # all of it, unless it is no use to anyone
-                outputs.append(self._fail(sequence, result.error, result.param))
+                outputs.append(self._fail(sequence, result.error, result.param, result.unkept))
                 continue
             sequence.computed = chunk.stop + max(len(result.tokens) - 1, 0)
             self._keep_border(sequence, chunk.stop)
@@ -231,6 +237,7 @@ class Scheduler:
             sequence.slot, sequence.computed = self.prefixes.place([] if sequence.whole else sequence.tokens, busy)
             self.waiting.remove(sequence)
             insort(self.running, sequence, key=_age)
+            self._round = max(self._round, sequence.age[0])
             self.admitted.append((sequence, sequence.computed))
             self._keep_border(sequence, sequence.computed)  # it may have taken over the copy that was kept there
 
@@ -323,9 +330,9 @@ class Scheduler:
         predicted = sequence.drafts.predicted
         return Output(sequence.id, fresh, [], finish, None, None, logprobs, scores, guessed, right, predicted)
 
-    def _fail(self, sequence: Sequence, error: str, param: str | None = None) -> Output:
+    def _fail(self, sequence: Sequence, error: str, param: str | None = None, unkept: bool = False) -> Output:
         self._end(sequence)
-        return Output(sequence.id, [], [], "error", error, param)
+        return Output(sequence.id, [], [], "error", error, param, unkept=unkept)
 
     def _end(self, sequence: Sequence) -> None:
         del self._by_id[sequence.id]
@@ -349,7 +356,7 @@ class Scheduler:
         insort(self.waiting, sequence, key=_age)
 
 
-def _age(sequence: Sequence) -> int:
+def _age(sequence: Sequence) -> tuple[int, int]:
     return sequence.age
 
 

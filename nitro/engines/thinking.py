@@ -11,7 +11,6 @@ class ThinkingMatcher:
 
     def __init__(self, limit: Thinking, inner: Matcher | None, tokenizer: Tokenizer, vocabulary: int):
         self._limit, self._inner, self._tokenizer, self._vocabulary = limit, inner, tokenizer, vocabulary
-        self.param = inner.param if inner else PARAM
         self._left = limit.budget
         self._thinking = not limit.opens
         self._heard = b""
@@ -20,8 +19,16 @@ class ThinkingMatcher:
         self._force_if_due()
 
     @property
+    def param(self) -> str:
+        return self._inner.param if self._inner else PARAM
+
+    @property
     def problem(self) -> str:
         return self._inner.problem if self._inner else "The reasoning cannot be ended."
+
+    @property
+    def unkept(self) -> bool:
+        return self._inner is not None and self._inner.unkept
 
     def allows(self, token: int) -> bool:
         if self._forced:

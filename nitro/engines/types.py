@@ -74,6 +74,7 @@ class Schema(Struct, frozen=True):
 class Constraint(Struct, frozen=True):
     """What an answer must be. It sleeps until the byte strings in `after` were produced, one after the other.
 
+    `owed`: it has to come, so that the sequence may not end before. Else an answer may do without it.
     `thinks`: the answer may begin with the first of these, and then is free up to the second.
     A "layout" is Lark that refers to rules named after its `marks`, `texts` and `schemas`: see text/tool_grammar.py.
     """
@@ -86,6 +87,7 @@ class Constraint(Struct, frozen=True):
     marks: list[str] = []
     schemas: list[Schema] = []
     texts: list[tuple[str, int]] = []
+    owed: bool = True
 
 
 class Thinking(Struct, frozen=True):
@@ -186,6 +188,9 @@ class Output(Struct, frozen=True, array_like=True, omit_defaults=True):
     guessed: int = 0  # tokens of the draft that was checked
     right: int = 0  # of these, how many were as guessed
     predicted: bool = False  # whether the client had predicted them
+    unkept: bool = (
+        False  # with finish "error": the model's value breaks the schema `param`; the request is not at fault
+    )
 
 
 class Row(Struct, frozen=True, array_like=True, gc=False):

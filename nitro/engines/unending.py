@@ -12,11 +12,18 @@ class Unending:
 
     def __init__(self, inner: Matcher | None, info: ModelInfo):
         self._inner, self._info = inner, info
-        self.param = inner.param if inner else "min_tokens"
+
+    @property
+    def param(self) -> str:
+        return self._inner.param if self._inner else "min_tokens"
 
     @property
     def problem(self) -> str:
         return self._inner.problem if self._inner else "No token is possible but one that ends the answer."
+
+    @property
+    def unkept(self) -> bool:
+        return self._inner is not None and self._inner.unkept
 
     def allows(self, token: int) -> bool:
         if token in self._info.eog:

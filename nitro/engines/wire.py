@@ -1,21 +1,9 @@
-"""The messages between server and engine process, and their framing on a socket pair.
-
-A frame is a 4-byte big-endian length and that many bytes of msgpack. Messages are tagged structs: one type per hop.
-"""
-
-import asyncio
-import socket
-import struct
-from collections.abc import Iterator
+"""The messages between server and engine process."""
 
 import msgspec
 
 from nitro.engines.types import EngineSpec, ModelInfo, Output, StepRecord
-
-
-class Message(msgspec.Struct, frozen=True, tag=True):
-    pass
-
+from nitro.frames import Message
 
 # To the engine
 
@@ -88,30 +76,5 @@ class Step(Message, frozen=True):
 ToEngine = Load | Generate | Abort
 FromEngine = Ready | LoadFailed | Accepted | Rejected | TooLong | Step
 
-_LENGTH = struct.Struct(">I")
-_encoder = msgspec.msgpack.Encoder()
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
 decode_from_engine = msgspec.msgpack.Decoder(FromEngine).decode
-
-
-def frame(message: Message) -> bytes:
-    """The bytes of one message on the wire."""
-    payload = _encoder.encode(message)
-    return _LENGTH.pack(len(payload)) + payload
-
-
-def payloads(sock: socket.socket) -> Iterator[bytes]:
-    """The payloads that arrive on a blocking socket, until the other side closes it."""
-    with sock.makefile("rb") as stream:
-        while len(header := stream.read(_LENGTH.size)) == _LENGTH.size:
-            (length,) = _LENGTH.unpack(header)
-            payload = stream.read(length)
-            if len(payload) < length:
-                return
-            yield payload
-
-
-async def read_payload(stream: asyncio.StreamReader) -> bytes:
-    """The next payload. Raises IncompleteReadError or ConnectionError when the other side is gone."""
-    (length,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
-    return await stream.readexactly(length)

@@ -82,9 +82,11 @@ def read(path: Path, whole: bool = True) -> Header:
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
             return _Reader(path, data, whole).header()
     except (struct.error, RecursionError, ValueError) as error:  # a UnicodeDecodeError is a ValueError
-        why = "it ends within its header" if isinstance(error, struct.error) else error
+        why = WHY.get(type(error), error)
         raise UnreadableGGUF(f"{path} is no GGUF file, or a damaged one ({why}).") from None
 
+
+WHY = {struct.error: "it ends within its header", RecursionError: "its lists are nested too deeply"}
 
 SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")  # as llama-gguf-split names the files of one model
 

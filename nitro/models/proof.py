@@ -1,9 +1,11 @@
 """The proof that lies beside a converted model: nitro-proof.json in a folder, MODEL.gguf.proof.json beside a file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+MOST = 2**20  # bytes
 IN_FOLDER, SUFFIX = "nitro-proof.json", ".proof.json"
 
 
@@ -14,8 +16,11 @@ def beside(model: Path) -> Path:
 
 def read(model: Path) -> dict[str, Any] | None:
     """None where there is none that can be read."""
+    file = beside(model)
     try:
-        content = json.loads(beside(model).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        if not file.is_file() or file.stat().st_size > MOST:
+            return None
+        content = msgspec.json.decode(file.read_bytes())
+    except (OSError, ValueError, RecursionError):  # a DecodeError is a ValueError
         return None
     return content if isinstance(content, dict) else None

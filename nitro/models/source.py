@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from nitro.engines.defaults import NOTHING, SamplingDefaults
 from nitro.errors import StartError
-from nitro.models import embedded
+from nitro.models import embedded, files
 
 GGUF_MAGIC = b"GGUF"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -47,6 +47,8 @@ def _check(file: Path, model: str) -> None:
         model.encode()
     except UnicodeEncodeError:
         raise StartError(f"{model!r}: the name is not UTF-8; rename the file.") from None
+    if problem := files.objection(file):
+        raise StartError(problem)
     if file.is_dir():
         if not (file / "config.json").is_file():
             raise StartError(f"{model} is a folder without config.json; name an MLX model's folder, or a GGUF file.")

@@ -1,0 +1,127 @@
+"""One request on its way through an engine, as the server sees it: accepted, burst after burst, ended."""
+
+import asyncio
+from typing import Protocol
+
+from nitro.engines.types import Output
+from nitro.errors import EngineError, PromptRejected, SchemaUnkept, SequenceFailed
+
+
+class Owner(Protocol):
+    """Whoever carries generations to an engine and back."""
+
+    def abort(self, ids: list[int]) -> None:
+        """Nobody wants these sequences any more."""
+
+    def over(self, generation: "Generation", well: bool) -> None:
+        """None of its sequences is open any more, told once. `well`: the engine did all that was wanted of it."""
+
+
+class Generation:
+    """The sequences of one request, index 0 to n−1 on its first prompt, and so on, from acceptance to end. Made by
+    `Engine.generate`.
+
+    Iterate to get bursts of (index, Output): all that came since the last burst, in order. Raises EngineError where a
+    sequence failed or the engine died. `abort` may be called at any time, from anywhere, more than once.
+    """
+
+    def __init__(self, owner: Owner, ids: list[int], n: int, digest: bytes):
+        self.ids = ids
+        self.n = n  # sequences on each prompt
+        self.digest = digest  # of the work: the same for requests that are alike
+        self.prompt_tokens = 0  # of all prompts
+        self.echoes: list[list[bytes]] = []  # the tokens of each prompt, if asked for
+        self.unenforced: list[str] = []  # what of the constraint's schemas is let through
+        self.cached_tokens = 0
+        self.queue_seconds: float | None = None  # until the first sequence got its slot; None: still queued
+        self._owner = owner
+        self._index = {id: i for i, id in enumerate(ids)}
+        self._begun: set[int] = set()  # prompts
+        self._open = set(ids)
+        self._over = self._left = False
+        self._burst: list[tuple[int, Output]] = []
+        self._error: EngineError | None = None
+        self._news = asyncio.Event()
+        self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def open(self) -> int:
+        """How many of its sequences go on."""
+        return len(self._open)
+
+    def __aiter__(self) -> "Generation":
+        return self
+
+    async def __anext__(self) -> list[tuple[int, Output]]:
+        if self._burst:
+            await asyncio.sleep(0)  # a consumer that never waits would starve the loop
+        while not self._burst:
+            if self._error:
+                raise self._error
+            if not self._open:
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
+        burst, self._burst = self._burst, []
+        return burst
+
+    def stop(self, index: int) -> None:
+        """Enough of this sequence: nothing more comes of it."""
+        self._drop([self.ids[index]])
+
+    def abort(self) -> None:
+        """Enough of all."""
+        self._left = True
+        self._drop(list(self._open))
+
+    def _drop(self, ids: list[int]) -> None:
+        if open_ids := [id for id in ids if id in self._open]:
+            self._open.difference_update(open_ids)
+            self._owner.abort(open_ids)
+            self._news.set()
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._open and not self._over:
+            self._over = True
+            self._owner.over(self, well=not self._left)
+
+    # Called as frames arrive
+
+    def accept(self, prompt_tokens: int, echoes: list[list[bytes]], unenforced: list[str]) -> None:
+        self.prompt_tokens, self.echoes, self.unenforced = prompt_tokens, echoes, unenforced
+        if not self.accepted.done():
+            self.accepted.set_result(None)
+
+    def admitted(self, id: int, cached: int, queued: float) -> None:
+        """Of a prompt, what its first sequence found cached counts."""
+        if self.queue_seconds is None:
+            self.queue_seconds = queued
+        if (prompt := self._index[id] // self.n) not in self._begun:
+            self._begun.add(prompt)
+            self.cached_tokens += cached
+
+    def deliver(self, output: Output) -> None:
+        if output.finish == "error":
+            self._open.discard(output.id)  # the engine has ended this one itself
+            return self.fail(_failure(output))
+        self._burst.append((self._index[output.id], output))
+        self._news.set()
+        if output.finish:
+            self._open.discard(output.id)
+            self._settle()
+
+    def fail(self, error: EngineError) -> None:
+        self.abort()
+        self._error = self._error or error
+        self._news.set()
+        if not self.accepted.done():
+            self.accepted.set_exception(error)
+            self.accepted.exception()  # seen, even if nobody waits any more
+
+
+def _failure(output: Output) -> EngineError:
+    error = output.error or "The engine failed."
+    if output.unkept:
+        return SchemaUnkept(error, output.param)
+    return PromptRejected(error, output.param) if output.param else SequenceFailed(error)

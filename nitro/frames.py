@@ -1,0 +1,47 @@
+"""How our processes talk over a socket pair: a frame is a 4-byte big-endian length and that many bytes of msgpack.
+
+Messages are tagged structs, one type per hop; which there are is not known here.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+_LENGTH = struct.Struct(">I")
+encode = msgspec.msgpack.Encoder().encode
+
+
+def frame(message: Message) -> bytes:
+    """The bytes of one message on the wire."""
+    payload = encode(message)
+    return length(payload) + payload
+
+
+def length(payload: bytes) -> bytes:
+    """What stands before it on the wire."""
+    return _LENGTH.pack(len(payload))
+
+
+def payloads(sock: socket.socket) -> Iterator[bytes]:
+    """The payloads that arrive on a blocking socket, until the other side closes it."""
+    with sock.makefile("rb") as stream:
+        while len(header := stream.read(_LENGTH.size)) == _LENGTH.size:
+            (size,) = _LENGTH.unpack(header)
+            payload = stream.read(size)
+            if len(payload) < size:
+                return
+            yield payload
+
+
+async def read_payload(stream: asyncio.StreamReader) -> bytes:
+    """The next payload. Raises IncompleteReadError or ConnectionError when the other side is gone."""
+    (size,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
+    return await stream.readexactly(size)

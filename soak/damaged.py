@@ -1,0 +1,51 @@
+"""Damaged models, made of tiny ones that are whole: what a broken download, a wrong conversion, or somebody who means
+no good may leave. The same seed makes the same files.
+
+Nothing here is aimed at one library: bytes are cut, turned, and replaced by what no file should say.
+"""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # where the tiny models are made
+
+from gguf import GGMLQuantizationType as Type
+from tiny_models import write_folder, write_gguf
+
+from soak import damaged_files, damaged_folders
+
+TYPES = (Type.F32, Type.Q8_0, Type.Q4_0)
+KINDS = ("plain", "rotating")
+
+
+def gguf_files(seed: int, count: int, into: Path) -> Iterator[Path]:
+    """That many files, each named after its damage, one at a time: whoever gets one may remove it."""
+    into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="whole-") as scratch:
+        whole = [write_gguf(Path(scratch) / f"{type.name}.gguf", type).read_bytes() for type in TYPES]
+    damages = list(damaged_files.DAMAGES.items())
+    for number in range(count):
+        random = Random(f"{seed} {number}")
+        name, damage = damages[number % len(damages)]
+        path = into / f"{number:03}-{name.replace(' ', '-')}.gguf"
+        path.write_bytes(damage(damaged_files.take_apart(random.choice(whole)), random))
+        yield path
+
+
+def folders(seed: int, count: int, into: Path) -> Iterator[Path]:
+    """As `gguf_files`, of folders in mlx-lm's layout."""
+    into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="whole-") as scratch:
+        whole = [write_folder(Path(scratch) / kind, kind) for kind in KINDS]
+        damages = list(damaged_folders.DAMAGES.items())
+        for number in range(count):
+            random = Random(f"{seed} {number}")
+            name, damage = damages[number % len(damages)]
+            path = into / f"{number:03}-{name.replace(' ', '-')}"
+            shutil.copytree(random.choice(whole), path)
+            damage(path, random)
+            yield path
