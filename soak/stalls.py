@@ -34,8 +34,8 @@ Each body goes to a server that does nothing else, while another process asks `/
 that are late count from when they were due; counted are those from the first byte sent to {BETWEEN} s after the reply,
 which has to be honest. llama-server gets the same model, bodies and polls, and is started anew after a body that it
 does not answer within {CEILING_OF_PEER:g} s; the bound is ours. A process may take {MEMORY >> 30} GiB.
-Of a body of ours that breaks the bound the best of {TRIES} turns counts. Milliseconds; the table has the {WORST} worst of ours,
-and all above the bound."""
+Of a body of ours that breaks the bound the best of {TRIES} turns counts. Milliseconds; the table has the {WORST} worst
+of ours, and all above the bound."""
 
 Sent = tuple[str, str, str]  # body, order, way
 
