@@ -19,8 +19,6 @@ import time
 from collections import deque
 from typing import NamedTuple, Protocol
 
-import msgspec
-
 from nitro.engines import wire
 from nitro.engines.backoff import Backoff
 from nitro.engines.generation import Generation
@@ -154,7 +152,7 @@ class Engine:
         self._generations.add(generation)
         self._live.update(dict.fromkeys(generation.ids, generation))
         try:
-            self._send(wire.Generate(generation.ids, msgspec.Raw(work.raw)))
+            self._send(wire.Generate(generation.ids, work.raw))
             await generation.accepted
         except BaseException:
             generation.abort()
