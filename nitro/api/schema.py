@@ -39,7 +39,7 @@ class Operation(NamedTuple):
 
 
 ANY = (401, 403, 500)
-GENERATION = (400, *ANY[:2], 404, 413, 429, 500, 503)
+GENERATION = (400, *ANY[:2], 404, 413, 422, 429, 500, 503)
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/chat/completions"): Operation(
         "Answer a conversation", GENERATION, openai.ChatCompletion, openai.ChatRequest, openai.ChatCompletionChunk
@@ -61,6 +61,7 @@ ERRORS = {
     403: "The page that asks (Origin), or the name of this server (Host), is not allowed.",
     404: "There is no such model.",
     413: "The body is too large.",
+    422: "The engine died repeatedly at requests like this one.",
     429: "The queue is full.",
     500: "The server or its engine failed.",
     503: "No engine runs, or it died under the request.",
