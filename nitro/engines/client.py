@@ -19,8 +19,6 @@ import time
 from collections import deque
 from typing import NamedTuple, Protocol
 
-import msgspec
-
 from nitro import frames
 from nitro.child import SCARCE
 from nitro.engines import wire
@@ -156,7 +154,7 @@ class Engine:
         self._generations.add(generation)
         self._live.update(dict.fromkeys(generation.ids, generation))
         try:
-            self._send(wire.Generate(generation.ids, msgspec.Raw(work.raw)))
+            self._send(wire.Generate(generation.ids, work.raw))
             await generation.accepted
         except BaseException:
             generation.abort()

@@ -10,12 +10,11 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from msgspec import Raw
 from msgspec.structs import replace
 
 from nitro.engines import wire
@@ -36,6 +35,7 @@ HARDLY_FITS, LEAST_READ = 16, 2**16  # characters for a token of the context, an
 BANNED = -100.0  # a logit bias this low or lower bans the token, as in the OpenAI API
 SMALL, FEW = 2**14, 8  # bytes of work, and how many there are of anything in it: such a request takes milliseconds
 PIECE = 32  # texts or sequences
+LONGEST_TOLD = 500  # characters of an error that nobody foresaw
 
 Lane = Literal["small", "long", "constrained"]  # the kinds of pieces: a small one, a long one, a constraint
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class Preparation:
         self._grammars: Grammars | None = None  # made with the first constraint
         self._making = threading.Lock()
 
-    def pieces(self, ids: list[int], raw: Raw) -> Pieces[Prepared]:
+    def pieces(self, ids: list[int], raw: bytes) -> Pieces[Prepared]:
         """The request with these ids, made ready. Raises Rejection, or anything at all for what nobody foresaw."""
         work = decode_work(raw)
         if len(ids) != len(work.prompts) * work.n:
@@ -72,9 +72,9 @@ class Preparation:
         unenforced: list[str] = []
         if work.asked.constraint:
             yield "constrained"
-            matcher = self._matcher(ids[0], work.asked.constraint)
+            matcher = self._compiled(ids[0], work.asked.constraint, self._compiler().matcher)
             yield "constrained"
-            unenforced = self._compiler().unenforced(work.asked.constraint)
+            unenforced = self._compiled(ids[0], work.asked.constraint, self._compiler().unenforced)
         lane: Lane = "small" if len(raw) <= SMALL and _is_quick(work) else "long"
         yield lane
         return (yield from self._sequences(ids, work, matcher, unenforced, lane))
@@ -127,17 +127,19 @@ class Preparation:
                 self._grammars = Grammars(self._tokenizer, self._info)
             return self._grammars
 
-    def _matcher(self, first: int, constraint: Constraint) -> GrammarMatcher:
-        """The constraint, compiled. Raises Rejection where it cannot be enforced."""
-        compiler = self._compiler()
+    def _compiled(self, first: int, constraint: Constraint, compiled: Callable[[Constraint], T]) -> T:
+        """Raises Rejection where the constraint cannot be enforced, or the compiler fails at it."""
         from nitro.engines.grammar import GrammarError
 
         try:
-            return compiler.matcher(constraint)
+            return compiled(constraint)
         except GrammarError as error:
-            param = error.param or constraint.param
-            problem = f"Invalid value for '{param}': it cannot be enforced. {error}"
-            raise Rejection(wire.Rejected(first, problem, param)) from None
+            param, problem = error.param or constraint.param, str(error)
+        except BaseException as error:  # panics are none of Exception
+            log.exception("a constraint could not be compiled")
+            param, problem = constraint.param, brief(error)
+        problem = f"Invalid value for '{param}': it cannot be enforced. {problem}"
+        raise Rejection(wire.Rejected(first, problem, param))
 
     def _tokens(self, first: int, prompt: str | list[int]) -> list[int]:
         """Raises Rejection where the prompt cannot be computed."""
@@ -179,6 +181,12 @@ class Preparation:
         if asked.sampling.ignore_eos:
             biases |= dict.fromkeys(self._info.eog, -math.inf)
         return biases
+
+
+def brief(error: BaseException) -> str:
+    """What an error says, which may be all that a library holds."""
+    text = str(error) or repr(error)
+    return text if len(text) <= LONGEST_TOLD else text[:LONGEST_TOLD] + " …"
 
 
 def _is_quick(work: Work) -> bool:
