@@ -338,7 +338,7 @@ def test_few_descriptors(tmp_path) -> None:
     with server_process("--engine", "nitro.engines.fake:FakeRunner", preexec_fn=few) as server, ExitStack() as stack:
         url = server.wait_ready()
         port = int(url.rpartition(":")[2])
-        for _ in range(400):
+        for _ in range(220):
             stack.callback(Client(port, b"GET /").close)
         assert httpx.get(f"{url}/health", timeout=CEILING).status_code == 200
         os.kill(server.engine_pid(), signal.SIGKILL)
