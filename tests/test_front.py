@@ -93,7 +93,9 @@ def test_head_is_get_without_its_body(fake_server: RunningServer) -> None:
         assert client.get("/health").json() == {"status": "ok"}
 
 
-@pytest.mark.parametrize("host", ["localhost:65536", "localhost:99999999999", "127.0.0.1:x", "a b", "[::1", "u@localhost"])
+@pytest.mark.parametrize(
+    "host", ["localhost:65536", "localhost:99999999999", "127.0.0.1:x", "a b", "[::1", "u@localhost"]
+)
 @pytest.mark.parametrize("path", ["/health", "/v1/nowhere", "/v1/models"])
 def test_a_host_that_is_none(fake_server: RunningServer, path: str, host: str) -> None:
     reply = httpx.get(fake_server.url + path, headers={"Host": host})

@@ -130,7 +130,7 @@ def test_other_names_are_refused(host: str) -> None:
     assert refusal(method="OPTIONS", host=host)
 
 
-@pytest.mark.parametrize("host", ["a:b:c", "localhost:65536", "[::1", "[::1]x", "a/b", "localhost:3928x", ":80", "a\tb"])
+@pytest.mark.parametrize("host", ["a:b:c", "localhost:65536", "[::1", "[::1]x", "a/b", "localhost:x", ":80", "a\tb"])
 def test_what_is_no_host(host: str) -> None:
     with pytest.raises(ApiError, match="Host") as caught:
         Guard(hosts=("*",)).check("GET", "/health", {b"host": host.encode()})
