@@ -113,7 +113,7 @@ _sink: Sink | None = None
 
 
 def install(level: str) -> None:
-    """From now on all that Python code writes to standard error, the log included, goes through a queue. Once a process."""
+    """Once a process: from now on what Python code writes to standard error, the log included, goes through a queue."""
     global _sink
     try:
         descriptor = sys.stderr.fileno()
@@ -127,7 +127,7 @@ def install(level: str) -> None:
 
 
 def relay(pipe: IO[bytes]) -> None:
-    """Pass on what another process says, in a thread, until it ends: whatever becomes of standard error, it is heard."""
+    """Pass on what another process says, in a thread, until it ends. It never has to wait."""
     threading.Thread(target=_relay, args=(pipe,), name="relay", daemon=True).start()
 
 

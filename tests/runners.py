@@ -1,7 +1,9 @@
 """Runners that misbehave on command, for tests of everything above a runner. Given as `--engine runners:Class`."""
 
+import logging
 import os
 import socket
+import sys
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -183,3 +185,14 @@ class SayingRunner(FakeRunner):
         script = text.rpartition("␂".encode())[2].partition("␃".encode())[0]
         said = len(chunk.tokens) - chunk.prompt_length
         return [script[said] if said < len(script) else EOG, EOG, *range(256)]
+
+
+class TalkingRunner(FakeRunner):
+    """Says much on standard output and error at every step, through Python and past it."""
+
+    def submit(self, batch: list[Chunk]) -> None:
+        super().submit(batch)
+        logging.getLogger("talk").info("x" * 20_000)
+        os.write(1, b"x" * 20_000 + b"\n")
+        os.write(2, b"by the library\n")
+        print("by Python", file=sys.stderr)

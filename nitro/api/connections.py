@@ -28,7 +28,7 @@ GIVE_WAY = (State.IDLE, State.REST, State.HEAD, State.BODY)  # in this order; wh
 
 
 class Limits(Struct, frozen=True):
-    """Times in seconds. A body may take `silence` between two bytes, and over all that and a second per `rate` bytes."""
+    """Times in seconds. A body may take `silence` between two bytes, and in all that and a second per `rate` bytes."""
 
     head: float = 20.0
     silence: float = 30.0
@@ -104,7 +104,7 @@ class Connections(Generic[C]):
 
     def state(self, connection: C) -> State | None:
         stay = self._stays.get(connection)
-        return stay and stay.state
+        return stay.state if stay else None
 
     def _enter(self, connection: C, state: State) -> None:
         self._stays[connection] = _Stay(state, self._now)
