@@ -99,7 +99,9 @@ CHANGES: dict[str, Callable[[Gguf], object]] = {
     "its lists are nested too deeply": lambda gguf: gguf.pairs.update(
         {b"deep": b"\x09\0\0\0" + (b"\x09\0\0\0" + (1).to_bytes(8, "little")) * 5000}
     ),
-    "it ends within its header": lambda gguf: setattr(gguf, "counts", (2**63, len(gguf.pairs))),
+    "it ends within its header": lambda gguf: gguf.pairs.update(
+        {b"long": value(STRING, b"")[:4] + (2**40).to_bytes(8, "little")}
+    ),
 }
 
 
@@ -215,6 +217,34 @@ def test_a_text_file_of_any_length(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "model", "plain")
     os.truncate(folder / "tokenizer.json", 2**40)  # no byte of it takes room
     assert refused(folder) == f"{folder / 'tokenizer.json'} has {2**40} bytes, which no such file of a model has."
+
+
+def test_a_link_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert refused(tmp_path / "loop") == f"{tmp_path / 'loop'}: no such file."
+    assert convert_refused(tmp_path / "loop", "mlx") == f"{tmp_path / 'loop'}: no such file or folder."
+
+
+ODD = {
+    "names 3, which is no file beside it": {"weight_map": {"a": 3}},
+    "names '../a.safetensors', which is no file beside it": {"weight_map": {"a": "../a.safetensors"}},
+    "names {}, which is no file beside it": {"weight_map": {"a": {}}},
+}
+
+
+@pytest.mark.parametrize("says", ODD)
+def test_an_index_that_names_no_file(says: str, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "model", "plain")
+    (folder / "model.safetensors.index.json").write_text(json.dumps(ODD[says]))
+    assert says in convert_refused(folder, "hf")
+
+
+def test_what_conversion_stumbles_over(tmp_path: Path) -> None:
+    """Something that nobody thought of."""
+    folder, text = write_folder(tmp_path / "model", "plain"), b"[" * 10**5
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    refusal = convert_refused(folder, "hf")
+    assert refusal.startswith(f"{folder} is damaged, or holds what is not understood: maximum recursion depth")
 
 
 @pytest.mark.parametrize("content", [b"{", b"[" * 10**5, b"[]", b'{"a": "\xff"}', b"{}" + b" " * 2**20])
