@@ -132,7 +132,6 @@ def understood(path: Path) -> Iterator[None]:
 def read(path: Path) -> Checkpoint:
     """Raises ConvertError with one sentence that names what is wrong."""
     try:
-        path.resolve()
         if problem := files.objection(path):
             raise ConvertError(problem)
         if path.is_dir():
@@ -141,8 +140,6 @@ def read(path: Path) -> Checkpoint:
             return _gguf(path)
     except OSError as error:
         raise ConvertError(f"{error.filename or path} cannot be read: {error.strerror}.") from None
-    except RuntimeError:  # of resolve: a link that leads to itself
-        pass
     raise ConvertError(f"{path}: no such file or folder.")
 
 
