@@ -130,6 +130,24 @@ class _Mumbling(FakeTokenizer):
         return object() if token == ord("C") else super().piece(token)
 
 
+class PonderingRunner(GatedRunner):
+    """Tokenises when the gate lets it."""
+
+    def __init__(self, spec: EngineSpec):
+        super().__init__(spec)
+        self.tokenizer = _Pondering(self._gate)
+
+
+class _Pondering(FakeTokenizer):
+    def __init__(self, gate: socket.socket):
+        self._gate = gate
+
+    def encode(self, text: str) -> list[int]:
+        self._gate.sendall(b"?")
+        self._gate.recv(1)
+        return super().encode(text)
+
+
 class ForgetfulRunner(FakeRunner):
     """The first that loads writes a file, MODEL; the others find it, and cannot be loaded."""
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from queue import SimpleQueue
 from typing import Any
 
+import httpx
 import msgspec
 import openai
 import pytest
@@ -15,6 +16,7 @@ from driving import prepared
 from runners import Gate
 from running import CEILING, FAKE, RunningServer
 
+from nitro.engines import client as engine_client
 from nitro.engines import wire
 from nitro.engines.fake import FakeRunner
 from nitro.engines.grammar import Grammars
@@ -234,6 +236,22 @@ def test_whatever_is_raised_for_a_request_is_its_own_error(problem: BaseExceptio
     assert stage.prepared() == [9]
 
 
+def test_an_engine_that_makes_a_request_ready_is_not_stalled(
+    serve, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes: it has no step to take meanwhile."""
+    monkeypatch.setattr(engine_client, "STALL", -1.0)
+    server = serve(engine="runners:PonderingRunner", model=gate.path)
+    gate.accept()
+    server.ready()
+    with ThreadPoolExecutor() as pool:
+        reply = pool.submit(server.client().completions.create, model="", prompt="a", max_tokens=1)
+        gate.wait_inside()
+        assert httpx.get(f"{server.url}/health").json() == {"status": "ok"}
+        gate.open()
+        assert reply.result(CEILING).choices[0].text == "b"
+
+
 def lanes(encoded: EncodedWork) -> list[Lane]:
     """The kinds of the pieces in which a request is made ready."""
     runner = FakeRunner(EngineSpec("fake", ""))
@@ -243,7 +261,7 @@ def lanes(encoded: EncodedWork) -> list[Lane]:
 def test_what_takes_long_is_known_as_such() -> None:
     plain = Asked(Sampling(), 1)
     constrained = Asked(Sampling(), 1, constraint=Constraint("regex", "a+", "regex"))
-    assert lanes(encode_work(["Hello"], plain, FEW)) == ["small"]
+    assert lanes(encode_work(["Hello"], plain, FEW)) == []
     assert {*lanes(encode_work([[65] * (SMALL // 5)], Asked(Sampling(), 1, prediction="a" * SMALL)))} == {"long"}
     assert lanes(encode_work(["a"] * 50, plain)).count("long") >= 50
     assert lanes(encode_work(["a"], Asked(Sampling(), 1, {f"text {i}": 1.0 for i in range(2000)}))).count("long") > 20

@@ -103,12 +103,17 @@ class Engine:
     @property
     def stalled(self) -> str | None:
         """What is wrong, where work waits and no step has ended for too long: a call that never returns, say."""
-        if not self.info or not self._live:
+        if not self.info or not self._accepted:
             return None
         silent = time.monotonic() - self._heard
         if silent <= STALL + self._longest:
             return None
         return f"The engine has work and has not taken a step for {silent:.0f} seconds."
+
+    @property
+    def _accepted(self) -> bool:
+        """Whether the engine has something to compute; what is still made ready takes no steps."""
+        return any(generation.accepted.done() for generation in self._generations)
 
     @property
     def pid(self) -> int | None:
@@ -149,8 +154,6 @@ class Engine:
             raise RequestRefused(refusal)
         self._check_queue(work.sequences)
         generation = Generation(self, list(itertools.islice(self._ids, work.sequences)), work.n, work.digest)
-        if not self._live:
-            self._heard = time.monotonic()
         self._generations.add(generation)
         self._live.update(dict.fromkeys(generation.ids, generation))
         try:
@@ -309,6 +312,8 @@ class Engine:
                         generation.deliver(output)
             case wire.Accepted(id, prompt_tokens, echoes, unenforced):
                 if generation := self._live.get(id):
+                    if not self._accepted:
+                        self._heard = time.monotonic()
                     generation.accept(prompt_tokens, echoes, unenforced)
             case wire.Rejected(id, text, param):
                 if generation := self._live.get(id):

@@ -70,13 +70,15 @@ class Preparation:
             raise ValueError(f"{len(ids)} sequences for {len(work.prompts)} prompts of {work.n} each")
         matcher: GrammarMatcher | None = None
         unenforced: list[str] = []
+        here: Lane = first_lane(raw)
         if work.asked.constraint:
-            yield "constrained"
+            yield (here := "constrained")
             matcher = self._compiled(ids[0], work.asked.constraint, self._compiler().matcher)
             yield "constrained"
             unenforced = self._compiled(ids[0], work.asked.constraint, self._compiler().unenforced)
-        lane: Lane = "small" if len(raw) <= SMALL and _is_quick(work) else "long"
-        yield lane
+        lane = "long" if not _is_quick(work) else first_lane(raw)
+        if lane != here:
+            yield lane
         return (yield from self._sequences(ids, work, matcher, unenforced, lane))
 
     def _sequences(
@@ -187,6 +189,11 @@ def brief(error: BaseException) -> str:
     """What an error says, which may be all that a library holds."""
     text = str(error) or repr(error)
     return text if len(text) <= LONGEST_TOLD else text[:LONGEST_TOLD] + " …"
+
+
+def first_lane(raw: bytes) -> Lane:
+    """Where a request is opened."""
+    return "small" if len(raw) <= SMALL else "long"
 
 
 def _is_quick(work: Work) -> bool:

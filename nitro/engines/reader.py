@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from nitro import frames
 from nitro.engines import wire
 from nitro.engines.marks import LANES, Marks
-from nitro.engines.preparation import SMALL, Lane, Pieces, Preparation, Prepared, Rejection, brief
+from nitro.engines.preparation import Lane, Pieces, Preparation, Prepared, Rejection, brief, first_lane
 from nitro.engines.scheduler import Sequence
 
 log = logging.getLogger("nitro.engine")
@@ -57,7 +57,7 @@ class Preparers:
         request = _Request(message.ids[0], message.ids, self._preparation.pieces(message.ids, message.work))
         with self._lock:
             self._wanted.update(message.ids)
-        self._queues["small" if len(message.work) <= SMALL else "long"].put(request)
+        self._queues[first_lane(message.work)].put(request)
 
     def abort(self, message: wire.Abort) -> None:
         with self._lock:
