@@ -1,5 +1,5 @@
 """Python code that a model's folder brings is never run; a folder that needs some is refused with a sentence. All
-architectures of llama.cpp's converter, and conversions with torch, are tested in tests/convert/test_remote_code.py."""
+architectures of llama.cpp's converter, and conversions with torch, are tested in tests/convert/test_folders_code.py."""
 
 import json
 import subprocess
