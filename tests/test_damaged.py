@@ -15,7 +15,7 @@ from random import Random
 import httpx
 import pytest
 from click.testing import CliRunner
-from running import RunningServer, server_process
+from running import CEILING, RunningServer, server_process
 from tiny_models import write_folder, write_gguf
 
 from nitro.cli import main
@@ -126,8 +126,8 @@ def test_what_a_header_may_not_say(whole: bytes, says: str, tmp_path: Path) -> N
 def refused(*arguments: object) -> str:
     """What `nitro serve` says last, having ended with status 1."""
     with server_process(*map(str, arguments)) as server:
-        said = server.process.stderr.read()
-        assert server.process.wait() == 1 and "Traceback" not in said, said
+        _, said = server.process.communicate(timeout=CEILING)
+        assert server.process.returncode == 1 and "Traceback" not in said, said
     return said.splitlines()[-1].removeprefix("nitro: ")
 
 
