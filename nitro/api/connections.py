@@ -6,6 +6,7 @@
 Pure: it knows no sockets, and no clock but its ticks. What a connection is told to do, its owner does.
 """
 
+from collections import OrderedDict
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
@@ -50,7 +51,7 @@ class Connections(Generic[C]):
         self.limits = limits
         self._now = 0.0
         self._stays: dict[C, _Stay] = {}
-        self._queues: dict[State, dict[C, float]] = {state: {} for state in State}  # when last heard of
+        self._queues: dict[State, OrderedDict[C, float]] = {state: OrderedDict() for state in State}  # last heard of
 
     def __len__(self) -> int:
         return len(self._stays)
@@ -81,9 +82,8 @@ class Connections(Generic[C]):
         stay = self._stays.get(connection)
         if stay is None or stay.state is not State.BODY:
             return True
-        queue = self._queues[State.BODY]
-        del queue[connection]
-        queue[connection] = self._now
+        self._queues[State.BODY][connection] = self._now
+        self._queues[State.BODY].move_to_end(connection)
         stay.bytes += count
         return self._now - stay.since <= self.limits.silence + stay.bytes / self.limits.rate
 
