@@ -1,6 +1,6 @@
 """A few requests begin in one turn of the event loop: when a thousand come at once, what else there is goes on between.
 
-To begin one (decode, check, render) takes a millisecond or so. Without turns all that have come begin one after
+To begin one takes most of a millisecond. Without turns all that have come begin one after
 another, before any stream gets its tokens or /health is answered.
 """
 
