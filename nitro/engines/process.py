@@ -36,17 +36,14 @@ class EngineProcess:
                     [sys.executable, "-P", "-m", "nitro.engines.worker", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
+                    stdout=logs.for_children(),
                     stderr=subprocess.STDOUT,
-                    bufsize=0,
                     env={**ENVIRONMENT, **os.environ},
                     start_new_session=True,  # a Ctrl-C in the terminal is for the server alone
                 )
         except OSError:
             ours.close()
             raise
-        assert process.stdout
-        logs.relay(process.stdout)
         return cls(process, *await asyncio.open_connection(sock=ours))
 
     @property
