@@ -7,6 +7,7 @@ says comes by a pipe that is always read, and goes the same way.
 
 import atexit
 import collections
+import functools
 import io
 import logging
 import os
@@ -123,22 +124,34 @@ def install(level: str) -> None:
         _sink = Sink(descriptor)
         sys.stderr = _Stream(_sink, sys.stderr)
         atexit.register(_sink.flush)
+        for_children()
     logging.basicConfig(level=level.upper(), format=FORMAT)
 
 
-def relay(pipe: IO[bytes]) -> None:
-    """Pass on what another process says, in a thread, until it ends. It never has to wait."""
-    threading.Thread(target=_relay, args=(pipe,), name="relay", daemon=True).start()
+@functools.cache
+def for_children() -> int:
+    """A descriptor for the output of processes that this one starts. One thread reads it for all of them, so that they
+    never wait, whatever becomes of standard error."""
+    reader, writer = os.pipe()
+    thread = threading.Thread(target=_relay, args=(reader,), name="relay", daemon=True)
+    thread.start()
+    atexit.register(_end, writer, thread)  # before the sink is flushed: last come, first served
+    return writer
 
 
-def _relay(pipe: IO[bytes]) -> None:
+def _end(writer: int, thread: threading.Thread) -> None:
+    """The last words of processes that have ended."""
+    os.close(writer)
+    thread.join(PATIENCE)
+
+
+def _relay(reader: int) -> None:
     begun = b""
-    with pipe:
-        while part := os.read(pipe.fileno(), 2**16):
-            whole, end, begun = (begun + part).rpartition(b"\n")
-            if len(begun) > LONGEST:
-                whole, end, begun = whole + end + begun, b"\n", b""
-            _pass_on(whole + end)
+    while part := os.read(reader, 2**16):
+        whole, end, begun = (begun + part).rpartition(b"\n")
+        if len(begun) > LONGEST:
+            whole, end, begun = whole + end + begun, b"\n", b""
+        _pass_on(whole + end)
     _pass_on(begun and begun + b"\n")
 
 
