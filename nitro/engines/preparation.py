@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -55,6 +56,10 @@ class Rejection(Exception):
         self.answer = answer
 
 
+class Abandoned(Exception):
+    """Nobody waits for the request any more."""
+
+
 class Preparation:
     """For one model; any thread may use it. Of a request, one at a time."""
 
@@ -63,8 +68,9 @@ class Preparation:
         self._grammars: Grammars | None = None  # made with the first constraint
         self._making = threading.Lock()
 
-    def pieces(self, ids: list[int], raw: bytes) -> Pieces[Prepared]:
-        """The request with these ids, made ready. Raises Rejection, or anything at all for what nobody foresaw."""
+    def pieces(self, ids: list[int], raw: bytes, wanted: Callable[[], bool] = lambda: True) -> Pieces[Prepared]:
+        """The request with these ids, made ready. `wanted`: whether its client is still there; asked within a piece that
+        may take seconds. Raises Rejection, Abandoned, or anything at all for what nobody foresaw."""
         work = decode_work(raw)
         if len(ids) != len(work.prompts) * work.n:
             raise ValueError(f"{len(ids)} sequences for {len(work.prompts)} prompts of {work.n} each")
@@ -73,7 +79,8 @@ class Preparation:
         here: Lane = first_lane(raw)
         if work.asked.constraint:
             yield (here := "constrained")
-            matcher = self._compiled(ids[0], work.asked.constraint, self._compiler().matcher)
+            compile = partial(self._compiler().matcher, wanted=wanted)
+            matcher = self._compiled(ids[0], work.asked.constraint, compile)
             yield "constrained"
             unenforced = self._compiled(ids[0], work.asked.constraint, self._compiler().unenforced)
         lane = "long" if not _is_quick(work) else first_lane(raw)
@@ -130,11 +137,13 @@ class Preparation:
             return self._grammars
 
     def _compiled(self, first: int, constraint: Constraint, compiled: Callable[[Constraint], T]) -> T:
-        """Raises Rejection where the constraint cannot be enforced, or the compiler fails at it."""
-        from nitro.engines.grammar import GrammarError
+        """Raises Rejection where the constraint cannot be enforced, or the compiler fails at it, and Abandoned."""
+        from nitro.engines.grammar import GrammarError, Unwanted
 
         try:
             return compiled(constraint)
+        except Unwanted:
+            raise Abandoned from None
         except GrammarError as error:
             param, problem = error.param or constraint.param, str(error)
         except BaseException as error:  # panics are none of Exception

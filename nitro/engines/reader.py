@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from nitro import frames
 from nitro.engines import wire
 from nitro.engines.marks import LANES, Marks
-from nitro.engines.preparation import Lane, Pieces, Preparation, Prepared, Rejection, brief, first_lane
+from nitro.engines.preparation import Abandoned, Lane, Pieces, Preparation, Prepared, Rejection, brief, first_lane
 from nitro.engines.scheduler import Sequence
 
 log = logging.getLogger("nitro.engine")
@@ -54,7 +54,9 @@ class Preparers:
             threading.Thread(target=self._run, args=(lane, number), name=f"preparer-{number}", daemon=True).start()
 
     def begin(self, message: wire.Generate) -> None:
-        request = _Request(message.ids[0], message.ids, self._preparation.pieces(message.ids, message.work))
+        first = message.ids[0]
+        pieces = self._preparation.pieces(message.ids, message.work, lambda: first in self._wanted)
+        request = _Request(first, message.ids, pieces)
         with self._lock:
             self._wanted.update(message.ids)
         self._queues[first_lane(message.work)].put(request)
@@ -86,6 +88,8 @@ class Preparers:
             return next(request.pieces)
         except StopIteration as done:
             self._hand_over(request, done.value)
+        except Abandoned:
+            pass
         except Rejection as rejection:
             self._refuse(request, rejection.answer)
         except BaseException as problem:
