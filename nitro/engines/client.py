@@ -81,9 +81,7 @@ class Engine:
         self._waiting: set[asyncio.Future[None]] = set()  # for `info`
         self._live: dict[int, Generation] = {}  # by sequence id
         self._generations: set[Generation] = set()  # the same
-        self._left: dict[
-            int, bytes
-        ] = {}  # the last that were aborted, and their digests: the engine may still be at them
+        self._left: dict[int, bytes] = {}  # digests of the last aborted ones: the engine may still be at work on them
         self._ids = itertools.count(1)
         self._process: EngineProcess | None = None
         self._dead: EngineProcess | None = None  # the one before, which has not gone yet
@@ -235,11 +233,12 @@ class Engine:
             self._bury(death, None if final else pause + self._loading)
             if final:
                 self.stop(EngineDown(death.reason))
+            else:
+                log.error("%s The next is started in %.1f seconds.", death.reason, pause)
             if self._dead:
                 await self._dead.reap()
                 self._dead = None
             if not final:
-                log.error(death.reason)
                 await asyncio.sleep(self._resumes - time.monotonic())
                 self._restarted(death)
 
