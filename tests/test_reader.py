@@ -137,7 +137,7 @@ class Stub:
         self.begun: SimpleQueue[tuple[int, int]] = SimpleQueue()  # first id and number of each piece
         self.go_on = threading.Semaphore(0)
 
-    def pieces(self, ids: list[int], raw: bytes) -> Iterator[Lane]:
+    def pieces(self, ids: list[int], raw: bytes, wanted: object) -> Iterator[Lane]:
         lane, count = msgspec.msgpack.decode(raw)
         for number in range(count):
             yield lane
@@ -221,7 +221,7 @@ def test_no_piece_is_begun_for_a_client_that_has_left(lane: Lane) -> None:
 def test_whatever_is_raised_for_a_request_is_its_own_error(problem: BaseException) -> None:
     stage = Stage()
 
-    def pieces(ids: list[int], raw: bytes) -> Iterator[Lane]:
+    def pieces(ids: list[int], raw: bytes, wanted: object) -> Iterator[Lane]:
         raise problem
         yield "small"
 

@@ -69,8 +69,8 @@ class Preparation:
         self._making = threading.Lock()
 
     def pieces(self, ids: list[int], raw: bytes, wanted: Callable[[], bool] = lambda: True) -> Pieces[Prepared]:
-        """The request with these ids, made ready. `wanted`: whether its client is still there; asked within a piece that
-        may take seconds. Raises Rejection, Abandoned, or anything at all for what nobody foresaw."""
+        """The request with these ids, made ready. `wanted`: whether its client is still there; asked within a piece
+        that may take seconds. Raises Rejection, Abandoned, or anything at all for what nobody foresaw."""
         work = decode_work(raw)
         if len(ids) != len(work.prompts) * work.n:
             raise ValueError(f"{len(ids)} sequences for {len(work.prompts)} prompts of {work.n} each")
