@@ -9,11 +9,24 @@ request is refused, and the next one gets a new process.
 import asyncio
 import contextlib
 import logging
-import signal
-from typing import NamedTuple
+from collections.abc import Coroutine
+from typing import Any, NamedTuple
 
 from nitro.api import prepared
-from nitro.api.prepared import Broken, Check, FromIntake, Phase, Prepared, Read, Refusal, Route, Sound, Use
+from nitro.api.prepared import (
+    READS,
+    RENDERS,
+    Broken,
+    Check,
+    Compiling,
+    FromIntake,
+    Prepared,
+    Read,
+    Refusal,
+    Route,
+    Sound,
+    Use,
+)
 from nitro.child import ChildProcess
 from nitro.errors import ApiError, EngineBusy, NitroError, TemplateError
 from nitro.models.setup import Setup
@@ -78,48 +91,63 @@ class _Lane:
 
     def __init__(self, idle: float | None):
         self._idle = idle
-        self._waiting: asyncio.Queue[tuple[_Ask, asyncio.Future[FromIntake]]] = asyncio.Queue()
+        self._turn = asyncio.Lock()  # who holds it has the process
         self._process: _Process | None = None
-        self._worker: asyncio.Task[None] | None = None
         self._hopeless: Setup | None = None  # its chat template cannot even be compiled
+        self._tasks: set[asyncio.Task[FromIntake | None]] = set()
+        self._rest: asyncio.TimerHandle | None = None  # until it has idled for long enough
 
     def start(self) -> None:
-        self._worker = self._worker or asyncio.create_task(self._work(), name="intake")
+        """Have a process before the first request comes."""
+        self._begin(self._started())
 
     async def ask(self, setup: Setup | None, message: Read | Check, body: bytes | None = None) -> FromIntake:
-        """The answer. Raises what it was refused with."""
-        self.start()
-        answer: asyncio.Future[FromIntake] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait((_Ask(setup, message, body), answer))
-        return await answer
+        """The answer. Raises what it was refused with. What has begun goes on where the client leaves, and is thrown
+        away: the next one's answer comes behind it."""
+        left = asyncio.Event()
+        work = self._begin(self._in_turn(_Ask(setup, message, body), left))
+        try:
+            answer = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            left.set()
+            raise
+        assert answer
+        return answer
 
     async def close(self) -> None:
-        if self._worker:
-            self._worker.cancel()
-            await asyncio.wait([self._worker])
+        if self._rest:
+            self._rest.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         await self._end()
 
-    async def _work(self) -> None:
-        if self._idle is None:
+    def _begin(self, work: Coroutine[Any, Any, FromIntake | None]) -> "asyncio.Task[FromIntake | None]":
+        task = asyncio.create_task(work, name="intake")
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+        return task
+
+    def _over(self, task: "asyncio.Task[FromIntake | None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, even if its client has left
+
+    async def _started(self) -> None:
+        async with self._turn:
             with contextlib.suppress(OSError):  # the first request tells
-                self._process = await _Process.spawn(WORKER)
-        while True:
+                self._process = self._process or await _Process.spawn(WORKER)
+
+    async def _in_turn(self, ask: _Ask, left: asyncio.Event) -> FromIntake | None:
+        """None where nobody waits for the answer any more."""
+        async with self._turn:
+            if left.is_set():
+                return None
             try:
-                patience = self._idle if self._process else None
-                ask, answer = await asyncio.wait_for(self._waiting.get(), patience)
-            except TimeoutError:
-                await self._end()
-                continue
-            if answer.done():
-                continue  # its client has left
-            try:
-                found = await self._asked(ask)
-            except Exception as error:
-                if not answer.done():
-                    answer.set_exception(error)
-            else:
-                if not answer.done():
-                    answer.set_result(found)
+                return await self._asked(ask)
+            finally:
+                self._rest_begins()
 
     async def _asked(self, ask: _Ask) -> FromIntake:
         if ask.setup and self._hopeless is ask.setup:
@@ -133,7 +161,7 @@ class _Lane:
             raise EngineBusy(f"No process can be had to read the request: {error}.") from None
         except _Ended as end:
             await self._end()
-            if end.phase == "compiling":
+            if end.compiling:
                 self._hopeless = ask.setup
             raise _fault(end, ask.message) from None
         if isinstance(answer, Refusal):
@@ -141,6 +169,17 @@ class _Lane:
                 log.error("a request could not be read\n%s", answer.trace)
             raise prepared.raised(answer)
         return answer
+
+    def _rest_begins(self) -> None:
+        if self._rest:
+            self._rest.cancel()
+        if self._idle is not None:
+            loop = asyncio.get_running_loop()
+            self._rest = loop.call_later(self._idle, lambda: self._begin(self._rested()))
+
+    async def _rested(self) -> None:
+        async with self._turn:
+            await self._end()
 
     async def _end(self) -> None:
         """It may be cancelled, and called again."""
@@ -162,32 +201,34 @@ class _Process(ChildProcess):
             self.send(Use(ask.setup))
             self._setup = ask.setup
         self.send(ask.message, ask.body)
-        phase = None
+        compiling = False
         try:
             async with asyncio.timeout(WALL * ask.message.seconds):
                 async for payload in self.payloads():
                     answer: FromIntake = prepared.decode_from_intake(payload)
-                    if not isinstance(answer, Phase):
+                    if not isinstance(answer, Compiling):
                         return answer
-                    phase = answer.name
+                    compiling = not answer.done
         except TimeoutError:
-            raise _Ended(phase, None) from None
-        raise _Ended(phase, await self.how_it_ended(), slow=self.status == -signal.SIGPROF)
+            raise _Ended(None, compiling) from None
+        how = await self.how_it_ended()
+        raise _Ended(how, compiling and self.status == -RENDERS, self.status)
 
 
 class _Ended(Exception):
-    """A process ended, or was too slow, before it answered. `phase`: what it had begun with the chat template."""
+    """A process ended before it answered, with this status; None: it was too slow by the clock. `compiling`: a chat
+    template."""
 
-    def __init__(self, phase: str | None, how: str | None, slow: bool = True):
-        self.phase, self.how, self.slow = phase, how, slow
+    def __init__(self, how: str | None, compiling: bool, status: int | None = None):
+        self.how, self.compiling, self.status = how, compiling, status
 
 
 def _fault(end: _Ended, message: Read | Check) -> NitroError:
     """What its client is told."""
-    if not end.slow:
-        log.error("a request could not be read. %s", end.how)
-        return ApiError(503, f"The request could not be read. {end.how}", type="server_error")
     limit = f"more than {message.seconds:.3g} seconds of computing"
-    if end.phase:
-        return TemplateError(f"The chat template takes {limit}, and was stopped ({end.phase}).")
-    return ApiError(400, f"The request takes {limit} to read.")
+    if end.status == -RENDERS:
+        return TemplateError(f"The chat template takes {limit}, and was stopped.")
+    if end.status in (-READS, None):
+        return ApiError(400, f"The request takes {limit} to read.")
+    log.error("a request could not be read. %s", end.how)
+    return ApiError(503, f"The request could not be read. {end.how}", type="server_error")

@@ -1,7 +1,8 @@
 """A process that reads requests, one at a time, over a socket pair: see intake.
 
 The kernel ends it where a request takes more than its share of the processor: a template may be deep in one call of a
-library, where nothing in Python would be heard. It has no log, and tells the server what breaks.
+library, where nothing in Python would be heard. Which timer has run out tells what took so long. What breaks is told to
+the server.
 """
 
 import resource
@@ -13,7 +14,7 @@ import traceback
 from nitro import collector, frames
 from nitro.api import prepared
 from nitro.api.prepare import Preparer
-from nitro.api.prepared import Check, FromIntake, Phase, PhaseName, Read, Sound, Use
+from nitro.api.prepared import READS, RENDERS, Check, Compiling, FromIntake, Read, Sound, Use
 from nitro.text.template import ChatTemplate
 
 MEMORY = 4 * 2**30  # bytes of address space; macOS does not keep to it, and has the bounds of text/sandbox
@@ -23,25 +24,33 @@ def serve(sock: socket.socket) -> None:
     """Answer until the socket closes."""
     preparer: Preparer | None = None
 
-    def tell(phase: PhaseName) -> None:
-        sock.sendall(frames.frame(Phase(phase)))
+    def compiling(done: bool) -> None:
+        sock.sendall(frames.frame(Compiling(done)))
 
     payloads = frames.payloads(sock)
     for payload in payloads:
         match prepared.decode_to_intake(payload):
             case Use(setup):
-                preparer = Preparer(setup, tell)
+                preparer = Preparer(setup, compiling, _template_works)
             case Read() | Check() as message:
                 body = next(payloads, b"") if isinstance(message, Read) else b""
                 signal.setitimer(signal.ITIMER_PROF, message.seconds)
                 answer = frames.frame(_answer(preparer, message, body))
-                signal.setitimer(signal.ITIMER_PROF, 0)
+                for timer in (signal.ITIMER_PROF, signal.ITIMER_VIRTUAL):
+                    signal.setitimer(timer, 0)
                 sock.sendall(answer)
+
+
+def _template_works() -> None:
+    """What is left of the request's time is the template's."""
+    left, _ = signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.setitimer(signal.ITIMER_VIRTUAL, max(left, 0.001))
 
 
 def _answer(preparer: Preparer | None, message: Read | Check, body: bytes) -> FromIntake:
     try:
         if isinstance(message, Check):
+            _template_works()
             ChatTemplate(message.template)
             return Sound()
         assert preparer
@@ -54,7 +63,8 @@ def _answer(preparer: Preparer | None, message: Read | Check, body: bytes) -> Fr
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # the server's business
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    for number in (READS, RENDERS):
+        signal.signal(number, signal.SIG_DFL)
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most), most))
     collector.settle()

@@ -12,7 +12,7 @@ import msgspec
 
 from nitro.api import ignored, lenient, openai
 from nitro.api.constraints import after_thinking, let_through, with_tools
-from nitro.api.prepared import ChatOptions, CompletionOptions, PhaseName, Prepared, encode_tools
+from nitro.api.prepared import ChatOptions, CompletionOptions, Prepared, encode_tools
 from nitro.api.prompts import ChatPrompt, Prompt, parse_chat, parse_completion
 from nitro.api.sampling import without_effect
 from nitro.engines.types import Asked, ModelInfo, Thinking
@@ -32,9 +32,14 @@ VARIABLES = {"enable_thinking": THINKING, "reasoning_effort": ("reasoning_effort
 class Preparer:
     """Reads requests for one model. Every method raises ApiError, TemplateError, PromptTooLong or PromptRejected."""
 
-    def __init__(self, setup: Setup, tell: Callable[[PhaseName], None] = lambda phase: None):
-        """`tell` is called when the chat template's work begins."""
-        self._setup, self._info, self._tell = setup, setup.info, tell
+    def __init__(
+        self,
+        setup: Setup,
+        compiling: Callable[[bool], None] = lambda done: None,
+        rendering: Callable[[], None] = lambda: None,
+    ):
+        """They are called when the chat template is about to be compiled, and has been; and when it gets to work."""
+        self._setup, self._info, self._compiling, self._rendering = setup, setup.info, compiling, rendering
         self._family = Family.of(setup.template or "", setup.tool_format)
         self._failure: TemplateError | None = None
 
@@ -50,18 +55,20 @@ class Preparer:
         source = self._setup.template
         if source is None:
             return TemplateError("The model has no chat template; start the server with --chat-template FILE.")
-        self._tell("compiling")
+        self._compiling(False)
         try:
             return ChatTemplate(source, self._info.bos, self._info.eos)
         except TemplateError as error:
             return error
+        finally:
+            self._compiling(True)
 
     def chat(self, body: bytes, strict: bool) -> Prepared:
         """A request of `POST /v1/chat/completions`. `strict`: what would be ignored is refused."""
         request, unread = lenient.decode(body, openai.ChatRequest)
         unknown = self._check_model(request.model, unread, strict)
+        self._rendering()
         template, family = self._template, self._family
-        self._tell("rendering")
         prompt = parse_chat(request, self._setup.sampling, self._info.samplers, template.between)
         told = prompt.tools.told if prompt.tools else None
         text = family.prompt(template, prompt.messages, told, prompt.variables, prompt.continues)

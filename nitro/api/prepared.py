@@ -4,6 +4,7 @@ The server sends a Setup when its model is another than before, and a Read for e
 what it was refused with.
 """
 
+import signal
 from typing import Literal
 
 import msgspec
@@ -16,7 +17,7 @@ from nitro.models.setup import Setup
 from nitro.text.tools import Tool
 
 Route = Literal["chat", "completions"]
-PhaseName = Literal["compiling", "rendering"]
+READS, RENDERS = signal.SIGPROF, signal.SIGVTALRM  # it dies of them where reading, or a template, takes too long
 LONGEST = 2000  # characters of what is told of a fault: a client's own words may be megabytes
 
 
@@ -78,10 +79,10 @@ class Check(Message, frozen=True):
 # From it
 
 
-class Phase(Message, frozen=True):
-    """The chat template is at work: what takes too long from here on is its fault."""
+class Compiling(Message, frozen=True):
+    """The chat template is being compiled, which is done once, or has been."""
 
-    name: PhaseName
+    done: bool
 
 
 class Sound(Message, frozen=True):
@@ -131,7 +132,7 @@ class Broken(Message, frozen=True):
 
 ToIntake = Use | Read | Check
 Refusal = Refused | Unusable | TooLong | Rejected | Broken
-FromIntake = Phase | Sound | Prepared | Refusal
+FromIntake = Compiling | Sound | Prepared | Refusal
 
 decode_to_intake = msgspec.msgpack.Decoder(ToIntake).decode
 decode_from_intake = msgspec.msgpack.Decoder(FromIntake).decode
