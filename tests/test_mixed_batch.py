@@ -59,12 +59,24 @@ GREEDY_ONES: dict[str, Body] = {
 }
 SEEDED: dict[str, Body] = {"a seed": {**HOT, "seed": 7}, "four": {**HOT, "seed": 5, "n": 4}}
 FORMED: dict[str, Body] = {
-    "a schema": {"seed": 4, "max_tokens": 150, "response_format": FORM},
-    "a tool": {"seed": 6, "max_tokens": 130, "tools": [TOOL], "tool_choice": "required"},
-    "a tool, streamed": {"seed": 8, "max_tokens": 130, "tools": [TOOL], "tool_choice": "required", "stream": True},
-    "a regex": {"seed": 2, "max_tokens": 60, "regex": "[a-f]{3}-[0-9]{5,20}!"},
-    "a grammar": {"seed": 2, "max_tokens": 60, "grammar": 'root ::= ("yes" | "no" [0-9]) " " root | "end"'},
-    "a choice": {"seed": 2, "choice": ['red "wine"', "žlutá"]},
+    "a schema": {**UNFILTERED, "seed": 4, "max_tokens": 150, "response_format": FORM},
+    "a tool": {**UNFILTERED, "seed": 6, "max_tokens": 130, "tools": [TOOL], "tool_choice": "required"},
+    "a tool, streamed": {
+        **UNFILTERED,
+        "seed": 8,
+        "max_tokens": 130,
+        "tools": [TOOL],
+        "tool_choice": "required",
+        "stream": True,
+    },
+    "a regex": {**UNFILTERED, "seed": 2, "max_tokens": 60, "regex": "[a-f]{3}-[0-9]{5,20}!"},
+    "a grammar": {
+        **UNFILTERED,
+        "seed": 2,
+        "max_tokens": 60,
+        "grammar": 'root ::= ("yes" | "no" [0-9]) " " root | "end"',
+    },
+    "a choice": {**UNFILTERED, "seed": 2, "choice": ['red "wine"', "žlutá"]},
 }
 SCORED: Body = {"prompt": "It was the best of times", "echo": True, "logprobs": 0, "max_tokens": 0}
 STOPPED: Body = {**GREEDY, "stop": []}  # which it is told to stop at, the answer alone shows
