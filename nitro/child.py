@@ -1,6 +1,6 @@
 """A process of ours as the server sees it: started, sent frames, read from, ended. Knows nothing of what they mean.
 
-But to start one nothing here needs a thread: a server that is out of them must still see its processes end.
+Nothing here needs a thread: a server that is out of them must still see its processes end, and start others.
 """
 
 import asyncio
@@ -43,16 +43,12 @@ class ChildProcess:
         try:
             with theirs:
                 process = _popen(module, (theirs.fileno(), *descriptors), environment or {})
-            assert process.stdout
-            logs.relay(process.stdout)
             return cls(process, *await asyncio.open_connection(sock=ours))
-        except BaseException as error:
+        except BaseException:
             ours.close()
             if process:
                 process.kill()
                 process.wait()
-            if isinstance(error, RuntimeError):  # no thread can be had
-                raise OSError(errno.EAGAIN, str(error)) from error
             raise
 
     @property
@@ -113,9 +109,8 @@ def _popen(module: str, descriptors: tuple[int, ...], environment: Mapping[str, 
         [sys.executable, "-P", "-m", module, *map(str, descriptors)],
         pass_fds=descriptors,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=logs.for_children(),
         stderr=subprocess.STDOUT,
-        bufsize=0,
         env={**environment, **os.environ},
         start_new_session=True,  # a Ctrl-C in the terminal is for the server alone
     )

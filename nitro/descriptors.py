@@ -11,7 +11,7 @@ BACKLOG = 2048  # connections that the system may hand over at once
 
 
 def fill_standard() -> None:
-    """/dev/null for standard input, output and error where they are closed: else the next socket becomes one of them."""
+    """/dev/null as standard input, output and error where they are closed: else the next socket becomes one of them."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(number)

@@ -19,14 +19,14 @@ NitroError
 └── ApiError               an HTTP status and an OpenAI error body
 """
 
-MOST = 1000  # characters of a sentence for people
+MOST = 600  # characters of a sentence for people
 
 
 def one_line(text: str) -> str:
     """The text as one line that a terminal shows as it is: words of a damaged file may stand in it."""
     line = " ".join(text.split())
     shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
-    return shown if len(shown) <= MOST else f"{shown[: MOST // 2]} … {shown[-MOST // 2 :]}"
+    return shown if len(shown) <= MOST else f"{shown[: MOST // 2 - 2]} … {shown[1 - MOST // 2 :]}"
 
 
 def reason(error: BaseException) -> str:

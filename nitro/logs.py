@@ -7,6 +7,7 @@ says comes by a pipe that is always read, and goes the same way.
 
 import atexit
 import collections
+import functools
 import io
 import logging
 import os
@@ -113,7 +114,7 @@ _sink: Sink | None = None
 
 
 def install(level: str) -> None:
-    """From now on all that Python code writes to standard error, the log included, goes through a queue. Once a process."""
+    """Once a process: from now on what Python code writes to standard error, the log included, goes through a queue."""
     global _sink
     try:
         descriptor = sys.stderr.fileno()
@@ -123,22 +124,34 @@ def install(level: str) -> None:
         _sink = Sink(descriptor)
         sys.stderr = _Stream(_sink, sys.stderr)
         atexit.register(_sink.flush)
+        for_children()
     logging.basicConfig(level=level.upper(), format=FORMAT)
 
 
-def relay(pipe: IO[bytes]) -> None:
-    """Pass on what another process says, in a thread, until it ends: whatever becomes of standard error, it is heard."""
-    threading.Thread(target=_relay, args=(pipe,), name="relay", daemon=True).start()
+@functools.cache
+def for_children() -> int:
+    """A descriptor for the output of processes that this one starts. One thread reads it for all of them, so that they
+    never wait, whatever becomes of standard error."""
+    reader, writer = os.pipe()
+    thread = threading.Thread(target=_relay, args=(reader,), name="relay", daemon=True)
+    thread.start()
+    atexit.register(_end, writer, thread)  # before the sink is flushed: last come, first served
+    return writer
 
 
-def _relay(pipe: IO[bytes]) -> None:
+def _end(writer: int, thread: threading.Thread) -> None:
+    """The last words of processes that have ended."""
+    os.close(writer)
+    thread.join(PATIENCE)
+
+
+def _relay(reader: int) -> None:
     begun = b""
-    with pipe:
-        while part := os.read(pipe.fileno(), 2**16):
-            whole, end, begun = (begun + part).rpartition(b"\n")
-            if len(begun) > LONGEST:
-                whole, end, begun = whole + end + begun, b"\n", b""
-            _pass_on(whole + end)
+    while part := os.read(reader, 2**16):
+        whole, end, begun = (begun + part).rpartition(b"\n")
+        if len(begun) > LONGEST:
+            whole, end, begun = whole + end + begun, b"\n", b""
+        _pass_on(whole + end)
     _pass_on(begun and begun + b"\n")
 
 

@@ -95,6 +95,7 @@ class Server:
                 app,
                 http=bounded(self.connections),  # type: ignore[arg-type]
                 ws="none",
+                proxy_headers=False,
                 log_config=None,
                 access_log=False,
                 lifespan="off",

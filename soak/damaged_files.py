@@ -241,13 +241,7 @@ def missing_key(gguf: Gguf, random: Random) -> bytes:
 
 
 def double_key(gguf: Gguf, random: Random) -> bytes:
-    one, other = random.sample(list(gguf.pairs), 2)
-    whole = gguf.whole()
-    return (
-        whole.replace(text(one), text(other[: len(one)].ljust(len(one), b"x")))
-        if random.random() < 0.3
-        else (whole.replace(text(b"general.name"), text(b"general.type"), 1))
-    )
+    return gguf.whole().replace(text(b"tokenizer.ggml.bos_token_id"), text(b"tokenizer.ggml.eos_token_id"))
 
 
 def no_utf8(gguf: Gguf, random: Random) -> bytes:

@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from msgspec import Raw
-
 from nitro.engines.drafts import Drafts
 from nitro.engines.preparation import Preparation, Prepared
 from nitro.engines.runner import ModelRunner, OutOfKV
@@ -17,7 +15,7 @@ GREEDY = Sampling(temperature=0, ignore_eos=True, logit_bias={2: float("-inf"), 
 
 def prepared(runner: ModelRunner, work: EncodedWork) -> Prepared:
     """A request made ready, its sequences numbered from 1 on. Raises Rejection."""
-    pieces = Preparation(runner).pieces(list(range(1, work.sequences + 1)), Raw(work.raw))
+    pieces = Preparation(runner).pieces(list(range(1, work.sequences + 1)), work.raw)
     while True:
         try:
             next(pieces)

@@ -1,7 +1,9 @@
 """Runners that misbehave on command, for tests of everything above a runner. Given as `--engine runners:Class`."""
 
+import logging
 import os
 import socket
+import sys
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -128,6 +130,24 @@ class _Mumbling(FakeTokenizer):
         return object() if token == ord("C") else super().piece(token)
 
 
+class PonderingRunner(GatedRunner):
+    """Tokenises when the gate lets it."""
+
+    def __init__(self, spec: EngineSpec):
+        super().__init__(spec)
+        self.tokenizer = _Pondering(self._gate)
+
+
+class _Pondering(FakeTokenizer):
+    def __init__(self, gate: socket.socket):
+        self._gate = gate
+
+    def encode(self, text: str) -> list[int]:
+        self._gate.sendall(b"?")
+        self._gate.recv(1)
+        return super().encode(text)
+
+
 class ForgetfulRunner(FakeRunner):
     """The first that loads writes a file, MODEL; the others find it, and cannot be loaded."""
 
@@ -183,3 +203,14 @@ class SayingRunner(FakeRunner):
         script = text.rpartition("␂".encode())[2].partition("␃".encode())[0]
         said = len(chunk.tokens) - chunk.prompt_length
         return [script[said] if said < len(script) else EOG, EOG, *range(256)]
+
+
+class TalkingRunner(FakeRunner):
+    """Says much on standard output and error at every step, through Python and past it."""
+
+    def submit(self, batch: list[Chunk]) -> None:
+        super().submit(batch)
+        logging.getLogger("talk").info("x" * 20_000)
+        os.write(1, b"x" * 20_000 + b"\n")
+        os.write(2, b"by the library\n")
+        print("by Python", file=sys.stderr)

@@ -1,5 +1,6 @@
 """The command line: flags and variables into a ServeConfig, help, refusals, and that help needs no server."""
 
+import os
 import re
 import socket
 import subprocess
@@ -40,12 +41,13 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--gpu-layers", "gpu_layers", "0", 0, "99", 99),
     ("--wired-limit", "wired_limit", "recommended", "recommended", "24576", "24576"),
     ("--alias", "alias", "gpt-4", "gpt-4", "ř 😀", "ř 😀"),
-    ("--api-key", "api_key", "secret", "secret", "s e c", "s e c"),
+    ("--api-key", "api_key", "secret", "secret", " s e c\n", "s e c"),
     ("--allow-origin", "allow_origin", "https://a.example", ("https://a.example",), "*", ("*",)),
     ("--allow-host", "allow_host", "box.lan", ("box.lan",), "*", ("*",)),
     ("--chat-template", "chat_template", "a.jinja", Path("a.jinja"), "/no/b", Path("/no/b")),
     ("--tool-format", "tool_format", "hermes", "hermes", "none of them", "none of them"),
     ("--max-queue", "max_queue", "0", 0, "1000", 1000),
+    ("--max-body", "max_body", "1", 1, "1000", 1000),
     ("--log-level", "log_level", "debug", "debug", "error", "error"),
 ]
 
@@ -59,6 +61,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for flag, *_ in [*OPTIONS, *SWITCHES]:
         monkeypatch.delenv(variable(flag), raising=False)
     monkeypatch.delenv("NITRO_MODEL", raising=False)
+    monkeypatch.delenv("NITRO_API_KEY_FILE", raising=False)
 
 
 def invoke(*arguments: str, **variables: str) -> Result:
@@ -124,7 +127,7 @@ def test_the_model(serve: Serve) -> None:
     assert serve("--", "-a.gguf").model == "-a.gguf"
 
 
-@pytest.mark.parametrize("flag", [flag for flag, *_ in [*OPTIONS, *SWITCHES]])
+@pytest.mark.parametrize("flag", [flag for flag, *_ in [*OPTIONS, *SWITCHES] if flag != "--api-key"])
 def test_an_empty_variable_is_none(serve: Serve, flag: str) -> None:
     assert serve(**{variable(flag): ""}, NITRO_MODEL="") == ServeConfig()
 
@@ -134,6 +137,54 @@ def test_many_at_once(serve: Serve) -> None:
     variables = {variable(flag): text for flag, _, text, *_ in OPTIONS}
     whole = ServeConfig(model="m", **{field: meant for _, field, _, meant, *_ in OPTIONS})
     assert serve("m", *arguments) == serve(NITRO_MODEL="m", **variables) == whole
+
+
+# Keys
+
+
+@pytest.mark.parametrize("content", ["secret", "secret\n", "\n secret\r\n"])
+def test_a_key_in_a_file(serve: Serve, tmp_path: Path, content: str) -> None:
+    (tmp_path / "key").write_text(content)
+    (tmp_path / "link").symlink_to("key")
+    path = str(tmp_path / "link")
+    assert serve("--api-key-file", path) == serve(NITRO_API_KEY_FILE=path) == ServeConfig(api_key="secret")
+
+
+def test_a_key_that_is_no_text(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\xff\xfe")
+    assert serve("--api-key-file", str(tmp_path / "key")).api_key == "\udcff\udcfe"
+
+
+@pytest.mark.parametrize("command", [["serve"], ["bench", "http://localhost:1"]])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"NITRO_API_KEY": ""}, "NITRO_API_KEY: it is empty"),
+        ({"NITRO_API_KEY": " \n"}, "it is empty"),
+        ({"NITRO_API_KEY_FILE": ""}, "NITRO_API_KEY_FILE: it is empty"),
+        (["--api-key", ""], "it is empty"),
+        (["--api-key", "one\ntwo"], "it holds a line break"),
+        (["--api-key", "one\ttwo"], "control character"),
+        (["--api-key-file", "{}/nowhere"], "nowhere: No such file"),
+        (["--api-key-file", "{}"], "no regular file"),
+        (["--api-key-file", "/dev/zero"], "/dev/zero: it is no regular file"),
+        (["--api-key-file", "{}/fifo"], "fifo: it is no regular file"),
+        (["--api-key-file", "{}/empty"], "empty: it is empty"),
+        (["--api-key-file", "{}/two"], "two: it holds a line break"),
+        (["--api-key-file", "{}/long"], "long: it is longer than 4096 bytes"),
+        (["--api-key-file", "{}/one", "--api-key", "x"], "do not go together"),
+    ],
+)
+@pytest.mark.usefixtures("serves_nothing")
+def test_a_key_that_is_none(tmp_path: Path, command: list[str], given: Any, words: str) -> None:
+    """Whoever gives one wants a locked door."""
+    os.mkfifo(tmp_path / "fifo")
+    for name, content in {"empty": "\n", "one": "1", "two": "1\n2\n", "long": "a" * 5_000}.items():
+        (tmp_path / name).write_text(content)
+    variables = given if isinstance(given, dict) else {}
+    flags = [] if variables else [part.format(tmp_path) for part in given]
+    result = invoke(*command, *flags, **variables)
+    assert result.exit_code == 2 and words in " ".join(result.output.split())
 
 
 # Help and version
@@ -203,6 +254,8 @@ def serves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         ["--threads", "0"],
         ["--gpu-layers", "-1"],
         ["--max-queue", "-1"],
+        ["--max-body", "0"],
+        ["--max-body", "1.5"],
         ["--log-level", "loud"],
         ["--nowhere"],
         ["a.gguf", "b.gguf"],

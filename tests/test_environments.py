@@ -146,7 +146,7 @@ def test_a_worker_that_finds_the_disk_full(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
     (tmp_path / "waits.py").write_text("import threading\ndef run(request): threading.Event().wait()")
-    (tmp_path / "run.py").write_text(environments.RUN.read_text())
+    _copy_run(tmp_path)
     (tmp_path / "request.json").write_text(json.dumps({}))
     command = [sys.executable, str(tmp_path / "run.py"), "waits", str(tmp_path / "request.json"), str(tmp_path / "r")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE)
@@ -154,9 +154,15 @@ def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
     assert process.wait(60) == 1
 
 
+def _copy_run(folder: Path) -> None:
+    """What runs a worker, and what every worker is kept from."""
+    for name in ("run.py", "remote_code.py"):
+        (folder / name).write_text(environments.RUN.with_name(name).read_text())
+
+
 def _worker(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: str) -> None:
     (folder / f"{name}.py").write_text(source)
-    (folder / "run.py").write_text(environments.RUN.read_text())
+    _copy_run(folder)
     monkeypatch.setattr(environments, "RUN", folder / "run.py")
     monkeypatch.setitem(environments.BACKENDS, "here", Backend((), "sys"))
 

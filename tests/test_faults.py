@@ -447,7 +447,7 @@ def test_a_second_signal_forces(gate: Gate) -> None:
             with pytest.raises(openai.APIError, match="stopping"):
                 list(stream)  # the first signal has come
             server.process.send_signal(signal.SIGTERM)
-            assert server.process.wait(CEILING) == 130
+            assert server.process.wait(CEILING) == -signal.SIGTERM
         wait_gone(engine)
 
 

@@ -60,10 +60,56 @@ def test_allowed_pages_and_names(serve) -> None:
     assert httpx.get(f"{server.url}/health", headers={"Host": "evil.example"}).status_code == 403
 
 
-def test_options_of_any_path(fake_server: RunningServer) -> None:
-    for path in ("/", "/v1/nowhere", "/chat/completions"):
-        reply = httpx.options(fake_server.url + path)
-        assert reply.status_code == 204 and "GET" in reply.headers["allow"]
+ALLOWED = {
+    "/": "OPTIONS",
+    "/v1/nowhere": "OPTIONS",
+    "/chat/completions": "OPTIONS, POST",
+    "/v1/models": "GET, HEAD, OPTIONS",
+    "/v1/models/x/y": "GET, HEAD, OPTIONS",
+    "/health": "GET, HEAD, OPTIONS",
+}
+
+
+@pytest.mark.parametrize("path", ALLOWED)
+def test_what_a_path_allows(fake_server: RunningServer, path: str) -> None:
+    reply = httpx.options(fake_server.url + path)
+    assert (reply.status_code, reply.headers["allow"]) == (204, ALLOWED[path])
+    wrong = httpx.delete(fake_server.url + path)
+    if ALLOWED[path] == "OPTIONS":
+        assert wrong.status_code == 404
+    else:
+        assert (wrong.status_code, wrong.headers.get_list("allow")) == (405, [ALLOWED[path]])
+
+
+def test_head_is_get_without_its_body(fake_server: RunningServer) -> None:
+    with httpx.Client(base_url=fake_server.url) as client:
+        for path in ("/health", "/healthz", "/v1/models", "/models/FakeRunner", "/metrics", "/schema", "/nowhere"):
+            got, head = client.get(path), client.head(path)
+            assert head.status_code == got.status_code and head.content == b"", path
+            assert head.headers["content-type"] == got.headers["content-type"]
+            if path != "/metrics" and got.status_code == 200:
+                assert head.headers["content-length"] == got.headers["content-length"]
+        assert client.head("/v1/chat/completions").status_code == 405
+        assert client.get("/health").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost:65536", "localhost:99999999999", "127.0.0.1:x", "a b", "[::1", "u@localhost"]
+)
+@pytest.mark.parametrize("path", ["/health", "/v1/nowhere", "/v1/models"])
+def test_a_host_that_is_none(fake_server: RunningServer, path: str, host: str) -> None:
+    reply = httpx.get(fake_server.url + path, headers={"Host": host})
+    assert reply.status_code == 400 and "Host" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("key", ["klíč-世", "s e c", "\udcff\udcfe"])
+def test_a_key_of_any_letters(serve, key: str) -> None:
+    """Of bytes that are no UTF-8, too: as they come from the command line."""
+    server = serve(api_key=key)
+    sent = key.encode(errors="surrogateescape")
+    for given, status in ((sent, 200), (sent + b"x", 401), (b"\xff", 401)):
+        reply = httpx.get(f"{server.url}/v1/models", headers={b"Authorization": b"Bearer " + given})
+        assert reply.status_code == status
 
 
 def test_a_key(serve) -> None:
@@ -84,7 +130,7 @@ def test_a_key(serve) -> None:
 
 def test_a_body_that_is_too_large(fake_server: RunningServer) -> None:
     """Refused by its length, before it is sent."""
-    with raw_request(fake_server.url, b"{", declared=257 * 2**20) as sock:
+    with raw_request(fake_server.url, b"{", declared=32 * 2**20 + 1) as sock:
         sock.settimeout(CEILING)
         assert b" 413 " in sock.recv(1000)
     assert fake_server.client().models.list().data

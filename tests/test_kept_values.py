@@ -119,6 +119,12 @@ def test_an_answer_beside_tools(saying: RunningServer) -> None:
     assert_unkept(saying, "response_format", ["10.0"], NEARLY_TEN, tools=[tool(TWO)], response_format=form)
 
 
+@pytest.mark.parametrize("rule", ["answer", "schema_0", "x"])
+def test_what_a_grammar_captures_is_its_writer_s_own(saying: RunningServer, rule: str) -> None:
+    reply = post(saying, '{"a":1,"a":2}', grammar=f"start: {rule}\n{rule}[capture]: /[^!]*/")
+    assert reply.json()["choices"][0]["message"]["content"] == '{"a":1,"a":2}'
+
+
 def test_on_both_engines(server: RunningServer) -> None:
     """Whatever a model says. Only that request ends, and the next is served."""
     words = ['"a"', "twice"]

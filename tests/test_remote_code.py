@@ -1,5 +1,5 @@
 """Python code that a model's folder brings is never run; a folder that needs some is refused with a sentence. All
-architectures of llama.cpp's converter, and conversions with torch, are tested in tests/convert/test_remote_code.py."""
+architectures of llama.cpp's converter, and conversions with torch, are tested in tests/convert/test_folders_code.py."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from running import server_process
+from running import CEILING, server_process
 from tiny_models import write_folder, write_gguf
 
 from nitro.cli import main
@@ -58,8 +58,8 @@ def test_mlx_lm_is_kept_from_it(folder: Path, tmp_path: Path) -> None:
     edit(folder / "config.json", model_file="own.py", auto_map={"AutoModelForCausalLM": "own.Own"})
     refusal = f"nitro: {folder} needs Python code that it brings itself (model_file), and such is never run.\n"
     with server_process(str(folder), "--engine", "mlx") as server:
-        said = server.process.stderr.read()
-        assert (server.process.wait(), said.partition("\n")[2]) == (1, refusal)
+        _, said = server.process.communicate(timeout=CEILING)
+        assert (server.process.returncode, said.partition("\n")[2]) == (1, refusal)
     other = write_gguf(tmp_path / "other.gguf")
     for command in (["convert", folder, "--to", "gguf"], ["convert", folder, "--to", "hf"], ["verify", folder, other]):
         done = CliRunner().invoke(main, list(map(str, command)))

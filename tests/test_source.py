@@ -107,7 +107,7 @@ def test_a_missing_file(tmp_path: Path, name: str) -> None:
     gguf(tmp_path / "file.gguf")
     (tmp_path / "dangling.gguf").symlink_to(tmp_path / "gone.gguf")
     words = refusal(str(tmp_path / name))
-    assert "no such file" in words and name in words
+    assert "no such file" in words and name.replace("\0", "\ufffd") in words
 
 
 @pytest.mark.parametrize("head", [b"", b"G", b"GGU", b"gguf", b"FUGG", b"\0GGUF", b"GGML", b"PK\x03\x04", b"{}"])

@@ -6,6 +6,7 @@
 Pure: it knows no sockets, and no clock but its ticks. What a connection is told to do, its owner does.
 """
 
+from collections import OrderedDict
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
@@ -28,7 +29,7 @@ GIVE_WAY = (State.IDLE, State.REST, State.HEAD, State.BODY)  # in this order; wh
 
 
 class Limits(Struct, frozen=True):
-    """Times in seconds. A body may take `silence` between two bytes, and over all that and a second per `rate` bytes."""
+    """Times in seconds. A body may take `silence` between two bytes, and in all that and a second per `rate` bytes."""
 
     head: float = 20.0
     silence: float = 30.0
@@ -50,7 +51,7 @@ class Connections(Generic[C]):
         self.limits = limits
         self._now = 0.0
         self._stays: dict[C, _Stay] = {}
-        self._queues: dict[State, dict[C, float]] = {state: {} for state in State}  # when last heard of
+        self._queues: dict[State, OrderedDict[C, float]] = {state: OrderedDict() for state in State}  # last heard of
 
     def __len__(self) -> int:
         return len(self._stays)
@@ -81,9 +82,8 @@ class Connections(Generic[C]):
         stay = self._stays.get(connection)
         if stay is None or stay.state is not State.BODY:
             return True
-        queue = self._queues[State.BODY]
-        del queue[connection]
-        queue[connection] = self._now
+        self._queues[State.BODY][connection] = self._now
+        self._queues[State.BODY].move_to_end(connection)
         stay.bytes += count
         return self._now - stay.since <= self.limits.silence + stay.bytes / self.limits.rate
 
@@ -104,7 +104,7 @@ class Connections(Generic[C]):
 
     def state(self, connection: C) -> State | None:
         stay = self._stays.get(connection)
-        return stay and stay.state
+        return stay.state if stay else None
 
     def _enter(self, connection: C, state: State) -> None:
         self._stays[connection] = _Stay(state, self._now)

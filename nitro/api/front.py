@@ -4,16 +4,17 @@ It gives the request an id, forgives the path (doubled slashes, no `/v1`), asks 
 browsers and HEAD.
 """
 
+import random
 import re
-import secrets
 from collections.abc import Iterable
 
 import msgspec
 from litestar import Litestar
 from litestar.enums import ScopeType
-from litestar.types import HTTPReceiveMessage, Message, Receive, Scope, Send
+from litestar.types import Message, Receive, ReceiveMessage, Scope, Send
 
-from nitro.api.security import Guard, Headers
+from nitro.api.security import OPEN_PATHS, Guard, Headers
+from nitro.api.turns import Turns
 from nitro.errors import ApiError
 from nitro.metrics import Metrics
 
@@ -25,7 +26,8 @@ class Front:
 
     def __init__(self, app: Litestar, guard: Guard, metrics: Metrics, max_body: int):
         self._app, self._guard, self._metrics, self._max_body = app, guard, metrics, max_body
-        methods = {route.path.partition("/{")[0]: route.methods for route in app.routes}  # type: ignore[union-attr]
+        methods = {route.path.partition("/{")[0]: route.methods for route in app.routes}
+        self._turns = Turns()
         self._methods = {path: {*of, "HEAD"} if "GET" in of else {*of} for path, of in methods.items()}
         self._paths = sorted(self._methods, key=len, reverse=True)
         self._under_v1 = {path.split("/")[2] for path in self._paths if path.startswith("/v1/")}
@@ -33,24 +35,23 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             return await self._app(scope, receive, send)
-        request_id = f"req_{secrets.token_hex(12)}"
+        request_id = f"req_{random.getrandbits(96):024x}"
         path, method, headers = self._forgive(scope["path"]), str(scope["method"]), dict(scope["headers"])
         known = self._known(path)
         allowed = self._methods.get(known, {"OPTIONS"})
         scope["path"], scope["raw_path"] = path, path.encode()
         scope["state"] = {"request_id": request_id}
         if method == "HEAD" and "GET" in allowed:  # uvicorn, which leaves the body away, keeps the scope as it was
-            scope = {**scope, "method": "GET"}  # type: ignore[misc]
+            scope = {**scope, "method": "GET"}
         added = [(b"x-request-id", request_id.encode()), *self._guard.cors(method, headers).items()]
         body = _Body(receive, headers, self._max_body)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *added]
-                if body.unread:
-                    message["headers"].append((b"connection", b"close"))
+                more = [(b"connection", b"close")] if body.unread else []
                 if message["status"] == 405:
-                    message["headers"].append((b"allow", _allow(allowed)))
+                    more.append((b"allow", _allow(allowed)))
+                message["headers"] = [*message["headers"], *added, *more]
                 self._metrics.answered(known, message["status"])
             await send(message)
 
@@ -61,6 +62,8 @@ class Front:
             return await _refuse(send_with_headers, refusal)
         if method == "OPTIONS":
             return await _answer(send_with_headers, 204, {b"allow": _allow(allowed)}, b"")
+        if path not in OPEN_PATHS:
+            await self._turns.wait()
         await self._app(scope, body, send_with_headers)
 
     def _forgive(self, path: str) -> str:
@@ -82,7 +85,7 @@ class _Body:
         self.unread = self._length > 0 or b"transfer-encoding" in headers
         self._read = 0
 
-    async def __call__(self) -> HTTPReceiveMessage:
+    async def __call__(self) -> ReceiveMessage:
         message = await self._receive()
         if message["type"] == "http.request":
             self._read += len(message["body"])

@@ -71,9 +71,11 @@ async def health(request: Request) -> Response[openai.Health]:
         return Response(openai.Health("stalled", reason), status_code=503)
     if engine.info is not None:
         return Response(openai.Health("ok"))
+    if engine.down:
+        return Response(openai.Health("down", engine.failure or "The server is stopping."), status_code=503)
     if engine.failure is None:
         return Response(openai.Health("loading"), status_code=503)
-    return Response(openai.Health("down" if engine.down else "restarting", engine.failure), status_code=503)
+    return Response(openai.Health("restarting", engine.failure), status_code=503)
 
 
 @get("/healthz", media_type=MediaType.HTML)

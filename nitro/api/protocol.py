@@ -169,8 +169,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._settle()
 
     def end(self) -> None:
-        """The last reply is written. Where something is left unread, to close a socket is to reset it, and the client may
-        lose the reply: so it may send what it began."""
+        """The last reply is written. A socket that is closed with something unread is reset, and a client may lose the
+        reply: so it may send what it began."""
         if not self._receiving or self.transport.is_closing():
             return self.transport.close()
         self._ends = True

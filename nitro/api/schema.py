@@ -61,7 +61,7 @@ ERRORS = {
     403: "The page that asks (Origin), or the name of this server (Host), is not allowed.",
     404: "There is no such model.",
     413: "The body is too large.",
-    422: "What the model said breaks the schema that `param` names.",
+    422: "What the model said breaks the schema that `param` names; or the engine died repeatedly at such requests.",
     429: "The queue is full.",
     500: "The server or its engine failed.",
     503: "No engine runs, or it died under the request.",

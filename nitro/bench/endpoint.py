@@ -31,7 +31,7 @@ class Endpoint:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close"]
         if self.key:
             lines.append(f"Authorization: Bearer {self.key}")
-        return "\r\n".join([*lines, "", ""]).encode() + body
+        return "\r\n".join([*lines, "", ""]).encode(errors="surrogateescape") + body
 
     @property
     def security(self) -> ssl.SSLContext | None:

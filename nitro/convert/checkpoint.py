@@ -5,18 +5,22 @@ Reads no weight.
 """
 
 import json
+import logging
 import re
 import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from nitro.errors import ConvertError
+from nitro.errors import ConvertError, reason
 from nitro.models import files
+
+log = logging.getLogger("nitro.convert")
 
 MOST_HEADER = 100_000_000  # bytes; the safetensors library's own limit
 # llama_ftype (llama.h), by the names that llama-quantize has for them
@@ -113,6 +117,18 @@ class Checkpoint:
         return count.most_common(1)[0][0]
 
 
+@contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """What damaged files make anything stumble over within is a ConvertError, too."""
+    try:
+        yield
+    except ConvertError:
+        raise
+    except Exception as error:
+        log.debug("%s is not understood", path, exc_info=error)
+        raise ConvertError(f"{path} is damaged, or holds what is not understood: {reason(error)}") from None
+
+
 def read(path: Path) -> Checkpoint:
     """Raises ConvertError with one sentence that names what is wrong."""
     try:
@@ -161,7 +177,10 @@ def _folder(path: Path) -> Checkpoint:
 
 
 def _shards(folder: Path) -> list[Path]:
-    named = sorted({folder / name for name in _index(folder).values()})
+    names = _index(folder).values()
+    if odd := [name for name in names if not isinstance(name, str) or Path(name).name != name]:
+        raise ConvertError(f"{folder / INDEX} names {odd[0]!r}, which is no file beside it.")
+    named = sorted({folder / name for name in names})
     for shard in named:
         if not shard.is_file():
             raise ConvertError(f"{folder} lacks {shard.name}, which {INDEX} names; download it again.")

@@ -14,9 +14,11 @@ from nitro.models.proof import beside
 def convert(source: Path, to: str, target: Path | None, type: str | None, **options: Any) -> None:
     """Raises ConvertError."""
     type = type.upper() if type else None
+    with checkpoint.understood(source):
+        model = checkpoint.read(source)
     target = target or default_target(source, to, type, options.get("bits"))
     output.clear(target)
-    plan = Plan(checkpoint.read(source), to, target.absolute(), type, **options)
+    plan = Plan(model, to, target.absolute(), type, **options)
     found = routes.convert(plan, progress.say)
     tell(found)
     served = to != "hf" and not plan.source.is_encoder

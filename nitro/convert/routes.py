@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nitro.convert import environments, output, own, preflight, progress, sources, verify
-from nitro.convert.checkpoint import FTYPES
+from nitro.convert.checkpoint import FTYPES, understood
 from nitro.convert.plan import GROUP_SIZE, PLAIN, Plan
 from nitro.convert.progress import Bar
 from nitro.convert.proof import Proof
@@ -18,7 +18,8 @@ Say = Callable[[str], None]
 def convert(plan: Plan, say: Say) -> Proof:
     """Makes `plan.target`, whole and proven, or raises ConvertError and leaves nothing."""
     output.clear(plan.target)
-    preflight.check(plan, say)
+    with understood(plan.source.path):
+        preflight.check(plan, say)
     preflight.backends(plan, say)
     with output.whole(plan.target, plan.force) as made:
         source = plan.source.path

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from nitro.convert import checkpoint, environments, matrices, proof, settings
-from nitro.convert.checkpoint import Checkpoint
+from nitro.convert.checkpoint import Checkpoint, understood
 from nitro.convert.proof import Proof
 from nitro.engines import fingerprint, folder
 from nitro.errors import ConvertError, TemplateError
@@ -73,7 +73,10 @@ def verify(
     reference: Path, model: Path, positions: int = POSITIONS, say: Callable[[str], None] = lambda line: None
 ) -> Proof:
     """Raises ConvertError where one of them cannot be read or computed. A proof that failed is an answer."""
-    one, other = checkpoint.read(reference), checkpoint.read(model)
+    with understood(reference):
+        one = checkpoint.read(reference)
+    with understood(model):
+        other = checkpoint.read(model)
     if one.is_encoder != other.is_encoder:
         raise ConvertError(f"{(one if one.is_encoder else other).path} is there for embeddings, and the other is not.")
     try:
@@ -107,7 +110,8 @@ def ask(model: Checkpoint, ids: list[list[int]] | None, positions: int, out: Pat
         flat = arrays["strings"].tolist()
     rows = iter(flat)
     strings = [[next(rows) for _ in range(length)] for length in answer["lengths"]]
-    chats = answer["chats"] if model.kind == "hf" else rendered(model)
+    with understood(model.path):
+        chats = answer["chats"] if model.kind == "hf" else rendered(model)
     said = answer.get("settings", model.config)
     return Said(strings, answer["ids"], answer["vocabulary"], said, chats, out)
 
@@ -129,7 +133,8 @@ def judge(one: Checkpoint, other: Checkpoint, theirs: Said, ours: Said) -> Proof
         settings.of(model.architecture, model.kind, said.settings) for model, said in ((one, theirs), (other, ours))
     ]
     failures += settings.differences(*numbers)
-    compared, moved = compare_matrices(one, other)
+    with understood(other.path):
+        compared, moved = compare_matrices(one, other)
     failures += moved
     limits = proof.limits(one.type, other.type)
     scores = (proof.compare_states if one.is_encoder else proof.compare)(_pairs(theirs, ours))

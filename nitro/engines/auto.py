@@ -59,9 +59,7 @@ def _make(engine: str, spec: EngineSpec) -> ModelRunner:
         msgspec.msgpack.encode(runner.info)  # a damaged file may say of itself what cannot be told
     except LoadError:
         raise
-    except (
-        BaseException
-    ) as error:  # a library stumbles over a damaged file; what a panic in Rust raises is no Exception
+    except BaseException as error:  # a library stumbles over a damaged file; a panic in Rust is no Exception
         log.debug("loading failed", exc_info=error)
         raise LoadError(f"{spec.model or engine} cannot be loaded: {reason(error)}") from None
     return runner

@@ -19,8 +19,6 @@ import time
 from collections import deque
 from typing import NamedTuple, Protocol
 
-import msgspec
-
 from nitro import frames
 from nitro.child import SCARCE
 from nitro.engines import wire
@@ -83,9 +81,7 @@ class Engine:
         self._waiting: set[asyncio.Future[None]] = set()  # for `info`
         self._live: dict[int, Generation] = {}  # by sequence id
         self._generations: set[Generation] = set()  # the same
-        self._left: dict[
-            int, bytes
-        ] = {}  # the last that were aborted, and their digests: the engine may still be at them
+        self._left: dict[int, bytes] = {}  # digests of the last aborted ones: the engine may still be at work on them
         self._ids = itertools.count(1)
         self._process: EngineProcess | None = None
         self._dead: EngineProcess | None = None  # the one before, which has not gone yet
@@ -105,12 +101,17 @@ class Engine:
     @property
     def stalled(self) -> str | None:
         """What is wrong, where work waits and no step has ended for too long: a call that never returns, say."""
-        if not self.info or not self._live:
+        if not self.info or not self._accepted:
             return None
         silent = time.monotonic() - self._heard
         if silent <= STALL + self._longest:
             return None
         return f"The engine has work and has not taken a step for {silent:.0f} seconds."
+
+    @property
+    def _accepted(self) -> bool:
+        """Whether the engine has something to compute; what is still made ready takes no steps."""
+        return any(generation.accepted.done() for generation in self._generations)
 
     @property
     def pid(self) -> int | None:
@@ -151,12 +152,10 @@ class Engine:
             raise RequestRefused(refusal)
         self._check_queue(work.sequences)
         generation = Generation(self, list(itertools.islice(self._ids, work.sequences)), work.n, work.digest)
-        if not self._live:
-            self._heard = time.monotonic()
         self._generations.add(generation)
         self._live.update(dict.fromkeys(generation.ids, generation))
         try:
-            self._send(wire.Generate(generation.ids, msgspec.Raw(work.raw)))
+            self._send(wire.Generate(generation.ids, work.raw))
             await generation.accepted
         except BaseException:
             generation.abort()
@@ -234,11 +233,12 @@ class Engine:
             self._bury(death, None if final else pause + self._loading)
             if final:
                 self.stop(EngineDown(death.reason))
+            else:
+                log.error("%s The next is started in %.1f seconds.", death.reason, pause)
             if self._dead:
                 await self._dead.reap()
                 self._dead = None
             if not final:
-                log.error(death.reason)
                 await asyncio.sleep(self._resumes - time.monotonic())
                 self._restarted(death)
 
@@ -311,6 +311,8 @@ class Engine:
                         generation.deliver(output)
             case wire.Accepted(id, prompt_tokens, echoes, unenforced):
                 if generation := self._live.get(id):
+                    if not self._accepted:
+                        self._heard = time.monotonic()
                     generation.accept(prompt_tokens, echoes, unenforced)
             case wire.Rejected(id, text, param):
                 if generation := self._live.get(id):

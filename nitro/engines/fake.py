@@ -4,6 +4,8 @@ Its tokens are bytes. An answer counts on from the prompt's last byte through pr
 It keeps the rules of the contract strictly: what a slot holds, the pool's size, one chunk per slot.
 """
 
+from collections.abc import Iterable
+
 from nitro.engines.runner import Chunk, OutOfKV, Result
 from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, Sampling, Scored
 
@@ -67,26 +69,29 @@ class FakeRunner:
         return [self._result(chunk) for chunk in self._batch]
 
     def _result(self, chunk: Chunk) -> Result:
-        drawn = [self._draw(chunk)] if chunk.samples else []
-        if None in drawn:
-            assert chunk.matcher is not None
-            return Result.failed(chunk.matcher)
-        tokens = [token for token in drawn if token is not None]
-        return Result(tokens, logprobs=_scored(chunk, tokens), prompt_logprobs=_scored(chunk, chunk.scores))
+        drawn: list[int] = []
+        if chunk.samples:
+            if (token := self._draw(chunk)) is None:
+                assert chunk.matcher is not None
+                return Result.failed(chunk.matcher)
+            drawn = [token]
+        return Result(drawn, logprobs=_scored(chunk, drawn), prompt_logprobs=_scored(chunk, chunk.scores))
 
     def _draw(self, chunk: Chunk) -> int | None:
         """The first of its candidates that the sequence's grammar allows; None where that leaves nothing."""
-        if chunk.matcher is None:
-            return self._candidates(chunk)[0]
-        token = next(filter(chunk.matcher.allows, self._candidates(chunk)), None)
-        return token if token is not None and chunk.matcher.accept(token) else None
+        matcher, candidates = chunk.matcher, self._candidates(chunk)
+        if matcher is None:
+            return next(iter(candidates))
+        token = next(filter(matcher.allows, candidates), None)
+        return token if token is not None and matcher.accept(token) else None
 
-    def _candidates(self, chunk: Chunk) -> list[int]:
-        """All tokens, the likeliest first. Without a grammar it stays with printable ones."""
+    def _candidates(self, chunk: Chunk) -> Iterable[int]:
+        """Tokens, the likeliest first; without a grammar the one is enough."""
         follows = chunk.tokens[-1] + 1
-        counted = [token % self.info.vocabulary for token in range(follows, follows + self.info.vocabulary)]
-        if chunk.matcher or FIRST <= follows <= LAST:
-            return counted
+        if chunk.matcher:
+            return (token % self.info.vocabulary for token in range(follows, follows + self.info.vocabulary))
+        if FIRST <= follows <= LAST:
+            return [follows]
         return [FIRST if EOG in chunk.sampling.logit_bias else EOG]  # a ban is the only bias it knows
 
     def trim(self, slot: int, length: int) -> int:

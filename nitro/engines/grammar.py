@@ -37,6 +37,7 @@ MOST_SUBSCHEMAS = 200  # that are tried to find a fault's place
 # Steps into an answer in which a grammar that cannot be followed is found out, and what leads further into JSON.
 LOOK_AHEAD, INWARD = 12, ("{", "[", '"', ":")
 ANSWER = "answer"  # the rule of an answer that is one JSON value
+VALUED = ("json_schema", "layout")  # whose captures are JSON values; those of other grammars are their writers' own
 LONGEST_PROBLEM = 300  # characters
 
 
@@ -62,8 +63,8 @@ class Grammars:
     def __init__(self, tokenizer: Tokenizer, info: ModelInfo):
         self._tokenizer, self._info = tokenizer, info
         self._ll = LLTokenizer(_Vocabulary(tokenizer, info), eos_token=sorted(info.eog))  # type: ignore[arg-type]
-        going_on = (1 << info.vocabulary) - 1 & ~sum(1 << token for token in info.eog)
-        self._going_on = going_on.to_bytes((info.vocabulary + 31) // 32 * 4, "little")
+        unended = (1 << info.vocabulary) - 1 & ~sum(1 << token for token in info.eog)
+        self._unended = unended.to_bytes((info.vocabulary + 31) // 32 * 4, "little")  # a mask of all but the end
 
     def matcher(self, constraint: Constraint, wanted: Callable[[], bool] = lambda: True) -> "GrammarMatcher":
         """Raises GrammarError, whatever is wrong with it, or Unwanted where `wanted` says no before a step of it."""
@@ -246,7 +247,7 @@ class GrammarMatcher:
 
     def mask(self) -> bytes | None:
         if self._asleep:
-            return self._grammars._going_on if self._constraint.owed else None
+            return self._grammars._unended if self._constraint.owed else None
         return self.first_mask()
 
     def first_mask(self) -> bytes:
@@ -266,6 +267,8 @@ class GrammarMatcher:
 
     def _keeps(self) -> bool:
         """Whether the values that have become whole keep their schemas."""
+        if self._constraint.kind not in VALUED:
+            return True
         values = self._ll.get_captures()
         for name, value in values[self._whole :]:
             schema = self._schema(name)

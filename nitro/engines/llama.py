@@ -69,13 +69,13 @@ class LlamaRunner:
             self._plan = self._make_plan(spec)
             self._parameters = self._context_parameters(spec)
             self._make_context()
+            self.info = self._describe(spec)
+            self._tokens = Batch(STEP_TOKENS)
+            self._cells = Cells(self.info.park_tokens)
+            self._warm_up(spec)
         except LoadError:
             self.close()
             raise
-        self.info = self._describe(spec)
-        self._tokens = Batch(STEP_TOKENS)
-        self._cells = Cells(self.info.park_tokens)
-        self._warm_up()
 
     # The contract
 
@@ -291,11 +291,14 @@ class LlamaRunner:
                 f"needs {need:.0f} MiB; lower --ctx or --parallel."
             )
 
-    def _warm_up(self) -> None:
-        """The first step pays for what is allocated lazily; nobody should wait for that."""
+    def _warm_up(self, spec: EngineSpec) -> None:
+        """The first step pays for what is allocated lazily; nobody should wait for that. Raises LoadError where it
+        gives no numbers."""
         tokens = [max(lib.llama_vocab_bos(self._vocab), 0)] * WARMUP_TOKENS
         self.submit([Chunk(0, 0, tokens, 0, WARMUP_TOKENS, Sampling(temperature=0))])
         self.collect()
+        if not np.isfinite(self._logits(self._tokens.last_row[0])).any():
+            raise LoadError(f"{spec.model} computes what is no number: its weights are damaged.")
         self.forget(0)
         self._clear(0)
 

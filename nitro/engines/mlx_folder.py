@@ -72,10 +72,10 @@ def _open(folder: Path, words: Tokenizer) -> MlxModel:
 def _check_layers(folder: Path) -> None:
     """mlx-lm makes as many layers as it is told to, before it looks at the weights. Each has some of its own. Raises
     LoadError."""
-    config, weights = (
-        _json(folder / "config.json"),
-        sum(len(_arrays(file)) for file in folder.glob("model*.safetensors")),
-    )
+    config, files = _json(folder / "config.json"), list(folder.glob("model*.safetensors"))
+    if not files:
+        return  # mlx-lm says so
+    weights = sum(len(_arrays(file)) for file in files)
     for settings in (config, config.get("text_config") or {}):
         for key in LAYER_KEYS:
             if isinstance(count := settings.get(key), int) and count > weights:

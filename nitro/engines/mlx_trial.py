@@ -16,6 +16,7 @@ from nitro.engines import mlx_cache
 from nitro.engines.mlx_cache import Caches
 from nitro.engines.mlx_model import MlxModel
 from nitro.engines.runner import LoadError
+from nitro.errors import reason
 
 log = logging.getLogger("nitro.mlx")
 
@@ -41,7 +42,9 @@ def try_out(model: MlxModel, path: Path, batches: bool = True) -> Trial:
         logits = _compute(model, [[0, 0]], caches)
         _compute(model, [[0]], caches)
     except Exception as error:
-        raise LoadError(f"{path} cannot be computed: {error}") from None
+        raise LoadError(f"{path} cannot be computed: {reason(error)}") from None
+    if not mx.isfinite(logits).any():
+        raise LoadError(f"{path} computes what is no number: its weights are damaged.")
     return Trial(
         vocabulary=logits.shape[-1],
         token_bytes=max(mlx_cache.token_bytes(caches), 1),

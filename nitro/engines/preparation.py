@@ -10,12 +10,12 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from msgspec import Raw
 from msgspec.structs import replace
 
 from nitro.engines import wire
@@ -36,6 +36,7 @@ HARDLY_FITS, LEAST_READ = 16, 2**16  # characters for a token of the context, an
 BANNED = -100.0  # a logit bias this low or lower bans the token, as in the OpenAI API
 SMALL, FEW = 2**14, 8  # bytes of work, and how many there are of anything in it: such a request takes milliseconds
 PIECE = 32  # texts or sequences
+LONGEST_TOLD = 500  # characters of an error that nobody foresaw
 
 Lane = Literal["small", "long", "constrained"]  # the kinds of pieces: a small one, a long one, a constraint
 T = TypeVar("T")
@@ -55,6 +56,10 @@ class Rejection(Exception):
         self.answer = answer
 
 
+class Abandoned(Exception):
+    """Nobody waits for the request any more."""
+
+
 class Preparation:
     """For one model; any thread may use it. Of a request, one at a time."""
 
@@ -63,20 +68,24 @@ class Preparation:
         self._grammars: Grammars | None = None  # made with the first constraint
         self._making = threading.Lock()
 
-    def pieces(self, ids: list[int], raw: Raw) -> Pieces[Prepared]:
-        """The request with these ids, made ready. Raises Rejection, or anything at all for what nobody foresaw."""
+    def pieces(self, ids: list[int], raw: bytes, wanted: Callable[[], bool] = lambda: True) -> Pieces[Prepared]:
+        """The request with these ids, made ready. `wanted`: whether its client is still there; asked within a piece that
+        may take seconds. Raises Rejection, Abandoned, or anything at all for what nobody foresaw."""
         work = decode_work(raw)
         if len(ids) != len(work.prompts) * work.n:
             raise ValueError(f"{len(ids)} sequences for {len(work.prompts)} prompts of {work.n} each")
         matcher: GrammarMatcher | None = None
         unenforced: list[str] = []
+        here: Lane = first_lane(raw)
         if work.asked.constraint:
+            yield (here := "constrained")
+            compile = partial(self._compiler().matcher, wanted=wanted)
+            matcher = self._compiled(ids[0], work.asked.constraint, compile)
             yield "constrained"
-            matcher = self._matcher(ids[0], work.asked.constraint)
-            yield "constrained"
-            unenforced = self._compiler().unenforced(work.asked.constraint)
-        lane: Lane = "small" if len(raw) <= SMALL and _is_quick(work) else "long"
-        yield lane
+            unenforced = self._compiled(ids[0], work.asked.constraint, self._compiler().unenforced)
+        lane = "long" if not _is_quick(work) else first_lane(raw)
+        if lane != here:
+            yield lane
         return (yield from self._sequences(ids, work, matcher, unenforced, lane))
 
     def _sequences(
@@ -127,17 +136,21 @@ class Preparation:
                 self._grammars = Grammars(self._tokenizer, self._info)
             return self._grammars
 
-    def _matcher(self, first: int, constraint: Constraint) -> GrammarMatcher:
-        """The constraint, compiled. Raises Rejection where it cannot be enforced."""
-        compiler = self._compiler()
-        from nitro.engines.grammar import GrammarError
+    def _compiled(self, first: int, constraint: Constraint, compiled: Callable[[Constraint], T]) -> T:
+        """Raises Rejection where the constraint cannot be enforced, or the compiler fails at it, and Abandoned."""
+        from nitro.engines.grammar import GrammarError, Unwanted
 
         try:
-            return compiler.matcher(constraint)
+            return compiled(constraint)
+        except Unwanted:
+            raise Abandoned from None
         except GrammarError as error:
-            param = error.param or constraint.param
-            problem = f"Invalid value for '{param}': it cannot be enforced. {error}"
-            raise Rejection(wire.Rejected(first, problem, param)) from None
+            param, problem = error.param or constraint.param, str(error)
+        except BaseException as error:  # panics are none of Exception
+            log.exception("a constraint could not be compiled")
+            param, problem = constraint.param, brief(error)
+        problem = f"Invalid value for '{param}': it cannot be enforced. {problem}"
+        raise Rejection(wire.Rejected(first, problem, param))
 
     def _tokens(self, first: int, prompt: str | list[int]) -> list[int]:
         """Raises Rejection where the prompt cannot be computed."""
@@ -179,6 +192,17 @@ class Preparation:
         if asked.sampling.ignore_eos:
             biases |= dict.fromkeys(self._info.eog, -math.inf)
         return biases
+
+
+def brief(error: BaseException) -> str:
+    """What an error says, which may be all that a library holds."""
+    text = str(error) or repr(error)
+    return text if len(text) <= LONGEST_TOLD else text[:LONGEST_TOLD] + " …"
+
+
+def first_lane(raw: bytes) -> Lane:
+    """Where a request is opened."""
+    return "small" if len(raw) <= SMALL else "long"
 
 
 def _is_quick(work: Work) -> bool:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from nitro import frames
 from nitro.engines import wire
 from nitro.engines.marks import LANES, Marks
-from nitro.engines.preparation import SMALL, Lane, Pieces, Preparation, Prepared, Rejection
+from nitro.engines.preparation import Abandoned, Lane, Pieces, Preparation, Prepared, Rejection, brief, first_lane
 from nitro.engines.scheduler import Sequence
 
 log = logging.getLogger("nitro.engine")
@@ -36,6 +36,7 @@ assert sum(THREADS.values()) < LANES  # the first is the engine thread's
 
 @dataclass(frozen=True, slots=True)
 class _Request:
+    first: int  # its id, by which it is answered
     ids: list[int]
     pieces: Pieces[Prepared]
 
@@ -53,10 +54,12 @@ class Preparers:
             threading.Thread(target=self._run, args=(lane, number), name=f"preparer-{number}", daemon=True).start()
 
     def begin(self, message: wire.Generate) -> None:
+        first = message.ids[0]
+        pieces = self._preparation.pieces(message.ids, message.work, lambda: first in self._wanted)
+        request = _Request(first, message.ids, pieces)
         with self._lock:
             self._wanted.update(message.ids)
-        request = _Request(message.ids, self._preparation.pieces(message.ids, message.work))
-        self._queues["small" if len(message.work) <= SMALL else "long"].put(request)
+        self._queues[first_lane(message.work)].put(request)
 
     def abort(self, message: wire.Abort) -> None:
         with self._lock:
@@ -68,8 +71,8 @@ class Preparers:
         requests = self._queues[lane]
         while True:
             request = requests.get()
-            self._marks.write(number, request.ids[:1])
-            while request.ids[0] in self._wanted:
+            self._marks.write(number, [request.first])
+            while request.first in self._wanted:
                 next_lane = self._piece(request)
                 if next_lane is None:
                     break
@@ -85,11 +88,15 @@ class Preparers:
             return next(request.pieces)
         except StopIteration as done:
             self._hand_over(request, done.value)
+        except Abandoned:
+            pass
         except Rejection as rejection:
             self._refuse(request, rejection.answer)
         except BaseException as problem:
             log.exception("a request could not be made ready")
-            self._refuse(request, wire.Rejected(request.ids[0], f"The request could not be made ready: {problem}"))
+            self._refuse(
+                request, wire.Rejected(request.first, f"The request could not be made ready: {brief(problem)}")
+            )
         return None
 
     def _hand_over(self, request: _Request, prepared: Prepared) -> None:

@@ -21,7 +21,7 @@ class Generate(Message, frozen=True):
     """
 
     ids: list[int]
-    work: msgspec.Raw  # a Work: opened apart from the frame, so that what is wrong in it is this request's fault alone
+    work: bytes  # a Work, closed: what is wrong in it is this request's fault, and not the frame's
 
 
 class Abort(Message, frozen=True):

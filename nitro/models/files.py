@@ -14,7 +14,7 @@ def objection(model: Path) -> str | None:
     for file in [model, *(sorted(model.iterdir()) if model.is_dir() else [])]:
         try:
             found = file.stat()
-        except OSError:  # a link to nowhere, say, which is as good as no file
+        except (OSError, ValueError):  # a link to nowhere, say, or a name that none can have
             continue
         if kind := SPECIAL.get(stat.S_IFMT(found.st_mode)):
             return f"{file} is {kind}, and no file."

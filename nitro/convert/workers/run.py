@@ -30,9 +30,9 @@ def main(name: str, request: str, reply: str) -> None:
     worker = beside(name)
     try:
         done = worker.run(json.loads(Path(request).read_text(encoding="utf-8")))
-    except Exception as error:
+    except BaseException as error:  # what a panic in Rust raises is no Exception
         done = {
-            "error": f"{error}" or repr(error),
+            "error": f"{error}" if " " in f"{error}" else f"{type(error).__name__} {error}".rstrip(),
             "kind": type(error).__name__,
             "errno": getattr(error, "errno", None),
         }
