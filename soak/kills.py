@@ -36,7 +36,7 @@ HOW = f"""\
 SIGKILL for the engine's process under {STREAMS} requests with prompts that are new each time, of which two are not
 streamed, one wants two answers and one keeps a schema; at once, at the first text, in the middle, or as one ends. Each
 reply is a whole answer, or ends with an error that says so. After each kill an honest request is asked until it is
-answered: how long the engine takes to come back."""
+answered: how long the engine takes to come back. llama.cpp has SmolLM2, MLX a tiny model."""
 
 
 @dataclass
@@ -107,7 +107,10 @@ def run(options: argparse.Namespace) -> Findings:
     found = Findings("Kills", HOW)
     counts = {"llama": options.count or 6} if options.short else {"llama": options.count or 50, "mlx": 10}
     for engine, count in counts.items():
-        with servers.serving(str(embedded.path()), "--engine", engine, "--ctx", "1024") as server:
+        model = (
+            (str(embedded.path()), "--engine", engine, "--ctx", "1024") if engine == "llama" else servers.tiny(engine)
+        )
+        with servers.serving(*model) as server:
             found.figures += _figures(engine, server, options.seed, count, found.faults)
     return found
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from bench.processes import Server
 from nitro.bench import client
-from nitro.models import embedded
 from soak import replies, requests, servers
 from soak.connection import Connection, Unanswered, ask, connected
 from soak.health import Watch
@@ -23,7 +22,7 @@ HONEST = b'{"messages":[{"role":"user","content":"Hi"}],"max_tokens":2}'
 INTO = 0.1  # seconds that a client stays for more of an answer
 FORGOTTEN = 0.5  # seconds given to a server to close what is not HTTP
 PROGRESS = 1000  # requests between two lines of it
-WITH_MODELS = 300  # requests to each engine that computes
+WITH_MODELS = 1000  # requests to each engine that computes
 WARM = 100  # requests before the first look at what the server holds
 MORE_MEMORY, MORE_DESCRIPTORS = 150.0, 8  # MiB and open files that a server may have more of at the end
 HOW = """\
@@ -107,14 +106,14 @@ async def storm(port: int, seed: int, first: int, count: int) -> Seen:
 
 
 def run(options: argparse.Namespace) -> Findings:
-    """Most of them to the runner that computes nothing; some to each engine."""
+    """Most of them to the runner that computes nothing; some to each engine, with a tiny model."""
     found = Findings("Hostile requests", HOW.format(at_once=AT_ONCE))
     counts = {"fake": options.count or (2_000 if options.short else 20_000)}
     if not options.short:
         counts |= {"llama": WITH_MODELS, "mlx": WITH_MODELS}
     first = 0
     for engine, count in counts.items():
-        what = servers.FAKE if engine == "fake" else (str(embedded.path()), "--engine", engine, "--ctx", "256")
+        what = servers.FAKE if engine == "fake" else servers.tiny(engine)
         with servers.serving(*what) as server:
             found.figures += _figures(engine, server, options.seed, first, count, found.faults)
         first += count
