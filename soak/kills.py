@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ STREAMS = 8
 TOKENS = 200  # of an answer: longer than what the kill waits for
 END = 30.0  # seconds until a reply that has not ended hangs
 BACK = 60.0  # seconds until an honest request is answered again: the longest pause there is
+SAID = 500  # bytes of a dishonest reply that are shown
 WARM = 2  # kills before the first look at what the server holds
 MOMENTS = ("when they are sent", "at the first text", "in the middle", "as one ends")
 NOTE = {
@@ -95,6 +97,7 @@ async def _reply(port: int, asked: bytes, clients: list[Connection], seen: Seen)
             (reply,) = await connection.answers(1, 2 * END)
         if fault := replies.fault(reply):
             seen.faults[fault] += 1
+            print(fault, reply.body[-SAID:], file=sys.stderr, flush=True)
         whole = replies.is_answer(reply)
         seen.outcomes["whole answers" if whole else f"errors with status {reply.status}"] += 1
     except Unanswered as error:
