@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ STREAMS = 8
 TOKENS = 200  # of an answer: longer than what the kill waits for
 END = 30.0  # seconds until a reply that has not ended hangs
 BACK = 60.0  # seconds until an honest request is answered again: the longest pause there is
+SAID = 500  # bytes of a dishonest reply that are shown
 WARM = 2  # kills before the first look at what the server holds
 MOMENTS = ("when they are sent", "at the first text", "in the middle", "as one ends")
 NOTE = {
@@ -36,7 +38,7 @@ HOW = f"""\
 SIGKILL for the engine's process under {STREAMS} requests with prompts that are new each time, of which two are not
 streamed, one wants two answers and one keeps a schema; at once, at the first text, in the middle, or as one ends. Each
 reply is a whole answer, or ends with an error that says so. After each kill an honest request is asked until it is
-answered: how long the engine takes to come back."""
+answered: how long the engine takes to come back. llama.cpp has SmolLM2, MLX a tiny model."""
 
 
 @dataclass
@@ -95,6 +97,7 @@ async def _reply(port: int, asked: bytes, clients: list[Connection], seen: Seen)
             (reply,) = await connection.answers(1, 2 * END)
         if fault := replies.fault(reply):
             seen.faults[fault] += 1
+            print(fault, reply.body[-SAID:], file=sys.stderr, flush=True)
         whole = replies.is_answer(reply)
         seen.outcomes["whole answers" if whole else f"errors with status {reply.status}"] += 1
     except Unanswered as error:
@@ -107,7 +110,10 @@ def run(options: argparse.Namespace) -> Findings:
     found = Findings("Kills", HOW)
     counts = {"llama": options.count or 6} if options.short else {"llama": options.count or 50, "mlx": 10}
     for engine, count in counts.items():
-        with servers.serving(str(embedded.path()), "--engine", engine, "--ctx", "1024") as server:
+        model = (
+            (str(embedded.path()), "--engine", engine, "--ctx", "1024") if engine == "llama" else servers.tiny(engine)
+        )
+        with servers.serving(*model) as server:
             found.figures += _figures(engine, server, options.seed, count, found.faults)
     return found
 

@@ -1,8 +1,12 @@
 """The servers under test: `nitro serve` as a user starts it, and what /proc tells of its processes."""
 
+import atexit
+import importlib
 import os
 import resource
 import signal
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +35,17 @@ def command(*options: str) -> processes.Command:
     """`nitro serve` of this checkout."""
     os.environ.update(environment())
     return processes.nitro(*options, *QUIET)
+
+
+def tiny(engine: str) -> tuple[str, ...]:
+    """Options for a tiny random model, which takes either engine a moment to answer with."""
+    sys.path.append(str(ROOT / "tests"))
+    tiny_models = importlib.import_module("tiny_models")
+    model = Path(tempfile.gettempdir()) / f"soak-{os.getpid()}.gguf"
+    if not model.exists():
+        tiny_models.write_gguf(model)
+        atexit.register(model.unlink)
+    return str(model), "--engine", engine
 
 
 @contextmanager

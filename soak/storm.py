@@ -3,13 +3,13 @@
 import argparse
 import asyncio
 import contextlib
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
 from bench.processes import Server
 from nitro.bench import client
-from nitro.models import embedded
 from soak import replies, requests, servers
 from soak.connection import Connection, Unanswered, ask, connected
 from soak.health import Watch
@@ -21,7 +21,9 @@ CEILING = 60.0  # seconds until a reply that has not come counts as none
 HONEST = b'{"messages":[{"role":"user","content":"Hi"}],"max_tokens":2}'
 INTO = 0.1  # seconds that a client stays for more of an answer
 FORGOTTEN = 0.5  # seconds given to a server to close what is not HTTP
-WARM = 300  # requests before the first look at what the server holds
+PROGRESS = 1000  # requests between two lines of it
+WITH_MODELS = 1000  # requests to each engine that computes
+WARM = 100  # requests before the first look at what the server holds
 MORE_MEMORY, MORE_DESCRIPTORS = 150.0, 8  # MiB and open files that a server may have more of at the end
 HOW = """\
 Valid requests, each with something wrong with it: values, schemas, tools, constraints, encodings, heads, lengths, and
@@ -87,6 +89,8 @@ async def storm(port: int, seed: int, first: int, count: int) -> Seen:
 
     async def one_after_another() -> None:
         for i in numbers:
+            if i % PROGRESS == 0:
+                print(f"request {i}", file=sys.stderr, flush=True)
             request = requests.number(seed, i)
             try:
                 await send(port, request, seen)
@@ -102,16 +106,14 @@ async def storm(port: int, seed: int, first: int, count: int) -> Seen:
 
 
 def run(options: argparse.Namespace) -> Findings:
-    """Most of them to the runner that computes nothing; some to each engine."""
+    """Most of them to the runner that computes nothing; some to each engine, with a tiny model."""
     found = Findings("Hostile requests", HOW.format(at_once=AT_ONCE))
-    counts = (
-        {"fake": options.count or 2_000}
-        if options.short
-        else {"fake": options.count or 20_000, "llama": 1_000, "mlx": 1_000}
-    )
+    counts = {"fake": options.count or (2_000 if options.short else 20_000)}
+    if not options.short:
+        counts |= {"llama": WITH_MODELS, "mlx": WITH_MODELS}
     first = 0
     for engine, count in counts.items():
-        what = servers.FAKE if engine == "fake" else (str(embedded.path()), "--engine", engine, "--ctx", "512")
+        what = servers.FAKE if engine == "fake" else servers.tiny(engine)
         with servers.serving(*what) as server:
             found.figures += _figures(engine, server, options.seed, first, count, found.faults)
         first += count
