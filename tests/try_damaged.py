@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
+from nitro import frames
 from nitro.engines import auto, wire
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
@@ -20,9 +21,9 @@ def attempt(engine: str, model: Path) -> str | None:
     try:
         runner = auto.load(EngineSpec(engine, str(model), context=64, parallel=1))
     except LoadError as error:
-        wire.frame(wire.LoadFailed(str(error)))
+        frames.frame(wire.LoadFailed(str(error)))
         return str(error)
-    wire.frame(wire.Ready(runner.info))
+    frames.frame(wire.Ready(runner.info))
     return None
 
 
