@@ -410,7 +410,7 @@ def test_a_client_that_leaves(server: RunningServer, client: openai.OpenAI) -> N
     """Its slot is idle soon, and holds what was computed."""
     prompt = conversation(60)  # more than half of the context: its slot is worth cutting, however far it went
     stream = client.chat.completions.create(model="", messages=prompt, stream=True, **HOT)
-    next(stream)
+    next(chunk for chunk in stream if chunk.choices[0].delta.content)  # its prompt has been computed
     os.kill(server.engine.pid, signal.SIGSTOP)  # it must not be faster than the client
     stream.close()
     while "client=left" not in server.log_line():
