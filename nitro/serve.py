@@ -28,7 +28,7 @@ from nitro.engines.defaults import SamplingDefaults
 from nitro.engines.types import EngineSpec, ModelInfo
 from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, StartError
 from nitro.metrics import Metrics
-from nitro.models import source
+from nitro.models import files, source
 from nitro.models.served import ServedModel, ServedModels
 from nitro.text import formats
 
@@ -212,6 +212,8 @@ def _read_template(config: ServeConfig) -> str | None:
     if config.chat_template is None:
         return None
     try:
+        if wrong := files.objection(config.chat_template):
+            raise StartError(f"--chat-template {wrong}")
         return config.chat_template.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"--chat-template {config.chat_template}: {error}") from None

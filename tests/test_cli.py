@@ -312,6 +312,13 @@ def test_a_template_that_is_no_text(tmp_path: Path) -> None:
     assert "bad.jinja" in start_error("--chat-template", str(tmp_path / "bad.jinja"))
 
 
+@pytest.mark.usefixtures("serves_nothing")
+def test_a_template_that_never_ends(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jinja")
+    assert "is a pipe" in start_error("--chat-template", str(tmp_path / "pipe.jinja"))
+    assert "is a device" in start_error("--chat-template", "/dev/zero")
+
+
 @pytest.mark.parametrize("name", ["nowhere.jinja", ""])
 @pytest.mark.usefixtures("serves_nothing")
 def test_a_missing_template(tmp_path: Path, name: str) -> None:
