@@ -23,6 +23,7 @@ BOUND = 100.0  # milliseconds, of the p99
 TRIES = 3  # at most, where ours breaks the bound: the best counts
 BEYOND = 10 * BOUND  # what is above it needs no second try
 CALM = 120.0  # seconds that a server has to come to rest after a body
+MORE_MEMORY = 600.0  # MiB at the end: what allocators and caches keep of the largest bodies, not of all
 MEMORY = 8 * 2**30  # bytes that a server's process may take for itself: what takes more is not to end this machine
 CEILING, CEILING_OF_PEER = 60.0, 10.0  # seconds
 BETWEEN = 0.2  # seconds that are watched after the reply
@@ -50,12 +51,14 @@ class Side:
     turns: dict[Sent, Health] = field(default_factory=dict)
     outcomes: dict[Sent, list[str]] = field(default_factory=dict)
     ends: list[str] = field(default_factory=list)  # bodies that ended its process
+    memory: float = 0.0  # MiB, when it had started
     most_memory: float = 0.0  # MiB, after a body
 
     def start(self) -> None:
         self._stack = contextlib.ExitStack()
         with servers.limited(resource.RLIMIT_DATA, MEMORY):
             self.server = self._stack.enter_context(processes.running(self.command))
+        self.memory = self.server.memory() or 0.0
         self._watch = self._stack.enter_context(Watch(self.server.port))
 
     def close(self) -> None:
@@ -116,8 +119,8 @@ def run(options: argparse.Namespace) -> Findings:
         idle = [side.idle(1) for side in sides]
         for kind, order, ways in plan(options):
             _measure(sides, kind, order, ways, options.seed)
-        ended = servers.ended(OURS, sides[0].server)
-    return findings(sides, idle, ended)
+        last = [_grown(sides[0]), servers.ended(OURS, sides[0].server)]
+    return findings(sides, idle, last)
 
 
 def plan(options: argparse.Namespace) -> Iterator[tuple[bodies.Kind, str, list[str]]]:
@@ -141,7 +144,8 @@ def _measure(sides: list[Side], kind: bodies.Kind, order: str, ways: list[str], 
             health = side.take(sent, kind.path, body, TRIES if side.name == OURS else 1)
             said = ", ".join(sorted(set(side.outcomes[sent])))
             print(
-                f"{side.name:12} {kind.name}, {order}, {way}: p99 {health.p99:.0f}, most {health.most:.0f} ms; {said}",
+                f"{side.name:12} {kind.name}, {order}, {way}: p99 {health.p99:.0f}, most {health.most:.0f} ms; {said}; "
+                f"{side.server.memory() or 0:.0f} MiB",
                 file=sys.stderr,
                 flush=True,
             )
@@ -154,7 +158,13 @@ def _ours(options: argparse.Namespace) -> processes.Command:
     return servers.command(*engine, *room, *shlex.split(options.nitro_args))
 
 
-def findings(sides: list[Side], idle: list[Health], ended: Figure) -> Findings:
+def _grown(side: Side) -> Figure:
+    """Whether bodies that are long answered are still held."""
+    more = (side.server.memory() or 0.0) - side.memory
+    return Figure.at_most("memory more at the end than in the beginning, MiB", round(more), MORE_MEMORY)
+
+
+def findings(sides: list[Side], idle: list[Health], last: list[Figure]) -> Findings:
     ours, *others = sides
     found = Findings("Bodies", HOW)
     broken = [sent for sent, health in ours.turns.items() if health.p99 > BOUND]
@@ -173,7 +183,7 @@ def findings(sides: list[Side], idle: list[Health], ended: Figure) -> Findings:
         Figure.none("ends of the server's process", len(ours.ends)),
         Figure("p99 of `/health` with nothing to do, ms", f"{idle[0].p99:.1f}"),
         Figure("most memory after a body, MiB", f"{ours.most_memory:.0f}"),
-        ended,
+        *last,
     ]
     for side, quiet in zip(others, idle[1:], strict=True):
         above = sum(health.p99 > BOUND for health in side.turns.values())
