@@ -60,11 +60,14 @@ class ChildProcess:
         """Its exit status, −n where signal n ended it; None while it runs."""
         return self._process.poll()
 
-    def send(self, message: frames.Message, payload: bytes | None = None) -> None:
-        """`payload` is a frame of its own behind the message; it is not copied."""
+    def send(self, message: frames.Message, payload: list[bytes] | None = None) -> None:
+        """`payload`, in pieces, is a frame of its own behind the message; it is not copied. A process that has ended
+        hears nothing: `payloads` tells."""
+        if self._writer.transport.is_closing():
+            return
         self._writer.write(frames.frame(message))
         if payload is not None:
-            self._writer.writelines([frames.length(payload), payload])
+            self._writer.writelines([frames.length(sum(map(len, payload))), *payload])
 
     async def payloads(self) -> AsyncIterator[bytes]:
         """What it sends, until its socket closes."""

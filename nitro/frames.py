@@ -22,12 +22,12 @@ encode = msgspec.msgpack.Encoder().encode
 def frame(message: Message) -> bytes:
     """The bytes of one message on the wire."""
     payload = encode(message)
-    return length(payload) + payload
+    return length(len(payload)) + payload
 
 
-def length(payload: bytes) -> bytes:
-    """What stands before it on the wire."""
-    return _LENGTH.pack(len(payload))
+def length(size: int) -> bytes:
+    """What stands before a payload of so many bytes on the wire."""
+    return _LENGTH.pack(size)
 
 
 def payloads(sock: socket.socket) -> Iterator[bytes]:

@@ -42,6 +42,10 @@ def body(messages: list[dict[str, Any]] = STORY, **fields: Any) -> bytes:
     return json.dumps({"messages": messages, **fields}).encode()
 
 
+def read(reading: Intake, used: Setup, route: Any, content: bytes) -> Any:
+    return reading.read(used, route, [content])
+
+
 def run(work: Callable[[Intake], Any], seconds: float = 2.0) -> Any:
     """What becomes of `work` with an Intake of its own."""
 
@@ -68,8 +72,8 @@ def test_a_template_that_takes_too_long_is_stopped_and_the_next_request_is_read(
     async def work(reading: Intake) -> None:
         used = setup(SLOW)
         with pytest.raises(TemplateError, match=r"takes more than .* was stopped"):
-            await reading.read(used, "chat", body(LONG))
-        assert (await reading.read(used, "chat", body())).options.stream is False
+            await read(reading, used, "chat", body(LONG))
+        assert (await read(reading, used, "chat", body())).options.stream is False
 
     run(work, seconds=0.3)
 
@@ -92,7 +96,7 @@ def test_a_template_that_is_none_is_told_each_time() -> None:
     async def work(reading: Intake) -> None:
         for _ in range(2):
             with pytest.raises(TemplateError, match="is not valid"):
-                await reading.read(setup("{% for %}"), "chat", body())
+                await read(reading, setup("{% for %}"), "chat", body())
 
     run(work)
 
@@ -101,11 +105,11 @@ def test_a_template_that_takes_too_long_to_compile_is_compiled_once() -> None:
     async def work(reading: Intake) -> None:
         used = setup("{{ messages }}" * 15_000)
         with pytest.raises(TemplateError, match="takes more than"):
-            await reading.read(used, "chat", body())
+            await read(reading, used, "chat", body())
         with pytest.raises(TemplateError, match="too long to compile"):
-            await reading.read(used, "chat", body())
+            await read(reading, used, "chat", body())
         assert reading._small._process is None  # none was needed
-        assert await reading.read(setup(PLAIN), "chat", body())
+        assert await read(reading, setup(PLAIN), "chat", body())
 
     run(work, seconds=0.2)
 
@@ -172,7 +176,7 @@ def test_a_small_request_does_not_wait_for_a_large_one(serve: Callable[..., Runn
 def test_the_process_for_large_requests_ends_when_it_idles(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(reading: Intake) -> None:
         reading._large._idle = 0.0
-        await reading.read(setup(PLAIN), "chat", body(metadata={"a": "b" * 2**19}))
+        await read(reading, setup(PLAIN), "chat", body(metadata={"a": "b" * 2**19}))
         while reading._large._process:
             await asyncio.sleep(0)
 
@@ -234,7 +238,7 @@ def test_caps_say_their_number(name: str) -> None:
     async def work(reading: Intake) -> None:
         route = "completions" if param == "prompt" else "chat"
         with pytest.raises(ApiError, match=f"at most {most}") as caught:
-            await reading.read(setup(PLAIN), route, json.dumps({"messages": STORY, **fields}).encode())
+            await read(reading, setup(PLAIN), route, json.dumps({"messages": STORY, **fields}).encode())
         assert (caught.value.status, caught.value.param) == (400, param)
 
     run(work)
@@ -243,9 +247,9 @@ def test_caps_say_their_number(name: str) -> None:
 def test_many_tools_are_told_and_a_repeated_name_is_found() -> None:
     async def work(reading: Intake) -> None:
         offered = tools(MOST_TOOLS)
-        assert (await reading.read(setup(PLAIN), "chat", body(tools=offered))).options.tools
+        assert (await read(reading, setup(PLAIN), "chat", body(tools=offered))).options.tools
         with pytest.raises(ApiError) as caught:
-            await reading.read(setup(PLAIN), "chat", body(tools=[*offered[:-1], offered[0]]))
+            await read(reading, setup(PLAIN), "chat", body(tools=[*offered[:-1], offered[0]]))
         assert caught.value.param == f"tools[{MOST_TOOLS - 1}].function.name"
 
     run(work)
@@ -254,9 +258,9 @@ def test_many_tools_are_told_and_a_repeated_name_is_found() -> None:
 def test_only_what_is_small_gets_a_second_try() -> None:
     async def work(reading: Intake) -> None:
         comma = body(metadata={"a": "b" * 1000})[:-1] + b",}"
-        assert await reading.read(setup(PLAIN), "chat", comma)
+        assert await read(reading, setup(PLAIN), "chat", comma)
         with pytest.raises(ApiError, match="not valid JSON"):
-            await reading.read(setup(PLAIN), "chat", comma.replace(b"b" * 1000, b"b" * 2**20))
+            await read(reading, setup(PLAIN), "chat", comma.replace(b"b" * 1000, b"b" * 2**20))
 
     run(work)
 
@@ -266,7 +270,7 @@ def test_a_fault_is_told_in_few_words() -> None:
 
     async def work(reading: Intake) -> None:
         with pytest.raises(ApiError) as caught:
-            await reading.read(setup(PLAIN), "chat", body([{"role": "king" * 10**6, "content": "a"}]))
+            await read(reading, setup(PLAIN), "chat", body([{"role": "king" * 10**6, "content": "a"}]))
         assert caught.value.param == "messages[0].role" and len(str(caught.value)) < 3000
 
     run(work)

@@ -4,12 +4,12 @@ import asyncio
 import logging
 import secrets
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 from litestar import Request, Response
 from litestar.background_tasks import BackgroundTask
-from litestar.exceptions import InternalServerException
 from litestar.response import Stream
 from msgspec import UNSET, Struct, UnsetType
 
@@ -66,13 +66,14 @@ async def serve(request: Request, route: Route, begin: Begin) -> Response[Any]:
         return Response(b"", status_code=CLIENT_LEFT)
     except Exception as error:
         log.end(f"error {as_api_error(error).status}: {error}")
+        _forget(error)
         if isinstance(error, (EngineError, TemplateError)):
             raise as_api_error(error, PROMPT[route]) from error
         raise
 
 
 async def _accepted(
-    request: Request, route: Route, body: bytes, model: ServedModel, begin: Begin, log: RequestLog
+    request: Request, route: Route, body: list[bytes], model: ServedModel, begin: Begin, log: RequestLog
 ) -> "Exchange":
     """Everything that can be a 4xx, until the engine has accepted the prompts."""
     state = request.app.state
@@ -213,12 +214,26 @@ class ClientLeft(Exception):
     pass
 
 
-async def _read(request: Request) -> bytes:
-    """The body. Raises ClientLeft where the client does not send all of it."""
-    try:
-        return await request.body()
-    except InternalServerException:
-        raise ClientLeft from None
+async def _read(request: Request) -> list[bytes]:
+    """The body, piece by piece. Raises ClientLeft where the client does not send all of it, ApiError 413 where it is
+    too large. Litestar's own way would keep it for as long as the request."""
+    pieces: list[bytes] = []
+    while True:
+        message = await request.receive()
+        if message["type"] != "http.request":
+            raise ClientLeft
+        if message["body"]:
+            pieces.append(message["body"])
+        if not message["more_body"]:
+            return pieces
+
+
+def _forget(error: BaseException | None) -> None:
+    """What the frames of an exception hold goes at once: a request may be megabytes, and who refers to whom in such
+    frames makes cycles, which are looked for rarely."""
+    while error:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 async def unless_left(request: Request, work: Awaitable[T]) -> T:

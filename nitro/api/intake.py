@@ -51,18 +51,19 @@ class Intake:
         self._small, self._large = _Lane(idle=None), _Lane(idle=IDLE)
         self._held = 0
 
-    async def read(self, setup: Setup, route: Route, body: bytes, strict: bool = False) -> Prepared:
-        """Raises ApiError, TemplateError, PromptTooLong or PromptRejected where the request is at fault, EngineBusy
-        where too many large ones wait."""
-        if self._held and self._held + len(body) > MOST_HELD:
+    async def read(self, setup: Setup, route: Route, body: list[bytes], strict: bool = False) -> Prepared:
+        """`body`: in pieces. Raises ApiError, TemplateError, PromptTooLong or PromptRejected where the request is at
+        fault, EngineBusy where too many large ones wait."""
+        size = sum(map(len, body))
+        if self._held and self._held + size > MOST_HELD:
             raise EngineBusy(f"Requests of {self._held} bytes wait to be read, and no more may queue.")
-        seconds = self._seconds + SECONDS_A_MIB * len(body) / 2**20
-        lane = self._small if len(body) <= SMALL else self._large
-        self._held += len(body)
+        seconds = self._seconds + SECONDS_A_MIB * size / 2**20
+        lane = self._small if size <= SMALL else self._large
+        self._held += size
         try:
             answer = await lane.ask(setup, Read(route, seconds, strict), body)
         finally:
-            self._held -= len(body)
+            self._held -= size
         assert isinstance(answer, Prepared)
         return answer
 
@@ -83,7 +84,7 @@ class Intake:
 class _Ask(NamedTuple):
     setup: Setup | None
     message: Read | Check
-    body: bytes | None
+    body: list[bytes] | None
 
 
 class _Lane:
@@ -101,7 +102,7 @@ class _Lane:
         """Have a process before the first request comes."""
         self._begin(self._started())
 
-    async def ask(self, setup: Setup | None, message: Read | Check, body: bytes | None = None) -> FromIntake:
+    async def ask(self, setup: Setup | None, message: Read | Check, body: list[bytes] | None = None) -> FromIntake:
         """The answer. Raises what it was refused with. What has begun goes on where the client leaves, and is thrown
         away: the next one's answer comes behind it."""
         left = asyncio.Event()
