@@ -247,7 +247,7 @@ LISTS = [
     Kind("a stop of 30 MB", with_member("stop", lambda: text(b"a", 30 * MB))),
     Kind("16 stops of 1.9 MB", with_member("stop", lambda: listed(lambda i: text(b"%x" % i, 1_900_000), 16))),
     Kind("1,000,000 breakers", with_member("dry_sequence_breakers", lambda: listed(word, MB))),
-    Kind("2,000 prompts", with_member("prompt", lambda: listed(word, 2_000), PROMPTED), TEXTS, quick=True),
+    Kind("1,024 prompts", with_member("prompt", lambda: listed(word, 1_024), PROMPTED), TEXTS, quick=True),
     Kind("2,000,000 prompts", with_member("prompt", lambda: listed(word, 2 * MB), PROMPTED), TEXTS, quick=True),
     Kind("a prompt of 8,000,000 ids", with_member("prompt", lambda: listed(one, 8 * MB), PROMPTED), TEXTS, quick=True),
     Kind(

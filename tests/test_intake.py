@@ -227,7 +227,7 @@ CAPS = {
     "biases": ({"logit_bias": {str(i): 1 for i in range(MOST_BIASES + 1)}}, "logit_bias", MOST_BIASES),
     "biased texts": ({"logit_bias": {f"a{i}": 1 for i in range(301)}}, "logit_bias", MOST_BIASED_TEXTS),
     "choices": ({"n": 129}, "n", 128),
-    "prompts": ({"prompt": ["a"] * 2049}, "prompt", 2048),
+    "prompts": ({"prompt": ["a"] * 1025}, "prompt", 1024),
 }
 
 

@@ -69,7 +69,7 @@ def test_bodies_are_what_they_are_called():
     tools = json.loads(by_name["20,000 tools"].body())["tools"]
     assert len({tool["function"]["name"] for tool in tools}) == 20_000
     assert len(json.loads(by_name["100,000 messages"].body())["messages"]) == 100_000
-    assert len(json.loads(by_name["2,000 prompts"].body())["prompt"]) == 2_000
+    assert len(json.loads(by_name["1,024 prompts"].body())["prompt"]) == 1_024
     with pytest.raises(json.JSONDecodeError):
         json.loads(by_name["trailing commas, 0.9 MB"].body())
 

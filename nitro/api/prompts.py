@@ -46,7 +46,7 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
 
 
 COMPLETION_BOUNDS = {**BOUNDS, "max_tokens": (0, None), "best_of": (1, MOST_CHOICES), "logprobs": (0, MOST_LOGPROBS)}
-MOST_SEQUENCES = 2048  # of one request
+MOST_SEQUENCES = 1024  # of one request
 
 
 @dataclass(frozen=True, slots=True)
