@@ -31,7 +31,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--section", action="append", choices=SECTIONS, help="one of them, may be given again; default: all"
     )
     parser.add_argument("--seed", type=int, default=1, help="of all that is drawn (%(default)s)")
-    parser.add_argument("--count", type=int, help="of what is counted in the one section that is run")
+    parser.add_argument(
+        "--count", type=int, help="of what is counted in the one section that is run; of bodies: turns of each"
+    )
     parser.add_argument("--only", default="", help="of the bodies those with this in their name")
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, help="llama-server too; default: not if short")
     parser.add_argument("--llama-server", type=Path, help="its binary; default: built, which takes a few minutes")

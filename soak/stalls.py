@@ -124,12 +124,16 @@ def run(options: argparse.Namespace) -> Findings:
 
 
 def plan(options: argparse.Namespace) -> Iterator[tuple[bodies.Kind, str, list[str]]]:
-    """Of the long form every kind: in its first order in every way, in the others in one each."""
+    """Of the long form every kind: in its first order in every way, in the others in one each. With a count, as in the
+    short form, so many of these for each kind, others for the next."""
     ways = list(sending.WAYS)
+    turns = [*(("forth", way) for way in ways), ("back", "at once"), ("mixed", "in chunks")]
     chosen = [kind for kind in bodies.KINDS if options.only in kind.name]
     for number, kind in enumerate(kind for kind in chosen if kind.quick or not options.short):
-        if options.short:
-            yield kind, bodies.ORDERS[number % len(bodies.ORDERS)], [ways[number % len(ways)]]
+        if count := 1 if options.short else options.count:
+            for i in range(count):
+                order, way = turns[(number + i) % len(turns)]
+                yield kind, order, [way]
             continue
         yield kind, "forth", ways
         yield kind, "back", ["at once"]
