@@ -5,6 +5,7 @@ Nothing here needs a thread: a server that is out of them must still see its pro
 
 import asyncio
 import errno
+import itertools
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from nitro import frames, logs
 
 BRIEF = 0.2  # seconds in which a process that closed its socket has usually ended
 PATIENCE = 5.0  # seconds it has to end before it is killed
+IN_A_TURN = 16  # payloads that are read in one turn of the event loop
 LOOK = 0.02  # seconds between two looks whether it has ended, at most
 
 SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
@@ -70,12 +72,15 @@ class ChildProcess:
             self._writer.writelines([frames.length(sum(map(len, payload))), *payload])
 
     async def payloads(self) -> AsyncIterator[bytes]:
-        """What it sends, until its socket closes."""
-        while True:
+        """What it sends, until its socket closes. What has come already is read without waiting, but others get their
+        turn in between."""
+        for number in itertools.count(1):
             try:
                 yield await frames.read_payload(self._stream)
             except (asyncio.IncompleteReadError, ConnectionError):
                 return
+            if number % IN_A_TURN == 0:
+                await asyncio.sleep(0)
 
     async def how_it_ended(self) -> str:
         """A sentence, soon: it does not wait for a process that is slow to go."""

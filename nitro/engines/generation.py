@@ -6,6 +6,8 @@ from typing import Protocol
 from nitro.engines.types import Output
 from nitro.errors import EngineError, PromptRejected, SchemaUnkept, SequenceFailed
 
+MOST = 32  # outputs in a burst: a request of a thousand sequences must not hold the event loop
+
 
 class Owner(Protocol):
     """Whoever carries generations to an engine and back."""
@@ -21,7 +23,7 @@ class Generation:
     """The sequences of one request, index 0 to n−1 on its first prompt, and so on, from acceptance to end. Made by
     `Engine.generate`.
 
-    Iterate to get bursts of (index, Output): all that came since the last burst, in order. Raises EngineError where a
+    Iterate to get bursts of (index, Output): what came since the last burst, in order. Raises EngineError where a
     sequence failed or the engine died. `abort` may be called at any time, from anywhere, more than once.
     """
 
@@ -62,7 +64,7 @@ class Generation:
                 raise StopAsyncIteration
             self._news.clear()
             await self._news.wait()
-        burst, self._burst = self._burst, []
+        burst, self._burst = self._burst[:MOST], self._burst[MOST:]
         return burst
 
     def stop(self, index: int) -> None:
