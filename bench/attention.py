@@ -10,7 +10,7 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
-from nitro.engines.llama import LlamaRunner
+from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.runner import Chunk
 from nitro.engines.types import EngineSpec, Sampling
 

@@ -18,9 +18,9 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
 from bench import report
 from nitro.bench.stats import Ratio, turns
-from nitro.convert import checkpoint, environments, output, own, progress, routes, sources
+from nitro.convert import checkpoint, environments, llama_cpp_converter, native, output, progress, routes
 from nitro.convert.plan import Plan
-from nitro.models import embedded
+from nitro.models import default_model
 
 TIMES = 14  # the embedded model's layers, so often, are 1 GB
 Way = Callable[[Path], None]  # makes the target
@@ -72,7 +72,7 @@ def copy(source: Path) -> Way:
 
 
 def converter(source: Path) -> Way:
-    script = sources.converter(progress.say) / "convert_hf_to_gguf.py"
+    script = llama_cpp_converter.converter(progress.say) / "convert_hf_to_gguf.py"
     return lambda target: command("converter", [str(script), str(source), "--outfile", str(target), "--outtype", "f32"])
 
 
@@ -112,15 +112,17 @@ def row(what: str, beside: str, size: int, ways: tuple[Way, Way], folder: Path, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.convert", description=__doc__)
-    parser.add_argument("--model", type=Path, default=embedded.path(), help="a GGUF file; default: the embedded model")
+    parser.add_argument(
+        "--model", type=Path, default=default_model.path(), help="a GGUF file; default: the embedded model"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-write", action="store_true", help="leave bench/results.md as it is")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nitro-bench-") as scratch:
         folder = Path(scratch)
         mlx, hf = folder / "mlx", folder / "hf"
-        own.convert("gguf_to_mlx", options.model, mlx, lambda: None)
-        own.convert("mlx_to_hf", mlx, hf, lambda: None)
+        native.convert("gguf_to_mlx", options.model, mlx, lambda: None)
+        native.convert("mlx_to_hf", mlx, hf, lambda: None)
         large = enlarged(options.model, folder / "large.gguf", TIMES)
         whole = output.size(hf)
         arguments = folder, options.rounds

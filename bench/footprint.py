@@ -14,8 +14,8 @@ from pathlib import Path
 from bench import attention, peers, processes, report
 from bench.workloads import Workload
 from nitro.bench import client
-from nitro.bench.plays import alone
 from nitro.bench.prompts import Prompts
+from nitro.bench.scenarios import alone
 from nitro.bench.stats import turns
 
 TIMES = 5  # for what takes no second

@@ -9,7 +9,7 @@ import sys
 
 from bench import processes, report
 from nitro.bench import client
-from nitro.bench.plays import timed
+from nitro.bench.scenarios import timed
 from nitro.bench.stats import Ratio, turns
 
 STREAMS, TOKENS = 64, 400
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-write", action="store_true", help="leave bench/results.md as it is")
     options = parser.parse_args()
-    fake = ["--engine", "nitro.engines.fake:FakeRunner", "--parallel", str(STREAMS), "--ctx", "1024"]
+    fake = ["--engine", "nitro.engines.backends.fake:FakeRunner", "--parallel", str(STREAMS), "--ctx", "1024"]
     with processes.running(processes.nitro(*fake)) as nitro, processes.running(bare) as other:
         rows = client.run(measure([nitro, other], options.rounds))
     made = report.table(["", "Nitro", "bare", "ratio"], rows)

@@ -12,10 +12,10 @@ from typing import Any
 
 from bench import build_llama_server, example_server, files, processes
 from bench.workloads import EXAMPLE, MLX, OURSELVES, SERVER, Workload
-from nitro.bench.plays import Play
-from nitro.engines import fit
+from nitro.bench.scenarios import Play
+from nitro.engines.hardware import memory
 from nitro.gguf import header, tokenizer
-from nitro.models import embedded
+from nitro.models import default_model
 
 OURS = "Nitro"
 NEVER = -100.0  # a bias that bans a token
@@ -33,10 +33,12 @@ class Side:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What `sides` reads, and how long to measure."""
-    parser.add_argument("--model", type=Path, default=embedded.path(), help="a GGUF file; default: the embedded model")
+    parser.add_argument(
+        "--model", type=Path, default=default_model.path(), help="a GGUF file; default: the embedded model"
+    )
     parser.add_argument("--llama-server", type=Path, help="its binary; default: built, which takes a few minutes")
     parser.add_argument("--rounds", type=int, default=3, help="each with a turn of all (%(default)s)")
-    parser.add_argument("--threads", type=int, default=fit.physical_cores(), help="default: the physical cores")
+    parser.add_argument("--threads", type=int, default=memory.physical_cores(), help="default: the physical cores")
     parser.add_argument("--nitro-args", default="", help="more options for nitro serve")
     parser.add_argument("--llama-args", default="", help="more options for llama-server")
     parser.add_argument("--no-write", action="store_true", help="leave bench/results.md as it is")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nitro.bench.plays import Play, alone, beside, conversations, long_prompt, rewrite, shared_prefix
+from nitro.bench.scenarios import Play, alone, beside, conversations, long_prompt, rewrite, shared_prefix
 
 SERVER, EXAMPLE, MLX, OURSELVES = "llama-server", "example server", "mlx_lm.server", "without"
 

@@ -1,5 +1,5 @@
 """`python -m nitro`: the same as the `nitro` command."""
 
-from nitro.cli import main
+from nitro.cli.main import main
 
 main()

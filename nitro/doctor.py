@@ -1,6 +1,6 @@
 """`nitro doctor`: what this machine has, what Nitro makes of it, and what to mend.
 
-Engine libraries are asked in processes of their own (engines/probe.py), so that one which crashes is a finding.
+Engine libraries are asked in processes of their own (hardware/probe.py), so that one which crashes is a finding.
 """
 
 import os
@@ -15,14 +15,15 @@ from msgspec import Struct
 from rich.console import Console
 
 from nitro import __version__
-from nitro.engines import fit, machine, nvidia
-from nitro.engines.build import ANEW, Build, Device, Finding, named, without_gpu
-from nitro.engines.nvidia import Nvidia
+from nitro.engines.hardware import machine, nvidia
+from nitro.engines.hardware import memory as fit
+from nitro.engines.hardware.libraries import ANEW, Build, Device, Finding, named, without_gpu
+from nitro.engines.hardware.nvidia import Nvidia
 from nitro.errors import StartError
-from nitro.models import embedded
+from nitro.models import default_model
 
 ENGINES = {"llama": "llama.cpp", "mlx": "MLX"}
-PROBE = (sys.executable, "-P", "-m", "nitro.engines.probe")
+PROBE = (sys.executable, "-P", "-m", "nitro.engines.hardware.probe")
 PATIENCE = 120.0  # seconds a library has to answer: a GPU's first use may take many
 SIGNALS = {each.value: each.name for each in signal.Signals}
 
@@ -105,7 +106,7 @@ def _model(facts: Facts) -> Iterator[Finding]:
 
 def collect() -> Facts:
     try:
-        model, no_model = str(embedded.path()), ""
+        model, no_model = str(default_model.path()), ""
     except StartError as error:
         model, no_model = "", str(error)
     return Facts(
@@ -154,7 +155,7 @@ def describe(facts: Facts) -> dict[str, str]:
         "cores": str(facts.cores),
         "NVIDIA": _nvidia(facts.nvidia),
         **{build.library: _build(build) for build in facts.engines.values()},
-        "model": f"{embedded.ID}: {facts.model or 'not installed'}",
+        "model": f"{default_model.ID}: {facts.model or 'not installed'}",
     }
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from nitro.api import openai
-from nitro.api.parameters import PARAMETERS, capability
-from nitro.engines import mlx
+from nitro.api.openai import schema
+from nitro.api.openapi.descriptions import PARAMETERS, capability
+from nitro.engines.backends.mlx import runner
 from nitro.engines.types import SAMPLERS
 
 FILE = Path(__file__).parents[1] / "docs" / "parameters.md"
-ENGINES: dict[str, frozenset[str]] = {"llama.cpp": frozenset(SAMPLERS), "MLX": mlx.SAMPLERS}
+ENGINES: dict[str, frozenset[str]] = {"llama.cpp": frozenset(SAMPLERS), "MLX": runner.SAMPLERS}
 HEAD = """# Parameters of requests
 
 `make docs` writes this file. A parameter works, or the request is refused by name: 400 `unsupported_parameter`. What a
@@ -25,7 +25,7 @@ def text() -> str:
 
 
 def rows() -> Iterator[list[str]]:
-    chat, texts = openai.ChatRequest.__struct_fields__, openai.CompletionRequest.__struct_fields__
+    chat, texts = schema.ChatRequest.__struct_fields__, schema.CompletionRequest.__struct_fields__
     for name, words in PARAMETERS.items():
         routes = [route for route, fields in (("chat", chat), ("text", texts)) if name in fields]
         engines = [has(name, samplers) if routes else "refused" for samplers in ENGINES.values()]

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from nitro.engines import fit
-from nitro.models import embedded
+from nitro.engines.hardware import memory
+from nitro.models import default_model
 from soak import crowd, damaged_models, kills, poison, report, stalls, storm
 from soak.report import Findings
 
@@ -37,8 +37,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="of the bodies those with this in their name")
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, help="llama-server too; default: not if short")
     parser.add_argument("--llama-server", type=Path, help="its binary; default: built, which takes a few minutes")
-    parser.add_argument("--model", type=Path, default=embedded.path(), help="a GGUF file; default: the embedded model")
-    parser.add_argument("--threads", type=int, default=fit.physical_cores(), help="default: the physical cores")
+    parser.add_argument(
+        "--model", type=Path, default=default_model.path(), help="a GGUF file; default: the embedded model"
+    )
+    parser.add_argument("--threads", type=int, default=memory.physical_cores(), help="default: the physical cores")
     parser.add_argument("--nitro-args", default="", help="more options for nitro serve")
     parser.add_argument("--llama-args", default="", help="more options for llama-server")
     parser.add_argument("--no-write", action="store_true", help="leave soak/results.md as it is")

@@ -15,7 +15,7 @@ from typing import Any
 from bench.processes import Server
 from nitro.bench import client
 from nitro.bench.prompts import Prompts
-from nitro.models import embedded
+from nitro.models import default_model
 from soak import replies, servers
 from soak.connection import Connection, Unanswered, connected, post
 from soak.report import Figure, Findings
@@ -111,7 +111,9 @@ def run(options: argparse.Namespace) -> Findings:
     counts = {"llama": options.count or 6} if options.short else {"llama": options.count or 50, "mlx": 10}
     for engine, count in counts.items():
         model = (
-            (str(embedded.path()), "--engine", engine, "--ctx", "1024") if engine == "llama" else servers.tiny(engine)
+            (str(default_model.path()), "--engine", engine, "--ctx", "1024")
+            if engine == "llama"
+            else servers.tiny(engine)
         )
         with servers.serving(*model) as server:
             found.figures += _figures(engine, server, options.seed, count, found.faults)

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from nitro.engines.fake import FakeRunner
+from nitro.engines.backends.fake import FakeRunner
 from nitro.engines.runner import Chunk
 
 POISON = "!poison"

@@ -18,9 +18,9 @@ from bench.processes import Server
 from soak.report import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
-FAKE = ("--engine", "nitro.engines.fake:FakeRunner")
+FAKE = ("--engine", "nitro.engines.backends.fake:FakeRunner")
 POISONED = ("--engine", "soak.runners:PoisonedRunner")
-WORKER = b"nitro.engines.worker"
+WORKER = b"nitro.engines.worker.main"
 TO_END = 15.0  # seconds that a server has from SIGTERM to its end
 QUIET = ("--log-level", "warning")
 

@@ -14,7 +14,7 @@ from bench import peers, processes
 from bench.report import table
 from bench.workloads import SERVER, Workload
 from nitro.bench import client
-from nitro.bench.plays import alone
+from nitro.bench.scenarios import alone
 from soak import bodies, sending, servers
 from soak.health import Health, Watch
 from soak.report import Figure, Findings

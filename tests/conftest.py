@@ -18,8 +18,8 @@ from running import FAKE, RunningServer, clients
 from tiny_models import write_gguf
 
 from nitro.config import ServeConfig
-from nitro.engines.process import ENVIRONMENT
-from nitro.models import embedded
+from nitro.engines.client.process import ENVIRONMENT
+from nitro.models import default_model
 
 os.environ.update(ENVIRONMENT)  # for the runners that tests load into this process: before llama.cpp is
 
@@ -27,7 +27,7 @@ os.environ.update(ENVIRONMENT)  # for the runners that tests load into this proc
 @pytest.fixture(scope="session")
 def smollm() -> Path:
     """The embedded default model's file."""
-    return embedded.path()
+    return default_model.path()
 
 
 @pytest.fixture(scope="session")

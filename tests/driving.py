@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from nitro.engines.drafts import Drafts
-from nitro.engines.preparation import Preparation, Prepared
 from nitro.engines.runner import ModelRunner, OutOfKV
-from nitro.engines.scheduler import Scheduler, Sequence
+from nitro.engines.scheduling.scheduler import Scheduler, Sequence
+from nitro.engines.scheduling.speculation import Drafts
 from nitro.engines.types import Sampling
 from nitro.engines.work import EncodedWork
+from nitro.engines.worker.preparation import Preparation, Prepared
 
 GREEDY = Sampling(temperature=0, ignore_eos=True, logit_bias={2: float("-inf"), 0: float("-inf")})
 

@@ -9,7 +9,7 @@ from mlx.utils import tree_unflatten
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import dequantize_model
 
-from nitro.engines.mlx import MlxRunner
+from nitro.engines.backends.mlx.runner import MlxRunner
 from nitro.engines.types import EngineSpec
 
 

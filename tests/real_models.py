@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gguf import GGUFReader, quants
 
-from nitro.engines.mlx_gguf import open_gguf
+from nitro.engines.backends.mlx.gguf_loader import open_gguf
 from nitro.gguf import architectures, header, tokenizer
 from nitro.gguf.header import Header
 

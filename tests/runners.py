@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from nitro.engines.fake import EOG, FakeRunner, FakeTokenizer
+from nitro.engines.backends.fake import EOG, FakeRunner, FakeTokenizer
 from nitro.engines.runner import Chunk, LoadError, Result, StepFailed
 from nitro.engines.types import EngineSpec
 

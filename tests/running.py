@@ -18,10 +18,10 @@ from typing import Any
 import openai
 
 from nitro.config import ServeConfig
-from nitro.serve import Server
+from nitro.server import Server
 
 CEILING = 60.0  # seconds; a limit that only a hang reaches
-FAKE = "nitro.engines.fake:FakeRunner"
+FAKE = "nitro.engines.backends.fake:FakeRunner"
 PIPES = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
 
 
@@ -134,7 +134,7 @@ class ServerProcess:
         raise AssertionError("the server ended before it was ready:\n" + "".join(self.said))
 
     def engine_pid(self) -> int:
-        return self._child("nitro.engines.worker")
+        return self._child("nitro.engines.worker.main")
 
     def _child(self, module: str) -> int:
         """The process that runs this module."""

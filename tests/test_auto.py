@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nitro.engines import auto, machine
-from nitro.engines.fake import FakeRunner
+from nitro.engines.backends import registry
+from nitro.engines.backends.fake import FakeRunner
+from nitro.engines.hardware import machine
 from nitro.engines.runner import CannotOpen, LoadError
 from nitro.engines.types import EngineSpec
 
@@ -33,13 +34,13 @@ def on(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(platform, "machine", lambda: processor)
         done = subprocess.CompletedProcess([], 0, stdout=b"1\n" if translated else b"")
         monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
-        monkeypatch.setattr(auto, "find_spec", lambda name: ModuleSpec(name, None) if name in installed else None)
+        monkeypatch.setattr(registry, "find_spec", lambda name: ModuleSpec(name, None) if name in installed else None)
 
     return pretend
 
 
 def use(monkeypatch: pytest.MonkeyPatch, **runners: type) -> None:
-    monkeypatch.setattr(auto, "RUNNERS", {name: f"{__name__}:{each.__name__}" for name, each in runners.items()})
+    monkeypatch.setattr(registry, "RUNNERS", {name: f"{__name__}:{each.__name__}" for name, each in runners.items()})
 
 
 @pytest.mark.parametrize(
@@ -56,20 +57,20 @@ def use(monkeypatch: pytest.MonkeyPatch, **runners: type) -> None:
 )
 def test_candidates(on, system: str, processor: str, installed: tuple[str, ...], engines: list[str]) -> None:
     on(system, processor, installed=installed)
-    assert auto.candidates() == engines
+    assert registry.candidates() == engines
 
 
 @pytest.mark.parametrize("engine", ["auto", "mlx"])
 def test_rosetta_is_named(on, engine: str) -> None:
     on("darwin", "x86_64", translated=True, installed=("llama_cpp",))
     with pytest.raises(LoadError, match="run by Rosetta on an Apple-Silicon Mac"):
-        auto.load(EngineSpec(engine, ""))
+        registry.load(EngineSpec(engine, ""))
 
 
 def test_rosetta_and_no_choice(on, monkeypatch: pytest.MonkeyPatch) -> None:
     on("darwin", "x86_64", translated=True)
-    monkeypatch.setitem(auto.RUNNERS, "llama", "nitro.engines.fake:FakeRunner")
-    assert isinstance(auto.load(EngineSpec("llama", "")), FakeRunner)
+    monkeypatch.setitem(registry.RUNNERS, "llama", "nitro.engines.backends.fake:FakeRunner")
+    assert isinstance(registry.load(EngineSpec("llama", "")), FakeRunner)
 
 
 def test_a_mac_without_rosetta_is_asked_nothing(on, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,8 +83,10 @@ def test_a_file_that_mlx_cannot_hold_goes_to_llama(
     on, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     on("darwin", "arm64", installed=("mlx", "llama_cpp"))
-    monkeypatch.setattr(auto, "RUNNERS", {"mlx": f"{__name__}:OpensNothing", "llama": "nitro.engines.fake:FakeRunner"})
-    assert type(auto.load(EngineSpec("auto", ""))) is FakeRunner
+    monkeypatch.setattr(
+        registry, "RUNNERS", {"mlx": f"{__name__}:OpensNothing", "llama": "nitro.engines.backends.fake:FakeRunner"}
+    )
+    assert type(registry.load(EngineSpec("auto", ""))) is FakeRunner
     assert "MLX cannot open it, says the test. It goes to llama." in caplog.text
 
 
@@ -91,18 +94,18 @@ def test_it_stays_an_error_where_llama_is_not_installed(on, monkeypatch: pytest.
     on("darwin", "arm64", installed=("mlx",))
     use(monkeypatch, mlx=OpensNothing)
     with pytest.raises(CannotOpen, match="says the test"):
-        auto.load(EngineSpec("auto", ""))
+        registry.load(EngineSpec("auto", ""))
 
 
 def test_other_faults_do_not_go_to_llama(on, monkeypatch: pytest.MonkeyPatch) -> None:
     on("darwin", "arm64", installed=("mlx", "llama_cpp"))
     use(monkeypatch, mlx=Unloadable, llama=OpensNothing)
     with pytest.raises(LoadError, match="no memory, says the test"):
-        auto.load(EngineSpec("auto", ""))
+        registry.load(EngineSpec("auto", ""))
 
 
 def test_a_runner_by_name() -> None:
-    assert isinstance(auto.load(EngineSpec("nitro.engines.fake:FakeRunner", "")), FakeRunner)
+    assert isinstance(registry.load(EngineSpec("nitro.engines.backends.fake:FakeRunner", "")), FakeRunner)
 
 
 @pytest.mark.parametrize(
@@ -110,12 +113,12 @@ def test_a_runner_by_name() -> None:
     [
         ("vllm", "there is no such engine; there are mlx, llama"),
         ("nosuch:Thing", r"needs nosuch, which is not installed\.$"),
-        ("nitro.engines.fake:Nothing", "cannot be loaded"),
+        ("nitro.engines.backends.fake:Nothing", "cannot be loaded"),
     ],
 )
 def test_no_such_runner(engine: str, sentence: str) -> None:
     with pytest.raises(LoadError, match=sentence):
-        auto.load(EngineSpec(engine, ""))
+        registry.load(EngineSpec(engine, ""))
 
 
 @pytest.mark.parametrize(
@@ -132,9 +135,9 @@ def test_a_library_that_is_not_installed(
     on(system, processor)
     (tmp_path / "needy_runner.py").write_text("import no_such_library")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(auto.RUNNERS, engine, "needy_runner:Runner")
+    monkeypatch.setitem(registry.RUNNERS, engine, "needy_runner:Runner")
     with pytest.raises(LoadError, match=rf"needs no_such_library, .* pip install '\.\[{extra}\]'"):
-        auto.load(EngineSpec(engine, ""))
+        registry.load(EngineSpec(engine, ""))
 
 
 def test_a_library_that_links_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +145,7 @@ def test_a_library_that_links_what_is_missing(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "driverless_runner.py").write_text(f"raise RuntimeError({error!r})")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(LoadError, match=r"cannot be loaded: libcuda\.so\.1 is not found, .* Install the NVIDIA driver"):
-        auto.load(EngineSpec("driverless_runner:Runner", ""))
+        registry.load(EngineSpec("driverless_runner:Runner", ""))
 
 
 def test_a_library_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,5 +153,5 @@ def test_a_library_that_does_not_load(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "broken_runner.py").write_text("raise RuntimeError('Failed to load shared library libcublas.so')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(LoadError, match=r"cannot be loaded: Failed to load shared library libcublas\.so"):
-        auto.load(EngineSpec("broken_runner:Runner", ""))
+        registry.load(EngineSpec("broken_runner:Runner", ""))
     assert "broken_runner" not in sys.modules

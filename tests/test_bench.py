@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import bench
 from bench import measures, peers, processes, report, serve, workloads
-from nitro.bench import client, plays
+from nitro.bench import client, scenarios
 from nitro.bench.client import Answer, Load
 from nitro.bench.endpoint import Endpoint
 from nitro.bench.prompts import WORDS, Prompts
@@ -108,7 +108,7 @@ def test_what_streams_run_beside_is_there_all_the_time_and_does_not_count():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "chat", chat)
-        load = asyncio.run(plays.beside(3, 5, workloads.KEPT)(Endpoint("", 0), Prompts(1)))
+        load = asyncio.run(scenarios.beside(3, 5, workloads.KEPT)(Endpoint("", 0), Prompts(1)))
     assert asked == ["kept", "free", "free", "free"]
     assert len(load.answers) == 3 and ended == ["free"] * 3 + ["kept"]
 
@@ -122,7 +122,7 @@ def test_what_streams_run_beside_may_not_fail():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "chat", chat)
         with pytest.raises(BenchError, match="refused"):
-            asyncio.run(plays.beside(3, 5, workloads.KEPT)(Endpoint("", 0), Prompts(1)))
+            asyncio.run(scenarios.beside(3, 5, workloads.KEPT)(Endpoint("", 0), Prompts(1)))
 
 
 def test_the_schema_of_the_workload_is_one_that_can_be_kept(fake_server):
@@ -301,7 +301,7 @@ def test_a_server_that_is_measured_twice_hears_no_prompt_twice(monkeypatch: pyte
         return turn(0.1, 1.0)
 
     monkeypatch.setattr(serve, "take_turn", take_turn)
-    play, command = plays.alone(1, 4), processes.nitro("model")
+    play, command = scenarios.alone(1, 4), processes.nitro("model")
     sides = [
         peers.Side("ours", command, play),
         peers.Side("theirs", command, play),

@@ -13,7 +13,7 @@ from running import RunningServer
 
 from nitro.bench import command, endpoint
 from nitro.bench.client import Answer
-from nitro.cli import main
+from nitro.cli.main import main
 from nitro.errors import BenchError
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nitro.engines.budget import ALONE, LEAST, STREAMING, StepBudget
+from nitro.engines.scheduling.step_budget import ALONE, LEAST, STREAMING, StepBudget
 
 FIRST = 256  # before anything was measured
 TINY = LEAST // 2 - 1  # prompt tokens of the largest step that teaches nothing

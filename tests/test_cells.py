@@ -8,14 +8,14 @@ from driving import Driver
 from llama_scorer import LlamaScorer
 from same_answer import assert_same_answer, tolerance
 
-from nitro.engines import llama_cells
+from nitro.engines.backends.llama import kv_cells
 
 WORDS = [f"The traveller {number} told of rivers, bridges and a town by the sea." for number in range(4)]
 
 
 @pytest.fixture
 def scorer(smollm: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LlamaScorer]:
-    monkeypatch.setattr(llama_cells, "LEAST", 8)  # so that much is moved
+    monkeypatch.setattr(kv_cells, "LEAST", 8)  # so that much is moved
     scorer = LlamaScorer(smollm, parallel=4, banned=[0, 2])
     yield scorer
     scorer.close()
@@ -25,13 +25,13 @@ def scorer(smollm: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LlamaScore
 def moved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The slots, as they are moved."""
     slots: list[int] = []
-    restore = llama_cells.restore
+    restore = kv_cells.restore
 
     def noted(context: object, slot: int, state: object) -> bool:
         slots.append(slot)
         return restore(context, slot, state)
 
-    monkeypatch.setattr(llama_cells, "restore", noted)
+    monkeypatch.setattr(kv_cells, "restore", noted)
     return slots
 
 
@@ -63,13 +63,13 @@ def test_a_slot_that_shares_at_most_a_fourth_is_moved(scorer: LlamaScorer, moved
     for id in (1, 2):
         driver.add(id, scorer.tokenizer.encode(WORDS[id]), 8)
     driver.run()
-    sizes = {slot: held for slot in range(scorer.info.slots) if (held := llama_cells.held(scorer._context, slot))}
-    (first, second), cells = sizes, llama_cells.Cells(10_000)
+    sizes = {slot: held for slot in range(scorer.info.slots) if (held := kv_cells.held(scorer._context, slot))}
+    (first, second), cells = sizes, kv_cells.Cells(10_000)
     cells.computed(1000)
-    cells.copied(first, scorer.info.slots - 1, sizes[first] // llama_cells.SHARED + more)
+    cells.copied(first, scorer.info.slots - 1, sizes[first] // kv_cells.SHARED + more)
     moved.clear()
     cells.gather(scorer._context, [first])
     assert moved == [], "one that runs alone"
     cells.gather(scorer._context, [first, second])
     assert moved == ([second] if more else [first, second])
-    assert sizes == {slot: llama_cells.held(scorer._context, slot) for slot in sizes}
+    assert sizes == {slot: kv_cells.held(scorer._context, slot) for slot in sizes}

@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nitro import __version__
-from nitro.cli import main
+from nitro.cli.main import main
 from nitro.config import ServeConfig
 from nitro.errors import StartError
-from nitro.serve import Server
+from nitro.server import Server
 
 ROOT = Path(__file__).parent.parent
 
@@ -75,7 +75,7 @@ Serve = Callable[..., ServeConfig]
 def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
     """`nitro serve ARGUMENTS` with these variables, which serves nothing: the config it would serve with."""
     ran: list[ServeConfig] = []
-    monkeypatch.setattr("nitro.serve.run", ran.append)
+    monkeypatch.setattr("nitro.server.run", ran.append)
 
     def run(*arguments: str, **variables: str) -> ServeConfig:
         result = invoke("serve", *arguments, **variables)
@@ -284,7 +284,7 @@ def test_unknown_commands_are_refused() -> None:
 
 def start_error(*arguments: str) -> str:
     """What `nitro serve`, which cannot start, says in its one line."""
-    result = invoke("serve", "--engine", "nitro.engines.fake:FakeRunner", "--port", "0", *arguments)
+    result = invoke("serve", "--engine", "nitro.engines.backends.fake:FakeRunner", "--port", "0", *arguments)
     assert isinstance(result.exception, SystemExit), repr(result.exception)
     assert result.exit_code == 1
     (line,) = result.output.splitlines()
@@ -296,7 +296,7 @@ def test_any_start_error_is_one_line_and_exit_1(monkeypatch: pytest.MonkeyPatch)
     def run(_: ServeConfig) -> None:
         raise StartError("It cannot be [bold]started[/bold].")
 
-    monkeypatch.setattr("nitro.serve.run", run)
+    monkeypatch.setattr("nitro.server.run", run)
     assert start_error() == "nitro: It cannot be [bold]started[/bold]."
 
 
@@ -355,14 +355,14 @@ def test_a_start_error_shows_no_traceback() -> None:
 def test_help_and_version_import_nothing_that_serves() -> None:
     script = """
 import sys
-from nitro.cli import main
+from nitro.cli.main import main
 for arguments in (["--help"], ["serve", "--help"], ["doctor", "--help"], ["--version"]):
     try:
         main(arguments)
     except SystemExit as done:
         assert not done.code
 heavy = {"litestar", "uvicorn", "uvloop", "jinja2", "asyncio", "rich", "llama_cpp", "numpy", "mlx"}
-heavy |= {"nitro.serve", "nitro.api", "nitro.doctor"}
+heavy |= {"nitro.server", "nitro.api", "nitro.doctor"}
 print(*heavy & set(sys.modules), file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=60)

@@ -12,8 +12,8 @@ from mlx_scorer import MlxScorer
 from running import RunningServer
 from tiny_models import VOCABULARY, write_gguf
 
-from nitro.api.completions import _Echo
-from nitro.engines.infill import KNOWN
+from nitro.api.openai.completions import _Echo
+from nitro.engines.backends.fill_in_middle import KNOWN
 from nitro.gguf.header import read
 from nitro.gguf.tokenizer import build
 

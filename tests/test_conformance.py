@@ -13,7 +13,7 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion
 from running import RunningServer
 
-from nitro.api.parameters import PARAMETERS, capability
+from nitro.api.openapi.descriptions import PARAMETERS, capability
 from nitro.engines.types import SAMPLERS
 from scripts import parameters
 

@@ -11,7 +11,7 @@ from running import RunningServer
 from same_answer import assert_same_answer, tolerance
 from tiny_models import write_gguf
 
-from nitro.cli import main
+from nitro.cli.main import main
 from nitro.config import ServeConfig
 from nitro.engines.types import Asked, Sampling
 from nitro.engines.work import encode_work

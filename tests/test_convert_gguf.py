@@ -18,9 +18,9 @@ from tiny_families import FAMILIES, tensors, write_family
 from tiny_models import CONTEXT, TEMPLATE, VOCABULARY, WIDTH, write_gguf
 
 from nitro.convert import gguf_to_mlx, mlx_to_hf, safetensors
-from nitro.engines.defaults import SamplingDefaults
-from nitro.engines.mlx_folder import open_folder
+from nitro.engines.backends.mlx.folder_loader import open_folder
 from nitro.engines.runner import LoadError
+from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.gguf import packing
 from nitro.gguf.header import UnreadableGGUF
 

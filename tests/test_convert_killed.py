@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from running import wait_gone
 from tiny_models import write_gguf
 
-from nitro.cli import main
+from nitro.cli.main import main
 
 KILLS = 10
 

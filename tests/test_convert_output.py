@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from tiny_models import write_gguf
 
-from nitro.cli import main
+from nitro.cli.main import main
 from nitro.convert import output, preflight
 from nitro.errors import ConvertError
 

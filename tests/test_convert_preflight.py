@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 from tiny_models import write_folder, write_gguf
 
-from nitro.cli import main
-from nitro.convert import checkpoint, environments, preflight, routes, sources, verify
+from nitro.cli.main import main
+from nitro.convert import checkpoint, environments, llama_cpp_converter, preflight, routes, verify
 from nitro.convert.plan import Plan, default_target
 from nitro.errors import ConvertError
 
@@ -52,7 +52,7 @@ def no_backend(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a backend was asked")
 
     monkeypatch.setattr(environments, "run", refuse)
-    monkeypatch.setattr(sources, "converter", refuse)
+    monkeypatch.setattr(llama_cpp_converter, "converter", refuse)
 
 
 def write(file: Path, content: Any) -> None:
@@ -172,7 +172,7 @@ def test_an_architecture_that_the_converter_does_not_know(hf: Path, monkeypatch:
     known = hf.parent / "converter" / "conversion"
     known.mkdir(parents=True)
     (known / "__init__.py").write_text('TEXT_MODEL_MAP: dict[str, str] = {"LlamaForCausalLM": "llama"}')
-    monkeypatch.setattr(sources, "converter", lambda say: known.parent)
+    monkeypatch.setattr(llama_cpp_converter, "converter", lambda say: known.parent)
     asked: list[Path] = []
     monkeypatch.setattr(preflight, "vocabulary", lambda folder, converter, say: asked.append(folder))
     check(hf, "gguf")

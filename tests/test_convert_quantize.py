@@ -12,7 +12,7 @@ import tiny_models
 from click.testing import CliRunner
 from running import RunningServer
 
-from nitro.cli import main
+from nitro.cli.main import main
 from nitro.config import ServeConfig
 from nitro.convert import checkpoint, environments
 from nitro.convert.checkpoint import FTYPES

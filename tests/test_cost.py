@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nitro.engines.cost import UNKNOWN, StepCost
-from nitro.engines.drafts import HOPELESS
+from nitro.engines.scheduling.speculation import HOPELESS
+from nitro.engines.scheduling.step_cost import UNKNOWN, StepCost
 
 
 def learned(base: float, per_row: float, rows: list[int], noise: float = 0.0) -> StepCost:

@@ -18,14 +18,14 @@ from click.testing import CliRunner
 from running import CEILING, RunningServer, server_process
 from tiny_models import write_folder, write_gguf
 
-from nitro.cli import main
+from nitro.cli.main import main
 from nitro.config import ServeConfig
-from nitro.engines.process import ENVIRONMENT
+from nitro.engines.client.process import ENVIRONMENT
 from nitro.engines.runner import LoadError
 from nitro.errors import ConvertError, StartError
 from nitro.gguf import header
 from nitro.gguf.header import UnreadableGGUF
-from nitro.models import proof
+from nitro.models import conversion_report
 from soak import damaged, damaged_files, damaged_folders
 from soak.damaged_files import STRING, UINT32, Gguf, take_apart, value
 
@@ -250,10 +250,10 @@ def test_what_conversion_stumbles_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"{", b"[" * 10**5, b"[]", b'{"a": "\xff"}', b"{}" + b" " * 2**20])
 def test_a_proof_that_is_none(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "nitro-proof.json").write_bytes(content)
-    assert proof.read(tmp_path) is None
+    assert conversion_report.read(tmp_path) is None
     (tmp_path / "nitro-proof.json").unlink()
     os.mkfifo(tmp_path / "nitro-proof.json")
-    assert proof.read(tmp_path) is None
+    assert conversion_report.read(tmp_path) is None
 
 
 # Sentences

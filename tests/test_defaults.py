@@ -9,18 +9,18 @@ from msgspec.structs import replace
 from running import FAKE, RunningServer
 from tiny_models import RECOMMENDED, write_folder
 
-from nitro import frames
-from nitro.api.sampling import parse_defaults
+from nitro.api.openai.sampling import parse_defaults
 from nitro.config import ServeConfig
-from nitro.engines import wire
-from nitro.engines.client import Engine
-from nitro.engines.defaults import INT32, SamplingDefaults, from_file
-from nitro.engines.fake import FakeRunner
+from nitro.engines import messages
+from nitro.engines.backends.fake import FakeRunner
+from nitro.engines.client.engine import Engine
+from nitro.engines.sampling_defaults import INT32, SamplingDefaults, from_file
 from nitro.engines.types import EngineSpec
 from nitro.errors import StartError
-from nitro.models.served import ServedModel
-from nitro.models.source import ModelSource
-from nitro.serve import Server
+from nitro.models.catalog import ModelSource
+from nitro.models.handle import ServedModel
+from nitro.server import Server
+from nitro.system import frames
 
 
 def test_names_and_numbers() -> None:
@@ -103,8 +103,8 @@ def test_a_whole_number_that_is_none_is_left_out(caplog: pytest.LogCaptureFixtur
 def test_whole_numbers_stay_whole_on_the_wire() -> None:
     brought = SamplingDefaults(temperature=1, top_k=20, repeat_last_n=64, top_p=1)
     info = replace(FakeRunner(EngineSpec("fake", "")).info, sampling=brought)
-    arrived = wire.decode_from_engine(frames.frame(wire.Ready(info))[4:])
-    assert isinstance(arrived, wire.Ready)
+    arrived = messages.decode_from_engine(frames.frame(messages.Ready(info))[4:])
+    assert isinstance(arrived, messages.Ready)
     kinds = {name: type(value) for name, value in arrived.info.sampling.given.items()}
     assert kinds == {"temperature": float, "top_k": int, "repeat_last_n": int, "top_p": float}
 

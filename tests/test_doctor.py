@@ -14,11 +14,12 @@ from click.testing import CliRunner
 from running import server_process
 
 from nitro import doctor
-from nitro.cli import main
-from nitro.engines import ggml, nvidia, probe
-from nitro.engines.build import Build, Device, Finding, explain, without_gpu
-from nitro.engines.llama import LlamaRunner
-from nitro.engines.nvidia import Nvidia
+from nitro.cli.main import main
+from nitro.engines.backends.llama import library as ggml
+from nitro.engines.backends.llama.runner import LlamaRunner
+from nitro.engines.hardware import nvidia, probe
+from nitro.engines.hardware.libraries import Build, Device, Finding, explain, without_gpu
+from nitro.engines.hardware.nvidia import Nvidia
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
 
@@ -282,7 +283,7 @@ def test_require_gpu_and_no_layers(smollm: Path) -> None:
 
 def test_require_gpu_on_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
     mx = pytest.importorskip("mlx.core")
-    from nitro.engines.mlx import MlxRunner
+    from nitro.engines.backends.mlx.runner import MlxRunner
 
     monkeypatch.setattr(mx.metal, "is_available", lambda: False)
     with pytest.raises(LoadError, match=r"^--require-gpu cannot be met\. MLX finds no Metal"):

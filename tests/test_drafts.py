@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from running import RunningServer
 from same_answer import assert_same_answer, tolerance
 
-from nitro.engines.drafts import FIRST, HOPELESS, LEAST, MOST, Drafts
-from nitro.engines.fake import FakeRunner
+from nitro.engines.backends.fake import FakeRunner
+from nitro.engines.scheduling.speculation import FIRST, HOPELESS, LEAST, MOST, Drafts
 from nitro.engines.types import Asked, EngineSpec, Sampling
 from nitro.engines.work import encode_work
 

@@ -17,17 +17,17 @@ import pytest
 from runners import Gate
 from running import CEILING, FAKE, RunningServer, sdk, server_process
 
-from nitro.child import SCARCE
-from nitro.engines import client as engine_client
-from nitro.engines.backoff import Backoff
-from nitro.engines.client import Engine
-from nitro.engines.marks import LANES, MOST, Marks, shared_memory
-from nitro.engines.process import EngineProcess
-from nitro.engines.suspects import DEATHS, MEMORY, Suspects
-from nitro.engines.suspects import MOST as MOST_REMEMBERED
+from nitro.engines.client import engine as engine_client
+from nitro.engines.client.backoff import Backoff
+from nitro.engines.client.engine import Engine
+from nitro.engines.client.process import EngineProcess
+from nitro.engines.client.suspects import DEATHS, MEMORY, Suspects
+from nitro.engines.client.suspects import MOST as MOST_REMEMBERED
+from nitro.engines.crash_marks import LANES, MOST, Marks, shared_memory
 from nitro.engines.types import Asked, EngineSpec, Sampling
 from nitro.engines.work import encode_work
 from nitro.errors import EngineDown
+from nitro.system.child_process import SCARCE
 
 FAULTY = "runners:FaultyRunner"
 GATED = "runners:GatedRunner"

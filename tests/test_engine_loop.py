@@ -2,13 +2,13 @@
 
 import pytest
 
-from nitro.engines import wire
-from nitro.engines.fake import EOG, FakeRunner, FakeTokenizer
-from nitro.engines.preparation import message_borders
-from nitro.engines.reader import Inbox, Outbox
-from nitro.engines.scheduler import Sequence
+from nitro.engines import messages
+from nitro.engines.backends.fake import EOG, FakeRunner, FakeTokenizer
+from nitro.engines.scheduling.scheduler import Sequence
 from nitro.engines.types import EngineSpec, Sampling
-from nitro.engines.worker import EngineLoop
+from nitro.engines.worker.main import EngineLoop
+from nitro.engines.worker.preparation import message_borders
+from nitro.engines.worker.reader import Inbox, Outbox
 
 
 class Rested(Exception):
@@ -34,7 +34,7 @@ def test_the_runner_rests_when_nothing_is_left_to_do() -> None:
     inbox, outbox = Inbox(), Outbox()
     for id in (1, 2):
         inbox.put([Sequence(id, [32] * 5, 3, Sampling())])
-    inbox.put(wire.Abort([2]))
+    inbox.put(messages.Abort([2]))
     with pytest.raises(Rested):
         EngineLoop(ShortLived(inbox), inbox, outbox).run()
     outputs = []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nitro.convert import environments, own, preflight, routes, sources
+from nitro.convert import environments, llama_cpp_converter, native, preflight, routes
 from nitro.convert.checkpoint import Checkpoint
 from nitro.convert.environments import MARKER, Backend
 from nitro.convert.plan import Plan
@@ -86,9 +86,9 @@ def test_our_own_conversions_run_where_mlx_is(tmp_path: Path, monkeypatch: pytes
         return {"notices": ["one"]}
 
     monkeypatch.setattr(environments, "run", run)
-    own.check(kind, tmp_path, print)
-    assert own.convert(kind, tmp_path, tmp_path / "target", print) == ["one"]
-    assert asked == [("mlx", "own", True), ("mlx", "own", False)]
+    native.check(kind, tmp_path, print)
+    assert native.convert(kind, tmp_path, tmp_path / "target", print) == ["one"]
+    assert asked == [("mlx", "native", True), ("mlx", "own", False)]
 
 
 NEEDED = {
@@ -175,7 +175,7 @@ def test_of_a_source_distribution_only_the_converter_is_kept(tmp_path: Path) -> 
     archive = tmp_path / "sources.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "llama_cpp_python-1", "llama_cpp_python-1")
-    sources.unpack(archive, tmp_path / "whole")
+    llama_cpp_converter.unpack(archive, tmp_path / "whole")
     kept = {str(file.relative_to(tmp_path / "whole")) for file in (tmp_path / "whole").rglob("*") if file.is_file()}
     assert kept == {"convert_hf_to_gguf.py", "conversion/base.py", "gguf-py/gguf/__init__.py"}
 
@@ -184,4 +184,4 @@ def test_a_source_distribution_without_converter(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "sources.tar.gz", "w:gz"):
         pass
     with pytest.raises(ConvertError, match=r"has no convert_hf_to_gguf\.py in it"):
-        sources.unpack(tmp_path / "sources.tar.gz", tmp_path / "whole")
+        llama_cpp_converter.unpack(tmp_path / "sources.tar.gz", tmp_path / "whole")

@@ -16,8 +16,8 @@ from runners import Gate
 from running import CEILING, FAKE, RunningServer, raw_request, sdk, server_process, wait_gone
 
 from nitro.config import ServeConfig
-from nitro.engines import client as engine_client
-from nitro.engines.backoff import Backoff
+from nitro.engines.client import engine as engine_client
+from nitro.engines.client.backoff import Backoff
 
 HELLO = [{"role": "user", "content": "Hello"}]
 WHOLE = "".join(map(chr, range(ord("?"), ord("~") + 1)))
@@ -341,7 +341,7 @@ def test_first_load_fails() -> None:
 
 def test_server_killed() -> None:
     """The engine ends when its socket closes."""
-    with server_process("--engine", "nitro.engines.fake:FakeRunner") as server:
+    with server_process("--engine", "nitro.engines.backends.fake:FakeRunner") as server:
         url = server.wait_ready()
         engine = os.pidfd_open(server.engine_pid())
         stream = say(sdk(url), "Hello", stream=True, extra_body={"ignore_eos": True})
@@ -430,7 +430,7 @@ def test_a_signal_without_a_name(serve, gate: Gate) -> None:
 
 def test_the_users_folder_is_no_place_to_import_from(tmp_path) -> None:
     (tmp_path / "queue.py").write_text("raise SystemExit('code of the current folder ran')")
-    with server_process("--engine", "nitro.engines.fake:FakeRunner", cwd=tmp_path) as server:
+    with server_process("--engine", "nitro.engines.backends.fake:FakeRunner", cwd=tmp_path) as server:
         assert say(sdk(server.wait_ready()), "Hello", max_tokens=1).choices[0].message.content == "?"
 
 
@@ -452,7 +452,9 @@ def test_a_second_signal_forces(gate: Gate) -> None:
 
 
 def test_a_port_in_use(fake_server: RunningServer) -> None:
-    with server_process("--port", str(fake_server.server.port), "--engine", "nitro.engines.fake:FakeRunner") as server:
+    with server_process(
+        "--port", str(fake_server.server.port), "--engine", "nitro.engines.backends.fake:FakeRunner"
+    ) as server:
         _, said = server.process.communicate(timeout=CEILING)
     assert server.process.returncode == 1
     assert said.startswith("nitro: Cannot listen on 127.0.0.1") and len(said.splitlines()) == 1

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from nitro.engines import fit
-from nitro.engines.fit import LEAST_CONTEXT, MIB, Plan, plan
+from nitro.engines.hardware import memory
+from nitro.engines.hardware.memory import LEAST_CONTEXT, MIB, Plan, plan
 from nitro.engines.runner import LoadError
 
 quick = settings(deadline=None, database=None)
@@ -71,7 +71,7 @@ def test_but_the_pool_is_never_less_than_one_context(tokens_free: int) -> None:
 
 @pytest.mark.parametrize(("gib_free", "parked"), [(0, 0), (4, 1024), (32, 8192), (256, 8192)])
 def test_a_quarter_of_what_is_left_may_be_parked_but_no_more_than_8_gib(gib_free: int, parked: int) -> None:
-    assert fit.park_tokens(2**20, gib_free * 2**30) == parked
+    assert memory.park_tokens(2**20, gib_free * 2**30) == parked
 
 
 def test_bytes_that_hold_no_whole_token_do_not_count() -> None:
@@ -151,7 +151,7 @@ def cgroup(folder: Path, **files: str | None) -> int:
     for name, text in files.items():
         if text is not None:
             (folder / f"memory.{name}").write_text(text)
-    return fit._cgroup_room(folder)
+    return memory._cgroup_room(folder)
 
 
 def test_room_under_a_limit(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_without_a_readable_limit_there_is_no_end(tmp_path: Path, limit: str | N
 
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert fit._cgroup_room(tmp_path / "file") > 2**60
+    assert memory._cgroup_room(tmp_path / "file") > 2**60
 
 
 def test_cached_files_are_room(tmp_path: Path) -> None:
@@ -183,16 +183,16 @@ def test_cached_files_are_room(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("meminfo, room, free", [(500, 700, 500), (700, 500, 500), (500, 2**62, 500), (0, 700, 0)])
 def test_the_tighter_limit_counts(monkeypatch: pytest.MonkeyPatch, meminfo: int, room: int, free: int) -> None:
-    monkeypatch.setattr(fit, "_meminfo_available", lambda: meminfo)
-    monkeypatch.setattr(fit, "_cgroup_room", lambda: room)
-    assert fit.free_host_memory() == free
+    monkeypatch.setattr(memory, "_meminfo_available", lambda: meminfo)
+    monkeypatch.setattr(memory, "_cgroup_room", lambda: room)
+    assert memory.free_host_memory() == free
 
 
 def test_a_mute_system_is_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "_meminfo_available", lambda: None)
-    monkeypatch.setattr(fit, "_cgroup_room", lambda: 2**62)
+    monkeypatch.setattr(memory, "_meminfo_available", lambda: None)
+    monkeypatch.setattr(memory, "_cgroup_room", lambda: 2**62)
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 0 < fit.free_host_memory() <= physical
+    assert 0 < memory.free_host_memory() <= physical
 
 
 def fake_files(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
@@ -207,7 +207,7 @@ def fake_files(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
                 return files[self.path]
             raise FileNotFoundError(self.path)
 
-    monkeypatch.setattr(fit, "Path", Fake)
+    monkeypatch.setattr(memory, "Path", Fake)
 
 
 @pytest.mark.parametrize(
@@ -220,12 +220,12 @@ def fake_files(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
 )
 def test_meminfo(monkeypatch: pytest.MonkeyPatch, text: str, available: int | None) -> None:
     fake_files(monkeypatch, {"/proc/meminfo": text})
-    assert fit._meminfo_available() == available
+    assert memory._meminfo_available() == available
 
 
 def test_no_meminfo(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_files(monkeypatch, {})
-    assert fit._meminfo_available() is None
+    assert memory._meminfo_available() is None
 
 
 @pytest.mark.parametrize(
@@ -243,19 +243,19 @@ def test_hyper_threads_count_once(monkeypatch: pytest.MonkeyPatch, siblings: dic
     place = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
     fake_files(monkeypatch, {place.format(cpu): text + "\n" for cpu, text in siblings.items() if text})
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(siblings), raising=False)
-    assert fit.physical_cores() == cores
+    assert memory.physical_cores() == cores
 
 
 @pytest.mark.parametrize("count, cores", [(8, 4), (3, 1), (1, 1), (None, 1)])
 def test_cores_where_affinity_is_unknown(monkeypatch: pytest.MonkeyPatch, count: int | None, cores: int) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: count)
-    assert fit.physical_cores() == cores
+    assert memory.physical_cores() == cores
 
 
 def test_a_containers_share_of_the_cores(tmp_path: Path) -> None:
     for text, cores in (("150000 100000", 2), ("200000 100000", 2), ("max 100000", 2**31), ("", 2**31)):
         (tmp_path / "cpu.max").write_text(text)
-        assert fit._cgroup_cores(tmp_path) == cores
-    assert fit._cgroup_cores(tmp_path / "nothing") == 2**31
-    assert fit.physical_cores() >= 1
+        assert memory._cgroup_cores(tmp_path) == cores
+    assert memory._cgroup_cores(tmp_path / "nothing") == 2**31
+    assert memory.physical_cores() >= 1

@@ -11,8 +11,8 @@ from asking import Told, ask
 from running import RunningServer
 
 from nitro.config import ServeConfig
-from nitro.models.served import ServedModel
-from nitro.text.formats import known
+from nitro.models.handle import ServedModel
+from nitro.text.tool_formats import known
 
 TOOL = {
     "type": "function",

@@ -11,16 +11,16 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from nitro.api.constraints import after_thinking, with_tools
-from nitro.api.tools import Tools
-from nitro.engines.fake import EOG, FakeTokenizer
-from nitro.engines.grammar import GrammarError, GrammarMatcher, Grammars
+from nitro.api.openai.constraints import after_thinking, with_tools
+from nitro.api.openai.tools import Tools
+from nitro.engines.backends.fake import EOG, FakeTokenizer
+from nitro.engines.constraints.grammar import GrammarError, GrammarMatcher, Grammars
 from nitro.engines.types import ModelInfo
 from nitro.text import reasoning
-from nitro.text.channels import Parser
 from nitro.text.family import Family
-from nitro.text.formats import known
-from nitro.text.formats.format import Layout
+from nitro.text.output_parser import Parser
+from nitro.text.tool_formats import known
+from nitro.text.tool_formats.format import Layout
 from nitro.text.tool_grammar import Called
 from nitro.text.tools import Tool
 

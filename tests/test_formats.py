@@ -7,9 +7,9 @@ from test_templates import read
 
 from nitro.text import reasoning
 from nitro.text.family import Family
-from nitro.text.formats import detect, known
 from nitro.text.reasoning import Markers
 from nitro.text.template import ChatTemplate
+from nitro.text.tool_formats import detect, known
 from nitro.text.tools import Tool
 
 TOOLS = {name: Tool(name, {"type": "object", "properties": {}}) for name in ("f", "g", "python")}

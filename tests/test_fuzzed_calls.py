@@ -15,9 +15,9 @@ from test_formats import TEMPLATES
 from test_templates import CASES, TOOLS, compiled, read, said
 
 from nitro.errors import TemplateError
-from nitro.text import formats, reasoning
+from nitro.text import reasoning, tool_formats
 from nitro.text.family import Family
-from nitro.text.formats import history
+from nitro.text.tool_formats import history
 from nitro.text.tools import Call, Followed, Tools
 
 quick = settings(deadline=None, database=None)
@@ -43,7 +43,7 @@ def recorded() -> list[tuple[Family, str, bool]]:
             except TemplateError:
                 continue
             found.append((compiled(name)[1], text, thinking))
-    for i, (_, format) in enumerate(sorted(formats.known().items())):
+    for i, (_, format) in enumerate(sorted(tool_formats.known().items())):
         around = reasoning.KNOWN[i % len(reasoning.KNOWN)]
         for case in ("one", "two", "quotes"):
             calls = CASES[case][: 1 + format.layout.several]
@@ -143,10 +143,10 @@ def test_fuzzed_calls(data: st.DataObject, edits: list[Edit], splits: list[int])
     check(family, edited(text, edits), thinking, splits)
 
 
-@pytest.mark.parametrize("name", sorted(formats.known()))
+@pytest.mark.parametrize("name", sorted(tool_formats.known()))
 def test_marks_in_any_order(name: str) -> None:
     """Of the format and of any reasoning."""
-    families = [Family(formats.known()[name], True, around) for around in (None, *reasoning.KNOWN)]
+    families = [Family(tool_formats.known()[name], True, around) for around in (None, *reasoning.KNOWN)]
     families += [family for family, _, _ in recorded() if family.format.name == name]
 
     @settings(quick, max_examples=30)
@@ -178,4 +178,4 @@ def test_calls_cut_in_the_middle(data: st.DataObject, end: float, splits: list[i
 def test_every_format_is_detected_somewhere() -> None:
     """By a template of the distribution, or by what test_formats.py tells of others."""
     detected = {compiled(name)[1].format.name for name in sdist.templates()} | {name for name, _ in TEMPLATES.values()}
-    assert set(formats.known()) == detected - {None}
+    assert set(tool_formats.known()) == detected - {None}

@@ -1,11 +1,11 @@
 """What llama.cpp's log and ggml's devices are read for, GPU lines included: no GPU is needed to read them."""
 
-from nitro.engines import ggml
-from nitro.engines.fit import MIB
+from nitro.engines.backends.llama import library
+from nitro.engines.hardware.memory import MIB
 
 
-def log_of(*lines: str) -> ggml.Log:
-    log = ggml.Log()
+def log_of(*lines: str) -> library.Log:
+    log = library.Log()
     for line in lines:
         log.add(2, line + "\n")
     return log
@@ -34,18 +34,18 @@ def test_where_the_kv_cache_lies() -> None:
 
 
 def test_the_last_error() -> None:
-    log = ggml.Log()
-    log.add(ggml.ERROR, "model is corrupted\n")
+    log = library.Log()
+    log.add(library.ERROR, "model is corrupted\n")
     log.add(2, "afterwards\n")
     assert log.last_error == "model is corrupted."
 
 
 def test_devices() -> None:
-    devices = ggml.devices()
+    devices = library.devices()
     assert any(not device.is_gpu and device.name for device in devices)
     assert all(device.free >= 0 for device in devices)
 
 
 def test_build() -> None:
-    build = ggml.build()
+    build = library.build()
     assert build.usable and "CPU" in build.backends and build.version.startswith("llama-cpp-python 0.")

@@ -24,9 +24,9 @@ from tiny_models import (
     write_gguf,
 )
 
-from nitro.engines.defaults import SamplingDefaults
-from nitro.engines.mlx_gguf import open_gguf
+from nitro.engines.backends.mlx.gguf_loader import open_gguf
 from nitro.engines.runner import CannotOpen
+from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.gguf import architectures, header, weights
 from nitro.gguf.header import Header, Tensor, UnreadableGGUF
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from tiny_models import write_gguf
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from nitro.engines import ggml
-from nitro.engines.llama_tokenizer import LlamaTokenizer
-from nitro.engines.tokenizer import BYTES, FastTokenizer, byte_level, converter, sentence_piece
+from nitro.engines.backends.llama import library
+from nitro.engines.backends.llama.tokenizer import LlamaTokenizer
+from nitro.engines.backends.mlx.tokenizer import BYTES, FastTokenizer, byte_level, converter, sentence_piece
 from nitro.gguf import header, tokenizer
 from nitro.gguf.header import Header, UnreadableGGUF
 from nitro.gguf.tokenizer import CONTROL, ENDS, NORMAL, PRE_TOKENIZERS, UNKNOWN, UNUSED, USER_DEFINED
@@ -243,7 +243,7 @@ SHORT = [
 @pytest.fixture(scope="module")
 def vocab_of() -> Iterator[Callable[[Path], Any]]:
     """llama.cpp's vocabulary of a file."""
-    log = ggml.capture_log()
+    log = library.capture_log()
     lib.llama_backend_init()
     parameters = lib.llama_model_default_params()
     parameters.vocab_only = True

@@ -15,8 +15,8 @@ from mlx_scorer import MlxScorer
 from running import RunningServer
 from same_answer import assert_same_answer, tolerance
 
-from nitro.engines.fake import EOG, FakeRunner
-from nitro.engines.grammar import GrammarError, Grammars
+from nitro.engines.backends.fake import EOG, FakeRunner
+from nitro.engines.constraints.grammar import GrammarError, Grammars
 from nitro.engines.types import Asked, Constraint, EngineSpec, Sampling
 from nitro.engines.work import encode_work
 

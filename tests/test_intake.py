@@ -14,16 +14,16 @@ import httpx
 import pytest
 from running import CEILING, RunningServer, wait_gone
 
-from nitro.api import intake
-from nitro.api.intake import Intake
-from nitro.api.prepare import LONGEST_TOOLS
-from nitro.api.prompts import MOST_BIASED_TEXTS, MOST_BIASES, MOST_MESSAGES, MOST_PARTS
-from nitro.api.tools import MOST_TOOLS
-from nitro.engines.defaults import NOTHING
-from nitro.engines.fake import FakeRunner
+from nitro.api.openai.parse import MOST_BIASED_TEXTS, MOST_BIASES, MOST_MESSAGES, MOST_PARTS
+from nitro.api.openai.tools import MOST_TOOLS
+from nitro.engines.backends.fake import FakeRunner
+from nitro.engines.sampling_defaults import NOTHING
 from nitro.engines.types import EngineSpec
 from nitro.errors import ApiError, TemplateError
 from nitro.models.setup import Setup
+from nitro.service import intake
+from nitro.service.intake import Intake
+from nitro.service.prepare import LONGEST_TOOLS
 
 PLAIN = "{% for m in messages %}{{ m.content }}{% endfor %}"
 # Seconds of work for a long message, nearly none for a short one; what is made is nothing.
@@ -281,6 +281,6 @@ def test_a_fault_is_told_in_few_words() -> None:
 def test_the_server_renders_nothing() -> None:
     """Nor could it: what renders is not even imported."""
     program = (
-        "import sys, nitro.serve; sys.exit(any(name in sys.modules for name in ('jinja2', 'nitro.text.template')))"
+        "import sys, nitro.server; sys.exit(any(name in sys.modules for name in ('jinja2', 'nitro.text.template')))"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=CEILING).returncode == 0

@@ -6,7 +6,7 @@ import pytest
 from runners import Gate
 from running import raw_request
 
-from nitro.api import exchange
+from nitro.service import exchange
 
 GATED = "runners:GatedRunner"
 BODY = {"messages": [{"role": "user", "content": "Hello"}], "stream": True, "max_tokens": 2}

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from running import RunningServer
 
-from nitro.engines import json_schemas, json_values
-from nitro.engines.fake import EOG, FakeRunner
-from nitro.engines.grammar import GrammarError, GrammarMatcher, Grammars, Unwanted
+from nitro.engines.backends.fake import EOG, FakeRunner
+from nitro.engines.constraints import json_schemas, json_values
+from nitro.engines.constraints.grammar import GrammarError, GrammarMatcher, Grammars, Unwanted
 from nitro.engines.types import Constraint, EngineSpec, Schema
 
 TWO = {"type": "object", "minProperties": 2, "additionalProperties": {"type": "integer"}}

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nitro.api import lenient
-from nitro.api.openai import UNSUPPORTED, ChatRequest
+from nitro.api import json_body
+from nitro.api.openai.schema import UNSUPPORTED, ChatRequest
 from nitro.errors import ApiError
 
 quick = settings(deadline=None, database=None)
@@ -27,17 +27,17 @@ class Box(msgspec.Struct):
 
 
 def decoded(body: str | bytes) -> ChatRequest:
-    return lenient.decode(body.encode() if isinstance(body, str) else body, ChatRequest)[0]
+    return json_body.decode(body.encode() if isinstance(body, str) else body, ChatRequest)[0]
 
 
 def ignored(body: str) -> list[str]:
-    return lenient.decode(body.encode(), ChatRequest)[1]
+    return json_body.decode(body.encode(), ChatRequest)[1]
 
 
 def value(text: str | bytes) -> Any:
     """What `text` means, in the place of a value."""
     text = text.encode() if isinstance(text, str) else text
-    return lenient.decode(b'{"value": ' + text + b"}", Box)[0].value
+    return json_body.decode(b'{"value": ' + text + b"}", Box)[0].value
 
 
 def refusal(body: str | bytes) -> ApiError:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from llama_scorer import LlamaScorer
 
-from nitro.engines import ggml, llama_cells
-from nitro.engines.build import Device
-from nitro.engines.llama import LlamaRunner
+from nitro.engines.backends.llama import kv_cells, library
+from nitro.engines.backends.llama.runner import LlamaRunner
+from nitro.engines.hardware.libraries import Device
 from nitro.engines.runner import Chunk, LoadError, OutOfKV
 from nitro.engines.types import EngineSpec, Sampling
 
@@ -220,8 +220,8 @@ class TestSlidingWindow:
         scorer = LlamaScorer(gemma, swa_full=True, parallel=2)
         prefilled(scorer, LENGTH)
         assert scorer.info.cuttable and scorer.info.park_tokens == 0
-        state = llama_cells.save(scorer._context, 0)
-        assert llama_cells.restore(scorer._context, 0, state)
+        state = kv_cells.save(scorer._context, 0)
+        assert kv_cells.restore(scorer._context, 0, state)
         assert scorer.trim(0, CUT) == 0, "if it could, it might be parked"
         scorer.close()
 
@@ -373,8 +373,8 @@ class TestLoading:
         at_a_time: int,
     ) -> None:
         if placed:
-            monkeypatch.setattr(ggml, "devices", lambda: [Device("NVIDIA L4", 23 * 2**30, is_gpu=True)])
-        monkeypatch.setattr(ggml.Log, "offloaded", lambda _: placed)
+            monkeypatch.setattr(library, "devices", lambda: [Device("NVIDIA L4", 23 * 2**30, is_gpu=True)])
+        monkeypatch.setattr(library.Log, "offloaded", lambda _: placed)
         runner = LlamaRunner(EngineSpec("llama", str(smollm), context=1024, parallel=1))
         try:
             info = runner.info

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from running import CEILING, FAKE, PIPES, ServerProcess, server_process
 
-from nitro.logs import LONGEST, Sink
+from nitro.system.logs import LONGEST, Sink
 
 ROOT = Path(__file__).parent.parent
 

@@ -16,9 +16,9 @@ from doctored import doctor
 from tiny_families import FAMILIES, write_family
 from tiny_models import write_folder, write_gguf
 
-from nitro.convert import checkpoint, environments, gguf_to_mlx, matrices, mlx_to_hf, settings, verify
+from nitro.convert import checkpoint, environments, gguf_to_mlx, hyperparameters, matrices, mlx_to_hf, verify
 from nitro.convert.checkpoint import FTYPES, Checkpoint
-from nitro.convert.proof import LIMITS
+from nitro.convert.comparison import LIMITS
 
 WIDE = 256  # columns, which the blocks of K-quants need
 GGUF_TYPES = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_0", "Q5_1", "Q5_K_M", "Q4_0", "Q4_1", "Q4_K_M", "IQ4_NL", "IQ4_XS")
@@ -117,8 +117,10 @@ def test_every_family_in_every_kind(name: str, tmp_path: Path) -> None:
         count, failures = said(file, other)
         assert failures == [] and count >= 2 + 4 * 4, "Phi-3 has fused ones"
         one = checkpoint.read(file)
-        numbers = [settings.of(each.architecture, each.kind, each.config) for each in (one, checkpoint.read(other))]
-        assert settings.differences(*numbers) == []
+        numbers = [
+            hyperparameters.of(each.architecture, each.kind, each.config) for each in (one, checkpoint.read(other))
+        ]
+        assert hyperparameters.differences(*numbers) == []
         assert {"rope base", "norm epsilon", "number of heads"} <= numbers[0].keys() & numbers[1].keys()
 
 
@@ -150,7 +152,7 @@ def test_no_number_and_no_room_for_error(tmp_path: Path) -> None:
 
 def test_models_that_are_not_known_are_left_to_their_logits(tmp_path: Path) -> None:
     odd = Checkpoint(tmp_path, "hf", {"model_type": "brandnew"}, {"a.weight": checkpoint.Weight("F32", (2, 2))})
-    assert matrices.of(odd) == {} and settings.of("brandnew", "hf", {"rope_theta": 1.0}) == {}
+    assert matrices.of(odd) == {} and hyperparameters.of("brandnew", "hf", {"rope_theta": 1.0}) == {}
 
 
 @pytest.mark.parametrize(
@@ -163,14 +165,21 @@ def test_models_that_are_not_known_are_left_to_their_logits(tmp_path: Path) -> N
     ],
 )
 def test_where_the_rope_base_stands(config: dict[str, Any], base: float | None) -> None:
-    assert settings.of("llama", "hf", config).get("rope base") == base
+    assert hyperparameters.of("llama", "hf", config).get("rope base") == base
 
 
 def test_a_setting_that_differs() -> None:
     gguf = {"general.architecture": "llama", "llama.rope.freq_base": float(np.float32(5e5)), "llama.block_count": 3}
-    one = settings.of("llama", "gguf", gguf)
-    assert settings.differences(one, settings.of("llama", "hf", {"rope_theta": 500000, "num_hidden_layers": 3})) == []
-    assert settings.differences(one, settings.of("llama", "mlx", {"rope_theta": 10000, "num_hidden_layers": 3})) == [
-        "the rope base is 10000, and 500000 in the reference"
-    ]
-    assert settings.of("llama", "gguf", {"general.architecture": "llama"})["rope base"] == 10000, "llama.cpp's default"
+    one = hyperparameters.of("llama", "gguf", gguf)
+    assert (
+        hyperparameters.differences(
+            one, hyperparameters.of("llama", "hf", {"rope_theta": 500000, "num_hidden_layers": 3})
+        )
+        == []
+    )
+    assert hyperparameters.differences(
+        one, hyperparameters.of("llama", "mlx", {"rope_theta": 10000, "num_hidden_layers": 3})
+    ) == ["the rope base is 10000, and 500000 in the reference"]
+    assert hyperparameters.of("llama", "gguf", {"general.architecture": "llama"})["rope base"] == 10000, (
+        "llama.cpp's default"
+    )

@@ -16,9 +16,9 @@ from msgspec.structs import replace
 from same_answer import assert_same_answer, tolerance
 from tiny_models import KINDS, WINDOW, write_folder
 
-from nitro.engines import mlx as mlx_runner
-from nitro.engines import mlx_cache, mlx_trial
-from nitro.engines.mlx import MlxRunner
+from nitro.engines.backends.mlx import kv_cache, self_test
+from nitro.engines.backends.mlx import runner as mlx_runner
+from nitro.engines.backends.mlx.runner import MlxRunner
 from nitro.engines.runner import Chunk, LoadError, OutOfKV
 from nitro.engines.types import EngineSpec, Output, Sampling
 
@@ -324,10 +324,10 @@ def test_a_long_cache_that_is_cut_gives_its_memory_back(load: Callable[..., MlxS
 def test_only_what_cannot_step_back_is_kept_twice(load: Callable[..., MlxScorer]) -> None:
     """Of two layers, the one with a window: a copy of the other would cost as much as the whole context."""
     runner = load("rotating")
-    caches = mlx_trial.make_prompt_cache(runner._model.network)
+    caches = self_test.make_prompt_cache(runner._model.network)
     for length, kept in ((WINDOW - 2, [False, False]), (1, [True, False])):
-        mlx_trial._compute(runner._model, [[30] * length], caches)
-        assert [before is not None for before in mlx_cache.before(caches)] == kept
+        self_test._compute(runner._model, [[30] * length], caches)
+        assert [before is not None for before in kv_cache.before(caches)] == kept
 
 
 def test_a_model_that_gives_no_numbers(load: Callable[..., MlxScorer]) -> None:
@@ -408,7 +408,7 @@ def test_an_unknown_kind_of_cache(folder: Callable[[str], Path], monkeypatch: py
     class OddCache(KVCache):
         pass
 
-    monkeypatch.setattr(mlx_trial, "make_prompt_cache", lambda network: [OddCache(), OddCache()])
+    monkeypatch.setattr(self_test, "make_prompt_cache", lambda network: [OddCache(), OddCache()])
     with pytest.raises(LoadError, match="a kind that is not known here: OddCache"):
         MlxRunner(EngineSpec("mlx", str(folder("plain"))))
 

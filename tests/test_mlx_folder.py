@@ -8,9 +8,9 @@ import pytest
 from tiny_models import KINDS, RECOMMENDED, TEMPLATE, write_folder
 from tokenizers import Tokenizer, decoders, models
 
-from nitro.engines.defaults import SamplingDefaults
-from nitro.engines.mlx_folder import CONTEXT, open_folder
+from nitro.engines.backends.mlx.folder_loader import CONTEXT, open_folder
 from nitro.engines.runner import LoadError
+from nitro.engines.sampling_defaults import SamplingDefaults
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from mlx import nn
 from mlx.utils import tree_flatten
 from tiny_models import write_folder
 
-from nitro.engines import mlx_layout
-from nitro.engines.mlx import MlxRunner
-from nitro.engines.mlx_folder import open_folder
+from nitro.engines.backends.mlx import weight_layout
+from nitro.engines.backends.mlx.folder_loader import open_folder
+from nitro.engines.backends.mlx.runner import MlxRunner
 from nitro.engines.types import EngineSpec
 
 TOKENS = [[5, 17, 900, 3]]
@@ -36,7 +36,7 @@ def test_what_is_multiplied_by_lies_by_rows(network: Any) -> None:
     logits = np.array(network(mx.array(TOKENS)))
     assert len(multiplied(network)) > 7
     assert not any(by_rows(weight.T) for weight in multiplied(network))
-    mlx_layout.arrange(network)
+    weight_layout.arrange(network)
     assert all(by_rows(weight.T) for weight in multiplied(network))
     after = dict(tree_flatten(network.parameters()))
     assert before.keys() == after.keys()
@@ -57,12 +57,12 @@ def test_packed_weights_stay(network: Any) -> None:
     nn.quantize(network)
     before = tree_flatten(network.parameters())
     assert not multiplied(network)
-    mlx_layout.arrange(network)
+    weight_layout.arrange(network)
     assert all(now is then for (_, now), (_, then) in zip(tree_flatten(network.parameters()), before, strict=True))
 
 
 def test_metal_keeps_the_files_layout(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mx.metal, "is_available", lambda: True)
     before = multiplied(network)
-    mlx_layout.arrange(network)
+    weight_layout.arrange(network)
     assert all(now is then for now, then in zip(multiplied(network), before, strict=True))

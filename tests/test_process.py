@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from nitro import child as module
-from nitro.engines.process import EngineProcess
+from nitro.engines.client.process import EngineProcess
+from nitro.system import child_process as module
 
 
 def stand_in(program: str) -> subprocess.Popen[bytes]:

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from nitro.api import lenient
-from nitro.api.openai import ChatRequest
-from nitro.api.prompts import BOUNDS, ChatPrompt, parse_chat
-from nitro.engines.defaults import NAMES, NOTHING, SamplingDefaults
+from nitro.api import json_body
+from nitro.api.openai.parse import BOUNDS, ChatPrompt, parse_chat
+from nitro.api.openai.schema import ChatRequest
+from nitro.engines.sampling_defaults import NAMES, NOTHING, SamplingDefaults
 from nitro.engines.types import SAMPLERS, Asked, Sampling
 from nitro.engines.work import encode_work
 from nitro.errors import ApiError
@@ -23,7 +23,7 @@ def prompt(
     *messages: Any, defaults: dict[str, float] | None = None, samplers: Sequence[str] = SAMPLERS, **fields: Any
 ) -> ChatPrompt:
     body = json.dumps({"messages": messages or [USER], "seed": 1, **fields}).encode()
-    return parse_chat(lenient.decode(body, ChatRequest)[0], SamplingDefaults(**(defaults or {})), samplers)
+    return parse_chat(json_body.decode(body, ChatRequest)[0], SamplingDefaults(**(defaults or {})), samplers)
 
 
 def refusal(*messages: Any, **fields: Any) -> ApiError:
@@ -713,7 +713,7 @@ def test_calls_without_arguments_stay_as_they_are(call: Any) -> None:
 def test_the_request_is_not_changed() -> None:
     call = {"function": {"name": "f", "arguments": '{"a": 1}'}}
     body = json.dumps({"messages": [{"role": "assistant", "tool_calls": [call]}], "stop": ["a", ""]}).encode()
-    request, again = (lenient.decode(body, ChatRequest)[0] for _ in range(2))
+    request, again = (json_body.decode(body, ChatRequest)[0] for _ in range(2))
     parse_chat(request, NOTHING)
     assert request == again
 

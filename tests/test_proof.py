@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from nitro.convert import proof
+from nitro.convert import comparison
 from nitro.convert.checkpoint import FILE_TYPES, FTYPES
-from nitro.convert.proof import COARSE, LIMITS, SAME, Cosines, Scores
+from nitro.convert.comparison import COARSE, LIMITS, SAME, Cosines, Scores
 
 IDS = [0, 1, 2, 0]
 
@@ -24,27 +24,27 @@ def rows(*rows: list[float]) -> np.ndarray:
 
 def test_equal_logits() -> None:
     logits = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
-    found = proof.compare(iter([(IDS, logits, logits + 5)]))
+    found = comparison.compare(iter([(IDS, logits, logits + 5)]))
     assert found.mean_kl < 1e-10 and found.p99_kl < 1e-10 and found.top1 == 1
     assert found.perplexity == pytest.approx(found.reference_perplexity)
 
 
 def test_the_divergence_of_two_coins() -> None:
     even, biased = rows(*np.log([[0.5, 0.5]] * 2)), rows(*np.log([[0.8, 0.2]] * 2))
-    found = proof.compare(iter([([0, 1], even, biased)]))
+    found = comparison.compare(iter([([0, 1], even, biased)]))
     assert found.mean_kl == pytest.approx(0.5 * np.log(0.5 / 0.8) + 0.5 * np.log(0.5 / 0.2), rel=1e-5)
 
 
 def test_only_clear_positions_count_for_the_best_token() -> None:
     reference = rows([3, 0, 0], [0.5, 0, 0], [0, 4, 0], [5, 0, 0])
     model = rows([3, 0, 0], [0, 0.5, 0], [4, 0, 0], [5, 0, 0])
-    found = proof.compare(iter([(IDS, reference, model)]))
+    found = comparison.compare(iter([(IDS, reference, model)]))
     assert (found.clear_positions, found.top1) == (3, pytest.approx(2 / 3))
 
 
 def test_perplexity_is_that_of_the_following_token() -> None:
     certain = rows([0, 90, 0], [0, 0, 90], [90, 0, 0], [0, 0, 0])
-    found = proof.compare(iter([(IDS, certain, rows(*[[0, 0, 0]] * 4))]))
+    found = comparison.compare(iter([(IDS, certain, rows(*[[0, 0, 0]] * 4))]))
     assert found.reference_perplexity == pytest.approx(1)
     assert found.perplexity == pytest.approx(3)
 
@@ -52,12 +52,12 @@ def test_perplexity_is_that_of_the_following_token() -> None:
 def test_rows_for_tokens_that_there_are_not_are_left_out() -> None:
     logits = rows(*[[1, 2, 3]] * 4)
     wide = np.hstack([logits, np.full((4, 2), 99, np.float32)])
-    assert proof.compare(iter([(IDS, logits, wide)])).mean_kl < 1e-10
+    assert comparison.compare(iter([(IDS, logits, wide)])).mean_kl < 1e-10
 
 
 @pytest.mark.parametrize("limit", [SAME, COARSE, *LIMITS.values()])
-def test_each_limit_can_fail(limit: proof.Limits) -> None:
-    assert proof.failures(scores(mean_kl=limit.mean, p99_kl=limit.tail, top1=limit.top1), limit) == []
+def test_each_limit_can_fail(limit: comparison.Limits) -> None:
+    assert comparison.failures(scores(mean_kl=limit.mean, p99_kl=limit.tail, top1=limit.top1), limit) == []
     for changes, says in [
         ({"mean_kl": limit.mean * 1.01}, "mean KL"),
         ({"p99_kl": limit.tail * 1.01}, "99th percentile"),
@@ -66,31 +66,31 @@ def test_each_limit_can_fail(limit: proof.Limits) -> None:
         ({"mean_kl": float("nan")}, "mean KL"),
         ({"perplexity": float("nan")}, "perplexity"),
     ]:
-        assert [line for line in proof.failures(scores(**changes), limit) if says in line]
+        assert [line for line in comparison.failures(scores(**changes), limit) if says in line]
 
 
 @pytest.mark.parametrize("limit", [SAME, COARSE, *LIMITS.values()])
-def test_each_limit_of_embeddings_can_fail(limit: proof.Limits) -> None:
-    assert proof.failures(Cosines(6, 60, 1 - 0.9 * limit.embedding, 1.0), limit) == []
+def test_each_limit_of_embeddings_can_fail(limit: comparison.Limits) -> None:
+    assert comparison.failures(Cosines(6, 60, 1 - 0.9 * limit.embedding, 1.0), limit) == []
     for least in (1 - 1.1 * limit.embedding, float("nan")):
-        assert "an embedding's cosine" in proof.failures(Cosines(6, 60, least, 1.0), limit)[0]
+        assert "an embedding's cosine" in comparison.failures(Cosines(6, 60, least, 1.0), limit)[0]
 
 
 def test_embeddings_are_means_of_states() -> None:
     states = rows([1, 0], [0, 1])
-    found = proof.compare_states(iter([([0, 1], states, states[::-1]), ([0, 1], states, rows([1, 0], [1, 0]))]))
+    found = comparison.compare_states(iter([([0, 1], states, states[::-1]), ([0, 1], states, rows([1, 0], [1, 0]))]))
     assert (found.texts, found.positions) == (2, 4)
     assert found.least == pytest.approx(0.5**0.5) and found.mean == pytest.approx((1 + 0.5**0.5) / 2)
 
 
 def test_what_word_piece_cuts_otherwise_on_llama_cpp() -> None:
     strings = ["naïve café", "राजा", "가나다", "plain"]
-    assert proof.unexpected(strings, encoder=True) == ["naïve café", "plain"]
-    assert proof.unexpected(strings, encoder=False) == strings
+    assert comparison.unexpected(strings, encoder=True) == ["naïve café", "plain"]
+    assert comparison.unexpected(strings, encoder=False) == strings
 
 
 def test_few_clear_positions_tell_nothing() -> None:
-    assert proof.failures(scores(top1=0.5, clear_positions=3), SAME) == []
+    assert comparison.failures(scores(top1=0.5, clear_positions=3), SAME) == []
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_few_clear_positions_tell_nothing() -> None:
         ),  # quantised again; and llama.cpp rounds what it multiplies with the reference
     ],
 )
-def test_which_limits_hold(reference: str, model: str, limit: proof.Limits) -> None:
-    assert proof.limits(reference, model) == limit
+def test_which_limits_hold(reference: str, model: str, limit: comparison.Limits) -> None:
+    assert comparison.limits(reference, model) == limit
 
 
 def test_the_table_gets_looser_with_fewer_bits() -> None:
@@ -145,17 +145,17 @@ def test_every_type_of_three_bits_and_more_has_limits() -> None:
 
 
 def test_differing_strings() -> None:
-    assert proof.differing(["a", "b"], [[1], [2]], [[1], [2, 3]]) == ["b"]
+    assert comparison.differing(["a", "b"], [[1], [2]], [[1], [2, 3]]) == ["b"]
 
 
 def test_vocabularies() -> None:
     words = ["<s>", "Ġthe", "▁▁", "x"]
-    assert proof.vocabularies(words, words) == (4, [])
-    assert proof.vocabularies(words, ["<s>", "Ġthe", "  ", "y"]) == (4, [3])
-    assert proof.vocabularies(words, ["Ġthe", "<s>", "▁▁", "x"]) == (4, [0, 1])
-    assert proof.vocabularies(words, words[:3]) == (4, [3]), "one that is missing"
+    assert comparison.vocabularies(words, words) == (4, [])
+    assert comparison.vocabularies(words, ["<s>", "Ġthe", "  ", "y"]) == (4, [3])
+    assert comparison.vocabularies(words, ["Ġthe", "<s>", "▁▁", "x"]) == (4, [0, 1])
+    assert comparison.vocabularies(words, words[:3]) == (4, [3]), "one that is missing"
 
 
 def test_ids_without_a_token_are_none_of_the_vocabulary() -> None:
-    assert proof.vocabularies(["a", None, "b"], ["a", "[PAD1]", "b", "[PAD3]"]) == (2, [])
-    assert proof.vocabularies(["a", None], ["a", "[PAD2]"]) == (2, [1]), "the name of another's"
+    assert comparison.vocabularies(["a", None, "b"], ["a", "[PAD1]", "b", "[PAD3]"]) == (2, [])
+    assert comparison.vocabularies(["a", None], ["a", "[PAD2]"]) == (2, [1]), "the name of another's"

@@ -334,7 +334,10 @@ def test_few_descriptors(tmp_path) -> None:
     def few() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
 
-    with server_process("--engine", "nitro.engines.fake:FakeRunner", preexec_fn=few) as server, ExitStack() as stack:
+    with (
+        server_process("--engine", "nitro.engines.backends.fake:FakeRunner", preexec_fn=few) as server,
+        ExitStack() as stack,
+    ):
         url = server.wait_ready()
         port = int(url.rpartition(":")[2])
         for _ in range(220):

@@ -16,17 +16,17 @@ from driving import prepared
 from runners import Gate
 from running import CEILING, FAKE, RunningServer
 
-from nitro.engines import client as engine_client
-from nitro.engines import wire
-from nitro.engines.fake import FakeRunner
-from nitro.engines.grammar import Grammars
-from nitro.engines.marks import Marks
-from nitro.engines.preparation import FEW, SMALL, Lane, Preparation, Prepared, Rejection
-from nitro.engines.process import EngineProcess
-from nitro.engines.reader import THREADS, Inbox, Outbox, Preparers
-from nitro.engines.scheduler import Sequence
+from nitro.engines import messages
+from nitro.engines.backends.fake import FakeRunner
+from nitro.engines.client import engine as engine_client
+from nitro.engines.client.process import EngineProcess
+from nitro.engines.constraints.grammar import Grammars
+from nitro.engines.crash_marks import Marks
+from nitro.engines.scheduling.scheduler import Sequence
 from nitro.engines.types import Asked, Constraint, EngineSpec, Sampling
 from nitro.engines.work import EncodedWork, encode_work
+from nitro.engines.worker.preparation import FEW, SMALL, Lane, Preparation, Prepared, Rejection
+from nitro.engines.worker.reader import THREADS, Inbox, Outbox, Preparers
 from nitro.errors import PromptRejected
 
 GATED = "runners:GatedRunner"
@@ -46,12 +46,12 @@ def work(prompts: Any = ("Hello",), n: Any = 1, **fields: Any) -> bytes:
 async def engine() -> AsyncIterator[tuple[EngineProcess, Callable[[], Any]]]:
     """A real engine process, ready, and its next message."""
     process = await EngineProcess.start()
-    messages = process.messages()
+    arriving = process.messages()
     try:
-        process.send(wire.Load(EngineSpec(FAKE, "")))
+        process.send(messages.Load(EngineSpec(FAKE, "")))
         async with asyncio.timeout(CEILING):
-            assert isinstance(await anext(messages), wire.Ready)
-            yield process, lambda: anext(messages)
+            assert isinstance(await anext(arriving), messages.Ready)
+            yield process, lambda: anext(arriving)
     finally:
         await process.reap()
 
@@ -79,11 +79,11 @@ def test_whatever_a_request_holds_is_its_own_error() -> None:
     async def scenario() -> None:
         async with engine() as (process, message):
             for id, raw in enumerate(DAMAGED.values(), 1):
-                process.send(wire.Generate([id], raw))
+                process.send(messages.Generate([id], raw))
                 answer = await message()
-                assert isinstance(answer, wire.Rejected) and (answer.id, bool(answer.message)) == (id, True)
-            process.send(wire.Generate([100], work()))
-            assert await message() == wire.Accepted(100, 5)
+                assert isinstance(answer, messages.Rejected) and (answer.id, bool(answer.message)) == (id, True)
+            process.send(messages.Generate([100], work()))
+            assert await message() == messages.Accepted(100, 5)
 
     asyncio.run(scenario())
 
@@ -93,8 +93,8 @@ def test_a_frame_that_cannot_be_read_is_left_out() -> None:
         async with engine() as (process, message):
             for payload in (b"", b"\xc1", pack({"type": "Generate", "ids": [], "work": 1}), pack({"type": "Sing"})):
                 process._writer.write(len(payload).to_bytes(4, "big") + payload)
-            process.send(wire.Generate([100], work()))
-            assert await message() == wire.Accepted(100, 5)
+            process.send(messages.Generate([100], work()))
+            assert await message() == messages.Accepted(100, 5)
 
     asyncio.run(scenario())
 
@@ -144,7 +144,7 @@ class Stub:
             self.begun.put((ids[0], number))
             if lane != "small":
                 assert self.go_on.acquire(timeout=CEILING)
-        return Prepared(wire.Accepted(ids[0], 1), [Sequence(id, [1], 1, Sampling()) for id in ids])
+        return Prepared(messages.Accepted(ids[0], 1), [Sequence(id, [1], 1, Sampling()) for id in ids])
 
 
 class Stage:
@@ -153,7 +153,7 @@ class Stage:
         self.preparers = Preparers(self.stub, self.inbox, self.outbox, self.marks)
 
     def begin(self, id: int, lane: Lane, pieces: int = 1) -> None:
-        self.preparers.begin(wire.Generate([id], pack([lane, pieces])))
+        self.preparers.begin(messages.Generate([id], pack([lane, pieces])))
 
     def prepared(self) -> list[int]:
         """The ids of the next that is ready."""
@@ -207,14 +207,14 @@ def test_no_piece_is_begun_for_a_client_that_has_left(lane: Lane) -> None:
     for _ in range(threads):
         stage.stub.begun.get(timeout=CEILING)
     left = list(range(1, 2 * threads + 1))
-    stage.preparers.abort(wire.Abort(left))
-    assert stage.inbox.get(timeout=CEILING) == wire.Abort(left)
+    stage.preparers.abort(messages.Abort(left))
+    assert stage.inbox.get(timeout=CEILING) == messages.Abort(left)
     stage.begin(99, lane, pieces=1)
     for _ in range(threads + 1):
         stage.stub.go_on.release()
     assert stage.stub.begun.get(timeout=CEILING) == (99, 0)
     assert stage.prepared() == [99]
-    assert stage.outbox.get(timeout=CEILING) == wire.Accepted(99, 1) and stage.outbox.empty()
+    assert stage.outbox.get(timeout=CEILING) == messages.Accepted(99, 1) and stage.outbox.empty()
 
 
 @pytest.mark.parametrize("problem", [RuntimeError("no luck"), MemoryError(), KeyboardInterrupt(), SystemExit(3)])
@@ -230,7 +230,7 @@ def test_whatever_is_raised_for_a_request_is_its_own_error(problem: BaseExceptio
         stage.begin(id, "small")
     for id in range(1, 4):
         answer = stage.outbox.get(timeout=CEILING)
-        assert isinstance(answer, wire.Rejected) and answer.id == id
+        assert isinstance(answer, messages.Rejected) and answer.id == id
     stage.stub.pieces = usual
     stage.begin(9, "small")
     assert stage.prepared() == [9]
@@ -276,7 +276,7 @@ def test_a_list_of_prompts_becomes_sequences_in_its_order() -> None:
         *((1, b"ab", 2**31 - 1), (2, b"ab", 0)),
         *((3, b"cde", 2**31 - 1), (4, b"cde", 0)),
     ]
-    assert done.accepted == wire.Accepted(1, 5, [[b"a", b"b"], [b"c", b"d", b"e"]])
+    assert done.accepted == messages.Accepted(1, 5, [[b"a", b"b"], [b"c", b"d", b"e"]])
 
 
 def test_a_long_list_of_prompts_lets_others_in(serve, gate: Gate) -> None:

@@ -11,13 +11,13 @@ import pytest
 from asking import TEMPLATE, ask, both
 from running import RunningServer
 
-from nitro.engines.fake import FakeTokenizer
-from nitro.engines.grammar import GrammarMatcher, Grammars
-from nitro.engines.thinking import ThinkingMatcher
+from nitro.engines.backends.fake import FakeTokenizer
+from nitro.engines.constraints.grammar import GrammarMatcher, Grammars
+from nitro.engines.constraints.min_tokens import Unending
+from nitro.engines.constraints.thinking_budget import ThinkingMatcher
 from nitro.engines.types import Constraint, ModelInfo, Thinking
-from nitro.engines.unending import Unending
 from nitro.text import reasoning
-from nitro.text.channels import ChannelParser
+from nitro.text.output_parser import ChannelParser
 from nitro.text.reasoning import Markers
 
 THINK = Markers("<think>", "</think>")

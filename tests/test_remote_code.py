@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from running import CEILING, server_process
 from tiny_models import write_folder, write_gguf
 
-from nitro.cli import main
+from nitro.cli.main import main
 from nitro.convert import environments
 
 WORKERS = Path(environments.__file__).with_name("workers")

@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from test_detokenizer import ALL, splits
 from test_stops import reference
 
-from nitro.api.openai import PromptTokensDetails, Usage
-from nitro.api.reply import Piece, Replies, Reply
+from nitro.api.openai.schema import PromptTokensDetails, Usage
 from nitro.engines.types import FinishReason, Output
 from nitro.errors import EngineDown
-from nitro.text.channels import Delta
+from nitro.service.choices import Piece, Replies, Reply
 from nitro.text.detokenizer import Detokenizer
+from nitro.text.output_parser import Delta
 
 quick = settings(deadline=None, database=None)
 

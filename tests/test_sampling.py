@@ -14,8 +14,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from nitro.engines import llama_sampling
-from nitro.engines.sampling import Bias, Row, adjust, keys_of, narrow, sample
+from nitro.engines.backends.llama import sampler
+from nitro.engines.backends.mlx.sampler import Bias, Row, adjust, keys_of, narrow, sample
 from nitro.engines.types import COLD, IMPOSSIBLE, Sampling
 
 CONTEXT = 64  # no history is longer
@@ -70,7 +70,7 @@ def ours(logits: mx.array, rows: list[Row], newest: mx.array | None = None) -> n
 def llama_chain(logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> tuple[np.ndarray, int]:
     """What llama.cpp leaves, its best logit not yet 0, and the token it selects. It learns the last token after the
     others, as in a sequence that goes on."""
-    chain = llama_sampling.chain_of(sampling, tokens[:-1], None, len(logits), CONTEXT)
+    chain = sampler.chain_of(sampling, tokens[:-1], None, len(logits), CONTEXT)
     lib.llama_sampler_accept(chain, tokens[-1])
     data = np.zeros(len(logits), np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)]))
     data["id"], data["logit"] = np.arange(len(logits)), logits

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from nitro.engines import prefixes
-from nitro.engines import scheduler as rules
-from nitro.engines.drafts import Drafts
-from nitro.engines.fake import EOG, FakeRunner
+from nitro.engines.backends.fake import EOG, FakeRunner
 from nitro.engines.runner import Chunk, OutOfKV, Result, StepFailed
-from nitro.engines.scheduler import OVERTAKEN, RESERVE, Scheduler, Sequence
-from nitro.engines.slots import shared_prefix
+from nitro.engines.scheduling import prefix_cache
+from nitro.engines.scheduling import scheduler as rules
+from nitro.engines.scheduling.scheduler import OVERTAKEN, RESERVE, Scheduler, Sequence
+from nitro.engines.scheduling.slots import shared_prefix
+from nitro.engines.scheduling.speculation import Drafts
 from nitro.engines.types import EngineSpec, ModelInfo, Output, Sampling
 
 VOCABULARY = 251
@@ -1062,7 +1062,7 @@ def test_what_cannot_be_cut_is_copied_where_it_ends() -> None:
 def test_a_short_prefix_is_not_worth_waiting_for() -> None:
     engine = Engine(make_info())
     for last in (5, 6):
-        engine.add([*prompt(prefixes.WORTH - 1), last], 2)
+        engine.add([*prompt(prefix_cache.WORTH - 1), last], 2)
     assert rows(engine.step()) == [(1, 16), (2, 16)]
 
 
@@ -1134,7 +1134,7 @@ def test_a_parked_slot_comes_back_though_the_pool_is_full_of_idle_ones() -> None
 
 
 def test_a_long_parked_slot_is_not_brought_for_a_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefixes, "BRINGS", 2)
+    monkeypatch.setattr(prefix_cache, "BRINGS", 2)
     engine = Engine(make_info(park_tokens=300))
     engine.add(prompt(50, 1))
     engine.finish()
@@ -1499,7 +1499,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     ) -> None:
         eog = frozenset(range(0, VOCABULARY, ends)) if ends else frozenset()
         self.patches.enter_context(mock.patch.multiple(rules, RESERVE=reserve, OVERTAKEN=overtaken))
-        self.patches.enter_context(mock.patch.multiple(prefixes, WORTH=worth, BRINGS=brings))
+        self.patches.enter_context(mock.patch.multiple(prefix_cache, WORTH=worth, BRINGS=brings))
         info = make_info(
             *(parallel, spare, context, context + more_kv, parallel + more_step, eog, park_tokens, cuttable),
             *(draft_tokens, more_step if tiles else 0),

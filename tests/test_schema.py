@@ -16,14 +16,15 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from nitro.api import openai, security
+from nitro.api import auth
 from nitro.api.app import make_app
-from nitro.api.intake import Intake
-from nitro.api.parameters import PARAMETERS, capability
-from nitro.api.schema import HEADERS, OPERATIONS, document
-from nitro.api.security import Guard
-from nitro.metrics import Metrics
-from nitro.models.served import ServedModels
+from nitro.api.auth import Guard
+from nitro.api.openai import schema as openai
+from nitro.api.openapi.descriptions import PARAMETERS, capability
+from nitro.api.openapi.document import HEADERS, OPERATIONS, document
+from nitro.models.handle import ServedModels
+from nitro.service.intake import Intake
+from nitro.service.metrics import Metrics
 
 REQUESTS = (openai.ChatRequest, openai.CompletionRequest)
 BASES = (Struct, openai.SamplingRequest, openai.GenerationRequest, openai.Timed)
@@ -73,7 +74,7 @@ def test_each_route() -> None:
 
 
 def test_headers() -> None:
-    assert set(security._EXPOSED.decode().split(", ")) == set(HEADERS)
+    assert set(auth._EXPOSED.decode().split(", ")) == set(HEADERS)
 
 
 def test_bounds_and_choices() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nitro.api.security import Guard
+from nitro.api.auth import Guard
 from nitro.errors import ApiError
 
 KEY = "sk-Secret 1+/="

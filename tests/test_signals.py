@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from running import CEILING
 
-from nitro.signals import FORCED
+from nitro.system.signals import FORCED
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = """

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from nitro.engines.slots import Slots, shared_prefix
+from nitro.engines.scheduling.slots import Slots, shared_prefix
 
 # Of few different tokens, and often of one: many begin alike.
 tokens = st.lists(st.integers(1, 2), max_size=12) | st.integers(0, 12).map([1].__mul__)

@@ -11,7 +11,7 @@ import pytest
 from running import RunningServer
 
 from nitro.config import ServeConfig
-from nitro.engines.defaults import SamplingDefaults
+from nitro.engines.sampling_defaults import SamplingDefaults
 
 # The greedy answer is "The capital of France is Paris.", each token more than 2 logits above the next best: no batch
 # numerics change it, nor do those of another engine.

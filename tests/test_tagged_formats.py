@@ -9,7 +9,7 @@ from test_templates import read
 from nitro.config import ServeConfig
 from nitro.text import reasoning
 from nitro.text.family import Family
-from nitro.text.formats import known
+from nitro.text.tool_formats import known
 from nitro.text.tools import Tool
 
 SCHEMA = {

@@ -12,8 +12,8 @@ import pytest
 import sdist
 
 from nitro.errors import TemplateError
-from nitro.text.channels import Parser
 from nitro.text.family import Family
+from nitro.text.output_parser import Parser
 from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tool
 

@@ -12,11 +12,11 @@ import pytest
 from asking import SAYING, Told, ask, both
 from running import RunningServer
 
-from nitro.api.constraints import let_through, with_tools
-from nitro.api.tools import Tools
+from nitro.api.openai.constraints import let_through, with_tools
+from nitro.api.openai.tools import Tools
 from nitro.errors import ApiError
 from nitro.text.family import Family
-from nitro.text.formats import history, known
+from nitro.text.tool_formats import history, known
 from nitro.text.tool_grammar import Called
 from nitro.text.tools import Tool
 

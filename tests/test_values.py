@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nitro.text.formats.values import is_text, meant, types
+from nitro.text.tool_formats.argument_values import is_text, meant, types
 
 TEXT: dict[str, Any] = {"type": "string"}
 MAYBE: dict[str, Any] = {"anyOf": [TEXT, {"type": "null"}]}

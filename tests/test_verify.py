@@ -14,12 +14,12 @@ from real_models import write_mlx
 from running import RunningServer
 from tiny_models import write_gguf
 
-from nitro.cli import main
+from nitro.cli.main import main
 from nitro.convert import verify
-from nitro.convert.proof import LIMITS, SAME
+from nitro.convert.comparison import LIMITS, SAME
 from nitro.engines.types import ModelInfo
-from nitro.models.served import ServedModel
-from nitro.models.source import ModelSource
+from nitro.models.catalog import ModelSource
+from nitro.models.handle import ServedModel
 
 FEW = 64  # positions: MLX's CPU build takes an eighth of a second for each
 

@@ -9,7 +9,7 @@ import pytest
 import sdist
 from test_gguf_tokenizer import SHORT, fast, shown, vocab_of
 
-from nitro.engines.llama_tokenizer import LlamaTokenizer
+from nitro.engines.backends.llama.tokenizer import LlamaTokenizer
 from nitro.gguf import header
 from nitro.gguf.header import UnreadableGGUF
 

@@ -13,7 +13,7 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 
 from nitro.gguf import header, tokenizer
-from nitro.models import embedded
+from nitro.models import default_model
 
 VOCABULARY = 1024
 WIDTH, LAYERS, HEADS, KV_HEADS, FEED_FORWARD = 64, 2, 4, 2, 128
@@ -35,7 +35,7 @@ FLOATS = {"temp": "temperature", "top_p": "top_p", "min_p": "min_p", "penalty_re
 @lru_cache
 def vocabulary() -> dict[str, Any]:
     """tokens, token_type and merges, as a GGUF has them."""
-    whole = header.read(embedded.path())
+    whole = header.read(default_model.path())
     tokens = whole.need("tokenizer.ggml.tokens")[:VOCABULARY]
     known = set(tokens)
     return {

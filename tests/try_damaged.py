@@ -8,10 +8,11 @@ import signal
 import sys
 from pathlib import Path
 
-from nitro import frames
-from nitro.engines import auto, wire
+from nitro.engines import messages
+from nitro.engines.backends import registry
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
+from nitro.system import frames
 
 MEMORY = 4 * 2**30  # bytes that opening a tiny model may take at most
 CEILING = 60  # seconds; a limit that only a hang reaches
@@ -19,11 +20,11 @@ CEILING = 60  # seconds; a limit that only a hang reaches
 
 def attempt(engine: str, model: Path) -> str | None:
     try:
-        runner = auto.load(EngineSpec(engine, str(model), context=64, parallel=1))
+        runner = registry.load(EngineSpec(engine, str(model), context=64, parallel=1))
     except LoadError as error:
-        frames.frame(wire.LoadFailed(str(error)))
+        frames.frame(messages.LoadFailed(str(error)))
         return str(error)
-    frames.frame(wire.Ready(runner.info))
+    frames.frame(messages.Ready(runner.info))
     return None
 
 
@@ -45,6 +46,6 @@ def apart(engine: str, model: Path) -> dict[str, object]:
 
 if __name__ == "__main__":
     engine, folder = sys.argv[1:]
-    __import__(auto.RUNNERS[engine].partition(":")[0])  # once, before any process parts from this one
+    __import__(registry.RUNNERS[engine].partition(":")[0])  # once, before any process parts from this one
     for model in sorted(Path(folder).iterdir()):
         print(json.dumps(apart(engine, model)), flush=True)

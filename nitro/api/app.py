@@ -4,15 +4,16 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.exceptions import MethodNotAllowedException, NotFoundException
 
-from nitro.api import faults, models
-from nitro.api.chat import chat_completions
-from nitro.api.completions import completions
-from nitro.api.front import Front
-from nitro.api.intake import Intake
-from nitro.api.schema import schema
-from nitro.api.security import Guard
-from nitro.metrics import Metrics
-from nitro.models.served import ServedModels
+from nitro.api import error_responses
+from nitro.api.auth import Guard
+from nitro.api.middleware import Front
+from nitro.api.openai import models
+from nitro.api.openai.chat import chat_completions
+from nitro.api.openai.completions import completions
+from nitro.api.openapi.document import schema
+from nitro.models.handle import ServedModels
+from nitro.service.intake import Intake
+from nitro.service.metrics import Metrics
 
 
 def make_app(
@@ -38,9 +39,9 @@ def make_app(
         ],
         state=State({"models": served, "intake": intake, "metrics": metrics, "strict": strict}),
         exception_handlers={
-            NotFoundException: faults.on_unknown_url,
-            MethodNotAllowedException: faults.on_wrong_method,
-            Exception: faults.on_error,
+            NotFoundException: error_responses.on_unknown_url,
+            MethodNotAllowedException: error_responses.on_wrong_method,
+            Exception: error_responses.on_error,
         },
         request_max_body_size=None,  # Front sees to it
         openapi_config=None,

@@ -10,8 +10,8 @@ from rich.table import Table
 from nitro.bench import client, endpoint
 from nitro.bench.client import Answer, Load, Refused
 from nitro.bench.endpoint import Endpoint
-from nitro.bench.plays import Play, alone, chat, conversations, shared_prefix
 from nitro.bench.prompts import Prompts
+from nitro.bench.scenarios import Play, alone, chat, conversations, shared_prefix
 from nitro.bench.stats import percentile
 
 SHARES = (0.5, 0.9, 0.99)

@@ -6,9 +6,9 @@ from typing import Any
 from rich.console import Console
 
 from nitro.convert import checkpoint, output, progress, routes, verify
+from nitro.convert.comparison import Cosines, Proof, Scores
 from nitro.convert.plan import Plan, default_target
-from nitro.convert.proof import Cosines, Proof, Scores
-from nitro.models.proof import beside
+from nitro.models.conversion_report import beside
 
 
 def convert(source: Path, to: str, target: Path | None, type: str | None, **options: Any) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from nitro.convert import cache
-from nitro.engines.process import ENVIRONMENT as THREADS
+from nitro.engines.client.process import ENVIRONMENT as THREADS
 from nitro.errors import ConvertError
 
 MARKER = "nitro-environment"

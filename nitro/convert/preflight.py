@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from nitro.convert import environments, output, own, sources
+from nitro.convert import environments, llama_cpp_converter, native, output
 from nitro.convert.checkpoint import FTYPES
 from nitro.convert.plan import GROUP_SIZE, NEED_IMATRIX, PLAIN, Plan
 from nitro.errors import ConvertError
@@ -125,12 +125,12 @@ def _disk(plan: Plan) -> None:
 def _gguf_source(plan: Plan, say: Say) -> None:
     if plan.to == "gguf":
         return
-    own.check("gguf_to_mlx", plan.source.path, say)
+    native.check("gguf_to_mlx", plan.source.path, say)
 
 
 def _folder_source(plan: Plan, say: Say) -> None:
     if plan.source.kind == "mlx":
-        own.check("mlx_to_hf", plan.source.path, say)
+        native.check("mlx_to_hf", plan.source.path, say)
     if plan.to == "mlx":
         _known_to_mlx(plan, say)
     if plan.to == "gguf":
@@ -148,11 +148,11 @@ def _known_to_mlx(plan: Plan, say: Say) -> None:
 
 def _known_to_converter(plan: Plan, say: Say) -> None:
     names = plan.source.config.get("architectures") or []
-    converter = sources.converter(say)
-    if not set(names) & sources.architectures(converter):
+    converter = llama_cpp_converter.converter(say)
+    if not set(names) & llama_cpp_converter.architectures(converter):
         raise ConvertError(
             f"{plan.source.path} has the architecture {', '.join(names) or plan.source.architecture!r}, which the "
-            f"converter of llama-cpp-python {sources.release()} does not know."
+            f"converter of llama-cpp-python {llama_cpp_converter.release()} does not know."
         )
     if plan.source.kind == "hf":
         vocabulary(plan.source.path, converter, say)
@@ -170,6 +170,7 @@ def vocabulary(folder: Path, converter: Path, say: Say) -> None:
             )
         except ConvertError as error:
             raise ConvertError(
-                f"The tokenizer of {folder} is not one that the converter of llama-cpp-python {sources.release()} "
+                f"The tokenizer of {folder} is not one that the converter of "
+                f"llama-cpp-python {llama_cpp_converter.release()} "
                 f"recognises: {error}"
             ) from None

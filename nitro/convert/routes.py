@@ -4,11 +4,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from nitro.convert import environments, output, own, preflight, progress, sources, verify
+from nitro.convert import environments, llama_cpp_converter, native, output, preflight, progress, verify
 from nitro.convert.checkpoint import FTYPES, understood
+from nitro.convert.comparison import Proof
 from nitro.convert.plan import GROUP_SIZE, PLAIN, Plan
 from nitro.convert.progress import Bar
-from nitro.convert.proof import Proof
 from nitro.errors import ConvertError
 
 Step = Callable[[Plan, Path, Path, Bar], list[str]]  # plan, source, target; notices
@@ -70,7 +70,7 @@ def _hf_to_gguf(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
     quantized = plan.type not in (None, *PLAIN)
     plain = target.with_name("plain.gguf") if quantized else target
     request = {
-        "converter": sources.converter(progress.say),
+        "converter": llama_cpp_converter.converter(progress.say),
         "source": source.absolute(),
         "target": plain.absolute(),
         "outtype": (plan.plain if quantized or plan.type is None else plan.type).lower(),
@@ -99,11 +99,11 @@ def _quantize(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
 
 
 def _gguf_to_mlx(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
-    return own.convert("gguf_to_mlx", source, target, tick=lambda: bar.look(target))
+    return native.convert("gguf_to_mlx", source, target, tick=lambda: bar.look(target))
 
 
 def _mlx_to_hf(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
-    return own.convert("mlx_to_hf", source, target, tick=lambda: bar.look(target))
+    return native.convert("mlx_to_hf", source, target, tick=lambda: bar.look(target))
 
 
 # by (kind of the source, kind of the target)

@@ -15,13 +15,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from nitro.convert import checkpoint, environments, matrices, proof, settings
+from nitro.checkpoints import files as folder
+from nitro.checkpoints import fingerprint
+from nitro.convert import checkpoint, comparison, environments, hyperparameters, matrices
 from nitro.convert.checkpoint import Checkpoint, understood
-from nitro.convert.proof import Proof
-from nitro.engines import fingerprint, folder
+from nitro.convert.comparison import Proof
 from nitro.errors import ConvertError, TemplateError
 from nitro.gguf import header
-from nitro.models.proof import beside
+from nitro.models.conversion_report import beside
 from nitro.text.template import ChatTemplate
 
 POSITIONS = 1000
@@ -119,10 +120,10 @@ def ask(model: Checkpoint, ids: list[list[int]] | None, positions: int, out: Pat
 def judge(one: Checkpoint, other: Checkpoint, theirs: Said, ours: Said) -> Proof:
     failures = []
     strings = corpus()["strings"]
-    differing = proof.differing(strings, theirs.strings, ours.strings)
-    if proof.unexpected(differing, one.is_encoder):
+    differing = comparison.differing(strings, theirs.strings, ours.strings)
+    if comparison.unexpected(differing, one.is_encoder):
         failures.append(f"token ids differ in {len(differing)} of {len(strings)} strings, as in {differing[0]!r}")
-    tokens, others = proof.vocabularies(theirs.vocabulary, ours.vocabulary)
+    tokens, others = comparison.vocabularies(theirs.vocabulary, ours.vocabulary)
     if others:
         failures.append(f"{len(others)} of {tokens} tokens are others, as {_tokens(others, theirs, ours)}")
     template = "none" if theirs.chats is None and ours.chats is None else "equal"
@@ -130,15 +131,16 @@ def judge(one: Checkpoint, other: Checkpoint, theirs: Said, ours: Said) -> Proof
         template = _difference(theirs.chats, ours.chats)
         failures.append(f"the chat template {template}")
     numbers = [
-        settings.of(model.architecture, model.kind, said.settings) for model, said in ((one, theirs), (other, ours))
+        hyperparameters.of(model.architecture, model.kind, said.settings)
+        for model, said in ((one, theirs), (other, ours))
     ]
-    failures += settings.differences(*numbers)
+    failures += hyperparameters.differences(*numbers)
     with understood(other.path):
         compared, moved = compare_matrices(one, other)
     failures += moved
-    limits = proof.limits(one.type, other.type)
-    scores = (proof.compare_states if one.is_encoder else proof.compare)(_pairs(theirs, ours))
-    failures += proof.failures(scores, limits)
+    limits = comparison.limits(one.type, other.type)
+    scores = (comparison.compare_states if one.is_encoder else comparison.compare)(_pairs(theirs, ours))
+    failures += comparison.failures(scores, limits)
     return Proof(
         passed=not failures,
         failures=failures,
@@ -161,7 +163,7 @@ def compare_matrices(one: Checkpoint, other: Checkpoint) -> tuple[int, list[str]
     """How many were compared, and what is said of those that are others."""
     theirs, ours = matrices.of(one), matrices.of(other)
     errors = {
-        name: (matrices.error(matrix, ours[name]), proof.limits(matrix.type, ours[name].type).matrix)
+        name: (matrices.error(matrix, ours[name]), comparison.limits(matrix.type, ours[name].type).matrix)
         for name, matrix in theirs.items()
         if name in ours
     }
@@ -209,7 +211,7 @@ def write(model: Path, found: Proof) -> None:
     partial.replace(target)
 
 
-def _pairs(theirs: Said, ours: Said) -> Iterator[tuple[list[int], proof.Logits, proof.Logits]]:
+def _pairs(theirs: Said, ours: Said) -> Iterator[tuple[list[int], comparison.Logits, comparison.Logits]]:
     """One text at a time in memory."""
     with np.load(theirs.logits) as one, np.load(ours.logits) as other:
         for number, ids in enumerate(theirs.ids):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from nitro.engines.defaults import NOTHING, SamplingDefaults
+from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 
 FinishReason = Literal["stop", "length", "error"]
 

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from nitro.engines.defaults import SamplingDefaults
+from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import ModelInfo
 
 

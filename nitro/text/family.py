@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nitro.errors import TemplateError
-from nitro.text import formats, reasoning
-from nitro.text.channels import ChannelParser, Parser, Plain
-from nitro.text.formats import generic, history
-from nitro.text.formats.format import Format
+from nitro.text import reasoning, tool_formats
+from nitro.text.output_parser import ChannelParser, Parser, Plain
 from nitro.text.reasoning import Markers
+from nitro.text.tool_formats import fallback, history
+from nitro.text.tool_formats.format import Format
 from nitro.text.tools import Tools
 
 if TYPE_CHECKING:  # the server knows families, and never renders
@@ -31,9 +31,9 @@ class Family:
     @classmethod
     def of(cls, template: str, tool_format: str | None = None) -> "Family":
         """`tool_format`: the name of a format that is to be used, whatever the template says."""
-        found = formats.known()[tool_format] if tool_format else formats.detect(template)
-        native = found is not None and found is not generic.FORMAT and "tools" in template
-        return cls(found or generic.FORMAT, native, reasoning.detect(template), "tool_calls" in template)
+        found = tool_formats.known()[tool_format] if tool_format else tool_formats.detect(template)
+        native = found is not None and found is not fallback.FORMAT and "tools" in template
+        return cls(found or fallback.FORMAT, native, reasoning.detect(template), "tool_calls" in template)
 
     def prompt(
         self,
@@ -50,12 +50,12 @@ class Family:
         except TemplateError:
             if self.native or not tools:
                 raise
-            return template.render(generic.without_system(given), told, variables, continues)
+            return template.render(fallback.without_system(given), told, variables, continues)
 
     def told(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> tuple[Sequence[Message], Any]:
         """The messages and tools as the template takes them."""
         if not self.native:
-            return generic.messages(messages, tools, self.format.layout), None
+            return fallback.messages(messages, tools, self.format.layout), None
         told = messages if self.writes else history.messages(messages, self.format.layout)
         return self.format.given(told, tools) if self.format.given and tools else told, tools
 

@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nitro.text.formats import values
-from nitro.text.formats.format import Format
+from nitro.text.tool_formats import argument_values
+from nitro.text.tool_formats.format import Format
 from nitro.text.tools import Tool
 
 ANY_OBJECT = {"type": "object"}
 LISTED = {"type", "properties", "required", "title", "description", "$schema", "$defs", "definitions"}
 # What of an object is kept where its arguments are written one by one: no grammar looks at the whole then.
-ONE_BY_ONE = LISTED | values.SILENT | {"additionalProperties", "$id", "$anchor"}
+ONE_BY_ONE = LISTED | argument_values.SILENT | {"additionalProperties", "$id", "$anchor"}
 _TEXT = r"/(.|\n)*/"
 _SPACE = r"/[ \n]{0,2}/"
 
@@ -172,7 +172,7 @@ class _Writer:
     def _parameter(self, layout: str, key: str | None, schema: Any, called: Called) -> str:
         """One argument, of any name where `key` is None."""
         before, hole, after = re.split(r"(\$VALUE|\$JSON)", layout)
-        is_text = hole == "$VALUE" and values.is_text(schema, called.schema)
+        is_text = hole == "$VALUE" and argument_values.is_text(schema, called.schema)
         told = {"$TYPE": json.dumps(_told_type(schema, called, is_text)), "$TEXT": json.dumps(str(is_text).lower())}
         if key is not None:
             told["$KEY"] = json.dumps(key)
@@ -203,7 +203,7 @@ class _Writer:
 
 def _told_type(schema: Any, called: Called, is_text: bool) -> str:
     """What a call says of a value's type: a text that is written in JSON must not be taken for one as it is."""
-    types = sorted(values.types(schema, called.schema) - {"string", "integer"})
+    types = sorted(argument_values.types(schema, called.schema) - {"string", "integer"})
     return "string" if is_text else types[0] if types else "object"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from nitro.cli import main
+from nitro.cli.main import main
 
 if __name__ == "__main__":
     main(["convert", "--to", "mlx", *sys.argv[1:]])

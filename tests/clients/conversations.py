@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from nitro.text.family import Family
-from nitro.text.formats import generic
+from nitro.text.tool_formats import fallback
 
 Message = dict[str, Any]
 MOMENT = (2026, 3, 14, 15, 9, 26)  # of all rendering
@@ -143,7 +143,7 @@ def _told(given: Conversation, family: Family) -> Conversation:
 
 def _told_the_user(given: Conversation, family: Family) -> Conversation:
     told = _told(given, family)
-    return replace(told, messages=generic.without_system(told.messages)) if given.tools else told
+    return replace(told, messages=fallback.without_system(told.messages)) if given.tools else told
 
 
 def _no_tools(given: Conversation, _: Family) -> Conversation:

@@ -19,10 +19,10 @@ import pytest
 import sdist
 from conversations import CHANGES, CONVERSATIONS, MOMENT, Conversation
 
-from nitro.api import lenient
-from nitro.api.openai import ChatRequest
-from nitro.api.prompts import parse_chat
-from nitro.engines.defaults import NOTHING
+from nitro.api import json_body
+from nitro.api.openai.parse import parse_chat
+from nitro.api.openai.schema import ChatRequest
+from nitro.engines.sampling_defaults import NOTHING
 from nitro.errors import ApiError, TemplateError
 from nitro.text import template
 from nitro.text.family import Family
@@ -126,7 +126,7 @@ def ours(name: str, given: Conversation) -> Result:
     compiled, family = _compiled(name), Family.of(sdist.templates()[name])
     more = {} if given.prompts or given.continues else {"add_generation_prompt": False}
     asked = {"model": "any", "messages": given.messages, "continue_final_message": given.continues}
-    body, _ = lenient.decode(json.dumps({**asked, **(given.variables or {})}).encode(), ChatRequest)
+    body, _ = json_body.decode(json.dumps({**asked, **(given.variables or {})}).encode(), ChatRequest)
     try:
         prompt = parse_chat(body, NOTHING, between=compiled.between)
         variables = prompt.variables | more

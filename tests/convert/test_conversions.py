@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 from real_models import write_hf, write_texts
 
-from nitro.cli import main
-from nitro.convert import checkpoint, environments, preflight, sources
-from nitro.convert.proof import LIMITS
+from nitro.cli.main import main
+from nitro.convert import checkpoint, environments, llama_cpp_converter, preflight
+from nitro.convert.comparison import LIMITS
 from nitro.errors import ConvertError
 from nitro.gguf import header
 
@@ -91,7 +91,7 @@ def test_a_pre_tokenizer_that_is_not_recognised(original: Path, tmp_path: Path) 
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
     shutil.copy(original / "model.safetensors", tmp_path)
     with pytest.raises(ConvertError, match="recognises: BPE pre-tokenizer was not recognized"):
-        preflight.vocabulary(tmp_path, sources.converter(print), print)
+        preflight.vocabulary(tmp_path, llama_cpp_converter.converter(print), print)
 
 
 def test_the_backends_hold_what_they_should() -> None:

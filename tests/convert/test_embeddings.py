@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from gguf import GGUFReader
 
-from nitro.cli import main
+from nitro.cli.main import main
 from nitro.convert import cache, checkpoint, environments, verify
 
 pytestmark = pytest.mark.convert

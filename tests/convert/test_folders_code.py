@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 from real_models import write_hf
 
-from nitro.cli import main
-from nitro.convert import environments, sources
+from nitro.cli.main import main
+from nitro.convert import environments, llama_cpp_converter
 
 pytestmark = pytest.mark.convert
 
@@ -76,7 +76,7 @@ def modules(converter: Path) -> dict[str, str]:
 
 def test_no_architecture_of_llama_cpp_s_converter_runs_it(tmp_path: Path) -> None:
     """Of all of them, in one process. At least one in each module that trusts a folder comes to the point."""
-    converter = sources.converter(print)
+    converter = llama_cpp_converter.converter(print)
     by_architecture = modules(converter)
     for name in by_architecture:
         folder = tmp_path / "models" / name

@@ -13,7 +13,7 @@ from running import RunningServer
 from safetensors.numpy import load_file
 from same_answer import assert_same_answer, tolerance
 
-from nitro.cli import main
+from nitro.cli.main import main
 from nitro.config import ServeConfig
 from nitro.convert import checkpoint
 from nitro.engines.types import Asked, Sampling

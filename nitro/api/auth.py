@@ -1,0 +1,96 @@
+"""Who may call: the API key, the `Host` a request names, and the web pages that may reach us from a browser.
+
+Without the last two any page that a user has open could use the model: by a form or script (`Origin`), or by a name of
+its own that it lets point to this machine (`Host`: DNS rebinding).
+"""
+
+import hmac
+import ipaddress
+import re
+from collections.abc import Mapping
+
+from nitro.api import api_keys
+from nitro.errors import ApiError
+
+OPEN_PATHS = ("/health", "/healthz")
+Headers = Mapping[bytes, bytes]
+
+_LOCAL_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
+_HOST = re.compile(r"(\[[^\[\]/@\s]*\]|[^\[\]/?#@:\s]+)(:(?P<port>[0-9]{0,5}))?", re.ASCII)
+_PREFLIGHT = {
+    b"access-control-allow-methods": b"GET, POST, DELETE, OPTIONS",
+    b"access-control-max-age": b"86400",
+    b"access-control-allow-private-network": b"true",
+}
+_EXPOSED = b"x-request-id, x-nitro-ignored, x-should-retry, retry-after"
+
+
+class Guard:
+    """`origins` and `hosts` are those allowed beside the local ones; "*" is any. Header names are in lower case."""
+
+    def __init__(self, api_key: str | None = None, origins: tuple[str, ...] = (), hosts: tuple[str, ...] = ()):
+        self._api_key = None if api_key is None else api_keys.in_bytes(api_key)
+        self._origins = {origin.rstrip("/").lower() for origin in origins}
+        self._hosts = {host.lower() for host in hosts}
+
+    def check(self, method: str, path: str, headers: Headers) -> None:
+        """Raises ApiError. Of a preflight, which cannot bring a key, none is asked."""
+        host = headers.get(b"host", b"").decode("latin-1")
+        if host and not _is_host(host):
+            raise ApiError(400, f"The header 'Host' is {host[:300]!r}, which is no name with a port or without.")
+        if host and not self._knows_host(host):
+            raise ApiError(403, f"Host {host!r} is not allowed; start the server with --allow-host {_name(host)}.")
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if origin and not self._knows_origin(origin):
+            raise ApiError(403, f"Origin {origin!r} is not allowed; start the server with --allow-origin {origin}.")
+        if method != "OPTIONS" and path not in OPEN_PATHS and not self._has_key(headers):
+            message = "Missing or incorrect API key: send it as 'Authorization: Bearer KEY'."
+            raise ApiError(401, message, code="invalid_api_key")
+
+    def cors(self, method: str, headers: Headers) -> dict[bytes, bytes]:
+        """The headers by which a browser lets the page that asked see the answer."""
+        origin = headers.get(b"origin")
+        if origin is None or not self._knows_origin(origin.decode("latin-1")):
+            return {}
+        allowed = {b"access-control-allow-origin": origin, b"vary": b"Origin"}
+        if method != "OPTIONS":
+            return {**allowed, b"access-control-expose-headers": _EXPOSED}
+        asked = headers.get(b"access-control-request-headers", b"authorization, content-type")
+        return {**allowed, **_PREFLIGHT, b"access-control-allow-headers": asked}
+
+    def _knows_host(self, host: str) -> bool:
+        name = _name(host).lower()
+        return name == "localhost" or _is_address(name) or name in self._hosts or "*" in self._hosts
+
+    def _knows_origin(self, origin: str) -> bool:
+        """Where a key is needed, the key decides: a page that has none gets nothing."""
+        if self._api_key is not None or "*" in self._origins or origin.lower() in self._origins:
+            return True
+        return _LOCAL_ORIGIN.fullmatch(origin) is not None
+
+    def _has_key(self, headers: Headers) -> bool:
+        """Compared in constant time."""
+        if self._api_key is None:
+            return True
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._api_key)
+
+
+def _is_host(host: str) -> bool:
+    match = _HOST.fullmatch(host)
+    return match is not None and int(match["port"] or 0) <= 65535
+
+
+def _name(host: str) -> str:
+    """A Host header without its port; an IPv6 address without its brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if ":" in host else host
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

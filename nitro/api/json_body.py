@@ -1,0 +1,122 @@
+"""From a request's bytes to its struct: strict JSON first, then one lenient second try.
+
+The second try takes what the first Nitro's parser took (trailing commas, comments) and what JavaScript clients send
+when they cut a string in the middle of a character (lone surrogates, replaced by U+FFFD). Errors name the field.
+Large bodies get no second try.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from nitro.api.openai.schema import NOTHING, UNSUPPORTED
+from nitro.errors import ApiError
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+LONGEST_LENIENT = 2**20  # bytes of a body that gets a second try; it takes half a second for so many
+
+_STRING = r'"(?:[^"\\]++|\\.?)*+"?'
+_COMMENT = re.compile(_STRING + r"|//[^\n]*|/\*.*?\*/|(?P<cut>/\*.*)", re.DOTALL)
+_TRAILING_COMMA = re.compile(_STRING + r"|,(?=\s*[\]}])", re.DOTALL)
+_WHERE = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"missing required field `(.*)`")
+
+_decode_keys = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def decode(body: bytes, type: type[T]) -> tuple[T, list[str]]:
+    """The request, and the names of the parameters that will have no effect.
+
+    Raises ApiError 400: no JSON, a wrong type, a missing field, or a known parameter that is not supported.
+    """
+    decoder, fields = _reader(type)
+    try:
+        try:
+            return decoder(body), _without_effect(body, fields)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if isinstance(error, msgspec.ValidationError):
+                raise
+            if len(body) > LONGEST_LENIENT:
+                raise _no_json(error) from None
+            body = _repair(body, error)
+            return decoder(body), _without_effect(body, fields)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _no_json(error) from None
+
+
+@cache
+def _reader(type: type[T]) -> tuple[Callable[[bytes], T], frozenset[str]]:
+    return msgspec.json.Decoder(type, strict=False).decode, frozenset(f.name for f in msgspec.structs.fields(type))
+
+
+def _repair(body: bytes, cause: Exception) -> bytes:
+    """Strict JSON with the same meaning. Raises ApiError with the first try's complaint where there is none."""
+    try:
+        text = _COMMENT.sub(_unless_string, body.decode("utf-8-sig"))
+        value = json.loads(_TRAILING_COMMA.sub(_unless_string, text), parse_constant=_no_constant)
+        return (
+            json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+        )
+    except (ValueError, RecursionError):
+        raise _no_json(cause) from None
+
+
+def _unless_string(match: re.Match[str]) -> str:
+    return match[0] if match[0].startswith('"') or match.lastgroup == "cut" else " "
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _no_json(error: Exception) -> ApiError:
+    return ApiError(400, f"The body is not valid JSON: {error}.")
+
+
+def _invalid(error: msgspec.ValidationError) -> ApiError:
+    match = _WHERE.match(str(error))
+    assert match is not None
+    what, where = match[1], match[2] or ""
+    if missing := _MISSING.search(what):
+        param = f"{where}.{missing[1]}" if where else missing[1]
+        return ApiError(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+    if not where:
+        return ApiError(400, f"The body must be a JSON object: {what}.", code="invalid_type")
+    return ApiError(400, f"Invalid type for '{where}': {what}.", param=where, code="invalid_type")
+
+
+def _without_effect(body: bytes, fields: frozenset[str]) -> list[str]:
+    """Names of the parameters that ask for something and are not read. Raises ApiError for those of UNSUPPORTED."""
+    ignored = []
+    for name, raw in _decode_keys(body).items():
+        if name in fields:
+            continue
+        try:
+            value: Any = msgspec.json.decode(raw)
+        except msgspec.ValidationError:
+            value = raw  # a number out of range asks for something
+        if _is_in(value, NOTHING):
+            continue
+        if name not in UNSUPPORTED:
+            ignored.append(quote(name, safe=""))
+        elif not _is_in(value, UNSUPPORTED[name]):
+            raise ApiError(
+                400,
+                f"Unsupported parameter: '{name}' is not supported by this server yet.",
+                param=name,
+                code="unsupported_parameter",
+            )
+    return ignored
+
+
+def _is_in(value: Any, values: tuple[Any, ...]) -> bool:
+    """Membership that tells 0 from False and 1 from True."""
+    return any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in values)

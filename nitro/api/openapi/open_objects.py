@@ -1,0 +1,71 @@
+"""What is inside the objects that requests give and structs leave open, as JSON schemas, by field and JSON type.
+
+They are for readers and tests: what is accepted, `tools`, `constraints` and `prompts` decide.
+"""
+
+from typing import Any
+
+from nitro.api.openai.parse import MOST_STOPS
+from nitro.api.openai.tools import NAME
+
+Json = dict[str, Any]
+
+
+def _object(required: tuple[str, ...], **properties: Json) -> Json:
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+def _or_null(schema: Json) -> Json:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+BIAS: Json = {"anyOf": [{"type": "number", "minimum": -100, "maximum": 100}, {"const": False}]}
+PAIR: Json = {"type": "array", "prefixItems": [{"type": ["integer", "string"]}, BIAS], "minItems": 2, "maxItems": 2}
+TOKENS: Json = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+TEXT: Json = {"type": "string"}
+SCHEMA: Json = {"type": "object", "description": "A JSON schema."}
+FUNCTION = _object(
+    ("name",),
+    name={"type": "string", "pattern": f"^{NAME}$"},
+    description=_or_null(TEXT),
+    parameters=_or_null({**SCHEMA, "properties": {"type": {"const": "object"}}}),
+    strict=_or_null({"type": "boolean"}),
+)
+TOOL = _object(("function",), type={"const": "function"}, function=FUNCTION)
+NAMED = _object(("function",), type={"const": "function"}, function=_object(("name",), name=TEXT))
+ALLOWED = _object(
+    ("type", "allowed_tools"),
+    type={"const": "allowed_tools"},
+    allowed_tools=_object(
+        ("tools",), mode={"enum": ["auto", "required"]}, tools={"type": "array", "items": NAMED, "minItems": 1}
+    ),
+)
+SAID = _object(("name",), name=TEXT, arguments={"anyOf": [TEXT, {"type": "object"}, {"type": "null"}]})
+CALL = _object(("function",), id=TEXT, type={"const": "function"}, function=SAID)
+FORMATS: list[Json] = [
+    _object(("type",), type={"const": "text"}),
+    _object(("type",), type={"const": "json_object"}, schema=SCHEMA),
+    _object(
+        ("type", "json_schema"),
+        type={"const": "json_schema"},
+        json_schema=_object(("schema",), name=TEXT, schema=SCHEMA, strict=_or_null({"type": "boolean"})),
+    ),
+]
+
+SHAPES: dict[str, dict[str, Json]] = {
+    "messages": {"array": {"minItems": 1}},
+    "prompt": {"array": {"anyOf": [{"items": TEXT}, TOKENS, {"items": TOKENS}], "minItems": 1}},
+    "tools": {"array": {"items": TOOL}},
+    "functions": {"array": {"items": FUNCTION}},
+    "tool_calls": {"array": {"items": CALL}},
+    "tool_choice": {"string": {"enum": ["none", "auto", "required"]}, "object": {"anyOf": [NAMED, ALLOWED]}},
+    "function_call": {"string": {"enum": ["none", "auto", "required"]}, "object": _object(("name",), name=TEXT)},
+    "response_format": {"object": {"anyOf": FORMATS}},
+    "json_schema": {"object": SCHEMA},
+    "choice": {"array": {"items": {"type": "string", "minLength": 1}, "minItems": 1}},
+    "stop": {"array": {"maxItems": MOST_STOPS}},
+    "logit_bias": {
+        "object": {"additionalProperties": BIAS},
+        "array": {"items": PAIR},
+    },
+}

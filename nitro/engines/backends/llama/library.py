@@ -1,0 +1,100 @@
+"""What llama.cpp tells beside its API: its log, and the devices of ggml, which llama-cpp-python does not bind."""
+
+import ctypes
+import logging
+import re
+from typing import Any
+
+import llama_cpp
+import llama_cpp.llama_cpp as lib
+from llama_cpp._ggml import libggml
+
+from nitro.engines.hardware.libraries import Build, Device
+from nitro.engines.hardware.memory import MIB
+
+log = logging.getLogger("llama.cpp")
+
+ERROR = 4  # GGML_LOG_LEVEL_ERROR (ggml.h)
+GPU_TYPES = (1, 2)  # GGML_BACKEND_DEVICE_TYPE_GPU, _IGPU (ggml-backend.h)
+KEPT = 2**20  # characters of log
+PLACE = re.compile(r"^\w+: (error loading model: )?")  # the function that tells it
+
+
+class Log:
+    """What llama.cpp logs from `capture_log` on. Some things it tells only there."""
+
+    def __init__(self) -> None:
+        self.first_error = ""  # the one that says most, where loading fails: those who called say that it did
+        self.last_error = ""
+        self.text = ""
+
+    def add(self, level: int, line: str) -> None:
+        if level == ERROR:
+            self.last_error = line.strip().rstrip(".") + "."
+            self.first_error = self.first_error or PLACE.sub("", self.last_error)
+        if len(self.text) < KEPT:
+            self.text += line
+        log.debug("%s", line.rstrip())
+
+    def offloaded(self) -> tuple[int, int] | None:
+        """(layers on a GPU, layers), None where no layer is."""
+        match = re.search(r"offloaded (\d+)/(\d+) layers", self.text)
+        return (int(match[1]), int(match[2])) if match and int(match[1]) > 0 else None
+
+    def kv_place(self) -> str:
+        """Where the KV cache lies, a recurrent model's states included: "CUDA0, CPU"."""
+        return ", ".join(dict.fromkeys(re.findall(r"(\S+) +(?:KV|RS) buffer size", self.text)))
+
+    def kv_bytes(self) -> int:
+        """Bytes of all KV buffers."""
+        return int(sum(float(size) for size in re.findall(r"KV buffer size = +([\d.]+) MiB", self.text)) * MIB)
+
+
+_current = Log()
+
+
+def _on_line(level: int, text: bytes, _: Any) -> None:
+    """One callback for the life of the process: llama.cpp keeps the pointer and may log at any time."""
+    _current.add(level, text.decode(errors="replace"))
+
+
+_callback = lib.llama_log_callback(_on_line)  # kept: llama.cpp holds a pointer to it
+lib.llama_log_set(_callback, ctypes.c_void_p(0))
+
+
+def capture_log() -> Log:
+    """A new log that gets every line from now on."""
+    global _current
+    _current = Log()
+    return _current
+
+
+def build() -> Build:
+    """A backend is there if it was built, whether it finds a device or not."""
+    names = [_call("ggml_backend_reg_name", ctypes.c_char_p, handle).decode() for handle in _all("reg")]
+    return Build("llama.cpp", f"llama-cpp-python {llama_cpp.__version__}", tuple(names), tuple(devices()))
+
+
+def devices() -> list[Device]:
+    return [_device(handle) for handle in _all("dev")]
+
+
+def _device(handle: int) -> Device:
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    _call("ggml_backend_dev_memory", None, handle, ctypes.byref(free), ctypes.byref(total))
+    name = _call("ggml_backend_dev_description", ctypes.c_char_p, handle).decode(errors="replace").strip()
+    return Device(name, free.value, _call("ggml_backend_dev_type", ctypes.c_int, handle) in GPU_TYPES)
+
+
+def _all(kind: str) -> list[int]:
+    """Handles of ggml's backends ("reg") or devices ("dev")."""
+    count = _call(f"ggml_backend_{kind}_count", ctypes.c_size_t)
+    return [_call(f"ggml_backend_{kind}_get", ctypes.c_void_p, ctypes.c_size_t(i)) for i in range(count)]
+
+
+def _call(name: str, result: Any, handle: Any = None, *more: Any) -> Any:
+    """A function of ggml-backend.h; its first argument, where there is one, is a pointer or given as a ctypes value."""
+    function = libggml[name]  # an own object each time: nobody else's restype is changed
+    function.restype = result
+    arguments = [] if handle is None else [ctypes.c_void_p(handle) if isinstance(handle, int) else handle]
+    return function(*arguments, *more)

@@ -1,0 +1,29 @@
+"""A model as MlxRunner needs it, and the way to one: from an mlx-lm folder (mlx_folder) or a GGUF file (mlx_gguf)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+
+from nitro.engines.runner import Tokenizer
+from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
+
+
+@dataclass(slots=True)
+class MlxModel:
+    network: Any  # an mlx-lm model: tokens [rows, length] and caches → logits [rows, length, vocabulary]
+    tokenizer: Tokenizer
+    trained_context: int  # tokens
+    eog: frozenset[int]  # end-of-generation token ids
+    template: str | None
+    bos: str
+    eos: str
+    fingerprint: str
+    infill: tuple[str, ...] = ()  # as the metadata has them: see infill.py
+    adds_bos: bool = False  # see ModelInfo
+    sampling: SamplingDefaults = NOTHING  # the model's own
+
+
+def compute_type() -> mx.Dtype | None:
+    """What to compute in, where the weights do not decide: MLX's CPU build is forty times slower at 16 bits."""
+    return None if mx.metal.is_available() else mx.float32

@@ -1,0 +1,95 @@
+"""JSON schemas as far as they are told to llguidance: their parts, and their numbers, of which it knows doubles only.
+
+Knows neither llguidance nor what a schema is for.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, TypeGuard
+
+from nitro.engines.constraints.json_values import escaped
+
+Schema = dict[str, Any]
+PARTS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")  # objects of schemas
+LISTS = ("anyOf", "allOf", "oneOf", "prefixItems")
+SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+# Towards which infinity a bound may be moved, so that what keeps it keeps the schema's own, too.
+INWARD = {"minimum": 1, "exclusiveMinimum": 1, "maximum": -1, "exclusiveMaximum": -1}
+CHOICES = ("const", "enum")
+MOST = 2**63 - 1024  # the largest double of 64 bits: llguidance cuts bounds there, or fails
+
+
+def load(source: str) -> Schema:
+    """The schema, with bounds that can be held. Raises ValueError for other numbers, with their place."""
+    schema: Schema = json.loads(source)
+    for pointer, part in every(schema):
+        for keyword, direction in INWARD.items():
+            bound = part.get(keyword)
+            if _is_number(bound):
+                if bound * direction > MOST:
+                    raise ValueError(f"{keyword} is beyond 64 bits (at {pointer or '/'})")
+                part[keyword] = _inward(bound, direction)
+        for keyword in CHOICES:
+            if any(not _is_exact(number) for number in _numbers(part.get(keyword))):
+                raise ValueError(f"{keyword} has a number with more digits than a double holds (at {pointer or '/'})")
+    return schema
+
+
+def every(schema: Schema) -> Iterator[tuple[str, Schema]]:
+    """The schema and all in it, each with its JSON pointer; what is in a schema comes after it."""
+    found = [("", schema)]
+    for pointer, part in found:  # grows as it goes
+        yield pointer, part
+        found += [(pointer + step, inner) for step, inner in subschemas(part)]
+
+
+def subschemas(schema: Any) -> Iterator[tuple[str, Schema]]:
+    """The schemas directly in a schema, each with its step of a JSON pointer."""
+    steps = [(f"/{key}", schema.get(key)) for key in SINGLE]
+    steps += [(f"/{key}/{escaped(name)}", part) for key in PARTS for name, part in _items(schema.get(key))]
+    steps += [(f"/{key}/{i}", part) for key in LISTS for i, part in _entries(schema.get(key))]
+    return ((step, part) for step, part in steps if isinstance(part, dict))
+
+
+def _items(value: Any) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def _entries(value: Any) -> list[tuple[int, Any]]:
+    return list(enumerate(value)) if isinstance(value, list) else []
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+    """All in a JSON value."""
+    found = [value]
+    for part in found:  # grows as it goes
+        if _is_number(part):
+            yield part
+        found += part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
+
+
+def _inward(bound: int | float, direction: int) -> int | float:
+    """The nearest double in that direction, of 64 bits."""
+    if abs(bound) > MOST:
+        return -direction * MOST
+    double = float(bound)
+    if (double < bound) if direction > 0 else (double > bound):
+        double = math.nextafter(double, direction * math.inf)
+    return bound if double == bound else double
+
+
+def _is_exact(number: int | float) -> bool:
+    """Whether llguidance writes it as it is."""
+    if isinstance(number, float):
+        return True
+    try:
+        double = float(number)
+    except OverflowError:
+        return False
+    return (double == number and abs(number) <= MOST) or Decimal(repr(double)) == number

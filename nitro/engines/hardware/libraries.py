@@ -1,0 +1,119 @@
+"""What the build of an engine library is, and what it finds on this machine: two questions, each with its answer.
+
+Plain data, and the sentences for what can be wrong with it. No library is touched.
+"""
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from nitro.engines.hardware.nvidia import Nvidia
+
+ANEW = "Build it anew on this machine: make clean, then PIP_NO_CACHE_DIR=1 make install."
+DRIVER = "Install the NVIDIA driver; a container is started with --gpus all."
+ON_THE_PATH = "Install it, or put its folder on the loader's path (LD_LIBRARY_PATH)."
+
+# What the name of a missing library may begin with, what it is, and how to get it
+LIBRARIES: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("libcuda.",), "the NVIDIA driver's library", DRIVER),
+    (
+        ("libcudart.", "libcublas", "libnccl."),
+        "a library of the CUDA runtime",
+        "Install CUDA's runtime libraries, with the CUDA toolkit or from pip (nvidia-cublas, nvidia-cuda-runtime), "
+        "and put their folders on the loader's path (LD_LIBRARY_PATH).",
+    ),
+    (("libgomp.",), "OpenMP's library", "On Debian and Ubuntu: sudo apt install libgomp1."),
+)
+
+
+class Finding(Struct, frozen=True):
+    """Something that is not as it could be, in one sentence, and what mends it in another, or nothing."""
+
+    what: str
+    cure: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.cure}".rstrip()
+
+
+class Device(Struct, frozen=True):
+    """What a library can compute on."""
+
+    name: str
+    free: int  # bytes
+    is_gpu: bool
+
+
+class Build(Struct, frozen=True):
+    """An engine library as it is installed here."""
+
+    library: str  # "llama.cpp", "MLX"
+    version: str = ""
+    backends: tuple[str, ...] = ()  # what it is built for: "CUDA", "CPU"
+    devices: tuple[Device, ...] = ()  # what it finds
+    missing: str = ""  # the Python package that is not installed
+    fault: Finding | None = None  # why it does not load
+
+    @property
+    def usable(self) -> bool:
+        return not self.missing and self.fault is None
+
+    @property
+    def has_gpu(self) -> bool:
+        return any(device.is_gpu for device in self.devices)
+
+    @property
+    def kind(self) -> str:
+        return "/".join(name for name in self.backends if name not in ("CPU", "BLAS")) or "CPU"
+
+
+def without_gpu(build: Build, nvidia: Nvidia) -> Finding | None:
+    """Why this build computes on no GPU; None where it has one. Without a cure nothing is wrong: there is no GPU."""
+    if build.has_gpu:
+        return None
+    it_is = f"{build.library} is a {build.kind} build"
+    cuda, gpus = "CUDA" in build.backends, named(nvidia.gpus)
+    if cuda and nvidia.hidden:
+        return Finding(f"{it_is}, but CUDA_VISIBLE_DEVICES hides every GPU.", "Unset it.")
+    match cuda, bool(gpus):
+        case True, True:
+            why = f"{it_is}, but cannot use the GPU ({gpus}): the driver is missing here, or older than that CUDA."
+            return Finding(why, f"Update it. {DRIVER}")
+        case True, False:
+            return Finding(f"{it_is}, but there is no NVIDIA driver, or no GPU.", f"{DRIVER} Or add --gpu-layers 0.")
+        case False, True:
+            toolkit = "Run" if nvidia.nvcc else "Install the CUDA toolkit, which brings nvcc, then run"
+            why = f"The GPU ({gpus}) is not used: {it_is}."
+            return Finding(why, f"{toolkit} make install in Nitro's folder; it builds with CUDA.")
+    return Finding(f"No GPU is found, and {it_is}.")
+
+
+def explain(error: str, path: Sequence[str] = sys.path) -> Finding:
+    """What is wrong where a library does not load: a library that it links, or else the error itself."""
+    missing = re.search(r"(lib[\w.+-]+\.so[.\d]*): cannot open shared object file", error)
+    if not missing:
+        return Finding(" ".join(error.split()))
+    name = missing[1]
+    known = [(what, cure) for starts, what, cure in LIBRARIES if name.startswith(starts)]
+    what, cure = known[0] if known else ("a library that it links", ON_THE_PATH)
+    if folders := _from_pip(name, path):
+        cure = f"pip has installed it where the loader does not look: set LD_LIBRARY_PATH={folders}"
+    return Finding(f"{name} is not found, {what}.", cure)
+
+
+def named(gpus: Sequence[str]) -> str:
+    """Names, each once: "2 × NVIDIA L4"."""
+    return ", ".join(f"{count} × {name}" if count > 1 else name for name, count in Counter(gpus).items())
+
+
+def _from_pip(name: str, path: Sequence[str]) -> str:
+    """The folders of pip's NVIDIA packages, if one of these holds the library."""
+    for root in path:
+        folders = sorted(Path(root, "nvidia").glob("**/lib"))
+        if any((folder / name).exists() for folder in folders):
+            return ":".join(map(str, folders))
+    return ""

@@ -1,0 +1,250 @@
+"""A running server: socket, application, engine and signals, from a ServeConfig.
+
+Order of starting: find the model, bind the socket, serve (503 while the model loads), load, say so. Order of stopping:
+open streams end with an error event, connections close, the engine's process ends. A second signal ends at once.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from rich.console import Console
+
+from nitro import __version__
+from nitro.api.app import make_app
+from nitro.api.auth import Guard
+from nitro.api.connections import Connections, Limits
+from nitro.api.http_protocol import HttpProtocol, bounded
+from nitro.api.openai.sampling import parse_defaults
+from nitro.config import ServeConfig
+from nitro.engines.client.engine import Engine
+from nitro.engines.sampling_defaults import SamplingDefaults
+from nitro.engines.types import EngineSpec, ModelInfo
+from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, StartError
+from nitro.models import catalog, files
+from nitro.models.handle import ServedModel, ServedModels
+from nitro.service.intake import Intake
+from nitro.service.metrics import Metrics
+from nitro.system import file_descriptors, gc_tuning, logs, signals
+from nitro.text import tool_formats
+
+log = logging.getLogger("nitro")
+
+GRACE = 5  # seconds that connections have to close
+# Seconds that idle ones stay open: longer than clients keep them (Go 90, LiteLLM 120), as a request that is sent while
+# we close fails. uvicorn's own 5 are those of httpx and hardly more than Node's.
+IDLE = 300
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves the signals to us: streams must end before uvicorn waits for them. Looks at the time that clients take."""
+
+    def __init__(self, config: uvicorn.Config, connections: Connections[HttpProtocol]):
+        super().__init__(config)
+        self._connections = connections
+        self._ticked = time.monotonic()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        last, self._ticked = self._ticked, time.monotonic()
+        for late in self._connections.tick(self._ticked - last):
+            late.too_late()
+        return await super().on_tick(counter)
+
+
+class Server:
+    """One server on the running event loop. `start`, then `serve` until `stop`."""
+
+    def __init__(self, config: ServeConfig):
+        """Raises StartError: no such model, a bad template, a port in use."""
+        self.config = config
+        self._source = catalog.find(config.model, config.alias, config.engine)
+        self._template = _read_template(config)
+        _check_tool_format(config.tool_format)
+        spec = EngineSpec(
+            engine=config.engine,
+            model=self._source.path,
+            context=config.context,
+            parallel=config.parallel,
+            threads=config.threads,
+            gpu_layers=config.gpu_layers,
+            require_gpu=config.require_gpu,
+            wired_limit=config.wired_limit,
+            log_level=config.log_level,
+        )
+        metrics = Metrics()
+        self.engine = Engine(spec, config.max_queue, metrics, comes_back=not config.exit_on_engine_failure)
+        model = ServedModel(
+            self._source, self.engine, self._template, config.tool_format, defaults=_read_defaults(config)
+        )
+        self.models = ServedModels(model)
+        guard = Guard(config.api_key, config.allow_origin, config.allow_host)
+        self.intake = Intake()
+        app = make_app(self.models, self.intake, guard, metrics, config.max_body * 2**20, config.strict)
+        most, backlog = file_descriptors.connections(file_descriptors.raise_limit())
+        self.connections: Connections[HttpProtocol] = Connections(Limits(most=most))
+        self._uvicorn = _Uvicorn(
+            uvicorn.Config(
+                app,
+                http=bounded(self.connections),  # type: ignore[arg-type]
+                ws="none",
+                proxy_headers=False,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                backlog=backlog,
+                timeout_graceful_shutdown=GRACE,
+                timeout_keep_alive=IDLE,
+            ),
+            self.connections,
+        )
+        self._socket = _bind(config.host, config.port, backlog)
+        self.port: int = self._socket.getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        return f"http://{host}:{self.port}"
+
+    async def serve(self, loading: Callable[[], None] = lambda: None) -> None:
+        """Serve until `stop`. Raises StartError when the first load fails or --chat-template is none, EngineLost when
+        no engine comes again. `loading` is called when the model begins to load."""
+        self.intake.start()
+        try:
+            await self._check_template()
+            loading()
+            await self._serve()
+        finally:
+            await self.intake.close()
+
+    async def _serve(self) -> None:
+        self.engine.start()
+        serving = asyncio.create_task(self._uvicorn.serve([self._socket]))
+        watching = asyncio.create_task(self._watch())
+        try:
+            await asyncio.wait((serving, watching), return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                watching.result()
+            await serving
+        finally:
+            watching.cancel()
+            self.stop()
+            await serving
+            await self.engine.close()
+
+    def stop(self) -> None:
+        """Begin to end: open streams get an error event."""
+        self._uvicorn.should_exit = True
+        self.engine.stop(ServerClosing("The server is stopping."))
+
+    async def _check_template(self) -> None:
+        """Raises StartError where --chat-template is none. It is trusted no more than a model's own."""
+        if self._template is not None:
+            try:
+                await self.intake.check(self._template)
+            except NitroError as error:
+                raise StartError(f"--chat-template {self.config.chat_template}: {error}") from None
+
+    async def _watch(self) -> None:
+        """Tell that the model is loaded, and whether an engine will come. Raises StartError, EngineLost."""
+        try:
+            banner(self, await self.engine.loaded())
+        except EngineDown as error:
+            raise StartError(str(error)) from None
+        except ServerClosing:
+            return
+        why = await self.engine.ended()
+        if isinstance(why, EngineDown):
+            raise EngineLost(f"{why} The server ends with it, by --exit-on-engine-failure.")
+
+
+def run(config: ServeConfig) -> None:
+    """The whole life of `nitro serve`. Raises StartError, EngineLost."""
+    signals.hold()
+    logs.install(config.log_level)
+    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_run(config))
+
+
+async def _run(config: ServeConfig) -> None:
+    server = Server(config)
+    gc_tuning.settle()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(server.stop)
+
+    signals.on_first(stop)
+    name = server.models.default.source.id
+    console = Console(stderr=True)
+    await server.serve(lambda: console.print(f"Loading {name} …", highlight=False, markup=False))
+
+
+def banner(server: Server, info: ModelInfo) -> None:
+    """What a person wants to know at once."""
+    config = server.config
+    rows = {
+        "model": f"{server.models.default.source.id} (trained for {info.trained_context} tokens)",
+        "engine": info.engine,
+        "device": f"{info.device}, layers: {info.layers}" + (f", KV cache: {info.kv_place}" if info.kv_place else ""),
+        "context": f"{info.context} tokens a request × {info.parallel} at once; "
+        f"pool of {info.kv_tokens} tokens, {info.kv_bytes / 2**20:.0f} MiB",
+        "URL": f"{server.url}/v1",
+    }
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(f"[bold]Nitro {__version__}[/bold]", highlight=False)
+    for name, value in rows.items():
+        console.print(f"  {name:8} {value}", highlight=False, markup=False)
+    if not config.api_key and config.host not in ("127.0.0.1", "::1", "localhost"):
+        log.warning("listening on %s without --api-key: whoever reaches this address can use the model", config.host)
+
+
+def _read_template(config: ServeConfig) -> str | None:
+    if config.chat_template is None:
+        return None
+    try:
+        if wrong := files.objection(config.chat_template):
+            raise StartError(f"--chat-template {wrong}")
+        return config.chat_template.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"--chat-template {config.chat_template}: {error}") from None
+
+
+def _check_tool_format(name: str | None) -> None:
+    if name is not None and name not in tool_formats.known():
+        raise StartError(f"--tool-format {name}: not known; known are {', '.join(sorted(tool_formats.known()))}.")
+
+
+def _read_defaults(config: ServeConfig) -> SamplingDefaults:
+    try:
+        return parse_defaults(config.defaults) if config.defaults else SamplingDefaults()
+    except ValueError as error:
+        raise StartError(f"--defaults {config.defaults}: {error}") from None
+
+
+def _bind(host: str, port: int, backlog: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.create_server(address[:2], family=family, backlog=backlog)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise StartError(f"Cannot listen on {host}:{port}: {why}. Choose another with --host or --port.") from None
+    return sock
+
+
+def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.Loop

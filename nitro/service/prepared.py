@@ -1,0 +1,176 @@
+"""What passes between the server and a process that reads requests: plain data. Framed as an engine's messages are.
+
+The server sends a Setup when its model is another than before, and a Read for each request; the answer is Prepared, or
+what it was refused with.
+"""
+
+import signal
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from nitro.engines.work import EncodedWork
+from nitro.errors import ApiError, NitroError, PromptRejected, PromptTooLong, TemplateError
+from nitro.models.setup import Setup
+from nitro.system.frames import Message
+from nitro.text.tools import Tool
+
+Route = Literal["chat", "completions"]
+READS, RENDERS = signal.SIGPROF, signal.SIGVTALRM  # it dies of them where reading, or a template, takes too long
+LONGEST = 2000  # characters of what is told of a fault: a client's own words may be megabytes
+
+
+class Options(Struct, frozen=True, kw_only=True, tag=True):
+    """How a reply is to be written: what both routes have in common."""
+
+    stream: bool
+    include_usage: bool
+    timings_per_token: bool
+    return_tokens: bool
+    logprobs: int | None  # so many of the likeliest tokens beside each; None: nothing is told
+    stops: list[str]
+    predicted: bool  # the client gave a prediction, and is told what became of it
+
+
+class ChatOptions(Options, frozen=True, kw_only=True):
+    tools: bytes | None  # by name, in JSON; opened once the engine has accepted; None: none may be called
+    legacy: bool  # tools were asked for by `functions`, and calls are told so
+    several: bool  # calls in one answer
+    live: bool  # arguments of calls are told as they come: a grammar makes them certain
+    calls_before: int  # in the conversation
+    opened: bool  # the prompt has begun the reasoning
+    begun: bool  # the answer goes on with the last message
+    both_reasonings: bool  # told under two names
+
+
+class CompletionOptions(Options, frozen=True, kw_only=True):
+    n: int
+    best_of: int
+    mute: bool  # nothing is to be generated
+    echoes: list[tuple[str | list[int], bool]]  # the prompts if they are repeated; whether a BOS was put before it
+
+
+# To the process
+
+
+class Use(Message, frozen=True):
+    """What follows is for this model."""
+
+    setup: Setup
+
+
+class Read(Message, frozen=True):
+    """A request, whose body is the next payload. `seconds` of the processor it may take. `strict`: what would be
+    ignored is refused."""
+
+    route: Route
+    seconds: float
+    strict: bool = False
+
+
+class Check(Message, frozen=True):
+    """Whether this is a chat template. Answered by Sound, or Unusable."""
+
+    template: str
+    seconds: float
+
+
+# From it
+
+
+class Compiling(Message, frozen=True):
+    """The chat template is being compiled, which is done once, or has been."""
+
+    done: bool
+
+
+class Sound(Message, frozen=True):
+    pass
+
+
+class Prepared(Message, frozen=True):
+    """`ignored`: parameters without effect, as they stand in a header. `unknown_model`: a name that is not ours."""
+
+    work: EncodedWork
+    options: ChatOptions | CompletionOptions
+    ignored: list[str]
+    unknown_model: str | None
+
+
+class Refused(Message, frozen=True):
+    """An ApiError."""
+
+    status: int
+    message: str
+    param: str | None
+    code: str | None
+    kind: str  # the API's `type`
+
+
+class Unusable(Message, frozen=True):
+    """A TemplateError."""
+
+    message: str
+
+
+class TooLong(Message, frozen=True):
+    prompt_tokens: int
+    context: int
+
+
+class Rejected(Message, frozen=True):
+    message: str
+    param: str | None
+
+
+class Broken(Message, frozen=True):
+    """A bug of ours: the traceback."""
+
+    trace: str
+
+
+ToIntake = Use | Read | Check
+Refusal = Refused | Unusable | TooLong | Rejected | Broken
+FromIntake = Compiling | Sound | Prepared | Refusal
+
+decode_to_intake = msgspec.msgpack.Decoder(ToIntake).decode
+decode_from_intake = msgspec.msgpack.Decoder(FromIntake).decode
+encode_tools = msgspec.json.Encoder().encode
+decode_tools = msgspec.json.Decoder(dict[str, Tool]).decode
+
+
+def refusal(error: Exception, trace: str) -> Refusal:
+    """What is sent of an exception."""
+    message, param = _cut(str(error)), _cut(getattr(error, "param", None))
+    match error:
+        case ApiError():
+            return Refused(error.status, message or "", param, error.code, error.type)
+        case TemplateError():
+            return Unusable(message or "")
+        case PromptTooLong():
+            return TooLong(error.prompt_tokens, error.context)
+        case PromptRejected():
+            return Rejected(message or "", param)
+        case MemoryError():
+            return Refused(400, "The request takes too much memory to be read.", None, None, "invalid_request_error")
+    return Broken(trace)
+
+
+def raised(refusal: Refusal) -> NitroError:
+    """The exception again."""
+    match refusal:
+        case Refused(status, message, param, code, kind):
+            return ApiError(status, message, param=param, code=code, type=kind)
+        case Unusable(message):
+            return TemplateError(message)
+        case TooLong(prompt_tokens, context):
+            return PromptTooLong(prompt_tokens, context)
+        case Rejected(message, param):
+            return PromptRejected(message, param)
+        case Broken(trace):
+            return ApiError(500, f"The request could not be read: {trace.splitlines()[-1]}", type="server_error")
+
+
+def _cut(text: str | None) -> str | None:
+    return text if text is None or len(text) <= LONGEST else f"{text[:LONGEST]}…"

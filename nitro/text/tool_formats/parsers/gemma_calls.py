@@ -1,0 +1,125 @@
+"""Calls in the notation of Gemma's: JSON whose keys have no quotes, and whose texts stand between marks."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from nitro.text.tool_formats.argument_values import written
+from nitro.text.tools import Call, Malformed, Tools, Unfinished
+
+_CALL = re.compile(r"\s*call:\s*([^\s{]+)\s*(?={)")
+_PLAIN = re.compile(r"[^,\]}]*")
+_DEEPEST = 60
+
+
+@dataclass(frozen=True, slots=True)
+class GemmaCalls:
+    quote: str  # on both sides of a text
+
+    def parse(self, body: str, tools: Tools) -> list[Call]:
+        calls, at = [], 0
+        while at < len(body.rstrip()):
+            if not (found := _CALL.match(body, at)):
+                raise Malformed("no call begins there")
+            value, at = self._object(body, found.end() + 1, 0, {})
+            calls.append(Call(found[1], written(value)))
+        if not calls:
+            raise Unfinished
+        return calls
+
+    def seen(self, body: str, tools: Tools) -> list[Call]:
+        """What there is of calls so far; of the last one, the arguments that are whole."""
+        calls: list[Call] = []
+        at = 0
+        while found := _CALL.match(body, at):
+            made: dict[str, Any] = {}
+            try:
+                _, at = self._object(body, found.end() + 1, 0, made)
+            except Malformed:
+                return [*calls, Call(found[1], written(made)[:-1])]
+            calls.append(Call(found[1], written(made)))
+        return calls
+
+    def _value(self, body: str, at: int, depth: int) -> tuple[Any, int]:
+        if depth > _DEEPEST:
+            raise Malformed("nested too deeply")
+        at = _there(body, at)
+        if body.startswith(self.quote, at):
+            return self._text(body, at)
+        if body[at] == "{":
+            return self._object(body, at + 1, depth + 1, {})
+        if body[at] == "[":
+            return self._list(body, at + 1, depth + 1)
+        if body[at] == '"':
+            return _json(body, at)
+        found = _PLAIN.match(body, at)
+        text = found[0].strip() if found else ""
+        try:
+            return json.loads(text, parse_constant=str), at + len(text)
+        except ValueError:
+            return text, at + len(text)
+
+    def _text(self, body: str, at: int) -> tuple[str, int]:
+        end = body.find(self.quote, at + len(self.quote))
+        if end < 0:
+            raise Unfinished
+        return body[at + len(self.quote) : end], end + len(self.quote)
+
+    def _object(self, body: str, at: int, depth: int, made: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """Its members come into `made` as soon as they are whole."""
+        while body[at := _there(body, at)] != "}":
+            key, at = self._key(body, at)
+            value, at = self._value(body, at, depth)
+            at = _next(body, at, "}")
+            made[key] = value
+        return made, at + 1
+
+    def _list(self, body: str, at: int, depth: int) -> tuple[list[Any], int]:
+        made = []
+        while body[at := _there(body, at)] != "]":
+            value, at = self._value(body, at, depth)
+            made.append(value)
+            at = _next(body, at, "]")
+        return made, at + 1
+
+    def _key(self, body: str, at: int) -> tuple[str, int]:
+        """And where its value begins."""
+        if body.startswith(self.quote, at):
+            key, at = self._text(body, at)
+        elif body[at] == '"':
+            key, at = _json(body, at)
+        else:
+            end = body.find(":", at)
+            if end < 0:
+                raise Unfinished
+            key, at = body[at:end].strip(), end
+        at = _there(body, at)
+        if body[at] != ":" or not isinstance(key, str):
+            raise Malformed("a key has no value")
+        return key, at + 1
+
+
+def _json(body: str, at: int) -> tuple[Any, int]:
+    try:
+        return json.JSONDecoder(strict=False).raw_decode(body, at)
+    except ValueError:
+        raise Unfinished from None
+
+
+def _there(body: str, at: int) -> int:
+    while at < len(body) and body[at].isspace():
+        at += 1
+    if at == len(body):
+        raise Unfinished
+    return at
+
+
+def _next(body: str, at: int, end: str) -> int:
+    """Behind the comma, or where the end is."""
+    at = _there(body, at)
+    if body[at] == ",":
+        return at + 1
+    if body[at] != end:
+        raise Malformed("a value does not end")
+    return at
