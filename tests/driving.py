@@ -39,12 +39,12 @@ class Driver:
         prompt: list[int],
         length: int,
         sampling: SamplingParams = GREEDY,
-        borders: tuple[int, ...] = (),
+        snapshot_points: tuple[int, ...] = (),
         predicted: Iterable[int] = (),
     ) -> None:
         self.answers[id] = []
         drafts = Drafts(list(predicted))
-        self.scheduler.add(Sequence(id, list(prompt), length, sampling, drafts=drafts, snapshot_points=borders))
+        self.scheduler.add(Sequence(id, list(prompt), length, sampling, drafts=drafts, snapshot_points=snapshot_points))
 
     def step(self) -> None:
         batch = self.scheduler.schedule(self.budget)

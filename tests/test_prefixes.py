@@ -73,8 +73,8 @@ class Crowd:
             id = talk.asked = len(self.prompts)
             talk.turns += 1
             self.prompts[id] = talk.said + question
-            borders = () if self.driver.runner.info.can_truncate else (talk.system, len(self.prompts[id]) - 1)
-            self.driver.add(id, self.prompts[id], ANSWER, snapshot_points=borders)
+            snapshot_points = () if self.driver.runner.info.can_truncate else (talk.system, len(self.prompts[id]) - 1)
+            self.driver.add(id, self.prompts[id], ANSWER, snapshot_points=snapshot_points)
 
     def step(self) -> None:
         self.driver.step()

@@ -39,7 +39,7 @@ def asked(**fields: Any) -> dict[str, Any]:
 
 
 def work(prompts: Any = ("Hello",), n: Any = 1, **fields: Any) -> bytes:
-    return pack({"prompts": prompts, "asked": asked(**fields), "n": n})
+    return pack({"prompts": prompts, "params": asked(**fields), "n": n})
 
 
 @asynccontextmanager

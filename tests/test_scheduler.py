@@ -253,16 +253,23 @@ class Engine:
     def live(self) -> set[int]:
         return {id for id, told in self.told.items() if told.finish is None}
 
-    def add(self, prompt: list[int], max_tokens: int = 1, borders: tuple[int, ...] = ()) -> int:
+    def add(self, prompt: list[int], max_tokens: int = 1, snapshot_points: tuple[int, ...] = ()) -> int:
         """A request of one sequence."""
-        return self.add_request([prompt], max_tokens, borders)[0]
+        return self.add_request([prompt], max_tokens, snapshot_points)[0]
 
-    def add_request(self, prompts: list[list[int]], max_tokens: int = 1, borders: tuple[int, ...] = ()) -> list[int]:
+    def add_request(
+        self, prompts: list[list[int]], max_tokens: int = 1, snapshot_points: tuple[int, ...] = ()
+    ) -> list[int]:
         ids = list(range(len(self.told) + 1, len(self.told) + 1 + len(prompts)))
         request = []
         for id, prompt in zip(ids, prompts, strict=True):
             sequence = Sequence(
-                id, prompt.copy(), max_tokens, SamplingParams(seed=id), drafts=HalfRight(), snapshot_points=borders
+                id,
+                prompt.copy(),
+                max_tokens,
+                SamplingParams(seed=id),
+                drafts=HalfRight(),
+                snapshot_points=snapshot_points,
             )
             self.told[id] = Told(sequence, prompt, expected(self.info, prompt, max_tokens), ids[0])
             request.append(sequence)
@@ -1517,11 +1524,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         max_tokens=st.integers(1, 40),
         snapshot_points=st.sets(st.integers(1, 40), max_size=2),
     )
-    def add(self, tokens: list[int], max_tokens: int, borders: set[int] = frozenset()) -> None:
+    def add(self, tokens: list[int], max_tokens: int, snapshot_points: set[int] = frozenset()) -> None:
         """Prompts of few different tokens: many begin alike."""
         context = self.engine.info.context
         tokens = tokens[: context - 1]
-        kept = tuple(sorted(b for b in borders if b < len(tokens)))
+        kept = tuple(sorted(b for b in snapshot_points if b < len(tokens)))
         self.engine.add(tokens, min(max_tokens, context - len(tokens)), kept)
 
     @rule(lengths=st.lists(st.integers(1, 40), min_size=2, max_size=6), max_tokens=st.integers(1, 40))

@@ -1,8 +1,8 @@
 """From logits to tokens, for runners whose library has no sampler per sequence: a whole batch at once, on MLX.
 
 The order is that of `SamplingParams`. Nothing is kept between calls: what a row draws depends on its logits, its seed
-and its length, so a row that moves, is computed again or runs beside others draws the same. Formulas are those of llama.cpp's
-samplers (src/llama-sampler.cpp).
+and its length, so a row that moves, is computed again or runs beside others draws the same. Formulas are those of
+llama.cpp's samplers (src/llama-sampler.cpp).
 """
 
 import math
