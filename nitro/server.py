@@ -28,7 +28,8 @@ from nitro.engines.types import EngineSpec, ModelInfo
 from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, StartError
 from nitro.models import catalog, files
 from nitro.models.handle import ServedModel, ServedModels
-from nitro.service.intake import Intake
+from nitro.service.generation import GenerationService
+from nitro.service.intake.lanes import Intake
 from nitro.service.metrics import Metrics
 from nitro.system import file_descriptors, gc_tuning, logs, signals
 from nitro.text import tool_formats
@@ -88,7 +89,8 @@ class Server:
         self.models = ServedModels(model)
         guard = Guard(config.api_key, config.allow_origin, config.allow_host)
         self.intake = Intake()
-        app = make_app(self.models, self.intake, guard, metrics, config.max_body * 2**20, config.strict)
+        service = GenerationService(self.models, self.intake, metrics, config.strict)
+        app = make_app(self.models, service, guard, metrics, config.max_body * 2**20)
         most, backlog = file_descriptors.connections(file_descriptors.raise_limit())
         self.connections: Connections[HttpProtocol] = Connections(Limits(most=most))
         self._uvicorn = _Uvicorn(

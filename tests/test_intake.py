@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from nitro.service.prepare import LONGEST_TOOLS
 from running import CEILING, RunningServer, wait_gone
 
 from nitro.api.openai.parse import MOST_BIASED_TEXTS, MOST_BIASES, MOST_MESSAGES, MOST_PARTS
@@ -20,10 +21,9 @@ from nitro.engines.backends.fake import FakeRunner
 from nitro.engines.sampling_defaults import NOTHING
 from nitro.engines.types import EngineSpec
 from nitro.errors import ApiError, TemplateError
-from nitro.models.setup import Setup
+from nitro.models.setup import ModelSetup
 from nitro.service import intake
 from nitro.service.intake import Intake
-from nitro.service.prepare import LONGEST_TOOLS
 
 PLAIN = "{% for m in messages %}{{ m.content }}{% endfor %}"
 # Seconds of work for a long message, nearly none for a short one; what is made is nothing.
@@ -36,15 +36,15 @@ LONG = [{"role": "user", "content": "a" * 200_000}]
 INFO = FakeRunner(EngineSpec("fake", "")).info
 
 
-def setup(template: str | None) -> Setup:
-    return Setup(INFO, ["fake"], template, None, NOTHING)
+def setup(template: str | None) -> ModelSetup:
+    return ModelSetup(INFO, ["fake"], template, None, NOTHING)
 
 
 def body(messages: list[dict[str, Any]] = STORY, **fields: Any) -> bytes:
     return json.dumps({"messages": messages, **fields}).encode()
 
 
-def read(reading: Intake, used: Setup, route: Any, content: bytes) -> Any:
+def read(reading: Intake, used: ModelSetup, route: Any, content: bytes) -> Any:
     return reading.read(used, route, [content])
 
 

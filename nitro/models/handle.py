@@ -10,10 +10,12 @@ from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 from nitro.engines.types import ModelInfo
 from nitro.models import conversion_report
 from nitro.models.catalog import ModelSource
-from nitro.models.setup import Setup
+from nitro.models.setup import ModelSetup
 from nitro.text.family import Family
 
 log = logging.getLogger("nitro.models")
+
+MAX_NOTED = 100  # unknown names that are logged
 
 
 class ServedModel:
@@ -29,9 +31,10 @@ class ServedModel:
         defaults: SamplingDefaults = NOTHING,
     ):
         self.source, self.engine = source, engine
+        self.leases = 0  # generations that need it now
         self._defaults = defaults
         self._override, self._tool_format = template, tool_format
-        self._setup: Setup | None = None
+        self._setup: ModelSetup | None = None
         self._family: Family | None = None
         self._fingerprint = ""
 
@@ -48,11 +51,11 @@ class ServedModel:
         """The chat template's source; None where there is none."""
         return self._override or info.template
 
-    def setup(self, info: ModelInfo) -> Setup:
+    def setup(self, info: ModelInfo) -> ModelSetup:
         """What reading a request needs to know. The same object as long as the model stays loaded."""
         if self._setup is None or self._setup.info is not info:
             template = self.template(info)
-            self._setup = Setup(info, list(self.names), template, self._tool_format, self.sampling(info))
+            self._setup = ModelSetup(info, list(self.names), template, self._tool_format, self.sampling(info))
             self._family = Family.of(template or "", self._tool_format)
             parts = (info.fingerprint, info.engine, template or "")
             self._fingerprint = "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
@@ -75,15 +78,49 @@ class ServedModel:
         return self._fingerprint
 
 
+class Lease:
+    """A model for as long as somebody needs it: `async with models.lease() as model`, or `acquire` and `release`.
+
+    `release` waits for nothing and may be called more than once.
+    """
+
+    def __init__(self, model: ServedModel):
+        self._model = model
+        self._held = False
+
+    async def acquire(self) -> ServedModel:
+        """The model, which stays until `release`."""
+        if not self._held:
+            self._held = True
+            self._model.leases += 1
+        return self._model
+
+    def release(self) -> None:
+        """Nobody needs it any more for this."""
+        if self._held:
+            self._held = False
+            self._model.leases -= 1
+
+    async def __aenter__(self) -> ServedModel:
+        return await self.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
+
+
 class ServedModels:
     """Today one model. Any name gets it, so that clients with a cloud's model name work."""
 
     def __init__(self, model: ServedModel):
         self.default = model
-        self._told: set[str] = set()
+        self._noted: set[str] = set()
+
+    def lease(self, name: str | None = None) -> Lease:
+        """The model of that name; None: the default one."""
+        return Lease(self.default)
 
     def note(self, name: str) -> None:
         """A request has named a model that is not ours. It is logged once."""
-        if name not in self._told and len(self._told) < 100:
-            self._told.add(name)
+        if name not in self._noted and len(self._noted) < MAX_NOTED:
+            self._noted.add(name)
             log.warning("requests for model %r are answered by %s", name, self.default.source.id)

@@ -6,7 +6,7 @@ from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import ModelInfo
 
 
-class Setup(Struct, frozen=True):
+class ModelSetup(Struct, frozen=True):
     """A model as it is loaded and served."""
 
     info: ModelInfo

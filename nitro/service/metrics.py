@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFam
 from prometheus_client.registry import Collector
 
 from nitro.engines.types import StepRecord
+from nitro.service.events import Usage
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -41,19 +42,19 @@ class Metrics:
     def answered(self, path: str, status: int) -> None:
         self._requests.labels(path, str(status)).inc()
 
-    def generation(
-        self, prompt: int, cached: int, generated: int, queued: float | None, first: float | None, rest: float
-    ) -> None:
-        """A request has ended. `first`: until its first token, `rest`: from there to its last; None: it had none."""
-        self._prompt.inc(prompt)
-        self._cached.inc(cached)
+    def generation(self, usage: Usage, queued: float | None, first: float | None, later: float) -> None:
+        """A request has ended. Seconds: in the queue, until its first token, and from there to its last; None: it had
+        none."""
+        generated = usage.completion_tokens
+        self._prompt.inc(usage.prompt_tokens)
+        self._cached.inc(usage.cached_tokens)
         self._generated.inc(generated)
         if queued is not None:
             self._queued.observe(queued)
         if first is not None:
             self._first.observe(first)
             if generated > 1:
-                self._each.observe(rest / (generated - 1))
+                self._each.observe(later / (generated - 1))
 
     def step(self, record: StepRecord) -> None:
         if record.rows or record.lost:

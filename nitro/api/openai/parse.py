@@ -1,27 +1,34 @@
-"""Parse, don't validate: a decoded request becomes a `ChatPrompt` or a `CompletionPrompt`, in which nothing is optional
-or unchecked."""
+"""Parse, don't validate: a request of chat or text completions becomes a `GenerationRequest`, in which nothing is
+optional or unchecked."""
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sized
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from nitro.api import json_body
+from nitro.api.openai import reply_options
 from nitro.api.openai.constraints import parse_constraint
-from nitro.api.openai.sampling import SAMPLING_BOUNDS, parse_sampling
-from nitro.api.openai.schema import ChatRequest, CompletionRequest, GenerationRequest, Message, Part, Prediction
-from nitro.api.openai.tools import MOST_TOOLS, Tools, parse_tools
+from nitro.api.openai.reply_options import ChatReplyOptions, CompletionReplyOptions
+from nitro.api.openai.sampling import SAMPLING_BOUNDS, parse_sampling, without_effect
+from nitro.api.openai.schema import ChatRequest, CommonRequest, CompletionRequest, Message, Part, Prediction
+from nitro.api.openai.tools import MOST_TOOLS, parse_tools
 from nitro.engines.sampling_defaults import SamplingDefaults
-from nitro.engines.types import Constraint, SamplingParams
 from nitro.errors import ApiError
+from nitro.models.setup import ModelSetup
+from nitro.service import ignored_parameters
+from nitro.service.requests import Conversation, GenerationRequest, Texts, text_part
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 REASONING_FORMATS = ("auto", "deepseek", "both")
 TEXT_PARTS = ("text", "input_text", "output_text")
 MEDIA_PARTS = ("image_url", "input_image", "input_audio", "file", "input_file", "video_url")
 REASONING_NAMES = ("reasoning_content", "reasoning", "thinking")  # under which templates look for it
+THINKING = ("enable_thinking", "thinking")  # the template's variables for it
+# by the parameter: the template's variables that it sets
+VARIABLES = {"enable_thinking": THINKING, "reasoning_effort": ("reasoning_effort", *THINKING)}
 NOT_VARIABLES = ("messages", "tools", "add_generation_prompt")
 LEGACY_ID = "function0"
 MOST_STOPS = 16
@@ -49,45 +56,28 @@ COMPLETION_BOUNDS = {**BOUNDS, "max_tokens": (0, None), "best_of": (1, MOST_CHOI
 MOST_SEQUENCES = 1024  # of one request
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    sampling: SamplingParams
-    text_bias: dict[str, float]
-    max_tokens: int | None  # None: what is left of the context
-    n: int
-    stops: list[str]
-    stream: bool
-    include_usage: bool
-    constraint: Constraint | None
-    prediction: str | None
-    cache: bool  # whether what was computed before may be used
-    return_tokens: bool
-    timings_per_token: bool
+def read_chat(body: bytes, setup: ModelSetup) -> GenerationRequest:
+    """The Reader of `POST /v1/chat/completions`. Raises ApiError 400 with `param`."""
+    request, ignored = json_body.decode(body, ChatRequest)
+    return _with_ignored(parse_chat(request, setup.sampling, setup.info.samplers), request, ignored, setup)
 
 
-@dataclass(frozen=True, slots=True)
-class ChatPrompt(Prompt):
-    messages: list[dict[str, Any]]  # as chat templates want them: role and content, both strings, and what else is
-    tools: Tools | None  # None: none may be called
-    variables: dict[str, Any]  # for the chat template
-    thinking_budget: int | None  # tokens
-    both_reasonings: bool  # told under two names
-    continues: bool  # the last message, which is the assistant's
+def read_completion(body: bytes, setup: ModelSetup) -> GenerationRequest:
+    """The Reader of `POST /v1/completions`. Raises ApiError 400 with `param`."""
+    request, ignored = json_body.decode(body, CompletionRequest)
+    return _with_ignored(parse_completion(request, setup.sampling, setup.info.samplers), request, ignored, setup)
 
 
-@dataclass(frozen=True, slots=True)
-class CompletionPrompt(Prompt):
-    prompts: list[str | list[int]]
-    best_of: int
-    echo: bool
-    suffix: str  # of each prompt: what follows the answer
+def _with_ignored(
+    parsed: GenerationRequest, request: CommonRequest, ignored: list[str], setup: ModelSetup
+) -> GenerationRequest:
+    inert = without_effect(request, setup.info.samplers)
+    return replace(parsed, ignored=[*ignored, *map(ignored_parameters.written, inert)])
 
 
-def parse_chat(
-    request: ChatRequest, defaults: SamplingDefaults, samplers: Collection[str] = (), between: str = "\n"
-) -> ChatPrompt:
-    """Check everything that needs no engine. `defaults` are the model's own,
-    `samplers` those of types.SAMPLERS that the engine knows, `between` what joins the texts of one content.
+def parse_chat(request: ChatRequest, defaults: SamplingDefaults, samplers: Collection[str] = ()) -> GenerationRequest:
+    """Check everything that needs no engine. `defaults` are the model's own, `samplers` those of types.SAMPLERS that
+    the engine knows.
 
     Raises ApiError 400 with `param`.
     """
@@ -95,43 +85,73 @@ def parse_chat(
     if request.top_logprobs and not request.logprobs:
         raise _invalid("top_logprobs", "'logprobs' to be true where it is given")
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
-    messages = _parse_messages(request.messages, between)
-    most = _first(_unlimited(request.max_completion_tokens), _unlimited(request.max_tokens))
-    _check_least(request.min_tokens, most)
-    return ChatPrompt(
+    messages = _parse_messages(request.messages)
+    max_tokens = _first(_unlimited(request.max_completion_tokens), _unlimited(request.max_tokens))
+    _check_least(request.min_tokens, max_tokens)
+    variables, variables_set_by = _parse_variables(request)
+    conversation = Conversation(
         messages=messages,
         tools=parse_tools(request),
-        variables=_parse_variables(request),
+        variables=variables,
+        variables_set_by=variables_set_by,
         thinking_budget=_unlimited(request.thinking_budget),
-        both_reasonings=_parse_reasoning_format(request.reasoning_format),
         continues=_parse_continues(request, messages),
-        max_tokens=most,
-        n=_first(request.n, 1),
+    )
+    options = ChatReplyOptions(
+        **_reply_options(request, logprobs),
+        legacy_functions=bool(request.functions) and not request.tools,
+        both_reasonings=_parse_reasoning_format(request.reasoning_format),
+    )
+    return GenerationRequest(
+        prompt=conversation,
+        max_tokens=max_tokens,
+        choices=_first(request.n, 1),
+        reply_options=reply_options.encode(options),
+        param_names={"prompt": "messages"},
         **_parse_common(request, defaults, samplers, logprobs),
     )
 
 
 def parse_completion(
     request: CompletionRequest, defaults: SamplingDefaults, samplers: Collection[str] = ()
-) -> CompletionPrompt:
+) -> GenerationRequest:
     """The same for text completions."""
     _check_all(request, COMPLETION_BOUNDS)
-    _check_least(request.min_tokens, _unlimited(request.max_tokens))
-    n, prompts = _first(request.n, 1), _parse_prompts(request.prompt)
-    best_of = _first(request.best_of, n)
+    max_tokens = _unlimited(request.max_tokens)
+    _check_least(request.min_tokens, max_tokens)
+    prompts = _parse_prompts(request.prompt)
+    n = _first(request.n, 1)
+    best_of = _parse_best_of(request, n)
+    if len(prompts) * best_of > MOST_SEQUENCES:
+        raise _invalid("prompt", f"at most {MOST_SEQUENCES} choices in all, got {len(prompts) * best_of}")
+    echo = bool(request.echo)
+    suffix = request.suffix or ""
+    if suffix and (echo or not all(isinstance(text, str) for text in prompts)):
+        raise _invalid("suffix", "a prompt that is a text, and no 'echo'")
+    common = _parse_common(request, defaults, samplers, request.logprobs)
+    sampling = replace(common["sampling"], prompt_logprobs=echo and request.logprobs is not None)
+    if best_of > n and sampling.logprobs is None:
+        sampling = replace(sampling, logprobs=0)  # they tell which are the best
+    common["sampling"] = sampling
+    options = CompletionReplyOptions(
+        **_reply_options(request, request.logprobs), n=n, best_of=best_of, prompts=prompts if echo else []
+    )
+    return GenerationRequest(
+        prompt=Texts(texts=prompts, suffix=suffix, echo=echo),
+        max_tokens=max_tokens,
+        choices=best_of,
+        reply_options=reply_options.encode(options),
+        **common,
+    )
+
+
+def _parse_best_of(request: CompletionRequest, n: int) -> int:
+    best_of: int = _first(request.best_of, n)
     if best_of < n:
         raise _invalid("best_of", f"at least n, which is {n}, got {best_of}")
     if best_of > n and request.stream:
         raise _invalid("best_of", f"n, which is {n}, where 'stream' is true: the best is known at the end only")
-    if len(prompts) * best_of > MOST_SEQUENCES:
-        raise _invalid("prompt", f"at most {MOST_SEQUENCES} choices in all, got {len(prompts) * best_of}")
-    echo, suffix = bool(request.echo), request.suffix or ""
-    if suffix and (echo or not all(isinstance(text, str) for text in prompts)):
-        raise _invalid("suffix", "a prompt that is a text, and no 'echo'")
-    common = _parse_common(request, defaults, samplers, request.logprobs)
-    common["sampling"] = replace(common["sampling"], prompt_logprobs=echo and request.logprobs is not None)
-    common |= {"n": n, "best_of": best_of, "echo": echo, "suffix": suffix}
-    return CompletionPrompt(prompts=prompts, max_tokens=_unlimited(request.max_tokens), **common)
+    return best_of
 
 
 def _parse_prompts(prompt: str | list[str | int | list[int]]) -> list[str | list[int]]:
@@ -149,21 +169,29 @@ def _parse_prompts(prompt: str | list[str | int | list[int]]) -> list[str | list
 
 
 def _parse_common(
-    request: GenerationRequest, defaults: SamplingDefaults, samplers: Collection[str], logprobs: int | None
+    request: CommonRequest, defaults: SamplingDefaults, samplers: Collection[str], logprobs: int | None
 ) -> dict[str, Any]:
-    """The fields of Prompt that both kinds of request give alike."""
+    """The fields of GenerationRequest that both kinds of request give alike."""
     bias, text_bias = _parse_bias(request.logit_bias or {})
     return {
+        "model": request.model,
         "sampling": replace(parse_sampling(request, defaults, bias, samplers), logprobs=logprobs),
         "text_bias": text_bias,
         "stops": _parse_stops(request.stop),
         "stream": bool(request.stream),
-        "include_usage": bool(request.stream_options and request.stream_options.include_usage),
         "constraint": parse_constraint(request),
         "prediction": _parse_prediction(request.prediction),
-        "cache": request.cache_prompt is not False,
+        "use_cache": request.cache_prompt is not False,
+        "progress": bool(request.timings_per_token),
+    }
+
+
+def _reply_options(request: CommonRequest, logprobs: int | None) -> dict[str, Any]:
+    """The fields of ReplyOptions."""
+    return {
+        "include_usage": bool(request.stream_options and request.stream_options.include_usage),
         "return_tokens": bool(request.return_tokens),
-        "timings_per_token": bool(request.timings_per_token),
+        "logprobs": logprobs,
     }
 
 
@@ -172,7 +200,7 @@ def _check_least(least: int | None, most: int | None) -> None:
         raise _invalid("min_tokens", f"at most max_tokens, which is {most}, got {least}")
 
 
-def _check_all(request: GenerationRequest, bounds: Mapping[str, tuple[float | None, float | None]]) -> None:
+def _check_all(request: CommonRequest, bounds: Mapping[str, tuple[float | None, float | None]]) -> None:
     for name, (least, most) in bounds.items():
         _check_bounds(name, getattr(request, name, None), least, most)
 
@@ -234,20 +262,20 @@ def _parse_prediction(prediction: Prediction | None) -> str | None:
         return None
     if prediction.type not in ("content", None):
         raise _invalid("prediction.type", f"'content', got '{prediction.type}'")
-    return _parse_content(prediction.content, "prediction.content", between="")
+    return "".join(_texts(prediction.content, "prediction.content"))
 
 
-def _parse_messages(messages: list[Message], between: str) -> list[dict[str, Any]]:
+def _parse_messages(messages: list[Message]) -> list[dict[str, Any]]:
     if not messages:
         raise _invalid("messages", "at least one message")
     _check_count("messages", messages, MOST_MESSAGES, "messages")
-    return [_parse_message(message, f"messages[{i}]", between) for i, message in enumerate(messages)]
+    return [_parse_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
 
 
-def _parse_message(message: Message, where: str, between: str) -> dict[str, Any]:
+def _parse_message(message: Message, where: str) -> dict[str, Any]:
     if message.role not in ROLES:
         raise _invalid(f"{where}.role", f"one of {', '.join(ROLES)}, got '{message.role}'")
-    content = _parse_content(message.content, f"{where}.content", between)
+    content = [text_part(text) for text in _texts(message.content, f"{where}.content")]
     parsed: dict[str, Any] = {"role": message.role, "content": content}
     if message.name is not None:
         parsed["name"] = message.name
@@ -267,12 +295,14 @@ def _parse_message(message: Message, where: str, between: str) -> dict[str, Any]
     return parsed
 
 
-def _parse_content(content: str | Part | list[str | Part] | None, where: str, between: str) -> str:
-    """The text of a content, its parts joined; null is empty."""
-    if isinstance(content, list):
-        _check_count(where, content, MOST_PARTS, "parts")
-        return between.join(_parse_part(part, f"{where}[{i}]") for i, part in enumerate(content))
-    return "" if content is None else _parse_part(content, where)
+def _texts(content: str | Part | list[str | Part] | None, where: str) -> list[str]:
+    """The texts of a content's parts; null is none."""
+    if content is None:
+        return []
+    if not isinstance(content, list):
+        return [_parse_part(content, where)]
+    _check_count(where, content, MOST_PARTS, "parts")
+    return [_parse_part(part, f"{where}[{i}]") for i, part in enumerate(content)]
 
 
 def _parse_part(part: str | Part, where: str) -> str:
@@ -296,19 +326,23 @@ def _parse_part(part: str | Part, where: str) -> str:
     return text
 
 
-def _parse_variables(request: ChatRequest) -> dict[str, Any]:
-    """What the chat template is given. By `enable_thinking` it is Qwen's, by `thinking` DeepSeek's and Granite's."""
-    effort, thinks = request.reasoning_effort, request.enable_thinking
+def _parse_variables(request: ChatRequest) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """What the chat template is given, and by the request's parameter the variables that it sets. By `enable_thinking`
+    it is Qwen's, by `thinking` DeepSeek's and Granite's."""
+    effort = request.reasoning_effort
+    thinks = request.enable_thinking
     if thinks is None and (effort == "none" or request.thinking_budget == 0):
         thinks = False
     elif thinks is None and effort:
         thinks = True
-    variables: dict[str, Any] = {} if thinks is None else {"enable_thinking": thinks, "thinking": thinks}
+    variables: dict[str, Any] = {} if thinks is None else dict.fromkeys(THINKING, thinks)
     if effort and effort != "none":
         variables["reasoning_effort"] = effort
-    if taken := next((name for name in request.chat_template_kwargs or {} if name in NOT_VARIABLES), None):
+    more = request.chat_template_kwargs or {}
+    if taken := next((name for name in more if name in NOT_VARIABLES), None):
         raise _invalid(f"chat_template_kwargs.{taken}", "a variable of the template, not what the request itself gives")
-    return variables | (request.chat_template_kwargs or {})
+    set_by = {name: list(sets) for name, sets in VARIABLES.items() if getattr(request, name) is not None}
+    return variables | more, set_by | {f"chat_template_kwargs.{name}": [name] for name in more}
 
 
 def _parse_reasoning_format(value: str | None) -> bool:

@@ -4,11 +4,11 @@ import secrets
 from collections.abc import Collection
 from typing import Any
 
-from nitro.api.openai.schema import GenerationRequest, SamplingRequest
+from nitro.api.openai.schema import CommonRequest, SamplingRequest
 from nitro.api.openapi.descriptions import capability
 from nitro.engines import sampling_defaults
 from nitro.engines.sampling_defaults import BOUNDS, INT32, OFF_BELOW_ZERO, SamplingDefaults
-from nitro.engines.types import SAMPLERS, ModelInfo, SamplingParams
+from nitro.engines.types import SAMPLERS, SamplingParams
 from nitro.errors import ApiError
 
 # inclusive bounds; None: none on that side
@@ -65,12 +65,11 @@ def parse_sampling(
     return SamplingParams(**{**left_open, **asked}, seed=seed, ignore_eos=bool(request.ignore_eos), logit_bias=bias)
 
 
-def without_effect(request: GenerationRequest, info: ModelInfo, constrained: bool) -> list[str]:
-    """What tunes a sampler that the engine has not, and that is not asked for; a prediction that it cannot use, as it
-    can none of a `constrained` answer; what is said of a stream where there is none."""
-    lacking = {*SAMPLERS} - info.samplers
+def without_effect(request: CommonRequest, samplers: Collection[str]) -> list[str]:
+    """What tunes a sampler that the engine has not, and that is not asked for; what is said of a stream where there is
+    none."""
+    lacking = {*SAMPLERS} - {*samplers}
     names = [name for name in SamplingRequest.__struct_fields__ if capability(name) in lacking - {name}]
-    names += [] if info.draft_tokens and not constrained else ["prediction"]
     names += ["stream_options"] if request.stream_options and not request.stream else []
     return [name for name in names if getattr(request, name) is not None]
 

@@ -73,7 +73,7 @@ class SamplingRequest(Struct):
     ignore_eos: bool | None = None
 
 
-class GenerationRequest(SamplingRequest):
+class CommonRequest(SamplingRequest):
     """What chat and text completions have in common."""
 
     model: str | None = None
@@ -93,7 +93,7 @@ class GenerationRequest(SamplingRequest):
     choice: list[str] | None = None
 
 
-class ChatRequest(GenerationRequest, kw_only=True):
+class ChatRequest(CommonRequest, kw_only=True):
     """`POST /v1/chat/completions`."""
 
     messages: list[Message]
@@ -113,7 +113,7 @@ class ChatRequest(GenerationRequest, kw_only=True):
     continue_final_message: bool | None = None
 
 
-class CompletionRequest(GenerationRequest, kw_only=True):
+class CompletionRequest(CommonRequest, kw_only=True):
     """`POST /v1/completions`. `prompt`: a text, texts, token ids, or lists of them."""
 
     prompt: str | list[str | int | list[int]]
@@ -172,7 +172,7 @@ class Timings(Struct):
     draft_n_accepted: int | UnsetType = UNSET
 
 
-class Timed(Struct, kw_only=True):
+class WithTimings(Struct, kw_only=True):
     """A reply whole, or a chunk: timings are on the last, and on each if asked for."""
 
     timings: Timings | UnsetType = UNSET
@@ -235,7 +235,7 @@ class Choice(Struct):
     tokens: list[int] | UnsetType = UNSET
 
 
-class ChatCompletion(Timed):
+class ChatCompletion(WithTimings):
     id: str
     created: int
     model: str
@@ -262,7 +262,7 @@ class ChunkChoice(Struct):
     tokens: list[int] | UnsetType = UNSET
 
 
-class ChatCompletionChunk(Timed):
+class ChatCompletionChunk(WithTimings):
     """`usage` is absent unless asked for; then it is null on every chunk but the last, which has no choices."""
 
     id: str
@@ -291,7 +291,7 @@ class TextChoice(Struct):
     tokens: list[int] | UnsetType = UNSET
 
 
-class Completion(Timed):
+class Completion(WithTimings):
     """Whole, or a chunk of a stream: there `usage` is as in ChatCompletionChunk."""
 
     id: str
@@ -327,7 +327,7 @@ class Health(Struct, omit_defaults=True):
     reason: str | None = None
 
 
-class Fault(Struct):
+class ErrorBody(Struct):
     """`param` is what in the request is at fault."""
 
     message: str
@@ -339,4 +339,4 @@ class Fault(Struct):
 class ErrorReply(Struct):
     """Every error, as a reply or as an event of a stream."""
 
-    error: Fault
+    error: ErrorBody

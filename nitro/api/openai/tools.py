@@ -2,11 +2,11 @@
 deprecated pair, mean the same."""
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from nitro.api.openai.schema import ChatRequest
 from nitro.errors import ApiError
+from nitro.service.requests import OfferedTools
 from nitro.text.tool_grammar import Called
 from nitro.text.tools import Tool
 
@@ -15,27 +15,7 @@ NAME = r"[A-Za-z0-9_.:-]{1,128}"
 NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """`told`: those that the model is told of, in OpenAI's form. `callable`: those that it may call."""
-
-    told: list[dict[str, Any]]
-    callable: list[Called]
-    required: bool  # the answer is a call
-    several: bool | None  # calls in one answer; None: if the model's own format has that
-    legacy: bool  # asked for by `functions`, and answered so
-
-    @property
-    def enforced(self) -> bool:
-        """Whether calls are certain to be well formed."""
-        return self.required or any(called.enforced for called in self.callable)
-
-    @property
-    def by_name(self) -> dict[str, Tool]:
-        return {called.tool.name: called.tool for called in self.callable}
-
-
-def parse_tools(request: ChatRequest) -> Tools | None:
+def parse_tools(request: ChatRequest) -> OfferedTools | None:
     """None: no tool may be called. Raises ApiError 400 with `param`."""
     legacy = bool(request.functions) and not request.tools
     param, given = ("functions", request.functions) if legacy else ("tools", request.tools)
@@ -71,7 +51,7 @@ def parse_tools(request: ChatRequest) -> Tools | None:
         for called in parsed
         if allowed is None or called.tool.name in allowed
     ]
-    return Tools(told, callable, required, several, legacy)
+    return OfferedTools(offered=told, callable=callable, required=required, parallel=several)
 
 
 def _first_repeated(names: list[str]) -> int | None:

@@ -13,11 +13,11 @@ from collections.abc import Coroutine
 from typing import Any, NamedTuple
 
 from nitro.errors import ApiError, EngineBusy, NitroError, TemplateError
-from nitro.models.setup import Setup
-from nitro.service import prepared
-from nitro.service.prepared import (
-    READS,
-    RENDERS,
+from nitro.models.setup import ModelSetup
+from nitro.service.intake import messages
+from nitro.service.intake.messages import (
+    READ_TIMEOUT,
+    RENDER_TIMEOUT,
     Broken,
     Check,
     Compiling,
@@ -25,7 +25,6 @@ from nitro.service.prepared import (
     Prepared,
     Read,
     Refusal,
-    Route,
     Sound,
     Use,
 )
@@ -33,7 +32,7 @@ from nitro.system.child_process import ChildProcess
 
 log = logging.getLogger("nitro.api")
 
-WORKER = "nitro.service.intake_worker"
+WORKER = "nitro.service.intake.worker"
 SMALL = 256 * 2**10  # bytes of a body
 SECONDS = 2.0  # of the processor for a request, and
 SECONDS_A_MIB = 0.5  # more for what it holds
@@ -51,9 +50,12 @@ class Intake:
         self._small, self._large = _Lane(idle=None), _Lane(idle=IDLE)
         self._held = 0
 
-    async def read(self, setup: Setup, route: Route, body: list[bytes], strict: bool = False) -> Prepared:
-        """`body`: in pieces. Raises ApiError, TemplateError, PromptTooLong or PromptRejected where the request is at
-        fault, EngineBusy where too many large ones wait."""
+    async def read(self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False) -> Prepared:
+        """Have a request read and made ready for the engine. `reader`: see Read. `body`: in pieces.
+
+        Raises ApiError, TemplateError, PromptTooLong or PromptRejected where the request is at fault, EngineBusy where
+        too many large ones wait.
+        """
         size = sum(map(len, body))
         if self._held and self._held + size > MOST_HELD:
             raise EngineBusy(f"Requests of {self._held} bytes wait to be read, and no more may queue.")
@@ -61,7 +63,7 @@ class Intake:
         lane = self._small if size <= SMALL else self._large
         self._held += size
         try:
-            answer = await lane.ask(setup, Read(route, seconds, strict), body)
+            answer = await lane.ask(setup, Read(reader, seconds, strict), body)
         finally:
             self._held -= size
         assert isinstance(answer, Prepared)
@@ -82,7 +84,7 @@ class Intake:
 
 
 class _Ask(NamedTuple):
-    setup: Setup | None
+    setup: ModelSetup | None
     message: Read | Check
     body: list[bytes] | None
 
@@ -94,7 +96,7 @@ class _Lane:
         self._idle = idle
         self._turn = asyncio.Lock()  # who holds it has the process
         self._process: _Process | None = None
-        self._hopeless: Setup | None = None  # its chat template cannot even be compiled
+        self._hopeless: ModelSetup | None = None  # its chat template cannot even be compiled
         self._tasks: set[asyncio.Task[FromIntake | None]] = set()
         self._rest: asyncio.TimerHandle | None = None  # until it has idled for long enough
 
@@ -102,7 +104,7 @@ class _Lane:
         """Have a process before the first request comes."""
         self._begin(self._started())
 
-    async def ask(self, setup: Setup | None, message: Read | Check, body: list[bytes] | None = None) -> FromIntake:
+    async def ask(self, setup: ModelSetup | None, message: Read | Check, body: list[bytes] | None = None) -> FromIntake:
         """The answer. Raises what it was refused with. What has begun goes on where the client leaves, and is thrown
         away: the next one's answer comes behind it."""
         left = asyncio.Event()
@@ -168,7 +170,7 @@ class _Lane:
         if isinstance(answer, Refusal):
             if isinstance(answer, Broken):
                 log.error("a request could not be read\n%s", answer.trace)
-            raise prepared.raised(answer)
+            raise messages.raised(answer)
         return answer
 
     def _rest_begins(self) -> None:
@@ -194,7 +196,7 @@ class _Process(ChildProcess):
     """A process that reads requests, and the model it has been told of."""
 
     name = "process that read it"
-    _setup: Setup | None = None
+    _setup: ModelSetup | None = None
 
     async def ask(self, ask: _Ask) -> FromIntake:
         """Raises _Ended where no answer comes."""
@@ -206,14 +208,14 @@ class _Process(ChildProcess):
         try:
             async with asyncio.timeout(WALL * ask.message.seconds):
                 async for payload in self.payloads():
-                    answer: FromIntake = prepared.decode_from_intake(payload)
+                    answer: FromIntake = messages.decode_from_intake(payload)
                     if not isinstance(answer, Compiling):
                         return answer
                     compiling = not answer.done
         except TimeoutError:
             raise _Ended(None, compiling) from None
         how = await self.how_it_ended()
-        raise _Ended(how, compiling and self.status == -RENDERS, self.status)
+        raise _Ended(how, compiling and self.status == -RENDER_TIMEOUT, self.status)
 
 
 class _Ended(Exception):
@@ -227,9 +229,9 @@ class _Ended(Exception):
 def _fault(end: _Ended, message: Read | Check) -> NitroError:
     """What its client is told."""
     limit = f"more than {message.seconds:.3g} seconds of computing"
-    if end.status == -RENDERS:
+    if end.status == -RENDER_TIMEOUT:
         return TemplateError(f"The chat template takes {limit}, and was stopped.")
-    if end.status in (-READS, None):
+    if end.status in (-READ_TIMEOUT, None):
         return ApiError(400, f"The request takes {limit} to read.")
     log.error("a request could not be read. %s", end.how)
     return ApiError(503, f"The request could not be read. {end.how}", type="server_error")

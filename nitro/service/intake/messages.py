@@ -5,50 +5,42 @@ what it was refused with.
 """
 
 import signal
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from nitro.engines.work import EncodedWork
 from nitro.errors import ApiError, NitroError, PromptRejected, PromptTooLong, TemplateError
-from nitro.models.setup import Setup
+from nitro.models.setup import ModelSetup
 from nitro.system.frames import Message
 from nitro.text.tools import Tool
 
-Route = Literal["chat", "completions"]
-READS, RENDERS = signal.SIGPROF, signal.SIGVTALRM  # it dies of them where reading, or a template, takes too long
-LONGEST = 2000  # characters of what is told of a fault: a client's own words may be megabytes
+# The process dies of these where reading, or a template, takes too long.
+READ_TIMEOUT = signal.SIGPROF
+RENDER_TIMEOUT = signal.SIGVTALRM
+MAX_FAULT = 2000  # characters of a fault's text: a client's own words may be megabytes
 
 
-class Options(Struct, frozen=True, kw_only=True, tag=True):
-    """How a reply is to be written: what both routes have in common."""
+class ChannelOptions(Struct, frozen=True, kw_only=True):
+    """How the model's text is taken apart into reasoning, content and calls."""
 
-    stream: bool
-    include_usage: bool
-    timings_per_token: bool
-    return_tokens: bool
-    logprobs: int | None  # so many of the likeliest tokens beside each; None: nothing is told
-    stops: list[str]
-    predicted: bool  # the client gave a prediction, and is told what became of it
-
-
-class ChatOptions(Options, frozen=True, kw_only=True):
     tools: bytes | None  # by name, in JSON; opened once the engine has accepted; None: none may be called
-    legacy: bool  # tools were asked for by `functions`, and calls are told so
-    several: bool  # calls in one answer
-    live: bool  # arguments of calls are told as they come: a grammar makes them certain
+    parallel_calls: bool  # several in one answer
+    live: bool  # arguments of calls are passed on as they come: a grammar makes them certain
     calls_before: int  # in the conversation
     opened: bool  # the prompt has begun the reasoning
     begun: bool  # the answer goes on with the last message
-    both_reasonings: bool  # told under two names
 
 
-class CompletionOptions(Options, frozen=True, kw_only=True):
-    n: int
-    best_of: int
-    mute: bool  # nothing is to be generated
-    echoes: list[tuple[str | list[int], bool]]  # the prompts if they are repeated; whether a BOS was put before it
+class OutputOptions(Struct, frozen=True, kw_only=True):
+    """How what the engine generates is read. `channels` None: all of it is text."""
+
+    stops: list[str]
+    predicted: bool  # the client gave a prediction, and is told what became of it
+    progress: bool  # a stream says with every burst how far it is
+    channels: ChannelOptions | None = None
+    mute: bool = False  # nothing is told of what is generated
+    bos_added: list[bool] = []  # of each prompt: whether a BOS was put before it
 
 
 # To the process
@@ -57,14 +49,14 @@ class CompletionOptions(Options, frozen=True, kw_only=True):
 class Use(Message, frozen=True):
     """What follows is for this model."""
 
-    setup: Setup
+    setup: ModelSetup
 
 
 class Read(Message, frozen=True):
-    """A request, whose body is the next payload. `seconds` of the processor it may take. `strict`: what would be
-    ignored is refused."""
+    """A request, whose body is the next payload. `reader`: who reads it, as "module:function". `seconds` of the
+    processor it may take. `strict`: what would be ignored is refused."""
 
-    route: Route
+    reader: str
     seconds: float
     strict: bool = False
 
@@ -90,10 +82,13 @@ class Sound(Message, frozen=True):
 
 
 class Prepared(Message, frozen=True):
-    """`ignored`: parameters without effect, as they stand in a header. `unknown_model`: a name that is not ours."""
+    """A request that the engine can work on. `ignored`: parameters without effect, as they may stand in a header.
+    `unknown_model`: the name it has for a model, where that is not ours."""
 
     work: EncodedWork
-    options: ChatOptions | CompletionOptions
+    output: OutputOptions
+    streamed: bool
+    reply_options: bytes  # for the protocol's renderer
     ignored: list[str]
     unknown_model: str | None
 
@@ -173,4 +168,4 @@ def raised(refusal: Refusal) -> NitroError:
 
 
 def _cut(text: str | None) -> str | None:
-    return text if text is None or len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if text is None or len(text) <= MAX_FAULT else f"{text[:MAX_FAULT]}…"

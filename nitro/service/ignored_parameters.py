@@ -5,7 +5,7 @@ from urllib.parse import quote, unquote
 from nitro.errors import ApiError
 
 HEADER = "x-nitro-ignored"
-LONGEST = 2000  # characters of the header; clients take no endless one
+MAX_HEADER = 2000  # characters of the header; clients take no endless one
 
 
 def written(text: str) -> str:
@@ -15,14 +15,14 @@ def written(text: str) -> str:
 
 def header(names: list[str]) -> dict[str, str]:
     """`names`: as they may stand in a header."""
-    return {HEADER: ", ".join(names)[:LONGEST]} if names else {}
+    return {HEADER: ", ".join(names)[:MAX_HEADER]} if names else {}
 
 
 def shortened(names: list[str]) -> list[str]:
     """As many of them as the header can hold, and one more to be cut."""
-    room, kept = LONGEST, list[str]()
+    room, kept = MAX_HEADER, list[str]()
     for name in names:
-        kept.append(name[:LONGEST])
+        kept.append(name[:MAX_HEADER])
         room -= len(name) + 2
         if room < 0:
             break

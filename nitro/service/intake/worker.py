@@ -5,15 +5,27 @@ library, where nothing in Python would be heard. Which timer has run out tells w
 the server.
 """
 
+import importlib
 import resource
 import signal
 import socket
 import sys
 import traceback
+from functools import cache
 
-from nitro.service import prepared
-from nitro.service.prepare import Preparer
-from nitro.service.prepared import READS, RENDERS, Check, Compiling, FromIntake, Read, Sound, Use
+from nitro.service.intake import messages
+from nitro.service.intake.messages import (
+    READ_TIMEOUT,
+    RENDER_TIMEOUT,
+    Check,
+    Compiling,
+    FromIntake,
+    Read,
+    Sound,
+    Use,
+)
+from nitro.service.intake.prepare import Preparer
+from nitro.service.requests import Reader
 from nitro.system import frames, gc_tuning
 from nitro.text.template import ChatTemplate
 
@@ -29,7 +41,7 @@ def serve(sock: socket.socket) -> None:
 
     payloads = frames.payloads(sock)
     for payload in payloads:
-        match prepared.decode_to_intake(payload):
+        match messages.decode_to_intake(payload):
             case Use(setup):
                 preparer = Preparer(setup, compiling, _template_works)
             case Read() | Check() as message:
@@ -47,6 +59,13 @@ def _template_works() -> None:
     signal.setitimer(signal.ITIMER_VIRTUAL, max(left, 0.001))
 
 
+@cache
+def _reader(name: str) -> Reader:
+    module, _, function = name.partition(":")
+    reader: Reader = getattr(importlib.import_module(module), function)
+    return reader
+
+
 def _answer(preparer: Preparer | None, message: Read | Check, body: bytes) -> FromIntake:
     try:
         if isinstance(message, Check):
@@ -54,16 +73,15 @@ def _answer(preparer: Preparer | None, message: Read | Check, body: bytes) -> Fr
             ChatTemplate(message.template)
             return Sound()
         assert preparer
-        read = preparer.chat if message.route == "chat" else preparer.completions
-        return read(body, message.strict)
+        return preparer.prepare(body, _reader(message.reader), message.strict)
     except Exception as error:
-        return prepared.refusal(error, traceback.format_exc())
+        return messages.refusal(error, traceback.format_exc())
 
 
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # the server's business
         signal.signal(number, signal.SIG_IGN)
-    for number in (READS, RENDERS):
+    for number in (READ_TIMEOUT, RENDER_TIMEOUT):
         signal.signal(number, signal.SIG_DFL)
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most), most))
