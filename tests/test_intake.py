@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-from nitro.service.prepare import LONGEST_TOOLS
 from running import CEILING, RunningServer, wait_gone
 
 from nitro.api.openai.parse import MOST_BIASED_TEXTS, MOST_BIASES, MOST_MESSAGES, MOST_PARTS
@@ -22,8 +21,9 @@ from nitro.engines.sampling_defaults import NOTHING
 from nitro.engines.types import EngineSpec
 from nitro.errors import ApiError, TemplateError
 from nitro.models.setup import ModelSetup
-from nitro.service import intake
-from nitro.service.intake import Intake
+from nitro.service.intake import lanes
+from nitro.service.intake.lanes import Intake
+from nitro.service.intake.prepare import MAX_TOOLS_BYTES
 
 PLAIN = "{% for m in messages %}{{ m.content }}{% endfor %}"
 # Seconds of work for a long message, nearly none for a short one; what is made is nothing.
@@ -44,8 +44,11 @@ def body(messages: list[dict[str, Any]] = STORY, **fields: Any) -> bytes:
     return json.dumps({"messages": messages, **fields}).encode()
 
 
-def read(reading: Intake, used: ModelSetup, route: Any, content: bytes) -> Any:
-    return reading.read(used, route, [content])
+READERS = {"chat": "nitro.api.openai.parse:read_chat", "completions": "nitro.api.openai.parse:read_completion"}
+
+
+def read(reading: Intake, used: ModelSetup, route: str, content: bytes) -> Any:
+    return reading.read(used, READERS[route], [content])
 
 
 def run(work: Callable[[Intake], Any], seconds: float = 2.0) -> Any:
@@ -75,7 +78,7 @@ def test_a_template_that_takes_too_long_is_stopped_and_the_next_request_is_read(
         used = setup(SLOW)
         with pytest.raises(TemplateError, match=r"takes more than .* was stopped"):
             await read(reading, used, "chat", body(LONG))
-        assert (await read(reading, used, "chat", body())).options.stream is False
+        assert (await read(reading, used, "chat", body())).streamed is False
 
     run(work, seconds=0.3)
 
@@ -83,7 +86,7 @@ def test_a_template_that_takes_too_long_is_stopped_and_the_next_request_is_read(
 def test_a_stopped_template_is_a_400_and_others_are_served(
     serve: Callable[..., RunningServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "SECONDS_A_MIB", 0.0)
+    monkeypatch.setattr(lanes, "SECONDS_A_MIB", 0.0)
     (tmp_path / "slow.jinja").write_text(SLOW)
     server = serve(chat_template=tmp_path / "slow.jinja").ready()
     server.server.intake._seconds = 0.3
@@ -186,7 +189,7 @@ def test_the_process_for_large_requests_ends_when_it_idles(monkeypatch: pytest.M
 
 
 def test_too_many_bytes_do_not_wait(serve: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "MOST_HELD", 1000)
+    monkeypatch.setattr(lanes, "MOST_HELD", 1000)
     server = serve().ready()
     assert post(server, body(metadata={"a": "b" * 2**19}, max_tokens=1)).status_code == 200  # alone it is welcome
     server.server.intake._held = 990
@@ -211,7 +214,7 @@ CAPS = {
             ]
         },
         "tools",
-        LONGEST_TOOLS,
+        MAX_TOOLS_BYTES,
     ),
     "messages": ({"messages": STORY * (MOST_MESSAGES + 1)}, "messages", MOST_MESSAGES),
     "parts": (
@@ -249,7 +252,7 @@ def test_caps_say_their_number(name: str) -> None:
 def test_many_tools_are_told_and_a_repeated_name_is_found() -> None:
     async def work(reading: Intake) -> None:
         offered = tools(MOST_TOOLS)
-        assert (await read(reading, setup(PLAIN), "chat", body(tools=offered))).options.tools
+        assert (await read(reading, setup(PLAIN), "chat", body(tools=offered))).output.channels.tools
         with pytest.raises(ApiError) as caught:
             await read(reading, setup(PLAIN), "chat", body(tools=[*offered[:-1], offered[0]]))
         assert caught.value.param == f"tools[{MOST_TOOLS - 1}].function.name"

@@ -23,11 +23,12 @@ from nitro.api.openai import schema as openai
 from nitro.api.openapi.descriptions import PARAMETERS, capability
 from nitro.api.openapi.document import HEADERS, OPERATIONS, document
 from nitro.models.handle import ServedModels
-from nitro.service.intake import Intake
+from nitro.service.generation import GenerationService
+from nitro.service.intake.lanes import Intake
 from nitro.service.metrics import Metrics
 
 REQUESTS = (openai.ChatRequest, openai.CompletionRequest)
-BASES = (Struct, openai.SamplingRequest, openai.GenerationRequest, openai.Timed)
+BASES = (Struct, openai.SamplingRequest, openai.CommonRequest, openai.WithTimings)
 STORY = [{"role": "user", "content": "a"}]
 
 
@@ -63,7 +64,8 @@ def test_capabilities_are_those_of_models(fake_server: RunningServer) -> None:
 
 
 def test_each_route() -> None:
-    app = make_app(ServedModels(None), Intake(), Guard(), Metrics())._app
+    models, metrics = ServedModels(None), Metrics()
+    app = make_app(models, GenerationService(models, Intake(), metrics), Guard(), metrics)._app
     routes = {
         (method.lower(), route.path.replace(":path}", "}"))
         for route in app.routes

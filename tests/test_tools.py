@@ -12,9 +12,9 @@ import pytest
 from asking import SAYING, Told, ask, both
 from running import RunningServer
 
-from nitro.api.openai.constraints import let_through, with_tools
-from nitro.api.openai.tools import Tools
 from nitro.errors import ApiError
+from nitro.service.answer_constraint import unenforced_tools, with_tools
+from nitro.service.requests import OfferedTools
 from nitro.text.family import Family
 from nitro.text.tool_formats import history, known
 from nitro.text.tool_grammar import Called
@@ -322,16 +322,16 @@ def test_what_arguments_in_tags_cannot_be_held_to(keyword: str) -> None:
     param, known_formats = "tools[0].function.parameters", known()
     for strict, enforced in ((True, True), (False, True), (False, False)):
         tool = Tool("f", {"type": "object", "properties": {"a": {}}, keyword: OF_THE_WHOLE[keyword]}, strict)
-        tools = Tools([], [Called(tool, param, enforced)], required=enforced, several=False, legacy=False)
+        tools = OfferedTools([], [Called(tool, param, enforced)], required=enforced, parallel=False)
         assert with_tools(None, tools, known_formats["hermes"], False) or not enforced
-        assert let_through(tools, known_formats["hermes"]) == []
+        assert unenforced_tools(tools, known_formats["hermes"]) == []
         if strict:
             with pytest.raises(ApiError, match=f"'{keyword}'") as caught:
                 with_tools(None, tools, known_formats["qwen3_coder"], False)
             assert (caught.value.status, caught.value.param, caught.value.code) == (400, param, "invalid_json_schema")
         else:
             told = [f"{param}: {keyword} (at /) is not enforced in the format qwen3_coder"] if enforced else []
-            assert let_through(tools, known_formats["qwen3_coder"]) == told
+            assert unenforced_tools(tools, known_formats["qwen3_coder"]) == told
 
 
 def test_what_is_let_through_is_told(serve: Callable[..., RunningServer]) -> None:

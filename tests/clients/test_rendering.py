@@ -24,6 +24,7 @@ from nitro.api.openai.parse import parse_chat
 from nitro.api.openai.schema import ChatRequest
 from nitro.engines.sampling_defaults import NOTHING
 from nitro.errors import ApiError, TemplateError
+from nitro.service.intake.prepare import with_text
 from nitro.text import template
 from nitro.text.family import Family
 from nitro.text.template import ChatTemplate
@@ -128,9 +129,10 @@ def ours(name: str, given: Conversation) -> Result:
     asked = {"model": "any", "messages": given.messages, "continue_final_message": given.continues}
     body, _ = json_body.decode(json.dumps({**asked, **(given.variables or {})}).encode(), ChatRequest)
     try:
-        prompt = parse_chat(body, NOTHING, between=compiled.between)
+        prompt = parse_chat(body, NOTHING).prompt
         variables = prompt.variables | more
-        return family.prompt(compiled, prompt.messages, given.tools, variables, prompt.continues), None
+        messages = [with_text(message, compiled.between) for message in prompt.messages]
+        return family.prompt(compiled, messages, given.tools, variables, prompt.continues), None
     except (ApiError, TemplateError) as error:
         return None, str(error)
 

@@ -76,7 +76,7 @@ class Preparer:
         template = self._template
         family = self._family
         tools = prompt.tools
-        messages = [_with_text(message, template.between) for message in prompt.messages]
+        messages = [with_text(message, template.between) for message in prompt.messages]
         offered = tools.offered if tools else None
         text = family.prompt(template, messages, offered, prompt.variables, prompt.continues)
         begun = messages[-1]["content"] if prompt.continues else ""
@@ -193,7 +193,7 @@ def _prepared(
     )
 
 
-def _with_text(message: dict[str, Any], between: str) -> dict[str, Any]:
+def with_text(message: dict[str, Any], between: str) -> dict[str, Any]:
     """A message as chat templates want it: its parts are one text."""
     return {**message, "content": between.join(part["text"] for part in message["content"])}
 
