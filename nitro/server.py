@@ -16,7 +16,7 @@ import uvicorn
 from rich.console import Console
 
 from nitro import __version__
-from nitro.api.app import make_app
+from nitro.api.app import READERS, make_app
 from nitro.api.auth import Guard
 from nitro.api.connections import Connections, Limits
 from nitro.api.http_protocol import HttpProtocol, bounded
@@ -88,7 +88,7 @@ class Server:
         )
         self.models = ServedModels(model)
         guard = Guard(config.api_key, config.allow_origin, config.allow_host)
-        self.intake = Intake()
+        self.intake = Intake(readers=READERS)
         service = GenerationService(self.models, self.intake, metrics, config.strict)
         app = make_app(self.models, service, guard, metrics, config.max_body * 2**20)
         most, backlog = file_descriptors.connections(file_descriptors.raise_limit())

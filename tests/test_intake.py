@@ -189,7 +189,7 @@ def test_the_process_for_large_requests_ends_when_it_idles(monkeypatch: pytest.M
 
 
 def test_too_many_bytes_do_not_wait(serve: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "MOST_HELD", 1000)
+    monkeypatch.setattr(lanes, "MAX_HELD", 1000)
     server = serve().ready()
     assert post(server, body(metadata={"a": "b" * 2**19}, max_tokens=1)).status_code == 200  # alone it is welcome
     server.server.intake._held = 990

@@ -8,12 +8,14 @@ from nitro.api import error_responses, health
 from nitro.api.auth import Guard
 from nitro.api.middleware import Front
 from nitro.api.openai import models
-from nitro.api.openai.chat import chat_completions
-from nitro.api.openai.completions import completions
+from nitro.api.openai.chat import CHAT, chat_completions
+from nitro.api.openai.completions import COMPLETIONS, completions
 from nitro.api.openapi.document import schema
 from nitro.models.handle import ServedModels
 from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
+
+READERS = [endpoint.reader for endpoint in (CHAT, COMPLETIONS)]
 
 
 def make_app(

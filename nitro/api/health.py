@@ -9,12 +9,14 @@ from nitro.service.metrics import CONTENT_TYPE, Metrics
 
 @get("/metrics")
 async def metrics(request: Request) -> Response[bytes]:
-    told: Metrics = request.app.state.metrics
-    return Response(told.text(), media_type=CONTENT_TYPE)
+    """For Prometheus."""
+    metrics: Metrics = request.app.state.metrics
+    return Response(metrics.text(), media_type=CONTENT_TYPE)
 
 
 @get("/health")
 async def health(request: Request) -> Response[schema.Health]:
+    """200 once a model is loaded and its engine takes steps, else 503 with the reason."""
     engine = served(request).default.engine
     if reason := engine.stalled:
         return Response(schema.Health("stalled", reason), status_code=503)
@@ -29,7 +31,7 @@ async def health(request: Request) -> Response[schema.Health]:
 
 @get("/healthz", media_type=MediaType.HTML)
 async def healthz(request: Request) -> Response[str]:
-    """The first Nitro's words."""
+    """The same in the first Nitro's words."""
     engine = served(request).default.engine
     if engine.info is not None and not engine.stalled:
         return Response("Nitro is alive!!!")

@@ -16,6 +16,8 @@ _SPLIT = re.compile(r"-(\d{5})-of-(\d{5})$")
 
 
 class ModelSource(Struct, frozen=True):
+    """A model that can be served."""
+
     path: str
     id: str  # the alias, where there is one
     created: int  # Unix time

@@ -19,8 +19,11 @@ MAX_NOTED = 100  # unknown names that are logged
 
 
 class ServedModel:
-    """A model source and the engine that runs it. `template` overrides the model's own chat template, `tool_format`
-    what that tells of tool calls, `defaults` the model's own for sampling."""
+    """A model and the engine that runs it.
+
+    `template` replaces the model's own chat template, `tool_format` the format of tool calls that the template shows,
+    `defaults` the model's own sampling defaults.
+    """
 
     def __init__(
         self,
@@ -31,7 +34,7 @@ class ServedModel:
         defaults: SamplingDefaults = NOTHING,
     ):
         self.source, self.engine = source, engine
-        self.leases = 0  # generations that need it now
+        self.leases = 0  # how many generations need it now
         self._defaults = defaults
         self._override, self._tool_format = template, tool_format
         self._setup: ModelSetup | None = None
@@ -40,19 +43,19 @@ class ServedModel:
 
     @property
     def names(self) -> tuple[str, str]:
-        """What requests may call it: its id, which an alias may be, and what its file is called."""
+        """The names that requests may use: its id, which may be an alias, and its file's name."""
         return self.source.id, self.source.stem
 
     def sampling(self, info: ModelInfo) -> SamplingDefaults:
-        """For what a request leaves open."""
+        """Sampling defaults for what a request leaves open."""
         return self._defaults.over(self.source.sampling).over(info.sampling)
 
     def template(self, info: ModelInfo) -> str | None:
-        """The chat template's source; None where there is none."""
+        """The chat template's source; None if there is none."""
         return self._override or info.template
 
     def setup(self, info: ModelInfo) -> ModelSetup:
-        """What reading a request needs to know. The same object as long as the model stays loaded."""
+        """What the reader of a request needs to know. The same object as long as the model stays loaded."""
         if self._setup is None or self._setup.info is not info:
             template = self.template(info)
             self._setup = ModelSetup(info, list(self.names), template, self._tool_format, self.sampling(info))
@@ -62,18 +65,18 @@ class ServedModel:
         return self._setup
 
     def family(self, info: ModelInfo) -> Family:
-        """How this model calls tools and reasons, by its chat template."""
+        """How this model calls tools and reasons, according to its chat template."""
         self.setup(info)
         assert self._family
         return self._family
 
     def proof(self, info: ModelInfo) -> dict[str, Any] | None:
-        """What `nitro convert` or `nitro verify` found, None where nothing is known of these very weights."""
+        """What `nitro convert` or `nitro verify` found; None if nothing is known about exactly these weights."""
         found = conversion_report.read(Path(self.source.path))
         return found if found and found.get("fingerprint") == info.fingerprint else None
 
     def fingerprint(self, info: ModelInfo) -> str:
-        """Changes when a seed may no longer give the same text: weights, engine version or template are others."""
+        """Changes with the weights, the engine's version and the template: then a seed may give another text."""
         self.setup(info)
         return self._fingerprint
 
@@ -96,7 +99,7 @@ class Lease:
         return self._model
 
     def release(self) -> None:
-        """Nobody needs it any more for this."""
+        """This lease no longer needs the model."""
         if self._held:
             self._held = False
             self._model.leases -= 1
@@ -109,7 +112,7 @@ class Lease:
 
 
 class ServedModels:
-    """Today one model. Any name gets it, so that clients with a cloud's model name work."""
+    """The models of this server, today one. Any name gets it, so that clients with a cloud's model name work."""
 
     def __init__(self, model: ServedModel):
         self.default = model
@@ -120,7 +123,7 @@ class ServedModels:
         return Lease(self.default)
 
     def note(self, name: str) -> None:
-        """A request has named a model that is not ours. It is logged once."""
+        """Log, once per name, that a request has named a model that is not ours."""
         if name not in self._noted and len(self._noted) < MAX_NOTED:
             self._noted.add(name)
             log.warning("requests for model %r are answered by %s", name, self.default.source.id)

@@ -55,6 +55,7 @@ class Started(Struct, frozen=True):
     fingerprint: str  # changes when a seed may no longer give the same text
     created: int  # seconds since 1970
     choices: int
+    prompt_tokens: int  # of all prompts together
     prompts: list[list[bytes]] = []  # the tokens of each, as the vocabulary writes them, if asked for
 
 

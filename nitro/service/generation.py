@@ -82,7 +82,7 @@ class GenerationService:
         if prepared.unknown_model:
             self._models.note(prepared.unknown_model)
         generation = await model.engine.generate(prepared.work)
-        unenforced = [ignored_parameters.written(name) for name in generation.unenforced]
+        unenforced = [ignored_parameters.escaped(name) for name in generation.unenforced]
         if unenforced and self._strict:
             generation.abort()
             ignored_parameters.refuse(unenforced)
@@ -105,7 +105,14 @@ def _started(model: ServedModel, info: ModelInfo, generation: Generation, output
         tokens[1:] if bos_added else tokens
         for tokens, bos_added in zip(generation.echoes, output.bos_added, strict=False)
     ]
-    return Started(model.source.id, model.fingerprint(info), int(time.time()), len(generation.ids), prompts)
+    return Started(
+        model=model.source.id,
+        fingerprint=model.fingerprint(info),
+        created=int(time.time()),
+        choices=len(generation.ids),
+        prompt_tokens=generation.prompt_tokens,
+        prompts=prompts,
+    )
 
 
 def _output_spec(model: ServedModel, info: ModelInfo, output: OutputOptions) -> OutputSpec:

@@ -1,7 +1,7 @@
-"""What `GET /metrics` shows, in Prometheus' text format. One `Metrics` per server; it is told, and asks nobody.
+"""What `GET /metrics` shows, in Prometheus' text format. One `Metrics` per server; others feed it.
 
-Times are seconds, lengths tokens. What every step tells is only noted, and put into the format when somebody asks: the
-client library's own histograms and gauges would cost more than all else that the server does for a step.
+Times are seconds, lengths tokens. The numbers of every step are only noted, and formatted when somebody asks for them:
+the client library's own histograms and gauges would cost more than everything else the server does for a step.
 """
 
 from bisect import bisect_left
@@ -24,6 +24,8 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
+    """Counters and histograms of one server. It is an engine's `Observer`."""
+
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("nitro_requests", "HTTP requests answered.", ["path", "status"], registry=registry)
@@ -40,6 +42,7 @@ class Metrics:
         self._restarts = Counter("nitro_engine_restarts", "Engine processes started anew.", registry=registry)
 
     def answered(self, path: str, status: int) -> None:
+        """An HTTP request was answered. `path`: one of a few known ones."""
         self._requests.labels(path, str(status)).inc()
 
     def generation(self, usage: Usage, queued: float | None, first: float | None, later: float) -> None:
@@ -57,19 +60,22 @@ class Metrics:
                 self._each.observe(later / (generated - 1))
 
     def step(self, record: StepRecord) -> None:
+        """An engine took a step."""
         if record.rows or record.lost:
             self._rows.observe(len(record.rows))
             self._steps.observe(record.seconds)
         self._latest = record
 
     def engine_lost(self) -> None:
-        """Its process ended: nothing runs or waits in it, and its cache is gone."""
+        """The engine's process ended: nothing runs or waits in it, and its cache is gone."""
         self._latest = None
 
     def engine_restarted(self) -> None:
+        """A new process was started for the engine."""
         self._restarts.inc()
 
     def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def _families(self) -> Iterator[Metric]:

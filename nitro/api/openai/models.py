@@ -18,11 +18,13 @@ def served(request: Request) -> ServedModels:
 
 @get("/v1/models")
 async def list_models(request: Request) -> schema.ModelList:
+    """The models that are served."""
     return schema.ModelList([_describe(served(request).default)])
 
 
 @get("/v1/models/{model_id:path}")
 async def get_model(request: Request) -> schema.Model:
+    """One of them. Raises ApiError 404."""
     model, model_id = served(request).default, str(request.path_params["model_id"]).lstrip("/")
     if model_id not in model.names:
         raise no_such_model(model_id, model.source.id)

@@ -72,7 +72,7 @@ def _with_ignored(
     parsed: GenerationRequest, request: CommonRequest, ignored: list[str], setup: ModelSetup
 ) -> GenerationRequest:
     inert = without_effect(request, setup.info.samplers)
-    return replace(parsed, ignored=[*ignored, *map(ignored_parameters.written, inert)])
+    return replace(parsed, ignored=[*ignored, *map(ignored_parameters.escaped, inert)])
 
 
 def parse_chat(request: ChatRequest, defaults: SamplingDefaults, samplers: Collection[str] = ()) -> GenerationRequest:

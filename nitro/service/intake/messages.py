@@ -1,7 +1,7 @@
 """What passes between the server and a process that reads requests: plain data. Framed as an engine's messages are.
 
-The server sends a Setup when its model is another than before, and a Read for each request; the answer is Prepared, or
-what it was refused with.
+The server sends one Import, then Use whenever the model changes, and a Read for each request. The answer is Prepared or
+one of the refusals.
 """
 
 import signal
@@ -46,15 +46,21 @@ class OutputOptions(Struct, frozen=True, kw_only=True):
 # To the process
 
 
+class Import(Message, frozen=True):
+    """Import these readers now, not with their first request."""
+
+    readers: list[str]
+
+
 class Use(Message, frozen=True):
-    """What follows is for this model."""
+    """The requests that follow are for this model."""
 
     setup: ModelSetup
 
 
 class Read(Message, frozen=True):
-    """A request, whose body is the next payload. `reader`: who reads it, as "module:function". `seconds` of the
-    processor it may take. `strict`: what would be ignored is refused."""
+    """A request; its body is the next payload. `reader`: who reads it, as "module:function". `seconds`: its limit of
+    processor time. `strict`: refuse parameters that would be ignored."""
 
     reader: str
     seconds: float
@@ -62,7 +68,7 @@ class Read(Message, frozen=True):
 
 
 class Check(Message, frozen=True):
-    """Whether this is a chat template. Answered by Sound, or Unusable."""
+    """Is this a chat template? Answered by Valid or Unusable."""
 
     template: str
     seconds: float
@@ -72,13 +78,13 @@ class Check(Message, frozen=True):
 
 
 class Compiling(Message, frozen=True):
-    """The chat template is being compiled, which is done once, or has been."""
+    """The chat template is being compiled, or `done`. That happens once per process and model."""
 
     done: bool
 
 
-class Sound(Message, frozen=True):
-    pass
+class Valid(Message, frozen=True):
+    """It is a chat template."""
 
 
 class Prepared(Message, frozen=True):
@@ -110,24 +116,28 @@ class Unusable(Message, frozen=True):
 
 
 class TooLong(Message, frozen=True):
+    """A PromptTooLong."""
+
     prompt_tokens: int
     context: int
 
 
 class Rejected(Message, frozen=True):
+    """A PromptRejected."""
+
     message: str
     param: str | None
 
 
 class Broken(Message, frozen=True):
-    """A bug of ours: the traceback."""
+    """A bug in Nitro, with its traceback."""
 
     trace: str
 
 
-ToIntake = Use | Read | Check
+ToIntake = Import | Use | Read | Check
 Refusal = Refused | Unusable | TooLong | Rejected | Broken
-FromIntake = Compiling | Sound | Prepared | Refusal
+FromIntake = Compiling | Valid | Prepared | Refusal
 
 decode_to_intake = msgspec.msgpack.Decoder(ToIntake).decode
 decode_from_intake = msgspec.msgpack.Decoder(FromIntake).decode
@@ -136,7 +146,7 @@ decode_tools = msgspec.json.Decoder(dict[str, Tool]).decode
 
 
 def refusal(error: Exception, trace: str) -> Refusal:
-    """What is sent of an exception."""
+    """An exception as a message."""
     message, param = _cut(str(error)), _cut(getattr(error, "param", None))
     match error:
         case ApiError():
@@ -153,7 +163,7 @@ def refusal(error: Exception, trace: str) -> Refusal:
 
 
 def raised(refusal: Refusal) -> NitroError:
-    """The exception again."""
+    """The exception that the message stands for."""
     match refusal:
         case Refused(status, message, param, code, kind):
             return ApiError(status, message, param=param, code=code, type=kind)

@@ -49,7 +49,7 @@ class Preparer:
         del body
         unknown = self._check_model(request, strict)
         prepared = self._conversation(request) if isinstance(request.prompt, Conversation) else self._texts(request)
-        names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.written, prepared.ignored)]
+        names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.escaped, prepared.ignored)]
         if strict:
             ignored_parameters.refuse(names)
         return replace(

@@ -1,8 +1,8 @@
-"""A process that reads requests, one at a time, over a socket pair: see intake.
+"""The intake process: reads requests, one at a time, over a socket pair. `lanes` starts it.
 
-The kernel ends it where a request takes more than its share of the processor: a template may be deep in one call of a
-library, where nothing in Python would be heard. Which timer has run out tells what took so long. What breaks is told to
-the server.
+The kernel ends the process when a request exceeds its processor time: a template may be deep in one call of a library,
+where no Python code gets a turn. Which of two timers ran out shows whether reading or the template took too long. All
+errors go to the server as messages.
 """
 
 import importlib
@@ -20,9 +20,10 @@ from nitro.service.intake.messages import (
     Check,
     Compiling,
     FromIntake,
+    Import,
     Read,
-    Sound,
     Use,
+    Valid,
 )
 from nitro.service.intake.prepare import Preparer
 from nitro.service.requests import Reader
@@ -42,8 +43,12 @@ def serve(sock: socket.socket) -> None:
     payloads = frames.payloads(sock)
     for payload in payloads:
         match messages.decode_to_intake(payload):
+            case Import(readers):
+                for name in readers:
+                    _reader(name)
+                gc_tuning.settle()
             case Use(setup):
-                preparer = Preparer(setup, compiling, _template_works)
+                preparer = Preparer(setup, compiling, _start_render_timer)
             case Read() | Check() as message:
                 body = next(payloads, b"") if isinstance(message, Read) else b""
                 signal.setitimer(signal.ITIMER_PROF, message.seconds)
@@ -53,8 +58,8 @@ def serve(sock: socket.socket) -> None:
                 sock.sendall(answer)
 
 
-def _template_works() -> None:
-    """What is left of the request's time is the template's."""
+def _start_render_timer() -> None:
+    """The template gets what is left of the request's time."""
     left, _ = signal.setitimer(signal.ITIMER_PROF, 0)
     signal.setitimer(signal.ITIMER_VIRTUAL, max(left, 0.001))
 
@@ -69,9 +74,9 @@ def _reader(name: str) -> Reader:
 def _answer(preparer: Preparer | None, message: Read | Check, body: bytes) -> FromIntake:
     try:
         if isinstance(message, Check):
-            _template_works()
+            _start_render_timer()
             ChatTemplate(message.template)
-            return Sound()
+            return Valid()
         assert preparer
         return preparer.prepare(body, _reader(message.reader), message.strict)
     except Exception as error:
@@ -79,13 +84,14 @@ def _answer(preparer: Preparer | None, message: Read | Check, body: bytes) -> Fr
 
 
 def main() -> None:
+    """Serve on the socket whose file descriptor is the first argument."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the server's business
         signal.signal(number, signal.SIG_IGN)
     for number in (READ_TIMEOUT, RENDER_TIMEOUT):
         signal.signal(number, signal.SIG_DFL)
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most), most))
-    gc_tuning.settle()
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
+    memory = MEMORY if hard_limit == resource.RLIM_INFINITY else min(MEMORY, hard_limit)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, hard_limit))
     try:
         serve(socket.socket(fileno=int(sys.argv[1])))
     except ConnectionError:  # the server is gone
