@@ -10,7 +10,7 @@ from nitro.api.middleware import Front
 from nitro.api.openai import models
 from nitro.api.openai.chat import chat_completions
 from nitro.api.openai.completions import completions
-from nitro.api.openapi.document import schema
+from nitro.api.openapi.document import openapi_document
 from nitro.models.handle import ServedModels
 from nitro.service.intake import Intake
 from nitro.service.metrics import Metrics
@@ -35,7 +35,7 @@ def make_app(
             models.health,
             models.healthz,
             models.metrics,
-            schema,
+            openapi_document,
         ],
         state=State({"models": served, "intake": intake, "metrics": metrics, "strict": strict}),
         exception_handlers={

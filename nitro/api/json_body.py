@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from nitro.api.openai.schema import NOTHING, UNSUPPORTED
+from nitro.api.openai.requests import NOTHING, UNSUPPORTED
 from nitro.errors import ApiError
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -106,7 +106,7 @@ def _without_effect(body: bytes, fields: frozenset[str]) -> list[str]:
             continue
         if name not in UNSUPPORTED:
             ignored.append(quote(name, safe=""))
-        elif not _is_in(value, UNSUPPORTED[name]):
+        elif not _is_in(value, UNSUPPORTED[name].neutral):
             raise ApiError.unsupported(name)
     return ignored
 

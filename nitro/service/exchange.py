@@ -16,7 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 from nitro.api import sse
 from nitro.api.error_responses import as_api_error
 from nitro.api.openai.models import served
-from nitro.api.openai.schema import Timed, Usage
+from nitro.api.openai.schema import Usage, WithTimings
 from nitro.engines.client.generation import Generation
 from nitro.engines.types import ModelInfo
 from nitro.errors import EngineError, NitroError, TemplateError
@@ -38,10 +38,10 @@ CLIENT_LEFT = 499  # the status nginx logs for it; nobody receives it
 class Format(Protocol):
     """How a route writes its replies."""
 
-    def whole(self, replies: Replies) -> Timed: ...
-    def opening(self, replies: Replies) -> Iterable[Timed]: ...  # the chunks before any token
-    def chunks(self, piece: Piece, reply: Reply) -> Iterable[Timed]: ...
-    def usage(self, usage: Usage) -> Timed: ...
+    def whole(self, replies: Replies) -> WithTimings: ...
+    def opening(self, replies: Replies) -> Iterable[WithTimings]: ...  # the chunks before any token
+    def chunks(self, piece: Piece, reply: Reply) -> Iterable[WithTimings]: ...
+    def usage(self, usage: Usage) -> WithTimings: ...
 
 
 # How a route begins to reply, once the engine has accepted: its choices, and how they are written.
@@ -159,10 +159,10 @@ class Exchange:
         if any(piece.finish or self._replies.choices[piece.index].tokens for piece in pieces):
             self._log.burst()
 
-    def _chunks(self, piece: Piece) -> Iterable[Timed]:
+    def _chunks(self, piece: Piece) -> Iterable[WithTimings]:
         return self._format.chunks(piece, self._replies.choices[piece.index])
 
-    def _timed(self, chunks: list[Timed]) -> list[Timed]:
+    def _timed(self, chunks: list[WithTimings]) -> list[WithTimings]:
         """With timings where they belong; a usage chunk, where asked for, is the last."""
         over = all(reply.finish for reply in self._replies.choices) and not self.options.include_usage
         for chunk in chunks if self.options.timings_per_token else chunks[-1:] if over else []:

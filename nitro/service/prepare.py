@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from nitro.api import json_body
-from nitro.api.openai import schema
+from nitro.api.openai import requests
 from nitro.api.openai.constraints import after_thinking, let_through, with_tools
 from nitro.api.openai.parse import ChatPrompt, Prompt, parse_chat, parse_completion
 from nitro.api.openai.sampling import without_effect
@@ -67,17 +67,17 @@ class Preparer:
 
     def chat(self, body: bytes, strict: bool) -> Prepared:
         """A request of `POST /v1/chat/completions`. `strict`: what would be ignored is refused."""
-        request, unread = json_body.decode(body, schema.ChatRequest)
+        request, unread = json_body.decode(body, requests.ChatRequest)
         unknown = self._check_model(request.model, unread, strict)
         self._rendering()
         template, family = self._template, self._family
         prompt = parse_chat(request, self._setup.sampling, self._info.samplers, template.between)
-        told = prompt.tools.told if prompt.tools else None
+        told = prompt.tools.offered if prompt.tools else None
         text = family.prompt(template, prompt.messages, told, prompt.variables, prompt.continues)
         tools, markers, constraint = prompt.tools, family.markers, prompt.constraint
         said = str(prompt.messages[-1].get("content") or "") if prompt.continues else ""
         opened = markers is not None and (markers.opened(text) or markers.open_in(said))
-        several = family.native if tools is None or tools.several is None else tools.several
+        several = family.native if tools is None or tools.parallel is None else tools.parallel
         if tools:
             constraint = with_tools(constraint, tools, family.format, several)
         asked = GenerationParams(
@@ -106,7 +106,7 @@ class Preparer:
 
     def completions(self, body: bytes, strict: bool) -> Prepared:
         """A request of `POST /v1/completions`. An engine draws at least one token, told or not."""
-        request, unread = json_body.decode(body, schema.CompletionRequest)
+        request, unread = json_body.decode(body, requests.CompletionRequest)
         unknown = self._check_model(request.model, unread, strict)
         prompt = parse_completion(request, self._setup.sampling, self._info.samplers)
         mute = prompt.max_tokens == 0
@@ -191,7 +191,7 @@ def _thinking(prompt: ChatPrompt, family: Family, opened: bool) -> ThinkingBudge
     )
 
 
-def _unused(request: schema.ChatRequest, variables: frozenset[str], family: Family) -> list[str]:
+def _unused(request: requests.ChatRequest, variables: frozenset[str], family: Family) -> list[str]:
     """The parameters that this model's template has no use for."""
     names = [name for name, sets in VARIABLES.items() if getattr(request, name) is not None and not variables & {*sets}]
     names += [f"chat_template_kwargs.{name}" for name in request.chat_template_kwargs or {} if name not in variables]

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from nitro.api.openai.schema import GenerationRequest
+from nitro.api.openai.requests import GenerationRequest
 from nitro.api.openai.tools import Tools
 from nitro.engines.types import Constraint, Schema
 from nitro.errors import ApiError
@@ -24,20 +24,20 @@ def parse_constraint(request: GenerationRequest) -> Parsed:
     given = [(name, value) for name in PARSERS if (value := getattr(request, name)) not in (None, "")]
     parsed = [found for name, value in given if (found := PARSERS[name](value))]
     if len(parsed) > 1:
-        raise _invalid(parsed[1].param, f"nothing beside '{parsed[0].param}'")
+        raise ApiError.invalid(parsed[1].param, f"nothing beside '{parsed[0].param}'")
     if parsed and request.ignore_eos:
-        raise _invalid("ignore_eos", f"false beside '{parsed[0].param}', which says where the answer ends")
+        raise ApiError.invalid("ignore_eos", f"false beside '{parsed[0].param}', which says where the answer ends")
     return parsed[0] if parsed else None
 
 
 def with_tools(answer: Parsed, tools: Tools, format: Format, several: bool) -> Parsed:
     """The answer's own constraint, or calls of the tools. Raises ApiError 400 for what cannot be beside tools."""
     if answer and answer.kind != "json_schema":
-        raise _invalid(answer.param, "nothing beside 'tools'")
+        raise ApiError.invalid(answer.param, "nothing beside 'tools'")
     for called in tools.callable:
         if called.tool.strict and (keywords := tool_grammar.unheld(format, called)):
             expected = f"no '{keywords[0]}' (at /): a call in the format {format.name} cannot be held to it"
-            raise _invalid(called.param, expected, code="invalid_json_schema")
+            raise ApiError.invalid(called.param, expected, code="invalid_json_schema")
     asked = format, tools.callable, several
     if tools.required:
         return _layout(tool_grammar.required(*asked))
@@ -92,15 +92,15 @@ def _parse_response_format(value: dict[str, Any]) -> Parsed:
         inner = value.get("json_schema")
         schema = inner.get("schema") if isinstance(inner, dict) else None
     else:
-        raise _invalid("response_format.type", "'text', 'json_object' or 'json_schema'")
+        raise ApiError.invalid("response_format.type", "'text', 'json_object' or 'json_schema'")
     if not isinstance(schema, dict):
-        raise _invalid("response_format.json_schema.schema", "a JSON schema, which is an object")
+        raise ApiError.invalid("response_format.json_schema.schema", "a JSON schema, which is an object")
     return _of_schema(schema, "response_format")
 
 
 def _parse_choice(value: list[str]) -> Parsed:
     if not value or not all(value):
-        raise _invalid("choice", "one text or more, none of them empty")
+        raise ApiError.invalid("choice", "one text or more, none of them empty")
     return Constraint("choice", msgspec.json.encode(value).decode(), "choice")
 
 
@@ -115,7 +115,3 @@ PARSERS: dict[str, Callable[[Any], Parsed]] = {
     "regex": lambda value: Constraint("regex", value, "regex"),
     "choice": _parse_choice,
 }
-
-
-def _invalid(name: str, expected: str, code: str = "invalid_value") -> ApiError:
-    return ApiError(400, f"Invalid value for '{name}': expected {expected}.", param=name, code=code)

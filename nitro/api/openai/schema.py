@@ -1,137 +1,11 @@
-"""The OpenAI API's objects, as msgspec structs: what is read from requests and written into replies.
+"""The OpenAI API's replies, as msgspec structs. Requests: requests.py.
 
-A request struct declares what is supported; `UNSUPPORTED` names what is known and refused until it is. Every optional
-field takes null. Shapes: the OpenAI API reference; the extensions are llama-server's and vLLM's names.
+Shapes: the OpenAI API reference; the extensions have llama-server's and vLLM's names.
 """
 
 from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
-
-# Requests
-
-
-class Part(Struct):
-    """One part of a message's content; a part without a type is text."""
-
-    type: str | None = None
-    text: str | None = None
-    refusal: str | None = None
-
-
-class Message(Struct):
-    role: str
-    content: str | Part | list[str | Part] | None = None
-    name: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    tool_call_id: str | None = None
-    function_call: dict[str, Any] | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-
-
-class Prediction(Struct):
-    """Predicted outputs: what the answer may well be."""
-
-    content: str | Part | list[str | Part]
-    type: str | None = None
-
-
-class StreamOptions(Struct):
-    include_usage: bool | None = None
-
-
-class SamplingRequest(Struct):
-    """How tokens are to be drawn: see api/openai/sampling.py."""
-
-    seed: int | None = None
-    temperature: float | None = None
-    top_n_sigma: float | None = None
-    top_k: int | None = None
-    typical_p: float | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    repetition_penalty: float | None = None
-    repeat_penalty: float | None = None
-    repeat_last_n: int | None = None
-    xtc_probability: float | None = None
-    xtc_threshold: float | None = None
-    dynatemp_range: float | None = None
-    dynatemp_exponent: float | None = None
-    mirostat: int | None = None
-    mirostat_tau: float | None = None
-    mirostat_eta: float | None = None
-    dry_multiplier: float | None = None
-    dry_base: float | None = None
-    dry_allowed_length: int | None = None
-    dry_penalty_last_n: int | None = None
-    dry_sequence_breakers: list[str] | None = None
-    min_tokens: int | None = None
-    logit_bias: dict[str, float | bool] | list[list[str | int | float | bool]] | None = None
-    ignore_eos: bool | None = None
-
-
-class GenerationRequest(SamplingRequest):
-    """What chat and text completions have in common."""
-
-    model: str | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: int | None = None
-    n: int | None = None
-    stop: str | list[str] | None = None
-    prediction: Prediction | None = None
-    cache_prompt: bool | None = None
-    return_tokens: bool | None = None
-    timings_per_token: bool | None = None
-    response_format: dict[str, Any] | None = None
-    json_schema: dict[str, Any] | None = None
-    grammar: str | None = None
-    regex: str | None = None
-    choice: list[str] | None = None
-
-
-class ChatRequest(GenerationRequest, kw_only=True):
-    """`POST /v1/chat/completions`."""
-
-    messages: list[Message]
-    max_completion_tokens: int | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
-    functions: list[dict[str, Any]] | None = None
-    function_call: str | dict[str, Any] | None = None
-    reasoning_effort: str | None = None
-    reasoning_format: str | None = None
-    enable_thinking: bool | None = None
-    thinking_budget: int | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
-    continue_final_message: bool | None = None
-
-
-class CompletionRequest(GenerationRequest, kw_only=True):
-    """`POST /v1/completions`. `prompt`: a text, texts, token ids, or lists of them."""
-
-    prompt: str | list[str | int | list[int]]
-    best_of: int | None = None
-    echo: bool | None = None
-    logprobs: int | None = None
-    suffix: str | None = None
-
-
-# Parameters that are known and not supported yet, each with the values by which it asks for nothing, besides NOTHING.
-NOTHING: tuple[Any, ...] = (None, False, [], "none")
-UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "audio": (),
-    "modalities": (["text"],),
-    "web_search_options": (),
-}
-
-# Replies
 
 FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
 
@@ -172,7 +46,7 @@ class Timings(Struct):
     draft_n_accepted: int | UnsetType = UNSET
 
 
-class Timed(Struct, kw_only=True):
+class WithTimings(Struct, kw_only=True):
     """A reply whole, or a chunk: timings are on the last, and on each if asked for."""
 
     timings: Timings | UnsetType = UNSET
@@ -235,7 +109,7 @@ class Choice(Struct):
     tokens: list[int] | UnsetType = UNSET
 
 
-class ChatCompletion(Timed):
+class ChatCompletion(WithTimings):
     id: str
     created: int
     model: str
@@ -262,7 +136,7 @@ class ChunkChoice(Struct):
     tokens: list[int] | UnsetType = UNSET
 
 
-class ChatCompletionChunk(Timed):
+class ChatCompletionChunk(WithTimings):
     """`usage` is absent unless asked for; then it is null on every chunk but the last, which has no choices."""
 
     id: str
@@ -291,7 +165,7 @@ class TextChoice(Struct):
     tokens: list[int] | UnsetType = UNSET
 
 
-class Completion(Timed):
+class Completion(WithTimings):
     """Whole, or a chunk of a stream: there `usage` is as in ChatCompletionChunk."""
 
     id: str
@@ -327,7 +201,7 @@ class Health(Struct, omit_defaults=True):
     reason: str | None = None
 
 
-class Fault(Struct):
+class ErrorBody(Struct):
     """`param` is what in the request is at fault."""
 
     message: str
@@ -339,4 +213,4 @@ class Fault(Struct):
 class ErrorReply(Struct):
     """Every error, as a reply or as an event of a stream."""
 
-    error: Fault
+    error: ErrorBody

@@ -1,11 +1,11 @@
-"""The API as an OpenAPI document, made of the structs in `openai`, the bounds in `prompts` and the words in
-`parameters`. Routes read raw bodies, so the framework knows none of this.
+"""The API as an OpenAPI document, made from the structs of requests and replies and their annotations.
 
-`OPERATIONS` has a line for each route; a test compares it with the application's.
+Routes read raw bodies, so the framework cannot make it. `OPERATIONS` has an entry for each route; a test compares them
+with the application's.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -15,10 +15,9 @@ from litestar import MediaType, Response, get
 from msgspec import Struct
 
 from nitro.api import sse
-from nitro.api.openai import schema as openai
-from nitro.api.openai.parse import BOUNDS, COMPLETION_BOUNDS, REASONING_FORMATS, ROLES, UNLIMITED
-from nitro.api.openapi.descriptions import PARAMETERS
+from nitro.api.openai import requests, schema
 from nitro.api.openapi.open_objects import SHAPES
+from nitro.parameters import NO_LIMIT, Param, parameters
 from nitro.service.metrics import CONTENT_TYPE
 
 Json = dict[str, Any]
@@ -43,14 +42,14 @@ ANY = (401, 403, 500)
 GENERATION = (400, *ANY[:2], 404, 413, 422, 429, 500, 503)
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/chat/completions"): Operation(
-        "Answer a conversation", GENERATION, openai.ChatCompletion, openai.ChatRequest, openai.ChatCompletionChunk
+        "Answer a conversation", GENERATION, schema.ChatCompletion, requests.ChatRequest, schema.ChatCompletionChunk
     ),
     ("post", "/v1/completions"): Operation(
-        "Continue a text", GENERATION, openai.Completion, openai.CompletionRequest, openai.Completion
+        "Continue a text", GENERATION, schema.Completion, requests.CompletionRequest, schema.Completion
     ),
-    ("get", "/v1/models"): Operation("The models that are served", ANY, openai.ModelList),
-    ("get", "/v1/models/{model_id}"): Operation("One of them", (*ANY, 404), openai.Model),
-    ("get", "/health"): Operation("Whether the model is ready", (403, 500), openai.Health, open=True),
+    ("get", "/v1/models"): Operation("The models that are served", ANY, schema.ModelList),
+    ("get", "/v1/models/{model_id}"): Operation("One of them", (*ANY, 404), schema.Model),
+    ("get", "/health"): Operation("Whether the model is ready", (403, 500), schema.Health, open=True),
     ("get", "/healthz"): Operation("The same in the first Nitro's words", (403, 500), MediaType.HTML.value, open=True),
     ("get", "/metrics"): Operation("For Prometheus", ANY, CONTENT_TYPE.partition(";")[0]),
     ("get", "/schema"): Operation("This document", ANY, None),
@@ -74,11 +73,11 @@ HEADERS: dict[str, str] = {
     "retry-after": "Seconds after which it may succeed.",
 }
 RETRIED = (429, 503)  # these have retry-after where waiting may help
-CHOICES = {"role": ROLES, "reasoning_format": REASONING_FORMATS}
+DESCRIBED = (requests.ChatRequest, requests.CompletionRequest, requests.Message)
 
 
 @get(["/schema", "/schema/openapi.json"])
-async def schema() -> Response[bytes]:
+async def openapi_document() -> Response[bytes]:
     return Response(_encoded(), media_type=MediaType.JSON)
 
 
@@ -88,11 +87,10 @@ def _encoded() -> bytes:
 
 
 def document() -> Json:
-    structs = {*_structs(), openai.ErrorReply}
+    structs = {*_structs(), schema.ErrorReply}
     _, components = msgspec.json.schema_components(sorted(structs, key=lambda s: s.__name__), ref_template=REFERENCE)
-    _describe(components, openai.ChatRequest, BOUNDS)
-    _describe(components, openai.CompletionRequest, COMPLETION_BOUNDS)
-    _describe(components, openai.Message, {})
+    for struct in DESCRIBED:
+        _describe(components[struct.__name__]["properties"], parameters(struct))
     paths: dict[str, Json] = {}
     for (method, path), operation in OPERATIONS.items():
         paths.setdefault(path, {})[method] = _operation(method, path, operation)
@@ -146,7 +144,7 @@ def _reply(operation: Operation) -> Json:
 
 def _event(chunk: type[Struct]) -> Json:
     """An event of a stream: a chunk, an error, or the last, which is no JSON."""
-    told = {"anyOf": [_of(chunk), _of(openai.ErrorReply)]}
+    told = {"anyOf": [_of(chunk), _of(schema.ErrorReply)]}
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": told}
     kinds = [{"properties": {"data": data}}, {"properties": {"data": {"const": "[DONE]"}}}]
     return {"type": "object", "required": ["data"], "anyOf": kinds}
@@ -154,7 +152,7 @@ def _event(chunk: type[Struct]) -> Json:
 
 def _error(status: int) -> Json:
     names = ["x-request-id", "x-should-retry", *(["retry-after"] if status in RETRIED else [])]
-    content = {"application/json": {"schema": _of(openai.ErrorReply)}}
+    content = {"application/json": {"schema": _of(schema.ErrorReply)}}
     return {"description": ERRORS[status], "content": content, "headers": _headers(names)}
 
 
@@ -170,22 +168,27 @@ def _of(struct: type[Struct]) -> Json:
     return {"$ref": REFERENCE.format(name=struct.__name__)}
 
 
-def _describe(components: Json, struct: type[Struct], bounds: dict[str, tuple[float | None, float | None]]) -> None:
-    """Words, bounds, choices and what is inside objects that are read as they come."""
-    for name, field in components[struct.__name__]["properties"].items():
-        if words := PARAMETERS.get(name) if struct is not openai.Message else None:
-            field["description"] = words
+def _describe(properties: Json, params: Mapping[str, Param]) -> None:
+    """Add descriptions, bounds, choices, and what is inside objects that are read as they come."""
+    for name, field in properties.items():
+        param = params.get(name)
         kinds = field.get("anyOf", [field])
         for kind in kinds:
-            _bound(kind, *bounds.get(name, (None, None)))
-            if name in CHOICES and kind.get("type") == "string":
-                kind["enum"] = list(CHOICES[name])
             if kind.get("type") in SHAPES.get(name, {}):
                 kind |= SHAPES[name][kind["type"]]
-        if name in UNLIMITED:
-            kinds.append({"const": -1, "description": "What is left of the context."})
+            if param:
+                kind |= _limits(param, kind.get("type"))
+        if param:
+            field["description"] = param.description
+            if param.unlimited:
+                kinds.append({"const": NO_LIMIT, "description": "No limit but the context."})
 
 
-def _bound(kind: Json, least: float | None, most: float | None) -> None:
-    if kind.get("type") in ("integer", "number"):
-        kind |= {key: value for key, value in (("minimum", least), ("maximum", most)) if value is not None}
+def _limits(param: Param, type: str | None) -> Json:
+    """The bounds of a number, the choices of a string."""
+    if type == "string" and param.choices:
+        return {"enum": list(param.choices)}
+    if type not in ("integer", "number"):
+        return {}
+    limits = {"minimum": param.ge, "maximum": param.le}
+    return {key: limit for key, limit in limits.items() if limit is not None}

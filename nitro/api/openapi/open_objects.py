@@ -5,7 +5,7 @@ They are for readers and tests: what is accepted, `tools`, `constraints` and `pr
 
 from typing import Any
 
-from nitro.api.openai.parse import MOST_STOPS
+from nitro.api.openai.requests import MAX_STOPS
 from nitro.api.openai.tools import NAME
 
 Json = dict[str, Any]
@@ -63,7 +63,7 @@ SHAPES: dict[str, dict[str, Json]] = {
     "response_format": {"object": {"anyOf": FORMATS}},
     "json_schema": {"object": SCHEMA},
     "choice": {"array": {"items": {"type": "string", "minLength": 1}, "minItems": 1}},
-    "stop": {"array": {"maxItems": MOST_STOPS}},
+    "stop": {"array": {"maxItems": MAX_STOPS}},
     "logit_bias": {
         "object": {"additionalProperties": BIAS},
         "array": {"items": PAIR},
