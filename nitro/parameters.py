@@ -4,7 +4,7 @@ The bounds that requests are held to, the OpenAPI document and docs/parameters.m
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, get_args
@@ -62,3 +62,9 @@ def check_number(name: str, value: float, param: Param) -> None:
         raise ApiError.invalid(name, f"at least {param.ge}, got {value}")
     if param.le is not None and value > param.le:
         raise ApiError.invalid(name, f"at most {param.le}, got {value}")
+
+
+def check_count(name: str, items: Sized, limit: int, unit: str) -> None:
+    """Raises ApiError 400 where there are more items than the limit."""
+    if len(items) > limit:
+        raise ApiError.invalid(name, f"at most {limit} {unit}, got {len(items)}")

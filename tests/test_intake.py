@@ -14,7 +14,8 @@ import httpx
 import pytest
 from running import CEILING, RunningServer, wait_gone
 
-from nitro.api.openai.parse import MAX_BIASED_TEXTS, MAX_BIASES, MAX_MESSAGES, MAX_PARTS
+from nitro.api.openai.logit_bias import MAX_BIASED_TEXTS, MAX_BIASES
+from nitro.api.openai.messages import MAX_MESSAGES, MAX_PARTS
 from nitro.api.openai.tools import MAX_TOOLS
 from nitro.engines.backends.fake import FakeRunner
 from nitro.engines.sampling_defaults import NOTHING

@@ -322,7 +322,7 @@ def test_what_arguments_in_tags_cannot_be_held_to(keyword: str) -> None:
     param, known_formats = "tools[0].function.parameters", known()
     for strict, enforced in ((True, True), (False, True), (False, False)):
         tool = Tool("f", {"type": "object", "properties": {"a": {}}, keyword: OF_THE_WHOLE[keyword]}, strict)
-        tools = Tools([], [Called(tool, param, enforced)], required=enforced, several=False, legacy=False)
+        tools = Tools([], [Called(tool, param, enforced)], required=enforced, parallel=False, legacy=False)
         assert with_tools(None, tools, known_formats["hermes"], False) or not enforced
         assert let_through(tools, known_formats["hermes"]) == []
         if strict:

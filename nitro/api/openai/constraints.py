@@ -1,5 +1,7 @@
-"""What an answer must be, by whichever name a request asks for it: `response_format` is OpenAI's, the others are of
-llama-server and vLLM; and what tools want of it. Whether it can be enforced the engine finds out."""
+"""Structured output: what an answer must match, by any of the parameters that ask for it, and what tools add to that.
+
+`response_format` is OpenAI's; the others are llama-server's and vLLM's. The engine finds out whether it can enforce it.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,39 +22,61 @@ Parsed = Constraint | None
 
 
 def parse_constraint(request: GenerationRequest) -> Parsed:
-    """Raises ApiError 400: a wrong form, two at once, or one beside what contradicts it."""
-    given = [(name, value) for name in PARSERS if (value := getattr(request, name)) not in (None, "")]
-    parsed = [found for name, value in given if (found := PARSERS[name](value))]
-    if len(parsed) > 1:
-        raise ApiError.invalid(parsed[1].param, f"nothing beside '{parsed[0].param}'")
-    if parsed and request.ignore_eos:
-        raise ApiError.invalid("ignore_eos", f"false beside '{parsed[0].param}', which says where the answer ends")
-    return parsed[0] if parsed else None
+    """What the request says that the answer must match. None: anything.
+
+    Raises ApiError 400 for a wrong form, two constraints, or one beside a parameter that contradicts it.
+    """
+    values = {name: getattr(request, name) for name in PARSERS}
+    parsed = [PARSERS[name](value) for name, value in values.items() if value not in (None, "")]
+    constraints = [constraint for constraint in parsed if constraint]
+    if not constraints:
+        return None
+    first = constraints[0]
+    if len(constraints) > 1:
+        raise ApiError.invalid(constraints[1].param, f"nothing beside '{first.param}'")
+    if request.ignore_eos:
+        raise ApiError.invalid("ignore_eos", f"false beside '{first.param}', which says where the answer ends")
+    return first
 
 
-def with_tools(answer: Parsed, tools: Tools, format: Format, several: bool) -> Parsed:
-    """The answer's own constraint, or calls of the tools. Raises ApiError 400 for what cannot be beside tools."""
+def with_tools(answer: Parsed, tools: Tools, format: Format, parallel: bool) -> Parsed:
+    """The constraint of an answer that may call tools, in the calls' format. None: nothing is enforced.
+
+    `answer`: the request's own constraint, which holds where the answer is not a call. `parallel`: one answer may have
+    several calls. Raises ApiError 400 for a constraint that cannot be combined with tools.
+    """
     if answer and answer.kind != "json_schema":
         raise ApiError.invalid(answer.param, "nothing beside 'tools'")
-    for called in tools.callable:
-        if called.tool.strict and (keywords := tool_grammar.unheld(format, called)):
-            expected = f"no '{keywords[0]}' (at /): a call in the format {format.name} cannot be held to it"
-            raise ApiError.invalid(called.param, expected, code="invalid_json_schema")
-    asked = format, tools.callable, several
+    _check_strict(tools, format)
+    called = tools.callable
     if tools.required:
-        return _layout(tool_grammar.required(*asked))
+        return _layout(tool_grammar.required(format, called, parallel))
     if answer:
-        return _layout(tool_grammar.calls_or_answer(*asked, msgspec.json.decode(answer.source)), answer.param)
+        schema = msgspec.json.decode(answer.source)
+        return _layout(tool_grammar.calls_or_answer(format, called, parallel, schema), answer.param)
     if not tools.enforced:
         return None
-    if format.layout.begin.startswith(format.opens[0]):
-        return replace(_layout(tool_grammar.after_opening(*asked)), after=[format.opens[0].encode()], owed=False)
-    return _layout(tool_grammar.calls_or_text(*asked))
+    opening = format.opens[0]
+    if format.layout.begin.startswith(opening):
+        calls = _layout(tool_grammar.after_opening(format, called, parallel))
+        return replace(calls, after=[opening.encode()], owed=False)
+    return _layout(tool_grammar.calls_or_text(format, called, parallel))
+
+
+def _check_strict(tools: Tools, format: Format) -> None:
+    """Refuse strict schemas with a keyword that this format's calls cannot be held to."""
+    for called in tools.callable:
+        keywords = tool_grammar.unheld(format, called) if called.tool.strict else []
+        if keywords:
+            expected = f"no '{keywords[0]}' (at /): a call in the format {format.name} cannot be held to it"
+            raise ApiError.invalid(called.param, expected, code="invalid_json_schema")
 
 
 def let_through(tools: Tools, format: Format) -> list[str]:
-    """What is not enforced of schemas that need not be strict, each with the name of its schema; the engine finds more.
-    Without a grammar nothing is."""
+    """What is not enforced of schemas that are not strict: a sentence for each keyword, with the name of its schema.
+
+    The engine finds more of them. Where no grammar is built, nothing is enforced and nothing is listed.
+    """
     return [
         f"{called.param}: {keyword} (at /) is not enforced in the format {format.name}"
         for called in tools.callable
@@ -62,7 +86,7 @@ def let_through(tools: Tools, format: Format) -> list[str]:
 
 
 def after_thinking(constraint: Parsed, markers: Markers | None, opened: bool) -> Parsed:
-    """The constraint is on what follows a reasoning, which the prompt has `opened` or the model may open."""
+    """The constraint, applied only after the reasoning, which the prompt has `opened` or the model may open."""
     if constraint is None or markers is None:
         return constraint
     if opened:
@@ -71,6 +95,7 @@ def after_thinking(constraint: Parsed, markers: Markers | None, opened: bool) ->
 
 
 def _layout(grammar: Grammar, answer: str = "tools") -> Constraint:
+    """`answer`: the parameter that the answer's own schema came by."""
     schemas = [
         Schema(
             msgspec.json.encode(schema).decode(),
@@ -79,7 +104,7 @@ def _layout(grammar: Grammar, answer: str = "tools") -> Constraint:
         )
         for schema, called in grammar.schemas
     ]
-    return Constraint("layout", grammar.source, "tools", [], None, grammar.marks, schemas, grammar.texts)
+    return Constraint("layout", grammar.source, "tools", marks=grammar.marks, schemas=schemas, texts=grammar.texts)
 
 
 def _parse_response_format(value: dict[str, Any]) -> Parsed:

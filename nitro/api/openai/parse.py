@@ -1,48 +1,33 @@
-"""Parse, don't validate: a decoded request becomes a `ChatPrompt` or a `CompletionPrompt`, in which nothing is optional
-or unchecked."""
+"""A decoded request becomes a `ChatPrompt` or a `CompletionPrompt`: all is checked, and no default is missing."""
 
-from collections.abc import Collection, Iterator, Mapping, Sized
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from nitro.api.openai.constraints import parse_constraint
+from nitro.api.openai.logit_bias import parse_bias
+from nitro.api.openai.messages import parse_content, parse_messages
 from nitro.api.openai.requests import (
     MAX_STOPS,
     REASONING_FORMATS,
-    ROLES,
     ChatRequest,
     CompletionRequest,
     GenerationRequest,
-    Message,
-    Part,
     Prediction,
 )
 from nitro.api.openai.sampling import parse_sampling
-from nitro.api.openai.tools import MAX_TOOLS, Tools, parse_tools
+from nitro.api.openai.tools import Tools, parse_tools
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.sampling_params import INT32, SamplingParams
 from nitro.engines.types import Constraint
 from nitro.errors import ApiError
-from nitro.parameters import NO_LIMIT, Param, check_number, check_request
+from nitro.parameters import NO_LIMIT, check_count, check_request
 
-TEXT_PARTS = ("text", "input_text", "output_text")
-MEDIA_PARTS = ("image_url", "input_image", "input_audio", "file", "input_file", "video_url")
-REASONING_NAMES = ("reasoning_content", "reasoning", "thinking")  # under which templates look for it
 RESERVED_VARIABLES = ("messages", "tools", "add_generation_prompt")  # chat_template_kwargs cannot set them
-LEGACY_ID = "function0"
 MAX_SEQUENCES = 1024  # of one request
-MAX_MESSAGES = 10_000
-MAX_PARTS = 10_000  # of one content
 MAX_STOP_CHARS = 1000
-MAX_BIASES = 2**16  # some requests ban every token of a script
-MAX_BIASED_TEXTS = 300  # a text is several tokens
-MAX_BIASED_CHARS = 1000  # of a text
-MAX_ID_DIGITS = 10  # of a token id
-MAX_KEY_CHARS = 40  # of a key that an error shows
-BIAS = Param("A token's bias.", ge=-100, le=100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +82,7 @@ def parse_chat(
     if request.top_logprobs and not request.logprobs:
         raise ApiError.invalid("top_logprobs", "'logprobs' to be true where it is given")
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
-    messages = _parse_messages(request.messages, between)
+    messages = parse_messages(request.messages, between)
     max_tokens = _first(_unlimited(request.max_completion_tokens), _unlimited(request.max_tokens))
     _check_min_tokens(request.min_tokens, max_tokens)
     return ChatPrompt(
@@ -157,9 +142,10 @@ def _parse_common(
     request: GenerationRequest, defaults: SamplingDefaults, samplers: Collection[str], logprobs: int | None
 ) -> dict[str, Any]:
     """The fields of Prompt that both kinds of request set in the same way."""
-    bias, text_bias = _parse_bias(request.logit_bias or {})
+    bias, text_bias = parse_bias(request.logit_bias or {})
+    sampling = parse_sampling(request, defaults, bias, samplers)
     return {
-        "sampling": replace(parse_sampling(request, defaults, bias, samplers), logprobs=logprobs),
+        "sampling": replace(sampling, logprobs=logprobs),
         "text_bias": text_bias,
         "stops": _parse_stops(request.stop),
         "stream": bool(request.stream),
@@ -177,60 +163,9 @@ def _check_min_tokens(min_tokens: int | None, max_tokens: int | None) -> None:
         raise ApiError.invalid("min_tokens", f"at most max_tokens, which is {max_tokens}, got {min_tokens}")
 
 
-def _parse_bias(
-    bias: Mapping[str, float] | list[list[str | int | float | bool]],
-) -> tuple[dict[int, float], dict[str, float]]:
-    """Biases by token id, and by text. False bans.
-
-    OpenAI's form is an object. llama-server's is a list of pairs, in which a text of digits is not an id.
-    """
-    _check_count("logit_bias", bias, MAX_BIASES, "tokens")
-    ids: dict[int, float] = {}
-    texts: dict[str, float] = {}
-    for name, key, value in _bias_pairs(bias):
-        where = f"logit_bias.{name[:MAX_KEY_CHARS]}"
-        if value is False:
-            value = -100.0
-        elif value is True or isinstance(value, str):
-            raise ApiError.invalid(where, "a number, or false")
-        check_number(where, value, BIAS)
-        if isinstance(key, int):
-            if not 0 <= key <= INT32:
-                raise ApiError.invalid(where, "a token id")
-            ids[key] = value
-        elif len(key) > MAX_BIASED_CHARS:
-            raise ApiError.invalid(where, f"a text of at most {MAX_BIASED_CHARS} characters")
-        elif key:
-            texts[key] = value
-        else:
-            raise ApiError.invalid("logit_bias", "token ids or texts, got an empty one")
-    _check_count("logit_bias", texts, MAX_BIASED_TEXTS, "texts")
-    return ids, texts
-
-
-def _bias_pairs(
-    bias: Mapping[str, float] | list[list[str | int | float | bool]],
-) -> Iterator[tuple[str, str | int, str | int | float | bool]]:
-    """Each key as the request has it, the token id or the text that it means, and its bias."""
-    if isinstance(bias, Mapping):
-        for name, value in bias.items():
-            is_id = name.isascii() and name.isdigit()
-            yield name, _token_id(name) if is_id else name, value
-        return
-    for i, pair in enumerate(bias):
-        if len(pair) != 2 or isinstance(pair[0], bool) or not isinstance(pair[0], str | int):
-            raise ApiError.invalid(f"logit_bias[{i}]", "a token id or a text, and its bias")
-        yield str(pair[0]), pair[0], pair[1]
-
-
-def _token_id(digits: str) -> int:
-    """-1 for more digits than an id can have, which int() may take long to read, or refuse."""
-    return int(digits) if len(digits) <= MAX_ID_DIGITS else -1
-
-
 def _parse_stops(stop: str | list[str] | None) -> list[str]:
     stops = [stop] if isinstance(stop, str) else stop or []
-    _check_count("stop", stops, MAX_STOPS, "strings")
+    check_count("stop", stops, MAX_STOPS, "strings")
     if any(len(stop) > MAX_STOP_CHARS for stop in stops):
         raise ApiError.invalid("stop", f"strings of at most {MAX_STOP_CHARS} characters")
     return [s for s in stops if s]
@@ -241,62 +176,7 @@ def _parse_prediction(prediction: Prediction | None) -> str | None:
         return None
     if prediction.type not in ("content", None):
         raise ApiError.invalid("prediction.type", f"'content', got '{prediction.type}'")
-    return _parse_content(prediction.content, "prediction.content", between="")
-
-
-def _parse_messages(messages: list[Message], between: str) -> list[dict[str, Any]]:
-    if not messages:
-        raise ApiError.invalid("messages", "at least one message")
-    _check_count("messages", messages, MAX_MESSAGES, "messages")
-    return [_parse_message(message, f"messages[{i}]", between) for i, message in enumerate(messages)]
-
-
-def _parse_message(message: Message, where: str, between: str) -> dict[str, Any]:
-    if message.role not in ROLES:
-        raise ApiError.invalid(f"{where}.role", f"one of {', '.join(ROLES)}, got '{message.role}'")
-    content = _parse_content(message.content, f"{where}.content", between)
-    parsed: dict[str, Any] = {"role": message.role, "content": content}
-    if message.name is not None:
-        parsed["name"] = message.name
-    if message.tool_call_id is not None:
-        parsed["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        _check_count(f"{where}.tool_calls", message.tool_calls, MAX_TOOLS, "calls")
-        calls = enumerate(message.tool_calls)
-        parsed["tool_calls"] = [_parse_tool_call(call, f"{where}.tool_calls[{i}]") for i, call in calls]
-    reasoning = _first(message.reasoning_content, message.reasoning)
-    if reasoning:
-        parsed |= dict.fromkeys(REASONING_NAMES, reasoning)
-    if message.role == "function":  # the deprecated pair, of which there is never more than one
-        parsed |= {"role": "tool", "tool_call_id": LEGACY_ID}
-    if message.function_call:
-        call = {"id": LEGACY_ID, "type": "function", "function": message.function_call}
-        parsed["tool_calls"] = [_parse_tool_call(call, f"{where}.function_call")]
-    return parsed
-
-
-def _parse_content(content: str | Part | list[str | Part] | None, where: str, between: str) -> str:
-    """The text of a content, its parts joined; null is empty."""
-    if isinstance(content, list):
-        _check_count(where, content, MAX_PARTS, "parts")
-        return between.join(_parse_part(part, f"{where}[{i}]") for i, part in enumerate(content))
-    return "" if content is None else _parse_part(content, where)
-
-
-def _parse_part(part: str | Part, where: str) -> str:
-    if isinstance(part, str):
-        return part
-    if part.type in MEDIA_PARTS:
-        raise ApiError(
-            400, f"This model takes text only, no '{part.type}'.", param=f"{where}.type", code="unsupported_content"
-        )
-    field = "refusal" if part.type == "refusal" else "text"
-    text: str | None = getattr(part, field)
-    if part.type not in (*TEXT_PARTS, "refusal", None):
-        raise ApiError.invalid(f"{where}.type", f"'text', got '{part.type}'")
-    if text is None:
-        raise ApiError.missing(f"{where}.{field}")
-    return text
+    return parse_content(prediction.content, "prediction.content", between="")
 
 
 def _parse_variables(request: ChatRequest) -> dict[str, Any]:
@@ -333,30 +213,6 @@ def _parse_continues(request: ChatRequest, messages: list[dict[str, Any]]) -> bo
     if request.continue_final_message and not can:
         raise ApiError.invalid("continue_final_message", "the last message to be the assistant's, without tool calls")
     return can and request.continue_final_message is not False
-
-
-def _parse_tool_call(call: dict[str, Any], where: str) -> dict[str, Any]:
-    """Templates want the arguments as an object where they are one."""
-    function = call.get("function")
-    if not isinstance(function, dict):
-        raise ApiError.invalid(f"{where}.function", "an object")
-    if not isinstance(function.get("name"), str):
-        raise ApiError.invalid(f"{where}.function.name", "a text")
-    arguments = function.get("arguments")
-    if not isinstance(arguments, str | dict | None):
-        raise ApiError.invalid(f"{where}.function.arguments", "JSON in a text")
-    if not isinstance(arguments, str):
-        return call
-    try:
-        parsed = msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, RecursionError):
-        return call
-    return {**call, "function": {**function, "arguments": parsed}} if isinstance(parsed, dict) else call
-
-
-def _check_count(name: str, items: Sized, limit: int, unit: str) -> None:
-    if len(items) > limit:
-        raise ApiError.invalid(name, f"at most {limit} {unit}, got {len(items)}")
 
 
 def _unlimited(value: int | None) -> int | None:

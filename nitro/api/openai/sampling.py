@@ -18,6 +18,7 @@ from nitro.engines.sampling_params import (
 )
 from nitro.engines.types import ModelInfo
 from nitro.errors import ApiError
+from nitro.parameters import check_count
 
 MAX_BREAKERS = 16
 MAX_BREAKER_BYTES = 40  # llama.cpp would cut a longer one
@@ -82,8 +83,7 @@ def _check_replaced(params: Mapping[str, float], switch: str) -> None:
 
 
 def _parse_breakers(breakers: list[str]) -> tuple[str, ...]:
-    if len(breakers) > MAX_BREAKERS:
-        raise ApiError.invalid("dry_sequence_breakers", f"at most {MAX_BREAKERS} strings, got {len(breakers)}")
+    check_count("dry_sequence_breakers", breakers, MAX_BREAKERS, "strings")
     if any("\0" in breaker or len(breaker.encode()) > MAX_BREAKER_BYTES for breaker in breakers):
         raise ApiError.invalid("dry_sequence_breakers", f"strings of at most {MAX_BREAKER_BYTES} bytes, none of them 0")
     return tuple(breaker for breaker in breakers if breaker)

@@ -11,11 +11,13 @@ FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
 
 
 class PromptTokensDetails(Struct):
+    """`cached_tokens`: tokens of the prompt that were not computed again."""
+
     cached_tokens: int = 0
 
 
 class CompletionTokensDetails(Struct):
-    """Tokens that were reasoning; of a prediction's tokens that were checked, those that came true and those not."""
+    """Tokens of reasoning; and of the predicted tokens that were checked, how many were right and how many wrong."""
 
     reasoning_tokens: int | UnsetType = UNSET
     accepted_prediction_tokens: int | UnsetType = UNSET
@@ -23,6 +25,8 @@ class CompletionTokensDetails(Struct):
 
 
 class Usage(Struct):
+    """Token counts. Completion tokens are those of all choices together."""
+
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -31,10 +35,14 @@ class Usage(Struct):
 
 
 class Timings(Struct):
-    """llama-server's. Of all choices together; the answer's first token belongs to the prompt. 0 is not known yet."""
+    """llama-server's timings, of all choices together. 0: not known yet.
+
+    `prompt_n` counts the tokens that were computed, not those from the cache. The time to the answer's first token
+    is the prompt's.
+    """
 
     cache_n: int
-    prompt_n: int  # tokens computed
+    prompt_n: int
     prompt_ms: float
     prompt_per_token_ms: float
     prompt_per_second: float
@@ -47,13 +55,16 @@ class Timings(Struct):
 
 
 class WithTimings(Struct, kw_only=True):
-    """A reply whole, or a chunk: timings are on the last, and on each if asked for."""
+    """A whole reply, or a chunk of a stream. The last chunk has timings; each has, if the request says so."""
 
     timings: Timings | UnsetType = UNSET
 
 
 class TopLogprob(Struct):
-    """`bytes` are null where the token adds nothing to the text; a token that is a part of a character is U+FFFD."""
+    """A token and its log probability.
+
+    `bytes` is null where the token adds nothing to the text. A part of a character is U+FFFD in `token`.
+    """
 
     token: str
     logprob: float
@@ -61,29 +72,35 @@ class TopLogprob(Struct):
 
 
 class TokenLogprob(TopLogprob):
+    """A token of the answer, and the most likely tokens at its place."""
+
     top_logprobs: list[TopLogprob]
 
 
 class ChoiceLogprobs(Struct):
+    """Log probabilities of the tokens of an answer, or of a chunk."""
+
     content: list[TokenLogprob]
     refusal: None = None
 
 
 class FunctionCall(Struct):
-    """`arguments` are JSON; in a stream, the next piece of it, and `name` is with the first."""
+    """`arguments` is JSON. In a stream, it is the next piece of it, and the first piece comes with `name`."""
 
     arguments: str
     name: str | UnsetType = UNSET
 
 
 class ToolCall(Struct):
+    """A call in a whole reply."""
+
     id: str
     function: FunctionCall
     type: Literal["function"] = "function"
 
 
 class ToolCallDelta(Struct):
-    """`id` and `type` are with the first delta of a call."""
+    """A piece of a call in a stream. The first piece of a call has `id` and `type`."""
 
     index: int
     function: FunctionCall
@@ -92,6 +109,8 @@ class ToolCallDelta(Struct):
 
 
 class ReplyMessage(Struct):
+    """The message that answers a conversation. `content` is null where there are only calls or reasoning."""
+
     content: str | None
     role: Literal["assistant"] = "assistant"
     refusal: None = None
@@ -102,6 +121,8 @@ class ReplyMessage(Struct):
 
 
 class Choice(Struct):
+    """One answer. `tokens`: its token ids, for `return_tokens`."""
+
     index: int
     message: ReplyMessage
     finish_reason: FinishReason
@@ -110,6 +131,8 @@ class Choice(Struct):
 
 
 class ChatCompletion(WithTimings):
+    """The whole reply of `POST /v1/chat/completions`."""
+
     id: str
     created: int
     model: str
@@ -120,6 +143,8 @@ class ChatCompletion(WithTimings):
 
 
 class Delta(Struct):
+    """What a chunk adds to the message."""
+
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
     tool_calls: list[ToolCallDelta] | UnsetType = UNSET
@@ -129,6 +154,8 @@ class Delta(Struct):
 
 
 class ChunkChoice(Struct):
+    """What a chunk adds to one answer. `tokens`: its new token ids, for `return_tokens`."""
+
     index: int
     delta: Delta
     finish_reason: FinishReason | None = None
@@ -137,7 +164,11 @@ class ChunkChoice(Struct):
 
 
 class ChatCompletionChunk(WithTimings):
-    """`usage` is absent unless asked for; then it is null on every chunk but the last, which has no choices."""
+    """A chunk of a streamed chat completion.
+
+    `usage` is there only for `stream_options.include_usage`. It is null on every chunk but the last, which has no
+    choices.
+    """
 
     id: str
     created: int
@@ -149,7 +180,7 @@ class ChatCompletionChunk(WithTimings):
 
 
 class LegacyLogprobs(Struct):
-    """By token; a prompt's first has none. A token that is no text by itself is written "bytes:\\xf0\\x9f"."""
+    """Log probabilities by token; a prompt's first has none. A part of a character is written "bytes:\\xf0\\x9f"."""
 
     tokens: list[str]
     token_logprobs: list[float | None]
@@ -158,6 +189,8 @@ class LegacyLogprobs(Struct):
 
 
 class TextChoice(Struct):
+    """One text, or what a chunk adds to it. `tokens`: its token ids, for `return_tokens`."""
+
     index: int
     text: str
     finish_reason: FinishReason | None = None
@@ -166,7 +199,7 @@ class TextChoice(Struct):
 
 
 class Completion(WithTimings):
-    """Whole, or a chunk of a stream: there `usage` is as in ChatCompletionChunk."""
+    """The reply of `POST /v1/completions`: whole, or a chunk, whose `usage` is as in ChatCompletionChunk."""
 
     id: str
     created: int
@@ -178,6 +211,11 @@ class Completion(WithTimings):
 
 
 class Model(Struct):
+    """A model that is served. Both lengths are in tokens, and equal.
+
+    `capabilities` says which parameters work, by the names in docs/parameters.md.
+    """
+
     id: str
     created: int
     context_length: int | None
@@ -192,17 +230,21 @@ class Model(Struct):
 
 
 class ModelList(Struct):
+    """All models that are served."""
+
     data: list[Model]
     object: Literal["list"] = "list"
 
 
 class Health(Struct, omit_defaults=True):
+    """Whether the model is ready. `reason`: why it is not."""
+
     status: Literal["ok", "loading", "restarting", "down", "stalled"]
     reason: str | None = None
 
 
 class ErrorBody(Struct):
-    """`param` is what in the request is at fault."""
+    """An error. `param`: which part of the request is wrong."""
 
     message: str
     type: str
@@ -211,6 +253,6 @@ class ErrorBody(Struct):
 
 
 class ErrorReply(Struct):
-    """Every error, as a reply or as an event of a stream."""
+    """An error, as a reply or as an event of a stream."""
 
     error: ErrorBody

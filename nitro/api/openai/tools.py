@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from nitro.api.openai.requests import ChatRequest
 from nitro.errors import ApiError
+from nitro.parameters import check_count
 from nitro.text.tool_grammar import Called
 from nitro.text.tools import Tool
 
@@ -94,8 +95,7 @@ def _check_conflicts(request: ChatRequest) -> None:
 
 def _parse_offered(offered: list[dict[str, Any]], form: _Form) -> list[Called]:
     """Each tool, checked. Their names differ."""
-    if len(offered) > MAX_TOOLS:
-        raise ApiError.invalid(form.tools, f"at most {MAX_TOOLS} tools, got {len(offered)}")
+    check_count(form.tools, offered, MAX_TOOLS, "tools")
     parsed: list[Called] = []
     for i, tool in enumerate(offered):
         where = f"{form.tools}[{i}]"

@@ -24,18 +24,20 @@ Json = dict[str, Any]
 
 REFERENCE = "#/components/schemas/{name}"
 ABOUT = (
-    "An OpenAI-compatible server. Every route answers without `/v1`, too, and with doubled slashes. Bodies may be "
-    "sent as text/plain. Parameters that are not known are taken, and listed in the header x-nitro-ignored."
+    "An OpenAI-compatible server. Every route also works without `/v1` and with doubled slashes. Bodies may be sent as "
+    "text/plain. Unknown parameters are ignored, and listed in the header x-nitro-ignored."
 )
 
 
 class Operation(NamedTuple):
+    """What the document says of a route and a method."""
+
     summary: str
     statuses: tuple[int, ...]  # of its errors
     reply: type[Struct] | str | None  # a struct, or the media type of a text
     body: type[Struct] | None = None
     chunk: type[Struct] | None = None  # what the events of a stream are
-    open: bool = False  # without a key; a 503 is no error, but its answer
+    open: bool = False  # needs no key; a 503 is an answer of its own, not an error
 
 
 ANY = (401, 403, 500)
@@ -47,37 +49,38 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/completions"): Operation(
         "Continue a text", GENERATION, schema.Completion, requests.CompletionRequest, schema.Completion
     ),
-    ("get", "/v1/models"): Operation("The models that are served", ANY, schema.ModelList),
-    ("get", "/v1/models/{model_id}"): Operation("One of them", (*ANY, 404), schema.Model),
+    ("get", "/v1/models"): Operation("List the models", ANY, schema.ModelList),
+    ("get", "/v1/models/{model_id}"): Operation("Describe a model", (*ANY, 404), schema.Model),
     ("get", "/health"): Operation("Whether the model is ready", (403, 500), schema.Health, open=True),
-    ("get", "/healthz"): Operation("The same in the first Nitro's words", (403, 500), MediaType.HTML.value, open=True),
-    ("get", "/metrics"): Operation("For Prometheus", ANY, CONTENT_TYPE.partition(";")[0]),
+    ("get", "/healthz"): Operation("The same, in the first Nitro's form", (403, 500), MediaType.HTML.value, open=True),
+    ("get", "/metrics"): Operation("Metrics for Prometheus", ANY, CONTENT_TYPE.partition(";")[0]),
     ("get", "/schema"): Operation("This document", ANY, None),
     ("get", "/schema/openapi.json"): Operation("This document", ANY, None),
 }
 ERRORS = {
-    400: "The request is at fault; `param` tells where.",
-    401: "An API key is needed, or this one is wrong.",
-    403: "The page that asks (Origin), or the name of this server (Host), is not allowed.",
+    400: "The request is wrong; `param` says where.",
+    401: "The API key is missing or wrong.",
+    403: "Requests from this web page (Origin), or by this name of the server (Host), are not allowed.",
     404: "There is no such model.",
     413: "The body is too large.",
-    422: "What the model said breaks the schema that `param` names; or the engine died repeatedly at such requests.",
+    422: "The model's output breaks the schema that `param` names; or such requests made the engine crash repeatedly.",
     429: "The queue is full.",
     500: "The server or its engine failed.",
-    503: "No engine runs, or it died under the request.",
+    503: "No engine is running, or it crashed while it worked on the request.",
 }
 HEADERS: dict[str, str] = {
-    "x-request-id": "This request in the server's log.",
-    "x-nitro-ignored": "Parameters without effect.",
-    "x-should-retry": "false: it would fail again.",
-    "retry-after": "Seconds after which it may succeed.",
+    "x-request-id": "The request's id, by which the server's log names it.",
+    "x-nitro-ignored": "Parameters of the request that had no effect.",
+    "x-should-retry": "false: the request would fail again.",
+    "retry-after": "Seconds after which the request may succeed.",
 }
-RETRIED = (429, 503)  # these have retry-after where waiting may help
+RETRIED = (429, 503)  # errors with retry-after, if waiting may help
 DESCRIBED = (requests.ChatRequest, requests.CompletionRequest, requests.Message)
 
 
 @get(["/schema", "/schema/openapi.json"])
 async def openapi_document() -> Response[bytes]:
+    """`GET /schema`, `GET /schema/openapi.json`."""
     return Response(_encoded(), media_type=MediaType.JSON)
 
 
@@ -87,6 +90,7 @@ def _encoded() -> bytes:
 
 
 def document() -> Json:
+    """The OpenAPI 3.2 document of this server."""
     structs = {*_structs(), schema.ErrorReply}
     _, components = msgspec.json.schema_components(sorted(structs, key=lambda s: s.__name__), ref_template=REFERENCE)
     for struct in DESCRIBED:
@@ -100,7 +104,7 @@ def document() -> Json:
         "paths": paths,
         "components": {
             "schemas": components,
-            "headers": {name: _header(name, words) for name, words in HEADERS.items()},
+            "headers": {name: _header(name, description) for name, description in HEADERS.items()},
             "responses": {str(status): _error(status) for status in ERRORS},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
@@ -115,19 +119,19 @@ def _structs() -> Iterator[type[Struct]]:
 
 
 def _operation(method: str, path: str, operation: Operation) -> Json:
-    told: Json = {"summary": operation.summary, "operationId": re.sub(r"\W+", "_", f"{method}{path}").strip("_")}
-    told["security"] = [{}] if operation.open else [{}, {"key": []}]
+    described: Json = {"summary": operation.summary, "operationId": re.sub(r"\W+", "_", f"{method}{path}").strip("_")}
+    described["security"] = [{}] if operation.open else [{}, {"key": []}]
     if "{model_id}" in path:
-        told["parameters"] = [{"name": "model_id", "in": "path", "required": True, "schema": {"type": "string"}}]
+        described["parameters"] = [{"name": "model_id", "in": "path", "required": True, "schema": {"type": "string"}}]
     if operation.body:
         body = {"schema": _of(operation.body)}
-        told["requestBody"] = {"required": True, "content": {"application/json": body, "text/plain": body}}
-    told["responses"] = {"200": _reply(operation)}
+        described["requestBody"] = {"required": True, "content": {"application/json": body, "text/plain": body}}
+    described["responses"] = {"200": _reply(operation)}
     for status in operation.statuses:
-        told["responses"][str(status)] = {"$ref": f"#/components/responses/{status}"}
+        described["responses"][str(status)] = {"$ref": f"#/components/responses/{status}"}
     if operation.open:
-        told["responses"]["503"] = {**_reply(operation), "description": "No model is ready."}
-    return told
+        described["responses"]["503"] = {**_reply(operation), "description": "No model is ready."}
+    return described
 
 
 def _reply(operation: Operation) -> Json:
@@ -143,9 +147,9 @@ def _reply(operation: Operation) -> Json:
 
 
 def _event(chunk: type[Struct]) -> Json:
-    """An event of a stream: a chunk, an error, or the last, which is no JSON."""
-    told = {"anyOf": [_of(chunk), _of(schema.ErrorReply)]}
-    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": told}
+    """An event of a stream: a chunk, an error, or [DONE], which is not JSON."""
+    content = {"anyOf": [_of(chunk), _of(schema.ErrorReply)]}
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
     kinds = [{"properties": {"data": data}}, {"properties": {"data": {"const": "[DONE]"}}}]
     return {"type": "object", "required": ["data"], "anyOf": kinds}
 
@@ -156,8 +160,8 @@ def _error(status: int) -> Json:
     return {"description": ERRORS[status], "content": content, "headers": _headers(names)}
 
 
-def _header(name: str, words: str) -> Json:
-    return {"description": words, "required": name == "x-request-id", "schema": {"type": "string"}}
+def _header(name: str, description: str) -> Json:
+    return {"description": description, "required": name == "x-request-id", "schema": {"type": "string"}}
 
 
 def _headers(names: list[str]) -> Json:

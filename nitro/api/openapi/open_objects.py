@@ -1,6 +1,6 @@
-"""What is inside the objects that requests give and structs leave open, as JSON schemas, by field and JSON type.
+"""JSON schemas of what is inside the objects that the request structs leave open, by field and JSON type.
 
-They are for readers and tests: what is accepted, `tools`, `constraints` and `prompts` decide.
+They are for readers and tests. What is accepted is decided in api/openai: tools.py, constraints.py and parse.py.
 """
 
 from typing import Any
@@ -40,8 +40,8 @@ ALLOWED = _object(
         ("tools",), mode={"enum": ["auto", "required"]}, tools={"type": "array", "items": NAMED, "minItems": 1}
     ),
 )
-SAID = _object(("name",), name=TEXT, arguments={"anyOf": [TEXT, {"type": "object"}, {"type": "null"}]})
-CALL = _object(("function",), id=TEXT, type={"const": "function"}, function=SAID)
+FUNCTION_CALL = _object(("name",), name=TEXT, arguments={"anyOf": [TEXT, {"type": "object"}, {"type": "null"}]})
+CALL = _object(("function",), id=TEXT, type={"const": "function"}, function=FUNCTION_CALL)
 FORMATS: list[Json] = [
     _object(("type",), type={"const": "text"}),
     _object(("type",), type={"const": "json_object"}, schema=SCHEMA),
