@@ -20,8 +20,8 @@ from nitro.api.app import READERS, make_app
 from nitro.api.auth import Guard
 from nitro.api.connections import Connections, Limits
 from nitro.api.http_protocol import HttpProtocol, bounded
-from nitro.api.openai.sampling import parse_defaults
 from nitro.config import ServeConfig
+from nitro.engines import sampling_defaults
 from nitro.engines.client.engine import Engine
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import EngineSpec, ModelInfo
@@ -229,7 +229,7 @@ def _check_tool_format(name: str | None) -> None:
 
 def _read_defaults(config: ServeConfig) -> SamplingDefaults:
     try:
-        return parse_defaults(config.defaults) if config.defaults else SamplingDefaults()
+        return sampling_defaults.parse(config.defaults) if config.defaults else SamplingDefaults()
     except ValueError as error:
         raise StartError(f"--defaults {config.defaults}: {error}") from None
 

@@ -14,8 +14,9 @@ import httpx
 import pytest
 from running import CEILING, RunningServer, wait_gone
 
-from nitro.api.openai.parse import MOST_BIASED_TEXTS, MOST_BIASES, MOST_MESSAGES, MOST_PARTS
-from nitro.api.openai.tools import MOST_TOOLS
+from nitro.api.openai.logit_bias import MAX_BIASED_TEXTS, MAX_BIASES
+from nitro.api.openai.messages import MAX_MESSAGES, MAX_PARTS
+from nitro.api.openai.tools import MAX_TOOLS
 from nitro.engines.backends.fake import FakeRunner
 from nitro.engines.sampling_defaults import NOTHING
 from nitro.engines.types import EngineSpec
@@ -203,7 +204,7 @@ def tools(count: int) -> list[dict[str, Any]]:
 
 CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 CAPS = {
-    "tools": ({"tools": tools(MOST_TOOLS + 1)}, "tools", MOST_TOOLS),
+    "tools": ({"tools": tools(MAX_TOOLS + 1)}, "tools", MAX_TOOLS),
     "long tools": (
         {
             "tools": [
@@ -216,21 +217,21 @@ CAPS = {
         "tools",
         MAX_TOOLS_BYTES,
     ),
-    "messages": ({"messages": STORY * (MOST_MESSAGES + 1)}, "messages", MOST_MESSAGES),
+    "messages": ({"messages": STORY * (MAX_MESSAGES + 1)}, "messages", MAX_MESSAGES),
     "parts": (
-        {"messages": [{"role": "user", "content": ["a"] * (MOST_PARTS + 1)}]},
+        {"messages": [{"role": "user", "content": ["a"] * (MAX_PARTS + 1)}]},
         "messages[0].content",
-        MOST_PARTS,
+        MAX_PARTS,
     ),
     "calls": (
-        {"messages": [{"role": "assistant", "tool_calls": [CALL] * (MOST_TOOLS + 1)}]},
+        {"messages": [{"role": "assistant", "tool_calls": [CALL] * (MAX_TOOLS + 1)}]},
         "messages[0].tool_calls",
-        MOST_TOOLS,
+        MAX_TOOLS,
     ),
     "stops": ({"stop": ["a"] * 17}, "stop", 16),
     "a long stop": ({"stop": "a" * 1001}, "stop", 1000),
-    "biases": ({"logit_bias": {str(i): 1 for i in range(MOST_BIASES + 1)}}, "logit_bias", MOST_BIASES),
-    "biased texts": ({"logit_bias": {f"a{i}": 1 for i in range(301)}}, "logit_bias", MOST_BIASED_TEXTS),
+    "biases": ({"logit_bias": {str(i): 1 for i in range(MAX_BIASES + 1)}}, "logit_bias", MAX_BIASES),
+    "biased texts": ({"logit_bias": {f"a{i}": 1 for i in range(301)}}, "logit_bias", MAX_BIASED_TEXTS),
     "choices": ({"n": 129}, "n", 128),
     "prompts": ({"prompt": ["a"] * 1025}, "prompt", 1024),
 }
@@ -251,11 +252,11 @@ def test_caps_say_their_number(name: str) -> None:
 
 def test_many_tools_are_told_and_a_repeated_name_is_found() -> None:
     async def work(reading: Intake) -> None:
-        offered = tools(MOST_TOOLS)
+        offered = tools(MAX_TOOLS)
         assert (await read(reading, setup(PLAIN), "chat", body(tools=offered))).output.channels.tools
         with pytest.raises(ApiError) as caught:
             await read(reading, setup(PLAIN), "chat", body(tools=[*offered[:-1], offered[0]]))
-        assert caught.value.param == f"tools[{MOST_TOOLS - 1}].function.name"
+        assert caught.value.param == f"tools[{MAX_TOOLS - 1}].function.name"
 
     run(work)
 

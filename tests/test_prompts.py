@@ -8,12 +8,13 @@ import msgspec
 import pytest
 
 from nitro.api import json_body
-from nitro.api.openai.parse import BOUNDS, ChatPrompt, parse_chat
-from nitro.api.openai.schema import ChatRequest
+from nitro.api.openai.parse import ChatPrompt, parse_chat
+from nitro.api.openai.requests import ChatRequest
 from nitro.engines.sampling_defaults import NAMES, NOTHING, SamplingDefaults
 from nitro.engines.types import SAMPLERS, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 from nitro.errors import ApiError
+from nitro.parameters import bounded
 
 USER = {"role": "user", "content": "hi"}
 INT32 = 2**31 - 1
@@ -172,7 +173,7 @@ def stored(got: ChatPrompt, name: str) -> Any:
 
 
 def test_every_bounded_parameter_is_in_the_table() -> None:
-    assert set(NUMBERS) == set(BOUNDS)
+    assert set(NUMBERS) == set(bounded(ChatRequest))
 
 
 @pytest.mark.parametrize("name, given", [(name, given) for name, (inside, _) in NUMBERS.items() for given in inside])

@@ -10,7 +10,7 @@ from nitro.api.middleware import Front
 from nitro.api.openai import models
 from nitro.api.openai.chat import CHAT, chat_completions
 from nitro.api.openai.completions import COMPLETIONS, completions
-from nitro.api.openapi.document import schema
+from nitro.api.openapi.document import openapi_document
 from nitro.models.handle import ServedModels
 from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
@@ -35,7 +35,7 @@ def make_app(
             health.health,
             health.healthz,
             health.metrics,
-            schema,
+            openapi_document,
         ],
         state=State({"models": served, "service": service, "metrics": metrics}),
         exception_handlers={

@@ -8,6 +8,8 @@ from typing import Literal
 from msgspec import Struct
 
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
+from nitro.engines.sampling_params import SAMPLERS as SAMPLERS
+from nitro.engines.sampling_params import SamplingParams as SamplingParams
 
 FinishReason = Literal["stop", "length", "error"]
 
@@ -15,52 +17,6 @@ MIN_LOGPROB = -9999.0  # stands for −∞ and for what is no number, neither of
 
 IMPOSSIBLE = 1e-30  # less likely than the best one by this factor: float32 knows no logarithm of such a share
 COLD = 1e-6  # a temperature below this is greedy: logits divided by it are no numbers any more
-
-
-class SamplingParams(Struct, frozen=True):
-    """How the next token is drawn. The defaults leave the model's distribution as it is.
-
-    Applied in the order: logit bias, penalties, DRY, top_n_sigma, top_k, typical_p, top_p, min_p, XTC, temperature,
-    draw. Mirostat takes the place of the filters and of the draw.
-    """
-
-    temperature: float = 1.0  # 0: the best token, always
-    top_n_sigma: float = 0.0  # the logits' standard deviations that a token's may be below the best; 0: off
-    top_k: int = 0  # 0: off
-    typical_p: float = 1.0  # the share of those whose surprise is nearest to the mean
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    repeat_last_n: int = 64  # how many tokens back the penalties look, the prompt included; -1: all, 0: none
-    xtc_probability: float = 0.0  # with which those with a share of the threshold are out, but the least likely of them
-    xtc_threshold: float = 0.1  # above 0.5: off
-    dynatemp_range: float = 0.0  # the temperature goes so far down and up, with the entropy
-    dynatemp_exponent: float = 1.0
-    mirostat: int = 0  # its version, 1 or 2
-    mirostat_tau: float = 5.0  # the surprise to keep to, in bits
-    mirostat_eta: float = 0.1  # how fast it gets there
-    dry_multiplier: float = 0.0  # of the penalty for a token that makes a repetition longer; 0: off
-    dry_base: float = 1.75  # to the power of its length beyond the allowed one
-    dry_allowed_length: int = 2
-    dry_penalty_last_n: int = -1  # how many tokens back it looks; -1: all
-    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")  # no repetition goes beyond
-    logit_bias: dict[int, float] = {}  # -inf bans a token
-    ignore_eos: bool = False  # the worker bans the end-of-generation tokens by logit_bias; runners need not look
-    min_tokens: int = 0  # before which no end-of-generation token comes; the scheduler sees to it
-    seed: int = 0  # 0 to 2³¹−1
-    logprobs: int | None = None  # tell how likely each drawn token was, and so many of the likeliest; None: nothing
-    prompt_logprobs: bool = False  # with `logprobs`: of the prompt's tokens, too
-
-    @property
-    def penalises(self) -> bool:
-        neutral = self.repetition_penalty == 1 and self.frequency_penalty == 0 and self.presence_penalty == 0
-        return not neutral and self.repeat_last_n != 0
-
-
-# Samplers that not every engine has, by the parameter that turns each on; 0 turns it off.
-SAMPLERS = ("dry_multiplier", "dynatemp_range", "mirostat", "xtc_probability")
 
 
 class Schema(Struct, frozen=True):

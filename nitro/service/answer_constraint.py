@@ -12,31 +12,44 @@ from nitro.text.tool_formats.format import Format
 from nitro.text.tool_grammar import Grammar
 
 
-def with_tools(
-    answer: Constraint | None, tools: OfferedTools, format: Format, parallel_calls: bool
-) -> Constraint | None:
-    """The answer's own constraint, or calls of the tools. Raises ApiError 400 for what cannot be beside tools."""
+def with_tools(answer: Constraint | None, tools: OfferedTools, format: Format, parallel: bool) -> Constraint | None:
+    """The constraint of an answer that may call tools, in the calls' format. None: nothing is enforced.
+
+    `answer`: the request's own constraint, which holds where the answer is not a call. `parallel`: one answer may have
+    several calls. Raises ApiError 400 for a constraint that cannot be combined with tools.
+    """
     if answer and answer.kind != "json_schema":
-        raise _invalid(answer.param, "nothing beside 'tools'")
-    for called in tools.callable:
-        if called.tool.strict and (keywords := tool_grammar.unheld(format, called)):
-            expected = f"no '{keywords[0]}' (at /): a call in the format {format.name} cannot be held to it"
-            raise _invalid(called.param, expected, code="invalid_json_schema")
-    arguments = (format, tools.callable, parallel_calls)
+        raise ApiError.invalid(answer.param, "nothing beside 'tools'")
+    _check_strict(tools, format)
+    called = tools.callable
     if tools.required:
-        return _layout(tool_grammar.required(*arguments))
+        return _layout(tool_grammar.required(format, called, parallel))
     if answer:
-        return _layout(tool_grammar.calls_or_answer(*arguments, msgspec.json.decode(answer.source)), answer.param)
+        schema = msgspec.json.decode(answer.source)
+        return _layout(tool_grammar.calls_or_answer(format, called, parallel, schema), answer.param)
     if not tools.enforced:
         return None
-    if format.layout.begin.startswith(format.opens[0]):
-        return replace(_layout(tool_grammar.after_opening(*arguments)), after=[format.opens[0].encode()], owed=False)
-    return _layout(tool_grammar.calls_or_text(*arguments))
+    opening = format.opens[0]
+    if format.layout.begin.startswith(opening):
+        calls = _layout(tool_grammar.after_opening(format, called, parallel))
+        return replace(calls, after=[opening.encode()], owed=False)
+    return _layout(tool_grammar.calls_or_text(format, called, parallel))
+
+
+def _check_strict(tools: OfferedTools, format: Format) -> None:
+    """Refuse strict schemas with a keyword that this format's calls cannot be held to."""
+    for called in tools.callable:
+        keywords = tool_grammar.unheld(format, called) if called.tool.strict else []
+        if keywords:
+            expected = f"no '{keywords[0]}' (at /): a call in the format {format.name} cannot be held to it"
+            raise ApiError.invalid(called.param, expected, code="invalid_json_schema")
 
 
 def unenforced_tools(tools: OfferedTools, format: Format) -> list[str]:
-    """What is not enforced of schemas that need not be strict, each with the name of its schema; the engine finds more.
-    Without a grammar nothing is."""
+    """What is not enforced of schemas that are not strict: a sentence for each keyword, with the name of its schema.
+
+    The engine finds more of them. Where no grammar is built, nothing is enforced and nothing is listed.
+    """
     return [
         f"{called.param}: {keyword} (at /) is not enforced in the format {format.name}"
         for called in tools.callable
@@ -46,7 +59,7 @@ def unenforced_tools(tools: OfferedTools, format: Format) -> list[str]:
 
 
 def after_thinking(constraint: Constraint | None, markers: Markers | None, opened: bool) -> Constraint | None:
-    """The constraint is on what follows a reasoning, which the prompt has `opened` or the model may open."""
+    """The constraint, applied only after the reasoning, which the prompt has `opened` or the model may open."""
     if constraint is None or markers is None:
         return constraint
     if opened:
@@ -55,6 +68,7 @@ def after_thinking(constraint: Constraint | None, markers: Markers | None, opene
 
 
 def _layout(grammar: Grammar, answer: str = "tools") -> Constraint:
+    """`answer`: the parameter that the answer's own schema came by."""
     schemas = [
         Schema(
             msgspec.json.encode(schema).decode(),
@@ -63,8 +77,4 @@ def _layout(grammar: Grammar, answer: str = "tools") -> Constraint:
         )
         for schema, called in grammar.schemas
     ]
-    return Constraint("layout", grammar.source, "tools", [], None, grammar.marks, schemas, grammar.texts)
-
-
-def _invalid(name: str, expected: str, code: str = "invalid_value") -> ApiError:
-    return ApiError(400, f"Invalid value for '{name}': expected {expected}.", param=name, code=code)
+    return Constraint("layout", grammar.source, "tools", marks=grammar.marks, schemas=schemas, texts=grammar.texts)

@@ -21,7 +21,7 @@ from conversations import CHANGES, CONVERSATIONS, MOMENT, Conversation
 
 from nitro.api import json_body
 from nitro.api.openai.parse import parse_chat
-from nitro.api.openai.schema import ChatRequest
+from nitro.api.openai.requests import ChatRequest
 from nitro.engines.sampling_defaults import NOTHING
 from nitro.errors import ApiError, TemplateError
 from nitro.service.intake.prepare import with_text

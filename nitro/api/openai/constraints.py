@@ -1,12 +1,14 @@
-"""What an answer must be, by whichever name a request asks for it: `response_format` is OpenAI's, the others are of
-llama-server and vLLM. Whether it can be enforced the engine finds out."""
+"""Structured output: what an answer must match, by any of the parameters that ask for it.
+
+`response_format` is OpenAI's; the others are llama-server's and vLLM's. The engine finds out whether it can enforce it.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from nitro.api.openai.schema import CommonRequest
+from nitro.api.openai.requests import CommonRequest
 from nitro.engines.types import Constraint
 from nitro.errors import ApiError
 
@@ -14,14 +16,21 @@ Parsed = Constraint | None
 
 
 def parse_constraint(request: CommonRequest) -> Parsed:
-    """Raises ApiError 400: a wrong form, two at once, or one beside what contradicts it."""
-    given = [(name, value) for name in PARSERS if (value := getattr(request, name)) not in (None, "")]
-    parsed = [found for name, value in given if (found := PARSERS[name](value))]
-    if len(parsed) > 1:
-        raise _invalid(parsed[1].param, f"nothing beside '{parsed[0].param}'")
-    if parsed and request.ignore_eos:
-        raise _invalid("ignore_eos", f"false beside '{parsed[0].param}', which says where the answer ends")
-    return parsed[0] if parsed else None
+    """What the request says that the answer must match. None: anything.
+
+    Raises ApiError 400 for a wrong form, two constraints, or one beside a parameter that contradicts it.
+    """
+    values = {name: getattr(request, name) for name in PARSERS}
+    parsed = [PARSERS[name](value) for name, value in values.items() if value not in (None, "")]
+    constraints = [constraint for constraint in parsed if constraint]
+    if not constraints:
+        return None
+    first = constraints[0]
+    if len(constraints) > 1:
+        raise ApiError.invalid(constraints[1].param, f"nothing beside '{first.param}'")
+    if request.ignore_eos:
+        raise ApiError.invalid("ignore_eos", f"false beside '{first.param}', which says where the answer ends")
+    return first
 
 
 def _parse_response_format(value: dict[str, Any]) -> Parsed:
@@ -34,15 +43,15 @@ def _parse_response_format(value: dict[str, Any]) -> Parsed:
         inner = value.get("json_schema")
         schema = inner.get("schema") if isinstance(inner, dict) else None
     else:
-        raise _invalid("response_format.type", "'text', 'json_object' or 'json_schema'")
+        raise ApiError.invalid("response_format.type", "'text', 'json_object' or 'json_schema'")
     if not isinstance(schema, dict):
-        raise _invalid("response_format.json_schema.schema", "a JSON schema, which is an object")
+        raise ApiError.invalid("response_format.json_schema.schema", "a JSON schema, which is an object")
     return _of_schema(schema, "response_format")
 
 
 def _parse_choice(value: list[str]) -> Parsed:
     if not value or not all(value):
-        raise _invalid("choice", "one text or more, none of them empty")
+        raise ApiError.invalid("choice", "one text or more, none of them empty")
     return Constraint("choice", msgspec.json.encode(value).decode(), "choice")
 
 
@@ -57,7 +66,3 @@ PARSERS: dict[str, Callable[[Any], Parsed]] = {
     "regex": lambda value: Constraint("regex", value, "regex"),
     "choice": _parse_choice,
 }
-
-
-def _invalid(name: str, expected: str, code: str = "invalid_value") -> ApiError:
-    return ApiError(400, f"Invalid value for '{name}': expected {expected}.", param=name, code=code)
