@@ -1,4 +1,4 @@
-"""A decoded chat request becomes a ChatPrompt: every bound, every form of a message, and where defaults come from."""
+"""A chat request becomes a GenerationRequest: every bound, every form of a message, and where defaults come from."""
 
 import json
 from collections.abc import Sequence
@@ -8,13 +8,17 @@ import msgspec
 import pytest
 
 from nitro.api import json_body
-from nitro.api.openai.parse import ChatPrompt, parse_chat
+from nitro.api.openai import reply_options
+from nitro.api.openai.parse import parse_chat
+from nitro.api.openai.reply_options import ChatReplyOptions
 from nitro.api.openai.requests import ChatRequest
 from nitro.engines.sampling_defaults import NAMES, NOTHING, SamplingDefaults
 from nitro.engines.types import SAMPLERS, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 from nitro.errors import ApiError
 from nitro.parameters import bounded
+from nitro.service.intake.prepare import with_text
+from nitro.service.requests import Conversation, GenerationRequest, text_part
 
 USER = {"role": "user", "content": "hi"}
 INT32 = 2**31 - 1
@@ -22,7 +26,7 @@ INT32 = 2**31 - 1
 
 def prompt(
     *messages: Any, defaults: dict[str, float] | None = None, samplers: Sequence[str] = SAMPLERS, **fields: Any
-) -> ChatPrompt:
+) -> GenerationRequest:
     body = json.dumps({"messages": messages or [USER], "seed": 1, **fields}).encode()
     return parse_chat(json_body.decode(body, ChatRequest)[0], SamplingDefaults(**(defaults or {})), samplers)
 
@@ -34,38 +38,30 @@ def refusal(*messages: Any, **fields: Any) -> ApiError:
     return caught.value
 
 
+def messages_of(*messages: Any) -> list[dict[str, Any]]:
+    """The messages of a request, their parts joined as for most templates."""
+    conversation = prompt(*messages).prompt
+    assert isinstance(conversation, Conversation)
+    return [with_text(message, "\n") for message in conversation.messages]
+
+
 def content(given: Any, role: str = "user") -> str:
-    (message,) = prompt({"role": role, "content": given}).messages
+    (message,) = messages_of({"role": role, "content": given})
     assert message["role"] == role
     text: str = message["content"]
     return text
 
 
-NOTHING_MORE: dict[str, Any] = {
-    "tools": None,
-    "variables": {},
-    "thinking_budget": None,
-    "both_reasonings": False,
-    "continues": False,
-}
+SAID = Conversation(messages=[{"role": "user", "content": [text_part("hi")]}])
+NAMES_OF_OURS = {"prompt": "messages"}
 
 
 def test_the_least_request() -> None:
-    assert prompt() == ChatPrompt(
-        messages=[USER],
+    assert prompt() == GenerationRequest(
+        prompt=SAID,
         sampling=SamplingParams(seed=1),
-        text_bias={},
-        max_tokens=None,
-        n=1,
-        stops=[],
-        stream=False,
-        include_usage=False,
-        constraint=None,
-        prediction=None,
-        **NOTHING_MORE,
-        cache=True,
-        return_tokens=False,
-        timings_per_token=False,
+        reply_options=reply_options.encode(ChatReplyOptions()),
+        param_names=NAMES_OF_OURS,
     )
 
 
@@ -87,8 +83,8 @@ def test_a_full_request() -> None:
         logit_bias={"7": -100, "no": 5},
         ignore_eos=True,
         seed=42,
-    ) == ChatPrompt(
-        messages=[USER],
+    ) == GenerationRequest(
+        prompt=SAID,
         sampling=SamplingParams(
             temperature=0.5,
             top_k=40,
@@ -104,16 +100,11 @@ def test_a_full_request() -> None:
         ),
         text_bias={"no": 5.0},
         max_tokens=5,
-        n=2,
+        choices=2,
         stops=["END"],
         stream=True,
-        include_usage=True,
-        constraint=None,
-        prediction=None,
-        **NOTHING_MORE,
-        cache=True,
-        return_tokens=False,
-        timings_per_token=False,
+        reply_options=reply_options.encode(ChatReplyOptions(include_usage=True)),
+        param_names=NAMES_OF_OURS,
     )
 
 
@@ -156,15 +147,15 @@ NEEDS = {"top_logprobs": {"logprobs": True}}
 REAL = [name for name in NUMBERS if name not in WHOLE]
 
 
-def stored(got: ChatPrompt, name: str) -> Any:
+def stored(got: GenerationRequest, name: str) -> Any:
     """Where the parameter ends up."""
     match name:
         case "max_completion_tokens" | "max_tokens":
             return got.max_tokens
         case "n":
-            return got.n
+            return got.choices
         case "thinking_budget":
-            return got.thinking_budget
+            return got.prompt.thinking_budget
         case "repeat_penalty":
             return got.sampling.repetition_penalty
         case "top_logprobs":
@@ -284,7 +275,7 @@ def test_only_the_tokens_may_be_unlimited(given: int) -> None:
     ],
 )
 def test_usage_in_a_stream(options: Any, wanted: bool) -> None:
-    assert prompt(stream=True, stream_options=options).include_usage is wanted
+    assert reply_options.decode_chat(prompt(stream=True, stream_options=options).reply_options).include_usage is wanted
 
 
 @pytest.mark.parametrize("given, meant", [(True, True), (False, False), (None, False), ("true", True), (1, True)])
@@ -556,7 +547,7 @@ def test_every_form_of_content_on_every_role(role: str, given: Any, text: str) -
 
 @pytest.mark.parametrize("role", ROLES)
 def test_content_may_be_missing(role: str) -> None:
-    assert prompt({"role": role}).messages == [{"role": role, "content": ""}]
+    assert messages_of({"role": role}) == [{"role": role, "content": ""}]
 
 
 def test_a_part_whose_type_is_null_is_text() -> None:
@@ -611,18 +602,18 @@ def test_names_and_ids_come_along() -> None:
         {"role": "user", "content": "a", "name": "Jan"},
         {"role": "tool", "content": "42", "tool_call_id": "call_1", "name": ""},
     ]
-    assert prompt(*messages).messages == messages
+    assert messages_of(*messages) == messages
 
 
 def test_what_a_message_does_not_say_is_not_there() -> None:
     message = {"role": "assistant", "content": "a", "name": None, "tool_calls": None, "tool_call_id": None}
-    assert prompt(message).messages == prompt({**message, "tool_calls": []}).messages
-    assert prompt(message).messages == [{"role": "assistant", "content": "a"}]
+    assert messages_of(message) == messages_of({**message, "tool_calls": []})
+    assert messages_of(message) == [{"role": "assistant", "content": "a"}]
 
 
 def test_order_and_number_of_messages_stay() -> None:
     messages = [{"role": role, "content": str(i)} for i, role in enumerate(ROLES * 3)]
-    assert prompt(*messages).messages == messages
+    assert messages_of(*messages) == messages
 
 
 # Tool calls in the history
@@ -631,7 +622,7 @@ def test_order_and_number_of_messages_stay() -> None:
 def arguments(given: Any) -> Any:
     """What the template gets for a call with these arguments."""
     call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": given}, "index": 0}
-    (message,) = prompt({"role": "assistant", "content": None, "tool_calls": [call]}).messages
+    (message,) = messages_of({"role": "assistant", "content": None, "tool_calls": [call]})
     (got,) = message["tool_calls"]
     assert {**got, "function": {**got["function"], "arguments": given}} == call
     return got["function"]["arguments"]
@@ -706,7 +697,7 @@ def test_odd_calls_are_refused_by_place(call: Any, where: str) -> None:
 
 @pytest.mark.parametrize("call", [{"function": {"name": "f"}}, {"function": {"name": "f", "arguments": None}}])
 def test_calls_without_arguments_stay_as_they_are(call: Any) -> None:
-    (message,) = prompt({"role": "assistant", "tool_calls": [call]}, USER).messages[:1]
+    (message,) = messages_of({"role": "assistant", "tool_calls": [call]}, USER)[:1]
     assert message["tool_calls"] == [call]
     assert message["content"] == ""
 
