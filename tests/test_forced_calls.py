@@ -11,11 +11,11 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from nitro.api.openai.constraints import after_thinking, with_tools
-from nitro.api.openai.tools import Tools
 from nitro.engines.backends.fake import EOG, FakeTokenizer
 from nitro.engines.constraints.grammar import GrammarError, GrammarMatcher, Grammars
 from nitro.engines.types import ModelInfo
+from nitro.service.answer_constraint import after_thinking, with_tools
+from nitro.service.requests import OfferedTools
 from nitro.text import reasoning
 from nitro.text.family import Family
 from nitro.text.output_parser import Parser
@@ -180,7 +180,7 @@ def test_forced_calls_are_read_and_keep_their_schemas(name: str, as_tokens: bool
     format = known()[name]
     family = Family(format, True, None)
     tokenizer = Tokenizer(list(format.marks) if as_tokens else [])
-    tools = Tools([], OFFERED, required=True, parallel=True, legacy=False)
+    tools = OfferedTools([], OFFERED, required=True, parallel=True)
     matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, True))
     most = 0
     for seed in range(30):
@@ -218,7 +218,7 @@ def test_forced_calls_with_arguments_that_are_not_all_listed(name: str, schema: 
     keeps = jsonschema_rs.validator_for(parameters).is_valid
     tokenizer = Tokenizer([])
     tool = Tool("f", parameters, strict=True)
-    tools = Tools([], [Called(tool, "f", enforced=True)], required=True, parallel=False, legacy=False)
+    tools = OfferedTools([], [Called(tool, "f", enforced=True)], required=True, parallel=False)
     matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, False))
     for seed in range(4):
         text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(f"{name} {seed}"))
@@ -232,7 +232,7 @@ def test_an_argument_that_breaks_its_schema_when_it_is_read(name: str) -> None:
     """Its only key stands twice, as the letters of the grammar allow; that is found before the call is whole."""
     twice = {"type": "object", "patternProperties": {"^a$": {"const": 1}}, "additionalProperties": False}
     parameters = {"type": "object", "properties": {"x": {**twice, "minProperties": 2}}, "required": ["x"]}
-    tools = Tools([], [Called(Tool("f", parameters), "tools[0]", enforced=True)], True, False, False)
+    tools = OfferedTools([], [Called(Tool("f", parameters), "tools[0]", enforced=True)], True, False)
     tokenizer, family = Tokenizer([]), Family(known()[name], True, None)
     matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, family.format, False))
     with pytest.raises(Refused) as caught:
@@ -249,7 +249,7 @@ def test_calls_that_need_not_be_keep_their_schemas(name: str, as_tokens: bool) -
     format = known()[name]
     family = Family(format, True, None)
     tokenizer = Tokenizer(list(format.marks) if as_tokens else [])
-    tools = Tools([], OFFERED, required=False, parallel=True, legacy=False)
+    tools = OfferedTools([], OFFERED, required=False, parallel=True)
     constraint = with_tools(None, tools, format, True)
     matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(constraint)
     begun = f"So: {format.opens[0]}" if constraint.after else format.layout.begin + format.layout.call.partition("$")[0]
@@ -270,7 +270,7 @@ def test_calls_that_follow_a_reasoning(name: str) -> None:
     markers = next(markers for markers in reasoning.KNOWN if signs[name] in markers.opens)
     family = Family(format, True, markers)
     tokenizer = Tokenizer([mark for mark in family.spoken(True) if mark in format.marks or "|" in mark])
-    tools = Tools([], OFFERED, required=True, parallel=False, legacy=False)
+    tools = OfferedTools([], OFFERED, required=True, parallel=False)
     asked = after_thinking(with_tools(None, tools, format, False), markers, opened=False)
     matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(asked)
     begun = f"{markers.opens}First ({{this}}).{markers.left}"
@@ -286,7 +286,7 @@ def test_a_second_call_keeps_its_schema_too(as_tokens: bool) -> None:
     """Wherever in the answer it stands."""
     format = known()["hermes"]
     tokenizer = Tokenizer(list(format.marks) if as_tokens else [])
-    tools = Tools([], OFFERED, required=False, parallel=True, legacy=False)
+    tools = OfferedTools([], OFFERED, required=False, parallel=True)
     matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, True))
     call = '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>'
     for between in ("\n", " And:\n", " <b>"):
@@ -314,6 +314,6 @@ def test_a_second_call_keeps_its_schema_too(as_tokens: bool) -> None:
 @pytest.mark.parametrize("name", ["hermes", "qwen3_coder", "gemma4", "lfm2"])
 def test_a_schema_that_cannot_be_kept_is_refused(name: str, schema: dict[str, Any]) -> None:
     called = Called(Tool("f", {"type": "object", **schema}, strict=True), "tools[0]", enforced=True)
-    constraint = with_tools(None, Tools([], [called], required=True, parallel=True, legacy=False), known()[name], True)
+    constraint = with_tools(None, OfferedTools([], [called], required=True, parallel=True), known()[name], True)
     with pytest.raises(GrammarError):
         Grammars(Tokenizer([]), info(EOG + 1)).matcher(constraint)
