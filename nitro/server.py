@@ -24,7 +24,7 @@ from nitro.api.openai.sampling import parse_defaults
 from nitro.config import ServeConfig
 from nitro.engines.client.engine import Engine
 from nitro.engines.sampling_defaults import SamplingDefaults
-from nitro.engines.types import EngineSpec, ModelInfo
+from nitro.engines.types import ModelInfo
 from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, StartError
 from nitro.models import catalog, files
 from nitro.models.handle import ServedModel, ServedModels
@@ -69,17 +69,7 @@ class Server:
         self._source = catalog.find(config.model, config.alias, config.engine)
         self._template = _read_template(config)
         _check_tool_format(config.tool_format)
-        spec = EngineSpec(
-            engine=config.engine,
-            model=self._source.path,
-            context=config.context,
-            parallel=config.parallel,
-            threads=config.threads,
-            gpu_layers=config.gpu_layers,
-            require_gpu=config.require_gpu,
-            wired_limit=config.wired_limit,
-            log_level=config.log_level,
-        )
+        spec = config.engine_spec(self._source.path)
         metrics = Metrics()
         self.engine = Engine(spec, config.max_queue, metrics, comes_back=not config.exit_on_engine_failure)
         model = ServedModel(

@@ -122,6 +122,7 @@ class FakeRunner:
 
 def _scored(chunk: Chunk, tokens: list[int]) -> list[Logprobs]:
     """Token n has the logprob −n/100; the likeliest are the ids from 0 on."""
-    if (most := chunk.sampling.logprobs) is None:
+    top_count = chunk.sampling.logprobs
+    if top_count is None:
         return []
-    return [Logprobs(Scored(t, -t / 100), [Scored(i, -i / 100) for i in range(most)]) for t in tokens]
+    return [Logprobs(Scored(t, -t / 100), [Scored(i, -i / 100) for i in range(top_count)]) for t in tokens]

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from nitro.engines.hardware.nvidia import Nvidia
 
-ANEW = "Build it anew on this machine: make clean, then PIP_NO_CACHE_DIR=1 make install."
+REBUILD = "Build it anew on this machine: make clean, then PIP_NO_CACHE_DIR=1 make install."
 DRIVER = "Install the NVIDIA driver; a container is started with --gpus all."
 ON_THE_PATH = "Install it, or put its folder on the loader's path (LD_LIBRARY_PATH)."
 

@@ -40,8 +40,8 @@ def _model(gpu: Path) -> str:
 
 
 def _driver() -> str:
-    told = _read(PROC / "version") or _smi("--query-gpu=driver_version", "--format=csv,noheader")
-    found = re.search(r"\b\d+\.\d+(\.\d+)?\b", told)
+    text = _read(PROC / "version") or _smi("--query-gpu=driver_version", "--format=csv,noheader")
+    found = re.search(r"\b\d+\.\d+(\.\d+)?\b", text)
     return found[0] if found else ""
 
 

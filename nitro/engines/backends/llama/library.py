@@ -37,9 +37,10 @@ class Log:
         log.debug("%s", line.rstrip())
 
     def offloaded(self) -> tuple[int, int] | None:
-        """(layers on a GPU, layers), None where no layer is."""
+        """(layers on a GPU, layers, the output among them); None where it is not said. Where ggml has a GPU,
+        llama.cpp always says it."""
         match = re.search(r"offloaded (\d+)/(\d+) layers", self.text)
-        return (int(match[1]), int(match[2])) if match and int(match[1]) > 0 else None
+        return (int(match[1]), int(match[2])) if match else None
 
     def kv_place(self) -> str:
         """Where the KV cache lies, a recurrent model's states included: "CUDA0, CPU"."""

@@ -122,12 +122,12 @@ def pick(sampler: Any, logits: Any, ids: Any) -> int | None:
     return int(drawn.id) if math.isfinite(drawn.logit) else None
 
 
-def logprobs(logits: Any, token: int, most: int) -> Logprobs:
-    """Of `token`, and of the `most` likeliest. `logits`: float32 [vocabulary]."""
+def logprobs(logits: Any, token: int, top_count: int) -> Logprobs:
+    """Of `token`, and of the `top_count` likeliest. `logits`: float32 [vocabulary]."""
     logits = logits.astype(np.float64)
     scores = logits - logits.max()
     scores -= np.log(np.exp(scores).sum())
     scores = np.maximum(np.nan_to_num(scores, nan=MIN_LOGPROB), MIN_LOGPROB)
-    top = np.argpartition(-scores, most)[:most] if most else np.array([], int)
+    top = np.argpartition(-scores, top_count)[:top_count] if top_count else np.array([], int)
     top = top[np.argsort(-scores[top], kind="stable")]
     return Logprobs(Scored(token, float(scores[token])), [Scored(int(t), float(scores[t])) for t in top])

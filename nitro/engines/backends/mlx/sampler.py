@@ -34,7 +34,7 @@ class Bias:
 
 
 @dataclass(slots=True)
-class Row:
+class SamplerRow:
     """One sequence in a batch. `tokens` is what is known of it, prompt and answer."""
 
     sampling: SamplingParams
@@ -43,7 +43,7 @@ class Row:
     matcher: Matcher | None = None
 
 
-def sample(logits: mx.array, rows: list[Row], newest: mx.array | None = None) -> mx.array:
+def sample(logits: mx.array, rows: list[SamplerRow], newest: mx.array | None = None) -> mx.array:
     """The next token of every row, or NONE: uint32 [rows], lazy. `logits`: [rows, vocabulary].
 
     `newest`, uint32 [rows], is a token each row has after its `tokens` and that only the device knows yet.
@@ -60,7 +60,7 @@ def sample(logits: mx.array, rows: list[Row], newest: mx.array | None = None) ->
     return mx.where(sound, best, NONE)
 
 
-def keys_of(rows: list[Row], ahead: bool = False) -> mx.array:
+def keys_of(rows: list[SamplerRow], ahead: bool = False) -> mx.array:
     """What each row's draw depends on: uint32 [rows, 2]. `ahead`: it has a token that is not in `tokens`."""
     return mx.array([[row.sampling.seed, len(row.tokens) + ahead] for row in rows], mx.uint32)
 
@@ -77,24 +77,25 @@ class Scores:
     def arrays(self) -> list[mx.array]:
         return [self.token, self.top, self.values]
 
-    def told(self, token: int) -> Logprobs:
-        """Waits for them. `token`: the one that was scored."""
+    def logprobs(self, token: int) -> Logprobs:
+        """Wait for the numbers. `token`: the one that was scored."""
         top: list[int] = self.top.tolist()  # type: ignore[assignment]
         values: list[float] = self.values.tolist()  # type: ignore[assignment]
         likeliest = [Scored(id, _finite(value)) for id, value in zip(top, values, strict=True)]
         return Logprobs(Scored(token, _finite(float(self.token.item()))), likeliest)  # type: ignore[arg-type]
 
 
-def scores(logits: mx.array, token: mx.array, most: int) -> Scores:
-    """By the model alone. `logits`: [vocabulary], as it gave them; `token`: []; `most`: how many of the likeliest."""
+def scores(logits: mx.array, token: mx.array, top_count: int) -> Scores:
+    """By the model alone. `logits`: [vocabulary], as it gave them; `token`: []; `top_count`: how
+    many of the likeliest."""
     logits = logits.astype(mx.float32)
     logprobs = logits - mx.logsumexp(logits)
-    top = mx.argpartition(-logprobs, most)[:most]
+    top = mx.argpartition(-logprobs, top_count)[:top_count]
     top = top[mx.argsort(-logprobs[top])]
     return Scores(logprobs[mx.where(token == NONE, 0, token)], top, logprobs[top])
 
 
-def adjust(logits: mx.array, rows: list[Row], newest: mx.array | None = None) -> mx.array:
+def adjust(logits: mx.array, rows: list[SamplerRow], newest: mx.array | None = None) -> mx.array:
     """Logit bias and penalties, of the rows that have any: float32 [rows, vocabulary]."""
     logits = logits.astype(mx.float32)  # an array of our own, to assign to
     for i, row in enumerate(rows):
@@ -105,7 +106,7 @@ def adjust(logits: mx.array, rows: list[Row], newest: mx.array | None = None) ->
     return logits
 
 
-def _constrain(logits: mx.array, rows: list[Row]) -> mx.array:
+def _constrain(logits: mx.array, rows: list[SamplerRow]) -> mx.array:
     """What a row's grammar does not allow is -inf. `logits`: float32 [rows, vocabulary]."""
     for i, row in enumerate(rows):
         if row.matcher and (mask := row.matcher.mask()) is not None:
@@ -147,7 +148,7 @@ def narrow(logits: mx.array, samplings: list[SamplingParams], keys: mx.array) ->
     return logits / temperature
 
 
-def _penalise(logits: mx.array, row: Row, newest: mx.array | None) -> mx.array:
+def _penalise(logits: mx.array, row: SamplerRow, newest: mx.array | None) -> mx.array:
     """`logits`: [vocabulary]. What was seen in the last `repeat_last_n` tokens becomes less likely."""
     sampling, last_n = row.sampling, row.sampling.repeat_last_n
     known = last_n - (newest is not None)  # how many of those are in `tokens`
@@ -189,8 +190,8 @@ def _cut_tail(logits: mx.array, top_k: list[int], top_p: list[float]) -> mx.arra
     size = logits.shape[-1]
     order = mx.argsort(-logits, axis=-1)
     rank = mx.arange(size)[None]
-    most = _column(k if k > 0 else size for k in top_k)
-    falling = mx.where(rank < most, mx.take_along_axis(logits, order, axis=-1), -mx.inf)
+    kept_count = _column(k if k > 0 else size for k in top_k)
+    falling = mx.where(rank < kept_count, mx.take_along_axis(logits, order, axis=-1), -mx.inf)
     above = mx.cumsum(mx.softmax(falling, axis=-1), axis=-1, inclusive=False)
     share = _column(p if p < 1 else 2.0 for p in top_p)  # rounded sums may pass 1
     falling = mx.where((above < share) | (rank == 0), falling, -mx.inf)
@@ -203,9 +204,9 @@ def _without_top(logits: mx.array, samplings: list[SamplingParams], keys: mx.arr
     shares = mx.softmax(logits, axis=-1)
     possible = _possible(logits)
     top = possible & (shares >= threshold)
-    least = mx.argmin(mx.where(top, shares, mx.inf), axis=-1, keepdims=True)
+    least_likely = mx.argmin(mx.where(top, shares, mx.inf), axis=-1, keepdims=True)
     coin = _uniform(keys | mx.array([2**31, 0], mx.uint32))[:, None]
-    out = (coin <= probability) & (threshold <= 0.5) & top & (mx.arange(logits.shape[-1])[None] != least)
+    out = (coin <= probability) & (threshold <= 0.5) & top & (mx.arange(logits.shape[-1])[None] != least_likely)
     return mx.where((probability > 0) & (out | ~possible), -mx.inf, logits)
 
 
@@ -214,8 +215,8 @@ def _dynamic(logits: mx.array, samplings: list[SamplingParams], temperature: mx.
     reach, exponent = _column(s.dynatemp_range for s in samplings), _column(s.dynatemp_exponent for s in samplings)
     possible = _possible(logits)
     _, _, entropy = _entropy(logits, possible)
-    most = mx.log(possible.sum(axis=-1, keepdims=True))
-    part = mx.where(most > 0, mx.maximum(entropy, 0) / mx.maximum(most, COLD), 1)
+    max_entropy = mx.log(possible.sum(axis=-1, keepdims=True))
+    part = mx.where(max_entropy > 0, mx.maximum(entropy, 0) / mx.maximum(max_entropy, COLD), 1)
     lowest, highest = mx.maximum(temperature - reach, 0), temperature + reach
     dynamic = mx.maximum(lowest + (highest - lowest) * mx.power(part, exponent), COLD)
     return mx.where((reach == 0) | possible, logits, -mx.inf), mx.where(reach > 0, dynamic, temperature)
