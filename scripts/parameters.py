@@ -5,11 +5,11 @@ from pathlib import Path
 
 from nitro.api.openai import schema
 from nitro.api.openapi.descriptions import PARAMETERS, capability
-from nitro.engines.backends.mlx import runner
+from nitro.engines.backends import registry
 from nitro.engines.types import SAMPLERS
 
 FILE = Path(__file__).parents[1] / "docs" / "parameters.md"
-ENGINES: dict[str, frozenset[str]] = {"llama.cpp": frozenset(SAMPLERS), "MLX": runner.SAMPLERS}
+ENGINES = {engine.library: engine.samplers for engine in (registry.LLAMA, registry.MLX)}
 HEAD = """# Parameters of requests
 
 `make docs` writes this file. A parameter works, or the request is refused by name: 400 `unsupported_parameter`. What a

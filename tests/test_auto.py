@@ -206,6 +206,26 @@ def test_options_that_the_engine_has(on, monkeypatch: pytest.MonkeyPatch, engine
     assert isinstance(loading.load(EngineSpec(engine, "", context=99, **options)), FakeRunner)
 
 
+def test_a_new_engine_is_a_row_of_the_registry(on, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chosen where its platform is, and refused what it does not have."""
+    on("plan9", "mips", installed=("counting",))
+    counting = replace(
+        registry.MLX,
+        name="counting",
+        library="Counter",
+        module="counting",
+        runner="nitro.engines.backends.fake:FakeRunner",
+        automatic=frozenset({"plan9-mips"}),
+        options=frozenset({"threads"}),
+    )
+    monkeypatch.setattr(registry, "ENGINES", (counting, *registry.ENGINES))
+    assert isinstance(loading.load(EngineSpec("auto", "", threads=3)), FakeRunner)
+    with pytest.raises(LoadError, match=r"^--gpu-layers is for llama.cpp, and Counter has no such option\."):
+        loading.load(EngineSpec("counting", "", gpu_layers=3))
+    with pytest.raises(LoadError, match="there are counting, mlx, llama"):
+        loading.load(EngineSpec("nosuch", ""))
+
+
 def test_a_runner_of_ones_own_gets_any_option() -> None:
     loading.load(EngineSpec("nitro.engines.backends.fake:FakeRunner", "", threads=2, wired_limit="recommended"))
 

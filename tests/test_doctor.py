@@ -63,14 +63,14 @@ def with_gpu(build: Build) -> Build:
             CUDA,
             Nvidia(),
             "llama.cpp is a CUDA build, but there is no NVIDIA driver, or no GPU.",
-            "Install the NVIDIA driver; a container is started with --gpus all. Or add --gpu-layers 0.",
+            "Install the NVIDIA driver; start a container with --gpus all. Or add --gpu-layers 0.",
         ),
         (
             CUDA,
             L4,
             "llama.cpp is a CUDA build, but cannot use the GPU (NVIDIA L4): the driver is missing here, or older than "
             "that CUDA.",
-            "Update it. Install the NVIDIA driver; a container is started with --gpus all.",
+            "Update it. Install the NVIDIA driver; start a container with --gpus all.",
         ),
         (
             CUDA,
@@ -97,7 +97,7 @@ def test_why_no_gpu_computes(build: Build, found: Nvidia, what: str, cure: str) 
         (
             "libcuda.so.1",
             "the NVIDIA driver's library",
-            "Install the NVIDIA driver; a container is started with --gpus",
+            "Install the NVIDIA driver; start a container with --gpus",
         ),
         ("libcublas.so.13", "a library of the CUDA runtime", "(nvidia-cublas, nvidia-cuda-runtime)"),
         ("libcublasLt.so.12", "a library of the CUDA runtime", "(LD_LIBRARY_PATH)"),
@@ -336,7 +336,7 @@ def test_the_probe_of_a_library_that_is_not_there() -> None:
     ("error", "what", "cure"),
     [
         ("libcudart.so.12: cannot open shared object file", "libcudart.so.12 is not found", "Install CUDA's runtime"),
-        ("version `GLIBC_2.99' not found", "version `GLIBC_2.99' not found", "Build it anew"),
+        ("version `GLIBC_2.99' not found", "version `GLIBC_2.99' not found", "Build it again"),
     ],
 )
 def test_the_probe_of_a_library_that_does_not_load(
@@ -380,7 +380,7 @@ def test_a_probe_that_hangs_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("engine", registry.ENGINES, ids=lambda engine: engine.name)
-def test_the_probe_on_this_machine(engine: registry.Engine) -> None:
+def test_the_probe_on_this_machine(engine: registry.EngineDescriptor) -> None:
     build = doctor.probe(engine)
     assert build.library == engine.library and build.fault is None
     assert build.missing or (build.version and build.devices and "CPU" in build.backends)

@@ -1,8 +1,8 @@
-"""The options that an engine is started with. Each is a field here, with its bounds and its help text, and a flag of
-`nitro serve`: the command line makes its flags of these fields.
+"""The options that an engine is started with, each in one place: a field with its bounds and its help text. The command
+line makes the flags of `nitro serve` from these fields.
 
-An option that not every engine has stands in the `options` of those that have it (backends/registry.py). Its default
-means: the engine decides. All of them compute without it.
+An option that not every engine has is named by those that have it (`options` in backends/registry.py). Where another
+engine is chosen, any value but the default is refused (backends/loading.py).
 """
 
 from types import NoneType, UnionType
@@ -36,7 +36,7 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
     parallel: Annotated[int, Meta(ge=1, le=128, description="Requests that run at the same time.")] = 8
     threads: Annotated[int, Meta(ge=1, description="CPU threads. Default: one per physical core.")] | None = None
     gpu_layers: (
-        Annotated[int, Meta(ge=0, description="Layers of the model to put on the GPU. Default: all.")] | None
+        Annotated[int, Meta(ge=0, description="Layers to put on the GPU; 0 computes on the CPU. Default: all.")] | None
     ) = None
     require_gpu: Annotated[bool, Meta(description="Fail instead of computing on the CPU.")] = False
     wired_limit: Annotated[
@@ -62,19 +62,17 @@ class Option(Struct, frozen=True):
 
 def options_of(struct: type[Struct]) -> list[Option]:
     """All fields of the struct that have a Meta with a description, in order."""
-    return [option for field in fields(struct) if (option := _option(field)).meta.description]
-
-
-def flag(field: str) -> str:
-    """The flag of `nitro serve` that sets a field of EngineOptions. Raises KeyError."""
-    return {option.field: option.flag for option in options_of(EngineOptions)}[field]
+    options = [_option(field) for field in fields(struct)]
+    return [option for option in options if option.meta.description]
 
 
 def _option(field: FieldInfo) -> Option:
     kind = field.type
     meta = Meta()
     while get_origin(kind) in (Annotated, Union, UnionType):
-        kind, *others = [part for part in get_args(kind) if part is not NoneType]
-        meta = others[0] if others else meta
+        if get_origin(kind) is Annotated:
+            kind, meta = get_args(kind)
+        else:
+            (kind,) = [part for part in get_args(kind) if part is not NoneType]
     named = (meta.extra or {}).get("flag") or "--" + field.name.replace("_", "-")
     return Option(field=field.name, flag=named, kind=kind, default=field.default, meta=meta)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import msgspec
 
 from nitro.engines.backends import registry
-from nitro.engines.backends.registry import Engine
+from nitro.engines.backends.registry import EngineDescriptor
 from nitro.engines.hardware import machine
 from nitro.engines.hardware.libraries import explain
 from nitro.engines.options import EngineOptions, Option, options_of
@@ -44,7 +44,7 @@ def candidates() -> list[str]:
     return [engine.name for engine in installed or engines[:1]]
 
 
-def check_options(engine: Engine, spec: EngineSpec) -> None:
+def check_options(engine: EngineDescriptor, spec: EngineSpec) -> None:
     """Raise LoadError for an option that is set and that this engine does not have."""
     missing = registry.optional() - engine.options
     for option in options_of(EngineOptions):
@@ -52,7 +52,7 @@ def check_options(engine: Engine, spec: EngineSpec) -> None:
             raise LoadError(_refusal(option, engine))
 
 
-def _refusal(option: Option, engine: Engine) -> str:
+def _refusal(option: Option, engine: EngineDescriptor) -> str:
     others = [other for other in registry.ENGINES if option.field in other.options]
     automatic = registry.automatic(_platform())
     instead = next((f", or add --engine {other.name}" for other in others if other in automatic), "")
@@ -79,7 +79,7 @@ def _make(name: str, spec: EngineSpec) -> ModelRunner:
     return runner
 
 
-def _import(name: str, engine: Engine | None) -> type:
+def _import(name: str, engine: EngineDescriptor | None) -> type:
     """The runner's class. `name`: "module:Class" where the registry does not know the engine."""
     module, _, class_name = (engine.runner if engine else name).partition(":")
     try:

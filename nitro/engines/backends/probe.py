@@ -9,11 +9,11 @@ import sys
 import msgspec
 
 from nitro.engines.backends import registry
-from nitro.engines.backends.registry import Engine
+from nitro.engines.backends.registry import EngineDescriptor
 from nitro.engines.hardware.libraries import REBUILD, Build, Finding, explain
 
 
-def probe(engine: Engine) -> Build:
+def probe(engine: EngineDescriptor) -> Build:
     """The engine's build or, where it does not load, what is wrong with it."""
     module, _, function = engine.probe.partition(":")
     try:

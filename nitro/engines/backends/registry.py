@@ -22,7 +22,7 @@ class Package:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
+class EngineDescriptor:
     """An inference library that computes, and what it offers."""
 
     name: str  # what follows --engine
@@ -42,7 +42,7 @@ class Engine:
         return next((package for package in self.packages if _has(package.platforms, platform)), None)
 
 
-MLX = Engine(
+MLX = EngineDescriptor(
     name="mlx",
     library="MLX",
     module="mlx",
@@ -60,7 +60,7 @@ MLX = Engine(
     samplers=frozenset({"dynatemp_range", "xtc_probability"}),
 )
 
-LLAMA = Engine(
+LLAMA = EngineDescriptor(
     name="llama",
     library="llama.cpp",
     module="llama_cpp",
@@ -76,12 +76,12 @@ LLAMA = Engine(
 ENGINES = (MLX, LLAMA)  # in the order in which --engine auto tries them
 
 
-def find(name: str) -> Engine | None:
+def find(name: str) -> EngineDescriptor | None:
     """The engine of this name; None where there is none."""
     return next((engine for engine in ENGINES if engine.name == name), None)
 
 
-def automatic(platform: str) -> list[Engine]:
+def automatic(platform: str) -> list[EngineDescriptor]:
     """What --engine auto may take on this platform, in the order in which it tries them."""
     return [engine for engine in ENGINES if _has(engine.automatic, platform)]
 

@@ -50,7 +50,8 @@ def offload_tokens(token_bytes: int, free_bytes: int) -> int:
 
 
 def free_host_memory() -> int:
-    """Bytes a process can still take without swapping; a container's limit counts. A guess where the system is mute."""
+    """Bytes a process can still take without swapping; a container's limit counts. Half of the memory where the system
+    does not say."""
     free = _meminfo_available()
     if free is None:
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

@@ -30,6 +30,7 @@ def restore(context: Any, slot: int, state: Any) -> bool:
 
 
 def clear(context: Any, slot: int) -> None:
+    """Empty the slot."""
     lib.llama_memory_seq_rm(lib.llama_get_memory(context), slot, -1, -1)  # of a whole sequence: never fails
 
 
@@ -49,13 +50,16 @@ class Cells:
         self._shared: dict[int, int] = {}  # by slot: leading tokens whose cells may be another's, too
 
     def computed(self, tokens: int) -> None:
+        """Note that so many tokens were added to slots."""
         self._changed += tokens
 
     def cleared(self, slot: int, tokens: int) -> None:
+        """Note that a slot was emptied, which held so many tokens."""
         self._changed += tokens
         self._shared.pop(slot, None)
 
     def copied(self, src: int, dst: int, length: int) -> None:
+        """Note that both slots now share the cells of their first `length` tokens."""
         self._shared[src] = max(self._shared.get(src, 0), length)
         self._shared[dst] = length
 

@@ -39,11 +39,13 @@ STEP_TOKENS = 2048  # n_batch: what one llama_decode takes; more aborts the proc
 CPU_TILE = 64
 # n_ubatch: what the device computes at a time. On the CPU a tile: of five greedy answers asked for a second time none
 # changed with it, and with 256 all did.
-GPU_TOKENS, CPU_TOKENS = 512, CPU_TILE
+GPU_TOKENS = 512
+CPU_TOKENS = CPU_TILE
 WARMUP_TOKENS = 2
 
 # llama_decode's return codes (llama.h:994)
-DECODED, NO_KV_SLOT = 0, 1
+DECODED = 0
+NO_KV_SLOT = 1
 
 
 class LlamaRunner:
@@ -76,6 +78,7 @@ class LlamaRunner:
         sampler.prepare(sampling, self._model.vocab, self.info.context)
 
     def submit(self, batch: list[Chunk]) -> None:
+        """Compute the batch with one llama_decode. Raises OutOfKV; StepFailed for all of the batch."""
         if self.info.offload_tokens and self._can_truncate:
             self._cells.gather(self._context, [chunk.slot for chunk in batch])
             self._cells.computed(sum(chunk.size for chunk in batch))
@@ -91,21 +94,26 @@ class LlamaRunner:
         self._batch = batch
 
     def collect(self) -> list[Result]:
+        """Wait for the device, and sample."""
         lib.llama_synchronize(self._context)
         return [self._result(chunk) for chunk in self._batch]
 
     def trim(self, slot: int, length: int) -> int:
+        """Bring an offloaded slot back, and cut it. What cannot be brought back or cut is emptied: 0."""
         offloaded = self._offloaded.pop(slot, None)
         if length > 0 and (offloaded is None or self._restore(slot, offloaded)) and self._cut(slot, length):
             return length
         return self._clear(slot)
 
     def offload(self, slot: int) -> None:
-        if (offloaded := kv_cells.save(self._context, slot)) is not None:
+        """Copy the slot's cells to main memory and free them. Where llama.cpp cannot copy them, the slot is empty."""
+        offloaded = kv_cells.save(self._context, slot)
+        if offloaded is not None:
             self._offloaded[slot] = offloaded
         self._clear(slot)
 
     def copy(self, src: int, dst: int, length: int) -> int:
+        """Share the cells of `src`, or make cells of its copy in main memory. 0 where that gives another state."""
         self._clear(dst)
         if src in self._offloaded:
             return length if self._restore(dst, self._offloaded[src]) and self._cut(dst, length) else self._clear(dst)
@@ -116,13 +124,16 @@ class LlamaRunner:
         return length if self._holds(dst, length) else self._clear(dst)
 
     def free_sequence(self, sequence_id: int) -> None:
-        if (chain := self._samplers.pop(sequence_id, None)) is not None:
+        """Free its sampler chain."""
+        chain = self._samplers.pop(sequence_id, None)
+        if chain is not None:
             lib.llama_sampler_free(chain)
 
     def release_idle_memory(self) -> None:
-        pass  # llama.cpp holds the same memory, busy or not
+        """Nothing: llama.cpp holds the same memory, busy or idle."""
 
     def reset(self) -> None:
+        """Make a new context. What was offloaded is dropped, too."""
         lib.llama_free(self._context)
         self._context = None
         self._offloaded = {}
@@ -130,7 +141,7 @@ class LlamaRunner:
         self._make_context()
 
     def close(self) -> None:
-        """In this order: what is freed first still points to what is freed later."""
+        """Free samplers, context and model, in this order: each points to the next."""
         for sequence_id in list(self._samplers):
             self.free_sequence(sequence_id)
         if self._context:

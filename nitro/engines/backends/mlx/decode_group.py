@@ -20,7 +20,7 @@ import mlx.core as mx
 from nitro.engines.backends.mlx import kv_cache, sampler
 from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.model import MlxModel
-from nitro.engines.backends.mlx.sampler import SamplerRow, Scores
+from nitro.engines.backends.mlx.sampler import LazyLogprobs, SamplerRow
 from nitro.engines.runner import Chunk
 
 
@@ -45,7 +45,8 @@ class Group:
         self._caches = kv_cache.merge(caches) if self._merged else caches[0]
         self._before: list[Any] = []  # see kv_cache.before
         self._ahead, self._ahead_scores = self._next(mx.array(last, mx.uint32), newest=False)
-        self.now, self.scores = self._ahead, self._ahead_scores  # of each row, its next token and its logprobs
+        self.now = self._ahead  # each row's next token
+        self.scores = self._ahead_scores  # its logprobs, where the request wants them
         self.fetched: list[int] = []  # `now`, on the host
         self._looked = False  # whether `ahead` is computed, and the caches hold `now`
 
@@ -68,7 +69,8 @@ class Group:
             row.sampler_row.matcher = chunk.matcher
         if not self._looked:
             self._ahead, self._ahead_scores = self._next(mx.array(self.fetched, mx.uint32), newest=False)
-        self.now, self.scores = self._ahead, self._ahead_scores
+        self.now = self._ahead
+        self.scores = self._ahead_scores
         self._before = []
         self._looked = False
 
@@ -118,7 +120,7 @@ class Group:
         self.rows = [self.rows[row] for row in rows]
         self.fetched = [self.fetched[row] for row in rows]
 
-    def _next(self, tokens: mx.array, newest: bool) -> tuple[mx.array, list[Scores | None]]:
+    def _next(self, tokens: mx.array, newest: bool) -> tuple[mx.array, list[LazyLogprobs | None]]:
         """Each row's next token after `tokens`, and its scores, lazy. `newest`: `tokens` are on the device only."""
         tokens = mx.where(tokens == sampler.NONE, 0, tokens)  # MLX would read beyond the embedding
         logits = self._model.network(tokens[:, None], cache=self._caches)[:, -1, :]
@@ -129,7 +131,7 @@ class Group:
             mx.async_eval(logits)  # while the masks are made
         drawn = sampler.sample(logits, sampler_rows, tokens if newest else None)
         counts = [row.sampling.logprobs for row in sampler_rows]
-        scores = [None if n is None else sampler.scores(logits[i], drawn[i], n) for i, n in enumerate(counts)]
+        scores = [None if n is None else sampler.logprobs(logits[i], drawn[i], n) for i, n in enumerate(counts)]
         return drawn, scores
 
     def _merge(self) -> None:

@@ -11,7 +11,7 @@ import mlx.core as mx
 from nitro.engines.backends.mlx import kv_cache, sampler
 from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.model import MlxModel
-from nitro.engines.backends.mlx.sampler import Bias, SamplerRow, Scores
+from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.runner import Chunk
 
 
@@ -22,7 +22,7 @@ class DraftCheck:
     chunk: Chunk
     caches: Caches
     drawn: mx.array
-    scores: list[Scores]
+    scores: list[LazyLogprobs]
 
     @classmethod
     def submit(cls, model: MlxModel, caches: Caches, chunk: Chunk, bias: Bias | None) -> "DraftCheck":
@@ -32,7 +32,9 @@ class DraftCheck:
         histories = [chunk.tokens + chunk.draft[:i] for i in range(len(tokens))]
         drawn = sampler.sample(logits, [SamplerRow(chunk.sampling, history, bias) for history in histories])
         top_count = chunk.sampling.logprobs
-        scores = [] if top_count is None else [sampler.scores(row, drawn[i], top_count) for i, row in enumerate(logits)]
+        scores = (
+            [] if top_count is None else [sampler.logprobs(row, drawn[i], top_count) for i, row in enumerate(logits)]
+        )
         mx.async_eval(drawn, kv_cache.arrays(caches), [s.arrays for s in scores])
         return cls(chunk, caches, drawn, scores)
 

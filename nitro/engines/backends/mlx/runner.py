@@ -23,7 +23,7 @@ from nitro.engines.backends.mlx.folder_loader import open_folder
 from nitro.engines.backends.mlx.gguf_loader import open_gguf
 from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.model import MlxModel
-from nitro.engines.backends.mlx.sampler import Bias, SamplerRow, Scores
+from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.backends.mlx.self_test import try_out
 from nitro.engines.backends.registry import MLX
 from nitro.engines.hardware import memory
@@ -53,7 +53,7 @@ class MlxRunner:
         self._groups: list[Group] = []
         self._checks: dict[int, DraftCheck] = {}  # by slot, in this step
         self._biases: dict[int, Bias | None] = {}  # by sequence id
-        self._prompt_scores: dict[int, list[Scores]] = {}  # by slot, in this step
+        self._prompt_scores: dict[int, list[LazyLogprobs]] = {}  # by slot, in this step
         self._batch: list[Chunk] = []
         self.info = self._describe(spec)
         self._max_padding = min(_size(self._model) // self._trial.token_bytes, self.info.kv_tokens // 4)
@@ -61,9 +61,11 @@ class MlxRunner:
     # The contract
 
     def prepare(self, sampling: SamplingParams) -> None:
-        pass
+        """Nothing: samplers have no state here."""
 
     def submit(self, batch: list[Chunk]) -> None:
+        """Groups go on, the other chunks are computed slot by slot, and what samples forms groups again. Nothing is
+        waited for. Raises OutOfKV."""
         if sum(self._held.values()) + sum(chunk.size for chunk in batch) > self.info.kv_tokens:
             raise OutOfKV
         going_on = self._continue(batch)
@@ -82,6 +84,7 @@ class MlxRunner:
         self._batch = batch
 
     def collect(self) -> list[Result]:
+        """Wait for the tokens, the checked drafts, and the caches of the prompts."""
         fetched = (row for group in self._groups for row in zip(group.rows, group.fetch(), group.scores, strict=True))
         drawn = {row.slot: ([token], [scores] if scores else []) for row, token, scores in fetched}
         for slot, check in self._checks.items():
@@ -93,6 +96,7 @@ class MlxRunner:
         return [self._result(chunk, *drawn.get(chunk.slot, ([], []))) for chunk in self._batch]
 
     def trim(self, slot: int, length: int) -> int:
+        """Take the slot out of its group, and cut its caches. 0 where one of them cannot be cut so far."""
         held = self._held.get(slot, 0)
         if 0 < length <= held:
             self._leave([slot])
@@ -102,18 +106,21 @@ class MlxRunner:
         return self._clear(slot)
 
     def offload(self, slot: int) -> None:
-        pass  # a slot at rest has arrays of its own, which no step reads
+        """Nothing: a slot at rest has arrays of its own, which no step reads."""
 
     def copy(self, src: int, dst: int, length: int) -> int:
+        """Copy the caches of `src`, which stays in its group, and cut them. 0 where they cannot be cut so far."""
         self._clear(dst)
         caches = self._look(src)
         if caches is None or not 0 < length <= self._held[src] or not kv_cache.cut(caches, self._held[src] - length):
             return 0
         mx.async_eval(kv_cache.arrays(caches))  # until then they refer to all of the source
-        self._caches[dst], self._held[dst] = caches, length
+        self._caches[dst] = caches
+        self._held[dst] = length
         return length
 
     def free_sequence(self, sequence_id: int) -> None:
+        """Drop its logit bias, which is all there is of it outside its slot."""
         self._biases.pop(sequence_id, None)
 
     def release_idle_memory(self) -> None:
@@ -123,6 +130,7 @@ class MlxRunner:
         mx.clear_cache()
 
     def reset(self) -> None:
+        """Drop all caches and groups, and give their memory back."""
         self._groups = []
         self._caches = {}
         self._held = {}
@@ -131,6 +139,7 @@ class MlxRunner:
         mx.clear_cache()
 
     def close(self) -> None:
+        """Free the weights too, once the device is done."""
         self.reset()
         mx.synchronize()
         del self._model
@@ -161,11 +170,11 @@ class MlxRunner:
                 self._prompt_scores[chunk.slot] = scores
             mx.async_eval(kv_cache.arrays(caches), [s.arrays for s in scores])
 
-    def _scores(self, chunk: Chunk, logits: mx.array) -> list[Scores]:
+    def _scores(self, chunk: Chunk, logits: mx.array) -> list[LazyLogprobs]:
         """Of the prompt's tokens that the chunk wants scored; lazy. `logits`: [computed tokens, vocabulary]."""
         top_count = chunk.sampling.logprobs or 0
         tokens = [mx.array(token, mx.uint32) for token in chunk.score_tokens]
-        return [sampler.scores(logits[i], token, top_count) for i, token in enumerate(tokens)]
+        return [sampler.logprobs(logits[i], token, top_count) for i, token in enumerate(tokens)]
 
     def _start_groups(self, chunks: list[Chunk]) -> None:
         """Let slots decode whose last token is yet to be computed, those of about one length together."""
@@ -207,14 +216,14 @@ class MlxRunner:
             self._biases[chunk.sequence_id] = Bias.of(chunk.sampling)
         return self._biases[chunk.sequence_id]
 
-    def _result(self, chunk: Chunk, tokens: list[int], scores: list[Scores]) -> Result:
+    def _result(self, chunk: Chunk, tokens: list[int], scores: list[LazyLogprobs]) -> Result:
         """`tokens`: none unless the chunk samples; and their scores, where the request wants logprobs."""
         of_prompt = zip(self._prompt_scores.pop(chunk.slot, []), chunk.score_tokens, strict=False)
-        prompt_logprobs = [score.logprobs(scored) for score, scored in of_prompt]
+        prompt_logprobs = [score.fetch(scored) for score, scored in of_prompt]
         if not tokens:
             return Result([], prompt_logprobs=prompt_logprobs)
         if sampler.NONE not in tokens and (chunk.matcher is None or chunk.matcher.accept(tokens[0])):
-            logprobs = [score.logprobs(token) for score, token in zip(scores, tokens, strict=False)]
+            logprobs = [score.fetch(token) for score, token in zip(scores, tokens, strict=False)]
             return Result(tokens, logprobs=logprobs, prompt_logprobs=prompt_logprobs)
         self._clear(chunk.slot)  # what it holds is no numbers
         if chunk.matcher:

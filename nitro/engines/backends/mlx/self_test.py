@@ -26,6 +26,8 @@ MAX_DISTANCE = 0.1  # how far logits in a batch may be from those alone, on aver
 
 @dataclass(frozen=True, slots=True)
 class Trial:
+    """What trying a model out has shown."""
+
     vocabulary: int  # number of token ids that the model knows
     token_bytes: int  # of KV cache; too much for a windowed one
     state_bytes: int  # of a sequence, whatever its length
