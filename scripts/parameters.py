@@ -7,12 +7,12 @@ from pathlib import Path
 from msgspec import Struct
 
 from nitro.api.openai import requests
-from nitro.engines.backends.mlx import runner
-from nitro.engines.sampling_params import INT32, NEUTRAL, SAMPLERS, SPEC, SamplingOptions
+from nitro.engines.backends import registry
+from nitro.engines.sampling_params import INT32, NEUTRAL, SPEC, SamplingOptions
 from nitro.parameters import NO_LIMIT, Param, parameters
 
 FILE = Path(__file__).parents[1] / "docs" / "parameters.md"
-ENGINES: dict[str, frozenset[str]] = {"llama.cpp": frozenset(SAMPLERS), "MLX": runner.SAMPLERS}
+ENGINES = {engine.library: engine.samplers for engine in (registry.LLAMA, registry.MLX)}
 HEAD = """# Parameters of requests
 
 `make docs` writes this file.

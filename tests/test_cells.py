@@ -15,7 +15,7 @@ WORDS = [f"The traveller {number} told of rivers, bridges and a town by the sea.
 
 @pytest.fixture
 def scorer(smollm: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LlamaScorer]:
-    monkeypatch.setattr(kv_cells, "LEAST", 8)  # so that much is moved
+    monkeypatch.setattr(kv_cells, "MIN_CHANGED", 8)  # so that much is moved
     scorer = LlamaScorer(smollm, parallel=4, banned=[0, 2])
     yield scorer
     scorer.close()

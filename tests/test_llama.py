@@ -378,8 +378,8 @@ class TestLoading:
         offloads: bool,
         at_a_time: int,
     ) -> None:
-        if placed:
-            monkeypatch.setattr(library, "devices", lambda: [Device("NVIDIA L4", 23 * 2**30, is_gpu=True)])
+        device = Device("NVIDIA L4", 23 * 2**30, is_gpu=placed is not None)
+        monkeypatch.setattr(library, "devices", lambda: [device])
         monkeypatch.setattr(library.Log, "offloaded", lambda _: placed)
         runner = LlamaRunner(EngineSpec("llama", str(smollm), context=1024, parallel=1))
         try:

@@ -16,8 +16,7 @@ from msgspec.structs import replace
 from same_answer import assert_same_answer, tolerance
 from tiny_models import KINDS, WINDOW, write_folder
 
-from nitro.engines.backends.mlx import kv_cache, self_test
-from nitro.engines.backends.mlx import runner as mlx_runner
+from nitro.engines.backends.mlx import kv_cache, library, self_test
 from nitro.engines.backends.mlx.runner import MlxRunner
 from nitro.engines.runner import Chunk, LoadError, OutOfKV
 from nitro.engines.types import EngineSpec, Output, SamplingParams
@@ -362,8 +361,6 @@ def test_kv_bytes(load: Callable[..., MlxScorer]) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"threads": 2}, "--threads is for llama.cpp"),
-        ({"gpu_layers": 5}, "--gpu-layers is for llama.cpp"),
         ({"wired_limit": "recommended"}, "--wired-limit needs MLX on Metal"),
         ({"wired_limit": "4096"}, "--wired-limit needs MLX on Metal"),
         ({"context": 10**9}, "--ctx 1000000000 needs"),
@@ -380,17 +377,17 @@ def test_the_wired_limit_on_metal(folder: Callable[[str], Path], monkeypatch: py
     monkeypatch.setattr(mx.metal, "is_available", lambda: True)
     monkeypatch.setattr(mx, "set_wired_limit", limits.append)
     monkeypatch.setattr(mx, "device_info", lambda: {"max_recommended_working_set_size": 100 * 2**20})
-    for asked in (None, "off", "recommended", "24"):
-        mlx_runner._set_limits(EngineSpec("mlx", "", wired_limit=asked))
+    for wanted in ("off", "recommended", "24"):
+        library.set_limits(EngineSpec("mlx", "", wired_limit=wanted))
     assert limits == [100 * 2**20, 24 * 2**20]
     with pytest.raises(LoadError, match="--wired-limit 101 is more than this Mac allows, 100 MiB"):
-        mlx_runner._set_limits(EngineSpec("mlx", "", wired_limit="101"))
+        library.set_limits(EngineSpec("mlx", "", wired_limit="101"))
 
 
 def test_the_pool_for_reuse_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[int] = []
     monkeypatch.setattr(mx, "set_cache_limit", limits.append)
-    mlx_runner._set_limits(EngineSpec("mlx", ""))
+    library.set_limits(EngineSpec("mlx", ""))
     assert len(limits) == 1 and 0 < limits[0] <= 2 * 2**30
 
 

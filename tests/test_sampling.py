@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from nitro.engines.backends.llama import sampler
-from nitro.engines.backends.mlx.sampler import Bias, Row, adjust, keys_of, narrow, sample
+from nitro.engines.backends.mlx.sampler import Bias, SamplerRow, adjust, keys_of, narrow, sample
 from nitro.engines.types import COLD, IMPOSSIBLE, SamplingParams
 
 CONTEXT = 64  # no history is longer
@@ -36,18 +36,18 @@ def label(value: object) -> str:
     return " ".join(f"{name}={getattr(value, name)}" for name in names) or "default"
 
 
-def row(sampling: SamplingParams, tokens: list[int] | None = None) -> Row:
-    return Row(sampling, [0] if tokens is None else tokens, Bias.of(sampling))
+def row(sampling: SamplingParams, tokens: list[int] | None = None) -> SamplerRow:
+    return SamplerRow(sampling, [0] if tokens is None else tokens, Bias.of(sampling))
 
 
-def replace_sampling(row: Row, sampling: SamplingParams) -> Row:
-    return Row(sampling, row.tokens, row.bias, row.matcher)
+def replace_sampling(row: SamplerRow, sampling: SamplingParams) -> SamplerRow:
+    return SamplerRow(sampling, row.tokens, row.bias, row.matcher)
 
 
 @dataclass
 class Batch:
     logits: np.ndarray  # [rows, vocabulary]
-    rows: list[Row]
+    rows: list[SamplerRow]
     newest: list[int]  # each row's token after its `tokens`
 
     def device(self) -> mx.array:
@@ -56,15 +56,15 @@ class Batch:
     def device_newest(self) -> mx.array:
         return mx.array(self.newest, mx.uint32)
 
-    def whole(self) -> list[Row]:
+    def whole(self) -> list[SamplerRow]:
         """The rows with their newest token in `tokens`."""
-        return [Row(r.sampling, [*r.tokens, new], r.bias) for r, new in zip(self.rows, self.newest, strict=True)]
+        return [SamplerRow(r.sampling, [*r.tokens, new], r.bias) for r, new in zip(self.rows, self.newest, strict=True)]
 
 
 # What can be drawn: the logarithms of the weights of a vocabulary's tokens. The best has 0, what is out has -inf.
 
 
-def ours(logits: mx.array, rows: list[Row], newest: mx.array | None = None) -> np.ndarray:
+def ours(logits: mx.array, rows: list[SamplerRow], newest: mx.array | None = None) -> np.ndarray:
     keys = keys_of(rows, newest is not None)
     return np.array(narrow(adjust(logits, rows, newest), [row.sampling for row in rows], keys))
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from nitro.engines.options import EngineOptions
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 from nitro.engines.sampling_params import SAMPLERS as SAMPLERS
 from nitro.engines.sampling_params import SamplingParams as SamplingParams
@@ -69,18 +70,11 @@ class GenerationParams(Struct, frozen=True):
     use_cache: bool = True  # else nothing that was computed for another sequence, or is being computed, is taken
 
 
-class EngineSpec(Struct, frozen=True):
-    """Which runner to start, and with what. None: the runner decides."""
+class EngineSpec(EngineOptions, frozen=True):
+    """Which runner to start, and with what."""
 
     engine: str  # "auto", "mlx", "llama", or "module:Class" of any ModelRunner
     model: str  # a path
-    context: int | None = None  # tokens each sequence can use
-    parallel: int = 8  # sequences that run at once
-    threads: int | None = None
-    gpu_layers: int | None = None
-    require_gpu: bool = False  # rather fail than compute on the CPU
-    wired_limit: str | None = None  # "off", "recommended", or MiB
-    log_level: str = "info"
 
 
 class ModelInfo(Struct, frozen=True):

@@ -7,7 +7,6 @@ import asyncio
 import errno
 import itertools
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Self
 
-from nitro.system import frames, logs
+from nitro.system import frames, logs, signals
 
 BRIEF = 0.2  # seconds in which a process that closed its socket has usually ended
 PATIENCE = 5.0  # seconds it has to end before it is killed
@@ -88,7 +87,7 @@ class ChildProcess:
         if status is None:
             return f"The {self.name} closed its connection."
         if status < 0:
-            return f"The {self.name} was killed by {_signal_name(-status)}."
+            return f"The {self.name} was killed by {signals.name_of(-status)}."
         return f"The {self.name} ended with status {status}."
 
     def kill(self) -> None:
@@ -122,10 +121,3 @@ def _popen(module: str, descriptors: tuple[int, ...], environment: Mapping[str, 
         env={**environment, **os.environ},
         start_new_session=True,  # a Ctrl-C in the terminal is for the server alone
     )
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"

@@ -14,6 +14,14 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 FORCED = 130  # exit status after a second signal where we end the process ourselves, as shells give for Ctrl-C
 
 
+def name_of(number: int) -> str:
+    """A signal's name, as in "SIGKILL"; "signal 40" where it has none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
 def hold() -> None:
     """From now on they wait until `on_first` is called. For the main thread, before there is another one: what is
     blocked is inherited by threads, and by processes."""

@@ -23,7 +23,7 @@ from itertools import chain, islice
 from msgspec.structs import replace
 
 from nitro.engines import messages
-from nitro.engines.backends import registry
+from nitro.engines.backends import loading
 from nitro.engines.crash_marks import Marks
 from nitro.engines.runner import Chunk, LoadError, ModelRunner, OutOfKV, Result, StepFailed
 from nitro.engines.scheduling.scheduler import Scheduler
@@ -231,7 +231,7 @@ def serve(sock: socket.socket, marks: Marks) -> None:
     assert isinstance(load, messages.Load)
     logging.basicConfig(level=load.spec.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     try:
-        runner = registry.load(load.spec)
+        runner = loading.load(load.spec)
     except LoadError as error:
         sock.sendall(frames.frame(messages.LoadFailed(str(error))))
         return

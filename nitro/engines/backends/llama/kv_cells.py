@@ -12,7 +12,7 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 
 MOVED = 2  # tokens moved for each that came or went since, at most: about 1 % of the time
-LEAST = 256  # tokens that must have come and gone
+MIN_CHANGED = 256  # tokens that must have come and gone
 SHARED = 4  # a slot is moved if at most a fourth of it is shared: it shares nothing after that
 
 
@@ -30,6 +30,7 @@ def restore(context: Any, slot: int, state: Any) -> bool:
 
 
 def clear(context: Any, slot: int) -> None:
+    """Empty the slot."""
     lib.llama_memory_seq_rm(lib.llama_get_memory(context), slot, -1, -1)  # of a whole sequence: never fails
 
 
@@ -39,23 +40,26 @@ def held(context: Any, slot: int) -> int:
 
 
 class Cells:
-    """Told what comes and goes, it moves what has become scattered."""
+    """Counts the tokens that come and go, and moves together what has become scattered."""
 
-    def __init__(self, most: int):
-        """`most`: tokens that main memory has room for meanwhile."""
-        self._most = most
+    def __init__(self, max_tokens: int):
+        """`max_tokens`: how many main memory has room for while they are moved."""
+        self._max_tokens = max_tokens
         self._changed = 0  # tokens that came or went since the last move
-        self._wait = LEAST  # how many must have
+        self._wait = MIN_CHANGED  # how many must have
         self._shared: dict[int, int] = {}  # by slot: leading tokens whose cells may be another's, too
 
     def computed(self, tokens: int) -> None:
+        """Note that so many tokens were added to slots."""
         self._changed += tokens
 
     def cleared(self, slot: int, tokens: int) -> None:
+        """Note that a slot was emptied, which held so many tokens."""
         self._changed += tokens
         self._shared.pop(slot, None)
 
     def copied(self, src: int, dst: int, length: int) -> None:
+        """Note that both slots now share the cells of their first `length` tokens."""
         self._shared[src] = max(self._shared.get(src, 0), length)
         self._shared[dst] = length
 
@@ -64,15 +68,15 @@ class Cells:
         if self._changed < self._wait or len(slots) < 2:
             return
         sizes = {slot: held(context, slot) for slot in slots}
-        self._wait = max(sum(sizes.values()) // MOVED, LEAST)
+        self._wait = max(sum(sizes.values()) // MOVED, MIN_CHANGED)
         if self._changed < self._wait:
             return
         self._changed = 0
         everything = sum(held(context, slot) for slot in range(lib.llama_n_seq_max(context)))
-        if sum(sizes.values()) > self._most or everything > lib.llama_n_ctx(context):
+        if sum(sizes.values()) > self._max_tokens or everything > lib.llama_n_ctx(context):
             return  # nothing can get lost where there is room for all, shared by none
-        mine = [slot for slot in slots if self._shared.get(slot, 0) * SHARED <= sizes[slot] > 0]
-        states = [(slot, state) for slot in mine if (state := save(context, slot)) is not None]
+        unshared = [slot for slot in slots if self._shared.get(slot, 0) * SHARED <= sizes[slot] > 0]
+        states = [(slot, state) for slot in unshared if (state := save(context, slot)) is not None]
         for slot, _ in states:
             clear(context, slot)
         for slot, state in states:

@@ -53,8 +53,8 @@ def merge(rows: list[Caches]) -> Caches:
 
 def extend(batch: Caches, other: Caches) -> None:
     """Add the other batch's rows."""
-    for mine, others in zip(batch, other, strict=True):
-        mine.extend(others)
+    for layer, other_layer in zip(batch, other, strict=True):
+        layer.extend(other_layer)
 
 
 def extract(batch: Caches, row: int) -> Caches:

@@ -21,11 +21,13 @@ from nitro.errors import reason
 log = logging.getLogger("nitro.mlx")
 
 LENGTHS = (12, 3, 7)  # tokens of the rows that are tried, padded to the longest
-MOST = 0.1  # how far logits in a batch may be from those alone, on average, in their standard deviations
+MAX_DISTANCE = 0.1  # how far logits in a batch may be from those alone, on average, in their standard deviations
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
+    """What trying a model out has shown."""
+
     vocabulary: int  # number of token ids that the model knows
     token_bytes: int  # of KV cache; too much for a windowed one
     state_bytes: int  # of a sequence, whatever its length
@@ -68,9 +70,9 @@ def _same_in_a_batch(model: MlxModel, vocabulary: int) -> bool:
     except Exception as error:
         log.warning("this model cannot compute rows in a batch (%s); they are computed one after another", error)
         return False
-    if not distance <= MOST:
+    if not distance <= MAX_DISTANCE:
         log.warning("this model computes other things in a batch than alone; rows are computed one after another")
-    return bool(distance <= MOST)
+    return bool(distance <= MAX_DISTANCE)
 
 
 def _distance(model: MlxModel, tokens: list[list[int]], single: list[Caches], merged: Caches) -> float:

@@ -15,21 +15,26 @@ class FastTokenizer:
     def __init__(
         self, tokenizer: Tokenizer, to_bytes: Callable[[str], bytes], silent: frozenset[int], literal: frozenset[int]
     ):
-        self._tokenizer, self._to_bytes = tokenizer, to_bytes
-        self._silent, self._literal = silent, literal
+        self._tokenizer = tokenizer
+        self._to_bytes = to_bytes
+        self._silent = silent
+        self._literal = literal
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
+        """Token ids. What cannot be UTF-8 becomes "?"."""
         clean = text.encode("utf-8", "replace").decode()  # a lone surrogate is no character
         ids: list[int] = self._tokenizer.encode(clean, add_special_tokens=False).ids
         return ids
 
     def token_bytes(self, token: int) -> bytes:
+        """What the token adds to the text; computed once for each token."""
         if token not in self._pieces:
             self._pieces[token] = self._render(token)
         return self._pieces[token]
 
     def vocabulary_text(self, token: int) -> bytes:
+        """Its bytes or, for a token without any, how the vocabulary writes it."""
         return self.token_bytes(token) or (self._tokenizer.id_to_token(token) or "").encode()
 
     def _render(self, token: int) -> bytes:

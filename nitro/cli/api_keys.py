@@ -1,9 +1,9 @@
-"""API keys as people give them: by a flag, a variable, or a file. What is given is a key, or an error: never none."""
+"""API keys from a flag, a variable or a file. What is not a key is an error: it must never mean "no key"."""
 
 import stat
 from pathlib import Path
 
-LONGEST = 2**12  # bytes of a file: it holds one key
+MAX_BYTES = 2**12  # of a file: it holds one key
 
 
 def parse(text: str) -> str:
@@ -22,14 +22,9 @@ def read(path: Path) -> str:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ValueError("it is no regular file.")
         with path.open("rb") as file:
-            content = file.read(LONGEST + 1)
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ValueError(f"{error.strerror}.") from None
-    if len(content) > LONGEST:
-        raise ValueError(f"it is longer than {LONGEST} bytes, and should hold one key.")
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"it is longer than {MAX_BYTES} bytes, and should hold one key.")
     return parse(content.decode(errors="surrogateescape"))
-
-
-def in_bytes(key: str) -> bytes:
-    """As clients send it. What was no UTF-8 on the command line is sent as it was there."""
-    return key.encode(errors="surrogateescape")
