@@ -187,7 +187,10 @@ def _thinking(prompt: ChatPrompt, family: Family, opened: bool) -> ThinkingBudge
         return None
     opens, closes = family.markers.opens, family.markers.closes
     return ThinkingBudget(
-        prompt.thinking_budget, b"" if opened else opens.encode(), closes.encode(), family.markers.forced
+        max_tokens=prompt.thinking_budget,
+        open_tag=b"" if opened else opens.encode(),
+        close_tag=closes.encode(),
+        closing_text=family.markers.forced,
     )
 
 

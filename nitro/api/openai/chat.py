@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from nitro.api.openai import schema
 from nitro.engines.client.generation import Generation
-from nitro.engines.types import ModelInfo, Scored
+from nitro.engines.types import ModelInfo, ScoredToken
 from nitro.models.handle import ServedModel
 from nitro.service.choices import Piece, Reading, Replies, Reply, Token
 from nitro.service.exchange import head, serve, usage_field
@@ -109,5 +109,5 @@ def _scored(token: Token) -> schema.TokenLogprob:
     return schema.TokenLogprob(*_spelled(token.logprobs.chosen), top)
 
 
-def _spelled(scored: Scored) -> tuple[str, float, list[int] | None]:
+def _spelled(scored: ScoredToken) -> tuple[str, float, list[int] | None]:
     return scored.text.decode(errors="replace"), scored.logprob, None if scored.is_special else list(scored.text)

@@ -46,7 +46,7 @@ def with_tools(answer: Parsed, tools: Tools, format: Format, several: bool) -> P
     if not tools.enforced:
         return None
     if format.layout.begin.startswith(format.opens[0]):
-        return replace(_layout(tool_grammar.after_opening(*asked)), after=[format.opens[0].encode()], owed=False)
+        return replace(_layout(tool_grammar.after_opening(*asked)), after=[format.opens[0].encode()], required=False)
     return _layout(tool_grammar.calls_or_text(*asked))
 
 
@@ -67,7 +67,7 @@ def after_thinking(constraint: Parsed, markers: Markers | None, opened: bool) ->
         return constraint
     if opened:
         return replace(constraint, after=[markers.left.encode(), *constraint.after])
-    return replace(constraint, thinks=(markers.opens, markers.left))
+    return replace(constraint, reasoning_tags=(markers.opens, markers.left))
 
 
 def _layout(grammar: Grammar, answer: str = "tools") -> Constraint:

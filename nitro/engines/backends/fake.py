@@ -7,7 +7,7 @@ It keeps the rules of the contract strictly: what a slot holds, the pool's size,
 from collections.abc import Iterable
 
 from nitro.engines.runner import Chunk, OutOfKV, Result
-from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, SamplingParams, Scored
+from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, SamplingParams, ScoredToken
 
 EOG = 256
 FIRST, LAST = ord(" "), ord("~")
@@ -124,4 +124,4 @@ def _scored(chunk: Chunk, tokens: list[int]) -> list[Logprobs]:
     """Token n has the logprob −n/100; the likeliest are the ids from 0 on."""
     if (most := chunk.sampling.logprobs) is None:
         return []
-    return [Logprobs(Scored(t, -t / 100), [Scored(i, -i / 100) for i in range(most)]) for t in tokens]
+    return [Logprobs(ScoredToken(t, -t / 100), [ScoredToken(i, -i / 100) for i in range(most)]) for t in tokens]

@@ -322,7 +322,7 @@ class LlamaRunner:
             kv_tokens=lib.llama_n_ctx(self._context),
             attention_tile_rows=0 if self._log.offloaded() else CPU_TILE,
             can_truncate=self._can_be_cut,
-            draft_tokens=speculation.TOGETHER if self._can_be_cut else 0,
+            draft_tokens=speculation.MAX_DRAFTED if self._can_be_cut else 0,
             offload_tokens=self._offload_tokens(),
             kv_place=self._log.kv_place(),
             kv_bytes=self._log.kv_bytes() or self._plan.pool * self._token_bytes(),
