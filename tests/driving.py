@@ -9,13 +9,13 @@ from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.speculation import Drafter
 from nitro.engines.types import SamplingParams
 from nitro.engines.work import EncodedWork
-from nitro.engines.worker.jobs import Prepared
+from nitro.engines.worker.jobs import JobResult
 from nitro.engines.worker.preparation import Preparation
 
 GREEDY = SamplingParams(temperature=0, ignore_eos=True, logit_bias={2: float("-inf"), 0: float("-inf")})
 
 
-def prepared(runner: ModelRunner, work: EncodedWork) -> Prepared:
+def prepared(runner: ModelRunner, work: EncodedWork) -> JobResult:
     """A request made ready, its sequences numbered from 1 on. Raises Rejection."""
     slices = Preparation(runner).slices(list(range(1, work.sequences + 1)), work.raw)
     while True:

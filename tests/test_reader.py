@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from queue import SimpleQueue
-from typing import Any
+from socket import socketpair
+from typing import Any, get_args
 
 import httpx
 import msgspec
@@ -19,6 +20,7 @@ from running import CEILING, FAKE, RunningServer
 from nitro.engines import messages
 from nitro.engines.backends.fake import FakeRunner
 from nitro.engines.client import stall
+from nitro.engines.client.engine import Engine
 from nitro.engines.client.process import EngineProcess
 from nitro.engines.constraints.grammar import GrammarCompiler
 from nitro.engines.crash_marks import CrashMarks
@@ -27,11 +29,13 @@ from nitro.engines.types import Constraint, EngineSpec, GenerationParams, Sampli
 from nitro.engines.work import EncodedWork, encode_work
 from nitro.engines.worker import handlers
 from nitro.engines.worker.commands import AbortSequences, AddSequences
-from nitro.engines.worker.jobs import SMALL_REQUEST, Lane, Prepared, Rejection
+from nitro.engines.worker.jobs import SMALL_REQUEST, JobResult, Lane, Rejection
 from nitro.engines.worker.loop import Inbox, Outbox
 from nitro.engines.worker.preparation import MAX_QUICK_ITEMS, Preparation
 from nitro.engines.worker.preparers import THREADS, Preparers
+from nitro.engines.worker.reader import Reader
 from nitro.errors import PromptRejected
+from nitro.system import frames
 
 GATED = "runners:GatedRunner"
 pack = msgspec.msgpack.encode
@@ -131,6 +135,25 @@ def test_what_cannot_be_told_is_its_requests_error(serve, gate: Gate) -> None:
     assert server.engine.restarts == 0
 
 
+def test_every_verb_has_a_handler_and_every_answer_a_receiver() -> None:
+    """But for those of the process itself: Load is the reader's, Ready and LoadFailed are the keeper's."""
+    assert set(handlers.HANDLERS) == {*get_args(messages.ToEngine)} - {messages.Load}
+    receivers = Engine(EngineSpec(FAKE, ""))._receivers
+    assert set(receivers) == {*get_args(messages.FromEngine)} - {messages.Ready, messages.LoadFailed}
+
+
+def test_a_request_that_comes_before_the_model_is_loaded_is_left_out() -> None:
+    ours, theirs = socketpair()
+    with ours, theirs:
+        reader, handled = Reader(theirs), SimpleQueue[messages.Request]()
+        for message in (messages.Abort([1]), messages.Load(EngineSpec(FAKE, ""))):
+            reader._take(frames.encode(message))
+        assert reader.wait_for_load().spec.engine == FAKE
+        reader.handle_with(handled.put)
+        reader._take(frames.encode(messages.Abort([2])))
+        assert handled.get(timeout=CEILING) == messages.Abort([2]) and handled.empty()
+
+
 # Nobody waits for another one's work
 
 
@@ -148,7 +171,7 @@ class Stub:
             self.begun.put((ids[0], number))
             if lane != "small":
                 assert self.go_on.acquire(timeout=CEILING)
-        return Prepared(messages.Accepted(ids[0], 1), [Sequence(id, [1], 1, SamplingParams()) for id in ids])
+        return JobResult(messages.Accepted(ids[0], 1), [Sequence(id, [1], 1, SamplingParams()) for id in ids])
 
 
 class Stage:

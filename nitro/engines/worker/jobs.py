@@ -21,7 +21,7 @@ MAX_ERROR_CHARS = 500  # of an error that nobody foresaw, which may hold all tha
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class JobResult:
     """The result of a job: the answer to the server, and the sequences to compute, if any."""
 
     answer: Message
@@ -45,7 +45,7 @@ class Job:
 
     ids: list[int]
     lane: Lane  # of its first slice
-    slices: Slices[Prepared]
+    slices: Slices[JobResult]
 
     @property
     def id(self) -> int:

@@ -24,7 +24,7 @@ from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.speculation import Drafter
 from nitro.engines.types import Constraint, GenerationParams, SamplingParams
 from nitro.engines.work import Work, decode_work
-from nitro.engines.worker.jobs import Abandoned, Lane, Prepared, Rejection, Slices, T, brief, first_lane
+from nitro.engines.worker.jobs import Abandoned, JobResult, Lane, Rejection, Slices, T, brief, first_lane
 from nitro.engines.worker.prompt_tokens import PromptTokenizer
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Preparation:
         self._grammar_compiler: GrammarCompiler | None = None  # made with the first constraint
         self._making_compiler = threading.Lock()
 
-    def slices(self, ids: list[int], raw: bytes, is_wanted: Callable[[], bool] = lambda: True) -> Slices[Prepared]:
+    def slices(self, ids: list[int], raw: bytes, is_wanted: Callable[[], bool] = lambda: True) -> Slices[JobResult]:
         """Prepare the request with these ids; `raw` is an encoded Work.
 
         `is_wanted` says whether its client still waits; it is asked within slices that may take seconds. Raises
@@ -75,7 +75,7 @@ class Preparation:
 
     def _sequences(
         self, ids: list[int], work: Work, matcher: GrammarMatcher | None, unenforced: list[str], lane: Lane
-    ) -> Slices[Prepared]:
+    ) -> Slices[JobResult]:
         params = work.params
         now = time.monotonic()
         sampling = replace(params.sampling, logit_bias=(yield from self._bias(ids[0], params, lane)))
@@ -109,7 +109,7 @@ class Preparation:
                     bypass_cache=not params.use_cache,
                 )
                 sequences.append(sequence)
-        return Prepared(messages.Accepted(ids[0], prompt_tokens, echoes, unenforced), sequences)
+        return JobResult(messages.Accepted(ids[0], prompt_tokens, echoes, unenforced), sequences)
 
     def _predicted(self, text: str) -> list[int]:
         """The tokens of a prediction, as far as it may fit and the model knows them."""

@@ -16,7 +16,7 @@ import threading
 from nitro.engines import messages
 from nitro.engines.crash_marks import LANES, CrashMarks
 from nitro.engines.worker.commands import AbortSequences, AddSequences
-from nitro.engines.worker.jobs import Abandoned, Job, Lane, Prepared, Rejection, brief
+from nitro.engines.worker.jobs import Abandoned, Job, JobResult, Lane, Rejection, brief
 from nitro.engines.worker.loop import Inbox, Outbox
 
 log = logging.getLogger("nitro.engine")
@@ -87,7 +87,7 @@ class Preparers:
             self._reject(job, messages.Rejected(job.id, f"The request could not be made ready: {brief(error)}"))
         return None
 
-    def _hand_over(self, job: Job, prepared: Prepared) -> None:
+    def _hand_over(self, job: Job, prepared: JobResult) -> None:
         with self._lock:
             wanted = self._wanted.intersection(job.ids)
             self._wanted -= wanted
