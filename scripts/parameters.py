@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from nitro.api.openai import requests
 from nitro.engines.backends import registry
-from nitro.engines.sampling_params import INT32, NEUTRAL, SPEC, SamplingOptions
+from nitro.engines.sampling_params import INT32, NEUTRAL, SAMPLERS, SPEC, SamplingOptions
 from nitro.parameters import NO_LIMIT, Param, parameters
 
 FILE = Path(__file__).parents[1] / "docs" / "parameters.md"

@@ -4,21 +4,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from nitro.engines.runner import ModelRunner, OutOfKV
-from nitro.engines.scheduling.scheduler import Scheduler, Sequence
-from nitro.engines.scheduling.speculation import Drafts
+from nitro.engines.scheduling.scheduler import Scheduler
+from nitro.engines.scheduling.sequence import Sequence
+from nitro.engines.scheduling.speculation import Drafter
 from nitro.engines.types import SamplingParams
 from nitro.engines.work import EncodedWork
-from nitro.engines.worker.preparation import Preparation, Prepared
+from nitro.engines.worker.jobs import JobResult
+from nitro.engines.worker.preparation import Preparation
 
 GREEDY = SamplingParams(temperature=0, ignore_eos=True, logit_bias={2: float("-inf"), 0: float("-inf")})
 
 
-def prepared(runner: ModelRunner, work: EncodedWork) -> Prepared:
+def prepared(runner: ModelRunner, work: EncodedWork) -> JobResult:
     """A request made ready, its sequences numbered from 1 on. Raises Rejection."""
-    pieces = Preparation(runner).pieces(list(range(1, work.sequences + 1)), work.raw)
+    slices = Preparation(runner).slices(list(range(1, work.sequences + 1)), work.raw)
     while True:
         try:
-            next(pieces)
+            next(slices)
         except StopIteration as done:
             return done.value
 
@@ -43,8 +45,10 @@ class Driver:
         predicted: Iterable[int] = (),
     ) -> None:
         self.answers[id] = []
-        drafts = Drafts(list(predicted))
-        self.scheduler.add(Sequence(id, list(prompt), length, sampling, drafts=drafts, snapshot_points=snapshot_points))
+        drafter = Drafter(list(predicted))
+        self.scheduler.add(
+            Sequence(id, list(prompt), length, sampling, drafter=drafter, snapshot_points=snapshot_points)
+        )
 
     def step(self) -> None:
         batch = self.scheduler.schedule(self.budget)

@@ -12,7 +12,8 @@ import jsonschema_rs
 import pytest
 
 from nitro.engines.backends.fake import EOG, FakeTokenizer
-from nitro.engines.constraints.grammar import GrammarError, GrammarMatcher, Grammars
+from nitro.engines.constraints.grammar import GrammarCompiler, GrammarError
+from nitro.engines.constraints.grammar_matcher import GrammarMatcher
 from nitro.engines.types import ModelInfo
 from nitro.service.answer_constraint import after_thinking, with_tools
 from nitro.service.requests import OfferedTools
@@ -181,7 +182,7 @@ def test_forced_calls_are_read_and_keep_their_schemas(name: str, as_tokens: bool
     family = Family(format, True, None)
     tokenizer = Tokenizer(list(format.marks) if as_tokens else [])
     tools = OfferedTools([], OFFERED, required=True, parallel=True)
-    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, True))
+    matcher = GrammarCompiler(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, True))
     most = 0
     for seed in range(30):
         if seed >= 6 and (most > 1 or not format.layout.several):
@@ -219,7 +220,7 @@ def test_forced_calls_with_arguments_that_are_not_all_listed(name: str, schema: 
     tokenizer = Tokenizer([])
     tool = Tool("f", parameters, strict=True)
     tools = OfferedTools([], [Called(tool, "f", enforced=True)], required=True, parallel=False)
-    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, False))
+    matcher = GrammarCompiler(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, False))
     for seed in range(4):
         text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(f"{name} {seed}"))
         content, calls = read(Family(format, True, None).parser({"f": tool}, True, False), text)
@@ -234,7 +235,7 @@ def test_an_argument_that_breaks_its_schema_when_it_is_read(name: str) -> None:
     parameters = {"type": "object", "properties": {"x": {**twice, "minProperties": 2}}, "required": ["x"]}
     tools = OfferedTools([], [Called(Tool("f", parameters), "tools[0]", enforced=True)], True, False)
     tokenizer, family = Tokenizer([]), Family(known()[name], True, None)
-    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, family.format, False))
+    matcher = GrammarCompiler(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, family.format, False))
     with pytest.raises(Refused) as caught:
         drawn(matcher, tokenizer, ends_of(family.format.layout), random.Random(name))
     assert matcher.schema_violated and matcher.param == "tools[0]" and "twice" in matcher.problem, caught.value
@@ -251,7 +252,7 @@ def test_calls_that_need_not_be_keep_their_schemas(name: str, as_tokens: bool) -
     tokenizer = Tokenizer(list(format.marks) if as_tokens else [])
     tools = OfferedTools([], OFFERED, required=False, parallel=True)
     constraint = with_tools(None, tools, format, True)
-    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(constraint)
+    matcher = GrammarCompiler(tokenizer, info(tokenizer.size)).matcher(constraint)
     begun = f"So: {format.opens[0]}" if constraint.after else format.layout.begin + format.layout.call.partition("$")[0]
     for seed in range(5):
         text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(f"{name} {seed}"), begun)
@@ -272,7 +273,7 @@ def test_calls_that_follow_a_reasoning(name: str) -> None:
     tokenizer = Tokenizer([mark for mark in family.spoken(True) if mark in format.marks or "|" in mark])
     tools = OfferedTools([], OFFERED, required=True, parallel=False)
     asked = after_thinking(with_tools(None, tools, format, False), markers, opened=False)
-    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(asked)
+    matcher = GrammarCompiler(tokenizer, info(tokenizer.size)).matcher(asked)
     begun = f"{markers.opens}First ({{this}}).{markers.left}"
     for seed in range(5):
         text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(seed), begun)
@@ -287,7 +288,7 @@ def test_a_second_call_keeps_its_schema_too(as_tokens: bool) -> None:
     format = known()["hermes"]
     tokenizer = Tokenizer(list(format.marks) if as_tokens else [])
     tools = OfferedTools([], OFFERED, required=False, parallel=True)
-    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, True))
+    matcher = GrammarCompiler(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, True))
     call = '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>'
     for between in ("\n", " And:\n", " <b>"):
         begun = f"So: {call}{between}{call}{between}"
@@ -316,4 +317,4 @@ def test_a_schema_that_cannot_be_kept_is_refused(name: str, schema: dict[str, An
     called = Called(Tool("f", {"type": "object", **schema}, strict=True), "tools[0]", enforced=True)
     constraint = with_tools(None, OfferedTools([], [called], required=True, parallel=True), known()[name], True)
     with pytest.raises(GrammarError):
-        Grammars(Tokenizer([]), info(EOG + 1)).matcher(constraint)
+        GrammarCompiler(Tokenizer([]), info(EOG + 1)).matcher(constraint)

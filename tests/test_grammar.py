@@ -16,7 +16,7 @@ from running import RunningServer
 from same_answer import assert_same_answer, tolerance
 
 from nitro.engines.backends.fake import EOG, FakeRunner
-from nitro.engines.constraints.grammar import GrammarError, Grammars
+from nitro.engines.constraints.grammar import GrammarCompiler, GrammarError
 from nitro.engines.types import Constraint, EngineSpec, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 
@@ -218,7 +218,7 @@ def test_text_completions_too(fake_server: RunningServer) -> None:
 def test_it_sleeps_until_a_marker() -> None:
     """Split over tokens as it may be, and only after the marker before it; a copy begins anew."""
     runner = FakeRunner(EngineSpec("fake", ""))
-    grammars = Grammars(runner.tokenizer, runner.info)
+    grammars = GrammarCompiler(runner.tokenizer, runner.info)
     matcher = grammars.matcher(Constraint("choice", '["yes"]', "choice", [b"<end>", b"</think>"]))
     for token in b"any </think> <thing <end> </thin</think":
         assert matcher.allows(token) and not matcher.allows(EOG) and matcher.accept(token)

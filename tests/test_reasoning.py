@@ -12,8 +12,9 @@ from asking import TEMPLATE, ask, both
 from running import RunningServer
 
 from nitro.engines.backends.fake import FakeTokenizer
-from nitro.engines.constraints.grammar import GrammarMatcher, Grammars
-from nitro.engines.constraints.min_tokens import Unending
+from nitro.engines.constraints.grammar import GrammarCompiler
+from nitro.engines.constraints.grammar_matcher import GrammarMatcher
+from nitro.engines.constraints.min_tokens import MinTokensMatcher
 from nitro.engines.constraints.thinking_budget import ThinkingMatcher
 from nitro.engines.types import Constraint, ModelInfo, ThinkingBudget
 from nitro.text import reasoning
@@ -97,7 +98,7 @@ def test_a_budget_before_a_grammar() -> None:
     """The tokens that end it are heard by the constraint, too."""
     tokenizer = FakeTokenizer()
     info = ModelInfo("fake", "", "", 1, 1, 100, 100, 100, 0, 100, 257, frozenset({256}))
-    inner = Grammars(tokenizer, info).matcher(Constraint("choice", '["yes"]', "choice", [b"</think>"]))
+    inner = GrammarCompiler(tokenizer, info).matcher(Constraint("choice", '["yes"]', "choice", [b"</think>"]))
     matcher = ThinkingMatcher(ThinkingBudget(3, b"", b"</think>", "</think>"), inner, tokenizer, 257)
     said = []
     while len(said) < 3 + len("</think>yes"):
@@ -193,8 +194,8 @@ def test_a_constraint_that_sleeps_bars_the_end_if_it_is_owed(thinks: tuple[str, 
     tokenizer = FakeTokenizer()
     info = ModelInfo("fake", "", "", 1, 1, 100, 100, 100, 0, 100, 257, frozenset({256}))
     after = [b"<answer>"] if thinks else [b"</think>", b"<answer>"]
-    constraint = Constraint("choice", '["yes"]', "choice", after, thinks, owed=owed)
-    grammars = Grammars(tokenizer, info)
+    constraint = Constraint("choice", '["yes"]', "choice", after, thinks, required=owed)
+    grammars = GrammarCompiler(tokenizer, info)
 
     def inner() -> GrammarMatcher:
         return grammars.matcher(constraint)
@@ -202,11 +203,11 @@ def test_a_constraint_that_sleeps_bars_the_end_if_it_is_owed(thinks: tuple[str, 
     def limited(budget: int) -> ThinkingMatcher:
         return ThinkingMatcher(ThinkingBudget(budget, b"", b"</think>", "</think>"), inner(), tokenizer, 257)
 
-    for matcher in (inner(), limited(50), Unending(inner(), info), Unending(limited(50), info)):
+    for matcher in (inner(), limited(50), MinTokensMatcher(inner(), info), MinTokensMatcher(limited(50), info)):
         for said in b"<think>Hm</think":
             mask = matcher.mask()
             allowed = mask is None or bool(mask[256 // 8] >> 256 % 8 & 1)
-            assert matcher.allows(256) == allowed == (not owed and not isinstance(matcher, Unending))
+            assert matcher.allows(256) == allowed == (not owed and not isinstance(matcher, MinTokensMatcher))
             assert mask is None or int.from_bytes(mask, "little") | 1 << 256 == (1 << 257) - 1
             assert matcher.allows(said) and matcher.accept(said)
         for said in b"><answer>yes":

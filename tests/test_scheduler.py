@@ -22,11 +22,12 @@ from msgspec.structs import replace
 
 from nitro.engines.backends.fake import EOG, FakeRunner
 from nitro.engines.runner import Chunk, OutOfKV, Result, StepFailed
-from nitro.engines.scheduling import prefix_cache
-from nitro.engines.scheduling import scheduler as rules
-from nitro.engines.scheduling.scheduler import OVERTAKEN, RESERVE, Scheduler, Sequence
+from nitro.engines.scheduling import prefix_cache, turns
+from nitro.engines.scheduling import sequence as sequences
+from nitro.engines.scheduling.scheduler import Scheduler
+from nitro.engines.scheduling.sequence import KV_RESERVE, Sequence
 from nitro.engines.scheduling.slots import shared_prefix
-from nitro.engines.scheduling.speculation import Drafts
+from nitro.engines.scheduling.speculation import Drafter
 from nitro.engines.types import EngineSpec, ModelInfo, Output, SamplingParams
 
 VOCABULARY = 251
@@ -211,16 +212,16 @@ def tokens_in(batch: list[Chunk]) -> int:
     return sum(chunk.size for chunk in batch)
 
 
-class HalfRight(Drafts):
+class HalfRight(Drafter):
     """Guesses what comes, and is wrong where the checksum of all so far says so."""
 
-    def guess(self, tokens: list[int], generated: int, most: int, pays: float) -> list[int]:
-        self._pays = pays
-        guessed: list[int] = []
-        while len(guessed) < most:
-            right = next_token([*tokens, *guessed])
-            guessed.append(right if right % 4 else 250 - right)
-        return guessed
+    def draft(self, tokens: list[int], generated: int, limit: int, break_even: float) -> list[int]:
+        self._break_even = break_even
+        draft: list[int] = []
+        while len(draft) < limit:
+            right = next_token([*tokens, *draft])
+            draft.append(right if right % 4 else 250 - right)
+        return draft
 
 
 @dataclass
@@ -268,7 +269,7 @@ class Engine:
                 prompt.copy(),
                 max_tokens,
                 SamplingParams(seed=id),
-                drafts=HalfRight(),
+                drafter=HalfRight(),
                 snapshot_points=snapshot_points,
             )
             self.told[id] = Told(sequence, prompt, expected(self.info, prompt, max_tokens), ids[0])
@@ -331,8 +332,8 @@ class Engine:
         The oldest sequence goes on in every step in which it is not overtaken, once it runs. Before, each of the rows
         and each that overtakes it may end first. Where decodes and prompts take turns, it goes on in every other one.
         """
-        once = (self.info.context + rules.OVERTAKEN) * (2 if self.info.attention_tile_rows else 1)
-        most = len(self.live) * (self.info.parallel + rules.OVERTAKEN + 1) * once
+        once = (self.info.context + turns.MAX_OVERTAKES) * (2 if self.info.attention_tile_rows else 1)
+        most = len(self.live) * (self.info.parallel + turns.MAX_OVERTAKES + 1) * once
         while self.scheduler.busy:
             assert most > 0, "it never ends"
             most -= 1
@@ -433,7 +434,7 @@ class Engine:
         )
         prompts = min(budget, self.info.step_tokens) - len(decodes) - drafted
         most = len(decodes) + max(prompts, 1)
-        leaders = scheduler._borders
+        leaders = scheduler.in_flight.stops
         own = {id: [b for b in s.snapshot_points if b > s.computed] for id, s in running.items()}
         ends = {id: min([len(s.tokens), *own[id], leaders.get(id, len(s.tokens))]) for id, s in running.items()}
         wanted = {id: ends[id] - s.computed for id, s in running.items()}
@@ -450,7 +451,7 @@ class Engine:
     def _pass(self, sequence: Sequence, times: int) -> None:
         told = self.told[sequence.id]
         told.passed += times
-        assert told.passed <= rules.OVERTAKEN
+        assert told.passed <= turns.MAX_OVERTAKES
 
     def check(self) -> None:
         """What holds between any two calls."""
@@ -481,8 +482,8 @@ class NoRoom(Exception):
 
 
 def room_for(sequence: Sequence) -> int:
-    """KV tokens asked for at admission: all it has, and up to RESERVE of those it may generate."""
-    return len(sequence.tokens) + min(sequence.max_tokens - sequence.generated, rules.RESERVE)
+    """KV tokens asked for at admission: all it has, and up to KV_RESERVE of those it may generate."""
+    return len(sequence.tokens) + min(sequence.max_tokens - sequence.generated, sequences.KV_RESERVE)
 
 
 def prompt(length: int, first: int = 1) -> list[int]:
@@ -612,12 +613,12 @@ def test_a_prompt_that_fits_exactly_is_whole() -> None:
 
 
 def test_at_most_so_many_overtake_within_a_step() -> None:
-    engine = Engine(make_info(parallel=OVERTAKEN + 3))
+    engine = Engine(make_info(parallel=turns.MAX_OVERTAKES + 3))
     engine.add(prompt(60, 1))
-    for first in range(2, OVERTAKEN + 4):
+    for first in range(2, turns.MAX_OVERTAKES + 4):
         engine.add(prompt(2, first))
-    ahead = [(first, 2) for first in range(2, OVERTAKEN + 2)]
-    assert rows(engine.step(50)) == [*ahead, (1, 50 - 2 * OVERTAKEN)]
+    ahead = [(first, 2) for first in range(2, turns.MAX_OVERTAKES + 2)]
+    assert rows(engine.step(50)) == [*ahead, (1, 50 - 2 * turns.MAX_OVERTAKES)]
     assert rows(engine.step(50)) == [(1, 26), (10, 2), (11, 2)]
 
 
@@ -626,18 +627,18 @@ def test_at_most_so_many_overtake_across_steps() -> None:
     engine = Engine(make_info())
     long = engine.add(prompt(20, 1))
     served = []
-    for first in range(2, OVERTAKEN + 6):
+    for first in range(2, turns.MAX_OVERTAKES + 6):
         engine.add(prompt(8, first))
         served += rows(engine.step(8))
-    assert served[:OVERTAKEN] == [(first, 8) for first in range(2, OVERTAKEN + 2)]
-    assert served[OVERTAKEN : OVERTAKEN + 3] == [(long, 8), (long, 8), (long, 4)]
+    assert served[: turns.MAX_OVERTAKES] == [(first, 8) for first in range(2, turns.MAX_OVERTAKES + 2)]
+    assert served[turns.MAX_OVERTAKES : turns.MAX_OVERTAKES + 3] == [(long, 8), (long, 8), (long, 4)]
 
 
 def test_who_may_not_be_overtaken_also_holds_those_behind_an_older_one() -> None:
     """The third prompt would pass two, one of which was passed often enough."""
     engine = Engine(make_info())
     engine.add(prompt(60, 1))
-    for first in range(2, OVERTAKEN + 2):
+    for first in range(2, turns.MAX_OVERTAKES + 2):
         engine.add(prompt(8, first))
         engine.step(8)
     late = engine.add(prompt(30, 20))
@@ -689,13 +690,13 @@ def test_at_most_so_many_pass_one_that_waits_for_room() -> None:
     engine.add(prompt(2, 1), 40)
     engine.step()
     large = engine.add(prompt(40, 2), 20)
-    small = [engine.add(prompt(4, first)) for first in range(3, OVERTAKEN + 6)]
+    small = [engine.add(prompt(4, first)) for first in range(3, turns.MAX_OVERTAKES + 6)]
     for _ in range(10):
         engine.step()
-    assert [id for id in small if engine.told[id].finish] == small[:OVERTAKEN]
-    assert engine.told[large].passed == OVERTAKEN
+    assert [id for id in small if engine.told[id].finish] == small[: turns.MAX_OVERTAKES]
+    assert engine.told[large].passed == turns.MAX_OVERTAKES
     while not engine.told[large].answer:
-        assert not any(engine.told[id].finish for id in small[OVERTAKEN:])
+        assert not any(engine.told[id].finish for id in small[turns.MAX_OVERTAKES :])
         engine.step()
     assert engine.told[1].finish
     engine.finish()
@@ -706,17 +707,17 @@ def test_waiting_for_room_and_waiting_for_tokens_count_together() -> None:
     engine.add(prompt(2, 1), 9)
     engine.step()
     long = engine.add(prompt(50, 2), 10)
-    for first in range(3, 3 + OVERTAKEN // 2):
+    for first in range(3, 3 + turns.MAX_OVERTAKES // 2):
         engine.add(prompt(2, first))
     while engine.told[1].finish is None:
         engine.step()
-    assert engine.told[long].passed == OVERTAKEN // 2 and engine.told[long].sequence.slot is None
+    assert engine.told[long].passed == turns.MAX_OVERTAKES // 2 and engine.told[long].sequence.slot is None
     engine.info = engine.scheduler.info = replace(engine.info, kv_tokens=256)
-    for first in range(20, 20 + OVERTAKEN):
+    for first in range(20, 20 + turns.MAX_OVERTAKES):
         engine.add(prompt(3, first))
         engine.step(3)
-    assert engine.told[long].passed == OVERTAKEN
-    assert engine.told[long].sequence.computed == 3 * (OVERTAKEN - OVERTAKEN // 2)
+    assert engine.told[long].passed == turns.MAX_OVERTAKES
+    assert engine.told[long].sequence.computed == 3 * (turns.MAX_OVERTAKES - turns.MAX_OVERTAKES // 2)
 
 
 def steps_under_a_stream(engine: Engine, long: int, short: Callable[[int], None], budget: int, most: int) -> int:
@@ -740,7 +741,7 @@ def test_a_prompt_of_many_chunks_ends_under_an_endless_stream_of_short_ones(per_
             engine.add(prompt(8, 2 + (step * per_step + i) % 90))
 
     steps = steps_under_a_stream(engine, long, short, budget=8, most=100)
-    assert steps <= OVERTAKEN + 13 + 3
+    assert steps <= turns.MAX_OVERTAKES + 13 + 3
 
 
 @pytest.mark.parametrize("max_tokens", [1, 6])
@@ -756,7 +757,7 @@ def test_a_prompt_that_needs_the_whole_pool_ends_under_an_endless_stream_of_shor
         engine.add(prompt(4, 3 + (step + 50) % 90), max_tokens)
 
     assert steps_under_a_stream(engine, long, short, budget=64, most=200) < 60
-    assert engine.told[long].passed == OVERTAKEN
+    assert engine.told[long].passed == turns.MAX_OVERTAKES
 
 
 def test_a_prompt_of_many_chunks_ends_though_the_pool_is_always_short() -> None:
@@ -767,8 +768,8 @@ def test_a_prompt_of_many_chunks_ends_though_the_pool_is_always_short() -> None:
     def short(step: int) -> None:
         engine.add(prompt(6, 2 + step % 90), 2)
 
-    with mock.patch.object(rules, "RESERVE", 0):
-        assert steps_under_a_stream(engine, long, short, budget=6, most=200) <= OVERTAKEN + 10 + 6
+    with mock.patch.object(sequences, "KV_RESERVE", 0):
+        assert steps_under_a_stream(engine, long, short, budget=6, most=200) <= turns.MAX_OVERTAKES + 10 + 6
 
 
 # Admission
@@ -784,11 +785,11 @@ def test_admission_asks_for_the_prompt_and_what_it_may_generate() -> None:
 
 
 def test_admission_asks_for_no_more_than_the_reserve() -> None:
-    asked = 10 + 10 + 2 * RESERVE
+    asked = 10 + 10 + 2 * KV_RESERVE
     for kv_tokens, fits in ((asked, True), (asked - 1, False)):
         engine = Engine(make_info(context=500, kv_tokens=kv_tokens))
-        engine.add(prompt(10, 1), RESERVE + 100)
-        engine.add(prompt(10, 2), RESERVE + 200)
+        engine.add(prompt(10, 1), KV_RESERVE + 100)
+        engine.add(prompt(10, 2), KV_RESERVE + 200)
         engine.step()
         assert len(engine.scheduler.running) == 1 + fits
 
@@ -1075,7 +1076,7 @@ def test_what_cannot_be_cut_is_copied_where_it_ends() -> None:
 def test_a_short_prefix_is_not_worth_waiting_for() -> None:
     engine = Engine(make_info())
     for last in (5, 6):
-        engine.add([*prompt(prefix_cache.WORTH - 1), last], 2)
+        engine.add([*prompt(prefix_cache.MIN_PREFIX - 1), last], 2)
     assert rows(engine.step()) == [(1, 16), (2, 16)]
 
 
@@ -1147,7 +1148,7 @@ def test_a_offloaded_slot_comes_back_though_the_pool_is_full_of_idle_ones() -> N
 
 
 def test_a_long_offloaded_slot_is_not_brought_for_a_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefix_cache, "BRINGS", 2)
+    monkeypatch.setattr(prefix_cache, "MAX_RESTORED", 2)
     engine = Engine(make_info(offload_tokens=300))
     engine.add(prompt(50, 1))
     engine.finish()
@@ -1293,7 +1294,7 @@ def test_a_step_may_be_left_with_nothing() -> None:
 
 
 def test_a_real_pool_runs_full_and_every_answer_is_as_if_it_had_not() -> None:
-    """Admitted with room for RESERVE more, three outgrow the pool; and the one which goes stays away for a while."""
+    """Admitted with room for KV_RESERVE more, three outgrow the pool; and the one which goes stays away for a while."""
     engine = Engine(make_info(context=1000, kv_tokens=1000, parallel=3, step_tokens=1000))
     for first in (1, 2, 3):
         engine.add(prompt(20, first), 900)
@@ -1484,8 +1485,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         more_kv=st.integers(0, 120),
         more_step=st.integers(1, 24),
         ends=st.sampled_from([0, 16]),
-        reserve=st.sampled_from([0, 3, RESERVE]),
-        overtaken=st.sampled_from([0, 1, 3, OVERTAKEN]),
+        reserve=st.sampled_from([0, 3, KV_RESERVE]),
+        overtaken=st.sampled_from([0, 1, 3, turns.MAX_OVERTAKES]),
         offload_tokens=st.sampled_from([0, 0, 20, 100]),
         worth=st.sampled_from([1, 4, 16]),
         brings=st.sampled_from([1, 256]),
@@ -1511,8 +1512,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         tiles: bool,
     ) -> None:
         eog = frozenset(range(0, VOCABULARY, ends)) if ends else frozenset()
-        self.patches.enter_context(mock.patch.multiple(rules, RESERVE=reserve, OVERTAKEN=overtaken))
-        self.patches.enter_context(mock.patch.multiple(prefix_cache, WORTH=worth, BRINGS=brings))
+        self.patches.enter_context(mock.patch.object(sequences, "KV_RESERVE", reserve))
+        self.patches.enter_context(mock.patch.object(turns, "MAX_OVERTAKES", overtaken))
+        self.patches.enter_context(mock.patch.multiple(prefix_cache, MIN_PREFIX=worth, MAX_RESTORED=brings))
         info = make_info(
             *(parallel, spare, context, context + more_kv, parallel + more_step, eog, offload_tokens, can_truncate),
             *(draft_tokens, more_step if tiles else 0),

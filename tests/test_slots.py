@@ -137,7 +137,7 @@ def test_the_longest_shared_prefix_is_found() -> None:
 def test_an_empty_slot_is_spared_before_one_that_holds() -> None:
     slots = slots_holding([1, 2], [], [3, 4])
     assert slots.spare() == 1
-    assert slots.spare(but=1) == 0
+    assert slots.spare(exclude=1) == 0
 
 
 def test_without_an_empty_slot_the_least_recently_used_is_spared() -> None:
@@ -146,23 +146,23 @@ def test_without_an_empty_slot_the_least_recently_used_is_spared() -> None:
     slots.take(0)
     slots.release(0, [7, 8])
     assert slots.spare() == 1
-    assert slots.spare(but=1) == 2
+    assert slots.spare(exclude=1) == 2
 
 
 def test_the_only_one_is_spared_whatever_it_holds() -> None:
-    assert slots_holding([1, 2]).spare(but=0) == 0
+    assert slots_holding([1, 2]).spare(exclude=0) == 0
 
 
 def test_the_oldest_offloaded_goes_first() -> None:
     slots = slots_holding([1], [2], [3])
     slots.offload(1)
     slots.offload(0)
-    assert slots.oldest_offloaded(but=None) == 0
-    assert slots.oldest_offloaded(but=0) == 1
+    assert slots.oldest_offloaded(exclude=None) == 0
+    assert slots.oldest_offloaded(exclude=0) == 1
     slots.clear(0)
-    assert slots.oldest_offloaded(but=None) == 1
+    assert slots.oldest_offloaded(exclude=None) == 1
     slots.take(1)
-    assert slots.oldest_offloaded(but=None) is None
+    assert slots.oldest_offloaded(exclude=None) is None
 
 
 @quick

@@ -4,6 +4,7 @@ from litestar import MediaType, Request, Response, get
 
 from nitro.api.openai import schema
 from nitro.api.openai.models import served
+from nitro.engines.client.state import EngineState
 from nitro.service.metrics import CONTENT_TYPE, Metrics
 
 
@@ -20,19 +21,21 @@ async def health(request: Request) -> Response[schema.Health]:
     engine = served(request).default.engine
     if reason := engine.stalled:
         return Response(schema.Health("stalled", reason), status_code=503)
-    if engine.info is not None:
-        return Response(schema.Health("ok"))
-    if engine.down:
-        return Response(schema.Health("down", engine.failure or "The server is stopping."), status_code=503)
-    if engine.failure is None:
-        return Response(schema.Health("loading"), status_code=503)
-    return Response(schema.Health("restarting", engine.failure), status_code=503)
+    match engine.state:
+        case EngineState.READY:
+            return Response(schema.Health("ok"))
+        case EngineState.LOADING:
+            return Response(schema.Health("loading"), status_code=503)
+        case EngineState.RESTARTING:
+            return Response(schema.Health("restarting", engine.failure), status_code=503)
+        case EngineState.DOWN:
+            return Response(schema.Health("down", engine.failure or "The server is stopping."), status_code=503)
 
 
 @get("/healthz", media_type=MediaType.HTML)
 async def healthz(request: Request) -> Response[str]:
     """The same in the first Nitro's words."""
     engine = served(request).default.engine
-    if engine.info is not None and not engine.stalled:
+    if engine.state is EngineState.READY and not engine.stalled:
         return Response("Nitro is alive!!!")
     return Response("Nitro has no model ready.", status_code=503)

@@ -1,4 +1,4 @@
-"""What an engine is told and what it answers: plain data, shared by the server process and the engine process.
+"""What goes to an engine and what it answers: plain data, shared by the server process and the engine process.
 
 Knows neither an engine library nor HTTP. Times are seconds, lengths are tokens.
 """
@@ -21,7 +21,7 @@ COLD = 1e-6  # a temperature below this is greedy: logits divided by it are no n
 
 
 class Schema(Struct, frozen=True):
-    """A JSON schema in JSON. Not `strict`: what of it cannot be enforced is let through, and told."""
+    """A JSON schema in JSON. If not `strict`, what of it cannot be enforced is let through, and reported."""
 
     source: str
     param: str  # what the request calls it
@@ -31,8 +31,6 @@ class Schema(Struct, frozen=True):
 class Constraint(Struct, frozen=True):
     """What an answer must be. It sleeps until the byte strings in `after` were produced, one after the other.
 
-    `owed`: it has to come, so that the sequence may not end before. Else an answer may do without it.
-    `thinks`: the answer may begin with the first of these, and then is free up to the second.
     A "layout" is Lark that refers to rules named after its `marks`, `texts` and `schemas`: see text/tool_grammar.py.
     """
 
@@ -40,20 +38,22 @@ class Constraint(Struct, frozen=True):
     source: str  # a schema or a list of texts in JSON; a grammar in GBNF or Lark; a regular expression
     param: str  # what the request calls it
     after: list[bytes] = []
-    thinks: tuple[str, str] | None = None
+    reasoning_tags: tuple[str, str] | None = (
+        None  # the answer may begin with the first; then it is free up to the second
+    )
     marks: list[str] = []
     schemas: list[Schema] = []
     texts: list[tuple[str, int]] = []
-    owed: bool = True
+    required: bool = True  # the sequence may not end before it was met; else an answer may do without
 
 
 class ThinkingBudget(Struct, frozen=True):
-    """How long an answer may reason: `budget` tokens. Then `forced` is said, which ends it."""
+    """How long an answer may reason: `max_tokens`. Then the model has to write `closing_text`, which ends it."""
 
-    budget: int
-    opens: bytes  # empty: the prompt has opened it
-    closes: bytes
-    forced: str
+    max_tokens: int
+    open_tag: bytes  # empty: the prompt has opened it
+    close_tag: bytes
+    closing_text: str
 
 
 class GenerationParams(Struct, frozen=True):
@@ -62,12 +62,12 @@ class GenerationParams(Struct, frozen=True):
     sampling: SamplingParams
     max_tokens: int | None = None  # None: all that is left of the context
     text_bias: dict[str, float] = {}  # of every token of a text, as `logit_bias` of ids: only the engine can tokenise
-    echo: bool = False  # tell the prompts' tokens
-    prediction: str = ""  # what the answer may well be; it changes the speed only
+    echo: bool = False  # return the prompts' tokens
+    prediction: str = ""  # text that the answer is expected to be like; it changes the speed only
     constraint: Constraint | None = None
     thinking: ThinkingBudget | None = None
     visible_special_tokens: list[str] = []  # control tokens whose text is part of the answer, by that text
-    use_cache: bool = True  # else nothing that was computed for another sequence, or is being computed, is taken
+    use_cache: bool = True  # False: use nothing that was computed for another sequence, or is being computed
 
 
 class EngineSpec(EngineOptions, frozen=True):
@@ -78,7 +78,7 @@ class EngineSpec(EngineOptions, frozen=True):
 
 
 class ModelInfo(Struct, frozen=True):
-    """What a loaded model says of itself."""
+    """What a loaded model reports of itself."""
 
     engine: str  # name and version
     device: str
@@ -89,7 +89,7 @@ class ModelInfo(Struct, frozen=True):
     trained_context: int
     kv_tokens: int  # tokens the KV pool holds, all slots together but those offloaded
     kv_bytes: int
-    step_tokens: int  # the most tokens one step takes
+    step_tokens: int  # the limit of tokens in a step
     vocabulary: int  # number of token ids
     eog: frozenset[int]  # end-of-generation token ids
     template: str | None = None  # the model's own chat template, Jinja
@@ -100,17 +100,15 @@ class ModelInfo(Struct, frozen=True):
     sampling: SamplingDefaults = NOTHING  # the model's own
     samplers: frozenset[str] = frozenset()  # which of SAMPLERS it knows
     fingerprint: str = ""  # changes with the weights and the engine's version
-    attention_tile_rows: int = (
-        0  # rows that attention computes together, 0: no such tiles. Prompts fill them, decodes stay out
-    )
-    can_truncate: bool = True  # whether a slot can be cut anywhere; else only a whole slot can be gone on from
-    draft_tokens: int = 0  # guessed tokens that all sequences of a step may have checked; 0: it does not pay
+    attention_tile_rows: int = 0  # rows that attention computes together: prompts fill them, decodes stay out; 0: none
+    can_truncate: bool = True  # whether a slot can be cut anywhere; else only a complete slot can be continued
+    draft_tokens: int = 0  # draft tokens that all sequences of a step may have checked; 0: drafts do not pay
     draft_rows: int = 2**31  # where more sequences than that decode in a step, none has any checked
-    offload_tokens: int = 0  # tokens that idle slots may offload beside the pool; 0: they cost nothing where they are
+    offload_tokens: int = 0  # tokens that idle slots may offload beside the pool; 0: they cost nothing in the pool
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
 
 
-class Scored(Struct, frozen=True, array_like=True):
+class ScoredToken(Struct, frozen=True, array_like=True):
     """A token and how likely the model finds it by itself: before bias, penalties, grammar and temperature."""
 
     token: int
@@ -120,10 +118,10 @@ class Scored(Struct, frozen=True, array_like=True):
 
 
 class Logprobs(Struct, frozen=True, array_like=True):
-    """What was asked for of one place in a sequence: the token there, and the likeliest, best first."""
+    """The logprobs of one place in a sequence: of the token there, and of the likeliest, best first."""
 
-    chosen: Scored
-    top: list[Scored]
+    chosen: ScoredToken
+    top: list[ScoredToken]
 
 
 class Output(Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -134,18 +132,16 @@ class Output(Struct, frozen=True, array_like=True, omit_defaults=True):
     pieces: list[bytes]
     finish: FinishReason | None = None
     error: str | None = None  # with finish "error"
-    param: str | None = None  # what in the request is at fault, if anything is
-    logprobs: list[Logprobs] = []  # one per token, if asked for
-    prompt_logprobs: list[Logprobs] = []  # of the prompt's next tokens, from its second on, if asked for
+    param: str | None = None  # the parameter of the request that is at fault, if any is
+    logprobs: list[Logprobs] = []  # one per token, if requested
+    prompt_logprobs: list[Logprobs] = []  # of the prompt's next tokens, from its second on, if requested
     drafted: int = 0  # tokens of the draft that was checked
-    accepted: int = 0  # of these, how many were as guessed
-    predicted: bool = False  # whether the client had predicted them
-    schema_violated: bool = (
-        False  # with finish "error": the model's value breaks the schema `param`; the request is not at fault
-    )
+    accepted: int = 0  # of these, how many the model drew itself
+    predicted: bool = False  # whether they came from the client's prediction
+    schema_violated: bool = False  # with "error": the model's value breaks the schema `param`; no fault of the request
 
 
-class Row(Struct, frozen=True, array_like=True, gc=False):
+class ChunkRecord(Struct, frozen=True, array_like=True, gc=False):
     """One chunk of a step: tokens [start, stop) of a sequence, in a slot."""
 
     id: int
@@ -163,12 +159,14 @@ class Admission(Struct, frozen=True, array_like=True):
 
 
 class StepRecord(Struct, frozen=True, array_like=True):
-    """What the engine did in one step, and what it left behind. Made for every step, and where the last sequences are
-    aborted: then nothing was done."""
+    """What the engine did in one step, and how things stand after it.
+
+    Made for every step, and when the last sequences are aborted: then nothing was computed.
+    """
 
     step: int
     seconds: float
-    rows: list[Row]  # what was computed
+    rows: list[ChunkRecord]  # what was computed
     lost: list[int]  # the sequences of a batch that failed: nothing of it was computed
     admitted: list[Admission]
     preempted: list[int]

@@ -32,7 +32,7 @@ def with_tools(answer: Constraint | None, tools: OfferedTools, format: Format, p
     opening = format.opens[0]
     if format.layout.begin.startswith(opening):
         calls = _layout(tool_grammar.after_opening(format, called, parallel))
-        return replace(calls, after=[opening.encode()], owed=False)
+        return replace(calls, after=[opening.encode()], required=False)
     return _layout(tool_grammar.calls_or_text(format, called, parallel))
 
 
@@ -64,7 +64,7 @@ def after_thinking(constraint: Constraint | None, markers: Markers | None, opene
         return constraint
     if opened:
         return replace(constraint, after=[markers.left.encode(), *constraint.after])
-    return replace(constraint, thinks=(markers.opens, markers.left))
+    return replace(constraint, reasoning_tags=(markers.opens, markers.left))
 
 
 def _layout(grammar: Grammar, answer: str = "tools") -> Constraint:

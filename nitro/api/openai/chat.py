@@ -10,7 +10,7 @@ from nitro.api import sse
 from nitro.api.endpoint import Endpoint, respond
 from nitro.api.openai import reply_options, schema
 from nitro.api.openai.renderer import OpenAIRenderer, usage_of
-from nitro.engines.types import Scored
+from nitro.engines.types import ScoredToken
 from nitro.service.choices import ChoiceAssembler
 from nitro.service.events import (
     CallDelta,
@@ -129,6 +129,6 @@ def _token_logprob(token: PlacedToken) -> schema.TokenLogprob:
     return schema.TokenLogprob(*_spelled(token.logprobs.chosen), top)
 
 
-def _spelled(scored: Scored) -> tuple[str, float, list[int] | None]:
+def _spelled(scored: ScoredToken) -> tuple[str, float, list[int] | None]:
     """Token, logprob, bytes."""
     return scored.text.decode(errors="replace"), scored.logprob, None if scored.is_special else list(scored.text)

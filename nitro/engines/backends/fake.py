@@ -7,7 +7,7 @@ It keeps the rules of the contract strictly: what a slot holds, the pool's size,
 from collections.abc import Iterable
 
 from nitro.engines.runner import Chunk, OutOfKV, Result
-from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, SamplingParams, Scored
+from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, SamplingParams, ScoredToken
 
 EOG = 256
 FIRST = ord(" ")
@@ -138,4 +138,4 @@ def _scored(chunk: Chunk, tokens: list[int]) -> list[Logprobs]:
     top_count = chunk.sampling.logprobs
     if top_count is None:
         return []
-    return [Logprobs(Scored(t, -t / 100), [Scored(i, -i / 100) for i in range(top_count)]) for t in tokens]
+    return [Logprobs(ScoredToken(t, -t / 100), [ScoredToken(i, -i / 100) for i in range(top_count)]) for t in tokens]

@@ -211,7 +211,12 @@ def _thinking_budget(tokens: int | None, family: Family, opened: bool) -> Thinki
     markers = family.markers
     if tokens is None or markers is None:
         return None
-    return ThinkingBudget(tokens, b"" if opened else markers.opens.encode(), markers.closes.encode(), markers.forced)
+    return ThinkingBudget(
+        max_tokens=tokens,
+        open_tag=b"" if opened else markers.opens.encode(),
+        close_tag=markers.closes.encode(),
+        closing_text=markers.forced,
+    )
 
 
 def _unused(request: GenerationRequest, prompt: Conversation, variables: frozenset[str], family: Family) -> list[str]:

@@ -316,7 +316,7 @@ class LlamaRunner:
             kv_tokens=lib.llama_n_ctx(self._context),
             attention_tile_rows=0 if model.placement.on_gpu else CPU_TILE,
             can_truncate=self._can_truncate,
-            draft_tokens=speculation.TOGETHER if self._can_truncate else 0,
+            draft_tokens=speculation.MAX_DRAFTED if self._can_truncate else 0,
             offload_tokens=self._offload_tokens(),
             kv_place=model.log.kv_place(),
             kv_bytes=model.log.kv_bytes() or self._plan.pool * model.token_bytes(),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
-from nitro.engines.types import COLD, IMPOSSIBLE, MIN_LOGPROB, Logprobs, SamplingParams, Scored
+from nitro.engines.types import COLD, IMPOSSIBLE, MIN_LOGPROB, Logprobs, SamplingParams, ScoredToken
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # a llama_token_data
 MIROSTAT_M = 100  # of how many tokens version 1 estimates the distribution; llama-server's number
@@ -151,4 +151,4 @@ def logprobs(logits: Any, token: int, top_count: int) -> Logprobs:
     scores = np.maximum(np.nan_to_num(scores, nan=MIN_LOGPROB), MIN_LOGPROB)
     top = np.argpartition(-scores, top_count)[:top_count] if top_count else np.array([], int)
     top = top[np.argsort(-scores[top], kind="stable")]
-    return Logprobs(Scored(token, float(scores[token])), [Scored(int(t), float(scores[t])) for t in top])
+    return Logprobs(ScoredToken(token, float(scores[token])), [ScoredToken(int(t), float(scores[t])) for t in top])

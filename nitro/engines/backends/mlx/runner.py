@@ -286,7 +286,7 @@ class MlxRunner:
             trained_context=trained,
             kv_tokens=plan.pool,
             can_truncate=self._trial.can_truncate,
-            draft_tokens=speculation.MOST if self._trial.can_truncate else 0,
+            draft_tokens=speculation.MAX_DRAFT if self._trial.can_truncate else 0,
             draft_rows=1,  # those that decode together have one token each
             kv_place="unified memory" if place == "GPU" else "CPU",
             kv_bytes=plan.pool * token_bytes,

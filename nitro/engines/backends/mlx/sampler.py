@@ -13,7 +13,7 @@ from functools import lru_cache
 import mlx.core as mx
 
 from nitro.engines.runner import Matcher
-from nitro.engines.types import COLD, IMPOSSIBLE, MIN_LOGPROB, Logprobs, SamplingParams, Scored
+from nitro.engines.types import COLD, IMPOSSIBLE, MIN_LOGPROB, Logprobs, SamplingParams, ScoredToken
 
 MASKS_KEPT = 16
 NONE = 2**32 - 1  # instead of a token: no token has a likelihood
@@ -84,8 +84,8 @@ class LazyLogprobs:
         """Wait for the numbers. `token`: the one that was scored."""
         top: list[int] = self.top.tolist()  # type: ignore[assignment]
         values: list[float] = self.values.tolist()  # type: ignore[assignment]
-        likeliest = [Scored(id, _finite(value)) for id, value in zip(top, values, strict=True)]
-        return Logprobs(Scored(token, _finite(float(self.token.item()))), likeliest)  # type: ignore[arg-type]
+        likeliest = [ScoredToken(id, _finite(value)) for id, value in zip(top, values, strict=True)]
+        return Logprobs(ScoredToken(token, _finite(float(self.token.item()))), likeliest)  # type: ignore[arg-type]
 
 
 def logprobs(logits: mx.array, token: mx.array, top_count: int) -> LazyLogprobs:
