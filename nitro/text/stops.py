@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from nitro.text.partial_tags import partial_length
+
 
 class StopMatcher:
     """Passes text on until a stop string appears; the stop string and what follows are swallowed.
@@ -26,7 +28,7 @@ class StopMatcher:
         if found:
             self.stopped, self._held = True, ""
             return text[: min(found)[1]]
-        border = len(text) - self._partial(text)
+        border = len(text) - partial_length(text, self._stops)
         self._held = text[border:]
         return text[:border]
 
@@ -34,9 +36,3 @@ class StopMatcher:
         """The text ends here: what was held back was no stop string."""
         held, self._held = self._held, ""
         return held
-
-    def _partial(self, text: str) -> int:
-        """Length of the longest end of `text` that begins a stop string."""
-        longest = max(map(len, self._stops)) - 1
-        tails = range(min(longest, len(text)), 0, -1)
-        return next((n for n in tails if any(stop.startswith(text[-n:]) for stop in self._stops)), 0)

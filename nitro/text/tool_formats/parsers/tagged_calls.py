@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nitro.text import partial_json
 from nitro.text.partial_json import read_object
+from nitro.text.partial_tags import partial_length
 from nitro.text.tool_formats.argument_values import argument, is_text_argument, written
 from nitro.text.tools import Call, Malformed, Tools, Unfinished
 
@@ -105,8 +106,7 @@ class Tags:
         closes = re.sub(r"\\(.)", r"\1", self.closes)
         whole = text.partition(closes)[0]
         if whole == text:
-            ends = (n for n in range(min(len(closes), len(text)), 0, -1) if closes.startswith(text[-n:]))
-            whole = text[: len(text) - next(ends, 0)]
+            whole = text[: len(text) - partial_length(text, (closes,))]
         return whole if self.text is _as_it_is else whole.removeprefix("\n").rstrip("\n")
 
     def _value(self, body: str, at: int) -> tuple[str, int]:
