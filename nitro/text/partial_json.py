@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from nitro.text.tools import Malformed, Unfinished
 
 _SPACE = " \t\n\r"
+_WORDS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
+_CUT_WORDS = "|".join(word[:length] for word in _WORDS for length in range(1, len(word)))
 _CUT_NUMBER = re.compile(r"\.|\.?[eE][+-]?")
+# What a text that ends too early holds from the position on at which `json` finds a fault: that is documented, and its
+# messages are not. A string is reported at its opening quote, an escape behind its backslash.
+_CUT = re.compile(
+    rf"""[ \t\n\r]*+
+    (?: "[^"\\]*+(?:\\.[^"\\]*+)*+\\? | (?<=\\)u[0-9a-fA-F]{{0,4}} | {_CUT_NUMBER.pattern} | {_CUT_WORDS} )?
+    \Z""",
+    re.VERBOSE | re.DOTALL,
+)
 _decode = json.JSONDecoder(strict=False).raw_decode  # a raw line break in a string is a model's usual slip
 
 
@@ -83,20 +93,12 @@ def _value(text: str, at: int) -> tuple[object, int]:
     """The value at `at` and where it ends. Raises Malformed, or Unfinished where the text ends too early."""
     try:
         value, end = _decode(text, at)
-        if _CUT_NUMBER.fullmatch(text, end):
-            raise Unfinished
-        return value, end
     except RecursionError:
         raise Malformed("nested too deeply") from None
     except json.JSONDecodeError as error:
-        if error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip(_SPACE)) or _cut(text[error.pos :]):
+        if _CUT.match(text, error.pos):
             raise Unfinished from None
         raise Malformed(str(error)) from None
-
-
-def _cut(rest: str) -> bool:
-    """Whether a word, a number or an escape ends too early."""
-    words = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
-    if _CUT_NUMBER.fullmatch(rest):
-        return True
-    return any(word.startswith(rest) for word in words) or rest == "-" or (rest[:1] == "\\" and len(rest) < 6)
+    if _CUT_NUMBER.fullmatch(text, end):
+        raise Unfinished
+    return value, end
