@@ -6,7 +6,7 @@ import time
 import pytest
 from test_templates import TOOLS, read
 
-from nitro.text.family import Family
+from nitro.text.family import ModelFamily
 from nitro.text.partial_json import read_object
 from nitro.text.tool_formats import known
 from nitro.text.tools import Malformed
@@ -64,7 +64,7 @@ def test_a_closing_tag_in_an_argument_after_an_escape() -> None:
     """An escape at the end of a text was taken for a wrong one, and the call was lost."""
     call = r'<tool_call>{"name": "write_note", "arguments": {"text": "caf\u00e9</tool_call>!"}}</tool_call>'
     for pieces in ([call], list(call)):
-        parser = Family(known()["hermes"], True, None).parser(TOOLS, False, False)
+        parser = ModelFamily(known()["hermes"], True, None).parser(TOOLS, False, False)
         assert read(parser, pieces) == ("", "", [["write_note", r'{"text": "caf\u00e9</tool_call>!"}']])
 
 

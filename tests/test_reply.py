@@ -17,7 +17,7 @@ from nitro.engines.types import FinishReason, Output
 from nitro.errors import EngineDown
 from nitro.service.choices import Piece, Replies, Reply
 from nitro.text.detokenizer import Detokenizer
-from nitro.text.output_parser import Delta
+from nitro.text.output_parser import ChannelDelta
 
 quick = settings(deadline=None, database=None)
 
@@ -74,7 +74,7 @@ def check(pieces: Sequence[bytes], stops: list[str], finish: FinishReason = "len
 
 def said(index: int, text: str, finish: FinishReason | None, ids: Sequence[int] = ()) -> Piece:
     """What a choice says that is not read for anything but its text."""
-    return Piece(index, text, finish, [], [Delta("content", text)] if text else [], list(ids))
+    return Piece(index, text, finish, [], [ChannelDelta("content", text)] if text else [], list(ids))
 
 
 @pytest.mark.parametrize("name", ANSWERS)

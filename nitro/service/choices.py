@@ -12,7 +12,7 @@ from nitro.api.openai.schema import CompletionTokensDetails, FinishReason, Promp
 from nitro.engines.client.generation import Generation
 from nitro.engines.types import Logprobs, Output
 from nitro.text.detokenizer import Detokenizer
-from nitro.text.output_parser import Delta, Parser, Plain, joined
+from nitro.text.output_parser import ChannelDelta, Parser, PlainParser, merged
 from nitro.text.stops import StopMatcher
 from nitro.text.tool_formats.format import any_id
 
@@ -35,7 +35,7 @@ class Piece:
     text: str
     finish: FinishReason | None
     tokens: list[Token] = field(default_factory=list)
-    deltas: list[Delta] = field(default_factory=list)
+    deltas: list[ChannelDelta] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)  # of the tokens that came, whether their text did or not
 
 
@@ -50,7 +50,7 @@ class CallMade:
 class Reading:
     """How the text of each choice is read."""
 
-    parser: Callable[[], Parser] = Plain
+    parser: Callable[[], Parser] = PlainParser
     call_id: Callable[[str, int], str] = any_id
     several: bool = True  # calls; else the first one ends the answer
     called: FinishReason = "tool_calls"  # how an answer with calls ends
@@ -86,7 +86,7 @@ class Reply:
         if self._mute:
             self.finish = "length" if output.finish else None
             return Piece(self.index, "", self.finish)
-        text, deltas, before = "", list[Delta](), self.tokens
+        text, deltas, before = "", list[ChannelDelta](), self.tokens
         for i, piece in enumerate(output.pieces):
             self.tokens += 1
             thinking = self._parser.thinking
@@ -115,7 +115,7 @@ class Reply:
             deltas += self._parser.flush()
         if not self._reading.several:
             deltas = [delta for delta in deltas if delta.call == 0]
-        deltas = list(joined(deltas))
+        deltas = list(merged(deltas))
         self.text += text
         self._keep(deltas)
         ids = output.tokens[: self.tokens - len(self.ids)]
@@ -129,7 +129,7 @@ class Reply:
         """Whether the call is complete that ends the answer."""
         return not self._reading.several and self._parser.calls > 0
 
-    def _keep(self, deltas: list[Delta]) -> None:
+    def _keep(self, deltas: list[ChannelDelta]) -> None:
         for delta in deltas:
             if delta.channel == "content":
                 self.content += delta.text

@@ -21,7 +21,7 @@ from nitro.errors import ApiError, PromptTooLong, TemplateError, no_such_model
 from nitro.models.setup import Setup
 from nitro.service import ignored
 from nitro.service.prepared import ChatOptions, CompletionOptions, Prepared, encode_tools
-from nitro.text.family import Family
+from nitro.text.family import ModelFamily
 from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tool
 
@@ -42,7 +42,7 @@ class Preparer:
     ):
         """They are called when the chat template is about to be compiled, and has been; and when it gets to work."""
         self._setup, self._info, self._compiling, self._rendering = setup, setup.info, compiling, rendering
-        self._family = Family.of(setup.template or "", setup.tool_format)
+        self._family = ModelFamily.of(setup.template or "", setup.tool_format)
         self._failure: TemplateError | None = None
 
     @property
@@ -71,13 +71,13 @@ class Preparer:
         unknown = self._check_model(request.model, unread, strict)
         self._rendering()
         template, family = self._template, self._family
-        prompt = parse_chat(request, self._setup.sampling, self._info.samplers, template.between)
+        prompt = parse_chat(request, self._setup.sampling, self._info.samplers, template.part_separator)
         told = prompt.tools.told if prompt.tools else None
         text = family.prompt(template, prompt.messages, told, prompt.variables, prompt.continues)
-        tools, markers, constraint = prompt.tools, family.markers, prompt.constraint
+        tools, markers, constraint = prompt.tools, family.reasoning_markers, prompt.constraint
         said = str(prompt.messages[-1].get("content") or "") if prompt.continues else ""
-        opened = markers is not None and (markers.opened(text) or markers.open_in(said))
-        several = family.native if tools is None or tools.several is None else tools.several
+        opened = markers is not None and (markers.opened_by(text) or markers.left_open_by(said))
+        several = family.native_tools if tools is None or tools.several is None else tools.several
         if tools:
             constraint = with_tools(constraint, tools, family.format, several)
         asked = Asked(
@@ -85,7 +85,7 @@ class Preparer:
             prediction=prompt.prediction or "",
             constraint=after_thinking(constraint, markers, opened),
             thinking=_thinking(prompt, family, opened),
-            spoken=family.spoken(tools is not None),
+            spoken=family.visible_special_tokens(tools is not None),
             cache=prompt.cache,
         )
         unused = _unused(request, template.variables, family)
@@ -182,18 +182,20 @@ def _common(prompt: Prompt) -> dict[str, Any]:
     }
 
 
-def _thinking(prompt: ChatPrompt, family: Family, opened: bool) -> Thinking | None:
-    if prompt.thinking_budget is None or family.markers is None:
+def _thinking(prompt: ChatPrompt, family: ModelFamily, opened: bool) -> Thinking | None:
+    markers = family.reasoning_markers
+    if prompt.thinking_budget is None or markers is None:
         return None
-    opens, closes = family.markers.opens, family.markers.closes
-    return Thinking(prompt.thinking_budget, b"" if opened else opens.encode(), closes.encode(), family.markers.forced)
+    opens, closes = markers.open_tag, markers.close_tag
+    return Thinking(prompt.thinking_budget, b"" if opened else opens.encode(), closes.encode(), markers.forced_end)
 
 
-def _unused(request: schema.ChatRequest, variables: frozenset[str], family: Family) -> list[str]:
+def _unused(request: schema.ChatRequest, variables: frozenset[str], family: ModelFamily) -> list[str]:
     """The parameters that this model's template has no use for."""
     names = [name for name, sets in VARIABLES.items() if getattr(request, name) is not None and not variables & {*sets}]
     names += [f"chat_template_kwargs.{name}" for name in request.chat_template_kwargs or {} if name not in variables]
-    return names + (["thinking_budget"] if request.thinking_budget is not None and family.markers is None else [])
+    useless = request.thinking_budget is not None and family.reasoning_markers is None
+    return names + (["thinking_budget"] if useless else [])
 
 
 def _open_middle(prompt: str | list[int], suffix: str, info: ModelInfo) -> str | list[int]:

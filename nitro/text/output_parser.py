@@ -11,15 +11,15 @@ from typing import Literal, Protocol, TypeGuard
 
 from nitro.text.partial_tags import partial_length
 from nitro.text.reasoning import Markers
-from nitro.text.tool_formats.format import Format
-from nitro.text.tools import Call, Followed, Malformed, Tools, Unfinished
+from nitro.text.tool_formats.format import ToolFormat
+from nitro.text.tools import Call, Malformed, TextAfterCalls, ToolsByName, Unfinished
 
 # What Python's own parsers raise for numbers and depths that are beyond them
-BEYOND = (ValueError, RecursionError)
+_BEYOND_PYTHON = (ValueError, RecursionError)
 
 
 @dataclass(slots=True)
-class Delta:
+class ChannelDelta:
     """More of one channel. Of a call: more of its arguments; `name` comes with its first delta only."""
 
     channel: Literal["content", "reasoning", "call"]
@@ -39,24 +39,24 @@ class Parser(Protocol):
     def calls(self) -> int:
         """How many calls are complete."""
 
-    def feed(self, text: str) -> list[Delta]:
+    def feed(self, text: str) -> list[ChannelDelta]:
         """What is certain after this much more text."""
 
-    def flush(self) -> list[Delta]:
+    def flush(self) -> list[ChannelDelta]:
         """What is left at the end of the text."""
 
 
-class Plain:
+class PlainParser:
     """All text is content."""
 
     thinking = False
     calls = 0
 
-    def feed(self, text: str) -> list[Delta]:
+    def feed(self, text: str) -> list[ChannelDelta]:
         """The text itself."""
-        return [Delta("content", text)] if text else []
+        return [ChannelDelta("content", text)] if text else []
 
-    def flush(self) -> list[Delta]:
+    def flush(self) -> list[ChannelDelta]:
         """Nothing: no text is held back."""
         return []
 
@@ -110,42 +110,43 @@ class _Calls:
 class ChannelParser:
     """Reads an answer by a family's markers and tool format. Its states::
 
-        start ─── opening of reasoning ──► reasoning ◄─────────────┐
-          │                                    │ closing           │ opening, where reasoning repeats
-          │                                    ▼                   │
-          └───────── anything else ───────► content ───────────────┘
-                                             ▲   │ opening of calls
-          closing, or they turn out none ────┘   ▼
-                                      └──────── calls
-
-    `thinking`: the prompt has opened the reasoning. `live`: calls are certain to be well formed, so their arguments
-    are passed on as they come; else a call is withheld until it is known to be one. `begun`: the text goes on in the
-    middle of content or reasoning.
+    start ─── opening of reasoning ──► reasoning ◄─────────────┐
+      │                                    │ closing           │ opening, where reasoning repeats
+      │                                    ▼                   │
+      └───────── anything else ───────► content ───────────────┘
+                                         ▲   │ opening of calls
+         closing, or they are no calls ──┘   ▼
+                                  └──────── calls
     """
 
     def __init__(
         self,
-        format: Format | None,
-        tools: Tools,
+        format: ToolFormat | None,
+        tools: ToolsByName,
         markers: Markers | None = None,
-        thinking: bool = False,
-        live: bool = False,
-        begun: bool = False,
+        in_reasoning: bool = False,
+        stream_calls: bool = False,
+        continues: bool = False,
     ):
+        """`in_reasoning`: the prompt has opened the reasoning. `stream_calls`: calls are certain to be well formed, so
+        their arguments are passed on as they come; else a call is withheld until it is known to be one. `continues`:
+        the text goes on in the middle of content or reasoning."""
         self._format, self._tools, self._markers = format, tools, markers
-        self._seen = format.seen if format and live else None
-        self._opens = (format.opens[:1] if live else format.opens) if format else ()  # a grammar knows one only
-        self._wraps = markers.wraps_of(tools) if markers else ()
-        self._again = (markers.opens,) if markers and markers.again else ()
+        self._parse_partial = format.parse_partial if format and stream_calls else None
+        self._open_tags = format.open_tags if format else ()
+        if stream_calls:
+            self._open_tags = self._open_tags[:1]  # a grammar knows one only
+        self._ignored_tags = markers.ignored_tags_for(tools) if markers else ()
+        self._repeating_tags = (markers.open_tag,) if markers and markers.repeats else ()
         self._state: _Start | _Reasoning | _Content | _Calls
-        if thinking:
-            self._state = _Reasoning(begun, _Content("first"))
-        elif begun:
+        if in_reasoning:
+            self._state = _Reasoning(continues, _Content("first"))
+        elif continues:
             self._state = _Content("middle")
         else:
-            self._state = _Start(markers.lead if markers else "")
+            self._state = _Start(markers.optional_prefix if markers else "")
         self._text = ""  # not passed on yet; while calls are being read, all since their opening
-        self._deltas: list[Delta] = []  # that `feed` or `flush` returns
+        self._deltas: list[ChannelDelta] = []  # that `feed` or `flush` returns
         self.calls = 0
 
     @property
@@ -153,28 +154,28 @@ class ChannelParser:
         """Whether the text is reasoning at the moment."""
         return isinstance(self._state, _Reasoning)
 
-    def feed(self, text: str) -> list[Delta]:
+    def feed(self, text: str) -> list[ChannelDelta]:
         """What is certain after this much more text."""
         self._text += text
         self._advance()
         return self._taken()
 
-    def flush(self) -> list[Delta]:
+    def flush(self) -> list[ChannelDelta]:
         """What is left at the end of the text."""
         self._advance()
         while isinstance(self._state, _Calls):
             self._end_calls(self._state)
             self._advance()
         if isinstance(self._state, _Reasoning):
-            self._deltas.append(Delta("reasoning", self._text))
+            self._deltas.append(ChannelDelta("reasoning", self._text))
             self._text = ""
         elif self._text:
-            self._say(len(self._text))
+            self._pass_content(len(self._text))
         return self._taken()
 
-    def _taken(self) -> list[Delta]:
+    def _taken(self) -> list[ChannelDelta]:
         deltas, self._deltas = self._deltas, []
-        return list(joined(deltas))
+        return list(merged(deltas))
 
     def _advance(self) -> None:
         """Pass on what is certain. Every step takes text away, changes the state, or waits for more text."""
@@ -198,73 +199,73 @@ class ChannelParser:
             self._text = self._text.removeprefix(state.prefix)
             self._state = _Start("")
             return
-        if self._markers and self._markers.opens:
-            text, opens, closes = self._text.lstrip(), self._markers.opens, self._markers.closes
-            if text.startswith(opens):
-                self._text = text[len(opens) :]
+        if self._markers and self._markers.open_tag:
+            text, open_tag, close_tag = self._text.lstrip(), self._markers.open_tag, self._markers.close_tag
+            if text.startswith(open_tag):
+                self._text = text[len(open_tag) :]
                 self._state = _Reasoning(False, _Content("first"))
                 return
-            if text.startswith(closes):  # of a model that does not reason this time, and says so
-                self._text = text[len(closes) :]
-            elif opens.startswith(text) or closes.startswith(text):
+            if text.startswith(close_tag):  # of a model that does not reason this time, and says so
+                self._text = text[len(close_tag) :]
+            elif open_tag.startswith(text) or close_tag.startswith(text):
                 return
         self._state = _Content("first")
 
     def _read_reasoning(self, state: _Reasoning) -> None:
         assert self._markers
-        closes = self._markers.closes
+        close_tag = self._markers.close_tag
         text = self._text if state.started else self._text.lstrip()
-        end = text.find(closes)
+        end = text.find(close_tag)
         if end >= 0:
-            self._text = text[end + len(closes) :]
+            self._text = text[end + len(close_tag) :]
             self._state = state.then
-            self._deltas.append(Delta("reasoning", text[:end].rstrip()))
+            self._deltas.append(ChannelDelta("reasoning", text[:end].rstrip()))
             return
-        certain = len(text[: len(text) - partial_length(text, (closes,))].rstrip())
+        certain = len(text[: len(text) - partial_length(text, (close_tag,))].rstrip())
         self._text = text[certain:]
         if certain:
             self._state = _Reasoning(True, state.then)
-            self._deltas.append(Delta("reasoning", text[:certain]))
+            self._deltas.append(ChannelDelta("reasoning", text[:certain]))
 
     def _read_content(self, state: _Content) -> None:
-        if self._format is None and not self._wraps:
-            self._say(len(self._text))
+        if self._format is None and not self._ignored_tags:
+            self._pass_content(len(self._text))
             return
         opening = self._opening(state)
         if opening is None:
             return
-        at, mark = opening
-        state = self._say(len(self._text[:at].rstrip()))
-        if mark is None:
+        at, tag = opening
+        state = self._pass_content(len(self._text[:at].rstrip()))
+        if tag is None:
             return
-        space, _, self._text = self._text.partition(mark) if mark else ("", "", self._text)
-        if mark in self._wraps:
+        space, _, self._text = self._text.partition(tag) if tag else ("", "", self._text)
+        if tag in self._ignored_tags:
             self._text = space + self._text
-        elif mark in self._again:
+        elif tag in self._repeating_tags:
             place: Literal["first", "edge"] = "first" if state.place == "first" else "edge"
             self._state = _Reasoning(False, _Content(place, space if state.place == "middle" else ""))
         else:
-            self._state = _Calls(mark, state, space)
+            self._state = _Calls(tag, state, space)
 
     def _opening(self, state: _Content) -> tuple[int, str | None] | None:
         """The position of the next opening of calls or ignored tag, and the tag; or how far there is certainly none,
         and None. None: more text must decide."""
         text = self._text
         if self._format and state.place == "first":
-            begins = self._format.begins(text)
-            if begins is None:
+            starts = self._format.starts_call(text)
+            if starts is None:
                 return None
-            if begins:
+            if starts:
                 return 0, ""
-        marks = self._wraps + self._again + self._opens
-        found = [(at, -len(mark), mark) for mark in marks if mark and (at := text.find(mark)) >= 0]
+        tags = self._ignored_tags + self._repeating_tags + self._open_tags
+        found = [(at, -len(tag), tag) for tag in tags if tag and (at := text.find(tag)) >= 0]
         if found:
-            at, _, mark = min(found)
-            longer = any(other.startswith(text[at:]) and other != text[at:] for other in marks)
-            return at, None if longer else mark  # another mark may begin with this one
-        return len(text) - partial_length(text, marks), None
+            at, _, tag = min(found)
+            longer = any(other.startswith(text[at:]) and other != text[at:] for other in tags)
+            return at, None if longer else tag  # another tag may begin with this one
+        return len(text) - partial_length(text, tags), None
 
-    def _say(self, length: int) -> _Content:
+    def _pass_content(self, length: int) -> _Content:
         """Pass on so many characters as content."""
         assert isinstance(self._state, _Content | _Start)
         state = self._state if isinstance(self._state, _Content) else _Content("first")
@@ -273,41 +274,41 @@ class ChannelParser:
         if state.place != "middle":
             text = text.lstrip()
         if text:
-            self._deltas.append(Delta("content", state.gap + text))
+            self._deltas.append(ChannelDelta("content", state.gap + text))
             state = self._state = _Content("middle")
         return state
 
     def _read_calls(self, state: _Calls) -> None:
         assert self._format
-        closes = self._format.closes
-        while closes and (end := self._text.find(closes, state.searched)) >= 0:
+        close_tag = self._format.close_tag
+        while close_tag and (end := self._text.find(close_tag, state.searched)) >= 0:
             try:
                 calls = self._parsed(self._text[:end])
             except Unfinished:  # this tag is within an argument
-                state.searched = end + len(closes)
+                state.searched = end + len(close_tag)
                 continue
             except Malformed:
                 if not state.streamed:
                     self._take_for_content(state)
                     return
                 calls = []
-            self._text = self._text[end + len(closes) :]
+            self._text = self._text[end + len(close_tag) :]
             self._complete(state, calls)
             return
-        state.searched = max(state.searched, len(self._text) - len(closes) + 1)
-        if self._seen:
+        state.searched = max(state.searched, len(self._text) - len(close_tag) + 1)
+        if self._parse_partial:
             try:
-                calls = self._seen(self._text, self._tools)
-            except BEYOND:
+                calls = self._parse_partial(self._text, self._tools)
+            except _BEYOND_PYTHON:
                 return
-            self._pass_on(state, calls)
+            self._pass_calls(state, calls)
 
     def _parsed(self, text: str) -> list[Call]:
         """Raises Malformed."""
         assert self._format
         try:
             return self._format.parse(text, self._tools)
-        except BEYOND as error:
+        except _BEYOND_PYTHON as error:
             raise Malformed(str(error)) from None
 
     def _end_calls(self, state: _Calls) -> None:
@@ -318,47 +319,47 @@ class ChannelParser:
             self._complete(state, [])
             return
         try:
-            if self._format.ends:
+            if self._format.close_required:
                 raise Unfinished
             calls, rest = self._parsed(self._text), ""
         except Malformed as fault:
-            if not self._are_followed(fault):
+            if not self._has_text_after(fault):
                 self._take_for_content(state)
                 return
-            calls, rest = fault.calls, fault.rest
+            calls, rest = fault.calls, fault.text
         self._text = rest
         self._complete(state, calls)
 
-    def _are_followed(self, fault: Malformed) -> TypeGuard[Followed]:
-        """Whether an answer of a family that closes its calls by ending went on after them. Only known tools count."""
+    def _has_text_after(self, fault: Malformed) -> TypeGuard[TextAfterCalls]:
+        """Whether the answer went on after calls that its end should close. Only calls of known tools count."""
         assert self._format
-        if not isinstance(fault, Followed) or self._format.closes or not fault.calls:
+        if not isinstance(fault, TextAfterCalls) or self._format.close_tag or not fault.calls:
             return False
         return all(call.name in self._tools for call in fault.calls)
 
     def _complete(self, state: _Calls, calls: list[Call]) -> None:
-        self._pass_on(state, calls)
+        self._pass_calls(state, calls)
         self.calls += max(len(calls), len(state.streamed))
         self._state = _Content("edge", state.before.after_gap(state.space))
 
-    def _pass_on(self, state: _Calls, calls: list[Call]) -> None:
+    def _pass_calls(self, state: _Calls, calls: list[Call]) -> None:
         """What has not been passed on of these calls."""
         for i, call in enumerate(calls):
             number = self.calls + i
             if i == len(state.streamed):
                 state.streamed.append("")
-                self._deltas.append(Delta("call", "", number, _encodable(call.name)))
+                self._deltas.append(ChannelDelta("call", "", number, _encodable(call.name)))
             before, arguments = state.streamed[i], _encodable(call.arguments)
             if len(arguments) > len(before) and arguments.startswith(before):
                 state.streamed[i] = arguments
-                self._deltas.append(Delta("call", arguments[len(before) :], number))
+                self._deltas.append(ChannelDelta("call", arguments[len(before) :], number))
 
     def _take_for_content(self, state: _Calls) -> None:
         """These are no calls: what opened them is content, and so may be what follows it."""
         opened = (state.space if state.before.place == "middle" else "") + state.opening
         self._text = opened + self._text
         self._state = state.before
-        self._say(len(opened) if state.opening else len(self._text))
+        self._pass_content(len(opened) if state.opening else len(self._text))
 
 
 def _encodable(text: str) -> str:
@@ -366,9 +367,9 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def joined(deltas: Iterable[Delta]) -> Iterator[Delta]:
+def merged(deltas: Iterable[ChannelDelta]) -> Iterator[ChannelDelta]:
     """Neighbours in a channel as one; nothing that adds nothing."""
-    last: Delta | None = None
+    last: ChannelDelta | None = None
     for delta in deltas:
         if not delta.text and delta.name is None:
             continue

@@ -13,7 +13,7 @@ from nitro.models.handle import ServedModel
 from nitro.service.choices import Piece, Reading, Replies, Reply, Token
 from nitro.service.exchange import head, serve, usage_field
 from nitro.service.prepared import ChatOptions, decode_tools
-from nitro.text.output_parser import Delta
+from nitro.text.output_parser import ChannelDelta
 
 
 @post("/v1/chat/completions", status_code=200)
@@ -78,7 +78,7 @@ class Chat:
             message.reasoning = reply.reasoning if self._options.both_reasonings else UNSET
         return message
 
-    def _delta(self, delta: Delta, reply: Reply) -> schema.Delta:
+    def _delta(self, delta: ChannelDelta, reply: Reply) -> schema.Delta:
         if delta.channel == "content":
             return schema.Delta(content=delta.text)
         if delta.channel == "reasoning":

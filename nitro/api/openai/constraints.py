@@ -13,8 +13,8 @@ from nitro.engines.types import Constraint, Schema
 from nitro.errors import ApiError
 from nitro.text import tool_grammar
 from nitro.text.reasoning import Markers
-from nitro.text.tool_formats.format import Format
-from nitro.text.tool_grammar import Grammar
+from nitro.text.tool_formats.format import ToolFormat
+from nitro.text.tool_grammar import CallGrammar
 
 Parsed = Constraint | None
 
@@ -30,34 +30,36 @@ def parse_constraint(request: GenerationRequest) -> Parsed:
     return parsed[0] if parsed else None
 
 
-def with_tools(answer: Parsed, tools: Tools, format: Format, several: bool) -> Parsed:
+def with_tools(answer: Parsed, tools: Tools, format: ToolFormat, several: bool) -> Parsed:
     """The answer's own constraint, or calls of the tools. Raises ApiError 400 for what cannot be beside tools."""
     if answer and answer.kind != "json_schema":
         raise _invalid(answer.param, "nothing beside 'tools'")
     for called in tools.callable:
-        if called.tool.strict and (keywords := tool_grammar.unheld(format, called)):
+        if called.tool.strict and (keywords := tool_grammar.unenforced_keywords(format, called)):
             expected = f"no '{keywords[0]}' (at /): a call in the format {format.name} cannot be held to it"
             raise _invalid(called.param, expected, code="invalid_json_schema")
     asked = format, tools.callable, several
     if tools.required:
-        return _layout(tool_grammar.required(*asked))
+        return _layout(tool_grammar.calls_only(*asked))
     if answer:
-        return _layout(tool_grammar.calls_or_answer(*asked, msgspec.json.decode(answer.source)), answer.param)
+        return _layout(tool_grammar.calls_or_json(*asked, msgspec.json.decode(answer.source)), answer.param)
     if not tools.enforced:
         return None
-    if format.layout.begin.startswith(format.opens[0]):
-        return replace(_layout(tool_grammar.after_opening(*asked)), after=[format.opens[0].encode()], owed=False)
+    if format.layout.begin.startswith(format.open_tags[0]):
+        return replace(
+            _layout(tool_grammar.calls_after_opening(*asked)), after=[format.open_tags[0].encode()], owed=False
+        )
     return _layout(tool_grammar.calls_or_text(*asked))
 
 
-def let_through(tools: Tools, format: Format) -> list[str]:
+def let_through(tools: Tools, format: ToolFormat) -> list[str]:
     """What is not enforced of schemas that need not be strict, each with the name of its schema; the engine finds more.
     Without a grammar nothing is."""
     return [
         f"{called.param}: {keyword} (at /) is not enforced in the format {format.name}"
         for called in tools.callable
         if called.enforced and not called.tool.strict
-        for keyword in tool_grammar.unheld(format, called)
+        for keyword in tool_grammar.unenforced_keywords(format, called)
     ]
 
 
@@ -66,11 +68,11 @@ def after_thinking(constraint: Parsed, markers: Markers | None, opened: bool) ->
     if constraint is None or markers is None:
         return constraint
     if opened:
-        return replace(constraint, after=[markers.left.encode(), *constraint.after])
-    return replace(constraint, thinks=(markers.opens, markers.left))
+        return replace(constraint, after=[markers.to_answer.encode(), *constraint.after])
+    return replace(constraint, thinks=(markers.open_tag, markers.to_answer))
 
 
-def _layout(grammar: Grammar, answer: str = "tools") -> Constraint:
+def _layout(grammar: CallGrammar, answer: str = "tools") -> Constraint:
     schemas = [
         Schema(
             msgspec.json.encode(schema).decode(),

@@ -7,7 +7,7 @@ from typing import Any
 
 from nitro.api.openai.schema import ChatRequest
 from nitro.errors import ApiError
-from nitro.text.tool_grammar import Called
+from nitro.text.tool_grammar import CallableTool
 from nitro.text.tools import Tool
 
 MOST_TOOLS = 1024
@@ -20,7 +20,7 @@ class Tools:
     """`told`: those that the model is told of, in OpenAI's form. `callable`: those that it may call."""
 
     told: list[dict[str, Any]]
-    callable: list[Called]
+    callable: list[CallableTool]
     required: bool  # the answer is a call
     several: bool | None  # calls in one answer; None: if the model's own format has that
     legacy: bool  # asked for by `functions`, and answered so
@@ -67,7 +67,7 @@ def parse_tools(request: ChatRequest) -> Tools | None:
         raise _invalid("ignore_eos", f"false beside '{choice_param}', which says where the answer ends")
     several = False if named or legacy else request.parallel_tool_calls
     callable = [
-        Called(called.tool, called.param, called.tool.strict or required)
+        CallableTool(called.tool, called.param, called.tool.strict or required)
         for called in parsed
         if allowed is None or called.tool.name in allowed
     ]
@@ -84,7 +84,7 @@ def _first_repeated(names: list[str]) -> int | None:
     return None
 
 
-def _parse(given: dict[str, Any], where: str, legacy: bool) -> Called:
+def _parse(given: dict[str, Any], where: str, legacy: bool) -> CallableTool:
     function = given
     if not legacy:
         if given.get("type", "function") != "function":
@@ -111,7 +111,7 @@ def _parse(given: dict[str, Any], where: str, legacy: bool) -> Called:
     if parameters and parameters.get("type", "object") != "object":
         raise _invalid(f"{where}.parameters", "a schema of type 'object'")
     schema = {"type": "object", **parameters} if parameters else NO_PARAMETERS
-    return Called(Tool(name, schema, bool(strict)), f"{where}.parameters", bool(strict))
+    return CallableTool(Tool(name, schema, bool(strict)), f"{where}.parameters", bool(strict))
 
 
 def _choice(choice: Any, param: str, names: list[str]) -> tuple[str, list[str] | None, bool]:
