@@ -264,20 +264,20 @@ def test_reasoning_in_the_history(saying: RunningServer) -> None:
         assert ask(saying, messages=[past, again]).content == "b"
 
 
-PLAIN = [markers for markers in reasoning.KNOWN if markers.opens and not markers.again]
+PLAIN = [markers for markers in reasoning.KNOWN if markers.open_tag and not markers.repeats]
 
 
-@pytest.mark.parametrize("markers", PLAIN, ids=lambda markers: markers.opens)
+@pytest.mark.parametrize("markers", PLAIN, ids=lambda markers: markers.open_tag)
 def test_every_split(markers: Markers) -> None:
-    text = f"\n{markers.opens}\n Hm {markers.closes[:-1]} so \n{markers.closes}\n\nYes {markers.opens}"
+    text = f"\n{markers.open_tag}\n Hm {markers.close_tag[:-1]} so \n{markers.close_tag}\n\nYes {markers.open_tag}"
 
     def read(*pieces: str, thinking: bool = False) -> tuple[str, str]:
         parser = ChannelParser(None, {}, markers, thinking)
         deltas = [delta for piece in pieces for delta in parser.feed(piece)] + parser.flush()
         return tuple("".join(d.text for d in deltas if d.channel == c) for c in ("reasoning", "content"))
 
-    expected = f"Hm {markers.closes[:-1]} so", f"Yes {markers.opens}"
-    opened = text.partition(markers.opens)[2]
+    expected = f"Hm {markers.close_tag[:-1]} so", f"Yes {markers.open_tag}"
+    opened = text.partition(markers.open_tag)[2]
     assert read(*text) == read(*opened, thinking=True) == expected
     for i in range(len(text)):
         assert read(text[:i], text[i:]) == expected
@@ -285,6 +285,6 @@ def test_every_split(markers: Markers) -> None:
 
 
 def test_whether_a_prompt_has_opened_it() -> None:
-    assert THINK.opened("…<assistant><think>\n") and THINK.opened("<think>a</think><think>")
-    assert not THINK.opened("<think>\n\n</think>\n\n") and not THINK.opened("<think> is a mark<assistant>")
-    assert not THINK.opened("")
+    assert THINK.opened_by("…<assistant><think>\n") and THINK.opened_by("<think>a</think><think>")
+    assert not THINK.opened_by("<think>\n\n</think>\n\n") and not THINK.opened_by("<think> is a mark<assistant>")
+    assert not THINK.opened_by("")

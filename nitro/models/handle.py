@@ -11,7 +11,7 @@ from nitro.engines.types import ModelInfo
 from nitro.models import conversion_report
 from nitro.models.catalog import ModelSource
 from nitro.models.setup import ModelSetup
-from nitro.text.family import Family
+from nitro.text.family import ModelFamily
 
 log = logging.getLogger("nitro.models")
 
@@ -38,7 +38,7 @@ class ServedModel:
         self._defaults = defaults
         self._override, self._tool_format = template, tool_format
         self._setup: ModelSetup | None = None
-        self._family: Family | None = None
+        self._family: ModelFamily | None = None
         self._fingerprint = ""
 
     @property
@@ -59,12 +59,12 @@ class ServedModel:
         if self._setup is None or self._setup.info is not info:
             template = self.template(info)
             self._setup = ModelSetup(info, list(self.names), template, self._tool_format, self.sampling(info))
-            self._family = Family.of(template or "", self._tool_format)
+            self._family = ModelFamily.of(template or "", self._tool_format)
             parts = (info.fingerprint, info.engine, template or "")
             self._fingerprint = "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
         return self._setup
 
-    def family(self, info: ModelInfo) -> Family:
+    def family(self, info: ModelInfo) -> ModelFamily:
         """How this model calls tools and reasons, according to its chat template."""
         self.setup(info)
         assert self._family

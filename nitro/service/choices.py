@@ -20,7 +20,7 @@ from nitro.service.events import (
     Usage,
 )
 from nitro.text.detokenizer import Detokenizer
-from nitro.text.output_parser import Delta, Parser, Plain, joined
+from nitro.text.output_parser import ChannelDelta, Parser, PlainParser, merged
 from nitro.text.stops import StopMatcher
 from nitro.text.tool_formats.format import any_id
 
@@ -29,7 +29,7 @@ from nitro.text.tool_formats.format import any_id
 class OutputSpec:
     """How the text of each choice is read."""
 
-    parser: Callable[[], Parser] = Plain
+    parser: Callable[[], Parser] = PlainParser
     call_id: Callable[[str, int], str] = any_id  # of a call's name, and its number in the answer
     parallel_calls: bool = True  # several in one answer; else the first one ends it
     stops: Sequence[str] = ()
@@ -87,7 +87,7 @@ class ChoiceAssembler:
             events.append(Finished(self.index, self.finish))
         return events
 
-    def _read(self, output: Output) -> tuple[str, list[Delta]]:
+    def _read(self, output: Output) -> tuple[str, list[ChannelDelta]]:
         """The text of its tokens, up to a stop string, and what it means. Sets `finish`."""
         assert output.finish != "error"
         text, deltas = self._read_tokens(output)
@@ -102,11 +102,11 @@ class ChoiceAssembler:
             deltas += self._parser.flush()
         if not self._spec.parallel_calls:
             deltas = [delta for delta in deltas if delta.call == 0]
-        return text, list(joined(deltas))
+        return text, list(merged(deltas))
 
-    def _read_tokens(self, output: Output) -> tuple[str, list[Delta]]:
+    def _read_tokens(self, output: Output) -> tuple[str, list[ChannelDelta]]:
         text = ""
-        deltas: list[Delta] = []
+        deltas: list[ChannelDelta] = []
         for i, piece in enumerate(output.pieces):
             self.tokens += 1
             thinking = self._parser.thinking
@@ -138,13 +138,13 @@ class ChoiceAssembler:
             self.predicted_accepted += accepted
             self.predicted_rejected += output.drafted - accepted
 
-    def _events(self, output: Output, text: str, deltas: list[Delta]) -> list[Event]:
+    def _events(self, output: Output, text: str, deltas: list[ChannelDelta]) -> list[Event]:
         self.text += text
         ids = output.tokens[: self.tokens - len(self.ids)]
         self.ids += ids
         tokens = self._release()
         if not deltas and (tokens or ids):
-            deltas = [Delta("content", "")]
+            deltas = [ChannelDelta("content", "")]
         events: list[Event] = []
         for delta in deltas:
             events.append(self._event(delta, tokens, ids))
@@ -153,7 +153,7 @@ class ChoiceAssembler:
             self.finish = "tool_calls"
         return events
 
-    def _event(self, delta: Delta, tokens: list[PlacedToken], ids: list[int]) -> Event:
+    def _event(self, delta: ChannelDelta, tokens: list[PlacedToken], ids: list[int]) -> Event:
         if delta.channel == "content":
             self.content += delta.text
             return TextDelta(self.index, delta.text, tokens, ids)

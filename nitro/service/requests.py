@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from nitro.engines.types import Constraint, SamplingParams
 from nitro.models.setup import ModelSetup
-from nitro.text.tool_grammar import Called
+from nitro.text.tool_grammar import CallableTool
 from nitro.text.tools import Tool
 
 
@@ -22,7 +22,7 @@ class OfferedTools(Struct, frozen=True):
     """`offered`: the tools that the model is shown, in OpenAI's form. `callable`: those that it may call."""
 
     offered: list[dict[str, Any]]
-    callable: list[Called]
+    callable: list[CallableTool]
     required: bool  # the answer is a call
     parallel: bool | None  # several calls in one answer; None: if the model's own format has that
 

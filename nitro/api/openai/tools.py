@@ -11,7 +11,7 @@ from nitro.api.openai.requests import ChatRequest
 from nitro.errors import ApiError
 from nitro.parameters import check_count
 from nitro.service.requests import OfferedTools
-from nitro.text.tool_grammar import Called
+from nitro.text.tool_grammar import CallableTool
 from nitro.text.tools import Tool
 
 MAX_TOOLS = 1024
@@ -54,7 +54,7 @@ def parse_tools(request: ChatRequest) -> OfferedTools | None:
     return OfferedTools(
         offered=_in_prompt(offered, parsed, choice, legacy),
         callable=[
-            Called(called.tool, called.param, called.tool.strict or required)
+            CallableTool(called.tool, called.param, called.tool.strict or required)
             for called in parsed
             if choice.allowed is None or called.tool.name in choice.allowed
         ],
@@ -76,10 +76,10 @@ def _check_conflicts(request: ChatRequest) -> None:
             raise ApiError.invalid(form.choice, f"'none' or 'auto' where there are no {form.tools}")
 
 
-def _parse_offered(offered: list[dict[str, Any]], form: _Form) -> list[Called]:
+def _parse_offered(offered: list[dict[str, Any]], form: _Form) -> list[CallableTool]:
     """Each tool, checked. Their names differ."""
     check_count(form.tools, offered, MAX_TOOLS, "tools")
-    parsed: list[Called] = []
+    parsed: list[CallableTool] = []
     for i, tool in enumerate(offered):
         where = f"{form.tools}[{i}]"
         parsed.append(_parse_function(tool, where) if form is LEGACY else _parse_tool(tool, where))
@@ -93,7 +93,7 @@ def _parse_offered(offered: list[dict[str, Any]], form: _Form) -> list[Called]:
     return parsed
 
 
-def _parse_tool(tool: dict[str, Any], where: str) -> Called:
+def _parse_tool(tool: dict[str, Any], where: str) -> CallableTool:
     if tool.get("type", "function") != "function":
         raise ApiError(
             400,
@@ -107,7 +107,7 @@ def _parse_tool(tool: dict[str, Any], where: str) -> Called:
     return _parse_function(function, f"{where}.function")
 
 
-def _parse_function(function: dict[str, Any], where: str) -> Called:
+def _parse_function(function: dict[str, Any], where: str) -> CallableTool:
     name = function.get("name")
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
         raise ApiError.invalid(f"{where}.name", "a name of letters, digits, '_', '-', '.' and ':', at most 128")
@@ -122,7 +122,7 @@ def _parse_function(function: dict[str, Any], where: str) -> Called:
     if parameters and parameters.get("type", "object") != "object":
         raise ApiError.invalid(f"{where}.parameters", "a schema of type 'object'")
     schema = {"type": "object", **parameters} if parameters else NO_PARAMETERS
-    return Called(Tool(name, schema, bool(strict)), f"{where}.parameters", bool(strict))
+    return CallableTool(Tool(name, schema, bool(strict)), f"{where}.parameters", bool(strict))
 
 
 def _parse_choice(choice: Any, param: str, names: Collection[str]) -> _Choice:
@@ -159,7 +159,7 @@ def _parse_named(choice: Any, where: str, names: Collection[str]) -> str:
 
 
 def _in_prompt(
-    offered: list[dict[str, Any]], parsed: list[Called], choice: _Choice, legacy: bool
+    offered: list[dict[str, Any]], parsed: list[CallableTool], choice: _Choice, legacy: bool
 ) -> list[dict[str, Any]]:
     """What the prompt describes. Where `auto` is limited to some tools, the model does not see the others."""
     tools = [{"type": "function", "function": tool} for tool in offered] if legacy else list(offered)

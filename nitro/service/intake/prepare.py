@@ -19,7 +19,7 @@ from nitro.service import ignored_parameters
 from nitro.service.answer_constraint import after_thinking, unenforced_tools, with_tools
 from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, encode_tools
 from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts
-from nitro.text.family import Family
+from nitro.text.family import ModelFamily
 from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tool
 
@@ -40,7 +40,7 @@ class Preparer:
         self._info = setup.info
         self._compiling = compiling
         self._rendering = rendering
-        self._family = Family.of(setup.template or "", setup.tool_format)
+        self._family = ModelFamily.of(setup.template or "", setup.tool_format)
 
     def prepare(self, body: bytes, reader: Reader, strict: bool = False) -> Prepared:
         """`strict`: what would be ignored is refused. Raises ApiError, TemplateError, PromptTooLong or
@@ -76,13 +76,13 @@ class Preparer:
         template = self._template
         family = self._family
         tools = prompt.tools
-        messages = [with_text(message, template.between) for message in prompt.messages]
+        messages = [with_text(message, template.part_separator) for message in prompt.messages]
         offered = tools.offered if tools else None
         text = family.prompt(template, messages, offered, prompt.variables, prompt.continues)
         begun = messages[-1]["content"] if prompt.continues else ""
-        markers = family.markers
-        opened = markers is not None and (markers.opened(text) or markers.open_in(begun))
-        parallel_calls = family.native if tools is None or tools.parallel is None else tools.parallel
+        markers = family.reasoning_markers
+        opened = markers is not None and (markers.opened_by(text) or markers.left_open_by(begun))
+        parallel_calls = family.native_tools if tools is None or tools.parallel is None else tools.parallel
         constraint = request.constraint
         if tools:
             constraint = with_tools(constraint, tools, family.format, parallel_calls)
@@ -93,7 +93,7 @@ class Preparer:
             prediction=request.prediction or "",
             constraint=after_thinking(constraint, markers, opened),
             thinking=_thinking_budget(prompt.thinking_budget, family, opened),
-            visible_special_tokens=family.spoken(tools is not None),
+            visible_special_tokens=family.visible_special_tokens(tools is not None),
             use_cache=request.use_cache,
         )
         channels = ChannelOptions(
@@ -207,21 +207,23 @@ def _encoded(tools: Mapping[str, Tool]) -> bytes:
     return encoded
 
 
-def _thinking_budget(tokens: int | None, family: Family, opened: bool) -> ThinkingBudget | None:
-    markers = family.markers
+def _thinking_budget(tokens: int | None, family: ModelFamily, opened: bool) -> ThinkingBudget | None:
+    markers = family.reasoning_markers
     if tokens is None or markers is None:
         return None
     return ThinkingBudget(
         max_tokens=tokens,
-        open_tag=b"" if opened else markers.opens.encode(),
-        close_tag=markers.closes.encode(),
-        closing_text=markers.forced,
+        open_tag=b"" if opened else markers.open_tag.encode(),
+        close_tag=markers.close_tag.encode(),
+        closing_text=markers.forced_end,
     )
 
 
-def _unused(request: GenerationRequest, prompt: Conversation, variables: frozenset[str], family: Family) -> list[str]:
+def _unused(
+    request: GenerationRequest, prompt: Conversation, variables: frozenset[str], family: ModelFamily
+) -> list[str]:
     """The parameters that this model's template has no use for."""
     names = [name for name, sets in prompt.variables_set_by.items() if not variables & {*sets}]
-    if prompt.thinking_budget is not None and family.markers is None:
+    if prompt.thinking_budget is not None and family.reasoning_markers is None:
         names.append(request.param("thinking_budget"))
     return names
