@@ -51,7 +51,7 @@ def first_answers(options: argparse.Namespace) -> list[list[str]]:
             with processes.running(command) as server:
                 body = server.endpoint.ask(Prompts(1).next(WORDS), tokens=TOKENS)
                 answer = client.run(client.chat(server.endpoint, body))
-                seconds[which].append(time.perf_counter() - began - answer.last + (answer.first or 0.0))
+                seconds[which].append(time.perf_counter() - began - answer.duration + (answer.ttft or 0.0))
                 memory[which].append(server.memory() or 0.0)
     what = {f"start to the first token of {WORDS} words' answer, s": seconds, "PSS after that answer, MiB": memory}
     return [[name, f"median of {options.rounds}", *_beside(*values)] for name, values in what.items()]

@@ -34,7 +34,7 @@ async def first_token(server: processes.Server) -> float:
     """Milliseconds."""
     body = server.endpoint.ask([{"role": "user", "content": "a"}], 2)
     answers = await client.chats(server.endpoint, [body] * ALONE)
-    return 1000 * statistics.median(answer.first or 0.0 for answer in answers)
+    return 1000 * statistics.median(answer.ttft or 0.0 for answer in answers)
 
 
 async def measure(servers: list[processes.Server], rounds: int) -> list[list[str]]:

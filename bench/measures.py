@@ -34,7 +34,7 @@ def peak(turns: list[Turn]) -> float | None:
 
 def first(share: float) -> Callable[[list[Turn]], float]:
     def measure(turns: list[Turn]) -> float:
-        return 1000 * percentile([a.first for a in answers(turns) if a.first is not None], share)
+        return 1000 * percentile([a.ttft for a in answers(turns) if a.ttft is not None], share)
 
     return measure
 
@@ -44,7 +44,7 @@ def per_token(share: float) -> Callable[[list[Turn]], float]:
 
 
 def longest_gap(turns: list[Turn]) -> float:
-    return 1000 * statistics.median(max(a.gap for a in turn.load.answers) for turn in turns)
+    return 1000 * statistics.median(max(a.longest_gap for a in turn.load.answers) for turn in turns)
 
 
 MEASURES: dict[str, Callable[[list[Turn]], float | None]] = {

@@ -6,7 +6,6 @@ import json
 import os
 import pkgutil
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -77,7 +76,7 @@ def play_all(asked: list[bytes], number: int) -> None:
         prompts = Prompts(number)
         for play in played:
             load = asyncio.run(play(Endpoint("", 0), prompts))
-            assert load.answers and any(answer.first is not None for answer in load.answers)
+            assert load.answers and any(answer.ttft is not None for answer in load.answers)
 
 
 def test_a_prediction_is_wrong_in_places_and_no_part_of_the_prompt():
@@ -136,68 +135,6 @@ def test_a_request_carries_what_its_endpoint_says():
     body = json.loads(Endpoint("", 0, fields={"ignore_eos": True, "model": "m"}).ask([], 7, seed=3))
     assert (body["max_tokens"], body["temperature"], body["seed"], body["model"]) == (7, 0, 3, "m")
     assert body["ignore_eos"] is body["stream"] is body["stream_options"]["include_usage"] is True
-
-
-# The client
-
-
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
-
-
-async def read(stream: bytes, head: bytes = HEAD, chunked: bool = True) -> Answer:
-    """What the client makes of a body, in chunks cut where no frame ends, or to the connection's end."""
-    reader = asyncio.StreamReader()
-    if chunked:
-        cuts = [stream[i : i + 7] for i in range(0, len(stream), 7)]
-        head += b"Transfer-Encoding: chunked\r\n"
-        stream = b"".join(b"%x\r\n%b\r\n" % (len(cut), cut) for cut in [*cuts, b""])
-    reader.feed_data(head + b"\r\n" + stream)
-    reader.feed_eof()
-    return await client.read_answer(reader, began=time.perf_counter(), keep_text=True)
-
-
-def frames(*parsed: dict) -> bytes:
-    made = [b"data: " + json.dumps(each, separators=(",", ":")).encode() + b"\n\n" for each in parsed]
-    return b"".join([*made, b"data: [DONE]\n\n"])
-
-
-def delta(**fields: str) -> dict:
-    return {"choices": [{"index": 0, "delta": fields}], "usage": None}
-
-
-PARTS = [delta(role="assistant", content=""), delta(content="a"), delta(content="bc"), delta()]
-USAGE = {"prompt_tokens": 20, "completion_tokens": 9, "prompt_tokens_details": {"cached_tokens": 3}}
-
-
-@pytest.mark.parametrize("chunked", [True, False])
-@pytest.mark.parametrize("line", [b"\n", b"\r\n"])
-def test_tokens_are_counted_from_usage(chunked: bool, line: bytes):
-    predicted = {"completion_tokens_details": {"accepted_prediction_tokens": 5, "rejected_prediction_tokens": 2}}
-    stream = frames(*PARTS, {"choices": [], "usage": USAGE | predicted}).replace(b"\n", line)
-    answer = asyncio.run(read(b": keepalive\n\n" + stream, chunked=chunked))
-    assert (answer.prompt_tokens, answer.cached_tokens, answer.tokens, answer.text) == (20, 3, 9, "abc")
-    assert (answer.accepted, answer.rejected) == (5, 2)
-    assert 0 < answer.first <= answer.last
-
-
-def test_where_no_usage_is_told_pieces_are_counted():
-    assert asyncio.run(read(frames(*PARTS))).tokens == 2
-
-
-@pytest.mark.parametrize(
-    ("stream", "head", "said"),
-    [
-        (frames(delta(role="assistant")), HEAD, "no text"),
-        (frames(delta(content="a"), {"error": {"message": "it broke"}}), HEAD, "it broke"),
-        (b'{"error": {"message": "no such\\nkey"}}', b"HTTP/1.1 401 Unauthorized\r\n", "401: no such key"),
-        (b"<html>", b"HTTP/1.0 502 Bad Gateway\r\n", "502: <html>"),
-    ],
-)
-@pytest.mark.parametrize("chunked", [True, False])
-def test_an_answer_that_is_none_is_told_on_one_line(stream: bytes, head: bytes, said: str, chunked: bool):
-    with pytest.raises(BenchError, match=said) as raised:
-        asyncio.run(read(stream, head, chunked))
-    assert "\n" not in str(raised.value)
 
 
 # Statistics

@@ -34,9 +34,9 @@ class Measure:
 
 
 MEASURES = (
-    Measure("TTFT, ms", lambda a: None if a.first is None else 1000 * a.first),
+    Measure("TTFT, ms", lambda a: None if a.ttft is None else 1000 * a.ttft),
     Measure("time per output token, ms", lambda a: 1000 * a.per_token if a.tokens > 1 else None),
-    Measure("tokens/s of an answer", lambda a: a.tokens / a.last, more_is_better=True),
+    Measure("tokens/s of an answer", lambda a: a.tokens / a.duration, more_is_better=True),
 )
 
 

@@ -52,7 +52,7 @@ def conversations(clients: int, turns: int, words: int, tokens: int) -> Play:
             messages.append({"role": "user", "content": question})
             answers.append(await client.chat(endpoint, endpoint.ask(messages, tokens), keep_text=True))
             messages.append({"role": "assistant", "content": answers[-1].text})
-        return [*(replace(answer, first=None) for answer in answers[:-1]), answers[-1]]
+        return [*(replace(answer, ttft=None) for answer in answers[:-1]), answers[-1]]
 
     async def play(endpoint: Endpoint, prompts: Prompts) -> Load:
         talks = [(prompts.words(words), [prompts.words(words // 4) for _ in range(turns)]) for _ in range(clients)]
