@@ -36,7 +36,7 @@ from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.scheduling import speculation
 from nitro.engines.types import SAMPLERS, EngineSpec, Logprobs, ModelInfo, Sampling
-from nitro.gguf import header
+from nitro.gguf import header, split_files
 
 log = logging.getLogger("llama.cpp")
 
@@ -336,7 +336,7 @@ class LlamaRunner:
             adds_bos=lib.llama_vocab_get_add_bos(self._vocab),
             sampling=self._sampling,
             samplers=frozenset(SAMPLERS),
-            fingerprint=fingerprint.of(header.files(Path(spec.model))),
+            fingerprint=fingerprint.of(split_files.files(Path(spec.model))),
         )
 
     def _template(self) -> str | None:
