@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import bench
 from bench import measures, peers, processes, report, serve, workloads
 from nitro.bench import client, scenarios
-from nitro.bench.client import Answer, Load
+from nitro.bench.client import Answer, LoadResult
 from nitro.bench.endpoint import Endpoint
 from nitro.bench.prompts import WORDS, Prompts
 from nitro.bench.stats import Ratio, percentile, turns
@@ -30,7 +30,7 @@ def words(messages: list[dict]) -> list[str]:
 def turn(first: float, seconds: float, cpu: float | None = 1.0, **more: int) -> measures.Turn:
     """Two answers of 11 tokens, a tenth of a second each token."""
     answers = [Answer(first, first + 1, 200, 4, 11, **more)] * 2
-    return measures.Turn(Load(answers, seconds, client_cpu=0.011), cpu, peak=100 * seconds)
+    return measures.Turn(LoadResult(answers, seconds, client_cpu=0.011), cpu, peak=100 * seconds)
 
 
 # Prompts
@@ -56,33 +56,33 @@ def test_both_sides_of_a_round_get_the_same_prompts_and_no_round_those_of_anothe
     """Whatever a workload asks for."""
     seen = []
     for number in (1, 1, 2):
-        asked: list[bytes] = []
-        play_all(asked, number)
-        seen.append(asked)
+        sent: list[bytes] = []
+        run_all(sent, number)
+        seen.append(sent)
     assert len(seen[0]) > 50 and seen[0] == seen[1]
     assert not set(seen[0]) & set(seen[2])
 
 
-def play_all(asked: list[bytes], number: int) -> None:
+def run_all(sent: list[bytes], number: int) -> None:
     async def chat(endpoint, body, keep_text=False, on_text=lambda: None) -> Answer:
-        asked.append(body)
+        sent.append(body)
         on_text()
         await asyncio.sleep(0)
         return Answer(0.1, 0.2, 10, 0, 5, text=" ".join(f"w{i}" for i in range(100)))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "chat", chat)
-        played = [play for w in workloads.WORKLOADS.values() for play in (w.play, w.theirs) if play]
+        all_scenarios = [s for w in workloads.WORKLOADS.values() for s in (w.scenario, w.baseline) if s]
         prompts = Prompts(number)
-        for play in played:
-            load = asyncio.run(play(Endpoint("", 0), prompts))
-            assert load.answers and any(answer.ttft is not None for answer in load.answers)
+        for scenario in all_scenarios:
+            result = asyncio.run(scenario(Endpoint("", 0), prompts))
+            assert result.answers and any(answer.ttft is not None for answer in result.answers)
 
 
 def test_a_prediction_is_wrong_in_places_and_no_part_of_the_prompt():
-    asked: list[bytes] = []
-    play_all(asked, 1)
-    predicted = [found for body in asked if "prediction" in (found := json.loads(body))]
+    sent: list[bytes] = []
+    run_all(sent, 1)
+    predicted = [found for body in sent if "prediction" in (found := json.loads(body))]
     assert predicted
     for body in predicted:
         content = body["prediction"]["content"].split()
@@ -91,12 +91,12 @@ def test_a_prediction_is_wrong_in_places_and_no_part_of_the_prompt():
 
 
 def test_what_streams_run_beside_is_there_all_the_time_and_does_not_count():
-    asked: list[str] = []
+    requests: list[str] = []
     ended = []
 
     async def chat(endpoint, body, keep_text=False, on_text=lambda: None) -> Answer:
         kind = "kept" if "json_schema" in json.loads(body) else "free"
-        asked.append(kind)
+        requests.append(kind)
         on_text()
         try:
             if kind == "kept":
@@ -107,9 +107,9 @@ def test_what_streams_run_beside_is_there_all_the_time_and_does_not_count():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "chat", chat)
-        load = asyncio.run(scenarios.beside(3, 5, workloads.KEPT)(Endpoint("", 0), Prompts(1)))
-    assert asked == ["kept", "free", "free", "free"]
-    assert len(load.answers) == 3 and ended == ["free"] * 3 + ["kept"]
+        result = asyncio.run(scenarios.beside_request(3, 5, workloads.WITH_SCHEMA)(Endpoint("", 0), Prompts(1)))
+    assert requests == ["kept", "free", "free", "free"]
+    assert len(result.answers) == 3 and ended == ["free"] * 3 + ["kept"]
 
 
 def test_what_streams_run_beside_may_not_fail():
@@ -121,18 +121,18 @@ def test_what_streams_run_beside_may_not_fail():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "chat", chat)
         with pytest.raises(BenchError, match="refused"):
-            asyncio.run(scenarios.beside(3, 5, workloads.KEPT)(Endpoint("", 0), Prompts(1)))
+            asyncio.run(scenarios.beside_request(3, 5, workloads.WITH_SCHEMA)(Endpoint("", 0), Prompts(1)))
 
 
 def test_the_schema_of_the_workload_is_one_that_can_be_kept(fake_server):
     """By answers of any length; and it ends none of them."""
-    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 300, **workloads.KEPT}
+    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 300, **workloads.WITH_SCHEMA}
     reply = httpx.post(f"{fake_server.url}/v1/chat/completions", json=body, timeout=60)
     assert reply.json()["choices"][0]["finish_reason"] == "length"
 
 
 def test_a_request_carries_what_its_endpoint_says():
-    body = json.loads(Endpoint("", 0, fields={"ignore_eos": True, "model": "m"}).ask([], 7, seed=3))
+    body = json.loads(Endpoint("", 0, fields={"ignore_eos": True, "model": "m"}).chat_body([], 7, seed=3))
     assert (body["max_tokens"], body["temperature"], body["seed"], body["model"]) == (7, 0, 3, "m")
     assert body["ignore_eos"] is body["stream"] is body["stream_options"]["include_usage"] is True
 
@@ -150,7 +150,7 @@ def test_a_percentile_is_a_value_of_the_sample(share: float, value: float):
 
 def test_a_ratio_pairs_the_rounds():
     ratio = Ratio.of([1, 2, 30], [2, 2, 20])
-    assert (ratio.median, ratio.least, ratio.most) == (1, 0.5, 1.5)
+    assert (ratio.median, ratio.lowest, ratio.highest) == (1, 0.5, 1.5)
     assert str(ratio) == "1.00 (0.50–1.50)"
 
 
@@ -238,11 +238,12 @@ def test_a_server_that_is_measured_twice_hears_no_prompt_twice(monkeypatch: pyte
         return turn(0.1, 1.0)
 
     monkeypatch.setattr(serve, "take_turn", take_turn)
-    play, command = scenarios.alone(1, 4), processes.nitro("model")
+    scenario = scenarios.independent(1, 4)
+    command = processes.nitro("model")
     sides = [
-        peers.Side("ours", command, play),
-        peers.Side("theirs", command, play),
-        peers.Side("ours without", None, play),
+        peers.Side("ours", command, scenario),
+        peers.Side("theirs", command, scenario),
+        peers.Side("ours without", None, scenario),
     ]
     server = processes.Server(0, 0)
     counted = asyncio.run(serve.measure([server] * 3, sides, workloads.REWRITE, rounds=3, seed=1))

@@ -17,14 +17,15 @@ from nitro.errors import BenchError
 
 T = TypeVar("T")
 
-DATA, DONE = b"data:", b"[DONE]"
+DATA = b"data:"
+DONE = b"[DONE]"
 MAX_REASON = 300  # characters of a refusal that are shown
 READ_SIZE = 65536
 CONNECT_TIMEOUT = 30.0  # seconds
 SILENCE_TIMEOUT = 600.0  # seconds without a byte after which a server is given up; the OpenAI SDK waits as long
 
 
-class Refused(BenchError):
+class RequestRefused(BenchError):
     """The server answered with a status other than 200."""
 
     def __init__(self, status: int, reason: str):
@@ -53,7 +54,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Load:
+class LoadResult:
     """The answers that several clients got at the same time."""
 
     answers: list[Answer]
@@ -129,10 +130,10 @@ async def chat(
     Raises BenchError where the server cannot be reached, refuses, does not speak this API, or falls silent.
     """
     began = time.perf_counter()
-    request = endpoint.request(body)
+    request = endpoint.http_request(body)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=endpoint.security)
+            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=endpoint.ssl_context)
     except (OSError, ssl.SSLError) as error:
         reason = str(error) or f"no connection within {CONNECT_TIMEOUT:g} s"
         raise BenchError(f"{endpoint.host}:{endpoint.port} cannot be reached: {reason}") from None
@@ -165,7 +166,7 @@ async def read_answer(
             else:
                 refusal += body
     if response.status != 200:
-        raise Refused(response.status, _reason(refusal))
+        raise RequestRefused(response.status, _reason(refusal))
     return answer.answer()
 
 
@@ -215,8 +216,10 @@ class _AnswerReader:
         """Take the events in a part of the body, which may begin and end anywhere."""
         *lines, self.incomplete_line = (self.incomplete_line + body).split(b"\n")
         for line in lines:
-            if line.startswith(DATA) and (data := line[len(DATA) :].strip()) != DONE:
-                self._take(_decode(data))
+            if line.startswith(DATA):
+                data = line[len(DATA) :].strip()
+                if data != DONE:
+                    self._take(_decode(data))
 
     def _take(self, event: _Event) -> None:
         if event.error:
