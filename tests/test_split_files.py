@@ -14,7 +14,7 @@ from nitro.convert import checkpoint, verify
 from nitro.convert.plan import default_target
 from nitro.engines.types import GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
-from nitro.gguf import header
+from nitro.gguf import split_files
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +64,29 @@ def test_it_is_compared(whole: Path, first: Path) -> None:
     done = nitro("verify", whole, first, "--positions", 64)
     assert done.exit_code == 0, done.output
     assert json.loads(first.with_name(first.name + ".proof.json").read_text())["matrices"] == 30
-    done = nitro("verify", whole, header.files(first)[1])
+    done = nitro("verify", whole, split_files.files(first)[1])
     assert done.exit_code == 1 and "name the first, which ends in -00001-of-00002.gguf." in done.stderr
 
 
 def test_a_change_in_any_file_is_another_model(first: Path, tmp_path: Path) -> None:
-    copies = [tmp_path / file.name for file in header.files(first)]
-    for file, copy in zip(header.files(first), copies, strict=True):
+    copies = [tmp_path / file.name for file in split_files.files(first)]
+    for file, copy in zip(split_files.files(first), copies, strict=True):
         copy.write_bytes(file.read_bytes())
     assert verify.marks(copies[0]) == verify.marks(first)
     copies[1].write_bytes(copies[1].read_bytes() + b"x")
     assert verify.marks(copies[0]) != verify.marks(first)
+
+
+def test_names_are_taken_apart_and_put_together() -> None:
+    assert split_files.parse("a-00002-of-00012.gguf") == split_files.SplitName("a", 2, 12)
+    assert split_files.part_name("a", 2, 12) == "a-00002-of-00012.gguf"
+    for name in ("a.gguf", "a-2-of-3.gguf", "a-00002-of-00012", "a-00002-of-00012.bin", "a-00002-of-00012.gguf.part"):
+        assert split_files.parse(name) is None
+    assert [split_files.model_name(name) for name in ("a-00001-of-00003.gguf", "a.gguf", "a")] == ["a", "a", "a"]
+
+
+def test_the_others_are_found_from_the_first_alone() -> None:
+    names = [file.name for file in split_files.files(Path("folder/a-00001-of-00003.gguf"))]
+    assert names == [f"a-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
+    for single in (Path("a-00002-of-00003.gguf"), Path("a.gguf")):
+        assert split_files.files(single) == [single]

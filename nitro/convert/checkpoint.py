@@ -17,6 +17,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from nitro.checkpoints import mlx_packing
 from nitro.errors import ConvertError, reason
 from nitro.models import files
 
@@ -69,11 +70,7 @@ class Checkpoint:
     @cached_property
     def quantization(self) -> dict[str, Any] | None:
         """config.json's own words: group_size and bits, or another library's method."""
-        for key in ("quantization", "quantization_config"):
-            for config in (self.config, self.config.get("text_config") or {}):
-                if isinstance(found := config.get(key), dict):
-                    return found
-        return None
+        return mlx_packing.quantization(self.config)
 
     @cached_property
     def type(self) -> str:
@@ -99,14 +96,14 @@ class Checkpoint:
     @cached_property
     def _bits(self) -> dict[str, int]:
         """Of an MLX folder's packed weights, one by one: a recipe mixes them."""
-        whole = (self.quantization or {}) if self.kind == "mlx" else {}
+        quantization = self.quantization if self.kind == "mlx" else None
         found = {}
         for name, weight in self.weights.items():
             layer = name.removesuffix(".weight")
-            if weight.type == "U32" and (scales := self.weights.get(f"{layer}.scales")):
-                own = whole.get(layer)
-                group = {**whole, **(own if isinstance(own, dict) else {})}.get("group_size", 0)
-                found[name] = weight.shape[-1] * 32 // max(scales.shape[-1] * group, 1)
+            scales = self.weights.get(f"{layer}.scales")
+            if weight.type == "U32" and scales:
+                group_size = mlx_packing.of_layer(quantization, layer).group_size
+                found[name] = mlx_packing.bits(weight.shape[-1], scales.shape[-1], group_size)
         return found
 
     def _most(self, kinds: Mapping[str, Any]) -> Any:

@@ -4,7 +4,6 @@ a wrong order, from logits; it hides nothing here, where the one has nothing to 
 Only of models whose names and order of rows are known in every kind of file: those of gguf/architectures.py.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -13,13 +12,13 @@ import numpy as np
 from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize
 
+from nitro.checkpoints import mlx_packing
 from nitro.convert.checkpoint import Checkpoint, Weight
 from nitro.gguf import architectures, header, weights
 from nitro.gguf.header import Header, UnreadableGGUF
 
 ROWS = 32  # of a matrix, from its first to its last
 STORED = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U32": np.uint32}
-STACK = re.compile(r"\.switch_mlp\.(?=\w+_proj\.)")  # all experts of a layer: [experts, rows, columns]
 
 Read = Callable[[np.ndarray], np.ndarray]  # rows by number → their values, float32
 
@@ -56,13 +55,13 @@ def error(one: Matrix, other: Matrix) -> float:
 
 def _experts(name: str, matrix: Matrix, count: int) -> Iterator[tuple[str, Matrix]]:
     """A stack of so many is as many matrices, as transformers has them."""
-    if not STACK.search(name):
+    if not mlx_packing.is_expert_stack(name):
         yield name, matrix
         return
     rows = matrix.rows // count
     for number in range(count):
         read = _shifted(matrix.read, number * rows)
-        yield STACK.sub(f".experts.{number}.", name), Matrix(matrix.type, rows, matrix.columns, read)
+        yield mlx_packing.expert_name(name, number), Matrix(matrix.type, rows, matrix.columns, read)
 
 
 def _shifted(read: Read, by: int) -> Read:
@@ -92,11 +91,11 @@ def _of_folder(model: Checkpoint) -> Iterator[tuple[str, tuple[Matrix, int]]]:
     for name, weight in model.weights.items():
         if len(weight.shape) < 2 or not name.endswith(".weight"):
             continue
-        rows, packing = prod(weight.shape[:-1]), _packing(model, name)
-        if weight.type == "U32" and packing:
-            yield name, (Matrix(f"{packing.bits}bit", rows, packing.columns, packing.read), weight.shape[0])
-        elif weight.type in weights.PLAIN:
-            yield name, (Matrix(weight.type, rows, weight.shape[-1], _plain(weight)), weight.shape[0])
+        matrix = _packed(model, name) if weight.type == "U32" else None
+        if weight.type in weights.PLAIN:
+            matrix = Matrix(weight.type, prod(weight.shape[:-1]), weight.shape[-1], _plain(weight))
+        if matrix:
+            yield name, (matrix, weight.shape[0])
 
 
 def _plain(weight: Weight) -> Read:
@@ -112,29 +111,20 @@ def _plain(weight: Weight) -> Read:
     return read
 
 
-@dataclass(frozen=True, slots=True)
-class _Packing:
-    """MLX's: the integers of a row one after another, lowest bits first; value = scale × integer + bias."""
-
-    bits: int
-    columns: int
-    read: Read
-
-
-def _packing(model: Checkpoint, name: str) -> _Packing | None:
-    stem, settings = name.removesuffix(".weight"), model.quantization or {}
-    own = settings.get(stem)
-    size = (own if isinstance(own, dict) else settings).get("group_size")
-    scales, biases = (model.weights.get(f"{stem}.{kind}") for kind in ("scales", "biases"))
-    if not scales or not biases or not size:
+def _packed(model: Checkpoint, name: str) -> Matrix | None:
+    """The matrix of a packed weight; None where its scales, its biases or its group size are missing."""
+    layer = name.removesuffix(".weight")
+    weight = model.weights[name]
+    scales = model.weights.get(f"{layer}.scales")
+    biases = model.weights.get(f"{layer}.biases")
+    group_size = mlx_packing.of_layer(model.quantization, layer).group_size
+    if not scales or not biases or not group_size:
         return None
-    columns = scales.shape[-1] * size
-    bits = model.weights[name].shape[-1] * 32 // columns
+    bits = mlx_packing.bits(weight.shape[-1], scales.shape[-1], group_size)
+    readers = [_plain(part) for part in (weight, scales, biases)]
 
     def read(rows: np.ndarray) -> np.ndarray:
-        words, scale, bias = (_plain(part)(rows) for part in (model.weights[name], scales, biases))
-        each = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little").reshape(len(rows), -1, size, bits)
-        values: np.ndarray = each @ (1 << np.arange(bits)).astype(np.float32) * scale[..., None] + bias[..., None]
-        return values.reshape(len(rows), columns)
+        words, scale, bias = (reader(rows) for reader in readers)
+        return mlx_packing.unpack(words, scale, bias, bits)
 
-    return _Packing(bits, columns, read)
+    return Matrix(f"{bits}bit", prod(weight.shape[:-1]), scales.shape[-1] * group_size, read)

@@ -4,10 +4,9 @@ For the models here mlx-lm has transformers' names; for others it may not, and t
 """
 
 import json
-import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from nitro.checkpoints import mlx_packing
+from nitro.checkpoints.mlx_packing import LayerPacking
 from nitro.convert import safetensors
 from nitro.convert.safetensors import write_json
 from nitro.engines.runner import LoadError
@@ -23,11 +24,10 @@ from nitro.gguf.tensors import Part
 
 TYPES = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16"}
 UNPACKED = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
-OURS = ("quantization", "quantization_config", "converted_from")  # keys of config.json that do not hold any more
+OURS = (*mlx_packing.CONFIG_KEYS, "converted_from")  # keys of config.json that do not hold any more
 REWRITTEN = ("config.json", "model.safetensors.index.json")
 BESIDE = ("*.json", "*.jinja", "*.txt", "*.model")  # what is taken over: never code
 PIECE = 1 << 20  # weights that are unpacked at a time
-STACK = re.compile(r"\.switch_mlp\.(?=\w+_proj\.)")  # mlx-lm's name for all experts of a layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +36,19 @@ class Weight:
 
     name: str
     layers: dict[str, mx.array]  # "weight", and of a packed one "scales" and perhaps "biases"; read when they are used
-    packing: dict[str, Any] | None
+    packing: LayerPacking | None
     type: mx.Dtype
 
     def shape(self) -> tuple[int, ...]:
         *rows, columns = self.layers["weight"].shape
-        return (*rows, columns if self.packing is None else columns * 32 // self.packing["bits"])
+        return (*rows, columns if self.packing is None else mlx_packing.columns(columns, self.packing.bits))
 
     def parts(self) -> list[Part]:
         """A stack of experts is as many."""
         part = Part(self.name, TYPES[self.type], self.shape())
-        if not STACK.search(self.name):
+        if not mlx_packing.is_expert_stack(self.name):
             return [part]
-        names = [STACK.sub(f".experts.{number}.", self.name) for number in range(part.shape[0])]
+        names = [mlx_packing.expert_name(self.name, number) for number in range(part.shape[0])]
         return [replace(part, name=name, shape=part.shape[1:]) for name in names]
 
     def pieces(self) -> Iterator[np.ndarray]:
@@ -70,7 +70,7 @@ class Weight:
             return weight
         if biases is not None:
             scales, biases = scales.astype(mx.float32), biases.astype(mx.float32)
-        return mx.dequantize(weight, scales, biases, **self.packing).astype(self.type)
+        return mx.dequantize(weight, scales, biases, **asdict(self.packing)).astype(self.type)
 
 
 def check(source: Path) -> None:
@@ -155,12 +155,9 @@ def _arrays(source: Path) -> dict[str, mx.array]:
     return arrays
 
 
-def _packing(source: Path, config: dict[str, Any], layer: str) -> dict[str, Any]:
-    """group_size, bits and mode of a layer: its own, or the default."""
-    whole = config.get("quantization") or config.get("quantization_config") or {}
-    own = whole.get(layer)
-    found = {"mode": "affine", **{key: whole[key] for key in ("group_size", "bits", "mode") if key in whole}}
-    found |= own if isinstance(own, dict) else {}
-    if not {"group_size", "bits"} <= found.keys():
+def _packing(source: Path, config: dict[str, Any], layer: str) -> LayerPacking:
+    """How the layer is packed. Raises LoadError where config.json does not say it."""
+    packing = mlx_packing.of_layer(mlx_packing.quantization(config), layer)
+    if not (packing.group_size and packing.bits):
         raise LoadError(f"{source / 'config.json'} does not say how {layer} is packed.")
-    return {key: found[key] for key in ("group_size", "bits", "mode")}
+    return packing

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nitro.convert.checkpoint import Checkpoint
+from nitro.gguf import split_files
 
 GROUP_SIZE = 64
 
@@ -70,6 +71,6 @@ class Plan:
 
 def default_target(source: Path, to: str, type: str | None, bits: int | None) -> Path:
     """Beside the source: a folder NAME-MLX-4bit or NAME-HF, or a file NAME-Q8_0.gguf."""
-    name = re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", source.resolve().name)
+    name = split_files.model_name(source.resolve().name)
     ends = {"mlx": "-MLX" + (f"-{bits}bit" if bits else ""), "hf": "-HF", "gguf": f"{f'-{type}' if type else ''}.gguf"}
     return source.resolve().parent / (name + ends[to])

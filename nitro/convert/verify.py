@@ -21,7 +21,7 @@ from nitro.convert import checkpoint, comparison, environments, hyperparameters,
 from nitro.convert.checkpoint import Checkpoint, understood
 from nitro.convert.comparison import Proof
 from nitro.errors import ConvertError, TemplateError
-from nitro.gguf import header
+from nitro.gguf import split_files
 from nitro.models.conversion_report import beside
 from nitro.text.template import ChatTemplate
 
@@ -200,7 +200,7 @@ def marks(path: Path) -> str:
     """The fingerprint that an engine gives of the same model."""
     if path.is_dir():
         return fingerprint.of(sorted([path / "config.json", *path.glob("*.safetensors")]))
-    return fingerprint.of(header.files(path))
+    return fingerprint.of(split_files.files(path))
 
 
 def write(model: Path, found: Proof) -> None:

@@ -28,7 +28,7 @@ from nitro.engines.hardware import memory
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
 from nitro.engines.scheduling import speculation
 from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, SamplingParams
-from nitro.gguf import header
+from nitro.gguf import split_files
 
 log = logging.getLogger("llama.cpp")
 
@@ -330,7 +330,7 @@ class LlamaRunner:
             adds_bos=lib.llama_vocab_get_add_bos(model.vocab),
             sampling=model.sampling,
             samplers=LLAMA.samplers,
-            fingerprint=fingerprint.of(header.files(model.path)),
+            fingerprint=fingerprint.of(split_files.files(model.path)),
         )
 
     def _offload_tokens(self) -> int:

@@ -18,7 +18,7 @@ from nitro.engines.backends.mlx.model import MlxModel, compute_type
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, sentence_piece
 from nitro.engines.runner import CannotOpen, LoadError
 from nitro.errors import reason
-from nitro.gguf import architectures, folder, header, packing, tensors, tokenizer, weights
+from nitro.gguf import architectures, folder, header, packing, split_files, tensors, tokenizer, weights
 from nitro.gguf.header import Header, UnreadableGGUF
 
 TYPES = (*weights.PLAIN, *packing.EXACT)  # that MLX holds as they are
@@ -55,7 +55,7 @@ def open_gguf(path: Path) -> MlxModel:
         template=head.get("tokenizer.chat_template"),
         bos=tokenizer.text(head, "bos"),
         eos=tokenizer.text(head, "eos"),
-        fingerprint=fingerprint.of(header.files(path)),
+        fingerprint=fingerprint.of(split_files.files(path)),
         infill=tuple(tokenizer.text(head, now) or tokenizer.text(head, before) for now, before in INFILL_KEYS),
         adds_bos=head.metadata.get("tokenizer.ggml.add_bos_token", False),
         sampling=sampling_defaults.from_file(path, head.metadata, header.SAMPLING_KEYS),
