@@ -19,6 +19,8 @@ NitroError
 └── ApiError               an HTTP status and an OpenAI error body
 """
 
+from typing import Self
+
 MOST = 600  # characters of a sentence for people
 
 
@@ -138,6 +140,21 @@ class ApiError(NitroError):
     ):
         super().__init__(message)
         self.status, self.param, self.code, self.type, self.retry_after = status, param, code, type, retry_after
+
+    @classmethod
+    def invalid(cls, param: str, expected: str, *, code: str = "invalid_value") -> Self:
+        """400: `param` has a value that is not one of the `expected`."""
+        return cls(400, f"Invalid value for '{param}': expected {expected}.", param=param, code=code)
+
+    @classmethod
+    def unsupported(cls, param: str, why: str = "is not supported by this server yet") -> Self:
+        """400: the parameter is known, but cannot be used. `why` continues a sentence that begins with its name."""
+        return cls(400, f"Unsupported parameter: '{param}' {why}.", param=param, code="unsupported_parameter")
+
+    @classmethod
+    def missing(cls, param: str) -> Self:
+        """400: a required parameter is not in the request."""
+        return cls(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
 
     @property
     def body(self) -> dict[str, dict[str, str | None]]:

@@ -47,7 +47,7 @@ def decode(body: bytes, type: type[T]) -> tuple[T, list[str]]:
             body = _repair(body, error)
             return decoder(body), _without_effect(body, fields)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from None
+        raise _wrong_type(error) from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise _no_json(error) from None
 
@@ -81,13 +81,12 @@ def _no_json(error: Exception) -> ApiError:
     return ApiError(400, f"The body is not valid JSON: {error}.")
 
 
-def _invalid(error: msgspec.ValidationError) -> ApiError:
+def _wrong_type(error: msgspec.ValidationError) -> ApiError:
     match = _WHERE.match(str(error))
     assert match is not None
     what, where = match[1], match[2] or ""
     if missing := _MISSING.search(what):
-        param = f"{where}.{missing[1]}" if where else missing[1]
-        return ApiError(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+        return ApiError.missing(f"{where}.{missing[1]}" if where else missing[1])
     if not where:
         return ApiError(400, f"The body must be a JSON object: {what}.", code="invalid_type")
     return ApiError(400, f"Invalid type for '{where}': {what}.", param=where, code="invalid_type")
@@ -108,12 +107,7 @@ def _without_effect(body: bytes, fields: frozenset[str]) -> list[str]:
         if name not in UNSUPPORTED:
             ignored.append(quote(name, safe=""))
         elif not _is_in(value, UNSUPPORTED[name]):
-            raise ApiError(
-                400,
-                f"Unsupported parameter: '{name}' is not supported by this server yet.",
-                param=name,
-                code="unsupported_parameter",
-            )
+            raise ApiError.unsupported(name)
     return ignored
 
 
