@@ -18,7 +18,7 @@ from rich.console import Console
 from nitro import __version__
 from nitro.api.app import make_app
 from nitro.api.auth import Guard
-from nitro.api.connections import Connections, Limits
+from nitro.api.connections import ConnectionLimits, Connections
 from nitro.api.http_protocol import HttpProtocol, bounded
 from nitro.api.openai.sampling import parse_defaults
 from nitro.config import ServeConfig
@@ -56,7 +56,7 @@ class _Uvicorn(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         last, self._ticked = self._ticked, time.monotonic()
         for late in self._connections.tick(self._ticked - last):
-            late.too_late()
+            late.time_out()
         return await super().on_tick(counter)
 
 
@@ -89,8 +89,8 @@ class Server:
         guard = Guard(config.api_key, config.allow_origin, config.allow_host)
         self.intake = Intake()
         app = make_app(self.models, self.intake, guard, metrics, config.max_body * 2**20, config.strict)
-        most, backlog = file_descriptors.connections(file_descriptors.raise_limit())
-        self.connections: Connections[HttpProtocol] = Connections(Limits(most=most))
+        most, backlog = file_descriptors.connection_limits(file_descriptors.raise_limit())
+        self.connections: Connections[HttpProtocol] = Connections(ConnectionLimits(most=most))
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 app,
@@ -177,7 +177,7 @@ def run(config: ServeConfig) -> None:
 
 async def _run(config: ServeConfig) -> None:
     server = Server(config)
-    gc_tuning.settle()
+    gc_tuning.freeze_startup_objects()
     loop = asyncio.get_running_loop()
 
     def stop() -> None:

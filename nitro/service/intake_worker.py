@@ -67,7 +67,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_DFL)
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most), most))
-    gc_tuning.settle()
+    gc_tuning.freeze_startup_objects()
     try:
         serve(socket.socket(fileno=int(sys.argv[1])))
     except ConnectionError:  # the server is gone

@@ -236,7 +236,7 @@ def serve(sock: socket.socket, marks: Marks) -> None:
         sock.sendall(frames.frame(messages.LoadFailed(str(error))))
         return
     reader.preparers = Preparers(Preparation(runner), inbox, outbox, marks)
-    gc_tuning.settle()
+    gc_tuning.freeze_startup_objects()
     outbox.put(messages.Ready(runner.info))
     threading.Thread(target=_write, args=(sock, inbox, outbox), name="writer", daemon=True).start()
     EngineLoop(runner, inbox, outbox, marks).run()
