@@ -19,7 +19,7 @@ from rich.console import Console
 from nitro import __version__
 from nitro.api.app import READERS, make_app
 from nitro.api.auth import Guard
-from nitro.api.connections import Connections, Limits
+from nitro.api.connections import ConnectionLimits, Connections
 from nitro.api.http_protocol import HttpProtocol, bounded
 from nitro.config import ServeConfig
 from nitro.engines import sampling_defaults
@@ -58,7 +58,7 @@ class _Uvicorn(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         now = time.monotonic()
         for late in self._connections.tick(now - self._ticked):
-            late.too_late()
+            late.time_out()
         self._ticked = now
         return await super().on_tick(counter)
 
@@ -83,8 +83,8 @@ class Server:
         self.intake = Intake(readers=READERS)
         service = GenerationService(self.models, self.intake, metrics, config.strict)
         app = make_app(self.models, service, guard, metrics, config.max_body * 2**20)
-        most, backlog = file_descriptors.connections(file_descriptors.raise_limit())
-        self.connections: Connections[HttpProtocol] = Connections(Limits(most=most))
+        most, backlog = file_descriptors.connection_limits(file_descriptors.raise_limit())
+        self.connections: Connections[HttpProtocol] = Connections(ConnectionLimits(most=most))
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 app,
@@ -173,7 +173,7 @@ def run(config: ServeConfig) -> None:
 
 async def _run(config: ServeConfig) -> None:
     server = Server(config)
-    gc_tuning.settle()
+    gc_tuning.freeze_startup_objects()
     loop = asyncio.get_running_loop()
 
     def stop() -> None:

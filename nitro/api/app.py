@@ -6,7 +6,7 @@ from litestar.exceptions import MethodNotAllowedException, NotFoundException
 
 from nitro.api import error_responses, health
 from nitro.api.auth import Guard
-from nitro.api.middleware import Front
+from nitro.api.middleware import RequestMiddleware
 from nitro.api.openai import models
 from nitro.api.openai.chat import CHAT, chat_completions
 from nitro.api.openai.completions import COMPLETIONS, completions
@@ -24,7 +24,7 @@ def make_app(
     guard: Guard,
     metrics: Metrics,
     max_body: int = 32 * 2**20,
-) -> Front:
+) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body."""
     app = Litestar(
         [
@@ -43,8 +43,8 @@ def make_app(
             MethodNotAllowedException: error_responses.on_wrong_method,
             Exception: error_responses.on_error,
         },
-        request_max_body_size=None,  # Front sees to it
+        request_max_body_size=None,  # RequestMiddleware limits it
         openapi_config=None,
         logging_config=None,
     )
-    return Front(app, guard, metrics, max_body)
+    return RequestMiddleware(app, guard, metrics, max_body)

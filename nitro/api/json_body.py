@@ -1,7 +1,7 @@
-"""From a request's bytes to its struct: strict JSON first, then one lenient second try.
+"""Decodes a request's bytes into its struct: strict JSON first, then one lenient second try.
 
-The second try takes what the first Nitro's parser took (trailing commas, comments) and what JavaScript clients send
-when they cut a string in the middle of a character (lone surrogates, replaced by U+FFFD). Errors name the field.
+The second try accepts what the first Nitro's parser accepted (trailing commas, comments) and what JavaScript clients
+send when they cut a string in the middle of a character (lone surrogates, replaced by U+FFFD). Errors name the field.
 Large bodies get no second try.
 """
 
@@ -18,7 +18,7 @@ from nitro.errors import ApiError
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-LONGEST_LENIENT = 2**20  # bytes of a body that gets a second try; it takes half a second for so many
+MAX_LENIENT_BODY = 2**20  # bytes; a second try of that size takes half a second
 
 _STRING = r'"(?:[^"\\]++|\\.?)*+"?'
 _COMMENT = re.compile(_STRING + r"|//[^\n]*|/\*.*?\*/|(?P<cut>/\*.*)", re.DOTALL)
@@ -33,7 +33,7 @@ _decode_keys = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def decode(body: bytes, type: type[T]) -> tuple[T, list[str]]:
-    """The request, and the names of the parameters that will have no effect.
+    """Return the request and the names of the parameters that will have no effect.
 
     `type` may have a class variable `unsupported`: known parameters that are refused, each with the values by which it
     asks for nothing, besides NOTHING. Raises ApiError 400: no JSON, a wrong type, a missing field, or one of these.
@@ -46,7 +46,7 @@ def decode(body: bytes, type: type[T]) -> tuple[T, list[str]]:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if isinstance(error, msgspec.ValidationError):
                 raise
-            if len(body) > LONGEST_LENIENT:
+            if len(body) > MAX_LENIENT_BODY:
                 raise _no_json(error) from None
             body = _repair(body, error)
             return decoder(body), _without_effect(body, fields, unsupported)
@@ -62,7 +62,7 @@ def _reader(type: type[T]) -> tuple[Callable[[bytes], T], frozenset[str]]:
 
 
 def _repair(body: bytes, cause: Exception) -> bytes:
-    """Strict JSON with the same meaning. Raises ApiError with the first try's complaint where there is none."""
+    """Return strict JSON with the same meaning. If there is none, raise ApiError with the message of the first try."""
     try:
         text = _COMMENT.sub(_unless_string, body.decode("utf-8-sig"))
         value = json.loads(_TRAILING_COMMA.sub(_unless_string, text), parse_constant=_no_constant)
@@ -106,7 +106,7 @@ def _without_effect(body: bytes, fields: frozenset[str], unsupported: Mapping[st
         try:
             value: Any = msgspec.json.decode(raw)
         except msgspec.ValidationError:
-            value = raw  # a number out of range asks for something
+            value = raw  # a number out of range: the parameter is set
         if _is_in(value, NOTHING):
             continue
         if name not in unsupported:
@@ -117,5 +117,5 @@ def _without_effect(body: bytes, fields: frozenset[str], unsupported: Mapping[st
 
 
 def _is_in(value: Any, values: tuple[Any, ...]) -> bool:
-    """Membership that tells 0 from False and 1 from True."""
+    """Like `in`, but 0 is not False and 1 is not True."""
     return any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in values)

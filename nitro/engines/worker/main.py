@@ -44,7 +44,7 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
     outbox = Outbox()
     services = handlers.Services(Preparation(runner), Preparers(inbox, outbox, marks), inbox)
     reader.handle_with(partial(handlers.handle, services))
-    gc_tuning.settle()
+    gc_tuning.freeze_startup_objects()
     outbox.put(messages.Ready(runner.info))
     Writer(sock, inbox, outbox).start()
     EngineLoop(runner, inbox, outbox, marks).run()

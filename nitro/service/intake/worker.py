@@ -46,7 +46,7 @@ def serve(sock: socket.socket) -> None:
             case Import(readers):
                 for name in readers:
                     _reader(name)
-                gc_tuning.settle()
+                gc_tuning.freeze_startup_objects()
             case Use(setup):
                 preparer = Preparer(setup, compiling, _start_render_timer)
             case Read() | Check() as message:
