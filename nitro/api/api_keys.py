@@ -28,8 +28,3 @@ def read(path: Path) -> str:
     if len(content) > MAX_FILE_SIZE:
         raise ValueError(f"it is longer than {MAX_FILE_SIZE} bytes, and should hold one key.")
     return parse(content.decode(errors="surrogateescape"))
-
-
-def in_bytes(key: str) -> bytes:
-    """The key as clients send it. Bytes that were not UTF-8 on the command line stay as they were."""
-    return key.encode(errors="surrogateescape")
