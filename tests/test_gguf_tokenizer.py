@@ -344,7 +344,7 @@ def fast(head: Header) -> FastTokenizer:
     words, controls = tokenizer.build(head), tokenizer.controls(head)
     specials = frozenset(words.get_added_tokens_decoder())
     to_bytes = sentence_piece if tokenizer.is_sentence_piece(head) else byte_level
-    return FastTokenizer(words, to_bytes, silent=controls, literal=specials - controls)
+    return FastTokenizer(words, to_bytes, hidden=controls, literal=specials - controls)
 
 
 def eog_of(vocab: Any) -> set[int]:
@@ -626,7 +626,7 @@ def test_literal_and_silent_tokens() -> None:
     words.add_tokens([AddedToken("Ġliteral▁", normalized=False)])
     words.add_special_tokens([AddedToken("<silent>", normalized=False)])
     literal, silent = words.token_to_id("Ġliteral▁"), words.token_to_id("<silent>")
-    fast = FastTokenizer(words, byte_level, silent=frozenset([silent]), literal=frozenset([literal]))
+    fast = FastTokenizer(words, byte_level, hidden=frozenset([silent]), literal=frozenset([literal]))
     assert fast.encode("aĠliteral▁<silent>") == [0, literal, silent]
     assert [fast.token_bytes(id) for id in (WORDS["Ġa"], literal, silent)] == [b" a", "Ġliteral▁".encode(), b""]
     assert fast.token_bytes(literal) == "Ġliteral▁".encode(), "the second time, too"

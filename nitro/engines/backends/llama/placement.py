@@ -24,7 +24,7 @@ class Placement:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether any layer lies on a GPU: the KV cache is there then, and attention computes as GPUs do."""
+        """Whether any layer lies on a GPU. The KV cache lies on it then, and attention computes as GPUs do."""
         return self.gpu_layers > 0
 
     def __str__(self) -> str:
@@ -54,8 +54,8 @@ def find_gpu(spec: EngineSpec) -> bool:
 def find_layers(spec: EngineSpec, uses_gpu: bool, layers: int, llama_log: Log) -> Placement:
     """Where the layers of a loaded model lie. `uses_gpu`: what `find_gpu` answered; `layers`: without the output.
 
-    ggml's devices say whether there is a GPU, but how many layers llama.cpp has put there, only its log says
-    (llama-model.cpp, load_tensors). A log that does not say it is an error: taken for "none", it would give a GPU the
+    ggml's devices say whether there is a GPU, but only llama.cpp's log says how many layers it has put on it
+    (llama-model.cpp, load_tensors). A log without that line is an error: taken for "none", it would give a GPU the
     settings of a CPU. Raises LoadError then, and where --require-gpu is not met.
     """
     if not uses_gpu:
@@ -63,7 +63,7 @@ def find_layers(spec: EngineSpec, uses_gpu: bool, layers: int, llama_log: Log) -
     counted = llama_log.offloaded()
     if counted is None:
         raise LoadError(
-            f"llama.cpp has a GPU, but its log does not say how many layers it put there, as Nitro needs to know. "
+            f"llama.cpp has found a GPU, but its log does not say how many layers it put on it, which Nitro must know. "
             f"llama-cpp-python {llama_cpp.__version__} may be another version than the one that Nitro is made for; "
             f"make install in Nitro's folder installs that. --gpu-layers 0 computes on the CPU."
         )

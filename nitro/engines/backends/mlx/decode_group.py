@@ -63,7 +63,7 @@ class Group:
         return chunk.wants_token and known == (chunk.sequence_id, chunk.start, chunk.stop, chunk.tokens[chunk.start])
 
     def advance(self, chunks: list[Chunk]) -> None:
-        """What was computed ahead is what the chunks, one per row, want; without, it is computed now."""
+        """Give the chunks, one per row, the tokens that they want: those computed ahead, or else computed now."""
         for row, chunk in zip(self.rows, chunks, strict=True):
             row.sampler_row.tokens = chunk.tokens
             row.sampler_row.matcher = chunk.matcher
@@ -92,7 +92,8 @@ class Group:
         return self.fetched
 
     def absorb(self, other: "Group") -> None:
-        """Take the other group's rows; both have `now`, neither has looked further. The other is void then."""
+        """Take over the other group's rows. Both have `now`, and neither has looked ahead. The other group
+        cannot be used afterwards."""
         self._merge()
         other._merge()
         kv_cache.extend(self._caches, other._caches)

@@ -1,7 +1,7 @@
 """A slot at rest that has guessed tokens checked: one pass through the weights for its last token and all guesses.
 
-What the pass takes in and does not come true is cut off the slot's caches again. What is drawn at each place depends on
-logits, seed and length alone, so that no answer is changed by it.
+Guesses that do not come true are cut off the slot's caches again. What is drawn at each place depends on logits, seed
+and length alone, so that no answer is changed by it.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ from nitro.engines.runner import Chunk
 
 @dataclass(slots=True)
 class DraftCheck:
-    """One chunk with a draft, submitted. `drawn`: what follows its last token, and each of the draft: uint32 [n]."""
+    """One chunk with a draft, submitted. `drawn`: what follows its last token and each token of the draft, uint32
+    [n]."""
 
     chunk: Chunk
     caches: Caches
@@ -39,7 +40,8 @@ class DraftCheck:
         return cls(chunk, caches, drawn, scores)
 
     def accepted(self, eog: frozenset[int]) -> list[int]:
-        """Wait for it: the next token, and while it is as drafted the one after. The caches hold all but the last."""
+        """Wait for the pass. Returns the next token and, while it is as drafted, the one after. The caches then hold
+        all of them but the last."""
         drawn: list[int] = self.drawn.tolist()  # type: ignore[assignment]
         tokens = drawn[:1]
         for guess, after in zip(self.chunk.draft, drawn[1:], strict=True):

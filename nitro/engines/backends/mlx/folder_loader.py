@@ -130,10 +130,10 @@ def _fast_tokenizer(words: Tokenizer, folder: Path) -> FastTokenizer:
     words.no_truncation()
     words.no_padding()
     added = words.get_added_tokens_decoder()
-    silent = frozenset(id for id, token in added.items() if token.special)
+    hidden = frozenset(id for id, token in added.items() if token.special)
     # SentencePiece writes spaces as ▁ in added tokens, too; a byte-level vocabulary has those as they are
-    literal = frozenset(added) - silent if to_bytes is byte_level else frozenset()
-    return FastTokenizer(words, to_bytes, silent, literal)
+    literal = frozenset(added) - hidden if to_bytes is byte_level else frozenset()
+    return FastTokenizer(words, to_bytes, hidden, literal)
 
 
 def _ends(words: Tokenizer, ids: list[Any], eos: str) -> frozenset[int]:

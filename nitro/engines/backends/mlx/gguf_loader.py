@@ -49,7 +49,7 @@ def open_gguf(path: Path) -> MlxModel:
     to_bytes = sentence_piece if tokenizer.is_sentence_piece(head) else byte_level
     return MlxModel(
         network=network,
-        tokenizer=FastTokenizer(words, to_bytes, silent=controls, literal=specials - controls),
+        tokenizer=FastTokenizer(words, to_bytes, hidden=controls, literal=specials - controls),
         trained_context=config["max_position_embeddings"],
         eog=tokenizer.ends(head),
         template=head.get("tokenizer.chat_template"),

@@ -1,7 +1,7 @@
-"""A loaded model tried out: what its KV caches take, and whether it computes rows in one batch as it does alone.
+"""Tries a loaded model out: the size of its KV caches, and whether rows in a batch give what each gives alone.
 
-That every cache can be merged does not say that the model's attention is right with merged ones: some of mlx-lm's
-models broadcast the mask of a batch wrongly, or count its padding as tokens.
+Caches that can be merged do not make a model's attention right with merged ones: some of mlx-lm's models broadcast the
+mask of a batch wrongly, or count its padding as tokens.
 """
 
 import logging
@@ -71,7 +71,7 @@ def _same_in_a_batch(model: MlxModel, vocabulary: int) -> bool:
         log.warning("this model cannot compute rows in a batch (%s); they are computed one after another", error)
         return False
     if not distance <= MAX_DISTANCE:
-        log.warning("this model computes other things in a batch than alone; rows are computed one after another")
+        log.warning("this model gives other results in a batch than alone; rows are computed one after another")
     return bool(distance <= MAX_DISTANCE)
 
 

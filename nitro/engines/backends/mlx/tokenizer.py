@@ -9,15 +9,15 @@ SPACE = "▁"  # SentencePiece's
 
 
 class FastTokenizer:
-    """`silent` ids add nothing to the text, `literal` ones what is written in the vocabulary, all others what
-    `to_bytes` makes of that. Any thread may call it."""
+    """A token adds to the text what `to_bytes` makes of its text in the vocabulary; a `literal` one that text itself, a
+    `hidden` one nothing. Any thread may call it."""
 
     def __init__(
-        self, tokenizer: Tokenizer, to_bytes: Callable[[str], bytes], silent: frozenset[int], literal: frozenset[int]
+        self, tokenizer: Tokenizer, to_bytes: Callable[[str], bytes], hidden: frozenset[int], literal: frozenset[int]
     ):
         self._tokenizer = tokenizer
         self._to_bytes = to_bytes
-        self._silent = silent
+        self._hidden = hidden
         self._literal = literal
         self._pieces: dict[int, bytes] = {}
 
@@ -39,7 +39,7 @@ class FastTokenizer:
 
     def _render(self, token: int) -> bytes:
         text = self._tokenizer.id_to_token(token)
-        if text is None or token in self._silent:  # a model may have more rows than its vocabulary has tokens
+        if text is None or token in self._hidden:  # a model may have more rows than its vocabulary has tokens
             return b""
         return text.encode() if token in self._literal else self._to_bytes(text)
 
