@@ -27,9 +27,9 @@ _decode = json.JSONDecoder(strict=False).raw_decode  # a raw line break in a str
 
 @dataclass(slots=True)
 class PartialObject:
-    """An object, whole or cut off."""
+    """An object, complete or cut off."""
 
-    members: dict[str, str]  # the values of its whole members, as written
+    members: dict[str, str]  # the values of its complete members, as written
     end: int | None  # the position behind it; None: the text ends before it does
     open_member: tuple[str, str] | None = None  # of a member that is cut off in its value: its key, its value so far
 

@@ -117,11 +117,11 @@ def text_to_json(text: str, schema: Any, root: Mapping[str, Any]) -> str:
     for read in (json.loads, ast.literal_eval):
         try:
             value = read(text.strip())
-            made = to_json(value)
+            as_json = to_json(value)
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         if type_of(value) in allowed or (isinstance(value, float) and value.is_integer() and "integer" in allowed):
-            return text.strip() if read is json.loads else made
+            return text.strip() if read is json.loads else as_json
     return to_json(text)
 
 

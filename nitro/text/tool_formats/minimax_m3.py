@@ -42,19 +42,19 @@ def parse(body: str, tools: ToolsByName) -> list[Call]:
 
 
 def parse_partial(body: str, tools: ToolsByName) -> list[Call]:
-    """The calls so far; of the last one, the whole arguments."""
+    """The calls so far; of the last one, the complete arguments."""
     tags = body.split(_MARK)[1:-1]  # the last one may go on
     calls: list[Call] = []
     at = 0
     while at < len(tags) and (opening := _INVOKE.fullmatch(tags[at])):
         root = tools[opening[1]].parameters if opening[1] in tools else {}
-        made: Members = []
+        members: Members = []
         try:
-            _, at = _members(tags, at + 1, root, root, 0, made)
+            _, at = _members(tags, at + 1, root, root, 0, members)
             _closed(tags, at, "</invoke>")
         except Malformed:
-            return [*calls, Call(opening[1], _object(made)[:-1])]
-        calls.append(Call(opening[1], _object(made)))
+            return [*calls, Call(opening[1], _object(members)[:-1])]
+        calls.append(Call(opening[1], _object(members)))
         at += 1
     return calls
 

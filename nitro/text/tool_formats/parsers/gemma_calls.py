@@ -33,16 +33,16 @@ class GemmaCalls:
         return calls
 
     def parse_partial(self, body: str, tools: ToolsByName) -> list[Call]:
-        """The calls so far; of the last one, the whole arguments."""
+        """The calls so far; of the last one, the complete arguments."""
         calls: list[Call] = []
         at = 0
         while found := _CALL.match(body, at):
-            made: dict[str, Any] = {}
+            members: dict[str, Any] = {}
             try:
-                _, at = self._object(body, found.end() + 1, 0, made)
+                _, at = self._object(body, found.end() + 1, 0, members)
             except Malformed:
-                return [*calls, Call(found[1], to_json(made)[:-1])]
-            calls.append(Call(found[1], to_json(made)))
+                return [*calls, Call(found[1], to_json(members)[:-1])]
+            calls.append(Call(found[1], to_json(members)))
         return calls
 
     def _value(self, body: str, at: int, depth: int) -> tuple[Any, int]:
@@ -70,25 +70,25 @@ class GemmaCalls:
             raise Unfinished
         return body[at + len(self.quote) : end], end + len(self.quote)
 
-    def _object(self, body: str, at: int, depth: int, made: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        """Reads the members into `made`, each as soon as it is whole. Returns that, and where the object ends."""
+    def _object(self, body: str, at: int, depth: int, members: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """Adds each member to `members` as soon as it is complete. Returns them, and where the object ends."""
         while True:
             at = _next_sign(body, at)
             if body[at] == "}":
-                return made, at + 1
+                return members, at + 1
             key, at = self._key(body, at)
             value, at = self._value(body, at, depth)
             at = _past_comma(body, at, "}")
-            made[key] = value
+            members[key] = value
 
     def _list(self, body: str, at: int, depth: int) -> tuple[list[Any], int]:
-        made: list[Any] = []
+        values: list[Any] = []
         while True:
             at = _next_sign(body, at)
             if body[at] == "]":
-                return made, at + 1
+                return values, at + 1
             value, at = self._value(body, at, depth)
-            made.append(value)
+            values.append(value)
             at = _past_comma(body, at, "]")
 
     def _key(self, body: str, at: int) -> tuple[str, int]:

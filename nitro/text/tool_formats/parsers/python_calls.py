@@ -44,7 +44,7 @@ def parse(body: str, tools: ToolsByName) -> list[Call]:
 
 
 def parse_partial(body: str, tools: ToolsByName) -> list[Call]:
-    """The calls so far; of the last one, the whole arguments."""
+    """The calls so far; of the last one, the complete arguments."""
     reader, calls = _Reader(body), []
     reader.takes("[")
     while reader.at < len(body) and body[reader.at] != "]":
@@ -66,7 +66,7 @@ class _Reader:
     def __init__(self, text: str):
         self.text = text
         self.at = 0
-        self.current: tuple[str, dict[str, Any]] | None = None  # the call that is being read, its whole arguments
+        self.current: tuple[str, dict[str, Any]] | None = None  # the call that is being read, its complete arguments
 
     def takes(self, signs: str) -> bool:
         """Whether one of the signs comes next. Moves past it and the white space around it."""
@@ -119,37 +119,38 @@ class _Reader:
             raise Malformed("no such value") from None
 
     def _list(self, depth: int) -> list[Any]:
-        made = []
+        values = []
         while not self.takes("]"):
-            made.append(self._value(depth + 1))
+            values.append(self._value(depth + 1))
             if not self.takes(",") and self._next() != "]":
                 raise self._fault("the list does not end")
-        return made
+        return values
 
     def _object(self, depth: int) -> dict[str, Any]:
-        made = {}
+        members = {}
         while not self.takes("}"):
             key = self._value(depth + 1)
             if not isinstance(key, str) or not self.takes(":"):
                 raise self._fault("a key is no text")
-            made[key] = self._value(depth + 1)
+            members[key] = self._value(depth + 1)
             if not self.takes(",") and self._next() != "}":
                 raise self._fault("the object does not end")
-        return made
+        return members
 
     def _text(self, quote: str) -> str:
         """A text. It ends at the first quote that something else can follow."""
-        at, made = self.at + 1, ""
+        at = self.at + 1
+        result = ""
         while at < len(self.text):
             sign = self.text[at]
             if sign == "\\" and at + 1 < len(self.text):
                 piece, at = _escaped(self.text, at)
-                made += piece
+                result += piece
                 continue
             if sign == quote and _AFTER_TEXT.match(self.text, at + 1):
                 self.at = at + 1
-                return made
-            made += sign
+                return result
+            result += sign
             at += 1
         raise Unfinished
 

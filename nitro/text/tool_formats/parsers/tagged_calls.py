@@ -89,7 +89,7 @@ class TaggedCalls:
         return calls
 
     def _so_far(self, name: str, body: str, at: int, tools: ToolsByName) -> tuple[str, int]:
-        """The beginning of a JSON object, and where the whole arguments end."""
+        """The beginning of a JSON object, and where the complete arguments end."""
         arguments: list[tuple[str, str]] = []
         followed = self.key if self.end == _AT_THE_END else f"{self.key}|{self.end}"
         while found := re.compile(r"\s*" + self.key).match(body, at):
