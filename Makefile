@@ -6,7 +6,7 @@
 # make lint     ruff and mypy
 # make bench    measure beside llama-server and others, which are built first; writes bench/results.md; ARGS="--workloads 1,8"
 # make soak     what a hostile but honest tester does; writes soak/results.md; ARGS="--short" for a few minutes of it
-# make docs     write docs/parameters.md and docs/clients
+# make docs     write docs/parameters.md, docs/clients and docs/bench.svg
 # make clean    remove everything the other targets made, .venv included
 
 PYTHON ?= python3
@@ -46,6 +46,7 @@ bench:
 	.venv/bin/python -m bench.http
 	.venv/bin/python -m bench.footprint
 	.venv/bin/python -m bench.convert
+	.venv/bin/python -m scripts.bench_chart
 
 soak:
 	@$(PYTHON) scripts/install.py test
@@ -55,6 +56,7 @@ docs:
 	@$(PYTHON) scripts/install.py test
 	.venv/bin/python -m scripts.parameters
 	.venv/bin/python -m scripts.clients
+	.venv/bin/python -m scripts.bench_chart
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

@@ -2,72 +2,75 @@
 
 NitroError
 ├── StartError             the server cannot start: one line on stderr, exit 1
-├── ConvertError           a conversion or a proof cannot be done, or failed: the same
-├── EngineLost             the server ends with its engine, as it was told to: the same
-├── BenchError             a measurement cannot go on: the same
+├── ConvertError           a conversion or a comparison is impossible or failed: the same
+├── EngineLost             the server ends with its engine (--exit-on-engine-failure): the same
+├── BenchError             a measurement cannot continue: the same
 ├── EngineError            what an engine can answer instead of tokens
 │   ├── PromptRejected     the request cannot run on this engine: 400
 │   ├── PromptTooLong      it does not fit into the context: 400 context_length_exceeded
-│   ├── RequestRefused     the engine died repeatedly at requests like it: 422
+│   ├── RequestRefused     the engine died twice while requests like it were running: 422
 │   ├── EngineBusy         the queue is full: 429
-│   ├── EngineDown         no engine runs for now: 503, to be sent again
-│   │   └── EngineDied     it died at work on the request: 503, not to be sent again
+│   ├── EngineDown         no engine is running now: 503, may be sent again
+│   │   └── EngineDied     it died while it worked on the request: 503, not to be sent again
 │   ├── SequenceFailed     a step failed for this sequence: 500
-│   ├── SchemaUnkept       what the model said breaks the schema that was asked for: 422
-│   └── ServerClosing      the server was told to stop: 503
+│   ├── SchemaUnkept       the answer breaks the requested schema: 422
+│   └── ServerClosing      the server is stopping: 503
 ├── TemplateError          the chat template refused the messages: 400
 └── ApiError               an HTTP status and an OpenAI error body
 """
 
-MOST = 600  # characters of a sentence for people
+from typing import Self
+
+MAX_CHARACTERS = 600  # of a message for people
 
 
 def one_line(text: str) -> str:
-    """The text as one line that a terminal shows as it is: words of a damaged file may stand in it."""
+    """The text as one line that is safe to print: it may quote a damaged file. Long texts lose their middle."""
     line = " ".join(text.split())
     shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
-    return shown if len(shown) <= MOST else f"{shown[: MOST // 2 - 2]} … {shown[1 - MOST // 2 :]}"
+    half = MAX_CHARACTERS // 2
+    return shown if len(shown) <= MAX_CHARACTERS else f"{shown[: half - 2]} … {shown[1 - half :]}"
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, or what it is, where that alone says nothing."""
-    said = str(error)
-    return said if " " in said else f"{type(error).__name__} {said}".rstrip()
+    """The exception's message. The type is put before a message of a single word, which would say too little."""
+    message = str(error)
+    return message if " " in message else f"{type(error).__name__} {message}".rstrip()
 
 
 class NitroError(Exception):
-    pass
+    """The base of all errors in this module."""
 
 
 class Sentence(Exception):
-    """Its message is one line, whatever it was made of."""
+    """A mixin: the message is one printable line, whatever it was made of."""
 
     def __init__(self, message: str):
         super().__init__(one_line(message))
 
 
 class StartError(Sentence, NitroError):
-    pass
+    """The server cannot start."""
 
 
 class ConvertError(Sentence, NitroError):
-    pass
+    """A conversion or a comparison is impossible or failed."""
 
 
 class EngineLost(NitroError):
-    pass
+    """The engine died, and the server ends with it."""
 
 
 class BenchError(NitroError):
-    pass
+    """A measurement cannot continue."""
 
 
 class EngineError(NitroError):
-    pass
+    """The base of what an engine can answer instead of tokens."""
 
 
 class PromptRejected(EngineError):
-    """`param` names what is wrong; None: the prompt itself."""
+    """The request cannot run on this engine. `param` is the wrong parameter, or None for the prompt."""
 
     def __init__(self, message: str, param: str | None):
         super().__init__(message)
@@ -75,24 +78,28 @@ class PromptRejected(EngineError):
 
 
 class PromptTooLong(EngineError):
-    """`length` says how long it is; not all of a very long one is counted."""
+    """The prompt does not fit into the context. `length` describes its length in words.
+
+    `partly`: the count stopped early, because the prompt is very long.
+    """
 
     def __init__(self, prompt_tokens: int, context: int, partly: bool = False):
         self.length = f"more than {prompt_tokens} tokens" if partly else f"{prompt_tokens} tokens"
         super().__init__(f"The prompt has {self.length}, the context {context}.")
-        self.prompt_tokens, self.context = prompt_tokens, context
+        self.prompt_tokens = prompt_tokens
+        self.context = context
 
 
 class EngineBusy(EngineError):
-    pass
+    """The queue is full."""
 
 
 class RequestRefused(EngineError):
-    pass
+    """The engine died twice while requests like this one were running."""
 
 
 class EngineDown(EngineError):
-    """`again`: the seconds after which one may be there again; None: none will."""
+    """No engine is running. `again`: seconds until the next one may be ready, or None if there will be none."""
 
     def __init__(self, message: str, again: float | None = None):
         super().__init__(message)
@@ -100,15 +107,15 @@ class EngineDown(EngineError):
 
 
 class EngineDied(EngineDown):
-    pass
+    """The engine died while it worked on the request."""
 
 
 class SequenceFailed(EngineError):
-    pass
+    """A step of the engine failed for this sequence."""
 
 
 class SchemaUnkept(EngineError):
-    """`param` is the schema."""
+    """The answer breaks its schema. `param` is the parameter that holds the schema."""
 
     def __init__(self, message: str, param: str | None):
         super().__init__(message)
@@ -116,15 +123,18 @@ class SchemaUnkept(EngineError):
 
 
 class ServerClosing(EngineError):
-    pass
+    """The server is stopping."""
 
 
 class TemplateError(NitroError):
-    pass
+    """The chat template refused the messages, or cannot be used."""
 
 
 class ApiError(NitroError):
-    """Sent as `{"error": {"message", "type", "param", "code"}}` with `status`. `retry_after` is in seconds."""
+    """An HTTP status and an OpenAI error body. `retry_after`, in seconds, becomes the header `Retry-After`.
+
+    `param` names the parameter that is wrong, `code` is for programs, `type` is one of OpenAI's error types.
+    """
 
     def __init__(
         self,
@@ -137,12 +147,33 @@ class ApiError(NitroError):
         retry_after: int | None = None,
     ):
         super().__init__(message)
-        self.status, self.param, self.code, self.type, self.retry_after = status, param, code, type, retry_after
+        self.status = status
+        self.param = param
+        self.code = code
+        self.type = type
+        self.retry_after = retry_after
+
+    @classmethod
+    def invalid(cls, param: str, expected: str, *, code: str = "invalid_value") -> Self:
+        """400: `param` has a value that is not one of the `expected`."""
+        return cls(400, f"Invalid value for '{param}': expected {expected}.", param=param, code=code)
+
+    @classmethod
+    def unsupported(cls, param: str, why: str = "is not supported by this server yet") -> Self:
+        """400: the parameter is known, but cannot be used. `why` continues a sentence that begins with its name."""
+        return cls(400, f"Unsupported parameter: '{param}' {why}.", param=param, code="unsupported_parameter")
+
+    @classmethod
+    def missing(cls, param: str) -> Self:
+        """400: a required parameter is not in the request."""
+        return cls(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
 
     @property
     def body(self) -> dict[str, dict[str, str | None]]:
+        """The JSON that a client gets: `{"error": {"message", "type", "param", "code"}}`."""
         return {"error": {"message": str(self), "type": self.type, "param": self.param, "code": self.code}}
 
 
 def no_such_model(name: str, served: str) -> ApiError:
+    """404: the request names a model that is not `served`."""
     return ApiError(404, f"The model '{name}' does not exist; served is '{served}'.", code="model_not_found")

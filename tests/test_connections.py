@@ -2,9 +2,9 @@
 
 import pytest
 
-from nitro.api.connections import Connections, Limits, State
+from nitro.api.connections import ConnectionLimits, Connections, ConnectionState
 
-LIMITS = Limits(head=10.0, silence=20.0, rate=100, rest=30.0, most=3)
+LIMITS = ConnectionLimits(head=10.0, silence=20.0, rate=100, rest=30.0, most=3)
 
 
 @pytest.fixture
@@ -30,35 +30,35 @@ def test_a_head_has_its_time_from_the_connection_on(connections: Connections[str
 
 def test_every_request_has_its_own_time(connections: Connections[str]) -> None:
     connections.add("a")
-    for state in (State.BUSY, State.IDLE):
+    for state in (ConnectionState.BUSY, ConnectionState.IDLE):
         connections.move("a", state)
         assert pass_time(connections, 1000) == []
-    connections.move("a", State.HEAD)
+    connections.move("a", ConnectionState.HEAD)
     assert pass_time(connections, 10) == [] and pass_time(connections, 1) == ["a"]
 
 
 def test_a_body_may_be_slow_but_not_silent(connections: Connections[str]) -> None:
     """5 MB at 200 bytes a second take seven hours."""
     connections.add("a")
-    connections.move("a", State.BODY)
+    connections.move("a", ConnectionState.BODY)
     for _ in range(1_000):
-        assert pass_time(connections, 19) == [] and connections.heard("a", 19 * 200)
+        assert pass_time(connections, 19) == [] and connections.body_received("a", 19 * 200)
     assert pass_time(connections, 20) == [] and pass_time(connections, 1) == ["a"]
 
 
 def test_a_body_that_trickles_is_too_slow(connections: Connections[str]) -> None:
     connections.add("a")
-    connections.move("a", State.BODY)
+    connections.move("a", ConnectionState.BODY)
     for second in range(1, 22):
         assert pass_time(connections, 1) == []
-        assert connections.heard("a", 1) == (second <= 20)
+        assert connections.body_received("a", 1) == (second <= 20)
 
 
 def test_the_rest_has_its_time_however_it_comes(connections: Connections[str]) -> None:
     connections.add("a")
-    connections.move("a", State.REST)
+    connections.move("a", ConnectionState.DRAINING)
     for _ in range(30):
-        assert pass_time(connections, 1) == [] and connections.heard("a", 1000)
+        assert pass_time(connections, 1) == [] and connections.body_received("a", 1000)
     assert pass_time(connections, 1) == ["a"]
 
 
@@ -70,15 +70,15 @@ def test_time_in_which_the_server_was_deaf_counts_little(connections: Connection
 def test_who_gives_way(connections: Connections[str]) -> None:
     """By state, and then who was not heard of for longest."""
     assert [connections.add(name) for name in "abc"] == [None] * 3
-    connections.move("b", State.IDLE)
-    connections.move("c", State.BUSY)
+    connections.move("b", ConnectionState.IDLE)
+    connections.move("c", ConnectionState.BUSY)
     assert connections.add("d") == "b" and connections.add("e") == "a"
-    connections.move("e", State.BODY)
-    connections.move("d", State.BODY)
-    connections.heard("e", 1)
+    connections.move("e", ConnectionState.BODY)
+    connections.move("d", ConnectionState.BODY)
+    connections.body_received("e", 1)
     assert connections.add("f") == "d"
-    connections.move("e", State.BUSY)
-    connections.move("f", State.BUSY)
+    connections.move("e", ConnectionState.BUSY)
+    connections.move("f", ConnectionState.BUSY)
     assert connections.add("g") == "g", "nobody gives way who waits for an answer"
     assert len(connections) == 3 and connections.state("g") is None
     connections.remove("g")
@@ -87,5 +87,5 @@ def test_who_gives_way(connections: Connections[str]) -> None:
 
 
 def test_what_is_gone_is_not_heard_of(connections: Connections[str]) -> None:
-    connections.move("a", State.BODY)
-    assert connections.heard("a", 5) and len(connections) == 0
+    connections.move("a", ConnectionState.BODY)
+    assert connections.body_received("a", 5) and len(connections) == 0

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from running import CEILING, FAKE, PIPES, ServerProcess, server_process
 
-from nitro.system.logs import LONGEST, Sink
+from nitro.system.logs import MAX_MESSAGE, Sink
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,7 +42,7 @@ def read_until(descriptor: int, mark: bytes) -> bytes:
 
 def test_what_does_not_fit_is_counted(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    sink = Sink(writer, room=1000)
+    sink = Sink(writer, limit=1000)
     line = b"x" * 99 + b"\n"
     for _ in range(10_000):
         sink.put(line)
@@ -81,14 +81,14 @@ def test_a_long_line_is_cut(pipe: tuple[int, int]) -> None:
     sink = Sink(pipe[1])
     sink.put(b"x" * 10**6 + b"\n")
     sink.put(b"end\n")
-    assert read_until(pipe[0], b"end\n") == b"x" * LONGEST + b"...\nend\n"
+    assert read_until(pipe[0], b"end\n") == b"x" * MAX_MESSAGE + b"...\nend\n"
 
 
 def test_all_of_python_goes_through_it() -> None:
     """The log, warnings, prints, tracebacks of threads; at the end nothing is lost, nor when the program is over."""
     program = """
 import logging, sys, threading, warnings
-from nitro import logs
+from nitro.system import logs
 logs.install("info")
 logging.getLogger("a").info("of the log")
 warnings.warn("a warning")

@@ -13,7 +13,7 @@ from nitro.system.signals import FORCED
 ROOT = Path(__file__).parent.parent
 PROGRAM = """
 import os, re, sys, time
-from nitro import signals
+from nitro.system import signals
 
 signals.hold()
 {before}

@@ -3,7 +3,7 @@
 import asyncio
 from itertools import pairwise
 
-from nitro.api.turns import BEGIN, Turns
+from nitro.api.turns import REQUESTS_PER_TURN, Turns
 
 
 def test_a_few_in_one_turn_of_the_loop() -> None:
@@ -23,13 +23,13 @@ def test_a_few_in_one_turn_of_the_loop() -> None:
 
     begun, seen = asyncio.run(run())
     assert begun == [number for number in range(50) if number != 20]
-    assert max(after - before for before, after in pairwise(seen)) <= 2 * BEGIN
+    assert max(after - before for before, after in pairwise(seen)) <= 2 * REQUESTS_PER_TURN
 
 
 def test_a_few_need_not_wait() -> None:
     async def run() -> None:
         turns = Turns()
-        for _ in range(BEGIN):
+        for _ in range(REQUESTS_PER_TURN):
             try:
                 turns.wait().send(None)
             except StopIteration:

@@ -1,7 +1,7 @@
-"""Who may call: the API key, the `Host` a request names, and the web pages that may reach us from a browser.
+"""Who may call: checks of the API key, of the `Host` header, and of the web page that a browser calls from (`Origin`).
 
-Without the last two any page that a user has open could use the model: by a form or script (`Origin`), or by a name of
-its own that it lets point to this machine (`Host`: DNS rebinding).
+Without the last two, any page that a user has open could use the model: with a form or script (`Origin`), or through a
+host name of its own that points to this machine (`Host`: DNS rebinding).
 """
 
 import hmac
@@ -9,7 +9,6 @@ import ipaddress
 import re
 from collections.abc import Mapping
 
-from nitro.api import api_keys
 from nitro.errors import ApiError
 
 OPEN_PATHS = ("/health", "/healthz")
@@ -26,15 +25,18 @@ _EXPOSED = b"x-request-id, x-nitro-ignored, x-should-retry, retry-after"
 
 
 class Guard:
-    """`origins` and `hosts` are those allowed beside the local ones; "*" is any. Header names are in lower case."""
+    """Decides about each request. `origins` and `hosts` are allowed besides the local ones; "*" allows any.
+
+    Header names are in lower case.
+    """
 
     def __init__(self, api_key: str | None = None, origins: tuple[str, ...] = (), hosts: tuple[str, ...] = ()):
-        self._api_key = None if api_key is None else api_keys.in_bytes(api_key)
+        self._api_key = None if api_key is None else api_key.encode(errors="surrogateescape")  # as clients send it
         self._origins = {origin.rstrip("/").lower() for origin in origins}
         self._hosts = {host.lower() for host in hosts}
 
     def check(self, method: str, path: str, headers: Headers) -> None:
-        """Raises ApiError. Of a preflight, which cannot bring a key, none is asked."""
+        """Raises ApiError 400, 401 or 403. A preflight (OPTIONS) needs no key, since it cannot carry one."""
         host = headers.get(b"host", b"").decode("latin-1")
         if host and not _is_host(host):
             raise ApiError(400, f"The header 'Host' is {host[:300]!r}, which is no name with a port or without.")
@@ -48,32 +50,32 @@ class Guard:
             raise ApiError(401, message, code="invalid_api_key")
 
     def cors(self, method: str, headers: Headers) -> dict[bytes, bytes]:
-        """The headers by which a browser lets the page that asked see the answer."""
+        """The headers that make a browser show the response to the page that called."""
         origin = headers.get(b"origin")
         if origin is None or not self._knows_origin(origin.decode("latin-1")):
             return {}
         allowed = {b"access-control-allow-origin": origin, b"vary": b"Origin"}
         if method != "OPTIONS":
             return {**allowed, b"access-control-expose-headers": _EXPOSED}
-        asked = headers.get(b"access-control-request-headers", b"authorization, content-type")
-        return {**allowed, **_PREFLIGHT, b"access-control-allow-headers": asked}
+        requested = headers.get(b"access-control-request-headers", b"authorization, content-type")
+        return {**allowed, **_PREFLIGHT, b"access-control-allow-headers": requested}
 
     def _knows_host(self, host: str) -> bool:
         name = _name(host).lower()
         return name == "localhost" or _is_address(name) or name in self._hosts or "*" in self._hosts
 
     def _knows_origin(self, origin: str) -> bool:
-        """Where a key is needed, the key decides: a page that has none gets nothing."""
+        """Any origin is allowed if there is a key: a page that does not have it gets nothing."""
         if self._api_key is not None or "*" in self._origins or origin.lower() in self._origins:
             return True
         return _LOCAL_ORIGIN.fullmatch(origin) is not None
 
     def _has_key(self, headers: Headers) -> bool:
-        """Compared in constant time."""
+        """The comparison takes the same time for every wrong key."""
         if self._api_key is None:
             return True
-        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._api_key)
+        scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(credentials.strip(), self._api_key)
 
 
 def _is_host(host: str) -> bool:
@@ -82,7 +84,7 @@ def _is_host(host: str) -> bool:
 
 
 def _name(host: str) -> str:
-    """A Host header without its port; an IPv6 address without its brackets."""
+    """The Host header without the port, and an IPv6 address without its brackets."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.rpartition(":")[0] if ":" in host else host

@@ -1,9 +1,9 @@
-"""Who is connected, in which state, and for how long; who has run out of time, and who gives way to a newcomer.
+"""Tracks who is connected, in which state and for how long: whose time has run out, and who makes room for a newcomer.
 
     newcomer ─► HEAD ──whole head──► BODY ──whole body──► BUSY ──whole reply──► IDLE ──first byte──► HEAD …
-                                       └─────── a reply to half of it ──────► REST ──the other half──┘
+                                       └── a reply before the body ends ──► DRAINING ──the body ends──┘
 
-Pure: it knows no sockets, and no clock but its ticks. What a connection is told to do, its owner does.
+Pure: no sockets, and no clock but its ticks. The owner carries out what is decided here.
 """
 
 from collections import OrderedDict
@@ -14,98 +14,110 @@ from msgspec import Struct
 
 C = TypeVar("C")
 
-LONGEST_TICK = 1.0  # seconds: while the server itself was busy nobody could be heard
+LONGEST_TICK = 1.0  # seconds: while the server itself was busy it could not receive anything
 
 
-class State(Enum):
+class ConnectionState(Enum):
+    """What a connection is doing."""
+
     IDLE = auto()  # between two requests
-    REST = auto()  # what is left of a request that has its reply comes in, and is thrown away
-    HEAD = auto()  # of the next request, not all has come, or nothing yet
-    BODY = auto()
-    BUSY = auto()  # a reply is awaited
+    DRAINING = auto()  # its request already has a reply; what remains of the request is received and thrown away
+    HEAD = auto()  # the head of the next request is incomplete, or has not begun
+    BODY = auto()  # the head is complete, the body is not
+    BUSY = auto()  # the client waits for a reply
 
 
-GIVE_WAY = (State.IDLE, State.REST, State.HEAD, State.BODY)  # in this order; whoever awaits a reply never does
+GIVE_WAY = (
+    ConnectionState.IDLE,
+    ConnectionState.DRAINING,
+    ConnectionState.HEAD,
+    ConnectionState.BODY,
+)  # in this order; a client that waits for a reply stays
 
 
-class Limits(Struct, frozen=True):
-    """Times in seconds. A body may take `silence` between two bytes, and in all that and a second per `rate` bytes."""
+class ConnectionLimits(Struct, frozen=True):
+    """Times are in seconds. A body may pause for `silence`, and in all take `silence` and a second per `rate` bytes."""
 
     head: float = 20.0
     silence: float = 30.0
-    rate: int = 500
-    rest: float = 60.0
+    rate: int = 500  # bytes per second
+    rest: float = 60.0  # for what remains of a request that already has a reply
     most: int = 4096  # connections
 
 
-class _Stay(Struct):
-    state: State
+class _Entry(Struct):
+    state: ConnectionState
     since: float
-    bytes: int = 0  # of the body
+    body_bytes: int = 0
 
 
 class Connections(Generic[C]):
-    """All open ones. The first of each state is the one that was not heard of for longest."""
+    """All open connections. In each state the first one is the one that has been silent for the longest time."""
 
-    def __init__(self, limits: Limits):
+    def __init__(self, limits: ConnectionLimits):
         self.limits = limits
         self._now = 0.0
-        self._stays: dict[C, _Stay] = {}
-        self._queues: dict[State, OrderedDict[C, float]] = {state: OrderedDict() for state in State}  # last heard of
+        self._entries: dict[C, _Entry] = {}
+        # by state: when something was last received from a connection
+        self._received_at: dict[ConnectionState, OrderedDict[C, float]] = {
+            state: OrderedDict() for state in ConnectionState
+        }
 
     def __len__(self) -> int:
-        return len(self._stays)
+        return len(self._entries)
 
     def add(self, connection: C) -> C | None:
-        """A newcomer. The one that is to be closed for it, which is itself where nobody gives way."""
-        leaves = None
+        """Add a newcomer. Returns the connection to close for it: the newcomer itself if no other can make room."""
+        evicted = None
         if len(self) >= self.limits.most:
-            leaves = next((other for state in GIVE_WAY for other in self._queues[state]), connection)
-            self.remove(leaves)
-        if leaves is not connection:
-            self._enter(connection, State.HEAD)
-        return leaves
+            evicted = next((other for state in GIVE_WAY for other in self._received_at[state]), connection)
+            self.remove(evicted)
+        if evicted is not connection:
+            self._enter(connection, ConnectionState.HEAD)
+        return evicted
 
     def remove(self, connection: C) -> None:
-        """It is closed, or about to be. It may be unknown."""
-        if stay := self._stays.pop(connection, None):
-            del self._queues[stay.state][connection]
+        """Forget a connection that is closed or about to be. It may be unknown."""
+        if entry := self._entries.pop(connection, None):
+            del self._received_at[entry.state][connection]
 
-    def move(self, connection: C, state: State) -> None:
-        stay = self._stays.get(connection)
-        if stay and stay.state is not state:
+    def move(self, connection: C, state: ConnectionState) -> None:
+        """Change the state of a connection, which may be unknown. A new state starts its time anew."""
+        entry = self._entries.get(connection)
+        if entry and entry.state is not state:
             self.remove(connection)
             self._enter(connection, state)
 
-    def heard(self, connection: C, count: int) -> bool:
-        """So many bytes of a body came. Whether they come fast enough."""
-        stay = self._stays.get(connection)
-        if stay is None or stay.state is not State.BODY:
+    def body_received(self, connection: C, count: int) -> bool:
+        """Count bytes of a body. Returns whether the body comes fast enough."""
+        entry = self._entries.get(connection)
+        if entry is None or entry.state is not ConnectionState.BODY:
             return True
-        self._queues[State.BODY][connection] = self._now
-        self._queues[State.BODY].move_to_end(connection)
-        stay.bytes += count
-        return self._now - stay.since <= self.limits.silence + stay.bytes / self.limits.rate
+        self._received_at[ConnectionState.BODY][connection] = self._now
+        self._received_at[ConnectionState.BODY].move_to_end(connection)
+        entry.body_bytes += count
+        return self._now - entry.since <= self.limits.silence + entry.body_bytes / self.limits.rate
 
     def tick(self, seconds: float) -> list[C]:
-        """So much time has passed: those that have run out of it. Called a few times a second."""
+        """Let time pass, a few times a second. Returns the connections whose time has run out."""
         self._now += min(seconds, LONGEST_TICK)
         late: list[C] = []
         for state, limit in (
-            (State.HEAD, self.limits.head),
-            (State.BODY, self.limits.silence),
-            (State.REST, self.limits.rest),
+            (ConnectionState.HEAD, self.limits.head),
+            (ConnectionState.BODY, self.limits.silence),
+            (ConnectionState.DRAINING, self.limits.rest),
         ):
-            for connection, heard in self._queues[state].items():
-                if self._now - heard <= limit:
+            for connection, received_at in self._received_at[state].items():
+                if self._now - received_at <= limit:
                     break
                 late.append(connection)
         return late
 
-    def state(self, connection: C) -> State | None:
-        stay = self._stays.get(connection)
-        return stay.state if stay else None
+    def state(self, connection: C) -> ConnectionState | None:
+        """The state of a connection, or None if it is unknown."""
+        entry = self._entries.get(connection)
+        return entry.state if entry else None
 
-    def _enter(self, connection: C, state: State) -> None:
-        self._stays[connection] = _Stay(state, self._now)
-        self._queues[state][connection] = self._now
+    def _enter(self, connection: C, state: ConnectionState) -> None:
+        self._entries[connection] = _Entry(state, self._now)
+        self._received_at[state][connection] = self._now

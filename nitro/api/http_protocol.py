@@ -1,7 +1,7 @@
-"""HTTP as it comes in: uvicorn's protocol, with limits on what a client may send and on the time it may take.
+"""Receives HTTP: uvicorn's protocol, with limits on what a client may send and on the time it may take.
 
-It knows bytes and connections, and of a request where its head and its body end; who may call is asked later (`front`).
-What is sent costs time in proportion to its length, and no more memory than the limits say.
+It knows bytes, connections, and where the head and the body of a request end. `middleware` decides later who may call.
+Whatever a client sends costs time in proportion to its length, and no more memory than the limits allow.
 """
 
 import asyncio
@@ -14,22 +14,22 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from nitro.api.connections import Connections, State
+from nitro.api.connections import Connections, ConnectionState
 from nitro.errors import ApiError
 
 log = logging.getLogger("nitro.http")
 
-LINE = 2**13  # bytes of the URL, or of a header
-HEADERS = 100
-HEAD = 2**16  # bytes of all that
+MAX_LINE = 2**13  # bytes of the URL, or of a header
+MAX_HEADERS = 100
+MAX_HEAD = 2**16  # bytes of the URL and all headers
 SLICE = 2**14  # bytes that the parser gets at once
-DRAINED = 2**28  # bytes that are thrown away after a reply
+MAX_DISCARDED = 2**28  # bytes that are received and thrown away after a reply
 
-TOO_LONG = f"The head of the request is longer than {HEAD} bytes."
+HEAD_TOO_LONG = f"The head of the request is longer than {MAX_HEAD} bytes."
 
 
 class _Refused(Exception):
-    """Raised out of the parser's callbacks."""
+    """A callback of the parser raises it to refuse the request."""
 
     def __init__(self, status: int, message: str):
         self.error = ApiError(status, message)
@@ -38,105 +38,115 @@ class _Refused(Exception):
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, connections: "Connections[HttpProtocol]", **of_uvicorn: Any):
-        super().__init__(**of_uvicorn)
+    def __init__(self, connections: "Connections[HttpProtocol]", **uvicorn_options: Any):
+        super().__init__(**uvicorn_options)
         self._connections = connections
-        self._unread = 0  # bytes that have given nothing yet: of a head, or around the chunks of a body
+        self._unread = 0  # bytes that have not completed anything yet: of a head, or around the chunks of a body
         self._head = 0  # bytes of the headers
-        self._receiving = False  # a head is whole, its body is not
-        self._skipped = 0  # bytes still to come of a body that the parser does not see
-        self._ends = False  # the last reply is written
-        self._deaf = False  # what comes is not parsed any more
-        self._wasted = 0  # bytes that nobody wanted
+        self._receiving = False  # the head is complete, the body is not
+        self._unparsed = 0  # bytes still to come of a body that the parser does not see
+        self._closing = False  # the last reply is written
+        self._ignoring = False  # nothing more is parsed
+        self._discarded = 0  # bytes received in vain
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count the connection; close it, or another one, if there are too many."""
         super().connection_made(transport)
-        leaves = self._connections.add(self)
-        if leaves is self:
-            self._say(ApiError(503, "The server has no connection left.", type="server_error", retry_after=1))
+        evicted = self._connections.add(self)
+        if evicted is self:
+            self._write_error(ApiError(503, "The server has no connection left.", type="server_error", retry_after=1))
             self.transport.close()
-        elif leaves is not None:
-            leaves.transport.abort()
+        elif evicted is not None:
+            evicted.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
         self._connections.remove(self)
         super().connection_lost(exc)
 
-    def too_late(self) -> None:
-        """Its time is over."""
-        if self._ends or not (self._receiving or self._unread):
+    def time_out(self) -> None:
+        """The client's time has run out: answer 408 if it still expects an answer, and close."""
+        if self._closing or not (self._receiving or self._unread):
             self.transport.abort()
         else:
             part = "body" if self._receiving else "head"
             self._refuse(ApiError(408, f"The {part} of the request did not come in time."))
 
-    # What comes
+    # Receiving
 
     def data_received(self, data: bytes) -> None:
+        """Parse in slices, so that a limit ends the work soon after it is reached."""
         self._unset_keepalive_if_required()
-        if self._connections.state(self) is State.REST or self._deaf:
-            self._wasted += len(data)
-            if self._wasted > DRAINED:
+        if self._connections.state(self) is ConnectionState.DRAINING or self._ignoring:
+            self._discarded += len(data)
+            if self._discarded > MAX_DISCARDED:
                 return self.transport.abort()
         view = memoryview(data)
         for begin in range(0, len(view), SLICE):
-            if self._deaf or self.transport.is_closing():
+            if self._ignoring or self.transport.is_closing():
                 return
             self._feed(view[begin : begin + SLICE])
-        self._settle()
+        self._update_state()
 
     def _feed(self, part: memoryview) -> None:
-        if self._skipped:
-            return self._past_parser(part)
+        if self._unparsed:
+            return self._feed_unparsed(part)
         self._unread += len(part)
         try:
             self.parser.feed_data(part)
         except httptools.HttpParserUpgrade as upgrade:
-            self._past_parser(part[upgrade.args[0] :])
+            self._feed_unparsed(part[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._refuse(cause.error if isinstance(cause, _Refused) else ApiError(400, f"This is not HTTP: {error}"))
         else:
-            if self._unread > HEAD:
-                self._refuse(ApiError(431, TOO_LONG))
+            if self._unread > MAX_HEAD:
+                self._refuse(ApiError(431, HEAD_TOO_LONG))
 
-    def _past_parser(self, part: memoryview) -> None:
-        """Of a request that offers to go on in another protocol (h2c, which Java's client always does) the parser takes
-        the body for the other protocol. It is a body as ever, since we do not go on in one."""
-        body = bytes(part[: self._skipped])
+    def _feed_unparsed(self, part: memoryview) -> None:
+        """Read a body that the parser does not see.
+
+        If a request offers to continue in another protocol (h2c, as Java's client always does), the parser takes the
+        body for that protocol. We do not switch, so it is an ordinary body.
+        """
+        body = bytes(part[: self._unparsed])
         if body:
-            self._skipped -= len(body)
+            self._unparsed -= len(body)
             self.on_body(body)
-            if not self._skipped:
+            if not self._unparsed:
                 self.on_message_complete()
-        if rest := part[len(body) :]:
-            self._feed(rest)
+        if len(part) > len(body):
+            self._feed(part[len(body) :])
 
-    # What the parser finds in it
+    # The parser's callbacks
 
     def on_message_begin(self) -> None:
+        """A request begins."""
         self._head = 0
-        self._unread += 1  # it may follow the end of another one
+        self._unread += 1  # the message may follow the end of another one
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
+        """Raises _Refused 414."""
         super().on_url(url)
-        if len(self.url) > LINE:
-            raise _Refused(414, f"The URL is longer than {LINE} bytes.")
+        if len(self.url) > MAX_LINE:
+            raise _Refused(414, f"The URL is longer than {MAX_LINE} bytes.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Raises _Refused 431."""
         if self._receiving:
-            return  # it follows a body; nobody reads it
-        if len(name) + len(value) > LINE:
-            raise _Refused(431, f"A header is longer than {LINE} bytes.")
-        if len(self.headers) == HEADERS:
-            raise _Refused(431, f"The request has more than {HEADERS} headers.")
+            return  # a trailer behind a body; nobody reads it
+        if len(name) + len(value) > MAX_LINE:
+            raise _Refused(431, f"A header is longer than {MAX_LINE} bytes.")
+        if len(self.headers) == MAX_HEADERS:
+            raise _Refused(431, f"The request has more than {MAX_HEADERS} headers.")
         self._head += len(name) + len(value)
-        if self._head > HEAD:
-            raise _Refused(431, TOO_LONG)
+        if self._head > MAX_HEAD:
+            raise _Refused(431, HEAD_TOO_LONG)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        """Raises _Refused 400."""
         self._unread = 0
         super().on_headers_complete()
         self.cycle.transport = cast(asyncio.Transport, _ReplyTransport(self))
@@ -145,56 +155,63 @@ class HttpProtocol(HttpToolsProtocol):
             headers = dict(self.headers)
             if b"transfer-encoding" in headers:
                 raise _Refused(400, "A request with 'Upgrade' must tell its length.")
-            self._skipped = int(headers.get(b"content-length", b"0"))
+            self._unparsed = int(headers.get(b"content-length", b"0"))
 
     def on_body(self, body: bytes) -> None:
+        """Raises _Refused 408."""
         self._unread = 0
         super().on_body(body)
-        if not self._connections.heard(self, len(body)):
+        if not self._connections.body_received(self, len(body)):
             raise _Refused(408, "The body of the request comes too slowly.")
 
     def on_message_complete(self) -> None:
-        if self._skipped:
+        """The request is complete."""
+        if self._unparsed:
             return
         self._unread = 0
         self._receiving = False
         super().on_message_complete()
-        if self._ends:
+        if self._closing:
             self.transport.close()
 
-    # What is answered
+    # Replying
 
     def on_response_complete(self) -> None:
+        """The reply is written."""
         super().on_response_complete()
-        self._settle()
+        self._update_state()
 
     def end(self) -> None:
-        """The last reply is written. A socket that is closed with something unread is reset, and a client may lose the
-        reply: so it may send what it began."""
+        """Close after the last reply.
+
+        Closing a socket that holds unread data resets it, and the client may lose the reply. So the client may first
+        finish what it is sending.
+        """
         if not self._receiving or self.transport.is_closing():
             return self.transport.close()
-        self._ends = True
+        self._closing = True
         self.pipeline.clear()
         self.transport.write_eof()
-        self._settle()
+        self._update_state()
 
     def _refuse(self, error: ApiError) -> None:
-        """What came cannot be taken, and nothing more will be."""
+        """Answer with an error, and parse nothing more from this client."""
         log.debug("refused: %s", error)
-        cycle, self._deaf = self.cycle, True
+        self._ignoring = True
+        cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            if not self._receiving:  # a request before it is being answered
+            if not self._receiving:  # the request before it is being answered
                 cycle.keep_alive = False
-                return self._settle()
+                return self._update_state()
             if self.pipeline or cycle.response_started:
                 return self.transport.abort()
             cycle.disconnected = True
             cycle.message_event.set()
-        self._say(error)
+        self._write_error(error)
         self._receiving = True
         self.end()
 
-    def _say(self, error: ApiError) -> None:
+    def _write_error(self, error: ApiError) -> None:
         body = msgspec.json.encode(error.body)
         headers = [
             *self.server_state.default_headers,
@@ -206,24 +223,24 @@ class HttpProtocol(HttpToolsProtocol):
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[error.status] + lines + b"\r\n" + body)
 
-    def _settle(self) -> None:
-        """Tell the others how it stands."""
+    def _update_state(self) -> None:
+        """Report the current state to `connections`."""
         if not self.transport.is_closing():
             self._connections.move(self, self._state())
 
-    def _state(self) -> State:
+    def _state(self) -> ConnectionState:
         replying = self.cycle is not None and not self.cycle.response_complete
-        if self._ends or (self._receiving and not replying):
-            return State.REST
+        if self._closing or (self._receiving and not replying):
+            return ConnectionState.DRAINING
         if self._receiving and not self.pipeline:
-            return State.BODY
+            return ConnectionState.BODY
         if replying:
-            return State.BUSY
-        return State.HEAD if self._unread or self.cycle is None else State.IDLE
+            return ConnectionState.BUSY
+        return ConnectionState.HEAD if self._unread or self.cycle is None else ConnectionState.IDLE
 
 
 class _ReplyTransport:
-    """The transport as a reply sees it."""
+    """The transport that a reply writes to: it closes through `HttpProtocol.end`."""
 
     def __init__(self, protocol: HttpProtocol):
         self._protocol = protocol
@@ -233,5 +250,5 @@ class _ReplyTransport:
 
 
 def bounded(connections: Connections[HttpProtocol]) -> Callable[..., HttpProtocol]:
-    """For uvicorn's `http`: protocols that share these limits."""
+    """Return a factory for uvicorn's option `http`: its protocols share these connections and their limits."""
     return partial(HttpProtocol, connections)

@@ -1,25 +1,24 @@
-"""From a request's bytes to its struct: strict JSON first, then one lenient second try.
+"""Decodes a request's bytes into its struct: strict JSON first, then one lenient second try.
 
-The second try takes what the first Nitro's parser took (trailing commas, comments) and what JavaScript clients send
-when they cut a string in the middle of a character (lone surrogates, replaced by U+FFFD). Errors name the field.
+The second try accepts what the first Nitro's parser accepted (trailing commas, comments) and what JavaScript clients
+send when they cut a string in the middle of a character (lone surrogates, replaced by U+FFFD). Errors name the field.
 Large bodies get no second try.
 """
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from nitro.api.openai.schema import NOTHING, UNSUPPORTED
 from nitro.errors import ApiError
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-LONGEST_LENIENT = 2**20  # bytes of a body that gets a second try; it takes half a second for so many
+MAX_LENIENT_BODY = 2**20  # bytes; a second try of that size takes half a second
 
 _STRING = r'"(?:[^"\\]++|\\.?)*+"?'
 _COMMENT = re.compile(_STRING + r"|//[^\n]*|/\*.*?\*/|(?P<cut>/\*.*)", re.DOTALL)
@@ -27,27 +26,32 @@ _TRAILING_COMMA = re.compile(_STRING + r"|,(?=\s*[\]}])", re.DOTALL)
 _WHERE = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.*)`")
 
+# Values by which a parameter asks for nothing.
+NOTHING: tuple[Any, ...] = (None, False, [], "none")
+
 _decode_keys = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def decode(body: bytes, type: type[T]) -> tuple[T, list[str]]:
-    """The request, and the names of the parameters that will have no effect.
+    """Return the request and the names of the parameters that will have no effect.
 
-    Raises ApiError 400: no JSON, a wrong type, a missing field, or a known parameter that is not supported.
+    `type` may have a class variable `unsupported`: known parameters that are refused, each with the values by which it
+    asks for nothing, besides NOTHING. Raises ApiError 400: no JSON, a wrong type, a missing field, or one of these.
     """
     decoder, fields = _reader(type)
+    unsupported: Mapping[str, tuple[Any, ...]] = getattr(type, "unsupported", {})
     try:
         try:
-            return decoder(body), _without_effect(body, fields)
+            return decoder(body), _without_effect(body, fields, unsupported)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if isinstance(error, msgspec.ValidationError):
                 raise
-            if len(body) > LONGEST_LENIENT:
+            if len(body) > MAX_LENIENT_BODY:
                 raise _no_json(error) from None
             body = _repair(body, error)
-            return decoder(body), _without_effect(body, fields)
+            return decoder(body), _without_effect(body, fields, unsupported)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from None
+        raise _wrong_type(error) from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise _no_json(error) from None
 
@@ -58,7 +62,7 @@ def _reader(type: type[T]) -> tuple[Callable[[bytes], T], frozenset[str]]:
 
 
 def _repair(body: bytes, cause: Exception) -> bytes:
-    """Strict JSON with the same meaning. Raises ApiError with the first try's complaint where there is none."""
+    """Return strict JSON with the same meaning. If there is none, raise ApiError with the message of the first try."""
     try:
         text = _COMMENT.sub(_unless_string, body.decode("utf-8-sig"))
         value = json.loads(_TRAILING_COMMA.sub(_unless_string, text), parse_constant=_no_constant)
@@ -81,20 +85,20 @@ def _no_json(error: Exception) -> ApiError:
     return ApiError(400, f"The body is not valid JSON: {error}.")
 
 
-def _invalid(error: msgspec.ValidationError) -> ApiError:
+def _wrong_type(error: msgspec.ValidationError) -> ApiError:
     match = _WHERE.match(str(error))
     assert match is not None
     what, where = match[1], match[2] or ""
     if missing := _MISSING.search(what):
-        param = f"{where}.{missing[1]}" if where else missing[1]
-        return ApiError(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+        return ApiError.missing(f"{where}.{missing[1]}" if where else missing[1])
     if not where:
         return ApiError(400, f"The body must be a JSON object: {what}.", code="invalid_type")
     return ApiError(400, f"Invalid type for '{where}': {what}.", param=where, code="invalid_type")
 
 
-def _without_effect(body: bytes, fields: frozenset[str]) -> list[str]:
-    """Names of the parameters that ask for something and are not read. Raises ApiError for those of UNSUPPORTED."""
+def _without_effect(body: bytes, fields: frozenset[str], unsupported: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    """Names of the parameters that ask for something and are not read. Raises ApiError for those that are
+    unsupported."""
     ignored = []
     for name, raw in _decode_keys(body).items():
         if name in fields:
@@ -102,21 +106,16 @@ def _without_effect(body: bytes, fields: frozenset[str]) -> list[str]:
         try:
             value: Any = msgspec.json.decode(raw)
         except msgspec.ValidationError:
-            value = raw  # a number out of range asks for something
+            value = raw  # a number out of range: the parameter is set
         if _is_in(value, NOTHING):
             continue
-        if name not in UNSUPPORTED:
+        if name not in unsupported:
             ignored.append(quote(name, safe=""))
-        elif not _is_in(value, UNSUPPORTED[name]):
-            raise ApiError(
-                400,
-                f"Unsupported parameter: '{name}' is not supported by this server yet.",
-                param=name,
-                code="unsupported_parameter",
-            )
+        elif not _is_in(value, unsupported[name]):
+            raise ApiError.unsupported(name)
     return ignored
 
 
 def _is_in(value: Any, values: tuple[Any, ...]) -> bool:
-    """Membership that tells 0 from False and 1 from True."""
+    """Like `in`, but 0 is not False and 1 is not True."""
     return any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in values)

@@ -1,7 +1,7 @@
 """What happens to every request before it is routed: one ASGI application around the routed one.
 
-It gives the request an id, forgives the path (doubled slashes, no `/v1`), asks the guard, limits the body, and answers
-browsers and HEAD.
+It gives the request an id, corrects the path (doubled slashes, a missing `/v1`), asks the guard, limits the body, and
+answers browsers and HEAD.
 """
 
 import random
@@ -21,27 +21,35 @@ from nitro.service.metrics import Metrics
 _SLASHES = re.compile("/{2,}")
 
 
-class Front:
-    """`max_body` is in bytes."""
+class RequestMiddleware:
+    """The ASGI application that uvicorn calls. `max_body` is in bytes."""
 
     def __init__(self, app: Litestar, guard: Guard, metrics: Metrics, max_body: int):
-        self._app, self._guard, self._metrics, self._max_body = app, guard, metrics, max_body
-        methods = {route.path.partition("/{")[0]: route.methods for route in app.routes}
+        self._app = app
+        self._guard = guard
+        self._metrics = metrics
+        self._max_body = max_body
         self._turns = Turns()
+        methods = {route.path.partition("/{")[0]: route.methods for route in app.routes}
+        # For OPTIONS, HEAD and 405 alike. The `Allow` that Litestar puts into its exceptions knows no HEAD.
         self._methods = {path: {*of, "HEAD"} if "GET" in of else {*of} for path, of in methods.items()}
         self._paths = sorted(self._methods, key=len, reverse=True)
         self._under_v1 = {path.split("/")[2] for path in self._paths if path.startswith("/v1/")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, as ASGI specifies."""
         if scope["type"] != ScopeType.HTTP:
             return await self._app(scope, receive, send)
         request_id = f"req_{random.getrandbits(96):024x}"
-        path, method, headers = self._forgive(scope["path"]), str(scope["method"]), dict(scope["headers"])
-        known = self._known(path)
-        allowed = self._methods.get(known, {"OPTIONS"})
-        scope["path"], scope["raw_path"] = path, path.encode()
+        path = self._correct(scope["path"])
+        method = str(scope["method"])
+        headers = dict(scope["headers"])
+        route = self._route_of(path)
+        allowed = self._methods.get(route, {"OPTIONS"})
+        scope["path"] = path
+        scope["raw_path"] = path.encode()
         scope["state"] = {"request_id": request_id}
-        if method == "HEAD" and "GET" in allowed:  # uvicorn, which leaves the body away, keeps the scope as it was
+        if method == "HEAD" and "GET" in allowed:  # uvicorn keeps the original scope, and so leaves out the body
             scope = {**scope, "method": "GET"}
         added = [(b"x-request-id", request_id.encode()), *self._guard.cors(method, headers).items()]
         body = _Body(receive, headers, self._max_body)
@@ -52,7 +60,7 @@ class Front:
                 if message["status"] == 405:
                     more.append((b"allow", _allow(allowed)))
                 message["headers"] = [*message["headers"], *added, *more]
-                self._metrics.answered(known, message["status"])
+                self._metrics.answered(route, message["status"])
             await send(message)
 
         try:
@@ -66,36 +74,37 @@ class Front:
             await self._turns.wait()
         await self._app(scope, body, send_with_headers)
 
-    def _forgive(self, path: str) -> str:
+    def _correct(self, path: str) -> str:
         path = _SLASHES.sub("/", f"/{path}")
         first = path.split("/")[1]
         return f"/v1{path}" if first in self._under_v1 else path
 
-    def _known(self, path: str) -> str:
-        """The path as the metrics have it, one of a few: a client must not be able to make them grow."""
-        return next((known for known in self._paths if path == known or path.startswith(f"{known}/")), "other")
+    def _route_of(self, path: str) -> str:
+        """The route's path, or "other": what metrics count must not grow with what clients send."""
+        return next((route for route in self._paths if path == route or path.startswith(f"{route}/")), "other")
 
 
 class _Body:
-    """A request's body on its way in, no longer than it may be."""
+    """A request's body while it is received. It raises ApiError once it is longer than `limit`, in bytes."""
 
     def __init__(self, receive: Receive, headers: Headers, limit: int):
-        self._receive, self._limit = receive, limit
+        self._receive = receive
+        self._limit = limit
         self._length = int(headers.get(b"content-length", b"0"))
         self.unread = self._length > 0 or b"transfer-encoding" in headers
-        self._read = 0
+        self._received = 0
 
     async def __call__(self) -> ReceiveMessage:
         message = await self._receive()
         if message["type"] == "http.request":
-            self._read += len(message["body"])
+            self._received += len(message["body"])
             self.unread = self.unread and message["more_body"]
             self.check()
         return message
 
     def check(self) -> None:
-        """Raises ApiError."""
-        if max(self._length, self._read) > self._limit:
+        """Raises ApiError 413."""
+        if max(self._length, self._received) > self._limit:
             limit = f"{self._limit // 2**20} MiB"
             raise ApiError(413, f"The body is larger than {limit}; start the server with a larger --max-body.")
 

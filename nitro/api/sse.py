@@ -1,4 +1,4 @@
-"""Server-sent events as the OpenAI API frames them. Own bytes: one frame, one write."""
+"""Server-sent events as the OpenAI API frames them. Each frame is one `bytes`, and so one write."""
 
 import msgspec
 
@@ -13,9 +13,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def frame(value: msgspec.Struct) -> bytes:
+    """One event with this value as JSON."""
     return b"data: " + _encode(value) + b"\n\n"
 
 
-def error(fault: ApiError) -> bytes:
-    """How a stream that has begun tells of a fault; clients raise on it. DONE follows."""
-    return b"data: " + _encode(fault.body) + b"\n\n"
+def error(error: ApiError) -> bytes:
+    """The event by which a stream that has begun reports an error; clients raise an exception on it. DONE follows."""
+    return b"data: " + _encode(error.body) + b"\n\n"

@@ -1,25 +1,25 @@
-"""A few requests begin in one turn of the event loop: when a thousand come at once, what else there is goes on between.
+"""Only a few requests begin in one turn of the event loop, so that other work continues between them.
 
-To begin one takes most of a millisecond. Without turns all that have come begin one after
-another, before any stream gets its tokens or /health is answered.
+To begin a request takes most of a millisecond. Without turns, a thousand requests that arrive together would all begin
+before any stream gets its tokens or /health is answered.
 """
 
 import asyncio
 from collections import deque
 
-BEGIN = 4  # requests in one turn of the loop
+REQUESTS_PER_TURN = 4
 
 
 class Turns:
     """First come, first served. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._left = BEGIN
+        self._left = REQUESTS_PER_TURN
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._next_planned = False
 
     async def wait(self) -> None:
-        """Until it is the caller's turn, which is now where few have come."""
+        """Wait for the caller's turn. Returns at once unless more than REQUESTS_PER_TURN arrive together."""
         if self._left and not self._waiting:
             self._left -= 1
             return self._plan()
@@ -35,11 +35,11 @@ class Turns:
 
     def _next(self) -> None:
         self._next_planned = False
-        self._left = BEGIN
+        self._left = REQUESTS_PER_TURN
         while self._left and self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():  # its request has been cancelled
                 turn.set_result(None)
                 self._left -= 1
-        if self._left < BEGIN:
+        if self._left < REQUESTS_PER_TURN:
             self._plan()

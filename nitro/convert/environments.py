@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from typing import Any
 from nitro.convert import cache
 from nitro.engines.client.process import ENVIRONMENT as THREADS
 from nitro.errors import ConvertError
+from nitro.system import signals
 
 MARKER = "nitro-environment"
 CHECKOUT = Path(__file__).parents[2]
@@ -200,7 +200,7 @@ def _environment() -> dict[str, str]:
 def _ended(status: int) -> str:
     if status >= 0:
         return f"ended with status {status}"
-    name = {each.value: each.name for each in signal.Signals}.get(-status, str(-status))
+    name = signals.name_of(-status)
     memory = "; there may be too little memory" if name == "SIGKILL" else ""
     return f"was killed by {name}{memory}"
 

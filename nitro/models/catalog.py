@@ -16,6 +16,8 @@ _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 class ModelSource(Struct, frozen=True):
+    """A model that can be served."""
+
     path: str
     id: str  # the alias, where there is one
     created: int  # Unix time

@@ -1,17 +1,17 @@
-"""File descriptors of this process: the three that every program begins with, and how many more it may have."""
+"""File descriptors of this process: the three standard ones, and how many more it may have."""
 
 import os
 import sys
 
 WANTED = 16384  # descriptors; some systems allow no more than OPEN_MAX although they say "unlimited"
 OPEN_MAX = 10240  # macOS
-OWN = 128  # for engines, files and the like: no connection takes them
-MOST = 4096  # connections; each takes memory, too
-BACKLOG = 2048  # connections that the system may hand over at once
+RESERVED = 128  # descriptors for engines, files and the like
+MAX_CONNECTIONS = 4096  # each takes memory, too
+MAX_BACKLOG = 2048  # connections that wait to be accepted
 
 
 def fill_standard() -> None:
-    """/dev/null as standard input, output and error where they are closed: else the next socket becomes one of them."""
+    """Open /dev/null as standard input, output and error if closed. Otherwise a socket would take their place."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(number)
@@ -21,7 +21,7 @@ def fill_standard() -> None:
 
 
 def raise_limit() -> int:
-    """Raise the limit of descriptors as far as it is useful; what it is then."""
+    """Raise the limit of descriptors as far as it is useful, and return the new limit."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -38,8 +38,10 @@ def raise_limit() -> int:
     return WANTED if soft == resource.RLIM_INFINITY else soft
 
 
-def connections(limit: int) -> tuple[int, int]:
-    """With so many descriptors: how many connections may be open, and how long the queue of those not accepted yet may
-    be. One burst of those finds room as well."""
-    room = max(limit - OWN, limit // 2)
-    return min(MOST, room // 2), min(BACKLOG, room // 2)
+def connection_limits(descriptors: int) -> tuple[int, int]:
+    """How many connections may be open, and how many may wait to be accepted, with a limit of so many descriptors.
+
+    There is room for both at once.
+    """
+    room = max(descriptors - RESERVED, descriptors // 2)
+    return min(MAX_CONNECTIONS, room // 2), min(MAX_BACKLOG, room // 2)

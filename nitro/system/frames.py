@@ -1,6 +1,6 @@
-"""How our processes talk over a socket pair: a frame is a 4-byte big-endian length and that many bytes of msgpack.
+"""How Nitro's processes talk over a socket pair: a frame is a 4-byte big-endian length and that many bytes of msgpack.
 
-Messages are tagged structs, one type per hop; which there are is not known here.
+Messages are tagged structs. Each pair of processes defines its own; this module does not know them.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import msgspec
 
 
 class Message(msgspec.Struct, frozen=True, tag=True):
-    pass
+    """The base of all messages. The tag is the class's name."""
 
 
 _LENGTH = struct.Struct(">I")
@@ -26,12 +26,12 @@ def frame(message: Message) -> bytes:
 
 
 def length(size: int) -> bytes:
-    """What stands before a payload of so many bytes on the wire."""
+    """The bytes that precede a payload of `size` bytes on the wire."""
     return _LENGTH.pack(size)
 
 
 def payloads(sock: socket.socket) -> Iterator[bytes]:
-    """The payloads that arrive on a blocking socket, until the other side closes it."""
+    """Yield the payloads that arrive on a blocking socket, until the other side closes it."""
     with sock.makefile("rb") as stream:
         while len(header := stream.read(_LENGTH.size)) == _LENGTH.size:
             (size,) = _LENGTH.unpack(header)
@@ -42,6 +42,6 @@ def payloads(sock: socket.socket) -> Iterator[bytes]:
 
 
 async def read_payload(stream: asyncio.StreamReader) -> bytes:
-    """The next payload. Raises IncompleteReadError or ConnectionError when the other side is gone."""
+    """Read the next payload. Raises IncompleteReadError or ConnectionError if the other side is gone."""
     (size,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
     return await stream.readexactly(size)

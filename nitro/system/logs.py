@@ -1,8 +1,8 @@
-"""What this process says on standard error, written by a thread of its own: nobody ever waits for who reads it.
+"""Standard error of this process, written by a thread of its own: nothing ever waits for whoever reads it.
 
-A pipe that nobody reads is full after 64 KB, and a write to it never returns. So lines go into a queue that is bounded;
-what does not fit is dropped, and it is told how much was as soon as lines come through again. What an engine process
-says comes by a pipe that is always read, and goes the same way.
+A pipe that nobody reads is full after 64 KB, and a write to it never returns. So lines go into a bounded queue. What
+does not fit is dropped, and the number of dropped lines is reported as soon as lines get through again. The output of
+an engine process comes through a pipe that is always read, and takes the same way.
 """
 
 import atexit
@@ -16,30 +16,31 @@ import sys
 import threading
 from typing import IO
 
-ROOM = 2**20  # bytes that wait
-LONGEST = 2**14  # bytes of one message; the rest is cut off, as some of it is what a client sent
-PATIENCE = 1.0  # seconds for which the end of the process waits for what is not written yet
+MAX_WAITING = 2**20  # bytes in the queue
+MAX_MESSAGE = 2**14  # bytes; longer ones are cut, as they may quote what a client sent
+PATIENCE = 1.0  # seconds that the end of the process waits for what is not written yet
 DROPPED = b"%d lines of the log were dropped: nobody read them in time.\n"
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class Sink:
-    """Lines on their way to a descriptor. `put` and `flush` never raise; any thread may call them."""
+    """A queue of `limit` bytes for lines to a descriptor. `put` and `flush` never raise; any thread may call them."""
 
-    def __init__(self, descriptor: int, room: int = ROOM):
-        self._descriptor, self._room = descriptor, room
+    def __init__(self, descriptor: int, limit: int = MAX_WAITING):
+        self._descriptor = descriptor
+        self._limit = limit
         self._waiting: collections.deque[bytes] = collections.deque()
         self._size = 0  # bytes not written yet
-        self._dropped = 0  # lines, not told yet
+        self._dropped = 0  # lines, not reported yet
         self._changed = threading.Condition()
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
     def put(self, lines: bytes) -> None:
-        """One line or several, with their ends. Returns at once."""
-        if len(lines) > LONGEST:
-            lines = lines[:LONGEST] + b"...\n"
+        """Queue one line or several, each with its line end. Returns at once."""
+        if len(lines) > MAX_MESSAGE:
+            lines = lines[:MAX_MESSAGE] + b"...\n"
         with self._changed:
-            if self._size + len(lines) > self._room:
+            if self._size + len(lines) > self._limit:
                 self._dropped += lines.count(b"\n")
                 return
             self._size += len(lines)
@@ -47,7 +48,7 @@ class Sink:
             self._changed.notify_all()
 
     def flush(self, patience: float = PATIENCE) -> None:
-        """Wait until all is written, but not for longer than `patience`, in seconds."""
+        """Wait until everything is written, at most `patience` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: not self._size, patience)
 
@@ -60,19 +61,19 @@ class Sink:
             with self._changed:
                 if not written:
                     self._dropped += lines.count(b"\n")
-                told = self._dropped if written and not self._waiting else 0
-                self._dropped -= told
+                reported = self._dropped if written and not self._waiting else 0
+                self._dropped -= reported
                 self._size -= len(lines)
                 self._changed.notify_all()
-            if told and not self._write(DROPPED % told):
-                self._dropped += told
+            if reported and not self._write(DROPPED % reported):
+                self._dropped += reported
 
     def _write(self, lines: bytes) -> bool:
-        """Whether it worked. Nobody may be there, or the disk be full."""
+        """Returns whether it worked: the reader may be gone, or the disk full."""
         while lines:
             try:
                 lines = lines[os.write(self._descriptor, lines) :]
-            except BlockingIOError:  # whoever shares the descriptor has made it so
+            except BlockingIOError:  # another process that shares the descriptor has made it non-blocking
                 poll = select.poll()
                 poll.register(self._descriptor, select.POLLOUT)
                 poll.poll()
@@ -82,11 +83,12 @@ class Sink:
 
 
 class _Stream(io.TextIOBase):
-    """In the place of sys.stderr."""
+    """Replaces sys.stderr."""
 
     def __init__(self, sink: Sink, replaced: IO[str]):
-        self._sink, self._replaced = sink, replaced
-        self._begun: dict[int, str] = {}  # by thread, what has no end of line yet
+        self._sink = sink
+        self._replaced = replaced
+        self._begun: dict[int, str] = {}  # by thread: a line that has not ended yet
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -102,11 +104,12 @@ class _Stream(io.TextIOBase):
         return self._replaced.fileno()
 
     def write(self, text: str) -> int:
-        whole, end, rest = (self._begun.pop(threading.get_ident(), "") + text).rpartition("\n")
-        if rest:
-            self._begun[threading.get_ident()] = rest
+        thread = threading.get_ident()
+        lines, end, begun = (self._begun.pop(thread, "") + text).rpartition("\n")
+        if begun:
+            self._begun[thread] = begun
         if end:
-            self._sink.put((whole + end).encode(errors="backslashreplace"))
+            self._sink.put((lines + end).encode(errors="backslashreplace"))
         return len(text)
 
 
@@ -114,12 +117,12 @@ _sink: Sink | None = None
 
 
 def install(level: str) -> None:
-    """Once a process: from now on what Python code writes to standard error, the log included, goes through a queue."""
+    """Send everything that Python code writes to standard error, including the log, through a queue. Call it once."""
     global _sink
     try:
         descriptor = sys.stderr.fileno()
     except (OSError, AttributeError):
-        pass  # no file: a test catches what is said
+        pass  # no file: a test captures the output
     else:
         _sink = Sink(descriptor)
         sys.stderr = _Stream(_sink, sys.stderr)
@@ -130,17 +133,19 @@ def install(level: str) -> None:
 
 @functools.cache
 def for_children() -> int:
-    """A descriptor for the output of processes that this one starts. One thread reads it for all of them, so that they
-    never wait, whatever becomes of standard error."""
+    """A descriptor for the output of the processes that this one starts.
+
+    One thread reads it for all of them, so that they never wait, whatever happens to standard error.
+    """
     reader, writer = os.pipe()
     thread = threading.Thread(target=_relay, args=(reader,), name="relay", daemon=True)
     thread.start()
-    atexit.register(_end, writer, thread)  # before the sink is flushed: last come, first served
+    atexit.register(_end, writer, thread)  # runs before the sink is flushed: the last to register runs first
     return writer
 
 
 def _end(writer: int, thread: threading.Thread) -> None:
-    """The last words of processes that have ended."""
+    """Pass on what ended processes have written last."""
     os.close(writer)
     thread.join(PATIENCE)
 
@@ -148,10 +153,12 @@ def _end(writer: int, thread: threading.Thread) -> None:
 def _relay(reader: int) -> None:
     begun = b""
     while part := os.read(reader, 2**16):
-        whole, end, begun = (begun + part).rpartition(b"\n")
-        if len(begun) > LONGEST:
-            whole, end, begun = whole + end + begun, b"\n", b""
-        _pass_on(whole + end)
+        lines, end, begun = (begun + part).rpartition(b"\n")
+        lines += end
+        if len(begun) > MAX_MESSAGE:
+            lines += begun + b"\n"
+            begun = b""
+        _pass_on(lines)
     _pass_on(begun and begun + b"\n")
 
 

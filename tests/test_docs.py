@@ -1,0 +1,84 @@
+"""The documentation beside what it describes: links, flags, and the files that `make docs` writes."""
+
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from scripts import bench_chart
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("soak/*.md")])
+TOP = (ROOT / "README.md", ROOT / "CONTRIBUTING.md")
+FOR_USERS = [page for page in PAGES if page in TOP or page.is_relative_to(ROOT / "docs")]
+LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
+COMMAND = re.compile(
+    r"(?:^|/|`)nitro (serve|convert|verify|doctor|bench)\b([^`\n]*)|make serve ARGS=\"([^\"]*)\"", re.M
+)
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+COMMANDS = ("serve", "convert", "verify", "doctor", "bench")
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@cache
+def flags(command: str) -> frozenset[str]:
+    """The options that `nitro COMMAND --help` lists."""
+    run = [sys.executable, "-m", "nitro", command, "--help"]
+    shown = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return frozenset(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", shown, re.MULTILINE)) | {"--help"}
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that a link to a heading of the page may use, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for match in LINK.finditer(page.read_text(encoding="utf-8")):
+        link = match[1] or match[2]
+        if "://" in link:
+            continue
+        name, _, heading = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{link} leads nowhere"
+        assert not heading or heading in anchors(target), f"{link}: no such heading"
+
+
+def test_every_page_can_be_reached_from_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    missing = [
+        page.name for page in ROOT.glob("docs/*.md") if page.name != "README.md" and f"({page.name}" not in index
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", FOR_USERS, ids=named)
+def test_every_flag_that_is_named_exists(page: Path) -> None:
+    """In a command the flags of that command, and in the text those of any."""
+    text = page.read_text(encoding="utf-8")
+    for match in COMMAND.finditer(text):
+        command = match[1] or "serve"
+        unknown = set(FLAG.findall((match[2] or match[3] or "").partition("#")[0])) - flags(command)
+        assert not unknown, f"nitro {command} has no {unknown}"
+    shown = {flag for span in re.findall(r"`(--[^`]*)`", text) for flag in FLAG.findall(span)}
+    assert shown <= frozenset[str]().union(*map(flags, COMMANDS))
+
+
+def test_every_flag_of_serve_is_described() -> None:
+    described = set(re.findall(r"`(--[a-z-]+)", (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")))
+    assert flags("serve") - {"--help"} <= described
+
+
+def test_the_chart_shows_the_results() -> None:
+    """`make docs` draws it."""
+    results = bench_chart.read(bench_chart.RESULTS.read_text(encoding="utf-8"))
+    assert len(results.values) > 3 and all(len(measures) == 2 for measures in results.values.values())
+    assert bench_chart.FILE.read_text(encoding="utf-8") == bench_chart.draw(results)
