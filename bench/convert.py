@@ -20,7 +20,7 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from bench import report
 from nitro.bench.stats import Ratio, turns
 from nitro.convert import checkpoint, environments, llama_cpp_converter, native, output, progress, routes
-from nitro.convert.plan import Plan
+from nitro.convert.plan import ConversionPlan
 from nitro.models import default_model
 
 LAYER_COPIES = 14  # of the embedded model: 1 GB
@@ -30,7 +30,7 @@ Conversion = Callable[[Path], None]  # makes the target at this path
 class HiddenBar:
     """A progress bar that is not shown."""
 
-    def look(self, path: Path) -> None:
+    def measure(self, path: Path) -> None:
         """Measure nothing."""
 
 
@@ -63,7 +63,7 @@ def ours(source: Path, to: str) -> Conversion:
     """Nitro's conversion, without its proof."""
 
     def make(target: Path) -> None:
-        plan = Plan(checkpoint.read(source), to, target)
+        plan = ConversionPlan(checkpoint.read(source), to, target)
         ((_, step),) = routes.STEPS[plan.source.kind, to]
         step(plan, source, target, HiddenBar())  # type: ignore[arg-type]
 
@@ -77,7 +77,7 @@ def copy(source: Path) -> Conversion:
 
 def converter(source: Path) -> Conversion:
     """llama.cpp's own converter."""
-    script = llama_cpp_converter.converter(progress.say) / "convert_hf_to_gguf.py"
+    script = llama_cpp_converter.folder(progress.notify) / "convert_hf_to_gguf.py"
     return lambda target: command("converter", [str(script), str(source), "--outfile", str(target), "--outtype", "f32"])
 
 
@@ -90,7 +90,7 @@ def mlx_lm(source: Path) -> Conversion:
 
 def command(backend: str, arguments: list[str]) -> None:
     """Run Python in a backend's environment. Raises CalledProcessError."""
-    interpreter = environments.python(backend, progress.say)
+    interpreter = environments.python(backend, progress.notify)
     subprocess.run(
         [str(interpreter), *arguments], check=True, capture_output=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
     )

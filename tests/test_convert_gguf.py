@@ -309,7 +309,7 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
     assert f"{weights} is missing or damaged" in refusal("missing")
     weights.write_bytes(data)
     config.write_text(text.replace('"llama"', '"mamba"'))
-    assert "is a mamba model; known here are gemma2, gemma3_text, " in refusal("unknown")
+    assert "is a mamba model; supported are gemma2, gemma3_text, " in refusal("unknown")
     config.write_text(text.replace('"quantization', '"no_quantization'))
     assert "does not say how lm_head is packed" in refusal("unsaid")
     config.write_text("{")

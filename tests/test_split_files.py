@@ -48,7 +48,7 @@ def test_it_is_served(engine: str, whole: Path, first: Path, serve: Callable[...
         server = serve(engine=engine, model=str(model), context=64, parallel=1).ready()
         answers.append(server.run(answer()))
     assert len(answers[0]) > 1 and answers[0] == answers[1]
-    assert server.run(server.engine.ready()).fingerprint == verify.marks(first)
+    assert server.run(server.engine.ready()).fingerprint == verify.fingerprint_of(first)
 
 
 @pytest.mark.parametrize("to", [("mlx",), ("gguf", "--type", "F32")], ids=["mlx", "gguf"])
@@ -72,9 +72,9 @@ def test_a_change_in_any_file_is_another_model(first: Path, tmp_path: Path) -> N
     copies = [tmp_path / file.name for file in split_files.files(first)]
     for file, copy in zip(split_files.files(first), copies, strict=True):
         copy.write_bytes(file.read_bytes())
-    assert verify.marks(copies[0]) == verify.marks(first)
+    assert verify.fingerprint_of(copies[0]) == verify.fingerprint_of(first)
     copies[1].write_bytes(copies[1].read_bytes() + b"x")
-    assert verify.marks(copies[0]) != verify.marks(first)
+    assert verify.fingerprint_of(copies[0]) != verify.fingerprint_of(first)
 
 
 def test_names_are_taken_apart_and_put_together() -> None:

@@ -1,7 +1,7 @@
-"""The matrices of two models side by side, some rows of each. Quantisation hides a tensor in a wrong place, or rows in
-a wrong order, from logits; it hides nothing here, where the one has nothing to do with the other.
+"""Compares the matrices of two models directly, some rows of each. In logits, the noise of quantisation can hide a
+swapped tensor or rows in a wrong order; here nothing can, since such rows have nothing in common.
 
-Only of models whose names and order of rows are known in every kind of file: those of gguf/architectures.py.
+Only for models whose names and order of rows are known in every kind of file: those of gguf/architectures.py.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,48 +13,51 @@ from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize
 
 from nitro.checkpoints import mlx_packing
-from nitro.convert.checkpoint import Checkpoint, Weight
+from nitro.convert.checkpoint import Checkpoint, StoredWeight
 from nitro.gguf import architectures, header, weights
 from nitro.gguf.header import Header, UnreadableGGUF
 
-ROWS = 32  # of a matrix, from its first to its last
-STORED = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U32": np.uint32}
+ROWS = 32  # compared of each matrix, from the first to the last
+STORAGE_TYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U32": np.uint32}
 
-Read = Callable[[np.ndarray], np.ndarray]  # rows by number → their values, float32
+ReadRows = Callable[[np.ndarray], np.ndarray]  # row numbers → their values, float32 [rows, columns]
 
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
+    """A weight with two dimensions. `type`: of the stored weights, as "Q4_1" or "4bit"."""
+
     type: str
     rows: int
     columns: int
-    read: Read
+    read: ReadRows
 
 
 def of(model: Checkpoint) -> dict[str, Matrix]:
-    """By transformers' name; empty where that, or how a type is read, is not known."""
+    """The model's matrices by transformers' names; empty where the architecture is not known here."""
     if not architectures.is_known(model.architecture, model.kind == "gguf"):
         return {}
     try:
-        whole = dict(_of_gguf(header.read_all(model.path)) if model.kind == "gguf" else _of_folder(model))
+        stacks = dict(_of_gguf(header.read_all(model.path)) if model.kind == "gguf" else _of_folder(model))
     except UnreadableGGUF:
         return {}
-    return dict(part for name, (matrix, count) in whole.items() for part in _experts(name, matrix, count))
+    return dict(part for name, (matrix, count) in stacks.items() for part in _experts(name, matrix, count))
 
 
-def error(one: Matrix, other: Matrix) -> float:
-    """How far the other is from the one, relative to that: 1.4 where they have nothing in common."""
-    if one.columns != other.columns:
+def relative_error(reference: Matrix, matrix: Matrix) -> float:
+    """The norm of the difference, relative to the reference's; about 1.4 where they have nothing in common."""
+    if reference.columns != matrix.columns:
         return float("inf")
-    rows = min(one.rows, other.rows)  # an embedding may be padded
-    some = np.unique(np.linspace(0, rows - 1, ROWS).astype(np.int64))
-    reference = one.read(some).astype(np.float64)
-    off, size = np.square(other.read(some) - reference).sum(), np.square(reference).sum()
-    return float(np.sqrt(off / size)) if size else float(off)
+    row_count = min(reference.rows, matrix.rows)  # an embedding may be padded
+    rows = np.unique(np.linspace(0, row_count - 1, ROWS).astype(np.int64))
+    expected = reference.read(rows).astype(np.float64)
+    difference = np.square(matrix.read(rows) - expected).sum()
+    size = np.square(expected).sum()
+    return float(np.sqrt(difference / size)) if size else float(difference)
 
 
 def _experts(name: str, matrix: Matrix, count: int) -> Iterator[tuple[str, Matrix]]:
-    """A stack of so many is as many matrices, as transformers has them."""
+    """A stack of experts as single matrices, which is how transformers stores them."""
     if not mlx_packing.is_expert_stack(name):
         yield name, matrix
         return
@@ -64,19 +67,23 @@ def _experts(name: str, matrix: Matrix, count: int) -> Iterator[tuple[str, Matri
         yield mlx_packing.expert_name(name, number), Matrix(matrix.type, rows, matrix.columns, read)
 
 
-def _shifted(read: Read, by: int) -> Read:
-    return lambda rows: read(rows + by)
+def _shifted(read: ReadRows, offset: int) -> ReadRows:
+    return lambda rows: read(rows + offset)
 
 
 def _of_gguf(head: Header) -> Iterator[tuple[str, tuple[Matrix, int]]]:
-    for name, goal in architectures.model_names(head).items():
+    """Matrices by name, with the size of their first dimension."""
+    for name, model_name in architectures.model_names(head).items():
         tensor = head.tensors[name]
         if len(tensor.shape) > 1 and weights.is_readable(tensor.type):
             rows = prod(tensor.shape[:-1])
-            yield goal, (Matrix(tensor.type, rows, tensor.shape[-1], _from_gguf(head, name, rows)), tensor.shape[0])
+            yield (
+                model_name,
+                (Matrix(tensor.type, rows, tensor.shape[-1], _from_gguf(head, name, rows)), tensor.shape[0]),
+            )
 
 
-def _from_gguf(head: Header, name: str, count: int) -> Read:
+def _from_gguf(head: Header, name: str, count: int) -> ReadRows:
     type = GGMLQuantizationType[head.tensors[name].type]
 
     def read(rows: np.ndarray) -> np.ndarray:
@@ -98,12 +105,12 @@ def _of_folder(model: Checkpoint) -> Iterator[tuple[str, tuple[Matrix, int]]]:
             yield name, (matrix, weight.shape[0])
 
 
-def _plain(weight: Weight) -> Read:
-    """As they are stored, with bfloat16 made float32."""
+def _plain(weight: StoredWeight) -> ReadRows:
+    """Reads values as they are stored, with bfloat16 converted to float32."""
 
     def read(rows: np.ndarray) -> np.ndarray:
         shape = (prod(weight.shape[:-1]), weight.shape[-1])
-        values = np.memmap(weight.file, STORED[weight.type], "r", weight.offset, shape)[rows]
+        values = np.memmap(weight.file, STORAGE_TYPES[weight.type], "r", weight.offset, shape)[rows]
         if weight.type == "BF16":
             return np.array(values.astype(np.uint32) << 16).view(np.float32)
         return np.array(values, np.uint32 if weight.type == "U32" else np.float32)

@@ -39,7 +39,7 @@ def open_folder(folder: Path) -> MlxModel:
     if glob.escape(str(folder)) != str(folder):
         raise LoadError(f"mlx-lm cannot load a folder with any of *?[ in its path: {folder}; rename it.")
     if _json(folder / "config.json").get("model_file") is not None:
-        raise LoadError(f"{folder} needs Python code that it brings itself (model_file), and such is never run.")
+        raise LoadError(f"{folder} needs its own Python code (model_file), which is never run.")
     words = _tokenizer(folder)
     try:
         _check_layers(folder)
