@@ -86,7 +86,7 @@ class SamplingOptions(Struct, frozen=True):
     typical_p: Annotated[
         float | None,
         _filter(
-            "Sample only from the tokens with the most typical surprise that together have this probability. 1: off.",
+            "Sample only from the most typical tokens (by surprise) that together have this probability. 1: off.",
             ge=0,
             le=1,
         ),
@@ -97,9 +97,7 @@ class SamplingOptions(Struct, frozen=True):
     ] = None
     min_p: Annotated[
         float | None,
-        _filter(
-            "Sample only from tokens at least this many times as likely as the most likely one. 0: off.", ge=0, le=1
-        ),
+        _filter("Sample only from tokens with at least this fraction of the highest probability. 0: off.", ge=0, le=1),
     ] = None
     xtc_probability: Annotated[
         float | None,

@@ -67,7 +67,7 @@ class SamplingRequest(SamplingOptions, frozen=True):
 
     logit_bias: Annotated[
         dict[str, float | bool] | list[list[str | int | float | bool]] | None,
-        Param("Add to the logits of tokens, given by id or text, before all else. -100 or false: never that token."),
+        Param("Add a number to the logits of tokens, by id or text, before all else. -100 or false: ban the token."),
     ] = None
     seed: Annotated[
         int | None,
