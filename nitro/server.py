@@ -56,7 +56,7 @@ class _Uvicorn(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         last, self._ticked = self._ticked, time.monotonic()
         for late in self._connections.tick(self._ticked - last):
-            late.time_out()
+            late.too_late()
         return await super().on_tick(counter)
 
 

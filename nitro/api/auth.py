@@ -9,7 +9,6 @@ import ipaddress
 import re
 from collections.abc import Mapping
 
-from nitro import api_keys
 from nitro.errors import ApiError
 
 OPEN_PATHS = ("/health", "/healthz")
@@ -32,7 +31,7 @@ class Guard:
     """
 
     def __init__(self, api_key: str | None = None, origins: tuple[str, ...] = (), hosts: tuple[str, ...] = ()):
-        self._api_key = None if api_key is None else api_keys.in_bytes(api_key)
+        self._api_key = None if api_key is None else api_key.encode(errors="surrogateescape")  # as clients send it
         self._origins = {origin.rstrip("/").lower() for origin in origins}
         self._hosts = {host.lower() for host in hosts}
 

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from nitro import __version__, api_keys
+from nitro import __version__
+from nitro.cli import api_keys
 from nitro.config import DEFAULT_PORT, ServeConfig
 from nitro.errors import BenchError, ConvertError, EngineLost, StartError
 from nitro.system import file_descriptors

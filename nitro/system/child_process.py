@@ -91,7 +91,7 @@ class ChildProcess:
         if status is None:
             return f"The {self.name} closed its connection."
         if status < 0:
-            return f"The {self.name} was killed by {signals.name(-status)}."
+            return f"The {self.name} was killed by {signals.name_of(-status)}."
         return f"The {self.name} ended with status {status}."
 
     def kill(self) -> None:
