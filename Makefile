@@ -1,18 +1,19 @@
 # make serve    install what this machine needs into .venv, then serve a model; ARGS="--port 9000" passes options on
 # make install  the same without serving
 # make test     install the other engine and the test tools as well, then test; ARGS="-k stamp" passes options to pytest
+# make test-fast      the tests that need no engine and no server, in under two minutes
 # make test-convert   the tests of conversion that need torch, which they install into the cache folder
-# make test-clients   other people's clients against ours, each in an environment of its own in the cache folder
+# make test-clients   other people's clients with Nitro, each in its own environment in the cache folder
 # make lint     ruff and mypy
-# make bench    measure beside llama-server and others, which are built first; writes bench/results.md; ARGS="--workloads 1,8"
-# make soak     what a hostile but honest tester does; writes soak/results.md; ARGS="--short" for a few minutes of it
+# make bench    measure Nitro beside llama-server and others, which are built first; writes bench/results.md; ARGS="--workloads 1,8"
+# make soak     hostile requests, kills and damaged models; writes soak/results.md; ARGS="--short" takes a few minutes
 # make docs     write docs/parameters.md, docs/clients and docs/bench.svg
 # make clean    remove everything the other targets made, .venv included
 
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: install serve test test-convert test-clients lint bench soak docs clean
+.PHONY: install serve test test-fast test-convert test-clients lint bench soak docs clean
 
 install:
 	@$(PYTHON) scripts/install.py serve
@@ -25,6 +26,10 @@ serve:
 test:
 	@$(PYTHON) scripts/install.py test
 	@exec .venv/bin/python -m pytest $(ARGS)
+
+test-fast:
+	@$(PYTHON) scripts/install.py test
+	@exec .venv/bin/python -m pytest --fast $(ARGS)
 
 test-convert:
 	@$(PYTHON) scripts/install.py test

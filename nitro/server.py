@@ -58,7 +58,7 @@ class _Uvicorn(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         now = time.monotonic()
         for late in self._connections.tick(now - self._ticked):
-            late.time_out()
+            late.too_late()
         self._ticked = now
         return await super().on_tick(counter)
 

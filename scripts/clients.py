@@ -1,4 +1,4 @@
-"""Writes docs/clients/: a page per client, from the program in tests/clients that runs it."""
+"""Writes docs/clients/: one page per client, made from the program in tests/clients that tests it."""
 
 from pathlib import Path
 
@@ -10,38 +10,42 @@ LANGUAGES = {".py": "python", ".mjs": "js"}
 SERVERS = {"scripted": "scripted", "llama": "llama.cpp", "mlx": "MLX"}
 PAGE = """# {title}
 
-`make docs` writes this file. Tested by `make test-clients` with {packages}. What you change:
+`make test-clients` tests this client with {packages}. These are the lines to change:
 
 ```{language}
 {lines}```
 
-`api_key` may be anything, unless the server has one (`--api-key`); `GET /v1/models` tells the model's name.
+`api_key` may be anything, unless the server has one (`--api-key`). `GET /v1/models` shows the model's name.
 
-What the tests show, and on which servers: SmolLM2-135M on llama.cpp and on MLX, or *scripted*, which says what the
-test wants said, for dialogues that so small a model cannot hold. All are run with `--strict`: nothing that is sent is
-ignored.
+The table shows what is tested, and with which model: SmolLM2-135M on llama.cpp and on MLX, or *scripted*, a stand-in
+that answers what the test needs, for dialogues that are too hard for so small a model. All tests run with `--strict`, so
+nothing that the client sends is ignored.
 
 | | {servers} |
 | --- |{rules}
 {rows}
-{limits}"""
+{limits}
+`make docs` writes this file.
+"""
 INDEX = """# Clients
 
-`make docs` writes this file. Each of these works with Nitro as it is; its page has the lines that a user changes.
+These client libraries work with Nitro unchanged. Each page has the lines to change in your program, and what is tested.
+`make docs` writes these files.
 
-| client | tested |
+| client | tested version |
 | --- | --- |
 """
 
 
 def pages() -> dict[str, str]:
-    """By file name."""
+    """The text of every page, by file name."""
     clients = catalog.read()
     index = [f"| [{client.title}]({client.name}.md) | {_packages(client)} |\n" for client in clients]
     return {"README.md": INDEX + "".join(index), **{f"{client.name}.md": page(client) for client in clients}}
 
 
 def page(client: Client) -> str:
+    """The page of one client."""
     rows = [
         f"| {step.what} | {' | '.join('yes' if server in step.servers else '' for server in SERVERS)} |\n"
         for step in client.steps

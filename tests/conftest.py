@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 # engine processes find this checkout, and the runners of tests/runners.py
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
 
+import fast
 from asking import SAYING, TEMPLATE
 from runners import Gate
 from running import FAKE, RunningServer, clients
@@ -22,6 +23,26 @@ from nitro.engines.client.process import ENVIRONMENT
 from nitro.models import default_model
 
 os.environ.update(ENVIRONMENT)  # for the runners that tests load into this process: before llama.cpp is
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="skip every test that needs an engine's library or a server")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("fast"):
+        fast.begin()
+
+
+def pytest_unconfigure() -> None:
+    fast.end()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    fast.excuse(report)
+    return report
 
 
 @pytest.fixture(scope="session")

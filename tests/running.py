@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import fast
 import openai
 
 from nitro.config import ServeConfig
@@ -29,6 +30,7 @@ class RunningServer:
     """A `Server` on a thread; its engine runs as the usual process."""
 
     def __init__(self, config: ServeConfig):
+        fast.skip_server()
         self._config = config
         self._up = threading.Event()
         self._failure: BaseException | None = None
@@ -117,6 +119,7 @@ class ServerProcess:
 
     def __init__(self, *arguments: str, **options: Any):
         """`options`: of Popen."""
+        fast.skip_server()
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "nitro", "serve", "--port", "0", *arguments],
             text=True,

@@ -64,7 +64,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._connections.remove(self)
         super().connection_lost(exc)
 
-    def time_out(self) -> None:
+    def too_late(self) -> None:
         """The client's time has run out: answer 408 if it still expects an answer, and close."""
         if self._closing or not (self._receiving or self._unread):
             self.transport.abort()

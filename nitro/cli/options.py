@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from nitro.api import api_keys
+from nitro.cli import api_keys
 from nitro.engines.options import Option
 from nitro.errors import BenchError, ConvertError
 

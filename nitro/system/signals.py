@@ -14,11 +14,11 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FORCED = 130  # exit status after a second signal where we end the process ourselves; shells use it for Ctrl-C
 
 
-def name(number: int) -> str:
-    """The name of a signal, like "SIGKILL", or "signal 34" for a real-time signal, which has none."""
+def name_of(number: int) -> str:
+    """A signal's name, as in "SIGKILL"; "signal 40" where it has none."""
     try:
         return signal.Signals(number).name
-    except ValueError:
+    except ValueError:  # a real-time signal
         return f"signal {number}"
 
 
