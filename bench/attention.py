@@ -12,7 +12,7 @@ import numpy as np
 
 from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.runner import Chunk
-from nitro.engines.types import EngineSpec, Sampling
+from nitro.engines.types import EngineSpec, SamplingParams
 
 TEXT = Path(__file__).with_name("text.txt").read_text().replace("\n", " ")
 POSITIONS = 300
@@ -37,7 +37,7 @@ class Scorer(LlamaRunner):
         rows = []
         for start in range(0, len(tokens), step):
             count = min(step, len(tokens) - start)
-            batch = self._tokens.fill([Chunk(1, SLOT, tokens, start, start + count, Sampling())])
+            batch = self._tokens.fill([Chunk(1, SLOT, tokens, start, start + count, SamplingParams())])
             for i in range(count):
                 batch.logits[i] = 1
             assert lib.llama_decode(self._context, batch) == 0

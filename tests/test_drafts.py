@@ -12,7 +12,7 @@ from same_answer import assert_same_answer, tolerance
 
 from nitro.engines.backends.fake import FakeRunner
 from nitro.engines.scheduling.speculation import FIRST, HOPELESS, LEAST, MOST, Drafts
-from nitro.engines.types import Asked, EngineSpec, Sampling
+from nitro.engines.types import EngineSpec, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 
 PAYS = 0.6  # the share that must come true
@@ -137,7 +137,7 @@ def test_where_only_certainty_pays_nothing_is_guessed_nor_learnt() -> None:
 def test_a_prediction_ends_before_what_is_no_token_of_the_model() -> None:
     runner = FakeRunner(EngineSpec("fake", "", context=100, parallel=1))
     runner.info = replace(runner.info, vocabulary=120)
-    work = encode_work(["a"], Asked(Sampling(), 9, prediction="abcéabc"))
+    work = encode_work(["a"], GenerationParams(SamplingParams(), 9, prediction="abcéabc"))
     (sequence,) = prepared(runner, work).sequences
     assert sequence.drafts.guess(sequence.tokens, 0, MOST, PAYS) == [*b"abc"]
 

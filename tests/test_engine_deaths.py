@@ -24,7 +24,7 @@ from nitro.engines.client.process import EngineProcess
 from nitro.engines.client.suspects import DEATHS, MEMORY, Suspects
 from nitro.engines.client.suspects import MOST as MOST_REMEMBERED
 from nitro.engines.crash_marks import LANES, MOST, Marks, shared_memory
-from nitro.engines.types import Asked, EngineSpec, Sampling
+from nitro.engines.types import EngineSpec, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 from nitro.errors import EngineDown
 from nitro.system.child_process import SCARCE
@@ -166,7 +166,7 @@ def test_only_so_many_suspects_are_remembered() -> None:
 
 def test_works_that_differ_by_their_seed_alone_are_alike() -> None:
     def digest(*prompts: str | list[int], **sampling: float) -> bytes:
-        return encode_work([*prompts], Asked(Sampling(**sampling))).digest
+        return encode_work([*prompts], GenerationParams(SamplingParams(**sampling))).digest
 
     assert digest("a", seed=1) == digest("a", seed=2)
     others = [digest("a"), digest("b"), digest("a", "b"), digest("ab"), digest([97]), digest("a", temperature=0.5)]

@@ -5,7 +5,7 @@ import pytest
 from nitro.engines import messages
 from nitro.engines.backends.fake import EOG, FakeRunner, FakeTokenizer
 from nitro.engines.scheduling.scheduler import Sequence
-from nitro.engines.types import EngineSpec, Sampling
+from nitro.engines.types import EngineSpec, SamplingParams
 from nitro.engines.worker.main import EngineLoop
 from nitro.engines.worker.preparation import message_borders
 from nitro.engines.worker.reader import Inbox, Outbox
@@ -22,18 +22,18 @@ class ShortLived(FakeRunner):
         super().__init__(EngineSpec("fake", "", context=64))
         self._inbox, self._rested = inbox, False
 
-    def rest(self) -> None:
+    def release_idle_memory(self) -> None:
         if self._rested:
             raise Rested
         self._rested = True
-        self._inbox.put([Sequence(3, [32] * 5, 2, Sampling())])
+        self._inbox.put([Sequence(3, [32] * 5, 2, SamplingParams())])
 
 
 def test_the_runner_rests_when_nothing_is_left_to_do() -> None:
     """Not between the steps of a request, nor before the last of it is handed out."""
     inbox, outbox = Inbox(), Outbox()
     for id in (1, 2):
-        inbox.put([Sequence(id, [32] * 5, 3, Sampling())])
+        inbox.put([Sequence(id, [32] * 5, 3, SamplingParams())])
     inbox.put(messages.Abort([2]))
     with pytest.raises(Rested):
         EngineLoop(ShortLived(inbox), inbox, outbox).run()

@@ -69,9 +69,9 @@ def test_but_the_pool_is_never_less_than_one_context(tokens_free: int) -> None:
     assert planned(1000, parallel=8, tokens_free=tokens_free) == Plan(1000, 1000)
 
 
-@pytest.mark.parametrize(("gib_free", "parked"), [(0, 0), (4, 1024), (32, 8192), (256, 8192)])
-def test_a_quarter_of_what_is_left_may_be_parked_but_no_more_than_8_gib(gib_free: int, parked: int) -> None:
-    assert memory.park_tokens(2**20, gib_free * 2**30) == parked
+@pytest.mark.parametrize(("gib_free", "offloaded"), [(0, 0), (4, 1024), (32, 8192), (256, 8192)])
+def test_a_quarter_of_what_is_left_may_be_offloaded_but_no_more_than_8_gib(gib_free: int, offloaded: int) -> None:
+    assert memory.offload_tokens(2**20, gib_free * 2**30) == offloaded
 
 
 def test_bytes_that_hold_no_whole_token_do_not_count() -> None:

@@ -68,11 +68,11 @@ class Tokenizer(FakeTokenizer):
             at += 1 if mark is None else len(self._marks[mark])
         return found
 
-    def piece(self, token: int) -> bytes:
-        return b"" if token > EOG else super().piece(token)
+    def token_bytes(self, token: int) -> bytes:
+        return b"" if token > EOG else super().token_bytes(token)
 
-    def written(self, token: int) -> bytes:
-        return self._marks[token - EOG - 1] if token > EOG else super().written(token)
+    def vocabulary_text(self, token: int) -> bytes:
+        return self._marks[token - EOG - 1] if token > EOG else super().vocabulary_text(token)
 
     @property
     def size(self) -> int:
@@ -123,7 +123,7 @@ def drawn(
             return said.decode()
         if not matcher.accept(token):
             raise Refused(said, token)
-        said += tokenizer.written(token)
+        said += tokenizer.vocabulary_text(token)
     raise AssertionError(f"no end: {said!r}")
 
 
@@ -237,7 +237,7 @@ def test_an_argument_that_breaks_its_schema_when_it_is_read(name: str) -> None:
     matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, family.format, False))
     with pytest.raises(Refused) as caught:
         drawn(matcher, tokenizer, ends_of(family.format.layout), random.Random(name))
-    assert matcher.unkept and matcher.param == "tools[0]" and "twice" in matcher.problem, caught.value
+    assert matcher.schema_violated and matcher.param == "tools[0]" and "twice" in matcher.problem, caught.value
     said, _ = caught.value.args
     assert not any(arguments for _, arguments in read(family.parser({}, False, False), said.decode())[1])
 

@@ -17,7 +17,7 @@ from same_answer import assert_same_answer, tolerance
 
 from nitro.engines.backends.fake import EOG, FakeRunner
 from nitro.engines.constraints.grammar import GrammarError, Grammars
-from nitro.engines.types import Asked, Constraint, EngineSpec, Sampling
+from nitro.engines.types import Constraint, EngineSpec, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 
 STORY = [{"role": "user", "content": "Tell me a story about the river."}]
@@ -98,7 +98,7 @@ def test_beside_others_each_gets_what_it_gets_alone(server: RunningServer, model
     async def plain() -> list[int]:
         tokens = []
         async for burst in await server.engine.generate(
-            encode_work(["Who was it that"], Asked(Sampling(temperature=0), 40))
+            encode_work(["Who was it that"], GenerationParams(SamplingParams(temperature=0), 40))
         ):
             tokens += [token for _, output in burst for token in output.tokens]
         return tokens

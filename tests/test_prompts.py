@@ -11,7 +11,7 @@ from nitro.api import json_body
 from nitro.api.openai.parse import BOUNDS, ChatPrompt, parse_chat
 from nitro.api.openai.schema import ChatRequest
 from nitro.engines.sampling_defaults import NAMES, NOTHING, SamplingDefaults
-from nitro.engines.types import SAMPLERS, Asked, Sampling
+from nitro.engines.types import SAMPLERS, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 from nitro.errors import ApiError
 
@@ -52,7 +52,7 @@ NOTHING_MORE: dict[str, Any] = {
 def test_the_least_request() -> None:
     assert prompt() == ChatPrompt(
         messages=[USER],
-        sampling=Sampling(seed=1),
+        sampling=SamplingParams(seed=1),
         text_bias={},
         max_tokens=None,
         n=1,
@@ -88,7 +88,7 @@ def test_a_full_request() -> None:
         seed=42,
     ) == ChatPrompt(
         messages=[USER],
-        sampling=Sampling(
+        sampling=SamplingParams(
             temperature=0.5,
             top_k=40,
             top_p=0.9,
@@ -238,7 +238,7 @@ def test_no_number_is_too_large(name: str, power: int) -> None:
         assert error.status == 400
         assert error.param is not None and error.param.startswith(name)
         return
-    encode_work(["hi"], Asked(got.sampling, got.max_tokens, got.text_bias))
+    encode_work(["hi"], GenerationParams(got.sampling, got.max_tokens, got.text_bias))
     assert got.sampling.top_k <= INT32
 
 
@@ -421,7 +421,7 @@ def test_a_sampler_that_the_engine_does_not_know(name: str) -> None:
     error = refusal(**{name: 1}, samplers=known)
     assert (error.param, error.code) == (name, "unsupported_parameter")
     for nothing in (0, None):
-        assert prompt(**{name: nothing}, samplers=known).sampling == Sampling(seed=1)
+        assert prompt(**{name: nothing}, samplers=known).sampling == SamplingParams(seed=1)
 
 
 def test_what_only_tunes_them_asks_for_nothing() -> None:
@@ -433,7 +433,7 @@ def test_sequence_breakers() -> None:
     def breakers(given: Any) -> Any:
         return prompt(dry_multiplier=1, dry_sequence_breakers=given).sampling.dry_sequence_breakers
 
-    assert breakers(None) == Sampling().dry_sequence_breakers
+    assert breakers(None) == SamplingParams().dry_sequence_breakers
     assert breakers([]) == () and breakers(["a", "", "č" * 20]) == ("a", "č" * 20)
     for given in (["a"] * 17, ["č" * 20 + "a"], ["a\0"]):
         assert refusal(dry_sequence_breakers=given).param == "dry_sequence_breakers"
@@ -444,15 +444,15 @@ def test_sequence_breakers() -> None:
 def test_mirostat_takes_the_place_of_the_filters(name: str) -> None:
     error = refusal(mirostat=2, **{name: 1 if name in ("top_n_sigma", "top_k") else 0.5})
     assert (error.param, error.code) == (name, "invalid_value")
-    neutral = getattr(Sampling(), name)
+    neutral = getattr(SamplingParams(), name)
     defaults = {name: 0.5} if name in NAMES else {}
-    assert prompt(mirostat=2, defaults=defaults, **{name: neutral}).sampling == Sampling(seed=1, mirostat=2)
-    assert prompt(mirostat=2, defaults=defaults).sampling == Sampling(seed=1, mirostat=2)
+    assert prompt(mirostat=2, defaults=defaults, **{name: neutral}).sampling == SamplingParams(seed=1, mirostat=2)
+    assert prompt(mirostat=2, defaults=defaults).sampling == SamplingParams(seed=1, mirostat=2)
 
 
 def test_mirostat_leaves_temperature_and_penalties() -> None:
     asked = {"temperature": 0.5, "presence_penalty": 1, "dry_multiplier": 2}
-    assert prompt(mirostat=1, **asked).sampling == Sampling(seed=1, mirostat=1, **asked)
+    assert prompt(mirostat=1, **asked).sampling == SamplingParams(seed=1, mirostat=1, **asked)
 
 
 # Defaults
@@ -472,13 +472,13 @@ DEFAULTS = {
 
 
 def test_the_models_defaults_fill_what_the_request_leaves_open() -> None:
-    assert prompt(defaults=DEFAULTS).sampling == Sampling(seed=1, **DEFAULTS)
-    assert prompt(defaults={"temperature": 0.2}).sampling == Sampling(seed=1, temperature=0.2)
+    assert prompt(defaults=DEFAULTS).sampling == SamplingParams(seed=1, **DEFAULTS)
+    assert prompt(defaults={"temperature": 0.2}).sampling == SamplingParams(seed=1, temperature=0.2)
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_null_leaves_it_open(name: str) -> None:
-    assert prompt(defaults=DEFAULTS, **{name: None}).sampling == Sampling(seed=1, **DEFAULTS)
+    assert prompt(defaults=DEFAULTS, **{name: None}).sampling == SamplingParams(seed=1, **DEFAULTS)
 
 
 @pytest.mark.parametrize(
@@ -501,7 +501,7 @@ def test_null_leaves_it_open(name: str) -> None:
     ],
 )
 def test_the_request_wins_even_with_zero(name: str, given: float) -> None:
-    assert prompt(defaults=DEFAULTS, **{name: given}).sampling == Sampling(seed=1, **{**DEFAULTS, name: given})
+    assert prompt(defaults=DEFAULTS, **{name: given}).sampling == SamplingParams(seed=1, **{**DEFAULTS, name: given})
 
 
 def test_top_k_of_minus_one_switches_the_models_default_off() -> None:

@@ -23,7 +23,7 @@ from nitro.engines.client.process import EngineProcess
 from nitro.engines.constraints.grammar import Grammars
 from nitro.engines.crash_marks import Marks
 from nitro.engines.scheduling.scheduler import Sequence
-from nitro.engines.types import Asked, Constraint, EngineSpec, Sampling
+from nitro.engines.types import Constraint, EngineSpec, GenerationParams, SamplingParams
 from nitro.engines.work import EncodedWork, encode_work
 from nitro.engines.worker.preparation import FEW, SMALL, Lane, Preparation, Prepared, Rejection
 from nitro.engines.worker.reader import THREADS, Inbox, Outbox, Preparers
@@ -34,12 +34,12 @@ pack = msgspec.msgpack.encode
 
 
 def asked(**fields: Any) -> dict[str, Any]:
-    """An Asked as plain data, valid or not."""
+    """An GenerationParams as plain data, valid or not."""
     return {"sampling": {}, "max_tokens": 2, **fields}
 
 
 def work(prompts: Any = ("Hello",), n: Any = 1, **fields: Any) -> bytes:
-    return pack({"prompts": prompts, "asked": asked(**fields), "n": n})
+    return pack({"prompts": prompts, "params": asked(**fields), "n": n})
 
 
 @asynccontextmanager
@@ -102,7 +102,7 @@ def test_a_frame_that_cannot_be_read_is_left_out() -> None:
 def test_what_has_no_encoding_is_refused_before_it_is_sent() -> None:
     for prompts, fields in (([[2**64]], {}), (["a"], {"max_tokens": 2**70}), (["\ud800"], {})):
         with pytest.raises(PromptRejected, match="cannot be handed to the engine"):
-            encode_work(prompts, Asked(Sampling(), **fields))
+            encode_work(prompts, GenerationParams(SamplingParams(), **fields))
 
 
 def test_what_cannot_be_told_is_its_requests_error(serve, gate: Gate) -> None:
@@ -144,7 +144,7 @@ class Stub:
             self.begun.put((ids[0], number))
             if lane != "small":
                 assert self.go_on.acquire(timeout=CEILING)
-        return Prepared(messages.Accepted(ids[0], 1), [Sequence(id, [1], 1, Sampling()) for id in ids])
+        return Prepared(messages.Accepted(ids[0], 1), [Sequence(id, [1], 1, SamplingParams()) for id in ids])
 
 
 class Stage:
@@ -259,19 +259,28 @@ def lanes(encoded: EncodedWork) -> list[Lane]:
 
 
 def test_what_takes_long_is_known_as_such() -> None:
-    plain = Asked(Sampling(), 1)
-    constrained = Asked(Sampling(), 1, constraint=Constraint("regex", "a+", "regex"))
+    plain = GenerationParams(SamplingParams(), 1)
+    constrained = GenerationParams(SamplingParams(), 1, constraint=Constraint("regex", "a+", "regex"))
     assert lanes(encode_work(["Hello"], plain, FEW)) == []
-    assert {*lanes(encode_work([[65] * (SMALL // 5)], Asked(Sampling(), 1, prediction="a" * SMALL)))} == {"long"}
+    assert {
+        *lanes(encode_work([[65] * (SMALL // 5)], GenerationParams(SamplingParams(), 1, prediction="a" * SMALL)))
+    } == {"long"}
     assert lanes(encode_work(["a"] * 50, plain)).count("long") >= 50
-    assert lanes(encode_work(["a"], Asked(Sampling(), 1, {f"text {i}": 1.0 for i in range(2000)}))).count("long") > 20
-    assert {*lanes(encode_work(["a"], Asked(Sampling(dry_multiplier=1.0), 1)))} == {"long"}
+    assert (
+        lanes(encode_work(["a"], GenerationParams(SamplingParams(), 1, {f"text {i}": 1.0 for i in range(2000)}))).count(
+            "long"
+        )
+        > 20
+    )
+    assert {*lanes(encode_work(["a"], GenerationParams(SamplingParams(dry_multiplier=1.0), 1)))} == {"long"}
     assert lanes(encode_work(["a"], constrained)) == ["constrained", "constrained", "small"]
 
 
 def test_a_list_of_prompts_becomes_sequences_in_its_order() -> None:
     runner = FakeRunner(EngineSpec("fake", ""))
-    done = prepared(runner, encode_work(["ab", [99, 100, 101]], Asked(Sampling(seed=2**31 - 1), 5, echo=True), 2))
+    done = prepared(
+        runner, encode_work(["ab", [99, 100, 101]], GenerationParams(SamplingParams(seed=2**31 - 1), 5, echo=True), 2)
+    )
     assert [(s.id, bytes(s.tokens), s.sampling.seed) for s in done.sequences] == [
         *((1, b"ab", 2**31 - 1), (2, b"ab", 0)),
         *((3, b"cde", 2**31 - 1), (4, b"cde", 0)),
@@ -307,7 +316,7 @@ def test_a_compiler_that_fails_fails_the_constraint(monkeypatch: pytest.MonkeyPa
         raise Panic("state " * 10_000)
 
     monkeypatch.setattr(Grammars, "matcher", matcher)
-    constrained = Asked(Sampling(), 1, constraint=Constraint("regex", "a+", "regex"))
+    constrained = GenerationParams(SamplingParams(), 1, constraint=Constraint("regex", "a+", "regex"))
     with pytest.raises(Rejection) as caught:
         prepared(FakeRunner(EngineSpec("fake", "")), encode_work(["a"], constrained))
     assert caught.value.answer.param == "regex" and len(caught.value.answer.message) < 1000

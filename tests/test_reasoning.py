@@ -15,7 +15,7 @@ from nitro.engines.backends.fake import FakeTokenizer
 from nitro.engines.constraints.grammar import GrammarMatcher, Grammars
 from nitro.engines.constraints.min_tokens import Unending
 from nitro.engines.constraints.thinking_budget import ThinkingMatcher
-from nitro.engines.types import Constraint, ModelInfo, Thinking
+from nitro.engines.types import Constraint, ModelInfo, ThinkingBudget
 from nitro.text import reasoning
 from nitro.text.output_parser import ChannelParser
 from nitro.text.reasoning import Markers
@@ -98,7 +98,7 @@ def test_a_budget_before_a_grammar() -> None:
     tokenizer = FakeTokenizer()
     info = ModelInfo("fake", "", "", 1, 1, 100, 100, 100, 0, 100, 257, frozenset({256}))
     inner = Grammars(tokenizer, info).matcher(Constraint("choice", '["yes"]', "choice", [b"</think>"]))
-    matcher = ThinkingMatcher(Thinking(3, b"", b"</think>", "</think>"), inner, tokenizer, 257)
+    matcher = ThinkingMatcher(ThinkingBudget(3, b"", b"</think>", "</think>"), inner, tokenizer, 257)
     said = []
     while len(said) < 3 + len("</think>yes"):
         mask = matcher.mask()
@@ -112,18 +112,18 @@ def test_a_budget_before_a_grammar() -> None:
 
 def test_a_budget_is_no_matter_any_more_once_the_reasoning_is_over() -> None:
     tokenizer = FakeTokenizer()
-    inner = ThinkingMatcher(Thinking(999, b"", b"|", "|"), None, tokenizer, 257)
+    inner = ThinkingMatcher(ThinkingBudget(999, b"", b"|", "|"), None, tokenizer, 257)
     for limit, said in (
-        (Thinking(9, b"", b"</t>", "</t>"), b"x</t>"),
-        (Thinking(1, b"", b"</t>", "</t>"), b"x</t>"),
-        (Thinking(3, b"<t>", b"</t>", "</t>"), b"No"),
+        (ThinkingBudget(9, b"", b"</t>", "</t>"), b"x</t>"),
+        (ThinkingBudget(1, b"", b"</t>", "</t>"), b"x</t>"),
+        (ThinkingBudget(3, b"<t>", b"</t>", "</t>"), b"No"),
     ):
         for within in (None, inner):
             matcher = ThinkingMatcher(limit, within, tokenizer, 257)
             for i, byte in enumerate(said):
-                assert matcher.rest is matcher or (i == 1 and said == b"No")
+                assert matcher.active is matcher or (i == 1 and said == b"No")
                 assert matcher.allows(byte) and matcher.accept(byte)
-            assert matcher.rest is within
+            assert matcher.active is within
 
 
 def test_a_constraint_waits_for_its_end(saying: RunningServer) -> None:
@@ -200,7 +200,7 @@ def test_a_constraint_that_sleeps_bars_the_end_if_it_is_owed(thinks: tuple[str, 
         return grammars.matcher(constraint)
 
     def limited(budget: int) -> ThinkingMatcher:
-        return ThinkingMatcher(Thinking(budget, b"", b"</think>", "</think>"), inner(), tokenizer, 257)
+        return ThinkingMatcher(ThinkingBudget(budget, b"", b"</think>", "</think>"), inner(), tokenizer, 257)
 
     for matcher in (inner(), limited(50), Unending(inner(), info), Unending(limited(50), info)):
         for said in b"<think>Hm</think":

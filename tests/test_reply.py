@@ -231,8 +231,8 @@ def test_usage_counts_all_choices() -> None:
 @pytest.mark.parametrize(("stop", "taken"), [([], 4), (["b"], 2)])
 def test_what_a_stop_cuts_off_is_no_accepted_guess(stop: list[str], taken: int) -> None:
     """Six tokens were guessed of which three were right, and a fourth came with them."""
-    checked = replace(output(b"a", b"b", b"c", b"d"), guessed=6, right=3, predicted=True)
-    looked_up = replace(output(b"e", b"f", finish="stop"), guessed=1, right=1)
+    checked = replace(output(b"a", b"b", b"c", b"d"), drafted=6, accepted=3, predicted=True)
+    looked_up = replace(output(b"e", b"f", finish="stop"), drafted=1, accepted=1)
     replies = Replies(FakeGeneration([(0, checked)], [(0, looked_up)]), stop, predicted=True)
     consume(replies)
     assert replies.choices[0].right == min(taken, 3) + (not stop)

@@ -12,7 +12,7 @@ from tiny_families import FAMILIES, tensors, write_family
 from nitro.cli.main import main
 from nitro.convert import checkpoint, verify
 from nitro.convert.plan import default_target
-from nitro.engines.types import Asked, Sampling
+from nitro.engines.types import GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 from nitro.gguf import header
 
@@ -38,7 +38,9 @@ def nitro(*arguments: object) -> Result:
 @pytest.mark.parametrize("engine", ["llama", "mlx"])
 def test_it_is_served(engine: str, whole: Path, first: Path, serve: Callable[..., RunningServer]) -> None:
     async def answer() -> list[int]:
-        bursts = await server.engine.generate(encode_work(["Once upon a time"], Asked(Sampling(temperature=0), 8)))
+        bursts = await server.engine.generate(
+            encode_work(["Once upon a time"], GenerationParams(SamplingParams(temperature=0), 8))
+        )
         return [token async for burst in bursts for _, output in burst for token in output.tokens]
 
     answers = []

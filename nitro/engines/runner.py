@@ -6,7 +6,7 @@ A runner knows nothing of requests, queues, text or HTTP; all that is written on
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from nitro.engines.types import Logprobs, ModelInfo, Sampling
+from nitro.engines.types import Logprobs, ModelInfo, SamplingParams
 from nitro.errors import Sentence
 
 
@@ -42,7 +42,7 @@ class Matcher(Protocol):
         """Why nothing more can be said."""
 
     @property
-    def unkept(self) -> bool:
+    def schema_violated(self) -> bool:
         """Whether that is because the value that was said breaks its schema, though each token was allowed."""
 
     def allows(self, token: int) -> bool:
@@ -55,7 +55,7 @@ class Matcher(Protocol):
         """The token came. False where that ends in failure."""
 
     @property
-    def rest(self) -> "Matcher | None":
+    def active(self) -> "Matcher | None":
         """What of it matters from here on: itself, one within, or nothing where anything may come."""
 
 
@@ -71,7 +71,7 @@ class Chunk:
     tokens: list[int]
     start: int
     stop: int
-    sampling: Sampling
+    sampling: SamplingParams
     prompt_length: int = 0
     matcher: Matcher | None = None
     draft: list[int] = field(default_factory=list)  # tokens that may follow, to be checked; only if it samples
@@ -82,12 +82,12 @@ class Chunk:
         return self.stop - self.start + len(self.draft)
 
     @property
-    def samples(self) -> bool:
+    def wants_token(self) -> bool:
         """Whether a next token is wanted: this chunk ends where the sequence does."""
         return self.stop == len(self.tokens)
 
     @property
-    def scores(self) -> list[int]:
+    def score_tokens(self) -> list[int]:
         """The prompt's tokens to tell logprobs of: they follow the computed ones, from the first on."""
         if not self.sampling.prompt_logprobs:
             return []
@@ -100,7 +100,7 @@ class Result:
 
     With a draft: those of its tokens that are what would have been sampled, up to the first end-of-generation token,
     and the one sampled after them. The slot then holds all of them but the last.
-    With `sampling.logprobs`, those of each sampled token, and those that `Chunk.scores` asks for.
+    With `sampling.logprobs`, those of each sampled token, and those that Chunk.score_tokens` asks for.
     """
 
     tokens: list[int]
@@ -108,12 +108,12 @@ class Result:
     param: str | None = None  # with `error`: what in the request is at fault, if anything is
     logprobs: list[Logprobs] = field(default_factory=list)
     prompt_logprobs: list[Logprobs] = field(default_factory=list)
-    unkept: bool = False  # with `error`: see Matcher
+    schema_violated: bool = False  # with `error`: see Matcher
 
     @classmethod
     def failed(cls, matcher: Matcher) -> "Result":
         """Of a row whose matcher lets nothing more through."""
-        return cls([], matcher.problem, matcher.param, unkept=matcher.unkept)
+        return cls([], matcher.problem, matcher.param, schema_violated=matcher.schema_violated)
 
 
 class Tokenizer(Protocol):
@@ -122,10 +122,10 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`. Control tokens written in the text are parsed; no BOS is added."""
 
-    def piece(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
         """The bytes a token adds to the text; control tokens add none."""
 
-    def written(self, token: int) -> bytes:
+    def vocabulary_text(self, token: int) -> bytes:
         """Its piece or, where that is empty, how the vocabulary writes it."""
 
 
@@ -139,7 +139,7 @@ class ModelRunner(Protocol):
     info: ModelInfo
     tokenizer: Tokenizer
 
-    def prepare(self, sampling: Sampling) -> None:
+    def prepare(self, sampling: SamplingParams) -> None:
         """A sequence with it will come. Called by the worker's reader, so that the engine thread need not do what takes
         long; the only call from another thread. It may be left out."""
 
@@ -156,17 +156,17 @@ class ModelRunner(Protocol):
     def trim(self, slot: int, length: int) -> int:
         """Cut a slot to its first `length` tokens. Returns what remains: `length`, or 0 where it cannot be cut."""
 
-    def park(self, slot: int) -> None:
+    def offload(self, slot: int) -> None:
         """Nothing will be computed in this slot for a while: take what it holds out of the KV pool. `trim` and `copy`
-        bring it back, or return 0. Called only if `info.park_tokens` > 0, for so many tokens in all."""
+        bring it back, or return 0. Called only if `info.offload_tokens` > 0, for so many tokens in all."""
 
     def copy(self, src: int, dst: int, length: int) -> int:
         """Make `dst` hold the first `length` tokens of `src`, which stays. Returns what `dst` holds: `length`, or 0."""
 
-    def forget(self, sequence_id: int) -> None:
+    def free_sequence(self, sequence_id: int) -> None:
         """The sequence ended: free its sampler and random state. Unknown ids are ignored."""
 
-    def rest(self) -> None:
+    def release_idle_memory(self) -> None:
         """Nothing runs or waits for now: give back memory that is held for speed only. Slots keep their caches."""
 
     def reset(self) -> None:

@@ -14,7 +14,7 @@ log = logging.getLogger("nitro.engine")
 
 INT32 = 2**31 - 1
 
-# of the numbers of Sampling; inclusive, None: none on that side
+# of the numbers of SamplingParams; inclusive, None: none on that side
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "temperature": (0, 100),
     "top_n_sigma": (-1, None),

@@ -11,13 +11,13 @@ from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 
 FinishReason = Literal["stop", "length", "error"]
 
-LEAST_LOGPROB = -9999.0  # stands for −∞ and for what is no number, neither of which JSON has
+MIN_LOGPROB = -9999.0  # stands for −∞ and for what is no number, neither of which JSON has
 
 IMPOSSIBLE = 1e-30  # less likely than the best one by this factor: float32 knows no logarithm of such a share
 COLD = 1e-6  # a temperature below this is greedy: logits divided by it are no numbers any more
 
 
-class Sampling(Struct, frozen=True):
+class SamplingParams(Struct, frozen=True):
     """How the next token is drawn. The defaults leave the model's distribution as it is.
 
     Applied in the order: logit bias, penalties, DRY, top_n_sigma, top_k, typical_p, top_p, min_p, XTC, temperature,
@@ -59,7 +59,7 @@ class Sampling(Struct, frozen=True):
         return not neutral and self.repeat_last_n != 0
 
 
-# Those of Sampling that not every engine knows, each with a 0 that asks for nothing; what tunes them goes with them.
+# Samplers that not every engine has, by the parameter that turns each on; 0 turns it off.
 SAMPLERS = ("dry_multiplier", "dynatemp_range", "mirostat", "xtc_probability")
 
 
@@ -90,7 +90,7 @@ class Constraint(Struct, frozen=True):
     owed: bool = True
 
 
-class Thinking(Struct, frozen=True):
+class ThinkingBudget(Struct, frozen=True):
     """How long an answer may reason: `budget` tokens. Then `forced` is said, which ends it."""
 
     budget: int
@@ -99,18 +99,18 @@ class Thinking(Struct, frozen=True):
     forced: str
 
 
-class Asked(Struct, frozen=True):
+class GenerationParams(Struct, frozen=True):
     """What a request wants of an engine, for each of its sequences."""
 
-    sampling: Sampling
+    sampling: SamplingParams
     max_tokens: int | None = None  # None: all that is left of the context
     text_bias: dict[str, float] = {}  # of every token of a text, as `logit_bias` of ids: only the engine can tokenise
     echo: bool = False  # tell the prompts' tokens
     prediction: str = ""  # what the answer may well be; it changes the speed only
     constraint: Constraint | None = None
-    thinking: Thinking | None = None
-    spoken: list[str] = []  # control tokens whose text is to be told, by that text
-    cache: bool = True  # else nothing that was computed for another sequence, or is being computed, is taken
+    thinking: ThinkingBudget | None = None
+    visible_special_tokens: list[str] = []  # control tokens whose text is part of the answer, by that text
+    use_cache: bool = True  # else nothing that was computed for another sequence, or is being computed, is taken
 
 
 class EngineSpec(Struct, frozen=True):
@@ -137,7 +137,7 @@ class ModelInfo(Struct, frozen=True):
     parallel: int  # how many of the slots may run at once
     context: int  # tokens each sequence can use, prompt and answer together
     trained_context: int
-    kv_tokens: int  # tokens the KV pool holds, all slots together but those parked
+    kv_tokens: int  # tokens the KV pool holds, all slots together but those offloaded
     kv_bytes: int
     step_tokens: int  # the most tokens one step takes
     vocabulary: int  # number of token ids
@@ -150,11 +150,13 @@ class ModelInfo(Struct, frozen=True):
     sampling: SamplingDefaults = NOTHING  # the model's own
     samplers: frozenset[str] = frozenset()  # which of SAMPLERS it knows
     fingerprint: str = ""  # changes with the weights and the engine's version
-    tile: int = 0  # rows that attention computes together: prompts fill them, decodes stay out of them; 0: it has none
-    cuttable: bool = True  # whether a slot can be cut anywhere; else only a whole slot can be gone on from
+    attention_tile_rows: int = (
+        0  # rows that attention computes together, 0: no such tiles. Prompts fill them, decodes stay out
+    )
+    can_truncate: bool = True  # whether a slot can be cut anywhere; else only a whole slot can be gone on from
     draft_tokens: int = 0  # guessed tokens that all sequences of a step may have checked; 0: it does not pay
     draft_rows: int = 2**31  # where more sequences than that decode in a step, none has any checked
-    park_tokens: int = 0  # tokens that idle slots may park beside the pool; 0: they cost nothing where they are
+    offload_tokens: int = 0  # tokens that idle slots may offload beside the pool; 0: they cost nothing where they are
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
 
 
@@ -162,9 +164,9 @@ class Scored(Struct, frozen=True, array_like=True):
     """A token and how likely the model finds it by itself: before bias, penalties, grammar and temperature."""
 
     token: int
-    logprob: float  # natural logarithm, at least LEAST_LOGPROB
-    written: bytes = b""  # its bytes or, where it is silent, how the vocabulary writes it; the worker fills it in
-    silent: bool = False  # it adds nothing to the text
+    logprob: float  # natural logarithm, at least MIN_LOGPROB
+    text: bytes = b""  # its bytes or, where it is special, how the vocabulary writes it; the worker fills it in
+    is_special: bool = False  # it adds nothing to the text
 
 
 class Logprobs(Struct, frozen=True, array_like=True):
@@ -185,10 +187,10 @@ class Output(Struct, frozen=True, array_like=True, omit_defaults=True):
     param: str | None = None  # what in the request is at fault, if anything is
     logprobs: list[Logprobs] = []  # one per token, if asked for
     prompt_logprobs: list[Logprobs] = []  # of the prompt's next tokens, from its second on, if asked for
-    guessed: int = 0  # tokens of the draft that was checked
-    right: int = 0  # of these, how many were as guessed
+    drafted: int = 0  # tokens of the draft that was checked
+    accepted: int = 0  # of these, how many were as guessed
     predicted: bool = False  # whether the client had predicted them
-    unkept: bool = (
+    schema_violated: bool = (
         False  # with finish "error": the model's value breaks the schema `param`; the request is not at fault
     )
 

@@ -82,7 +82,7 @@ class Reply:
         """Raises nothing: an output with finish "error" never gets here."""
         assert self.finish is None and output.finish != "error"
         self.prompt_logprobs += output.prompt_logprobs
-        self.guessed += output.guessed
+        self.guessed += output.drafted
         if self._mute:
             self.finish = "length" if output.finish else None
             return Piece(self.index, "", self.finish)
@@ -100,10 +100,10 @@ class Reply:
             self.reasoning_tokens += thinking or self._parser.thinking
             if self._stops.stopped or self._called_enough:
                 break
-        right = min(output.right, self.tokens - before)
+        right = min(output.accepted, self.tokens - before)
         self.right += right
         if output.predicted:
-            self.accepted, self.rejected = self.accepted + right, self.rejected + output.guessed - right
+            self.accepted, self.rejected = self.accepted + right, self.rejected + output.drafted - right
         if self._stops.stopped or self._called_enough:
             self.finish = "stop"
         elif output.finish:

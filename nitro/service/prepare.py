@@ -15,7 +15,7 @@ from nitro.api.openai import schema
 from nitro.api.openai.constraints import after_thinking, let_through, with_tools
 from nitro.api.openai.parse import ChatPrompt, Prompt, parse_chat, parse_completion
 from nitro.api.openai.sampling import without_effect
-from nitro.engines.types import Asked, ModelInfo, Thinking
+from nitro.engines.types import GenerationParams, ModelInfo, ThinkingBudget
 from nitro.engines.work import EncodedWork, encode_work
 from nitro.errors import ApiError, PromptTooLong, TemplateError, no_such_model
 from nitro.models.setup import Setup
@@ -80,13 +80,13 @@ class Preparer:
         several = family.native_tools if tools is None or tools.several is None else tools.several
         if tools:
             constraint = with_tools(constraint, tools, family.format, several)
-        asked = Asked(
+        asked = GenerationParams(
             *(prompt.sampling, prompt.max_tokens, prompt.text_bias),
             prediction=prompt.prediction or "",
             constraint=after_thinking(constraint, markers, opened),
             thinking=_thinking(prompt, family, opened),
-            spoken=family.visible_special_tokens(tools is not None),
-            cache=prompt.cache,
+            visible_special_tokens=family.visible_special_tokens(tools is not None),
+            use_cache=prompt.cache,
         )
         unused = _unused(request, template.variables, family)
         unused += without_effect(request, self._info, constrained=asked.constraint is not None)
@@ -117,11 +117,11 @@ class Preparer:
         for text in texts:
             if isinstance(text, list) and len(text) >= self._info.context:
                 raise PromptTooLong(len(text), self._info.context)
-        asked = Asked(
+        asked = GenerationParams(
             *(sampling, 1 if mute else prompt.max_tokens, prompt.text_bias, prompt.echo),
             prediction=prompt.prediction or "",
             constraint=prompt.constraint,
-            cache=prompt.cache,
+            use_cache=prompt.cache,
         )
         pairs = zip(prompt.prompts, texts, strict=True)
         options = CompletionOptions(
@@ -182,12 +182,12 @@ def _common(prompt: Prompt) -> dict[str, Any]:
     }
 
 
-def _thinking(prompt: ChatPrompt, family: ModelFamily, opened: bool) -> Thinking | None:
+def _thinking(prompt: ChatPrompt, family: ModelFamily, opened: bool) -> ThinkingBudget | None:
     markers = family.reasoning_markers
     if prompt.thinking_budget is None or markers is None:
         return None
-    opens, closes = markers.open_tag, markers.close_tag
-    return Thinking(prompt.thinking_budget, b"" if opened else opens.encode(), closes.encode(), markers.forced_end)
+    opening = b"" if opened else markers.open_tag.encode()
+    return ThinkingBudget(prompt.thinking_budget, opening, markers.close_tag.encode(), markers.forced_end)
 
 
 def _unused(request: schema.ChatRequest, variables: frozenset[str], family: ModelFamily) -> list[str]:

@@ -110,4 +110,4 @@ def _scored(token: Token) -> schema.TokenLogprob:
 
 
 def _spelled(scored: Scored) -> tuple[str, float, list[int] | None]:
-    return scored.written.decode(errors="replace"), scored.logprob, None if scored.silent else list(scored.written)
+    return scored.text.decode(errors="replace"), scored.logprob, None if scored.is_special else list(scored.text)

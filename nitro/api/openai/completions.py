@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from nitro.api.openai import schema
 from nitro.engines.client.generation import Generation
-from nitro.engines.types import LEAST_LOGPROB, Logprobs, ModelInfo
+from nitro.engines.types import MIN_LOGPROB, Logprobs, ModelInfo
 from nitro.models.handle import ServedModel
 from nitro.service.choices import Piece, Replies, Reply, Token
 from nitro.service.exchange import head, serve, usage_field
@@ -106,7 +106,7 @@ class Texts:
         return echo.text, [(*token, logprobs) for token, logprobs in zip(echo.tokens, repeated, strict=True)]
 
     def _entries(self, tokens: list[Token], offset: int) -> list[Entry]:
-        return [(_spelled(t.logprobs.chosen.written), offset + t.begin, t.logprobs) for t in tokens]
+        return [(_spelled(t.logprobs.chosen.text), offset + t.begin, t.logprobs) for t in tokens]
 
     def _ids(self, ids: list[int]) -> list[int] | UnsetType:
         return ids if self._options.return_tokens else UNSET
@@ -126,7 +126,7 @@ def _top(logprobs: Logprobs | None) -> dict[str, float] | None:
     """The likeliest by how they are written, and the token itself."""
     if logprobs is None:
         return None
-    return {_spelled(scored.written): scored.logprob for scored in (logprobs.chosen, *logprobs.top)}
+    return {_spelled(scored.text): scored.logprob for scored in (logprobs.chosen, *logprobs.top)}
 
 
 def _spelled(written: bytes) -> str:
@@ -139,4 +139,4 @@ def _spelled(written: bytes) -> str:
 def _likelihood(reply: Reply) -> float:
     """Mean logprob of its tokens."""
     known = [token.logprobs.chosen.logprob for token in reply.scored]
-    return sum(known) / len(known) if known else LEAST_LOGPROB
+    return sum(known) / len(known) if known else MIN_LOGPROB

@@ -14,7 +14,7 @@ from nitro.api.openai.sampling import SAMPLING_BOUNDS, parse_sampling
 from nitro.api.openai.schema import ChatRequest, CompletionRequest, GenerationRequest, Message, Part, Prediction
 from nitro.api.openai.tools import MOST_TOOLS, Tools, parse_tools
 from nitro.engines.sampling_defaults import SamplingDefaults
-from nitro.engines.types import Constraint, Sampling
+from nitro.engines.types import Constraint, SamplingParams
 from nitro.errors import ApiError
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -51,7 +51,7 @@ MOST_SEQUENCES = 1024  # of one request
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    sampling: Sampling
+    sampling: SamplingParams
     text_bias: dict[str, float]
     max_tokens: int | None  # None: what is left of the context
     n: int

@@ -1,4 +1,4 @@
-"""How a request wants its tokens drawn → `Sampling`. What each parameter does stands there."""
+"""How a request wants its tokens drawn → `SamplingParams`. What each parameter does stands there."""
 
 import secrets
 from collections.abc import Collection
@@ -8,7 +8,7 @@ from nitro.api.openai.schema import GenerationRequest, SamplingRequest
 from nitro.api.openapi.descriptions import capability
 from nitro.engines import sampling_defaults
 from nitro.engines.sampling_defaults import BOUNDS, INT32, OFF_BELOW_ZERO, SamplingDefaults
-from nitro.engines.types import SAMPLERS, ModelInfo, Sampling
+from nitro.engines.types import SAMPLERS, ModelInfo, SamplingParams
 from nitro.errors import ApiError
 
 # inclusive bounds; None: none on that side
@@ -16,11 +16,11 @@ SAMPLING_BOUNDS = {**BOUNDS, "repeat_penalty": BOUNDS["repetition_penalty"], "mi
 OTHER_NAMES = {"repeat_penalty": "repetition_penalty"}  # llama-server's
 REPLACED = ("top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc_probability", "dynatemp_range")  # by mirostat
 MOST_BREAKERS, LONGEST_BREAKER = 16, 40  # strings, bytes: llama.cpp would cut a longer one
-NEUTRAL = Sampling()
+NEUTRAL = SamplingParams()
 
 
 def parse_defaults(text: str) -> SamplingDefaults:
-    """ "name=number,…", by the names of Sampling. Raises ValueError with a sentence."""
+    """ "name=number,…", by the names of SamplingParams. Raises ValueError with a sentence."""
     found: dict[str, float] = {}
     for part in text.split(","):
         name, _, given = part.partition("=")
@@ -37,8 +37,8 @@ def parse_defaults(text: str) -> SamplingDefaults:
 
 def parse_sampling(
     request: SamplingRequest, recommended: SamplingDefaults, bias: dict[int, float], samplers: Collection[str]
-) -> Sampling:
-    """The request, else the model's own defaults, else those of Sampling. Its numbers are within their bounds.
+) -> SamplingParams:
+    """The request, else the model's own defaults, else those of SamplingParams. Its numbers are within their bounds.
 
     `samplers`: those of SAMPLERS that the engine knows. Raises ApiError 400.
     """
@@ -62,7 +62,7 @@ def parse_sampling(
     if request.dry_sequence_breakers is not None:
         asked["dry_sequence_breakers"] = _parse_breakers(request.dry_sequence_breakers)
     seed = secrets.randbits(31) if request.seed is None else request.seed % 2**31
-    return Sampling(**{**left_open, **asked}, seed=seed, ignore_eos=bool(request.ignore_eos), logit_bias=bias)
+    return SamplingParams(**{**left_open, **asked}, seed=seed, ignore_eos=bool(request.ignore_eos), logit_bias=bias)
 
 
 def without_effect(request: GenerationRequest, info: ModelInfo, constrained: bool) -> list[str]:

@@ -7,7 +7,7 @@ It keeps the rules of the contract strictly: what a slot holds, the pool's size,
 from collections.abc import Iterable
 
 from nitro.engines.runner import Chunk, OutOfKV, Result
-from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, Sampling, Scored
+from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, SamplingParams, Scored
 
 EOG = 256
 FIRST, LAST = ord(" "), ord("~")
@@ -20,10 +20,10 @@ class FakeTokenizer:
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
 
-    def piece(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
         return b"" if token == EOG else bytes([token])
 
-    def written(self, token: int) -> bytes:
+    def vocabulary_text(self, token: int) -> bytes:
         return b"<end>" if token == EOG else bytes([token])
 
 
@@ -49,7 +49,7 @@ class FakeRunner:
         self._held: list[list[int]] = [[] for _ in range(self.info.slots)]
         self._batch: list[Chunk] = []
 
-    def prepare(self, sampling: Sampling) -> None:
+    def prepare(self, sampling: SamplingParams) -> None:
         pass
 
     def submit(self, batch: list[Chunk]) -> None:
@@ -70,12 +70,12 @@ class FakeRunner:
 
     def _result(self, chunk: Chunk) -> Result:
         drawn: list[int] = []
-        if chunk.samples:
+        if chunk.wants_token:
             if (token := self._draw(chunk)) is None:
                 assert chunk.matcher is not None
                 return Result.failed(chunk.matcher)
             drawn = [token]
-        return Result(drawn, logprobs=_scored(chunk, drawn), prompt_logprobs=_scored(chunk, chunk.scores))
+        return Result(drawn, logprobs=_scored(chunk, drawn), prompt_logprobs=_scored(chunk, chunk.score_tokens))
 
     def _draw(self, chunk: Chunk) -> int | None:
         """The first of its candidates that the sequence's grammar allows; None where that leaves nothing."""
@@ -99,7 +99,7 @@ class FakeRunner:
         del self._held[slot][length:]
         return length
 
-    def park(self, slot: int) -> None:
+    def offload(self, slot: int) -> None:
         pass
 
     def copy(self, src: int, dst: int, length: int) -> int:
@@ -107,10 +107,10 @@ class FakeRunner:
         self._held[dst] = self._held[src][:length]
         return length
 
-    def forget(self, sequence_id: int) -> None:
+    def free_sequence(self, sequence_id: int) -> None:
         pass
 
-    def rest(self) -> None:
+    def release_idle_memory(self) -> None:
         pass
 
     def reset(self) -> None:

@@ -124,6 +124,6 @@ class Generation:
 
 def _failure(output: Output) -> EngineError:
     error = output.error or "The engine failed."
-    if output.unkept:
+    if output.schema_violated:
         return SchemaUnkept(error, output.param)
     return PromptRejected(error, output.param) if output.param else SequenceFailed(error)

@@ -178,14 +178,14 @@ class Grammars:
 
     def _parts(self, text: str) -> list[str]:
         """The text for Lark. Control tokens in it are meant as such."""
-        tokens, piece = self._tokenizer.encode(text), self._tokenizer.piece
+        tokens, piece = self._tokenizer.encode(text), self._tokenizer.token_bytes
         if all(map(piece, tokens)):
             return [json.dumps(text)]
         runs = groupby(tokens, lambda token: bool(piece(token)))
         return [part for said, run in runs for part in (self._said(run) if said else map("<[{}]>".format, run))]
 
     def _said(self, tokens: Iterable[int]) -> list[str]:
-        return [json.dumps(b"".join(map(self._tokenizer.piece, tokens)).decode(errors="replace"))]
+        return [json.dumps(b"".join(map(self._tokenizer.token_bytes, tokens)).decode(errors="replace"))]
 
     def _problem(self, grammar: str) -> str | None:
         wrong, messages = self._validate(grammar)
@@ -221,7 +221,7 @@ class GrammarMatcher:
         self._broken = ""  # how one of them breaks its schema
 
     @property
-    def rest(self) -> "GrammarMatcher":
+    def active(self) -> "GrammarMatcher":
         return self
 
     def copy(self) -> "GrammarMatcher":
@@ -235,7 +235,7 @@ class GrammarMatcher:
         return f"Invalid value for '{self.param}': it cannot be followed further. {sentence(self._ll.get_error())}"
 
     @property
-    def unkept(self) -> bool:
+    def schema_violated(self) -> bool:
         return bool(self._broken)
 
     def allows(self, token: int) -> bool:
@@ -257,7 +257,7 @@ class GrammarMatcher:
 
     def accept(self, token: int) -> bool:
         if self._asleep:
-            going = self._listen(self._tokenizer.written(token))
+            going = self._listen(self._tokenizer.vocabulary_text(token))
         elif token in self._eog:
             self._ll.consume_token(token)  # a number that stands last is whole now
             going = True
@@ -319,11 +319,11 @@ class _Vocabulary:
     def __init__(self, tokenizer: Tokenizer, info: ModelInfo):
         self.eos_token_id = min(info.eog)
         self.bos_token_id = None
-        silent = [t for t in range(info.vocabulary) if t in info.eog or not tokenizer.piece(t)]
+        silent = [t for t in range(info.vocabulary) if t in info.eog or not tokenizer.token_bytes(t)]
         self.special_token_ids = silent
-        self.tokens = [tokenizer.piece(token) for token in range(info.vocabulary)]
+        self.tokens = [tokenizer.token_bytes(token) for token in range(info.vocabulary)]
         for token in silent:
-            self.tokens[token] = SPECIAL + (tokenizer.written(token) or b"<%d>" % token)
+            self.tokens[token] = SPECIAL + (tokenizer.vocabulary_text(token) or b"<%d>" % token)
         self._encode = tokenizer.encode
 
     def __call__(self, text: str | bytes) -> list[int]:

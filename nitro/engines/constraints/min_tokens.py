@@ -22,8 +22,8 @@ class Unending:
         return self._inner.problem if self._inner else "No token is possible but one that ends the answer."
 
     @property
-    def unkept(self) -> bool:
-        return self._inner is not None and self._inner.unkept
+    def schema_violated(self) -> bool:
+        return self._inner is not None and self._inner.schema_violated
 
     def allows(self, token: int) -> bool:
         if token in self._info.eog:
@@ -42,5 +42,5 @@ class Unending:
         return self._inner is None or self._inner.accept(token)
 
     @property
-    def rest(self) -> Matcher | None:
+    def active(self) -> Matcher | None:
         return self._inner

@@ -1,7 +1,7 @@
 """A limit on how long a sequence may reason: a Matcher around another or none, which then says what ends it."""
 
 from nitro.engines.runner import Matcher, Tokenizer
-from nitro.engines.types import Thinking
+from nitro.engines.types import ThinkingBudget
 
 PARAM = "thinking_budget"
 
@@ -9,7 +9,7 @@ PARAM = "thinking_budget"
 class ThinkingMatcher:
     """Counts the tokens of a reasoning, and when they are used up lets nothing through but `forced`, token by token."""
 
-    def __init__(self, limit: Thinking, inner: Matcher | None, tokenizer: Tokenizer, vocabulary: int):
+    def __init__(self, limit: ThinkingBudget, inner: Matcher | None, tokenizer: Tokenizer, vocabulary: int):
         self._limit, self._inner, self._tokenizer, self._vocabulary = limit, inner, tokenizer, vocabulary
         self._left = limit.budget
         self._thinking = not limit.opens
@@ -27,8 +27,8 @@ class ThinkingMatcher:
         return self._inner.problem if self._inner else "The reasoning cannot be ended."
 
     @property
-    def unkept(self) -> bool:
-        return self._inner is not None and self._inner.unkept
+    def schema_violated(self) -> bool:
+        return self._inner is not None and self._inner.schema_violated
 
     def allows(self, token: int) -> bool:
         if self._forced:
@@ -53,11 +53,11 @@ class ThinkingMatcher:
         return True
 
     @property
-    def rest(self) -> Matcher | None:
+    def active(self) -> Matcher | None:
         return self._inner if self._over else self
 
     def _listen(self, token: int) -> None:
-        self._heard += self._tokenizer.written(token)
+        self._heard += self._tokenizer.vocabulary_text(token)
         if self._thinking:
             self._left -= 1
             self._over = self._limit.closes in self._heard

@@ -41,8 +41,9 @@ def plan(asked: int | None, trained: int, parallel: int, token_bytes: int, free_
     return Plan(context, max(context, min(context * parallel, room // 2)))
 
 
-def park_tokens(token_bytes: int, free_bytes: int) -> int:
-    """How many tokens of idle slots may be parked in main memory, of which `free_bytes` are free beside the KV pool."""
+def offload_tokens(token_bytes: int, free_bytes: int) -> int:
+    """How many tokens of idle slots may be offloaded in main memory, of which `free_bytes` are free beside
+    the KV pool."""
     return min(MOST_PARKED, free_bytes // 4) // token_bytes
 
 

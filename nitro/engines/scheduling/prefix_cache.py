@@ -2,7 +2,7 @@
 
 A sequence begins with the longest prefix that any slot holds, idle or busy. An idle slot that loses little by it is cut
 and taken over, so that a conversation goes on in its own slot; from all others the prefix is copied. The rest of the
-idle slots are the cache. Where the runner wants that, they are parked beside the pool while others run.
+idle slots are the cache. Where the runner wants that, they are offloaded beside the pool while others run.
 
 Caches that cannot be cut, of recurrent models and those with windows, can be gone on from only where they end. So
 copies of them are kept at the borders of messages, as idle slots like others.
@@ -16,14 +16,14 @@ from nitro.engines.types import ModelInfo
 
 WORTH = 16  # tokens; a shorter prefix is computed again
 LITTLE = 16  # a slot is taken over if it loses at most a sixteenth of what is kept
-BRINGS = 256  # a parked slot comes back whole: at most so many tokens for each that is wanted
+BRINGS = 256  # an offloaded slot comes back whole: at most so many tokens for each that is wanted
 
 
 class KV(Protocol):
     """What is needed of a runner. Its own docstrings hold."""
 
     def trim(self, slot: int, length: int) -> int: ...
-    def park(self, slot: int) -> None: ...
+    def offload(self, slot: int) -> None: ...
     def copy(self, src: int, dst: int, length: int) -> int: ...
 
 
@@ -35,7 +35,7 @@ class Busy(NamedTuple):
     computed: int
 
 
-class Prefixes:
+class PrefixCache:
     def __init__(self, info: ModelInfo, kv: KV):
         self.slots = Slots(info.slots)
         self._info, self._kv = info, kv
@@ -43,7 +43,7 @@ class Prefixes:
     def find(self, tokens: list[int], busy: Iterable[Busy]) -> tuple[int | None, int]:
         """The slot with the longest prefix of `tokens` that is worth its while, and the length. The last token is never
         in it: it must be computed to sample."""
-        whole = not self._info.cuttable
+        whole = not self._info.can_truncate
         slot, length = self.slots.longest(tokens, whole)
         if slot is not None and not self._worth_bringing(slot, length):
             slot, length = None, 0
@@ -91,20 +91,20 @@ class Prefixes:
     def release(self, slot: int, held: list[int]) -> None:
         self.slots.release(slot, held)
 
-    def park(self, but: int | None = None) -> None:
-        """Take what idle slots hold out of the pool, where it would slow down every step. What is parked longest gives
-        way, but for the slot `but`."""
-        most = self._info.park_tokens
+    def offload(self, but: int | None = None) -> None:
+        """Take what idle slots hold out of the pool, where it would slow down every step. What is offloaded
+        longest gives way, but for the slot `but`."""
+        most = self._info.offload_tokens
         for slot, size in self.slots.in_pool():
             if size > most:
                 continue
-            while self.slots.parked + size > most and (oldest := self.slots.oldest_parked(but)) is not None:
+            while self.slots.offloaded + size > most and (oldest := self.slots.oldest_offloaded(but)) is not None:
                 self._drop(oldest)
-            if self.slots.parked + size <= most:
-                self._kv.park(slot)
-                self.slots.park(slot)
+            if self.slots.offloaded + size <= most:
+                self._kv.offload(slot)
+                self.slots.offload(slot)
 
-    def relieve(self) -> bool:
+    def reclaim_kv(self) -> bool:
         """Empty the least recently used idle slot in the pool. False where there is none."""
         for slot, _ in self.slots.in_pool():
             self._drop(slot)
@@ -116,7 +116,7 @@ class Prefixes:
         self.slots = Slots(self._info.slots)
 
     def _take_over(self, slot: int, length: int, busy: list[Busy]) -> tuple[int, int]:
-        if length and self.slots.is_parked(slot):
+        if length and self.slots.is_offloaded(slot):
             self._make_room(self.slots.size(slot), busy, but=slot)
         self.slots.take(slot)
         return slot, self._kv.trim(slot, length)
@@ -124,7 +124,7 @@ class Prefixes:
     def _make_room(self, tokens: int, busy: list[Busy], but: int) -> None:
         """So many tokens are to be free in the pool, as far as idle slots can give way."""
         if self._used(busy) + tokens > self._info.kv_tokens:
-            self.park(but)
+            self.offload(but)
         used = self._used(busy)
         for slot, size in self.slots.in_pool():
             if used + tokens <= self._info.kv_tokens:
@@ -144,4 +144,4 @@ class Prefixes:
         return LITTLE * (self.slots.size(slot) - length) <= length
 
     def _worth_bringing(self, slot: int, length: int) -> bool:
-        return not self.slots.is_parked(slot) or self.slots.size(slot) <= BRINGS * length
+        return not self.slots.is_offloaded(slot) or self.slots.size(slot) <= BRINGS * length

@@ -4,7 +4,7 @@ Pure policy: it holds no thread, clock or socket. What becomes of the KV cache i
 One step is
 
     batch = scheduler.schedule(budget)
-    runner.submit(batch)          # OutOfKV: batch = scheduler.relieve(batch), and again
+    runner.submit(batch)          # OutOfKV: batch = scheduler.reclaim_kv(batch), and again
     outputs = scheduler.advance(batch, runner.collect())
 
 What holds between any two calls, for every running sequence:
@@ -34,11 +34,11 @@ from typing import Protocol
 
 from nitro.engines.constraints.min_tokens import Unending
 from nitro.engines.runner import Chunk, Matcher, Result
-from nitro.engines.scheduling.prefix_cache import KV, Busy, Prefixes
+from nitro.engines.scheduling.prefix_cache import KV, Busy, PrefixCache
 from nitro.engines.scheduling.slots import Slots, shared_prefix
 from nitro.engines.scheduling.speculation import Drafts
 from nitro.engines.scheduling.step_cost import StepCost
-from nitro.engines.types import FinishReason, ModelInfo, Output, Sampling
+from nitro.engines.types import FinishReason, ModelInfo, Output, SamplingParams
 
 OVERTAKEN = 8
 RESERVE = 256
@@ -48,7 +48,7 @@ SCORED = 128  # tokens of a prompt in a step, where each is scored: that takes l
 class Cache(KV, Protocol):
     """What the scheduler needs of a runner."""
 
-    def forget(self, sequence_id: int) -> None: ...
+    def free_sequence(self, sequence_id: int) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -58,13 +58,13 @@ class Sequence:
     id: int
     tokens: list[int]
     max_tokens: int
-    sampling: Sampling
+    sampling: SamplingParams
     arrived: float = 0.0
     matcher: Matcher | None = None
     drafts: Drafts = field(default_factory=Drafts)
-    borders: tuple[int, ...] = ()  # ascending positions in the prompt at which a copy of its slot is to be kept
-    spoken: frozenset[int] = frozenset()  # control tokens whose text is told
-    whole: bool = False  # nothing of it may come from a cache
+    snapshot_points: tuple[int, ...] = ()  # ascending positions in the prompt at which a copy of its slot is to be kept
+    visible_special_tokens: frozenset[int] = frozenset()  # control tokens whose text is part of the answer
+    bypass_cache: bool = False  # nothing of it may come from a cache
     prompt_length: int = field(init=False)
     computed: int = field(init=False, default=0)
     slot: int | None = field(init=False, default=None)
@@ -75,7 +75,7 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.prompt_length = len(self.tokens)
-        self.whole = self.whole or self.sampling.prompt_logprobs  # what is to be scored must be computed
+        self.bypass_cache = self.bypass_cache or self.sampling.prompt_logprobs  # what is to be scored must be computed
 
     @property
     def pending(self) -> int:
@@ -96,13 +96,13 @@ class Scheduler:
 
     def __init__(self, info: ModelInfo, cache: Cache):
         assert info.parallel <= info.slots and info.parallel < info.step_tokens and info.context <= info.kv_tokens
-        assert info.tile <= info.step_tokens
+        assert info.attention_tile_rows <= info.step_tokens
         self.info = info
         self.waiting: list[Sequence] = []  # oldest first, and so is running
         self.running: list[Sequence] = []
         self.admitted: list[tuple[Sequence, int]] = []  # by the last schedule(), with the tokens found cached
         self.preempted: list[Sequence] = []  # since the last schedule()
-        self.prefixes = Prefixes(info, cache)
+        self.prefixes = PrefixCache(info, cache)
         self.cost = StepCost()
         self._cache = cache
         self._borders: dict[int, int] = {}  # by leader: where the next to be copied of it ends
@@ -146,16 +146,18 @@ class Scheduler:
         self.preempted = []
         self._admit()
         if self.running:
-            self.prefixes.park()
+            self.prefixes.offload()
         decodes = [s for s in self.running if s.pending == 1]
         prompts = [s for s in self.running if s.pending > 1]
-        if self.info.tile and decodes and prompts:  # in turn
+        if self.info.attention_tile_rows and decodes and prompts:  # in turn
             decodes, prompts = ([], prompts) if self._decoded else (decodes, [])
         self._decoded = bool(decodes)
         batch = self._decodes(decodes, beside=min(budget, sum(s.pending for s in prompts)))
         left = max(min(budget, self.info.step_tokens) - sum(chunk.size for chunk in batch), 1)
         for sequence in self._in_turn(prompts, left):
-            own = next((border for border in sequence.borders if border > sequence.computed), len(sequence.tokens))
+            own = next(
+                (border for border in sequence.snapshot_points if border > sequence.computed), len(sequence.tokens)
+            )
             end = min(own, self._borders.get(sequence.id, own))
             count = min(end - sequence.computed, left, SCORED if sequence.sampling.prompt_logprobs else left)
             if count == 0:
@@ -164,7 +166,7 @@ class Scheduler:
             left -= count
         return batch
 
-    def relieve(self, batch: list[Chunk]) -> list[Chunk] | None:
+    def reclaim_kv(self, batch: list[Chunk]) -> list[Chunk] | None:
         """After OutOfKV: give KV back, and return the chunks that are left to submit, maybe none.
 
         Drafts go first, then an idle slot's cache, else the youngest sequence is preempted: its tokens stay, its KV is
@@ -174,7 +176,7 @@ class Scheduler:
             for chunk in batch:
                 chunk.draft = []
             return batch
-        if self.prefixes.relieve():
+        if self.prefixes.reclaim_kv():
             return batch
         youngest = self.running[-1]
         if len(self.running) == 1:
@@ -188,11 +190,11 @@ class Scheduler:
         """The batch was computed: append what was sampled, and end what ended."""
         outputs = []
         for chunk, result in zip(batch, results, strict=True):
-            assert result.error is not None or bool(result.tokens) == chunk.samples
+            assert result.error is not None or bool(result.tokens) == chunk.wants_token
             sequence = self._by_id[chunk.sequence_id]
             if result.error is not None:
                 sequence.computed = self._cache.trim(chunk.slot, chunk.stop)  # all of it, unless it is no use to anyone
-                outputs.append(self._fail(sequence, result.error, result.param, result.unkept))
+                outputs.append(self._fail(sequence, result.error, result.param, result.schema_violated))
                 continue
             sequence.computed = chunk.stop + max(len(result.tokens) - 1, 0)
             self._keep_border(sequence, chunk.stop)
@@ -234,7 +236,9 @@ class Scheduler:
             if self._follows(sequence, busy):
                 continue
             _overtake(passed)
-            sequence.slot, sequence.computed = self.prefixes.place([] if sequence.whole else sequence.tokens, busy)
+            sequence.slot, sequence.computed = self.prefixes.place(
+                [] if sequence.bypass_cache else sequence.tokens, busy
+            )
             self.waiting.remove(sequence)
             insort(self.running, sequence, key=_age)
             self._round = max(self._round, sequence.age[0])
@@ -243,12 +247,12 @@ class Scheduler:
 
     def _keep_border(self, sequence: Sequence, computed: int) -> None:
         """Keep a copy of a slot that holds a prompt exactly up to one of its borders."""
-        if computed in sequence.borders and sequence.slot is not None:
+        if computed in sequence.snapshot_points and sequence.slot is not None:
             self.prefixes.keep(sequence.slot, sequence.tokens[:computed], self._busy())
 
     def _follows(self, sequence: Sequence, busy: list[Busy]) -> bool:
         """Whether it should wait for a prefix that is being computed."""
-        if sequence.whole:
+        if sequence.bypass_cache:
             return False
         most = len(sequence.tokens) - 1
         shared, leader = max(
@@ -283,7 +287,11 @@ class Scheduler:
     def _decodes(self, sequences: list[Sequence], beside: int) -> list[Chunk]:
         """A chunk for each, with what it may say next. Drafts share what the step and the runner take. `beside`: tokens
         of prompts that are computed with them."""
-        rows = self.info.tile - len(sequences) if self.info.tile else self.info.step_tokens - self.info.parallel
+        rows = (
+            self.info.attention_tile_rows - len(sequences)
+            if self.info.attention_tile_rows
+            else self.info.step_tokens - self.info.parallel
+        )
         spare = min(self.info.draft_tokens, rows - 1)
         most = spare // len(sequences) if 0 < len(sequences) <= self.info.draft_rows else 0
         pays = self.cost.share(len(sequences) + beside)
@@ -321,7 +329,7 @@ class Scheduler:
                 self._end(sequence)
                 break
         if sequence.matcher:
-            sequence.matcher = sequence.matcher.rest
+            sequence.matcher = sequence.matcher.active
         logprobs = result.logprobs[: len(fresh)]
         if not (guessed := len(chunk.draft)):
             return Output(sequence.id, fresh, [], finish, None, None, logprobs, scores)
@@ -330,9 +338,9 @@ class Scheduler:
         predicted = sequence.drafts.predicted
         return Output(sequence.id, fresh, [], finish, None, None, logprobs, scores, guessed, right, predicted)
 
-    def _fail(self, sequence: Sequence, error: str, param: str | None = None, unkept: bool = False) -> Output:
+    def _fail(self, sequence: Sequence, error: str, param: str | None = None, schema_violated: bool = False) -> Output:
         self._end(sequence)
-        return Output(sequence.id, [], [], "error", error, param, unkept=unkept)
+        return Output(sequence.id, [], [], "error", error, param, schema_violated=schema_violated)
 
     def _end(self, sequence: Sequence) -> None:
         del self._by_id[sequence.id]
@@ -342,7 +350,7 @@ class Scheduler:
             self.running.remove(sequence)
             self.prefixes.release(sequence.slot, sequence.tokens[: sequence.computed])
             sequence.slot = None
-        self._cache.forget(sequence.id)
+        self._cache.free_sequence(sequence.id)
 
     def _preempt(self, sequence: Sequence, trim: bool = True) -> None:
         """Back to the queue, at the place of its age. Its sampler stays; its KV does not."""

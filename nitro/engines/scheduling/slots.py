@@ -3,11 +3,11 @@
 
 class Slots:
     """`count` slots, each busy (a sequence owns it) or idle (it holds the tokens its last sequence left). What an idle
-    one holds lies in the KV pool or is parked beside it."""
+    one holds lies in the KV pool or is offloaded beside it."""
 
     def __init__(self, count: int):
         self._idle: dict[int, list[int]] = {slot: [] for slot in range(count)}  # least recently used first
-        self._parked: set[int] = set()  # some of the idle
+        self._offloaded: set[int] = set()  # some of the idle
         self._busy: set[int] = set()
 
     @property
@@ -20,20 +20,20 @@ class Slots:
         return sum(size for _, size in self.in_pool())
 
     @property
-    def parked(self) -> int:
-        """Tokens that are parked."""
-        return sum(len(self._idle[slot]) for slot in self._parked)
+    def offloaded(self) -> int:
+        """Tokens that are offloaded."""
+        return sum(len(self._idle[slot]) for slot in self._offloaded)
 
     def in_pool(self) -> list[tuple[int, int]]:
         """The idle slots that hold something in the pool, and how many tokens, the least recently used first."""
-        return [(slot, len(held)) for slot, held in self._idle.items() if held and slot not in self._parked]
+        return [(slot, len(held)) for slot, held in self._idle.items() if held and slot not in self._offloaded]
 
-    def oldest_parked(self, but: int | None) -> int | None:
-        """The least recently used of the parked slots other than `but`."""
-        return next((slot for slot in self._idle if slot in self._parked and slot != but), None)
+    def oldest_offloaded(self, but: int | None) -> int | None:
+        """The least recently used of the offloaded slots other than `but`."""
+        return next((slot for slot in self._idle if slot in self._offloaded and slot != but), None)
 
-    def is_parked(self, slot: int) -> bool:
-        return slot in self._parked
+    def is_offloaded(self, slot: int) -> bool:
+        return slot in self._offloaded
 
     def size(self, slot: int) -> int:
         """Tokens an idle slot holds."""
@@ -65,7 +65,7 @@ class Slots:
     def take(self, slot: int) -> None:
         """An idle slot becomes busy."""
         del self._idle[slot]
-        self._parked.discard(slot)
+        self._offloaded.discard(slot)
         self._busy.add(slot)
 
     def release(self, slot: int, held: list[int]) -> None:
@@ -73,13 +73,13 @@ class Slots:
         self._busy.remove(slot)
         self._idle[slot] = held
 
-    def park(self, slot: int) -> None:
-        """What an idle slot holds was parked."""
-        self._parked.add(slot)
+    def offload(self, slot: int) -> None:
+        """What an idle slot holds was offloaded."""
+        self._offloaded.add(slot)
 
     def clear(self, slot: int) -> None:
         """An idle slot was emptied."""
-        self._parked.discard(slot)
+        self._offloaded.discard(slot)
         self._idle[slot] = []
 
 

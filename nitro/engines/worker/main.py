@@ -83,9 +83,9 @@ class EngineLoop:
     def __init__(self, runner: ModelRunner, inbox: Inbox, outbox: Outbox, marks: Marks | None = None):
         self._runner, self._inbox, self._outbox, self._marks = runner, inbox, outbox, marks or Marks()
         self._scheduler = Scheduler(runner.info, runner)
-        self._budget = StepBudget(runner.info.step_tokens, runner.info.tile)
+        self._budget = StepBudget(runner.info.step_tokens, runner.info.attention_tile_rows)
         self._steps = 0
-        self._spoken: dict[int, frozenset[int]] = {}  # by sequence
+        self._visible: dict[int, frozenset[int]] = {}  # by sequence
 
     def run(self) -> None:
         while True:
@@ -94,7 +94,7 @@ class EngineLoop:
                 self._step()
                 if not self._scheduler.busy:
                     self._marks.write(ENGINE_THREAD)
-                    self._runner.rest()
+                    self._runner.release_idle_memory()
 
     def _receive(self) -> None:
         """Apply all that has arrived; wait for something when there is nothing to do."""
@@ -106,8 +106,8 @@ class EngineLoop:
                     case list() as sequences:
                         self._scheduler.add(*sequences)
                         for sequence in sequences:
-                            if sequence.spoken:
-                                self._spoken[sequence.id] = sequence.spoken
+                            if sequence.visible_special_tokens:
+                                self._visible[sequence.id] = sequence.visible_special_tokens
         except queue.Empty:
             return
 
@@ -115,10 +115,10 @@ class EngineLoop:
         worked = self._scheduler.busy
         for sequence_id in ids:
             self._scheduler.abort(sequence_id)
-            self._spoken.pop(sequence_id, None)
+            self._visible.pop(sequence_id, None)
         if worked and not self._scheduler.busy:  # no step comes that would tell of it
             self._marks.write(ENGINE_THREAD)
-            self._runner.rest()
+            self._runner.release_idle_memory()
             self._outbox.put(messages.Step(self._record(0.0), []))
 
     def _step(self) -> None:
@@ -146,7 +146,7 @@ class EngineLoop:
                 self._runner.submit(batch)
                 return batch, self._runner.collect()
             except OutOfKV:
-                relieved = scheduler.relieve(batch)
+                relieved = scheduler.reclaim_kv(batch)
                 if relieved is None:
                     error = "The KV pool has no room left for this request alone."
                     raise _StepLost(batch, scheduler.fail([chunk.sequence_id for chunk in batch], error)) from None
@@ -197,10 +197,10 @@ class EngineLoop:
 
     def _told(self, output: Output) -> Output:
         """With the bytes of its tokens."""
-        spoken, written = self._spoken.get(output.id, ()), self._runner.tokenizer.written
+        spoken, written = self._visible.get(output.id, ()), self._runner.tokenizer.vocabulary_text
         pieces = [written(token) if token in spoken else self._piece(token) for token in output.tokens]
         if output.finish:
-            self._spoken.pop(output.id, None)
+            self._visible.pop(output.id, None)
         logprobs, of_prompt = map(self._named, output.logprobs), map(self._named, output.prompt_logprobs)
         return replace(output, pieces=pieces, logprobs=list(logprobs), prompt_logprobs=list(of_prompt))
 
@@ -208,11 +208,11 @@ class EngineLoop:
         return Logprobs(self._scored(logprobs.chosen), [self._scored(scored) for scored in logprobs.top])
 
     def _scored(self, scored: Scored) -> Scored:
-        silent = not self._piece(scored.token)
-        return replace(scored, written=self._runner.tokenizer.written(scored.token), silent=silent)
+        is_special = not self._piece(scored.token)
+        return replace(scored, text=self._runner.tokenizer.vocabulary_text(scored.token), is_special=is_special)
 
     def _piece(self, token: int) -> bytes:
-        return b"" if token in self._runner.info.eog else self._runner.tokenizer.piece(token)
+        return b"" if token in self._runner.info.eog else self._runner.tokenizer.token_bytes(token)
 
 
 class _StepLost(Exception):

@@ -24,7 +24,7 @@ from nitro.engines.runner import Matcher, ModelRunner, Tokenizer
 from nitro.engines.scheduling.prefix_cache import WORTH
 from nitro.engines.scheduling.scheduler import Sequence
 from nitro.engines.scheduling.speculation import Drafts
-from nitro.engines.types import Asked, Constraint, Sampling
+from nitro.engines.types import Constraint, GenerationParams, SamplingParams
 from nitro.engines.work import Work, decode_work
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Preparation:
         self._making = threading.Lock()
 
     def pieces(self, ids: list[int], raw: bytes, wanted: Callable[[], bool] = lambda: True) -> Pieces[Prepared]:
-        """The request with these ids, made ready. `wanted`: whether its client is still there; asked within a piece
+        """The request with these ids, made ready. `wanted`: whether its client is still there; params within a piece
         that may take seconds. Raises Rejection, Abandoned, or anything at all for what nobody foresaw."""
         work = decode_work(raw)
         if len(ids) != len(work.prompts) * work.n:
@@ -77,12 +77,12 @@ class Preparation:
         matcher: GrammarMatcher | None = None
         unenforced: list[str] = []
         here: Lane = first_lane(raw)
-        if work.asked.constraint:
+        if work.params.constraint:
             yield (here := "constrained")
             compile = partial(self._compiler().matcher, wanted=wanted)
-            matcher = self._compiled(ids[0], work.asked.constraint, compile)
+            matcher = self._compiled(ids[0], work.params.constraint, compile)
             yield "constrained"
-            unenforced = self._compiled(ids[0], work.asked.constraint, self._compiler().unenforced)
+            unenforced = self._compiled(ids[0], work.params.constraint, self._compiler().unenforced)
         lane = "long" if not _is_quick(work) else first_lane(raw)
         if lane != here:
             yield lane
@@ -91,25 +91,25 @@ class Preparation:
     def _sequences(
         self, ids: list[int], work: Work, matcher: GrammarMatcher | None, unenforced: list[str], lane: Lane
     ) -> Pieces[Prepared]:
-        asked, now, sequences, echoes, count = work.asked, time.monotonic(), list[Sequence](), list[list[bytes]](), 0
-        sampling = replace(asked.sampling, logit_bias=(yield from self._bias(ids[0], asked, lane)))
-        predicted = self._predicted(asked.prediction)
-        spoken = self._spoken(asked.spoken)
+        params, now, sequences, echoes, count = work.params, time.monotonic(), list[Sequence](), list[list[bytes]](), 0
+        sampling = replace(params.sampling, logit_bias=(yield from self._bias(ids[0], params, lane)))
+        predicted = self._predicted(params.prediction)
+        spoken = self._spoken(params.visible_special_tokens)
         self._runner.prepare(sampling)
         for i, prompt in enumerate(work.prompts):
             if lane != "small":
                 yield lane
             tokens = self._tokens(ids[0], prompt)
             count += len(tokens)
-            borders = () if self._info.cuttable else message_borders(tokens, self._tokenizer)
-            if asked.echo:
-                echoes.append([self._tokenizer.written(token) for token in tokens])
+            borders = () if self._info.can_truncate else message_borders(tokens, self._tokenizer)
+            if params.echo:
+                echoes.append([self._tokenizer.vocabulary_text(token) for token in tokens])
             room = self._info.context - len(tokens)
-            most = room if asked.max_tokens is None else min(room, asked.max_tokens)
+            most = room if params.max_tokens is None else min(room, params.max_tokens)
             for j in range(work.n):
                 drawn = _seeded(sampling, j)
-                mine, drafts = self._limited(asked, matcher and matcher.copy()), Drafts(predicted)
-                id, own, whole = ids[i * work.n + j], tokens.copy(), not asked.cache
+                mine, drafts = self._limited(params, matcher and matcher.copy()), Drafts(predicted)
+                id, own, whole = ids[i * work.n + j], tokens.copy(), not params.use_cache
                 sequences.append(Sequence(id, own, most, drawn, now, mine, drafts, borders, spoken, whole))
         return Prepared(messages.Accepted(ids[0], count, echoes, unenforced), sequences)
 
@@ -118,10 +118,10 @@ class Preparation:
         tokens = self._tokenizer.encode(text) if text else []
         return list(takewhile(lambda token: token < self._info.vocabulary, tokens))
 
-    def _limited(self, asked: Asked, matcher: Matcher | None) -> Matcher | None:
-        if asked.thinking is None:
+    def _limited(self, params: GenerationParams, matcher: Matcher | None) -> Matcher | None:
+        if params.thinking is None:
             return matcher
-        return ThinkingMatcher(asked.thinking, matcher, self._tokenizer, self._info.vocabulary)
+        return ThinkingMatcher(params.thinking, matcher, self._tokenizer, self._info.vocabulary)
 
     def _spoken(self, texts: list[str]) -> frozenset[int]:
         """The control tokens of these texts; a text that is none, or several tokens, is told anyway."""
@@ -176,20 +176,20 @@ class Preparation:
             part *= 2
         return encode(text)
 
-    def _bias(self, first: int, asked: Asked, lane: Lane) -> Pieces[dict[int, float]]:
+    def _bias(self, first: int, params: GenerationParams, lane: Lane) -> Pieces[dict[int, float]]:
         """Biases by token id: those given by text too, bans as −∞, and what ignore_eos bans. Raises Rejection."""
         by_text: list[tuple[int, float]] = []
-        for i, (text, bias) in enumerate(asked.text_bias.items()):
+        for i, (text, bias) in enumerate(params.text_bias.items()):
             if i % PIECE == PIECE - 1:
                 yield lane
             by_text += [(token, bias) for token in self._tokenizer.encode(text)]
         biases: dict[int, float] = {}
-        for token, bias in chain(asked.sampling.logit_bias.items(), by_text):
+        for token, bias in chain(params.sampling.logit_bias.items(), by_text):
             if not 0 <= token < self._info.vocabulary:
                 problem = f"Token id {token} is not in the vocabulary (0 to {self._info.vocabulary - 1})."
                 raise Rejection(messages.Rejected(first, problem, "logit_bias"))
             biases[token] = -math.inf if bias <= BANNED else bias
-        if asked.sampling.ignore_eos:
+        if params.sampling.ignore_eos:
             biases |= dict.fromkeys(self._info.eog, -math.inf)
         return biases
 
@@ -207,16 +207,16 @@ def first_lane(raw: bytes) -> Lane:
 
 def _is_quick(work: Work) -> bool:
     """Whether what is small is quickly made ready, too."""
-    many = max(len(work.prompts) * work.n, len(work.asked.text_bias), len(work.asked.spoken))
-    return many <= FEW and not work.asked.sampling.dry_multiplier
+    many = max(len(work.prompts) * work.n, len(work.params.text_bias), len(work.params.visible_special_tokens))
+    return many <= FEW and not work.params.sampling.dry_multiplier
 
 
-def _seeded(sampling: Sampling, choice: int) -> Sampling:
+def _seeded(sampling: SamplingParams, choice: int) -> SamplingParams:
     return replace(sampling, seed=(sampling.seed + choice) % 2**31)
 
 
 def message_borders(tokens: list[int], tokenizer: Tokenizer) -> tuple[int, ...]:
     """Where a prompt that begins like this one may well part from it: before the control tokens that end the first
     message, and that open the answer."""
-    controls = [i for i, token in enumerate(tokens) if i >= WORTH and not tokenizer.piece(token)]
+    controls = [i for i, token in enumerate(tokens) if i >= WORTH and not tokenizer.token_bytes(token)]
     return tuple(sorted({controls[0], controls[-1]})) if controls else ()

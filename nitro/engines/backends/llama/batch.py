@@ -35,7 +35,7 @@ class Batch:
             self._token[span] = chunk.tokens[chunk.start : chunk.stop] + chunk.draft
             self._pos[span] = range(chunk.start, chunk.start + chunk.size)
             self._seq_id[span] = [chunk.slot] * chunk.size
-            scored, wanted = len(chunk.scores), chunk.samples + len(chunk.draft)
+            scored, wanted = len(chunk.score_tokens), chunk.wants_token + len(chunk.draft)
             self._logits[span] = [1] * scored + [0] * (chunk.size - scored)
             self._logits[end - wanted : end] = [1] * wanted
             self.last_row[chunk.slot] = end - 1 - len(chunk.draft)

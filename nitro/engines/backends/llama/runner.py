@@ -5,8 +5,8 @@ One context with a unified KV cache: a slot is a llama.cpp sequence id, and a pr
 CPU `submit` returns when the step is computed; on a GPU it may return before.
 
 There attention also goes over the cells of slots that are not in a batch, masked, which costs up to a fifth of a step
-with sixteen short ones. So idle slots are parked: their cells are copied to main memory, and freed. Those of the others
-are kept together (llama_cells.py).
+with sixteen short ones. So idle slots are offloaded: their cells are copied to main memory, and freed. Those of the
+others are kept together (kv_cells.py).
 
 Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 """
@@ -35,7 +35,7 @@ from nitro.engines.hardware.libraries import without_gpu
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.scheduling import speculation
-from nitro.engines.types import SAMPLERS, EngineSpec, Logprobs, ModelInfo, Sampling
+from nitro.engines.types import SAMPLERS, EngineSpec, Logprobs, ModelInfo, SamplingParams
 from nitro.gguf import header
 
 log = logging.getLogger("llama.cpp")
@@ -62,7 +62,7 @@ class LlamaRunner:
         self._log = library.capture_log()
         self._samplers: dict[int, Any] = {}  # by sequence id; pointers to llama_sampler
         self._batch: list[Chunk] = []
-        self._parked: dict[int, Any] = {}  # by slot; arrays of bytes
+        self._offloaded: dict[int, Any] = {}  # by slot; arrays of bytes
         lib.llama_backend_init()
         _look_for_gpu(spec)
         self._context: Any = None
@@ -78,7 +78,7 @@ class LlamaRunner:
             self._make_context()
             self.info = self._describe(spec)
             self._tokens = Batch(STEP_TOKENS)
-            self._cells = Cells(self.info.park_tokens)
+            self._cells = Cells(self.info.offload_tokens)
             self._warm_up(spec)
         except LoadError:
             self.close()
@@ -86,11 +86,11 @@ class LlamaRunner:
 
     # The contract
 
-    def prepare(self, sampling: Sampling) -> None:
+    def prepare(self, sampling: SamplingParams) -> None:
         llama_sampling.prepare(sampling, self._vocab, self.info.context)
 
     def submit(self, batch: list[Chunk]) -> None:
-        if self.info.park_tokens and self._can_be_cut:
+        if self.info.offload_tokens and self._can_be_cut:
             self._cells.gather(self._context, [chunk.slot for chunk in batch])
             self._cells.computed(sum(chunk.size for chunk in batch))
         code = lib.llama_decode(self._context, self._tokens.fill(batch))
@@ -109,43 +109,43 @@ class LlamaRunner:
         return [self._result(chunk) for chunk in self._batch]
 
     def trim(self, slot: int, length: int) -> int:
-        parked = self._parked.pop(slot, None)
-        if length > 0 and (parked is None or self._restore(slot, parked)) and self._cut(slot, length):
+        offloaded = self._offloaded.pop(slot, None)
+        if length > 0 and (offloaded is None or self._restore(slot, offloaded)) and self._cut(slot, length):
             return length
         return self._clear(slot)
 
-    def park(self, slot: int) -> None:
-        if (parked := kv_cells.save(self._context, slot)) is not None:
-            self._parked[slot] = parked
+    def offload(self, slot: int) -> None:
+        if (offloaded := kv_cells.save(self._context, slot)) is not None:
+            self._offloaded[slot] = offloaded
         self._clear(slot)
 
     def copy(self, src: int, dst: int, length: int) -> int:
         self._clear(dst)
-        if src in self._parked:
-            return length if self._restore(dst, self._parked[src]) and self._cut(dst, length) else self._clear(dst)
+        if src in self._offloaded:
+            return length if self._restore(dst, self._offloaded[src]) and self._cut(dst, length) else self._clear(dst)
         if self._stateful and lib.llama_memory_seq_pos_max(self._memory, src) != length - 1:
             return 0  # a recurrent state is that of its last token only
         lib.llama_memory_seq_cp(self._memory, src, dst, 0, length)
         self._cells.copied(src, dst, length)
         return length if self._holds(dst, length) else self._clear(dst)
 
-    def forget(self, sequence_id: int) -> None:
+    def free_sequence(self, sequence_id: int) -> None:
         if (sampler := self._samplers.pop(sequence_id, None)) is not None:
             lib.llama_sampler_free(sampler)
 
-    def rest(self) -> None:
+    def release_idle_memory(self) -> None:
         pass  # llama.cpp holds the same memory, busy or not
 
     def reset(self) -> None:
         lib.llama_free(self._context)
         self._context = None
-        self._parked, self._cells = {}, Cells(self.info.park_tokens)
+        self._offloaded, self._cells = {}, Cells(self.info.offload_tokens)
         self._make_context()
 
     def close(self) -> None:
         """In this order: what is freed first still points to what is freed later."""
         for sequence_id in list(self._samplers):
-            self.forget(sequence_id)
+            self.free_sequence(sequence_id)
         if self._context:
             lib.llama_free(self._context)
         lib.llama_model_free(self._model)
@@ -165,10 +165,10 @@ class LlamaRunner:
         kv_cells.clear(self._context, slot)
         return 0
 
-    def _restore(self, slot: int, parked: Any) -> bool:
+    def _restore(self, slot: int, offloaded: Any) -> bool:
         """False where the pool has no room for it; the slot is empty then."""
         self._clear(slot)
-        return kv_cells.restore(self._context, slot, parked)
+        return kv_cells.restore(self._context, slot, offloaded)
 
     def _cut(self, slot: int, length: int) -> bool:
         return bool(lib.llama_memory_seq_rm(self._memory, slot, length, -1)) and self._holds(slot, length)
@@ -190,7 +190,7 @@ class LlamaRunner:
 
     def _result(self, chunk: Chunk) -> Result:
         first, last = self._tokens.first_row[chunk.slot], self._tokens.last_row[chunk.slot]
-        drawn = self._draw(chunk, last) if chunk.samples else []
+        drawn = self._draw(chunk, last) if chunk.wants_token else []
         if drawn is None:
             assert chunk.matcher is not None
             return Result.failed(chunk.matcher)
@@ -199,7 +199,7 @@ class LlamaRunner:
         return Result(
             drawn,
             logprobs=self._logprobs(last, drawn, most),
-            prompt_logprobs=self._logprobs(first, chunk.scores, most),
+            prompt_logprobs=self._logprobs(first, chunk.score_tokens, most),
         )
 
     def _logprobs(self, row: int, tokens: list[int], most: int) -> list[Logprobs]:
@@ -302,11 +302,11 @@ class LlamaRunner:
         """The first step pays for what is allocated lazily; nobody should wait for that. Raises LoadError where it
         gives no numbers."""
         tokens = [max(lib.llama_vocab_bos(self._vocab), 0)] * WARMUP_TOKENS
-        self.submit([Chunk(0, 0, tokens, 0, WARMUP_TOKENS, Sampling(temperature=0))])
+        self.submit([Chunk(0, 0, tokens, 0, WARMUP_TOKENS, SamplingParams(temperature=0))])
         self.collect()
         if not np.isfinite(self._logits(self._tokens.last_row[0])).any():
             raise LoadError(f"{spec.model} computes what is no number: its weights are damaged.")
-        self.forget(0)
+        self.free_sequence(0)
         self._clear(0)
 
     def _describe(self, spec: EngineSpec) -> ModelInfo:
@@ -320,10 +320,10 @@ class LlamaRunner:
             context=self._plan.context,
             trained_context=lib.llama_model_n_ctx_train(self._model),
             kv_tokens=lib.llama_n_ctx(self._context),
-            tile=0 if self._log.offloaded() else CPU_TILE,
-            cuttable=self._can_be_cut,
+            attention_tile_rows=0 if self._log.offloaded() else CPU_TILE,
+            can_truncate=self._can_be_cut,
             draft_tokens=speculation.TOGETHER if self._can_be_cut else 0,
-            park_tokens=self._park_tokens(),
+            offload_tokens=self._offload_tokens(),
             kv_place=self._log.kv_place(),
             kv_bytes=self._log.kv_bytes() or self._plan.pool * self._token_bytes(),
             step_tokens=STEP_TOKENS,
@@ -362,12 +362,12 @@ class LlamaRunner:
             kv_heads = [lib.llama_model_n_head_kv(self._model)] * lib.llama_model_n_layer(self._model)
         return max(sum(kv_heads) * sum(lengths) * 2, 1)
 
-    def _park_tokens(self) -> int:
+    def _offload_tokens(self) -> int:
         """A GPU reads masked cells fast, and to move them over the bus would cost more. What llama.cpp saves of a slot
         lacks what has left the window, so that it could not be cut any more (llama-kv-cache.cpp:2091)."""
         if self._log.offloaded() or (self._window and self._parameters.swa_full):
             return 0
-        return fit.park_tokens(self._token_bytes(), self._free_memory())
+        return fit.offload_tokens(self._token_bytes(), self._free_memory())
 
     def _metadata(self, key: str) -> str | None:
         """A value of the GGUF's header as text, an array as "[1, 2, …]"."""

@@ -10,21 +10,21 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
-from nitro.engines.types import COLD, IMPOSSIBLE, LEAST_LOGPROB, Logprobs, Sampling, Scored
+from nitro.engines.types import COLD, IMPOSSIBLE, MIN_LOGPROB, Logprobs, SamplingParams, Scored
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # a llama_token_data
 MIROSTAT_M = 100  # of how many tokens version 1 estimates the distribution; llama-server's number
 DRY_KEPT = 16
 
 
-def prepare(sampling: Sampling, vocab: Any, context: int) -> None:
+def prepare(sampling: SamplingParams, vocab: Any, context: int) -> None:
     """Make what is long in the making; from any thread."""
     if sampling.dry_multiplier:
         _dry(sampling, vocab, context)
 
 
-def chain_of(sampling: Sampling, tokens: list[int], vocab: Any, vocabulary: int, context: int) -> Any:
-    """A sampler chain that has seen `tokens`; the caller frees it. The order is that of Sampling's docstring."""
+def chain_of(sampling: SamplingParams, tokens: list[int], vocab: Any, vocabulary: int, context: int) -> Any:
+    """A sampler chain that has seen `tokens`; the caller frees it. The order is that of SamplingParams's docstring."""
     chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
 
     def add(sampler: Any) -> None:
@@ -48,7 +48,7 @@ def chain_of(sampling: Sampling, tokens: list[int], vocab: Any, vocabulary: int,
     return chain
 
 
-def _drawing(sampling: Sampling, vocabulary: int) -> Iterator[Any]:
+def _drawing(sampling: SamplingParams, vocabulary: int) -> Iterator[Any]:
     """Filters, temperature and draw."""
     possible = lib.llama_sampler_init_min_p  # an entropy with a share of 0 in it is no number in llama.cpp
     if sampling.temperature < COLD:
@@ -90,7 +90,7 @@ class _Dry:
         weakref.finalize(self, lib.llama_sampler_free, sampler)
 
 
-def _dry(sampling: Sampling, vocab: Any, context: int) -> _Dry:
+def _dry(sampling: SamplingParams, vocab: Any, context: int) -> _Dry:
     settings = (sampling.dry_multiplier, sampling.dry_base, sampling.dry_allowed_length)
     return _made_dry(vocab, *settings, _window(sampling.dry_penalty_last_n, context), sampling.dry_sequence_breakers)
 
@@ -127,7 +127,7 @@ def logprobs(logits: Any, token: int, most: int) -> Logprobs:
     logits = logits.astype(np.float64)
     scores = logits - logits.max()
     scores -= np.log(np.exp(scores).sum())
-    scores = np.maximum(np.nan_to_num(scores, nan=LEAST_LOGPROB), LEAST_LOGPROB)
+    scores = np.maximum(np.nan_to_num(scores, nan=MIN_LOGPROB), MIN_LOGPROB)
     top = np.argpartition(-scores, most)[:most] if most else np.array([], int)
     top = top[np.argsort(-scores[top], kind="stable")]
     return Logprobs(Scored(token, float(scores[token])), [Scored(int(t), float(scores[t])) for t in top])

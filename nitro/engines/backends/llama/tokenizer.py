@@ -23,13 +23,13 @@ class LlamaTokenizer:
                 return tokens[:count]
             room = -count
 
-    def piece(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
         if token not in self._pieces:
             self._pieces[token] = self._render(token)
         return self._pieces[token]
 
-    def written(self, token: int) -> bytes:
-        return self.piece(token) or self.text(token).encode()
+    def vocabulary_text(self, token: int) -> bytes:
+        return self.token_bytes(token) or self.text(token).encode()
 
     def text(self, token: int) -> str:
         """How a token is written in the vocabulary; nothing for a token the model does not have."""

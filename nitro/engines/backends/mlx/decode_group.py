@@ -56,7 +56,7 @@ class Group:
         mine = self.rows[row]
         held = mine.length - self._looked
         known = (mine.sequence_id, held, held + 1, self.given[row])
-        return chunk.samples and known == (chunk.sequence_id, chunk.start, chunk.stop, chunk.tokens[chunk.start])
+        return chunk.wants_token and known == (chunk.sequence_id, chunk.start, chunk.stop, chunk.tokens[chunk.start])
 
     def advance(self, chunks: list[Chunk]) -> None:
         """What was computed ahead is what the chunks, one per row, want; without, it is computed now."""

@@ -41,7 +41,7 @@ def mergeable(caches: Caches) -> bool:
     return all(hasattr(cache, "merge") and not getattr(cache, "keep", 0) for cache in _flat(caches))
 
 
-def cuttable(caches: Caches) -> bool:
+def can_truncate(caches: Caches) -> bool:
     """Whether all of them can be cut anywhere, whatever they hold."""
     return all(isinstance(cache, KVCache | QuantizedKVCache) for cache in _flat(caches))
 

@@ -29,7 +29,7 @@ from nitro.engines.hardware import memory as fit
 from nitro.engines.hardware.libraries import Build, Device
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result
 from nitro.engines.scheduling import speculation
-from nitro.engines.types import EngineSpec, ModelInfo, Sampling
+from nitro.engines.types import EngineSpec, ModelInfo, SamplingParams
 
 log = logging.getLogger("nitro.mlx")
 
@@ -60,7 +60,7 @@ class MlxRunner:
 
     # The contract
 
-    def prepare(self, sampling: Sampling) -> None:
+    def prepare(self, sampling: SamplingParams) -> None:
         pass
 
     def submit(self, batch: list[Chunk]) -> None:
@@ -73,7 +73,7 @@ class MlxRunner:
             if chunk.draft:
                 caches = self._caches[chunk.slot]
                 self._checks[chunk.slot] = Check.submit(self._model, caches, chunk, self._drawing(chunk))
-        self._start_groups([chunk for chunk in started if chunk.samples and not chunk.draft])
+        self._start_groups([chunk for chunk in started if chunk.wants_token and not chunk.draft])
         self._join_groups()
         for group in self._groups:
             group.look_ahead()
@@ -88,7 +88,7 @@ class MlxRunner:
             drawn[slot] = tokens, _ = check.right(self.info.eog), check.scores
             self._held[slot] += len(tokens) - 1
         self._checks = {}
-        mx.eval([kv_cache.arrays(self._caches[chunk.slot]) for chunk in self._batch if not chunk.samples])
+        mx.eval([kv_cache.arrays(self._caches[chunk.slot]) for chunk in self._batch if not chunk.wants_token])
         return [self._result(chunk, *drawn.get(chunk.slot, ([], []))) for chunk in self._batch]
 
     def trim(self, slot: int, length: int) -> int:
@@ -100,7 +100,7 @@ class MlxRunner:
                 return length
         return self._clear(slot)
 
-    def park(self, slot: int) -> None:
+    def offload(self, slot: int) -> None:
         pass  # a slot at rest has arrays of its own, which no step reads
 
     def copy(self, src: int, dst: int, length: int) -> int:
@@ -112,10 +112,10 @@ class MlxRunner:
         self._caches[dst], self._held[dst] = caches, length
         return length
 
-    def forget(self, sequence_id: int) -> None:
+    def free_sequence(self, sequence_id: int) -> None:
         self._biases.pop(sequence_id, None)
 
-    def rest(self) -> None:
+    def release_idle_memory(self) -> None:
         """Drop what was computed ahead, and give back the memory that MLX keeps for reuse."""
         self._leave(list(self._held))
         mx.eval([kv_cache.arrays(caches) for caches in self._caches.values()])
@@ -146,7 +146,7 @@ class MlxRunner:
 
     def _prefill(self, chunk: Chunk) -> None:
         """Compute a chunk in its slot, but for the last token of one that samples."""
-        stop = chunk.stop - chunk.samples
+        stop = chunk.stop - chunk.wants_token
         if chunk.slot not in self._caches:
             self._caches[chunk.slot] = make_prompt_cache(self._model.network)
         if chunk.start < stop:
@@ -158,7 +158,7 @@ class MlxRunner:
 
     def _scores(self, chunk: Chunk, logits: mx.array) -> list[sampler.Scores]:
         """Of those of the prompt's tokens that are asked for; lazy. `logits`: [computed tokens, vocabulary]."""
-        tokens, most = chunk.scores, chunk.sampling.logprobs or 0
+        tokens, most = chunk.score_tokens, chunk.sampling.logprobs or 0
         return [sampler.scores(logits[i], mx.array(token, mx.uint32), most) for i, token in enumerate(tokens)]
 
     def _start_groups(self, chunks: list[Chunk]) -> None:
@@ -199,7 +199,7 @@ class MlxRunner:
 
     def _result(self, chunk: Chunk, tokens: list[int], scores: list[sampler.Scores]) -> Result:
         """`tokens`: none unless the chunk samples; and their scores, if asked for."""
-        of_prompt = zip(self._prompt_scores.pop(chunk.slot, []), chunk.scores, strict=False)
+        of_prompt = zip(self._prompt_scores.pop(chunk.slot, []), chunk.score_tokens, strict=False)
         prompt_logprobs = [score.told(scored) for score, scored in of_prompt]
         if not tokens:
             return Result([], prompt_logprobs=prompt_logprobs)
@@ -259,8 +259,8 @@ class MlxRunner:
             context=plan.context,
             trained_context=trained,
             kv_tokens=plan.pool,
-            cuttable=self._trial.cuttable,
-            draft_tokens=speculation.MOST if self._trial.cuttable else 0,
+            can_truncate=self._trial.can_truncate,
+            draft_tokens=speculation.MOST if self._trial.can_truncate else 0,
             draft_rows=1,  # those that decode together have one token each
             kv_place="unified memory" if place == "GPU" else "CPU",
             kv_bytes=plan.pool * token_bytes,

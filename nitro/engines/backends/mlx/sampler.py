@@ -1,8 +1,8 @@
 """From logits to tokens, for runners whose library has no sampler per sequence: a whole batch at once, on MLX.
 
-The order is that of `Sampling`. Nothing is kept between calls: what a row draws depends on its logits, its seed and its
-length, so a row that moves, is computed again or runs beside others draws the same. Formulas are those of llama.cpp's
-samplers (src/llama-sampler.cpp).
+The order is that of `SamplingParams`. Nothing is kept between calls: what a row draws depends on its logits, its seed
+and its length, so a row that moves, is computed again or runs beside others draws the same. Formulas are those of
+llama.cpp's samplers (src/llama-sampler.cpp).
 """
 
 import math
@@ -13,7 +13,7 @@ from functools import lru_cache
 import mlx.core as mx
 
 from nitro.engines.runner import Matcher
-from nitro.engines.types import COLD, IMPOSSIBLE, LEAST_LOGPROB, Logprobs, Sampling, Scored
+from nitro.engines.types import COLD, IMPOSSIBLE, MIN_LOGPROB, Logprobs, SamplingParams, Scored
 
 MASKS_KEPT = 16
 NONE = 2**32 - 1  # instead of a token: no token has a likelihood
@@ -27,7 +27,7 @@ class Bias:
     values: mx.array  # float32 [n]
 
     @classmethod
-    def of(cls, sampling: Sampling) -> "Bias | None":
+    def of(cls, sampling: SamplingParams) -> "Bias | None":
         if not sampling.logit_bias:
             return None
         return cls(mx.array(list(sampling.logit_bias)), mx.array(list(sampling.logit_bias.values())))
@@ -37,7 +37,7 @@ class Bias:
 class Row:
     """One sequence in a batch. `tokens` is what is known of it, prompt and answer."""
 
-    sampling: Sampling
+    sampling: SamplingParams
     tokens: list[int]
     bias: Bias | None
     matcher: Matcher | None = None
@@ -120,7 +120,7 @@ def _allowed(mask: bytes) -> mx.array:
     return bits.reshape(-1) > 0
 
 
-def narrow(logits: mx.array, samplings: list[Sampling], keys: mx.array) -> mx.array:
+def narrow(logits: mx.array, samplings: list[SamplingParams], keys: mx.array) -> mx.array:
     """Filters and temperature; what is out is -inf. `logits`: float32 [rows, vocabulary], and so is the result. `keys`:
     see `keys_of`.
 
@@ -161,7 +161,7 @@ def _penalise(logits: mx.array, row: Row, newest: mx.array | None) -> mx.array:
     return mx.where(count > 0, penalised, logits)
 
 
-def _near_best(logits: mx.array, samplings: list[Sampling]) -> mx.array:
+def _near_best(logits: mx.array, samplings: list[SamplingParams]) -> mx.array:
     """top_n_sigma: the deviation is that of the tokens that are not out."""
     out = mx.isinf(logits)
     count = (~out).sum(axis=-1, keepdims=True)
@@ -172,7 +172,7 @@ def _near_best(logits: mx.array, samplings: list[Sampling]) -> mx.array:
     return mx.where((n > 0) & far, -mx.inf, logits)
 
 
-def _typical(logits: mx.array, samplings: list[Sampling]) -> mx.array:
+def _typical(logits: mx.array, samplings: list[SamplingParams]) -> mx.array:
     """typical_p: from the token on whose surprise is nearest to the mean, until their shares are more than it."""
     possible = _possible(logits)
     surprise, shares, entropy = _entropy(logits, possible)
@@ -197,7 +197,7 @@ def _cut_tail(logits: mx.array, top_k: list[int], top_p: list[float]) -> mx.arra
     return mx.put_along_axis(logits, order, falling, axis=-1)
 
 
-def _without_top(logits: mx.array, samplings: list[Sampling], keys: mx.array) -> mx.array:
+def _without_top(logits: mx.array, samplings: list[SamplingParams], keys: mx.array) -> mx.array:
     """XTC. Its own coin: no seed of a request has the highest bit."""
     threshold, probability = _column(s.xtc_threshold for s in samplings), _column(s.xtc_probability for s in samplings)
     shares = mx.softmax(logits, axis=-1)
@@ -209,7 +209,7 @@ def _without_top(logits: mx.array, samplings: list[Sampling], keys: mx.array) ->
     return mx.where((probability > 0) & (out | ~possible), -mx.inf, logits)
 
 
-def _dynamic(logits: mx.array, samplings: list[Sampling], temperature: mx.array) -> tuple[mx.array, mx.array]:
+def _dynamic(logits: mx.array, samplings: list[SamplingParams], temperature: mx.array) -> tuple[mx.array, mx.array]:
     """dynatemp: the temperature by the entropy, as a part of the greatest that so many tokens can have."""
     reach, exponent = _column(s.dynatemp_range for s in samplings), _column(s.dynatemp_exponent for s in samplings)
     possible = _possible(logits)
@@ -234,7 +234,7 @@ def _entropy(logits: mx.array, possible: mx.array) -> tuple[mx.array, mx.array, 
 
 
 def _finite(logprob: float) -> float:
-    return max(logprob, LEAST_LOGPROB) if logprob == logprob else LEAST_LOGPROB
+    return max(logprob, MIN_LOGPROB) if logprob == logprob else MIN_LOGPROB
 
 
 def _column(values: Iterable[float]) -> mx.array:

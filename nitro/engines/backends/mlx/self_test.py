@@ -29,7 +29,7 @@ class Trial:
     vocabulary: int  # number of token ids that the model knows
     token_bytes: int  # of KV cache; too much for a windowed one
     state_bytes: int  # of a sequence, whatever its length
-    cuttable: bool  # whether its KV caches can be cut anywhere
+    can_truncate: bool  # whether its KV caches can be cut anywhere
     batches: bool  # whether rows may be merged
 
 
@@ -49,7 +49,7 @@ def try_out(model: MlxModel, path: Path, batches: bool = True) -> Trial:
         vocabulary=logits.shape[-1],
         token_bytes=max(kv_cache.token_bytes(caches), 1),
         state_bytes=kv_cache.state_bytes(caches),
-        cuttable=kv_cache.cuttable(caches),
+        can_truncate=kv_cache.can_truncate(caches),
         batches=batches and kv_cache.mergeable(caches) and _same_in_a_batch(model, logits.shape[-1]),
     )
 

@@ -24,13 +24,13 @@ class FastTokenizer:
         ids: list[int] = self._tokenizer.encode(clean, add_special_tokens=False).ids
         return ids
 
-    def piece(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
         if token not in self._pieces:
             self._pieces[token] = self._render(token)
         return self._pieces[token]
 
-    def written(self, token: int) -> bytes:
-        return self.piece(token) or (self._tokenizer.id_to_token(token) or "").encode()
+    def vocabulary_text(self, token: int) -> bytes:
+        return self.token_bytes(token) or (self._tokenizer.id_to_token(token) or "").encode()
 
     def _render(self, token: int) -> bytes:
         text = self._tokenizer.id_to_token(token)
