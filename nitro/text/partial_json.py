@@ -14,13 +14,9 @@ _SPACE = " \t\n\r"
 _WORDS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
 _CUT_WORDS = "|".join(word[:length] for word in _WORDS for length in range(1, len(word)))
 _CUT_NUMBER = re.compile(r"\.|\.?[eE][+-]?")
-# What a text that ends too early holds from the position on at which `json` finds a fault. That position is documented,
-# and its messages are not. A string is reported at its opening quote, an escape behind its backslash.
+# What a text that ends too early holds, except for a string, from the position on at which `json` finds a fault
 _CUT = re.compile(
-    rf"""[ \t\n\r]*+
-    (?: "[^"\\]*+(?:\\.[^"\\]*+)*+\\? | (?<=\\)u[0-9a-fA-F]{{0,4}} | {_CUT_NUMBER.pattern} | {_CUT_WORDS} )?
-    \Z""",
-    re.VERBOSE | re.DOTALL,
+    rf"[ \t\n\r]*+(?:(?<=\\)u[0-9a-fA-F]{{0,4}}|{_CUT_NUMBER.pattern}|{_CUT_WORDS})?\Z",
 )
 _decode = json.JSONDecoder(strict=False).raw_decode  # a raw line break in a string is a model's usual slip
 
@@ -103,9 +99,20 @@ def _value(text: str, at: int) -> tuple[object, int]:
     except RecursionError:
         raise Malformed("nested too deeply") from None
     except json.JSONDecodeError as error:
-        if _CUT.match(text, error.pos):
+        if _is_cut(text, at, error.pos):
             raise Unfinished from None
         raise Malformed(str(error)) from None
     if _CUT_NUMBER.fullmatch(text, end):
         raise Unfinished
     return value, end
+
+
+def _is_cut(text: str, begin: int, at: int) -> bool:
+    """Whether the fault that `json` finds at `at`, in a value that begins at `begin`, is that the text ends.
+
+    That position is documented, and the messages of `json` are not. It finds an escape at fault behind its backslash,
+    and a string at its opening quote: where one may stand, that has no end.
+    """
+    if text.startswith('"', at):
+        return at == begin or text[begin:at].rstrip(_SPACE)[-1:] in ("{", "[", ",", ":")
+    return _CUT.match(text, at) is not None
