@@ -30,7 +30,7 @@ MAX_RECORDS = 4096  # step records kept
 
 
 class Observer(Protocol):
-    """Is told what happens to an engine."""
+    """Learns what happens to an engine, for metrics."""
 
     def step(self, record: StepRecord) -> None:
         """A step has ended."""
@@ -144,7 +144,7 @@ class Engine:
     def _send(self, message: Message) -> None:
         self.keeper.send(message)
 
-    # What the keeper tells
+    # Called by the keeper
 
     def receive(self, message: messages.FromEngine) -> None:
         """See Listener."""

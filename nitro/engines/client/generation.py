@@ -16,7 +16,7 @@ class GenerationOwner(Protocol):
         """Nobody wants these sequences any more."""
 
     def ended(self, generation: "Generation", completed: bool) -> None:
-        """None of its sequences is open any more; called once. `completed`: the engine did all that was asked of it."""
+        """None of its sequences is open any more; called once. `completed`: the engine did all of it."""
 
 
 class Generation:

@@ -1,10 +1,11 @@
-"""What state an engine is in, and whoever waits for it to change. All of it changes here, on the event loop.
+"""What state an engine is in, and who waits for it to change. The state changes only here, on the event loop.
 
     LOADING ───the model is loaded───► READY ◄───the model is loaded─── RESTARTING ◄─┐ another process ended,
        │                                 │                                  ▲   └────┘ or could not be started
        │                                 └─────────the process ended────────┤
        ├──────────no process to be had, for want of memory or descriptors───┘
-       └──the first load failed, or `stop` at any time──► DOWN
+       └──the first load failed──► DOWN ◄── `stop`, from any state; and from READY the process's end, if the engine
+                                            is not to come back
 
 A READY engine may be stalled: it has work and takes no step (`stall.py`). It is READY all the same, since a step that
 ends makes it well again.

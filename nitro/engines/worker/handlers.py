@@ -27,7 +27,7 @@ class Services:
 
     preparation: Preparation
     preparers: Preparers
-    inbox: Inbox
+    inbox: Inbox  # for commands of verbs that need no preparation
 
 
 def handle(services: Services, message: messages.Request) -> None:
