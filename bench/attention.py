@@ -1,7 +1,7 @@
-"""How much llama.cpp's attention as Nitro sets it (flash attention: auto) changes what the model says.
+"""How much llama.cpp's attention as Nitro sets it (flash attention: auto) changes the model's output.
 
-KL(off ‖ auto) of the next token's distribution, at every position of a fixed text: once computed in one batch, as
-prompts are, and once token by token, as answers are; the kernels differ.
+KL(off ‖ auto) of the next token's distribution, at every position of a fixed text: computed once in one batch, as
+prompts are, and once token by token, as answers are, since the kernels differ.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.runner import Chunk
-from nitro.engines.types import EngineSpec, Sampling
+from nitro.engines.types import EngineSpec, SamplingParams
 
 TEXT = Path(__file__).with_name("text.txt").read_text().replace("\n", " ")
 POSITIONS = 300
@@ -20,7 +20,7 @@ SLOT = 0
 
 
 class Scorer(LlamaRunner):
-    """Nitro's runner with flash attention as given, and logits for all tokens."""
+    """Nitro's runner with a chosen flash attention type (llama.h), and logits for all tokens."""
 
     def __init__(self, model: Path, flash_attention: int):
         self._flash_attention = flash_attention
@@ -32,12 +32,12 @@ class Scorer(LlamaRunner):
         return parameters
 
     def log_probabilities(self, tokens: list[int], step: int) -> np.ndarray:
-        """After each token, computed `step` tokens at a time: float64 [tokens, vocabulary]."""
+        """The log-probabilities after each token, computed `step` tokens at a time: float64 [tokens, vocabulary]."""
         self.trim(SLOT, 0)
         rows = []
         for start in range(0, len(tokens), step):
             count = min(step, len(tokens) - start)
-            batch = self._tokens.fill([Chunk(1, SLOT, tokens, start, start + count, Sampling())])
+            batch = self._tokens.fill([Chunk(1, SLOT, tokens, start, start + count, sampling=SamplingParams())])
             for i in range(count):
                 batch.logits[i] = 1
             assert lib.llama_decode(self._context, batch) == 0
@@ -47,26 +47,27 @@ class Scorer(LlamaRunner):
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """The log-probabilities of one position: [vocabulary]."""
     shifted = logits - logits.max()
-    found: np.ndarray = shifted - np.log(np.exp(shifted).sum())
-    return found
+    result: np.ndarray = shifted - np.log(np.exp(shifted).sum())
+    return result
 
 
 def divergence(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
     """KL(reference ‖ other) in nats, of each row of log-probabilities."""
-    found: np.ndarray = (np.exp(reference) * (reference - other)).sum(axis=1)
-    return found
+    kl: np.ndarray = (np.exp(reference) * (reference - other)).sum(axis=1)
+    return kl
 
 
 def compare(model: Path) -> dict[str, np.ndarray]:
-    """The KL at every position, by how the text was computed."""
+    """The KL divergence at every position, by how the text was computed."""
     off, auto = (Scorer(model, kind) for kind in (lib.LLAMA_FLASH_ATTN_TYPE_DISABLED, lib.LLAMA_FLASH_ATTN_TYPE_AUTO))
     tokens = off.tokenizer.encode(TEXT)[:POSITIONS]
     steps = {"in one batch": len(tokens), "token by token": 1}
-    found = {
+    divergences = {
         how: divergence(*(scorer.log_probabilities(tokens, step) for scorer in (off, auto)))
         for how, step in steps.items()
     }
     off.close()
     auto.close()
-    return found
+    return divergences

@@ -1,4 +1,5 @@
-"""The least that could stream: a Litestar app with ready-made frames. `python -m bench.bare PORT`; see bench.http."""
+"""The smallest server that can stream: a Litestar app with ready-made frames. `python -m bench.bare PORT`; see
+bench.http."""
 
 import asyncio
 import sys
@@ -15,26 +16,29 @@ FRAME = (
 )
 
 
-def last(tokens: int) -> bytes:
+def last_frames(tokens: int) -> bytes:
+    """The frames after the last token: the usage, and the end."""
     usage = b'{"prompt_tokens":1,"completion_tokens":%d,"total_tokens":%d}' % (tokens, tokens + 1)
     return b'data: {"choices":[],"usage":%b}\n\ndata: [DONE]\n\n' % usage
 
 
 @post("/v1/chat/completions", status_code=200)
 async def chat(request: Request) -> Stream:
+    """As many frames as the request has max_tokens."""
     tokens = (await request.json())["max_tokens"]
 
     async def frames() -> AsyncIterator[bytes]:
         for _ in range(tokens):
             yield FRAME
-            await asyncio.sleep(0)  # tokens come one at a time; without, a stream's frames leave in a few large writes
-        yield last(tokens)
+            await asyncio.sleep(0)  # as tokens come, one at a time; otherwise frames leave in a few large writes
+        yield last_frames(tokens)
 
     return Stream(frames(), media_type="text/event-stream")
 
 
 @get("/health")
 async def health() -> str:
+    """Says that the server is ready."""
     return "ok"
 
 

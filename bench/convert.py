@@ -1,7 +1,7 @@
-"""How fast conversions are: GGUF → MLX beside copying the file; HF → GGUF and HF → MLX beside the upstream commands.
+"""How fast conversions are: GGUF → MLX beside copying the file, HF → GGUF and HF → MLX beside the upstream commands.
 
-The proof is left out. All in turn, round by round, on one disk, what is written synced each time; each upstream command
-runs in the environment that Nitro has made for it. Run: `python -m bench.convert`.
+The proof is left out. All take turns, round by round, on one disk, and what is written is synced each time. Each
+upstream command runs in the environment that Nitro has made for it. Run: `python -m bench.convert`.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
@@ -19,22 +20,22 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from bench import report
 from nitro.bench.stats import Ratio, turns
 from nitro.convert import checkpoint, environments, llama_cpp_converter, native, output, progress, routes
-from nitro.convert.plan import Plan
+from nitro.convert.plan import ConversionPlan
 from nitro.models import default_model
 
-TIMES = 14  # the embedded model's layers, so often, are 1 GB
-Way = Callable[[Path], None]  # makes the target
+LAYER_COPIES = 14  # of the embedded model: 1 GB
+Conversion = Callable[[Path], None]  # makes the target at this path
 
 
-class Silent:
-    """A bar that nobody sees."""
+class HiddenBar:
+    """A progress bar that is not shown."""
 
-    def look(self, path: Path) -> None:
-        pass
+    def measure(self, path: Path) -> None:
+        """Measure nothing."""
 
 
 def enlarged(model: Path, target: Path, times: int) -> Path:
-    """A model with its layers several times over: of a small one's conversion the vocabulary is most."""
+    """Write a model with its layers several times over. Of a small model's conversion most is the vocabulary."""
     reader = GGUFReader(model)
     architecture = reader.fields["general.architecture"].contents()
     writer = GGUFWriter(target, architecture)
@@ -58,59 +59,77 @@ def enlarged(model: Path, target: Path, times: int) -> Path:
     return target
 
 
-def ours(source: Path, to: str) -> Way:
+def ours(source: Path, to: str) -> Conversion:
+    """Nitro's conversion, without its proof."""
+
     def make(target: Path) -> None:
-        plan = Plan(checkpoint.read(source), to, target)
+        plan = ConversionPlan(checkpoint.read(source), to, target)
         ((_, step),) = routes.STEPS[plan.source.kind, to]
-        step(plan, source, target, Silent())  # type: ignore[arg-type]
+        step(plan, source, target, HiddenBar())  # type: ignore[arg-type]
 
     return make
 
 
-def copy(source: Path) -> Way:
+def copy(source: Path) -> Conversion:
+    """Copying the file."""
     return lambda target: shutil.copyfile(source, target) and None
 
 
-def converter(source: Path) -> Way:
-    script = llama_cpp_converter.converter(progress.say) / "convert_hf_to_gguf.py"
+def converter(source: Path) -> Conversion:
+    """llama.cpp's own converter."""
+    script = llama_cpp_converter.folder(progress.notify) / "convert_hf_to_gguf.py"
     return lambda target: command("converter", [str(script), str(source), "--outfile", str(target), "--outtype", "f32"])
 
 
-def mlx_lm(source: Path) -> Way:
+def mlx_lm(source: Path) -> Conversion:
+    """mlx-lm's own converter."""
     return lambda target: command(
         "mlx", ["-m", "mlx_lm", "convert", "--hf-path", str(source), "--mlx-path", str(target)]
     )
 
 
 def command(backend: str, arguments: list[str]) -> None:
-    interpreter = environments.python(backend, progress.say)
+    """Run Python in a backend's environment. Raises CalledProcessError."""
+    interpreter = environments.python(backend, progress.notify)
     subprocess.run(
         [str(interpreter), *arguments], check=True, capture_output=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
     )
 
 
-def taken(way: Way, target: Path) -> float:
-    """Seconds until the result is on the disk."""
-    os.sync()  # what others wrote is not ours to pay
+def measure(conversion: Conversion, target: Path) -> float:
+    """Seconds until the result is on the disk; it is removed afterwards."""
+    os.sync()  # so that writes of others are not counted
     began = time.perf_counter()
-    way(target)
+    conversion(target)
     output.sync(target)
     seconds = time.perf_counter() - began
     shutil.rmtree(target) if target.is_dir() else target.unlink()
     return seconds
 
 
-def row(what: str, beside: str, size: int, ways: tuple[Way, Way], folder: Path, rounds: int) -> list[str]:
-    times: tuple[list[float], list[float]] = [], []
-    for order in turns(rounds):
-        for which in order:
-            times[which].append(taken(ways[which], folder / "made"))
-    ratio = Ratio.of(*times)
-    best = [f"{min(each):.2f} s" for each in times]
-    return [what, beside, f"{size / 1e6:.0f} MB", *best, str(ratio)]
+@dataclass(frozen=True)
+class Comparison:
+    """A row of the table: Nitro's conversion, and what it is compared with. `size`: bytes of the source."""
+
+    title: str
+    other_title: str
+    size: int
+    ours: Conversion
+    other: Conversion
+
+    def row(self, folder: Path, rounds: int) -> list[str]:
+        """Measure both in turn. The cells have the best of the rounds, and the ratio."""
+        conversions = (self.ours, self.other)
+        times: list[list[float]] = [[], []]
+        for order in turns(rounds):
+            for side in order:
+                times[side].append(measure(conversions[side], folder / "made"))
+        best = [f"{min(of_side):.2f} s" for of_side in times]
+        return [self.title, self.other_title, f"{self.size / 1e6:.0f} MB", *best, str(Ratio.of(*times))]
 
 
 def main() -> None:
+    """Measure all conversions, and write the section."""
     parser = argparse.ArgumentParser(prog="python -m bench.convert", description=__doc__)
     parser.add_argument(
         "--model", type=Path, default=default_model.path(), help="a GGUF file; default: the embedded model"
@@ -120,28 +139,29 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nitro-bench-") as scratch:
         folder = Path(scratch)
-        mlx, hf = folder / "mlx", folder / "hf"
+        mlx = folder / "mlx"
+        hf = folder / "hf"
         native.convert("gguf_to_mlx", options.model, mlx, lambda: None)
         native.convert("mlx_to_hf", mlx, hf, lambda: None)
-        large = enlarged(options.model, folder / "large.gguf", TIMES)
-        whole = output.size(hf)
-        arguments = folder, options.rounds
-        rows = [
+        large = enlarged(options.model, folder / "large.gguf", LAYER_COPIES)
+        hf_size = output.size(hf)
+        comparisons = [
             *(
-                row("GGUF → MLX", "copying the file", output.size(file), (ours(file, "mlx"), copy(file)), *arguments)
+                Comparison("GGUF → MLX", "copying the file", output.size(file), ours(file, "mlx"), copy(file))
                 for file in (options.model, large)
             ),
-            row("HF → GGUF", "llama.cpp's converter", whole, (ours(hf, "gguf"), converter(hf)), *arguments),
-            row("HF → MLX", "mlx_lm.convert", whole, (ours(hf, "mlx"), mlx_lm(hf)), *arguments),
+            Comparison("HF → GGUF", "llama.cpp's converter", hf_size, ours(hf, "gguf"), converter(hf)),
+            Comparison("HF → MLX", "mlx_lm.convert", hf_size, ours(hf, "mlx"), mlx_lm(hf)),
         ]
-    made = report.table(["what", "beside", "source", "Nitro", "the other", "ratio of times"], rows)
-    print(made)
+        rows = [comparison.row(folder, options.rounds) for comparison in comparisons]
+    table = report.table(["conversion", "compared with", "source", "Nitro", "the other", "ratio of times"], rows)
+    print(table)
     if not options.no_write:
         setting = f"{report.setting('bench.convert')}\n- {options.model.name}; the best of {options.rounds} rounds"
-        note = "Seconds until the result is synced, the process's start included; without the proof."
+        note = "Seconds until the result is synced, including the start of the process; without the proof."
         report.write(
             "Conversion",
-            f"{setting}\n\n{note} Ratios are Nitro ÷ the other within a round: median (least–most).\n\n{made}",
+            f"{setting}\n\n{note} Ratios are Nitro ÷ the other within a round: median (lowest–highest).\n\n{table}",
         )
 
 

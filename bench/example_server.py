@@ -1,7 +1,7 @@
-"""The server among the examples of llama-cpp-python's source distribution, in an environment of its own.
+"""The example server in llama-cpp-python's source distribution, in an environment of its own.
 
-It takes the bindings of the interpreter that runs this, so that its kernels are ours, and the rest from a registry,
-pinned. Run: `python -m bench.example_server`; it prints the command but for its options.
+It uses the bindings of the interpreter that runs this, so that its kernels are ours; its other packages are pinned and
+come from a registry. Run: `python -m bench.example_server`; it prints the command without its options.
 """
 
 import json
@@ -26,21 +26,22 @@ PINNED = {
 
 
 def build() -> list[str]:
-    """The command but for its options. Raises CalledProcessError."""
-    python, done = FOLDER / "bin" / "python", FOLDER / "installed.json"
-    if not done.is_file() or json.loads(done.read_text()) != PINNED:
+    """The command without its options; the environment is made unless it exists. Raises CalledProcessError."""
+    python = FOLDER / "bin" / "python"
+    installed = FOLDER / "installed.json"
+    if not installed.is_file() or json.loads(installed.read_text()) != PINNED:
         venv.create(FOLDER, with_pip=True, clear=True)
         packages = [f"{name}=={version}" for name, version in PINNED.items()]
         subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True, stdout=sys.stderr)
         (site,) = FOLDER.glob("lib/python*/site-packages")
         (site / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n")  # searched last
-        done.write_text(json.dumps(PINNED))
+        installed.write_text(json.dumps(PINNED))
     script = build_llama_server.package().joinpath("examples", "server", "server.py")
     return [str(python), str(script), "-C"]
 
 
 def command(model: dict[str, object]) -> processes.Command:
-    """It takes its options as a file."""
+    """The command for a port; the options of `model` go into a file."""
     start = build()
 
     def at(port: int) -> list[str]:

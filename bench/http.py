@@ -1,6 +1,5 @@
-"""HTTP and delivery alone: Nitro over a runner that computes nothing, beside a bare app that streams ready-made frames.
-
-`python -m bench.http`. A frame carries one token in both.
+"""HTTP and delivery alone: Nitro with a runner that computes nothing, compared with a bare app that streams ready-made
+frames. In both a frame carries one token. Run: `python -m bench.http`.
 """
 
 import argparse
@@ -12,46 +11,51 @@ from nitro.bench import client
 from nitro.bench.scenarios import timed
 from nitro.bench.stats import Ratio, turns
 
-STREAMS, TOKENS = 64, 400
-ALONE = 30  # requests of one client, for the time to the first token
+STREAMS = 64
+TOKENS = 400
+SINGLE_REQUESTS = 30  # of one client, for the time to the first token
 HOW = """\
-Both with uvicorn on one event loop; Nitro's engine is a process of its own. Frames a second of 64 streams at once, each
-frame sent by itself as tokens come, and the time to the first token of a client that is alone. Medians of the rounds;
-ratio: Nitro ÷ bare."""
+Both run on uvicorn with one event loop; Nitro's engine is a process of its own. Measured are frames per second of 64
+streams at once, each frame sent by itself as tokens come, and the time to the first token of a single client. Medians
+of the rounds; ratio: Nitro ÷ bare."""
 
 
 def bare(port: int) -> list[str]:
+    """The command of the bare app."""
     return [sys.executable, "-m", "bench.bare", str(port)]
 
 
 async def frames_per_second(server: processes.Server) -> float:
-    body = server.endpoint.ask([{"role": "user", "content": "a"}], TOKENS)
-    load = await timed([client.chats(server.endpoint, [body]) for _ in range(STREAMS)])
-    return load.tokens / load.seconds
+    """Of STREAMS streams together."""
+    body = server.endpoint.chat_body([{"role": "user", "content": "a"}], TOKENS)
+    result = await timed([client.chats(server.endpoint, [body]) for _ in range(STREAMS)])
+    return result.tokens / result.seconds
 
 
 async def first_token(server: processes.Server) -> float:
-    """Milliseconds."""
-    body = server.endpoint.ask([{"role": "user", "content": "a"}], 2)
-    answers = await client.chats(server.endpoint, [body] * ALONE)
-    return 1000 * statistics.median(answer.first or 0.0 for answer in answers)
+    """The median time to the first token, in milliseconds."""
+    body = server.endpoint.chat_body([{"role": "user", "content": "a"}], 2)
+    answers = await client.chats(server.endpoint, [body] * SINGLE_REQUESTS)
+    return 1000 * statistics.median(answer.ttft or 0.0 for answer in answers)
 
 
 async def measure(servers: list[processes.Server], rounds: int) -> list[list[str]]:
+    """The table's rows. A round before the first is not counted."""
     rows = []
-    for name, work in (("frames/s, 64 streams", frames_per_second), ("TTFT alone, ms", first_token)):
+    for name, work in (("frames/s, 64 streams", frames_per_second), ("TTFT of a single client, ms", first_token)):
         values: list[list[float]] = [[], []]
         for number, order in enumerate([(0, 1), *turns(rounds)]):
-            for which in order:
-                value = await work(servers[which])
+            for side in order:
+                value = await work(servers[side])
                 if number:
-                    values[which].append(value)
-        medians = (f"{statistics.median(side):.4g}" for side in values)
+                    values[side].append(value)
+        medians = (f"{statistics.median(of_side):.4g}" for of_side in values)
         rows.append([name, *medians, str(Ratio.of(*values))])
     return rows
 
 
 def main() -> None:
+    """Measure both, and write the section."""
     parser = argparse.ArgumentParser(prog="python -m bench.http", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-write", action="store_true", help="leave bench/results.md as it is")
@@ -59,10 +63,10 @@ def main() -> None:
     fake = ["--engine", "nitro.engines.backends.fake:FakeRunner", "--parallel", str(STREAMS), "--ctx", "1024"]
     with processes.running(processes.nitro(*fake)) as nitro, processes.running(bare) as other:
         rows = client.run(measure([nitro, other], options.rounds))
-    made = report.table(["", "Nitro", "bare", "ratio"], rows)
-    print(made)
+    table = report.table(["", "Nitro", "bare", "ratio"], rows)
+    print(table)
     if not options.no_write:
-        report.write("HTTP alone", f"{report.setting('bench.http')}\n\n{HOW}\n\n{made}")
+        report.write("HTTP alone", f"{report.setting('bench.http')}\n\n{HOW}\n\n{table}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The servers that are measured, ours and others: how each is started for a workload, and what its requests carry."""
+"""The servers that are measured, ours and others: how each is started for a workload, and what its requests contain."""
 
 import argparse
 import importlib.util
@@ -12,32 +12,34 @@ from typing import Any
 
 from bench import build_llama_server, example_server, files, processes
 from bench.workloads import EXAMPLE, MLX, OURSELVES, SERVER, Workload
-from nitro.bench.scenarios import Play
+from nitro.bench.scenarios import Scenario
 from nitro.engines.hardware import memory
 from nitro.gguf import header, tokenizer
 from nitro.models import default_model
 
 OURS = "Nitro"
-NEVER = -100.0  # a bias that bans a token
+BAN = -100.0  # the logit bias that bans a token
 
 
 @dataclass(frozen=True)
 class Side:
-    """One server, or ourselves again, with what it is asked."""
+    """One column of a table: a server, and the scenario that runs against it."""
 
     name: str
-    command: processes.Command | None  # None: the first side's process
-    play: Play
-    fields: dict[str, Any] = field(default_factory=dict)  # instead of the requests' usual ones
+    command: processes.Command | None  # None: uses the first side's process
+    scenario: Scenario
+    fields: dict[str, Any] = field(default_factory=dict)  # of each request, instead of the usual ones
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What `sides` reads, and how long to measure."""
+    """Add the options that `sides` reads, and how many rounds to measure."""
     parser.add_argument(
         "--model", type=Path, default=default_model.path(), help="a GGUF file; default: the embedded model"
     )
-    parser.add_argument("--llama-server", type=Path, help="its binary; default: built, which takes a few minutes")
-    parser.add_argument("--rounds", type=int, default=3, help="each with a turn of all (%(default)s)")
+    parser.add_argument(
+        "--llama-server", type=Path, help="path of llama-server; default: build it, which takes a few minutes"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="in each, every server has a turn (%(default)s)")
     parser.add_argument("--threads", type=int, default=memory.physical_cores(), help="default: the physical cores")
     parser.add_argument("--nitro-args", default="", help="more options for nitro serve")
     parser.add_argument("--llama-args", default="", help="more options for llama-server")
@@ -45,12 +47,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def sides(options: argparse.Namespace, workload: Workload) -> list[Side]:
-    """Ours and the others of one workload, with equal settings."""
+    """Our server and the others of one workload, with equal settings."""
     if workload.type:
-        options = argparse.Namespace(**{**vars(options), "model": files.quantised(options.model, workload.type)})
+        options = argparse.Namespace(**{**vars(options), "model": files.quantized(options.model, workload.type)})
     nitro = _nitro_mlx(options, workload) if workload.engine == "mlx" else _nitro(options, workload)
     others = [PEERS[name](options, workload) for name in workload.peers]
-    return [Side(OURS, nitro, workload.play), *others]
+    return [Side(OURS, nitro, workload.scenario), *others]
 
 
 def _nitro(options: argparse.Namespace, workload: Workload) -> processes.Command:
@@ -77,8 +79,8 @@ def _llama_server(options: argparse.Namespace, workload: Workload) -> Side:
         "gpu-layers": "all",
         "fit": "off",
     }
-    more = shlex.split(options.llama_args)
-    return Side(SERVER, processes.listening(str(binary), *_flags(theirs), "--kv-unified", *more), workload.play)
+    command = [str(binary), *_flags(theirs), "--kv-unified", *shlex.split(options.llama_args)]
+    return Side(SERVER, processes.listening(command), workload.scenario)
 
 
 def _example_server(options: argparse.Namespace, workload: Workload) -> Side:
@@ -93,18 +95,18 @@ def _example_server(options: argparse.Namespace, workload: Workload) -> Side:
         "n_ubatch": 512,
         "kv_unified": True,
     }
-    return Side(EXAMPLE, example_server.command(theirs), workload.play, _without_ends(options.model))
+    return Side(EXAMPLE, example_server.command(theirs), workload.scenario, _without_ends(options.model))
 
 
 def _mlx_server(options: argparse.Namespace, workload: Workload) -> Side:
     folder = str(files.mlx_folder(options.model))
-    command = processes.listening(sys.executable, "-P", "-m", "mlx_lm", "server", "--model", folder)
-    return Side(MLX, command, workload.play, _without_ends(options.model))
+    command = processes.listening([sys.executable, "-P", "-m", "mlx_lm", "server", "--model", folder])
+    return Side(MLX, command, workload.scenario, _without_ends(options.model))
 
 
 def _ourselves(options: argparse.Namespace, workload: Workload) -> Side:
-    assert workload.theirs
-    return Side(OURSELVES, None, workload.theirs)
+    assert workload.baseline
+    return Side(OURSELVES, None, workload.baseline)
 
 
 PEERS: dict[str, Callable[[argparse.Namespace, Workload], Side]] = {
@@ -115,16 +117,16 @@ PEERS: dict[str, Callable[[argparse.Namespace, Workload], Side]] = {
 }
 
 
-def usable(workload: Workload) -> str | None:
-    """What is missing here to measure it, or None."""
+def obstacle(workload: Workload) -> str | None:
+    """What is missing on this machine to measure the workload; None: nothing."""
     missing = workload.engine == "mlx" and not importlib.util.find_spec("mlx_lm")
     return "mlx-lm is not installed" if missing else None
 
 
 @cache
 def _without_ends(model: Path) -> dict[str, Any]:
-    """For servers that know no ignore_eos: the tokens that end an answer are banned."""
-    return {"logit_bias": {str(token): NEVER for token in sorted(tokenizer.ends(header.read(model)))}}
+    """A logit_bias that bans the tokens that end an answer, for servers without ignore_eos."""
+    return {"logit_bias": {str(token): BAN for token in sorted(tokenizer.ends(header.read(model)))}}
 
 
 def _flags(values: dict[str, object]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Server processes: started with a port, waited for, ended; and what /proc tells of them and their children."""
+"""Server processes: starting, waiting until ready, ending; and what /proc says of them and their children."""
 
 import os
 import signal
@@ -19,28 +19,32 @@ from typing import NoReturn
 from nitro.bench.endpoint import Endpoint
 
 HOST = "127.0.0.1"
-CEILING = 120.0  # seconds a server has to load
-OURS = ("NITRO_", "LLAMA_ARG_")  # variables that would change a server's options
+LOAD_TIMEOUT = 120.0  # seconds
+OPTION_VARIABLES = ("NITRO_", "LLAMA_ARG_")  # prefixes of variables that would change a server's options
 MIB = 2**20
 
-Command = Callable[[int], list[str]]  # of a server, by its port
+Command = Callable[[int], list[str]]  # a server's command line for a port
 
 NO_SUCH_ROUTE = 404
-POLL = 0.05  # seconds between two questions whether it is ready
-EVERY = 1.0  # seconds between two looks at the memory, of which one costs about 10 ms
+READY_POLL = 0.05  # seconds between two checks whether a server is ready
+MEMORY_POLL = 1.0  # seconds between two readings of memory, each of which costs about 10 ms
 
 
 @dataclass(frozen=True)
 class Server:
+    """A running server on this machine."""
+
     port: int
     pid: int
 
     @property
     def endpoint(self) -> Endpoint:
+        """Where its requests go; answers do not end before max_tokens."""
         return Endpoint(HOST, self.port, fields={"ignore_eos": True})
 
     def pids(self) -> tuple[int, ...]:
-        return self.pid, *children(self.pid)
+        """Its process, and all processes below it."""
+        return (self.pid, *children(self.pid))
 
     def memory(self) -> float | None:
         """PSS of all its processes, in MiB; None where there is no /proc."""
@@ -59,10 +63,10 @@ class Server:
 
 @contextmanager
 def running(command: Command) -> Iterator[Server]:
-    """The server of `command`, ready. Raises RuntimeError if it never is."""
-    signal.signal(signal.SIGTERM, _leave)
+    """Start a server, wait until it is ready, and end it afterwards. Raises RuntimeError if it is never ready."""
+    signal.signal(signal.SIGTERM, _exit)
     port = _free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(OPTION_VARIABLES)}
     with tempfile.TemporaryFile() as log:
         arguments = command(port)
         process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
@@ -81,12 +85,12 @@ def running(command: Command) -> Iterator[Server]:
 
 
 class Peak:
-    """The most memory that a server's processes have together while this is entered; looked at by a thread."""
+    """The highest memory of a server's processes together while this is entered. A thread reads it."""
 
     def __init__(self, server: Server):
         self.mib: float | None = None
         self._server = server
-        self._over = threading.Event()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Peak":
@@ -94,46 +98,49 @@ class Peak:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._ended.set()
         self._thread.join()
-        self._look()
+        self._read()
 
     def _watch(self) -> None:
-        while not self._over.wait(EVERY):
-            self._look()
+        while not self._ended.wait(MEMORY_POLL):
+            self._read()
 
-    def _look(self) -> None:
-        if (found := self._server.memory()) is not None:
-            self.mib = max(self.mib or 0.0, found)
+    def _read(self) -> None:
+        memory = self._server.memory()
+        if memory is not None:
+            self.mib = max(self.mib or 0.0, memory)
 
 
 def nitro(*options: str) -> Command:
-    # -P: the current folder is not where nitro is imported from, unless PYTHONPATH says so
-    return listening(sys.executable, "-P", "-m", "nitro", "serve", *options)
+    """`nitro serve` with these options."""
+    # -P: nitro is not imported from the current folder unless PYTHONPATH says so
+    return listening([sys.executable, "-P", "-m", "nitro", "serve", *options])
 
 
-def listening(*command: str) -> Command:
-    """A command that takes its address as most do."""
+def listening(command: list[str]) -> Command:
+    """A command that takes its address by --host and --port."""
     return lambda port: [*command, "--host", HOST, "--port", str(port)]
 
 
 def children(pid: int) -> list[int]:
+    """The processes below this one, theirs included. Raises OSError where there is no /proc."""
     return [
         child
         for file in Path(f"/proc/{pid}/task").glob("*/children")
-        for known in map(int, file.read_text().split())
-        for child in (known, *children(known))
+        for child_pid in map(int, file.read_text().split())
+        for child in (child_pid, *children(child_pid))
     ]
 
 
 def pss(pid: int) -> dict[str, float]:
-    """Memory in MiB by its names in smaps_rollup, pages shared with others counted by share: Pss, Pss_Anon, …"""
+    """Memory in MiB by the names in smaps_rollup: Pss, Pss_Anon, … Pages shared with other processes count in part."""
     rows = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines())
     return {row[0].rstrip(":"): int(row[1]) * 1024 / MIB for row in rows if row[0].startswith("Pss")}
 
 
-def _leave(*_: object) -> NoReturn:
-    """A measurement that is ended ends its servers, too."""
+def _exit(*_: object) -> NoReturn:
+    """SIGTERM for a measurement ends its servers as well."""
     sys.exit(128 + signal.SIGTERM)
 
 
@@ -149,8 +156,8 @@ def _free_port() -> int:
 
 
 def _wait_ready(process: "subprocess.Popen[bytes]", port: int) -> bool:
-    """A server without such a route listens only when it is ready."""
-    end = time.monotonic() + CEILING
+    """Did the server become ready? One without the route /health listens only when it is."""
+    end = time.monotonic() + LOAD_TIMEOUT
     while process.poll() is None and time.monotonic() < end:
         try:
             with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=5):
@@ -158,7 +165,7 @@ def _wait_ready(process: "subprocess.Popen[bytes]", port: int) -> bool:
         except urllib.error.HTTPError as error:
             if error.code == NO_SUCH_ROUTE:
                 return True
-            time.sleep(POLL)
+            time.sleep(READY_POLL)
         except (urllib.error.URLError, OSError):  # not listening yet
-            time.sleep(POLL)
+            time.sleep(READY_POLL)
     return False

@@ -1,4 +1,4 @@
-"""bench/results.md: Markdown tables, sections that are replaced, and what was measured on which machine."""
+"""Writes bench/results.md: Markdown tables, sections that replace their predecessors, and the machine measured on."""
 
 import datetime
 import os
@@ -16,7 +16,7 @@ GIB = 2**30
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, its columns aligned for readers of the source; all but the first two are right-aligned."""
+    """A Markdown table whose columns also line up in the source; all but the first two are right-aligned."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
@@ -28,22 +28,24 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def with_section(text: str, title: str, body: str) -> str:
-    """`text` with the section of this title replaced, or appended; the others stay as they are."""
+    """Replace the section of this title, or append it; the others stay as they are."""
     section = f"## {title}\n\n{body.strip()}\n"
     found = re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
     if not found:
         return f"{text.rstrip()}\n\n{section}"
-    before, after = text[: found.start()], text[found.end() :]
+    before = text[: found.start()]
+    after = text[found.end() :]
     return before + section + ("\n" + after if after else "")
 
 
 def write(title: str, body: str, file: Path = RESULTS) -> None:
+    """Write a section into the file, which is made unless it exists."""
     text = file.read_text() if file.exists() else TITLE
     file.write_text(with_section(text, title, body))
 
 
 def setting(module: str) -> str:
-    """When, on what, with what, and by which command. Paths are cut to their last part: they tell nobody anything."""
+    """Date, machine, versions, and the command. Paths are cut to their last part."""
     command = shlex.join(["python", "-m", module, *(_short(argument) for argument in sys.argv[1:])])
     libraries = [f"{name} {_version(name)}" for name in ("nitro", "llama-cpp-python")]
     return "\n".join(
@@ -56,6 +58,7 @@ def setting(module: str) -> str:
 
 
 def machine() -> str:
+    """CPU, cores, memory and system."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     return f"{_cpu()}, {cores} cores, {memory:.0f} GiB; {platform.system()} {platform.machine()}"

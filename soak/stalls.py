@@ -14,7 +14,7 @@ from bench import peers, processes
 from bench.report import table
 from bench.workloads import SERVER, Workload
 from nitro.bench import client
-from nitro.bench.scenarios import alone
+from nitro.bench.scenarios import independent
 from soak import bodies, sending, servers
 from soak.health import Health, Watch
 from soak.report import Figure, Findings
@@ -29,7 +29,7 @@ CEILING, CEILING_OF_PEER = 60.0, 10.0  # seconds
 BETWEEN = 0.2  # seconds that are watched after the reply
 WORST = 15  # bodies that are shown
 OURS = "Nitro"
-SETTING = Workload("bodies", 8, 2048, alone(1, 1))
+SETTING = Workload("bodies", 8, 2048, independent(1, 1))
 HOW = f"""\
 Each body goes to a server that does nothing else, while another process asks `/health` a hundred times a second. Polls
 that are late count from when they were due; counted are those from the first byte sent to {BETWEEN} s after the reply,

@@ -4,21 +4,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from nitro.engines.runner import ModelRunner, OutOfKV
-from nitro.engines.scheduling.scheduler import Scheduler, Sequence
-from nitro.engines.scheduling.speculation import Drafts
-from nitro.engines.types import Sampling
+from nitro.engines.scheduling.scheduler import Scheduler
+from nitro.engines.scheduling.sequence import Sequence
+from nitro.engines.scheduling.speculation import Drafter
+from nitro.engines.types import SamplingParams
 from nitro.engines.work import EncodedWork
-from nitro.engines.worker.preparation import Preparation, Prepared
+from nitro.engines.worker.jobs import JobResult
+from nitro.engines.worker.preparation import Preparation
 
-GREEDY = Sampling(temperature=0, ignore_eos=True, logit_bias={2: float("-inf"), 0: float("-inf")})
+GREEDY = SamplingParams(temperature=0, ignore_eos=True, logit_bias={2: float("-inf"), 0: float("-inf")})
 
 
-def prepared(runner: ModelRunner, work: EncodedWork) -> Prepared:
+def prepared(runner: ModelRunner, work: EncodedWork) -> JobResult:
     """A request made ready, its sequences numbered from 1 on. Raises Rejection."""
-    pieces = Preparation(runner).pieces(list(range(1, work.sequences + 1)), work.raw)
+    slices = Preparation(runner).slices(list(range(1, work.sequences + 1)), work.raw)
     while True:
         try:
-            next(pieces)
+            next(slices)
         except StopIteration as done:
             return done.value
 
@@ -38,13 +40,15 @@ class Driver:
         id: int,
         prompt: list[int],
         length: int,
-        sampling: Sampling = GREEDY,
-        borders: tuple[int, ...] = (),
+        sampling: SamplingParams = GREEDY,
+        snapshot_points: tuple[int, ...] = (),
         predicted: Iterable[int] = (),
     ) -> None:
         self.answers[id] = []
-        drafts = Drafts(list(predicted))
-        self.scheduler.add(Sequence(id, list(prompt), length, sampling, drafts=drafts, borders=borders))
+        drafter = Drafter(list(predicted))
+        self.scheduler.add(
+            Sequence(id, list(prompt), length, sampling, drafter=drafter, snapshot_points=snapshot_points)
+        )
 
     def step(self) -> None:
         batch = self.scheduler.schedule(self.budget)
@@ -53,7 +57,7 @@ class Driver:
                 self.runner.submit(batch)
                 break
             except OutOfKV:
-                relieved = self.scheduler.relieve(batch)
+                relieved = self.scheduler.reclaim_kv(batch)
                 assert relieved
                 batch = relieved
         self.batches.append([chunk.sequence_id for chunk in batch])
@@ -65,9 +69,9 @@ class Driver:
         """Until nothing is left to do."""
         while self.scheduler.busy:
             self.step()
-        self.runner.rest()
+        self.runner.release_idle_memory()
         return self.answers
 
-    def answer(self, id: int, prompt: list[int], length: int, sampling: Sampling = GREEDY) -> list[int]:
+    def answer(self, id: int, prompt: list[int], length: int, sampling: SamplingParams = GREEDY) -> list[int]:
         self.add(id, prompt, length, sampling)
         return self.run()[id]

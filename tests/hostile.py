@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from nitro.api.openapi.descriptions import PARAMETERS
+from nitro.api.openai.requests import PARAMETERS
 
 STORY = [{"role": "user", "content": "Tell me a story."}]
 

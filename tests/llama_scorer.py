@@ -7,7 +7,7 @@ import numpy as np
 
 from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.runner import Chunk
-from nitro.engines.types import EngineSpec, Sampling
+from nitro.engines.types import EngineSpec, SamplingParams
 
 SLOT = 0
 
@@ -53,7 +53,7 @@ class LlamaScorer(LlamaRunner):
 
     def extend(self, slot: int, tokens: list[int], start: int, stop: int, rows: int = 1) -> np.ndarray:
         """Compute tokens [start, stop) in a slot that holds [0, start): the logits after the last `rows` of them."""
-        batch = self._tokens.fill([Chunk(1, slot, tokens, start, stop, Sampling())])
+        batch = self._tokens.fill([Chunk(1, slot, tokens, start, stop, SamplingParams())])
         wanted = range(stop - start - rows, stop - start)
         for i in wanted:
             batch.logits[i] = 1

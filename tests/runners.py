@@ -126,8 +126,8 @@ class MumblingRunner(GatedRunner):
 
 
 class _Mumbling(FakeTokenizer):
-    def piece(self, token: int) -> bytes:
-        return object() if token == ord("C") else super().piece(token)
+    def token_bytes(self, token: int) -> bytes:
+        return object() if token == ord("C") else super().token_bytes(token)
 
 
 class PonderingRunner(GatedRunner):

@@ -9,7 +9,7 @@ from llama_scorer import LlamaScorer
 from running import RunningServer
 from same_answer import assert_same_answer, gaps, tolerance
 
-from nitro.engines.types import Asked, Sampling
+from nitro.engines.types import GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 from nitro.text.template import ChatTemplate
 
@@ -47,7 +47,9 @@ def conversation(question: str) -> list[dict[str, str]]:
 async def answer(engine, prompt: str, length: int) -> list[int]:
     """The ids of a greedy answer."""
     tokens = []
-    async for burst in await engine.generate(encode_work([prompt], Asked(Sampling(temperature=0), length))):
+    async for burst in await engine.generate(
+        encode_work([prompt], GenerationParams(SamplingParams(temperature=0), length))
+    ):
         tokens += [token for _, output in burst for token in output.tokens]
     return tokens
 

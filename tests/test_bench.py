@@ -6,7 +6,6 @@ import json
 import os
 import pkgutil
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -17,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import bench
 from bench import measures, peers, processes, report, serve, workloads
 from nitro.bench import client, scenarios
-from nitro.bench.client import Answer, Load
+from nitro.bench.client import Answer, LoadResult
 from nitro.bench.endpoint import Endpoint
 from nitro.bench.prompts import WORDS, Prompts
 from nitro.bench.stats import Ratio, percentile, turns
@@ -31,7 +30,7 @@ def words(messages: list[dict]) -> list[str]:
 def turn(first: float, seconds: float, cpu: float | None = 1.0, **more: int) -> measures.Turn:
     """Two answers of 11 tokens, a tenth of a second each token."""
     answers = [Answer(first, first + 1, 200, 4, 11, **more)] * 2
-    return measures.Turn(Load(answers, seconds, client_cpu=0.011), cpu, peak=100 * seconds)
+    return measures.Turn(LoadResult(answers, seconds, client_cpu=0.011), cpu, peak=100 * seconds)
 
 
 # Prompts
@@ -57,33 +56,33 @@ def test_both_sides_of_a_round_get_the_same_prompts_and_no_round_those_of_anothe
     """Whatever a workload asks for."""
     seen = []
     for number in (1, 1, 2):
-        asked: list[bytes] = []
-        play_all(asked, number)
-        seen.append(asked)
+        sent: list[bytes] = []
+        run_all(sent, number)
+        seen.append(sent)
     assert len(seen[0]) > 50 and seen[0] == seen[1]
     assert not set(seen[0]) & set(seen[2])
 
 
-def play_all(asked: list[bytes], number: int) -> None:
+def run_all(sent: list[bytes], number: int) -> None:
     async def chat(endpoint, body, keep_text=False, on_text=lambda: None) -> Answer:
-        asked.append(body)
+        sent.append(body)
         on_text()
         await asyncio.sleep(0)
         return Answer(0.1, 0.2, 10, 0, 5, text=" ".join(f"w{i}" for i in range(100)))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "chat", chat)
-        played = [play for w in workloads.WORKLOADS.values() for play in (w.play, w.theirs) if play]
+        all_scenarios = [s for w in workloads.WORKLOADS.values() for s in (w.scenario, w.baseline) if s]
         prompts = Prompts(number)
-        for play in played:
-            load = asyncio.run(play(Endpoint("", 0), prompts))
-            assert load.answers and any(answer.first is not None for answer in load.answers)
+        for scenario in all_scenarios:
+            result = asyncio.run(scenario(Endpoint("", 0), prompts))
+            assert result.answers and any(answer.ttft is not None for answer in result.answers)
 
 
 def test_a_prediction_is_wrong_in_places_and_no_part_of_the_prompt():
-    asked: list[bytes] = []
-    play_all(asked, 1)
-    predicted = [found for body in asked if "prediction" in (found := json.loads(body))]
+    sent: list[bytes] = []
+    run_all(sent, 1)
+    predicted = [found for body in sent if "prediction" in (found := json.loads(body))]
     assert predicted
     for body in predicted:
         content = body["prediction"]["content"].split()
@@ -92,12 +91,12 @@ def test_a_prediction_is_wrong_in_places_and_no_part_of_the_prompt():
 
 
 def test_what_streams_run_beside_is_there_all_the_time_and_does_not_count():
-    asked: list[str] = []
+    requests: list[str] = []
     ended = []
 
     async def chat(endpoint, body, keep_text=False, on_text=lambda: None) -> Answer:
         kind = "kept" if "json_schema" in json.loads(body) else "free"
-        asked.append(kind)
+        requests.append(kind)
         on_text()
         try:
             if kind == "kept":
@@ -108,9 +107,9 @@ def test_what_streams_run_beside_is_there_all_the_time_and_does_not_count():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "chat", chat)
-        load = asyncio.run(scenarios.beside(3, 5, workloads.KEPT)(Endpoint("", 0), Prompts(1)))
-    assert asked == ["kept", "free", "free", "free"]
-    assert len(load.answers) == 3 and ended == ["free"] * 3 + ["kept"]
+        result = asyncio.run(scenarios.beside_request(3, 5, workloads.WITH_SCHEMA)(Endpoint("", 0), Prompts(1)))
+    assert requests == ["kept", "free", "free", "free"]
+    assert len(result.answers) == 3 and ended == ["free"] * 3 + ["kept"]
 
 
 def test_what_streams_run_beside_may_not_fail():
@@ -122,82 +121,20 @@ def test_what_streams_run_beside_may_not_fail():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "chat", chat)
         with pytest.raises(BenchError, match="refused"):
-            asyncio.run(scenarios.beside(3, 5, workloads.KEPT)(Endpoint("", 0), Prompts(1)))
+            asyncio.run(scenarios.beside_request(3, 5, workloads.WITH_SCHEMA)(Endpoint("", 0), Prompts(1)))
 
 
 def test_the_schema_of_the_workload_is_one_that_can_be_kept(fake_server):
     """By answers of any length; and it ends none of them."""
-    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 300, **workloads.KEPT}
+    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 300, **workloads.WITH_SCHEMA}
     reply = httpx.post(f"{fake_server.url}/v1/chat/completions", json=body, timeout=60)
     assert reply.json()["choices"][0]["finish_reason"] == "length"
 
 
 def test_a_request_carries_what_its_endpoint_says():
-    body = json.loads(Endpoint("", 0, fields={"ignore_eos": True, "model": "m"}).ask([], 7, seed=3))
+    body = json.loads(Endpoint("", 0, fields={"ignore_eos": True, "model": "m"}).chat_body([], 7, seed=3))
     assert (body["max_tokens"], body["temperature"], body["seed"], body["model"]) == (7, 0, 3, "m")
     assert body["ignore_eos"] is body["stream"] is body["stream_options"]["include_usage"] is True
-
-
-# The client
-
-
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
-
-
-async def read(stream: bytes, head: bytes = HEAD, chunked: bool = True) -> Answer:
-    """What the client makes of a body, in chunks cut where no frame ends, or to the connection's end."""
-    reader = asyncio.StreamReader()
-    if chunked:
-        cuts = [stream[i : i + 7] for i in range(0, len(stream), 7)]
-        head += b"Transfer-Encoding: chunked\r\n"
-        stream = b"".join(b"%x\r\n%b\r\n" % (len(cut), cut) for cut in [*cuts, b""])
-    reader.feed_data(head + b"\r\n" + stream)
-    reader.feed_eof()
-    return await client.read_answer(reader, began=time.perf_counter(), keep_text=True)
-
-
-def frames(*parsed: dict) -> bytes:
-    made = [b"data: " + json.dumps(each, separators=(",", ":")).encode() + b"\n\n" for each in parsed]
-    return b"".join([*made, b"data: [DONE]\n\n"])
-
-
-def delta(**fields: str) -> dict:
-    return {"choices": [{"index": 0, "delta": fields}], "usage": None}
-
-
-PARTS = [delta(role="assistant", content=""), delta(content="a"), delta(content="bc"), delta()]
-USAGE = {"prompt_tokens": 20, "completion_tokens": 9, "prompt_tokens_details": {"cached_tokens": 3}}
-
-
-@pytest.mark.parametrize("chunked", [True, False])
-@pytest.mark.parametrize("line", [b"\n", b"\r\n"])
-def test_tokens_are_counted_from_usage(chunked: bool, line: bytes):
-    predicted = {"completion_tokens_details": {"accepted_prediction_tokens": 5, "rejected_prediction_tokens": 2}}
-    stream = frames(*PARTS, {"choices": [], "usage": USAGE | predicted}).replace(b"\n", line)
-    answer = asyncio.run(read(b": keepalive\n\n" + stream, chunked=chunked))
-    assert (answer.prompt_tokens, answer.cached_tokens, answer.tokens, answer.text) == (20, 3, 9, "abc")
-    assert (answer.accepted, answer.rejected) == (5, 2)
-    assert 0 < answer.first <= answer.last
-
-
-def test_where_no_usage_is_told_pieces_are_counted():
-    assert asyncio.run(read(frames(*PARTS))).tokens == 2
-
-
-@pytest.mark.parametrize(
-    ("stream", "head", "said"),
-    [
-        (frames(delta(role="assistant")), HEAD, "no text"),
-        (frames(delta(content="a"), {"error": {"message": "it broke"}}), HEAD, "it broke"),
-        (b'{"error": {"message": "no such\\nkey"}}', b"HTTP/1.1 401 Unauthorized\r\n", "401: no such key"),
-        (b"<html>", b"HTTP/1.0 502 Bad Gateway\r\n", "502: <html>"),
-    ],
-)
-@pytest.mark.parametrize("chunked", [True, False])
-def test_an_answer_that_is_none_is_told_on_one_line(stream: bytes, head: bytes, said: str, chunked: bool):
-    with pytest.raises(BenchError, match=said) as raised:
-        asyncio.run(read(stream, head, chunked))
-    assert "\n" not in str(raised.value)
 
 
 # Statistics
@@ -213,7 +150,7 @@ def test_a_percentile_is_a_value_of_the_sample(share: float, value: float):
 
 def test_a_ratio_pairs_the_rounds():
     ratio = Ratio.of([1, 2, 30], [2, 2, 20])
-    assert (ratio.median, ratio.least, ratio.most) == (1, 0.5, 1.5)
+    assert (ratio.median, ratio.lowest, ratio.highest) == (1, 0.5, 1.5)
     assert str(ratio) == "1.00 (0.50–1.50)"
 
 
@@ -301,11 +238,12 @@ def test_a_server_that_is_measured_twice_hears_no_prompt_twice(monkeypatch: pyte
         return turn(0.1, 1.0)
 
     monkeypatch.setattr(serve, "take_turn", take_turn)
-    play, command = scenarios.alone(1, 4), processes.nitro("model")
+    scenario = scenarios.independent(1, 4)
+    command = processes.nitro("model")
     sides = [
-        peers.Side("ours", command, play),
-        peers.Side("theirs", command, play),
-        peers.Side("ours without", None, play),
+        peers.Side("ours", command, scenario),
+        peers.Side("theirs", command, scenario),
+        peers.Side("ours without", None, scenario),
     ]
     server = processes.Server(0, 0)
     counted = asyncio.run(serve.measure([server] * 3, sides, workloads.REWRITE, rounds=3, seed=1))

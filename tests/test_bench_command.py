@@ -57,9 +57,9 @@ def test_a_wrong_path_is_one_line(serve: Callable[..., RunningServer]) -> None:
     ("url", "said"),
     [
         ("http://127.0.0.1:1/v1", "127.0.0.1:1 cannot be reached"),
-        ("ftp://127.0.0.1/v1", "is no URL of a server"),
-        ("http://127.0.0.1:notaport", "is no URL of a server"),
-        ("http://", "is no URL of a server"),
+        ("ftp://127.0.0.1/v1", "is not the URL of a server"),
+        ("http://127.0.0.1:notaport", "is not the URL of a server"),
+        ("http://", "is not the URL of a server"),
     ],
 )
 def test_where_no_server_is_one_line_says_so(url: str, said: str) -> None:
@@ -105,7 +105,7 @@ def test_a_strict_server_is_asked_for_less() -> None:
     with strict() as url:
         result = bench(url, "--model", "known")
     assert result.exit_code == 0, result.output
-    assert "takes no ignore_eos" in result.stderr
+    assert "does not accept ignore_eos" in result.stderr
     assert "12 tokens in" in result.stdout
 
 
@@ -115,11 +115,11 @@ def test_a_wrong_model_is_one_line() -> None:
     assert (result.exit_code, lines(result)) == (1, ["nitro: the server answers 404: no such model"])
 
 
-def test_a_percentile_is_told_from_the_better_end() -> None:
+def test_a_percentile_is_counted_from_the_better_end() -> None:
     answers = [Answer(i / 1000, 1 + i, 9, 0, 10) for i in range(1, 101)]
-    first, _, speed = command.MEASURES
-    assert first.shown(answers) == ["50", "90", "99"]
-    assert speed.shown(answers) == [f"{10 / (1 + i):.4g}" for i in (50, 90, 99)]
+    first, _, speed = command.METRICS
+    assert first.percentiles(answers) == ["50", "90", "99"]
+    assert speed.percentiles(answers) == [f"{10 / (1 + i):.4g}" for i in (50, 90, 99)]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_urls(url: str, parts: tuple[str, int, str, bool]) -> None:
 
 
 def test_hosts_are_named_as_browsers_do() -> None:
-    named = {url: endpoint.parse(url, "k", {}).request(b"{}") for url in ("https://a", "http://[::1]:99")}
+    named = {url: endpoint.parse(url, "k", {}).http_request(b"{}") for url in ("https://a", "http://[::1]:99")}
     assert b"\r\nHost: a\r\n" in named["https://a"] and b"\r\nHost: [::1]:99\r\n" in named["http://[::1]:99"]
     assert all(b"\r\nAuthorization: Bearer k\r\n" in request for request in named.values())
 

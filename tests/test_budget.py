@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nitro.engines.scheduling.step_budget import ALONE, LEAST, STREAMING, StepBudget
+from nitro.engines.scheduling.step_budget import MIN_TOKENS, PREFILL_ONLY, STREAMING, StepBudget
 
 FIRST = 256  # before anything was measured
-TINY = LEAST // 2 - 1  # prompt tokens of the largest step that teaches nothing
+TINY = MIN_TOKENS // 2 - 1  # prompt tokens of the largest step that teaches nothing
 
 sizes = st.integers(1, 10_000)
 durations = st.floats(1e-6, 1e4)
@@ -32,8 +32,8 @@ def both(budget: StepBudget) -> tuple[int, int]:
 @given(sizes, steps, tiles)
 def test_it_stays_within_its_bounds(most: int, observed: list[tuple[int, float]], tile: int) -> None:
     streaming, alone = both(learned(most, *observed, tile=tile))
-    assert min(LEAST, most) <= streaming <= most
-    assert min(LEAST, most) <= alone <= most
+    assert min(MIN_TOKENS, most) <= streaming <= most
+    assert min(MIN_TOKENS, most) <= alone <= most
 
 
 @quick
@@ -49,9 +49,9 @@ def test_prompts_get_no_less_when_nobody_streams(most: int, observed: list[tuple
         (0.0009, 256, 1088),  # 277 and 1111 would fit: whole tiles
         (0.003, 64, 320),
         (0.008, 64, 64),  # 31 would fit
-        (ALONE / 64, 64, 64),
-        (0.016, LEAST, 62),  # a tile would last longer than anybody should wait
-        (1.0, LEAST, LEAST),
+        (PREFILL_ONLY / 64, 64, 64),
+        (0.016, MIN_TOKENS, 62),  # a tile would last longer than anybody should wait
+        (1.0, MIN_TOKENS, MIN_TOKENS),
     ],
 )
 def test_tiles_are_filled_unless_one_lasts_too_long(per_token: float, streaming: int, alone: int) -> None:
@@ -69,21 +69,21 @@ def test_the_first_step_is_moderate(streaming: bool) -> None:
 def test_the_first_measurement_is_believed(per_token: float) -> None:
     budget = learned(100_000, (1000, 1000 * per_token))
     assert budget.tokens(streaming=True) == pytest.approx(STREAMING / per_token, abs=1)
-    assert budget.tokens(streaming=False) == pytest.approx(ALONE / per_token, abs=1)
+    assert budget.tokens(streaming=False) == pytest.approx(PREFILL_ONLY / per_token, abs=1)
 
 
 def test_a_fast_device_gets_the_most_and_a_slow_one_the_least() -> None:
     assert both(learned(512, (500, 0.0001))) == (512, 512)
-    assert both(learned(512, (500, 500.0))) == (LEAST, LEAST)
+    assert both(learned(512, (500, 500.0))) == (MIN_TOKENS, MIN_TOKENS)
 
 
 def test_most_wins_over_least() -> None:
-    assert both(learned(LEAST - 10, (500, 500.0))) == (LEAST - 10, LEAST - 10)
-    assert both(learned(LEAST - 10, (500, 0.0001))) == (LEAST - 10, LEAST - 10)
+    assert both(learned(MIN_TOKENS - 10, (500, 500.0))) == (MIN_TOKENS - 10, MIN_TOKENS - 10)
+    assert both(learned(MIN_TOKENS - 10, (500, 0.0001))) == (MIN_TOKENS - 10, MIN_TOKENS - 10)
 
 
 @quick
-@given(sizes, steps, st.integers(LEAST // 2, 10_000), st.floats(1.01, 100), tiles)
+@given(sizes, steps, st.integers(MIN_TOKENS // 2, 10_000), st.floats(1.01, 100), tiles)
 def test_a_slower_step_never_raises_it_and_a_faster_one_never_lowers_it(
     most: int, observed: list[tuple[int, float]], prompt_tokens: int, factor: float, tile: int
 ) -> None:
@@ -112,10 +112,10 @@ def test_one_odd_step_moves_it_only_a_part_of_the_way() -> None:
 @pytest.mark.parametrize("was, now", [(0.001, 0.004), (0.004, 0.001)])
 def test_it_follows_a_device_that_changes(was: float, now: float) -> None:
     budget = learned(100_000, *[(200, 200 * was)] * 10, *[(200, 200 * now)] * 20)
-    assert budget.tokens(streaming=False) == pytest.approx(ALONE / now, rel=0.01)
+    assert budget.tokens(streaming=False) == pytest.approx(PREFILL_ONLY / now, rel=0.01)
 
 
-@pytest.mark.parametrize("streaming, target", [(True, STREAMING), (False, ALONE)])
+@pytest.mark.parametrize("streaming, target", [(True, STREAMING), (False, PREFILL_ONLY)])
 def test_steps_come_to_last_as_long_as_wanted(streaming: bool, target: float) -> None:
     """Though a step has a fixed cost besides its tokens', and the budget does not know it."""
     budget = StepBudget(100_000)
@@ -138,7 +138,7 @@ def test_steps_with_few_prompt_tokens_teach_nothing(
 
 
 def test_the_smallest_step_that_teaches() -> None:
-    assert both(learned(4096, (TINY + 1, 10.0))) == (LEAST, LEAST)
+    assert both(learned(4096, (TINY + 1, 10.0))) == (MIN_TOKENS, MIN_TOKENS)
     assert both(learned(4096, (TINY, 10.0))) == (FIRST, FIRST)
 
 

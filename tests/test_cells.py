@@ -15,7 +15,7 @@ WORDS = [f"The traveller {number} told of rivers, bridges and a town by the sea.
 
 @pytest.fixture
 def scorer(smollm: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LlamaScorer]:
-    monkeypatch.setattr(kv_cells, "LEAST", 8)  # so that much is moved
+    monkeypatch.setattr(kv_cells, "MIN_CHANGED", 8)  # so that much is moved
     scorer = LlamaScorer(smollm, parallel=4, banned=[0, 2])
     yield scorer
     scorer.close()
@@ -66,7 +66,7 @@ def test_a_slot_that_shares_at_most_a_fourth_is_moved(scorer: LlamaScorer, moved
     sizes = {slot: held for slot in range(scorer.info.slots) if (held := kv_cells.held(scorer._context, slot))}
     (first, second), cells = sizes, kv_cells.Cells(10_000)
     cells.computed(1000)
-    cells.copied(first, scorer.info.slots - 1, sizes[first] // kv_cells.SHARED + more)
+    cells.copied(first, scorer.info.slots - 1, sizes[first] // kv_cells.ONE_IN_SHARED + more)
     moved.clear()
     cells.gather(scorer._context, [first])
     assert moved == [], "one that runs alone"

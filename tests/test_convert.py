@@ -13,7 +13,7 @@ from tiny_models import write_gguf
 
 from nitro.cli.main import main
 from nitro.config import ServeConfig
-from nitro.engines.types import Asked, Sampling
+from nitro.engines.types import GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 
 CONTEXT = 256
@@ -63,7 +63,9 @@ LOOSE = 0.05  # logits: the engine has flash attention and 16 bits of KV, which 
 def answers(engine: str, model: Path) -> list[list[int]]:
     async def one(text: str) -> list[int]:
         tokens = []
-        async for burst in await server.engine.generate(encode_work([text], Asked(Sampling(temperature=0), LENGTH))):
+        async for burst in await server.engine.generate(
+            encode_work([text], GenerationParams(SamplingParams(temperature=0), LENGTH))
+        ):
             tokens += [token for _, output in burst for token in output.tokens]
         return tokens
 

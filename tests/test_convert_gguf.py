@@ -210,7 +210,7 @@ def test_what_is_beside_the_weights(tmp_path: Path) -> None:
         "temperature": 0.5,
         "top_k": 20,
     }
-    assert b"".join(map(model.tokenizer.piece, model.tokenizer.encode("a<|im_end|>b"))) == b"ab"
+    assert b"".join(map(model.tokenizer.token_bytes, model.tokenizer.encode("a<|im_end|>b"))) == b"ab"
 
 
 # Real files
@@ -243,7 +243,7 @@ def test_a_real_model_is_the_same(file: str, folder: str, most: float, request: 
     assert len(hard) > 300
     assert [name for name, text in hard.items() if ours.tokenizer.encode(text) != theirs.tokenizer.encode(text)] == []
     tokens = theirs.tokenizer.encode(f"{TEXT}\n" * 9)[:200]
-    pieces = [[scorer.tokenizer.piece(token) for token in tokens] for scorer in (ours, theirs)]
+    pieces = [[scorer.tokenizer.token_bytes(token) for token in tokens] for scorer in (ours, theirs)]
     assert pieces[0] == pieces[1]
     ours._model.network = with_fast_products(ours._model.network)
     their, our = shares(theirs, tokens), shares(ours, tokens)
@@ -309,7 +309,7 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
     assert f"{weights} is missing or damaged" in refusal("missing")
     weights.write_bytes(data)
     config.write_text(text.replace('"llama"', '"mamba"'))
-    assert "is a mamba model; known here are gemma2, gemma3_text, " in refusal("unknown")
+    assert "is a mamba model; supported are gemma2, gemma3_text, " in refusal("unknown")
     config.write_text(text.replace('"quantization', '"no_quantization'))
     assert "does not say how lm_head is packed" in refusal("unsaid")
     config.write_text("{")

@@ -35,7 +35,7 @@ def told(function):
     return step
 
 os.fsync, os.rename, Path.rename, shutil.rmtree = map(told, (os.fsync, os.rename, Path.rename, shutil.rmtree))
-with output.whole(Path(sys.argv[1]), force=len(sys.argv) > 2) as made:
+with output.writing(Path(sys.argv[1]), force=len(sys.argv) > 2) as made:
     made.mkdir()
     for name in ("config.json", "model-1.safetensors", "model-2.safetensors"):
         with (made / name).open("wb") as file:
@@ -94,7 +94,7 @@ def test_a_kill_at_any_moment_leaves_nothing_or_the_whole(tmp_path: Path, moment
     if target.exists():
         assert whole(target)
     assert not [name for name in os.listdir(tmp_path) if name != "model" and not name.startswith(".model.partial-")]
-    output.clear(target)
+    output.remove_leftovers(target)
     assert os.listdir(tmp_path) == (["model"] if target.exists() else [])
 
 
@@ -104,7 +104,7 @@ def test_a_kill_while_a_model_is_replaced_leaves_the_old_or_the_new(old: Path, m
     go_on(process, moment)
     process.send_signal(signal.SIGKILL)
     finish(process)
-    output.clear(old)
+    output.remove_leftovers(old)
     assert whole(old) or whole(old, b"old!")
     assert os.listdir(old.parent) == ["model"]
 
@@ -121,18 +121,21 @@ def test_what_another_process_writes_just_now_is_left_alone(tmp_path: Path) -> N
     target = tmp_path / "model"
     process = started(target)
     go_on(process, 5)
-    output.clear(target)
+    output.remove_leftovers(target)
     assert len(os.listdir(tmp_path)) == 1
     process.kill()
     finish(process)
-    output.clear(target)
+    output.remove_leftovers(target)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_target_that_exists_needs_force(old: Path) -> None:
-    with pytest.raises(ConvertError, match="exists; name another with -o, or add --force"), output.whole(old):
+    with (
+        pytest.raises(ConvertError, match="exists; choose another target with -o, or add --force"),
+        output.writing(old),
+    ):
         pass
-    with output.whole(old, force=True) as made:
+    with output.writing(old, force=True) as made:
         made.mkdir()
         (made / "config.json").write_text("{}")
     assert os.listdir(old) == ["config.json"]
@@ -141,13 +144,13 @@ def test_a_target_that_exists_needs_force(old: Path) -> None:
 def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letters.txt").write_text("dear")
-    with pytest.raises(ConvertError, match="holds no model"), output.whole(tmp_path / "home", force=True):
+    with pytest.raises(ConvertError, match="is not a model"), output.writing(tmp_path / "home", force=True):
         pass
     assert (tmp_path / "home" / "letters.txt").is_file()
 
 
 def test_an_exception_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), output.whole(tmp_path / "model.gguf") as made:
+    with pytest.raises(ZeroDivisionError), output.writing(tmp_path / "model.gguf") as made:
         made.write_bytes(b"half")
         raise ZeroDivisionError
     assert os.listdir(tmp_path) == []
@@ -172,7 +175,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(small_disk: Path) -> None:
     with pytest.raises(ConvertError, match=r"disk of .* is full; nothing was left"):  # noqa: SIM117
-        with output.whole(small_disk / "model.gguf") as made:
+        with output.writing(small_disk / "model.gguf") as made:
             made.write_bytes(b"x" * 2**21)
     assert os.listdir(small_disk) == []
 

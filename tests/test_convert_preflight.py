@@ -14,7 +14,7 @@ from tiny_models import write_folder, write_gguf
 
 from nitro.cli.main import main
 from nitro.convert import checkpoint, environments, llama_cpp_converter, preflight, routes, verify
-from nitro.convert.plan import Plan, default_target
+from nitro.convert.plan import ConversionPlan, default_target
 from nitro.errors import ConvertError
 
 CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 96}
@@ -52,7 +52,7 @@ def no_backend(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a backend was asked")
 
     monkeypatch.setattr(environments, "run", refuse)
-    monkeypatch.setattr(llama_cpp_converter, "converter", refuse)
+    monkeypatch.setattr(llama_cpp_converter, "folder", refuse)
 
 
 def write(file: Path, content: Any) -> None:
@@ -61,7 +61,7 @@ def write(file: Path, content: Any) -> None:
 
 def check(source: Path, to: str, **options: Any) -> None:
     target = options.pop("target", None) or default_target(source, to, options.get("type"), options.get("bits"))
-    preflight.check(Plan(checkpoint.read(source), to, target, **options), lambda line: None)
+    preflight.check(ConversionPlan(checkpoint.read(source), to, target, **options), lambda line: None)
 
 
 def shorter(folder: Path) -> None:
@@ -90,17 +90,17 @@ def content(name: str, text: str | None) -> Callable[[Path], Any]:
 
 BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a truncated shard": (shorter, r"model.safetensors has \d+ bytes and should have \d+; download it again"),
-    "a header that is none": (content("model.safetensors", "<html>"), "is no safetensors file"),
-    "an empty shard": (content("model.safetensors", ""), "is no safetensors file"),
+    "a header that is none": (content("model.safetensors", "<html>"), "is not a safetensors file"),
+    "an empty shard": (content("model.safetensors", ""), "is not a safetensors file"),
     "a missing shard": (index("model.safetensors", "model-2.safetensors"), "lacks model-2.safetensors, which"),
     "a tensor that no shard holds": (index("model.safetensors"), "names the tensor t0, which no shard holds"),
     "one shard of three": (rename("model-00001-of-00003.safetensors"), "holds 1 of 3 shards"),
     "no weights": (content("model.safetensors", None), "has no .*safetensors"),
     "weights that run code": (rename("pytorch_model.bin"), "pytorch_model.bin is not read"),
     "no configuration": (content("config.json", None), "without config.json"),
-    "a configuration that is no JSON": (content("config.json", "{"), "config.json is no JSON"),
+    "a configuration that is no JSON": (content("config.json", "{"), "config.json is not JSON"),
     "no tokenizer": (content("tokenizer.json", None), "has no tokenizer: none of tokenizer.json"),
-    "a damaged tokenizer": (content("tokenizer.json", "{}"), "tokenizer.json is no tokenizer"),
+    "a damaged tokenizer": (content("tokenizer.json", "{}"), "tokenizer.json is not a tokenizer"),
     "an unknown tokenizer": (content("tokenizer.json", '{"model": {"type": "Odd"}}'), "unknown kind 'Odd'"),
     "quantised before": (config(quantization_config={"quant_method": "awq", "bits": 4}), r"already quantised \(awq\)"),
 }
@@ -118,7 +118,9 @@ def test_a_broken_folder(hf: Path, case: str, to: str) -> None:
 
 @pytest.mark.usefixtures("no_backend")
 def test_a_group_size_that_does_not_divide(hf: Path) -> None:
-    with pytest.raises(ConvertError, match=r"64 does not divide the 96 columns of model.embed_tokens.weight; --group"):
+    with pytest.raises(
+        ConvertError, match=r"64 does not divide the 96 columns of model.embed_tokens.weight; use --group"
+    ):
         check(hf, "mlx", bits=4)
     with pytest.raises(AssertionError, match="a backend was asked"):
         check(hf, "mlx", bits=4, group_size=32)
@@ -127,19 +129,19 @@ def test_a_group_size_that_does_not_divide(hf: Path) -> None:
 @pytest.mark.usefixtures("no_backend")
 def test_too_little_disk(hf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 10**6}))
-    with pytest.raises(ConvertError, match=r"About 0.1 GB are needed in .* and 0.0 GB are free"):
+    with pytest.raises(ConvertError, match=r"About 0.1 GB are needed in .* but only 0.0 GB are free"):
         check(hf, "gguf", type="Q4_K_M")
 
 
 OPTIONS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "bits of a GGUF": ("gguf", {"bits": 4}, "a GGUF has --type"),
-    "a type for MLX": ("mlx", {"type": "Q8_0"}, "MLX has --bits"),
+    "bits of a GGUF": ("gguf", {"bits": 4}, "use --type for a GGUF"),
+    "a type for MLX": ("mlx", {"type": "Q8_0"}, "use --bits"),
     "a group size alone": ("mlx", {"group_size": 32}, "add --bits"),
     "no such matrix": ("gguf", {"type": "Q4_K_M", "imatrix": Path("/no/such")}, "no such file"),
     "a type that needs a matrix": ("gguf", {"type": "IQ2_XXS"}, "needs an importance matrix"),
-    "an unknown type": ("gguf", {"type": "Q9"}, "Q9 is no type .* these are: F32, F16, .*Q4_K_M"),
+    "an unknown type": ("gguf", {"type": "Q9"}, "Q9 is not a supported .* supported are: F32, F16, .*Q4_K_M"),
     "bits beside a recipe": ("mlx", {"bits": 4, "recipe": "mixed_4_6"}, "leave out --bits"),
-    "the same kind": ("hf", {}, "of that kind already"),
+    "the same kind": ("hf", {}, "already is of this kind"),
 }
 
 
@@ -158,13 +160,13 @@ def test_a_target_that_is_the_source_or_exists(hf: Path) -> None:
     (hf.parent / "there").mkdir()
     with pytest.raises(ConvertError, match="exists"):
         check(hf, "mlx", target=hf.parent / "there")
-    with pytest.raises(ConvertError, match="is no folder"):
+    with pytest.raises(ConvertError, match="is not a folder"):
         check(hf, "mlx", target=hf / "no" / "such")
 
 
 def test_an_architecture_that_mlx_does_not_know(hf: Path) -> None:
     config(model_type="brandnew")(hf)
-    with pytest.raises(ConvertError, match=r"has the architecture 'brandnew', which mlx-lm \d.* does not know"):
+    with pytest.raises(ConvertError, match=r"has the architecture 'brandnew', which mlx-lm \d.* does not support"):
         check(hf, "mlx")
 
 
@@ -172,13 +174,15 @@ def test_an_architecture_that_the_converter_does_not_know(hf: Path, monkeypatch:
     known = hf.parent / "converter" / "conversion"
     known.mkdir(parents=True)
     (known / "__init__.py").write_text('TEXT_MODEL_MAP: dict[str, str] = {"LlamaForCausalLM": "llama"}')
-    monkeypatch.setattr(llama_cpp_converter, "converter", lambda say: known.parent)
+    monkeypatch.setattr(llama_cpp_converter, "folder", lambda say: known.parent)
     asked: list[Path] = []
-    monkeypatch.setattr(preflight, "vocabulary", lambda folder, converter, say: asked.append(folder))
+    monkeypatch.setattr(preflight, "check_vocabulary", lambda folder, converter, say: asked.append(folder))
     check(hf, "gguf")
     assert asked == [hf]
     config(architectures=["BrandNew"])(hf)
-    with pytest.raises(ConvertError, match=r"'BrandNew', which the converter of llama-cpp-python \d.* does not know"):
+    with pytest.raises(
+        ConvertError, match=r"'BrandNew', which the converter of llama-cpp-python \d.* does not support"
+    ):
         check(hf, "gguf")
 
 
@@ -195,7 +199,7 @@ def test_a_gguf_of_an_unknown_architecture_or_tokenizer(tmp_path: Path) -> None:
 def test_a_gguf_that_is_quantised_or_damaged(tmp_path: Path, smollm: Path) -> None:
     with pytest.raises(ConvertError, match=r"already quantised \(mostly Q4_1\)"):
         check(smollm, "gguf", type="Q8_0", target=tmp_path / "x.gguf")
-    with pytest.raises(ConvertError, match="GGUF file already; --type"):
+    with pytest.raises(ConvertError, match="already is a GGUF file; --type"):
         check(smollm, "gguf", target=tmp_path / "x.gguf")
     short = tmp_path / "short.gguf"
     short.write_bytes(smollm.read_bytes()[:-1000])
@@ -240,7 +244,7 @@ def test_a_gguf_is_quantised_and_proven(tmp_path: Path) -> None:
     assert checkpoint.read(made).type == "Q8_0"
     proof = json.loads((tmp_path / "tiny-Q8_0.gguf.proof.json").read_text())
     assert proof["passed"] and proof["token_ids"] == "200 of 200" and proof["chat_template"] == "equal"
-    assert proof["fingerprint"] == verify.marks(made)
+    assert proof["fingerprint"] == verify.fingerprint_of(made)
     assert {path.name for path in tmp_path.iterdir()} == {"tiny.gguf", made.name, made.name + ".proof.json"}
 
 
@@ -248,13 +252,13 @@ def test_a_proof_that_fails_is_a_conversion_that_fails(tmp_path: Path, monkeypat
     """The step makes another model of the same shape."""
     source = write_gguf(tmp_path / "tiny.gguf")
 
-    def other(plan: Plan, source: Path, target: Path, bar: Any) -> list[str]:
+    def other(plan: ConversionPlan, source: Path, target: Path, bar: Any) -> list[str]:
         write_gguf(target, seed=1)
         return []
 
     monkeypatch.setitem(routes.STEPS, ("gguf", "gguf"), [("wrong", other)])
     done = nitro("convert", source, "--to", "gguf", "--type", "F32", "--positions", 64)
     assert done.exit_code == 1
-    assert "not the same model, and was removed: 16 of 16 matrices are others" in done.stderr
+    assert "not the same model and was removed: 16 of 16 matrices differ" in done.stderr
     assert "mean KL divergence" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.gguf"]

@@ -82,7 +82,7 @@ def test_the_types_that_need_one(source: Path, tmp_path: Path) -> None:
     script = tmp_path / "tries.py"
     script.write_text(
         "import json, sys\n"
-        f"sys.path.insert(0, {str(environments.RUN.parent)!r})\n"
+        f"sys.path.insert(0, {str(environments.WORKER_SCRIPT.parent)!r})\n"
         "import quantize_gguf\n"
         "refused = []\n"
         f"for name, ftype in {FTYPES!r}.items():\n"
@@ -100,8 +100,8 @@ def test_the_types_that_need_one(source: Path, tmp_path: Path) -> None:
 
 
 BAD = {
-    "no GGUF": (lambda file, source: file.write_bytes(b"\x05\0\0\0not one"), "is no importance matrix in GGUF"),
-    "a model": (lambda file, source: file.write_bytes(source.read_bytes()), "is no importance matrix in GGUF"),
+    "no GGUF": (lambda file, source: file.write_bytes(b"\x05\0\0\0not one"), "is not an importance matrix in GGUF"),
+    "a model": (lambda file, source: file.write_bytes(source.read_bytes()), "is not an importance matrix in GGUF"),
     "a folder": (lambda file, source: file.mkdir(), "no such file"),
 }
 

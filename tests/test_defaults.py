@@ -9,12 +9,12 @@ from msgspec.structs import replace
 from running import FAKE, RunningServer
 from tiny_models import RECOMMENDED, write_folder
 
-from nitro.api.openai.sampling import parse_defaults
 from nitro.config import ServeConfig
-from nitro.engines import messages
+from nitro.engines import messages, sampling_defaults
 from nitro.engines.backends.fake import FakeRunner
 from nitro.engines.client.engine import Engine
-from nitro.engines.sampling_defaults import INT32, SamplingDefaults, from_file
+from nitro.engines.sampling_defaults import SamplingDefaults, from_file
+from nitro.engines.sampling_params import INT32
 from nitro.engines.types import EngineSpec
 from nitro.errors import StartError
 from nitro.models.catalog import ModelSource
@@ -24,10 +24,10 @@ from nitro.system import frames
 
 
 def test_names_and_numbers() -> None:
-    assert parse_defaults("temperature=0.7") == SamplingDefaults(temperature=0.7)
-    found = parse_defaults("top_k=40, repeat_penalty=1.1,typical_p = 0.5,repeat_last_n=-1")
+    assert sampling_defaults.parse("temperature=0.7") == SamplingDefaults(temperature=0.7)
+    found = sampling_defaults.parse("top_k=40, repeat_penalty=1.1,typical_p = 0.5,repeat_last_n=-1")
     assert found == SamplingDefaults(top_k=40, repetition_penalty=1.1, typical_p=0.5, repeat_last_n=-1)
-    assert parse_defaults("top_k=-1,top_n_sigma=-1").given == {"top_k": 0, "top_n_sigma": 0}
+    assert sampling_defaults.parse("top_k=-1,top_n_sigma=-1").values == {"top_k": 0, "top_n_sigma": 0}
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,10 @@ def test_of_whole_numbers_and_of_others() -> None:
     keys = {"temperature": "temp", "top_k": "k", "repeat_last_n": "last", "top_p": "p", "min_p": "none"}
     found = from_file("model", said, keys)
     assert found == SamplingDefaults(temperature=1.0, top_k=20, repeat_last_n=64, top_p=0.5)
-    assert [type(value) for value in found.given.values()] == [float, int, float, int]
-    assert from_file("model", {"k": -1, "last": -1}, keys).given == {"top_k": 0, "repeat_last_n": -1}
-    assert from_file("model", {"k": 10**30}, keys).given == {"top_k": INT32}, "so many that it is off"
+    kinds = {name: type(value) for name, value in found.values.items()}
+    assert kinds == {"temperature": float, "top_k": int, "repeat_last_n": int, "top_p": float}
+    assert from_file("model", {"k": -1, "last": -1}, keys).values == {"top_k": 0, "repeat_last_n": -1}
+    assert from_file("model", {"k": 10**30}, keys).values == {"top_k": INT32}, "so many that it is off"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_whole_numbers_stay_whole_on_the_wire() -> None:
     info = replace(FakeRunner(EngineSpec("fake", "")).info, sampling=brought)
     arrived = messages.decode_from_engine(frames.frame(messages.Ready(info))[4:])
     assert isinstance(arrived, messages.Ready)
-    kinds = {name: type(value) for name, value in arrived.info.sampling.given.items()}
+    kinds = {name: type(value) for name, value in arrived.info.sampling.values.items()}
     assert kinds == {"temperature": float, "top_k": int, "repeat_last_n": int, "top_p": float}
 
 

@@ -6,6 +6,7 @@ Builds, drivers and machines are faked; what runs for real runs on this machine,
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -15,9 +16,10 @@ from running import server_process
 
 from nitro import doctor
 from nitro.cli.main import main
+from nitro.engines.backends import probe, registry
 from nitro.engines.backends.llama import library as ggml
 from nitro.engines.backends.llama.runner import LlamaRunner
-from nitro.engines.hardware import nvidia, probe
+from nitro.engines.hardware import nvidia
 from nitro.engines.hardware.libraries import Build, Device, Finding, explain, without_gpu
 from nitro.engines.hardware.nvidia import Nvidia
 from nitro.engines.runner import LoadError
@@ -61,14 +63,14 @@ def with_gpu(build: Build) -> Build:
             CUDA,
             Nvidia(),
             "llama.cpp is a CUDA build, but there is no NVIDIA driver, or no GPU.",
-            "Install the NVIDIA driver; a container is started with --gpus all. Or add --gpu-layers 0.",
+            "Install the NVIDIA driver; start a container with --gpus all. Or add --gpu-layers 0.",
         ),
         (
             CUDA,
             L4,
             "llama.cpp is a CUDA build, but cannot use the GPU (NVIDIA L4): the driver is missing here, or older than "
             "that CUDA.",
-            "Update it. Install the NVIDIA driver; a container is started with --gpus all.",
+            "Update it. Install the NVIDIA driver; start a container with --gpus all.",
         ),
         (
             CUDA,
@@ -95,7 +97,7 @@ def test_why_no_gpu_computes(build: Build, found: Nvidia, what: str, cure: str) 
         (
             "libcuda.so.1",
             "the NVIDIA driver's library",
-            "Install the NVIDIA driver; a container is started with --gpus",
+            "Install the NVIDIA driver; start a container with --gpus",
         ),
         ("libcublas.so.13", "a library of the CUDA runtime", "(nvidia-cublas, nvidia-cuda-runtime)"),
         ("libcublasLt.so.12", "a library of the CUDA runtime", "(LD_LIBRARY_PATH)"),
@@ -255,10 +257,15 @@ def test_require_gpu_says_why(
 
 @pytest.mark.parametrize(
     ("placed", "asked", "said"),
-    [(None, None, r"0 of 30"), ((10, 31), None, r"10 of 31"), ((10, 31), 99, r"10 of 31"), ((10, 31), 12, r"10 of 12")],
+    [
+        ((0, 31), None, r"0 of 31"),
+        ((10, 31), None, r"10 of 31"),
+        ((10, 31), 99, r"10 of 31"),
+        ((10, 31), 12, r"10 of 12"),
+    ],
 )
 def test_require_gpu_counts_layers(
-    smollm: Path, monkeypatch: pytest.MonkeyPatch, placed: tuple[int, int] | None, asked: int | None, said: str
+    smollm: Path, monkeypatch: pytest.MonkeyPatch, placed: tuple[int, int], asked: int | None, said: str
 ) -> None:
     monkeypatch.setattr(ggml, "build", lambda: with_gpu(CUDA))
     monkeypatch.setattr(ggml.Log, "offloaded", lambda _: placed)
@@ -274,6 +281,17 @@ def test_require_gpu_is_content(
     monkeypatch.setattr(ggml, "devices", lambda: [GPU])
     monkeypatch.setattr(ggml.Log, "offloaded", lambda _: placed)
     load(smollm, require_gpu=True, gpu_layers=asked)
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_gpu_of_whose_layers_the_log_says_nothing(
+    smollm: Path, monkeypatch: pytest.MonkeyPatch, required: bool
+) -> None:
+    """It would compute with what suits a CPU, and nobody would know."""
+    monkeypatch.setattr(ggml, "build", lambda: with_gpu(CUDA))
+    with pytest.raises(LoadError, match=r"its log does not say how many layers .* --gpu-layers 0 computes on the CPU"):
+        load(smollm, require_gpu=required)
+    assert load(smollm, gpu_layers=0) == "CPU"
 
 
 def test_require_gpu_and_no_layers(smollm: Path) -> None:
@@ -309,16 +327,16 @@ def test_the_banner_tells_where_the_kv_cache_lies(tmp_path: Path) -> None:
 # The probe
 
 
-def test_the_probe_of_a_library_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(probe.MODULES, "mlx", ("MLX", "no_such_library.build"))
-    assert probe.probe("mlx") == Build("MLX", missing="no_such_library")
+def test_the_probe_of_a_library_that_is_not_there() -> None:
+    engine = replace(registry.MLX, probe="no_such_library.build:build")
+    assert probe.probe(engine) == Build("MLX", missing="no_such_library")
 
 
 @pytest.mark.parametrize(
     ("error", "what", "cure"),
     [
         ("libcudart.so.12: cannot open shared object file", "libcudart.so.12 is not found", "Install CUDA's runtime"),
-        ("version `GLIBC_2.99' not found", "version `GLIBC_2.99' not found", "Build it anew"),
+        ("version `GLIBC_2.99' not found", "version `GLIBC_2.99' not found", "Build it again"),
     ],
 )
 def test_the_probe_of_a_library_that_does_not_load(
@@ -326,8 +344,7 @@ def test_the_probe_of_a_library_that_does_not_load(
 ) -> None:
     (tmp_path / "broken_build.py").write_text(f"raise RuntimeError({error!r})")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(probe.MODULES, "llama", ("llama.cpp", "broken_build"))
-    build = probe.probe("llama")
+    build = probe.probe(replace(registry.LLAMA, probe="broken_build:build"))
     assert build.fault and not build.usable
     assert what in build.fault.what and cure in build.fault.cure
 
@@ -346,33 +363,33 @@ def test_the_probe_of_a_library_that_does_not_load(
             marks=pytest.mark.skipif(sys.platform != "linux", reason="a signal without a name"),
         ),
         ("import sys; sys.exit('a\\nb')", "its process ended with status 1 (b)."),
-        ("print('hello')", "it was asked what it is, and did not answer."),
-        ("", "it was asked what it is, and did not answer."),
+        ("print('hello')", "it did not answer the probe."),
+        ("", "it did not answer the probe."),
     ],
 )
 def test_a_probe_that_crashes_is_a_finding(script: str, said: str) -> None:
-    build = doctor.ask("llama", [sys.executable, "-c", script])
+    build = doctor.probe(registry.LLAMA, [sys.executable, "-c", script])
     assert build.library == "llama.cpp" and build.fault and build.fault.what == said
     assert "make install" in build.fault.cure
 
 
 def test_a_probe_that_hangs_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "PATIENCE", 0.2)
-    build = doctor.ask("mlx", [sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(doctor, "TIMEOUT", 0.2)
+    build = doctor.probe(registry.MLX, [sys.executable, "-c", "import time; time.sleep(60)"])
     assert build.library == "MLX" and build.fault and "did not answer" in build.fault.what
 
 
-@pytest.mark.parametrize("engine", ["llama", "mlx"])
-def test_the_probe_on_this_machine(engine: str) -> None:
-    build = doctor.ask(engine)
-    assert build.library == doctor.ENGINES[engine] and build.fault is None
+@pytest.mark.parametrize("engine", registry.ENGINES, ids=lambda engine: engine.name)
+def test_the_probe_on_this_machine(engine: registry.EngineDescriptor) -> None:
+    build = doctor.probe(engine)
+    assert build.library == engine.library and build.fault is None
     assert build.missing or (build.version and build.devices and "CPU" in build.backends)
 
 
 # The diagnosis
 
 BOX = doctor.Facts("3.13.1", "x86_64", (2**34, 2**35), 8, Nvidia(), {"llama": LLAMA, "mlx": NO_MLX}, model="/m.gguf")
-MAC = msgspec.structs.replace(BOX, processor="arm64", apple_silicon=True, engines={"llama": NO_LLAMA, "mlx": MLX})
+MAC = msgspec.structs.replace(BOX, processor="arm64", system="darwin", engines={"llama": NO_LLAMA, "mlx": MLX})
 
 
 def box(facts: doctor.Facts = BOX, **changes: object) -> doctor.Facts:
@@ -462,7 +479,7 @@ def test_what_is_told_of_much_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
         "NVIDIA no GPU, no driver, no nvcc, hidden by CUDA_VISIBLE_DEVICES",
         "llama.cpp does not load",
         "model SmolLM2-135M-Instruct: not installed",
-        "To mend 1. This Python",
+        "To fix 1. This Python",
         "2. llama.cpp does not load: libcublas.so.13",
         "3. [bold]Not[/bold]",
     ):
@@ -474,6 +491,6 @@ def test_doctor_on_this_machine(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.stderr == ""
     assert done.returncode == (0 if done.stdout.endswith("Nothing is wrong.\n") else 1)
-    assert ("To mend\n  1. " in done.stdout) == (done.returncode == 1)
+    assert ("To fix\n  1. " in done.stdout) == (done.returncode == 1)
     for name in ("Python", "memory", "cores", "NVIDIA", "llama.cpp", "MLX", "model"):
         assert f"\n  {name} " in done.stdout

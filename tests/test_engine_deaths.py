@@ -17,14 +17,14 @@ import pytest
 from runners import Gate
 from running import CEILING, FAKE, RunningServer, sdk, server_process
 
-from nitro.engines.client import engine as engine_client
+from nitro.engines.client import keeper
 from nitro.engines.client.backoff import Backoff
 from nitro.engines.client.engine import Engine
 from nitro.engines.client.process import EngineProcess
-from nitro.engines.client.suspects import DEATHS, MEMORY, Suspects
-from nitro.engines.client.suspects import MOST as MOST_REMEMBERED
-from nitro.engines.crash_marks import LANES, MOST, Marks, shared_memory
-from nitro.engines.types import Asked, EngineSpec, Sampling
+from nitro.engines.client.state import EngineState
+from nitro.engines.client.suspects import DEATHS, MAX_SUSPECTS, MEMORY, Suspects
+from nitro.engines.crash_marks import LANES, MAX_IDS, CrashMarks, shared_memory
+from nitro.engines.types import EngineSpec, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 from nitro.errors import EngineDown
 from nitro.system.child_process import SCARCE
@@ -82,7 +82,7 @@ def test_twenty_poison_requests_one_after_another(serve) -> None:
         with pytest.raises(openai.InternalServerError, match="status 3"):
             say(client, f"!exit {number}")
         assert answer(client) == "?"
-        assert server.engine._resumes <= server.engine._begun
+        assert server.engine.lifecycle.resumes <= server.engine.keeper.started
     assert server.engine.restarts == 20
 
 
@@ -97,7 +97,7 @@ def test_who_only_waits_is_no_suspect_and_may_be_sent_again(serve, gate: Gate) -
     with ThreadPoolExecutor() as pool:
         patient = pool.submit(answer, server.client(max_retries=2), "Second")
         other = pool.submit(answer, server.client(), "Third")
-        server.run(until(lambda: sum(g.accepted.done() for g in server.engine._generations) == 3))
+        server.run(until(lambda: sum(g.accepted.done() for g in server.engine.generations.open) == 3))
         os.kill(server.engine.pid, signal.SIGKILL)
         with pytest.raises(openai.APIError, match="SIGKILL"):
             list(stream)
@@ -159,14 +159,14 @@ def test_who_was_answered_since_is_refused_no_more() -> None:
 
 def test_only_so_many_suspects_are_remembered() -> None:
     suspects = Suspects(Clock())
-    for number in range(MOST_REMEMBERED + 5):
+    for number in range(MAX_SUSPECTS + 5):
         suspects.died([b"%d" % number] * 2, "It broke.")
-    assert len(suspects._records) == MOST_REMEMBERED and b"4" not in suspects._records and b"5" in suspects._records
+    assert len(suspects._records) == MAX_SUSPECTS and b"4" not in suspects._records and b"5" in suspects._records
 
 
 def test_works_that_differ_by_their_seed_alone_are_alike() -> None:
     def digest(*prompts: str | list[int], **sampling: float) -> bytes:
-        return encode_work([*prompts], Asked(Sampling(**sampling))).digest
+        return encode_work([*prompts], GenerationParams(SamplingParams(**sampling))).digest
 
     assert digest("a", seed=1) == digest("a", seed=2)
     others = [digest("a"), digest("b"), digest("a", "b"), digest("ab"), digest([97]), digest("a", temperature=0.5)]
@@ -176,18 +176,18 @@ def test_works_that_differ_by_their_seed_alone_are_alike() -> None:
 def test_marks_outlive_the_process_that_made_them() -> None:
     """And what does not fit into a lane is left out."""
     fd = shared_memory()
-    marks = Marks(fd)
+    marks = CrashMarks(fd)
     if (child := os.fork()) == 0:
-        theirs = Marks(fd)
+        theirs = CrashMarks(fd)
         theirs.write(0, [1, 2, 3])
         theirs.write(0, [2**63, 5])
-        theirs.write(LANES - 1, range(100, 100 + 2 * MOST))
+        theirs.write(LANES - 1, range(100, 100 + 2 * MAX_IDS))
         theirs.write(2, [9])
         theirs.write(2)
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
     os.close(fd)
-    assert marks.read() == {2**63, 5, *range(100, 100 + MOST)}
+    assert marks.read() == {2**63, 5, *range(100, 100 + MAX_IDS)}
 
 
 # How it comes back
@@ -206,11 +206,11 @@ def test_pauses_grow_up_to_a_minute_and_begin_anew_after_one_that_was_of_use() -
 def test_during_a_pause_clients_are_told_how_long(serve) -> None:
     """It is not waited for, neither by them nor at the end."""
     server = serve(engine=FAULTY).ready()
-    server.engine.backoff = Backoff(first=1000.0, longest=1000.0)
+    server.engine.keeper.backoff = Backoff(first=1000.0, longest=1000.0)
     for number in range(2):
         with pytest.raises(openai.InternalServerError, match="status 3"):
             say(server.client(), f"!exit {number}")
-    server.run(until(lambda: server.engine._dead is None and server.engine.pid is None))
+    server.run(until(lambda: server.engine.keeper.ending is None and server.engine.pid is None))
     with pytest.raises(openai.InternalServerError, match="started again after a pause") as caught:
         answer(server.client())
     assert 900 < int(caught.value.response.headers["retry-after"]) < 1100
@@ -224,7 +224,7 @@ def test_during_a_pause_clients_are_told_how_long(serve) -> None:
 def test_a_model_that_cannot_be_loaded_again(serve, tmp_path) -> None:
     """The server goes on trying, however often it fails."""
     server = serve(engine="runners:ForgetfulRunner", model=str(tmp_path / "file")).ready()
-    server.engine.backoff = Backoff(longest=0.0)
+    server.engine.keeper.backoff = Backoff(longest=0.0)
     os.kill(server.engine.pid, signal.SIGKILL)
     server.run(until(lambda: server.engine.restarts > 3))
     with pytest.raises(openai.InternalServerError, match="cannot be loaded again") as caught:
@@ -255,11 +255,11 @@ def no_descriptor_left() -> Iterator[None]:
 
 def test_want_of_descriptors_is_not_the_engines_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither at the first start nor later: it comes when there are some again."""
-    monkeypatch.setattr(engine_client, "SHORTAGE", 0.0)
+    monkeypatch.setattr(keeper, "SHORTAGE", 0.0)
 
     async def scenario() -> None:
         engine = Engine(EngineSpec(FAKE, ""))
-        engine.backoff = Backoff(first=1000.0, longest=1000.0)
+        engine.keeper.backoff = Backoff(first=1000.0, longest=1000.0)
         with no_descriptor_left():
             with pytest.raises(OSError) as caught:
                 await EngineProcess.start()
@@ -271,13 +271,13 @@ def test_want_of_descriptors_is_not_the_engines_fault(monkeypatch: pytest.Monkey
             async with asyncio.timeout(CEILING):
                 while not engine.info:
                     await asyncio.sleep(0)
-            assert engine.restarts == 0 or engine.backoff._useless == 1
+            assert engine.restarts == 0 or engine.keeper.backoff._useless == 1
             if engine.restarts:
                 break
             with no_descriptor_left():
                 os.kill(engine.pid, signal.SIGKILL)
                 await until(lambda: "Too many" in (engine.failure or ""))
-        assert not engine.down
+        assert engine.state is EngineState.READY
         engine.stop(EngineDown("over"))
         await engine.close()
 

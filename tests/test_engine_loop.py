@@ -2,13 +2,12 @@
 
 import pytest
 
-from nitro.engines import messages
 from nitro.engines.backends.fake import EOG, FakeRunner, FakeTokenizer
-from nitro.engines.scheduling.scheduler import Sequence
-from nitro.engines.types import EngineSpec, Sampling
-from nitro.engines.worker.main import EngineLoop
-from nitro.engines.worker.preparation import message_borders
-from nitro.engines.worker.reader import Inbox, Outbox
+from nitro.engines.scheduling.sequence import Sequence
+from nitro.engines.types import EngineSpec, SamplingParams
+from nitro.engines.worker.commands import AbortSequences, AddSequences
+from nitro.engines.worker.loop import EngineLoop, Inbox, Outbox
+from nitro.engines.worker.preparation import snapshot_points
 
 
 class Rested(Exception):
@@ -22,19 +21,19 @@ class ShortLived(FakeRunner):
         super().__init__(EngineSpec("fake", "", context=64))
         self._inbox, self._rested = inbox, False
 
-    def rest(self) -> None:
+    def release_idle_memory(self) -> None:
         if self._rested:
             raise Rested
         self._rested = True
-        self._inbox.put([Sequence(3, [32] * 5, 2, Sampling())])
+        self._inbox.put(AddSequences([Sequence(3, [32] * 5, 2, SamplingParams())]))
 
 
 def test_the_runner_rests_when_nothing_is_left_to_do() -> None:
     """Not between the steps of a request, nor before the last of it is handed out."""
     inbox, outbox = Inbox(), Outbox()
     for id in (1, 2):
-        inbox.put([Sequence(id, [32] * 5, 3, Sampling())])
-    inbox.put(messages.Abort([2]))
+        inbox.put(AddSequences([Sequence(id, [32] * 5, 3, SamplingParams())]))
+    inbox.put(AbortSequences([2]))
     with pytest.raises(Rested):
         EngineLoop(ShortLived(inbox), inbox, outbox).run()
     outputs = []
@@ -44,10 +43,10 @@ def test_the_runner_rests_when_nothing_is_left_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    ("controls", "borders"),
+    ("controls", "points"),
     [((0, 20, 25, 40), (20, 40)), ((0, 20), (20,)), ((0, 15), ()), ((), ())],
 )
-def test_messages_part_at_control_tokens(controls: tuple[int, ...], borders: tuple[int, ...]) -> None:
+def test_messages_part_at_control_tokens(controls: tuple[int, ...], points: tuple[int, ...]) -> None:
     """At the first that is worth its while, and at the last, which opens the answer."""
     prompt = [EOG if i in controls else 65 for i in range(50)]
-    assert message_borders(prompt, FakeTokenizer()) == borders
+    assert snapshot_points(prompt, FakeTokenizer()) == points

@@ -12,7 +12,7 @@ import pytest
 from nitro.convert import environments, llama_cpp_converter, native, preflight, routes
 from nitro.convert.checkpoint import Checkpoint
 from nitro.convert.environments import MARKER, Backend
-from nitro.convert.plan import Plan
+from nitro.convert.plan import ConversionPlan
 from nitro.errors import ConvertError
 
 PROBE = Backend(("nothing",), "no_such_module")
@@ -88,7 +88,7 @@ def test_our_own_conversions_run_where_mlx_is(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(environments, "run", run)
     native.check(kind, tmp_path, print)
     assert native.convert(kind, tmp_path, tmp_path / "target", print) == ["one"]
-    assert asked == [("mlx", "native", True), ("mlx", "own", False)]
+    assert asked == [("mlx", "native", True), ("mlx", "native", False)]
 
 
 NEEDED = {
@@ -109,7 +109,7 @@ def test_all_environments_are_there_before_a_weight_is_read(
     """But for the converter's, which the preflight asks."""
     asked: set[str] = set()
     monkeypatch.setattr(environments, "python", lambda backend, say: asked.add(backend))
-    plan = Plan(Checkpoint(tmp_path, route[0], {}, {}), route[1], tmp_path / "target")
+    plan = ConversionPlan(Checkpoint(tmp_path, route[0], {}, {}), route[1], tmp_path / "target")
     preflight.backends(plan, print)
     assert asked == NEEDED[route]
 
@@ -157,13 +157,13 @@ def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
 def _copy_run(folder: Path) -> None:
     """What runs a worker, and what every worker is kept from."""
     for name in ("run.py", "remote_code.py"):
-        (folder / name).write_text(environments.RUN.with_name(name).read_text())
+        (folder / name).write_text(environments.WORKER_SCRIPT.with_name(name).read_text())
 
 
 def _worker(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, source: str) -> None:
     (folder / f"{name}.py").write_text(source)
     _copy_run(folder)
-    monkeypatch.setattr(environments, "RUN", folder / "run.py")
+    monkeypatch.setattr(environments, "WORKER_SCRIPT", folder / "run.py")
     monkeypatch.setitem(environments.BACKENDS, "here", Backend((), "sys"))
 
 
@@ -183,5 +183,5 @@ def test_of_a_source_distribution_only_the_converter_is_kept(tmp_path: Path) -> 
 def test_a_source_distribution_without_converter(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "sources.tar.gz", "w:gz"):
         pass
-    with pytest.raises(ConvertError, match=r"has no convert_hf_to_gguf\.py in it"):
+    with pytest.raises(ConvertError, match=r"does not contain convert_hf_to_gguf\.py"):
         llama_cpp_converter.unpack(tmp_path / "sources.tar.gz", tmp_path / "whole")

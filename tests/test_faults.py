@@ -16,7 +16,7 @@ from runners import Gate
 from running import CEILING, FAKE, RunningServer, raw_request, sdk, server_process, wait_gone
 
 from nitro.config import ServeConfig
-from nitro.engines.client import engine as engine_client
+from nitro.engines.client import stall
 from nitro.engines.client.backoff import Backoff
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -59,7 +59,7 @@ def test_engine_killed_in_mid_stream(serve, gate: Gate) -> None:
     streams = [say(client, "Hello", stream=True) for _ in range(3)]
     with ThreadPoolExecutor() as pool:
         whole = pool.submit(say, client, "Hello")
-        server.run(until(lambda: sum(g.accepted.done() for g in server.engine._generations) == 4))
+        server.run(until(lambda: sum(g.accepted.done() for g in server.engine.generations.open) == 4))
         gate.step(8)
         for stream in streams:
             assert [next(stream).choices[0].delta.content for _ in range(3)] == ["", "?", "@"]
@@ -88,7 +88,7 @@ def test_engine_killed_in_mid_stream(serve, gate: Gate) -> None:
 
 def test_a_step_that_does_not_end(serve, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """/health says so while it lasts, and not while there is nothing to do."""
-    monkeypatch.setattr(engine_client, "STALL", 0.0)
+    monkeypatch.setattr(stall, "STALL", 0.0)
     server = serve(engine=GATED, model=gate.path)
     gate.accept()
     server.ready()
@@ -109,7 +109,7 @@ def test_ten_kills_under_eight_streams(serve) -> None:
     """Every stream ends with an error or a full answer, none just stops; the eleventh round is right. No two rounds ask
     alike: what is there at two deaths is refused."""
     server = serve(engine=FAKE).ready()
-    server.engine.backoff = Backoff(longest=0.0)
+    server.engine.keeper.backoff = Backoff(longest=0.0)
     client = server.client()
 
     def read(stream: openai.Stream) -> str | None:
@@ -153,7 +153,7 @@ def test_clients_that_retry_and_give_up(serve, gate: Gate) -> None:
             drop(attempt)
         for _ in tries:
             assert "client=left" in server.log_line()
-    assert len(server.engine._live) == 1
+    assert len(server.engine.generations.by_id) == 1
     fenced = fence(server)
     at = len(server.rows())
     gate.open()
@@ -244,7 +244,7 @@ def test_a_client_that_leaves_frees_its_slot(serve, gate: Gate, stream: bool, le
         next(neighbour)
     after = server.rows()[at + 1 :]
     assert len(after) >= 4 and all(kept in rows and gone not in rows for rows in after)
-    assert gone not in server.engine._live
+    assert gone not in server.engine.generations.by_id
     assert server.engine.steps[-1].idle == server.engine.info.slots - 2, "the neighbour and the fence are busy"
     gate.open()
     for stream_left in (neighbour, fenced):
@@ -259,7 +259,7 @@ def test_a_client_that_leaves_the_queue_is_never_computed(serve, gate: Gate) -> 
     gate.wait_inside()
     queued = raw_request(server.url, json.dumps({"messages": HELLO, "stream": True}).encode())
     assert queued.recv(1) == b"H"  # headers come when it is accepted
-    assert len(server.engine._live) == 2
+    assert len(server.engine.generations.by_id) == 2
     drop(queued)
     assert "client=left" in server.log_line()
     fenced = fence(server)
@@ -395,7 +395,7 @@ def test_stop_while_a_request_waits_for_the_model(gate: Gate) -> None:
             gate.hold()
             assert httpx.get(f"{server.url}/health").json() == {"status": "loading"}
             waiting = pool.submit(say, server.client(), "Hello")
-            server.run(until(lambda: len(server.engine._waiting) == 1))
+            server.run(until(lambda: len(server.engine.lifecycle.waiting) == 1))
         with pytest.raises(openai.InternalServerError, match="stopping"):
             waiting.result(CEILING)
 
@@ -405,7 +405,7 @@ def test_full_queue_while_loading(serve, gate: Gate) -> None:
     gate.hold()
     with ThreadPoolExecutor() as pool:
         waiting = [pool.submit(say, server.client(), "Hello", max_tokens=1) for _ in range(2)]
-        server.run(until(lambda: len(server.engine._waiting) == 2))
+        server.run(until(lambda: len(server.engine.lifecycle.waiting) == 2))
         with pytest.raises(openai.RateLimitError, match="wait for the model"):
             say(server.client(), "Hello")
         gate.greet()

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from nitro.engines.hardware import memory
-from nitro.engines.hardware.memory import LEAST_CONTEXT, MIB, Plan, plan
+from nitro.engines.hardware.memory import MIB, MIN_CONTEXT, KVPlan, plan
 from nitro.engines.runner import LoadError
 
 quick = settings(deadline=None, database=None)
@@ -17,17 +17,17 @@ HUGE = 2**60
 TOKEN = 1000  # bytes
 
 
-def planned(asked: int | None, trained: int = 8192, parallel: int = 8, tokens_free: int = HUGE // TOKEN) -> Plan:
+def planned(requested: int | None, trained: int = 8192, parallel: int = 8, tokens_free: int = HUGE // TOKEN) -> KVPlan:
     """A plan where that many tokens of KV cache would fill what is free."""
-    return plan(asked, trained, parallel, TOKEN, tokens_free * TOKEN)
+    return plan(requested, trained, parallel, TOKEN, tokens_free * TOKEN)
 
 
 # The context
 
 
-@pytest.mark.parametrize("asked", [1, 16, 512, 8192, 100_000])
-def test_the_context_is_what_was_asked(asked: int) -> None:
-    assert planned(asked).context == asked
+@pytest.mark.parametrize("requested", [1, 16, 512, 8192, 100_000])
+def test_the_context_is_what_was_asked(requested: int) -> None:
+    assert planned(requested).context == requested
 
 
 def test_an_unasked_context_is_the_trained_length() -> None:
@@ -35,17 +35,15 @@ def test_an_unasked_context_is_the_trained_length() -> None:
     assert planned(None, trained=8192, tokens_free=2 * 8192).context == 8192
 
 
-@pytest.mark.parametrize(
-    "tokens_free, context", [(2 * 8192 - 1, 8191), (10_000, 5000), (2 * LEAST_CONTEXT, LEAST_CONTEXT)]
-)
+@pytest.mark.parametrize("tokens_free, context", [(2 * 8192 - 1, 8191), (10_000, 5000), (2 * MIN_CONTEXT, MIN_CONTEXT)])
 def test_an_unasked_context_is_what_half_of_the_free_memory_holds(tokens_free: int, context: int) -> None:
-    assert planned(None, trained=8192, tokens_free=tokens_free) == Plan(context, context)
+    assert planned(None, trained=8192, tokens_free=tokens_free) == KVPlan(context, context)
 
 
-@pytest.mark.parametrize("trained", [1, 16, LEAST_CONTEXT - 1])
+@pytest.mark.parametrize("trained", [1, 16, MIN_CONTEXT - 1])
 def test_a_model_trained_for_little_gets_that(trained: int) -> None:
     assert planned(None, trained=trained).context == trained
-    assert planned(None, trained=trained, tokens_free=2 * trained) == Plan(trained, trained)
+    assert planned(None, trained=trained, tokens_free=2 * trained) == KVPlan(trained, trained)
 
 
 # The pool
@@ -53,29 +51,29 @@ def test_a_model_trained_for_little_gets_that(trained: int) -> None:
 
 @pytest.mark.parametrize("parallel", [1, 2, 8, 128])
 def test_the_pool_is_context_times_parallel_where_half_of_the_free_memory_holds_it(parallel: int) -> None:
-    assert planned(1000, parallel=parallel) == Plan(1000, 1000 * parallel)
-    assert planned(1000, parallel=parallel, tokens_free=2000 * parallel) == Plan(1000, 1000 * parallel)
+    assert planned(1000, parallel=parallel) == KVPlan(1000, 1000 * parallel)
+    assert planned(1000, parallel=parallel, tokens_free=2000 * parallel) == KVPlan(1000, 1000 * parallel)
 
 
 def test_else_the_pool_is_what_half_of_the_free_memory_holds() -> None:
-    assert planned(1000, parallel=8, tokens_free=15_999) == Plan(1000, 7999)
-    assert planned(1000, parallel=8, tokens_free=2002) == Plan(1000, 1001)
-    assert planned(None, trained=1000, parallel=8, tokens_free=3000) == Plan(1000, 1500)
+    assert planned(1000, parallel=8, tokens_free=15_999) == KVPlan(1000, 7999)
+    assert planned(1000, parallel=8, tokens_free=2002) == KVPlan(1000, 1001)
+    assert planned(None, trained=1000, parallel=8, tokens_free=3000) == KVPlan(1000, 1500)
 
 
 @pytest.mark.parametrize("tokens_free", [1000, 1001, 1999, 2000])
 def test_but_the_pool_is_never_less_than_one_context(tokens_free: int) -> None:
-    """What was asked may take more than half, up to all that is free."""
-    assert planned(1000, parallel=8, tokens_free=tokens_free) == Plan(1000, 1000)
+    """What was requested may take more than half, up to all that is free."""
+    assert planned(1000, parallel=8, tokens_free=tokens_free) == KVPlan(1000, 1000)
 
 
-@pytest.mark.parametrize(("gib_free", "parked"), [(0, 0), (4, 1024), (32, 8192), (256, 8192)])
-def test_a_quarter_of_what_is_left_may_be_parked_but_no_more_than_8_gib(gib_free: int, parked: int) -> None:
-    assert memory.park_tokens(2**20, gib_free * 2**30) == parked
+@pytest.mark.parametrize(("gib_free", "offloaded"), [(0, 0), (4, 1024), (32, 8192), (256, 8192)])
+def test_a_quarter_of_what_is_left_may_be_offloaded_but_no_more_than_8_gib(gib_free: int, offloaded: int) -> None:
+    assert memory.offload_tokens(2**20, gib_free * 2**30) == offloaded
 
 
 def test_bytes_that_hold_no_whole_token_do_not_count() -> None:
-    assert plan(10, 8192, 1, TOKEN, 10 * TOKEN + TOKEN - 1) == Plan(10, 10)
+    assert plan(10, 8192, 1, TOKEN, 10 * TOKEN + TOKEN - 1) == KVPlan(10, 10)
     with pytest.raises(LoadError):
         plan(11, 8192, 1, TOKEN, 11 * TOKEN - 1)
 
@@ -86,14 +84,14 @@ def test_bytes_that_hold_no_whole_token_do_not_count() -> None:
 def test_an_asked_context_that_does_not_fit_is_refused_with_the_numbers() -> None:
     with pytest.raises(LoadError) as caught:
         plan(4096, 8192, 8, MIB // 4, 1000 * MIB)
-    assert "--ctx 4096" in str(caught.value)  # what was asked,
+    assert "--ctx 4096" in str(caught.value)  # what was requested,
     assert "1024 MiB" in str(caught.value)  # what it takes,
     assert "1000 MiB" in str(caught.value)  # what there is,
     assert "--ctx 4000" in str(caught.value)  # and what would do
 
 
 def test_what_it_says_would_do_does() -> None:
-    assert plan(4000, 8192, 8, MIB // 4, 1000 * MIB) == Plan(4000, 4000)
+    assert plan(4000, 8192, 8, MIB // 4, 1000 * MIB) == KVPlan(4000, 4000)
 
 
 def test_no_room_for_a_useful_context_is_refused_with_the_numbers() -> None:
@@ -101,14 +99,14 @@ def test_no_room_for_a_useful_context_is_refused_with_the_numbers() -> None:
         plan(None, 8192, 8, MIB // 2, 255 * MIB)
     assert "255 MiB" in str(caught.value)  # what is free,
     assert "128 MiB" in str(caught.value)  # what it takes,
-    assert f"{LEAST_CONTEXT} tokens" in str(caught.value)  # for this much
-    assert plan(None, 8192, 8, MIB // 2, 256 * MIB).context == LEAST_CONTEXT
+    assert f"{MIN_CONTEXT} tokens" in str(caught.value)  # for this much
+    assert plan(None, 8192, 8, MIB // 2, 256 * MIB).context == MIN_CONTEXT
 
 
-@pytest.mark.parametrize("asked", [None, 16])
-def test_nothing_free_is_refused(asked: int | None) -> None:
+@pytest.mark.parametrize("requested", [None, 16])
+def test_nothing_free_is_refused(requested: int | None) -> None:
     with pytest.raises(LoadError):
-        plan(asked, 8192, 8, TOKEN, 0)
+        plan(requested, 8192, 8, TOKEN, 0)
 
 
 @settings(quick, max_examples=300)
@@ -119,16 +117,16 @@ def test_nothing_free_is_refused(asked: int | None) -> None:
     st.integers(1, 10**6),
     st.integers(-(10**6), 10**10),
 )
-def test_invariants(asked: int | None, trained: int, parallel: int, token_bytes: int, free: int) -> None:
+def test_invariants(requested: int | None, trained: int, parallel: int, token_bytes: int, free: int) -> None:
     half = free // token_bytes // 2
     try:
-        made = plan(asked, trained, parallel, token_bytes, free)
+        made = plan(requested, trained, parallel, token_bytes, free)
     except LoadError as error:
-        assert (half < min(trained, LEAST_CONTEXT)) if asked is None else (asked * token_bytes > free)
+        assert (half < min(trained, MIN_CONTEXT)) if requested is None else (requested * token_bytes > free)
         assert str(error).endswith(".") and "\n" not in str(error)
         return
-    assert made.context == (min(trained, half) if asked is None else asked)
-    assert made.context >= (min(trained, LEAST_CONTEXT) if asked is None else asked)
+    assert made.context == (min(trained, half) if requested is None else requested)
+    assert made.context >= (min(trained, MIN_CONTEXT) if requested is None else requested)
     assert made.context <= made.pool <= max(made.context, half)
     assert made.pool <= made.context * parallel
     assert made.pool * token_bytes <= free
@@ -138,7 +136,7 @@ def test_invariants(asked: int | None, trained: int, parallel: int, token_bytes:
 @quick
 @given(st.integers(1, 5000), st.integers(1, 64), st.integers(1, 10**6), st.integers(0, 10**6))
 def test_more_memory_never_makes_less(trained: int, parallel: int, free: int, more: int) -> None:
-    assume(free // 2 >= min(trained, LEAST_CONTEXT))
+    assume(free // 2 >= min(trained, MIN_CONTEXT))
     before, after = plan(None, trained, parallel, 1, free), plan(None, trained, parallel, 1, free + more)
     assert after.context >= before.context and after.pool >= before.pool
 

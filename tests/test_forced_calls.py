@@ -11,17 +11,18 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from nitro.api.openai.constraints import after_thinking, with_tools
-from nitro.api.openai.tools import Tools
 from nitro.engines.backends.fake import EOG, FakeTokenizer
-from nitro.engines.constraints.grammar import GrammarError, GrammarMatcher, Grammars
+from nitro.engines.constraints.grammar import GrammarCompiler, GrammarError
+from nitro.engines.constraints.grammar_matcher import GrammarMatcher
 from nitro.engines.types import ModelInfo
+from nitro.service.answer_constraint import after_thinking, with_tools
+from nitro.service.requests import OfferedTools
 from nitro.text import reasoning
-from nitro.text.family import Family
+from nitro.text.family import ModelFamily
 from nitro.text.output_parser import Parser
 from nitro.text.tool_formats import known
 from nitro.text.tool_formats.format import Layout
-from nitro.text.tool_grammar import Called
+from nitro.text.tool_grammar import CallableTool
 from nitro.text.tools import Tool
 
 PLACE = {
@@ -49,7 +50,7 @@ SCHEMA = {
 }
 NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
 TOOLS = {"get_weather": Tool("get_weather", SCHEMA, strict=True), "get_time": Tool("get_time", NOTHING, strict=True)}
-OFFERED = [Called(tool, tool.name, enforced=True) for tool in TOOLS.values()]
+OFFERED = [CallableTool(tool, tool.name, enforced=True) for tool in TOOLS.values()]
 LONGEST = 8000
 NASTY = frozenset(b"ab1 <>/\"'\\[](){}|,=:\n")  # what formats are made of
 
@@ -68,11 +69,11 @@ class Tokenizer(FakeTokenizer):
             at += 1 if mark is None else len(self._marks[mark])
         return found
 
-    def piece(self, token: int) -> bytes:
-        return b"" if token > EOG else super().piece(token)
+    def token_bytes(self, token: int) -> bytes:
+        return b"" if token > EOG else super().token_bytes(token)
 
-    def written(self, token: int) -> bytes:
-        return self._marks[token - EOG - 1] if token > EOG else super().written(token)
+    def vocabulary_text(self, token: int) -> bytes:
+        return self._marks[token - EOG - 1] if token > EOG else super().vocabulary_text(token)
 
     @property
     def size(self) -> int:
@@ -123,14 +124,14 @@ def drawn(
             return said.decode()
         if not matcher.accept(token):
             raise Refused(said, token)
-        said += tokenizer.written(token)
+        said += tokenizer.vocabulary_text(token)
     raise AssertionError(f"no end: {said!r}")
 
 
 def ends_of(layout: Layout) -> list[str]:
     """What ends a text, and what another call begins with."""
     text = layout.quote + (layout.parameter or "$VALUE").partition("$VALUE")[2].replace("$SPACE", "")
-    another = f"\n{layout.begin}" if layout.between is None else layout.between
+    another = f"\n{layout.begin}" if layout.call_separator is None else layout.call_separator
     return ['"', text, another + layout.call.partition("$")[0]]
 
 
@@ -178,13 +179,13 @@ KEEPS: dict[str, Callable[[Any], bool]] = {
 @pytest.mark.parametrize("name", sorted(known()))
 def test_forced_calls_are_read_and_keep_their_schemas(name: str, as_tokens: bool) -> None:
     format = known()[name]
-    family = Family(format, True, None)
-    tokenizer = Tokenizer(list(format.marks) if as_tokens else [])
-    tools = Tools([], OFFERED, required=True, several=True, legacy=False)
-    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, True))
+    family = ModelFamily(format, True, None)
+    tokenizer = Tokenizer(list(format.special_tokens) if as_tokens else [])
+    tools = OfferedTools([], OFFERED, required=True, parallel=True)
+    matcher = GrammarCompiler(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, True))
     most = 0
     for seed in range(30):
-        if seed >= 6 and (most > 1 or not format.layout.several):
+        if seed >= 6 and (most > 1 or not format.layout.parallel):
             break
         text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(f"{name} {seed}"))
         for live in (True, False):
@@ -193,7 +194,7 @@ def test_forced_calls_are_read_and_keep_their_schemas(name: str, as_tokens: bool
             for called, arguments in calls:
                 check(called, json.loads(arguments))
         most = max(most, len(calls))
-    assert most > 1 or not format.layout.several
+    assert most > 1 or not format.layout.parallel
 
 
 OPEN_SCHEMAS: dict[str, dict[str, Any]] = {
@@ -218,11 +219,11 @@ def test_forced_calls_with_arguments_that_are_not_all_listed(name: str, schema: 
     keeps = jsonschema_rs.validator_for(parameters).is_valid
     tokenizer = Tokenizer([])
     tool = Tool("f", parameters, strict=True)
-    tools = Tools([], [Called(tool, "f", enforced=True)], required=True, several=False, legacy=False)
-    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, False))
+    tools = OfferedTools([], [CallableTool(tool, "f", enforced=True)], required=True, parallel=False)
+    matcher = GrammarCompiler(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, False))
     for seed in range(4):
         text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(f"{name} {seed}"))
-        content, calls = read(Family(format, True, None).parser({"f": tool}, True, False), text)
+        content, calls = read(ModelFamily(format, True, None).parser({"f": tool}, True, False), text)
         assert len(calls) == 1 and not content, text
         assert keeps(json.loads(calls[0][1])), (text, calls)
 
@@ -232,12 +233,12 @@ def test_an_argument_that_breaks_its_schema_when_it_is_read(name: str) -> None:
     """Its only key stands twice, as the letters of the grammar allow; that is found before the call is whole."""
     twice = {"type": "object", "patternProperties": {"^a$": {"const": 1}}, "additionalProperties": False}
     parameters = {"type": "object", "properties": {"x": {**twice, "minProperties": 2}}, "required": ["x"]}
-    tools = Tools([], [Called(Tool("f", parameters), "tools[0]", enforced=True)], True, False, False)
-    tokenizer, family = Tokenizer([]), Family(known()[name], True, None)
-    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, family.format, False))
+    tools = OfferedTools([], [CallableTool(Tool("f", parameters), "tools[0]", enforced=True)], True, False)
+    tokenizer, family = Tokenizer([]), ModelFamily(known()[name], True, None)
+    matcher = GrammarCompiler(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, family.format, False))
     with pytest.raises(Refused) as caught:
         drawn(matcher, tokenizer, ends_of(family.format.layout), random.Random(name))
-    assert matcher.unkept and matcher.param == "tools[0]" and "twice" in matcher.problem, caught.value
+    assert matcher.schema_violated and matcher.param == "tools[0]" and "twice" in matcher.problem, caught.value
     said, _ = caught.value.args
     assert not any(arguments for _, arguments in read(family.parser({}, False, False), said.decode())[1])
 
@@ -247,12 +248,14 @@ def test_an_argument_that_breaks_its_schema_when_it_is_read(name: str) -> None:
 def test_calls_that_need_not_be_keep_their_schemas(name: str, as_tokens: bool) -> None:
     """From where the answer opens them, or as the answer itself. What is not read as a call is content."""
     format = known()[name]
-    family = Family(format, True, None)
-    tokenizer = Tokenizer(list(format.marks) if as_tokens else [])
-    tools = Tools([], OFFERED, required=False, several=True, legacy=False)
+    family = ModelFamily(format, True, None)
+    tokenizer = Tokenizer(list(format.special_tokens) if as_tokens else [])
+    tools = OfferedTools([], OFFERED, required=False, parallel=True)
     constraint = with_tools(None, tools, format, True)
-    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(constraint)
-    begun = f"So: {format.opens[0]}" if constraint.after else format.layout.begin + format.layout.call.partition("$")[0]
+    matcher = GrammarCompiler(tokenizer, info(tokenizer.size)).matcher(constraint)
+    begun = (
+        f"So: {format.open_tags[0]}" if constraint.after else format.layout.begin + format.layout.call.partition("$")[0]
+    )
     for seed in range(5):
         text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(f"{name} {seed}"), begun)
         content, calls = read(family.parser(TOOLS, True, False), text)
@@ -267,13 +270,15 @@ def test_calls_that_follow_a_reasoning(name: str) -> None:
     format = known()[name]
     signs = {"gpt_oss": "analysis", "hermes": "<think>", "gemma4": "<|channel>"}
     signs |= {"solar": "<|think|>", "kimi_k3": "<|open|>think", "muse": "to=self"}
-    markers = next(markers for markers in reasoning.KNOWN if signs[name] in markers.opens)
-    family = Family(format, True, markers)
-    tokenizer = Tokenizer([mark for mark in family.spoken(True) if mark in format.marks or "|" in mark])
-    tools = Tools([], OFFERED, required=True, several=False, legacy=False)
+    markers = next(markers for markers in reasoning.KNOWN if signs[name] in markers.open_tag)
+    family = ModelFamily(format, True, markers)
+    tokenizer = Tokenizer(
+        [mark for mark in family.visible_special_tokens(True) if mark in format.special_tokens or "|" in mark]
+    )
+    tools = OfferedTools([], OFFERED, required=True, parallel=False)
     asked = after_thinking(with_tools(None, tools, format, False), markers, opened=False)
-    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(asked)
-    begun = f"{markers.opens}First ({{this}}).{markers.left}"
+    matcher = GrammarCompiler(tokenizer, info(tokenizer.size)).matcher(asked)
+    begun = f"{markers.open_tag}First ({{this}}).{markers.to_answer}"
     for seed in range(5):
         text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(seed), begun)
         content, calls = read(family.parser(TOOLS, True, False), text)
@@ -285,9 +290,9 @@ def test_calls_that_follow_a_reasoning(name: str) -> None:
 def test_a_second_call_keeps_its_schema_too(as_tokens: bool) -> None:
     """Wherever in the answer it stands."""
     format = known()["hermes"]
-    tokenizer = Tokenizer(list(format.marks) if as_tokens else [])
-    tools = Tools([], OFFERED, required=False, several=True, legacy=False)
-    matcher = Grammars(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, True))
+    tokenizer = Tokenizer(list(format.special_tokens) if as_tokens else [])
+    tools = OfferedTools([], OFFERED, required=False, parallel=True)
+    matcher = GrammarCompiler(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, True))
     call = '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>'
     for between in ("\n", " And:\n", " <b>"):
         begun = f"So: {call}{between}{call}{between}"
@@ -313,7 +318,7 @@ def test_a_second_call_keeps_its_schema_too(as_tokens: bool) -> None:
 )
 @pytest.mark.parametrize("name", ["hermes", "qwen3_coder", "gemma4", "lfm2"])
 def test_a_schema_that_cannot_be_kept_is_refused(name: str, schema: dict[str, Any]) -> None:
-    called = Called(Tool("f", {"type": "object", **schema}, strict=True), "tools[0]", enforced=True)
-    constraint = with_tools(None, Tools([], [called], required=True, several=True, legacy=False), known()[name], True)
+    called = CallableTool(Tool("f", {"type": "object", **schema}, strict=True), "tools[0]", enforced=True)
+    constraint = with_tools(None, OfferedTools([], [called], required=True, parallel=True), known()[name], True)
     with pytest.raises(GrammarError):
-        Grammars(Tokenizer([]), info(EOG + 1)).matcher(constraint)
+        GrammarCompiler(Tokenizer([]), info(EOG + 1)).matcher(constraint)

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from test_templates import read
 
-from nitro.text import reasoning
-from nitro.text.family import Family
+from nitro.errors import TemplateError
+from nitro.text import MAX_TEMPLATE_CHARACTERS, reasoning
+from nitro.text.family import ModelFamily
 from nitro.text.reasoning import Markers
 from nitro.text.template import ChatTemplate
 from nitro.text.tool_formats import detect, known
@@ -249,16 +250,16 @@ def around_of(format: str, sign: str) -> Markers | None:
     opens, _, wrap = sign.partition(", ")
     if not opens and format != "functionary32":
         return None
-    return next(m for m in reasoning.KNOWN if m.opens == opens and (not wrap or wrap in m.wraps))
+    return next(m for m in reasoning.KNOWN if m.open_tag == opens and (not wrap or wrap in m.ignored_tags))
 
 
 @pytest.mark.parametrize("case", SAID)
 def test_what_is_said_is_read(case: str) -> None:
     name, sign, text, *expected = SAID[case]
     around = around_of(name, sign)
-    family = Family(known()[name], True, around)
+    family = ModelFamily(known()[name], True, around)
     for pieces in ([text], list(text), *([text[:i], text[i:]] for i in range(1, len(text)))):
-        content, thought, calls = read(family.parser(TOOLS, live=False, thinking=False), pieces)
+        content, thought, calls = read(family.parser(TOOLS, stream_calls=False, in_reasoning=False), pieces)
         assert [content.rstrip(), thought, calls] == expected, pieces
 
 
@@ -268,7 +269,7 @@ def test_without_tools_the_channels_are_nobodys_too(case: str) -> None:
     if SAID[case][-1]:
         return
     around = around_of(name, sign)
-    parser = Family(known()[name], True, around).parser(None, live=False, thinking=False)
+    parser = ModelFamily(known()[name], True, around).parser(None, stream_calls=False, in_reasoning=False)
     assert read(parser, list(text))[0].rstrip() == content
 
 
@@ -300,7 +301,23 @@ TEMPLATES = {
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_a_template_tells_its_format(template: str) -> None:
     found, markers = detect(template), reasoning.detect(template)
-    assert (found.name if found else None, markers.opens if markers else "") == TEMPLATES[template]
+    assert (found.name if found else None, markers.open_tag if markers else "") == TEMPLATES[template]
+
+
+def test_a_family_is_found_once() -> None:
+    template = "{{ tools }} <tool_call> {{ m.tool_calls }} </think>"
+    family = ModelFamily.of(template)
+    assert family.format.name == "hermes" and family.reasoning_markers and family.native_tools
+    assert ModelFamily.of("".join(list(template))) is family
+    assert ModelFamily.of(template, "mistral").format.name == "mistral"
+
+
+def test_a_template_that_is_too_long_is_not_searched() -> None:
+    """It cannot be compiled either. The search would hold the server's event loop."""
+    long = "{{ tools }} <tool_call> </think>" + "<tool_call{'| " * (MAX_TEMPLATE_CHARACTERS // 10)
+    with pytest.raises(TemplateError):
+        ChatTemplate(long)
+    assert ModelFamily.of(long) == ModelFamily.of("")
 
 
 @pytest.mark.parametrize("system", [True, False])
@@ -314,8 +331,8 @@ def test_tools_within_the_system_message(system: bool) -> None:
     messages: list[Any] = [{"role": "system", "content": "Be nice."}] * system
     messages += [{"role": "user", "content": "Go."}, {"role": "assistant", "content": "", "tool_calls": [call]}]
     tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
-    text = Family.of(source).prompt(ChatTemplate(source), messages, tools)
+    text = ModelFamily.of(source).prompt(ChatTemplate(source), messages, tools)
     told = '<|tool|>[{"name": "f", "parameters": {}}]<|/tool|><|end|><|user|>Go.<|end|>'
     said = '<|assistant|><|tool_call|>[{"name": "f", "arguments": {"a": 1}}]<|/tool_call|><|end|>'
     assert text == f"<|system|>{'Be nice.' * system}{told}{said}"
-    assert "<|tool|>" not in Family.of(source).prompt(ChatTemplate(source), messages, None)
+    assert "<|tool|>" not in ModelFamily.of(source).prompt(ChatTemplate(source), messages, None)

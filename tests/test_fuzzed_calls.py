@@ -16,9 +16,9 @@ from test_templates import CASES, TOOLS, compiled, read, said
 
 from nitro.errors import TemplateError
 from nitro.text import reasoning, tool_formats
-from nitro.text.family import Family
+from nitro.text.family import ModelFamily
 from nitro.text.tool_formats import history
-from nitro.text.tools import Call, Followed, Tools
+from nitro.text.tools import Call, TextAfterCalls, ToolsByName
 
 quick = settings(deadline=None, database=None)
 NOISE = ("<", "</", "<|", "[", "]", "{", '"', "\\", "\n", " ", "0", "é", "<think>", "</think>", "_call>", "null")
@@ -32,7 +32,7 @@ SPLITS = st.lists(st.integers(0, 10**6), max_size=6)
 
 
 @cache
-def recorded() -> list[tuple[Family, str, bool]]:
+def recorded() -> list[tuple[ModelFamily, str, bool]]:
     """A family, what the assistant said there, and whether it was reasoning: by templates, and by every layout, each
     beside another reasoning."""
     found = []
@@ -46,21 +46,37 @@ def recorded() -> list[tuple[Family, str, bool]]:
     for i, (_, format) in enumerate(sorted(tool_formats.known().items())):
         around = reasoning.KNOWN[i % len(reasoning.KNOWN)]
         for case in ("one", "two", "quotes"):
-            calls = CASES[case][: 1 + format.layout.several]
-            text = around.opens + "I think." * bool(around.opens) + around.left + history.written(calls, format.layout)
-            found.append((Family(format, True, around), text, False))
+            calls = CASES[case][: 1 + format.layout.parallel]
+            text = (
+                around.open_tag
+                + "I think." * bool(around.open_tag)
+                + around.to_answer
+                + history.write_calls(calls, format.layout)
+            )
+            found.append((ModelFamily(format, True, around), text, False))
     return found
 
 
 @cache
-def parts(family: Family) -> list[str]:
+def parts(family: ModelFamily) -> list[str]:
     """What texts of a family are made of, and some of no family's."""
     layout = family.format.layout
-    markers = family.around
-    marks = {*family.spoken(True), *(markers.wraps_of(TOOLS) if markers else ()), *family.format.opens}
+    markers = family.output_markers
+    marks = {
+        *family.visible_special_tokens(True),
+        *(markers.ignored_tags_for(TOOLS) if markers else ()),
+        *family.format.open_tags,
+    }
     written = re.split(r"\$[A-Z]+", layout.begin + layout.call + (layout.parameter or "") + layout.end)
-    calls = [history.written([(name, arguments)], layout) for name, arguments in (("get_weather", {}), *CASES["one"])]
-    return [*sorted({*marks, *written, layout.between or " ", layout.quote, *calls} - {""}), *NOISE, "get_weather", "a"]
+    calls = [
+        history.write_calls([(name, arguments)], layout) for name, arguments in (("get_weather", {}), *CASES["one"])
+    ]
+    return [
+        *sorted({*marks, *written, layout.call_separator or " ", layout.quote, *calls} - {""}),
+        *NOISE,
+        "get_weather",
+        "a",
+    ]
 
 
 def edited(text: str, edits: list[Edit]) -> str:
@@ -84,29 +100,33 @@ def pieces(text: str, splits: list[int]) -> list[str]:
     return [text[a:b] for a, b in pairwise(at)]
 
 
-def heard(family: Family) -> tuple[Family, list[str]]:
+def heard(family: ModelFamily) -> tuple[ModelFamily, list[str]]:
     """It, and what it takes for calls, with the marks around."""
     format, taken = family.format, []
 
-    def parse(body: str, tools: Tools) -> list[Call]:
+    def parse(body: str, tools: ToolsByName) -> list[Call]:
         try:
             calls = format.parse(body, tools)
-        except Followed as followed:
-            if not format.closes and all(call.name in tools for call in followed.calls):
-                taken.extend(opens + body.removesuffix(followed.rest) for opens in (*format.opens, ""))
+        except TextAfterCalls as followed:
+            if not format.close_tag and all(call.name in tools for call in followed.calls):
+                taken.extend(opens + body.removesuffix(followed.text) for opens in (*format.open_tags, ""))
             raise
-        taken.extend(opens + body + closes for opens in (*format.opens, "") for closes in (format.closes, ""))
+        taken.extend(opens + body + closes for opens in (*format.open_tags, "") for closes in (format.close_tag, ""))
         return calls
 
     return replace(family, format=replace(format, parse=parse)), taken
 
 
-def is_lost(family: Family, text: str, told: str, taken: list[str]) -> bool:
+def is_lost(family: ModelFamily, text: str, told: str, taken: list[str]) -> bool:
     """Whether anything of the text is neither told nor taken for calls, but white space and what is around reasoning
     and answers."""
     text, told = bare(text), bare(told)
-    around = family.around
-    marks = {*around.wraps_of(TOOLS), around.opens, around.closes, around.lead} if around else set()
+    around = family.output_markers
+    marks = (
+        {*around.ignored_tags_for(TOOLS), around.open_tag, around.close_tag, around.optional_prefix}
+        if around
+        else set()
+    )
     marks = {bare(mark) for mark in marks | set(taken)} - {""}
     ways = {0: {0}}  # by how much of the text: how much of what is told it may be
     for at in range(len(text)):
@@ -122,16 +142,16 @@ def bare(text: str) -> str:
     return re.sub(r"\s", "", text)
 
 
-def check(family: Family, text: str, thinking: bool, splits: list[int]) -> None:
+def check(family: ModelFamily, text: str, thinking: bool, splits: list[int]) -> None:
     results = [
-        read(family.parser(TOOLS, live=False, thinking=thinking), some)
+        read(family.parser(TOOLS, stream_calls=False, in_reasoning=thinking), some)
         for some in ([text], list(text), pieces(text, splits))
     ]
     assert results[1] == results[0] and results[2] == results[0]
     for name, arguments in results[0][2]:
         assert name and isinstance(json.loads(arguments), dict)
     hearing, taken = heard(family)
-    parser = hearing.parser(TOOLS, live=False, thinking=thinking)
+    parser = hearing.parser(TOOLS, stream_calls=False, in_reasoning=thinking)
     told = "".join(delta.text for delta in [*parser.feed(text), *parser.flush()] if delta.channel != "call")
     assert not is_lost(family, text, told, taken)
 
@@ -146,7 +166,7 @@ def test_fuzzed_calls(data: st.DataObject, edits: list[Edit], splits: list[int])
 @pytest.mark.parametrize("name", sorted(tool_formats.known()))
 def test_marks_in_any_order(name: str) -> None:
     """Of the format and of any reasoning."""
-    families = [Family(tool_formats.known()[name], True, around) for around in (None, *reasoning.KNOWN)]
+    families = [ModelFamily(tool_formats.known()[name], True, around) for around in (None, *reasoning.KNOWN)]
     families += [family for family, _, _ in recorded() if family.format.name == name]
 
     @settings(quick, max_examples=30)
@@ -154,7 +174,7 @@ def test_marks_in_any_order(name: str) -> None:
     def any_order(data: st.DataObject, thinking: bool, splits: list[int]) -> None:
         family = data.draw(st.sampled_from(families))
         text = "".join(data.draw(st.lists(st.sampled_from(parts(family)), max_size=12)))
-        check(family, text, thinking and family.markers is not None, splits)
+        check(family, text, thinking and family.reasoning_markers is not None, splits)
 
     any_order()
 
@@ -164,10 +184,10 @@ def test_marks_in_any_order(name: str) -> None:
 def test_calls_cut_in_the_middle(data: st.DataObject, end: float, splits: list[int]) -> None:
     """Where calls are certain, their arguments come as they are said: the whole text's beginning."""
     family, text, thinking = data.draw(st.sampled_from(recorded()))
-    whole = read(family.parser(TOOLS, live=True, thinking=thinking), [text])[2]
+    whole = read(family.parser(TOOLS, stream_calls=True, in_reasoning=thinking), [text])[2]
     text = text[: int(end * len(text))]
     results = [
-        read(family.parser(TOOLS, live=True, thinking=thinking), some)
+        read(family.parser(TOOLS, stream_calls=True, in_reasoning=thinking), some)
         for some in ([text], list(text), pieces(text, splits))
     ]
     assert results[1] == results[0] and results[2] == results[0]

@@ -1,7 +1,14 @@
 """What llama.cpp's log and ggml's devices are read for, GPU lines included: no GPU is needed to read them."""
 
-from nitro.engines.backends.llama import library
+from pathlib import Path
+
+import llama_cpp
+import pytest
+
+from nitro.engines.backends.llama import library, placement
 from nitro.engines.hardware.memory import MIB
+from nitro.engines.runner import LoadError
+from nitro.engines.types import EngineSpec
 
 
 def log_of(*lines: str) -> library.Log:
@@ -13,8 +20,30 @@ def log_of(*lines: str) -> library.Log:
 
 def test_layers_on_a_gpu() -> None:
     assert log_of("load_tensors: offloaded 31/33 layers to GPU").offloaded() == (31, 33)
-    assert log_of("load_tensors: offloaded 0/33 layers to GPU").offloaded() is None
+    assert log_of("load_tensors: offloaded 0/33 layers to GPU").offloaded() == (0, 33)
     assert log_of("load_tensors: done").offloaded() is None
+
+
+def test_where_layers_lie() -> None:
+    """Devices decide whether it is the GPU; only how many layers comes from the log."""
+    spec = EngineSpec("llama", "")
+    log = log_of("load_tensors: offloaded 31/33 layers to GPU")
+    on_gpu = placement.find_layers(spec, uses_gpu=True, layers=32, llama_log=log)
+    assert on_gpu.on_gpu and str(on_gpu) == "31 of 33 on the GPU"
+    on_cpu = placement.find_layers(spec, uses_gpu=False, layers=32, llama_log=log_of())
+    assert not on_cpu.on_gpu and str(on_cpu) == "all 32 on the CPU"
+
+
+def test_new_words_in_the_log_are_an_error() -> None:
+    with pytest.raises(LoadError, match="does not say how many layers"):
+        log = log_of("load_tensors: 31 of 33 layers were placed on CUDA0")
+        placement.find_layers(EngineSpec("llama", ""), uses_gpu=True, layers=32, llama_log=log)
+
+
+def test_the_installed_llama_cpp_says_it_in_these_words() -> None:
+    """No GPU is needed to look for the format in the library."""
+    (file,) = Path(llama_cpp.__file__).with_name("lib").glob("libllama.*[so,dylib]")
+    assert b"offloaded %d/%d layers to GPU" in file.read_bytes()
 
 
 def test_kv_bytes_of_all_buffers() -> None:

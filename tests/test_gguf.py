@@ -408,7 +408,7 @@ def test_what_is_opened(type: Type, tmp_path: Path) -> None:
     assert (model.trained_context, model.template) == (CONTEXT, TEMPLATE)
     assert (model.bos, model.eos) == ("<|im_start|>", "<|im_end|>")
     assert model.eog == {0, 2, 4}, "by name, and by key"
-    assert b"".join(map(model.tokenizer.piece, model.tokenizer.encode("a<|im_end|>b"))) == b"ab"
+    assert b"".join(map(model.tokenizer.token_bytes, model.tokenizer.encode("a<|im_end|>b"))) == b"ab"
     assert model.sampling == SamplingDefaults(**RECOMMENDED)
 
 
@@ -421,5 +421,5 @@ def test_a_sentence_piece_vocabulary_is_served(tiny_file: Path, tiny: Header, mo
     monkeypatch.setattr(header, "read", lambda path, whole: changed)
     model = open_gguf(tiny_file)
     ids = model.tokenizer.encode("hello\n<s>é")
-    assert [model.tokenizer.piece(id) for id in ids] == [b" hell", b"o", b"\n", b"", b" ", b"\xc3", b"\xa9"]
+    assert [model.tokenizer.token_bytes(id) for id in ids] == [b" hell", b"o", b"\n", b"", b" ", b"\xc3", b"\xa9"]
     assert (model.bos, model.eos) == ("<s>", "</s>")

@@ -344,7 +344,7 @@ def fast(head: Header) -> FastTokenizer:
     words, controls = tokenizer.build(head), tokenizer.controls(head)
     specials = frozenset(words.get_added_tokens_decoder())
     to_bytes = sentence_piece if tokenizer.is_sentence_piece(head) else byte_level
-    return FastTokenizer(words, to_bytes, silent=controls, literal=specials - controls)
+    return FastTokenizer(words, to_bytes, hidden=controls, literal=specials - controls)
 
 
 def eog_of(vocab: Any) -> set[int]:
@@ -352,7 +352,7 @@ def eog_of(vocab: Any) -> set[int]:
 
 
 def pieces_of(words: FastTokenizer | LlamaTokenizer, count: int) -> dict[int, bytes]:
-    return {id: words.piece(id) for id in range(count)}
+    return {id: words.token_bytes(id) for id in range(count)}
 
 
 def shown(text: str) -> str:
@@ -391,7 +391,7 @@ def test_any_text_with_tokens_in_it(ours: FastTokenizer, theirs: LlamaTokenizer,
 
 def test_the_ids_make_the_text(ours: FastTokenizer) -> None:
     for text in (*SCRIPTS.values(), *CODE, *EMOJI):
-        assert b"".join(map(ours.piece, ours.encode(text))).decode() == text
+        assert b"".join(map(ours.token_bytes, ours.encode(text))).decode() == text
 
 
 def test_marks_are_tokens_wherever_they_stand(ours: FastTokenizer, smollm_head: Header) -> None:
@@ -459,7 +459,7 @@ def test_tokens_of_every_type(tmp_path: Path, vocab_of: Callable[[Path], Any]) -
     text = "a".join([*types, *types])
     assert ours.encode(text) == theirs.encode(text)
     assert len(BYTES) + 3 in ours.encode(text)
-    assert ours.piece(len(BYTES) + 3) == b"<user>"
+    assert ours.token_bytes(len(BYTES) + 3) == b"<user>"
 
 
 def test_a_byte_that_is_no_token_is_lost_and_parts_what_is_around_it(
@@ -538,7 +538,7 @@ def test_sentence_piece(add_space_prefix: bool, gemma: Path, tmp_path: Path, voc
         assert ours.encode(text) == theirs.encode(text), shown(text)
         assert again.encode(clean(text), add_special_tokens=False).ids == theirs.encode(text), shown(text)
     assert pieces_of(ours, len(tokens)) == pieces_of(theirs, len(tokens))
-    assert (ours.piece(ours.encode("a")[0]) == b" a") == add_space_prefix
+    assert (ours.token_bytes(ours.encode("a")[0]) == b" a") == add_space_prefix
     assert again.decode(again.encode("a é 中 😀 b", add_special_tokens=False).ids) == "a é 中 😀 b"
 
 
@@ -626,13 +626,13 @@ def test_literal_and_silent_tokens() -> None:
     words.add_tokens([AddedToken("Ġliteral▁", normalized=False)])
     words.add_special_tokens([AddedToken("<silent>", normalized=False)])
     literal, silent = words.token_to_id("Ġliteral▁"), words.token_to_id("<silent>")
-    fast = FastTokenizer(words, byte_level, silent=frozenset([silent]), literal=frozenset([literal]))
+    fast = FastTokenizer(words, byte_level, hidden=frozenset([silent]), literal=frozenset([literal]))
     assert fast.encode("aĠliteral▁<silent>") == [0, literal, silent]
-    assert [fast.piece(id) for id in (WORDS["Ġa"], literal, silent)] == [b" a", "Ġliteral▁".encode(), b""]
-    assert fast.piece(literal) == "Ġliteral▁".encode(), "the second time, too"
+    assert [fast.token_bytes(id) for id in (WORDS["Ġa"], literal, silent)] == [b" a", "Ġliteral▁".encode(), b""]
+    assert fast.token_bytes(literal) == "Ġliteral▁".encode(), "the second time, too"
 
 
 def test_an_id_beyond_the_vocabulary_adds_nothing(ours: FastTokenizer, smollm_head: Header) -> None:
     count = len(smollm_head.need("tokenizer.ggml.tokens"))
-    assert ours.piece(count - 1) != b""
-    assert ours.piece(count) == ours.piece(10**6) == b""
+    assert ours.token_bytes(count - 1) != b""
+    assert ours.token_bytes(count) == ours.token_bytes(10**6) == b""

@@ -16,8 +16,8 @@ from running import RunningServer
 from same_answer import assert_same_answer, tolerance
 
 from nitro.engines.backends.fake import EOG, FakeRunner
-from nitro.engines.constraints.grammar import GrammarError, Grammars
-from nitro.engines.types import Asked, Constraint, EngineSpec, Sampling
+from nitro.engines.constraints.grammar import GrammarCompiler, GrammarError
+from nitro.engines.types import Constraint, EngineSpec, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 
 STORY = [{"role": "user", "content": "Tell me a story about the river."}]
@@ -98,7 +98,7 @@ def test_beside_others_each_gets_what_it_gets_alone(server: RunningServer, model
     async def plain() -> list[int]:
         tokens = []
         async for burst in await server.engine.generate(
-            encode_work(["Who was it that"], Asked(Sampling(temperature=0), 40))
+            encode_work(["Who was it that"], GenerationParams(SamplingParams(temperature=0), 40))
         ):
             tokens += [token for _, output in burst for token in output.tokens]
         return tokens
@@ -218,7 +218,7 @@ def test_text_completions_too(fake_server: RunningServer) -> None:
 def test_it_sleeps_until_a_marker() -> None:
     """Split over tokens as it may be, and only after the marker before it; a copy begins anew."""
     runner = FakeRunner(EngineSpec("fake", ""))
-    grammars = Grammars(runner.tokenizer, runner.info)
+    grammars = GrammarCompiler(runner.tokenizer, runner.info)
     matcher = grammars.matcher(Constraint("choice", '["yes"]', "choice", [b"<end>", b"</think>"]))
     for token in b"any </think> <thing <end> </thin</think":
         assert matcher.allows(token) and not matcher.allows(EOG) and matcher.accept(token)

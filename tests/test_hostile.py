@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from running import CEILING, FAKE, RunningServer
 
 from nitro.config import ServeConfig
-from nitro.engines.types import Asked, Constraint, Sampling
+from nitro.engines.types import Constraint, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 
 BOUNDED = settings(
@@ -149,7 +149,9 @@ def test_what_compiles_for_long_holds_nobody_up(attacked: RunningServer) -> None
     accepted: list[str] = []
 
     async def begin(name: str, constraint: Constraint | None) -> None:
-        generation = await engine.generate(encode_work(["a"], Asked(Sampling(), 1, constraint=constraint)))
+        generation = await engine.generate(
+            encode_work(["a"], GenerationParams(SamplingParams(), 1, constraint=constraint))
+        )
         accepted.append(name)
         generation.abort()
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from nitro.engines.backends import registry
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -76,6 +79,25 @@ def test_choice_of_what_serves(machine: Any, key: str, extra: str, reason: str) 
 )
 def test_engines_of_a_machine(machine: Any, keys: list[str]) -> None:
     assert [variant.key for variant in script.choose(machine)] == keys
+
+
+def test_every_engine_of_the_registry_has_an_extra() -> None:
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    packages = [package for engine in registry.ENGINES for package in engine.packages]
+    assert packages and all(package.extra in extras for package in packages)
+
+
+def test_the_registry_is_read_where_nothing_is_installed() -> None:
+    """By an interpreter that sees neither site-packages nor this checkout."""
+    program = f"""
+import runpy, sys
+script = runpy.run_path({str(REPOSITORY / "scripts" / "install.py")!r})
+for platform, machine in (("linux", "x86_64"), ("darwin", "arm64")):
+    print(*(variant.key for variant in script["choose"](script["Machine"](platform, machine))))
+assert not any(name.partition(".")[0] in ("nitro", "msgspec") for name in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "llama-cpu mlx-cpu\nmlx llama-metal\n"
 
 
 def test_rosetta_is_named_with_its_cure() -> None:
@@ -225,7 +247,8 @@ class Checkout:
     def __init__(self, root: Path):
         self.root = root
         (root / "scripts").mkdir(parents=True)
-        for name in ("pyproject.toml", "scripts/install.py"):
+        (root / script.REGISTRY).parent.mkdir(parents=True)
+        for name in ("pyproject.toml", "scripts/install.py", script.REGISTRY):
             (root / name).write_text("first")
         (root / "constraints.txt").write_text("llama-cpp-python==0.3.36\n")
         self.commands: list[list[str]] = []

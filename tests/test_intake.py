@@ -14,16 +14,17 @@ import httpx
 import pytest
 from running import CEILING, RunningServer, wait_gone
 
-from nitro.api.openai.parse import MOST_BIASED_TEXTS, MOST_BIASES, MOST_MESSAGES, MOST_PARTS
-from nitro.api.openai.tools import MOST_TOOLS
+from nitro.api.openai.logit_bias import MAX_BIASED_TEXTS, MAX_BIASES
+from nitro.api.openai.messages import MAX_MESSAGES, MAX_PARTS
+from nitro.api.openai.tools import MAX_TOOLS
 from nitro.engines.backends.fake import FakeRunner
 from nitro.engines.sampling_defaults import NOTHING
 from nitro.engines.types import EngineSpec
 from nitro.errors import ApiError, TemplateError
-from nitro.models.setup import Setup
-from nitro.service import intake
-from nitro.service.intake import Intake
-from nitro.service.prepare import LONGEST_TOOLS
+from nitro.models.setup import ModelSetup
+from nitro.service.intake import lanes
+from nitro.service.intake.lanes import Intake
+from nitro.service.intake.prepare import MAX_TOOLS_BYTES
 
 PLAIN = "{% for m in messages %}{{ m.content }}{% endfor %}"
 # Seconds of work for a long message, nearly none for a short one; what is made is nothing.
@@ -36,16 +37,19 @@ LONG = [{"role": "user", "content": "a" * 200_000}]
 INFO = FakeRunner(EngineSpec("fake", "")).info
 
 
-def setup(template: str | None) -> Setup:
-    return Setup(INFO, ["fake"], template, None, NOTHING)
+def setup(template: str | None) -> ModelSetup:
+    return ModelSetup(INFO, ["fake"], template, None, NOTHING)
 
 
 def body(messages: list[dict[str, Any]] = STORY, **fields: Any) -> bytes:
     return json.dumps({"messages": messages, **fields}).encode()
 
 
-def read(reading: Intake, used: Setup, route: Any, content: bytes) -> Any:
-    return reading.read(used, route, [content])
+READERS = {"chat": "nitro.api.openai.parse:read_chat", "completions": "nitro.api.openai.parse:read_completion"}
+
+
+def read(reading: Intake, used: ModelSetup, route: str, content: bytes) -> Any:
+    return reading.read(used, READERS[route], [content])
 
 
 def run(work: Callable[[Intake], Any], seconds: float = 2.0) -> Any:
@@ -75,7 +79,7 @@ def test_a_template_that_takes_too_long_is_stopped_and_the_next_request_is_read(
         used = setup(SLOW)
         with pytest.raises(TemplateError, match=r"takes more than .* was stopped"):
             await read(reading, used, "chat", body(LONG))
-        assert (await read(reading, used, "chat", body())).options.stream is False
+        assert (await read(reading, used, "chat", body())).streamed is False
 
     run(work, seconds=0.3)
 
@@ -83,7 +87,7 @@ def test_a_template_that_takes_too_long_is_stopped_and_the_next_request_is_read(
 def test_a_stopped_template_is_a_400_and_others_are_served(
     serve: Callable[..., RunningServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "SECONDS_A_MIB", 0.0)
+    monkeypatch.setattr(lanes, "SECONDS_A_MIB", 0.0)
     (tmp_path / "slow.jinja").write_text(SLOW)
     server = serve(chat_template=tmp_path / "slow.jinja").ready()
     server.server.intake._seconds = 0.3
@@ -186,7 +190,7 @@ def test_the_process_for_large_requests_ends_when_it_idles(monkeypatch: pytest.M
 
 
 def test_too_many_bytes_do_not_wait(serve: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "MOST_HELD", 1000)
+    monkeypatch.setattr(lanes, "MAX_HELD", 1000)
     server = serve().ready()
     assert post(server, body(metadata={"a": "b" * 2**19}, max_tokens=1)).status_code == 200  # alone it is welcome
     server.server.intake._held = 990
@@ -200,7 +204,7 @@ def tools(count: int) -> list[dict[str, Any]]:
 
 CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 CAPS = {
-    "tools": ({"tools": tools(MOST_TOOLS + 1)}, "tools", MOST_TOOLS),
+    "tools": ({"tools": tools(MAX_TOOLS + 1)}, "tools", MAX_TOOLS),
     "long tools": (
         {
             "tools": [
@@ -211,23 +215,23 @@ CAPS = {
             ]
         },
         "tools",
-        LONGEST_TOOLS,
+        MAX_TOOLS_BYTES,
     ),
-    "messages": ({"messages": STORY * (MOST_MESSAGES + 1)}, "messages", MOST_MESSAGES),
+    "messages": ({"messages": STORY * (MAX_MESSAGES + 1)}, "messages", MAX_MESSAGES),
     "parts": (
-        {"messages": [{"role": "user", "content": ["a"] * (MOST_PARTS + 1)}]},
+        {"messages": [{"role": "user", "content": ["a"] * (MAX_PARTS + 1)}]},
         "messages[0].content",
-        MOST_PARTS,
+        MAX_PARTS,
     ),
     "calls": (
-        {"messages": [{"role": "assistant", "tool_calls": [CALL] * (MOST_TOOLS + 1)}]},
+        {"messages": [{"role": "assistant", "tool_calls": [CALL] * (MAX_TOOLS + 1)}]},
         "messages[0].tool_calls",
-        MOST_TOOLS,
+        MAX_TOOLS,
     ),
     "stops": ({"stop": ["a"] * 17}, "stop", 16),
     "a long stop": ({"stop": "a" * 1001}, "stop", 1000),
-    "biases": ({"logit_bias": {str(i): 1 for i in range(MOST_BIASES + 1)}}, "logit_bias", MOST_BIASES),
-    "biased texts": ({"logit_bias": {f"a{i}": 1 for i in range(301)}}, "logit_bias", MOST_BIASED_TEXTS),
+    "biases": ({"logit_bias": {str(i): 1 for i in range(MAX_BIASES + 1)}}, "logit_bias", MAX_BIASES),
+    "biased texts": ({"logit_bias": {f"a{i}": 1 for i in range(301)}}, "logit_bias", MAX_BIASED_TEXTS),
     "choices": ({"n": 129}, "n", 128),
     "prompts": ({"prompt": ["a"] * 1025}, "prompt", 1024),
 }
@@ -248,11 +252,11 @@ def test_caps_say_their_number(name: str) -> None:
 
 def test_many_tools_are_told_and_a_repeated_name_is_found() -> None:
     async def work(reading: Intake) -> None:
-        offered = tools(MOST_TOOLS)
-        assert (await read(reading, setup(PLAIN), "chat", body(tools=offered))).options.tools
+        offered = tools(MAX_TOOLS)
+        assert (await read(reading, setup(PLAIN), "chat", body(tools=offered))).output.channels.tools
         with pytest.raises(ApiError) as caught:
             await read(reading, setup(PLAIN), "chat", body(tools=[*offered[:-1], offered[0]]))
-        assert caught.value.param == f"tools[{MOST_TOOLS - 1}].function.name"
+        assert caught.value.param == f"tools[{MAX_TOOLS - 1}].function.name"
 
     run(work)
 

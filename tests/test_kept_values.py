@@ -12,7 +12,8 @@ from running import RunningServer
 
 from nitro.engines.backends.fake import EOG, FakeRunner
 from nitro.engines.constraints import json_schemas, json_values
-from nitro.engines.constraints.grammar import GrammarError, GrammarMatcher, Grammars, Unwanted
+from nitro.engines.constraints.grammar import CompileCancelled, GrammarCompiler, GrammarError
+from nitro.engines.constraints.grammar_matcher import GrammarMatcher
 from nitro.engines.types import Constraint, EngineSpec, Schema
 
 TWO = {"type": "object", "minProperties": 2, "additionalProperties": {"type": "integer"}}
@@ -285,11 +286,11 @@ def test_a_schema_that_refers_to_itself_is_refused_in_a_sentence(fake_server: Ru
 
 
 RUNNER = FakeRunner(EngineSpec("fake", ""))
-GRAMMARS = Grammars(RUNNER.tokenizer, RUNNER.info)
+COMPILER = GrammarCompiler(RUNNER.tokenizer, RUNNER.info)
 
 
 def compiled(constraint: Constraint) -> GrammarMatcher:
-    return GRAMMARS.matcher(constraint)
+    return COMPILER.matcher(constraint)
 
 
 def test_several_threads_compile_at_once() -> None:
@@ -306,7 +307,7 @@ def test_several_threads_compile_at_once() -> None:
 
     def masks(constraint: Constraint) -> list[bytes] | str:
         try:
-            matcher = GRAMMARS.matcher(constraint).copy()
+            matcher = COMPILER.matcher(constraint).copy()
         except GrammarError as error:
             return str(error)
         found = []
@@ -336,7 +337,7 @@ def test_what_nobody_wants_is_not_compiled_further() -> None:
         looks.append(None)
         return len(looks) < 4
 
-    with pytest.raises(Unwanted):
-        GRAMMARS.matcher(constraint, wanted)
+    with pytest.raises(CompileCancelled):
+        COMPILER.matcher(constraint, wanted)
     assert len(looks) == 4
-    assert GRAMMARS.matcher(constraint).allows(ord("{"))
+    assert COMPILER.matcher(constraint).allows(ord("{"))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nitro.api import json_body
-from nitro.api.openai.schema import UNSUPPORTED, ChatRequest
+from nitro.api.openai.requests import UNSUPPORTED, ChatRequest
 from nitro.errors import ApiError
 
 quick = settings(deadline=None, database=None)
@@ -480,7 +480,7 @@ def test_every_parameter_of_the_surface_is_read_refused_or_harmless(name: str) -
 def test_the_tables_are_complete() -> None:
     assert set(SUPPORTED) == FIELDS
     assert set(ASKING) == set(UNSUPPORTED)
-    assert {name for name, neutral in UNSUPPORTED.items() if neutral} == set(NEUTRAL)
+    assert {name for name, param in UNSUPPORTED.items() if param.neutral} == set(NEUTRAL)
     assert set(UNSUPPORTED) - set(SURFACE) == {"audio", "modalities", "web_search_options"}  # the API's own, besides
 
 

@@ -13,9 +13,9 @@ from nitro.engines.backends.llama import kv_cells, library
 from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.hardware.libraries import Device
 from nitro.engines.runner import Chunk, LoadError, OutOfKV
-from nitro.engines.types import EngineSpec, Sampling
+from nitro.engines.types import EngineSpec, SamplingParams
 
-GREEDY = Sampling(temperature=0)
+GREEDY = SamplingParams(temperature=0)
 TEXT = "The quick brown fox jumps over the lazy dog. " * 200
 
 
@@ -32,11 +32,13 @@ def empty(runner: LlamaRunner) -> LlamaRunner:
     for slot in range(runner.info.slots):
         runner.trim(slot, 0)
     for sequence_id in range(20):
-        runner.forget(sequence_id)
+        runner.free_sequence(sequence_id)
     return runner
 
 
-def generate(runner: LlamaRunner, prompt: list[int], count: int, sampling: Sampling = GREEDY, id: int = 1) -> list[int]:
+def generate(
+    runner: LlamaRunner, prompt: list[int], count: int, sampling: SamplingParams = GREEDY, id: int = 1
+) -> list[int]:
     """`count` tokens of one sequence, alone in slot 0."""
     runner.trim(0, 0)
     tokens, start = prompt.copy(), 0
@@ -44,7 +46,7 @@ def generate(runner: LlamaRunner, prompt: list[int], count: int, sampling: Sampl
         runner.submit([Chunk(id, 0, tokens, start, len(tokens), sampling)])
         start = len(tokens)
         tokens += runner.collect()[0].tokens
-    runner.forget(id)
+    runner.free_sequence(id)
     return tokens[len(prompt) :]
 
 
@@ -77,28 +79,28 @@ class TestCache:
         assert empty.trim(1, 41) == 0, "it held no more than was copied"
         assert empty.trim(0, 60) == 60
 
-    def test_a_parked_slot_takes_no_room_and_comes_back_as_it_was(self, empty: LlamaRunner) -> None:
+    def test_a_offloaded_slot_takes_no_room_and_comes_back_as_it_was(self, empty: LlamaRunner) -> None:
         tokens = empty.tokenizer.encode("The capital of France is the city of Paris, and that of Italy is")
         alone = generate(empty, tokens, 8)
-        empty.park(0)
+        empty.offload(0)
         assert lib.llama_memory_seq_pos_max(empty._memory, 0) == -1, "its cells are free"
         assert empty.copy(0, 3, len(tokens) - 1) == len(tokens) - 1
         assert empty.trim(0, len(tokens) - 1) == len(tokens) - 1
         assert [goes_on(empty, slot, tokens, 8) for slot in (0, 3)] == [alone, alone]
 
-    def test_a_parked_slot_that_is_emptied_is_gone(self, empty: LlamaRunner) -> None:
+    def test_a_offloaded_slot_that_is_emptied_is_gone(self, empty: LlamaRunner) -> None:
         tokens = empty.tokenizer.encode(TEXT)[:60]
         for empty_it in (lambda: empty.trim(0, 0), empty.reset):
             empty.submit([Chunk(1, 0, tokens, 0, 60, GREEDY)])
-            empty.park(0)
+            empty.offload(0)
             empty_it()
             assert empty.copy(0, 1, 1) == 0 and empty.trim(0, 1) == 0
 
-    def test_a_parked_slot_that_finds_no_room_is_empty(self, smollm: Path) -> None:
+    def test_a_offloaded_slot_that_finds_no_room_is_empty(self, smollm: Path) -> None:
         runner = LlamaRunner(EngineSpec("llama", str(smollm), context=128, parallel=2))
         tokens = runner.tokenizer.encode(TEXT)[:100]
         runner.submit([Chunk(1, 0, tokens, 0, 100, GREEDY)])
-        runner.park(0)
+        runner.offload(0)
         for slot in (1, 2):
             runner.submit([Chunk(slot, slot, tokens, 0, 100, GREEDY)])
         assert runner.trim(0, 100) == 0
@@ -147,7 +149,7 @@ class TestCache:
 
     def test_reset_empties_and_samplers_stay(self, empty: LlamaRunner) -> None:
         prompt = empty.tokenizer.encode("Once upon a time")
-        hot = Sampling(temperature=1.5, seed=3)
+        hot = SamplingParams(temperature=1.5, seed=3)
         straight = generate(empty, prompt, 6, hot)
         empty.trim(0, 0)
         tokens = prompt.copy()
@@ -215,14 +217,14 @@ class TestSlidingWindow:
         assert scorer.trim(0, LENGTH) == LENGTH
         scorer.close()
 
-    def test_a_full_cache_is_not_parked(self, gemma: Path) -> None:
+    def test_a_full_cache_is_not_offloaded(self, gemma: Path) -> None:
         """llama.cpp saves of it what is in the window only: it could not be cut afterwards."""
         scorer = LlamaScorer(gemma, swa_full=True, parallel=2)
         prefilled(scorer, LENGTH)
-        assert scorer.info.cuttable and scorer.info.park_tokens == 0
+        assert scorer.info.can_truncate and scorer.info.offload_tokens == 0
         state = kv_cells.save(scorer._context, 0)
         assert kv_cells.restore(scorer._context, 0, state)
-        assert scorer.trim(0, CUT) == 0, "if it could, it might be parked"
+        assert scorer.trim(0, CUT) == 0, "if it could, it might be offloaded"
         scorer.close()
 
 
@@ -243,7 +245,7 @@ class TestSampling:
     PROMPT = "Once upon a time there was"
 
     def sample(self, runner: LlamaRunner, count: int = 12, **options) -> list[int]:
-        return generate(runner, runner.tokenizer.encode(self.PROMPT), count, Sampling(**options))
+        return generate(runner, runner.tokenizer.encode(self.PROMPT), count, SamplingParams(**options))
 
     def test_seeds(self, empty: LlamaRunner) -> None:
         one, again, other = (self.sample(empty, temperature=1.0, seed=seed) for seed in (1, 1, 2))
@@ -265,7 +267,7 @@ class TestSampling:
         prompt = empty.tokenizer.encode("The quick brown fox jumps over the lazy dog. " * 5 + "The quick brown")
 
         def first(**options) -> int:
-            return generate(empty, prompt, 1, Sampling(temperature=0, **options))[0]
+            return generate(empty, prompt, 1, SamplingParams(temperature=0, **options))[0]
 
         (fox,) = empty.tokenizer.encode(" fox")
         assert first() == fox
@@ -274,7 +276,7 @@ class TestSampling:
         assert first(repetition_penalty=20.0) != fox
         assert first(repetition_penalty=20.0, repeat_last_n=0) == fox, "no window"
         assert first(repetition_penalty=20.0, repeat_last_n=3) == fox, "the last fox is further back"
-        answer = generate(empty, prompt, 8, Sampling(temperature=0, repetition_penalty=1e4, repeat_last_n=-1))
+        answer = generate(empty, prompt, 8, SamplingParams(temperature=0, repetition_penalty=1e4, repeat_last_n=-1))
         assert len(set(answer)) == 8 and not set(answer) & set(prompt)
 
     def test_dry(self, empty: LlamaRunner) -> None:
@@ -282,7 +284,7 @@ class TestSampling:
         prompt = empty.tokenizer.encode("The quick brown fox jumps over the lazy dog. " * 5 + "The quick brown")
 
         def first(**options) -> int:
-            return generate(empty, prompt, 1, Sampling(temperature=0, dry_multiplier=20.0, **options))[0]
+            return generate(empty, prompt, 1, SamplingParams(temperature=0, dry_multiplier=20.0, **options))[0]
 
         (fox,) = empty.tokenizer.encode(" fox")
         assert first() != fox
@@ -293,7 +295,7 @@ class TestSampling:
             {"dry_sequence_breakers": ("brown",)},
         ):
             assert first(**off) == fox, off
-        sampling = Sampling(temperature=0, dry_multiplier=20.0)
+        sampling = SamplingParams(temperature=0, dry_multiplier=20.0)
         answers = [generate(empty, prompt, 12, sampling) for _ in range(2)]
         assert answers[0] == answers[1], "a sequence is penalised for its own tokens only"
 
@@ -315,7 +317,11 @@ class TestSampling:
     def test_rows_of_a_batch_have_their_own_sampling(self, empty: LlamaRunner) -> None:
         prompt = empty.tokenizer.encode(self.PROMPT)
         (token,) = empty.tokenizer.encode(" Paris")
-        kinds = [GREEDY, Sampling(temperature=0, logit_bias={token: 100.0}), Sampling(temperature=1.0, seed=9)]
+        kinds = [
+            GREEDY,
+            SamplingParams(temperature=0, logit_bias={token: 100.0}),
+            SamplingParams(temperature=1.0, seed=9),
+        ]
         empty.submit([Chunk(i, i, prompt, 0, len(prompt), kind) for i, kind in enumerate(kinds)])
         together = [result.tokens[0] for result in empty.collect()]
         assert together[0] == generate(empty, prompt, 1, id=7)[0] and together[1] == token
@@ -344,10 +350,10 @@ class TestTokenizer:
     )
     def test_pieces_give_the_text_back(self, runner: LlamaRunner, text: str) -> None:
         tokens = runner.tokenizer.encode(text)
-        assert b"".join(map(runner.tokenizer.piece, tokens)).decode() == text
+        assert b"".join(map(runner.tokenizer.token_bytes, tokens)).decode() == text
 
     def test_control_tokens_have_no_text(self, runner: LlamaRunner) -> None:
-        assert [runner.tokenizer.piece(token) for token in runner.info.eog] == [b""] * len(runner.info.eog)
+        assert [runner.tokenizer.token_bytes(token) for token in runner.info.eog] == [b""] * len(runner.info.eog)
         assert runner.tokenizer.text(2) == "<|im_end|>" and 2 in runner.info.eog
 
 
@@ -361,24 +367,28 @@ class TestLoading:
         assert "CPU" in info.layers and "0.3.36" in info.engine
 
     @pytest.mark.parametrize(
-        ("placed", "tile", "parks", "at_a_time"), [(None, 64, True, 64), ((31, 31), 0, False, 512)]
+        ("placed", "tile", "offloads", "at_a_time"), [(None, 64, True, 64), ((31, 31), 0, False, 512)]
     )
-    def test_only_the_cpu_has_tiles_and_parks(
+    def test_only_the_cpu_has_tiles_and_offloads(
         self,
         smollm: Path,
         monkeypatch: pytest.MonkeyPatch,
         placed: tuple[int, int] | None,
         tile: int,
-        parks: bool,
+        offloads: bool,
         at_a_time: int,
     ) -> None:
-        if placed:
-            monkeypatch.setattr(library, "devices", lambda: [Device("NVIDIA L4", 23 * 2**30, is_gpu=True)])
+        device = Device("NVIDIA L4", 23 * 2**30, is_gpu=placed is not None)
+        monkeypatch.setattr(library, "devices", lambda: [device])
         monkeypatch.setattr(library.Log, "offloaded", lambda _: placed)
         runner = LlamaRunner(EngineSpec("llama", str(smollm), context=1024, parallel=1))
         try:
             info = runner.info
-            assert (info.tile, info.park_tokens > 0, lib.llama_n_ubatch(runner._context)) == (tile, parks, at_a_time)
+            assert (info.attention_tile_rows, info.offload_tokens > 0, lib.llama_n_ubatch(runner._context)) == (
+                tile,
+                offloads,
+                at_a_time,
+            )
         finally:
             runner.close()
 

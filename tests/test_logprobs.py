@@ -39,7 +39,7 @@ def logprobs(scorer: LlamaScorer | MlxScorer, tokens: list[int]) -> np.ndarray:
 
 def ids(scorer: LlamaScorer | MlxScorer, told: list) -> list[int]:
     """Token ids, by how the vocabulary writes them."""
-    by_text = {scorer.tokenizer.written(token): token for token in range(scorer.info.vocabulary)}
+    by_text = {scorer.tokenizer.vocabulary_text(token): token for token in range(scorer.info.vocabulary)}
     return [by_text[bytes(entry.bytes) if entry.bytes is not None else entry.token.encode()] for entry in told]
 
 
@@ -77,8 +77,8 @@ def assert_own(scorer, prompt: list[int], told: list, text: str) -> None:
 
 def test_a_character_of_several_tokens(client: openai.OpenAI, scorer) -> None:
     """Each token has its own bytes, of which only all together are a character."""
-    parts = [token for token in scorer.tokenizer.encode("🐎") if len(scorer.tokenizer.piece(token)) == 1]
+    parts = [token for token in scorer.tokenizer.encode("🐎") if len(scorer.tokenizer.token_bytes(token)) == 1]
     bias = {str(parts[0]): 100}
     reply = client.chat.completions.create(model="", messages=HELLO, max_tokens=2, logprobs=True, logit_bias=bias)
     (entry, _) = reply.choices[0].logprobs.content
-    assert (bytes(entry.bytes), entry.token) == (scorer.tokenizer.piece(parts[0]), "\ufffd")
+    assert (bytes(entry.bytes), entry.token) == (scorer.tokenizer.token_bytes(parts[0]), "\ufffd")

@@ -131,7 +131,7 @@ def all_at_once(server: RunningServer, **more: Body) -> dict[str, Told]:
     engine = server.engine
 
     async def all_sent() -> None:
-        while len(engine._live) < sum(body.get("n", 1) for body in REQUESTS.values()):
+        while len(engine.generations.by_id) < sum(body.get("n", 1) for body in REQUESTS.values()):
             await asyncio.sleep(0)
 
     engine.steps.clear()

@@ -16,11 +16,10 @@ from msgspec.structs import replace
 from same_answer import assert_same_answer, tolerance
 from tiny_models import KINDS, WINDOW, write_folder
 
-from nitro.engines.backends.mlx import kv_cache, self_test
-from nitro.engines.backends.mlx import runner as mlx_runner
+from nitro.engines.backends.mlx import kv_cache, library, self_test
 from nitro.engines.backends.mlx.runner import MlxRunner
 from nitro.engines.runner import Chunk, LoadError, OutOfKV
-from nitro.engines.types import EngineSpec, Output, Sampling
+from nitro.engines.types import EngineSpec, Output, SamplingParams
 
 LENGTH = 40  # tokens of an answer: with any prompt more than the window
 CUT_ANYWHERE = ("plain", "plain, but wrong in a batch")
@@ -129,11 +128,11 @@ def test_seeds_beside_others(load: Callable[..., MlxScorer], kind: str) -> None:
     """A row draws the same alone, beside others, and after others came and went."""
     runner = load(kind)
     prompt, *noise = prompts(5, seed=8)[1:]
-    hot = Sampling(temperature=4.0, seed=11, top_p=0.999, presence_penalty=0.5, logit_bias={2: -100.0, 0: -100.0})
+    hot = SamplingParams(temperature=4.0, seed=11, top_p=0.999, presence_penalty=0.5, logit_bias={2: -100.0, 0: -100.0})
     alone = Driver(runner).answer(1, prompt, 25, hot)
     driver = Driver(runner)
     for id, other in enumerate(noise, 2):
-        driver.add(id, other, 10 * id, Sampling(temperature=1.0, seed=id))
+        driver.add(id, other, 10 * id, SamplingParams(temperature=1.0, seed=id))
     for _ in range(3):
         driver.step()
     driver.add(1, prompt, 25, hot)
@@ -169,7 +168,7 @@ def test_memory_is_where_it_was_after_200_requests(load: Callable[..., MlxScorer
 def empty(runner: MlxRunner) -> None:
     for slot in range(runner.info.slots):
         assert runner.trim(slot, 0) == 0
-    runner.rest()
+    runner.release_idle_memory()
 
 
 def hammer(runner: MlxRunner, requests: int, seed: int) -> list[tuple[list[int], list[int]]]:
@@ -195,7 +194,7 @@ def hammer(runner: MlxRunner, requests: int, seed: int) -> list[tuple[list[int],
             aborted.add(victim)
             driver.scheduler.abort(victim)
         if chance.random() < 0.03:
-            runner.rest()
+            runner.release_idle_memory()
     return [(asked[id], driver.answers[id]) for id in asked if id not in aborted]
 
 
@@ -302,7 +301,7 @@ def test_rest_gives_memory_back_and_keeps_the_slots(load: Callable[..., MlxScore
     runner = load("plain")
     text = prompts(9, seed=14)[2]
     first = best_next(runner, 0, text, 0)
-    runner.rest()
+    runner.release_idle_memory()
     assert mx.get_cache_memory() == 0
     again = [*text, *first]
     same_as_alone(runner, again, best_next(runner, 0, again, len(text)))
@@ -311,13 +310,13 @@ def test_rest_gives_memory_back_and_keeps_the_slots(load: Callable[..., MlxScore
 def test_a_long_cache_that_is_cut_gives_its_memory_back(load: Callable[..., MlxScorer]) -> None:
     runner = load("plain", context=4000)
     fill(runner, 0, [30] * 10)
-    runner.rest()
+    runner.release_idle_memory()
     short = mx.get_active_memory()
     runner.trim(0, 0)
     runner.submit([Chunk(1, 0, [30] * 2001, 0, 2000, GREEDY)])
     runner.collect()
     assert runner.trim(0, 10) == 10
-    runner.rest()
+    runner.release_idle_memory()
     assert mx.get_active_memory() <= short
 
 
@@ -362,8 +361,6 @@ def test_kv_bytes(load: Callable[..., MlxScorer]) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"threads": 2}, "--threads is for llama.cpp"),
-        ({"gpu_layers": 5}, "--gpu-layers is for llama.cpp"),
         ({"wired_limit": "recommended"}, "--wired-limit needs MLX on Metal"),
         ({"wired_limit": "4096"}, "--wired-limit needs MLX on Metal"),
         ({"context": 10**9}, "--ctx 1000000000 needs"),
@@ -380,17 +377,17 @@ def test_the_wired_limit_on_metal(folder: Callable[[str], Path], monkeypatch: py
     monkeypatch.setattr(mx.metal, "is_available", lambda: True)
     monkeypatch.setattr(mx, "set_wired_limit", limits.append)
     monkeypatch.setattr(mx, "device_info", lambda: {"max_recommended_working_set_size": 100 * 2**20})
-    for asked in (None, "off", "recommended", "24"):
-        mlx_runner._set_limits(EngineSpec("mlx", "", wired_limit=asked))
+    for wanted in ("off", "recommended", "24"):
+        library.set_limits(EngineSpec("mlx", "", wired_limit=wanted))
     assert limits == [100 * 2**20, 24 * 2**20]
     with pytest.raises(LoadError, match="--wired-limit 101 is more than this Mac allows, 100 MiB"):
-        mlx_runner._set_limits(EngineSpec("mlx", "", wired_limit="101"))
+        library.set_limits(EngineSpec("mlx", "", wired_limit="101"))
 
 
 def test_the_pool_for_reuse_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[int] = []
     monkeypatch.setattr(mx, "set_cache_limit", limits.append)
-    mlx_runner._set_limits(EngineSpec("mlx", ""))
+    library.set_limits(EngineSpec("mlx", ""))
     assert len(limits) == 1 and 0 < limits[0] <= 2 * 2**30
 
 
@@ -417,7 +414,7 @@ def test_an_unknown_kind_of_cache(folder: Callable[[str], Path], monkeypatch: py
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, replace(GREEDY, temperature=1.0, seed=7, presence_penalty=0.5)])
-def test_no_answer_is_changed_by_a_draft(load: Callable[..., MlxScorer], sampling: Sampling) -> None:
+def test_no_answer_is_changed_by_a_draft(load: Callable[..., MlxScorer], sampling: SamplingParams) -> None:
     """One predicted rightly, one in part, one not at all; each alone, so that drafts are taken."""
     runner = load("plain")
     prompt, driver = prompts(3)[2], Driver(runner, budget=300)
@@ -468,4 +465,4 @@ def _outputs(driver: Driver) -> Iterator[Output]:
         batch = driver.scheduler.schedule(300)
         driver.runner.submit(batch)
         yield from driver.scheduler.advance(batch, driver.runner.collect())
-    driver.runner.rest()
+    driver.runner.release_idle_memory()

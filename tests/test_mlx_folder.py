@@ -32,7 +32,7 @@ def test_what_is_read(folder: Path) -> None:
     text = "<|im_start|>user\nnaïve 12 😀<|im_end|>"
     tokens = model.tokenizer.encode(text)
     assert tokens[0] == 1 and tokens[-1] == 2
-    assert b"".join(map(model.tokenizer.piece, tokens)).decode() == "user\nnaïve 12 😀"
+    assert b"".join(map(model.tokenizer.token_bytes, tokens)).decode() == "user\nnaïve 12 😀"
 
 
 def test_a_tokenizer_that_adds_tokens_cuts_and_pads(folder: Path) -> None:
@@ -105,7 +105,7 @@ def test_added_tokens_of_a_sentencepiece_vocabulary(folder: Path) -> None:
     words.add_special_tokens(["<eos>"])
     words.save(str(folder / "tokenizer.json"))
     tokenizer = open_folder(folder).tokenizer
-    assert [tokenizer.piece(id) for id in range(5)] == [b"a", b"\n", b"  ", b"<tool_call>", b""]
+    assert [tokenizer.token_bytes(id) for id in range(5)] == [b"a", b"\n", b"  ", b"<tool_call>", b""]
 
 
 def test_a_folder_that_mlx_lm_would_not_find(tmp_path: Path) -> None:

@@ -73,8 +73,8 @@ class Crowd:
             id = talk.asked = len(self.prompts)
             talk.turns += 1
             self.prompts[id] = talk.said + question
-            borders = () if self.driver.runner.info.cuttable else (talk.system, len(self.prompts[id]) - 1)
-            self.driver.add(id, self.prompts[id], ANSWER, borders=borders)
+            snapshot_points = () if self.driver.runner.info.can_truncate else (talk.system, len(self.prompts[id]) - 1)
+            self.driver.add(id, self.prompts[id], ANSWER, snapshot_points=snapshot_points)
 
     def step(self) -> None:
         self.driver.step()
@@ -100,7 +100,7 @@ def uncuttable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MlxSc
     """Caches with windows, and recurrent states."""
     folder = write_folder(tmp_path / "model", request.param)
     scorer = MlxScorer(folder, context=CONTEXT, parallel=4, banned=list(GREEDY.logit_bias))
-    assert not scorer.info.cuttable
+    assert not scorer.info.can_truncate
     yield scorer
     scorer.close()
 

@@ -1,4 +1,4 @@
-"""A decoded chat request becomes a ChatPrompt: every bound, every form of a message, and where defaults come from."""
+"""A chat request becomes a GenerationRequest: every bound, every form of a message, and where defaults come from."""
 
 import json
 from collections.abc import Sequence
@@ -8,12 +8,17 @@ import msgspec
 import pytest
 
 from nitro.api import json_body
-from nitro.api.openai.parse import BOUNDS, ChatPrompt, parse_chat
-from nitro.api.openai.schema import ChatRequest
+from nitro.api.openai import reply_options
+from nitro.api.openai.parse import parse_chat
+from nitro.api.openai.reply_options import ChatReplyOptions
+from nitro.api.openai.requests import ChatRequest
 from nitro.engines.sampling_defaults import NAMES, NOTHING, SamplingDefaults
-from nitro.engines.types import SAMPLERS, Asked, Sampling
+from nitro.engines.types import SAMPLERS, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 from nitro.errors import ApiError
+from nitro.parameters import bounded
+from nitro.service.intake.prepare import with_text
+from nitro.service.requests import Conversation, GenerationRequest, text_part
 
 USER = {"role": "user", "content": "hi"}
 INT32 = 2**31 - 1
@@ -21,7 +26,7 @@ INT32 = 2**31 - 1
 
 def prompt(
     *messages: Any, defaults: dict[str, float] | None = None, samplers: Sequence[str] = SAMPLERS, **fields: Any
-) -> ChatPrompt:
+) -> GenerationRequest:
     body = json.dumps({"messages": messages or [USER], "seed": 1, **fields}).encode()
     return parse_chat(json_body.decode(body, ChatRequest)[0], SamplingDefaults(**(defaults or {})), samplers)
 
@@ -33,38 +38,30 @@ def refusal(*messages: Any, **fields: Any) -> ApiError:
     return caught.value
 
 
+def messages_of(*messages: Any) -> list[dict[str, Any]]:
+    """The messages of a request, their parts joined as for most templates."""
+    conversation = prompt(*messages).prompt
+    assert isinstance(conversation, Conversation)
+    return [with_text(message, "\n") for message in conversation.messages]
+
+
 def content(given: Any, role: str = "user") -> str:
-    (message,) = prompt({"role": role, "content": given}).messages
+    (message,) = messages_of({"role": role, "content": given})
     assert message["role"] == role
     text: str = message["content"]
     return text
 
 
-NOTHING_MORE: dict[str, Any] = {
-    "tools": None,
-    "variables": {},
-    "thinking_budget": None,
-    "both_reasonings": False,
-    "continues": False,
-}
+SAID = Conversation(messages=[{"role": "user", "content": [text_part("hi")]}])
+NAMES_OF_OURS = {"prompt": "messages"}
 
 
 def test_the_least_request() -> None:
-    assert prompt() == ChatPrompt(
-        messages=[USER],
-        sampling=Sampling(seed=1),
-        text_bias={},
-        max_tokens=None,
-        n=1,
-        stops=[],
-        stream=False,
-        include_usage=False,
-        constraint=None,
-        prediction=None,
-        **NOTHING_MORE,
-        cache=True,
-        return_tokens=False,
-        timings_per_token=False,
+    assert prompt() == GenerationRequest(
+        prompt=SAID,
+        sampling=SamplingParams(seed=1),
+        reply_options=reply_options.encode(ChatReplyOptions()),
+        param_names=NAMES_OF_OURS,
     )
 
 
@@ -86,9 +83,9 @@ def test_a_full_request() -> None:
         logit_bias={"7": -100, "no": 5},
         ignore_eos=True,
         seed=42,
-    ) == ChatPrompt(
-        messages=[USER],
-        sampling=Sampling(
+    ) == GenerationRequest(
+        prompt=SAID,
+        sampling=SamplingParams(
             temperature=0.5,
             top_k=40,
             top_p=0.9,
@@ -103,16 +100,11 @@ def test_a_full_request() -> None:
         ),
         text_bias={"no": 5.0},
         max_tokens=5,
-        n=2,
+        choices=2,
         stops=["END"],
         stream=True,
-        include_usage=True,
-        constraint=None,
-        prediction=None,
-        **NOTHING_MORE,
-        cache=True,
-        return_tokens=False,
-        timings_per_token=False,
+        reply_options=reply_options.encode(ChatReplyOptions(include_usage=True)),
+        param_names=NAMES_OF_OURS,
     )
 
 
@@ -155,15 +147,15 @@ NEEDS = {"top_logprobs": {"logprobs": True}}
 REAL = [name for name in NUMBERS if name not in WHOLE]
 
 
-def stored(got: ChatPrompt, name: str) -> Any:
+def stored(got: GenerationRequest, name: str) -> Any:
     """Where the parameter ends up."""
     match name:
         case "max_completion_tokens" | "max_tokens":
             return got.max_tokens
         case "n":
-            return got.n
+            return got.choices
         case "thinking_budget":
-            return got.thinking_budget
+            return got.prompt.thinking_budget
         case "repeat_penalty":
             return got.sampling.repetition_penalty
         case "top_logprobs":
@@ -172,7 +164,7 @@ def stored(got: ChatPrompt, name: str) -> Any:
 
 
 def test_every_bounded_parameter_is_in_the_table() -> None:
-    assert set(NUMBERS) == set(BOUNDS)
+    assert set(NUMBERS) == set(bounded(ChatRequest))
 
 
 @pytest.mark.parametrize("name, given", [(name, given) for name, (inside, _) in NUMBERS.items() for given in inside])
@@ -238,7 +230,7 @@ def test_no_number_is_too_large(name: str, power: int) -> None:
         assert error.status == 400
         assert error.param is not None and error.param.startswith(name)
         return
-    encode_work(["hi"], Asked(got.sampling, got.max_tokens, got.text_bias))
+    encode_work(["hi"], GenerationParams(got.sampling, got.max_tokens, got.text_bias))
     assert got.sampling.top_k <= INT32
 
 
@@ -283,7 +275,7 @@ def test_only_the_tokens_may_be_unlimited(given: int) -> None:
     ],
 )
 def test_usage_in_a_stream(options: Any, wanted: bool) -> None:
-    assert prompt(stream=True, stream_options=options).include_usage is wanted
+    assert reply_options.decode_chat(prompt(stream=True, stream_options=options).reply_options).include_usage is wanted
 
 
 @pytest.mark.parametrize("given, meant", [(True, True), (False, False), (None, False), ("true", True), (1, True)])
@@ -421,7 +413,7 @@ def test_a_sampler_that_the_engine_does_not_know(name: str) -> None:
     error = refusal(**{name: 1}, samplers=known)
     assert (error.param, error.code) == (name, "unsupported_parameter")
     for nothing in (0, None):
-        assert prompt(**{name: nothing}, samplers=known).sampling == Sampling(seed=1)
+        assert prompt(**{name: nothing}, samplers=known).sampling == SamplingParams(seed=1)
 
 
 def test_what_only_tunes_them_asks_for_nothing() -> None:
@@ -433,7 +425,7 @@ def test_sequence_breakers() -> None:
     def breakers(given: Any) -> Any:
         return prompt(dry_multiplier=1, dry_sequence_breakers=given).sampling.dry_sequence_breakers
 
-    assert breakers(None) == Sampling().dry_sequence_breakers
+    assert breakers(None) == SamplingParams().dry_sequence_breakers
     assert breakers([]) == () and breakers(["a", "", "č" * 20]) == ("a", "č" * 20)
     for given in (["a"] * 17, ["č" * 20 + "a"], ["a\0"]):
         assert refusal(dry_sequence_breakers=given).param == "dry_sequence_breakers"
@@ -444,15 +436,15 @@ def test_sequence_breakers() -> None:
 def test_mirostat_takes_the_place_of_the_filters(name: str) -> None:
     error = refusal(mirostat=2, **{name: 1 if name in ("top_n_sigma", "top_k") else 0.5})
     assert (error.param, error.code) == (name, "invalid_value")
-    neutral = getattr(Sampling(), name)
+    neutral = getattr(SamplingParams(), name)
     defaults = {name: 0.5} if name in NAMES else {}
-    assert prompt(mirostat=2, defaults=defaults, **{name: neutral}).sampling == Sampling(seed=1, mirostat=2)
-    assert prompt(mirostat=2, defaults=defaults).sampling == Sampling(seed=1, mirostat=2)
+    assert prompt(mirostat=2, defaults=defaults, **{name: neutral}).sampling == SamplingParams(seed=1, mirostat=2)
+    assert prompt(mirostat=2, defaults=defaults).sampling == SamplingParams(seed=1, mirostat=2)
 
 
 def test_mirostat_leaves_temperature_and_penalties() -> None:
     asked = {"temperature": 0.5, "presence_penalty": 1, "dry_multiplier": 2}
-    assert prompt(mirostat=1, **asked).sampling == Sampling(seed=1, mirostat=1, **asked)
+    assert prompt(mirostat=1, **asked).sampling == SamplingParams(seed=1, mirostat=1, **asked)
 
 
 # Defaults
@@ -472,13 +464,13 @@ DEFAULTS = {
 
 
 def test_the_models_defaults_fill_what_the_request_leaves_open() -> None:
-    assert prompt(defaults=DEFAULTS).sampling == Sampling(seed=1, **DEFAULTS)
-    assert prompt(defaults={"temperature": 0.2}).sampling == Sampling(seed=1, temperature=0.2)
+    assert prompt(defaults=DEFAULTS).sampling == SamplingParams(seed=1, **DEFAULTS)
+    assert prompt(defaults={"temperature": 0.2}).sampling == SamplingParams(seed=1, temperature=0.2)
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_null_leaves_it_open(name: str) -> None:
-    assert prompt(defaults=DEFAULTS, **{name: None}).sampling == Sampling(seed=1, **DEFAULTS)
+    assert prompt(defaults=DEFAULTS, **{name: None}).sampling == SamplingParams(seed=1, **DEFAULTS)
 
 
 @pytest.mark.parametrize(
@@ -501,7 +493,7 @@ def test_null_leaves_it_open(name: str) -> None:
     ],
 )
 def test_the_request_wins_even_with_zero(name: str, given: float) -> None:
-    assert prompt(defaults=DEFAULTS, **{name: given}).sampling == Sampling(seed=1, **{**DEFAULTS, name: given})
+    assert prompt(defaults=DEFAULTS, **{name: given}).sampling == SamplingParams(seed=1, **{**DEFAULTS, name: given})
 
 
 def test_top_k_of_minus_one_switches_the_models_default_off() -> None:
@@ -555,7 +547,7 @@ def test_every_form_of_content_on_every_role(role: str, given: Any, text: str) -
 
 @pytest.mark.parametrize("role", ROLES)
 def test_content_may_be_missing(role: str) -> None:
-    assert prompt({"role": role}).messages == [{"role": role, "content": ""}]
+    assert messages_of({"role": role}) == [{"role": role, "content": ""}]
 
 
 def test_a_part_whose_type_is_null_is_text() -> None:
@@ -610,18 +602,18 @@ def test_names_and_ids_come_along() -> None:
         {"role": "user", "content": "a", "name": "Jan"},
         {"role": "tool", "content": "42", "tool_call_id": "call_1", "name": ""},
     ]
-    assert prompt(*messages).messages == messages
+    assert messages_of(*messages) == messages
 
 
 def test_what_a_message_does_not_say_is_not_there() -> None:
     message = {"role": "assistant", "content": "a", "name": None, "tool_calls": None, "tool_call_id": None}
-    assert prompt(message).messages == prompt({**message, "tool_calls": []}).messages
-    assert prompt(message).messages == [{"role": "assistant", "content": "a"}]
+    assert messages_of(message) == messages_of({**message, "tool_calls": []})
+    assert messages_of(message) == [{"role": "assistant", "content": "a"}]
 
 
 def test_order_and_number_of_messages_stay() -> None:
     messages = [{"role": role, "content": str(i)} for i, role in enumerate(ROLES * 3)]
-    assert prompt(*messages).messages == messages
+    assert messages_of(*messages) == messages
 
 
 # Tool calls in the history
@@ -630,7 +622,7 @@ def test_order_and_number_of_messages_stay() -> None:
 def arguments(given: Any) -> Any:
     """What the template gets for a call with these arguments."""
     call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": given}, "index": 0}
-    (message,) = prompt({"role": "assistant", "content": None, "tool_calls": [call]}).messages
+    (message,) = messages_of({"role": "assistant", "content": None, "tool_calls": [call]})
     (got,) = message["tool_calls"]
     assert {**got, "function": {**got["function"], "arguments": given}} == call
     return got["function"]["arguments"]
@@ -705,7 +697,7 @@ def test_odd_calls_are_refused_by_place(call: Any, where: str) -> None:
 
 @pytest.mark.parametrize("call", [{"function": {"name": "f"}}, {"function": {"name": "f", "arguments": None}}])
 def test_calls_without_arguments_stay_as_they_are(call: Any) -> None:
-    (message,) = prompt({"role": "assistant", "tool_calls": [call]}, USER).messages[:1]
+    (message,) = messages_of({"role": "assistant", "tool_calls": [call]}, USER)[:1]
     assert message["tool_calls"] == [call]
     assert message["content"] == ""
 

@@ -3,19 +3,20 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import pytest
 
 from nitro.convert import comparison
 from nitro.convert.checkpoint import FILE_TYPES, FTYPES
-from nitro.convert.comparison import COARSE, LIMITS, SAME, Cosines, Scores
+from nitro.convert.comparison import COARSE, LIMITS, SAME, Cosines, LogitScores
 
 IDS = [0, 1, 2, 0]
 
 
-def scores(**changes: float) -> Scores:
+def scores(**changes: float) -> LogitScores:
     whole = {"positions": 100, "mean_kl": 0.0, "p99_kl": 0.0, "top1": 1.0, "clear_positions": 50}
-    return Scores(**{**whole, "reference_perplexity": 10.0, "perplexity": 10.0, **changes})
+    return LogitScores(**{**whole, "reference_perplexity": 10.0, "perplexity": 10.0, **changes})
 
 
 def rows(*rows: list[float]) -> np.ndarray:
@@ -56,7 +57,7 @@ def test_rows_for_tokens_that_there_are_not_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("limit", [SAME, COARSE, *LIMITS.values()])
-def test_each_limit_can_fail(limit: comparison.Limits) -> None:
+def test_each_limit_can_fail(limit: comparison.ProofLimits) -> None:
     assert comparison.failures(scores(mean_kl=limit.mean, p99_kl=limit.tail, top1=limit.top1), limit) == []
     for changes, says in [
         ({"mean_kl": limit.mean * 1.01}, "mean KL"),
@@ -70,7 +71,7 @@ def test_each_limit_can_fail(limit: comparison.Limits) -> None:
 
 
 @pytest.mark.parametrize("limit", [SAME, COARSE, *LIMITS.values()])
-def test_each_limit_of_embeddings_can_fail(limit: comparison.Limits) -> None:
+def test_each_limit_of_embeddings_can_fail(limit: comparison.ProofLimits) -> None:
     assert comparison.failures(Cosines(6, 60, 1 - 0.9 * limit.embedding, 1.0), limit) == []
     for least in (1 - 1.1 * limit.embedding, float("nan")):
         assert "an embedding's cosine" in comparison.failures(Cosines(6, 60, least, 1.0), limit)[0]
@@ -80,7 +81,7 @@ def test_embeddings_are_means_of_states() -> None:
     states = rows([1, 0], [0, 1])
     found = comparison.compare_states(iter([([0, 1], states, states[::-1]), ([0, 1], states, rows([1, 0], [1, 0]))]))
     assert (found.texts, found.positions) == (2, 4)
-    assert found.least == pytest.approx(0.5**0.5) and found.mean == pytest.approx((1 + 0.5**0.5) / 2)
+    assert found.lowest == pytest.approx(0.5**0.5) and found.mean == pytest.approx((1 + 0.5**0.5) / 2)
 
 
 def test_what_word_piece_cuts_otherwise_on_llama_cpp() -> None:
@@ -115,7 +116,7 @@ def test_few_clear_positions_tell_nothing() -> None:
         ),  # quantised again; and llama.cpp rounds what it multiplies with the reference
     ],
 )
-def test_which_limits_hold(reference: str, model: str, limit: comparison.Limits) -> None:
+def test_which_limits_hold(reference: str, model: str, limit: comparison.ProofLimits) -> None:
     assert comparison.limits(reference, model) == limit
 
 
@@ -159,3 +160,12 @@ def test_vocabularies() -> None:
 def test_ids_without_a_token_are_none_of_the_vocabulary() -> None:
     assert comparison.vocabularies(["a", None, "b"], ["a", "[PAD1]", "b", "[PAD3]"]) == (2, [])
     assert comparison.vocabularies(["a", None], ["a", "[PAD2]"]) == (2, [1]), "the name of another's"
+
+
+def test_the_file_of_a_proof_keeps_its_keys() -> None:
+    assert msgspec.to_builtins(Cosines(1, 2, lowest=0.5, mean=0.75)) == {
+        "texts": 1,
+        "positions": 2,
+        "least": 0.5,
+        "mean": 0.75,
+    }

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from queue import SimpleQueue
-from typing import Any
+from socket import socketpair
+from typing import Any, get_args
 
 import httpx
 import msgspec
@@ -18,28 +19,35 @@ from running import CEILING, FAKE, RunningServer
 
 from nitro.engines import messages
 from nitro.engines.backends.fake import FakeRunner
-from nitro.engines.client import engine as engine_client
+from nitro.engines.client import stall
+from nitro.engines.client.engine import Engine
 from nitro.engines.client.process import EngineProcess
-from nitro.engines.constraints.grammar import Grammars
-from nitro.engines.crash_marks import Marks
-from nitro.engines.scheduling.scheduler import Sequence
-from nitro.engines.types import Asked, Constraint, EngineSpec, Sampling
+from nitro.engines.constraints.grammar import GrammarCompiler
+from nitro.engines.crash_marks import CrashMarks
+from nitro.engines.scheduling.sequence import Sequence
+from nitro.engines.types import Constraint, EngineSpec, GenerationParams, SamplingParams
 from nitro.engines.work import EncodedWork, encode_work
-from nitro.engines.worker.preparation import FEW, SMALL, Lane, Preparation, Prepared, Rejection
-from nitro.engines.worker.reader import THREADS, Inbox, Outbox, Preparers
+from nitro.engines.worker import handlers
+from nitro.engines.worker.commands import AbortSequences, AddSequences
+from nitro.engines.worker.jobs import SMALL_REQUEST, JobResult, Lane, Rejection
+from nitro.engines.worker.loop import Inbox, Outbox
+from nitro.engines.worker.preparation import MAX_QUICK_ITEMS, Preparation
+from nitro.engines.worker.preparers import THREADS, Preparers
+from nitro.engines.worker.reader import Reader
 from nitro.errors import PromptRejected
+from nitro.system import frames
 
 GATED = "runners:GatedRunner"
 pack = msgspec.msgpack.encode
 
 
 def asked(**fields: Any) -> dict[str, Any]:
-    """An Asked as plain data, valid or not."""
+    """An GenerationParams as plain data, valid or not."""
     return {"sampling": {}, "max_tokens": 2, **fields}
 
 
 def work(prompts: Any = ("Hello",), n: Any = 1, **fields: Any) -> bytes:
-    return pack({"prompts": prompts, "asked": asked(**fields), "n": n})
+    return pack({"prompts": prompts, "params": asked(**fields), "n": n})
 
 
 @asynccontextmanager
@@ -102,7 +110,7 @@ def test_a_frame_that_cannot_be_read_is_left_out() -> None:
 def test_what_has_no_encoding_is_refused_before_it_is_sent() -> None:
     for prompts, fields in (([[2**64]], {}), (["a"], {"max_tokens": 2**70}), (["\ud800"], {})):
         with pytest.raises(PromptRejected, match="cannot be handed to the engine"):
-            encode_work(prompts, Asked(Sampling(), **fields))
+            encode_work(prompts, GenerationParams(SamplingParams(), **fields))
 
 
 def test_what_cannot_be_told_is_its_requests_error(serve, gate: Gate) -> None:
@@ -127,38 +135,62 @@ def test_what_cannot_be_told_is_its_requests_error(serve, gate: Gate) -> None:
     assert server.engine.restarts == 0
 
 
+def test_every_verb_has_a_handler_and_every_answer_a_receiver() -> None:
+    """But for those of the process itself: Load is the reader's, Ready and LoadFailed are the keeper's."""
+    assert set(handlers.HANDLERS) == {*get_args(messages.ToEngine)} - {messages.Load}
+    receivers = Engine(EngineSpec(FAKE, ""))._receivers
+    assert set(receivers) == {*get_args(messages.FromEngine)} - {messages.Ready, messages.LoadFailed}
+
+
+def test_a_request_that_comes_before_the_model_is_loaded_is_left_out() -> None:
+    ours, theirs = socketpair()
+    with ours, theirs:
+        reader, handled = Reader(theirs), SimpleQueue[messages.Request]()
+        for message in (messages.Abort([1]), messages.Load(EngineSpec(FAKE, ""))):
+            reader._take(frames.encode(message))
+        assert reader.wait_for_load().spec.engine == FAKE
+        reader.handle_with(handled.put)
+        reader._take(frames.encode(messages.Abort([2])))
+        assert handled.get(timeout=CEILING) == messages.Abort([2]) and handled.empty()
+
+
 # Nobody waits for another one's work
 
 
 class Stub:
-    """A Preparation whose pieces the test holds up: a request's work is the name of its lane and how many pieces."""
+    """A Preparation whose slices the test holds up: a request's work is the name of its lane and how many slices."""
 
     def __init__(self) -> None:
-        self.begun: SimpleQueue[tuple[int, int]] = SimpleQueue()  # first id and number of each piece
+        self.begun: SimpleQueue[tuple[int, int]] = SimpleQueue()  # first id and number of each slice
         self.go_on = threading.Semaphore(0)
 
-    def pieces(self, ids: list[int], raw: bytes, wanted: object) -> Iterator[Lane]:
+    def slices(self, ids: list[int], raw: bytes, is_wanted: object) -> Iterator[Lane]:
         lane, count = msgspec.msgpack.decode(raw)
         for number in range(count):
             yield lane
             self.begun.put((ids[0], number))
             if lane != "small":
                 assert self.go_on.acquire(timeout=CEILING)
-        return Prepared(messages.Accepted(ids[0], 1), [Sequence(id, [1], 1, Sampling()) for id in ids])
+        return JobResult(messages.Accepted(ids[0], 1), [Sequence(id, [1], 1, SamplingParams()) for id in ids])
 
 
 class Stage:
     def __init__(self) -> None:
-        self.stub, self.inbox, self.outbox, self.marks = Stub(), Inbox(), Outbox(), Marks()
-        self.preparers = Preparers(self.stub, self.inbox, self.outbox, self.marks)
+        self.stub, self.inbox, self.outbox, self.marks = Stub(), Inbox(), Outbox(), CrashMarks()
+        preparers = Preparers(self.inbox, self.outbox, self.marks)
+        self._services = handlers.Services(self.stub, preparers, self.inbox)
 
-    def begin(self, id: int, lane: Lane, pieces: int = 1) -> None:
-        self.preparers.begin(messages.Generate([id], pack([lane, pieces])))
+    def send(self, message: messages.Request) -> None:
+        handlers.handle(self._services, message)
+
+    def begin(self, id: int, lane: Lane, slices: int = 1) -> None:
+        self.send(messages.Generate([id], pack([lane, slices])))
 
     def prepared(self) -> list[int]:
         """The ids of the next that is ready."""
-        got = self.inbox.get(timeout=CEILING)
-        return [sequence.id for sequence in got]
+        command = self.inbox.get(timeout=CEILING)
+        assert isinstance(command, AddSequences)
+        return [sequence.id for sequence in command.sequences]
 
 
 @pytest.mark.parametrize("lane", ["long", "constrained"])
@@ -186,30 +218,30 @@ def test_constraints_and_long_texts_do_not_wait_for_each_other() -> None:
     assert stage.marks.read() == begun, "an engine that dies now tells whom it was at work for"
 
 
-def test_those_that_take_long_get_a_piece_each_in_turn() -> None:
+def test_those_that_take_long_get_a_slice_each_in_turn() -> None:
     stage, threads = Stage(), THREADS["long"]
     for id in range(1, 5):
-        stage.begin(id, "long", pieces=3)
+        stage.begin(id, "long", slices=3)
     begun = [stage.stub.begun.get(timeout=CEILING) for _ in range(threads)]
     for _ in range(12 - threads):
         stage.stub.go_on.release()
         begun.append(stage.stub.begun.get(timeout=CEILING))
     numbers = [number for _, number in begun]
-    assert numbers == sorted(numbers), "nobody's second piece comes before another one's first"
+    assert numbers == sorted(numbers), "nobody's second slice comes before another one's first"
 
 
 @pytest.mark.parametrize("lane", ["long", "constrained"])
-def test_no_piece_is_begun_for_a_client_that_has_left(lane: Lane) -> None:
+def test_no_slice_is_begun_for_a_client_that_has_left(lane: Lane) -> None:
     """Neither of a request that is under way, nor of one that waits; and nothing of it is handed over."""
     stage, threads = Stage(), THREADS[lane]
     for id in range(1, 2 * threads + 1):
-        stage.begin(id, lane, pieces=2)
+        stage.begin(id, lane, slices=2)
     for _ in range(threads):
         stage.stub.begun.get(timeout=CEILING)
     left = list(range(1, 2 * threads + 1))
-    stage.preparers.abort(messages.Abort(left))
-    assert stage.inbox.get(timeout=CEILING) == messages.Abort(left)
-    stage.begin(99, lane, pieces=1)
+    stage.send(messages.Abort(left))
+    assert stage.inbox.get(timeout=CEILING) == AbortSequences(left)
+    stage.begin(99, lane, slices=1)
     for _ in range(threads + 1):
         stage.stub.go_on.release()
     assert stage.stub.begun.get(timeout=CEILING) == (99, 0)
@@ -221,17 +253,17 @@ def test_no_piece_is_begun_for_a_client_that_has_left(lane: Lane) -> None:
 def test_whatever_is_raised_for_a_request_is_its_own_error(problem: BaseException) -> None:
     stage = Stage()
 
-    def pieces(ids: list[int], raw: bytes, wanted: object) -> Iterator[Lane]:
+    def slices(ids: list[int], raw: bytes, is_wanted: object) -> Iterator[Lane]:
         raise problem
         yield "small"
 
-    usual, stage.stub.pieces = stage.stub.pieces, pieces
+    usual, stage.stub.slices = stage.stub.slices, slices
     for id in range(1, 4):
         stage.begin(id, "small")
     for id in range(1, 4):
         answer = stage.outbox.get(timeout=CEILING)
         assert isinstance(answer, messages.Rejected) and answer.id == id
-    stage.stub.pieces = usual
+    stage.stub.slices = usual
     stage.begin(9, "small")
     assert stage.prepared() == [9]
 
@@ -240,7 +272,7 @@ def test_an_engine_that_makes_a_request_ready_is_not_stalled(
     serve, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long that takes: it has no step to take meanwhile."""
-    monkeypatch.setattr(engine_client, "STALL", -1.0)
+    monkeypatch.setattr(stall, "STALL", -1.0)
     server = serve(engine="runners:PonderingRunner", model=gate.path)
     gate.accept()
     server.ready()
@@ -253,30 +285,43 @@ def test_an_engine_that_makes_a_request_ready_is_not_stalled(
 
 
 def lanes(encoded: EncodedWork) -> list[Lane]:
-    """The kinds of the pieces in which a request is made ready."""
+    """The kinds of the slices in which a request is made ready."""
     runner = FakeRunner(EngineSpec("fake", ""))
-    return list(Preparation(runner).pieces(list(range(encoded.sequences)), encoded.raw))
+    return list(Preparation(runner).slices(list(range(encoded.sequences)), encoded.raw))
 
 
 def test_what_takes_long_is_known_as_such() -> None:
-    plain = Asked(Sampling(), 1)
-    constrained = Asked(Sampling(), 1, constraint=Constraint("regex", "a+", "regex"))
-    assert lanes(encode_work(["Hello"], plain, FEW)) == []
-    assert {*lanes(encode_work([[65] * (SMALL // 5)], Asked(Sampling(), 1, prediction="a" * SMALL)))} == {"long"}
+    plain = GenerationParams(SamplingParams(), 1)
+    constrained = GenerationParams(SamplingParams(), 1, constraint=Constraint("regex", "a+", "regex"))
+    assert lanes(encode_work(["Hello"], plain, MAX_QUICK_ITEMS)) == []
+    assert {
+        *lanes(
+            encode_work(
+                [[65] * (SMALL_REQUEST // 5)], GenerationParams(SamplingParams(), 1, prediction="a" * SMALL_REQUEST)
+            )
+        )
+    } == {"long"}
     assert lanes(encode_work(["a"] * 50, plain)).count("long") >= 50
-    assert lanes(encode_work(["a"], Asked(Sampling(), 1, {f"text {i}": 1.0 for i in range(2000)}))).count("long") > 20
-    assert {*lanes(encode_work(["a"], Asked(Sampling(dry_multiplier=1.0), 1)))} == {"long"}
+    assert (
+        lanes(encode_work(["a"], GenerationParams(SamplingParams(), 1, {f"text {i}": 1.0 for i in range(2000)}))).count(
+            "long"
+        )
+        > 20
+    )
+    assert {*lanes(encode_work(["a"], GenerationParams(SamplingParams(dry_multiplier=1.0), 1)))} == {"long"}
     assert lanes(encode_work(["a"], constrained)) == ["constrained", "constrained", "small"]
 
 
 def test_a_list_of_prompts_becomes_sequences_in_its_order() -> None:
     runner = FakeRunner(EngineSpec("fake", ""))
-    done = prepared(runner, encode_work(["ab", [99, 100, 101]], Asked(Sampling(seed=2**31 - 1), 5, echo=True), 2))
+    done = prepared(
+        runner, encode_work(["ab", [99, 100, 101]], GenerationParams(SamplingParams(seed=2**31 - 1), 5, echo=True), 2)
+    )
     assert [(s.id, bytes(s.tokens), s.sampling.seed) for s in done.sequences] == [
         *((1, b"ab", 2**31 - 1), (2, b"ab", 0)),
         *((3, b"cde", 2**31 - 1), (4, b"cde", 0)),
     ]
-    assert done.accepted == messages.Accepted(1, 5, [[b"a", b"b"], [b"c", b"d", b"e"]])
+    assert done.answer == messages.Accepted(1, 5, [[b"a", b"b"], [b"c", b"d", b"e"]])
 
 
 def test_a_long_list_of_prompts_lets_others_in(serve, gate: Gate) -> None:
@@ -303,11 +348,11 @@ def test_a_compiler_that_fails_fails_the_constraint(monkeypatch: pytest.MonkeyPa
     class Panic(BaseException):  # as those of Rust are
         pass
 
-    def matcher(*_: object) -> None:
+    def matcher(*_: object, **__: object) -> None:
         raise Panic("state " * 10_000)
 
-    monkeypatch.setattr(Grammars, "matcher", matcher)
-    constrained = Asked(Sampling(), 1, constraint=Constraint("regex", "a+", "regex"))
+    monkeypatch.setattr(GrammarCompiler, "matcher", matcher)
+    constrained = GenerationParams(SamplingParams(), 1, constraint=Constraint("regex", "a+", "regex"))
     with pytest.raises(Rejection) as caught:
         prepared(FakeRunner(EngineSpec("fake", "")), encode_work(["a"], constrained))
     assert caught.value.answer.param == "regex" and len(caught.value.answer.message) < 1000

@@ -12,10 +12,11 @@ from asking import TEMPLATE, ask, both
 from running import RunningServer
 
 from nitro.engines.backends.fake import FakeTokenizer
-from nitro.engines.constraints.grammar import GrammarMatcher, Grammars
-from nitro.engines.constraints.min_tokens import Unending
+from nitro.engines.constraints.grammar import GrammarCompiler
+from nitro.engines.constraints.grammar_matcher import GrammarMatcher
+from nitro.engines.constraints.min_tokens import MinTokensMatcher
 from nitro.engines.constraints.thinking_budget import ThinkingMatcher
-from nitro.engines.types import Constraint, ModelInfo, Thinking
+from nitro.engines.types import Constraint, ModelInfo, ThinkingBudget
 from nitro.text import reasoning
 from nitro.text.output_parser import ChannelParser
 from nitro.text.reasoning import Markers
@@ -97,8 +98,8 @@ def test_a_budget_before_a_grammar() -> None:
     """The tokens that end it are heard by the constraint, too."""
     tokenizer = FakeTokenizer()
     info = ModelInfo("fake", "", "", 1, 1, 100, 100, 100, 0, 100, 257, frozenset({256}))
-    inner = Grammars(tokenizer, info).matcher(Constraint("choice", '["yes"]', "choice", [b"</think>"]))
-    matcher = ThinkingMatcher(Thinking(3, b"", b"</think>", "</think>"), inner, tokenizer, 257)
+    inner = GrammarCompiler(tokenizer, info).matcher(Constraint("choice", '["yes"]', "choice", [b"</think>"]))
+    matcher = ThinkingMatcher(ThinkingBudget(3, b"", b"</think>", "</think>"), inner, tokenizer, 257)
     said = []
     while len(said) < 3 + len("</think>yes"):
         mask = matcher.mask()
@@ -112,18 +113,18 @@ def test_a_budget_before_a_grammar() -> None:
 
 def test_a_budget_is_no_matter_any_more_once_the_reasoning_is_over() -> None:
     tokenizer = FakeTokenizer()
-    inner = ThinkingMatcher(Thinking(999, b"", b"|", "|"), None, tokenizer, 257)
+    inner = ThinkingMatcher(ThinkingBudget(999, b"", b"|", "|"), None, tokenizer, 257)
     for limit, said in (
-        (Thinking(9, b"", b"</t>", "</t>"), b"x</t>"),
-        (Thinking(1, b"", b"</t>", "</t>"), b"x</t>"),
-        (Thinking(3, b"<t>", b"</t>", "</t>"), b"No"),
+        (ThinkingBudget(9, b"", b"</t>", "</t>"), b"x</t>"),
+        (ThinkingBudget(1, b"", b"</t>", "</t>"), b"x</t>"),
+        (ThinkingBudget(3, b"<t>", b"</t>", "</t>"), b"No"),
     ):
         for within in (None, inner):
             matcher = ThinkingMatcher(limit, within, tokenizer, 257)
             for i, byte in enumerate(said):
-                assert matcher.rest is matcher or (i == 1 and said == b"No")
+                assert matcher.active is matcher or (i == 1 and said == b"No")
                 assert matcher.allows(byte) and matcher.accept(byte)
-            assert matcher.rest is within
+            assert matcher.active is within
 
 
 def test_a_constraint_waits_for_its_end(saying: RunningServer) -> None:
@@ -193,20 +194,20 @@ def test_a_constraint_that_sleeps_bars_the_end_if_it_is_owed(thinks: tuple[str, 
     tokenizer = FakeTokenizer()
     info = ModelInfo("fake", "", "", 1, 1, 100, 100, 100, 0, 100, 257, frozenset({256}))
     after = [b"<answer>"] if thinks else [b"</think>", b"<answer>"]
-    constraint = Constraint("choice", '["yes"]', "choice", after, thinks, owed=owed)
-    grammars = Grammars(tokenizer, info)
+    constraint = Constraint("choice", '["yes"]', "choice", after, thinks, required=owed)
+    grammars = GrammarCompiler(tokenizer, info)
 
     def inner() -> GrammarMatcher:
         return grammars.matcher(constraint)
 
     def limited(budget: int) -> ThinkingMatcher:
-        return ThinkingMatcher(Thinking(budget, b"", b"</think>", "</think>"), inner(), tokenizer, 257)
+        return ThinkingMatcher(ThinkingBudget(budget, b"", b"</think>", "</think>"), inner(), tokenizer, 257)
 
-    for matcher in (inner(), limited(50), Unending(inner(), info), Unending(limited(50), info)):
+    for matcher in (inner(), limited(50), MinTokensMatcher(inner(), info), MinTokensMatcher(limited(50), info)):
         for said in b"<think>Hm</think":
             mask = matcher.mask()
             allowed = mask is None or bool(mask[256 // 8] >> 256 % 8 & 1)
-            assert matcher.allows(256) == allowed == (not owed and not isinstance(matcher, Unending))
+            assert matcher.allows(256) == allowed == (not owed and not isinstance(matcher, MinTokensMatcher))
             assert mask is None or int.from_bytes(mask, "little") | 1 << 256 == (1 << 257) - 1
             assert matcher.allows(said) and matcher.accept(said)
         for said in b"><answer>yes":
@@ -263,20 +264,20 @@ def test_reasoning_in_the_history(saying: RunningServer) -> None:
         assert ask(saying, messages=[past, again]).content == "b"
 
 
-PLAIN = [markers for markers in reasoning.KNOWN if markers.opens and not markers.again]
+PLAIN = [markers for markers in reasoning.KNOWN if markers.open_tag and not markers.repeats]
 
 
-@pytest.mark.parametrize("markers", PLAIN, ids=lambda markers: markers.opens)
+@pytest.mark.parametrize("markers", PLAIN, ids=lambda markers: markers.open_tag)
 def test_every_split(markers: Markers) -> None:
-    text = f"\n{markers.opens}\n Hm {markers.closes[:-1]} so \n{markers.closes}\n\nYes {markers.opens}"
+    text = f"\n{markers.open_tag}\n Hm {markers.close_tag[:-1]} so \n{markers.close_tag}\n\nYes {markers.open_tag}"
 
     def read(*pieces: str, thinking: bool = False) -> tuple[str, str]:
         parser = ChannelParser(None, {}, markers, thinking)
         deltas = [delta for piece in pieces for delta in parser.feed(piece)] + parser.flush()
         return tuple("".join(d.text for d in deltas if d.channel == c) for c in ("reasoning", "content"))
 
-    expected = f"Hm {markers.closes[:-1]} so", f"Yes {markers.opens}"
-    opened = text.partition(markers.opens)[2]
+    expected = f"Hm {markers.close_tag[:-1]} so", f"Yes {markers.open_tag}"
+    opened = text.partition(markers.open_tag)[2]
     assert read(*text) == read(*opened, thinking=True) == expected
     for i in range(len(text)):
         assert read(text[:i], text[i:]) == expected
@@ -284,6 +285,6 @@ def test_every_split(markers: Markers) -> None:
 
 
 def test_whether_a_prompt_has_opened_it() -> None:
-    assert THINK.opened("…<assistant><think>\n") and THINK.opened("<think>a</think><think>")
-    assert not THINK.opened("<think>\n\n</think>\n\n") and not THINK.opened("<think> is a mark<assistant>")
-    assert not THINK.opened("")
+    assert THINK.opened_by("…<assistant><think>\n") and THINK.opened_by("<think>a</think><think>")
+    assert not THINK.opened_by("<think>\n\n</think>\n\n") and not THINK.opened_by("<think> is a mark<assistant>")
+    assert not THINK.opened_by("")

@@ -47,7 +47,7 @@ def test_transformers_is_kept_from_it_whoever_trusts_the_folder(folder: Path, ki
     done = subprocess.run(command, capture_output=True, text=True)
     assert not (folder.parent / "marker").exists()
     if kind == "OwnTokenizer":
-        refusal = f"ValueError: {folder} needs Python code that it brings itself (auto_map), and such is never run"
+        refusal = f"ValueError: {folder} needs its own Python code (auto_map), which is never run"
         assert done.stderr.splitlines()[-1] == refusal
     else:
         assert done.returncode == 0, done.stderr
@@ -56,7 +56,7 @@ def test_transformers_is_kept_from_it_whoever_trusts_the_folder(folder: Path, ki
 def test_mlx_lm_is_kept_from_it(folder: Path, tmp_path: Path) -> None:
     """To serve, to convert, and to compare."""
     edit(folder / "config.json", model_file="own.py", auto_map={"AutoModelForCausalLM": "own.Own"})
-    refusal = f"nitro: {folder} needs Python code that it brings itself (model_file), and such is never run.\n"
+    refusal = f"nitro: {folder} needs its own Python code (model_file), which is never run.\n"
     with server_process(str(folder), "--engine", "mlx") as server:
         _, said = server.process.communicate(timeout=CEILING)
         assert (server.process.returncode, said.partition("\n")[2]) == (1, refusal)

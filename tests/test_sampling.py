@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from nitro.engines.backends.llama import sampler
-from nitro.engines.backends.mlx.sampler import Bias, Row, adjust, keys_of, narrow, sample
-from nitro.engines.types import COLD, IMPOSSIBLE, Sampling
+from nitro.engines.backends.mlx.sampler import Bias, SamplerRow, adjust, keys_of, narrow, sample
+from nitro.engines.types import COLD, IMPOSSIBLE, SamplingParams
 
 CONTEXT = 64  # no history is longer
 NUDGE = 1e-4  # a sum that is this near to top_p, or a ratio to min_p, may fall on either side
@@ -28,24 +28,26 @@ quick = settings(deadline=None, database=None)
 
 def label(value: object) -> str:
     """For the names of tests: what is not as by default."""
-    if not isinstance(value, Sampling):
+    if not isinstance(value, SamplingParams):
         return str(value)
-    names = (name for name in Sampling.__struct_fields__ if getattr(value, name) != getattr(Sampling(), name))
+    names = (
+        name for name in SamplingParams.__struct_fields__ if getattr(value, name) != getattr(SamplingParams(), name)
+    )
     return " ".join(f"{name}={getattr(value, name)}" for name in names) or "default"
 
 
-def row(sampling: Sampling, tokens: list[int] | None = None) -> Row:
-    return Row(sampling, [0] if tokens is None else tokens, Bias.of(sampling))
+def row(sampling: SamplingParams, tokens: list[int] | None = None) -> SamplerRow:
+    return SamplerRow(sampling, [0] if tokens is None else tokens, Bias.of(sampling))
 
 
-def replace_sampling(row: Row, sampling: Sampling) -> Row:
-    return Row(sampling, row.tokens, row.bias, row.matcher)
+def replace_sampling(row: SamplerRow, sampling: SamplingParams) -> SamplerRow:
+    return SamplerRow(sampling, row.tokens, row.bias, row.matcher)
 
 
 @dataclass
 class Batch:
     logits: np.ndarray  # [rows, vocabulary]
-    rows: list[Row]
+    rows: list[SamplerRow]
     newest: list[int]  # each row's token after its `tokens`
 
     def device(self) -> mx.array:
@@ -54,20 +56,20 @@ class Batch:
     def device_newest(self) -> mx.array:
         return mx.array(self.newest, mx.uint32)
 
-    def whole(self) -> list[Row]:
+    def whole(self) -> list[SamplerRow]:
         """The rows with their newest token in `tokens`."""
-        return [Row(r.sampling, [*r.tokens, new], r.bias) for r, new in zip(self.rows, self.newest, strict=True)]
+        return [SamplerRow(r.sampling, [*r.tokens, new], r.bias) for r, new in zip(self.rows, self.newest, strict=True)]
 
 
 # What can be drawn: the logarithms of the weights of a vocabulary's tokens. The best has 0, what is out has -inf.
 
 
-def ours(logits: mx.array, rows: list[Row], newest: mx.array | None = None) -> np.ndarray:
+def ours(logits: mx.array, rows: list[SamplerRow], newest: mx.array | None = None) -> np.ndarray:
     keys = keys_of(rows, newest is not None)
     return np.array(narrow(adjust(logits, rows, newest), [row.sampling for row in rows], keys))
 
 
-def llama_chain(logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> tuple[np.ndarray, int]:
+def llama_chain(logits: np.ndarray, sampling: SamplingParams, tokens: list[int]) -> tuple[np.ndarray, int]:
     """What llama.cpp leaves, its best logit not yet 0, and the token it selects. It learns the last token after the
     others, as in a sequence that goes on."""
     chain = sampler.chain_of(sampling, tokens[:-1], None, len(logits), CONTEXT)
@@ -84,7 +86,7 @@ def llama_chain(logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> tu
     return result, int(left.data[left.selected].id)
 
 
-def theirs(logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> np.ndarray:
+def theirs(logits: np.ndarray, sampling: SamplingParams, tokens: list[int]) -> np.ndarray:
     left, _ = llama_chain(logits, sampling, tokens)
     return left - left.max()
 
@@ -97,11 +99,11 @@ def rounding(logits: np.ndarray) -> float:
     return float(1e-5 + 1e-6 * np.abs(logits[np.isfinite(logits)]).max())
 
 
-def without_filters(sampling: Sampling) -> Sampling:
+def without_filters(sampling: SamplingParams) -> SamplingParams:
     return replace(sampling, top_n_sigma=0.0, top_k=0, typical_p=1.0, top_p=1.0, min_p=0.0)
 
 
-def nudged(sampling: Sampling, by: float) -> Sampling:
+def nudged(sampling: SamplingParams, by: float) -> SamplingParams:
     """With its filters a little wider."""
     top_p = sampling.top_p + by if sampling.top_p < 1 else 1.0
     typical_p = min(max(sampling.typical_p + by, 0.0), 1.0)
@@ -109,7 +111,7 @@ def nudged(sampling: Sampling, by: float) -> Sampling:
     return replace(sampling, top_n_sigma=top_n_sigma, typical_p=typical_p, top_p=top_p, min_p=sampling.min_p * (1 - by))
 
 
-def assert_agrees(mine: np.ndarray, logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> None:
+def assert_agrees(mine: np.ndarray, logits: np.ndarray, sampling: SamplingParams, tokens: list[int]) -> None:
     """Left are the best tokens, as many as llama.cpp leaves, with its weights. Of equal ones any may be left."""
     least, most = (np.isfinite(theirs(logits, nudged(sampling, by), tokens)).sum() for by in (-NUDGE, NUDGE))
     unfiltered, _ = llama_chain(logits, without_filters(sampling), tokens)
@@ -120,7 +122,7 @@ def assert_agrees(mine: np.ndarray, logits: np.ndarray, sampling: Sampling, toke
     assert weights[~kept].max(initial=-math.inf) <= mine[kept].min() + rounding(unfiltered)
 
 
-def assert_typical(mine: np.ndarray, logits: np.ndarray, sampling: Sampling, tokens: list[int]) -> None:
+def assert_typical(mine: np.ndarray, logits: np.ndarray, sampling: SamplingParams, tokens: list[int]) -> None:
     """The same of typical_p alone: left are the tokens whose surprise is nearest to the mean."""
     least, most = (np.isfinite(theirs(logits, nudged(sampling, by), tokens)).sum() for by in (-NUDGE, NUDGE))
     weights = theirs(logits, replace(without_filters(sampling), temperature=1.0), tokens)
@@ -146,7 +148,7 @@ def assert_same_weights(mine: np.ndarray, expected: np.ndarray, temperature: flo
 # What is drawn
 
 
-def drawn(logits: np.ndarray, sampling: Sampling, count: int) -> list[int]:
+def drawn(logits: np.ndarray, sampling: SamplingParams, count: int) -> list[int]:
     """With the seeds from 0 on."""
     rows = [row(replace(sampling, seed=seed)) for seed in range(count)]
     return sample(mx.array(np.tile(logits, (count, 1)), mx.float32), rows).tolist()
@@ -154,7 +156,7 @@ def drawn(logits: np.ndarray, sampling: Sampling, count: int) -> list[int]:
 
 def drawn_in_turn(logits: np.ndarray, seed: int, count: int) -> np.ndarray:
     """With one seed, at the lengths from 0 on."""
-    rows = [row(Sampling(seed=seed), [0] * length) for length in range(count)]
+    rows = [row(SamplingParams(seed=seed), [0] * length) for length in range(count)]
     return np.array(sample(mx.array(np.tile(logits, (count, 1)), mx.float32), rows))
 
 
@@ -192,9 +194,9 @@ def logits_of(size: int) -> st.SearchStrategy[np.ndarray]:
     )
 
 
-def samplings_of(size: int, temperatures: st.SearchStrategy[float]) -> st.SearchStrategy[Sampling]:
+def samplings_of(size: int, temperatures: st.SearchStrategy[float]) -> st.SearchStrategy[SamplingParams]:
     return st.builds(
-        Sampling,
+        SamplingParams,
         temperature=temperatures,
         top_n_sigma=st.sampled_from([0.0, 0.0, 0.0, 1.0, 2.0]) | st.floats(0.01, 5),
         top_k=st.just(0) | st.integers(1, size + 10),
@@ -277,22 +279,22 @@ class TestAgainstLlama:
     @pytest.mark.parametrize(
         "sampling",
         [
-            Sampling(typical_p=0.3),
-            Sampling(typical_p=0.6, logit_bias={2: -math.inf}),
-            Sampling(top_n_sigma=1.0, typical_p=0.5),
-            Sampling(top_k=4, typical_p=0.9),
-            Sampling(top_k=6, typical_p=0.8, top_p=0.9),
-            Sampling(typical_p=0.8, top_p=0.6),
-            Sampling(typical_p=0.95, min_p=0.3),
-            Sampling(top_k=3, xtc_probability=1.0, xtc_threshold=0.2),
-            Sampling(min_p=0.4, xtc_probability=1.0, xtc_threshold=0.15, temperature=3.0),
-            Sampling(top_k=4, dynatemp_range=0.5),
-            Sampling(xtc_probability=1.0, dynatemp_range=0.9, dynatemp_exponent=2.0),
-            Sampling(top_n_sigma=1.4, top_k=5, typical_p=0.95, top_p=0.95, min_p=0.1, temperature=0.7),
+            SamplingParams(typical_p=0.3),
+            SamplingParams(typical_p=0.6, logit_bias={2: -math.inf}),
+            SamplingParams(top_n_sigma=1.0, typical_p=0.5),
+            SamplingParams(top_k=4, typical_p=0.9),
+            SamplingParams(top_k=6, typical_p=0.8, top_p=0.9),
+            SamplingParams(typical_p=0.8, top_p=0.6),
+            SamplingParams(typical_p=0.95, min_p=0.3),
+            SamplingParams(top_k=3, xtc_probability=1.0, xtc_threshold=0.2),
+            SamplingParams(min_p=0.4, xtc_probability=1.0, xtc_threshold=0.15, temperature=3.0),
+            SamplingParams(top_k=4, dynatemp_range=0.5),
+            SamplingParams(xtc_probability=1.0, dynatemp_range=0.9, dynatemp_exponent=2.0),
+            SamplingParams(top_n_sigma=1.4, top_k=5, typical_p=0.95, top_p=0.95, min_p=0.1, temperature=0.7),
         ],
         ids=label,
     )
-    def test_filters_come_in_the_same_order(self, sampling: Sampling) -> None:
+    def test_filters_come_in_the_same_order(self, sampling: SamplingParams) -> None:
         """Logits so that a number changes where any two filters change places."""
         for logits in (EIGHT, EIGHT * 0.3, np.append(EIGHT * 2, -300.0)):
             expected = theirs(logits.astype(np.float32), sampling, [0])
@@ -312,7 +314,7 @@ class TestAgainstLlama:
     @pytest.mark.parametrize("temperature", [0.3, 1.0, 5.0])
     @pytest.mark.parametrize(("reach", "exponent"), [(0.1, 1.0), (0.3, 2.0), (2.0, 0.5), (20.0, 0.0)])
     def test_the_dynamic_temperature_is_the_same(self, temperature: float, reach: float, exponent: float) -> None:
-        sampling = Sampling(temperature=temperature, dynatemp_range=reach, dynatemp_exponent=exponent, top_k=60)
+        sampling = SamplingParams(temperature=temperature, dynatemp_range=reach, dynatemp_exponent=exponent, top_k=60)
         logits = np.random.default_rng(3).normal(size=(4, 200)).astype(np.float32) * [[0.1], [1], [2], [4]]
         rows = [row(sampling), row(replace(sampling, top_k=0)), row(sampling), row(replace(sampling, top_p=0.9))]
         for mine, values, r in zip(ours(mx.array(logits, mx.float32), rows), logits, rows, strict=True):
@@ -320,30 +322,34 @@ class TestAgainstLlama:
 
     def test_typical_p_without_any_possible_neighbour(self) -> None:
         logits = np.array([-math.inf, 3.0, -math.inf, -200.0], np.float32)
-        for sampling in (Sampling(typical_p=0.5), Sampling(typical_p=0.0), Sampling(typical_p=0.5, top_n_sigma=0.1)):
+        for sampling in (
+            SamplingParams(typical_p=0.5),
+            SamplingParams(typical_p=0.0),
+            SamplingParams(typical_p=0.5, top_n_sigma=0.1),
+        ):
             assert np.flatnonzero(np.isfinite(theirs(logits, sampling, [0]))).tolist() == [1]
             assert np.flatnonzero(np.isfinite(ours(mx.array(logits)[None], [row(sampling)])[0])).tolist() == [1]
 
     def test_greedy_takes_the_first_of_the_best(self) -> None:
         logits = np.array([1, 3, 2, 3, 3], np.float32)
-        assert llama_chain(logits, Sampling(temperature=0), [0])[1] == 1
-        assert sample(mx.array(logits)[None], [row(Sampling(temperature=0))]).tolist() == [1]
+        assert llama_chain(logits, SamplingParams(temperature=0), [0])[1] == 1
+        assert sample(mx.array(logits)[None], [row(SamplingParams(temperature=0))]).tolist() == [1]
 
     @pytest.mark.parametrize(
         ("sampling", "count"),
         [
-            (Sampling(top_k=1), 1),
-            (Sampling(top_k=2), 2),
-            (Sampling(top_p=0.25), 1),
-            (Sampling(top_p=0.5), 2),
-            (Sampling(top_p=0.51), 3),
-            (Sampling(top_k=2, top_p=0.5), 1),
-            (Sampling(min_p=1.0), 4),
-            (Sampling(top_k=3, min_p=1.0), 3),
+            (SamplingParams(top_k=1), 1),
+            (SamplingParams(top_k=2), 2),
+            (SamplingParams(top_p=0.25), 1),
+            (SamplingParams(top_p=0.5), 2),
+            (SamplingParams(top_p=0.51), 3),
+            (SamplingParams(top_k=2, top_p=0.5), 1),
+            (SamplingParams(min_p=1.0), 4),
+            (SamplingParams(top_k=3, min_p=1.0), 3),
         ],
         ids=label,
     )
-    def test_equal_tokens_at_a_cut(self, sampling: Sampling, count: int) -> None:
+    def test_equal_tokens_at_a_cut(self, sampling: SamplingParams, count: int) -> None:
         logits = np.array([0, -200, 0, 0, -200, 0], np.float32)
         assert np.isfinite(ours(mx.array(logits)[None], [row(sampling)])).sum() == count
         assert np.isfinite(theirs(logits, sampling, [0])).sum() == count
@@ -353,49 +359,63 @@ class TestFilters:
     @pytest.mark.parametrize(
         "sampling",
         [
-            Sampling(top_k=1),
-            Sampling(top_p=0.0),
-            Sampling(top_p=1e-9),
-            Sampling(top_p=1e-45),
-            Sampling(min_p=1.0),
-            Sampling(top_k=1, top_p=0.0, min_p=1.0),
-            Sampling(top_k=1, temperature=1e30),
-            Sampling(top_n_sigma=1e-9),
+            SamplingParams(top_k=1),
+            SamplingParams(top_p=0.0),
+            SamplingParams(top_p=1e-9),
+            SamplingParams(top_p=1e-45),
+            SamplingParams(min_p=1.0),
+            SamplingParams(top_k=1, top_p=0.0, min_p=1.0),
+            SamplingParams(top_k=1, temperature=1e30),
+            SamplingParams(top_n_sigma=1e-9),
         ],
         ids=label,
     )
-    def test_an_extreme_leaves_the_best(self, sampling: Sampling) -> None:
+    def test_an_extreme_leaves_the_best(self, sampling: SamplingParams) -> None:
         assert np.flatnonzero(np.isfinite(ours(mx.array(EIGHT)[None], [row(sampling)])[0])).tolist() == [BEST]
         assert set(drawn(EIGHT, sampling, 50)) == {BEST}
 
     @pytest.mark.parametrize(
         "sampling",
         [
-            Sampling(),
-            Sampling(top_k=8),
-            Sampling(top_k=9),
-            Sampling(top_k=2**31 - 1),
-            Sampling(top_p=0.99999),
-            Sampling(min_p=1e-9),
-            Sampling(top_n_sigma=50.0),
-            Sampling(typical_p=0.99999),
+            SamplingParams(),
+            SamplingParams(top_k=8),
+            SamplingParams(top_k=9),
+            SamplingParams(top_k=2**31 - 1),
+            SamplingParams(top_p=0.99999),
+            SamplingParams(min_p=1e-9),
+            SamplingParams(top_n_sigma=50.0),
+            SamplingParams(typical_p=0.99999),
         ],
         ids=label,
     )
-    def test_the_other_extreme_leaves_all(self, sampling: Sampling) -> None:
+    def test_the_other_extreme_leaves_all(self, sampling: SamplingParams) -> None:
         assert ours(mx.array(EIGHT)[None], [row(sampling)])[0] == pytest.approx(EIGHT - EIGHT[BEST])
 
     def test_they_come_before_the_temperature(self) -> None:
-        sampling = Sampling(top_p=0.5, min_p=0.5)
+        sampling = SamplingParams(top_p=0.5, min_p=0.5)
         for temperature in (0.01, 1, 100):
             left = ours(mx.array(EIGHT)[None], [row(replace(sampling, temperature=temperature))])[0]
             assert np.flatnonzero(np.isfinite(left)).tolist() == [2, 4]
             assert left[4] == pytest.approx(-0.5 / temperature)
 
     def test_a_row_keeps_to_its_own(self) -> None:
-        samplings = [Sampling(top_k=2), Sampling(), Sampling(top_p=0.8), Sampling(min_p=0.5), Sampling(temperature=7)]
-        samplings += [Sampling(typical_p=0.4), Sampling(top_n_sigma=1.0), Sampling(typical_p=0.4, top_p=0.5)]
-        samplings += [Sampling(xtc_probability=1.0), Sampling(dynatemp_range=0.9), Sampling(xtc_probability=0.001)]
+        samplings = [
+            SamplingParams(top_k=2),
+            SamplingParams(),
+            SamplingParams(top_p=0.8),
+            SamplingParams(min_p=0.5),
+            SamplingParams(temperature=7),
+        ]
+        samplings += [
+            SamplingParams(typical_p=0.4),
+            SamplingParams(top_n_sigma=1.0),
+            SamplingParams(typical_p=0.4, top_p=0.5),
+        ]
+        samplings += [
+            SamplingParams(xtc_probability=1.0),
+            SamplingParams(dynatemp_range=0.9),
+            SamplingParams(xtc_probability=0.001),
+        ]
         together = ours(mx.array(np.tile(EIGHT, (len(samplings), 1))), [row(sampling) for sampling in samplings])
         for left, sampling in zip(together, samplings, strict=True):
             assert left.tolist() == ours(mx.array(EIGHT)[None], [row(sampling)])[0].tolist()
@@ -417,7 +437,7 @@ class TestPenalties:
         ],
     )
     def test_how_far_back_they_look(self, last_n: int, seen: list[int], known: bool) -> None:
-        sampling = Sampling(presence_penalty=1.0, repeat_last_n=last_n)
+        sampling = SamplingParams(presence_penalty=1.0, repeat_last_n=last_n)
         tokens = [0, 1, 2, 3, 4, 5]
         if known:
             logits = adjust(mx.zeros((1, 8)), [row(sampling, tokens)])
@@ -434,17 +454,17 @@ class TestPenalties:
         assert sample(logits, batch.rows, newest).tolist() == sample(logits, batch.whole()).tolist()
 
     def test_what_they_do(self) -> None:
-        sampling = Sampling(repetition_penalty=2.0, frequency_penalty=0.25, presence_penalty=0.5)
+        sampling = SamplingParams(repetition_penalty=2.0, frequency_penalty=0.25, presence_penalty=0.5)
         logits = mx.array([[3.0, -3.0, 0.0, 3.0, -math.inf]])
         adjusted = adjust(logits, [row(sampling, [0, 1, 1, 2, 1, 4])])
         assert adjusted[0].tolist() == pytest.approx([1.5 - 0.75, -6 - 1.25, -0.75, 3, -math.inf])
 
     def test_nothing_was_seen(self) -> None:
-        assert adjust(mx.ones((1, 4)), [row(Sampling(presence_penalty=1.0), [])]).tolist() == [[1, 1, 1, 1]]
+        assert adjust(mx.ones((1, 4)), [row(SamplingParams(presence_penalty=1.0), [])]).tolist() == [[1, 1, 1, 1]]
 
     def test_a_row_looks_at_its_own_history(self) -> None:
-        sampling = Sampling(presence_penalty=1.0)
-        rows = [row(sampling, [0]), row(Sampling(), [1]), row(sampling, [2])]
+        sampling = SamplingParams(presence_penalty=1.0)
+        rows = [row(sampling, [0]), row(SamplingParams(), [1]), row(sampling, [2])]
         assert adjust(mx.zeros((3, 4)), rows).tolist() == [[-1, 0, 0, 0], [0, 0, 0, 0], [0, 0, -1, 0]]
         newest = mx.array([3, 3, 0], mx.uint32)
         assert adjust(mx.zeros((3, 4)), rows, newest).tolist() == [[-1, 0, 0, -1], [0, 0, 0, 0], [-1, 0, -1, 0]]
@@ -454,19 +474,19 @@ class TestBias:
     @pytest.mark.parametrize("temperature", [0, 1e-6, 1, 100])
     def test_a_banned_token_is_never_drawn(self, temperature: float) -> None:
         banned = {BEST: -math.inf, 4: -math.inf, 5: -math.inf}
-        got = drawn(EIGHT, Sampling(temperature=temperature, logit_bias=banned), 100)
+        got = drawn(EIGHT, SamplingParams(temperature=temperature, logit_bias=banned), 100)
         assert set(got).isdisjoint(banned)
         assert temperature >= 1 or set(got) == {7}
 
     @pytest.mark.parametrize("temperature", [0, 1])
     def test_a_hundred_forces_a_token(self, temperature: float) -> None:
-        assert set(drawn(EIGHT, Sampling(temperature=temperature, logit_bias={5: 100}), 100)) == {5}
+        assert set(drawn(EIGHT, SamplingParams(temperature=temperature, logit_bias={5: 100}), 100)) == {5}
 
     def test_every_bias_counts(self) -> None:
         rows = [
-            row(Sampling(logit_bias={0: 2.5, 3: -1, 6: 7})),
-            row(Sampling()),
-            row(Sampling(logit_bias={1: -math.inf})),
+            row(SamplingParams(logit_bias={0: 2.5, 3: -1, 6: 7})),
+            row(SamplingParams()),
+            row(SamplingParams(logit_bias={1: -math.inf})),
         ]
         assert adjust(mx.ones((3, 7)), rows).tolist() == [
             [3.5, 1, 1, 0, 1, 1, 8],
@@ -476,12 +496,12 @@ class TestBias:
 
     def test_it_comes_before_the_penalties(self) -> None:
         """So a bias decides whether the repetition penalty multiplies or divides."""
-        sampling = Sampling(repetition_penalty=2.0, logit_bias={0: -3.0, 1: 3.0, 2: -math.inf, 3: 4.0})
+        sampling = SamplingParams(repetition_penalty=2.0, logit_bias={0: -3.0, 1: 3.0, 2: -math.inf, 3: 4.0})
         adjusted = adjust(mx.array([[1.0, -1.0, 1.0, 2.0]]), [row(sampling, [0, 1, 2])])
         assert adjusted[0].tolist() == [-4, 1, -math.inf, 6]
 
     def test_it_comes_before_the_filters(self) -> None:
-        left = ours(mx.array(EIGHT)[None], [row(Sampling(top_k=2, logit_bias={5: 100.0, BEST: -math.inf}))])[0]
+        left = ours(mx.array(EIGHT)[None], [row(SamplingParams(top_k=2, logit_bias={5: 100.0, BEST: -math.inf}))])[0]
         assert np.flatnonzero(np.isfinite(left)).tolist() == [4, 5]
 
 
@@ -489,24 +509,24 @@ class TestDraws:
     @pytest.mark.parametrize(
         "sampling",
         [
-            Sampling(),
-            Sampling(temperature=0.4),
-            Sampling(temperature=100),
-            Sampling(top_k=3),
-            Sampling(top_k=4, temperature=3),
-            Sampling(top_p=0.7),
-            Sampling(min_p=0.2),
-            Sampling(typical_p=0.7),
-            Sampling(top_n_sigma=1.2),
-            Sampling(top_k=5, top_p=0.95, min_p=0.3, temperature=1.5),
+            SamplingParams(),
+            SamplingParams(temperature=0.4),
+            SamplingParams(temperature=100),
+            SamplingParams(top_k=3),
+            SamplingParams(top_k=4, temperature=3),
+            SamplingParams(top_p=0.7),
+            SamplingParams(min_p=0.2),
+            SamplingParams(typical_p=0.7),
+            SamplingParams(top_n_sigma=1.2),
+            SamplingParams(top_k=5, top_p=0.95, min_p=0.3, temperature=1.5),
         ],
         ids=label,
     )
-    def test_their_frequencies_are_what_llama_makes_probable(self, sampling: Sampling) -> None:
+    def test_their_frequencies_are_what_llama_makes_probable(self, sampling: SamplingParams) -> None:
         assert_fits(drawn(EIGHT, sampling, 20_000), shares(theirs(EIGHT, sampling, [0])))
 
     def test_whether_xtc_applies_says_nothing_about_the_draw(self) -> None:
-        xtc = Sampling(xtc_probability=0.3, xtc_threshold=0.1)
+        xtc = SamplingParams(xtc_probability=0.3, xtc_threshold=0.1)
         with_all, without = (shares(theirs(EIGHT, replace(xtc, xtc_probability=p), [0])) for p in (0.0, 1.0))
         assert without[BEST] == 0
         assert_fits(drawn(EIGHT, xtc, 20_000), 0.7 * with_all + 0.3 * without)
@@ -519,24 +539,24 @@ class TestDraws:
 
     @pytest.mark.parametrize("temperature", [COLD, 1e-5])
     def test_equal_tokens_stay_equal_at_the_lowest_temperatures(self, temperature: float) -> None:
-        got = drawn(np.array([20.0, -30.0, 20.0, 19.0, 20.0]), Sampling(temperature=temperature), 1000)
+        got = drawn(np.array([20.0, -30.0, 20.0, 19.0, 20.0]), SamplingParams(temperature=temperature), 1000)
         assert_fits(got, np.array([1 / 3, 0, 1 / 3, 0, 1 / 3]))
 
     def test_equal_tokens_stay_equal_at_the_highest(self) -> None:
-        got = drawn(np.array([30.0, -math.inf, -30.0, 0.0]), Sampling(temperature=1e30), 1000)
+        got = drawn(np.array([30.0, -math.inf, -30.0, 0.0]), SamplingParams(temperature=1e30), 1000)
         assert_fits(got, np.array([1 / 3, 0, 1 / 3, 1 / 3]))
 
     @pytest.mark.parametrize("temperature", [0, 1e-50, 1e-30, COLD * 0.999, COLD, COLD * 1.001])
     def test_the_best_is_drawn_on_both_sides_of_the_greedy_threshold(self, temperature: float) -> None:
-        assert set(drawn(EIGHT, Sampling(temperature=temperature), 50)) == {BEST}
-        assert set(drawn(np.zeros(8), Sampling(temperature=temperature), 50)) == set(
+        assert set(drawn(EIGHT, SamplingParams(temperature=temperature), 50)) == {BEST}
+        assert set(drawn(np.zeros(8), SamplingParams(temperature=temperature), 50)) == set(
             range(8 if temperature >= COLD else 1)
         )
 
     def test_another_seed_or_length_draws_something_else(self) -> None:
         flat = np.zeros(1000)
         one, *others = (drawn_in_turn(flat, seed, 200) for seed in (1, 2, 2**16 + 1, 2**24 + 1, 2**31 - 2, 2**31 - 1))
-        by_seed = np.array(drawn(flat, Sampling(), 200))  # all of length 1
+        by_seed = np.array(drawn(flat, SamplingParams(), 200))  # all of length 1
         pairs = list(combinations([one, *others], 2))
         pairs += [(one[:-1], others[0][1:]), (one[1:], others[0][:-1])]  # a seed is no length
         pairs += [(by_seed[2:], one[2:]), (by_seed[1:], by_seed[:-1]), (one[1:], one[:-1])]
@@ -558,36 +578,36 @@ class TestDraws:
     @pytest.mark.parametrize(
         "other",
         [
-            Sampling(temperature=0),
-            Sampling(top_n_sigma=1.0),
-            Sampling(top_k=3),
-            Sampling(typical_p=0.5),
-            Sampling(top_p=0.5),
-            Sampling(min_p=0.1),
-            Sampling(xtc_probability=0.5, xtc_threshold=0.01),
-            Sampling(temperature=2),
-            Sampling(dynatemp_range=0.5),
+            SamplingParams(temperature=0),
+            SamplingParams(top_n_sigma=1.0),
+            SamplingParams(top_k=3),
+            SamplingParams(typical_p=0.5),
+            SamplingParams(top_p=0.5),
+            SamplingParams(min_p=0.1),
+            SamplingParams(xtc_probability=0.5, xtc_threshold=0.01),
+            SamplingParams(temperature=2),
+            SamplingParams(dynatemp_range=0.5),
         ],
         ids=label,
     )
-    def test_a_neighbour_changes_nothing(self, other: Sampling) -> None:
+    def test_a_neighbour_changes_nothing(self, other: SamplingParams) -> None:
         logits = mx.array(np.random.default_rng(1).normal(size=(2, 200)))
         for seed in range(20):
-            mine = row(Sampling(seed=seed))
+            mine = row(SamplingParams(seed=seed))
             alone = sample(logits[:1], [mine]).item()
             assert sample(logits, [mine, row(other)])[0].item() == alone
             assert sample(logits[::-1], [row(other), mine])[1].item() == alone
 
     def test_greedy_rows_take_the_best_beside_warm_ones(self) -> None:
         logits = mx.array([[0, 0, 9, 0], [0, 0, 0, 0], [8, 0, 0, 0], [0, 0, 0, 0]], mx.float32)
-        greedy = row(Sampling(temperature=0))
+        greedy = row(SamplingParams(temperature=0))
         for seed in range(20):
-            other = row(Sampling(seed=seed, top_k=3))
+            other = row(SamplingParams(seed=seed, top_k=3))
             assert sample(logits, [greedy, other, greedy, other])[::2].tolist() == [2, 0]
 
     def test_a_drawn_token_belongs_to_its_row(self) -> None:
         logits = mx.where(mx.eye(6, 50), 100.0, 0.0)
-        rows = [row(Sampling(temperature=t, seed=i)) for i, t in enumerate([1, 0, 1, 1, 0, 1])]
+        rows = [row(SamplingParams(temperature=t, seed=i)) for i, t in enumerate([1, 0, 1, 1, 0, 1])]
         assert sample(logits, rows).tolist() == [0, 1, 2, 3, 4, 5]
 
 
@@ -596,10 +616,10 @@ class TestArrays:
     def test_half_precision_is_as_good(self, dtype: mx.Dtype) -> None:
         logits = mx.array(np.random.default_rng(2).normal(0, 3, (4, 100))).astype(dtype)
         rows = [
-            row(Sampling(temperature=0)),
-            row(Sampling(top_p=0.9, logit_bias={3: 1.0})),
-            row(Sampling(min_p=0.05, repetition_penalty=1.3), [1, 2]),
-            row(Sampling(top_k=40)),
+            row(SamplingParams(temperature=0)),
+            row(SamplingParams(top_p=0.9, logit_bias={3: 1.0})),
+            row(SamplingParams(min_p=0.05, repetition_penalty=1.3), [1, 2]),
+            row(SamplingParams(top_k=40)),
         ]
         assert sample(logits, rows).tolist() == sample(logits.astype(mx.float32), rows).tolist()
         assert adjust(logits, rows).dtype == mx.float32
@@ -607,7 +627,10 @@ class TestArrays:
     @pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
     def test_the_callers_logits_stay_as_they_are(self, dtype: mx.Dtype) -> None:
         logits = mx.zeros((2, 10), dtype)
-        rows = [row(Sampling(logit_bias={1: 5.0}, top_k=3)), row(Sampling(presence_penalty=1.0, min_p=0.5), [4])]
+        rows = [
+            row(SamplingParams(logit_bias={1: 5.0}, top_k=3)),
+            row(SamplingParams(presence_penalty=1.0, min_p=0.5), [4]),
+        ]
         mx.eval(sample(logits, rows, mx.array([1, 2], mx.uint32)))
         mx.eval(adjust(logits, rows), narrow(logits, [r.sampling for r in rows], keys_of(rows)))
         assert logits.dtype == dtype
@@ -617,6 +640,6 @@ class TestArrays:
     def test_a_token_per_row(self, temperatures: list[float]) -> None:
         count = len(temperatures)
         for filters in ({}, {"top_k": 2}, {"min_p": 0.1}):
-            rows = [row(Sampling(temperature=temperature, **filters)) for temperature in temperatures]
+            rows = [row(SamplingParams(temperature=temperature, **filters)) for temperature in temperatures]
             tokens = sample(mx.zeros((count, 10)), rows)
             assert (tokens.dtype, tokens.shape) == (mx.uint32, (count,))

@@ -22,12 +22,13 @@ from msgspec.structs import replace
 
 from nitro.engines.backends.fake import EOG, FakeRunner
 from nitro.engines.runner import Chunk, OutOfKV, Result, StepFailed
-from nitro.engines.scheduling import prefix_cache
-from nitro.engines.scheduling import scheduler as rules
-from nitro.engines.scheduling.scheduler import OVERTAKEN, RESERVE, Scheduler, Sequence
+from nitro.engines.scheduling import prefix_cache, turns
+from nitro.engines.scheduling import sequence as sequences
+from nitro.engines.scheduling.scheduler import Scheduler
+from nitro.engines.scheduling.sequence import KV_RESERVE, Sequence
 from nitro.engines.scheduling.slots import shared_prefix
-from nitro.engines.scheduling.speculation import Drafts
-from nitro.engines.types import EngineSpec, ModelInfo, Output, Sampling
+from nitro.engines.scheduling.speculation import Drafter
+from nitro.engines.types import EngineSpec, ModelInfo, Output, SamplingParams
 
 VOCABULARY = 251
 
@@ -39,10 +40,10 @@ def make_info(
     kv_tokens: int = 256,
     step_tokens: int = 64,
     eog: frozenset[int] = frozenset(),
-    park_tokens: int = 0,
-    cuttable: bool = True,
+    offload_tokens: int = 0,
+    can_truncate: bool = True,
     draft_tokens: int = 0,
-    tile: int = 0,
+    attention_tile_rows: int = 0,
 ) -> ModelInfo:
     return ModelInfo(
         engine="strict",
@@ -57,10 +58,10 @@ def make_info(
         step_tokens=step_tokens,
         vocabulary=VOCABULARY,
         eog=eog,
-        park_tokens=park_tokens,
-        cuttable=cuttable,
-        draft_tokens=draft_tokens if cuttable else 0,
-        tile=tile,
+        offload_tokens=offload_tokens,
+        can_truncate=can_truncate,
+        draft_tokens=draft_tokens if can_truncate else 0,
+        attention_tile_rows=attention_tile_rows,
     )
 
 
@@ -99,10 +100,10 @@ class StrictRunner:
     def __init__(self, info: ModelInfo):
         self.info = info
         self.held: list[list[int]] = [[] for _ in range(info.slots)]
-        self.parked: dict[int, list[int]] = {}
+        self.offloaded: dict[int, list[int]] = {}
         self.forgotten: Counter[int] = Counter()
         self.faults = Faults()
-        self.can_cut = info.cuttable
+        self.can_cut = info.can_truncate
         self.broken = False
         self._batch: list[Chunk] | None = None
 
@@ -124,7 +125,7 @@ class StrictRunner:
         assert len({chunk.sequence_id for chunk in batch}) == len(batch), "a sequence twice in a batch"
         for chunk in batch:
             assert 0 <= chunk.start < chunk.stop <= len(chunk.tokens) < self.info.context
-            assert not chunk.draft or (chunk.samples and len(chunk.tokens) + len(chunk.draft) < self.info.context)
+            assert not chunk.draft or (chunk.wants_token and len(chunk.tokens) + len(chunk.draft) < self.info.context)
             assert self.held[chunk.slot] == chunk.tokens[: chunk.start], "a chunk starts where its slot ends"
             assert not self.forgotten[chunk.sequence_id]
 
@@ -153,7 +154,7 @@ class StrictRunner:
         held += chunk.tokens[chunk.start : chunk.stop]
         if fails:
             return Result([], "no token can follow")
-        if not chunk.samples:
+        if not chunk.wants_token:
             return Result([])
         tokens = [next_token(held)]
         for guess in chunk.draft:
@@ -163,18 +164,20 @@ class StrictRunner:
             tokens.append(next_token(held))
         return Result(tokens)
 
-    def park(self, slot: int) -> None:
-        assert not self.broken and self._batch is None and self.held[slot] and slot not in self.parked
-        self.parked[slot], self.held[slot] = self.held[slot], []
-        assert sum(map(len, self.parked.values())) <= self.info.park_tokens
+    def offload(self, slot: int) -> None:
+        assert not self.broken and self._batch is None and self.held[slot] and slot not in self.offloaded
+        self.offloaded[slot], self.held[slot] = self.held[slot], []
+        assert sum(map(len, self.offloaded.values())) <= self.info.offload_tokens
 
     def copy(self, src: int, dst: int, length: int) -> int:
-        assert not self.broken and self._batch is None and src != dst and not self.held[dst] and dst not in self.parked
-        source = self.parked.get(src) or self.held[src]
+        assert (
+            not self.broken and self._batch is None and src != dst and not self.held[dst] and dst not in self.offloaded
+        )
+        source = self.offloaded.get(src) or self.held[src]
         assert 0 < length <= len(source)
         if length < len(source) and not self.can_cut:
             return 0
-        if self._used + (len(source) if src in self.parked else length) > self.info.kv_tokens:
+        if self._used + (len(source) if src in self.offloaded else length) > self.info.kv_tokens:
             return 0
         self.held[dst] = source[:length]
         return length
@@ -184,10 +187,10 @@ class StrictRunner:
         return sum(map(len, self.held))
 
     def trim(self, slot: int, length: int) -> int:
-        parked = self.parked.pop(slot, [])
-        if length and self._used + len(parked) <= self.info.kv_tokens:
-            self.held[slot] += parked
-        elif parked:
+        offloaded = self.offloaded.pop(slot, [])
+        if length and self._used + len(offloaded) <= self.info.kv_tokens:
+            self.held[slot] += offloaded
+        elif offloaded:
             return 0
         held = self.held[slot]
         assert not self.broken and self._batch is None and 0 <= length <= len(held)
@@ -196,12 +199,12 @@ class StrictRunner:
         del held[length:]
         return length
 
-    def forget(self, sequence_id: int) -> None:
+    def free_sequence(self, sequence_id: int) -> None:
         self.forgotten[sequence_id] += 1
 
     def reset(self) -> None:
         self.held = [[] for _ in range(self.info.slots)]
-        self.parked = {}
+        self.offloaded = {}
         self.broken, self._batch = False, None
 
 
@@ -209,16 +212,16 @@ def tokens_in(batch: list[Chunk]) -> int:
     return sum(chunk.size for chunk in batch)
 
 
-class HalfRight(Drafts):
+class HalfRight(Drafter):
     """Guesses what comes, and is wrong where the checksum of all so far says so."""
 
-    def guess(self, tokens: list[int], generated: int, most: int, pays: float) -> list[int]:
-        self._pays = pays
-        guessed: list[int] = []
-        while len(guessed) < most:
-            right = next_token([*tokens, *guessed])
-            guessed.append(right if right % 4 else 250 - right)
-        return guessed
+    def draft(self, tokens: list[int], generated: int, limit: int, break_even: float) -> list[int]:
+        self._break_even = break_even
+        draft: list[int] = []
+        while len(draft) < limit:
+            right = next_token([*tokens, *draft])
+            draft.append(right if right % 4 else 250 - right)
+        return draft
 
 
 @dataclass
@@ -251,15 +254,24 @@ class Engine:
     def live(self) -> set[int]:
         return {id for id, told in self.told.items() if told.finish is None}
 
-    def add(self, prompt: list[int], max_tokens: int = 1, borders: tuple[int, ...] = ()) -> int:
+    def add(self, prompt: list[int], max_tokens: int = 1, snapshot_points: tuple[int, ...] = ()) -> int:
         """A request of one sequence."""
-        return self.add_request([prompt], max_tokens, borders)[0]
+        return self.add_request([prompt], max_tokens, snapshot_points)[0]
 
-    def add_request(self, prompts: list[list[int]], max_tokens: int = 1, borders: tuple[int, ...] = ()) -> list[int]:
+    def add_request(
+        self, prompts: list[list[int]], max_tokens: int = 1, snapshot_points: tuple[int, ...] = ()
+    ) -> list[int]:
         ids = list(range(len(self.told) + 1, len(self.told) + 1 + len(prompts)))
         request = []
         for id, prompt in zip(ids, prompts, strict=True):
-            sequence = Sequence(id, prompt.copy(), max_tokens, Sampling(seed=id), drafts=HalfRight(), borders=borders)
+            sequence = Sequence(
+                id,
+                prompt.copy(),
+                max_tokens,
+                SamplingParams(seed=id),
+                drafter=HalfRight(),
+                snapshot_points=snapshot_points,
+            )
             self.told[id] = Told(sequence, prompt, expected(self.info, prompt, max_tokens), ids[0])
             request.append(sequence)
         self.scheduler.add(*request)
@@ -320,8 +332,8 @@ class Engine:
         The oldest sequence goes on in every step in which it is not overtaken, once it runs. Before, each of the rows
         and each that overtakes it may end first. Where decodes and prompts take turns, it goes on in every other one.
         """
-        once = (self.info.context + rules.OVERTAKEN) * (2 if self.info.tile else 1)
-        most = len(self.live) * (self.info.parallel + rules.OVERTAKEN + 1) * once
+        once = (self.info.context + turns.MAX_OVERTAKES) * (2 if self.info.attention_tile_rows else 1)
+        most = len(self.live) * (self.info.parallel + turns.MAX_OVERTAKES + 1) * once
         while self.scheduler.busy:
             assert most > 0, "it never ends"
             most -= 1
@@ -345,7 +357,7 @@ class Engine:
         caches = [slot for slot, tokens in enumerate(held) if tokens and slot not in busy]
         running = scheduler.running.copy()
         drafted = any(chunk.draft for chunk in batch)
-        left = scheduler.relieve(batch)
+        left = scheduler.reclaim_kv(batch)
         if drafted:
             assert left == batch and scheduler.running == running and not any(chunk.draft for chunk in batch)
         elif caches:
@@ -410,18 +422,20 @@ class Engine:
             assert (chunk.slot, chunk.start) == (sequence.slot, sequence.computed)
             assert chunk.tokens is sequence.tokens and chunk.sampling is sequence.sampling
         decodes = [s.id for s in scheduler.running if s.pending == 1]
-        if self.info.tile and decodes and len(decodes) < len(running):
+        if self.info.attention_tile_rows and decodes and len(decodes) < len(running):
             running = {id: s for id, s in running.items() if (id in decodes) != self.decoded}
             decodes = [id for id in decodes if id in running]
         self.decoded = bool(decodes)
         assert [chunk.sequence_id for chunk in batch[: len(decodes)]] == decodes
         drafted = sum(len(chunk.draft) for chunk in batch)
         assert drafted <= self.info.draft_tokens and tokens_in(batch) <= self.info.step_tokens
-        assert not self.info.tile or not drafted or len(decodes) + drafted < self.info.tile
+        assert (
+            not self.info.attention_tile_rows or not drafted or len(decodes) + drafted < self.info.attention_tile_rows
+        )
         prompts = min(budget, self.info.step_tokens) - len(decodes) - drafted
         most = len(decodes) + max(prompts, 1)
-        leaders = scheduler._borders
-        own = {id: [b for b in s.borders if b > s.computed] for id, s in running.items()}
+        leaders = scheduler.in_flight.stops
+        own = {id: [b for b in s.snapshot_points if b > s.computed] for id, s in running.items()}
         ends = {id: min([len(s.tokens), *own[id], leaders.get(id, len(s.tokens))]) for id, s in running.items()}
         wanted = {id: ends[id] - s.computed for id, s in running.items()}
         assert all(count > 0 for count in wanted.values())
@@ -437,7 +451,7 @@ class Engine:
     def _pass(self, sequence: Sequence, times: int) -> None:
         told = self.told[sequence.id]
         told.passed += times
-        assert told.passed <= rules.OVERTAKEN
+        assert told.passed <= turns.MAX_OVERTAKES
 
     def check(self) -> None:
         """What holds between any two calls."""
@@ -468,8 +482,8 @@ class NoRoom(Exception):
 
 
 def room_for(sequence: Sequence) -> int:
-    """KV tokens asked for at admission: all it has, and up to RESERVE of those it may generate."""
-    return len(sequence.tokens) + min(sequence.max_tokens - sequence.generated, rules.RESERVE)
+    """KV tokens asked for at admission: all it has, and up to KV_RESERVE of those it may generate."""
+    return len(sequence.tokens) + min(sequence.max_tokens - sequence.generated, sequences.KV_RESERVE)
 
 
 def prompt(length: int, first: int = 1) -> list[int]:
@@ -537,7 +551,7 @@ def test_a_prompt_advances_though_decodes_fill_the_budget() -> None:
 
 
 def test_with_tiles_decodes_and_prompts_take_turns() -> None:
-    engine = Engine(make_info(tile=16))
+    engine = Engine(make_info(attention_tile_rows=16))
     for first in (1, 2):
         engine.add(prompt(2, first), 20)
     engine.step()
@@ -599,12 +613,12 @@ def test_a_prompt_that_fits_exactly_is_whole() -> None:
 
 
 def test_at_most_so_many_overtake_within_a_step() -> None:
-    engine = Engine(make_info(parallel=OVERTAKEN + 3))
+    engine = Engine(make_info(parallel=turns.MAX_OVERTAKES + 3))
     engine.add(prompt(60, 1))
-    for first in range(2, OVERTAKEN + 4):
+    for first in range(2, turns.MAX_OVERTAKES + 4):
         engine.add(prompt(2, first))
-    ahead = [(first, 2) for first in range(2, OVERTAKEN + 2)]
-    assert rows(engine.step(50)) == [*ahead, (1, 50 - 2 * OVERTAKEN)]
+    ahead = [(first, 2) for first in range(2, turns.MAX_OVERTAKES + 2)]
+    assert rows(engine.step(50)) == [*ahead, (1, 50 - 2 * turns.MAX_OVERTAKES)]
     assert rows(engine.step(50)) == [(1, 26), (10, 2), (11, 2)]
 
 
@@ -613,18 +627,18 @@ def test_at_most_so_many_overtake_across_steps() -> None:
     engine = Engine(make_info())
     long = engine.add(prompt(20, 1))
     served = []
-    for first in range(2, OVERTAKEN + 6):
+    for first in range(2, turns.MAX_OVERTAKES + 6):
         engine.add(prompt(8, first))
         served += rows(engine.step(8))
-    assert served[:OVERTAKEN] == [(first, 8) for first in range(2, OVERTAKEN + 2)]
-    assert served[OVERTAKEN : OVERTAKEN + 3] == [(long, 8), (long, 8), (long, 4)]
+    assert served[: turns.MAX_OVERTAKES] == [(first, 8) for first in range(2, turns.MAX_OVERTAKES + 2)]
+    assert served[turns.MAX_OVERTAKES : turns.MAX_OVERTAKES + 3] == [(long, 8), (long, 8), (long, 4)]
 
 
 def test_who_may_not_be_overtaken_also_holds_those_behind_an_older_one() -> None:
     """The third prompt would pass two, one of which was passed often enough."""
     engine = Engine(make_info())
     engine.add(prompt(60, 1))
-    for first in range(2, OVERTAKEN + 2):
+    for first in range(2, turns.MAX_OVERTAKES + 2):
         engine.add(prompt(8, first))
         engine.step(8)
     late = engine.add(prompt(30, 20))
@@ -676,13 +690,13 @@ def test_at_most_so_many_pass_one_that_waits_for_room() -> None:
     engine.add(prompt(2, 1), 40)
     engine.step()
     large = engine.add(prompt(40, 2), 20)
-    small = [engine.add(prompt(4, first)) for first in range(3, OVERTAKEN + 6)]
+    small = [engine.add(prompt(4, first)) for first in range(3, turns.MAX_OVERTAKES + 6)]
     for _ in range(10):
         engine.step()
-    assert [id for id in small if engine.told[id].finish] == small[:OVERTAKEN]
-    assert engine.told[large].passed == OVERTAKEN
+    assert [id for id in small if engine.told[id].finish] == small[: turns.MAX_OVERTAKES]
+    assert engine.told[large].passed == turns.MAX_OVERTAKES
     while not engine.told[large].answer:
-        assert not any(engine.told[id].finish for id in small[OVERTAKEN:])
+        assert not any(engine.told[id].finish for id in small[turns.MAX_OVERTAKES :])
         engine.step()
     assert engine.told[1].finish
     engine.finish()
@@ -693,17 +707,17 @@ def test_waiting_for_room_and_waiting_for_tokens_count_together() -> None:
     engine.add(prompt(2, 1), 9)
     engine.step()
     long = engine.add(prompt(50, 2), 10)
-    for first in range(3, 3 + OVERTAKEN // 2):
+    for first in range(3, 3 + turns.MAX_OVERTAKES // 2):
         engine.add(prompt(2, first))
     while engine.told[1].finish is None:
         engine.step()
-    assert engine.told[long].passed == OVERTAKEN // 2 and engine.told[long].sequence.slot is None
+    assert engine.told[long].passed == turns.MAX_OVERTAKES // 2 and engine.told[long].sequence.slot is None
     engine.info = engine.scheduler.info = replace(engine.info, kv_tokens=256)
-    for first in range(20, 20 + OVERTAKEN):
+    for first in range(20, 20 + turns.MAX_OVERTAKES):
         engine.add(prompt(3, first))
         engine.step(3)
-    assert engine.told[long].passed == OVERTAKEN
-    assert engine.told[long].sequence.computed == 3 * (OVERTAKEN - OVERTAKEN // 2)
+    assert engine.told[long].passed == turns.MAX_OVERTAKES
+    assert engine.told[long].sequence.computed == 3 * (turns.MAX_OVERTAKES - turns.MAX_OVERTAKES // 2)
 
 
 def steps_under_a_stream(engine: Engine, long: int, short: Callable[[int], None], budget: int, most: int) -> int:
@@ -727,7 +741,7 @@ def test_a_prompt_of_many_chunks_ends_under_an_endless_stream_of_short_ones(per_
             engine.add(prompt(8, 2 + (step * per_step + i) % 90))
 
     steps = steps_under_a_stream(engine, long, short, budget=8, most=100)
-    assert steps <= OVERTAKEN + 13 + 3
+    assert steps <= turns.MAX_OVERTAKES + 13 + 3
 
 
 @pytest.mark.parametrize("max_tokens", [1, 6])
@@ -743,7 +757,7 @@ def test_a_prompt_that_needs_the_whole_pool_ends_under_an_endless_stream_of_shor
         engine.add(prompt(4, 3 + (step + 50) % 90), max_tokens)
 
     assert steps_under_a_stream(engine, long, short, budget=64, most=200) < 60
-    assert engine.told[long].passed == OVERTAKEN
+    assert engine.told[long].passed == turns.MAX_OVERTAKES
 
 
 def test_a_prompt_of_many_chunks_ends_though_the_pool_is_always_short() -> None:
@@ -754,8 +768,8 @@ def test_a_prompt_of_many_chunks_ends_though_the_pool_is_always_short() -> None:
     def short(step: int) -> None:
         engine.add(prompt(6, 2 + step % 90), 2)
 
-    with mock.patch.object(rules, "RESERVE", 0):
-        assert steps_under_a_stream(engine, long, short, budget=6, most=200) <= OVERTAKEN + 10 + 6
+    with mock.patch.object(sequences, "KV_RESERVE", 0):
+        assert steps_under_a_stream(engine, long, short, budget=6, most=200) <= turns.MAX_OVERTAKES + 10 + 6
 
 
 # Admission
@@ -771,11 +785,11 @@ def test_admission_asks_for_the_prompt_and_what_it_may_generate() -> None:
 
 
 def test_admission_asks_for_no_more_than_the_reserve() -> None:
-    asked = 10 + 10 + 2 * RESERVE
+    asked = 10 + 10 + 2 * KV_RESERVE
     for kv_tokens, fits in ((asked, True), (asked - 1, False)):
         engine = Engine(make_info(context=500, kv_tokens=kv_tokens))
-        engine.add(prompt(10, 1), RESERVE + 100)
-        engine.add(prompt(10, 2), RESERVE + 200)
+        engine.add(prompt(10, 1), KV_RESERVE + 100)
+        engine.add(prompt(10, 2), KV_RESERVE + 200)
         engine.step()
         assert len(engine.scheduler.running) == 1 + fits
 
@@ -803,7 +817,7 @@ def test_admission_tells_who_came_and_what_was_cached() -> None:
 def test_what_does_not_fit_the_context_is_a_bug_of_the_caller(length: int, max_tokens: int) -> None:
     engine = Engine(make_info(context=64))
     with pytest.raises(AssertionError):
-        engine.scheduler.add(Sequence(1, [1] * length, max_tokens, Sampling()))
+        engine.scheduler.add(Sequence(1, [1] * length, max_tokens, SamplingParams()))
     assert not engine.scheduler.busy
 
 
@@ -811,7 +825,7 @@ def test_an_id_in_use_cannot_be_added_again() -> None:
     engine = Engine(make_info())
     engine.add(prompt(4), 2)
     with pytest.raises(AssertionError):
-        engine.scheduler.add(Sequence(1, prompt(5), 1, Sampling()))
+        engine.scheduler.add(Sequence(1, prompt(5), 1, SamplingParams()))
     engine.finish()
 
 
@@ -941,12 +955,12 @@ def test_the_place_of_one_that_was_aborted_goes_to_the_next() -> None:
 
 # Reuse
 
-parkings = pytest.mark.parametrize("park_tokens", [0, 200])
+offloadings = pytest.mark.parametrize("offload_tokens", [0, 200])
 
 
-@parkings
-def test_what_is_shared_is_not_computed_again(park_tokens: int) -> None:
-    engine = Engine(make_info(park_tokens=park_tokens))
+@offloadings
+def test_what_is_shared_is_not_computed_again(offload_tokens: int) -> None:
+    engine = Engine(make_info(offload_tokens=offload_tokens))
     engine.add(prompt(20), 5)
     engine.finish()
     engine.add(prompt(30), 1)
@@ -981,9 +995,9 @@ def test_a_cache_that_cannot_be_cut_is_computed_again() -> None:
     assert engine.scheduler.admitted[0][1] == 0
 
 
-@parkings
-def test_a_slot_that_would_lose_more_than_little_is_copied(park_tokens: int) -> None:
-    engine = Engine(make_info(park_tokens=park_tokens))
+@offloadings
+def test_a_slot_that_would_lose_more_than_little_is_copied(offload_tokens: int) -> None:
+    engine = Engine(make_info(offload_tokens=offload_tokens))
     engine.add(prompt(40), 1)
     engine.finish()
     engine.add([*prompt(30), 5, 6])
@@ -994,9 +1008,9 @@ def test_a_slot_that_would_lose_more_than_little_is_copied(park_tokens: int) -> 
     assert rows(engine.step()) == [(4, 3)], "and lost one token only"
 
 
-@parkings
-def test_two_with_the_same_prefix_do_not_share_a_slot(park_tokens: int) -> None:
-    engine = Engine(make_info(park_tokens=park_tokens))
+@offloadings
+def test_two_with_the_same_prefix_do_not_share_a_slot(offload_tokens: int) -> None:
+    engine = Engine(make_info(offload_tokens=offload_tokens))
     engine.add(prompt(20), 1)
     engine.finish()
     engine.add([*prompt(20), 5], 3)
@@ -1026,33 +1040,33 @@ def test_the_same_prompt_three_times_is_computed_once() -> None:
     assert rows(engine.step()) == [(1, 1), (2, 1), (3, 1)]
 
 
-@parkings
-def test_a_copy_is_kept_at_a_border(park_tokens: int) -> None:
-    engine = Engine(make_info(cuttable=False, park_tokens=park_tokens))
-    engine.add([*prompt(40), 5, 6], 3, borders=(20, 40))
+@offloadings
+def test_a_copy_is_kept_at_a_border(offload_tokens: int) -> None:
+    engine = Engine(make_info(can_truncate=False, offload_tokens=offload_tokens))
+    engine.add([*prompt(40), 5, 6], 3, snapshot_points=(20, 40))
     assert [rows(engine.step()) for _ in range(3)] == [[(1, 20)], [(1, 20)], [(1, 2)]]
     engine.finish()
-    engine.add([*prompt(40), 7, 8], 3, borders=(20, 40))
+    engine.add([*prompt(40), 7, 8], 3, snapshot_points=(20, 40))
     assert rows(engine.step()) == [(2, 2)]
     engine.add([*prompt(30), 7, 8], 3)
     assert rows(engine.step()) == [(2, 1), (3, 12)]
     engine.finish()
 
 
-@parkings
-def test_a_border_is_kept_once_and_for_all(park_tokens: int) -> None:
-    engine = Engine(make_info(cuttable=False, spare=4, park_tokens=park_tokens))
+@offloadings
+def test_a_border_is_kept_once_and_for_all(offload_tokens: int) -> None:
+    engine = Engine(make_info(can_truncate=False, spare=4, offload_tokens=offload_tokens))
     computed = []
     for last in (5, 6, 7, 8):
-        engine.add([*prompt(30), last, last], 2, borders=(30,))
+        engine.add([*prompt(30), last, last], 2, snapshot_points=(30,))
         computed.append(rows(engine.step()))
         engine.finish()
     assert computed == [[(1, 30)], [(2, 2)], [(3, 2)], [(4, 2)]]
-    assert len(holding(engine, prompt(30))) + list(engine.runner.parked.values()).count(prompt(30)) == 1
+    assert len(holding(engine, prompt(30))) + list(engine.runner.offloaded.values()).count(prompt(30)) == 1
 
 
 def test_what_cannot_be_cut_is_copied_where_it_ends() -> None:
-    engine = Engine(make_info(cuttable=False))
+    engine = Engine(make_info(can_truncate=False))
     for last in (5, 6):
         engine.add([*prompt(40), last, last], 2)
     assert rows(engine.step()) == [(1, 40)]
@@ -1062,7 +1076,7 @@ def test_what_cannot_be_cut_is_copied_where_it_ends() -> None:
 def test_a_short_prefix_is_not_worth_waiting_for() -> None:
     engine = Engine(make_info())
     for last in (5, 6):
-        engine.add([*prompt(prefix_cache.WORTH - 1), last], 2)
+        engine.add([*prompt(prefix_cache.MIN_PREFIX - 1), last], 2)
     assert rows(engine.step()) == [(1, 16), (2, 16)]
 
 
@@ -1097,35 +1111,35 @@ def test_those_that_share_nothing_run_beside_those_that_wait() -> None:
 # Parking
 
 
-def test_idle_slots_are_parked_while_others_run() -> None:
-    engine = Engine(make_info(park_tokens=25))
+def test_idle_slots_are_offloaded_while_others_run() -> None:
+    engine = Engine(make_info(offload_tokens=25))
     fill_caches(engine, 1, 2)
     assert sum(map(len, engine.runner.held)) == 10, "nothing runs, so nothing hurries"
     engine.add(prompt(4, 3), 3)
     engine.step()
-    assert sorted(map(len, engine.runner.parked.values())) == [10, 10]
+    assert sorted(map(len, engine.runner.offloaded.values())) == [10, 10]
     assert engine.scheduler.kv_used == 4
     engine.finish()
 
 
-def test_the_least_recently_used_gives_way_where_no_more_can_be_parked() -> None:
-    engine = Engine(make_info(park_tokens=25))
+def test_the_least_recently_used_gives_way_where_no_more_can_be_offloaded() -> None:
+    engine = Engine(make_info(offload_tokens=25))
     fill_caches(engine, 1, 2, 3)
     engine.add(prompt(4, 4))
     engine.step()
-    assert sorted(held[0] for held in engine.runner.parked.values()) == [2, 3]
+    assert sorted(held[0] for held in engine.runner.offloaded.values()) == [2, 3]
 
 
 def test_one_that_is_too_large_stays_in_the_pool() -> None:
-    engine = Engine(make_info(park_tokens=9))
+    engine = Engine(make_info(offload_tokens=9))
     fill_caches(engine, 1)
     engine.add(prompt(4, 4))
     engine.step()
-    assert not engine.runner.parked and holding(engine, prompt(10, 1))
+    assert not engine.runner.offloaded and holding(engine, prompt(10, 1))
 
 
-def test_a_parked_slot_comes_back_though_the_pool_is_full_of_idle_ones() -> None:
-    engine = Engine(make_info(park_tokens=300, kv_tokens=64))
+def test_a_offloaded_slot_comes_back_though_the_pool_is_full_of_idle_ones() -> None:
+    engine = Engine(make_info(offload_tokens=300, kv_tokens=64))
     fill_caches(engine, 1, 2, 3)
     engine.add(prompt(60, 4), 2)
     engine.finish()
@@ -1133,9 +1147,9 @@ def test_a_parked_slot_comes_back_though_the_pool_is_full_of_idle_ones() -> None
     assert rows(engine.step()) == [(5, 1)]
 
 
-def test_a_long_parked_slot_is_not_brought_for_a_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefix_cache, "BRINGS", 2)
-    engine = Engine(make_info(park_tokens=300))
+def test_a_long_offloaded_slot_is_not_brought_for_a_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefix_cache, "MAX_RESTORED", 2)
+    engine = Engine(make_info(offload_tokens=300))
     engine.add(prompt(50, 1))
     engine.finish()
     engine.add(prompt(4, 2))
@@ -1280,7 +1294,7 @@ def test_a_step_may_be_left_with_nothing() -> None:
 
 
 def test_a_real_pool_runs_full_and_every_answer_is_as_if_it_had_not() -> None:
-    """Admitted with room for RESERVE more, three outgrow the pool; and the one which goes stays away for a while."""
+    """Admitted with room for KV_RESERVE more, three outgrow the pool; and the one which goes stays away for a while."""
     engine = Engine(make_info(context=1000, kv_tokens=1000, parallel=3, step_tokens=1000))
     for first in (1, 2, 3):
         engine.add(prompt(20, first), 900)
@@ -1318,7 +1332,7 @@ class Passing:
         return True
 
     @property
-    def rest(self) -> "Passing | None":
+    def active(self) -> "Passing | None":
         self.left -= 1
         return self if self.left else None
 
@@ -1424,7 +1438,7 @@ def test_the_fake_runner_counts_on_through_a_pool_that_is_too_small() -> None:
     scheduler = Scheduler(runner.info, runner)
     texts = {id: runner.tokenizer.encode(f"prompt {id} ends in {chr(64 + id)}") for id in range(1, 7)}
     for id, text in texts.items():
-        scheduler.add(Sequence(id, text.copy(), 500 if id % 2 else 20, Sampling(logit_bias={EOG: -inf})))
+        scheduler.add(Sequence(id, text.copy(), 500 if id % 2 else 20, SamplingParams(logit_bias={EOG: -inf})))
     answers: dict[int, list[int]] = {id: [] for id in texts}
     preempted = 0
     for _ in range(5_000):
@@ -1450,7 +1464,7 @@ def submit_what_fits(scheduler: Scheduler, runner: FakeRunner) -> list[Chunk]:
             runner.submit(batch)
             return batch
         except OutOfKV:
-            batch = scheduler.relieve(batch)
+            batch = scheduler.reclaim_kv(batch)
     raise AssertionError("everything was given, and still there is no room")
 
 
@@ -1471,12 +1485,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         more_kv=st.integers(0, 120),
         more_step=st.integers(1, 24),
         ends=st.sampled_from([0, 16]),
-        reserve=st.sampled_from([0, 3, RESERVE]),
-        overtaken=st.sampled_from([0, 1, 3, OVERTAKEN]),
-        park_tokens=st.sampled_from([0, 0, 20, 100]),
+        reserve=st.sampled_from([0, 3, KV_RESERVE]),
+        overtaken=st.sampled_from([0, 1, 3, turns.MAX_OVERTAKES]),
+        offload_tokens=st.sampled_from([0, 0, 20, 100]),
         worth=st.sampled_from([1, 4, 16]),
         brings=st.sampled_from([1, 256]),
-        cuttable=st.booleans(),
+        can_truncate=st.booleans(),
         draft_tokens=st.sampled_from([0, 2, 10]),
         tiles=st.booleans(),
     )
@@ -1490,18 +1504,19 @@ class SchedulerMachine(RuleBasedStateMachine):
         ends: int,
         reserve: int,
         overtaken: int,
-        park_tokens: int,
+        offload_tokens: int,
         worth: int,
         brings: int,
-        cuttable: bool,
+        can_truncate: bool,
         draft_tokens: int,
         tiles: bool,
     ) -> None:
         eog = frozenset(range(0, VOCABULARY, ends)) if ends else frozenset()
-        self.patches.enter_context(mock.patch.multiple(rules, RESERVE=reserve, OVERTAKEN=overtaken))
-        self.patches.enter_context(mock.patch.multiple(prefix_cache, WORTH=worth, BRINGS=brings))
+        self.patches.enter_context(mock.patch.object(sequences, "KV_RESERVE", reserve))
+        self.patches.enter_context(mock.patch.object(turns, "MAX_OVERTAKES", overtaken))
+        self.patches.enter_context(mock.patch.multiple(prefix_cache, MIN_PREFIX=worth, MAX_RESTORED=brings))
         info = make_info(
-            *(parallel, spare, context, context + more_kv, parallel + more_step, eog, park_tokens, cuttable),
+            *(parallel, spare, context, context + more_kv, parallel + more_step, eog, offload_tokens, can_truncate),
             *(draft_tokens, more_step if tiles else 0),
         )
         self.engine = Engine(info)
@@ -1509,13 +1524,13 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(
         tokens=st.lists(st.integers(1, 2), min_size=1, max_size=40),
         max_tokens=st.integers(1, 40),
-        borders=st.sets(st.integers(1, 40), max_size=2),
+        snapshot_points=st.sets(st.integers(1, 40), max_size=2),
     )
-    def add(self, tokens: list[int], max_tokens: int, borders: set[int] = frozenset()) -> None:
+    def add(self, tokens: list[int], max_tokens: int, snapshot_points: set[int] = frozenset()) -> None:
         """Prompts of few different tokens: many begin alike."""
         context = self.engine.info.context
         tokens = tokens[: context - 1]
-        kept = tuple(sorted(b for b in borders if b < len(tokens)))
+        kept = tuple(sorted(b for b in snapshot_points if b < len(tokens)))
         self.engine.add(tokens, min(max_tokens, context - len(tokens)), kept)
 
     @rule(lengths=st.lists(st.integers(1, 40), min_size=2, max_size=6), max_tokens=st.integers(1, 40))
@@ -1573,7 +1588,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @rule(can=st.booleans())
     def caches_can_be_cut(self, can: bool) -> None:
-        self.engine.runner.can_cut = can and self.engine.info.cuttable
+        self.engine.runner.can_cut = can and self.engine.info.can_truncate
 
     @invariant()
     def what_always_holds(self) -> None:

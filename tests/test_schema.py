@@ -19,20 +19,24 @@ from schemathesis.specs.openapi import checks
 from nitro.api import auth
 from nitro.api.app import make_app
 from nitro.api.auth import Guard
-from nitro.api.openai import schema as openai
-from nitro.api.openapi.descriptions import PARAMETERS, capability
+from nitro.api.openai import requests, schema
+from nitro.api.openai.requests import PARAMETERS, UNSUPPORTED, capability
 from nitro.api.openapi.document import HEADERS, OPERATIONS, document
+from nitro.engines.sampling_params import SamplingOptions
 from nitro.models.handle import ServedModels
-from nitro.service.intake import Intake
+from nitro.parameters import parameters
+from nitro.service.generation import GenerationService
+from nitro.service.intake.lanes import Intake
 from nitro.service.metrics import Metrics
 
-REQUESTS = (openai.ChatRequest, openai.CompletionRequest)
-BASES = (Struct, openai.SamplingRequest, openai.GenerationRequest, openai.Timed)
+REQUESTS = (requests.ChatRequest, requests.CompletionRequest)
+BASES = (Struct, SamplingOptions, requests.SamplingRequest, requests.CommonRequest, schema.WithTimings)
 STORY = [{"role": "user", "content": "a"}]
 
 
 def structs() -> list[type[Struct]]:
-    found = [value for value in vars(openai).values() if isinstance(value, type) and issubclass(value, Struct)]
+    names = {**vars(requests), **vars(schema)}
+    found = [value for value in names.values() if isinstance(value, type) and issubclass(value, Struct)]
     return [struct for struct in found if struct not in BASES]
 
 
@@ -49,12 +53,12 @@ def test_each_field_of_each_struct(struct: type[Struct]) -> None:
 
 
 def test_each_parameter_has_its_words() -> None:
-    known = {name for struct in REQUESTS for name in names(struct)} | set(openai.UNSUPPORTED)
+    known = {name for struct in REQUESTS for name in names(struct)} | set(UNSUPPORTED)
     assert set(PARAMETERS) == known
     described = document()["components"]["schemas"]
     for struct in REQUESTS:
         for name, field in described[struct.__name__]["properties"].items():
-            assert field["description"] == PARAMETERS[name]
+            assert field["description"] == parameters(struct)[name].description
 
 
 def test_capabilities_are_those_of_models(fake_server: RunningServer) -> None:
@@ -63,7 +67,8 @@ def test_capabilities_are_those_of_models(fake_server: RunningServer) -> None:
 
 
 def test_each_route() -> None:
-    app = make_app(ServedModels(None), Intake(), Guard(), Metrics())._app
+    models, metrics = ServedModels(None), Metrics()
+    app = make_app(models, GenerationService(models, Intake(), metrics), Guard(), metrics)._app
     routes = {
         (method.lower(), route.path.replace(":path}", "}"))
         for route in app.routes

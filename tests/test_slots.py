@@ -1,4 +1,4 @@
-"""The slots' bookkeeping: busy or idle, in the pool or parked, and which idle one shares most with a prompt.
+"""The slots' bookkeeping: busy or idle, in the pool or offloaded, and which idle one shares most with a prompt.
 
 Checked against a naive model in every order of calls, and rule by rule.
 """
@@ -38,7 +38,7 @@ class Model:
         self.held: dict[int, list[int]] = {slot: [] for slot in range(count)}
         self.left_at: dict[int, int] = dict.fromkeys(range(count), 0)
         self.busy: set[int] = set()
-        self.parked: set[int] = set()
+        self.offloaded: set[int] = set()
         self.clock = 0
 
     @property
@@ -48,11 +48,11 @@ class Model:
 
     @property
     def in_pool(self) -> list[tuple[int, int]]:
-        return [(slot, len(self.held[slot])) for slot in self.idle if self.held[slot] and slot not in self.parked]
+        return [(slot, len(self.held[slot])) for slot in self.idle if self.held[slot] and slot not in self.offloaded]
 
     @property
-    def oldest_parked(self) -> int | None:
-        return next((slot for slot in self.idle if slot in self.parked), None)
+    def oldest_offloaded(self) -> int | None:
+        return next((slot for slot in self.idle if slot in self.offloaded), None)
 
 
 class SlotsMachine(RuleBasedStateMachine):
@@ -66,7 +66,7 @@ class SlotsMachine(RuleBasedStateMachine):
         slot = data.draw(st.sampled_from(self.model.idle))
         self.slots.take(slot)
         self.model.busy.add(slot)
-        self.model.parked.discard(slot)
+        self.model.offloaded.discard(slot)
         self.model.held[slot] = []
 
     @precondition(lambda self: self.model.busy)
@@ -80,17 +80,17 @@ class SlotsMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.in_pool)
     @rule(data=st.data())
-    def park(self, data: st.DataObject) -> None:
+    def offload(self, data: st.DataObject) -> None:
         slot, _ = data.draw(st.sampled_from(self.model.in_pool))
-        self.slots.park(slot)
-        self.model.parked.add(slot)
+        self.slots.offload(slot)
+        self.model.offloaded.add(slot)
 
     @precondition(lambda self: self.model.idle)
     @rule(data=st.data())
     def clear(self, data: st.DataObject) -> None:
         slot = data.draw(st.sampled_from(self.model.idle))
         self.slots.clear(slot)
-        self.model.parked.discard(slot)
+        self.model.offloaded.discard(slot)
         self.model.held[slot] = []
 
     @rule(prompt=tokens)
@@ -118,9 +118,9 @@ class SlotsMachine(RuleBasedStateMachine):
         assert slots.idle == len(model.idle)
         assert sorted(slots.in_pool()) == sorted(model.in_pool)
         assert slots.held == sum(size for _, size in model.in_pool)
-        assert slots.parked == sum(len(model.held[slot]) for slot in model.parked)
-        assert slots.oldest_parked(None) == model.oldest_parked
-        assert {slot for slot in model.idle if slots.is_parked(slot)} == model.parked
+        assert slots.offloaded == sum(len(model.held[slot]) for slot in model.offloaded)
+        assert slots.oldest_offloaded(None) == model.oldest_offloaded
+        assert {slot for slot in model.idle if slots.is_offloaded(slot)} == model.offloaded
 
 
 TestSlotsMachine = SlotsMachine.TestCase
@@ -137,7 +137,7 @@ def test_the_longest_shared_prefix_is_found() -> None:
 def test_an_empty_slot_is_spared_before_one_that_holds() -> None:
     slots = slots_holding([1, 2], [], [3, 4])
     assert slots.spare() == 1
-    assert slots.spare(but=1) == 0
+    assert slots.spare(exclude=1) == 0
 
 
 def test_without_an_empty_slot_the_least_recently_used_is_spared() -> None:
@@ -146,23 +146,23 @@ def test_without_an_empty_slot_the_least_recently_used_is_spared() -> None:
     slots.take(0)
     slots.release(0, [7, 8])
     assert slots.spare() == 1
-    assert slots.spare(but=1) == 2
+    assert slots.spare(exclude=1) == 2
 
 
 def test_the_only_one_is_spared_whatever_it_holds() -> None:
-    assert slots_holding([1, 2]).spare(but=0) == 0
+    assert slots_holding([1, 2]).spare(exclude=0) == 0
 
 
-def test_the_oldest_parked_goes_first() -> None:
+def test_the_oldest_offloaded_goes_first() -> None:
     slots = slots_holding([1], [2], [3])
-    slots.park(1)
-    slots.park(0)
-    assert slots.oldest_parked(but=None) == 0
-    assert slots.oldest_parked(but=0) == 1
+    slots.offload(1)
+    slots.offload(0)
+    assert slots.oldest_offloaded(exclude=None) == 0
+    assert slots.oldest_offloaded(exclude=0) == 1
     slots.clear(0)
-    assert slots.oldest_parked(but=None) == 1
+    assert slots.oldest_offloaded(exclude=None) == 1
     slots.take(1)
-    assert slots.oldest_parked(but=None) is None
+    assert slots.oldest_offloaded(exclude=None) is None
 
 
 @quick

@@ -12,9 +12,9 @@ from tiny_families import FAMILIES, tensors, write_family
 from nitro.cli.main import main
 from nitro.convert import checkpoint, verify
 from nitro.convert.plan import default_target
-from nitro.engines.types import Asked, Sampling
+from nitro.engines.types import GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
-from nitro.gguf import header
+from nitro.gguf import split_files
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,9 @@ def nitro(*arguments: object) -> Result:
 @pytest.mark.parametrize("engine", ["llama", "mlx"])
 def test_it_is_served(engine: str, whole: Path, first: Path, serve: Callable[..., RunningServer]) -> None:
     async def answer() -> list[int]:
-        bursts = await server.engine.generate(encode_work(["Once upon a time"], Asked(Sampling(temperature=0), 8)))
+        bursts = await server.engine.generate(
+            encode_work(["Once upon a time"], GenerationParams(SamplingParams(temperature=0), 8))
+        )
         return [token async for burst in bursts for _, output in burst for token in output.tokens]
 
     answers = []
@@ -46,7 +48,7 @@ def test_it_is_served(engine: str, whole: Path, first: Path, serve: Callable[...
         server = serve(engine=engine, model=str(model), context=64, parallel=1).ready()
         answers.append(server.run(answer()))
     assert len(answers[0]) > 1 and answers[0] == answers[1]
-    assert server.run(server.engine.ready()).fingerprint == verify.marks(first)
+    assert server.run(server.engine.ready()).fingerprint == verify.fingerprint_of(first)
 
 
 @pytest.mark.parametrize("to", [("mlx",), ("gguf", "--type", "F32")], ids=["mlx", "gguf"])
@@ -62,14 +64,29 @@ def test_it_is_compared(whole: Path, first: Path) -> None:
     done = nitro("verify", whole, first, "--positions", 64)
     assert done.exit_code == 0, done.output
     assert json.loads(first.with_name(first.name + ".proof.json").read_text())["matrices"] == 30
-    done = nitro("verify", whole, header.files(first)[1])
+    done = nitro("verify", whole, split_files.files(first)[1])
     assert done.exit_code == 1 and "name the first, which ends in -00001-of-00002.gguf." in done.stderr
 
 
 def test_a_change_in_any_file_is_another_model(first: Path, tmp_path: Path) -> None:
-    copies = [tmp_path / file.name for file in header.files(first)]
-    for file, copy in zip(header.files(first), copies, strict=True):
+    copies = [tmp_path / file.name for file in split_files.files(first)]
+    for file, copy in zip(split_files.files(first), copies, strict=True):
         copy.write_bytes(file.read_bytes())
-    assert verify.marks(copies[0]) == verify.marks(first)
+    assert verify.fingerprint_of(copies[0]) == verify.fingerprint_of(first)
     copies[1].write_bytes(copies[1].read_bytes() + b"x")
-    assert verify.marks(copies[0]) != verify.marks(first)
+    assert verify.fingerprint_of(copies[0]) != verify.fingerprint_of(first)
+
+
+def test_names_are_taken_apart_and_put_together() -> None:
+    assert split_files.parse("a-00002-of-00012.gguf") == split_files.SplitName("a", 2, 12)
+    assert split_files.part_name("a", 2, 12) == "a-00002-of-00012.gguf"
+    for name in ("a.gguf", "a-2-of-3.gguf", "a-00002-of-00012", "a-00002-of-00012.bin", "a-00002-of-00012.gguf.part"):
+        assert split_files.parse(name) is None
+    assert [split_files.model_name(name) for name in ("a-00001-of-00003.gguf", "a.gguf", "a")] == ["a", "a", "a"]
+
+
+def test_the_others_are_found_from_the_first_alone() -> None:
+    names = [file.name for file in split_files.files(Path("folder/a-00001-of-00003.gguf"))]
+    assert names == [f"a-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
+    for single in (Path("a-00002-of-00003.gguf"), Path("a.gguf")):
+        assert split_files.files(single) == [single]

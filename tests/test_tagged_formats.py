@@ -8,7 +8,7 @@ from test_templates import read
 
 from nitro.config import ServeConfig
 from nitro.text import reasoning
-from nitro.text.family import Family
+from nitro.text.family import ModelFamily
 from nitro.text.tool_formats import known
 from nitro.text.tools import Tool
 
@@ -142,17 +142,17 @@ SIGNS = {
 @pytest.mark.parametrize("case", SAID)
 def test_what_is_said_is_read(case: str) -> None:
     name, text, *expected = SAID[case]
-    around = next(markers for markers in reasoning.KNOWN if markers.opens == SIGNS.get(name, "<think>"))
-    family = Family(known()[name], True, around)
+    around = next(markers for markers in reasoning.KNOWN if markers.open_tag == SIGNS.get(name, "<think>"))
+    family = ModelFamily(known()[name], True, around)
     for pieces in ([text], list(text), *([text[:i], text[i:]] for i in range(1, len(text)))):
-        assert [*read(family.parser(TOOLS, live=False, thinking=False), pieces)] == expected, pieces
+        assert [*read(family.parser(TOOLS, stream_calls=False, in_reasoning=False), pieces)] == expected, pieces
 
 
 @pytest.mark.parametrize("case", ["an answer to the user", "an answer and its frame"])
 def test_frames_are_nobodys_without_tools_too(case: str) -> None:
     name, text, content, thought, _ = SAID[case]
-    family = Family(known()[name], True, next(m for m in reasoning.KNOWN if m.opens == SIGNS[name]))
-    assert read(family.parser(None, live=False, thinking=False), list(text)) == (content, thought, [])
+    family = ModelFamily(known()[name], True, next(m for m in reasoning.KNOWN if m.open_tag == SIGNS[name]))
+    assert read(family.parser(None, stream_calls=False, in_reasoning=False), list(text)) == (content, thought, [])
 
 
 def test_kimis_calls_are_numbered_through_the_conversation(tmp_path: Path) -> None:

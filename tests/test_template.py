@@ -473,4 +473,4 @@ def test_what_a_client_sends_is_worked_on() -> None:
 )
 def test_what_joins_the_texts_of_one_content(source: str, between: str) -> None:
     """What the template itself writes between them, where it takes parts."""
-    assert ChatTemplate(source).between == between
+    assert ChatTemplate(source).part_separator == between

@@ -12,7 +12,7 @@ import pytest
 import sdist
 
 from nitro.errors import TemplateError
-from nitro.text.family import Family
+from nitro.text.family import ModelFamily
 from nitro.text.output_parser import Parser
 from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tool
@@ -95,9 +95,9 @@ class Line:
 
 
 @cache
-def compiled(name: str) -> tuple[ChatTemplate, Family]:
+def compiled(name: str) -> tuple[ChatTemplate, ModelFamily]:
     source = sdist.templates()[name]
-    return ChatTemplate(source, bos="<s>", eos="</s>"), Family.of(source)
+    return ChatTemplate(source, bos="<s>", eos="</s>"), ModelFamily.of(source)
 
 
 def said(name: str, calls: Calls, reasoning: str = "", content: str = "") -> tuple[str, bool]:
@@ -119,7 +119,7 @@ def said(name: str, calls: Calls, reasoning: str = "", content: str = "") -> tup
             text = text.rstrip().removesuffix(end_of_turn)
             break
     text = text[: min((at for mark in ENDS if (at := text.find(mark)) >= 0), default=None)]
-    return text, family.markers is not None and family.markers.opened(head)
+    return text, family.reasoning_markers is not None and family.reasoning_markers.opened_by(head)
 
 
 def prompt(name: str, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> str:
@@ -159,7 +159,7 @@ def check(name: str, calls: Calls, reasoning: str = "", content: str = "") -> st
         return LEFT_OUT
     family = compiled(name)[1]
     pieces = [[text], list(text), *([text[:i], text[i:]] for i in range(1, len(text)))]
-    results = [read(family.parser(TOOLS, live=False, thinking=thinking), some) for some in pieces]
+    results = [read(family.parser(TOOLS, stream_calls=False, in_reasoning=thinking), some) for some in pieces]
     if any(result != results[0] for result in results):
         return "depends on the split"
     answer, thought, made = results[0]
@@ -171,8 +171,8 @@ def check(name: str, calls: Calls, reasoning: str = "", content: str = "") -> st
 @cache
 def line(name: str) -> Line:
     template, family = compiled(name)
-    made = Line(name, format=family.format.name, native=family.native)
-    made.reasoning = family.markers.opens if family.markers else ""
+    made = Line(name, format=family.format.name, native=family.native_tools)
+    made.reasoning = family.reasoning_markers.open_tag if family.reasoning_markers else ""
     try:
         template.render([USER])
     except TemplateError as error:
@@ -183,7 +183,7 @@ def line(name: str) -> Line:
         except TemplateError as error:
             made.cases[case] = str(error)
     made.cases["text"] = check(name, CASES["one"], content=SAYS)
-    if family.markers:
+    if family.reasoning_markers:
         made.cases["reasoning"] = check(name, CASES["one"], THINKS)
     return made
 

@@ -12,12 +12,12 @@ import pytest
 from asking import SAYING, Told, ask, both
 from running import RunningServer
 
-from nitro.api.openai.constraints import let_through, with_tools
-from nitro.api.openai.tools import Tools
 from nitro.errors import ApiError
-from nitro.text.family import Family
+from nitro.service.answer_constraint import unenforced_tools, with_tools
+from nitro.service.requests import OfferedTools
+from nitro.text.family import ModelFamily
 from nitro.text.tool_formats import history, known
-from nitro.text.tool_grammar import Called
+from nitro.text.tool_grammar import CallableTool
 from nitro.text.tools import Tool
 
 WEATHER = {
@@ -271,9 +271,9 @@ def test_a_small_model_calls_well(smollm_server: RunningServer, choice: str) -> 
 def test_the_layout_is_what_the_parser_reads(name: str) -> None:
     """A call written by a format's layout is read back by its parser."""
     format = known()[name]
-    calls = [("f", {"a": 1, "b": "x, y", "c": {"d": [True, None, 1.5]}}), ("g", {})][: 1 + format.layout.several]
-    parser = Family(format, True, None).parser({}, live=False, thinking=False)
-    deltas = [*parser.feed(history.written(calls, format.layout)), *parser.flush()]
+    calls = [("f", {"a": 1, "b": "x, y", "c": {"d": [True, None, 1.5]}}), ("g", {})][: 1 + format.layout.parallel]
+    parser = ModelFamily(format, True, None).parser({}, stream_calls=False, in_reasoning=False)
+    deltas = [*parser.feed(history.write_calls(calls, format.layout)), *parser.flush()]
     assert [delta.name for delta in deltas] == [name for name, _ in calls]
     assert [json.loads(delta.text) for delta in deltas] == [arguments for _, arguments in calls]
 
@@ -290,7 +290,7 @@ def test_the_layout_is_what_the_parser_reads(name: str) -> None:
 )
 def test_values_that_are_no_json_are_no_call(name: str, body: str, live: bool) -> None:
     """Nor are numbers that Python cannot read, and neither is an error."""
-    parser = Family(known()[name], True, None).parser({}, live, thinking=False)
+    parser = ModelFamily(known()[name], True, None).parser({}, live, in_reasoning=False)
     deltas = [delta for piece in (*body, "") for delta in parser.feed(piece)] + parser.flush()
     if not live:  # else some of it has been passed on by then
         assert {delta.channel for delta in deltas} == {"content"} and "".join(delta.text for delta in deltas) == body
@@ -298,7 +298,7 @@ def test_values_that_are_no_json_are_no_call(name: str, body: str, live: bool) -
 
 @pytest.mark.parametrize("arguments", ['{"a": 1}', '"{\\"a\\": \\"\\ud83d\\"}"'])
 def test_what_utf_8_cannot_say_is_replaced(arguments: str) -> None:
-    parser = Family(known()["hermes"], True, None).parser({}, live=False, thinking=False)
+    parser = ModelFamily(known()["hermes"], True, None).parser({}, stream_calls=False, in_reasoning=False)
     body = f'<tool_call>{{"name": "\\ud83d", "arguments": {arguments}}}</tool_call>'
     (call,) = [*parser.feed(body), *parser.flush()]
     assert call.name == "?" and isinstance(json.loads(call.text.encode()), dict)
@@ -322,16 +322,16 @@ def test_what_arguments_in_tags_cannot_be_held_to(keyword: str) -> None:
     param, known_formats = "tools[0].function.parameters", known()
     for strict, enforced in ((True, True), (False, True), (False, False)):
         tool = Tool("f", {"type": "object", "properties": {"a": {}}, keyword: OF_THE_WHOLE[keyword]}, strict)
-        tools = Tools([], [Called(tool, param, enforced)], required=enforced, several=False, legacy=False)
+        tools = OfferedTools([], [CallableTool(tool, param, enforced)], required=enforced, parallel=False)
         assert with_tools(None, tools, known_formats["hermes"], False) or not enforced
-        assert let_through(tools, known_formats["hermes"]) == []
+        assert unenforced_tools(tools, known_formats["hermes"]) == []
         if strict:
             with pytest.raises(ApiError, match=f"'{keyword}'") as caught:
                 with_tools(None, tools, known_formats["qwen3_coder"], False)
             assert (caught.value.status, caught.value.param, caught.value.code) == (400, param, "invalid_json_schema")
         else:
             told = [f"{param}: {keyword} (at /) is not enforced in the format qwen3_coder"] if enforced else []
-            assert let_through(tools, known_formats["qwen3_coder"]) == told
+            assert unenforced_tools(tools, known_formats["qwen3_coder"]) == told
 
 
 def test_what_is_let_through_is_told(serve: Callable[..., RunningServer]) -> None:
@@ -367,10 +367,10 @@ def test_arguments_stream_in_every_format(name: str) -> None:
     }
     given = {"a": 'x "y"\n{z}, <i>', "b": 12, "c": {"d": ["e", True]}, "d": "last"}
     tools = {"f": Tool("f", {"type": "object", "properties": schema, "additionalProperties": False})}
-    text = history.written([("f", given), ("f", {})][: 1 + format.layout.several], format.layout)
-    parser = Family(format, True, None).parser(tools, live=True, thinking=False)
+    text = history.write_calls([("f", given), ("f", {})][: 1 + format.layout.parallel], format.layout)
+    parser = ModelFamily(format, True, None).parser(tools, stream_calls=True, in_reasoning=False)
     told = [delta for deltas in [*map(parser.feed, text), parser.flush()] for delta in deltas]
     assert all(delta.channel == "call" for delta in told)
     first = [delta.text for delta in told if delta.call == 0 and delta.text]
     assert json.loads("".join(first)) == given and len(first) >= len(given)
-    assert sum(delta.name is not None for delta in told) == 1 + format.layout.several
+    assert sum(delta.name is not None for delta in told) == 1 + format.layout.parallel

@@ -19,7 +19,7 @@ from same_answer import assert_same_answer, tolerance
 from tiny_models import VOCABULARY
 
 from nitro.config import ServeConfig
-from nitro.engines.types import SAMPLERS, Asked, Sampling
+from nitro.engines.types import SAMPLERS, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 from nitro.errors import PromptRejected
 from nitro.gguf.header import read
@@ -126,7 +126,9 @@ def test_the_greedy_answer_is_the_model_s(server: RunningServer, client: openai.
 
     async def answer(text: str) -> list[int]:
         tokens = []
-        async for burst in await engine.generate(encode_work([text], Asked(Sampling(temperature=0), 40))):
+        async for burst in await engine.generate(
+            encode_work([text], GenerationParams(SamplingParams(temperature=0), 40))
+        ):
             tokens += [token for _, output in burst for token in output.tokens]
         return tokens
 
@@ -197,16 +199,16 @@ def test_logit_bias(client: openai.OpenAI, server: RunningServer) -> None:
     assert ask(client, max_tokens=3, temperature=0, extra_body={"logit_bias": {" the": 100}}) == " the the the"
     pairs = {"logit_bias": [[300, 100], [" the", False]]}
     assert ask(client, max_tokens=3, temperature=0, extra_body=pairs) == forced
-    plain = server.run(first_token(server, Sampling(temperature=0)))
-    banned = server.run(first_token(server, Sampling(temperature=0, logit_bias={plain: -100.0})))
+    plain = server.run(first_token(server, SamplingParams(temperature=0)))
+    banned = server.run(first_token(server, SamplingParams(temperature=0, logit_bias={plain: -100.0})))
     assert banned != plain
     with pytest.raises(openai.BadRequestError, match=f"{VOCABULARY} is not in the vocabulary") as caught:
         ask(client, logit_bias={str(VOCABULARY): 1})
     assert caught.value.param == "logit_bias"
 
 
-async def first_token(server: RunningServer, sampling: Sampling) -> int:
-    async for burst in await server.engine.generate(encode_work(["Hello"], Asked(sampling, 1))):
+async def first_token(server: RunningServer, sampling: SamplingParams) -> int:
+    async for burst in await server.engine.generate(encode_work(["Hello"], GenerationParams(sampling, 1))):
         return burst[0][1].tokens[0]
 
 
@@ -390,7 +392,7 @@ def test_the_context_can_be_filled(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize("prompt", [[20, VOCABULARY], [-1, 20], []])
 def test_tokens_that_the_model_does_not_know(server: RunningServer, prompt: list[int]) -> None:
     with pytest.raises(PromptRejected, match=r"vocabulary|empty"):
-        server.run(server.engine.generate(encode_work([prompt], Asked(Sampling(), 1))))
+        server.run(server.engine.generate(encode_work([prompt], GenerationParams(SamplingParams(), 1))))
 
 
 def test_errors(client: openai.OpenAI) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nitro.text.tool_formats.argument_values import is_text, meant, types
+from nitro.text.tool_formats.argument_values import allowed_types, is_raw_text, text_to_json
 
 TEXT: dict[str, Any] = {"type": "string"}
 MAYBE: dict[str, Any] = {"anyOf": [TEXT, {"type": "null"}]}
@@ -47,20 +47,20 @@ DEEP = {"$defs": {"name": TEXT, "self": {"$ref": "#/$defs/self"}, "a/b": {"type"
     ],
 )
 def test_what_a_value_means(schema: Any, text: str, value: Any) -> None:
-    made = json.loads(meant(text, schema, DEEP))
+    made = json.loads(text_to_json(text, schema, DEEP))
     assert (made, type(made)) == (value, type(value))
 
 
 def test_numbers_stay_as_they_are_written() -> None:
-    assert meant(" 12345678901234567890.10 ", {"type": "number"}, {}) == "12345678901234567890.10"
+    assert text_to_json(" 12345678901234567890.10 ", {"type": "number"}, {}) == "12345678901234567890.10"
 
 
 @pytest.mark.parametrize(
     "text", ["[" * 5000, "9" * 5000, "{1: {2}}", "\ud800", "b'a'", "(1, 2)", "1j", "__import__('os')"]
 )
 def test_nothing_raises(text: str) -> None:
-    json.loads(meant(text, None, {})).__repr__().encode()
-    json.loads(meant(text, TEXT, {}))
+    json.loads(text_to_json(text, None, {})).__repr__().encode()
+    json.loads(text_to_json(text, TEXT, {}))
 
 
 def test_a_schema_that_refers_to_itself_again_and_again() -> None:
@@ -69,17 +69,17 @@ def test_a_schema_that_refers_to_itself_again_and_again() -> None:
         str(i): {"anyOf": [{"$ref": f"#/$defs/{(i + 1) % 30}"}, {"$ref": f"#/$defs/{(i + 2) % 30}"}] * 5}
         for i in range(30)
     }
-    assert "array" in types({"$ref": "#/$defs/0"}, {"$defs": parts})
+    assert "array" in allowed_types({"$ref": "#/$defs/0"}, {"$defs": parts})
 
 
 def test_odd_schemas_say_nothing() -> None:
     """They may be refused elsewhere, where they are to be kept."""
     for odd in ({"type": 5}, {"enum": 5}, {"anyOf": 5}, {"allOf": 5}, {"$ref": 5}, {"type": [[1]]}):
-        assert json.loads(meant("a", odd, {"properties": 5})) == "a"
+        assert json.loads(text_to_json("a", odd, {"properties": 5})) == "a"
 
 
 def test_types() -> None:
-    assert types({"$ref": "#/$defs/a~1b"}, DEEP) == {"integer"}
-    assert types({"allOf": [{"type": ["string", "null"]}, {"enum": ["a", 1]}]}, {}) == {"string"}
-    assert "array" in types({"oneOf": [{"type": "number"}, {}]}, {})
-    assert not is_text({"type": "string", "format": "date"}, {}) and is_text({"const": "a", "title": "A"}, {})
+    assert allowed_types({"$ref": "#/$defs/a~1b"}, DEEP) == {"integer"}
+    assert allowed_types({"allOf": [{"type": ["string", "null"]}, {"enum": ["a", 1]}]}, {}) == {"string"}
+    assert "array" in allowed_types({"oneOf": [{"type": "number"}, {}]}, {})
+    assert not is_raw_text({"type": "string", "format": "date"}, {}) and is_raw_text({"const": "a", "title": "A"}, {})

@@ -63,11 +63,11 @@ SEEN_BY_LOGITS = {"permuted heads": "Q4_K", "swapped tensor": "Q5_K", "rope base
     ("fault", "says"),
     [
         ("tokenizer", "token ids differ in"),
-        ("rare tokens", "2 of 49152 tokens are others, as 40012 ('Ġpowerless', 'Ġdiplomats'), 40026"),
-        ("permuted heads", "60 of 211 matrices are others, as model.layers."),
-        ("swapped tensor", "2 of 211 matrices are others, as model.layers.1.mlp."),
+        ("rare tokens", "2 of 49152 tokens differ, such as 40012 ('Ġpowerless', 'Ġdiplomats'), 40026"),
+        ("permuted heads", "60 of 211 matrices differ, such as model.layers."),
+        ("swapped tensor", "2 of 211 matrices differ, such as model.layers.1.mlp."),
         ("rope base", "the rope base is 10000, and 100000 in the reference"),
-        ("stale template", "the chat template renders another prompt"),
+        ("stale template", "the chat template renders a different prompt"),
     ],
 )
 def test_a_fault_is_caught(smollm: Path, tmp_path: Path, fault: str, says: str) -> None:
@@ -113,7 +113,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 def test_a_proof_is_shown_of_the_same_weights_only(tmp_path: Path) -> None:
     model = write_gguf(tmp_path / "one.gguf")
     served = ServedModel(ModelSource(str(model), "one", 0), engine=None)
-    own, others = (_info(mark) for mark in (verify.marks(model), "another"))
+    own, others = (_info(mark) for mark in (verify.fingerprint_of(model), "another"))
     assert served.proof(own) is None
     verify.write(model, verify.verify(model, model, 64))
     assert served.proof(own)["passed"] is True

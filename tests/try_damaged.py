@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from nitro.engines import messages
-from nitro.engines.backends import registry
+from nitro.engines.backends import loading, registry
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
 from nitro.system import frames
@@ -20,7 +20,7 @@ CEILING = 60  # seconds; a limit that only a hang reaches
 
 def attempt(engine: str, model: Path) -> str | None:
     try:
-        runner = registry.load(EngineSpec(engine, str(model), context=64, parallel=1))
+        runner = loading.load(EngineSpec(engine, str(model), context=64, parallel=1))
     except LoadError as error:
         frames.frame(messages.LoadFailed(str(error)))
         return str(error)
@@ -46,6 +46,6 @@ def apart(engine: str, model: Path) -> dict[str, object]:
 
 if __name__ == "__main__":
     engine, folder = sys.argv[1:]
-    __import__(registry.RUNNERS[engine].partition(":")[0])  # once, before any process parts from this one
+    __import__(registry.find(engine).runner.partition(":")[0])  # once, before any process parts from this one
     for model in sorted(Path(folder).iterdir()):
         print(json.dumps(apart(engine, model)), flush=True)

@@ -1,1 +1,1 @@
-"""The HTTP server: what happens to every request, the protocols, and their OpenAPI document."""
+"""HTTP, and the protocols that Nitro speaks."""

@@ -4,40 +4,40 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.exceptions import MethodNotAllowedException, NotFoundException
 
-from nitro.api import error_responses
+from nitro.api import error_responses, health
 from nitro.api.auth import Guard
 from nitro.api.middleware import RequestMiddleware
 from nitro.api.openai import models
-from nitro.api.openai.chat import chat_completions
-from nitro.api.openai.completions import completions
-from nitro.api.openapi.document import schema
+from nitro.api.openai.chat import CHAT, chat_completions
+from nitro.api.openai.completions import COMPLETIONS, completions
+from nitro.api.openapi.document import openapi_document
 from nitro.models.handle import ServedModels
-from nitro.service.intake import Intake
+from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
+
+READERS = [endpoint.reader for endpoint in (CHAT, COMPLETIONS)]
 
 
 def make_app(
     served: ServedModels,
-    intake: Intake,
+    service: GenerationService,
     guard: Guard,
     metrics: Metrics,
     max_body: int = 32 * 2**20,
-    strict: bool = False,
 ) -> RequestMiddleware:
-    """The ASGI application over these models. `max_body`: bytes of a request's body. `strict`: what would be ignored in
-    a request is refused."""
+    """The ASGI application over these models. `max_body`: bytes of a request's body."""
     app = Litestar(
         [
             chat_completions,
             completions,
             models.list_models,
             models.get_model,
-            models.health,
-            models.healthz,
-            models.metrics,
-            schema,
+            health.health,
+            health.healthz,
+            health.metrics,
+            openapi_document,
         ],
-        state=State({"models": served, "intake": intake, "metrics": metrics, "strict": strict}),
+        state=State({"models": served, "service": service, "metrics": metrics}),
         exception_handlers={
             NotFoundException: error_responses.on_unknown_url,
             MethodNotAllowedException: error_responses.on_wrong_method,

@@ -7,14 +7,13 @@ Large bodies get no second try.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from nitro.api.openai.schema import NOTHING, UNSUPPORTED
 from nitro.errors import ApiError
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -27,25 +26,30 @@ _TRAILING_COMMA = re.compile(_STRING + r"|,(?=\s*[\]}])", re.DOTALL)
 _WHERE = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.*)`")
 
+# Values by which a parameter asks for nothing.
+NOTHING: tuple[Any, ...] = (None, False, [], "none")
+
 _decode_keys = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def decode(body: bytes, type: type[T]) -> tuple[T, list[str]]:
     """Return the request and the names of the parameters that will have no effect.
 
-    Raises ApiError 400 for invalid JSON, a wrong type, a missing field, or a known parameter that is not supported.
+    `type` may have a class variable `unsupported`: known parameters that are refused, each with the values by which it
+    asks for nothing, besides NOTHING. Raises ApiError 400: no JSON, a wrong type, a missing field, or one of these.
     """
     decoder, fields = _reader(type)
+    unsupported: Mapping[str, tuple[Any, ...]] = getattr(type, "unsupported", {})
     try:
         try:
-            return decoder(body), _without_effect(body, fields)
+            return decoder(body), _without_effect(body, fields, unsupported)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if isinstance(error, msgspec.ValidationError):
                 raise
             if len(body) > MAX_LENIENT_BODY:
                 raise _no_json(error) from None
             body = _repair(body, error)
-            return decoder(body), _without_effect(body, fields)
+            return decoder(body), _without_effect(body, fields, unsupported)
     except msgspec.ValidationError as error:
         raise _wrong_type(error) from None
     except (msgspec.DecodeError, RecursionError) as error:
@@ -92,8 +96,9 @@ def _wrong_type(error: msgspec.ValidationError) -> ApiError:
     return ApiError(400, f"Invalid type for '{where}': {what}.", param=where, code="invalid_type")
 
 
-def _without_effect(body: bytes, fields: frozenset[str]) -> list[str]:
-    """Names of the parameters that are set but not read. Raises ApiError for those in UNSUPPORTED."""
+def _without_effect(body: bytes, fields: frozenset[str], unsupported: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    """Names of the parameters that ask for something and are not read. Raises ApiError for those that are
+    unsupported."""
     ignored = []
     for name, raw in _decode_keys(body).items():
         if name in fields:
@@ -104,9 +109,9 @@ def _without_effect(body: bytes, fields: frozenset[str]) -> list[str]:
             value = raw  # a number out of range: the parameter is set
         if _is_in(value, NOTHING):
             continue
-        if name not in UNSUPPORTED:
+        if name not in unsupported:
             ignored.append(quote(name, safe=""))
-        elif not _is_in(value, UNSUPPORTED[name]):
+        elif not _is_in(value, unsupported[name]):
             raise ApiError.unsupported(name)
     return ignored
 

@@ -1,25 +1,33 @@
-"""A chat client that costs little: one socket a request, and of each frame only what is counted is decoded."""
+"""A chat client that costs little: one socket per request, and of each event only what is counted is decoded."""
 
 import asyncio
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
+from httptools import HttpParserError
 
 from nitro.bench.endpoint import Endpoint
+from nitro.bench.http_response import HttpResponse
 from nitro.errors import BenchError
 
 T = TypeVar("T")
 
-DATA, DONE = b"data:", b"[DONE]"
-MOST_SAID = 300  # characters of a refusal that are shown
+DATA = b"data:"
+DONE = b"[DONE]"
+MAX_REASON = 300  # characters of a refusal that are shown
+READ_SIZE = 65536
+CONNECT_TIMEOUT = 30.0  # seconds
+SILENCE_TIMEOUT = 600.0  # seconds without a byte after which a server is given up; the OpenAI SDK waits as long
 
 
-class Refused(BenchError):
+class RequestRefused(BenchError):
+    """The server answered with a status other than 200."""
+
     def __init__(self, status: int, reason: str):
         super().__init__(f"the server answers {status}: {reason}")
         self.status = status
@@ -29,31 +37,33 @@ class Refused(BenchError):
 class Answer:
     """One streamed answer. Times are seconds since the request was sent."""
 
-    first: float | None  # the first text; None: does not count
-    last: float  # the last text
+    ttft: float | None  # time to the first text; None: not counted
+    duration: float  # until the last text
     prompt_tokens: int
     cached_tokens: int
     tokens: int
-    gap: float = 0.0  # the longest time between two pieces of text
-    text: str = ""  # if it was to be kept
+    longest_gap: float = 0.0  # seconds between two pieces of text
+    text: str = ""  # empty unless it was to be kept
     accepted: int = 0  # tokens of a prediction
     rejected: int = 0
 
     @property
     def per_token(self) -> float:
-        return (self.last - (self.first or 0.0)) / max(self.tokens - 1, 1)
+        """Seconds per token, after the first one."""
+        return (self.duration - (self.ttft or 0.0)) / max(self.tokens - 1, 1)
 
 
 @dataclass(frozen=True)
-class Load:
-    """What a number of clients saw together."""
+class LoadResult:
+    """The answers that several clients got at the same time."""
 
     answers: list[Answer]
     seconds: float
-    client_cpu: float  # seconds of it
+    client_cpu: float  # seconds of CPU time
 
     @property
     def tokens(self) -> int:
+        """The tokens of all answers."""
         return sum(answer.tokens for answer in self.answers)
 
 
@@ -87,17 +97,17 @@ class _Choice(msgspec.Struct):
     delta: _Delta = msgspec.field(default_factory=_Delta)
 
 
-class _Frame(msgspec.Struct):
+class _Event(msgspec.Struct):
     choices: list[_Choice] = []
     usage: _Usage | None = None
     error: Any = None
 
 
-_decode = msgspec.json.Decoder(_Frame).decode
+_decode = msgspec.json.Decoder(_Event).decode
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """On an event loop that costs less than asyncio's own, where there is one."""
+    """Run a coroutine on uvloop, which costs less than asyncio's own event loop, where there is one."""
     factory = None
     if sys.platform != "win32":
         import uvloop
@@ -108,25 +118,31 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def chats(endpoint: Endpoint, bodies: Sequence[bytes]) -> list[Answer]:
-    """One after another."""
+    """Send requests one after another. Raises BenchError."""
     return [await chat(endpoint, body) for body in bodies]
 
 
 async def chat(
     endpoint: Endpoint, body: bytes, keep_text: bool = False, on_text: Callable[[], None] = lambda: None
 ) -> Answer:
-    """`on_text` is called once, when text has come. Raises BenchError where the server does not answer so."""
-    began, request = time.perf_counter(), endpoint.request(body)
+    """Send one request and read its answer. `on_text` is called once, when the first text arrives.
+
+    Raises BenchError where the server cannot be reached, refuses, does not speak this API, or falls silent.
+    """
+    began = time.perf_counter()
+    request = endpoint.http_request(body)
     try:
-        reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=endpoint.security)
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=endpoint.ssl_context)
     except (OSError, ssl.SSLError) as error:
-        raise BenchError(f"{endpoint.host}:{endpoint.port} cannot be reached: {error}") from None
+        reason = str(error) or f"no connection within {CONNECT_TIMEOUT:g} s"
+        raise BenchError(f"{endpoint.host}:{endpoint.port} cannot be reached: {reason}") from None
     try:
         writer.write(request)
         return await read_answer(reader, began, keep_text, on_text)
-    except (EOFError, OSError, ValueError, msgspec.MsgspecError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise BenchError(f"{endpoint.host}:{endpoint.port} does not answer as this API does ({what})") from None
+    except (EOFError, OSError, ValueError, HttpParserError, msgspec.MsgspecError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise BenchError(f"{endpoint.host}:{endpoint.port} does not answer as this API does ({reason})") from None
     finally:
         writer.close()
 
@@ -137,84 +153,116 @@ async def read_answer(
     keep_text: bool = False,
     on_text: Callable[[], None] = lambda: None,
 ) -> Answer:
-    """A streamed answer, from the status line on."""
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    status = head.split(maxsplit=2)[1].decode()
-    body = _chunks(reader) if b"\r\ntransfer-encoding: chunked" in head else _rest(reader)
-    if status != "200":
-        said = b"".join([part async for part in body])
-        raise Refused(int(status), _reason(said))
-    seen = _Seen(began, keep_text, on_text)
-    pending = b""
-    async for part in body:
-        *lines, pending = (pending + part).split(b"\n")
-        for line in lines:
-            if line.startswith(DATA) and (data := line[len(DATA) :].strip()) != DONE:
-                seen.frame(_decode(data))
-    return seen.answer()
+    """Read a streamed answer, from the status line on. `began`: when the request was sent (time.perf_counter)."""
+    response = HttpResponse()
+    answer = _AnswerReader(began, keep_text, on_text)
+    refusal = b""
+    with _SilenceLimit(reader) as silence:
+        while not response.is_complete:
+            body = response.feed(await reader.read(READ_SIZE))
+            silence.last_heard = time.perf_counter()
+            if response.status == 200:
+                answer.feed(body)
+            else:
+                refusal += body
+    if response.status != 200:
+        raise RequestRefused(response.status, _reason(refusal))
+    return answer.answer()
 
 
-async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """A body in HTTP/1.1 chunks, which need not be whole frames."""
-    while size := int(await reader.readline(), 16):
-        yield (await reader.readexactly(size + 2))[:-2]
+class _SilenceLimit:
+    """Makes a read fail when nothing has arrived for SILENCE_TIMEOUT seconds.
 
+    One timer, set again only when it fires, since a timer for each read would cost as much as the read.
+    """
 
-async def _rest(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """A body that ends with the connection, which we ask for."""
-    while part := await reader.read(65536):
-        yield part
+    def __init__(self, reader: asyncio.StreamReader):
+        self.last_heard = time.perf_counter()
+        self._reader = reader
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> "_SilenceLimit":
+        self._watch()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+    def _watch(self) -> None:
+        remaining = self.last_heard + SILENCE_TIMEOUT - time.perf_counter()
+        if remaining > 0:
+            self._timer = asyncio.get_running_loop().call_later(remaining, self._watch)
+        else:
+            self._reader.set_exception(BenchError(f"the server has sent nothing for {SILENCE_TIMEOUT:g} s"))
 
 
 @dataclass
-class _Seen:
-    """What came of one answer so far."""
+class _AnswerReader:
+    """What has arrived of one answer: the body of a 200, as server-sent events."""
 
     began: float
     keep_text: bool
     on_text: Callable[[], None]
-    first: float | None = None
-    last: float = 0.0
-    gap: float = 0.0
+    ttft: float | None = None
+    last_text: float = 0.0  # seconds since `began`
+    longest_gap: float = 0.0
     pieces: int = 0
     usage: _Usage | None = None
     texts: list[str] = field(default_factory=list)
+    incomplete_line: bytes = b""
 
-    def frame(self, frame: _Frame) -> None:
-        if frame.error:
-            raise BenchError(f"the server ended an answer: {_reason(msgspec.json.encode(frame))}")
-        self.usage = frame.usage or self.usage
-        text = "".join(choice.delta.text for choice in frame.choices)
+    def feed(self, body: bytes) -> None:
+        """Take the events in a part of the body, which may begin and end anywhere."""
+        *lines, self.incomplete_line = (self.incomplete_line + body).split(b"\n")
+        for line in lines:
+            if line.startswith(DATA):
+                data = line[len(DATA) :].strip()
+                if data != DONE:
+                    self._take(_decode(data))
+
+    def _take(self, event: _Event) -> None:
+        if event.error:
+            raise BenchError(f"the server ended an answer: {_reason(msgspec.json.encode(event))}")
+        self.usage = event.usage or self.usage
+        text = "".join(choice.delta.text for choice in event.choices)
         if not text:
             return
         now = time.perf_counter() - self.began
-        if self.first is None:
-            self.first = self.last = now
+        if self.ttft is None:
+            self.ttft = self.last_text = now
             self.on_text()
-        self.gap, self.last = max(self.gap, now - self.last), now
+        self.longest_gap = max(self.longest_gap, now - self.last_text)
+        self.last_text = now
         self.pieces += 1
         if self.keep_text:
             self.texts.append(text)
 
     def answer(self) -> Answer:
-        """Where a server tells no usage, each piece of text is taken for a token."""
-        if self.first is None:
+        """The whole answer. Where the server reports no usage, each piece of text counts as a token."""
+        if self.ttft is None:
             raise BenchError("the server's answer has no text")
         usage = self.usage or _Usage(0, self.pieces)
         cached = usage.prompt_tokens_details or _PromptDetails()
         predicted = usage.completion_tokens_details or _AnswerDetails()
         return Answer(
-            *(self.first, self.last, usage.prompt_tokens, cached.cached_tokens or 0, usage.completion_tokens),
-            *(self.gap, "".join(self.texts)),
-            *(predicted.accepted_prediction_tokens or 0, predicted.rejected_prediction_tokens or 0),
+            ttft=self.ttft,
+            duration=self.last_text,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=cached.cached_tokens or 0,
+            tokens=usage.completion_tokens,
+            longest_gap=self.longest_gap,
+            text="".join(self.texts),
+            accepted=predicted.accepted_prediction_tokens or 0,
+            rejected=predicted.rejected_prediction_tokens or 0,
         )
 
 
-def _reason(said: bytes) -> str:
+def _reason(body: bytes) -> str:
     """The message in an error's body, on one line."""
     try:
-        found = msgspec.json.decode(said)["error"]
-        text = found["message"] if isinstance(found, dict) else str(found)
+        error = msgspec.json.decode(body)["error"]
+        text = error["message"] if isinstance(error, dict) else str(error)
     except (msgspec.MsgspecError, KeyError, TypeError):
-        text = said.decode(errors="replace")
-    return " ".join(str(text).split())[:MOST_SAID]
+        text = body.decode(errors="replace")
+    return " ".join(str(text).split())[:MAX_REASON]

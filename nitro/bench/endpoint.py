@@ -13,28 +13,38 @@ PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Endpoint:
+    """A server that speaks the OpenAI API. `path`: the base of its routes, without a slash at the end."""
+
     host: str
     port: int
     path: str = "/v1"
     tls: bool = False
-    key: str | None = None
+    api_key: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)  # of every request: the model, how to ban the end of an answer
 
-    def ask(self, messages: list[dict[str, Any]], tokens: int, **more: Any) -> bytes:
-        """The body of a request for at most so many tokens, the same ones each time."""
-        asked = {"temperature": 0, "max_tokens": tokens, "stream": True, "stream_options": {"include_usage": True}}
-        return json.dumps({"messages": messages, **asked, **self.fields, **more}).encode()
+    def chat_body(self, messages: list[dict[str, Any]], max_tokens: int, **params: Any) -> bytes:
+        """The JSON body of a streamed chat request. It is greedy, so that the same body gets the same tokens, unless
+        `params` say otherwise."""
+        body = {
+            "messages": messages,
+            "temperature": 0,
+            "max_tokens": max_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        return json.dumps({**body, **self.fields, **params}).encode()
 
-    def request(self, body: bytes) -> bytes:
-        """The HTTP request with that body."""
+    def http_request(self, body: bytes) -> bytes:
+        """The bytes of the HTTP request that posts this body."""
         lines = [f"POST {self.path}/chat/completions HTTP/1.1", f"Host: {self._authority}"]
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close"]
-        if self.key:
-            lines.append(f"Authorization: Bearer {self.key}")
+        if self.api_key:
+            lines.append(f"Authorization: Bearer {self.api_key}")
         return "\r\n".join([*lines, "", ""]).encode(errors="surrogateescape") + body
 
     @property
-    def security(self) -> ssl.SSLContext | None:
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """What to connect with; None for plain HTTP."""
         return ssl.create_default_context() if self.tls else None
 
     @property
@@ -43,14 +53,17 @@ class Endpoint:
         return host if self.port == PORTS["https" if self.tls else "http"] else f"{host}:{self.port}"
 
 
-def parse(url: str, key: str | None, fields: dict[str, Any]) -> Endpoint:
-    """`url`: the base that clients of the API are given; /v1 may be left out. Raises BenchError."""
+def parse(url: str, api_key: str | None, fields: dict[str, Any]) -> Endpoint:
+    """The endpoint behind the base URL that clients of the API are configured with; /v1 may be left out.
+
+    Raises BenchError where it is no HTTP URL.
+    """
     parts = urlsplit(url if "://" in url else f"http://{url}")
     try:
         port = parts.port or PORTS[parts.scheme]
     except (KeyError, ValueError):
         port = 0
     if not port or not parts.hostname:
-        raise BenchError(f"{url} is no URL of a server; it looks like http://127.0.0.1:3928/v1")
+        raise BenchError(f"{url} is not the URL of a server; it looks like http://127.0.0.1:3928/v1")
     path = parts.path.rstrip("/") or "/v1"
-    return Endpoint(parts.hostname, port, path, parts.scheme == "https", key, fields)
+    return Endpoint(parts.hostname, port, path, tls=parts.scheme == "https", api_key=api_key, fields=fields)

@@ -1,4 +1,4 @@
-"""Prompts that no cache knows: random words, and stories to be told.
+"""Prompts that no cache holds: random words, and requests for stories.
 
 Each word of words.txt is one token, with the space before it, in SmolLM2's vocabulary and in most others.
 """
@@ -9,9 +9,9 @@ from typing import Any
 
 WORDS = Path(__file__).with_name("words.txt").read_text().split()
 
-FIRST = 8  # words in the system message, so that prompts part before the chat template adds text of its own
+SYSTEM_WORDS = 8  # so that prompts differ before the chat template adds text of its own
 
-# A story is one of each; written for this file.
+# A story takes one of each. Written for this file.
 WHO = (
     "a ferryman who cannot swim",
     "the last typesetter of a small newspaper",
@@ -45,32 +45,35 @@ WHAT = (
 
 
 class Prompts:
-    """An endless supply from one seed; no two alike."""
+    """Prompts without end from one seed, no two of them the same."""
 
     def __init__(self, seed: int):
         self._random = random.Random(seed)
         self._made: set[tuple[str, ...]] = set()
 
     def number(self) -> int:
+        """A random number below 2^31, as a seed for a request."""
         return self._random.randrange(2**31)
 
     def words(self, count: int) -> str:
+        """So many random words."""
         return " ".join(self._random.choices(WORDS, k=count))
 
     def next(self, count: int) -> list[dict[str, Any]]:
-        """The messages of one chat, of so many words."""
-        assert count > FIRST
-        while (words := tuple(self._random.choices(WORDS, k=count))) in self._made:
-            pass
+        """The messages of one chat, with so many words in all."""
+        assert count > SYSTEM_WORDS
+        words = tuple(self._random.choices(WORDS, k=count))
+        while words in self._made:
+            words = tuple(self._random.choices(WORDS, k=count))
         self._made.add(words)
-        parts = {"system": words[:FIRST], "user": words[FIRST:]}
+        parts = {"system": words[:SYSTEM_WORDS], "user": words[SYSTEM_WORDS:]}
         return [{"role": role, "content": " ".join(("Words:", *part))} for role, part in parts.items()]
 
     def story(self) -> list[dict[str, Any]]:
-        """The messages of a chat that asks for a story; the teller's name makes it a new one."""
+        """The messages of a chat that requests a story. A random name in the system message makes it a new one."""
         who, where, what = map(self._random.choice, (WHO, WHERE, WHAT))
-        asked = f"Tell a long story about {who}, {where}. It turns on {what}. No lists and no headings; keep going."
+        request = f"Tell a long story about {who}, {where}. It turns on {what}. No lists and no headings; keep going."
         return [
             {"role": "system", "content": f"You are a teller of stories, known as {self.words(3).title()}."},
-            {"role": "user", "content": asked},
+            {"role": "user", "content": request},
         ]

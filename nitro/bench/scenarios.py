@@ -1,4 +1,7 @@
-"""What clients ask of a server, each in its own way. A play is one round, with prompts that no round before had."""
+"""What clients request from a server, each scenario in its own way.
+
+A scenario is one round. It sends prompts that no earlier round has sent, and returns what the clients measured.
+"""
 
 import asyncio
 import time
@@ -7,137 +10,158 @@ from dataclasses import replace
 from typing import Any
 
 from nitro.bench import client
-from nitro.bench.client import Answer, Load
+from nitro.bench.client import Answer, LoadResult
 from nitro.bench.endpoint import Endpoint
 from nitro.bench.prompts import Prompts
 
-Play = Callable[[Endpoint, Prompts], Awaitable[Load]]
+Scenario = Callable[[Endpoint, Prompts], Awaitable[LoadResult]]
 
-PLAIN = 1.0  # of the penalties for words said already: a small model's greedy answers go round in circles without
-CHANGED = 30  # of so many words of a prediction one is wrong
-
-
-def alone(clients: int, tokens: int, words: int = 200, requests: int = 2, seeded: bool = False) -> Play:
-    """Each client sends requests that share nothing, one after another; `seeded`: drawn at temperature 1, each with a
-    seed of its own."""
-
-    async def play(endpoint: Endpoint, prompts: Prompts) -> Load:
-        def ask() -> bytes:
-            drawn = {"temperature": 1.0, "seed": prompts.number()} if seeded else {}
-            return endpoint.ask(prompts.next(words), tokens, **drawn)
-
-        bodies = [[ask() for _ in range(requests)] for _ in range(clients)]
-        return await timed([client.chats(endpoint, some) for some in bodies])
-
-    return play
+REPEAT_PENALTY = 1.0  # frequency and presence penalty: without, a small model's greedy answers go round in circles
+WORDS_PER_CHANGE = 30  # one word in so many of a prediction is wrong
 
 
-def shared_prefix(clients: int, requests: int, words: int, tokens: int) -> Play:
-    """One long system prompt for all, and a short question each."""
+def independent(clients: int, tokens: int, words: int = 200, requests: int = 2, seeded: bool = False) -> Scenario:
+    """Each client sends requests that share nothing, one after another.
 
-    async def play(endpoint: Endpoint, prompts: Prompts) -> Load:
+    `seeded`: sampled at temperature 1, each with a seed of its own.
+    """
+
+    async def scenario(endpoint: Endpoint, prompts: Prompts) -> LoadResult:
+        def body() -> bytes:
+            sampling = {"temperature": 1.0, "seed": prompts.number()} if seeded else {}
+            return endpoint.chat_body(prompts.next(words), tokens, **sampling)
+
+        bodies = [[body() for _ in range(requests)] for _ in range(clients)]
+        return await timed([client.chats(endpoint, of_client) for of_client in bodies])
+
+    return scenario
+
+
+def shared_prefix(clients: int, requests: int, words: int, tokens: int) -> Scenario:
+    """One long system prompt of `words` words for all requests, and a short question in each."""
+
+    async def scenario(endpoint: Endpoint, prompts: Prompts) -> LoadResult:
         system = prompts.words(words)
-        bodies = [endpoint.ask(chat(system, prompts.words(12)), tokens) for _ in range(requests)]
+        bodies = [endpoint.chat_body(chat(system, prompts.words(12)), tokens) for _ in range(requests)]
         return await timed([client.chats(endpoint, bodies[i::clients]) for i in range(clients)])
 
-    return play
+    return scenario
 
 
-def conversations(clients: int, turns: int, words: int, tokens: int) -> Play:
-    """Each client talks on, with all that was said before. Only the last turn's TTFT counts."""
+def conversations(clients: int, turns: int, words: int, tokens: int) -> Scenario:
+    """Each client continues its conversation, with the whole history each time. Only the last turn's TTFT counts."""
 
-    async def talk(endpoint: Endpoint, system: str, questions: list[str]) -> list[Answer]:
-        answers, messages = [], chat(system)
+    async def converse(endpoint: Endpoint, system: str, questions: list[str]) -> list[Answer]:
+        answers: list[Answer] = []
+        messages = chat(system)
         for question in questions:
             messages.append({"role": "user", "content": question})
-            answers.append(await client.chat(endpoint, endpoint.ask(messages, tokens), keep_text=True))
+            answers.append(await client.chat(endpoint, endpoint.chat_body(messages, tokens), keep_text=True))
             messages.append({"role": "assistant", "content": answers[-1].text})
-        return [*(replace(answer, first=None) for answer in answers[:-1]), answers[-1]]
+        return [*(replace(answer, ttft=None) for answer in answers[:-1]), answers[-1]]
 
-    async def play(endpoint: Endpoint, prompts: Prompts) -> Load:
-        talks = [(prompts.words(words), [prompts.words(words // 4) for _ in range(turns)]) for _ in range(clients)]
-        return await timed([talk(endpoint, system, questions) for system, questions in talks])
+    async def scenario(endpoint: Endpoint, prompts: Prompts) -> LoadResult:
+        plans = [(prompts.words(words), [prompts.words(words // 4) for _ in range(turns)]) for _ in range(clients)]
+        return await timed([converse(endpoint, system, questions) for system, questions in plans])
 
-    return play
+    return scenario
 
 
-def long_prompt(streams: int, tokens: int, words: int) -> Play:
-    """A long prompt arrives among streams; the answers are theirs, so that the worst gap is."""
+def long_prompt(streams: int, tokens: int, words: int) -> Scenario:
+    """A prompt of `words` words arrives while `streams` others stream. Only the streams' answers count, so that the
+    longest gap is theirs."""
 
-    async def play(endpoint: Endpoint, prompts: Prompts) -> Load:
-        flowing = asyncio.Semaphore(0)
-        bodies = [endpoint.ask(prompts.next(30), tokens) for _ in range(streams)]
+    async def scenario(endpoint: Endpoint, prompts: Prompts) -> LoadResult:
+        streaming = asyncio.Semaphore(0)
+        bodies = [endpoint.chat_body(prompts.next(30), tokens) for _ in range(streams)]
 
         async def newcomer() -> list[Answer]:
             for _ in bodies:
-                await flowing.acquire()
-            await client.chat(endpoint, endpoint.ask(prompts.next(words), 4))
+                await streaming.acquire()
+            await client.chat(endpoint, endpoint.chat_body(prompts.next(words), 4))
             return []
 
         async def stream(body: bytes) -> list[Answer]:
-            return [await client.chat(endpoint, body, on_text=flowing.release)]
+            return [await client.chat(endpoint, body, on_text=streaming.release)]
 
         return await timed([*map(stream, bodies), newcomer()])
 
-    return play
+    return scenario
 
 
-def beside(clients: int, tokens: int, asked: dict[str, Any]) -> Play:
-    """Streams beside one more request, which is `asked` for something more, writes for longer than they do and does
-    not count."""
+def beside_request(clients: int, tokens: int, params: dict[str, Any]) -> Scenario:
+    """Streams beside one more request, which has `params`, writes for longer than they do, and does not count."""
 
-    async def play(endpoint: Endpoint, prompts: Prompts) -> Load:
-        flows = asyncio.Event()
-        bodies = [endpoint.ask(prompts.next(30), tokens) for _ in range(clients)]
-        body = endpoint.ask(prompts.next(30), 5 * tokens, **{"ignore_eos": False, **asked})
-        other = asyncio.ensure_future(client.chat(endpoint, body, on_text=flows.set))
-        other.add_done_callback(lambda _: flows.set())
+    async def scenario(endpoint: Endpoint, prompts: Prompts) -> LoadResult:
+        streaming = asyncio.Event()
+        bodies = [endpoint.chat_body(prompts.next(30), tokens) for _ in range(clients)]
+        other_body = endpoint.chat_body(prompts.next(30), 5 * tokens, **{"ignore_eos": False, **params})
+        other = asyncio.ensure_future(client.chat(endpoint, other_body, on_text=streaming.set))
+        other.add_done_callback(lambda _: streaming.set())
         try:
-            await flows.wait()
-            load = await timed([client.chats(endpoint, [body]) for body in bodies])
+            await streaming.wait()
+            result = await timed([client.chats(endpoint, [body]) for body in bodies])
             if other.done():
                 other.result()  # raises where it failed
-            return load
+            return result
         finally:
             other.cancel()
 
-    return play
+    return scenario
 
 
-def rewrite(requests: int, tokens: int, predicted: bool) -> Play:
-    """A text is asked for that the client has, but for one word in thirty, and the prompt has not: what the server
-    wrote just before. The text does not repeat itself, or looking back would find as much as the prediction does."""
+def rewrite(requests: int, tokens: int, predicted: bool) -> Scenario:
+    """Requests for a text that the client has, except for one word in WORDS_PER_CHANGE, and the prompt has not: what
+    the server wrote just before. The text does not repeat itself, or prompt look-up would find as much as the
+    prediction does.
 
-    async def play(endpoint: Endpoint, prompts: Prompts) -> Load:
-        loads = []
+    `predicted`: send the client's text as a prediction.
+    """
+
+    async def scenario(endpoint: Endpoint, prompts: Prompts) -> LoadResult:
+        results = []
         for _ in range(requests):  # each right after its text: later its KV lies elsewhere, and near ties differ
-            messages, penalties = prompts.story(), {"frequency_penalty": PLAIN, "presence_penalty": PLAIN}
-            first = await client.chat(endpoint, endpoint.ask(messages, tokens, **penalties), keep_text=True)
-            words = first.text.split(" ")
-            words[CHANGED // 2 :: CHANGED] = ["other"] * len(words[CHANGED // 2 :: CHANGED])
-            prediction = {"prediction": {"type": "content", "content": " ".join(words)}} if predicted else {}
-            loads.append(
-                await timed([client.chats(endpoint, [endpoint.ask(messages, tokens, **penalties, **prediction)])])
-            )
-        answers = [answer for load in loads for answer in load.answers]
-        return Load(answers, sum(load.seconds for load in loads), sum(load.client_cpu for load in loads))
+            messages = prompts.story()
+            params: dict[str, Any] = {"frequency_penalty": REPEAT_PENALTY, "presence_penalty": REPEAT_PENALTY}
+            first = await client.chat(endpoint, endpoint.chat_body(messages, tokens, **params), keep_text=True)
+            if predicted:
+                params["prediction"] = {"type": "content", "content": _with_changes(first.text)}
+            results.append(await timed([client.chats(endpoint, [endpoint.chat_body(messages, tokens, **params)])]))
+        return LoadResult(
+            answers=[answer for result in results for answer in result.answers],
+            seconds=sum(result.seconds for result in results),
+            client_cpu=sum(result.client_cpu for result in results),
+        )
 
-    return play
+    return scenario
 
 
-async def timed(clients: list[Awaitable[list[Answer]]]) -> Load:
-    """All at once. Where one fails, the others end with it."""
+def _with_changes(text: str) -> str:
+    """The text with one word in WORDS_PER_CHANGE replaced."""
+    words = text.split(" ")
+    for i in range(WORDS_PER_CHANGE // 2, len(words), WORDS_PER_CHANGE):
+        words[i] = "other"
+    return " ".join(words)
+
+
+async def timed(clients: list[Awaitable[list[Answer]]]) -> LoadResult:
+    """Run all clients at once and measure them together. Where one fails, the others are cancelled."""
     tasks = [asyncio.ensure_future(work) for work in clients]
-    began, cpu = time.perf_counter(), time.thread_time()
+    began = time.perf_counter()
+    cpu_began = time.thread_time()
     try:
         answers = await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
-    seconds, cpu = time.perf_counter() - began, time.thread_time() - cpu
-    return Load([answer for some in answers for answer in some], seconds, cpu)
+    seconds = time.perf_counter() - began
+    client_cpu = time.thread_time() - cpu_began
+    return LoadResult([answer for of_client in answers for answer in of_client], seconds, client_cpu)
 
 
 def chat(system: str, *questions: str) -> list[dict[str, Any]]:
-    asked = [{"role": "user", "content": question} for question in questions]
-    return [{"role": "system", "content": system}, *asked]
+    """The messages of a chat: a system prompt, then questions."""
+    return [
+        {"role": "system", "content": system},
+        *({"role": "user", "content": question} for question in questions),
+    ]

@@ -1,4 +1,4 @@
-"""A sample's middle and its high end, and rounds compared in pairs."""
+"""Percentiles, and rounds compared in pairs."""
 
 import math
 import statistics
@@ -7,28 +7,29 @@ from dataclasses import dataclass
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of them do not exceed."""
+    """The smallest of the values that at least this share of them does not exceed. `share`: 0 to 1."""
     return sorted(values)[max(math.ceil(share * len(values)) - 1, 0)]
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Ours ÷ theirs, round by round: drift of the machine is in both halves of a round."""
+    """One side ÷ the other, round by round: a drift of the machine's speed affects both halves of a round."""
 
     median: float
-    least: float
-    most: float
+    lowest: float
+    highest: float
 
     @classmethod
     def of(cls, ours: Sequence[float], theirs: Sequence[float]) -> "Ratio":
+        """The ratios of two series with one value per round."""
         ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
         return cls(statistics.median(ratios), min(ratios), max(ratios))
 
     def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.least:.2f}–{self.most:.2f})"
+        return f"{self.median:.2f} ({self.lowest:.2f}–{self.highest:.2f})"
 
 
 def turns(rounds: int, sides: int = 2) -> list[tuple[int, ...]]:
-    """Who goes when in each round: AB BA AB …, or ABC CBA …, cancels steady drift."""
-    forth = tuple(range(sides))
-    return [forth if i % 2 == 0 else forth[::-1] for i in range(rounds)]
+    """The order of the sides in each round: AB BA AB …, or ABC CBA …, which cancels a steady drift."""
+    forward = tuple(range(sides))
+    return [forward if i % 2 == 0 else forward[::-1] for i in range(rounds)]

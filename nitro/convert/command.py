@@ -1,4 +1,4 @@
-"""`nitro convert` and `nitro verify`: from flags to a plan, and from a proof to lines."""
+"""The commands `nitro convert` and `nitro verify`: from options to a plan, and from a proof to lines."""
 
 from pathlib import Path
 from typing import Any
@@ -6,49 +6,54 @@ from typing import Any
 from rich.console import Console
 
 from nitro.convert import checkpoint, output, progress, routes, verify
-from nitro.convert.comparison import Cosines, Proof, Scores
-from nitro.convert.plan import Plan, default_target
+from nitro.convert.comparison import Cosines, LogitScores, Proof
+from nitro.convert.plan import ConversionPlan, default_target
 from nitro.models.conversion_report import beside
 
 
 def convert(source: Path, to: str, target: Path | None, type: str | None, **options: Any) -> None:
-    """Raises ConvertError."""
+    """Convert, and print the proof. `to`: "gguf", "hf" or "mlx"; `options`: other fields of ConversionPlan. Raises
+    ConvertError."""
     type = type.upper() if type else None
-    with checkpoint.understood(source):
+    with checkpoint.reading(source):
         model = checkpoint.read(source)
     target = target or default_target(source, to, type, options.get("bits"))
-    output.clear(target)
-    plan = Plan(model, to, target.absolute(), type, **options)
-    found = routes.convert(plan, progress.say)
-    tell(found)
-    served = to != "hf" and not plan.source.is_encoder
-    progress.say(f"made {target}; try: nitro serve {target}" if served else f"made {target}")
+    output.remove_leftovers(target)
+    plan = ConversionPlan(model, to, target.absolute(), type, **options)
+    proof = routes.convert(plan, progress.notify)
+    show(proof)
+    can_be_served = to != "hf" and not plan.source.is_encoder
+    progress.notify(f"wrote {target}; try: nitro serve {target}" if can_be_served else f"wrote {target}")
 
 
 def compare(reference: Path, model: Path, original: Path | None, positions: int) -> bool:
-    """Whether the model is the reference, or with an `original`, whether both are that. Raises ConvertError."""
+    """Print the proof that the model is the same as the reference; with an `original`, that both are the same as that.
+
+    Returns whether all proofs passed. Raises ConvertError.
+    """
     pairs = [(reference, model)] if original is None else [(original, reference), (original, model)]
     passed = True
     for one, other in pairs:
-        found = verify.verify(one, other, positions, progress.say)
-        tell(found, f"{other} beside {one}")
-        passed = passed and found.passed
+        proof = verify.verify(one, other, positions, progress.notify)
+        show(proof, f"{other} compared with {one}")
+        passed = passed and proof.passed
         try:
-            verify.write(other, found)
+            verify.write(other, proof)
         except OSError as error:
-            progress.say(f"the proof cannot be written to {beside(other)}: {error.strerror}")
+            progress.notify(f"the proof cannot be written to {beside(other)}: {error.strerror}")
     return passed
 
 
-def tell(found: Proof, title: str = "") -> None:
+def show(proof: Proof, title: str = "") -> None:
+    """Print a proof to stdout, one line for each comparison."""
     lines = {
-        "weights": f"{found.reference_type} → {found.type}",
-        "token ids": found.token_ids,
-        "vocabulary": found.vocabulary,
-        "template": found.chat_template,
-        "contents": f"{found.settings} settings and {found.matrices} matrices compared",
-        **_measured(found.scores),
-        "proof": "passed" if found.passed else "FAILED: " + "; ".join(found.failures),
+        "weights": f"{proof.reference_type} → {proof.type}",
+        "token ids": proof.token_ids,
+        "vocabulary": proof.vocabulary,
+        "template": proof.chat_template,
+        "contents": f"{proof.settings} settings and {proof.matrices} matrices compared",
+        **_describe_scores(proof.scores),
+        "proof": "passed" if proof.passed else "FAILED: " + "; ".join(proof.failures),
     }
     console = Console(soft_wrap=True)
     if title:
@@ -57,9 +62,9 @@ def tell(found: Proof, title: str = "") -> None:
         console.print(f"  {name:10} {value}", highlight=False, markup=False)
 
 
-def _measured(scores: Scores | Cosines) -> dict[str, str]:
+def _describe_scores(scores: LogitScores | Cosines) -> dict[str, str]:
     if isinstance(scores, Cosines):
-        return {"cosine": f"of {scores.texts} embeddings {scores.least:.6f} and more, {scores.mean:.6f} in the mean"}
+        return {"cosine": f"of {scores.texts} embeddings: lowest {scores.lowest:.6f}, mean {scores.mean:.6f}"}
     return {
         "KL": f"mean {scores.mean_kl:.2g}, 99th percentile {scores.p99_kl:.2g}, at {scores.positions} positions",
         "top-1": f"{scores.top1:.1%} of {scores.clear_positions} clear positions",

@@ -1,6 +1,6 @@
-"""A GGUF → a folder in mlx-lm's layout, tensor by tensor: memory stays near that of the largest one.
+"""A GGUF → a folder in mlx-lm's layout, tensor by tensor, so that memory stays near the size of the largest one.
 
-What MLX's layout can hold stays as the file has it (gguf/packing.py); all other types are quantised again.
+Types that MLX's layout can hold keep the file's numbers (gguf/packing.py); all others are quantised again.
 """
 
 import logging
@@ -14,6 +14,7 @@ import numpy as np
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
+from nitro.checkpoints import mlx_packing
 from nitro.convert import safetensors
 from nitro.convert.safetensors import write_json
 from nitro.gguf import architectures, folder, header, packing, tensors, tokenizer, weights
@@ -26,7 +27,7 @@ WIDTHS = (2, 3, 4, 5, 6, 8)  # bits that MLX can pack
 
 
 def check(source: Path) -> None:
-    """Whether it could be converted, as far as that can be told without its weights. Raises UnreadableGGUF."""
+    """Raises UnreadableGGUF where the file cannot be converted, as far as that shows without reading weights."""
     head = header.read_all(source)
     architectures.configuration(head)
     tokenizer.build(head)
@@ -34,8 +35,11 @@ def check(source: Path) -> None:
 
 
 def convert(source: Path, target: Path) -> list[str]:
-    """Fill `target`, an empty folder. What it returns are sentences for the user: what was changed on the way.
-    Raises UnreadableGGUF and OSError; the folder is then to be thrown away."""
+    """Convert into `target`, an empty folder.
+
+    Returns sentences for the user that say what was changed. Raises UnreadableGGUF and OSError; `target` is then
+    incomplete.
+    """
     head = header.read_all(source)
     names = list(architectures.model_names(head))
     config = architectures.configuration(head)
@@ -52,14 +56,15 @@ def convert(source: Path, target: Path) -> list[str]:
 
 
 def _data(head: Header, names: list[str]) -> Iterator[np.ndarray]:
-    """The arrays of all tensors, in the order of their parts: the first part's pieces as they come, then the others."""
+    """The arrays of all tensors, in the order of their parts: of each tensor the first part in pieces, then the
+    others."""
     for name in names:
-        rest: list[tuple[np.ndarray, ...]] = []
+        other_parts: list[tuple[np.ndarray, ...]] = []
         for chunk in tensors.chunks(head, name, _pack):
             first, *others = chunk.arrays
-            rest.append(tuple(others))
+            other_parts.append(tuple(others))
             yield first
-        for part in zip(*rest, strict=True):
+        for part in zip(*other_parts, strict=True):
             yield np.concatenate(part)
 
 
@@ -68,7 +73,7 @@ def _pack(rows: np.ndarray, type: str) -> Packed:
         return packing.pack(rows, type)
     values = dequantize(rows, GGMLQuantizationType[type])
     with np.errstate(over="ignore"):
-        halves = mx.array(values.astype(np.float16))  # that scales and biases are float16, too
+        halves = mx.array(values.astype(np.float16))  # so that scales and biases are float16 as well
     packed = mx.quantize(halves, group_size=GROUP, bits=_nearest(type))
     words, scales, biases = (np.array(part) for part in packed)
     return Packed(words, scales, biases)
@@ -82,13 +87,13 @@ def _bits(tensor: Tensor) -> int | None:
 
 
 def _nearest(type: str) -> int:
-    """The width for a type that is quantised again: the next that is no smaller than the bits it takes per weight."""
+    """The width for a type that is quantised again: the smallest with at least as many bits per weight."""
     block, size = GGML_QUANT_SIZES[GGMLQuantizationType[type]]
     return next(width for width in WIDTHS if width >= 8 * size / block or width == WIDTHS[-1])
 
 
 def _check_types(head: Header, names: list[str]) -> None:
-    """Can all types be read? Found out before anything is written."""
+    """Raises UnreadableGGUF where a type cannot be read, before anything is written."""
     for name in names:
         tensor = head.tensors[name]
         if (
@@ -100,17 +105,18 @@ def _check_types(head: Header, names: list[str]) -> None:
 
 
 def _quantization(head: Header, names: list[str]) -> dict[str, Any]:
-    """As mlx-lm writes it: a default, and every layer by name."""
-    layers = {
-        architectures.model_name(head, name).removesuffix(".weight"): {"group_size": GROUP, "bits": bits}
-        for name in names
-        if (bits := _bits(head.tensors[name])) is not None
-    }
+    """The entries of config.json, as mlx-lm writes them: a default, and every layer by name."""
+    layers: dict[str, dict[str, int]] = {}
+    for name in names:
+        bits = _bits(head.tensors[name])
+        if bits is not None:
+            layer = architectures.model_name(head, name).removesuffix(".weight")
+            layers[layer] = {"group_size": GROUP, "bits": bits}
     if not layers:
         return {}
-    usual = Counter(layer["bits"] for layer in layers.values()).most_common(1)[0][0]
-    whole = {"group_size": GROUP, "bits": usual, "mode": "affine", **layers}
-    return {"quantization": whole, "quantization_config": whole}
+    most_common = Counter(layer["bits"] for layer in layers.values()).most_common(1)[0][0]
+    settings = {"group_size": GROUP, "bits": most_common, "mode": "affine", **layers}
+    return dict.fromkeys(mlx_packing.CONFIG_KEYS, settings)
 
 
 def _notices(head: Header, names: list[str]) -> list[str]:

@@ -1,13 +1,12 @@
-"""A folder in mlx-lm's layout → one for transformers: unpacked, and with every expert by itself.
+"""A folder in mlx-lm's layout → one for transformers: weights are unpacked, and stacks of experts are split.
 
-For the models here mlx-lm has transformers' names; for others it may not, and they are refused.
+For the supported models mlx-lm uses transformers' names; for others it may not, and they are refused.
 """
 
 import json
-import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from nitro.checkpoints import mlx_packing
+from nitro.checkpoints.mlx_packing import LayerPacking
 from nitro.convert import safetensors
 from nitro.convert.safetensors import write_json
 from nitro.engines.runner import LoadError
@@ -23,82 +24,86 @@ from nitro.gguf.tensors import Part
 
 TYPES = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16"}
 UNPACKED = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
-OURS = ("quantization", "quantization_config", "converted_from")  # keys of config.json that do not hold any more
+OBSOLETE_KEYS = (*mlx_packing.CONFIG_KEYS, "converted_from")  # of config.json: no longer true
 REWRITTEN = ("config.json", "model.safetensors.index.json")
-BESIDE = ("*.json", "*.jinja", "*.txt", "*.model")  # what is taken over: never code
-PIECE = 1 << 20  # weights that are unpacked at a time
-STACK = re.compile(r"\.switch_mlp\.(?=\w+_proj\.)")  # mlx-lm's name for all experts of a layer
+COPIED = ("*.json", "*.jinja", "*.txt", "*.model")  # but never code
+PIECE_SIZE = 1 << 20  # weights that are unpacked at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Weight:
-    """One weight of the model."""
+class MlxWeight:
+    """One weight of the model. `type`: what it is to become; of one that is not packed, what it is."""
 
     name: str
-    layers: dict[str, mx.array]  # "weight", and of a packed one "scales" and perhaps "biases"; read when they are used
-    packing: dict[str, Any] | None
+    arrays: dict[str, mx.array]  # "weight"; if packed also "scales", perhaps "biases". Read when they are used
+    packing: LayerPacking | None
     type: mx.Dtype
 
     def shape(self) -> tuple[int, ...]:
-        *rows, columns = self.layers["weight"].shape
-        return (*rows, columns if self.packing is None else columns * 32 // self.packing["bits"])
+        """Of the unpacked weight: [rows, columns], or [experts, rows, columns]."""
+        *rows, columns = self.arrays["weight"].shape
+        return (*rows, columns if self.packing is None else mlx_packing.columns(columns, self.packing.bits))
 
     def parts(self) -> list[Part]:
-        """A stack of experts is as many."""
+        """What it becomes: one tensor, or of a stack of experts one for each."""
         part = Part(self.name, TYPES[self.type], self.shape())
-        if not STACK.search(self.name):
+        if not mlx_packing.is_expert_stack(self.name):
             return [part]
-        names = [STACK.sub(f".experts.{number}.", self.name) for number in range(part.shape[0])]
+        names = [mlx_packing.expert_name(self.name, number) for number in range(part.shape[0])]
         return [replace(part, name=name, shape=part.shape[1:]) for name in names]
 
     def pieces(self) -> Iterator[np.ndarray]:
-        """The values of its parts, one part after another, some rows at a time."""
+        """The values of its parts, one part after another, some rows at a time; bfloat16 as uint16."""
         *_, rows, columns = (1, *self.shape())
         count = prod(self.shape()) // max(rows * columns, 1)
-        flat = {key: array.reshape(count * rows, -1) for key, array in self.layers.items()}
-        step = max(1, PIECE // columns)
+        flat = {key: array.reshape(count * rows, -1) for key, array in self.arrays.items()}
+        step = max(1, PIECE_SIZE // columns)
         for part in range(count):
             for start in range(part * rows, (part + 1) * rows, step):
-                some = slice(start, min(start + step, (part + 1) * rows))
-                array = self._unpacked({key: array[some] for key, array in flat.items()})
+                piece = slice(start, min(start + step, (part + 1) * rows))
+                array = self._unpacked({key: array[piece] for key, array in flat.items()})
                 yield np.array(array.view(mx.uint16) if array.dtype == mx.bfloat16 else array)
 
-    def _unpacked(self, layers: dict[str, mx.array]) -> mx.array:
-        """Computed in float32, whatever the scales are in."""
-        weight, scales, biases = layers["weight"], layers.get("scales"), layers.get("biases")
+    def _unpacked(self, arrays: dict[str, mx.array]) -> mx.array:
+        """Computed in float32, whatever the type of the scales."""
+        weight, scales, biases = arrays["weight"], arrays.get("scales"), arrays.get("biases")
         if self.packing is None or scales is None:
             return weight
         if biases is not None:
-            scales, biases = scales.astype(mx.float32), biases.astype(mx.float32)
-        return mx.dequantize(weight, scales, biases, **self.packing).astype(self.type)
+            scales = scales.astype(mx.float32)
+            biases = biases.astype(mx.float32)
+        return mx.dequantize(weight, scales, biases, **asdict(self.packing)).astype(self.type)
 
 
 def check(source: Path) -> None:
-    """Whether it could be converted, as far as that can be told without its weights. Raises LoadError."""
+    """Raises LoadError where the folder cannot be converted, as far as that shows without reading weights."""
     _weights(source, _config(source), mx.float32)
 
 
 def convert(source: Path, target: Path, dtype: str = "float32") -> list[str]:
-    """Fill `target`, an empty folder. Packed weights become `dtype`, of UNPACKED; others keep their bytes. What it
-    returns are sentences for the user. Raises LoadError and OSError; the folder is then to be thrown away."""
+    """Convert into `target`, an empty folder. Packed weights become `dtype`, a key of UNPACKED; others keep their
+    bytes.
+
+    Returns sentences for the user. Raises LoadError and OSError; `target` is then incomplete.
+    """
     config = _config(source)
     weights = _weights(source, config, UNPACKED[dtype])
     groups = safetensors.shards(weight.parts() for weight in weights)
     packed = sum(weight.packing is not None for weight in weights)
     safetensors.write(target, groups, _data(weights), {"format": "pt"})
-    new = {key: value for key, value in config.items() if key not in OURS}
+    new_config = {key: value for key, value in config.items() if key not in OBSOLETE_KEYS}
     if packed:
-        new |= {"dtype": dtype, "torch_dtype": dtype}
-    write_json(target / "config.json", new)
-    for file in sorted({file for pattern in BESIDE for file in source.glob(pattern)}):
+        new_config |= {"dtype": dtype, "torch_dtype": dtype}
+    write_json(target / "config.json", new_config)
+    for file in sorted({file for pattern in COPIED for file in source.glob(pattern)}):
         if file.name not in REWRITTEN and file.is_file():
             shutil.copyfile(file, target / file.name)
     return [f"{packed} packed tensors were unpacked to {dtype}."] if packed else []
 
 
-def _data(weights: list[Weight]) -> Iterator[np.ndarray]:
+def _data(weights: list[MlxWeight]) -> Iterator[np.ndarray]:
     while weights:
-        weight = weights.pop(0)  # so that its memory is given back
+        weight = weights.pop(0)  # so that its memory is freed
         yield from weight.pieces()
 
 
@@ -107,15 +112,15 @@ def _config(source: Path) -> dict[str, Any]:
         config = json.loads((source / "config.json").read_text(encoding="utf-8"))
         model_type = config["model_type"]
     except FileNotFoundError:
-        raise LoadError(f"{source} has no config.json; it is no model in mlx-lm's layout.") from None
+        raise LoadError(f"{source} has no config.json, so it is not a model in mlx-lm's layout.") from None
     except (ValueError, KeyError, TypeError):
         raise LoadError(f"{source / 'config.json'} cannot be read, or names no model_type.") from None
     if model_type not in MODEL_TYPES:
-        raise LoadError(f"{source} is a {model_type} model; known here are {', '.join(sorted(MODEL_TYPES))}.")
+        raise LoadError(f"{source} is a {model_type} model; supported are {', '.join(sorted(MODEL_TYPES))}.")
     return dict(config)
 
 
-def _weights(source: Path, config: dict[str, Any], unpacked: mx.Dtype) -> list[Weight]:
+def _weights(source: Path, config: dict[str, Any], unpacked: mx.Dtype) -> list[MlxWeight]:
     arrays = _arrays(source)
     found = []
     for name in sorted(arrays):
@@ -123,10 +128,10 @@ def _weights(source: Path, config: dict[str, Any], unpacked: mx.Dtype) -> list[W
         if kind in ("scales", "biases") and f"{stem}.weight" in arrays:
             continue
         if kind != "weight" or f"{stem}.scales" not in arrays:
-            found.append(Weight(name, {"weight": arrays[name]}, None, arrays[name].dtype))
+            found.append(MlxWeight(name, {"weight": arrays[name]}, None, arrays[name].dtype))
             continue
-        layers = {key: arrays[f"{stem}.{key}"] for key in ("weight", "scales", "biases") if f"{stem}.{key}" in arrays}
-        found.append(Weight(name, layers, _packing(source, config, stem), unpacked))
+        parts = {key: arrays[f"{stem}.{key}"] for key in ("weight", "scales", "biases") if f"{stem}.{key}" in arrays}
+        found.append(MlxWeight(name, parts, _packing(source, config, stem), unpacked))
     for weight in found:
         if weight.type not in TYPES:
             raise LoadError(f"{source}: tensor {weight.name} is {weight.type}, which cannot be converted.")
@@ -135,7 +140,7 @@ def _weights(source: Path, config: dict[str, Any], unpacked: mx.Dtype) -> list[W
 
 
 def _arrays(source: Path) -> dict[str, mx.array]:
-    """All arrays by name, none of them read yet."""
+    """All arrays by name. None is read yet."""
     index = source / "model.safetensors.index.json"
     try:
         listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index.is_file() else {}
@@ -148,19 +153,17 @@ def _arrays(source: Path) -> dict[str, mx.array]:
     for file in files:
         try:
             arrays |= mx.load(str(file), format="safetensors")  # type: ignore[arg-type]
-        except Exception as error:  # the library raises nothing more special
+        except Exception as error:  # the library raises nothing more specific
             raise LoadError(f"{file} is missing or damaged: {error}") from None
-    if missing := listed.keys() - arrays.keys():
+    missing = listed.keys() - arrays.keys()
+    if missing:
         raise LoadError(f"{source} lacks the tensor {min(missing)}, which its index lists.")
     return arrays
 
 
-def _packing(source: Path, config: dict[str, Any], layer: str) -> dict[str, Any]:
-    """group_size, bits and mode of a layer: its own, or the default."""
-    whole = config.get("quantization") or config.get("quantization_config") or {}
-    own = whole.get(layer)
-    found = {"mode": "affine", **{key: whole[key] for key in ("group_size", "bits", "mode") if key in whole}}
-    found |= own if isinstance(own, dict) else {}
-    if not {"group_size", "bits"} <= found.keys():
+def _packing(source: Path, config: dict[str, Any], layer: str) -> LayerPacking:
+    """How the layer is packed. Raises LoadError where config.json does not say it."""
+    packing = mlx_packing.of_layer(mlx_packing.quantization(config), layer)
+    if not (packing.group_size and packing.bits):
         raise LoadError(f"{source / 'config.json'} does not say how {layer} is packed.")
-    return {key: found[key] for key in ("group_size", "bits", "mode")}
+    return packing

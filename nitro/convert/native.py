@@ -1,4 +1,4 @@
-"""Nitro's own conversions, run by a worker in MLX's environment: this one may have no MLX."""
+"""Runs Nitro's own conversions by a worker in MLX's environment, since this one may have no MLX."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,15 +8,18 @@ from nitro.convert import environments
 PACKAGE = Path(__file__).parents[1]
 
 
-def check(conversion: str, source: Path, say: Callable[[str], None]) -> None:
-    """Reads no weight. Raises ConvertError."""
-    environments.run("mlx", "native", {**_request(conversion, source, source), "check": True}, say)
+def check(conversion: str, source: Path, notify: Callable[[str], None]) -> None:
+    """Raises ConvertError where the source cannot be converted, as far as that shows without reading weights.
+
+    `conversion`: a module of this package, "gguf_to_mlx" or "mlx_to_hf".
+    """
+    environments.run("mlx", "native", {**_request(conversion, source, source), "check": True}, notify)
 
 
 def convert(conversion: str, source: Path, target: Path, tick: Callable[[], None]) -> list[str]:
-    """Notices for the user. Raises ConvertError, OSError."""
-    answer = environments.run("mlx", "native", {**_request(conversion, source, target), "check": False}, tick=tick)
-    return list(answer["notices"])
+    """Convert, and return notices for the user. `tick` is called while it runs. Raises ConvertError, OSError."""
+    reply = environments.run("mlx", "native", {**_request(conversion, source, target), "check": False}, tick=tick)
+    return list(reply["notices"])
 
 
 def _request(conversion: str, source: Path, target: Path) -> dict[str, str]:

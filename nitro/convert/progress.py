@@ -1,4 +1,4 @@
-"""How far a conversion is: bytes written and the time left, on stderr where that is a terminal."""
+"""The progress of a conversion: bytes written and time left, on stderr where that is a terminal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,27 +11,30 @@ from nitro.convert import output
 
 
 class Bar:
-    """One step's bar. `look` measures the file or folder that grows."""
+    """The progress bar of one step."""
 
-    def __init__(self, progress: Progress, what: str, total: int):
-        self._progress, self._task = progress, progress.add_task(what, total=total)
+    def __init__(self, progress: Progress, title: str, total: int):
+        self._progress = progress
+        self._task = progress.add_task(title, total=total)
 
-    def look(self, path: Path) -> None:
+    def measure(self, path: Path) -> None:
+        """Show the current size of the file or folder that is being written."""
         try:
             self._progress.update(self._task, completed=output.size(path))
         except OSError:
-            pass  # it changes while it is measured
+            pass  # files come and go meanwhile
 
 
 @contextmanager
-def bar(what: str, total: int) -> Iterator[Bar]:
-    """`total`: bytes, as far as they can be told beforehand."""
+def bar(title: str, total: int) -> Iterator[Bar]:
+    """A progress bar for one step. `total`: the expected bytes."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     console = Console(stderr=True)
-    hidden = not console.is_terminal  # it would leave an empty line in a log
+    hidden = not console.is_terminal  # else it would leave an empty line in a log
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as progress:
-        yield Bar(progress, what, total)
+        yield Bar(progress, title, total)
 
 
-def say(line: str) -> None:
+def notify(line: str) -> None:
+    """Print a line for the user to stderr."""
     Console(stderr=True, soft_wrap=True).print(f"nitro: {line}", highlight=False, markup=False)

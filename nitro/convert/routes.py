@@ -1,47 +1,49 @@
-"""From one kind of model to another, step by step, and the proof at the end."""
+"""The steps from one kind of model to another, and the proof at the end."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 from nitro.convert import environments, llama_cpp_converter, native, output, preflight, progress, verify
-from nitro.convert.checkpoint import FTYPES, understood
+from nitro.convert.checkpoint import FTYPES, reading
 from nitro.convert.comparison import Proof
-from nitro.convert.plan import GROUP_SIZE, PLAIN, Plan
+from nitro.convert.plan import GROUP_SIZE, UNQUANTIZED_BITS, ConversionPlan
 from nitro.convert.progress import Bar
 from nitro.errors import ConvertError
 
-Step = Callable[[Plan, Path, Path, Bar], list[str]]  # plan, source, target; notices
-Say = Callable[[str], None]
+Step = Callable[
+    [ConversionPlan, Path, Path, Bar], list[str]
+]  # plan, source, target, progress bar; returns notices for the user
+Notify = Callable[[str], None]
 
 
-def convert(plan: Plan, say: Say) -> Proof:
-    """Makes `plan.target`, whole and proven, or raises ConvertError and leaves nothing."""
-    output.clear(plan.target)
-    with understood(plan.source.path):
-        preflight.check(plan, say)
-    preflight.backends(plan, say)
-    with output.whole(plan.target, plan.force) as made:
+def convert(plan: ConversionPlan, notify: Notify) -> Proof:
+    """Make `plan.target` completely and with its proof, or raise ConvertError and leave nothing."""
+    output.remove_leftovers(plan.target)
+    with reading(plan.source.path):
+        preflight.check(plan, notify)
+    preflight.backends(plan, notify)
+    with output.writing(plan.target, plan.force) as made:
         source = plan.source.path
         steps = STEPS[plan.source.kind, plan.to]
-        for number, (what, step) in enumerate(steps, 1):
+        for number, (title, step) in enumerate(steps, 1):
             target = made if number == len(steps) else made.with_name(f"step-{number}")
-            with progress.bar(what, plan.bytes if target == made else plan.between_bytes) as bar:
+            with progress.bar(title, plan.bytes if target == made else plan.intermediate_bytes) as bar:
                 for notice in step(plan, source, target, bar):
-                    say(notice)
+                    notify(notice)
             source = target
-        say("comparing the two")
-        found = verify.verify(plan.source.path, made, plan.positions, say)
-        if not found.passed:
-            raise ConvertError(f"The result is not the same model, and was removed: {'; '.join(found.failures)}.")
+        notify("comparing source and result")
+        proof = verify.verify(plan.source.path, made, plan.positions, notify)
+        if not proof.passed:
+            raise ConvertError(f"The result is not the same model and was removed: {'; '.join(proof.failures)}.")
         if made.is_dir():
-            verify.write(made, found)
+            verify.write(made, proof)
     if plan.target.is_file():
-        verify.write(plan.target, found)
-    return found
+        verify.write(plan.target, proof)
+    return proof
 
 
-def _hf_to_mlx(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
+def _hf_to_mlx(plan: ConversionPlan, source: Path, target: Path, bar: Bar) -> list[str]:
     request = {
         "check": False,
         "config": plan.source.config,
@@ -52,40 +54,40 @@ def _hf_to_mlx(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
         "recipe": plan.recipe,
         "dtype": plan.dtype,
     }
-    environments.run("mlx", "hf_to_mlx", request, tick=lambda: bar.look(target))
+    environments.run("mlx", "hf_to_mlx", request, tick=lambda: bar.measure(target))
     _name_rope_base(target / "config.json")
     return []
 
 
 def _name_rope_base(file: Path) -> None:
-    """transformers 5 writes it into `rope_parameters` only, where some models of mlx-lm 0.32.2 do not look."""
+    """transformers 5 writes rope_theta only into `rope_parameters`, which some models of mlx-lm 0.32.2 do not read."""
     config = json.loads(file.read_text(encoding="utf-8"))
     base = (config.get("rope_parameters") or {}).get("rope_theta")
     if base is not None and "rope_theta" not in config:
         file.write_text(json.dumps({**config, "rope_theta": base}, indent=4), encoding="utf-8")
 
 
-def _hf_to_gguf(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
-    """Weights that are to be quantised go through a file in their own type."""
-    quantized = plan.type not in (None, *PLAIN)
-    plain = target.with_name("plain.gguf") if quantized else target
+def _hf_to_gguf(plan: ConversionPlan, source: Path, target: Path, bar: Bar) -> list[str]:
+    """To be quantised, weights are first written to a file in their own type."""
+    quantized = plan.type not in (None, *UNQUANTIZED_BITS)
+    unquantized = target.with_name("unquantized.gguf") if quantized else target
     request = {
-        "converter": llama_cpp_converter.converter(progress.say),
+        "converter": llama_cpp_converter.folder(progress.notify),
         "source": source.absolute(),
-        "target": plain.absolute(),
-        "outtype": (plan.plain if quantized or plan.type is None else plan.type).lower(),
+        "target": unquantized.absolute(),
+        "outtype": (plan.unquantized_type if quantized or plan.type is None else plan.type).lower(),
         "name": plan.source.path.resolve().name,
         "check": False,
     }
-    environments.run("converter", "hf_to_gguf", request, tick=lambda: bar.look(plain))
+    environments.run("converter", "hf_to_gguf", request, tick=lambda: bar.measure(unquantized))
     if not quantized:
         return []
-    notices = _quantize(plan, plain, target, bar)
-    plain.unlink()
+    notices = _quantize(plan, unquantized, target, bar)
+    unquantized.unlink()
     return notices
 
 
-def _quantize(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
+def _quantize(plan: ConversionPlan, source: Path, target: Path, bar: Bar) -> list[str]:
     assert plan.type
     request = {
         "source": source.absolute(),
@@ -94,16 +96,16 @@ def _quantize(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
         "imatrix": plan.imatrix and plan.imatrix.absolute(),
         "requantize": False,
     }
-    answer = environments.run("llama", "quantize_gguf", request, tick=lambda: bar.look(target))
-    return list(answer["notices"])
+    reply = environments.run("llama", "quantize_gguf", request, tick=lambda: bar.measure(target))
+    return list(reply["notices"])
 
 
-def _gguf_to_mlx(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
-    return native.convert("gguf_to_mlx", source, target, tick=lambda: bar.look(target))
+def _gguf_to_mlx(plan: ConversionPlan, source: Path, target: Path, bar: Bar) -> list[str]:
+    return native.convert("gguf_to_mlx", source, target, tick=lambda: bar.measure(target))
 
 
-def _mlx_to_hf(plan: Plan, source: Path, target: Path, bar: Bar) -> list[str]:
-    return native.convert("mlx_to_hf", source, target, tick=lambda: bar.look(target))
+def _mlx_to_hf(plan: ConversionPlan, source: Path, target: Path, bar: Bar) -> list[str]:
+    return native.convert("mlx_to_hf", source, target, tick=lambda: bar.measure(target))
 
 
 # by (kind of the source, kind of the target)

@@ -1,6 +1,6 @@
-"""Writes *.safetensors files piece by piece: what they hold is told first, then its bytes come in that order.
+"""Writes *.safetensors files piece by piece: first a header that lists the tensors, then their bytes in that order.
 
-The format: https://huggingface.co/docs/safetensors. The names of files and of the index are those of the Hub.
+The format: https://huggingface.co/docs/safetensors. Files and index are named as on the Hugging Face Hub.
 """
 
 import json
@@ -12,40 +12,44 @@ import numpy as np
 
 from nitro.gguf.tensors import Part, bytes_of
 
-SHARD = 5 << 30  # bytes that a file may have
+MAX_SHARD = 5 << 30  # bytes of a file
 METADATA = {"format": "mlx"}  # mlx-lm writes it, and transformers asks for it
 
 
-def shards(tensors: Iterable[list[Part]], limit: int = SHARD) -> list[list[list[Part]]]:
-    """Groups of tensors that go into one file each. Parts of one tensor stay together."""
+def shards(tensors: Iterable[list[Part]], limit: int = MAX_SHARD) -> list[list[list[Part]]]:
+    """Group tensors into files of at most `limit` bytes, if possible. Parts of one tensor stay together."""
     groups: list[list[list[Part]]] = [[]]
     size = 0
     for tensor in tensors:
-        more = sum(map(bytes_of, tensor))
-        if groups[-1] and size + more > limit:
+        tensor_size = sum(map(bytes_of, tensor))
+        if groups[-1] and size + tensor_size > limit:
             groups.append([])
             size = 0
         groups[-1].append(tensor)
-        size += more
+        size += tensor_size
     return groups
 
 
 def write(folder: Path, groups: list[list[list[Part]]], data: Iterator[np.ndarray], metadata: dict[str, str]) -> None:
-    """`data`: the arrays of all parts one after another, each whole or in pieces."""
-    places: dict[str, str] = {}
+    """Write all files and their index. `groups`: of each file its tensors, each with its parts.
+
+    `data`: the arrays of all parts one after another, each whole or in pieces. Raises OSError.
+    """
+    file_of: dict[str, str] = {}
     for number, group in enumerate(groups, 1):
         parts = [part for tensor in group for part in tensor]
         name = "model.safetensors" if len(groups) == 1 else f"model-{number:05}-of-{len(groups):05}.safetensors"
-        places |= {part.name: name for part in parts}
+        file_of |= {part.name: name for part in parts}
         with (folder / name).open("wb") as file:
             _write_one(file, parts, data, metadata)
-    assert next(data, None) is None, "more arrays than parts"  # and whoever makes them comes to their end
+    assert next(data, None) is None, "more arrays than parts"  # this also runs the iterator to its end
     total = sum(bytes_of(part) for group in groups for tensor in group for part in tensor)
-    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(file_of.items()))}
     write_json(folder / "model.safetensors.index.json", index)
 
 
 def write_json(file: Path, content: object) -> None:
+    """Write indented UTF-8. Raises OSError."""
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

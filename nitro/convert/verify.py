@@ -1,8 +1,7 @@
-"""Are two models the same? Token ids, vocabularies, chat templates and logits of both, each from its own backend.
+"""Compares two models: token ids, vocabularies, chat templates, hyperparameters, matrices and logits.
 
-HF folders are read by transformers, MLX folders by mlx-lm, GGUF files by llama.cpp. The reference's token ids are used
-for both models' logits.
-"""
+HF folders are computed by transformers, MLX folders by mlx-lm, GGUF files by llama.cpp. Both models' logits are
+computed for the reference's token ids."""
 
 import json
 import tempfile
@@ -18,21 +17,23 @@ import numpy as np
 from nitro.checkpoints import files as folder
 from nitro.checkpoints import fingerprint
 from nitro.convert import checkpoint, comparison, environments, hyperparameters, matrices
-from nitro.convert.checkpoint import Checkpoint, understood
+from nitro.convert.checkpoint import Checkpoint, reading
 from nitro.convert.comparison import Proof
 from nitro.errors import ConvertError, TemplateError
-from nitro.gguf import header
+from nitro.gguf import split_files
 from nitro.models.conversion_report import beside
 from nitro.text.template import ChatTemplate
 
+Notify = Callable[[str], None]  # takes a line for the user
+
 POSITIONS = 1000
-LEAST_TOKENS = 64  # of a text: where it begins, everything is likely, and small errors show most
-BACKEND = {"hf": ("transformers", "score_hf"), "mlx": ("mlx", "score_mlx"), "gguf": ("llama", "score_gguf")}
-FEW = 3  # of what differs is named
-PACKAGE = {"hf": "transformers", "mlx": "mlx-lm", "gguf": "llama-cpp-python"}
+MIN_TEXT_TOKENS = 64  # at the beginning of a text everything is likely, and small errors show most
+WORKERS = {"hf": ("transformers", "score_hf"), "mlx": ("mlx", "score_mlx"), "gguf": ("llama", "score_gguf")}
+MAX_NAMED = 3  # tokens or matrices that differ
+PACKAGES = {"hf": "transformers", "mlx": "mlx-lm", "gguf": "llama-cpp-python"}
 
 _HELLO = {"role": "user", "content": "Hello, who are you?"}
-_TALK = [
+_CONVERSATION = [
     {"role": "system", "content": "You answer in one sentence."},
     _HELLO,
     {"role": "assistant", "content": "A program."},
@@ -48,51 +49,71 @@ _TOOLS = [
         },
     }
 ]
-CHATS = [([_HELLO], None), (_TALK, None), (_TALK[1:], None), ([_HELLO], _TOOLS), (_TALK, _TOOLS)]
+CHATS = [
+    ([_HELLO], None),
+    (_CONVERSATION, None),
+    (_CONVERSATION[1:], None),
+    ([_HELLO], _TOOLS),
+    (_CONVERSATION, _TOOLS),
+]
 
 
-class Said(msgspec.Struct):
-    """What a model's backend answers."""
+class ModelOutput(msgspec.Struct):
+    """The output of one model, computed by its backend."""
 
     strings: list[list[int]]  # token ids of the corpus's strings
-    ids: list[list[int]]  # of its texts
-    vocabulary: list[str | None]  # every token by id, as it is written
-    settings: dict[str, Any]  # what it computes with: a configuration, completed, or a GGUF's metadata
-    chats: list[str | None] | None  # as rendered, None where refused; None: no template
+    ids: list[list[int]]  # token ids of the texts that were scored
+    vocabulary: list[str | None]  # the tokens' texts by id
+    settings: dict[str, Any]  # the configuration as the backend completed it, or a GGUF's metadata
+    chats: list[str | None] | None  # the prompts of CHATS, None where the template refuses; None: no template
     logits: Path  # .npz with text_0, text_1, …: float32 [tokens, vocabulary]
 
 
 @lru_cache
 def corpus() -> dict[str, list[str]]:
-    """`strings`, 200 of them, to tokenise; `texts` to score. All in NFC: to that some tokenizers bring what they read
-    (Qwen's), and llama.cpp never does."""
+    """`strings`: 200 strings to tokenise; `texts`: texts to score. All are in NFC, since some tokenizers (Qwen's)
+    normalise to it, and llama.cpp never does."""
     content: dict[str, list[str]] = json.loads(Path(__file__).with_name("corpus.json").read_text(encoding="utf-8"))
     return content
 
 
 def verify(
-    reference: Path, model: Path, positions: int = POSITIONS, say: Callable[[str], None] = lambda line: None
+    reference_path: Path, model_path: Path, positions: int = POSITIONS, notify: Notify = lambda line: None
 ) -> Proof:
-    """Raises ConvertError where one of them cannot be read or computed. A proof that failed is an answer."""
-    with understood(reference):
-        one = checkpoint.read(reference)
-    with understood(model):
-        other = checkpoint.read(model)
-    if one.is_encoder != other.is_encoder:
-        raise ConvertError(f"{(one if one.is_encoder else other).path} is there for embeddings, and the other is not.")
+    """Compare a model with a reference, on so many positions of texts.
+
+    A proof that failed is a result. Raises ConvertError where a model cannot be read or computed.
+    """
+    with reading(reference_path):
+        reference = checkpoint.read(reference_path)
+    with reading(model_path):
+        model = checkpoint.read(model_path)
+    if reference.is_encoder != model.is_encoder:
+        encoder = reference if reference.is_encoder else model
+        raise ConvertError(f"{encoder.path} is a model for embeddings, and the other is not.")
     try:
         with tempfile.TemporaryDirectory(prefix="nitro-verify-") as scratch:
-            theirs = ask(one, None, positions, Path(scratch) / "reference.npz", say)
-            ours = ask(other, theirs.ids, positions, Path(scratch) / "model.npz", say)
-            return judge(one, other, theirs, ours)
+            expected = compute(reference, Path(scratch) / "reference.npz", positions, notify=notify)
+            output = compute(model, Path(scratch) / "model.npz", positions, ids=expected.ids, notify=notify)
+            return prove(reference, model, expected, output)
     except OSError as error:
-        raise ConvertError(f"The comparison needs room for logits, and failed: {error.strerror or error}.") from None
+        raise ConvertError(
+            f"The comparison needs disk space for logits, and failed: {error.strerror or error}."
+        ) from None
 
 
-def ask(model: Checkpoint, ids: list[list[int]] | None, positions: int, out: Path, say: Callable[[str], None]) -> Said:
-    """`ids`: what to score; None: the texts, as this model's tokenizer has them."""
-    backend, worker = BACKEND[model.kind]
-    texts = corpus()["texts"][: max(positions // LEAST_TOKENS, 1)]
+def compute(
+    model: Checkpoint,
+    logits: Path,
+    positions: int,
+    *,
+    ids: list[list[int]] | None = None,
+    notify: Notify = lambda line: None,
+) -> ModelOutput:
+    """Run the model's backend. `logits`: the .npz file to write. `ids`: token ids to score, instead of the texts as
+    this model's tokenizer encodes them. Raises ConvertError, OSError."""
+    backend, worker = WORKERS[model.kind]
+    texts = corpus()["texts"][: max(positions // MIN_TEXT_TOKENS, 1)]
     request = {
         "model": str(model.path.absolute()),
         "strings": corpus()["strings"],
@@ -101,92 +122,105 @@ def ask(model: Checkpoint, ids: list[list[int]] | None, positions: int, out: Pat
         "ids": ids,
         "chats": CHATS,
         "encoder": model.is_encoder,
-        "out": str(out),
+        "out": str(logits),
     }
     try:
-        answer = environments.run(backend, worker, request, say)
+        reply = environments.run(backend, worker, request, notify)
     except ConvertError as error:
-        raise ConvertError(f"{model.path} cannot be computed by {PACKAGE[model.kind]}: {error}") from None
-    with np.load(out) as arrays:
+        raise ConvertError(f"{model.path} cannot be computed by {PACKAGES[model.kind]}: {error}") from None
+    with np.load(logits) as arrays:
         flat = arrays["strings"].tolist()
     rows = iter(flat)
-    strings = [[next(rows) for _ in range(length)] for length in answer["lengths"]]
-    with understood(model.path):
-        chats = answer["chats"] if model.kind == "hf" else rendered(model)
-    said = answer.get("settings", model.config)
-    return Said(strings, answer["ids"], answer["vocabulary"], said, chats, out)
+    strings = [[next(rows) for _ in range(length)] for length in reply["lengths"]]
+    with reading(model.path):
+        chats = reply["chats"] if model.kind == "hf" else render_chats(model)
+    return ModelOutput(
+        strings=strings,
+        ids=reply["ids"],
+        vocabulary=reply["vocabulary"],
+        settings=reply.get("settings", model.config),
+        chats=chats,
+        logits=logits,
+    )
 
 
-def judge(one: Checkpoint, other: Checkpoint, theirs: Said, ours: Said) -> Proof:
+def prove(reference: Checkpoint, model: Checkpoint, expected: ModelOutput, output: ModelOutput) -> Proof:
+    """Compare everything, and list what fails. Raises ConvertError where a matrix cannot be read."""
     failures = []
     strings = corpus()["strings"]
-    differing = comparison.differing(strings, theirs.strings, ours.strings)
-    if comparison.unexpected(differing, one.is_encoder):
-        failures.append(f"token ids differ in {len(differing)} of {len(strings)} strings, as in {differing[0]!r}")
-    tokens, others = comparison.vocabularies(theirs.vocabulary, ours.vocabulary)
-    if others:
-        failures.append(f"{len(others)} of {tokens} tokens are others, as {_tokens(others, theirs, ours)}")
-    template = "none" if theirs.chats is None and ours.chats is None else "equal"
-    if theirs.chats != ours.chats:
-        template = _difference(theirs.chats, ours.chats)
+    differing = comparison.differing(strings, expected.strings, output.strings)
+    if comparison.unexpected(differing, reference.is_encoder):
+        failures.append(f"token ids differ in {len(differing)} of {len(strings)} strings, such as {differing[0]!r}")
+    tokens, differing_ids = comparison.vocabularies(expected.vocabulary, output.vocabulary)
+    if differing_ids:
+        examples = _describe_tokens(differing_ids, expected, output)
+        failures.append(f"{len(differing_ids)} of {tokens} tokens differ, such as {examples}")
+    template = "none" if expected.chats is None and output.chats is None else "equal"
+    if expected.chats != output.chats:
+        template = _describe_chats(expected.chats, output.chats)
         failures.append(f"the chat template {template}")
     numbers = [
-        hyperparameters.of(model.architecture, model.kind, said.settings)
-        for model, said in ((one, theirs), (other, ours))
+        hyperparameters.of(each.architecture, each.kind, settings)
+        for each, settings in ((reference, expected.settings), (model, output.settings))
     ]
     failures += hyperparameters.differences(*numbers)
-    with understood(other.path):
-        compared, moved = compare_matrices(one, other)
-    failures += moved
-    limits = comparison.limits(one.type, other.type)
-    scores = (comparison.compare_states if one.is_encoder else comparison.compare)(_pairs(theirs, ours))
+    with reading(model.path):
+        matrix_count, matrix_failures = compare_matrices(reference, model)
+    failures += matrix_failures
+    limits = comparison.limits(reference.type, model.type)
+    compare = comparison.compare_states if reference.is_encoder else comparison.compare
+    scores = compare(_pairs(expected, output))
     failures += comparison.failures(scores, limits)
     return Proof(
         passed=not failures,
         failures=failures,
-        reference=one.path.name,
-        reference_type=one.type,
-        type=other.type,
+        reference=reference.path.name,
+        reference_type=reference.type,
+        type=model.type,
         token_ids=f"{len(strings) - len(differing)} of {len(strings)}",
-        vocabulary=f"{tokens - len(others)} of {tokens}",
+        vocabulary=f"{tokens - len(differing_ids)} of {tokens}",
         chat_template=template,
         settings=len(numbers[0].keys() & numbers[1].keys()),
-        matrices=compared,
+        matrices=matrix_count,
         scores=scores,
         limits=asdict(limits),
-        fingerprint=marks(other.path),
-        versions={PACKAGE[each.kind]: _version(each.kind) for each in (one, other)},
+        fingerprint=fingerprint_of(model.path),
+        versions={PACKAGES[each.kind]: _version(each.kind) for each in (reference, model)},
     )
 
 
-def compare_matrices(one: Checkpoint, other: Checkpoint) -> tuple[int, list[str]]:
-    """How many were compared, and what is said of those that are others."""
-    theirs, ours = matrices.of(one), matrices.of(other)
-    errors = {
-        name: (matrices.error(matrix, ours[name]), comparison.limits(matrix.type, ours[name].type).matrix)
-        for name, matrix in theirs.items()
-        if name in ours
-    }
-    worst = sorted(((error, name) for name, (error, limit) in errors.items() if not error <= limit), reverse=True)
-    named = ", ".join(f"{name} (by {error:.2g} of its size)" for error, name in worst[:FEW])
-    return len(errors), [f"{len(worst)} of {len(errors)} matrices are others, as {named}"] if worst else []
+def compare_matrices(reference: Checkpoint, model: Checkpoint) -> tuple[int, list[str]]:
+    """How many matrices were compared, and the failure, if some differ."""
+    expected = matrices.of(reference)
+    compared = {name: matrix for name, matrix in matrices.of(model).items() if name in expected}
+    worst = []
+    for name, matrix in compared.items():
+        error = matrices.relative_error(expected[name], matrix)
+        if not error <= comparison.limits(expected[name].type, matrix.type).matrix:
+            worst.append((error, name))
+    if not worst:
+        return len(compared), []
+    worst.sort(reverse=True)
+    examples = ", ".join(f"{name} (relative error {error:.2g})" for error, name in worst[:MAX_NAMED])
+    return len(compared), [f"{len(worst)} of {len(compared)} matrices differ, such as {examples}"]
 
 
-def _tokens(ids: list[int], theirs: Said, ours: Said) -> str:
-    """The first few, as the reference and the model have them."""
-    both = [dict(enumerate(said.vocabulary)) for said in (theirs, ours)]
-    return ", ".join(f"{id} ({both[0].get(id)!r}, {both[1].get(id)!r})" for id in ids[:FEW])
+def _describe_tokens(ids: list[int], expected: ModelOutput, output: ModelOutput) -> str:
+    """The first few of these tokens, in the reference and in the model."""
+    in_reference = dict(enumerate(expected.vocabulary))
+    in_model = dict(enumerate(output.vocabulary))
+    return ", ".join(f"{id} ({in_reference.get(id)!r}, {in_model.get(id)!r})" for id in ids[:MAX_NAMED])
 
 
-def rendered(model: Checkpoint) -> list[str | None] | None:
-    """The chats by the model's template, as the server renders them."""
+def render_chats(model: Checkpoint) -> list[str | None] | None:
+    """The prompts of CHATS, rendered as the server does it; None where the template refuses. None: no template."""
     if model.kind == "gguf":
         source = model.config.get("tokenizer.chat_template")
         bos, eos = (_gguf_token(model.config, key) for key in ("bos", "eos"))
     else:
-        about = checkpoint.text_files(model.path)
-        source = folder.chat_template(model.path, about)
-        bos, eos = folder.token(about.get("bos_token")), folder.token(about.get("eos_token"))
+        settings = checkpoint.tokenizer_config(model.path)
+        source = folder.chat_template(model.path, settings)
+        bos, eos = (folder.token(settings.get(key)) for key in ("bos_token", "eos_token"))
     if not source:
         return None
     try:
@@ -196,26 +230,28 @@ def rendered(model: Checkpoint) -> list[str | None] | None:
     return [_render(template, *chat) for chat in CHATS]
 
 
-def marks(path: Path) -> str:
-    """The fingerprint that an engine gives of the same model."""
+def fingerprint_of(path: Path) -> str:
+    """The fingerprint of a model, the same that an engine reports. Raises OSError."""
     if path.is_dir():
         return fingerprint.of(sorted([path / "config.json", *path.glob("*.safetensors")]))
-    return fingerprint.of(header.files(path))
+    return fingerprint.of(split_files.files(path))
 
 
-def write(model: Path, found: Proof) -> None:
-    """Raises OSError."""
+def write(model: Path, proof: Proof) -> None:
+    """Write the proof beside the model. Raises OSError."""
     target = beside(model)
     partial = target.with_name(f".{target.name}.partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(proof), indent=2) + b"\n")
     partial.replace(target)
 
 
-def _pairs(theirs: Said, ours: Said) -> Iterator[tuple[list[int], comparison.Logits, comparison.Logits]]:
+def _pairs(
+    expected: ModelOutput, output: ModelOutput
+) -> Iterator[tuple[list[int], comparison.Logits, comparison.Logits]]:
     """One text at a time in memory."""
-    with np.load(theirs.logits) as one, np.load(ours.logits) as other:
-        for number, ids in enumerate(theirs.ids):
-            yield ids, one[f"text_{number}"], other[f"text_{number}"]
+    with np.load(expected.logits) as reference_logits, np.load(output.logits) as model_logits:
+        for number, ids in enumerate(expected.ids):
+            yield ids, reference_logits[f"text_{number}"], model_logits[f"text_{number}"]
 
 
 def _render(template: ChatTemplate, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str | None:
@@ -225,16 +261,18 @@ def _render(template: ChatTemplate, messages: list[dict[str, Any]], tools: list[
         return None
 
 
-def _difference(theirs: list[str | None] | None, ours: list[str | None] | None) -> str:
-    if theirs is None or ours is None:
-        return f"is in the {'model' if theirs is None else 'reference'} only"
-    number = next(i for i, (one, other) in enumerate(zip(theirs, ours, strict=True)) if one != other)
+def _describe_chats(expected: list[str | None] | None, chats: list[str | None] | None) -> str:
+    """How the chat templates differ."""
+    if expected is None or chats is None:
+        return f"is only in the {'model' if expected is None else 'reference'}"
+    number = next(i for i, (one, other) in enumerate(zip(expected, chats, strict=True)) if one != other)
     with_tools = " with tools" if CHATS[number][1] else ""
-    return f"renders another prompt for a chat of {len(CHATS[number][0])} messages{with_tools}"
+    return f"renders a different prompt for a chat of {len(CHATS[number][0])} messages{with_tools}"
 
 
 def _gguf_token(metadata: dict[str, Any], key: str) -> str:
-    id, tokens = metadata.get(f"tokenizer.ggml.{key}_token_id"), metadata.get("tokenizer.ggml.tokens", [])
+    id = metadata.get(f"tokenizer.ggml.{key}_token_id")
+    tokens = metadata.get("tokenizer.ggml.tokens", [])
     return str(tokens[id]) if isinstance(id, int) and 0 <= id < len(tokens) else ""
 
 
@@ -242,4 +280,4 @@ def _version(kind: str) -> str:
     if kind == "hf":
         pin = next(pin for pin in environments.BACKENDS["transformers"].pins if pin.startswith("transformers"))
         return pin.partition("==")[2]
-    return environments.pinned(PACKAGE[kind]).partition("==")[2]
+    return environments.pinned(PACKAGES[kind]).partition("==")[2]

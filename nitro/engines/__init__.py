@@ -1,0 +1,1 @@
+"""Engines: what computes, in a process of its own, and the server's side of it."""

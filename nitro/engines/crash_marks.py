@@ -1,4 +1,4 @@
-"""Which sequences an engine process is at work on, in memory that outlives it: whoever it died of is found there.
+"""Which sequences an engine process is at work on, in memory that outlives it: if it dies, they are read from there.
 
 The engine writes, without a lock or a call to the system; the server reads when the process is gone.
 """
@@ -11,41 +11,42 @@ from collections.abc import Iterable
 from itertools import islice
 
 LANES = 8  # one for each thread that works
-MOST = 511  # ids in a lane
+MAX_IDS = 511  # in a lane
 _NUMBER = struct.Struct("<Q")
-_LANE = (MOST + 1) * _NUMBER.size
+_LANE_SIZE = (MAX_IDS + 1) * _NUMBER.size  # bytes: the count, and the ids
 
 
-class Marks:
+class CrashMarks:
     """Shared between processes by a file descriptor, which is not needed any more once it is made; without one it is
     shared with nobody."""
 
     def __init__(self, fd: int = -1):
-        self._memory = mmap.mmap(fd, LANES * _LANE)
+        self._memory = mmap.mmap(fd, LANES * _LANE_SIZE)
 
     def write(self, lane: int, ids: Iterable[int] = ()) -> None:
-        """What the thread of this lane is at work on now, and nothing else. Beyond `MOST` they are left out."""
-        marked = list(islice(ids, MOST))
-        struct.pack_into(f"<{len(marked) + 1}Q", self._memory, lane * _LANE, len(marked), *marked)
+        """The thread of this lane is at work on these now, and on nothing else. Those beyond `MAX_IDS` are left out."""
+        marked = list(islice(ids, MAX_IDS))
+        struct.pack_into(f"<{len(marked) + 1}Q", self._memory, lane * _LANE_SIZE, len(marked), *marked)
 
     def read(self) -> set[int]:
         """What all threads were at work on."""
         found: set[int] = set()
         for lane in range(LANES):
-            (count,) = _NUMBER.unpack_from(self._memory, lane * _LANE)
-            found.update(struct.unpack_from(f"<{min(count, MOST)}Q", self._memory, lane * _LANE + _NUMBER.size))
+            begin = lane * _LANE_SIZE
+            (count,) = _NUMBER.unpack_from(self._memory, begin)
+            found.update(struct.unpack_from(f"<{min(count, MAX_IDS)}Q", self._memory, begin + _NUMBER.size))
         return found
 
 
 def shared_memory() -> int:
-    """A file descriptor for Marks, to be closed by the caller. Raises OSError."""
+    """A file descriptor for CrashMarks, to be closed by the caller. Raises OSError."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("nitro-marks")
     else:
         fd, path = tempfile.mkstemp()
         os.unlink(path)
     try:
-        os.write(fd, bytes(LANES * _LANE))  # written, not cut to length: where there is no room, it is told here
+        os.write(fd, bytes(LANES * _LANE_SIZE))  # written, not truncated to length: a lack of room shows here
     except OSError:
         os.close(fd)
         raise

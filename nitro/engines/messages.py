@@ -1,4 +1,14 @@
-"""The messages between server and engine process."""
+"""The messages between server and engine process: the engine's wire.
+
+A verb is a message to the engine and the messages that answer it:
+
+    Load      → Ready | LoadFailed                      the first frame, once
+    Generate  → Accepted, then Step after Step | Rejected | TooLong
+    Abort     → nothing
+
+How to add one: a message below, in `Request`; its answers in `FromEngine`; a handler in `worker/handlers.py`; and who
+receives the answers in `client/engine.py`.
+"""
 
 import msgspec
 
@@ -9,7 +19,7 @@ from nitro.system.frames import Message
 
 
 class Load(Message, frozen=True):
-    """The first frame, once."""
+    """Load a model."""
 
     spec: EngineSpec
 
@@ -21,11 +31,11 @@ class Generate(Message, frozen=True):
     """
 
     ids: list[int]
-    work: bytes  # a Work, closed: what is wrong in it is this request's fault, and not the frame's
+    work: bytes  # an encoded Work: what is wrong in it is this request's fault, and not the frame's
 
 
 class Abort(Message, frozen=True):
-    """End these sequences without another word about them. Unknown ids are ignored."""
+    """End these sequences; nothing more is said about them. Unknown ids are ignored."""
 
     ids: list[int]
 
@@ -34,22 +44,28 @@ class Abort(Message, frozen=True):
 
 
 class Ready(Message, frozen=True):
+    """The model is loaded."""
+
     info: ModelInfo
 
 
 class LoadFailed(Message, frozen=True):
-    message: str
+    """The model cannot be loaded; the process ends."""
+
+    message: str  # a sentence
 
 
 class Accepted(Message, frozen=True):
+    """The sequences of this request are queued."""
+
     id: int
     prompt_tokens: int  # of all prompts together
-    echoes: list[list[bytes]] = []  # the prompts' tokens as the vocabulary writes them, if asked for
+    echoes: list[list[bytes]] = []  # the prompts' tokens as the vocabulary writes them, if requested
     unenforced: list[str] = []  # what of the constraint's schemas is let through: "tools[0].function.parameters: …"
 
 
 class Rejected(Message, frozen=True):
-    """This generation cannot run; `param` names what is wrong, None: the prompt."""
+    """This request cannot run; `param` names the parameter at fault, None: the prompt."""
 
     id: int
     message: str
@@ -57,23 +73,23 @@ class Rejected(Message, frozen=True):
 
 
 class TooLong(Message, frozen=True):
-    """This generation cannot run: the prompt leaves no room in the context for an answer. `partly`: it has more tokens
-    than were counted."""
+    """This request cannot run: the prompt leaves no room in the context for an answer."""
 
     id: int
     prompt_tokens: int
     context: int
-    partly: bool = False
+    partly: bool = False  # it has more tokens than were counted
 
 
 class Step(Message, frozen=True):
-    """One step is done: what it did, and the tokens of all sequences."""
+    """One step is done: what it did, and the new tokens of all sequences."""
 
     record: StepRecord
     outputs: list[Output]
 
 
-ToEngine = Load | Generate | Abort
+Request = Generate | Abort
+ToEngine = Load | Request
 FromEngine = Ready | LoadFailed | Accepted | Rejected | TooLong | Step
 
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode

@@ -1,12 +1,12 @@
 """The contract between the scheduler and whatever computes: token ids in, token ids out.
 
-A runner knows nothing of requests, queues, text or HTTP; all that is written once, above it.
+A runner knows nothing of requests, queues, text or HTTP: those are handled once, above it, for every runner.
 """
 
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from nitro.engines.types import Logprobs, ModelInfo, Sampling
+from nitro.engines.types import Logprobs, ModelInfo, SamplingParams
 from nitro.errors import Sentence
 
 
@@ -31,39 +31,39 @@ class CannotOpen(LoadError):
 
 
 class Matcher(Protocol):
-    """What a sequence may say next, by its constraint. The runner asks it, and tells it what was drawn."""
+    """What a sequence may say next, by its constraint. The runner asks it before each draw, then reports the token."""
 
     @property
     def param(self) -> str:
-        """What the request calls the constraint or, once it has failed, the part of it that is concerned."""
+        """What the request calls the constraint or, once it has failed, the part of it that failed."""
 
     @property
     def problem(self) -> str:
-        """Why nothing more can be said."""
+        """Why no token is left that may come next."""
 
     @property
-    def unkept(self) -> bool:
-        """Whether that is because the value that was said breaks its schema, though each token was allowed."""
+    def schema_violated(self) -> bool:
+        """Whether it failed because a complete value breaks its schema, though each token was allowed."""
 
     def allows(self, token: int) -> bool:
         """Whether the token may come next."""
 
     def mask(self) -> bytes | None:
-        """One bit per token, the lowest first: those that may come next. None: any. All zero once it has failed."""
+        """One bit per token, the lowest first: those that may come next. None: any may. All zero once it has failed."""
 
     def accept(self, token: int) -> bool:
-        """The token came. False where that ends in failure."""
+        """The token was drawn. Returns False if the matcher has failed by it."""
 
     @property
-    def rest(self) -> "Matcher | None":
-        """What of it matters from here on: itself, one within, or nothing where anything may come."""
+    def active(self) -> "Matcher | None":
+        """The matcher to use from now on: itself, one that it wraps, or None once anything may come."""
 
 
 @dataclass(slots=True)
 class Chunk:
     """Tokens [start, stop) of one sequence, to be computed in `slot`, which holds [0, start).
 
-    `tokens` is the whole sequence so far, prompt and answer: it is the scheduler's own list, not to be changed.
+    `tokens` are prompt and answer so far: the scheduler's own list, not to be changed.
     """
 
     sequence_id: int
@@ -71,10 +71,10 @@ class Chunk:
     tokens: list[int]
     start: int
     stop: int
-    sampling: Sampling
+    sampling: SamplingParams
     prompt_length: int = 0
     matcher: Matcher | None = None
-    draft: list[int] = field(default_factory=list)  # tokens that may follow, to be checked; only if it samples
+    draft: list[int] = field(default_factory=list)  # tokens that may follow, to be checked; only if it wants a token
 
     @property
     def size(self) -> int:
@@ -82,13 +82,13 @@ class Chunk:
         return self.stop - self.start + len(self.draft)
 
     @property
-    def samples(self) -> bool:
-        """Whether a next token is wanted: this chunk ends where the sequence does."""
+    def wants_token(self) -> bool:
+        """Whether the next token is to be sampled: this chunk ends where the sequence does."""
         return self.stop == len(self.tokens)
 
     @property
-    def scores(self) -> list[int]:
-        """The prompt's tokens to tell logprobs of: they follow the computed ones, from the first on."""
+    def score_tokens(self) -> list[int]:
+        """The tokens of the prompt whose logprobs are wanted: they follow the computed ones, from the first on."""
         if not self.sampling.prompt_logprobs:
             return []
         return self.tokens[self.start + 1 : min(self.stop + 1, self.prompt_length)]
@@ -96,37 +96,37 @@ class Chunk:
 
 @dataclass(slots=True)
 class Result:
-    """What a chunk gave: its sampled tokens (none unless the chunk samples), or why sampling failed for this row.
+    """What a chunk gave: its sampled tokens (none unless it wants one), or why sampling failed for this row.
 
     With a draft: those of its tokens that are what would have been sampled, up to the first end-of-generation token,
     and the one sampled after them. The slot then holds all of them but the last.
-    With `sampling.logprobs`, those of each sampled token, and those that `Chunk.scores` asks for.
+    With `sampling.logprobs`, those of each sampled token, and those that Chunk.score_tokens` asks for.
     """
 
     tokens: list[int]
     error: str | None = None
-    param: str | None = None  # with `error`: what in the request is at fault, if anything is
+    param: str | None = None  # with `error`: the parameter of the request that is at fault, if any is
     logprobs: list[Logprobs] = field(default_factory=list)
     prompt_logprobs: list[Logprobs] = field(default_factory=list)
-    unkept: bool = False  # with `error`: see Matcher
+    schema_violated: bool = False  # with `error`: see Matcher
 
     @classmethod
     def failed(cls, matcher: Matcher) -> "Result":
-        """Of a row whose matcher lets nothing more through."""
-        return cls([], matcher.problem, matcher.param, unkept=matcher.unkept)
+        """The result of a row whose matcher allows no token any more."""
+        return cls([], matcher.problem, matcher.param, schema_violated=matcher.schema_violated)
 
 
 class Tokenizer(Protocol):
-    """Made with the model. Thread-safe: the worker's reader encodes while the engine thread steps."""
+    """Made with the model. Thread-safe: the worker's preparers encode while the engine thread steps."""
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`. Control tokens written in the text are parsed; no BOS is added."""
 
-    def piece(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
         """The bytes a token adds to the text; control tokens add none."""
 
-    def written(self, token: int) -> bytes:
-        """Its piece or, where that is empty, how the vocabulary writes it."""
+    def vocabulary_text(self, token: int) -> bytes:
+        """Its `token_bytes` or, where those are empty, how the vocabulary writes it."""
 
 
 class ModelRunner(Protocol):
@@ -139,9 +139,11 @@ class ModelRunner(Protocol):
     info: ModelInfo
     tokenizer: Tokenizer
 
-    def prepare(self, sampling: Sampling) -> None:
-        """A sequence with it will come. Called by the worker's reader, so that the engine thread need not do what takes
-        long; the only call from another thread. It may be left out."""
+    def prepare(self, sampling: SamplingParams) -> None:
+        """A sequence with this sampling will come: do what takes long ahead of it.
+
+        Called by the worker's preparers; the only call from another thread than the engine's. It may be left out.
+        """
 
     def submit(self, batch: list[Chunk]) -> None:
         """Start computing every chunk; may return before the device is done.
@@ -151,26 +153,28 @@ class ModelRunner(Protocol):
         """
 
     def collect(self) -> list[Result]:
-        """Wait for the submitted batch. One result per chunk, in order. Raises as `submit` does, save OutOfKV."""
+        """Wait for the submitted batch. One result per chunk, in order. Raises as `submit` does, but not OutOfKV."""
 
     def trim(self, slot: int, length: int) -> int:
         """Cut a slot to its first `length` tokens. Returns what remains: `length`, or 0 where it cannot be cut."""
 
-    def park(self, slot: int) -> None:
-        """Nothing will be computed in this slot for a while: take what it holds out of the KV pool. `trim` and `copy`
-        bring it back, or return 0. Called only if `info.park_tokens` > 0, for so many tokens in all."""
+    def offload(self, slot: int) -> None:
+        """Take what the slot holds out of the KV pool: nothing is computed in it for a while.
+
+        `trim` and `copy` restore it, or return 0. Called only if `info.offload_tokens` > 0, for so many tokens in all.
+        """
 
     def copy(self, src: int, dst: int, length: int) -> int:
         """Make `dst` hold the first `length` tokens of `src`, which stays. Returns what `dst` holds: `length`, or 0."""
 
-    def forget(self, sequence_id: int) -> None:
+    def free_sequence(self, sequence_id: int) -> None:
         """The sequence ended: free its sampler and random state. Unknown ids are ignored."""
 
-    def rest(self) -> None:
-        """Nothing runs or waits for now: give back memory that is held for speed only. Slots keep their caches."""
+    def release_idle_memory(self) -> None:
+        """Nothing runs or waits for now: free memory that is held for speed only. Slots keep their caches."""
 
     def reset(self) -> None:
-        """Empty every slot and make the device's state anew; samplers stay."""
+        """Empty every slot and create the device's state anew; samplers stay."""
 
     def close(self) -> None:
         """Free everything. No other call follows."""

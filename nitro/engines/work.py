@@ -8,31 +8,31 @@ from hashlib import blake2b
 import msgspec
 from msgspec.structs import replace
 
-from nitro.engines.types import Asked
+from nitro.engines.types import GenerationParams
 from nitro.errors import PromptRejected
 
-DIGEST = 16  # bytes
+DIGEST_SIZE = 16  # bytes
 
 
 class Work(msgspec.Struct, frozen=True):
-    """n sequences on each prompt, a text or token ids. Sequence i of a prompt draws with `asked.sampling.seed + i`."""
+    """n sequences on each prompt, a text or token ids. Sequence i of a prompt draws with `params.sampling.seed + i`."""
 
     prompts: list[str | list[int]]
-    asked: Asked
+    params: GenerationParams
     n: int
 
 
 class EncodedWork(msgspec.Struct, frozen=True):
-    """A Work in msgpack, and what the server needs to know of it. `digest` is the same for all that are alike: of the
-    prompts and of all that is asked, but for the seed."""
+    """A Work in msgpack, and what the server needs to know of it."""
 
     raw: bytes
-    prompts: int
-    n: int
-    digest: bytes
+    prompts: int  # how many
+    n: int  # sequences on each
+    digest: bytes  # of prompts and parameters but for the seed: the same for requests that are alike
 
     @property
     def sequences(self) -> int:
+        """How many there are in all."""
         return self.prompts * self.n
 
 
@@ -40,12 +40,12 @@ _encode = msgspec.msgpack.Encoder().encode
 decode_work = msgspec.msgpack.Decoder(Work).decode
 
 
-def encode_work(prompts: list[str | list[int]], asked: Asked, n: int = 1) -> EncodedWork:
+def encode_work(prompts: list[str | list[int]], params: GenerationParams, n: int = 1) -> EncodedWork:
     """Raises PromptRejected for what has no encoding: half a surrogate pair, a number of more than 64 bits."""
     try:
-        raw = _encode(Work(prompts, asked, n))
-        alike = blake2b(_encode(prompts), digest_size=DIGEST)
-        alike.update(_encode(replace(asked, sampling=replace(asked.sampling, seed=0))))
+        raw = _encode(Work(prompts, params, n))
+        digest = blake2b(_encode(prompts), digest_size=DIGEST_SIZE)
+        digest.update(_encode(replace(params, sampling=replace(params.sampling, seed=0))))
     except (OverflowError, TypeError, ValueError) as error:
         raise PromptRejected(f"The request cannot be handed to the engine: {error}.", None) from None
-    return EncodedWork(raw, len(prompts), n, alike.digest())
+    return EncodedWork(raw, len(prompts), n, digest.digest())

@@ -3,7 +3,6 @@
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Its constants are the `gguf` package's.
 """
 
-import re
 import struct
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gguf.constants import GGML_QUANT_SIZES, GGUF_DEFAULT_ALIGNMENT, GGMLQuantizationType, GGUFValueType
+
+from nitro.gguf import split_files
 
 VERSIONS = (2, 3)
 MOST_DIMENSIONS = 4  # of a tensor; ggml's
@@ -88,18 +89,6 @@ def read(path: Path, whole: bool = True) -> Header:
 
 WHY = {struct.error: "it ends within its header", RecursionError: "its lists are nested too deeply"}
 
-SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")  # as llama-gguf-split names the files of one model
-
-
-def files(path: Path) -> list[Path]:
-    """The files of a model, of which `path` is the first: as its name tells, whether they are there or not."""
-    name = SPLIT.search(path.name)
-    count = int(name[2]) if name and int(name[1]) == 1 else 1
-    others = (
-        path.with_name(SPLIT.sub(f"-{number:05}-of-{count:05}.gguf", path.name)) for number in range(2, count + 1)
-    )
-    return [path, *others]
-
 
 def read_all(path: Path, whole: bool = True) -> Header:
     """As `read`, with the tensors of all files where the model is split and `path` is the first of them."""
@@ -109,16 +98,16 @@ def read_all(path: Path, whole: bool = True) -> Header:
         raise UnreadableGGUF(f"{path} is damaged: its split.count is {count!r}.")
     if count <= 1:
         return head
-    name = SPLIT.search(path.name)
-    if name is None or int(name[1]) != 1 or int(name[2]) != count:
+    part = split_files.parse(path.name)
+    if part is None or (part.number, part.count) != (1, count):
         raise UnreadableGGUF(
             f"{path} is one of {count} files; name the first, which ends in -00001-of-{count:05}.gguf."
         )
     tensors = dict(head.tensors)
-    for part in files(path)[1:]:
-        if not part.is_file():
-            raise UnreadableGGUF(f"{part} is missing; the model is split into {count} files.")
-        tensors |= read(part, whole).tensors
+    for file in split_files.files(path)[1:]:
+        if not file.is_file():
+            raise UnreadableGGUF(f"{file} is missing; the model is split into {count} files.")
+        tensors |= read(file, whole).tensors
     if len(tensors) != head.get("split.tensors.count", len(tensors)):
         raise UnreadableGGUF(f"{path} and the other {count - 1} files do not have all tensors of the model.")
     return Header(path, head.metadata, tensors)

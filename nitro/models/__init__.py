@@ -1,0 +1,1 @@
+"""The models that this server serves: where they are, and what is known about them."""

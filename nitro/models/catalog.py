@@ -8,14 +8,16 @@ from msgspec import Struct
 
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 from nitro.errors import StartError
+from nitro.gguf import split_files
 from nitro.models import default_model, files
 
 GGUF_MAGIC = b"GGUF"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})$")
 
 
 class ModelSource(Struct, frozen=True):
+    """A model that can be served."""
+
     path: str
     id: str  # the alias, where there is one
     created: int  # Unix time
@@ -63,11 +65,9 @@ def _check(file: Path, model: str) -> None:
                 f"hf download {model} --local-dir {folder} && nitro serve {folder} (or a GGUF file in it)."
             )
         raise StartError(f"{model}: no such file.")
-    part = _SPLIT.search(file.stem)
-    if part and int(part[1]) != 1:
-        raise StartError(
-            f"{model} is part {int(part[1])} of {int(part[2])}; name the first part, the others are found."
-        )
+    part = split_files.parse(file.name)
+    if part and part.number != 1:
+        raise StartError(f"{model} is part {part.number} of {part.count}; name the first part, the others are found.")
     with file.open("rb") as stream:
         magic = stream.read(len(GGUF_MAGIC))
     if magic != GGUF_MAGIC:
@@ -76,7 +76,10 @@ def _check(file: Path, model: str) -> None:
 
 def _name(file: Path) -> str:
     """A folder's name, or a file's without the suffix and the number of its part."""
-    return file.resolve().name if file.is_dir() else _SPLIT.sub("", file.stem)
+    if file.is_dir():
+        return file.resolve().name
+    part = split_files.parse(file.name)
+    return part.model if part else file.stem
 
 
 def _created(file: Path) -> int:

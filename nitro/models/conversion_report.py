@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-MOST = 2**20  # bytes
+MAX_BYTES = 2**20
 IN_FOLDER, SUFFIX = "nitro-proof.json", ".proof.json"
 
 
@@ -15,10 +15,10 @@ def beside(model: Path) -> Path:
 
 
 def read(model: Path) -> dict[str, Any] | None:
-    """None where there is none that can be read."""
+    """The proof of a model; None if there is none that can be read."""
     file = beside(model)
     try:
-        if not file.is_file() or file.stat().st_size > MOST:
+        if not file.is_file() or file.stat().st_size > MAX_BYTES:
             return None
         content = msgspec.json.decode(file.read_bytes())
     except (OSError, ValueError, RecursionError):  # a DecodeError is a ValueError

@@ -1,11 +1,11 @@
-"""Which files a model cannot be of: reading them may never end. Looks at no content."""
+"""Files that no model consists of, because reading them may never end. Looks at no content."""
 
 import stat
 from pathlib import Path
 
 SPECIAL = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 TEXTS = (".json", ".jinja", ".txt")
-MOST_TEXT = 2**29  # bytes; the largest tokenizers have 2**25
+MAX_TEXT_BYTES = 2**29  # the largest tokenizers have 2**25
 
 
 def objection(model: Path) -> str | None:
@@ -18,6 +18,6 @@ def objection(model: Path) -> str | None:
             continue
         if kind := SPECIAL.get(stat.S_IFMT(found.st_mode)):
             return f"{file} is {kind}, and no file."
-        if file.suffix in TEXTS and found.st_size > MOST_TEXT:
+        if file.suffix in TEXTS and found.st_size > MAX_TEXT_BYTES:
             return f"{file} has {found.st_size} bytes, which no such file of a model has."
     return None

@@ -10,15 +10,20 @@ from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 from nitro.engines.types import ModelInfo
 from nitro.models import conversion_report
 from nitro.models.catalog import ModelSource
-from nitro.models.setup import Setup
-from nitro.text.family import Family
+from nitro.models.setup import ModelSetup
+from nitro.text.family import ModelFamily
 
 log = logging.getLogger("nitro.models")
 
+MAX_NOTED = 100  # unknown names that are logged
+
 
 class ServedModel:
-    """A model source and the engine that runs it. `template` overrides the model's own chat template, `tool_format`
-    what that tells of tool calls, `defaults` the model's own for sampling."""
+    """A model and the engine that runs it.
+
+    `template` replaces the model's own chat template, `tool_format` the format of tool calls that the template shows,
+    `defaults` the model's own sampling defaults.
+    """
 
     def __init__(
         self,
@@ -29,61 +34,96 @@ class ServedModel:
         defaults: SamplingDefaults = NOTHING,
     ):
         self.source, self.engine = source, engine
+        self.leases = 0  # how many generations need it now
         self._defaults = defaults
         self._override, self._tool_format = template, tool_format
-        self._setup: Setup | None = None
-        self._family: Family | None = None
+        self._setup: ModelSetup | None = None
+        self._family: ModelFamily | None = None
         self._fingerprint = ""
 
     @property
     def names(self) -> tuple[str, str]:
-        """What requests may call it: its id, which an alias may be, and what its file is called."""
+        """The names that requests may use: its id, which may be an alias, and its file's name."""
         return self.source.id, self.source.stem
 
     def sampling(self, info: ModelInfo) -> SamplingDefaults:
-        """For what a request leaves open."""
+        """Sampling defaults for what a request leaves open."""
         return self._defaults.over(self.source.sampling).over(info.sampling)
 
     def template(self, info: ModelInfo) -> str | None:
-        """The chat template's source; None where there is none."""
+        """The chat template's source; None if there is none."""
         return self._override or info.template
 
-    def setup(self, info: ModelInfo) -> Setup:
-        """What reading a request needs to know. The same object as long as the model stays loaded."""
+    def setup(self, info: ModelInfo) -> ModelSetup:
+        """What the reader of a request needs to know. The same object as long as the model stays loaded."""
         if self._setup is None or self._setup.info is not info:
             template = self.template(info)
-            self._setup = Setup(info, list(self.names), template, self._tool_format, self.sampling(info))
-            self._family = Family.of(template or "", self._tool_format)
+            self._setup = ModelSetup(info, list(self.names), template, self._tool_format, self.sampling(info))
+            self._family = ModelFamily.of(template or "", self._tool_format)
             parts = (info.fingerprint, info.engine, template or "")
             self._fingerprint = "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
         return self._setup
 
-    def family(self, info: ModelInfo) -> Family:
-        """How this model calls tools and reasons, by its chat template."""
+    def family(self, info: ModelInfo) -> ModelFamily:
+        """How this model calls tools and reasons, according to its chat template."""
         self.setup(info)
         assert self._family
         return self._family
 
     def proof(self, info: ModelInfo) -> dict[str, Any] | None:
-        """What `nitro convert` or `nitro verify` found, None where nothing is known of these very weights."""
+        """What `nitro convert` or `nitro verify` found; None if nothing is known about exactly these weights."""
         found = conversion_report.read(Path(self.source.path))
         return found if found and found.get("fingerprint") == info.fingerprint else None
 
     def fingerprint(self, info: ModelInfo) -> str:
-        """Changes when a seed may no longer give the same text: weights, engine version or template are others."""
+        """Changes with the weights, the engine's version and the template: then a seed may give another text."""
         self.setup(info)
         return self._fingerprint
 
 
+class Lease:
+    """A model for as long as somebody needs it: `async with models.lease() as model`, or `acquire` and `release`.
+
+    `release` waits for nothing and may be called more than once.
+    """
+
+    def __init__(self, model: ServedModel):
+        self._model = model
+        self._held = False
+
+    async def acquire(self) -> ServedModel:
+        """The model, which stays until `release`."""
+        if not self._held:
+            self._held = True
+            self._model.leases += 1
+        return self._model
+
+    def release(self) -> None:
+        """This lease no longer needs the model."""
+        if self._held:
+            self._held = False
+            self._model.leases -= 1
+
+    async def __aenter__(self) -> ServedModel:
+        return await self.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
+
+
 class ServedModels:
-    """Today one model. Any name gets it, so that clients with a cloud's model name work."""
+    """The models of this server, today one. Any name gets it, so that clients with a cloud's model name work."""
 
     def __init__(self, model: ServedModel):
         self.default = model
-        self._told: set[str] = set()
+        self._noted: set[str] = set()
+
+    def lease(self, name: str | None = None) -> Lease:
+        """The model of that name; None: the default one."""
+        return Lease(self.default)
 
     def note(self, name: str) -> None:
-        """A request has named a model that is not ours. It is logged once."""
-        if name not in self._told and len(self._told) < 100:
-            self._told.add(name)
+        """Log, once per name, that a request has named a model that is not ours."""
+        if name not in self._noted and len(self._noted) < MAX_NOTED:
+            self._noted.add(name)
             log.warning("requests for model %r are answered by %s", name, self.default.source.id)

@@ -1,4 +1,4 @@
-"""What reading a request needs to know of its model: plain data, which goes to another process."""
+"""What the reader of a request needs to know about its model: plain data, which goes to the intake process."""
 
 from msgspec import Struct
 
@@ -6,11 +6,11 @@ from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import ModelInfo
 
 
-class Setup(Struct, frozen=True):
+class ModelSetup(Struct, frozen=True):
     """A model as it is loaded and served."""
 
     info: ModelInfo
-    names: list[str]  # by which requests may call it
+    names: list[str]  # that requests may use
     template: str | None  # its chat template; None: it has none
-    tool_format: str | None  # how it calls tools; None: its template tells
+    tool_format: str | None  # how it calls tools; None: as its template shows
     sampling: SamplingDefaults  # for what a request leaves open

@@ -1,0 +1,1 @@
+"""Generations, as every protocol needs them. Knows no HTTP and no protocol."""

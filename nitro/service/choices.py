@@ -1,204 +1,227 @@
-"""From an engine's outputs to what a client is told: one `Reply` per choice, the same for a stream and a whole answer.
+"""From an engine's outputs to events: one `ChoiceAssembler` per choice, the same for a stream and a whole answer.
 
 bytes → text → stop strings → channels
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from msgspec import UNSET, UnsetType
-
-from nitro.api.openai.schema import CompletionTokensDetails, FinishReason, PromptTokensDetails, Usage
 from nitro.engines.client.generation import Generation
 from nitro.engines.types import Logprobs, Output
+from nitro.service.events import (
+    CallDelta,
+    Event,
+    Finished,
+    FinishReason,
+    PlacedToken,
+    PromptScored,
+    ReasoningDelta,
+    TextDelta,
+    Usage,
+)
 from nitro.text.detokenizer import Detokenizer
-from nitro.text.output_parser import Delta, Parser, Plain, joined
+from nitro.text.output_parser import ChannelDelta, Parser, PlainParser, merged
 from nitro.text.stops import StopMatcher
 from nitro.text.tool_formats.format import any_id
 
 
-@dataclass(slots=True)
-class Token:
-    """A token with its logprobs, and its place in the text of its choice: the characters [begin, end)."""
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """How the text of each choice is read."""
 
-    begin: int
-    end: int
-    logprobs: Logprobs
-
-
-@dataclass(slots=True)
-class Piece:
-    """What one output added to a choice: text, maybe empty, and what it means; its tokens if their logprobs were asked
-    for, and the finish reason with the last one."""
-
-    index: int
-    text: str
-    finish: FinishReason | None
-    tokens: list[Token] = field(default_factory=list)
-    deltas: list[Delta] = field(default_factory=list)
-    ids: list[int] = field(default_factory=list)  # of the tokens that came, whether their text did or not
+    parser: Callable[[], Parser] = PlainParser
+    call_id: Callable[[str, int], str] = any_id  # of a call's name, and its number in the answer
+    parallel_calls: bool = True  # several in one answer; else the first one ends it
+    stops: Sequence[str] = ()
+    mute: bool = False  # nothing is told of what is generated
+    predicted: bool = False  # the client gave a prediction, and is told what became of it
 
 
 @dataclass(slots=True)
-class CallMade:
+class Call:
+    """A tool call of an answer, as far as it has come. `arguments`: JSON."""
+
     id: str
     name: str
     arguments: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How the text of each choice is read."""
+class ChoiceAssembler:
+    """One choice, put together from what the engine says. After `finish` is set nothing more comes."""
 
-    parser: Callable[[], Parser] = Plain
-    call_id: Callable[[str, int], str] = any_id
-    several: bool = True  # calls; else the first one ends the answer
-    called: FinishReason = "tool_calls"  # how an answer with calls ends
-
-
-class Reply:
-    """One choice. After `finish` is set nothing more comes. A `mute` one says nothing."""
-
-    def __init__(self, index: int, stops: list[str], mute: bool = False, reading: Reading = Reading()):
+    def __init__(self, index: int, spec: OutputSpec = OutputSpec()):
         self.index = index
-        self._mute, self._reading = mute, reading
+        self._spec = spec
         self.prompt_logprobs: list[Logprobs] = []  # from the prompt's second token on, if asked for
         self.text = ""  # as the model wrote it
         self.content = self.reasoning = ""
-        self.calls: list[CallMade] = []
-        self.tokens = self.reasoning_tokens = 0
+        self.calls: list[Call] = []
+        self.tokens = self.reasoning_tokens = 0  # counts
         self.ids: list[int] = []
-        self.guessed = self.right = 0  # tokens of drafts
-        self.accepted = self.rejected = 0  # of those, what the client had predicted
+        self.drafted = self.accepted = 0  # tokens of drafts
+        self.predicted_accepted = self.predicted_rejected = 0  # of those, what the client had predicted
         self.finish: FinishReason | None = None
-        self.scored: list[Token] = []  # whose text has been passed on
-        self._waiting: list[Token] = []  # whose text is held back
+        self.scored: list[PlacedToken] = []  # whose text has been passed on
+        self._held: list[PlacedToken] = []  # whose text is held back
         self._decoded = 0  # characters, those held back included
         self._detokenizer = Detokenizer()
-        self._stops = StopMatcher(stops)
-        self._parser = reading.parser()
+        self._stops = StopMatcher(spec.stops)
+        self._parser = spec.parser()
 
-    def feed(self, output: Output) -> Piece:
-        """Raises nothing: an output with finish "error" never gets here."""
+    def feed(self, output: Output) -> list[Event]:
+        """What the output adds. Raises nothing: an output with finish "error" never gets here."""
         assert self.finish is None and output.finish != "error"
-        self.prompt_logprobs += output.prompt_logprobs
-        self.guessed += output.guessed
-        if self._mute:
+        events: list[Event] = []
+        if output.prompt_logprobs:
+            self.prompt_logprobs += output.prompt_logprobs
+            events.append(PromptScored(self.index, output.prompt_logprobs))
+        if self._spec.mute:
+            self.drafted += output.drafted
             self.finish = "length" if output.finish else None
-            return Piece(self.index, "", self.finish)
-        text, deltas, before = "", list[Delta](), self.tokens
+        else:
+            count = self.tokens
+            text, deltas = self._read(output)
+            self._count_draft(output, self.tokens - count)
+            events += self._events(output, text, deltas)
+        if self.finish:
+            events.append(Finished(self.index, self.finish))
+        return events
+
+    def _read(self, output: Output) -> tuple[str, list[ChannelDelta]]:
+        """The text of its tokens, up to a stop string, and what it means. Sets `finish`."""
+        assert output.finish != "error"
+        text, deltas = self._read_tokens(output)
+        if self._stops.stopped or self._called_enough:
+            self.finish = "stop"
+        elif output.finish:
+            tail = self._stops.feed(self._detokenizer.flush()) + self._stops.flush()
+            deltas += self._parser.feed(tail)
+            text += tail
+            self.finish = "stop" if self._stops.stopped else output.finish
+        if self.finish:
+            deltas += self._parser.flush()
+        if not self._spec.parallel_calls:
+            deltas = [delta for delta in deltas if delta.call == 0]
+        return text, list(merged(deltas))
+
+    def _read_tokens(self, output: Output) -> tuple[str, list[ChannelDelta]]:
+        text = ""
+        deltas: list[ChannelDelta] = []
         for i, piece in enumerate(output.pieces):
             self.tokens += 1
             thinking = self._parser.thinking
-            begin, decoded = self._decoded, self._detokenizer.feed(piece)
+            begin = self._decoded
+            decoded = self._detokenizer.feed(piece)
             self._decoded += len(decoded)
-            if output.logprobs and not (output.finish == "stop" and i == len(output.pieces) - 1):  # the end is no text
-                self._waiting.append(Token(begin, self._decoded, output.logprobs[i]))
+            ends = output.finish == "stop" and i == len(output.pieces) - 1  # the end is no text
+            if output.logprobs and not ends:
+                self._held.append(PlacedToken(begin, self._decoded, output.logprobs[i]))
             passed = self._stops.feed(decoded)
             deltas += self._parser.feed(passed)
             text += passed
             self.reasoning_tokens += thinking or self._parser.thinking
             if self._stops.stopped or self._called_enough:
                 break
-        right = min(output.right, self.tokens - before)
-        self.right += right
-        if output.predicted:
-            self.accepted, self.rejected = self.accepted + right, self.rejected + output.guessed - right
-        if self._stops.stopped or self._called_enough:
-            self.finish = "stop"
-        elif output.finish:
-            rest = self._stops.feed(self._detokenizer.flush()) + self._stops.flush()
-            deltas += self._parser.feed(rest)
-            text += rest
-            self.finish = "stop" if self._stops.stopped else output.finish
-        if self.finish:
-            deltas += self._parser.flush()
-        if not self._reading.several:
-            deltas = [delta for delta in deltas if delta.call == 0]
-        deltas = list(joined(deltas))
-        self.text += text
-        self._keep(deltas)
-        ids = output.tokens[: self.tokens - len(self.ids)]
-        self.ids += ids
-        if self.finish == "stop" and self.calls:
-            self.finish = self._reading.called
-        return Piece(self.index, text, self.finish, self._pass_on(), deltas, ids)
+        return text, deltas
 
     @property
     def _called_enough(self) -> bool:
         """Whether the call is complete that ends the answer."""
-        return not self._reading.several and self._parser.calls > 0
+        return not self._spec.parallel_calls and self._parser.calls > 0
 
-    def _keep(self, deltas: list[Delta]) -> None:
+    def _count_draft(self, output: Output, read: int) -> None:
+        """`read`: how many of its tokens count."""
+        accepted = min(output.accepted, read)
+        self.drafted += output.drafted
+        self.accepted += accepted
+        if output.predicted:
+            self.predicted_accepted += accepted
+            self.predicted_rejected += output.drafted - accepted
+
+    def _events(self, output: Output, text: str, deltas: list[ChannelDelta]) -> list[Event]:
+        self.text += text
+        ids = output.tokens[: self.tokens - len(self.ids)]
+        self.ids += ids
+        tokens = self._release()
+        if not deltas and (tokens or ids):
+            deltas = [ChannelDelta("content", "")]
+        events: list[Event] = []
         for delta in deltas:
-            if delta.channel == "content":
-                self.content += delta.text
-            elif delta.channel == "reasoning":
-                self.reasoning += delta.text
-            else:
-                if delta.name is not None:
-                    self.calls.append(CallMade(self._reading.call_id(delta.name, delta.call), delta.name))
-                self.calls[delta.call].arguments += delta.text
+            events.append(self._event(delta, tokens, ids))
+            tokens, ids = [], []
+        if self.finish == "stop" and self.calls:
+            self.finish = "tool_calls"
+        return events
 
-    def _pass_on(self) -> list[Token]:
+    def _event(self, delta: ChannelDelta, tokens: list[PlacedToken], ids: list[int]) -> Event:
+        if delta.channel == "content":
+            self.content += delta.text
+            return TextDelta(self.index, delta.text, tokens, ids)
+        if delta.channel == "reasoning":
+            self.reasoning += delta.text
+            return ReasoningDelta(self.index, delta.text, tokens, ids)
+        call_id = None
+        if delta.name is not None:
+            call_id = self._spec.call_id(delta.name, delta.call)
+            self.calls.append(Call(call_id, delta.name))
+        self.calls[delta.call].arguments += delta.text
+        return CallDelta(self.index, delta.call, delta.text, call_id, delta.name, tokens, ids)
+
+    def _release(self) -> list[PlacedToken]:
         """The tokens whose text has been passed on by now. A stop string's own are dropped."""
-        if not self._waiting:
+        if not self._held:
             return []
-        passed, waiting = len(self.text), self._waiting
+        passed = len(self.text)
+        held = self._held
         if self._stops.stopped:
-            done, self._waiting = [token for token in waiting if token.begin < passed], []
+            released = [token for token in held if token.begin < passed]
+            self._held = []
         else:
-            done = waiting if self.finish else [token for token in waiting if token.end <= passed]
-            self._waiting = waiting[len(done) :]
-        self.scored += done
-        return done
+            released = held if self.finish else [token for token in held if token.end <= passed]
+            self._held = held[len(released) :]
+        self.scored += released
+        return released
 
 
-class Replies:
-    """All choices of one request. Iterate to get bursts of pieces; ends when every choice has finished.
+class Choices:
+    """All choices of one request. Iterate to get bursts of events; ends when every choice has finished.
 
     Raises EngineError in mid-way where the engine does. A choice that a stop string ends is ended in the engine too.
     """
 
-    def __init__(
-        self,
-        generation: Generation,
-        stops: list[str],
-        mute: bool = False,
-        predicted: bool = False,
-        reading: Reading = Reading(),
-    ):
-        """`predicted`: the client gave a prediction, and is told what became of it."""
+    def __init__(self, generation: Generation, spec: OutputSpec = OutputSpec()):
         self.generation = generation
-        self._predicted = predicted
-        self.choices = [Reply(i, stops, mute, reading) for i in range(len(generation.ids))]
+        self._predicted = spec.predicted
+        self.choices = [ChoiceAssembler(i, spec) for i in range(len(generation.ids))]
 
-    def __aiter__(self) -> "Replies":
+    def __aiter__(self) -> "Choices":
         return self
 
-    async def __anext__(self) -> list[Piece]:
-        pieces = []
+    async def __anext__(self) -> list[Event]:
+        events: list[Event] = []
         for index, output in await anext(self.generation):
-            reply = self.choices[index]
-            if reply.finish:
+            choice = self.choices[index]
+            if choice.finish:
                 continue  # computed before the engine heard of the stop
-            piece = reply.feed(output)
-            if piece.finish and not output.finish:
+            events += choice.feed(output)
+            if choice.finish and not output.finish:
                 self.generation.stop(index)
-            pieces.append(piece)
-        return pieces
+        return events
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of them have."""
+        return all(choice.finish for choice in self.choices)
 
     @property
     def usage(self) -> Usage:
-        prompt, completion = self.generation.prompt_tokens, sum(reply.tokens for reply in self.choices)
-        cached = PromptTokensDetails(self.generation.cached_tokens)
-        return Usage(prompt, completion, prompt + completion, cached, self._details)
-
-    @property
-    def _details(self) -> CompletionTokensDetails | UnsetType:
-        reasoning = sum(reply.reasoning_tokens for reply in self.choices)
-        details = CompletionTokensDetails(reasoning) if reasoning else UNSET
-        if self._predicted:
-            accepted, rejected = sum(r.accepted for r in self.choices), sum(r.rejected for r in self.choices)
-            details = CompletionTokensDetails(reasoning, accepted, rejected)
-        return details
+        """As far as they have come."""
+        choices = self.choices
+        return Usage(
+            prompt_tokens=self.generation.prompt_tokens,
+            cached_tokens=self.generation.cached_tokens,
+            completion_tokens=sum(choice.tokens for choice in choices),
+            reasoning_tokens=sum(choice.reasoning_tokens for choice in choices),
+            accepted_prediction_tokens=sum(c.predicted_accepted for c in choices) if self._predicted else None,
+            rejected_prediction_tokens=sum(c.predicted_rejected for c in choices) if self._predicted else None,
+        )

@@ -1,7 +1,7 @@
-"""What `GET /metrics` shows, in Prometheus' text format. One `Metrics` per server; it is told, and asks nobody.
+"""What `GET /metrics` shows, in Prometheus' text format. One `Metrics` per server; others feed it.
 
-Times are seconds, lengths tokens. What every step tells is only noted, and put into the format when somebody asks: the
-client library's own histograms and gauges would cost more than all else that the server does for a step.
+Times are seconds, lengths tokens. The numbers of every step are only noted, and formatted when somebody asks for them:
+the client library's own histograms and gauges would cost more than everything else the server does for a step.
 """
 
 from bisect import bisect_left
@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFam
 from prometheus_client.registry import Collector
 
 from nitro.engines.types import StepRecord
+from nitro.service.events import Usage
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -23,6 +24,8 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
+    """Counters and histograms of one server. It is an engine's `Observer`."""
+
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("nitro_requests", "HTTP requests answered.", ["path", "status"], registry=registry)
@@ -39,36 +42,40 @@ class Metrics:
         self._restarts = Counter("nitro_engine_restarts", "Engine processes started anew.", registry=registry)
 
     def answered(self, path: str, status: int) -> None:
+        """An HTTP request was answered. `path`: one of a few known ones."""
         self._requests.labels(path, str(status)).inc()
 
-    def generation(
-        self, prompt: int, cached: int, generated: int, queued: float | None, first: float | None, rest: float
-    ) -> None:
-        """A request has ended. `first`: until its first token, `rest`: from there to its last; None: it had none."""
-        self._prompt.inc(prompt)
-        self._cached.inc(cached)
+    def generation(self, usage: Usage, queued: float | None, first: float | None, later: float) -> None:
+        """A request has ended. Seconds: in the queue, until its first token, and from there to its last; None: it had
+        none."""
+        generated = usage.completion_tokens
+        self._prompt.inc(usage.prompt_tokens)
+        self._cached.inc(usage.cached_tokens)
         self._generated.inc(generated)
         if queued is not None:
             self._queued.observe(queued)
         if first is not None:
             self._first.observe(first)
             if generated > 1:
-                self._each.observe(rest / (generated - 1))
+                self._each.observe(later / (generated - 1))
 
     def step(self, record: StepRecord) -> None:
+        """An engine took a step."""
         if record.rows or record.lost:
             self._rows.observe(len(record.rows))
             self._steps.observe(record.seconds)
         self._latest = record
 
     def engine_lost(self) -> None:
-        """Its process ended: nothing runs or waits in it, and its cache is gone."""
+        """The engine's process ended: nothing runs or waits in it, and its cache is gone."""
         self._latest = None
 
     def engine_restarted(self) -> None:
+        """A new process was started for the engine."""
         self._restarts.inc()
 
     def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def _families(self) -> Iterator[Metric]:

@@ -22,6 +22,14 @@ def name_of(number: int) -> str:
         return f"signal {number}"
 
 
+def name_of(number: int) -> str:
+    """A signal's name, as in "SIGKILL"; "signal 40" where it has none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
 def hold() -> None:
     """Block the stop signals until `on_first` is called.
 

@@ -1,10 +1,10 @@
-"""Bytes of tokens → text, a piece at a time. A token may end in the middle of a character; half a character waits."""
+"""Turns the bytes of tokens into text, a piece at a time. A token may end in the middle of a character."""
 
 import codecs
 
 
 class Detokenizer:
-    """`feed` as bytes arrive, `flush` at the end. What is no UTF-8 becomes U+FFFD."""
+    """Holds back half a character until the rest of it comes. Bytes that are no UTF-8 become U+FFFD."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -14,5 +14,5 @@ class Detokenizer:
         return self._decoder.decode(data)
 
     def flush(self) -> str:
-        """What is left: U+FFFD for half a character, else nothing."""
+        """U+FFFD if half a character is left, else nothing."""
         return self._decoder.decode(b"", final=True)

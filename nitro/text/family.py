@@ -1,36 +1,41 @@
-"""What a chat template tells of its model's family: how it calls tools, and how it reasons."""
+"""What a chat template tells about its model's family: how it calls tools, and how it reasons."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from nitro.errors import TemplateError
-from nitro.text import reasoning, tool_formats
-from nitro.text.output_parser import ChannelParser, Parser, Plain
+from nitro.text import MAX_TEMPLATE_CHARACTERS, reasoning, tool_formats
+from nitro.text.output_parser import ChannelParser, Parser, PlainParser
 from nitro.text.reasoning import Markers
 from nitro.text.tool_formats import fallback, history
-from nitro.text.tool_formats.format import Format
-from nitro.text.tools import Tools
+from nitro.text.tool_formats.format import ToolFormat
+from nitro.text.tools import ChatMessage, ToolsByName
 
 if TYPE_CHECKING:  # the server knows families, and never renders
     from nitro.text.template import ChatTemplate
 
-Message = Mapping[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """`native`: its template tells the model of tools; else words do, which ask for calls in the format. `writes`: it
-    writes calls of the history, too."""
+class ModelFamily:
+    """How a model calls tools and reasons. A value: the same for the same template."""
 
-    format: Format
-    native: bool
-    around: Markers | None  # its reasoning and its answer; None: nothing is
-    writes: bool = True
+    format: ToolFormat
+    native_tools: bool  # its template describes tools; else a system message does, and asks for calls in the format
+    output_markers: Markers | None  # around its reasoning and its answer; None: it writes none
+    writes_calls: bool = True  # its template writes the calls of the history, too
 
     @classmethod
-    def of(cls, template: str, tool_format: str | None = None) -> "Family":
-        """`tool_format`: the name of a format that is to be used, whatever the template says."""
+    @lru_cache(maxsize=16)
+    def of(cls, template: str, tool_format: str | None = None) -> "ModelFamily":
+        """The family by its template, or the one of `tool_format`, a format's name, whatever the template says.
+
+        Takes 0.1 to 0.3 ms for real templates, once: the last ones are remembered. A template that is too long to be
+        compiled counts as an empty one, so that none holds an event loop.
+        """
+        if len(template) > MAX_TEMPLATE_CHARACTERS:
+            template = ""
         found = tool_formats.known()[tool_format] if tool_format else tool_formats.detect(template)
         native = found is not None and found is not fallback.FORMAT and "tools" in template
         return cls(found or fallback.FORMAT, native, reasoning.detect(template), "tool_calls" in template)
@@ -38,41 +43,55 @@ class Family:
     def prompt(
         self,
         template: "ChatTemplate",
-        messages: Sequence[Message],
-        tools: Sequence[Message] | None,
-        variables: Message | None = None,
+        messages: Sequence[ChatMessage],
+        tools: Sequence[ChatMessage] | None,
+        variables: Mapping[str, Any] | None = None,
         continues: bool = False,
     ) -> str:
-        """The prompt's text. Raises TemplateError."""
-        given, told = self.told(messages, tools)
+        """The prompt's text, with the tools described. `continues`: it ends within the last message. Raises
+        TemplateError."""
+        messages, described = self.template_inputs(messages, tools)
         try:
-            return template.render(given, told, variables, continues)
+            return template.render(messages, described, variables, continues)
         except TemplateError:
-            if self.native or not tools:
+            if self.native_tools or not tools:
                 raise
-            return template.render(fallback.without_system(given), told, variables, continues)
+            return template.render(fallback.without_system(messages), described, variables, continues)
 
-    def told(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> tuple[Sequence[Message], Any]:
-        """The messages and tools as the template takes them."""
-        if not self.native:
-            return fallback.messages(messages, tools, self.format.layout), None
-        told = messages if self.writes else history.messages(messages, self.format.layout)
-        return self.format.given(told, tools) if self.format.given and tools else told, tools
+    def template_inputs(
+        self, messages: Sequence[ChatMessage], tools: Sequence[ChatMessage] | None
+    ) -> tuple[Sequence[ChatMessage], Sequence[ChatMessage] | None]:
+        """The messages and tools in the form that the template takes."""
+        if not self.native_tools:
+            return fallback.describe_tools(messages, tools, self.format.layout), None
+        if not self.writes_calls:
+            messages = history.with_calls_as_text(messages, self.format.layout)
+        if self.format.inject_tools and tools:
+            messages = self.format.inject_tools(messages, tools)
+        return messages, tools
 
     @property
-    def markers(self) -> Markers | None:
-        """Of its reasoning; None: it does none."""
-        return self.around if self.around and self.around.opens else None
+    def reasoning_markers(self) -> Markers | None:
+        """The markers of its reasoning; None: it does none."""
+        return self.output_markers if self.output_markers and self.output_markers.open_tag else None
 
-    def parser(self, tools: Tools | None, live: bool, thinking: bool, begun: bool = False) -> Parser:
-        """For one answer. `tools` None: it can call none; `thinking`: its prompt has opened the reasoning; `begun`: it
-        goes on with what the prompt says of it."""
-        if tools is None and self.around is None:
-            return Plain()
+    def parser(
+        self, tools: ToolsByName | None, stream_calls: bool, in_reasoning: bool, continues: bool = False
+    ) -> Parser:
+        """A parser for one answer.
+
+        `tools` None: it can call none. `stream_calls`: a grammar makes calls certain, so they are passed on as they
+        come. `in_reasoning`: its prompt has opened the reasoning. `continues`: it goes on with what the prompt has of
+        it.
+        """
+        if tools is None and self.output_markers is None:
+            return PlainParser()
         format = self.format if tools is not None else None
-        return ChannelParser(format, tools or {}, self.around, thinking, live, begun)
+        return ChannelParser(format, tools or {}, self.output_markers, in_reasoning, stream_calls, continues)
 
-    def spoken(self, with_tools: bool) -> list[str]:
-        """The texts of control tokens that a parser must see."""
-        marks = {*self.format.marks, *self.format.opens, self.format.closes} - {""} if with_tools else set()
-        return sorted(marks | (self.around.spoken if self.around else set()))
+    def visible_special_tokens(self, with_tools: bool) -> list[str]:
+        """The control tokens whose text a parser must see."""
+        tokens = self.output_markers.visible_special_tokens if self.output_markers else set()
+        if with_tools:
+            tokens = tokens | {*self.format.special_tokens, *self.format.open_tags, self.format.close_tag} - {""}
+        return sorted(tokens)

@@ -1,276 +1,365 @@
-"""A model's text → what it says, what it thinks, which tools it calls. Knows no tokens and no HTTP.
+"""Splits a model's text into content, reasoning and tool calls. Knows no tokens and no HTTP.
 
-`feed` as text arrives, `flush` at its end. What comes out does not depend on how the text was cut, and none of it is
-lost: what looks like a call and is none is said. White space around calls and reasoning is nobody's.
+Call `feed` as text arrives and `flush` at its end. The result does not depend on how the text was cut into pieces, and
+nothing is lost: text that looks like a call and is none becomes content. White space around calls and reasoning is
+dropped.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeGuard
 
+from nitro.text.partial_tags import partial_length
 from nitro.text.reasoning import Markers
-from nitro.text.tool_formats.format import Format
-from nitro.text.tools import Call, Followed, Malformed, Tools, Unfinished
+from nitro.text.tool_formats.format import ToolFormat
+from nitro.text.tools import Call, Malformed, TextAfterCalls, ToolsByName, Unfinished
 
-# What Python's own parsers raise of numbers and depths that are beyond them
-BEYOND = (ValueError, RecursionError)
+# What Python's own parsers raise for numbers and depths that are beyond them
+_BEYOND_PYTHON = (ValueError, RecursionError)
 
 
 @dataclass(slots=True)
-class Delta:
+class ChannelDelta:
     """More of one channel. Of a call: more of its arguments; `name` comes with its first delta only."""
 
     channel: Literal["content", "reasoning", "call"]
     text: str
-    call: int = 0  # its number
+    call: int = 0  # its number in the answer
     name: str | None = None
 
 
 class Parser(Protocol):
-    thinking: bool  # whether the text is reasoning, at the moment
-    calls: int  # that are complete
+    """Reads one answer. See `ChannelParser`."""
 
-    def feed(self, text: str) -> list[Delta]: ...
-    def flush(self) -> list[Delta]: ...
+    @property
+    def thinking(self) -> bool:
+        """Whether the text is reasoning at the moment."""
+
+    @property
+    def calls(self) -> int:
+        """How many calls are complete."""
+
+    def feed(self, text: str) -> list[ChannelDelta]:
+        """What is certain after this much more text."""
+
+    def flush(self) -> list[ChannelDelta]:
+        """What is left at the end of the text."""
 
 
-class Plain:
+class PlainParser:
     """All text is content."""
 
     thinking = False
     calls = 0
 
-    def feed(self, text: str) -> list[Delta]:
-        return [Delta("content", text)] if text else []
+    def feed(self, text: str) -> list[ChannelDelta]:
+        """The text itself."""
+        return [ChannelDelta("content", text)] if text else []
 
-    def flush(self) -> list[Delta]:
+    def flush(self) -> list[ChannelDelta]:
+        """Nothing: no text is held back."""
         return []
 
 
-class ChannelParser:
-    """By markers: reasoning at the beginning, then content, in which there may be calls.
+# The states of a ChannelParser
 
-    `thinking`: the prompt has opened the reasoning. `live`: calls are certain to be well formed, so their arguments
-    are passed on as they come; else a call is withheld until it is known to be one. `begun`: the text goes on in the
-    middle of content or reasoning.
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Nothing but white space has come; an optional prefix may come, and then reasoning may begin."""
+
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """Within content, or where it may begin.
+
+    `place`: "first" before any content or call, so that the answer itself may be a call; "edge" after a call or
+    reasoning; "middle" after content. At the first two, white space is dropped.
+    `gap`: the white space between earlier content and the calls after it. It comes before the next content, if any.
+    """
+
+    place: Literal["first", "edge", "middle"]
+    gap: str = ""
+
+    def after_gap(self, space: str) -> str:
+        """The gap that remains where calls follow after this white space."""
+        return space if self.place == "middle" else self.gap
+
+
+@dataclass(frozen=True, slots=True)
+class _Reasoning:
+    """Within reasoning. `started`: it has text, so that white space counts. `then`: the state after it."""
+
+    started: bool
+    then: _Content
+
+
+@dataclass(slots=True)
+class _Calls:
+    """Within calls, as far as is known. `before`: the content to return to if there are none."""
+
+    opening: str  # the tag that opened them; "": the answer itself
+    before: _Content
+    space: str = ""  # the white space between that content and the opening
+    searched: int = 0  # no closing tag ends the calls before this position
+    streamed: list[str] = field(default_factory=list)  # the arguments of each call that were passed on
+
+
+class ChannelParser:
+    """Reads an answer by a family's markers and tool format. Its states::
+
+    start ─── opening of reasoning ──► reasoning ◄─────────────┐
+      │                                    │ closing           │ opening, where reasoning repeats
+      │                                    ▼                   │
+      └───────── anything else ───────► content ───────────────┘
+                                         ▲   │ opening of calls
+         closing, or they are no calls ──┘   ▼
+                                  └──────── calls
     """
 
     def __init__(
         self,
-        format: Format | None,
-        tools: Tools,
+        format: ToolFormat | None,
+        tools: ToolsByName,
         markers: Markers | None = None,
-        thinking: bool = False,
-        live: bool = False,
-        begun: bool = False,
+        in_reasoning: bool = False,
+        stream_calls: bool = False,
+        continues: bool = False,
     ):
+        """`in_reasoning`: the prompt has opened the reasoning. `stream_calls`: calls are certain to be well formed, so
+        their arguments are passed on as they come; else a call is withheld until it is known to be one. `continues`:
+        the text goes on in the middle of content or reasoning."""
         self._format, self._tools, self._markers = format, tools, markers
-        self._seen = format.seen if format and live else None
-        self._opens = (format.opens[:1] if live else format.opens) if format else ()  # a grammar knows one only
-        self._wraps = markers.wraps_of(tools) if markers else ()
-        self._again = (markers.opens,) if markers and markers.again else ()
-        self._lead = markers.lead if markers and not begun else ""  # that may still come
-        self.thinking = thinking
-        self._fresh = not (thinking or begun)  # nothing but white space so far: reasoning may begin
-        self._blank = not begun  # at the beginning of the content, or after a call: white space there is dropped
-        self._answered = begun and not thinking  # there was content or a call
-        self._gap = ""  # white space between content and the calls that follow it
-        self._opened: str | None = None  # what opened the calls that are being read
-        self._tried = 0  # up to where no end of theirs is
+        self._parse_partial = format.parse_partial if format and stream_calls else None
+        self._open_tags = format.open_tags if format else ()
+        if stream_calls:
+            self._open_tags = self._open_tags[:1]  # a grammar knows one only
+        self._ignored_tags = markers.ignored_tags_for(tools) if markers else ()
+        self._repeating_tags = (markers.open_tag,) if markers and markers.repeats else ()
+        self._state: _Start | _Reasoning | _Content | _Calls
+        if in_reasoning:
+            self._state = _Reasoning(continues, _Content("first"))
+        elif continues:
+            self._state = _Content("middle")
+        else:
+            self._state = _Start(markers.optional_prefix if markers else "")
         self._text = ""  # not passed on yet; while calls are being read, all since their opening
+        self._deltas: list[ChannelDelta] = []  # that `feed` or `flush` returns
         self.calls = 0
-        self._shown: list[str] = []  # of the calls being read, the arguments that were passed on
 
-    def feed(self, text: str) -> list[Delta]:
+    @property
+    def thinking(self) -> bool:
+        """Whether the text is reasoning at the moment."""
+        return isinstance(self._state, _Reasoning)
+
+    def feed(self, text: str) -> list[ChannelDelta]:
+        """What is certain after this much more text."""
         self._text += text
-        return list(joined(self._advance()))
+        self._advance()
+        return self._taken()
 
-    def flush(self) -> list[Delta]:
-        return list(joined(self._end()))
+    def flush(self) -> list[ChannelDelta]:
+        """What is left at the end of the text."""
+        self._advance()
+        while isinstance(self._state, _Calls):
+            self._end_calls(self._state)
+            self._advance()
+        if isinstance(self._state, _Reasoning):
+            self._deltas.append(ChannelDelta("reasoning", self._text))
+            self._text = ""
+        elif self._text:
+            self._pass_content(len(self._text))
+        return self._taken()
 
-    def _advance(self) -> Iterator[Delta]:
-        """Pass on what is certain. Every step either takes something away from the text, or waits for more."""
+    def _taken(self) -> list[ChannelDelta]:
+        deltas, self._deltas = self._deltas, []
+        return list(merged(deltas))
+
+    def _advance(self) -> None:
+        """Pass on what is certain. Every step takes text away, changes the state, or waits for more text."""
         while self._text:
-            step = self._think if self.thinking else self._read_calls if self._opened is not None else self._speak
-            before = (self.thinking, self._opened, len(self._text))
-            yield from step()
-            if before == (self.thinking, self._opened, len(self._text)):
+            state, length = self._state, len(self._text)
+            if isinstance(state, _Content):
+                self._read_content(state)
+            elif isinstance(state, _Reasoning):
+                self._read_reasoning(state)
+            elif isinstance(state, _Calls):
+                self._read_calls(state)
+            else:
+                self._read_start(state)
+            if self._state is state and len(self._text) == length:
                 return
 
-    def _think(self) -> Iterator[Delta]:
+    def _read_start(self, state: _Start) -> None:
+        if state.prefix:
+            if state.prefix.startswith(self._text) and state.prefix != self._text:
+                return
+            self._text = self._text.removeprefix(state.prefix)
+            self._state = _Start("")
+            return
+        if self._markers and self._markers.open_tag:
+            text, open_tag, close_tag = self._text.lstrip(), self._markers.open_tag, self._markers.close_tag
+            if text.startswith(open_tag):
+                self._text = text[len(open_tag) :]
+                self._state = _Reasoning(False, _Content("first"))
+                return
+            if text.startswith(close_tag):  # of a model that does not reason this time, and says so
+                self._text = text[len(close_tag) :]
+            elif open_tag.startswith(text) or close_tag.startswith(text):
+                return
+        self._state = _Content("first")
+
+    def _read_reasoning(self, state: _Reasoning) -> None:
         assert self._markers
-        text, closes = self._text, self._markers.closes
-        if self._blank:
-            text = text.lstrip()
-        if (end := text.find(closes)) >= 0:
-            self.thinking, self._fresh, self._blank = False, False, True
-            self._text = text[end + len(closes) :]
-            yield Delta("reasoning", text[:end].rstrip())
+        close_tag = self._markers.close_tag
+        text = self._text if state.started else self._text.lstrip()
+        end = text.find(close_tag)
+        if end >= 0:
+            self._text = text[end + len(close_tag) :]
+            self._state = state.then
+            self._deltas.append(ChannelDelta("reasoning", text[:end].rstrip()))
             return
-        border = len(text[: len(text) - held(text, (closes,))].rstrip())
-        self._text = text[border:]
-        if border:
-            self._blank = False
-            yield Delta("reasoning", text[:border])
+        certain = len(text[: len(text) - partial_length(text, (close_tag,))].rstrip())
+        self._text = text[certain:]
+        if certain:
+            self._state = _Reasoning(True, state.then)
+            self._deltas.append(ChannelDelta("reasoning", text[:certain]))
 
-    def _speak(self) -> Iterator[Delta]:
-        if self._lead:
-            if self._lead.startswith(self._text) and self._lead != self._text:
-                return
-            self._text, self._lead = self._text.removeprefix(self._lead), ""
-        if self._fresh and self._markers and self._markers.opens:
-            start, opens, closes = self._text.lstrip(), self._markers.opens, self._markers.closes
-            if start.startswith(opens):
-                self.thinking, self._fresh, self._text = True, False, start[len(opens) :]
-                return
-            if start.startswith(closes):  # of a model that does not reason this time, and says so
-                self._fresh, self._text = False, start[len(closes) :]
-                return
-            if opens.startswith(start) or closes.startswith(start):
-                return
-            self._fresh = False
-        if self._format is None and not self._wraps:
-            yield self._say(len(self._text))
+    def _read_content(self, state: _Content) -> None:
+        if self._format is None and not self._ignored_tags:
+            self._pass_content(len(self._text))
             return
-        opening = self._opening(self._text)
+        opening = self._opening(state)
         if opening is None:
             return
-        at, mark = opening
-        yield self._say(len(self._text[:at].rstrip()))
-        if mark is None:
+        at, tag = opening
+        state = self._pass_content(len(self._text[:at].rstrip()))
+        if tag is None:
             return
-        at = self._text.index(mark)
-        space, self._text = self._text[:at], self._text[at + len(mark) :]
-        if mark in self._wraps:
+        space, _, self._text = self._text.partition(tag) if tag else ("", "", self._text)
+        if tag in self._ignored_tags:
             self._text = space + self._text
-        elif mark in self._again:
-            self.thinking, self._blank, self._gap = True, True, "" if self._blank else self._gap + space
+        elif tag in self._repeating_tags:
+            place: Literal["first", "edge"] = "first" if state.place == "first" else "edge"
+            self._state = _Reasoning(False, _Content(place, space if state.place == "middle" else ""))
         else:
-            self._gap += "" if self._blank else space
-            self._opened, self._tried = mark, 0
+            self._state = _Calls(tag, state, space)
 
-    def _opening(self, text: str) -> tuple[int, str | None] | None:
-        """Where calls open or a wrap lies, and which; or up to where there is neither, and None. None: not to be told
-        yet."""
-        if self._format and not self._answered:
-            begins = self._format.begins(text)
-            if begins is None:
+    def _opening(self, state: _Content) -> tuple[int, str | None] | None:
+        """The position of the next opening of calls or ignored tag, and the tag; or how far there is certainly none,
+        and None. None: more text must decide."""
+        text = self._text
+        if self._format and state.place == "first":
+            starts = self._format.starts_call(text)
+            if starts is None:
                 return None
-            if begins:
+            if starts:
                 return 0, ""
-        marks = self._wraps + self._again + self._opens
-        found = [(at, -len(mark), mark) for mark in marks if mark and (at := text.find(mark)) >= 0]
+        tags = self._ignored_tags + self._repeating_tags + self._open_tags
+        found = [(at, -len(tag), tag) for tag in tags if tag and (at := text.find(tag)) >= 0]
         if found:
-            at, _, mark = min(found)
-            longer = any(other.startswith(text[at:]) and other != text[at:] for other in marks)
-            return at, None if longer else mark  # another mark may begin with this one
-        return len(text) - held(text, marks), None
+            at, _, tag = min(found)
+            longer = any(other.startswith(text[at:]) and other != text[at:] for other in tags)
+            return at, None if longer else tag  # another tag may begin with this one
+        return len(text) - partial_length(text, tags), None
 
-    def _say(self, border: int) -> Delta:
-        """Content up to the border."""
-        text, self._text = self._text[:border], self._text[border:]
-        if self._blank and (text := text.lstrip()):
-            text, self._gap, self._blank = self._gap + text, "", False
-        self._answered = self._answered or bool(text)
-        return Delta("content", text)
+    def _pass_content(self, length: int) -> _Content:
+        """Pass on so many characters as content."""
+        assert isinstance(self._state, _Content | _Start)
+        state = self._state if isinstance(self._state, _Content) else _Content("first")
+        text = self._text[:length]
+        self._text = self._text[length:]
+        if state.place != "middle":
+            text = text.lstrip()
+        if text:
+            self._deltas.append(ChannelDelta("content", state.gap + text))
+            state = self._state = _Content("middle")
+        return state
 
-    def _read_calls(self) -> Iterator[Delta]:
-        assert self._format and self._opened is not None
-        closes = self._format.closes
-        while closes and (end := self._text.find(closes, self._tried)) >= 0:
+    def _read_calls(self, state: _Calls) -> None:
+        assert self._format
+        close_tag = self._format.close_tag
+        while close_tag and (end := self._text.find(close_tag, state.searched)) >= 0:
             try:
                 calls = self._parsed(self._text[:end])
-            except Unfinished:  # these marks are within an argument
-                self._tried = end + len(closes)
+            except Unfinished:  # this tag is within an argument
+                state.searched = end + len(close_tag)
                 continue
             except Malformed:
-                if not self._shown:
-                    yield from self._no_calls()
+                if not state.streamed:
+                    self._take_for_content(state)
                     return
                 calls = []
-            self._text = self._text[end + len(closes) :]
-            yield from self._made(calls)
+            self._text = self._text[end + len(close_tag) :]
+            self._complete(state, calls)
             return
-        self._tried = max(self._tried, len(self._text) - len(closes) + 1)
-        if self._seen:
+        state.searched = max(state.searched, len(self._text) - len(close_tag) + 1)
+        if self._parse_partial:
             try:
-                calls = self._seen(self._text, self._tools)
-            except BEYOND:
+                calls = self._parse_partial(self._text, self._tools)
+            except _BEYOND_PYTHON:
                 return
-            for i, call in enumerate(calls):
-                yield from self._show(i, call)
+            self._pass_calls(state, calls)
 
     def _parsed(self, text: str) -> list[Call]:
         """Raises Malformed."""
         assert self._format
         try:
             return self._format.parse(text, self._tools)
-        except BEYOND as error:
+        except _BEYOND_PYTHON as error:
             raise Malformed(str(error)) from None
 
-    def _made(self, calls: list[Call]) -> Iterator[Delta]:
-        for i, call in enumerate(calls):
-            yield from self._show(i, call)
-        self.calls += max(len(calls), len(self._shown))
-        self._shown, self._opened, self._blank, self._answered = [], None, True, True
-
-    def _show(self, number: int, call: Call) -> Iterator[Delta]:
-        """What has not been passed on of a call."""
-        if number == len(self._shown):
-            self._shown.append("")
-            yield Delta("call", "", self.calls + number, _encodable(call.name))
-        shown, arguments = self._shown[number], _encodable(call.arguments)
-        if len(arguments) > len(shown) and arguments.startswith(shown):
-            self._shown[number] = arguments
-            yield Delta("call", arguments[len(shown) :], self.calls + number)
-
-    def _no_calls(self) -> Iterator[Delta]:
-        """What opened is content, and so may be what follows it."""
-        opened, self._opened = self._opened, None
-        assert opened is not None
-        gap, self._gap = ("", self._gap) if self._blank else (self._gap, "")
-        self._text, self._answered = gap + opened + self._text, True
-        yield self._say(len(gap + opened) if opened else len(self._text))
-
-    def _closed_early(self, fault: Malformed) -> TypeGuard[Followed]:
-        """Whether an answer of a family that closes its calls by ending went on after them. Only known tools count."""
+    def _end_calls(self, state: _Calls) -> None:
+        """The text ends within calls."""
         assert self._format
-        if not isinstance(fault, Followed) or self._format.closes or not fault.calls:
+        if state.streamed:  # in the middle of a call
+            self._text = ""
+            self._complete(state, [])
+            return
+        try:
+            if self._format.close_required:
+                raise Unfinished
+            calls, rest = self._parsed(self._text), ""
+        except Malformed as fault:
+            if not self._has_text_after(fault):
+                self._take_for_content(state)
+                return
+            calls, rest = fault.calls, fault.text
+        self._text = rest
+        self._complete(state, calls)
+
+    def _has_text_after(self, fault: Malformed) -> TypeGuard[TextAfterCalls]:
+        """Whether the answer went on after calls that its end should close. Only calls of known tools count."""
+        assert self._format
+        if not isinstance(fault, TextAfterCalls) or self._format.close_tag or not fault.calls:
             return False
         return all(call.name in self._tools for call in fault.calls)
 
-    def _end(self) -> Iterator[Delta]:
-        yield from self._advance()
-        while self._opened is not None:
-            assert self._format
-            if self._shown:  # cut in the middle of a call
-                self._text = ""
-                yield from self._made([])
-                break
-            try:
-                if self._format.ends:
-                    raise Unfinished
-                calls, rest = self._parsed(self._text), ""
-            except Malformed as fault:
-                if not self._closed_early(fault):
-                    yield from self._no_calls()
-                    yield from self._advance()
-                    continue
-                calls, rest = fault.calls, fault.rest
-            self._text = rest
-            yield from self._made(calls)
-            yield from self._advance()
-        if self.thinking:
-            yield Delta("reasoning", self._text)
-            self._text = ""
-        elif self._text:
-            yield self._say(len(self._text))
+    def _complete(self, state: _Calls, calls: list[Call]) -> None:
+        self._pass_calls(state, calls)
+        self.calls += max(len(calls), len(state.streamed))
+        self._state = _Content("edge", state.before.after_gap(state.space))
 
+    def _pass_calls(self, state: _Calls, calls: list[Call]) -> None:
+        """What has not been passed on of these calls."""
+        for i, call in enumerate(calls):
+            number = self.calls + i
+            if i == len(state.streamed):
+                state.streamed.append("")
+                self._deltas.append(ChannelDelta("call", "", number, _encodable(call.name)))
+            before, arguments = state.streamed[i], _encodable(call.arguments)
+            if len(arguments) > len(before) and arguments.startswith(before):
+                state.streamed[i] = arguments
+                self._deltas.append(ChannelDelta("call", arguments[len(before) :], number))
 
-def held(text: str, marks: Iterable[str]) -> int:
-    """Length of the longest end of the text that may be the beginning of one of the marks."""
-    lengths = [n for mark in marks for n in range(min(len(mark) - 1, len(text)), 0, -1) if mark.startswith(text[-n:])]
-    return max(lengths, default=0)
+    def _take_for_content(self, state: _Calls) -> None:
+        """These are no calls: what opened them is content, and so may be what follows it."""
+        opened = (state.space if state.before.place == "middle" else "") + state.opening
+        self._text = opened + self._text
+        self._state = state.before
+        self._pass_content(len(opened) if state.opening else len(self._text))
 
 
 def _encodable(text: str) -> str:
@@ -278,9 +367,9 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def joined(deltas: Iterable[Delta]) -> Iterator[Delta]:
+def merged(deltas: Iterable[ChannelDelta]) -> Iterator[ChannelDelta]:
     """Neighbours in a channel as one; nothing that adds nothing."""
-    last: Delta | None = None
+    last: ChannelDelta | None = None
     for delta in deltas:
         if not delta.text and delta.name is None:
             continue

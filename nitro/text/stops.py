@@ -1,12 +1,14 @@
-"""Stop strings, matched on text across the borders of tokens. Knows nothing of tokens."""
+"""Matches stop strings in text that comes in pieces. Knows nothing of tokens."""
 
 from collections.abc import Sequence
 
+from nitro.text.partial_tags import partial_length
+
 
 class StopMatcher:
-    """Passes text on until a stop string appears; the stop string and what follows are swallowed.
+    """Passes text on until a stop string appears, and drops the stop string and what follows.
 
-    Only text that may be the beginning of a stop string is held back. Of several stop strings the one that is complete
+    It holds back only text that may be the beginning of a stop string. Of several stop strings the one that is complete
     first ends the text (the longest of those), so the result does not depend on how the text was cut into pieces.
     """
 
@@ -24,19 +26,15 @@ class StopMatcher:
         text = self._held + text
         found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
-            self.stopped, self._held = True, ""
+            self.stopped = True
+            self._held = ""
             return text[: min(found)[1]]
-        border = len(text) - self._partial(text)
-        self._held = text[border:]
-        return text[:border]
+        certain = len(text) - partial_length(text, self._stops)
+        self._held = text[certain:]
+        return text[:certain]
 
     def flush(self) -> str:
-        """The text ends here: what was held back was no stop string."""
-        held, self._held = self._held, ""
+        """What was held back. The text ends here, so it was no stop string."""
+        held = self._held
+        self._held = ""
         return held
-
-    def _partial(self, text: str) -> int:
-        """Length of the longest end of `text` that begins a stop string."""
-        longest = max(map(len, self._stops)) - 1
-        tails = range(min(longest, len(text)), 0, -1)
-        return next((n for n in tails if any(stop.startswith(text[-n:]) for stop in self._stops)), 0)

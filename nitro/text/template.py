@@ -1,7 +1,7 @@
-"""Messages → prompt text, by the model's own chat template in sandboxed Jinja.
+"""Renders messages to prompt text, by the model's own chat template in sandboxed Jinja. Knows no formats of tool calls.
 
-The environment is the one chat templates are written for: that of `apply_chat_template` in Hugging Face transformers
-(trimmed blocks, loop controls, `raise_exception`, `strftime_now`, `tojson` without HTML escapes, `{% generation %}`).
+The environment is the one that chat templates are written for, `apply_chat_template` in Hugging Face transformers:
+trimmed blocks, loop controls, `raise_exception`, `strftime_now`, `tojson` without HTML escapes, `{% generation %}`.
 """
 
 import contextlib
@@ -18,11 +18,13 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 
 from nitro.errors import TemplateError
+from nitro.text import MAX_TEMPLATE_CHARACTERS
 from nitro.text.sandbox import Sandbox, TooMuch, counted_work
+from nitro.text.tools import ChatMessage
 
 
 class _Generation(Extension):
-    """`{% generation %}…{% endgeneration %}` marks the assistant's words for training; here it is its content."""
+    """`{% generation %}…{% endgeneration %}` marks the assistant's words for training; only its content counts here."""
 
     tags = {"generation"}
 
@@ -43,28 +45,29 @@ def _tojson(
     sort_keys: bool = False,
 ) -> str:
     options: dict[str, Any] = {"indent": indent, "separators": separators, "sort_keys": sort_keys}
-    return json.dumps(value, ensure_ascii=ensure_ascii, default=_listed, **options)
+    return json.dumps(value, ensure_ascii=ensure_ascii, default=_list_of, **options)
 
 
-def _listed(value: Any) -> list[Any]:
-    """What filters such as `map` give. Python's Jinja cannot write it, others can, and templates rely on that."""
+def _list_of(value: Any) -> list[Any]:
+    """The entries of what filters such as `map` return. Python's Jinja cannot write it to JSON. Others can, and
+    templates rely on that."""
     if not isinstance(value, Iterator):
         raise TypeError(f"{type(value).__name__} is not JSON serializable")
     return list(value)
 
 
-def _now(form: str) -> str:
-    return datetime.now().strftime(form)
+def _now(layout: str) -> str:
+    return datetime.now().strftime(layout)
 
 
-class _Given(list[Any]):
-    """A list of the client's."""
+class _InputList(list[Any]):
+    """A list of the client's. A template may change its own lists only, and those are plain ones."""
 
 
-def _given(value: Any) -> Any:
+def _protected(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return _Given(map(_given, value))
-    return {key: _given(part) for key, part in value.items()} if isinstance(value, Mapping) else value
+        return _InputList(map(_protected, value))
+    return {key: _protected(part) for key, part in value.items()} if isinstance(value, Mapping) else value
 
 
 def _environment() -> Sandbox:
@@ -75,47 +78,49 @@ def _environment() -> Sandbox:
 
 
 _ENVIRONMENT = _environment()
-_END = "\ue0c5\uf4a2\ue0c5"  # of a message that goes on; private characters, which no text has
-LINE_BREAK = "\n"
-LONGEST = 2**18  # characters of a template; Python's compiler takes seconds for more, and the longest known are 2**15
+_END = "\ue0c5\uf4a2\ue0c5"  # marks the end of a message that goes on: private characters, which no text has
+_LINE_BREAK = "\n"
 
 
 class ChatTemplate:
-    """A compiled template. Raises TemplateError where `source` is no template."""
+    """A compiled template."""
 
     def __init__(self, source: str, bos: str = "", eos: str = ""):
+        """Raises TemplateError if `source` is no template, or too long. `bos`, `eos`: the texts of these tokens."""
         self.source = source
         self._tokens = {"bos_token": bos, "eos_token": eos}
-        self.variables: frozenset[str] = frozenset()  # what the template asks for, besides what it sets itself
-        if len(source) > LONGEST:
-            raise TemplateError(f"The chat template has {len(source)} characters; at most {LONGEST} are taken.")
+        self.variables: frozenset[str] = frozenset()  # the names that it reads and does not set itself
+        if len(source) > MAX_TEMPLATE_CHARACTERS:
+            limit = f"at most {MAX_TEMPLATE_CHARACTERS} are taken"
+            raise TemplateError(f"The chat template has {len(source)} characters; {limit}.")
         self._knows_developer = re.search("""['"]developer['"]""", source) is not None
         try:
             self._template = _ENVIRONMENT.from_string(source)
             self.variables = frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(source)))
-        except Exception as error:  # not only Jinja's: Python compiles what Jinja makes of it
+        except Exception as error:  # not only Jinja's: Python compiles the code that Jinja writes
             line = getattr(error, "lineno", None)
             where = f" (line {line})" if line else ""
             raise TemplateError(f"The chat template is not valid: {error}{where}") from error
 
     def render(
         self,
-        messages: Sequence[Mapping[str, Any]],
+        messages: Sequence[ChatMessage],
         tools: Sequence[Mapping[str, Any]] | None = None,
         variables: Mapping[str, Any] | None = None,
         continues: bool = False,
     ) -> str:
-        """The prompt up to where the assistant's answer begins or, where it `continues` the last message, up to that
-        one's end. Raises TemplateError with the template's own words.
+        """The prompt up to where the assistant's answer begins or, if it `continues` the last message, up to the end of
+        that. Raises TemplateError with the template's own words.
 
-        A `developer` message is a system message for templates that do not know that role.
+        A `developer` message becomes a system message for templates that do not know that role.
         """
         if not self._knows_developer:
             messages = [{**m, "role": "system"} if m["role"] == "developer" else m for m in messages]
         if continues:
             messages = [*messages[:-1], {**messages[-1], "content": messages[-1]["content"] + _END}]
-        given: dict[str, Any] = {"tools": tools, "documents": None, "add_generation_prompt": not continues}
-        text = self._rendered(messages, {**given, **self._tokens, **self._known(tools), **(variables or {})})
+        inputs: dict[str, Any] = {"tools": tools, "documents": None, "add_generation_prompt": not continues}
+        inputs |= {**self._tokens, **self._own_names(tools), **(variables or {})}
+        text = self._render_leniently(messages, inputs)
         if continues:
             text, end, _ = text.rpartition(_END)
             if not end:
@@ -123,46 +128,54 @@ class ChatTemplate:
         return text.encode("utf-8", "replace").decode()  # no lone surrogate leaves here
 
     @cached_property
-    def between(self) -> str:
-        """What it writes between two texts of one content. Many take a text only: these get them with a line break."""
+    def part_separator(self) -> str:
+        """What it writes between two text parts of one content; a line break if it takes no parts, as many do not."""
         parts = [{"type": "text", "text": _END}] * 2
         try:
             pieces = self.render([{"role": "user", "content": parts}]).split(_END)
         except TemplateError:
-            return LINE_BREAK
-        took = len(pieces) == 3 and not pieces[1].strip()  # else the list itself was written, or nothing
-        return pieces[1] if took else LINE_BREAK
+            return _LINE_BREAK
+        takes_parts = len(pieces) == 3 and not pieces[1].strip()  # else it writes the list itself, or nothing
+        return pieces[1] if takes_parts else _LINE_BREAK
 
-    def _known(self, tools: Sequence[Any] | None) -> dict[str, str]:
-        """What some templates ask for by names of their own."""
-        known = {"datetime": _now("%Y-%m-%d")}
+    def _own_names(self, tools: Sequence[Any] | None) -> dict[str, str]:
+        """The variables that single templates ask for."""
+        variables = {"datetime": _now("%Y-%m-%d")}
         if "functions" in self.variables:
-            known["functions"] = json.dumps(tools or [])
-        return known
+            variables["functions"] = json.dumps(tools or [])
+        return variables
 
-    def _rendered(self, messages: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> str:
+    def _render_leniently(self, messages: Sequence[ChatMessage], inputs: Mapping[str, Any]) -> str:
+        """A template that fails gets a second chance with calls as texts, and a third with an empty list of tools."""
         try:
-            return self._made({**given, "messages": messages})
+            return self._render({**inputs, "messages": messages})
         except TooMuch as error:
             raise TemplateError(f"The chat template cannot be used for the messages: {error}.") from error
         except Exception as error:  # anything: it is the model's code, fed with the client's data
-            for rather in ({"messages": _with_texts(messages)}, {"messages": messages, "tools": given["tools"] or []}):
+            for other in (
+                {"messages": _with_arguments_as_text(messages)},
+                {"messages": messages, "tools": inputs["tools"] or []},
+            ):
                 with contextlib.suppress(Exception):
-                    return self._made({**given, **rather})
+                    return self._render({**inputs, **other})
             raise TemplateError(f"The chat template refused the messages: {error}") from error
 
-    def _made(self, given: Mapping[str, Any]) -> str:
-        with counted_work(given):
-            return self._template.render(_given(given))
+    def _render(self, inputs: Mapping[str, Any]) -> str:
+        with counted_work(inputs):
+            return self._template.render(_protected(inputs))
 
 
-def _with_texts(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Arguments of calls as JSON in texts, for templates that only put them together."""
+def _with_arguments_as_text(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """The messages with the arguments of calls as texts of JSON, for templates that only add them to other texts."""
+    return [
+        {**m, "tool_calls": [*map(_with_text_arguments, m["tool_calls"])]} if m.get("tool_calls") else m
+        for m in messages
+    ]
 
-    def written(call: Any) -> Any:
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(arguments := function.get("arguments"), dict):
-            return call
-        return {**call, "function": {**function, "arguments": json.dumps(arguments, ensure_ascii=False)}}
 
-    return [{**m, "tool_calls": [*map(written, m["tool_calls"])]} if m.get("tool_calls") else m for m in messages]
+def _with_text_arguments(call: Any) -> Any:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), dict):
+        return call
+    arguments = json.dumps(function["arguments"], ensure_ascii=False)
+    return {**call, "function": {**function, "arguments": arguments}}

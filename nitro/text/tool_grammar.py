@@ -1,4 +1,4 @@
-"""Calls of tools as a grammar in llguidance's Lark, in the model's own format.
+"""Writes calls of tools as a grammar in llguidance's Lark, in the format of the model's family.
 
 The source refers to rules that only an engine can write, since it knows which texts are control tokens: `mark_I` is the
 I-th mark, `until_I` any text up to it and with it, `text_I` the I-th text with the mark that ends it, `schema_I` JSON
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nitro.text.tool_formats import argument_values
-from nitro.text.tool_formats.format import Format
+from nitro.text.tool_formats.format import ToolFormat
 from nitro.text.tools import Tool
 
 ANY_OBJECT = {"type": "object"}
-LISTED = {"type", "properties", "required", "title", "description", "$schema", "$defs", "definitions"}
-# What of an object is kept where its arguments are written one by one: no grammar looks at the whole then.
-ONE_BY_ONE = LISTED | argument_values.SILENT | {"additionalProperties", "$id", "$anchor"}
+_CLOSABLE = {"type", "properties", "required", "title", "description", "$schema", "$defs", "definitions"}
+# The keywords of an object that are kept where its arguments are written one by one: no grammar sees the whole then.
+_ONE_BY_ONE = _CLOSABLE | argument_values.ANNOTATIONS | {"additionalProperties", "$id", "$anchor"}
 _TEXT = r"/(.|\n)*/"
 _SPACE = r"/[ \n]{0,2}/"
 
@@ -32,113 +32,121 @@ _FREE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Called:
-    """A tool that may be called. `schema` None: with any arguments. `param`: what the request calls its schema."""
+class CallableTool:
+    """A tool that may be called."""
 
     tool: Tool
-    param: str
-    enforced: bool
+    param: str  # the place of its schema in the request, for errors
+    enforced: bool  # its calls are held to the schema; else they have any arguments
 
     @property
     def schema(self) -> dict[str, Any]:
-        """Forced, a model is kept from arguments of its own invention where the schema lists them one by one."""
+        """The schema that a grammar enforces. It keeps a model from inventing arguments, if it lists them all."""
         if not self.enforced:
             return ANY_OBJECT
-        given = self.tool.parameters
-        closed = LISTED >= set(given) >= {"properties"} and _all_listed(given)
-        return {**given, "additionalProperties": False} if closed else given
+        schema = self.tool.parameters
+        is_closed = _CLOSABLE >= set(schema) >= {"properties"} and _all_listed(schema)
+        return {**schema, "additionalProperties": False} if is_closed else schema
 
 
 @dataclass(slots=True)
-class Grammar:
-    source: str = ""
+class CallGrammar:
+    """A grammar, and what its rules `mark_I`, `schema_I` and `text_I` stand for."""
+
+    source: str = ""  # in Lark
     marks: list[str] = field(default_factory=list)
-    schemas: list[tuple[dict[str, Any], Called | None]] = field(default_factory=list)  # None: no tool's
-    texts: list[tuple[str, int]] = field(default_factory=list)  # a regular expression in Lark, and a mark
+    schemas: list[tuple[dict[str, Any], CallableTool | None]] = field(default_factory=list)  # None: the answer's own
+    texts: list[tuple[str, int]] = field(default_factory=list)  # a regular expression in Lark, and its mark's number
 
 
-def unheld(format: Format, called: Called) -> list[str]:
-    """The keywords of its schema that calls in this format are not held to, though they are enforced."""
-    return sorted(set(called.schema) - ONE_BY_ONE) if format.layout.parameter is not None else []
+def unenforced_keywords(format: ToolFormat, called: CallableTool) -> list[str]:
+    """The keywords of an enforced schema to which a grammar cannot hold calls in this format."""
+    return sorted(set(called.schema) - _ONE_BY_ONE) if format.layout.parameter is not None else []
 
 
-def required(format: Format, tools: Sequence[Called], several: bool) -> Grammar:
-    """The answer is calls."""
-    return _Writer(format, tools, several).grammar("start: calls")
+def calls_only(format: ToolFormat, tools: Sequence[CallableTool], parallel: bool) -> CallGrammar:
+    """The answer is calls. `parallel`: more than one, if the format has that."""
+    return _Writer(format, tools, parallel).grammar("start: calls")
 
 
-def after_opening(format: Format, tools: Sequence[Called], several: bool) -> Grammar:
-    """What follows the first opening of calls: what an answer may say before is free, and so is what it says between
-    calls and after them."""
-    writer = _Writer(format, tools, several)
-    opening = format.opens[0]
-    rest = writer.section(format.layout.begin.removeprefix(opening).lstrip())
-    again = f"(until_{writer.mark(opening)} {_SPACE} {rest})*" if several else ""
-    return writer.grammar(f"start: {_SPACE} {rest} {again} TEXT\nTEXT: {_TEXT}")
+def calls_after_opening(format: ToolFormat, tools: Sequence[CallableTool], parallel: bool) -> CallGrammar:
+    """The answer from the first opening of calls on. Its text before, between and after calls is free."""
+    writer = _Writer(format, tools, parallel)
+    opening = format.open_tags[0]
+    section = writer.section(format.layout.begin.removeprefix(opening).lstrip())
+    more = f"(until_{writer.mark(opening)} {_SPACE} {section})*" if parallel else ""
+    return writer.grammar(f"start: {_SPACE} {section} {more} TEXT\nTEXT: {_TEXT}")
 
 
-def calls_or_text(format: Format, tools: Sequence[Called], several: bool) -> Grammar:
-    """For formats without an opening: calls, or an answer that does not begin as they do."""
+def calls_or_text(format: ToolFormat, tools: Sequence[CallableTool], parallel: bool) -> CallGrammar:
+    """Calls, or an answer that begins in another way. For formats without an opening."""
     first = re.escape((format.layout.begin + format.layout.call)[0])
-    text = f"{json.dumps(format.layout.text)} {_TEXT}" if format.layout.text else f"/[^{first}]{_TEXT[1:]}"
-    return _Writer(format, tools, several).grammar(f"start: calls | TEXT\nTEXT: {text}")
+    prefix = format.layout.answer_prefix
+    text = f"{json.dumps(prefix)} {_TEXT}" if prefix else f"/[^{first}]{_TEXT[1:]}"
+    return _Writer(format, tools, parallel).grammar(f"start: calls | TEXT\nTEXT: {text}")
 
 
-def calls_or_answer(format: Format, tools: Sequence[Called], several: bool, answer: dict[str, Any]) -> Grammar:
-    """Calls, or an answer in JSON that keeps a schema."""
-    writer = _Writer(format, tools, several)
-    return writer.grammar(f"start: calls | {writer.schema(answer, None)}")
+def calls_or_json(
+    format: ToolFormat, tools: Sequence[CallableTool], parallel: bool, schema: dict[str, Any]
+) -> CallGrammar:
+    """Calls, or an answer in JSON that keeps this schema."""
+    writer = _Writer(format, tools, parallel)
+    return writer.grammar(f"start: calls | {writer.schema(schema, None)}")
 
 
 class _Writer:
-    def __init__(self, format: Format, tools: Sequence[Called], several: bool):
-        self._format, self._tools = format, tools
-        self._several = several and format.layout.several
-        self._made = Grammar()
+    def __init__(self, format: ToolFormat, tools: Sequence[CallableTool], parallel: bool):
+        self._format, self._layout, self._tools = format, format.layout, tools
+        self._parallel = parallel and format.layout.parallel
+        self._grammar = CallGrammar()
         self._rules: list[str] = []
 
-    def grammar(self, start: str) -> Grammar:
+    def grammar(self, start: str) -> CallGrammar:
+        """The grammar with this start; the rule `calls` is added where it is used."""
         if "calls" in start:
-            layout, one = self._format.layout, self.section(self._format.layout.begin)
-            again = f' ("\\n" {one})*' if self._several and layout.between is None else ""
-            self._rules.append(f"calls: {one}{again}")
-        self._made.source = "\n".join([start, *self._rules])
-        return self._made
+            section = self.section(self._layout.begin)
+            more = f' ("\\n" {section})*' if self._parallel and self._layout.call_separator is None else ""
+            self._rules.append(f"calls: {section}{more}")
+        self._grammar.source = "\n".join([start, *self._rules])
+        return self._grammar
 
     def section(self, begin: str) -> str:
         """A section of calls, of which `begin` is still to come."""
-        layout = self._format.layout
         calls = "(" + " | ".join(self._call(called) for called in self._tools) + ")"
-        if self._several and layout.between is not None:
-            calls += f" ({self._written(layout.between)} {calls})*"
-        return " ".join(part for part in (self._written(begin), calls, self._written(layout.end)) if part)
+        if self._parallel and self._layout.call_separator is not None:
+            calls += f" ({self._rule(self._layout.call_separator)} {calls})*"
+        return " ".join(part for part in (self._rule(begin), calls, self._rule(self._layout.end)) if part)
 
     def mark(self, text: str) -> int:
-        if text not in self._made.marks:
-            self._made.marks.append(text)
-        return self._made.marks.index(text)
+        """The number of a mark."""
+        if text not in self._grammar.marks:
+            self._grammar.marks.append(text)
+        return self._grammar.marks.index(text)
 
-    def schema(self, schema: dict[str, Any], called: Called | None) -> str:
-        self._made.schemas.append((schema, called))
-        return f"schema_{len(self._made.schemas) - 1}"
+    def schema(self, schema: dict[str, Any], called: CallableTool | None) -> str:
+        """The rule for JSON that keeps a schema."""
+        self._grammar.schemas.append((schema, called))
+        return f"schema_{len(self._grammar.schemas) - 1}"
 
-    def _call(self, called: Called) -> str:
-        before, hole, after = self._format.layout.call.partition("$ARGUMENTS")
+    def _call(self, called: CallableTool) -> str:
+        before, hole, after = self._layout.call.partition("$ARGUMENTS")
         arguments = self._arguments(called) if hole else ""
-        told = {"$NAME": json.dumps(called.tool.name)}
-        return f"{self._written(before, told)} {arguments} {self._written(after, told)}"
+        filled = {"$NAME": json.dumps(called.tool.name)}
+        return f"{self._rule(before, filled)} {arguments} {self._rule(after, filled)}"
 
-    def _written(self, layout: str, told: Mapping[str, str] = _FREE) -> str:
-        """The layout, with rules for its holes."""
+    def _rule(self, layout: str, filled: Mapping[str, str] = _FREE) -> str:
+        """A part of the layout as a rule, with rules for its holes."""
         parts = [part for part in _HOLES.split(layout) if part]
-        return " ".join({**_FREE, **told}.get(part) or self._literal(part) for part in parts)
+        return " ".join({**_FREE, **filled}.get(part) or self._literal(part) for part in parts)
 
-    def _arguments(self, called: Called) -> str:
-        layout = self._format.layout.parameter
+    def _arguments(self, called: CallableTool) -> str:
+        layout = self._layout.parameter
+        schema = called.schema
         if layout is None:
-            return self.schema(called.schema, called)
-        schema, separator = called.schema, self._format.layout.separator
-        properties, needed = schema.get("properties") or {}, schema.get("required") or []
+            return self.schema(schema, called)
+        separator = self._layout.parameter_separator
+        properties = schema.get("properties") or {}
+        needed = schema.get("required") or []
         others = schema.get("additionalProperties", True)
         if not isinstance(properties, dict) or not _are_names(needed):
             return self.schema(schema, called)  # which is refused
@@ -160,8 +168,10 @@ class _Writer:
         return " ".join(parameter + ("" if always else "?") for parameter, always in each)
 
     def _separated(self, parameters: list[tuple[str, bool]]) -> str:
-        """From the last one on: how it goes on where a parameter would be the first, and where some stand before."""
-        separator, first, more = self._literal(self._format.layout.separator), '""', '""'
+        """Parameters with separators. Built from the last one on: `first` is what follows where none stands before,
+        `more` where some do."""
+        separator = self._literal(self._layout.parameter_separator)
+        first = more = '""'
         for parameter, always in reversed(parameters):
             rule = f"rest_{len(self._rules)}"
             self._rules.append(f"{rule}: {more}")
@@ -169,66 +179,70 @@ class _Writer:
             more = f"{separator} {parameter} {rule}" + ("" if always else f" | {rule}")
         return f"({first})"
 
-    def _parameter(self, layout: str, key: str | None, schema: Any, called: Called) -> str:
+    def _parameter(self, layout: str, key: str | None, schema: Any, called: CallableTool) -> str:
         """One argument, of any name where `key` is None."""
         before, hole, after = re.split(r"(\$VALUE|\$JSON)", layout)
-        is_text = hole == "$VALUE" and argument_values.is_text(schema, called.schema)
-        told = {"$TYPE": json.dumps(_told_type(schema, called, is_text)), "$TEXT": json.dumps(str(is_text).lower())}
+        is_text = hole == "$VALUE" and argument_values.is_raw_text(schema, called.schema)
+        filled = {"$TYPE": json.dumps(_type_name(schema, called, is_text)), "$TEXT": json.dumps(str(is_text).lower())}
         if key is not None:
-            told["$KEY"] = json.dumps(key)
-        before = self._written(before, told)
+            filled["$KEY"] = json.dumps(key)
+        before = self._rule(before, filled)
         if not is_text:
             value = self.schema({**_shared(called.schema), **_as_object(schema)}, called)
-            return f"{before} {value} {self._written(after, told)}"
-        before, after = f"{before} {self._literal(self._format.layout.quote)}", self._format.layout.quote + after
-        if (choice := _choice(schema)) is not None:
-            return f"{before} ({' | '.join(map(json.dumps, choice))}) {self._written(after, told)}"
+            return f"{before} {value} {self._rule(after, filled)}"
+        before = f"{before} {self._literal(self._layout.quote)}"
+        after = self._layout.quote + after
+        choice = _choice(schema)
+        if choice is not None:
+            return f"{before} ({' | '.join(map(json.dumps, choice))}) {self._rule(after, filled)}"
         literal = _HOLES.split(after)[0].replace("$KEY", key or "")
         closing = literal.rstrip()
-        mark = next((mark for mark in self._format.marks if closing.startswith(mark) and mark != closing), "")
+        mark = next((mark for mark in self._format.special_tokens if closing.startswith(mark) and mark != closing), "")
         text = self._text(_expression(schema, closing, mark), self.mark(closing))
-        return f"{before} {text} {self._written(after[len(closing) :], told)}"
+        return f"{before} {text} {self._rule(after[len(closing) :], filled)}"
 
     def _text(self, expression: str, mark: int) -> str:
-        self._made.texts.append((expression, mark))
-        return f"text_{len(self._made.texts) - 1}"
+        self._grammar.texts.append((expression, mark))
+        return f"text_{len(self._grammar.texts) - 1}"
 
     def _literal(self, text: str) -> str:
-        """The format's marks in it as rules, the rest as it is. Line breaks stand alone: where one piece is how another
-        begins, llguidance only ever sees the longer one."""
-        marks = sorted(self._format.marks, key=len, reverse=True)
+        """A text, with rules for the format's special tokens in it. Line breaks stand alone: where one piece is the
+        beginning of another, llguidance only ever sees the longer one."""
+        marks = sorted(self._format.special_tokens, key=len, reverse=True)
         parts = re.split("(" + "|".join([*map(re.escape, marks), r"\n+"]) + ")", text)
         return " ".join(f"mark_{self.mark(part)}" if part in marks else json.dumps(part) for part in parts if part)
 
 
-def _told_type(schema: Any, called: Called, is_text: bool) -> str:
-    """What a call says of a value's type: a text that is written in JSON must not be taken for one as it is."""
-    types = sorted(argument_values.types(schema, called.schema) - {"string", "integer"})
+def _type_name(schema: Any, called: CallableTool, is_text: bool) -> str:
+    """The type that a call names. A text in JSON must not be taken for a raw one."""
+    types = sorted(argument_values.allowed_types(schema, called.schema) - {"string", "integer"})
     return "string" if is_text else types[0] if types else "object"
 
 
 def _choice(schema: Any) -> list[str] | None:
-    """The texts that there are to choose from; None: any."""
+    """The texts to choose from; None: any."""
     choice = [schema["const"]] if "const" in schema else schema.get("enum")
     return choice if isinstance(choice, list) else None
 
 
 def _expression(schema: Any, closing: str, mark: str) -> str:
-    """What a text's schema says of it, as a regular expression."""
-    least, most, pattern = schema.get("minLength", 0), schema.get("maxLength", ""), schema.get("pattern")
-    parts = [rf"/(.|\n){{{least},{most}}}/" if least or most != "" else _TEXT]
+    """A text's schema as a regular expression."""
+    minimum = schema.get("minLength", 0)
+    maximum = schema.get("maxLength", "")
+    pattern = schema.get("pattern")
+    parts = [rf"/(.|\n){{{minimum},{maximum}}}/" if minimum or maximum != "" else _TEXT]
     if isinstance(pattern, str):
         start, end = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith(r"\$")
         inner = pattern[start : len(pattern) - end].replace("/", r"\/").replace(r"\\/", r"\/")
         parts.append(("" if start else r"/(.|\n)*/ ") + f"/({inner})/" + ("" if end else r" /(.|\n)*/"))
-    # Nor does the text hold what a parser might take for its end.
-    if never := mark or (closing.strip() if closing != closing.lstrip() else ""):
-        parts.append(f"~/(.|\n)*{re.escape(never).replace('/', chr(92) + '/')}(.|\n)*/")
+    excluded = mark or (closing.strip() if closing != closing.lstrip() else "")
+    if excluded:  # a parser might take it for the end of the text
+        parts.append(f"~/(.|\n)*{re.escape(excluded).replace('/', chr(92) + '/')}(.|\n)*/")
     return " & ".join(f"({part})" for part in parts)
 
 
 def _all_listed(schema: Mapping[str, Any]) -> bool:
-    """Whether what an object must have is among its properties."""
+    """Whether all members that an object requires are among its properties."""
     properties, needed = schema["properties"], schema.get("required") or []
     return isinstance(properties, dict) and _are_names(needed) and set(needed) <= set(properties)
 
@@ -238,10 +252,10 @@ def _are_names(value: Any) -> bool:
 
 
 def _as_object(schema: Any) -> dict[str, Any]:
-    """True and None allow all; what is no schema at all stays wrong."""
+    """True and None allow all. What is no schema at all stays wrong."""
     return schema if isinstance(schema, dict) else {} if schema is True or schema is None else {"allOf": [schema]}
 
 
 def _shared(schema: dict[str, Any]) -> dict[str, Any]:
-    """What parts of a schema may refer to."""
+    """The definitions to which parts of a schema may refer."""
     return {key: schema[key] for key in ("$defs", "definitions") if key in schema}

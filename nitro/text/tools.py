@@ -1,29 +1,32 @@
-"""Tools that a model may call, and the calls it makes, whatever its family writes."""
+"""Tools that a model may call, and the calls it makes, whatever its family's format."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+ChatMessage = Mapping[str, Any]  # as chat templates take it: "role", "content", "tool_calls" and so on
+
 
 class Malformed(Exception):
-    """What stands where calls should be is none."""
+    """The text is no call."""
 
 
 class Unfinished(Malformed):
-    """It is none yet; more text could make it one."""
+    """The text is no call yet, but more text could make it one."""
 
 
-class Followed(Malformed):
-    """There are calls, and behind them something else."""
+class TextAfterCalls(Malformed):
+    """The text has calls, and after them something else."""
 
-    def __init__(self, calls: "list[Call]", rest: str):
+    def __init__(self, calls: "list[Call]", text: str):
+        """`text`: what follows the calls."""
         super().__init__("something follows the calls")
-        self.calls, self.rest = calls, rest
+        self.calls, self.text = calls, text
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function. `strict`: its calls keep the schema of its parameters, for certain."""
+    """A function. `strict`: its calls certainly keep the schema of its parameters."""
 
     name: str
     parameters: dict[str, Any]  # a JSON schema of an object
@@ -32,8 +35,10 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Call:
+    """A call of a tool, or its beginning while it streams."""
+
     name: str
     arguments: str  # JSON, an object
 
 
-Tools = Mapping[str, Tool]  # by name
+ToolsByName = Mapping[str, Tool]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from nitro.text.family import Family
+from nitro.text.family import ModelFamily
 from nitro.text.tool_formats import fallback
 
 Message = dict[str, Any]
@@ -105,7 +105,7 @@ CONVERSATIONS = {
 
 # What transformers' renderer is given instead, so that it writes what ours does, each with the reason
 
-Change = Callable[[Conversation, Family], Conversation]
+Change = Callable[[Conversation, ModelFamily], Conversation]
 
 
 def _each(change: Callable[[Message], Message]) -> Change:
@@ -136,21 +136,21 @@ def _all_names(message: Message) -> Message:
     return message | {"reasoning": reasoning} if reasoning else message
 
 
-def _told(given: Conversation, family: Family) -> Conversation:
-    messages, tools = family.told(_each(_no_null)(given, family).messages, given.tools)
+def _told(given: Conversation, family: ModelFamily) -> Conversation:
+    messages, tools = family.template_inputs(_each(_no_null)(given, family).messages, given.tools)
     return replace(given, messages=list(messages), tools=tools)
 
 
-def _told_the_user(given: Conversation, family: Family) -> Conversation:
+def _told_the_user(given: Conversation, family: ModelFamily) -> Conversation:
     told = _told(given, family)
     return replace(told, messages=fallback.without_system(told.messages)) if given.tools else told
 
 
-def _no_tools(given: Conversation, _: Family) -> Conversation:
+def _no_tools(given: Conversation, _: ModelFamily) -> Conversation:
     return replace(given, tools=given.tools or [])
 
 
-def _functions(given: Conversation, _: Family) -> Conversation:
+def _functions(given: Conversation, _: ModelFamily) -> Conversation:
     named = {"functions": json.dumps(given.tools or []), "datetime": f"{datetime(*MOMENT):%Y-%m-%d}"}
     return replace(given, given={**named, **(given.given or {})})
 

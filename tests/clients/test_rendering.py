@@ -21,11 +21,12 @@ from conversations import CHANGES, CONVERSATIONS, MOMENT, Conversation
 
 from nitro.api import json_body
 from nitro.api.openai.parse import parse_chat
-from nitro.api.openai.schema import ChatRequest
+from nitro.api.openai.requests import ChatRequest
 from nitro.engines.sampling_defaults import NOTHING
 from nitro.errors import ApiError, TemplateError
+from nitro.service.intake.prepare import with_text
 from nitro.text import template
-from nitro.text.family import Family
+from nitro.text.family import ModelFamily
 from nitro.text.template import ChatTemplate
 
 pytestmark = pytest.mark.clients
@@ -112,7 +113,7 @@ def _applicable(name: str, given: Conversation) -> list[str]:
 
 def _changed(name: str, given: Conversation) -> Conversation:
     for change in _applicable(name, given):
-        given = CHANGES[change][1](given, Family.of(sdist.templates()[name]))
+        given = CHANGES[change][1](given, ModelFamily.of(sdist.templates()[name]))
     return given
 
 
@@ -123,14 +124,15 @@ def _compiled(name: str) -> ChatTemplate:
 
 def ours(name: str, given: Conversation) -> Result:
     """As a chat request with this conversation has it."""
-    compiled, family = _compiled(name), Family.of(sdist.templates()[name])
+    compiled, family = _compiled(name), ModelFamily.of(sdist.templates()[name])
     more = {} if given.prompts or given.continues else {"add_generation_prompt": False}
     asked = {"model": "any", "messages": given.messages, "continue_final_message": given.continues}
     body, _ = json_body.decode(json.dumps({**asked, **(given.variables or {})}).encode(), ChatRequest)
     try:
-        prompt = parse_chat(body, NOTHING, between=compiled.between)
+        prompt = parse_chat(body, NOTHING).prompt
         variables = prompt.variables | more
-        return family.prompt(compiled, prompt.messages, given.tools, variables, prompt.continues), None
+        messages = [with_text(message, compiled.part_separator) for message in prompt.messages]
+        return family.prompt(compiled, messages, given.tools, variables, prompt.continues), None
     except (ApiError, TemplateError) as error:
         return None, str(error)
 

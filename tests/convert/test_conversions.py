@@ -90,8 +90,8 @@ def test_a_pre_tokenizer_that_is_not_recognised(original: Path, tmp_path: Path) 
     words["3"], words["4"] = words["4"], words["3"]
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
     shutil.copy(original / "model.safetensors", tmp_path)
-    with pytest.raises(ConvertError, match="recognises: BPE pre-tokenizer was not recognized"):
-        preflight.vocabulary(tmp_path, llama_cpp_converter.converter(print), print)
+    with pytest.raises(ConvertError, match="BPE pre-tokenizer was not recognized"):
+        preflight.check_vocabulary(tmp_path, llama_cpp_converter.folder(print), print)
 
 
 def test_the_backends_hold_what_they_should() -> None:

@@ -20,7 +20,7 @@ from nitro.convert import environments, llama_cpp_converter
 pytestmark = pytest.mark.convert
 
 WORKERS = Path(environments.__file__).with_name("workers")
-NEVER = "needs Python code that it brings itself (auto_map), and such is never run"
+NEVER = "needs its own Python code (auto_map), which is never run"
 # whatever the converters ask for before they come to the tokenizer
 SETTINGS = {
     **dict.fromkeys(("hidden_size", "n_embd", "d_model", "vocab_size", "padded_vocab_size"), 64),
@@ -76,7 +76,7 @@ def modules(converter: Path) -> dict[str, str]:
 
 def test_no_architecture_of_llama_cpp_s_converter_runs_it(tmp_path: Path) -> None:
     """Of all of them, in one process. At least one in each module that trusts a folder comes to the point."""
-    converter = llama_cpp_converter.converter(print)
+    converter = llama_cpp_converter.folder(print)
     by_architecture = modules(converter)
     for name in by_architecture:
         folder = tmp_path / "models" / name

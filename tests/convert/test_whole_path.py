@@ -16,7 +16,7 @@ from same_answer import assert_same_answer, tolerance
 from nitro.cli.main import main
 from nitro.config import ServeConfig
 from nitro.convert import checkpoint
-from nitro.engines.types import Asked, Sampling
+from nitro.engines.types import GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 
 pytestmark = pytest.mark.convert
@@ -113,7 +113,7 @@ LOOSE = 0.05  # logits: the engine has flash attention and 16 bits of KV, which 
 def test_the_other_types_are_served_as_well(models: Models, name: str) -> None:
     said = answers("llama", models[name], PROMPTS[:1])
     with_it = LlamaScorer(models[name], context=CONTEXT)
-    assert b"".join(map(with_it.tokenizer.piece, said[0])) == b"The capital of France is Paris."
+    assert b"".join(map(with_it.tokenizer.token_bytes, said[0])) == b"The capital of France is Paris."
     with_it.close()
 
 
@@ -122,7 +122,9 @@ def answers(engine: str, model: Path, prompts: list[str] = PROMPTS) -> list[list
 
     async def one(text: str) -> list[int]:
         tokens = []
-        async for burst in await server.engine.generate(encode_work([text], Asked(Sampling(temperature=0), LENGTH))):
+        async for burst in await server.engine.generate(
+            encode_work([text], GenerationParams(SamplingParams(temperature=0), LENGTH))
+        ):
             tokens += [token for _, output in burst for token in output.tokens]
         return tokens
 

@@ -1,0 +1,1 @@
+"""The OpenAI API: its objects, readers, renderers and routes."""

@@ -1,113 +1,134 @@
 """`POST /v1/chat/completions`."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import Request, Response, post
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
-from nitro.api.openai import schema
-from nitro.engines.client.generation import Generation
-from nitro.engines.types import ModelInfo, Scored
-from nitro.models.handle import ServedModel
-from nitro.service.choices import Piece, Reading, Replies, Reply, Token
-from nitro.service.exchange import head, serve, usage_field
-from nitro.service.prepared import ChatOptions, decode_tools
-from nitro.text.output_parser import Delta
+from nitro.api import sse
+from nitro.api.endpoint import Endpoint, respond
+from nitro.api.openai import reply_options, schema
+from nitro.api.openai.renderer import OpenAIRenderer, usage_of
+from nitro.engines.types import ScoredToken
+from nitro.service.choices import ChoiceAssembler
+from nitro.service.events import (
+    CallDelta,
+    Delta,
+    Event,
+    Finished,
+    FinishReason,
+    PlacedToken,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+)
+from nitro.service.renderer import Answer
 
 
 @post("/v1/chat/completions", status_code=200)
 async def chat_completions(request: Request) -> Response[Any]:
-    return await serve(request, "chat", _begin)
+    """Answer a conversation."""
+    return await respond(request, CHAT)
 
 
-def _begin(model: ServedModel, info: ModelInfo, options: ChatOptions, generation: Generation) -> tuple[Replies, "Chat"]:
-    family = model.family(info)
-    tools = None if options.tools is None else decode_tools(options.tools)
-    reading = Reading(
-        lambda: family.parser(tools, options.live, options.opened, options.begun),
-        lambda name, number: family.format.call_id(name, options.calls_before + number),
-        options.several,
-        "function_call" if options.legacy else "tool_calls",
-    )
-    replies = Replies(generation, options.stops, predicted=options.predicted, reading=reading)
-    return replies, Chat(options, head("chatcmpl", model, model.fingerprint(info)))
+class ChatRenderer(OpenAIRenderer):
+    """Role, then a chunk for each delta, then the finish in a chunk of its own."""
 
+    def __init__(self, started: Started, options: bytes):
+        self._options = reply_options.decode_chat(options)
+        self._choices = started.choices
+        super().__init__("chatcmpl", started, self._options)
 
-class Chat:
-    """The Format of this route: role, then what each piece means, then the finish, in chunks of their own."""
+    def opening(self) -> bytes:
+        """A chunk with the role for each choice."""
+        role = schema.Delta("assistant", "")
+        return b"".join(sse.frame(self._chunk([schema.ChunkChoice(i, role)])) for i in range(self._choices))
 
-    def __init__(self, options: ChatOptions, head: dict[str, Any]):
-        self._options, self._head = options, head
+    def chunks(self, burst: Sequence[Event]) -> list[schema.WithTimings]:
+        """One per delta that says something, and one per finish."""
+        chunks: list[schema.WithTimings] = []
+        for event in burst:
+            if isinstance(event, Finished):
+                finish = self._finish(event.reason)
+                chunks.append(self._chunk([schema.ChunkChoice(event.index, schema.Delta(), finish)]))
+            elif isinstance(event, Delta) and self._says_something(event):
+                chunks.append(self._chunk([self._choice(event)]))
+        return chunks
 
-    def whole(self, replies: Replies) -> schema.ChatCompletion:
-        choices = []
-        for reply in replies.choices:
-            assert reply.finish is not None
-            told = self._logprobs(reply.scored), self._ids(reply.ids)
-            choices.append(schema.Choice(reply.index, self._message(reply), reply.finish, *told))
-        return schema.ChatCompletion(choices=choices, usage=replies.usage, **self._head)
-
-    def opening(self, replies: Replies) -> Iterator[schema.ChatCompletionChunk]:
-        for reply in replies.choices:
-            yield self._chunk([schema.ChunkChoice(reply.index, schema.Delta("assistant", ""))])
-
-    def chunks(self, piece: Piece, reply: Reply) -> Iterator[schema.ChatCompletionChunk]:
-        deltas = [self._delta(delta, reply) for delta in piece.deltas]
-        if not deltas and (piece.tokens or self._ids(piece.ids)):
-            deltas = [schema.Delta(content="")]
-        for i, delta in enumerate(deltas):
-            told = self._logprobs([] if i else piece.tokens), self._ids([] if i else piece.ids)
-            yield self._chunk([schema.ChunkChoice(piece.index, delta, None, *told)])
-        if piece.finish:
-            yield self._chunk([schema.ChunkChoice(piece.index, schema.Delta(), piece.finish)])
-
-    def usage(self, usage: schema.Usage) -> schema.ChatCompletionChunk:
+    def usage_chunk(self, usage: schema.Usage) -> schema.WithTimings:
+        """No choices."""
         return self._chunk([], usage)
 
-    def _message(self, reply: Reply) -> schema.ReplyMessage:
-        message = schema.ReplyMessage(reply.content or (None if reply.calls or reply.reasoning else ""))
-        if reply.calls and self._options.legacy:
-            message.function_call = schema.FunctionCall(reply.calls[0].arguments, reply.calls[0].name)
-        elif reply.calls:
-            message.tool_calls = [
-                schema.ToolCall(call.id, schema.FunctionCall(call.arguments, call.name)) for call in reply.calls
-            ]
-        if reply.reasoning:
-            message.reasoning_content = reply.reasoning
-            message.reasoning = reply.reasoning if self._options.both_reasonings else UNSET
-        return message
+    def reply(self, answer: Answer) -> schema.ChatCompletion:
+        """All choices, each with one message."""
+        choices = [
+            schema.Choice(
+                index=choice.index,
+                message=self._message(choice),
+                finish_reason=self._finish(choice.finish or "stop"),
+                logprobs=self._logprobs(choice.scored),
+                tokens=self.ids(choice.ids),
+            )
+            for choice in answer.choices
+        ]
+        return schema.ChatCompletion(choices=choices, usage=usage_of(answer.done.usage), **self.head)
 
-    def _delta(self, delta: Delta, reply: Reply) -> schema.Delta:
-        if delta.channel == "content":
+    def _says_something(self, delta: Delta) -> bool:
+        return not isinstance(delta, TextDelta) or bool(delta.text or delta.tokens or self.ids(delta.ids))
+
+    def _choice(self, delta: Delta) -> schema.ChunkChoice:
+        logprobs = self._logprobs(delta.tokens)
+        return schema.ChunkChoice(delta.index, self._delta(delta), None, logprobs, self.ids(delta.ids))
+
+    def _delta(self, delta: Delta) -> schema.Delta:
+        if isinstance(delta, TextDelta):
             return schema.Delta(content=delta.text)
-        if delta.channel == "reasoning":
+        if isinstance(delta, ReasoningDelta):
             both = delta.text if self._options.both_reasonings else UNSET
             return schema.Delta(reasoning_content=delta.text, reasoning=both)
-        function = schema.FunctionCall(delta.text, UNSET if delta.name is None else delta.name)
-        if self._options.legacy:
+        return self._call_delta(delta)
+
+    def _call_delta(self, delta: CallDelta) -> schema.Delta:
+        function = schema.FunctionCall(delta.arguments, UNSET if delta.name is None else delta.name)
+        if self._options.legacy_functions:
             return schema.Delta(function_call=function)
-        if delta.name is None:
-            return schema.Delta(tool_calls=[schema.ToolCallDelta(delta.call, function)])
-        call = schema.ToolCallDelta(delta.call, function, reply.calls[delta.call].id, "function")
+        call = schema.ToolCallDelta(delta.call, function)
+        if delta.id is not None:
+            call = schema.ToolCallDelta(delta.call, function, delta.id, "function")
         return schema.Delta(tool_calls=[call])
 
-    def _chunk(
-        self, choices: list[schema.ChunkChoice], usage: schema.Usage | None = None
-    ) -> schema.ChatCompletionChunk:
-        return schema.ChatCompletionChunk(choices=choices, usage=usage_field(self._options, usage), **self._head)
+    def _message(self, choice: ChoiceAssembler) -> schema.ReplyMessage:
+        silent = not (choice.calls or choice.reasoning)
+        message = schema.ReplyMessage(choice.content or ("" if silent else None))
+        calls = [schema.FunctionCall(call.arguments, call.name) for call in choice.calls]
+        if calls and self._options.legacy_functions:
+            message.function_call = calls[0]
+        elif calls:
+            message.tool_calls = [schema.ToolCall(call.id, f) for call, f in zip(choice.calls, calls, strict=True)]
+        if choice.reasoning:
+            message.reasoning_content = choice.reasoning
+            message.reasoning = choice.reasoning if self._options.both_reasonings else UNSET
+        return message
 
-    def _ids(self, ids: list[int]) -> list[int] | UnsetType:
-        return ids if self._options.return_tokens else UNSET
+    def _chunk(self, choices: list[schema.ChunkChoice], usage: schema.Usage | None = None) -> schema.WithTimings:
+        return schema.ChatCompletionChunk(choices=choices, usage=self.usage_field(usage), **self.head)
 
-    def _logprobs(self, tokens: list[Token]) -> schema.ChoiceLogprobs | None:
-        return None if self._options.logprobs is None else schema.ChoiceLogprobs(list(map(_scored, tokens)))
+    def _finish(self, reason: FinishReason) -> schema.FinishReason:
+        return "function_call" if reason == "tool_calls" and self._options.legacy_functions else reason
+
+    def _logprobs(self, tokens: list[PlacedToken]) -> schema.ChoiceLogprobs | None:
+        return None if self._options.logprobs is None else schema.ChoiceLogprobs(list(map(_token_logprob, tokens)))
 
 
-def _scored(token: Token) -> schema.TokenLogprob:
+CHAT = Endpoint(reader="nitro.api.openai.parse:read_chat", renderer=ChatRenderer, prompt_param="messages")
+
+
+def _token_logprob(token: PlacedToken) -> schema.TokenLogprob:
     top = [schema.TopLogprob(*_spelled(scored)) for scored in token.logprobs.top]
     return schema.TokenLogprob(*_spelled(token.logprobs.chosen), top)
 
 
-def _spelled(scored: Scored) -> tuple[str, float, list[int] | None]:
-    return scored.written.decode(errors="replace"), scored.logprob, None if scored.silent else list(scored.written)
+def _spelled(scored: ScoredToken) -> tuple[str, float, list[int] | None]:
+    """Token, logprob, bytes."""
+    return scored.text.decode(errors="replace"), scored.logprob, None if scored.is_special else list(scored.text)

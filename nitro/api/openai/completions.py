@@ -1,132 +1,162 @@
 """`POST /v1/completions`: texts continued, and texts scored (`echo` with `max_tokens` 0 and `logprobs`)."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from litestar import Request, Response, post
-from msgspec import UNSET, UnsetType
 
-from nitro.api.openai import schema
-from nitro.engines.client.generation import Generation
-from nitro.engines.types import LEAST_LOGPROB, Logprobs, ModelInfo
-from nitro.models.handle import ServedModel
-from nitro.service.choices import Piece, Replies, Reply, Token
-from nitro.service.exchange import head, serve, usage_field
-from nitro.service.prepared import CompletionOptions
+from nitro.api.endpoint import Endpoint, respond
+from nitro.api.openai import reply_options, schema
+from nitro.api.openai.renderer import OpenAIRenderer, usage_of
+from nitro.engines.types import MIN_LOGPROB, Logprobs
+from nitro.service.choices import ChoiceAssembler
+from nitro.service.events import Event, Finished, FinishReason, PlacedToken, PromptScored, Started, TextDelta
+from nitro.service.renderer import Answer
 from nitro.text.detokenizer import Detokenizer
-
-Entry = tuple[str, int, Logprobs | None]  # a token as it is written, where it begins in the text, and its logprobs
 
 
 @post("/v1/completions", status_code=200)
 async def completions(request: Request) -> Response[Any]:
-    return await serve(request, "completions", _begin)
+    """Continue texts."""
+    return await respond(request, COMPLETIONS)
 
 
-def _begin(
-    model: ServedModel, info: ModelInfo, options: CompletionOptions, generation: Generation
-) -> tuple[Replies, "Texts"]:
-    echoes = [
-        _Echo(given, written[1:] if bos else written)
-        for (given, bos), written in zip(options.echoes, generation.echoes, strict=True)
-    ]
-    replies = Replies(generation, options.stops, options.mute, predicted=options.predicted)
-    return replies, Texts(options, echoes, head("cmpl", model, model.fingerprint(info)))
+class Entry(NamedTuple):
+    """A token in a text, as `logprobs` lists it."""
+
+    token: str
+    offset: int  # characters before it
+    logprobs: Logprobs | None
 
 
 class _Echo:
-    """A prompt as it is repeated: its text, and where its tokens begin in it."""
+    """A prompt as the reply repeats it: its text, and where its tokens begin in it."""
 
-    def __init__(self, given: str | list[int], written: list[bytes]):
-        detokenizer, text, self.tokens = Detokenizer(), "", list[tuple[str, int]]()
+    def __init__(self, prompt: str | list[int], written: list[bytes]):
+        """`written`: its tokens as the vocabulary writes them."""
+        detokenizer = Detokenizer()
+        text = ""
+        self.tokens: list[tuple[str, int]] = []
         for token in written:
             self.tokens.append((_spelled(token), len(text)))
             text += detokenizer.feed(token)
         text += detokenizer.flush()
-        self.text = given if isinstance(given, str) else text
+        self.text = prompt if isinstance(prompt, str) else text
         if text == f" {self.text}":  # SentencePiece puts a space before a text
             self.tokens = [(token, max(begin - 1, 0)) for token, begin in self.tokens]
 
 
-class Texts:
-    """The Format of this route. Choice i is that of prompt i // n."""
+class CompletionRenderer(OpenAIRenderer):
+    """A chunk for each delta. The first of a choice repeats its prompt, where asked for. Choice i is that of prompt
+    i // best_of."""
 
-    def __init__(self, options: CompletionOptions, echoes: list[_Echo], head: dict[str, Any]):
-        self._options, self._echoes, self._head = options, echoes, head
+    def __init__(self, started: Started, options: bytes):
+        self._options = reply_options.decode_completion(options)
+        super().__init__("cmpl", started, self._options)
+        prompts = self._options.prompts
+        self._echoes = [_Echo(*pair) for pair in zip(prompts, started.prompts, strict=True)] if prompts else []
+        self._prompt_logprobs: dict[int, list[Logprobs]] = {}  # by choice, as far as they have come
         self._begun: set[int] = set()  # choices whose prompt has been repeated
 
-    def whole(self, replies: Replies) -> schema.Completion:
-        best_of, n = self._options.best_of, self._options.n
-        choices: list[schema.TextChoice] = []
-        for first in range(0, len(replies.choices), best_of):
-            ranked = replies.choices[first : first + best_of]
-            if best_of > n:
-                ranked = sorted(ranked, key=_likelihood, reverse=True)[:n]
-            choices += [self._choice(reply, len(choices) + i) for i, reply in enumerate(ranked)]
-        return schema.Completion(choices=choices, usage=replies.usage, **self._head)
+    def chunks(self, burst: Sequence[Event]) -> list[schema.WithTimings]:
+        """One per delta that says something; a finish goes with the delta before it."""
+        chunks: list[schema.WithTimings] = []
+        pending: TextDelta | None = None  # its finish may follow
+        for event in burst:
+            if isinstance(event, PromptScored):
+                self._prompt_logprobs.setdefault(event.index, []).extend(event.logprobs)
+            elif isinstance(event, TextDelta):
+                chunks += self._of_delta(pending) if pending else []
+                pending = event
+            elif isinstance(event, Finished):
+                if pending and pending.index != event.index:
+                    chunks += self._of_delta(pending)
+                    pending = None
+                chunks += self._of_delta(pending or TextDelta(event.index, ""), event.reason)
+                pending = None
+        return chunks + (self._of_delta(pending) if pending else [])
 
-    def opening(self, replies: Replies) -> Iterator[schema.Completion]:
-        return iter(())
-
-    def chunks(self, piece: Piece, reply: Reply) -> Iterator[schema.Completion]:
-        if reply.tokens == 0 and not piece.finish:
-            return  # the prompt is being scored
-        text, entries = self._echo(reply)
-        entries_here = self._entries(piece.tokens, len(text))
-        if piece.index in self._begun:
-            text, entries = "", []
-        self._begun.add(piece.index)
-        text, entries = text + piece.text, entries + entries_here
-        if text or entries or piece.finish or self._ids(piece.ids):
-            told = self._logprobs(entries), self._ids(piece.ids)
-            choice = schema.TextChoice(piece.index, text, piece.finish, *told)
-            yield self._chunk([choice])
-
-    def usage(self, usage: schema.Usage) -> schema.Completion:
+    def usage_chunk(self, usage: schema.Usage) -> schema.WithTimings:
+        """No choices."""
         return self._chunk([], usage)
 
-    def _chunk(self, choices: list[schema.TextChoice], usage: schema.Usage | None = None) -> schema.Completion:
-        return schema.Completion(choices=choices, usage=usage_field(self._options, usage), **self._head)
+    def reply(self, answer: Answer) -> schema.Completion:
+        """All choices or, of those on each prompt, the best."""
+        best_of = self._options.best_of
+        n = self._options.n
+        choices: list[schema.TextChoice] = []
+        for first in range(0, len(answer.choices), best_of):
+            ranked = answer.choices[first : first + best_of]
+            if best_of > n:
+                ranked = sorted(ranked, key=_likelihood, reverse=True)[:n]
+            choices += [self._choice(choice, len(choices) + i) for i, choice in enumerate(ranked)]
+        return schema.Completion(choices=choices, usage=usage_of(answer.done.usage), **self.head)
 
-    def _choice(self, reply: Reply, index: int) -> schema.TextChoice:
-        text, entries = self._echo(reply)
-        entries = entries + self._entries(reply.scored, len(text))
-        told = self._logprobs(entries), self._ids(reply.ids)
-        return schema.TextChoice(index, text + reply.text, reply.finish, *told)
+    def _of_delta(self, delta: TextDelta, finish: FinishReason | None = None) -> list[schema.WithTimings]:
+        index = delta.index
+        text = ""
+        entries: list[Entry] = []
+        if index not in self._begun:
+            self._begun.add(index)
+            text, entries = self._echo(index, self._prompt_logprobs.get(index, []))
+        text += delta.text
+        entries = entries + _entries(delta.tokens, self._echo_length(index))
+        if not (text or entries or finish or self.ids(delta.ids)):
+            return []
+        choice = schema.TextChoice(index, text, finish, self._logprobs(entries), self.ids(delta.ids))
+        return [self._chunk([choice])]
 
-    def _echo(self, reply: Reply) -> tuple[str, list[Entry]]:
+    def _echo_length(self, index: int) -> int:
+        return len(self._echoes[index // self._options.best_of].text) if self._echoes else 0
+
+    def _choice(self, choice: ChoiceAssembler, index: int) -> schema.TextChoice:
+        text, entries = self._echo(choice.index, choice.prompt_logprobs)
+        entries = entries + _entries(choice.scored, len(text))
+        return schema.TextChoice(
+            index, text + choice.text, choice.finish, self._logprobs(entries), self.ids(choice.ids)
+        )
+
+    def _echo(self, index: int, prompt_logprobs: list[Logprobs]) -> tuple[str, list[Entry]]:
         """What a choice repeats of its prompt: text and entries."""
         if not self._echoes:
             return "", []
-        echo = self._echoes[reply.index // self._options.best_of]
+        echo = self._echoes[index // self._options.best_of]
         if self._options.logprobs is None:
             return echo.text, []
-        known = [None, *reply.prompt_logprobs]
+        known = [None, *prompt_logprobs]
         repeated = known[len(known) - len(echo.tokens) :]  # a BOS put before the text is not
-        return echo.text, [(*token, logprobs) for token, logprobs in zip(echo.tokens, repeated, strict=True)]
+        entries = [Entry(*token, logprobs) for token, logprobs in zip(echo.tokens, repeated, strict=True)]
+        return echo.text, entries
 
-    def _entries(self, tokens: list[Token], offset: int) -> list[Entry]:
-        return [(_spelled(t.logprobs.chosen.written), offset + t.begin, t.logprobs) for t in tokens]
-
-    def _ids(self, ids: list[int]) -> list[int] | UnsetType:
-        return ids if self._options.return_tokens else UNSET
+    def _chunk(self, choices: list[schema.TextChoice], usage: schema.Usage | None = None) -> schema.WithTimings:
+        return schema.Completion(choices=choices, usage=self.usage_field(usage), **self.head)
 
     def _logprobs(self, entries: list[Entry]) -> schema.LegacyLogprobs | None:
-        if (most := self._options.logprobs) is None:
+        top = self._options.logprobs
+        if top is None:
             return None
         return schema.LegacyLogprobs(
-            tokens=[token for token, _, _ in entries],
-            token_logprobs=[logprobs.chosen.logprob if logprobs else None for _, _, logprobs in entries],
-            top_logprobs=[_top(logprobs) for _, _, logprobs in entries] if most else None,
-            text_offset=[offset for _, offset, _ in entries],
+            tokens=[entry.token for entry in entries],
+            token_logprobs=[entry.logprobs.chosen.logprob if entry.logprobs else None for entry in entries],
+            top_logprobs=[_top(entry.logprobs) for entry in entries] if top else None,
+            text_offset=[entry.offset for entry in entries],
         )
+
+
+COMPLETIONS = Endpoint(
+    reader="nitro.api.openai.parse:read_completion", renderer=CompletionRenderer, prompt_param="prompt"
+)
+
+
+def _entries(tokens: list[PlacedToken], offset: int) -> list[Entry]:
+    return [Entry(_spelled(token.logprobs.chosen.text), offset + token.begin, token.logprobs) for token in tokens]
 
 
 def _top(logprobs: Logprobs | None) -> dict[str, float] | None:
     """The likeliest by how they are written, and the token itself."""
     if logprobs is None:
         return None
-    return {_spelled(scored.written): scored.logprob for scored in (logprobs.chosen, *logprobs.top)}
+    return {_spelled(scored.text): scored.logprob for scored in (logprobs.chosen, *logprobs.top)}
 
 
 def _spelled(written: bytes) -> str:
@@ -136,7 +166,7 @@ def _spelled(written: bytes) -> str:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in written)
 
 
-def _likelihood(reply: Reply) -> float:
+def _likelihood(choice: ChoiceAssembler) -> float:
     """Mean logprob of its tokens."""
-    known = [token.logprobs.chosen.logprob for token in reply.scored]
-    return sum(known) / len(known) if known else LEAST_LOGPROB
+    known = [token.logprobs.chosen.logprob for token in choice.scored]
+    return sum(known) / len(known) if known else MIN_LOGPROB

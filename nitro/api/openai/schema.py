@@ -1,147 +1,23 @@
-"""The OpenAI API's objects, as msgspec structs: what is read from requests and written into replies.
+"""The OpenAI API's replies, as msgspec structs. Requests: requests.py.
 
-A request struct declares what is supported; `UNSUPPORTED` names what is known and refused until it is. Every optional
-field takes null. Shapes: the OpenAI API reference; the extensions are llama-server's and vLLM's names.
+Shapes: the OpenAI API reference; the extensions have llama-server's and vLLM's names.
 """
 
 from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-# Requests
-
-
-class Part(Struct):
-    """One part of a message's content; a part without a type is text."""
-
-    type: str | None = None
-    text: str | None = None
-    refusal: str | None = None
-
-
-class Message(Struct):
-    role: str
-    content: str | Part | list[str | Part] | None = None
-    name: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    tool_call_id: str | None = None
-    function_call: dict[str, Any] | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-
-
-class Prediction(Struct):
-    """Predicted outputs: what the answer may well be."""
-
-    content: str | Part | list[str | Part]
-    type: str | None = None
-
-
-class StreamOptions(Struct):
-    include_usage: bool | None = None
-
-
-class SamplingRequest(Struct):
-    """How tokens are to be drawn: see api/openai/sampling.py."""
-
-    seed: int | None = None
-    temperature: float | None = None
-    top_n_sigma: float | None = None
-    top_k: int | None = None
-    typical_p: float | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    repetition_penalty: float | None = None
-    repeat_penalty: float | None = None
-    repeat_last_n: int | None = None
-    xtc_probability: float | None = None
-    xtc_threshold: float | None = None
-    dynatemp_range: float | None = None
-    dynatemp_exponent: float | None = None
-    mirostat: int | None = None
-    mirostat_tau: float | None = None
-    mirostat_eta: float | None = None
-    dry_multiplier: float | None = None
-    dry_base: float | None = None
-    dry_allowed_length: int | None = None
-    dry_penalty_last_n: int | None = None
-    dry_sequence_breakers: list[str] | None = None
-    min_tokens: int | None = None
-    logit_bias: dict[str, float | bool] | list[list[str | int | float | bool]] | None = None
-    ignore_eos: bool | None = None
-
-
-class GenerationRequest(SamplingRequest):
-    """What chat and text completions have in common."""
-
-    model: str | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: int | None = None
-    n: int | None = None
-    stop: str | list[str] | None = None
-    prediction: Prediction | None = None
-    cache_prompt: bool | None = None
-    return_tokens: bool | None = None
-    timings_per_token: bool | None = None
-    response_format: dict[str, Any] | None = None
-    json_schema: dict[str, Any] | None = None
-    grammar: str | None = None
-    regex: str | None = None
-    choice: list[str] | None = None
-
-
-class ChatRequest(GenerationRequest, kw_only=True):
-    """`POST /v1/chat/completions`."""
-
-    messages: list[Message]
-    max_completion_tokens: int | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
-    functions: list[dict[str, Any]] | None = None
-    function_call: str | dict[str, Any] | None = None
-    reasoning_effort: str | None = None
-    reasoning_format: str | None = None
-    enable_thinking: bool | None = None
-    thinking_budget: int | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
-    continue_final_message: bool | None = None
-
-
-class CompletionRequest(GenerationRequest, kw_only=True):
-    """`POST /v1/completions`. `prompt`: a text, texts, token ids, or lists of them."""
-
-    prompt: str | list[str | int | list[int]]
-    best_of: int | None = None
-    echo: bool | None = None
-    logprobs: int | None = None
-    suffix: str | None = None
-
-
-# Parameters that are known and not supported yet, each with the values by which it asks for nothing, besides NOTHING.
-NOTHING: tuple[Any, ...] = (None, False, [], "none")
-UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "audio": (),
-    "modalities": (["text"],),
-    "web_search_options": (),
-}
-
-# Replies
-
 FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
 
 
 class PromptTokensDetails(Struct):
+    """`cached_tokens`: tokens of the prompt that were not computed again."""
+
     cached_tokens: int = 0
 
 
 class CompletionTokensDetails(Struct):
-    """Tokens that were reasoning; of a prediction's tokens that were checked, those that came true and those not."""
+    """Tokens of reasoning; and of the predicted tokens that were checked, how many were right and how many wrong."""
 
     reasoning_tokens: int | UnsetType = UNSET
     accepted_prediction_tokens: int | UnsetType = UNSET
@@ -149,6 +25,8 @@ class CompletionTokensDetails(Struct):
 
 
 class Usage(Struct):
+    """Token counts. Completion tokens are those of all choices together."""
+
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -157,10 +35,14 @@ class Usage(Struct):
 
 
 class Timings(Struct):
-    """llama-server's. Of all choices together; the answer's first token belongs to the prompt. 0 is not known yet."""
+    """llama-server's timings, of all choices together. 0: not known yet.
+
+    `prompt_n` counts the tokens that were computed, not those from the cache. The time to the answer's first token
+    is the prompt's.
+    """
 
     cache_n: int
-    prompt_n: int  # tokens computed
+    prompt_n: int
     prompt_ms: float
     prompt_per_token_ms: float
     prompt_per_second: float
@@ -172,14 +54,17 @@ class Timings(Struct):
     draft_n_accepted: int | UnsetType = UNSET
 
 
-class Timed(Struct, kw_only=True):
-    """A reply whole, or a chunk: timings are on the last, and on each if asked for."""
+class WithTimings(Struct, kw_only=True):
+    """A whole reply, or a chunk of a stream. The last chunk has timings; each has, if the request says so."""
 
     timings: Timings | UnsetType = UNSET
 
 
 class TopLogprob(Struct):
-    """`bytes` are null where the token adds nothing to the text; a token that is a part of a character is U+FFFD."""
+    """A token and its log probability.
+
+    `bytes` is null where the token adds nothing to the text. A part of a character is U+FFFD in `token`.
+    """
 
     token: str
     logprob: float
@@ -187,29 +72,35 @@ class TopLogprob(Struct):
 
 
 class TokenLogprob(TopLogprob):
+    """A token of the answer, and the most likely tokens at its place."""
+
     top_logprobs: list[TopLogprob]
 
 
 class ChoiceLogprobs(Struct):
+    """Log probabilities of the tokens of an answer, or of a chunk."""
+
     content: list[TokenLogprob]
     refusal: None = None
 
 
 class FunctionCall(Struct):
-    """`arguments` are JSON; in a stream, the next piece of it, and `name` is with the first."""
+    """`arguments` is JSON. In a stream, it is the next piece of it, and the first piece comes with `name`."""
 
     arguments: str
     name: str | UnsetType = UNSET
 
 
 class ToolCall(Struct):
+    """A call in a whole reply."""
+
     id: str
     function: FunctionCall
     type: Literal["function"] = "function"
 
 
 class ToolCallDelta(Struct):
-    """`id` and `type` are with the first delta of a call."""
+    """A piece of a call in a stream. The first piece of a call has `id` and `type`."""
 
     index: int
     function: FunctionCall
@@ -218,6 +109,8 @@ class ToolCallDelta(Struct):
 
 
 class ReplyMessage(Struct):
+    """The message that answers a conversation. `content` is null where there are only calls or reasoning."""
+
     content: str | None
     role: Literal["assistant"] = "assistant"
     refusal: None = None
@@ -228,6 +121,8 @@ class ReplyMessage(Struct):
 
 
 class Choice(Struct):
+    """One answer. `tokens`: its token ids, for `return_tokens`."""
+
     index: int
     message: ReplyMessage
     finish_reason: FinishReason
@@ -235,7 +130,9 @@ class Choice(Struct):
     tokens: list[int] | UnsetType = UNSET
 
 
-class ChatCompletion(Timed):
+class ChatCompletion(WithTimings):
+    """The whole reply of `POST /v1/chat/completions`."""
+
     id: str
     created: int
     model: str
@@ -246,6 +143,8 @@ class ChatCompletion(Timed):
 
 
 class Delta(Struct):
+    """What a chunk adds to the message."""
+
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
     tool_calls: list[ToolCallDelta] | UnsetType = UNSET
@@ -255,6 +154,8 @@ class Delta(Struct):
 
 
 class ChunkChoice(Struct):
+    """What a chunk adds to one answer. `tokens`: its new token ids, for `return_tokens`."""
+
     index: int
     delta: Delta
     finish_reason: FinishReason | None = None
@@ -262,8 +163,12 @@ class ChunkChoice(Struct):
     tokens: list[int] | UnsetType = UNSET
 
 
-class ChatCompletionChunk(Timed):
-    """`usage` is absent unless asked for; then it is null on every chunk but the last, which has no choices."""
+class ChatCompletionChunk(WithTimings):
+    """A chunk of a streamed chat completion.
+
+    `usage` is there only for `stream_options.include_usage`. It is null on every chunk but the last, which has no
+    choices.
+    """
 
     id: str
     created: int
@@ -275,7 +180,7 @@ class ChatCompletionChunk(Timed):
 
 
 class LegacyLogprobs(Struct):
-    """By token; a prompt's first has none. A token that is no text by itself is written "bytes:\\xf0\\x9f"."""
+    """Log probabilities by token; a prompt's first has none. A part of a character is written "bytes:\\xf0\\x9f"."""
 
     tokens: list[str]
     token_logprobs: list[float | None]
@@ -284,6 +189,8 @@ class LegacyLogprobs(Struct):
 
 
 class TextChoice(Struct):
+    """One text, or what a chunk adds to it. `tokens`: its token ids, for `return_tokens`."""
+
     index: int
     text: str
     finish_reason: FinishReason | None = None
@@ -291,8 +198,8 @@ class TextChoice(Struct):
     tokens: list[int] | UnsetType = UNSET
 
 
-class Completion(Timed):
-    """Whole, or a chunk of a stream: there `usage` is as in ChatCompletionChunk."""
+class Completion(WithTimings):
+    """The reply of `POST /v1/completions`: whole, or a chunk, whose `usage` is as in ChatCompletionChunk."""
 
     id: str
     created: int
@@ -304,6 +211,11 @@ class Completion(Timed):
 
 
 class Model(Struct):
+    """A model that is served. Both lengths are in tokens, and equal.
+
+    `capabilities` says which parameters work, by the names in docs/parameters.md.
+    """
+
     id: str
     created: int
     context_length: int | None
@@ -318,17 +230,21 @@ class Model(Struct):
 
 
 class ModelList(Struct):
+    """All models that are served."""
+
     data: list[Model]
     object: Literal["list"] = "list"
 
 
 class Health(Struct, omit_defaults=True):
+    """Whether the model is ready. `reason`: why it is not."""
+
     status: Literal["ok", "loading", "restarting", "down", "stalled"]
     reason: str | None = None
 
 
-class Fault(Struct):
-    """`param` is what in the request is at fault."""
+class ErrorBody(Struct):
+    """An error. `param`: which part of the request is wrong."""
 
     message: str
     type: str
@@ -337,6 +253,6 @@ class Fault(Struct):
 
 
 class ErrorReply(Struct):
-    """Every error, as a reply or as an event of a stream."""
+    """An error, as a reply or as an event of a stream."""
 
-    error: Fault
+    error: ErrorBody

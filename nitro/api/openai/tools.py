@@ -1,146 +1,168 @@
-"""The tools that a request offers: checked, as templates and grammars want them. `functions` and `function_call`, the
-deprecated pair, mean the same."""
+"""The tools that a request offers: checked, in the forms that templates and grammars want.
+
+`functions` and `function_call`, the deprecated pair, mean the same as `tools` and `tool_choice`.
+"""
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Literal, NamedTuple
 
-from nitro.api.openai.schema import ChatRequest
+from nitro.api.openai.requests import ChatRequest
 from nitro.errors import ApiError
-from nitro.text.tool_grammar import Called
+from nitro.parameters import check_count
+from nitro.service.requests import OfferedTools
+from nitro.text.tool_grammar import CallableTool
 from nitro.text.tools import Tool
 
-MOST_TOOLS = 1024
+MAX_TOOLS = 1024
 NAME = r"[A-Za-z0-9_.:-]{1,128}"
 NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """`told`: those that the model is told of, in OpenAI's form. `callable`: those that it may call."""
+class _Form(NamedTuple):
+    """The names of the two parameters of a form."""
 
-    told: list[dict[str, Any]]
-    callable: list[Called]
-    required: bool  # the answer is a call
-    several: bool | None  # calls in one answer; None: if the model's own format has that
-    legacy: bool  # asked for by `functions`, and answered so
-
-    @property
-    def enforced(self) -> bool:
-        """Whether calls are certain to be well formed."""
-        return self.required or any(called.enforced for called in self.callable)
-
-    @property
-    def by_name(self) -> dict[str, Tool]:
-        return {called.tool.name: called.tool for called in self.callable}
+    tools: Literal["tools", "functions"]
+    choice: Literal["tool_choice", "function_call"]
 
 
-def parse_tools(request: ChatRequest) -> Tools | None:
-    """None: no tool may be called. Raises ApiError 400 with `param`."""
-    legacy = bool(request.functions) and not request.tools
-    param, given = ("functions", request.functions) if legacy else ("tools", request.tools)
-    choice_param = "function_call" if legacy else "tool_choice"
-    choice: Any = request.function_call if legacy else request.tool_choice
-    if request.tools and request.functions:
-        raise _invalid("functions", "nothing beside 'tools'")
-    for other, offers in (("function_call", request.functions), ("tool_choice", request.tools)):
-        if not offers and getattr(request, other) not in (None, "none", "auto"):
-            of = {"function_call": "functions", "tool_choice": "tools"}[other]
-            raise _invalid(other, f"'none' or 'auto' where there are no {of}")
-    if not given:
+CURRENT = _Form("tools", "tool_choice")
+LEGACY = _Form("functions", "function_call")
+
+
+class _Choice(NamedTuple):
+    mode: str  # none, auto or required
+    allowed: Collection[str] | None = None  # names of tools; None: all
+    single: bool = False  # it names one tool
+
+
+def parse_tools(request: ChatRequest) -> OfferedTools | None:
+    """The tools of a request. None: no tool may be called. Raises ApiError 400 with `param`."""
+    _check_conflicts(request)
+    form = LEGACY if uses_functions(request) else CURRENT
+    offered: list[dict[str, Any]] | None = getattr(request, form.tools)
+    if not offered:
         return None
-    if len(given) > MOST_TOOLS:
-        raise _invalid(param, f"at most {MOST_TOOLS} tools, got {len(given)}")
-    parsed = [_parse(tool, f"{param}[{i}]", legacy) for i, tool in enumerate(given)]
-    names = [called.tool.name for called in parsed]
-    if (twice := _first_repeated(names)) is not None:
-        where = f"{param}[{twice}].name" if legacy else f"{param}[{twice}].function.name"
-        raise _invalid(where, f"a name of its own, got '{names[twice]}' twice")
-    mode, allowed, named = _choice(choice, choice_param, names)
-    if mode == "none":
+    parsed = _parse_offered(offered, form)
+    choice = _parse_choice(getattr(request, form.choice), form.choice, [called.tool.name for called in parsed])
+    if choice.mode == "none":
         return None
-    told = [{"type": "function", "function": tool} for tool in given] if legacy else list(given)
-    if allowed is not None and mode == "auto":  # the model cannot call what it is not told of
-        told = [tool for tool, name in zip(told, names, strict=True) if name in allowed]
-    required = mode == "required"
+    required = choice.mode == "required"
     if required and request.ignore_eos:
-        raise _invalid("ignore_eos", f"false beside '{choice_param}', which says where the answer ends")
-    several = False if named or legacy else request.parallel_tool_calls
-    callable = [
-        Called(called.tool, called.param, called.tool.strict or required)
-        for called in parsed
-        if allowed is None or called.tool.name in allowed
-    ]
-    return Tools(told, callable, required, several, legacy)
+        raise ApiError.invalid("ignore_eos", f"false beside '{form.choice}', which says where the answer ends")
+    legacy = form is LEGACY
+    return OfferedTools(
+        offered=_in_prompt(offered, parsed, choice, legacy),
+        callable=[
+            CallableTool(called.tool, called.param, called.tool.strict or required)
+            for called in parsed
+            if choice.allowed is None or called.tool.name in choice.allowed
+        ],
+        required=required,
+        parallel=False if choice.single or legacy else request.parallel_tool_calls,
+    )
 
 
-def _first_repeated(names: list[str]) -> int | None:
-    """The place of the first name that stood before."""
-    seen: set[str] = set()
-    for i, name in enumerate(names):
-        if name in seen:
-            return i
-        seen.add(name)
-    return None
+def uses_functions(request: ChatRequest) -> bool:
+    """Whether the request offers its tools in the deprecated form, so that calls go out in that form."""
+    return bool(request.functions)
 
 
-def _parse(given: dict[str, Any], where: str, legacy: bool) -> Called:
-    function = given
-    if not legacy:
-        if given.get("type", "function") != "function":
-            raise ApiError(
-                400,
-                f"Unsupported value: '{where}.type' is '{given['type']}'; only functions can be called here.",
-                param=f"{where}.type",
-                code="unsupported_value",
-            )
-        where += ".function"
-        function = given.get("function")  # type: ignore[assignment]
-        if not isinstance(function, dict):
-            raise _invalid(where, "an object")
-    name, strict = function.get("name"), function.get("strict")
+def _check_conflicts(request: ChatRequest) -> None:
+    if request.tools and request.functions:
+        raise ApiError.invalid("functions", "nothing beside 'tools'")
+    for form in (LEGACY, CURRENT):
+        if not getattr(request, form.tools) and getattr(request, form.choice) not in (None, "none", "auto"):
+            raise ApiError.invalid(form.choice, f"'none' or 'auto' where there are no {form.tools}")
+
+
+def _parse_offered(offered: list[dict[str, Any]], form: _Form) -> list[CallableTool]:
+    """Each tool, checked. Their names differ."""
+    check_count(form.tools, offered, MAX_TOOLS, "tools")
+    parsed: list[CallableTool] = []
+    for i, tool in enumerate(offered):
+        where = f"{form.tools}[{i}]"
+        parsed.append(_parse_function(tool, where) if form is LEGACY else _parse_tool(tool, where))
+    names: set[str] = set()
+    for i, called in enumerate(parsed):
+        name = called.tool.name
+        if name in names:
+            where = f"{form.tools}[{i}]" if form is LEGACY else f"{form.tools}[{i}].function"
+            raise ApiError.invalid(f"{where}.name", f"a name of its own, got '{name}' twice")
+        names.add(name)
+    return parsed
+
+
+def _parse_tool(tool: dict[str, Any], where: str) -> CallableTool:
+    if tool.get("type", "function") != "function":
+        raise ApiError(
+            400,
+            f"Unsupported value: '{where}.type' is '{tool['type']}'; only functions can be called here.",
+            param=f"{where}.type",
+            code="unsupported_value",
+        )
+    function = tool.get("function")
+    if not isinstance(function, dict):
+        raise ApiError.invalid(f"{where}.function", "an object")
+    return _parse_function(function, f"{where}.function")
+
+
+def _parse_function(function: dict[str, Any], where: str) -> CallableTool:
+    name = function.get("name")
     if not isinstance(name, str) or not re.fullmatch(NAME, name):
-        raise _invalid(f"{where}.name", "a name of letters, digits, '_', '-', '.' and ':', at most 128")
+        raise ApiError.invalid(f"{where}.name", "a name of letters, digits, '_', '-', '.' and ':', at most 128")
     if not isinstance(function.get("description"), str | None):
-        raise _invalid(f"{where}.description", "a text")
+        raise ApiError.invalid(f"{where}.description", "a text")
+    strict = function.get("strict")
     if not isinstance(strict, bool | None):
-        raise _invalid(f"{where}.strict", "true or false")
+        raise ApiError.invalid(f"{where}.strict", "true or false")
     parameters = function.get("parameters")
     if not isinstance(parameters, dict | None):
-        raise _invalid(f"{where}.parameters", "a JSON schema, which is an object")
+        raise ApiError.invalid(f"{where}.parameters", "a JSON schema, which is an object")
     if parameters and parameters.get("type", "object") != "object":
-        raise _invalid(f"{where}.parameters", "a schema of type 'object'")
+        raise ApiError.invalid(f"{where}.parameters", "a schema of type 'object'")
     schema = {"type": "object", **parameters} if parameters else NO_PARAMETERS
-    return Called(Tool(name, schema, bool(strict)), f"{where}.parameters", bool(strict))
+    return CallableTool(Tool(name, schema, bool(strict)), f"{where}.parameters", bool(strict))
 
 
-def _choice(choice: Any, param: str, names: list[str]) -> tuple[str, list[str] | None, bool]:
-    """none, auto or required; the names that may be called, None: all; whether it is a single one by its name."""
+def _parse_choice(choice: Any, param: str, names: Collection[str]) -> _Choice:
+    """`names`: those of the tools that are offered."""
     if choice is None or choice in ("none", "auto", "required"):
-        return choice or "auto", None, False
+        return _Choice(choice or "auto")
     if not isinstance(choice, dict):
-        raise _invalid(param, "'none', 'auto', 'required' or an object")
+        raise ApiError.invalid(param, "'none', 'auto', 'required' or an object")
     if choice.get("type") == "allowed_tools":
-        inner = choice.get("allowed_tools", choice)
-        mode, tools = (inner.get("mode", "auto"), inner.get("tools")) if isinstance(inner, dict) else (None, None)
-        if mode not in ("auto", "required"):
-            raise _invalid(f"{param}.allowed_tools.mode", "'auto' or 'required'")
-        if not isinstance(tools, list) or not tools or len(tools) > MOST_TOOLS:
-            raise _invalid(f"{param}.allowed_tools.tools", f"a list of tools, at most {MOST_TOOLS}")
-        each = [f"{param}.allowed_tools.tools[{i}]" for i in range(len(tools))]
-        return mode, [_named(tool, where, names) for tool, where in zip(tools, each, strict=True)], False
-    return "required", [_named(choice, param, names)], True
+        return _parse_allowed(choice.get("allowed_tools", choice), f"{param}.allowed_tools", names)
+    return _Choice("required", [_parse_named(choice, param, names)], single=True)
 
 
-def _named(choice: Any, where: str, names: list[str]) -> str:
+def _parse_allowed(allowed: Any, where: str, names: Collection[str]) -> _Choice:
+    """{"mode": …, "tools": [{"type": "function", …}, …]}"""
+    mode = allowed.get("mode", "auto") if isinstance(allowed, dict) else None
+    if mode not in ("auto", "required"):
+        raise ApiError.invalid(f"{where}.mode", "'auto' or 'required'")
+    tools = allowed.get("tools")
+    if not isinstance(tools, list) or not tools or len(tools) > MAX_TOOLS:
+        raise ApiError.invalid(f"{where}.tools", f"a list of tools, at most {MAX_TOOLS}")
+    return _Choice(mode, [_parse_named(tool, f"{where}.tools[{i}]", names) for i, tool in enumerate(tools)])
+
+
+def _parse_named(choice: Any, where: str, names: Collection[str]) -> str:
     """{"type": "function", "function": {"name": …}}, or the name at its top, as elsewhere in OpenAI's API."""
     kind = choice.get("type", "function") if isinstance(choice, dict) else None
     inner = choice.get("function", choice) if kind == "function" else None
     name = inner.get("name") if isinstance(inner, dict) else None
     if name not in names:
-        raise _invalid(where, f"a function that is offered ({', '.join(names)})" + (f", got '{name}'" if name else ""))
+        found = f", got '{name}'" if name else ""
+        raise ApiError.invalid(where, f"a function that is offered ({', '.join(names)}){found}")
     return str(name)
 
 
-def _invalid(name: str, expected: str) -> ApiError:
-    return ApiError(400, f"Invalid value for '{name}': expected {expected}.", param=name, code="invalid_value")
+def _in_prompt(
+    offered: list[dict[str, Any]], parsed: list[CallableTool], choice: _Choice, legacy: bool
+) -> list[dict[str, Any]]:
+    """What the prompt describes. Where `auto` is limited to some tools, the model does not see the others."""
+    tools = [{"type": "function", "function": tool} for tool in offered] if legacy else list(offered)
+    if choice.allowed is None or choice.mode != "auto":
+        return tools
+    return [tool for tool, called in zip(tools, parsed, strict=True) if called.tool.name in choice.allowed]

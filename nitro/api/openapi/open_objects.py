@@ -1,11 +1,11 @@
-"""What is inside the objects that requests give and structs leave open, as JSON schemas, by field and JSON type.
+"""JSON schemas of what is inside the objects that the request structs leave open, by field and JSON type.
 
-They are for readers and tests: what is accepted, `tools`, `constraints` and `prompts` decide.
+They are for readers and tests. What is accepted is decided in api/openai: tools.py, constraints.py and parse.py.
 """
 
 from typing import Any
 
-from nitro.api.openai.parse import MOST_STOPS
+from nitro.api.openai.requests import MAX_STOPS
 from nitro.api.openai.tools import NAME
 
 Json = dict[str, Any]
@@ -40,8 +40,8 @@ ALLOWED = _object(
         ("tools",), mode={"enum": ["auto", "required"]}, tools={"type": "array", "items": NAMED, "minItems": 1}
     ),
 )
-SAID = _object(("name",), name=TEXT, arguments={"anyOf": [TEXT, {"type": "object"}, {"type": "null"}]})
-CALL = _object(("function",), id=TEXT, type={"const": "function"}, function=SAID)
+FUNCTION_CALL = _object(("name",), name=TEXT, arguments={"anyOf": [TEXT, {"type": "object"}, {"type": "null"}]})
+CALL = _object(("function",), id=TEXT, type={"const": "function"}, function=FUNCTION_CALL)
 FORMATS: list[Json] = [
     _object(("type",), type={"const": "text"}),
     _object(("type",), type={"const": "json_object"}, schema=SCHEMA),
@@ -63,7 +63,7 @@ SHAPES: dict[str, dict[str, Json]] = {
     "response_format": {"object": {"anyOf": FORMATS}},
     "json_schema": {"object": SCHEMA},
     "choice": {"array": {"items": {"type": "string", "minLength": 1}, "minItems": 1}},
-    "stop": {"array": {"maxItems": MOST_STOPS}},
+    "stop": {"array": {"maxItems": MAX_STOPS}},
     "logit_bias": {
         "object": {"additionalProperties": BIAS},
         "array": {"items": PAIR},

@@ -1,4 +1,4 @@
-"""HF → GGUF by llama.cpp's own converter, which lies in `converter`."""
+"""HF → GGUF by llama.cpp's own converter."""
 
 import runpy
 import sys
@@ -7,7 +7,8 @@ from typing import Any
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
-    """`check`: the vocabulary only, which needs no weight and fails where the tokenizer is not recognised."""
+    """Run the converter in the folder `converter`. `check`: convert the vocabulary only, which reads no weight, and
+    fails where the tokenizer is not recognised."""
     script = Path(request["converter"]) / "convert_hf_to_gguf.py"
     sys.path.insert(0, str(script.parent))
     sys.argv = [str(script), request["source"], "--outfile", request["target"], "--outtype", request["outtype"]]

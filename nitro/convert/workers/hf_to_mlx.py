@@ -1,4 +1,4 @@
-"""HF → MLX by mlx-lm's own conversion, and what it knows."""
+"""HF → MLX by mlx-lm's own conversion, and which models it supports."""
 
 import contextlib
 import shutil
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# the tokenizer's files are the model's own where it has them: those that are saved anew may be others
+# copied from the model where it has them, since mlx-lm may save them with other contents
 TOKENIZER = (
     *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"),
@@ -14,7 +14,7 @@ TOKENIZER = (
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
-    """`check` only: whether mlx-lm knows the configuration. Else the whole way, `bits` null for none."""
+    """Convert. `check`: only see whether mlx-lm supports the configuration. `bits`: null for no quantisation."""
     import mlx_lm.utils
 
     try:
@@ -25,7 +25,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         return {}
     from mlx_lm.convert import convert
 
-    source, target = Path(request["source"]), Path(request["target"])
+    source = Path(request["source"])
+    target = Path(request["target"])
     with contextlib.redirect_stdout(sys.stderr):
         convert(
             str(source),
@@ -40,5 +41,5 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
     for code in target.glob("*.py"):
-        code.unlink()  # nothing of ours will run it, and nothing else should
+        code.unlink()  # Nitro never runs it, and nothing else should
     return {}

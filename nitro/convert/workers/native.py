@@ -1,4 +1,4 @@
-"""Nitro's own conversions between GGUF, MLX and HF, by the libraries of MLX's environment."""
+"""Nitro's own conversions between GGUF, MLX and HF, with the libraries of MLX's environment."""
 
 import importlib
 import importlib.util
@@ -8,10 +8,11 @@ from typing import Any
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
-    """`conversion`: a module of nitro.convert. `check`: only whether it could, which reads no weight."""
+    """Run `conversion`, a module of nitro.convert. `check`: only see whether it can, which reads no weight."""
     find_nitro(Path(request["nitro"]))
     conversion = importlib.import_module(f"nitro.convert.{request['conversion']}")
-    source, target = Path(request["source"]), Path(request["target"])
+    source = Path(request["source"])
+    target = Path(request["target"])
     if request["check"]:
         conversion.check(source)
         return {}
@@ -20,7 +21,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_nitro(package: Path) -> None:
-    """The package of that folder, and nothing of what lies beside it: that is another environment's."""
+    """Import the package in this folder, but nothing beside it, which belongs to another environment."""
     init = package / "__init__.py"
     spec = importlib.util.spec_from_file_location("nitro", init, submodule_search_locations=[str(package)])
     assert spec and spec.loader

@@ -1,8 +1,8 @@
-"""Keeps transformers from the Python code that a model's folder may bring, whoever asks for it with which flags:
-llama.cpp's converter trusts every folder.
+"""Keeps transformers from running Python code in a model's folder, whatever flags it is called with: llama.cpp's
+converter trusts every folder.
 
-All such code goes through one of its modules, which decides (`resolve_trust_remote_code`) and imports
-(`get_class_in_module`). That module is changed the moment it is loaded, before any other takes these names from it.
+All such code goes through one module of transformers, which decides (`resolve_trust_remote_code`) and imports
+(`get_class_in_module`). That module is patched as soon as it is loaded, before others import these names from it.
 """
 
 import importlib.util
@@ -11,46 +11,46 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-GATE = "transformers.dynamic_module_utils"
+MODULE = "transformers.dynamic_module_utils"
 
 
-class _Gatekeeper:
-    """An importer of that module alone."""
+class _PatchingImporter:
+    """An importer for that module alone."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name != GATE:
+        if name != MODULE:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         assert spec and spec.loader
         load = spec.loader.exec_module
 
-        def load_closed(module: ModuleType) -> None:
+        def load_and_patch(module: ModuleType) -> None:
             load(module)
-            _close(module)
+            _patch(module)
 
-        setattr(spec.loader, "exec_module", load_closed)  # noqa: B010 mypy wants it so
+        setattr(spec.loader, "exec_module", load_and_patch)  # noqa: B010 mypy wants it so
         return spec
 
 
 def forbid() -> None:
-    """Before transformers is imported; it need not be there."""
-    assert GATE not in sys.modules
-    sys.meta_path.insert(0, _Gatekeeper())
+    """Call this before transformers is imported. It need not be installed."""
+    assert MODULE not in sys.modules
+    sys.meta_path.insert(0, _PatchingImporter())
 
 
-def _close(module: ModuleType) -> None:
-    for name, closed in {"resolve_trust_remote_code": _decide, "get_class_in_module": _refuse}.items():
-        assert hasattr(module, name), f"{GATE} has no {name} any more"
-        setattr(module, name, closed)
+def _patch(module: ModuleType) -> None:
+    for name, replacement in {"resolve_trust_remote_code": _distrust, "get_class_in_module": _refuse}.items():
+        assert hasattr(module, name), f"{MODULE} has no {name} any more"
+        setattr(module, name, replacement)
 
 
-def _decide(trust: Any, folder: Any, has_local_code: bool, has_remote_code: bool, *_: Any, **__: Any) -> bool:
-    """Never. Where transformers has a class of its own for the model, that is taken; else there is nothing."""
+def _distrust(trust: Any, folder: Any, has_local_code: bool, has_remote_code: bool, *_: Any, **__: Any) -> bool:
+    """Never trust. transformers then uses its own class for the model, if it has one."""
     if has_remote_code and not has_local_code:
         _refuse(folder=folder)
     return False
 
 
 def _refuse(*_: Any, folder: Any = "the model", **__: Any) -> None:
-    raise ValueError(f"{folder} needs Python code that it brings itself (auto_map), and such is never run")
+    raise ValueError(f"{folder} needs its own Python code (auto_map), which is never run")

@@ -1,4 +1,4 @@
-"""Runs one worker: `python run.py WORKER REQUEST.json REPLY.json`. Ends when its parent does, which holds its stdin."""
+"""Runs one worker: `python run.py WORKER REQUEST.json REPLY.json`. It ends with its parent, which holds its stdin."""
 
 import importlib.util
 import json
@@ -10,13 +10,13 @@ from typing import Any
 
 
 def end_with_parent() -> None:
-    """Reads until the other end of stdin closes. What is written at that moment has no name that anyone looks for."""
+    """Exit when the other end of stdin closes. Files that are being written then have temporary names."""
     os.read(0, 1)
     os._exit(1)
 
 
-def beside(name: str) -> Any:
-    """The module in the file of that name, in this one's folder."""
+def load(name: str) -> Any:
+    """The module NAME.py in this file's folder."""
     spec = importlib.util.spec_from_file_location(f"worker_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -25,21 +25,22 @@ def beside(name: str) -> Any:
 
 
 def main(name: str, request: str, reply: str) -> None:
+    """Run a worker, and write its result or its error."""
     threading.Thread(target=end_with_parent, daemon=True).start()
-    beside("remote_code").forbid()
-    worker = beside(name)
+    load("remote_code").forbid()
+    worker = load(name)
     try:
-        done = worker.run(json.loads(Path(request).read_text(encoding="utf-8")))
-    except BaseException as error:  # what a panic in Rust raises is no Exception
-        done = {
+        result = worker.run(json.loads(Path(request).read_text(encoding="utf-8")))
+    except BaseException as error:  # a panic in Rust raises no Exception
+        result = {
             "error": f"{error}" if " " in f"{error}" else f"{type(error).__name__} {error}".rstrip(),
             "kind": type(error).__name__,
             "errno": getattr(error, "errno", None),
         }
-    Path(reply).write_text(json.dumps(done), encoding="utf-8")
+    Path(reply).write_text(json.dumps(result), encoding="utf-8")
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # some libraries crash when they are taken down; the answer is written
+    os._exit(0)  # some libraries crash at exit, and the reply is written
 
 
 if __name__ == "__main__":

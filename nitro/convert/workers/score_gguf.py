@@ -1,4 +1,4 @@
-"""Token ids and logits of a GGUF file on llama.cpp: flash attention off, KV in float32, on the CPU's kernels."""
+"""Token ids and logits of a GGUF file from llama.cpp: on the CPU, without flash attention, KV cache in float32."""
 
 import ctypes
 import os
@@ -9,17 +9,18 @@ import numpy as np
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
-    """`ids`: the texts' tokens; where null, they are encoded here, with what the tokenizer puts before a text."""
-    said: list[str] = []
-    # kept until the end: llama.cpp holds the pointer
-    callback = lib.llama_log_callback(lambda level, text, _: said.append(text.decode(errors="replace")))
+    """Tokenise `strings`, and score texts. `ids`: the texts' token ids; null: encode `texts` here, at most `limit`
+    tokens of each, with the tokens that the model puts before a text. `out`: the .npz file for the arrays."""
+    log: list[str] = []
+    # kept until the end, since llama.cpp holds the pointer
+    callback = lib.llama_log_callback(lambda level, text, _: log.append(text.decode(errors="replace")))
     lib.llama_log_set(callback, ctypes.c_void_p(0))
     lib.llama_backend_init()
     parameters = lib.llama_model_default_params()
     parameters.n_gpu_layers = 0
     model = lib.llama_model_load_from_file(os.fsencode(request["model"]), parameters)
     if not model:
-        raise ValueError("llama.cpp cannot load it: " + " ".join(said[-1:]).strip())
+        raise ValueError("llama.cpp cannot load the model: " + " ".join(log[-1:]).strip())
     vocab = lib.llama_model_get_vocab(model)
     strings = [encode(vocab, text, special=False) for text in request["strings"]]
     ids = request["ids"] or [encode(vocab, text, special=True)[: request["limit"]] for text in request["texts"]]
@@ -30,25 +31,26 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def vocabulary(vocab: Any) -> list[str]:
-    """Every token as the file writes it. Bytes that are no UTF-8 survive as lone surrogates."""
+    """The tokens' texts by id. Bytes that are not UTF-8 become lone surrogates."""
     text = lib.llama_vocab_get_text
     return [text(vocab, id).decode("utf-8", "surrogateescape") for id in range(lib.llama_vocab_n_tokens(vocab))]
 
 
 def encode(vocab: Any, text: str, special: bool) -> list[int]:
-    """`special`: with the tokens that the model wants before and after a text."""
+    """Token ids of a text. `special`: with the tokens that the model puts before and after it."""
     data = text.encode()
-    room = len(data) + 16
-    tokens = (lib.llama_token * room)()
-    count = lib.llama_tokenize(vocab, data, len(data), tokens, room, special, True)
+    capacity = len(data) + 16
+    tokens = (lib.llama_token * capacity)()
+    # a C function: all of its arguments are positional
+    count = lib.llama_tokenize(vocab, data, len(data), tokens, capacity, special, True)
     if count < 0:
         raise ValueError(f"llama.cpp cannot tokenise {text!r}")
     return list(tokens[:count])
 
 
 def score(model: Any, vocab: Any, texts: list[list[int]], encoder: bool) -> list[np.ndarray]:
-    """Of each text the logits after each of its tokens: float32 [tokens, vocabulary]. Of an encoder the last layer's
-    states instead: [tokens, width]."""
+    """For each text the logits after each of its tokens: float32 [tokens, vocabulary]. For an encoder the states of the
+    last layer instead: [tokens, width]."""
     longest = max(len(ids) for ids in texts)
     parameters = lib.llama_context_default_params()
     parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = longest + 8
@@ -57,25 +59,30 @@ def score(model: Any, vocab: Any, texts: list[list[int]], encoder: bool) -> list
     parameters.n_threads = parameters.n_threads_batch = os.cpu_count() or 1
     parameters.no_perf = True
     if encoder:
-        parameters.embeddings, parameters.pooling_type = True, lib.LLAMA_POOLING_TYPE_NONE
+        parameters.embeddings = True
+        parameters.pooling_type = lib.LLAMA_POOLING_TYPE_NONE
     context = lib.llama_init_from_model(model, parameters)
     if not context:
-        raise ValueError("llama.cpp cannot make a context for it")
+        raise ValueError("llama.cpp cannot make a context for the model")
     size = lib.llama_model_n_embd(model) if encoder else lib.llama_vocab_n_tokens(vocab)
     row_of, compute = (
         (lib.llama_get_embeddings_ith, lib.llama_encode) if encoder else (lib.llama_get_logits_ith, lib.llama_decode)
     )
     found = []
     for ids in texts:
-        if memory := lib.llama_get_memory(context):  # an encoder has none
+        memory = lib.llama_get_memory(context)
+        if memory:  # an encoder has none
             lib.llama_memory_clear(memory, True)
         batch = lib.llama_batch_init(len(ids), 0, 1)
         batch.n_tokens = len(ids)
         for i, id in enumerate(ids):
-            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = id, i, 1, 1
+            batch.token[i] = id
+            batch.pos[i] = i
+            batch.n_seq_id[i] = 1
             batch.seq_id[i][0] = 0
+            batch.logits[i] = 1
         if compute(context, batch) != 0:
-            raise ValueError("llama.cpp cannot compute it")
+            raise ValueError("llama.cpp cannot compute the model")
         rows = (row_of(context, i) for i in range(len(ids)))
         found.append(np.stack([np.ctypeslib.as_array(row, (size,)).copy() for row in rows]))
         lib.llama_batch_free(batch)

@@ -1,4 +1,4 @@
-"""Token ids, rendered chats and logits of a Hugging Face folder on transformers, computed in float32."""
+"""Token ids, rendered chats and logits of a Hugging Face folder from transformers, computed in float32."""
 
 import json
 from pathlib import Path
@@ -10,14 +10,14 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrai
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
-    """As score_gguf's, and `chats`: [messages, tools or null] each, rendered by transformers itself."""
+    """As in score_gguf. `chats`: [messages, tools or null] each, rendered by transformers itself."""
     folder = Path(request["model"])
-    # tokenizer.json as it is: some models' own classes put rules of theirs in the place of what it says
+    # tokenizer.json as it is: the classes of some models replace its rules
     kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
-    words = kind.from_pretrained(folder)
-    strings = [words.encode(text, add_special_tokens=False) for text in request["strings"]]
-    ids = request["ids"] or [words.encode(text)[: request["limit"]] for text in request["texts"]]
-    chats = [render(words, *chat) for chat in request["chats"]] if words.chat_template else None
+    tokenizer = kind.from_pretrained(folder)
+    strings = [tokenizer.encode(text, add_special_tokens=False) for text in request["strings"]]
+    ids = request["ids"] or [tokenizer.encode(text)[: request["limit"]] for text in request["texts"]]
+    chats = [render(tokenizer, *chat) for chat in request["chats"]] if tokenizer.chat_template else None
     kind, rows = (AutoModel, "last_hidden_state") if request["encoder"] else (AutoModelForCausalLM, "logits")
     model = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.inference_mode():
@@ -25,24 +25,24 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
     np.savez(request["out"], allow_pickle=False, **arrays)
     settings = json.loads(json.dumps(model.config.get_text_config().to_dict(), default=str))
-    about = {"chats": chats, "vocabulary": vocabulary(words), "settings": settings}
-    return {"lengths": [len(row) for row in strings], "ids": ids, **about}
+    more = {"chats": chats, "vocabulary": vocabulary(tokenizer), "settings": settings}
+    return {"lengths": [len(row) for row in strings], "ids": ids, **more}
 
 
-def vocabulary(words: Any) -> list[str | None]:
-    """Every token as the tokenizer writes it; None where an id has none. WordPiece marks what goes on with a word, all
-    others what begins one, and so does llama.cpp."""
-    texts = {id: text for text, id in words.get_vocab().items()}
-    if json.loads(words.backend_tokenizer.to_str())["model"]["type"] == "WordPiece":
-        special = set(words.all_special_ids)
+def vocabulary(tokenizer: Any) -> list[str | None]:
+    """The tokens' texts by id; None where an id has none. WordPiece marks tokens that continue a word; all other
+    tokenizers mark those that begin one, and so does llama.cpp."""
+    texts = {id: text for text, id in tokenizer.get_vocab().items()}
+    if json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"] == "WordPiece":
+        special = set(tokenizer.all_special_ids)
         marked = ((id, text.removeprefix("##") if text.startswith("##") else "▁" + text) for id, text in texts.items())
         texts = {id: texts[id] if id in special else text for id, text in marked}
     return [texts.get(id) for id in range(max(texts) + 1)]
 
 
-def render(words: Any, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str | None:
+def render(tokenizer: Any, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str | None:
     """The prompt; None where the template refuses."""
     try:
-        return str(words.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=True))
+        return str(tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=True))
     except Exception:  # a template may raise anything
         return None

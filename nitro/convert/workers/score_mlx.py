@@ -1,4 +1,4 @@
-"""Token ids and logits of a folder in mlx-lm's layout, computed in float32."""
+"""Token ids and logits of a folder in mlx-lm's layout, computed by mlx-lm in float32."""
 
 import json
 from pathlib import Path
@@ -11,20 +11,20 @@ from tokenizers import Tokenizer
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
-    """As score_gguf's. Strings are encoded as the MLX engine does it: from tokenizer.json, with nothing added."""
+    """As in score_gguf. Strings are encoded as in the MLX engine: by tokenizer.json, with nothing added."""
     folder = Path(request["model"])
-    words = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    words.no_truncation()
-    words.no_padding()
-    strings = [words.encode(text, add_special_tokens=False).ids for text in request["strings"]]
-    ids = request["ids"] or [words.encode(text).ids[: request["limit"]] for text in request["texts"]]
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    strings = [tokenizer.encode(text, add_special_tokens=False).ids for text in request["strings"]]
+    ids = request["ids"] or [tokenizer.encode(text).ids[: request["limit"]] for text in request["texts"]]
     network, _ = load_model(folder)
     network.set_dtype(mx.float32)
     arrays = {f"text_{i}": np.array(network(mx.array(row)[None])[0].astype(mx.float32)) for i, row in enumerate(ids)}
     arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
     np.savez(request["out"], allow_pickle=False, **arrays)
-    texts = {id: text for text, id in words.get_vocab().items()}
+    texts = {id: text for text, id in tokenizer.get_vocab().items()}
     vocabulary = [texts.get(id) for id in range(max(texts) + 1)]
-    arguments = getattr(network, "args", None)  # a few models do not keep them
+    arguments = getattr(network, "args", None)  # a few models do not have them
     settings = json.loads(json.dumps(vars(arguments) if arguments else {}, default=str))
     return {"lengths": [len(row) for row in strings], "ids": ids, "vocabulary": vocabulary, "settings": settings}

@@ -1,0 +1,1 @@
+"""The engines: a registry of them, and a folder each."""

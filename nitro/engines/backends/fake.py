@@ -7,10 +7,11 @@ It keeps the rules of the contract strictly: what a slot holds, the pool's size,
 from collections.abc import Iterable
 
 from nitro.engines.runner import Chunk, OutOfKV, Result
-from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, Sampling, Scored
+from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, SamplingParams, ScoredToken
 
 EOG = 256
-FIRST, LAST = ord(" "), ord("~")
+FIRST = ord(" ")
+LAST = ord("~")
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
 
 
@@ -18,16 +19,21 @@ class FakeTokenizer:
     """One token per UTF-8 byte."""
 
     def encode(self, text: str) -> list[int]:
+        """The bytes of the text; no text is a control token."""
         return list(text.encode())
 
-    def piece(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
+        """The byte; none for EOG."""
         return b"" if token == EOG else bytes([token])
 
-    def written(self, token: int) -> bytes:
+    def vocabulary_text(self, token: int) -> bytes:
+        """The byte, or "<end>"."""
         return b"<end>" if token == EOG else bytes([token])
 
 
 class FakeRunner:
+    """Counts, and checks that it is called as the contract says. `kv_tokens`: the size of its pool."""
+
     def __init__(self, spec: EngineSpec, kv_tokens: int | None = None):
         context = spec.context or 4096
         self.info = ModelInfo(
@@ -49,10 +55,11 @@ class FakeRunner:
         self._held: list[list[int]] = [[] for _ in range(self.info.slots)]
         self._batch: list[Chunk] = []
 
-    def prepare(self, sampling: Sampling) -> None:
-        pass
+    def prepare(self, sampling: SamplingParams) -> None:
+        """Nothing."""
 
     def submit(self, batch: list[Chunk]) -> None:
+        """Check the batch against the contract, and note what the slots hold. Raises OutOfKV."""
         assert len({chunk.slot for chunk in batch}) == len(batch), "a slot twice in a batch"
         assert sum(chunk.stop - chunk.start for chunk in batch) <= self.info.step_tokens
         for chunk in batch:
@@ -66,20 +73,23 @@ class FakeRunner:
         self._batch = batch
 
     def collect(self) -> list[Result]:
+        """The next tokens."""
         return [self._result(chunk) for chunk in self._batch]
 
     def _result(self, chunk: Chunk) -> Result:
         drawn: list[int] = []
-        if chunk.samples:
-            if (token := self._draw(chunk)) is None:
+        if chunk.wants_token:
+            token = self._draw(chunk)
+            if token is None:
                 assert chunk.matcher is not None
                 return Result.failed(chunk.matcher)
             drawn = [token]
-        return Result(drawn, logprobs=_scored(chunk, drawn), prompt_logprobs=_scored(chunk, chunk.scores))
+        return Result(drawn, logprobs=_scored(chunk, drawn), prompt_logprobs=_scored(chunk, chunk.score_tokens))
 
     def _draw(self, chunk: Chunk) -> int | None:
         """The first of its candidates that the sequence's grammar allows; None where that leaves nothing."""
-        matcher, candidates = chunk.matcher, self._candidates(chunk)
+        matcher = chunk.matcher
+        candidates = self._candidates(chunk)
         if matcher is None:
             return next(iter(candidates))
         token = next(filter(matcher.allows, candidates), None)
@@ -95,33 +105,37 @@ class FakeRunner:
         return [FIRST if EOG in chunk.sampling.logit_bias else EOG]  # a ban is the only bias it knows
 
     def trim(self, slot: int, length: int) -> int:
+        """Cut, which is always possible."""
         assert length <= len(self._held[slot])
         del self._held[slot][length:]
         return length
 
-    def park(self, slot: int) -> None:
-        pass
+    def offload(self, slot: int) -> None:
+        """Nothing."""
 
     def copy(self, src: int, dst: int, length: int) -> int:
+        """Copy, which is always possible."""
         assert length <= len(self._held[src])
         self._held[dst] = self._held[src][:length]
         return length
 
-    def forget(self, sequence_id: int) -> None:
-        pass
+    def free_sequence(self, sequence_id: int) -> None:
+        """Nothing."""
 
-    def rest(self) -> None:
-        pass
+    def release_idle_memory(self) -> None:
+        """Nothing."""
 
     def reset(self) -> None:
+        """Empty all slots."""
         self._held = [[] for _ in range(self.info.slots)]
 
     def close(self) -> None:
-        pass
+        """Nothing."""
 
 
 def _scored(chunk: Chunk, tokens: list[int]) -> list[Logprobs]:
     """Token n has the logprob −n/100; the likeliest are the ids from 0 on."""
-    if (most := chunk.sampling.logprobs) is None:
+    top_count = chunk.sampling.logprobs
+    if top_count is None:
         return []
-    return [Logprobs(Scored(t, -t / 100), [Scored(i, -i / 100) for i in range(most)]) for t in tokens]
+    return [Logprobs(ScoredToken(t, -t / 100), [ScoredToken(i, -i / 100) for i in range(top_count)]) for t in tokens]

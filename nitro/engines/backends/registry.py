@@ -1,68 +1,100 @@
-"""Which runner opens a model on this machine. The only importer of the runners, and only of those it tries."""
+"""The engines that Nitro knows, one row each. To add an engine, write a folder beside this file and a row here.
 
-import importlib
-import logging
-import sys
-from importlib.util import find_spec
+Read by the choice of an engine (loading.py), `nitro doctor`, the help of `nitro serve`, scripts/install.py and
+scripts/parameters.py. Plain data: it imports no engine, and nothing but the standard library, because
+scripts/install.py runs this file where nothing is installed yet.
+"""
 
-import msgspec
+from dataclasses import dataclass
+from typing import Literal
 
-from nitro.engines.hardware import machine
-from nitro.engines.hardware.libraries import explain
-from nitro.engines.runner import CannotOpen, LoadError, ModelRunner
-from nitro.engines.types import EngineSpec
-from nitro.errors import reason
-
-log = logging.getLogger("nitro.engine")
-
-RUNNERS = {
-    "mlx": "nitro.engines.backends.mlx.runner:MlxRunner",
-    "llama": "nitro.engines.backends.llama.runner:LlamaRunner",
-}
-LIBRARIES = {"mlx": "mlx", "llama": "llama_cpp"}
+ANY = "any"
+APPLE_SILICON = "darwin-arm64"
 
 
-def load(spec: EngineSpec) -> ModelRunner:
-    """A loaded runner. Raises LoadError with one sentence for the person who started the server."""
-    if spec.engine in ("auto", "mlx") and machine.is_translated():
-        raise LoadError(
-            "This Python is an x86_64 one, run by Rosetta on an Apple-Silicon Mac. Use an arm64 Python, or add "
-            "--engine llama to compute slowly."
-        )
-    *first, last = candidates() if spec.engine == "auto" else [spec.engine]
-    for engine in first:
-        try:
-            return _make(engine, spec)
-        except CannotOpen as error:
-            log.warning("%s It goes to %s.", error, last)
-    return _make(last, spec)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """How pip installs an engine on some platforms."""
+
+    extra: str  # the name in pyproject.toml's optional-dependencies
+    platforms: frozenset[str]  # as `platform_name` writes them, or ANY
+    title: str  # what scripts/install.py says it installs
 
 
-def candidates() -> list[str]:
-    """What --engine auto tries, in this order: MLX on Apple Silicon, and llama.cpp."""
-    if not machine.is_apple_silicon():
-        return ["llama"]
-    return [engine for engine, library in LIBRARIES.items() if find_spec(library)] or ["mlx"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineDescriptor:
+    """An inference library that computes, and what it offers."""
+
+    name: str  # what follows --engine
+    library: str  # its name in sentences
+    module: str  # the Python module that is there where the library is installed
+    runner: str  # "module:Class" of its ModelRunner
+    probe: str  # "module:function" that gives its hardware.libraries.Build
+    packages: tuple[Package, ...]
+    automatic: frozenset[str]  # the platforms where --engine auto takes it
+    automatic_where: str = ""  # the same in words, for help texts; empty: everywhere
+    gpu: Literal["CUDA", "Metal"]  # the kind of GPU whose absence `nitro doctor` looks into
+    options: frozenset[str]  # fields of EngineOptions that not every engine has, and this one has
+    samplers: frozenset[str]  # those of engines.types.SAMPLERS that it has
+
+    def package(self, platform: str) -> Package | None:
+        """How to install it on this platform; None where it cannot be installed."""
+        return next((package for package in self.packages if _has(package.platforms, platform)), None)
 
 
-def _make(engine: str, spec: EngineSpec) -> ModelRunner:
-    module, _, name = RUNNERS.get(engine, engine).partition(":")
-    if not name:
-        raise LoadError(f"--engine {engine}: there is no such engine; there are {', '.join(RUNNERS)}.")
-    try:
-        make = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        extra = "mlx-cpu" if engine == "mlx" and sys.platform == "linux" else engine
-        cure = f"; pip install '.[{extra}]' in Nitro's folder does that" if engine in RUNNERS else ""
-        raise LoadError(f"--engine {engine} needs {error.name}, which is not installed{cure}.") from None
-    except (ImportError, AttributeError, OSError, RuntimeError, ValueError) as error:  # what it links is missing, say
-        raise LoadError(f"--engine {engine} cannot be loaded: {explain(str(error))}") from None
-    try:
-        runner: ModelRunner = make(spec)
-        msgspec.msgpack.encode(runner.info)  # a damaged file may say of itself what cannot be told
-    except LoadError:
-        raise
-    except BaseException as error:  # a library stumbles over a damaged file; a panic in Rust is no Exception
-        log.debug("loading failed", exc_info=error)
-        raise LoadError(f"{spec.model or engine} cannot be loaded: {reason(error)}") from None
-    return runner
+MLX = EngineDescriptor(
+    name="mlx",
+    library="MLX",
+    module="mlx",
+    runner="nitro.engines.backends.mlx.runner:MlxRunner",
+    probe="nitro.engines.backends.mlx.library:build",
+    packages=(
+        Package(extra="mlx", platforms=frozenset({APPLE_SILICON}), title="MLX"),
+        Package(extra="mlx-cpu", platforms=frozenset({"linux-x86_64", "linux-aarch64"}), title="MLX on the CPU"),
+    ),
+    automatic=frozenset({APPLE_SILICON}),
+    automatic_where="on Apple Silicon",
+    gpu="Metal",
+    options=frozenset({"require_gpu", "wired_limit"}),
+    # Mirostat and DRY go by the tokens so far, of which the last is not on the host yet when the next is drawn.
+    samplers=frozenset({"dynatemp_range", "xtc_probability"}),
+)
+
+LLAMA = EngineDescriptor(
+    name="llama",
+    library="llama.cpp",
+    module="llama_cpp",
+    runner="nitro.engines.backends.llama.runner:LlamaRunner",
+    probe="nitro.engines.backends.llama.library:build",
+    packages=(Package(extra="llama", platforms=frozenset({ANY}), title="llama.cpp"),),
+    automatic=frozenset({ANY}),
+    gpu="CUDA",
+    options=frozenset({"gpu_layers", "require_gpu", "threads"}),
+    samplers=frozenset({"dry_multiplier", "dynatemp_range", "mirostat", "xtc_probability"}),
+)
+
+ENGINES = (MLX, LLAMA)  # in the order in which --engine auto tries them
+
+
+def find(name: str) -> EngineDescriptor | None:
+    """The engine of this name; None where there is none."""
+    return next((engine for engine in ENGINES if engine.name == name), None)
+
+
+def automatic(platform: str) -> list[EngineDescriptor]:
+    """What --engine auto may take on this platform, in the order in which it tries them."""
+    return [engine for engine in ENGINES if _has(engine.automatic, platform)]
+
+
+def optional() -> frozenset[str]:
+    """The options that some engines have and others may lack."""
+    return frozenset(option for engine in ENGINES for option in engine.options)
+
+
+def platform_name(system: str, machine: str) -> str:
+    """A platform as this file writes it. `system`: as sys.platform; `machine`: as platform.machine()."""
+    return f"{system}-{machine}"
+
+
+def _has(platforms: frozenset[str], platform: str) -> bool:
+    return ANY in platforms or platform in platforms

@@ -6,17 +6,17 @@ from typing import Protocol
 from nitro.engines.types import Output
 from nitro.errors import EngineError, PromptRejected, SchemaUnkept, SequenceFailed
 
-MOST = 32  # outputs in a burst: a request of a thousand sequences must not hold the event loop
+MAX_BURST = 32  # outputs in a burst: a request of a thousand sequences must not hold the event loop
 
 
-class Owner(Protocol):
+class GenerationOwner(Protocol):
     """Whoever carries generations to an engine and back."""
 
     def abort(self, ids: list[int]) -> None:
         """Nobody wants these sequences any more."""
 
-    def over(self, generation: "Generation", well: bool) -> None:
-        """None of its sequences is open any more, told once. `well`: the engine did all that was wanted of it."""
+    def ended(self, generation: "Generation", completed: bool) -> None:
+        """None of its sequences is open any more; called once. `completed`: the engine did all that was asked of it."""
 
 
 class Generation:
@@ -27,12 +27,12 @@ class Generation:
     sequence failed or the engine died. `abort` may be called at any time, from anywhere, more than once.
     """
 
-    def __init__(self, owner: Owner, ids: list[int], n: int, digest: bytes):
+    def __init__(self, owner: GenerationOwner, ids: list[int], n: int, digest: bytes):
         self.ids = ids
         self.n = n  # sequences on each prompt
         self.digest = digest  # of the work: the same for requests that are alike
         self.prompt_tokens = 0  # of all prompts
-        self.echoes: list[list[bytes]] = []  # the tokens of each prompt, if asked for
+        self.echoes: list[list[bytes]] = []  # the tokens of each prompt, if requested
         self.unenforced: list[str] = []  # what of the constraint's schemas is let through
         self.cached_tokens = 0
         self.queue_seconds: float | None = None  # until the first sequence got its slot; None: still queued
@@ -40,7 +40,8 @@ class Generation:
         self._index = {id: i for i, id in enumerate(ids)}
         self._begun: set[int] = set()  # prompts
         self._open = set(ids)
-        self._over = self._left = False
+        self._ended = False  # the owner knows
+        self._aborted = False
         self._burst: list[tuple[int, Output]] = []
         self._error: EngineError | None = None
         self._news = asyncio.Event()
@@ -64,16 +65,16 @@ class Generation:
                 raise StopAsyncIteration
             self._news.clear()
             await self._news.wait()
-        burst, self._burst = self._burst[:MOST], self._burst[MOST:]
+        burst, self._burst = self._burst[:MAX_BURST], self._burst[MAX_BURST:]
         return burst
 
     def stop(self, index: int) -> None:
-        """Enough of this sequence: nothing more comes of it."""
+        """End this sequence: nothing more comes of it."""
         self._drop([self.ids[index]])
 
     def abort(self) -> None:
-        """Enough of all."""
-        self._left = True
+        """End all of them."""
+        self._aborted = True
         self._drop(list(self._open))
 
     def _drop(self, ids: list[int]) -> None:
@@ -81,29 +82,34 @@ class Generation:
             self._open.difference_update(open_ids)
             self._owner.abort(open_ids)
             self._news.set()
-        self._settle()
+        self._end_if_done()
 
-    def _settle(self) -> None:
-        if not self._open and not self._over:
-            self._over = True
-            self._owner.over(self, well=not self._left)
+    def _end_if_done(self) -> None:
+        if not self._open and not self._ended:
+            self._ended = True
+            self._owner.ended(self, completed=not self._aborted)
 
     # Called as frames arrive
 
     def accept(self, prompt_tokens: int, echoes: list[list[bytes]], unenforced: list[str]) -> None:
-        self.prompt_tokens, self.echoes, self.unenforced = prompt_tokens, echoes, unenforced
+        """The engine has queued its sequences."""
+        self.prompt_tokens = prompt_tokens
+        self.echoes = echoes
+        self.unenforced = unenforced
         if not self.accepted.done():
             self.accepted.set_result(None)
 
     def admitted(self, id: int, cached: int, queued: float) -> None:
-        """Of a prompt, what its first sequence found cached counts."""
+        """A sequence got its slot, with `cached` tokens, after `queued` seconds. The first of each prompt counts."""
         if self.queue_seconds is None:
             self.queue_seconds = queued
-        if (prompt := self._index[id] // self.n) not in self._begun:
+        prompt = self._index[id] // self.n
+        if prompt not in self._begun:
             self._begun.add(prompt)
             self.cached_tokens += cached
 
     def deliver(self, output: Output) -> None:
+        """New tokens of one of its sequences."""
         if output.finish == "error":
             self._open.discard(output.id)  # the engine has ended this one itself
             return self.fail(_failure(output))
@@ -111,9 +117,10 @@ class Generation:
         self._news.set()
         if output.finish:
             self._open.discard(output.id)
-            self._settle()
+            self._end_if_done()
 
     def fail(self, error: EngineError) -> None:
+        """All of it ends with `error`."""
         self.abort()
         self._error = self._error or error
         self._news.set()
@@ -124,6 +131,6 @@ class Generation:
 
 def _failure(output: Output) -> EngineError:
     error = output.error or "The engine failed."
-    if output.unkept:
+    if output.schema_violated:
         return SchemaUnkept(error, output.param)
     return PromptRejected(error, output.param) if output.param else SequenceFailed(error)

@@ -1,0 +1,1 @@
+"""What an answer must be: compiled off the engine thread, followed token by token."""

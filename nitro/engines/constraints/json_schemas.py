@@ -1,4 +1,4 @@
-"""JSON schemas as far as they are told to llguidance: their parts, and their numbers, of which it knows doubles only.
+"""JSON schemas as llguidance takes them: their parts, and their numbers, of which it knows doubles only.
 
 Knows neither llguidance nor what a schema is for.
 """
@@ -11,33 +11,33 @@ from typing import Any, TypeGuard
 
 from nitro.engines.constraints.json_values import escaped
 
-Schema = dict[str, Any]
-PARTS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")  # objects of schemas
-LISTS = ("anyOf", "allOf", "oneOf", "prefixItems")
-SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+JsonSchema = dict[str, Any]
+OBJECTS_OF_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+LISTS_OF_SCHEMAS = ("anyOf", "allOf", "oneOf", "prefixItems")
+SINGLE_SCHEMAS = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
 # Towards which infinity a bound may be moved, so that what keeps it keeps the schema's own, too.
-INWARD = {"minimum": 1, "exclusiveMinimum": 1, "maximum": -1, "exclusiveMaximum": -1}
-CHOICES = ("const", "enum")
-MOST = 2**63 - 1024  # the largest double of 64 bits: llguidance cuts bounds there, or fails
+BOUND_DIRECTIONS = {"minimum": 1, "exclusiveMinimum": 1, "maximum": -1, "exclusiveMaximum": -1}
+VALUE_KEYWORDS = ("const", "enum")
+MAX_BOUND = 2**63 - 1024  # the largest double of 64 bits: llguidance cuts bounds there, or fails
 
 
-def load(source: str) -> Schema:
+def load(source: str) -> JsonSchema:
     """The schema, with bounds that can be held. Raises ValueError for other numbers, with their place."""
-    schema: Schema = json.loads(source)
+    schema: JsonSchema = json.loads(source)
     for pointer, part in every(schema):
-        for keyword, direction in INWARD.items():
+        for keyword, direction in BOUND_DIRECTIONS.items():
             bound = part.get(keyword)
             if _is_number(bound):
-                if bound * direction > MOST:
+                if bound * direction > MAX_BOUND:
                     raise ValueError(f"{keyword} is beyond 64 bits (at {pointer or '/'})")
                 part[keyword] = _inward(bound, direction)
-        for keyword in CHOICES:
+        for keyword in VALUE_KEYWORDS:
             if any(not _is_exact(number) for number in _numbers(part.get(keyword))):
                 raise ValueError(f"{keyword} has a number with more digits than a double holds (at {pointer or '/'})")
     return schema
 
 
-def every(schema: Schema) -> Iterator[tuple[str, Schema]]:
+def every(schema: JsonSchema) -> Iterator[tuple[str, JsonSchema]]:
     """The schema and all in it, each with its JSON pointer; what is in a schema comes after it."""
     found = [("", schema)]
     for pointer, part in found:  # grows as it goes
@@ -45,11 +45,11 @@ def every(schema: Schema) -> Iterator[tuple[str, Schema]]:
         found += [(pointer + step, inner) for step, inner in subschemas(part)]
 
 
-def subschemas(schema: Any) -> Iterator[tuple[str, Schema]]:
+def subschemas(schema: Any) -> Iterator[tuple[str, JsonSchema]]:
     """The schemas directly in a schema, each with its step of a JSON pointer."""
-    steps = [(f"/{key}", schema.get(key)) for key in SINGLE]
-    steps += [(f"/{key}/{escaped(name)}", part) for key in PARTS for name, part in _items(schema.get(key))]
-    steps += [(f"/{key}/{i}", part) for key in LISTS for i, part in _entries(schema.get(key))]
+    steps = [(f"/{key}", schema.get(key)) for key in SINGLE_SCHEMAS]
+    steps += [(f"/{key}/{escaped(name)}", part) for key in OBJECTS_OF_SCHEMAS for name, part in _items(schema.get(key))]
+    steps += [(f"/{key}/{i}", part) for key in LISTS_OF_SCHEMAS for i, part in _entries(schema.get(key))]
     return ((step, part) for step, part in steps if isinstance(part, dict))
 
 
@@ -76,8 +76,8 @@ def _numbers(value: Any) -> Iterator[int | float]:
 
 def _inward(bound: int | float, direction: int) -> int | float:
     """The nearest double in that direction, of 64 bits."""
-    if abs(bound) > MOST:
-        return -direction * MOST
+    if abs(bound) > MAX_BOUND:
+        return -direction * MAX_BOUND
     double = float(bound)
     if (double < bound) if direction > 0 else (double > bound):
         double = math.nextafter(double, direction * math.inf)
@@ -92,4 +92,4 @@ def _is_exact(number: int | float) -> bool:
         double = float(number)
     except OverflowError:
         return False
-    return (double == number and abs(number) <= MOST) or Decimal(repr(double)) == number
+    return (double == number and abs(number) <= MAX_BOUND) or Decimal(repr(double)) == number

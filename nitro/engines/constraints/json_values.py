@@ -1,4 +1,4 @@
-"""What a JSON text means to who reads it, where that is not what its letters say. A grammar sees letters only.
+"""What a JSON text means to its reader, where that is not what its letters say. A grammar sees letters only.
 
 Of a key that stands twice the last value counts, a key may be spelled with escapes, and a fraction becomes a double.
 Knows no schema and no grammar.
@@ -9,19 +9,19 @@ import math
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-SHOWN = 80  # characters of a model's own words in a message
+MAX_QUOTED = 80  # characters of a model's own text in a message
 
 
 class _Members(list[tuple[str, Any]]):
-    """The members of an object as they stand there."""
+    """The members of an object as they are written, duplicates included."""
 
 
 class _Number(str):
-    """A number as it stands there."""
+    """A number as it is written."""
 
 
 def plainly(text: str) -> tuple[str, str] | None:
-    """The text as it is understood, spelled plainly, and what was not so plain, for people. None: it was plain.
+    """The text as it is understood, spelled plainly, and its oddities, for people. None: it is plain already.
 
     Raises ValueError or RecursionError where it cannot be read.
     """
@@ -41,33 +41,35 @@ def plainly(text: str) -> tuple[str, str] | None:
     escaped = "\\u" in text
     if not (doubled or rounded or escaped):
         return None
-    odd: list[str] = []
-    plain = _spelled(value, "", odd)
-    return plain, "; ".join(odd) or "a key is spelled with escapes and is one of its properties all the same"
+    oddities: list[str] = []
+    plain = _spelled(value, "", oddities)
+    return plain, "; ".join(oddities) or "a key is spelled with escapes and is one of its properties all the same"
 
 
-def _spelled(value: Any, at: str, odd: list[str]) -> str:
-    """`at`: a JSON pointer. What is not plain is added to `odd`."""
+def _spelled(value: Any, pointer: str, oddities: list[str]) -> str:
+    """`pointer`: where the value is. What is not plain is added to `oddities`."""
     if isinstance(value, _Members):
         members: dict[str, Any] = {}
         for key, inner in value:
             if key in members:
-                odd.append(f"the key {_shown(key)} stands twice (at {_shown(_step(at, key))}) and counts once")
+                oddities.append(
+                    f"the key {_quoted(key)} stands twice (at {_quoted(_step(pointer, key))}) and counts once"
+                )
             members[key] = inner
-        parts = (f"{_written(key)}:{_spelled(inner, _step(at, key), odd)}" for key, inner in members.items())
+        parts = (f"{_dumped(key)}:{_spelled(inner, _step(pointer, key), oddities)}" for key, inner in members.items())
         return "{" + ",".join(parts) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(_spelled(inner, f"{at}/{i}", odd) for i, inner in enumerate(value)) + "]"
+        return "[" + ",".join(_spelled(inner, f"{pointer}/{i}", oddities) for i, inner in enumerate(value)) + "]"
     if not isinstance(value, _Number):
-        return _written(value)
+        return _dumped(value)
     if not any(sign in value for sign in ".eE") or (read := _as_double(value)) == value:
         return value
-    odd.append(f"the number {_shown(value)} (at {_shown(at or '/')}) is read as {read[:SHOWN]}")
+    oddities.append(f"the number {_quoted(value)} (at {_quoted(pointer or '/')}) is read as {read[:MAX_QUOTED]}")
     return read
 
 
 def _as_double(text: str) -> str:
-    """The number as a double has it: the same text where it is the same number, or none, which keeps what it kept."""
+    """The number as a double has it. The same text where both are equal, and where no double is finite."""
     double = float(text)
     if not math.isfinite(double):
         return text
@@ -78,12 +80,12 @@ def _as_double(text: str) -> str:
         return format(read, "f")
 
 
-def _written(value: Any) -> str:
+def _dumped(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # as llguidance has it
 
 
-def _step(at: str, key: str) -> str:
-    return f"{at}/{escaped(key)}"
+def _step(pointer: str, key: str) -> str:
+    return f"{pointer}/{escaped(key)}"
 
 
 def escaped(key: str) -> str:
@@ -91,5 +93,5 @@ def escaped(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
-def _shown(text: str) -> str:
-    return json.dumps(text if len(text) <= SHOWN else text[:SHOWN] + "…", ensure_ascii=False)
+def _quoted(text: str) -> str:
+    return json.dumps(text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED] + "…", ensure_ascii=False)

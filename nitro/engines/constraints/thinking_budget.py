@@ -1,41 +1,49 @@
-"""A limit on how long a sequence may reason: a Matcher around another or none, which then says what ends it."""
+"""A limit on how long a sequence may reason: a Matcher around another or none, which ends the reasoning in time."""
 
 from nitro.engines.runner import Matcher, Tokenizer
-from nitro.engines.types import Thinking
+from nitro.engines.types import ThinkingBudget
 
 PARAM = "thinking_budget"
 
 
 class ThinkingMatcher:
-    """Counts the tokens of a reasoning, and when they are used up lets nothing through but `forced`, token by token."""
+    """Counts the tokens of a reasoning. When they are used up it lets nothing through but `closing_text`, by token."""
 
-    def __init__(self, limit: Thinking, inner: Matcher | None, tokenizer: Tokenizer, vocabulary: int):
-        self._limit, self._inner, self._tokenizer, self._vocabulary = limit, inner, tokenizer, vocabulary
-        self._left = limit.budget
-        self._thinking = not limit.opens
-        self._heard = b""
-        self._forced: list[int] = []  # still to be said
-        self._over = False  # it has ended, or there is none
+    def __init__(self, budget: ThinkingBudget, inner: Matcher | None, tokenizer: Tokenizer, vocabulary: int):
+        self._budget = budget
+        self._inner = inner
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        self._tokens_left = budget.max_tokens
+        self._thinking = not budget.open_tag
+        self._text = b""  # of the answer so far, as much as may hold part of a tag
+        self._forced: list[int] = []  # tokens that must come next
+        self._over = False  # the reasoning has ended, or there is none
         self._force_if_due()
 
     @property
     def param(self) -> str:
+        """The inner matcher's, else `thinking_budget`."""
         return self._inner.param if self._inner else PARAM
 
     @property
     def problem(self) -> str:
+        """See Matcher."""
         return self._inner.problem if self._inner else "The reasoning cannot be ended."
 
     @property
-    def unkept(self) -> bool:
-        return self._inner is not None and self._inner.unkept
+    def schema_violated(self) -> bool:
+        """See Matcher."""
+        return self._inner is not None and self._inner.schema_violated
 
     def allows(self, token: int) -> bool:
+        """See Matcher."""
         if self._forced:
             return token == self._forced[0]
         return self._inner is None or self._inner.allows(token)
 
     def mask(self) -> bytes | None:
+        """See Matcher."""
         if not self._forced:
             return self._inner.mask() if self._inner else None
         mask = bytearray((self._vocabulary + 31) // 32 * 4)
@@ -43,35 +51,39 @@ class ThinkingMatcher:
         return bytes(mask)
 
     def accept(self, token: int) -> bool:
+        """See Matcher."""
         if self._inner and not self._inner.accept(token):
             return False
         if self._forced:
             self._forced = self._forced[1:]
             self._over = not self._forced
         elif not self._over:
-            self._listen(token)
+            self._watch(token)
         return True
 
     @property
-    def rest(self) -> Matcher | None:
+    def active(self) -> Matcher | None:
+        """The inner matcher alone once the reasoning is over."""
         return self._inner if self._over else self
 
-    def _listen(self, token: int) -> None:
-        self._heard += self._tokenizer.written(token)
+    def _watch(self, token: int) -> None:
+        """Look for the tags, and count the tokens between them."""
+        self._text += self._tokenizer.vocabulary_text(token)
         if self._thinking:
-            self._left -= 1
-            self._over = self._limit.closes in self._heard
+            self._tokens_left -= 1
+            self._over = self._budget.close_tag in self._text
             if not self._over:
-                self._heard = self._heard[-len(self._limit.closes) :]
+                self._text = self._text[-len(self._budget.close_tag) :]
                 self._force_if_due()
             return
-        begun = self._heard.lstrip()
-        if begun.startswith(self._limit.opens):
-            self._thinking, self._heard = True, begun[len(self._limit.opens) :]
+        text = self._text.lstrip()
+        if text.startswith(self._budget.open_tag):
+            self._thinking = True
+            self._text = text[len(self._budget.open_tag) :]
             self._force_if_due()
         else:
-            self._over = not self._limit.opens.startswith(begun)
+            self._over = not self._budget.open_tag.startswith(text)
 
     def _force_if_due(self) -> None:
-        if self._thinking and self._left <= 0:
-            self._forced = self._tokenizer.encode(self._limit.forced)
+        if self._thinking and self._tokens_left <= 0:
+            self._forced = self._tokenizer.encode(self._budget.closing_text)

@@ -1,0 +1,1 @@
+"""What this machine has: memory, cores, GPUs, and how libraries are built."""

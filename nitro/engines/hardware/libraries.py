@@ -1,6 +1,6 @@
-"""What the build of an engine library is, and what it finds on this machine: two questions, each with its answer.
+"""What an engine's library is built for, and what it finds on this machine: two questions, each with its answer.
 
-Plain data, and the sentences for what can be wrong with it. No library is touched.
+Plain data, and the sentences for what can be wrong with it. No library is imported.
 """
 
 import re
@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from nitro.engines.hardware.nvidia import Nvidia
 
-ANEW = "Build it anew on this machine: make clean, then PIP_NO_CACHE_DIR=1 make install."
-DRIVER = "Install the NVIDIA driver; a container is started with --gpus all."
+REBUILD = "Build it again on this machine: make clean, then PIP_NO_CACHE_DIR=1 make install."
+DRIVER = "Install the NVIDIA driver; start a container with --gpus all."
 ON_THE_PATH = "Install it, or put its folder on the loader's path (LD_LIBRARY_PATH)."
 
 # What the name of a missing library may begin with, what it is, and how to get it
@@ -31,7 +31,7 @@ LIBRARIES: tuple[tuple[tuple[str, ...], str, str], ...] = (
 
 
 class Finding(Struct, frozen=True):
-    """Something that is not as it could be, in one sentence, and what mends it in another, or nothing."""
+    """Something that is wrong, in one sentence, and how to fix it in another, or nothing."""
 
     what: str
     cure: str = ""
@@ -60,23 +60,28 @@ class Build(Struct, frozen=True):
 
     @property
     def usable(self) -> bool:
+        """Whether the library loads."""
         return not self.missing and self.fault is None
 
     @property
     def has_gpu(self) -> bool:
+        """Whether it finds a GPU that it can compute on."""
         return any(device.is_gpu for device in self.devices)
 
     @property
     def kind(self) -> str:
+        """What it is built for beside the CPU, as in "CUDA"; "CPU" where there is nothing else."""
         return "/".join(name for name in self.backends if name not in ("CPU", "BLAS")) or "CPU"
 
 
 def without_gpu(build: Build, nvidia: Nvidia) -> Finding | None:
-    """Why this build computes on no GPU; None where it has one. Without a cure nothing is wrong: there is no GPU."""
+    """Why this build computes on no GPU; None where it has one. Without a cure nothing is wrong: there is no
+    GPU."""
     if build.has_gpu:
         return None
     it_is = f"{build.library} is a {build.kind} build"
-    cuda, gpus = "CUDA" in build.backends, named(nvidia.gpus)
+    cuda = "CUDA" in build.backends
+    gpus = named(nvidia.gpus)
     if cuda and nvidia.hidden:
         return Finding(f"{it_is}, but CUDA_VISIBLE_DEVICES hides every GPU.", "Unset it.")
     match cuda, bool(gpus):
@@ -100,7 +105,8 @@ def explain(error: str, path: Sequence[str] = sys.path) -> Finding:
     name = missing[1]
     known = [(what, cure) for starts, what, cure in LIBRARIES if name.startswith(starts)]
     what, cure = known[0] if known else ("a library that it links", ON_THE_PATH)
-    if folders := _from_pip(name, path):
+    folders = _from_pip(name, path)
+    if folders:
         cure = f"pip has installed it where the loader does not look: set LD_LIBRARY_PATH={folders}"
     return Finding(f"{name} is not found, {what}.", cure)
 

@@ -6,48 +6,52 @@ from pathlib import Path
 
 from nitro.engines.runner import LoadError
 
-LEAST_CONTEXT = 256  # tokens; a model that cannot have this much is of no use
+MIN_CONTEXT = 256  # tokens; a model that cannot have this much is of no use
 MIB = 2**20
-MOST_PARKED = 8 * 2**30  # bytes
+MAX_OFFLOAD_BYTES = 8 * 2**30
 SPARE_SLOTS = 8  # idle slots beyond the parallel ones, each a cached prefix
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class KVPlan:
+    """How the KV cache is divided."""
+
     context: int  # tokens each sequence can use
     pool: int  # tokens in all
 
 
-def plan(asked: int | None, trained: int, parallel: int, token_bytes: int, free_bytes: int) -> Plan:
+def plan(requested: int | None, trained: int, parallel: int, token_bytes: int, free_bytes: int) -> KVPlan:
     """The context each sequence gets, and the pool they share.
 
     The pool is context × parallel where that fits into half of the free memory, else what fits there, and never less
-    than one context. An unasked context is the trained length, or the most that half of the free memory holds. Raises
-    LoadError where the context does not fit at all.
+    than one context. Where no context is requested, it is the trained length, or as much as half of the free memory
+    holds. Raises LoadError where the context does not fit at all.
     """
     room = free_bytes // token_bytes
-    if asked is not None and asked > room:
+    if requested is not None and requested > room:
         raise LoadError(
-            f"--ctx {asked} needs {asked * token_bytes / MIB:.0f} MiB for the KV cache of one request; "
+            f"--ctx {requested} needs {requested * token_bytes / MIB:.0f} MiB for the KV cache of one request; "
             f"{free_bytes / MIB:.0f} MiB are free, enough for --ctx {room}."
         )
-    context = asked if asked is not None else min(trained, room // 2)
-    least = min(trained, LEAST_CONTEXT)
-    if asked is None and context < least:
+    context = requested if requested is not None else min(trained, room // 2)
+    minimum = min(trained, MIN_CONTEXT)
+    if requested is None and context < minimum:
         raise LoadError(
             f"There is no memory for a KV cache: {free_bytes / MIB:.0f} MiB are free, of which half may be used, "
-            f"and {least} tokens need {least * token_bytes / MIB:.0f} MiB."
+            f"and {minimum} tokens need {minimum * token_bytes / MIB:.0f} MiB."
         )
-    return Plan(context, max(context, min(context * parallel, room // 2)))
+    return KVPlan(context, max(context, min(context * parallel, room // 2)))
 
 
-def park_tokens(token_bytes: int, free_bytes: int) -> int:
-    """How many tokens of idle slots may be parked in main memory, of which `free_bytes` are free beside the KV pool."""
-    return min(MOST_PARKED, free_bytes // 4) // token_bytes
+def offload_tokens(token_bytes: int, free_bytes: int) -> int:
+    """How many tokens of idle slots may be offloaded in main memory, of which `free_bytes` are free beside
+    the KV pool."""
+    return min(MAX_OFFLOAD_BYTES, free_bytes // 4) // token_bytes
 
 
 def free_host_memory() -> int:
-    """Bytes a process can still take without swapping; a container's limit counts. A guess where the system is mute."""
+    """Bytes a process can still take without swapping; a container's limit counts. Half of the memory where the system
+    does not say."""
     free = _meminfo_available()
     if free is None:
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

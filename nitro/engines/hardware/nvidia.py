@@ -1,4 +1,4 @@
-"""What there is of NVIDIA's on this machine, found without loading any of it.
+"""NVIDIA GPUs, driver and compiler on this machine, found without loading any of NVIDIA's libraries.
 
 scripts/install.py, which must stand alone, looks in the same places.
 """
@@ -17,6 +17,8 @@ CUDA_HOMES = ("CUDA_HOME", "CUDA_PATH")
 
 
 class Nvidia(Struct, frozen=True):
+    """What there is of NVIDIA's; empty where there is nothing."""
+
     gpus: tuple[str, ...] = ()  # names
     driver: str = ""  # version
     nvcc: str = ""  # path
@@ -24,12 +26,13 @@ class Nvidia(Struct, frozen=True):
 
 
 def find() -> Nvidia:
+    """Look in /proc, in PATH and in CUDA's usual folders, and ask nvidia-smi where that is not enough."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return Nvidia(_gpus(), _driver(), _nvcc(), visible is not None and visible.strip() in ("", "-1"))
 
 
 def _gpus() -> tuple[str, ...]:
-    # A container sees the host's /proc, but only the device files of the GPUs that were given to it.
+    # A container sees the host's /proc, but only the device files of its own GPUs.
     folders = sorted(PROC.glob("gpus/*")) if any(DEV.glob("nvidia[0-9]*")) else []
     return tuple(map(_model, folders)) or tuple(re.findall(r"^GPU \d+: (.+?)(?: \(UUID.*)?$", _smi("-L"), re.MULTILINE))
 
@@ -40,8 +43,8 @@ def _model(gpu: Path) -> str:
 
 
 def _driver() -> str:
-    told = _read(PROC / "version") or _smi("--query-gpu=driver_version", "--format=csv,noheader")
-    found = re.search(r"\b\d+\.\d+(\.\d+)?\b", told)
+    text = _read(PROC / "version") or _smi("--query-gpu=driver_version", "--format=csv,noheader")
+    found = re.search(r"\b\d+\.\d+(\.\d+)?\b", text)
     return found[0] if found else ""
 
 

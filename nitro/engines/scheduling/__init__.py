@@ -1,0 +1,1 @@
+"""Who computes what next, and which KV is reused. Pure: no threads, clocks or sockets."""

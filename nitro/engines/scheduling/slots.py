@@ -1,17 +1,20 @@
-"""Which slot holds what: the idle ones are the prefix cache. Pure bookkeeping; `prefixes.py` moves the KV itself."""
+"""Which slot holds what: the idle ones are the prefix cache. Pure bookkeeping; `prefix_cache.py` moves the KV."""
 
 
 class Slots:
-    """`count` slots, each busy (a sequence owns it) or idle (it holds the tokens its last sequence left). What an idle
-    one holds lies in the KV pool or is parked beside it."""
+    """`count` slots, each busy (a sequence owns it) or idle (it holds the tokens its last sequence left).
+
+    What an idle one holds lies in the KV pool or is offloaded beside it.
+    """
 
     def __init__(self, count: int):
         self._idle: dict[int, list[int]] = {slot: [] for slot in range(count)}  # least recently used first
-        self._parked: set[int] = set()  # some of the idle
+        self._offloaded: set[int] = set()  # some of the idle
         self._busy: set[int] = set()
 
     @property
     def idle(self) -> int:
+        """How many slots are idle."""
         return len(self._idle)
 
     @property
@@ -20,20 +23,21 @@ class Slots:
         return sum(size for _, size in self.in_pool())
 
     @property
-    def parked(self) -> int:
-        """Tokens that are parked."""
-        return sum(len(self._idle[slot]) for slot in self._parked)
+    def offloaded(self) -> int:
+        """Tokens that are offloaded."""
+        return sum(len(self._idle[slot]) for slot in self._offloaded)
 
     def in_pool(self) -> list[tuple[int, int]]:
         """The idle slots that hold something in the pool, and how many tokens, the least recently used first."""
-        return [(slot, len(held)) for slot, held in self._idle.items() if held and slot not in self._parked]
+        return [(slot, len(held)) for slot, held in self._idle.items() if held and slot not in self._offloaded]
 
-    def oldest_parked(self, but: int | None) -> int | None:
-        """The least recently used of the parked slots other than `but`."""
-        return next((slot for slot in self._idle if slot in self._parked and slot != but), None)
+    def oldest_offloaded(self, exclude: int | None) -> int | None:
+        """The least recently used of the offloaded slots other than `exclude`."""
+        return next((slot for slot in self._idle if slot in self._offloaded and slot != exclude), None)
 
-    def is_parked(self, slot: int) -> bool:
-        return slot in self._parked
+    def is_offloaded(self, slot: int) -> bool:
+        """Whether what an idle slot holds lies beside the pool."""
+        return slot in self._offloaded
 
     def size(self, slot: int) -> int:
         """Tokens an idle slot holds."""
@@ -43,29 +47,31 @@ class Slots:
         """Whether an idle slot holds exactly these."""
         return tokens in self._idle.values()
 
-    def longest(self, tokens: list[int], whole: bool = False) -> tuple[int | None, int]:
-        """The idle slot that shares the longest prefix with `tokens`, and its length: of equals the one that holds the
-        least beside it, then the oldest. `whole`: only those of which all is shared, and not all of `tokens`. None and
-        0 where nothing is."""
+    def longest(self, tokens: list[int], entire_only: bool = False) -> tuple[int | None, int]:
+        """The idle slot that shares the longest prefix with `tokens`, and its length; None and 0 where none does.
+
+        Of equals the one that holds the least beside it, then the oldest. `entire_only`: only slots all of whose tokens
+        are shared, and fewer than all of `tokens`.
+        """
         best, longest = None, 0
         for slot, held in self._idle.items():
             shared = shared_prefix(held, tokens)
-            if whole and (shared < len(held) or shared == len(tokens)):
+            if entire_only and (shared < len(held) or shared == len(tokens)):
                 continue
             if shared > longest or (best is not None and shared == longest and len(held) < self.size(best)):
                 best, longest = slot, shared
         return best, longest
 
-    def spare(self, but: int | None = None) -> int:
-        """An idle slot other than `but` to be overwritten: an empty one, else the least recently used. `but` itself
-        where no other is idle."""
-        others = [slot for slot in self._idle if slot != but]
+    def spare(self, exclude: int | None = None) -> int:
+        """An idle slot other than `exclude` to be overwritten: an empty one, else the least recently used. `exclude`
+        itself where no other is idle."""
+        others = [slot for slot in self._idle if slot != exclude]
         return next((slot for slot in others if not self._idle[slot]), others[0] if others else next(iter(self._idle)))
 
     def take(self, slot: int) -> None:
         """An idle slot becomes busy."""
         del self._idle[slot]
-        self._parked.discard(slot)
+        self._offloaded.discard(slot)
         self._busy.add(slot)
 
     def release(self, slot: int, held: list[int]) -> None:
@@ -73,23 +79,24 @@ class Slots:
         self._busy.remove(slot)
         self._idle[slot] = held
 
-    def park(self, slot: int) -> None:
-        """What an idle slot holds was parked."""
-        self._parked.add(slot)
+    def offload(self, slot: int) -> None:
+        """What an idle slot holds was offloaded."""
+        self._offloaded.add(slot)
 
     def clear(self, slot: int) -> None:
         """An idle slot was emptied."""
-        self._parked.discard(slot)
+        self._offloaded.discard(slot)
         self._idle[slot] = []
 
 
 def shared_prefix(a: list[int], b: list[int]) -> int:
     """How many leading tokens two lists share. By bisection: comparing slices is much faster than a loop."""
-    shared, most = 0, min(len(a), len(b))
-    while shared < most:
-        middle = (shared + most + 1) // 2
+    shared = 0
+    limit = min(len(a), len(b))
+    while shared < limit:
+        middle = (shared + limit + 1) // 2
         if a[shared:middle] == b[shared:middle]:
             shared = middle
         else:
-            most = middle - 1
+            limit = middle - 1
     return shared

@@ -1,125 +1,141 @@
-"""What a sequence may say next, guessed from text: the runner checks several guessed tokens in one step. Pure.
+"""Draft tokens: what a sequence may say next, guessed from text, so that the runner checks several in one step. Pure.
 
-Guesses come from the text that the client predicted, read along with the answer; else from the sequence itself, where
-its last tokens stood before (prompt look-up). They get longer while they come true, and pause, longer each time, where
-they do not pay: what share of them must come true for that depends on the device and on the step (`cost.py`).
+Drafts come from the text that the client predicted, read along with the answer; else from the sequence itself, where
+its last tokens stood before (prompt lookup). They get longer while they are accepted, and pause, longer each time,
+while they do not pay. What share of them must be accepted for that depends on the device and on the step
+(`step_cost.py`).
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-LEAST, FIRST, MOST = 4, 8, 12  # tokens of a guess: after a wrong one, at first, and when all goes well
-TOGETHER = 48  # tokens of all guesses in a step
-GRAM = 3  # tokens that must agree before a look-up
-AGREE, NEAR = 2, 16  # a prediction that was left is met again where so many tokens agree, so near to where it may be
-HOPELESS = 0.97  # where a larger share than this must come true, none are made
-LONGEST_PAUSE = 256  # steps
+MIN_DRAFT = 4  # tokens of a draft after one that was rejected
+FIRST_DRAFT = 8  # tokens of the first draft of a prediction
+MAX_DRAFT = 12  # tokens of a draft when all are accepted
+MAX_DRAFTED = 48  # tokens of all drafts in a step
+NGRAM = 3  # tokens that must agree before a lookup
+MIN_AGREEMENT = 2  # tokens that must agree before a prediction that the answer has left is followed again
+SEARCH_RADIUS = 16  # tokens around where the answer may meet it again
+MAX_BREAK_EVEN = 0.97  # where a larger share than this must be accepted, nothing is drafted
+MAX_PAUSE = 256  # steps
 
 
-class Drafts:
-    """Of one sequence: guesses, and learns what became of them."""
+class Drafter:
+    """Drafts for one sequence, and learns what became of the drafts."""
 
     def __init__(self, predicted: Sequence[int] = ()):
         """`predicted`: the tokens of the client's prediction, or none."""
         self._sources: list[_Source] = [_Prediction(list(predicted))] if predicted else []
-        self._sources.append(_LookUp())
+        self._sources.append(_PromptLookup())
         self._last = self._sources[0]
-        self._pays = 0.0  # of the last guess
+        self._break_even = 0.0  # of the last draft
 
     @property
     def predicted(self) -> bool:
-        """Whether the last guess was of the client's prediction."""
+        """Whether the last draft was of the client's prediction."""
         return isinstance(self._last, _Prediction)
 
-    def guess(self, tokens: list[int], generated: int, most: int, pays: float) -> list[int]:
-        """At most `most` tokens that may follow `tokens`, of which the last `generated` are the answer so far. `pays`:
-        the share of them that must come true."""
-        self._pays = pays
-        if pays > HOPELESS:
+    def draft(self, tokens: list[int], generated: int, limit: int, break_even: float) -> list[int]:
+        """At most `limit` tokens that may follow `tokens`, of which the last `generated` are the answer so far.
+
+        `break_even`: the share of them, 0 to 1, that must be accepted so that drafting pays.
+        """
+        self._break_even = break_even
+        if break_even > MAX_BREAK_EVEN:
             return []
         for source in self._sources:
-            if guess := source.next(tokens, generated, most):
+            if draft := source.draft(tokens, generated, limit):
                 self._last = source
-                return guess
+                return draft
         return []
 
-    def settle(self, guessed: int, right: int) -> None:
-        """Of so many guessed tokens so many were right, the first ones."""
-        self._last.settle(guessed, right, self._pays)
+    def settle(self, drafted: int, accepted: int) -> None:
+        """Of so many tokens of the last draft so many were accepted, the first ones."""
+        self._last.settle(drafted, accepted, self._break_even)
 
 
 class _Source(ABC):
-    """Where guesses come from. Those of each get longer, and pause, for themselves."""
+    """Where drafts come from. Length and pause of its drafts are each source's own."""
 
     def __init__(self, length: int):
         self._length = length
-        self._pause, self._wait = 1, 0
+        self._next_pause = 1  # steps
+        self._paused = 0  # steps left of the pause
 
-    def next(self, tokens: list[int], generated: int, most: int) -> list[int]:
-        if self._wait > 0:
-            self._wait -= 1
+    def draft(self, tokens: list[int], generated: int, limit: int) -> list[int]:
+        if self._paused > 0:
+            self._paused -= 1
             return []
-        return self._guess(tokens, generated)[: min(self._length, most)]
+        return self._following(tokens, generated)[: min(self._length, limit)]
 
-    def settle(self, guessed: int, right: int, pays: float) -> None:
-        self._length = min(self._length * 3 // 2, MOST) if right == guessed else min(max(right, LEAST), MOST)
-        if right >= pays * guessed:
-            self._pause = 1
+    def settle(self, drafted: int, accepted: int, break_even: float) -> None:
+        if accepted == drafted:
+            self._length = min(self._length * 3 // 2, MAX_DRAFT)
         else:
-            self._wait, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
+            self._length = min(max(accepted, MIN_DRAFT), MAX_DRAFT)
+        if accepted >= break_even * drafted:
+            self._next_pause = 1
+        else:
+            self._paused = self._next_pause
+            self._next_pause = min(2 * self._next_pause, MAX_PAUSE)
 
     @abstractmethod
-    def _guess(self, tokens: list[int], generated: int) -> list[int]:
-        """What may follow, as far as it can be told."""
+    def _following(self, tokens: list[int], generated: int) -> list[int]:
+        """What may follow, as far as the source knows."""
 
 
 class _Prediction(_Source):
-    """A text that the answer follows, leaves at a changed word, and meets again: as far on as the answer is by then, or
-    where it was left, after something that the prediction has not, such as reasoning."""
+    """A text that the answer follows, leaves at a changed word, and meets again.
+
+    It is met again as far on as the answer is by then, or where it was left, after something that the prediction does
+    not have, such as reasoning.
+    """
 
     def __init__(self, predicted: list[int]):
-        super().__init__(FIRST)
+        super().__init__(FIRST_DRAFT)
         self._predicted = predicted
-        self._at = 0  # where the last guess begins in the prediction
-        self._ahead = 0  # how far that place is ahead of the one in the answer
-        self._followed = 0  # up to where the answer has followed it
+        self._position = 0  # in the prediction, where the last draft begins
+        self._offset = 0  # how far that is ahead of the position in the answer
+        self._followed = 0  # the position up to which the answer has followed it
         self._left = False
 
-    def _guess(self, tokens: list[int], generated: int) -> list[int]:
-        at = generated + self._ahead
+    def _following(self, tokens: list[int], generated: int) -> list[int]:
+        position = generated + self._offset
         if self._left:
-            last = tokens[-min(AGREE, generated) :]
-            places = [end for near in (at, self._followed) for end in self._ends_near(near, last)]
-            if not places:
+            last = tokens[-min(MIN_AGREEMENT, generated) :]
+            ends = [end for near in (position, self._followed) for end in self._ends_near(near, last)]
+            if not ends:
                 return []
-            at = min(places, key=lambda end: abs(end - at))
-            self._ahead, self._left = at - generated, False
-        self._at = at
-        return self._predicted[at : at + MOST]
+            position = min(ends, key=lambda end: abs(end - position))
+            self._offset = position - generated
+            self._left = False
+        self._position = position
+        return self._predicted[position : position + MAX_DRAFT]
 
-    def _ends_near(self, place: int, last: list[int]) -> list[int]:
-        """Where these tokens end, not far from that place."""
-        near = range(max(place - NEAR, len(last)), min(place + NEAR, len(self._predicted)) + 1)
-        return [end for end in near if self._predicted[end - len(last) : end] == last]
+    def _ends_near(self, position: int, last: list[int]) -> list[int]:
+        """Where these tokens end in the prediction, not far from that position."""
+        start = max(position - SEARCH_RADIUS, len(last))
+        stop = min(position + SEARCH_RADIUS, len(self._predicted)) + 1
+        return [end for end in range(start, stop) if self._predicted[end - len(last) : end] == last]
 
-    def settle(self, guessed: int, right: int, pays: float) -> None:
-        super().settle(guessed, right, pays)
-        self._left = right < guessed
-        if right:
-            self._followed = self._at + right
+    def settle(self, drafted: int, accepted: int, break_even: float) -> None:
+        super().settle(drafted, accepted, break_even)
+        self._left = accepted < drafted
+        if accepted:
+            self._followed = self._position + accepted
 
 
-class _LookUp(_Source):
-    """What the sequence has said already. The last place counts, right or wrong."""
+class _PromptLookup(_Source):
+    """What the sequence has said already. The last place counts, accepted or not."""
 
     def __init__(self) -> None:
-        super().__init__(LEAST)
+        super().__init__(MIN_DRAFT)
         self._followers: dict[tuple[int, ...], int] = {}  # n-gram → where what follows it begins, the last time
-        self._known = GRAM  # where the next n-gram to note ends
+        self._known = NGRAM  # where the next n-gram to note ends
 
-    def _guess(self, tokens: list[int], generated: int) -> list[int]:
+    def _following(self, tokens: list[int], generated: int) -> list[int]:
         for end in range(self._known, len(tokens)):
-            self._followers[tuple(tokens[end - GRAM : end])] = end
+            self._followers[tuple(tokens[end - NGRAM : end])] = end
         self._known = max(len(tokens), self._known)
-        at = self._followers.get(tuple(tokens[-GRAM:]), len(tokens))
-        return tokens[at : at + MOST]
+        begin = self._followers.get(tuple(tokens[-NGRAM:]), len(tokens))
+        return tokens[begin : begin + MAX_DRAFT]

@@ -1,0 +1,1 @@
+"""The engine process: its threads, and what each verb of the wire does."""

@@ -3,21 +3,21 @@
 <tool_calls>[{"name": "weather", "arguments": {"city": "Oslo"}}]</tool_calls>
 """
 
-from nitro.text.tool_formats.format import Format, Layout
+from nitro.text.tool_formats.format import Layout, ToolFormat
 from nitro.text.tool_formats.parsers import json_calls
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="apriel",
-    signs=("<tool_calls>[", '{"name": <function-name-1>, "arguments": <args-dict-1>}'),
-    opens=("<tool_calls>",),
-    closes="</tool_calls>",
+    template_markers=("<tool_calls>[", '{"name": <function-name-1>, "arguments": <args-dict-1>}'),
+    open_tags=("<tool_calls>",),
+    close_tag="</tool_calls>",
     parse=json_calls.parse,
-    seen=json_calls.seen,
+    parse_partial=json_calls.parse_partial,
     layout=Layout(
         begin="<tool_calls>[",
         call='{"name": "$NAME", "arguments": $ARGUMENTS}',
-        between=", ",
+        call_separator=", ",
         end="]</tool_calls>",
     ),
-    marks=("<tool_calls>", "</tool_calls>"),
+    special_tokens=("<tool_calls>", "</tool_calls>"),
 )

@@ -1,4 +1,4 @@
-"""Command R and R+. Whoever calls nothing calls `directly-answer`, and says the answer in a turn of its own:
+"""Command R and R+. A model that calls no tool calls `directly-answer`, and answers in another turn:
 
 Action:
 ```json
@@ -10,28 +10,28 @@ Action:
 ]```
 """
 
-from nitro.text.tool_formats.format import Format, Layout
+from nitro.text.tool_formats.format import Layout, ToolFormat
 from nitro.text.tool_formats.parsers import json_calls
-from nitro.text.tools import Call, Tools
+from nitro.text.tools import Call, ToolsByName
 
 _NO_TOOL = ("directly-answer", "directly_answer")
 
 
-def _parse(body: str, tools: Tools) -> list[Call]:
+def _parse(body: str, tools: ToolsByName) -> list[Call]:
     return [call for call in json_calls.parse(body, tools) if call.name in tools or call.name not in _NO_TOOL]
 
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="command_r",
-    signs=("Action:", "```json\\n[\\n", "tool_name"),
-    opens=("Action:\n```json\n", "Action: ```json\n"),
-    closes="```",
+    template_markers=("Action:", "```json\\n[\\n", "tool_name"),
+    open_tags=("Action:\n```json\n", "Action: ```json\n"),
+    close_tag="```",
     parse=_parse,
-    seen=json_calls.seen,
+    parse_partial=json_calls.parse_partial,
     layout=Layout(
         begin="Action:\n```json\n[\n",
         call='    {\n        "tool_name": "$NAME",\n        "parameters": $ARGUMENTS\n    }',
-        between=",\n",
+        call_separator=",\n",
         end="\n]```",
     ),
 )

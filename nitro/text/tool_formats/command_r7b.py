@@ -5,21 +5,21 @@
 ]<|END_ACTION|>
 """
 
-from nitro.text.tool_formats.format import Format, Layout
+from nitro.text.tool_formats.format import Layout, ToolFormat
 from nitro.text.tool_formats.parsers import json_calls
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="command_r7b",
-    signs=("<|START_ACTION|>", "<|END_ACTION|>"),
-    opens=("<|START_ACTION|>",),
-    closes="<|END_ACTION|>",
+    template_markers=("<|START_ACTION|>", "<|END_ACTION|>"),
+    open_tags=("<|START_ACTION|>",),
+    close_tag="<|END_ACTION|>",
     parse=json_calls.parse,
-    seen=json_calls.seen,
+    parse_partial=json_calls.parse_partial,
     layout=Layout(
         begin="<|START_ACTION|>[\n    ",
         call='{"tool_call_id": "$INDEX", "tool_name": "$NAME", "parameters": $ARGUMENTS}',
-        between=",\n    ",
+        call_separator=",\n    ",
         end="\n]<|END_ACTION|>",
     ),
-    marks=("<|START_ACTION|>", "<|END_ACTION|>"),
+    special_tokens=("<|START_ACTION|>", "<|END_ACTION|>"),
 )

@@ -7,14 +7,14 @@
 <｜tool▁call▁begin｜>…<｜tool▁call▁end｜><｜tool▁calls▁end｜>
 """
 
-from nitro.text.tool_formats.format import Format, Layout
-from nitro.text.tool_formats.parsers.named_calls import named
+from nitro.text.tool_formats.format import Layout, ToolFormat
+from nitro.text.tool_formats.parsers.named_calls import named_calls
 
-_parse, _seen = named(
+_parse, _parse_partial = named_calls(
     r"\s*<｜tool▁call▁begin｜>\s*\w+\s*<｜tool▁sep｜>\s*(?P<name>[^\s<]+)\s*```(?:json)?\s*(?={)",
     r"\s*```\s*(?:<｜tool▁call▁end｜>\s*|\Z)",
 )
-MARKS = (
+SPECIAL_TOKENS = (
     "<｜tool▁calls▁begin｜>",
     "<｜tool▁call▁begin｜>",
     "<｜tool▁sep｜>",
@@ -22,18 +22,18 @@ MARKS = (
     "<｜tool▁calls▁end｜>",
 )
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="deepseek_r1",
-    signs=("<｜tool▁calls▁begin｜>", "<｜tool▁sep｜>", "```json"),
-    opens=("<｜tool▁calls▁begin｜>",),
-    closes="<｜tool▁calls▁end｜>",
+    template_markers=("<｜tool▁calls▁begin｜>", "<｜tool▁sep｜>", "```json"),
+    open_tags=("<｜tool▁calls▁begin｜>",),
+    close_tag="<｜tool▁calls▁end｜>",
     parse=_parse,
-    seen=_seen,
+    parse_partial=_parse_partial,
     layout=Layout(
         begin="<｜tool▁calls▁begin｜>",
         call="<｜tool▁call▁begin｜>function<｜tool▁sep｜>$NAME\n```json\n$ARGUMENTS\n```<｜tool▁call▁end｜>",
-        between="\n",
+        call_separator="\n",
         end="<｜tool▁calls▁end｜>",
     ),
-    marks=MARKS,
+    special_tokens=SPECIAL_TOKENS,
 )

@@ -8,36 +8,37 @@
 </｜DSML｜function_calls>
 """
 
-from nitro.text.tool_formats.format import Format, Layout
-from nitro.text.tool_formats.parsers.tagged_calls import Tags
+from nitro.text.tool_formats.format import Layout, ToolFormat
+from nitro.text.tool_formats.parsers.tagged_calls import TaggedCalls
 
 _D = "｜DSML｜"
-_TAGS = Tags(
+_TAGS = TaggedCalls(
     call=rf'<{_D}invoke name="(?P<name>[^"\n]+)">',
     key=rf'<{_D}parameter name="(?P<key>[^"\n]+)"(?: string="(?P<text>true|false)")?>',
-    closes=f"</{_D}parameter>",
+    close_tag=f"</{_D}parameter>",
     end=f"</{_D}invoke>",
 )
 
 
-def within(name: str, tag: str) -> Format:
+def within(name: str, tag: str) -> ToolFormat:
     """The format whose calls stand within this tag."""
-    opens, closes = f"<{_D}{tag}>", f"</{_D}{tag}>"
-    return Format(
+    open_tag = f"<{_D}{tag}>"
+    close_tag = f"</{_D}{tag}>"
+    return ToolFormat(
         name=name,
-        signs=(_D, f"{tag}>"),
-        opens=(opens,),
-        closes=closes,
+        template_markers=(_D, f"{tag}>"),
+        open_tags=(open_tag,),
+        close_tag=close_tag,
         parse=_TAGS.parse,
-        seen=_TAGS.seen,
+        parse_partial=_TAGS.parse_partial,
         layout=Layout(
-            begin=f"{opens}\n",
+            begin=f"{open_tag}\n",
             call=f'<{_D}invoke name="$NAME">\n$ARGUMENTS</{_D}invoke>\n',
-            between="",
-            end=closes,
+            call_separator="",
+            end=close_tag,
             parameter=f'<{_D}parameter name="$KEY" string="$TEXT">$VALUE</{_D}parameter>\n',
         ),
-        marks=(_D,),
+        special_tokens=(_D,),
     )
 
 

@@ -1,4 +1,4 @@
-"""DeepSeek V4, as V3.2 save for the outermost tag:
+"""DeepSeek V4, as V3.2 but for the outermost tag:
 
 <｜DSML｜tool_calls>
 <｜DSML｜invoke name="weather">

@@ -1,5 +1,6 @@
-"""For models whose template tells nothing of tools: they are told in a system message, and asked for calls in the form
-of their family or, where there is none, for this:
+"""For models whose template does not describe tools: a system message does.
+
+It asks for calls in the form of the model's family or, where none is known, for this:
 
 <tool_call>
 {"name": "weather", "arguments": {"city": "Oslo"}}
@@ -13,10 +14,11 @@ from typing import Any
 
 from nitro.text.tool_formats import hermes, history
 from nitro.text.tool_formats.format import Layout
+from nitro.text.tools import ChatMessage
 
-FORMAT = replace(hermes.FORMAT, name="generic", signs=("a template never says this",))
+FORMAT = replace(hermes.FORMAT, name="generic", template_markers=("a template never says this",))
 
-_TOLD = """\
+_INSTRUCTIONS = """\
 You can call these functions, described by JSON schemas:
 {tools}
 
@@ -24,40 +26,37 @@ To call one, write nothing but its name and its arguments, in this form:
 {form}
 Its result is told to you afterwards. Where no function helps, just answer."""
 
-Message = Mapping[str, Any]
 
-
-def messages(
-    given: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None, layout: Layout
+def describe_tools(
+    messages: Sequence[ChatMessage], tools: Sequence[Mapping[str, Any]] | None, layout: Layout
 ) -> list[dict[str, Any]]:
-    """The conversation in messages of nothing but text, the tools told in the first one."""
-    told: list[dict[str, Any]] = []
-    for message in given:
-        plain = _plain(message, layout)
-        if (
-            message["role"] == "tool" and told and told[-1]["role"] == "user"
-        ):  # most templates want the roles to alternate
-            told[-1] = {**told[-1], "content": f"{told[-1]['content']}\n{plain['content']}"}
+    """The conversation in messages of nothing but text, with the tools described in the first one."""
+    texts: list[dict[str, Any]] = []
+    for message in messages:
+        text = _as_text(message, layout)
+        if message["role"] == "tool" and texts and texts[-1]["role"] == "user":  # most templates want alternating roles
+            texts[-1] = {**texts[-1], "content": f"{texts[-1]['content']}\n{text['content']}"}
         else:
-            told.append(plain)
+            texts.append(text)
     if not tools:
-        return told
+        return texts
     lines = "\n".join(json.dumps(tool.get("function", tool), ensure_ascii=False) for tool in tools)
-    text = _TOLD.format(tools=lines, form=history.written([("NAME", {"ARGUMENT": "VALUE"})], layout))
-    if told[0]["role"] in ("system", "developer"):
-        return [{**told[0], "content": f"{told[0]['content']}\n\n{text}"}, *told[1:]]
-    return [{"role": "system", "content": text}, *told]
+    form = history.write_calls([("NAME", {"ARGUMENT": "VALUE"})], layout)
+    instructions = _INSTRUCTIONS.format(tools=lines, form=form)
+    if texts[0]["role"] in ("system", "developer"):
+        return [{**texts[0], "content": f"{texts[0]['content']}\n\n{instructions}"}, *texts[1:]]
+    return [{"role": "system", "content": instructions}, *texts]
 
 
-def without_system(given: Sequence[Message]) -> list[Message]:
-    """With the system message at the beginning of the user's, for templates that know none."""
-    first, *others = given
+def without_system(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """The system message put at the beginning of the user's, for templates that know none."""
+    first, *others = messages
     if first["role"] != "system" or not others or others[0]["role"] != "user":
-        return list(given)
+        return list(messages)
     return [{**others[0], "content": f"{first['content']}\n\n{others[0]['content']}"}, *others[1:]]
 
 
-def _plain(message: Message, layout: Layout) -> dict[str, Any]:
+def _as_text(message: ChatMessage, layout: Layout) -> dict[str, Any]:
     if message["role"] == "tool":
         return {"role": "user", "content": f"<tool_response>\n{message['content']}\n</tool_response>"}
-    return {"role": message["role"], "content": history.said(message, layout)}
+    return {"role": message["role"], "content": history.message_text(message, layout)}

@@ -3,23 +3,23 @@
 functools[{"name": "weather", "arguments": {"city": "Oslo"}}]
 """
 
-from nitro.text.tool_formats.format import Format, Layout
+from nitro.text.tool_formats.format import Layout, ToolFormat
 from nitro.text.tool_formats.parsers import json_calls
-from nitro.text.tools import Call, Tools
+from nitro.text.tools import Call, ToolsByName
 
-_OPENS = "functools["  # the word alone is one of Python's
+_OPENS = "functools["  # the word alone is a Python module
 
 
-def _parse(body: str, tools: Tools) -> list[Call]:
+def _parse(body: str, tools: ToolsByName) -> list[Call]:
     return json_calls.parse("[" + body, tools)
 
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="firefunction",
-    signs=(_OPENS,),
-    opens=(_OPENS,),
-    closes="",
+    template_markers=(_OPENS,),
+    open_tags=(_OPENS,),
+    close_tag="",
     parse=_parse,
-    seen=json_calls.seen,
-    layout=Layout(begin=_OPENS, call='{"name": "$NAME", "arguments": $ARGUMENTS}', between=", ", end="]"),
+    parse_partial=json_calls.parse_partial,
+    layout=Layout(begin=_OPENS, call='{"name": "$NAME", "arguments": $ARGUMENTS}', call_separator=", ", end="]"),
 )

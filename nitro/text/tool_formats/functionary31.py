@@ -3,17 +3,17 @@
 <function=weather>{"city": "Oslo"}</function>
 """
 
-from nitro.text.tool_formats.format import Format, Layout
-from nitro.text.tool_formats.parsers.named_calls import named
+from nitro.text.tool_formats.format import Layout, ToolFormat
+from nitro.text.tool_formats.parsers.named_calls import named_calls
 
-_parse, _seen = named(r"\s*(?P<name>[^\s>]+)>\s*(?={)", r"\s*\Z")
+_parse, _parse_partial = named_calls(r"\s*(?P<name>[^\s>]+)>\s*(?={)", r"\s*\Z")
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="functionary31",
-    signs=('<function=example_function_name>{"example_name": "example_value"}</function>',),
-    opens=("<function=",),
-    closes="</function>",
+    template_markers=('<function=example_function_name>{"example_name": "example_value"}</function>',),
+    open_tags=("<function=",),
+    close_tag="</function>",
     parse=_parse,
-    seen=_seen,
+    parse_partial=_parse_partial,
     layout=Layout(begin="<function=", call="$NAME>$ARGUMENTS", end="</function>"),
 )

@@ -3,26 +3,26 @@
 <|tool_call>call:weather{city:<|"|>Oslo<|"|>,days:3}<tool_call|>
 """
 
-from nitro.text.tool_formats.format import Format, Layout
+from nitro.text.tool_formats.format import Layout, ToolFormat
 from nitro.text.tool_formats.parsers.gemma_calls import GemmaCalls
 
 _QUOTE = '<|"|>'
 
 _CALLS = GemmaCalls(_QUOTE)
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="gemma4",
-    signs=("<|tool_call>", "<tool_call|>", _QUOTE),
-    opens=("<|tool_call>",),
-    closes="<tool_call|>",
+    template_markers=("<|tool_call>", "<tool_call|>", _QUOTE),
+    open_tags=("<|tool_call>",),
+    close_tag="<tool_call|>",
     parse=_CALLS.parse,
-    seen=_CALLS.seen,
+    parse_partial=_CALLS.parse_partial,
     layout=Layout(
         begin="<|tool_call>",
         call="call:$NAME{$ARGUMENTS}",
         end="<tool_call|>",
         parameter="$KEY:$VALUE",
         quote=_QUOTE,
-        separator=",",
+        parameter_separator=",",
     ),
-    marks=("<|tool_call>", "<tool_call|>", _QUOTE),
+    special_tokens=("<|tool_call>", "<tool_call|>", _QUOTE),
 )

@@ -3,16 +3,16 @@
 <|function_call|>{"name": "weather", "arguments": {"city": "Oslo"}}
 """
 
-from nitro.text.tool_formats.format import Format, Layout
+from nitro.text.tool_formats.format import Layout, ToolFormat
 from nitro.text.tool_formats.parsers import json_calls
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="gigachat31",
-    signs=("<|message_sep|>", "<|role_sep|>", '"<|function_call|>"'),
-    opens=("<|function_call|>",),
-    closes="",
+    template_markers=("<|message_sep|>", "<|role_sep|>", '"<|function_call|>"'),
+    open_tags=("<|function_call|>",),
+    close_tag="",
     parse=json_calls.parse,
-    seen=json_calls.seen,
-    layout=Layout(begin="<|function_call|>", call='{"name": "$NAME", "arguments": $ARGUMENTS}', several=False),
-    marks=("<|function_call|>",),
+    parse_partial=json_calls.parse_partial,
+    layout=Layout(begin="<|function_call|>", call='{"name": "$NAME", "arguments": $ARGUMENTS}', parallel=False),
+    special_tokens=("<|function_call|>",),
 )

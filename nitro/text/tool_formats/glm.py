@@ -6,39 +6,39 @@
 </tool_call>
 """
 
-from nitro.text.tool_formats.format import Format, Layout
+from nitro.text.tool_formats.format import Layout, ToolFormat
 from nitro.text.tool_formats.parsers import json_calls
-from nitro.text.tool_formats.parsers.tagged_calls import Tags
-from nitro.text.tools import Call, Tools
+from nitro.text.tool_formats.parsers.tagged_calls import TaggedCalls
+from nitro.text.tools import Call, ToolsByName
 
 
-def family(name: str, signs: tuple[str, ...], call: str, key: str, value: str) -> Format:
-    """Of those who write so with other words for the tags, or JSON between the outermost."""
-    tags = Tags(
+def family(name: str, template_markers: tuple[str, ...], call: str, key: str, value: str) -> ToolFormat:
+    """A format with these words for the tags, or with JSON between the outermost ones."""
+    tags = TaggedCalls(
         call=r"(?P<name>[^<\s]+)",
         key=rf"<{key}>(?P<key>[^<]+)</{key}>\s*<{value}>",
-        closes=f"</{value}>",
+        close_tag=f"</{value}>",
     )
 
-    def parse(body: str, tools: Tools) -> list[Call]:
+    def parse(body: str, tools: ToolsByName) -> list[Call]:
         read = json_calls.parse if body.lstrip().startswith("{") else tags.parse
         return read(body, tools)
 
-    return Format(
+    return ToolFormat(
         name=name,
-        signs=signs,
-        opens=(f"<{call}>",),
-        closes=f"</{call}>",
+        template_markers=template_markers,
+        open_tags=(f"<{call}>",),
+        close_tag=f"</{call}>",
         parse=parse,
-        seen=tags.seen,
-        ends=True,
+        parse_partial=tags.parse_partial,
+        close_required=True,
         layout=Layout(
             begin=f"<{call}>",
             call="$NAME$SPACE$ARGUMENTS",
             end=f"</{call}>",
             parameter=f"<{key}>$KEY</{key}>$SPACE<{value}>$VALUE</{value}>$SPACE",
         ),
-        marks=tuple(f"<{slash}{tag}>" for tag in (call, key, value) for slash in ("", "/")),
+        special_tokens=tuple(f"<{slash}{tag}>" for tag in (call, key, value) for slash in ("", "/")),
     )
 
 

@@ -1,29 +1,29 @@
-"""gpt-oss (harmony), each call in a message to the tool; the other channels see text/reasoning.py:
+"""gpt-oss (harmony), each call in a message to the tool; for the other channels see text/reasoning.py:
 
 <|channel|>commentary to=functions.weather <|constrain|>json<|message|>{"city": "Oslo"}<|call|>
 """
 
-from nitro.text.tool_formats.format import Format, Layout
-from nitro.text.tool_formats.parsers.named_calls import named
+from nitro.text.tool_formats.format import Layout, ToolFormat
+from nitro.text.tool_formats.parsers.named_calls import named_calls
 
 # The channel may stand before the receiver or behind it.
-_parse, _seen = named(
+_parse, _parse_partial = named_calls(
     r"\s*(?P<name>[^\s<{]+)\s*(?:<\|channel\|>\s*commentary)?\s*(?:<\|constrain\|>)?\s*\w*\s*<\|message\|>\s*(?={)",
     r"\s*\Z",
 )
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="gpt_oss",
-    signs=("<|channel|>commentary", "<|start|>assistant to="),
-    opens=("<|channel|>commentary to=functions.", "to=functions."),
-    closes="<|call|>",
+    template_markers=("<|channel|>commentary", "<|start|>assistant to="),
+    open_tags=("<|channel|>commentary to=functions.", "to=functions."),
+    close_tag="<|call|>",
     parse=_parse,
-    seen=_seen,
+    parse_partial=_parse_partial,
     layout=Layout(
         begin="<|channel|>commentary to=functions.",
         call="$NAME <|constrain|>json<|message|>$ARGUMENTS",
         end="<|call|>",
-        several=False,
+        parallel=False,
     ),
-    marks=("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|call|>"),
+    special_tokens=("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|call|>"),
 )

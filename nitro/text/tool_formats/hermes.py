@@ -5,16 +5,16 @@
 </tool_call>
 """
 
-from nitro.text.tool_formats.format import Format, Layout
+from nitro.text.tool_formats.format import Layout, ToolFormat
 from nitro.text.tool_formats.parsers import json_calls
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="hermes",
-    signs=("<tool_call>",),
-    opens=("<tool_call>",),
-    closes="</tool_call>",
+    template_markers=("<tool_call>",),
+    open_tags=("<tool_call>",),
+    close_tag="</tool_call>",
     parse=json_calls.parse,
-    seen=json_calls.seen,
+    parse_partial=json_calls.parse_partial,
     layout=Layout(begin="<tool_call>\n", call='{"name": "$NAME", "arguments": $ARGUMENTS}', end="\n</tool_call>"),
-    marks=("<tool_call>", "</tool_call>"),
+    special_tokens=("<tool_call>", "</tool_call>"),
 )

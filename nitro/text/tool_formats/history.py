@@ -1,4 +1,4 @@
-"""Calls written as a format's model writes them: for templates that leave them out of the history."""
+"""Writes calls as a format's model writes them, for templates that leave them out of the history."""
 
 import json
 import re
@@ -6,54 +6,56 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nitro.text.tool_formats.format import Layout
+from nitro.text.tools import ChatMessage
 
-Message = Mapping[str, Any]
+Arguments = Mapping[str, Any] | str  # a text is no JSON, and stays as it is
+
+_TYPES = {str: "string", bool: "boolean", dict: "object", list: "array", type(None): "null"}
 
 
-def messages(given: Sequence[Message], layout: Layout) -> list[Message]:
-    """The conversation with the calls in the texts of their messages."""
+def with_calls_as_text(messages: Sequence[ChatMessage], layout: Layout) -> list[ChatMessage]:
+    """The conversation with each message's calls in its content."""
     return [
-        {**_without(message), "content": said(message, layout)} if message.get("tool_calls") else message
-        for message in given
+        {**_without_calls(message), "content": message_text(message, layout)} if message.get("tool_calls") else message
+        for message in messages
     ]
 
 
-def written(calls: Sequence[tuple[str, Mapping[str, Any] | str]], layout: Layout) -> str:
-    """Arguments that are a text are no JSON, and stay as they are."""
-    each = [_call(name, arguments, i, layout) for i, (name, arguments) in enumerate(calls)]
-    if layout.between is None:
-        return "\n".join(layout.begin + call + layout.end for call in each)
-    return layout.begin + layout.between.join(each) + layout.end
+def write_calls(calls: Sequence[tuple[str, Arguments]], layout: Layout) -> str:
+    """Calls, each a name and its arguments, as the model writes them."""
+    texts = [_call(name, arguments, i, layout) for i, (name, arguments) in enumerate(calls)]
+    if layout.call_separator is None:
+        return "\n".join(layout.begin + text + layout.end for text in texts)
+    return layout.begin + layout.call_separator.join(texts) + layout.end
 
 
-def said(message: Message, layout: Layout) -> str:
-    """Its content, and its calls behind it."""
-    calls = written(list(_calls(message["tool_calls"])), layout) if message.get("tool_calls") else ""
+def message_text(message: ChatMessage, layout: Layout) -> str:
+    """The content of a message, with its calls behind it."""
+    calls = write_calls(list(_calls(message["tool_calls"])), layout) if message.get("tool_calls") else ""
     content = message.get("content") or ""
     return content + ("\n" if content and calls else "") + calls
 
 
-def _without(message: Message) -> Message:
+def _without_calls(message: ChatMessage) -> ChatMessage:
     return {key: value for key, value in message.items() if key != "tool_calls"}
 
 
-def _calls(given: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, Mapping[str, Any] | str]]:
-    for call in given:
+def _calls(tool_calls: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, Arguments]]:
+    for call in tool_calls:
         function = call.get("function") or call
         arguments = function.get("arguments")
         yield str(function.get("name")), arguments if isinstance(arguments, dict | str) else {}
 
 
-def _call(name: str, arguments: Mapping[str, Any] | str, number: int, layout: Layout) -> str:
+def _call(name: str, arguments: Arguments, number: int, layout: Layout) -> str:
     if isinstance(arguments, str):
         inside = arguments
     elif layout.parameter is None:
         inside = _json(arguments)
     else:
-        inside = layout.separator.join(_parameter(key, value, layout) for key, value in arguments.items())
-    return _filled(
-        layout.call, {"NAME": name, "INDEX": str(number), "ID": f"{number:09}", "SPACE": "", "ARGUMENTS": inside}
-    )
+        inside = layout.parameter_separator.join(_parameter(key, value, layout) for key, value in arguments.items())
+    holes = {"NAME": name, "INDEX": str(number), "ID": f"{number:09}", "SPACE": "", "ARGUMENTS": inside}
+    return _fill(layout.call, holes)
 
 
 def _parameter(key: str, value: Any, layout: Layout) -> str:
@@ -66,13 +68,10 @@ def _parameter(key: str, value: Any, layout: Layout) -> str:
         "TEXT": "true" if is_text else "false",
         "TYPE": _TYPES.get(type(value), "number"),
     }
-    return _filled(layout.parameter or "", holes)
+    return _fill(layout.parameter or "", holes)
 
 
-_TYPES = {str: "string", bool: "boolean", dict: "object", list: "array", type(None): "null"}
-
-
-def _filled(text: str, holes: Mapping[str, str]) -> str:
+def _fill(text: str, holes: Mapping[str, str]) -> str:
     return re.sub(r"\$([A-Z]+)", lambda hole: holes[hole[1]], text)
 
 

@@ -7,4 +7,4 @@ from dataclasses import replace
 
 from nitro.text.tool_formats import apriel
 
-FORMAT = replace(apriel.FORMAT, name="hunyuan_a13b", signs=('<tool_calls>[{"name": "func_name1"',))
+FORMAT = replace(apriel.FORMAT, name="hunyuan_a13b", template_markers=('<tool_calls>[{"name": "func_name1"',))

@@ -6,33 +6,34 @@
 
 import re
 
-from nitro.text.tool_formats.format import Format, Layout
-from nitro.text.tool_formats.parsers.named_calls import named
+from nitro.text.tool_formats.format import Layout, ToolFormat
+from nitro.text.tool_formats.parsers.named_calls import named_calls
 
 _BEGIN, _ARGUMENTS, _END = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"
-_parse, _seen = named(
+_parse, _parse_partial = named_calls(
     rf"\s*{re.escape(_BEGIN)}\s*(?:functions\.)?(?P<name>[^<\s]+?)(?::\d+)?\s*{re.escape(_ARGUMENTS)}\s*",
     rf"\s*(?:{re.escape(_END)}\s*|$)",
 )
 
 
 def call_id(name: str, number: int) -> str:
+    """The id as the model itself writes it, the function's name and the call's number."""
     return f"functions.{name}:{number}"
 
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="kimi_k2",
-    signs=("<|tool_calls_section_begin|>", _ARGUMENTS),
-    opens=("<|tool_calls_section_begin|>",),
-    closes="<|tool_calls_section_end|>",
+    template_markers=("<|tool_calls_section_begin|>", _ARGUMENTS),
+    open_tags=("<|tool_calls_section_begin|>",),
+    close_tag="<|tool_calls_section_end|>",
     parse=_parse,
-    seen=_seen,
+    parse_partial=_parse_partial,
     layout=Layout(
         begin="<|tool_calls_section_begin|>",
         call=f"{_BEGIN}functions.$NAME:$INDEX{_ARGUMENTS}$ARGUMENTS{_END}",
         end="<|tool_calls_section_end|>",
-        between="",
+        call_separator="",
     ),
-    marks=("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", _BEGIN, _ARGUMENTS, _END),
+    special_tokens=("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", _BEGIN, _ARGUMENTS, _END),
     call_id=call_id,
 )

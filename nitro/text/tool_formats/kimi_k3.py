@@ -1,4 +1,4 @@
-"""Kimi K3, whose arguments tell their types, or are one JSON object:
+"""Kimi K3, whose arguments have types, or are one JSON object:
 
 <|open|>tools<|sep|><|open|>call tool="weather" index="1"<|sep|><|open|>argument key="city" type="string"<|sep|>Oslo\\
 <|close|>argument<|sep|><|close|>call<|sep|><|open|>call tool="weather" index="2"<|sep|><|open|>json type="object"\\
@@ -7,31 +7,31 @@
 
 import re
 
-from nitro.text.tool_formats.format import Format, Layout
-from nitro.text.tool_formats.parsers.tagged_calls import Tags
+from nitro.text.tool_formats.format import Layout, ToolFormat
+from nitro.text.tool_formats.parsers.tagged_calls import TaggedCalls
 
 _SEP = re.escape("<|sep|>")
 _OPEN, _CLOSE = re.escape("<|open|>"), re.escape("<|close|>")
-_TAGS = Tags(
+_TAGS = TaggedCalls(
     call=rf'{_OPEN}call tool="(?P<name>[^"\n]+)"[^<\n]*{_SEP}',
     key=rf'{_OPEN}argument key="(?P<key>[^"\n]*)"(?: type="(?P<type>[a-z]+)")?{_SEP}',
-    closes=f"{_CLOSE}argument{_SEP}",
+    close_tag=f"{_CLOSE}argument{_SEP}",
     end=f"{_CLOSE}call{_SEP}",
-    whole=rf"{_OPEN}json[^<]*{_SEP}(?P<json>.*?){_CLOSE}json{_SEP}(?=\s*{_CLOSE}call)",
+    object_pattern=rf"{_OPEN}json[^<]*{_SEP}(?P<json>.*?){_CLOSE}json{_SEP}(?=\s*{_CLOSE}call)",
 )
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="kimi_k3",
-    signs=("open_tag('call', [('tool',", "open_tag('argument', [('key',"),
-    opens=("<|open|>tools<|sep|>",),
-    closes="<|close|>tools<|sep|>",
+    template_markers=("open_tag('call', [('tool',", "open_tag('argument', [('key',"),
+    open_tags=("<|open|>tools<|sep|>",),
+    close_tag="<|close|>tools<|sep|>",
     parse=_TAGS.parse,
-    seen=_TAGS.seen,
+    parse_partial=_TAGS.parse_partial,
     layout=Layout(
         begin="<|open|>tools<|sep|>",
         call='<|open|>call tool="$NAME" index="$INDEX"<|sep|>$ARGUMENTS<|close|>call<|sep|>',
         end="<|close|>tools<|sep|>",
-        between="",
+        call_separator="",
         parameter='<|open|>argument key="$KEY" type="$TYPE"<|sep|>$VALUE<|close|>argument<|sep|>',
     ),
-    marks=("<|open|>", "<|close|>", "<|sep|>"),
+    special_tokens=("<|open|>", "<|close|>", "<|sep|>"),
 )

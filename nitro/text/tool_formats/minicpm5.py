@@ -5,36 +5,36 @@
 
 import re
 
-from nitro.text.tool_formats.format import Format, Layout
-from nitro.text.tool_formats.parsers.tagged_calls import Tags
+from nitro.text.tool_formats.format import Layout, ToolFormat
+from nitro.text.tool_formats.parsers.tagged_calls import TaggedCalls
 
 _CDATA = re.compile(r"\s*<!\[CDATA\[(.*)\]\]>\s*", re.DOTALL)
 
 
-def _said(text: str) -> str:
+def _decode(text: str) -> str:
     found = _CDATA.fullmatch(text)
     return found[1] if found else text
 
 
-_TAGS = Tags(
+_TAGS = TaggedCalls(
     call=r'(?P<name>[^"\n]+)">',
     key=r'<param name="(?P<key>[^"\n]+)">',
-    closes="</param>",
-    text=_said,
+    close_tag="</param>",
+    decode=_decode,
 )
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="minicpm5",
-    signs=('<function name="', '<param name="'),
-    opens=('<function name="',),
-    closes="</function>",
+    template_markers=('<function name="', '<param name="'),
+    open_tags=('<function name="',),
+    close_tag="</function>",
     parse=_TAGS.parse,
-    seen=_TAGS.seen,
-    ends=True,
+    parse_partial=_TAGS.parse_partial,
+    close_required=True,
     layout=Layout(
         begin='<function name="',
         call='$NAME">$ARGUMENTS',
         end="</function>",
         parameter='<param name="$KEY">$VALUE</param>',
     ),
-    marks=("<function", "</function>", "<param", "</param>", "<![CDATA[", "]]>"),
+    special_tokens=("<function", "</function>", "<param", "</param>", "<![CDATA[", "]]>"),
 )

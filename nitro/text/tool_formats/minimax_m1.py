@@ -5,18 +5,21 @@
 </tool_calls>
 """
 
-from nitro.text.tool_formats.format import Format, Layout
+from nitro.text.tool_formats.format import Layout, ToolFormat
 from nitro.text.tool_formats.parsers import json_calls
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="minimax_m1",
-    signs=("<tool_calls>", '{"name": <tool-name>'),
-    opens=("<tool_calls>",),
-    closes="</tool_calls>",
+    template_markers=("<tool_calls>", '{"name": <tool-name>'),
+    open_tags=("<tool_calls>",),
+    close_tag="</tool_calls>",
     parse=json_calls.parse,
-    seen=json_calls.seen,
+    parse_partial=json_calls.parse_partial,
     layout=Layout(
-        begin="<tool_calls>\n", call='{"name": "$NAME", "arguments": $ARGUMENTS}', end="\n</tool_calls>", between="\n"
+        begin="<tool_calls>\n",
+        call='{"name": "$NAME", "arguments": $ARGUMENTS}',
+        end="\n</tool_calls>",
+        call_separator="\n",
     ),
-    marks=("<tool_calls>", "</tool_calls>"),
+    special_tokens=("<tool_calls>", "</tool_calls>"),
 )

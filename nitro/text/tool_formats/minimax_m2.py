@@ -7,28 +7,28 @@
 </minimax:tool_call>
 """
 
-from nitro.text.tool_formats.format import Format, Layout
-from nitro.text.tool_formats.parsers.tagged_calls import Tags
+from nitro.text.tool_formats.format import Layout, ToolFormat
+from nitro.text.tool_formats.parsers.tagged_calls import TaggedCalls
 
-_TAGS = Tags(
+_TAGS = TaggedCalls(
     call=r'<invoke name="?(?P<name>[^">\n]+)"?>',
     key=r'<parameter name="?(?P<key>[^">\n]+)"?>',
-    closes="</parameter>",
+    close_tag="</parameter>",
     end="</invoke>",
 )
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="minimax_m2",
-    signs=("<minimax:tool_call>", "<invoke name="),
-    opens=("<minimax:tool_call>",),
-    closes="</minimax:tool_call>",
+    template_markers=("<minimax:tool_call>", "<invoke name="),
+    open_tags=("<minimax:tool_call>",),
+    close_tag="</minimax:tool_call>",
     parse=_TAGS.parse,
-    seen=_TAGS.seen,
+    parse_partial=_TAGS.parse_partial,
     layout=Layout(
         begin="<minimax:tool_call>\n",
         call='<invoke name="$NAME">\n$ARGUMENTS</invoke>',
         end="\n</minimax:tool_call>",
-        between="\n",
+        call_separator="\n",
         parameter='<parameter name="$KEY">$VALUE</parameter>\n',
     ),
-    marks=("<minimax:tool_call>", "</minimax:tool_call>"),
+    special_tokens=("<minimax:tool_call>", "</minimax:tool_call>"),
 )

@@ -1,4 +1,4 @@
-"""MiniMax M3, where a mark is before each tag, and what is nested is tags again:
+"""MiniMax M3, with a mark before each tag, and tags for what is nested, too:
 
 ]<]minimax[>[<tool_call>
 ]<]minimax[>[<invoke name="weather">]<]minimax[>[<at>]<]minimax[>[<city>Oslo]<]minimax[>[</city>]<]minimax[>[</at>\\
@@ -11,24 +11,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from nitro.text.tool_formats import argument_values
-from nitro.text.tool_formats.format import Format, Layout
-from nitro.text.tools import Call, Malformed, Tools, Unfinished
+from nitro.text.tool_formats.format import Layout, ToolFormat
+from nitro.text.tools import Call, Malformed, ToolsByName, Unfinished
 
 _MARK = "]<]minimax[>["
 _INVOKE = re.compile(r'<invoke name="([^">\n]+)">\s*')
 _TAG = re.compile(r"<([^/<>\s][^<>\n]*)>")
-_DEEPEST = 64
+_MAX_DEPTH = 64
 Members = list[tuple[str, str]]  # name and JSON
 
 
-def parse(body: str, tools: Tools) -> list[Call]:
-    """The text behind each mark is a tag, and what follows it."""
+def parse(body: str, tools: ToolsByName) -> list[Call]:
+    """Read calls. The text behind each mark is a tag, and what follows it. Raises Malformed."""
     before, *tags = body.split(_MARK)
     if before.strip():
         raise Malformed("something stands before the calls")
     calls, at = [], 0
     while at < len(tags):
-        if not (opening := _INVOKE.fullmatch(tags[at])):
+        opening = _INVOKE.fullmatch(tags[at])
+        if not opening:
             raise Malformed("no call begins there")
         root = tools[opening[1]].parameters if opening[1] in tools else {}
         arguments, at = _members(tags, at + 1, root, root, 0, [])
@@ -40,20 +41,20 @@ def parse(body: str, tools: Tools) -> list[Call]:
     return calls
 
 
-def seen(body: str, tools: Tools) -> list[Call]:
-    """What there is of calls so far; of the last one, the arguments that are whole."""
+def parse_partial(body: str, tools: ToolsByName) -> list[Call]:
+    """The calls so far; of the last one, the complete arguments."""
     tags = body.split(_MARK)[1:-1]  # the last one may go on
     calls: list[Call] = []
     at = 0
     while at < len(tags) and (opening := _INVOKE.fullmatch(tags[at])):
         root = tools[opening[1]].parameters if opening[1] in tools else {}
-        made: Members = []
+        members: Members = []
         try:
-            _, at = _members(tags, at + 1, root, root, 0, made)
+            _, at = _members(tags, at + 1, root, root, 0, members)
             _closed(tags, at, "</invoke>")
         except Malformed:
-            return [*calls, Call(opening[1], _object(made)[:-1])]
-        calls.append(Call(opening[1], _object(made)))
+            return [*calls, Call(opening[1], _object(members)[:-1])]
+        calls.append(Call(opening[1], _object(members)))
         at += 1
     return calls
 
@@ -61,12 +62,12 @@ def seen(body: str, tools: Tools) -> list[Call]:
 def _members(
     tags: list[str], at: int, schema: Any, root: Mapping[str, Any], depth: int, members: Members
 ) -> tuple[Members, int]:
-    """What the tags from there on hold comes into `members`, each with its name, in JSON; and where they end."""
-    if depth > _DEEPEST:
+    """Puts what the tags from `at` on hold into `members`, each a name and JSON. Returns these, and where they end."""
+    if depth > _MAX_DEPTH:
         raise Malformed("nested too deeply")
     while at < len(tags) and (opening := _TAG.match(tags[at])):
         name, text = opening[1], tags[at][opening.end() :]
-        value, at = _value(tags, at + 1, text, argument_values.part(schema, name, root), root, depth)
+        value, at = _value(tags, at + 1, text, argument_values.member_schema(schema, name, root), root, depth)
         _closed(tags, at, f"</{name}>")
         members.append((name, value))
         at += 1
@@ -76,11 +77,11 @@ def _members(
 def _value(tags: list[str], at: int, text: str, schema: Any, root: Mapping[str, Any], depth: int) -> tuple[str, int]:
     """The JSON of a text, or of the tags that follow it; and where they end."""
     members, end = _members(tags, at, schema, root, depth + 1, [])
-    allowed = argument_values.types(schema, root)
+    allowed = argument_values.allowed_types(schema, root)
     if not members:
         if not text and "string" not in allowed and allowed & {"array", "object"}:
             return "[]" if "array" in allowed else "{}", end
-        return argument_values.meant(text, schema, root), end
+        return argument_values.text_to_json(text, schema, root), end
     if text.strip():
         raise Malformed("a text and tags in one")
     in_list = {name for name, _ in members} == {"item"} and ("array" in allowed or "object" not in allowed)
@@ -95,23 +96,23 @@ def _closed(tags: list[str], at: int, tag: str) -> None:
 
 
 def _object(members: Members) -> str:
-    """One that is given twice is told twice: of such the last counts, in JSON as well."""
-    return "{" + ", ".join(f"{argument_values.written(name)}: {value}" for name, value in members) + "}"
+    """A member that comes twice is written twice: the last one counts, in JSON as well."""
+    return "{" + ", ".join(f"{argument_values.to_json(name)}: {value}" for name, value in members) + "}"
 
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="minimax_m3",
-    signs=(_MARK, "<tool_call>", "<invoke name="),
-    opens=(f"{_MARK}<tool_call>",),
-    closes=f"{_MARK}</tool_call>",
+    template_markers=(_MARK, "<tool_call>", "<invoke name="),
+    open_tags=(f"{_MARK}<tool_call>",),
+    close_tag=f"{_MARK}</tool_call>",
     parse=parse,
-    seen=seen,
+    parse_partial=parse_partial,
     layout=Layout(
         begin=f"{_MARK}<tool_call>\n",
         call=f'{_MARK}<invoke name="$NAME">$ARGUMENTS{_MARK}</invoke>\n',
         end=f"{_MARK}</tool_call>",
-        between="",
+        call_separator="",
         parameter=f"{_MARK}<$KEY>$VALUE{_MARK}</$KEY>",
     ),
-    marks=(_MARK, "<tool_call>", "</tool_call>"),
+    special_tokens=(_MARK, "<tool_call>", "</tool_call>"),
 )

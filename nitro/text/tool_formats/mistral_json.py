@@ -4,16 +4,18 @@
 """
 
 from nitro.text.tool_formats import mistral
-from nitro.text.tool_formats.format import Format, Layout
+from nitro.text.tool_formats.format import Layout, ToolFormat
 from nitro.text.tool_formats.parsers import json_calls
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="mistral_json",
-    signs=("[TOOL_CALLS]",),
-    opens=("[TOOL_CALLS]",),
-    closes="",
+    template_markers=("[TOOL_CALLS]",),
+    open_tags=("[TOOL_CALLS]",),
+    close_tag="",
     parse=mistral.parse,
-    seen=json_calls.seen,
-    layout=Layout(begin="[TOOL_CALLS][", call='{"name": "$NAME", "arguments": $ARGUMENTS}', between=", ", end="]"),
-    marks=("[TOOL_CALLS]",),
+    parse_partial=json_calls.parse_partial,
+    layout=Layout(
+        begin="[TOOL_CALLS][", call='{"name": "$NAME", "arguments": $ARGUMENTS}', call_separator=", ", end="]"
+    ),
+    special_tokens=("[TOOL_CALLS]",),
 )

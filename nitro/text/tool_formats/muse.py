@@ -7,27 +7,27 @@
 </atem:function_calls>
 """
 
-from nitro.text.tool_formats.format import Format, Layout
-from nitro.text.tool_formats.parsers.tagged_calls import Tags
+from nitro.text.tool_formats.format import Layout, ToolFormat
+from nitro.text.tool_formats.parsers.tagged_calls import TaggedCalls
 
-_TAGS = Tags(
+_TAGS = TaggedCalls(
     call=r'<atem:invoke\b[^>\n]*? name="(?P<name>[^">\n]+)"[^>\n]*>',
     key=r'<atem:parameter\b[^>\n]*? name="(?P<key>[^">\n]+)"[^>\n]*>',
-    closes="</atem:parameter>",
+    close_tag="</atem:parameter>",
     end="</atem:invoke>",
 )
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="muse",
-    signs=("<atem:function_calls>", "<atem:invoke name="),
-    opens=("<atem:function_calls>",),
-    closes="</atem:function_calls>",
+    template_markers=("<atem:function_calls>", "<atem:invoke name="),
+    open_tags=("<atem:function_calls>",),
+    close_tag="</atem:function_calls>",
     parse=_TAGS.parse,
-    seen=_TAGS.seen,
+    parse_partial=_TAGS.parse_partial,
     layout=Layout(
         begin="<atem:function_calls>\n",
         call='<atem:invoke name="$NAME">\n$ARGUMENTS</atem:invoke>',
         end="\n</atem:function_calls>",
-        between="\n",
+        call_separator="\n",
         parameter='<atem:parameter name="$KEY">$VALUE</atem:parameter>\n',
     ),
 )

@@ -3,18 +3,18 @@
 <TOOLCALL>[{"name": "weather", "arguments": {"city": "Oslo"}}]</TOOLCALL>
 """
 
-from nitro.text.tool_formats.format import Format, Layout
+from nitro.text.tool_formats.format import Layout, ToolFormat
 from nitro.text.tool_formats.parsers import json_calls
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="nemotron",
-    signs=("<TOOLCALL>",),
-    opens=("<TOOLCALL>",),
-    closes="</TOOLCALL>",
+    template_markers=("<TOOLCALL>",),
+    open_tags=("<TOOLCALL>",),
+    close_tag="</TOOLCALL>",
     parse=json_calls.parse,
-    seen=json_calls.seen,
+    parse_partial=json_calls.parse_partial,
     layout=Layout(
-        begin="<TOOLCALL>[", call='{"name": "$NAME", "arguments": $ARGUMENTS}', end="]</TOOLCALL>", between=", "
+        begin="<TOOLCALL>[", call='{"name": "$NAME", "arguments": $ARGUMENTS}', end="]</TOOLCALL>", call_separator=", "
     ),
-    marks=("<TOOLCALL>", "</TOOLCALL>"),
+    special_tokens=("<TOOLCALL>", "</TOOLCALL>"),
 )

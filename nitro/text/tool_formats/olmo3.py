@@ -4,23 +4,23 @@
 clock()</function_calls>
 """
 
-from nitro.text.tool_formats.format import Format, Layout
+from nitro.text.tool_formats.format import Layout, ToolFormat
 from nitro.text.tool_formats.parsers import python_calls
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="olmo3",
-    signs=("<function_calls>",),
-    opens=("<function_calls>",),
-    closes="</function_calls>",
+    template_markers=("<function_calls>",),
+    open_tags=("<function_calls>",),
+    close_tag="</function_calls>",
     parse=python_calls.parse,
-    seen=python_calls.seen,
+    parse_partial=python_calls.parse_partial,
     layout=Layout(
         begin="<function_calls>",
         call="$NAME($ARGUMENTS)",
-        between="\n",
+        call_separator="\n",
         end="</function_calls>",
         parameter="$KEY=$JSON",
-        separator=", ",
+        parameter_separator=", ",
     ),
-    marks=("<function_calls>", "</function_calls>"),
+    special_tokens=("<function_calls>", "</function_calls>"),
 )

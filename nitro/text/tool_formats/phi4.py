@@ -1,38 +1,36 @@
-"""Phi-4 mini, which sometimes writes the word `functools` instead of the marks:
+"""Phi-4 mini, which sometimes writes the word `functools` instead of the tags:
 
 <|tool_call|>[{"name": "weather", "arguments": {"city": "Oslo"}}]<|/tool_call|>
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from nitro.text.tool_formats.format import Format, Layout
+from nitro.text.tool_formats.format import Layout, ToolFormat
 from nitro.text.tool_formats.parsers import json_calls
+from nitro.text.tools import ChatMessage
 
-Message = Mapping[str, Any]
 
-
-def given(messages: Sequence[Message], tools: Sequence[Message]) -> list[Message]:
-    """Its templates look for the tools, as a text, in the system message."""
-    told = json.dumps([tool.get("function", tool) for tool in tools], ensure_ascii=False)
+def inject_tools(messages: Sequence[ChatMessage], tools: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """Put the tools, as a text, into the system message: its templates look for them there."""
+    text = json.dumps([tool.get("function", tool) for tool in tools], ensure_ascii=False)
     first = messages[0] if messages[0]["role"] == "system" else {"role": "system", "content": ""}
-    return [{**first, "tools": told}, *messages[first is messages[0] :]]
+    return [{**first, "tools": text}, *messages[first is messages[0] :]]
 
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="phi4",
-    signs=("<|tool|>", "<|/tool|>", "message['tools']"),
-    opens=("<|tool_call|>", "functools"),
-    closes="<|/tool_call|>",
+    template_markers=("<|tool|>", "<|/tool|>", "message['tools']"),
+    open_tags=("<|tool_call|>", "functools"),
+    close_tag="<|/tool_call|>",
     parse=json_calls.parse,
-    seen=json_calls.seen,
+    parse_partial=json_calls.parse_partial,
     layout=Layout(
         begin="<|tool_call|>[",
         call='{"name": "$NAME", "arguments": $ARGUMENTS}',
-        between=", ",
+        call_separator=", ",
         end="]<|/tool_call|>",
     ),
-    marks=("<|tool_call|>", "<|/tool_call|>"),
-    given=given,
+    special_tokens=("<|tool_call|>", "<|/tool_call|>"),
+    inject_tools=inject_tools,
 )

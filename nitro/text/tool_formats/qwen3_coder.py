@@ -11,28 +11,28 @@ Oslo
 Some leave the first line out.
 """
 
-from nitro.text.tool_formats.format import Format, Layout
-from nitro.text.tool_formats.parsers.tagged_calls import Tags, unwrapped
+from nitro.text.tool_formats.format import Layout, ToolFormat
+from nitro.text.tool_formats.parsers.tagged_calls import TaggedCalls, without_line_breaks
 
-_TAGS = Tags(
+_TAGS = TaggedCalls(
     call=r"(?:<function=)?(?P<name>[^<>\n]+)>",
     key=r"<parameter=(?P<key>[^>\n]+)>",
-    closes="</parameter>",
+    close_tag="</parameter>",
     end="</function>",
-    text=unwrapped,
+    decode=without_line_breaks,
 )
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="qwen3_coder",
-    signs=("<tool_call>", "<function=", "<parameter="),
-    opens=("<tool_call>", "<function="),
-    closes="</tool_call>",
+    template_markers=("<tool_call>", "<function=", "<parameter="),
+    open_tags=("<tool_call>", "<function="),
+    close_tag="</tool_call>",
     parse=_TAGS.parse,
-    seen=_TAGS.seen,
+    parse_partial=_TAGS.parse_partial,
     layout=Layout(
         begin="<tool_call>\n",
         call="<function=$NAME>\n$ARGUMENTS</function>",
         end="\n</tool_call>",
         parameter="<parameter=$KEY>\n$VALUE\n</parameter>\n",
     ),
-    marks=("<tool_call>", "</tool_call>"),
+    special_tokens=("<tool_call>", "</tool_call>"),
 )

@@ -7,27 +7,27 @@
 </seed:tool_call>
 """
 
-from nitro.text.tool_formats.format import Format, Layout
-from nitro.text.tool_formats.parsers.tagged_calls import Tags
+from nitro.text.tool_formats.format import Layout, ToolFormat
+from nitro.text.tool_formats.parsers.tagged_calls import TaggedCalls
 
-_TAGS = Tags(
+_TAGS = TaggedCalls(
     call=r"<function=(?P<name>[^>\n]+)>",
     key=r"<parameter=(?P<key>[^>\n]+)>",
-    closes="</parameter>",
+    close_tag="</parameter>",
     end="</function>",
 )
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="seed_oss",
-    signs=("<seed:tool_call>", "<function=", "<parameter="),
-    opens=("<seed:tool_call>",),
-    closes="</seed:tool_call>",
+    template_markers=("<seed:tool_call>", "<function=", "<parameter="),
+    open_tags=("<seed:tool_call>",),
+    close_tag="</seed:tool_call>",
     parse=_TAGS.parse,
-    seen=_TAGS.seen,
+    parse_partial=_TAGS.parse_partial,
     layout=Layout(
         begin="<seed:tool_call>\n",
         call="<function=$NAME>\n$ARGUMENTS</function>",
         end="\n</seed:tool_call>",
         parameter="<parameter=$KEY>$VALUE</parameter>\n",
     ),
-    marks=("<seed:tool_call>", "</seed:tool_call>"),
+    special_tokens=("<seed:tool_call>", "</seed:tool_call>"),
 )

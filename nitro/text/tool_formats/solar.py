@@ -6,26 +6,26 @@
 
 import re
 
-from nitro.text.tool_formats.format import Format, Layout
-from nitro.text.tool_formats.parsers.named_calls import named
+from nitro.text.tool_formats.format import Layout, ToolFormat
+from nitro.text.tool_formats.parsers.named_calls import named_calls
 
 _BEGIN, _NAME, _ARGUMENTS, _END = (f"<|tool_call:{part}|>" for part in ("begin", "name", "args", "end"))
-_parse, _seen = named(
+_parse, _parse_partial = named_calls(
     rf"\s*{re.escape(_BEGIN)}[^<]*{re.escape(_NAME)}(?P<name>[^<]+){re.escape(_ARGUMENTS)}\s*",
     rf"\s*(?:{re.escape(_END)}\s*|$)",
 )
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="solar",
-    signs=("<|tool_calls|>", _NAME, _ARGUMENTS),
-    opens=("<|tool_calls|>",),
-    closes="<|calls|>",
+    template_markers=("<|tool_calls|>", _NAME, _ARGUMENTS),
+    open_tags=("<|tool_calls|>",),
+    close_tag="<|calls|>",
     parse=_parse,
-    seen=_seen,
+    parse_partial=_parse_partial,
     layout=Layout(
         begin="<|tool_calls|>",
         call=f"{_BEGIN}$ID{_NAME}$NAME{_ARGUMENTS}$ARGUMENTS{_END}",
         end="<|calls|>",
-        between="",
+        call_separator="",
     ),
-    marks=("<|tool_calls|>", "<|calls|>", _BEGIN, _NAME, _ARGUMENTS, _END),
+    special_tokens=("<|tool_calls|>", "<|calls|>", _BEGIN, _NAME, _ARGUMENTS, _END),
 )

@@ -19,7 +19,8 @@ class Batch:
         self._seq_id: Any = (lib.llama_seq_id * room)()
         self._logits: Any = (ctypes.c_int8 * room)()
         self._n_seq_id = (ctypes.c_int32 * room)(*[1] * room)
-        pointer, size = ctypes.POINTER(lib.llama_seq_id), ctypes.sizeof(lib.llama_seq_id)
+        pointer = ctypes.POINTER(lib.llama_seq_id)
+        size = ctypes.sizeof(lib.llama_seq_id)
         base = ctypes.addressof(self._seq_id)
         self._seq_ids = (pointer * room)(*[ctypes.cast(base + i * size, pointer) for i in range(room)])
         self._batch = lib.llama_batch(
@@ -31,11 +32,13 @@ class Batch:
         end = 0
         for chunk in chunks:
             span = slice(end, end + chunk.size)
-            self.first_row[chunk.slot], end = end, end + chunk.size
+            self.first_row[chunk.slot] = end
+            end += chunk.size
             self._token[span] = chunk.tokens[chunk.start : chunk.stop] + chunk.draft
             self._pos[span] = range(chunk.start, chunk.start + chunk.size)
             self._seq_id[span] = [chunk.slot] * chunk.size
-            scored, wanted = len(chunk.scores), chunk.samples + len(chunk.draft)
+            scored = len(chunk.score_tokens)
+            wanted = chunk.wants_token + len(chunk.draft)
             self._logits[span] = [1] * scored + [0] * (chunk.size - scored)
             self._logits[end - wanted : end] = [1] * wanted
             self.last_row[chunk.slot] = end - 1 - len(chunk.draft)

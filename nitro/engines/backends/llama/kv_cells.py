@@ -1,9 +1,9 @@
-"""Where llama.cpp keeps what the slots hold: cells out of the pool and back into it, and those of each slot together.
+"""The cells of llama.cpp's KV cache: copies a slot's cells to main memory and back, and keeps those of a slot together.
 
-llama.cpp gives a token the next free cell, so that rows that decode together take turns, and a prompt fills the holes
-that others left. On the CPU attention that jumps from cell to cell costs up to half a step more. So what runs is moved,
-slot after slot, into cells in a row, each time that enough has come and gone to be worth it: moving a token takes about
-a four-hundredth of the time of computing one.
+llama.cpp gives each token the next free cell. So the cells of slots that decode together alternate, and a prompt fills
+the holes that others left. On the CPU, attention that jumps from cell to cell makes a step up to half as slow again. So
+the slots that run are moved, one after another, into cells in a row, whenever enough tokens have come and gone to be
+worth it: moving a token takes about a four-hundredth of the time of computing one.
 """
 
 import ctypes
@@ -11,9 +11,9 @@ from typing import Any
 
 import llama_cpp.llama_cpp as lib
 
-MOVED = 2  # tokens moved for each that came or went since, at most: about 1 % of the time
-LEAST = 256  # tokens that must have come and gone
-SHARED = 4  # a slot is moved if at most a fourth of it is shared: it shares nothing after that
+MAX_MOVED = 2  # tokens moved for each that came or went since: about 1 % of the time
+MIN_CHANGED = 256  # tokens that must have come and gone before anything is moved
+ONE_IN_SHARED = 4  # a slot is moved if at most one token in so many is shared: it shares nothing after that
 
 
 def save(context: Any, slot: int) -> Any:
@@ -24,12 +24,13 @@ def save(context: Any, slot: int) -> Any:
 
 
 def restore(context: Any, slot: int, state: Any) -> bool:
-    """Put it into the slot, instead of what that holds. False where the pool has no room; the slot is empty then."""
+    """Replace what the slot holds by a saved state. False where the pool has no room; the slot is empty then."""
     clear(context, slot)
     return bool(lib.llama_state_seq_set_data(context, state, len(state), slot))
 
 
 def clear(context: Any, slot: int) -> None:
+    """Empty the slot."""
     lib.llama_memory_seq_rm(lib.llama_get_memory(context), slot, -1, -1)  # of a whole sequence: never fails
 
 
@@ -39,40 +40,44 @@ def held(context: Any, slot: int) -> int:
 
 
 class Cells:
-    """Told what comes and goes, it moves what has become scattered."""
+    """Counts the tokens that come and go, and moves together what has become scattered."""
 
-    def __init__(self, most: int):
-        """`most`: tokens that main memory has room for meanwhile."""
-        self._most = most
+    def __init__(self, max_tokens: int):
+        """`max_tokens`: how many main memory has room for while they are moved."""
+        self._max_tokens = max_tokens
         self._changed = 0  # tokens that came or went since the last move
-        self._wait = LEAST  # how many must have
+        self._wait = MIN_CHANGED  # how many must have
         self._shared: dict[int, int] = {}  # by slot: leading tokens whose cells may be another's, too
 
     def computed(self, tokens: int) -> None:
+        """Note that so many tokens were added to slots."""
         self._changed += tokens
 
     def cleared(self, slot: int, tokens: int) -> None:
+        """Note that a slot was emptied, which held so many tokens."""
         self._changed += tokens
         self._shared.pop(slot, None)
 
     def copied(self, src: int, dst: int, length: int) -> None:
+        """Note that both slots now share the cells of their first `length` tokens."""
         self._shared[src] = max(self._shared.get(src, 0), length)
         self._shared[dst] = length
 
     def gather(self, context: Any, slots: list[int]) -> None:
-        """Move what these slots hold into cells in a row, if it is time to. One that runs alone is not woven."""
+        """Move what these slots hold into cells in a row, if it is time to. A slot that runs alone has no others' cells
+        between its own."""
         if self._changed < self._wait or len(slots) < 2:
             return
         sizes = {slot: held(context, slot) for slot in slots}
-        self._wait = max(sum(sizes.values()) // MOVED, LEAST)
+        self._wait = max(sum(sizes.values()) // MAX_MOVED, MIN_CHANGED)
         if self._changed < self._wait:
             return
         self._changed = 0
         everything = sum(held(context, slot) for slot in range(lib.llama_n_seq_max(context)))
-        if sum(sizes.values()) > self._most or everything > lib.llama_n_ctx(context):
-            return  # nothing can get lost where there is room for all, shared by none
-        mine = [slot for slot in slots if self._shared.get(slot, 0) * SHARED <= sizes[slot] > 0]
-        states = [(slot, state) for slot in mine if (state := save(context, slot)) is not None]
+        if sum(sizes.values()) > self._max_tokens or everything > lib.llama_n_ctx(context):
+            return  # nothing gets lost only where all of it fits even if nothing were shared
+        unshared = [slot for slot in slots if self._shared.get(slot, 0) * ONE_IN_SHARED <= sizes[slot] > 0]
+        states = [(slot, state) for slot in unshared if (state := save(context, slot)) is not None]
         for slot, _ in states:
             clear(context, slot)
         for slot, state in states:

@@ -1,4 +1,4 @@
-"""What llama.cpp tells beside its API: its log, and the devices of ggml, which llama-cpp-python does not bind."""
+"""llama.cpp beyond its API: its log, and the devices of ggml, for which llama-cpp-python has no bindings."""
 
 import ctypes
 import logging
@@ -16,30 +16,32 @@ log = logging.getLogger("llama.cpp")
 
 ERROR = 4  # GGML_LOG_LEVEL_ERROR (ggml.h)
 GPU_TYPES = (1, 2)  # GGML_BACKEND_DEVICE_TYPE_GPU, _IGPU (ggml-backend.h)
-KEPT = 2**20  # characters of log
-PLACE = re.compile(r"^\w+: (error loading model: )?")  # the function that tells it
+MAX_KEPT = 2**20  # characters of log
+PLACE = re.compile(r"^\w+: (error loading model: )?")  # the function that logs it
 
 
 class Log:
-    """What llama.cpp logs from `capture_log` on. Some things it tells only there."""
+    """What llama.cpp logs from `capture_log` on. Some facts stand only there."""
 
     def __init__(self) -> None:
-        self.first_error = ""  # the one that says most, where loading fails: those who called say that it did
+        self.first_error = ""  # the most specific one where loading fails: the callers log afterwards that it did
         self.last_error = ""
         self.text = ""
 
     def add(self, level: int, line: str) -> None:
+        """Keep a line, and pass it on to Python's log."""
         if level == ERROR:
             self.last_error = line.strip().rstrip(".") + "."
             self.first_error = self.first_error or PLACE.sub("", self.last_error)
-        if len(self.text) < KEPT:
+        if len(self.text) < MAX_KEPT:
             self.text += line
         log.debug("%s", line.rstrip())
 
     def offloaded(self) -> tuple[int, int] | None:
-        """(layers on a GPU, layers), None where no layer is."""
+        """(layers on a GPU, layers, the output among them); None where it is not said. Where ggml has a GPU,
+        llama.cpp always says it."""
         match = re.search(r"offloaded (\d+)/(\d+) layers", self.text)
-        return (int(match[1]), int(match[2])) if match and int(match[1]) > 0 else None
+        return (int(match[1]), int(match[2])) if match else None
 
     def kv_place(self) -> str:
         """Where the KV cache lies, a recurrent model's states included: "CUDA0, CPU"."""
@@ -70,17 +72,19 @@ def capture_log() -> Log:
 
 
 def build() -> Build:
-    """A backend is there if it was built, whether it finds a device or not."""
+    """What llama.cpp is built for and finds here. A backend that was built is listed even if it finds no device."""
     names = [_call("ggml_backend_reg_name", ctypes.c_char_p, handle).decode() for handle in _all("reg")]
     return Build("llama.cpp", f"llama-cpp-python {llama_cpp.__version__}", tuple(names), tuple(devices()))
 
 
 def devices() -> list[Device]:
+    """What ggml can compute on here, the CPU included, as it is now: `free` changes."""
     return [_device(handle) for handle in _all("dev")]
 
 
 def _device(handle: int) -> Device:
-    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    free = ctypes.c_size_t()
+    total = ctypes.c_size_t()
     _call("ggml_backend_dev_memory", None, handle, ctypes.byref(free), ctypes.byref(total))
     name = _call("ggml_backend_dev_description", ctypes.c_char_p, handle).decode(errors="replace").strip()
     return Device(name, free.value, _call("ggml_backend_dev_type", ctypes.c_int, handle) in GPU_TYPES)
@@ -93,7 +97,7 @@ def _all(kind: str) -> list[int]:
 
 
 def _call(name: str, result: Any, handle: Any = None, *more: Any) -> Any:
-    """A function of ggml-backend.h; its first argument, where there is one, is a pointer or given as a ctypes value."""
+    """A function of ggml-backend.h; its first argument, where there is one, is a pointer (int) or a ctypes value."""
     function = libggml[name]  # an own object each time: nobody else's restype is changed
     function.restype = result
     arguments = [] if handle is None else [ctypes.c_void_p(handle) if isinstance(handle, int) else handle]

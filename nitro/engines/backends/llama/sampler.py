@@ -5,39 +5,41 @@ import math
 import weakref
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
-from nitro.engines.types import COLD, IMPOSSIBLE, LEAST_LOGPROB, Logprobs, Sampling, Scored
+from nitro.engines.types import COLD, IMPOSSIBLE, MIN_LOGPROB, Logprobs, SamplingParams, ScoredToken
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # a llama_token_data
 MIROSTAT_M = 100  # of how many tokens version 1 estimates the distribution; llama-server's number
 DRY_KEPT = 16
 
 
-def prepare(sampling: Sampling, vocab: Any, context: int) -> None:
-    """Make what is long in the making; from any thread."""
+def prepare(sampling: SamplingParams, vocab: Any, context: int) -> None:
+    """Make what takes long, ahead of `chain_of`; from any thread."""
     if sampling.dry_multiplier:
         _dry(sampling, vocab, context)
 
 
-def chain_of(sampling: Sampling, tokens: list[int], vocab: Any, vocabulary: int, context: int) -> Any:
-    """A sampler chain that has seen `tokens`; the caller frees it. The order is that of Sampling's docstring."""
+def chain_of(sampling: SamplingParams, tokens: list[int], vocab: Any, vocabulary: int, context: int) -> Any:
+    """A sampler chain that has seen `tokens`; the caller frees it. The order is that of SamplingParams's docstring."""
     chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
 
     def add(sampler: Any) -> None:
         lib.llama_sampler_chain_add(chain, sampler)
 
-    if bias := sampling.logit_bias:
+    bias = sampling.logit_bias
+    if bias:
         entries = (lib.llama_logit_bias * len(bias))(*(lib.llama_logit_bias(*entry) for entry in bias.items()))
         add(lib.llama_sampler_init_logit_bias(vocabulary, len(bias), entries))
     seen = 0
     if sampling.penalises:
         seen = _window(sampling.repeat_last_n, context)
-        penalties = (sampling.repetition_penalty, sampling.frequency_penalty, sampling.presence_penalty)
-        add(lib.llama_sampler_init_penalties(vocabulary, seen, *penalties))
+        repetition = sampling.repetition_penalty
+        frequency = sampling.frequency_penalty
+        add(lib.llama_sampler_init_penalties(vocabulary, seen, repetition, frequency, sampling.presence_penalty))
     if sampling.dry_multiplier:
         add(lib.llama_sampler_clone(_dry(sampling, vocab, context).sampler))
         seen = max(seen, _window(sampling.dry_penalty_last_n, context))
@@ -48,20 +50,22 @@ def chain_of(sampling: Sampling, tokens: list[int], vocab: Any, vocabulary: int,
     return chain
 
 
-def _drawing(sampling: Sampling, vocabulary: int) -> Iterator[Any]:
+def _drawing(sampling: SamplingParams, vocabulary: int) -> Iterator[Any]:
     """Filters, temperature and draw."""
     possible = lib.llama_sampler_init_min_p  # an entropy with a share of 0 in it is no number in llama.cpp
     if sampling.temperature < COLD:
         yield lib.llama_sampler_init_greedy()
         return
     if sampling.mirostat:
-        settings = (sampling.seed, sampling.mirostat_tau, sampling.mirostat_eta)
+        seed = sampling.seed
+        tau = sampling.mirostat_tau
+        eta = sampling.mirostat_eta
         yield lib.llama_sampler_init_temp(sampling.temperature)
         yield possible(IMPOSSIBLE, 1)
         if sampling.mirostat == 1:
-            yield lib.llama_sampler_init_mirostat(vocabulary, *settings, MIROSTAT_M)
+            yield lib.llama_sampler_init_mirostat(vocabulary, seed, tau, eta, MIROSTAT_M)
         else:
-            yield lib.llama_sampler_init_mirostat_v2(*settings)
+            yield lib.llama_sampler_init_mirostat_v2(seed, tau, eta)
         return
     if sampling.top_n_sigma > 0:
         yield lib.llama_sampler_init_top_n_sigma(sampling.top_n_sigma)
@@ -90,15 +94,31 @@ class _Dry:
         weakref.finalize(self, lib.llama_sampler_free, sampler)
 
 
-def _dry(sampling: Sampling, vocab: Any, context: int) -> _Dry:
-    settings = (sampling.dry_multiplier, sampling.dry_base, sampling.dry_allowed_length)
-    return _made_dry(vocab, *settings, _window(sampling.dry_penalty_last_n, context), sampling.dry_sequence_breakers)
+class _DryParams(NamedTuple):
+    """What llama_sampler_init_dry takes, in its order."""
+
+    multiplier: float
+    base: float
+    allowed_length: int
+    last_n: int
+    breakers: tuple[str, ...]
+
+
+def _dry(sampling: SamplingParams, vocab: Any, context: int) -> _Dry:
+    params = _DryParams(
+        multiplier=sampling.dry_multiplier,
+        base=sampling.dry_base,
+        allowed_length=sampling.dry_allowed_length,
+        last_n=_window(sampling.dry_penalty_last_n, context),
+        breakers=sampling.dry_sequence_breakers,
+    )
+    return _make_dry(vocab, params)
 
 
 @lru_cache(DRY_KEPT)
-def _made_dry(vocab: Any, *settings: Any) -> _Dry:
+def _make_dry(vocab: Any, params: _DryParams) -> _Dry:
     """Takes a few milliseconds for each sequence breaker, up to some tenths of a second: each token is compared."""
-    *numbers, breakers = settings
+    *numbers, breakers = params
     texts = (ctypes.c_char_p * len(breakers))(*(text.encode() for text in breakers))
     return _Dry(lib.llama_sampler_init_dry(vocab, *numbers, texts, len(breakers)))
 
@@ -113,7 +133,8 @@ def pick(sampler: Any, logits: Any, ids: Any) -> int | None:
     if not len(ids):
         return None
     candidates = np.zeros(len(ids), CANDIDATE)
-    candidates["id"], candidates["logit"] = ids, logits[ids]
+    candidates["id"] = ids
+    candidates["logit"] = logits[ids]
     array = lib.llama_token_data_array(
         data=candidates.ctypes.data_as(lib.llama_token_data_p), size=len(ids), selected=-1, sorted=False
     )
@@ -122,12 +143,12 @@ def pick(sampler: Any, logits: Any, ids: Any) -> int | None:
     return int(drawn.id) if math.isfinite(drawn.logit) else None
 
 
-def logprobs(logits: Any, token: int, most: int) -> Logprobs:
-    """Of `token`, and of the `most` likeliest. `logits`: float32 [vocabulary]."""
+def logprobs(logits: Any, token: int, top_count: int) -> Logprobs:
+    """Of `token`, and of the `top_count` likeliest. `logits`: float32 [vocabulary]."""
     logits = logits.astype(np.float64)
     scores = logits - logits.max()
     scores -= np.log(np.exp(scores).sum())
-    scores = np.maximum(np.nan_to_num(scores, nan=LEAST_LOGPROB), LEAST_LOGPROB)
-    top = np.argpartition(-scores, most)[:most] if most else np.array([], int)
+    scores = np.maximum(np.nan_to_num(scores, nan=MIN_LOGPROB), MIN_LOGPROB)
+    top = np.argpartition(-scores, top_count)[:top_count] if top_count else np.array([], int)
     top = top[np.argsort(-scores[top], kind="stable")]
-    return Logprobs(Scored(token, float(scores[token])), [Scored(int(t), float(scores[t])) for t in top])
+    return Logprobs(ScoredToken(token, float(scores[token])), [ScoredToken(int(t), float(scores[t])) for t in top])

@@ -14,6 +14,7 @@ class LlamaTokenizer:
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
+        """Token ids. What cannot be UTF-8 becomes "?"."""
         data = text.encode("utf-8", "replace")
         room = len(data) + 8  # a token is at least a byte, and a few prefixes may come before
         while True:
@@ -23,13 +24,15 @@ class LlamaTokenizer:
                 return tokens[:count]
             room = -count
 
-    def piece(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
+        """What the token adds to the text; computed once for each token."""
         if token not in self._pieces:
             self._pieces[token] = self._render(token)
         return self._pieces[token]
 
-    def written(self, token: int) -> bytes:
-        return self.piece(token) or self.text(token).encode()
+    def vocabulary_text(self, token: int) -> bytes:
+        """Its bytes or, for a token without any, how the vocabulary writes it."""
+        return self.token_bytes(token) or self.text(token).encode()
 
     def text(self, token: int) -> str:
         """How a token is written in the vocabulary; nothing for a token the model does not have."""

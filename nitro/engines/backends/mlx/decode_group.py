@@ -1,6 +1,6 @@
 """Slots that decode together: their KV caches are merged, so that one pass through the weights serves them all.
 
-A group is one token ahead of what was asked for. When its rows have been given `now`, the pass that takes `now` in and
+A group is one token ahead of what the scheduler wants. When `now` goes to the host, the pass that takes `now` in and
 samples `ahead` has been submitted already, and the device is never idle while the host hands tokens out:
 
     tokens of a row:  |<------ held by the slot ------>|  now  |  ahead
@@ -20,56 +20,63 @@ import mlx.core as mx
 from nitro.engines.backends.mlx import kv_cache, sampler
 from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.model import MlxModel
+from nitro.engines.backends.mlx.sampler import LazyLogprobs, SamplerRow
 from nitro.engines.runner import Chunk
 
 
 @dataclass(slots=True)
-class Row:
+class GroupRow:
+    """One slot in a group."""
+
     slot: int
     sequence_id: int
     length: int  # tokens in the KV cache
-    drawing: sampler.Row
+    sampler_row: SamplerRow
 
 
 class Group:
     """Made of rows whose caches hold all but the last of their tokens; `now` is sampled after that one."""
 
-    def __init__(self, model: MlxModel, rows: list[Row], caches: list[Caches], last: list[int]):
+    def __init__(self, model: MlxModel, rows: list[GroupRow], caches: list[Caches], last: list[int]):
         """`caches`: each row's own, which are the group's from now on. `last`: each row's last token."""
         self.rows = rows
         self._model = model
         self._merged = len(rows) > 1
         self._caches = kv_cache.merge(caches) if self._merged else caches[0]
-        self._before: list[Any] = []  # see mlx_cache.before
+        self._before: list[Any] = []  # see kv_cache.before
         self._ahead, self._ahead_scores = self._next(mx.array(last, mx.uint32), newest=False)
-        self.now, self.scores = self._ahead, self._ahead_scores  # of each row, its next token and what was asked of it
-        self.given: list[int] = []  # `now`, on the host
+        self.now = self._ahead  # each row's next token
+        self.scores = self._ahead_scores  # its logprobs, where the request wants them
+        self.fetched: list[int] = []  # `now`, on the host
         self._looked = False  # whether `ahead` is computed, and the caches hold `now`
 
     @property
     def constrained(self) -> bool:
         """Whether a row has a grammar: what comes after `now` can be drawn only when it is known on the host."""
-        return any(row.drawing.matcher for row in self.rows)
+        return any(row.sampler_row.matcher for row in self.rows)
 
     def goes_on(self, row: int, chunk: Chunk) -> bool:
         """Whether the chunk is that row's one token which has been computed already."""
-        mine = self.rows[row]
-        held = mine.length - self._looked
-        known = (mine.sequence_id, held, held + 1, self.given[row])
-        return chunk.samples and known == (chunk.sequence_id, chunk.start, chunk.stop, chunk.tokens[chunk.start])
+        group_row = self.rows[row]
+        held = group_row.length - self._looked
+        known = (group_row.sequence_id, held, held + 1, self.fetched[row])
+        return chunk.wants_token and known == (chunk.sequence_id, chunk.start, chunk.stop, chunk.tokens[chunk.start])
 
     def advance(self, chunks: list[Chunk]) -> None:
-        """What was computed ahead is what the chunks, one per row, want; without, it is computed now."""
+        """Give the chunks, one per row, the tokens that they want: those computed ahead, or else computed now."""
         for row, chunk in zip(self.rows, chunks, strict=True):
-            row.drawing.tokens, row.drawing.matcher = chunk.tokens, chunk.matcher
+            row.sampler_row.tokens = chunk.tokens
+            row.sampler_row.matcher = chunk.matcher
         if not self._looked:
-            self._ahead, self._ahead_scores = self._next(mx.array(self.given, mx.uint32), newest=False)
-        self.now, self.scores = self._ahead, self._ahead_scores
-        self._before, self._looked = [], False
+            self._ahead, self._ahead_scores = self._next(mx.array(self.fetched, mx.uint32), newest=False)
+        self.now = self._ahead
+        self.scores = self._ahead_scores
+        self._before = []
+        self._looked = False
 
     def look_ahead(self) -> None:
         """Submit `now`, and the pass after it."""
-        # by itself: what is asked for together is told of together
+        # by itself: what is evaluated together is ready together
         mx.async_eval(self.now, [scores.arrays for scores in self.scores if scores])
         if self.constrained:
             mx.async_eval(kv_cache.arrays(self._caches))
@@ -79,18 +86,20 @@ class Group:
         self._ahead, self._ahead_scores = self._next(self.now, newest=True)
         mx.async_eval(self._ahead, kv_cache.arrays(self._caches))
 
-    def give(self) -> list[int]:
-        """Wait for `now`."""
-        self.given = self.now.tolist()  # type: ignore[assignment]
-        return self.given
+    def fetch(self) -> list[int]:
+        """Wait for `now`, and bring it to the host."""
+        self.fetched = self.now.tolist()  # type: ignore[assignment]
+        return self.fetched
 
     def absorb(self, other: "Group") -> None:
-        """Take the other group's rows; both have `now`, neither has looked further. The other is void then."""
+        """Take over the other group's rows. Both have `now`, and neither has looked ahead. The other group
+        cannot be used afterwards."""
         self._merge()
         other._merge()
         kv_cache.extend(self._caches, other._caches)
         self.rows += other.rows
-        self.now, self.scores = mx.concatenate([self.now, other.now]), self.scores + other.scores
+        self.now = mx.concatenate([self.now, other.now])
+        self.scores = self.scores + other.scores
 
     def own_caches(self, row: int) -> Caches:
         """A row's caches without what was computed ahead. They share nothing that changes with the group's."""
@@ -106,23 +115,24 @@ class Group:
         self._caches = self._kept(self._caches, rows)
         if self._looked:
             self._before = self._kept(self._before, rows)
-            self._ahead, self._ahead_scores = self._ahead[mx.array(rows)], [self._ahead_scores[row] for row in rows]
+            self._ahead = self._ahead[mx.array(rows)]
+            self._ahead_scores = [self._ahead_scores[row] for row in rows]
         self._merged = len(rows) > 1
         self.rows = [self.rows[row] for row in rows]
-        self.given = [self.given[row] for row in rows]
+        self.fetched = [self.fetched[row] for row in rows]
 
-    def _next(self, tokens: mx.array, newest: bool) -> tuple[mx.array, list[sampler.Scores | None]]:
+    def _next(self, tokens: mx.array, newest: bool) -> tuple[mx.array, list[LazyLogprobs | None]]:
         """Each row's next token after `tokens`, and its scores, lazy. `newest`: `tokens` are on the device only."""
         tokens = mx.where(tokens == sampler.NONE, 0, tokens)  # MLX would read beyond the embedding
         logits = self._model.network(tokens[:, None], cache=self._caches)[:, -1, :]
         for row in self.rows:
             row.length += 1
-        drawings = [row.drawing for row in self.rows]
+        sampler_rows = [row.sampler_row for row in self.rows]
         if self.constrained:
             mx.async_eval(logits)  # while the masks are made
-        drawn = sampler.sample(logits, drawings, tokens if newest else None)
-        asked = [drawing.sampling.logprobs for drawing in drawings]
-        scores = [None if n is None else sampler.scores(logits[i], drawn[i], n) for i, n in enumerate(asked)]
+        drawn = sampler.sample(logits, sampler_rows, tokens if newest else None)
+        counts = [row.sampling.logprobs for row in sampler_rows]
+        scores = [None if n is None else sampler.logprobs(logits[i], drawn[i], n) for i, n in enumerate(counts)]
         return drawn, scores
 
     def _merge(self) -> None:

@@ -35,11 +35,11 @@ SAMPLING_KEYS = ("temperature", "top_k", "typical_p", "top_p", "min_p", "repetit
 
 
 def open_folder(folder: Path) -> MlxModel:
-    """Raises LoadError."""
+    """The model in it, its weights loaded. Raises LoadError."""
     if glob.escape(str(folder)) != str(folder):
         raise LoadError(f"mlx-lm cannot load a folder with any of *?[ in its path: {folder}; rename it.")
     if _json(folder / "config.json").get("model_file") is not None:
-        raise LoadError(f"{folder} needs Python code that it brings itself (model_file), and such is never run.")
+        raise LoadError(f"{folder} needs its own Python code (model_file), which is never run.")
     words = _tokenizer(folder)
     try:
         _check_layers(folder)
@@ -52,10 +52,12 @@ def open_folder(folder: Path) -> MlxModel:
 
 def _open(folder: Path, words: Tokenizer) -> MlxModel:
     network, config = load_model(folder)
-    if (dtype := compute_type() or _dtype(config)) is not None:
+    dtype = compute_type() or _dtype(config)
+    if dtype is not None:
         network.set_dtype(dtype)
     text = {**config, **config.get("text_config", {})}
-    about, generation = _json(folder / "tokenizer_config.json"), _json(folder / "generation_config.json")
+    about = _json(folder / "tokenizer_config.json")
+    generation = _json(folder / "generation_config.json")
     return MlxModel(
         network=network,
         tokenizer=_fast_tokenizer(words, folder),
@@ -71,9 +73,10 @@ def _open(folder: Path, words: Tokenizer) -> MlxModel:
 
 
 def _check_layers(folder: Path) -> None:
-    """mlx-lm makes as many layers as it is told to, before it looks at the weights. Each has some of its own. Raises
-    LoadError."""
-    config, files = _json(folder / "config.json"), list(folder.glob("model*.safetensors"))
+    """Raise LoadError for more layers than arrays. mlx-lm makes as many layers as config.json says, before it looks at
+    the weights, and each has some of its own."""
+    config = _json(folder / "config.json")
+    files = list(folder.glob("model*.safetensors"))
     if not files:
         return  # mlx-lm says so
     weights = sum(len(_arrays(file)) for file in files)
@@ -98,8 +101,8 @@ def _dtype(config: dict[str, Any]) -> mx.Dtype | None:
 def _context(config: dict[str, Any], network: Any) -> int:
     """What the configuration says, else what mlx-lm takes where it says nothing."""
     parts = (network, getattr(network, "language_model", None))
-    sampling_defaults = [vars(part.args) for part in parts if part is not None and hasattr(part, "args")]
-    for source in (config, *sampling_defaults):
+    args = [vars(part.args) for part in parts if part is not None and hasattr(part, "args")]
+    for source in (config, *args):
         for key in CONTEXT_KEYS:
             if isinstance(length := source.get(key), int | float) and 0 < length < 2**31:
                 return int(length)
@@ -127,10 +130,10 @@ def _fast_tokenizer(words: Tokenizer, folder: Path) -> FastTokenizer:
     words.no_truncation()
     words.no_padding()
     added = words.get_added_tokens_decoder()
-    silent = frozenset(id for id, token in added.items() if token.special)
+    hidden = frozenset(id for id, token in added.items() if token.special)
     # SentencePiece writes spaces as ▁ in added tokens, too; a byte-level vocabulary has those as they are
-    literal = frozenset(added) - silent if to_bytes is byte_level else frozenset()
-    return FastTokenizer(words, to_bytes, silent, literal)
+    literal = frozenset(added) - hidden if to_bytes is byte_level else frozenset()
+    return FastTokenizer(words, to_bytes, hidden, literal)
 
 
 def _ends(words: Tokenizer, ids: list[Any], eos: str) -> frozenset[int]:

@@ -18,7 +18,7 @@ from nitro.engines.backends.mlx.model import MlxModel, compute_type
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, sentence_piece
 from nitro.engines.runner import CannotOpen, LoadError
 from nitro.errors import reason
-from nitro.gguf import architectures, folder, header, packing, tensors, tokenizer, weights
+from nitro.gguf import architectures, folder, header, packing, split_files, tensors, tokenizer, weights
 from nitro.gguf.header import Header, UnreadableGGUF
 
 TYPES = (*weights.PLAIN, *packing.EXACT)  # that MLX holds as they are
@@ -27,7 +27,7 @@ ADVICE = "Serve it with --engine llama, or convert it, or the original weights: 
 
 
 def open_gguf(path: Path) -> MlxModel:
-    """Raises CannotOpen before any weight is read, and LoadError."""
+    """The model in it, its weights loaded. Raises CannotOpen before any weight is read, and LoadError."""
     try:
         head = header.read_all(path)
         _check_types(head)
@@ -38,8 +38,8 @@ def open_gguf(path: Path) -> MlxModel:
         raise CannotOpen(f"MLX cannot open it: {error} {ADVICE}") from None
     except OSError as error:
         raise CannotOpen(f"{path} cannot be read: {error.strerror}.") from None
-    except Exception as error:  # metadata of another kind than is asked for
-        raise CannotOpen(f"MLX cannot open {path}, whose metadata is not as it should be: {reason(error)}") from None
+    except Exception as error:  # metadata of another type than is expected
+        raise CannotOpen(f"MLX cannot open {path}, because of its metadata: {reason(error)}") from None
     try:
         network = _network(head, config, names)
     except Exception as error:  # tensors that are missing or of another shape; MLX raises what it stumbles over
@@ -49,13 +49,13 @@ def open_gguf(path: Path) -> MlxModel:
     to_bytes = sentence_piece if tokenizer.is_sentence_piece(head) else byte_level
     return MlxModel(
         network=network,
-        tokenizer=FastTokenizer(words, to_bytes, silent=controls, literal=specials - controls),
+        tokenizer=FastTokenizer(words, to_bytes, hidden=controls, literal=specials - controls),
         trained_context=config["max_position_embeddings"],
         eog=tokenizer.ends(head),
         template=head.get("tokenizer.chat_template"),
         bos=tokenizer.text(head, "bos"),
         eos=tokenizer.text(head, "eos"),
-        fingerprint=fingerprint.of(header.files(path)),
+        fingerprint=fingerprint.of(split_files.files(path)),
         infill=tuple(tokenizer.text(head, now) or tokenizer.text(head, before) for now, before in INFILL_KEYS),
         adds_bos=head.metadata.get("tokenizer.ggml.add_bos_token", False),
         sampling=sampling_defaults.from_file(path, head.metadata, header.SAMPLING_KEYS),

@@ -41,7 +41,7 @@ def mergeable(caches: Caches) -> bool:
     return all(hasattr(cache, "merge") and not getattr(cache, "keep", 0) for cache in _flat(caches))
 
 
-def cuttable(caches: Caches) -> bool:
+def can_truncate(caches: Caches) -> bool:
     """Whether all of them can be cut anywhere, whatever they hold."""
     return all(isinstance(cache, KVCache | QuantizedKVCache) for cache in _flat(caches))
 
@@ -53,8 +53,8 @@ def merge(rows: list[Caches]) -> Caches:
 
 def extend(batch: Caches, other: Caches) -> None:
     """Add the other batch's rows."""
-    for mine, others in zip(batch, other, strict=True):
-        mine.extend(others)
+    for layer, other_layer in zip(batch, other, strict=True):
+        layer.extend(other_layer)
 
 
 def extract(batch: Caches, row: int) -> Caches:

@@ -1,4 +1,5 @@
-"""A model as MlxRunner needs it, and the way to one: from an mlx-lm folder (mlx_folder) or a GGUF file (mlx_gguf)."""
+"""A model as MlxRunner needs it, and the way to one: from an mlx-lm folder (folder_loader.py) or a GGUF file
+(gguf_loader.py)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 
 @dataclass(slots=True)
 class MlxModel:
+    """An open model: its network, its tokenizer, and what its files say of it."""
+
     network: Any  # an mlx-lm model: tokens [rows, length] and caches → logits [rows, length, vocabulary]
     tokenizer: Tokenizer
     trained_context: int  # tokens
@@ -19,7 +22,7 @@ class MlxModel:
     bos: str
     eos: str
     fingerprint: str
-    infill: tuple[str, ...] = ()  # as the metadata has them: see infill.py
+    infill: tuple[str, ...] = ()  # as the metadata has them: see fill_in_middle.py
     adds_bos: bool = False  # see ModelInfo
     sampling: SamplingDefaults = NOTHING  # the model's own
 

@@ -1,14 +1,13 @@
-"""MLX as a runner, on mlx-lm's models and KV caches. Only the mlx_ files beside it and sampling.py touch MLX, too.
+"""MLX as a runner, on mlx-lm's models and KV caches. Only the files in this folder touch MLX.
 
-A slot at rest has caches of its own. Slots that decode are in a Group (mlx_group.py), merged and one token ahead; they
-leave it when they do not go on. Prompt chunks are computed slot by slot, all but a prompt's last token: that one is the
-first step of a group. A slot that has guessed tokens checked is at rest, too (mlx_draft.py).
+A slot at rest has caches of its own. Slots that decode are in a Group (decode_group.py), merged and one token ahead;
+they leave it when they do not go on. Prompt chunks are computed slot by slot, all but a prompt's last token: that one
+is the first step of a group. A slot that has guessed tokens checked is at rest, too (draft_check.py).
 
 Every call is on one thread: MLX's streams belong to the thread that made them.
 """
 
 import logging
-import os
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,32 +16,33 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
 from nitro.engines.backends import fill_in_middle
-from nitro.engines.backends.mlx import kv_cache, sampler, weight_layout
-from nitro.engines.backends.mlx.decode_group import Group, Row, padding
-from nitro.engines.backends.mlx.draft_check import Check
+from nitro.engines.backends.mlx import kv_cache, library, sampler, weight_layout
+from nitro.engines.backends.mlx.decode_group import Group, GroupRow, padding
+from nitro.engines.backends.mlx.draft_check import DraftCheck
 from nitro.engines.backends.mlx.folder_loader import open_folder
 from nitro.engines.backends.mlx.gguf_loader import open_gguf
 from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.model import MlxModel
+from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.backends.mlx.self_test import try_out
-from nitro.engines.hardware import memory as fit
-from nitro.engines.hardware.libraries import Build, Device
-from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result
+from nitro.engines.backends.registry import MLX
+from nitro.engines.hardware import memory
+from nitro.engines.runner import Chunk, OutOfKV, Result
 from nitro.engines.scheduling import speculation
-from nitro.engines.types import EngineSpec, ModelInfo, Sampling
+from nitro.engines.types import EngineSpec, ModelInfo, SamplingParams
 
 log = logging.getLogger("nitro.mlx")
 
 STEP_TOKENS = 2048
-# Mirostat and DRY go by the tokens so far, of which the last is not on the host yet when the next is drawn.
-SAMPLERS = frozenset({"dynatemp_range", "xtc_probability"})
-MOST_POOL, POOL_SHARE = 2 * 2**30, 16  # MLX keeps freed memory for reuse: at most so many bytes, or memory / share
 
 
 class MlxRunner:
+    """A model, and the KV caches of its slots, at rest or in groups."""
+
     def __init__(self, spec: EngineSpec):
-        _refuse_flags(spec)
-        _set_limits(spec)
+        """Raises LoadError, and CannotOpen for a GGUF file that only llama.cpp opens."""
+        library.check_gpu(spec)
+        library.set_limits(spec)
         path = Path(spec.model)
         self._model = open_folder(path) if path.is_dir() else open_gguf(path)
         weight_layout.arrange(self._model.network)
@@ -51,19 +51,21 @@ class MlxRunner:
         self._caches: dict[int, Caches] = {}  # of slots at rest that hold anything
         self._held: dict[int, int] = {}  # tokens in each slot that holds any
         self._groups: list[Group] = []
-        self._checks: dict[int, Check] = {}  # by slot, in this step
-        self._biases: dict[int, sampler.Bias | None] = {}  # by sequence id
-        self._prompt_scores: dict[int, list[sampler.Scores]] = {}  # by slot, in this step
+        self._checks: dict[int, DraftCheck] = {}  # by slot, in this step
+        self._biases: dict[int, Bias | None] = {}  # by sequence id
+        self._prompt_scores: dict[int, list[LazyLogprobs]] = {}  # by slot, in this step
         self._batch: list[Chunk] = []
         self.info = self._describe(spec)
-        self._most_padding = min(_size(self._model) // self._trial.token_bytes, self.info.kv_tokens // 4)
+        self._max_padding = min(_size(self._model) // self._trial.token_bytes, self.info.kv_tokens // 4)
 
     # The contract
 
-    def prepare(self, sampling: Sampling) -> None:
-        pass
+    def prepare(self, sampling: SamplingParams) -> None:
+        """Nothing: samplers have no state here."""
 
     def submit(self, batch: list[Chunk]) -> None:
+        """Groups go on, the other chunks are computed slot by slot, and what samples forms groups again. Nothing is
+        waited for. Raises OutOfKV."""
         if sum(self._held.values()) + sum(chunk.size for chunk in batch) > self.info.kv_tokens:
             raise OutOfKV
         going_on = self._continue(batch)
@@ -72,8 +74,8 @@ class MlxRunner:
             self._prefill(chunk)
             if chunk.draft:
                 caches = self._caches[chunk.slot]
-                self._checks[chunk.slot] = Check.submit(self._model, caches, chunk, self._drawing(chunk))
-        self._start_groups([chunk for chunk in started if chunk.samples and not chunk.draft])
+                self._checks[chunk.slot] = DraftCheck.submit(self._model, caches, chunk, self._bias(chunk))
+        self._start_groups([chunk for chunk in started if chunk.wants_token and not chunk.draft])
         self._join_groups()
         for group in self._groups:
             group.look_ahead()
@@ -82,16 +84,19 @@ class MlxRunner:
         self._batch = batch
 
     def collect(self) -> list[Result]:
-        given = (row for group in self._groups for row in zip(group.rows, group.give(), group.scores, strict=True))
-        drawn = {row.slot: ([token], [scores] if scores else []) for row, token, scores in given}
+        """Wait for the tokens, the checked drafts, and the caches of the prompts."""
+        fetched = (row for group in self._groups for row in zip(group.rows, group.fetch(), group.scores, strict=True))
+        drawn = {row.slot: ([token], [scores] if scores else []) for row, token, scores in fetched}
         for slot, check in self._checks.items():
-            drawn[slot] = tokens, _ = check.right(self.info.eog), check.scores
+            tokens = check.accepted(self.info.eog)
+            drawn[slot] = (tokens, check.scores)
             self._held[slot] += len(tokens) - 1
         self._checks = {}
-        mx.eval([kv_cache.arrays(self._caches[chunk.slot]) for chunk in self._batch if not chunk.samples])
+        mx.eval([kv_cache.arrays(self._caches[chunk.slot]) for chunk in self._batch if not chunk.wants_token])
         return [self._result(chunk, *drawn.get(chunk.slot, ([], []))) for chunk in self._batch]
 
     def trim(self, slot: int, length: int) -> int:
+        """Take the slot out of its group, and cut its caches. 0 where one of them cannot be cut so far."""
         held = self._held.get(slot, 0)
         if 0 < length <= held:
             self._leave([slot])
@@ -100,32 +105,41 @@ class MlxRunner:
                 return length
         return self._clear(slot)
 
-    def park(self, slot: int) -> None:
-        pass  # a slot at rest has arrays of its own, which no step reads
+    def offload(self, slot: int) -> None:
+        """Nothing: a slot at rest has arrays of its own, which no step reads."""
 
     def copy(self, src: int, dst: int, length: int) -> int:
+        """Copy the caches of `src`, which stays in its group, and cut them. 0 where they cannot be cut so far."""
         self._clear(dst)
         caches = self._look(src)
         if caches is None or not 0 < length <= self._held[src] or not kv_cache.cut(caches, self._held[src] - length):
             return 0
-        mx.async_eval(kv_cache.arrays(caches))  # until then they refer to the whole source
-        self._caches[dst], self._held[dst] = caches, length
+        mx.async_eval(kv_cache.arrays(caches))  # until then they refer to all of the source
+        self._caches[dst] = caches
+        self._held[dst] = length
         return length
 
-    def forget(self, sequence_id: int) -> None:
+    def free_sequence(self, sequence_id: int) -> None:
+        """Drop its logit bias, which is all there is of it outside its slot."""
         self._biases.pop(sequence_id, None)
 
-    def rest(self) -> None:
+    def release_idle_memory(self) -> None:
         """Drop what was computed ahead, and give back the memory that MLX keeps for reuse."""
         self._leave(list(self._held))
         mx.eval([kv_cache.arrays(caches) for caches in self._caches.values()])
         mx.clear_cache()
 
     def reset(self) -> None:
-        self._groups, self._caches, self._held, self._prompt_scores, self._checks = [], {}, {}, {}, {}
+        """Drop all caches and groups, and give their memory back."""
+        self._groups = []
+        self._caches = {}
+        self._held = {}
+        self._prompt_scores = {}
+        self._checks = {}
         mx.clear_cache()
 
     def close(self) -> None:
+        """Free the weights too, once the device is done."""
         self.reset()
         mx.synchronize()
         del self._model
@@ -146,7 +160,7 @@ class MlxRunner:
 
     def _prefill(self, chunk: Chunk) -> None:
         """Compute a chunk in its slot, but for the last token of one that samples."""
-        stop = chunk.stop - chunk.samples
+        stop = chunk.stop - chunk.wants_token
         if chunk.slot not in self._caches:
             self._caches[chunk.slot] = make_prompt_cache(self._model.network)
         if chunk.start < stop:
@@ -156,10 +170,11 @@ class MlxRunner:
                 self._prompt_scores[chunk.slot] = scores
             mx.async_eval(kv_cache.arrays(caches), [s.arrays for s in scores])
 
-    def _scores(self, chunk: Chunk, logits: mx.array) -> list[sampler.Scores]:
-        """Of those of the prompt's tokens that are asked for; lazy. `logits`: [computed tokens, vocabulary]."""
-        tokens, most = chunk.scores, chunk.sampling.logprobs or 0
-        return [sampler.scores(logits[i], mx.array(token, mx.uint32), most) for i, token in enumerate(tokens)]
+    def _scores(self, chunk: Chunk, logits: mx.array) -> list[LazyLogprobs]:
+        """Of the prompt's tokens that the chunk wants scored; lazy. `logits`: [computed tokens, vocabulary]."""
+        top_count = chunk.sampling.logprobs or 0
+        tokens = [mx.array(token, mx.uint32) for token in chunk.score_tokens]
+        return [sampler.logprobs(logits[i], token, top_count) for i, token in enumerate(tokens)]
 
     def _start_groups(self, chunks: list[Chunk]) -> None:
         """Let slots decode whose last token is yet to be computed, those of about one length together."""
@@ -173,7 +188,7 @@ class MlxRunner:
             self._groups.append(self._group(open_group))
 
     def _group(self, chunks: list[Chunk]) -> Group:
-        rows = [Row(c.slot, c.sequence_id, c.stop - 1, self._drawing(c)) for c in chunks]
+        rows = [GroupRow(c.slot, c.sequence_id, c.stop - 1, self._sampler_row(c)) for c in chunks]
         caches = [self._caches.pop(chunk.slot) for chunk in chunks]
         return Group(self._model, rows, caches, [chunk.tokens[-1] for chunk in chunks])
 
@@ -190,22 +205,26 @@ class MlxRunner:
         self._groups = joined
 
     def _may_merge(self, lengths: list[int]) -> bool:
-        return self._trial.batches and padding(lengths) <= self._most_padding
+        return self._trial.batches and padding(lengths) <= self._max_padding
 
-    def _drawing(self, chunk: Chunk) -> sampler.Row:
+    def _sampler_row(self, chunk: Chunk) -> SamplerRow:
+        return SamplerRow(chunk.sampling, chunk.tokens, self._bias(chunk), chunk.matcher)
+
+    def _bias(self, chunk: Chunk) -> Bias | None:
+        """The sequence's logit bias, which stays on the device."""
         if chunk.sequence_id not in self._biases:
-            self._biases[chunk.sequence_id] = sampler.Bias.of(chunk.sampling)
-        return sampler.Row(chunk.sampling, chunk.tokens, self._biases[chunk.sequence_id], chunk.matcher)
+            self._biases[chunk.sequence_id] = Bias.of(chunk.sampling)
+        return self._biases[chunk.sequence_id]
 
-    def _result(self, chunk: Chunk, tokens: list[int], scores: list[sampler.Scores]) -> Result:
-        """`tokens`: none unless the chunk samples; and their scores, if asked for."""
-        of_prompt = zip(self._prompt_scores.pop(chunk.slot, []), chunk.scores, strict=False)
-        prompt_logprobs = [score.told(scored) for score, scored in of_prompt]
+    def _result(self, chunk: Chunk, tokens: list[int], scores: list[LazyLogprobs]) -> Result:
+        """`tokens`: none unless the chunk samples; and their scores, where the request wants logprobs."""
+        of_prompt = zip(self._prompt_scores.pop(chunk.slot, []), chunk.score_tokens, strict=False)
+        prompt_logprobs = [score.fetch(scored) for score, scored in of_prompt]
         if not tokens:
             return Result([], prompt_logprobs=prompt_logprobs)
         if sampler.NONE not in tokens and (chunk.matcher is None or chunk.matcher.accept(tokens[0])):
-            logprobs = [of.told(token) for of, token in zip(scores, tokens, strict=False)]
-            return Result(tokens, None, None, logprobs, prompt_logprobs)
+            logprobs = [score.fetch(token) for score, token in zip(scores, tokens, strict=False)]
+            return Result(tokens, logprobs=logprobs, prompt_logprobs=prompt_logprobs)
         self._clear(chunk.slot)  # what it holds is no numbers
         if chunk.matcher:
             return Result.failed(chunk.matcher)
@@ -219,7 +238,7 @@ class MlxRunner:
             leaving = [i for i, row in enumerate(group.rows) if row.slot in slots]
             for i in leaving if keep else []:
                 caches = self._caches[group.rows[i].slot] = group.own_caches(i)
-                mx.async_eval(kv_cache.arrays(caches))  # until then they refer to the whole group's
+                mx.async_eval(kv_cache.arrays(caches))  # until then they refer to all of the group's
             if len(leaving) == len(group.rows):
                 self._groups.remove(group)
             elif leaving:
@@ -242,25 +261,32 @@ class MlxRunner:
     # Loading
 
     def _describe(self, spec: EngineSpec) -> ModelInfo:
-        model, slots = self._model, spec.parallel + fit.SPARE_SLOTS
-        token_bytes, vocabulary = self._trial.token_bytes, self._trial.vocabulary
-        free = max(_free_memory() - slots * self._trial.state_bytes, 0)
+        model = self._model
+        slots = spec.parallel + memory.SPARE_SLOTS
+        token_bytes = self._trial.token_bytes
+        vocabulary = self._trial.vocabulary
         trained = model.trained_context
-        plan = fit.plan(spec.context, trained, spec.parallel, token_bytes, free)
+        plan = memory.plan(
+            spec.context,
+            trained=trained,
+            parallel=spec.parallel,
+            token_bytes=token_bytes,
+            free_bytes=max(library.free_memory() - slots * self._trial.state_bytes, 0),
+        )
         if plan.context > trained:
             log.warning("--ctx %d is more than the %d tokens the model was trained for", plan.context, trained)
         place = "GPU" if mx.metal.is_available() else "CPU"
         return ModelInfo(
             engine=f"MLX {version('mlx')} (mlx-lm {version('mlx-lm')})",
-            device=f"{mx.device_info()['device_name']} ({place})",
+            device=f"{library.device_name()} ({place})",
             layers=f"all {len(model.network.layers)} on the {place}",
             slots=slots,
             parallel=spec.parallel,
             context=plan.context,
             trained_context=trained,
             kv_tokens=plan.pool,
-            cuttable=self._trial.cuttable,
-            draft_tokens=speculation.MOST if self._trial.cuttable else 0,
+            can_truncate=self._trial.can_truncate,
+            draft_tokens=speculation.MAX_DRAFT if self._trial.can_truncate else 0,
             draft_rows=1,  # those that decode together have one token each
             kv_place="unified memory" if place == "GPU" else "CPU",
             kv_bytes=plan.pool * token_bytes,
@@ -273,49 +299,11 @@ class MlxRunner:
             infill=fill_in_middle.find(self.tokenizer, model.infill),
             adds_bos=model.adds_bos,
             sampling=model.sampling,
-            samplers=SAMPLERS,
+            samplers=MLX.samplers,
             fingerprint=model.fingerprint,
         )
-
-
-def build() -> Build:
-    metal = mx.metal.is_available()
-    device = Device(str(mx.device_info()["device_name"]), _free_memory(), metal)
-    return Build("MLX", version("mlx"), ("Metal", "CPU") if metal else ("CPU",), (device,))
 
 
 def _size(model: MlxModel) -> int:
     """Bytes of the weights."""
     return sum(array.nbytes for array in dict(tree_flatten(model.network.parameters())).values())
-
-
-def _free_memory() -> int:
-    """Bytes that are free for KV caches: of what Metal recommends to use, or in main memory."""
-    if mx.metal.is_available():
-        return max(int(mx.device_info()["max_recommended_working_set_size"]) - mx.get_active_memory(), 0)
-    return fit.free_host_memory()
-
-
-def _refuse_flags(spec: EngineSpec) -> None:
-    given = {"--threads": spec.threads, "--gpu-layers": spec.gpu_layers}
-    for flag, value in given.items():
-        if value is not None:
-            raise LoadError(f"{flag} is for llama.cpp; MLX decides that itself. Leave it out, or add --engine llama.")
-    if spec.require_gpu and not mx.metal.is_available():
-        raise LoadError("--require-gpu cannot be met. MLX finds no Metal here, and would compute on the CPU.")
-
-
-def _set_limits(spec: EngineSpec) -> None:
-    """Of the process. Wired memory is left alone unless asked for: raising its limit has brought whole Macs down under
-    load (mlx#3186)."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    mx.set_cache_limit(min(MOST_POOL, memory // POOL_SHARE))
-    if spec.wired_limit in (None, "off"):
-        return
-    if not mx.metal.is_available():
-        raise LoadError("--wired-limit needs MLX on Metal, which this machine does not have.")
-    most = int(mx.device_info()["max_recommended_working_set_size"])
-    asked = most if spec.wired_limit == "recommended" else int(spec.wired_limit) * fit.MIB
-    if asked > most:
-        raise LoadError(f"--wired-limit {spec.wired_limit} is more than this Mac allows, {most // fit.MIB} MiB.")
-    mx.set_wired_limit(asked)

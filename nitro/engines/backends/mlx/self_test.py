@@ -1,7 +1,7 @@
-"""A loaded model tried out: what its KV caches take, and whether it computes rows in one batch as it does alone.
+"""Tries a loaded model out: the size of its KV caches, and whether rows in a batch give what each gives alone.
 
-That every cache can be merged does not say that the model's attention is right with merged ones: some of mlx-lm's
-models broadcast the mask of a batch wrongly, or count its padding as tokens.
+Caches that can be merged do not make a model's attention right with merged ones: some of mlx-lm's models broadcast the
+mask of a batch wrongly, or count its padding as tokens.
 """
 
 import logging
@@ -21,15 +21,17 @@ from nitro.errors import reason
 log = logging.getLogger("nitro.mlx")
 
 LENGTHS = (12, 3, 7)  # tokens of the rows that are tried, padded to the longest
-MOST = 0.1  # how far logits in a batch may be from those alone, on average, in their standard deviations
+MAX_DISTANCE = 0.1  # how far logits in a batch may be from those alone, on average, in their standard deviations
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
+    """What trying a model out has shown."""
+
     vocabulary: int  # number of token ids that the model knows
     token_bytes: int  # of KV cache; too much for a windowed one
     state_bytes: int  # of a sequence, whatever its length
-    cuttable: bool  # whether its KV caches can be cut anywhere
+    can_truncate: bool  # whether its KV caches can be cut anywhere
     batches: bool  # whether rows may be merged
 
 
@@ -49,7 +51,7 @@ def try_out(model: MlxModel, path: Path, batches: bool = True) -> Trial:
         vocabulary=logits.shape[-1],
         token_bytes=max(kv_cache.token_bytes(caches), 1),
         state_bytes=kv_cache.state_bytes(caches),
-        cuttable=kv_cache.cuttable(caches),
+        can_truncate=kv_cache.can_truncate(caches),
         batches=batches and kv_cache.mergeable(caches) and _same_in_a_batch(model, logits.shape[-1]),
     )
 
@@ -68,9 +70,9 @@ def _same_in_a_batch(model: MlxModel, vocabulary: int) -> bool:
     except Exception as error:
         log.warning("this model cannot compute rows in a batch (%s); they are computed one after another", error)
         return False
-    if not distance <= MOST:
-        log.warning("this model computes other things in a batch than alone; rows are computed one after another")
-    return bool(distance <= MOST)
+    if not distance <= MAX_DISTANCE:
+        log.warning("this model gives other results in a batch than alone; rows are computed one after another")
+    return bool(distance <= MAX_DISTANCE)
 
 
 def _distance(model: MlxModel, tokens: list[list[int]], single: list[Caches], merged: Caches) -> float:

@@ -9,32 +9,37 @@ SPACE = "▁"  # SentencePiece's
 
 
 class FastTokenizer:
-    """`silent` ids add nothing to the text, `literal` ones what is written in the vocabulary, all others what
-    `to_bytes` makes of that. Any thread may call it."""
+    """A token adds to the text what `to_bytes` makes of its text in the vocabulary; a `literal` one that text itself, a
+    `hidden` one nothing. Any thread may call it."""
 
     def __init__(
-        self, tokenizer: Tokenizer, to_bytes: Callable[[str], bytes], silent: frozenset[int], literal: frozenset[int]
+        self, tokenizer: Tokenizer, to_bytes: Callable[[str], bytes], hidden: frozenset[int], literal: frozenset[int]
     ):
-        self._tokenizer, self._to_bytes = tokenizer, to_bytes
-        self._silent, self._literal = silent, literal
+        self._tokenizer = tokenizer
+        self._to_bytes = to_bytes
+        self._hidden = hidden
+        self._literal = literal
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
+        """Token ids. What cannot be UTF-8 becomes "?"."""
         clean = text.encode("utf-8", "replace").decode()  # a lone surrogate is no character
         ids: list[int] = self._tokenizer.encode(clean, add_special_tokens=False).ids
         return ids
 
-    def piece(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
+        """What the token adds to the text; computed once for each token."""
         if token not in self._pieces:
             self._pieces[token] = self._render(token)
         return self._pieces[token]
 
-    def written(self, token: int) -> bytes:
-        return self.piece(token) or (self._tokenizer.id_to_token(token) or "").encode()
+    def vocabulary_text(self, token: int) -> bytes:
+        """Its bytes or, for a token without any, how the vocabulary writes it."""
+        return self.token_bytes(token) or (self._tokenizer.id_to_token(token) or "").encode()
 
     def _render(self, token: int) -> bytes:
         text = self._tokenizer.id_to_token(token)
-        if text is None or token in self._silent:  # a model may have more rows than its vocabulary has tokens
+        if text is None or token in self._hidden:  # a model may have more rows than its vocabulary has tokens
             return b""
         return text.encode() if token in self._literal else self._to_bytes(text)
 

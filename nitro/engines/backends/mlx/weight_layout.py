@@ -13,7 +13,7 @@ MULTIPLIED = (nn.Linear, nn.Embedding)  # by a transposed weight; of tied embedd
 
 
 def arrange(network: Any) -> None:
-    """Turn the weights round that are computed with on the CPU. Their shapes and values stay."""
+    """Transpose the weights in memory where the CPU computes. Their shapes and values stay."""
     if mx.metal.is_available():
         return
     for module in network.modules():

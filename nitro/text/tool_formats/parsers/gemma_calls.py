@@ -1,50 +1,54 @@
-"""Calls in the notation of Gemma's: JSON whose keys have no quotes, and whose texts stand between marks."""
+"""Parses calls in Gemma's notation: JSON whose keys have no quotes, and whose texts stand between special tokens."""
 
 import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from nitro.text.tool_formats.argument_values import written
-from nitro.text.tools import Call, Malformed, Tools, Unfinished
+from nitro.text.tool_formats.argument_values import to_json
+from nitro.text.tools import Call, Malformed, ToolsByName, Unfinished
 
 _CALL = re.compile(r"\s*call:\s*([^\s{]+)\s*(?={)")
 _PLAIN = re.compile(r"[^,\]}]*")
-_DEEPEST = 60
+_MAX_DEPTH = 60
 
 
 @dataclass(frozen=True, slots=True)
 class GemmaCalls:
+    """A parser for one family's words for the quotes."""
+
     quote: str  # on both sides of a text
 
-    def parse(self, body: str, tools: Tools) -> list[Call]:
+    def parse(self, body: str, tools: ToolsByName) -> list[Call]:
+        """Read calls, one after another. Raises Malformed."""
         calls, at = [], 0
         while at < len(body.rstrip()):
-            if not (found := _CALL.match(body, at)):
+            found = _CALL.match(body, at)
+            if not found:
                 raise Malformed("no call begins there")
             value, at = self._object(body, found.end() + 1, 0, {})
-            calls.append(Call(found[1], written(value)))
+            calls.append(Call(found[1], to_json(value)))
         if not calls:
             raise Unfinished
         return calls
 
-    def seen(self, body: str, tools: Tools) -> list[Call]:
-        """What there is of calls so far; of the last one, the arguments that are whole."""
+    def parse_partial(self, body: str, tools: ToolsByName) -> list[Call]:
+        """The calls so far; of the last one, the complete arguments."""
         calls: list[Call] = []
         at = 0
         while found := _CALL.match(body, at):
-            made: dict[str, Any] = {}
+            members: dict[str, Any] = {}
             try:
-                _, at = self._object(body, found.end() + 1, 0, made)
+                _, at = self._object(body, found.end() + 1, 0, members)
             except Malformed:
-                return [*calls, Call(found[1], written(made)[:-1])]
-            calls.append(Call(found[1], written(made)))
+                return [*calls, Call(found[1], to_json(members)[:-1])]
+            calls.append(Call(found[1], to_json(members)))
         return calls
 
     def _value(self, body: str, at: int, depth: int) -> tuple[Any, int]:
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             raise Malformed("nested too deeply")
-        at = _there(body, at)
+        at = _next_sign(body, at)
         if body.startswith(self.quote, at):
             return self._text(body, at)
         if body[at] == "{":
@@ -66,25 +70,29 @@ class GemmaCalls:
             raise Unfinished
         return body[at + len(self.quote) : end], end + len(self.quote)
 
-    def _object(self, body: str, at: int, depth: int, made: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        """Its members come into `made` as soon as they are whole."""
-        while body[at := _there(body, at)] != "}":
+    def _object(self, body: str, at: int, depth: int, members: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """Adds each member to `members` as soon as it is complete. Returns them, and where the object ends."""
+        while True:
+            at = _next_sign(body, at)
+            if body[at] == "}":
+                return members, at + 1
             key, at = self._key(body, at)
             value, at = self._value(body, at, depth)
-            at = _next(body, at, "}")
-            made[key] = value
-        return made, at + 1
+            at = _past_comma(body, at, "}")
+            members[key] = value
 
     def _list(self, body: str, at: int, depth: int) -> tuple[list[Any], int]:
-        made = []
-        while body[at := _there(body, at)] != "]":
+        values: list[Any] = []
+        while True:
+            at = _next_sign(body, at)
+            if body[at] == "]":
+                return values, at + 1
             value, at = self._value(body, at, depth)
-            made.append(value)
-            at = _next(body, at, "]")
-        return made, at + 1
+            values.append(value)
+            at = _past_comma(body, at, "]")
 
     def _key(self, body: str, at: int) -> tuple[str, int]:
-        """And where its value begins."""
+        """A key, and where its value begins."""
         if body.startswith(self.quote, at):
             key, at = self._text(body, at)
         elif body[at] == '"':
@@ -94,7 +102,7 @@ class GemmaCalls:
             if end < 0:
                 raise Unfinished
             key, at = body[at:end].strip(), end
-        at = _there(body, at)
+        at = _next_sign(body, at)
         if body[at] != ":" or not isinstance(key, str):
             raise Malformed("a key has no value")
         return key, at + 1
@@ -107,7 +115,7 @@ def _json(body: str, at: int) -> tuple[Any, int]:
         raise Unfinished from None
 
 
-def _there(body: str, at: int) -> int:
+def _next_sign(body: str, at: int) -> int:
     while at < len(body) and body[at].isspace():
         at += 1
     if at == len(body):
@@ -115,9 +123,9 @@ def _there(body: str, at: int) -> int:
     return at
 
 
-def _next(body: str, at: int, end: str) -> int:
+def _past_comma(body: str, at: int, end: str) -> int:
     """Behind the comma, or where the end is."""
-    at = _there(body, at)
+    at = _next_sign(body, at)
     if body[at] == ",":
         return at + 1
     if body[at] != end:

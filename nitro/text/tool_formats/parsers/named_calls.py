@@ -1,38 +1,41 @@
-"""Calls as a name and, after it, arguments that are a JSON object, with marks around both."""
+"""Parses calls that are a name and, after it, a JSON object of arguments, with tags around both."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from nitro.text import partial_json
-from nitro.text.tools import Call, Malformed, Tools, Unfinished
+from nitro.text.tool_formats.format import ParseCalls
+from nitro.text.tools import Call, Malformed, ToolsByName, Unfinished
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """`before`: what stands before the arguments, with a group `name`. `after`: what follows them."""
+class NamedCalls:
+    """A parser by what stands around the arguments."""
 
-    before: re.Pattern[str]
-    after: re.Pattern[str] = re.compile(r"\s*")
+    before: re.Pattern[str]  # with a group `name`
+    after: re.Pattern[str]
 
-    def parse(self, body: str, tools: Tools) -> list[Call]:
+    def parse(self, body: str, tools: ToolsByName) -> list[Call]:
+        """Read calls, one after another. Raises Malformed."""
         calls, at = [], 0
         while at < len(body):
-            if not (head := self.before.match(body, at)):
+            head = self.before.match(body, at)
+            if not head:
                 raise Malformed("there is no name")
             found = partial_json.read_object(body, head.end())
             if found.end is None:
                 raise Unfinished
-            if not (end := self.after.match(body, found.end)):
+            end = self.after.match(body, found.end)
+            if not end:
                 raise Malformed("something follows the arguments")
-            calls.append(Call(head["name"], partial_json.strict(body[head.end() : found.end].strip())))
+            calls.append(Call(head["name"], partial_json.to_strict(body[head.end() : found.end].strip())))
             at = end.end()
         if not calls:
             raise Unfinished
         return calls
 
-    def seen(self, body: str, tools: Tools) -> list[Call]:
-        """What there is of calls so far; the last one's arguments may be incomplete."""
+    def parse_partial(self, body: str, tools: ToolsByName) -> list[Call]:
+        """The calls so far; the last one's arguments may be incomplete."""
         calls: list[Call] = []
         at = 0
         try:
@@ -42,8 +45,9 @@ class Named:
                     if body[head.end() :].startswith("{"):
                         calls.append(Call(head["name"], body[head.end() :]))
                     break
-                calls.append(Call(head["name"], partial_json.strict(body[head.end() : found.end])))
-                if not (end := self.after.match(body, found.end)):
+                calls.append(Call(head["name"], partial_json.to_strict(body[head.end() : found.end])))
+                end = self.after.match(body, found.end)
+                if not end:
                     break
                 at = end.end()
         except Malformed:
@@ -51,10 +55,7 @@ class Named:
         return calls
 
 
-Parse = Callable[[str, Tools], list[Call]]
-
-
-def named(before: str, after: str = r"\s*") -> tuple[Parse, Parse]:
-    """`parse` and `seen` for such calls."""
-    calls = Named(re.compile(before), re.compile(after))
-    return calls.parse, calls.seen
+def named_calls(before: str, after: str) -> tuple[ParseCalls, ParseCalls]:
+    """`parse` and `parse_partial` of a format, by the patterns before the arguments and after them."""
+    calls = NamedCalls(re.compile(before), re.compile(after))
+    return calls.parse, calls.parse_partial

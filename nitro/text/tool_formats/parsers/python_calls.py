@@ -1,23 +1,31 @@
-"""Calls as Python writes them: name(key=value, …). A model's own Python is read, too: raw line breaks in a text, quotes
-in it that are not escaped, JSON's true, false and null."""
+"""Parses calls in Python's notation: name(key=value, …).
+
+It reads a model's slips, too: raw line breaks in a text, quotes in it that are not escaped, JSON's true, false, null.
+"""
 
 import json
 import re
 from typing import Any
 
-from nitro.text.tool_formats.argument_values import written
-from nitro.text.tools import Call, Followed, Malformed, Tools, Unfinished
+from nitro.text.tool_formats.argument_values import to_json
+from nitro.text.tools import Call, Malformed, TextAfterCalls, ToolsByName, Unfinished
 
 _NAME = re.compile(r"\s*([A-Za-z_][\w.:-]*)\s*\(")
 _KEY = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*=\s*")
 _WORD = re.compile(r"[-+]?[A-Za-z0-9_.]+(?:[eE][-+]?\d+)?")
+_AFTER_TEXT = re.compile(r"\s*([,)\]}:]|\Z)")
+_UNICODE_ESCAPE = re.compile(r"(?:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]|\\u)[0-9a-fA-F]{2,4}")
+_BYTE_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 _WORDS = {"True": True, "False": False, "None": None, "true": True, "false": False, "null": None}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "\\": "\\", "'": "'", '"': '"', "/": "/", "\n": ""}
-_DEEPEST = 60
+_MAX_DEPTH = 60
 
 
-def parse(body: str, tools: Tools) -> list[Call]:
-    """A list of calls, or one call alone, or several one after another."""
+def parse(body: str, tools: ToolsByName) -> list[Call]:
+    """Read a list of calls, one call alone, or several one after another.
+
+    Raises Unfinished where the text ends too early, TextAfterCalls where it goes on, else Malformed.
+    """
     text = body.strip()
     if not text:
         raise Unfinished
@@ -31,33 +39,37 @@ def parse(body: str, tools: Tools) -> list[Call]:
     if in_list and not reader.takes("]"):
         raise Unfinished if reader.at == len(text) else Malformed("the list does not end")
     if reader.at < len(text):
-        raise Followed(calls, reader.text[reader.at :])
+        raise TextAfterCalls(calls, reader.text[reader.at :])
     return calls
 
 
-def seen(body: str, tools: Tools) -> list[Call]:
-    """What there is of calls so far; of the last one, the arguments that are whole."""
+def parse_partial(body: str, tools: ToolsByName) -> list[Call]:
+    """The calls so far; of the last one, the complete arguments."""
     reader, calls = _Reader(body), []
     reader.takes("[")
     while reader.at < len(body) and body[reader.at] != "]":
-        reader.begun = None
+        reader.current = None
         try:
             calls.append(reader.call())
         except Malformed:
-            return [*calls, Call(reader.begun[0], written(reader.begun[1])[:-1])] if reader.begun else calls
+            if reader.current:
+                name, arguments = reader.current
+                calls.append(Call(name, to_json(arguments)[:-1]))
+            return calls
         reader.takes(",;")
     return calls
 
 
 class _Reader:
-    def __init__(self, text: str, at: int = 0):
-        self.text, self.at = text, at
-        self.begun: tuple[str, dict[str, Any]] | None = (
-            None  # the call that is being read, its arguments that are whole
-        )
+    """Reads from the position `at` on, and moves it."""
+
+    def __init__(self, text: str):
+        self.text = text
+        self.at = 0
+        self.current: tuple[str, dict[str, Any]] | None = None  # the call that is being read, its complete arguments
 
     def takes(self, signs: str) -> bool:
-        """Whether one of the signs came; it is behind now, and so is the white space around it."""
+        """Whether one of the signs comes next. Moves past it and the white space around it."""
         self._skip()
         if self.at == len(self.text) or self.text[self.at] not in signs:
             return False
@@ -66,14 +78,16 @@ class _Reader:
         return True
 
     def call(self) -> Call:
+        """Read the call that comes next. Raises Malformed."""
         found = _NAME.match(self.text, self.at)
         if not found:
             raise Malformed("no call begins there")
         self.at = found.end()
         arguments: dict[str, Any] = {}
-        self.begun = found[1], arguments
+        self.current = found[1], arguments
         while not self.takes(")"):
-            if not (key := _KEY.match(self.text, self.at)):
+            key = _KEY.match(self.text, self.at)
+            if not key:
                 raise self._fault("an argument has no name")
             self.at = key.end()
             value = self._value()
@@ -81,12 +95,12 @@ class _Reader:
                 raise self._fault("an argument does not end")
             arguments[key[1]] = value
         try:
-            return Call(found[1], written(arguments))
+            return Call(found[1], to_json(arguments))
         except (ValueError, TypeError):
             raise Malformed("an argument is no JSON") from None
 
     def _value(self, depth: int = 0) -> Any:
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             raise Malformed("nested too deeply")
         sign = self._next()
         if sign in ("'", '"'):
@@ -95,7 +109,8 @@ class _Reader:
             return self._list(depth)
         if self.takes("{"):
             return self._object(depth)
-        if not (word := _WORD.match(self.text, self.at)):
+        word = _WORD.match(self.text, self.at)
+        if not word:
             raise self._fault("no value begins there")
         self.at = word.end()
         try:
@@ -104,37 +119,39 @@ class _Reader:
             raise Malformed("no such value") from None
 
     def _list(self, depth: int) -> list[Any]:
-        made = []
+        values = []
         while not self.takes("]"):
-            made.append(self._value(depth + 1))
+            values.append(self._value(depth + 1))
             if not self.takes(",") and self._next() != "]":
                 raise self._fault("the list does not end")
-        return made
+        return values
 
     def _object(self, depth: int) -> dict[str, Any]:
-        made = {}
+        members = {}
         while not self.takes("}"):
             key = self._value(depth + 1)
             if not isinstance(key, str) or not self.takes(":"):
                 raise self._fault("a key is no text")
-            made[key] = self._value(depth + 1)
+            members[key] = self._value(depth + 1)
             if not self.takes(",") and self._next() != "}":
                 raise self._fault("the object does not end")
-        return made
+        return members
 
     def _text(self, quote: str) -> str:
-        """It ends at that quote behind which something else can follow."""
-        at, made = self.at + 1, ""
+        """A text. It ends at the first quote that something else can follow."""
+        at = self.at + 1
+        result = ""
         while at < len(self.text):
             sign = self.text[at]
             if sign == "\\" and at + 1 < len(self.text):
                 piece, at = _escaped(self.text, at)
-                made += piece
+                result += piece
                 continue
-            if sign == quote and re.compile(r"\s*([,)\]}:]|\Z)").match(self.text, at + 1):
+            if sign == quote and _AFTER_TEXT.match(self.text, at + 1):
                 self.at = at + 1
-                return made
-            made, at = made + sign, at + 1
+                return result
+            result += sign
+            at += 1
         raise Unfinished
 
     def _next(self) -> str:
@@ -150,13 +167,15 @@ class _Reader:
 
 
 def _escaped(text: str, at: int) -> tuple[str, int]:
-    """What an escape stands for, and where it ends. One that is none is left as it is."""
-    if found := re.compile(r"(?:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]|\\u)[0-9a-fA-F]{2,4}").match(text, at):
+    """What an escape stands for, and where it ends. An unknown escape is left as it is."""
+    found = _UNICODE_ESCAPE.match(text, at)
+    if found:
         try:
             return json.loads(f'"{found[0]}"'), found.end()
         except ValueError:
             pass
-    if found := re.compile(r"\\x([0-9a-fA-F]{2})").match(text, at):
+    found = _BYTE_ESCAPE.match(text, at)
+    if found:
         return chr(int(found[1], 16)), found.end()
     sign = text[at + 1]
     return _ESCAPES.get(sign, "\\" + sign), at + 2

@@ -1,4 +1,4 @@
-"""Calls in the manner of XML: a tag with the name, and one for each argument, whose value is written as it is."""
+"""Parses calls in the manner of XML: a tag with the name, and one for each argument, whose value has no quotes."""
 
 import re
 from collections.abc import Callable
@@ -6,36 +6,38 @@ from dataclasses import dataclass
 
 from nitro.text import partial_json
 from nitro.text.partial_json import read_object
-from nitro.text.tool_formats.argument_values import argument, is_text_argument, written
-from nitro.text.tools import Call, Malformed, Tools, Unfinished
+from nitro.text.partial_tags import partial_length
+from nitro.text.tool_formats.argument_values import argument_to_json, is_raw_text_argument, to_json
+from nitro.text.tools import Call, Malformed, ToolsByName, Unfinished
 
 _SPACE = re.compile(r"\s*")
 _AT_THE_END = r"\Z"
 
 
-def _as_it_is(text: str) -> str:
+def _unchanged(text: str) -> str:
     return text
 
 
-def unwrapped(text: str) -> str:
-    """Without the line break after the opening tag and that before the closing one."""
+def without_line_breaks(text: str) -> str:
+    """The value without the line break after the opening tag and the one before the closing tag."""
     return text.removeprefix("\n").removesuffix("\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Tags:
-    """Regular expressions. `call` finds a `name`, `key` the `key` of an argument, and its `type` or whether it is a
-    `text`, where that is told; a value ends at that `closes` behind which another argument begins, or the call ends.
-    `text` makes of a value what it says. `whole` finds all arguments as one `json`."""
+class TaggedCalls:
+    """A parser by its tags, which are regular expressions."""
 
-    call: str
-    key: str
-    closes: str
-    end: str = _AT_THE_END
-    text: Callable[[str], str] = _as_it_is
-    whole: str | None = None
+    call: str  # the opening of a call, with a group `name`
+    key: (
+        str  # the opening of an argument, with a group `key`; maybe `type`, its JSON type, or `text`, "true" or "false"
+    )
+    close_tag: str  # a value ends at the first one that another argument, or the end of the call, follows
+    end: str = _AT_THE_END  # the end of a call
+    decode: Callable[[str], str] = _unchanged  # a value as written → what it says
+    object_pattern: str | None = None  # all arguments as one JSON object, a group `json`
 
-    def parse(self, body: str, tools: Tools) -> list[Call]:
+    def parse(self, body: str, tools: ToolsByName) -> list[Call]:
+        """Read calls, one after another. Raises Malformed."""
         calls: list[Call] = []
         at = _skip(body, 0)
         while at < len(body):
@@ -46,32 +48,34 @@ class Tags:
             raise Unfinished
         return calls
 
-    def _call(self, body: str, at: int, tools: Tools) -> tuple[Call, int]:
+    def _call(self, body: str, at: int, tools: ToolsByName) -> tuple[Call, int]:
         opening = re.compile(self.call).match(body, at)
         if not opening:
             raise Malformed("no call begins there")
         name, at = opening["name"].strip(), opening.end()
-        if self.whole and (found := re.compile(self.whole, re.DOTALL).match(body, at)):
-            made, at = _object(found["json"]), found.end()
+        found = re.compile(self.object_pattern, re.DOTALL).match(body, at) if self.object_pattern else None
+        if found:
+            arguments, at = _object(found["json"]), found.end()
         else:
-            made, at = self._arguments(name, body, at, tools)
+            arguments, at = self._arguments(name, body, at, tools)
         end = re.compile(r"\s*" + self.end).match(body, at)
         if not end:
             raise Unfinished if not body[at:].strip() else Malformed("the call does not end")
-        return Call(name, made), end.end()
+        return Call(name, arguments), end.end()
 
-    def _arguments(self, name: str, body: str, at: int, tools: Tools) -> tuple[str, int]:
-        """As a JSON object; and where they end. One that is given twice is told twice: of such the last counts, in JSON
-        as well."""
+    def _arguments(self, name: str, body: str, at: int, tools: ToolsByName) -> tuple[str, int]:
+        """The arguments as a JSON object, and where they end. One that comes twice is written twice: the last one
+        counts, in JSON as well."""
         arguments: list[tuple[str, str]] = []
         while found := re.compile(r"\s*" + self.key).match(body, at):
-            key, value, at = found["key"], *self._value(body, found.end())
-            is_text = _tells_text(found)
-            arguments.append((key, written(value) if is_text else argument(tools, name, key, value)))
+            key = found["key"]
+            value, at = self._value(body, found.end())
+            is_text = _is_marked_text(found)
+            arguments.append((key, to_json(value) if is_text else argument_to_json(tools, name, key, value)))
         return _members(arguments) + "}", at
 
-    def seen(self, body: str, tools: Tools) -> list[Call]:
-        """What there is of calls so far, where texts hold no closing tag; the last one's arguments may go on."""
+    def parse_partial(self, body: str, tools: ToolsByName) -> list[Call]:
+        """The calls so far; the last one's arguments may go on. Its texts must hold no closing tag."""
         calls: list[Call] = []
         at = 0
         while (opening := re.compile(r"\s*" + self.call).match(body, at)) and opening.end() < len(body):
@@ -84,53 +88,52 @@ class Tags:
             at = end.end()
         return calls
 
-    def _so_far(self, name: str, body: str, at: int, tools: Tools) -> tuple[str, int]:
-        """The beginning of a JSON object; and where the arguments that are whole end."""
+    def _so_far(self, name: str, body: str, at: int, tools: ToolsByName) -> tuple[str, int]:
+        """The beginning of a JSON object, and where the complete arguments end."""
         arguments: list[tuple[str, str]] = []
         followed = self.key if self.end == _AT_THE_END else f"{self.key}|{self.end}"
         while found := re.compile(r"\s*" + self.key).match(body, at):
             key, start = found["key"], found.end()
-            is_text = _tells_text(found) or is_text_argument(tools, name, key)
-            closing = re.compile(rf"{self.closes}(?=\s*(?:{followed}))").search(body, start)
+            is_text = _is_marked_text(found) or is_raw_text_argument(tools, name, key)
+            closing = re.compile(rf"{self.close_tag}(?=\s*(?:{followed}))").search(body, start)
             if not closing:
-                if is_text and self.text in (_as_it_is, unwrapped):
-                    arguments.append((key, written(self._begun(body[start:]))[:-1]))
+                if is_text and self.decode in (_unchanged, without_line_breaks):
+                    arguments.append((key, to_json(self._partial_text(body[start:]))[:-1]))
                 break
-            value, at = self.text(body[start : closing.start()]), closing.end()
-            arguments.append((key, written(value) if is_text else argument(tools, name, key, value)))
+            value, at = self.decode(body[start : closing.start()]), closing.end()
+            arguments.append((key, to_json(value) if is_text else argument_to_json(tools, name, key, value)))
         return _members(arguments), at
 
-    def _begun(self, text: str) -> str:
-        """What is certain of a text that goes on, or that ends with what there is of its closing tag."""
-        closes = re.sub(r"\\(.)", r"\1", self.closes)
-        whole = text.partition(closes)[0]
-        if whole == text:
-            ends = (n for n in range(min(len(closes), len(text)), 0, -1) if closes.startswith(text[-n:]))
-            whole = text[: len(text) - next(ends, 0)]
-        return whole if self.text is _as_it_is else whole.removeprefix("\n").rstrip("\n")
+    def _partial_text(self, text: str) -> str:
+        """What is certain of a text that goes on, or that ends with the beginning of its closing tag."""
+        close_tag = re.sub(r"\\(.)", r"\1", self.close_tag)
+        certain = text.partition(close_tag)[0]
+        if certain == text:
+            certain = text[: len(text) - partial_length(text, (close_tag,))]
+        return certain if self.decode is _unchanged else certain.removeprefix("\n").rstrip("\n")
 
     def _value(self, body: str, at: int) -> tuple[str, int]:
-        """And where its closing tag ends. A closing tag within a text is followed by other things."""
-        closing = re.compile(rf"{self.closes}(?=\s*(?:{self.key}|{self.end}))").search(body, at)
+        """A value, and where its closing tag ends. A closing tag within a text is followed by other things."""
+        closing = re.compile(rf"{self.close_tag}(?=\s*(?:{self.key}|{self.end}))").search(body, at)
         if not closing:
             raise Unfinished
-        return self.text(body[at : closing.start()]), closing.end()
+        return self.decode(body[at : closing.start()]), closing.end()
 
 
-def _tells_text(key: re.Match[str]) -> bool:
+def _is_marked_text(key: re.Match[str]) -> bool:
     groups = key.groupdict()
     return groups.get("type") == "string" or groups.get("text") == "true"
 
 
 def _members(arguments: list[tuple[str, str]]) -> str:
-    """Of a JSON object, up to its last member."""
-    return "{" + ", ".join(f"{written(key)}: {value}" for key, value in arguments)
+    """A JSON object, up to its last member."""
+    return "{" + ", ".join(f"{to_json(key)}: {value}" for key, value in arguments)
 
 
 def _object(text: str) -> str:
     if read_object(text).end is None:
         raise Malformed("the arguments do not end")
-    return partial_json.strict(text.strip())
+    return partial_json.to_strict(text.strip())
 
 
 def _skip(body: str, at: int) -> int:

@@ -1,76 +1,74 @@
 """What passes between the server and a process that reads requests: plain data. Framed as an engine's messages are.
 
-The server sends a Setup when its model is another than before, and a Read for each request; the answer is Prepared, or
-what it was refused with.
+The server sends one Import, then Use whenever the model changes, and a Read for each request. The answer is Prepared or
+one of the refusals.
 """
 
 import signal
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from nitro.engines.work import EncodedWork
 from nitro.errors import ApiError, NitroError, PromptRejected, PromptTooLong, TemplateError
-from nitro.models.setup import Setup
+from nitro.models.setup import ModelSetup
 from nitro.system.frames import Message
 from nitro.text.tools import Tool
 
-Route = Literal["chat", "completions"]
-READS, RENDERS = signal.SIGPROF, signal.SIGVTALRM  # it dies of them where reading, or a template, takes too long
-LONGEST = 2000  # characters of what is told of a fault: a client's own words may be megabytes
+# The process dies of these where reading, or a template, takes too long.
+READ_TIMEOUT = signal.SIGPROF
+RENDER_TIMEOUT = signal.SIGVTALRM
+MAX_FAULT = 2000  # characters of a fault's text: a client's own words may be megabytes
 
 
-class Options(Struct, frozen=True, kw_only=True, tag=True):
-    """How a reply is to be written: what both routes have in common."""
+class ChannelOptions(Struct, frozen=True, kw_only=True):
+    """How the model's text is taken apart into reasoning, content and calls."""
 
-    stream: bool
-    include_usage: bool
-    timings_per_token: bool
-    return_tokens: bool
-    logprobs: int | None  # so many of the likeliest tokens beside each; None: nothing is told
-    stops: list[str]
-    predicted: bool  # the client gave a prediction, and is told what became of it
-
-
-class ChatOptions(Options, frozen=True, kw_only=True):
     tools: bytes | None  # by name, in JSON; opened once the engine has accepted; None: none may be called
-    legacy: bool  # tools were asked for by `functions`, and calls are told so
-    several: bool  # calls in one answer
-    live: bool  # arguments of calls are told as they come: a grammar makes them certain
+    parallel_calls: bool  # several in one answer
+    live: bool  # arguments of calls are passed on as they come: a grammar makes them certain
     calls_before: int  # in the conversation
     opened: bool  # the prompt has begun the reasoning
     begun: bool  # the answer goes on with the last message
-    both_reasonings: bool  # told under two names
 
 
-class CompletionOptions(Options, frozen=True, kw_only=True):
-    n: int
-    best_of: int
-    mute: bool  # nothing is to be generated
-    echoes: list[tuple[str | list[int], bool]]  # the prompts if they are repeated; whether a BOS was put before it
+class OutputOptions(Struct, frozen=True, kw_only=True):
+    """How what the engine generates is read. `channels` None: all of it is text."""
+
+    stops: list[str]
+    predicted: bool  # the client gave a prediction, and is told what became of it
+    progress: bool  # a stream says with every burst how far it is
+    channels: ChannelOptions | None = None
+    mute: bool = False  # nothing is told of what is generated
+    bos_added: list[bool] = []  # of each prompt: whether a BOS was put before it
 
 
 # To the process
 
 
-class Use(Message, frozen=True):
-    """What follows is for this model."""
+class Import(Message, frozen=True):
+    """Import these readers now, not with their first request."""
 
-    setup: Setup
+    readers: list[str]
+
+
+class Use(Message, frozen=True):
+    """The requests that follow are for this model."""
+
+    setup: ModelSetup
 
 
 class Read(Message, frozen=True):
-    """A request, whose body is the next payload. `seconds` of the processor it may take. `strict`: what would be
-    ignored is refused."""
+    """A request; its body is the next payload. `reader`: who reads it, as "module:function". `seconds`: its limit of
+    processor time. `strict`: refuse parameters that would be ignored."""
 
-    route: Route
+    reader: str
     seconds: float
     strict: bool = False
 
 
 class Check(Message, frozen=True):
-    """Whether this is a chat template. Answered by Sound, or Unusable."""
+    """Is this a chat template? Answered by Valid or Unusable."""
 
     template: str
     seconds: float
@@ -80,20 +78,23 @@ class Check(Message, frozen=True):
 
 
 class Compiling(Message, frozen=True):
-    """The chat template is being compiled, which is done once, or has been."""
+    """The chat template is being compiled, or `done`. That happens once per process and model."""
 
     done: bool
 
 
-class Sound(Message, frozen=True):
-    pass
+class Valid(Message, frozen=True):
+    """It is a chat template."""
 
 
 class Prepared(Message, frozen=True):
-    """`ignored`: parameters without effect, as they stand in a header. `unknown_model`: a name that is not ours."""
+    """A request that the engine can work on. `ignored`: parameters without effect, as they may stand in a header.
+    `unknown_model`: the name it has for a model, where that is not ours."""
 
     work: EncodedWork
-    options: ChatOptions | CompletionOptions
+    output: OutputOptions
+    streamed: bool
+    reply_options: bytes  # for the protocol's renderer
     ignored: list[str]
     unknown_model: str | None
 
@@ -115,24 +116,28 @@ class Unusable(Message, frozen=True):
 
 
 class TooLong(Message, frozen=True):
+    """A PromptTooLong."""
+
     prompt_tokens: int
     context: int
 
 
 class Rejected(Message, frozen=True):
+    """A PromptRejected."""
+
     message: str
     param: str | None
 
 
 class Broken(Message, frozen=True):
-    """A bug of ours: the traceback."""
+    """A bug in Nitro, with its traceback."""
 
     trace: str
 
 
-ToIntake = Use | Read | Check
+ToIntake = Import | Use | Read | Check
 Refusal = Refused | Unusable | TooLong | Rejected | Broken
-FromIntake = Compiling | Sound | Prepared | Refusal
+FromIntake = Compiling | Valid | Prepared | Refusal
 
 decode_to_intake = msgspec.msgpack.Decoder(ToIntake).decode
 decode_from_intake = msgspec.msgpack.Decoder(FromIntake).decode
@@ -141,7 +146,7 @@ decode_tools = msgspec.json.Decoder(dict[str, Tool]).decode
 
 
 def refusal(error: Exception, trace: str) -> Refusal:
-    """What is sent of an exception."""
+    """An exception as a message."""
     message, param = _cut(str(error)), _cut(getattr(error, "param", None))
     match error:
         case ApiError():
@@ -158,7 +163,7 @@ def refusal(error: Exception, trace: str) -> Refusal:
 
 
 def raised(refusal: Refusal) -> NitroError:
-    """The exception again."""
+    """The exception that the message stands for."""
     match refusal:
         case Refused(status, message, param, code, kind):
             return ApiError(status, message, param=param, code=code, type=kind)
@@ -173,4 +178,4 @@ def raised(refusal: Refusal) -> NitroError:
 
 
 def _cut(text: str | None) -> str | None:
-    return text if text is None or len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if text is None or len(text) <= MAX_FAULT else f"{text[:MAX_FAULT]}…"

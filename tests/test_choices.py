@@ -1,4 +1,4 @@
-"""From an engine's pieces to a client's text: equal for every split, finish reasons, token counts, the flushed tail."""
+"""From an engine's outputs to events: equal for every split, finish reasons, token counts, the flushed tail."""
 
 import asyncio
 from collections import deque
@@ -12,12 +12,11 @@ from msgspec.structs import replace
 from test_detokenizer import ALL, splits
 from test_stops import reference
 
-from nitro.api.openai.schema import PromptTokensDetails, Usage
 from nitro.engines.types import FinishReason, Output
 from nitro.errors import EngineDown
-from nitro.service.choices import Piece, Replies, Reply
+from nitro.service.choices import ChoiceAssembler, Choices, OutputSpec
+from nitro.service.events import Event, Finished, TextDelta, Usage
 from nitro.text.detokenizer import Detokenizer
-from nitro.text.output_parser import Delta
 
 quick = settings(deadline=None, database=None)
 
@@ -47,9 +46,13 @@ def outputs(pieces: Sequence[bytes], finish: FinishReason | None, burst: int = 1
     return [Output(7, [0] * len(g), g, finish if i == len(groups) - 1 else None) for i, g in enumerate(groups)]
 
 
-def feed(reply: Reply, given: Sequence[Output]) -> list[Piece]:
-    """What the reply makes of the outputs, until it has finished."""
-    return [reply.feed(output) for output in given if reply.finish is None]
+def make_choice(index: int, stops: Sequence[str]) -> ChoiceAssembler:
+    return ChoiceAssembler(index, OutputSpec(stops=stops))
+
+
+def feed(choice: ChoiceAssembler, given: Sequence[Output]) -> list[list[Event]]:
+    """The events of each output, until the choice has finished."""
+    return [choice.feed(output) for output in given if choice.finish is None]
 
 
 def tokens_needed(pieces: Sequence[bytes], stops: Sequence[str]) -> int:
@@ -63,18 +66,25 @@ def tokens_needed(pieces: Sequence[bytes], stops: Sequence[str]) -> int:
 
 def check(pieces: Sequence[bytes], stops: list[str], finish: FinishReason = "length", burst: int = 1) -> None:
     text, stopped = reference(stops, b"".join(pieces).decode("utf-8", "replace"))
-    reply = Reply(3, stops)
-    said = feed(reply, outputs(pieces, finish, burst))
-    assert reply.text == text == "".join(piece.text for piece in said), pieces
-    assert reply.finish == ("stop" if stopped else finish)
-    assert [piece.finish for piece in said] == [None] * (len(said) - 1) + [reply.finish]
-    assert {piece.index for piece in said} == {3}
-    assert reply.tokens == tokens_needed(pieces, stops)
+    choice = make_choice(3, stops)
+    events = feed(choice, outputs(pieces, finish, burst))
+    streamed = [event.text for event in flat(events) if isinstance(event, TextDelta)]
+    assert choice.text == choice.content == text == "".join(streamed), pieces
+    assert choice.finish == ("stop" if stopped else finish)
+    assert [event for event in flat(events) if isinstance(event, Finished)] == [Finished(3, choice.finish)]
+    assert events[-1][-1] == Finished(3, choice.finish)
+    assert {event.index for event in flat(events)} == {3}
+    assert choice.tokens == tokens_needed(pieces, stops)
 
 
-def said(index: int, text: str, finish: FinishReason | None, ids: Sequence[int] = ()) -> Piece:
-    """What a choice says that is not read for anything but its text."""
-    return Piece(index, text, finish, [], [Delta("content", text)] if text else [], list(ids))
+def flat(bursts: Sequence[Sequence[Event]]) -> list[Event]:
+    return [event for burst in bursts for event in burst]
+
+
+def said(index: int, text: str, finish: FinishReason | None, ids: Sequence[int] = ()) -> list[Event]:
+    """The events of one output of a choice that is read as nothing but text."""
+    deltas: list[Event] = [TextDelta(index, text, [], list(ids))] if text or ids else []
+    return [*deltas, Finished(index, finish)] if finish else deltas
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -90,10 +100,10 @@ def test_every_split(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_every_split_of_multilingual_and_broken_text(name: str) -> None:
     for pieces in splits(ALL[name]):
-        reply = Reply(0, ["nowhere", "\ufffd" * 20])
-        feed(reply, outputs(pieces, "length"))
-        assert reply.text == ALL[name].decode("utf-8", "replace")
-        assert (reply.finish, reply.tokens) == ("length", len(pieces))
+        choice = make_choice(0, ["nowhere", "\ufffd" * 20])
+        feed(choice, outputs(pieces, "length"))
+        assert choice.text == ALL[name].decode("utf-8", "replace")
+        assert (choice.finish, choice.tokens) == ("length", len(pieces))
 
 
 @settings(quick, max_examples=300)
@@ -112,38 +122,38 @@ def test_any_split_any_burst(stops: list[str], data: bytes, cuts: list[int], bur
 
 @pytest.mark.parametrize("finish", ["stop", "length"])
 def test_the_engines_finish_reason_holds_without_a_stop_string(finish: FinishReason) -> None:
-    reply = Reply(0, ["END"])
-    assert reply.feed(Output(1, [1], [b"ahoj"])) == said(0, "ahoj", None, [1])
-    assert reply.feed(Output(1, [2], [b" EN"], finish)) == said(0, " EN", finish, [2])
+    choice = make_choice(0, ["END"])
+    assert choice.feed(Output(1, [1], [b"ahoj"])) == said(0, "ahoj", None, [1])
+    assert choice.feed(Output(1, [2], [b" EN"], finish)) == said(0, " EN", finish, [2])
 
 
 def test_a_stop_string_in_the_last_output_wins_over_length() -> None:
-    reply = Reply(0, ["END"])
-    assert reply.feed(Output(1, [1, 2], [b"aEN", b"Db"], "length")) == said(0, "a", "stop", [1, 2])
+    choice = make_choice(0, ["END"])
+    assert choice.feed(Output(1, [1, 2], [b"aEN", b"Db"], "length")) == said(0, "a", "stop", [1, 2])
 
 
 def test_the_end_of_generation_token_is_counted_and_silent() -> None:
-    reply = Reply(0, [])
-    assert reply.feed(Output(1, [1, 2], [b"a", b""], "stop")) == said(0, "a", "stop", [1, 2])
-    assert reply.tokens == 2
+    choice = make_choice(0, [])
+    assert choice.feed(Output(1, [1, 2], [b"a", b""], "stop")) == said(0, "a", "stop", [1, 2])
+    assert choice.tokens == 2
 
 
 def test_tokens_behind_the_stop_string_are_not_counted() -> None:
     """Several tokens come in one step; the client pays up to the one that completed the stop string."""
-    reply = Reply(0, ["END"])
-    assert reply.feed(Output(1, [1, 2, 3, 4], [b"aE", b"N", b"Db", b"c"])) == said(0, "a", "stop", [1, 2, 3])
-    assert (reply.text, reply.tokens) == ("a", 3)
+    choice = make_choice(0, ["END"])
+    assert choice.feed(Output(1, [1, 2, 3, 4], [b"aE", b"N", b"Db", b"c"])) == said(0, "a", "stop", [1, 2, 3])
+    assert (choice.text, choice.tokens) == ("a", 3)
 
 
 def test_half_a_character_and_a_held_beginning_come_at_the_end() -> None:
-    reply = Reply(0, ["ENDE"])
-    assert reply.feed(Output(1, [1], [b"aEN"])) == said(0, "a", None, [1])
-    assert reply.feed(Output(1, [2], [b"D\xf0\x9f"])) == said(0, "", None, [2])
-    assert reply.feed(Output(1, [], [], "length")) == said(0, "END\ufffd", "length")
+    choice = make_choice(0, ["ENDE"])
+    assert choice.feed(Output(1, [1], [b"aEN"])) == said(0, "a", None, [1])
+    assert choice.feed(Output(1, [2], [b"D\xf0\x9f"])) == said(0, "", None, [2])
+    assert choice.feed(Output(1, [], [], "length")) == said(0, "END\ufffd", "length")
 
 
-def test_replies_share_nothing() -> None:
-    one, other = Reply(0, ["ab"]), Reply(1, ["ab"])
+def test_choices_share_nothing() -> None:
+    one, other = make_choice(0, ["ab"]), make_choice(1, ["ab"])
     one.feed(Output(1, [1], [b"a\xf0"]))
     assert other.feed(Output(2, [1], [b"b"], "length")) == said(1, "b", "length", [1])
 
@@ -173,9 +183,9 @@ def output(*pieces: bytes, finish: FinishReason | None = None) -> Output:
     return Output(0, [0] * len(pieces), list(pieces), finish)
 
 
-def consume(replies: Replies) -> list[list[Piece]]:
-    async def consumed() -> list[list[Piece]]:
-        return [pieces async for pieces in replies]
+def consume(choices: Choices) -> list[list[Event]]:
+    async def consumed() -> list[list[Event]]:
+        return [burst async for burst in choices]
 
     return asyncio.run(consumed())
 
@@ -187,13 +197,13 @@ def test_each_choice_has_its_own_text_and_end() -> None:
         [(0, output(b"b.c"))],
         n=2,
     )
-    replies = Replies(generation, ["."])
-    assert consume(replies) == [
-        [said(0, "a", None, [0]), said(1, "x", None, [0, 0])],
-        [said(1, "😀", "length", [0])],
-        [said(0, "b", "stop", [0])],
+    choices = Choices(generation, OutputSpec(stops=["."]))
+    assert consume(choices) == [
+        [*said(0, "a", None, [0]), *said(1, "x", None, [0, 0])],
+        said(1, "😀", "length", [0]),
+        said(0, "b", "stop", [0]),
     ]
-    assert [(reply.index, reply.text, reply.finish) for reply in replies.choices] == [
+    assert [(choice.index, choice.text, choice.finish) for choice in choices.choices] == [
         (0, "ab", "stop"),
         (1, "x😀", "length"),
     ]
@@ -205,44 +215,44 @@ def test_a_stop_string_ends_the_choice_in_the_engine_once_and_what_still_comes_i
         [(0, output(b"later", finish="length")), (1, output(b"y", finish="stop"))],
         n=2,
     )
-    replies = Replies(generation, ["."])
-    assert consume(replies) == [
-        [said(0, "a", "stop", [0]), said(1, "x", None, [0])],
-        [said(1, "y", "stop", [0])],
+    choices = Choices(generation, OutputSpec(stops=["."]))
+    assert consume(choices) == [
+        [*said(0, "a", "stop", [0]), *said(1, "x", None, [0])],
+        said(1, "y", "stop", [0]),
     ]
     assert generation.stopped == [0]
-    assert replies.usage.completion_tokens == 3
+    assert choices.usage.completion_tokens == 3
 
 
 @pytest.mark.parametrize("last", [b"b", b"b."])
 def test_the_engine_is_not_told_of_an_end_it_told_itself(last: bytes) -> None:
     generation = FakeGeneration([(0, output(b"a"))], [(0, output(last, finish="length"))])
-    consume(Replies(generation, ["."]))
+    consume(Choices(generation, OutputSpec(stops=["."])))
     assert generation.stopped == []
 
 
 def test_usage_counts_all_choices() -> None:
     generation = FakeGeneration([(0, output(b"a", b"b")), (1, output(b"c."))], [(0, output(b"", finish="stop"))], n=2)
-    replies = Replies(generation, ["."])
-    consume(replies)
-    assert replies.usage == Usage(11, 4, 15, PromptTokensDetails(4))
+    choices = Choices(generation, OutputSpec(stops=["."]))
+    consume(choices)
+    assert choices.usage == Usage(11, 4, 4)
 
 
 @pytest.mark.parametrize(("stop", "taken"), [([], 4), (["b"], 2)])
 def test_what_a_stop_cuts_off_is_no_accepted_guess(stop: list[str], taken: int) -> None:
     """Six tokens were guessed of which three were right, and a fourth came with them."""
-    checked = replace(output(b"a", b"b", b"c", b"d"), guessed=6, right=3, predicted=True)
-    looked_up = replace(output(b"e", b"f", finish="stop"), guessed=1, right=1)
-    replies = Replies(FakeGeneration([(0, checked)], [(0, looked_up)]), stop, predicted=True)
-    consume(replies)
-    assert replies.choices[0].right == min(taken, 3) + (not stop)
-    details = replies.usage.completion_tokens_details
+    checked = replace(output(b"a", b"b", b"c", b"d"), drafted=6, accepted=3, predicted=True)
+    looked_up = replace(output(b"e", b"f", finish="stop"), drafted=1, accepted=1)
+    choices = Choices(FakeGeneration([(0, checked)], [(0, looked_up)]), OutputSpec(stops=stop, predicted=True))
+    consume(choices)
+    assert choices.choices[0].accepted == min(taken, 3) + (not stop)
+    usage = choices.usage
     accepted = min(taken, 3)
-    assert (details.accepted_prediction_tokens, details.rejected_prediction_tokens) == (accepted, 6 - accepted)
+    assert (usage.accepted_prediction_tokens, usage.rejected_prediction_tokens) == (accepted, 6 - accepted)
 
 
 def test_an_engines_error_passes_through_and_what_came_stays() -> None:
-    replies = Replies(FakeGeneration([(0, output(b"a"))], EngineDown("gone")), [])
+    choices = Choices(FakeGeneration([(0, output(b"a"))], EngineDown("gone")))
     with pytest.raises(EngineDown, match="gone"):
-        consume(replies)
-    assert (replies.choices[0].text, replies.choices[0].finish) == ("a", None)
+        consume(choices)
+    assert (choices.choices[0].text, choices.choices[0].finish) == ("a", None)

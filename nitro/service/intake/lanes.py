@@ -1,108 +1,116 @@
-"""Where requests are read: in processes of their own, so that no body and no chat template can hold the event loop.
+"""Requests are read in processes of their own, so that no body and no chat template can block the event loop.
 
-There are two lanes, each a process that reads one request after another: one for what is small, always there, and one
-for what is large, started when such a request comes and ended when none has come for a while. So a body of megabytes
-waits for others of its kind only. A request may take so much of the processor; then the kernel ends the process, the
-request is refused, and the next one gets a new process.
+There are two lanes. Each has one process, which reads one request after another. The lane for small requests always has
+its process. The lane for large ones starts its process when such a request comes, and ends it when none has come for a
+while. So a body of megabytes waits only for others of its kind. A request has a limit of processor time; beyond it the
+kernel ends the process, the request is refused, and the next request gets a new process.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple
 
 from nitro.errors import ApiError, EngineBusy, NitroError, TemplateError
-from nitro.models.setup import Setup
-from nitro.service import prepared
-from nitro.service.prepared import (
-    READS,
-    RENDERS,
+from nitro.models.setup import ModelSetup
+from nitro.service.intake import messages
+from nitro.service.intake.messages import (
+    READ_TIMEOUT,
+    RENDER_TIMEOUT,
     Broken,
     Check,
     Compiling,
     FromIntake,
+    Import,
     Prepared,
     Read,
     Refusal,
-    Route,
-    Sound,
     Use,
+    Valid,
 )
 from nitro.system.child_process import ChildProcess
 
 log = logging.getLogger("nitro.api")
 
-WORKER = "nitro.service.intake_worker"
-SMALL = 256 * 2**10  # bytes of a body
+WORKER = "nitro.service.intake.worker"
+MAX_SMALL = 256 * 2**10  # bytes of a body
 SECONDS = 2.0  # of the processor for a request, and
 SECONDS_A_MIB = 0.5  # more for what it holds
-WALL = 10  # times as long by the clock, where the machine is busy
+WALL = 10  # times as long by the clock: the machine may be busy
 IDLE = 60.0  # seconds without a large request
-MOST_HELD = 256 * 2**20  # bytes of bodies that wait to be read
+MAX_HELD = 256 * 2**20  # bytes of bodies that wait to be read
 
 
 class Intake:
     """The lanes of one server. Every method belongs to the event loop."""
 
-    def __init__(self, seconds: float = SECONDS):
-        """`seconds` of the processor for a small request."""
+    def __init__(self, seconds: float = SECONDS, readers: Sequence[str] = ()):
+        """`seconds`: processor time for a small request. `readers`: those that every process imports before its first
+        request, as "module:function"; any other is imported when it is needed."""
         self._seconds = seconds
-        self._small, self._large = _Lane(idle=None), _Lane(idle=IDLE)
+        self._small = _Lane(readers, idle=None)
+        self._large = _Lane(readers, idle=IDLE)
         self._held = 0
 
-    async def read(self, setup: Setup, route: Route, body: list[bytes], strict: bool = False) -> Prepared:
-        """`body`: in pieces. Raises ApiError, TemplateError, PromptTooLong or PromptRejected where the request is at
-        fault, EngineBusy where too many large ones wait."""
+    async def read(self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False) -> Prepared:
+        """Have a request read and made ready for the engine. `reader`: see Read. `body`: in pieces.
+
+        Raises ApiError, TemplateError, PromptTooLong or PromptRejected where the request is at fault, EngineBusy where
+        too many large ones wait.
+        """
         size = sum(map(len, body))
-        if self._held and self._held + size > MOST_HELD:
+        if self._held and self._held + size > MAX_HELD:
             raise EngineBusy(f"Requests of {self._held} bytes wait to be read, and no more may queue.")
         seconds = self._seconds + SECONDS_A_MIB * size / 2**20
-        lane = self._small if size <= SMALL else self._large
+        lane = self._small if size <= MAX_SMALL else self._large
         self._held += size
         try:
-            answer = await lane.ask(setup, Read(route, seconds, strict), body)
+            answer = await lane.ask(setup, Read(reader, seconds, strict), body)
         finally:
             self._held -= size
         assert isinstance(answer, Prepared)
         return answer
 
     async def check(self, template: str) -> None:
-        """Raises TemplateError where it is no chat template."""
+        """Raises TemplateError if it is not a chat template."""
         answer = await self._small.ask(None, Check(template, self._seconds))
-        assert isinstance(answer, Sound)
+        assert isinstance(answer, Valid)
 
     def start(self) -> None:
         """Start the process for small requests before the first one comes."""
         self._small.start()
 
     async def close(self) -> None:
+        """End the processes. Requests that are being read are cancelled."""
         await self._small.close()
         await self._large.close()
 
 
 class _Ask(NamedTuple):
-    setup: Setup | None
+    setup: ModelSetup | None
     message: Read | Check
     body: list[bytes] | None
 
 
 class _Lane:
-    """One process at a time, and those who wait for it. `idle`: seconds without work before it ends; None: it stays."""
+    """One process at a time, and the requests that wait for it. `idle`: seconds without work after which the process
+    ends; None: it stays."""
 
-    def __init__(self, idle: float | None):
+    def __init__(self, readers: Sequence[str], idle: float | None):
+        self._readers = list(readers)
         self._idle = idle
         self._turn = asyncio.Lock()  # who holds it has the process
         self._process: _Process | None = None
-        self._hopeless: Setup | None = None  # its chat template cannot even be compiled
+        self._uncompilable: ModelSetup | None = None  # its chat template takes too long to compile
         self._tasks: set[asyncio.Task[FromIntake | None]] = set()
-        self._rest: asyncio.TimerHandle | None = None  # until it has idled for long enough
+        self._idle_timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Have a process before the first request comes."""
         self._begin(self._started())
 
-    async def ask(self, setup: Setup | None, message: Read | Check, body: list[bytes] | None = None) -> FromIntake:
+    async def ask(self, setup: ModelSetup | None, message: Read | Check, body: list[bytes] | None = None) -> FromIntake:
         """The answer. Raises what it was refused with. What has begun goes on where the client leaves, and is thrown
         away: the next one's answer comes behind it."""
         left = asyncio.Event()
@@ -116,8 +124,8 @@ class _Lane:
         return answer
 
     async def close(self) -> None:
-        if self._rest:
-            self._rest.cancel()
+        if self._idle_timer:
+            self._idle_timer.cancel()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -137,8 +145,8 @@ class _Lane:
 
     async def _started(self) -> None:
         async with self._turn:
-            with contextlib.suppress(OSError):  # the first request tells
-                self._process = self._process or await _Process.spawn(WORKER)
+            with contextlib.suppress(OSError):  # the first request reports it
+                await self._live_process()
 
     async def _in_turn(self, ask: _Ask, left: asyncio.Event) -> FromIntake | None:
         """None where nobody waits for the answer any more."""
@@ -146,39 +154,45 @@ class _Lane:
             if left.is_set():
                 return None
             try:
-                return await self._asked(ask)
+                return await self._ask_process(ask)
             finally:
-                self._rest_begins()
+                self._start_idle_timer()
 
-    async def _asked(self, ask: _Ask) -> FromIntake:
-        if ask.setup and self._hopeless is ask.setup:
+    async def _ask_process(self, ask: _Ask) -> FromIntake:
+        if ask.setup and self._uncompilable is ask.setup:
             raise TemplateError("The chat template takes too long to compile.")
         if self._process and self._process.status is not None:
             await self._end()
         try:
-            self._process = self._process or await _Process.spawn(WORKER)
-            answer = await self._process.ask(ask)
+            answer = await (await self._live_process()).ask(ask)
         except OSError as error:
             raise EngineBusy(f"No process can be had to read the request: {error}.") from None
         except _Ended as end:
             await self._end()
             if end.compiling:
-                self._hopeless = ask.setup
+                self._uncompilable = ask.setup
             raise _fault(end, ask.message) from None
         if isinstance(answer, Refusal):
             if isinstance(answer, Broken):
                 log.error("a request could not be read\n%s", answer.trace)
-            raise prepared.raised(answer)
+            raise messages.raised(answer)
         return answer
 
-    def _rest_begins(self) -> None:
-        if self._rest:
-            self._rest.cancel()
+    async def _live_process(self) -> "_Process":
+        """Raises OSError where there is none to be had."""
+        if self._process is None:
+            self._process = await _Process.spawn(WORKER)
+            self._process.send(Import(self._readers))
+        return self._process
+
+    def _start_idle_timer(self) -> None:
+        if self._idle_timer:
+            self._idle_timer.cancel()
         if self._idle is not None:
             loop = asyncio.get_running_loop()
-            self._rest = loop.call_later(self._idle, lambda: self._begin(self._rested()))
+            self._idle_timer = loop.call_later(self._idle, lambda: self._begin(self._end_idle()))
 
-    async def _rested(self) -> None:
+    async def _end_idle(self) -> None:
         async with self._turn:
             await self._end()
 
@@ -191,10 +205,10 @@ class _Lane:
 
 
 class _Process(ChildProcess):
-    """A process that reads requests, and the model it has been told of."""
+    """A process that reads requests. It knows the model of the last Use."""
 
     name = "process that read it"
-    _setup: Setup | None = None
+    _setup: ModelSetup | None = None
 
     async def ask(self, ask: _Ask) -> FromIntake:
         """Raises _Ended where no answer comes."""
@@ -206,30 +220,30 @@ class _Process(ChildProcess):
         try:
             async with asyncio.timeout(WALL * ask.message.seconds):
                 async for payload in self.payloads():
-                    answer: FromIntake = prepared.decode_from_intake(payload)
+                    answer: FromIntake = messages.decode_from_intake(payload)
                     if not isinstance(answer, Compiling):
                         return answer
                     compiling = not answer.done
         except TimeoutError:
             raise _Ended(None, compiling) from None
         how = await self.how_it_ended()
-        raise _Ended(how, compiling and self.status == -RENDERS, self.status)
+        raise _Ended(how, compiling and self.status == -RENDER_TIMEOUT, self.status)
 
 
 class _Ended(Exception):
-    """A process ended before it answered, with this status; None: it was too slow by the clock. `compiling`: a chat
-    template."""
+    """A process ended before it answered, with this status; None: it was too slow by the clock. `compiling`: it was
+    compiling a chat template."""
 
     def __init__(self, how: str | None, compiling: bool, status: int | None = None):
         self.how, self.compiling, self.status = how, compiling, status
 
 
 def _fault(end: _Ended, message: Read | Check) -> NitroError:
-    """What its client is told."""
+    """The error that its client gets."""
     limit = f"more than {message.seconds:.3g} seconds of computing"
-    if end.status == -RENDERS:
+    if end.status == -RENDER_TIMEOUT:
         return TemplateError(f"The chat template takes {limit}, and was stopped.")
-    if end.status in (-READS, None):
+    if end.status in (-READ_TIMEOUT, None):
         return ApiError(400, f"The request takes {limit} to read.")
     log.error("a request could not be read. %s", end.how)
     return ApiError(503, f"The request could not be read. {end.how}", type="server_error")

@@ -1,28 +1,29 @@
-"""Parameters without effect: told in the header `x-nitro-ignored`, or refused where the server is --strict."""
+"""Parameters without effect: named in the header `x-nitro-ignored`, or refused if the server is --strict."""
 
 from urllib.parse import quote, unquote
 
 from nitro.errors import ApiError
 
 HEADER = "x-nitro-ignored"
-LONGEST = 2000  # characters of the header; clients take no endless one
+MAX_HEADER = 2000  # characters of the header; clients take no endless one
 
 
-def written(text: str) -> str:
-    """A name, maybe with ": " and a reason, as it may stand in a header."""
+def escaped(text: str) -> str:
+    """Escape a name, maybe with ": " and a reason, so that it may stand in a header."""
     return quote(" ".join(text.split()), safe=" :'/[]().{}#$-_<>=+*")
 
 
 def header(names: list[str]) -> dict[str, str]:
-    """`names`: as they may stand in a header."""
-    return {HEADER: ", ".join(names)[:LONGEST]} if names else {}
+    """The header, if there are any. `names`: escaped."""
+    return {HEADER: ", ".join(names)[:MAX_HEADER]} if names else {}
 
 
 def shortened(names: list[str]) -> list[str]:
     """As many of them as the header can hold, and one more to be cut."""
-    room, kept = LONGEST, list[str]()
+    room = MAX_HEADER
+    kept: list[str] = []
     for name in names:
-        kept.append(name[:LONGEST])
+        kept.append(name[:MAX_HEADER])
         room -= len(name) + 2
         if room < 0:
             break
@@ -30,7 +31,7 @@ def shortened(names: list[str]) -> list[str]:
 
 
 def refuse(names: list[str]) -> None:
-    """Raises ApiError 400 for the first of them. `names`: as they may stand in a header."""
+    """Raises ApiError 400 for the first of them, if there are any. `names`: escaped."""
     if names:
         name, _, why = unquote(names[0]).partition(": ")
         message = f"Unknown parameter: '{name}' has no effect, and this server is --strict. {why}".rstrip()

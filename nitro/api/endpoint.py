@@ -1,0 +1,78 @@
+"""A route that generates: a reader and a renderer of its protocol, around the service. No protocol is known here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from litestar import MediaType, Request, Response
+from litestar.background_tasks import BackgroundTask
+from litestar.response import Stream
+
+from nitro.api import error_responses
+from nitro.errors import ApiError
+from nitro.service import ignored_parameters
+from nitro.service.generation import GenerationService, GenerationStream
+from nitro.service.renderer import MakeRenderer
+from nitro.service.requests import ClientLeft, Principal, RawRequest
+
+CLIENT_LEFT = 499  # the status nginx logs for it; nobody receives it
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """`reader`: where the protocol's Reader is, as "module:function"; it runs in an intake process. `prompt_param`:
+    what the protocol calls the prompt. `error`: writes what goes wrong before a reply begins."""
+
+    reader: str
+    renderer: MakeRenderer
+    prompt_param: str
+    error: Callable[[ApiError], Response[bytes]] = error_responses.response
+
+
+async def respond(request: Request, endpoint: Endpoint) -> Response[Any]:
+    """Have a request read, sent to an engine, and answered, whole or as a stream."""
+    service: GenerationService = request.app.state.service
+    raw = RawRequest(endpoint.reader, partial(_body, request), endpoint.prompt_param)
+    principal = Principal(request.state.request_id, partial(_left, request))
+    try:
+        stream = await service.generate(raw, principal)
+        renderer = endpoint.renderer(stream.started, stream.reply_options)
+        headers = ignored_parameters.header(stream.ignored)
+        if stream.streamed:
+            return Stream(
+                stream.stream(renderer),
+                media_type=renderer.media_type,
+                headers={**headers, **renderer.headers},
+                background=BackgroundTask(_release, stream),
+            )
+        return Response(await stream.whole(renderer), headers=headers, media_type=MediaType.JSON)
+    except ClientLeft:
+        return Response(b"", status_code=CLIENT_LEFT)
+    except ApiError as error:
+        return endpoint.error(error)
+
+
+async def _release(stream: GenerationStream) -> None:
+    """After the response, however it went: a stream that was never begun has not cleaned up behind itself."""
+    stream.release()
+
+
+async def _body(request: Request) -> list[bytes]:
+    """The body, piece by piece. Raises ClientLeft where the client does not send all of it, ApiError 413 where it is
+    too large. Litestar's own way would keep it for as long as the request."""
+    pieces: list[bytes] = []
+    while True:
+        message = await request.receive()
+        if message["type"] != "http.request":
+            raise ClientLeft
+        if message["body"]:
+            pieces.append(message["body"])
+        if not message["more_body"]:
+            return pieces
+
+
+async def _left(request: Request) -> None:
+    """Wait until the client has left. No framework tells a handler that does not stream of a disconnect."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,96 @@
+"""The messages of a conversation: checked, and nearly in the form that chat templates want."""
+
+from typing import Any
+
+import msgspec
+
+from nitro.api.openai.requests import ROLES, Message, Part
+from nitro.api.openai.tools import MAX_TOOLS
+from nitro.errors import ApiError
+from nitro.parameters import check_count
+from nitro.service.requests import text_part
+
+TEXT_PARTS = ("text", "input_text", "output_text")
+MEDIA_PARTS = ("image_url", "input_image", "input_audio", "file", "input_file", "video_url")
+REASONING_NAMES = ("reasoning_content", "reasoning", "thinking")  # under which templates look for it
+LEGACY_ID = "function0"  # joins a `function_call` and its result, which have no id
+MAX_MESSAGES = 10_000
+MAX_PARTS = 10_000  # of one content
+
+
+def parse_messages(messages: list[Message]) -> list[dict[str, Any]]:
+    """Each message with its role, its content as a list of parts, and the other keys that templates read. Raises
+    ApiError 400."""
+    if not messages:
+        raise ApiError.invalid("messages", "at least one message")
+    check_count("messages", messages, MAX_MESSAGES, "messages")
+    return [_parse_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+
+
+def _parse_message(message: Message, where: str) -> dict[str, Any]:
+    if message.role not in ROLES:
+        raise ApiError.invalid(f"{where}.role", f"one of {', '.join(ROLES)}, got '{message.role}'")
+    content = [text_part(text) for text in parse_content(message.content, f"{where}.content")]
+    parsed: dict[str, Any] = {"role": message.role, "content": content}
+    if message.name is not None:
+        parsed["name"] = message.name
+    if message.tool_call_id is not None:
+        parsed["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        check_count(f"{where}.tool_calls", message.tool_calls, MAX_TOOLS, "calls")
+        calls = enumerate(message.tool_calls)
+        parsed["tool_calls"] = [_parse_tool_call(call, f"{where}.tool_calls[{i}]") for i, call in calls]
+    reasoning = message.reasoning if message.reasoning_content is None else message.reasoning_content
+    if reasoning:
+        parsed |= dict.fromkeys(REASONING_NAMES, reasoning)
+    if message.role == "function":  # the deprecated form, which has one call at a time
+        parsed |= {"role": "tool", "tool_call_id": LEGACY_ID}
+    if message.function_call:
+        call = {"id": LEGACY_ID, "type": "function", "function": message.function_call}
+        parsed["tool_calls"] = [_parse_tool_call(call, f"{where}.function_call")]
+    return parsed
+
+
+def parse_content(content: str | Part | list[str | Part] | None, where: str) -> list[str]:
+    """The texts of a content's parts; null has none. Errors call it `where`. Raises ApiError 400."""
+    if content is None:
+        return []
+    if not isinstance(content, list):
+        return [_parse_part(content, where)]
+    check_count(where, content, MAX_PARTS, "parts")
+    return [_parse_part(part, f"{where}[{i}]") for i, part in enumerate(content)]
+
+
+def _parse_part(part: str | Part, where: str) -> str:
+    if isinstance(part, str):
+        return part
+    if part.type in MEDIA_PARTS:
+        raise ApiError(
+            400, f"This model takes text only, no '{part.type}'.", param=f"{where}.type", code="unsupported_content"
+        )
+    field = "refusal" if part.type == "refusal" else "text"
+    text: str | None = getattr(part, field)
+    if part.type not in (*TEXT_PARTS, "refusal", None):
+        raise ApiError.invalid(f"{where}.type", f"'text', got '{part.type}'")
+    if text is None:
+        raise ApiError.missing(f"{where}.{field}")
+    return text
+
+
+def _parse_tool_call(call: dict[str, Any], where: str) -> dict[str, Any]:
+    """The call, its arguments as an object if they are one: templates want that."""
+    function = call.get("function")
+    if not isinstance(function, dict):
+        raise ApiError.invalid(f"{where}.function", "an object")
+    if not isinstance(function.get("name"), str):
+        raise ApiError.invalid(f"{where}.function.name", "a text")
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str | dict | None):
+        raise ApiError.invalid(f"{where}.function.arguments", "JSON in a text")
+    if not isinstance(arguments, str):
+        return call
+    try:
+        parsed = msgspec.json.decode(arguments)
+    except (msgspec.DecodeError, RecursionError):
+        return call
+    return {**call, "function": {**function, "arguments": parsed}} if isinstance(parsed, dict) else call

@@ -1,0 +1,224 @@
+"""The OpenAI API's requests, as msgspec structs.
+
+A struct declares what is supported; `UNSUPPORTED` names what is known and refused until it is. Every optional field
+takes null. Shapes: the OpenAI API reference; the extensions have llama-server's and vLLM's names.
+
+A parameter's type, bounds and description stand here and nowhere else; those of sampling stand in
+engines/sampling_params.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+from msgspec import Struct
+
+from nitro.engines.sampling_params import SamplingOptions
+from nitro.parameters import Param, parameters
+
+MAX_CHOICES = 128
+MAX_LOGPROBS = 20
+MAX_STOPS = 16
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+REASONING_FORMATS = ("auto", "deepseek", "both")
+
+_structured = partial(Param, capability="structured_output")
+_tools = partial(Param, capability="tools")
+_reasoning = partial(Param, capability="reasoning")
+
+
+class Part(Struct):
+    """One part of a message's content. A part without a type is text."""
+
+    type: str | None = None
+    text: str | None = None
+    refusal: str | None = None
+
+
+class Message(Struct):
+    """One message of a conversation."""
+
+    role: Annotated[str, Param("Who the message is from.", choices=ROLES)]
+    content: str | Part | list[str | Part] | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+    function_call: dict[str, Any] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+
+class Prediction(Struct):
+    """Predicted outputs: text that the answer is expected to contain."""
+
+    content: str | Part | list[str | Part]
+    type: str | None = None
+
+
+class StreamOptions(Struct):
+    """Options of a stream."""
+
+    include_usage: bool | None = None
+
+
+class SamplingRequest(SamplingOptions, frozen=True):
+    """How tokens are drawn: the sampling parameters, and what an API adds to them."""
+
+    logit_bias: Annotated[
+        dict[str, float | bool] | list[list[str | int | float | bool]] | None,
+        Param("Add a number to the logits of tokens, by id or text, before all else. -100 or false: ban the token."),
+    ] = None
+    seed: Annotated[
+        int | None,
+        Param("With the same seed and prompt, the same server draws the same tokens. Taken modulo 2³¹."),
+    ] = None
+    min_tokens: Annotated[
+        int | None, Param("Do not end the answer before this many tokens. Stop strings still end it.", ge=0)
+    ] = None
+    ignore_eos: Annotated[
+        bool | None, Param("Do not let the model end the answer: only `max_tokens` and stop strings do.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnsupportedParam(Param):
+    """A parameter that is refused unless its value asks for nothing: one of `neutral`, or of json_body.NOTHING."""
+
+    neutral: tuple[Any, ...] = ()
+
+
+UNSUPPORTED: dict[str, UnsupportedParam] = {
+    "audio": UnsupportedParam("Settings of a spoken answer."),
+    "modalities": UnsupportedParam('Kinds of answer. Only ["text"] is supported.', neutral=(["text"],)),
+    "web_search_options": UnsupportedParam("Options of a web search."),
+}
+
+
+class CommonRequest(SamplingRequest, frozen=True):
+    """What chat and text completions have in common."""
+
+    unsupported: ClassVar[Mapping[str, tuple[Any, ...]]] = {name: p.neutral for name, p in UNSUPPORTED.items()}
+
+    model: Annotated[
+        str | None,
+        Param("The served model's id. Any other name is answered, too, and listed in the header x-nitro-ignored."),
+    ] = None
+    stream: Annotated[bool | None, Param("Stream the answer: server-sent events, the last of which is [DONE].")] = None
+    stream_options: Annotated[
+        StreamOptions | None, Param("`include_usage`: one more chunk at the end has the usage, and no choices.")
+    ] = None
+    max_tokens: int | None = None  # its bounds differ
+    n: Annotated[
+        int | None, Param("How many answers to generate. Answer i is drawn with seed + i.", ge=1, le=MAX_CHOICES)
+    ] = None
+    stop: Annotated[
+        str | list[str] | None,
+        Param(f"A string, or up to {MAX_STOPS}, at which the answer ends. The answer does not contain it."),
+    ] = None
+    prediction: Annotated[Prediction | None, Param("Expected text. Never changes the answer; may speed it up.")] = None
+    response_format: Annotated[
+        dict[str, Any] | None, _structured("`text`, `json_object`, or `json_schema`, which is enforced.")
+    ] = None
+    json_schema: Annotated[dict[str, Any] | None, _structured("The answer is JSON that matches this schema.")] = None
+    grammar: Annotated[str | None, _structured("The answer matches this grammar, in GBNF or Lark.")] = None
+    regex: Annotated[str | None, _structured("The whole answer matches this regular expression.")] = None
+    choice: Annotated[list[str] | None, _structured("The answer is one of these strings.")] = None
+    cache_prompt: Annotated[
+        bool | None, Param("false: compute the whole prompt, and reuse nothing from earlier requests.")
+    ] = None
+    return_tokens: Annotated[bool | None, Param("Add the token ids of the answer to the reply.")] = None
+    timings_per_token: Annotated[bool | None, Param("Add timings to each chunk, not only to the last.")] = None
+
+
+class ChatRequest(CommonRequest, frozen=True, kw_only=True):
+    """`POST /v1/chat/completions`."""
+
+    messages: Annotated[
+        list[Message],
+        Param("The conversation. If the last message is the assistant's, it is continued.", capability="chat"),
+    ]
+    continue_final_message: Annotated[
+        bool | None, Param("false: answer after the assistant's last message instead of continuing it.")
+    ] = None
+    max_completion_tokens: Annotated[
+        int | None,
+        Param("At most this many tokens are generated. By default, and for -1, what fits.", ge=1, unlimited=True),
+    ] = None
+    max_tokens: Annotated[
+        int | None, Param("The older name of `max_completion_tokens`, which wins.", ge=1, unlimited=True)
+    ] = None
+    logprobs: Annotated[
+        bool | None,
+        Param("Add each token's log probability, as the model alone gives it: no sampling parameter changes it."),
+    ] = None
+    top_logprobs: Annotated[
+        int | None,
+        Param("Add this many of the most likely tokens at each place. Needs `logprobs`.", ge=0, le=MAX_LOGPROBS),
+    ] = None
+    tools: Annotated[list[dict[str, Any]] | None, _tools("Functions that the model may call.")] = None
+    tool_choice: Annotated[
+        str | dict[str, Any] | None,
+        _tools("`none`, `auto`, `required`, one function by its name, or `allowed_tools`."),
+    ] = None
+    parallel_tool_calls: Annotated[bool | None, _tools("Whether one answer may contain several calls.")] = None
+    functions: Annotated[list[dict[str, Any]] | None, _tools("The deprecated form of `tools`.")] = None
+    function_call: Annotated[str | dict[str, Any] | None, _tools("The deprecated form of `tool_choice`.")] = None
+    reasoning_effort: Annotated[
+        str | None, _reasoning("Passed to the chat template. `none` switches reasoning off.")
+    ] = None
+    reasoning_format: Annotated[
+        str | None,
+        _reasoning(
+            "`both`: repeat the field `reasoning_content` as `reasoning`. Reasoning is never in the content.",
+            choices=REASONING_FORMATS,
+        ),
+    ] = None
+    enable_thinking: Annotated[
+        bool | None, _reasoning("Passed to the chat template, to switch reasoning on or off.")
+    ] = None
+    thinking_budget: Annotated[
+        int | None, _reasoning("End the reasoning after at most this many tokens. -1: no limit.", ge=0, unlimited=True)
+    ] = None
+    chat_template_kwargs: Annotated[dict[str, Any] | None, Param("More variables to pass to the chat template.")] = None
+
+
+class CompletionRequest(CommonRequest, frozen=True, kw_only=True):
+    """`POST /v1/completions`."""
+
+    prompt: Annotated[
+        str | list[str | int | list[int]],
+        Param("A text, token ids, or a list of either.", capability="completions"),
+    ]
+    max_tokens: Annotated[
+        int | None,
+        Param(
+            "At most this many tokens are generated. By default, and for -1, what fits. 0: only score the prompt.",
+            ge=0,
+            unlimited=True,
+        ),
+    ] = None
+    best_of: Annotated[
+        int | None,
+        Param("Generate this many answers and return the `n` most likely. Not with `stream`.", ge=1, le=MAX_CHOICES),
+    ] = None
+    echo: Annotated[bool | None, Param("Begin the text of the answer with the prompt.")] = None
+    logprobs: Annotated[
+        int | None,
+        Param(
+            "Add each token's log probability, and this many of the most likely tokens at each place.",
+            ge=0,
+            le=MAX_LOGPROBS,
+        ),
+    ] = None
+    suffix: Annotated[
+        str | None, Param("The text that follows the answer, if the vocabulary has tokens to fill in the middle.")
+    ] = None
+
+
+PARAMETERS: Mapping[str, Param] = {**parameters(CompletionRequest), **parameters(ChatRequest), **UNSUPPORTED}
+
+
+def capability(name: str) -> str | None:
+    """The key of a model's capabilities that says whether this parameter works; None: it does with every model."""
+    return PARAMETERS[name].capability

@@ -1,0 +1,56 @@
+"""`nitro serve`: flags and NITRO_* variables into a ServeConfig. Its options are the fields of that struct."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from nitro.cli.options import struct_option, with_api_key
+from nitro.config import ServeConfig
+from nitro.engines.backends.registry import ENGINES
+from nitro.engines.options import Option, options_of
+from nitro.errors import EngineLost, StartError
+
+
+def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """An option for each field of ServeConfig, in the order of the fields."""
+    for option in reversed(options_of(ServeConfig)):
+        if option.field == "api_key":
+            command = with_api_key(str(option.meta.description))(command)
+        else:
+            command = struct_option(option, _help(option))(command)
+    return command
+
+
+def _help(option: Option) -> str:
+    if option.field == "engine":
+        return f"{option.meta.description}: {', '.join(engine.name for engine in ENGINES)}, or auto. {_automatic()}"
+    libraries = [engine.library for engine in ENGINES if option.field in engine.options]
+    only = f" {' and '.join(libraries)} only." if libraries and len(libraries) < len(ENGINES) else ""
+    return f"{option.meta.description}{only}"
+
+
+def _automatic() -> str:
+    """What --engine auto does: "auto takes MLX on Apple Silicon if it opens MODEL, else llama.cpp."."""
+    *preferred, last = ENGINES
+    steps = [f"{engine.library} {engine.automatic_where} if it opens MODEL" for engine in preferred]
+    return f"auto takes {', else '.join([*steps, last.library])}."
+
+
+@click.command()
+@click.argument("model", required=False, envvar="NITRO_MODEL")
+@_with_options
+def serve(**fields: Any) -> None:
+    """Serve MODEL over the OpenAI API.
+
+    MODEL is a GGUF file (of a split one, the first part) or a folder with an MLX model. Without MODEL, the small model
+    that comes with Nitro is served.
+    """
+    from nitro.server import run
+
+    try:
+        run(ServeConfig(**fields))
+    except (StartError, EngineLost) as error:
+        click.echo(f"nitro: {error}", err=True)
+        sys.exit(1)

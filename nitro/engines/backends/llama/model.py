@@ -1,0 +1,142 @@
+"""A model file that llama.cpp has loaded, and what can be asked of it. No context, no KV cache.
+
+Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
+"""
+
+import ctypes
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+
+from nitro.engines import sampling_defaults
+from nitro.engines.backends.llama import library, placement
+from nitro.engines.backends.llama.library import Log
+from nitro.engines.backends.llama.tokenizer import LlamaTokenizer
+from nitro.engines.hardware import memory
+from nitro.engines.runner import LoadError
+from nitro.engines.sampling_defaults import SamplingDefaults
+from nitro.engines.types import EngineSpec
+from nitro.gguf import header
+
+log = logging.getLogger("llama.cpp")
+
+ALL_LAYERS = 10_000
+
+
+class LlamaModel:
+    """Weights, vocabulary and metadata. `close` frees them."""
+
+    def __init__(self, spec: EngineSpec):
+        """Raises LoadError: a folder, a damaged file, no GPU where one is required."""
+        self.path = Path(spec.model)
+        _refuse_folder(self.path)
+        self.sampling = _read_header(self.path)
+        self.log = library.capture_log()
+        lib.llama_backend_init()
+        uses_gpu = placement.find_gpu(spec)
+        self.pointer = _load(spec, self.log)
+        try:
+            self.layers: int = lib.llama_model_n_layer(self.pointer)
+            self.placement = placement.find_layers(spec, uses_gpu, self.layers, self.log)
+        except LoadError:
+            self.close()
+            raise
+        self.vocab = lib.llama_model_get_vocab(self.pointer)
+        self.tokenizer = LlamaTokenizer(self.vocab)
+        self.vocabulary: int = lib.llama_vocab_n_tokens(self.vocab)  # number of token ids
+        self.trained_context: int = lib.llama_model_n_ctx_train(self.pointer)
+        # a recurrent state instead of a KV cache, in all layers or in some
+        self.stateful = bool(lib.llama_model_is_recurrent(self.pointer) or lib.llama_model_is_hybrid(self.pointer))
+        self.window: int = lib.llama_model_n_swa(self.pointer)  # tokens that attention sees back; 0: all
+
+    def close(self) -> None:
+        """Free it. Contexts and samplers that point to it are to be freed before."""
+        lib.llama_model_free(self.pointer)
+
+    @property
+    def eog(self) -> frozenset[int]:
+        """The end-of-generation token ids."""
+        return frozenset(token for token in range(self.vocabulary) if lib.llama_vocab_is_eog(self.vocab, token))
+
+    @property
+    def device(self) -> str:
+        """The names of what computes: the GPUs, or the CPU."""
+        devices = [device for device in library.devices() if device.is_gpu == self.placement.on_gpu]
+        return ", ".join(device.name for device in devices) or "CPU"
+
+    def template(self) -> str | None:
+        """The chat template of the metadata; None where there is none, or one that is not UTF-8."""
+        try:
+            return (lib.llama_model_chat_template(self.pointer, None) or b"").decode() or None
+        except UnicodeDecodeError as error:
+            log.warning("the model's chat template is ignored, because it is not UTF-8 (%s)", error)
+            return None
+
+    def infill_texts(self) -> list[str]:
+        """The metadata's tokens for filling in the middle: before the beginning, before the end, before the middle."""
+        finders = (lib.llama_vocab_fim_pre, lib.llama_vocab_fim_suf, lib.llama_vocab_fim_mid)
+        return [self.tokenizer.text(finder(self.vocab)) for finder in finders]
+
+    def token_bytes(self) -> int:
+        """KV cache of one token, in bytes: keys and values, 16 bits each, in every layer that has heads for them. Too
+        much for models that keep less in some layers; the state of recurrent layers does not grow and is not in it."""
+        heads = lib.llama_model_n_head(self.pointer)
+        head = lib.llama_model_n_embd(self.pointer) // max(heads, 1)
+        arch = self._metadata("general.architecture") or ""
+        lengths = [int(self._metadata(f"{arch}.attention.{kind}_length") or head) for kind in ("key", "value")]
+        kv_heads = [int(n) for n in re.findall(r"\d+", self._metadata(f"{arch}.attention.head_count_kv") or "")]
+        if len(kv_heads) < 2:  # one number for all layers; llama_model_n_head_kv knows the first layer's only
+            kv_heads = [lib.llama_model_n_head_kv(self.pointer)] * self.layers
+        return max(sum(kv_heads) * sum(lengths) * 2, 1)
+
+    def free_memory(self) -> int:
+        """Bytes free where the KV cache will lie: on the GPUs if layers lie there, else in main memory, where the
+        weights are mapped and count as free until they are read."""
+        if self.placement.on_gpu:
+            return sum(device.free for device in library.devices() if device.is_gpu)
+        return max(memory.free_host_memory() - int(lib.llama_model_size(self.pointer)), 0)
+
+    def _metadata(self, key: str) -> str | None:
+        """A value of the GGUF's header as text, an array as "[1, 2, …]"."""
+        room = 256
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            length = lib.llama_model_meta_val_str(self.pointer, key.encode(), buffer, room)
+            if length < room:
+                return buffer.value.decode(errors="replace") if length >= 0 else None
+            room = length + 1
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise LoadError(
+            f"{path} is a folder, which MLX may open (--engine mlx); llama.cpp opens GGUF files. "
+            f"`nitro convert {path} --to gguf` makes one of it."
+        )
+
+
+def _read_header(path: Path) -> SamplingDefaults:
+    """What the file recommends for sampling. Raises LoadError where it is damaged: llama.cpp would say less of it."""
+    try:
+        head = header.read_all(path, whole=False)
+    except header.UnreadableGGUF as error:
+        raise LoadError(str(error)) from None
+    except OSError as error:
+        raise LoadError(f"{error.filename or path} cannot be read: {error.strerror}.") from None
+    return sampling_defaults.from_file(path, head.metadata, header.SAMPLING_KEYS)
+
+
+def _load(spec: EngineSpec, llama_log: Log) -> Any:
+    """A pointer to the model. Raises LoadError."""
+    parameters = lib.llama_model_default_params()
+    parameters.n_gpu_layers = ALL_LAYERS if spec.gpu_layers is None else spec.gpu_layers
+    pointer = lib.llama_model_load_from_file(spec.model.encode(), parameters)
+    if not pointer:
+        raise LoadError(f"llama.cpp cannot load {spec.model}: {llama_log.first_error}")
+    if lib.llama_model_has_encoder(pointer) or not lib.llama_model_has_decoder(pointer):
+        lib.llama_model_free(pointer)
+        raise LoadError(f"{spec.model} is not a model that generates text: it has an encoder.")
+    return pointer

@@ -1,0 +1,160 @@
+"""Keeps an engine process alive: starts one after another, for ever, after pauses that grow (`backoff.py`).
+
+Requests that a process was at work on when it died are not to be sent again; what is there at two deaths is refused for
+a while (`suspects.py`). All other requests may be sent again.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import NamedTuple, Protocol
+
+from nitro.engines import messages
+from nitro.engines.client.backoff import Backoff
+from nitro.engines.client.generations import Generations
+from nitro.engines.client.process import EngineProcess
+from nitro.engines.client.state import EngineState, Lifecycle
+from nitro.engines.types import EngineSpec
+from nitro.errors import EngineDown
+from nitro.system.child_process import SCARCE
+from nitro.system.frames import Message
+
+log = logging.getLogger("nitro.engine")
+
+SHORTAGE = 1.0  # seconds before a process that could not be had is tried for again
+
+
+class Listener(Protocol):
+    """Receives what a process sends, and learns of its end."""
+
+    def receive(self, message: messages.FromEngine) -> None:
+        """The process sent this. Whatever is raised here ends the process."""
+
+    def lost(self) -> None:
+        """The process ended."""
+
+    def restarting(self) -> None:
+        """Another process is started after one that ended."""
+
+
+class _Death(NamedTuple):
+    """How a process ended, or that there was none."""
+
+    reason: str  # a sentence
+    ready: bool = False  # whether its model was loaded
+    lived: float = 0.0  # seconds since then
+    scarce: bool = False  # this server is short of what a process needs; no engine is to blame
+
+
+class Keeper:
+    """Runs one process at a time, and changes the engine's state as they come and go.
+
+    It gives up if the very first load fails and, unless the engine `comes_back`, when a process dies that was ready.
+    """
+
+    def __init__(
+        self, spec: EngineSpec, lifecycle: Lifecycle, generations: Generations, listener: Listener, comes_back: bool
+    ):
+        self.backoff = Backoff()
+        self.process: EngineProcess | None = None
+        self.ending: EngineProcess | None = None  # the one before, which has not gone yet
+        self.started = 0.0  # time.monotonic() when the process was started
+        self.restarts = 0
+        self._spec = spec
+        self._lifecycle = lifecycle
+        self._generations = generations
+        self._listener = listener
+        self._comes_back = comes_back
+        self._ready_since = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin. Returns at once."""
+        self._task = asyncio.create_task(self._keep(), name="engine keeper")
+
+    def send(self, message: Message) -> None:
+        """Send to the process, if there is one."""
+        if self.process is not None:
+            self.process.send(message)
+
+    async def close(self) -> None:
+        """End the process, and start no other."""
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        for process in (self.process, self.ending):
+            if process:
+                await process.reap()
+
+    async def _keep(self) -> None:
+        while self._lifecycle.state is not EngineState.DOWN:
+            answered = self._generations.completed
+            death = await self._run_process()
+            if death.scarce:
+                pause = SHORTAGE
+            else:
+                pause = self.backoff.pause(death.lived, self._generations.completed > answered)
+            resumes = time.monotonic() + pause
+            final = self._is_final(death)
+            self._bury(death, resumes, None if final else pause + self._lifecycle.load_seconds)
+            if final:
+                self._lifecycle.stop(EngineDown(death.reason))
+            else:
+                log.error("%s The next is started in %.1f seconds.", death.reason, pause)
+            if self.ending:
+                await self.ending.reap()
+                self.ending = None
+            if not final:
+                await asyncio.sleep(resumes - time.monotonic())
+                self._count_restart(death)
+
+    def _is_final(self, death: _Death) -> bool:
+        if death.scarce:
+            return False
+        return self._lifecycle.first_info is None or (death.ready and not self._comes_back)
+
+    def _count_restart(self, death: _Death) -> None:
+        if not death.scarce:
+            self.restarts += 1
+            self._listener.restarting()
+
+    async def _run_process(self) -> _Death:
+        """One process from its start to its end."""
+        self.started = time.monotonic()
+        reason: str | None = None
+        try:
+            self.process = await EngineProcess.start()
+        except OSError as error:
+            reason = f"The engine process could not be started: {error.strerror or error}."
+            return _Death(reason, scarce=error.errno in SCARCE)
+        try:
+            self.send(messages.Load(self._spec))
+            async for message in self.process.messages():
+                match message:
+                    case messages.LoadFailed(problem):
+                        reason = problem
+                    case messages.Ready(info):
+                        self._ready_since = time.monotonic()
+                        self._lifecycle.ready(info, self._ready_since - self.started)
+                    case _:
+                        self._listener.receive(message)
+        except Exception as error:
+            log.exception("a message from the engine could not be handled")
+            reason = f"The engine was ended after a fault in the server: {error!r}"
+        ready = self._ready_since > self.started
+        lived = time.monotonic() - self._ready_since if ready else 0.0
+        return _Death(reason or await self.process.how_it_ended(), ready, lived)
+
+    def _bury(self, death: _Death, resumes: float, retry_after: float | None) -> None:
+        """What the process was at work on is suspected of its death; all else may be sent again, `retry_after` seconds
+        from now."""
+        self.ending = self.process
+        self.process = None
+        at_work = self.ending.at_work() if self.ending else set()
+        error = EngineDown(death.reason, retry_after)
+        self._generations.accuse(at_work, death.reason)
+        self._lifecycle.lost(death.reason, resumes, error)
+        self._generations.lost(error)
+        self._listener.lost()

@@ -1,0 +1,79 @@
+"""JSON schemas checked: before they are compiled, and once a model's value is complete.
+
+A grammar sees letters and not what they mean, so a value can keep each letter of it and break the schema all the same.
+"""
+
+import json
+from itertools import islice
+from typing import Any
+
+from nitro.engines.constraints import json_schemas, json_values
+from nitro.engines.constraints.grammar_errors import GrammarError, as_grammar_errors, sentence
+from nitro.engines.constraints.grammar_source import from_schema
+from nitro.engines.constraints.grammar_vocabulary import GrammarVocabulary
+from nitro.engines.types import Schema
+
+MAX_RECHECKED_CHARS = 2**16  # of a schema whose value is parsed a second time, on the engine thread
+MAX_SUBSCHEMAS = 200  # that are tried to find the place of a fault
+
+
+class SchemaChecks:
+    """For one vocabulary. Thread-safe."""
+
+    def __init__(self, vocabulary: GrammarVocabulary):
+        self._vocabulary = vocabulary
+
+    def check(self, schema: Schema) -> None:
+        """Raises GrammarError, with the place of the fault, where the schema cannot be enforced."""
+        with as_grammar_errors(schema.param):
+            if problem := self.problem(schema.source, schema.strict):
+                raise GrammarError(problem, schema.param)
+
+    def problem(self, source: str, strict: bool = True) -> str | None:
+        """What is wrong with a schema, and where; None: nothing."""
+        problem = self._problem(source, strict)
+        return problem and self._with_place(json.loads(source), problem, strict)
+
+    def unenforced(self, schemas: list[Schema]) -> list[str]:
+        """What is let through of schemas that are not strict, each with the name of its schema."""
+        found = []
+        for schema in schemas:
+            if not schema.strict:
+                with as_grammar_errors(schema.param):
+                    _, warnings = self._vocabulary.validate(from_schema(schema.source, False))
+                found += [f"{schema.param}: {warning}" for warning in warnings]
+        return found
+
+    def violation(self, schema: Schema, text: str) -> str | None:
+        """How a complete value breaks its schema, though its letters have kept the grammar; None: it does not.
+
+        The value, spelled plainly as it is understood, is parsed by the grammar again.
+        """
+        try:
+            if (plain_and_oddities := json_values.plainly(text)) is None:
+                return None
+            plain, oddities = plain_and_oddities
+            if len(schema.source) <= MAX_RECHECKED_CHARS and self._keeps(schema, plain):
+                return None
+        except (ValueError, RecursionError) as error:
+            oddities = f"it cannot be read again ({sentence(str(error))})"
+        return f"The value that the model wrote breaks '{schema.param}': {oddities}."
+
+    def _keeps(self, schema: Schema, text: str) -> bool:
+        ll = self._vocabulary.begin(from_schema(schema.source, schema.strict))
+        tokens = self._vocabulary.tokenize(text)
+        return ll.try_consume_tokens(tokens) == len(tokens) and ll.is_accepting()
+
+    def _problem(self, source: str, strict: bool) -> str | None:
+        wrong, messages = self._vocabulary.validate(from_schema(source, strict))
+        return sentence(messages[0]) if wrong else None
+
+    def _with_place(self, schema: dict[str, Any], problem: str, strict: bool) -> str:
+        """The problem with a JSON pointer to the innermost subschema that has it."""
+        definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+        subschemas = list(islice(json_schemas.every(schema), MAX_SUBSCHEMAS))
+        for pointer, part in reversed(subschemas[1:]):
+            shared = {} if pointer.startswith(("/$defs", "/definitions")) else definitions
+            if self._problem(json.dumps({**shared, **part}), strict) == problem:
+                return f"{problem} (at {pointer})"
+        return f"{problem} (at /)"

@@ -1,0 +1,43 @@
+"""Who goes first: older sequences do, but a younger one that fits may pass an older one that does not. Pure.
+
+Sequences take turns in rounds. A round has at most one sequence of each request, so that a request for many sequences
+shares the engine with the others; a newcomer begins with the next round. Older means: of an earlier round or, within
+one, come earlier.
+"""
+
+from nitro.engines.scheduling.sequence import Sequence
+
+MAX_OVERTAKES = 8  # times that a sequence may be passed; after that nobody goes ahead of it
+
+
+def age(sequence: Sequence) -> tuple[int, int]:
+    """The key that sorts sequences, the oldest first."""
+    return sequence.age
+
+
+def may_overtake(passed: list[Sequence]) -> bool:
+    """Whether one more sequence may go ahead of all of these."""
+    return all(sequence.overtaken < MAX_OVERTAKES for sequence in passed)
+
+
+def overtake(passed: list[Sequence]) -> None:
+    """Another sequence goes ahead of all of these."""
+    for sequence in passed:
+        sequence.overtaken += 1
+
+
+def order_prompts(prompts: list[Sequence], budget: int) -> list[Sequence]:
+    """Prompts, given oldest first, in the order in which they share `budget` tokens of a step.
+
+    A younger prompt that fits completely goes ahead of an older one that does not.
+    """
+    ahead: list[Sequence] = []
+    passed: list[Sequence] = []
+    for sequence in prompts:
+        if sequence.pending <= budget and may_overtake(passed):
+            overtake(passed)
+            ahead.append(sequence)
+            budget -= sequence.pending
+        else:
+            passed.append(sequence)
+    return ahead + passed

@@ -1,0 +1,52 @@
+"""The verbs of the wire: what the engine process does with each message of `messages.Request`.
+
+A handler runs on the reader thread, so it returns at once. It gives longer work to others:
+
+    preparers.begin(Job(…))    tokenise, check, compile; ends with an answer, and with sequences to compute, if any
+    inbox.put(Command(…))      what only the engine thread may do, between two steps
+
+A new verb is a message in `messages.py`, a handler here and, where it needs the engine thread, a command in
+`commands.py`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from nitro.engines import messages
+from nitro.engines.worker.jobs import Job, first_lane
+from nitro.engines.worker.loop import Inbox
+from nitro.engines.worker.preparation import Preparation
+from nitro.engines.worker.preparers import Preparers
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What handlers work with."""
+
+    preparation: Preparation
+    preparers: Preparers
+    inbox: Inbox
+
+
+def handle(services: Services, message: messages.Request) -> None:
+    """Begin what a message asks for."""
+    HANDLERS[type(message)](services, message)
+
+
+def _generate(services: Services, message: messages.Generate) -> None:
+    preparers = services.preparers
+    is_wanted = partial(preparers.is_wanted, message.ids[0])
+    slices = services.preparation.slices(message.ids, message.work, is_wanted)
+    preparers.begin(Job(message.ids, first_lane(message.work), slices))
+
+
+def _abort(services: Services, message: messages.Abort) -> None:
+    services.preparers.abort(message.ids)
+
+
+HANDLERS: dict[type[messages.Request], Callable[[Services, Any], None]] = {
+    messages.Generate: _generate,
+    messages.Abort: _abort,
+}

@@ -1,0 +1,189 @@
+"""The engine thread: run the commands that have arrived, take a step, hand out its outputs; wait when idle.
+
+Only this thread touches the runner, but for `ModelRunner.prepare` and the tokenizer.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from itertools import chain, islice
+from typing import Protocol
+
+from nitro.engines import messages
+from nitro.engines.crash_marks import CrashMarks
+from nitro.engines.runner import Chunk, ModelRunner, OutOfKV, Result, StepFailed
+from nitro.engines.scheduling.scheduler import Scheduler
+from nitro.engines.scheduling.sequence import Sequence
+from nitro.engines.scheduling.step_budget import StepBudget
+from nitro.engines.types import Admission, ChunkRecord, Output, StepRecord
+from nitro.engines.worker.output_bytes import OutputBytes
+from nitro.system.frames import Message
+
+log = logging.getLogger("nitro.engine")
+
+ENGINE_THREAD = 0  # its lane in CrashMarks
+
+
+class Command(Protocol):
+    """Something to do on the engine thread, between two steps."""
+
+    def run(self, loop: EngineLoop) -> None:
+        """Do it. Whatever it raises ends the engine process."""
+
+
+Inbox = queue.SimpleQueue[Command]  # to the engine thread
+Outbox = queue.SimpleQueue[Message]  # to the server
+
+
+class EngineLoop:
+    """Runs one model: `run` never returns. Every method belongs to the engine thread."""
+
+    def __init__(self, runner: ModelRunner, inbox: Inbox, outbox: Outbox, marks: CrashMarks | None = None):
+        self.runner = runner
+        self.outbox = outbox
+        self._inbox = inbox
+        self._marks = marks or CrashMarks()
+        self._scheduler = Scheduler(runner.info, runner)
+        self._budget = StepBudget(runner.info.step_tokens, runner.info.attention_tile_rows)
+        self._output_bytes = OutputBytes(runner)
+        self._steps = 0
+
+    def run(self) -> None:
+        """Commands and steps in turn, for ever."""
+        while True:
+            self._run_commands()
+            if self._scheduler.busy:
+                self._step()
+                if not self._scheduler.busy:
+                    self._rest()
+
+    # What commands do
+
+    def add(self, sequences: list[Sequence]) -> None:
+        """Queue the sequences of one request."""
+        self._scheduler.add(*sequences)
+        for sequence in sequences:
+            self._output_bytes.begin(sequence)
+
+    def abort(self, ids: list[int]) -> None:
+        """End these sequences. Where none is left, a record says so: no step comes that would."""
+        was_busy = self._scheduler.busy
+        for sequence_id in ids:
+            self._scheduler.abort(sequence_id)
+            self._output_bytes.end(sequence_id)
+        if was_busy and not self._scheduler.busy:
+            self._rest()
+            self.outbox.put(messages.Step(self._record(0.0), []))
+
+    # One turn
+
+    def _run_commands(self) -> None:
+        """Run all that have arrived; wait for one when there is nothing to compute."""
+        try:
+            while True:
+                self._inbox.get(block=not self._scheduler.busy).run(self)
+        except queue.Empty:
+            return
+
+    def _rest(self) -> None:
+        """Nothing runs or waits."""
+        self._marks.write(ENGINE_THREAD)
+        self.runner.release_idle_memory()
+
+    def _step(self) -> None:
+        started = time.monotonic()
+        scheduler = self._scheduler
+        streaming = any(sequence.pending == 1 for sequence in scheduler.running)
+        may_be_admitted = islice(scheduler.waiting, self.runner.info.parallel)
+        self._marks.write(ENGINE_THREAD, [sequence.id for sequence in chain(scheduler.running, may_be_admitted)])
+        batch = scheduler.schedule(self._budget.tokens(streaming))
+        self._marks.write(ENGINE_THREAD, [chunk.sequence_id for chunk in batch])
+        lost: list[int] = []
+        try:
+            batch, results = self._compute(batch)
+        except _StepLost as failure:
+            batch = []
+            lost = [chunk.sequence_id for chunk in failure.batch]
+            outputs = failure.outputs
+        else:
+            outputs = scheduler.advance(batch, results)
+        self._report(batch, lost, outputs, started)
+
+    def _compute(self, batch: list[Chunk]) -> tuple[list[Chunk], list[Result]]:
+        """Submit what fits into the KV pool, and wait for it. Returns what was computed, and the results of each chunk.
+
+        Raises _StepLost.
+        """
+        scheduler = self._scheduler
+        while batch:
+            try:
+                self.runner.submit(batch)
+                return batch, self.runner.collect()
+            except OutOfKV:
+                smaller = scheduler.reclaim_kv(batch)
+                if smaller is None:
+                    error = "The KV pool has no room left for this request alone."
+                    raise _StepLost(batch, scheduler.fail([chunk.sequence_id for chunk in batch], error)) from None
+                batch = smaller
+            except StepFailed as failure:
+                log.error("a step failed: %s", failure)
+                failed = [chunk.sequence_id for chunk in batch if chunk.slot in failure.slots]
+                raise _StepLost(batch, scheduler.fail(failed, str(failure))) from None
+            except Exception as error:
+                log.exception("a step raised; its sequences fail, the others are computed again")
+                outputs = scheduler.fail([chunk.sequence_id for chunk in batch], f"The engine failed: {error!r}")
+                self.runner.reset()
+                scheduler.restart()
+                raise _StepLost(batch, outputs) from None
+        return [], []
+
+    def _report(self, batch: list[Chunk], lost: list[int], outputs: list[Output], started: float) -> None:
+        """Learn from the step's time, and tell the server what the step did."""
+        seconds = time.monotonic() - started
+        scheduler = self._scheduler
+        prompt_tokens = sum(count for chunk in batch if (count := chunk.stop - chunk.start) > 1)
+        self._budget.observe(prompt_tokens, seconds)
+        if batch and not prompt_tokens:
+            scheduler.cost.observe(sum(chunk.size for chunk in batch), seconds)
+        self._steps += 1
+        record = self._record(
+            seconds,
+            rows=[ChunkRecord(chunk.sequence_id, chunk.slot, chunk.start, chunk.stop) for chunk in batch],
+            lost=lost,
+            admitted=[Admission(s.id, cached, started - s.arrived) for s, cached in scheduler.admitted],
+            preempted=[sequence.id for sequence in scheduler.preempted],
+        )
+        self.outbox.put(messages.Step(record, list(map(self._output_bytes.complete, outputs))))
+
+    def _record(
+        self,
+        seconds: float,
+        rows: list[ChunkRecord] | None = None,
+        lost: list[int] | None = None,
+        admitted: list[Admission] | None = None,
+        preempted: list[int] | None = None,
+    ) -> StepRecord:
+        """How things stand after the last step, which took so long."""
+        scheduler = self._scheduler
+        return StepRecord(
+            step=self._steps,
+            seconds=seconds,
+            rows=rows or [],
+            lost=lost or [],
+            admitted=admitted or [],
+            preempted=preempted or [],
+            waiting=len(scheduler.waiting),
+            running=len(scheduler.running),
+            idle=scheduler.slots.idle,
+            kv_used=scheduler.kv_used,
+        )
+
+
+class _StepLost(Exception):
+    """Nothing of `batch` was computed; `outputs` end the sequences that failed."""
+
+    def __init__(self, batch: list[Chunk], outputs: list[Output]):
+        self.batch = batch
+        self.outputs = outputs

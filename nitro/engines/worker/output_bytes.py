@@ -1,0 +1,49 @@
+"""The engine thread computes token ids; what goes to the server has the tokens' bytes, too."""
+
+from msgspec.structs import replace
+
+from nitro.engines.runner import ModelRunner
+from nitro.engines.scheduling.sequence import Sequence
+from nitro.engines.types import Logprobs, Output, ScoredToken
+
+
+class OutputBytes:
+    """Adds to outputs the bytes of their tokens. Knows which control tokens are visible in which sequence."""
+
+    def __init__(self, runner: ModelRunner):
+        self._tokenizer = runner.tokenizer
+        self._eog = runner.info.eog
+        self._visible: dict[int, frozenset[int]] = {}  # by sequence id: control tokens whose text is in the answer
+
+    def begin(self, sequence: Sequence) -> None:
+        """A sequence was queued."""
+        if sequence.visible_special_tokens:
+            self._visible[sequence.id] = sequence.visible_special_tokens
+
+    def end(self, sequence_id: int) -> None:
+        """The sequence ended. Unknown ids are ignored."""
+        self._visible.pop(sequence_id, None)
+
+    def complete(self, output: Output) -> Output:
+        """The output with the bytes of its tokens, and of those that its logprobs name."""
+        visible = self._visible.get(output.id, ())
+        text = self._tokenizer.vocabulary_text
+        pieces = [text(token) if token in visible else self._bytes(token) for token in output.tokens]
+        if output.finish:
+            self.end(output.id)
+        return replace(
+            output,
+            pieces=pieces,
+            logprobs=list(map(self._with_text, output.logprobs)),
+            prompt_logprobs=list(map(self._with_text, output.prompt_logprobs)),
+        )
+
+    def _with_text(self, logprobs: Logprobs) -> Logprobs:
+        return Logprobs(self._named(logprobs.chosen), [self._named(scored) for scored in logprobs.top])
+
+    def _named(self, scored: ScoredToken) -> ScoredToken:
+        is_special = not self._bytes(scored.token)
+        return replace(scored, text=self._tokenizer.vocabulary_text(scored.token), is_special=is_special)
+
+    def _bytes(self, token: int) -> bytes:
+        return b"" if token in self._eog else self._tokenizer.token_bytes(token)

@@ -1,0 +1,44 @@
+"""Prompts → token ids that a model can compute."""
+
+from nitro.engines import messages
+from nitro.engines.runner import Tokenizer
+from nitro.engines.types import ModelInfo
+from nitro.engines.worker.jobs import Rejection
+
+# A text of more characters than both of these may not fit into the context, and is read in parts.
+CHARS_PER_TOKEN = 16  # of the context
+MIN_CHARS = 2**16
+
+
+class PromptTokenizer:
+    """Tokenises and checks prompts for one model. Thread-safe."""
+
+    def __init__(self, tokenizer: Tokenizer, info: ModelInfo):
+        self._encode = tokenizer.encode
+        self._context = info.context
+        self._vocabulary = info.vocabulary
+        self.readable_chars = max(CHARS_PER_TOKEN * info.context, MIN_CHARS)  # of a text that may fit
+
+    def tokens(self, request_id: int, prompt: str | list[int]) -> list[int]:
+        """The token ids of a prompt. Raises Rejection, under this id, where the prompt cannot be computed."""
+        tokens = self._encode_text(request_id, prompt) if isinstance(prompt, str) else prompt
+        if not tokens:
+            raise Rejection(messages.Rejected(request_id, "The prompt is empty: it holds no token."))
+        size = self._vocabulary
+        if min(tokens) < 0 or max(tokens) >= size:  # the tokenizers of some models know more than the model does
+            problem = f"The prompt holds a token that is not in the model's vocabulary (0 to {size - 1})."
+            raise Rejection(messages.Rejected(request_id, problem))
+        if len(tokens) >= self._context:
+            raise Rejection(messages.TooLong(request_id, len(tokens), self._context))
+        return tokens
+
+    def _encode_text(self, request_id: int, text: str) -> list[int]:
+        """A tokenizer may take minutes for megabytes. Of a text that can hardly fit only the beginning is read. Raises
+        Rejection."""
+        length = self.readable_chars
+        while length < len(text):
+            count = len(self._encode(text[:length]))
+            if count > 2 * self._context:  # near the cut a few tokens may differ
+                raise Rejection(messages.TooLong(request_id, count, self._context, partly=True))
+            length *= 2
+        return self._encode(text)

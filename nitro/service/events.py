@@ -1,0 +1,126 @@
+"""What happens in a generation, in the order in which it happens. A protocol's renderer makes bytes of it.
+
+    Started  (PromptScored | TextDelta | ReasoningDelta | CallDelta | Finished)*  Done
+                                                                                  or Failed, at any time
+
+Every choice ends with one Finished. Deltas of one choice come in order; those of several are mixed. Tokens that were
+asked for are with the first delta that follows them, be its text empty.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from nitro.engines.types import Logprobs
+from nitro.errors import ApiError
+
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+class PlacedToken(Struct, frozen=True, gc=False):
+    """A token with its logprobs, and its place in the text of its choice: the characters [begin, end)."""
+
+    begin: int
+    end: int
+    logprobs: Logprobs
+
+
+class Usage(Struct, frozen=True):
+    """Tokens of all choices together. Those of a prediction are None where none was given."""
+
+    prompt_tokens: int
+    cached_tokens: int  # of the prompt
+    completion_tokens: int
+    reasoning_tokens: int = 0
+    accepted_prediction_tokens: int | None = None
+    rejected_prediction_tokens: int | None = None
+
+
+class Timings(Struct, frozen=True):
+    """How fast it went, as far as it has come. Seconds are 0 where they are not known yet."""
+
+    cached_tokens: int
+    computed_prompt_tokens: int
+    prompt_seconds: float  # until the first tokens, without the queue
+    completion_tokens: int
+    completion_seconds: float  # from the first tokens to the last
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0  # of the drafted ones
+
+
+class Started(Struct, frozen=True):
+    """The engine has accepted the request."""
+
+    model: str
+    fingerprint: str  # changes when a seed may no longer give the same text
+    created: int  # seconds since 1970
+    choices: int
+    prompt_tokens: int  # of all prompts together
+    prompts: list[list[bytes]] = []  # the tokens of each, as the vocabulary writes them, if asked for
+
+
+class PromptScored(Struct, frozen=True):
+    """Logprobs of a prompt's next tokens, from its second on, if asked for."""
+
+    index: int
+    logprobs: list[Logprobs]
+
+
+class TextDelta(Struct, frozen=True):
+    """More of an answer's text. `ids`: of the tokens that came, whether their text did or not."""
+
+    index: int
+    text: str
+    tokens: list[PlacedToken] = []  # if their logprobs were asked for
+    ids: list[int] = []
+
+
+class ReasoningDelta(Struct, frozen=True):
+    """More of what the model thinks before it answers."""
+
+    index: int
+    text: str
+    tokens: list[PlacedToken] = []
+    ids: list[int] = []
+
+
+class CallDelta(Struct, frozen=True):
+    """More of a tool call's arguments, in JSON. `id` and `name` are with the first delta of each call."""
+
+    index: int
+    call: int  # its number in this answer
+    arguments: str
+    id: str | None = None
+    name: str | None = None
+    tokens: list[PlacedToken] = []
+    ids: list[int] = []
+
+
+class Finished(Struct, frozen=True):
+    """A choice has ended."""
+
+    index: int
+    reason: FinishReason
+
+
+class Progress(Struct, frozen=True):
+    """How far it is, if asked for: the first of a burst."""
+
+    timings: Timings
+
+
+class Done(Struct, frozen=True):
+    """All choices have ended."""
+
+    usage: Usage
+    timings: Timings
+
+
+class Failed(Struct, frozen=True):
+    """It ends here: a fault after the reply has begun."""
+
+    error: ApiError
+
+
+Delta = TextDelta | ReasoningDelta | CallDelta
+Event = Started | PromptScored | Delta | Finished | Progress | Done | Failed

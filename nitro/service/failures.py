@@ -1,0 +1,55 @@
+"""From the errors of engines and templates to what a client is told: an HTTP status and the words of the OpenAI API,
+which other protocols translate."""
+
+import math
+import re
+
+from nitro.errors import (
+    ApiError,
+    EngineBusy,
+    EngineDied,
+    EngineDown,
+    PromptRejected,
+    PromptTooLong,
+    RequestRefused,
+    SchemaUnkept,
+    ServerClosing,
+    TemplateError,
+)
+
+RETRY_AFTER = 1  # seconds, at least
+_SCHEMAS = re.compile(r"response_format|json_schema|(tools|functions)\[.*\.parameters")
+
+
+def as_api_error(error: BaseException, prompt: str = "messages") -> ApiError:
+    """What to tell a client of `error`. `prompt` is the parameter that the prompt came from."""
+    match error:
+        case ApiError():
+            return error
+        case PromptTooLong():
+            return ApiError(
+                400,
+                f"This model's maximum context length is {error.context} tokens. However, your {prompt} resulted in "
+                f"{error.length}. Please reduce the length of the {prompt}.",
+                param=prompt,
+                code="context_length_exceeded",
+            )
+        case PromptRejected():
+            code = "invalid_json_schema" if _SCHEMAS.fullmatch(error.param or "") else "invalid_value"
+            return ApiError(400, str(error), param=error.param or prompt, code=code)
+        case SchemaUnkept():  # neither the client's fault nor a failure: asked again, the model may say something else
+            return ApiError(422, str(error), param=error.param, type="model_error", code="schema_not_kept")
+        case TemplateError():
+            return ApiError(400, str(error), param=prompt, code="invalid_value")
+        case EngineBusy():
+            return ApiError(429, str(error), type="requests", code="rate_limit_exceeded", retry_after=RETRY_AFTER)
+        case RequestRefused():
+            return ApiError(422, str(error), type="server_error", param=prompt, code="engine_died")
+        case EngineDied():
+            return ApiError(503, str(error), type="server_error", code="engine_died")
+        case EngineDown():
+            again = None if error.again is None else max(math.ceil(error.again), RETRY_AFTER)
+            return ApiError(503, str(error), type="server_error", retry_after=again)
+        case ServerClosing():
+            return ApiError(503, str(error), type="server_error", retry_after=RETRY_AFTER)
+    return ApiError(500, str(error) or repr(error), type="server_error")

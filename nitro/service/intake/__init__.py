@@ -1,0 +1,1 @@
+"""Reading requests, in processes of their own."""

@@ -1,0 +1,229 @@
+"""A request read: its bytes become what the engine is sent, and how what it generates is to be read.
+
+All work that grows with a request is done here, and may take long: a body of megabytes, a chat template that never
+ends. So it runs in a process of its own, which `lanes` starts and ends. Knows no HTTP, no socket and no event loop; the
+protocol is known to the Reader alone.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+from msgspec.structs import replace
+
+from nitro.engines.types import GenerationParams, ThinkingBudget
+from nitro.engines.work import encode_work
+from nitro.errors import ApiError, PromptTooLong, TemplateError, no_such_model
+from nitro.models.setup import ModelSetup
+from nitro.service import ignored_parameters
+from nitro.service.answer_constraint import after_thinking, unenforced_tools, with_tools
+from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, encode_tools
+from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts
+from nitro.text.family import ModelFamily
+from nitro.text.template import ChatTemplate
+from nitro.text.tools import Tool
+
+MAX_TOOLS_BYTES = 2 * 2**20  # of all tools together
+
+
+class Preparer:
+    """Prepares requests for one model."""
+
+    def __init__(
+        self,
+        setup: ModelSetup,
+        compiling: Callable[[bool], None] = lambda done: None,
+        rendering: Callable[[], None] = lambda: None,
+    ):
+        """They are called when the chat template is about to be compiled, and has been; and when it gets to work."""
+        self._setup = setup
+        self._info = setup.info
+        self._compiling = compiling
+        self._rendering = rendering
+        self._family = ModelFamily.of(setup.template or "", setup.tool_format)
+
+    def prepare(self, body: bytes, reader: Reader, strict: bool = False) -> Prepared:
+        """`strict`: what would be ignored is refused. Raises ApiError, TemplateError, PromptTooLong or
+        PromptRejected."""
+        request = reader(body, self._setup)
+        del body
+        unknown = self._check_model(request, strict)
+        prepared = self._conversation(request) if isinstance(request.prompt, Conversation) else self._texts(request)
+        names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.escaped, prepared.ignored)]
+        if strict:
+            ignored_parameters.refuse(names)
+        return replace(
+            prepared,
+            ignored=ignored_parameters.shortened(names),
+            unknown_model=unknown and unknown[: ignored_parameters.MAX_HEADER],
+        )
+
+    def _check_model(self, request: GenerationRequest, strict: bool) -> str | None:
+        """The request's name for a model that is not this one's. Raises ApiError where that, or what the reader has
+        left out, is refused."""
+        unknown = request.model if request.model and request.model not in self._setup.names else None
+        if strict:
+            ignored_parameters.refuse(request.ignored)
+            if unknown:
+                raise no_such_model(unknown, self._setup.names[0])
+        return unknown
+
+    def _conversation(self, request: GenerationRequest) -> Prepared:
+        """Rendered by the chat template."""
+        prompt = request.prompt
+        assert isinstance(prompt, Conversation)
+        self._rendering()
+        template = self._template
+        family = self._family
+        tools = prompt.tools
+        messages = [with_text(message, template.part_separator) for message in prompt.messages]
+        offered = tools.offered if tools else None
+        text = family.prompt(template, messages, offered, prompt.variables, prompt.continues)
+        begun = messages[-1]["content"] if prompt.continues else ""
+        markers = family.reasoning_markers
+        opened = markers is not None and (markers.opened_by(text) or markers.left_open_by(begun))
+        parallel_calls = family.native_tools if tools is None or tools.parallel is None else tools.parallel
+        constraint = request.constraint
+        if tools:
+            constraint = with_tools(constraint, tools, family.format, parallel_calls)
+        params = GenerationParams(
+            sampling=request.sampling,
+            max_tokens=request.max_tokens,
+            text_bias=request.text_bias,
+            prediction=request.prediction or "",
+            constraint=after_thinking(constraint, markers, opened),
+            thinking=_thinking_budget(prompt.thinking_budget, family, opened),
+            visible_special_tokens=family.visible_special_tokens(tools is not None),
+            use_cache=request.use_cache,
+        )
+        channels = ChannelOptions(
+            tools=_encoded(tools.by_name) if tools else None,
+            parallel_calls=parallel_calls,
+            live=tools is not None and tools.enforced and not request.stops,  # a stop may cut a call in its middle
+            calls_before=sum(len(message.get("tool_calls") or ()) for message in messages),
+            opened=opened,
+            begun=bool(begun),
+        )
+        ignored = _unused(request, prompt, template.variables, family)
+        ignored += self._unused_prediction(request, params)
+        ignored += unenforced_tools(tools, family.format) if tools else []
+        return _prepared(request, [text], params, ignored, channels=channels)
+
+    def _texts(self, request: GenerationRequest) -> Prepared:
+        """Continued as they are. An engine generates at least one token, told or not."""
+        prompt = request.prompt
+        assert isinstance(prompt, Texts)
+        texts = [self._begun(self._open_middle(text, prompt.suffix)) for text in prompt.texts]
+        for text in texts:
+            if isinstance(text, list) and len(text) >= self._info.context:
+                raise PromptTooLong(len(text), self._info.context)
+        mute = request.max_tokens == 0
+        params = GenerationParams(
+            sampling=request.sampling,
+            max_tokens=1 if mute else request.max_tokens,
+            text_bias=request.text_bias,
+            echo=prompt.echo,
+            prediction=request.prediction or "",
+            constraint=request.constraint,
+            use_cache=request.use_cache,
+        )
+        bos_added = [given != text for given, text in zip(prompt.texts, texts, strict=True)]
+        ignored = self._unused_prediction(request, params)
+        return _prepared(request, texts, params, ignored, mute=mute, bos_added=bos_added if prompt.echo else [])
+
+    def _unused_prediction(self, request: GenerationRequest, params: GenerationParams) -> list[str]:
+        """A constrained answer has no use for a prediction, and neither have engines that check no drafts."""
+        unused = request.prediction is not None and (not self._info.draft_tokens or params.constraint is not None)
+        return [request.param("prediction")] if unused else []
+
+    @property
+    def _template(self) -> ChatTemplate:
+        """Compiled once, well or not."""
+        if isinstance(self._compiled, TemplateError):
+            raise self._compiled
+        return self._compiled
+
+    @cached_property
+    def _compiled(self) -> ChatTemplate | TemplateError:
+        source = self._setup.template
+        if source is None:
+            return TemplateError("The model has no chat template; start the server with --chat-template FILE.")
+        self._compiling(False)
+        try:
+            return ChatTemplate(source, self._info.bos, self._info.eos)
+        except TemplateError as error:
+            return error
+        finally:
+            self._compiling(True)
+
+    def _open_middle(self, text: str | list[int], suffix: str) -> str | list[int]:
+        """With a suffix, what the model continues with the text between both."""
+        if not suffix or isinstance(text, list):
+            return text
+        if self._info.infill is None:
+            message = "Unsupported parameter: 'suffix' needs a vocabulary with tokens to fill in the middle."
+            raise ApiError(400, message, param="suffix", code="unsupported_parameter")
+        before, after, middle = self._info.infill
+        return before + text + after + suffix + middle
+
+    def _begun(self, text: str | list[int]) -> str | list[int]:
+        """A text begins as the model's texts do."""
+        if isinstance(text, list) or not self._info.adds_bos or text.startswith(self._info.bos):
+            return text
+        return self._info.bos + text
+
+
+def _prepared(
+    request: GenerationRequest,
+    prompts: list[str | list[int]],
+    params: GenerationParams,
+    ignored: list[str],
+    **output: Any,
+) -> Prepared:
+    """`output`: those of OutputOptions that depend on the kind of prompt."""
+    return Prepared(
+        work=encode_work(prompts, params, request.choices),
+        output=OutputOptions(
+            stops=request.stops, predicted=request.prediction is not None, progress=request.progress, **output
+        ),
+        streamed=request.stream,
+        reply_options=request.reply_options,
+        ignored=ignored,
+        unknown_model=None,
+    )
+
+
+def with_text(message: dict[str, Any], between: str) -> dict[str, Any]:
+    """A message as chat templates want it: its parts are one text."""
+    return {**message, "content": between.join(part["text"] for part in message["content"])}
+
+
+def _encoded(tools: Mapping[str, Tool]) -> bytes:
+    """The server opens them on its event loop. Raises ApiError where that would take long."""
+    encoded = encode_tools(tools)
+    if len(encoded) > MAX_TOOLS_BYTES:
+        message = f"Invalid value for 'tools': expected at most {MAX_TOOLS_BYTES} bytes, got {len(encoded)}."
+        raise ApiError(400, message, param="tools", code="invalid_value")
+    return encoded
+
+
+def _thinking_budget(tokens: int | None, family: ModelFamily, opened: bool) -> ThinkingBudget | None:
+    markers = family.reasoning_markers
+    if tokens is None or markers is None:
+        return None
+    return ThinkingBudget(
+        max_tokens=tokens,
+        open_tag=b"" if opened else markers.open_tag.encode(),
+        close_tag=markers.close_tag.encode(),
+        closing_text=markers.forced_end,
+    )
+
+
+def _unused(
+    request: GenerationRequest, prompt: Conversation, variables: frozenset[str], family: ModelFamily
+) -> list[str]:
+    """The parameters that this model's template has no use for."""
+    names = [name for name, sets in prompt.variables_set_by.items() if not variables & {*sets}]
+    if prompt.thinking_budget is not None and family.reasoning_markers is None:
+        names.append(request.param("thinking_budget"))
+    return names

@@ -1,0 +1,102 @@
+"""The intake process: reads requests, one at a time, over a socket pair. `lanes` starts it.
+
+The kernel ends the process when a request exceeds its processor time: a template may be deep in one call of a library,
+where no Python code gets a turn. Which of two timers ran out shows whether reading or the template took too long. All
+errors go to the server as messages.
+"""
+
+import importlib
+import resource
+import signal
+import socket
+import sys
+import traceback
+from functools import cache
+
+from nitro.service.intake import messages
+from nitro.service.intake.messages import (
+    READ_TIMEOUT,
+    RENDER_TIMEOUT,
+    Check,
+    Compiling,
+    FromIntake,
+    Import,
+    Read,
+    Use,
+    Valid,
+)
+from nitro.service.intake.prepare import Preparer
+from nitro.service.requests import Reader
+from nitro.system import frames, gc_tuning
+from nitro.text.template import ChatTemplate
+
+MEMORY = 4 * 2**30  # bytes of address space; macOS does not keep to it, and has the bounds of text/sandbox
+
+
+def serve(sock: socket.socket) -> None:
+    """Answer until the socket closes."""
+    preparer: Preparer | None = None
+
+    def compiling(done: bool) -> None:
+        sock.sendall(frames.frame(Compiling(done)))
+
+    payloads = frames.payloads(sock)
+    for payload in payloads:
+        match messages.decode_to_intake(payload):
+            case Import(readers):
+                for name in readers:
+                    _reader(name)
+                gc_tuning.freeze_startup_objects()
+            case Use(setup):
+                preparer = Preparer(setup, compiling, _start_render_timer)
+            case Read() | Check() as message:
+                body = next(payloads, b"") if isinstance(message, Read) else b""
+                signal.setitimer(signal.ITIMER_PROF, message.seconds)
+                answer = frames.frame(_answer(preparer, message, body))
+                for timer in (signal.ITIMER_PROF, signal.ITIMER_VIRTUAL):
+                    signal.setitimer(timer, 0)
+                sock.sendall(answer)
+
+
+def _start_render_timer() -> None:
+    """The template gets what is left of the request's time."""
+    left, _ = signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.setitimer(signal.ITIMER_VIRTUAL, max(left, 0.001))
+
+
+@cache
+def _reader(name: str) -> Reader:
+    module, _, function = name.partition(":")
+    reader: Reader = getattr(importlib.import_module(module), function)
+    return reader
+
+
+def _answer(preparer: Preparer | None, message: Read | Check, body: bytes) -> FromIntake:
+    try:
+        if isinstance(message, Check):
+            _start_render_timer()
+            ChatTemplate(message.template)
+            return Valid()
+        assert preparer
+        return preparer.prepare(body, _reader(message.reader), message.strict)
+    except Exception as error:
+        return messages.refusal(error, traceback.format_exc())
+
+
+def main() -> None:
+    """Serve on the socket whose file descriptor is the first argument."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the server's business
+        signal.signal(number, signal.SIG_IGN)
+    for number in (READ_TIMEOUT, RENDER_TIMEOUT):
+        signal.signal(number, signal.SIG_DFL)
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
+    memory = MEMORY if hard_limit == resource.RLIM_INFINITY else min(MEMORY, hard_limit)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, hard_limit))
+    try:
+        serve(socket.socket(fileno=int(sys.argv[1])))
+    except ConnectionError:  # the server is gone
+        pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""What a protocol asks of the service: one generation, checked, in words of no protocol.
+
+A protocol's reader makes a `GenerationRequest` of the bytes that came over HTTP. After that nothing is optional or
+unchecked. Reading may take long, so it happens in an intake process (see `intake/`); what travels to it is a
+`RawRequest`.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from nitro.engines.types import Constraint, SamplingParams
+from nitro.models.setup import ModelSetup
+from nitro.text.tool_grammar import CallableTool
+from nitro.text.tools import Tool
+
+
+class OfferedTools(Struct, frozen=True):
+    """`offered`: the tools that the model is shown, in OpenAI's form. `callable`: those that it may call."""
+
+    offered: list[dict[str, Any]]
+    callable: list[CallableTool]
+    required: bool  # the answer is a call
+    parallel: bool | None  # several calls in one answer; None: if the model's own format has that
+
+    @property
+    def enforced(self) -> bool:
+        """Whether a grammar keeps calls well formed."""
+        return self.required or any(called.enforced for called in self.callable)
+
+    @property
+    def by_name(self) -> dict[str, Tool]:
+        """The tools that may be called, by name."""
+        return {called.tool.name: called.tool for called in self.callable}
+
+
+class Conversation(Struct, frozen=True, kw_only=True, tag=True):
+    """A prompt that the model's chat template writes."""
+
+    messages: list[
+        dict[str, Any]
+    ]  # as chat templates want them, but that `content` is a list of parts: see `text_part`
+    tools: OfferedTools | None = None  # None: none may be called
+    variables: dict[str, Any] = {}  # for the chat template
+    variables_set_by: dict[str, list[str]] = {}  # by the request's parameter: the variables that it sets
+    thinking_budget: int | None = None  # tokens
+    continues: bool = False  # the answer goes on with the last message, which is the assistant's
+
+
+class Texts(Struct, frozen=True, kw_only=True, tag=True):
+    """Prompts that the model continues as they are: texts, or token ids."""
+
+    texts: list[str | list[int]]
+    suffix: str = ""  # what follows the answer to each of them; "": nothing in particular
+    echo: bool = False  # tell the prompts' tokens
+
+
+class GenerationRequest(Struct, frozen=True, kw_only=True):
+    """One generation, whoever asks for it.
+
+    A protocol calls some things by names of its own: `param_names` maps ours to its, for errors and for the names of
+    parameters without effect.
+    """
+
+    prompt: Conversation | Texts
+    sampling: SamplingParams
+    model: str | None = None  # None: whichever is served
+    max_tokens: int | None = None  # None: what is left of the context; 0: nothing is generated
+    choices: int = 1  # on each prompt
+    stops: list[str] = []
+    text_bias: dict[str, float] = {}
+    constraint: Constraint | None = None
+    prediction: str | None = None  # what the answer may well be; it changes the speed only
+    use_cache: bool = True
+    stream: bool = False
+    progress: bool = False  # a stream says with every burst how far it is
+    reply_options: bytes = b""  # for the protocol's renderer alone
+    ignored: list[str] = []  # parameters that have no effect, as they may stand in a header
+    param_names: dict[str, str] = {}
+
+    def param(self, name: str) -> str:
+        """What the protocol calls a field of ours."""
+        return self.param_names.get(name, name)
+
+
+Reader = Callable[[bytes, ModelSetup], GenerationRequest]  # raises ApiError 400 with the parameter at fault
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(GenerationRequest).decode
+
+
+def read_encoded(body: bytes, setup: ModelSetup) -> GenerationRequest:
+    """The Reader of a request that has been read before."""
+    return _decode(body)
+
+
+@dataclass(frozen=True, slots=True)
+class RawRequest:
+    """A request as it came. `reader`: where its Reader is, as "module:function". `body`: gives its pieces, once; raises
+    ClientLeft or ApiError. `prompt_param`: what it calls its prompt."""
+
+    reader: str
+    body: Callable[[], Awaitable[list[bytes]]]
+    prompt_param: str = "messages"
+
+    @classmethod
+    def of(cls, request: GenerationRequest) -> "RawRequest":
+        """One that no protocol has to read any more: of a batch, say."""
+
+        async def body() -> list[bytes]:
+            return [_encode(request)]
+
+        return cls(f"{__name__}:{read_encoded.__name__}", body, request.param("prompt"))
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. `left`: returns once nobody waits for the reply any more; asked when the body has been read."""
+
+    request_id: str
+    left: Callable[[], Awaitable[None]]
+
+
+class ClientLeft(Exception):
+    """Nobody waits for the reply any more."""
+
+
+def text_part(text: str) -> dict[str, Any]:
+    """A part of a message's content."""
+    return {"type": "text", "text": text}
