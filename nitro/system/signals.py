@@ -15,7 +15,7 @@ FORCED = 130  # exit status after a second signal where we end the process ourse
 
 
 def name_of(number: int) -> str:
-    """A signal's name, as in "SIGKILL"; "signal 40" where it has none."""
+    """The name of a signal, as in "SIGKILL", or "signal 40" for a real-time signal, which has none."""
     try:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal
