@@ -109,7 +109,8 @@ def heard(family: ModelFamily) -> tuple[ModelFamily, list[str]]:
             calls = format.parse(body, tools)
         except TextAfterCalls as followed:
             if not format.close_tag and all(call.name in tools for call in followed.calls):
-                taken.extend(opens + body.rstrip().removesuffix(followed.text.strip()) for opens in (*format.open_tags, ""))
+                calls = body.rstrip().removesuffix(followed.text.strip())
+                taken.extend(opens + calls for opens in (*format.open_tags, ""))
             raise
         taken.extend(opens + body + closes for opens in (*format.open_tags, "") for closes in (format.close_tag, ""))
         return calls
