@@ -81,8 +81,8 @@ class Server:
         self.models = ServedModels(model)
         guard = Guard(config.api_key, config.allow_origin, config.allow_host)
         self.intake = Intake(readers=READERS)
-        service = GenerationService(self.models, self.intake, metrics, config.strict)
-        app = make_app(self.models, service, guard, metrics, config.max_body * 2**20)
+        self.service = GenerationService(self.models, self.intake, metrics, config.strict)
+        app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20)
         most, backlog = file_descriptors.connection_limits(file_descriptors.raise_limit())
         self.connections: Connections[HttpProtocol] = Connections(ConnectionLimits(most=most))
         self._uvicorn = _Uvicorn(

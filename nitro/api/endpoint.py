@@ -13,7 +13,7 @@ from nitro.api import error_responses
 from nitro.errors import ApiError
 from nitro.service import ignored_parameters
 from nitro.service.generation import GenerationService, GenerationStream
-from nitro.service.renderer import MakeRenderer
+from nitro.service.renderer import MakeRenderer, Renderer
 from nitro.service.requests import ClientLeft, Principal, RawRequest
 
 CLIENT_LEFT = 499  # the status nginx logs for it; nobody receives it
@@ -37,7 +37,7 @@ async def respond(request: Request, endpoint: Endpoint) -> Response[Any]:
     principal = Principal(request.state.request_id, partial(_left, request))
     try:
         stream = await service.generate(raw, principal)
-        renderer = endpoint.renderer(stream.started, stream.reply_options)
+        renderer = _renderer(endpoint, stream)
         headers = ignored_parameters.header(stream.ignored)
         if stream.streamed:
             return Stream(
@@ -51,6 +51,14 @@ async def respond(request: Request, endpoint: Endpoint) -> Response[Any]:
         return Response(b"", status_code=CLIENT_LEFT)
     except ApiError as error:
         return endpoint.error(error)
+
+
+def _renderer(endpoint: Endpoint, stream: GenerationStream) -> Renderer:
+    try:
+        return endpoint.renderer(stream.started, stream.reply_options)
+    except Exception:
+        stream.release()
+        raise
 
 
 async def _release(stream: GenerationStream) -> None:
