@@ -17,7 +17,8 @@ from nitro import __version__
 from nitro.engines.backends import registry
 from nitro.engines.backends.registry import ENGINES, EngineDescriptor
 from nitro.engines.hardware import machine, memory, nvidia
-from nitro.engines.hardware.libraries import REBUILD, Build, Device, Finding, named, without_gpu
+from nitro.engines.hardware.gpu_findings import named, why_no_gpu
+from nitro.engines.hardware.libraries import REBUILD, Build, Device, Finding
 from nitro.engines.hardware.nvidia import Nvidia
 from nitro.errors import StartError
 from nitro.models import default_model
@@ -99,7 +100,7 @@ def _gpu(facts: Facts) -> Iterator[Finding]:
 
 
 def _no_cuda(facts: Facts, _engine: EngineDescriptor, build: Build) -> Iterator[Finding]:
-    finding = without_gpu(build, facts.nvidia)
+    finding = why_no_gpu(build, facts.nvidia)
     if finding and finding.cure:
         yield finding
 

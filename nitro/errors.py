@@ -13,7 +13,7 @@ NitroError
 │   ├── EngineDown         no engine is running now: 503, may be sent again
 │   │   └── EngineDied     it died while it worked on the request: 503, not to be sent again
 │   ├── SequenceFailed     a step failed for this sequence: 500
-│   ├── SchemaUnkept       the answer breaks the requested schema: 422
+│   ├── SchemaViolated       the answer breaks the requested schema: 422
 │   └── ServerClosing      the server is stopping: 503
 ├── TemplateError          the chat template refused the messages: 400
 └── ApiError               an HTTP status and an OpenAI error body
@@ -114,7 +114,7 @@ class SequenceFailed(EngineError):
     """A step of the engine failed for this sequence."""
 
 
-class SchemaUnkept(EngineError):
+class SchemaViolated(EngineError):
     """The answer breaks its schema. `param` is the parameter that holds the schema."""
 
     def __init__(self, message: str, param: str | None):

@@ -211,7 +211,7 @@ def _read_template(config: ServeConfig) -> str | None:
     if config.chat_template is None:
         return None
     try:
-        objection = files.objection(config.chat_template)
+        objection = files.problem_with(config.chat_template)
         if objection:
             raise StartError(f"--chat-template {objection}")
         return config.chat_template.read_text(encoding="utf-8")

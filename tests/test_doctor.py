@@ -20,7 +20,8 @@ from nitro.engines.backends import probe, registry
 from nitro.engines.backends.llama import library as ggml
 from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.hardware import nvidia
-from nitro.engines.hardware.libraries import Build, Device, Finding, explain, without_gpu
+from nitro.engines.hardware.gpu_findings import why_no_gpu
+from nitro.engines.hardware.libraries import Build, Device, Finding, explain
 from nitro.engines.hardware.nvidia import Nvidia
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
@@ -87,8 +88,8 @@ def with_gpu(build: Build) -> Build:
     ],
 )
 def test_why_no_gpu_computes(build: Build, found: Nvidia, what: str, cure: str) -> None:
-    assert without_gpu(build, found) == Finding(what, cure)
-    assert without_gpu(with_gpu(build), found) is None
+    assert why_no_gpu(build, found) == Finding(what, cure)
+    assert why_no_gpu(with_gpu(build), found) is None
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,7 @@ def test_want_of_descriptors_is_not_the_engines_fault(monkeypatch: pytest.Monkey
             async with asyncio.timeout(CEILING):
                 while not engine.info:
                     await asyncio.sleep(0)
-            assert engine.restarts == 0 or engine.keeper.backoff._useless == 1
+            assert engine.restarts == 0 or engine.keeper.backoff._quick_failures == 1
             if engine.restarts:
                 break
             with no_descriptor_left():

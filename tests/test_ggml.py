@@ -5,7 +5,7 @@ from pathlib import Path
 import llama_cpp
 import pytest
 
-from nitro.engines.backends.llama import library, placement
+from nitro.engines.backends.llama import layer_placement, library
 from nitro.engines.hardware.memory import MIB
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
@@ -28,16 +28,16 @@ def test_where_layers_lie() -> None:
     """Devices decide whether it is the GPU; only how many layers comes from the log."""
     spec = EngineSpec("llama", "")
     log = log_of("load_tensors: offloaded 31/33 layers to GPU")
-    on_gpu = placement.find_layers(spec, uses_gpu=True, layers=32, llama_log=log)
+    on_gpu = layer_placement.find_layers(spec, uses_gpu=True, layers=32, llama_log=log)
     assert on_gpu.on_gpu and str(on_gpu) == "31 of 33 on the GPU"
-    on_cpu = placement.find_layers(spec, uses_gpu=False, layers=32, llama_log=log_of())
+    on_cpu = layer_placement.find_layers(spec, uses_gpu=False, layers=32, llama_log=log_of())
     assert not on_cpu.on_gpu and str(on_cpu) == "all 32 on the CPU"
 
 
 def test_new_words_in_the_log_are_an_error() -> None:
     with pytest.raises(LoadError, match="does not say how many layers"):
         log = log_of("load_tensors: 31 of 33 layers were placed on CUDA0")
-        placement.find_layers(EngineSpec("llama", ""), uses_gpu=True, layers=32, llama_log=log)
+        layer_placement.find_layers(EngineSpec("llama", ""), uses_gpu=True, layers=32, llama_log=log)
 
 
 def test_the_installed_llama_cpp_says_it_in_these_words() -> None:

@@ -11,7 +11,7 @@ import pytest
 from running import RunningServer
 
 from nitro.engines.backends.fake import EOG, FakeRunner
-from nitro.engines.constraints import json_schemas, json_values
+from nitro.engines.constraints import json_values, schema_walk
 from nitro.engines.constraints.grammar import CompileCancelled, GrammarCompiler, GrammarError
 from nitro.engines.constraints.grammar_matcher import GrammarMatcher
 from nitro.engines.types import Constraint, EngineSpec, Schema
@@ -240,7 +240,7 @@ def test_bounds_of_64_bits_are_served(fake_server: RunningServer) -> None:
 
 def test_a_schema_s_numbers_are_bounded_where_they_are_bounds() -> None:
     schema = {"properties": {"maximum": {"default": BIG, "maximum": BIG}}, "x": {"maximum": BIG}, "maximum": True}
-    loaded = json_schemas.load(json.dumps(schema))
+    loaded = schema_walk.load(json.dumps(schema))
     assert loaded["properties"]["maximum"] == {"default": BIG, "maximum": BIG - 1}
     assert (loaded["x"], loaded["maximum"]) == ({"maximum": BIG}, True)
 

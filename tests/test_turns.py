@@ -3,7 +3,7 @@
 import asyncio
 from itertools import pairwise
 
-from nitro.api.turns import REQUESTS_PER_TURN, Turns
+from nitro.api.request_turns import REQUESTS_PER_TURN, Turns
 
 
 def test_a_few_in_one_turn_of_the_loop() -> None:

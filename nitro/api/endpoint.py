@@ -12,11 +12,12 @@ from litestar.response import Stream
 from nitro.api import error_responses
 from nitro.errors import ApiError
 from nitro.service import ignored_parameters
+from nitro.service.disconnects import ClientDisconnected
 from nitro.service.generation import GenerationService, GenerationStream
 from nitro.service.renderer import MakeRenderer, Renderer
-from nitro.service.requests import ClientLeft, Principal, RawRequest
+from nitro.service.requests import Principal, RawRequest
 
-CLIENT_LEFT = 499  # the status nginx logs for it; nobody receives it
+CLIENT_CLOSED_REQUEST = 499  # the status nginx logs for it; nobody receives it
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ async def respond(request: Request, endpoint: Endpoint) -> Response[Any]:
     """Have a request read, sent to an engine, and answered, whole or as a stream."""
     service: GenerationService = request.app.state.service
     raw = RawRequest(endpoint.reader, partial(_body, request), endpoint.prompt_param)
-    principal = Principal(request.state.request_id, partial(_left, request))
+    principal = Principal(request.state.request_id, partial(_disconnected, request))
     try:
         stream = await service.generate(raw, principal)
         renderer = _renderer(endpoint, stream)
@@ -47,8 +48,8 @@ async def respond(request: Request, endpoint: Endpoint) -> Response[Any]:
                 background=BackgroundTask(_release, stream),
             )
         return Response(await stream.whole(renderer), headers=headers, media_type=MediaType.JSON)
-    except ClientLeft:
-        return Response(b"", status_code=CLIENT_LEFT)
+    except ClientDisconnected:
+        return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except ApiError as error:
         return endpoint.error(error)
 
@@ -67,20 +68,22 @@ async def _release(stream: GenerationStream) -> None:
 
 
 async def _body(request: Request) -> list[bytes]:
-    """The body, piece by piece. Raises ClientLeft where the client does not send all of it, ApiError 413 where it is
-    too large. Litestar's own way would keep it for as long as the request."""
+    """The body, piece by piece. Litestar's own way would keep it for as long as the request.
+
+    Raises ClientDisconnected where the client does not send all of it, ApiError 413 where it is too large.
+    """
     pieces: list[bytes] = []
     while True:
         message = await request.receive()
         if message["type"] != "http.request":
-            raise ClientLeft
+            raise ClientDisconnected
         if message["body"]:
             pieces.append(message["body"])
         if not message["more_body"]:
             return pieces
 
 
-async def _left(request: Request) -> None:
-    """Wait until the client has left. No framework tells a handler that does not stream of a disconnect."""
+async def _disconnected(request: Request) -> None:
+    """Wait until the client disconnects. No framework tells a handler that does not stream of a disconnect."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

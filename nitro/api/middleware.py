@@ -14,7 +14,7 @@ from litestar.enums import ScopeType
 from litestar.types import Message, Receive, ReceiveMessage, Scope, Send
 
 from nitro.api.auth import OPEN_PATHS, Guard, Headers
-from nitro.api.turns import Turns
+from nitro.api.request_turns import Turns
 from nitro.errors import ApiError
 from nitro.service.metrics import Metrics
 

@@ -138,7 +138,7 @@ def reading(path: Path) -> Iterator[None]:
 def read(path: Path) -> Checkpoint:
     """Read a model's configuration and headers. Raises ConvertError with one sentence that names what is wrong."""
     try:
-        problem = files.objection(path)
+        problem = files.problem_with(path)
         if problem:
             raise ConvertError(problem)
         if path.is_dir():

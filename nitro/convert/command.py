@@ -8,7 +8,7 @@ from rich.console import Console
 from nitro.convert import checkpoint, output, progress, routes, verify
 from nitro.convert.comparison import Cosines, LogitScores, Proof
 from nitro.convert.plan import ConversionPlan, default_target
-from nitro.models.conversion_report import beside
+from nitro.models.conversion_report import path_for
 
 
 def convert(source: Path, to: str, target: Path | None, type: str | None, **options: Any) -> None:
@@ -40,7 +40,7 @@ def compare(reference: Path, model: Path, original: Path | None, positions: int)
         try:
             verify.write(other, proof)
         except OSError as error:
-            progress.notify(f"the proof cannot be written to {beside(other)}: {error.strerror}")
+            progress.notify(f"the proof cannot be written to {path_for(other)}: {error.strerror}")
     return passed
 
 

@@ -21,7 +21,7 @@ from nitro.convert.checkpoint import Checkpoint, reading
 from nitro.convert.comparison import Proof
 from nitro.errors import ConvertError, TemplateError
 from nitro.gguf import split_files
-from nitro.models.conversion_report import beside
+from nitro.models.conversion_report import path_for
 from nitro.text.template import ChatTemplate
 
 Notify = Callable[[str], None]  # takes a line for the user
@@ -239,7 +239,7 @@ def fingerprint_of(path: Path) -> str:
 
 def write(model: Path, proof: Proof) -> None:
     """Write the proof beside the model. Raises OSError."""
-    target = beside(model)
+    target = path_for(model)
     partial = target.with_name(f".{target.name}.partial")
     partial.write_bytes(msgspec.json.format(msgspec.json.encode(proof), indent=2) + b"\n")
     partial.replace(target)

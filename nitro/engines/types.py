@@ -82,7 +82,7 @@ class ModelInfo(Struct, frozen=True):
 
     engine: str  # name and version
     device: str
-    layers: str  # where they lie: "30 of 30 on CUDA0", "30 on the CPU"
+    layers: str  # where they lie: "30 of 30 on the GPU", "all 30 on the CPU"
     slots: int
     parallel: int  # how many of the slots may run at once
     context: int  # tokens each sequence can use, prompt and answer together

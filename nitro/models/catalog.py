@@ -51,7 +51,7 @@ def _check(file: Path, model: str) -> None:
         model.encode()
     except UnicodeEncodeError:
         raise StartError(f"{model!r}: the name is not UTF-8; rename the file.") from None
-    if problem := files.objection(file):
+    if problem := files.problem_with(file):
         raise StartError(problem)
     if file.is_dir():
         if not (file / "config.json").is_file():

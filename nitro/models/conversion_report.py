@@ -1,4 +1,5 @@
-"""The proof that lies beside a converted model: nitro-proof.json in a folder, MODEL.gguf.proof.json beside a file."""
+"""The proof of a conversion, stored with the converted model: nitro-proof.json in its folder, MODEL.gguf.proof.json
+beside its file."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,14 @@ MAX_BYTES = 2**20
 IN_FOLDER, SUFFIX = "nitro-proof.json", ".proof.json"
 
 
-def beside(model: Path) -> Path:
-    """Where a model's proof lies."""
+def path_for(model: Path) -> Path:
+    """Where a model's proof is stored."""
     return model / IN_FOLDER if model.is_dir() else model.with_name(model.name + SUFFIX)
 
 
 def read(model: Path) -> dict[str, Any] | None:
     """The proof of a model; None if there is none that can be read."""
-    file = beside(model)
+    file = path_for(model)
     try:
         if not file.is_file() or file.stat().st_size > MAX_BYTES:
             return None

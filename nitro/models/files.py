@@ -8,7 +8,7 @@ TEXTS = (".json", ".jinja", ".txt")
 MAX_TEXT_BYTES = 2**29  # the largest tokenizers have 2**25
 
 
-def objection(model: Path) -> str | None:
+def problem_with(model: Path) -> str | None:
     """What is wrong with a model's file, or with one in its folder, as a sentence; None: nothing that is seen here.
     Raises OSError."""
     for file in [model, *(sorted(model.iterdir()) if model.is_dir() else [])]:

@@ -14,7 +14,7 @@ from nitro.service.events import (
     Finished,
     FinishReason,
     PlacedToken,
-    PromptScored,
+    PromptLogprobs,
     ReasoningDelta,
     TextDelta,
     Usage,
@@ -33,8 +33,8 @@ class OutputSpec:
     call_id: Callable[[str, int], str] = any_id  # of a call's name, and its number in the answer
     parallel_calls: bool = True  # several in one answer; else the first one ends it
     stops: Sequence[str] = ()
-    mute: bool = False  # nothing is told of what is generated
-    predicted: bool = False  # the client gave a prediction, and is told what became of it
+    hide_answer: bool = False  # the generated text is not returned
+    predicted: bool = False  # the client gave a prediction; usage says how much of it came true
 
 
 @dataclass(slots=True)
@@ -74,8 +74,8 @@ class ChoiceAssembler:
         events: list[Event] = []
         if output.prompt_logprobs:
             self.prompt_logprobs += output.prompt_logprobs
-            events.append(PromptScored(self.index, output.prompt_logprobs))
-        if self._spec.mute:
+            events.append(PromptLogprobs(self.index, output.prompt_logprobs))
+        if self._spec.hide_answer:
             self.drafted += output.drafted
             self.finish = "length" if output.finish else None
         else:

@@ -1,10 +1,10 @@
 """What happens in a generation, in the order in which it happens. A protocol's renderer makes bytes of it.
 
-    Started  (PromptScored | TextDelta | ReasoningDelta | CallDelta | Finished)*  Done
+    Started  (PromptLogprobs | TextDelta | ReasoningDelta | CallDelta | Finished)*  Done
                                                                                   or Failed, at any time
 
-Every choice ends with one Finished. Deltas of one choice come in order; those of several are mixed. Tokens that were
-asked for are with the first delta that follows them, be its text empty.
+Every choice ends with one Finished. Deltas of one choice come in order; those of several are mixed. Token ids and
+logprobs come with the next delta of their choice, even if its text is empty.
 """
 
 from typing import Literal
@@ -59,7 +59,7 @@ class Started(Struct, frozen=True):
     prompts: list[list[bytes]] = []  # the tokens of each, as the vocabulary writes them, if asked for
 
 
-class PromptScored(Struct, frozen=True):
+class PromptLogprobs(Struct, frozen=True):
     """Logprobs of a prompt's next tokens, from its second on, if asked for."""
 
     index: int
@@ -123,4 +123,4 @@ class Failed(Struct, frozen=True):
 
 
 Delta = TextDelta | ReasoningDelta | CallDelta
-Event = Started | PromptScored | Delta | Finished | Progress | Done | Failed
+Event = Started | PromptLogprobs | Delta | Finished | Progress | Done | Failed

@@ -12,7 +12,7 @@ from nitro.errors import (
     PromptRejected,
     PromptTooLong,
     RequestRefused,
-    SchemaUnkept,
+    SchemaViolated,
     ServerClosing,
     TemplateError,
 )
@@ -37,7 +37,7 @@ def as_api_error(error: BaseException, prompt: str = "messages") -> ApiError:
         case PromptRejected():
             code = "invalid_json_schema" if _SCHEMAS.fullmatch(error.param or "") else "invalid_value"
             return ApiError(400, str(error), param=error.param or prompt, code=code)
-        case SchemaUnkept():  # neither the client's fault nor a failure: asked again, the model may say something else
+        case SchemaViolated():  # neither the client's fault nor a failure: a retry may well succeed
             return ApiError(422, str(error), param=error.param, type="model_error", code="schema_not_kept")
         case TemplateError():
             return ApiError(400, str(error), param=prompt, code="invalid_value")

@@ -4,7 +4,8 @@
     stream     events → a renderer's bytes, as they come, with signs of life while there are none
     whole      the same events → a renderer's bytes in one piece
 
-A client that leaves aborts its generation, in any state. One log line is written per request, and the metrics are fed.
+A client that disconnects aborts its generation, in any state (`disconnects`). One log line is written per request, and
+the metrics are fed.
 Knows no HTTP and no protocol.
 """
 
@@ -12,9 +13,9 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from nitro.engines.client.generation import Generation
 from nitro.engines.types import ModelInfo
@@ -22,16 +23,15 @@ from nitro.errors import EngineError, NitroError, TemplateError
 from nitro.models.handle import Lease, ServedModel, ServedModels
 from nitro.service import ignored_parameters
 from nitro.service.choices import Choices, OutputSpec
-from nitro.service.events import Done, Event, Failed, Progress, PromptScored, Started
+from nitro.service.disconnects import ClientDisconnected, unless_disconnected
+from nitro.service.events import Done, Event, Failed, Progress, PromptLogprobs, Started
 from nitro.service.failures import as_api_error
 from nitro.service.intake.lanes import Intake
 from nitro.service.intake.messages import OutputOptions, Prepared, decode_tools
 from nitro.service.metrics import Metrics
 from nitro.service.renderer import Answer, Renderer
 from nitro.service.request_log import RequestLog
-from nitro.service.requests import ClientLeft, GenerationRequest, Principal, RawRequest
-
-T = TypeVar("T")
+from nitro.service.requests import GenerationRequest, Principal, RawRequest
 
 bugs = logging.getLogger("nitro.api")
 
@@ -51,7 +51,7 @@ class GenerationService:
     async def generate(self, request: RawRequest | GenerationRequest, principal: Principal) -> "GenerationStream":
         """Read the request and begin it. Returns once the engine has accepted it, before it computes anything.
 
-        Raises ApiError for everything that is wrong with it or keeps the engine from it, and ClientLeft.
+        Raises ApiError for everything that is wrong with it or keeps the engine from it, and ClientDisconnected.
         """
         raw = RawRequest.of(request) if isinstance(request, GenerationRequest) else request
         log = RequestLog(principal.request_id, self._metrics)
@@ -60,7 +60,7 @@ class GenerationService:
             accepted = await self._begin(raw, principal, lease, log)
         except BaseException as error:
             lease.release()
-            log.end("left" if _has_left(error) else f"error {as_api_error(error).status}: {error}")
+            log.end("left" if _is_disconnect(error) else f"error {as_api_error(error).status}: {error}")
             _forget(error)
             if isinstance(error, (EngineError, TemplateError)):
                 raise as_api_error(error, raw.prompt_param) from error
@@ -73,7 +73,7 @@ class GenerationService:
         log.model = model.source.id
         accepting = self._accept(raw.reader, body, model, log)
         del body  # only the intake process needs it from here on
-        return await _unless_left(principal, accepting)
+        return await unless_disconnected(principal, accepting)
 
     async def _accept(self, reader: str, body: list[bytes], model: ServedModel, log: RequestLog) -> "_Accepted":
         info = await model.engine.ready()
@@ -116,7 +116,7 @@ def _started(model: ServedModel, info: ModelInfo, generation: Generation, output
 
 
 def _output_spec(model: ServedModel, info: ModelInfo, output: OutputOptions) -> OutputSpec:
-    spec = OutputSpec(stops=output.stops, mute=output.mute, predicted=output.predicted)
+    spec = OutputSpec(stops=output.stops, hide_answer=output.hide_answer, predicted=output.predicted)
     channels = output.channels
     if channels is None:
         return spec
@@ -159,7 +159,7 @@ class GenerationStream:
             burst = await anext(self._choices)
         except Exception as error:
             return [self._fail(error)]
-        if not all(isinstance(event, PromptScored) for event in burst):
+        if not all(isinstance(event, PromptLogprobs) for event in burst):
             self._log.burst()
         if self._progress and burst:
             burst.insert(0, Progress(self._log.timings()))
@@ -201,9 +201,9 @@ class GenerationStream:
         return renderer.events(burst) if burst else b""
 
     async def whole(self, renderer: Renderer) -> bytes:
-        """The renderer's bytes in one piece. Raises ClientLeft, or ApiError where the generation fails."""
+        """The renderer's bytes in one piece. Raises ClientDisconnected, or ApiError where the generation fails."""
         try:
-            done = await _unless_left(self._principal, self._consume())
+            done = await unless_disconnected(self._principal, self._consume())
             self._log.end()
         finally:
             self.release()
@@ -249,23 +249,8 @@ class _IdleTimer:
             return []
 
 
-async def _unless_left(principal: Principal, work: Awaitable[T]) -> T:
-    """The result of `work`, which is cancelled when the client leaves. Raises ClientLeft."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(principal.left())
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientLeft
-    finally:
-        leaving.cancel()
-        if working.cancel():
-            await asyncio.wait([working])
-
-
-def _has_left(error: BaseException) -> bool:
-    return not isinstance(error, Exception) or isinstance(error, ClientLeft)
+def _is_disconnect(error: BaseException) -> bool:
+    return not isinstance(error, Exception) or isinstance(error, ClientDisconnected)
 
 
 def _forget(error: BaseException | None) -> None:

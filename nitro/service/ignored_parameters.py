@@ -19,7 +19,7 @@ def header(names: list[str]) -> dict[str, str]:
 
 
 def shortened(names: list[str]) -> list[str]:
-    """As many of them as the header can hold, and one more to be cut."""
+    """As many of them as the header can hold, plus one that `header` truncates."""
     room = MAX_HEADER
     kept: list[str] = []
     for name in names:

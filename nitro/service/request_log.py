@@ -1,4 +1,4 @@
-"""The clock of one request, for its log line, its timings and the metrics."""
+"""When things happen in one request: time to first token and so on, for its log line, its timings and the metrics."""
 
 import logging
 import time

@@ -55,7 +55,7 @@ class Texts(Struct, frozen=True, kw_only=True, tag=True):
 
     texts: list[str | list[int]]
     suffix: str = ""  # what follows the answer to each of them; "": nothing in particular
-    echo: bool = False  # tell the prompts' tokens
+    echo: bool = False  # return the prompts' tokens
 
 
 class GenerationRequest(Struct, frozen=True, kw_only=True):
@@ -100,7 +100,7 @@ def read_encoded(body: bytes, setup: ModelSetup) -> GenerationRequest:
 @dataclass(frozen=True, slots=True)
 class RawRequest:
     """A request as it came. `reader`: where its Reader is, as "module:function". `body`: gives its pieces, once; raises
-    ClientLeft or ApiError. `prompt_param`: what it calls its prompt."""
+    ClientDisconnected or ApiError. `prompt_param`: what it calls its prompt."""
 
     reader: str
     body: Callable[[], Awaitable[list[bytes]]]
@@ -118,14 +118,11 @@ class RawRequest:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. `left`: returns once nobody waits for the reply any more; asked when the body has been read."""
+    """Who makes a request. `disconnected` returns once nobody waits for the reply any more; it is called when the body
+    has been read."""
 
     request_id: str
-    left: Callable[[], Awaitable[None]]
-
-
-class ClientLeft(Exception):
-    """Nobody waits for the reply any more."""
+    disconnected: Callable[[], Awaitable[None]]
 
 
 def text_part(text: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from nitro.api.openai import reply_options, schema
 from nitro.api.openai.renderer import OpenAIRenderer, usage_of
 from nitro.engines.types import MIN_LOGPROB, Logprobs
 from nitro.service.choices import ChoiceAssembler
-from nitro.service.events import Event, Finished, FinishReason, PlacedToken, PromptScored, Started, TextDelta
+from nitro.service.events import Event, Finished, FinishReason, PlacedToken, PromptLogprobs, Started, TextDelta
 from nitro.service.renderer import Answer
 from nitro.text.detokenizer import Detokenizer
 
@@ -63,7 +63,7 @@ class CompletionRenderer(OpenAIRenderer):
         chunks: list[schema.WithTimings] = []
         pending: TextDelta | None = None  # its finish may follow
         for event in burst:
-            if isinstance(event, PromptScored):
+            if isinstance(event, PromptLogprobs):
                 self._prompt_logprobs.setdefault(event.index, []).extend(event.logprobs)
             elif isinstance(event, TextDelta):
                 chunks += self._of_delta(pending) if pending else []

@@ -4,7 +4,7 @@ import asyncio
 from typing import Protocol
 
 from nitro.engines.types import Output
-from nitro.errors import EngineError, PromptRejected, SchemaUnkept, SequenceFailed
+from nitro.errors import EngineError, PromptRejected, SchemaViolated, SequenceFailed
 
 MAX_BURST = 32  # outputs in a burst: a request of a thousand sequences must not hold the event loop
 
@@ -44,7 +44,7 @@ class Generation:
         self._aborted = False
         self._burst: list[tuple[int, Output]] = []
         self._error: EngineError | None = None
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -63,8 +63,8 @@ class Generation:
                 raise self._error
             if not self._open:
                 raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
         burst, self._burst = self._burst[:MAX_BURST], self._burst[MAX_BURST:]
         return burst
 
@@ -81,7 +81,7 @@ class Generation:
         if open_ids := [id for id in ids if id in self._open]:
             self._open.difference_update(open_ids)
             self._owner.abort(open_ids)
-            self._news.set()
+            self._changed.set()
         self._end_if_done()
 
     def _end_if_done(self) -> None:
@@ -114,7 +114,7 @@ class Generation:
             self._open.discard(output.id)  # the engine has ended this one itself
             return self.fail(_failure(output))
         self._burst.append((self._index[output.id], output))
-        self._news.set()
+        self._changed.set()
         if output.finish:
             self._open.discard(output.id)
             self._end_if_done()
@@ -123,7 +123,7 @@ class Generation:
         """All of it ends with `error`."""
         self.abort()
         self._error = self._error or error
-        self._news.set()
+        self._changed.set()
         if not self.accepted.done():
             self.accepted.set_exception(error)
             self.accepted.exception()  # seen, even if nobody waits any more
@@ -132,5 +132,5 @@ class Generation:
 def _failure(output: Output) -> EngineError:
     error = output.error or "The engine failed."
     if output.schema_violated:
-        return SchemaUnkept(error, output.param)
+        return SchemaViolated(error, output.param)
     return PromptRejected(error, output.param) if output.param else SequenceFailed(error)

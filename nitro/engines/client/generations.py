@@ -43,8 +43,8 @@ class Generations:
         return generation
 
     def _check_queue(self, sequences: int) -> None:
-        """Raises EngineBusy. Of a request count as many sequences as can run at once: it takes turns with the others.
-        Alone it is welcome, however many they are."""
+        """Raises EngineBusy. A request counts as at most `parallel` sequences, since it takes turns with the others. It
+        is always accepted when nothing else runs."""
         present = sum(min(generation.open, self._parallel) for generation in self.open)
         if present and present + min(sequences, self._parallel) > self._max_sequences:
             raise EngineBusy(f"{present} sequences run or wait, and no more may queue.")
@@ -100,7 +100,7 @@ class Generations:
 
     # When there is no engine any more
 
-    def accuse(self, at_work: Iterable[int], reason: str) -> None:
+    def blame(self, at_work: Iterable[int], reason: str) -> None:
         """The engine died for this `reason`, at work on these sequences: their requests are suspects, and end."""
         ids = set(at_work)
         generations = {generation for id in ids if (generation := self.by_id.get(id))}

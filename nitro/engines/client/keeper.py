@@ -22,7 +22,7 @@ from nitro.system.frames import Message
 
 log = logging.getLogger("nitro.engine")
 
-SHORTAGE = 1.0  # seconds before a process that could not be had is tried for again
+SHORTAGE = 1.0  # seconds before another try to start a process
 
 
 class Listener(Protocol):
@@ -44,7 +44,7 @@ class _Death(NamedTuple):
     reason: str  # a sentence
     ready: bool = False  # whether its model was loaded
     lived: float = 0.0  # seconds since then
-    scarce: bool = False  # this server is short of what a process needs; no engine is to blame
+    out_of_resources: bool = False  # this server is short of what a process needs; no engine is to blame
 
 
 class Keeper:
@@ -92,13 +92,13 @@ class Keeper:
         while self._lifecycle.state is not EngineState.DOWN:
             answered = self._generations.completed
             death = await self._run_process()
-            if death.scarce:
+            if death.out_of_resources:
                 pause = SHORTAGE
             else:
                 pause = self.backoff.pause(death.lived, self._generations.completed > answered)
             resumes = time.monotonic() + pause
             final = self._is_final(death)
-            self._bury(death, resumes, None if final else pause + self._lifecycle.load_seconds)
+            self._handle_death(death, resumes, None if final else pause + self._lifecycle.load_seconds)
             if final:
                 self._lifecycle.stop(EngineDown(death.reason))
             else:
@@ -111,12 +111,12 @@ class Keeper:
                 self._count_restart(death)
 
     def _is_final(self, death: _Death) -> bool:
-        if death.scarce:
+        if death.out_of_resources:
             return False
         return self._lifecycle.first_info is None or (death.ready and not self._comes_back)
 
     def _count_restart(self, death: _Death) -> None:
-        if not death.scarce:
+        if not death.out_of_resources:
             self.restarts += 1
             self._listener.restarting()
 
@@ -128,7 +128,7 @@ class Keeper:
             self.process = await EngineProcess.start()
         except OSError as error:
             reason = f"The engine process could not be started: {error.strerror or error}."
-            return _Death(reason, scarce=error.errno in SCARCE)
+            return _Death(reason, out_of_resources=error.errno in SCARCE)
         try:
             self.send(messages.Load(self._spec))
             async for message in self.process.messages():
@@ -147,14 +147,14 @@ class Keeper:
         lived = time.monotonic() - self._ready_since if ready else 0.0
         return _Death(reason or await self.process.how_it_ended(), ready, lived)
 
-    def _bury(self, death: _Death, resumes: float, retry_after: float | None) -> None:
+    def _handle_death(self, death: _Death, resumes: float, retry_after: float | None) -> None:
         """What the process was at work on is suspected of its death; all else may be sent again, `retry_after` seconds
         from now."""
         self.ending = self.process
         self.process = None
         at_work = self.ending.at_work() if self.ending else set()
         error = EngineDown(death.reason, retry_after)
-        self._generations.accuse(at_work, death.reason)
+        self._generations.blame(at_work, death.reason)
         self._lifecycle.lost(death.reason, resumes, error)
         self._generations.lost(error)
         self._listener.lost()

@@ -11,8 +11,8 @@ from llguidance import LLMatcher
 from nitro.engines.constraints.grammar_errors import CompileCancelled, GrammarError, as_grammar_errors, sentence
 from nitro.engines.constraints.grammar_limits import check_size
 from nitro.engines.constraints.grammar_matcher import GrammarMatcher
-from nitro.engines.constraints.grammar_source import GrammarWriter
 from nitro.engines.constraints.grammar_vocabulary import GrammarVocabulary
+from nitro.engines.constraints.grammar_writer import GrammarWriter
 from nitro.engines.constraints.schema_checks import SchemaChecks
 from nitro.engines.runner import Tokenizer
 from nitro.engines.types import Constraint, ModelInfo

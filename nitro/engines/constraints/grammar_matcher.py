@@ -3,8 +3,8 @@
 from llguidance import LLMatcher
 
 from nitro.engines.constraints.grammar_errors import sentence
-from nitro.engines.constraints.grammar_source import ANSWER_RULE, SCHEMA_RULE
 from nitro.engines.constraints.grammar_vocabulary import GrammarVocabulary
+from nitro.engines.constraints.grammar_writer import ANSWER_RULE, SCHEMA_RULE
 from nitro.engines.constraints.schema_checks import SchemaChecks
 from nitro.engines.types import Constraint, Schema
 

@@ -7,10 +7,10 @@ import json
 from itertools import islice
 from typing import Any
 
-from nitro.engines.constraints import json_schemas, json_values
+from nitro.engines.constraints import json_values, schema_walk
 from nitro.engines.constraints.grammar_errors import GrammarError, as_grammar_errors, sentence
-from nitro.engines.constraints.grammar_source import from_schema
 from nitro.engines.constraints.grammar_vocabulary import GrammarVocabulary
+from nitro.engines.constraints.grammar_writer import from_schema
 from nitro.engines.types import Schema
 
 MAX_RECHECKED_CHARS = 2**16  # of a schema whose value is parsed a second time, on the engine thread
@@ -71,7 +71,7 @@ class SchemaChecks:
     def _with_place(self, schema: dict[str, Any], problem: str, strict: bool) -> str:
         """The problem with a JSON pointer to the innermost subschema that has it."""
         definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-        subschemas = list(islice(json_schemas.every(schema), MAX_SUBSCHEMAS))
+        subschemas = list(islice(schema_walk.every(schema), MAX_SUBSCHEMAS))
         for pointer, part in reversed(subschemas[1:]):
             shared = {} if pointer.startswith(("/$defs", "/definitions")) else definitions
             if self._problem(json.dumps({**shared, **part}), strict) == problem:

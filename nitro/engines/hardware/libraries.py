@@ -1,17 +1,14 @@
-"""What an engine's library is built for, and what it finds on this machine: two questions, each with its answer.
+"""What an engine's library is built for, what it finds on this machine, and why it does not load.
 
-Plain data, and the sentences for what can be wrong with it. No library is imported.
+Plain data, and sentences about it; why a build uses no GPU is in `gpu_findings`. No library is imported.
 """
 
 import re
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
-
-from nitro.engines.hardware.nvidia import Nvidia
 
 REBUILD = "Build it again on this machine: make clean, then PIP_NO_CACHE_DIR=1 make install."
 DRIVER = "Install the NVIDIA driver; start a container with --gpus all."
@@ -74,29 +71,6 @@ class Build(Struct, frozen=True):
         return "/".join(name for name in self.backends if name not in ("CPU", "BLAS")) or "CPU"
 
 
-def without_gpu(build: Build, nvidia: Nvidia) -> Finding | None:
-    """Why this build computes on no GPU; None where it has one. Without a cure nothing is wrong: there is no
-    GPU."""
-    if build.has_gpu:
-        return None
-    it_is = f"{build.library} is a {build.kind} build"
-    cuda = "CUDA" in build.backends
-    gpus = named(nvidia.gpus)
-    if cuda and nvidia.hidden:
-        return Finding(f"{it_is}, but CUDA_VISIBLE_DEVICES hides every GPU.", "Unset it.")
-    match cuda, bool(gpus):
-        case True, True:
-            why = f"{it_is}, but cannot use the GPU ({gpus}): the driver is missing here, or older than that CUDA."
-            return Finding(why, f"Update it. {DRIVER}")
-        case True, False:
-            return Finding(f"{it_is}, but there is no NVIDIA driver, or no GPU.", f"{DRIVER} Or add --gpu-layers 0.")
-        case False, True:
-            toolkit = "Run" if nvidia.nvcc else "Install the CUDA toolkit, which brings nvcc, then run"
-            why = f"The GPU ({gpus}) is not used: {it_is}."
-            return Finding(why, f"{toolkit} make install in Nitro's folder; it builds with CUDA.")
-    return Finding(f"No GPU is found, and {it_is}.")
-
-
 def explain(error: str, path: Sequence[str] = sys.path) -> Finding:
     """What is wrong where a library does not load: a library that it links, or else the error itself."""
     missing = re.search(r"(lib[\w.+-]+\.so[.\d]*): cannot open shared object file", error)
@@ -109,11 +83,6 @@ def explain(error: str, path: Sequence[str] = sys.path) -> Finding:
     if folders:
         cure = f"pip has installed it where the loader does not look: set LD_LIBRARY_PATH={folders}"
     return Finding(f"{name} is not found, {what}.", cure)
-
-
-def named(gpus: Sequence[str]) -> str:
-    """Names, each once: "2 × NVIDIA L4"."""
-    return ", ".join(f"{count} × {name}" if count > 1 else name for name, count in Counter(gpus).items())
 
 
 def _from_pip(name: str, path: Sequence[str]) -> str:

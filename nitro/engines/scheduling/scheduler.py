@@ -17,9 +17,9 @@ computes in tiles, decodes and prompts take turns instead, a step of each. A seq
 room for its tokens and `KV_RESERVE` more, besides what the running ones have reserved. The pool holds at least one
 whole context, so the oldest sequence always advances.
 
-Rules with a module of their own: who is older, and when a younger one may go first (`turns.py`); what becomes of the KV
-cache (`prefix_cache.py`); who waits for a prefix that is being computed (`inflight_prefixes.py`); which tokens are
-drafted, to be checked together (`speculation.py`).
+Rules with a module of their own: who is older, and when a younger one may go first (`fair_order.py`); what becomes of
+the KV cache (`prefix_cache.py`); who waits for a prefix that is being computed (`inflight_prefixes.py`); which tokens
+are drafted, to be checked together (`speculation.py`).
 """
 
 from bisect import insort
@@ -29,12 +29,12 @@ from typing import Protocol
 
 from nitro.engines.constraints.min_tokens import MinTokensMatcher
 from nitro.engines.runner import Chunk, Matcher, Result
+from nitro.engines.scheduling.fair_order import age, may_overtake, order_prompts, overtake
 from nitro.engines.scheduling.inflight_prefixes import InFlightPrefixes
 from nitro.engines.scheduling.prefix_cache import BusySlot, KVStore, PrefixCache
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.slots import Slots
 from nitro.engines.scheduling.step_cost import StepCost
-from nitro.engines.scheduling.turns import age, may_overtake, order_prompts, overtake
 from nitro.engines.types import FinishReason, ModelInfo, Output
 
 MAX_SCORED = 128  # tokens of a prompt in a step, where each is scored: that takes a row of logits for each

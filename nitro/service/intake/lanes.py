@@ -35,9 +35,9 @@ log = logging.getLogger("nitro.api")
 
 WORKER = "nitro.service.intake.worker"
 MAX_SMALL = 256 * 2**10  # bytes of a body
-SECONDS = 2.0  # of the processor for a request, and
-SECONDS_A_MIB = 0.5  # more for what it holds
-WALL = 10  # times as long by the clock: the machine may be busy
+SECONDS = 2.0  # processor time for a small request
+SECONDS_A_MIB = 0.5  # more, for each MiB of a body
+WALL_CLOCK_FACTOR = 10  # so much longer by the clock: the machine may be busy
 IDLE = 60.0  # seconds without a large request
 MAX_HELD = 256 * 2**20  # bytes of bodies that wait to be read
 
@@ -218,7 +218,7 @@ class _Process(ChildProcess):
         self.send(ask.message, ask.body)
         compiling = False
         try:
-            async with asyncio.timeout(WALL * ask.message.seconds):
+            async with asyncio.timeout(WALL_CLOCK_FACTOR * ask.message.seconds):
                 async for payload in self.payloads():
                     answer: FromIntake = messages.decode_from_intake(payload)
                     if not isinstance(answer, Compiling):

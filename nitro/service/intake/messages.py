@@ -36,10 +36,10 @@ class OutputOptions(Struct, frozen=True, kw_only=True):
     """How what the engine generates is read. `channels` None: all of it is text."""
 
     stops: list[str]
-    predicted: bool  # the client gave a prediction, and is told what became of it
+    predicted: bool  # the client gave a prediction; usage says how much of it came true
     progress: bool  # a stream says with every burst how far it is
     channels: ChannelOptions | None = None
-    mute: bool = False  # nothing is told of what is generated
+    hide_answer: bool = False  # the generated text is not returned
     bos_added: list[bool] = []  # of each prompt: whether a BOS was put before it
 
 

@@ -110,17 +110,17 @@ class Preparer:
         return _prepared(request, [text], params, ignored, channels=channels)
 
     def _texts(self, request: GenerationRequest) -> Prepared:
-        """Continued as they are. An engine generates at least one token, told or not."""
+        """Continued as they are. An engine generates at least one token, even if it is not returned."""
         prompt = request.prompt
         assert isinstance(prompt, Texts)
         texts = [self._begun(self._open_middle(text, prompt.suffix)) for text in prompt.texts]
         for text in texts:
             if isinstance(text, list) and len(text) >= self._info.context:
                 raise PromptTooLong(len(text), self._info.context)
-        mute = request.max_tokens == 0
+        hide_answer = request.max_tokens == 0
         params = GenerationParams(
             sampling=request.sampling,
-            max_tokens=1 if mute else request.max_tokens,
+            max_tokens=1 if hide_answer else request.max_tokens,
             text_bias=request.text_bias,
             echo=prompt.echo,
             prediction=request.prediction or "",
@@ -129,7 +129,9 @@ class Preparer:
         )
         bos_added = [given != text for given, text in zip(prompt.texts, texts, strict=True)]
         ignored = self._unused_prediction(request, params)
-        return _prepared(request, texts, params, ignored, mute=mute, bos_added=bos_added if prompt.echo else [])
+        return _prepared(
+            request, texts, params, ignored, hide_answer=hide_answer, bos_added=bos_added if prompt.echo else []
+        )
 
     def _unused_prediction(self, request: GenerationRequest, params: GenerationParams) -> list[str]:
         """A constrained answer has no use for a prediction, and neither have engines that check no drafts."""
@@ -161,8 +163,7 @@ class Preparer:
         if not suffix or isinstance(text, list):
             return text
         if self._info.infill is None:
-            message = "Unsupported parameter: 'suffix' needs a vocabulary with tokens to fill in the middle."
-            raise ApiError(400, message, param="suffix", code="unsupported_parameter")
+            raise ApiError.unsupported("suffix", "needs a vocabulary with tokens to fill in the middle")
         before, after, middle = self._info.infill
         return before + text + after + suffix + middle
 
@@ -202,8 +203,7 @@ def _encoded(tools: Mapping[str, Tool]) -> bytes:
     """The server opens them on its event loop. Raises ApiError where that would take long."""
     encoded = encode_tools(tools)
     if len(encoded) > MAX_TOOLS_BYTES:
-        message = f"Invalid value for 'tools': expected at most {MAX_TOOLS_BYTES} bytes, got {len(encoded)}."
-        raise ApiError(400, message, param="tools", code="invalid_value")
+        raise ApiError.invalid("tools", f"at most {MAX_TOOLS_BYTES} bytes, got {len(encoded)}")
     return encoded
 
 

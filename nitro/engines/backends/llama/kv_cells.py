@@ -46,7 +46,7 @@ class Cells:
         """`max_tokens`: how many main memory has room for while they are moved."""
         self._max_tokens = max_tokens
         self._changed = 0  # tokens that came or went since the last move
-        self._wait = MIN_CHANGED  # how many must have
+        self._min_changed = MIN_CHANGED  # how many must change before the next move
         self._shared: dict[int, int] = {}  # by slot: leading tokens whose cells may be another's, too
 
     def computed(self, tokens: int) -> None:
@@ -66,16 +66,16 @@ class Cells:
     def gather(self, context: Any, slots: list[int]) -> None:
         """Move what these slots hold into cells in a row, if it is time to. A slot that runs alone has no others' cells
         between its own."""
-        if self._changed < self._wait or len(slots) < 2:
+        if self._changed < self._min_changed or len(slots) < 2:
             return
         sizes = {slot: held(context, slot) for slot in slots}
-        self._wait = max(sum(sizes.values()) // MAX_MOVED, MIN_CHANGED)
-        if self._changed < self._wait:
+        self._min_changed = max(sum(sizes.values()) // MAX_MOVED, MIN_CHANGED)
+        if self._changed < self._min_changed:
             return
         self._changed = 0
         everything = sum(held(context, slot) for slot in range(lib.llama_n_seq_max(context)))
         if sum(sizes.values()) > self._max_tokens or everything > lib.llama_n_ctx(context):
-            return  # nothing gets lost only where all of it fits even if nothing were shared
+            return  # safe only if everything fits even without sharing
         unshared = [slot for slot in slots if self._shared.get(slot, 0) * ONE_IN_SHARED <= sizes[slot] > 0]
         states = [(slot, state) for slot in unshared if (state := save(context, slot)) is not None]
         for slot, _ in states:

@@ -12,7 +12,7 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 
 from nitro.engines import sampling_defaults
-from nitro.engines.backends.llama import library, placement
+from nitro.engines.backends.llama import layer_placement, library
 from nitro.engines.backends.llama.library import Log
 from nitro.engines.backends.llama.tokenizer import LlamaTokenizer
 from nitro.engines.hardware import memory
@@ -36,11 +36,11 @@ class LlamaModel:
         self.sampling = _read_header(self.path)
         self.log = library.capture_log()
         lib.llama_backend_init()
-        uses_gpu = placement.find_gpu(spec)
+        uses_gpu = layer_placement.find_gpu(spec)
         self.pointer = _load(spec, self.log)
         try:
             self.layers: int = lib.llama_model_n_layer(self.pointer)
-            self.placement = placement.find_layers(spec, uses_gpu, self.layers, self.log)
+            self.placement = layer_placement.find_layers(spec, uses_gpu, self.layers, self.log)
         except LoadError:
             self.close()
             raise

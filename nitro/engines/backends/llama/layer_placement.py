@@ -8,7 +8,7 @@ import llama_cpp
 from nitro.engines.backends.llama import library
 from nitro.engines.backends.llama.library import Log
 from nitro.engines.hardware import nvidia
-from nitro.engines.hardware.libraries import without_gpu
+from nitro.engines.hardware.gpu_findings import why_no_gpu
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
 
@@ -43,7 +43,7 @@ def find_gpu(spec: EngineSpec) -> bool:
     build = library.build()
     if build.has_gpu:
         return True
-    finding = without_gpu(build, nvidia.find())
+    finding = why_no_gpu(build, nvidia.find())
     if spec.require_gpu:
         raise LoadError(f"--require-gpu cannot be met. {finding}")
     if finding and finding.cure:
