@@ -291,4 +291,4 @@ def test_exit_on_engine_failure() -> None:
             say(sdk(url), "!exit")
         _, said = server.process.communicate(timeout=CEILING)
     assert server.process.returncode == 1
-    assert said.splitlines()[-1].startswith("nitro: The engine process ended with status 3. The server ends with it")
+    assert said.splitlines()[-1].startswith("nitro: The engine process ended with status 3. The server exits")
