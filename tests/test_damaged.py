@@ -117,7 +117,7 @@ def test_what_a_header_may_not_say(whole: bytes, says: str, tmp_path: Path) -> N
     for deep in (True, False):
         with pytest.raises(UnreadableGGUF) as refusal:
             header.read(tmp_path / "damaged.gguf", deep)
-        assert str(refusal.value).endswith(f"damaged.gguf is no GGUF file, or a damaged one ({says}).")
+        assert str(refusal.value).endswith(f"damaged.gguf is not a GGUF file, or is damaged ({says}).")
 
 
 # As a user meets them
@@ -140,7 +140,7 @@ def convert_refused(source: Path, to: str) -> str:
 def test_a_truncated_file_is_told_alike(whole: bytes, tmp_path: Path) -> None:
     file = tmp_path / "cut.gguf"
     file.write_bytes(whole[:-100])
-    sentence = f"{file} is no GGUF file, or a damaged one (it ends before its weights do)."
+    sentence = f"{file} is not a GGUF file, or is damaged (it ends before its weights do)."
     assert refused(file, "--engine", "llama") == convert_refused(file, "mlx") == sentence
 
 
