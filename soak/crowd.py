@@ -76,7 +76,7 @@ def _figures(server: Server, count: int, faults: Counter[str]) -> list[Figure]:
     port = server.port
     outcomes = Counter[str]()
     client.run(honest(port, REPLY_TIMEOUT))
-    held = servers.Standing.of(server)
+    held = servers.Resources.of(server)
     figures = []
     with Watch(port) as watch:
         health = _while_all_ask(port, count, watch, outcomes, faults)
@@ -96,7 +96,7 @@ def _figures(server: Server, count: int, faults: Counter[str]) -> list[Figure]:
         Figure.none("replies that are missing, cut or dishonest", faults.total()),
         *figures,
         Figure.at_most("an honest request when all have disconnected, s", waited, HONEST_BOUND),
-        *grown("server", held, servers.Standing.of(server)),
+        *grown("server", held, servers.Resources.of(server)),
         servers.ended("server", server),
     ]
 
@@ -108,9 +108,9 @@ def _while_all_ask(port: int, count: int, watch: Watch, outcomes: Counter[str], 
         began = time.monotonic()
         client.run(_all(send_request(port, i, outcomes, faults) for i in range(count)))
         turns.append(watch.between(began, time.monotonic()))
-        if turns[-1].most <= HEALTH_BOUND:
+        if turns[-1].longest <= HEALTH_BOUND:
             break
-    return min(turns, key=lambda health: health.most)
+    return min(turns, key=lambda health: health.longest)
 
 
 async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -118,7 +118,9 @@ async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 def _health(what: str, health: Health) -> Figure:
-    return Figure.at_most(f"longest answer of `/health` beside clients {what}, ms", round(health.most, 1), HEALTH_BOUND)
+    return Figure.at_most(
+        f"longest answer of `/health` beside clients {what}, ms", round(health.longest, 1), HEALTH_BOUND
+    )
 
 
 def _short_of_descriptors() -> list[Figure]:
