@@ -36,8 +36,9 @@ NOTE = {
 }
 HOW = f"""\
 The engine's process gets SIGKILL during {STREAMS} requests with new prompts, of which two are not streamed, one has
-n = 2 and one a JSON schema. The kill comes at once, at the first text, in the middle, or as one ends. Each reply is a complete answer, or ends with an error that says so. After each kill an honest request is repeated until it is
-answered, which shows how long the engine takes to recover. llama.cpp runs SmolLM2, MLX a tiny model."""
+n = 2 and one a JSON schema. The kill comes at once, at the first text, in the middle, or as one ends. Each reply is a
+complete answer, or ends with an error that says so. After each kill an honest request is repeated until it is answered,
+which shows how long the engine takes to recover. llama.cpp runs SmolLM2, MLX a tiny model."""
 
 
 @dataclass
