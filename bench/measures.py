@@ -18,7 +18,7 @@ class Turn:
     peak: float | None  # MiB, of all processes; None: unknown
 
 
-def answers(turns: list[Turn]) -> list[client.Answer]:
+def answers(turns: list[Turn]) -> list[client.MeasuredAnswer]:
     """The answers of all turns."""
     return [answer for turn in turns for answer in turn.result.answers]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from nitro.bench.endpoint import Endpoint
+from nitro.bench.endpoint import BenchEndpoint
 
 HOST = "127.0.0.1"
 LOAD_TIMEOUT = 120.0  # seconds
@@ -38,9 +38,9 @@ class Server:
     pid: int
 
     @property
-    def endpoint(self) -> Endpoint:
+    def endpoint(self) -> BenchEndpoint:
         """Where its requests go; answers do not end before max_tokens."""
-        return Endpoint(HOST, self.port, fields={"ignore_eos": True})
+        return BenchEndpoint(HOST, self.port, fields={"ignore_eos": True})
 
     def pids(self) -> tuple[int, ...]:
         """Its process, and all processes below it."""

@@ -1,1 +1,1 @@
-"""What a hostile but honest tester does to a server, as figures with bounds. Run: `python -m soak`; see `__main__`."""
+"""Hostile but honest tests of a running server, as figures with bounds. Run: `python -m soak`; see `__main__`."""

@@ -1,7 +1,7 @@
-"""`python -m soak`: the sections in turn, with their figures and bounds. Exit status 1 if a bound is broken.
+"""`python -m soak`: runs the sections in turn, and prints their figures and bounds. Exit status 1 if a bound is broken.
 
-The long form, by hand, writes soak/results.md and measures llama-server beside ours, which is built first. `--short`
-takes fewer of everything and writes nothing.
+The long form is run by hand. It writes soak/results.md, and also measures llama-server, which is built first. `--short`
+does less of everything and writes nothing.
 """
 
 import argparse
@@ -25,18 +25,23 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Findings]] = {
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line's options."""
     parser = argparse.ArgumentParser(prog="python -m soak", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="a few minutes, for every change")
+    parser.add_argument("--short", action="store_true", help="takes a few minutes; for every change")
     parser.add_argument(
-        "--section", action="append", choices=SECTIONS, help="one of them, may be given again; default: all"
+        "--section", action="append", choices=SECTIONS, help="run one section; may be repeated; default: all"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of all that is drawn (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of everything random (%(default)s)")
     parser.add_argument(
-        "--count", type=int, help="of what is counted in the one section that is run; of bodies: turns of each"
+        "--count", type=int, help="how many requests, kills, clients or files; for bodies: turns of each"
     )
-    parser.add_argument("--only", default="", help="of the bodies those with this in their name")
-    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, help="llama-server too; default: not if short")
-    parser.add_argument("--llama-server", type=Path, help="its binary; default: built, which takes a few minutes")
+    parser.add_argument("--only", default="", help="only bodies with this in their name")
+    parser.add_argument(
+        "--peer", action=argparse.BooleanOptionalAction, help="measure llama-server as well; default: not with --short"
+    )
+    parser.add_argument(
+        "--llama-server", type=Path, help="path of llama-server; default: build it, which takes a few minutes"
+    )
     parser.add_argument(
         "--model", type=Path, default=default_model.path(), help="a GGUF file; default: the embedded model"
     )
@@ -50,16 +55,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run the sections, and exit with status 1 if a bound is broken."""
     options = parse(sys.argv[1:])
-    found = []
+    results = []
     for name in options.section or SECTIONS:
         print(f"# {name}", file=sys.stderr, flush=True)
         findings = SECTIONS[name](options)
         print(f"## {findings.title}\n\n{findings.text()}\n", flush=True)
         if not (options.short or options.no_write):
             report.write(findings)
-        found.append(findings)
-    if broken := report.broken(found):
+        results.append(findings)
+    broken = report.broken(results)
+    if broken:
         print("These bounds are broken:", *broken, sep="\n- ", file=sys.stderr)
         sys.exit(1)
 

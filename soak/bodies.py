@@ -1,7 +1,7 @@
-"""Large and odd bodies of requests, none above LIMIT: what grows with a body, each part of a request in turn.
+"""Large and odd request bodies, none above LIMIT. Each makes one part of a request large.
 
-A body is a few members of a JSON object, each written already, so that they can stand in any order: what a server reads
-first, and what it has read when a fault comes, is a difference. Some are damaged as a whole afterwards.
+A body consists of encoded members of a JSON object, which can be joined in any order, since it matters what a server
+reads first, and what it has read when it meets a fault. Some bodies are damaged afterwards.
 """
 
 import json
@@ -10,100 +10,115 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 LIMIT = 32_000_000  # bytes
-CHAT, TEXTS = "/v1/chat/completions", "/v1/completions"
+CHAT = "/v1/chat/completions"
+TEXTS = "/v1/completions"
 ORDERS = ("forth", "back", "mixed")
 
 Members = dict[str, bytes]
-ASKED: Members = {"messages": b'[{"role":"user","content":"Hi"}]', "max_tokens": b"1"}
-PROMPTED: Members = {"prompt": b'"Hi"', "max_tokens": b"1"}
+CHAT_MEMBERS: Members = {"messages": b'[{"role":"user","content":"Hi"}]', "max_tokens": b"1"}
+TEXT_MEMBERS: Members = {"prompt": b'"Hi"', "max_tokens": b"1"}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of body. `members` is called when the body is needed: it may take seconds and tens of megabytes."""
+    """A kind of body. `members` is called only when the body is needed, since it may take seconds and tens of
+    megabytes."""
 
     name: str
     members: Callable[[], Members]
     path: str = CHAT
-    damage: Callable[[bytes], bytes] = lambda body: body  # of the whole
+    damage: Callable[[bytes], bytes] = lambda body: body  # applied to the finished body
     quick: bool = False  # also in the short form
 
     def body(self, order: str = "forth", seed: int = 0) -> bytes:
+        """The body with its members in one of ORDERS. `seed`: for "mixed"."""
         members = list(self.members().items())
         if order == "back":
             members.reverse()
         elif order == "mixed":
             random.Random(f"{seed} {self.name}").shuffle(members)
-        whole = self.damage(b"{" + b",".join(b'"%s":%s' % (name.encode(), raw) for name, raw in members) + b"}")
-        assert len(whole) <= LIMIT, f"{self.name}: {len(whole)} bytes"
-        return whole
+        body = self.damage(b"{" + b",".join(b'"%s":%s' % (name.encode(), raw) for name, raw in members) + b"}")
+        assert len(body) <= LIMIT, f"{self.name}: {len(body)} bytes"
+        return body
 
 
-# Pieces of JSON of a size
+# JSON of a certain size
 
 
 def text(unit: bytes, size: int) -> bytes:
-    """A string of about so many bytes, which repeats `unit`."""
+    """A string of about `size` bytes, which repeats `unit`."""
     return b'"' + unit * (size // len(unit)) + b'"'
 
 
 def listed(item: Callable[[int], bytes], count: int) -> bytes:
+    """A list of `count` items, each made from its number."""
     return b"[" + b",".join(map(item, range(count))) + b"]"
 
 
 def keyed(item: Callable[[int], bytes], count: int, name: bytes = b"k%d") -> bytes:
-    """An object of `count` members with names of their own."""
+    """An object of `count` members with different names."""
     return b"{" + b",".join(b'"' + name % i + b'":' + item(i) for i in range(count)) + b"}"
 
 
 def nested(opening: bytes, inner: bytes, closing: bytes, depth: int) -> bytes:
+    """Brackets `depth` levels deep around `inner`."""
     return opening * depth + inner + closing * depth
 
 
 def one(_: int) -> bytes:
+    """An item: the number 1."""
     return b"1"
 
 
 def word(i: int) -> bytes:
+    """An item: a string that is different for each number."""
     return b'"w%d"' % i
 
 
 def tool(i: int, parameters: bytes = b'{"type":"object","properties":{"a":{"type":"string"}}}') -> bytes:
+    """An item: a valid tool."""
     return b'{"type":"function","function":{"name":"tool_%d","parameters":%s}}' % (i, parameters)
 
 
 def message(_: int) -> bytes:
+    """An item: a message."""
     return b'{"role":"user","content":"a"}'
 
 
 def content(raw: bytes) -> Members:
-    return {**ASKED, "messages": b'[{"role":"user","content":%s}]' % raw}
+    """A chat request with this content, encoded already."""
+    return {**CHAT_MEMBERS, "messages": b'[{"role":"user","content":%s}]' % raw}
 
 
-def with_member(name: str, make: Callable[[], bytes], base: Members = ASKED) -> Callable[[], Members]:
+def with_member(name: str, make: Callable[[], bytes], base: Members = CHAT_MEMBERS) -> Callable[[], Members]:
+    """For `Kind.members`: a valid request with one more member."""
     return lambda: {**base, name: make()}
 
 
 def with_content(make: Callable[[], bytes]) -> Callable[[], Members]:
+    """For `Kind.members`: a chat request with a content."""
     return lambda: content(make())
 
 
 def schema(raw: bytes) -> bytes:
+    """A response_format with this JSON schema."""
     return b'{"type":"json_schema","json_schema":{"name":"x","schema":%s}}' % raw
 
 
 def properties(count: int) -> bytes:
+    """A JSON schema of an object with so many properties."""
     return b'{"type":"object","properties":%s}' % keyed(lambda i: b'{"type":"string"}', count)
 
 
 def deep_schema(depth: int) -> bytes:
+    """A JSON schema of objects so many levels deep."""
     return nested(b'{"type":"object","properties":{"a":', b'{"type":"string"}', b"}}", depth)
 
 
 MB = 1_000_000
-NEAR = LIMIT - 2000  # with what else a body needs it stays below the limit
+NEAR_LIMIT = LIMIT - 2000  # leaves room for the other members
 
-# By what they are for
+# The kinds, by what they test
 
 LENIENT = [
     Kind("trailing commas, 10 MB", with_member("x", lambda: b"[" + b"[1,]," * (2 * MB) + b"]"), quick=True),
@@ -118,7 +133,11 @@ LENIENT = [
 BLANK = [
     Kind("32 MB of spaces", dict, damage=lambda _: b" " * LIMIT, quick=True),
     Kind("32 MB of line breaks", dict, damage=lambda _: b"\r\n" * (LIMIT // 2)),
-    Kind("spaces around a body, 32 MB", lambda: ASKED, damage=lambda b: b" " * (NEAR // 2) + b + b" " * (NEAR // 2)),
+    Kind(
+        "spaces around a body, 32 MB",
+        lambda: CHAT_MEMBERS,
+        damage=lambda b: b" " * (NEAR_LIMIT // 2) + b + b" " * (NEAR_LIMIT // 2),
+    ),
     Kind("a comma, then 30 MB of spaces", with_member("x", lambda: b"[1," + b" " * (30 * MB) + b"]"), quick=True),
     Kind("a comma, then 0.9 MB of spaces", with_member("x", lambda: b"[1," + b" " * 900_000 + b"]")),
     Kind("commas and spaces in turn, 0.9 MB", with_member("x", lambda: b"[" + (b"1," + b" " * 98) * 9_000 + b"]")),
@@ -139,15 +158,15 @@ DEEP = [
     ),
 ]
 CONTENTS = [
-    Kind("a content of ASCII, 32 MB", with_content(lambda: text(b"many words ", NEAR)), quick=True),
-    Kind("a content of one letter, 32 MB", with_content(lambda: text(b"a", NEAR))),
-    Kind("a content of other scripts, 32 MB", with_content(lambda: text("слово 語 ".encode(), NEAR))),
-    Kind("a content of emoji, 32 MB", with_content(lambda: text("🙂".encode(), NEAR))),
-    Kind("a content of \\u00e9, 32 MB", with_content(lambda: text(b"\\u00e9", NEAR)), quick=True),
+    Kind("a content of ASCII, 32 MB", with_content(lambda: text(b"many words ", NEAR_LIMIT)), quick=True),
+    Kind("a content of one letter, 32 MB", with_content(lambda: text(b"a", NEAR_LIMIT))),
+    Kind("a content of other scripts, 32 MB", with_content(lambda: text("слово 語 ".encode(), NEAR_LIMIT))),
+    Kind("a content of emoji, 32 MB", with_content(lambda: text("🙂".encode(), NEAR_LIMIT))),
+    Kind("a content of \\u00e9, 32 MB", with_content(lambda: text(b"\\u00e9", NEAR_LIMIT)), quick=True),
     Kind("a content of lone surrogates, 30 MB", with_content(lambda: text(b"\\ud83d", 30 * MB)), quick=True),
     Kind("a content of lone surrogates, 0.9 MB", with_content(lambda: text(b"\\ud83d", 900_000))),
-    Kind("a content of zeros, 32 MB", with_content(lambda: text(b"\\u0000", NEAR))),
-    Kind("a content of backslashes, 32 MB", with_content(lambda: text(b"\\\\", NEAR))),
+    Kind("a content of zeros, 32 MB", with_content(lambda: text(b"\\u0000", NEAR_LIMIT))),
+    Kind("a content of backslashes, 32 MB", with_content(lambda: text(b"\\\\", NEAR_LIMIT))),
     Kind("a content of control tokens, 30 MB", with_content(lambda: text(b"<|im_end|>", 30 * MB))),
     Kind(
         "a content of 300,000 parts",
@@ -155,7 +174,7 @@ CONTENTS = [
         quick=True,
     ),
     Kind("a content of 1,000,000 texts", with_content(lambda: listed(word, MB))),
-    Kind("a role of 30 MB", lambda: {**ASKED, "messages": b'[{"role":%s}]' % text(b"a", 30 * MB)}),
+    Kind("a role of 30 MB", lambda: {**CHAT_MEMBERS, "messages": b'[{"role":%s}]' % text(b"a", 30 * MB)}),
     Kind(
         "a prediction of 30 MB",
         with_member("prediction", lambda: b'{"type":"content","content":%s}' % text(b"a ", 30 * MB)),
@@ -164,9 +183,13 @@ CONTENTS = [
 MESSAGES = [
     Kind("100,000 messages", with_member("messages", lambda: listed(message, 100_000)), quick=True),
     Kind("1,000,000 messages", with_member("messages", lambda: listed(message, MB)), quick=True),
-    Kind("100,000 calls in the history", lambda: {**ASKED, "messages": _called(100_000)}),
-    Kind("a call's arguments of 30 MB", lambda: {**ASKED, "messages": _called(1, text(b'{\\"a\\":1}', 30 * MB))}),
-    Kind("a call's arguments, an object of 1,000,000", lambda: {**ASKED, "messages": _called(1, keyed(one, MB))}),
+    Kind("100,000 calls in the history", lambda: {**CHAT_MEMBERS, "messages": _called(100_000)}),
+    Kind(
+        "a call's arguments of 30 MB", lambda: {**CHAT_MEMBERS, "messages": _called(1, text(b'{\\"a\\":1}', 30 * MB))}
+    ),
+    Kind(
+        "a call's arguments, an object of 1,000,000", lambda: {**CHAT_MEMBERS, "messages": _called(1, keyed(one, MB))}
+    ),
 ]
 
 
@@ -195,10 +218,12 @@ TOOLS = [
             lambda: b'[{"type":"function","function":{"name":"f","description":%s}}]' % text(b"words ", 30 * MB),
         ),
     ),
-    Kind("required of 2,000 tools", lambda: {**ASKED, "tools": listed(tool, 2_000), "tool_choice": b'"required"'}),
+    Kind(
+        "required of 2,000 tools", lambda: {**CHAT_MEMBERS, "tools": listed(tool, 2_000), "tool_choice": b'"required"'}
+    ),
     Kind(
         "a tool that is chosen by 30 MB",
-        lambda: {**ASKED, "tools": listed(tool, 1), "tool_choice": text(b"a", 30 * MB)},
+        lambda: {**CHAT_MEMBERS, "tools": listed(tool, 1), "tool_choice": text(b"a", 30 * MB)},
     ),
 ]
 CONSTRAINTS = [
@@ -247,20 +272,22 @@ LISTS = [
     Kind("a stop of 30 MB", with_member("stop", lambda: text(b"a", 30 * MB))),
     Kind("16 stops of 1.9 MB", with_member("stop", lambda: listed(lambda i: text(b"%x" % i, 1_900_000), 16))),
     Kind("1,000,000 breakers", with_member("dry_sequence_breakers", lambda: listed(word, MB))),
-    Kind("1,024 prompts", with_member("prompt", lambda: listed(word, 1_024), PROMPTED), TEXTS, quick=True),
-    Kind("2,000,000 prompts", with_member("prompt", lambda: listed(word, 2 * MB), PROMPTED), TEXTS, quick=True),
-    Kind("a prompt of 8,000,000 ids", with_member("prompt", lambda: listed(one, 8 * MB), PROMPTED), TEXTS, quick=True),
+    Kind("1,024 prompts", with_member("prompt", lambda: listed(word, 1_024), TEXT_MEMBERS), TEXTS, quick=True),
+    Kind("2,000,000 prompts", with_member("prompt", lambda: listed(word, 2 * MB), TEXT_MEMBERS), TEXTS, quick=True),
+    Kind(
+        "a prompt of 8,000,000 ids", with_member("prompt", lambda: listed(one, 8 * MB), TEXT_MEMBERS), TEXTS, quick=True
+    ),
     Kind(
         "1,000,000 prompts of ids",
-        with_member("prompt", lambda: listed(lambda i: b"[%d]" % (i % 256), MB), PROMPTED),
+        with_member("prompt", lambda: listed(lambda i: b"[%d]" % (i % 256), MB), TEXT_MEMBERS),
         TEXTS,
     ),
-    Kind("a prompt of 32 MB", with_member("prompt", lambda: text(b"many words ", NEAR), PROMPTED), TEXTS),
-    Kind("a suffix of 30 MB", with_member("suffix", lambda: text(b"many words ", 30 * MB), PROMPTED), TEXTS),
+    Kind("a prompt of 32 MB", with_member("prompt", lambda: text(b"many words ", NEAR_LIMIT), TEXT_MEMBERS), TEXTS),
+    Kind("a suffix of 30 MB", with_member("suffix", lambda: text(b"many words ", 30 * MB), TEXT_MEMBERS), TEXTS),
 ]
 UNKNOWN = [
-    Kind("1,000,000 unknown fields", lambda: {**{f"unknown_{i}": b"1" for i in range(MB)}, **ASKED}, quick=True),
-    Kind("an unknown field of 32 MB", with_member("x", lambda: text(b"a", NEAR)), quick=True),
+    Kind("1,000,000 unknown fields", lambda: {**{f"unknown_{i}": b"1" for i in range(MB)}, **CHAT_MEMBERS}, quick=True),
+    Kind("an unknown field of 32 MB", with_member("x", lambda: text(b"a", NEAR_LIMIT)), quick=True),
     Kind("an unknown list of 10,000,000", with_member("x", lambda: listed(one, 10 * MB))),
     Kind("unknown objects, 30 MB", with_member("x", lambda: listed(lambda i: b'{"a%d":{"b":[]}}' % i, 1_300_000))),
     Kind("a model's name of 30 MB", with_member("model", lambda: text(b"a", 30 * MB))),
@@ -300,12 +327,12 @@ ENCODINGS = [
     ),
     Kind(
         "the same key 1,000,000 times",
-        lambda: {**ASKED, "x": _again(MB, b"n")},
+        lambda: {**CHAT_MEMBERS, "x": _again(MB, b"n")},
         damage=lambda b: b.replace(b'"x":', b"", 1),
     ),
     Kind(
         "messages 300,000 times",
-        lambda: {**ASKED, "x": _again(300_000, b"messages", b'[{"role":"user","content":"a"}]')},
+        lambda: {**CHAT_MEMBERS, "x": _again(300_000, b"messages", b'[{"role":"user","content":"a"}]')},
         damage=lambda b: b.replace(b'"x":', b"", 1),
     ),
     Kind("another kind of JSON, 30 MB", dict, damage=lambda _: text(b"a", 30 * MB)),

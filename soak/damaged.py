@@ -1,7 +1,7 @@
-"""Damaged models, made of tiny ones that are whole: what a broken download, a wrong conversion, or somebody who means
-no good may leave. The same seed makes the same files.
+"""Damaged models, made from tiny intact ones: what a broken download, a wrong conversion, or an attacker may leave. The
+same seed makes the same files.
 
-Nothing here is aimed at one library: bytes are cut, turned, and replaced by what no file should say.
+Nothing here targets a particular library: bytes are cut, flipped, and replaced by nonsense.
 """
 
 import shutil
@@ -23,29 +23,29 @@ KINDS = ("plain", "rotating")
 
 
 def gguf_files(seed: int, count: int, into: Path) -> Iterator[Path]:
-    """That many files, each named after its damage, one at a time: whoever gets one may remove it."""
+    """So many files, one at a time, each named after its damage. The caller may remove a file before the next."""
     into.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="whole-") as scratch:
-        whole = [write_gguf(Path(scratch) / f"{type.name}.gguf", type).read_bytes() for type in TYPES]
+    with tempfile.TemporaryDirectory(prefix="intact-") as scratch:
+        intact = [write_gguf(Path(scratch) / f"{type.name}.gguf", type).read_bytes() for type in TYPES]
     damages = list(damaged_files.DAMAGES.items())
     for number in range(count):
         random = Random(f"{seed} {number}")
         name, damage = damages[number % len(damages)]
         path = into / f"{number:03}-{name.replace(' ', '-')}.gguf"
-        path.write_bytes(damage(damaged_files.take_apart(random.choice(whole)), random))
+        path.write_bytes(damage(damaged_files.take_apart(random.choice(intact)), random))
         yield path
 
 
 def folders(seed: int, count: int, into: Path) -> Iterator[Path]:
-    """As `gguf_files`, of folders in mlx-lm's layout."""
+    """As `gguf_files`, but folders in mlx-lm's layout."""
     into.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="whole-") as scratch:
-        whole = [write_folder(Path(scratch) / kind, kind) for kind in KINDS]
+    with tempfile.TemporaryDirectory(prefix="intact-") as scratch:
+        intact = [write_folder(Path(scratch) / kind, kind) for kind in KINDS]
         damages = list(damaged_folders.DAMAGES.items())
         for number in range(count):
             random = Random(f"{seed} {number}")
             name, damage = damages[number % len(damages)]
             path = into / f"{number:03}-{name.replace(' ', '-')}"
-            shutil.copytree(random.choice(whole), path)
+            shutil.copytree(random.choice(intact), path)
             damage(path, random)
             yield path

@@ -1,4 +1,7 @@
-"""What may be wrong with a GGUF file, as changes to one that is whole. See damaged.py."""
+"""Damages of GGUF files, as changes to an intact one. See damaged.py.
+
+Each takes the parts of a file, and returns the bytes of the damaged one.
+"""
 
 import struct
 from collections.abc import Callable
@@ -26,6 +29,8 @@ FLOATS = (float("nan"), float("inf"), -float("inf"), 0.0, -1.0, 1e-45, 3e38)
 
 @dataclass
 class Tensor:
+    """A tensor, as the header describes it."""
+
     name: bytes
     shape: list[int]
     type: int
@@ -34,16 +39,17 @@ class Tensor:
 
 @dataclass
 class Gguf:
-    """Its parts. A value of `pairs` begins with its type."""
+    """The parts of a GGUF file. A value in `pairs` begins with its type."""
 
     pairs: dict[bytes, bytes]
     tensors: list[Tensor]
     data: bytes
     version: int = 3
     magic: bytes = b"GGUF"
-    counts: tuple[int, int] | None = None  # of tensors and pairs, where they are not what is there
+    counts: tuple[int, int] | None = None  # of tensors and pairs, where the header is to state wrong ones
 
     def header(self) -> bytes:
+        """The bytes up to the weights."""
         counts = self.counts or (len(self.tensors), len(self.pairs))
         head = self.magic + struct.pack("<IQQ", self.version, *counts)
         head += b"".join(text(key) + value for key, value in self.pairs.items())
@@ -53,6 +59,7 @@ class Gguf:
         return head
 
     def whole(self) -> bytes:
+        """The bytes of the file."""
         head = self.header()
         return head + bytes(-len(head) % ALIGNMENT) + self.data
 
@@ -61,20 +68,24 @@ Damage = Callable[[Gguf, Random], bytes]
 
 
 def text(content: bytes) -> bytes:
+    """A string, as GGUF stores it."""
     return struct.pack("<Q", len(content)) + content
 
 
 def value(type: int, content: object) -> bytes:
+    """A value with its type before it."""
     if type == STRING:
         return struct.pack("<I", type) + text(content)
     return struct.pack(f"<I{NUMBERS[type]}", type, content)
 
 
 def texts(*contents: bytes) -> bytes:
+    """A list of strings with its type before it."""
     return struct.pack("<IIQ", ARRAY, STRING, len(contents)) + b"".join(map(text, contents))
 
 
 def take_apart(whole: bytes) -> Gguf:
+    """The parts of an intact file."""
     at = 4
 
     def take(format: str) -> tuple:
@@ -114,32 +125,34 @@ def take_apart(whole: bytes) -> Gguf:
 
 
 def cut(gguf: Gguf, random: Random) -> bytes:
+    """The file ends early."""
     whole = gguf.whole()
     return whole[: random.choice([random.randrange(len(whole)), random.randrange(len(gguf.header())), len(whole) - 1])]
 
 
 def cut_early(gguf: Gguf, random: Random) -> bytes:
+    """Hardly anything of the file is left."""
     return gguf.whole()[: random.randrange(64)]
 
 
-def turned(gguf: Gguf, random: Random) -> bytes:
-    """Some bits of the header."""
+def flipped(gguf: Gguf, random: Random) -> bytes:
+    """Some bits of the header are flipped."""
     whole, end = bytearray(gguf.whole()), len(gguf.header())
     for _ in range(random.choice((1, 2, 8, 64))):
         whole[random.randrange(4, end)] ^= 1 << random.randrange(8)
     return bytes(whole)
 
 
-def turned_early(gguf: Gguf, random: Random) -> bytes:
-    """Where the counts and the first keys are."""
+def flipped_early(gguf: Gguf, random: Random) -> bytes:
+    """Bytes are changed where the counts and the first keys are."""
     whole = bytearray(gguf.whole())
     for _ in range(random.choice((1, 2, 4))):
         whole[random.randrange(4, 400)] = random.randrange(256)
     return bytes(whole)
 
 
-def turned_late(gguf: Gguf, random: Random) -> bytes:
-    """Among the tensors' names and shapes."""
+def flipped_late(gguf: Gguf, random: Random) -> bytes:
+    """Bytes are changed among the tensors' names and shapes."""
     whole, end = bytearray(gguf.whole()), len(gguf.header())
     for _ in range(random.choice((1, 2, 4))):
         whole[random.randrange(end - 1000, end)] = random.randrange(256)
@@ -147,7 +160,7 @@ def turned_late(gguf: Gguf, random: Random) -> bytes:
 
 
 def hole(gguf: Gguf, random: Random) -> bytes:
-    """As a download leaves it that was never finished."""
+    """A hole of zeros, as in an unfinished download."""
     whole = bytearray(gguf.whole())
     start = random.randrange(len(whole))
     whole[start : start + 2**16] = bytes(len(whole[start : start + 2**16]))
@@ -155,11 +168,13 @@ def hole(gguf: Gguf, random: Random) -> bytes:
 
 
 def missing_piece(gguf: Gguf, random: Random) -> bytes:
+    """Some bytes of the header are missing."""
     whole, start = gguf.whole(), random.randrange(len(gguf.header()))
     return whole[:start] + whole[start + random.choice((1, 4, 8, 100)) :]
 
 
 def other_content(gguf: Gguf, random: Random) -> bytes:
+    """The file is something else."""
     pages = (b"", b"<!DOCTYPE html><html><body>404</body></html>" * 50, b"GGUF", b"GGUF" * 500, random.randbytes(4096))
     return random.choice([*pages, b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"])
 
@@ -168,35 +183,40 @@ def other_content(gguf: Gguf, random: Random) -> bytes:
 
 
 def version(gguf: Gguf, random: Random) -> bytes:
+    """An unknown version."""
     gguf.version = random.choice((0, 1, 4, 2**16, 0x03000000, 2**32 - 1))
     return gguf.whole()
 
 
 def counts(gguf: Gguf, random: Random) -> bytes:
+    """Absurd counts of tensors and pairs."""
     gguf.counts = (random.choice(ABSURD), random.choice((len(gguf.pairs), *ABSURD)))
     return gguf.whole()
 
 
 def list_length(gguf: Gguf, random: Random) -> bytes:
+    """A list of absurd length."""
     key = random.choice([key for key, value in gguf.pairs.items() if value[:4] == struct.pack("<I", ARRAY)])
     gguf.pairs[key] = gguf.pairs[key][:8] + struct.pack("<Q", random.choice(ABSURD)) + gguf.pairs[key][16:]
     return gguf.whole()
 
 
 def text_length(gguf: Gguf, random: Random) -> bytes:
+    """A string of absurd length."""
     key = random.choice([key for key, value in gguf.pairs.items() if value[:4] == struct.pack("<I", STRING)])
     gguf.pairs[key] = gguf.pairs[key][:4] + struct.pack("<Q", random.choice(ABSURD)) + gguf.pairs[key][12:]
     return gguf.whole()
 
 
 def value_type(gguf: Gguf, random: Random) -> bytes:
-    """The value's bytes stay."""
+    """A value has another type; its bytes stay."""
     key = random.choice(list(gguf.pairs))
     gguf.pairs[key] = struct.pack("<I", random.choice((*range(14), 255, 2**31))) + gguf.pairs[key][4:]
     return gguf.whole()
 
 
 def lists_in_lists(gguf: Gguf, random: Random) -> bytes:
+    """Lists in lists, up to 20,000 deep."""
     depth = random.choice((10, 2000, 20000))
     gguf.pairs[b"deep"] = struct.pack("<I", ARRAY) + struct.pack("<IQ", ARRAY, 1) * depth + struct.pack("<IQ", 0, 0)
     return gguf.whole()
@@ -206,7 +226,7 @@ def lists_in_lists(gguf: Gguf, random: Random) -> bytes:
 
 
 def number(gguf: Gguf, random: Random) -> bytes:
-    """One number is another one."""
+    """One number is changed."""
     keys = [key for key, value in gguf.pairs.items() if struct.unpack("<I", value[:4])[0] in (UINT32, INT32, FLOAT32)]
     key = random.choice(keys)
     type = struct.unpack("<I", gguf.pairs[key][:4])[0]
@@ -216,14 +236,14 @@ def number(gguf: Gguf, random: Random) -> bytes:
 
 
 def size(gguf: Gguf, random: Random) -> bytes:
-    """One of the model's sizes."""
+    """One of the model's sizes is changed."""
     keys = [key for key in gguf.pairs if key.startswith(b"llama.") and gguf.pairs[key][:4] == struct.pack("<I", UINT32)]
     gguf.pairs[random.choice(keys)] = value(UINT32, random.choice(ABSURD) % 2**32)
     return gguf.whole()
 
 
 def other_kind(gguf: Gguf, random: Random) -> bytes:
-    """A value of another type altogether."""
+    """A value is replaced by one of another type."""
     kinds = (
         value(STRING, b"many"),
         value(BOOL, True),
@@ -236,16 +256,18 @@ def other_kind(gguf: Gguf, random: Random) -> bytes:
 
 
 def missing_key(gguf: Gguf, random: Random) -> bytes:
+    """A key is missing."""
     del gguf.pairs[random.choice(list(gguf.pairs))]
     return gguf.whole()
 
 
 def double_key(gguf: Gguf, random: Random) -> bytes:
+    """A key occurs twice."""
     return gguf.whole().replace(text(b"tokenizer.ggml.bos_token_id"), text(b"tokenizer.ggml.eos_token_id"))
 
 
 def no_utf8(gguf: Gguf, random: Random) -> bytes:
-    """In a key, or in one of the texts."""
+    """A key or a text is not UTF-8."""
     bad = random.choice((b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\x80abc"))
     texts = [key for key, value in gguf.pairs.items() if value[:4] == struct.pack("<I", STRING)]
     if random.random() < 0.25:
@@ -257,12 +279,14 @@ def no_utf8(gguf: Gguf, random: Random) -> bytes:
 
 
 def alignment(gguf: Gguf, random: Random) -> bytes:
+    """An odd alignment."""
     kinds = [value(UINT32, n) for n in (0, 1, 3, 8, 64, 4096, 2**31)]
     gguf.pairs[b"general.alignment"] = random.choice([*kinds, value(STRING, b"32"), value(INT32, -32)])
     return gguf.whole()
 
 
 def template(gguf: Gguf, random: Random) -> bytes:
+    """A chat template that is empty, broken, huge or recursive."""
     odd = (
         b"",
         b"{% for",
@@ -276,7 +300,7 @@ def template(gguf: Gguf, random: Random) -> bytes:
 
 
 def sampling(gguf: Gguf, random: Random) -> bytes:
-    """What it recommends is nonsense."""
+    """The recommended sampling parameters are nonsense."""
     for key in (b"temp", b"top_k", b"top_p", b"min_p", b"penalty_last_n", b"penalty_repeat"):
         number = random.choice(FLOATS)
         kinds = (value(FLOAT32, number), value(INT32, -(2**31)), value(STRING, b"hot"), value(BOOL, True), texts(b"1"))
@@ -285,7 +309,7 @@ def sampling(gguf: Gguf, random: Random) -> bytes:
 
 
 def vocabulary(gguf: Gguf, random: Random) -> bytes:
-    """Its tokens, their types, or their merges."""
+    """The tokens or the merges are replaced."""
     odd = (
         texts(),
         texts(b"a"),
@@ -300,6 +324,7 @@ def vocabulary(gguf: Gguf, random: Random) -> bytes:
 
 
 def token_types(gguf: Gguf, random: Random) -> bytes:
+    """Odd types of tokens, or a wrong number of them."""
     types = [random.choice((-1, 0, 1, 3, 99, 2**31 - 1)) for _ in range(random.choice((0, 1, 1024, 5000)))]
     head = struct.pack("<IIQ", ARRAY, INT32, len(types))
     gguf.pairs[b"tokenizer.ggml.token_type"] = head + struct.pack(f"<{len(types)}i", *types)
@@ -307,13 +332,14 @@ def token_types(gguf: Gguf, random: Random) -> bytes:
 
 
 def token_id(gguf: Gguf, random: Random) -> bytes:
+    """A special token that is not in the vocabulary."""
     key = random.choice((b"bos_token_id", b"eos_token_id", b"unknown_token_id", b"padding_token_id", b"eot_token_id"))
     gguf.pairs[b"tokenizer.ggml." + key] = value(UINT32, random.choice((1024, 2**31, 2**32 - 1)))
     return gguf.whole()
 
 
 def name_of_kind(gguf: Gguf, random: Random) -> bytes:
-    """Another architecture, another tokenizer."""
+    """The name of another architecture or tokenizer."""
     key = random.choice((b"general.architecture", b"tokenizer.ggml.model", b"tokenizer.ggml.pre"))
     names = (b"", b"gpt2", b"qwen2", b"gemma3", b"bert", b"mamba", b"clip", b"llama", b"x" * 5000, b"..\x00/\n\x1b[31m")
     gguf.pairs[key] = value(STRING, random.choice(names))
@@ -321,6 +347,7 @@ def name_of_kind(gguf: Gguf, random: Random) -> bytes:
 
 
 def split(gguf: Gguf, random: Random) -> bytes:
+    """The file says that it is one of several."""
     gguf.pairs[b"split.count"] = random.choice([value(UINT32, n) for n in (0, 2, 2**31)] + [value(STRING, b"2")])
     gguf.pairs[b"split.no"] = value(UINT32, random.choice((0, 1, 9)))
     return gguf.whole()
@@ -330,45 +357,52 @@ def split(gguf: Gguf, random: Random) -> bytes:
 
 
 def shape(gguf: Gguf, random: Random) -> bytes:
+    """A tensor of absurd shape."""
     tensor = random.choice(gguf.tensors)
     tensor.shape[random.randrange(len(tensor.shape))] = random.choice(ABSURD)
     return gguf.whole()
 
 
 def dimensions(gguf: Gguf, random: Random) -> bytes:
+    """A tensor with a wrong number of dimensions."""
     tensor = random.choice(gguf.tensors)
     tensor.shape = random.choice(([], tensor.shape * 2, [2] * 100, tensor.shape[::-1], [1, *tensor.shape]))
     return gguf.whole()
 
 
 def tensor_type(gguf: Gguf, random: Random) -> bytes:
+    """A tensor of another type."""
     random.choice(gguf.tensors).type = random.choice((*range(42), 99, 2**31, 2**32 - 1))
     return gguf.whole()
 
 
 def offset(gguf: Gguf, random: Random) -> bytes:
+    """A tensor whose weights begin elsewhere."""
     random.choice(gguf.tensors).offset = random.choice((1, 32, len(gguf.data), *ABSURD))
     return gguf.whole()
 
 
 def tensor_name(gguf: Gguf, random: Random) -> bytes:
+    """A tensor with an odd name."""
     tensor, other = random.sample(gguf.tensors, 2)
     tensor.name = random.choice((other.name, b"", b"blk.99999.attn_q.weight", b"\xff", b"n" * 200, b"blk.0.\n.weight"))
     return gguf.whole()
 
 
 def missing_tensor(gguf: Gguf, random: Random) -> bytes:
+    """A tensor is missing."""
     gguf.tensors.remove(random.choice(gguf.tensors))
     return gguf.whole()
 
 
 def no_tensors(gguf: Gguf, random: Random) -> bytes:
+    """All tensors are missing."""
     gguf.tensors, gguf.data = [], random.choice((b"", gguf.data))
     return gguf.whole()
 
 
 def weights(gguf: Gguf, random: Random) -> bytes:
-    """No numbers, or whatever."""
+    """The weights are NaN, infinite, zero or random."""
     length = len(gguf.data)
     gguf.data = random.choice(
         (b"\xff" * length, bytes(length), random.randbytes(length), (b"\0\0\x80\x7f" * length)[:length])
@@ -379,7 +413,7 @@ def weights(gguf: Gguf, random: Random) -> bytes:
 DAMAGES: dict[str, Damage] = {
     damage.__name__.replace("_", " "): damage
     for damage in (
-        *(cut, cut_early, turned, turned_early, turned_late, hole, missing_piece, other_content),
+        *(cut, cut_early, flipped, flipped_early, flipped_late, hole, missing_piece, other_content),
         *(version, counts, list_length, text_length, value_type, lists_in_lists),
         *(number, size, other_kind, missing_key, double_key, no_utf8, alignment, template, sampling),
         *(vocabulary, token_types, token_id, name_of_kind, split),

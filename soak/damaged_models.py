@@ -1,5 +1,5 @@
-"""Damaged files of models through `nitro serve` and `nitro convert`: each serves or is converted, or the command ends
-with status 1 and one sentence. The files are made by `damaged`."""
+"""Damaged models with `nitro serve` and `nitro convert`: each is served or converted, or the command ends with status 1
+and one sentence. The files are made by `damaged`."""
 
 import argparse
 import importlib
@@ -28,21 +28,21 @@ from soak.report import Figure, Findings
 from soak.storm import HONEST
 
 AT_ONCE = 2
-CEILING = 120.0  # seconds until a command that has neither ended nor served hangs
-ANSWERED = 60.0  # seconds that one request to such a model may take
-MEMORY = 8 * 2**30  # bytes that a command may take for itself: more ends it, rather than this machine
+COMMAND_TIMEOUT = 120.0  # seconds until a command has ended or serves
+REPLY_TIMEOUT = 60.0  # seconds for one request to such a model
+MEMORY = 8 * 2**30  # bytes; a command that takes more is ended, and not this machine
 SENTENCE = re.compile(r"nitro: \S.{5,600}")
 URL = re.compile(r"URL\s+http://[^:]+:(\d+)/v1")
 GOOD = ("serves", "converted", "refused")
 HOW = f"""\
-Small models whose files are cut, changed, or say what is not so, {AT_ONCE} at a time. `nitro serve` gets ready and
-answers a request, or says in one sentence why not and ends with status 1; so does `nitro convert`, which then leaves
-nothing behind."""
+Small models whose files are cut, changed or wrong, {AT_ONCE} at a time. `nitro serve` becomes ready and answers a
+request, or says in one sentence why not and ends with status 1. So does `nitro convert`, which then leaves nothing
+behind."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`how`: "serves", "converted", "refused", or a fault in words."""
+    """The result of one command. `how`: "serves", "converted", "refused", or a fault in words."""
 
     command: str
     path: Path
@@ -51,13 +51,14 @@ class Outcome:
 
 
 def run(options: argparse.Namespace) -> Findings:
-    found = Findings("Damaged models", HOW)
+    """The section."""
+    findings = Findings("Damaged models", HOW)
     counts = (8, 6) if options.short else (options.count or 300, (options.count or 300) // 2)
     try:
         damaged = importlib.import_module("soak.damaged")
     except ModuleNotFoundError:
-        found.figures.append(Figure("soak/damaged.py", "is not there", "there", False))
-        return found
+        findings.figures.append(Figure("soak/damaged.py", "is not there", "there", False))
+        return findings
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         into = Path(folder)
         kinds = {
@@ -66,15 +67,15 @@ def run(options: argparse.Namespace) -> Findings:
         }
         for name, (paths, engine, to) in kinds.items():
             outcomes = _tried(paths, engine, to, into)
-            found.figures += _figures(name, outcomes)
+            findings.figures += _figures(name, outcomes)
             for outcome in outcomes:
                 if outcome.how not in GOOD:
-                    found.faults[f"{outcome.command} {outcome.path.name}: {outcome.how}"] += 1
-    return found
+                    findings.faults[f"{outcome.command} {outcome.path.name}: {outcome.how}"] += 1
+    return findings
 
 
 def _tried(paths: Iterator[Path], engine: str, to: tuple[str, ...], into: Path) -> list[Outcome]:
-    """Each is made when its turn comes, and removed after it, so that few lie on the disk."""
+    """Each model is made when its turn comes, and removed afterwards, so that few are on the disk."""
     outcomes: list[Outcome] = []
     numbered, lock = zip(itertools.count(), paths, strict=False), threading.Lock()
 
@@ -101,7 +102,7 @@ def _remove(path: Path) -> None:
 
 
 def _of_folders() -> tuple[str, ...]:
-    """Into GGUF only where the environment for that is made already: that takes minutes and gigabytes."""
+    """GGUF only where its environment exists already, since making it takes minutes and gigabytes."""
     made = cache.folder() / "environments" / "converter" / environments.MARKER
     return ("gguf", "mlx") if made.is_file() else ("mlx",)
 
@@ -110,18 +111,19 @@ def _figures(name: str, outcomes: list[Outcome]) -> list[Figure]:
     figures = []
     for command in ("serve", "convert"):
         of_it = [outcome for outcome in outcomes if outcome.command == command]
-        told = Counter(outcome.how if outcome.how in GOOD else "other" for outcome in of_it)
-        said = ", ".join(f"{n} {how}" for how, n in sorted(told.items()))
+        counts = Counter(outcome.how if outcome.how in GOOD else "other" for outcome in of_it)
+        summary = ", ".join(f"{n} {how}" for how, n in sorted(counts.items()))
         longest = max((outcome.seconds for outcome in of_it), default=0.0)
         figures += [
-            Figure(f"{name}: {command}", said),
-            Figure.none(f"{name}: {command}: neither works nor ends with one sentence", told["other"]),
+            Figure(f"{name}: {command}", summary),
+            Figure.none(f"{name}: {command}: neither works nor ends with one sentence", counts["other"]),
             Figure(f"{name}: {command}: longest, s", f"{longest:.1f}"),
         ]
     return figures
 
 
 def serve(path: Path, engine: str, into: Path) -> Outcome:
+    """Serve the model, and send it one request."""
     began = time.monotonic()
     arguments = [
         "serve",
@@ -136,19 +138,19 @@ def serve(path: Path, engine: str, into: Path) -> Outcome:
         "1",
         *servers.QUIET,
     ]
-    with tempfile.TemporaryFile(dir=into) as said:
-        process = _started(arguments, said.fileno())
+    with tempfile.TemporaryFile(dir=into) as output:
+        process = _started(arguments, output.fileno())
         try:
             port = None
-            while process.poll() is None and port is None and time.monotonic() - began < CEILING:
+            while process.poll() is None and port is None and time.monotonic() - began < COMMAND_TIMEOUT:
                 time.sleep(0.05)
-                port = URL.search(_text(said.fileno()))
+                port = URL.search(_text(output.fileno()))
             if port:
-                how = _asked(int(port[1]), process)
+                how = _request(int(port[1]), process)
             elif process.poll() is None:
                 how = "hangs"
             else:
-                how = refusal(process.returncode, _text(said.fileno()))
+                how = refusal(process.returncode, _text(output.fileno()))
         finally:
             process.kill()
             process.wait()
@@ -156,14 +158,15 @@ def serve(path: Path, engine: str, into: Path) -> Outcome:
 
 
 def convert(path: Path, to: str, into: Path) -> Outcome:
+    """Convert the model with its proof."""
     began = time.monotonic()
     target = Path(tempfile.mkdtemp(dir=into)) / ("made.gguf" if to == "gguf" else "made")
     arguments = ["convert", str(path), "--to", to, "--output", str(target), "--positions", "64"]
-    with tempfile.TemporaryFile(dir=into) as said:
-        process = _started(arguments, said.fileno())
+    with tempfile.TemporaryFile(dir=into) as output:
+        process = _started(arguments, output.fileno())
         try:
-            status = process.wait(CEILING)
-            how = "converted" if status == 0 else refusal(status, _text(said.fileno()))
+            status = process.wait(COMMAND_TIMEOUT)
+            how = "converted" if status == 0 else refusal(status, _text(output.fileno()))
         except subprocess.TimeoutExpired:
             how = "hangs"
         finally:
@@ -177,10 +180,10 @@ def convert(path: Path, to: str, into: Path) -> Outcome:
     return Outcome("convert", path, how, time.monotonic() - began)
 
 
-def refusal(status: int, said: str) -> str:
-    """Whether a command that failed did so with one sentence."""
-    last = next((line for line in reversed(said.splitlines()) if line.strip()), "")
-    if "Traceback" in said:
+def refusal(status: int, output: str) -> str:
+    """ "refused" where a failed command printed one sentence, otherwise the fault."""
+    last = next((line for line in reversed(output.splitlines()) if line.strip()), "")
+    if "Traceback" in output:
         return f"status {status}, a traceback"
     if status != 1:
         return f"status {status}"
@@ -189,9 +192,9 @@ def refusal(status: int, said: str) -> str:
     return "refused"
 
 
-def _asked(port: int, process: "subprocess.Popen[bytes]") -> str:
+def _request(port: int, process: "subprocess.Popen[bytes]") -> str:
     try:
-        reply = client.run(ask(port, replies.CHAT, HONEST, ANSWERED))
+        reply = client.run(ask(port, replies.CHAT, HONEST, REPLY_TIMEOUT))
         fault = replies.fault(reply)
     except (OSError, Unanswered) as error:
         fault = str(error)
@@ -199,7 +202,7 @@ def _asked(port: int, process: "subprocess.Popen[bytes]") -> str:
         return f"serves, but answers: {fault}"
     process.send_signal(signal.SIGTERM)
     try:
-        status = process.wait(servers.TO_END)
+        status = process.wait(servers.EXIT_TIMEOUT)
     except subprocess.TimeoutExpired:
         return "serves, but does not end"
     return "serves" if status == 0 else f"serves, but ends with status {status}"
@@ -222,5 +225,5 @@ def _bounded() -> None:
 
 
 def _text(file: int) -> str:
-    """Read without moving the place at which the process writes."""
+    """Read the file without moving the position at which the process writes."""
     return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")

@@ -1,4 +1,5 @@
-"""Odd heads of requests: each gives the bytes of a whole request, and whether it is HTTP, so that a reply is owed."""
+"""Odd heads of requests. Each gives the bytes of a complete request, and whether it is valid HTTP, which needs a
+reply."""
 
 import random
 from collections.abc import Callable
@@ -95,7 +96,7 @@ def _headers(rng: Random, path: str, body: bytes) -> Made:
 
 
 def _many(rng: Random, path: str, body: bytes) -> Made:
-    """More than servers take: they may say so in their own way."""
+    """More headers than servers accept. They may refuse in their own way."""
     return post(path, body, *(f"X-{i}: a" for i in range(rng.choice([50, 200, 1000])))), False
 
 
@@ -138,7 +139,7 @@ def _both(rng: Random, path: str, body: bytes) -> Made:
 
 
 def _no_length(rng: Random, path: str, body: bytes) -> Made:
-    """So that what comes after it is no request."""
+    """Without a length, so that the body is not part of the request."""
     return head(path) + body, False
 
 

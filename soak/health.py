@@ -1,7 +1,7 @@
-"""`/health`, polled by a process of its own on a connection of its own, at fixed times.
+"""`/health`, polled at fixed times by a process of its own, on a connection of its own.
 
-A poll that is due while another waits for its answer is late, not left out: it counts from when it was due to the
-answer that came. So a stall of a second is a hundred late polls, as it would be for a hundred clients.
+A poll that is due while another waits for its answer is late, and not left out: its time counts from when it was due.
+So a stall of one second makes a hundred late polls, as it would for a hundred clients.
 """
 
 import json
@@ -17,33 +17,35 @@ from bench.processes import HOST
 from nitro.bench.stats import percentile
 from soak.servers import ROOT, environment
 
-EVERY = 0.01  # seconds between two polls
-PATIENCE = 60.0  # seconds until a poll that nobody answers is given up
+INTERVAL = 0.01  # seconds between two polls
+POLL_TIMEOUT = 60.0  # seconds
 READY = b"HTTP/1.1 200"
 
 
 @dataclass(frozen=True)
 class Health:
-    """Milliseconds. `bad`: polls answered by anything but 200, or not at all."""
+    """Times in milliseconds. `bad`: polls without an answer, or with one other than 200."""
 
     p50: float
     p99: float
-    most: float
+    longest: float
     polls: int
     bad: int
 
     @classmethod
     def of(cls, polls: Sequence[tuple[float, bool]]) -> "Health":
+        """From the seconds of each poll, and whether its answer was good."""
         values = [1000 * seconds for seconds, _ in polls]
-        p50, p99, most = (percentile(values, share) for share in (0.5, 0.99, 1.0))
-        return cls(p50, p99, most, len(polls), sum(not good for _, good in polls))
+        p50, p99, longest = (percentile(values, share) for share in (0.5, 0.99, 1.0))
+        return cls(p50, p99, longest, len(polls), sum(not good for _, good in polls))
 
     def cells(self) -> list[str]:
-        return [f"{value:.1f}" for value in (self.p50, self.p99, self.most)]
+        """The cells of a table: p50, p99 and the longest."""
+        return [f"{value:.1f}" for value in (self.p50, self.p99, self.longest)]
 
 
 class Watch:
-    """The polling process, while this is entered."""
+    """Runs the polling process while this is entered."""
 
     def __init__(self, port: int):
         self._port = port
@@ -66,7 +68,8 @@ class Watch:
         self._process.stdout.close()
 
     def between(self, begin: float, end: float) -> Health:
-        """Of the polls that were due from `begin` to `end` on the monotonic clock. Waits for the last one's answer."""
+        """The polls that were due from `begin` to `end` on the monotonic clock. Waits for the answer to the last
+        one."""
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(f"{begin} {end}\n")
         self._process.stdin.flush()
@@ -90,25 +93,25 @@ class _Poller(threading.Thread):
             with self._lock:
                 while self._due <= now:
                     self._polls.append((self._due, now - self._due, good))
-                    self._due += EVERY
+                    self._due += INTERVAL
 
     def between(self, begin: float, end: float) -> list[tuple[float, bool]]:
-        given_up = time.monotonic() + PATIENCE
+        given_up = time.monotonic() + POLL_TIMEOUT
         while self._due <= end and time.monotonic() < given_up:
-            time.sleep(EVERY)
+            time.sleep(INTERVAL)
         with self._lock:
             found = [(seconds, good) for due, seconds, good in self._polls if begin <= due <= end]
             now, due = time.monotonic(), self._due
-        while due <= end:  # nobody has answered these
+        while due <= end:  # these have no answer yet
             if due >= begin:
                 found.append((now - due, False))
-            due += EVERY
+            due += INTERVAL
         return found or [(0.0, False)]
 
     def _poll(self) -> bool:
         try:
             if self._socket is None:
-                self._socket = socket.create_connection((HOST, self._port), PATIENCE)
+                self._socket = socket.create_connection((HOST, self._port), POLL_TIMEOUT)
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.sendall(b"GET /health HTTP/1.1\r\nHost: %s:%d\r\n\r\n" % (HOST.encode(), self._port))
             return self._read(self._socket).startswith(READY)
@@ -119,24 +122,25 @@ class _Poller(threading.Thread):
             return False
 
     def _read(self, sock: socket.socket) -> bytes:
-        """A whole reply. Raises OSError."""
+        """A complete reply. Raises OSError."""
         got = b""
         while b"\r\n\r\n" not in got:
-            got += self._some(sock)
+            got += self._receive(sock)
         headers, _, body = got.partition(b"\r\n\r\n")
         named = dict(line.lower().split(b":", 1) for line in headers.split(b"\r\n")[1:])
         missing = int(named.get(b"content-length", b"0")) - len(body)
         while missing > 0:
-            missing -= len(self._some(sock))
+            missing -= len(self._receive(sock))
         return got
 
-    def _some(self, sock: socket.socket) -> bytes:
+    def _receive(self, sock: socket.socket) -> bytes:
         if not (data := sock.recv(65536)):
             raise ConnectionError
         return data
 
 
 def main() -> None:
+    """Poll until stdin closes. For each line "BEGIN END" print the polls of that time as JSON."""
     poller = _Poller(int(sys.argv[1]))
     poller.start()
     for line in sys.stdin:

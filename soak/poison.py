@@ -1,5 +1,5 @@
-"""A request that ends the engine's process, sent by people who do not know it: through the OpenAI SDK as it is, which
-asks again where it is told to. The server has to live on, for everybody else within seconds."""
+"""A request that kills the engine's process, sent by clients that do not know it: through the OpenAI SDK with its usual
+retries. The server must go on, and serve everybody else within seconds."""
 
 import argparse
 import time
@@ -12,16 +12,16 @@ from soak import servers
 from soak.report import Figure, Findings
 from soak.runners import POISON
 
-SOON = 5.0  # seconds until the next honest request is answered
-CEILING = 60.0  # seconds, of the SDK
+HONEST_BOUND = 5.0  # seconds until the next honest request is answered
+SDK_TIMEOUT = 60.0  # seconds
 HOW = f"""\
-A runner that kills its own process where a prompt says so. The SDK keeps its usual retries, for the poison and for the
-honest request that follows at once; the honest one has to be answered within {SOON:g} s. Poison is the same each
-time, as of one client that repeats itself, then another each time, as where a model cannot take a kind of prompt."""
+A runner that kills its own process where a prompt says so. The SDK has its usual retries, for the poison and for the
+honest request that follows at once; the honest one must be answered within {HONEST_BOUND:g} s. The poison is the same
+each time, as from one client that repeats itself, then different each time, as where a model fails at some prompts."""
 
 
 def ask(sdk: openai.OpenAI, prompt: str) -> str:
-    """What the SDK makes of it: "answered", or its error's name and status."""
+    """The result in the SDK: "answered", or the name of its error and the status."""
     try:
         sdk.chat.completions.create(model="any", messages=[{"role": "user", "content": prompt}], max_tokens=2)
     except openai.APIStatusError as error:
@@ -32,35 +32,36 @@ def ask(sdk: openai.OpenAI, prompt: str) -> str:
 
 
 def run(options: argparse.Namespace) -> Findings:
-    found = Findings("Poison", HOW)
+    """The section."""
+    findings = Findings("Poison", HOW)
     count = options.count or (4 if options.short else 20)
     for kind in ("alike", "different"):
         with servers.serving(*servers.POISONED) as server:
-            found.figures += _figures(kind, server, count, found.faults)
-    return found
+            findings.figures += _figures(kind, server, count, findings.faults)
+    return findings
 
 
 def _figures(kind: str, server: Server, count: int, faults: Counter[str]) -> list[Figure]:
     outcomes: Counter[str] = Counter()
     waits: list[float] = []
     late = deaths = 0
-    with openai.OpenAI(base_url=f"http://{HOST}:{server.port}/v1", api_key="none", timeout=CEILING) as sdk:
+    with openai.OpenAI(base_url=f"http://{HOST}:{server.port}/v1", api_key="none", timeout=SDK_TIMEOUT) as sdk:
         for number in range(count):
             engine = servers.engine(server)
             outcomes[ask(sdk, POISON if kind == "alike" else f"{POISON} {number}")] += 1
             began = time.monotonic()
-            said = ask(sdk, f"Hello, number {number}.")
+            result = ask(sdk, f"Hello, number {number}.")
             waits.append(time.monotonic() - began)
             deaths += servers.engine(server) != engine
-            if said != "answered" or waits[-1] > SOON:
+            if result != "answered" or waits[-1] > HONEST_BOUND:
                 late += 1
-                faults[f"{kind}: the next honest request: {said}{' late' if said == 'answered' else ''}"] += 1
-    told = ", ".join(f"{n} × {what}" for what, n in outcomes.most_common())
+                faults[f"{kind}: the next honest request: {result}{' late' if result == 'answered' else ''}"] += 1
+    summary = ", ".join(f"{n} × {what}" for what, n in outcomes.most_common())
     return [
-        Figure(f"{kind}: poison requests, and what the SDK made of them", told),
+        Figure(f"{kind}: poison requests, and what the SDK made of them", summary),
         Figure(f"{kind}: after which the engine was another one", str(deaths)),
-        Figure.none(f"{kind}: honest requests not answered within {SOON:g} s", late),
-        Figure.at_most(f"{kind}: the longest took, s", max(waits), SOON),
+        Figure.none(f"{kind}: honest requests not answered within {HONEST_BOUND:g} s", late),
+        Figure.at_most(f"{kind}: the longest took, s", max(waits), HONEST_BOUND),
         Figure.none(f"{kind}: poison that was answered", outcomes["answered"]),
         servers.ended(kind, server),
     ]

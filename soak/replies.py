@@ -1,4 +1,4 @@
-"""Whether a reply is an honest one: an answer that is whole, or an error that says so in the API's own form."""
+"""Tells whether a reply is honest: a complete answer, or an error in the API's own form."""
 
 from typing import Any
 
@@ -6,13 +6,15 @@ import msgspec
 
 from soak.connection import Reply
 
-CHAT, TEXTS = "/v1/chat/completions", "/v1/completions"
-MOST_SAID = 8192  # bytes of an error: one that is longer tells more than a request's own words
-EVENT, DONE = b"data:", b"[DONE]"
+CHAT = "/v1/chat/completions"
+TEXTS = "/v1/completions"
+MAX_ERROR = 8192  # bytes of an error body; a longer one would repeat too much of the request
+EVENT = b"data:"
+DONE = b"[DONE]"
 
 
 def fault(reply: Reply) -> str | None:
-    """What is wrong with it, in words that are the same for the same kind; None: it is honest."""
+    """What is wrong with the reply, in the same words for the same kind of fault; None: it is honest."""
     if reply.status == 200:
         stream = reply.headers.get("content-type", "").startswith("text/event-stream")
         return _fault_of_stream(reply.body) if stream else _fault_of_answer(reply)
@@ -20,8 +22,8 @@ def fault(reply: Reply) -> str | None:
         return None
     if reply.status >= 500 and reply.status != 503:
         return f"status {reply.status}"
-    if len(reply.body) > MOST_SAID:
-        return f"status {reply.status}, an error of more than {MOST_SAID} bytes"
+    if len(reply.body) > MAX_ERROR:
+        return f"status {reply.status}, an error of more than {MAX_ERROR} bytes"
     return None if _is_error(_decoded(reply.body)) else f"status {reply.status} without an error body"
 
 
@@ -37,15 +39,15 @@ def _fault_of_answer(reply: Reply) -> str | None:
 
 
 def _fault_of_stream(body: bytes) -> str | None:
-    """It ends by [DONE], each of its choices with a reason, or by an error."""
-    said = [line[len(EVENT) :].strip() for line in body.splitlines() if line.startswith(EVENT)]
-    if not said:
+    """A stream must end with [DONE] and a reason for each choice, or with an error."""
+    events = [line[len(EVENT) :].strip() for line in body.splitlines() if line.startswith(EVENT)]
+    if not events:
         return "a stream of nothing"
-    if said[-1] != DONE:
-        return None if _is_error(_decoded(said[-1])) else "a stream that ends without [DONE] or an error"
-    if len(said) > 1 and _is_error(_decoded(said[-2])):
+    if events[-1] != DONE:
+        return None if _is_error(_decoded(events[-1])) else "a stream that ends without [DONE] or an error"
+    if len(events) > 1 and _is_error(_decoded(events[-2])):
         return None
-    chunks = [_decoded(event) for event in said[:-1]]
+    chunks = [_decoded(event) for event in events[:-1]]
     if not all(isinstance(chunk, dict) for chunk in chunks):
         return "a stream with an event that is no JSON"
     choices = [choice for chunk in chunks for choice in chunk.get("choices", [])]
@@ -54,8 +56,8 @@ def _fault_of_stream(body: bytes) -> str | None:
 
 
 def is_answer(reply: Reply) -> bool:
-    """Whether an honest reply is the whole answer rather than an error."""
-    return reply.status == 200 and b'"error"' not in reply.body[-MOST_SAID:]
+    """Is an honest reply a complete answer, and not an error?"""
+    return reply.status == 200 and b'"error"' not in reply.body[-MAX_ERROR:]
 
 
 def _is_error(body: Any) -> bool:

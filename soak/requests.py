@@ -1,5 +1,5 @@
-"""Hostile requests: valid ones, each with something wrong with it, by a grammar of mutations. The same seed and number
-give the same bytes. Values are odd, not large: what is large stands in `bodies`.
+"""Hostile requests: valid ones, each with something wrong, by a grammar of mutations. The same seed and number give the
+same bytes. Values are odd, but not large; large bodies are in `bodies`.
 """
 
 import copy
@@ -21,24 +21,26 @@ LEAVINGS = ("after the head", "in the body", "after the request", "at the first 
 
 @dataclass(frozen=True)
 class Request:
-    """Bytes, and how they are sent. `leaving`: when the client goes, if it does not wait. `strict`: it is HTTP, so that
-    each of its `replies` has to come and be honest; else the server may close, or say so in its own way."""
+    """The bytes of a request, and how they are sent. `leaving`: when the client disconnects, if it does not wait.
+    `strict`: it is valid HTTP, so that each of its `replies` must arrive and be honest; else the server may close the
+    connection."""
 
     kind: str
     data: bytes
     replies: int = 1
-    piece: int = 2**18
+    piece_size: int = 2**18
     leaving: str | None = None
     strict: bool = True
-    bodiless: bool = False  # the reply to HEAD
+    bodiless: bool = False  # a HEAD request
 
 
 def generate(seed: int, count: int) -> Iterator[Request]:
+    """The first `count` requests of a seed."""
     return (number(seed, i) for i in range(count))
 
 
 def number(seed: int, i: int) -> Request:
-    """Request number i of this seed."""
+    """Request number i of a seed."""
     rng = random.Random(f"{seed} {i}")
     made = _odd_head(rng) if rng.random() < 0.15 else _odd_body(rng)
     return _sent(rng, made)
@@ -95,8 +97,8 @@ def _message(rng: Random) -> Body:
     return {"role": role, "content": rng.choice([text, [{"type": "text", "text": text}]])}
 
 
-def _some(rng: Random, fields: dict[str, Callable[[Random], Any]], most: int) -> Body:
-    names = rng.sample(sorted(fields), rng.randint(0, most))
+def _some(rng: Random, fields: dict[str, Callable[[Random], Any]], maximum: int) -> Body:
+    names = rng.sample(sorted(fields), rng.randint(0, maximum))
     return {name: fields[name](rng) for name in names}
 
 
@@ -113,7 +115,7 @@ def valid(rng: Random) -> tuple[str, Body]:
     return TEXTS, {"prompt": prompt, **shared, **_some(rng, TEXT_FIELDS, 2)}
 
 
-# What may be wrong with a body: a mutation changes it in place, or gives the bytes to send in its stead
+# What may be wrong with a body: a mutation changes it in place, or returns the bytes to send instead
 
 Mutation = Callable[[Random, Body], bytes | None]
 ODD: list[Any] = [
@@ -129,12 +131,12 @@ NAMES = sorted({*FIELDS, *CHAT_FIELDS, *TEXT_FIELDS, *MORE})
 
 
 def odd(rng: Random) -> Any:
-    """A copy: bodies are changed in place."""
+    """An odd value; a copy, since bodies are changed in place."""
     return copy.deepcopy(rng.choice(ODD))
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The paths to everything in a value, itself left out."""
+    """The paths to everything inside a value."""
     inner: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in inner:
         yield (*path, key)
@@ -149,34 +151,38 @@ def _holder(body: Body, path: tuple[Any, ...]) -> Any:
 
 
 def _place(rng: Random, body: Body) -> tuple[Any, Any]:
-    """What holds a value somewhere in the body, and the value's key in it."""
+    """A container somewhere in the body, and a key of it."""
     path = rng.choice(list(places(body)))
     return _holder(body, path), path[-1]
 
 
 def wrong_value(rng: Random, body: Body) -> None:
+    """One or two values are odd."""
     for _ in range(rng.randint(1, 2)):
         holder, key = _place(rng, body)
         holder[key] = odd(rng)
 
 
 def odd_field(rng: Random, body: Body) -> None:
+    """A known field has an odd value."""
     body[rng.choice(NAMES)] = odd(rng)
 
 
 def missing(rng: Random, body: Body) -> None:
+    """Something is missing."""
     holder, key = _place(rng, body)
     del holder[key]
 
 
 def unknown(rng: Random, body: Body) -> None:
+    """There are unknown fields."""
     for _ in range(rng.randint(1, 4)):
         name = "".join(rng.choice('abcé\0"\\/ \ud83d語$.[]-') for _ in range(rng.randint(0, 12)))
         body[name] = odd(rng)
 
 
 def deep(rng: Random, body: Body) -> bytes:
-    """Something in it lies in lists or objects, up to 3,000 deep."""
+    """A value is nested in lists or objects, up to 3,000 levels deep."""
     holder, key = _place(rng, body)
     holder[key] = "\x01here"
     depth = rng.choice([2, 20, 60, 200, 900, 1100, 3000])
@@ -185,6 +191,7 @@ def deep(rng: Random, body: Body) -> bytes:
 
 
 def huge_number(rng: Random, body: Body) -> bytes:
+    """A value is a number with many digits."""
     holder, key = _place(rng, body)
     holder[key] = "\x01here"
     digits = rng.choice("123456789") * rng.choice([19, 20, 40, 310, 400, 5000])
@@ -193,12 +200,14 @@ def huge_number(rng: Random, body: Body) -> bytes:
 
 
 def schema(rng: Random, body: Body) -> None:
+    """An odd JSON schema."""
     found = schemas.schema(rng)
     form: Body = {"type": "json_schema", "json_schema": {"name": "x", "schema": found, "strict": rng.random() < 0.5}}
     body.update(rng.choice([{"json_schema": found}, {"response_format": form}]))
 
 
 def tools(rng: Random, body: Body) -> None:
+    """Odd tools, or an odd tool_choice."""
     body["tools"] = [schemas.odd_tool(rng) for _ in range(rng.randint(1, 4))]
     body["tool_choice"] = rng.choice(
         ["auto", "required", {"type": "function", "function": {"name": "f"}}, "f", {}, None]
@@ -206,20 +215,24 @@ def tools(rng: Random, body: Body) -> None:
 
 
 def regex(rng: Random, body: Body) -> None:
+    """An odd regular expression."""
     body["regex"] = schemas.text(rng, schemas.REGEXES, schemas.REGEX)
     body["max_tokens"] = rng.choice([4, 60])
 
 
 def grammar(rng: Random, body: Body) -> None:
+    """An odd grammar."""
     body["grammar"] = schemas.text(rng, schemas.GRAMMARS, schemas.GRAMMAR)
     body["max_tokens"] = rng.choice([4, 200])
 
 
 def choice(rng: Random, body: Body) -> None:
+    """Odd choices."""
     body["choice"] = [rng.choice([rng.choice(WORDS), odd(rng)]) for _ in range(rng.randint(0, 6))]
 
 
 def variables(rng: Random, body: Body) -> None:
+    """Odd variables of the chat template."""
     names = [
         "messages",
         "tools",
@@ -235,18 +248,20 @@ def variables(rng: Random, body: Body) -> None:
 
 
 def extremes(rng: Random, body: Body) -> None:
-    """Every number that it has, and a few more."""
+    """Some parameters have extreme numbers."""
     for name in rng.sample(sorted(FIELDS), 6):
         body[name] = rng.choice([0, -1, 2**31 - 1, 2**31, 2**64, 1e308, 5e-324, -1e9])
 
 
 def twice(rng: Random, body: Body) -> bytes:
+    """A key occurs twice."""
     holder = json.dumps(body)
     name = rng.choice([*body, "n"])
     return f'{holder[:-1]}, "{name}": {json.dumps(odd(rng))}}}'.encode()
 
 
 def lenient(rng: Random, body: Body) -> bytes:
+    """Comments, commas and quotes where JSON has none."""
     text = json.dumps(body)
     for _ in range(rng.randint(1, 5)):
         at = rng.choice([i for i, c in enumerate(text) if c in "[]{},:"])
@@ -255,6 +270,7 @@ def lenient(rng: Random, body: Body) -> bytes:
 
 
 def bytes_changed(rng: Random, body: Body) -> bytes:
+    """Some bytes are changed."""
     data = bytearray(json.dumps(body).encode())
     for _ in range(rng.randint(1, 8)):
         data[rng.randrange(len(data))] = rng.randrange(256)
@@ -262,16 +278,19 @@ def bytes_changed(rng: Random, body: Body) -> bytes:
 
 
 def cut(rng: Random, body: Body) -> bytes:
+    """The body ends early."""
     data = json.dumps(body).encode()
     return data[: rng.randrange(len(data))]
 
 
 def encoded(rng: Random, body: Body) -> bytes:
+    """The body is in another encoding."""
     text = json.dumps(body, ensure_ascii=False)
     return text.encode(rng.choice(["utf-16", "utf-32", "utf-8-sig", "utf-7", "latin-1"]), "replace")
 
 
 def no_object(rng: Random, _: Body) -> bytes:
+    """The body is not a JSON object."""
     return json.dumps(odd(rng)).encode() + rng.choice([b"", b" ", b"\n{}", b"\0"])
 
 
@@ -327,5 +346,5 @@ def _sent(rng: Random, request: Request) -> Request:
             request, kind=f"{request.kind}, {several} in a row", data=request.data * several, replies=several
         )
     if how < 0.25:
-        return replace(request, piece=max(len(request.data) // rng.randint(2, 9), 1))
+        return replace(request, piece_size=max(len(request.data) // rng.randint(2, 9), 1))
     return request

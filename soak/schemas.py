@@ -5,7 +5,7 @@ from typing import Any
 
 Random = random.Random
 
-# By pieces that are put together at random: much of it is none
+# Pieces that are joined at random; most results are invalid
 REGEX = ("a", "b", "[a-c]", "[^x]", ".", "\\d", "\\w+", "(", ")", "|", "*", "+", "?", "{2,3}", "^", "$", "\\", "[", "é")
 GRAMMAR = (
     *("root ::= ", '"a"', '"b" ', "[0-9]", "x", " | ", "(", ")", "*", "+", "?", "\n", "x ::= ", '"', "start: ", "root"),
@@ -61,6 +61,7 @@ TOOL_NAMES = ("f", "g", "get_weather", "", "a" * 65, "f g", "é", 'f"', "\0", "f
 
 
 def schema(rng: Random, depth: int = 3) -> Any:
+    """An odd JSON schema, at most `depth` levels deep."""
     if rng.random() < 0.04:
         return rng.choice(WRONG)
     made: dict[str, Any] = {"type": rng.choice(TYPES)} if rng.random() < 0.9 else {}
@@ -90,22 +91,23 @@ def _holding(rng: Random, depth: int) -> dict[str, Any]:
     return rng.choice(kinds)
 
 
-def text(rng: Random, whole: tuple[str, ...], pieces: tuple[str, ...]) -> str:
-    """One of `whole` as it is, or with a piece somewhere in it; or pieces alone."""
+def text(rng: Random, examples: tuple[str, ...], pieces: tuple[str, ...]) -> str:
+    """One of `examples` as it is or with a piece inserted, or pieces alone."""
     if rng.random() < 0.5:
         return "".join(rng.choice(pieces) for _ in range(rng.randint(1, 20)))
-    found = rng.choice(whole)
+    found = rng.choice(examples)
     at = rng.randint(0, len(found))
     return found if rng.random() < 0.6 else found[:at] + rng.choice(pieces) + found[at:]
 
 
 def tool(rng: Random) -> dict[str, Any]:
-    """A valid one."""
+    """A valid tool."""
     parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     return {"type": "function", "function": {"name": f"tool_{rng.randrange(1000)}", "parameters": parameters}}
 
 
 def odd_tool(rng: Random) -> Any:
+    """A tool that is mostly invalid."""
     function: dict[str, Any] = {
         "name": rng.choice(TOOL_NAMES),
         "description": rng.choice(["Does it.", "", None, 5, "{{ 1 }}", "<|im_end|>"]),

@@ -1,4 +1,5 @@
-"""Four ways in which a body goes out: at once, slowly, in chunks, and eight times at the same time."""
+"""Four ways to send a body: at once, slowly, in chunks, and eight times at the same time. Each returns outcomes: a
+status, or a fault in words."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -7,29 +8,34 @@ from typing import Any
 from soak import replies
 from soak.connection import Unanswered, connected, head, post
 
-SLOWLY, PARTS = 1.5, 150  # seconds a slow body takes, and its parts
+SLOW_SECONDS = 1.5  # for a slow body
+SLOW_PARTS = 150
 CHUNK = 8192  # bytes
 EIGHT = 8
 
 Way = Callable[[int, str, bytes, float], Coroutine[Any, Any, list[str]]]
 
 
-async def at_once(port: int, path: str, body: bytes, ceiling: float) -> list[str]:
-    return [await _sent(port, post(path, body, port=port), ceiling)]
+async def at_once(port: int, path: str, body: bytes, timeout: float) -> list[str]:
+    """Send the body in one go."""
+    return [await _sent(port, post(path, body, port=port), timeout)]
 
 
-async def slowly(port: int, path: str, body: bytes, ceiling: float) -> list[str]:
-    piece = max(len(body) // PARTS, 1)
-    return [await _sent(port, post(path, body, port=port), ceiling, SLOWLY * piece / len(body), piece)]
+async def slowly(port: int, path: str, body: bytes, timeout: float) -> list[str]:
+    """Send it in small parts with pauses."""
+    piece = max(len(body) // SLOW_PARTS, 1)
+    return [await _sent(port, post(path, body, port=port), timeout, SLOW_SECONDS * piece / len(body), piece)]
 
 
-async def chunked(port: int, path: str, body: bytes, ceiling: float) -> list[str]:
-    return [await _sent(port, head(path, "Transfer-Encoding: chunked", port=port) + in_chunks(body), ceiling)]
+async def chunked(port: int, path: str, body: bytes, timeout: float) -> list[str]:
+    """Send it in chunked encoding."""
+    return [await _sent(port, head(path, "Transfer-Encoding: chunked", port=port) + in_chunks(body), timeout)]
 
 
-async def eight_at_once(port: int, path: str, body: bytes, ceiling: float) -> list[str]:
+async def eight_at_once(port: int, path: str, body: bytes, timeout: float) -> list[str]:
+    """Send it on eight connections at the same time."""
     request = post(path, body, port=port)
-    return list(await asyncio.gather(*(_sent(port, request, ceiling) for _ in range(EIGHT))))
+    return list(await asyncio.gather(*(_sent(port, request, timeout) for _ in range(EIGHT))))
 
 
 WAYS: dict[str, Way] = {
@@ -41,21 +47,21 @@ WAYS: dict[str, Way] = {
 
 
 def in_chunks(body: bytes, size: int = CHUNK) -> bytes:
-    """As HTTP's chunked encoding writes it."""
+    """The body in HTTP's chunked encoding."""
     parts = [body[at : at + size] for at in range(0, len(body), size)]
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 
 
-async def _sent(port: int, request: bytes, ceiling: float, pause: float = 0.0, piece: int = 2**18) -> str:
-    """What became of it: a status, or a fault in words. The client leaves after `ceiling` seconds."""
+async def _sent(port: int, request: bytes, timeout: float, pause: float = 0.0, piece_size: int = 2**18) -> str:
+    """The outcome of one request: a status, or a fault in words. The client disconnects after `timeout` seconds."""
     try:
         async with connected(port) as connection:
             try:
-                async with asyncio.timeout(ceiling):
-                    await connection.send(request, pause, piece)
+                async with asyncio.timeout(timeout):
+                    await connection.send(request, pause, piece_size)
             except TimeoutError:
-                return f"not read within {ceiling:.0f} s"
-            (reply,) = await connection.answers(1, ceiling)
+                return f"not read within {timeout:.0f} s"
+            (reply,) = await connection.answers(1, timeout)
             return replies.fault(reply) or str(reply.status)
     except Unanswered as error:
         return str(error)

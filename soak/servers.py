@@ -1,4 +1,4 @@
-"""The servers under test: `nitro serve` as a user starts it, and what /proc tells of its processes."""
+"""The servers under test: `nitro serve` as a user starts it, and what /proc says of its processes."""
 
 import atexit
 import importlib
@@ -21,24 +21,24 @@ ROOT = Path(__file__).resolve().parent.parent
 FAKE = ("--engine", "nitro.engines.backends.fake:FakeRunner")
 POISONED = ("--engine", "soak.runners:PoisonedRunner")
 WORKER = b"nitro.engines.worker.main"
-TO_END = 15.0  # seconds that a server has from SIGTERM to its end
+EXIT_TIMEOUT = 15.0  # seconds from SIGTERM to the end of a server
 QUIET = ("--log-level", "warning")
 
 
 def environment() -> dict[str, str]:
-    """In which this checkout is what is imported, the runners in it, too."""
+    """Environment variables with which this checkout is imported, with its runners."""
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(ROOT)]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *paths])}
 
 
 def command(*options: str) -> processes.Command:
-    """`nitro serve` of this checkout."""
+    """`nitro serve` from this checkout."""
     os.environ.update(environment())
     return processes.nitro(*options, *QUIET)
 
 
 def tiny(engine: str) -> tuple[str, ...]:
-    """Options for a tiny random model, which takes either engine a moment to answer with."""
+    """Options for a tiny random model, with which either engine answers at once."""
     sys.path.append(str(ROOT / "tests"))
     tiny_models = importlib.import_module("tiny_models")
     model = Path(tempfile.gettempdir()) / f"soak-{os.getpid()}.gguf"
@@ -50,32 +50,33 @@ def tiny(engine: str) -> tuple[str, ...]:
 
 @contextmanager
 def serving(*options: str) -> Iterator[Server]:
-    """It, ready. Raises RuntimeError if it never is."""
+    """A running server, which is ready. Raises RuntimeError if it never is."""
     with processes.running(command(*options)) as server:
         yield server
 
 
 @contextmanager
-def limited(what: int, most: int) -> Iterator[None]:
-    """One of the limits of `resource`, of this process and of what it starts meanwhile."""
-    soft, hard = resource.getrlimit(what)
-    resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+def limited(resource_id: int, maximum: int) -> Iterator[None]:
+    """Set a limit of `resource`, for this process and for those that it starts meanwhile."""
+    soft, hard = resource.getrlimit(resource_id)
+    resource.setrlimit(resource_id, (maximum if hard == resource.RLIM_INFINITY else min(maximum, hard), hard))
     try:
         yield
     finally:
-        resource.setrlimit(what, (soft, hard))
+        resource.setrlimit(resource_id, (soft, hard))
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What a server holds: its processes, the open files of its main one, the memory of all (PSS, MiB)."""
+class Resources:
+    """What a server uses: its processes, the open files of its main one, and the memory of all (PSS, MiB)."""
 
     processes: int
     descriptors: int
     mib: float
 
     @classmethod
-    def of(cls, server: Server) -> "Standing":
+    def of(cls, server: Server) -> "Resources":
+        """The current resources of a server."""
         descriptors = len(os.listdir(f"/proc/{server.pid}/fd"))
         return cls(len(server.pids()), descriptors, server.memory() or 0.0)
 
@@ -84,7 +85,7 @@ class Standing:
 
 
 def engine(server: Server) -> int | None:
-    """The process id of the engine; None: there is none now."""
+    """The process id of the engine; None: there is none at the moment."""
     for pid in processes.children(server.pid):
         try:
             if WORKER in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -95,6 +96,7 @@ def engine(server: Server) -> int | None:
 
 
 def lives(server: Server) -> bool:
+    """Is the main process running?"""
     try:
         return Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -102,16 +104,16 @@ def lives(server: Server) -> bool:
 
 
 def ended(name: str, server: Server) -> Figure:
-    """The figure for it."""
+    """End the server, and return the figure for whether it ended by itself."""
     by_itself = ends(server)
     return Figure(f"{name}: ends by itself when told to", "yes" if by_itself else "no", "yes", by_itself)
 
 
 def ends(server: Server) -> bool:
-    """Whether it ends by itself, soon, when it is told to; at the end of a section."""
+    """Send SIGTERM. Does the server end by itself within EXIT_TIMEOUT?"""
     if lives(server):
         os.kill(server.pid, signal.SIGTERM)
-    end = time.monotonic() + TO_END
+    end = time.monotonic() + EXIT_TIMEOUT
     while lives(server) and time.monotonic() < end:
         time.sleep(0.05)
     return not lives(server)

@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import bench
 from bench import measures, peers, processes, report, serve, workloads
 from nitro.bench import client, scenarios
-from nitro.bench.client import Answer, LoadResult
-from nitro.bench.endpoint import Endpoint
+from nitro.bench.client import LoadResult, MeasuredAnswer
+from nitro.bench.endpoint import BenchEndpoint
 from nitro.bench.prompts import WORDS, Prompts
 from nitro.bench.stats import Ratio, percentile, turns
 from nitro.errors import BenchError
@@ -29,7 +29,7 @@ def words(messages: list[dict]) -> list[str]:
 
 def turn(first: float, seconds: float, cpu: float | None = 1.0, **more: int) -> measures.Turn:
     """Two answers of 11 tokens, a tenth of a second each token."""
-    answers = [Answer(first, first + 1, 200, 4, 11, **more)] * 2
+    answers = [MeasuredAnswer(first, first + 1, 200, 4, 11, **more)] * 2
     return measures.Turn(LoadResult(answers, seconds, client_cpu=0.011), cpu, peak=100 * seconds)
 
 
@@ -64,18 +64,18 @@ def test_both_sides_of_a_round_get_the_same_prompts_and_no_round_those_of_anothe
 
 
 def run_all(sent: list[bytes], number: int) -> None:
-    async def chat(endpoint, body, keep_text=False, on_text=lambda: None) -> Answer:
+    async def chat(endpoint, body, keep_text=False, on_text=lambda: None) -> MeasuredAnswer:
         sent.append(body)
         on_text()
         await asyncio.sleep(0)
-        return Answer(0.1, 0.2, 10, 0, 5, text=" ".join(f"w{i}" for i in range(100)))
+        return MeasuredAnswer(0.1, 0.2, 10, 0, 5, text=" ".join(f"w{i}" for i in range(100)))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "chat", chat)
         all_scenarios = [s for w in workloads.WORKLOADS.values() for s in (w.scenario, w.baseline) if s]
         prompts = Prompts(number)
         for scenario in all_scenarios:
-            result = asyncio.run(scenario(Endpoint("", 0), prompts))
+            result = asyncio.run(scenario(BenchEndpoint("", 0), prompts))
             assert result.answers and any(answer.ttft is not None for answer in result.answers)
 
 
@@ -94,7 +94,7 @@ def test_what_streams_run_beside_is_there_all_the_time_and_does_not_count():
     requests: list[str] = []
     ended = []
 
-    async def chat(endpoint, body, keep_text=False, on_text=lambda: None) -> Answer:
+    async def chat(endpoint, body, keep_text=False, on_text=lambda: None) -> MeasuredAnswer:
         kind = "kept" if "json_schema" in json.loads(body) else "free"
         requests.append(kind)
         on_text()
@@ -103,25 +103,25 @@ def test_what_streams_run_beside_is_there_all_the_time_and_does_not_count():
                 await asyncio.Event().wait()
         finally:
             ended.append(kind)
-        return Answer(0.1, 0.2, 10, 0, 5)
+        return MeasuredAnswer(0.1, 0.2, 10, 0, 5)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "chat", chat)
-        result = asyncio.run(scenarios.beside_request(3, 5, workloads.WITH_SCHEMA)(Endpoint("", 0), Prompts(1)))
+        result = asyncio.run(scenarios.beside_request(3, 5, workloads.WITH_SCHEMA)(BenchEndpoint("", 0), Prompts(1)))
     assert requests == ["kept", "free", "free", "free"]
     assert len(result.answers) == 3 and ended == ["free"] * 3 + ["kept"]
 
 
 def test_what_streams_run_beside_may_not_fail():
-    async def chat(endpoint, body, keep_text=False, on_text=lambda: None) -> Answer:
+    async def chat(endpoint, body, keep_text=False, on_text=lambda: None) -> MeasuredAnswer:
         if "json_schema" in json.loads(body):
             raise BenchError("refused")
-        return Answer(0.1, 0.2, 10, 0, 5)
+        return MeasuredAnswer(0.1, 0.2, 10, 0, 5)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "chat", chat)
         with pytest.raises(BenchError, match="refused"):
-            asyncio.run(scenarios.beside_request(3, 5, workloads.WITH_SCHEMA)(Endpoint("", 0), Prompts(1)))
+            asyncio.run(scenarios.beside_request(3, 5, workloads.WITH_SCHEMA)(BenchEndpoint("", 0), Prompts(1)))
 
 
 def test_the_schema_of_the_workload_is_one_that_can_be_kept(fake_server):
@@ -132,7 +132,7 @@ def test_the_schema_of_the_workload_is_one_that_can_be_kept(fake_server):
 
 
 def test_a_request_carries_what_its_endpoint_says():
-    body = json.loads(Endpoint("", 0, fields={"ignore_eos": True, "model": "m"}).chat_body([], 7, seed=3))
+    body = json.loads(BenchEndpoint("", 0, fields={"ignore_eos": True, "model": "m"}).chat_body([], 7, seed=3))
     assert (body["max_tokens"], body["temperature"], body["seed"], body["model"]) == (7, 0, 3, "m")
     assert body["ignore_eos"] is body["stream"] is body["stream_options"]["include_usage"] is True
 

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 import pytest
 
 from nitro.bench import client
-from nitro.bench.client import Answer
-from nitro.bench.endpoint import Endpoint
+from nitro.bench.client import MeasuredAnswer
+from nitro.bench.endpoint import BenchEndpoint
 from nitro.errors import BenchError
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 
 
-async def read(stream: bytes, head: bytes = HEAD, chunked: bool = True) -> Answer:
+async def read(stream: bytes, head: bytes = HEAD, chunked: bool = True) -> MeasuredAnswer:
     """What the client makes of a body, in chunks cut where no frame ends, or to the connection's end."""
     reader = asyncio.StreamReader()
     if chunked:
@@ -81,7 +81,7 @@ STREAM = frames(*PARTS, {"choices": [], "usage": USAGE})
 
 
 @contextmanager
-def server(respond: Callable[[socket.socket], None]) -> Iterator[Endpoint]:
+def server(respond: Callable[[socket.socket], None]) -> Iterator[BenchEndpoint]:
     """Calls `respond` once a request has arrived, and keeps the connection open until the client closes it."""
 
     def serve() -> None:
@@ -96,12 +96,12 @@ def server(respond: Callable[[socket.socket], None]) -> Iterator[Endpoint]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve)
         thread.start()
-        yield Endpoint("127.0.0.1", listener.getsockname()[1])
+        yield BenchEndpoint("127.0.0.1", listener.getsockname()[1])
         thread.join(10)
         assert not thread.is_alive(), "the client has not closed its connection"
 
 
-def ask(respond: Callable[[socket.socket], None]) -> Answer:
+def ask(respond: Callable[[socket.socket], None]) -> MeasuredAnswer:
     with server(respond) as endpoint:
         return client.run(asyncio.wait_for(client.chat(endpoint, b"{}", keep_text=True), 10))
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from running import RunningServer
 
 from nitro.bench import command, endpoint
-from nitro.bench.client import Answer
+from nitro.bench.client import MeasuredAnswer
 from nitro.cli.main import main
 from nitro.errors import BenchError
 
@@ -116,7 +116,7 @@ def test_a_wrong_model_is_one_line() -> None:
 
 
 def test_a_percentile_is_counted_from_the_better_end() -> None:
-    answers = [Answer(i / 1000, 1 + i, 9, 0, 10) for i in range(1, 101)]
+    answers = [MeasuredAnswer(i / 1000, 1 + i, 9, 0, 10) for i in range(1, 101)]
     first, _, speed = command.METRICS
     assert first.percentiles(answers) == ["50", "90", "99"]
     assert speed.percentiles(answers) == [f"{10 / (1 + i):.4g}" for i in (50, 90, 99)]

@@ -175,7 +175,7 @@ def test_a_split_file(tmp_path: Path) -> None:
     assert all(mx.array_equal(parts[name], whole[name]) for name in whole)
     second = tmp_path / "tiny-00002-of-00002.gguf"
     with pytest.raises(
-        UnreadableGGUF, match=r"is one of 2 files; name the first, which ends in -00001-of-00002\.gguf\."
+        UnreadableGGUF, match=r"is one of 2 files; use the first, which ends in -00001-of-00002\.gguf\."
     ):
         to_mlx(second, tmp_path / "second")
     second.unlink()
@@ -229,7 +229,7 @@ def gemma_mlx(gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert notices == [
         "27 tensors of type Q4_K keep their integers; their scales are rounded to float16.",
         "9 tensors of type Q6_K are quantised again, to 8 bits in groups of 32.",
-        "The file has no chat template; name one with --chat-template to chat with the model.",
+        "The file has no chat template; pass one with --chat-template to chat with the model.",
     ]
     return folder
 

@@ -86,7 +86,7 @@ CHANGES: dict[str, Callable[[Gguf], object]] = {
     "its alignment is 0, which is no power of 2": with_alignment(value(UINT32, 0)),
     "its alignment is 48, which is no power of 2": with_alignment(value(UINT32, 48)),
     "its alignment is '32', which is no power of 2": with_alignment(value(STRING, b"32")),
-    "it has a tensor twice": lambda gguf: gguf.tensors.append(gguf.tensors[0]),
+    "a tensor occurs twice": lambda gguf: gguf.tensors.append(gguf.tensors[0]),
     "tensor output.weight has 0 dimensions": lambda gguf: setattr(tensor(gguf), "shape", []),
     "tensor output.weight has 5 dimensions": lambda gguf: setattr(tensor(gguf), "shape", [1] * 5),
     "tensor output.weight has rows of 3, which is no multiple of 32": lambda gguf: (
@@ -117,7 +117,7 @@ def test_what_a_header_may_not_say(whole: bytes, says: str, tmp_path: Path) -> N
     for deep in (True, False):
         with pytest.raises(UnreadableGGUF) as refusal:
             header.read(tmp_path / "damaged.gguf", deep)
-        assert str(refusal.value).endswith(f"damaged.gguf is no GGUF file, or a damaged one ({says}).")
+        assert str(refusal.value).endswith(f"damaged.gguf is not a GGUF file, or is damaged ({says}).")
 
 
 # As a user meets them
@@ -140,7 +140,7 @@ def convert_refused(source: Path, to: str) -> str:
 def test_a_truncated_file_is_told_alike(whole: bytes, tmp_path: Path) -> None:
     file = tmp_path / "cut.gguf"
     file.write_bytes(whole[:-100])
-    sentence = f"{file} is no GGUF file, or a damaged one (it ends before its weights do)."
+    sentence = f"{file} is not a GGUF file, or is damaged (it ends before its weights do)."
     assert refused(file, "--engine", "llama") == convert_refused(file, "mlx") == sentence
 
 
@@ -226,9 +226,9 @@ def test_a_link_to_itself(tmp_path: Path) -> None:
 
 
 ODD = {
-    "names 3, which is no file beside it": {"weight_map": {"a": 3}},
-    "names '../a.safetensors', which is no file beside it": {"weight_map": {"a": "../a.safetensors"}},
-    "names {}, which is no file beside it": {"weight_map": {"a": {}}},
+    "names 3, which is not a file beside it": {"weight_map": {"a": 3}},
+    "names '../a.safetensors', which is not a file beside it": {"weight_map": {"a": "../a.safetensors"}},
+    "names {}, which is not a file beside it": {"weight_map": {"a": {}}},
 }
 
 
@@ -244,7 +244,7 @@ def test_what_conversion_stumbles_over(tmp_path: Path) -> None:
     folder, text = write_folder(tmp_path / "model", "plain"), b"[" * 10**5
     (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
     refusal = convert_refused(folder, "hf")
-    assert refusal.startswith(f"{folder} is damaged, or holds what is not understood: maximum recursion depth")
+    assert refusal.startswith(f"{folder} is damaged, or has contents that are not supported: maximum recursion depth")
 
 
 @pytest.mark.parametrize("content", [b"{", b"[" * 10**5, b"[]", b'{"a": "\xff"}', b"{}" + b" " * 2**20])

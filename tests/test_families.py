@@ -19,9 +19,7 @@ from nitro.gguf.header import UnreadableGGUF
 
 MOST = 1e-6  # nats, of the mean divergence
 NOTICES = {
-    "phi3, long": [
-        "mlx-lm's phi3 is always set for long contexts; with up to 64 tokens llama.cpp sets it for short ones."
-    ]
+    "phi3, long": ["mlx-lm's phi3 always uses the factors for long contexts; llama.cpp uses others up to 64 tokens."]
 }
 
 

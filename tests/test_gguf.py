@@ -159,8 +159,8 @@ def test_damaged_files(damage: tuple[str, Callable[[bytes], bytes]], tiny_file: 
     file.write_bytes(damage[1](whole))
     with pytest.raises(UnreadableGGUF) as refusal:
         header.read(file)
-    assert str(refusal.value).startswith(f"{file} is no GGUF file, or a damaged one (")
-    with pytest.raises(CannotOpen, match=r"damaged\.gguf is no GGUF file"):
+    assert str(refusal.value).startswith(f"{file} is not a GGUF file, or is damaged (")
+    with pytest.raises(CannotOpen, match=r"damaged\.gguf is not a GGUF file"):
         open_gguf(file)
 
 
@@ -259,8 +259,8 @@ def test_keys_that_are_understood(changes: dict[str, Any], configuration: dict[s
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"general__architecture": "mamba"}, f" has the architecture 'mamba'; known are {KNOWN}."),
-        ({"general__architecture": None}, f" has the architecture ''; known are {KNOWN}."),
+        ({"general__architecture": "mamba"}, f" has the architecture 'mamba'; supported are {KNOWN}."),
+        ({"general__architecture": None}, f" has the architecture ''; supported are {KNOWN}."),
         (
             {"llama__attention__head_count": [4, 4]},
             ": llama.attention.head_count differs per layer, which is not supported.",
@@ -340,7 +340,7 @@ def test_names_of_tensors(tiny: Header) -> None:
 def test_a_tensor_that_is_unknown(name: str, tiny: Header) -> None:
     with pytest.raises(UnreadableGGUF) as refusal:
         architectures.model_name(tiny, name)
-    expected = f"{tiny.path}: tensor {name} is not one that is known of the architecture 'llama'."
+    expected = f"{tiny.path}: tensor {name} is not known in the architecture 'llama'."
     assert str(refusal.value) == expected
 
 
@@ -397,7 +397,7 @@ def test_other_refusals(tmp_path: Path) -> None:
     file = declare(tmp_path / "other.gguf", {"a": Type.F32}, architecture="mamba")
     assert "has the architecture 'mamba'" in refusal_of(file)
     file = write_gguf(tmp_path / "biased.gguf", blk__0__attn_norm__bias=np.zeros(WIDTH, np.float32))
-    assert "tensor blk.0.attn_norm.bias is not one that is known" in refusal_of(file)
+    assert "tensor blk.0.attn_norm.bias is not known" in refusal_of(file)
     file = write_gguf(tmp_path / "spelled.gguf", pre="deepseek-llm")
     assert "has the pre-tokenizer 'deepseek-llm'" in refusal_of(file)
 

@@ -396,7 +396,7 @@ class TestLoading:
         broken = tmp_path / "broken.gguf"
         broken.write_bytes(smollm.read_bytes()[:1_000_000])
         with pytest.raises(
-            LoadError, match=r"broken\.gguf is no GGUF file, or a damaged one \(it ends within its header\)\."
+            LoadError, match=r"broken\.gguf is not a GGUF file, or is damaged \(it ends within its header\)\."
         ):
             LlamaRunner(EngineSpec("llama", str(broken)))
 

@@ -115,7 +115,7 @@ def test_a_file_that_is_no_gguf(tmp_path: Path, head: bytes) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(head)
     words = refusal(str(path))
-    assert str(path) in words and "no GGUF file" in words
+    assert str(path) in words and "not a GGUF file" in words
 
 
 def test_a_file_that_is_neither_a_file_nor_a_folder(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_it_is_compared(whole: Path, first: Path) -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(first.with_name(first.name + ".proof.json").read_text())["matrices"] == 30
     done = nitro("verify", whole, split_files.files(first)[1])
-    assert done.exit_code == 1 and "name the first, which ends in -00001-of-00002.gguf." in done.stderr
+    assert done.exit_code == 1 and "use the first, which ends in -00001-of-00002.gguf." in done.stderr
 
 
 def test_a_change_in_any_file_is_another_model(first: Path, tmp_path: Path) -> None:

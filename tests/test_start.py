@@ -48,7 +48,7 @@ def test_a_folder_that_llama_cannot_open(tmp_path: Path) -> None:
     ("name", "words"),
     [
         ("missing.gguf", "missing.gguf: no such file"),
-        ("text.gguf", "text.gguf is no GGUF file"),
+        ("text.gguf", "text.gguf is not a GGUF file"),
         ("empty", "empty is a folder without config.json"),
         (
             "Qwen/Qwen3-0.6B-MLX-4bit",

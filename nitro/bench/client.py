@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from httptools import HttpParserError
 
-from nitro.bench.endpoint import Endpoint
+from nitro.bench.endpoint import BenchEndpoint
 from nitro.bench.http_response import HttpResponse
 from nitro.errors import BenchError
 
@@ -25,7 +25,7 @@ CONNECT_TIMEOUT = 30.0  # seconds
 SILENCE_TIMEOUT = 600.0  # seconds without a byte after which a server is given up; the OpenAI SDK waits as long
 
 
-class RequestRefused(BenchError):
+class BenchRefused(BenchError):
     """The server answered with a status other than 200."""
 
     def __init__(self, status: int, reason: str):
@@ -34,7 +34,7 @@ class RequestRefused(BenchError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class MeasuredAnswer:
     """One streamed answer. Times are seconds since the request was sent."""
 
     ttft: float | None  # time to the first text; None: not counted
@@ -57,7 +57,7 @@ class Answer:
 class LoadResult:
     """The answers that several clients got at the same time."""
 
-    answers: list[Answer]
+    answers: list[MeasuredAnswer]
     seconds: float
     client_cpu: float  # seconds of CPU time
 
@@ -93,12 +93,12 @@ class _Delta(msgspec.Struct):
         return self.content or self.reasoning_content or self.reasoning or ""
 
 
-class _Choice(msgspec.Struct):
+class _EventChoice(msgspec.Struct):
     delta: _Delta = msgspec.field(default_factory=_Delta)
 
 
 class _Event(msgspec.Struct):
-    choices: list[_Choice] = []
+    choices: list[_EventChoice] = []
     usage: _Usage | None = None
     error: Any = None
 
@@ -117,14 +117,14 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
-async def chats(endpoint: Endpoint, bodies: Sequence[bytes]) -> list[Answer]:
+async def chats(endpoint: BenchEndpoint, bodies: Sequence[bytes]) -> list[MeasuredAnswer]:
     """Send requests one after another. Raises BenchError."""
     return [await chat(endpoint, body) for body in bodies]
 
 
 async def chat(
-    endpoint: Endpoint, body: bytes, keep_text: bool = False, on_text: Callable[[], None] = lambda: None
-) -> Answer:
+    endpoint: BenchEndpoint, body: bytes, keep_text: bool = False, on_text: Callable[[], None] = lambda: None
+) -> MeasuredAnswer:
     """Send one request and read its answer. `on_text` is called once, when the first text arrives.
 
     Raises BenchError where the server cannot be reached, refuses, does not speak this API, or falls silent.
@@ -152,7 +152,7 @@ async def read_answer(
     began: float,
     keep_text: bool = False,
     on_text: Callable[[], None] = lambda: None,
-) -> Answer:
+) -> MeasuredAnswer:
     """Read a streamed answer, from the status line on. `began`: when the request was sent (time.perf_counter)."""
     response = HttpResponse()
     answer = _AnswerReader(began, keep_text, on_text)
@@ -166,7 +166,7 @@ async def read_answer(
             else:
                 refusal += body
     if response.status != 200:
-        raise RequestRefused(response.status, _reason(refusal))
+        raise BenchRefused(response.status, _reason(refusal))
     return answer.answer()
 
 
@@ -238,14 +238,14 @@ class _AnswerReader:
         if self.keep_text:
             self.texts.append(text)
 
-    def answer(self) -> Answer:
+    def answer(self) -> MeasuredAnswer:
         """The whole answer. Where the server reports no usage, each piece of text counts as a token."""
         if self.ttft is None:
             raise BenchError("the server's answer has no text")
         usage = self.usage or _Usage(0, self.pieces)
         cached = usage.prompt_tokens_details or _PromptDetails()
         predicted = usage.completion_tokens_details or _AnswerDetails()
-        return Answer(
+        return MeasuredAnswer(
             ttft=self.ttft,
             duration=self.last_text,
             prompt_tokens=usage.prompt_tokens,

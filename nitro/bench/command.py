@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nitro.bench import client, endpoint
-from nitro.bench.client import Answer, LoadResult, RequestRefused
-from nitro.bench.endpoint import Endpoint
+from nitro.bench.client import BenchRefused, LoadResult, MeasuredAnswer
+from nitro.bench.endpoint import BenchEndpoint
 from nitro.bench.prompts import Prompts
 from nitro.bench.scenarios import Scenario, chat, conversations, independent, shared_prefix
 from nitro.bench.stats import percentile
@@ -24,10 +24,10 @@ class Metric:
     """A row of the table. `value`: that of one answer; None where it does not count."""
 
     title: str
-    value: Callable[[Answer], float | None]
+    value: Callable[[MeasuredAnswer], float | None]
     higher_is_better: bool = False
 
-    def percentiles(self, answers: list[Answer]) -> list[str]:
+    def percentiles(self, answers: list[MeasuredAnswer]) -> list[str]:
         """The cells of the row, one per share; each is counted from the better end."""
         sign = -1 if self.higher_is_better else 1
         values = [sign * value for value in map(self.value, answers) if value is not None]
@@ -57,7 +57,7 @@ def bench(url: str, model: str | None, api_key: str | None, clients: int, tokens
     client.run(_bench(endpoint.parse(url, api_key, fields), clients, tokens))
 
 
-async def _bench(server: Endpoint, clients: int, tokens: int) -> None:
+async def _bench(server: BenchEndpoint, clients: int, tokens: int) -> None:
     console = Console(stderr=True)
     server = await negotiate(server)
     if not server.fields.get("ignore_eos"):
@@ -72,7 +72,7 @@ async def _bench(server: Endpoint, clients: int, tokens: int) -> None:
     print(NOTE)
 
 
-async def negotiate(server: Endpoint) -> Endpoint:
+async def negotiate(server: BenchEndpoint) -> BenchEndpoint:
     """The endpoint, with ignore_eos in every request where the server accepts it.
 
     Its first request also shows whether URL, key and model are right. Raises BenchError.
@@ -82,7 +82,7 @@ async def negotiate(server: Endpoint) -> Endpoint:
     try:
         await client.chat(with_ignore_eos, with_ignore_eos.chat_body(messages, 8))
         return with_ignore_eos
-    except RequestRefused as refusal:
+    except BenchRefused as refusal:
         if refusal.status not in UNKNOWN_FIELD_STATUSES:
             raise
     await client.chat(server, server.chat_body(messages, 8))

@@ -12,7 +12,7 @@ PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class BenchEndpoint:
     """A server that speaks the OpenAI API. `path`: the base of its routes, without a slash at the end."""
 
     host: str
@@ -53,7 +53,7 @@ class Endpoint:
         return host if self.port == PORTS["https" if self.tls else "http"] else f"{host}:{self.port}"
 
 
-def parse(url: str, api_key: str | None, fields: dict[str, Any]) -> Endpoint:
+def parse(url: str, api_key: str | None, fields: dict[str, Any]) -> BenchEndpoint:
     """The endpoint behind the base URL that clients of the API are configured with; /v1 may be left out.
 
     Raises BenchError where it is no HTTP URL.
@@ -66,4 +66,4 @@ def parse(url: str, api_key: str | None, fields: dict[str, Any]) -> Endpoint:
     if not port or not parts.hostname:
         raise BenchError(f"{url} is not the URL of a server; it looks like http://127.0.0.1:3928/v1")
     path = parts.path.rstrip("/") or "/v1"
-    return Endpoint(parts.hostname, port, path, tls=parts.scheme == "https", api_key=api_key, fields=fields)
+    return BenchEndpoint(parts.hostname, port, path, tls=parts.scheme == "https", api_key=api_key, fields=fields)

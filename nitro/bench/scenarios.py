@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from nitro.bench import client
-from nitro.bench.client import Answer, LoadResult
-from nitro.bench.endpoint import Endpoint
+from nitro.bench.client import LoadResult, MeasuredAnswer
+from nitro.bench.endpoint import BenchEndpoint
 from nitro.bench.prompts import Prompts
 
-Scenario = Callable[[Endpoint, Prompts], Awaitable[LoadResult]]
+Scenario = Callable[[BenchEndpoint, Prompts], Awaitable[LoadResult]]
 
 REPEAT_PENALTY = 1.0  # frequency and presence penalty: without, a small model's greedy answers go round in circles
 WORDS_PER_CHANGE = 30  # one word in so many of a prediction is wrong
@@ -26,7 +26,7 @@ def independent(clients: int, tokens: int, words: int = 200, requests: int = 2, 
     `seeded`: sampled at temperature 1, each with a seed of its own.
     """
 
-    async def scenario(endpoint: Endpoint, prompts: Prompts) -> LoadResult:
+    async def scenario(endpoint: BenchEndpoint, prompts: Prompts) -> LoadResult:
         def body() -> bytes:
             sampling = {"temperature": 1.0, "seed": prompts.number()} if seeded else {}
             return endpoint.chat_body(prompts.next(words), tokens, **sampling)
@@ -40,7 +40,7 @@ def independent(clients: int, tokens: int, words: int = 200, requests: int = 2, 
 def shared_prefix(clients: int, requests: int, words: int, tokens: int) -> Scenario:
     """One long system prompt of `words` words for all requests, and a short question in each."""
 
-    async def scenario(endpoint: Endpoint, prompts: Prompts) -> LoadResult:
+    async def scenario(endpoint: BenchEndpoint, prompts: Prompts) -> LoadResult:
         system = prompts.words(words)
         bodies = [endpoint.chat_body(chat(system, prompts.words(12)), tokens) for _ in range(requests)]
         return await timed([client.chats(endpoint, bodies[i::clients]) for i in range(clients)])
@@ -51,8 +51,8 @@ def shared_prefix(clients: int, requests: int, words: int, tokens: int) -> Scena
 def conversations(clients: int, turns: int, words: int, tokens: int) -> Scenario:
     """Each client continues its conversation, with the whole history each time. Only the last turn's TTFT counts."""
 
-    async def converse(endpoint: Endpoint, system: str, questions: list[str]) -> list[Answer]:
-        answers: list[Answer] = []
+    async def converse(endpoint: BenchEndpoint, system: str, questions: list[str]) -> list[MeasuredAnswer]:
+        answers: list[MeasuredAnswer] = []
         messages = chat(system)
         for question in questions:
             messages.append({"role": "user", "content": question})
@@ -60,7 +60,7 @@ def conversations(clients: int, turns: int, words: int, tokens: int) -> Scenario
             messages.append({"role": "assistant", "content": answers[-1].text})
         return [*(replace(answer, ttft=None) for answer in answers[:-1]), answers[-1]]
 
-    async def scenario(endpoint: Endpoint, prompts: Prompts) -> LoadResult:
+    async def scenario(endpoint: BenchEndpoint, prompts: Prompts) -> LoadResult:
         plans = [(prompts.words(words), [prompts.words(words // 4) for _ in range(turns)]) for _ in range(clients)]
         return await timed([converse(endpoint, system, questions) for system, questions in plans])
 
@@ -71,17 +71,17 @@ def long_prompt(streams: int, tokens: int, words: int) -> Scenario:
     """A prompt of `words` words arrives while `streams` others stream. Only the streams' answers count, so that the
     longest gap is theirs."""
 
-    async def scenario(endpoint: Endpoint, prompts: Prompts) -> LoadResult:
+    async def scenario(endpoint: BenchEndpoint, prompts: Prompts) -> LoadResult:
         streaming = asyncio.Semaphore(0)
         bodies = [endpoint.chat_body(prompts.next(30), tokens) for _ in range(streams)]
 
-        async def newcomer() -> list[Answer]:
+        async def newcomer() -> list[MeasuredAnswer]:
             for _ in bodies:
                 await streaming.acquire()
             await client.chat(endpoint, endpoint.chat_body(prompts.next(words), 4))
             return []
 
-        async def stream(body: bytes) -> list[Answer]:
+        async def stream(body: bytes) -> list[MeasuredAnswer]:
             return [await client.chat(endpoint, body, on_text=streaming.release)]
 
         return await timed([*map(stream, bodies), newcomer()])
@@ -92,7 +92,7 @@ def long_prompt(streams: int, tokens: int, words: int) -> Scenario:
 def beside_request(clients: int, tokens: int, params: dict[str, Any]) -> Scenario:
     """Streams beside one more request, which has `params`, writes for longer than they do, and does not count."""
 
-    async def scenario(endpoint: Endpoint, prompts: Prompts) -> LoadResult:
+    async def scenario(endpoint: BenchEndpoint, prompts: Prompts) -> LoadResult:
         streaming = asyncio.Event()
         bodies = [endpoint.chat_body(prompts.next(30), tokens) for _ in range(clients)]
         other_body = endpoint.chat_body(prompts.next(30), 5 * tokens, **{"ignore_eos": False, **params})
@@ -118,7 +118,7 @@ def rewrite(requests: int, tokens: int, predicted: bool) -> Scenario:
     `predicted`: send the client's text as a prediction.
     """
 
-    async def scenario(endpoint: Endpoint, prompts: Prompts) -> LoadResult:
+    async def scenario(endpoint: BenchEndpoint, prompts: Prompts) -> LoadResult:
         results = []
         for _ in range(requests):  # each right after its text: later its KV lies elsewhere, and near ties differ
             messages = prompts.story()
@@ -144,7 +144,7 @@ def _with_changes(text: str) -> str:
     return " ".join(words)
 
 
-async def timed(clients: list[Awaitable[list[Answer]]]) -> LoadResult:
+async def timed(clients: list[Awaitable[list[MeasuredAnswer]]]) -> LoadResult:
     """Run all clients at once and measure them together. Where one fails, the others are cancelled."""
     tasks = [asyncio.ensure_future(work) for work in clients]
     began = time.perf_counter()

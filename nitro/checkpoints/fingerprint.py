@@ -1,13 +1,13 @@
-"""Tells weight files apart without reading gigabytes."""
+"""Identifies weight files without reading gigabytes."""
 
 import hashlib
 from pathlib import Path
 
-SAMPLE = 2**20  # bytes
+SAMPLE = 2**20  # bytes from the beginning and the end of a file
 
 
 def of(files: list[Path]) -> str:
-    """Changes with any file's size, beginning or end."""
+    """A hash in hex, which changes with the size, the beginning or the end of any file. Raises OSError."""
     digest = hashlib.sha256()
     for file in files:
         size = file.stat().st_size

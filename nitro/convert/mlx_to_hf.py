@@ -20,7 +20,7 @@ from nitro.convert import safetensors
 from nitro.convert.safetensors import write_json
 from nitro.engines.runner import LoadError
 from nitro.gguf.architectures import MODEL_TYPES
-from nitro.gguf.tensors import Part
+from nitro.gguf.tensors import ArraySpec
 
 TYPES = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16"}
 UNPACKED = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
@@ -44,9 +44,9 @@ class MlxWeight:
         *rows, columns = self.arrays["weight"].shape
         return (*rows, columns if self.packing is None else mlx_packing.columns(columns, self.packing.bits))
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[ArraySpec]:
         """What it becomes: one tensor, or of a stack of experts one for each."""
-        part = Part(self.name, TYPES[self.type], self.shape())
+        part = ArraySpec(self.name, TYPES[self.type], self.shape())
         if not mlx_packing.is_expert_stack(self.name):
             return [part]
         names = [mlx_packing.expert_name(self.name, number) for number in range(part.shape[0])]

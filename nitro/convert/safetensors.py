@@ -10,15 +10,15 @@ from typing import BinaryIO
 
 import numpy as np
 
-from nitro.gguf.tensors import Part, bytes_of
+from nitro.gguf.tensors import ArraySpec, bytes_of
 
 MAX_SHARD = 5 << 30  # bytes of a file
 METADATA = {"format": "mlx"}  # mlx-lm writes it, and transformers asks for it
 
 
-def shards(tensors: Iterable[list[Part]], limit: int = MAX_SHARD) -> list[list[list[Part]]]:
+def shards(tensors: Iterable[list[ArraySpec]], limit: int = MAX_SHARD) -> list[list[list[ArraySpec]]]:
     """Group tensors into files of at most `limit` bytes, if possible. Parts of one tensor stay together."""
-    groups: list[list[list[Part]]] = [[]]
+    groups: list[list[list[ArraySpec]]] = [[]]
     size = 0
     for tensor in tensors:
         tensor_size = sum(map(bytes_of, tensor))
@@ -30,7 +30,9 @@ def shards(tensors: Iterable[list[Part]], limit: int = MAX_SHARD) -> list[list[l
     return groups
 
 
-def write(folder: Path, groups: list[list[list[Part]]], data: Iterator[np.ndarray], metadata: dict[str, str]) -> None:
+def write(
+    folder: Path, groups: list[list[list[ArraySpec]]], data: Iterator[np.ndarray], metadata: dict[str, str]
+) -> None:
     """Write all files and their index. `groups`: of each file its tensors, each with its parts.
 
     `data`: the arrays of all parts one after another, each whole or in pieces. Raises OSError.
@@ -53,7 +55,7 @@ def write_json(file: Path, content: object) -> None:
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _write_one(file: BinaryIO, parts: list[Part], data: Iterator[np.ndarray], metadata: dict[str, str]) -> None:
+def _write_one(file: BinaryIO, parts: list[ArraySpec], data: Iterator[np.ndarray], metadata: dict[str, str]) -> None:
     entries: dict[str, object] = {"__metadata__": metadata}
     at = 0
     for part in parts:

@@ -1,4 +1,4 @@
-"""What stands beside the weights in a model's folder on the Hub, made from a GGUF's metadata."""
+"""The files beside the weights in a model's folder on the Hub, made from a GGUF's metadata."""
 
 from math import isfinite
 from typing import Any
@@ -9,20 +9,22 @@ from tokenizers.processors import TemplateProcessing
 from nitro.gguf import architectures, header, tokenizer
 from nitro.gguf.header import Header
 
-SOURCE = "gguf"  # config.json says so: such a folder has norms in float32 whatever the others are
+SOURCE = "gguf"  # "converted_from" in config.json: the norms are float32, whatever the type of the other weights
 TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
-SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # that generation_config.json knows
-NO_TEMPLATE = "The file has no chat template; name one with --chat-template to chat with the model."
+GENERATION_CONFIG_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+NO_TEMPLATE = "The file has no chat template; pass one with --chat-template to chat with the model."
 
 
 def files(head: Header, config: dict[str, Any]) -> dict[str, Any]:
-    """By name: text, or what is to be written as JSON. `config`: as far as it is known. Raises UnreadableGGUF."""
+    """The contents by file name: text, or an object to write as JSON. `config`: other entries of config.json. Raises
+    UnreadableGGUF."""
     words = tokenizer.build(head)
     _begin_with_bos(head, words)
     ends = sorted(tokenizer.ends(head))
     bos = head.get("tokenizer.ggml.bos_token_id")
     ids = {"eos_token_id": ends} if bos is None else {"bos_token_id": bos, "eos_token_id": ends}
-    sampling = {name: value for name in SAMPLING if _is_number(value := head.get(header.SAMPLING_KEYS[name]))}
+    recommended = {name: head.get(header.SAMPLING_KEYS[name]) for name in GENERATION_CONFIG_SAMPLING}
+    sampling = {name: value for name, value in recommended.items() if _is_number(value)}
     found: dict[str, Any] = {
         "config.json": {
             **config,
@@ -34,21 +36,23 @@ def files(head: Header, config: dict[str, Any]) -> dict[str, Any]:
         },
         "generation_config.json": {**ids, **({"do_sample": True, **sampling} if sampling else {})},
         "tokenizer.json": words.to_str(),
-        "tokenizer_config.json": _about(head),
+        "tokenizer_config.json": _tokenizer_config(head),
     }
-    if template := head.get("tokenizer.chat_template"):
+    template = head.get("tokenizer.chat_template")
+    if template:
         found["chat_template.jinja"] = template
     return found
 
 
 def notices(head: Header) -> list[str]:
+    """Sentences for the user about what the folder lacks, or does differently."""
     template = None if head.get("tokenizer.chat_template") else NO_TEMPLATE
     return [sentence for sentence in (architectures.of(head).notice(head), template) if sentence]
 
 
 def dtype(head: Header) -> str:
-    """What to compute in: float32 where the whole file is, bfloat16 where its matrices are, else float16, which the
-    scales of packed weights are."""
+    """The type to compute in: float32 if all tensors have it, bfloat16 if all matrices have it, otherwise float16,
+    which is the type of the scales of packed weights."""
     types = {tensor.type for tensor in head.tensors.values()}
     if types == {"F32"}:
         return "float32"
@@ -56,6 +60,7 @@ def dtype(head: Header) -> str:
 
 
 def adds_bos(head: Header) -> bool:
+    """Does the tokenizer put the BOS token before a text?"""
     return bool(head.get("tokenizer.ggml.add_bos_token", tokenizer.is_sentence_piece(head)))
 
 
@@ -63,8 +68,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and isfinite(value)
 
 
-def _about(head: Header) -> dict[str, Any]:
-    """tokenizer_config.json."""
+def _tokenizer_config(head: Header) -> dict[str, Any]:
     texts = {name: tokenizer.text(head, key) for name, key in TOKENS.items()}
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -76,8 +80,9 @@ def _about(head: Header) -> dict[str, Any]:
 
 
 def _begin_with_bos(head: Header, words: Tokenizer) -> None:
-    """Where special tokens are asked for; the server puts them into the prompt itself."""
-    if adds_bos(head) and (bos := tokenizer.text(head, "bos")):
+    """Add the BOS token where special tokens are requested; the server adds it to the prompt itself."""
+    bos = tokenizer.text(head, "bos")
+    if adds_bos(head) and bos:
         special = [(bos, head.need("tokenizer.ggml.bos_token_id"))]
         words.post_processor = TemplateProcessing(
             single=[bos, "$A"], pair=[bos, "$A", bos, "$B:1"], special_tokens=special

@@ -1,6 +1,6 @@
-"""The header of a GGUF file: its metadata, and the names, types and shapes of its tensors. Reads no weights.
+"""The header of a GGUF file: its metadata, and the names, types and shapes of its tensors. No weights are read.
 
-The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Its constants are the `gguf` package's.
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The constants come from the `gguf` package.
 """
 
 import struct
@@ -15,12 +15,12 @@ from gguf.constants import GGML_QUANT_SIZES, GGUF_DEFAULT_ALIGNMENT, GGMLQuantiz
 from nitro.gguf import split_files
 
 VERSIONS = (2, 3)
-MOST_DIMENSIONS = 4  # of a tensor; ggml's
-MOST_ELEMENTS = 2**24  # of a list; the largest vocabularies have 2**18
+MAX_DIMENSIONS = 4  # of a tensor, as in ggml
+MAX_LIST_LENGTH = 2**24  # the largest vocabularies have 2**18
 LENGTH = struct.Struct("<Q")
 QUANTIZATIONS = {int(type): type for type in GGMLQuantizationType}
 
-# how struct writes the types of numbers
+# the types of numbers, in the notation of `struct`
 NUMBERS: dict[int, str] = {
     GGUFValueType.UINT8: "B",
     GGUFValueType.INT8: "b",
@@ -37,62 +37,67 @@ NUMBERS: dict[int, str] = {
 
 
 class UnreadableGGUF(Exception):
-    """The file is no GGUF, damaged, or holds what is not supported here. The message is one sentence that names it."""
+    """The file is not a GGUF, is damaged, or is not supported here. The message is one sentence that names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
+    """One tensor, as the header describes it."""
+
     type: str  # as in ggml: "F32", "Q4_1", …
-    shape: tuple[int, ...]  # rows first, as NumPy and MLX have it; GGUF stores it the other way round
-    file: Path = field(default=Path(), compare=False)  # one of several, in a split model
+    shape: tuple[int, ...]  # rows first, as in NumPy and MLX; GGUF stores it in reverse order
+    file: Path = field(default=Path(), compare=False)  # in a split model one of several
     offset: int = field(default=0, compare=False)  # of its data in the file, in bytes
     size: int = field(default=0, compare=False)  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
+    """The header of a model, of one file or of several."""
+
     path: Path
     metadata: dict[str, Any]  # strings, numbers, booleans, and lists of them
     tensors: dict[str, Tensor]  # by name
 
     @property
     def architecture(self) -> str:
+        """general.architecture; empty where it is missing."""
         return str(self.get("general.architecture", ""))
 
     def get(self, key: str, default: Any = None) -> Any:
-        """A value of the metadata; "{arch}" in `key` stands for the architecture's name."""
+        """A value of the metadata. "{arch}" in `key` stands for the architecture."""
         if "{arch}" in key:
             key = key.replace("{arch}", self.architecture)
         return self.metadata.get(key, default)
 
     def need(self, key: str) -> Any:
-        """As `get`. Raises UnreadableGGUF where it is missing."""
+        """As `get`, but raises UnreadableGGUF where the key is missing."""
         value = self.get(key)
         if value is None:
             raise UnreadableGGUF(f"{self.path} has no {key.replace('{arch}', self.architecture)} in its metadata.")
         return value
 
 
-def read(path: Path, whole: bool = True) -> Header:
-    """Raises UnreadableGGUF, OSError.
+def read(path: Path, full: bool = True) -> Header:
+    """Read the header of one file. Raises UnreadableGGUF, OSError.
 
-    Not `whole`: for a library that reads the file by itself. Lists stay empty, text need not be UTF-8, and tensors may
-    be of a type that is not known here.
+    `full` = False is for files that a library reads again: lists stay empty, text need not be UTF-8, and the types of
+    tensors need not be known here.
     """
     try:
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            return _Reader(path, data, whole).header()
+            return _HeaderReader(path, data, full).header()
     except (struct.error, RecursionError, ValueError) as error:  # a UnicodeDecodeError is a ValueError
         why = WHY.get(type(error), error)
-        raise UnreadableGGUF(f"{path} is no GGUF file, or a damaged one ({why}).") from None
+        raise UnreadableGGUF(f"{path} is not a GGUF file, or is damaged ({why}).") from None
 
 
 WHY = {struct.error: "it ends within its header", RecursionError: "its lists are nested too deeply"}
 
 
-def read_all(path: Path, whole: bool = True) -> Header:
-    """As `read`, with the tensors of all files where the model is split and `path` is the first of them."""
-    head = read(path, whole)
+def read_all(path: Path, full: bool = True) -> Header:
+    """As `read`, but with the tensors of all files where the model is split. `path` is the first of them."""
+    head = read(path, full)
     count = head.get("split.count", 1)
     if not isinstance(count, int):
         raise UnreadableGGUF(f"{path} is damaged: its split.count is {count!r}.")
@@ -100,37 +105,38 @@ def read_all(path: Path, whole: bool = True) -> Header:
         return head
     part = split_files.parse(path.name)
     if part is None or (part.number, part.count) != (1, count):
-        raise UnreadableGGUF(
-            f"{path} is one of {count} files; name the first, which ends in -00001-of-{count:05}.gguf."
-        )
+        raise UnreadableGGUF(f"{path} is one of {count} files; use the first, which ends in -00001-of-{count:05}.gguf.")
     tensors = dict(head.tensors)
     for file in split_files.files(path)[1:]:
         if not file.is_file():
             raise UnreadableGGUF(f"{file} is missing; the model is split into {count} files.")
-        tensors |= read(file, whole).tensors
+        tensors |= read(file, full).tensors
     if len(tensors) != head.get("split.tensors.count", len(tensors)):
-        raise UnreadableGGUF(f"{path} and the other {count - 1} files do not have all tensors of the model.")
+        raise UnreadableGGUF(f"{path} and the other {count - 1} files do not contain all tensors of the model.")
     return Header(path, head.metadata, tensors)
 
 
-class _Reader:
-    """Reads on and on. The `gguf` package has a reader too, but it takes seconds for a large vocabulary, and for ever
-    where a damaged file promises more than it holds."""
+class _HeaderReader:
+    """Reads a header from its beginning on. The reader of the `gguf` package takes seconds for a large vocabulary, and
+    does not end where a damaged file announces more than it contains."""
 
-    def __init__(self, path: Path, data: mmap, whole: bool):
-        self._path, self._data, self._at = path, data, 0
-        self._whole, self._errors = whole, "strict" if whole else "surrogateescape"
+    def __init__(self, path: Path, data: mmap, full: bool):
+        self._path = path
+        self._data = data
+        self._at = 0
+        self._full = full
+        self._errors = "strict" if full else "surrogateescape"
 
     def header(self) -> Header:
         magic, version, tensor_count, key_count = self._numbers("4sIQQ")
         if magic != b"GGUF" or version not in VERSIONS:
-            raise ValueError("it does not begin as one of version 2 or 3 does")
+            raise ValueError("it does not begin as version 2 or 3 does")
         metadata = dict(self._pair() for _ in range(key_count))
         if len(metadata) < key_count:
-            raise ValueError("its metadata has a key twice")
+            raise ValueError("a key of its metadata occurs twice")
         listed = dict(self._tensor() for _ in range(tensor_count))
         if len(listed) < tensor_count:
-            raise ValueError("it has a tensor twice")
+            raise ValueError("a tensor occurs twice")
         alignment = metadata.get("general.alignment", GGUF_DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
             raise ValueError(f"its alignment is {alignment!r}, which is no power of 2")
@@ -144,14 +150,15 @@ class _Reader:
         return self._string(), self._value(self._number("I"))
 
     def _tensor(self) -> tuple[str, Tensor]:
-        """Its offset is from the first tensor's data."""
-        name, dimensions = self._string(), self._number("I")
-        if not 0 < dimensions <= MOST_DIMENSIONS:
+        """The offset is still counted from the data of the first tensor."""
+        name = self._string()
+        dimensions = self._number("I")
+        if not 0 < dimensions <= MAX_DIMENSIONS:
             raise ValueError(f"tensor {name} has {dimensions} dimensions")
         shape = self._numbers(f"{dimensions}Q")
         type, offset = self._numbers("IQ")
         if type not in QUANTIZATIONS:
-            if self._whole:
+            if self._full:
                 raise ValueError(f"tensor {name} is of the unknown type {type}")
             return name, Tensor(str(type), tuple(reversed(shape)), self._path, offset)
         block, size = GGML_QUANT_SIZES[QUANTIZATIONS[type]]
@@ -170,14 +177,14 @@ class _Reader:
         return self._list(*self._numbers("IQ"))
 
     def _list(self, element: int, count: int) -> list[Any]:
-        if count > MOST_ELEMENTS:
+        if count > MAX_LIST_LENGTH:
             raise ValueError(f"it has a list of {count} values")
         if element == GGUFValueType.STRING:
             return self._strings(count)
         if element not in NUMBERS:
             return [self._value(element) for _ in range(count)]
         found = self._numbers(f"{count}{NUMBERS[element]}")
-        return list(found) if self._whole else []
+        return list(found) if self._full else []
 
     def _string(self) -> str:
         (length,) = LENGTH.unpack_from(self._data, self._at)
@@ -187,15 +194,19 @@ class _Reader:
         return str(self._data[self._at - length : self._at], "utf-8", self._errors)
 
     def _strings(self, count: int) -> list[str]:
-        """As `_string`, of hundreds of thousands."""
-        data, at, end, read = self._data, self._at, len(self._data), LENGTH.unpack_from
+        """As `_string`, but fast, for hundreds of thousands."""
+        data = self._data
+        at = self._at
+        end = len(data)
+        read = LENGTH.unpack_from
         found = []
         for _ in range(count):
             (length,) = read(data, at)
-            start, at = at + 8, at + 8 + length
+            start = at + 8
+            at = start + length
             if at > end:
                 raise struct.error
-            if self._whole:
+            if self._full:
                 found.append(str(data[start:at], "utf-8"))
         self._at = at
         return found
@@ -204,13 +215,13 @@ class _Reader:
         return self._numbers(format)[0]
 
     def _numbers(self, format: str) -> tuple[Any, ...]:
-        """Raises struct.error where the file ends before them."""
+        """Numbers in the notation of `struct`. Raises struct.error where the file ends before them."""
         numbers = struct.unpack_from(f"<{format}", self._data, self._at)
         self._at += struct.calcsize(f"<{format}")
         return numbers
 
 
-# general.sampling.* (gguf.Keys), by the names of engines.types.Sampling
+# general.sampling.* (gguf.Keys): the recommended sampling parameters, by their names in requests
 SAMPLING_KEYS = {
     "temperature": "general.sampling.temp",
     "top_k": "general.sampling.top_k",

@@ -1,8 +1,8 @@
-"""Quantised weights of a GGUF in MLX's affine layout: groups of 32, value = scale × integer + bias.
+"""Converts quantised weights of a GGUF to MLX's affine layout: groups of 32, value = scale × integer + bias.
 
 MLX packs the integers of a row one after another, lowest bits first, into words of 32 bits (mlx.core.quantize). The
-blocks are ggml's (ggml/src/ggml-common.h, and ggml-quants.c for how they are read). The integers here are the file's,
-and so are the scales and biases, but for those types in ROUNDED: there they are products, rounded to float16.
+blocks are ggml's (ggml/src/ggml-common.h; ggml-quants.c reads them). The integers are the file's, and so are scales and
+biases, except for the types in ROUNDED, whose scales and biases are products that are rounded to float16.
 """
 
 from collections.abc import Callable
@@ -16,92 +16,98 @@ GROUP = 32  # weights that share a scale
 
 @dataclass(frozen=True, slots=True)
 class Packed:
+    """Rows of a weight in MLX's layout."""
+
     words: np.ndarray  # uint32 [rows, columns × bits / 32]
     scales: np.ndarray  # float16 [rows, columns / GROUP]
-    biases: np.ndarray
+    biases: np.ndarray  # like scales
 
 
 Groups = tuple[np.ndarray, np.ndarray, np.ndarray]  # packed integers as bytes, scales and biases [groups]
 
-# What blocks of 32 weights have: a scale, perhaps the least value, perhaps fifth bits, and bytes in runs of 16. Those
-# runs are called complex numbers, since NumPy takes such apart ten times as fast as 16 bytes.
+# Blocks of 32 weights: a scale, in some types the minimum and fifth bits, and bytes in runs of 16. The runs are
+# declared as complex numbers, which NumPy extracts ten times as fast as 16 bytes.
 HALVES = np.dtype([("scale", "<u2"), ("nibbles", "<c16")])
-HALVES_AND_LEAST = np.dtype([("scale", "<u2"), ("least", "<u2"), ("nibbles", "<c16")])
+HALVES_WITH_MINIMUM = np.dtype([("scale", "<u2"), ("minimum", "<u2"), ("nibbles", "<c16")])
 FIVES = np.dtype([("scale", "<u2"), ("fifths", "<u4"), ("nibbles", "<c16")])
-FIVES_AND_LEAST = np.dtype([("scale", "<u2"), ("least", "<u2"), ("fifths", "<u4"), ("nibbles", "<c16")])
+FIVES_WITH_MINIMUM = np.dtype([("scale", "<u2"), ("minimum", "<u2"), ("fifths", "<u4"), ("nibbles", "<c16")])
 BYTES = np.dtype([("scale", "<u2"), ("low", "<c16"), ("high", "<c16")])
 
 
 def _q4_0(blocks: np.ndarray) -> Groups:
     scale = _field(blocks, HALVES, "scale").view(np.float16)
-    return _packed_nibbles(_field(blocks, HALVES, "nibbles")), scale, _times(scale, -8)
+    return _packed_nibbles(_field(blocks, HALVES, "nibbles")), scale, _multiplied(scale, -8)
 
 
 def _q4_1(blocks: np.ndarray) -> Groups:
-    scale, least = (_field(blocks, HALVES_AND_LEAST, name).view(np.float16) for name in ("scale", "least"))
-    return _packed_nibbles(_field(blocks, HALVES_AND_LEAST, "nibbles")), scale, least
+    scale, minimum = (_field(blocks, HALVES_WITH_MINIMUM, name).view(np.float16) for name in ("scale", "minimum"))
+    return _packed_nibbles(_field(blocks, HALVES_WITH_MINIMUM, "nibbles")), scale, minimum
 
 
 def _q5_0(blocks: np.ndarray) -> Groups:
     scale = _field(blocks, FIVES, "scale").view(np.float16)
-    return _packed_fives(blocks, FIVES), scale, _times(scale, -16)
+    return _packed_fives(blocks, FIVES), scale, _multiplied(scale, -16)
 
 
 def _q5_1(blocks: np.ndarray) -> Groups:
-    scale, least = (_field(blocks, FIVES_AND_LEAST, name).view(np.float16) for name in ("scale", "least"))
-    return _packed_fives(blocks, FIVES_AND_LEAST), scale, least
+    scale, minimum = (_field(blocks, FIVES_WITH_MINIMUM, name).view(np.float16) for name in ("scale", "minimum"))
+    return _packed_fives(blocks, FIVES_WITH_MINIMUM), scale, minimum
 
 
 def _q8_0(blocks: np.ndarray) -> Groups:
-    """Signed bytes, moved up by 128."""
+    """Signed bytes, which become unsigned by adding 128."""
     scale = _field(blocks, BYTES, "scale").view(np.float16)
     halves = np.empty((len(blocks), 2), "<c16")
-    halves[:, 0], halves[:, 1] = _field(blocks, BYTES, "low"), _field(blocks, BYTES, "high")
+    halves[:, 0] = _field(blocks, BYTES, "low")
+    halves[:, 1] = _field(blocks, BYTES, "high")
     integers = halves.view(np.uint8)
     integers ^= 0x80
-    return integers, scale, _times(scale, -128)
+    return integers, scale, _multiplied(scale, -128)
 
 
 def _q4_k(blocks: np.ndarray) -> Groups:
-    """256 weights: scale, least, 12 bytes of 6-bit factors to both, and per 64 weights 32 bytes of two nibbles."""
+    """256 weights: scale, minimum, 12 bytes with factors of 6 bits for both, and per 64 weights 32 bytes of two
+    nibbles."""
     return _pack_4(_pairs_of_nibbles(blocks[:, 16:])), *_factored(blocks)
 
 
 def _q5_k(blocks: np.ndarray) -> Groups:
-    """As Q4_K, with 32 bytes of fifth bits before the nibbles: bit i of byte j is of weight j in group i."""
+    """As Q4_K, with 32 bytes of fifth bits before the nibbles: bit i of byte j belongs to weight j of group i."""
     fifth = (blocks[:, None, 16:48] >> np.arange(8, dtype=np.uint8)[None, :, None] & 1) << 4
     return _pack_5(_pairs_of_nibbles(blocks[:, 48:]) | fifth.reshape(-1, GROUP)), *_factored(blocks)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class BlockFormat:
+    """How the blocks of one type are converted."""
+
     bits: int
     block: int  # bytes
     groups: Callable[[np.ndarray], Groups]  # of blocks, uint8 [blocks, bytes]
 
 
 EXACT = {
-    "Q4_0": Kind(4, 18, _q4_0),
-    "Q4_1": Kind(4, 20, _q4_1),
-    "Q5_0": Kind(5, 22, _q5_0),
-    "Q5_1": Kind(5, 24, _q5_1),
-    "Q8_0": Kind(8, 34, _q8_0),
+    "Q4_0": BlockFormat(4, 18, _q4_0),
+    "Q4_1": BlockFormat(4, 20, _q4_1),
+    "Q5_0": BlockFormat(5, 22, _q5_0),
+    "Q5_1": BlockFormat(5, 24, _q5_1),
+    "Q8_0": BlockFormat(8, 34, _q8_0),
 }
-ROUNDED = {"Q4_K": Kind(4, 144, _q4_k), "Q5_K": Kind(5, 176, _q5_k)}
+ROUNDED = {"Q4_K": BlockFormat(4, 144, _q4_k), "Q5_K": BlockFormat(5, 176, _q5_k)}
 KINDS = {**EXACT, **ROUNDED}
 
 
 def pack(rows: np.ndarray, type: str) -> Packed:
-    """`rows`: as stored, uint8 [rows, bytes]."""
+    """Convert rows as they are stored, uint8 [rows, bytes]. `type`: a key of KINDS."""
     kind = KINDS[type]
-    with np.errstate(over="ignore"):  # an infinite scale shows where the result is looked at
+    with np.errstate(over="ignore"):  # `is_finite` finds infinite scales afterwards
         words, scales, biases = kind.groups(rows.reshape(-1, kind.block))
         halves = [part.astype(np.float16, copy=False).reshape(len(rows), -1) for part in (scales, biases)]
     return Packed(words.reshape(-1).view(np.uint32).reshape(len(rows), -1), *halves)
 
 
 def is_finite(halves: np.ndarray) -> bool:
-    """Of float16; several times as fast as NumPy's."""
+    """Is every float16 finite? Several times as fast as NumPy's."""
     return bool(((halves.view(np.uint16) & 0x7C00) != 0x7C00).all())
 
 
@@ -112,18 +118,18 @@ def _field(blocks: np.ndarray, layout: np.dtype, name: str) -> np.ndarray:
 
 @cache
 def _products(factor: int) -> np.ndarray:
-    """Every float16 times the factor, by its bits: NumPy computes slowly with those."""
+    """Every float16 times the factor, indexed by its bits, since NumPy is slow in float16."""
     with np.errstate(all="ignore"):
         products: np.ndarray = np.arange(1 << 16, dtype=np.uint16).view(np.float16) * np.float16(factor)
     return products
 
 
-def _times(scale: np.ndarray, factor: int) -> np.ndarray:
+def _multiplied(scale: np.ndarray, factor: int) -> np.ndarray:
     return _products(factor)[scale.view(np.uint16)]
 
 
 def _packed_nibbles(runs: np.ndarray) -> np.ndarray:
-    """16 bytes whose low halves are 16 integers, and whose high halves are the next 16, as pairs of neighbours."""
+    """16 bytes, whose low halves are 16 integers and whose high halves are the next 16, as pairs of neighbours."""
     pairs = runs.view(np.uint16)
     packed = np.empty((len(runs), 2), np.uint64)
     packed[:, 0] = _joined(pairs & 0x0F0F).view(np.uint64)
@@ -132,7 +138,7 @@ def _packed_nibbles(runs: np.ndarray) -> np.ndarray:
 
 
 def _joined(pairs: np.ndarray) -> np.ndarray:
-    """Two bytes below 16 as one."""
+    """Two bytes below 16 as one byte."""
     pairs |= pairs >> 4
     return pairs.astype(np.uint8)
 
@@ -140,25 +146,28 @@ def _joined(pairs: np.ndarray) -> np.ndarray:
 def _packed_fives(blocks: np.ndarray, layout: np.dtype) -> np.ndarray:
     runs = _field(blocks, layout, "nibbles").view(np.uint8).reshape(-1, 16)
     bits = _field(blocks, layout, "fifths").view(np.uint8).reshape(-1, 4)
-    fifths = np.unpackbits(bits, axis=1, bitorder="little") << 4  # bit i of 32 is of weight i
+    fifths = np.unpackbits(bits, axis=1, bitorder="little") << 4  # bit i of 32 belongs to weight i
     return _pack_5(np.concatenate((runs & 0x0F, runs >> 4), axis=1) | fifths)
 
 
 def _pairs_of_nibbles(bytes: np.ndarray) -> np.ndarray:
-    """Of every 32 bytes the low halves, then the high ones: uint8 [groups, 32]."""
+    """For every 32 bytes the low halves, then the high ones: uint8 [groups, 32]."""
     parts = bytes.reshape(-1, 1, 32)
     return np.concatenate((parts & 0x0F, parts >> 4), axis=1).reshape(-1, GROUP)
 
 
 def _factored(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scales and biases of a K-quant's 8 groups: a float16 each, times factors of 6 bits. The first four of both
-    kinds are low bits of bytes 0 to 3 and 4 to 7; the others are bytes 8 to 11, with their high bits in those."""
+    """Scales and biases of a K-quant's 8 groups: a float16 each, times factors of 6 bits.
+
+    The first four factors of both are the low bits of bytes 0 to 3 and 4 to 7. The others have their low bits in bytes
+    8 to 11, and their high bits in bytes 0 to 7.
+    """
     factors = blocks[:, 4:16]
     first, second, third = factors[:, :4], factors[:, 4:8], factors[:, 8:]
     of_scale = np.concatenate((first & 0x3F, third & 0x0F | first >> 6 << 4), axis=1)
-    of_least = np.concatenate((second & 0x3F, third >> 4 | second >> 6 << 4), axis=1)
-    scale, least = np.ascontiguousarray(blocks[:, :4]).view(np.float16).astype(np.float32).T
-    scales, biases = scale[:, None] * of_scale, -least[:, None] * of_least
+    of_minimum = np.concatenate((second & 0x3F, third >> 4 | second >> 6 << 4), axis=1)
+    scale, minimum = np.ascontiguousarray(blocks[:, :4]).view(np.float16).astype(np.float32).T
+    scales, biases = scale[:, None] * of_scale, -minimum[:, None] * of_minimum
     return scales.reshape(-1), biases.reshape(-1)
 
 
@@ -167,7 +176,7 @@ def _pack_4(integers: np.ndarray) -> np.ndarray:
 
 
 def _pack_5(integers: np.ndarray) -> np.ndarray:
-    """Eight integers into 40 bits."""
+    """Packs eight integers into 40 bits."""
     words = integers.reshape(-1, 8).astype(np.uint64)
     joined = words[:, 0].copy()
     for i in range(1, 8):

@@ -1,4 +1,4 @@
-"""A tensor of a GGUF as the arrays that the model has for it, chunk by chunk, so that none needs much memory."""
+"""A tensor of a GGUF as the arrays of an MLX model, chunk by chunk, which takes little memory."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,59 +10,64 @@ from nitro.gguf import architectures, packing, weights
 from nitro.gguf.header import Header, UnreadableGGUF
 from nitro.gguf.packing import GROUP, Packed
 
-CHUNK = 1 << 18  # bytes of the file at a time: they stay in the processor's cache
+CHUNK_SIZE = 1 << 18  # bytes of the file at a time, which stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One array of the model."""
+class ArraySpec:
+    """Name, type and shape of one array of the model."""
 
     name: str
-    type: str  # as safetensors call it: "F32", "F16", "BF16", "U32"
+    type: str  # as in safetensors: "F32", "F16", "BF16", "U32"
     shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """Some rows of a tensor: one array for each of its parts; BF16 as uint16."""
+class TensorChunk:
+    """Some rows of a tensor: one array for each of its arrays, BF16 as uint16."""
 
     arrays: tuple[np.ndarray, ...]
     size: int  # bytes of the file
 
 
-def parts(header: Header, name: str, bits: int | None = None) -> list[Part]:
-    """`bits`: of a tensor that is packed; None where its type says it."""
-    tensor, goal = header.tensors[name], architectures.model_name(header, name)
+def parts(header: Header, name: str, bits: int | None = None) -> list[ArraySpec]:
+    """The arrays that a tensor becomes. `bits`: of one that is packed; None where its type determines them."""
+    tensor = header.tensors[name]
+    model_name = architectures.model_name(header, name)
     if tensor.type in weights.PLAIN:
-        return [Part(goal, tensor.type, tensor.shape)]
+        return [ArraySpec(model_name, tensor.type, tensor.shape)]
     bits = packing.KINDS[tensor.type].bits if bits is None else bits
     *rows, columns = tensor.shape
-    stem, groups = goal.removesuffix(".weight"), (*rows, columns // GROUP)
+    stem = model_name.removesuffix(".weight")
+    groups = (*rows, columns // GROUP)
     return [
-        Part(goal, "U32", (*rows, columns * bits // 32)),
-        Part(f"{stem}.scales", "F16", groups),
-        Part(f"{stem}.biases", "F16", groups),
+        ArraySpec(model_name, "U32", (*rows, columns * bits // 32)),
+        ArraySpec(f"{stem}.scales", "F16", groups),
+        ArraySpec(f"{stem}.biases", "F16", groups),
     ]
 
 
-def chunks(header: Header, name: str, pack: Callable[[np.ndarray, str], Packed] = packing.pack) -> Iterator[Chunk]:
-    """`pack`: what makes groups of rows as stored, for a type that is not plain. Raises UnreadableGGUF."""
+def chunks(
+    header: Header, name: str, pack: Callable[[np.ndarray, str], Packed] = packing.pack
+) -> Iterator[TensorChunk]:
+    """The arrays of a tensor, some rows at a time. `pack`: packs rows as stored, where the type is not in
+    weights.PLAIN. Raises UnreadableGGUF where a scale does not fit float16."""
     tensor = header.tensors[name]
     rows = architectures.in_model_order(header, name, weights.stored(tensor))
-    step = max(1, CHUNK // rows.shape[1])
+    step = max(1, CHUNK_SIZE // rows.shape[1])
     for start in range(0, len(rows), step):
-        some = np.ascontiguousarray(rows[start : start + step])
+        piece = np.ascontiguousarray(rows[start : start + step])
         if tensor.type in weights.PLAIN:
-            yield Chunk((_plain(header, name, some),), some.size)
+            yield TensorChunk((_plain(header, name, piece),), piece.size)
             continue
-        packed = pack(some, tensor.type)
+        packed = pack(piece, tensor.type)
         if not (packing.is_finite(packed.scales) and packing.is_finite(packed.biases)):
             raise UnreadableGGUF(f"{header.path}: tensor {name} has a scale that float16 cannot hold.")
-        yield Chunk((packed.words, packed.scales, packed.biases), some.size)
+        yield TensorChunk((packed.words, packed.scales, packed.biases), piece.size)
 
 
-def whole(header: Header, name: str) -> list[tuple[Part, np.ndarray]]:
-    """All of a tensor that MLX's layout holds as it is."""
+def whole(header: Header, name: str) -> list[tuple[ArraySpec, np.ndarray]]:
+    """A whole tensor whose type MLX's layout can hold. Raises UnreadableGGUF."""
     columns = zip(*(chunk.arrays for chunk in chunks(header, name)), strict=True)
     return [
         (part, np.concatenate(arrays).reshape(part.shape))
@@ -70,7 +75,8 @@ def whole(header: Header, name: str) -> list[tuple[Part, np.ndarray]]:
     ]
 
 
-def bytes_of(part: Part) -> int:
+def bytes_of(part: ArraySpec) -> int:
+    """The size of an array in bytes."""
     return prod(part.shape) * {"F32": 4, "U32": 4, "F16": 2, "BF16": 2}[part.type]
 
 

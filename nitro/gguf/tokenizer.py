@@ -1,6 +1,6 @@
-"""A GGUF's tokenizer, built from its metadata: byte-level BPE or SentencePiece's. It gives llama.cpp's ids.
+"""A GGUF's tokenizer, built from its metadata: byte-level BPE or SentencePiece's. It gives the same ids as llama.cpp.
 
-Sources: the splitting rules of each pre-tokenizer and the names of end-of-generation tokens are llama.cpp's
+Sources: the splitting rules of each pre-tokenizer and the names of end-of-generation tokens come from llama.cpp
 (src/llama-vocab.cpp, llm_tokenizer_bpe and llama_vocab::impl::load, as in llama-cpp-python 0.3.36).
 """
 
@@ -22,27 +22,27 @@ SPACE = "▁"  # SentencePiece's
 
 @dataclass(frozen=True, slots=True)
 class PreTokenizer:
-    """How text is cut before merges apply: by each expression in turn, matches and what lies between them apart."""
+    """How text is split before merges apply: by each expression in turn, into matches and what lies between them."""
 
-    cuts: tuple[str, ...]
-    whole_words: bool = False  # a piece that is a token as it stands is not merged ("ignore_merges")
+    expressions: tuple[str, ...]
+    ignore_merges: bool = False  # a piece that is a token is not merged
 
 
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _CONTRACTIONS = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _SIGNS, _SPACES = r" ?[^\s\p{L}\p{N}]+", r"\s*[\r\n]+|\s+(?!\S)|\s+"
-_UPPER, _LOWER = r"((?=[\p{L}])([^a-z]))", r"((?=[\p{L}])([^A-Z]))"  # any letter but a small, a capital ASCII one
+_UPPER, _LOWER = r"((?=[\p{L}])([^a-z]))", r"((?=[\p{L}])([^A-Z]))"  # any letter except a small or a capital ASCII one
 _CASED_WORDS = rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*"
 _CONTRACTED_WORDS = "|".join(f"{word}{_CONTRACTIONS}?" for word in _CASED_WORDS.split("|"))
 
 _gpt2 = PreTokenizer((_GPT2,))
 _digits = PreTokenizer((r"\p{N}", _GPT2))
-_llama3 = PreTokenizer((rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}{{1,3}}|{_SIGNS}[\r\n]*|{_SPACES}",), whole_words=True)
-_dbrx = PreTokenizer(_llama3.cuts)
+_llama3 = PreTokenizer((rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}{{1,3}}|{_SIGNS}[\r\n]*|{_SPACES}",), ignore_merges=True)
+_dbrx = PreTokenizer(_llama3.expressions)
 _gpt4o = PreTokenizer((rf"{_CONTRACTED_WORDS}|\p{{N}}{{1,3}}|{_SIGNS}[\r\n/]*|{_SPACES}",))
 _qwen2 = PreTokenizer((rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}|{_SIGNS}[\r\n]*|{_SPACES}",))
-_marked = "[\\p{L}\\p{M}]"  # letters and what stands above or below them
+_marked = "[\\p{L}\\p{M}]"  # letters and combining marks
 _qwen35 = PreTokenizer(
     (rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?{_marked}+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_SPACES}",)
 )
@@ -58,7 +58,7 @@ _deepseek_coder = PreTokenizer(
     (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[[一-龥\u0800-一가-\ud7ff]&&[^\\s]]+", r"\p{N}")
 )
 _falcon = PreTokenizer((r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, "[0-9][0-9][0-9]"))
-_tekken = PreTokenizer((rf"{_CASED_WORDS}|\p{{N}}|{_SIGNS}[\r\n/]*|{_SPACES}",), whole_words=True)
+_tekken = PreTokenizer((rf"{_CASED_WORDS}|\p{{N}}|{_SIGNS}[\r\n/]*|{_SPACES}",), ignore_merges=True)
 
 # by tokenizer.ggml.pre
 PRE_TOKENIZERS = {
@@ -75,7 +75,7 @@ PRE_TOKENIZERS = {
     "falcon": _falcon,
 }
 
-# Tokens that end a generation, whatever the metadata says of them.
+# Tokens that end a generation, whatever the metadata says about them.
 ENDS = {
     *("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|im_end|>", "<end_of_turn>", "<eos>", "</s>"),
     *("<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<turn|>", "<|tool_response>", "[e~["),
@@ -87,7 +87,7 @@ END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id", "fim_pad_token_id", 
 
 
 def build(header: Header) -> Tokenizer:
-    """Raises UnreadableGGUF where the file's tokenizer is of another kind."""
+    """The tokenizer. Raises UnreadableGGUF where its kind is not supported."""
     kind = header.need("tokenizer.ggml.model")
     if kind not in KINDS:
         raise UnreadableGGUF(
@@ -102,6 +102,7 @@ def build(header: Header) -> Tokenizer:
 
 
 def is_sentence_piece(header: Header) -> bool:
+    """Is the tokenizer SentencePiece's? Raises UnreadableGGUF where the metadata does not say it."""
     return bool(header.need("tokenizer.ggml.model") == SENTENCE_PIECE)
 
 
@@ -111,13 +112,14 @@ def _byte_level(header: Header) -> Tokenizer:
         raise UnreadableGGUF(
             f"{header.path} has the pre-tokenizer {name!r}; supported are {', '.join(sorted(PRE_TOKENIZERS))}."
         )
-    cut = PRE_TOKENIZERS[name]
+    rules = PRE_TOKENIZERS[name]
     vocabulary = {text: id for id, text in enumerate(header.need("tokenizer.ggml.tokens"))}
-    tokenizer = Tokenizer(BPE(vocabulary, _merges(header, vocabulary), ignore_merges=cut.whole_words))
-    steps: list[Any] = [Split(Regex(expression), "isolated") for expression in cut.cuts]
+    tokenizer = Tokenizer(BPE(vocabulary, _merges(header, vocabulary), ignore_merges=rules.ignore_merges))
+    steps: list[Any] = [Split(Regex(expression), "isolated") for expression in rules.expressions]
     steps.append(ByteLevel(add_prefix_space=False, use_regex=False))
-    if missing := set(ByteLevel.alphabet()) - vocabulary.keys():
-        # a byte that is no token is lost, and merges must not reach across it
+    missing = set(ByteLevel.alphabet()) - vocabulary.keys()
+    if missing:
+        # a byte without a token is lost, and merges must not reach across it
         steps.append(Split(Regex(f"[{re.escape(''.join(sorted(missing)))}]"), "removed"))
     tokenizer.pre_tokenizer = Sequence(steps)
     tokenizer.decoder = decoders.ByteLevel()
@@ -125,8 +127,8 @@ def _byte_level(header: Header) -> Tokenizer:
 
 
 def _sentence_piece(header: Header) -> Tokenizer:
-    """Text is never cut: of all neighbours that make a token, those of the best one are merged first, the leftmost of
-    equal ones (llm_tokenizer_spm_session). What is no token in the end becomes bytes."""
+    """Text is never split. Of all neighbours that form a token, those with the best score are merged first, the
+    leftmost of equal ones (llm_tokenizer_spm_session). What is no token in the end becomes bytes."""
     tokens = header.need("tokenizer.ggml.tokens")
     scores = header.get("tokenizer.ggml.scores", [0.0] * len(tokens))
     vocabulary = {text: id for id, text in enumerate(tokens)}
@@ -163,19 +165,20 @@ def ends(header: Header) -> frozenset[int]:
 
 
 def ends_among(tokens: Iterable[tuple[int, str]], known: Container[int | None]) -> frozenset[int]:
-    """Which of these (id, text) end a generation: by what they are called, or because their id is `known` to."""
+    """Which of these (id, text) end a generation: by their text, or because their id is in `known`."""
     found = {id: text for id, text in tokens if text in ENDS or id in known}
     texts = set(found.values())
     if texts & {"<|call|>", "<|calls|>"} and texts & {"<|return|>", "<|flush|>"}:
-        found = {id: text for id, text in found.items() if text != "<|end|>"}  # it ends a message there, not the answer
+        found = {id: text for id, text in found.items() if text != "<|end|>"}  # here it ends a message
     if texts & {"<|tool_response>", "<|plamo:eos|>"}:
-        found = {id: text for id, text in found.items() if text != "</s>"}  # it is mere markup there
+        found = {id: text for id, text in found.items() if text != "</s>"}  # here it is only markup
     return frozenset(found)
 
 
 def text(header: Header, key: str) -> str:
-    """How the token is written that the metadata names under `key`, as "bos"; nothing where it names none."""
-    id, tokens = header.get(f"tokenizer.ggml.{key}_token_id"), header.need("tokenizer.ggml.tokens")
+    """The text of the token that the metadata names under `key`, as "bos"; empty where it names none."""
+    id = header.get(f"tokenizer.ggml.{key}_token_id")
+    tokens = header.need("tokenizer.ggml.tokens")
     return tokens[id] if id is not None and 0 <= id < len(tokens) else ""
 
 
@@ -185,14 +188,15 @@ def controls(header: Header) -> frozenset[int]:
 
 
 def _typed(header: Header) -> list[tuple[str, int]]:
-    """The tokens with their types. One whose name ends a generation is a control token, whatever the file says."""
+    """The tokens with their types. One whose text is in ENDS is a control token, whatever the file says."""
     tokens = header.need("tokenizer.ggml.tokens")
     types = header.get("tokenizer.ggml.token_type", [NORMAL] * len(tokens))
     return [(text, CONTROL if text in ENDS else type) for text, type in zip(tokens, types, strict=False)]
 
 
 def _merges(header: Header, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
-    """In order of rank. A merge of or into something that is no token can never apply, and some files have such."""
+    """The merges in order of rank. Some files have merges that can never apply, since a part or the result is no
+    token."""
     merges = []
     for line in header.need("tokenizer.ggml.merges"):
         left, _, right = line.partition(" ")

@@ -1,4 +1,4 @@
-"""The weights of a GGUF as they are stored, mapped from the file: what is not read takes no memory."""
+"""The weights of a GGUF as they are stored, mapped from the file, so that only what is read takes memory."""
 
 import numpy as np
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
@@ -10,7 +10,8 @@ PLAIN = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}  # NumPy has n
 
 
 def stored(tensor: Tensor) -> np.ndarray:
-    """Its bytes: uint8 [rows, bytes of a row]. A vector of n has n rows, a stack of experts those of all of them."""
+    """The bytes of a tensor: uint8 [rows, bytes of a row]. A vector of n has n rows, a stack of experts the rows of
+    all."""
     block, size = GGML_QUANT_SIZES[GGMLQuantizationType[tensor.type]]
     columns = tensor.shape[-1] if len(tensor.shape) > 1 else 1
     width = columns // block * size
@@ -20,7 +21,7 @@ def stored(tensor: Tensor) -> np.ndarray:
 
 
 def is_readable(type: str) -> bool:
-    """Whether the gguf package can dequantise it."""
+    """Can the gguf package dequantise this type?"""
     try:
         kind = GGMLQuantizationType[type]
         dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
@@ -30,12 +31,12 @@ def is_readable(type: str) -> bool:
 
 
 def numbers(header: Header, name: str) -> list[float]:
-    """A small float32 tensor's."""
+    """The values of a small float32 tensor."""
     return [float(value) for value in stored(header.tensors[name]).reshape(-1).view(np.float32)]
 
 
 def half_split(rows: np.ndarray, heads: int) -> np.ndarray:
-    """Rows whose rotary pairs lie side by side, 0,1 · 2,3 · …, put in the order in which a head's first half pairs
-    with its second. `rows`: [heads × head size, anything]."""
+    """Reorder rows whose rotary pairs lie side by side, 0,1 · 2,3 · …, so that a head's first half pairs with its
+    second. `rows`: [heads × head size, anything]."""
     count, *rest = rows.shape
     return rows.reshape(heads, count // heads // 2, 2, *rest).swapaxes(1, 2).reshape(count, *rest)

@@ -71,7 +71,7 @@ def _check(file: Path, model: str) -> None:
     with file.open("rb") as stream:
         magic = stream.read(len(GGUF_MAGIC))
     if magic != GGUF_MAGIC:
-        raise StartError(f"{model} is no GGUF file (its first bytes are not 'GGUF').")
+        raise StartError(f"{model} is not a GGUF file (its first bytes are not 'GGUF').")
 
 
 def _name(file: Path) -> str:

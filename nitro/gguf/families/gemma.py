@@ -1,9 +1,9 @@
-"""Gemma 2 and Gemma 3 (text). Their norms multiply by 1 + weight, which the file has added up."""
+"""Gemma 2 and Gemma 3 (text). Their norms multiply by 1 + weight, and the file stores the sum."""
 
 from typing import Any
 
 from nitro.gguf.families import rope
-from nitro.gguf.families.family import Family, Value, constant, head_count, head_size, maybe, weights
+from nitro.gguf.families.family import ModelFamily, Value, constant, head_count, head_size, maybe, weights
 from nitro.gguf.families.llama import ATTENTION, CONFIG, DENSE, EMBEDDINGS, FEED_FORWARD, HEAD_NORMS
 from nitro.gguf.header import Header, UnreadableGGUF
 
@@ -19,8 +19,8 @@ NAMES = {**EMBEDDINGS, **weights(ATTENTION), **FOUR_NORMS, **weights(FEED_FORWAR
 
 
 def query_scalar(layers_of_27b: int) -> Value:
-    """What the scores are divided by the root of: the head size, but in the model of 27B weights, which only its
-    number of layers tells from the others, width / heads (load_arch_hparams in llama.cpp's src/models/gemma*.cpp)."""
+    """The number whose root divides the attention scores: the head size. Only in the 27B model it is width / heads;
+    that model is recognised by its number of layers (load_arch_hparams in llama.cpp's src/models/gemma*.cpp)."""
 
     def of(header: Header) -> int:
         if header.need("{arch}.block_count") == layers_of_27b:
@@ -31,7 +31,8 @@ def query_scalar(layers_of_27b: int) -> Value:
 
 
 def window_pattern(header: Header) -> int:
-    """One layer in so many sees everything, the others a window."""
+    """One layer in so many attends to everything, the others to a window. Raises UnreadableGGUF where it is
+    irregular."""
     if not header.get("{arch}.attention.sliding_window"):
         return 1
     pattern: Any = header.get("{arch}.attention.sliding_window_pattern", 6)
@@ -44,13 +45,14 @@ def window_pattern(header: Header) -> int:
 
 
 def no_window(header: Header) -> str | None:
+    """A notice where the context is longer than the window."""
     window = header.get("{arch}.attention.sliding_window", 4096)
     if header.need("{arch}.context_length") <= window:
         return None
     return f"mlx-lm's gemma2 has no sliding window: beyond {window} tokens its answers differ from llama.cpp's."
 
 
-GEMMA2 = Family(
+GEMMA2 = ModelFamily(
     "gemma2",
     "Gemma2ForCausalLM",
     {name: goal for name, goal in NAMES.items() if name != "output.weight"},  # always tied
@@ -62,11 +64,11 @@ GEMMA2 = Family(
         "sliding_window": maybe("attention.sliding_window", 4096),
     },
     plus_one=("output_norm.weight", *FOUR_NORMS),
-    refused={**DENSE, "rope.scaling.type": ("none", None)},  # mlx-lm's model scales no positions
+    supported={**DENSE, "rope.scaling.type": ("none", None)},  # mlx-lm's model scales no positions
     notice=no_window,
 )
 
-GEMMA3 = Family(
+GEMMA3 = ModelFamily(
     "gemma3_text",
     "Gemma3ForCausalLM",
     {**NAMES, **HEAD_NORMS},
@@ -80,5 +82,5 @@ GEMMA3 = Family(
         "hidden_activation": constant("gelu_pytorch_tanh"),
     },
     plus_one=("output_norm.weight", *FOUR_NORMS, *HEAD_NORMS),
-    refused={**DENSE, "final_logit_softcapping": (0.0, None)},  # mlx-lm's model has no such cap
+    supported={**DENSE, "final_logit_softcapping": (0.0, None)},  # mlx-lm's model has no such cap
 )

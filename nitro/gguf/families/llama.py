@@ -2,7 +2,7 @@
 
 from nitro.gguf.families import rope
 from nitro.gguf.families.family import (
-    Family,
+    ModelFamily,
     biases,
     constant,
     has,
@@ -58,27 +58,27 @@ CONFIG = {
 BIAS_CONFIG = {"attention_bias": has("blk.0.attn_q.bias"), "mlp_bias": has("blk.0.ffn_gate.bias")}
 DENSE = {"expert_count": (0, None)}
 
-LLAMA = Family(
+LLAMA = ModelFamily(
     "llama",
     "LlamaForCausalLM",
     {**NAMES, **BIASES},
     {**CONFIG, **BIAS_CONFIG},
     optional=("output.weight", *BIASES),
     interleaved=INTERLEAVED,
-    refused=DENSE,
+    supported=DENSE,
 )
 
-SMOLLM3 = Family(
+SMOLLM3 = ModelFamily(
     "smollm3",
     "SmolLM3ForCausalLM",
     {**NAMES, **BIASES},
     {**CONFIG, **BIAS_CONFIG, "no_rope_layer_interval": constant(4)},  # llama.cpp knows no other interval
     optional=("output.weight", *BIASES),
     interleaved=INTERLEAVED,
-    refused=DENSE,
+    supported=DENSE,
 )
 
-GRANITE = Family(
+GRANITE = ModelFamily(
     "granite",
     "GraniteForCausalLM",
     {**NAMES, **BIASES},
@@ -92,5 +92,5 @@ GRANITE = Family(
     },
     optional=("output.weight", *BIASES),
     interleaved=INTERLEAVED,
-    refused={**DENSE, "rope.scaling.finetuned": (True, None)},  # false: no positions at all
+    supported={**DENSE, "rope.scaling.finetuned": (True, None)},  # false: no positions at all
 )

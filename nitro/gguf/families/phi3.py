@@ -1,26 +1,25 @@
 """Phi-3 and Phi-4: queries, keys and values are one matrix, gate and up another, in the file and in the model."""
 
 from nitro.gguf.families import rope
-from nitro.gguf.families.family import Family, head_size, maybe, weights
+from nitro.gguf.families.family import ModelFamily, head_size, maybe, weights
 from nitro.gguf.families.llama import CONFIG, DENSE, EMBEDDINGS, NORMS_BEFORE
 from nitro.gguf.header import Header
 
 
-def turned_share(header: Header) -> float:
-    """The share of a head's dimensions that rotary embedding turns."""
+def rotated_share(header: Header) -> float:
+    """The share of a head's dimensions that rotary embedding rotates."""
     return float(header.get("{arch}.rope.dimension_count", head_size(header)) / head_size(header))
 
 
 def long_only(header: Header) -> str | None:
+    """A notice where the file has factors for long contexts."""
     if rope.LONG not in header.tensors:
         return None
     context = header.get("{arch}.rope.scaling.original_context_length", 4096)
-    return (
-        f"mlx-lm's phi3 is always set for long contexts; with up to {context} tokens llama.cpp sets it for short ones."
-    )
+    return f"mlx-lm's phi3 always uses the factors for long contexts; llama.cpp uses others up to {context} tokens."
 
 
-PHI3 = Family(
+PHI3 = ModelFamily(
     "phi3",
     "Phi3ForCausalLM",
     {
@@ -39,10 +38,10 @@ PHI3 = Family(
         **CONFIG,
         "rope_scaling": rope.two_lists,
         "original_max_position_embeddings": maybe("rope.scaling.original_context_length", 4096),
-        "partial_rotary_factor": turned_share,
+        "partial_rotary_factor": rotated_share,
         "sliding_window": lambda header: header.get("{arch}.attention.sliding_window") or None,
     },
-    refused={
+    supported={
         **DENSE,
         "rope.scaling.type": ("none", "linear", "longrope", None),
         "rope.dimension_count": (),  # any

@@ -1,8 +1,8 @@
-"""How a GGUF says that rotary frequencies are scaled, as config.json says it.
+"""How rotary frequencies are scaled: from a GGUF's metadata to config.json.
 
-llama.cpp's converter makes factors of Llama 3's settings (LlamaModel.generate_extra_tensors in conversion/llama.py);
-here the settings are found again. Factors that no known settings give are kept as they are: "longrope" takes any list
-of them, and scales nothing else while the two contexts in it are equal.
+llama.cpp's converter turns Llama 3's settings into factors (LlamaModel.generate_extra_tensors in conversion/llama.py);
+here the settings are recovered. Factors that no known settings give are kept as they are: "longrope" takes any list of
+them, and scales nothing else while the two contexts in it are equal.
 """
 
 from math import pi
@@ -15,31 +15,35 @@ from nitro.gguf.families.family import head_size
 from nitro.gguf.header import Header
 
 FACTORS = "rope_freqs.weight"  # what every rotary frequency is divided by, float32 [head size / 2]
-LONG, SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
-TENSORS = (FACTORS, LONG, SHORT)  # no weights of the model, but settings
+LONG = "rope_factors_long.weight"
+SHORT = "rope_factors_short.weight"
+TENSORS = (FACTORS, LONG, SHORT)  # settings, not weights of the model
 
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
-CLOSE = 1e-5  # relative: the factors were computed in float32
+RELATIVE_TOLERANCE = 1e-5  # the factors were computed in float32
 
 
 def base(header: Header) -> float:
+    """rope_theta."""
     return float(header.get("{arch}.rope.freq_base", 10000.0))
 
 
 def scaling(header: Header) -> dict[str, Any] | None:
+    """rope_scaling; None: frequencies are not scaled."""
     if FACTORS in header.tensors:
         return _of_factors(header, weights.numbers(header, FACTORS))
     return linear(header)
 
 
 def linear(header: Header) -> dict[str, Any] | None:
+    """rope_scaling without factors per frequency: linear, or None."""
     is_linear = header.get("{arch}.rope.scaling.type", "linear") == "linear"
     factor = header.get("{arch}.rope.scaling.factor") if is_linear else None
     return {**_named("linear"), "factor": factor} if factor else None
 
 
 def two_lists(header: Header) -> dict[str, Any] | None:
-    """Phi-3's: a list of factors for short contexts, and one for long ones."""
+    """rope_scaling of Phi-3: a list of factors for short contexts, and one for long ones."""
     if LONG not in header.tensors:
         return linear(header)
     long = weights.numbers(header, LONG)
@@ -48,13 +52,13 @@ def two_lists(header: Header) -> dict[str, Any] | None:
 
 
 def _named(type: str) -> dict[str, Any]:
-    """Under the key that transformers reads, and the older one that some of mlx-lm's models ask for."""
+    """The type under the key that transformers reads, and under the older one that some of mlx-lm's models read."""
     return {"rope_type": type, "type": type}
 
 
 def _of_factors(header: Header, factors: list[float]) -> dict[str, Any]:
     settings = {**_named("llama3"), "factor": float(max(factors)), **LLAMA3}
-    if np.allclose(llama3(head_size(header), base(header), settings), factors, rtol=CLOSE, atol=0):
+    if np.allclose(llama3(head_size(header), base(header), settings), factors, rtol=RELATIVE_TOLERANCE, atol=0):
         return settings
     context = header.need("{arch}.context_length")
     lists = {"short_factor": factors, "long_factor": factors}
@@ -62,9 +66,13 @@ def _of_factors(header: Header, factors: list[float]) -> dict[str, Any]:
 
 
 def llama3(size: int, base: float, settings: dict[str, Any]) -> np.ndarray:
-    """What Llama 3 divides each rotary frequency by: [size / 2]. Waves shorter than context / high_freq_factor stay,
-    those longer than context / low_freq_factor get the whole factor, and between them the share goes linearly."""
+    """The divisors of Llama 3's rotary frequencies: [size / 2].
+
+    Waves shorter than context / high_freq_factor stay, those longer than context / low_freq_factor are divided by the
+    full factor, and in between it is interpolated linearly.
+    """
     waves = 2 * pi * base ** (np.arange(0, size, 2) / size)
-    low, high = settings["low_freq_factor"], settings["high_freq_factor"]
+    low = settings["low_freq_factor"]
+    high = settings["high_freq_factor"]
     share = np.clip((settings["original_max_position_embeddings"] / waves - low) / (high - low), 0, 1)
     return np.asarray(1 / ((1 - share) / settings["factor"] + share))

@@ -121,7 +121,7 @@ def _refuse_folder(path: Path) -> None:
 def _read_header(path: Path) -> SamplingDefaults:
     """What the file recommends for sampling. Raises LoadError where it is damaged: llama.cpp would say less of it."""
     try:
-        head = header.read_all(path, whole=False)
+        head = header.read_all(path, full=False)
     except header.UnreadableGGUF as error:
         raise LoadError(str(error)) from None
     except OSError as error:
