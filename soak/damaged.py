@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))  # where the tiny mode
 from gguf import GGMLQuantizationType as Type
 from tiny_models import write_folder, write_gguf
 
-from soak import damaged_files, damaged_folders
+from soak import damaged_files, damaged_folders, gguf_parts
 
 TYPES = (Type.F32, Type.Q8_0, Type.Q4_0)
 KINDS = ("plain", "rotating")
@@ -32,7 +32,7 @@ def gguf_files(seed: int, count: int, into: Path) -> Iterator[Path]:
         random = Random(f"{seed} {number}")
         name, damage = damages[number % len(damages)]
         path = into / f"{number:03}-{name.replace(' ', '-')}.gguf"
-        path.write_bytes(damage(damaged_files.take_apart(random.choice(intact)), random))
+        path.write_bytes(damage(gguf_parts.take_apart(random.choice(intact)), random))
         yield path
 
 

@@ -27,7 +27,7 @@ from nitro.gguf import header
 from nitro.gguf.header import UnreadableGGUF
 from nitro.models import conversion_report
 from soak import damaged, damaged_files, damaged_folders
-from soak.damaged_files import STRING, UINT32, Gguf, take_apart, value
+from soak.gguf_parts import STRING, UINT32, Gguf, take_apart, value
 
 TRY = Path(__file__).with_name("try_damaged.py")
 

@@ -248,7 +248,7 @@ class Checkout:
         self.root = root
         (root / "scripts").mkdir(parents=True)
         (root / script.REGISTRY).parent.mkdir(parents=True)
-        for name in ("pyproject.toml", "scripts/install.py", script.REGISTRY):
+        for name in ("pyproject.toml", "scripts/install.py", "scripts/this_machine.py", script.REGISTRY):
             (root / name).write_text("first")
         (root / "constraints.txt").write_text("llama-cpp-python==0.3.36\n")
         self.commands: list[list[str]] = []
