@@ -26,7 +26,7 @@ from nitro.errors import ConvertError, StartError
 from nitro.gguf import header
 from nitro.gguf.header import UnreadableGGUF
 from nitro.models import conversion_report
-from soak import damaged, damaged_files, damaged_folders
+from soak import damaged, damaged_files, damaged_folders, gguf_parts
 from soak.gguf_parts import STRING, UINT32, Gguf, take_apart, value
 
 TRY = Path(__file__).with_name("try_damaged.py")
@@ -94,7 +94,7 @@ CHANGES: dict[str, Callable[[Gguf], object]] = {
         setattr(tensor(gguf), "shape", [3, 3]),
     ),
     "it has a list of 16777217 values": lambda gguf: gguf.pairs.update(
-        {b"long": damaged_files.texts()[:8] + (2**24 + 1).to_bytes(8, "little")}
+        {b"long": gguf_parts.texts()[:8] + (2**24 + 1).to_bytes(8, "little")}
     ),
     "its lists are nested too deeply": lambda gguf: gguf.pairs.update(
         {b"deep": b"\x09\0\0\0" + (b"\x09\0\0\0" + (1).to_bytes(8, "little")) * 5000}
@@ -105,7 +105,7 @@ CHANGES: dict[str, Callable[[Gguf], object]] = {
 }
 
 
-def tensor(gguf: Gguf) -> damaged_files.Tensor:
+def tensor(gguf: Gguf) -> gguf_parts.Tensor:
     return next(each for each in gguf.tensors if each.name == b"output.weight")
 
 

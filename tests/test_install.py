@@ -26,6 +26,7 @@ def load_install() -> ModuleType:
 
 
 script = load_install()
+this_machine = sys.modules["this_machine"]
 
 LINUX = script.Machine("linux", "x86_64", cores=2, cc="/usr/bin/cc", cxx="/usr/bin/c++", cmake="/usr/bin/cmake")
 GPU = LINUX._replace(gpus=("NVIDIA H100",))
@@ -156,16 +157,20 @@ def test_gpus_from_the_driver(tmp_path: Path) -> None:
     (proc / "0000:02:00.0").mkdir()
     dev.mkdir()
     (dev / "nvidia0").touch()
-    assert script.find_gpus(answers(), str(proc), str(dev)) == ("NVIDIA L4", "NVIDIA GPU")
+    assert this_machine.find_gpus(answers(), str(proc), str(dev)) == ("NVIDIA L4", "NVIDIA GPU")
     (dev / "nvidia0").unlink()
-    assert script.find_gpus(answers(), str(proc), str(dev)) == (), "a container without the GPU's device file"
+    assert this_machine.find_gpus(answers(), str(proc), str(dev)) == (), "a container without the GPU's device file"
 
 
 def test_gpus_from_nvidia_smi(tmp_path: Path) -> None:
     listed = "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)\n  MIG 1g.10gb Device 0: (UUID: MIG-2)\nGPU 1: NVIDIA L4\n"
     missing = str(tmp_path / "missing")
-    assert script.find_gpus(answers(nvidia_smi=listed), missing, missing) == ("NVIDIA H100 80GB HBM3", "NVIDIA L4")
-    assert script.find_gpus(answers(nvidia_smi="No devices found.\n"), missing, missing) == ()
+    found = this_machine.find_gpus(answers(nvidia_smi=listed), missing, missing)
+    assert found == (
+        "NVIDIA H100 80GB HBM3",
+        "NVIDIA L4",
+    )
+    assert this_machine.find_gpus(answers(nvidia_smi="No devices found.\n"), missing, missing) == ()
 
 
 def test_nvcc_outside_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +178,7 @@ def test_nvcc_outside_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     nvcc.parent.mkdir()
     nvcc.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert script.find_nvcc({"CUDA_HOME": str(tmp_path)}) == str(nvcc)
+    assert this_machine.find_nvcc({"CUDA_HOME": str(tmp_path)}) == str(nvcc)
     monkeypatch.setattr(script.sys, "platform", "linux")
     machine = script.look(answers(nvcc="Cuda compilation tools, release 12.4, V12.4.131"), {"CUDA_HOME": str(tmp_path)})
     assert (machine.nvcc, machine.nvcc_version, machine.cxx, machine.cmake) == (str(nvcc), "12.4", "", "")
@@ -520,16 +525,16 @@ def test_build_is_told_the_compilers_that_exist(checkout: Checkout) -> None:
 def test_compilers_are_found_in_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(script.sys, "platform", "linux")
-    monkeypatch.setattr(script.sysconfig, "get_config_var", {"CC": "gcc -pthread", "CXX": "g++ -pthread"}.get)
+    monkeypatch.setattr(this_machine.sysconfig, "get_config_var", {"CC": "gcc -pthread", "CXX": "g++ -pthread"}.get)
     (tmp_path / "clang").touch(mode=0o755)
-    assert script.find_compilers(answers(), {}) == ("", "")
+    assert this_machine.find_compilers(answers(), {}) == ("", "")
     (tmp_path / "clang++").touch(mode=0o755)
-    assert script.find_compilers(answers(), {}) == (str(tmp_path / "clang"), str(tmp_path / "clang++"))
+    assert this_machine.find_compilers(answers(), {}) == (str(tmp_path / "clang"), str(tmp_path / "clang++"))
     for name in ("gcc", "g++"):
         (tmp_path / name).touch(mode=0o755)
-    assert script.find_compilers(answers(), {}) == (str(tmp_path / "gcc"), str(tmp_path / "g++"))
+    assert this_machine.find_compilers(answers(), {}) == (str(tmp_path / "gcc"), str(tmp_path / "g++"))
     users_own = {"CC": "clang", "CXX": "clang++"}
-    assert script.find_compilers(answers(), users_own) == (str(tmp_path / "clang"), str(tmp_path / "clang++"))
+    assert this_machine.find_compilers(answers(), users_own) == (str(tmp_path / "clang"), str(tmp_path / "clang++"))
 
 
 def test_missing_cmake_is_only_a_note(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
