@@ -44,7 +44,7 @@ def _automatic() -> str:
 def serve(**fields: Any) -> None:
     """Serve MODEL over the OpenAI API.
 
-    MODEL is a GGUF file (of a split one, the first part) or a folder with an MLX model. Without MODEL, the small model
+    MODEL is a GGUF file (if it is split, its first part) or a folder with an MLX model. Without MODEL, the small model
     that comes with Nitro is served.
     """
     from nitro.server import run

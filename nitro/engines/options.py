@@ -20,7 +20,7 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
     Meta's `extra` may hold a `flag` that is not named after its field, and a `form`: what a `pattern` means in words.
     """
 
-    engine: Annotated[str, Meta(description="Engine that computes")] = "auto"  # the command line adds which there are
+    engine: Annotated[str, Meta(description="Inference engine")] = "auto"  # the command line adds which there are
     context: (
         Annotated[
             int,
