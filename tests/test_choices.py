@@ -15,7 +15,7 @@ from test_stops import reference
 from nitro.engines.types import FinishReason, Output
 from nitro.errors import EngineDown
 from nitro.service.choices import ChoiceAssembler, Choices, OutputSpec
-from nitro.service.events import Event, Finished, TextDelta, Usage
+from nitro.service.events import Event, Finished, TextDelta, TokenUsage
 from nitro.text.detokenizer import Detokenizer
 
 quick = settings(deadline=None, database=None)
@@ -235,7 +235,7 @@ def test_usage_counts_all_choices() -> None:
     generation = FakeGeneration([(0, output(b"a", b"b")), (1, output(b"c."))], [(0, output(b"", finish="stop"))], n=2)
     choices = Choices(generation, OutputSpec(stops=["."]))
     consume(choices)
-    assert choices.usage == Usage(11, 4, 4)
+    assert choices.usage == TokenUsage(11, 4, 4)
 
 
 @pytest.mark.parametrize(("stop", "taken"), [([], 4), (["b"], 2)])

@@ -13,18 +13,18 @@ receives the answers in `client/engine.py`.
 import msgspec
 
 from nitro.engines.types import EngineSpec, ModelInfo, Output, StepRecord
-from nitro.system.frames import Message
+from nitro.system.frames import WireMessage
 
 # To the engine
 
 
-class Load(Message, frozen=True):
+class Load(WireMessage, frozen=True):
     """Load a model."""
 
     spec: EngineSpec
 
 
-class Generate(Message, frozen=True):
+class Generate(WireMessage, frozen=True):
     """Begin these sequences: as many on each prompt of the work, in its order.
 
     Answered for all by Accepted, Rejected or TooLong under the first id.
@@ -34,7 +34,7 @@ class Generate(Message, frozen=True):
     work: bytes  # an encoded Work: what is wrong in it is this request's fault, and not the frame's
 
 
-class Abort(Message, frozen=True):
+class Abort(WireMessage, frozen=True):
     """End these sequences; nothing more is said about them. Unknown ids are ignored."""
 
     ids: list[int]
@@ -43,19 +43,19 @@ class Abort(Message, frozen=True):
 # From the engine
 
 
-class Ready(Message, frozen=True):
+class Ready(WireMessage, frozen=True):
     """The model is loaded."""
 
     info: ModelInfo
 
 
-class LoadFailed(Message, frozen=True):
+class LoadFailed(WireMessage, frozen=True):
     """The model cannot be loaded; the process ends."""
 
     message: str  # a sentence
 
 
-class Accepted(Message, frozen=True):
+class Accepted(WireMessage, frozen=True):
     """The sequences of this request are queued."""
 
     id: int
@@ -64,7 +64,7 @@ class Accepted(Message, frozen=True):
     unenforced: list[str] = []  # what of the constraint's schemas is let through: "tools[0].function.parameters: …"
 
 
-class Rejected(Message, frozen=True):
+class Rejected(WireMessage, frozen=True):
     """This request cannot run; `param` names the parameter at fault, None: the prompt."""
 
     id: int
@@ -72,7 +72,7 @@ class Rejected(Message, frozen=True):
     param: str | None = None
 
 
-class TooLong(Message, frozen=True):
+class TooLong(WireMessage, frozen=True):
     """This request cannot run: the prompt leaves no room in the context for an answer."""
 
     id: int
@@ -81,7 +81,7 @@ class TooLong(Message, frozen=True):
     partly: bool = False  # it has more tokens than were counted
 
 
-class Step(Message, frozen=True):
+class Step(WireMessage, frozen=True):
     """One step is done: what it did, and the new tokens of all sequences."""
 
     record: StepRecord

@@ -11,7 +11,7 @@ import numpy as np
 
 from nitro.gguf import weights
 from nitro.gguf.families import rope
-from nitro.gguf.families.family import ModelFamily, head_count, head_size, kv_head_count
+from nitro.gguf.families.family import ArchitectureFamily, head_count, head_size, kv_head_count
 from nitro.gguf.families.gemma import GEMMA2, GEMMA3
 from nitro.gguf.families.llama import GRANITE, LLAMA, SMOLLM3
 from nitro.gguf.families.olmo2 import OLMO2
@@ -42,7 +42,7 @@ def is_known(name: str, is_gguf: bool) -> bool:
     return name in (FAMILIES if is_gguf else MODEL_TYPES)
 
 
-def of(header: Header) -> ModelFamily:
+def of(header: Header) -> ArchitectureFamily:
     """The model's family. Raises UnreadableGGUF where it is not supported."""
     if header.architecture not in FAMILIES:
         raise UnreadableGGUF(
@@ -124,5 +124,5 @@ def _need_tensors(header: Header) -> None:
 
 
 def _general(tensor: str) -> str:
-    """The tensor's name with N for the number of its layer, as in `ModelFamily.names`."""
+    """The tensor's name with N for the number of its layer, as in `ArchitectureFamily.names`."""
     return re.sub(r"^blk\.\d+\.", "blk.N.", tensor)

@@ -17,7 +17,7 @@ from nitro.service.events import (
     PromptLogprobs,
     ReasoningDelta,
     TextDelta,
-    Usage,
+    TokenUsage,
 )
 from nitro.text.detokenizer import Detokenizer
 from nitro.text.output_parser import ChannelDelta, Parser, PlainParser, merged
@@ -38,7 +38,7 @@ class OutputSpec:
 
 
 @dataclass(slots=True)
-class Call:
+class AssembledCall:
     """A tool call of an answer, as far as it has come. `arguments`: JSON."""
 
     id: str
@@ -55,7 +55,7 @@ class ChoiceAssembler:
         self.prompt_logprobs: list[Logprobs] = []  # from the prompt's second token on, if asked for
         self.text = ""  # as the model wrote it
         self.content = self.reasoning = ""
-        self.calls: list[Call] = []
+        self.calls: list[AssembledCall] = []
         self.tokens = self.reasoning_tokens = 0  # counts
         self.ids: list[int] = []
         self.drafted = self.accepted = 0  # tokens of drafts
@@ -163,7 +163,7 @@ class ChoiceAssembler:
         call_id = None
         if delta.name is not None:
             call_id = self._spec.call_id(delta.name, delta.call)
-            self.calls.append(Call(call_id, delta.name))
+            self.calls.append(AssembledCall(call_id, delta.name))
         self.calls[delta.call].arguments += delta.text
         return CallDelta(self.index, delta.call, delta.text, call_id, delta.name, tokens, ids)
 
@@ -214,10 +214,10 @@ class Choices:
         return all(choice.finish for choice in self.choices)
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> TokenUsage:
         """As far as they have come."""
         choices = self.choices
-        return Usage(
+        return TokenUsage(
             prompt_tokens=self.generation.prompt_tokens,
             cached_tokens=self.generation.cached_tokens,
             completion_tokens=sum(choice.tokens for choice in choices),

@@ -25,7 +25,7 @@ class PlacedToken(Struct, frozen=True, gc=False):
     logprobs: Logprobs
 
 
-class Usage(Struct, frozen=True):
+class TokenUsage(Struct, frozen=True):
     """Tokens of all choices together. Those of a prediction are None where none was given."""
 
     prompt_tokens: int
@@ -36,7 +36,7 @@ class Usage(Struct, frozen=True):
     rejected_prediction_tokens: int | None = None
 
 
-class Timings(Struct, frozen=True):
+class GenerationTimings(Struct, frozen=True):
     """How fast it went, as far as it has come. Seconds are 0 where they are not known yet."""
 
     cached_tokens: int
@@ -106,14 +106,14 @@ class Finished(Struct, frozen=True):
 class Progress(Struct, frozen=True):
     """How far it is, if asked for: the first of a burst."""
 
-    timings: Timings
+    timings: GenerationTimings
 
 
 class Done(Struct, frozen=True):
     """All choices have ended."""
 
-    usage: Usage
-    timings: Timings
+    usage: TokenUsage
+    timings: GenerationTimings
 
 
 class Failed(Struct, frozen=True):

@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFam
 from prometheus_client.registry import Collector
 
 from nitro.engines.types import StepRecord
-from nitro.service.events import Usage
+from nitro.service.events import TokenUsage
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -45,7 +45,7 @@ class Metrics:
         """An HTTP request was answered. `path`: one of a few known ones."""
         self._requests.labels(path, str(status)).inc()
 
-    def generation(self, usage: Usage, queued: float | None, first: float | None, later: float) -> None:
+    def generation(self, usage: TokenUsage, queued: float | None, first: float | None, later: float) -> None:
         """A request has ended. Seconds: in the queue, until its first token, and from there to its last; None: it had
         none."""
         generated = usage.completion_tokens

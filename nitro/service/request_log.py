@@ -4,7 +4,7 @@ import logging
 import time
 
 from nitro.service.choices import Choices
-from nitro.service.events import Timings
+from nitro.service.events import GenerationTimings
 from nitro.service.metrics import Metrics
 
 log = logging.getLogger("nitro.request")
@@ -35,13 +35,13 @@ class RequestLog:
             return None, 0.0
         return self._first - self._began, self._last - self._first
 
-    def timings(self) -> Timings:
+    def timings(self) -> GenerationTimings:
         """As far as it has come. Needs `choices`."""
         assert self.choices is not None
         choices = self.choices.choices
         generation = self.choices.generation
         first, later = self._seconds
-        return Timings(
+        return GenerationTimings(
             cached_tokens=generation.cached_tokens,
             computed_prompt_tokens=generation.prompt_tokens - generation.cached_tokens,
             prompt_seconds=max((first or 0.0) - (generation.queue_seconds or 0.0), 0.0),

@@ -64,7 +64,7 @@ class ChildProcess:
         """The exit status, −n if signal n ended the process, or None while it runs."""
         return self._process.poll()
 
-    def send(self, message: frames.Message, payload: list[bytes] | None = None) -> None:
+    def send(self, message: frames.WireMessage, payload: list[bytes] | None = None) -> None:
         """Send a message, and `payload`, which is in pieces and is not copied, as a second frame.
 
         If the process has ended nothing happens: `payloads` ends then.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 
-class Message(msgspec.Struct, frozen=True, tag=True):
+class WireMessage(msgspec.Struct, frozen=True, tag=True):
     """The base of all messages. The tag is the class's name."""
 
 
@@ -19,7 +19,7 @@ _LENGTH = struct.Struct(">I")
 encode = msgspec.msgpack.Encoder().encode
 
 
-def frame(message: Message) -> bytes:
+def frame(message: WireMessage) -> bytes:
     """The bytes of one message on the wire."""
     payload = encode(message)
     return length(len(payload)) + payload

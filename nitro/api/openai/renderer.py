@@ -93,7 +93,7 @@ class OpenAIRenderer(ABC):
         return ids if self._return_tokens else UNSET
 
 
-def usage_of(usage: events.Usage) -> schema.Usage:
+def usage_of(usage: events.TokenUsage) -> schema.Usage:
     """Usage as OpenAI writes it: details of what there was none of are left out."""
     details: schema.CompletionTokensDetails | UnsetType = UNSET
     if usage.accepted_prediction_tokens is not None:
@@ -111,7 +111,7 @@ def usage_of(usage: events.Usage) -> schema.Usage:
     )
 
 
-def timings_of(timings: events.Timings) -> schema.Timings:
+def timings_of(timings: events.GenerationTimings) -> schema.Timings:
     """llama-server's `timings`. The first token of an answer belongs to the prompt's time."""
     prompt = _Pace(timings.computed_prompt_tokens, timings.prompt_seconds)
     predicted = _Pace(max(timings.completion_tokens - 1, 0), timings.completion_seconds)

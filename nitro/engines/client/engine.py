@@ -24,7 +24,7 @@ from nitro.engines.client.suspects import Suspects
 from nitro.engines.types import EngineSpec, ModelInfo, StepRecord
 from nitro.engines.work import EncodedWork
 from nitro.errors import EngineError, RequestRefused
-from nitro.system.frames import Message
+from nitro.system.frames import WireMessage
 
 MAX_RECORDS = 4096  # step records kept
 
@@ -61,7 +61,7 @@ class Engine:
         self._stall = StallWatch()
         self._observer = observer
         # Who receives the answers of each verb; Ready and LoadFailed are the keeper's.
-        self._receivers: dict[type[Message], Callable[[Any], None]] = {
+        self._receivers: dict[type[WireMessage], Callable[[Any], None]] = {
             messages.Accepted: self._accepted,
             messages.Rejected: self.generations.rejected,
             messages.TooLong: self.generations.too_long,
@@ -141,7 +141,7 @@ class Engine:
         """End the process, after `stop`."""
         await self.keeper.close()
 
-    def _send(self, message: Message) -> None:
+    def _send(self, message: WireMessage) -> None:
         self.keeper.send(message)
 
     # Called by the keeper

@@ -9,7 +9,7 @@ from nitro.engines.client.suspects import Suspects
 from nitro.engines.types import StepRecord
 from nitro.engines.work import EncodedWork
 from nitro.errors import EngineBusy, EngineDied, EngineError, PromptRejected, PromptTooLong
-from nitro.system.frames import Message
+from nitro.system.frames import WireMessage
 
 MAX_ABORTED = 256  # aborted sequences that are remembered
 
@@ -17,7 +17,7 @@ MAX_ABORTED = 256  # aborted sequences that are remembered
 class Generations:
     """Routes Accepted, Rejected, TooLong and Step to generations. Every method belongs to the event loop."""
 
-    def __init__(self, parallel: int, max_sequences: int, suspects: Suspects, send: Callable[[Message], None]):
+    def __init__(self, parallel: int, max_sequences: int, suspects: Suspects, send: Callable[[WireMessage], None]):
         """`parallel`: sequences that run at once; `max_sequences`: that run or wait."""
         self.open: set[Generation] = set()
         self.by_id: dict[int, Generation] = {}  # the same, by the ids of their open sequences

@@ -18,7 +18,7 @@ from nitro.engines.client.state import EngineState, Lifecycle
 from nitro.engines.types import EngineSpec
 from nitro.errors import EngineDown
 from nitro.system.child_process import SCARCE
-from nitro.system.frames import Message
+from nitro.system.frames import WireMessage
 
 log = logging.getLogger("nitro.engine")
 
@@ -73,7 +73,7 @@ class Keeper:
         """Begin. Returns at once."""
         self._task = asyncio.create_task(self._keep(), name="engine keeper")
 
-    def send(self, message: Message) -> None:
+    def send(self, message: WireMessage) -> None:
         """Send to the process, if there is one."""
         if self.process is not None:
             self.process.send(message)

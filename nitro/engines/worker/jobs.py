@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from nitro.engines import messages
 from nitro.engines.scheduling.sequence import Sequence
-from nitro.system.frames import Message
+from nitro.system.frames import WireMessage
 
 Lane = Literal["small", "long", "constrained"]  # the kinds of slices: short work, long work, compiling a constraint
 T = TypeVar("T")
@@ -24,7 +24,7 @@ MAX_ERROR_CHARS = 500  # of an error that nobody foresaw, which may hold all tha
 class JobResult:
     """The result of a job: the answer to the server, and the sequences to compute, if any."""
 
-    answer: Message
+    answer: WireMessage
     sequences: list[Sequence] = field(default_factory=list)
 
 

@@ -19,7 +19,7 @@ from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.step_budget import StepBudget
 from nitro.engines.types import Admission, ChunkRecord, Output, StepRecord
 from nitro.engines.worker.output_bytes import OutputBytes
-from nitro.system.frames import Message
+from nitro.system.frames import WireMessage
 
 log = logging.getLogger("nitro.engine")
 
@@ -34,7 +34,7 @@ class Command(Protocol):
 
 
 Inbox = queue.SimpleQueue[Command]  # to the engine thread
-Outbox = queue.SimpleQueue[Message]  # to the server
+Outbox = queue.SimpleQueue[WireMessage]  # to the server
 
 
 class EngineLoop:

@@ -36,7 +36,7 @@ class Writer(threading.Thread):
             log.exception("the writer failed")
             os._exit(1)
 
-    def _encode(self, message: frames.Message) -> bytes:
+    def _encode(self, message: frames.WireMessage) -> bytes:
         try:
             return frames.frame(message)
         except Exception as error:
@@ -44,7 +44,7 @@ class Writer(threading.Thread):
             substitutes = self._substitutes(message, f"The engine could not tell its answer: {error!r}")
             return b"".join(map(frames.frame, substitutes))
 
-    def _substitutes(self, message: frames.Message, error: str) -> list[frames.Message]:
+    def _substitutes(self, message: frames.WireMessage, error: str) -> list[frames.WireMessage]:
         """What is sent in place of a message that has no encoding: the requests at fault fail, and no others."""
         match message:
             case messages.Accepted(id):

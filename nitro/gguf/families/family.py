@@ -13,7 +13,7 @@ Value = Callable[[Header], Any]  # computes the value of one key of config.json 
 
 
 @dataclass(frozen=True, slots=True)
-class ModelFamily:
+class ArchitectureFamily:
     """One family. N in the name of a tensor stands for the number of its layer."""
 
     model_type: str

@@ -3,7 +3,7 @@
 from typing import Any
 
 from nitro.gguf.families import rope
-from nitro.gguf.families.family import ModelFamily, Value, constant, head_count, head_size, maybe, weights
+from nitro.gguf.families.family import ArchitectureFamily, Value, constant, head_count, head_size, maybe, weights
 from nitro.gguf.families.llama import ATTENTION, CONFIG, DENSE, EMBEDDINGS, FEED_FORWARD, HEAD_NORMS
 from nitro.gguf.header import Header, UnreadableGGUF
 
@@ -52,7 +52,7 @@ def no_window(header: Header) -> str | None:
     return f"mlx-lm's gemma2 has no sliding window: beyond {window} tokens its answers differ from llama.cpp's."
 
 
-GEMMA2 = ModelFamily(
+GEMMA2 = ArchitectureFamily(
     "gemma2",
     "Gemma2ForCausalLM",
     {name: goal for name, goal in NAMES.items() if name != "output.weight"},  # always tied
@@ -68,7 +68,7 @@ GEMMA2 = ModelFamily(
     notice=no_window,
 )
 
-GEMMA3 = ModelFamily(
+GEMMA3 = ArchitectureFamily(
     "gemma3_text",
     "Gemma3ForCausalLM",
     {**NAMES, **HEAD_NORMS},

@@ -2,7 +2,7 @@
 
 from nitro.gguf.families import rope
 from nitro.gguf.families.family import (
-    ModelFamily,
+    ArchitectureFamily,
     biases,
     constant,
     has,
@@ -58,7 +58,7 @@ CONFIG = {
 BIAS_CONFIG = {"attention_bias": has("blk.0.attn_q.bias"), "mlp_bias": has("blk.0.ffn_gate.bias")}
 DENSE = {"expert_count": (0, None)}
 
-LLAMA = ModelFamily(
+LLAMA = ArchitectureFamily(
     "llama",
     "LlamaForCausalLM",
     {**NAMES, **BIASES},
@@ -68,7 +68,7 @@ LLAMA = ModelFamily(
     supported=DENSE,
 )
 
-SMOLLM3 = ModelFamily(
+SMOLLM3 = ArchitectureFamily(
     "smollm3",
     "SmolLM3ForCausalLM",
     {**NAMES, **BIASES},
@@ -78,7 +78,7 @@ SMOLLM3 = ModelFamily(
     supported=DENSE,
 )
 
-GRANITE = ModelFamily(
+GRANITE = ArchitectureFamily(
     "granite",
     "GraniteForCausalLM",
     {**NAMES, **BIASES},

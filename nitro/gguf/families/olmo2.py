@@ -1,6 +1,6 @@
 """OLMo 2: norms come after attention and feed-forward, and over all heads at once."""
 
-from nitro.gguf.families.family import ModelFamily, weights
+from nitro.gguf.families.family import ArchitectureFamily, weights
 from nitro.gguf.families.llama import ATTENTION, CONFIG, DENSE, EMBEDDINGS, FEED_FORWARD, HEAD_NORMS
 
 NORMS_AFTER = weights(
@@ -9,7 +9,7 @@ NORMS_AFTER = weights(
         "blk.N.post_ffw_norm": "model.layers.N.post_feedforward_layernorm",
     }
 )
-OLMO2 = ModelFamily(
+OLMO2 = ArchitectureFamily(
     "olmo2",
     "Olmo2ForCausalLM",
     {**EMBEDDINGS, **weights(ATTENTION), **HEAD_NORMS, **NORMS_AFTER, **weights(FEED_FORWARD)},

@@ -1,7 +1,7 @@
 """Phi-3 and Phi-4: queries, keys and values are one matrix, gate and up another, in the file and in the model."""
 
 from nitro.gguf.families import rope
-from nitro.gguf.families.family import ModelFamily, head_size, maybe, weights
+from nitro.gguf.families.family import ArchitectureFamily, head_size, maybe, weights
 from nitro.gguf.families.llama import CONFIG, DENSE, EMBEDDINGS, NORMS_BEFORE
 from nitro.gguf.header import Header
 
@@ -19,7 +19,7 @@ def long_only(header: Header) -> str | None:
     return f"mlx-lm's phi3 always uses the factors for long contexts; llama.cpp uses others up to {context} tokens."
 
 
-PHI3 = ModelFamily(
+PHI3 = ArchitectureFamily(
     "phi3",
     "Phi3ForCausalLM",
     {

@@ -1,6 +1,6 @@
 """Qwen2 (with Qwen2.5), Qwen3 and Qwen3-MoE. Their rows are in the model's order already."""
 
-from nitro.gguf.families.family import ModelFamily, biases, constant, need, weights
+from nitro.gguf.families.family import ArchitectureFamily, biases, constant, need, weights
 from nitro.gguf.families.llama import (
     ATTENTION,
     CONFIG,
@@ -14,8 +14,8 @@ from nitro.gguf.families.llama import (
 
 QKV_BIASES = biases({name: goal for name, goal in ATTENTION.items() if name != "blk.N.attn_output"})
 
-QWEN2 = ModelFamily("qwen2", "Qwen2ForCausalLM", {**NAMES, **QKV_BIASES}, CONFIG, supported=DENSE)
-QWEN3 = ModelFamily("qwen3", "Qwen3ForCausalLM", {**NAMES, **HEAD_NORMS}, CONFIG, supported=DENSE)
+QWEN2 = ArchitectureFamily("qwen2", "Qwen2ForCausalLM", {**NAMES, **QKV_BIASES}, CONFIG, supported=DENSE)
+QWEN3 = ArchitectureFamily("qwen3", "Qwen3ForCausalLM", {**NAMES, **HEAD_NORMS}, CONFIG, supported=DENSE)
 
 # a layer's experts are one stack, [experts, rows, columns], in the file and for mlx-lm
 EXPERTS = weights(
@@ -24,7 +24,7 @@ EXPERTS = weights(
         **{name + "_exps": goal.replace("mlp.", "mlp.switch_mlp.") for name, goal in FEED_FORWARD.items()},
     }
 )
-QWEN3_MOE = ModelFamily(
+QWEN3_MOE = ArchitectureFamily(
     "qwen3_moe",
     "Qwen3MoeForCausalLM",
     {**EMBEDDINGS, **weights(ATTENTION), **NORMS_BEFORE, **HEAD_NORMS, **EXPERTS},

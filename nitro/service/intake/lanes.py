@@ -18,11 +18,11 @@ from nitro.service.intake import messages
 from nitro.service.intake.messages import (
     READ_TIMEOUT,
     RENDER_TIMEOUT,
-    Broken,
     Check,
     Compiling,
     FromIntake,
     Import,
+    IntakeBug,
     Prepared,
     Read,
     Refusal,
@@ -173,7 +173,7 @@ class _Lane:
                 self._uncompilable = ask.setup
             raise _fault(end, ask.message) from None
         if isinstance(answer, Refusal):
-            if isinstance(answer, Broken):
+            if isinstance(answer, IntakeBug):
                 log.error("a request could not be read\n%s", answer.trace)
             raise messages.raised(answer)
         return answer

@@ -12,7 +12,7 @@ from msgspec import Struct
 from nitro.engines.work import EncodedWork
 from nitro.errors import ApiError, NitroError, PromptRejected, PromptTooLong, TemplateError
 from nitro.models.setup import ModelSetup
-from nitro.system.frames import Message
+from nitro.system.frames import WireMessage
 from nitro.text.tools import Tool
 
 # The process dies of these where reading, or a template, takes too long.
@@ -46,19 +46,19 @@ class OutputOptions(Struct, frozen=True, kw_only=True):
 # To the process
 
 
-class Import(Message, frozen=True):
+class Import(WireMessage, frozen=True):
     """Import these readers now, not with their first request."""
 
     readers: list[str]
 
 
-class Use(Message, frozen=True):
+class Use(WireMessage, frozen=True):
     """The requests that follow are for this model."""
 
     setup: ModelSetup
 
 
-class Read(Message, frozen=True):
+class Read(WireMessage, frozen=True):
     """A request; its body is the next payload. `reader`: who reads it, as "module:function". `seconds`: its limit of
     processor time. `strict`: refuse parameters that would be ignored."""
 
@@ -67,8 +67,8 @@ class Read(Message, frozen=True):
     strict: bool = False
 
 
-class Check(Message, frozen=True):
-    """Is this a chat template? Answered by Valid or Unusable."""
+class Check(WireMessage, frozen=True):
+    """Is this a chat template? Answered by Valid or TemplateRefusal."""
 
     template: str
     seconds: float
@@ -77,17 +77,17 @@ class Check(Message, frozen=True):
 # From it
 
 
-class Compiling(Message, frozen=True):
+class Compiling(WireMessage, frozen=True):
     """The chat template is being compiled, or `done`. That happens once per process and model."""
 
     done: bool
 
 
-class Valid(Message, frozen=True):
+class Valid(WireMessage, frozen=True):
     """It is a chat template."""
 
 
-class Prepared(Message, frozen=True):
+class Prepared(WireMessage, frozen=True):
     """A request that the engine can work on. `ignored`: parameters without effect, as they may stand in a header.
     `unknown_model`: the name it has for a model, where that is not ours."""
 
@@ -99,7 +99,7 @@ class Prepared(Message, frozen=True):
     unknown_model: str | None
 
 
-class Refused(Message, frozen=True):
+class ApiRefusal(WireMessage, frozen=True):
     """An ApiError."""
 
     status: int
@@ -109,34 +109,34 @@ class Refused(Message, frozen=True):
     kind: str  # the API's `type`
 
 
-class Unusable(Message, frozen=True):
+class TemplateRefusal(WireMessage, frozen=True):
     """A TemplateError."""
 
     message: str
 
 
-class TooLong(Message, frozen=True):
+class LengthRefusal(WireMessage, frozen=True):
     """A PromptTooLong."""
 
     prompt_tokens: int
     context: int
 
 
-class Rejected(Message, frozen=True):
+class PromptRefusal(WireMessage, frozen=True):
     """A PromptRejected."""
 
     message: str
     param: str | None
 
 
-class Broken(Message, frozen=True):
+class IntakeBug(WireMessage, frozen=True):
     """A bug in Nitro, with its traceback."""
 
     trace: str
 
 
 ToIntake = Import | Use | Read | Check
-Refusal = Refused | Unusable | TooLong | Rejected | Broken
+Refusal = ApiRefusal | TemplateRefusal | LengthRefusal | PromptRefusal | IntakeBug
 FromIntake = Compiling | Valid | Prepared | Refusal
 
 decode_to_intake = msgspec.msgpack.Decoder(ToIntake).decode
@@ -150,30 +150,30 @@ def refusal(error: Exception, trace: str) -> Refusal:
     message, param = _cut(str(error)), _cut(getattr(error, "param", None))
     match error:
         case ApiError():
-            return Refused(error.status, message or "", param, error.code, error.type)
+            return ApiRefusal(error.status, message or "", param, error.code, error.type)
         case TemplateError():
-            return Unusable(message or "")
+            return TemplateRefusal(message or "")
         case PromptTooLong():
-            return TooLong(error.prompt_tokens, error.context)
+            return LengthRefusal(error.prompt_tokens, error.context)
         case PromptRejected():
-            return Rejected(message or "", param)
+            return PromptRefusal(message or "", param)
         case MemoryError():
-            return Refused(400, "The request takes too much memory to be read.", None, None, "invalid_request_error")
-    return Broken(trace)
+            return ApiRefusal(400, "The request takes too much memory to be read.", None, None, "invalid_request_error")
+    return IntakeBug(trace)
 
 
 def raised(refusal: Refusal) -> NitroError:
     """The exception that the message stands for."""
     match refusal:
-        case Refused(status, message, param, code, kind):
+        case ApiRefusal(status, message, param, code, kind):
             return ApiError(status, message, param=param, code=code, type=kind)
-        case Unusable(message):
+        case TemplateRefusal(message):
             return TemplateError(message)
-        case TooLong(prompt_tokens, context):
+        case LengthRefusal(prompt_tokens, context):
             return PromptTooLong(prompt_tokens, context)
-        case Rejected(message, param):
+        case PromptRefusal(message, param):
             return PromptRejected(message, param)
-        case Broken(trace):
+        case IntakeBug(trace):
             return ApiError(500, f"The request could not be read: {trace.splitlines()[-1]}", type="server_error")
 
 

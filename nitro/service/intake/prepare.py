@@ -127,7 +127,7 @@ class Preparer:
             constraint=request.constraint,
             use_cache=request.use_cache,
         )
-        bos_added = [given != text for given, text in zip(prompt.texts, texts, strict=True)]
+        bos_added = [prompt != text for prompt, text in zip(prompt.texts, texts, strict=True)]
         ignored = self._unused_prediction(request, params)
         return _prepared(
             request, texts, params, ignored, hide_answer=hide_answer, bos_added=bos_added if prompt.echo else []
