@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# llguidance 1.9.1: the numbers of a JSON schema are doubles. A `const` or an `enum` of 2^53 + 1 is taken without a word, and
-# forces 2^53 instead: the one value that keeps the schema is refused, one that breaks it is the only one let through.
-# A `maximum` of 2^53 + 1 refuses that very number.
-# Who sends identifiers of 64 bits through structured output gets other identifiers.
+# llguidance 1.9.1 reads the numbers of a JSON schema as doubles. It accepts a `const` or an `enum` of 2^53 + 1 silently,
+# and forces 2^53 instead: it refuses the only valid value, and allows only an invalid one. A `maximum` of 2^53 + 1 refuses
+# that number itself.
+# So a client that sends 64-bit identifiers through structured output gets different identifiers.
 # Seen: "const: 9007199254740993 refused, 9007199254740992 taken", and the same for enum; "maximum: 9007199254740993 refused".
 set -euo pipefail
 

@@ -1,1 +1,1 @@
-"""Measuring a server that speaks the OpenAI API, from outside. Knows nothing of this one's other parts."""
+"""Measures a server that speaks the OpenAI API, from outside. Imports no other part of Nitro but its errors."""

@@ -3,7 +3,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["click>=8.2", "gguf", "jinja2>=3.1", "msgspec>=0.22", "numpy", "rich>=15.0"]
 # ///
-"""Whether two models are the same, each an HF folder, an MLX folder or a GGUF: `verify.py A B [--reference R]`."""
+"""Compares two models, each an HF folder, an MLX folder or a GGUF: `verify.py A B [--reference R]`."""
 
 import sys
 from pathlib import Path
