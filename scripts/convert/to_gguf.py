@@ -5,7 +5,7 @@
 #     "click>=8.2", "gguf", "jinja2>=3.1", "llama-cpp-python==0.3.36", "msgspec>=0.22", "numpy", "rich>=15.0",
 # ]
 # ///
-"""Converts a Hugging Face or MLX folder to a GGUF file, with a proof: `to_gguf.py SOURCE [-o TARGET] [--type Q4_K_M]`."""
+"""Converts a Hugging Face or MLX folder to a GGUF file, proven: `to_gguf.py SOURCE [-o TARGET] [--type Q4_K_M]`."""
 
 import sys
 from pathlib import Path
