@@ -77,4 +77,4 @@ def test_mlx_has_none_of_it(minilm: Path, tmp_path: Path) -> None:
 def test_it_is_no_model_of_another_kind(minilm: Path, smollm: Path) -> None:
     assert checkpoint.read(minilm).is_encoder and not checkpoint.read(smollm).is_encoder
     done = nitro("verify", minilm, smollm)
-    assert done.exit_code == 1 and "is there for embeddings, and the other is not" in done.stderr
+    assert done.exit_code == 1 and "is a model for embeddings, and the other is not" in done.stderr
