@@ -1,5 +1,6 @@
 """The command line: flags and variables into a ServeConfig, help, refusals, and that help needs no server."""
 
+import dataclasses
 import os
 import re
 import socket
@@ -15,8 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nitro import __version__
+from nitro.cli import serve as serve_command
 from nitro.cli.main import main
 from nitro.config import ServeConfig
+from nitro.engines.backends import registry
 from nitro.errors import StartError
 from nitro.server import Server
 
@@ -368,3 +371,10 @@ print(*heavy & set(sys.modules), file=sys.stderr)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert (done.returncode, done.stderr) == (0, "\n")
     assert "--gpu-layers" in done.stdout
+
+
+def test_help_says_what_auto_takes_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that auto never takes is named among the engines only."""
+    never = dataclasses.replace(registry.LLAMA, name="third", library="Third", automatic=frozenset())
+    monkeypatch.setattr(serve_command, "ENGINES", (*registry.ENGINES, never))
+    assert serve_command._automatic() == "auto takes MLX on Apple Silicon if it opens MODEL, else llama.cpp."

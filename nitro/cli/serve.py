@@ -33,7 +33,7 @@ def _help(option: Option) -> str:
 
 def _automatic() -> str:
     """What --engine auto does: "auto takes MLX on Apple Silicon if it opens MODEL, else llama.cpp."."""
-    *preferred, last = ENGINES
+    *preferred, last = [engine for engine in ENGINES if engine.automatic]
     steps = [f"{engine.library} {engine.automatic_where} if it opens MODEL" for engine in preferred]
     return f"auto takes {', else '.join([*steps, last.library])}."
 
