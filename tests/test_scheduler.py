@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from nitro.engines.backends.fake import EOG, FakeRunner
 from nitro.engines.runner import Chunk, OutOfKV, Result, StepFailed
-from nitro.engines.scheduling import prefix_cache, turns
+from nitro.engines.scheduling import fair_order, prefix_cache
 from nitro.engines.scheduling import sequence as sequences
 from nitro.engines.scheduling.scheduler import Scheduler
 from nitro.engines.scheduling.sequence import KV_RESERVE, Sequence
@@ -332,8 +332,8 @@ class Engine:
         The oldest sequence goes on in every step in which it is not overtaken, once it runs. Before, each of the rows
         and each that overtakes it may end first. Where decodes and prompts take turns, it goes on in every other one.
         """
-        once = (self.info.context + turns.MAX_OVERTAKES) * (2 if self.info.attention_tile_rows else 1)
-        most = len(self.live) * (self.info.parallel + turns.MAX_OVERTAKES + 1) * once
+        once = (self.info.context + fair_order.MAX_OVERTAKES) * (2 if self.info.attention_tile_rows else 1)
+        most = len(self.live) * (self.info.parallel + fair_order.MAX_OVERTAKES + 1) * once
         while self.scheduler.busy:
             assert most > 0, "it never ends"
             most -= 1
@@ -451,7 +451,7 @@ class Engine:
     def _pass(self, sequence: Sequence, times: int) -> None:
         told = self.told[sequence.id]
         told.passed += times
-        assert told.passed <= turns.MAX_OVERTAKES
+        assert told.passed <= fair_order.MAX_OVERTAKES
 
     def check(self) -> None:
         """What holds between any two calls."""
@@ -613,12 +613,12 @@ def test_a_prompt_that_fits_exactly_is_whole() -> None:
 
 
 def test_at_most_so_many_overtake_within_a_step() -> None:
-    engine = Engine(make_info(parallel=turns.MAX_OVERTAKES + 3))
+    engine = Engine(make_info(parallel=fair_order.MAX_OVERTAKES + 3))
     engine.add(prompt(60, 1))
-    for first in range(2, turns.MAX_OVERTAKES + 4):
+    for first in range(2, fair_order.MAX_OVERTAKES + 4):
         engine.add(prompt(2, first))
-    ahead = [(first, 2) for first in range(2, turns.MAX_OVERTAKES + 2)]
-    assert rows(engine.step(50)) == [*ahead, (1, 50 - 2 * turns.MAX_OVERTAKES)]
+    ahead = [(first, 2) for first in range(2, fair_order.MAX_OVERTAKES + 2)]
+    assert rows(engine.step(50)) == [*ahead, (1, 50 - 2 * fair_order.MAX_OVERTAKES)]
     assert rows(engine.step(50)) == [(1, 26), (10, 2), (11, 2)]
 
 
@@ -627,18 +627,18 @@ def test_at_most_so_many_overtake_across_steps() -> None:
     engine = Engine(make_info())
     long = engine.add(prompt(20, 1))
     served = []
-    for first in range(2, turns.MAX_OVERTAKES + 6):
+    for first in range(2, fair_order.MAX_OVERTAKES + 6):
         engine.add(prompt(8, first))
         served += rows(engine.step(8))
-    assert served[: turns.MAX_OVERTAKES] == [(first, 8) for first in range(2, turns.MAX_OVERTAKES + 2)]
-    assert served[turns.MAX_OVERTAKES : turns.MAX_OVERTAKES + 3] == [(long, 8), (long, 8), (long, 4)]
+    assert served[: fair_order.MAX_OVERTAKES] == [(first, 8) for first in range(2, fair_order.MAX_OVERTAKES + 2)]
+    assert served[fair_order.MAX_OVERTAKES : fair_order.MAX_OVERTAKES + 3] == [(long, 8), (long, 8), (long, 4)]
 
 
 def test_who_may_not_be_overtaken_also_holds_those_behind_an_older_one() -> None:
     """The third prompt would pass two, one of which was passed often enough."""
     engine = Engine(make_info())
     engine.add(prompt(60, 1))
-    for first in range(2, turns.MAX_OVERTAKES + 2):
+    for first in range(2, fair_order.MAX_OVERTAKES + 2):
         engine.add(prompt(8, first))
         engine.step(8)
     late = engine.add(prompt(30, 20))
@@ -690,13 +690,13 @@ def test_at_most_so_many_pass_one_that_waits_for_room() -> None:
     engine.add(prompt(2, 1), 40)
     engine.step()
     large = engine.add(prompt(40, 2), 20)
-    small = [engine.add(prompt(4, first)) for first in range(3, turns.MAX_OVERTAKES + 6)]
+    small = [engine.add(prompt(4, first)) for first in range(3, fair_order.MAX_OVERTAKES + 6)]
     for _ in range(10):
         engine.step()
-    assert [id for id in small if engine.told[id].finish] == small[: turns.MAX_OVERTAKES]
-    assert engine.told[large].passed == turns.MAX_OVERTAKES
+    assert [id for id in small if engine.told[id].finish] == small[: fair_order.MAX_OVERTAKES]
+    assert engine.told[large].passed == fair_order.MAX_OVERTAKES
     while not engine.told[large].answer:
-        assert not any(engine.told[id].finish for id in small[turns.MAX_OVERTAKES :])
+        assert not any(engine.told[id].finish for id in small[fair_order.MAX_OVERTAKES :])
         engine.step()
     assert engine.told[1].finish
     engine.finish()
@@ -707,17 +707,17 @@ def test_waiting_for_room_and_waiting_for_tokens_count_together() -> None:
     engine.add(prompt(2, 1), 9)
     engine.step()
     long = engine.add(prompt(50, 2), 10)
-    for first in range(3, 3 + turns.MAX_OVERTAKES // 2):
+    for first in range(3, 3 + fair_order.MAX_OVERTAKES // 2):
         engine.add(prompt(2, first))
     while engine.told[1].finish is None:
         engine.step()
-    assert engine.told[long].passed == turns.MAX_OVERTAKES // 2 and engine.told[long].sequence.slot is None
+    assert engine.told[long].passed == fair_order.MAX_OVERTAKES // 2 and engine.told[long].sequence.slot is None
     engine.info = engine.scheduler.info = replace(engine.info, kv_tokens=256)
-    for first in range(20, 20 + turns.MAX_OVERTAKES):
+    for first in range(20, 20 + fair_order.MAX_OVERTAKES):
         engine.add(prompt(3, first))
         engine.step(3)
-    assert engine.told[long].passed == turns.MAX_OVERTAKES
-    assert engine.told[long].sequence.computed == 3 * (turns.MAX_OVERTAKES - turns.MAX_OVERTAKES // 2)
+    assert engine.told[long].passed == fair_order.MAX_OVERTAKES
+    assert engine.told[long].sequence.computed == 3 * (fair_order.MAX_OVERTAKES - fair_order.MAX_OVERTAKES // 2)
 
 
 def steps_under_a_stream(engine: Engine, long: int, short: Callable[[int], None], budget: int, most: int) -> int:
@@ -741,7 +741,7 @@ def test_a_prompt_of_many_chunks_ends_under_an_endless_stream_of_short_ones(per_
             engine.add(prompt(8, 2 + (step * per_step + i) % 90))
 
     steps = steps_under_a_stream(engine, long, short, budget=8, most=100)
-    assert steps <= turns.MAX_OVERTAKES + 13 + 3
+    assert steps <= fair_order.MAX_OVERTAKES + 13 + 3
 
 
 @pytest.mark.parametrize("max_tokens", [1, 6])
@@ -757,7 +757,7 @@ def test_a_prompt_that_needs_the_whole_pool_ends_under_an_endless_stream_of_shor
         engine.add(prompt(4, 3 + (step + 50) % 90), max_tokens)
 
     assert steps_under_a_stream(engine, long, short, budget=64, most=200) < 60
-    assert engine.told[long].passed == turns.MAX_OVERTAKES
+    assert engine.told[long].passed == fair_order.MAX_OVERTAKES
 
 
 def test_a_prompt_of_many_chunks_ends_though_the_pool_is_always_short() -> None:
@@ -769,7 +769,7 @@ def test_a_prompt_of_many_chunks_ends_though_the_pool_is_always_short() -> None:
         engine.add(prompt(6, 2 + step % 90), 2)
 
     with mock.patch.object(sequences, "KV_RESERVE", 0):
-        assert steps_under_a_stream(engine, long, short, budget=6, most=200) <= turns.MAX_OVERTAKES + 10 + 6
+        assert steps_under_a_stream(engine, long, short, budget=6, most=200) <= fair_order.MAX_OVERTAKES + 10 + 6
 
 
 # Admission
@@ -1486,7 +1486,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         more_step=st.integers(1, 24),
         ends=st.sampled_from([0, 16]),
         reserve=st.sampled_from([0, 3, KV_RESERVE]),
-        overtaken=st.sampled_from([0, 1, 3, turns.MAX_OVERTAKES]),
+        overtaken=st.sampled_from([0, 1, 3, fair_order.MAX_OVERTAKES]),
         offload_tokens=st.sampled_from([0, 0, 20, 100]),
         worth=st.sampled_from([1, 4, 16]),
         brings=st.sampled_from([1, 256]),
@@ -1513,7 +1513,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     ) -> None:
         eog = frozenset(range(0, VOCABULARY, ends)) if ends else frozenset()
         self.patches.enter_context(mock.patch.object(sequences, "KV_RESERVE", reserve))
-        self.patches.enter_context(mock.patch.object(turns, "MAX_OVERTAKES", overtaken))
+        self.patches.enter_context(mock.patch.object(fair_order, "MAX_OVERTAKES", overtaken))
         self.patches.enter_context(mock.patch.multiple(prefix_cache, MIN_PREFIX=worth, MAX_RESTORED=brings))
         info = make_info(
             *(parallel, spare, context, context + more_kv, parallel + more_step, eog, offload_tokens, can_truncate),
