@@ -20,7 +20,7 @@ from nitro.api.openai.tools import MAX_TOOLS
 from nitro.engines.backends.fake import FakeRunner
 from nitro.engines.sampling_defaults import NOTHING
 from nitro.engines.types import EngineSpec
-from nitro.errors import ApiError, TemplateError
+from nitro.errors import ApiError, EngineBusy, TemplateError
 from nitro.models.setup import ModelSetup
 from nitro.service.intake import lanes
 from nitro.service.intake.lanes import Intake
@@ -149,7 +149,7 @@ def test_one_that_is_killed_at_work_is_told_and_replaced(serve: Callable[..., Ru
     async def killed() -> httpx.Response:
         async with httpx.AsyncClient(base_url=server.url, timeout=CEILING) as client:
             waiting = asyncio.create_task(client.post("/v1/chat/completions", content=large))
-            while not server.server.intake._held:
+            while not server.server.intake._large.held:
                 await client.get("/health")
             os.kill(process, signal.SIGKILL)
             return await waiting
@@ -169,7 +169,7 @@ def test_a_small_request_does_not_wait_for_a_large_one(serve: Callable[..., Runn
     async def both() -> list[int]:
         async with httpx.AsyncClient(base_url=server.url, timeout=CEILING) as client:
             waiting = asyncio.create_task(client.post("/v1/chat/completions", content=large))
-            while not server.server.intake._held:
+            while not server.server.intake._large.held:
                 await client.get("/health")
             small = await client.post("/v1/chat/completions", content=body(max_tokens=1))
             assert not waiting.done()
@@ -193,7 +193,7 @@ def test_too_many_bytes_do_not_wait(serve: Callable[..., RunningServer], monkeyp
     monkeypatch.setattr(lanes, "MAX_HELD", 1000)
     server = serve().ready()
     assert post(server, body(metadata={"a": "b" * 2**19}, max_tokens=1)).status_code == 200  # alone it is welcome
-    server.server.intake._held = 990
+    server.server.intake._small.held = 990
     reply = post(server, body())
     assert (reply.status_code, reply.headers["retry-after"]) == (429, "1")
 
@@ -288,3 +288,70 @@ def test_the_server_renders_nothing() -> None:
         "import sys, nitro.server; sys.exit(any(name in sys.modules for name in ('jinja2', 'nitro.text.template')))"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=CEILING).returncode == 0
+
+
+def test_a_client_that_leaves_the_queue_takes_its_body_along() -> None:
+    """Else bodies whose clients gave up would pile up behind one that takes long."""
+
+    async def work(reading: Intake) -> None:
+        used = setup(PLAIN)
+        large = body(metadata={"a": "b" * 2**19})
+        await read(reading, used, "chat", large)
+        process = reading._large._process
+        assert process
+        os.kill(process.pid, signal.SIGSTOP)
+        first = asyncio.create_task(read(reading, used, "chat", large))
+        waiting = asyncio.create_task(read(reading, used, "chat", large))
+        while reading._large.held < 2 * len(large):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert reading._large.held == len(large)
+        os.kill(process.pid, signal.SIGCONT)
+        assert (await first).streamed is False
+        assert reading._large.held == 0
+
+    run(work)
+
+
+def test_large_bodies_that_wait_refuse_no_small_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(reading: Intake) -> None:
+        monkeypatch.setattr(lanes, "MAX_HELD", 1000)
+        reading._large.held = 990
+        with pytest.raises(EngineBusy):
+            await read(reading, setup(PLAIN), "chat", body(metadata={"a": "b" * 2**19}))
+        assert (await read(reading, setup(PLAIN), "chat", body())).streamed is False
+
+    run(work)
+
+
+def test_what_is_slow_by_the_clock_alone_is_nobodys_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process does not answer, and has not used its time: a 503, and the template is not given up."""
+
+    async def work(reading: Intake) -> None:
+        used = setup(PLAIN)
+        await read(reading, used, "chat", body())
+        process = reading._small._process
+        assert process
+        os.kill(process.pid, signal.SIGSTOP)
+        monkeypatch.setattr(lanes, "WALL_CLOCK_FACTOR", 0.01)
+        with pytest.raises(ApiError) as caught:
+            await read(reading, used, "chat", body())
+        assert (caught.value.status, caught.value.type) == (503, "server_error")
+        monkeypatch.undo()
+        assert await read(reading, used, "chat", body())
+
+    run(work)
+
+
+def test_an_idle_timer_does_not_end_a_process_that_was_just_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(reading: Intake) -> None:
+        used = setup(PLAIN)
+        large = body(metadata={"a": "b" * 2**19})
+        await read(reading, used, "chat", large)
+        timer = reading._large._idle_timer
+        assert timer and not timer.cancelled()
+        await read(reading, used, "chat", large)
+        assert timer.cancelled() and reading._large._idle_timer is not timer
+
+    run(work)

@@ -9,9 +9,9 @@ import pytest
 
 from nitro.api import json_body
 from nitro.api.openai import reply_options
-from nitro.api.openai.parse import parse_chat
+from nitro.api.openai.parse import parse_chat, parse_completion
 from nitro.api.openai.reply_options import ChatReplyOptions
-from nitro.api.openai.requests import ChatRequest
+from nitro.api.openai.requests import ChatRequest, CompletionRequest
 from nitro.engines.sampling_defaults import NAMES, NOTHING, SamplingDefaults
 from nitro.engines.types import SAMPLERS, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
@@ -729,3 +729,27 @@ def test_a_prediction_of_another_type_is_refused() -> None:
         refusal(prediction={"type": "content", "content": [{"type": "image_url"}]}).param
         == "prediction.content[0].type"
     )
+
+
+def test_an_effort_of_none_sets_the_switches_alone() -> None:
+    """A template that knows efforts only has no use for it, and the reply says so."""
+    conversation = prompt(reasoning_effort="none").prompt
+    assert isinstance(conversation, Conversation)
+    assert conversation.variables_set_by == {"reasoning_effort": ["enable_thinking", "thinking"]}
+    assert set(conversation.variables) == {"enable_thinking", "thinking"}
+
+
+@pytest.mark.parametrize(
+    ("given", "param"), [([1, -5], "prompt[1]"), ([[1], [2, -5]], "prompt[1]"), ([[-5]], "prompt[0]")]
+)
+def test_a_wrong_token_id_is_named_by_its_place(given: Any, param: str) -> None:
+    request, _ = json_body.decode(json.dumps({"prompt": given}).encode(), CompletionRequest)
+    with pytest.raises(ApiError) as caught:
+        parse_completion(request, NOTHING)
+    assert caught.value.param == param
+
+
+def test_errors_call_functions_what_the_request_calls_them() -> None:
+    functions = [{"name": "f", "parameters": {"type": "object"}}]
+    assert prompt(functions=functions).param("tools") == "functions"
+    assert prompt(tools=[{"type": "function", "function": functions[0]}]).param("tools") == "tools"

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from running import CEILING, RunningServer
 from nitro.api.openai import chat
 from nitro.engines.types import SamplingParams
 from nitro.errors import ApiError
+from nitro.service import request_log
 from nitro.service.events import Done, Event, Finished, TextDelta
 from nitro.service.generation import GenerationService
 from nitro.service.renderer import Renderer
@@ -120,3 +122,11 @@ def test_what_is_refused_is_an_error_that_names_the_protocols_parameter(server: 
         events(server, request)
     assert (caught.value.status, caught.value.param) == (400, "contents")
     assert released(server)
+
+
+def test_the_time_of_an_upload_is_not_the_prompts(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that comes an hour after its head."""
+    clock = iter([0.0, *([3600.0] * 100)])
+    monkeypatch.setattr(request_log, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    timings = httpx.post(url(server), json=CHAT, timeout=CEILING).json()["timings"]
+    assert timings["prompt_ms"] < 1e6

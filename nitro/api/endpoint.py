@@ -57,8 +57,8 @@ async def respond(request: Request, endpoint: Endpoint) -> Response[Any]:
 def _renderer(endpoint: Endpoint, stream: GenerationStream) -> Renderer:
     try:
         return endpoint.renderer(stream.started, stream.reply_options)
-    except Exception:
-        stream.release()
+    except Exception as error:
+        stream.release(f"error: {error}")
         raise
 
 

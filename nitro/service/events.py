@@ -1,7 +1,9 @@
 """What happens in a generation, in the order in which it happens. A protocol's renderer makes bytes of it.
 
-    Started  (PromptLogprobs | TextDelta | ReasoningDelta | CallDelta | Finished)*  Done
-                                                                                  or Failed, at any time
+    (Progress? (PromptLogprobs | TextDelta | ReasoningDelta | CallDelta | Finished)*)*  Done
+                                                                                      or Failed, at any time
+
+A burst is what came together. What is known before the first one is `Started`.
 
 Every choice ends with one Finished. Deltas of one choice come in order; those of several are mixed. Token ids and
 logprobs come with the next delta of their choice, even if its text is empty.
@@ -123,4 +125,4 @@ class Failed(Struct, frozen=True):
 
 
 Delta = TextDelta | ReasoningDelta | CallDelta
-Event = Started | PromptLogprobs | Delta | Finished | Progress | Done | Failed
+Event = PromptLogprobs | Delta | Finished | Progress | Done | Failed

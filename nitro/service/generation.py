@@ -82,13 +82,22 @@ class GenerationService:
         if prepared.unknown_model:
             self._models.note(prepared.unknown_model)
         generation = await model.engine.generate(prepared.work)
-        unenforced = [ignored_parameters.escaped(name) for name in generation.unenforced]
-        if unenforced and self._strict:
+        try:
+            return self._begun(prepared, model, info, generation, log)
+        except BaseException:
             generation.abort()
+            raise
+
+    def _begun(
+        self, prepared: Prepared, model: ServedModel, info: ModelInfo, generation: Generation, log: RequestLog
+    ) -> "_Accepted":
+        unenforced = [ignored_parameters.escaped(name) for name in generation.unenforced]
+        if self._strict:
             ignored_parameters.refuse(unenforced)
-        log.choices = Choices(generation, _output_spec(model, info, prepared.output))
+        choices = Choices(generation, _output_spec(model, info, prepared.output))
+        log.accepted(choices)
         started = _started(model, info, generation, prepared.output)
-        return _Accepted(prepared, started, log.choices, [*prepared.ignored, *unenforced])
+        return _Accepted(prepared, started, choices, [*prepared.ignored, *unenforced])
 
 
 class _Accepted(NamedTuple):
@@ -131,7 +140,7 @@ def _output_spec(model: ServedModel, info: ModelInfo, output: OutputOptions) -> 
 
 
 class GenerationStream:
-    """One accepted generation. Consume it once, by `stream`, `whole` or `next`, or `release` it.
+    """One accepted generation. Consume it once: by `stream` or `whole`, or by `next` and then `release`.
 
     `streamed`: whether its client wants a stream. `ignored`: parameters without effect on this model, as they may stand
     in a header.
@@ -204,10 +213,14 @@ class GenerationStream:
         """The renderer's bytes in one piece. Raises ClientDisconnected, or ApiError where the generation fails."""
         try:
             done = await unless_disconnected(self._principal, self._consume())
+            reply = renderer.whole(Answer(self.started, self._choices.choices, done))
             self._log.end()
+            return reply
+        except Exception as error:
+            self.release("left" if isinstance(error, ClientDisconnected) else f"error: {error}")
+            raise
         finally:
             self.release()
-        return renderer.whole(Answer(self.started, self._choices.choices, done))
 
     async def _consume(self) -> Done:
         while self._end is None:
@@ -216,11 +229,11 @@ class GenerationStream:
             raise self._end.error
         return self._end
 
-    def release(self) -> None:
-        """The end, however it came: what still runs is aborted, which is so only where the client has left."""
+    def release(self, how: str = "left") -> None:
+        """The end, however it came: what still runs is aborted, and the log says `how` unless it has ended before."""
         self._choices.generation.abort()
         self._lease.release()
-        self._log.end("left")
+        self._log.end(how)
 
 
 class _IdleTimer:

@@ -11,7 +11,7 @@ log = logging.getLogger("nitro.request")
 
 
 class RequestLog:
-    """Notes when what happens. `end` writes the log line, once, and feeds the metrics."""
+    """Notes when things happen, from the request's head on. `end` writes the log line, once, and feeds the metrics."""
 
     def __init__(self, id: str, metrics: Metrics):
         self.id = id
@@ -19,9 +19,15 @@ class RequestLog:
         self.model = "-"
         self.choices: Choices | None = None
         self._began = time.monotonic()
+        self._accepted = self._began
         self._first: float | None = None
         self._last = 0.0
         self._ended = False
+
+    def accepted(self, choices: Choices) -> None:
+        """The engine has accepted the request: from here on its time counts as the prompt's, but for the queue."""
+        self._accepted = time.monotonic()
+        self.choices = choices
 
     def burst(self) -> None:
         """Tokens have come."""
@@ -40,11 +46,12 @@ class RequestLog:
         assert self.choices is not None
         choices = self.choices.choices
         generation = self.choices.generation
-        first, later = self._seconds
+        _, later = self._seconds
+        until_first = 0.0 if self._first is None else self._first - self._accepted
         return GenerationTimings(
             cached_tokens=generation.cached_tokens,
             computed_prompt_tokens=generation.prompt_tokens - generation.cached_tokens,
-            prompt_seconds=max((first or 0.0) - (generation.queue_seconds or 0.0), 0.0),
+            prompt_seconds=max(until_first - (generation.queue_seconds or 0.0), 0.0),
             completion_tokens=sum(choice.tokens for choice in choices),
             completion_seconds=later,
             drafted_tokens=sum(choice.drafted for choice in choices),

@@ -24,7 +24,7 @@ class OfferedTools(Struct, frozen=True):
     offered: list[dict[str, Any]]
     callable: list[CallableTool]
     required: bool  # the answer is a call
-    parallel: bool | None  # several calls in one answer; None: if the model's own format has that
+    parallel: bool | None  # several calls in one answer; None: as the model's own format allows
 
     @property
     def enforced(self) -> bool:

@@ -1,8 +1,8 @@
-"""The environment that chat templates run in: Jinja's sandbox, with bounds on computing time and memory.
+"""The environment that chat templates run in: Jinja's sandbox, with bounds on work and memory.
 
 Templates come with models from anywhere, and clients feed them. A rendering spends units of work on rounds of loops,
 calls, filters, and the size of what these make, and a budget ends it. What would be too large is not made. Knows no
-prompts.
+prompts. What takes too long by the processor's clock is ended in service/intake/worker.py.
 """
 
 import functools

@@ -86,7 +86,7 @@ def parse_chat(request: ChatRequest, defaults: SamplingDefaults, samplers: Colle
         max_tokens=max_tokens,
         choices=_first(request.n, 1),
         reply_options=reply_options.encode(options),
-        param_names={"prompt": "messages"},
+        param_names={"prompt": "messages"} | ({"tools": "functions"} if uses_functions(request) else {}),
         **_parse_common(request, defaults, samplers, logprobs),
     )
 
@@ -138,12 +138,11 @@ def _parse_prompts(prompt: str | list[str | int | list[int]]) -> list[str | list
     kinds = {type(part) for part in prompt}
     if len(kinds) != 1:
         raise ApiError.invalid("prompt", "a text, token ids, a list of texts or a list of lists of token ids")
-    if kinds == {int}:
-        prompt = [prompt]  # type: ignore[list-item]
     for i, part in enumerate(prompt):
-        if isinstance(part, list) and any(not 0 <= token <= INT32 for token in part):
+        tokens = [part] if isinstance(part, int) else part if isinstance(part, list) else []
+        if any(not 0 <= token <= INT32 for token in tokens):
             raise ApiError.invalid(f"prompt[{i}]", "token ids")
-    return prompt  # type: ignore[return-value]
+    return [prompt] if kinds == {int} else prompt  # type: ignore[list-item, return-value]
 
 
 def _parse_common(
@@ -219,6 +218,8 @@ def _parse_variables(request: ChatRequest) -> dict[str, Any]:
 def _variables_set_by(request: ChatRequest) -> dict[str, list[str]]:
     """By the request's parameter: the variables that it sets."""
     set_by = {name: list(sets) for name, sets in VARIABLES.items() if getattr(request, name) is not None}
+    if request.reasoning_effort == "none":
+        set_by["reasoning_effort"] = list(THINKING)
     return set_by | {f"chat_template_kwargs.{name}": [name] for name in request.chat_template_kwargs or {}}
 
 

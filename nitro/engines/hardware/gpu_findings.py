@@ -1,4 +1,5 @@
-"""Why no GPU is used: the sentences that `nitro serve` logs and `nitro doctor` prints. Pure."""
+"""Why no NVIDIA GPU is used: sentences that `nitro doctor` prints, and that `nitro serve` logs where there is a cure,
+or where --require-gpu is set. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence

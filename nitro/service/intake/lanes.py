@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from nitro.errors import ApiError, EngineBusy, NitroError, TemplateError
 from nitro.models.setup import ModelSetup
@@ -39,7 +39,7 @@ SECONDS = 2.0  # processor time for a small request
 SECONDS_A_MIB = 0.5  # more, for each MiB of a body
 WALL_CLOCK_FACTOR = 10  # so much longer by the clock: the machine may be busy
 IDLE = 60.0  # seconds without a large request
-MAX_HELD = 256 * 2**20  # bytes of bodies that wait to be read
+MAX_HELD = 256 * 2**20  # bytes of bodies that wait to be read, in each lane
 
 
 class Intake:
@@ -51,24 +51,19 @@ class Intake:
         self._seconds = seconds
         self._small = _Lane(readers, idle=None)
         self._large = _Lane(readers, idle=IDLE)
-        self._held = 0
 
     async def read(self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False) -> Prepared:
         """Have a request read and made ready for the engine. `reader`: see Read. `body`: in pieces.
 
         Raises ApiError, TemplateError, PromptTooLong or PromptRejected where the request is at fault, EngineBusy where
-        too many large ones wait.
+        too many of its size wait, or no process can be started.
         """
         size = sum(map(len, body))
-        if self._held and self._held + size > MAX_HELD:
-            raise EngineBusy(f"Requests of {self._held} bytes wait to be read, and no more may queue.")
-        seconds = self._seconds + SECONDS_A_MIB * size / 2**20
         lane = self._small if size <= MAX_SMALL else self._large
-        self._held += size
-        try:
-            answer = await lane.ask(setup, Read(reader, seconds, strict), body)
-        finally:
-            self._held -= size
+        if lane.held and lane.held + size > MAX_HELD:
+            raise EngineBusy(f"Requests of {lane.held} bytes wait to be read, and no more may queue.")
+        seconds = self._seconds + SECONDS_A_MIB * size / 2**20
+        answer = await lane.ask(setup, Read(reader, seconds, strict), body)
         assert isinstance(answer, Prepared)
         return answer
 
@@ -87,10 +82,16 @@ class Intake:
         await self._large.close()
 
 
-class _Ask(NamedTuple):
-    setup: ModelSetup | None
-    message: Read | Check
-    body: list[bytes] | None
+class _Ask:
+    """A message for a process, and the body that follows it, which is held until the answer is there."""
+
+    def __init__(self, setup: ModelSetup | None, message: Read | Check, body: list[bytes] | None):
+        self.setup = setup
+        self.message = message
+        self.body = body
+        self.size = sum(map(len, body or []))  # bytes that are held
+        self.begun = False
+        self.abandoned = False  # nobody waits for the answer any more
 
 
 class _Lane:
@@ -100,6 +101,7 @@ class _Lane:
     def __init__(self, readers: Sequence[str], idle: float | None):
         self._readers = list(readers)
         self._idle = idle
+        self.held = 0  # bytes of the bodies that wait to be read, or are being read
         self._turn = asyncio.Lock()  # who holds it has the process
         self._process: _Process | None = None
         self._uncompilable: ModelSetup | None = None  # its chat template takes too long to compile
@@ -111,17 +113,29 @@ class _Lane:
         self._begin(self._started())
 
     async def ask(self, setup: ModelSetup | None, message: Read | Check, body: list[bytes] | None = None) -> FromIntake:
-        """The answer. Raises what it was refused with. What has begun goes on where the client leaves, and is thrown
-        away: the next one's answer comes behind it."""
-        left = asyncio.Event()
-        work = self._begin(self._in_turn(_Ask(setup, message, body), left))
+        """The answer. Raises what it was refused with.
+
+        Where the client leaves, a body that waits is let go at once; what has begun goes on, and its answer is thrown
+        away, since the next one's comes behind it.
+        """
+        ask = _Ask(setup, message, body)
+        self.held += ask.size
+        work = self._begin(self._in_turn(ask))
+        work.add_done_callback(lambda _: self._let_go(ask))
         try:
             answer = await asyncio.shield(work)
         except asyncio.CancelledError:
-            left.set()
+            ask.abandoned = True
+            if not ask.begun:
+                self._let_go(ask)
             raise
         assert answer
         return answer
+
+    def _let_go(self, ask: _Ask) -> None:
+        self.held -= ask.size
+        ask.size = 0
+        ask.body = None
 
     async def close(self) -> None:
         if self._idle_timer:
@@ -148,11 +162,14 @@ class _Lane:
             with contextlib.suppress(OSError):  # the first request reports it
                 await self._live_process()
 
-    async def _in_turn(self, ask: _Ask, left: asyncio.Event) -> FromIntake | None:
+    async def _in_turn(self, ask: _Ask) -> FromIntake | None:
         """None where nobody waits for the answer any more."""
         async with self._turn:
-            if left.is_set():
+            if ask.abandoned:
                 return None
+            ask.begun = True
+            if self._idle_timer:
+                self._idle_timer.cancel()
             try:
                 return await self._ask_process(ask)
             finally:
@@ -225,14 +242,14 @@ class _Process(ChildProcess):
                         return answer
                     compiling = not answer.done
         except TimeoutError:
-            raise _Ended(None, compiling) from None
+            raise _Ended(None, False) from None
         how = await self.how_it_ended()
         raise _Ended(how, compiling and self.status == -RENDER_TIMEOUT, self.status)
 
 
 class _Ended(Exception):
-    """A process ended before it answered, with this status; None: it was too slow by the clock. `compiling`: it was
-    compiling a chat template."""
+    """A process did not answer. `how` it ended; None: it was too slow by the clock, which may be the machine's fault.
+    `compiling`: it exceeded its processor time while it compiled a chat template."""
 
     def __init__(self, how: str | None, compiling: bool, status: int | None = None):
         self.how, self.compiling, self.status = how, compiling, status
@@ -243,7 +260,11 @@ def _fault(end: _Ended, message: Read | Check) -> NitroError:
     limit = f"more than {message.seconds:.3g} seconds of computing"
     if end.status == -RENDER_TIMEOUT:
         return TemplateError(f"The chat template takes {limit}, and was stopped.")
-    if end.status in (-READ_TIMEOUT, None):
+    if end.status == -READ_TIMEOUT:
         return ApiError(400, f"The request takes {limit} to read.")
+    if end.how is None:
+        seconds = WALL_CLOCK_FACTOR * message.seconds
+        log.error("a request was not read within %.3g seconds; this machine may be too busy", seconds)
+        return ApiError(503, f"The request was not read within {seconds:.3g} seconds.", type="server_error")
     log.error("a request could not be read. %s", end.how)
     return ApiError(503, f"The request could not be read. {end.how}", type="server_error")

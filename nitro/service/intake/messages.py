@@ -1,7 +1,7 @@
 """What passes between the server and a process that reads requests: plain data. Framed as an engine's messages are.
 
 The server sends one Import, then Use whenever the model changes, and a Read for each request. The answer is Prepared or
-one of the refusals.
+one of the refusals; Compiling may come before it. A Check is answered by Valid or a refusal.
 """
 
 import signal

@@ -35,7 +35,8 @@ class Preparer:
         compiling: Callable[[bool], None] = lambda done: None,
         rendering: Callable[[], None] = lambda: None,
     ):
-        """They are called when the chat template is about to be compiled, and has been; and when it gets to work."""
+        """`compiling` is called before (False) and after (True) the chat template is compiled, `rendering` before it
+        renders."""
         self._setup = setup
         self._info = setup.info
         self._compiling = compiling
@@ -46,7 +47,6 @@ class Preparer:
         """`strict`: what would be ignored is refused. Raises ApiError, TemplateError, PromptTooLong or
         PromptRejected."""
         request = reader(body, self._setup)
-        del body
         unknown = self._check_model(request, strict)
         prepared = self._conversation(request) if isinstance(request.prompt, Conversation) else self._texts(request)
         names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.escaped, prepared.ignored)]
@@ -97,7 +97,7 @@ class Preparer:
             use_cache=request.use_cache,
         )
         channels = ChannelOptions(
-            tools=_encoded(tools.by_name) if tools else None,
+            tools=_encoded(tools.by_name, request.param("tools")) if tools else None,
             parallel_calls=parallel_calls,
             live=tools is not None and tools.enforced and not request.stops,  # a stop may cut a call in its middle
             calls_before=sum(len(message.get("tool_calls") or ()) for message in messages),
@@ -127,7 +127,7 @@ class Preparer:
             constraint=request.constraint,
             use_cache=request.use_cache,
         )
-        bos_added = [prompt != text for prompt, text in zip(prompt.texts, texts, strict=True)]
+        bos_added = [before != text for before, text in zip(prompt.texts, texts, strict=True)]
         ignored = self._unused_prediction(request, params)
         return _prepared(
             request, texts, params, ignored, hide_answer=hide_answer, bos_added=bos_added if prompt.echo else []
@@ -199,11 +199,11 @@ def with_text(message: dict[str, Any], between: str) -> dict[str, Any]:
     return {**message, "content": between.join(part["text"] for part in message["content"])}
 
 
-def _encoded(tools: Mapping[str, Tool]) -> bytes:
+def _encoded(tools: Mapping[str, Tool], param: str) -> bytes:
     """The server opens them on its event loop. Raises ApiError where that would take long."""
     encoded = encode_tools(tools)
     if len(encoded) > MAX_TOOLS_BYTES:
-        raise ApiError.invalid("tools", f"at most {MAX_TOOLS_BYTES} bytes, got {len(encoded)}")
+        raise ApiError.invalid(param, f"at most {MAX_TOOLS_BYTES} bytes, got {len(encoded)}")
     return encoded
 
 

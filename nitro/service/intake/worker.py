@@ -1,8 +1,8 @@
 """The intake process: reads requests, one at a time, over a socket pair. `lanes` starts it.
 
 The kernel ends the process when a request exceeds its processor time: a template may be deep in one call of a library,
-where no Python code gets a turn. Which of two timers ran out shows whether reading or the template took too long. All
-errors go to the server as messages.
+where no Python code gets a turn. Which of two timers ran out shows whether it was while reading, or from the template
+on. All errors go to the server as messages.
 """
 
 import importlib
