@@ -337,7 +337,7 @@ def test_what_is_slow_by_the_clock_alone_is_nobodys_fault(monkeypatch: pytest.Mo
         monkeypatch.setattr(lanes, "WALL_CLOCK_FACTOR", 0.01)
         with pytest.raises(ApiError) as caught:
             await read(reading, used, "chat", body())
-        assert (caught.value.status, caught.value.type) == (503, "server_error")
+        assert (caught.value.status, caught.value.type, caught.value.retry_after) == (503, "server_error", 1)
         monkeypatch.undo()
         assert await read(reading, used, "chat", body())
 

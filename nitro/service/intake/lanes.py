@@ -14,6 +14,7 @@ from typing import Any
 
 from nitro.errors import ApiError, EngineBusy, NitroError, TemplateError
 from nitro.models.setup import ModelSetup
+from nitro.service.failures import RETRY_AFTER
 from nitro.service.intake import messages
 from nitro.service.intake.messages import (
     READ_TIMEOUT,
@@ -265,6 +266,7 @@ def _fault(end: _Ended, message: Read | Check) -> NitroError:
     if end.how is None:
         seconds = WALL_CLOCK_FACTOR * message.seconds
         log.error("a request was not read within %.3g seconds; this machine may be too busy", seconds)
-        return ApiError(503, f"The request was not read within {seconds:.3g} seconds.", type="server_error")
+        why = f"The request was not read within {seconds:.3g} seconds."
+        return ApiError(503, why, type="server_error", retry_after=RETRY_AFTER)
     log.error("a request could not be read. %s", end.how)
     return ApiError(503, f"The request could not be read. {end.how}", type="server_error")
