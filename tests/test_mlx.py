@@ -112,7 +112,7 @@ def test_one_pass_for_all_rows(load: Callable[..., MlxScorer], monkeypatch: pyte
 def test_rows_of_very_different_lengths_decode_apart(load: Callable[..., MlxScorer]) -> None:
     """Padding has a limit, and rows find together again where it allows."""
     runner = load("plain")
-    runner._most_padding = 20
+    runner._max_padding = 20
     driver = Driver(runner, budget=300)
     asked = (prompts(2, seed=5)[1] * 30)[:200], prompts(9, seed=6)[2][:5], prompts(9, seed=7)[3][:5]
     for id, prompt in enumerate(asked):

@@ -118,7 +118,7 @@ def test_a_proof_is_shown_of_the_same_weights_only(tmp_path: Path) -> None:
     verify.write(model, verify.verify(model, model, 64))
     assert served.proof(own)["passed"] is True
     assert served.proof(others) is None
-    verify.beside(model).write_text("{")
+    verify.path_for(model).write_text("{")
     assert served.proof(own) is None
 
 

@@ -45,7 +45,7 @@ def nitro(*arguments: object) -> Result:
 
 
 def test_it_is_proven(converted: Path) -> None:
-    found = json.loads(verify.beside(converted).read_text())
+    found = json.loads(verify.path_for(converted).read_text())
     assert found["passed"] and found["vocabulary"] == "30522 of 30522"
     assert found["token_ids"] == "195 of 200", "llama.cpp's WordPiece drops vowel signs and Hangul"
     assert found["scores"]["texts"] == 6 and found["scores"]["least"] > 0.99999
@@ -55,7 +55,7 @@ def test_quantised(minilm: Path, tmp_path: Path) -> None:
     target = tmp_path / "minilm.gguf"
     done = nitro("convert", minilm, "--to", "gguf", "--type", "Q8_0", "-o", target, "--positions", 384)
     assert done.exit_code == 0, done.output
-    assert 0.998 < json.loads(verify.beside(target).read_text())["scores"]["least"] < 0.99999
+    assert 0.998 < json.loads(verify.path_for(target).read_text())["scores"]["least"] < 0.99999
 
 
 def test_a_fault_is_caught(converted: Path, tmp_path: Path) -> None:
