@@ -2,12 +2,14 @@
 
 import asyncio
 import dataclasses
+import json
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import httpx
 import pytest
-from running import CEILING, RunningServer
+from runners import Gate
+from running import CEILING, RunningServer, raw_request
 
 from nitro.api.openai import chat
 from nitro.engines.types import SamplingParams
@@ -54,11 +56,16 @@ def test_a_whole_reply_and_a_stream_leave_nothing(server: RunningServer) -> None
     assert released(server)
 
 
-def test_a_client_that_leaves_its_stream_leaves_nothing(server: RunningServer) -> None:
-    body = {**CHAT, "stream": True, "max_tokens": 4000, "ignore_eos": True}
-    with httpx.stream("POST", url(server), json=body, timeout=CEILING) as reply:
-        next(reply.iter_lines())
-        assert server.server.models.default.leases == 1
+def test_a_client_that_leaves_its_stream_leaves_nothing(serve: Callable[..., RunningServer], gate: Gate) -> None:
+    """It leaves while the engine computes."""
+    server = serve(engine="runners:GatedRunner", model=gate.path)
+    gate.accept()
+    server.ready()
+    sock = raw_request(server.url, json.dumps({**CHAT, "stream": True}).encode())
+    gate.wait_inside()
+    assert server.server.models.default.leases == 1
+    sock.close()
+    gate.open()
     assert released(server)
 
 

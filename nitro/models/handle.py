@@ -119,7 +119,7 @@ class ServedModels:
         self._noted: set[str] = set()
 
     def lease(self, name: str | None = None) -> Lease:
-        """The model of that name; None: the default one."""
+        """The model for a request that names this one, or none. There is one model today, so any name gets it."""
         return Lease(self.default)
 
     def note(self, name: str) -> None:

@@ -53,9 +53,13 @@ class GenerationService:
 
         Raises ApiError for everything that is wrong with it or keeps the engine from it, and ClientDisconnected.
         """
-        raw = RawRequest.of(request) if isinstance(request, GenerationRequest) else request
+        if isinstance(request, GenerationRequest):
+            raw = RawRequest.of(request)
+            lease = self._models.lease(request.model)
+        else:  # the model's name is known only when the request has been read
+            raw = request
+            lease = self._models.lease()
         log = RequestLog(principal.request_id, self._metrics)
-        lease = self._models.lease()
         try:
             accepted = await self._begin(raw, principal, lease, log)
         except BaseException as error:

@@ -3,7 +3,7 @@
 A handler runs on the reader thread, so it returns at once. It gives longer work to others:
 
     preparers.begin(Job(…))    tokenise, check, compile; ends with an answer, and with sequences to compute, if any
-    inbox.put(Command(…))      what only the engine thread may do, between two steps
+    preparers.abort(ids)       forget jobs, and tell the engine thread, which acts between two steps (`commands.py`)
 
 A new verb is a message in `messages.py`, a handler here and, where it needs the engine thread, a command in
 `commands.py`.
@@ -16,7 +16,6 @@ from typing import Any
 
 from nitro.engines import messages
 from nitro.engines.worker.jobs import Job, first_lane
-from nitro.engines.worker.loop import Inbox
 from nitro.engines.worker.preparation import Preparation
 from nitro.engines.worker.preparers import Preparers
 
@@ -27,7 +26,6 @@ class Services:
 
     preparation: Preparation
     preparers: Preparers
-    inbox: Inbox  # for commands of verbs that need no preparation
 
 
 def handle(services: Services, message: messages.Request) -> None:
