@@ -3,6 +3,7 @@
 # make test     install the other engine and the test tools as well, then test; ARGS="-k stamp" passes options to pytest
 # make test-fast      the tests that need no engine and no server, in under two minutes
 # make test-convert   the tests of conversion that need torch, which they install into the cache folder
+# make test-suites    other people's test cases: JSON Schema's suite, real schemas, llama.cpp's parser cases
 # make test-clients   other people's clients with Nitro, each in its own environment in the cache folder
 # make lint     ruff and mypy
 # make bench    measure Nitro beside llama-server and others, which are built first; writes bench/results.md; ARGS="--workloads 1,8"
@@ -13,7 +14,7 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: install serve test test-fast test-convert test-clients lint bench soak docs clean
+.PHONY: install serve test test-fast test-convert test-suites test-clients lint bench soak docs clean
 
 install:
 	@$(PYTHON) scripts/install.py serve
@@ -34,6 +35,10 @@ test-fast:
 test-convert:
 	@$(PYTHON) scripts/install.py test
 	@exec .venv/bin/python -m pytest -m convert tests/convert $(ARGS)
+
+test-suites:
+	@$(PYTHON) scripts/install.py test
+	@exec .venv/bin/python -m pytest -m suites tests/suites $(ARGS)
 
 test-clients:
 	@$(PYTHON) scripts/install.py test
