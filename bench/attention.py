@@ -22,9 +22,10 @@ SLOT = 0
 class Scorer(LlamaRunner):
     """Nitro's runner with a chosen flash attention type (llama.h), and logits for all tokens."""
 
-    def __init__(self, model: Path, flash_attention: int):
+    def __init__(self, model: Path, flash_attention: int, gpu_layers: int | None = None):
         self._flash_attention = flash_attention
-        super().__init__(EngineSpec("llama", str(model), context=2 * POSITIONS, parallel=1))
+        spec = EngineSpec("llama", str(model), context=2 * POSITIONS, parallel=1, gpu_layers=gpu_layers)
+        super().__init__(spec)
 
     def _context_parameters(self, spec: EngineSpec) -> Any:
         parameters = super()._context_parameters(spec)
