@@ -21,7 +21,6 @@ import pytest
 import sdist
 
 from nitro.text.family import ModelFamily
-from nitro.text.output_parser import ChannelDelta, Parser
 from nitro.text.reasoning import Markers
 from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tool
@@ -81,24 +80,18 @@ def read(template: str, case: Case, pieces: Sequence[str], in_reasoning: bool) -
     reader = family.parser(tools or None, streams, in_reasoning, continues="begun" in case)
     channels = {"content": "", "reasoning": ""}
     calls: list[list[Any]] = []
-    for delta in deltas(reader, pieces, ends=not case.get("cut")):
-        if delta.channel != "call":
-            channels[delta.channel] += delta.text
-        elif delta.name is not None:
-            calls.append([delta.name, delta.text])
-        else:
-            calls[delta.call][1] += delta.text
+    for deltas in [*map(reader.feed, pieces), *([] if case.get("cut") else [reader.flush()])]:
+        for delta in deltas:
+            if delta.channel != "call":
+                channels[delta.channel] += delta.text
+            elif delta.name is not None:
+                calls.append([delta.name, delta.text])
+            else:
+                calls[delta.call][1] += delta.text
     found: Answer = {channel: text.strip() for channel, text in channels.items() if text.strip()}
     if calls:
         found["calls"] = [[name, value_of(arguments)] for name, arguments in calls]
     return found
-
-
-def deltas(reader: Parser, pieces: Sequence[str], ends: bool) -> Iterator[ChannelDelta]:
-    for piece in pieces:
-        yield from reader.feed(piece)
-    if ends:
-        yield from reader.flush()
 
 
 def value_of(arguments: str) -> Any:
