@@ -66,3 +66,10 @@ def test_a_template_that_refuses_all_shapes_says_why() -> None:
         tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
         with pytest.raises(TemplateError):
             ChatTemplate("{{ raise_exception('No tools.') if tools }}").render([{"role": "user", "content": ""}], tools)
+
+
+def test_tools_by_the_name_that_the_template_has() -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    loop = "{% for tool in xml_tools or [] %}{{ tool.function.name }}{% endfor %}"
+    assert ChatTemplate(loop).render([], tools) == "f" and ChatTemplate(loop).render([]) == ""
+    assert ChatTemplate("{{ tools | length }}" + loop).render([], tools) == "1"

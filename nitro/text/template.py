@@ -138,9 +138,11 @@ class ChatTemplate:
         takes_parts = len(pieces) == 3 and not pieces[1].strip()  # else it writes the list itself, or nothing
         return pieces[1] if takes_parts else _LINE_BREAK
 
-    def _own_names(self, tools: Sequence[Any] | None) -> dict[str, str]:
+    def _own_names(self, tools: Sequence[Any] | None) -> dict[str, Any]:
         """The variables that single templates ask for."""
-        variables = {"datetime": _now("%Y-%m-%d")}
+        variables: dict[str, Any] = {"datetime": _now("%Y-%m-%d")}
+        if "xml_tools" in self.variables and "tools" not in self.variables:  # SmolLM3's first one
+            variables["xml_tools"] = tools
         if "functions" in self.variables:
             variables["functions"] = json.dumps(tools or [])
         return variables
