@@ -163,6 +163,6 @@ def test_the_differences_have_cases_and_reasons() -> None:
 
 
 def test_all_cases_are_here() -> None:
-    """None is lost, and none needs a template that the distribution does not have."""
-    assert sum(map(len, CASES.values())) == 460 and len(CASES) == 58
+    """None is lost, and all their templates are in the distribution but LLM-jp's: its cases are read as gpt-oss."""
+    assert sum(map(len, CASES.values())) == 468 and len(CASES) == 58
     assert CASES.keys() <= sdist.templates().keys()
