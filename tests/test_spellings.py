@@ -12,6 +12,10 @@ TOOLS = {
 }
 F, F_AND_G = [["f", '{"days": 1}']], [["f", '{"days": 1}'], ["g", "{}"]]
 _R1 = '{}function<｜tool▁sep｜>f\n```json\n{{"days": 1}}\n```{}'
+_DSML = (
+    '<｜DSML｜invoke name="f">\n<｜DSML｜parameter name="days" string="false">1</｜DSML｜parameter>\n</｜DSML｜invoke>'
+)
+_DSML_EMPTY = '<｜DSML｜invoke name="g">\n</｜DSML｜invoke>'
 # Format, what is said; content, calls
 SPELLINGS: dict[str, tuple[str, str, str, list[list[str]]]] = {
     "Mistral: no [ARGS]": ("mistral", '[TOOL_CALLS]f{"days": 1}[TOOL_CALLS]g{}', "", F_AND_G),
@@ -54,6 +58,21 @@ SPELLINGS: dict[str, tuple[str, str, str, list[list[str]]]] = {
         "",
         F_AND_G,
     ),
+    "DeepSeek V3.2: no outermost tags": ("deepseek_v32", f"So.\n{_DSML}\n{_DSML_EMPTY}", "So.", F_AND_G),
+    "DeepSeek V3.2: the outermost tags of V4": (
+        "deepseek_v32",
+        f"<｜DSML｜tool_calls>\n{_DSML}\n{_DSML_EMPTY}\n</｜DSML｜tool_calls>",
+        "",
+        F_AND_G,
+    ),
+    "DeepSeek V4: the outermost tags of V3.2": (
+        "deepseek_v4",
+        f"<｜DSML｜function_calls>\n{_DSML}\n</｜DSML｜function_calls>\n",
+        "",
+        F,
+    ),
+    "DeepSeek V4: no closing tags": ("deepseek_v4", f"<｜DSML｜tool_calls>\n{_DSML}", "", F),
+    "DeepSeek V4: a mention": ("deepseek_v4", "<｜DSML｜invoke name= opens.", "<｜DSML｜invoke name= opens.", []),
     "Functionary 3.1: code": ("functionary31", '<|python_tag|>{"days": 1}', "", [["python", '{"days": 1}']]),
     "Functionary 3.1: no call": ("functionary31", "A <function= opens it.", "A <function= opens it.", []),
     "Llama: an answer in JSON": ("llama3_json", '{"name": "Ada", "age": 36}', '{"name": "Ada", "age": 36}', []),
