@@ -18,7 +18,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 
 from nitro.errors import TemplateError
-from nitro.text import MAX_TEMPLATE_CHARACTERS
+from nitro.text import MAX_TEMPLATE_CHARACTERS, tool_shapes
 from nitro.text.sandbox import Sandbox, TooMuch, counted_work
 from nitro.text.tools import ChatMessage
 
@@ -138,24 +138,31 @@ class ChatTemplate:
         takes_parts = len(pieces) == 3 and not pieces[1].strip()  # else it writes the list itself, or nothing
         return pieces[1] if takes_parts else _LINE_BREAK
 
-    def _own_names(self, tools: Sequence[Any] | None) -> dict[str, str]:
+    def _own_names(self, tools: Sequence[Any] | None) -> dict[str, Any]:
         """The variables that single templates ask for."""
-        variables = {"datetime": _now("%Y-%m-%d")}
+        variables: dict[str, Any] = {"datetime": _now("%Y-%m-%d")}
+        if "xml_tools" in self.variables and "tools" not in self.variables:  # SmolLM3's first one
+            variables["xml_tools"] = tools
         if "functions" in self.variables:
             variables["functions"] = json.dumps(tools or [])
         return variables
 
     def _render_leniently(self, messages: Sequence[ChatMessage], inputs: Mapping[str, Any]) -> str:
-        """A template that fails gets a second chance with calls as texts, and a third with an empty list of tools."""
+        """A template that fails gets more chances: calls as texts, an empty list of tools, tools in other shapes."""
         try:
             return self._render({**inputs, "messages": messages})
         except TooMuch as error:
             raise TemplateError(f"The chat template cannot be used for the messages: {error}.") from error
         except Exception as error:  # anything: it is the model's code, fed with the client's data
-            for other in (
-                {"messages": _with_arguments_as_text(messages)},
+            as_text = _with_arguments_as_text(messages)
+            others: list[dict[str, Any]] = [
+                {"messages": as_text},
                 {"messages": messages, "tools": inputs["tools"] or []},
-            ):
+            ]
+            with contextlib.suppress(RecursionError):
+                for tools in tool_shapes.for_templates(inputs["tools"]):
+                    others += [{"messages": messages, "tools": tools}, {"messages": as_text, "tools": tools}]
+            for other in others:
                 with contextlib.suppress(Exception):
                     return self._render({**inputs, **other})
             raise TemplateError(f"The chat template refused the messages: {error}") from error

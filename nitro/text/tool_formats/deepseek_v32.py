@@ -6,17 +6,21 @@
 <｜DSML｜parameter name="days" string="false">3</｜DSML｜parameter>
 </｜DSML｜invoke>
 </｜DSML｜function_calls>
+
+Some leave the outermost tags out, or write those of V4.
 """
 
 from nitro.text.tool_formats.format import Layout, ToolFormat
 from nitro.text.tool_formats.parsers.tagged_calls import TaggedCalls
 
 _D = "｜DSML｜"
+_INVOKE = f"<{_D}invoke name="
+_OUTERMOST = ("function_calls", "tool_calls")
 _TAGS = TaggedCalls(
-    call=rf'<{_D}invoke name="(?P<name>[^"\n]+)">',
+    call=rf'(?:{_INVOKE})?"(?P<name>[^"\n]+)">',
     key=rf'<{_D}parameter name="(?P<key>[^"\n]+)"(?: string="(?P<text>true|false)")?>',
     close_tag=f"</{_D}parameter>",
-    end=f"</{_D}invoke>",
+    end=rf"</{_D}invoke>(?:\s*</{_D}(?:{'|'.join(_OUTERMOST)})>)?",
 )
 
 
@@ -27,7 +31,7 @@ def within(name: str, tag: str) -> ToolFormat:
     return ToolFormat(
         name=name,
         template_markers=(_D, f"{tag}>"),
-        open_tags=(open_tag,),
+        open_tags=(open_tag, *(f"<{_D}{other}>" for other in _OUTERMOST if other != tag), _INVOKE),
         close_tag=close_tag,
         parse=_TAGS.parse,
         parse_partial=_TAGS.parse_partial,

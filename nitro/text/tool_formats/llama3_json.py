@@ -17,7 +17,10 @@ _CODE = ("python", "ipython", "code_interpreter")
 
 def _parse(body: str, tools: ToolsByName) -> list[Call]:
     if body.lstrip(" \n[").startswith("{"):
-        return json_calls.parse(body, tools)
+        calls = json_calls.parse(body, tools)
+        if any(call.arguments == "{}" and call.name not in tools for call in calls):
+            raise Malformed("an answer in JSON that has a name")
+        return calls
     if re.match(r"\s*[\w-]+\.call\(", body):
         return [Call(call.name.removesuffix(".call"), call.arguments) for call in python_calls.parse(body, tools)]
     name = next((name for name in _CODE if name in tools), None)

@@ -8,11 +8,13 @@ Oslo
 </function>
 </tool_call>
 
-Some leave the first line out.
+Some leave the first line out, and some write JSON between the outer tags.
 """
 
 from nitro.text.tool_formats.format import Layout, ToolFormat
+from nitro.text.tool_formats.parsers import json_calls
 from nitro.text.tool_formats.parsers.tagged_calls import TaggedCalls, without_line_breaks
+from nitro.text.tools import Call, ToolsByName
 
 _TAGS = TaggedCalls(
     call=r"(?:<function=)?(?P<name>[^<>\n]+)>",
@@ -21,12 +23,19 @@ _TAGS = TaggedCalls(
     end="</function>",
     decode=without_line_breaks,
 )
+
+
+def _parse(body: str, tools: ToolsByName) -> list[Call]:
+    read = json_calls.parse if body.lstrip().startswith(("{", "[")) else _TAGS.parse
+    return read(body, tools)
+
+
 FORMAT = ToolFormat(
     name="qwen3_coder",
     template_markers=("<tool_call>", "<function=", "<parameter="),
     open_tags=("<tool_call>", "<function="),
     close_tag="</tool_call>",
-    parse=_TAGS.parse,
+    parse=_parse,
     parse_partial=_TAGS.parse_partial,
     layout=Layout(
         begin="<tool_call>\n",

@@ -5,13 +5,15 @@
 <parameter=city>Oslo</parameter>
 </function>
 </seed:tool_call>
+
+The outer tags may be left out.
 """
 
 from nitro.text.tool_formats.format import Layout, ToolFormat
 from nitro.text.tool_formats.parsers.tagged_calls import TaggedCalls
 
 _TAGS = TaggedCalls(
-    call=r"<function=(?P<name>[^>\n]+)>",
+    call=r"(?:<function=)?(?P<name>[^<>\n]+)>",
     key=r"<parameter=(?P<key>[^>\n]+)>",
     close_tag="</parameter>",
     end="</function>",
@@ -19,7 +21,7 @@ _TAGS = TaggedCalls(
 FORMAT = ToolFormat(
     name="seed_oss",
     template_markers=("<seed:tool_call>", "<function=", "<parameter="),
-    open_tags=("<seed:tool_call>",),
+    open_tags=("<seed:tool_call>", "<function="),
     close_tag="</seed:tool_call>",
     parse=_TAGS.parse,
     parse_partial=_TAGS.parse_partial,
