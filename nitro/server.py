@@ -79,7 +79,7 @@ class Server:
             self._source, self.engine, self._template, config.tool_format, defaults=_read_defaults(config)
         )
         self.models = ServedModels(model)
-        guard = Guard(config.api_key, config.allow_origin, config.allow_host)
+        guard = _guard(config)
         self.intake = Intake(readers=READERS)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
         app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20)
@@ -205,6 +205,13 @@ def banner(server: Server, info: ModelInfo) -> None:
         log.warning(
             "listening on %s without --api-key: anyone who can reach this address can use the model", config.host
         )
+
+
+def _guard(config: ServeConfig) -> Guard:
+    try:
+        return Guard(config.api_key, config.allow_origin, config.allow_host)
+    except ValueError as error:
+        raise StartError(str(error)) from None
 
 
 def _read_template(config: ServeConfig) -> str | None:
