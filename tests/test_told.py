@@ -1,6 +1,9 @@
 """What a reply tells besides its text: token ids, timings, what came from the cache. The fake engine: token = byte."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -8,6 +11,8 @@ import msgspec
 import pytest
 from runners import Gate
 from running import CEILING, RunningServer
+
+from nitro.service import request_log
 
 FIELDS = {"cache_n", "prompt_n", "prompt_ms", "prompt_per_token_ms", "prompt_per_second"}
 FIELDS |= {"predicted_n", "predicted_ms", "predicted_per_token_ms", "predicted_per_second"}
@@ -73,29 +78,62 @@ def test_no_tokens_unless_asked(ask: Callable[..., httpx.Response]) -> None:
     assert '"tokens"' not in ask().text and '"tokens"' not in ask(stream=True, return_tokens=False).text
 
 
+@pytest.fixture(params=ROUTES)
+def timed(
+    request: pytest.FixtureRequest, serve: Callable[..., RunningServer], gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., httpx.Response]:
+    """Asks for an answer whose prompt is in the cache, whose first token comes alone, and whose every time is real:
+    the clock goes on by a second whenever the server looks."""
+    clock = SimpleNamespace(monotonic=map(float, count()).__next__)
+    monkeypatch.setattr(request_log, "time", clock)
+    server = serve(engine="runners:GatedRunner", model=gate.path)
+    gate.accept()
+    server.ready()
+    prompt = {"prompt": "a" * 100, "messages": [{"role": "user", "content": "a" * 100}]}
+    (name,) = ROUTES[request.param]
+
+    def ask(**options: Any) -> httpx.Response:
+        body = {name: prompt[name], "max_tokens": 50, "ignore_eos": True, **options}
+        url = f"{server.url}/v1/{request.param}"
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(httpx.post, url, json={**body, "n": 1, "max_tokens": 1, "stream": False})
+            gate.step(1)
+            assert first.result().status_code == 200
+            steps = len(server.engine.steps)
+            asked = pool.submit(httpx.post, url, json=body, timeout=CEILING)
+            gate.step(1)
+            while len(server.engine.steps) == steps:  # the server has seen the first token
+                httpx.get(f"{server.url}/health")
+            gate.open()
+            return asked.result()
+
+    return ask
+
+
 def assert_sound(timings: dict[str, Any], usage: dict[str, Any]) -> None:
     assert set(timings) == FIELDS
     cached = usage["prompt_tokens_details"]["cached_tokens"]
+    assert 0 < cached < usage["prompt_tokens"]
     assert (timings["cache_n"], timings["prompt_n"]) == (cached, usage["prompt_tokens"] - cached)
-    assert timings["predicted_n"] == usage["completion_tokens"]
+    assert timings["predicted_n"] == usage["completion_tokens"] >= 50
     for kind, steps in (("prompt", timings["prompt_n"]), ("predicted", timings["predicted_n"] - 1)):
         spent = timings[f"{kind}_ms"]
-        assert spent > 0 or kind == "predicted"
-        assert timings[f"{kind}_per_token_ms"] == pytest.approx(spent / steps if steps else 0)
-        assert timings[f"{kind}_per_second"] == pytest.approx(1e3 * steps / spent if spent else 0)
+        assert spent > 0
+        assert timings[f"{kind}_per_token_ms"] == pytest.approx(spent / steps)
+        assert timings[f"{kind}_per_second"] == pytest.approx(1e3 * steps / spent)
 
 
 @pytest.mark.parametrize("n", [1, 2])
-def test_timings(ask: Callable[..., httpx.Response], n: int) -> None:
-    reply = ask(n=n, max_tokens=50).json()
+def test_timings(timed: Callable[..., httpx.Response], n: int) -> None:
+    reply = timed(n=n).json()
     assert_sound(reply["timings"], reply["usage"])
 
 
 @pytest.mark.parametrize("usage", [True, False])
-def test_the_last_chunk_has_timings(ask: Callable[..., httpx.Response], usage: bool) -> None:
-    *others, last = chunks(ask(stream=True, stream_options={"include_usage": usage}, max_tokens=50))
+def test_the_last_chunk_has_timings(timed: Callable[..., httpx.Response], usage: bool) -> None:
+    *others, last = chunks(timed(stream=True, stream_options={"include_usage": usage}))
     assert not any("timings" in chunk for chunk in others)
-    assert (last["choices"] == []) == usage and last["timings"]["predicted_n"] > 1
+    assert (last["choices"] == []) == usage and last["timings"]["predicted_n"] == 50
     if usage:
         assert_sound(last["timings"], last["usage"])
 
