@@ -182,7 +182,7 @@ async def _run(config: ServeConfig) -> None:
 
     signals.on_first(stop)
     name = server.models.default.source.id
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     await server.serve(lambda: console.print(f"Loading {name} …", highlight=False, markup=False))
 
 
@@ -197,6 +197,8 @@ def banner(server: Server, info: ModelInfo) -> None:
         f"pool of {info.kv_tokens} tokens, {info.kv_bytes / 2**20:.0f} MiB",
         "URL": f"{server.url}/v1",
     }
+    if system := server.models.default.system:
+        rows["system"] = f"{system!r} where a request has no system message"
     console = Console(stderr=True, soft_wrap=True)
     console.print(f"[bold]Nitro {__version__}[/bold]", highlight=False)
     for name, value in rows.items():

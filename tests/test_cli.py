@@ -303,6 +303,14 @@ def test_any_start_error_is_one_line_and_exit_1(monkeypatch: pytest.MonkeyPatch)
     assert start_error() == "nitro: It cannot be [bold]started[/bold]."
 
 
+@pytest.mark.parametrize("name", ["foo", "", "Llama"])
+@pytest.mark.usefixtures("serves_nothing")
+def test_an_engine_that_is_none(name: str) -> None:
+    """Said before anything is loaded."""
+    line = start_error("--engine", name)
+    assert line == f"nitro: --engine {name}: there is no such engine; there are auto, mlx, llama."
+
+
 @pytest.mark.parametrize("text", ["{% if %}", "a\n{{ x\n", "{% for x in y %}\n\n{{ 1 }}", "{% nowhere %}"])
 def test_a_bad_template(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.jinja").write_text(text)
