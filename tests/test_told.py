@@ -9,10 +9,11 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from asking import SAYING
 from runners import Gate
 from running import CEILING, RunningServer
 
-from nitro.service import request_log
+from nitro.service import ignored_parameters, request_log
 
 FIELDS = {"cache_n", "prompt_n", "prompt_ms", "prompt_per_token_ms", "prompt_per_second"}
 FIELDS |= {"predicted_n", "predicted_ms", "predicted_per_token_ms", "predicted_per_second"}
@@ -168,3 +169,40 @@ def test_nor_from_a_prompt_in_flight(serve: Callable[..., RunningServer], gate: 
         assert httpx.post(f"{server.url}/v1/completions", json=body, timeout=CEILING).status_code == 200
         computed = sum(row.stop - row.start for record in server.engine.steps for row in record.rows)
         assert least <= computed <= most
+
+
+def function(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": {"type": "object", **parameters}}}
+
+
+ODD = {"properties": {"a": {"type": "string", "format": "nonsense"}}}
+
+
+def ignored(server: RunningServer, **options: Any) -> str:
+    body = {"messages": [{"role": "user", "content": "␂x␃"}], "max_tokens": 2, **options}
+    reply = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=CEILING)
+    assert reply.status_code == 200, reply.text
+    return reply.headers["x-nitro-ignored"]
+
+
+def test_what_has_no_effect_is_told_in_one_list(serve: Callable[..., RunningServer]) -> None:
+    """What the reader does not know, the model's name, what the template has no use for, what the format of calls and
+    what the grammar let through: in this order, joined by commas, each once."""
+    server = serve(engine=SAYING, tool_format="qwen3_coder").ready()
+    tools = [function("f", {"properties": {"a": {"type": "integer"}}, "minProperties": 1}), function("g", ODD)]
+    options = {"model": "gpt-4o", "zzz": 1, "chat_template_kwargs": {"x": 1}, "tools": tools, "tool_choice": "required"}
+    told = ignored(server, **options)
+    names = told.split(", ")
+    assert names[:3] == ["zzz", "model", "chat_template_kwargs.x"]
+    assert names[3].startswith("tools[0].function.parameters: minProperties (at /) is not enforced in the format")
+    assert "tools[1].function.parameters: " in names[4] and "nonsense" in told
+    assert len(names) == 5
+
+
+def test_a_list_that_is_too_long_for_a_header_is_cut(serve: Callable[..., RunningServer]) -> None:
+    """The names come in the order of the request, as many as the header holds; nothing longer is ever sent."""
+    server = serve().ready()
+    options = {f"unknown_{number:05}": 1 for number in range(500)}
+    told = ignored(server, **options)
+    assert told == ", ".join(options)[: ignored_parameters.MAX_HEADER]
+    assert ignored(server, **{"u" * 5000: 1}) == "u" * ignored_parameters.MAX_HEADER
