@@ -137,6 +137,11 @@ def test_what_is_no_host(host: str) -> None:
     assert caught.value.status == 400
 
 
+def test_advice_is_safe_in_a_shell() -> None:
+    assert "--allow-host 'a;b'." in (refusal(host="a;b") or "")
+    assert "--allow-origin 'http://a;b'." in (refusal(origin="http://a;b") or "")
+
+
 def test_allowed_host_names() -> None:
     assert refusal(hosts=("Box.lan",), host="box.LAN:3928") is None
     assert refusal(hosts=("box.lan",), host="box2.lan")

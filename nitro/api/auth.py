@@ -7,6 +7,7 @@ host name of its own that points to this machine (`Host`: DNS rebinding).
 import hmac
 import ipaddress
 import re
+import shlex
 from collections.abc import Mapping
 
 from nitro.api import name_patterns
@@ -41,10 +42,15 @@ class Guard:
         if host and not _is_host(host):
             raise ApiError(400, f"The header 'Host' is {host[:300]!r}, which is no name with a port or without.")
         if host and not self._knows_host(host):
-            raise ApiError(403, f"Host {host!r} is not allowed; start the server with --allow-host {_name(host)}.")
+            name = shlex.quote(_name(host))  # somebody may copy it into a shell
+            raise ApiError(403, f"Host {host!r} is not allowed; start the server with --allow-host {name}.")
         origin = headers.get(b"origin", b"").decode("latin-1")
         if origin and not self._knows_origin(origin):
-            how = f"; start the server with --allow-origin {origin}" if name_patterns.is_origin(origin) else ""
+            how = (
+                f"; start the server with --allow-origin {shlex.quote(origin)}"
+                if name_patterns.is_origin(origin)
+                else ""
+            )
             raise ApiError(403, f"Origin {origin[:300]!r} is not allowed{how}.")
         if method != "OPTIONS" and path not in OPEN_PATHS and not self._has_key(headers):
             message = "Missing or incorrect API key: send it as 'Authorization: Bearer KEY'."
