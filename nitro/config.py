@@ -21,13 +21,17 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     api_key: Annotated[str | None, Meta(description="Key that clients must send.")] = None
     allow_origin: Annotated[
         tuple[str, ...],
-        Meta(description="Origin of web pages that may call, in addition to local ones. * allows any. Repeatable."),
+        Meta(
+            description="Origin of web pages that may call, in addition to local ones and desktop programs (app, file, "
+            "tauri, vscode-webview, vscode-file), as in https://*.example.org or chrome-extension://*. "
+            "* allows any. Repeatable."
+        ),
     ] = ()
     allow_host: Annotated[
         tuple[str, ...],
         Meta(
-            description="Host name that requests may use, in addition to IP addresses and localhost. * allows any. "
-            "Repeatable."
+            description="Host name that requests may use, in addition to IP addresses and localhost, as in *.lan. "
+            "* allows any. Repeatable."
         ),
     ] = ()
     defaults: Annotated[

@@ -79,7 +79,7 @@ class Server:
             self._source, self.engine, self._template, config.tool_format, defaults=_read_defaults(config)
         )
         self.models = ServedModels(model)
-        guard = Guard(config.api_key, config.allow_origin, config.allow_host)
+        guard = _guard(config)
         self.intake = Intake(readers=READERS)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
         app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20)
@@ -182,7 +182,7 @@ async def _run(config: ServeConfig) -> None:
 
     signals.on_first(stop)
     name = server.models.default.source.id
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     await server.serve(lambda: console.print(f"Loading {name} …", highlight=False, markup=False))
 
 
@@ -197,6 +197,8 @@ def banner(server: Server, info: ModelInfo) -> None:
         f"pool of {info.kv_tokens} tokens, {info.kv_bytes / 2**20:.0f} MiB",
         "URL": f"{server.url}/v1",
     }
+    if system := server.models.default.system:
+        rows["system"] = f"{system!r} where a request has no system message"
     console = Console(stderr=True, soft_wrap=True)
     console.print(f"[bold]Nitro {__version__}[/bold]", highlight=False)
     for name, value in rows.items():
@@ -205,6 +207,13 @@ def banner(server: Server, info: ModelInfo) -> None:
         log.warning(
             "listening on %s without --api-key: anyone who can reach this address can use the model", config.host
         )
+
+
+def _guard(config: ServeConfig) -> Guard:
+    try:
+        return Guard(config.api_key, config.allow_origin, config.allow_host)
+    except ValueError as error:
+        raise StartError(str(error)) from None
 
 
 def _read_template(config: ServeConfig) -> str | None:

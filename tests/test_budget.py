@@ -1,7 +1,7 @@
 """The step budget: its bounds, what it learns from measured steps, and what it ignores."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from nitro.engines.scheduling.step_budget import MIN_TOKENS, PREFILL_ONLY, STREAMING, StepBudget
@@ -11,10 +11,11 @@ TINY = MIN_TOKENS // 2 - 1  # prompt tokens of the largest step that teaches not
 
 sizes = st.integers(1, 10_000)
 durations = st.floats(1e-6, 1e4)
+any_durations = st.floats(5e-324, allow_subnormal=True)  # whatever a clock's difference may be
 tiles = st.sampled_from([0, 16, 64])
 steps = st.lists(st.tuples(st.integers(0, 10_000), durations), max_size=20)
 
-quick = settings(deadline=None, database=None)
+quick = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def learned(most: int, *observed: tuple[int, float], tile: int = 0) -> StepBudget:
@@ -29,7 +30,11 @@ def both(budget: StepBudget) -> tuple[int, int]:
 
 
 @quick
-@given(sizes, steps, tiles)
+@given(sizes, st.lists(st.tuples(st.integers(0, 10_000), any_durations), max_size=20), tiles)
+@example(1000, [(100, 5e-324)], 0)  # a time per token of zero
+@example(1000, [(100, 1e-310)], 0)  # so short that a second holds infinitely many
+@example(1000, [(100, 1e308), (100, 1e-310)], 64)
+@example(1000, [(100, float("inf")), (100, 1.0)], 64)
 def test_it_stays_within_its_bounds(most: int, observed: list[tuple[int, float]], tile: int) -> None:
     streaming, alone = both(learned(most, *observed, tile=tile))
     assert min(MIN_TOKENS, most) <= streaming <= most
@@ -142,7 +147,7 @@ def test_the_smallest_step_that_teaches() -> None:
     assert both(learned(4096, (TINY, 10.0))) == (FIRST, FIRST)
 
 
-@pytest.mark.parametrize("seconds", [0.0, -1.0])
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_clock_that_stood_still_or_went_back_teaches_nothing(seconds: float) -> None:
     budget = learned(4096, (1000, 1.0), (1000, seconds))
     assert both(budget) == both(learned(4096, (1000, 1.0)))

@@ -22,6 +22,7 @@ from nitro.config import ServeConfig
 from nitro.engines.backends import registry
 from nitro.errors import StartError
 from nitro.server import Server
+from nitro.system import program
 
 ROOT = Path(__file__).parent.parent
 
@@ -303,6 +304,14 @@ def test_any_start_error_is_one_line_and_exit_1(monkeypatch: pytest.MonkeyPatch)
     assert start_error() == "nitro: It cannot be [bold]started[/bold]."
 
 
+@pytest.mark.parametrize("name", ["foo", "", "Llama"])
+@pytest.mark.usefixtures("serves_nothing")
+def test_an_engine_that_is_none(name: str) -> None:
+    """Said before anything is loaded."""
+    line = start_error("--engine", name)
+    assert line == f"nitro: --engine {name}: there is no such engine; there are auto, mlx, llama."
+
+
 @pytest.mark.parametrize("text", ["{% if %}", "a\n{{ x\n", "{% for x in y %}\n\n{{ 1 }}", "{% nowhere %}"])
 def test_a_bad_template(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.jinja").write_text(text)
@@ -378,3 +387,26 @@ def test_help_says_what_auto_takes_and_no_more(monkeypatch: pytest.MonkeyPatch) 
     never = dataclasses.replace(registry.LLAMA, name="third", library="Third", automatic=frozenset())
     monkeypatch.setattr(serve_command, "ENGINES", (*registry.ENGINES, never))
     assert serve_command._automatic() == "auto takes MLX on Apple Silicon if it opens MODEL, else llama.cpp."
+
+
+# How it is called
+
+
+@pytest.mark.parametrize(
+    ("started", "on_the_path", "name"),
+    [
+        ("{}/bin/nitro", "{}/bin", "nitro"),
+        ("{}/bin/nitro", "{}/other", "{}/bin/nitro"),
+        ("{}/bin/nitro", "{}", "{}/bin/nitro"),
+        ("/x/nitro/__main__.py", "{}/bin", "python -m nitro"),
+        ("pytest", "{}", "nitro"),
+    ],
+)
+def test_a_command_to_copy_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: str, on_the_path: str, name: str
+) -> None:
+    for folder in ("bin", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "nitro").touch(mode=0o755)
+    monkeypatch.setenv("PATH", on_the_path.format(tmp_path))
+    assert program.name([started.format(tmp_path)]) == name.format(tmp_path)

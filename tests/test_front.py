@@ -1,9 +1,14 @@
 """Browsers, keys, sizes and ids, over real HTTP."""
 
+import socket
+
 import httpx
 import openai
 import pytest
 from running import CEILING, RunningServer, raw_request
+
+from nitro.api import other_routes
+from nitro.errors import StartError
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 PAGE = "http://localhost:5173"
@@ -145,3 +150,128 @@ def test_idle_connections_stay_open_longer_than_clients_keep_them(fake_server: R
     """Or a request is sent just as the server closes."""
     kept = httpx.Limits().keepalive_expiry
     assert kept and fake_server.server._uvicorn.config.timeout_keep_alive > 10 * kept
+
+
+# What is refused says so in the log
+
+
+def line_of(server: RunningServer, text: str) -> str:
+    """The next line of the request log that has this text."""
+    while text not in (line := server.log_line()):
+        pass
+    return line
+
+
+def test_a_refused_call_leaves_a_line(serve) -> None:
+    server = serve(api_key="secret", max_body=1).ready()
+    key = {"Authorization": "Bearer secret"}
+    calls = [
+        (401, "GET", "/v1/models", {}, b""),
+        (403, "GET", "/health", {"Host": "evil.example"}, b""),
+        (404, "GET", "/nowhere", key, b""),
+        (404, "GET", "/v1/models/other", key, b""),
+        (405, "DELETE", "/v1/models", key, b""),
+        (413, "POST", "/v1/chat/completions", key, b"x" * (2**20 + 1)),
+    ]
+    for status, method, path, headers, body in calls:
+        reply = httpx.request(method, server.url + path, headers=headers, content=body)
+        assert reply.status_code == status
+        line = line_of(server, f"error {status}: ")
+        assert line.startswith(f"{reply.headers['x-request-id']} - ") and f"({method} {path} from 127.0.0.1)" in line
+        assert reply.json()["error"]["message"] in line
+
+
+def test_a_refusal_of_a_generation_is_one_line(serve) -> None:
+    """Its own, and no second one."""
+    server = serve().ready()
+    httpx.post(f"{server.url}/v1/chat/completions", json={"n": 0})
+    httpx.get(f"{server.url}/nowhere")
+    assert "error 400" in server.log_line() and "error 404" in server.log_line()
+
+
+def test_a_path_makes_no_line_of_its_own(serve) -> None:
+    server = serve().ready()
+    for path in ("/a%0AINFO:%20all%20is%20well", "/a%1b[2J", f"/{'x' * 8000}"):
+        assert httpx.get(server.url + path).status_code == 404
+        line = server.log_line()
+        assert line.isprintable() and len(line) < 2000
+
+
+def test_what_is_no_http_leaves_a_line(serve) -> None:
+    server = serve().ready()
+    with socket.create_connection(("127.0.0.1", server.server.port)) as sock:
+        sock.sendall(b"nonsense\r\n\r\n")
+        assert sock.recv(1000).startswith(b"HTTP/1.1 400 ")
+    assert "error 400: This is not HTTP" in server.log_line()
+
+
+# Routes of other servers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "words"),
+    [
+        ("POST", "/api/chat", "Ollama's API. Use POST /v1/chat/completions."),
+        ("POST", "/api/generate", "Ollama's API. Use POST /v1/completions"),
+        ("GET", "/api/tags", "Ollama's API. Use GET /v1/models."),
+        ("POST", "/api/anything/else", "Ollama's API"),
+        ("POST", "/v1/responses", "the Responses API. Use POST /v1/chat/completions."),
+        ("POST", "/responses/x/cancel", "the Responses API"),
+        ("POST", "/v1/embeddings", "does not have embeddings"),
+        ("POST", "/v1/messages?beta=true", "Anthropic's API"),
+        ("POST", "/completion", "llama-server's own API. Use POST /v1/completions."),
+        ("POST", "/tokenize/", "a route for tokens"),
+        ("GET", "/props", "Use GET /v1/models."),
+        ("POST", "/v1/audio/transcriptions", "does not have audio"),
+        ("POST", "/v1/images/generations", "does not have images"),
+        ("POST", "/v1/rerank", "does not have reranking"),
+        ("POST", "/inferences/llamacpp/loadmodel", "nitro serve MODEL"),
+        ("POST", "/v1/v1/embeddings", "does not have embeddings"),
+        ("GET", "/", "GET /v1/models"),
+        ("GET", "/v1", "GET /v1/models"),
+        ("POST", "/api/v1/chat/completions", "Did you mean /v1/chat/completions? A base URL ends with /v1."),
+        ("POST", "/v1/chat/completions/chat/completions", "Did you mean /v1/chat/completions?"),
+        ("GET", "/v1/health", "Did you mean /health?"),
+    ],
+)
+def test_a_route_that_others_have(fake_server: RunningServer, method: str, path: str, words: str) -> None:
+    reply = httpx.request(method, fake_server.url + path)
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"]) == (404, "unknown_url") and words in error["message"]
+
+
+def test_nothing_is_said_of_a_route_that_nobody_has(fake_server: RunningServer) -> None:
+    for path in ("/nowhere", "/v1/apis", "/v1/filesystem"):
+        assert httpx.get(fake_server.url + path).json()["error"]["message"] == f"Invalid URL (GET {path})"
+
+
+def test_no_route_of_ours_is_among_them(fake_server: RunningServer) -> None:
+    for route, _, _ in other_routes.ROUTES:
+        for path in (route, f"/v1{route}"):
+            assert httpx.options(fake_server.url + path).headers["allow"] == "OPTIONS", path
+
+
+def test_v1_twice_is_forgiven(fake_server: RunningServer) -> None:
+    for path in ("/v1/v1/models", "/v1/v1/v1/models", "//v1//v1/models"):
+        assert httpx.get(fake_server.url + path).status_code == 200
+    client = fake_server.client(base_url=f"{fake_server.url}/v1/v1")
+    assert client.chat.completions.create(model="", messages=MESSAGES, max_tokens=1).choices
+
+
+# Windows of programs, and patterns
+
+
+def test_programs_and_patterns(serve) -> None:
+    server = serve(allow_origin=("chrome-extension://*",), allow_host=("*.lan",)).ready()
+    for origin in ("app://obsidian.md", "file://", "tauri://localhost", "chrome-extension://abc"):
+        assert preflight(server.url, origin).headers["access-control-allow-origin"] == origin
+    for origin in ("null", "moz-extension://abc"):
+        assert preflight(server.url, origin).status_code == 403
+    assert httpx.get(f"{server.url}/health", headers={"Host": "box.lan"}).status_code == 200
+
+
+@pytest.mark.parametrize("given", [{"allow_origin": ("example.com",)}, {"allow_host": ("http://a",)}])
+def test_a_pattern_that_matches_nothing_is_refused_at_the_start(serve, given: dict) -> None:
+    ((flag, (text,)),) = given.items()
+    with pytest.raises(StartError, match=f"--{flag.replace('_', '-')} '{text}' is no "):
+        serve(**given)

@@ -1,8 +1,10 @@
 """What llama.cpp's log and ggml's devices are read for, GPU lines included: no GPU is needed to read them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import llama_cpp
+import llama_cpp.llama_cpp as lib
 import pytest
 
 from nitro.engines.backends.llama import layer_placement, library
@@ -78,3 +80,20 @@ def test_devices() -> None:
 def test_build() -> None:
     build = library.build()
     assert build.usable and "CPU" in build.backends and build.version.startswith("llama-cpp-python 0.")
+
+
+@pytest.mark.parametrize(
+    ("format", "values", "reads"),
+    [
+        (b"%s: offloaded %d/%d layers to GPU\n", (b"load_tensors", 12, 31), lambda log: log.offloaded() == (12, 31)),
+        (b"%s: %10s KV buffer size = %8.2f MiB\n", (b"kv", b"CUDA0", 9.5), lambda log: log.kv_place() == "CUDA0"),
+        (b"%s: %10s KV buffer size = %8.2f MiB\n", (b"kv", b"CPU", 1.5), lambda log: log.kv_bytes() == 1.5 * MIB),
+        (b"%s: %10s RS buffer size = %8.2f MiB\n", (b"rs", b"CUDA0", 9.5), lambda log: log.kv_place() == "CUDA0"),
+    ],
+)
+def test_the_installed_llama_cpp_logs_what_is_read_of_it(
+    format: bytes, values: tuple, reads: Callable[[library.Log], bool]
+) -> None:
+    """A test without a GPU sees no such line, but the library holds its text, word for word."""
+    assert format in Path(lib._lib._name).read_bytes()
+    assert reads(log_of((format % values).decode()))

@@ -202,3 +202,19 @@ def test_a_start_error_with_closed_ones(closed: str) -> None:
     assert done.returncode == 1 and "Traceback" not in done.stderr
     if "2" not in closed:
         assert done.stderr == "nitro: /nowhere.gguf: no such file.\n"
+
+
+def test_no_line_is_wrapped_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of a file is one line, however long: of the start, the banner and the log."""
+    monkeypatch.setenv("COLUMNS", "80")
+    name = " ".join(["a model with a long name"] * 10)
+    with server_process("--engine", FAKE, "--alias", name) as server:
+        url = server.wait_ready()
+        path = "/" + "-".join(["nowhere"] * 30)
+        assert httpx.get(url + path).status_code == 404 and ask(url).status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        said = [*server.said, *server.process.stderr.read().splitlines(keepends=True)]
+    assert f"Loading {name} …\n" in said
+    assert any(line.startswith(f"  model    {name} (") and line.endswith("tokens)\n") for line in said)
+    assert any("error 404" in line and line.endswith(f"(GET {path} from 127.0.0.1)\n") for line in said)
+    assert any(f" {name} prompt=" in line and " finish=" in line for line in said)

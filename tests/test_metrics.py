@@ -8,7 +8,12 @@ import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from runners import Gate
-from running import RunningServer
+from running import CEILING, RunningServer
+
+from nitro.engines.scheduling.scheduler import MAX_SCORED
+from nitro.engines.types import ChunkRecord, StepRecord
+from nitro.service.events import TokenUsage
+from nitro.service.metrics import Metrics
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
@@ -83,10 +88,12 @@ def test_a_request_that_was_queued_only(serve, gate: Gate) -> None:
 
 
 def leave(server: RunningServer, stream: openai.Stream) -> None:
-    """The client goes, and the server has noticed."""
+    """The client goes, and the engine has been told: it answers what it was sent after the abort."""
     stream.close()
     while "client=left" not in server.log_line():
         pass
+    too_long = {"prompt": "a" * 5000, "max_tokens": 1}
+    assert httpx.post(f"{server.url}/v1/completions", json=too_long, timeout=CEILING).status_code == 400
 
 
 def test_a_prompt_that_is_being_scored_has_no_first_token(gated: RunningServer, gate: Gate) -> None:
@@ -131,3 +138,58 @@ def test_an_engine_that_was_killed(gated: RunningServer, gate: Gate) -> None:
     after = shown(gated)
     assert after["nitro_engine_restarts_total"] == 1
     assert after["nitro_sequences_running"] == after["nitro_kv_tokens_used"] == 0
+
+
+# The numbers themselves
+
+
+def histogram(text: bytes, name: str) -> tuple[dict[str, float], float, float]:
+    """The buckets that hold something more than the one before, the count and the sum."""
+    (family,) = (f for f in text_string_to_metric_families(text.decode()) if f.name == name)
+    buckets = {s.labels["le"]: s.value for s in family.samples if s.name == f"{name}_bucket"}
+    before = dict(zip(buckets, [0.0, *buckets.values()], strict=False))
+    values = {s.name.removeprefix(f"{name}_"): s.value for s in family.samples if not s.labels}
+    return {le: n for le, n in buckets.items() if n > before[le]}, values["count"], values["sum"]
+
+
+def test_sums_and_buckets_of_requests() -> None:
+    metrics = Metrics()
+    metrics.generation(TokenUsage(7, 3, 5), queued=0.25, first=2.0, later=8.0)  # a token each 2 s
+    metrics.generation(TokenUsage(11, 0, 3), queued=100.0, first=0.5, later=1.0)  # 0.5 s
+    metrics.generation(TokenUsage(1, 0, 1), queued=0.0, first=1000.0, later=0.0)  # no time between tokens
+    metrics.generation(TokenUsage(1, 0, 0), queued=None, first=None, later=0.0)  # neither
+    text = metrics.text()
+    queue = {"0.005": 1, "0.25": 2, "300.0": 3}, 3, 100.25
+    assert histogram(text, "nitro_queue_seconds") == queue
+    first = {"0.5": 1, "2.5": 2, "+Inf": 3}, 3, 1002.5
+    assert histogram(text, "nitro_time_to_first_token_seconds") == first
+    assert histogram(text, "nitro_time_per_output_token_seconds") == ({"0.5": 1, "+Inf": 2}, 2, 2.5)
+    shown = {s.name: s.value for f in text_string_to_metric_families(text.decode()) for s in f.samples}
+    totals = [shown[f"nitro_{name}_tokens_total"] for name in ("prompt", "cached", "generated")]
+    assert totals == [20, 3, 9]
+
+
+def step_record(rows: int, seconds: float) -> StepRecord:
+    computed = [ChunkRecord(id, id, 0, 1) for id in range(rows)]
+    return StepRecord(1, seconds, computed, [], [], [], 0, 0, 0)
+
+
+def test_sums_and_buckets_of_steps() -> None:
+    metrics = Metrics()
+    for rows, seconds in ((2, 0.25), (64, 4.0), (200, 0.001)):
+        metrics.step(step_record(rows, seconds))
+    metrics.step(step_record(0, 50.0))  # nothing was computed
+    text = metrics.text()
+    assert histogram(text, "nitro_batch_size") == ({"2.0": 1, "64.0": 2, "+Inf": 3}, 3, 266)
+    assert histogram(text, "nitro_step_seconds") == ({"0.001": 1, "0.25": 2, "+Inf": 3}, 3, 4.251)
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_a_prompt_that_is_scored_takes_small_steps(serve, scored: bool) -> None:
+    """Each of its tokens takes a row of logits."""
+    server = serve().ready()
+    options = {"echo": True, "logprobs": 1, "max_tokens": 0} if scored else {"max_tokens": 1}
+    body = {"prompt": "a" * 300, **options}
+    assert httpx.post(f"{server.url}/v1/completions", json=body, timeout=CEILING).status_code == 200
+    steps = [row.stop - row.start for record in server.engine.steps for row in record.rows]
+    assert max(steps) == MAX_SCORED == 128 if scored else max(steps) > MAX_SCORED

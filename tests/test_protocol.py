@@ -235,11 +235,12 @@ def test_a_connection_without_a_request(serve, connect: Connect) -> None:
 
 @pytest.mark.parametrize("kind", [b"Content-Length: 100", b"Transfer-Encoding: chunked"])
 def test_half_a_body(serve, connect: Connect, kind: bytes) -> None:
-    """Its client has left, as far as the log knows."""
+    """The log says why, and that its client has left, as far as the request knows."""
     server = serve().ready()
     client = connect(server, POST + kind + b"\r\n\r\n")
     limit(server, silence=0.0)
     assert "body of the request did not come in time" in client.refusal(408)
+    assert "error 408: The body of the request did not come in time" in server.log_line()
     assert server.log_line().endswith("left")
 
 

@@ -137,26 +137,52 @@ def test_what_is_no_host(host: str) -> None:
     assert caught.value.status == 400
 
 
+def test_advice_is_safe_in_a_shell() -> None:
+    assert "--allow-host 'a;b'." in (refusal(host="a;b") or "")
+    assert "--allow-origin 'http://a;b'." in (refusal(origin="http://a;b") or "")
+
+
 def test_allowed_host_names() -> None:
     assert refusal(hosts=("Box.lan",), host="box.LAN:3928") is None
     assert refusal(hosts=("box.lan",), host="box2.lan")
     assert refusal(hosts=("*",), host="anything") is None
+    assert refusal(hosts=("*.lan",), host="a.b.lan:1") is None
+    for host in ("lan", "a.lan.evil.example", "evil.example"):
+        assert refusal(hosts=("*.lan",), host=host)
 
 
-LOCAL = ["http://localhost", "http://localhost:5173", "https://127.0.0.1:8443", "http://[::1]:3000"]
+@pytest.mark.parametrize("text", ["", "http://box.lan", "box.lan:80", "a b", "a,b"])
+def test_what_no_host_name_matches_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no host name"):
+        Guard(hosts=(text,))
+
+
+LOCAL = [
+    "http://localhost",
+    "http://localhost:5173",
+    "https://127.0.0.1:8443",
+    "http://[::1]:3000",
+    "http://0.0.0.0:8080",
+    "HTTP://LocalHost:1",
+]
+# As in Ollama's envconfig: the windows of desktop programs.
+PROGRAMS = ["app://obsidian.md", "app://.", "file://", "tauri://localhost", "vscode-webview://0abc", "vscode-file://x"]
 FOREIGN = [
     "https://evil.example",
     "http://localhost.evil.example",
-    "http://localhost:80@evil.example",
     "null",
     "http://192.168.1.20:3000",
     "chrome-extension://abc",
-    "http://localhost:x",
+    "moz-extension://abc",
+    "safari-web-extension://abc",
+    "myapp://localhost",
+    "https://app",
 ]
+NO_ORIGINS = ["http://localhost:80@evil.example", "http://localhost:x", "http://localhost/x", "localhost", "a b"]
 
 
-@pytest.mark.parametrize("origin", LOCAL)
-def test_local_pages_may_call(origin: str) -> None:
+@pytest.mark.parametrize("origin", [*LOCAL, *PROGRAMS])
+def test_local_pages_and_programs_may_call(origin: str) -> None:
     assert refusal(origin=origin) is None
 
 
@@ -167,6 +193,58 @@ def test_other_pages_may_not(origin: str) -> None:
     assert refusal(origins=(origin,), origin=origin) is None
     assert refusal(origins=("*",), origin=origin) is None
     assert refusal(origins=("https://other.example",), origin=origin)
+
+
+@pytest.mark.parametrize("origin", NO_ORIGINS)
+def test_what_is_no_origin_may_not(origin: str) -> None:
+    """And nobody is told to allow it."""
+    why = refusal(origin=origin) or ""
+    assert "is not allowed" in why and "--allow-origin" not in why
+    with pytest.raises(ValueError, match="is no origin"):
+        Guard(origins=(origin,))
+    assert refusal(origins=("*",), origin=origin) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "*.example.com", "https://", "https:/a", "https://a/b", "*://a", "https://a:b", "*:1", "a://b,c://d"]
+)
+def test_a_pattern_that_no_origin_matches_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no origin"):
+        Guard(origins=(text,))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches", "others"),
+    [
+        ("http://box:*", ["http://box:80", "http://BOX:65535"], ["http://box", "https://box:80", "http://box:x"]),
+        (
+            "https://*.example.com",
+            ["https://a.example.com", "https://a.b.example.com"],
+            ["https://example.com", "https://aexample.com", "https://a.example.com:8443", "https://a.example.com.evil"],
+        ),
+        (
+            "https://*.example.com:*",
+            ["https://a.example.com:8443"],
+            ["https://a.example.com", "https://a.example.com:x"],
+        ),
+        (
+            "http://192.168.*",
+            ["http://192.168.1.2", "http://192.168.1.2:3000"],
+            ["http://evil.192.168.1", "http://192"],
+        ),
+        ("https://app-*.example.com", ["https://app-1.example.com"], ["https://evil.com:1@app-1.example.com"]),
+        ("chrome-extension://*", ["chrome-extension://abc"], ["moz-extension://abc", "chrome-extension://abc/x"]),
+        ("https://*", ["https://evil.example", "https://a:1"], ["http://evil.example"]),
+        ("https://a.example/", ["https://a.example"], ["https://aXexample"]),
+        ("myapp://", ["myapp://"], ["myapp://x"]),
+        ("null", ["null"], ["nulls"]),
+    ],
+)
+def test_patterns_of_origins(pattern: str, matches: list[str], others: list[str]) -> None:
+    assert [refusal(origins=(pattern,), origin=origin) for origin in matches] == [None] * len(matches)
+    assert all(refusal(origins=(pattern,), origin=origin) for origin in others)
+    told = Guard(origins=(pattern,)).cors("POST", {b"origin": matches[0].encode()})
+    assert told[b"access-control-allow-origin"] == matches[0].encode()
 
 
 @pytest.mark.parametrize("origin", FOREIGN)

@@ -162,7 +162,8 @@ def test_a_home_folder_of_nobody() -> None:
 def test_the_embedded_default_is_found_without_importing_its_package(package: Path) -> None:
     path = gguf(package / FILE, modified=1_600_000_000)
     name, sampling = "SmolLM2-135M-Instruct", SamplingDefaults(temperature=0.2, top_p=0.9)
-    assert find(None, None, "auto") == ModelSource(str(path), name, 1_600_000_000, sampling, name)
+    system = "You are a helpful AI assistant. Be brief and correct."
+    assert find(None, None, "auto") == ModelSource(str(path), name, 1_600_000_000, sampling, name, system)
 
 
 def test_the_embedded_default_under_an_alias(package: Path) -> None:
@@ -174,7 +175,7 @@ def test_the_embedded_default_under_an_alias(package: Path) -> None:
 
 def test_the_same_file_by_its_name_is_a_file_like_any_other(package: Path) -> None:
     source = find(str(gguf(package / FILE)), None, "auto")
-    assert (source.id, source.sampling) == ("SmolLM2-135M-Instruct.Q4_1", NONE)
+    assert (source.id, source.sampling, source.system) == ("SmolLM2-135M-Instruct.Q4_1", NONE, None)
 
 
 def test_the_embedded_default_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,19 @@
 """What a reply tells besides its text: token ids, timings, what came from the cache. The fake engine: token = byte."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
+from asking import SAYING
 from runners import Gate
 from running import CEILING, RunningServer
+
+from nitro.service import ignored_parameters, request_log
 
 FIELDS = {"cache_n", "prompt_n", "prompt_ms", "prompt_per_token_ms", "prompt_per_second"}
 FIELDS |= {"predicted_n", "predicted_ms", "predicted_per_token_ms", "predicted_per_second"}
@@ -73,29 +79,62 @@ def test_no_tokens_unless_asked(ask: Callable[..., httpx.Response]) -> None:
     assert '"tokens"' not in ask().text and '"tokens"' not in ask(stream=True, return_tokens=False).text
 
 
+@pytest.fixture(params=ROUTES)
+def timed(
+    request: pytest.FixtureRequest, serve: Callable[..., RunningServer], gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., httpx.Response]:
+    """Asks for an answer whose prompt is in the cache, whose first token comes alone, and whose every time is real:
+    the clock goes on by a second whenever the server looks."""
+    clock = SimpleNamespace(monotonic=map(float, count()).__next__)
+    monkeypatch.setattr(request_log, "time", clock)
+    server = serve(engine="runners:GatedRunner", model=gate.path)
+    gate.accept()
+    server.ready()
+    prompt = {"prompt": "a" * 100, "messages": [{"role": "user", "content": "a" * 100}]}
+    (name,) = ROUTES[request.param]
+
+    def ask(**options: Any) -> httpx.Response:
+        body = {name: prompt[name], "max_tokens": 50, "ignore_eos": True, **options}
+        url = f"{server.url}/v1/{request.param}"
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(httpx.post, url, json={**body, "n": 1, "max_tokens": 1, "stream": False})
+            gate.step(1)
+            assert first.result().status_code == 200
+            steps = len(server.engine.steps)
+            asked = pool.submit(httpx.post, url, json=body, timeout=CEILING)
+            gate.step(1)
+            while len(server.engine.steps) == steps:  # the server has seen the first token
+                httpx.get(f"{server.url}/health")
+            gate.open()
+            return asked.result()
+
+    return ask
+
+
 def assert_sound(timings: dict[str, Any], usage: dict[str, Any]) -> None:
     assert set(timings) == FIELDS
     cached = usage["prompt_tokens_details"]["cached_tokens"]
+    assert 0 < cached < usage["prompt_tokens"]
     assert (timings["cache_n"], timings["prompt_n"]) == (cached, usage["prompt_tokens"] - cached)
-    assert timings["predicted_n"] == usage["completion_tokens"]
+    assert timings["predicted_n"] == usage["completion_tokens"] >= 50
     for kind, steps in (("prompt", timings["prompt_n"]), ("predicted", timings["predicted_n"] - 1)):
         spent = timings[f"{kind}_ms"]
-        assert spent > 0 or kind == "predicted"
-        assert timings[f"{kind}_per_token_ms"] == pytest.approx(spent / steps if steps else 0)
-        assert timings[f"{kind}_per_second"] == pytest.approx(1e3 * steps / spent if spent else 0)
+        assert spent > 0
+        assert timings[f"{kind}_per_token_ms"] == pytest.approx(spent / steps)
+        assert timings[f"{kind}_per_second"] == pytest.approx(1e3 * steps / spent)
 
 
 @pytest.mark.parametrize("n", [1, 2])
-def test_timings(ask: Callable[..., httpx.Response], n: int) -> None:
-    reply = ask(n=n, max_tokens=50).json()
+def test_timings(timed: Callable[..., httpx.Response], n: int) -> None:
+    reply = timed(n=n).json()
     assert_sound(reply["timings"], reply["usage"])
 
 
 @pytest.mark.parametrize("usage", [True, False])
-def test_the_last_chunk_has_timings(ask: Callable[..., httpx.Response], usage: bool) -> None:
-    *others, last = chunks(ask(stream=True, stream_options={"include_usage": usage}, max_tokens=50))
+def test_the_last_chunk_has_timings(timed: Callable[..., httpx.Response], usage: bool) -> None:
+    *others, last = chunks(timed(stream=True, stream_options={"include_usage": usage}))
     assert not any("timings" in chunk for chunk in others)
-    assert (last["choices"] == []) == usage and last["timings"]["predicted_n"] > 1
+    assert (last["choices"] == []) == usage and last["timings"]["predicted_n"] == 50
     if usage:
         assert_sound(last["timings"], last["usage"])
 
@@ -130,3 +169,40 @@ def test_nor_from_a_prompt_in_flight(serve: Callable[..., RunningServer], gate: 
         assert httpx.post(f"{server.url}/v1/completions", json=body, timeout=CEILING).status_code == 200
         computed = sum(row.stop - row.start for record in server.engine.steps for row in record.rows)
         assert least <= computed <= most
+
+
+def function(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": {"type": "object", **parameters}}}
+
+
+ODD = {"properties": {"a": {"type": "string", "format": "nonsense"}}}
+
+
+def ignored(server: RunningServer, **options: Any) -> str:
+    body = {"messages": [{"role": "user", "content": "␂x␃"}], "max_tokens": 2, **options}
+    reply = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=CEILING)
+    assert reply.status_code == 200, reply.text
+    return reply.headers["x-nitro-ignored"]
+
+
+def test_what_has_no_effect_is_told_in_one_list(serve: Callable[..., RunningServer]) -> None:
+    """What the reader does not know, the model's name, what the template has no use for, what the format of calls and
+    what the grammar let through: in this order, joined by commas, each once."""
+    server = serve(engine=SAYING, tool_format="qwen3_coder").ready()
+    tools = [function("f", {"properties": {"a": {"type": "integer"}}, "minProperties": 1}), function("g", ODD)]
+    options = {"model": "gpt-4o", "zzz": 1, "chat_template_kwargs": {"x": 1}, "tools": tools, "tool_choice": "required"}
+    told = ignored(server, **options)
+    names = told.split(", ")
+    assert names[:3] == ["zzz", "model", "chat_template_kwargs.x"]
+    assert names[3].startswith("tools[0].function.parameters: minProperties (at /) is not enforced in the format")
+    assert "tools[1].function.parameters: " in names[4] and "nonsense" in told
+    assert len(names) == 5
+
+
+def test_a_list_that_is_too_long_for_a_header_is_cut(serve: Callable[..., RunningServer]) -> None:
+    """The names come in the order of the request, as many as the header holds; nothing longer is ever sent."""
+    server = serve().ready()
+    options = {f"unknown_{number:05}": 1 for number in range(500)}
+    told = ignored(server, **options)
+    assert told == ", ".join(options)[: ignored_parameters.MAX_HEADER]
+    assert ignored(server, **{"u" * 5000: 1}) == "u" * ignored_parameters.MAX_HEADER

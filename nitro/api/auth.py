@@ -7,14 +7,15 @@ host name of its own that points to this machine (`Host`: DNS rebinding).
 import hmac
 import ipaddress
 import re
+import shlex
 from collections.abc import Mapping
 
+from nitro.api import name_patterns
 from nitro.errors import ApiError
 
 OPEN_PATHS = ("/health", "/healthz")
 Headers = Mapping[bytes, bytes]
 
-_LOCAL_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
 _HOST = re.compile(r"(\[[^\[\]/@\s]*\]|[^\[\]/?#@:\s]+)(:(?P<port>[0-9]{0,5}))?", re.ASCII)
 _PREFLIGHT = {
     b"access-control-allow-methods": b"GET, POST, DELETE, OPTIONS",
@@ -25,15 +26,15 @@ _EXPOSED = b"x-request-id, x-nitro-ignored, x-should-retry, retry-after"
 
 
 class Guard:
-    """Decides about each request. `origins` and `hosts` are allowed besides the local ones; "*" allows any.
+    """Decides about each request. `origins` and `hosts` are patterns (`name_patterns`), allowed besides the local ones.
 
-    Header names are in lower case.
+    Header names are in lower case. Raises ValueError for a pattern that can match nothing.
     """
 
     def __init__(self, api_key: str | None = None, origins: tuple[str, ...] = (), hosts: tuple[str, ...] = ()):
         self._api_key = None if api_key is None else api_key.encode(errors="surrogateescape")  # as clients send it
-        self._origins = {origin.rstrip("/").lower() for origin in origins}
-        self._hosts = {host.lower() for host in hosts}
+        self._origins = name_patterns.origins((*name_patterns.LOCAL, *origins))
+        self._hosts = name_patterns.hosts(("localhost", *hosts))
 
     def check(self, method: str, path: str, headers: Headers) -> None:
         """Raises ApiError 400, 401 or 403. A preflight (OPTIONS) needs no key, since it cannot carry one."""
@@ -41,10 +42,16 @@ class Guard:
         if host and not _is_host(host):
             raise ApiError(400, f"The header 'Host' is {host[:300]!r}, which is no name with a port or without.")
         if host and not self._knows_host(host):
-            raise ApiError(403, f"Host {host!r} is not allowed; start the server with --allow-host {_name(host)}.")
+            name = shlex.quote(_name(host))  # somebody may copy it into a shell
+            raise ApiError(403, f"Host {host!r} is not allowed; start the server with --allow-host {name}.")
         origin = headers.get(b"origin", b"").decode("latin-1")
         if origin and not self._knows_origin(origin):
-            raise ApiError(403, f"Origin {origin!r} is not allowed; start the server with --allow-origin {origin}.")
+            how = (
+                f"; start the server with --allow-origin {shlex.quote(origin)}"
+                if name_patterns.is_origin(origin)
+                else ""
+            )
+            raise ApiError(403, f"Origin {origin[:300]!r} is not allowed{how}.")
         if method != "OPTIONS" and path not in OPEN_PATHS and not self._has_key(headers):
             message = "Missing or incorrect API key: send it as 'Authorization: Bearer KEY'."
             raise ApiError(401, message, code="invalid_api_key")
@@ -61,14 +68,12 @@ class Guard:
         return {**allowed, **_PREFLIGHT, b"access-control-allow-headers": requested}
 
     def _knows_host(self, host: str) -> bool:
-        name = _name(host).lower()
-        return name == "localhost" or _is_address(name) or name in self._hosts or "*" in self._hosts
+        name = _name(host)
+        return _is_address(name) or self._hosts.fullmatch(name) is not None
 
     def _knows_origin(self, origin: str) -> bool:
         """Any origin is allowed if there is a key: a page that does not have it gets nothing."""
-        if self._api_key is not None or "*" in self._origins or origin.lower() in self._origins:
-            return True
-        return _LOCAL_ORIGIN.fullmatch(origin) is not None
+        return self._api_key is not None or self._origins.fullmatch(origin) is not None
 
     def _has_key(self, headers: Headers) -> bool:
         """The comparison takes the same time for every wrong key."""

@@ -5,11 +5,14 @@ import logging
 import msgspec
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
+from litestar.types import Scope
 
-from nitro.errors import ApiError, NitroError
+from nitro.api import other_routes
+from nitro.errors import ApiError, NitroError, one_line
 from nitro.service import failures
 
 log = logging.getLogger("nitro.api")
+requests = logging.getLogger("nitro.request")
 
 
 def as_api_error(error: Exception) -> ApiError:
@@ -29,19 +32,37 @@ def response(error: ApiError) -> Response[bytes]:
     return Response(body, status_code=error.status, media_type=MediaType.JSON, headers=headers)
 
 
-def on_error(_: Request, error: Exception) -> Response[bytes]:
+def refused(scope: Scope, error: ApiError) -> None:
+    """Write the log line of a request that reached no generation, which would write its own."""
+    asked = f"{scope['method']} {scope['path']}"  # type: ignore[typeddict-item]
+    address = (scope["client"] or ("-",))[0]
+    words = one_line(str(error))
+    requests.info(
+        "%s - error %d: %s (%s from %s)", scope["state"]["request_id"], error.status, words, one_line(asked), address
+    )
+
+
+def on_error(request: Request, error: Exception) -> Response[bytes]:
     """Litestar's handler of all other exceptions. Those that are bugs are logged with their traceback."""
-    if not isinstance(error, (NitroError, HTTPException)):
+    told = as_api_error(error)
+    if isinstance(error, (NitroError, HTTPException)):
+        refused(request.scope, told)
+    else:
         log.error("a request failed", exc_info=error)
-    return response(as_api_error(error))
+    return response(told)
 
 
 def on_unknown_url(request: Request, _: Exception) -> Response[bytes]:
     """Litestar's handler of 404."""
-    return response(ApiError(404, f"Invalid URL ({request.method} {request.scope['path']})", code="unknown_url"))
+    path = request.scope["path"]
+    advice = other_routes.advice(path, (route.path for route in request.app.routes if "{" not in route.path))
+    error = ApiError(404, f"Invalid URL ({request.method} {path}){advice and '.'}{advice}", code="unknown_url")
+    refused(request.scope, error)
+    return response(error)
 
 
 def on_wrong_method(request: Request, _: Exception) -> Response[bytes]:
     """Litestar's handler of 405. RequestMiddleware adds `Allow`."""
-    message = f"Not allowed: {request.method} {request.scope['path']}"
-    return response(ApiError(405, message, code="method_not_supported"))
+    error = ApiError(405, f"Not allowed: {request.method} {request.scope['path']}", code="method_not_supported")
+    refused(request.scope, error)
+    return response(error)

@@ -15,9 +15,9 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from nitro.api.connections import Connections, ConnectionState
-from nitro.errors import ApiError
+from nitro.errors import ApiError, one_line
 
-log = logging.getLogger("nitro.http")
+requests = logging.getLogger("nitro.request")
 
 MAX_LINE = 2**13  # bytes of the URL, or of a header
 MAX_HEADERS = 100
@@ -196,7 +196,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: ApiError) -> None:
         """Answer with an error, and parse nothing more from this client."""
-        log.debug("refused: %s", error)
+        requests.info("- - error %d: %s (from %s)", error.status, one_line(str(error)), (self.client or ("-",))[0])
         self._ignoring = True
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:

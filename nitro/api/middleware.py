@@ -1,7 +1,7 @@
 """What happens to every request before it is routed: one ASGI application around the routed one.
 
-It gives the request an id, corrects the path (doubled slashes, a missing `/v1`), asks the guard, limits the body, and
-answers browsers and HEAD.
+It gives the request an id, corrects the path (doubled slashes, a missing or doubled `/v1`), asks the guard, limits the
+body, and answers browsers and HEAD.
 """
 
 import random
@@ -13,12 +13,14 @@ from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.types import Message, Receive, ReceiveMessage, Scope, Send
 
+from nitro.api import error_responses
 from nitro.api.auth import OPEN_PATHS, Guard, Headers
 from nitro.api.request_turns import Turns
 from nitro.errors import ApiError
 from nitro.service.metrics import Metrics
 
 _SLASHES = re.compile("/{2,}")
+_V1S = re.compile("(/v1)+/")  # a base URL that ends with /v1, given to a program that adds it
 
 
 class RequestMiddleware:
@@ -67,6 +69,7 @@ class RequestMiddleware:
             self._guard.check(method, path, headers)
             body.check()
         except ApiError as refusal:
+            error_responses.refused(scope, refusal)
             return await _refuse(send_with_headers, refusal)
         if method == "OPTIONS":
             return await _answer(send_with_headers, 204, {b"allow": _allow(allowed)}, b"")
@@ -76,6 +79,8 @@ class RequestMiddleware:
 
     def _correct(self, path: str) -> str:
         path = _SLASHES.sub("/", f"/{path}")
+        if doubled := _V1S.match(path):
+            path = "/v1/" + path[doubled.end() :]
         first = path.split("/")[1]
         return f"/v1{path}" if first in self._under_v1 else path
 

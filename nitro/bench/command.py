@@ -1,5 +1,6 @@
 """`nitro bench`: measures any server that speaks the OpenAI API from outside, and prints tables."""
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -31,7 +32,14 @@ class Metric:
         """The cells of the row, one per share; each is counted from the better end."""
         sign = -1 if self.higher_is_better else 1
         values = [sign * value for value in map(self.value, answers) if value is not None]
-        return [f"{sign * percentile(values, share):.4g}" for share in SHARES]
+        return [number(sign * percentile(values, share)) for share in SHARES]
+
+
+def number(value: float) -> str:
+    """With four digits, but never fewer than stand before the point: 0.01234, 1.5, 20,760."""
+    digits = 0 if value == 0 else max(3 - math.floor(math.log10(abs(value))), 0)
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 METRICS = (
@@ -58,7 +66,7 @@ def bench(url: str, model: str | None, api_key: str | None, clients: int, tokens
 
 
 async def _bench(server: BenchEndpoint, clients: int, tokens: int) -> None:
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     server = await negotiate(server)
     if not server.fields.get("ignore_eos"):
         console.print(
@@ -95,7 +103,7 @@ def show(title: str, result: LoadResult) -> None:
     cached_tokens = sum(a.cached_tokens for a in result.answers)
     cached = f"; {100 * cached_tokens / prompt_tokens:.0f} % of the prompts cached" if cached_tokens else ""
     speed = result.tokens / result.seconds
-    print(f"{title}: {result.tokens} tokens in {result.seconds:.1f} s, {speed:.4g} per second{cached}")
+    print(f"{title}: {result.tokens:,} tokens in {result.seconds:,.1f} s, {number(speed)} per second{cached}")
     table = Table("", *(f"p{100 * share:.0f}" for share in SHARES))
     for metric in METRICS:
         table.add_row(metric.title, *metric.percentiles(result.answers))

@@ -38,6 +38,13 @@ def _automatic() -> str:
     return f"auto takes {', else '.join([*steps, last.library])}."
 
 
+def _check_engine(name: str) -> None:
+    """An engine process would find that out, too, but later."""
+    names = ["auto", *(engine.name for engine in ENGINES)]
+    if name not in names and ":" not in name:
+        raise StartError(f"--engine {name}: there is no such engine; there are {', '.join(names)}.")
+
+
 @click.command()
 @click.argument("model", required=False, envvar="NITRO_MODEL")
 @_with_options
@@ -50,6 +57,7 @@ def serve(**fields: Any) -> None:
     from nitro.server import run
 
     try:
+        _check_engine(fields["engine"])
         run(ServeConfig(**fields))
     except (StartError, EngineLost) as error:
         click.echo(f"nitro: {error}", err=True)

@@ -1,5 +1,6 @@
 """The commands `nitro convert` and `nitro verify`: from options to a plan, and from a proof to lines."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from nitro.convert import checkpoint, output, progress, routes, verify
 from nitro.convert.comparison import Cosines, LogitScores, Proof
 from nitro.convert.plan import ConversionPlan, default_target
 from nitro.models.conversion_report import path_for
+from nitro.system import program
 
 
 def convert(source: Path, to: str, target: Path | None, type: str | None, **options: Any) -> None:
@@ -23,7 +25,8 @@ def convert(source: Path, to: str, target: Path | None, type: str | None, **opti
     proof = routes.convert(plan, progress.notify)
     show(proof)
     can_be_served = to != "hf" and not plan.source.is_encoder
-    progress.notify(f"wrote {target}; try: nitro serve {target}" if can_be_served else f"wrote {target}")
+    command = f"; try: {program.name()} serve {shlex.quote(str(target))}" if can_be_served else ""
+    progress.notify(f"wrote {target}{command}")
 
 
 def compare(reference: Path, model: Path, original: Path | None, positions: int) -> bool:

@@ -32,7 +32,7 @@ def convert(plan: ConversionPlan, notify: Notify) -> Proof:
                 for notice in step(plan, source, target, bar):
                     notify(notice)
             source = target
-        notify("comparing source and result")
+        notify("comparing source and result, which may take minutes")
         proof = verify.verify(plan.source.path, made, plan.positions, notify)
         if not proof.passed:
             raise ConvertError(f"The result is not the same model and was removed: {'; '.join(proof.failures)}.")

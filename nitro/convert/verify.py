@@ -16,15 +16,14 @@ import numpy as np
 
 from nitro.checkpoints import files as folder
 from nitro.checkpoints import fingerprint
-from nitro.convert import checkpoint, comparison, environments, hyperparameters, matrices
+from nitro.convert import checkpoint, comparison, environments, hyperparameters, matrices, progress
 from nitro.convert.checkpoint import Checkpoint, reading
 from nitro.convert.comparison import Proof
+from nitro.convert.progress import Notify
 from nitro.errors import ConvertError, TemplateError
 from nitro.gguf import split_files
 from nitro.models.conversion_report import path_for
 from nitro.text.template import ChatTemplate
-
-Notify = Callable[[str], None]  # takes a line for the user
 
 POSITIONS = 1000
 MIN_TEXT_TOKENS = 64  # at the beginning of a text everything is likely, and small errors show most
@@ -95,7 +94,7 @@ def verify(
         with tempfile.TemporaryDirectory(prefix="nitro-verify-") as scratch:
             expected = compute(reference, Path(scratch) / "reference.npz", positions, notify=notify)
             output = compute(model, Path(scratch) / "model.npz", positions, ids=expected.ids, notify=notify)
-            return prove(reference, model, expected, output)
+            return prove(reference, model, expected, output, notify)
     except OSError as error:
         raise ConvertError(
             f"The comparison needs disk space for logits, and failed: {error.strerror or error}."
@@ -125,7 +124,9 @@ def compute(
         "out": str(logits),
     }
     try:
-        reply = environments.run(backend, worker, request, notify)
+        title = f"computing {positions} positions of {model.path.name} with {PACKAGES[model.kind]}"
+        with progress.working(title, notify) as tick:
+            reply = environments.run(backend, worker, request, notify, tick)
     except ConvertError as error:
         raise ConvertError(f"{model.path} cannot be computed by {PACKAGES[model.kind]}: {error}") from None
     with np.load(logits) as arrays:
@@ -144,7 +145,13 @@ def compute(
     )
 
 
-def prove(reference: Checkpoint, model: Checkpoint, expected: ModelOutput, output: ModelOutput) -> Proof:
+def prove(
+    reference: Checkpoint,
+    model: Checkpoint,
+    expected: ModelOutput,
+    output: ModelOutput,
+    notify: Notify = lambda line: None,
+) -> Proof:
     """Compare everything, and list what fails. Raises ConvertError where a matrix cannot be read."""
     failures = []
     strings = corpus()["strings"]
@@ -165,11 +172,12 @@ def prove(reference: Checkpoint, model: Checkpoint, expected: ModelOutput, outpu
     ]
     failures += hyperparameters.differences(*numbers)
     with reading(model.path):
-        matrix_count, matrix_failures = compare_matrices(reference, model)
+        matrix_count, matrix_failures = compare_matrices(reference, model, notify)
     failures += matrix_failures
     limits = comparison.limits(reference.type, model.type)
     compare = comparison.compare_states if reference.is_encoder else comparison.compare
-    scores = compare(_pairs(expected, output))
+    with progress.working("comparing what both have computed", notify) as tick:
+        scores = compare(_pairs(expected, output, tick))
     failures += comparison.failures(scores, limits)
     return Proof(
         passed=not failures,
@@ -189,12 +197,15 @@ def prove(reference: Checkpoint, model: Checkpoint, expected: ModelOutput, outpu
     )
 
 
-def compare_matrices(reference: Checkpoint, model: Checkpoint) -> tuple[int, list[str]]:
+def compare_matrices(
+    reference: Checkpoint, model: Checkpoint, notify: Notify = lambda line: None
+) -> tuple[int, list[str]]:
     """How many matrices were compared, and the failure, if some differ."""
     expected = matrices.of(reference)
     compared = {name: matrix for name, matrix in matrices.of(model).items() if name in expected}
     worst = []
-    for name, matrix in compared.items():
+    for name in progress.each("comparing matrices", list(compared), notify) if compared else ():
+        matrix = compared[name]
         error = matrices.relative_error(expected[name], matrix)
         if not error <= comparison.limits(expected[name].type, matrix.type).matrix:
             worst.append((error, name))
@@ -246,11 +257,12 @@ def write(model: Path, proof: Proof) -> None:
 
 
 def _pairs(
-    expected: ModelOutput, output: ModelOutput
+    expected: ModelOutput, output: ModelOutput, tick: Callable[[], None]
 ) -> Iterator[tuple[list[int], comparison.Logits, comparison.Logits]]:
     """One text at a time in memory."""
     with np.load(expected.logits) as reference_logits, np.load(output.logits) as model_logits:
         for number, ids in enumerate(expected.ids):
+            tick()
             yield ids, reference_logits[f"text_{number}"], model_logits[f"text_{number}"]
 
 

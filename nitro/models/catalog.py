@@ -23,6 +23,9 @@ class ModelSource(Struct, frozen=True):
     created: int  # Unix time
     sampling: SamplingDefaults = NOTHING  # wins over what the file says
     stem: str = ""  # what it is called without an alias
+    system: str | None = (
+        None  # the system message of a conversation that brings none; None: as the chat template has it
+    )
 
 
 def find(model: str | None, alias: str | None, engine: str) -> ModelSource:
@@ -36,7 +39,12 @@ def find(model: str | None, alias: str | None, engine: str) -> ModelSource:
     if model is None:
         file = default_model.path()
         return ModelSource(
-            str(file), alias or default_model.ID, _created(file), default_model.SAMPLING, default_model.ID
+            path=str(file),
+            id=alias or default_model.ID,
+            created=_created(file),
+            sampling=default_model.SAMPLING,
+            stem=default_model.ID,
+            system=default_model.SYSTEM,
         )
     try:
         file = Path(model).expanduser()

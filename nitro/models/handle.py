@@ -50,6 +50,12 @@ class ServedModel:
         """Sampling defaults for what a request leaves open."""
         return self._defaults.over(self.source.sampling).over(info.sampling)
 
+    @property
+    def system(self) -> str | None:
+        """The system message of a conversation that brings none; None: as the chat template has it. It stands in for
+        the model's own template's, so that another template goes without."""
+        return None if self._override else self.source.system
+
     def template(self, info: ModelInfo) -> str | None:
         """The chat template's source; None if there is none."""
         return self._override or info.template
@@ -58,9 +64,10 @@ class ServedModel:
         """What the reader of a request needs to know. The same object as long as the model stays loaded."""
         if self._setup is None or self._setup.info is not info:
             template = self.template(info)
-            self._setup = ModelSetup(info, list(self.names), template, self._tool_format, self.sampling(info))
+            sampling = self.sampling(info)
+            self._setup = ModelSetup(info, list(self.names), template, self._tool_format, sampling, self.system)
             self._family = ModelFamily.of(template or "", self._tool_format)
-            parts = (info.fingerprint, info.engine, template or "")
+            parts = (info.fingerprint, info.engine, template or "", self.system or "")
             self._fingerprint = "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
         return self._setup
 
@@ -76,7 +83,8 @@ class ServedModel:
         return found if found and found.get("fingerprint") == info.fingerprint else None
 
     def fingerprint(self, info: ModelInfo) -> str:
-        """Changes with the weights, the engine's version and the template: then a seed may give another text."""
+        """Changes with the weights, the engine's version, the template and the default system message: then a seed may
+        give another text."""
         self.setup(info)
         return self._fingerprint
 

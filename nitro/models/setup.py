@@ -14,3 +14,4 @@ class ModelSetup(Struct, frozen=True):
     template: str | None  # its chat template; None: it has none
     tool_format: str | None  # how it calls tools; None: as its template shows
     sampling: SamplingDefaults  # for what a request leaves open
+    system: str | None = None  # the system message of a conversation that brings none

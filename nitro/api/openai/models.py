@@ -56,4 +56,6 @@ def _describe(model: ServedModel) -> schema.Model:
             **NOT_YET,
         },
         tool_format=family.format.name if family else None,
+        default_system_message=model.system if chats else None,
+        default_sampling=model.sampling(info).values if info else {},
     )

@@ -213,7 +213,9 @@ class Completion(WithTimings):
 class Model(Struct):
     """A model that is served. Both lengths are in tokens, and equal.
 
-    `capabilities` says which parameters work, by the names in docs/parameters.md.
+    `capabilities` says which parameters work, by the names in docs/parameters.md. The defaults are for what a request
+    leaves open: sampling parameters, and the system message of a conversation that brings none; null: as the chat
+    template has it.
     """
 
     id: str
@@ -224,6 +226,8 @@ class Model(Struct):
     loaded: bool
     capabilities: dict[str, bool]
     tool_format: str | None = None
+    default_system_message: str | None = None
+    default_sampling: dict[str, float] = {}
     proof: dict[str, Any] | None = None  # of a conversion: nitro.convert.comparison.Proof
     owned_by: str = "nitro"
     object: Literal["model"] = "model"

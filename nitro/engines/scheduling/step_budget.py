@@ -1,5 +1,7 @@
 """How many tokens a step may take, so that it lasts about as long as intended. Pure: it is given the times."""
 
+import math
+
 STREAMING = 0.25  # seconds a step may last while somebody waits for the next token of a stream
 PREFILL_ONLY = 1.0  # seconds when only prompts run: an abort or a new request waits no longer
 MIN_TOKENS = 32  # smaller steps waste the device
@@ -25,14 +27,15 @@ class StepBudget:
             return min(self._max_tokens, FIRST_TOKENS)
         target = STREAMING if streaming else PREFILL_ONLY
         lowest = min(MIN_TOKENS, self._max_tokens)
-        tokens = max(min(int(target / self._per_token), self._max_tokens), lowest)
+        fits_all = self._per_token * self._max_tokens <= target  # asked first: a quotient by a tiny time is infinite
+        tokens = self._max_tokens if fits_all else max(int(target / self._per_token), lowest)
         if tokens < self._tile:
             return self._tile if self._tile * self._per_token <= PREFILL_ONLY else tokens
         return tokens // self._tile * self._tile if self._tile else tokens
 
     def observe(self, prompt_tokens: int, seconds: float) -> None:
         """A step with this many prompt tokens took this long."""
-        if prompt_tokens < MIN_TOKENS // 2 or seconds <= 0:
+        if prompt_tokens < MIN_TOKENS // 2 or not 0 < seconds < math.inf:
             return
         measured = seconds / prompt_tokens
         known = self._per_token

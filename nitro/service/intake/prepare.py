@@ -18,11 +18,12 @@ from nitro.models.setup import ModelSetup
 from nitro.service import ignored_parameters
 from nitro.service.answer_constraint import after_thinking, unenforced_tools, with_tools
 from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, encode_tools
-from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts
+from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts, text_part
 from nitro.text.family import ModelFamily
 from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tool
 
+SYSTEM_ROLES = ("system", "developer")
 MAX_TOOLS_BYTES = 2 * 2**20  # of all tools together
 
 
@@ -76,7 +77,7 @@ class Preparer:
         template = self._template
         family = self._family
         tools = prompt.tools
-        messages = [with_text(message, template.part_separator) for message in prompt.messages]
+        messages = [with_text(message, template.part_separator) for message in self._with_system(prompt.messages)]
         offered = tools.offered if tools else None
         text = family.prompt(template, messages, offered, prompt.variables, prompt.continues)
         begun = messages[-1]["content"] if prompt.continues else ""
@@ -108,6 +109,13 @@ class Preparer:
         ignored += self._unused_prediction(request, params)
         ignored += unenforced_tools(tools, family.format) if tools else []
         return _prepared(request, [text], params, ignored, channels=channels)
+
+    def _with_system(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The messages, with the model's default system message where they bring none."""
+        system = self._setup.system
+        if system is None or any(message["role"] in SYSTEM_ROLES for message in messages):
+            return messages
+        return [{"role": "system", "content": [text_part(system)]}, *messages]
 
     def _texts(self, request: GenerationRequest) -> Prepared:
         """Continued as they are. An engine generates at least one token, even if it is not returned."""

@@ -1,0 +1,85 @@
+"""What a 404 says of a route that other servers have: that this one has none, and what to use instead.
+
+Sources: the documentation of Ollama, llama-server, vLLM, TGI, LM Studio, Anthropic, OpenAI and the first Nitro.
+"""
+
+from collections.abc import Iterable
+
+CHAT = "POST /v1/chat/completions"
+COMPLETIONS = "POST /v1/completions"
+MODELS = "GET /v1/models"
+ONE_MODEL = "The model is chosen when the server starts: nitro serve MODEL."
+NOT_YET = "Nothing takes its place yet."
+
+# (what a path begins with, without /v1; whose it is or what it does; what to use instead). The first that fits counts.
+ROUTES: tuple[tuple[str, str, str], ...] = (
+    ("/api/chat", "Ollama's API", f"Use {CHAT}."),
+    ("/api/generate", "Ollama's API", f"Use {COMPLETIONS}, or {CHAT}."),
+    ("/api/tags", "Ollama's API", f"Use {MODELS}."),
+    ("/api/show", "Ollama's API", f"Use {MODELS}."),
+    ("/api/ps", "Ollama's API", f"Use {MODELS}."),
+    ("/api/version", "Ollama's API", "Use GET /schema/openapi.json, which has the version."),
+    ("/api/pull", "Ollama's API", ONE_MODEL),
+    ("/api/embed", "embeddings", NOT_YET),
+    ("/api/v0", "LM Studio's API", f"Use {CHAT}, {COMPLETIONS} and {MODELS}."),
+    ("/api", "Ollama's API", f"Use {CHAT}, {COMPLETIONS} and {MODELS}."),
+    ("/responses", "the Responses API", f"Use {CHAT}."),
+    ("/messages", "Anthropic's API", f"Use {CHAT}."),
+    ("/complete", "Anthropic's older API", f"Use {COMPLETIONS}."),
+    ("/completion", "llama-server's own API", f"Use {COMPLETIONS}."),
+    ("/infill", "llama-server's own API", f"Use {COMPLETIONS} with 'suffix'."),
+    ("/tokenize", "a route for tokens", f"{COMPLETIONS} with 'echo', 'logprobs' and 'max_tokens': 0 shows them."),
+    ("/detokenize", "a route for tokens", f"{COMPLETIONS} takes token ids, and 'echo' gives their text."),
+    ("/apply-template", "llama-server's own API", NOT_YET),
+    ("/props", "llama-server's own API", f"Use {MODELS}."),
+    ("/slots", "llama-server's own API", "Use GET /metrics."),
+    ("/lora-adapters", "adapters", NOT_YET),
+    ("/load", "a route for the load", "Use GET /metrics."),
+    ("/version", "a route for the version", "Use GET /schema/openapi.json, which has the version."),
+    ("/ping", "a route of that name", "Use GET /health."),
+    ("/generate_stream", "TGI's API", f"Use {CHAT} with 'stream'."),
+    ("/generate", "TGI's API", f"Use {COMPLETIONS}."),
+    ("/info", "TGI's API", f"Use {MODELS}."),
+    ("/embeddings", "embeddings", NOT_YET),
+    ("/embedding", "embeddings", NOT_YET),
+    ("/rerank", "reranking", NOT_YET),
+    ("/reranking", "reranking", NOT_YET),
+    ("/score", "scoring", f"{COMPLETIONS} with 'echo', 'max_tokens': 0 and 'logprobs' scores a text."),
+    ("/pooling", "embeddings", NOT_YET),
+    ("/classify", "classification", NOT_YET),
+    ("/audio", "audio", NOT_YET),
+    ("/images", "images", NOT_YET),
+    ("/moderations", "moderation", NOT_YET),
+    ("/files", "files", NOT_YET),
+    ("/uploads", "files", NOT_YET),
+    ("/batches", "batches", f"Send the requests to {CHAT}: the server runs many at once."),
+    ("/fine_tuning", "fine-tuning", NOT_YET),
+    ("/vector_stores", "vector stores", NOT_YET),
+    ("/assistants", "the Assistants API", f"Use {CHAT}."),
+    ("/threads", "the Assistants API", f"Use {CHAT}."),
+    ("/conversations", "conversations", f"Use {CHAT}, with the whole history."),
+    ("/realtime", "the Realtime API", f"Use {CHAT} with 'stream'."),
+    ("/engines", "OpenAI's older API", f"Use {COMPLETIONS}."),
+    ("/edits", "OpenAI's older API", f"Use {CHAT}."),
+    ("/inferences/llamacpp/chat_completion", "the first Nitro's API", f"Use {CHAT}."),
+    ("/inferences/server/chat_completion", "the first Nitro's API", f"Use {CHAT}."),
+    ("/inferences", "the first Nitro's API", ONE_MODEL),
+    ("/processmanager", "the first Nitro's API", "Stop the server with Ctrl-C or SIGTERM."),
+)
+
+
+def advice(path: str, served: Iterable[str]) -> str:
+    """What to tell somebody who asked for this path, beginning with a space; "" where nothing is known of it.
+    `served`: the paths of our own routes."""
+    path = path.rstrip("/").lower()
+    if path in ("", "/v1"):
+        return f" The API is at /v1: {CHAT}, {COMPLETIONS}, {MODELS}. GET /schema describes it."
+    for route in sorted(served, key=len, reverse=True):
+        if path.endswith(route.removeprefix("/v1")):
+            base = " A base URL ends with /v1." if route.startswith("/v1/") else ""
+            return f" Did you mean {route}?{base}"
+    bare = path.removeprefix("/v1")
+    for route, what, instead in ROUTES:
+        if bare == route or bare.startswith(f"{route}/"):
+            return f" This server does not have {what}. {instead}"
+    return ""

@@ -1,0 +1,78 @@
+"""The README's examples, run as they stand but for the address."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from running import CEILING, RunningServer
+
+from nitro.cli.main import main
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+HOST = "http://localhost:3928"
+
+
+def blocks(language: str, word: str) -> list[str]:
+    return [code for name, code in BLOCKS if name == language and word in code]
+
+
+def run(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=CEILING)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_example_is_known() -> None:
+    """A new kind of block needs a test here."""
+    known = [
+        *blocks("sh", "make serve"),
+        *blocks("sh", "curl "),
+        *blocks("sh", "activate"),
+        *blocks("python", "OpenAI"),
+    ]
+    assert sorted(known) == sorted(code for _, code in BLOCKS)
+
+
+def test_the_targets_of_make() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = re.findall(
+        r"\bmake ([a-z-]+)", "\n".join(code for _, code in BLOCKS) + " ".join(re.findall("`[^`]+`", TEXT))
+    )
+    assert named and set(named) <= targets
+
+
+def test_curl(fake_server: RunningServer, tmp_path: Path) -> None:
+    (code,) = blocks("sh", "curl ")
+    assert '"content":"' in run(["sh", "-c", code.replace(HOST, fake_server.url)], tmp_path).replace('": "', '":"')
+
+
+def test_the_sdk(fake_server: RunningServer, tmp_path: Path) -> None:
+    """It ends: a small model need not."""
+    (code,) = blocks("python", "OpenAI")
+    assert f"{HOST}/v1" in code and re.search(r"max_tokens=\d+", code)
+    assert run([sys.executable, "-c", code.replace(HOST, fake_server.url)], tmp_path)
+
+
+def test_the_program_is_found_as_it_says(tmp_path: Path) -> None:
+    """With the environment of these tests in place of the one that `make install` makes."""
+    if not shutil.which("nitro", path=str(Path(sys.prefix) / "bin")):
+        pytest.skip("Nitro is not installed here")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (code,) = blocks("sh", "activate")
+    *before, command = code.splitlines()
+    assert command == "nitro --help"
+    found = run(["sh", "-ec", "\n".join([*before, "command -v nitro"])], tmp_path)
+    assert Path(found.strip()).samefile(Path(sys.prefix) / "bin" / "nitro")
+
+
+def test_the_program_is_the_command() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    (target,) = (EntryPoint("nitro", value, "").load() for value in scripts.values())
+    assert [*scripts] == ["nitro"] and target is main
