@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from nitro.errors import TemplateError
 from nitro.text import MAX_TEMPLATE_CHARACTERS, reasoning, tool_formats
+from nitro.text.message_mends import results_in_order
 from nitro.text.output_parser import ChannelParser, Parser, PlainParser
 from nitro.text.reasoning import Markers
 from nitro.text.tool_formats import fallback, history
@@ -50,13 +50,10 @@ class ModelFamily:
     ) -> str:
         """The prompt's text, with the tools described. `continues`: it ends within the last message. Raises
         TemplateError."""
-        messages, described = self.template_inputs(messages, tools)
-        try:
-            return template.render(messages, described, variables, continues)
-        except TemplateError:
-            if self.native_tools or not tools:
-                raise
-            return template.render(fallback.without_system(messages), described, variables, continues)
+        from nitro.text.message_normalizer import Normalizer
+
+        messages, described = self.template_inputs(results_in_order(messages), tools)
+        return Normalizer(template, bool(described)).render(messages, described, variables, continues)
 
     def template_inputs(
         self, messages: Sequence[ChatMessage], tools: Sequence[ChatMessage] | None
