@@ -1,7 +1,7 @@
 """What is special about a conversation, seen in one pass: the order of its turns, and what its calls look like."""
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ REASONING_NAMES = ("reasoning_content", "reasoning", "thinking")  # under which 
 INSTRUCTIONS = ("system", "developer")  # roles
 CALLS = "calls"  # stands for the role of an assistant's message with calls
 END = "end"  # stands for the role of what follows the last message
+TEXT, BOTH = "text", "reasoning and text"
 NINE = re.compile(r"[A-Za-z0-9]{9}")  # the shape of an id that every template takes
 
 
@@ -23,7 +24,8 @@ class Shape:
     pairs: set[tuple[str, str]]  # of kinds that follow each other, END included
     empty: set[str] = field(default_factory=set)  # roles of messages without a text or calls
     ids: set[str] = field(default_factory=set)  # "missing", "other": of calls whose id is not nine letters and digits
-    texts: set[Hashable] = field(default_factory=set)  # "content", "reasoning", or both as a pair: beside calls
+    texts: set[str] = field(default_factory=set)  # beside calls: a text, or reasoning and a text; see TEXT
+    past: set[tuple[str, str]] = field(default_factory=set)  # the same of past turns, and what ended them: see ended_by
     several: bool = False  # calls in one message
     unnamed: bool = False  # a result that does not name its function
 
@@ -33,14 +35,30 @@ def of(messages: Sequence[ChatMessage]) -> Shape:
     kinds = [CALLS if message.get("tool_calls") else message["role"] for message in messages]
     lead = next((i for i, kind in enumerate(kinds) if kind not in INSTRUCTIONS), len(kinds))
     shape = Shape(kinds, lead, set(zip(kinds, [*kinds[1:], END], strict=True)))
-    for kind, message in zip(kinds, messages, strict=True):
+    ends = last_places(kinds)
+    for i, (kind, message) in enumerate(zip(kinds, messages, strict=True)):
         if kind == CALLS:
-            _add_calls(shape, message)
+            _add_calls(shape, message, ended_by(i, ends))
         elif not message.get("content"):
             shape.empty.add(kind)
         if kind == "tool" and not message.get("name"):
             shape.unnamed = True
     return shape
+
+
+def last_places(kinds: Sequence[str]) -> dict[str, int]:
+    """Where the assistant's last answer and the user's last turn are; -1: there is none."""
+    found = {"assistant": -1, "user": -1}
+    for i, kind in enumerate(kinds):
+        if kind in found:
+            found[kind] = i
+    return found
+
+
+def ended_by(place: int, ends: Mapping[str, int]) -> str:
+    """What has ended the turn that a message belongs to: an answer of the "assistant" or, without one, the "user"; "":
+    it goes on. Templates leave out more of turns that have ended."""
+    return next((kind for kind in ("assistant", "user") if place < ends[kind]), "")
 
 
 def reasoning_of(message: ChatMessage) -> str:
@@ -54,7 +72,7 @@ def function_of(call: Mapping[str, Any]) -> Mapping[str, Any]:
     return function
 
 
-def _add_calls(shape: Shape, message: ChatMessage) -> None:
+def _add_calls(shape: Shape, message: ChatMessage, ended: str) -> None:
     calls = message["tool_calls"]
     shape.several = shape.several or len(calls) > 1
     for call in calls:
@@ -63,6 +81,9 @@ def _add_calls(shape: Shape, message: ChatMessage) -> None:
             shape.ids.add("missing")
         elif not (isinstance(id, str) and NINE.fullmatch(id)):
             shape.ids.add("other")
-    content, reasoning = bool(message.get("content")), bool(reasoning_of(message))
-    if content:
-        shape.texts.add(("content", "reasoning") if reasoning else "content")
+    if message.get("content"):
+        text = BOTH if reasoning_of(message) else TEXT
+        if ended:
+            shape.past.add((text, ended))
+        else:
+            shape.texts.add(text)

@@ -7,8 +7,18 @@ import hashlib
 import string
 from collections.abc import Callable, Hashable, Sequence
 from itertools import count
+from typing import Any
 
-from nitro.text.conversation_shape import CALLS, INSTRUCTIONS, NINE, REASONING_NAMES, function_of, reasoning_of
+from nitro.text.conversation_shape import (
+    CALLS,
+    INSTRUCTIONS,
+    NINE,
+    REASONING_NAMES,
+    ended_by,
+    function_of,
+    last_places,
+    reasoning_of,
+)
 from nitro.text.tools import ChatMessage
 
 Messages = list[ChatMessage]
@@ -111,14 +121,14 @@ def one_call_each(messages: Messages, _: Hashable) -> Messages:
     return made
 
 
-def content_into_reasoning(messages: Messages, _: Hashable) -> Messages:
+def text_into_reasoning(messages: Messages, _: Hashable) -> Messages:
     """The text before calls as the end of the reasoning before it."""
 
     def mended(message: ChatMessage) -> Messages:
         text = joined(reasoning_of(message), text_of(message))
         return [{**message, "content": "", **{name: text for name in REASONING_NAMES if name in message}}]
 
-    return _each(messages, lambda m: bool(m.get("tool_calls") and m.get("content") and reasoning_of(m)), mended)
+    return _each(messages, lambda m: _has_text_and_calls(m) and bool(reasoning_of(m)), mended)
 
 
 def text_before_calls(messages: Messages, _: Hashable) -> Messages:
@@ -126,9 +136,12 @@ def text_before_calls(messages: Messages, _: Hashable) -> Messages:
     return _each(messages, _has_text_and_calls, lambda m: [_text_alone(m), {**m, "content": ""}])
 
 
-def text_before_calls_as_a_turn(messages: Messages, _: Hashable) -> Messages:
-    """The same, with an empty turn of the user between."""
-    return _each(messages, _has_text_and_calls, lambda m: [_text_alone(m), _EMPTY_USER, {**m, "content": ""}])
+def text_before_past_calls(messages: Messages, kind: Any) -> Messages:
+    """The same, for calls of turns that have ended in this way."""
+    _, ended = kind
+    ends = last_places([_kind(message) for message in messages])
+    pairs = ((m, _has_text_and_calls(m) and ended_by(i, ends) == ended) for i, m in enumerate(messages))
+    return [part for m, past in pairs for part in ([_text_alone(m), {**m, "content": ""}] if past else [m])]
 
 
 # Instructions

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nitro.text import message_mends as mends
-from nitro.text.conversation_shape import CALLS, END, INSTRUCTIONS, REASONING_NAMES, Shape
+from nitro.text.conversation_shape import BOTH, CALLS, END, INSTRUCTIONS, REASONING_NAMES, Shape
 from nitro.text.message_mends import Mend
 from nitro.text.tools import ChatMessage
 
@@ -24,7 +24,7 @@ class Probe:
 
     messages: Messages
     unlike: Messages | None = None  # a conversation whose prompt must be another
-    like: Messages | None = None  # one whose prompt must be the same
+    named: Messages | None = None  # the same with HOLE in it: the prompt must not be this one's with nothing for HOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ def _id(name: str, layout: str) -> str:
     return layout.format(f"{name:0<4}"[:4])
 
 
+HOLE = _word("name")
 TOOL = _word("tool")
 TOOLS: list[ChatMessage] = [
     {
@@ -127,39 +128,70 @@ def _leading_kinds(shape: Shape) -> Iterable[Hashable]:
     return [tuple(shape.kinds[: min(shape.lead, 3)])] if shape.lead > 1 else []
 
 
+def _leading_probes(kind: tuple[str, ...]) -> list[Probe]:
+    return [Probe([*(_told(role, f"told{i}") for i, role in enumerate(kind)), _user()])]
+
+
 def _later_kinds(shape: Shape) -> Iterable[Hashable]:
-    """Whether there are instructions at the beginning, the role of the later ones, what is before and after them."""
-    found = set()
+    """Whether there are instructions at the beginning, the role of the later ones, what is before and after them. Or
+    that there are several."""
+    found: dict[Hashable, None] = {}
     before = ""
     for i, kind in enumerate(shape.kinds):
         if kind not in INSTRUCTIONS:
             before = kind
         elif before:
+            if found:
+                found["several"] = None
             after = next((kind for kind in shape.kinds[i:] if kind not in INSTRUCTIONS), END)
-            found.add((shape.lead > 0, kind, before, after))
-    return sorted(found)
+            found[shape.lead > 0, kind, before, after] = None
+    return found
 
 
-def _later_probes(kind: tuple[bool, str, str, str]) -> list[Probe]:
+def _later_probes(kind: Any) -> list[Probe]:
+    if kind == "several":
+        several = [
+            *_TURN,
+            _told(),
+            _told(name="more"),
+            _user("again"),
+            _said("again"),
+            _told(name="last"),
+            _user("end"),
+        ]
+        return [Probe(several)]
     leads, role, before, after = kind
     lead = [_told(name="first")] if leads else []
     return [Probe([*lead, *_BEFORE.get(before, []), _told(role), *_AFTER.get(after, [])])]
 
 
+def _beginning_told(shape: Shape) -> Iterable[Hashable]:
+    """The role of instructions at the beginning, and what is last: some templates write them at the last turn."""
+    return [(shape.kinds[0], shape.kinds[-1])] if shape.lead else []
+
+
+def _beginning_told_probes(kind: tuple[str, str]) -> list[Probe]:
+    role, last = kind
+    return [Probe([_told(role), *(_BEFORE.get(last) or [_user()])])]
+
+
 def _beginnings(shape: Shape) -> Iterable[Hashable]:
-    """What stands in the place of the user's first turn, and whether instructions are before it."""
+    """What is in the place of the user's first turn, whether instructions are before it, what follows it but calls and
+    results, and whether the user says anything."""
     first = shape.kinds[shape.lead] if shape.lead < len(shape.kinds) else END
-    return [(first, shape.lead > 0)] if first in ("assistant", CALLS, END) else []
+    if first not in ("assistant", CALLS, END):
+        return []
+    after = next((kind for kind in shape.kinds[shape.lead + 1 :] if kind in ("user", "assistant")), END)
+    return [(first, shape.lead > 0, after, "user" in shape.kinds)]
 
 
-def _beginning_probes(kind: tuple[str, bool]) -> list[Probe]:
-    first, leads = kind
+def _beginning_probes(kind: tuple[str, bool, str, bool]) -> list[Probe]:
+    first, leads, after, has_user = kind
     lead = [_told()] if leads else []
-    if first == END:
-        return [Probe(lead)]
-    if first == CALLS:
-        return [Probe([*lead, _calls("one"), _result(), *_AGAIN])]
-    return [Probe([*lead, _said(), _user()], unlike=[*lead, {**_said(), "role": "user"}, _user()])]
+    begin: Messages = {"assistant": [_said()], CALLS: [_calls("one"), _result()]}.get(first, [])
+    others = [*_AFTER[after][:1], *([_user("again")] if has_user and after != "user" else [])]
+    as_user = [*lead, {**_said(), "role": "user"}, *others] if first == "assistant" and has_user else None
+    return [Probe([*lead, *begin, *others], unlike=as_user)]
 
 
 def _follows(*pairs: tuple[str, str]) -> Callable[[Shape], Iterable[Hashable]]:
@@ -181,13 +213,16 @@ def _id_probes(kind: str) -> list[Probe]:
 
 
 def _text_probes(kind: Hashable) -> list[Probe]:
-    calls = _calls("one", text=_word("text"), reasoning=_word("reasoning") if isinstance(kind, tuple) else "")
-    whole = [_user(), calls, _result()]
-    return [Probe(whole)]
+    return [Probe([_user(), _calls("one", text=_word("text"), reasoning=_word("why") * (kind == BOTH)), _result()])]
+
+
+def _past_probes(kind: tuple[str, str]) -> list[Probe]:
+    text, ended = kind
+    return [Probe([*probe.messages, *_AFTER[ended][:1]]) for probe in _text_probes(text)]
 
 
 _SEVERAL = [_user(), _calls("one", "two"), _result(), _result("two")]
-_NAMED = [*_CALLED, {**_result(), "name": TOOL}]
+_NAMED = [*_CALLED, {**_result(), "name": HOLE}]
 
 TRAITS: tuple[Trait, ...] = (
     Trait(
@@ -200,20 +235,20 @@ TRAITS: tuple[Trait, ...] = (
     Trait(
         "results without a name",
         lambda shape: ["unnamed"] if shape.unnamed else [],
-        lambda kind: [Probe([*_CALLED, _result()], like=_NAMED)],
+        lambda kind: [Probe([*_CALLED, _result()], named=_NAMED)],
         (mends.with_names,),
     ),
     Trait(
-        "reasoning, text and calls in one message",
-        lambda shape: [kind for kind in shape.texts if isinstance(kind, tuple)],
-        _text_probes,
-        (mends.content_into_reasoning, mends.text_before_calls, mends.text_before_calls_as_a_turn),
+        "text and calls in one message of a past turn",
+        lambda shape: sorted(shape.past),
+        _past_probes,
+        (mends.text_before_past_calls,),
     ),
     Trait(
         "text and calls in one message",
-        lambda shape: ["content"] if shape.texts else [],
+        lambda shape: sorted(shape.texts),
         _text_probes,
-        (mends.text_before_calls, mends.text_before_calls_as_a_turn),
+        (mends.text_into_reasoning, mends.text_before_calls),
     ),
     Trait(
         "several calls in one message",
@@ -221,19 +256,9 @@ TRAITS: tuple[Trait, ...] = (
         lambda kind: [Probe([*_SEVERAL, *_AGAIN])],
         (mends.one_call_each,),
     ),
-    Trait(
-        "several instructions at the beginning",
-        _leading_kinds,
-        lambda kind: [Probe([*(_told(role, f"told{i}") for i, role in enumerate(kind)), _user()])],
-        (mends.leading_as_one,),
-    ),
+    Trait("several instructions at the beginning", _leading_kinds, _leading_probes, (mends.leading_as_one,)),
     Trait("later instructions", _later_kinds, _later_probes, (mends.later_into_user, mends.later_into_leading)),
-    Trait(
-        "instructions at the beginning",
-        lambda shape: shape.kinds[:1] if shape.lead else [],
-        lambda role: [Probe([_told(role), _user()])],
-        (mends.all_into_user,),
-    ),
+    Trait("instructions at the beginning", _beginning_told, _beginning_told_probes, (mends.all_into_user,)),
     Trait(
         "the developer's role",
         lambda shape: ["developer"] if "developer" in shape.kinds else [],
