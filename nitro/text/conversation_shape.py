@@ -11,7 +11,7 @@ REASONING_NAMES = ("reasoning_content", "reasoning", "thinking")  # under which 
 INSTRUCTIONS = ("system", "developer")  # roles
 CALLS = "calls"  # stands for the role of an assistant's message with calls
 END = "end"  # stands for the role of what follows the last message
-TEXT, BOTH = "text", "reasoning and text"
+TEXT, BOTH, SEVERAL = "text", "reasoning and text", "several"
 NINE = re.compile(r"[A-Za-z0-9]{9}")  # the shape of an id that every template takes
 
 
@@ -24,7 +24,7 @@ class Shape:
     pairs: set[tuple[str, str]]  # of kinds that follow each other, END included
     empty: set[str] = field(default_factory=set)  # roles of messages without a text or calls
     ids: set[str] = field(default_factory=set)  # "missing", "other": of calls whose id is not nine letters and digits
-    texts: set[str] = field(default_factory=set)  # beside calls: a text, or reasoning and a text; see TEXT
+    texts: set[str] = field(default_factory=set)  # beside calls of the turn that goes on: TEXT, BOTH; SEVERAL messages
     past: set[tuple[str, str]] = field(default_factory=set)  # the same of past turns, and what ended them: see ended_by
     several: bool = False  # calls in one message
     unnamed: bool = False  # a result that does not name its function
@@ -86,4 +86,4 @@ def _add_calls(shape: Shape, message: ChatMessage, ended: str) -> None:
         if ended:
             shape.past.add((text, ended))
         else:
-            shape.texts.add(text)
+            shape.texts |= {text, SEVERAL} if shape.texts else {text}

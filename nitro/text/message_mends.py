@@ -138,10 +138,38 @@ def text_before_calls(messages: Messages, _: Hashable) -> Messages:
 
 def text_before_past_calls(messages: Messages, kind: Any) -> Messages:
     """The same, for calls of turns that have ended in this way."""
-    _, ended = kind
-    ends = last_places([_kind(message) for message in messages])
-    pairs = ((m, _has_text_and_calls(m) and ended_by(i, ends) == ended) for i, m in enumerate(messages))
-    return [part for m, past in pairs for part in ([_text_alone(m), {**m, "content": ""}] if past else [m])]
+    made: Messages = []
+    for message, concerned in _of_past_turns(messages, kind):
+        made += [_text_alone(message), {**message, "content": ""}] if concerned else [message]
+    return made
+
+
+def text_at_end_of_turn(messages: Messages, kind: Any) -> Messages:
+    """The texts before the calls of past turns at the beginning of the answer that ends the turn, or as that answer."""
+    made: Messages = []
+    texts: list[str] = []
+    for message, concerned in _of_past_turns(messages, kind):
+        if concerned:
+            texts.append(text_of(message))
+            message = {**message, "content": ""}
+        elif _kind(message) == "assistant":
+            message, texts = {**message, "content": joined(*texts, text_of(message))}, []
+        elif message["role"] == "user" and texts:
+            made.append({"role": "assistant", "content": joined(*texts)})
+            texts = []
+        made.append(message)
+    return made
+
+
+def texts_into_first(messages: Messages, _: Hashable) -> Messages:
+    """The texts before the calls of the turn that goes on, all before the first of them."""
+    ends = _ends(messages)
+    places = [i for i, m in enumerate(messages) if _has_text_and_calls(m) and not ended_by(i, ends)]
+    made = list(messages)
+    for place in places[1:]:
+        made[place] = {**made[place], "content": ""}
+    made[places[0]] = {**made[places[0]], "content": joined(*(text_of(messages[place]) for place in places))}
+    return made
 
 
 # Instructions
@@ -204,11 +232,6 @@ def as_one_turn(messages: Messages, kind: Hashable) -> Messages:
     return _between(messages, lambda one, other: (one, other) == kind, _as_one)
 
 
-def empty_user_between(messages: Messages, kind: Hashable) -> Messages:
-    """An empty turn of the user between two of the assistant."""
-    return _between(messages, lambda one, other: (one, other) == kind, lambda a, b: [a, _EMPTY_USER, b])
-
-
 def with_space(messages: Messages, kind: Hashable) -> Messages:
     """A space where a message of this role has no text."""
     return [{**m, "content": " "} if _is_empty(m, kind) else m for m in messages]
@@ -241,6 +264,16 @@ def _nine(id: str) -> str:
 
 def _has_text_and_calls(message: ChatMessage) -> bool:
     return bool(message.get("tool_calls") and message.get("content"))
+
+
+def _ends(messages: Messages) -> dict[str, int]:
+    return last_places([_kind(message) for message in messages])
+
+
+def _of_past_turns(messages: Messages, kind: tuple[str, str]) -> list[tuple[ChatMessage, bool]]:
+    """Each message, and whether it has a text and calls, and belongs to a turn that has ended as `kind` says."""
+    ends = _ends(messages)
+    return [(m, _has_text_and_calls(m) and ended_by(i, ends) == kind[1]) for i, m in enumerate(messages)]
 
 
 def _text_alone(message: ChatMessage) -> ChatMessage:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nitro.text import message_mends as mends
-from nitro.text.conversation_shape import BOTH, CALLS, END, INSTRUCTIONS, REASONING_NAMES, Shape
+from nitro.text.conversation_shape import BOTH, CALLS, END, INSTRUCTIONS, REASONING_NAMES, SEVERAL, TEXT, Shape
 from nitro.text.message_mends import Mend
 from nitro.text.tools import ChatMessage
 
@@ -238,24 +238,6 @@ TRAITS: tuple[Trait, ...] = (
         lambda kind: [Probe([*_CALLED, _result()], named=_NAMED)],
         (mends.with_names,),
     ),
-    Trait(
-        "text and calls in one message of a past turn",
-        lambda shape: sorted(shape.past),
-        _past_probes,
-        (mends.text_before_past_calls,),
-    ),
-    Trait(
-        "text and calls in one message",
-        lambda shape: sorted(shape.texts),
-        _text_probes,
-        (mends.text_into_reasoning, mends.text_before_calls),
-    ),
-    Trait(
-        "several calls in one message",
-        lambda shape: ["several"] if shape.several else [],
-        lambda kind: [Probe([*_SEVERAL, *_AGAIN])],
-        (mends.one_call_each,),
-    ),
     Trait("several instructions at the beginning", _leading_kinds, _leading_probes, (mends.leading_as_one,)),
     Trait("later instructions", _later_kinds, _later_probes, (mends.later_into_user, mends.later_into_leading)),
     Trait("instructions at the beginning", _beginning_told, _beginning_told_probes, (mends.all_into_user,)),
@@ -272,16 +254,46 @@ TRAITS: tuple[Trait, ...] = (
         (mends.begun_by_user, mends.last_instructions_as_user),
     ),
     Trait(
+        "two turns of the assistant",
+        _follows(("assistant", "assistant")),
+        lambda kind: [Probe([*_TURN, _said("next"), _user("again")])],
+        (mends.as_one_turn,),
+    ),
+    Trait(
+        "calls after a text of their own",
+        _follows(("assistant", CALLS)),
+        lambda kind: [Probe([*_TURN, _calls("two"), _result("two"), _said("end")])],
+        (mends.as_one_turn,),
+    ),
+    Trait(
+        "text and calls in one message of a past turn",
+        lambda shape: sorted(shape.past),
+        _past_probes,
+        (mends.text_at_end_of_turn, mends.text_before_past_calls),
+    ),
+    Trait(
+        "texts with calls, several in one turn",
+        lambda shape: shape.texts & {SEVERAL},
+        lambda kind: [Probe([*_text_probes(TEXT)[0].messages, _calls("two", text=_word("more")), _result("two")])],
+        (mends.texts_into_first,),
+    ),
+    Trait(
+        "text and calls in one message",
+        lambda shape: sorted(shape.texts - {SEVERAL}),
+        _text_probes,
+        (mends.text_into_reasoning, mends.text_before_calls),
+    ),
+    Trait(
+        "several calls in one message",
+        lambda shape: ["several"] if shape.several else [],
+        lambda kind: [Probe([*_SEVERAL, *_AGAIN])],
+        (mends.one_call_each,),
+    ),
+    Trait(
         "the user after calls or their results",
         lambda shape: [kind for kind in (CALLS, "tool") if (kind, "user") in shape.pairs],
         lambda kind: [Probe([*_BEFORE[kind], _user("next")])],
         (mends.answered_before_user,),
-    ),
-    Trait(
-        "two turns of the assistant",
-        _follows(("assistant", "assistant"), ("assistant", CALLS)),
-        lambda kind: [Probe([*_TURN, *_AFTER[kind[1]], *([_said("end")] if kind[1] == CALLS else [])])],
-        (mends.as_one_turn, mends.empty_user_between),
     ),
     Trait(
         "two turns of the user",
