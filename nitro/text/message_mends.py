@@ -57,17 +57,6 @@ def results_in_order(messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
     return made
 
 
-def results_behind_calls(messages: Messages, _: Hashable) -> Messages:
-    """Results that stand apart from their calls, put directly behind them."""
-    made: Messages = []
-    for message in messages:
-        if message["role"] == "tool" and (place := _place_behind(made, message)) is not None:
-            made.insert(place, message)
-        else:
-            made.append(message)
-    return made
-
-
 def with_nine_character_ids(messages: Messages, _: Hashable) -> Messages:
     """Each call with an id of nine letters and digits, the same for the same id, and each result with its call's."""
     made: Messages = []
@@ -134,14 +123,6 @@ def text_into_reasoning(messages: Messages, _: Hashable) -> Messages:
 def text_before_calls(messages: Messages, _: Hashable) -> Messages:
     """The text before calls as a message of its own."""
     return _each(messages, _has_text_and_calls, lambda m: [_text_alone(m), {**m, "content": ""}])
-
-
-def text_before_past_calls(messages: Messages, kind: Any) -> Messages:
-    """The same, for calls of turns that have ended in this way."""
-    made: Messages = []
-    for message, concerned in _of_past_turns(messages, kind):
-        made += [_text_alone(message), {**message, "content": ""}] if concerned else [message]
-    return made
 
 
 def text_at_end_of_turn(messages: Messages, kind: Any) -> Messages:
@@ -217,14 +198,17 @@ def begun_by_user(messages: Messages, _: Hashable) -> Messages:
     return [*messages[:lead], _EMPTY_USER, *messages[lead:]]
 
 
-def last_instructions_as_user(messages: Messages, _: Hashable) -> Messages:
-    """Where there is nothing but instructions, the last of them as the user's."""
-    return [*messages[:-1], {**messages[-1], "role": "user"}]
-
-
 def answered_before_user(messages: Messages, kind: Hashable) -> Messages:
-    """An empty answer of the assistant between calls, or their results, and the user's next turn."""
-    return _between(messages, lambda one, other: other == "user" and one == kind, lambda a, b: [a, _EMPTY_ASSISTANT, b])
+    """An empty answer of the assistant between calls, or their results, and another turn of the user."""
+    made: Messages = []
+    has_user = False
+    for message in messages:
+        is_user = message["role"] == "user"
+        if is_user and has_user and _kind(made[-1]) == kind:
+            made.append(_EMPTY_ASSISTANT)
+        made.append(message)
+        has_user = has_user or is_user
+    return made
 
 
 def as_one_turn(messages: Messages, kind: Hashable) -> Messages:
@@ -237,22 +221,8 @@ def with_space(messages: Messages, kind: Hashable) -> Messages:
     return [{**m, "content": " "} if _is_empty(m, kind) else m for m in messages]
 
 
-def without_empty(messages: Messages, kind: Hashable) -> Messages:
-    """Without the messages of this role that have no text."""
-    return [m for m in messages if not _is_empty(m, kind)]
-
-
 def _end_of_results(messages: Sequence[ChatMessage], start: int) -> int:
     return next((i for i in range(start, len(messages)) if messages[i]["role"] != "tool"), len(messages))
-
-
-def _place_behind(messages: Messages, result: ChatMessage) -> int | None:
-    """Where the result belongs, behind its call and the results that are there already; None: it has no call."""
-    id = result.get("tool_call_id")
-    for i in reversed(range(len(messages))):
-        if any(call.get("id") == id for call in messages[i].get("tool_calls") or ()):
-            return _end_of_results(messages, i + 1)
-    return None
 
 
 def _nine(id: str) -> str:

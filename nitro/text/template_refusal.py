@@ -24,9 +24,8 @@ def told(error: TemplateError, messages: Sequence[ChatMessage], render: Render) 
     cause = error.__cause__
     said = isinstance(cause, JinjaError) and not isinstance(cause, UndefinedError)  # by the template's author
     what = "refused" if said else "cannot render"
-    return TemplateError(
-        f"The chat template {what} messages[{place}], of the role {role}: {cause}", f"messages[{place}]"
-    )
+    where = f"messages[{place}]"
+    return TemplateError(f"The chat template {what} {where}, which is from the {role}: {cause}", where)
 
 
 def _refuses(render: Render, messages: Sequence[ChatMessage]) -> bool:

@@ -8,6 +8,7 @@ rows. Tried in the order of the rows, so a mend may rely on those of the rows be
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from nitro.text import message_mends as mends
@@ -198,6 +199,14 @@ def _follows(*pairs: tuple[str, str]) -> Callable[[Shape], Iterable[Hashable]]:
     return lambda shape: [pair for pair in pairs if pair in shape.pairs]
 
 
+def _left_unanswered(shape: Shape) -> Iterable[Hashable]:
+    """CALLS or "tool", where the user goes on after these."""
+    if "user" not in shape.kinds:
+        return []
+    kinds = shape.kinds[shape.kinds.index("user") + 1 :]
+    return [kind for kind in (CALLS, "tool") if (kind, "user") in pairwise(kinds)]
+
+
 def _empty_probes(role: str) -> list[Probe]:
     without = {"role": role, "content": ""}
     if role in INSTRUCTIONS:
@@ -225,12 +234,6 @@ _SEVERAL = [_user(), _calls("one", "two"), _result(), _result("two")]
 _NAMED = [*_CALLED, {**_result(), "name": HOLE}]
 
 TRAITS: tuple[Trait, ...] = (
-    Trait(
-        "results apart from their calls",
-        lambda shape: [p for p in shape.pairs if p[1] == "tool" and p[0] not in (CALLS, "tool")],
-        lambda kind: [Probe([*_CALLED, {"role": kind[0], "content": _word("between")}, _result()])],
-        (mends.results_behind_calls,),
-    ),
     Trait("ids of calls", lambda shape: sorted(shape.ids), _id_probes, (mends.with_nine_character_ids,)),
     Trait(
         "results without a name",
@@ -251,7 +254,7 @@ TRAITS: tuple[Trait, ...] = (
         "no turn of the user at the beginning",
         _beginnings,
         _beginning_probes,
-        (mends.begun_by_user, mends.last_instructions_as_user),
+        (mends.begun_by_user,),
     ),
     Trait(
         "two turns of the assistant",
@@ -269,7 +272,7 @@ TRAITS: tuple[Trait, ...] = (
         "text and calls in one message of a past turn",
         lambda shape: sorted(shape.past),
         _past_probes,
-        (mends.text_at_end_of_turn, mends.text_before_past_calls),
+        (mends.text_at_end_of_turn,),
     ),
     Trait(
         "texts with calls, several in one turn",
@@ -291,7 +294,7 @@ TRAITS: tuple[Trait, ...] = (
     ),
     Trait(
         "the user after calls or their results",
-        lambda shape: [kind for kind in (CALLS, "tool") if (kind, "user") in shape.pairs],
+        _left_unanswered,
         lambda kind: [Probe([*_BEFORE[kind], _user("next")])],
         (mends.answered_before_user,),
     ),
@@ -305,6 +308,6 @@ TRAITS: tuple[Trait, ...] = (
         "messages without text",
         lambda shape: sorted(shape.empty),
         _empty_probes,
-        (mends.with_space, mends.without_empty),
+        (mends.with_space,),
     ),
 )
