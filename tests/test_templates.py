@@ -67,7 +67,6 @@ EXPLAINED: dict[tuple[str, str], str] = {
     ("meta-llama-Llama-3.1-8B-Instruct", "two"): _ONE,
     ("meta-llama-Llama-3.2-3B-Instruct", "two"): _ONE,
     ("meta-llama-Llama-3.3-70B-Instruct", "two"): _ONE,
-    ("openai-gpt-oss-120b", "two"): _FIRST,
     ("openai-gpt-oss-120b", "text"): "it writes the text before a call as reasoning",
     ("llama-cpp-deepseek-r1", "text"): "it leaves the calls of a message with a text out",
     **{

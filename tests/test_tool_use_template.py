@@ -54,14 +54,14 @@ PLACES = (in_configuration, in_files, beside_the_configuration)
 
 def asked(server: Any) -> tuple[int, int, dict[str, Any]]:
     """How many prompt tokens a request has without tools and with them, and what is told of the model."""
-    client = httpx.Client(base_url=server.url, timeout=CEILING)
     lengths = []
-    for more in ({}, {"tools": [TOLD]}):
-        body = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1, **more}
-        reply = client.post("/v1/chat/completions", json=body)
-        assert reply.status_code == 200, reply.text
-        lengths.append(reply.json()["usage"]["prompt_tokens"])
-    told = client.get("/v1/models").json()["data"][0]
+    with httpx.Client(base_url=server.url, timeout=CEILING) as client:
+        for more in ({}, {"tools": [TOLD]}):
+            body = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1, **more}
+            reply = client.post("/v1/chat/completions", json=body)
+            assert reply.status_code == 200, reply.text
+            lengths.append(reply.json()["usage"]["prompt_tokens"])
+        told = client.get("/v1/models").json()["data"][0]
     return lengths[0], lengths[1], told
 
 
