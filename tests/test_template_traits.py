@@ -201,6 +201,29 @@ def _found(template: ChatTemplate) -> list[tuple[bool, bool, str, int]]:
     ]
 
 
+NUMBER = {"type": "object", "properties": {"x": {"type": "number"}}}
+CHOICE = {"anyOf": [{"type": "null"}, {"type": "string"}]}
+BARE_TOOLS: dict[str, dict[str, Any]] = {
+    "name": {},
+    "no description": {"parameters": PARAMETERS},
+    "no parameters": {"description": "Does it."},
+    "no properties": {"description": "Does it.", "parameters": {"type": "object"}},
+    "empty": {"description": "", "parameters": {}},
+    "no required": {"parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+    "no type": {"parameters": {"type": "object", "properties": {"city": {}}}},
+    "nested": {"parameters": {"type": "object", "properties": {"at": NUMBER}}},
+    "choice": {"parameters": {"properties": {"a": {"enum": ["b"]}, "c": CHOICE}}},
+}
+
+
+@pytest.mark.parametrize("name", sdist.templates())
+def test_a_tool_needs_no_more_than_its_name(name: str) -> None:
+    template, family = compiled(name)
+    for title, more in BARE_TOOLS.items():
+        tool = {"type": "function", "function": {"name": "get_weather", **more}}
+        assert "get_weather" in family.prompt(template, CALLED, [tool]), title
+
+
 # Where text goes
 
 

@@ -14,6 +14,7 @@ from nitro.text.message_mends import Messages
 from nitro.text.sandbox import TooMuch
 from nitro.text.template import ChatTemplate
 from nitro.text.template_traits import HOLE, TOOLS, TRAITS, Probe, text_arguments, words
+from nitro.text.tool_mends import completed
 from nitro.text.tools import ChatMessage
 
 AS_IS = 0
@@ -45,8 +46,10 @@ class Normalizer:
         except TemplateError as error:
             if does_too_much(error):
                 raise
-            with contextlib.suppress(TemplateError):
-                return self._template.render(self.normalized(given, force=True), tools, variables, continues)
+            whole = completed(tools) if tools else tools
+            for force in (False, True) if tools else (True,):
+                with contextlib.suppress(TemplateError):
+                    return self._template.render(self.normalized(given, force=force), whole, variables, continues)
             raise
 
     def normalized(self, messages: Messages, start: int = 0, force: bool = False) -> Messages:
