@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from nitro.text.family import ModelFamily
+from nitro.text.tool_mends import completed
 
 Message = dict[str, Any]
 MOMENT = (2026, 3, 14, 15, 9, 26)  # of all rendering
@@ -144,6 +145,10 @@ def _no_tools(given: Conversation, _: ModelFamily) -> Conversation:
     return replace(given, tools=given.tools or [])
 
 
+def _whole_tools(given: Conversation, _: ModelFamily) -> Conversation:
+    return replace(given, tools=completed(given.tools) if given.tools else given.tools)
+
+
 def _functions(given: Conversation, _: ModelFamily) -> Conversation:
     named = {"functions": json.dumps(given.tools or []), "datetime": f"{datetime(*MOMENT):%Y-%m-%d}"}
     return replace(given, given={**named, **(given.given or {})})
@@ -159,6 +164,7 @@ CHANGES: dict[str, tuple[str, Change]] = {
         "it goes through tools even where there are none",
         _no_tools,
     ),
+    "whole": ("it needs what tools may leave out", _whole_tools),
     "functions": ("it asks for variables of its own", _functions),
     "names": ("it knows reasoning by a name that only ours tells, too", _each(_all_names)),
 }
