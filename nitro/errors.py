@@ -127,7 +127,11 @@ class ServerClosing(EngineError):
 
 
 class TemplateError(NitroError):
-    """The chat template refused the messages, or cannot be used."""
+    """The chat template refused the messages, or cannot be used. `param`: what of the request it refused, if known."""
+
+    def __init__(self, message: str, param: str | None = None):
+        super().__init__(message)
+        self.param = param
 
 
 class ApiError(NitroError):

@@ -256,8 +256,9 @@ def test_alias_and_template(serve, tmp_path) -> None:
     reply = chat(server.client(), max_tokens=2)
     assert (reply.model, reply.choices[0].message.content) == ("mine", "RS")
     with pytest.raises(openai.BadRequestError) as caught:
-        server.client().chat.completions.create(model="mine", messages=HELLO * 2)
-    assert "one message only" in caught.value.message and caught.value.param == "messages"
+        turns = [*HELLO, {"role": "assistant", "content": "Hi"}, *HELLO]
+        server.client().chat.completions.create(model="mine", messages=turns)
+    assert "one message only" in caught.value.message and caught.value.param == "messages[1]"
 
 
 def test_texts_of_one_content_are_joined_as_the_template_does(serve, tmp_path) -> None:

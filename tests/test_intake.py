@@ -44,7 +44,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def setup(template: str | None) -> ModelSetup:
-    return ModelSetup(INFO, ["fake"], template, None, NOTHING)
+    return ModelSetup(INFO, ["fake"], template, template, None, NOTHING)
 
 
 def body(messages: list[dict[str, Any]] = STORY, **fields: Any) -> bytes:

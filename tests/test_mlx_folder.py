@@ -64,17 +64,28 @@ def test_no_ends_named(folder: Path) -> None:
 
 
 def test_templates(folder: Path) -> None:
-    """A file wins over the configuration; of several the one called default is it."""
+    """A file wins over the configuration; of several the one called default is it, and tool_use is for tools."""
     about = folder / "tokenizer_config.json"
     several = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}]
     edit(about, lambda c: c.update(chat_template=several))
-    assert open_folder(folder).template == "plain"
+    assert templates(folder) == ("plain", "tools")
+    edit(about, lambda c: c.update(chat_template="alone"))
+    assert templates(folder) == ("alone", None)
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("tools from the file")
+    assert templates(folder) == ("alone", "tools from the file")
     edit(about, lambda c: c.pop("chat_template"))
-    assert open_folder(folder).template is None
+    assert templates(folder) == (None, "tools from the file")
     (folder / "chat_template.jinja").write_text("from the file")
-    assert open_folder(folder).template == "from the file"
+    assert templates(folder) == ("from the file", "tools from the file")
     about.unlink()
     assert open_folder(folder).bos == ""
+
+
+def templates(folder: Path) -> tuple[str | None, str | None]:
+    """For requests without tools, and with."""
+    model = open_folder(folder)
+    return model.template, model.tool_template
 
 
 def test_sampling_defaults(folder: Path) -> None:

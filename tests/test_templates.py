@@ -67,10 +67,24 @@ EXPLAINED: dict[tuple[str, str], str] = {
     ("meta-llama-Llama-3.1-8B-Instruct", "two"): _ONE,
     ("meta-llama-Llama-3.2-3B-Instruct", "two"): _ONE,
     ("meta-llama-Llama-3.3-70B-Instruct", "two"): _ONE,
-    ("openai-gpt-oss-120b", "two"): _FIRST,
     ("openai-gpt-oss-120b", "text"): "it writes the text before a call as reasoning",
-    ("NVIDIA-Nemotron-Nano-v2", "text"): "it writes the text and the call as two turns",
     ("llama-cpp-deepseek-r1", "text"): "it leaves the calls of a message with a text out",
+    **{
+        (template, "text"): "it, or Nitro for it, writes the text and the call as two turns"
+        for template in (
+            "Cohere2MoE",
+            "CohereForAI-c4ai-command-r7b-12-2024-tool_use",
+            "MiniMax-M1",
+            "Mistral-Small-3.2-24B-Instruct-2506",
+            "NVIDIA-Nemotron-Nano-v2",
+            "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use",
+            "NousResearch-Hermes-3-Llama-3.1-8B-tool_use",
+            "meta-llama-Llama-3.1-8B-Instruct",
+            "meta-llama-Llama-3.2-3B-Instruct",
+            "meta-llama-Llama-3.3-70B-Instruct",
+            "mistralai-Mistral-Nemo-Instruct-2407",
+        )
+    },
 }
 
 

@@ -53,10 +53,12 @@ def write_gguf(
     linear_scaling: float | None = None,
     width: int = WIDTH,
     names: dict[int, str] | None = None,
+    templates: str | list[dict[str, str]] = TEMPLATE,
     **extra: np.ndarray,
 ) -> Path:
     """A llama-architecture model whose matrices are of `type`. `linear_scaling`: of positions, for rotary embedding.
-    `names`: other names for control tokens. `extra`: more tensors, by name with "__" for "."."""
+    `names`: other names for control tokens. `templates`: one, or several with their names.
+    `extra`: more tensors, by name with "__" for "."."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
     writer.add_context_length(CONTEXT)
@@ -78,7 +80,7 @@ def write_gguf(
     writer.add_token_merges(vocabulary()["merges"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
-    writer.add_chat_template(TEMPLATE)
+    writer.add_chat_template(templates)
     writer.add_int32("general.sampling.top_k", RECOMMENDED["top_k"])
     writer.add_int32("general.sampling.penalty_last_n", RECOMMENDED["repeat_last_n"])
     for key, name in FLOATS.items():

@@ -4,20 +4,27 @@ import json
 from pathlib import Path
 from typing import Any
 
+DEFAULT, TOOL_USE = "default", "tool_use"  # names of chat templates: for all requests, and for those with tools
+DEFAULT_FILE = "chat_template.jinja"
+OTHERS_FOLDER = "additional_chat_templates"  # each named after its template
 
-def chat_template(folder: Path, tokenizer_config: dict[str, Any]) -> str | None:
-    """The chat template: from a file of its own, or from tokenizer_config.json, alone or as one of several. None: there
-    is none. Raises OSError, ValueError."""
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        try:
-            return file.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise ValueError(f"{file.name} is not UTF-8") from None
-    template = tokenizer_config.get("chat_template")
-    if isinstance(template, list):
-        template = {entry.get("name"): entry.get("template") for entry in template}.get("default")
-    return template if isinstance(template, str) else None
+
+def chat_templates(folder: Path, tokenizer_config: dict[str, Any]) -> dict[str, str]:
+    """The chat templates by name: those of tokenizer_config.json, which has one or a list, and over them those that
+    have files. Raises OSError, ValueError."""
+    listed = tokenizer_config.get("chat_template")
+    entries = listed if isinstance(listed, list) else [{"name": DEFAULT, "template": listed}]
+    found = {entry.get("name"): entry.get("template") for entry in entries if isinstance(entry, dict)}
+    files = {DEFAULT: folder / DEFAULT_FILE} | {file.stem: file for file in (folder / OTHERS_FOLDER).glob("*.jinja")}
+    found |= {name: _text(file) for name, file in files.items() if file.is_file()}
+    return {name: text for name, text in found.items() if isinstance(name, str) and isinstance(text, str)}
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{file.name} is not UTF-8") from None
 
 
 def token(value: Any) -> str:

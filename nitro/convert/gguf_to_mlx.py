@@ -49,6 +49,7 @@ def convert(source: Path, target: Path) -> list[str]:
     safetensors.write(target, groups, _data(head, names), safetensors.METADATA)
     for name, content in files.items():
         if isinstance(content, str):
+            (target / name).parent.mkdir(exist_ok=True)
             (target / name).write_text(content, encoding="utf-8")
         else:
             write_json(target / name, content)

@@ -26,7 +26,7 @@ TYPES = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16"}
 UNPACKED = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 OBSOLETE_KEYS = (*mlx_packing.CONFIG_KEYS, "converted_from")  # of config.json: no longer true
 REWRITTEN = ("config.json", "model.safetensors.index.json")
-COPIED = ("*.json", "*.jinja", "*.txt", "*.model")  # but never code
+COPIED = ("*.json", "*.jinja", "*.txt", "*.model", "additional_chat_templates/*.jinja")  # but never code
 PIECE_SIZE = 1 << 20  # weights that are unpacked at a time
 
 
@@ -97,7 +97,9 @@ def convert(source: Path, target: Path, dtype: str = "float32") -> list[str]:
     write_json(target / "config.json", new_config)
     for file in sorted({file for pattern in COPIED for file in source.glob(pattern)}):
         if file.name not in REWRITTEN and file.is_file():
-            shutil.copyfile(file, target / file.name)
+            place = target / file.relative_to(source)
+            place.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, place)
     return [f"{packed} packed tensors were unpacked to {dtype}."] if packed else []
 
 

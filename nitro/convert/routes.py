@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from nitro.checkpoints import files
 from nitro.convert import environments, llama_cpp_converter, native, output, preflight, progress, verify
-from nitro.convert.checkpoint import FTYPES, reading
+from nitro.convert.checkpoint import FTYPES, reading, tokenizer_config
 from nitro.convert.comparison import Proof
 from nitro.convert.plan import GROUP_SIZE, UNQUANTIZED_BITS, ConversionPlan
 from nitro.convert.progress import Bar
@@ -78,6 +79,7 @@ def _hf_to_gguf(plan: ConversionPlan, source: Path, target: Path, bar: Bar) -> l
         "outtype": (plan.unquantized_type if quantized or plan.type is None else plan.type).lower(),
         "name": plan.source.path.resolve().name,
         "check": False,
+        "templates": several_templates(source),
     }
     environments.run("converter", "hf_to_gguf", request, tick=lambda: bar.measure(unquantized))
     if not quantized:
@@ -85,6 +87,13 @@ def _hf_to_gguf(plan: ConversionPlan, source: Path, target: Path, bar: Bar) -> l
     notices = _quantize(plan, unquantized, target, bar)
     unquantized.unlink()
     return notices
+
+
+def several_templates(source: Path) -> dict[str, str]:
+    """The chat templates of a folder by name; empty where there is one for all requests, or none."""
+    with reading(source):
+        found = files.chat_templates(source, tokenizer_config(source))
+    return found if found.keys() - {files.DEFAULT} else {}
 
 
 def _quantize(plan: ConversionPlan, source: Path, target: Path, bar: Bar) -> list[str]:

@@ -21,7 +21,7 @@ from nitro.convert.checkpoint import Checkpoint, reading
 from nitro.convert.comparison import Proof
 from nitro.convert.progress import Notify
 from nitro.errors import ConvertError, TemplateError
-from nitro.gguf import split_files
+from nitro.gguf import header, split_files
 from nitro.models.conversion_report import path_for
 from nitro.text.template import ChatTemplate
 
@@ -226,19 +226,21 @@ def _describe_tokens(ids: list[int], expected: ModelOutput, output: ModelOutput)
 def render_chats(model: Checkpoint) -> list[str | None] | None:
     """The prompts of CHATS, rendered as the server does it; None where the template refuses. None: no template."""
     if model.kind == "gguf":
-        source = model.config.get("tokenizer.chat_template")
+        source = model.config.get(header.TEMPLATE)
+        of_tools = model.config.get(f"{header.TEMPLATE}.{folder.TOOL_USE}")
         bos, eos = (_gguf_token(model.config, key) for key in ("bos", "eos"))
     else:
         settings = checkpoint.tokenizer_config(model.path)
-        source = folder.chat_template(model.path, settings)
+        templates = folder.chat_templates(model.path, settings)
+        source, of_tools = templates.get(folder.DEFAULT), templates.get(folder.TOOL_USE)
         bos, eos = (folder.token(settings.get(key)) for key in ("bos_token", "eos_token"))
     if not source:
         return None
     try:
-        template = ChatTemplate(source, bos, eos)
+        template, with_tools = (ChatTemplate(each, bos, eos) for each in (source, of_tools or source))
     except TemplateError:
         return [None for _ in CHATS]
-    return [_render(template, *chat) for chat in CHATS]
+    return [_render(with_tools if tools else template, messages, tools) for messages, tools in CHATS]
 
 
 def fingerprint_of(path: Path) -> str:

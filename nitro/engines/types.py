@@ -93,6 +93,7 @@ class ModelInfo(Struct, frozen=True):
     vocabulary: int  # number of token ids
     eog: frozenset[int]  # end-of-generation token ids
     template: str | None = None  # the model's own chat template, Jinja
+    tool_template: str | None = None  # the one that it has for requests with tools; None: there is one for all
     bos: str = ""
     eos: str = ""
     infill: tuple[str, str, str] | None = None  # what opens a text's beginning, its end, and the middle

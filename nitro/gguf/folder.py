@@ -1,5 +1,6 @@
 """The files beside the weights in a model's folder on the Hub, made from a GGUF's metadata."""
 
+import re
 from math import isfinite
 from typing import Any
 
@@ -12,6 +13,7 @@ from nitro.gguf.header import Header
 SOURCE = "gguf"  # "converted_from" in config.json: the norms are float32, whatever the type of the other weights
 TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 GENERATION_CONFIG_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+NAMED_TEMPLATE = re.compile(re.escape(f"{header.TEMPLATE}.") + r"([\w-]+)", re.ASCII)  # a name that a file may have
 NO_TEMPLATE = "The file has no chat template; pass one with --chat-template to chat with the model."
 
 
@@ -38,15 +40,12 @@ def files(head: Header, config: dict[str, Any]) -> dict[str, Any]:
         "tokenizer.json": words.to_str(),
         "tokenizer_config.json": _tokenizer_config(head),
     }
-    template = head.get("tokenizer.chat_template")
-    if template:
-        found["chat_template.jinja"] = template
-    return found
+    return found | _templates(head)
 
 
 def notices(head: Header) -> list[str]:
     """Sentences for the user about what the folder lacks, or does differently."""
-    template = None if head.get("tokenizer.chat_template") else NO_TEMPLATE
+    template = None if head.get(header.TEMPLATE) else NO_TEMPLATE
     return [sentence for sentence in (architectures.of(head).notice(head), template) if sentence]
 
 
@@ -62,6 +61,14 @@ def dtype(head: Header) -> str:
 def adds_bos(head: Header) -> bool:
     """Does the tokenizer put the BOS token before a text?"""
     return bool(head.get("tokenizer.ggml.add_bos_token", tokenizer.is_sentence_piece(head)))
+
+
+def _templates(head: Header) -> dict[str, str]:
+    """The files of the chat templates: the one for all requests, and those with names."""
+    named = ((NAMED_TEMPLATE.fullmatch(key), text) for key, text in head.metadata.items())
+    found = {f"additional_chat_templates/{match[1]}.jinja": text for match, text in named if match}
+    found["chat_template.jinja"] = head.get(header.TEMPLATE)
+    return {name: text for name, text in found.items() if text and isinstance(text, str)}
 
 
 def _is_number(value: Any) -> bool:

@@ -20,6 +20,8 @@ MAX_LIST_LENGTH = 2**24  # the largest vocabularies have 2**18
 LENGTH = struct.Struct("<Q")
 QUANTIZATIONS = {int(type): type for type in GGMLQuantizationType}
 
+TEMPLATE = "tokenizer.chat_template"  # the key of the chat template; those with names have ".NAME" behind it
+
 # the types of numbers, in the notation of `struct`
 NUMBERS: dict[int, str] = {
     GGUFValueType.UINT8: "B",

@@ -38,7 +38,7 @@ class ServedModel:
         self._defaults = defaults
         self._override, self._tool_format = template, tool_format
         self._setup: ModelSetup | None = None
-        self._family: ModelFamily | None = None
+        self._families: tuple[ModelFamily, ModelFamily] | None = None  # without tools, with tools
         self._fingerprint = ""
 
     @property
@@ -56,26 +56,30 @@ class ServedModel:
         the model's own template's, so that another template goes without."""
         return None if self._override else self.source.system
 
-    def template(self, info: ModelInfo) -> str | None:
-        """The chat template's source; None if there is none."""
-        return self._override or info.template
+    def template(self, info: ModelInfo, with_tools: bool = False) -> str | None:
+        """The source of the chat template, for requests with tools or without; None if there is none."""
+        of_tools = info.tool_template if with_tools or info.template is None else None
+        return self._override or of_tools or info.template
 
     def setup(self, info: ModelInfo) -> ModelSetup:
         """What the reader of a request needs to know. The same object as long as the model stays loaded."""
         if self._setup is None or self._setup.info is not info:
-            template = self.template(info)
-            sampling = self.sampling(info)
-            self._setup = ModelSetup(info, list(self.names), template, self._tool_format, sampling, self.system)
-            self._family = ModelFamily.of(template or "", self._tool_format)
-            parts = (info.fingerprint, info.engine, template or "", self.system or "")
+            templates = self.template(info), self.template(info, with_tools=True)
+            self._setup = ModelSetup(
+                info, list(self.names), *templates, self._tool_format, self.sampling(info), self.system
+            )
+            plain, with_tools = (ModelFamily.of(template or "", self._tool_format) for template in templates)
+            self._families = plain, with_tools
+            sources = [template or "" for template in dict.fromkeys(templates)]
+            parts = (info.fingerprint, info.engine, *sources, self.system or "")
             self._fingerprint = "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
         return self._setup
 
-    def family(self, info: ModelInfo) -> ModelFamily:
-        """How this model calls tools and reasons, according to its chat template."""
+    def family(self, info: ModelInfo, with_tools: bool) -> ModelFamily:
+        """How this model calls tools and reasons, according to its chat template for requests with tools or without."""
         self.setup(info)
-        assert self._family
-        return self._family
+        assert self._families
+        return self._families[with_tools]
 
     def proof(self, info: ModelInfo) -> dict[str, Any] | None:
         """What `nitro convert` or `nitro verify` found; None if nothing is known about exactly these weights."""

@@ -12,6 +12,7 @@ class ModelSetup(Struct, frozen=True):
     info: ModelInfo
     names: list[str]  # that requests may use
     template: str | None  # its chat template; None: it has none
+    tool_template: str | None  # the one for requests with tools
     tool_format: str | None  # how it calls tools; None: as its template shows
     sampling: SamplingDefaults  # for what a request leaves open
     system: str | None = None  # the system message of a conversation that brings none

@@ -40,7 +40,7 @@ def as_api_error(error: BaseException, prompt: str = "messages") -> ApiError:
         case SchemaViolated():  # neither the client's fault nor a failure: a retry may well succeed
             return ApiError(422, str(error), param=error.param, type="model_error", code="schema_not_kept")
         case TemplateError():
-            return ApiError(400, str(error), param=prompt, code="invalid_value")
+            return ApiError(400, str(error), param=error.param or prompt, code="invalid_value")
         case EngineBusy():
             return ApiError(429, str(error), type="requests", code="rate_limit_exceeded", retry_after=RETRY_AFTER)
         case RequestRefused():

@@ -133,7 +133,7 @@ def _output_spec(model: ServedModel, info: ModelInfo, output: OutputOptions) -> 
     channels = output.channels
     if channels is None:
         return spec
-    family = model.family(info)
+    family = model.family(info, with_tools=channels.tools is not None)
     tools = None if channels.tools is None else decode_tools(channels.tools)
     return replace(
         spec,

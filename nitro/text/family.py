@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from nitro.errors import TemplateError
-from nitro.text import MAX_TEMPLATE_CHARACTERS, reasoning, tool_formats
+from nitro.text import MAX_TEMPLATE_CHARACTERS, call_arguments, reasoning, tool_formats
+from nitro.text.message_mends import results_in_order
 from nitro.text.output_parser import ChannelParser, Parser, PlainParser
 from nitro.text.reasoning import Markers
 from nitro.text.tool_formats import fallback, history
@@ -49,14 +50,30 @@ class ModelFamily:
         continues: bool = False,
     ) -> str:
         """The prompt's text, with the tools described. `continues`: it ends within the last message. Raises
-        TemplateError."""
-        messages, described = self.template_inputs(messages, tools)
+        TemplateError, which names the message that the template refuses.
+
+        Messages that the template does not take are said in a form that it takes: see message_normalizer.py.
+        """
+        from nitro.text import template_refusal
+        from nitro.text.message_normalizer import Normalizer, does_too_much
+
+        messages = call_arguments.with_objects(messages)
+        normalizer = Normalizer(template, bool(self.native_tools and tools))
+        in_text = next(call_arguments.texts(messages), None) if self.native_tools and self.writes_calls else None
+        if in_text and not normalizer.takes_text_arguments():
+            expected = "a JSON object in a text; this model's chat template takes nothing else"
+            raise TemplateError(f"Invalid value for '{in_text}': expected {expected}.", in_text)
+
+        def render(some: Sequence[ChatMessage]) -> str:
+            inputs, described = self.template_inputs(results_in_order(some), tools)
+            return normalizer.render(inputs, described, variables, continues and some is messages)
+
         try:
-            return template.render(messages, described, variables, continues)
-        except TemplateError:
-            if self.native_tools or not tools:
+            return render(messages)
+        except TemplateError as error:
+            if does_too_much(error):
                 raise
-            return template.render(fallback.without_system(messages), described, variables, continues)
+            raise template_refusal.told(error, messages, render) from error.__cause__
 
     def template_inputs(
         self, messages: Sequence[ChatMessage], tools: Sequence[ChatMessage] | None

@@ -7,7 +7,7 @@ trimmed blocks, loop controls, `raise_exception`, `strftime_now`, `tojson` witho
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, NoReturn
@@ -90,6 +90,7 @@ class ChatTemplate:
         self.source = source
         self._tokens = {"bos_token": bos, "eos_token": eos}
         self.variables: frozenset[str] = frozenset()  # the names that it reads and does not set itself
+        self.findings: dict[Hashable, int] = {}  # what trying it has shown: see message_normalizer.py
         if len(source) > MAX_TEMPLATE_CHARACTERS:
             limit = f"at most {MAX_TEMPLATE_CHARACTERS} are taken"
             raise TemplateError(f"The chat template has {len(source)} characters; {limit}.")

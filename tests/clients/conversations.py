@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from nitro.text.family import ModelFamily
-from nitro.text.tool_formats import fallback
+from nitro.text.tool_shapes import for_templates
 
 Message = dict[str, Any]
 MOMENT = (2026, 3, 14, 15, 9, 26)  # of all rendering
@@ -141,13 +141,12 @@ def _told(given: Conversation, family: ModelFamily) -> Conversation:
     return replace(given, messages=list(messages), tools=tools)
 
 
-def _told_the_user(given: Conversation, family: ModelFamily) -> Conversation:
-    told = _told(given, family)
-    return replace(told, messages=fallback.without_system(told.messages)) if given.tools else told
-
-
 def _no_tools(given: Conversation, _: ModelFamily) -> Conversation:
     return replace(given, tools=given.tools or [])
+
+
+def _whole_tools(given: Conversation, _: ModelFamily) -> Conversation:
+    return replace(given, tools=next(for_templates(given.tools), given.tools))
 
 
 def _functions(given: Conversation, _: ModelFamily) -> Conversation:
@@ -160,12 +159,12 @@ CHANGES: dict[str, tuple[str, Change]] = {
     "joined": ("it takes no parts: they are a text of lines", _each(_joined)),
     "developer": ("it knows no such role", _each(_as_system)),
     "told": ("it leaves tools or calls out: they are told in words", _told),
-    "told the user": ("the same, and it knows no system message", _told_the_user),
     "texts": ("it only puts arguments together, so they are texts", _each(_arguments_in_texts)),
     "empty": (
         "it goes through tools even where there are none",
         _no_tools,
     ),
+    "whole": ("it needs what tools may leave out", _whole_tools),
     "functions": ("it asks for variables of its own", _functions),
     "names": ("it knows reasoning by a name that only ours tells, too", _each(_all_names)),
 }

@@ -35,7 +35,8 @@ def _describe(model: ServedModel) -> schema.Model:
     info = model.engine.info
     context = info.context if info else None
     chats = info is not None and model.template(info) is not None
-    family = model.family(info) if info and chats else None
+    family = model.family(info, with_tools=True) if info and chats else None
+    plain = model.family(info, with_tools=False) if info and chats else None
     return schema.Model(
         id=model.source.id,
         created=model.source.created,
@@ -51,7 +52,7 @@ def _describe(model: ServedModel) -> schema.Model:
             "structured_output": info is not None,
             "tools": family is not None,
             "native_tools": family is not None and family.native_tools,
-            "reasoning": family is not None and family.reasoning_markers is not None,
+            "reasoning": plain is not None and plain.reasoning_markers is not None,
             **{name: info is not None and name in info.samplers for name in SAMPLERS},
             **NOT_YET,
         },

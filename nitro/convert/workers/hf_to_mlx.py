@@ -40,6 +40,9 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     for name in TOKENIZER:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
+    for file in source.glob("additional_chat_templates/*.jinja"):
+        (target / file.parent.name).mkdir(exist_ok=True)
+        shutil.copyfile(file, target / file.parent.name / file.name)
     for code in target.glob("*.py"):
         code.unlink()  # Nitro never runs it, and nothing else should
     return {}

@@ -113,6 +113,7 @@ class TemplateRefusal(WireMessage, frozen=True):
     """A TemplateError."""
 
     message: str
+    param: str | None = None
 
 
 class LengthRefusal(WireMessage, frozen=True):
@@ -152,7 +153,7 @@ def refusal(error: Exception, trace: str) -> Refusal:
         case ApiError():
             return ApiRefusal(error.status, message or "", param, error.code, error.type)
         case TemplateError():
-            return TemplateRefusal(message or "")
+            return TemplateRefusal(message or "", param)
         case PromptTooLong():
             return LengthRefusal(error.prompt_tokens, error.context)
         case PromptRejected():
@@ -167,8 +168,8 @@ def raised(refusal: Refusal) -> NitroError:
     match refusal:
         case ApiRefusal(status, message, param, code, kind):
             return ApiError(status, message, param=param, code=code, type=kind)
-        case TemplateRefusal(message):
-            return TemplateError(message)
+        case TemplateRefusal(message, param):
+            return TemplateError(message, param)
         case LengthRefusal(prompt_tokens, context):
             return PromptTooLong(prompt_tokens, context)
         case PromptRefusal(message, param):

@@ -6,7 +6,6 @@ protocol is known to the Reader alone.
 """
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import Any
 
 from msgspec.structs import replace
@@ -42,7 +41,7 @@ class Preparer:
         self._info = setup.info
         self._compiling = compiling
         self._rendering = rendering
-        self._family = ModelFamily.of(setup.template or "", setup.tool_format)
+        self._compiled: dict[str | None, ChatTemplate | TemplateError] = {}  # by source
 
     def prepare(self, body: bytes, reader: Reader, strict: bool = False) -> Prepared:
         """`strict`: what would be ignored is refused. Raises ApiError, TemplateError, PromptTooLong or
@@ -74,9 +73,10 @@ class Preparer:
         prompt = request.prompt
         assert isinstance(prompt, Conversation)
         self._rendering()
-        template = self._template
-        family = self._family
         tools = prompt.tools
+        source = self._setup.template if tools is None else self._setup.tool_template
+        template = self._template(source)
+        family = ModelFamily.of(source or "", self._setup.tool_format)
         messages = [with_text(message, template.part_separator) for message in self._with_system(prompt.messages)]
         offered = tools.offered if tools else None
         text = family.prompt(template, messages, offered, prompt.variables, prompt.continues)
@@ -146,16 +146,16 @@ class Preparer:
         unused = request.prediction is not None and (not self._info.draft_tokens or params.constraint is not None)
         return [request.param("prediction")] if unused else []
 
-    @property
-    def _template(self) -> ChatTemplate:
-        """Compiled once, well or not."""
-        if isinstance(self._compiled, TemplateError):
-            raise self._compiled
-        return self._compiled
+    def _template(self, source: str | None) -> ChatTemplate:
+        """The template, compiled once, well or not."""
+        if source not in self._compiled:
+            self._compiled[source] = self._compile(source)
+        template = self._compiled[source]
+        if isinstance(template, TemplateError):
+            raise template
+        return template
 
-    @cached_property
-    def _compiled(self) -> ChatTemplate | TemplateError:
-        source = self._setup.template
+    def _compile(self, source: str | None) -> ChatTemplate | TemplateError:
         if source is None:
             return TemplateError("The model has no chat template; start the server with --chat-template FILE.")
         self._compiling(False)

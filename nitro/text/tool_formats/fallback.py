@@ -48,14 +48,6 @@ def describe_tools(
     return [{"role": "system", "content": instructions}, *texts]
 
 
-def without_system(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """The system message put at the beginning of the user's, for templates that know none."""
-    first, *others = messages
-    if first["role"] != "system" or not others or others[0]["role"] != "user":
-        return list(messages)
-    return [{**others[0], "content": f"{first['content']}\n\n{others[0]['content']}"}, *others[1:]]
-
-
 def _as_text(message: ChatMessage, layout: Layout) -> dict[str, Any]:
     if message["role"] == "tool":
         return {"role": "user", "content": f"<tool_response>\n{message['content']}\n</tool_response>"}

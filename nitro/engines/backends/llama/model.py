@@ -67,10 +67,12 @@ class LlamaModel:
         devices = [device for device in library.devices() if device.is_gpu == self.placement.on_gpu]
         return ", ".join(device.name for device in devices) or "CPU"
 
-    def template(self) -> str | None:
-        """The chat template of the metadata; None where there is none, or one that is not UTF-8."""
+    def template(self, name: str | None = None) -> str | None:
+        """The chat template of the metadata, or the one of this name; None where there is none, or one that is not
+        UTF-8."""
         try:
-            return (lib.llama_model_chat_template(self.pointer, None) or b"").decode() or None
+            found: bytes | None = lib.llama_model_chat_template(self.pointer, name and name.encode())
+            return (found or b"").decode() or None
         except UnicodeDecodeError as error:
             log.warning("the model's chat template is ignored, because it is not UTF-8 (%s)", error)
             return None

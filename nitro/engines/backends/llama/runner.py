@@ -18,6 +18,7 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 
 from nitro.checkpoints import fingerprint
+from nitro.checkpoints.files import TOOL_USE
 from nitro.engines.backends import fill_in_middle
 from nitro.engines.backends.llama import kv_cells, sampler
 from nitro.engines.backends.llama.batch import Batch
@@ -324,6 +325,7 @@ class LlamaRunner:
             vocabulary=model.vocabulary,
             eog=model.eog,
             template=model.template(),
+            tool_template=model.template(TOOL_USE),
             bos=self.tokenizer.text(lib.llama_vocab_bos(model.vocab)),
             eos=self.tokenizer.text(lib.llama_vocab_eos(model.vocab)),
             infill=fill_in_middle.find(self.tokenizer, model.infill_texts()),

@@ -58,12 +58,14 @@ def _open(folder: Path, words: Tokenizer) -> MlxModel:
     text = {**config, **config.get("text_config", {})}
     about = _json(folder / "tokenizer_config.json")
     generation = _json(folder / "generation_config.json")
+    templates = texts.chat_templates(folder, about)
     return MlxModel(
         network=network,
         tokenizer=_fast_tokenizer(words, folder),
         trained_context=_context(text, network),
         eog=_ends(words, [config.get("eos_token_id"), text.get("eos_token_id")], texts.token(about.get("eos_token"))),
-        template=texts.chat_template(folder, about),
+        template=templates.get(texts.DEFAULT),
+        tool_template=templates.get(texts.TOOL_USE),
         bos=texts.token(about.get("bos_token")),
         eos=texts.token(about.get("eos_token")),
         fingerprint=fingerprint.of(sorted([folder / "config.json", *folder.glob("*.safetensors")])),

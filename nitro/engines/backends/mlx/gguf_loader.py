@@ -13,6 +13,7 @@ from mlx import nn
 from mlx_lm.utils import _get_classes
 
 from nitro.checkpoints import fingerprint
+from nitro.checkpoints.files import TOOL_USE
 from nitro.engines import sampling_defaults
 from nitro.engines.backends.mlx.model import MlxModel, compute_type
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, sentence_piece
@@ -52,7 +53,8 @@ def open_gguf(path: Path) -> MlxModel:
         tokenizer=FastTokenizer(words, to_bytes, hidden=controls, literal=specials - controls),
         trained_context=config["max_position_embeddings"],
         eog=tokenizer.ends(head),
-        template=head.get("tokenizer.chat_template"),
+        template=head.get(header.TEMPLATE),
+        tool_template=head.get(f"{header.TEMPLATE}.{TOOL_USE}"),
         bos=tokenizer.text(head, "bos"),
         eos=tokenizer.text(head, "eos"),
         fingerprint=fingerprint.of(split_files.files(path)),

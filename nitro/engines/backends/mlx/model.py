@@ -22,6 +22,7 @@ class MlxModel:
     bos: str
     eos: str
     fingerprint: str
+    tool_template: str | None = None  # see ModelInfo
     infill: tuple[str, ...] = ()  # as the metadata has them: see fill_in_middle.py
     adds_bos: bool = False  # see ModelInfo
     sampling: SamplingDefaults = NOTHING  # the model's own

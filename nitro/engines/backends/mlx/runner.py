@@ -294,6 +294,7 @@ class MlxRunner:
             vocabulary=vocabulary,
             eog=frozenset(token for token in model.eog if 0 <= token < vocabulary),
             template=model.template,
+            tool_template=model.tool_template,
             bos=model.bos,
             eos=model.eos,
             infill=fill_in_middle.find(self.tokenizer, model.infill),
