@@ -43,18 +43,23 @@ class GrammarCompiler:
         for schema in constraint.schemas:
             _check_wanted(is_wanted)
             self._checks.check(schema)
+        for text in constraint.texts:
+            _check_wanted(is_wanted)
+            self._checks.check_text(text)
         _check_wanted(is_wanted)
         with as_grammar_errors():
             ll = self._vocabulary.begin(self._writer.grammar(constraint))
             _check_wanted(is_wanted)
             if problem := self._first_problem(ll):
+                if constraint.kind == "layout":  # of which each part is well: see schema_checks
+                    raise GrammarError("It is too much to be compiled together. Offer fewer or smaller schemas.")
                 of_schema = constraint.kind == "json_schema" and self._checks.problem(constraint.source)
                 raise GrammarError(of_schema or problem)
             return GrammarMatcher(ll, constraint, self._vocabulary, self._checks)
 
     def unenforced(self, constraint: Constraint) -> list[str]:
         """What is let through of schemas that are not strict, each with the name of its schema. Raises GrammarError."""
-        return self._checks.unenforced(constraint.schemas)
+        return self._checks.unenforced([*constraint.schemas, *(text.schema for text in constraint.texts)])
 
     def _first_problem(self, ll: LLMatcher) -> str | None:
         """Why not even the beginning of an answer is possible; None: it is.

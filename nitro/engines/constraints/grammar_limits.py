@@ -19,8 +19,14 @@ _MULTIPLE = re.compile(r'"multipleOf"\s*:\s*(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)')
 
 
 def check_size(constraint: Constraint) -> None:
-    """Raises GrammarError for what would take long to compile."""
-    texts = [(constraint.source, None), *((schema.source, schema.param) for schema in constraint.schemas)]
+    """Raises GrammarError for what would take long to compile.
+
+    A layout's source is ours, and grows with names that have been counted before; only its schemas are the client's.
+    """
+    schemas = [*constraint.schemas, *(text.schema for text in constraint.texts)]
+    texts: list[tuple[str, str | None]] = [(schema.source, schema.param) for schema in schemas]
+    if constraint.kind != "layout":
+        texts.append((constraint.source, None))
     for text, param in texts:
         if len(text) > MAX_CHARS:
             raise GrammarError(f"It has {len(text)} characters; at most {MAX_CHARS} can be compiled.", param)
