@@ -79,7 +79,7 @@ def unenforced_tools(tools: OfferedTools, format: ToolFormat) -> list[str]:
     """
     why = f"is not enforced in the format {format.name}"
     return [
-        f"{called.param}: in the tool '{called.tool.name}', {keyword} (at /) {why}"
+        f"{called.param}: tool '{called.tool.name}': {keyword} (at /) {why}"
         for called in tools.callable
         if called.enforced and not called.tool.strict
         for keyword in tool_grammar.unenforced_keywords(format, called)

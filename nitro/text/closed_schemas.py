@@ -28,7 +28,14 @@ def closed(schema: JsonSchema) -> dict[str, Any]:
     Where several subschemas describe one object, by allOf, anyOf, oneOf, $ref or conditions, each allows what the
     others list, too. An object stays open where a closed one could not keep the rest of its schema.
     """
-    return _Closer(schema).whole()
+    try:
+        return _Closer(schema).whole()
+    except _TooManyCopiesError:
+        return dict(schema)
+
+
+class _TooManyCopiesError(Exception):
+    """Definitions refer to each other in so many ways that they would have to be written again and again."""
 
 
 @dataclass(slots=True)
@@ -111,7 +118,7 @@ class _Closer:
         key = (reference, context)
         if key not in self._copied:
             if len(self._copied) >= _MAX_COPIES:
-                return reference
+                raise _TooManyCopiesError
             name = f"{reference.rpartition('/')[2]}+{len(self._copied)}"
             self._copied[key] = f"#/$defs/{name}"
             self.copies[name] = self._schema(target, context, depth + 1)

@@ -22,7 +22,7 @@ def blamed(problem: str, place: Place) -> str:
 
 def told(problem: str, place: Place) -> str:
     """What is let through, with the name of the schema at this place, and of its tool."""
-    of_tool = f"in the tool '{place.tool}', " if place.tool else ""
+    of_tool = f"tool '{place.tool}': " if place.tool else ""
     return f"{place.param}: {of_tool}{moved(problem, place)}"
 
 
