@@ -11,7 +11,10 @@ from nitro.engines.types import Constraint
 
 # By llguidance's own limits a step of an ambiguous grammar takes seconds, for the whole batch; by these a fifth of one.
 # An object of 300 optional properties needs 1200 items in a row.
-PARSER_LIMITS = LLParserLimits(max_grammar_size=100_000, step_max_items=8_000, max_items_in_row=1_300)
+# Its errors without `verbose_errors` hold no dump of the client's own text.
+PARSER_LIMITS = LLParserLimits(
+    max_grammar_size=100_000, step_max_items=8_000, max_items_in_row=1_300, verbose_errors=False
+)
 MAX_CHARS = 2**17  # of each schema or source: 4000 properties take 2 s, and the time is quadratic
 MAX_TOTAL_CHARS = 2**19
 MAX_REMAINDERS = 100_000  # that numbers may leave when divided: each is a state, and a million of them 6 s and 300 MB

@@ -11,7 +11,7 @@ from typing import Any
 from llguidance import LLMatcher
 from llguidance.gbnf_to_lark import any_to_lark
 
-from nitro.engines.constraints import schema_walk
+from nitro.engines.constraints.schema_rewriting import rewritten
 from nitro.engines.runner import Tokenizer
 from nitro.engines.types import Constraint
 
@@ -51,7 +51,7 @@ class GrammarWriter:
             repeats = expression == f"({_ANY_TEXT})"
             rules += self._text(f"text_{i}", f"TEXT_{i}", constraint.marks[mark], repeats)
         for i, schema in enumerate(constraint.schemas):
-            value = {**schema_walk.load(schema.source), "x-guidance": _options(schema.strict)}
+            value = {**json.loads(enforceable(schema.source, schema.strict)), "x-guidance": _options(schema.strict)}
             rules.append(f"{SCHEMA_RULE}{i}[capture]: %json {json.dumps(value)}")
         return "\n".join([constraint.source, *rules])
 
@@ -88,10 +88,18 @@ class GrammarWriter:
 
 
 def from_schema(source: str, strict: bool = True) -> str:
-    """The grammar of a JSON schema. Raises ValueError for numbers that cannot be held, and what is no JSON."""
-    schema = schema_walk.load(source)
-    schema.pop("x-guidance", None)  # ours to choose
-    return LLMatcher.grammar_from_json_schema(schema, overrides=_options(strict))
+    """The grammar of a JSON schema. Raises ValueError, with the place, for what it cannot enforce; what is not strict is
+    held to the rest."""
+    return LLMatcher.grammar_from_json_schema(enforceable(source, strict), overrides=_options(strict))
+
+
+def enforceable(source: str, strict: bool) -> str:
+    """A schema in JSON that llguidance enforces. Raises ValueError as `from_schema` does."""
+    schema = rewritten(source)
+    if strict and schema.unenforced:
+        pointer, keyword = schema.unenforced[0]
+        raise ValueError(f"{keyword} cannot be enforced here (at {pointer or '/'})")
+    return schema.source
 
 
 def _options(strict: bool) -> Any:

@@ -9,12 +9,17 @@ from typing import Any
 
 from nitro.engines.constraints import json_values, schema_walk
 from nitro.engines.constraints.grammar_errors import GrammarError, as_grammar_errors, sentence
+from nitro.engines.constraints.grammar_probe import first_problem, later_problem
 from nitro.engines.constraints.grammar_vocabulary import GrammarVocabulary
-from nitro.engines.constraints.grammar_writer import from_schema
+from nitro.engines.constraints.grammar_writer import enforceable, from_schema
+from nitro.engines.constraints.schema_growth import growing
+from nitro.engines.constraints.schema_rewriting import rewritten
+from nitro.engines.constraints.schema_types import assertions
 from nitro.engines.types import Schema
 
 MAX_RECHECKED_CHARS = 2**16  # of a schema whose value is parsed a second time, on the engine thread
 MAX_SUBSCHEMAS = 200  # that are tried to find the place of a fault
+DEFINITIONS = ("$schema", "$defs", "definitions")
 
 
 class SchemaChecks:
@@ -29,8 +34,24 @@ class SchemaChecks:
             if problem := self.problem(schema.source, schema.strict):
                 raise GrammarError(problem, schema.param)
 
+    def check_growth(self, schema: Schema) -> None:
+        """Raises GrammarError, with the place, where an answer would fail after it has begun.
+
+        Parts whose states may multiply are tried by themselves, a bounded number of them.
+        """
+        with as_grammar_errors(schema.param):
+            whole = json.loads(enforceable(schema.source, schema.strict))
+            definitions = _definitions(whole)
+            for pointer, keyword, part in growing(whole):
+                ll = self._vocabulary.begin(from_schema(json.dumps({**definitions, **part}), schema.strict))
+                if ll.is_error():
+                    continue  # it leads elsewhere by itself; as a part it has been compiled
+                if problem := first_problem(ll, self._vocabulary) or later_problem(ll, self._vocabulary):
+                    place = schema_walk.nearest(json.loads(schema.source), pointer)
+                    raise GrammarError(f"{keyword}: {problem} (at {place})", schema.param)
+
     def problem(self, source: str, strict: bool = True) -> str | None:
-        """What is wrong with a schema, and where; None: nothing."""
+        """What is wrong with a schema, and where; None: nothing. Raises ValueError, with the place, for what is never enforced."""
         problem = self._problem(source, strict)
         return problem and self._with_place(json.loads(source), problem, strict)
 
@@ -40,8 +61,10 @@ class SchemaChecks:
         for schema in schemas:
             if not schema.strict:
                 with as_grammar_errors(schema.param):
+                    dropped = rewritten(schema.source).unenforced
                     _, warnings = self._vocabulary.validate(from_schema(schema.source, False))
-                found += [f"{schema.param}: {warning}" for warning in warnings]
+                found += [f"{schema.param}: {key} (at {place or '/'}) is not enforced" for place, key in dropped]
+                found += [f"{schema.param}: {sentence(warning)}" for warning in warnings]
         return found
 
     def violation(self, schema: Schema, text: str) -> str | None:
@@ -69,11 +92,28 @@ class SchemaChecks:
         return sentence(messages[0]) if wrong else None
 
     def _with_place(self, schema: dict[str, Any], problem: str, strict: bool) -> str:
-        """The problem with a JSON pointer to the innermost subschema that has it."""
-        definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-        subschemas = list(islice(schema_walk.every(schema), MAX_SUBSCHEMAS))
-        for pointer, part in reversed(subschemas[1:]):
+        """The problem with its keyword, and a JSON pointer to the innermost subschema that has it."""
+        definitions = _definitions(schema)
+        for pointer, part in reversed(list(islice(schema_walk.every(schema), MAX_SUBSCHEMAS))):
             shared = {} if pointer.startswith(("/$defs", "/definitions")) else definitions
-            if self._problem(json.dumps({**shared, **part}), strict) == problem:
-                return f"{problem} (at {pointer})"
+            if not pointer or self._is_problem({**shared, **part}, problem, strict):
+                return f"{self._with_keyword({**shared, **part}, problem, strict)} (at {pointer or '/'})"
         return f"{problem} (at /)"
+
+    def _with_keyword(self, part: dict[str, Any], problem: str, strict: bool) -> str:
+        """The problem with the keyword without which it would not be there."""
+        for keyword in assertions(part):
+            others = {key: value for key, value in part.items() if key != keyword}
+            if not self._is_problem(others, problem, strict):
+                return problem if keyword in problem else f"{keyword}: {problem}"
+        return problem
+
+    def _is_problem(self, schema: dict[str, Any], problem: str, strict: bool) -> bool:
+        try:
+            return self._problem(json.dumps(schema), strict) == problem
+        except ValueError:
+            return False
+
+
+def _definitions(schema: dict[str, Any]) -> dict[str, Any]:
+    return {key: schema[key] for key in DEFINITIONS if key in schema}
