@@ -41,8 +41,8 @@ def _advance(probe: LLMatcher, vocabulary: GrammarVocabulary) -> bool:
 def later_problem(ll: LLMatcher, vocabulary: GrammarVocabulary) -> str | None:
     """Why an answer that may begin cannot go on; None: several that were tried can.
 
-    Each walk takes tokens at random, the same ones each time. It uses the matcher up: its copies share a lexer and what that
-    may take.
+    Each walk takes tokens at random, the same ones each time. It uses the matcher up: its copies share a lexer and
+    what that may take.
     """
     for seed in range(WALKS):
         draw = Random(seed)

@@ -88,8 +88,10 @@ class GrammarWriter:
 
 
 def from_schema(source: str, strict: bool = True) -> str:
-    """The grammar of a JSON schema. Raises ValueError, with the place, for what it cannot enforce; what is not strict is
-    held to the rest."""
+    """The grammar of a JSON schema; if it is not strict, of what can be enforced of it.
+
+    Raises ValueError, with the place, for what cannot be enforced.
+    """
     return LLMatcher.grammar_from_json_schema(enforceable(source, strict), overrides=_options(strict))
 
 

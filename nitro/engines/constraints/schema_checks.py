@@ -51,9 +51,9 @@ class SchemaChecks:
                     raise GrammarError(f"{keyword}: {problem} (at {place})", schema.param)
 
     def problem(self, source: str, strict: bool = True) -> str | None:
-        """What is wrong with a schema, and where; None: nothing. Raises ValueError, with the place, for what is never enforced."""
+        """What is wrong with a schema, and where; None: nothing. Raises ValueError as `from_schema` does."""
         problem = self._problem(source, strict)
-        return problem and self._with_place(json.loads(source), problem, strict)
+        return problem and self._with_place(schema_walk.load(source), problem, strict)
 
     def unenforced(self, schemas: list[Schema]) -> list[str]:
         """What is let through of schemas that are not strict, each with the name of its schema."""

@@ -19,7 +19,7 @@ def closed(root: Schema) -> Schema:
     while found := {reference for reference in targets.keys() - alive if _lives(targets[reference], alive)}:
         alive |= found
     dead = [(pointer, part) for pointer, part in places if part["$ref"] not in alive]
-    if dead and not _lives(root, alive):
+    if not _lives(root, alive) and any(not is_never(targets[part["$ref"]]) for _, part in dead):
         raise ValueError(f"$ref leads back to itself with no way out (at {dead[0][0] or '/'})")
     for _, part in dead:
         part.pop("$ref", None)

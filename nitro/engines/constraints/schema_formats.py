@@ -15,8 +15,8 @@ class Format:
     max_length: int | None = None
 
 
-# RFC 3339, section 5.6. The 29th of February is in leap years only. A leap second is the last one of a day in UTC; that it
-# may also be written with another offset would take an expression of 2,880 alternatives.
+# RFC 3339, section 5.6. The 29th of February is in leap years only. A leap second is the last one of a day in UTC; that
+# it may also be written with another offset would take an expression of 2,880 alternatives.
 _DAYS = (
     r"[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
     r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"

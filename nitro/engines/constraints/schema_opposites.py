@@ -1,11 +1,15 @@
-"""The opposite of a schema: what keeps it, is what does not keep the schema. Not every schema has one that can be written."""
+"""The opposite of a schema, which just those values keep that do not keep the schema. Not every schema has one that can
+be written.
+"""
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from nitro.engines.constraints.schema_types import (
     ALL_TYPES,
+    NARROWER,
     NEVER,
     Schema,
     Scope,
@@ -70,9 +74,14 @@ def _of_types(types: frozenset[str]) -> Schema:
     if not types:
         return NEVER
     names = type_names(types)
-    if names is None:
-        raise NoOppositeError
+    if names is None:  # numbers, but no integers: their other types are left
+        names = type_names(types - {"fraction"})
+        return {"type": names, NARROWER: True} if names else _no_opposite()
     return {"type": names}
+
+
+def _no_opposite() -> Schema:
+    raise NoOppositeError
 
 
 def _not_type(argument: Any, part: Schema, place: _Place) -> Schema:
@@ -100,7 +109,7 @@ def _other_numbers(values: list[Any], place: _Place) -> Schema:
         raise NoOppositeError
     edges = [None, *sorted(values), None]
     ranges: list[Schema] = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         if names == ["integer"] and low is not None and high is not None and high - low <= 1:
             continue
         bounds = {"exclusiveMinimum": low, "exclusiveMaximum": high}
@@ -228,9 +237,10 @@ def _not_count(kind: str, other: str, step: int) -> Callable[[Any, Schema, _Plac
 def _not_bound(other: str) -> Callable[[Any, Schema, _Place], Schema]:
     def opposite_of(argument: Any, part: Schema, place: _Place) -> Schema:
         numbers = place.types & named_types("number")
-        if isinstance(argument, bool):
+        names = type_names(numbers)
+        if isinstance(argument, bool) or names is None:
             raise NoOppositeError
-        return {**_of_types(numbers), other: argument} if numbers else NEVER
+        return {"type": names, other: argument} if names else NEVER
 
     return opposite_of
 

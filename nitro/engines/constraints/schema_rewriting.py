@@ -16,11 +16,9 @@ from nitro.engines.constraints.schema_types import ANNOTATIONS, NEVER, Schema, S
 
 MAX_GROWN_CHARS = 2**19  # of what a schema becomes
 # These may stand beside whatever else a schema has, if it has them not yet.
-_MERGED = frozenset(
-    "pattern minLength maxLength minItems maxItems minProperties maxProperties minimum maximum anyOf enum".split()
-)
+_MERGED = frozenset(("pattern", "minLength", "maxLength", "minItems", "maxItems", "anyOf", "enum", "patternProperties"))
 _OLD_DRAFTS = ("draft-03", "draft-04", "draft-05", "draft-06", "draft-07")
-_COUNTS = "minLength maxLength minItems maxItems minProperties maxProperties minContains maxContains".split()
+_COUNTS = frozenset(least + of for least in ("min", "max") for of in ("Length", "Items", "Properties", "Contains"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +51,25 @@ class _Rewriter:
         # Where parts have addresses of their own, a pointer may not start at the root.
         self._is_plain = not any(isinstance(part.get("$id"), str) for _, part in list(schema_walk.every(root))[1:])
         self._targets: dict[str, Schema | None] = {}
+        self._moved: dict[str, str] = {}  # references to places that are no more, and where these have gone
         self._scope = Scope(self._target)
         self.unenforced: dict[tuple[str, str], None] = {}
         self.grown: tuple[str, str] | None = None  # the last place where a rule made two branches or more
 
     def whole(self) -> Schema:
         """The whole schema."""
-        return self._schema(self._root, "")
+        schema = self._schema(self._root, "")
+        moved: dict[str, Any] = {}
+        while len(moved) < len(self._moved):
+            for reference, place in list(self._moved.items()):
+                moved[place] = self._target(reference)
+        if moved:
+            schema["$defs"] = {**schema.get("$defs", {}), **moved}
+        return schema
 
     def _target(self, reference: str) -> Schema | None:
         """What a reference leads to; None: not known, or still being rewritten."""
+        reference = next((old for old, place in self._moved.items() if reference == f"#/$defs/{place}"), reference)
         if reference not in self._targets:
             self._targets[reference] = None
             if self._is_plain:
@@ -78,6 +85,8 @@ class _Rewriter:
         schema = {keyword: _whole(keyword, value) for keyword, value in schema.items() if keyword not in idle_keywords}
         if self._is_old and isinstance(schema.get("$ref"), str):  # there, nothing beside a reference counts
             schema = {keyword: value for keyword, value in schema.items() if keyword in ANNOTATIONS | {"$ref"}}
+        if "$ref" in schema:
+            schema["$ref"] = self._reference(schema["$ref"])
         inexact = set()
         for keyword in [keyword for keyword in schema if keyword in schema_walk.WITH_SCHEMAS]:
             before = len(self.unenforced)
@@ -87,6 +96,14 @@ class _Rewriter:
         for keyword in [keyword for keyword in RULES if keyword in schema]:
             schema = self._without(schema, keyword, pointer, keyword in inexact & EXACT_INSIDE)
         return schema
+
+    def _reference(self, reference: Any) -> Any:
+        """A reference to a place that will still be there: not within a keyword that has a rule."""
+        steps = reference.split("/") if isinstance(reference, str) and self._is_plain else []
+        if not RULES.keys() & set(steps) or schema_walk.target(self._root, reference) is None:
+            return reference
+        place = self._moved.setdefault(reference, f"moved {len(self._moved)}")
+        return f"#/$defs/{place}"
 
     def _inside(self, keyword: str, value: Any, pointer: str) -> Any:
         """The schemas in a keyword's value."""

@@ -1,24 +1,27 @@
 """Rules by which a schema becomes one that llguidance enforces, with the same values: a table by keyword.
 
-A rule takes the schema at which a keyword stands, and gives what must hold in the keyword's stead. Its parts have been through
-the rules before. A rule that cannot help raises UnenforceableError.
+A rule takes the schema at which a keyword stands, and gives what must hold in the keyword's stead. Its parts have been
+through the rules before. A rule that cannot help raises UnenforceableError.
 """
 
-import math
 import re
 from collections.abc import Callable
-from itertools import combinations, permutations
+from itertools import combinations
+from math import comb, inf
 from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any
 
-from nitro.engines.constraints import schema_formats
+from nitro.engines.constraints import schema_formats, schema_unevaluated, schema_walk
 from nitro.engines.constraints.schema_opposites import NoOppositeError, opposite
 from nitro.engines.constraints.schema_overlaps import are_disjoint
 from nitro.engines.constraints.schema_types import (
+    NARROWER,
     NEVER,
+    NarrowerError,
     Schema,
     Scope,
     TooHardError,
+    UnenforceableError,
     all_of,
     any_of,
     as_schema,
@@ -26,21 +29,15 @@ from nitro.engines.constraints.schema_types import (
     is_anything,
     is_never,
 )
-from nitro.engines.constraints.schema_values import bounds, tuple_of, values
+from nitro.engines.constraints.schema_values import bounds, key, tuple_of, values
 
 MAX_BRANCHES = 16  # of a `oneOf` whose branches have values in common
-MAX_ARRAYS = 400  # that are listed one by one for `uniqueItems`
-MAX_PLACES = 64  # ways in which the items that `contains` wants may lie in an array
+MAX_ARRAYS = 400  # of one length, that are listed one by one for `uniqueItems`
+MAX_LISTED_ITEMS = 8  # of such an array
+MAX_PLACES = 8  # at the beginning of an array, one of which has what `contains` wants
+MAX_WAYS = 64  # in which such items may lie
 MAX_DEPENDENCIES = 6  # of one object: each doubles it
 _AT, _BEGINNING, _END = _constants.AT, _constants.AT_BEGINNING, _constants.AT_END
-APPLICATORS = ("$ref", "$dynamicRef", "$recursiveRef", "allOf", "anyOf", "oneOf", "not", "if", "then", "else")
-APPLICATORS += ("dependentSchemas", "dependencies")
-
-
-class UnenforceableError(Exception):
-    """No grammar that this module can write has the keyword."""
-
-
 Enforce = Callable[[Any, Schema, Scope], Any]
 
 
@@ -54,7 +51,7 @@ def one_of(argument: Any, schema: Schema, scope: Scope) -> Any:
         if not are_disjoint(whole[i], whole[j], scope):
             shared[i].append(j)
             shared[j].append(i)
-    if any(shared) and len(branches) > MAX_BRANCHES:
+    if any(map(_is_narrower, branches)) or (any(shared) and len(branches) > MAX_BRANCHES):
         raise UnenforceableError
     types = scope.types(beside)
     opposites = {j: opposite(branches[j], scope, types) for j in sorted({j for others in shared for j in others})}
@@ -90,17 +87,36 @@ def unique_items(argument: Any, schema: Schema, scope: Scope) -> Any:
     prefix, rest = next((found for found in tuples if found != ([], True)), ([], True))
     if len(prefix) >= longest and _pairwise_disjoint(prefix[: int(longest)], scope):
         return True
-    items = values(as_schema(rest), scope) if not prefix else None
-    if items is None:
+    choices = _choices([*prefix, *[rest] * MAX_LISTED_ITEMS], longest, scope)
+    arrays = [array for size in range(shortest, len(choices) + 1) for array in _distinct_arrays(choices[:size])]
+    return any_of([{"type": ["boolean", "null", "number", "object", "string"]}, {"enum": arrays}])
+
+
+def _choices(schemas: list[Any], longest: float, scope: Scope) -> list[list[Any]]:
+    """The values of each item of an array whose items differ: of as many items as there can be."""
+    found: list[list[Any]] = []
+    seen: set[str] = set()
+    for schema in schemas[: int(min(longest, len(schemas)))]:
+        choice = values(as_schema(schema), scope)
+        if choice is None:
+            raise UnenforceableError
+        seen |= set(map(key, choice))
+        if len(seen) <= len(found):  # one of them would come again
+            return found
+        found.append(choice)
+    if len(found) < longest:
         raise UnenforceableError
-    arrays: list[list[Any]] = []
-    for size in range(shortest, int(min(longest, len(items))) + 1):
-        for array in permutations(items, size):
-            arrays.append(list(array))
-            if len(arrays) > MAX_ARRAYS:
-                raise UnenforceableError
-    others = [kind for kind in ("boolean", "null", "number", "object", "string")]
-    return any_of([{"type": others}, {"enum": arrays}])
+    return found
+
+
+def _distinct_arrays(choices: list[list[Any]]) -> list[list[Any]]:
+    """One value of each choice, none twice."""
+    arrays: list[list[Any]] = [[]]
+    for choice in choices:
+        arrays = [[*array, value] for array in arrays for value in choice if key(value) not in map(key, array)]
+        if len(arrays) > MAX_ARRAYS:
+            raise UnenforceableError
+    return arrays
 
 
 def _pairwise_disjoint(schemas: list[Any], scope: Scope) -> bool:
@@ -108,7 +124,7 @@ def _pairwise_disjoint(schemas: list[Any], scope: Scope) -> bool:
 
 
 def contains(argument: Any, schema: Schema, scope: Scope) -> Any:
-    """Each way in which the items may lie, where arrays are short."""
+    """Each way in which the items may lie, in the first places of an array."""
     least, most = integer(schema.get("minContains"), 1), schema.get("maxContains")
     if "array" not in scope.types(schema) or (least == 0 and most is None):
         return True
@@ -116,39 +132,31 @@ def contains(argument: Any, schema: Schema, scope: Scope) -> Any:
         return _arrays_only(NEVER) if least else True
     if is_anything(argument):
         return {"minItems": least, **({} if most is None else {"maxItems": most})}
-    if most == 0 or most is not None and most < least:
+    if most == 0 or (most is not None and most < least):
         return _arrays_only(NEVER) if least else {"items": opposite(argument, scope)}
     parts = list(scope.parts(schema))
-    shortest = max(bounds(part, "minItems", "maxItems")[0] for part in parts)
     longest = min(bounds(part, "minItems", "maxItems")[1] for part in parts)
-    longest = min([longest, *(len(p) for p, rest in map(tuple_of, parts) if is_never(rest))])
+    longest = min([longest, *(len(prefix) for prefix, others in map(tuple_of, parts) if is_never(others))])
     if most is not None and longest <= most:
         most = None
         if least == 0:
             return True
-    if longest > MAX_PLACES:
+    rest = {} if most is None else opposite(argument, scope)
+    counts = [least] if most is None else list(range(least, int(min(most, longest)) + 1))
+    size = int(min(longest, MAX_PLACES))
+    while size and sum(comb(size, count) for count in counts) > MAX_WAYS:
+        size -= 1
+    if size < counts[-1] <= longest:
         raise UnenforceableError
-    if most is None:
-        ways = [_with_items(places, argument, {}) for places in combinations(range(int(longest)), least)]
-    else:
-        rest = opposite(argument, scope)
-        counts = range(least, min(int(most), int(longest)) + 1)
-        sizes = range(shortest, int(longest) + 1)
-        ways = [
-            {**_with_items(places, argument, rest, size), "maxItems": size}
-            for size in sizes
-            for count in counts
-            for places in combinations(range(size), count)
-        ]
-    if len(ways) > MAX_PLACES:
-        raise UnenforceableError
-    return _arrays_only(any_of(ways))
+    ways = [_with_items(places, argument, rest) for count in counts for places in combinations(range(size), count)]
+    return {**_arrays_only(any_of(ways)), **({NARROWER: True} if size < longest else {})}
 
 
-def _with_items(places: tuple[int, ...], wanted: Any, rest: Schema, size: int | None = None) -> Schema:
+def _with_items(places: tuple[int, ...], wanted: Any, rest: Schema) -> Schema:
     """An array with what is wanted at these places, and something else at the others."""
-    size = max(places) + 1 if size is None else size
-    return {"type": "array", "minItems": size, "items": [wanted if i in places else rest for i in range(size)]}
+    size = max(places, default=-1) + 1
+    items = [wanted if i in places else rest for i in range(size)]
+    return {"type": "array", "minItems": size, "items": items, "additionalItems": rest}
 
 
 def _arrays_only(schema: Schema) -> Schema:
@@ -196,36 +204,11 @@ def property_names(argument: Any, schema: Schema, scope: Scope) -> Any:
         if "minLength" in part or "maxLength" in part:
             patterns.append(rf"^[\s\S]{{{shortest},{int(longest) if 'maxLength' in part else ''}}}$")
         patterns += [part["pattern"]] if "pattern" in part else []
-        if set(part) & {"anyOf", "format", "not", "oneOf", "if"} or "$ref" in part and not scope.is_known(part):
+        if set(part) & {"anyOf", "format", "not", "oneOf", "if"} or ("$ref" in part and not scope.is_known(part)):
             raise UnenforceableError
     if len(patterns) > 1:
         raise UnenforceableError
     return {"patternProperties": {patterns[0]: True}, "additionalProperties": False} if patterns else True
-
-
-def unevaluated_properties(argument: Any, schema: Schema, scope: Scope) -> Any:
-    """`additionalProperties`, where nothing but the schema's own keywords looks at members."""
-    if is_anything(argument) or "additionalProperties" in schema:
-        return True
-    if any(keyword in schema for keyword in APPLICATORS):
-        raise UnenforceableError
-    own = {keyword: schema[keyword] for keyword in ("properties", "patternProperties") if keyword in schema}
-    return {**_with_any(own), "additionalProperties": argument}
-
-
-def _with_any(own: dict[str, Any]) -> dict[str, Any]:
-    """The same names, without a word on their values."""
-    return {keyword: {name: True for name in names} for keyword, names in own.items()}
-
-
-def unevaluated_items(argument: Any, schema: Schema, scope: Scope) -> Any:
-    """`items`, where nothing but the schema's own keywords looks at items."""
-    prefix, rest = tuple_of(schema)
-    if is_anything(argument) or not is_anything(rest) or isinstance(schema.get("items"), bool | dict):
-        return True
-    if any(keyword in schema for keyword in (*APPLICATORS, "contains")):
-        raise UnenforceableError
-    return {"items": [True] * len(prefix), "additionalItems": argument}
 
 
 def format_of(argument: Any, schema: Schema, scope: Scope) -> Any:
@@ -249,11 +232,22 @@ def longest(pattern: str) -> float:
     try:
         parsed = _parser.parse(pattern)
     except (re.error, OverflowError, RecursionError):  # other dialects have more
-        return math.inf
+        return inf
     ends = [(operation, argument) for operation, argument in (parsed.data[:1] + parsed.data[-1:])]
     if ends != [(_AT, _BEGINNING), (_AT, _END)] or len(parsed.data) < 2:
-        return math.inf
+        return inf
     return float(parsed.getwidth()[1])
+
+
+def pattern_properties(argument: Any, schema: Schema, scope: Scope) -> Any:
+    """Without the patterns that say nothing, for llguidance takes none that overlap."""
+    if is_anything(schema.get("additionalProperties", True)):
+        argument = {pattern: part for pattern, part in argument.items() if not is_anything(part)}
+    return {"patternProperties": argument} if argument else True
+
+
+def _is_narrower(schema: Schema) -> bool:
+    return NARROWER in schema or any(NARROWER in part for _, part in schema_walk.every(schema))
 
 
 def never(argument: Any, schema: Schema, scope: Scope) -> Any:
@@ -268,10 +262,11 @@ def redundant(argument: Any, schema: Schema, scope: Scope) -> Any:
 
 # By keyword, in this order: what is enforced in its stead, and the keywords that go with it.
 RULES: dict[str, tuple[Enforce, tuple[str, ...]]] = {
-    "unevaluatedProperties": (unevaluated_properties, ()),
-    "unevaluatedItems": (unevaluated_items, ()),
+    "unevaluatedProperties": (schema_unevaluated.properties, ()),
+    "unevaluatedItems": (schema_unevaluated.items, ()),
     "format": (format_of, ()),
     "maxLength": (max_length, ()),
+    "patternProperties": (pattern_properties, ()),
     "propertyNames": (property_names, ()),
     "dependencies": (dependencies, ()),
     "dependentRequired": (dependencies, ()),
@@ -296,13 +291,25 @@ RULES: dict[str, tuple[Enforce, tuple[str, ...]]] = {
 LENIENT: dict[str, Callable[[Any], Any]] = {"oneOf": any_of}
 # Of these a part must be enforced exactly: what is weaker inside makes them stronger.
 EXACT_INSIDE = frozenset(("not", "if", "oneOf", "contains", "propertyNames"))
-FAILURES = (UnenforceableError, NoOppositeError, TooHardError, TypeError, ValueError, AttributeError, LookupError)
+FAILURES = (
+    UnenforceableError,
+    NoOppositeError,
+    TooHardError,
+    NarrowerError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+)
 
 
 def idle(schema: Schema) -> set[str]:
     """The keywords that do nothing beside the others, so that it is no matter what is in them."""
     found = {keyword for keyword in ("uniqueItems",) if schema.get(keyword) is False}
-    if "if" not in schema or all(is_anything(schema.get(keyword, True)) for keyword in ("then", "else")):
+    looked_at = "unevaluatedProperties" in schema or "unevaluatedItems" in schema
+    if "if" not in schema or (
+        not looked_at and all(is_anything(schema.get(keyword, True)) for keyword in ("then", "else"))
+    ):
         found |= {"if", "then", "else"}
     if "contains" not in schema or (schema.get("minContains") == 0 and "maxContains" not in schema):
         found |= {"contains", "minContains", "maxContains"}

@@ -11,14 +11,25 @@ _NAMED = {name: frozenset((name,)) for name in ALL_TYPES - {"fraction"}}
 _NAMED["number"] = frozenset(("integer", "fraction"))
 MAX_STEPS = 100_000  # of reasoning about one schema
 # Keywords that say nothing about a value.
-ANNOTATIONS = frozenset(
-    "$schema $id id $anchor $comment $defs definitions title description default examples example readOnly writeOnly"
-    " deprecated contentMediaType contentEncoding contentSchema $vocabulary x-guidance".split()
-)
+ANNOTATIONS = frozenset(("$schema", "$id", "id", "$anchor", "$comment", "$defs", "definitions", "$vocabulary"))
+ANNOTATIONS |= {"title", "description", "default", "examples", "example", "readOnly", "writeOnly", "deprecated"}
+ANNOTATIONS |= {"contentMediaType", "contentEncoding", "contentSchema", "x-guidance"}
+
+
+# Beside the keywords of what a rule wrote: fewer values keep it than should. It must not be taken for the whole.
+NARROWER = "x-narrower"
 
 
 class TooHardError(Exception):
     """More steps than MAX_STEPS."""
+
+
+class UnenforceableError(Exception):
+    """No grammar that the rules can write has the keyword."""
+
+
+class NarrowerError(Exception):
+    """A schema has fewer values than it should, so that nothing follows from what it has not."""
 
 
 class Scope:
@@ -36,10 +47,15 @@ class Scope:
             raise TooHardError
 
     def parts(self, schema: Schema) -> Iterator[Schema]:
-        """The schema and what it has to keep beside its own keywords: of `allOf`, and where `$ref` leads."""
+        """The schema and what it has to keep beside its own keywords: of `allOf`, and where `$ref` leads.
+
+        Raises NarrowerError, or TooHardError.
+        """
         found, seen = [schema], set()
         for part in found:  # grows as it goes
             self.step()
+            if NARROWER in part:
+                raise NarrowerError
             yield part
             found += map(as_schema, part.get("allOf", []))
             reference = part.get("$ref")
@@ -95,7 +111,8 @@ def type_of(value: Any) -> str:
         return "boolean"
     if isinstance(value, int | float):
         return "integer" if value == value // 1 else "fraction"
-    return {str: "string", list: "array", dict: "object"}.get(type(value), "null")
+    kinds = {"string": str, "array": list, "object": dict}
+    return next((kind for kind, of_python in kinds.items() if isinstance(value, of_python)), "null")
 
 
 def assertions(schema: Schema) -> dict[str, Any]:

@@ -15,8 +15,10 @@ from nitro.engines.constraints.json_values import escaped
 JsonSchema = dict[str, Any]
 OBJECTS_OF_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 LISTS_OF_SCHEMAS = ("anyOf", "allOf", "oneOf", "prefixItems", "items")
-SINGLE_SCHEMAS = ("items", "additionalItems", "additionalProperties", "not", "if", "then", "else", "contains")
-SINGLE_SCHEMAS += ("propertyNames", "unevaluatedProperties", "unevaluatedItems")
+SINGLE_SCHEMAS = (
+    *("items", "additionalItems", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"),
+    *("unevaluatedProperties", "unevaluatedItems"),
+)
 WITH_SCHEMAS = frozenset((*OBJECTS_OF_SCHEMAS, *LISTS_OF_SCHEMAS, *SINGLE_SCHEMAS))
 # Towards which infinity a bound may be moved, so that what keeps it keeps the schema's own, too.
 BOUND_DIRECTIONS = {"minimum": 1, "exclusiveMinimum": 1, "maximum": -1, "exclusiveMaximum": -1}
