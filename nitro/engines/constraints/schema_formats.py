@@ -47,12 +47,12 @@ _IPV6 = (
 # RFC 1123, section 2.1: labels of at most 63 letters, digits and inner hyphens; 253 characters in all (RFC 1035, 3.1).
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 _HOSTNAME = rf"{_LABEL}(?:\.{_LABEL})*"
-# RFC 5321, section 4.1.2; lengths by 4.5.3.1: 64 before the @, 254 in all.
+# RFC 5321, section 4.1.2, but for an @ in quotes; lengths by 4.5.3.1: 64 before the @, 254 in all.
 _ATOM = r"[a-zA-Z0-9!#$%&'*+\-/=?^_`{|}~]+"
-_QUOTED = r'"(?:[ !#-\[\]-~]|\\[ -~])*"'
+_QUOTED = r'"(?:[ !#-?A-\[\]-~]|\\[ -?A-~])*"'
 _LITERAL = rf"\[(?:{_IPV4}|IPv6:{_IPV6})\]"
 _EMAIL = rf"(?:{_ATOM}(?:\.{_ATOM})*|{_QUOTED})@(?:{_HOSTNAME}|{_LITERAL})"
-_EMAIL_LENGTHS = r"[\s\S]{1,64}@[^@]{1,253}"
+_EMAIL_LENGTHS = r"[^@]{1,64}@[^@]*"
 
 # RFC 3986, appendix A; RFC 3987 adds characters beyond ASCII.
 _HIGH = r"\u00A0-\uD7FF\uF900-\uFDCF\uFDF0-\uFFEF\U00010000-\U0001FFFD\U00020000-\U0002FFFD"
