@@ -5,15 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 MAX_PROBLEM_CHARS = 300
+TOO_MANY_STATES = "It takes too many states to follow."
 _DUMP = re.compile(r"<(?:state|grammar|non-verbose)\b.*", re.DOTALL)  # of llguidance's state, behind what it says
 # What llguidance says, and how it is told: without advice on options that no client has.
 _TOLD = [
     (r"regex parse error:.*error: (.*)", r"\1"),
     (r".*?Resource '(.*?)' is not present in a registry.*", r"'\1' is not in the schema, and nothing is fetched."),
-    (
-        r".*?lexer error: .*|.*lexer precomputation failed.*|.*initial_lexer_fuel.*",
-        "It takes too many states to follow.",
-    ),
+    (r".*?lexer error: .*|.*lexer precomputation failed.*|.*initial_lexer_fuel.*", TOO_MANY_STATES),
+    (r".*?Unable to determine if regex is empty.*|.*?fuel exhausted.*", TOO_MANY_STATES),
     (r".*?Too many items \(limit (\d+).*", r"It can go on in too many ways at once: more than \1 items."),
     (r".*?Current row has (\d+) items; max is (\d+).*", r"It can go on in too many ways at once: \1 items, of \2."),
     (r"NoExtension\w*", "Nothing can be said that keeps it."),

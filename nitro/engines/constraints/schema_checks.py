@@ -47,8 +47,9 @@ class SchemaChecks:
                 if ll.is_error():
                     continue  # it leads elsewhere by itself; as a part it has been compiled
                 if problem := first_problem(ll, self._vocabulary) or later_problem(ll, self._vocabulary):
-                    place = schema_walk.nearest(json.loads(schema.source), pointer)
-                    raise GrammarError(f"{keyword}: {problem} (at {place})", schema.param)
+                    place, original = schema_walk.nearest(json.loads(schema.source), pointer)
+                    named = "format" if keyword == "pattern" and keyword not in original else keyword
+                    raise GrammarError(f"{named}: {problem} (at {place or '/'})", schema.param)
 
     def problem(self, source: str, strict: bool = True) -> str | None:
         """What is wrong with a schema, and where; None: nothing. Raises ValueError as `from_schema` does."""
@@ -102,10 +103,10 @@ class SchemaChecks:
 
     def _with_keyword(self, part: dict[str, Any], problem: str, strict: bool) -> str:
         """The problem with the keyword without which it would not be there."""
-        for keyword in assertions(part):
+        for keyword in [*assertions(part), "$schema"]:
             others = {key: value for key, value in part.items() if key != keyword}
             if not self._is_problem(others, problem, strict):
-                return problem if keyword in problem else f"{keyword}: {problem}"
+                return problem if problem.startswith(keyword) else f"{keyword}: {problem}"
         return problem
 
     def _is_problem(self, schema: dict[str, Any], problem: str, strict: bool) -> bool:

@@ -10,7 +10,7 @@ from nitro.engines.constraints.schema_types import Schema, integer
 
 MAX_PARTS = 24  # that are tried
 WIDE = 100  # members or branches of one part
-_REPETITION = re.compile(r"\{\d*(?:,\d*)?\}")
+_REPETITION = re.compile(r"\{\d*,\d{2,}\}")  # of ten times and more
 
 
 def growing(schema: Schema) -> Iterator[tuple[str, str, Schema]]:
@@ -27,7 +27,8 @@ def _keyword(part: Schema) -> str | None:
     parts = [part, *(inner for inner in _list(part.get("allOf")) if isinstance(inner, dict))]
     patterns = [one["pattern"] for one in parts if isinstance(one.get("pattern"), str)]
     is_bounded = any(integer(one.get(keyword), 0) > 1 for one in parts for keyword in ("maxLength", "minLength"))
-    if patterns and (len(patterns) > 1 or is_bounded) and any(map(_REPETITION.search, patterns)):
+    repetitions = sum(len(_REPETITION.findall(pattern)) for pattern in patterns)
+    if repetitions and (repetitions > 1 or len(patterns) > 1 or is_bounded):
         return "pattern"
     for keyword in ("properties", "anyOf"):
         if sum(len(one[keyword]) for one in parts if isinstance(one.get(keyword), dict | list)) > WIDE:

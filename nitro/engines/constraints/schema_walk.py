@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, TypeGuard
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from nitro.engines.constraints.json_values import escaped
 
@@ -66,11 +66,12 @@ def target(schema: JsonSchema, reference: Any) -> Any:
     return found
 
 
-def nearest(schema: JsonSchema, pointer: str) -> str:
-    """The pointer, or the longest beginning of it that leads to something in the schema."""
-    while pointer and target(schema, f"#{quote(pointer)}") is None:
+def nearest(schema: JsonSchema, pointer: str) -> tuple[str, JsonSchema]:
+    """The pointer, or the longest beginning of it that leads to a schema in the schema, and that schema."""
+    parts = dict(every(schema))
+    while pointer not in parts:
         pointer = pointer.rpartition("/")[0]
-    return pointer or "/"
+    return pointer, parts[pointer]
 
 
 def subschemas(schema: Any) -> Iterator[tuple[str, JsonSchema]]:
