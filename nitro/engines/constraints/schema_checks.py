@@ -103,7 +103,7 @@ class SchemaChecks:
 
     def _with_keyword(self, part: dict[str, Any], problem: str, strict: bool) -> str:
         """The problem with the keyword without which it would not be there."""
-        for keyword in [*assertions(part), "$schema"]:
+        for keyword in sorted(part, key=lambda keyword: keyword not in assertions(part)):
             others = {key: value for key, value in part.items() if key != keyword}
             if not self._is_problem(others, problem, strict):
                 return problem if problem.startswith(keyword) else f"{keyword}: {problem}"
