@@ -1,7 +1,7 @@
 """Where Nitro differs from the JSON Schema test suite, and why: by folder, file, kind and keyword, with how often.
 
-A schema is "refused", or a valid instance is "not written"; in the optional parts an invalid one may be "let through". A test
-fails where an entry is missing, or is no longer true.
+A schema is "refused", or a valid instance is "not written"; in the optional parts an invalid one may be "let through".
+A test fails where an entry is missing, or is no longer true.
 """
 
 Difference = tuple[str, str, str]

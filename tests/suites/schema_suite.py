@@ -24,7 +24,7 @@ from nitro.engines.types import Constraint, EngineSpec
 RELEASE = "4.26.0"
 INSIDE = "/json/tests/"
 FOLDERS = ("draft2020-12", "draft7")
-MAX_ORDERS = 200  # of members, in which a value is tried
+MAX_ORDERS = 50  # of members, in which a value is tried
 PLACE = re.compile(r"(\$?\w+):? .*\(at (/[^)]*)\)")
 
 RUNNER = FakeRunner(EngineSpec("fake", ""))

@@ -1,5 +1,5 @@
-"""The JSON Schema test suite, as far as schemas are enforced: no invalid instance passes, and each other difference stands in
-a table with its reason."""
+"""The JSON Schema test suite, as far as schemas are enforced: no invalid instance passes, and each other difference
+stands in a table with its reason."""
 
 import json
 from collections import Counter

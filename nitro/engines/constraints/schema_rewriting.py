@@ -16,7 +16,20 @@ from nitro.engines.constraints.schema_types import ANNOTATIONS, NEVER, Schema, S
 
 MAX_GROWN_CHARS = 2**19  # of what a schema becomes
 # These may stand beside whatever else a schema has, if it has them not yet.
-_MERGED = frozenset(("pattern", "minLength", "maxLength", "minItems", "maxItems", "anyOf", "enum", "patternProperties"))
+_MERGED = frozenset(
+    (
+        "pattern",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "minProperties",
+        "maxProperties",
+        "anyOf",
+        "enum",
+        "patternProperties",
+    )
+)
 _OLD_DRAFTS = ("draft-03", "draft-04", "draft-05", "draft-06", "draft-07")
 _COUNTS = frozenset(least + of for least in ("min", "max") for of in ("Length", "Items", "Properties", "Contains"))
 

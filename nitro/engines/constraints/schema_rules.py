@@ -11,7 +11,7 @@ from math import comb, inf
 from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any
 
-from nitro.engines.constraints import schema_formats, schema_unevaluated, schema_walk
+from nitro.engines.constraints import schema_counts, schema_formats, schema_unevaluated, schema_walk
 from nitro.engines.constraints.schema_opposites import NoOppositeError, opposite
 from nitro.engines.constraints.schema_overlaps import are_disjoint
 from nitro.engines.constraints.schema_types import (
@@ -266,6 +266,8 @@ RULES: dict[str, tuple[Enforce, tuple[str, ...]]] = {
     "unevaluatedItems": (schema_unevaluated.items, ()),
     "format": (format_of, ()),
     "maxLength": (max_length, ()),
+    "minProperties": (schema_counts.least, ()),
+    "maxProperties": (schema_counts.most, ()),
     "patternProperties": (pattern_properties, ()),
     "propertyNames": (property_names, ()),
     "dependencies": (dependencies, ()),
