@@ -10,8 +10,10 @@ from nitro.engines.constraints.grammar_vocabulary import GrammarVocabulary
 
 LOOK_AHEAD = 12  # steps into an answer for which it is tried whether a grammar can be followed
 JSON_OPENERS = ("{", "[", '"', ":")  # what leads further into JSON
-WALKS = 4  # from the beginning
-WALK_STEPS = 24  # of each: where states multiply, they are too many after four to twelve tokens
+WALKS = 2  # from the beginning
+WALK_BYTES = 300  # of each: where states multiply, they are mostly too many after 30 to 120
+WORDS = 0.95  # how many of the tokens are letters and digits alone
+MAX_DRAWS = 32  # for a token that does not end a text
 
 
 def first_problem(ll: LLMatcher, vocabulary: GrammarVocabulary) -> str | None:
@@ -47,14 +49,30 @@ def later_problem(ll: LLMatcher, vocabulary: GrammarVocabulary) -> str | None:
     for seed in range(WALKS):
         draw = Random(seed)
         probe = ll.deep_copy()
-        for _ in range(WALK_STEPS):
+        walked = 0
+        while walked < WALK_BYTES:
             mask = probe.compute_bitmask()
             if probe.is_error():
                 return sentence(probe.get_error())
-            token = _drawn(mask, draw)
+            token = _drawn_to_go_on(mask, draw, vocabulary)
             if token is None or token in vocabulary.eog or not probe.consume_token(token):
                 break
+            walked += len(vocabulary.tokenizer.token_bytes(token)) or 1
     return None
+
+
+def _drawn_to_go_on(mask: bytes, draw: Random, vocabulary: GrammarVocabulary) -> int | None:
+    """A token that the mask allows, if possible one of letters and digits alone, and now and then another one."""
+    is_word = draw.random() < WORDS
+    token = None
+    for _ in range(MAX_DRAWS):
+        token = _drawn(mask, draw)
+        if token is None:
+            break
+        data = vocabulary.tokenizer.token_bytes(token)
+        if data.isalnum() if is_word else b'"' not in data:
+            break
+    return token
 
 
 def _drawn(mask: bytes, draw: Random) -> int | None:

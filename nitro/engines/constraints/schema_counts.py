@@ -1,5 +1,7 @@
-"""`minProperties` and `maxProperties` of objects with optional members, which llguidance cannot count: a branch for each
-choice of names."""
+"""`minProperties` and `maxProperties` where members are optional, which llguidance cannot count.
+
+There is a branch for each choice of names.
+"""
 
 from itertools import combinations
 from math import comb

@@ -1,5 +1,6 @@
 """Parts of a schema at which the states of a grammar may multiply, so that an answer fails after it has begun."""
 
+import json
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -8,19 +9,18 @@ from typing import Any
 from nitro.engines.constraints import schema_walk
 from nitro.engines.constraints.schema_types import Schema, integer
 
-MAX_PARTS = 24  # that are tried
+MAX_PARTS = 12  # that are tried
 WIDE = 100  # members or branches of one part
 _REPETITION = re.compile(r"\{\d*,\d{2,}\}")  # of ten times and more
 
 
 def growing(schema: Schema) -> Iterator[tuple[str, str, Schema]]:
     """Such parts: each with its JSON pointer, the keyword by which it grows, and itself."""
-    found = (
-        (pointer, keyword, part)
-        for pointer, part in schema_walk.every(schema)
-        if (keyword := _keyword(part)) is not None
-    )
-    return islice(found, MAX_PARTS)
+    found: dict[str, tuple[str, str, Schema]] = {}
+    for pointer, part in schema_walk.every(schema):
+        if (keyword := _keyword(part)) is not None:
+            found.setdefault(json.dumps(part), (pointer, keyword, part))
+    return islice(found.values(), MAX_PARTS)
 
 
 def _keyword(part: Schema) -> str | None:
