@@ -145,7 +145,7 @@ def test_what_looks_like_a_keyword_is_none_in_a_pattern(fake_server: RunningServ
     assert re.fullmatch('"multipleOf": ...', reply.json()["choices"][0]["message"]["content"])
 
 
-NOT = {"type": "object", "properties": {"a": {"anyOf": [{"type": "string"}, {"not": {"type": "string"}}]}}}
+NOT = {"type": "object", "properties": {"a": {"anyOf": [{"type": "string"}, {"not": {"pattern": "x"}}]}}}
 DEFINED = {"$defs": {"a/b": {"type": "array", "uniqueItems": True}}, "$ref": "#/$defs/a~1b"}
 
 

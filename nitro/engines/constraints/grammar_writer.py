@@ -11,7 +11,7 @@ from typing import Any
 from llguidance import LLMatcher
 from llguidance.gbnf_to_lark import any_to_lark
 
-from nitro.engines.constraints import schema_patterns, schema_walk
+from nitro.engines.constraints.schema_rewriting import rewritten
 from nitro.engines.runner import Tokenizer
 from nitro.engines.types import Constraint, PlainText
 
@@ -51,7 +51,7 @@ class GrammarWriter:
             rules.append(f"TEXT_{i}: {expression}")
             rules += self._text(f"text_{i}", f"TEXT_{i}", constraint.marks[text.mark], expression == _ANY_TEXT)
         for i, schema in enumerate(constraint.schemas):
-            value = {**_loaded(schema.source, schema.strict), "x-guidance": _options(schema.strict)}
+            value = {**json.loads(enforceable(schema.source, schema.strict)), "x-guidance": _options(schema.strict)}
             rules.append(f"{SCHEMA_RULE}{i}[capture]: %json {json.dumps(value)}")
         return "\n".join([constraint.source, *rules])
 
@@ -88,15 +88,27 @@ class GrammarWriter:
 
 
 def from_schema(source: str, strict: bool = True) -> str:
-    """The grammar of a JSON schema. Raises ValueError for numbers and patterns that cannot be held, and no JSON."""
-    schema = _loaded(source, strict)
-    schema.pop("x-guidance", None)  # ours to choose
-    return LLMatcher.grammar_from_json_schema(schema, overrides=_options(strict))
+    """The grammar of a JSON schema; if it is not strict, of what can be enforced of it.
+
+    Raises ValueError, with the place, for what cannot be enforced.
+    """
+    return LLMatcher.grammar_from_json_schema(enforceable(source, strict), overrides=_options(strict))
+
+
+def enforceable(source: str, strict: bool) -> str:
+    """A schema in JSON that llguidance enforces. Raises ValueError as `from_schema` does."""
+    schema = rewritten(source)
+    if strict and schema.patterns:
+        raise ValueError(schema.patterns[0].refusal)
+    if strict and schema.unenforced:
+        pointer, keyword = schema.unenforced[0]
+        raise ValueError(f"{keyword} cannot be enforced here (at {pointer or '/'})")
+    return schema.source
 
 
 def text_expression(text: PlainText) -> str:
     """A text's schema as an expression in Lark. Raises ValueError for a pattern that must be held to and cannot be."""
-    schema = _loaded(text.schema.source, text.schema.strict)
+    schema = json.loads(enforceable(text.schema.source, text.schema.strict))
     shortest, longest = schema.get("minLength", 0), schema.get("maxLength", "")
     parts = [rf"/(.|\n){{{shortest},{longest}}}/" if shortest or longest != "" else _ANY_TEXT]
     if "pattern" in schema:
@@ -105,15 +117,6 @@ def text_expression(text: PlainText) -> str:
         excluded = "".join(f"\\u{{{ord(sign):x}}}" for sign in text.excluded)
         parts.append(f"~/(.|\n)*{excluded}(.|\n)*/")
     return " & ".join(f"({part})" for part in parts) if len(parts) > 1 else parts[0]
-
-
-def _loaded(source: str, strict: bool) -> schema_walk.JsonSchema:
-    """The schema as llguidance takes it. If not `strict`, patterns that cannot be held are let through."""
-    schema = schema_walk.load(source)
-    unsupported = schema_patterns.rewrite(schema)
-    if strict and unsupported:
-        raise ValueError(unsupported[0].refusal)
-    return schema
 
 
 def _options(strict: bool) -> Any:
