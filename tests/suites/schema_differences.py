@@ -19,7 +19,6 @@ NO_GRAMMAR = "no regular expression that llguidance takes can tell what has this
 OVERLAP = "llguidance takes patterns of names only if no name matches two"
 LEAP = "a leap second is written with the offset of UTC alone"
 NARROWER = "an opposite leaves out fractions, and a branch is closed by itself: fewer values are written"
-ECMA = "llguidance's regular expressions are not ECMA's: no \\c, and U+FEFF is no white space"
 LARGE = "numbers leave too many remainders, or are beyond 64 bits"
 CONTENT = "what a string contains is not looked at: an annotation since draft 2019-09"
 
@@ -43,9 +42,6 @@ BOTH: Table = {
 OPTIONAL: Table = {
     ("bignum", "not written", ""): (2, LARGE),
     ("cross-draft", "refused", "$ref"): (1, FETCHED),
-    ("ecmascript-regex", "refused", "pattern"): (2, ECMA),
-    ("ecmascript-regex", "not written", ""): (1, ECMA),
-    ("ecmascript-regex", "let through", ""): (1, ECMA),
     ("float-overflow", "not written", ""): (1, LARGE),
 }
 FORMATS: Table = {
