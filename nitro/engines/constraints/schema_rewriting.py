@@ -115,7 +115,7 @@ class _Rewriter:
         steps = reference.split("/") if isinstance(reference, str) and self._is_plain else []
         if not RULES.keys() & set(steps) or schema_walk.target(self._root, reference) is None:
             return reference
-        place = self._moved.setdefault(reference, f"moved {len(self._moved)}")
+        place = self._moved.setdefault(reference, f"nitro-moved-{len(self._moved)}")
         return f"#/$defs/{place}"
 
     def _inside(self, keyword: str, value: Any, pointer: str) -> Any:
