@@ -96,6 +96,16 @@ A_OR_B = {"enum": ["a", "b"]}
             [{"k": "a", "x": 1}, {"k": "b"}, {}, 1],
             [{"k": "a"}],
         ),
+        (
+            {
+                **{"properties": {"k": {"enum": [*range(12)]}}, "required": ["k"], "type": "object"},
+                "allOf": [
+                    {"if": {"properties": {"k": {"const": k}}}, "then": {"required": [f"p{k}"]}} for k in range(11)
+                ],
+            },
+            [{"k": 3, "p3": 1}, {"k": 11}],
+            [{"k": 3}, {"k": 3, "p4": 1}, {"k": 12}, {}],
+        ),
         ({"if": {"type": "string"}, "then": {"maxLength": 1}, "else": {"const": 5}}, ["a", 5], ["ab", 6]),
         (
             {"type": "array", "uniqueItems": True, "items": A_OR_B},
