@@ -21,6 +21,7 @@ from nitro.engines.types import PlainText, Schema
 
 MAX_RECHECKED_CHARS = 2**16  # of a schema whose value is parsed a second time, on the engine thread
 MAX_SUBSCHEMAS = 200  # that are tried to find the place of a fault
+UNSATISFIABLE = "nsatisfiable"  # in what llguidance says of a schema and of what is around it, in other words
 DEFINITIONS = ("$schema", "$defs", "definitions")
 
 
@@ -58,7 +59,7 @@ class SchemaChecks:
                     continue  # it leads elsewhere by itself; as a part it has been compiled
                 if problem := first_problem(ll, self._vocabulary) or later_problem(ll, self._vocabulary):
                     place, original = schema_walk.nearest(json.loads(schema.source), pointer)
-                    named = "format" if keyword == "pattern" and keyword not in original else keyword
+                    named = "format" if keyword == "pattern" and "format" in original else keyword
                     raise GrammarError(f"{named}: {problem} (at {place or '/'})", schema.param)
 
     def problem(self, source: str, strict: bool = True) -> str | None:
@@ -108,8 +109,10 @@ class SchemaChecks:
         definitions = _definitions(schema)
         for pointer, part in reversed(list(islice(schema_walk.every(schema), MAX_SUBSCHEMAS))):
             shared = {} if pointer.startswith(("/$defs", "/definitions")) else definitions
-            if not pointer or self._is_problem({**shared, **part}, problem, strict):
-                return f"{self._with_keyword({**shared, **part}, problem, strict)} (at {pointer or '/'})"
+            whole = {**shared, **part}
+            if not pointer or self._is_problem(whole, problem, strict):
+                problem = self._problem(json.dumps(whole), strict) or problem
+                return f"{self._with_keyword(whole, problem, strict)} (at {pointer or '/'})"
         return f"{problem} (at /)"
 
     def _with_keyword(self, part: dict[str, Any], problem: str, strict: bool) -> str:
@@ -122,9 +125,10 @@ class SchemaChecks:
 
     def _is_problem(self, schema: dict[str, Any], problem: str, strict: bool) -> bool:
         try:
-            return self._problem(json.dumps(schema), strict) == problem
+            found = self._problem(json.dumps(schema), strict)
         except ValueError:
             return False
+        return found is not None and (found == problem or (UNSATISFIABLE in found and UNSATISFIABLE in problem))
 
 
 @contextmanager

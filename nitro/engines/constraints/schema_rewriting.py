@@ -12,7 +12,15 @@ from urllib.parse import unquote
 from nitro.engines.constraints import schema_dead_ends, schema_patterns, schema_walk
 from nitro.engines.constraints.json_values import escaped
 from nitro.engines.constraints.schema_patterns import UnsupportedKeyword
-from nitro.engines.constraints.schema_rules import EXACT_INSIDE, FAILURES, LENIENT, RULES, idle
+from nitro.engines.constraints.schema_rules import (
+    EXACT_INSIDE,
+    FAILURES,
+    LENIENT,
+    RULES,
+    disjoint_conditions,
+    idle,
+    is_condition,
+)
 from nitro.engines.constraints.schema_types import ANNOTATIONS, NEVER, Schema, Scope, is_anything, is_never
 
 MAX_GROWN_CHARS = 2**19  # of what a schema becomes
@@ -31,6 +39,7 @@ _MERGED = frozenset(
         "patternProperties",
     )
 )
+_BESIDE = frozenset(("type", "required", "properties"))  # what says enough about a discriminator
 _OLD_DRAFTS = ("draft-03", "draft-04", "draft-05", "draft-06", "draft-07")
 _COUNTS = frozenset(least + of for least in ("min", "max") for of in ("Length", "Items", "Properties", "Contains"))
 
@@ -103,6 +112,9 @@ class _Rewriter:
             schema = {keyword: value for keyword, value in schema.items() if keyword in ANNOTATIONS | {"$ref"}}
         if "$ref" in schema:
             schema["$ref"] = self._reference(schema["$ref"])
+        conditions, merged = self._conditions(schema, pointer)
+        for i in conditions:
+            schema["allOf"] = [*schema["allOf"][:i], True, *schema["allOf"][i + 1 :]]
         inexact = set()
         for keyword in [keyword for keyword in schema if keyword in schema_walk.WITH_SCHEMAS]:
             before = len(self.unenforced)
@@ -111,14 +123,37 @@ class _Rewriter:
                 inexact.add(keyword)
         for keyword in [keyword for keyword in RULES if keyword in schema]:
             schema = self._without(schema, keyword, pointer, keyword in inexact & EXACT_INSIDE)
-        return schema
+        return {**schema, "allOf": [*schema["allOf"], merged]} if conditions else schema
+
+    def _conditions(self, schema: Schema, pointer: str) -> tuple[list[int], Schema]:
+        """The places in `allOf` of conditions without `else`, if no two of them hold at once, and what they mean."""
+        parts = schema.get("allOf")
+        parts = parts if isinstance(parts, list) else []
+        places = [i for i, part in enumerate(parts) if is_condition(part)]
+        before = dict(self.unenforced)
+        beside = {key: value for key, value in schema.items() if key in _BESIDE}
+        try:
+            if len(places) > 1:
+                pairs = [
+                    (
+                        self._schema(parts[i]["if"], f"{pointer}/allOf/{i}/if"),
+                        self._schema(parts[i]["then"], f"{pointer}/allOf/{i}/then"),
+                    )
+                    for i in places
+                ]
+                if len(self.unenforced) == len(before):
+                    return places, disjoint_conditions(pairs, beside, self._scope)
+        except FAILURES:
+            pass
+        self.unenforced = before  # they are looked at one by one
+        return [], {}
 
     def _reference(self, reference: Any) -> Any:
         """A reference to a place that will still be there: not within a keyword that has a rule."""
         steps = reference.split("/") if isinstance(reference, str) and self._is_plain else []
         if not RULES.keys() & set(steps) or schema_walk.target(self._root, reference) is None:
             return reference
-        place = self._moved.setdefault(reference, f"moved {len(self._moved)}")
+        place = self._moved.setdefault(reference, f"nitro-moved-{len(self._moved)}")
         return f"#/$defs/{place}"
 
     def _inside(self, keyword: str, value: Any, pointer: str) -> Any:

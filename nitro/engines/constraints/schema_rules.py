@@ -25,6 +25,7 @@ from nitro.engines.constraints.schema_types import (
     all_of,
     any_of,
     as_schema,
+    assertions,
     integer,
     is_anything,
     is_never,
@@ -71,6 +72,26 @@ def condition(argument: Any, schema: Schema, scope: Scope) -> Any:
     beside = {keyword: value for keyword, value in schema.items() if keyword not in ("if", "then", "else")}
     unless = opposite(argument, scope, scope.types(beside))
     return any_of([all_of(argument, then), all_of(unless, other)])
+
+
+def is_condition(part: Any) -> bool:
+    """Whether a part of `allOf` is `if` and `then` alone, both of them objects."""
+    return (
+        isinstance(part, dict)
+        and set(assertions(part)) == {"if", "then"}
+        and isinstance(part["if"], dict)
+        and isinstance(part["then"], dict)
+    )
+
+
+def disjoint_conditions(pairs: list[tuple[Schema, Schema]], beside: Schema, scope: Scope) -> Schema:
+    """Of conditions of which no two hold at once: a branch for each, and one without them all. One by one, each would
+    double the branches. Raises UnenforceableError where two may hold at once."""
+    known = {keyword: value for keyword, value in beside.items() if keyword != "allOf"}
+    if not _pairwise_disjoint([all_of(known, premise) for premise, _ in pairs], scope):
+        raise UnenforceableError
+    unless = all_of(*(opposite(premise, scope, scope.types(known)) for premise, _ in pairs))
+    return any_of([*(all_of(premise, then) for premise, then in pairs), unless])
 
 
 def unique_items(argument: Any, schema: Schema, scope: Scope) -> Any:
