@@ -1,7 +1,7 @@
 """Regular expressions of JSON schemas, which are ECMA-262's, in the syntax that llguidance reads, which is Rust's.
 
 `whole_match` gives an expression that a string matches as a whole. It has no anchors, no look-around and nothing that
-the two syntaxes read differently: every sign but ASCII letters and digits is written as its code point.
+the two syntaxes, or Python's, read differently: every sign but ASCII letters and digits is written as its code point.
 The syntax is that of ECMA-262 with the flag `u`, and what its Annex B adds for browsers where that has one meaning.
 """
 
@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 ANY_TEXT = "(?s:.)*"
 MAX_DEPTH = 60  # of groups in groups
-_NOTHING = r"[^\u{0}-\u{10ffff}]"
-_SIGN = r"[\u{0}-\u{10ffff}]"
-_LINE = r"[^\n\r\u{2028}\u{2029}]"
-_SPACE = r"\t\n\u{b}\u{c}\r \u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}\u{feff}"
+_NOTHING = r"[^\x00-\U0010ffff]"
+_SIGN = r"[\x00-\U0010ffff]"
+_LINE = r"[^\n\r\u2028\u2029]"
+_SPACE = r"\t\n\x0b\x0c\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 _CLASSES = {"d": "0-9", "w": "0-9A-Za-z_", "s": _SPACE}
 _CONTROLS = {"t": 9, "n": 10, "v": 11, "f": 12, "r": 13, "0": 0}
 # Not ECMA-262's, but without a meaning there, and with one in Python, PCRE and Rust.
@@ -234,7 +234,9 @@ def _literal(point: int) -> str:
     if point > 0x10FFFF or 0xD800 <= point < 0xE000:
         raise UnsupportedPattern("a code point that no text has")
     sign = chr(point)
-    return sign if sign.isascii() and sign.isalnum() else f"\\u{{{point:x}}}"
+    if sign.isascii() and sign.isalnum():
+        return sign
+    return f"\\x{point:02x}" if point < 0x100 else f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
 
 
 def _cased(expression: str, flags: frozenset[str]) -> str:
