@@ -450,7 +450,7 @@ SUPPORTED = words("""
     messages model max_tokens max_completion_tokens temperature top_p top_k min_p seed stop n frequency_penalty
     presence_penalty repetition_penalty repeat_penalty logit_bias stream stream_options ignore_eos repeat_last_n
     prediction logprobs top_logprobs response_format json_schema grammar regex choice typical_p top_n_sigma min_tokens
-    cache_prompt return_tokens timings_per_token
+    cache_prompt return_tokens timings_per_token disable_additional_properties
     mirostat mirostat_tau mirostat_eta xtc_probability xtc_threshold dynatemp_range dynatemp_exponent
     dry_multiplier dry_base dry_allowed_length dry_penalty_last_n dry_sequence_breakers
     tools tool_choice parallel_tool_calls functions function_call continue_final_message

@@ -20,12 +20,34 @@ IMPOSSIBLE = 1e-30  # less likely than the best one by this factor: float32 know
 COLD = 1e-6  # a temperature below this is greedy: logits divided by it are no numbers any more
 
 
+class Place(Struct, frozen=True):
+    """Where a request has a schema."""
+
+    param: str  # what the request calls the whole of it
+    pointer: str = ""  # a JSON pointer in it; "": the whole
+    tool: str = ""  # the tool whose arguments it describes
+
+
 class Schema(Struct, frozen=True):
     """A JSON schema in JSON. If not `strict`, what of it cannot be enforced is let through, and reported."""
 
     source: str
     param: str  # what the request calls it
     strict: bool = True
+    places: list[Place] = []  # all that have it, the first of which is `param`'s; none: it is the whole of `param`
+
+    @property
+    def all_places(self) -> list[Place]:
+        """One at least."""
+        return self.places or [Place(self.param)]
+
+
+class PlainText(Struct, frozen=True):
+    """A text without quotes, up to the mark with this number, that keeps a schema as a string would."""
+
+    schema: Schema
+    mark: int
+    excluded: str = ""  # what it does not contain
 
 
 class Constraint(Struct, frozen=True):
@@ -43,7 +65,7 @@ class Constraint(Struct, frozen=True):
     )
     marks: list[str] = []
     schemas: list[Schema] = []
-    texts: list[tuple[str, int]] = []
+    texts: list[PlainText] = []
     required: bool = True  # the sequence may not end before it was met; else an answer may do without
 
 

@@ -1,15 +1,22 @@
 """What an answer must be, where tools are offered and where the model reasons first: a Constraint for the engine."""
 
+from collections.abc import Sequence
+
 import msgspec
 from msgspec.structs import replace
 
-from nitro.engines.types import Constraint, Schema
+from nitro.engines.types import Constraint, Place, PlainText, Schema
 from nitro.errors import ApiError
 from nitro.service.requests import OfferedTools
 from nitro.text import tool_grammar
 from nitro.text.reasoning import Markers
 from nitro.text.tool_formats.format import ToolFormat
-from nitro.text.tool_grammar import CallGrammar
+from nitro.text.tool_grammar import CallableTool, CallGrammar, UsedSchema
+
+# Of the schemas that calls are held to. By the last two, compiling takes two seconds.
+MAX_ARGUMENTS = 600  # of a tool, where each is written by itself
+MAX_SCHEMA_CHARS = 2**17
+MAX_SCHEMAS_CHARS = 2**19
 
 
 def with_tools(answer: Constraint | None, tools: OfferedTools, format: ToolFormat, parallel: bool) -> Constraint | None:
@@ -20,8 +27,10 @@ def with_tools(answer: Constraint | None, tools: OfferedTools, format: ToolForma
     """
     if answer and answer.kind != "json_schema":
         raise ApiError.invalid(answer.param, "nothing beside 'tools'")
-    _check_strict(tools, format)
     called = tools.callable
+    if tools.enforced:
+        _check_sizes(called, format)
+    _check_strict(tools, format)
     if tools.required:
         return _layout(tool_grammar.calls_only(format, called, parallel))
     if answer:
@@ -34,6 +43,24 @@ def with_tools(answer: Constraint | None, tools: OfferedTools, format: ToolForma
         calls = _layout(tool_grammar.calls_after_opening(format, called, parallel))
         return replace(calls, after=[opening.encode()], required=False)
     return _layout(tool_grammar.calls_or_text(format, called, parallel))
+
+
+def _check_sizes(tools: Sequence[CallableTool], format: ToolFormat) -> None:
+    """Refuse what would take long to compile. Only what the client wrote counts, without what describes it."""
+    total = 0
+    for called in tools:
+        chars = len(msgspec.json.encode(called.schema))
+        total += chars
+        if chars > MAX_SCHEMA_CHARS:
+            expected = f"a schema of at most {MAX_SCHEMA_CHARS} characters without descriptions; it has {chars}"
+            raise ApiError.invalid(called.param, expected)
+        listed = called.schema.get("properties")
+        if format.layout.parameter is not None and isinstance(listed, dict) and len(listed) > MAX_ARGUMENTS:
+            expected = f"at most {MAX_ARGUMENTS} properties in the format {format.name}; it has {len(listed)}"
+            raise ApiError.invalid(called.param, expected)
+    if total > MAX_SCHEMAS_CHARS:
+        expected = f"schemas of at most {MAX_SCHEMAS_CHARS} characters together without descriptions; they have {total}"
+        raise ApiError.invalid("tools", expected)
 
 
 def _check_strict(tools: OfferedTools, format: ToolFormat) -> None:
@@ -50,8 +77,9 @@ def unenforced_tools(tools: OfferedTools, format: ToolFormat) -> list[str]:
 
     The engine finds more of them. Where no grammar is built, nothing is enforced and nothing is listed.
     """
+    why = f"is not enforced in the format {format.name}"
     return [
-        f"{called.param}: {keyword} (at /) is not enforced in the format {format.name}"
+        f"{called.param}: tool '{called.tool.name}': {keyword} (at /) {why}"
         for called in tools.callable
         if called.enforced and not called.tool.strict
         for keyword in tool_grammar.unenforced_keywords(format, called)
@@ -69,12 +97,15 @@ def after_thinking(constraint: Constraint | None, markers: Markers | None, opene
 
 def _layout(grammar: CallGrammar, answer: str = "tools") -> Constraint:
     """`answer`: the parameter that the answer's own schema came by."""
-    schemas = [
-        Schema(
-            msgspec.json.encode(schema).decode(),
-            called.param if called else answer,
-            strict=called is None or called.tool.strict,
-        )
-        for schema, called in grammar.schemas
-    ]
-    return Constraint("layout", grammar.source, "tools", marks=grammar.marks, schemas=schemas, texts=grammar.texts)
+    schemas = [_schema(used, answer) for used in grammar.schemas]
+    texts = [PlainText(_schema(used.text, answer), used.mark, used.excluded) for used in grammar.texts]
+    return Constraint("layout", grammar.source, "tools", marks=grammar.marks, schemas=schemas, texts=texts)
+
+
+def _schema(used: UsedSchema, answer: str) -> Schema:
+    """For an engine. The answer's own is strict; one that several tools have is as strict as each of them."""
+    source = msgspec.json.encode(used.schema).decode()
+    if not used.uses:
+        return Schema(source, answer)
+    places = [Place(use.called.param, use.pointer, use.called.tool.name) for use in used.uses]
+    return Schema(source, places[0].param, used.uses[0].called.tool.strict, places)

@@ -2,23 +2,27 @@
 
 The source refers to rules that only an engine can write, since it knows which texts are control tokens: `mark_I` is the
 I-th mark, `until_I` any text up to it and with it, `text_I` the I-th text with the mark that ends it, `schema_I` JSON
-that keeps the I-th schema.
+that keeps the I-th schema. What is written alike is one rule, so that a grammar grows by names and little else.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
+from nitro.text import name_choice
+from nitro.text.closed_schemas import closed
+from nitro.text.json_schemas import ANNOTATIONS, part_of, without_annotations
 from nitro.text.tool_formats import argument_values
 from nitro.text.tool_formats.format import ToolFormat
 from nitro.text.tools import Tool
 
 ANY_OBJECT = {"type": "object"}
-_CLOSABLE = {"type", "properties", "required", "title", "description", "$schema", "$defs", "definitions"}
 # The keywords of an object that are kept where its arguments are written one by one: no grammar sees the whole then.
-_ONE_BY_ONE = _CLOSABLE | argument_values.ANNOTATIONS | {"additionalProperties", "$id", "$anchor"}
+_ONE_BY_ONE = {"type", "properties", "required", "$schema", "$defs", "definitions", "additionalProperties"}
+_ONE_BY_ONE |= {"$id", "$anchor"} | ANNOTATIONS
 _TEXT = r"/(.|\n)*/"
 _SPACE = r"/[ \n]{0,2}/"
 
@@ -31,22 +35,46 @@ _FREE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CallableTool:
     """A tool that may be called."""
 
     tool: Tool
     param: str  # the place of its schema in the request, for errors
     enforced: bool  # its calls are held to the schema; else they have any arguments
+    closed: bool = True  # objects have no properties but those that are listed: see closed_schemas
 
-    @property
+    @cached_property
     def schema(self) -> dict[str, Any]:
-        """The schema that a grammar enforces. It keeps a model from inventing arguments, if it lists them all."""
+        """The schema that a grammar enforces, without what only describes."""
         if not self.enforced:
             return ANY_OBJECT
-        schema = self.tool.parameters
-        is_closed = _CLOSABLE >= set(schema) >= {"properties"} and _all_listed(schema)
-        return {**schema, "additionalProperties": False} if is_closed else schema
+        schema: dict[str, Any] = without_annotations(self.tool.parameters)
+        return closed(schema) if self.closed else schema
+
+
+class Use(NamedTuple):
+    """Where a schema comes from: from a tool's, or from the place in it that the JSON pointer names."""
+
+    called: CallableTool
+    pointer: str
+
+
+@dataclass(slots=True)
+class UsedSchema:
+    """A schema, and all that has it. Nothing: it is the answer's own."""
+
+    schema: dict[str, Any]
+    uses: list[Use] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class UsedText:
+    """A text without quotes that keeps the schema, up to the mark with this number."""
+
+    text: UsedSchema
+    mark: int
+    excluded: str  # what it does not contain: a parser might take it for the end of the text
 
 
 @dataclass(slots=True)
@@ -55,8 +83,8 @@ class CallGrammar:
 
     source: str = ""  # in Lark
     marks: list[str] = field(default_factory=list)
-    schemas: list[tuple[dict[str, Any], CallableTool | None]] = field(default_factory=list)  # None: the answer's own
-    texts: list[tuple[str, int]] = field(default_factory=list)  # a regular expression in Lark, and its mark's number
+    schemas: list[UsedSchema] = field(default_factory=list)
+    texts: list[UsedText] = field(default_factory=list)
 
 
 def unenforced_keywords(format: ToolFormat, called: CallableTool) -> list[str]:
@@ -91,7 +119,7 @@ def calls_or_json(
 ) -> CallGrammar:
     """Calls, or an answer in JSON that keeps this schema."""
     writer = _Writer(format, tools, parallel)
-    return writer.grammar(f"start: calls | {writer.schema(schema, None)}")
+    return writer.grammar(f"start: calls | {writer.schema(schema)}")
 
 
 class _Writer:
@@ -100,6 +128,12 @@ class _Writer:
         self._parallel = parallel and format.layout.parallel
         self._grammar = CallGrammar()
         self._rules: list[str] = []
+        self._names: dict[tuple[str, str], str] = {}  # of rules, by their kind and what they say
+        self._marks: dict[str, int] = {}
+        self._literals: dict[str, str] = {}
+        self._schemas: dict[tuple[str, bool], int] = {}
+        self._texts: dict[tuple[str, bool, int, str], int] = {}
+        self._one_call = ""  # the rule, once it is written
 
     def grammar(self, start: str) -> CallGrammar:
         """The grammar with this start; the rule `calls` is added where it is used."""
@@ -112,27 +146,51 @@ class _Writer:
 
     def section(self, begin: str) -> str:
         """A section of calls, of which `begin` is still to come."""
-        calls = "(" + " | ".join(self._call(called) for called in self._tools) + ")"
+        calls = self._call()
         if self._parallel and self._layout.call_separator is not None:
             calls += f" ({self._rule(self._layout.call_separator)} {calls})*"
         return " ".join(part for part in (self._rule(begin), calls, self._rule(self._layout.end)) if part)
 
     def mark(self, text: str) -> int:
         """The number of a mark."""
-        if text not in self._grammar.marks:
+        if text not in self._marks:
+            self._marks[text] = len(self._grammar.marks)
             self._grammar.marks.append(text)
-        return self._grammar.marks.index(text)
+        return self._marks[text]
 
-    def schema(self, schema: dict[str, Any], called: CallableTool | None) -> str:
-        """The rule for JSON that keeps a schema."""
-        self._grammar.schemas.append((schema, called))
-        return f"schema_{len(self._grammar.schemas) - 1}"
+    def schema(self, schema: dict[str, Any], use: Use | None = None) -> str:
+        """The rule for JSON that keeps a schema. `use`: whose it is; None: the answer's own."""
+        key = (json.dumps(schema), use is None or use.called.tool.strict)
+        if key not in self._schemas or use is None:
+            self._schemas[key] = len(self._grammar.schemas)
+            self._grammar.schemas.append(UsedSchema(schema))
+        number = self._schemas[key]
+        self._grammar.schemas[number].uses += [use] if use else []
+        return f"schema_{number}"
 
-    def _call(self, called: CallableTool) -> str:
-        before, hole, after = self._layout.call.partition("$ARGUMENTS")
+    def _call(self) -> str:
+        """The rule for one call."""
+        if not self._one_call:
+            before, _, after = self._layout.call.partition("$NAME")
+            rests = {called.tool.name: self._shared("rest", self._rest(after, called)) for called in self._tools}
+            choice, rules = name_choice.rules(rests)
+            self._rules += [*rules, f"call: {self._rule(before)} ({choice})"]
+            self._one_call = "call"
+        return self._one_call
+
+    def _rest(self, layout: str, called: CallableTool) -> str:
+        """A call from behind the name on."""
+        before, hole, after = layout.partition("$ARGUMENTS")
         arguments = self._arguments(called) if hole else ""
-        filled = {"$NAME": json.dumps(called.tool.name)}
-        return f"{self._rule(before, filled)} {arguments} {self._rule(after, filled)}"
+        return f"{self._rule(before)} {arguments} {self._rule(after)}"
+
+    def _shared(self, kind: str, said: str) -> str:
+        """The name of a rule that says this."""
+        key = (kind, said.strip() or '""')
+        if key not in self._names:
+            self._names[key] = f"{kind}_{len(self._names)}"
+            self._rules.append(f"{self._names[key]}: {key[1]}")
+        return self._names[key]
 
     def _rule(self, layout: str, filled: Mapping[str, str] = _FREE) -> str:
         """A part of the layout as a rule, with rules for its holes."""
@@ -142,25 +200,27 @@ class _Writer:
     def _arguments(self, called: CallableTool) -> str:
         layout = self._layout.parameter
         schema = called.schema
+        whole = Use(called, "")
         if layout is None:
-            return self.schema(schema, called)
+            return self.schema(schema, whole)
         separator = self._layout.parameter_separator
         properties = schema.get("properties") or {}
         needed = schema.get("required") or []
         others = schema.get("additionalProperties", True)
         if not isinstance(properties, dict) or not _are_names(needed):
-            return self.schema(schema, called)  # which is refused
-        properties = {**properties, **{key: others for key in needed if key not in properties}}
-        if any(properties[key] is False for key in needed):
-            return self.schema({"enum": []}, called)  # nothing keeps it
-        if not properties:
+            return self.schema(schema, whole)  # which is refused
+        listed = {**properties, **{key: others for key in needed if key not in properties}}
+        if any(listed[key] is False for key in needed):
+            return self.schema({"enum": []}, whole)  # nothing keeps it
+        if not listed:
             if others is False or layout.count("$KEY") > 1:  # no grammar repeats what is free
                 return ""
-            one = self._parameter(layout, None, {"type": "string"} if others is True else others, called)
+            part = {"type": "string"} if others is True else others
+            one = self._parameter(None, part, schema, Use(called, "/additionalProperties"))
             return f"({one} ({self._literal(separator)} {one})*)?" if separator else f"({one})*"
         each = [
-            (f"({self._parameter(layout, key, part, called)})", key in needed)
-            for key, part in properties.items()
+            (f"({self._parameter(key, part, schema, Use(called, _pointer(key, properties)))})", key in needed)
+            for key, part in listed.items()
             if part is not False
         ]
         if separator:
@@ -173,49 +233,59 @@ class _Writer:
         separator = self._literal(self._layout.parameter_separator)
         first = more = '""'
         for parameter, always in reversed(parameters):
-            rule = f"rest_{len(self._rules)}"
-            self._rules.append(f"{rule}: {more}")
+            rule = self._shared("more", more)
             first = f"{parameter} {rule}" + ("" if always else f" | {first}")
             more = f"{separator} {parameter} {rule}" + ("" if always else f" | {rule}")
         return f"({first})"
 
-    def _parameter(self, layout: str, key: str | None, schema: Any, called: CallableTool) -> str:
-        """One argument, of any name where `key` is None."""
-        before, hole, after = re.split(r"(\$VALUE|\$JSON)", layout)
-        is_text = hole == "$VALUE" and argument_values.is_raw_text(schema, called.schema)
-        filled = {"$TYPE": json.dumps(_type_name(schema, called, is_text)), "$TEXT": json.dumps(str(is_text).lower())}
+    def _parameter(self, key: str | None, schema: Any, root: dict[str, Any], use: Use) -> str:
+        """One argument, of any name where `key` is None. `root`: the schema of all arguments."""
+        before, hole, after = re.split(r"(\$VALUE|\$JSON)", self._layout.parameter or "")
+        is_text = hole == "$VALUE" and argument_values.is_raw_text(schema, root)
+        type_name = _type_name(schema, root, is_text)
+        filled = {"$TYPE": json.dumps(type_name), "$TEXT": json.dumps(str(is_text).lower())}
         if key is not None:
             filled["$KEY"] = json.dumps(key)
         before = self._rule(before, filled)
-        if not is_text:
-            value = self.schema({**_shared(called.schema), **_as_object(schema)}, called)
-            return f"{before} {value} {self._rule(after, filled)}"
-        before = f"{before} {self._literal(self._layout.quote)}"
-        after = self._layout.quote + after
+        if is_text:
+            value = f"{self._literal(self._layout.quote)} {self._text(schema, self._layout.quote + after, key, use)}"
+        else:
+            value = f"{self.schema(part_of(schema, root), use)} {self._rule(after, filled)}"
+        return f"{before} {self._shared('value', value)}"
+
+    def _text(self, schema: dict[str, Any], after: str, key: str | None, use: Use) -> str:
+        """A text without quotes, and what follows it."""
+        filled = {} if key is None else {"$KEY": json.dumps(key)}
         choice = _choice(schema)
         if choice is not None:
-            return f"{before} ({' | '.join(map(json.dumps, choice))}) {self._rule(after, filled)}"
+            return f"({' | '.join(map(json.dumps, choice))}) {self._rule(after, filled)}"
         literal = _HOLES.split(after)[0].replace("$KEY", key or "")
         closing = literal.rstrip()
         mark = next((mark for mark in self._format.special_tokens if closing.startswith(mark) and mark != closing), "")
-        text = self._text(_expression(schema, closing, mark), self.mark(closing))
-        return f"{before} {text} {self._rule(after[len(closing) :], filled)}"
-
-    def _text(self, expression: str, mark: int) -> str:
-        self._grammar.texts.append((expression, mark))
-        return f"text_{len(self._grammar.texts) - 1}"
+        excluded = mark or (closing.strip() if closing != closing.lstrip() else "")
+        written = (json.dumps(schema), use.called.tool.strict, self.mark(closing), excluded)
+        if written not in self._texts:
+            self._texts[written] = len(self._grammar.texts)
+            self._grammar.texts.append(UsedText(UsedSchema(schema), self.mark(closing), excluded))
+        self._grammar.texts[self._texts[written]].text.uses.append(use)
+        return f"text_{self._texts[written]} {self._rule(after[len(closing) :], filled)}"
 
     def _literal(self, text: str) -> str:
         """A text, with rules for the format's special tokens in it. Line breaks stand alone: where one piece is the
         beginning of another, llguidance only ever sees the longer one."""
+        if text not in self._literals:
+            self._literals[text] = self._split(text)
+        return self._literals[text]
+
+    def _split(self, text: str) -> str:
         marks = sorted(self._format.special_tokens, key=len, reverse=True)
         parts = re.split("(" + "|".join([*map(re.escape, marks), r"\n+"]) + ")", text)
         return " ".join(f"mark_{self.mark(part)}" if part in marks else json.dumps(part) for part in parts if part)
 
 
-def _type_name(schema: Any, called: CallableTool, is_text: bool) -> str:
+def _type_name(schema: Any, root: dict[str, Any], is_text: bool) -> str:
     """The type that a call names. A text in JSON must not be taken for a raw one."""
-    types = sorted(argument_values.allowed_types(schema, called.schema) - {"string", "integer"})
+    types = sorted(argument_values.allowed_types(schema, root) - {"string", "integer"})
     return "string" if is_text else types[0] if types else "object"
 
 
@@ -225,37 +295,10 @@ def _choice(schema: Any) -> list[str] | None:
     return choice if isinstance(choice, list) else None
 
 
-def _expression(schema: Any, closing: str, mark: str) -> str:
-    """A text's schema as a regular expression."""
-    minimum = schema.get("minLength", 0)
-    maximum = schema.get("maxLength", "")
-    pattern = schema.get("pattern")
-    parts = [rf"/(.|\n){{{minimum},{maximum}}}/" if minimum or maximum != "" else _TEXT]
-    if isinstance(pattern, str):
-        start, end = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith(r"\$")
-        inner = pattern[start : len(pattern) - end].replace("/", r"\/").replace(r"\\/", r"\/")
-        parts.append(("" if start else r"/(.|\n)*/ ") + f"/({inner})/" + ("" if end else r" /(.|\n)*/"))
-    excluded = mark or (closing.strip() if closing != closing.lstrip() else "")
-    if excluded:  # a parser might take it for the end of the text
-        parts.append(f"~/(.|\n)*{re.escape(excluded).replace('/', chr(92) + '/')}(.|\n)*/")
-    return " & ".join(f"({part})" for part in parts)
-
-
-def _all_listed(schema: Mapping[str, Any]) -> bool:
-    """Whether all members that an object requires are among its properties."""
-    properties, needed = schema["properties"], schema.get("required") or []
-    return isinstance(properties, dict) and _are_names(needed) and set(needed) <= set(properties)
+def _pointer(key: str, properties: Mapping[str, Any]) -> str:
+    """Where the schema of a property is."""
+    return f"/properties/{key.replace('~', '~0').replace('/', '~1')}" if key in properties else "/additionalProperties"
 
 
 def _are_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
-
-
-def _as_object(schema: Any) -> dict[str, Any]:
-    """True and None allow all. What is no schema at all stays wrong."""
-    return schema if isinstance(schema, dict) else {} if schema is True or schema is None else {"allOf": [schema]}
-
-
-def _shared(schema: dict[str, Any]) -> dict[str, Any]:
-    """The definitions to which parts of a schema may refer."""
-    return {key: schema[key] for key in ("$defs", "definitions") if key in schema}

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from nitro.api.openai.requests import CommonRequest
 from nitro.engines.types import Constraint
 from nitro.errors import ApiError
+from nitro.text.closed_schemas import closed
 
 Parsed = Constraint | None
 
@@ -30,7 +32,14 @@ def parse_constraint(request: CommonRequest) -> Parsed:
         raise ApiError.invalid(constraints[1].param, f"nothing beside '{first.param}'")
     if request.ignore_eos:
         raise ApiError.invalid("ignore_eos", f"false beside '{first.param}', which says where the answer ends")
+    if first.kind == "json_schema" and closes_objects(request):
+        return replace(first, source=msgspec.json.encode(closed(msgspec.json.decode(first.source))).decode())
     return first
+
+
+def closes_objects(request: CommonRequest) -> bool:
+    """Whether objects have only the properties that their schemas list."""
+    return request.disable_additional_properties is not False
 
 
 def _parse_response_format(value: dict[str, Any]) -> Parsed:

@@ -124,6 +124,13 @@ class CommonRequest(SamplingRequest, frozen=True):
     grammar: Annotated[str | None, _structured("The answer matches this grammar, in GBNF or Lark.")] = None
     regex: Annotated[str | None, _structured("The whole answer matches this regular expression.")] = None
     choice: Annotated[list[str] | None, _structured("The answer is one of these strings.")] = None
+    disable_additional_properties: Annotated[
+        bool | None,
+        _structured(
+            "false: objects may have properties that their schema does not list, as JSON Schema has it. By default they"
+            " have none where it lists some in `properties` and says nothing of others; so do the arguments of tools."
+        ),
+    ] = None
     cache_prompt: Annotated[
         bool | None, Param("false: compute the whole prompt, and reuse nothing from earlier requests.")
     ] = None

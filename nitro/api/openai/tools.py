@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 from typing import Any, Literal, NamedTuple
 
+from nitro.api.openai.constraints import closes_objects
 from nitro.api.openai.requests import ChatRequest
 from nitro.errors import ApiError
 from nitro.parameters import check_count
@@ -54,7 +55,7 @@ def parse_tools(request: ChatRequest) -> OfferedTools | None:
     return OfferedTools(
         offered=_in_prompt(offered, parsed, choice, legacy),
         callable=[
-            CallableTool(called.tool, called.param, called.tool.strict or required)
+            CallableTool(called.tool, called.param, called.tool.strict or required, closes_objects(request))
             for called in parsed
             if choice.allowed is None or called.tool.name in choice.allowed
         ],

@@ -92,7 +92,8 @@ class GrammarMatcher:
             schema = self._schema(rule)
             if violation := self._checks.violation(schema, value.decode(errors="replace")):
                 self._violation = violation
-                self.param = schema.param
+                params = {place.param for place in schema.all_places}
+                self.param = schema.param if len(params) == 1 else self._constraint.param  # whose it is is not known
                 return False
         self._checked = len(values)
         return True

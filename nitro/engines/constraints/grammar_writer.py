@@ -11,9 +11,9 @@ from typing import Any
 from llguidance import LLMatcher
 from llguidance.gbnf_to_lark import any_to_lark
 
-from nitro.engines.constraints import schema_walk
+from nitro.engines.constraints.schema_rewriting import rewritten
 from nitro.engines.runner import Tokenizer
-from nitro.engines.types import Constraint
+from nitro.engines.types import Constraint, PlainText
 
 # White space is bounded, since a small model may go on with it for ever.
 WHITE_SPACE = r"[\x20\x0A\x0D\x09]{1,32}"
@@ -46,12 +46,12 @@ class GrammarWriter:
 
     def _layout(self, constraint: Constraint) -> str:
         rules = [rule for i, mark in enumerate(constraint.marks) for rule in self._mark(f"_{i}", mark)]
-        for i, (expression, mark) in enumerate(constraint.texts):
+        for i, text in enumerate(constraint.texts):
+            expression = text_expression(text)
             rules.append(f"TEXT_{i}: {expression}")
-            repeats = expression == f"({_ANY_TEXT})"
-            rules += self._text(f"text_{i}", f"TEXT_{i}", constraint.marks[mark], repeats)
+            rules += self._text(f"text_{i}", f"TEXT_{i}", constraint.marks[text.mark], expression == _ANY_TEXT)
         for i, schema in enumerate(constraint.schemas):
-            value = {**schema_walk.load(schema.source), "x-guidance": _options(schema.strict)}
+            value = {**json.loads(enforceable(schema.source, schema.strict)), "x-guidance": _options(schema.strict)}
             rules.append(f"{SCHEMA_RULE}{i}[capture]: %json {json.dumps(value)}")
         return "\n".join([constraint.source, *rules])
 
@@ -88,10 +88,35 @@ class GrammarWriter:
 
 
 def from_schema(source: str, strict: bool = True) -> str:
-    """The grammar of a JSON schema. Raises ValueError for numbers that cannot be held, and what is no JSON."""
-    schema = schema_walk.load(source)
-    schema.pop("x-guidance", None)  # ours to choose
-    return LLMatcher.grammar_from_json_schema(schema, overrides=_options(strict))
+    """The grammar of a JSON schema; if it is not strict, of what can be enforced of it.
+
+    Raises ValueError, with the place, for what cannot be enforced.
+    """
+    return LLMatcher.grammar_from_json_schema(enforceable(source, strict), overrides=_options(strict))
+
+
+def enforceable(source: str, strict: bool) -> str:
+    """A schema in JSON that llguidance enforces. Raises ValueError as `from_schema` does."""
+    schema = rewritten(source)
+    if strict and schema.patterns:
+        raise ValueError(schema.patterns[0].refusal)
+    if strict and schema.unenforced:
+        pointer, keyword = schema.unenforced[0]
+        raise ValueError(f"{keyword} cannot be enforced here (at {pointer or '/'})")
+    return schema.source
+
+
+def text_expression(text: PlainText) -> str:
+    """A text's schema as an expression in Lark. Raises ValueError for a pattern that must be held to and cannot be."""
+    schema = json.loads(enforceable(text.schema.source, text.schema.strict))
+    shortest, longest = schema.get("minLength", 0), schema.get("maxLength", "")
+    parts = [rf"/(.|\n){{{shortest},{longest}}}/" if shortest or longest != "" else _ANY_TEXT]
+    if "pattern" in schema:
+        parts.append(f"/{schema['pattern'].removeprefix('^').removesuffix('$')}/")
+    if text.excluded:
+        excluded = "".join(f"\\u{{{ord(sign):x}}}" for sign in text.excluded)
+        parts.append(f"~/(.|\n)*{excluded}(.|\n)*/")
+    return " & ".join(f"({part})" for part in parts) if len(parts) > 1 else parts[0]
 
 
 def _options(strict: bool) -> Any:

@@ -4,17 +4,25 @@ A grammar sees letters and not what they mean, so a value can keep each letter o
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from nitro.engines.constraints import json_values, schema_walk
+from nitro.engines.constraints import json_values, schema_places, schema_walk
 from nitro.engines.constraints.grammar_errors import GrammarError, as_grammar_errors, sentence
+from nitro.engines.constraints.grammar_probe import first_problem, later_problem
 from nitro.engines.constraints.grammar_vocabulary import GrammarVocabulary
-from nitro.engines.constraints.grammar_writer import from_schema
-from nitro.engines.types import Schema
+from nitro.engines.constraints.grammar_writer import enforceable, from_schema, text_expression
+from nitro.engines.constraints.schema_growth import growing
+from nitro.engines.constraints.schema_rewriting import rewritten
+from nitro.engines.constraints.schema_types import assertions
+from nitro.engines.types import PlainText, Schema
 
 MAX_RECHECKED_CHARS = 2**16  # of a schema whose value is parsed a second time, on the engine thread
 MAX_SUBSCHEMAS = 200  # that are tried to find the place of a fault
+UNSATISFIABLE = "nsatisfiable"  # in what llguidance says of a schema and of what is around it, in other words
+DEFINITIONS = ("$schema", "$defs", "definitions")
 
 
 class SchemaChecks:
@@ -25,14 +33,39 @@ class SchemaChecks:
 
     def check(self, schema: Schema) -> None:
         """Raises GrammarError, with the place of the fault, where the schema cannot be enforced."""
-        with as_grammar_errors(schema.param):
+        with _blamed(schema):
             if problem := self.problem(schema.source, schema.strict):
                 raise GrammarError(problem, schema.param)
 
+    def check_text(self, text: PlainText) -> None:
+        """Raises GrammarError, with the place of the fault, where a text cannot be held to its schema."""
+        self.check(text.schema)
+        with _blamed(text.schema):
+            wrong, _ = self._vocabulary.validate(f"start: TEXT\nTEXT: {text_expression(text)}")
+            if wrong:
+                raise GrammarError("No text can be held to it (at /)", text.schema.param)
+
+    def check_growth(self, schema: Schema) -> None:
+        """Raises GrammarError, with the place, where an answer would fail after it has begun.
+
+        Parts whose states may multiply are tried by themselves, a bounded number of them.
+        """
+        with _blamed(schema):
+            whole = json.loads(enforceable(schema.source, schema.strict))
+            definitions = _definitions(whole)
+            for pointer, keyword, part in growing(whole):
+                ll = self._vocabulary.begin(from_schema(json.dumps({**definitions, **part}), schema.strict))
+                if ll.is_error():
+                    continue  # it leads elsewhere by itself; as a part it has been compiled
+                if problem := first_problem(ll, self._vocabulary) or later_problem(ll, self._vocabulary):
+                    place, original = schema_walk.nearest(json.loads(schema.source), pointer)
+                    named = "format" if keyword == "pattern" and "format" in original else keyword
+                    raise GrammarError(f"{named}: {problem} (at {place or '/'})", schema.param)
+
     def problem(self, source: str, strict: bool = True) -> str | None:
-        """What is wrong with a schema, and where; None: nothing."""
+        """What is wrong with a schema, and where; None: nothing. Raises ValueError as `from_schema` does."""
         problem = self._problem(source, strict)
-        return problem and self._with_place(json.loads(source), problem, strict)
+        return problem and self._with_place(schema_walk.load(source), problem, strict)
 
     def unenforced(self, schemas: list[Schema]) -> list[str]:
         """What is let through of schemas that are not strict, each with the name of its schema."""
@@ -40,9 +73,12 @@ class SchemaChecks:
         for schema in schemas:
             if not schema.strict:
                 with as_grammar_errors(schema.param):
+                    known = rewritten(schema.source)
                     _, warnings = self._vocabulary.validate(from_schema(schema.source, False))
-                found += [f"{schema.param}: {warning}" for warning in warnings]
-        return found
+                told = [*map(str, known.patterns), *map(sentence, warnings)]
+                told += [f"{keyword} (at {pointer or '/'}) is not enforced" for pointer, keyword in known.unenforced]
+                found += [schema_places.told(one, place) for place in schema.all_places for one in told]
+        return list(dict.fromkeys(found))
 
     def violation(self, schema: Schema, text: str) -> str | None:
         """How a complete value breaks its schema, though its letters have kept the grammar; None: it does not.
@@ -69,11 +105,41 @@ class SchemaChecks:
         return sentence(messages[0]) if wrong else None
 
     def _with_place(self, schema: dict[str, Any], problem: str, strict: bool) -> str:
-        """The problem with a JSON pointer to the innermost subschema that has it."""
-        definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-        subschemas = list(islice(schema_walk.every(schema), MAX_SUBSCHEMAS))
-        for pointer, part in reversed(subschemas[1:]):
+        """The problem with its keyword, and a JSON pointer to the innermost subschema that has it."""
+        definitions = _definitions(schema)
+        for pointer, part in reversed(list(islice(schema_walk.every(schema), MAX_SUBSCHEMAS))):
             shared = {} if pointer.startswith(("/$defs", "/definitions")) else definitions
-            if self._problem(json.dumps({**shared, **part}), strict) == problem:
-                return f"{problem} (at {pointer})"
+            whole = {**shared, **part}
+            if not pointer or self._is_problem(whole, problem, strict):
+                problem = self._problem(json.dumps(whole), strict) or problem
+                return f"{self._with_keyword(whole, problem, strict)} (at {pointer or '/'})"
         return f"{problem} (at /)"
+
+    def _with_keyword(self, part: dict[str, Any], problem: str, strict: bool) -> str:
+        """The problem with the keyword without which it would not be there."""
+        for keyword in sorted(part, key=lambda keyword: keyword not in assertions(part)):
+            others = {key: value for key, value in part.items() if key != keyword}
+            if not self._is_problem(others, problem, strict):
+                return problem if problem.startswith(keyword) else f"{keyword}: {problem}"
+        return problem
+
+    def _is_problem(self, schema: dict[str, Any], problem: str, strict: bool) -> bool:
+        try:
+            found = self._problem(json.dumps(schema), strict)
+        except ValueError:
+            return False
+        return found is not None and (found == problem or (UNSATISFIABLE in found and UNSATISFIABLE in problem))
+
+
+@contextmanager
+def _blamed(schema: Schema) -> Iterator[None]:
+    """Whatever is raised over a schema becomes a GrammarError with the schema's place in the request."""
+    try:
+        with as_grammar_errors(schema.param):
+            yield
+    except GrammarError as error:
+        raise GrammarError(schema_places.blamed(str(error), schema.all_places[0]), error.param) from error
+
+
+def _definitions(schema: dict[str, Any]) -> dict[str, Any]:
+    return {key: schema[key] for key in DEFINITIONS if key in schema}

@@ -8,13 +8,18 @@ import math
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, TypeGuard
+from urllib.parse import unquote
 
 from nitro.engines.constraints.json_values import escaped
 
 JsonSchema = dict[str, Any]
-OBJECTS_OF_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-LISTS_OF_SCHEMAS = ("anyOf", "allOf", "oneOf", "prefixItems")
-SINGLE_SCHEMAS = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+OBJECTS_OF_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+LISTS_OF_SCHEMAS = ("anyOf", "allOf", "oneOf", "prefixItems", "items")
+SINGLE_SCHEMAS = (
+    *("items", "additionalItems", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"),
+    *("unevaluatedProperties", "unevaluatedItems"),
+)
+WITH_SCHEMAS = frozenset((*OBJECTS_OF_SCHEMAS, *LISTS_OF_SCHEMAS, *SINGLE_SCHEMAS))
 # Towards which infinity a bound may be moved, so that what keeps it keeps the schema's own, too.
 BOUND_DIRECTIONS = {"minimum": 1, "exclusiveMinimum": 1, "maximum": -1, "exclusiveMaximum": -1}
 VALUE_KEYWORDS = ("const", "enum")
@@ -24,6 +29,8 @@ MAX_BOUND = 2**63 - 1024  # the largest double of 64 bits: llguidance cuts bound
 def load(source: str) -> JsonSchema:
     """The schema, with bounds that can be held. Raises ValueError for other numbers, with their place."""
     schema: JsonSchema = json.loads(source)
+    if isinstance(schema, bool):
+        return {} if schema else {"enum": []}
     for pointer, part in every(schema):
         for keyword, direction in BOUND_DIRECTIONS.items():
             bound = part.get(keyword)
@@ -43,6 +50,28 @@ def every(schema: JsonSchema) -> Iterator[tuple[str, JsonSchema]]:
     for pointer, part in found:  # grows as it goes
         yield pointer, part
         found += [(pointer + step, inner) for step, inner in subschemas(part)]
+
+
+def target(schema: JsonSchema, reference: Any) -> Any:
+    """What a reference within the schema leads to, which may be no schema; None: nothing, or it is not of that kind."""
+    if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
+        return None
+    found: Any = schema
+    for step in unquote(reference).split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and key.isdecimal() and int(key) < len(found):
+            found = found[int(key)]
+        else:
+            found = found.get(key) if isinstance(found, dict) else None
+    return found
+
+
+def nearest(schema: JsonSchema, pointer: str) -> tuple[str, JsonSchema]:
+    """The pointer, or the longest beginning of it that leads to a schema in the schema, and that schema."""
+    parts = dict(every(schema))
+    while pointer not in parts:
+        pointer = pointer.rpartition("/")[0]
+    return pointer, parts[pointer]
 
 
 def subschemas(schema: Any) -> Iterator[tuple[str, JsonSchema]]:

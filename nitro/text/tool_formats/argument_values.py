@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from nitro.text.json_schemas import ANNOTATIONS
 from nitro.text.tools import ToolsByName
 
 _NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", type(None): "null"}
@@ -12,7 +13,6 @@ _ALL_TYPES = frozenset({*_NAMES.values(), "array"})
 # The keywords that a raw text, one without quotes, can be held to. Under any other a text is JSON, with quotes.
 _CHOICES, _RESTRICTIONS = {"enum", "const"}, {"minLength", "maxLength", "pattern"}
 _TEXT_KEYWORDS = {"type"} | _CHOICES | _RESTRICTIONS
-ANNOTATIONS = {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment"}
 _MAX_DEPTH = 32
 
 

@@ -1,0 +1,89 @@
+"""Tries a grammar before a model does: whether an answer can begin, and whether it can go on for some way."""
+
+from collections.abc import Iterator
+from random import Random
+
+from llguidance import LLMatcher
+
+from nitro.engines.constraints.grammar_errors import sentence
+from nitro.engines.constraints.grammar_vocabulary import GrammarVocabulary
+
+LOOK_AHEAD = 12  # steps into an answer for which it is tried whether a grammar can be followed
+JSON_OPENERS = ("{", "[", '"', ":")  # what leads further into JSON
+WALKS = 2  # from the beginning
+WALK_BYTES = 300  # of each: where states multiply, they are mostly too many after 30 to 120
+WORDS = 0.95  # how many of the tokens are letters and digits alone
+MAX_DRAWS = 32  # for a token that does not end a text
+
+
+def first_problem(ll: LLMatcher, vocabulary: GrammarVocabulary) -> str | None:
+    """Why not even the beginning of an answer is possible; None: it is.
+
+    It is tried as far as there is no choice, and into objects and lists.
+    """
+    if ll.is_error():
+        return sentence(ll.get_error())
+    probe = ll.deep_copy()
+    if not any(probe.compute_bitmask()):
+        return sentence(probe.get_error()) or "Nothing can be said that keeps it."
+    for _ in range(LOOK_AHEAD):
+        if probe.is_error() or not _advance(probe, vocabulary):
+            break
+    probe.compute_bitmask()
+    return sentence(probe.get_error()) or None
+
+
+def _advance(probe: LLMatcher, vocabulary: GrammarVocabulary) -> bool:
+    """Consume what must come next, else what may and leads further. False where nothing does."""
+    forced = probe.compute_ff_tokens() or vocabulary.tokenize(probe.compute_ff_bytes().decode(errors="ignore"))
+    ways = [forced] if forced else map(vocabulary.tokenize, JSON_OPENERS)
+    return any(probe.try_consume_tokens(way) == len(way) for way in ways)
+
+
+def later_problem(ll: LLMatcher, vocabulary: GrammarVocabulary) -> str | None:
+    """Why an answer that may begin cannot go on; None: several that were tried can.
+
+    Each walk takes tokens at random, the same ones each time. It uses the matcher up: its copies share a lexer and
+    what that may take.
+    """
+    for seed in range(WALKS):
+        draw = Random(seed)
+        probe = ll.deep_copy()
+        walked = 0
+        while walked < WALK_BYTES:
+            mask = probe.compute_bitmask()
+            if probe.is_error():
+                return sentence(probe.get_error())
+            token = _drawn_to_go_on(mask, draw, vocabulary)
+            if token is None or token in vocabulary.eog or not probe.consume_token(token):
+                break
+            walked += len(vocabulary.tokenizer.token_bytes(token)) or 1
+    return None
+
+
+def _drawn_to_go_on(mask: bytes, draw: Random, vocabulary: GrammarVocabulary) -> int | None:
+    """A token that the mask allows, if possible one of letters and digits alone, and now and then another one."""
+    is_word = draw.random() < WORDS
+    token = None
+    for _ in range(MAX_DRAWS):
+        token = _drawn(mask, draw)
+        if token is None:
+            break
+        data = vocabulary.tokenizer.token_bytes(token)
+        if data.isalnum() if is_word else b'"' not in data:
+            break
+    return token
+
+
+def _drawn(mask: bytes, draw: Random) -> int | None:
+    """A token that the mask allows; None: it allows none."""
+    start = draw.randrange(len(mask) or 1)
+    for at in _places(len(mask), start):
+        if mask[at]:
+            return at * 8 + draw.choice([bit for bit in range(8) if mask[at] >> bit & 1])
+    return None
+
+
+def _places(size: int, start: int) -> Iterator[int]:
+    yield from range(start, size)
+    yield from range(start)
