@@ -242,7 +242,8 @@ def test_the_rest_is_refused_by_keyword_and_place(schema: dict[str, Any], keywor
 def test_what_is_not_strict_is_let_through_and_told(schema: dict[str, Any], keyword: str, place: str) -> None:
     lenient = Schema(json.dumps(schema), "tools[0]", strict=False)
     constraint = Constraint("layout", "start: schema_0", "tools", schemas=[lenient])
-    assert COMPILER.unenforced(constraint)[0] == f"tools[0]: {keyword} (at {place}) is not enforced"
+    told = COMPILER.unenforced(constraint)[0]
+    assert told.startswith(f"tools[0]: {keyword} ") and told.endswith(f"(at {place}) is not enforced")
     COMPILER.matcher(constraint)
 
 

@@ -24,6 +24,7 @@ from nitro.engines.constraints.schema_rules import (
 from nitro.engines.constraints.schema_types import ANNOTATIONS, NEVER, Schema, Scope, is_anything, is_never
 
 MAX_GROWN_CHARS = 2**19  # of what a schema becomes
+MAX_SHOWN_CHARS = 40
 # These may stand beside whatever else a schema has, if it has them not yet.
 _MERGED = frozenset(
     (
@@ -184,7 +185,7 @@ class _Rewriter:
             result = rule(schema[keyword], schema, self._scope)
         except FAILURES:
             if len(self.unenforced) == before or not is_inexact:
-                self.unenforced[pointer, keyword] = None
+                self.unenforced[pointer, _named(keyword, schema[keyword])] = None
             result = (
                 LENIENT[keyword](schema[keyword]) if isinstance(schema[keyword], list) and keyword in LENIENT else True
             )
@@ -197,6 +198,12 @@ class _Rewriter:
         if set(result) <= _MERGED and not set(result) & set(rest):
             return {**rest, **result}
         return {**rest, "allOf": [*rest.get("allOf", []), result]}
+
+
+def _named(keyword: str, value: Any) -> str:
+    """The keyword, with its value where that is a short text: of a format it matters which."""
+    is_short = isinstance(value, str) and len(value) <= MAX_SHOWN_CHARS
+    return f"{keyword} {json.dumps(value, ensure_ascii=False)}" if is_short else keyword
 
 
 def _whole(keyword: str, value: Any) -> Any:
