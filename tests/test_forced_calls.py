@@ -18,8 +18,8 @@ from nitro.engines.types import ModelInfo
 from nitro.service.answer_constraint import after_thinking, with_tools
 from nitro.service.requests import OfferedTools
 from nitro.text import reasoning
+from nitro.text.deltas import Parser
 from nitro.text.family import ModelFamily
-from nitro.text.output_parser import Parser
 from nitro.text.tool_formats import known
 from nitro.text.tool_formats.format import Layout
 from nitro.text.tool_grammar import CallableTool

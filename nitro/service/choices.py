@@ -19,8 +19,8 @@ from nitro.service.events import (
     TextDelta,
     TokenUsage,
 )
+from nitro.text.deltas import ChannelDelta, Parser, PlainParser, merged
 from nitro.text.detokenizer import Detokenizer
-from nitro.text.output_parser import ChannelDelta, Parser, PlainParser, merged
 from nitro.text.stops import StopMatcher
 from nitro.text.tool_formats.format import any_id
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from nitro.errors import TemplateError
 from nitro.text import MAX_TEMPLATE_CHARACTERS, reasoning, tool_formats
-from nitro.text.output_parser import ChannelParser, Parser, PlainParser
+from nitro.text.deltas import Parser, PlainParser
+from nitro.text.output_parser import ChannelParser
 from nitro.text.reasoning import Markers
 from nitro.text.tool_formats import fallback, history
 from nitro.text.tool_formats.format import ToolFormat
