@@ -70,8 +70,7 @@ class TaggedCalls:
         while found := re.compile(r"\s*" + self.key).match(body, at):
             key = found["key"]
             value, at = self._value(body, found.end())
-            is_text = _is_marked_text(found)
-            arguments.append((key, to_json(value) if is_text else argument_to_json(tools, name, key, value)))
+            arguments += _argument(tools, name, key, value, _is_marked_text(found))
         return _members(arguments) + "}", at
 
     def parse_partial(self, body: str, tools: ToolsByName) -> list[Call]:
@@ -101,7 +100,7 @@ class TaggedCalls:
                     arguments.append((key, to_json(self._partial_text(body[start:]))[:-1]))
                 break
             value, at = self.decode(body[start : closing.start()]), closing.end()
-            arguments.append((key, to_json(value) if is_text else argument_to_json(tools, name, key, value)))
+            arguments += _argument(tools, name, key, value, is_text)
         return _members(arguments), at
 
     def _partial_text(self, text: str) -> str:
@@ -118,6 +117,12 @@ class TaggedCalls:
         if not closing:
             raise Unfinished
         return self.decode(body[at : closing.start()]), closing.end()
+
+
+def _argument(tools: ToolsByName, name: str, key: str, text: str, is_text: bool) -> list[tuple[str, str]]:
+    """The argument and its JSON, or nothing where the text says nothing."""
+    value = to_json(text) if is_text else argument_to_json(tools, name, key, text)
+    return [] if value is None else [(key, value)]
 
 
 def _is_marked_text(key: re.Match[str]) -> bool:
