@@ -22,8 +22,16 @@ SAID: dict[str, tuple[str, str, str, str, list[list[str]]]] = {
     "a call": ("qwen3_coder", f"I need it.\n{QWEN}", "", "I need it.", CALLED),
     "nothing but a call": ("qwen3_coder", f"\n{QWEN}\n", "", "", CALLED),
     "it goes on": ("hermes", f"Hm.\n{HERMES}\nDone.", "Done.", "Hm.", CALLED),
-    "it is closed all the same": ("hermes", f"Hm.\n{HERMES}\n</think>\n\nDone.", "Done.", "Hm.", CALLED),
-    "two, and a closing between them": ("hermes", f"Hm. {HERMES}\n</think>\n{HERMES}", "", "Hm.", CALLED * 2),
+    "two": ("hermes", f"Hm. {HERMES}\n{HERMES}", "", "Hm.", CALLED * 2),
+    "it is closed behind the call": ("hermes", f"Hm.\n{HERMES}\n</think>\n", "", "Hm.", CALLED),
+    "it is closed, and an answer follows": (
+        "hermes",
+        f"Hm.\n{HERMES}\n</think>\n\nNo.",
+        "No.",
+        f"Hm.\n{HERMES}",
+        [],
+    ),
+    "it is closed, and the call follows": ("hermes", f"Hm. {HERMES}\n</think>\n{HERMES}", "", f"Hm. {HERMES}", CALLED),
     "its closing is in an argument": (
         "hermes",
         'Hm.<tool_call>{"name": "write_note", "arguments": {"text": "</think>"}}</tool_call>',
@@ -31,7 +39,7 @@ SAID: dict[str, tuple[str, str, str, str, list[list[str]]]] = {
         "Hm.",
         [["write_note", '{"text": "</think>"}']],
     ),
-    "the call's own closing is missing": ("hermes", f"Hm.{HERMES[:-13]}\n</think>Done.", "Done.", "Hm.", CALLED),
+    "the call's own closing is missing": ("hermes", f"Hm.{HERMES[:-13]}\n</think>", "", "Hm.", CALLED),
     "a section": ("kimi_k2", f"Hm. {KIMI}", "", "Hm.", CALLED),
     "a mention": ("hermes", "I could <tool_call> it.</think>Yes.", "Yes.", "I could <tool_call> it.", []),
     "a mention, then a call": (

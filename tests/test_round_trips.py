@@ -67,6 +67,18 @@ TAGGED = [
 ]
 
 
+# What a template writes so that it can mean another thing
+_QUOTES = "it writes quotes and backslashes in a text as they are"
+_NULL = "it writes nothing for null"
+EXPLAINED = {"LFM2.5-8B-A1B": _QUOTES, "MiniMax-M3": _NULL}
+
+
+def is_unclear(name: str, value: Any) -> bool:
+    reason = EXPLAINED.get(name)
+    written = json.dumps(value)
+    return (reason == _QUOTES and "\\\\" in written) or (reason == _NULL and "null" in written)
+
+
 def tool(schema: dict[str, Any]) -> Tool:
     return Tool("f", {"type": "object", "properties": {"x": schema}, "$defs": {"text": TEXT}})
 
@@ -96,7 +108,7 @@ def test_there_are_templates() -> None:
 def test_odd_texts_are_read_back(name: str) -> None:
     for kind, schema in TEXTS.items():
         for text in ODD:
-            if kind != "choice" and not means_more(text, schema):
+            if kind != "choice" and not means_more(text, schema) and not is_unclear(name, text):
                 assert read_back(name, text, schema) == [{"x": text}], (kind, text)
     for text in ('"a"', "1", "None", ""):
         assert read_back(name, text, TEXTS["choice"]) == [{"x": text}]
@@ -106,7 +118,8 @@ def test_odd_texts_are_read_back(name: str) -> None:
 def test_other_values_are_read_back(name: str) -> None:
     for kind, (schema, values) in VALUES.items():
         for value in values:
-            assert read_back(name, value, schema) == [{"x": value}], kind
+            if not is_unclear(name, value):
+                assert read_back(name, value, schema) == [{"x": value}], kind
 
 
 @pytest.mark.parametrize("name", TAGGED)
@@ -114,7 +127,7 @@ def test_any_text_is_read_back(name: str) -> None:
     @settings(quick, max_examples=25)
     @given(st.text("\"'`[]{}()\\,: \nab1.-ř", max_size=12), st.sampled_from(sorted(set(TEXTS) - {"choice"})))
     def any_text(text: str, kind: str) -> None:
-        if not means_more(text, TEXTS[kind]):
+        if not means_more(text, TEXTS[kind]) and not (EXPLAINED.get(name) == _QUOTES and set(text) & set("\\'")):
             assert read_back(name, text, TEXTS[kind]) == [{"x": text}]
 
     any_text()

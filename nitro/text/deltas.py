@@ -28,6 +28,10 @@ class Parser(Protocol):
     def calls(self) -> int:
         """How many calls are complete."""
 
+    @property
+    def pending(self) -> int:
+        """How many characters at the end of the text have not been read yet."""
+
     def feed(self, text: str) -> list[ChannelDelta]:
         """What is certain after this much more text."""
 
@@ -40,6 +44,7 @@ class PlainParser:
 
     thinking = False
     calls = 0
+    pending = 0
 
     def feed(self, text: str) -> list[ChannelDelta]:
         """The text itself."""

@@ -2,7 +2,7 @@
 
 Call `feed` as text arrives and `flush` at its end. The result does not depend on how the text was cut into pieces, and
 nothing is lost: text that looks like a call and is none becomes content. White space around calls and reasoning is
-dropped. A call of an offered tool ends reasoning that is not closed; all else in it is reasoning, tags too.
+dropped. A call of an offered tool ends reasoning that nothing closes after it; all else in it is reasoning, tags too.
 """
 
 from dataclasses import dataclass, field
@@ -63,6 +63,8 @@ class _Calls:
     before: _Content | _Reasoning
     space: str = ""  # the white space between what was before and the opening
     searched: int = 0  # no closing tag ends the calls before this position
+    whole: bool = False  # in reasoning: the first of them is whole, and ends it unless it is closed after all
+    closed: int | None = None  # where it is
     streamed: list[str] = field(default_factory=list)  # the arguments of each call that were passed on
 
 
@@ -111,7 +113,13 @@ class ChannelParser:
     @property
     def thinking(self) -> bool:
         """Whether the text is reasoning at the moment."""
-        return isinstance(self._state, _Reasoning)
+        state = self._state
+        return isinstance(state, _Reasoning) or (isinstance(state, _Calls) and isinstance(state.before, _Reasoning))
+
+    @property
+    def pending(self) -> int:
+        """How many characters at the end of the text have not been read yet."""
+        return len(self._text)
 
     def feed(self, text: str) -> list[ChannelDelta]:
         """What is certain after this much more text."""
@@ -231,38 +239,67 @@ class ChannelParser:
         return state
 
     def _read_calls(self, state: _Calls) -> None:
-        assert self._format and (self._markers or isinstance(state.before, _Content))
-        in_reasoning = isinstance(state.before, _Reasoning)
-        if in_reasoning and len(self._text) >= _UNNAMED and not self._names_tool(self._text[:_UNNAMED]):
-            self._take_for_text(state)
+        assert self._format
+        if isinstance(state.before, _Reasoning):
+            self._read_calls_in_reasoning(state, state.before)
             return
-        tags = [self._format.close_tag, self._markers.close_tag if in_reasoning and self._markers else ""]
-        while found := min(
-            ((at, tag) for tag in tags if tag and (at := self._text.find(tag, state.searched)) >= 0), default=None
-        ):
-            end, tag = found
+        close_tag = self._format.close_tag
+        while close_tag and (end := self._text.find(close_tag, state.searched)) >= 0:
             try:
-                calls = self._closed_calls(self._text[:end], tag, in_reasoning)
+                calls = self._closed_calls(self._text[:end], close_tag)
             except Unfinished:  # this tag is within an argument
-                state.searched = end + len(tag)
+                state.searched = end + len(close_tag)
                 continue
             except Malformed:
                 if not state.streamed:
                     self._take_for_text(state)
                     return
                 calls = []
-            self._text = self._text[end + len(tag) :]
-            self._complete(state, calls)
+            self._text = self._text[end + len(close_tag) :]
+            self._complete(state, state.before, calls)
             return
-        state.searched = max(state.searched, len(self._text) - max(map(len, tags)) + 1)
-        if self._parse_partial and not in_reasoning:
+        state.searched = max(state.searched, len(self._text) - len(close_tag) + 1)
+        if self._parse_partial:
             try:
                 calls = self._parse_partial(self._text, self._tools)
             except _BEYOND_PYTHON:
                 return
             self._deltas += call_deltas(self.calls, state.streamed, calls)
 
-    def _closed_calls(self, text: str, tag: str, in_reasoning: bool) -> list[Call]:
+    def _read_calls_in_reasoning(self, state: _Calls, before: _Reasoning) -> None:
+        """Wait for a whole call, then for the reasoning's closing tag. If text follows that, all was reasoning."""
+        assert self._format and self._markers
+        if not state.whole and len(self._text) >= _UNNAMED and not self._names_tool(self._text[:_UNNAMED]):
+            self._take_for_text(state)
+            return
+        tags = [tag for tag in (self._format.close_tag, self._markers.close_tag) if tag]
+        while found := min(
+            ((at, tag) for tag in tags if (at := self._text.find(tag, state.searched)) >= 0), default=None
+        ):
+            end, tag = found
+            if not state.whole:
+                try:
+                    state.whole = bool(self._closed_calls(self._text[:end], tag, in_reasoning=True))
+                except Unfinished:
+                    state.searched = end + len(tag)
+                    continue
+                except Malformed:
+                    self._take_for_text(state)
+                    return
+            if tag == self._markers.close_tag:
+                state.closed, following = end, self._text[end + len(tag) :]
+                if following.strip():
+                    said = (state.space if before.started else "") + state.opening + self._text[:end].rstrip()
+                    self._deltas.append(ChannelDelta("reasoning", said))
+                    self._text, self._state = following, before.then
+                return
+            state.searched = end + len(tag)
+        state.searched = max(state.searched, len(self._text) - max(map(len, tags)) + 1)
+
+    def _names_tool(self, text: str) -> bool:
+        return any(name in text for name in self._tools)
+
+    def _closed_calls(self, text: str, tag: str, in_reasoning: bool = False) -> list[Call]:
         """The calls that `tag` has closed, or that the end has: "". Those in reasoning must be calls of known tools.
         Raises Malformed."""
         assert self._format
@@ -275,9 +312,6 @@ class ChannelParser:
             raise Malformed
         return calls
 
-    def _names_tool(self, text: str) -> bool:
-        return any(name in text for name in self._tools)
-
     def _parsed(self, text: str) -> list[Call]:
         """Raises Malformed."""
         assert self._format
@@ -289,19 +323,29 @@ class ChannelParser:
     def _end_calls(self, state: _Calls) -> None:
         """The text ends within calls."""
         assert self._format
-        if state.streamed:  # in the middle of a call
+        before = state.before
+        if state.streamed and isinstance(before, _Content):  # in the middle of a call
             self._text = ""
-            self._complete(state, [])
+            self._complete(state, before, [])
             return
         try:
-            calls, rest = self._closed_calls(self._text, "", isinstance(state.before, _Reasoning)), ""
+            in_reasoning = isinstance(before, _Reasoning)
+            calls, rest = [] if state.whole else self._closed_calls(self._text, "", in_reasoning), ""
         except Malformed as fault:
             if not self._has_text_after(fault):
                 self._take_for_text(state)
                 return
             calls, rest = fault.calls, fault.text
+        if isinstance(before, _Reasoning):
+            self._end_reasoning(state, before)
+            return
         self._text = rest
-        self._complete(state, calls)
+        self._complete(state, before, calls)
+
+    def _end_reasoning(self, state: _Calls, before: _Reasoning) -> None:
+        """Calls end it: they and what follows are read again, as an answer."""
+        self._text = state.opening + self._text[: state.closed]
+        self._state = before.then
 
     def _has_text_after(self, fault: Malformed) -> TypeGuard[TextAfterCalls]:
         """Whether the answer went on after calls that its end should close. Only calls of known tools count."""
@@ -310,14 +354,9 @@ class ChannelParser:
             return False
         return all(call.name in self._tools for call in fault.calls)
 
-    def _complete(self, state: _Calls, calls: list[Call]) -> None:
+    def _complete(self, state: _Calls, before: _Content, calls: list[Call]) -> None:
         self._deltas += call_deltas(self.calls, state.streamed, calls)
         self.calls += max(len(calls), len(state.streamed))
-        before = state.before
-        if isinstance(before, _Reasoning):  # a model may close it all the same
-            assert self._markers
-            self._ignored_tags = (*self._ignored_tags, self._markers.close_tag)
-            before = before.then
         self._state = _Content("edge", before.after_gap(state.space))
 
     def _take_for_text(self, state: _Calls) -> None:
