@@ -147,7 +147,7 @@ def is_lost(family: ModelFamily, text: str, told: str, taken: list[str]) -> bool
         if around
         else set()
     )
-    marks = {bare(mark) for mark in marks | set(taken) | headers} - {""}
+    marks = {bare(mark) for mark in marks | set(taken) | headers | set(family.format.stray_tags)} - {""}
     ways = {0: {0}}  # by how much of the text: how much of what is told it may be
     for at in range(len(text)):
         here = ways.pop(at, set())

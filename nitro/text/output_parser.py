@@ -98,6 +98,7 @@ class ChannelParser:
         if stream_calls:
             self._open_tags = self._open_tags[:1]  # a grammar knows one only
         self._ignored_tags = markers.ignored_tags_for(tools) if markers else ()
+        self._ignored_tags += format.stray_tags if format else ()
         self._repeating_tags = (markers.open_tag,) if markers and markers.repeats else ()
         self._state: _Start | _Reasoning | _Content | _Calls
         if in_reasoning:
