@@ -367,6 +367,8 @@ class ChannelParser:
             self._deltas.append(ChannelDelta("reasoning", opened))
             self._state = _Reasoning(True, state.before.then)
             return
+        assert self._format  # whose stray tags may belong to what was opened
+        self._ignored_tags = tuple(tag for tag in self._ignored_tags if tag not in self._format.stray_tags)
         opened = (state.space if state.before.place == "middle" else "") + state.opening
         self._text = opened + self._text
         self._state = state.before
