@@ -18,8 +18,8 @@ from nitro.engines.types import ModelInfo
 from nitro.service.answer_constraint import after_thinking, with_tools
 from nitro.service.requests import OfferedTools
 from nitro.text import reasoning
+from nitro.text.deltas import Parser
 from nitro.text.family import ModelFamily
-from nitro.text.output_parser import Parser
 from nitro.text.tool_formats import known
 from nitro.text.tool_formats.format import Layout
 from nitro.text.tool_grammar import CallableTool
@@ -189,7 +189,7 @@ def test_forced_calls_are_read_and_keep_their_schemas(name: str, as_tokens: bool
             break
         text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(f"{name} {seed}"))
         for live in (True, False):
-            content, calls = read(family.parser(TOOLS, live, False), text)
+            content, calls = read(family.parser(tools.by_name, live, False), text)
             assert calls and not content, text
             for called, arguments in calls:
                 check(called, json.loads(arguments))
@@ -223,7 +223,7 @@ def test_forced_calls_with_arguments_that_are_not_all_listed(name: str, schema: 
     matcher = GrammarCompiler(tokenizer, info(tokenizer.size)).matcher(with_tools(None, tools, format, False))
     for seed in range(4):
         text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(f"{name} {seed}"))
-        content, calls = read(ModelFamily(format, True, None).parser({"f": tool}, True, False), text)
+        content, calls = read(ModelFamily(format, True, None).parser(tools.by_name, True, False), text)
         assert len(calls) == 1 and not content, text
         assert keeps(json.loads(calls[0][1])), (text, calls)
 
@@ -258,7 +258,7 @@ def test_calls_that_need_not_be_keep_their_schemas(name: str, as_tokens: bool) -
     )
     for seed in range(5):
         text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(f"{name} {seed}"), begun)
-        content, calls = read(family.parser(TOOLS, True, False), text)
+        content, calls = read(family.parser(tools.by_name, True, False), text)
         assert calls or not constraint.after, text
         assert content.startswith("So:") or not constraint.after, text
         for called, arguments in calls:
@@ -281,7 +281,7 @@ def test_calls_that_follow_a_reasoning(name: str) -> None:
     begun = f"{markers.open_tag}First ({{this}}).{markers.to_answer}"
     for seed in range(5):
         text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(seed), begun)
-        content, calls = read(family.parser(TOOLS, True, False), text)
+        content, calls = read(family.parser(tools.by_name, True, False), text)
         assert len(calls) == 1 and not content
         check(calls[0][0], json.loads(calls[0][1]))
 

@@ -115,12 +115,31 @@ def heard(family: ModelFamily) -> tuple[ModelFamily, list[str]]:
         taken.extend(opens + body + closes for opens in (*format.open_tags, "") for closes in (format.close_tag, ""))
         return calls
 
-    return replace(family, format=replace(format, parse=parse)), taken
+    def parse_message(name: str, body: str, tools: ToolsByName) -> list[Call]:
+        calls = format.messages.parse(name, body, tools)
+        taken.append(body)
+        return calls
+
+    messages = format.messages and replace(format.messages, parse=parse_message)
+    return replace(family, format=replace(format, parse=parse, messages=messages)), taken
+
+
+def headers_in(family: ModelFamily, text: str) -> set[str]:
+    """What may be headers of messages, and their marks."""
+    messages = family.format.messages
+    if not messages or not family.output_markers or family.output_markers.open_tag != messages.reasoning:
+        return set()
+    marks = [*map(re.escape, (messages.start, *messages.in_header)), "to=", "assistant"]
+    begun = re.findall(rf"(?:\s*(?:{'|'.join(marks)})[^<\s]*)+", text)
+    before = [text[: match.start()] for match in re.finditer(re.escape(messages.message), text)]
+    whole = [tail[at:] for tail in before for mark in marks for at in [m.start() for m in re.finditer(mark, tail)][-9:]]
+    return {*messages.marks, *begun, *whole}
 
 
 def is_lost(family: ModelFamily, text: str, told: str, taken: list[str]) -> bool:
     """Whether anything of the text is neither told nor taken for calls, but white space and what is around reasoning
     and answers."""
+    headers = headers_in(family, text)
     text, told = bare(text), bare(told)
     around = family.output_markers
     marks = (
@@ -128,7 +147,7 @@ def is_lost(family: ModelFamily, text: str, told: str, taken: list[str]) -> bool
         if around
         else set()
     )
-    marks = {bare(mark) for mark in marks | set(taken)} - {""}
+    marks = {bare(mark) for mark in marks | set(taken) | headers | set(family.format.stray_tags)} - {""}
     ways = {0: {0}}  # by how much of the text: how much of what is told it may be
     for at in range(len(text)):
         here = ways.pop(at, set())

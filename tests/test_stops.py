@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nitro.engines.types import Output
+from nitro.service.choices import ChoiceAssembler, OutputSpec
+from nitro.text.output_parser import ChannelParser
+from nitro.text.reasoning import Markers
 from nitro.text.stops import StopMatcher
+from nitro.text.tool_formats import hermes
+from nitro.text.tools import Tool
 
 quick = settings(deadline=None, database=None)
 
@@ -180,3 +186,35 @@ def test_of_an_endless_near_miss_only_the_end_is_held() -> None:
     matcher = StopMatcher(["\n\nUser:", "</s>"])
     assert [matcher.feed("\n") for _ in range(50_000)] == ["", "", *["\n"] * 49_998]
     assert matcher.flush() == "\n\n"
+
+
+CALL = '<tool_call>{"name": "f", "arguments": {"a": "END"}}</tool_call>'
+# What is said after the opening of the reasoning, with a stop string "END": reasoning, content, calls, finish.
+ANSWERS: dict[str, tuple[str, str, str, list[str], str]] = {
+    "in the reasoning": ("An END.</think>Yes.", "An END.", "Yes.", [], "length"),
+    "in both": ("An END.</think>Yes END no.", "An END.", "Yes ", [], "stop"),
+    "over the end of the reasoning": ("E</think>NDS.", "E", "NDS.", [], "length"),
+    "in a call": (f"So.</think>Hm. {CALL}", "So.", "Hm.", ['{"a": "END"}'], "length"),
+    "before a call": (f"So.</think>Hm END {CALL}", "So.", "Hm ", [], "stop"),
+    "behind a call": (f"So.</think>{CALL} Hm END ha", "So.", "Hm ", ['{"a": "END"}'], "tool_calls"),
+    "over a call": (f"So.</think>E{CALL}ND", "So.", "END", ['{"a": "END"}'], "length"),
+    "in what is no call": ("So.</think><tool_call>END</tool_call>", "So.", "<tool_call>", [], "stop"),
+    "in the tag of a call": ("So.</think><tool_call>EN", "So.", "<tool_call>EN", [], "length"),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_they_end_the_content_and_nothing_else(case: str) -> None:
+    said, *expected = ANSWERS[case]
+    tools = {"f": Tool("f", {})}
+    spec = OutputSpec(
+        lambda: ChannelParser(hermes.FORMAT, tools, Markers("<think>", "</think>"), in_reasoning=True), stops=["END"]
+    )
+    for size in (1, 2, 3, 5, len(said)):
+        choice = ChoiceAssembler(0, spec)
+        pieces = [said[i : i + size].encode() for i in range(0, len(said), size)]
+        for i, piece in enumerate(pieces):
+            if choice.finish is None:
+                choice.feed(Output(0, [0], [piece], "length" if i == len(pieces) - 1 else None))
+        told = [choice.reasoning, choice.content, [call.arguments for call in choice.calls], choice.finish]
+        assert told == expected, size

@@ -130,8 +130,76 @@ SAID: dict[str, tuple[str, str, str, str, list[list[str]]]] = {
         "",
         [["f", "{}"]],
     ),
+    "calls without a section and ends": (
+        "kimi_k2",
+        "So.<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{}"
+        '<|tool_call_begin|>functions.g:1<|tool_call_argument_begin|>{"n": 1}',
+        "So.",
+        "",
+        [["f", "{}"], ["g", '{"n": 1}']],
+    ),
+    "a section twice": (
+        "kimi_k2",
+        "<|tool_calls_section_begin|><|tool_calls_section_begin|><|tool_call_begin|>f<|tool_call_argument_begin|>{}"
+        "<|tool_call_end|><|tool_calls_section_end|><|tool_calls_section_end|>",
+        "",
+        "",
+        [["f", "{}"]],
+    ),
+    "a section in the reasoning, and no end": (
+        "kimi_k2",
+        "<think>Hm.<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{}",
+        "",
+        "Hm.",
+        [["f", "{}"]],
+    ),
+    "keys without values": (
+        "glm",
+        "<tool_call>f\n<arg_key>text</arg_key>\n<arg_key>n</arg_key>\n<arg_value>1</arg_value>\n"
+        "<arg_key>lines</arg_key>\n</tool_call>",
+        "",
+        "",
+        [["f", '{"n": 1}']],
+    ),
+    "empty values": (
+        "glm",
+        "<tool_call>f<arg_key>n</arg_key><arg_value></arg_value><arg_key>text</arg_key><arg_value></arg_value>"
+        "<arg_key>lines</arg_key><arg_value></arg_value></tool_call>",
+        "",
+        "",
+        [["f", '{"text": "", "lines": []}']],
+    ),
+    "an empty number": (
+        "qwen3_coder",
+        "<tool_call>\n<function=f>\n<parameter=n>\n\n</parameter>\n</function>\n</tool_call>",
+        "",
+        "",
+        [["f", "{}"]],
+    ),
+    "texts in single quotes": (
+        "gemma4",
+        "So.<|tool_call>call:f{lines:['ds_1','b, c'],'text':'it\\'s',n:3}<tool_call|><tool_call|>",
+        "So.",
+        "",
+        [["f", '{"lines": ["ds_1", "b, c"], "text": "it\'s", "n": 3}']],
+    ),
+    "texts in no quotes": (
+        "gemma4",
+        "<|tool_call>call:f{text:Oslo, 0123,n:,lines:[1, 'x'],none:None}<tool_call|>",
+        "",
+        "",
+        [["f", '{"text": "Oslo, 0123", "lines": ["1", "x"], "none": "None"}']],
+    ),
+    "stray marks": (
+        "gemma4",
+        "<|channel><|channel>thought\nHm.<channel|>Yes.<channel|><|channel>thought\n<channel|>",
+        "Yes.",
+        "Hm.",
+        [],
+    ),
 }
 SIGNS = {
+    "gemma4": "<|channel>thought",
     "longcat": "<longcat_think>",
     "kimi_k3": "<|open|>think<|sep|>",
     "muse": "to=self<|message|>",

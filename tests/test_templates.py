@@ -12,8 +12,8 @@ import pytest
 import sdist
 
 from nitro.errors import TemplateError
+from nitro.text.deltas import Parser
 from nitro.text.family import ModelFamily
-from nitro.text.output_parser import Parser
 from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tool
 

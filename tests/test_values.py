@@ -36,7 +36,26 @@ DEEP = {"$defs": {"name": TEXT, "self": {"$ref": "#/$defs/self"}, "a/b": {"type"
         (MAYBE, "a b", "a b"),
         ({"type": ["string", "null"]}, "null", None),
         ({"type": "string", "format": "date"}, "2024-01-31", "2024-01-31"),
-        ({"type": "string", "format": "date"}, '"2024-01-31"', "2024-01-31"),
+        ({"type": "string", "format": "date"}, '"2024-01-31"', '"2024-01-31"'),
+        ({"type": "string", "nullable": True}, "null", None),
+        ({"type": "string", "nullable": True}, '"a b"', '"a b"'),
+        ({"type": "string", "x-ui": {}}, '"""Docs."""', '"""Docs."""'),
+        (MAYBE, '"exact phrase"', '"exact phrase"'),
+        (MAYBE, '("a" "b")', '("a" "b")'),
+        (MAYBE, "['a']", "['a']"),
+        ({"type": ["string", "array"]}, "['a']", "['a']"),
+        ({"type": ["string", "array"]}, '["a"]', ["a"]),
+        ({"type": ["string", "integer"]}, "12", 12),
+        ({"type": ["string", "boolean"]}, "True", True),
+        ({"enum": ["1", 2, None]}, "1", "1"),
+        ({"enum": ["1", 2, None]}, "2", 2),
+        ({"enum": ["1", 2, None]}, "3", 3),
+        ({"enum": ["None", None]}, "None", "None"),
+        ({"type": ["integer", "null"]}, "", None),
+        ({"type": "array"}, "", []),
+        ({"type": "object"}, "\n", {}),
+        (None, '"a b"', '"a b"'),
+        (None, "{'a': 1}", "{'a': 1}"),
         (None, "12", 12),
         (None, "a b", "a b"),
         (None, "NaN", "NaN"),
@@ -51,6 +70,19 @@ def test_what_a_value_means(schema: Any, text: str, value: Any) -> None:
     assert (made, type(made)) == (value, type(value))
 
 
+@pytest.mark.parametrize("name", ["integer", "number", "boolean"])
+def test_an_empty_number_says_nothing(name: str) -> None:
+    for text in ("", " \n"):
+        assert text_to_json(text, {"type": name}, {}) is None
+
+
+def test_what_a_grammar_has_had_written_in_json() -> None:
+    """What is no raw text has its quotes then."""
+    for schema in ({"type": "string", "format": "date"}, MAYBE, {"enum": ["a", 1]}, {}):
+        assert text_to_json('"a"', schema, {}, enforced=True) == '"a"'
+    assert text_to_json('"a"', TEXT, {}, enforced=True) == text_to_json('"a"', None, {}, enforced=True) == r'"\"a\""'
+
+
 def test_numbers_stay_as_they_are_written() -> None:
     assert text_to_json(" 12345678901234567890.10 ", {"type": "number"}, {}) == "12345678901234567890.10"
 
@@ -59,8 +91,8 @@ def test_numbers_stay_as_they_are_written() -> None:
     "text", ["[" * 5000, "9" * 5000, "{1: {2}}", "\ud800", "b'a'", "(1, 2)", "1j", "__import__('os')"]
 )
 def test_nothing_raises(text: str) -> None:
-    json.loads(text_to_json(text, None, {})).__repr__().encode()
-    json.loads(text_to_json(text, TEXT, {}))
+    for schema in (None, TEXT, {"type": "array"}, {"type": "integer"}, {"enum": [1, "a"]}):
+        json.loads(text_to_json(text, schema, {}) or "0").__repr__().encode()
 
 
 def test_a_schema_that_refers_to_itself_again_and_again() -> None:

@@ -1,6 +1,6 @@
 """From an engine's outputs to events: one `ChoiceAssembler` per choice, the same for a stream and a whole answer.
 
-bytes → text → stop strings → channels
+bytes → text → channels → stop strings, which the content alone is searched for: reasoning and calls are no answer
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +19,8 @@ from nitro.service.events import (
     TextDelta,
     TokenUsage,
 )
+from nitro.text.deltas import ChannelDelta, Parser, PlainParser, merged
 from nitro.text.detokenizer import Detokenizer
-from nitro.text.output_parser import ChannelDelta, Parser, PlainParser, merged
 from nitro.text.stops import StopMatcher
 from nitro.text.tool_formats.format import any_id
 
@@ -64,6 +64,7 @@ class ChoiceAssembler:
         self.scored: list[PlacedToken] = []  # whose text has been passed on
         self._held: list[PlacedToken] = []  # whose text is held back
         self._decoded = 0  # characters, those held back included
+        self._unpassed = ""  # text that is held back
         self._detokenizer = Detokenizer()
         self._stops = StopMatcher(spec.stops)
         self._parser = spec.parser()
@@ -90,22 +91,22 @@ class ChoiceAssembler:
     def _read(self, output: Output) -> tuple[str, list[ChannelDelta]]:
         """The text of its tokens, up to a stop string, and what it means. Sets `finish`."""
         assert output.finish != "error"
-        text, deltas = self._read_tokens(output)
+        deltas = self._read_tokens(output)
         if self._stops.stopped or self._called_enough:
             self.finish = "stop"
         elif output.finish:
-            tail = self._stops.feed(self._detokenizer.flush()) + self._stops.flush()
-            deltas += self._parser.feed(tail)
-            text += tail
-            self.finish = "stop" if self._stops.stopped else output.finish
+            deltas += self._read_text(self._detokenizer.flush())
+            self.finish = output.finish
         if self.finish:
-            deltas += self._parser.flush()
+            deltas += self._passed(self._parser.flush())
+            deltas.append(ChannelDelta("content", self._stops.flush()))
+        if self._stops.stopped:
+            self.finish = "stop"
         if not self._spec.parallel_calls:
             deltas = [delta for delta in deltas if delta.call == 0]
-        return text, list(merged(deltas))
+        return self._passed_text(), list(merged(deltas))
 
-    def _read_tokens(self, output: Output) -> tuple[str, list[ChannelDelta]]:
-        text = ""
+    def _read_tokens(self, output: Output) -> list[ChannelDelta]:
         deltas: list[ChannelDelta] = []
         for i, piece in enumerate(output.pieces):
             self.tokens += 1
@@ -116,13 +117,40 @@ class ChoiceAssembler:
             ends = output.finish == "stop" and i == len(output.pieces) - 1  # the end is no text
             if output.logprobs and not ends:
                 self._held.append(PlacedToken(begin, self._decoded, output.logprobs[i]))
-            passed = self._stops.feed(decoded)
-            deltas += self._parser.feed(passed)
-            text += passed
+            deltas += self._read_text(decoded)
             self.reasoning_tokens += thinking or self._parser.thinking
             if self._stops.stopped or self._called_enough:
                 break
-        return text, deltas
+        return deltas
+
+    def _read_text(self, text: str) -> list[ChannelDelta]:
+        self._unpassed += text
+        return self._passed(self._parser.feed(text))
+
+    def _passed(self, deltas: list[ChannelDelta]) -> list[ChannelDelta]:
+        """What of the content comes before a stop string, and what else comes before that."""
+        if not self._spec.stops:
+            return deltas
+        passed: list[ChannelDelta] = []
+        for delta in deltas:
+            if self._stops.stopped:
+                break
+            if delta.channel != "content":  # a stop string does not go on behind it
+                passed += [ChannelDelta("content", self._stops.flush()), delta]
+                continue
+            length = self._stops.held + len(delta.text)
+            passed.append(ChannelDelta("content", self._stops.feed(delta.text)))
+            if self._stops.stopped:
+                dropped = length - len(passed[-1].text) + self._parser.pending
+                self._unpassed = self._unpassed[: max(len(self._unpassed) - dropped, 0)]
+        return passed
+
+    def _passed_text(self) -> str:
+        """The text up to what the stop strings hold back."""
+        held = self._stops.held and self._stops.held + self._parser.pending
+        passed = self._unpassed[: max(len(self._unpassed) - held, 0)]
+        self._unpassed = self._unpassed[len(passed) :]
+        return passed
 
     @property
     def _called_enough(self) -> bool:

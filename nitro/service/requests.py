@@ -6,7 +6,7 @@ unchecked. Reading may take long, so it happens in an intake process (see `intak
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -34,7 +34,7 @@ class OfferedTools(Struct, frozen=True):
     @property
     def by_name(self) -> dict[str, Tool]:
         """The tools that may be called, by name."""
-        return {called.tool.name: called.tool for called in self.callable}
+        return {called.tool.name: replace(called.tool, enforced=called.enforced) for called in self.callable}
 
 
 class Conversation(Struct, frozen=True, kw_only=True, tag=True):

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from nitro.errors import TemplateError
 from nitro.text import MAX_TEMPLATE_CHARACTERS, call_arguments, reasoning, tool_formats
+from nitro.text.deltas import Parser, PlainParser
 from nitro.text.message_mends import results_in_order
-from nitro.text.output_parser import ChannelParser, Parser, PlainParser
+from nitro.text.message_parser import MessageParser
+from nitro.text.output_parser import ChannelParser
 from nitro.text.reasoning import Markers
 from nitro.text.tool_formats import fallback, history
 from nitro.text.tool_formats.format import ToolFormat
@@ -103,6 +105,9 @@ class ModelFamily:
         """
         if tools is None and self.output_markers is None:
             return PlainParser()
+        messages = self.format.messages
+        if messages and self.output_markers and self.output_markers.open_tag == messages.reasoning:
+            return MessageParser(messages, tools or {}, in_reasoning, stream_calls, continues)
         format = self.format if tools is not None else None
         return ChannelParser(format, tools or {}, self.output_markers, in_reasoning, stream_calls, continues)
 

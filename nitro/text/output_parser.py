@@ -2,63 +2,22 @@
 
 Call `feed` as text arrives and `flush` at its end. The result does not depend on how the text was cut into pieces, and
 nothing is lost: text that looks like a call and is none becomes content. White space around calls and reasoning is
-dropped.
+dropped. A call of an offered tool ends reasoning that nothing closes after it; all else in it is reasoning, tags too.
 """
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeGuard
+from typing import Literal, TypeGuard
 
-from nitro.text.partial_tags import partial_length
+from nitro.text.deltas import ChannelDelta, call_deltas, merged
+from nitro.text.partial_tags import next_tag
 from nitro.text.reasoning import Markers
 from nitro.text.tool_formats.format import ToolFormat
 from nitro.text.tools import Call, Malformed, TextAfterCalls, ToolsByName, Unfinished
 
 # What Python's own parsers raise for numbers and depths that are beyond them
 _BEYOND_PYTHON = (ValueError, RecursionError)
-
-
-@dataclass(slots=True)
-class ChannelDelta:
-    """More of one channel. Of a call: more of its arguments; `name` comes with its first delta only."""
-
-    channel: Literal["content", "reasoning", "call"]
-    text: str
-    call: int = 0  # its number in the answer
-    name: str | None = None
-
-
-class Parser(Protocol):
-    """Reads one answer. See `ChannelParser`."""
-
-    @property
-    def thinking(self) -> bool:
-        """Whether the text is reasoning at the moment."""
-
-    @property
-    def calls(self) -> int:
-        """How many calls are complete."""
-
-    def feed(self, text: str) -> list[ChannelDelta]:
-        """What is certain after this much more text."""
-
-    def flush(self) -> list[ChannelDelta]:
-        """What is left at the end of the text."""
-
-
-class PlainParser:
-    """All text is content."""
-
-    thinking = False
-    calls = 0
-
-    def feed(self, text: str) -> list[ChannelDelta]:
-        """The text itself."""
-        return [ChannelDelta("content", text)] if text else []
-
-    def flush(self) -> list[ChannelDelta]:
-        """Nothing: no text is held back."""
-        return []
+# In reasoning a tag opens no calls if no tool's name is among so many characters behind it
+_UNNAMED = 1000
 
 
 # The states of a ChannelParser
@@ -98,12 +57,14 @@ class _Reasoning:
 
 @dataclass(slots=True)
 class _Calls:
-    """Within calls, as far as is known. `before`: the content to return to if there are none."""
+    """Within calls, as far as is known. `before`: the content or reasoning to return to if there are none."""
 
     opening: str  # the tag that opened them; "": the answer itself
-    before: _Content
-    space: str = ""  # the white space between that content and the opening
+    before: _Content | _Reasoning
+    space: str = ""  # the white space between what was before and the opening
     searched: int = 0  # no closing tag ends the calls before this position
+    whole: bool = False  # in reasoning: the first of them is whole, and ends it unless it is closed after all
+    closed: int | None = None  # where it is
     streamed: list[str] = field(default_factory=list)  # the arguments of each call that were passed on
 
 
@@ -116,7 +77,7 @@ class ChannelParser:
       └───────── anything else ───────► content ───────────────┘
                                          ▲   │ opening of calls
          closing, or they are no calls ──┘   ▼
-                                  └──────── calls
+                                  └──────── calls ◄── opening of calls in reasoning, if they are calls
     """
 
     def __init__(
@@ -137,6 +98,7 @@ class ChannelParser:
         if stream_calls:
             self._open_tags = self._open_tags[:1]  # a grammar knows one only
         self._ignored_tags = markers.ignored_tags_for(tools) if markers else ()
+        self._ignored_tags += format.stray_tags if format else ()
         self._repeating_tags = (markers.open_tag,) if markers and markers.repeats else ()
         self._state: _Start | _Reasoning | _Content | _Calls
         if in_reasoning:
@@ -152,7 +114,13 @@ class ChannelParser:
     @property
     def thinking(self) -> bool:
         """Whether the text is reasoning at the moment."""
-        return isinstance(self._state, _Reasoning)
+        state = self._state
+        return isinstance(state, _Reasoning) or (isinstance(state, _Calls) and isinstance(state.before, _Reasoning))
+
+    @property
+    def pending(self) -> int:
+        """How many characters at the end of the text have not been read yet."""
+        return len(self._text)
 
     def feed(self, text: str) -> list[ChannelDelta]:
         """What is certain after this much more text."""
@@ -213,19 +181,20 @@ class ChannelParser:
 
     def _read_reasoning(self, state: _Reasoning) -> None:
         assert self._markers
-        close_tag = self._markers.close_tag
+        ends = [self._markers.close_tag]
+        if self._markers.after_reasoning:
+            ends.append(self._markers.after_reasoning)  # some leave the first one out
         text = self._text if state.started else self._text.lstrip()
-        end = text.find(close_tag)
-        if end >= 0:
-            self._text = text[end + len(close_tag) :]
-            self._state = state.then
-            self._deltas.append(ChannelDelta("reasoning", text[:end].rstrip()))
-            return
-        certain = len(text[: len(text) - partial_length(text, (close_tag,))].rstrip())
+        at, tag = next_tag(text, (*ends, *self._open_tags))
+        certain = len(text[:at].rstrip())
         self._text = text[certain:]
         if certain:
-            self._state = _Reasoning(True, state.then)
+            state = self._state = _Reasoning(True, state.then)
             self._deltas.append(ChannelDelta("reasoning", text[:certain]))
+        if tag is None:
+            return
+        space, self._text = text[certain:at], text[at + len(tag) :]
+        self._state = state.then if tag in ends else _Calls(tag, state, space)
 
     def _read_content(self, state: _Content) -> None:
         if self._format is None and not self._ignored_tags:
@@ -257,13 +226,7 @@ class ChannelParser:
                 return None
             if starts:
                 return 0, ""
-        tags = self._ignored_tags + self._repeating_tags + self._open_tags
-        found = [(at, -len(tag), tag) for tag in tags if tag and (at := text.find(tag)) >= 0]
-        if found:
-            at, _, tag = min(found)
-            longer = any(other.startswith(text[at:]) and other != text[at:] for other in tags)
-            return at, None if longer else tag  # another tag may begin with this one
-        return len(text) - partial_length(text, tags), None
+        return next_tag(text, self._ignored_tags + self._repeating_tags + self._open_tags)
 
     def _pass_content(self, length: int) -> _Content:
         """Pass on so many characters as content."""
@@ -280,20 +243,23 @@ class ChannelParser:
 
     def _read_calls(self, state: _Calls) -> None:
         assert self._format
+        if isinstance(state.before, _Reasoning):
+            self._read_calls_in_reasoning(state, state.before)
+            return
         close_tag = self._format.close_tag
         while close_tag and (end := self._text.find(close_tag, state.searched)) >= 0:
             try:
-                calls = self._parsed(self._text[:end])
+                calls = self._closed_calls(self._text[:end], close_tag)
             except Unfinished:  # this tag is within an argument
                 state.searched = end + len(close_tag)
                 continue
             except Malformed:
                 if not state.streamed:
-                    self._take_for_content(state)
+                    self._take_for_text(state)
                     return
                 calls = []
             self._text = self._text[end + len(close_tag) :]
-            self._complete(state, calls)
+            self._complete(state, state.before, calls)
             return
         state.searched = max(state.searched, len(self._text) - len(close_tag) + 1)
         if self._parse_partial:
@@ -301,7 +267,53 @@ class ChannelParser:
                 calls = self._parse_partial(self._text, self._tools)
             except _BEYOND_PYTHON:
                 return
-            self._pass_calls(state, calls)
+            self._deltas += call_deltas(self.calls, state.streamed, calls)
+
+    def _read_calls_in_reasoning(self, state: _Calls, before: _Reasoning) -> None:
+        """Wait for a whole call, then for the reasoning's closing tag. If text follows that, all was reasoning."""
+        assert self._format and self._markers
+        if not state.whole and len(self._text) >= _UNNAMED and not self._names_tool(self._text[:_UNNAMED]):
+            self._take_for_text(state)
+            return
+        tags = [tag for tag in (self._format.close_tag, self._markers.close_tag) if tag]
+        while found := min(
+            ((at, tag) for tag in tags if (at := self._text.find(tag, state.searched)) >= 0), default=None
+        ):
+            end, tag = found
+            if not state.whole:
+                try:
+                    state.whole = bool(self._closed_calls(self._text[:end], tag, in_reasoning=True))
+                except Unfinished:
+                    state.searched = end + len(tag)
+                    continue
+                except Malformed:
+                    self._take_for_text(state)
+                    return
+            if tag == self._markers.close_tag:
+                state.closed, following = end, self._text[end + len(tag) :]
+                if following.strip():
+                    said = (state.space if before.started else "") + state.opening + self._text[:end].rstrip()
+                    self._deltas.append(ChannelDelta("reasoning", said))
+                    self._text, self._state = following, before.then
+                return
+            state.searched = end + len(tag)
+        state.searched = max(state.searched, len(self._text) - max(map(len, tags)) + 1)
+
+    def _names_tool(self, text: str) -> bool:
+        return any(name in text for name in self._tools)
+
+    def _closed_calls(self, text: str, tag: str, in_reasoning: bool = False) -> list[Call]:
+        """The calls that `tag` has closed, or that the end has: "". Those in reasoning must be calls of known tools.
+        Raises Malformed."""
+        assert self._format
+        if self._format.close_required and tag != self._format.close_tag:
+            raise Malformed
+        if in_reasoning and not text.strip():
+            raise Malformed
+        calls = self._parsed(text)
+        if in_reasoning and not all(call.name in self._tools for call in calls):
+            raise Malformed
+        return calls
 
     def _parsed(self, text: str) -> list[Call]:
         """Raises Malformed."""
@@ -314,21 +326,29 @@ class ChannelParser:
     def _end_calls(self, state: _Calls) -> None:
         """The text ends within calls."""
         assert self._format
-        if state.streamed:  # in the middle of a call
+        before = state.before
+        if state.streamed and isinstance(before, _Content):  # in the middle of a call
             self._text = ""
-            self._complete(state, [])
+            self._complete(state, before, [])
             return
         try:
-            if self._format.close_required:
-                raise Unfinished
-            calls, rest = self._parsed(self._text), ""
+            in_reasoning = isinstance(before, _Reasoning)
+            calls, rest = [] if state.whole else self._closed_calls(self._text, "", in_reasoning), ""
         except Malformed as fault:
             if not self._has_text_after(fault):
-                self._take_for_content(state)
+                self._take_for_text(state)
                 return
             calls, rest = fault.calls, fault.text
+        if isinstance(before, _Reasoning):
+            self._end_reasoning(state, before)
+            return
         self._text = rest
-        self._complete(state, calls)
+        self._complete(state, before, calls)
+
+    def _end_reasoning(self, state: _Calls, before: _Reasoning) -> None:
+        """Calls end it: they and what follows are read again, as an answer."""
+        self._text = state.opening + self._text[: state.closed]
+        self._state = before.then
 
     def _has_text_after(self, fault: Malformed) -> TypeGuard[TextAfterCalls]:
         """Whether the answer went on after calls that its end should close. Only calls of known tools count."""
@@ -337,47 +357,21 @@ class ChannelParser:
             return False
         return all(call.name in self._tools for call in fault.calls)
 
-    def _complete(self, state: _Calls, calls: list[Call]) -> None:
-        self._pass_calls(state, calls)
+    def _complete(self, state: _Calls, before: _Content, calls: list[Call]) -> None:
+        self._deltas += call_deltas(self.calls, state.streamed, calls)
         self.calls += max(len(calls), len(state.streamed))
-        self._state = _Content("edge", state.before.after_gap(state.space))
+        self._state = _Content("edge", before.after_gap(state.space))
 
-    def _pass_calls(self, state: _Calls, calls: list[Call]) -> None:
-        """What has not been passed on of these calls."""
-        for i, call in enumerate(calls):
-            number = self.calls + i
-            if i == len(state.streamed):
-                state.streamed.append("")
-                self._deltas.append(ChannelDelta("call", "", number, _encodable(call.name)))
-            before, arguments = state.streamed[i], _encodable(call.arguments)
-            if len(arguments) > len(before) and arguments.startswith(before):
-                state.streamed[i] = arguments
-                self._deltas.append(ChannelDelta("call", arguments[len(before) :], number))
-
-    def _take_for_content(self, state: _Calls) -> None:
-        """These are no calls: what opened them is content, and so may be what follows it."""
+    def _take_for_text(self, state: _Calls) -> None:
+        """These are no calls: what opened them is content or reasoning, and so may be what follows it."""
+        if isinstance(state.before, _Reasoning):
+            opened = (state.space if state.before.started else "") + state.opening
+            self._deltas.append(ChannelDelta("reasoning", opened))
+            self._state = _Reasoning(True, state.before.then)
+            return
+        assert self._format  # whose stray tags may belong to what was opened
+        self._ignored_tags = tuple(tag for tag in self._ignored_tags if tag not in self._format.stray_tags)
         opened = (state.space if state.before.place == "middle" else "") + state.opening
         self._text = opened + self._text
         self._state = state.before
         self._pass_content(len(opened) if state.opening else len(self._text))
-
-
-def _encodable(text: str) -> str:
-    """Without lone surrogates, which JSON can write and UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def merged(deltas: Iterable[ChannelDelta]) -> Iterator[ChannelDelta]:
-    """Neighbours in a channel as one; nothing that adds nothing."""
-    last: ChannelDelta | None = None
-    for delta in deltas:
-        if not delta.text and delta.name is None:
-            continue
-        if last and last.channel == delta.channel and last.call == delta.call and delta.name is None:
-            last.text += delta.text
-            continue
-        if last:
-            yield last
-        last = delta
-    if last:
-        yield last

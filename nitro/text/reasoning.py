@@ -69,7 +69,7 @@ KNOWN = (
     Markers("<mm:think>", "</mm:think>"),
     Markers("<reasoning>", "</reasoning>"),
     Markers("<|inner_prefix|>", "<|inner_suffix|>"),
-    Markers("<|channel>thought", "<channel|>"),
+    Markers("<|channel>thought", "<channel|>", repeats=True, ignored_tags=("<channel|>", "<|channel>")),
     Markers("", "", template_markers=(">>>${recipient}",), optional_prefix="all\n", ignored_tags=(">>>all\n",)),
     Markers(
         "<|channel|>analysis<|message|>",

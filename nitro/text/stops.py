@@ -17,6 +17,11 @@ class StopMatcher:
         self._held = ""
         self.stopped = False
 
+    @property
+    def held(self) -> int:
+        """How many characters are held back."""
+        return len(self._held)
+
     def feed(self, text: str) -> str:
         """The text that can be passed on now. Sets `stopped` when a stop string has appeared."""
         if self.stopped:

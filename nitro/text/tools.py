@@ -26,11 +26,13 @@ class TextAfterCalls(Malformed):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function. `strict`: its calls certainly keep the schema of its parameters."""
+    """A function. `strict`: its calls certainly keep the schema of its parameters. `enforced`: a grammar holds them to
+    it, as far as it can."""
 
     name: str
     parameters: dict[str, Any]  # a JSON schema of an object
     strict: bool = False
+    enforced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,9 @@ class CommonRequest(SamplingRequest, frozen=True):
     ] = None
     stop: Annotated[
         str | list[str] | None,
-        Param(f"A string, or up to {MAX_STOPS}, at which the answer ends. The answer does not contain it."),
+        Param(
+            f"A string, or up to {MAX_STOPS}, at which the content ends. Not looked for in reasoning and tool calls."
+        ),
     ] = None
     prediction: Annotated[Prediction | None, Param("Expected text. Never changes the answer; may speed it up.")] = None
     response_format: Annotated[

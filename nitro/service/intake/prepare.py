@@ -100,7 +100,7 @@ class Preparer:
         channels = ChannelOptions(
             tools=_encoded(tools.by_name, request.param("tools")) if tools else None,
             parallel_calls=parallel_calls,
-            live=tools is not None and tools.enforced and not request.stops,  # a stop may cut a call in its middle
+            live=tools is not None and tools.enforced,
             calls_before=sum(len(message.get("tool_calls") or ()) for message in messages),
             opened=opened,
             begun=bool(begun),

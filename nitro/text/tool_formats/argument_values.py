@@ -1,8 +1,11 @@
-"""Arguments that are written without JSON's quotes: by the tool's schema, which are texts, and what the others mean."""
+"""Arguments that are written without JSON's quotes: by the tool's schema, which are texts, and what the others mean.
+
+Chat templates write a text as it is, and any other value as JSON, or as Jinja spells it: True, False, None.
+"""
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from nitro.text.json_schemas import ANNOTATIONS
@@ -13,6 +16,8 @@ _ALL_TYPES = frozenset({*_NAMES.values(), "array"})
 # The keywords that a raw text, one without quotes, can be held to. Under any other a text is JSON, with quotes.
 _CHOICES, _RESTRICTIONS = {"enum", "const"}, {"minLength", "maxLength", "pattern"}
 _TEXT_KEYWORDS = {"type"} | _CHOICES | _RESTRICTIONS
+_WORDS = {"True": True, "False": False, "None": None}
+_EMPTY = {"null": "null", "array": "[]", "object": "{}"}  # what no text at all means, where it can be no text
 _MAX_DEPTH = 32
 
 
@@ -53,6 +58,8 @@ def _own_types(schema: Mapping[str, Any]) -> frozenset[str]:
         named = [named]
     if isinstance(named, list):
         found &= {*(name for name in named if isinstance(name, str)), *(["integer"] if "number" in named else [])}
+        if schema.get("nullable") is True:  # of OpenAPI 3.0
+            found |= {"null"}
     if isinstance(schema.get("enum"), list):
         found &= {type_of(value) for value in schema["enum"]}
     if "const" in schema:
@@ -81,10 +88,11 @@ def is_raw_text(schema: Any, root: Mapping[str, Any]) -> bool:
     return allowed_types(schema, root) == {"string"}
 
 
-def argument_to_json(tools: ToolsByName, name: str, key: str, text: str) -> str:
-    """The JSON that a text means as the argument `key` of the tool `name`."""
-    root = tools[name].parameters if name in tools else {}
-    return text_to_json(text, member_schema(root, key, root), root)
+def argument_to_json(tools: ToolsByName, name: str, key: str, text: str) -> str | None:
+    """The JSON that a text means as the argument `key` of the tool `name`; None: it says nothing."""
+    tool = tools.get(name)
+    root = tool.parameters if tool else {}
+    return text_to_json(text, member_schema(root, key, root), root, tool is not None and tool.enforced)
 
 
 def is_raw_text_argument(tools: ToolsByName, name: str, key: str) -> bool:
@@ -101,28 +109,64 @@ def member_schema(schema: Any, key: str, root: Mapping[str, Any]) -> Any:
         return None
     properties = schema.get("properties")
     if isinstance(properties, Mapping) and key in properties:
-        return properties[key]
+        return {} if properties[key] is True else properties[key]
     return schema.get("items") if "items" in schema else schema.get("additionalProperties")
 
 
-def text_to_json(text: str, schema: Any, root: Mapping[str, Any]) -> str:
-    """The JSON that a text means as a value of this schema.
+def text_to_json(text: str, schema: Any, root: Mapping[str, Any], enforced: bool = False) -> str | None:
+    """The JSON that a text means as a value of this schema; None: it says nothing, as an empty number does.
 
-    A raw text stays a text. Any other is read as JSON, or as Python's literals, if that gives a type which the schema
-    allows; else it is a text, too.
+    Where the schema allows a text, it is one, as it stands, unless it is JSON of another type that is allowed. Where
+    it allows none, Python's literals are read, too. `enforced`: a grammar has had what is no raw text written in JSON.
     """
-    if is_raw_text(schema, root):
-        return to_json(text)
     allowed = allowed_types(schema, root)
-    for read in (json.loads, ast.literal_eval):
-        try:
-            value = read(text.strip())
-            as_json = to_json(value)
-        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if type_of(value) in allowed or (isinstance(value, float) and value.is_integer() and "integer" in allowed):
-            return text.strip() if read is json.loads else as_json
-    return to_json(text)
+    if enforced and isinstance(schema, Mapping) and not is_raw_text(schema, root):
+        written = _json_of(text, allowed)
+        if written:
+            return written
+    if "string" in allowed:
+        choices = _choices(schema)
+        if choices is not None and text in choices:
+            return to_json(text)
+        return _json_of(text, allowed - {"string"}) or to_json(text)
+    if not text.strip():
+        return next((empty for name, empty in _EMPTY.items() if name in allowed), None)
+    return _json_of(text, allowed) or _literal(text, allowed) or to_json(text)
+
+
+def _choices(schema: Any) -> list[Any] | None:
+    """The values to choose from; None: any."""
+    if not isinstance(schema, Mapping):
+        return None
+    return (
+        [schema["const"]] if "const" in schema else schema.get("enum") if isinstance(schema.get("enum"), list) else None
+    )
+
+
+def _json_of(text: str, allowed: Collection[str]) -> str | None:
+    """The JSON that a text is, or that Jinja's word for it means, if that is of an allowed type."""
+    text = text.strip()
+    if text in _WORDS:
+        text = to_json(_WORDS[text])
+    try:
+        value = json.loads(text)
+        to_json(value)
+    except (ValueError, RecursionError):
+        return None
+    return text if _is_of(value, allowed) else None
+
+
+def _literal(text: str, allowed: Collection[str]) -> str | None:
+    """The JSON of one of Python's literals, if that is of an allowed type."""
+    try:
+        value = ast.literal_eval(text.strip())
+        return to_json(value) if _is_of(value, allowed) else None
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return None
+
+
+def _is_of(value: Any, allowed: Collection[str]) -> bool:
+    return type_of(value) in allowed or (isinstance(value, float) and value.is_integer() and "integer" in allowed)
 
 
 def to_json(value: Any) -> str:

@@ -8,6 +8,7 @@ import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from nitro.text.message_parser import MessageFormat
 from nitro.text.tools import Call, ChatMessage, ToolsByName
 
 ParseCalls = Callable[[str, ToolsByName], list[Call]]
@@ -58,6 +59,8 @@ class ToolFormat:
     special_tokens: tuple[str, ...] = ()  # the parts of tags and layout that are control tokens in some vocabularies
     starts_call: Callable[[str], bool | None] = lambda text: False
     parse_partial: ParseCalls | None = None  # the calls so far in a text that goes on; None: calls are never streamed
+    stray_tags: tuple[str, ...] = ()  # control tokens of calls that are dropped where they stand outside of any
+    messages: MessageFormat | None = None  # answers of the family are messages with headers
     call_id: Callable[[str, int], str] = any_id  # by the name, and the number of earlier calls in the conversation
     # Puts the tools into the messages, for templates that look for them there
     inject_tools: Callable[[Sequence[ChatMessage], Sequence[ChatMessage]], Sequence[ChatMessage]] | None = None

@@ -14,6 +14,7 @@ FORMAT = ToolFormat(
     template_markers=("<start_function_call>", "<end_function_call>"),
     open_tags=("<start_function_call>",),
     close_tag="<end_function_call>",
+    stray_tags=("<end_function_call>",),
     parse=_CALLS.parse,
     parse_partial=_CALLS.parse_partial,
     layout=Layout(

@@ -14,6 +14,7 @@ FORMAT = ToolFormat(
     template_markers=("<|tool_call>", "<tool_call|>", _QUOTE),
     open_tags=("<|tool_call>",),
     close_tag="<tool_call|>",
+    stray_tags=("<tool_call|>", _QUOTE),
     parse=_CALLS.parse,
     parse_partial=_CALLS.parse_partial,
     layout=Layout(

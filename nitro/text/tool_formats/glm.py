@@ -18,6 +18,7 @@ def family(name: str, template_markers: tuple[str, ...], call: str, key: str, va
         call=r"(?P<name>[^<\s]+)",
         key=rf"<{key}>(?P<key>[^<]+)</{key}>\s*<{value}>",
         close_tag=f"</{value}>",
+        bare_key=rf"<{key}>[^<]*</{key}>(?!\s*<{value}>)",
     )
 
     def parse(body: str, tools: ToolsByName) -> list[Call]:

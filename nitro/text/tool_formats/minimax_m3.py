@@ -7,12 +7,11 @@
 """
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from nitro.text.tool_formats import argument_values
 from nitro.text.tool_formats.format import Layout, ToolFormat
-from nitro.text.tools import Call, Malformed, ToolsByName, Unfinished
+from nitro.text.tools import Call, Malformed, Tool, ToolsByName, Unfinished
 
 _MARK = "]<]minimax[>["
 _INVOKE = re.compile(r'<invoke name="([^">\n]+)">\s*')
@@ -31,8 +30,8 @@ def parse(body: str, tools: ToolsByName) -> list[Call]:
         opening = _INVOKE.fullmatch(tags[at])
         if not opening:
             raise Malformed("no call begins there")
-        root = tools[opening[1]].parameters if opening[1] in tools else {}
-        arguments, at = _members(tags, at + 1, root, root, 0, [])
+        tool = tools.get(opening[1], Tool(opening[1], {}))
+        arguments, at = _members(tags, at + 1, tool.parameters, tool, 0, [])
         _closed(tags, at, "</invoke>")
         calls.append(Call(opening[1], _object(arguments)))
         at += 1
@@ -47,10 +46,10 @@ def parse_partial(body: str, tools: ToolsByName) -> list[Call]:
     calls: list[Call] = []
     at = 0
     while at < len(tags) and (opening := _INVOKE.fullmatch(tags[at])):
-        root = tools[opening[1]].parameters if opening[1] in tools else {}
+        tool = tools.get(opening[1], Tool(opening[1], {}))
         members: Members = []
         try:
-            _, at = _members(tags, at + 1, root, root, 0, members)
+            _, at = _members(tags, at + 1, tool.parameters, tool, 0, members)
             _closed(tags, at, "</invoke>")
         except Malformed:
             return [*calls, Call(opening[1], _object(members)[:-1])]
@@ -59,29 +58,28 @@ def parse_partial(body: str, tools: ToolsByName) -> list[Call]:
     return calls
 
 
-def _members(
-    tags: list[str], at: int, schema: Any, root: Mapping[str, Any], depth: int, members: Members
-) -> tuple[Members, int]:
+def _members(tags: list[str], at: int, schema: Any, tool: Tool, depth: int, members: Members) -> tuple[Members, int]:
     """Puts what the tags from `at` on hold into `members`, each a name and JSON. Returns these, and where they end."""
     if depth > _MAX_DEPTH:
         raise Malformed("nested too deeply")
     while at < len(tags) and (opening := _TAG.match(tags[at])):
         name, text = opening[1], tags[at][opening.end() :]
-        value, at = _value(tags, at + 1, text, argument_values.member_schema(schema, name, root), root, depth)
+        value, at = _value(
+            tags, at + 1, text, argument_values.member_schema(schema, name, tool.parameters), tool, depth
+        )
         _closed(tags, at, f"</{name}>")
-        members.append((name, value))
+        if value is not None:
+            members.append((name, value))
         at += 1
     return members, at
 
 
-def _value(tags: list[str], at: int, text: str, schema: Any, root: Mapping[str, Any], depth: int) -> tuple[str, int]:
-    """The JSON of a text, or of the tags that follow it; and where they end."""
-    members, end = _members(tags, at, schema, root, depth + 1, [])
-    allowed = argument_values.allowed_types(schema, root)
+def _value(tags: list[str], at: int, text: str, schema: Any, tool: Tool, depth: int) -> tuple[str | None, int]:
+    """The JSON of a text, or of the tags that follow it, None where it says nothing; and where they end."""
+    members, end = _members(tags, at, schema, tool, depth + 1, [])
+    allowed = argument_values.allowed_types(schema, tool.parameters)
     if not members:
-        if not text and "string" not in allowed and allowed & {"array", "object"}:
-            return "[]" if "array" in allowed else "{}", end
-        return argument_values.text_to_json(text, schema, root), end
+        return argument_values.text_to_json(text, schema, tool.parameters, tool.enforced), end
     if text.strip():
         raise Malformed("a text and tags in one")
     in_list = {name for name, _ in members} == {"item"} and ("array" in allowed or "object" not in allowed)

@@ -1,15 +1,22 @@
-"""Parses calls in Gemma's notation: JSON whose keys have no quotes, and whose texts stand between special tokens."""
+"""Parses calls in Gemma's notation: JSON whose keys have no quotes, and whose texts stand between special tokens.
+
+It reads a model's slips, too: texts in JSON's quotes, in single ones, or in none, which are read by the tool's schema.
+"""
 
 import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from nitro.text.tool_formats.argument_values import to_json
-from nitro.text.tools import Call, Malformed, ToolsByName, Unfinished
+from nitro.text.tool_formats.argument_values import member_schema, text_to_json, to_json
+from nitro.text.tool_formats.parsers.python_calls import unescaped
+from nitro.text.tools import Call, Malformed, Tool, ToolsByName, Unfinished
 
-_CALL = re.compile(r"\s*call:\s*([^\s{]+)\s*(?={)")
-_PLAIN = re.compile(r"[^,\]}]*")
+_CALL = re.compile(r"\s*(?:call:)?\s*([^\s{:]+)\s*(?={)")
+_ITEM = re.compile(r"[^,\]}]*")  # of a list, without quotes
+_MEMBER = re.compile(r"[^,}]*(?:,(?!\s*(?:[\w.$-]+|'[^']*'|\"[^\"]*\")\s*:)[^,}]*)*")  # commas that no key follows
+_AFTER_TEXT = re.compile(r"\s*([,\]}:]|\Z)")
+_NOTHING = object()  # what an empty number says
 _MAX_DEPTH = 60
 
 
@@ -26,8 +33,9 @@ class GemmaCalls:
             found = _CALL.match(body, at)
             if not found:
                 raise Malformed("no call begins there")
-            value, at = self._object(body, found.end() + 1, 0, {})
-            calls.append(Call(found[1], to_json(value)))
+            reader = _Reader(body, found.end() + 1, self.quote, tools.get(found[1], Tool(found[1], {})))
+            calls.append(Call(found[1], to_json(reader.arguments({}))))
+            at = reader.at
         if not calls:
             raise Unfinished
         return calls
@@ -38,96 +46,125 @@ class GemmaCalls:
         at = 0
         while found := _CALL.match(body, at):
             members: dict[str, Any] = {}
+            reader = _Reader(body, found.end() + 1, self.quote, tools.get(found[1], Tool(found[1], {})))
             try:
-                _, at = self._object(body, found.end() + 1, 0, members)
+                reader.arguments(members)
             except Malformed:
                 return [*calls, Call(found[1], to_json(members)[:-1])]
             calls.append(Call(found[1], to_json(members)))
+            at = reader.at
         return calls
 
-    def _value(self, body: str, at: int, depth: int) -> tuple[Any, int]:
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads from the position `at` on, and moves it."""
+
+    body: str
+    at: int
+    quote: str
+    tool: Tool
+
+    def arguments(self, members: dict[str, Any]) -> dict[str, Any]:
+        """Adds each member to `members` as soon as it is complete. Returns them. Raises Malformed."""
+        return self._object(self.tool.parameters, 0, members)
+
+    def _value(self, schema: Any, depth: int, plain: re.Pattern[str]) -> Any:
+        """The value that comes next. `plain`: how far one without quotes goes."""
         if depth > _MAX_DEPTH:
             raise Malformed("nested too deeply")
-        at = _next_sign(body, at)
-        if body.startswith(self.quote, at):
-            return self._text(body, at)
-        if body[at] == "{":
-            return self._object(body, at + 1, depth + 1, {})
-        if body[at] == "[":
-            return self._list(body, at + 1, depth + 1)
-        if body[at] == '"':
-            return _json(body, at)
-        found = _PLAIN.match(body, at)
+        sign = self._next()
+        if self.body.startswith(self.quote, self.at):
+            return self._text()
+        if sign == "{":
+            self.at += 1
+            return self._object(schema, depth + 1, {})
+        if sign == "[":
+            self.at += 1
+            return self._list(schema, depth + 1)
+        if sign == '"':
+            return self._json()
+        if sign == "'" and (text := self._single_quoted()) is not None:
+            return text
+        found = plain.match(self.body, self.at)
         text = found[0].strip() if found else ""
-        try:
-            return json.loads(text, parse_constant=str), at + len(text)
-        except ValueError:
-            return text, at + len(text)
+        self.at += len(text)
+        value = text_to_json(text, schema, self.tool.parameters, self.tool.enforced)
+        return _NOTHING if value is None else json.loads(value)
 
-    def _text(self, body: str, at: int) -> tuple[str, int]:
-        end = body.find(self.quote, at + len(self.quote))
+    def _text(self) -> str:
+        start = self.at + len(self.quote)
+        end = self.body.find(self.quote, start)
         if end < 0:
             raise Unfinished
-        return body[at + len(self.quote) : end], end + len(self.quote)
+        self.at = end + len(self.quote)
+        return self.body[start:end]
 
-    def _object(self, body: str, at: int, depth: int, members: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        """Adds each member to `members` as soon as it is complete. Returns them, and where the object ends."""
-        while True:
-            at = _next_sign(body, at)
-            if body[at] == "}":
-                return members, at + 1
-            key, at = self._key(body, at)
-            value, at = self._value(body, at, depth)
-            at = _past_comma(body, at, "}")
-            members[key] = value
+    def _single_quoted(self) -> str | None:
+        """A text up to the first quote that something else can follow; None: there is none, it is an apostrophe."""
+        found = unescaped(self.body, self.at + 1, "'", _AFTER_TEXT)
+        if found is None:
+            return None
+        text, self.at = found
+        return text
 
-    def _list(self, body: str, at: int, depth: int) -> tuple[list[Any], int]:
+    def _object(self, schema: Any, depth: int, members: dict[str, Any]) -> dict[str, Any]:
+        while self._next() != "}":
+            key = self._key()
+            value = self._value(member_schema(schema, key, self.tool.parameters), depth, _MEMBER)
+            self._past_comma("}")
+            if value is not _NOTHING:
+                members[key] = value
+        self.at += 1
+        return members
+
+    def _list(self, schema: Any, depth: int) -> list[Any]:
         values: list[Any] = []
-        while True:
-            at = _next_sign(body, at)
-            if body[at] == "]":
-                return values, at + 1
-            value, at = self._value(body, at, depth)
-            values.append(value)
-            at = _past_comma(body, at, "]")
+        items = member_schema(schema, "", self.tool.parameters)
+        while self._next() != "]":
+            value = self._value(items, depth, _ITEM)
+            self._past_comma("]")
+            if value is not _NOTHING:
+                values.append(value)
+        self.at += 1
+        return values
 
-    def _key(self, body: str, at: int) -> tuple[str, int]:
-        """A key, and where its value begins."""
-        if body.startswith(self.quote, at):
-            key, at = self._text(body, at)
-        elif body[at] == '"':
-            key, at = _json(body, at)
-        else:
-            end = body.find(":", at)
+    def _key(self) -> str:
+        """A key. Goes on to where its value begins."""
+        key: Any
+        if self.body.startswith(self.quote, self.at):
+            key = self._text()
+        elif self.body[self.at] == '"':
+            key = self._json()
+        elif self.body[self.at] != "'" or (key := self._single_quoted()) is None:
+            end = self.body.find(":", self.at)
             if end < 0:
                 raise Unfinished
-            key, at = body[at:end].strip(), end
-        at = _next_sign(body, at)
-        if body[at] != ":" or not isinstance(key, str):
+            key, self.at = self.body[self.at : end].strip(), end
+        if self._next() != ":" or not isinstance(key, str):
             raise Malformed("a key has no value")
-        return key, at + 1
+        self.at += 1
+        return key
 
+    def _json(self) -> Any:
+        try:
+            value, self.at = json.JSONDecoder(strict=False).raw_decode(self.body, self.at)
+        except ValueError:
+            raise Unfinished from None
+        return value
 
-def _json(body: str, at: int) -> tuple[Any, int]:
-    try:
-        return json.JSONDecoder(strict=False).raw_decode(body, at)
-    except ValueError:
-        raise Unfinished from None
+    def _next(self) -> str:
+        """The next sign that is no white space. Raises Unfinished where there is none."""
+        while self.at < len(self.body) and self.body[self.at].isspace():
+            self.at += 1
+        if self.at == len(self.body):
+            raise Unfinished
+        return self.body[self.at]
 
-
-def _next_sign(body: str, at: int) -> int:
-    while at < len(body) and body[at].isspace():
-        at += 1
-    if at == len(body):
-        raise Unfinished
-    return at
-
-
-def _past_comma(body: str, at: int, end: str) -> int:
-    """Behind the comma, or where the end is."""
-    at = _next_sign(body, at)
-    if body[at] == ",":
-        return at + 1
-    if body[at] != end:
-        raise Malformed("a value does not end")
-    return at
+    def _past_comma(self, end: str) -> None:
+        """Behind the comma, or where the end is."""
+        sign = self._next()
+        if sign == ",":
+            self.at += 1
+        elif sign != end:
+            raise Malformed("a value does not end")

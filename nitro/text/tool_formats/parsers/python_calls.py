@@ -12,7 +12,9 @@ from nitro.text.tools import Call, Malformed, TextAfterCalls, ToolsByName, Unfin
 
 _NAME = re.compile(r"\s*([A-Za-z_][\w.:-]*)\s*\(")
 _KEY = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*=\s*")
-_WORD = re.compile(r"[-+]?[A-Za-z0-9_.]+(?:[eE][-+]?\d+)?")
+_WORD = re.compile(r"[-+]?[A-Za-z0-9_.]+(?:(?<=[0-9.][eE])[-+]\d+)?")
+# What follows a text: an argument's own, and any
+_AFTER_ARGUMENT = re.compile(r"\s*(,\s*[A-Za-z_][\w.-]*\s*=|,?\s*\)\s*?([,;\]\n]|\Z)|\Z)")
 _AFTER_TEXT = re.compile(r"\s*([,)\]}:]|\Z)")
 _UNICODE_ESCAPE = re.compile(r"(?:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]|\\u)[0-9a-fA-F]{2,4}")
 _BYTE_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
@@ -104,7 +106,7 @@ class _Reader:
             raise Malformed("nested too deeply")
         sign = self._next()
         if sign in ("'", '"'):
-            return self._text(sign)
+            return self._text(sign, depth)
         if self.takes("["):
             return self._list(depth)
         if self.takes("{"):
@@ -137,22 +139,14 @@ class _Reader:
                 raise self._fault("the object does not end")
         return members
 
-    def _text(self, quote: str) -> str:
+    def _text(self, quote: str, depth: int) -> str:
         """A text. It ends at the first quote that something else can follow."""
-        at = self.at + 1
-        result = ""
-        while at < len(self.text):
-            sign = self.text[at]
-            if sign == "\\" and at + 1 < len(self.text):
-                piece, at = _escaped(self.text, at)
-                result += piece
-                continue
-            if sign == quote and _AFTER_TEXT.match(self.text, at + 1):
-                self.at = at + 1
-                return result
-            result += sign
-            at += 1
-        raise Unfinished
+        found = unescaped(self.text, self.at + 1, quote, _AFTER_ARGUMENT) if depth == 0 else None
+        found = found or unescaped(self.text, self.at + 1, quote, _AFTER_TEXT)
+        if found is None:
+            raise Unfinished
+        text, self.at = found
+        return text
 
     def _next(self) -> str:
         self._skip()
@@ -164,6 +158,23 @@ class _Reader:
 
     def _fault(self, what: str) -> Malformed:
         return Unfinished(what) if self.at >= len(self.text) else Malformed(what)
+
+
+def unescaped(text: str, at: int, quote: str, after: re.Pattern[str]) -> tuple[str, int] | None:
+    """What a text that begins at `at` says, up to the first quote that `after` can follow, and where it ends; None: it
+    does not."""
+    parts: list[str] = []
+    while at < len(text):
+        sign = text[at]
+        if sign == "\\" and at + 1 < len(text):
+            piece, at = _escaped(text, at)
+            parts.append(piece)
+            continue
+        if sign == quote and after.match(text, at + 1):
+            return "".join(parts), at + 1
+        parts.append(sign)
+        at += 1
+    return None
 
 
 def _escaped(text: str, at: int) -> tuple[str, int]:

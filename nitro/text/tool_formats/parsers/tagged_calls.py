@@ -35,6 +35,7 @@ class TaggedCalls:
     end: str = _AT_THE_END  # the end of a call
     decode: Callable[[str], str] = _unchanged  # a value as written → what it says
     object_pattern: str | None = None  # all arguments as one JSON object, a group `json`
+    bare_key: str = r"(?!)"  # an argument without a value, which says nothing
 
     def parse(self, body: str, tools: ToolsByName) -> list[Call]:
         """Read calls, one after another. Raises Malformed."""
@@ -67,12 +68,12 @@ class TaggedCalls:
         """The arguments as a JSON object, and where they end. One that comes twice is written twice: the last one
         counts, in JSON as well."""
         arguments: list[tuple[str, str]] = []
-        while found := re.compile(r"\s*" + self.key).match(body, at):
+        while found := re.compile(rf"(?:\s*{self.bare_key})*\s*{self.key}").match(body, at):
             key = found["key"]
             value, at = self._value(body, found.end())
-            is_text = _is_marked_text(found)
-            arguments.append((key, to_json(value) if is_text else argument_to_json(tools, name, key, value)))
-        return _members(arguments) + "}", at
+            arguments += _argument(tools, name, key, value, _is_marked_text(found))
+        bare = re.compile(rf"(?:\s*{self.bare_key})*").match(body, at)
+        return _members(arguments) + "}", bare.end() if bare else at
 
     def parse_partial(self, body: str, tools: ToolsByName) -> list[Call]:
         """The calls so far; the last one's arguments may go on. Its texts must hold no closing tag."""
@@ -91,7 +92,7 @@ class TaggedCalls:
     def _so_far(self, name: str, body: str, at: int, tools: ToolsByName) -> tuple[str, int]:
         """The beginning of a JSON object, and where the complete arguments end."""
         arguments: list[tuple[str, str]] = []
-        followed = self.key if self.end == _AT_THE_END else f"{self.key}|{self.end}"
+        followed = f"{self.key}|{self.bare_key}" + ("" if self.end == _AT_THE_END else f"|{self.end}")
         while found := re.compile(r"\s*" + self.key).match(body, at):
             key, start = found["key"], found.end()
             is_text = _is_marked_text(found) or is_raw_text_argument(tools, name, key)
@@ -101,7 +102,7 @@ class TaggedCalls:
                     arguments.append((key, to_json(self._partial_text(body[start:]))[:-1]))
                 break
             value, at = self.decode(body[start : closing.start()]), closing.end()
-            arguments.append((key, to_json(value) if is_text else argument_to_json(tools, name, key, value)))
+            arguments += _argument(tools, name, key, value, is_text)
         return _members(arguments), at
 
     def _partial_text(self, text: str) -> str:
@@ -114,10 +115,16 @@ class TaggedCalls:
 
     def _value(self, body: str, at: int) -> tuple[str, int]:
         """A value, and where its closing tag ends. A closing tag within a text is followed by other things."""
-        closing = re.compile(rf"{self.close_tag}(?=\s*(?:{self.key}|{self.end}))").search(body, at)
+        closing = re.compile(rf"{self.close_tag}(?=\s*(?:{self.key}|{self.bare_key}|{self.end}))").search(body, at)
         if not closing:
             raise Unfinished
         return self.decode(body[at : closing.start()]), closing.end()
+
+
+def _argument(tools: ToolsByName, name: str, key: str, text: str, is_text: bool) -> list[tuple[str, str]]:
+    """The argument and its JSON, or nothing where the text says nothing."""
+    value = to_json(text) if is_text else argument_to_json(tools, name, key, text)
+    return [] if value is None else [(key, value)]
 
 
 def _is_marked_text(key: re.Match[str]) -> bool:
