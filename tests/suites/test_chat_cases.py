@@ -28,7 +28,6 @@ from nitro.text.tools import Tool
 pytestmark = pytest.mark.suites
 
 FOLDER = Path(__file__).parent
-READ_WELL = "read well: take it out of chat_pending.json"
 ALL_SPLITS = 400  # characters: a longer text is not split at every place
 ENDS_OF_TURN = ("<|END_OF_TURN_TOKEN|>", "<|role_end|>")  # an engine stops there, and passes none on
 Case = dict[str, Any]
@@ -48,7 +47,6 @@ CASES: dict[str, dict[str, Case]] = {
 }
 # By template and case: `reads`, what Nitro makes of it, and why that is as good or better
 DIFFERENCES = load(FOLDER / "chat_differences.json")
-PENDING = load(FOLDER / "chat_pending.json")  # by template, the cases that are read wrongly so far
 
 
 @cache
@@ -156,8 +154,6 @@ def test_output_is_read_as_llama_cpp_does(template: str) -> None:
             assert read(template, case, pieces, in_reasoning) == found, f"{name}: depends on the pieces"
         if not alike(found, expected(case), case, compiled(template)[1].output_markers):
             differing[name] = found
-    wrong = {name: differing.pop(name, READ_WELL) for name in PENDING.get(template, ())}
-    assert READ_WELL not in wrong.values(), wrong
     assert differing == {name: entry["reads"] for name, entry in DIFFERENCES.get(template, {}).items()}
 
 
