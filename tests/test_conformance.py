@@ -254,9 +254,7 @@ CHECKS: dict[str, Callable[[Asking], bool]] = {
     "timings_per_token": lambda a: all(
         c.model_extra["timings"] for c in a.stream(**GREEDY, timings_per_token=True)[1:]
     ),
-    "audio": is_refused("audio", {"voice": "a"}),
-    "modalities": is_refused("modalities", ["text", "audio"]),
-    "web_search_options": is_refused("web_search_options", {"a": 1}),
+    "include_reasoning": is_ignored("include_reasoning", False),
 }
 
 
