@@ -248,9 +248,9 @@ def test_caps_say_their_number(name: str) -> None:
     fields, param, most = CAPS[name]
 
     async def work(reading: Intake) -> None:
-        route, given = ("completions", fields) if param == "prompt" else ("chat", {"messages": STORY, **fields})
+        route = "completions" if param == "prompt" else "chat"
         with pytest.raises(ApiError, match=f"at most {most}") as caught:
-            await read(reading, setup(PLAIN), route, json.dumps(given).encode())
+            await read(reading, setup(PLAIN), route, json.dumps({"messages": STORY, **fields}).encode())
         assert (caught.value.status, caught.value.param) == (400, param)
 
     run(work)

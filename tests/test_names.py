@@ -1,6 +1,7 @@
 """What becomes of the names that other servers and SDKs know: mapped, harmless or refused, at every depth of a body."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_type_hints
 
@@ -579,8 +580,32 @@ def test_a_choice_by_vllm_s_name_is_kept(fake_server: RunningServer) -> None:
     assert wrong["param"] == "guided_regex" and "'guided_regex'" in wrong["message"]
 
 
+@pytest.mark.parametrize("asked", [{"include_reasoning": False}, {"reasoning": {"exclude": True}}])
+@pytest.mark.parametrize("stream", [True, False])
+def test_reasoning_may_be_left_out(saying: RunningServer, asked: dict[str, Any], stream: bool) -> None:
+    said = [{"role": "user", "content": "␂<think>Hm, well.</think>Yes.␃"}]
+    for fields, thought in (({}, True), (asked, False)):
+        reply = ask(saying, messages=said, max_tokens=50, stream=stream, **fields)
+        assert ("reasoning_content" in reply.text) == thought
+        assert "".join(re.findall('"content":"([^"]*)"', reply.text)) == "Yes."
+        assert '"finish_reason":"stop"' in reply.text
+    usage = ask(saying, messages=said, max_tokens=50, **asked).json()["usage"]
+    assert usage["completion_tokens_details"]["reasoning_tokens"] > 5
+
+
 def test_a_body_with_our_names_and_harmless_ones_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     said = {"role": "assistant", "content": "a", "annotations": [], "refusal": None}
     monkeypatch.setattr(json_body, "rewrite", None)
     body = json.dumps({"messages": [*HELLO, said], "user": "a", "store": True, "n": 1}).encode()
     assert json_body.decode(body, ChatRequest).told == []
+
+
+@pytest.mark.parametrize("room", [0, 3])
+def test_as_many_choices_as_a_request_may_have_find_room_while_nothing_else_runs(
+    serve: Callable[..., RunningServer], room: int
+) -> None:
+    server = serve(parallel=2, max_queue=room).ready()
+    for _ in range(2):
+        assert len(ask(server, n=128).json()["choices"]) == 128
+        assert len(ask(server, "completions", prompt=["a"] * 8, best_of=128).json()["choices"]) == 8
+    assert ask(server, n=129).json()["error"]["param"] == "n"

@@ -180,3 +180,10 @@ def test_of_an_endless_near_miss_only_the_end_is_held() -> None:
     matcher = StopMatcher(["\n\nUser:", "</s>"])
     assert [matcher.feed("\n") for _ in range(50_000)] == ["", "", *["\n"] * 49_998]
     assert matcher.flush() == "\n\n"
+
+
+@pytest.mark.parametrize("cut", range(9))
+def test_the_stop_string_is_passed_on_if_asked(cut: int) -> None:
+    matcher = StopMatcher(["END", "D!"], keep=True)
+    text = "aEND!bEND"
+    assert matcher.feed(text[:cut]) + matcher.feed(text[cut:]) == "aEND" and matcher.stopped

@@ -209,18 +209,16 @@ COMMON: dict[str, Known] = {
 }
 OPTIONS: dict[str, Known] = {name: COMMON[name] for name in ("num_ctx", "tfs_z", "penalize_newline")}
 
-# What only the other route has.
+# What only the other route has. Its `prompt` or `messages` beside ours has no effect, and that is told.
 _CHAT_ONLY = "Chat completions have it."
 _TEXT_ONLY = "Text completions have it."
 CHAT: dict[str, Known] = {
-    "prompt": Refused(sources=(OPENAI,), note="The conversation goes into `messages`."),
     "suffix": Refused(sources=(OPENAI,), neutral=("",), note=_TEXT_ONLY),
     "add_special_tokens": Refused(sources=(VLLM,), neutral=OFF, note="The chat template writes them."),
     "echo": Refused(sources=(VLLM, LLAMA_SERVER), neutral=OFF, note=_TEXT_ONLY),
     "best_of": Refused(sources=(VLLM,), neutral=(1,), note=_TEXT_ONLY),
 }
 COMPLETION: dict[str, Known] = {
-    "messages": Refused(sources=(OPENAI,), note=_CHAT_ONLY),
     "add_special_tokens": Refused(sources=(VLLM,), neutral=ON, note="Send the prompt as token ids."),
     "top_logprobs": Refused(sources=(OPENAI,), neutral=ZERO, note="Use `logprobs`, which is a number here."),
     "tools": Refused(sources=(OPENAI,), neutral=NONE, note=_CHAT_ONLY),
