@@ -1,8 +1,10 @@
 """What becomes of the names that other servers and SDKs know: mapped, harmless or refused, at every depth of a body."""
 
+import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import httpx
@@ -159,6 +161,72 @@ def test_all_that_the_sdk_sends_inside_tools_and_messages_is_known() -> None:
     assert set(ChatCompletionMessage.model_fields) <= {f.name for f in msgspec.structs.fields(Message)} | {
         *inside.MESSAGE
     }
+
+
+# What servers take besides OpenAI's own, as it was when their sources were read.
+READ = {
+    "vLLM": """
+        top_k min_p repetition_penalty stop_token_ids include_stop_str_in_output ignore_eos min_tokens use_beam_search
+        length_penalty watermarking skip_special_tokens spaces_between_special_tokens truncate_prompt_tokens
+        truncation_side prompt_logprobs logprob_token_ids allowed_token_ids bad_words echo add_generation_prompt
+        continue_final_message add_special_tokens documents chat_template chat_template_kwargs media_io_kwargs
+        mm_processor_kwargs structured_outputs priority request_id session_id return_tokens_as_token_ids
+        return_token_ids routed_experts_prompt_start return_token_offsets return_prompt_text return_mm_kwargs cache_salt
+        kv_transfer_params ec_transfer_params vllm_xargs repetition_detection stream_interval thinking_token_budget
+        include_reasoning best_of logits_processors prompt_embeds early_stopping guided_json guided_regex guided_choice
+        guided_grammar guided_decoding_backend guided_whitespace_pattern
+    """,
+    "SGLang": """
+        return_hidden_states return_routed_experts routed_experts_start_len return_cached_tokens_details
+        return_token_ids return_prompt_token_ids return_meta_info task top_k min_p min_tokens regex ebnf stop_token_ids
+        repetition_penalty stop_regex no_stop_trim ignore_eos continue_final_message skip_special_tokens lora_path
+        session_id
+        session_params separate_reasoning stream_reasoning chat_template_kwargs max_dynamic_patch min_dynamic_patch
+        use_audio_in_video images_config custom_logit_processor custom_params input_ids rid extra_key cache_salt
+        ngram_corpus_id priority bootstrap_host bootstrap_port bootstrap_room routed_dp_rank disagg_prefill_dp_rank
+        data_parallel_rank custom_labels json_schema reasoning max_new_tokens min_new_tokens sampling_seed
+    """,
+    "llama-server": """
+        verbose timings_per_token cache_prompt return_tokens return_progress sse_ping_interval n_predict n_indent n_keep
+        n_discard n_cmpl n_cache_reuse t_max_predict_ms response_fields top_k top_p min_p top_n_sigma xtc_probability
+        xtc_threshold typical_p temperature dynatemp_range dynatemp_exponent repeat_last_n repeat_penalty
+        frequency_penalty presence_penalty dry_multiplier dry_base dry_allowed_length dry_penalty_last_n mirostat
+        mirostat_tau mirostat_eta adaptive_target adaptive_decay seed n_probs min_keep backend_sampling
+        post_sampling_probs lora dry_sequence_breakers json_schema grammar grammar_type grammar_lazy chat_format
+        reasoning_format generation_prompt parse_tool_calls chat_parser continue_final_message echo preserved_tokens
+        grammar_triggers reasoning_control reasoning_budget_tokens reasoning_budget_start_tag reasoning_budget_end_tags
+        reasoning_budget_end_tag reasoning_budget_message logit_bias ignore_eos stop samplers speculative.n_max
+        speculative.n_min speculative.p_min speculative.type thinking_budget_tokens add_generation_prompt id_slot
+        chat_template_kwargs reasoning_in_content thinking_forced_open
+    """,
+    "Ollama": """
+        system template context raw format keep_alive images options think truncate shift _debug_render_only reasoning
+        reasoning_effort num_keep num_predict typical_p num_ctx num_batch num_gpu main_gpu use_mmap num_thread
+        draft_num_predict
+    """,
+    "LM Studio": "top_k repeat_penalty ttl draft_model",
+    "OpenRouter": """
+        cache_control debug image_config models plugins prompt_cache_options provider reasoning repetition_penalty route
+        session_id stop_server_tools_when top_a trace include_reasoning structured_outputs verbosity transforms usage
+        safe_prompt raw_mode
+    """,
+}
+
+
+@pytest.mark.parametrize("server", READ)
+def test_all_that_other_servers_take_is_known(server: str) -> None:
+    ours = {field.name for field in msgspec.structs.fields(ChatRequest)}
+    assert set(READ[server].split()) <= ours | tables.CHAT.keys()
+
+
+def test_all_that_the_installed_mlx_lm_server_takes_is_known() -> None:
+    found = importlib.util.find_spec("mlx_lm")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("mlx-lm is not installed")
+    source = (Path(found.submodule_search_locations[0]) / "server.py").read_text()
+    names = set(re.findall(r'\bbody\.get\(\s*"(\w+)"', source))
+    ours = {field.name for field in msgspec.structs.fields(ChatRequest)}
+    assert len(names) > 15 and names <= ours | tables.CHAT.keys()
 
 
 # Mapped: a body with another server's names asks for what one with ours does

@@ -36,6 +36,7 @@ _GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "prompt_cache_options": (OPENAI, OPENROUTER),
         "cache_control": (ANTHROPIC, OPENROUTER),
         "id_slot": (LLAMA_SERVER,),
+        "slot_id": (LLAMA_SERVER,),
         "n_cache_reuse": (LLAMA_SERVER,),
     },
     "Which of several providers or models answers. Here is one.": {
@@ -78,7 +79,7 @@ COMMON: dict[str, Harmless] = {
     for name, sources in names.items()
 }
 
-# Ollama's `options` that say how a model runs, which is settled where the server starts.
+# Those of Ollama's `options` that say how a model runs, there or at the top.
 OPTIONS: dict[str, Harmless] = {
     name: Harmless(sources=(OLLAMA,), note="Settled where the server starts.")
     for name in (

@@ -10,6 +10,7 @@ from nitro.api.openai.names.translations import no_object
 _COMMON: dict[str, Known] = {
     **mapped.COMMON,
     **harmless.COMMON,
+    **harmless.OPTIONS,
     **refused.COMMON,
     "options": Opened(
         sources=(OLLAMA,),
