@@ -1,5 +1,6 @@
 """What becomes of the names that other servers and SDKs know: mapped, harmless or refused, at every depth of a body."""
 
+import contextlib
 import importlib.util
 import json
 import re
@@ -12,6 +13,8 @@ import msgspec
 import openai.types.chat.completion_create_params as chat_params
 import openai.types.completion_create_params as completion_params
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai.types.chat import (
     ChatCompletionAssistantMessageParam,
     ChatCompletionContentPartTextParam,
@@ -633,6 +636,24 @@ def test_strict_refuses_them_and_takes_what_is_harmless(serve: Callable[..., Run
     harmless_ones = {"user": "a", "metadata": {}, "store": True, "service_tier": "auto", "prompt_cache_key": "a"}
     reply = ask(server, **harmless_ones, messages=[{**HELLO[0], "annotations": []}], skip_special_tokens=True)
     assert reply.status_code == 200, reply.text
+
+
+LEAF = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "a", "json", "none", "text", "function"])
+NAMES = [*tables.CHAT, *inside.MESSAGE, *inside.PART, *inside.TOOL.names, *mapped.STRUCTURED_OUTPUTS, *mapped.THINKING]
+NAMES += ["content", "role", "tool_calls", "tools", "stream_options", "prediction", "tool_choice", "response_format"]
+ANYTHING = st.recursive(
+    LEAF,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, database=None, max_examples=400)
+@given(st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=4), ANYTHING)
+def test_whatever_is_sent_is_read_or_refused(fields: dict[str, Any], message: Any) -> None:
+    body = json.dumps({"messages": [*HELLO, message], **fields}).encode()
+    with contextlib.suppress(ApiError):
+        assert all(re.fullmatch(r"[\x20-\x7e]+", name) for name in read_chat(body, SETUP).ignored)
 
 
 # What a reply is

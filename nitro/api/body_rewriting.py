@@ -141,12 +141,12 @@ class _Walk:
 
     def _value(self, raw: Raw, struct: type[Struct], path: str) -> Any:
         """An object, a list of them, or what the struct's decoder will refuse or take as it is."""
-        first = bytes(memoryview(raw)[:1])
-        if first == b"{":
-            return self.object(_decode_object(raw), struct, path)
-        if first == b"[":
-            return [self._value(item, struct, f"{path}[{i}]") for i, item in enumerate(_decode_list(raw))]
-        return raw
+        if _kind(raw) == b"[":
+            return [self._entry(item, struct, f"{path}[{i}]") for i, item in enumerate(_decode_list(raw))]
+        return self._entry(raw, struct, path)
+
+    def _entry(self, raw: Raw, struct: type[Struct], path: str) -> Any:
+        return self.object(_decode_object(raw), struct, path) if _kind(raw) == b"{" else raw
 
     def _settings(self, known: Mapping[str, Known], name: str, raw: Raw, before: str) -> list[_Setting]:
         """What a name that is not ours sets. Notes those without effect. Raises ApiError."""
@@ -188,6 +188,11 @@ class _Walk:
             self.given[ours] = setting.given
         elif there != _decoded(setting.value):
             raise ApiError.same(setting.given, self.given.get(ours, ours))
+
+
+def _kind(raw: Raw) -> bytes:
+    """The first character of a value."""
+    return bytes(memoryview(raw)[:1])
 
 
 def _decoded(value: Any) -> Any:
