@@ -3,7 +3,7 @@
 from typing import Any
 
 from nitro.api.names import Refused, asks
-from nitro.api.openai.names.inside import FUNCTION, IN_MESSAGE, REQUEST, TOOL, Opening
+from nitro.api.openai.names.inside import CALLED_FUNCTION, FUNCTION, REQUEST, TOOL, TOOL_CALL, Opening
 from nitro.api.openai.requests import ChatRequest, CommonRequest
 from nitro.service import ignored_parameters
 
@@ -17,9 +17,10 @@ def told(request: CommonRequest) -> list[str]:
             _look(value, opening, name, found)
     if isinstance(request, ChatRequest):
         for i, message in enumerate(request.messages):
-            for name, opening in IN_MESSAGE.items():
-                if value := getattr(message, name):
-                    _look(value, opening, f"messages[{i}].{name}", found)
+            if message.tool_calls:
+                _look(message.tool_calls, TOOL_CALL, f"messages[{i}].tool_calls", found)
+            if message.function_call:
+                _look(message.function_call, CALLED_FUNCTION, f"messages[{i}].function_call", found)
     return found
 
 

@@ -195,5 +195,3 @@ REQUEST: dict[str, Opening] = {
     "function_call": _NAME,
     "response_format": RESPONSE_FORMAT,
 }
-# of a message, by field
-IN_MESSAGE: dict[str, Opening] = {"tool_calls": TOOL_CALL, "function_call": CALLED_FUNCTION}
