@@ -19,6 +19,8 @@ NitroError
 └── ApiError               an HTTP status and an OpenAI error body
 """
 
+import re
+from collections.abc import Mapping
 from typing import Self
 
 MAX_CHARACTERS = 600  # of a message for people
@@ -168,9 +170,24 @@ class ApiError(NitroError):
         return cls(400, f"Unsupported parameter: '{param}' {why}.", param=param, code="unsupported_parameter")
 
     @classmethod
+    def same(cls, param: str, other: str) -> Self:
+        """400: two parameters mean the same, and have different values."""
+        message = f"'{param}' and '{other}' mean the same and differ. Send one of them."
+        return cls(400, message, param=param, code="invalid_value")
+
+    @classmethod
     def missing(cls, param: str) -> Self:
         """400: a required parameter is not in the request."""
         return cls(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+
+    def renamed(self, names: Mapping[str, str]) -> "ApiError":
+        """The same error, which calls parameters what the client does. `names`: the client's, by ours."""
+        message, param = str(self), self.param
+        for ours, theirs in names.items():
+            message = re.sub(rf"'{re.escape(ours)}(?=['.\[])", "'" + theirs.replace("\\", r"\\"), message)
+            if param and re.match(rf"{re.escape(ours)}(?![^.\[])", param):
+                param = theirs + param[len(ours) :]
+        return ApiError(self.status, message, param=param, code=self.code, type=self.type, retry_after=self.retry_after)
 
     @property
     def body(self) -> dict[str, dict[str, str | None]]:

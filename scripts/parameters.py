@@ -1,12 +1,15 @@
-"""Writes docs/parameters.md from what the server itself reads: the annotations of the request structs."""
+"""Writes docs/parameters.md from what the server itself reads: the annotations of the request structs, and the tables
+of other servers' names."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
+from nitro.api.names import Harmless, Known, Mapped, Opened, Refused
 from nitro.api.openai import requests
+from nitro.api.openai.names import inside, sources, tables
 from nitro.engines.backends import registry
 from nitro.engines.sampling_params import INT32, NEUTRAL, SAMPLERS, SPEC, SamplingOptions
 from nitro.parameters import NO_LIMIT, Param, parameters
@@ -18,6 +21,7 @@ HEAD = """# Parameters of requests
 `make docs` writes this file.
 
 A parameter works, or the server refuses the request and names the parameter: 400 `unsupported_parameter`.
+Every parameter takes null, which means that it is not set.
 `GET /v1/models` says which capabilities the served model has, by the names in the column "capability".
 –: the parameter tunes a sampler that this engine does not have.
 A default counts where neither the request, nor `--defaults`, nor the model's files set the parameter.
@@ -29,6 +33,20 @@ SECTIONS: dict[str, type[Struct]] = {
     "How an answer is drawn and where it ends": requests.SamplingRequest,
     "Sampling, in the order in which it applies": SamplingOptions,
 }
+NAMES = """## Names of other servers
+
+Programs send what other servers and SDKs know. Each name that this server knows, at any depth, is one of these:
+
+- **mapped**: another name for a parameter above, with its bounds and its meaning. An error has the name that was
+  sent. Two names of one parameter with different values are a 400 that has both.
+- **harmless**: it never changes an answer. It is accepted in silence, with `--strict` too.
+- **refused**: it would change the answer or the reply. It is a 400 with its name, unless its value asks for nothing:
+  null always does, and so do the values in the column "accepted".
+
+Any other name has no effect. The reply lists it with its path (`messages[3].foo`) in the header `x-nitro-ignored`, and
+so does the line of the log. With `--strict` it is a 400.
+
+"""
 COLUMNS = ("parameter", "range", "default", *ENGINES, "capability", "meaning")
 
 
@@ -38,12 +56,83 @@ def text() -> str:
     for title, struct in SECTIONS.items():
         params = parameters(struct)
         parts.append(section(title, (row(name, params[name]) for name in struct.__annotations__ if name in params)))
-    refused = ([f"`{name}`", param.description] for name, param in requests.UNSUPPORTED.items())
-    parts.append(section("Refused", refused, ("parameter", "meaning")))
+    parts.append(NAMES + "#" + section("Sources", sources.WHERE.items(), ("server", "where its names were read")))
+    kinds: dict[str, type[Known]] = {"Mapped": Mapped, "Harmless": Harmless, "Refused": Refused}
+    for title, kind in kinds.items():
+        found = [(place, name, row) for place, name, row in known_names() if isinstance(row, kind)]
+        parts.append("#" + section(title, map(CELLS[kind], *zip(*found, strict=True)), HEADS[kind]))
     return "\n".join(parts)
 
 
-def section(title: str, rows: Iterable[list[str]], columns: tuple[str, ...] = COLUMNS) -> str:
+def known_names() -> Iterator[tuple[str, str, Known]]:
+    """Every row of the tables: where its name stands, the name, and the row."""
+    routes = {"chat": tables.CHAT, "text": tables.COMPLETION}
+    for name in sorted({**tables.CHAT, **tables.COMPLETION}):
+        rows = {route: table[name] for route, table in routes.items() if name in table}
+        if len({id(row) for row in rows.values()}) == 1 and len(rows) == 2:
+            rows = {"": rows["chat"]}
+        for route, row in rows.items():
+            yield from within(route, name, row)
+    for place, table in PLACES.items():
+        for name, row in table.items():
+            yield from within("", f"{place}.{name}", row)
+
+
+def within(place: str, name: str, row: Known) -> Iterator[tuple[str, str, Known]]:
+    """A row, or those of the object that it opens."""
+    if not isinstance(row, Opened):
+        yield place, name, row
+        return
+    if row.to or row.note:
+        yield place, name, row
+    for inner, each in row.inside.items():
+        if not (isinstance(each, Mapped) and each.to == inner and row.note):  # the note says it
+            yield from within(place, f"{name}.{inner}", each)
+
+
+PLACES: dict[str, Mapping[str, Known]] = {
+    "messages[]": inside.MESSAGE,
+    "messages[].content[]": inside.PART,
+    "messages[].tool_calls[]": inside.TOOL_CALL.known,
+    "messages[].tool_calls[].function": inside.CALLED_FUNCTION.known,
+    "stream_options": inside.STREAM_OPTIONS,
+    "tools[]": inside.TOOL.known,
+    "tools[].function": inside.FUNCTION.known,
+    "tool_choice": inside.TOOL_CHOICE.known,
+}
+HEADS: dict[type[Known], tuple[str, ...]] = {
+    Mapped: ("name", "route", "is", "accepted without effect", "from"),
+    Harmless: ("name", "route", "why", "from"),
+    Refused: ("name", "route", "accepted", "instead", "from"),
+}
+
+
+def mapped(place: str, name: str, row: Known) -> list[str]:
+    """The cells of a name for a parameter of ours."""
+    assert isinstance(row, Mapped)
+    meaning = " ".join(filter(None, [f"`{row.to}`." if row.to else "", row.note]))
+    return [f"`{name}`", place, meaning, values(row.neutral), ", ".join(row.sources)]
+
+
+def harmless(place: str, name: str, row: Known) -> list[str]:
+    """The cells of a name that changes nothing."""
+    return [f"`{name}`", place, row.note, ", ".join(row.sources)]
+
+
+def refused(place: str, name: str, row: Known) -> list[str]:
+    """The cells of a name that is refused."""
+    return [f"`{name}`", place, values(row.neutral), row.note, ", ".join(row.sources)]
+
+
+CELLS = {Mapped: mapped, Harmless: harmless, Refused: refused}
+
+
+def values(neutral: tuple[object, ...]) -> str:
+    """Values in JSON."""
+    return ", ".join(f"`{json.dumps(value)}`" for value in neutral)
+
+
+def section(title: str, rows: Iterable[Iterable[str]], columns: tuple[str, ...] = COLUMNS) -> str:
     """A heading and a table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return f"## {title}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

@@ -79,6 +79,18 @@ def stop(a: Asking) -> bool:
     return a.said(**GREEDY, stop=[said[4:7]]) == said[: said.index(said[4:7])]
 
 
+def stop_token_ids(a: Asking) -> bool:
+    tokens = a.chat(**GREEDY, return_tokens=True).choices[0].model_extra["tokens"]
+    reply = a.chat(**GREEDY, stop_token_ids=[tokens[5]])
+    usage = reply.usage.completion_tokens, tokens.index(tokens[5]) + 1
+    return reply.choices[0].finish_reason == "stop" and usage[0] == usage[1]
+
+
+def keeps_its_stop(a: Asking) -> bool:
+    said = a.said(**GREEDY)
+    return a.said(**GREEDY, stop=said[4:7], include_stop_str_in_output=True) == said[: said.index(said[4:7]) + 3]
+
+
 def stream(a: Asking) -> bool:
     return "".join(c.choices[0].delta.content or "" for c in a.stream(**GREEDY)) == a.said(**GREEDY)
 
@@ -177,10 +189,6 @@ def is_ignored(name: str, value: Any) -> Callable[[Asking], bool]:
     return check
 
 
-def is_refused(name: str, value: Any) -> Callable[[Asking], bool]:
-    return lambda a: a.refusal(**{name: value}) == (name, "unsupported_parameter")
-
-
 def cache_prompt(a: Asking) -> bool:
     warm, cold = a.chat(max_tokens=1), a.chat(max_tokens=1, cache_prompt=False)
     cached = [reply.usage.prompt_tokens_details.cached_tokens for reply in (a.chat(max_tokens=1), cold)]
@@ -199,6 +207,8 @@ CHECKS: dict[str, Callable[[Asking], bool]] = {
     "n": lambda a: [c.index for c in a.chat(n=3, max_tokens=2).choices] == [0, 1, 2],
     "best_of": best_of,
     "stop": stop,
+    "stop_token_ids": stop_token_ids,
+    "include_stop_str_in_output": keeps_its_stop,
     "stream": stream,
     "stream_options": stream_options,
     "echo": lambda a: a.text(echo=True, max_tokens=0).choices[0].text == "The river",
@@ -254,9 +264,7 @@ CHECKS: dict[str, Callable[[Asking], bool]] = {
     "timings_per_token": lambda a: all(
         c.model_extra["timings"] for c in a.stream(**GREEDY, timings_per_token=True)[1:]
     ),
-    "audio": is_refused("audio", {"voice": "a"}),
-    "modalities": is_refused("modalities", ["text", "audio"]),
-    "web_search_options": is_refused("web_search_options", {"a": 1}),
+    "include_reasoning": changes_nothing(include_reasoning=False),
 }
 
 

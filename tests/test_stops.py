@@ -218,3 +218,10 @@ def test_they_end_the_content_and_nothing_else(case: str) -> None:
                 choice.feed(Output(0, [0], [piece], "length" if i == len(pieces) - 1 else None))
         told = [choice.reasoning, choice.content, [call.arguments for call in choice.calls], choice.finish]
         assert told == expected, size
+
+
+@pytest.mark.parametrize("cut", range(9))
+def test_the_stop_string_is_passed_on_if_asked(cut: int) -> None:
+    matcher = StopMatcher(["END", "D!"], keep=True)
+    text = "aEND!bEND"
+    assert matcher.feed(text[:cut]) + matcher.feed(text[cut:]) == "aEND" and matcher.stopped

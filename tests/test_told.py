@@ -13,7 +13,9 @@ from asking import SAYING
 from runners import Gate
 from running import CEILING, RunningServer
 
+from nitro.api.openai.renderer import timings_of
 from nitro.service import ignored_parameters, request_log
+from nitro.service.events import GenerationTimings
 
 FIELDS = {"cache_n", "prompt_n", "prompt_ms", "prompt_per_token_ms", "prompt_per_second"}
 FIELDS |= {"predicted_n", "predicted_ms", "predicted_per_token_ms", "predicted_per_second"}
@@ -124,6 +126,26 @@ def assert_sound(timings: dict[str, Any], usage: dict[str, Any]) -> None:
         assert timings[f"{kind}_per_second"] == pytest.approx(1e3 * steps / spent)
 
 
+def test_what_timings_are_made_of() -> None:
+    """The first token belongs to the prompt's time: four of five were drawn in these two seconds."""
+    told = timings_of(GenerationTimings(3, 10, 0.5, 5, 2.0, drafted_tokens=6, accepted_tokens=4))
+    assert msgspec.to_builtins(told) == {
+        "cache_n": 3,
+        "prompt_n": 10,
+        "prompt_ms": 500,
+        "prompt_per_token_ms": 50,
+        "prompt_per_second": 20,
+        "predicted_n": 5,
+        "predicted_ms": 2000,
+        "predicted_per_token_ms": 500,
+        "predicted_per_second": 2,
+        "draft_n": 6,
+        "draft_n_accepted": 4,
+    }
+    nothing = msgspec.to_builtins(timings_of(GenerationTimings(0, 0, 0.0, 0, 0.0)))
+    assert set(nothing) == FIELDS and set(nothing.values()) == {0}
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_timings(timed: Callable[..., httpx.Response], n: int) -> None:
     reply = timed(n=n).json()
@@ -143,6 +165,72 @@ def test_every_chunk_has_timings_if_asked(ask: Callable[..., httpx.Response]) ->
     sent = chunks(ask(stream=True, timings_per_token=True, max_tokens=5))
     counts = [chunk["timings"]["predicted_n"] for chunk in sent if any(map(text, chunk["choices"]))]
     assert counts == sorted(counts) and counts[-1] == 5 and counts
+
+
+@pytest.mark.parametrize("included", [True, False])
+def test_every_chunk_has_usage_if_asked(ask: Callable[..., httpx.Response], included: bool) -> None:
+    """vLLM's continuous_usage_stats. Timings are asked for by another name."""
+    options = {"continuous_usage_stats": True, "include_usage": included}
+    sent = chunks(ask(stream=True, stream_options=options, max_tokens=5, n=2))
+    usages = [chunk["usage"] for chunk in sent]
+    counts = [usage["completion_tokens"] for usage in usages]
+    assert counts == sorted(counts) and counts[-1] == 10
+    whole = ask(max_tokens=5, n=2).json()["usage"]
+    assert {usage["prompt_tokens"] for usage in usages} == {whole["prompt_tokens"]}
+    assert all(
+        usage["total_tokens"] == usage["prompt_tokens"] + count for usage, count in zip(usages, counts, strict=True)
+    )
+    assert (sent[-1]["choices"] == []) == included
+    assert not any("timings" in chunk for chunk in sent[:-1])
+
+
+def test_no_chunk_but_the_last_has_usage_unless_asked(ask: Callable[..., httpx.Response]) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": False}
+    *others, last = chunks(ask(stream=True, stream_options=options))
+    assert {chunk["usage"] for chunk in others} == {None} and last["usage"]["completion_tokens"] == 5
+    assert not any("usage" in chunk for chunk in chunks(ask(stream=True)))
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_stop_token_ends_an_answer(ask: Callable[..., httpx.Response], stream: bool, keep: bool) -> None:
+    """And the answer ends with its text, if that was asked for. The fake engine: token = byte."""
+    whole = text(ask().json()["choices"][0])
+    options = {"stop_token_ids": [ord(whole[3]), 7], "include_stop_str_in_output": keep, "return_tokens": True}
+    reply = ask(**options, stream=stream)
+    told = list(choices(chunks(reply))) if stream else reply.json()["choices"]
+    until = whole.index(whole[3])
+    assert "".join(map(text, told)) == whole[: until + keep]
+    assert bytes(token for choice in told for token in choice.get("tokens", [])).decode() == whole[: until + 1]
+    assert told[-1]["finish_reason"] == "stop"
+
+
+def test_what_may_be_a_stop_string_is_passed_on_before_a_stop_token(ask: Callable[..., httpx.Response]) -> None:
+    whole = text(ask().json()["choices"][0])
+    stops = {"stop": whole[1:3] + "!", "stop_token_ids": [ord(whole[3])]}
+    assert text(ask(**stops).json()["choices"][0]) == whole[:3]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_stop_string_is_told_if_asked(ask: Callable[..., httpx.Response], stream: bool) -> None:
+    whole = text(ask().json()["choices"][0])
+    reply = ask(stop=whole[2:4], include_stop_str_in_output=True, stream=stream)
+    told = list(choices(chunks(reply))) if stream else reply.json()["choices"]
+    assert "".join(map(text, told)) == whole[:4] and told[-1]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"stop_token_ids": [-1]}, "stop_token_ids[0]"),
+        ({"stop_token_ids": [5] * 257}, "stop_token_ids"),
+        ({"stop_token_ids": ["a"]}, "stop_token_ids[0]"),
+        ({"stop_token_ids": [5], "min_tokens": 2}, "stop_token_ids"),
+    ],
+)
+def test_wrong_stop_tokens(ask: Callable[..., httpx.Response], fields: dict[str, Any], param: str) -> None:
+    reply = ask(**fields)
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
 
 
 def test_no_part_of_a_prompt_comes_from_the_cache(fake_server: RunningServer) -> None:

@@ -7,13 +7,13 @@ Large bodies get no second try.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
-from typing import Any, NoReturn, TypeVar
-from urllib.parse import quote
+from typing import Generic, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
+from nitro.api.body_rewriting import closed, rewrite
 from nitro.errors import ApiError
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -26,39 +26,56 @@ _TRAILING_COMMA = re.compile(_STRING + r"|,(?=\s*[\]}])", re.DOTALL)
 _WHERE = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.*)`")
 
-# Values by which a parameter asks for nothing.
-NOTHING: tuple[Any, ...] = (None, False, [], "none")
 
-_decode_keys = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+class Decoded(NamedTuple, Generic[T]):
+    """A request. `told`: names without effect, as they may stand in a header. `given`: by our name of a parameter, what
+    the client calls it."""
+
+    request: T
+    told: list[str]
+    given: dict[str, str]
 
 
-def decode(body: bytes, type: type[T]) -> tuple[T, list[str]]:
-    """Return the request and the names of the parameters that will have no effect.
+def decode(body: bytes, type: type[T]) -> Decoded[T]:
+    """Return the request, in the names of its struct.
 
-    `type` may have a class variable `unsupported`: known parameters that are refused, each with the values by which it
-    asks for nothing, besides NOTHING. Raises ApiError 400: no JSON, a wrong type, a missing field, or one of these.
+    `type` may have a table `known` of other names: see names.py. Raises ApiError 400: no JSON, a wrong type, a missing
+    field, or a name that is refused.
     """
-    decoder, fields = _reader(type)
-    unsupported: Mapping[str, tuple[Any, ...]] = getattr(type, "unsupported", {})
+    read = _reader(type)
+    try:
+        return Decoded(read(body), [], {})
+    except msgspec.ValidationError:
+        repaired = False
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        body = _repaired(body, error)
+        repaired = True
+    given: dict[str, str] = {}
     try:
         try:
-            return decoder(body), _without_effect(body, fields, unsupported)
+            rewritten = rewrite(body, type)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            if isinstance(error, msgspec.ValidationError):
+            if repaired:
                 raise
-            if len(body) > MAX_LENIENT_BODY:
-                raise _no_json(error) from None
-            body = _repair(body, error)
-            return decoder(body), _without_effect(body, fields, unsupported)
+            rewritten = rewrite(_repaired(body, error), type)
+        given = rewritten.given
+        return Decoded(read(rewritten.body), rewritten.told, given)
     except msgspec.ValidationError as error:
-        raise _wrong_type(error) from None
+        raise _wrong_type(error).renamed(given) from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise _no_json(error) from None
 
 
 @cache
-def _reader(type: type[T]) -> tuple[Callable[[bytes], T], frozenset[str]]:
-    return msgspec.json.Decoder(type, strict=False).decode, frozenset(f.name for f in msgspec.structs.fields(type))
+def _reader(type: type[T]) -> Callable[[bytes], T]:
+    return msgspec.json.Decoder(closed(type), strict=False).decode
+
+
+def _repaired(body: bytes, cause: Exception) -> bytes:
+    """See _repair. Raises ApiError for a body that is too large for a second try."""
+    if len(body) > MAX_LENIENT_BODY:
+        raise _no_json(cause) from None
+    return _repair(body, cause)
 
 
 def _repair(body: bytes, cause: Exception) -> bytes:
@@ -94,28 +111,3 @@ def _wrong_type(error: msgspec.ValidationError) -> ApiError:
     if not where:
         return ApiError(400, f"The body must be a JSON object: {what}.", code="invalid_type")
     return ApiError(400, f"Invalid type for '{where}': {what}.", param=where, code="invalid_type")
-
-
-def _without_effect(body: bytes, fields: frozenset[str], unsupported: Mapping[str, tuple[Any, ...]]) -> list[str]:
-    """Names of the parameters that ask for something and are not read. Raises ApiError for those that are
-    unsupported."""
-    ignored = []
-    for name, raw in _decode_keys(body).items():
-        if name in fields:
-            continue
-        try:
-            value: Any = msgspec.json.decode(raw)
-        except msgspec.ValidationError:
-            value = raw  # a number out of range: the parameter is set
-        if _is_in(value, NOTHING):
-            continue
-        if name not in unsupported:
-            ignored.append(quote(name, safe=""))
-        elif not _is_in(value, unsupported[name]):
-            raise ApiError.unsupported(name)
-    return ignored
-
-
-def _is_in(value: Any, values: tuple[Any, ...]) -> bool:
-    """Like `in`, but 0 is not False and 1 is not True."""
-    return any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in values)

@@ -33,6 +33,8 @@ class OutputSpec:
     call_id: Callable[[str, int], str] = any_id  # of a call's name, and its number in the answer
     parallel_calls: bool = True  # several in one answer; else the first one ends it
     stops: Sequence[str] = ()
+    stop_tokens: frozenset[int] = frozenset()
+    keep_stop: bool = False  # the text ends with what has ended it
     hide_answer: bool = False  # the generated text is not returned
     predicted: bool = False  # the client gave a prediction; usage says how much of it came true
 
@@ -66,7 +68,8 @@ class ChoiceAssembler:
         self._decoded = 0  # characters, those held back included
         self._unpassed = ""  # text that is held back
         self._detokenizer = Detokenizer()
-        self._stops = StopMatcher(spec.stops)
+        self._stops = StopMatcher(spec.stops, spec.keep_stop)
+        self._stop_token_came = False
         self._parser = spec.parser()
 
     def feed(self, output: Output) -> list[Event]:
@@ -94,9 +97,9 @@ class ChoiceAssembler:
         deltas = self._read_tokens(output)
         if self._stops.stopped or self._called_enough:
             self.finish = "stop"
-        elif output.finish:
+        elif output.finish or self._stop_token_came:
             deltas += self._read_text(self._detokenizer.flush())
-            self.finish = output.finish
+            self.finish = "stop" if self._stop_token_came else output.finish
         if self.finish:
             deltas += self._passed(self._parser.flush())
             deltas.append(ChannelDelta("content", self._stops.flush()))
@@ -108,14 +111,15 @@ class ChoiceAssembler:
 
     def _read_tokens(self, output: Output) -> list[ChannelDelta]:
         deltas: list[ChannelDelta] = []
-        for i, piece in enumerate(output.pieces):
+        pieces = self._until_stop_token(output) if self._spec.stop_tokens else output.pieces
+        ending = len(pieces) - 1 if self._ends(output) else -1  # the token that is no text
+        for i, piece in enumerate(pieces):
             self.tokens += 1
             thinking = self._parser.thinking
             begin = self._decoded
             decoded = self._detokenizer.feed(piece)
             self._decoded += len(decoded)
-            ends = output.finish == "stop" and i == len(output.pieces) - 1  # the end is no text
-            if output.logprobs and not ends:
+            if output.logprobs and i != ending:
                 self._held.append(PlacedToken(begin, self._decoded, output.logprobs[i]))
             deltas += self._read_text(decoded)
             self.reasoning_tokens += thinking or self._parser.thinking
@@ -151,6 +155,18 @@ class ChoiceAssembler:
         passed = self._unpassed[: max(len(self._unpassed) - held, 0)]
         self._unpassed = self._unpassed[len(passed) :]
         return passed
+
+    def _until_stop_token(self, output: Output) -> list[bytes]:
+        """The pieces up to the first stop token. Its own is empty unless the text is to end with it."""
+        for i, token in enumerate(output.tokens[: len(output.pieces)]):
+            if token in self._spec.stop_tokens:
+                self._stop_token_came = True
+                return [*output.pieces[:i], output.pieces[i] if self._spec.keep_stop else b""]
+        return output.pieces
+
+    def _ends(self, output: Output) -> bool:
+        """Whether the last piece is that of a token that ends the text and is not part of it."""
+        return output.finish == "stop" or (self._stop_token_came and not self._spec.keep_stop)
 
     @property
     def _called_enough(self) -> bool:

@@ -108,6 +108,7 @@ class Finished(Struct, frozen=True):
 class Progress(Struct, frozen=True):
     """How far it is, if asked for: the first of a burst."""
 
+    usage: TokenUsage
     timings: GenerationTimings
 
 

@@ -100,8 +100,9 @@ class GenerationService:
             ignored_parameters.refuse(unenforced)
         choices = Choices(generation, _output_spec(model, info, prepared.output))
         log.accepted(choices)
+        log.ignored = [*prepared.ignored, *unenforced]
         started = _started(model, info, generation, prepared.output)
-        return _Accepted(prepared, started, choices, [*prepared.ignored, *unenforced])
+        return _Accepted(prepared, started, choices, log.ignored)
 
 
 class _Accepted(NamedTuple):
@@ -129,7 +130,13 @@ def _started(model: ServedModel, info: ModelInfo, generation: Generation, output
 
 
 def _output_spec(model: ServedModel, info: ModelInfo, output: OutputOptions) -> OutputSpec:
-    spec = OutputSpec(stops=output.stops, hide_answer=output.hide_answer, predicted=output.predicted)
+    spec = OutputSpec(
+        stops=output.stops,
+        stop_tokens=frozenset(output.stop_tokens),
+        keep_stop=output.keep_stop,
+        hide_answer=output.hide_answer,
+        predicted=output.predicted,
+    )
     channels = output.channels
     if channels is None:
         return spec
@@ -175,7 +182,7 @@ class GenerationStream:
         if not all(isinstance(event, PromptLogprobs) for event in burst):
             self._log.burst()
         if self._progress and burst:
-            burst.insert(0, Progress(self._log.timings()))
+            burst.insert(0, Progress(self._choices.usage, self._log.timings()))
         if self._choices.finished:
             self._end = Done(self._choices.usage, self._log.timings())
             burst.append(self._end)

@@ -9,6 +9,8 @@ from nitro.service.metrics import Metrics
 
 log = logging.getLogger("nitro.request")
 
+MAX_IGNORED = 200  # characters of a line
+
 
 class RequestLog:
     """Notes when things happen, from the request's head on. `end` writes the log line, once, and feeds the metrics."""
@@ -18,6 +20,7 @@ class RequestLog:
         self._metrics = metrics
         self.model = "-"
         self.choices: Choices | None = None
+        self.ignored: list[str] = []  # parameters without effect
         self._began = time.monotonic()
         self._accepted = self._began
         self._first: float | None = None
@@ -85,6 +88,8 @@ class RequestLog:
             "finish": ",".join(dict.fromkeys(choice.finish or "-" for choice in choices.choices)),
         }
         line = " ".join(f"{name}={value}" for name, value in numbers.items())
+        if self.ignored:
+            line += f" ignored={','.join(self.ignored)[:MAX_IGNORED]}"
         if how:
             line += f" client={how}" if how == "left" else f" {how}"
         log.info("%s %s %s", self.id, self.model, line)

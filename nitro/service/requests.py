@@ -71,6 +71,8 @@ class GenerationRequest(Struct, frozen=True, kw_only=True):
     max_tokens: int | None = None  # None: what is left of the context; 0: nothing is generated
     choices: int = 1  # on each prompt
     stops: list[str] = []
+    stop_tokens: list[int] = []
+    keep_stop: bool = False  # the text ends with what has ended it
     text_bias: dict[str, float] = {}
     constraint: Constraint | None = None
     prediction: str | None = None  # what the answer may well be; it changes the speed only

@@ -12,7 +12,9 @@ class StopMatcher:
     first ends the text (the longest of those), so the result does not depend on how the text was cut into pieces.
     """
 
-    def __init__(self, stops: Sequence[str]):
+    def __init__(self, stops: Sequence[str], keep: bool = False):
+        """`keep`: the stop string itself is passed on, too."""
+        self._keep = keep
         self._stops = [stop for stop in stops if stop]
         self._held = ""
         self.stopped = False
@@ -33,7 +35,7 @@ class StopMatcher:
         if found:
             self.stopped = True
             self._held = ""
-            return text[: min(found)[1]]
+            return text[: min(found)[0 if self._keep else 1]]
         certain = len(text) - partial_length(text, self._stops)
         self._held = text[certain:]
         return text[:certain]

@@ -138,7 +138,7 @@ def ours(name: str, given: Conversation) -> Result:
     compiled, family = _compiled(name), ModelFamily.of(sdist.templates()[name])
     more = {} if given.prompts or given.continues else {"add_generation_prompt": False}
     asked = {"model": "any", "messages": given.messages, "continue_final_message": given.continues}
-    body, _ = json_body.decode(json.dumps({**asked, **(given.variables or {})}).encode(), ChatRequest)
+    body, *_ = json_body.decode(json.dumps({**asked, **(given.variables or {})}).encode(), ChatRequest)
     try:
         prompt = parse_chat(body, NOTHING).prompt
         variables = prompt.variables | more

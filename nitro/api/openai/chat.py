@@ -75,6 +75,8 @@ class ChatRenderer(OpenAIRenderer):
         return schema.ChatCompletion(choices=choices, usage=usage_of(answer.done.usage), **self.head)
 
     def _says_something(self, delta: Delta) -> bool:
+        if isinstance(delta, ReasoningDelta) and self._options.hides_reasoning:
+            return False
         return not isinstance(delta, TextDelta) or bool(delta.text or delta.tokens or self.ids(delta.ids))
 
     def _choice(self, delta: Delta) -> schema.ChunkChoice:
@@ -106,7 +108,7 @@ class ChatRenderer(OpenAIRenderer):
             message.function_call = calls[0]
         elif calls:
             message.tool_calls = [schema.ToolCall(call.id, f) for call, f in zip(choice.calls, calls, strict=True)]
-        if choice.reasoning:
+        if choice.reasoning and not self._options.hides_reasoning:
             message.reasoning_content = choice.reasoning
             message.reasoning = choice.reasoning if self._options.both_reasonings else UNSET
         return message

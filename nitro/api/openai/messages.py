@@ -30,7 +30,8 @@ def parse_messages(messages: list[Message]) -> list[dict[str, Any]]:
 def _parse_message(message: Message, where: str) -> dict[str, Any]:
     if message.role not in ROLES:
         raise ApiError.invalid(f"{where}.role", f"one of {', '.join(ROLES)}, got '{message.role}'")
-    content = [text_part(text) for text in parse_content(message.content, f"{where}.content")]
+    said = message.refusal if message.content is None else message.content  # a refusal sent back has no content
+    content = [text_part(text) for text in parse_content(said, f"{where}.content")]
     parsed: dict[str, Any] = {"role": message.role, "content": content}
     if message.name is not None:
         parsed["name"] = message.name

@@ -1,17 +1,18 @@
 """A request of chat or text completions becomes a `GenerationRequest`: all is checked, and no default is missing."""
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from nitro.api import json_body
-from nitro.api.openai import reply_options
+from nitro.api.openai import open_names, reply_options
 from nitro.api.openai.constraints import parse_constraint
 from nitro.api.openai.logit_bias import parse_bias
 from nitro.api.openai.messages import parse_content, parse_messages
 from nitro.api.openai.reply_options import ChatReplyOptions, CompletionReplyOptions
 from nitro.api.openai.requests import (
+    MAX_STOP_TOKENS,
     MAX_STOPS,
     REASONING_FORMATS,
     ChatRequest,
@@ -29,6 +30,8 @@ from nitro.parameters import NO_LIMIT, check_count, check_request
 from nitro.service import ignored_parameters
 from nitro.service.requests import Conversation, GenerationRequest, Texts
 
+R = TypeVar("R", bound=CommonRequest)
+
 THINKING = ("enable_thinking", "thinking")  # the switch, as templates call it
 # by the parameter: the variables of the template that it sets
 VARIABLES = {"enable_thinking": THINKING, "reasoning_effort": ("reasoning_effort", *THINKING)}
@@ -39,21 +42,40 @@ MAX_STOP_CHARS = 1000
 
 def read_chat(body: bytes, setup: ModelSetup) -> GenerationRequest:
     """The Reader of `POST /v1/chat/completions`. Raises ApiError 400 with `param`."""
-    request, ignored = json_body.decode(body, ChatRequest)
-    return _with_ignored(parse_chat(request, setup.sampling, setup.info.samplers), request, ignored, setup)
+    return _read(json_body.decode(body, ChatRequest), parse_chat, setup)
 
 
 def read_completion(body: bytes, setup: ModelSetup) -> GenerationRequest:
     """The Reader of `POST /v1/completions`. Raises ApiError 400 with `param`."""
-    request, ignored = json_body.decode(body, CompletionRequest)
-    return _with_ignored(parse_completion(request, setup.sampling, setup.info.samplers), request, ignored, setup)
+    return _read(json_body.decode(body, CompletionRequest), parse_completion, setup)
 
 
-def _with_ignored(
-    parsed: GenerationRequest, request: CommonRequest, ignored: list[str], setup: ModelSetup
+def _read(
+    decoded: json_body.Decoded[R],
+    parse: Callable[[R, SamplingDefaults, Collection[str]], GenerationRequest],
+    setup: ModelSetup,
 ) -> GenerationRequest:
+    """Parse a request, with the names without effect, and the client's own names for parameters."""
+    request, told, given = decoded
+    try:
+        told = told + open_names.told(request)
+        parsed = parse(request, setup.sampling, setup.info.samplers)
+    except ApiError as error:
+        raise error.renamed(given) if given else error from None
     inert = without_effect(request, setup.info.samplers)
-    return replace(parsed, ignored=[*ignored, *map(ignored_parameters.escaped, inert)])
+    parsed = replace(parsed, ignored=[*told, *(ignored_parameters.escaped(given.get(name, name)) for name in inert)])
+    return _with_given(parsed, given) if given else parsed
+
+
+def _with_given(parsed: GenerationRequest, given: Mapping[str, str]) -> GenerationRequest:
+    """The request with the client's names for what may prove wrong, or without effect, later."""
+    constraint, prompt = parsed.constraint, parsed.prompt
+    if constraint:
+        constraint = replace(constraint, param=given.get(constraint.param, constraint.param))
+    if isinstance(prompt, Conversation):
+        set_by = {given.get(name, name): variables for name, variables in prompt.variables_set_by.items()}
+        prompt = replace(prompt, variables_set_by=set_by)
+    return replace(parsed, constraint=constraint, prompt=prompt, param_names={**parsed.param_names, **given})
 
 
 def parse_chat(request: ChatRequest, defaults: SamplingDefaults, samplers: Collection[str] = ()) -> GenerationRequest:
@@ -66,7 +88,7 @@ def parse_chat(request: ChatRequest, defaults: SamplingDefaults, samplers: Colle
         raise ApiError.invalid("top_logprobs", "'logprobs' to be true where it is given")
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
     messages = parse_messages(request.messages)
-    max_tokens = _first(_unlimited(request.max_completion_tokens), _unlimited(request.max_tokens))
+    max_tokens = _parse_max_tokens(request)
     _check_min_tokens(request.min_tokens, max_tokens)
     conversation = Conversation(
         messages=messages,
@@ -80,6 +102,7 @@ def parse_chat(request: ChatRequest, defaults: SamplingDefaults, samplers: Colle
         **_reply_options(request, logprobs),
         legacy_functions=uses_functions(request),
         both_reasonings=_parse_reasoning_format(request.reasoning_format),
+        hides_reasoning=_parse_hides_reasoning(request),
     )
     return GenerationRequest(
         prompt=conversation,
@@ -89,6 +112,13 @@ def parse_chat(request: ChatRequest, defaults: SamplingDefaults, samplers: Colle
         param_names={"prompt": "messages"} | ({"tools": "functions"} if uses_functions(request) else {}),
         **_parse_common(request, defaults, samplers, logprobs),
     )
+
+
+def _parse_max_tokens(request: ChatRequest) -> int | None:
+    new, old = _unlimited(request.max_completion_tokens), _unlimited(request.max_tokens)
+    if None not in (new, old) and new != old:
+        raise ApiError.same("max_tokens", "max_completion_tokens")
+    return old if new is None else new
 
 
 def parse_completion(
@@ -151,23 +181,29 @@ def _parse_common(
     """The fields of GenerationRequest that both kinds of request set in the same way."""
     bias, text_bias = parse_bias(request.logit_bias or {})
     sampling = parse_sampling(request, defaults, bias, samplers)
+    stream_options = request.stream_options
     return {
         "model": request.model,
         "sampling": replace(sampling, logprobs=logprobs),
         "text_bias": text_bias,
         "stops": _parse_stops(request.stop),
+        "stop_tokens": _parse_stop_tokens(request),
+        "keep_stop": bool(request.include_stop_str_in_output),
         "stream": bool(request.stream),
         "constraint": parse_constraint(request),
         "prediction": _parse_prediction(request.prediction),
         "use_cache": request.cache_prompt is not False,
-        "progress": bool(request.timings_per_token),
+        "progress": bool(request.timings_per_token or (stream_options and stream_options.continuous_usage_stats)),
     }
 
 
 def _reply_options(request: CommonRequest, logprobs: int | None) -> dict[str, Any]:
     """The fields of ReplyOptions."""
+    stream_options = request.stream_options
     return {
-        "include_usage": bool(request.stream_options and request.stream_options.include_usage),
+        "include_usage": bool(stream_options and stream_options.include_usage),
+        "continuous_usage": bool(stream_options and stream_options.continuous_usage_stats),
+        "continuous_timings": bool(request.timings_per_token),
         "return_tokens": bool(request.return_tokens),
         "logprobs": logprobs,
     }
@@ -184,6 +220,18 @@ def _parse_stops(stop: str | list[str] | None) -> list[str]:
     if any(len(stop) > MAX_STOP_CHARS for stop in stops):
         raise ApiError.invalid("stop", f"strings of at most {MAX_STOP_CHARS} characters")
     return [s for s in stops if s]
+
+
+def _parse_stop_tokens(request: CommonRequest) -> list[int]:
+    """min_tokens keeps the model from its own end only, so the two are not taken together."""
+    tokens = request.stop_token_ids or []
+    check_count("stop_token_ids", tokens, MAX_STOP_TOKENS, "tokens")
+    for i, token in enumerate(tokens):
+        if not 0 <= token <= INT32:
+            raise ApiError.invalid(f"stop_token_ids[{i}]", "a token id")
+    if tokens and request.min_tokens:
+        raise ApiError.invalid("stop_token_ids", "nothing beside 'min_tokens', which does not keep them back")
+    return tokens
 
 
 def _parse_prediction(prediction: Prediction | None) -> str | None:
@@ -212,7 +260,17 @@ def _parse_variables(request: ChatRequest) -> dict[str, Any]:
             raise ApiError.invalid(
                 f"chat_template_kwargs.{name}", "a variable of the template, not what the request itself gives"
             )
+    _check_switches(request, others)
     return variables | others
+
+
+def _check_switches(request: ChatRequest, others: Mapping[str, Any]) -> None:
+    """Raises ApiError where a parameter and a variable of the template that mean the same differ."""
+    for ours, names in (("enable_thinking", THINKING), ("reasoning_effort", ("reasoning_effort",))):
+        value = getattr(request, ours)
+        for name in names:
+            if value is not None and others.get(name, value) != value:
+                raise ApiError.same(f"chat_template_kwargs.{name}", ours)
 
 
 def _variables_set_by(request: ChatRequest) -> dict[str, list[str]]:
@@ -229,6 +287,14 @@ def _parse_reasoning_format(value: str | None) -> bool:
             "reasoning_format", f"one of {', '.join(REASONING_FORMATS)}: reasoning is never in the content"
         )
     return value == "both"
+
+
+def _parse_hides_reasoning(request: ChatRequest) -> bool:
+    hides = request.include_reasoning is False
+    if hides and (request.logprobs or request.return_tokens):
+        expected = "true beside 'logprobs' and 'return_tokens', which show the reasoning's tokens"
+        raise ApiError.invalid("include_reasoning", expected)
+    return hides
 
 
 def _parse_continues(request: ChatRequest, messages: list[dict[str, Any]]) -> bool:

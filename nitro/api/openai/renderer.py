@@ -13,7 +13,7 @@ from nitro.api.openai import schema
 from nitro.api.openai.reply_options import ReplyOptions
 from nitro.errors import ApiError
 from nitro.service import events
-from nitro.service.events import Done, Event, Progress, Started
+from nitro.service.events import Done, Event, Progress, Started, TokenUsage
 from nitro.service.renderer import Answer
 
 _encode = msgspec.json.Encoder().encode
@@ -27,6 +27,11 @@ class OpenAIRenderer(ABC):
 
     def __init__(self, id_prefix: str, started: Started, options: ReplyOptions):
         self._include_usage = options.include_usage
+        self._continuous_timings = options.continuous_timings
+        self._continuous_usage = options.continuous_usage
+        self._so_far: schema.Usage | None = None  # if asked for
+        if options.continuous_usage:
+            self._so_far = usage_of(TokenUsage(started.prompt_tokens, 0, 0))
         self._return_tokens = options.return_tokens
         self.head: dict[str, Any] = {  # what all chunks of a reply have alike
             "id": f"{id_prefix}-{secrets.token_hex(12)}",
@@ -52,10 +57,12 @@ class OpenAIRenderer(ABC):
         return b""
 
     def events(self, burst: Sequence[Event]) -> bytes:
-        """Chunks as frames. Timings are on the stream's last chunk, and on all where the burst says its progress."""
-        chunks = self.chunks(burst)
+        """Chunks as frames. Timings are on the stream's last chunk and, where that was asked for, on all."""
         first = burst[0]
-        if isinstance(first, Progress):
+        if isinstance(first, Progress) and self._continuous_usage:
+            self._so_far = usage_of(first.usage)
+        chunks = self.chunks(burst)
+        if isinstance(first, Progress) and self._continuous_timings:
             for chunk in chunks:
                 chunk.timings = timings_of(first.timings)
         last = burst[-1]
@@ -85,8 +92,9 @@ class OpenAIRenderer(ABC):
         return _encode(reply)
 
     def usage_field(self, usage: schema.Usage | None) -> schema.Usage | UnsetType | None:
-        """A chunk's `usage`: absent unless asked for, null before the last."""
-        return usage if self._include_usage else UNSET
+        """A chunk's `usage`: absent unless asked for, null before the last unless asked for in each."""
+        usage = usage or self._so_far
+        return usage if usage or self._include_usage else UNSET
 
     def ids(self, ids: list[int]) -> list[int] | UnsetType:
         """Token ids, if asked for."""

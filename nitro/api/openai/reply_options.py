@@ -8,6 +8,8 @@ class ReplyOptions(Struct, frozen=True, kw_only=True):
     """What both have in common."""
 
     include_usage: bool = False  # in the last chunk of a stream
+    continuous_usage: bool = False  # in every chunk, as far as it is
+    continuous_timings: bool = False  # the same
     return_tokens: bool = False  # token ids beside the text
     logprobs: int | None = None  # so many of the likeliest tokens beside each; None: no logprobs at all
 
@@ -17,6 +19,7 @@ class ChatReplyOptions(ReplyOptions, frozen=True, kw_only=True):
 
     legacy_functions: bool = False  # tools came as `functions`, and calls go out as `function_call`
     both_reasonings: bool = False  # reasoning goes out under two names
+    hides_reasoning: bool = False  # reasoning does not go out
 
 
 class CompletionReplyOptions(ReplyOptions, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """The OpenAI API's requests, as msgspec structs.
 
-A struct declares what is supported; `UNSUPPORTED` names what is known and refused until it is. Every optional field
+A struct declares what is supported; its table `known` has the names of other servers: see names/. Every optional field
 takes null. Shapes: the OpenAI API reference; the extensions have llama-server's and vLLM's names.
 
 A parameter's type, bounds and description stand here and nowhere else; those of sampling stand in
@@ -8,18 +8,20 @@ engines/sampling_params.py.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Struct
 
+from nitro.api.names import Known
+from nitro.api.openai.names import inside, tables
 from nitro.engines.sampling_params import SamplingOptions
 from nitro.parameters import Param, parameters
 
 MAX_CHOICES = 128
 MAX_LOGPROBS = 20
 MAX_STOPS = 16
+MAX_STOP_TOKENS = 256
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 REASONING_FORMATS = ("auto", "deepseek", "both")
 
@@ -31,6 +33,8 @@ _reasoning = partial(Param, capability="reasoning")
 class Part(Struct):
     """One part of a message's content. A part without a type is text."""
 
+    known: ClassVar[Mapping[str, Known]] = inside.PART
+
     type: str | None = None
     text: str | None = None
     refusal: str | None = None
@@ -38,6 +42,8 @@ class Part(Struct):
 
 class Message(Struct):
     """One message of a conversation."""
+
+    known: ClassVar[Mapping[str, Known]] = inside.MESSAGE
 
     role: Annotated[str, Param("Who the message is from.", choices=ROLES)]
     content: str | Part | list[str | Part] | None = None
@@ -47,6 +53,7 @@ class Message(Struct):
     function_call: dict[str, Any] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    refusal: str | None = None
 
 
 class Prediction(Struct):
@@ -59,7 +66,10 @@ class Prediction(Struct):
 class StreamOptions(Struct):
     """Options of a stream."""
 
+    known: ClassVar[Mapping[str, Known]] = inside.STREAM_OPTIONS
+
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
 
 
 class SamplingRequest(SamplingOptions, frozen=True):
@@ -81,24 +91,8 @@ class SamplingRequest(SamplingOptions, frozen=True):
     ] = None
 
 
-@dataclass(frozen=True, slots=True)
-class UnsupportedParam(Param):
-    """A parameter that is refused unless its value asks for nothing: one of `neutral`, or of json_body.NOTHING."""
-
-    neutral: tuple[Any, ...] = ()
-
-
-UNSUPPORTED: dict[str, UnsupportedParam] = {
-    "audio": UnsupportedParam("Settings of a spoken answer."),
-    "modalities": UnsupportedParam('Kinds of answer. Only ["text"] is supported.', neutral=(["text"],)),
-    "web_search_options": UnsupportedParam("Options of a web search."),
-}
-
-
 class CommonRequest(SamplingRequest, frozen=True):
     """What chat and text completions have in common."""
-
-    unsupported: ClassVar[Mapping[str, tuple[Any, ...]]] = {name: p.neutral for name, p in UNSUPPORTED.items()}
 
     model: Annotated[
         str | None,
@@ -106,7 +100,8 @@ class CommonRequest(SamplingRequest, frozen=True):
     ] = None
     stream: Annotated[bool | None, Param("Stream the answer: server-sent events, the last of which is [DONE].")] = None
     stream_options: Annotated[
-        StreamOptions | None, Param("`include_usage`: one more chunk at the end has the usage, and no choices.")
+        StreamOptions | None,
+        Param("`include_usage`: a last chunk has the usage. `continuous_usage_stats`: each has it, as far as it is."),
     ] = None
     max_tokens: int | None = None  # its bounds differ
     n: Annotated[
@@ -117,6 +112,13 @@ class CommonRequest(SamplingRequest, frozen=True):
         Param(
             f"A string, or up to {MAX_STOPS}, at which the content ends. Not looked for in reasoning and tool calls."
         ),
+    ] = None
+    stop_token_ids: Annotated[
+        list[int] | None,
+        Param(f"Up to {MAX_STOP_TOKENS} token ids, at which the answer ends. Its text does not contain that token."),
+    ] = None
+    include_stop_str_in_output: Annotated[
+        bool | None, Param("End the answer with the stop string, or with the text of the stop token.")
     ] = None
     prediction: Annotated[Prediction | None, Param("Expected text. Never changes the answer; may speed it up.")] = None
     response_format: Annotated[
@@ -143,6 +145,8 @@ class CommonRequest(SamplingRequest, frozen=True):
 class ChatRequest(CommonRequest, frozen=True, kw_only=True):
     """`POST /v1/chat/completions`."""
 
+    known: ClassVar[Mapping[str, Known]] = tables.CHAT
+
     messages: Annotated[
         list[Message],
         Param("The conversation. If the last message is the assistant's, it is continued.", capability="chat"),
@@ -154,9 +158,7 @@ class ChatRequest(CommonRequest, frozen=True, kw_only=True):
         int | None,
         Param("At most this many tokens are generated. By default, and for -1, what fits.", ge=1, unlimited=True),
     ] = None
-    max_tokens: Annotated[
-        int | None, Param("The older name of `max_completion_tokens`, which wins.", ge=1, unlimited=True)
-    ] = None
+    max_tokens: Annotated[int | None, Param("The older name of `max_completion_tokens`.", ge=1, unlimited=True)] = None
     logprobs: Annotated[
         bool | None,
         Param("Add each token's log probability, as the model alone gives it: no sampling parameter changes it."),
@@ -183,6 +185,9 @@ class ChatRequest(CommonRequest, frozen=True, kw_only=True):
             choices=REASONING_FORMATS,
         ),
     ] = None
+    include_reasoning: Annotated[
+        bool | None, _reasoning("false: leave the reasoning out of the reply. The model reasons all the same.")
+    ] = None
     enable_thinking: Annotated[
         bool | None, _reasoning("Passed to the chat template, to switch reasoning on or off.")
     ] = None
@@ -194,6 +199,8 @@ class ChatRequest(CommonRequest, frozen=True, kw_only=True):
 
 class CompletionRequest(CommonRequest, frozen=True, kw_only=True):
     """`POST /v1/completions`."""
+
+    known: ClassVar[Mapping[str, Known]] = tables.COMPLETION
 
     prompt: Annotated[
         str | list[str | int | list[int]],
@@ -225,7 +232,7 @@ class CompletionRequest(CommonRequest, frozen=True, kw_only=True):
     ] = None
 
 
-PARAMETERS: Mapping[str, Param] = {**parameters(CompletionRequest), **parameters(ChatRequest), **UNSUPPORTED}
+PARAMETERS: Mapping[str, Param] = {**parameters(CompletionRequest), **parameters(ChatRequest)}
 
 
 def capability(name: str) -> str | None:

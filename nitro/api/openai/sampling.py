@@ -64,11 +64,13 @@ def without_effect(request: CommonRequest, samplers: Collection[str]) -> list[st
 
 
 def _requested(request: SamplingRequest) -> dict[str, Any]:
-    """The numbers that the request sets, by the names of SamplingParams. A name wins over its alias."""
+    """The numbers that the request sets, by the names of SamplingParams. Raises ApiError where a name and its alias
+    differ."""
     values = {name: value for name in NUMBERS if (value := getattr(request, name)) is not None}
     for alias, name in ALIASES.items():
-        if name not in values and (value := getattr(request, alias)) is not None:
-            values[name] = value
+        value = getattr(request, alias)
+        if value is not None and values.setdefault(name, value) != value:
+            raise ApiError.same(alias, name)
     return {name: clean(name, value) for name, value in values.items()}
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 from typing import Any, Literal, NamedTuple
 
+from nitro.api.openai import open_names
 from nitro.api.openai.constraints import closes_objects
 from nitro.api.openai.requests import ChatRequest
 from nitro.errors import ApiError
@@ -163,7 +164,7 @@ def _in_prompt(
     offered: list[dict[str, Any]], parsed: list[CallableTool], choice: _Choice, legacy: bool
 ) -> list[dict[str, Any]]:
     """What the prompt describes. Where `auto` is limited to some tools, the model does not see the others."""
-    tools = [{"type": "function", "function": tool} for tool in offered] if legacy else list(offered)
+    tools = [open_names.shown(tool, legacy) for tool in offered]
     if choice.allowed is None or choice.mode != "auto":
         return tools
     return [tool for tool, called in zip(tools, parsed, strict=True) if called.tool.name in choice.allowed]

@@ -25,7 +25,8 @@ Json = dict[str, Any]
 REFERENCE = "#/components/schemas/{name}"
 ABOUT = (
     "An OpenAI-compatible server. Every route also works without `/v1` and with doubled slashes. Bodies may be sent as "
-    "text/plain. Unknown parameters are ignored, and listed in the header x-nitro-ignored."
+    "text/plain. Names of other servers are understood or refused: docs/parameters.md. Any other name, at any depth, "
+    "is ignored, and listed in the header x-nitro-ignored."
 )
 
 

@@ -39,6 +39,8 @@ class OutputOptions(Struct, frozen=True, kw_only=True):
     predicted: bool  # the client gave a prediction; usage says how much of it came true
     progress: bool  # a stream says with every burst how far it is
     channels: ChannelOptions | None = None
+    stop_tokens: list[int] = []
+    keep_stop: bool = False  # the text ends with what has ended it
     hide_answer: bool = False  # the generated text is not returned
     bos_added: list[bool] = []  # of each prompt: whether a BOS was put before it
 

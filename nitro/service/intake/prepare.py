@@ -100,7 +100,8 @@ class Preparer:
         channels = ChannelOptions(
             tools=_encoded(tools.by_name, request.param("tools")) if tools else None,
             parallel_calls=parallel_calls,
-            live=tools is not None and tools.enforced,
+            # a stop token may cut a call in its middle
+            live=tools is not None and tools.enforced and not request.stop_tokens,
             calls_before=sum(len(message.get("tool_calls") or ()) for message in messages),
             opened=opened,
             begun=bool(begun),
@@ -193,7 +194,12 @@ def _prepared(
     return Prepared(
         work=encode_work(prompts, params, request.choices),
         output=OutputOptions(
-            stops=request.stops, predicted=request.prediction is not None, progress=request.progress, **output
+            stops=request.stops,
+            stop_tokens=request.stop_tokens,
+            keep_stop=request.keep_stop,
+            predicted=request.prediction is not None,
+            progress=request.progress,
+            **output,
         ),
         streamed=request.stream,
         reply_options=request.reply_options,
