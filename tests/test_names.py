@@ -59,7 +59,7 @@ INFO = ModelInfo(
     eog=frozenset({2}),
     samplers=frozenset(SAMPLERS),
 )
-SETUP = ModelSetup(INFO, ["fake"], None, None, NOTHING)
+SETUP = ModelSetup(INFO, ["fake"], None, None, None, NOTHING)
 
 
 def chat(**fields: Any) -> GenerationRequest:
