@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from nitro.engines.options import EngineOptions
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
+from nitro.engines.sampling_params import COLD as COLD
 from nitro.engines.sampling_params import SAMPLERS as SAMPLERS
 from nitro.engines.sampling_params import SamplingParams as SamplingParams
 
@@ -17,7 +18,6 @@ FinishReason = Literal["stop", "length", "error"]
 MIN_LOGPROB = -9999.0  # stands for −∞ and for what is no number, neither of which JSON has
 
 IMPOSSIBLE = 1e-30  # less likely than the best one by this factor: float32 knows no logarithm of such a share
-COLD = 1e-6  # a temperature below this is greedy: logits divided by it are no numbers any more
 
 
 class Schema(Struct, frozen=True):

@@ -211,17 +211,12 @@ class LlamaRunner:
         return np.ctypeslib.as_array(lib.llama_get_logits_ith(self._context, row), (self.info.vocabulary,))
 
     def _draw(self, chunk: Chunk, row: int) -> list[int] | None:
-        """What follows a row of the batch; None where the sequence's grammar leaves nothing. A mask, which costs far
-        more than to ask about a token, is computed only where the first draw is refused."""
-        matcher = chunk.matcher
-        if matcher is None:
+        """What follows a row of the batch; None where the sequence's grammar leaves nothing."""
+        if chunk.matcher is None:
             return self._sample(chunk, row)
         chain = self._sampler_chain(chunk)
-        logits = self._logits(row)
-        token = sampler.pick(chain, logits, np.arange(len(logits)))
-        if (token is None or not matcher.allows(token)) and (mask := matcher.mask()) is not None:
-            bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
-            token = sampler.pick(chain, logits, np.flatnonzero(bits[: len(logits)]))
+        matcher = chunk.matcher
+        token = sampler.pick_allowed(chain, self._logits(row), matcher, mask_first=chunk.sampling.weighs_others)
         if token is None or not matcher.accept(token):
             return None
         lib.llama_sampler_accept(chain, token)
