@@ -105,6 +105,8 @@ class ModelInfo(Struct, frozen=True):
     draft_tokens: int = 0  # draft tokens that all sequences of a step may have checked; 0: drafts do not pay
     draft_rows: int = 2**31  # where more sequences than that decode in a step, none has any checked
     offload_tokens: int = 0  # tokens that idle slots may offload beside the pool; 0: they cost nothing in the pool
+    deterministic: bool = False  # whether it keeps what the option of that name promises
+    prompt_grid: int = 0  # tokens: prompts are computed and reused in pieces of so many, see scheduling/prompt_grid.py
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
 
 

@@ -71,7 +71,7 @@ class SamplingRequest(SamplingOptions, frozen=True):
     ] = None
     seed: Annotated[
         int | None,
-        Param("With the same seed and prompt, the same server draws the same tokens. Taken modulo 2³¹."),
+        Param("Fixes the draws. Only `nitro serve --deterministic` fixes the logits, too (docs/api.md). Taken modulo 2³¹."),
     ] = None
     min_tokens: Annotated[
         int | None, Param("Do not end the answer before this many tokens. Stop strings still end it.", ge=0)
