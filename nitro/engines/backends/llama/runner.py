@@ -340,7 +340,7 @@ class LlamaRunner:
             deterministic=self._deterministic,
             offload_tokens=self._offload_tokens(),
             kv_place=model.log.kv_place(),
-            kv_bytes=model.log.kv_bytes() or self._plan.pool * model.token_bytes(),
+            kv_bytes=self._kv_bytes(),
             step_tokens=STEP_TOKENS,
             vocabulary=model.vocabulary,
             eog=model.eog,
@@ -353,6 +353,11 @@ class LlamaRunner:
             samplers=LLAMA.samplers,
             fingerprint=fingerprint.of(split_files.files(model.path)),
         )
+
+    def _kv_bytes(self) -> int:
+        """As llama.cpp says, unless it made several contexts to try them."""
+        said = 0 if self._deterministic else self._model.log.kv_bytes()
+        return said or self._plan.pool * self._model.token_bytes()
 
     def _offload_tokens(self) -> int:
         """A GPU reads masked cells fast, and to move them over the bus would cost more. What llama.cpp saves of a slot
