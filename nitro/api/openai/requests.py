@@ -71,7 +71,7 @@ class SamplingRequest(SamplingOptions, frozen=True):
     ] = None
     seed: Annotated[
         int | None,
-        Param("Fixes the draws. Only `nitro serve --deterministic` fixes the logits, too (docs/api.md). Taken modulo 2³¹."),
+        Param("Fixes the draws; only `nitro serve --deterministic` fixes the logits, too. Taken modulo 2³¹."),
     ] = None
     min_tokens: Annotated[
         int | None, Param("Do not end the answer before this many tokens. Stop strings still end it.", ge=0)
