@@ -5,13 +5,13 @@ import importlib.util
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bench import build_llama_server, example_server, files, processes
-from bench.workloads import EXAMPLE, MLX, OURSELVES, SERVER, Workload
+from bench.workloads import EXAMPLE, MLX, OURSELVES, SERVER, UNFLAGGED, Workload
 from nitro.bench.scenarios import Scenario
 from nitro.engines.hardware import memory
 from nitro.gguf import header, tokenizer
@@ -50,19 +50,24 @@ def sides(options: argparse.Namespace, workload: Workload) -> list[Side]:
     """Our server and the others of one workload, with equal settings."""
     if workload.type:
         options = argparse.Namespace(**{**vars(options), "model": files.quantized(options.model, workload.type)})
-    nitro = _nitro_mlx(options, workload) if workload.engine == "mlx" else _nitro(options, workload)
     others = [PEERS[name](options, workload) for name in workload.peers]
-    return [Side(OURS, nitro, workload.scenario), *others]
+    return [_ours(options, workload), *others]
+
+
+def _ours(options: argparse.Namespace, workload: Workload) -> Side:
+    nitro = _nitro_mlx(options, workload) if workload.engine == "mlx" else _nitro(options, workload)
+    return Side(OURS, nitro, workload.scenario)
 
 
 def _nitro(options: argparse.Namespace, workload: Workload) -> processes.Command:
     ours = {"ctx": workload.context, "parallel": workload.slots, "threads": options.threads, "engine": "llama"}
-    return processes.nitro(str(options.model), *_flags(ours), *shlex.split(options.nitro_args))
+    return processes.nitro(str(options.model), *_flags(ours), *workload.flags, *shlex.split(options.nitro_args))
 
 
 def _nitro_mlx(options: argparse.Namespace, workload: Workload) -> processes.Command:
     ours = {"ctx": workload.context, "parallel": workload.slots, "engine": "mlx"}
-    return processes.nitro(str(files.mlx_folder(options.model)), *_flags(ours), *shlex.split(options.nitro_args))
+    folder = str(files.mlx_folder(options.model))
+    return processes.nitro(folder, *_flags(ours), *workload.flags, *shlex.split(options.nitro_args))
 
 
 def _llama_server(options: argparse.Namespace, workload: Workload) -> Side:
@@ -109,11 +114,16 @@ def _ourselves(options: argparse.Namespace, workload: Workload) -> Side:
     return Side(OURSELVES, None, workload.baseline)
 
 
+def _unflagged(options: argparse.Namespace, workload: Workload) -> Side:
+    return replace(_ours(options, replace(workload, flags=())), name=UNFLAGGED)
+
+
 PEERS: dict[str, Callable[[argparse.Namespace, Workload], Side]] = {
     SERVER: _llama_server,
     EXAMPLE: _example_server,
     MLX: _mlx_server,
     OURSELVES: _ourselves,
+    UNFLAGGED: _unflagged,
 }
 
 

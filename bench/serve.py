@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import attention, peers, processes, report
 from bench.measures import Turn, check, rows, summary
 from bench.peers import OURS, Side
-from bench.workloads import EXAMPLE, MLX, OURSELVES, SERVER, WORKLOADS, Workload
+from bench.workloads import EXAMPLE, MLX, OURSELVES, SERVER, UNFLAGGED, WORKLOADS, Workload
 from nitro.bench import client
 from nitro.bench.prompts import Prompts
 from nitro.bench.stats import turns
@@ -42,6 +42,8 @@ that text, and penalties keep the model from repeating itself, so that prompt lo
 little. The gain depends on what a checked token costs the CPU compared with a step of its own, which differs between
 types. In "streams beside one" the difference is a JSON schema that the one request must follow; without it that request
 writes freely. It does not count; tokens/s are the streams'.""",
+    UNFLAGGED: """\
+**without the flag.** Two servers with the same settings and the same prompts, one of them with the flag.""",
 }
 OTHER_PROMPTS = 500  # added to a round's number for a side that shares a server
 READING = """\
@@ -120,7 +122,7 @@ def tables(options: argparse.Namespace) -> str:
         header = [
             "workload",
             "",
-            OURS if others != (OURSELVES,) else "with",
+            OURS if others not in ((OURSELVES,), (UNFLAGGED,)) else "with",
             *(column for other in others for column in (other, "ratio")),
         ]
         parts.append("\n\n".join([*notes, report.table(header, lines)]))

@@ -17,12 +17,14 @@ SERVER = "llama-server"
 EXAMPLE = "example server"
 MLX = "mlx_lm.server"
 OURSELVES = "without"  # our own server with another scenario
+UNFLAGGED = "without the flag"  # our own server without the workload's flags
 
 
 @dataclass(frozen=True)
 class Workload:
     """One comparison of servers. `slots`: requests that they take at once, each with `context` tokens. `baseline`: the
-    scenario of OURSELVES, to compare with. `type`: of the weights, unless the model's own. `engine`: our server's."""
+    scenario of OURSELVES, to compare with. `type`: of the weights, unless the model's own. `engine`: our server's, and
+    `flags` more of its options."""
 
     title: str
     slots: int
@@ -32,9 +34,11 @@ class Workload:
     baseline: Scenario | None = None
     type: str | None = None
     engine: str = "llama"
+    flags: tuple[str, ...] = ()
 
 
 BOTH = (SERVER, EXAMPLE)
+DETERMINISTIC: dict[str, Any] = {"peers": (UNFLAGGED,), "flags": ("--deterministic",)}
 REWRITE = Workload("rewrite", 8, 1024, rewrite(2, 300, True), (OURSELVES,), baseline=rewrite(2, 300, False))
 
 _NOTE = {"type": "object", "properties": {"name": {"type": "string"}, "number": {"type": "integer"}}}
@@ -52,6 +56,11 @@ WORKLOADS = {
     "long": Workload("4,000-token prompt among 6 streams", 8, 4608, long_prompt(6, 160, 3900)),
     "rewrite": REWRITE,
     "rewrite-q4_0": replace(REWRITE, title="rewrite, weights as Q4_0", type="Q4_0"),
+    "deterministic-1": Workload("--deterministic, 1 client", 8, 1024, independent(1, 96), **DETERMINISTIC),
+    "deterministic-8": Workload("--deterministic, 8 clients", 8, 1024, independent(8, 96), **DETERMINISTIC),
+    "deterministic-talk": Workload(
+        "--deterministic, 4 conversations of 5 turns", 8, 2048, conversations(4, 5, 60, 48), **DETERMINISTIC
+    ),
     "grammar": Workload(
         "7 streams beside one that follows a schema",
         slots=8,

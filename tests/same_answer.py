@@ -9,6 +9,7 @@ The text must be long enough that one batch of it takes the kernels that a batch
 flash attention on the CPU has others from 64 tokens on, and gives bit-equal logits below.
 """
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -47,3 +48,10 @@ def assert_same_answer(scorer: Scorer, prompt: list[int], answer: list[int], tol
         f"token {worst} of the answer ({answer[worst]}) is {gap[worst]:.3f} below the best, "
         f"and batch numerics explain {tolerance:.3f}"
     )
+
+
+def assert_identical(differences: Iterable[str]) -> None:
+    """Under --deterministic there is no tolerance: tokens and logprobs are the same, bit by bit. `differences`: what is
+    not, in words (soak/hammer.py)."""
+    first = next(iter(differences), None)
+    assert first is None, first

@@ -643,3 +643,92 @@ class TestArrays:
             rows = [row(SamplingParams(temperature=temperature, **filters)) for temperature in temperatures]
             tokens = sample(mx.zeros((count, 10)), rows)
             assert (tokens.dtype, tokens.shape) == (mx.uint32, (count,))
+
+
+class Allowing:
+    """A grammar that allows these tokens now."""
+
+    param, problem, schema_violated = "grammar", "", False
+
+    def __init__(self, tokens: set[int]):
+        self._tokens = tokens
+        self.active = self
+
+    def allows(self, token: int) -> bool:
+        return token in self._tokens
+
+    def mask(self) -> bytes:
+        return sum(1 << token for token in self._tokens).to_bytes(1, "little")
+
+    def accept(self, token: int) -> bool:
+        return True
+
+
+def shares_of_allowed(allowed: set[int], sampling: SamplingParams) -> np.ndarray:
+    """How likely each token of EIGHT is, where the filters see the allowed ones only."""
+    logits = np.where(np.isin(np.arange(len(EIGHT)), list(allowed)), EIGHT, -np.inf)
+    possible = logits[np.isfinite(logits)]
+    if sampling.top_n_sigma:
+        logits[logits < possible.max() - sampling.top_n_sigma * possible.std()] = -np.inf
+    if sampling.top_k:
+        logits[np.argsort(-logits)[sampling.top_k :]] = -np.inf
+    falling = np.argsort(-logits)
+    shares = np.exp(logits - logits.max())
+    shares /= shares.sum()
+    above = np.cumsum(shares[falling]) - shares[falling]
+    logits[falling[above >= sampling.top_p]] = -np.inf
+    logits[np.exp(logits - logits.max()) < sampling.min_p] = -np.inf
+    shares = np.exp((logits - logits.max()) / sampling.temperature)
+    return shares / shares.sum()
+
+
+def drawn_by_llama(allowed: set[int], sampling: SamplingParams, draws: int) -> np.ndarray:
+    chain = sampler.chain_of(sampling, [0], vocab=None, vocabulary=len(EIGHT), context=CONTEXT)
+    logits = EIGHT.astype(np.float32)
+    matcher = Allowing(allowed)
+    tokens = [sampler.pick_allowed(chain, logits, matcher, sampling.weighs_others) for _ in range(draws)]
+    lib.llama_sampler_free(chain)
+    return np.bincount(tokens, minlength=len(EIGHT))
+
+
+def drawn_by_mlx(allowed: set[int], sampling: SamplingParams, draws: int) -> np.ndarray:
+    rows = 100
+    logits = mx.array(np.tile(EIGHT, (rows, 1)), mx.float32)
+    counts = np.zeros(len(EIGHT), int)
+    for first in range(0, draws, rows):
+        batch = [SamplerRow(replace(sampling, seed=first + i), [0], None, Allowing(allowed)) for i in range(rows)]
+        counts += np.bincount(np.array(sample(logits, batch)), minlength=len(EIGHT))
+    return counts
+
+
+# χ² that one in a thousand draws by chance exceeds, by degrees of freedom
+MOST_BY_CHANCE = (0, 10.83, 13.82, 16.27, 18.47, 20.52, 22.46, 24.32)
+
+
+@pytest.mark.parametrize("drawn", [drawn_by_llama, drawn_by_mlx])
+@pytest.mark.parametrize("allowed", [{0, 1, 3, 6, 7}, {1, 2, 4, 7}, {3, 5}], ids=str)
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        SamplingParams(),
+        SamplingParams(temperature=2.0),
+        SamplingParams(top_k=2),
+        SamplingParams(top_k=3, temperature=1.5),
+        SamplingParams(top_p=0.7),
+        SamplingParams(min_p=0.2),
+        SamplingParams(top_n_sigma=1.0),
+        SamplingParams(top_k=4, top_p=0.8, min_p=0.1, temperature=0.7),
+    ],
+    ids=label,
+)
+def test_filters_see_what_a_grammar_allows(
+    drawn: Callable[[set[int], SamplingParams, int], np.ndarray], allowed: set[int], sampling: SamplingParams
+) -> None:
+    """The best token is forbidden in two of three: what is drawn is as if there were the allowed tokens only."""
+    draws = 3000
+    expected = draws * shares_of_allowed(allowed, sampling)
+    counts = drawn(allowed, sampling, draws)
+    kept = expected > 0
+    assert not counts[~kept].any()
+    deviation = ((counts[kept] - expected[kept]) ** 2 / expected[kept]).sum()
+    assert deviation <= MOST_BY_CHANCE[kept.sum() - 1], (counts, expected)

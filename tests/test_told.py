@@ -282,7 +282,7 @@ def test_what_has_no_effect_is_told_in_one_list(serve: Callable[..., RunningServ
     told = ignored(server, **options)
     names = told.split(", ")
     assert names[:3] == ["zzz", "model", "chat_template_kwargs.x"]
-    assert names[3].startswith("tools[0].function.parameters: minProperties (at /) is not enforced in the format")
+    assert names[3].startswith("tools[0].function.parameters: tool 'f': minProperties (at /) is not enforced")
     assert "tools[1].function.parameters: " in names[4] and "nonsense" in told
     assert len(names) == 5
 

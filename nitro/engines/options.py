@@ -39,6 +39,13 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0, description="Layers to put on the GPU; 0 computes on the CPU. Default: all.")] | None
     ) = None
     require_gpu: Annotated[bool, Meta(description="Fail instead of computing on the CPU.")] = False
+    deterministic: Annotated[
+        bool,
+        Meta(
+            description="Give the same request with the same seed bitwise the same tokens and logprobs, whatever runs "
+            "beside it and whatever is cached. On the CPU only, and slower."
+        ),
+    ] = False
     wired_limit: Annotated[
         str,
         Meta(

@@ -15,6 +15,7 @@ from msgspec import Struct
 from nitro.parameters import Param, parameters
 
 INT32 = 2**31 - 1
+COLD = 1e-6  # a temperature below this is greedy: logits divided by it are no numbers any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,8 @@ class SamplingOptions(Struct, frozen=True):
 class SamplingParams(Struct, frozen=True):
     """How the next token is drawn. The defaults leave the model's distribution as it is.
 
-    Applied in this order: logit bias, penalties, DRY, top_n_sigma, top_k, typical_p, top_p, min_p, XTC, temperature,
-    draw. Mirostat replaces the filters and the draw. What each means: `SamplingOptions`.
+    Applied in this order: logit bias, penalties, DRY, what a grammar forbids, top_n_sigma, top_k, typical_p, top_p,
+    min_p, XTC, temperature, draw. Mirostat replaces the filters and the draw. What each means: `SamplingOptions`.
     """
 
     repetition_penalty: float = 1.0
@@ -182,6 +183,15 @@ class SamplingParams(Struct, frozen=True):
         """Whether any of the three penalties changes a logit."""
         neutral = self.repetition_penalty == 1 and self.frequency_penalty == 0 and self.presence_penalty == 0
         return not neutral and self.repeat_last_n != 0
+
+    @property
+    def weighs_others(self) -> bool:
+        """Whether a token's chance, as against another's, depends on third ones: then it matters what else may be
+        drawn. Of a draw without filters the first that is allowed will do."""
+        if self.temperature < COLD:
+            return False
+        cuts = self.top_k > 0 or self.top_p < 1 or self.min_p > 0 or self.typical_p < 1 or self.top_n_sigma > 0
+        return cuts or self.xtc_probability > 0 or self.dynatemp_range > 0 or self.mirostat > 0
 
 
 NEUTRAL = SamplingParams()

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from nitro.engines.options import EngineOptions
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
+from nitro.engines.sampling_params import COLD as COLD
 from nitro.engines.sampling_params import SAMPLERS as SAMPLERS
 from nitro.engines.sampling_params import SamplingParams as SamplingParams
 
@@ -17,7 +18,6 @@ FinishReason = Literal["stop", "length", "error"]
 MIN_LOGPROB = -9999.0  # stands for −∞ and for what is no number, neither of which JSON has
 
 IMPOSSIBLE = 1e-30  # less likely than the best one by this factor: float32 knows no logarithm of such a share
-COLD = 1e-6  # a temperature below this is greedy: logits divided by it are no numbers any more
 
 
 class Place(Struct, frozen=True):
@@ -128,6 +128,8 @@ class ModelInfo(Struct, frozen=True):
     draft_tokens: int = 0  # draft tokens that all sequences of a step may have checked; 0: drafts do not pay
     draft_rows: int = 2**31  # where more sequences than that decode in a step, none has any checked
     offload_tokens: int = 0  # tokens that idle slots may offload beside the pool; 0: they cost nothing in the pool
+    deterministic: bool = False  # whether it keeps what the option of that name promises
+    prompt_grid: int = 0  # tokens: prompts are computed and reused in pieces of so many, see scheduling/prompt_grid.py
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
 
 

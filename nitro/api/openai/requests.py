@@ -81,7 +81,7 @@ class SamplingRequest(SamplingOptions, frozen=True):
     ] = None
     seed: Annotated[
         int | None,
-        Param("With the same seed and prompt, the same server draws the same tokens. Taken modulo 2³¹."),
+        Param("Fixes the draws; only `nitro serve --deterministic` fixes the logits, too. Taken modulo 2³¹."),
     ] = None
     min_tokens: Annotated[
         int | None, Param("Do not end the answer before this many tokens. Stop strings still end it.", ge=0)
@@ -130,10 +130,7 @@ class CommonRequest(SamplingRequest, frozen=True):
     choice: Annotated[list[str] | None, _structured("The answer is one of these strings.")] = None
     disable_additional_properties: Annotated[
         bool | None,
-        _structured(
-            "false: objects may have properties that their schema does not list, as JSON Schema has it. By default they"
-            " have none where it lists some in `properties` and says nothing of others; so do the arguments of tools."
-        ),
+        _structured("false: objects may have properties that their schema does not list, as in JSON Schema."),
     ] = None
     cache_prompt: Annotated[
         bool | None, Param("false: compute the whole prompt, and reuse nothing from earlier requests.")

@@ -50,6 +50,7 @@ class FakeRunner:
             vocabulary=257,
             eog=frozenset({EOG}),
             template=TEMPLATE,
+            deterministic=spec.deterministic,
         )
         self.tokenizer = FakeTokenizer()
         self._held: list[list[int]] = [[] for _ in range(self.info.slots)]

@@ -70,6 +70,8 @@ def _make(name: str, spec: EngineSpec) -> ModelRunner:
     runner_class = _import(name, engine)
     try:
         runner: ModelRunner = runner_class(spec)
+        if spec.deterministic and not runner.info.deterministic:
+            raise LoadError(f"--deterministic is nothing that {runner.info.engine} promises. Leave it out.")
         msgspec.msgpack.encode(runner.info)  # a damaged file may hold a name that is no text
     except LoadError:
         raise

@@ -31,6 +31,7 @@ class InFlightPrefixes:
         for other in running:
             if other.pending > 1 and (length := min(shared_prefix(other.tokens, sequence.tokens), limit)) > shared:
                 leader, shared = other, length
+        shared = self._prefixes.grid.reusable(shared, leader.prompt_length)
         if shared <= leader.computed:
             return False
         if sequence.leader != leader.id and not self._prefixes.is_gain(sequence.tokens, busy, shared):

@@ -11,6 +11,7 @@ snapshots of them are kept where messages end (`Sequence.snapshot_points`), as i
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+from nitro.engines.scheduling.prompt_grid import PromptGrid
 from nitro.engines.scheduling.slots import Slots, shared_prefix
 from nitro.engines.types import ModelInfo
 
@@ -47,6 +48,7 @@ class PrefixCache:
         self.slots = Slots(info.slots)
         self._info = info
         self._kv = kv
+        self.grid = PromptGrid(info.prompt_grid)
 
     def find(self, tokens: list[int], busy: Iterable[BusySlot]) -> tuple[int | None, int]:
         """The slot with the longest prefix of `tokens` that is worth using, and the prefix's length; None and 0: none.
@@ -63,7 +65,7 @@ class PrefixCache:
                 continue
             if shared > length:
                 slot, length = other.slot, shared
-        length = min(length, len(tokens) - 1)
+        length = self.grid.down(min(length, len(tokens) - 1))
         return (slot, length) if length > 0 else (None, 0)
 
     def is_gain(self, tokens: list[int], busy: Iterable[BusySlot], length: int) -> bool:

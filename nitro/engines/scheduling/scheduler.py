@@ -89,6 +89,8 @@ class Scheduler:
             assert 1 <= sequence.prompt_length <= self.info.context - sequence.max_tokens
             self._added += 1
             sequence.age = (turn, self._added)
+            if self.info.prompt_grid:
+                sequence.snapshot_points = self.prefixes.grid.down_all(sequence.snapshot_points)
             self._by_id[sequence.id] = sequence
         self.waiting = list(merge(self.waiting, request, key=age))
 
@@ -193,7 +195,8 @@ class Scheduler:
 
     def _start(self, sequence: Sequence, busy: list[BusySlot]) -> None:
         """A waiting sequence gets a slot."""
-        prefix = [] if sequence.bypass_cache else sequence.tokens
+        usable = sequence.prompt_length if self.info.prompt_grid else len(sequence.tokens)
+        prefix = [] if sequence.bypass_cache else sequence.tokens[:usable]
         sequence.slot, sequence.computed = self.prefixes.place(prefix, busy)
         self.waiting.remove(sequence)
         insort(self.running, sequence, key=age)
@@ -207,17 +210,24 @@ class Scheduler:
             self.prefixes.snapshot(sequence.slot, sequence.tokens[:computed], self._busy())
 
     def _busy(self) -> list[BusySlot]:
-        return [BusySlot(s.slot, s.tokens, s.computed) for s in self.running if s.slot is not None]
+        return [BusySlot(s.slot, s.tokens, self._reusable(s)) for s in self.running if s.slot is not None]
+
+    def _reusable(self, sequence: Sequence) -> int:
+        return self.prefixes.grid.reusable(sequence.computed, sequence.prompt_length)
 
     def _prompt_chunks(self, prompts: list[Sequence], budget: int) -> list[Chunk]:
         """Chunks of prompts that share `budget` tokens. Each ends where a copy is to be made, at the latest."""
-        chunks = []
+        chunks: list[Chunk] = []
         for sequence in order_prompts(prompts, budget):
             end = min(sequence.next_snapshot, self.in_flight.stops.get(sequence.id, len(sequence.tokens)))
             count = min(end - sequence.computed, budget)
             if sequence.sampling.prompt_logprobs:
                 count = min(count, MAX_SCORED)
-            if count == 0:
+            if count <= 0:
+                break
+            end = self.prefixes.grid.chunk_end(sequence.computed, sequence.computed + count, sequence.prompt_length)
+            count = end - sequence.computed
+            if chunks and count > budget:
                 break
             chunks.append(self._chunk(sequence, count))
             budget -= count
@@ -307,7 +317,10 @@ class Scheduler:
             self.waiting.remove(sequence)
         else:
             self.running.remove(sequence)
-            self.prefixes.release(sequence.slot, sequence.tokens[: sequence.computed])
+            kept = sequence.computed
+            if self._reusable(sequence) < kept:
+                kept = self._runner.trim(sequence.slot, self._reusable(sequence))
+            self.prefixes.release(sequence.slot, sequence.tokens[:kept])
             sequence.slot = None
         self._runner.free_sequence(sequence.id)
 

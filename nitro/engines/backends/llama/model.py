@@ -135,6 +135,8 @@ def _load(spec: EngineSpec, llama_log: Log) -> Any:
     """A pointer to the model. Raises LoadError."""
     parameters = lib.llama_model_default_params()
     parameters.n_gpu_layers = ALL_LAYERS if spec.gpu_layers is None else spec.gpu_layers
+    if spec.deterministic:
+        parameters.use_extra_bufts = False  # weights packed anew have other kernels for four rows than for one
     pointer = lib.llama_model_load_from_file(spec.model.encode(), parameters)
     if not pointer:
         raise LoadError(f"llama.cpp cannot load {spec.model}: {llama_log.first_error}")

@@ -20,7 +20,7 @@ import numpy as np
 from nitro.checkpoints import fingerprint
 from nitro.checkpoints.files import TOOL_USE
 from nitro.engines.backends import fill_in_middle
-from nitro.engines.backends.llama import kv_cells, sampler
+from nitro.engines.backends.llama import exact_rows, kv_cells, sampler
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.kv_cells import Cells
 from nitro.engines.backends.llama.model import LlamaModel
@@ -60,12 +60,18 @@ class LlamaRunner:
         self._batch: list[Chunk] = []
         self._offloaded: dict[int, Any] = {}  # by slot; arrays of bytes
         self._context: Any = None
+        self._tokens = Batch(STEP_TOKENS)
+        self._deterministic = spec.deterministic
         try:
+            if self._deterministic and self._model.placement.on_gpu:
+                raise LoadError(exact_rows.NOT_ON_GPU)
             self._plan = self._make_plan(spec)
             self._parameters = self._context_parameters(spec)
-            self._make_context()
+            if self._deterministic:
+                self._make_exact_context()
+            else:
+                self._make_context()
             self.info = self._describe(spec)
-            self._tokens = Batch(STEP_TOKENS)
             self._cells = Cells(self.info.offload_tokens)
             self._warm_up()
         except LoadError:
@@ -83,7 +89,8 @@ class LlamaRunner:
         if self.info.offload_tokens and self._can_truncate:
             self._cells.gather(self._context, [chunk.slot for chunk in batch])
             self._cells.computed(sum(chunk.size for chunk in batch))
-        code = lib.llama_decode(self._context, self._tokens.fill(batch))
+        in_order = exact_rows.in_order(batch, self._parameters.n_ubatch) if self._deterministic else batch
+        code = lib.llama_decode(self._context, self._tokens.fill(in_order))
         if code == NO_KV_SLOT:
             raise OutOfKV
         if code != DECODED:
@@ -120,6 +127,9 @@ class LlamaRunner:
             return length if self._restore(dst, self._offloaded[src]) and self._cut(dst, length) else self._clear(dst)
         if self._model.stateful and lib.llama_memory_seq_pos_max(self._memory, src) != length - 1:
             return 0  # a recurrent state is that of its last token only
+        if self._deterministic:  # the slots share no cells
+            state = kv_cells.save(self._context, src)
+            return length if state and self._restore(dst, state) and self._cut(dst, length) else self._clear(dst)
         lib.llama_memory_seq_cp(self._memory, src, dst, 0, length)
         self._cells.copied(src, dst, length)
         return length if self._holds(dst, length) else self._clear(dst)
@@ -212,17 +222,12 @@ class LlamaRunner:
         return np.ctypeslib.as_array(lib.llama_get_logits_ith(self._context, row), (self.info.vocabulary,))
 
     def _draw(self, chunk: Chunk, row: int) -> list[int] | None:
-        """What follows a row of the batch; None where the sequence's grammar leaves nothing. A mask, which costs far
-        more than to ask about a token, is computed only where the first draw is refused."""
-        matcher = chunk.matcher
-        if matcher is None:
+        """What follows a row of the batch; None where the sequence's grammar leaves nothing."""
+        if chunk.matcher is None:
             return self._sample(chunk, row)
         chain = self._sampler_chain(chunk)
-        logits = self._logits(row)
-        token = sampler.pick(chain, logits, np.arange(len(logits)))
-        if (token is None or not matcher.allows(token)) and (mask := matcher.mask()) is not None:
-            bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
-            token = sampler.pick(chain, logits, np.flatnonzero(bits[: len(logits)]))
+        matcher = chunk.matcher
+        token = sampler.pick_allowed(chain, self._logits(row), matcher, mask_first=chunk.sampling.weighs_others)
         if token is None or not matcher.accept(token):
             return None
         lib.llama_sampler_accept(chain, token)
@@ -256,7 +261,8 @@ class LlamaRunner:
     # Loading
 
     def _make_plan(self, spec: EngineSpec) -> memory.KVPlan:
-        plan = memory.plan(
+        make = exact_rows.plan if spec.deterministic else memory.plan
+        plan = make(
             spec.context,
             trained=self._model.trained_context,
             parallel=spec.parallel,
@@ -281,6 +287,8 @@ class LlamaRunner:
         parameters.kv_unified = True
         parameters.swa_full = self._plan.pool >= self._plan.context * spec.parallel
         parameters.no_perf = True
+        if spec.deterministic:
+            exact_rows.set_parameters(parameters, self._plan)
         return parameters
 
     def _make_context(self) -> None:
@@ -291,6 +299,18 @@ class LlamaRunner:
                 f"llama.cpp cannot make a context: {self._model.log.first_error} The KV cache of {self._plan.pool} "
                 f"tokens needs {need:.0f} MiB; lower --ctx or --parallel."
             )
+
+    def _make_exact_context(self) -> None:
+        """One that computes as many rows at a time as give what each gives alone. Raises LoadError."""
+        for rows in exact_rows.ROWS:
+            self._parameters.n_ubatch = rows
+            self._make_context()
+            if exact_rows.hold(self._context, self._tokens, rows):
+                log.info("deterministic: up to %d rows at a time are computed as each alone", rows)
+                return
+            lib.llama_free(self._context)
+            self._context = None
+        raise LoadError(exact_rows.NEVER_EXACT)
 
     def _warm_up(self) -> None:
         """The first step pays for what is allocated lazily; nobody should wait for that. Raises LoadError where it
@@ -318,9 +338,10 @@ class LlamaRunner:
             attention_tile_rows=0 if model.placement.on_gpu else CPU_TILE,
             can_truncate=self._can_truncate,
             draft_tokens=speculation.MAX_DRAFTED if self._can_truncate else 0,
+            deterministic=self._deterministic,
             offload_tokens=self._offload_tokens(),
             kv_place=model.log.kv_place(),
-            kv_bytes=model.log.kv_bytes() or self._plan.pool * model.token_bytes(),
+            kv_bytes=self._kv_bytes(),
             step_tokens=STEP_TOKENS,
             vocabulary=model.vocabulary,
             eog=model.eog,
@@ -335,9 +356,15 @@ class LlamaRunner:
             fingerprint=fingerprint.of(split_files.files(model.path)),
         )
 
+    def _kv_bytes(self) -> int:
+        """As llama.cpp says, unless it made several contexts to try them."""
+        said = 0 if self._deterministic else self._model.log.kv_bytes()
+        return said or self._plan.pool * self._model.token_bytes()
+
     def _offload_tokens(self) -> int:
         """A GPU reads masked cells fast, and to move them over the bus would cost more. What llama.cpp saves of a slot
         lacks what has left the window, so that it could not be cut any more (llama-kv-cache.cpp:2091)."""
-        if self._model.placement.on_gpu or (self._model.window and self._parameters.swa_full):
+        has_own_cells = self._deterministic  # which no other slot's step reads
+        if has_own_cells or self._model.placement.on_gpu or (self._model.window and self._parameters.swa_full):
             return 0
         return memory.offload_tokens(self._model.token_bytes(), self._model.free_memory())

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
+from nitro.engines.runner import Matcher
 from nitro.engines.types import COLD, IMPOSSIBLE, MIN_LOGPROB, Logprobs, SamplingParams, ScoredToken
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # a llama_token_data
@@ -141,6 +142,23 @@ def pick(sampler: Any, logits: Any, ids: Any) -> int | None:
     lib.llama_sampler_apply(sampler, ctypes.byref(array))
     drawn = array.data[array.selected]
     return int(drawn.id) if math.isfinite(drawn.logit) else None
+
+
+def pick_allowed(sampler: Any, logits: Any, matcher: Matcher, mask_first: bool) -> int | None:
+    """What the sampler chain draws among the tokens that the matcher allows, without accepting it; None where it finds
+    none possible. `logits`: float32 [vocabulary].
+
+    Without `mask_first` one is drawn of all, and the mask, which costs more than to ask about a token, is computed only
+    where that one is refused. That is the same distribution, unless a filter goes by what else may be drawn.
+    """
+    token = None if mask_first else pick(sampler, logits, np.arange(len(logits)))
+    if token is not None and matcher.allows(token):
+        return token
+    mask = matcher.mask()
+    if mask is None:
+        return pick(sampler, logits, np.arange(len(logits))) if mask_first else token
+    bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
+    return pick(sampler, logits, np.flatnonzero(bits[: len(logits)]))
 
 
 def logprobs(logits: Any, token: int, top_count: int) -> Logprobs:

@@ -42,6 +42,12 @@ def check_gpu(spec: EngineSpec) -> None:
         raise LoadError("--require-gpu cannot be met. MLX finds no Metal here, and would compute on the CPU.")
 
 
+def check_deterministic(spec: EngineSpec) -> None:
+    """Raises LoadError where --deterministic is not known to hold."""
+    if spec.deterministic and mx.default_device().type != mx.DeviceType.cpu:
+        raise LoadError("--deterministic is for the CPU; of MLX on a GPU it is not known to hold. Leave it out.")
+
+
 def set_limits(spec: EngineSpec) -> None:
     """Set the memory limits of this process. Raises LoadError where --wired-limit cannot be met.
 

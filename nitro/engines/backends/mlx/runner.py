@@ -29,11 +29,15 @@ from nitro.engines.backends.registry import MLX
 from nitro.engines.hardware import memory
 from nitro.engines.runner import Chunk, OutOfKV, Result
 from nitro.engines.scheduling import speculation
+from nitro.engines.scheduling.prompt_grid import PromptGrid
 from nitro.engines.types import EngineSpec, ModelInfo, SamplingParams
 
 log = logging.getLogger("nitro.mlx")
 
 STEP_TOKENS = 2048
+# What is summed up for a token, and in which order, goes by the shape it is computed in. Where answers have to be the
+# same bit by bit, prompts are computed in pieces of so many tokens, and each row decodes alone.
+DETERMINISTIC_GRID = 64
 
 
 class MlxRunner:
@@ -42,11 +46,13 @@ class MlxRunner:
     def __init__(self, spec: EngineSpec):
         """Raises LoadError, and CannotOpen for a GGUF file that only llama.cpp opens."""
         library.check_gpu(spec)
+        library.check_deterministic(spec)
         library.set_limits(spec)
         path = Path(spec.model)
         self._model = open_folder(path) if path.is_dir() else open_gguf(path)
         weight_layout.arrange(self._model.network)
-        self._trial = try_out(self._model, path, batches=spec.parallel > 1)
+        self._trial = try_out(self._model, path, batches=spec.parallel > 1 and not spec.deterministic)
+        self._grid = PromptGrid(DETERMINISTIC_GRID if spec.deterministic else 0)
         self.tokenizer = self._model.tokenizer
         self._caches: dict[int, Caches] = {}  # of slots at rest that hold anything
         self._held: dict[int, int] = {}  # tokens in each slot that holds any
@@ -163,17 +169,19 @@ class MlxRunner:
         stop = chunk.stop - chunk.wants_token
         if chunk.slot not in self._caches:
             self._caches[chunk.slot] = make_prompt_cache(self._model.network)
-        if chunk.start < stop:
+        for start, end in self._grid.pieces(chunk.start, stop, chunk.prompt_length):
             caches = self._caches[chunk.slot]
-            logits = self._model.network(mx.array(chunk.tokens[chunk.start : stop])[None], cache=caches)[0]
-            if scores := self._scores(chunk, logits):
-                self._prompt_scores[chunk.slot] = scores
+            logits = self._model.network(mx.array(chunk.tokens[start:end])[None], cache=caches)[0]
+            if scores := self._scores(chunk, logits, start):
+                self._prompt_scores.setdefault(chunk.slot, []).extend(scores)
             mx.async_eval(kv_cache.arrays(caches), [s.arrays for s in scores])
 
-    def _scores(self, chunk: Chunk, logits: mx.array) -> list[LazyLogprobs]:
-        """Of the prompt's tokens that the chunk wants scored; lazy. `logits`: [computed tokens, vocabulary]."""
+    def _scores(self, chunk: Chunk, logits: mx.array, start: int) -> list[LazyLogprobs]:
+        """Of the prompt's tokens that the chunk wants scored after those from `start` on; lazy. `logits`: [computed
+        tokens, vocabulary]."""
         top_count = chunk.sampling.logprobs or 0
-        tokens = [mx.array(token, mx.uint32) for token in chunk.score_tokens]
+        wanted = chunk.score_tokens[start - chunk.start :][: len(logits)]
+        tokens = [mx.array(token, mx.uint32) for token in wanted]
         return [sampler.logprobs(logits[i], token, top_count) for i, token in enumerate(tokens)]
 
     def _start_groups(self, chunks: list[Chunk]) -> None:
@@ -286,7 +294,9 @@ class MlxRunner:
             trained_context=trained,
             kv_tokens=plan.pool,
             can_truncate=self._trial.can_truncate,
-            draft_tokens=speculation.MAX_DRAFT if self._trial.can_truncate else 0,
+            draft_tokens=speculation.MAX_DRAFT if self._trial.can_truncate and not spec.deterministic else 0,
+            deterministic=spec.deterministic,
+            prompt_grid=self._grid.size,
             draft_rows=1,  # those that decode together have one token each
             kv_place="unified memory" if place == "GPU" else "CPU",
             kv_bytes=plan.pool * token_bytes,
