@@ -165,6 +165,15 @@ def says(expected: str, **body: Any) -> Callable[[Asking], bool]:
     return lambda a: a.said(**body) == expected
 
 
+def opens_objects(a: Asking) -> bool:
+    """Where a comma is likelier than all else, an open object goes on after its only property."""
+    listed = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]}
+    biases = {",": 100, **dict.fromkeys('{}":1a', 90)}
+    body = {"json_schema": listed, "temperature": 0, "max_tokens": 40, "logit_bias": biases}
+    closed, opened = (a.said(**body, disable_additional_properties=value) for value in (True, False))
+    return json.loads(closed) == {"a": 1} and "," in opened
+
+
 def calls(**body: Any) -> Callable[[Asking], bool]:
     def check(a: Asking) -> bool:
         choice = a.chat(tools=[TOOL], seed=1, **body).choices[0]
@@ -249,6 +258,7 @@ CHECKS: dict[str, Callable[[Asking], bool]] = {
     "grammar": says("yes", grammar='root ::= "yes"'),
     "regex": says("aaa", regex="a{3}"),
     "choice": says("yes", choice=["yes"]),
+    "disable_additional_properties": opens_objects,
     "tools": calls(tool_choice="required"),
     "tool_choice": calls(tool_choice={"type": "function", "function": {"name": "count"}}),
     "parallel_tool_calls": calls(tool_choice="required", parallel_tool_calls=False),
