@@ -116,7 +116,8 @@ def _any_of(depth: int) -> dict[str, Any]:
 SCHEMAS: dict[str, tuple[Any, bool]] = {
     "itself": ({"$ref": "#"}, True),
     "a circle": ({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, True),
-    "a tree of itself": ({"type": "object", "properties": {"l": {"$ref": "#"}}, "required": ["l"]}, False),
+    "a tree without an end": ({"type": "object", "properties": {"l": {"$ref": "#"}}, "required": ["l"]}, True),
+    "a tree of itself": ({"type": "object", "properties": {"l": {"$ref": "#"}}}, False),
     "elsewhere": ({"$ref": "http://localhost:1/schema"}, True),
     "not anything": ({"not": {}}, True),
     "false": ({"type": "object", "properties": {"a": False}, "required": ["a"]}, True),
