@@ -18,7 +18,7 @@ from nitro.engines.types import Constraint, EngineSpec, Schema
 
 TWO = {"type": "object", "minProperties": 2, "additionalProperties": {"type": "integer"}}
 THREE = {**TWO, "properties": {"z": {"type": "integer"}}, "required": ["z"], "minProperties": 3}
-OPEN = {"type": "object", "properties": {"age": {"type": "integer"}}}
+OPEN = {"type": "object", "properties": {"age": {"type": "integer"}}, "additionalProperties": True}
 BELOW_TEN = {"type": "number", "exclusiveMaximum": 10}
 NEARLY_TEN = "9.99999999999999999999"
 # Its only key twice: the letters of the grammar lead there, and nothing that is read keeps it.

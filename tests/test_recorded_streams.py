@@ -109,6 +109,7 @@ class Source(NamedTuple):
     id: str = "fake"
     stem: str = "fake"
     sampling: Any = NOTHING
+    system: str | None = None
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ class ServedModel:
             plain, with_tools = (ModelFamily.of(template or "", self._tool_format) for template in templates)
             self._families = plain, with_tools
             sources = [template or "" for template in dict.fromkeys(templates)]
-            parts = (info.fingerprint, info.engine, *sources, self.system or "")
+            parts = [info.fingerprint, info.engine, *sources, *([self.system] if self.system else [])]
             self._fingerprint = "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
         return self._setup
 
