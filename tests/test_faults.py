@@ -229,6 +229,8 @@ def test_a_client_that_leaves_frees_its_slot(serve, gate: Gate, stream: bool, le
     next(neighbour)
     messages = [{"role": "user", "content": "x" * length}]
     leaver = raw_request(server.url, json.dumps({"messages": messages, "stream": stream}).encode())
+    # the neighbour's answer is short: no step is taken before the engine has both
+    server.run(until(lambda: sum(generation.accepted.done() for generation in server.engine.generations.open) == 2))
     while not server.rows() or len(server.rows()[-1]) < 2:
         gate.step()
         next(neighbour)  # what the step did has arrived
