@@ -163,6 +163,21 @@ def test_keywords_that_are_enforced(schema: dict[str, Any], kept: list[Any], bro
 @pytest.mark.parametrize(
     ("format", "kept", "broken"),
     [
+        ("int8", [-128, 127], [-129, 128]),
+        ("uint16", [0, 65535], [-1, 65536]),
+        ("int32", [-(2**31), 2**31 - 1], [-(2**31) - 1, 2**31]),
+        ("int64", [-(2**62), 0, 2**62], [2**63, -(2**63) - 1]),
+        ("uint64", [0, 2**62], [-1, 2**64]),
+    ],
+)
+def test_formats_of_numbers_are_bounds(format: str, kept: list[int], broken: list[int]) -> None:
+    matcher = compiled({"type": "object", "properties": {"n": {"type": "integer", "format": format}}})
+    assert [n for n in [*kept, *broken] if takes(matcher, {"n": n})] == kept
+
+
+@pytest.mark.parametrize(
+    ("format", "kept", "broken"),
+    [
         ("date", ["2024-02-29", "2000-02-29", "2023-12-31"], ["2023-02-29", "1900-02-29", "2023-04-31", "2023-13-01"]),
         ("time", ["23:59:60Z", "12:30:59.5+01:00"], ["12:30:60Z", "23:59:60+01:00", "24:00:00Z", "12:30:00"]),
         (
