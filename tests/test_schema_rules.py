@@ -5,6 +5,7 @@ What cannot be enforced is named at the start. Nothing is served.
 
 import json
 import random
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -21,6 +22,9 @@ RUNNER = FakeRunner(EngineSpec("fake", ""))
 COMPILER = GrammarCompiler(RUNNER.tokenizer, RUNNER.info)
 WORDY = {"type": "string", "pattern": "^([A-Za-z]{1,63}[ -]?){1,100}$", "maxLength": 5000}
 WIDE = {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(400)}}
+ITSELF = {"oneOf": [{"type": "string"}, {"$ref": "#/$defs/x"}]}
+DEEP: dict[str, Any] = reduce(lambda inner, _: {"type": "object", "properties": {"a": inner}}, range(150), {})
+WIDE_OBJECT = {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(60)}}
 STRINGS = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
 
 
@@ -242,6 +246,9 @@ REFUSED = [
     ({"type": "object", "properties": {"a": WORDY}}, "pattern", "/properties/a"),
     ({"$defs": {"w": {"allOf": [WORDY]}}, "type": "array", "items": {"$ref": "#/$defs/w"}}, "pattern", "/$defs/w"),
     ({"type": "array", "items": [{"const": 1}, WIDE]}, "properties", "/items/1"),
+    ({"$ref": "#/$defs/x", "$defs": {"x": ITSELF}}, "oneOf", "/$defs/x"),
+    (DEEP, "It is nested too deeply.", "/"),
+    ({"anyOf": [{"required": [f"p{i}"]} for i in range(60)], **WIDE_OBJECT}, "It can go on", "/"),
 ]
 
 
@@ -260,6 +267,16 @@ def test_what_is_not_strict_is_let_through_and_told(schema: dict[str, Any], keyw
     told = COMPILER.unenforced(constraint)[0]
     assert told.startswith(f"tools[0]: {keyword} ") and told.endswith(f"(at {place}) is not enforced")
     COMPILER.matcher(constraint)
+
+
+def test_conditions_in_conditions_are_looked_at_once() -> None:
+    """Twice each, these would take hours."""
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(24):
+        conditions = [{"if": {"required": ["k"]}, "then": schema}, {"if": {"pattern": "a"}, "then": {"maxLength": 1}}]
+        schema = {"allOf": conditions}
+    with pytest.raises(GrammarError, match="^if cannot be enforced here "):
+        compiled(schema)
 
 
 def test_what_is_weaker_inside_is_not_turned_into_something_stronger() -> None:
@@ -281,9 +298,7 @@ def test_a_way_into_a_dead_end_is_closed() -> None:
     matcher = compiled(
         {"$defs": {"loop": loop}, "type": "object", "properties": {"a": {"$ref": "#/$defs/loop"}, "b": {}}}
     )
-    assert (
-        takes(matcher, {"b": 1}) and not matcher.copy().accept_all(b'{"a"') if hasattr(matcher, "accept_all") else True
-    )
+    assert takes(matcher, {"b": 1})
     begun = matcher.copy()
     assert not all(begun.allows(byte) and begun.accept(byte) for byte in b'{"a":')
 
@@ -322,6 +337,7 @@ def test_no_dump_of_a_library_s_state_is_told() -> None:
             "It takes too many states to follow.",
         ),
         ("odd\n<non-verbose/>", "odd"),
+        ("circular references: json-schema:///#/$defs/x", "circular references: #/$defs/x"),
         ("oneOf constraints are not supported. Enable 'coerce_one_of' option", "oneOf constraints are not supported."),
     ],
 )

@@ -12,7 +12,7 @@ from nitro.engines.constraints.grammar_matcher import GrammarMatcher
 from nitro.engines.constraints.grammar_probe import first_problem
 from nitro.engines.constraints.grammar_vocabulary import GrammarVocabulary
 from nitro.engines.constraints.grammar_writer import GrammarWriter
-from nitro.engines.constraints.schema_checks import SchemaChecks
+from nitro.engines.constraints.schema_checks import SchemaChecks, blamed
 from nitro.engines.runner import Tokenizer
 from nitro.engines.types import Constraint, ModelInfo, Schema
 
@@ -45,16 +45,19 @@ class GrammarCompiler:
             self._checks.check_text(text)
             self._checks.check_growth(text.schema)
         _check_wanted(is_wanted)
-        with as_grammar_errors():
+        schema = Schema(constraint.source, constraint.param) if constraint.kind == "json_schema" else None
+        with blamed(schema) if schema else as_grammar_errors():
             ll = self._vocabulary.begin(self._writer.grammar(constraint))
             _check_wanted(is_wanted)
             if problem := first_problem(ll, self._vocabulary):
                 if constraint.kind == "layout":  # of which each part is well: see schema_checks
                     raise GrammarError("It is too much to be compiled together. Offer fewer or smaller schemas.")
-                of_schema = constraint.kind == "json_schema" and self._checks.problem(constraint.source)
-                raise GrammarError(of_schema or problem)
-            if constraint.kind == "json_schema":
-                self._checks.check_growth(Schema(constraint.source, constraint.param))
+                if schema:  # with the place, if it can be told
+                    self._checks.check(schema)
+                    self._checks.check_growth(schema)
+                raise GrammarError(problem)
+            if schema:
+                self._checks.check_growth(schema)
             return GrammarMatcher(ll, constraint, self._vocabulary, self._checks)
 
     def unenforced(self, constraint: Constraint) -> list[str]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
+from time import monotonic
 from typing import Any
 
 from nitro.engines.constraints import json_values, schema_places, schema_walk
@@ -21,6 +22,7 @@ from nitro.engines.types import PlainText, Schema
 
 MAX_RECHECKED_CHARS = 2**16  # of a schema whose value is parsed a second time, on the engine thread
 MAX_SUBSCHEMAS = 200  # that are tried to find the place of a fault
+MAX_SECONDS = 1.0  # for which they are tried
 UNSATISFIABLE = "nsatisfiable"  # in what llguidance says of a schema and of what is around it, in other words
 DEFINITIONS = ("$schema", "$defs", "definitions")
 
@@ -33,14 +35,14 @@ class SchemaChecks:
 
     def check(self, schema: Schema) -> None:
         """Raises GrammarError, with the place of the fault, where the schema cannot be enforced."""
-        with _blamed(schema):
+        with blamed(schema):
             if problem := self.problem(schema.source, schema.strict):
                 raise GrammarError(problem, schema.param)
 
     def check_text(self, text: PlainText) -> None:
         """Raises GrammarError, with the place of the fault, where a text cannot be held to its schema."""
         self.check(text.schema)
-        with _blamed(text.schema):
+        with blamed(text.schema):
             wrong, _ = self._vocabulary.validate(f"start: TEXT\nTEXT: {text_expression(text)}")
             if wrong:
                 raise GrammarError("No text can be held to it (at /)", text.schema.param)
@@ -50,7 +52,7 @@ class SchemaChecks:
 
         Parts whose states may multiply are tried by themselves, a bounded number of them.
         """
-        with _blamed(schema):
+        with blamed(schema):
             whole = json.loads(enforceable(schema.source, schema.strict))
             definitions = _definitions(whole)
             for pointer, keyword, part in growing(whole):
@@ -107,7 +109,10 @@ class SchemaChecks:
     def _with_place(self, schema: dict[str, Any], problem: str, strict: bool) -> str:
         """The problem with its keyword, and a JSON pointer to the innermost subschema that has it."""
         definitions = _definitions(schema)
+        deadline = monotonic() + MAX_SECONDS
         for pointer, part in reversed(list(islice(schema_walk.every(schema), MAX_SUBSCHEMAS))):
+            if monotonic() > deadline:
+                break
             shared = {} if pointer.startswith(("/$defs", "/definitions")) else definitions
             whole = {**shared, **part}
             if not pointer or self._is_problem(whole, problem, strict):
@@ -132,7 +137,7 @@ class SchemaChecks:
 
 
 @contextmanager
-def _blamed(schema: Schema) -> Iterator[None]:
+def blamed(schema: Schema) -> Iterator[None]:
     """Whatever is raised over a schema becomes a GrammarError with the schema's place in the request."""
     try:
         with as_grammar_errors(schema.param):

@@ -38,7 +38,6 @@ class Scope:
     def __init__(self, target: Callable[[str], Schema | None]):
         self._target = target
         self._steps = 0
-        self._entered: set[str] = set()
 
     def step(self) -> None:
         """Count a step. Raises TooHardError."""
