@@ -21,7 +21,7 @@ from nitro.engines.constraints.schema_rules import (
     idle,
     is_condition,
 )
-from nitro.engines.constraints.schema_types import ANNOTATIONS, NEVER, Schema, Scope, is_anything, is_never
+from nitro.engines.constraints.schema_types import ANNOTATIONS, NEVER, Instead, Schema, Scope, is_anything, is_never
 
 MAX_GROWN_CHARS = 2**19  # of what a schema becomes
 MAX_SHOWN_CHARS = 40
@@ -203,6 +203,8 @@ class _Rewriter:
             )
         if is_anything(result):
             return rest
+        if isinstance(result, Instead):
+            return {**{key: value for key, value in rest.items() if key in ANNOTATIONS}, **result}
         if is_never(result):
             return {**{key: value for key, value in rest.items() if key in ANNOTATIONS}, **NEVER}
         if "anyOf" in result:
