@@ -336,8 +336,10 @@ def test_a_way_into_a_dead_end_is_closed() -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "most"),
-    [("^a{2,3}$", 3), ("^(a|bc)[0-9]?$", 3), ("a{2}", None), ("^a|b$", None), ("^a*$", None), ("^\\p{L}$", None)],
+    [("^a{2,3}$", 3), ("^(a|bc)[0-9]?$", 3), ("a{2}", None), ("^a|b$", None), ("^a*$", None), ("^\\p{L}$", None)]
+    + [(r"^[\[[^\t\]]]{2}$", 2), (r"^\[[[^a]b]{1,3}\]$", 5), (r"^[[^\\[]]$", 1)],
 )
+@pytest.mark.filterwarnings("error")
 def test_the_longest_match(pattern: str, most: int | None) -> None:
     found = longest(pattern)
     assert found == most if most else found > 10**6

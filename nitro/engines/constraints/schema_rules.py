@@ -43,6 +43,8 @@ MAX_DEPENDENCIES = 6  # of one object: each doubles it
 # What a list of arrays has looked at: to ask each of them again takes a second.
 _OF_ARRAYS = frozenset(("type", "items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems"))
 _AT, _BEGINNING, _END = _constants.AT, _constants.AT_BEGINNING, _constants.AT_END
+# An escape, or a class, which may have classes in it. Python has none of these, and warns of them in the log.
+_CLASS = re.compile(r"(\\.)|\[(?:[^\[\]\\]|\\.|\[(?:[^\]\\]|\\.)*\])*\]", re.DOTALL)
 Enforce = Callable[[Any, Schema, Scope], Any]
 
 
@@ -256,7 +258,7 @@ def max_length(argument: Any, schema: Schema, scope: Scope) -> Any:
 def longest(pattern: str) -> float:
     """How many characters a match of an anchored pattern has at most; infinite where that is not known."""
     try:
-        parsed = _parser.parse(pattern)
+        parsed = _parser.parse(_CLASS.sub(lambda found: found[1] or "x", pattern))
     except (re.error, OverflowError, RecursionError):  # other dialects have more
         return inf
     ends = [(operation, argument) for operation, argument in (parsed.data[:1] + parsed.data[-1:])]
