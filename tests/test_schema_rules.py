@@ -258,6 +258,13 @@ REFUSED = [
     ({"properties": {"a": {"$ref": "http://a.example/b"}}}, "$ref", "/properties/a"),
     ({"$ref": "#"}, "$ref", "/"),
     ({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}, "$ref", "/properties/a"),
+    ({"type": ["object"], "properties": {"a": {"$ref": "#"}}, "required": ["a"]}, "$ref", "/properties/a"),
+    ({"type": "object", "required": ["a"], "additionalProperties": {"$ref": "#"}}, "$ref", "/additionalProperties"),
+    (
+        {"type": "object", "properties": {"a": {"$ref": "#"}}, "allOf": [{"required": ["a"]}, {"maxProperties": 1}]},
+        "$ref",
+        "/properties/a",
+    ),
     ({"type": "array", "minItems": 1, "items": {"$ref": "#"}}, "$ref", "/items"),
     (
         {"type": "object", "properties": {"a": {"minimum": 3, "maximum": 2, "type": "number"}}, "required": ["a"]},
