@@ -300,6 +300,25 @@ def test_what_is_not_strict_is_let_through_and_told(schema: dict[str, Any], keyw
     COMPILER.matcher(constraint)
 
 
+@pytest.mark.parametrize(
+    ("schema", "place"),
+    [
+        ({"properties": {"a": WORDY}}, "/properties/a"),
+        ({"properties": {"a": {"allOf": [WORDY]}}}, "/properties/a"),
+        ({"properties": {"a": {"anyOf": [WORDY, {"type": "null"}]}}}, "/properties/a/anyOf/0"),
+    ],
+)
+def test_a_pattern_of_too_many_states_is_let_through_and_told(schema: dict[str, Any], place: str) -> None:
+    """Where it is not strict. The rest is enforced."""
+    lenient = Schema(json.dumps({"type": "object", **schema}), "tools[0]", strict=False)
+    constraint = Constraint("layout", "start: schema_0", "tools", schemas=[lenient])
+    matcher = COMPILER.matcher(constraint)
+    assert takes(matcher, {"a": "a b" * 1000}) and takes(matcher, {"a": "1"}) and not takes(matcher, {"a": 1})
+    assert COMPILER.unenforced(constraint) == [
+        f"tools[0]: pattern (at {place}) is not enforced: It takes too many states to follow."
+    ]
+
+
 def test_conditions_in_conditions_are_looked_at_once() -> None:
     """Twice each, these would take hours."""
     schema: dict[str, Any] = {"type": "string"}

@@ -6,6 +6,8 @@ A constraint is compiled when its request arrives, off the engine thread; one th
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from nitro.engines.constraints.grammar_errors import CompileCancelled, GrammarError, as_grammar_errors
 from nitro.engines.constraints.grammar_limits import check_size
 from nitro.engines.constraints.grammar_matcher import GrammarMatcher
@@ -36,6 +38,7 @@ class GrammarCompiler:
         """
         with as_grammar_errors():
             check_size(constraint)
+        constraint = self._weaker(constraint, is_wanted)
         for schema in constraint.schemas:
             _check_wanted(is_wanted)
             self._checks.check(schema)
@@ -59,6 +62,17 @@ class GrammarCompiler:
             if schema:
                 self._checks.check_growth(schema)
             return GrammarMatcher(ll, constraint, self._vocabulary, self._checks)
+
+    def _weaker(self, constraint: Constraint, is_wanted: Callable[[], bool]) -> Constraint:
+        """With what can be followed of the schemas that are not strict."""
+
+        def weaker(schema: Schema) -> Schema:
+            _check_wanted(is_wanted)
+            return self._checks.weaker(schema)
+
+        schemas = [weaker(schema) for schema in constraint.schemas]
+        texts = [replace(text, schema=weaker(text.schema)) for text in constraint.texts]
+        return replace(constraint, schemas=schemas, texts=texts)
 
     def unenforced(self, constraint: Constraint) -> list[str]:
         """What is let through of schemas that are not strict, each with the name of its schema. Raises GrammarError."""

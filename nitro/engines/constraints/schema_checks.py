@@ -6,9 +6,12 @@ A grammar sees letters and not what they mean, so a value can keep each letter o
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import islice
 from time import monotonic
 from typing import Any
+
+from msgspec.structs import replace
 
 from nitro.engines.constraints import json_values, schema_places, schema_walk
 from nitro.engines.constraints.grammar_errors import GrammarError, as_grammar_errors, sentence
@@ -22,6 +25,8 @@ from nitro.engines.types import PlainText, Schema
 
 MAX_RECHECKED_CHARS = 2**16  # of a schema whose value is parsed a second time, on the engine thread
 MAX_SUBSCHEMAS = 200  # that are tried to find the place of a fault
+LEFT_OUT = ("pattern", "format")
+MAX_LEFT_OUT = 12  # patterns that are left out of a schema that is not strict
 MAX_SECONDS = 1.0  # for which they are tried
 UNSATISFIABLE = "nsatisfiable"  # in what llguidance says of a schema and of what is around it, in other words
 DEFINITIONS = ("$schema", "$defs", "definitions")
@@ -32,6 +37,7 @@ class SchemaChecks:
 
     def __init__(self, vocabulary: GrammarVocabulary):
         self._vocabulary = vocabulary
+        self._weaker = lru_cache(maxsize=32)(self._find_weaker)
 
     def check(self, schema: Schema) -> None:
         """Raises GrammarError, with the place of the fault, where the schema cannot be enforced."""
@@ -53,16 +59,46 @@ class SchemaChecks:
         Parts whose states may multiply are tried by themselves, a bounded number of them.
         """
         with blamed(schema):
-            whole = json.loads(enforceable(schema.source, schema.strict))
-            definitions = _definitions(whole)
-            for pointer, keyword, part in growing(whole):
-                ll = self._vocabulary.begin(from_schema(json.dumps({**definitions, **part}), schema.strict))
-                if ll.is_error():
-                    continue  # it leads elsewhere by itself; as a part it has been compiled
-                if problem := first_problem(ll, self._vocabulary) or later_problem(ll, self._vocabulary):
-                    place, original = schema_walk.nearest(json.loads(schema.source), pointer)
-                    named = "format" if keyword == "pattern" and "format" in original else keyword
-                    raise GrammarError(f"{named}: {problem} (at {place or '/'})", schema.param)
+            if found := self._growth(schema.source, schema.strict):
+                place, keyword, problem = found
+                raise GrammarError(f"{keyword}: {problem} (at {place or '/'})", schema.param)
+
+    def weaker(self, schema: Schema) -> Schema:
+        """A schema that is not strict without the patterns at which an answer would fail after it has begun."""
+        if schema.strict:
+            return schema
+        with blamed(schema):
+            return replace(schema, source=self._weaker(schema.source)[0])
+
+    def _find_weaker(self, source: str) -> tuple[str, tuple[str, ...]]:
+        """The schema without them, and what is told of each."""
+        told: list[str] = []
+        while found := self._growth(source, strict=False):
+            place, keyword, problem = found
+            whole = json.loads(source)
+            part = schema_walk.nearest(whole, place)[1]
+            having = [one for one in [part, *part.get("allOf", [])] if isinstance(one, dict) and keyword in one]
+            if keyword not in LEFT_OUT or not having or len(told) >= MAX_LEFT_OUT:
+                break  # it is refused
+            for one in having:
+                del one[keyword]
+            told.append(f"{keyword} (at {place or '/'}) is not enforced: {problem}")
+            source = json.dumps(whole)
+        return source, tuple(told)
+
+    def _growth(self, source: str, strict: bool) -> tuple[str, str, str] | None:
+        """Where an answer would fail: a pointer, the keyword, and why. None: nowhere."""
+        whole = json.loads(enforceable(source, strict))
+        definitions = _definitions(whole)
+        for pointer, keyword, part in growing(whole):
+            ll = self._vocabulary.begin(from_schema(json.dumps({**definitions, **part}), strict))
+            if ll.is_error():
+                continue  # it leads elsewhere by itself; as a part it has been compiled
+            if problem := first_problem(ll, self._vocabulary) or later_problem(ll, self._vocabulary):
+                place, original = schema_walk.nearest(json.loads(source), pointer)
+                named = "format" if keyword == "pattern" and "format" in original else keyword
+                return place, named, problem
+        return None
 
     def problem(self, source: str, strict: bool = True) -> str | None:
         """What is wrong with a schema, and where; None: nothing. Raises ValueError as `from_schema` does."""
@@ -75,9 +111,10 @@ class SchemaChecks:
         for schema in schemas:
             if not schema.strict:
                 with as_grammar_errors(schema.param):
-                    known = rewritten(schema.source)
-                    _, warnings = self._vocabulary.validate(from_schema(schema.source, False))
-                told = [*map(str, known.patterns), *map(sentence, warnings)]
+                    source, left_out = self._weaker(schema.source)
+                    known = rewritten(source)
+                    _, warnings = self._vocabulary.validate(from_schema(source, False))
+                told = [*map(str, known.patterns), *left_out, *map(sentence, warnings)]
                 told += [f"{keyword} (at {pointer or '/'}) is not enforced" for pointer, keyword in known.unenforced]
                 found += [schema_places.told(one, place) for place in schema.all_places for one in told]
         return list(dict.fromkeys(found))
