@@ -48,19 +48,19 @@ class GrammarCompiler:
             self._checks.check_text(text)
             self._checks.check_growth(text.schema)
         _check_wanted(is_wanted)
-        schema = Schema(constraint.source, constraint.param) if constraint.kind == "json_schema" else None
-        with blamed(schema) if schema else as_grammar_errors():
+        own = Schema(constraint.source, constraint.param) if constraint.kind == "json_schema" else None
+        with blamed(own) if own else as_grammar_errors():
             ll = self._vocabulary.begin(self._writer.grammar(constraint))
             _check_wanted(is_wanted)
             if problem := first_problem(ll, self._vocabulary):
                 if constraint.kind == "layout":  # of which each part is well: see schema_checks
                     raise GrammarError("It is too much to be compiled together. Offer fewer or smaller schemas.")
-                if schema:  # with the place, if it can be told
-                    self._checks.check(schema)
-                    self._checks.check_growth(schema)
+                if own:  # with the place, if it can be told
+                    self._checks.check(own)
+                    self._checks.check_growth(own)
                 raise GrammarError(problem)
-            if schema:
-                self._checks.check_growth(schema)
+            if own:
+                self._checks.check_growth(own)
             return GrammarMatcher(ll, constraint, self._vocabulary, self._checks)
 
     def _weaker(self, constraint: Constraint, is_wanted: Callable[[], bool]) -> Constraint:
