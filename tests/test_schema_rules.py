@@ -152,6 +152,16 @@ A_OR_B = {"enum": ["a", "b"]}
             [{"k": 3}, {}],
         ),
         (
+            {
+                "oneOf": [
+                    *({"type": other} for other in ("null", "string", "array")),
+                    *({"type": "object", "properties": {"k": {"const": k}}, "required": ["k"]} for k in range(150)),
+                ]
+            },
+            [None, "a", [], {"k": 9}],
+            [{"k": 150}, {}, 1],
+        ),
+        (
             {"type": ["array", "null"], "items": {"enum": [*range(15)]}, "uniqueItems": True, "maxItems": 2},
             [None, [], [3], [14, 0]],
             [[3, 3], [15], [1, 2, 3], 1],

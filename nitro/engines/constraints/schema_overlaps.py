@@ -39,7 +39,8 @@ def _choices(schemas: list[Schema], scope: Scope) -> list[set[str] | None]:
     if len(schemas) < MANY or None not in found:
         return found
     objects = [list(scope.parts(schema)) if scope.types(schema) == {"object"} else [] for schema in schemas]
-    names = {name: None for parts in objects[:2] for part in parts for name in part.get("required", [])}
+    some = list(filter(None, objects))[:2]
+    names = {name: None for parts in some for part in parts for name in part.get("required", [])}
     by_member = [[_member_choice(parts, name, scope) for parts in objects] for name in list(names)[:MAX_NAMES]]
     return min([found, *by_member], key=lambda choices: choices.count(None))
 
