@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from nitro.engines.backends.fake import EOG, FakeRunner
+from nitro.engines.constraints import grammar_probe
 from nitro.engines.constraints.grammar import GrammarCompiler, GrammarError
 from nitro.engines.constraints.grammar_errors import TOO_MANY_STATES, sentence
 from nitro.engines.constraints.grammar_matcher import GrammarMatcher
+from nitro.engines.constraints.schema_growth import MAX_PARTS
 from nitro.engines.constraints.schema_rewriting import rewritten
 from nitro.engines.constraints.schema_rules import longest
 from nitro.engines.types import Constraint, EngineSpec, Schema
@@ -388,6 +390,19 @@ def test_a_length_that_a_pattern_has_anyway_is_left_out() -> None:
     schema = {"type": "string", "pattern": "^([A-Za-z]{1,20}[ -]?){1,50}$"}
     assert "maxLength" not in json.loads(rewritten(json.dumps({**schema, "maxLength": 1050})).source)
     assert json.loads(rewritten(json.dumps({**schema, "maxLength": 1049})).source)["maxLength"] == 1049
+
+
+def test_what_may_grow_is_tried_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many parts may, and the last of them is tried, too."""
+    walked: list[int] = []
+    plain = grammar_probe._drawn_to_go_on
+    monkeypatch.setattr(grammar_probe, "_drawn_to_go_on", lambda *given: walked.append(1) or plain(*given))
+    words = {"type": "string", "maxLength": 200}
+    parts = {f"p{i}": {**words, "pattern": f"^([A-Za-z]{{1,{20 + i}}}[ -]?){{1,20}}$"} for i in range(MAX_PARTS)}
+    compiled({"type": "object", "properties": parts})
+    assert MAX_PARTS * 50 < len(walked) <= grammar_probe.ALL_BYTES
+    with pytest.raises(GrammarError, match=r"/properties/p11\)"):
+        compiled({"type": "object", "properties": {**parts, "p11": WORDY}})
 
 
 def test_no_dump_of_a_library_s_state_is_told() -> None:

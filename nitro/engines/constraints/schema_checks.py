@@ -90,11 +90,14 @@ class SchemaChecks:
         """Where an answer would fail: a pointer, the keyword, and why. None: nowhere."""
         whole = json.loads(enforceable(source, strict))
         definitions = _definitions(whole)
-        for pointer, keyword, part in growing(whole):
-            ll = self._vocabulary.begin(from_schema(json.dumps({**definitions, **part}), strict))
+        parts = list(growing(whole))
+        for pointer, keyword, part in parts:
+            alone = json.dumps(part)
+            source_of_part = json.dumps({**definitions, **part}) if '"$ref"' in alone else alone
+            ll = self._vocabulary.begin(from_schema(source_of_part, strict))
             if ll.is_error():
                 continue  # it leads elsewhere by itself; as a part it has been compiled
-            if problem := first_problem(ll, self._vocabulary) or later_problem(ll, self._vocabulary):
+            if problem := first_problem(ll, self._vocabulary) or later_problem(ll, self._vocabulary, len(parts)):
                 place, original = schema_walk.nearest(json.loads(source), pointer)
                 named = "format" if keyword == "pattern" and "format" in original else keyword
                 return place, named, problem
