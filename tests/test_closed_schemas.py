@@ -128,6 +128,14 @@ def test_what_stays_as_it_is(schema: dict[str, Any]) -> None:
     assert closed(schema) == schema
 
 
+def test_many_that_describe_one_object_do_not_make_a_schema_large() -> None:
+    """Each part of so many would list what all others do: of ten thousand characters, three quarters of a million."""
+    schema = {"allOf": [has(*(f"p{i}_{j}" for j in range(5))) for i in range(100)]}
+    assert closed(schema) == schema
+    few = closed({"allOf": [has("a"), has("b")]})
+    assert all(part["additionalProperties"] is False for part in few["allOf"])
+
+
 def test_deep_schemas_and_long_ones_are_closed_in_no_time() -> None:
     deep: dict[str, Any] = {}
     for i in range(400):

@@ -147,6 +147,7 @@ def test_allowed_host_names() -> None:
     assert refusal(hosts=("box.lan",), host="box2.lan")
     assert refusal(hosts=("*",), host="anything") is None
     assert refusal(hosts=("*.lan",), host="a.b.lan:1") is None
+    assert refusal(hosts=("192.168.*",), host="192.168.evil.example")
     for host in ("lan", "a.lan.evil.example", "evil.example"):
         assert refusal(hosts=("*.lan",), host=host)
 
@@ -230,8 +231,9 @@ def test_a_pattern_that_no_origin_matches_is_refused(text: str) -> None:
         (
             "http://192.168.*",
             ["http://192.168.1.2", "http://192.168.1.2:3000"],
-            ["http://evil.192.168.1", "http://192"],
+            ["http://evil.192.168.1", "http://192", "http://192.168.evil.example", "http://192.168.1.evil.example:80"],
         ),
+        ("http://10.*:3000", ["http://10.0.0.1:3000"], ["http://10.0.0.1", "http://10.evil.example:3000"]),
         ("https://app-*.example.com", ["https://app-1.example.com"], ["https://evil.com:1@app-1.example.com"]),
         ("chrome-extension://*", ["chrome-extension://abc"], ["moz-extension://abc", "chrome-extension://abc/x"]),
         ("https://*", ["https://evil.example", "https://a:1"], ["http://evil.example"]),

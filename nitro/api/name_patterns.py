@@ -1,7 +1,8 @@
 """Patterns of --allow-origin and --allow-host, and the origins that need none.
 
 A "*" stands for any text in a host, and for any number as a port. At the end, without a port, it stands for all that
-may follow: "http://192.168.*", "chrome-extension://*".
+may follow: "chrome-extension://*". After the beginning of an address it stands for the rest of one: "http://192.168.*"
+is not http://192.168.example.org, which anybody may own.
 """
 
 import re
@@ -23,6 +24,8 @@ _ORIGIN = re.compile(
 )
 _HOST = re.compile(r"[^\s,/@?#:\[\]]+|\[?[0-9a-f:.]+\]?", re.I)
 _IN_A_HOST, _TO_THE_END = r"[^\s,/@?#:\[\]]*", r"[^\s,/@?#]*"
+_IN_AN_ADDRESS, _PORT = r"[0-9.]*", r"(?::\d{1,5})?"
+_ADDRESS_BEGINS = re.compile(r"[0-9][0-9.]*\*")
 
 
 def origins(allowed: Iterable[str]) -> re.Pattern[str]:
@@ -73,6 +76,8 @@ def _host(text: str) -> str:
 
 def _with_any(host: str, last: str) -> str:
     """The host as a regular expression. `last`: what a "*" at its end stands for."""
+    if _ADDRESS_BEGINS.fullmatch(host):
+        return re.escape(host[:-1]) + _IN_AN_ADDRESS + (_PORT if last == _TO_THE_END else "")
     if host.endswith(ANY):
         return _with_any(host[:-1], last) + last
     return _IN_A_HOST.join(map(re.escape, host.split(ANY)))

@@ -18,6 +18,7 @@ _ELSEWHERE = {"$dynamicRef", "$recursiveRef"}
 _CONDITIONAL = ("then", "else", "dependentSchemas", "dependencies")  # apply to the same value, maybe
 _UNTOUCHED = ("not", "if", "contains", "propertyNames")
 _MAX_COPIES = 200  # of definitions
+_MAX_REPEATED = 4_000  # names that are listed once more where others describe the same object
 
 Names = tuple[str, ...] | None  # of properties, in their order; None: any
 
@@ -26,16 +27,17 @@ def closed(schema: JsonSchema) -> dict[str, Any]:
     """The schema with every object closed whose schema has `properties`, and says nothing of others.
 
     Where several subschemas describe one object, by allOf, anyOf, oneOf, $ref or conditions, each allows what the
-    others list, too. An object stays open where a closed one could not keep the rest of its schema.
+    others list, too. An object stays open where a closed one could not keep the rest of its schema, and all of them
+    where the schema would become much larger.
     """
     try:
         return _Closer(schema).whole()
-    except _TooManyCopiesError:
+    except _TooLargeError:
         return dict(schema)
 
 
-class _TooManyCopiesError(Exception):
-    """Definitions refer to each other in so many ways that they would have to be written again and again."""
+class _TooLargeError(Exception):
+    """So many places describe one object that what all of them list would have to be written again and again."""
 
 
 @dataclass(slots=True)
@@ -46,6 +48,7 @@ class _Closer:
     copies: dict[str, Any] = field(default_factory=dict)  # definitions as they are beside others, by name
     _known: dict[int, Names] = field(default_factory=dict)  # by id of a schema
     _copied: dict[tuple[str, Names], str] = field(default_factory=dict)  # a name by reference and context
+    _repeated: int = 0  # names
 
     def whole(self) -> dict[str, Any]:
         changed = self._schema(self.root, (), 0)
@@ -80,6 +83,9 @@ class _Closer:
             return changed
         properties = changed["properties"]
         unlisted = {name: True for name in names if name not in properties}
+        self._repeated += len(unlisted)
+        if self._repeated > _MAX_REPEATED:
+            raise _TooLargeError
         return {**changed, "properties": {**properties, **unlisted}, "additionalProperties": False}
 
     def _sources(self, schema: JsonSchema, depth: int) -> Iterable[tuple[Any, Names]]:
@@ -118,7 +124,7 @@ class _Closer:
         key = (reference, context)
         if key not in self._copied:
             if len(self._copied) >= _MAX_COPIES:
-                raise _TooManyCopiesError
+                raise _TooLargeError
             name = f"{reference.rpartition('/')[2]}+{len(self._copied)}"
             self._copied[key] = f"#/$defs/{name}"
             self.copies[name] = self._schema(target, context, depth + 1)

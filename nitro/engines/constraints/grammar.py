@@ -6,13 +6,15 @@ A constraint is compiled when its request arrives, off the engine thread; one th
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from nitro.engines.constraints.grammar_errors import CompileCancelled, GrammarError, as_grammar_errors
 from nitro.engines.constraints.grammar_limits import check_size
 from nitro.engines.constraints.grammar_matcher import GrammarMatcher
 from nitro.engines.constraints.grammar_probe import first_problem
 from nitro.engines.constraints.grammar_vocabulary import GrammarVocabulary
 from nitro.engines.constraints.grammar_writer import GrammarWriter
-from nitro.engines.constraints.schema_checks import SchemaChecks
+from nitro.engines.constraints.schema_checks import SchemaChecks, blamed
 from nitro.engines.runner import Tokenizer
 from nitro.engines.types import Constraint, ModelInfo, Schema
 
@@ -36,6 +38,7 @@ class GrammarCompiler:
         """
         with as_grammar_errors():
             check_size(constraint)
+        constraint = self._weaker(constraint, is_wanted)
         for schema in constraint.schemas:
             _check_wanted(is_wanted)
             self._checks.check(schema)
@@ -45,17 +48,31 @@ class GrammarCompiler:
             self._checks.check_text(text)
             self._checks.check_growth(text.schema)
         _check_wanted(is_wanted)
-        with as_grammar_errors():
+        own = Schema(constraint.source, constraint.param) if constraint.kind == "json_schema" else None
+        with blamed(own) if own else as_grammar_errors():
             ll = self._vocabulary.begin(self._writer.grammar(constraint))
             _check_wanted(is_wanted)
             if problem := first_problem(ll, self._vocabulary):
                 if constraint.kind == "layout":  # of which each part is well: see schema_checks
                     raise GrammarError("It is too much to be compiled together. Offer fewer or smaller schemas.")
-                of_schema = constraint.kind == "json_schema" and self._checks.problem(constraint.source)
-                raise GrammarError(of_schema or problem)
-            if constraint.kind == "json_schema":
-                self._checks.check_growth(Schema(constraint.source, constraint.param))
+                if own:  # with the place, if it can be told
+                    self._checks.check(own)
+                    self._checks.check_growth(own)
+                raise GrammarError(problem)
+            if own:
+                self._checks.check_growth(own)
             return GrammarMatcher(ll, constraint, self._vocabulary, self._checks)
+
+    def _weaker(self, constraint: Constraint, is_wanted: Callable[[], bool]) -> Constraint:
+        """With what can be followed of the schemas that are not strict."""
+
+        def weaker(schema: Schema) -> Schema:
+            _check_wanted(is_wanted)
+            return self._checks.weaker(schema)
+
+        schemas = [weaker(schema) for schema in constraint.schemas]
+        texts = [replace(text, schema=weaker(text.schema)) for text in constraint.texts]
+        return replace(constraint, schemas=schemas, texts=texts)
 
     def unenforced(self, constraint: Constraint) -> list[str]:
         """What is let through of schemas that are not strict, each with the name of its schema. Raises GrammarError."""

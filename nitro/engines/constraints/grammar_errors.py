@@ -7,6 +7,7 @@ from contextlib import contextmanager
 MAX_PROBLEM_CHARS = 300
 TOO_MANY_STATES = "It takes too many states to follow."
 _DUMP = re.compile(r"<(?:state|grammar|non-verbose)\b.*", re.DOTALL)  # of llguidance's state, behind what it says
+_BASE = "json-schema:///"  # llguidance's address of a schema without one
 # What llguidance says, and how it is told: without advice on options that no client has.
 _TOLD = [
     (r"regex parse error:.*error: (.*)", r"\1"),
@@ -18,7 +19,7 @@ _TOLD = [
     (r"NoExtension\w*", "Nothing can be said that keeps it."),
     (r"(.*?) while processing json-schema:.*", r"\1"),
     (r"(oneOf constraints are not supported).*", r"\1."),
-    (r".*recursion depth exceeded.*", "It is nested too deeply."),
+    (r".*recursion (?:depth|limit) exceeded.*", "It is nested too deeply."),
 ]
 
 
@@ -48,7 +49,7 @@ def as_grammar_errors(param: str | None = None) -> Iterator[None]:
 def sentence(problem: str) -> str:
     """What llguidance says of a problem, in one sentence: without the state that it may write behind it, and cut to
     MAX_PROBLEM_CHARS."""
-    text = " ".join(_DUMP.sub("", problem).split())
+    text = " ".join(_DUMP.sub("", problem).replace(_BASE, "").split())
     for said, told in _TOLD:
         if match := re.fullmatch(said, text):
             text = match.expand(told)

@@ -1,6 +1,6 @@
 """Tries a grammar before a model does: whether an answer can begin, and whether it can go on for some way."""
 
-from collections.abc import Iterator
+import re
 from random import Random
 
 from llguidance import LLMatcher
@@ -10,10 +10,12 @@ from nitro.engines.constraints.grammar_vocabulary import GrammarVocabulary
 
 LOOK_AHEAD = 12  # steps into an answer for which it is tried whether a grammar can be followed
 JSON_OPENERS = ("{", "[", '"', ":")  # what leads further into JSON
-WALKS = 2  # from the beginning
+WALKS = 2  # from the beginning, where it is done for few grammars
 WALK_BYTES = 300  # of each: where states multiply, they are mostly too many after 30 to 120
+ALL_BYTES = 1_500  # of all walks of a request's grammars: with a large vocabulary, a thousand may take a second
 WORDS = 0.95  # how many of the tokens are letters and digits alone
 MAX_DRAWS = 32  # for a token that does not end a text
+_NOT_ZERO = re.compile(rb"[^\0]")
 
 
 def first_problem(ll: LLMatcher, vocabulary: GrammarVocabulary) -> str | None:
@@ -40,17 +42,19 @@ def _advance(probe: LLMatcher, vocabulary: GrammarVocabulary) -> bool:
     return any(probe.try_consume_tokens(way) == len(way) for way in ways)
 
 
-def later_problem(ll: LLMatcher, vocabulary: GrammarVocabulary) -> str | None:
-    """Why an answer that may begin cannot go on; None: several that were tried can.
+def later_problem(ll: LLMatcher, vocabulary: GrammarVocabulary, among: int = 1) -> str | None:
+    """Why an answer that may begin cannot go on; None: those that were tried can. `among`: how many grammars are tried.
 
     Each walk takes tokens at random, the same ones each time. It uses the matcher up: its copies share a lexer and
     what that may take.
     """
-    for seed in range(WALKS):
+    walks = WALKS if among * WALKS * WALK_BYTES <= ALL_BYTES else 1
+    length = min(WALK_BYTES, ALL_BYTES // (among * walks))
+    for seed in range(walks):
         draw = Random(seed)
         probe = ll.deep_copy()
         walked = 0
-        while walked < WALK_BYTES:
+        while walked < length:
             mask = probe.compute_bitmask()
             if probe.is_error():
                 return sentence(probe.get_error())
@@ -78,12 +82,8 @@ def _drawn_to_go_on(mask: bytes, draw: Random, vocabulary: GrammarVocabulary) ->
 def _drawn(mask: bytes, draw: Random) -> int | None:
     """A token that the mask allows; None: it allows none."""
     start = draw.randrange(len(mask) or 1)
-    for at in _places(len(mask), start):
-        if mask[at]:
-            return at * 8 + draw.choice([bit for bit in range(8) if mask[at] >> bit & 1])
-    return None
-
-
-def _places(size: int, start: int) -> Iterator[int]:
-    yield from range(start, size)
-    yield from range(start)
+    found = _NOT_ZERO.search(mask, start) or _NOT_ZERO.search(mask, 0, start)
+    if found is None:
+        return None
+    bits = found[0][0]
+    return found.start() * 8 + draw.choice([bit for bit in range(8) if bits >> bit & 1])

@@ -37,17 +37,22 @@ def _lives(schema: Any, alive: set[str]) -> bool:
         return False
     if any(not any(_lives(option, alive) for option in options) for options in _choices(schema)):
         return False
-    members = schema.get("properties")
-    if schema.get("type") == "object" and isinstance(members, dict):
-        return all(_lives(members.get(name), alive) for name in _list(schema.get("required")) if _is_key(name, members))
-    if schema.get("type") == "array" and isinstance(shortest := schema.get("minItems"), int):
+    parts = [schema, *(part for part in _list(schema.get("allOf")) if isinstance(part, dict))]
+    if any(part.get("type") in ("object", ["object"]) for part in parts):
+        needed = [name for part in parts for name in _list(part.get("required")) if isinstance(name, str)]
+        return all(_lives(_member(part, name), alive) for name in needed for part in parts)
+    if schema.get("type") in ("array", ["array"]) and isinstance(shortest := schema.get("minItems"), int):
         prefix, rest = tuple_of(schema)
         return all(_lives(item, alive) for item in [*prefix[:shortest], *[rest] * (shortest > len(prefix))])
     return True
 
 
-def _is_key(name: Any, members: dict[str, Any]) -> bool:
-    return isinstance(name, str) and name in members
+def _member(schema: Schema, name: str) -> Any:
+    """The schema of a member of this name, as far as one is known."""
+    members = schema.get("properties")
+    if isinstance(members, dict) and name in members:
+        return members[name]
+    return True if "patternProperties" in schema else schema.get("additionalProperties", True)
 
 
 def _choices(schema: Schema) -> list[list[Any]]:

@@ -6,6 +6,8 @@ llguidance's own let 29 February through in every year, seconds of 60 at any tim
 from dataclasses import dataclass
 from typing import Any
 
+from nitro.engines.constraints.schema_walk import MAX_BOUND
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
@@ -102,10 +104,12 @@ FORMATS: dict[str, Format] = {
     "password": Format(()),
 }
 
-# OpenAPI's formats of numbers: what they bound. No string is held to them.
+# OpenAPI's formats of numbers: what they bound. No string is held to them. Of 64 bits a grammar has nearly all.
 NUMBER_FORMATS: dict[str, dict[str, Any]] = {
-    "int32": {"minimum": -(2**31), "maximum": 2**31 - 1},
-    "int64": {"minimum": -(2**63), "maximum": 2**63 - 1},
+    **{f"int{bits}": {"minimum": -(2 ** (bits - 1)), "maximum": 2 ** (bits - 1) - 1} for bits in (8, 16, 32)},
+    **{f"uint{bits}": {"minimum": 0, "maximum": 2**bits - 1} for bits in (8, 16, 32)},
+    "int64": {"minimum": -MAX_BOUND, "maximum": MAX_BOUND},
+    "uint64": {"minimum": 0, "maximum": MAX_BOUND},
     "float": {},
     "double": {},
 }

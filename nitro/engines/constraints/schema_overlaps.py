@@ -1,16 +1,59 @@
 """Whether two schemas have no value in common, as far as that can be seen: by type, by choice, by a discriminator."""
 
+from collections.abc import Iterator
+from itertools import combinations
 from typing import Any
 
 from nitro.engines.constraints.schema_types import Schema, Scope, as_schema, is_never, named_types
-from nitro.engines.constraints.schema_values import bounds, holds, tuple_of, values
+from nitro.engines.constraints.schema_values import bounds, holds, key, tuple_of, values
 
 MAX_DEPTH = 8
+MANY = 8  # schemas, for which it is worth to look for a member that tells them apart
+MAX_NAMES = 4  # of members that are tried
 _COUNTED = {
     "string": ("minLength", "maxLength"),
     "array": ("minItems", "maxItems"),
     "object": ("minProperties", "maxProperties"),
 }
+
+
+def overlapping(schemas: list[Any], scope: Scope) -> Iterator[tuple[int, int]]:
+    """The pairs of them, as ascending numbers, that may have a value in common. Raises TooHardError.
+
+    Many that differ in a choice, or in that of a required member, are told apart at once, not pair by pair.
+    """
+    choices = _choices([as_schema(schema) for schema in schemas], scope)
+    having: dict[str, list[int]] = {}
+    for i, choice in enumerate(choices):
+        for value in choice or ():
+            having.setdefault(value, []).append(i)
+    without = [i for i, choice in enumerate(choices) if choice is None]
+    pairs = {pair for alike in having.values() for pair in combinations(alike, 2)}
+    pairs |= {(min(i, j), max(i, j)) for i in without for j in range(len(schemas)) if i != j}
+    return (pair for pair in sorted(pairs) if not are_disjoint(schemas[pair[0]], schemas[pair[1]], scope))
+
+
+def _choices(schemas: list[Schema], scope: Scope) -> list[set[str] | None]:
+    """The values of each, or of the member by which most of them can be told apart; None: not known."""
+    found = [_keys(values(schema, scope)) for schema in schemas]
+    if len(schemas) < MANY or None not in found:
+        return found
+    objects = [list(scope.parts(schema)) if scope.types(schema) == {"object"} else [] for schema in schemas]
+    some = list(filter(None, objects))[:2]
+    names = {name: None for parts in some for part in parts for name in part.get("required", [])}
+    by_member = [[_member_choice(parts, name, scope) for parts in objects] for name in list(names)[:MAX_NAMES]]
+    return min([found, *by_member], key=lambda choices: choices.count(None))
+
+
+def _member_choice(parts: list[Schema], name: str, scope: Scope) -> set[str] | None:
+    """The values of a member that an object must have."""
+    if not any(name in part.get("required", []) for part in parts):
+        return None
+    return _keys(values({"allOf": [as_schema(schema) for schema in _of_member(parts, name)]}, scope))
+
+
+def _keys(choice: list[Any] | None) -> set[str] | None:
+    return None if choice is None else set(map(key, choice))
 
 
 def are_disjoint(first: Any, second: Any, scope: Scope, depth: int = 0) -> bool:

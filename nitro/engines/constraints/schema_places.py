@@ -15,7 +15,8 @@ def moved(problem: str, place: Place) -> str:
 
 
 def blamed(problem: str, place: Place) -> str:
-    """Why a schema at this place is refused, with the name of its tool."""
+    """Why a schema at this place is refused, with the name of its tool. A problem without a place is the whole's."""
+    problem = problem if _AT.search(problem) else f"{problem} (at /)"
     of_tool = f"In the tool '{place.tool}': " if place.tool else ""
     return of_tool + moved(problem, place)
 

@@ -21,7 +21,7 @@ from nitro.engines.constraints.schema_rules import (
     idle,
     is_condition,
 )
-from nitro.engines.constraints.schema_types import ANNOTATIONS, NEVER, Schema, Scope, is_anything, is_never
+from nitro.engines.constraints.schema_types import ANNOTATIONS, NEVER, Instead, Schema, Scope, is_anything, is_never
 
 MAX_GROWN_CHARS = 2**19  # of what a schema becomes
 MAX_SHOWN_CHARS = 40
@@ -78,6 +78,7 @@ class _Rewriter:
         self._is_plain = not any(isinstance(part.get("$id"), str) for _, part in list(schema_walk.every(root))[1:])
         self._targets: dict[str, Schema | None] = {}
         self._moved: dict[str, str] = {}  # references to places that are no more, and where these have gone
+        self._tried: dict[str, tuple[Schema, list[tuple[str, str]]]] = {}  # by pointer: see `_tried_first`
         self._scope = Scope(self._target)
         self.unenforced: dict[tuple[str, str], None] = {}
         self.grown: tuple[str, str] | None = None  # the last place where a rule made two branches or more
@@ -107,6 +108,10 @@ class _Rewriter:
         return self._targets[reference]
 
     def _schema(self, schema: Schema, pointer: str) -> Schema:
+        if pointer in self._tried:
+            result, unenforced = self._tried.pop(pointer)
+            self.unenforced |= dict.fromkeys(unenforced)
+            return result
         idle_keywords = idle(schema)
         schema = {keyword: _whole(keyword, value) for keyword, value in schema.items() if keyword not in idle_keywords}
         if self._is_old and isinstance(schema.get("$ref"), str):  # there, nothing beside a reference counts
@@ -137,8 +142,8 @@ class _Rewriter:
             if len(places) > 1:
                 pairs = [
                     (
-                        self._schema(parts[i]["if"], f"{pointer}/allOf/{i}/if"),
-                        self._schema(parts[i]["then"], f"{pointer}/allOf/{i}/then"),
+                        self._tried_first(parts[i]["if"], f"{pointer}/allOf/{i}/if"),
+                        self._tried_first(parts[i]["then"], f"{pointer}/allOf/{i}/then"),
                     )
                     for i in places
                 ]
@@ -148,6 +153,13 @@ class _Rewriter:
             pass
         self.unenforced = before  # they are looked at one by one
         return [], {}
+
+    def _tried_first(self, schema: Schema, pointer: str) -> Schema:
+        """A schema that may be wanted once more. Each time anew, conditions in conditions would double the work."""
+        before = set(self.unenforced)
+        result = self._schema(schema, pointer)
+        self._tried[pointer] = (result, [found for found in self.unenforced if found not in before])
+        return result
 
     def _reference(self, reference: Any) -> Any:
         """A reference to a place that will still be there: not within a keyword that has a rule."""
@@ -191,6 +203,8 @@ class _Rewriter:
             )
         if is_anything(result):
             return rest
+        if isinstance(result, Instead):
+            return {**{key: value for key, value in rest.items() if key in ANNOTATIONS}, **result}
         if is_never(result):
             return {**{key: value for key, value in rest.items() if key in ANNOTATIONS}, **NEVER}
         if "anyOf" in result:

@@ -13,10 +13,11 @@ from typing import Any
 
 from nitro.engines.constraints import schema_counts, schema_formats, schema_unevaluated, schema_walk
 from nitro.engines.constraints.schema_opposites import NoOppositeError, opposite
-from nitro.engines.constraints.schema_overlaps import are_disjoint
+from nitro.engines.constraints.schema_overlaps import overlapping
 from nitro.engines.constraints.schema_types import (
     NARROWER,
     NEVER,
+    Instead,
     NarrowerError,
     Schema,
     Scope,
@@ -29,6 +30,7 @@ from nitro.engines.constraints.schema_types import (
     integer,
     is_anything,
     is_never,
+    type_names,
 )
 from nitro.engines.constraints.schema_values import bounds, key, tuple_of, values
 
@@ -38,7 +40,11 @@ MAX_LISTED_ITEMS = 8  # of such an array
 MAX_PLACES = 8  # at the beginning of an array, one of which has what `contains` wants
 MAX_WAYS = 64  # in which such items may lie
 MAX_DEPENDENCIES = 6  # of one object: each doubles it
+# What a list of arrays has looked at: to ask each of them again takes a second.
+_OF_ARRAYS = frozenset(("type", "items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems"))
 _AT, _BEGINNING, _END = _constants.AT, _constants.AT_BEGINNING, _constants.AT_END
+# An escape, or a class, which may have classes in it. Python has none of these, and warns of them in the log.
+_CLASS = re.compile(r"(\\.)|\[(?:[^\[\]\\]|\\.|\[(?:[^\]\\]|\\.)*\])*\]", re.DOTALL)
 Enforce = Callable[[Any, Schema, Scope], Any]
 
 
@@ -46,12 +52,10 @@ def one_of(argument: Any, schema: Schema, scope: Scope) -> Any:
     """`anyOf`, if no two branches have a value in common; else each without what the others have."""
     branches = [as_schema(branch) for branch in argument if not is_never(branch)]
     beside = {keyword: value for keyword, value in schema.items() if keyword != "oneOf"}
-    whole = [all_of(beside, branch) for branch in branches]
     shared: list[list[int]] = [[] for _ in branches]
-    for i, j in combinations(range(len(branches)), 2):
-        if not are_disjoint(whole[i], whole[j], scope):
-            shared[i].append(j)
-            shared[j].append(i)
+    for i, j in overlapping([all_of(beside, branch) for branch in branches], scope):
+        shared[i].append(j)
+        shared[j].append(i)
     if any(map(_is_narrower, branches)) or (any(shared) and len(branches) > MAX_BRANCHES):
         raise UnenforceableError
     types = scope.types(beside)
@@ -110,6 +114,9 @@ def unique_items(argument: Any, schema: Schema, scope: Scope) -> Any:
         return True
     choices = _choices([*prefix, *[rest] * MAX_LISTED_ITEMS], longest, scope)
     arrays = [array for size in range(shortest, len(choices) + 1) for array in _distinct_arrays(choices[:size])]
+    others = type_names(scope.types(schema) - {"array"})
+    if set(assertions(schema)) <= _OF_ARRAYS and others is not None:  # an array of the list keeps them all
+        return Instead(any_of([{"type": others} if others else NEVER, {"enum": arrays}]))
     return any_of([{"type": ["boolean", "null", "number", "object", "string"]}, {"enum": arrays}])
 
 
@@ -141,7 +148,7 @@ def _distinct_arrays(choices: list[list[Any]]) -> list[list[Any]]:
 
 
 def _pairwise_disjoint(schemas: list[Any], scope: Scope) -> bool:
-    return all(are_disjoint(one, other, scope) for one, other in combinations(schemas, 2))
+    return not any(True for _ in overlapping(schemas, scope))
 
 
 def contains(argument: Any, schema: Schema, scope: Scope) -> Any:
@@ -192,7 +199,7 @@ def dependencies(argument: Any, schema: Schema, scope: Scope) -> Any:
     branching = 0
     for name, consequence in argument.items():
         wanted = {"required": consequence} if isinstance(consequence, list) else as_schema(consequence)
-        if is_anything(wanted) or wanted.get("required") == [] or "object" not in scope.types(schema):
+        if is_anything(wanted) or "object" not in scope.types(schema):
             continue
         if isinstance(consequence, list) and set(consequence) <= needed | {name}:
             continue
@@ -251,7 +258,7 @@ def max_length(argument: Any, schema: Schema, scope: Scope) -> Any:
 def longest(pattern: str) -> float:
     """How many characters a match of an anchored pattern has at most; infinite where that is not known."""
     try:
-        parsed = _parser.parse(pattern)
+        parsed = _parser.parse(_CLASS.sub(lambda found: found[1] or "x", pattern))
     except (re.error, OverflowError, RecursionError):  # other dialects have more
         return inf
     ends = [(operation, argument) for operation, argument in (parsed.data[:1] + parsed.data[-1:])]
@@ -319,6 +326,7 @@ FAILURES = (
     NoOppositeError,
     TooHardError,
     NarrowerError,
+    RecursionError,  # of a schema whose branches lead straight back to it
     TypeError,
     ValueError,
     AttributeError,

@@ -32,13 +32,16 @@ class NarrowerError(Exception):
     """A schema has fewer values than it should, so that nothing follows from what it has not."""
 
 
+class Instead(dict[str, Any]):
+    """What a rule gives that means all of the schema at which the keyword stands, not the keyword alone."""
+
+
 class Scope:
     """The document in which schemas stand, and how much may still be thought about it."""
 
     def __init__(self, target: Callable[[str], Schema | None]):
         self._target = target
         self._steps = 0
-        self._entered: set[str] = set()
 
     def step(self) -> None:
         """Count a step. Raises TooHardError."""

@@ -195,8 +195,8 @@ class Scheduler:
 
     def _start(self, sequence: Sequence, busy: list[BusySlot]) -> None:
         """A waiting sequence gets a slot."""
-        usable = sequence.prompt_length if self.info.prompt_grid else len(sequence.tokens)
-        prefix = [] if sequence.bypass_cache else sequence.tokens[:usable]
+        tokens = sequence.tokens[: sequence.prompt_length] if self.info.prompt_grid else sequence.tokens
+        prefix = [] if sequence.bypass_cache else tokens
         sequence.slot, sequence.computed = self.prefixes.place(prefix, busy)
         self.waiting.remove(sequence)
         insort(self.running, sequence, key=age)
