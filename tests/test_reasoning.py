@@ -111,6 +111,19 @@ def test_a_budget_before_a_grammar() -> None:
     assert matcher.allows(256) and not matcher.allows(ord("x"))
 
 
+def test_a_budget_is_over_where_a_call_ends_the_reasoning() -> None:
+    """The constraint has woken by then, so that no end of the reasoning is forced into the call."""
+    tokenizer = FakeTokenizer()
+    info = ModelInfo("fake", "", "", 1, 1, 100, 100, 100, 0, 100, 257, frozenset({256}))
+    constraint = Constraint("layout", 'start: "<c>" /[0-9]+/', "tools", [b"</think>"], call_opening=b"<c>")
+    inner = GrammarCompiler(tokenizer, info).matcher(constraint)
+    budget = ThinkingBudget(6, b"", b"</think>", "</think>", b"<c>")
+    matcher = ThinkingMatcher(budget, inner, tokenizer, 257)
+    assert all(matcher.accept(byte) for byte in b"x<c>")
+    assert matcher.active is inner and inner.allows(ord("1")) and not inner.allows(ord("x"))
+    assert all(inner.accept(byte) for byte in b"1234") and inner.allows(256)
+
+
 def test_a_budget_is_no_matter_any_more_once_the_reasoning_is_over() -> None:
     tokenizer = FakeTokenizer()
     inner = ThinkingMatcher(ThinkingBudget(999, b"", b"|", "|"), None, tokenizer, 257)
