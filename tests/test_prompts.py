@@ -708,6 +708,8 @@ def test_endless_nesting_in_arguments_does_no_harm(levels: int, brackets: str) -
         ({"function": {"name": 5}}, "function.name"),
         ({"function": {"name": "f", "arguments": 5}}, "function.arguments"),
         ({"type": "custom", "custom": {"name": "f", "input": "{}"}}, "function"),
+        ({"id": 5, "function": {"name": "f"}}, "id"),
+        ({"id": ["a"], "function": {"name": "f"}}, "id"),
     ],
 )
 def test_odd_calls_are_refused_by_place(call: Any, where: str) -> None:
@@ -718,8 +720,14 @@ def test_odd_calls_are_refused_by_place(call: Any, where: str) -> None:
 @pytest.mark.parametrize("call", [{"function": {"name": "f"}}, {"function": {"name": "f", "arguments": None}}])
 def test_calls_without_arguments_stay_as_they_are(call: Any) -> None:
     (message,) = messages_of({"role": "assistant", "tool_calls": [call]}, USER)[:1]
-    assert message["tool_calls"] == [call]
+    assert message["tool_calls"] == [{"type": "function", **call}]
     assert message["content"] == ""
+
+
+@pytest.mark.parametrize("given", [{}, {"type": None}])
+def test_a_call_is_of_a_function(given: Any) -> None:
+    (message,) = messages_of({"role": "assistant", "tool_calls": [{**given, "function": {"name": "f"}}]}, USER)[:1]
+    assert message["tool_calls"] == [{"type": "function", "function": {"name": "f"}}]
 
 
 def test_the_request_is_not_changed() -> None:

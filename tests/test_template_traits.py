@@ -1,6 +1,7 @@
 """Every chat template of llama.cpp's collection takes every conversation that the OpenAI API allows, with all that is
 said in it. What a template takes as it is, it gets as it is."""
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -296,6 +297,12 @@ def test_a_result_is_named_where_the_template_has_a_place_for_it() -> None:
     assert "tool(callid000tool): w-rain" in prompt(source, *CALLED, tools=TOLD)
 
 
+@pytest.mark.parametrize("ids", ["other{}", None])
+def test_a_result_whose_id_fits_no_call_is_named_in_order(ids: str | None) -> None:
+    text = prompt(NATIVE + CALLS, USER, TWO, result(0, "w-rain", ids), result(1, "w-sun", ids), tools=TOLD)
+    assert re.search(r"\(\S*get_weather\): w-rain", text) and re.search(r"\(\S*write_note\): w-sun", text)
+
+
 @pytest.mark.parametrize("given", ["", " ", "null", None, "missing"])
 def test_a_call_without_arguments_has_an_empty_object(given: str | None) -> None:
     function = {"name": "f"} | ({} if given == "missing" else {"arguments": given})
@@ -325,6 +332,12 @@ def test_what_is_refused_is_named() -> None:
         prompt(strict + LINES, X, Y, says("user", "bad"), Y, Z)
     assert str(caught.value) == "The chat template refused messages[2], which is from the user: No such word."
     assert caught.value.param == "messages[2]"
+
+
+def test_a_refusal_is_told_before_what_a_template_stumbles_over() -> None:
+    template = NATIVE + "{{ tools[0].function.description + '' }}{{ raise_exception('No such word.') }}"
+    with pytest.raises(TemplateError, match="No such word"):
+        prompt(template, X, tools=[{"type": "function", "function": {"name": "f"}}])
 
 
 def test_a_template_that_refuses_all_names_none() -> None:

@@ -20,6 +20,7 @@ from jinja2.parser import Parser
 from nitro.errors import TemplateError
 from nitro.text import MAX_TEMPLATE_CHARACTERS, tool_shapes
 from nitro.text.sandbox import Sandbox, TooMuch, counted_work
+from nitro.text.template_refusal import is_refusal
 from nitro.text.tools import ChatMessage
 
 
@@ -163,10 +164,14 @@ class ChatTemplate:
             with contextlib.suppress(RecursionError):
                 for tools in tool_shapes.for_templates(inputs["tools"]):
                     others += [{"messages": messages, "tools": tools}, {"messages": as_text, "tools": tools}]
+            told: Exception = error
             for other in others:
-                with contextlib.suppress(Exception):
+                try:
                     return self._render({**inputs, **other})
-            raise TemplateError(f"The chat template refused the messages: {error}") from error
+                except Exception as another:
+                    if is_refusal(another) and not is_refusal(told):
+                        told = another  # what its author says, and not what it stumbles over
+            raise TemplateError(f"The chat template refused the messages: {told}") from told
 
     def _render(self, inputs: Mapping[str, Any]) -> str:
         with counted_work(inputs):

@@ -79,7 +79,11 @@ def _parse_part(part: str | Part, where: str) -> str:
 
 
 def _parse_tool_call(call: dict[str, Any], where: str) -> dict[str, Any]:
-    """The call, its arguments as an object if they are one: templates want that."""
+    """The call, with its type, and its arguments as an object if they are one: templates want both."""
+    if not isinstance(call.get("id"), str | None):
+        raise ApiError.invalid(f"{where}.id", "a text")
+    if call.get("type") is None:
+        call = {**call, "type": "function"}
     function = call.get("function")
     if not isinstance(function, dict):
         raise ApiError.invalid(f"{where}.function", "an object")
