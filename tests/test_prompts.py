@@ -270,6 +270,15 @@ def test_how_many_tokens_are_wanted(completion: Any, tokens: Any, most: int | No
             {"reasoning_effort": "low", "chat_template_kwargs": {"reasoning_effort": "high"}},
             ("chat_template_kwargs.reasoning_effort", "reasoning_effort"),
         ),
+        ({"reasoning_effort": "none", "enable_thinking": True}, ("enable_thinking", "reasoning_effort")),
+        (
+            {"reasoning_effort": "none", "chat_template_kwargs": {"thinking": True}},
+            ("chat_template_kwargs.thinking", "reasoning_effort"),
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": "a", "reasoning": "b", "reasoning_content": "c"}]},
+            ("messages[0].reasoning", "messages[0].reasoning_content"),
+        ),
     ],
 )
 def test_two_names_of_one_thing_must_agree(given: dict[str, Any], names: tuple[str, str]) -> None:
@@ -722,6 +731,18 @@ def test_calls_without_arguments_stay_as_they_are(call: Any) -> None:
     (message,) = messages_of({"role": "assistant", "tool_calls": [call]}, USER)[:1]
     assert message["tool_calls"] == [{"type": "function", **call}]
     assert message["content"] == ""
+
+
+def test_calls_in_both_forms_are_refused() -> None:
+    function = {"name": "f", "arguments": "{}"}
+    error = refusal({"role": "assistant", "function_call": function, "tool_calls": [{"id": "a", "function": function}]})
+    assert error.param == "messages[0].function_call"
+
+
+@pytest.mark.parametrize("given", [{}, {"type": None}])
+def test_a_tool_is_a_function(given: Any) -> None:
+    tools = prompt(tools=[{**given, "function": {"name": "f"}}]).prompt.tools
+    assert tools.offered == [{"type": "function", "function": {"name": "f"}}]
 
 
 @pytest.mark.parametrize("given", [{}, {"type": None}])

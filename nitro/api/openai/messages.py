@@ -41,7 +41,11 @@ def _parse_message(message: Message, where: str) -> dict[str, Any]:
         check_count(f"{where}.tool_calls", message.tool_calls, MAX_TOOLS, "calls")
         calls = enumerate(message.tool_calls)
         parsed["tool_calls"] = [_parse_tool_call(call, f"{where}.tool_calls[{i}]") for i, call in calls]
-    reasoning = message.reasoning if message.reasoning_content is None else message.reasoning_content
+    if message.reasoning and message.reasoning_content and message.reasoning != message.reasoning_content:
+        raise ApiError.same(f"{where}.reasoning", f"{where}.reasoning_content")
+    if message.function_call and message.tool_calls:
+        raise ApiError.invalid(f"{where}.function_call", "nothing beside 'tool_calls'")
+    reasoning = message.reasoning_content or message.reasoning
     if reasoning:
         parsed |= dict.fromkeys(REASONING_NAMES, reasoning)
     if message.role == "function":  # the deprecated form, which has one call at a time
