@@ -352,3 +352,11 @@ def test_a_template_that_does_too_much_is_tried_once() -> None:
     with pytest.raises(TemplateError, match="too much"):
         ModelFamily.of(endless).prompt(template, [A, B, X, X, C, Y, Y], None)
     assert template.findings == {"hostile": 1}
+
+
+def test_a_template_that_does_too_much_in_another_shape_is_not_tried_again() -> None:
+    endless = "{% for i in range(99999) %}" * 2 + "{% endfor %}" * 2
+    source = NATIVE + "{{ tools[0].function.description + '' }}" + endless
+    template = ChatTemplate(source)
+    with pytest.raises(TemplateError, match="it does too much"):
+        ModelFamily.of(source).prompt(template, [X], [{"type": "function", "function": {"name": "f"}}])

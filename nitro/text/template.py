@@ -153,8 +153,8 @@ class ChatTemplate:
         """A template that fails gets more chances: calls as texts, an empty list of tools, tools in other shapes."""
         try:
             return self._render({**inputs, "messages": messages})
-        except TooMuch as error:
-            raise TemplateError(f"The chat template cannot be used for the messages: {error}.") from error
+        except TemplateError:
+            raise
         except Exception as error:  # anything: it is the model's code, fed with the client's data
             as_text = _with_arguments_as_text(messages)
             others: list[dict[str, Any]] = [
@@ -168,14 +168,20 @@ class ChatTemplate:
             for other in others:
                 try:
                     return self._render({**inputs, **other})
+                except TemplateError:
+                    raise
                 except Exception as another:
                     if is_refusal(another) and not is_refusal(told):
                         told = another  # what its author says, and not what it stumbles over
             raise TemplateError(f"The chat template refused the messages: {told}") from told
 
     def _render(self, inputs: Mapping[str, Any]) -> str:
-        with counted_work(inputs):
-            return self._template.render(_protected(inputs))
+        """Raises TemplateError where the template does too much, and whatever the template raises."""
+        try:
+            with counted_work(inputs):
+                return self._template.render(_protected(inputs))
+        except TooMuch as error:
+            raise TemplateError(f"The chat template cannot be used for the messages: {error}.") from error
 
 
 def _with_arguments_as_text(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
