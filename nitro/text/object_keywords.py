@@ -20,7 +20,8 @@ def with_effect(schema: JsonSchema) -> list[str]:
 def _says_something(keyword: str, value: Any, schema: JsonSchema) -> bool:
     if keyword == "minProperties":
         needed = schema.get("required")
-        return not isinstance(value, int) or value > (len(set(needed)) if _are_texts(needed) else 0)
+        least = len({name for name in needed if isinstance(name, str)}) if isinstance(needed, list) else 0
+        return not isinstance(value, int) or value > least
     if keyword == "maxProperties":
         listed, closed = schema.get("properties"), schema.get("additionalProperties") is False
         return not (closed and isinstance(listed, dict) and isinstance(value, int) and value >= len(listed))
@@ -34,7 +35,3 @@ def _says_something(keyword: str, value: Any, schema: JsonSchema) -> bool:
         return value is not False
     is_nothing = value is True or (isinstance(value, dict | list) and not value)
     return not is_nothing or keyword in ("anyOf", "oneOf", "enum", "const")
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)

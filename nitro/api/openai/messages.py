@@ -9,10 +9,10 @@ from nitro.api.openai.tools import MAX_TOOLS
 from nitro.errors import ApiError
 from nitro.parameters import check_count
 from nitro.service.requests import text_part
+from nitro.text.conversation_shape import REASONING_NAMES
 
 TEXT_PARTS = ("text", "input_text", "output_text")
 MEDIA_PARTS = ("image_url", "input_image", "input_audio", "file", "input_file", "video_url")
-REASONING_NAMES = ("reasoning_content", "reasoning", "thinking")  # under which templates look for it
 LEGACY_ID = "function0"  # joins a `function_call` and its result, which have no id
 MAX_MESSAGES = 10_000
 MAX_PARTS = 10_000  # of one content
