@@ -140,6 +140,22 @@ def test_a_budget_is_no_matter_any_more_once_the_reasoning_is_over() -> None:
             assert matcher.active is within
 
 
+@pytest.mark.parametrize("opened", [True, False])
+@pytest.mark.parametrize("choice", ["required", "auto"])
+def test_an_enforced_call_ends_it(saying: RunningServer, choice: str, opened: bool) -> None:
+    """Unclosed, with a budget that is over in the call: the answer ends behind the call, and its schema is kept."""
+    parameters = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    tool = {"type": "function", "function": {"name": "f", "strict": True, "parameters": parameters}}
+    options = {"tools": [tool], "tool_choice": choice, "max_tokens": 200}
+    options["extra_body"] = {"enable_thinking": opened, "thinking_budget": 30}
+    call = '<tool_call>\n{"name": "f", "arguments": {"%s": 5}}\n</tool_call>'
+    begun = "Hm.\n" if opened else "<think>Hm.\n"
+    told = both(saying, begun + call % "n", **options)
+    assert (told.content, told.reasoning, told.finish) == ("", "Hm.", "tool_calls")
+    assert told.calls == [["f", '{"n": 5}']]
+    assert "x" not in "".join(arguments for _, arguments in both(saying, begun + call % "x", **options).calls)
+
+
 def test_a_constraint_waits_for_its_end(saying: RunningServer) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"const": {"a": 1}}}}
     for script in ('<think>No "JSON" here</think>\n\n{"a":1}', '{"a":1}'):
