@@ -1,6 +1,7 @@
 """A call in reasoning that nothing has closed: it ends the reasoning, streamed and whole. A mention of one does not."""
 
 from itertools import combinations
+from time import process_time
 
 import pytest
 import sdist
@@ -122,3 +123,16 @@ def test_in_every_family_that_reasons(name: str) -> None:
         for a, b in combinations(range(0, len(text) + 1, 9), 2):
             pieces = [text[:a], text[a:b], text[b:]]
             assert read(family.parser(TOOLS, stream_calls=False, in_reasoning=opened), pieces) == whole
+
+
+@pytest.mark.parametrize("in_reasoning", [True, False])
+@pytest.mark.parametrize("name", ["hermes", "qwen3_coder", "glm"])
+def test_time_does_not_grow_with_the_square_of_endless_openings(name: str, in_reasoning: bool) -> None:
+    """A model that goes round in circles: all is passed on, and the server waits for none of it."""
+    opening = known()[name].open_tags[0] + "\n<function=get_weather>\n"
+    text = opening * (500_000 // len(opening))
+    parser = family_of(name).parser(TOOLS, stream_calls=False, in_reasoning=in_reasoning)
+    begun = process_time()
+    content, thought, calls = read(parser, [text[at : at + 1000] for at in range(0, len(text), 1000)])
+    assert process_time() - begun < 2
+    assert (content or thought).strip() == text.strip() and not calls

@@ -287,6 +287,51 @@ def test_calls_that_follow_a_reasoning(name: str) -> None:
 
 
 @pytest.mark.parametrize("as_tokens", [True, False], ids=["control tokens", "text"])
+@pytest.mark.parametrize("opened", [True, False])
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize("name", ["hermes", "qwen3_coder", "glm", "kimi_k2", "minimax_m2", "deepseek_v31", "gpt_oss"])
+def test_calls_in_a_reasoning_that_is_open(name: str, required: bool, opened: bool, as_tokens: bool) -> None:
+    """They end it, and keep their schemas: without its closing the sequence may end. Where the grammar has the
+    reasoning itself, control tokens are none of it."""
+    format = known()[name]
+    sign = "analysis" if name == "gpt_oss" else "<think>"
+    markers = next(markers for markers in reasoning.KNOWN if sign in markers.open_tag)
+    family = ModelFamily(format, True, markers)
+    tokenizer = Tokenizer(list(format.special_tokens) if as_tokens else [])
+    tools = OfferedTools([], OFFERED, required=required, parallel=False)
+    asked = after_thinking(with_tools(None, tools, format, False), markers, opened, format)
+    matcher = GrammarCompiler(tokenizer, info(tokenizer.size)).matcher(asked)
+    opening = format.open_tags[0]
+    mention = "" if name == "gpt_oss" else f"a {opening[:-1]}, or {{this}}.\n"
+    begun = f"{'' if opened else markers.open_tag}First, {mention}"
+    if as_tokens and required and not opened:
+        assert all(matcher.accept(token) for token in tokenizer.encode(begun))
+        assert not matcher.allows(tokenizer.encode(opening)[0])
+        return
+    begun += opening
+    for seed in range(3):
+        text = drawn(matcher.copy(), tokenizer, ends_of(format.layout), random.Random(f"{name} {seed}"), begun)
+        content, calls = read(family.parser(tools.by_name, True, opened), text)
+        assert calls and (not required or (len(calls) == 1 and not content)), text
+        for called, arguments in calls:
+            check(called, json.loads(arguments))
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_reasoning_that_is_closed_opens_nothing_itself(opened: bool) -> None:
+    format = known()["hermes"]
+    markers = next(markers for markers in reasoning.KNOWN if markers.open_tag == "<think>")
+    tokenizer = Tokenizer([])
+    constraint = with_tools(None, OfferedTools([], OFFERED, required=True, parallel=False), format, False)
+    matcher = GrammarCompiler(tokenizer, info(tokenizer.size)).matcher(
+        after_thinking(constraint, markers, opened, format)
+    )
+    begun = f"{'' if opened else '<think>'}As <tool_cal or so.</think>\n<tool_call>\n"
+    assert all(matcher.accept(token) for token in tokenizer.encode(begun))
+    assert matcher.allows(ord("{")) and not matcher.allows(ord("<"))
+
+
+@pytest.mark.parametrize("as_tokens", [True, False], ids=["control tokens", "text"])
 def test_a_second_call_keeps_its_schema_too(as_tokens: bool) -> None:
     """Wherever in the answer it stands."""
     format = known()["hermes"]

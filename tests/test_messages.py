@@ -34,6 +34,8 @@ HARMONY: dict[str, tuple[str, str, str, list[list[str]]]] = {
     "the tool before the channel": (f" to=functions.f{C}analysis <|constrain|>json{M}{{}}", "", "", F),
     "the tool before it, glued": (f" to=functions.f{C}commentary<|constrain|>json{M}{{}}", "", "", F),
     "the constraint glued": (f"{C}commentary to=functions.f<|constrain|>json{M}{{}}<|call|>", "", "", F),
+    "a space before the name": (f"{A}{C}commentary to=functions. f{M}{{}}<|call|>", "", "Hm.", F),
+    "no message, but its text": (f"{A}{C}commentary to=functions.f <|constrain|>json{OSLO}<|call|>", OSLO, "Hm.", []),
     "no prefix": (f"{A}{C}commentary to=f{M}{{}}", "", "Hm.", F),
     "no to": (f"{A}{C}commentary functions.f{M}{{}}", "", "Hm.", F),
     "no channel": (f"{A} to=functions.f{M}{{}}", "", "Hm.", F),

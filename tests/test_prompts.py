@@ -270,6 +270,15 @@ def test_how_many_tokens_are_wanted(completion: Any, tokens: Any, most: int | No
             {"reasoning_effort": "low", "chat_template_kwargs": {"reasoning_effort": "high"}},
             ("chat_template_kwargs.reasoning_effort", "reasoning_effort"),
         ),
+        ({"reasoning_effort": "none", "enable_thinking": True}, ("enable_thinking", "reasoning_effort")),
+        (
+            {"reasoning_effort": "none", "chat_template_kwargs": {"thinking": True}},
+            ("chat_template_kwargs.thinking", "reasoning_effort"),
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": "a", "reasoning": "b", "reasoning_content": "c"}]},
+            ("messages[0].reasoning", "messages[0].reasoning_content"),
+        ),
     ],
 )
 def test_two_names_of_one_thing_must_agree(given: dict[str, Any], names: tuple[str, str]) -> None:
@@ -708,6 +717,8 @@ def test_endless_nesting_in_arguments_does_no_harm(levels: int, brackets: str) -
         ({"function": {"name": 5}}, "function.name"),
         ({"function": {"name": "f", "arguments": 5}}, "function.arguments"),
         ({"type": "custom", "custom": {"name": "f", "input": "{}"}}, "function"),
+        ({"id": 5, "function": {"name": "f"}}, "id"),
+        ({"id": ["a"], "function": {"name": "f"}}, "id"),
     ],
 )
 def test_odd_calls_are_refused_by_place(call: Any, where: str) -> None:
@@ -718,8 +729,26 @@ def test_odd_calls_are_refused_by_place(call: Any, where: str) -> None:
 @pytest.mark.parametrize("call", [{"function": {"name": "f"}}, {"function": {"name": "f", "arguments": None}}])
 def test_calls_without_arguments_stay_as_they_are(call: Any) -> None:
     (message,) = messages_of({"role": "assistant", "tool_calls": [call]}, USER)[:1]
-    assert message["tool_calls"] == [call]
+    assert message["tool_calls"] == [{"type": "function", **call}]
     assert message["content"] == ""
+
+
+def test_calls_in_both_forms_are_refused() -> None:
+    function = {"name": "f", "arguments": "{}"}
+    error = refusal({"role": "assistant", "function_call": function, "tool_calls": [{"id": "a", "function": function}]})
+    assert error.param == "messages[0].function_call"
+
+
+@pytest.mark.parametrize("given", [{}, {"type": None}])
+def test_a_tool_is_a_function(given: Any) -> None:
+    tools = prompt(tools=[{**given, "function": {"name": "f"}}]).prompt.tools
+    assert tools.offered == [{"type": "function", "function": {"name": "f"}}]
+
+
+@pytest.mark.parametrize("given", [{}, {"type": None}])
+def test_a_call_is_of_a_function(given: Any) -> None:
+    (message,) = messages_of({"role": "assistant", "tool_calls": [{**given, "function": {"name": "f"}}]}, USER)[:1]
+    assert message["tool_calls"] == [{"type": "function", "function": {"name": "f"}}]
 
 
 def test_the_request_is_not_changed() -> None:

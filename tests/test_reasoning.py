@@ -111,6 +111,19 @@ def test_a_budget_before_a_grammar() -> None:
     assert matcher.allows(256) and not matcher.allows(ord("x"))
 
 
+def test_a_budget_is_over_where_a_call_ends_the_reasoning() -> None:
+    """The constraint has woken by then, so that no end of the reasoning is forced into the call."""
+    tokenizer = FakeTokenizer()
+    info = ModelInfo("fake", "", "", 1, 1, 100, 100, 100, 0, 100, 257, frozenset({256}))
+    constraint = Constraint("layout", 'start: "<c>" /[0-9]+/', "tools", [b"</think>"], call_opening=b"<c>")
+    inner = GrammarCompiler(tokenizer, info).matcher(constraint)
+    budget = ThinkingBudget(6, b"", b"</think>", "</think>", b"<c>")
+    matcher = ThinkingMatcher(budget, inner, tokenizer, 257)
+    assert all(matcher.accept(byte) for byte in b"x<c>")
+    assert matcher.active is inner and inner.allows(ord("1")) and not inner.allows(ord("x"))
+    assert all(inner.accept(byte) for byte in b"1234") and inner.allows(256)
+
+
 def test_a_budget_is_no_matter_any_more_once_the_reasoning_is_over() -> None:
     tokenizer = FakeTokenizer()
     inner = ThinkingMatcher(ThinkingBudget(999, b"", b"|", "|"), None, tokenizer, 257)
@@ -125,6 +138,22 @@ def test_a_budget_is_no_matter_any_more_once_the_reasoning_is_over() -> None:
                 assert matcher.active is matcher or (i == 1 and said == b"No")
                 assert matcher.allows(byte) and matcher.accept(byte)
             assert matcher.active is within
+
+
+@pytest.mark.parametrize("opened", [True, False])
+@pytest.mark.parametrize("choice", ["required", "auto"])
+def test_an_enforced_call_ends_it(saying: RunningServer, choice: str, opened: bool) -> None:
+    """Unclosed, with a budget that is over in the call: the answer ends behind the call, and its schema is kept."""
+    parameters = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    tool = {"type": "function", "function": {"name": "f", "strict": True, "parameters": parameters}}
+    options = {"tools": [tool], "tool_choice": choice, "max_tokens": 200}
+    options["extra_body"] = {"enable_thinking": opened, "thinking_budget": 30}
+    call = '<tool_call>\n{"name": "f", "arguments": {"%s": 5}}\n</tool_call>'
+    begun = "Hm.\n" if opened else "<think>Hm.\n"
+    told = both(saying, begun + call % "n", **options)
+    assert (told.content, told.reasoning, told.finish) == ("", "Hm.", "tool_calls")
+    assert told.calls == [["f", '{"n": 5}']]
+    assert "x" not in "".join(arguments for _, arguments in both(saying, begun + call % "x", **options).calls)
 
 
 def test_a_constraint_waits_for_its_end(saying: RunningServer) -> None:

@@ -1,6 +1,7 @@
 """Every chat template of llama.cpp's collection takes every conversation that the OpenAI API allows, with all that is
 said in it. What a template takes as it is, it gets as it is."""
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -296,6 +297,12 @@ def test_a_result_is_named_where_the_template_has_a_place_for_it() -> None:
     assert "tool(callid000tool): w-rain" in prompt(source, *CALLED, tools=TOLD)
 
 
+@pytest.mark.parametrize("ids", ["other{}", None])
+def test_a_result_whose_id_fits_no_call_is_named_in_order(ids: str | None) -> None:
+    text = prompt(NATIVE + CALLS, USER, TWO, result(0, "w-rain", ids), result(1, "w-sun", ids), tools=TOLD)
+    assert re.search(r"\(\S*get_weather\): w-rain", text) and re.search(r"\(\S*write_note\): w-sun", text)
+
+
 @pytest.mark.parametrize("given", ["", " ", "null", None, "missing"])
 def test_a_call_without_arguments_has_an_empty_object(given: str | None) -> None:
     function = {"name": "f"} | ({} if given == "missing" else {"arguments": given})
@@ -327,6 +334,12 @@ def test_what_is_refused_is_named() -> None:
     assert caught.value.param == "messages[2]"
 
 
+def test_a_refusal_is_told_before_what_a_template_stumbles_over() -> None:
+    template = NATIVE + "{{ tools[0].function.description + '' }}{{ raise_exception('No such word.') }}"
+    with pytest.raises(TemplateError, match="No such word"):
+        prompt(template, X, tools=[{"type": "function", "function": {"name": "f"}}])
+
+
 def test_a_template_that_refuses_all_names_none() -> None:
     with pytest.raises(TemplateError, match="refused the messages: Never") as caught:
         prompt("{{ raise_exception('Never.') }}", X, Y, Z)
@@ -339,3 +352,11 @@ def test_a_template_that_does_too_much_is_tried_once() -> None:
     with pytest.raises(TemplateError, match="too much"):
         ModelFamily.of(endless).prompt(template, [A, B, X, X, C, Y, Y], None)
     assert template.findings == {"hostile": 1}
+
+
+def test_a_template_that_does_too_much_in_another_shape_is_not_tried_again() -> None:
+    endless = "{% for i in range(99999) %}" * 2 + "{% endfor %}" * 2
+    source = NATIVE + "{{ tools[0].function.description + '' }}" + endless
+    template = ChatTemplate(source)
+    with pytest.raises(TemplateError, match="it does too much"):
+        ModelFamily.of(source).prompt(template, [X], [{"type": "function", "function": {"name": "f"}}])

@@ -310,7 +310,6 @@ OF_THE_WHOLE: dict[str, Any] = {
     "propertyNames": {"pattern": "^a"},
     "not": {"required": ["b"]},
     "oneOf": [{"required": ["a"]}, {"required": ["b"]}],
-    "unevaluatedProperties": False,
     "patternProperties": {"^a": {"type": "integer"}},
     "enum": [{"a": 1}],
 }

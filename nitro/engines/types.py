@@ -63,6 +63,7 @@ class Constraint(Struct, frozen=True):
     reasoning_tags: tuple[str, str] | None = (
         None  # the answer may begin with the first; then it is free up to the second
     )
+    call_opening: bytes = b""  # ends a reasoning, too: what follows it is under the constraint
     marks: list[str] = []
     schemas: list[Schema] = []
     texts: list[PlainText] = []
@@ -76,6 +77,7 @@ class ThinkingBudget(Struct, frozen=True):
     open_tag: bytes  # empty: the prompt has opened it
     close_tag: bytes
     closing_text: str
+    call_opening: bytes = b""  # ends it, too, where a constraint holds calls to their schemas
 
 
 class GenerationParams(Struct, frozen=True):

@@ -86,13 +86,25 @@ def unenforced_tools(tools: OfferedTools, format: ToolFormat) -> list[str]:
     ]
 
 
-def after_thinking(constraint: Constraint | None, markers: Markers | None, opened: bool) -> Constraint | None:
-    """The constraint, applied only after the reasoning, which the prompt has `opened` or the model may open."""
+def after_thinking(
+    constraint: Constraint | None, markers: Markers | None, opened: bool, called: ToolFormat | None = None
+) -> Constraint | None:
+    """The constraint, applied only after the reasoning, which the prompt has `opened` or the model may open. It ends
+    with its closing, or with the opening of a call in the format `called`."""
     if constraint is None or markers is None:
         return constraint
+    if called and constraint.kind == "layout":
+        constraint = replace(constraint, call_opening=_opening_in_reasoning(called).encode())
     if opened:
         return replace(constraint, after=[markers.to_answer.encode(), *constraint.after])
     return replace(constraint, reasoning_tags=(markers.open_tag, markers.to_answer))
+
+
+def _opening_in_reasoning(format: ToolFormat) -> str:
+    """What opens calls wherever it stands; "": nothing does. In a message to the model itself, words quote calls."""
+    opening = next((tag for tag in format.open_tags if format.layout.begin.startswith(tag)), "")
+    quoted = format.messages is not None and not opening.startswith(format.messages.marks)
+    return "" if quoted else opening
 
 
 def _layout(grammar: CallGrammar, answer: str = "tools") -> Constraint:

@@ -76,14 +76,20 @@ def with_nine_character_ids(messages: Messages, _: Hashable) -> Messages:
 
 
 def with_names(messages: Messages, _: Hashable) -> Messages:
-    """Each result with the name of the function that was called."""
+    """Each result with the name of the function that was called: by its id or, where that fits no call, in order."""
     made: Messages = []
-    names: dict[str | None, str] = {}
+    names: dict[str, str] = {}
+    waiting: list[str] = []  # names of the last calls whose results have not come
     for message in messages:
-        for call in message.get("tool_calls") or ():
-            names[call.get("id")] = function_of(call).get("name", "")
-        if message["role"] == "tool" and not message.get("name") and (id := message.get("tool_call_id")) in names:
-            message = {**message, "name": names[id]}
+        if calls := message.get("tool_calls"):
+            waiting = [function_of(call).get("name", "") for call in calls]
+            names |= {call["id"]: name for call, name in zip(calls, waiting, strict=True) if call.get("id")}
+        elif message["role"] == "tool":
+            name = message.get("name") or names.get(message.get("tool_call_id") or "") or next(iter(waiting), "")
+            if name in waiting:
+                waiting.remove(name)
+            if name and not message.get("name"):
+                message = {**message, "name": name}
         made.append(message)
     return made
 

@@ -18,6 +18,8 @@ from nitro.text.tools import Call, Malformed, TextAfterCalls, ToolsByName, Unfin
 _BEYOND_PYTHON = (ValueError, RecursionError)
 # In reasoning a tag opens no calls if no tool's name is among so many characters behind it
 _UNNAMED = 1000
+# After so many tags that have opened no calls none is looked for: each costs time that grows with the text behind it
+_MAX_MENTIONS = 256
 
 
 # The states of a ChannelParser
@@ -109,6 +111,7 @@ class ChannelParser:
             self._state = _Start(markers.optional_prefix if markers else "")
         self._text = ""  # not passed on yet; while calls are being read, all since their opening
         self._deltas: list[ChannelDelta] = []  # that `feed` or `flush` returns
+        self._mentions = 0  # tags that have opened no calls
         self.calls = 0
 
     @property
@@ -364,6 +367,9 @@ class ChannelParser:
 
     def _take_for_text(self, state: _Calls) -> None:
         """These are no calls: what opened them is content or reasoning, and so may be what follows it."""
+        self._mentions += 1
+        if self._mentions >= _MAX_MENTIONS:
+            self._open_tags = ()
         if isinstance(state.before, _Reasoning):
             opened = (state.space if state.before.started else "") + state.opening
             self._deltas.append(ChannelDelta("reasoning", opened))

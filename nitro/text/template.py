@@ -20,6 +20,7 @@ from jinja2.parser import Parser
 from nitro.errors import TemplateError
 from nitro.text import MAX_TEMPLATE_CHARACTERS, tool_shapes
 from nitro.text.sandbox import Sandbox, TooMuch, counted_work
+from nitro.text.template_refusal import is_refusal
 from nitro.text.tools import ChatMessage
 
 
@@ -152,8 +153,8 @@ class ChatTemplate:
         """A template that fails gets more chances: calls as texts, an empty list of tools, tools in other shapes."""
         try:
             return self._render({**inputs, "messages": messages})
-        except TooMuch as error:
-            raise TemplateError(f"The chat template cannot be used for the messages: {error}.") from error
+        except TemplateError:
+            raise
         except Exception as error:  # anything: it is the model's code, fed with the client's data
             as_text = _with_arguments_as_text(messages)
             others: list[dict[str, Any]] = [
@@ -163,14 +164,24 @@ class ChatTemplate:
             with contextlib.suppress(RecursionError):
                 for tools in tool_shapes.for_templates(inputs["tools"]):
                     others += [{"messages": messages, "tools": tools}, {"messages": as_text, "tools": tools}]
+            told: Exception = error
             for other in others:
-                with contextlib.suppress(Exception):
+                try:
                     return self._render({**inputs, **other})
-            raise TemplateError(f"The chat template refused the messages: {error}") from error
+                except TemplateError:
+                    raise
+                except Exception as another:
+                    if is_refusal(another) and not is_refusal(told):
+                        told = another  # what its author says, and not what it stumbles over
+            raise TemplateError(f"The chat template refused the messages: {told}") from told
 
     def _render(self, inputs: Mapping[str, Any]) -> str:
-        with counted_work(inputs):
-            return self._template.render(_protected(inputs))
+        """Raises TemplateError where the template does too much, and whatever the template raises."""
+        try:
+            with counted_work(inputs):
+                return self._template.render(_protected(inputs))
+        except TooMuch as error:
+            raise TemplateError(f"The chat template cannot be used for the messages: {error}.") from error
 
 
 def _with_arguments_as_text(messages: Sequence[ChatMessage]) -> list[ChatMessage]:

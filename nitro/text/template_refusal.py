@@ -7,6 +7,7 @@ from jinja2 import TemplateError as JinjaError
 from jinja2 import UndefinedError
 
 from nitro.errors import TemplateError
+from nitro.text.sandbox import TooMuch
 from nitro.text.tools import ChatMessage
 
 MAX_MESSAGES = 1000  # of a conversation in which it is looked for
@@ -22,8 +23,7 @@ def told(error: TemplateError, messages: Sequence[ChatMessage], render: Render) 
     place = bisect_left(range(1, len(messages)), True, key=lambda count: _refuses(render, messages[:count]))
     role = messages[place]["role"]
     cause = error.__cause__
-    said = isinstance(cause, JinjaError) and not isinstance(cause, UndefinedError)  # by the template's author
-    what = "refused" if said else "cannot render"
+    what = "refused" if is_refusal(cause) else "cannot render"
     where = f"messages[{place}]"
     return TemplateError(f"The chat template {what} {where}, which is from the {role}: {cause}", where)
 
@@ -34,3 +34,8 @@ def _refuses(render: Render, messages: Sequence[ChatMessage]) -> bool:
     except TemplateError:
         return True
     return False
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether the template's author says it, and nothing has failed."""
+    return isinstance(error, JinjaError) and not isinstance(error, UndefinedError | TooMuch)

@@ -12,17 +12,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from nitro.text import name_choice
+from nitro.text import name_choice, object_keywords
 from nitro.text.closed_schemas import closed
-from nitro.text.json_schemas import ANNOTATIONS, part_of, without_annotations
+from nitro.text.json_schemas import part_of, without_annotations
 from nitro.text.tool_formats import argument_values
 from nitro.text.tool_formats.format import ToolFormat
 from nitro.text.tools import Tool
 
 ANY_OBJECT = {"type": "object"}
-# The keywords of an object that are kept where its arguments are written one by one: no grammar sees the whole then.
-_ONE_BY_ONE = {"type", "properties", "required", "$schema", "$defs", "definitions", "additionalProperties"}
-_ONE_BY_ONE |= {"$id", "$anchor"} | ANNOTATIONS
 _TEXT = r"/(.|\n)*/"
 _SPACE = r"/[ \n]{0,2}/"
 
@@ -88,8 +85,9 @@ class CallGrammar:
 
 
 def unenforced_keywords(format: ToolFormat, called: CallableTool) -> list[str]:
-    """The keywords of an enforced schema to which a grammar cannot hold calls in this format."""
-    return sorted(set(called.schema) - _ONE_BY_ONE) if format.layout.parameter is not None else []
+    """The keywords of an enforced schema to which a grammar cannot hold calls in this format: where arguments are
+    written one by one, it sees none of them together."""
+    return object_keywords.with_effect(called.schema) if format.layout.parameter is not None else []
 
 
 def calls_only(format: ToolFormat, tools: Sequence[CallableTool], parallel: bool) -> CallGrammar:

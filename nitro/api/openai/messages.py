@@ -9,10 +9,10 @@ from nitro.api.openai.tools import MAX_TOOLS
 from nitro.errors import ApiError
 from nitro.parameters import check_count
 from nitro.service.requests import text_part
+from nitro.text.conversation_shape import REASONING_NAMES
 
 TEXT_PARTS = ("text", "input_text", "output_text")
 MEDIA_PARTS = ("image_url", "input_image", "input_audio", "file", "input_file", "video_url")
-REASONING_NAMES = ("reasoning_content", "reasoning", "thinking")  # under which templates look for it
 LEGACY_ID = "function0"  # joins a `function_call` and its result, which have no id
 MAX_MESSAGES = 10_000
 MAX_PARTS = 10_000  # of one content
@@ -41,7 +41,11 @@ def _parse_message(message: Message, where: str) -> dict[str, Any]:
         check_count(f"{where}.tool_calls", message.tool_calls, MAX_TOOLS, "calls")
         calls = enumerate(message.tool_calls)
         parsed["tool_calls"] = [_parse_tool_call(call, f"{where}.tool_calls[{i}]") for i, call in calls]
-    reasoning = message.reasoning if message.reasoning_content is None else message.reasoning_content
+    if message.reasoning and message.reasoning_content and message.reasoning != message.reasoning_content:
+        raise ApiError.same(f"{where}.reasoning", f"{where}.reasoning_content")
+    if message.function_call and message.tool_calls:
+        raise ApiError.invalid(f"{where}.function_call", "nothing beside 'tool_calls'")
+    reasoning = message.reasoning_content or message.reasoning
     if reasoning:
         parsed |= dict.fromkeys(REASONING_NAMES, reasoning)
     if message.role == "function":  # the deprecated form, which has one call at a time
@@ -79,7 +83,11 @@ def _parse_part(part: str | Part, where: str) -> str:
 
 
 def _parse_tool_call(call: dict[str, Any], where: str) -> dict[str, Any]:
-    """The call, its arguments as an object if they are one: templates want that."""
+    """The call, with its type, and its arguments as an object if they are one: templates want both."""
+    if not isinstance(call.get("id"), str | None):
+        raise ApiError.invalid(f"{where}.id", "a text")
+    if call.get("type") is None:
+        call = {**call, "type": "function"}
     function = call.get("function")
     if not isinstance(function, dict):
         raise ApiError.invalid(f"{where}.function", "an object")

@@ -57,6 +57,6 @@ def shown(tool: dict[str, Any], legacy: bool) -> dict[str, Any]:
         function = {name: value for name, value in function.items() if name in FUNCTION.own}
     if legacy:
         return {"type": "function", "function": function}
-    if tool.keys() <= TOOL.own and function is tool["function"]:
+    if tool.keys() <= TOOL.own and function is tool["function"] and tool.get("type"):
         return tool
-    return {name: function if name == "function" else value for name, value in tool.items() if name in TOOL.own}
+    return {"type": "function", "function": function}

@@ -271,6 +271,11 @@ def _check_switches(request: ChatRequest, others: Mapping[str, Any]) -> None:
         for name in names:
             if value is not None and others.get(name, value) != value:
                 raise ApiError.same(f"chat_template_kwargs.{name}", ours)
+    if request.reasoning_effort == "none":
+        on = [f"chat_template_kwargs.{name}" for name in THINKING if others.get(name)]
+        on += ["enable_thinking"] if request.enable_thinking else []
+        if on:
+            raise ApiError.same(on[0], "reasoning_effort")
 
 
 def _variables_set_by(request: ChatRequest) -> dict[str, list[str]]:

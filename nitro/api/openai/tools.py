@@ -96,7 +96,7 @@ def _parse_offered(offered: list[dict[str, Any]], form: _Form) -> list[CallableT
 
 
 def _parse_tool(tool: dict[str, Any], where: str) -> CallableTool:
-    if tool.get("type", "function") != "function":
+    if tool.get("type") not in (None, "function"):
         raise ApiError(
             400,
             f"Unsupported value: '{where}.type' is '{tool['type']}'; only functions can be called here.",

@@ -26,7 +26,10 @@ class GrammarMatcher:
         self._checks = checks
         self._awaited = list(constraint.after)  # what must be produced before it wakes
         self._asleep = bool(self._awaited)
-        self._undecided = self._asleep and constraint.reasoning_tags is not None  # whether there will be a reasoning
+        reasons = constraint.reasoning_tags is not None
+        # where the grammar itself has the reasoning: the same at its beginning, for a call that ends the reasoning
+        self._fresh = ll.deep_copy() if constraint.call_opening and reasons and not self._asleep else None
+        self._undecided = reasons and (self._asleep or self._fresh is not None)  # whether there will be a reasoning
         self._text = b""  # of the answer while it sleeps, as much as may hold part of what it waits for
         self._checked = 0  # captured values that were checked
         self._violation = ""  # how one of them breaks its schema
@@ -75,12 +78,14 @@ class GrammarMatcher:
     def accept(self, token: int) -> bool:
         """See Matcher."""
         if self._asleep:
-            accepted = self._watch(self._vocabulary.tokenizer.vocabulary_text(token))
+            accepted = self._watch(self._text_of(token))
         elif token in self._vocabulary.eog:
             self._ll.consume_token(token)  # completes a number that stands last
             accepted = True
         else:
             accepted = self._ll.consume_token(token)
+            if accepted and self._fresh is not None:
+                self._watch_reasoning(self._text_of(token))
         return accepted and self._values_keep_schemas()
 
     def _values_keep_schemas(self) -> bool:
@@ -103,20 +108,57 @@ class GrammarMatcher:
             return Schema(self._constraint.source, self._constraint.param)
         return self._constraint.schemas[int(rule.removeprefix(SCHEMA_RULE))]
 
+    def _text_of(self, token: int) -> bytes:
+        return self._vocabulary.tokenizer.vocabulary_text(token)
+
     def _watch(self, data: bytes) -> bool:
         """Wake where the last awaited text is complete. What follows it in the same token is under the grammar, but for
         white space."""
         self._text += data
         if self._undecided and not self._decide():
             return True
+        if self._call_opens():
+            return True
         while self._awaited and (at := self._text.find(self._awaited[0])) >= 0:
             self._text = self._text[at + len(self._awaited.pop(0)) :]
         if self._awaited:
-            self._text = self._text[-len(self._awaited[0]) :]
+            self._keep_tail()
             return True
         self._asleep = False
         remainder = self._text.strip().decode(errors="replace")
         return not remainder or self._ll.consume_tokens(self._vocabulary.tokenize(remainder))
+
+    def _watch_reasoning(self, data: bytes) -> None:
+        """Look for a call in a reasoning that the grammar has, up to its end."""
+        self._text += data
+        if (self._undecided and not self._decide()) or self._call_opens():
+            return
+        if self._awaited and self._awaited[0] not in self._text:
+            self._keep_tail()
+        else:
+            self._fresh = None
+
+    def _call_opens(self) -> bool:
+        """Whether a call has ended the reasoning; then the grammar has begun with it. An opening that goes on like no
+        call is a mention, part of the reasoning."""
+        opening = self._constraint.call_opening
+        at = self._text.find(opening) if opening and self._awaited and self._awaited[0] != opening else -1
+        if at < 0 or 0 <= self._text.find(self._awaited[0]) < at:
+            return False
+        rest = self._text[at + len(opening) :]
+        tokens = self._vocabulary.tokenize(rest.decode(errors="replace"))
+        if opening not in self._awaited:  # the grammar begins with it
+            tokens = [*self._vocabulary.tokenizer.encode(opening.decode()), *tokens]
+        ll = (self._ll if self._fresh is None else self._fresh).deep_copy()
+        if not ll.consume_tokens(tokens):
+            self._text = rest
+            return False
+        self._ll, self._awaited, self._asleep, self._fresh = ll, [], False, None
+        return True
+
+    def _keep_tail(self) -> None:
+        """Of the text, what may hold part of what is looked for."""
+        self._text = self._text[-max(len(self._awaited[0]), len(self._constraint.call_opening)) :]
 
     def _decide(self) -> bool:
         """Whether it is known by now if there is a reasoning. If there is one, its end is awaited first."""

@@ -71,9 +71,10 @@ class ThinkingMatcher:
         self._text += self._tokenizer.vocabulary_text(token)
         if self._thinking:
             self._tokens_left -= 1
-            self._over = self._budget.close_tag in self._text
+            ends = [tag for tag in (self._budget.close_tag, self._budget.call_opening) if tag]
+            self._over = any(end in self._text for end in ends)
             if not self._over:
-                self._text = self._text[-len(self._budget.close_tag) :]
+                self._text = self._text[-max(map(len, ends)) :]
                 self._force_if_due()
             return
         text = self._text.lstrip()

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from nitro.engines.types import GenerationParams, ThinkingBudget
+from nitro.engines.types import Constraint, GenerationParams, ThinkingBudget
 from nitro.engines.work import encode_work
 from nitro.errors import ApiError, PromptTooLong, TemplateError, no_such_model
 from nitro.models.setup import ModelSetup
@@ -87,13 +87,14 @@ class Preparer:
         constraint = request.constraint
         if tools:
             constraint = with_tools(constraint, tools, family.format, parallel_calls)
+        constraint = after_thinking(constraint, markers, opened, family.format if tools else None)
         params = GenerationParams(
             sampling=request.sampling,
             max_tokens=request.max_tokens,
             text_bias=request.text_bias,
             prediction=request.prediction or "",
-            constraint=after_thinking(constraint, markers, opened),
-            thinking=_thinking_budget(prompt.thinking_budget, family, opened),
+            constraint=constraint,
+            thinking=_thinking_budget(prompt.thinking_budget, family, opened, constraint),
             visible_special_tokens=family.visible_special_tokens(tools is not None),
             use_cache=request.use_cache,
         )
@@ -221,7 +222,9 @@ def _encoded(tools: Mapping[str, Tool], param: str) -> bytes:
     return encoded
 
 
-def _thinking_budget(tokens: int | None, family: ModelFamily, opened: bool) -> ThinkingBudget | None:
+def _thinking_budget(
+    tokens: int | None, family: ModelFamily, opened: bool, constraint: Constraint | None
+) -> ThinkingBudget | None:
     markers = family.reasoning_markers
     if tokens is None or markers is None:
         return None
@@ -230,6 +233,7 @@ def _thinking_budget(tokens: int | None, family: ModelFamily, opened: bool) -> T
         open_tag=b"" if opened else markers.open_tag.encode(),
         close_tag=markers.close_tag.encode(),
         closing_text=markers.forced_end,
+        call_opening=constraint.call_opening if constraint else b"",
     )
 
 

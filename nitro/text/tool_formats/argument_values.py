@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from nitro.text.json_schemas import ANNOTATIONS
+from nitro.text.json_schemas import ANNOTATIONS, referred
 from nitro.text.tools import ToolsByName
 
 _NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", type(None): "null"}
@@ -40,7 +40,7 @@ def _types(schema: Any, root: Mapping[str, Any], known: dict[int, frozenset[str]
 
     found = _own_types(schema)
     if isinstance(schema.get("$ref"), str):
-        found &= inner(_referred(schema["$ref"], root))
+        found &= inner(referred(schema["$ref"], root))
     for key in ("anyOf", "oneOf"):
         if isinstance(schema.get(key), list):
             found &= frozenset[str]().union(*map(inner, schema[key]))
@@ -104,7 +104,7 @@ def is_raw_text_argument(tools: ToolsByName, name: str, key: str) -> bool:
 def member_schema(schema: Any, key: str, root: Mapping[str, Any]) -> Any:
     """The schema of the member `key`, or of an item; None: it has none of its own."""
     if isinstance(schema, Mapping) and isinstance(schema.get("$ref"), str):
-        schema = _referred(schema["$ref"], root)
+        schema = referred(schema["$ref"], root)
     if not isinstance(schema, Mapping):
         return None
     properties = schema.get("properties")
@@ -172,11 +172,3 @@ def _is_of(value: Any, allowed: Collection[str]) -> bool:
 def to_json(value: Any) -> str:
     """JSON without lone surrogates. Raises ValueError or TypeError for what JSON cannot hold."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace").decode()
-
-
-def _referred(reference: str, root: Mapping[str, Any]) -> Any:
-    """The schema that "#/…" points to; None: there is none."""
-    found: Any = root
-    for step in reference.removeprefix("#").split("/")[1:]:
-        found = found.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
-    return found

@@ -24,9 +24,9 @@ _START, _CHANNEL = "<|start|>", "<|channel|>"
 _OPENING = "<|channel|>commentary to=functions."
 _ROLE = re.compile(r"<\|start\|>\s*(assistant|user|system|developer|tool|\w+\.[\w.-]+)?")
 _CHANNELS = re.compile(r"<\|channel\|>\s*([^\s<]*)")
-_RECEIVER = re.compile(r"(?<![^\s>])to=([^\s<]+)")
-_TYPE = re.compile(r"<\|constrain\|>\s*[^\s<]*")
-_FUNCTION = re.compile(r"functions?[.:/](.+)")
+_RECEIVER = re.compile(r"(?<![^\s>])to=((?:functions?[.:/]\s*)?[^\s<]+)")
+_TYPE = re.compile(r"<\|constrain\|>\s*[\w/.+-]*")
+_FUNCTION = re.compile(r"functions?[.:/]\s*(.+)")
 _NOBODY = ("user", "assistant", "all")  # a message to these is none to a tool
 
 

@@ -109,8 +109,6 @@ STREAM_OPTIONS: dict[str, Known] = {
     "include_obfuscation": Harmless(sources=(OPENAI,), note="Chunks are never padded."),
 }
 
-PREDICTION: dict[str, Known] = {}
-
 
 @dataclass(frozen=True, slots=True)
 class Opening:
