@@ -5,17 +5,14 @@ Fetched by pip once; read at test time, none of it is ours.
 
 import json
 import re
-import subprocess
-import sys
-import tarfile
-import tempfile
 from collections.abc import Iterator
 from functools import cache
 from itertools import islice, permutations, product
 from pathlib import Path
 from typing import Any
 
-from nitro.convert import cache as caches
+import sdist
+
 from nitro.engines.backends.fake import EOG, FakeRunner
 from nitro.engines.constraints.grammar import GrammarCompiler, GrammarError
 from nitro.engines.constraints.grammar_matcher import GrammarMatcher
@@ -34,23 +31,7 @@ COMPILER = GrammarCompiler(RUNNER.tokenizer, RUNNER.info)
 @cache
 def folder() -> Path:
     """With a folder for each draft in it."""
-    home = caches.folder() / f"json-schema-suite-{RELEASE}"
-    if home.is_dir():
-        return home
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home.parent, prefix=".suite-") as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "jsonschema"]
-        subprocess.run([*command, "--dest", scratch, f"jsonschema=={RELEASE}"], check=True)
-        (archive,) = Path(scratch).glob("*.tar.gz")
-        whole = Path(scratch) / "whole"
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                name = member.name.partition(INSIDE)[2]
-                if member.isfile() and name.startswith(FOLDERS):
-                    (whole / name).parent.mkdir(parents=True, exist_ok=True)
-                    (whole / name).write_bytes(tar.extractfile(member).read())
-        whole.rename(home)
-    return home
+    return sdist.part_of("jsonschema", RELEASE, f"json-schema-suite-{RELEASE}", INSIDE, FOLDERS)
 
 
 def files(under: str) -> list[Path]:
