@@ -1,4 +1,5 @@
-"""Measures Nitro and other servers in turn: same weights, same kernels, same requests. Run: `python -m bench.serve`.
+"""All figures of some workloads, of Nitro and other servers in turn: same weights, same kernels, same requests. Run:
+`python -m bench.serve`; `python -m bench.table` measures everything, and shows less of each.
 
 In every round all servers get the same new prompts, one after another; the next round goes in reverse order. A server
 that is measured twice gets other prompts the second time. All run all the time, and an idle one takes no CPU. `EQUAL`
@@ -23,10 +24,10 @@ from nitro.errors import BenchError
 EQUAL = {
     SERVER: """\
 **llama-server.** Equal: GGUF, kernels, threads, requests at once, context of each in one unified KV cache, n_batch
-2048, flash attention auto, prompts (never twice), length of the answers (`ignore_eos`), samplers and seeds;
-idle slots of both move to RAM. Otherwise each runs with its defaults: n_ubatch is 512 in llama-server, 64 in Nitro on
-the CPU; llama-server's threads spin as long as OpenMP's default, while Nitro sets `GOMP_SPINCOUNT`; and Nitro drafts
-tokens from the text so far (prompt look-up), which helps where greedy answers repeat themselves, as these do.""",
+2048, flash attention auto, prompts (never twice), length of the answers (`ignore_eos`), samplers and seeds; idle slots
+of both move to RAM. Otherwise each runs with its defaults: llama-server's n_ubatch is 512; its threads spin as long as
+OpenMP's default, while Nitro sets `GOMP_SPINCOUNT`; and Nitro drafts tokens from the text so far (prompt look-up),
+which helps where greedy answers repeat themselves, as those to random words do.""",
     TUNED: """\
 **llama-server tuned.** The same with the options that its users set to be fast (`TUNED_…` in bench/peers.py).""",
     OLD: """\
@@ -50,6 +51,7 @@ writes freely. It does not count; tokens/s are the streams'.""",
     UNFLAGGED: """\
 **without the flag.** Two servers with the same settings and the same prompts, one of them with the flag.""",
 }
+USUAL = "1,1-text,8,8-text,shared,talk,talk-text,32-text,long"
 READING = """\
 Times are percentiles over all requests (in conversations TTFT is that of the last turn; the longest gap is that of the
 worst stream); with few requests p99 is the worst. tokens/s counts the tokens of all clients over the whole time,
@@ -110,7 +112,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line's options."""
     parser = argparse.ArgumentParser(prog="python -m bench.serve", description=__doc__)
     peers.add_options(parser)
-    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="some of %(default)s; default: all")
+    parser.add_argument("--workloads", default=USUAL, help=f"some of {','.join(WORKLOADS)}; default: %(default)s")
     parser.add_argument("--also", default="", help="peers to add, such as: " + EXAMPLE)
     parser.add_argument("--without", default="", help="peers to leave out: " + ", ".join(EQUAL))
     parser.add_argument("--section", default="Serving", help="section of bench/results.md to replace (%(default)s)")
