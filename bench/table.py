@@ -23,7 +23,7 @@ from nitro.bench import client
 from nitro.bench.prompts import Prompts
 from nitro.bench.scenarios import independent, real_texts
 
-WARM_UP = real_texts(4, 16, requests=1)  # before a setting's first row
+WARM_UP = real_texts(4, 8, requests=1)  # before a setting's first row
 WARM_UP_MLX = independent(1, 8, words=12, requests=1)
 
 

@@ -63,12 +63,13 @@ DRAFT: dict[str, Any] = {**USUAL, "peers": (UNFLAGGED, DRAFTED), "type": "F16", 
 ON_MLX: dict[str, Any] = {"slots": 8, "context": 512, "peers": (MLX,), "engine": "mlx"}
 BFLOAT16: dict[str, Any] = {**ON_MLX, "type": "BF16", "peers": (MLX, FLOAT32)}
 
-WORDS_1 = independent(1, 64, requests=2)
-WORDS_8 = independent(8, 64, words=100, requests=1)
-TEXTS_1 = real_texts(1, 48, requests=4)
-TEXTS_8 = real_texts(8, 64, requests=1)
-TALK_WORDS = conversations(4, 5, 60, 32)
-TALK_TEXTS = real_conversations(4, 5, 32)
+# As short as they can be: bench.table is to take 25 minutes on two cores.
+WORDS_1 = independent(1, 48, requests=2)
+WORDS_8 = independent(8, 48, words=100, requests=1)
+TEXTS_1 = real_texts(1, 40, requests=4)
+TEXTS_8 = real_texts(8, 48, requests=1)
+TALK_WORDS = conversations(4, 5, 60, 24)
+TALK_TEXTS = real_conversations(4, 5, 24)
 REWRITE: dict[str, Any] = {
     **USUAL,
     "peers": (OURSELVES,),
@@ -96,8 +97,8 @@ WORKLOADS = {
     "8-text-f16": Workload("8 clients, texts, F16", scenario=TEXTS_8, type="F16", **USUAL),
     "8-narrow-q4_0": Workload("8 clients, 256 wide, Q4_0", scenario=TEXTS_8, type="Q4_0", narrow=True, **USUAL),
     "8-narrow-q4_k": Workload("8 clients, 256 wide, Q4_K_M", scenario=TEXTS_8, type="Q4_K_M", narrow=True, **USUAL),
-    "32": Workload("32 clients, words", scenario=independent(32, 32, words=100, requests=1), **MANY),
-    "32-text": Workload("32 clients, texts", scenario=real_texts(32, 32, requests=1), **MANY),
+    "32": Workload("32 clients, words", scenario=independent(32, 24, words=100, requests=1), **MANY),
+    "32-text": Workload("32 clients, texts", scenario=real_texts(32, 24, requests=1), **MANY),
     "long": Workload("4,000-token prompt among 6 streams", 8, 4608, long_prompt(6, 96, words=3900), PAIR),
     "draft-1": Workload("draft, 1 client, greedy", scenario=real_texts(1, 64, 2, sampling={}), **DRAFT),
     "draft-1-sampled": Workload("draft, 1 client, sampled", scenario=real_texts(1, 64, 2, sampling=WARM), **DRAFT),
@@ -122,8 +123,8 @@ WORKLOADS = {
         baseline=beside_request(7, 96, WITHOUT_SCHEMA),
     ),
     "mlx-1": Workload("MLX, 1 client", scenario=independent(1, 16, 12, 1), **ON_MLX),
-    "mlx-4": Workload("MLX, 4 clients", scenario=independent(4, 16, 12, 1), **ON_MLX),
-    "mlx-seeds": Workload("MLX, 4 clients with seeds", scenario=independent(4, 16, 12, 1, seeded=True), **ON_MLX),
+    "mlx-4": Workload("MLX, 4 clients", scenario=independent(4, 12, 12, 1), **ON_MLX),
+    "mlx-seeds": Workload("MLX, 4 clients with seeds", scenario=independent(4, 12, 12, 1, seeded=True), **ON_MLX),
     "mlx-bf16": Workload("MLX, 1 client, bfloat16", scenario=independent(1, 16, 12, 1), **BFLOAT16),
     "mlx-grammar": Workload(
         "MLX, 3 streams beside one that follows a schema",
