@@ -74,8 +74,10 @@ def _by_side(outcome: Outcome, metric: str) -> list[tuple[str, list[float]]]:
 
 
 def _cells(ours: list[float], theirs: list[float], goal: Goal | None) -> list[str]:
-    ratio = Ratio.of(ours, theirs)
     shown = [f"{statistics.median(values):.4g}" for values in (ours, theirs)]
+    if not all(theirs):
+        return [*shown, "", "", ""]  # no ratio to nothing
+    ratio = Ratio.of(ours, theirs)
     if goal is None:
         return [*shown, str(ratio), "", ""]
     value = statistics.median(ours) - statistics.median(theirs) if goal.difference else ratio.median

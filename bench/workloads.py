@@ -22,9 +22,9 @@ DRAFTED = "llama-server --model-draft"
 EXAMPLE = "example server"
 MLX = "mlx_lm.server"
 OLD = "Nitro before"  # our own server from an older source tree
-OURSELVES = "Nitro, asked without"  # our own server with another scenario
+OURSELVES = "Nitro asked without"  # our own server with another scenario
 UNFLAGGED = "Nitro without it"  # our own server without the workload's flags
-FLOAT32 = "Nitro, float32"  # our own server with the weights as float32
+FLOAT32 = "Nitro in float32"  # our own server with the weights as float32
 
 
 @dataclass(frozen=True)

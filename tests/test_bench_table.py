@@ -105,6 +105,16 @@ def test_the_table_has_each_peer_with_its_ratio_and_the_goal() -> None:
     assert line == ["8 clients, words", SPEED, SERVER, "22", "10", "1.10 (1.10–2.20)", "≥ 1.10", "reached"]
 
 
+def test_there_is_no_ratio_to_nothing() -> None:
+    (line,) = record.table_lines(speeds(ours=[11, 22, 33], theirs=[10, 0, 30]))
+    assert line[3:] == ["22", "10", "", "", ""]
+
+
+def test_no_peer_has_a_comma_in_its_name() -> None:
+    """Since --without takes several."""
+    assert not any("," in name for name in peers.PEERS)
+
+
 def test_a_difference_is_shown_as_one() -> None:
     values = {START: {"Nitro": [1.5, 1.5], SERVER: [1.0, 1.0]}, MEMORY: {"Nitro": [300.0] * 2, SERVER: [200.0] * 2}}
     start, memory = record.table_lines(Outcome("start", "start", 1.0, values))
