@@ -10,8 +10,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -84,6 +84,13 @@ def running(command: Command) -> Iterator[Server]:
                 process.wait()
 
 
+@contextmanager
+def all_running(commands: Sequence[Command]) -> Iterator[list[Server]]:
+    """Start several servers, and end all of them afterwards."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(running(command)) for command in commands]
+
+
 class Peak:
     """The highest memory of a server's processes together while this is entered. A thread reads it."""
 
@@ -112,10 +119,16 @@ class Peak:
             self.mib = max(self.mib or 0.0, memory)
 
 
-def nitro(*options: str) -> Command:
-    """`nitro serve` with these options."""
+def nitro(*options: str, tree: Path | None = None) -> Command:
+    """`nitro serve` with these options; of another source tree, with this interpreter's libraries, if one is given."""
     # -P: nitro is not imported from the current folder unless PYTHONPATH says so
-    return listening([sys.executable, "-P", "-m", "nitro", "serve", *options])
+    command = listening([sys.executable, "-P", "-m", "nitro", "serve", *options])
+    return with_variables(command, PYTHONPATH=str(tree)) if tree else command
+
+
+def with_variables(command: Command, **variables: str) -> Command:
+    """The command with these environment variables."""
+    return lambda port: ["env", *(f"{name}={value}" for name, value in variables.items()), *command(port)]
 
 
 def listening(command: list[str]) -> Command:
