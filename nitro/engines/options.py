@@ -34,6 +34,13 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
         | None
     ) = None
     parallel: Annotated[int, Meta(ge=1, le=128, description="Requests that run at the same time.")] = 8
+    draft: Annotated[
+        str | None,
+        Meta(
+            description="A smaller model with the same vocabulary, which guesses what MODEL says next. It changes the "
+            "speed only."
+        ),
+    ] = None
     threads: Annotated[int, Meta(ge=1, description="CPU threads. Default: one per physical core.")] | None = None
     gpu_layers: (
         Annotated[int, Meta(ge=0, description="Layers to put on the GPU; 0 computes on the CPU. Default: all.")] | None

@@ -69,7 +69,7 @@ LLAMA = EngineDescriptor(
     packages=(Package(extra="llama", platforms=frozenset({ANY}), title="llama.cpp"),),
     automatic=frozenset({ANY}),
     gpu="CUDA",
-    options=frozenset({"gpu_layers", "require_gpu", "threads"}),
+    options=frozenset({"draft", "gpu_layers", "require_gpu", "threads"}),
     samplers=frozenset({"dry_multiplier", "dynatemp_range", "mirostat", "xtc_probability"}),
 )
 

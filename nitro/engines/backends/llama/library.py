@@ -71,6 +71,12 @@ def capture_log() -> Log:
     return _current
 
 
+def resume_log(log: Log) -> None:
+    """Let this log get every line again, after another model was loaded."""
+    global _current
+    _current = log
+
+
 def build() -> Build:
     """What llama.cpp is built for and finds here. A backend that was built is listed even if it finds no device."""
     names = [_call("ggml_backend_reg_name", ctypes.c_char_p, handle).decode() for handle in _all("reg")]

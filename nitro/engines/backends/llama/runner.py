@@ -22,6 +22,7 @@ from nitro.checkpoints.files import TOOL_USE
 from nitro.engines.backends import fill_in_middle
 from nitro.engines.backends.llama import exact_rows, kv_cells, sampler
 from nitro.engines.backends.llama.batch import Batch
+from nitro.engines.backends.llama.draft_model import DraftModel
 from nitro.engines.backends.llama.kv_cells import Cells
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.backends.registry import LLAMA
@@ -60,17 +61,22 @@ class LlamaRunner:
         self._batch: list[Chunk] = []
         self._offloaded: dict[int, Any] = {}  # by slot; arrays of bytes
         self._context: Any = None
+        self._draft: DraftModel | None = None
         self._tokens = Batch(STEP_TOKENS)
         self._deterministic = spec.deterministic
         try:
             if self._deterministic and self._model.placement.on_gpu:
                 raise LoadError(exact_rows.NOT_ON_GPU)
+            if spec.draft:
+                self._draft = DraftModel(self._model, spec)
             self._plan = self._make_plan(spec)
             self._parameters = self._context_parameters(spec)
             if self._deterministic:
                 self._make_exact_context()
             else:
                 self._make_context()
+            if self._draft:
+                self._draft.start(self._plan, spec.parallel, self._parameters.n_threads)
             self.info = self._describe(spec)
             self._cells = Cells(self.info.offload_tokens)
             self._warm_up()
@@ -106,6 +112,10 @@ class LlamaRunner:
         lib.llama_synchronize(self._context)
         return [self._result(chunk) for chunk in self._batch]
 
+    def guess(self, chunks: list[Chunk], limits: list[int]) -> list[list[int]]:
+        """What the draft model says, drawn as the sequences will draw."""
+        return self._draft.guess(chunks, limits, self._sampler_chain) if self._draft else [[] for _ in chunks]
+
     def trim(self, slot: int, length: int) -> int:
         """Bring an offloaded slot back, and cut it. What cannot be brought back or cut is emptied: 0."""
         offloaded = self._offloaded.pop(slot, None)
@@ -139,6 +149,8 @@ class LlamaRunner:
         chain = self._samplers.pop(sequence_id, None)
         if chain is not None:
             lib.llama_sampler_free(chain)
+        if self._draft:
+            self._draft.free_sequence(sequence_id)
 
     def release_idle_memory(self) -> None:
         """Nothing: llama.cpp holds the same memory, busy or idle."""
@@ -150,6 +162,8 @@ class LlamaRunner:
         self._offloaded = {}
         self._cells = Cells(self.info.offload_tokens)
         self._make_context()
+        if self._draft:
+            self._draft.reset()
 
     def close(self) -> None:
         """Free samplers, context and model, in this order: each points to the next."""
@@ -157,6 +171,8 @@ class LlamaRunner:
             self.free_sequence(sequence_id)
         if self._context:
             lib.llama_free(self._context)
+        if self._draft:
+            self._draft.close()
         self._model.close()
 
     # The KV cache
@@ -266,8 +282,8 @@ class LlamaRunner:
             spec.context,
             trained=self._model.trained_context,
             parallel=spec.parallel,
-            token_bytes=self._model.token_bytes(),
-            free_bytes=self._model.free_memory(),
+            token_bytes=self._token_bytes(),
+            free_bytes=max(self._model.free_memory() - (self._draft.weight_bytes if self._draft else 0), 0),
         )
         if plan.context > self._model.trained_context:
             trained = self._model.trained_context
@@ -294,7 +310,7 @@ class LlamaRunner:
     def _make_context(self) -> None:
         self._context = lib.llama_init_from_model(self._model.pointer, self._parameters)
         if not self._context:
-            need = self._plan.pool * self._model.token_bytes() / memory.MIB
+            need = self._plan.pool * self._token_bytes() / memory.MIB
             raise LoadError(
                 f"llama.cpp cannot make a context: {self._model.log.first_error} The KV cache of {self._plan.pool} "
                 f"tokens needs {need:.0f} MiB; lower --ctx or --parallel."
@@ -338,6 +354,7 @@ class LlamaRunner:
             attention_tile_rows=0 if model.placement.on_gpu else CPU_TILE,
             can_truncate=self._can_truncate,
             draft_tokens=speculation.MAX_DRAFTED if self._can_truncate else 0,
+            has_draft_model=self._draft is not None,
             deterministic=self._deterministic,
             offload_tokens=self._offload_tokens(),
             kv_place=model.log.kv_place(),
@@ -359,7 +376,11 @@ class LlamaRunner:
     def _kv_bytes(self) -> int:
         """As llama.cpp says, unless it made several contexts to try them."""
         said = 0 if self._deterministic else self._model.log.kv_bytes()
-        return said or self._plan.pool * self._model.token_bytes()
+        return said or self._plan.pool * self._token_bytes()
+
+    def _token_bytes(self) -> int:
+        """Bytes of KV cache of one token, the draft model's included."""
+        return self._model.token_bytes() + (self._draft.token_bytes if self._draft else 0)
 
     def _offload_tokens(self) -> int:
         """A GPU reads masked cells fast, and to move them over the bus would cost more. What llama.cpp saves of a slot
