@@ -44,6 +44,7 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--parallel", "parallel", "1", 1, "128", 128),
     ("--threads", "threads", "3", 3, "1", 1),
     ("--gpu-layers", "gpu_layers", "0", 0, "99", 99),
+    ("--draft", "draft", "small.gguf", "small.gguf", "ř.gguf", "ř.gguf"),
     ("--wired-limit", "wired_limit", "recommended", "recommended", "24576", "24576"),
     ("--alias", "alias", "gpt-4", "gpt-4", "ř 😀", "ř 😀"),
     ("--api-key", "api_key", "secret", "secret", " s e c\n", "s e c"),
