@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+Switch = Literal["on", "off"]
 
 
 class EngineOptions(Struct, frozen=True, kw_only=True):
@@ -53,6 +54,13 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             "beside it and whatever is cached. On the CPU only, and slower."
         ),
     ] = False
+    lookup: Annotated[
+        Switch,
+        Meta(
+            description="Guess tokens from what the sequence has said before, and check several in one step where that "
+            "pays. No answer changes."
+        ),
+    ] = "on"
     wired_limit: Annotated[
         str,
         Meta(
