@@ -63,13 +63,13 @@ def test_a_slot_that_shares_at_most_a_fourth_is_moved(scorer: LlamaScorer, moved
     for id in (1, 2):
         driver.add(id, scorer.tokenizer.encode(WORDS[id]), 8)
     driver.run()
-    sizes = {slot: held for slot in range(scorer.info.slots) if (held := kv_cells.held(scorer._context, slot))}
+    sizes = {slot: held for slot in range(scorer.info.slots) if (held := kv_cells.held(scorer._context.pointer, slot))}
     (first, second), cells = sizes, kv_cells.Cells(10_000)
     cells.computed(1000)
     cells.copied(first, scorer.info.slots - 1, sizes[first] // kv_cells.ONE_IN_SHARED + more)
     moved.clear()
-    cells.gather(scorer._context, [first])
+    cells.gather(scorer._context.pointer, [first])
     assert moved == [], "one that runs alone"
-    cells.gather(scorer._context, [first, second])
+    cells.gather(scorer._context.pointer, [first, second])
     assert moved == ([second] if more else [first, second])
-    assert sizes == {slot: kv_cells.held(scorer._context, slot) for slot in sizes}
+    assert sizes == {slot: kv_cells.held(scorer._context.pointer, slot) for slot in sizes}

@@ -222,8 +222,8 @@ class TestSlidingWindow:
         scorer = LlamaScorer(gemma, swa_full=True, parallel=2)
         prefilled(scorer, LENGTH)
         assert scorer.info.can_truncate and scorer.info.offload_tokens == 0
-        state = kv_cells.save(scorer._context, 0)
-        assert kv_cells.restore(scorer._context, 0, state)
+        state = kv_cells.save(scorer._context.pointer, 0)
+        assert kv_cells.restore(scorer._context.pointer, 0, state)
         assert scorer.trim(0, CUT) == 0, "if it could, it might be offloaded"
         scorer.close()
 
@@ -384,7 +384,7 @@ class TestLoading:
         runner = LlamaRunner(EngineSpec("llama", str(smollm), context=1024, parallel=1))
         try:
             info = runner.info
-            assert (info.attention_tile_rows, info.offload_tokens > 0, lib.llama_n_ubatch(runner._context)) == (
+            assert (info.attention_tile_rows, info.offload_tokens > 0, lib.llama_n_ubatch(runner._context.pointer)) == (
                 tile,
                 offloads,
                 at_a_time,
