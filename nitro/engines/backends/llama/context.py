@@ -4,11 +4,13 @@ Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 """
 
 import logging
+import math
+import time
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
 
-from nitro.engines.backends.llama import exact_rows
+from nitro.engines.backends.llama import exact_rows, kv_cells
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.hardware import memory
@@ -28,30 +30,58 @@ GPU_TOKENS = 512
 CPU_TOKENS = CPU_TILE
 
 
+# Cells of a stream at first. llama.cpp clears all cells when it makes a context, so that all of them take memory.
+FIRST_CELLS = 512
+CELLS = exact_rows.CELLS  # llama.cpp rounds a stream's cells up to a multiple of so many
+GROWTH = 2  # at least; so copying a token costs as much, however often its context grows
+IDLE_SHARE = 4  # an idle context shrinks where at most one cell in so many is used
+
+
 class LlamaContext:
-    """A llama_context that can be made anew: `pointer`, or None where there is none now."""
+    """A llama_context that can be made anew: `pointer`, or None where there is none now.
+
+    On the CPU its cells follow use: it begins with few of those that are planned, is replaced by a larger one when a
+    step does not fit, and by a smaller one when it is idle. What the slots hold is copied. On a GPU all are there from
+    the beginning: its memory is not shared with others as main memory is, so what is planned must be had.
+    """
 
     def __init__(self, model: LlamaModel, plan: memory.KVPlan, parameters: Any):
-        """Nothing is allocated before `make`."""
+        """Nothing is allocated before `make`. `parameters`: a llama_context_params with all cells that are planned."""
         self.plan = plan
-        self.parameters = parameters  # a llama_context_params
+        self.parameters = parameters
         self.pointer: Any = None
         self._model = model
+        self._streams = 1 if parameters.kv_unified else parameters.n_seq_max
+        self._max_length = _rounded(parameters.n_ctx / self._streams)
+        whole = model.placement.on_gpu or model.rope_depends_on_cells
+        first = max(FIRST_CELLS, _rounded(STEP_TOKENS / self._streams))  # n_batch is n_ctx at most
+        self._first_length = self._max_length if whole else min(first, self._max_length)
+        self._length = self._first_length
+        self._cell_bytes = 0.0  # unknown before the first one is made
 
     @property
     def memory(self) -> Any:
         """Its llama_memory_t: the KV cache, a recurrent model's states, or both."""
         return lib.llama_get_memory(self.pointer)
 
+    @property
+    def max_cells(self) -> int:
+        """Cells in all that it may have."""
+        return self._max_length * self._streams
+
+    @property
+    def max_kv_bytes(self) -> int:
+        """Bytes of the KV cache with all its cells, as far as llama.cpp says what it takes, else as computed."""
+        return int(self.max_cells * (self._cell_bytes or self._model.token_bytes()))
+
+    @property
+    def unused_bytes(self) -> int:
+        """Bytes that the KV cache may still take."""
+        return int((self._max_length - self._length) * self._streams * self._cell_bytes)
+
     def make(self) -> None:
-        """Allocate it, every slot empty. Raises LoadError."""
-        self.pointer = lib.llama_init_from_model(self._model.pointer, self.parameters)
-        if not self.pointer:
-            need = self.plan.pool * self._model.token_bytes() / memory.MIB
-            raise LoadError(
-                f"llama.cpp cannot make a context: {self._model.log.first_error} The KV cache of {self.plan.pool} "
-                f"tokens needs {need:.0f} MiB; lower --ctx or --parallel."
-            )
+        """Allocate it with few cells, every slot empty. Raises LoadError."""
+        self._make(self._first_length)
 
     def make_exact(self, batch: Batch) -> None:
         """Make one that computes as many rows at a time as give what each gives alone. `batch` is used for the trials.
@@ -70,11 +100,66 @@ class LlamaContext:
             self.free()
         raise LoadError(exact_rows.NEVER_EXACT)
 
+    def grow(self, wanted: int) -> bool:
+        """Have room for so many tokens in each stream, in the one that all share or in each slot's own. The slots keep
+        what they hold. False where it has all cells already, or where the system has no memory for more."""
+        if self._length == self._max_length:
+            return False
+        length = min(max(_rounded(wanted), GROWTH * self._length), self._max_length)
+        needed = int(self._streams * length * self._cell_bytes)
+        if (
+            needed > memory.free_host_memory()
+        ):  # the old cells, which come back to it, are for the copy of what they hold
+            log.warning("there is no memory for a larger KV cache, of %d MiB", needed // memory.MIB)
+            return False
+        return self._resize(length)
+
+    def shrink(self, used: int) -> None:
+        """Give back what an idle one does not need. `used`: tokens in the fullest stream."""
+        length = max(_rounded(GROWTH * used), self._first_length)
+        if used * IDLE_SHARE <= self._length and length < self._length:
+            self._resize(length)
+
     def free(self) -> None:
         """Free it with all it holds. Nothing where there is none."""
         if self.pointer:
             lib.llama_free(self.pointer)
         self.pointer = None
+
+    def _make(self, length: int) -> None:
+        said = len(self._model.log.text)
+        self.parameters.n_ctx = length * self._streams
+        self.pointer = lib.llama_init_from_model(self._model.pointer, self.parameters)
+        if not self.pointer:
+            raise LoadError(
+                f"llama.cpp cannot make a context: {self._model.log.first_error} The KV cache of {self.plan.pool} "
+                f"tokens needs {self.max_kv_bytes / memory.MIB:.0f} MiB; lower --ctx or --parallel."
+            )
+        self._length = length
+        self._cell_bytes = self._cell_bytes or self._model.log.kv_bytes(said) / (length * self._streams)
+
+    def _resize(self, length: int) -> bool:
+        """Replace it by one of another length. Where that fails it is as before. Raises LoadError where even that
+        fails."""
+        started = time.monotonic()
+        before = self._length
+        state = kv_cells.save_all(self.pointer)
+        if state is None:
+            return False
+        self.free()
+        try:
+            self._make(length)
+        except LoadError as error:
+            log.warning("%s", error)
+            self._make(before)
+        if not kv_cells.restore_all(self.pointer, state):
+            raise LoadError("llama.cpp cannot put back what the KV cache held.")
+        log.debug("KV cache: %d → %d cells in %.0f ms", before, self._length, (time.monotonic() - started) * 1000)
+        return self._length == length
+
+
+def _rounded(cells: float) -> int:
+    return max(math.ceil(cells / CELLS), 1) * CELLS
 
 
 def plan(model: LlamaModel, spec: EngineSpec) -> memory.KVPlan:

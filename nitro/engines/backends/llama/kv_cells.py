@@ -29,6 +29,20 @@ def restore(context: Any, slot: int, state: Any) -> bool:
     return bool(lib.llama_state_seq_set_data(context, state, len(state), slot))
 
 
+def save_all(context: Any) -> Any:
+    """A copy of what all slots hold, cells that they share and cells outside a window as well, as an array of bytes;
+    None where llama.cpp cannot make one."""
+    size = lib.llama_state_get_size(context)
+    state = (ctypes.c_uint8 * size)()
+    return state if lib.llama_state_get_data(context, state, size) == size else None
+
+
+def restore_all(context: Any, state: Any) -> bool:
+    """Replace what all slots hold. The context may have more cells than the saved one, and as many streams. Afterwards
+    llama.cpp uses cells outside a window again, before those that are free: such a slot may not be cut any more."""
+    return bool(lib.llama_state_set_data(context, state, len(state)))
+
+
 def clear(context: Any, slot: int) -> None:
     """Empty the slot."""
     lib.llama_memory_seq_rm(lib.llama_get_memory(context), slot, -1, -1)  # of a whole sequence: never fails

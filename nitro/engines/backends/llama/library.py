@@ -47,9 +47,10 @@ class Log:
         """Where the KV cache lies, a recurrent model's states included: "CUDA0, CPU"."""
         return ", ".join(dict.fromkeys(re.findall(r"(\S+) +(?:KV|RS) buffer size", self.text)))
 
-    def kv_bytes(self) -> int:
-        """Bytes of all KV buffers."""
-        return int(sum(float(size) for size in re.findall(r"KV buffer size = +([\d.]+) MiB", self.text)) * MIB)
+    def kv_bytes(self, start: int = 0) -> int:
+        """Bytes of all KV buffers that were made since the log was so many characters long."""
+        sizes = re.findall(r"KV buffer size = +([\d.]+) MiB", self.text[start:])
+        return int(sum(map(float, sizes)) * MIB)
 
 
 _current = Log()

@@ -17,13 +17,13 @@ from nitro.engines.backends.llama.library import Log
 from nitro.engines.backends.llama.tokenizer import LlamaTokenizer
 from nitro.engines.hardware import memory
 from nitro.engines.runner import LoadError
-from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import EngineSpec
 from nitro.gguf import header
 
 log = logging.getLogger("llama.cpp")
 
 ALL_LAYERS = 10_000
+LONG_FACTORS = "rope_factors_long"  # in the name of a tensor (gguf.constants)
 
 
 class LlamaModel:
@@ -33,7 +33,10 @@ class LlamaModel:
         """Raises LoadError: a folder, a damaged file, no GPU where one is required."""
         self.path = Path(spec.model)
         _refuse_folder(self.path)
-        self.sampling = _read_header(self.path)
+        head = _read_header(self.path)
+        self.sampling = sampling_defaults.from_file(self.path, head.metadata, header.SAMPLING_KEYS)
+        # the long ones are taken where a stream has more cells than the original context (llama-model.cpp:2345)
+        self.rope_depends_on_cells = any(LONG_FACTORS in name for name in head.tensors)
         self.log = library.capture_log()
         lib.llama_backend_init()
         uses_gpu = layer_placement.find_gpu(spec)
@@ -120,15 +123,14 @@ def _refuse_folder(path: Path) -> None:
         )
 
 
-def _read_header(path: Path) -> SamplingDefaults:
-    """What the file recommends for sampling. Raises LoadError where it is damaged: llama.cpp would say less of it."""
+def _read_header(path: Path) -> header.Header:
+    """Its metadata and tensors. Raises LoadError where it is damaged: llama.cpp would say less of it."""
     try:
-        head = header.read_all(path, full=False)
+        return header.read_all(path, full=False)
     except header.UnreadableGGUF as error:
         raise LoadError(str(error)) from None
     except OSError as error:
         raise LoadError(f"{error.filename or path} cannot be read: {error.strerror}.") from None
-    return sampling_defaults.from_file(path, head.metadata, header.SAMPLING_KEYS)
 
 
 def _load(spec: EngineSpec, llama_log: Log) -> Any:

@@ -78,7 +78,10 @@ class LlamaRunner:
             self._cells.gather(self._context.pointer, [chunk.slot for chunk in batch])
             self._cells.computed(sum(chunk.size for chunk in batch))
         in_order = exact_rows.in_order(batch, self._context.parameters.n_ubatch) if self._deterministic else batch
-        code = lib.llama_decode(self._context.pointer, self._tokens.fill(in_order))
+        rows = self._tokens.fill(in_order)
+        code = lib.llama_decode(self._context.pointer, rows)
+        if code == NO_KV_SLOT and self._context.grow(self._used({chunk.slot: chunk.size for chunk in batch})):
+            code = lib.llama_decode(self._context.pointer, rows)
         if code == NO_KV_SLOT:
             raise OutOfKV
         if code != DECODED:
@@ -129,7 +132,8 @@ class LlamaRunner:
             lib.llama_sampler_free(chain)
 
     def release_idle_memory(self) -> None:
-        """Nothing: llama.cpp holds the same memory, busy or idle."""
+        """Give back cells of the KV cache that nothing is in."""
+        self._context.shrink(self._used())
 
     def reset(self) -> None:
         """Make a new context. What was offloaded is dropped, too."""
@@ -159,7 +163,16 @@ class LlamaRunner:
     def _restore(self, slot: int, offloaded: Any) -> bool:
         """False where the pool has no room for it; the slot is empty then."""
         self._clear(slot)
-        return kv_cells.restore(self._context.pointer, slot, offloaded)
+        if kv_cells.restore(self._context.pointer, slot, offloaded):
+            return True
+        tokens = self._used() + len(offloaded) // self._model.token_bytes()
+        return self._context.grow(tokens) and kv_cells.restore(self._context.pointer, slot, offloaded)
+
+    def _used(self, more: dict[int, int] | None = None) -> int:
+        """Tokens in the fullest stream, with so `more` in some slots: of one slot, or of all where they share one."""
+        more = more or {}
+        sizes = [kv_cells.held(self._context.pointer, slot) + more.get(slot, 0) for slot in range(self.info.slots)]
+        return sum(sizes) if self._context.parameters.kv_unified else max(sizes)
 
     def _cut(self, slot: int, length: int) -> bool:
         return bool(lib.llama_memory_seq_rm(self._context.memory, slot, length, -1)) and self._holds(slot, length)
@@ -278,14 +291,14 @@ class LlamaRunner:
             parallel=spec.parallel,
             context=self._context.plan.context,
             trained_context=model.trained_context,
-            kv_tokens=lib.llama_n_ctx(self._context.pointer),
+            kv_tokens=self._context.max_cells,
             attention_tile_rows=0 if model.placement.on_gpu else CPU_TILE,
             can_truncate=self._can_truncate,
             draft_tokens=speculation.MAX_DRAFTED if self._can_truncate else 0,
             deterministic=self._deterministic,
             offload_tokens=self._offload_tokens(),
             kv_place=model.log.kv_place(),
-            kv_bytes=self._kv_bytes(),
+            kv_bytes=self._context.max_kv_bytes,
             step_tokens=STEP_TOKENS,
             vocabulary=model.vocabulary,
             eog=model.eog,
@@ -300,15 +313,11 @@ class LlamaRunner:
             fingerprint=fingerprint.of(split_files.files(model.path)),
         )
 
-    def _kv_bytes(self) -> int:
-        """As llama.cpp says, unless it made several contexts to try them."""
-        said = 0 if self._deterministic else self._model.log.kv_bytes()
-        return said or self._context.plan.pool * self._model.token_bytes()
-
     def _offload_tokens(self) -> int:
         """A GPU reads masked cells fast, and to move them over the bus would cost more. What llama.cpp saves of a slot
         lacks what has left the window, so that it could not be cut any more (llama-kv-cache.cpp:2091)."""
         has_own_cells = self._deterministic  # which no other slot's step reads
         if has_own_cells or self._model.placement.on_gpu or (self._model.window and self._context.parameters.swa_full):
             return 0
-        return memory.offload_tokens(self._model.token_bytes(), self._model.free_memory())
+        free = max(self._model.free_memory() - self._context.unused_bytes, 0)
+        return memory.offload_tokens(self._model.token_bytes(), free)
