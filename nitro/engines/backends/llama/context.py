@@ -13,6 +13,7 @@ import llama_cpp.llama_cpp as lib
 from nitro.engines.backends.llama import exact_rows, kv_cells
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.model import LlamaModel
+from nitro.engines.backends.llama.parameters import block_of, set_context_parameters, stretches
 from nitro.engines.hardware import memory
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
@@ -164,6 +165,14 @@ def _rounded(cells: float) -> int:
 
 def plan(model: LlamaModel, spec: EngineSpec) -> memory.KVPlan:
     """The context of each sequence, and the cells of all. Raises LoadError where they do not fit."""
+    for flag, cache_type, length in zip(
+        ("--cache-type-k", "--cache-type-v"), (spec.cache_type_k, spec.cache_type_v), model.head_lengths, strict=True
+    ):
+        if length % block_of(cache_type):
+            raise LoadError(
+                f"{flag} {cache_type} packs {block_of(cache_type)} numbers, which do not go into this model's heads of "
+                f"{length}. Choose a type that is not quantized."
+            )
     make = exact_rows.plan if spec.deterministic else memory.plan
     made = make(
         spec.context,
@@ -172,7 +181,7 @@ def plan(model: LlamaModel, spec: EngineSpec) -> memory.KVPlan:
         token_bytes=model.token_bytes(),
         free_bytes=model.free_memory(),
     )
-    if made.context > model.trained_context:
+    if made.context > model.trained_context and not stretches(spec):
         log.warning(
             "--ctx %d is more than the %d tokens the model was trained for", made.context, model.trained_context
         )
@@ -192,6 +201,7 @@ def parameters(model: LlamaModel, plan: memory.KVPlan, spec: EngineSpec) -> Any:
     made.kv_unified = True
     made.swa_full = plan.pool >= plan.context * spec.parallel
     made.no_perf = True
+    set_context_parameters(made, spec)
     if spec.deterministic:
         exact_rows.set_parameters(made, plan)
     return made

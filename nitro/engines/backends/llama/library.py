@@ -83,6 +83,13 @@ def devices() -> list[Device]:
     return [_device(handle) for handle in _all("dev")]
 
 
+def buffer_types() -> dict[str, int]:
+    """Where tensors can lie, by ggml's name: "CPU", "CUDA0"."""
+    handles = [_call("ggml_backend_dev_buffer_type", ctypes.c_void_p, device) for device in _all("dev")]
+    found = {_call("ggml_backend_buft_name", ctypes.c_char_p, handle).decode(): handle for handle in handles if handle}
+    return {"CPU": _call("ggml_backend_cpu_buffer_type", ctypes.c_void_p), **found}
+
+
 def _device(handle: int) -> Device:
     free = ctypes.c_size_t()
     total = ctypes.c_size_t()
