@@ -94,17 +94,27 @@ def plan(model: LlamaModel, spec: EngineSpec) -> memory.KVPlan:
     return made
 
 
+def has_streams(model: LlamaModel, plan: memory.KVPlan, spec: EngineSpec) -> bool:
+    """Whether running slots have cells of their own (slot_kv.py): on the CPU, where each can have a whole context.
+
+    What llama.cpp saves of a window lacks what has left it, so that it could not be cut after it was brought back
+    (llama-kv-cache.cpp:2091). Such models have a pool.
+    """
+    return not (model.placement.on_gpu or model.window) and plan.pool >= plan.context * spec.parallel
+
+
 def parameters(model: LlamaModel, plan: memory.KVPlan, spec: EngineSpec) -> Any:
-    """The llama_context_params. A unified cache, so that slots can share cells. A sliding-window model keeps its full
-    cache where the pool that is wanted fits: only that can be cut anywhere."""
+    """The llama_context_params. A sliding-window model keeps its full cache where the pool that is wanted fits: only
+    that can be cut anywhere."""
     threads = spec.threads or memory.physical_cores()
     made = lib.llama_context_default_params()
     made.n_ctx = plan.pool
     made.n_batch = STEP_TOKENS
     made.n_ubatch = GPU_TOKENS if model.placement.on_gpu else CPU_TOKENS
-    made.n_seq_max = min(spec.parallel + memory.SPARE_SLOTS, lib.llama_max_parallel_sequences())
+    made.kv_unified = not has_streams(model, plan, spec)
+    sequences = spec.parallel + (memory.SPARE_SLOTS if made.kv_unified else 0)
+    made.n_seq_max = min(sequences, lib.llama_max_parallel_sequences())
     made.n_threads = made.n_threads_batch = threads
-    made.kv_unified = True
     made.swa_full = plan.pool >= plan.context * spec.parallel
     made.no_perf = True
     if spec.deterministic:
