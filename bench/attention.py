@@ -39,7 +39,8 @@ class Scorer(LlamaRunner):
         rows = []
         for start in range(0, len(tokens), step):
             count = min(step, len(tokens) - start)
-            batch = self._tokens.fill([Chunk(1, SLOT, tokens, start, start + count, sampling=SamplingParams())])
+            chunks = self._kv.arrange([Chunk(1, SLOT, tokens, start, start + count, sampling=SamplingParams())])
+            batch = self._tokens.fill(chunks, self._kv.sequence)
             for i in range(count):
                 batch.logits[i] = 1
             assert lib.llama_decode(self._context.pointer, batch) == 0

@@ -101,11 +101,12 @@ class LlamaContext:
             self.free()
         raise LoadError(exact_rows.NEVER_EXACT)
 
-    def grow(self, wanted: int) -> bool:
-        """Have room for so many tokens in each stream, in the one that all share or in each slot's own. The slots keep
-        what they hold. False where it has all cells already, or where the system has no memory for more."""
+    def grow(self, more: dict[int, int]) -> bool:
+        """Have room for so many tokens more, by sequence. The sequences keep what they hold. False where all cells are
+        there already, or where the system has no memory for more."""
         if self._length == self._max_length:
             return False
+        wanted = self._used(more)
         length = min(max(_rounded(wanted), GROWTH * self._length), self._max_length)
         needed = int(self._streams * length * self._cell_bytes)
         if (
@@ -115,8 +116,9 @@ class LlamaContext:
             return False
         return self._resize(length)
 
-    def shrink(self, used: int) -> None:
-        """Give back what an idle one does not need. `used`: tokens in the fullest stream."""
+    def shrink(self) -> None:
+        """Give back what an idle one does not need."""
+        used = self._used({})
         length = max(_rounded(GROWTH * used), self._first_length)
         if used * IDLE_SHARE <= self._length and length < self._length:
             self._resize(length)
@@ -126,6 +128,12 @@ class LlamaContext:
         if self.pointer:
             lib.llama_free(self.pointer)
         self.pointer = None
+
+    def _used(self, more: dict[int, int]) -> int:
+        """Tokens in the fullest stream, with so many more by sequence."""
+        sequences = range(self.parameters.n_seq_max)
+        sizes = [kv_cells.held(self.pointer, sequence) + more.get(sequence, 0) for sequence in sequences]
+        return sum(sizes) if self._streams == 1 else max(sizes)
 
     def _make(self, length: int) -> None:
         said = len(self._model.log.text)
@@ -188,17 +196,27 @@ def plan(model: LlamaModel, spec: EngineSpec) -> memory.KVPlan:
     return made
 
 
+def has_streams(model: LlamaModel, plan: memory.KVPlan, spec: EngineSpec) -> bool:
+    """Whether running slots have cells of their own (slot_kv.py): on the CPU, where each can have a whole context.
+
+    What llama.cpp saves of a window lacks what has left it, so that it could not be cut after it was brought back
+    (llama-kv-cache.cpp:2091). Such models have a pool.
+    """
+    return not (model.placement.on_gpu or model.window) and plan.pool >= plan.context * spec.parallel
+
+
 def parameters(model: LlamaModel, plan: memory.KVPlan, spec: EngineSpec) -> Any:
-    """The llama_context_params. A unified cache, so that slots can share cells. A sliding-window model keeps its full
-    cache where the pool that is wanted fits: only that can be cut anywhere."""
+    """The llama_context_params. A sliding-window model keeps its full cache where the pool that is wanted fits: only
+    that can be cut anywhere."""
     threads = spec.threads or memory.physical_cores()
     made = lib.llama_context_default_params()
     made.n_ctx = plan.pool
     made.n_batch = STEP_TOKENS
     made.n_ubatch = GPU_TOKENS if model.placement.on_gpu else CPU_TOKENS
-    made.n_seq_max = min(spec.parallel + memory.SPARE_SLOTS, lib.llama_max_parallel_sequences())
+    made.kv_unified = not has_streams(model, plan, spec)
+    sequences = spec.parallel + (memory.SPARE_SLOTS if made.kv_unified else 0)
+    made.n_seq_max = min(sequences, lib.llama_max_parallel_sequences())
     made.n_threads = made.n_threads_batch = threads
-    made.kv_unified = True
     made.swa_full = plan.pool >= plan.context * spec.parallel
     made.no_perf = True
     set_context_parameters(made, spec)

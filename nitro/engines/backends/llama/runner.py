@@ -1,11 +1,7 @@
 """llama.cpp as a runner, on the low-level bindings of llama-cpp-python. Only the files in this folder touch them.
 
-One context with a unified KV cache: a slot is a llama.cpp sequence id, and a prefix can be copied between slots. On the
-CPU `submit` returns when the step is computed; on a GPU it may return before.
-
-There attention also goes over the cells of slots that are not in a batch, masked, which costs up to a fifth of a step
-with sixteen short ones. So idle slots are offloaded: their cells are copied to main memory, and freed. Those of the
-others are kept together (kv_cells.py).
+One context; where slots have their KV is in slot_kv.py. On the CPU `submit` returns when the step is computed; on a GPU
+it may return before.
 
 Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 """
@@ -20,11 +16,11 @@ import numpy as np
 from nitro.checkpoints import fingerprint
 from nitro.checkpoints.files import TOOL_USE
 from nitro.engines.backends import fill_in_middle
-from nitro.engines.backends.llama import context, exact_rows, kv_cells, sampler
+from nitro.engines.backends.llama import context, exact_rows, sampler
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.context import CPU_TILE, STEP_TOKENS, LlamaContext
-from nitro.engines.backends.llama.kv_cells import Cells
 from nitro.engines.backends.llama.model import LlamaModel
+from nitro.engines.backends.llama.slot_kv import PoolKV, StreamKV
 from nitro.engines.backends.registry import LLAMA
 from nitro.engines.hardware import memory
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
@@ -42,7 +38,7 @@ NO_KV_SLOT = 1
 
 
 class LlamaRunner:
-    """A model and its context. Slots share one pool of KV cells."""
+    """A model and its context."""
 
     def __init__(self, spec: EngineSpec):
         """Raises LoadError."""
@@ -50,7 +46,6 @@ class LlamaRunner:
         self.tokenizer = self._model.tokenizer
         self._samplers: dict[int, Any] = {}  # by sequence id; pointers to llama_sampler
         self._batch: list[Chunk] = []
-        self._offloaded: dict[int, Any] = {}  # by slot; arrays of bytes
         self._tokens = Batch(STEP_TOKENS)
         self._deterministic = spec.deterministic
         try:
@@ -58,9 +53,9 @@ class LlamaRunner:
         except LoadError:
             self._model.close()
             raise
+        self._kv = self._slot_kv()
         try:
             self.info = self._describe(spec)
-            self._cells = Cells(self.info.offload_tokens)
             self._warm_up()
         except LoadError:
             self.close()
@@ -74,20 +69,19 @@ class LlamaRunner:
 
     def submit(self, batch: list[Chunk]) -> None:
         """Compute the batch with one llama_decode. Raises OutOfKV; StepFailed for all of the batch."""
-        if self.info.offload_tokens and self._can_truncate:
-            self._cells.gather(self._context.pointer, [chunk.slot for chunk in batch])
-            self._cells.computed(sum(chunk.size for chunk in batch))
-        in_order = exact_rows.in_order(batch, self._context.parameters.n_ubatch) if self._deterministic else batch
-        rows = self._tokens.fill(in_order)
+        in_order = self._kv.arrange(batch)
+        if self._deterministic:
+            in_order = exact_rows.in_order(batch, self._context.parameters.n_ubatch)
+        rows = self._tokens.fill(in_order, self._kv.sequence)
         code = lib.llama_decode(self._context.pointer, rows)
-        if code == NO_KV_SLOT and self._context.grow(self._used({chunk.slot: chunk.size for chunk in batch})):
+        while code == NO_KV_SLOT and self._context.grow({self._kv.sequence(c.slot): c.size for c in batch}):
             code = lib.llama_decode(self._context.pointer, rows)
         if code == NO_KV_SLOT:
             raise OutOfKV
         if code != DECODED:
             # what was computed of the batch stays in the cache, and nothing tells whose fault it was
             for chunk in batch:
-                self._clear(chunk.slot)
+                self._kv.clear(chunk.slot)
             message = f"llama.cpp could not compute the step (code {code}). {self._model.log.last_error}".rstrip()
             raise StepFailed([chunk.slot for chunk in batch], message)
         self._batch = batch
@@ -98,32 +92,16 @@ class LlamaRunner:
         return [self._result(chunk) for chunk in self._batch]
 
     def trim(self, slot: int, length: int) -> int:
-        """Bring an offloaded slot back, and cut it. What cannot be brought back or cut is emptied: 0."""
-        offloaded = self._offloaded.pop(slot, None)
-        if length > 0 and (offloaded is None or self._restore(slot, offloaded)) and self._cut(slot, length):
-            return length
-        return self._clear(slot)
+        """See PoolKV."""
+        return self._kv.trim(slot, length)
 
     def offload(self, slot: int) -> None:
-        """Copy the slot's cells to main memory and free them. Where llama.cpp cannot copy them, the slot is empty."""
-        offloaded = kv_cells.save(self._context.pointer, slot)
-        if offloaded is not None:
-            self._offloaded[slot] = offloaded
-        self._clear(slot)
+        """See PoolKV."""
+        self._kv.offload(slot)
 
     def copy(self, src: int, dst: int, length: int) -> int:
-        """Share the cells of `src`, or make cells of its copy in main memory. 0 where that gives another state."""
-        self._clear(dst)
-        if src in self._offloaded:
-            return length if self._restore(dst, self._offloaded[src]) and self._cut(dst, length) else self._clear(dst)
-        if self._model.stateful and lib.llama_memory_seq_pos_max(self._context.memory, src) != length - 1:
-            return 0  # a recurrent state is that of its last token only
-        if self._deterministic:  # the slots share no cells
-            state = kv_cells.save(self._context.pointer, src)
-            return length if state and self._restore(dst, state) and self._cut(dst, length) else self._clear(dst)
-        lib.llama_memory_seq_cp(self._context.memory, src, dst, 0, length)
-        self._cells.copied(src, dst, length)
-        return length if self._holds(dst, length) else self._clear(dst)
+        """See PoolKV."""
+        return self._kv.copy(src, dst, length)
 
     def free_sequence(self, sequence_id: int) -> None:
         """Free its sampler chain."""
@@ -133,14 +111,13 @@ class LlamaRunner:
 
     def release_idle_memory(self) -> None:
         """Give back cells of the KV cache that nothing is in."""
-        self._context.shrink(self._used())
+        self._context.shrink()
 
     def reset(self) -> None:
         """Make a new context. What was offloaded is dropped, too."""
         self._context.free()
-        self._offloaded = {}
-        self._cells = Cells(self.info.offload_tokens)
         self._context.make()
+        self._kv = self._slot_kv()
 
     def close(self) -> None:
         """Free samplers, context and model, in this order: each points to the next."""
@@ -148,47 +125,6 @@ class LlamaRunner:
             self.free_sequence(sequence_id)
         self._context.free()
         self._model.close()
-
-    # The KV cache
-
-    @property
-    def _can_truncate(self) -> bool:
-        return not self._model.stateful and (not self._model.window or self._context.parameters.swa_full)
-
-    def _clear(self, slot: int) -> int:
-        self._cells.cleared(slot, kv_cells.held(self._context.pointer, slot))
-        kv_cells.clear(self._context.pointer, slot)
-        return 0
-
-    def _restore(self, slot: int, offloaded: Any) -> bool:
-        """False where the pool has no room for it; the slot is empty then."""
-        self._clear(slot)
-        if kv_cells.restore(self._context.pointer, slot, offloaded):
-            return True
-        tokens = self._used() + len(offloaded) // self._model.token_bytes()
-        return self._context.grow(tokens) and kv_cells.restore(self._context.pointer, slot, offloaded)
-
-    def _used(self, more: dict[int, int] | None = None) -> int:
-        """Tokens in the fullest stream, with so `more` in some slots: of one slot, or of all where they share one."""
-        more = more or {}
-        sizes = [kv_cells.held(self._context.pointer, slot) + more.get(slot, 0) for slot in range(self.info.slots)]
-        return sum(sizes) if self._context.parameters.kv_unified else max(sizes)
-
-    def _cut(self, slot: int, length: int) -> bool:
-        return bool(lib.llama_memory_seq_rm(self._context.memory, slot, length, -1)) and self._holds(slot, length)
-
-    def _holds(self, slot: int, length: int) -> bool:
-        """Whether the slot really holds [0, length), so that the next token can be computed from it.
-
-        llama_memory_seq_rm and _cp succeed on a sliding-window cache even where the cells needed are gone.
-        """
-        memory = self._context.memory
-        if lib.llama_memory_seq_pos_max(memory, slot) != length - 1:
-            return False
-        if self._model.stateful:
-            return True
-        first = max(0, length - self._model.window + 1) if self._model.window else 0  # that the next token sees
-        return bool(lib.llama_memory_seq_pos_min(memory, slot) <= first)
 
     # Sampling
 
@@ -238,7 +174,7 @@ class LlamaRunner:
                 break
             tokens.append(int(lib.llama_sampler_sample(chain, self._context.pointer, row + i)))
         if chunk.draft:
-            lib.llama_memory_seq_rm(self._context.memory, chunk.slot, chunk.stop + len(tokens) - 1, -1)
+            self._kv.reject(chunk.slot, chunk.stop + len(tokens) - 1)
         return tokens
 
     def _sampler_chain(self, chunk: Chunk) -> Any:
@@ -266,6 +202,17 @@ class LlamaRunner:
             made.make()
         return made
 
+    def _slot_kv(self) -> PoolKV:
+        """An empty one."""
+        has_pool = self._deterministic or self._context.parameters.kv_unified
+        if has_pool:  # or a stream for each slot, idle or not
+            return PoolKV(self._context, self._model, shares_cells=not self._deterministic)
+        return StreamKV(self._context, self._model)
+
+    @property
+    def _can_truncate(self) -> bool:
+        return not self._model.stateful and (not self._model.window or self._context.parameters.swa_full)
+
     def _context_parameters(self, spec: EngineSpec, plan: memory.KVPlan) -> Any:
         return context.parameters(self._model, plan, spec)
 
@@ -279,7 +226,7 @@ class LlamaRunner:
         if not np.isfinite(self._logits(self._tokens.last_row[0])).any():
             raise LoadError(f"{self._model.path} computes what is no number: its weights are damaged.")
         self.free_sequence(0)
-        self._clear(0)
+        self._kv.clear(0)
 
     def _describe(self, spec: EngineSpec) -> ModelInfo:
         model = self._model
@@ -287,7 +234,7 @@ class LlamaRunner:
             engine=f"llama.cpp (llama-cpp-python {llama_cpp.__version__})",
             device=model.device,
             layers=str(model.placement),
-            slots=lib.llama_n_seq_max(self._context.pointer),
+            slots=self._slots(spec),
             parallel=spec.parallel,
             context=self._context.plan.context,
             trained_context=model.trained_context,
@@ -312,6 +259,10 @@ class LlamaRunner:
             samplers=LLAMA.samplers,
             fingerprint=fingerprint.of(split_files.files(model.path)),
         )
+
+    def _slots(self, spec: EngineSpec) -> int:
+        sequences = int(lib.llama_n_seq_max(self._context.pointer))
+        return spec.parallel + memory.SPARE_SLOTS if isinstance(self._kv, StreamKV) else sequences
 
     def _offload_tokens(self) -> int:
         """A GPU reads masked cells fast, and to move them over the bus would cost more. What llama.cpp saves of a slot
