@@ -331,7 +331,7 @@ def test_what_fails_in_the_draft_model_fails_no_request(tiny: Path, monkeypatch:
 
     def failing(context, batch) -> int:
         nonlocal calls
-        if context is runner._draft._context:
+        if context == runner._draft._context.pointer:
             calls += 1
             if calls % 3 == 0:
                 return 1
