@@ -197,6 +197,8 @@ def banner(server: Server, info: ModelInfo) -> None:
         f"pool of {info.kv_tokens} tokens, {info.kv_bytes / 2**20:.0f} MiB",
         "URL": f"{server.url}/v1",
     }
+    if info.has_draft_model:
+        rows["drafts"] = f"by {config.draft}"
     if system := server.models.default.system:
         rows["system"] = f"{system!r} where a request has no system message"
     console = Console(stderr=True, soft_wrap=True)

@@ -42,7 +42,7 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
         return
     inbox = Inbox()
     outbox = Outbox()
-    services = handlers.Services(Preparation(runner), Preparers(inbox, outbox, marks))
+    services = handlers.Services(Preparation(runner, spec.lookup == "on"), Preparers(inbox, outbox, marks))
     reader.handle_with(partial(handlers.handle, services))
     gc_tuning.freeze_startup_objects()
     outbox.put(messages.Ready(runner.info))

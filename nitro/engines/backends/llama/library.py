@@ -47,9 +47,10 @@ class Log:
         """Where the KV cache lies, a recurrent model's states included: "CUDA0, CPU"."""
         return ", ".join(dict.fromkeys(re.findall(r"(\S+) +(?:KV|RS) buffer size", self.text)))
 
-    def kv_bytes(self) -> int:
-        """Bytes of all KV buffers."""
-        return int(sum(float(size) for size in re.findall(r"KV buffer size = +([\d.]+) MiB", self.text)) * MIB)
+    def kv_bytes(self, start: int = 0) -> int:
+        """Bytes of all KV buffers that were made since the log was so many characters long."""
+        sizes = re.findall(r"KV buffer size = +([\d.]+) MiB", self.text[start:])
+        return int(sum(map(float, sizes)) * MIB)
 
 
 _current = Log()
@@ -71,6 +72,12 @@ def capture_log() -> Log:
     return _current
 
 
+def resume_log(log: Log) -> None:
+    """Let this log get every line again, after another model was loaded."""
+    global _current
+    _current = log
+
+
 def build() -> Build:
     """What llama.cpp is built for and finds here. A backend that was built is listed even if it finds no device."""
     names = [_call("ggml_backend_reg_name", ctypes.c_char_p, handle).decode() for handle in _all("reg")]
@@ -80,6 +87,13 @@ def build() -> Build:
 def devices() -> list[Device]:
     """What ggml can compute on here, the CPU included, as it is now: `free` changes."""
     return [_device(handle) for handle in _all("dev")]
+
+
+def buffer_types() -> dict[str, int]:
+    """Where tensors can lie, by ggml's name: "CPU", "CUDA0"."""
+    handles = [_call("ggml_backend_dev_buffer_type", ctypes.c_void_p, device) for device in _all("dev")]
+    found = {_call("ggml_backend_buft_name", ctypes.c_char_p, handle).decode(): handle for handle in handles if handle}
+    return {"CPU": _call("ggml_backend_cpu_buffer_type", ctypes.c_void_p), **found}
 
 
 def _device(handle: int) -> Device:
