@@ -15,7 +15,8 @@ from tokenizers import Tokenizer
 from nitro.checkpoints import files as texts
 from nitro.checkpoints import fingerprint
 from nitro.engines import sampling_defaults
-from nitro.engines.backends.mlx.model import MlxModel, compute_type
+from nitro.engines.backends.mlx import weight_layout
+from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, converter
 from nitro.engines.runner import LoadError
 from nitro.errors import reason
@@ -52,9 +53,7 @@ def open_folder(folder: Path) -> MlxModel:
 
 def _open(folder: Path, words: Tokenizer) -> MlxModel:
     network, config = load_model(folder)
-    dtype = compute_type() or _dtype(config)
-    if dtype is not None:
-        network.set_dtype(dtype)
+    weight_layout.arrange(network, _dtype(config))
     text = {**config, **config.get("text_config", {})}
     about = _json(folder / "tokenizer_config.json")
     generation = _json(folder / "generation_config.json")

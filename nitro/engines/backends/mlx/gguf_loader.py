@@ -15,7 +15,8 @@ from mlx_lm.utils import _get_classes
 from nitro.checkpoints import fingerprint
 from nitro.checkpoints.files import TOOL_USE
 from nitro.engines import sampling_defaults
-from nitro.engines.backends.mlx.model import MlxModel, compute_type
+from nitro.engines.backends.mlx import weight_layout
+from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, sentence_piece
 from nitro.engines.runner import CannotOpen, LoadError
 from nitro.errors import reason
@@ -43,6 +44,8 @@ def open_gguf(path: Path) -> MlxModel:
         raise CannotOpen(f"MLX cannot open {path}, because of its metadata: {reason(error)}") from None
     try:
         network = _network(head, config, names)
+        weight_layout.arrange(network, getattr(mx, folder.dtype(head)))
+        mx.eval(network.parameters())
     except Exception as error:  # tensors that are missing or of another shape; MLX raises what it stumbles over
         raise LoadError(f"MLX cannot load {path}: {reason(error)}") from None
     controls = tokenizer.controls(head)
@@ -79,8 +82,6 @@ def _network(head: Header, config: dict[str, Any], names: dict[str, str]) -> Any
         arrays = network.sanitize(arrays)
     _pack(network, {goal.removesuffix(".weight"): head.tensors[name].type for name, goal in names.items()})
     network.load_weights(list(arrays.items()))
-    network.set_dtype(compute_type() or getattr(mx, folder.dtype(head)))
-    mx.eval(network.parameters())
     network.eval()
     return network
 

@@ -4,8 +4,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import mlx.core as mx
-
 from nitro.engines.runner import Tokenizer
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 
@@ -26,8 +24,3 @@ class MlxModel:
     infill: tuple[str, ...] = ()  # as the metadata has them: see fill_in_middle.py
     adds_bos: bool = False  # see ModelInfo
     sampling: SamplingDefaults = NOTHING  # the model's own
-
-
-def compute_type() -> mx.Dtype | None:
-    """What to compute in, where the weights do not decide: MLX's CPU build is forty times slower at 16 bits."""
-    return None if mx.metal.is_available() else mx.float32

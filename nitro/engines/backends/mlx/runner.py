@@ -16,7 +16,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
 from nitro.engines.backends import fill_in_middle
-from nitro.engines.backends.mlx import kv_cache, library, sampler, weight_layout
+from nitro.engines.backends.mlx import kv_cache, library, sampler
 from nitro.engines.backends.mlx.decode_group import Group, GroupRow, padding
 from nitro.engines.backends.mlx.draft_check import DraftCheck
 from nitro.engines.backends.mlx.folder_loader import open_folder
@@ -50,7 +50,6 @@ class MlxRunner:
         library.set_limits(spec)
         path = Path(spec.model)
         self._model = open_folder(path) if path.is_dir() else open_gguf(path)
-        weight_layout.arrange(self._model.network)
         self._trial = try_out(self._model, path, batches=spec.parallel > 1 and not spec.deterministic)
         self._grid = PromptGrid(DETERMINISTIC_GRID if spec.deterministic else 0)
         self.tokenizer = self._model.tokenizer
