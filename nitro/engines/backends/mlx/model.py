@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from nitro.engines.runner import Tokenizer
+from nitro.engines.backends.mlx.tokenizer import FastTokenizer
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 
 
@@ -13,7 +13,7 @@ class MlxModel:
     """An open model: its network, its tokenizer, and what its files say of it."""
 
     network: Any  # an mlx-lm model: tokens [rows, length] and caches → logits [rows, length, vocabulary]
-    tokenizer: Tokenizer
+    tokenizer: FastTokenizer
     trained_context: int  # tokens
     eog: frozenset[int]  # end-of-generation token ids
     template: str | None
