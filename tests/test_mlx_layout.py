@@ -22,7 +22,7 @@ TOKENS = [[5, 17, 900, 3]]
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiny models are cut, too, and on two cores."""
     monkeypatch.setattr(split_products, "PIECE", 900)
-    monkeypatch.setattr(split_products, "SMALL", 100)
+    monkeypatch.setattr(split_products, "SHARE", 100)
     monkeypatch.setattr(split_products.memory, "physical_cores", lambda: 2)
     monkeypatch.setattr(split_products, "_of_thread", type("Thread", (), {})())
 
@@ -106,7 +106,7 @@ def test_pieces_take_turns_on_the_cores() -> None:
 
 
 def test_a_small_layer_is_computed_on_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(split_products, "SMALL", 5000)
+    monkeypatch.setattr(split_products, "SHARE", 5000)
     monkeypatch.setattr(split_products, "PIECE", 10000)
     assert len(SplitLinear(mx.random.normal((64, 48)))._turns.pieces) == 1
 
@@ -122,8 +122,8 @@ def test_packed_weights_stay(folder: Path) -> None:
         np.testing.assert_array_equal(np.array(after[name]), np.array(array))
 
 
-def test_metal_keeps_the_files_layout(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mx.metal, "is_available", lambda: True)
+def test_a_gpu_gets_the_files_layout(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.DeviceType.gpu, 0))
     network, _ = load_model(folder)
     before = tree_flatten(network.parameters())
     weight_layout.arrange(network)

@@ -15,7 +15,7 @@ from mlx import nn
 from nitro.engines.hardware import memory
 
 PIECE = 2**18  # weights in a piece at most: widened, it fits into a core's cache
-SMALL = 2**16  # a layer of fewer weights is computed on one core
+SHARE = 2**16  # weights that are worth a core of their own
 _of_thread = threading.local()
 
 
@@ -80,7 +80,7 @@ class _Turns:
 
 def _cut(weight: mx.array) -> mx.array:
     outputs, inputs = weight.shape
-    cores = len(_streams()) if weight.size >= SMALL else 1
+    cores = min(len(_streams()), -(-weight.size // SHARE))
     count = cores * -(-weight.size // (PIECE * cores))
     columns = -(-outputs // count)
     count = -(-outputs // columns)

@@ -14,7 +14,7 @@ def arrange(network: Any, dtype: mx.Dtype | None = None) -> None:
 
     The CPU computes in float32. Dense layers are replaced there by those of split_products.py.
     """
-    if mx.metal.is_available():
+    if mx.default_device().type != mx.DeviceType.cpu:
         if dtype is not None:
             network.set_dtype(dtype)
         return
