@@ -12,7 +12,7 @@ from mlx_lm.utils import load_model
 from tiny_models import write_folder
 
 from nitro.engines.backends.mlx import split_products, weight_layout
-from nitro.engines.backends.mlx.folder_loader import open_folder
+from nitro.engines.backends.mlx.opening import open_model
 from nitro.engines.backends.mlx.split_products import SplitEmbedding, SplitLinear
 
 TOKENS = [[5, 17, 900, 3]]
@@ -23,6 +23,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiny models are cut, too, and on two cores."""
     monkeypatch.setattr(split_products, "PIECE", 900)
     monkeypatch.setattr(split_products, "SHARE", 100)
+    monkeypatch.setattr(split_products, "SHARED_PRODUCTS", 0)
     monkeypatch.setattr(split_products.memory, "physical_cores", lambda: 2)
     monkeypatch.setattr(split_products, "_of_thread", type("Thread", (), {})())
 
@@ -55,7 +56,7 @@ def weight_bytes(network: Any) -> int:
 
 def test_a_network_of_pieces_computes_the_same(folder: Path) -> None:
     plain, _ = load_model(folder)
-    split = open_folder(folder).network
+    split = open_model(folder).network
     kinds = [type(module) for module in split.modules()]
     assert SplitLinear in kinds and SplitEmbedding in kinds and not {nn.Linear, nn.Embedding} & set(kinds)
     np.testing.assert_allclose(logits(split), logits(plain), rtol=1e-4, atol=1e-4)
@@ -63,8 +64,8 @@ def test_a_network_of_pieces_computes_the_same(folder: Path) -> None:
 
 def test_bfloat16_stays_and_gives_what_float32_gives(folder: Path, tmp_path: Path) -> None:
     """Half the memory, and the same logits bit by bit."""
-    half = open_folder(as_type(folder, tmp_path / "half", mx.bfloat16)).network
-    full = open_folder(as_type(folder, tmp_path / "full", mx.float32)).network
+    half = open_model(as_type(folder, tmp_path / "half", mx.bfloat16)).network
+    full = open_model(as_type(folder, tmp_path / "full", mx.float32)).network
     kept = [module.pieces for module in half.modules() if isinstance(module, SplitLinear)]
     assert kept and all(pieces.dtype == mx.bfloat16 for pieces in kept)
     assert weight_bytes(half) <= 0.55 * weight_bytes(full)
@@ -73,7 +74,7 @@ def test_bfloat16_stays_and_gives_what_float32_gives(folder: Path, tmp_path: Pat
 
 
 def test_float16_is_computed_in_float32(folder: Path, tmp_path: Path) -> None:
-    network = open_folder(as_type(folder, tmp_path / "half", mx.float16)).network
+    network = open_model(as_type(folder, tmp_path / "half", mx.float16)).network
     assert {array.dtype for _, array in tree_flatten(network.parameters())} == {mx.float32}
 
 
@@ -103,6 +104,20 @@ def test_pieces_take_turns_on_the_cores() -> None:
     layer = SplitLinear(mx.random.normal((64, 48)))
     streams = [str(piece.stream) for piece in layer._turns.pieces]
     assert len(streams) > 2 and streams[0] != streams[1] and streams[::2] == [streams[0]] * len(streams[::2])
+
+
+def test_a_small_product_is_computed_on_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its result stays, bit by bit."""
+    layer = SplitLinear(mx.random.normal((64, 48)))
+    x = mx.random.normal((2, 48))
+    shared = layer(x)
+    used: list[str] = []
+    multiply = mx.matmul
+    monkeypatch.setattr(mx, "matmul", lambda a, b, stream: used.append(str(stream)) or multiply(a, b, stream=stream))
+    monkeypatch.setattr(split_products, "SHARED_PRODUCTS", 2 * 48 * 64 + 1)
+    assert mx.array_equal(layer(x), shared) and len(set(used)) == 1
+    monkeypatch.setattr(split_products, "SHARED_PRODUCTS", 2 * 48 * 64)
+    assert mx.array_equal(layer(x), shared) and len(set(used)) == 2
 
 
 def test_a_small_layer_is_computed_on_one_core(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import mlx.core as mx
+
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 
@@ -20,6 +22,7 @@ class MlxModel:
     bos: str
     eos: str
     fingerprint: str
+    dtype: mx.Dtype | None = None  # what a GPU computes in; None: as the weights are
     tool_template: str | None = None  # see ModelInfo
     infill: tuple[str, ...] = ()  # as the metadata has them: see fill_in_middle.py
     adds_bos: bool = False  # see ModelInfo

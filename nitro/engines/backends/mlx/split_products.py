@@ -16,6 +16,7 @@ from nitro.engines.hardware import memory
 
 PIECE = 2**18  # weights in a piece at most: widened, it fits into a core's cache
 SHARE = 2**16  # weights that are worth a core of their own
+SHARED_PRODUCTS = 2**19  # multiplications from which on it pays that cores wait for each other
 _of_thread = threading.local()
 
 
@@ -54,7 +55,9 @@ class SplitLinear(nn.Module):  # type: ignore[misc]
 
     def multiply(self, x: mx.array) -> mx.array:
         """x @ W.T."""
-        parts = [mx.matmul(x, piece.weight, stream=piece.stream) for piece in self._turns.pieces]
+        pieces = self._turns.pieces
+        alone = x.size * self.outputs < SHARED_PRODUCTS
+        parts = [mx.matmul(x, piece.weight, stream=pieces[0].stream if alone else piece.stream) for piece in pieces]
         return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=-1)[..., : self.outputs]
 
 
