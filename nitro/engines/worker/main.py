@@ -44,9 +44,9 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
     outbox = Outbox()
     services = handlers.Services(Preparation(runner), Preparers(inbox, outbox, marks))
     reader.handle_with(partial(handlers.handle, services))
-    gc_tuning.freeze_startup_objects()
     outbox.put(messages.Ready(runner.info))
     Writer(sock, inbox, outbox).start()
+    gc_tuning.freeze_startup_objects()
     EngineLoop(runner, inbox, outbox, marks).run()
 
 

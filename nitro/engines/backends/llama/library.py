@@ -5,14 +5,16 @@ import logging
 import re
 from typing import Any
 
-import llama_cpp
 import llama_cpp.llama_cpp as lib
 from llama_cpp._ggml import libggml
 
 from nitro.engines.hardware.libraries import Build, Device
 from nitro.engines.hardware.memory import MIB
+from nitro.system import packages
 
 log = logging.getLogger("llama.cpp")
+
+VERSION = packages.version("llama_cpp")  # of llama-cpp-python
 
 ERROR = 4  # GGML_LOG_LEVEL_ERROR (ggml.h)
 GPU_TYPES = (1, 2)  # GGML_BACKEND_DEVICE_TYPE_GPU, _IGPU (ggml-backend.h)
@@ -68,13 +70,14 @@ def capture_log() -> Log:
     """A new log that gets every line from now on."""
     global _current
     _current = Log()
+    lib.llama_log_set(_callback, ctypes.c_void_p(0))  # the package sets its own where something imports all of it
     return _current
 
 
 def build() -> Build:
     """What llama.cpp is built for and finds here. A backend that was built is listed even if it finds no device."""
     names = [_call("ggml_backend_reg_name", ctypes.c_char_p, handle).decode() for handle in _all("reg")]
-    return Build("llama.cpp", f"llama-cpp-python {llama_cpp.__version__}", tuple(names), tuple(devices()))
+    return Build("llama.cpp", f"llama-cpp-python {VERSION}", tuple(names), tuple(devices()))
 
 
 def devices() -> list[Device]:

@@ -13,14 +13,13 @@ Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 import logging
 from typing import Any
 
-import llama_cpp
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
 from nitro.checkpoints import fingerprint
 from nitro.checkpoints.files import TOOL_USE
 from nitro.engines.backends import fill_in_middle
-from nitro.engines.backends.llama import exact_rows, kv_cells, sampler
+from nitro.engines.backends.llama import exact_rows, kv_cells, library, sampler
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.kv_cells import Cells
 from nitro.engines.backends.llama.model import LlamaModel
@@ -327,7 +326,7 @@ class LlamaRunner:
     def _describe(self, spec: EngineSpec) -> ModelInfo:
         model = self._model
         return ModelInfo(
-            engine=f"llama.cpp (llama-cpp-python {llama_cpp.__version__})",
+            engine=f"llama.cpp (llama-cpp-python {library.VERSION})",
             device=model.device,
             layers=str(model.placement),
             slots=lib.llama_n_seq_max(self._context),
