@@ -12,7 +12,11 @@ from nitro.engines.client import spawn
 from nitro.engines.client.spawn import SpawnedEngine
 from nitro.errors import StartError
 from nitro.models import catalog
-from nitro.system import file_descriptors
+from nitro.system import file_descriptors, packages
+
+# Of Uvicorn only its server is used, not its command line; YAML is for pages of Litestar's that Nitro has no use for.
+for name in ("uvicorn", "yaml"):
+    packages.defer(name)
 
 
 class Launch:

@@ -13,11 +13,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-import uvicorn
-from rich.console import Console
+import click
+from uvicorn.config import Config
+from uvicorn.server import Server as UvicornServer
 
 from nitro import __version__
-from nitro.api.app import READERS, make_app
+from nitro.api.app import READERS, WARM_UP, make_app
 from nitro.api.auth import Guard
 from nitro.api.connections import ConnectionLimits, Connections
 from nitro.api.http_protocol import HttpProtocol, bounded
@@ -44,10 +45,10 @@ CLOSE_TIMEOUT = 5  # seconds that connections have to close when the server stop
 IDLE_TIMEOUT = 300
 
 
-class _Uvicorn(uvicorn.Server):
+class _Uvicorn(UvicornServer):
     """Leaves the signals to us: streams must end before uvicorn waits for them. Closes connections of slow clients."""
 
-    def __init__(self, config: uvicorn.Config, connections: Connections[HttpProtocol]):
+    def __init__(self, config: Config, connections: Connections[HttpProtocol]):
         super().__init__(config)
         self._connections = connections
         self._ticked = time.monotonic()
@@ -99,7 +100,7 @@ class Server:
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
         self._uvicorn = _Uvicorn(
-            uvicorn.Config(
+            Config(
                 app,
                 http=bounded(self.connections),  # type: ignore[arg-type]
                 ws="none",
@@ -163,15 +164,27 @@ class Server:
 
     async def _watch(self) -> None:
         """Print the banner when the model is loaded, then wait for the engine's end. Raises StartError, EngineLost."""
+        tool_formats.known()  # imports them while the model loads: the first request needs them
         try:
-            banner(self, await self.engine.loaded())
+            info = await self.engine.loaded()
         except EngineDown as error:
             raise StartError(str(error)) from None
         except ServerClosing:
             return
-        why = await self.engine.ended()
+        banner(self, info)
+        warming = asyncio.create_task(self._warm_up(info))
+        try:
+            why = await self.engine.ended()
+        finally:
+            warming.cancel()
         if isinstance(why, EngineDown):
             raise EngineLost(f"{why} The server exits, as --exit-on-engine-failure says.")
+
+    async def _warm_up(self, info: ModelInfo) -> None:
+        """Have a request read, so that the chat template is compiled before the first one comes."""
+        with contextlib.suppress(NitroError):  # no template, say: the first request reports it
+            reader, body = WARM_UP
+            await self.intake.read(self.models.default.setup(info), reader, [body])
 
 
 def run(config: ServeConfig, launch: Launch) -> None:
@@ -192,8 +205,7 @@ async def _run(config: ServeConfig, launch: Launch) -> None:
 
     signals.on_first(stop)
     name = server.models.default.source.id
-    console = Console(stderr=True, soft_wrap=True)
-    await server.serve(lambda: console.print(f"Loading {name} …", highlight=False, markup=False))
+    await server.serve(lambda: click.echo(f"Loading {name} …", err=True))
 
 
 def banner(server: Server, info: ModelInfo) -> None:
@@ -209,10 +221,9 @@ def banner(server: Server, info: ModelInfo) -> None:
     }
     if system := server.models.default.system:
         rows["system"] = f"{system!r} where a request has no system message"
-    console = Console(stderr=True, soft_wrap=True)
-    console.print(f"[bold]Nitro {__version__}[/bold]", highlight=False)
+    click.secho(f"Nitro {__version__}", err=True, bold=True)
     for name, value in rows.items():
-        console.print(f"  {name:8} {value}", highlight=False, markup=False)
+        click.echo(f"  {name:8} {value}", err=True)
     if not config.api_key and config.host not in ("127.0.0.1", "::1", "localhost"):
         log.warning(
             "listening on %s without --api-key: anyone who can reach this address can use the model", config.host

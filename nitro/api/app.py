@@ -3,6 +3,8 @@
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.exceptions import MethodNotAllowedException, NotFoundException
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 
 from nitro.api import error_responses, health
 from nitro.api.auth import Guard
@@ -15,7 +17,18 @@ from nitro.models.handle import ServedModels
 from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
 
+
+class _Application(Litestar):
+    """Litestar without the plugins for Pydantic and attrs, which it imports wherever those are installed: a fifth of
+    the server's start, and 15 MiB."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
+
+
 READERS = [endpoint.reader for endpoint in (CHAT, COMPLETIONS)]
+WARM_UP = (CHAT.reader, b'{"messages": [{"role": "user", "content": "Hello"}]}')  # a reader, and a body for it
 
 
 def make_app(
@@ -26,7 +39,7 @@ def make_app(
     max_body: int = 32 * 2**20,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body."""
-    app = Litestar(
+    app = _Application(
         [
             chat_completions,
             completions,

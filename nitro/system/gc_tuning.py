@@ -22,9 +22,8 @@ def resting() -> Iterator[None]:
 
 
 def freeze_startup_objects() -> None:
-    """Exclude all objects that exist now from collection for good, and begin to collect those that come. Call it once,
-    when the process is ready."""
-    gc.collect()
+    """Exclude all objects that exist now from collection for good, garbage among them, and begin to collect those that
+    come. Call it once, when the process is ready."""
     gc.freeze()
     gc.set_threshold(THRESHOLD, 20, 20)
     gc.enable()

@@ -10,6 +10,7 @@ or wants it gone. SIGINT and SIGTERM are the server's business.
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import socket
@@ -46,6 +47,7 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
     reader.handle_with(partial(handlers.handle, services))
     outbox.put(messages.Ready(runner.info))
     Writer(sock, inbox, outbox).start()
+    gc.collect()  # what loading has left may be weights
     gc_tuning.freeze_startup_objects()
     EngineLoop(runner, inbox, outbox, marks).run()
 

@@ -45,9 +45,16 @@ class Log:
         match = re.search(r"offloaded (\d+)/(\d+) layers", self.text)
         return (int(match[1]), int(match[2])) if match else None
 
+    def ends(self) -> set[int] | None:
+        """The end-of-generation tokens; None where they are not all said (llama-vocab.cpp, print_info)."""
+        if len(self.text) >= MAX_KEPT or "max token length" not in self.text:  # which stands behind them
+            return None
+        return set(map(int, re.findall(r"EOG token += (\d+) '", self.text)))
+
     def kv_place(self) -> str:
         """Where the KV cache lies, a recurrent model's states included: "CUDA0, CPU"."""
-        return ", ".join(dict.fromkeys(re.findall(r"(\S+) +(?:KV|RS) buffer size", self.text)))
+        sizes = "\n".join(line for line in self.text.splitlines() if " buffer size " in line)
+        return ", ".join(dict.fromkeys(re.findall(r"(\S+) +(?:KV|RS) buffer size", sizes)))
 
     def kv_bytes(self) -> int:
         """Bytes of all KV buffers."""
