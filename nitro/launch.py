@@ -1,4 +1,4 @@
-"""What a server begins with: its model is found, its socket bound, its engine's process started.
+"""What a server begins with: its model is found, its socket bound, its processes started.
 
 Imports little, so that the engine loads while the server's process imports what it serves with.
 """
@@ -7,12 +7,14 @@ import contextlib
 import socket
 from typing import Self
 
+from nitro.api.readers import READERS
 from nitro.config import ServeConfig
 from nitro.engines.client import spawn
 from nitro.engines.client.spawn import SpawnedEngine
 from nitro.errors import StartError
 from nitro.models import catalog
 from nitro.system import file_descriptors, packages
+from nitro.system.spawn import Spawned
 
 # Of Uvicorn only its server is used, not its command line; YAML is for pages of Litestar's that Nitro has no use for.
 for name in ("uvicorn", "yaml"):
@@ -29,17 +31,22 @@ class Launch:
         self.max_connections, self.backlog = file_descriptors.connection_limits(file_descriptors.raise_limit())
         self.socket = _bind(config.host, config.port, self.backlog)
         self.engine: SpawnedEngine | None = None
+        self.intake: Spawned | None = None
 
-    def start_engine(self) -> None:
-        """Start the engine's process now. Where none can be had the server tries again."""
+    def start(self) -> None:
+        """Start the processes of the engine and of the intake now. Where none can be had the server tries again."""
         with contextlib.suppress(OSError):
             self.engine = spawn.load(self.spec)
+            from nitro.service.intake import spawn as intake  # while the engine starts
+
+            self.intake = intake.start(READERS)
 
     def end(self) -> None:
-        """Close the socket and end the process. It may be called again, and when they are closed already."""
+        """Close the socket and end the processes. It may be called again, and when they are closed already."""
         self.socket.close()
-        if self.engine:
-            self.engine.child.end()
+        for child in (self.engine and self.engine.child, self.intake):
+            if child:
+                child.end()
 
     def __enter__(self) -> Self:
         return self

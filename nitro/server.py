@@ -18,10 +18,11 @@ from uvicorn.config import Config
 from uvicorn.server import Server as UvicornServer
 
 from nitro import __version__
-from nitro.api.app import READERS, WARM_UP, make_app
+from nitro.api.app import make_app
 from nitro.api.auth import Guard
 from nitro.api.connections import ConnectionLimits, Connections
 from nitro.api.http_protocol import HttpProtocol, bounded
+from nitro.api.readers import READERS, WARM_UP
 from nitro.config import ServeConfig
 from nitro.engines import sampling_defaults
 from nitro.engines.client.engine import Engine
@@ -94,7 +95,7 @@ class Server:
         model = ServedModel(source, self.engine, self._template, config.tool_format, defaults=_read_defaults(config))
         self.models = ServedModels(model)
         guard = _guard(config)
-        self.intake = Intake(readers=READERS)
+        self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
         app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20)
         limits = ConnectionLimits(most=self._launch.max_connections)

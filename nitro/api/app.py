@@ -10,8 +10,8 @@ from nitro.api import error_responses, health
 from nitro.api.auth import Guard
 from nitro.api.middleware import RequestMiddleware
 from nitro.api.openai import models
-from nitro.api.openai.chat import CHAT, chat_completions
-from nitro.api.openai.completions import COMPLETIONS, completions
+from nitro.api.openai.chat import chat_completions
+from nitro.api.openai.completions import completions
 from nitro.api.openapi.document import openapi_document
 from nitro.models.handle import ServedModels
 from nitro.service.generation import GenerationService
@@ -25,10 +25,6 @@ class _Application(Litestar):
     @staticmethod
     def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
         return [*plugins, MsgspecDIPlugin()]
-
-
-READERS = [endpoint.reader for endpoint in (CHAT, COMPLETIONS)]
-WARM_UP = (CHAT.reader, b'{"messages": [{"role": "user", "content": "Hello"}]}')  # a reader, and a body for it
 
 
 def make_app(

@@ -48,7 +48,7 @@ def _check_engine(name: str) -> None:
 def run(config: ServeConfig) -> None:
     """Start, serve and stop. Raises StartError, EngineLost.
 
-    The order matters: signals are held before there are threads, and the engine's process has begun before this one
+    The order matters: signals are held before there are threads, and the other processes have begun before this one
     imports a server.
     """
     from nitro.launch import Launch
@@ -57,7 +57,7 @@ def run(config: ServeConfig) -> None:
     signals.hold()
     logs.install(config.log_level)
     with gc_tuning.resting(), Launch(config) as launch:
-        launch.start_engine()
+        launch.start()
         from nitro import server
 
         server.run(config, launch)
