@@ -19,8 +19,8 @@ from nitro.service.metrics import Metrics
 
 
 class _Application(Litestar):
-    """Litestar without the plugins for Pydantic and attrs, which it imports wherever those are installed: a fifth of
-    the server's start, and 15 MiB."""
+    """Litestar without the plugins for Pydantic and attrs, which it imports wherever those are installed: 70 ms
+    of the server's start, and 9 MiB."""
 
     @staticmethod
     def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
