@@ -58,7 +58,3 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     connection, memory = map(int, sys.argv[1:3])
     serve(socket.socket(fileno=connection), CrashMarks(memory))
-
-
-if __name__ == "__main__":
-    main()

@@ -98,7 +98,3 @@ def main() -> None:
         serve(socket.socket(fileno=int(sys.argv[1])))
     except ConnectionError:  # the server is gone
         pass
-
-
-if __name__ == "__main__":
-    main()
