@@ -19,9 +19,10 @@ import numpy as np
 from nitro.checkpoints import fingerprint
 from nitro.checkpoints.files import TOOL_USE
 from nitro.engines.backends import fill_in_middle
-from nitro.engines.backends.llama import exact_rows, kv_cells, library, sampler
+from nitro.engines.backends.llama import exact_rows, kv_cells, sampler
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.kv_cells import Cells
+from nitro.engines.backends.llama.library import VERSION
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.backends.registry import LLAMA
 from nitro.engines.hardware import memory
@@ -326,7 +327,7 @@ class LlamaRunner:
     def _describe(self, spec: EngineSpec) -> ModelInfo:
         model = self._model
         return ModelInfo(
-            engine=f"llama.cpp (llama-cpp-python {library.VERSION})",
+            engine=f"llama.cpp (llama-cpp-python {VERSION})",
             device=model.device,
             layers=str(model.placement),
             slots=lib.llama_n_seq_max(self._context),
