@@ -64,17 +64,31 @@ class Server:
 @contextmanager
 def running(command: Command) -> Iterator[Server]:
     """Start a server, wait until it is ready, and end it afterwards. Raises RuntimeError if it is never ready."""
+    with starting(command) as (server, problem):
+        if not _wait_ready(server.port, problem):
+            raise RuntimeError(problem() or f"no server was ready within {LOAD_TIMEOUT:.0f} seconds")
+        yield server
+
+
+@contextmanager
+def starting(command: Command) -> Iterator[tuple[Server, Callable[[], str | None]]]:
+    """Start a server, and end it afterwards. With it comes a function: what an ended one has said last, None
+    while it runs."""
     signal.signal(signal.SIGTERM, _exit)
     port = _free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(OPTION_VARIABLES)}
     with tempfile.TemporaryFile() as log:
         arguments = command(port)
         process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+
+        def problem() -> str | None:
+            if process.poll() is None:
+                return None
+            log.seek(0)
+            return f"{arguments[0]} did not come up:\n{log.read().decode(errors='replace')[-2000:]}"
+
         try:
-            if not _wait_ready(process, port):
-                log.seek(0)
-                raise RuntimeError(f"{arguments[0]} did not come up:\n{log.read().decode(errors='replace')[-2000:]}")
-            yield Server(port, process.pid)
+            yield Server(port, process.pid), problem
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -168,10 +182,10 @@ def _free_port() -> int:
         return port
 
 
-def _wait_ready(process: "subprocess.Popen[bytes]", port: int) -> bool:
+def _wait_ready(port: int, problem: Callable[[], str | None]) -> bool:
     """Did the server become ready? One without the route /health listens only when it is."""
     end = time.monotonic() + LOAD_TIMEOUT
-    while process.poll() is None and time.monotonic() < end:
+    while problem() is None and time.monotonic() < end:
         try:
             with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=5):
                 return True
