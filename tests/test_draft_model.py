@@ -11,9 +11,12 @@ from driving import GREEDY
 from gguf import GGMLQuantizationType as Type
 from llama_scorer import LlamaScorer
 from msgspec.structs import replace
+from running import RunningServer
 from same_answer import assert_identical, assert_same_answer, tolerance
 from tiny_models import VOCABULARY, write_gguf
 
+from bench import files
+from nitro.config import ServeConfig
 from nitro.engines.backends import draft_vocabulary
 from nitro.engines.backends.draft_vocabulary import NONE, Vocabulary
 from nitro.engines.backends.llama import draft_model
@@ -21,6 +24,8 @@ from nitro.engines.backends.llama.draft_streams import LOSES_LITTLE, MIN_COPIED,
 from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.runner import Chunk, LoadError
 from nitro.engines.types import EngineSpec, SamplingParams
+from nitro.errors import StartError
+from nitro.server import Server
 
 # Vocabularies
 
@@ -239,8 +244,13 @@ def test_no_seed_draws_anything_else(draft: str, request) -> None:
     for limit in (1, 5):
         said = say(runner, PROMPTS, 40, seeded, limit)
         assert_identical(_differences(plain, said))
-    if draft == "tiny":
-        assert said.accepted > 0.95 * said.drafted, "each guess is drawn with the target's random number"
+    runner.close()
+
+
+def test_a_guess_is_drawn_with_the_target_s_random_number(tiny: Path) -> None:
+    runner = LlamaRunner(spec(tiny, tiny))
+    said = say(runner, PROMPTS, 40, seeded, limit=4)
+    assert said.accepted > 0.95 * said.drafted > 100
     runner.close()
 
 
@@ -321,7 +331,7 @@ def test_what_fails_in_the_draft_model_fails_no_request(tiny: Path, monkeypatch:
 
     def failing(context, batch) -> int:
         nonlocal calls
-        if context is runner._draft._context:
+        if context == runner._draft._context.pointer:
             calls += 1
             if calls % 3 == 0:
                 return 1
@@ -367,3 +377,42 @@ def test_what_cannot_draft_is_refused(tiny: Path, tmp_path: Path) -> None:
     different = write_gguf(tmp_path / "different.gguf", names={900: "quite different"})
     with pytest.raises(LoadError, match=r"token 900 of .*tiny.gguf is .*, and .*different.gguf has 'quite different'"):
         LlamaRunner(spec(tiny, different))
+
+
+# In a server
+
+
+def test_a_server_with_a_draft_model_counts_what_came_true(tiny: Path) -> None:
+    config = ServeConfig(model=str(tiny), draft=str(tiny), engine="llama", port=0, context=256, parallel=2)
+    with RunningServer(config) as server:
+        client = server.ready().client()
+        assert client.models.list().data[0].model_extra["capabilities"]["draft_model"] is True
+        reply = client.completions.create(
+            model="tiny",
+            prompt="Once upon",
+            max_tokens=60,
+            temperature=0,
+            n=2,
+            logprobs=1,
+            extra_body={"ignore_eos": True},
+        )
+        assert [len(choice.logprobs.tokens) for choice in reply.choices] == [60, 60]
+        assert reply.usage.completion_tokens == 120
+        details = reply.usage.completion_tokens_details
+        assert 0 <= details.accepted_prediction_tokens <= 120 and details.rejected_prediction_tokens >= 0
+
+
+def test_a_draft_model_that_is_not_there_is_told_at_once(tiny: Path) -> None:
+    with pytest.raises(StartError, match=r"nowhere\.gguf: no such file"):
+        Server(ServeConfig(model=str(tiny), draft="nowhere.gguf", port=0))
+
+
+def test_smollm_is_guessed_by_itself_in_four_bits(smollm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is sure of what it guesses it is nearly always right."""
+    runner = LlamaRunner(spec(smollm, files.quantized(smollm, "Q4_0"), context=512, parallel=2))
+    monkeypatch.setattr(draft_model, "MIN_CONFIDENCE", 0.8)
+    asked = "<|im_start|>user\nList the days of the week, one in a line.<|im_end|>\n<|im_start|>assistant\n"
+    prompt = runner.tokenizer.encode(asked)
+    said = say(runner, [prompt, prompt[:-1]], 40, greedy, limit=4)
+    assert said.accepted > 0.9 * said.drafted > 9
+    runner.close()

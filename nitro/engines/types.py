@@ -166,6 +166,7 @@ class Output(Struct, frozen=True, array_like=True, omit_defaults=True):
     drafted: int = 0  # tokens of the draft that was checked
     accepted: int = 0  # of these, how many the model drew itself
     predicted: bool = False  # whether they came from the client's prediction
+    modelled: bool = False  # whether they came from the draft model
     schema_violated: bool = False  # with "error": the model's value breaks the schema `param`; no fault of the request
 
 

@@ -18,12 +18,12 @@ from typing import Any
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
-from msgspec.structs import replace
 
 from nitro.engines.backends import draft_vocabulary
 from nitro.engines.backends.draft_vocabulary import NONE, Vocabulary
 from nitro.engines.backends.llama import kv_cells, library, sampler
 from nitro.engines.backends.llama.batch import Batch
+from nitro.engines.backends.llama.context import LlamaContext, Need
 from nitro.engines.backends.llama.draft_streams import Placed, Stream, Streams
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.hardware import memory
@@ -33,7 +33,8 @@ from nitro.engines.types import COLD, EngineSpec, SamplingParams
 log = logging.getLogger("llama.cpp")
 
 STEP_TOKENS = 512
-DECODED = 0
+DECODED = 0  # llama_decode's return codes (llama.h:994)
+NO_KV_SLOT = 1
 MIN_CONFIDENCE = 0.3  # of the likeliest token: where it is less likely, the target often draws another one
 # Tokens that are not part of what a text says, so that they may be missing in one of the models (llama.h:104)
 SPECIAL = (
@@ -64,9 +65,18 @@ class DraftModel:
     def __init__(self, target: LlamaModel, spec: EngineSpec):
         """Raises LoadError: as LlamaModel does; another vocabulary; KV that cannot be cut on either side."""
         assert spec.draft
-        self._model = LlamaModel(replace(spec, model=spec.draft, draft=None))
+        self._model = LlamaModel(
+            EngineSpec(
+                engine=spec.engine,
+                model=spec.draft,
+                gpu_layers=spec.gpu_layers,
+                require_gpu=spec.require_gpu,
+                no_mmap=spec.no_mmap,
+                mlock=spec.mlock,
+            )
+        )
         library.resume_log(target.log)
-        self._context: Any = None
+        self._context: LlamaContext | None = None
         self._failed = False
         try:
             for model in (target, self._model):
@@ -84,38 +94,37 @@ class DraftModel:
         self._instead = max(lib.llama_vocab_bos(self._model.vocab), 0)
         self._batch = Batch(STEP_TOKENS)
         self._streams = Streams(0)
-        self._length = 0  # tokens that a stream holds
-        self._parameters: Any = None
+        self._length = 0  # tokens that a stream may hold
 
     @property
-    def weight_bytes(self) -> int:
-        """Bytes of its weights."""
-        return int(lib.llama_model_size(self._model.pointer))
+    def need(self) -> Need:
+        """What it takes beside its target."""
+        return Need(self._model.token_bytes(), int(lib.llama_model_size(self._model.pointer)))
 
     @property
-    def token_bytes(self) -> int:
-        """Bytes of KV cache of one token."""
-        return self._model.token_bytes()
+    def kv_bytes(self) -> int:
+        """Bytes of its KV cache when all of it is used."""
+        return self._used_context.max_kv_bytes
 
-    def start(self, plan: memory.KVPlan, parallel: int, threads: int) -> None:
-        """Make the context, with a stream for each of `parallel` sequences, and take a first step. Raises LoadError."""
-        parallel = min(parallel, lib.llama_max_parallel_sequences(), STEP_TOKENS // 2)
-        length = min(plan.context, plan.pool // parallel, self._model.trained_context)
-        self._parameters = lib.llama_context_default_params()
-        self._parameters.n_ctx = length * parallel
-        self._parameters.n_batch = self._parameters.n_ubatch = STEP_TOKENS
-        self._parameters.n_seq_max = self._parameters.n_outputs_max = parallel
-        self._parameters.n_threads = self._parameters.n_threads_batch = threads
-        self._parameters.kv_unified = False
-        self._parameters.swa_full = True
-        self._parameters.no_perf = True
-        self._streams = Streams(parallel)
-        self._make_context()
-        self._length = min(length, lib.llama_n_ctx(self._context) // parallel)
+    def start(self, plan: memory.KVPlan, spec: EngineSpec) -> None:
+        """Make the context, with a stream for each sequence that may run, and take a first step. Raises LoadError."""
+        streams = min(spec.parallel, lib.llama_max_parallel_sequences())
+        self._length = min(plan.context, plan.pool // streams, self._model.trained_context)
+        parameters = lib.llama_context_default_params()
+        parameters.n_ctx = self._length * streams
+        parameters.n_batch = parameters.n_ubatch = STEP_TOKENS
+        parameters.n_seq_max = parameters.n_outputs_max = streams
+        parameters.n_threads = parameters.n_threads_batch = spec.threads or memory.physical_cores()
+        parameters.kv_unified = False
+        parameters.swa_full = True
+        parameters.no_perf = True
+        self._streams = Streams(streams)
+        self._context = LlamaContext(self._model, plan, parameters)
+        self._context.make()
         if not self._decode([(0, 0, [self._instead])]) or not np.isfinite(self._logits(1)).any():
             raise LoadError(f"{self._model.path} computes what is no number: its weights are damaged.")
-        kv_cells.clear(self._context, 0)
-        log.info("drafts by %s: up to %d tokens of each request", self._model.path.name, self._length)
+        kv_cells.clear(self._pointer, 0)
+        log.info("drafts by %s, for up to %d tokens of each request", self._model.path.name, self._length)
 
     def guess(self, chunks: list[Chunk], limits: list[int], chain_of: ChainOf) -> list[list[int]]:
         """See ModelRunner.guess."""
@@ -139,17 +148,21 @@ class DraftModel:
         """The sequence has ended."""
         self._streams.end(sequence_id)
 
+    def shrink(self) -> None:
+        """Give back cells that nothing is in."""
+        if self._pointer:
+            self._used_context.shrink()
+
     def reset(self) -> None:
         """Make a new context."""
-        lib.llama_free(self._context)
-        self._context = None
+        self._used_context.free()
+        self._used_context.make()
         self._streams = Streams(len(self._streams.all))
-        self._make_context()
 
     def close(self) -> None:
         """Free context and model."""
         if self._context:
-            lib.llama_free(self._context)
+            self._context.free()
         self._model.close()
 
     # Following
@@ -170,8 +183,8 @@ class DraftModel:
         if source is None:
             return
         stream.tokens = []
-        state = kv_cells.save(self._context, source.id)
-        if state is not None and kv_cells.restore(self._context, stream.id, state):
+        state = kv_cells.save(self._pointer, source.id)
+        if state is not None and kv_cells.restore(self._pointer, stream.id, state):
             stream.tokens = source.tokens.copy()
 
     def _catch_up(self, rows: list[_Row]) -> int:
@@ -185,7 +198,7 @@ class DraftModel:
         for row in rows:
             stream, end = row.stream, len(row.tokens) - width
             stream.keep(end)
-            lib.llama_memory_seq_rm(lib.llama_get_memory(self._context), stream.id, len(stream.tokens), -1)
+            lib.llama_memory_seq_rm(self._used_context.memory, stream.id, len(stream.tokens), -1)
             for start in range(len(stream.tokens), end, STEP_TOKENS):
                 piece = row.tokens[start : min(start + STEP_TOKENS, end)]
                 if not self._decode([(stream.id, start, piece)], sampled=False):
@@ -198,7 +211,8 @@ class DraftModel:
         """Something failed: nothing is known about these streams."""
         for row in rows:
             row.stream.keep(0)
-            kv_cells.clear(self._context, row.stream.id)
+            if self._pointer:
+                kv_cells.clear(self._pointer, row.stream.id)
         if not self._failed:
             log.warning("the draft model could not compute a step, so there are no guesses for now")
             self._failed = True
@@ -243,7 +257,7 @@ class DraftModel:
         if row.chain is None:
             guess = self._map.target_id(token)
         elif self._map.to_draft is None:
-            guess = token = int(lib.llama_sampler_sample(row.chain, self._context, index))
+            guess = token = int(lib.llama_sampler_sample(row.chain, self._pointer, index))
         else:
             guess = self._pick(row.chain, logits)
             token = best if guess == NONE else int(self._map.to_draft[guess])
@@ -268,21 +282,33 @@ class DraftModel:
 
     # The context
 
+    @property
+    def _used_context(self) -> LlamaContext:
+        assert self._context, "it was started"
+        return self._context
+
+    @property
+    def _pointer(self) -> Any:
+        return self._used_context.pointer
+
     def _decode(self, rows: list[tuple[int, int, list[int]]], sampled: bool = True) -> bool:
-        return bool(lib.llama_decode(self._context, self._batch.fill_ids(rows, sampled)) == DECODED)
+        batch = self._batch.fill_ids(rows, sampled)
+        code = lib.llama_decode(self._pointer, batch)
+        if code == NO_KV_SLOT and self._grow({stream: len(tokens) for stream, _, tokens in rows}):
+            code = lib.llama_decode(self._pointer, batch)
+        return bool(code == DECODED)
+
+    def _grow(self, more: dict[int, int]) -> bool:
+        try:
+            return self._used_context.grow(more)
+        except LoadError as error:  # there is no context any more
+            log.warning("there are no drafts from now on: %s", error)
+            self._length = 0
+            return False
 
     def _logits(self, rows: int) -> Any:
         """Of the last step: float32 [rows, vocabulary], valid until the next."""
-        return np.ctypeslib.as_array(lib.llama_get_logits(self._context), (rows, self._model.vocabulary))
-
-    def _make_context(self) -> None:
-        self._context = lib.llama_init_from_model(self._model.pointer, self._parameters)
-        if not self._context:
-            need = self._parameters.n_ctx * self.token_bytes / memory.MIB
-            raise LoadError(
-                f"llama.cpp cannot make a context for --draft {self._model.path}, whose KV cache of "
-                f"{self._parameters.n_ctx} tokens needs {need:.0f} MiB; lower --ctx or --parallel."
-            )
+        return np.ctypeslib.as_array(lib.llama_get_logits(self._pointer), (rows, self._model.vocabulary))
 
 
 def _is_greedy(sampling: SamplingParams) -> bool:
