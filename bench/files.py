@@ -8,7 +8,6 @@ import llama_cpp.llama_cpp as lib
 
 from bench import random_gguf
 from bench.build_llama_server import ROOT
-from nitro.convert import gguf_to_mlx
 
 TYPES = {
     "F32": lib.LLAMA_FTYPE_ALL_F32,
@@ -54,6 +53,8 @@ def mlx_folder(model: Path, type: str = "F32") -> Path:
         part = made.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
+        from nitro.convert import gguf_to_mlx  # needs MLX, which not every machine has
+
         gguf_to_mlx.convert(plain, part)
         part.rename(made)
     return made

@@ -160,7 +160,9 @@ def share(options: argparse.Namespace) -> str:
     with _large_model(options) as model, tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "times"
         os.environ[timed_llama.FILE] = str(file)
-        os.environ["PYTHONPATH"] = str(ROOT)  # the engine process imports the runner from there
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+        )  # the engine process imports the runner from there
         flags = ["--ctx", str(CONTEXT), "--parallel", str(max(scenarios)), "--engine", "bench.timed_llama:TimedRunner"]
         with processes.running(processes.nitro(str(model), *flags)) as server:
             endpoint = replace(server.endpoint, fields={"ignore_eos": True})
