@@ -127,6 +127,12 @@ def test_nobody_waits_for_the_guesses_of_another() -> None:
     assert best_plan(2, [Chain([1.0, 1.0]), Chain([0.9])], step, []).lengths == [2, 1]
 
 
+def test_no_prompt_waits_for_guesses() -> None:
+    chain = [Chain([1.0, 1.0, 1.0])]
+    assert best_plan(1, chain, [1.0, 1.05, 1.3, 1.4], [], others_wait=True).lengths == [1]
+    assert best_plan(1, chain, [1.0, 1.05, 1.3, 1.4], []).lengths == [3]
+
+
 def test_a_pass_of_the_draft_model_is_part_of_the_cost() -> None:
     chain = [Chain([0.9, 0.8, 0.7], modelled=True)]
     step = [1.0, 1.0, 1.0, 1.0]
