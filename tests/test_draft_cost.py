@@ -74,10 +74,11 @@ def test_no_draft_model_costs(curve: str, share: float, streams: int) -> None:
 
 @pytest.mark.parametrize("curve", ["half and half", "a GPU", "kernels with tiles of 8"])
 def test_on_a_noisy_machine(curve: str) -> None:
-    """A step takes a fifth longer than it should, in the mean."""
+    """A step takes a fifth longer than it should, in the mean. What a step costs is known less well, so somebody may
+    wait longer than where it is quiet."""
     for name, luck in LUCKS.items():
         faster, later, _ = compared(4, luck, CURVES[curve], noise=0.2)
-        assert faster >= LEAST - 0.02 and later <= MOST_LATER, name
+        assert faster >= LEAST - 0.02 and later <= MOST_LATER + 0.05, name
 
 
 @pytest.mark.parametrize(

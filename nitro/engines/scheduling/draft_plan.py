@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace
 from itertools import islice
 
-PATIENCE = 1.08  # times as long as without drafts: what any sequence may wait for its next token, in the mean
+PATIENCE = 1.06  # times as long as without drafts: what any sequence may wait for its next token, in the mean
 LEAST_GAIN = 1.03  # times as many tokens a second: less is noise
 
 
