@@ -159,8 +159,9 @@ def test_what_a_sequence_has_seen_counts_for_a_new_one() -> None:
 
 
 def test_the_chance_of_a_chain_is_the_product() -> None:
-    chances = own_chances(shared_chances("lookup"))
-    each = [chances.chance(3 + i) for i in range(5)]
+    chances = own_chances(shared_chances("model"))
+    each = [chances.chain(3 + i, 1)[0] for i in range(5)]
+    assert all(one < chances.chance(3 + i) for i, one in enumerate(each)), "with caution"
     chain = chances.chain(3, 5)
     product = 1.0
     for one, both in zip(each, chain, strict=False):
@@ -213,5 +214,5 @@ def test_no_answer_is_changed_by_a_draft(smollm: Path) -> None:
     for id, prompt in enumerate(prompts):
         assert_same_answer(scorer, prompt, again[id], explained)
     steps = [sum(id in batch for batch in drafting.batches) for id in range(3)]
-    assert steps[0] <= 10 and steps[1] <= 30, steps
+    assert steps[0] <= 15 and steps[1] <= 20, steps
     scorer.close()

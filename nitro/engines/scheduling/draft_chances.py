@@ -44,9 +44,11 @@ class Chances:
         with every factor, and what is right by luck looks best.
         """
         chances = []
-        chance = 1.0
+        chance, at, one = 1.0, -1, 0.0
         for tokens in range(agreement, agreement + count):
-            chance *= self._careful(_rung(tokens))
+            if (rung := _rung(tokens)) != at:
+                at, one = rung, self._careful(rung)
+            chance *= one
             if chance < LEAST_CHANCE:
                 break
             chances.append(chance)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace
 from itertools import islice
 
-PATIENCE = 1.08  # times as long as without drafts: what any sequence may wait for its next token, in the mean
+PATIENCE = 1.06  # times as long as without drafts: what any sequence may wait for its next token, in the mean
 LEAST_GAIN = 1.03  # times as many tokens a second: less is noise
 
 
@@ -38,11 +38,14 @@ class Plan:
         return sum(self.lengths)
 
 
-def best_plan(streams: int, chains: list[Chain], step: list[float], guess: list[float]) -> Plan:
+def best_plan(
+    streams: int, chains: list[Chain], step: list[float], guess: list[float], others_wait: bool = False
+) -> Plan:
     """The best one for so many sequences that decode, of which those with guesses have a chain.
 
     `step`: seconds of the step without any guess, with one, with two, and so on, as many as may be checked.
-    `guess`: seconds of the draft model's pass for no sequence, for one, for two, and so on.
+    `guess`: seconds of the draft model's pass for no sequence, for one, for two, and so on. `others_wait`: some
+    that get nothing of the step.
     """
     lengths = [0] * len(chains)
     expected = [1.0] * len(chains)  # tokens, by chain
@@ -50,6 +53,7 @@ def best_plan(streams: int, chains: list[Chain], step: list[float], guess: list[
     tokens = float(streams)
     guessing = 0.0  # seconds
     best, best_tokens, best_rate = lengths.copy(), tokens, LEAST_GAIN * streams / step[0]
+    everybody_gains = not others_wait and len(chains) == streams
     for index, seconds in zip(_by_chance(chains), step[1:], strict=False):
         chain, at = chains[index], lengths[index]
         lengths[index] += 1
@@ -61,14 +65,10 @@ def best_plan(streams: int, chains: list[Chain], step: list[float], guess: list[
             guessing += guess[rounds[at] + 1] - guess[rounds[at]]
             rounds[at] += 1
         rate = tokens / (seconds + guessing)
-        if rate > best_rate and seconds + guessing <= PATIENCE * step[0] * _worst(streams, lengths, expected):
+        worst = min(expected) if everybody_gains and all(lengths) else 1.0
+        if rate > best_rate and seconds + guessing <= PATIENCE * step[0] * worst:
             best, best_tokens, best_rate = lengths.copy(), tokens, rate
     return Plan(best, best_tokens, best_rate)
-
-
-def _worst(streams: int, lengths: list[int], expected: list[float]) -> float:
-    """The tokens that the sequence may expect that gets the fewest."""
-    return min(expected) if len(lengths) == streams and all(lengths) else 1.0
 
 
 def likeliest(streams: int, chains: list[Chain], count: int) -> Plan:

@@ -50,8 +50,11 @@ class DraftPolicy:
         self._guess_seconds = 0.0  # of this step
         self._drafters: list[Drafter] = []  # of those asked
 
-    def plan(self, decodes: list[tuple[Sequence, Chunk]], limit: int) -> None:
-        """Give the chunks of a step without prompts at most `limit` draft tokens in all, and note what is `asked`."""
+    def plan(self, decodes: list[tuple[Sequence, Chunk]], limit: int, others_wait: bool = False) -> None:
+        """Give the chunks of a step without prompts at most `limit` draft tokens in all, and note what is `asked`.
+
+        `others_wait`: prompts, for this step to end.
+        """
         self.asked, self._drafters = [], []
         self._untried_seconds, self._guess_seconds = None, 0.0
         if not decodes or limit <= 0:
@@ -61,7 +64,7 @@ class DraftPolicy:
             return
         step = self._step_cost.curve(len(decodes), limit)
         passes = self._passes(len(decodes), step[0])
-        candidates, plan = self._best(len(decodes), sources, step, passes)
+        candidates, plan = self._best(len(decodes), sources, step, passes, others_wait)
         if not plan.drafted:
             candidates, plan = self._trial(len(decodes), sources, step, passes)
         for candidate, length in zip(candidates, plan.lengths, strict=True):
@@ -122,14 +125,14 @@ class DraftPolicy:
         return drafter.chances[name]
 
     def _best(
-        self, streams: int, sources: list[list[Candidate]], step: list[float], passes: list[float]
+        self, streams: int, sources: list[list[Candidate]], step: list[float], passes: list[float], others_wait: bool
     ) -> tuple[list[Candidate], Plan]:
         """The best plan, each sequence with the source that is likelier to be right next; with and without the draft
         model, which costs something."""
         plans = []
         for modelled in (False, True) if self._has_draft_model else (False,):
             candidates = _likelier(sources, modelled)
-            plan = best_plan(streams, [candidate.chain for candidate in candidates], step, passes)
+            plan = best_plan(streams, [candidate.chain for candidate in candidates], step, passes, others_wait)
             plans.append((candidates, plan))
         return max(plans, key=lambda pair: pair[1].rate)
 
@@ -149,14 +152,17 @@ class DraftPolicy:
     def _untried_rows(self, streams: int, chains: list[Chain], step: list[float]) -> Plan:
         """So many guesses that it is not known what they cost, if they would pay if they cost as much as fewer."""
         known = 0  # guesses
+        best = max((chain.chances[0] for chain in chains), default=0.0)
         for count in TRIED:
-            plan = likeliest(streams, chains, count)
-            if count >= len(step) or plan.drafted < count or step[count] - step[0] > self._allowance:
+            if count >= len(step) or step[count] - step[0] > self._allowance:
                 break
+            must_be = LEAST_GAIN * streams / step[0] * step[known]  # tokens
             if self._step_cost.is_firm(streams + count):
                 known = count
-            elif plan.tokens / step[known] > LEAST_GAIN * streams / step[0]:
-                return plan
+            elif streams + count * best > must_be:
+                plan = likeliest(streams, chains, count)
+                if plan.drafted == count and plan.tokens > must_be:
+                    return plan
         return NO_PLAN
 
     def _untried_model(

@@ -111,10 +111,11 @@ class Scheduler:
             self.prefixes.offload()
         decodes = [sequence for sequence in self.running if sequence.pending == 1]
         prompts = [sequence for sequence in self.running if sequence.pending > 1]
+        others_wait = bool(prompts)
         if self.info.attention_tile_rows and decodes and prompts:  # in turn
             decodes, prompts = ([], prompts) if self._decoded else (decodes, [])
         self._decoded = bool(decodes)
-        batch = self._decode_chunks(decodes, beside_prompts=bool(prompts))
+        batch = self._decode_chunks(decodes, bool(prompts), others_wait)
         prompt_budget = max(min(budget, self.info.step_tokens) - sum(chunk.size for chunk in batch), 1)
         return batch + self._prompt_chunks(prompts, prompt_budget)
 
@@ -233,11 +234,11 @@ class Scheduler:
             budget -= count
         return chunks
 
-    def _decode_chunks(self, sequences: list[Sequence], beside_prompts: bool) -> list[Chunk]:
+    def _decode_chunks(self, sequences: list[Sequence], beside_prompts: bool, others_wait: bool) -> list[Chunk]:
         """A chunk for each, with a draft where that pays: never in a step that prompts fill."""
         chunks = [self._chunk(sequence, 1) for sequence in sequences]
         limit = 0 if beside_prompts else self._draft_limit(len(sequences))
-        self.drafts.plan(list(zip(sequences, chunks, strict=True)), limit)
+        self.drafts.plan(list(zip(sequences, chunks, strict=True)), limit, others_wait)
         return chunks
 
     def _draft_limit(self, decodes: int) -> int:
