@@ -70,7 +70,7 @@ class FakeRunner:
         if sum(map(len, self._held)) + wanted > self.info.kv_tokens:
             raise OutOfKV
         for chunk in batch:
-            self._held[chunk.slot] = chunk.tokens[: chunk.stop]
+            self._held[chunk.slot] += chunk.tokens[chunk.start : chunk.stop]
         self._batch = batch
 
     def collect(self) -> list[Result]:
@@ -85,6 +85,8 @@ class FakeRunner:
                 assert chunk.matcher is not None
                 return Result.failed(chunk.matcher)
             drawn = [token]
+        if chunk.sampling.logprobs is None:
+            return Result(drawn)
         return Result(drawn, logprobs=_scored(chunk, drawn), prompt_logprobs=_scored(chunk, chunk.score_tokens))
 
     def _draw(self, chunk: Chunk) -> int | None:
