@@ -11,6 +11,7 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 
 from nitro.engines.backends.llama.runner import LlamaRunner
+from nitro.engines.hardware.memory import KVPlan
 from nitro.engines.runner import Chunk
 from nitro.engines.types import EngineSpec, SamplingParams
 
@@ -27,8 +28,8 @@ class Scorer(LlamaRunner):
         spec = EngineSpec("llama", str(model), context=2 * POSITIONS, parallel=1, gpu_layers=gpu_layers)
         super().__init__(spec)
 
-    def _context_parameters(self, spec: EngineSpec) -> Any:
-        parameters = super()._context_parameters(spec)
+    def _context_parameters(self, spec: EngineSpec, plan: KVPlan) -> Any:
+        parameters = super()._context_parameters(spec, plan)
         parameters.flash_attn_type = self._flash_attention
         return parameters
 
@@ -38,11 +39,12 @@ class Scorer(LlamaRunner):
         rows = []
         for start in range(0, len(tokens), step):
             count = min(step, len(tokens) - start)
-            batch = self._tokens.fill([Chunk(1, SLOT, tokens, start, start + count, sampling=SamplingParams())])
+            chunks = self._kv.arrange([Chunk(1, SLOT, tokens, start, start + count, sampling=SamplingParams())])
+            batch = self._tokens.fill(chunks, self._kv.sequence)
             for i in range(count):
                 batch.logits[i] = 1
-            assert lib.llama_decode(self._context, batch) == 0
-            pointers = (lib.llama_get_logits_ith(self._context, i) for i in range(count))
+            assert lib.llama_decode(self._context.pointer, batch) == 0
+            pointers = (lib.llama_get_logits_ith(self._context.pointer, i) for i in range(count))
             rows += [np.ctypeslib.as_array(row, (self.info.vocabulary,)).astype(np.float64) for row in pointers]
         return np.stack([log_softmax(row) for row in rows])
 

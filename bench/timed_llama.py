@@ -56,7 +56,7 @@ class TimedRunner(LlamaRunner):
     def collect(self) -> list[Result]:
         """Wait for the device, then sample; each is counted for itself."""
         started = time.perf_counter()
-        lib.llama_synchronize(self._context)
+        lib.llama_synchronize(self._context.pointer)
         computed = time.perf_counter()
         results = super().collect()
         self._times.device += computed - started

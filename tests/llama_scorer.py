@@ -6,6 +6,7 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 
 from nitro.engines.backends.llama.runner import LlamaRunner
+from nitro.engines.hardware.memory import KVPlan
 from nitro.engines.runner import Chunk
 from nitro.engines.types import EngineSpec, SamplingParams
 
@@ -33,8 +34,8 @@ class LlamaScorer(LlamaRunner):
             self._forced |= dict.fromkeys(("type_k", "type_v"), lib.GGML_TYPE_F32)
         super().__init__(EngineSpec("llama", str(model), context=context, parallel=parallel))
 
-    def _context_parameters(self, spec: EngineSpec):
-        parameters = super()._context_parameters(spec)
+    def _context_parameters(self, spec: EngineSpec, plan: KVPlan):
+        parameters = super()._context_parameters(spec, plan)
         for name, value in self._forced.items():
             if value is not None:
                 setattr(parameters, name, value)
@@ -53,10 +54,11 @@ class LlamaScorer(LlamaRunner):
 
     def extend(self, slot: int, tokens: list[int], start: int, stop: int, rows: int = 1) -> np.ndarray:
         """Compute tokens [start, stop) in a slot that holds [0, start): the logits after the last `rows` of them."""
-        batch = self._tokens.fill([Chunk(1, slot, tokens, start, stop, SamplingParams())])
+        chunks = self._kv.arrange([Chunk(1, slot, tokens, start, stop, SamplingParams())])
+        batch = self._tokens.fill(chunks, self._kv.sequence)
         wanted = range(stop - start - rows, stop - start)
         for i in wanted:
             batch.logits[i] = 1
-        assert lib.llama_decode(self._context, batch) == 0
-        pointers = (lib.llama_get_logits_ith(self._context, i) for i in wanted)
+        assert lib.llama_decode(self._context.pointer, batch) == 0
+        pointers = (lib.llama_get_logits_ith(self._context.pointer, i) for i in wanted)
         return np.stack([np.ctypeslib.as_array(row, (self.info.vocabulary,)).copy() for row in pointers])

@@ -32,6 +32,8 @@ SWITCHES = [
     ("--deterministic", "deterministic"),
     ("--strict", "strict"),
     ("--exit-on-engine-failure", "exit_on_engine_failure"),
+    ("--no-mmap", "no_mmap"),
+    ("--mlock", "mlock"),
 ]
 
 # flag, its field, a value as text, what it means; another value as text, what that means
@@ -44,7 +46,25 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--parallel", "parallel", "1", 1, "128", 128),
     ("--threads", "threads", "3", 3, "1", 1),
     ("--gpu-layers", "gpu_layers", "0", 0, "99", 99),
+    ("--draft", "draft", "small.gguf", "small.gguf", "ř.gguf", "ř.gguf"),
     ("--wired-limit", "wired_limit", "recommended", "recommended", "24576", "24576"),
+    ("--cache-type-k", "cache_type_k", "q8_0", "q8_0", "f32", "f32"),
+    ("--cache-type-v", "cache_type_v", "q4_0", "q4_0", "iq4_nl", "iq4_nl"),
+    ("--flash-attn", "flash_attn", "on", "on", "off", "off"),
+    ("--split-mode", "split_mode", "none", "none", "tensor", "tensor"),
+    ("--tensor-split", "tensor_split", "3,1", "3,1", "0.5,0,1.25", "0.5,0,1.25"),
+    ("--main-gpu", "main_gpu", "1", 1, "7", 7),
+    ("--n-cpu-moe", "n_cpu_moe", "1", 1, "60", 60),
+    ("--override-tensor", "override_tensor", "ffn_up=CPU", "ffn_up=CPU", "a=CPU,b[0-9]+=CUDA0", "a=CPU,b[0-9]+=CUDA0"),
+    ("--rope-scaling", "rope_scaling", "none", "none", "yarn", "yarn"),
+    ("--rope-scale", "rope_scale", "4", 4.0, "0.5", 0.5),
+    ("--rope-freq-base", "rope_freq_base", "10000", 10000.0, "1e6", 1e6),
+    ("--rope-freq-scale", "rope_freq_scale", "0.25", 0.25, "1", 1.0),
+    ("--yarn-orig-ctx", "yarn_orig_ctx", "4096", 4096, "1", 1),
+    ("--yarn-ext-factor", "yarn_ext_factor", "0", 0.0, "1.5", 1.5),
+    ("--yarn-attn-factor", "yarn_attn_factor", "1", 1.0, "0.7", 0.7),
+    ("--yarn-beta-fast", "yarn_beta_fast", "32", 32.0, "16.5", 16.5),
+    ("--yarn-beta-slow", "yarn_beta_slow", "1", 1.0, "2.5", 2.5),
     ("--alias", "alias", "gpt-4", "gpt-4", "ř 😀", "ř 😀"),
     ("--api-key", "api_key", "secret", "secret", " s e c\n", "s e c"),
     ("--allow-origin", "allow_origin", "https://a.example", ("https://a.example",), "*", ("*",)),
@@ -80,7 +100,7 @@ Serve = Callable[..., ServeConfig]
 def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
     """`nitro serve ARGUMENTS` with these variables, which serves nothing: the config it would serve with."""
     ran: list[ServeConfig] = []
-    monkeypatch.setattr("nitro.server.run", ran.append)
+    monkeypatch.setattr("nitro.cli.serve.run", ran.append)
 
     def run(*arguments: str, **variables: str) -> ServeConfig:
         result = invoke("serve", *arguments, **variables)
@@ -262,6 +282,21 @@ def serves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         ["--max-body", "0"],
         ["--max-body", "1.5"],
         ["--log-level", "loud"],
+        ["--cache-type-k", "q4_k"],
+        ["--cache-type-v", "8"],
+        ["--flash-attn", "yes"],
+        ["--split-mode", "rows"],
+        ["--tensor-split", "3,,1"],
+        ["--tensor-split", "-1,1"],
+        ["--main-gpu", "-1"],
+        ["--n-cpu-moe", "-1"],
+        ["--override-tensor", "ffn_up"],
+        ["--rope-scaling", "longrope"],
+        ["--rope-scale", "0"],
+        ["--rope-freq-base", "inf"],
+        ["--rope-freq-scale", "nan"],
+        ["--yarn-orig-ctx", "0"],
+        ["--yarn-ext-factor", "-1"],
         ["--nowhere"],
         ["a.gguf", "b.gguf"],
     ],
@@ -301,7 +336,7 @@ def test_any_start_error_is_one_line_and_exit_1(monkeypatch: pytest.MonkeyPatch)
     def run(_: ServeConfig) -> None:
         raise StartError("It cannot be [bold]started[/bold].")
 
-    monkeypatch.setattr("nitro.server.run", run)
+    monkeypatch.setattr("nitro.cli.serve.run", run)
     assert start_error() == "nitro: It cannot be [bold]started[/bold]."
 
 

@@ -52,7 +52,7 @@ def test_mlx_keeps_it(tmp_path: Path, kind: str) -> None:
 def test_rows_are_as_many_as_are_exact(tmp_path: Path) -> None:
     """F16 weights have another kernel for two rows than for one; then each is computed by itself."""
     runner = LlamaRunner(spec("llama", write_gguf(tmp_path / "tiny.gguf", Type.F16), parallel=3))
-    assert runner._parameters.n_ubatch == 1
+    assert runner._context.parameters.n_ubatch == 1
     alone = logits(runner, [[1, 2, 3]])[0]
     assert all(np.array_equal(alone, other) for other in logits(runner, [[1, 2, 3], [1, 2, 3], [1, 2, 3]]))
     runner.close()

@@ -83,7 +83,7 @@ class TestCache:
         tokens = empty.tokenizer.encode("The capital of France is the city of Paris, and that of Italy is")
         alone = generate(empty, tokens, 8)
         empty.offload(0)
-        assert lib.llama_memory_seq_pos_max(empty._memory, 0) == -1, "its cells are free"
+        assert lib.llama_memory_seq_pos_max(empty._context.memory, 0) == -1, "its cells are free"
         assert empty.copy(0, 3, len(tokens) - 1) == len(tokens) - 1
         assert empty.trim(0, len(tokens) - 1) == len(tokens) - 1
         assert [goes_on(empty, slot, tokens, 8) for slot in (0, 3)] == [alone, alone]
@@ -190,7 +190,7 @@ class TestSlidingWindow:
         scorer.extend(0, tokens, 0, CUT)  # the slot is empty, as it said
         assert close(scorer.extend(0, tokens, CUT, CUT + 1)[0], fresh)
         scorer.extend(0, tokens, CUT + 1, LENGTH)
-        assert lib.llama_memory_seq_rm(scorer._memory, 0, CUT, -1)
+        assert lib.llama_memory_seq_rm(scorer._context.memory, 0, CUT, -1)
         assert not close(scorer.extend(0, tokens, CUT, CUT + 1)[0], fresh), "trusting the call would be wrong"
         scorer.close()
 
@@ -213,7 +213,7 @@ class TestSlidingWindow:
         tokens, _ = prefilled(scorer, LENGTH)
         for start in range(0, LENGTH, 100):
             scorer.extend(1, tokens, start, start + 100)
-        assert lib.llama_memory_seq_pos_min(scorer._memory, 0) == LENGTH - 512 + 1
+        assert lib.llama_memory_seq_pos_min(scorer._context.memory, 0) == LENGTH - 512 + 1
         assert scorer.trim(0, LENGTH) == LENGTH
         scorer.close()
 
@@ -222,8 +222,8 @@ class TestSlidingWindow:
         scorer = LlamaScorer(gemma, swa_full=True, parallel=2)
         prefilled(scorer, LENGTH)
         assert scorer.info.can_truncate and scorer.info.offload_tokens == 0
-        state = kv_cells.save(scorer._context, 0)
-        assert kv_cells.restore(scorer._context, 0, state)
+        state = kv_cells.save(scorer._context.pointer, 0)
+        assert kv_cells.restore(scorer._context.pointer, 0, state)
         assert scorer.trim(0, CUT) == 0, "if it could, it might be offloaded"
         scorer.close()
 
@@ -352,6 +352,13 @@ class TestTokenizer:
         tokens = runner.tokenizer.encode(text)
         assert b"".join(map(runner.tokenizer.token_bytes, tokens)).decode() == text
 
+    def test_the_ends_are_those_of_the_whole_vocabulary(self, runner: LlamaRunner) -> None:
+        vocab = runner._model.vocab
+        assert runner._model.log.ends() is not None
+        assert runner.info.eog == {
+            token for token in range(runner.info.vocabulary) if lib.llama_vocab_is_eog(vocab, token)
+        }
+
     def test_control_tokens_have_no_text(self, runner: LlamaRunner) -> None:
         assert [runner.tokenizer.token_bytes(token) for token in runner.info.eog] == [b""] * len(runner.info.eog)
         assert runner.tokenizer.text(2) == "<|im_end|>" and 2 in runner.info.eog
@@ -384,7 +391,7 @@ class TestLoading:
         runner = LlamaRunner(EngineSpec("llama", str(smollm), context=1024, parallel=1))
         try:
             info = runner.info
-            assert (info.attention_tile_rows, info.offload_tokens > 0, lib.llama_n_ubatch(runner._context)) == (
+            assert (info.attention_tile_rows, info.offload_tokens > 0, lib.llama_n_ubatch(runner._context.pointer)) == (
                 tile,
                 offloads,
                 at_a_time,

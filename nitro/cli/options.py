@@ -1,6 +1,7 @@
 """What the commands share: options that a NITRO_* variable can set too, options made from a struct, API keys."""
 
 import functools
+import math
 import os
 import re
 import sys
@@ -44,11 +45,22 @@ def _attributes(of: Option) -> dict[str, Any]:
         return {"multiple": True}
     if of.kind is int:
         return {"default": of.default, "type": click.IntRange(of.meta.ge, of.meta.le)}  # type: ignore[arg-type]
+    if of.kind is float:
+        least = of.meta.gt if of.meta.ge is None else of.meta.ge
+        bounds = click.FloatRange(least, min_open=of.meta.ge is None)
+        return {"default": of.default, "type": bounds, "callback": _finite}
     if of.kind is Path:
         return {"default": of.default, "type": click.Path(path_type=Path)}
     if get_origin(of.kind) is Literal:
         return {"default": of.default, "type": click.Choice(get_args(of.kind))}
     return {"default": of.default, "callback": _checked(of.meta.pattern, of.meta.extra)}
+
+
+def _finite(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    """Click's bounds let infinity and NaN pass."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not valid. It must be a number.")
+    return value
 
 
 def _checked(pattern: str | None, extra: dict | None) -> Callable[..., str | None]:

@@ -12,6 +12,10 @@ from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+Switch = Literal["on", "off"]
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+
+SHARE = r"[0-9]+(\.[0-9]+)?"
 
 
 class EngineOptions(Struct, frozen=True, kw_only=True):
@@ -34,6 +38,13 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
         | None
     ) = None
     parallel: Annotated[int, Meta(ge=1, le=128, description="Requests that run at the same time.")] = 8
+    draft: Annotated[
+        str | None,
+        Meta(
+            description="A smaller model with the same vocabulary, which guesses what MODEL says next. It changes the "
+            "speed only."
+        ),
+    ] = None
     threads: Annotated[int, Meta(ge=1, description="CPU threads. Default: one per physical core.")] | None = None
     gpu_layers: (
         Annotated[int, Meta(ge=0, description="Layers to put on the GPU; 0 computes on the CPU. Default: all.")] | None
@@ -46,6 +57,13 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             "beside it and whatever is cached. On the CPU only, and slower."
         ),
     ] = False
+    lookup: Annotated[
+        Switch,
+        Meta(
+            description="Guess tokens from what the sequence has said before, and check several in one step where that "
+            "pays. No answer changes."
+        ),
+    ] = "on"
     wired_limit: Annotated[
         str,
         Meta(
@@ -54,6 +72,74 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             extra={"form": "off, recommended, or a number of MiB"},
         ),
     ] = "off"
+    cache_type_k: Annotated[CacheType, Meta(description="Type of the keys in the KV cache.")] = "f16"
+    cache_type_v: Annotated[
+        CacheType, Meta(description="Type of the values in the KV cache. Quantized ones need flash attention.")
+    ] = "f16"
+    flash_attn: Annotated[
+        Literal["on", "off", "auto"], Meta(description="Flash attention; auto: where the device has it.")
+    ] = "auto"
+    no_mmap: Annotated[bool, Meta(description="Read the weights into memory instead of mapping the file.")] = False
+    mlock: Annotated[bool, Meta(description="Keep the weights in main memory, so that they are never swapped.")] = False
+    split_mode: Annotated[
+        Literal["none", "layer", "row", "tensor"], Meta(description="How a model is split over several GPUs.")
+    ] = "layer"
+    tensor_split: (
+        Annotated[
+            str,
+            Meta(
+                pattern=rf"^{SHARE}(,{SHARE})*$",
+                description="Share of the model for each GPU, as in 3,1.",
+                extra={"form": "numbers separated by commas"},
+            ),
+        ]
+        | None
+    ) = None
+    main_gpu: Annotated[int, Meta(ge=0, description="The GPU for all with --split-mode none, counted from 0.")] = 0
+    n_cpu_moe: Annotated[
+        int, Meta(ge=0, description="Layers, from the first on, whose experts stay in main memory.")
+    ] = 0
+    override_tensor: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[^=,]+=[^=,]+(,[^=,]+=[^=,]+)*$",
+                description="Where tensors lie whose names match a regular expression, as in ffn_up=CPU,ffn_gate=CPU.",
+                extra={"form": "PATTERN=BUFFER, several separated by commas"},
+            ),
+        ]
+        | None
+    ) = None
+    rope_scaling: (
+        Annotated[Literal["none", "linear", "yarn"], Meta(description="RoPE: how it is scaled. Default: the model's.")]
+        | None
+    ) = None
+    rope_scale: (
+        Annotated[float, Meta(gt=0, description="Stretch the context by this factor: 1 / --rope-freq-scale.")] | None
+    ) = None
+    rope_freq_base: (
+        Annotated[float, Meta(gt=0, description="Base of RoPE's frequencies. Default: the model's.")] | None
+    ) = None
+    rope_freq_scale: (
+        Annotated[float, Meta(gt=0, description="Factor of RoPE's frequencies. Default: the model's.")] | None
+    ) = None
+    yarn_orig_ctx: (
+        Annotated[int, Meta(ge=1, description="YaRN: the context of the training. Default: the model's.")] | None
+    ) = None
+    yarn_ext_factor: (
+        Annotated[float, Meta(ge=0, description="YaRN: share of extrapolation; 0 interpolates. Default: the model's.")]
+        | None
+    ) = None
+    yarn_attn_factor: (
+        Annotated[float, Meta(gt=0, description="YaRN: factor of attention. Default: the model's.")] | None
+    ) = None
+    yarn_beta_fast: (
+        Annotated[float, Meta(gt=0, description="YaRN: turns above which nothing is scaled. Default: the model's.")]
+        | None
+    ) = None
+    yarn_beta_slow: (
+        Annotated[float, Meta(gt=0, description="YaRN: turns below which all is scaled. Default: the model's.")] | None
+    ) = None
     log_level: Annotated[LogLevel, Meta(description="How much to log.")] = "info"
 
 

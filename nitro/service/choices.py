@@ -36,7 +36,7 @@ class OutputSpec:
     stop_tokens: frozenset[int] = frozenset()
     keep_stop: bool = False  # the text ends with what has ended it
     hide_answer: bool = False  # the generated text is not returned
-    predicted: bool = False  # the client gave a prediction; usage says how much of it came true
+    predicted: bool = False  # the client or a draft model predicts; usage says how much of it came true
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class ChoiceAssembler:
         self.tokens = self.reasoning_tokens = 0  # counts
         self.ids: list[int] = []
         self.drafted = self.accepted = 0  # tokens of drafts
-        self.predicted_accepted = self.predicted_rejected = 0  # of those, what the client had predicted
+        self.predicted_accepted = self.predicted_rejected = 0  # of those, from a prediction or the draft model
         self.finish: FinishReason | None = None
         self.scored: list[PlacedToken] = []  # whose text has been passed on
         self._held: list[PlacedToken] = []  # whose text is held back
@@ -201,7 +201,7 @@ class ChoiceAssembler:
         accepted = min(output.accepted, read)
         self.drafted += output.drafted
         self.accepted += accepted
-        if output.predicted:
+        if output.predicted or output.modelled:
             self.predicted_accepted += accepted
             self.predicted_rejected += output.drafted - accepted
 

@@ -133,7 +133,7 @@ def _output_spec(model: ServedModel, info: ModelInfo, output: OutputOptions) -> 
         stop_tokens=frozenset(output.stop_tokens),
         keep_stop=output.keep_stop,
         hide_answer=output.hide_answer,
-        predicted=output.predicted,
+        predicted=output.predicted or info.has_draft_model,
     )
     channels = output.channels
     if channels is None:

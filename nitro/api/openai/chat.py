@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Request, Response, post
 from msgspec import UNSET
 
-from nitro.api import sse
+from nitro.api import readers, sse
 from nitro.api.endpoint import Endpoint, respond
 from nitro.api.openai import reply_options, schema
 from nitro.api.openai.renderer import MARK, OpenAIRenderer, usage_of
@@ -131,7 +131,7 @@ class ChatRenderer(OpenAIRenderer):
         return None if self._options.logprobs is None else schema.ChoiceLogprobs(list(map(_token_logprob, tokens)))
 
 
-CHAT = Endpoint(reader="nitro.api.openai.parse:read_chat", renderer=ChatRenderer, prompt_param="messages")
+CHAT = Endpoint(reader=readers.CHAT, renderer=ChatRenderer, prompt_param="messages")
 
 
 def _token_logprob(token: PlacedToken) -> schema.TokenLogprob:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from litestar import Request, Response, post
 
+from nitro.api import readers
 from nitro.api.endpoint import Endpoint, respond
 from nitro.api.openai import reply_options, schema
 from nitro.api.openai.renderer import MARK, OpenAIRenderer, usage_of
@@ -147,9 +148,7 @@ class CompletionRenderer(OpenAIRenderer):
         )
 
 
-COMPLETIONS = Endpoint(
-    reader="nitro.api.openai.parse:read_completion", renderer=CompletionRenderer, prompt_param="prompt"
-)
+COMPLETIONS = Endpoint(reader=readers.COMPLETION, renderer=CompletionRenderer, prompt_param="prompt")
 
 
 def _entries(tokens: list[PlacedToken], offset: int) -> list[Entry]:

@@ -55,9 +55,34 @@ MLX = EngineDescriptor(
     automatic=frozenset({APPLE_SILICON}),
     automatic_where="on Apple Silicon",
     gpu="Metal",
-    options=frozenset({"require_gpu", "wired_limit"}),
+    options=frozenset({"draft", "require_gpu", "wired_limit"}),
     # Mirostat and DRY go by the tokens so far, of which the last is not on the host yet when the next is drawn.
     samplers=frozenset({"dynatemp_range", "xtc_probability"}),
+)
+
+# named after the options of llama-server that they are
+LLAMA_SERVER_OPTIONS = frozenset(
+    {
+        "cache_type_k",
+        "cache_type_v",
+        "flash_attn",
+        "no_mmap",
+        "mlock",
+        "split_mode",
+        "tensor_split",
+        "main_gpu",
+        "n_cpu_moe",
+        "override_tensor",
+        "rope_scaling",
+        "rope_scale",
+        "rope_freq_base",
+        "rope_freq_scale",
+        "yarn_orig_ctx",
+        "yarn_ext_factor",
+        "yarn_attn_factor",
+        "yarn_beta_fast",
+        "yarn_beta_slow",
+    }
 )
 
 LLAMA = EngineDescriptor(
@@ -69,7 +94,7 @@ LLAMA = EngineDescriptor(
     packages=(Package(extra="llama", platforms=frozenset({ANY}), title="llama.cpp"),),
     automatic=frozenset({ANY}),
     gpu="CUDA",
-    options=frozenset({"gpu_layers", "require_gpu", "threads"}),
+    options=frozenset({"draft", "gpu_layers", "require_gpu", "threads", *LLAMA_SERVER_OPTIONS}),
     samplers=frozenset({"dry_multiplier", "dynatemp_range", "mirostat", "xtc_probability"}),
 )
 

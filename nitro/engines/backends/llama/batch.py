@@ -1,11 +1,16 @@
 """Chunks → the arrays that llama_decode takes."""
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
 
 from nitro.engines.runner import Chunk
+
+
+def _same(slot: int) -> int:
+    return slot
 
 
 class Batch:
@@ -27,8 +32,10 @@ class Batch:
             token=self._token, pos=self._pos, n_seq_id=self._n_seq_id, seq_id=self._seq_ids, logits=self._logits
         )
 
-    def fill(self, chunks: list[Chunk]) -> Any:
-        """Logits are wanted of a sampling chunk's last token, of all its draft, and before tokens to be scored."""
+    def fill(self, chunks: list[Chunk], sequence: Callable[[int], int] = _same) -> Any:
+        """`sequence`: a slot's llama.cpp sequence.
+
+        Logits are wanted of a sampling chunk's last token, of all its draft, and before tokens to be scored."""
         end = 0
         for chunk in chunks:
             span = slice(end, end + chunk.size)
@@ -36,11 +43,26 @@ class Batch:
             end += chunk.size
             self._token[span] = chunk.tokens[chunk.start : chunk.stop] + chunk.draft
             self._pos[span] = range(chunk.start, chunk.start + chunk.size)
-            self._seq_id[span] = [chunk.slot] * chunk.size
+            self._seq_id[span] = [sequence(chunk.slot)] * chunk.size
             scored = len(chunk.score_tokens)
             wanted = chunk.wants_token + len(chunk.draft)
             self._logits[span] = [1] * scored + [0] * (chunk.size - scored)
             self._logits[end - wanted : end] = [1] * wanted
             self.last_row[chunk.slot] = end - 1 - len(chunk.draft)
+        self._batch.n_tokens = end
+        return self._batch
+
+    def fill_ids(self, rows: list[tuple[int, int, list[int]]], sampled: bool = True) -> Any:
+        """Sequence ids, positions and the tokens from there on. With `sampled` logits are wanted of the last of each,
+        in this order."""
+        end = 0
+        for sequence, start, tokens in rows:
+            span = slice(end, end + len(tokens))
+            end += len(tokens)
+            self._token[span] = tokens
+            self._pos[span] = range(start, start + len(tokens))
+            self._seq_id[span] = [sequence] * len(tokens)
+            self._logits[span] = [0] * len(tokens)
+            self._logits[end - 1] = sampled
         self._batch.n_tokens = end
         return self._batch

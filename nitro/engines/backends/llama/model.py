@@ -12,18 +12,19 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 
 from nitro.engines import sampling_defaults
-from nitro.engines.backends.llama import layer_placement, library
+from nitro.engines.backends.llama import layer_placement, library, parameters
 from nitro.engines.backends.llama.library import Log
+from nitro.engines.backends.llama.parameters import bytes_of
 from nitro.engines.backends.llama.tokenizer import LlamaTokenizer
 from nitro.engines.hardware import memory
 from nitro.engines.runner import LoadError
-from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import EngineSpec
 from nitro.gguf import header
 
 log = logging.getLogger("llama.cpp")
 
 ALL_LAYERS = 10_000
+LONG_FACTORS = "rope_factors_long"  # in the name of a tensor (gguf.constants)
 
 
 class LlamaModel:
@@ -31,13 +32,20 @@ class LlamaModel:
 
     def __init__(self, spec: EngineSpec):
         """Raises LoadError: a folder, a damaged file, no GPU where one is required."""
+        parameters.check(spec)
         self.path = Path(spec.model)
         _refuse_folder(self.path)
-        self.sampling = _read_header(self.path)
+        head = _read_header(self.path)
+        self.sampling = sampling_defaults.from_file(self.path, head.metadata, header.SAMPLING_KEYS)
+        # the long ones are taken where a stream has more cells than the original context (llama-model.cpp:2345)
+        self.rope_depends_on_cells = any(LONG_FACTORS in name for name in head.tensors)
         self.log = library.capture_log()
         lib.llama_backend_init()
         uses_gpu = layer_placement.find_gpu(spec)
-        self.pointer = _load(spec, self.log)
+        self.pointer = _load(spec, self.log, uses_gpu)
+        if "failed to mlock" in self.log.text:
+            log.warning("--mlock: the system does not let all weights be locked in memory; `ulimit -l` is its limit")
+        self._cache_types = (spec.cache_type_k, spec.cache_type_v)
         try:
             self.layers: int = lib.llama_model_n_layer(self.pointer)
             self.placement = layer_placement.find_layers(spec, uses_gpu, self.layers, self.log)
@@ -58,8 +66,10 @@ class LlamaModel:
 
     @property
     def eog(self) -> frozenset[int]:
-        """The end-of-generation token ids."""
-        return frozenset(token for token in range(self.vocabulary) if lib.llama_vocab_is_eog(self.vocab, token))
+        """The end-of-generation token ids. To ask for each token of a vocabulary takes up to tenths of a second."""
+        said = self.log.ends()
+        asked = range(self.vocabulary) if said is None else said
+        return frozenset(token for token in asked if lib.llama_vocab_is_eog(self.vocab, token))
 
     @property
     def device(self) -> str:
@@ -83,16 +93,24 @@ class LlamaModel:
         return [self.tokenizer.text(finder(self.vocab)) for finder in finders]
 
     def token_bytes(self) -> int:
-        """KV cache of one token, in bytes: keys and values, 16 bits each, in every layer that has heads for them. Too
+        """KV cache of one token, in bytes: keys and values of their types, in every layer that has heads for them. Too
         much for models that keep less in some layers; the state of recurrent layers does not grow and is not in it."""
-        heads = lib.llama_model_n_head(self.pointer)
-        head = lib.llama_model_n_embd(self.pointer) // max(heads, 1)
+        keys, values = self.head_lengths
         arch = self._metadata("general.architecture") or ""
-        lengths = [int(self._metadata(f"{arch}.attention.{kind}_length") or head) for kind in ("key", "value")]
         kv_heads = [int(n) for n in re.findall(r"\d+", self._metadata(f"{arch}.attention.head_count_kv") or "")]
         if len(kv_heads) < 2:  # one number for all layers; llama_model_n_head_kv knows the first layer's only
             kv_heads = [lib.llama_model_n_head_kv(self.pointer)] * self.layers
-        return max(sum(kv_heads) * sum(lengths) * 2, 1)
+        of_keys, of_values = self._cache_types
+        total = sum(bytes_of(of_keys, n * keys) + bytes_of(of_values, n * values) for n in kv_heads)
+        return max(total, 1)
+
+    @property
+    def head_lengths(self) -> tuple[int, int]:
+        """Numbers in a key and in a value of one head."""
+        head = lib.llama_model_n_embd(self.pointer) // max(lib.llama_model_n_head(self.pointer), 1)
+        arch = self._metadata("general.architecture") or ""
+        keys, values = (int(self._metadata(f"{arch}.attention.{kind}_length") or head) for kind in ("key", "value"))
+        return keys, values
 
     def free_memory(self) -> int:
         """Bytes free where the KV cache will lie: on the GPUs if layers lie there, else in main memory, where the
@@ -120,24 +138,21 @@ def _refuse_folder(path: Path) -> None:
         )
 
 
-def _read_header(path: Path) -> SamplingDefaults:
-    """What the file recommends for sampling. Raises LoadError where it is damaged: llama.cpp would say less of it."""
+def _read_header(path: Path) -> header.Header:
+    """Its metadata and tensors. Raises LoadError where it is damaged: llama.cpp would say less of it."""
     try:
-        head = header.read_all(path, full=False)
+        return header.read_all(path, full=False)
     except header.UnreadableGGUF as error:
         raise LoadError(str(error)) from None
     except OSError as error:
         raise LoadError(f"{error.filename or path} cannot be read: {error.strerror}.") from None
-    return sampling_defaults.from_file(path, head.metadata, header.SAMPLING_KEYS)
 
 
-def _load(spec: EngineSpec, llama_log: Log) -> Any:
+def _load(spec: EngineSpec, llama_log: Log, uses_gpu: bool) -> Any:
     """A pointer to the model. Raises LoadError."""
-    parameters = lib.llama_model_default_params()
-    parameters.n_gpu_layers = ALL_LAYERS if spec.gpu_layers is None else spec.gpu_layers
-    if spec.deterministic:
-        parameters.use_extra_bufts = False  # weights packed anew have other kernels for four rows than for one
-    pointer = lib.llama_model_load_from_file(spec.model.encode(), parameters)
+    asked = parameters.model_parameters(spec, uses_gpu)
+    asked.n_gpu_layers = ALL_LAYERS if spec.gpu_layers is None else spec.gpu_layers
+    pointer = lib.llama_model_load_from_file(spec.model.encode(), asked)
     if not pointer:
         raise LoadError(f"llama.cpp cannot load {spec.model}: {llama_log.first_error}")
     if lib.llama_model_has_encoder(pointer) or not lib.llama_model_has_decoder(pointer):

@@ -1,0 +1,235 @@
+"""llama.cpp's context: the KV cache and the buffers of computing, how large they are, and with what parameters.
+
+Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
+"""
+
+import logging
+import math
+import time
+from typing import Any, NamedTuple
+
+import llama_cpp.llama_cpp as lib
+
+from nitro.engines.backends.llama import exact_rows, kv_cells
+from nitro.engines.backends.llama.batch import Batch
+from nitro.engines.backends.llama.model import LlamaModel
+from nitro.engines.backends.llama.parameters import block_of, set_context_parameters, stretches
+from nitro.engines.hardware import memory
+from nitro.engines.runner import LoadError
+from nitro.engines.types import EngineSpec
+
+log = logging.getLogger("llama.cpp")
+
+STEP_TOKENS = 2048  # n_batch: what one llama_decode takes; more aborts the process
+# Rows of flash attention on the CPU (ggml-cpu's ops.cpp:9547). In a full tile each row goes over the cells of all the
+# tile's slots, so a decode there costs three times as much; of fewer rows each goes over its own, token by token, which
+# for a prompt of thousands costs half as much again as a tile.
+CPU_TILE = 64
+# n_ubatch: what the device computes at a time. On the CPU a tile: of five greedy answers asked for a second time none
+# changed with it, and with 256 all did.
+GPU_TOKENS = 512
+CPU_TOKENS = CPU_TILE
+
+
+# Cells of a stream at first. llama.cpp clears all cells when it makes a context, so that all of them take memory.
+FIRST_CELLS = 512
+CELLS = exact_rows.CELLS  # llama.cpp rounds a stream's cells up to a multiple of so many
+GROWTH = 2  # at least; so copying a token costs as much, however often its context grows
+IDLE_SHARE = 4  # an idle context shrinks where at most one cell in so many is used
+
+
+class LlamaContext:
+    """A llama_context that can be made anew: `pointer`, or None where there is none now.
+
+    On the CPU its cells follow use: it begins with few of those that are planned, is replaced by a larger one when a
+    step does not fit, and by a smaller one when it is idle. What the slots hold is copied. On a GPU all are there from
+    the beginning: its memory is not shared with others as main memory is, so what is planned must be had.
+    """
+
+    def __init__(self, model: LlamaModel, plan: memory.KVPlan, parameters: Any):
+        """Nothing is allocated before `make`. `parameters`: a llama_context_params with all cells that are planned."""
+        self.plan = plan
+        self.parameters = parameters
+        self.pointer: Any = None
+        self._model = model
+        self._streams = 1 if parameters.kv_unified else parameters.n_seq_max
+        self._max_length = _rounded(parameters.n_ctx / self._streams)
+        whole = model.placement.on_gpu or model.rope_depends_on_cells
+        first = max(FIRST_CELLS, _rounded(STEP_TOKENS / self._streams))  # n_batch is n_ctx at most
+        self._first_length = self._max_length if whole else min(first, self._max_length)
+        self._length = self._first_length
+        self._cell_bytes = 0.0  # unknown before the first one is made
+
+    @property
+    def memory(self) -> Any:
+        """Its llama_memory_t: the KV cache, a recurrent model's states, or both."""
+        return lib.llama_get_memory(self.pointer)
+
+    @property
+    def max_cells(self) -> int:
+        """Cells in all that it may have."""
+        return self._max_length * self._streams
+
+    @property
+    def max_kv_bytes(self) -> int:
+        """Bytes of the KV cache with all its cells, as far as llama.cpp says what it takes, else as computed."""
+        return int(self.max_cells * (self._cell_bytes or self._model.token_bytes()))
+
+    @property
+    def unused_bytes(self) -> int:
+        """Bytes that the KV cache may still take."""
+        return int((self._max_length - self._length) * self._streams * self._cell_bytes)
+
+    def make(self) -> None:
+        """Allocate it with few cells, every slot empty. Raises LoadError."""
+        self._make(self._first_length)
+
+    def make_exact(self, batch: Batch) -> None:
+        """Make one that computes as many rows at a time as give what each gives alone. `batch` is used for the trials.
+        Raises LoadError."""
+        for rows in exact_rows.ROWS:
+            self.parameters.n_ubatch = rows
+            self.make()
+            try:
+                exact = exact_rows.hold(self.pointer, batch, rows)
+            except LoadError:
+                self.free()
+                raise
+            if exact:
+                log.info("deterministic: up to %d rows at a time are computed as each alone", rows)
+                return
+            self.free()
+        raise LoadError(exact_rows.NEVER_EXACT)
+
+    def grow(self, more: dict[int, int]) -> bool:
+        """Have room for so many tokens more, by sequence. The sequences keep what they hold. False where all cells are
+        there already, or where the system has no memory for more."""
+        if self._length == self._max_length:
+            return False
+        wanted = self._used(more)
+        length = min(max(_rounded(wanted), GROWTH * self._length), self._max_length)
+        needed = int(self._streams * length * self._cell_bytes)
+        if (
+            needed > memory.free_host_memory()
+        ):  # the old cells, which come back to it, are for the copy of what they hold
+            log.warning("there is no memory for a larger KV cache, of %d MiB", needed // memory.MIB)
+            return False
+        return self._resize(length)
+
+    def shrink(self) -> None:
+        """Give back what an idle one does not need."""
+        used = self._used({})
+        length = max(_rounded(GROWTH * used), self._first_length)
+        if used * IDLE_SHARE <= self._length and length < self._length:
+            self._resize(length)
+
+    def free(self) -> None:
+        """Free it with all it holds. Nothing where there is none."""
+        if self.pointer:
+            lib.llama_free(self.pointer)
+        self.pointer = None
+
+    def _used(self, more: dict[int, int]) -> int:
+        """Tokens in the fullest stream, with so many more by sequence."""
+        sequences = range(self.parameters.n_seq_max)
+        sizes = [kv_cells.held(self.pointer, sequence) + more.get(sequence, 0) for sequence in sequences]
+        return sum(sizes) if self._streams == 1 else max(sizes)
+
+    def _make(self, length: int) -> None:
+        said = len(self._model.log.text)
+        self.parameters.n_ctx = length * self._streams
+        self.pointer = lib.llama_init_from_model(self._model.pointer, self.parameters)
+        if not self.pointer:
+            raise LoadError(
+                f"llama.cpp cannot make a context: {self._model.log.first_error} The KV cache of {self.plan.pool} "
+                f"tokens needs {self.max_kv_bytes / memory.MIB:.0f} MiB; lower --ctx or --parallel."
+            )
+        self._length = length
+        self._cell_bytes = self._cell_bytes or self._model.log.kv_bytes(said) / (length * self._streams)
+
+    def _resize(self, length: int) -> bool:
+        """Replace it by one of another length. Where that fails it is as before. Raises LoadError where even that
+        fails."""
+        started = time.monotonic()
+        before = self._length
+        state = kv_cells.save_all(self.pointer)
+        if state is None:
+            return False
+        self.free()
+        try:
+            self._make(length)
+        except LoadError as error:
+            log.warning("%s", error)
+            self._make(before)
+        if not kv_cells.restore_all(self.pointer, state):
+            raise LoadError("llama.cpp cannot put back what the KV cache held.")
+        log.debug("KV cache: %d → %d cells in %.0f ms", before, self._length, (time.monotonic() - started) * 1000)
+        return self._length == length
+
+
+def _rounded(cells: float) -> int:
+    return max(math.ceil(cells / CELLS), 1) * CELLS
+
+
+class Need(NamedTuple):
+    """What a draft model takes beside its target: bytes of KV for each token, and of weights."""
+
+    token_bytes: int
+    weight_bytes: int
+
+
+NOTHING = Need(0, 0)
+
+
+def plan(model: LlamaModel, spec: EngineSpec, beside: Need = NOTHING) -> memory.KVPlan:
+    """The context of each sequence, and the cells of all. Raises LoadError where they do not fit."""
+    for flag, cache_type, length in zip(
+        ("--cache-type-k", "--cache-type-v"), (spec.cache_type_k, spec.cache_type_v), model.head_lengths, strict=True
+    ):
+        if length % block_of(cache_type):
+            raise LoadError(
+                f"{flag} {cache_type} packs {block_of(cache_type)} numbers, which do not go into this model's heads of "
+                f"{length}. Choose a type that is not quantized."
+            )
+    make = exact_rows.plan if spec.deterministic else memory.plan
+    made = make(
+        spec.context,
+        trained=model.trained_context,
+        parallel=spec.parallel,
+        token_bytes=model.token_bytes() + beside.token_bytes,
+        free_bytes=max(model.free_memory() - beside.weight_bytes, 0),
+    )
+    if made.context > model.trained_context and not stretches(spec):
+        log.warning(
+            "--ctx %d is more than the %d tokens the model was trained for", made.context, model.trained_context
+        )
+    return made
+
+
+def has_streams(model: LlamaModel, plan: memory.KVPlan, spec: EngineSpec) -> bool:
+    """Whether running slots have cells of their own (slot_kv.py): on the CPU, where each can have a whole context.
+
+    What llama.cpp saves of a window lacks what has left it, so that it could not be cut after it was brought back
+    (llama-kv-cache.cpp:2091). Such models have a pool.
+    """
+    return not (model.placement.on_gpu or model.window) and plan.pool >= plan.context * spec.parallel
+
+
+def parameters(model: LlamaModel, plan: memory.KVPlan, spec: EngineSpec) -> Any:
+    """The llama_context_params. A sliding-window model keeps its full cache where the pool that is wanted fits: only
+    that can be cut anywhere."""
+    threads = spec.threads or memory.physical_cores()
+    made = lib.llama_context_default_params()
+    made.n_ctx = plan.pool
+    made.n_batch = STEP_TOKENS
+    made.n_ubatch = GPU_TOKENS if model.placement.on_gpu else CPU_TOKENS
+    made.kv_unified = not has_streams(model, plan, spec)
+    sequences = spec.parallel + (memory.SPARE_SLOTS if made.kv_unified else 0)
+    made.n_seq_max = min(sequences, lib.llama_max_parallel_sequences())
+    made.n_threads = made.n_threads_batch = threads
+    made.swa_full = plan.pool >= plan.context * spec.parallel
+    made.no_perf = True
+    set_context_parameters(made, spec)
+    if spec.deterministic:
+        exact_rows.set_parameters(made, plan)
+    return made

@@ -1,0 +1,151 @@
+"""llama.cpp's KV on the CPU: running slots have streams, idle ones are in main memory, and answers do not suffer."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from driving import Driver
+from llama_scorer import LlamaScorer
+from same_answer import assert_same_answer, tolerance
+
+from nitro.engines.backends.llama import kv_cells
+from nitro.engines.backends.llama.runner import LlamaRunner
+from nitro.engines.backends.llama.slot_kv import StreamKV
+from nitro.engines.runner import Chunk, OutOfKV
+from nitro.engines.types import EngineSpec, SamplingParams
+
+GREEDY = SamplingParams(temperature=0)
+WORDS = [f"The traveller {number} told of rivers, bridges and a town by the sea." for number in range(4)]
+
+
+@pytest.fixture(scope="module")
+def scorer(smollm: Path) -> Iterator[LlamaScorer]:
+    scorer = LlamaScorer(smollm, parallel=4, banned=[0, 2])
+    yield scorer
+    scorer.close()
+
+
+@pytest.fixture
+def empty(scorer: LlamaScorer) -> LlamaScorer:
+    """No slot holds anything, and no sequence has a sampler."""
+    for slot in range(scorer.info.slots):
+        scorer.trim(slot, 0)
+    for id in range(20):
+        scorer.free_sequence(id)
+    return scorer
+
+
+def streams(runner: LlamaRunner) -> dict[int, int]:
+    """By slot, those that have one."""
+    assert isinstance(runner._kv, StreamKV)
+    return dict(sorted(runner._kv._streams.items()))
+
+
+def held(runner: LlamaRunner) -> list[int]:
+    """Tokens in each stream."""
+    return [kv_cells.held(runner._context.pointer, stream) for stream in range(runner._context.parameters.n_seq_max)]
+
+
+def compute(runner: LlamaRunner, *chunks: tuple[int, list[int], int, int]) -> list[list[int]]:
+    """One step of chunks: slot, tokens, start, stop. Sequence ids are the slots'."""
+    runner.submit([Chunk(slot, slot, tokens, start, stop, GREEDY) for slot, tokens, start, stop in chunks])
+    return [result.tokens for result in runner.collect()]
+
+
+def prompts(runner: LlamaRunner) -> list[list[int]]:
+    return [runner.tokenizer.encode(text) for text in WORDS]
+
+
+def test_only_running_slots_have_a_stream(empty: LlamaScorer) -> None:
+    assert empty.info.slots > empty._context.parameters.n_seq_max == 4
+    for slot, tokens in zip((7, 2, 5), prompts(empty), strict=False):
+        compute(empty, (slot, tokens, 0, len(tokens)))
+    assert streams(empty) == {7: 0, 2: 1, 5: 2}
+    empty.offload(2)
+    assert streams(empty) == {7: 0, 5: 2} and held(empty)[1] == 0
+    compute(empty, (9, prompts(empty)[0], 0, 4))
+    assert streams(empty)[9] == 1, "the lowest that is free"
+
+
+def test_the_slot_idle_for_the_longest_time_makes_way(empty: LlamaScorer) -> None:
+    tokens = prompts(empty)[0]
+    alone = [compute(empty, (slot, tokens, 0, len(tokens)))[0] for slot in range(4)]
+    going_on = tokens + alone[0]
+    compute(empty, (0, going_on, len(tokens), len(going_on)))
+    compute(empty, (8, tokens, 0, len(tokens)))
+    assert streams(empty) == {0: 0, 2: 2, 3: 3, 8: 1}
+    assert compute(empty, (1, going_on, len(tokens), len(going_on))) != [[]], "it comes back where it is computed"
+    assert sorted(streams(empty)) == [0, 1, 3, 8]
+    assert [empty.trim(slot, len(tokens)) for slot in (0, 1, 2, 3)] == [len(tokens)] * 4
+
+
+def test_decodes_are_moved_into_streams_in_a_row(empty: LlamaScorer) -> None:
+    texts = prompts(empty)
+    for slot, tokens in enumerate(texts):
+        texts[slot] = tokens + compute(empty, (slot, tokens, 0, len(tokens)))[0]
+    sizes = held(empty)
+    empty.trim(1, 0)
+    compute(empty, *[(slot, texts[slot], sizes[slot], sizes[slot] + 1) for slot in (3, 0, 2)])
+    assert streams(empty) == {0: 0, 2: 2, 3: 1}
+    assert held(empty) == [sizes[0] + 1, sizes[3] + 1, sizes[2] + 1, 0]
+
+
+def test_a_move_takes_the_place_of_one_that_is_not_computed(empty: LlamaScorer) -> None:
+    """As a long prompt among streams."""
+    texts = prompts(empty)
+    for slot, tokens in enumerate(texts):
+        texts[slot] = tokens + compute(empty, (slot, tokens, 0, len(tokens)))[0]
+    sizes = held(empty)
+    compute(empty, *[(slot, texts[slot], sizes[slot], sizes[slot] + 1) for slot in (0, 2)])
+    assert streams(empty) == {0: 0, 1: 2, 2: 1, 3: 3}
+    assert held(empty) == [sizes[0] + 1, sizes[2] + 1, sizes[1], sizes[3]]
+    compute(empty, *[(slot, texts[slot], sizes[slot], sizes[slot] + 1) for slot in (3,)])
+    assert streams(empty) == {0: 0, 1: 2, 2: 1, 3: 3}, "one alone needs no row"
+
+
+def test_answers_stay_the_same_while_slots_are_moved(empty: LlamaScorer) -> None:
+    """They end one by one, and new ones come, so that gaps arise everywhere."""
+    texts = prompts(empty) * 3
+    driver = Driver(empty, budget=100)
+    lengths = [12 + 5 * (id * 7 % 6) for id in range(len(texts))]
+    for id, (prompt, length) in enumerate(zip(texts, lengths, strict=True)):
+        driver.add(id, prompt + texts[id // 4][:3], length)
+    answers = driver.run()
+    explained = tolerance(empty, [token for id, prompt in enumerate(texts) for token in prompt + answers[id]][:300])
+    for id, prompt in enumerate(texts):
+        assert_same_answer(empty, prompt + texts[id // 4][:3], answers[id], explained)
+
+
+def test_a_copy_is_made_of_a_busy_slot_and_of_an_idle_one(empty: LlamaScorer) -> None:
+    tokens = prompts(empty)[0]
+    (first,) = compute(empty, (0, tokens, 0, len(tokens)))[0]
+    assert empty.copy(0, 6, 5) == 5 and empty.copy(0, 7, len(tokens)) == len(tokens)
+    empty.offload(0)
+    assert empty.copy(0, 9, len(tokens) - 1) == len(tokens) - 1
+    for slot in (7, 9):
+        start = empty.trim(slot, len(tokens) - 1)
+        assert compute(empty, (slot, tokens, start, len(tokens))) == [[first]]
+    assert empty.copy(0, 6, len(tokens) + 1) == 0
+
+
+def test_a_full_stream_is_out_of_kv_and_nothing_is_computed(smollm: Path) -> None:
+    """Each has 256 cells, llama.cpp's least; those of the others are no help."""
+    runner = LlamaRunner(EngineSpec("llama", str(smollm), context=256, parallel=2))
+    tokens = runner.tokenizer.encode("The quick brown fox jumps over the lazy dog. " * 60)
+    assert runner.info.kv_tokens == 512
+    compute(runner, (0, tokens, 0, 200), (1, tokens, 0, 200))
+    with pytest.raises(OutOfKV):
+        compute(runner, (0, tokens, 200, 300))
+    assert [runner.trim(slot, 200) for slot in range(2)] == [200] * 2
+    compute(runner, (0, tokens, 200, 256))
+    runner.close()
+
+
+def test_all_come_back_after_all_went(empty: LlamaScorer) -> None:
+    tokens = prompts(empty)[0]
+    first = compute(empty, (0, tokens, 0, len(tokens)), (3, tokens, 0, len(tokens) - 1))[0]
+    assert isinstance(empty._kv, StreamKV)
+    empty._kv.offload_all()
+    assert held(empty) == [0] * 4
+    assert compute(empty, (3, tokens, len(tokens) - 1, len(tokens))) == [first]
+    assert empty.trim(0, len(tokens)) == len(tokens)
