@@ -6,6 +6,7 @@ the whole reply. All that is random or of the clock is fixed.
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ class Recording:
             return burst
         raise StopAsyncIteration
 
-    has_burst = True  # until it ends
+    listener: Callable[[], None] = staticmethod(lambda: None)
 
     def take(self) -> list[tuple[int, Output]]:
         self._clock.now += 0.5
@@ -163,6 +164,9 @@ def test_a_stream_is_the_recorded_one(name: str, clock: Clock) -> None:
         written = Written()
         delivery = stream.stream(renderer, written)
         delivery.begin()
+        while not stream.ended:
+            assert stream.listener
+            stream.listener()
         await delivery.ended()
         return written.data.decode()
 

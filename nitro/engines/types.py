@@ -136,7 +136,7 @@ class ModelInfo(Struct, frozen=True):
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
 
 
-class ScoredToken(Struct, frozen=True, array_like=True):
+class ScoredToken(Struct, frozen=True, array_like=True, gc=False):
     """A token and how likely the model finds it by itself: before bias, penalties, grammar and temperature."""
 
     token: int
@@ -145,14 +145,14 @@ class ScoredToken(Struct, frozen=True, array_like=True):
     is_special: bool = False  # it adds nothing to the text
 
 
-class Logprobs(Struct, frozen=True, array_like=True):
+class Logprobs(Struct, frozen=True, array_like=True, gc=False):
     """The logprobs of one place in a sequence: of the token there, and of the likeliest, best first."""
 
     chosen: ScoredToken
     top: list[ScoredToken]
 
 
-class Output(Struct, frozen=True, array_like=True, omit_defaults=True):
+class Output(Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
     """The new tokens of one sequence. `pieces` are their bytes; the end-of-generation token's piece is empty."""
 
     id: int
@@ -179,7 +179,7 @@ class ChunkRecord(Struct, frozen=True, array_like=True, gc=False):
     stop: int
 
 
-class Admission(Struct, frozen=True, array_like=True):
+class Admission(Struct, frozen=True, array_like=True, gc=False):
     """A sequence got its slot: for the first time, or again after a preemption."""
 
     id: int

@@ -55,8 +55,10 @@ class ChoiceAssembler:
         self.index = index
         self._spec = spec
         self.prompt_logprobs: list[Logprobs] = []  # from the prompt's second token on, if asked for
-        self.text = ""  # as the model wrote it
-        self.content = self.reasoning = ""
+        self._text: list[str] = []  # in pieces: a long text must not be copied for each token
+        self._length = 0  # of the text, in characters
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
         self.calls: list[AssembledCall] = []
         self.tokens = self.reasoning_tokens = 0  # counts
         self.ids: list[int] = []
@@ -71,6 +73,22 @@ class ChoiceAssembler:
         self._stops = StopMatcher(spec.stops, spec.keep_stop)
         self._stop_token_came = False
         self._parser = spec.parser()
+        self._may_be_enough = bool(spec.stops) or not spec.parallel_calls
+
+    @property
+    def text(self) -> str:
+        """As the model wrote it."""
+        return "".join(self._text)
+
+    @property
+    def content(self) -> str:
+        """Its answer."""
+        return "".join(self._content)
+
+    @property
+    def reasoning(self) -> str:
+        """What it thought before."""
+        return "".join(self._reasoning)
 
     def feed(self, output: Output) -> list[Event]:
         """What the output adds. Raises nothing: an output with finish "error" never gets here."""
@@ -85,7 +103,8 @@ class ChoiceAssembler:
         else:
             count = self.tokens
             text, deltas = self._read(output)
-            self._count_draft(output, self.tokens - count)
+            if output.drafted:
+                self._count_draft(output, self.tokens - count)
             events += self._events(output, text, deltas)
         if self.finish:
             events.append(Finished(self.index, self.finish))
@@ -95,16 +114,17 @@ class ChoiceAssembler:
         """The text of its tokens, up to a stop string, and what it means. Sets `finish`."""
         assert output.finish != "error"
         deltas = self._read_tokens(output)
-        if self._enough:
+        if self._may_be_enough and self._enough:
             self.finish = "stop"
         elif output.finish or self._stop_token_came:
             deltas += self._read_text(self._detokenizer.flush())
             self.finish = "stop" if self._stop_token_came else output.finish
         if self.finish:
-            deltas += self._passed(self._parser.flush())
+            rest = self._parser.flush()
+            deltas += self._passed(rest) if self._spec.stops else rest
             deltas.append(ChannelDelta("content", self._stops.flush()))
-        if self._stops.stopped:
-            self.finish = "stop"
+            if self._stops.stopped:
+                self.finish = "stop"
         if not self._spec.parallel_calls:
             deltas = [delta for delta in deltas if delta.call == 0]
         return self._passed_text(), merged(deltas)
@@ -123,18 +143,17 @@ class ChoiceAssembler:
                 self._held.append(PlacedToken(begin, self._decoded, output.logprobs[i]))
             deltas += self._read_text(decoded)
             self.reasoning_tokens += thinking or self._parser.thinking
-            if self._enough:
+            if self._may_be_enough and self._enough:
                 break
         return deltas
 
     def _read_text(self, text: str) -> list[ChannelDelta]:
         self._unpassed += text
-        return self._passed(self._parser.feed(text))
+        deltas = self._parser.feed(text)
+        return self._passed(deltas) if self._spec.stops else deltas
 
     def _passed(self, deltas: list[ChannelDelta]) -> list[ChannelDelta]:
         """What of the content comes before a stop string, and what else comes before that."""
-        if not self._spec.stops:
-            return deltas
         passed: list[ChannelDelta] = []
         for delta in deltas:
             if self._stops.stopped:
@@ -187,10 +206,11 @@ class ChoiceAssembler:
             self.predicted_rejected += output.drafted - accepted
 
     def _events(self, output: Output, text: str, deltas: list[ChannelDelta]) -> list[Event]:
-        self.text += text
+        self._text.append(text)
+        self._length += len(text)
         ids = output.tokens[: self.tokens - len(self.ids)]
         self.ids += ids
-        tokens = self._release()
+        tokens = self._release() if self._held else []
         if not deltas and (tokens or ids):
             deltas = [ChannelDelta("content", "")]
         events: list[Event] = []
@@ -203,10 +223,10 @@ class ChoiceAssembler:
 
     def _event(self, delta: ChannelDelta, tokens: list[PlacedToken], ids: list[int]) -> Event:
         if delta.channel == "content":
-            self.content += delta.text
+            self._content.append(delta.text)
             return TextDelta(self.index, delta.text, tokens, ids)
         if delta.channel == "reasoning":
-            self.reasoning += delta.text
+            self._reasoning.append(delta.text)
             return ReasoningDelta(self.index, delta.text, tokens, ids)
         call_id = None
         if delta.name is not None:
@@ -217,9 +237,7 @@ class ChoiceAssembler:
 
     def _release(self) -> list[PlacedToken]:
         """The tokens whose text has been passed on by now. A stop string's own are dropped."""
-        if not self._held:
-            return []
-        passed = len(self.text)
+        passed = self._length
         held = self._held
         if self._stops.stopped:
             released = [token for token in held if token.begin < passed]
@@ -241,6 +259,7 @@ class Choices:
         self.generation = generation
         self._predicted = spec.predicted
         self.choices = [ChoiceAssembler(i, spec) for i in range(len(generation.ids))]
+        self._unfinished = len(self.choices)
 
     def __aiter__(self) -> "Choices":
         return self
@@ -256,14 +275,16 @@ class Choices:
             if choice.finish:
                 continue  # computed before the engine heard of the stop
             events += choice.feed(output)
-            if choice.finish and not output.finish:
-                self.generation.stop(index)
+            if choice.finish:
+                self._unfinished -= 1
+                if not output.finish:
+                    self.generation.stop(index)
         return events
 
     @property
     def finished(self) -> bool:
         """Whether all of them have."""
-        return all(choice.finish for choice in self.choices)
+        return not self._unfinished
 
     @property
     def usage(self) -> TokenUsage:

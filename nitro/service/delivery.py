@@ -35,10 +35,6 @@ class Source(Protocol):
     def take(self) -> list[Event]:
         """What came together; empty where nothing has come yet. Raises nothing: a fault is an event."""
 
-    @property
-    def has_more(self) -> bool:
-        """Whether `take` would return events now."""
-
     def opening(self, renderer: Renderer) -> bytes:
         """The bytes before any event. Raises nothing: after a fault the source has `ended`."""
 
@@ -96,8 +92,6 @@ class Delivery:
             return self._end.set_exception(error)
         if self._source.ended:
             self._end.set_result(None)
-        elif self._source.has_more:  # so much that others get a turn first
-            self._loop.call_soon(self._advance)
 
     def _write(self, data: bytes) -> None:
         if data:

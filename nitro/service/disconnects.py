@@ -1,9 +1,8 @@
 """What ends a generation when its client leaves.
 
-A whole reply: `unless_disconnected` runs the work beside the wait for the disconnect, and cancels the work.
-A stream: the framework cancels the task that reads it, and the `finally` of `GenerationStream.stream` calls `release`.
-One that was never begun, or waits between two frames, is released after the response (api/endpoint.py).
-Either way the generation is aborted in the engine (engines/client/generation.py), and its slot is idle from the next
+`unless_disconnected` runs the work beside the wait for the disconnect, and cancels the work: of a whole reply its
+computation, of a stream its delivery (`delivery.py`). Whoever began it then calls `release`.
+So the generation is aborted in the engine (engines/client/generation.py), and its slot is idle from the next
 step on.
 """
 

@@ -68,7 +68,7 @@ class PromptLogprobs(Struct, frozen=True):
     logprobs: list[Logprobs]
 
 
-class TextDelta(Struct, frozen=True):
+class TextDelta(Struct, frozen=True, gc=False):
     """More of an answer's text. `ids`: of the tokens that came, whether their text did or not."""
 
     index: int
@@ -77,7 +77,7 @@ class TextDelta(Struct, frozen=True):
     ids: list[int] = []
 
 
-class ReasoningDelta(Struct, frozen=True):
+class ReasoningDelta(Struct, frozen=True, gc=False):
     """More of what the model thinks before it answers."""
 
     index: int
@@ -86,7 +86,7 @@ class ReasoningDelta(Struct, frozen=True):
     ids: list[int] = []
 
 
-class CallDelta(Struct, frozen=True):
+class CallDelta(Struct, frozen=True, gc=False):
     """More of a tool call's arguments, in JSON. `id` and `name` are with the first delta of each call."""
 
     index: int
@@ -98,7 +98,7 @@ class CallDelta(Struct, frozen=True):
     ids: list[int] = []
 
 
-class Finished(Struct, frozen=True):
+class Finished(Struct, frozen=True, gc=False):
     """A choice has ended."""
 
     index: int

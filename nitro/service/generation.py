@@ -190,11 +190,6 @@ class GenerationStream:
         self._generation.listener = listener
 
     @property
-    def has_more(self) -> bool:
-        """Whether `take` would return events now."""
-        return self._generation.has_burst
-
-    @property
     def ended(self) -> bool:
         """Whether the burst that ends with Done or Failed was taken."""
         return self._end is not None
@@ -214,8 +209,10 @@ class GenerationStream:
             burst = self._choices.read(outputs)
         except Exception as error:
             return [self._fail(error)]
-        if any(type(event) is not PromptLogprobs for event in burst):
-            self._log.burst()
+        for event in burst:
+            if type(event) is not PromptLogprobs:
+                self._log.burst()
+                break
         if self._progress and burst:
             burst.insert(0, Progress(self._choices.usage, self._log.timings()))
         if self._choices.finished:

@@ -1,6 +1,6 @@
 """What parsers of a model's text tell: more of its content, its reasoning, and its calls."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -73,15 +73,18 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def merged(deltas: Iterable[ChannelDelta]) -> list[ChannelDelta]:
+def merged(deltas: list[ChannelDelta]) -> list[ChannelDelta]:
     """Neighbours in a channel as one; nothing that adds nothing."""
+    if len(deltas) == 1 and deltas[0].text:
+        return deltas
     found: list[ChannelDelta] = []
+    last: ChannelDelta | None = None
     for delta in deltas:
         if not delta.text and delta.name is None:
             continue
-        last = found[-1] if found else None
         if last and last.channel == delta.channel and last.call == delta.call and delta.name is None:
             last.text += delta.text
         else:
             found.append(delta)
+            last = delta
     return found

@@ -127,7 +127,7 @@ class MessageParser:
             if self._state is state and len(self._text) == length:
                 break
         deltas, self._deltas = self._deltas, []
-        return list(merged(deltas))
+        return merged(deltas)
 
     def _read_header(self) -> None:
         text = self._text.lstrip()

@@ -146,7 +146,7 @@ class ChannelParser:
 
     def _taken(self) -> list[ChannelDelta]:
         deltas, self._deltas = self._deltas, []
-        return list(merged(deltas))
+        return merged(deltas)
 
     def _advance(self) -> None:
         """Pass on what is certain. Every step takes text away, changes the state, or waits for more text."""

@@ -71,13 +71,13 @@ class OpenAIRenderer(ABC):
 
     def events(self, burst: Sequence[Event]) -> bytes:
         """Chunks as frames."""
-        frames = b""
+        frames: list[bytes] = []
         for event in burst:
             frame = self._prepared_frame(event)
             if frame is None:
                 return self._encoded(burst)
-            frames += frame
-        return frames
+            frames.append(frame)
+        return b"".join(frames)
 
     def _prepared_frame(self, event: Event) -> bytes | None:
         """The frame of an event that has only a text of its own: what stands around it is encoded once."""

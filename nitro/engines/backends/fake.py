@@ -72,7 +72,7 @@ class FakeRunner:
         if sum(map(len, self._held)) + wanted > self.info.kv_tokens:
             raise OutOfKV
         for chunk in batch:
-            self._held[chunk.slot] = chunk.tokens[: chunk.stop]
+            self._held[chunk.slot] += chunk.tokens[chunk.start : chunk.stop]
         self._batch = batch
 
     def collect(self) -> list[Result]:
@@ -93,6 +93,8 @@ class FakeRunner:
                     break
                 drawn.append(self._follows([guess], banned))
             self._held[chunk.slot] += drawn[:-1]
+        if chunk.sampling.logprobs is None:
+            return Result(drawn)
         return Result(drawn, logprobs=_scored(chunk, drawn), prompt_logprobs=_scored(chunk, chunk.score_tokens))
 
     def _draw(self, chunk: Chunk) -> int | None:

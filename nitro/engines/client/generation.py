@@ -72,17 +72,16 @@ class Generation:
             await self._news
         return burst
 
-    @property
-    def has_burst(self) -> bool:
-        """Whether `take` has something to return."""
-        return bool(self._burst)
-
     def take(self) -> list[tuple[int, Output]]:
-        """The next burst, of at most MAX_BURST outputs; empty where nothing has come. Raises EngineError."""
-        if not self._burst and self._error:
+        """The next burst, of at most MAX_BURST outputs; empty where nothing has come. Of what is left over the listener
+        is told in the event loop's next turn. Raises EngineError."""
+        burst = self._burst
+        if not burst and self._error:
             raise self._error
-        burst, self._burst = self._burst[:MAX_BURST], self._burst[MAX_BURST:]
-        return burst
+        self._burst = burst[MAX_BURST:]
+        if self._burst:
+            self._changed()
+        return burst[:MAX_BURST]
 
     def tell(self) -> None:
         """Tell whoever wants to know that something has changed."""
@@ -143,7 +142,8 @@ class Generation:
             self._open.discard(output.id)  # the engine has ended this one itself
             return self.fail(_failure(output))
         self._burst.append((self._index[output.id], output))
-        self._changed()
+        if self._told:
+            self._changed()
         if output.finish:
             self._open.discard(output.id)
             self._end_if_done()

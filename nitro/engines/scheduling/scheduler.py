@@ -175,6 +175,8 @@ class Scheduler:
         row free."""
         self.admitted = []
         self.in_flight.begin_step()
+        if not self.waiting:
+            return
         reserved = sum(sequence.reserve for sequence in self.running)
         rows = self.info.parallel - len(self.running)
         passed: list[Sequence] = []

@@ -12,7 +12,7 @@ class OutputBytes:
 
     def __init__(self, runner: ModelRunner):
         self._tokenizer = runner.tokenizer
-        self._eog = runner.info.eog
+        self._bytes = _TokenBytes(runner)
         self._visible: dict[int, frozenset[int]] = {}  # by sequence id: control tokens whose text is in the answer
 
     def begin(self, sequence: Sequence) -> None:
@@ -26,11 +26,16 @@ class OutputBytes:
 
     def complete(self, output: Output) -> Output:
         """The output with the bytes of its tokens, and of those that its logprobs name."""
-        visible = self._visible.get(output.id, ())
-        text = self._tokenizer.vocabulary_text
-        pieces = [text(token) if token in visible else self._bytes(token) for token in output.tokens]
+        if output.id in self._visible:
+            visible = self._visible[output.id]
+            text = self._tokenizer.vocabulary_text
+            pieces = [text(token) if token in visible else self._bytes[token] for token in output.tokens]
+        else:
+            pieces = [self._bytes[token] for token in output.tokens]
         if output.finish:
             self.end(output.id)
+        if not (output.logprobs or output.prompt_logprobs):
+            return replace(output, pieces=pieces)
         return replace(
             output,
             pieces=pieces,
@@ -42,8 +47,17 @@ class OutputBytes:
         return Logprobs(self._named(logprobs.chosen), [self._named(scored) for scored in logprobs.top])
 
     def _named(self, scored: ScoredToken) -> ScoredToken:
-        is_special = not self._bytes(scored.token)
+        is_special = not self._bytes[scored.token]
         return replace(scored, text=self._tokenizer.vocabulary_text(scored.token), is_special=is_special)
 
-    def _bytes(self, token: int) -> bytes:
-        return b"" if token in self._eog else self._tokenizer.token_bytes(token)
+
+class _TokenBytes(dict[int, bytes]):
+    """What each token adds to a text, looked up once."""
+
+    def __init__(self, runner: ModelRunner):
+        super().__init__(dict.fromkeys(runner.info.eog, b""))
+        self._look_up = runner.tokenizer.token_bytes
+
+    def __missing__(self, token: int) -> bytes:
+        self[token] = piece = self._look_up(token)
+        return piece

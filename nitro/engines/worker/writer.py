@@ -13,6 +13,8 @@ from nitro.engines.worker.commands import AbortSequences
 from nitro.engines.worker.loop import Inbox, Outbox
 from nitro.system import frames
 
+MAX_TOGETHER = 16  # messages in one write
+
 log = logging.getLogger("nitro.engine")
 
 
@@ -29,12 +31,19 @@ class Writer(threading.Thread):
         """Write until the socket closes, then end the process."""
         try:
             while True:
-                self._sock.sendall(self._encode(self._outbox.get()))
+                self._sock.sendall(b"".join(map(self._encode, self._waiting())))
         except OSError:
             os._exit(0)
         except Exception:
             log.exception("the writer failed")
             os._exit(1)
+
+    def _waiting(self) -> list[frames.WireMessage]:
+        """The next message, and those behind it: a thread that has to wait for Python's lock does so once for all."""
+        waiting = [self._outbox.get()]
+        while len(waiting) < MAX_TOGETHER and not self._outbox.empty():
+            waiting.append(self._outbox.get())
+        return waiting
 
     def _encode(self, message: frames.WireMessage) -> bytes:
         try:

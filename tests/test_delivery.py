@@ -1,0 +1,203 @@
+"""A stream on its way to its client: one write for what came together, none while the client does not read."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from running import CEILING
+
+from nitro.api.openai import reply_options
+from nitro.api.openai.chat import ChatRenderer
+from nitro.api.openai.completions import CompletionRenderer
+from nitro.api.openai.renderer import MARK
+from nitro.engines.client.generation import MAX_BURST, Generation
+from nitro.engines.types import Output
+from nitro.service.delivery import Delivery
+from nitro.service.events import CallDelta, Event, ReasoningDelta, Started, TextDelta
+from nitro.service.renderer import Renderer
+
+
+class Texts:
+    """A source whose events are given beforehand; None: nothing has come yet."""
+
+    def __init__(self, *bursts: str | None):
+        self.listener: Callable[[], None] | None = None
+        self._bursts = list(bursts)
+
+    @property
+    def ended(self) -> bool:
+        return not self._bursts
+
+    def take(self) -> list[Event]:
+        text = self._bursts.pop(0)
+        return [] if text is None else [TextDelta(0, text)]
+
+    def opening(self, renderer: Renderer) -> bytes:
+        return b"<"
+
+    def render(self, renderer: Renderer, burst: list[Event]) -> bytes:
+        if burst[0].text == "fault":  # type: ignore[union-attr]
+            raise ValueError("no such frame, says the test")
+        return burst[0].text.encode() + b">" * self.ended  # type: ignore[union-attr]
+
+
+class Client:
+    """Takes `room` writes, then none until there is room again."""
+
+    def __init__(self, room: int = 1000):
+        self.on_room: Callable[[], None] = lambda: None
+        self.written: list[bytes] = []
+        self.room = room
+
+    @property
+    def full(self) -> bool:
+        return self.room <= 0
+
+    def write(self, data: bytes) -> None:
+        self.room -= 1
+        self.written.append(data)
+
+
+def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(CEILING):
+            await scenario()
+
+    asyncio.run(limited())
+
+
+def deliver(source: Texts, client: Client) -> Delivery:
+    delivery = Delivery(source, None, client)  # type: ignore[arg-type]
+    delivery.begin()
+    return delivery
+
+
+def test_what_has_come_is_written_in_the_call_that_brings_it() -> None:
+    async def scenario() -> None:
+        source, client = Texts(None, "a", "b"), Client()
+        delivery = deliver(source, client)
+        assert client.written == [b"<"] and source.listener
+        source.listener()
+        source.listener()
+        assert client.written == [b"<", b"a", b"b>"]
+        await delivery.ended()
+        assert source.listener is None
+
+    run(scenario)
+
+
+def test_a_client_that_does_not_read_is_waited_for() -> None:
+    async def scenario() -> None:
+        source, client = Texts("a", "b"), Client(room=1)
+        delivery = deliver(source, client)
+        assert source.listener
+        source.listener()
+        assert client.written == [b"<"] and not source.ended
+        client.room = 1
+        client.on_room()
+        client.on_room()
+        assert client.written == [b"<", b"a"]
+        client.room = 1
+        client.on_room()
+        assert client.written == [b"<", b"a", b"b>"]
+        await delivery.ended()
+
+    run(scenario)
+
+
+def test_one_that_is_cancelled_writes_nothing_more() -> None:
+    async def scenario() -> None:
+        source, client = Texts(None, "a"), Client()
+        delivery = deliver(source, client)
+        waiting = asyncio.ensure_future(delivery.ended())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        client.on_room()
+        assert source.listener is None and client.written == [b"<"]
+
+    run(scenario)
+
+
+def test_a_fault_ends_it() -> None:
+    async def scenario() -> None:
+        delivery = deliver(Texts("fault", "a"), Client())
+        with pytest.raises(ValueError, match="says the test"):
+            await delivery.ended()
+
+    run(scenario)
+
+
+class Owner:
+    """Notes what a generation says of itself."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+
+    def changed(self, generation: Generation) -> None:
+        self.changes += 1
+
+    def abort(self, ids: list[int]) -> None: ...
+    def ended(self, generation: Generation, completed: bool) -> None: ...
+
+
+def test_a_generation_tells_once_of_all_that_came_and_again_of_what_is_left() -> None:
+    async def scenario() -> None:
+        owner = Owner()
+        generation = Generation(owner, [7], 1, b"")
+        for token in range(MAX_BURST + 1):
+            generation.deliver(Output(7, [token], [b"a"]))
+        assert owner.changes == 1
+        generation.tell()
+        assert len(generation.take()) == MAX_BURST
+        assert owner.changes == 2
+        generation.tell()
+        assert [output.tokens for _, output in generation.take()] == [[MAX_BURST]]
+        assert generation.take() == [] and owner.changes == 2
+
+    run(scenario)
+
+
+TEXTS = ["a", " ", '"', "\\", "\n", "\0", MARK * 2, "é", "😀", "<|im_end|>", "\u2028", "x" * 5000]
+STARTED = Started(f'a {MARK} "model" \\u0000', "fp_1", 1_700_000_000, 2, 5)
+CHAT_OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"include_usage": True},
+    {"both_reasonings": True},
+    {"hides_reasoning": True},
+    {"legacy_functions": True},
+    {"return_tokens": True},
+    {"logprobs": 0},
+    {"continuous_usage": True, "include_usage": True},
+]
+
+
+@pytest.mark.parametrize("options", CHAT_OPTIONS)
+def test_a_prepared_frame_is_the_encoded_one(options: dict[str, Any]) -> None:
+    renderer = ChatRenderer(STARTED, reply_options.encode(reply_options.ChatReplyOptions(**options)))
+    for text in ["", *TEXTS]:
+        for event in (
+            TextDelta(1, text, ids=[3]),
+            ReasoningDelta(0, text),
+            CallDelta(0, 2, text),
+            CallDelta(0, 2, text, "id", "name"),
+        ):
+            assert renderer.events([event]) == renderer._encoded([event]), (text, event)
+    many: list[Event] = [TextDelta(i % 2, text) for i, text in enumerate(TEXTS)]
+    assert renderer.events(many) == renderer._encoded(many)
+
+
+@pytest.mark.parametrize("options", [{}, {"include_usage": True}, {"return_tokens": True}, {"logprobs": 2}])
+def test_so_is_one_of_a_completion(options: dict[str, Any]) -> None:
+    renderer = CompletionRenderer(STARTED, reply_options.encode(reply_options.CompletionReplyOptions(**options)))
+    for text in ["", *TEXTS]:
+        event = TextDelta(1, text, ids=[3])
+        assert renderer.events([event]) == renderer._encoded([event])
+
+
+def test_a_completion_repeats_its_prompt_once() -> None:
+    options = reply_options.CompletionReplyOptions(prompts=["Once"])
+    renderer = CompletionRenderer(Started("m", "fp", 1, 1, 1, [[b"Once"]]), reply_options.encode(options))
+    first, second = renderer.events([TextDelta(0, " upon")]), renderer.events([TextDelta(0, " a")])
+    assert b'"text":"Once upon"' in first and b'"text":" a"' in second
