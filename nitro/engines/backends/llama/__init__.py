@@ -2,4 +2,5 @@
 
 from nitro.system import packages
 
-packages.defer("llama_cpp")
+for name in ("llama_cpp", "gguf"):
+    packages.defer(name)
