@@ -10,6 +10,7 @@ what it holds is brought there; idle ones are in main memory, and take no more o
 Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
@@ -76,13 +77,27 @@ class PoolKV:
         """Drop what it holds beyond its first `length` tokens: a draft."""
         lib.llama_memory_seq_rm(self._context.memory, self.sequence(slot), length, -1)
 
+    def used(self, more: dict[int, int] | None = None) -> int:
+        """Tokens in the fullest stream, with so many `more` in some slots: of one slot, or of all where they share
+        one."""
+        sizes = [self._end(slot) + (more or {}).get(slot, 0) for slot in self._inside()]
+        return sum(sizes) if self._context.parameters.kv_unified else max(sizes, default=0)
+
+    def _inside(self) -> Iterable[int]:
+        """The slots that may hold something in the context."""
+        return range(self._context.parameters.n_seq_max)
+
     def _bring_back(self, slot: int) -> bool:
         """What is offloaded comes back. False where there is no room for it; the slot is empty then."""
         state = self._offloaded.pop(slot, None)
         return state is None or self._restore(slot, state)
 
     def _restore(self, slot: int, state: Any) -> bool:
-        return kv_cells.restore(self._context.pointer, self.sequence(slot), state)
+        sequence = self.sequence(slot)
+        if kv_cells.restore(self._context.pointer, sequence, state):
+            return True
+        wanted = self.used({slot: len(state) // self._model.token_bytes()})
+        return self._context.grow(wanted) and kv_cells.restore(self._context.pointer, sequence, state)
 
     def _cut(self, slot: int, length: int) -> bool:
         removed = lib.llama_memory_seq_rm(self._context.memory, self.sequence(slot), length, -1)
@@ -150,10 +165,8 @@ class StreamKV(PoolKV):
             kv_cells.clear(self._context.pointer, stream)
         return 0
 
-    def offload_all(self) -> None:
-        """Copy all to main memory. They come back when they are computed."""
-        for slot in list(self._streams):
-            self.offload(slot)
+    def _inside(self) -> Iterable[int]:
+        return self._streams
 
     def _end(self, slot: int) -> int:
         return super()._end(slot) if slot in self._streams else 0
