@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from nitro.engines.options import EngineOptions
 from nitro.engines.types import EngineSpec
+from nitro.models import catalog
 
 DEFAULT_PORT = 3928
 
@@ -59,6 +60,8 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     ] = False
 
     def engine_spec(self, model: str) -> EngineSpec:
-        """What to start the engine with. `model`: the path that the server found for `self.model`."""
+        """What to start the engine with. `model`: the path that the server found for `self.model`. Raises StartError
+        where there is no model for `self.draft`."""
         options = {name: getattr(self, name) for name in EngineOptions.__struct_fields__}
+        options["draft"] = catalog.find_draft(self.draft, self.engine)
         return EngineSpec(model=model, **options)

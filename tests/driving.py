@@ -14,6 +14,9 @@ from nitro.engines.worker.preparation import Preparation
 
 GREEDY = SamplingParams(temperature=0, ignore_eos=True, logit_bias={2: float("-inf"), 0: float("-inf")})
 
+STEP = 1.0  # seconds: rows cost nothing, so that drafts pay if they may be right
+PASS = 0.01  # of a draft model
+
 
 def prepared(runner: ModelRunner, work: EncodedWork) -> JobResult:
     """A request made ready, its sequences numbered from 1 on. Raises Rejection."""
@@ -52,6 +55,9 @@ class Driver:
 
     def step(self) -> None:
         batch = self.scheduler.schedule(self.budget)
+        if asked := self.scheduler.drafts.asked:
+            guesses = self.runner.guess([chunk for chunk, _ in asked], [limit for _, limit in asked])
+            self.scheduler.drafts.guessed(guesses, PASS * max(map(len, guesses)))
         while True:
             try:
                 self.runner.submit(batch)
@@ -64,6 +70,7 @@ class Driver:
         for output in self.scheduler.advance(batch, self.runner.collect()):
             assert output.error is None
             self.answers[output.id] += output.tokens
+        self.scheduler.drafts.observe(batch, STEP + PASS * bool(asked))
 
     def run(self) -> dict[int, list[int]]:
         """Until nothing is left to do."""

@@ -238,10 +238,11 @@ def test_usage_counts_all_choices() -> None:
     assert choices.usage == TokenUsage(11, 4, 4)
 
 
+@pytest.mark.parametrize("source", ["predicted", "modelled"])
 @pytest.mark.parametrize(("stop", "taken"), [([], 4), (["b"], 2)])
-def test_what_a_stop_cuts_off_is_no_accepted_guess(stop: list[str], taken: int) -> None:
+def test_what_a_stop_cuts_off_is_no_accepted_guess(stop: list[str], taken: int, source: str) -> None:
     """Six tokens were guessed of which three were right, and a fourth came with them."""
-    checked = replace(output(b"a", b"b", b"c", b"d"), drafted=6, accepted=3, predicted=True)
+    checked = replace(output(b"a", b"b", b"c", b"d"), drafted=6, accepted=3, **{source: True})
     looked_up = replace(output(b"e", b"f", finish="stop"), drafted=1, accepted=1)
     choices = Choices(FakeGeneration([(0, checked)], [(0, looked_up)]), OutputSpec(stops=stop, predicted=True))
     consume(choices)

@@ -46,6 +46,7 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--parallel", "parallel", "1", 1, "128", 128),
     ("--threads", "threads", "3", 3, "1", 1),
     ("--gpu-layers", "gpu_layers", "0", 0, "99", 99),
+    ("--draft", "draft", "small.gguf", "small.gguf", "ř.gguf", "ř.gguf"),
     ("--wired-limit", "wired_limit", "recommended", "recommended", "24576", "24576"),
     ("--cache-type-k", "cache_type_k", "q8_0", "q8_0", "f32", "f32"),
     ("--cache-type-v", "cache_type_v", "q4_0", "q4_0", "iq4_nl", "iq4_nl"),
@@ -99,7 +100,7 @@ Serve = Callable[..., ServeConfig]
 def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
     """`nitro serve ARGUMENTS` with these variables, which serves nothing: the config it would serve with."""
     ran: list[ServeConfig] = []
-    monkeypatch.setattr("nitro.server.run", ran.append)
+    monkeypatch.setattr("nitro.cli.serve.run", ran.append)
 
     def run(*arguments: str, **variables: str) -> ServeConfig:
         result = invoke("serve", *arguments, **variables)
@@ -335,7 +336,7 @@ def test_any_start_error_is_one_line_and_exit_1(monkeypatch: pytest.MonkeyPatch)
     def run(_: ServeConfig) -> None:
         raise StartError("It cannot be [bold]started[/bold].")
 
-    monkeypatch.setattr("nitro.server.run", run)
+    monkeypatch.setattr("nitro.cli.serve.run", run)
     assert start_error() == "nitro: It cannot be [bold]started[/bold]."
 
 

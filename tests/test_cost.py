@@ -1,64 +1,118 @@
-"""What a step costs, from those seen: its rows' share of it."""
+"""What a step costs, from those seen, by its rows."""
 
 import random
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nitro.engines.scheduling.speculation import MAX_BREAK_EVEN
-from nitro.engines.scheduling.step_cost import DEFAULT_SHARE, StepCost
+from nitro.engines.scheduling.step_cost import DEFAULT_SHARE, FIRM, MEMORY, StepCost
 
 
-def learned(base: float, per_row: float, rows: list[int], noise: float = 0.0) -> StepCost:
+def learned(seconds: Callable[[int], float], rows: Iterable[int], noise: float = 0.0) -> StepCost:
+    """Of one sequence, whose other rows are drafts. `noise`: the part by which a step takes longer at most."""
     cost, luck = StepCost(), random.Random(1)
     for count in rows:
-        cost.observe(count, base + per_row * count + noise * luck.random())
+        cost.observe(count, seconds(count) * (1 + noise * luck.random()), drafted=count > 1)
     return cost
 
 
-@pytest.mark.parametrize(("base", "per_row"), [(4.5e-3, 4.7e-3), (8e-3, 5e-5), (1e-5, 3e-2), (1.0, 1.0)])
-def test_it_finds_base_and_rows(base: float, per_row: float) -> None:
-    cost = learned(base, per_row, [1, 2, 8, 4] * 20)
-    for rows in (1, 4, 8, 64):
-        right = per_row * rows / (base + per_row * rows)
-        assert cost.break_even(rows) == pytest.approx(right, abs=abs(right - DEFAULT_SHARE) / 5)
+def tiles(rows: int) -> float:
+    return 5e-3 + 8e-3 * -(-rows // 4)
+
+
+@pytest.mark.parametrize("seconds", [lambda rows: 4.5e-3 + 4.7e-3 * rows, lambda rows: 8e-3 + 5e-5 * rows, tiles])
+def test_what_was_seen_is_known(seconds: Callable[[int], float]) -> None:
+    cost = learned(seconds, [1, 2, 4, 5, 8] * 20)
+    curve = cost.curve(1, 7)
+    for rows in (1, 2, 4, 5, 8):
+        assert curve[rows - 1] == pytest.approx(seconds(rows), rel=0.01)
+
+
+def test_between_two_counts_it_is_a_line() -> None:
+    cost = learned(lambda rows: 1.0 * rows, [1, 5] * 20)
+    assert cost.curve(1, 4) == pytest.approx([1, 2, 3, 4, 5])
+
+
+def test_beyond_the_last_count_it_goes_on_rising() -> None:
+    flat, steep = learned(lambda rows: 1.0, [1, 2] * 20).curve(1, 3), learned(float, [1, 2] * 20).curve(1, 3)
+    assert flat[1] < flat[2] < flat[3] < steep[3] <= 4
+
+
+@pytest.mark.parametrize("rows", [[], [1], [1] * 100])
+def test_while_nothing_is_known_a_row_costs_most_of_an_average_one(rows: list[int]) -> None:
+    curve = learned(lambda rows: 3e-3, rows).curve(1, 2)
+    assert curve[1] / curve[0] == pytest.approx(1 + DEFAULT_SHARE)
+    assert curve[2] / curve[0] == pytest.approx(1 + 2 * DEFAULT_SHARE)
+
+
+def test_fewer_or_more_sequences_than_were_seen() -> None:
+    cost = StepCost()
+    for rows in (2, 8) * 10:
+        cost.observe(rows, 1.0 * rows)
+    assert cost.curve(5, 0) == pytest.approx([5.0])
+    assert 0 < cost.curve(1, 0)[0] < 2 and 8 < cost.curve(16, 0)[0] < 16
 
 
 def test_noise_blurs_it_a_little() -> None:
-    assert learned(4.5e-3, 4.7e-3, [1, 2, 8, 4] * 50, noise=2e-3).break_even(1) == pytest.approx(0.5, abs=0.1)
+    curve = learned(float, [1, 2, 8, 4] * 50, noise=0.3).curve(1, 3)
+    assert curve[1] / curve[0] == pytest.approx(2, rel=0.15) and curve[3] / curve[0] == pytest.approx(4, rel=0.15)
 
 
-@pytest.mark.parametrize("rows", [[], [1], [8] * 100])
-def test_without_different_steps_nothing_is_known(rows: list[int]) -> None:
-    assert learned(1e-3, 1e-3, rows).break_even(4) == DEFAULT_SHARE
+def test_what_changes_for_all_counts_needs_no_new_measurement_of_each() -> None:
+    cost = learned(float, [1, 4] * 50)
+    for _ in range(100):
+        cost.observe(1, 3.0)
+    curve = cost.curve(1, 3)
+    assert curve[0] == pytest.approx(3.0, rel=0.05) and curve[3] / curve[0] == pytest.approx(4, rel=0.15)
 
 
 def test_it_follows_a_device_that_changes() -> None:
-    cost = learned(1e-3, 1e-3, [1, 8] * 100)
-    for _ in range(100):
+    cost = learned(float, [1, 8] * 100)
+    for _ in range(200):
         for rows in (1, 8):
-            cost.observe(rows, 10e-3 + 1e-5 * rows)
-    assert cost.break_even(8) == pytest.approx(8e-5 / 10.08e-3, abs=0.08)
+            cost.observe(rows, 10.0, drafted=rows > 1)
+    curve = cost.curve(1, 7)
+    assert curve[7] == pytest.approx(curve[0], rel=0.1)
 
 
-def test_more_rows_that_take_less_time_cost_nothing() -> None:
+def test_one_slow_step_is_soon_made_up_for() -> None:
+    cost = learned(float, [1, 2] * 20)
+    cost.observe(2, 500.0, drafted=True)
+    assert cost.curve(1, 1)[1] < 3 * cost.curve(1, 1)[0]
+    for _ in range(10):
+        cost.observe(1, 1.0)
+        cost.observe(2, 2.0, drafted=True)
+    assert cost.curve(1, 1)[1] == pytest.approx(2, rel=0.15)
+
+
+def test_steps_with_and_without_drafts_are_kept_apart() -> None:
     cost = StepCost()
     for _ in range(20):
-        cost.observe(1, 10e-3)
-        cost.observe(8, 5e-3)
-    assert cost.break_even(100) < 0.1
+        cost.observe(1, 1.0)
+        cost.observe(2, 1.1)
+        cost.observe(2, 1.9, drafted=True)
+    assert cost.curve(1, 1) == pytest.approx([1.0, 1.9], rel=0.05)
+    assert cost.curve(2, 0) == pytest.approx([1.1], rel=0.05)
 
 
-def test_one_slow_step_does_not_end_all_guesses() -> None:
-    cost = learned(1e-3, 0.0, [1] * 10)
-    cost.observe(9, 100e-3)
-    assert DEFAULT_SHARE < cost.break_even(1) <= cost.break_even(9) < MAX_BREAK_EVEN
+def test_what_was_seen_often_enough_is_firm_and_is_forgotten_in_time() -> None:
+    cost = learned(float, [1, *[2] * FIRM])
+    assert cost.is_firm(2) and not cost.is_firm(1) and not cost.is_firm(3)
+    for _ in range(8 * MEMORY):
+        cost.observe(1, 1.0)
+    assert not cost.is_firm(2)
 
 
-@given(st.lists(st.tuples(st.integers(1, 2048), st.floats(0, 1e3)), max_size=30), st.integers(1, 4096))
-def test_it_is_a_share_that_grows_with_the_rows(steps: list[tuple[int, float]], rows: int) -> None:
+@given(
+    st.lists(st.tuples(st.integers(1, 128), st.floats(0, 1e3), st.booleans()), max_size=30),
+    st.integers(1, 130),
+    st.integers(0, 48),
+)
+def test_it_is_always_some_time(steps: list[tuple[int, float, bool]], rows: int, more: int) -> None:
     cost = StepCost()
-    for count, seconds in steps:
-        cost.observe(count, seconds)
-    assert 0 <= cost.break_even(rows) <= cost.break_even(rows + 1) <= 1
+    for count, seconds, drafted in steps:
+        cost.observe(count, seconds, drafted)
+    curve = cost.curve(rows, more)
+    assert len(curve) == more + 1 and all(0 < seconds < float("inf") for seconds in curve)

@@ -1,4 +1,4 @@
-"""Guessed tokens: where they come from, that a sequence guesses less when it is wrong, and that no answer changes."""
+"""Guessed tokens: where they come from, what is learnt of them, and that no answer changes."""
 
 from pathlib import Path
 
@@ -11,24 +11,30 @@ from running import RunningServer
 from same_answer import assert_same_answer, tolerance
 
 from nitro.engines.backends.fake import FakeRunner
-from nitro.engines.scheduling.speculation import FIRST_DRAFT, MAX_BREAK_EVEN, MAX_DRAFT, MIN_DRAFT, Drafter
+from nitro.engines.scheduling.draft_chances import SourceName, own_chances, shared_chances
+from nitro.engines.scheduling.speculation import MAX_DRAFT, NGRAM, Drafter
 from nitro.engines.types import EngineSpec, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 
-BREAK_EVEN = 0.6  # the share that must come true
 TEXT = list(range(100, 180))
 
 
+def guessed(drafter: Drafter, tokens: list[int], generated: int, source: SourceName = "lookup") -> list[int]:
+    """What that source says."""
+    guess = drafter.look(tokens, generated).get(source)
+    return guess.tokens if guess else []
+
+
 def test_a_prediction_is_guessed_from_its_beginning() -> None:
-    assert Drafter(TEXT).draft([1, 2, 3], 0, MAX_DRAFT, BREAK_EVEN) == TEXT[:FIRST_DRAFT]
-    assert Drafter(TEXT).draft([1, 2, 3], 0, 5, BREAK_EVEN) == TEXT[:5]
+    assert guessed(Drafter(TEXT), [1, 2, 3], 0, "prediction") == TEXT[:MAX_DRAFT]
 
 
 def test_a_prediction_goes_on_where_the_answer_is() -> None:
     drafter = Drafter(TEXT)
-    assert drafter.draft([1, 2, 3, *TEXT[:2]], 2, 4, BREAK_EVEN) == TEXT[2:6]
-    drafter.settle(4, 4)
-    assert drafter.draft([1, 2, 3, *TEXT[:7]], 7, 4, BREAK_EVEN) == TEXT[7:11]
+    for said in (0, 2, 7, 8, 40, 79):
+        follows = TEXT[said : said + MAX_DRAFT]
+        assert guessed(drafter, [1, 2, 3, *TEXT[:said]], said, "prediction") == follows
+        assert drafter.guesses["prediction"].agreement == said
 
 
 @pytest.mark.parametrize(
@@ -37,101 +43,133 @@ def test_a_prediction_goes_on_where_the_answer_is() -> None:
 def test_a_prediction_that_was_left_is_met_again(instead: list[int], goes_on: int) -> None:
     """Another word for one, a longer one, one left out, or several; or much that was put in."""
     drafter, said = Drafter(TEXT), [1, 2, 3, *TEXT[:4]]
-    assert drafter.draft(said, 4, 4, BREAK_EVEN) == TEXT[4:8]
-    drafter.settle(4, 0)
-    said += instead
-    assert drafter.draft(said, len(said) - 3, 4, BREAK_EVEN) == []
+    assert guessed(drafter, said, 4, "prediction") == TEXT[4 : 4 + MAX_DRAFT]
+    for token in instead:
+        said.append(token)
+        assert guessed(drafter, said, len(said) - 3, "prediction") == []
     said += TEXT[goes_on : goes_on + 2]
-    assert drafter.draft(said, len(said) - 3, 4, BREAK_EVEN) == TEXT[goes_on + 2 : goes_on + 6]
+    assert guessed(drafter, said, len(said) - 3, "prediction") == TEXT[goes_on + 2 :][:MAX_DRAFT]
+    assert drafter.guesses["prediction"].agreement == 2
 
 
 def followed(drafter: Drafter, answer: list[int]) -> int:
-    """How many tokens of an answer come by guesses."""
-    said, came = [1, 2, 3], 0
-    while (generated := len(said) - 3) < len(answer):
-        guess = drafter.draft(said, generated, len(answer) - generated - 1, BREAK_EVEN)
-        right = next((i for i, token in enumerate(guess) if token != answer[generated + i]), len(guess))
-        said += answer[generated : generated + right + 1]
-        came += right
-        if guess:
-            drafter.settle(len(guess), right)
-    return came
+    """How many tokens of an answer the likeliest source guesses rightly."""
+    said, right = [1, 2, 3], 0
+    for at, token in enumerate(answer):
+        guesses = drafter.look(said, at)
+        for name in guesses:
+            drafter.chances.setdefault(name, own_chances(shared_chances(name)))
+        best = max(guesses, key=lambda name: drafter.chances[name].chance(guesses[name].agreement), default=None)
+        right += best is not None and guesses[best].tokens[0] == token
+        drafter.settle(len(said), [token])
+        said.append(token)
+    return right
 
 
 @pytest.mark.parametrize("before", [[], [7] * 200, [*TEXT[:2], *[7] * 50], [*[7] * 50, *TEXT[:2], *[7] * 50]])
 def test_a_prediction_is_met_behind_reasoning(before: list[int]) -> None:
-    assert followed(Drafter(TEXT), before + TEXT) > 0.8 * len(TEXT)
+    assert followed(Drafter(TEXT), before + TEXT) > 0.8 * (len(before) + len(TEXT))
 
 
 def test_where_a_prediction_is_of_no_use_what_was_said_before_is_guessed() -> None:
     again = [*range(300, 320)] * 5
-    drafter = Drafter(TEXT)
-    assert followed(drafter, again) > len(again) / 2 and not drafter.predicted
-    assert followed(Drafter(TEXT), again + TEXT + again) > (len(again) + len(TEXT)) / 2
+    assert followed(Drafter(TEXT), again) > len(again) / 2
+    assert followed(Drafter(TEXT), again + TEXT + again) > (2 * len(again) + len(TEXT)) / 2
 
 
 def test_a_prediction_that_is_over_guesses_nothing() -> None:
-    assert Drafter(TEXT[:2]).draft([5, *TEXT[:2]], 2, 9, BREAK_EVEN) == []
-    assert Drafter(TEXT[:2]).draft([5, 6, 7, 8, 9], 4, 9, BREAK_EVEN) == []
+    assert guessed(Drafter(TEXT[:2]), [5, *TEXT[:2]], 2, "prediction") == []
+    assert guessed(Drafter(TEXT[:2]), [5, 6, 7, 8, 9], 4, "prediction") == []
 
 
 def test_without_a_prediction_what_was_said_before_is_guessed() -> None:
     drafter = Drafter()
-    assert drafter.draft([1, 2, 3, 4, 5, 6, 9, 2, 3, 4], 1, 3, BREAK_EVEN) == [5, 6, 9]
-    assert drafter.draft([1, 2, 3, 4, 5, 6, 9, 2, 3, 4, 5], 2, 2, BREAK_EVEN) == [6, 9]
+    assert guessed(drafter, [1, 2, 3, 4, 5, 6, 9, 2, 3, 4], 1)[:3] == [5, 6, 9]
+    assert guessed(drafter, [1, 2, 3, 4, 5, 6, 9, 2, 3, 4, 5], 2)[:2] == [6, 9]
+
+
+def test_what_was_said_before_is_not_guessed_where_nobody_wants_it() -> None:
+    assert Drafter(lookup=False).look([1, 2, 3, 4] * 4, 1) == {}
 
 
 def test_the_last_place_counts_and_never_the_end_itself() -> None:
     tokens = [1, 2, 3, 4, 9, 1, 2, 3, 5, 9, 1, 2, 3]
-    assert Drafter().draft(tokens, 1, 2, BREAK_EVEN) == [5, 9]
-    assert Drafter().draft([1, 2, 3], 1, 4, BREAK_EVEN) == []
-    assert Drafter().draft([7, 7, 7, 7], 1, 4, BREAK_EVEN) == [7]
+    assert guessed(Drafter(), tokens, 1)[:2] == [5, 9]
+    assert guessed(Drafter(), [1, 2, 3], 1) == []
+
+
+@pytest.mark.parametrize("again", [[7], [7, 8], [7, 8, 9, 10]])
+def test_what_repeats_itself_goes_on_so(again: list[int]) -> None:
+    assert guessed(Drafter(), (again * 8)[:8], 1) == (again * 2 * MAX_DRAFT)[8 : 8 + MAX_DRAFT]
+
+
+def test_what_has_not_come_twice_does_not_repeat_itself() -> None:
+    assert guessed(Drafter(), [1, 2, 3, 4, 5, 1, 2, 3], 1) == [4, 5, 1, 2, 3]
+
+
+def test_it_is_known_how_long_a_look_up_agrees() -> None:
+    for length in range(NGRAM, 50):
+        drafter = Drafter()
+        drafter.look([5, *TEXT[:length], 6, *TEXT[:length]], 1)
+        assert drafter.guesses["lookup"].agreement == min(length, 32)
 
 
 def test_short_ones_guess_nothing() -> None:
-    assert Drafter().draft([], 0, 4, BREAK_EVEN) == Drafter().draft([1], 1, 4, BREAK_EVEN) == []
+    assert guessed(Drafter(), [], 0) == guessed(Drafter(), [1], 1) == []
 
 
-def test_guesses_grow_while_they_are_right_and_shrink_to_what_was() -> None:
-    drafter, tokens = Drafter(), TEXT + TEXT[:3]
-    lengths = []
-    for right in (4, 6, 9, 12, 9, 1):
-        guessed = drafter.draft(tokens, 3, 99, BREAK_EVEN)
-        lengths.append(len(guessed))
-        drafter.settle(len(guessed), right)
-    assert lengths == [4, 6, 9, 12, 12, 9]
+def test_what_was_right_is_likelier_and_what_was_wrong_less_so() -> None:
+    """Nothing of it was checked."""
+    shared = shared_chances("lookup")
+    before, after = shared.chance(NGRAM), {}
+    for right in (True, False):
+        drafter, said = Drafter(), [1, 2, 3, 4]
+        drafter.chances["lookup"] = own_chances(shared_chances("lookup"))
+        for new in range(10, 40, 2):
+            said += [new, 1, 2, 3]
+            assert drafter.look(said, 1)["lookup"].agreement == NGRAM
+            drawn = 4 if right else new + 1
+            drafter.settle(len(said), [drawn, 5])
+            said.append(drawn)
+        after[right] = drafter.chances["lookup"].chance(NGRAM)
+    assert after[False] < 0.1 < before < 0.8 < after[True]
 
 
-def test_wrong_look_ups_pause_longer_each_time() -> None:
-    drafter, tokens = Drafter(), TEXT + TEXT[:3]
-    pauses = []
-    for _ in range(4):
-        pause = 0
-        while not (guessed := drafter.draft(tokens, 3, 99, BREAK_EVEN)):
-            pause += 1
-        pauses.append(pause)
-        assert len(guessed) == MIN_DRAFT
-        drafter.settle(len(guessed), 1)
-    assert pauses == [0, 1, 2, 4]
+def test_what_was_drawn_after_other_tokens_teaches_nothing() -> None:
+    drafter = Drafter()
+    drafter.chances["lookup"] = own_chances(shared_chances("lookup"))
+    before = drafter.chances["lookup"].chance(NGRAM)
+    drafter.look([1, 2, 3, 4, 1, 2, 3], 1)
+    drafter.settle(8, [4])
+    drafter.settle(7, [4])
+    assert drafter.chances["lookup"].chance(NGRAM) == before
 
 
-@pytest.mark.parametrize("predicted", [TEXT, []])
-def test_what_must_come_true_depends_on_the_step(predicted: list[int]) -> None:
-    """Two of eight were right."""
-    pauses, before = {}, [1, 2, 3] if predicted else TEXT
-    for pays in (0.2, 0.25, 0.26, 0.9):
-        drafter = Drafter(predicted)
-        assert drafter.draft([*before, *TEXT[:3]], 3, 8, pays)
-        drafter.settle(8, 2)
-        again = [drafter.draft([*before, *TEXT[:5]], 5, 8, pays) for _ in range(2)]
-        pauses[pays] = again.index(TEXT[5 : 5 + len(again[1])])
-    assert pauses == {0.2: 0, 0.25: 0, 0.26: 1, 0.9: 1}
+def test_what_a_sequence_has_seen_counts_for_a_new_one() -> None:
+    shared = shared_chances("prediction")
+    first = own_chances(shared)
+    before = own_chances(shared).chance(4)
+    for _ in range(300):
+        first.note(4, False)
+    after = own_chances(shared)
+    assert after.chance(4) < 0.1 < before and after.chance(0) == shared.chance(0)
+    for _ in range(40):
+        after.note(4, True)
+    assert after.chance(4) > 0.8
 
 
-def test_where_only_certainty_pays_nothing_is_guessed_nor_learnt() -> None:
-    drafter = Drafter(TEXT)
-    assert drafter.draft([1], 0, 8, (1 + MAX_BREAK_EVEN) / 2) == []
-    assert drafter.draft([1], 0, 8, MAX_BREAK_EVEN) == TEXT[:8]
+def test_the_chance_of_a_chain_is_the_product() -> None:
+    chances = own_chances(shared_chances("lookup"))
+    each = [chances.chance(3 + i) for i in range(5)]
+    chain = chances.chain(3, 5)
+    product = 1.0
+    for one, both in zip(each, chain, strict=False):
+        product *= one
+        assert both == pytest.approx(product)
+    assert len(chances.chain(3, 2)) == 2
+    for _ in range(100):
+        chances.note(3, False)
+    assert len(chances.chain(3, 32)) <= 1
 
 
 def test_a_prediction_ends_before_what_is_no_token_of_the_model() -> None:
@@ -139,7 +177,7 @@ def test_a_prediction_ends_before_what_is_no_token_of_the_model() -> None:
     runner.info = replace(runner.info, vocabulary=120)
     work = encode_work(["a"], GenerationParams(SamplingParams(), 9, prediction="abcéabc"))
     (sequence,) = prepared(runner, work).sequences
-    assert sequence.drafter.draft(sequence.tokens, 0, MAX_DRAFT, BREAK_EVEN) == [*b"abc"]
+    assert guessed(sequence.drafter, sequence.tokens, 0, "prediction") == [*b"abc"]
 
 
 def test_a_prediction_that_a_constraint_has_no_use_for_is_told(smollm_server: RunningServer) -> None:

@@ -1,6 +1,7 @@
 """The engine thread's loop, run on this thread with a fake runner; and where prompts may part."""
 
 import pytest
+from msgspec.structs import replace
 
 from nitro.engines.backends.fake import EOG, FakeRunner, FakeTokenizer
 from nitro.engines.scheduling.sequence import Sequence
@@ -40,6 +41,24 @@ def test_the_runner_rests_when_nothing_is_left_to_do() -> None:
     while not outbox.empty():
         outputs += outbox.get().outputs
     assert [(o.id, o.finish) for o in outputs if o.finish] == [(1, "length"), (3, "length")]
+
+
+def test_a_draft_model_guesses_before_the_step() -> None:
+    """It is right until "x", for which it says something else. The answer is the same."""
+    inbox, outbox = Inbox(), Outbox()
+    runner = ShortLived(inbox)
+    runner.info = replace(runner.info, has_draft_model=True, draft_tokens=8)
+    runner.draft_model = lambda tokens: tokens[-1] + 1 if tokens[-1] + 1 != ord("x") else 1
+    inbox.put(AddSequences([Sequence(1, [ord("@")], 60, SamplingParams())]))
+    with pytest.raises(Rested):
+        EngineLoop(runner, inbox, outbox).run()
+    outputs = []
+    while not outbox.empty():
+        outputs += [output for output in outbox.get().outputs if output.id == 1]
+    assert bytes(token for output in outputs for token in output.tokens[:60]) == bytes(range(ord("A"), ord("A") + 60))
+    drafts = [output for output in outputs if output.drafted]
+    assert drafts and all(output.modelled and not output.predicted for output in drafts)
+    assert sum(output.accepted for output in drafts) > 0
 
 
 @pytest.mark.parametrize(

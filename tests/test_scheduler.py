@@ -24,10 +24,11 @@ from nitro.engines.backends.fake import EOG, FakeRunner
 from nitro.engines.runner import Chunk, OutOfKV, Result, StepFailed
 from nitro.engines.scheduling import fair_order, prefix_cache
 from nitro.engines.scheduling import sequence as sequences
+from nitro.engines.scheduling.draft_chances import SourceName
 from nitro.engines.scheduling.scheduler import Scheduler
 from nitro.engines.scheduling.sequence import KV_RESERVE, Sequence
 from nitro.engines.scheduling.slots import shared_prefix
-from nitro.engines.scheduling.speculation import Drafter
+from nitro.engines.scheduling.speculation import Drafter, Guess
 from nitro.engines.types import EngineSpec, ModelInfo, Output, SamplingParams
 
 VOCABULARY = 251
@@ -44,6 +45,7 @@ def make_info(
     can_truncate: bool = True,
     draft_tokens: int = 0,
     attention_tile_rows: int = 0,
+    has_draft_model: bool = False,
 ) -> ModelInfo:
     return ModelInfo(
         engine="strict",
@@ -62,6 +64,7 @@ def make_info(
         can_truncate=can_truncate,
         draft_tokens=draft_tokens if can_truncate else 0,
         attention_tile_rows=attention_tile_rows,
+        has_draft_model=has_draft_model,
     )
 
 
@@ -199,6 +202,13 @@ class StrictRunner:
         del held[length:]
         return length
 
+    def guess(self, chunks: list[Chunk], limits: list[int]) -> list[list[int]]:
+        """Fewer than it may where the limit is odd."""
+        assert self.info.has_draft_model and chunks
+        assert all(chunk.wants_token and chunk.matcher is None and not chunk.draft for chunk in chunks)
+        assert all(limit > 0 for limit in limits)
+        return [half_right(chunk.tokens, limit - limit % 2) for chunk, limit in zip(chunks, limits, strict=True)]
+
     def free_sequence(self, sequence_id: int) -> None:
         self.forgotten[sequence_id] += 1
 
@@ -215,13 +225,18 @@ def tokens_in(batch: list[Chunk]) -> int:
 class HalfRight(Drafter):
     """Guesses what comes, and is wrong where the checksum of all so far says so."""
 
-    def draft(self, tokens: list[int], generated: int, limit: int, break_even: float) -> list[int]:
-        self._break_even = break_even
-        draft: list[int] = []
-        while len(draft) < limit:
-            right = next_token([*tokens, *draft])
-            draft.append(right if right % 4 else 250 - right)
-        return draft
+    def look(self, tokens: list[int], generated: int) -> dict[SourceName, Guess]:
+        super().look(tokens, generated)
+        self.guesses = {"lookup": Guess(half_right(tokens, 10), 5)}
+        return self.guesses
+
+
+def half_right(tokens: list[int], count: int) -> list[int]:
+    guesses: list[int] = []
+    while len(guesses) < count:
+        right = next_token([*tokens, *guesses])
+        guesses.append(right if right % 4 else 250 - right)
+    return guesses
 
 
 @dataclass
@@ -269,7 +284,7 @@ class Engine:
                 prompt.copy(),
                 max_tokens,
                 SamplingParams(seed=id),
-                drafter=HalfRight(),
+                drafter=Drafter() if self.info.has_draft_model else HalfRight(),
                 snapshot_points=snapshot_points,
             )
             self.told[id] = Told(sequence, prompt, expected(self.info, prompt, max_tokens), ids[0])
@@ -303,12 +318,16 @@ class Engine:
         scheduler = self.scheduler
         self.preempted = []
         batch = scheduler.schedule(budget)
+        if asked := scheduler.drafts.asked:
+            guesses = self.runner.guess([chunk for chunk, _ in asked], [limit for _, limit in asked])
+            scheduler.drafts.guessed(guesses, 0.01)
         self._check_admission()
         self._check_batch(batch, budget)
         computed: list[Chunk] = []
         try:
             computed, results = self._compute(batch)
             outputs = scheduler.advance(computed, results)
+            scheduler.drafts.observe(computed, 1.0)  # rows cost nothing
         except NoRoom:
             assert may_fail_alone, "the pool holds a whole context: one alone always fits"
             outputs = scheduler.fail([s.id for s in scheduler.running], "no room")
@@ -428,6 +447,7 @@ class Engine:
         self.decoded = bool(decodes)
         assert [chunk.sequence_id for chunk in batch[: len(decodes)]] == decodes
         drafted = sum(len(chunk.draft) for chunk in batch)
+        assert not drafted or len(decodes) == len(batch), "never beside prompts"
         assert drafted <= self.info.draft_tokens and tokens_in(batch) <= self.info.step_tokens
         assert (
             not self.info.attention_tile_rows or not drafted or len(decodes) + drafted < self.info.attention_tile_rows
@@ -1493,6 +1513,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         can_truncate=st.booleans(),
         draft_tokens=st.sampled_from([0, 2, 10]),
         tiles=st.booleans(),
+        has_draft_model=st.booleans(),
     )
     def start(
         self,
@@ -1510,6 +1531,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         can_truncate: bool,
         draft_tokens: int,
         tiles: bool,
+        has_draft_model: bool,
     ) -> None:
         eog = frozenset(range(0, VOCABULARY, ends)) if ends else frozenset()
         self.patches.enter_context(mock.patch.object(sequences, "KV_RESERVE", reserve))
@@ -1517,7 +1539,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.patches.enter_context(mock.patch.multiple(prefix_cache, MIN_PREFIX=worth, MAX_RESTORED=brings))
         info = make_info(
             *(parallel, spare, context, context + more_kv, parallel + more_step, eog, offload_tokens, can_truncate),
-            *(draft_tokens, more_step if tiles else 0),
+            *(draft_tokens, more_step if tiles else 0, has_draft_model),
         )
         self.engine = Engine(info)
 

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+Switch = Literal["on", "off"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 SHARE = r"[0-9]+(\.[0-9]+)?"
@@ -37,6 +38,13 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
         | None
     ) = None
     parallel: Annotated[int, Meta(ge=1, le=128, description="Requests that run at the same time.")] = 8
+    draft: Annotated[
+        str | None,
+        Meta(
+            description="A smaller model with the same vocabulary, which guesses what MODEL says next. It changes the "
+            "speed only."
+        ),
+    ] = None
     threads: Annotated[int, Meta(ge=1, description="CPU threads. Default: one per physical core.")] | None = None
     gpu_layers: (
         Annotated[int, Meta(ge=0, description="Layers to put on the GPU; 0 computes on the CPU. Default: all.")] | None
@@ -49,6 +57,13 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             "beside it and whatever is cached. On the CPU only, and slower."
         ),
     ] = False
+    lookup: Annotated[
+        Switch,
+        Meta(
+            description="Guess tokens from what the sequence has said before, and check several in one step where that "
+            "pays. No answer changes."
+        ),
+    ] = "on"
     wired_limit: Annotated[
         str,
         Meta(

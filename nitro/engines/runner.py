@@ -155,6 +155,14 @@ class ModelRunner(Protocol):
     def collect(self) -> list[Result]:
         """Wait for the submitted batch. One result per chunk, in order. Raises as `submit` does, but not OutOfKV."""
 
+    def guess(self, chunks: list[Chunk], limits: list[int]) -> list[list[int]]:
+        """What the draft model says after each chunk's tokens[:stop], at most so many each; fewer where it is unsure.
+
+        Called before `submit`, and only if `info.has_draft_model`. Nothing is computed in the slots. The runner finds
+        by itself what the draft model's own KV has in common with those tokens, whatever became of the sequence that
+        was there. A guess may be any token of the vocabulary but an end-of-generation one, at which it ends.
+        """
+
     def trim(self, slot: int, length: int) -> int:
         """Cut a slot to its first `length` tokens. Returns what remains: `length`, or 0 where it cannot be cut."""
 

@@ -129,6 +129,7 @@ class ModelInfo(Struct, frozen=True):
     can_truncate: bool = True  # whether a slot can be cut anywhere; else only a complete slot can be continued
     draft_tokens: int = 0  # draft tokens that all sequences of a step may have checked; 0: drafts do not pay
     draft_rows: int = 2**31  # where more sequences than that decode in a step, none has any checked
+    has_draft_model: bool = False  # whether ModelRunner.guess may be called: a second model guesses, too
     offload_tokens: int = 0  # tokens that idle slots may offload beside the pool; 0: they cost nothing in the pool
     deterministic: bool = False  # whether it keeps what the option of that name promises
     prompt_grid: int = 0  # tokens: prompts are computed and reused in pieces of so many, see scheduling/prompt_grid.py
@@ -165,6 +166,7 @@ class Output(Struct, frozen=True, array_like=True, omit_defaults=True):
     drafted: int = 0  # tokens of the draft that was checked
     accepted: int = 0  # of these, how many the model drew itself
     predicted: bool = False  # whether they came from the client's prediction
+    modelled: bool = False  # whether they came from the draft model
     schema_violated: bool = False  # with "error": the model's value breaks the schema `param`; no fault of the request
 
 

@@ -54,6 +54,11 @@ def find(model: str | None, alias: str | None, engine: str) -> ModelSource:
         raise StartError(f"{model} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
 
 
+def find_draft(model: str | None, engine: str) -> str | None:
+    """The path of --draft; None where there is none. Raises StartError, as `find` does."""
+    return model and find(model, None, engine).path
+
+
 def _check(file: Path, model: str) -> None:
     try:
         model.encode()

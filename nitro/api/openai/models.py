@@ -53,6 +53,7 @@ def _describe(model: ServedModel) -> schema.Model:
             "tools": family is not None,
             "native_tools": family is not None and family.native_tools,
             "reasoning": plain is not None and plain.reasoning_markers is not None,
+            "draft_model": info is not None and info.has_draft_model,
             **{name: info is not None and name in info.samplers for name in SAMPLERS},
             **NOT_YET,
         },

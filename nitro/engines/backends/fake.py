@@ -4,7 +4,7 @@ Its tokens are bytes. An answer counts on from the prompt's last byte through pr
 It keeps the rules of the contract strictly: what a slot holds, the pool's size, one chunk per slot.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from nitro.engines.runner import Chunk, OutOfKV, Result
 from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, SamplingParams, ScoredToken
@@ -53,6 +53,7 @@ class FakeRunner:
             deterministic=spec.deterministic,
         )
         self.tokenizer = FakeTokenizer()
+        self.draft_model: Callable[[list[int]], int] = self._follows  # the token that it says after those
         self._held: list[list[int]] = [[] for _ in range(self.info.slots)]
         self._batch: list[Chunk] = []
 
@@ -66,7 +67,8 @@ class FakeRunner:
         for chunk in batch:
             assert chunk.start < chunk.stop <= len(chunk.tokens)
             assert self._held[chunk.slot] == chunk.tokens[: chunk.start], "a chunk starts where its slot ends"
-        wanted = sum(chunk.stop - chunk.start for chunk in batch)
+            assert chunk.wants_token or not chunk.draft
+        wanted = sum(chunk.size for chunk in batch)
         if sum(map(len, self._held)) + wanted > self.info.kv_tokens:
             raise OutOfKV
         for chunk in batch:
@@ -74,7 +76,7 @@ class FakeRunner:
         self._batch = batch
 
     def collect(self) -> list[Result]:
-        """The next tokens."""
+        """The next tokens, and those of the drafts that are the same."""
         return [self._result(chunk) for chunk in self._batch]
 
     def _result(self, chunk: Chunk) -> Result:
@@ -85,6 +87,12 @@ class FakeRunner:
                 assert chunk.matcher is not None
                 return Result.failed(chunk.matcher)
             drawn = [token]
+            banned = EOG in chunk.sampling.logit_bias  # a ban is the only bias it knows
+            for guess in chunk.draft:
+                if guess != drawn[-1] or guess in self.info.eog:
+                    break
+                drawn.append(self._follows([guess], banned))
+            self._held[chunk.slot] += drawn[:-1]
         return Result(drawn, logprobs=_scored(chunk, drawn), prompt_logprobs=_scored(chunk, chunk.score_tokens))
 
     def _draw(self, chunk: Chunk) -> int | None:
@@ -98,12 +106,28 @@ class FakeRunner:
 
     def _candidates(self, chunk: Chunk) -> Iterable[int]:
         """Tokens, the likeliest first; without a grammar the one is enough."""
-        follows = chunk.tokens[-1] + 1
         if chunk.matcher:
+            follows = chunk.tokens[-1] + 1
             return (token % self.info.vocabulary for token in range(follows, follows + self.info.vocabulary))
+        return [self._follows(chunk.tokens, EOG in chunk.sampling.logit_bias)]
+
+    def _follows(self, tokens: list[int], banned: bool = False) -> int:
+        """The token after these."""
+        follows = tokens[-1] + 1
         if FIRST <= follows <= LAST:
-            return [follows]
-        return [FIRST if EOG in chunk.sampling.logit_bias else EOG]  # a ban is the only bias it knows
+            return follows
+        return FIRST if banned else EOG
+
+    def guess(self, chunks: list[Chunk], limits: list[int]) -> list[list[int]]:
+        """What `draft_model` says, one token after the other."""
+        guesses: list[list[int]] = []
+        for chunk, limit in zip(chunks, limits, strict=True):
+            assert chunk.wants_token and chunk.matcher is None and limit >= 1
+            said = chunk.tokens[: chunk.stop]
+            while len(said) < chunk.stop + limit and (token := self.draft_model(said)) not in self.info.eog:
+                said.append(token)
+            guesses.append(said[chunk.stop :])
+        return guesses
 
     def trim(self, slot: int, length: int) -> int:
         """Cut, which is always possible."""

@@ -19,7 +19,7 @@ whole context, so the oldest sequence always advances.
 
 Rules with a module of their own: who is older, and when a younger one may go first (`fair_order.py`); what becomes of
 the KV cache (`prefix_cache.py`); who waits for a prefix that is being computed (`inflight_prefixes.py`); which tokens
-are drafted, to be checked together (`speculation.py`).
+are drafted, to be checked together (`draft_policy.py`).
 """
 
 from bisect import insort
@@ -29,12 +29,12 @@ from typing import Protocol
 
 from nitro.engines.constraints.min_tokens import MinTokensMatcher
 from nitro.engines.runner import Chunk, Matcher, Result
+from nitro.engines.scheduling.draft_policy import DraftPolicy
 from nitro.engines.scheduling.fair_order import age, may_overtake, order_prompts, overtake
 from nitro.engines.scheduling.inflight_prefixes import InFlightPrefixes
 from nitro.engines.scheduling.prefix_cache import BusySlot, KVStore, PrefixCache
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.slots import Slots
-from nitro.engines.scheduling.step_cost import StepCost
 from nitro.engines.types import FinishReason, ModelInfo, Output
 
 MAX_SCORED = 128  # tokens of a prompt in a step, where each is scored: that takes a row of logits for each
@@ -60,7 +60,7 @@ class Scheduler:
         self.preempted: list[Sequence] = []  # since the last schedule()
         self.prefixes = PrefixCache(info, runner)
         self.in_flight = InFlightPrefixes(self.prefixes)
-        self.cost = StepCost()
+        self.drafts = DraftPolicy(info.has_draft_model)
         self._runner = runner
         self._by_id: dict[int, Sequence] = {}
         self._added = 0
@@ -114,7 +114,7 @@ class Scheduler:
         if self.info.attention_tile_rows and decodes and prompts:  # in turn
             decodes, prompts = ([], prompts) if self._decoded else (decodes, [])
         self._decoded = bool(decodes)
-        batch = self._decode_chunks(decodes, prompt_tokens=min(budget, sum(prompt.pending for prompt in prompts)))
+        batch = self._decode_chunks(decodes, beside_prompts=bool(prompts))
         prompt_budget = max(min(budget, self.info.step_tokens) - sum(chunk.size for chunk in batch), 1)
         return batch + self._prompt_chunks(prompts, prompt_budget)
 
@@ -233,26 +233,20 @@ class Scheduler:
             budget -= count
         return chunks
 
-    def _decode_chunks(self, sequences: list[Sequence], prompt_tokens: int) -> list[Chunk]:
-        """A chunk for each, with a draft where that pays. `prompt_tokens` are computed in the same step."""
+    def _decode_chunks(self, sequences: list[Sequence], beside_prompts: bool) -> list[Chunk]:
+        """A chunk for each, with a draft where that pays: never in a step that prompts fill."""
         chunks = [self._chunk(sequence, 1) for sequence in sequences]
-        limit = self._draft_limit(len(sequences))
-        if limit <= 0:
-            return chunks
-        break_even = self.cost.break_even(len(sequences) + prompt_tokens)
-        for sequence, chunk in zip(sequences, chunks, strict=True):
-            room = min(limit, sequence.max_tokens - sequence.generated - 1)
-            if room > 0 and chunk.matcher is None:  # a grammar looks at one token at a time
-                chunk.draft = sequence.drafter.draft(sequence.tokens, sequence.generated, room, break_even)
+        limit = 0 if beside_prompts else self._draft_limit(len(sequences))
+        self.drafts.plan(list(zip(sequences, chunks, strict=True)), limit)
         return chunks
 
     def _draft_limit(self, decodes: int) -> int:
-        """Draft tokens for each of so many sequences: they share what the step and the runner take."""
+        """Draft tokens for so many sequences together: what the step and the runner take."""
         info = self.info
         if not 0 < decodes <= info.draft_rows:
             return 0
         rows = info.attention_tile_rows - decodes if info.attention_tile_rows else info.step_tokens - info.parallel
-        return min(info.draft_tokens, rows - 1) // decodes
+        return min(info.draft_tokens, rows - 1)
 
     def _chunk(self, sequence: Sequence, count: int) -> Chunk:
         assert sequence.slot is not None
@@ -276,6 +270,7 @@ class Scheduler:
         """Append sampled tokens, up to the first that ends the sequence."""
         tokens = []
         finish: FinishReason | None = None
+        self.drafts.settle(sequence, result.tokens)
         scores = result.prompt_logprobs[max(sequence.scored - chunk.start, 0) :]  # not again after a preemption
         sequence.scored += len(scores)
         for token in result.tokens:
@@ -291,10 +286,7 @@ class Scheduler:
         if sequence.matcher:
             sequence.matcher = sequence.matcher.active
         drafted = len(chunk.draft)
-        accepted = 0
-        if drafted:
-            accepted = len(result.tokens) - 1
-            sequence.drafter.settle(drafted, accepted)
+        source = sequence.drafter.checked
         return Output(
             id=sequence.id,
             tokens=tokens,
@@ -303,8 +295,9 @@ class Scheduler:
             logprobs=result.logprobs[: len(tokens)],
             prompt_logprobs=scores,
             drafted=drafted,
-            accepted=accepted,
-            predicted=drafted > 0 and sequence.drafter.predicted,
+            accepted=len(result.tokens) - 1 if drafted else 0,
+            predicted=drafted > 0 and source == "prediction",
+            modelled=drafted > 0 and source == "model",
         )
 
     def _fail(self, sequence: Sequence, error: str, param: str | None = None, schema_violated: bool = False) -> Output:

@@ -1,87 +1,82 @@
-"""Draft tokens: what a sequence may say next, guessed from text, so that the runner checks several in one step. Pure.
+"""What a sequence may say next, guessed from text: what the client predicted, and what was said before. Pure.
 
-Drafts come from the text that the client predicted, read along with the answer; else from the sequence itself, where
-its last tokens stood before (prompt lookup). They get longer while they are accepted, and pause, longer each time,
-while they do not pay. What share of them must be accepted for that depends on the device and on the step
-(`step_cost.py`).
+A guess costs nothing until it is checked, so each source guesses at every step, and what the model then said tells how
+good the guesses are, whether they were checked or not. Which are worth checking is for `draft_policy.py` to say.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-MIN_DRAFT = 4  # tokens of a draft after one that was rejected
-FIRST_DRAFT = 8  # tokens of the first draft of a prediction
-MAX_DRAFT = 12  # tokens of a draft when all are accepted
+from nitro.engines.scheduling.draft_chances import MAX_AGREEMENT, Chances, SourceName
+
+MAX_DRAFT = 32  # tokens of a draft
 MAX_DRAFTED = 48  # tokens of all drafts in a step
 NGRAM = 3  # tokens that must agree before a lookup
 MIN_AGREEMENT = 2  # tokens that must agree before a prediction that the answer has left is followed again
 SEARCH_RADIUS = 16  # tokens around where the answer may meet it again
-MAX_BREAK_EVEN = 0.97  # where a larger share than this must be accepted, nothing is drafted
-MAX_PAUSE = 256  # steps
+
+
+@dataclass(slots=True)
+class Guess:
+    """Tokens that may follow, and how many before them agreed with what the source took them from."""
+
+    tokens: list[int]
+    agreement: int
 
 
 class Drafter:
-    """Drafts for one sequence, and learns what became of the drafts."""
+    """The guesses for one sequence, and what became of them."""
 
-    def __init__(self, predicted: Sequence[int] = ()):
-        """`predicted`: the tokens of the client's prediction, or none."""
-        self._sources: list[_Source] = [_Prediction(list(predicted))] if predicted else []
-        self._sources.append(_PromptLookup())
-        self._last = self._sources[0]
-        self._break_even = 0.0  # of the last draft
+    def __init__(self, predicted: Sequence[int] = (), lookup: bool = True):
+        """`predicted`: the tokens of the client's prediction, or none. `lookup`: guess what was said before, too."""
+        self.guesses: dict[SourceName, Guess] = {}  # of what follows the first `_length` tokens
+        self.chances: dict[SourceName, Chances] = {}  # by source, once there was a guess
+        self.checked: SourceName | None = None  # where the last draft came from
+        self.agreed = 0  # tokens of the draft model that were right one after the other
+        self.guessed_to = -1  # where the draft model guessed last; -1: never
+        self._sources: dict[SourceName, _Source] = {}
+        if predicted:
+            self._sources["prediction"] = _Prediction(list(predicted))
+        if lookup:
+            self._sources["lookup"] = _PromptLookup()
+        self._length = 0
 
-    @property
-    def predicted(self) -> bool:
-        """Whether the last draft was of the client's prediction."""
-        return isinstance(self._last, _Prediction)
+    def look(self, tokens: list[int], generated: int) -> dict[SourceName, Guess]:
+        """What each source says follows `tokens`, of which the last `generated` are the answer so far."""
+        self._length = len(tokens)
+        self.checked = None
+        self.guesses = {}
+        for name, source in self._sources.items():
+            guess = source.guess(tokens, generated)
+            if guess.tokens:
+                self.guesses[name] = guess
+        return self.guesses
 
-    def draft(self, tokens: list[int], generated: int, limit: int, break_even: float) -> list[int]:
-        """At most `limit` tokens that may follow `tokens`, of which the last `generated` are the answer so far.
+    def settle(self, length: int, drawn: list[int]) -> None:
+        """The model said these after so many tokens: learn which guesses were right."""
+        if length == self._length:
+            for name, guess in self.guesses.items():
+                right = self._learn(self.chances[name], guess, drawn)
+                if name == "model":
+                    self.agreed = self.agreed + right if right == len(guess.tokens) else 0
+        self.guesses = {}
 
-        `break_even`: the share of them, 0 to 1, that must be accepted so that drafting pays.
-        """
-        self._break_even = break_even
-        if break_even > MAX_BREAK_EVEN:
-            return []
-        for source in self._sources:
-            if draft := source.draft(tokens, generated, limit):
-                self._last = source
-                return draft
-        return []
-
-    def settle(self, drafted: int, accepted: int) -> None:
-        """Of so many tokens of the last draft so many were accepted, the first ones."""
-        self._last.settle(drafted, accepted, self._break_even)
+    def _learn(self, chances: Chances, guess: Guess, drawn: list[int]) -> int:
+        """Returns how many were right."""
+        for i, (token, said) in enumerate(zip(guess.tokens, drawn, strict=False)):
+            chances.note(guess.agreement + i, token == said)
+            if token != said:
+                return i
+        return min(len(guess.tokens), len(drawn))
 
 
 class _Source(ABC):
-    """Where drafts come from. Length and pause of its drafts are each source's own."""
-
-    def __init__(self, length: int):
-        self._length = length
-        self._next_pause = 1  # steps
-        self._paused = 0  # steps left of the pause
-
-    def draft(self, tokens: list[int], generated: int, limit: int) -> list[int]:
-        if self._paused > 0:
-            self._paused -= 1
-            return []
-        return self._following(tokens, generated)[: min(self._length, limit)]
-
-    def settle(self, drafted: int, accepted: int, break_even: float) -> None:
-        if accepted == drafted:
-            self._length = min(self._length * 3 // 2, MAX_DRAFT)
-        else:
-            self._length = min(max(accepted, MIN_DRAFT), MAX_DRAFT)
-        if accepted >= break_even * drafted:
-            self._next_pause = 1
-        else:
-            self._paused = self._next_pause
-            self._next_pause = min(2 * self._next_pause, MAX_PAUSE)
+    """Where guesses come from."""
 
     @abstractmethod
-    def _following(self, tokens: list[int], generated: int) -> list[int]:
-        """What may follow, as far as the source knows."""
+    def guess(self, tokens: list[int], generated: int) -> Guess:
+        """At most MAX_DRAFT tokens that may follow; none where the source knows nothing."""
 
 
 class _Prediction(_Source):
@@ -92,25 +87,41 @@ class _Prediction(_Source):
     """
 
     def __init__(self, predicted: list[int]):
-        super().__init__(FIRST_DRAFT)
         self._predicted = predicted
-        self._position = 0  # in the prediction, where the last draft begins
-        self._offset = 0  # how far that is ahead of the position in the answer
-        self._followed = 0  # the position up to which the answer has followed it
+        self._position = 0  # in the prediction: what comes next, or where it was left
+        self._offset = 0  # how far that was ahead of the position in the answer
+        self._agreed = 0  # tokens that followed it, one after the other
+        self._read = 0  # tokens of the answer that it was compared with
         self._left = False
 
-    def _following(self, tokens: list[int], generated: int) -> list[int]:
-        position = generated + self._offset
-        if self._left:
-            last = tokens[-min(MIN_AGREEMENT, generated) :]
-            ends = [end for near in (position, self._followed) for end in self._ends_near(near, last)]
-            if not ends:
-                return []
-            position = min(ends, key=lambda end: abs(end - position))
-            self._offset = position - generated
-            self._left = False
-        self._position = position
-        return self._predicted[position : position + MAX_DRAFT]
+    def guess(self, tokens: list[int], generated: int) -> Guess:
+        self._follow(tokens, generated)
+        if self._left and not self._meet(tokens[-min(MIN_AGREEMENT, generated) :], generated):
+            return Guess([], 0)
+        return Guess(self._predicted[self._position : self._position + MAX_DRAFT], self._agreed)
+
+    def _follow(self, tokens: list[int], generated: int) -> None:
+        """Compare it with what the answer has said since."""
+        for token in tokens[len(tokens) - (generated - self._read) :]:
+            following = self._predicted[self._position : self._position + 1]
+            self._left = self._left or following != [token]
+            if self._left:
+                break
+            self._position += 1
+            self._agreed += 1
+        self._read = generated
+
+    def _meet(self, last: list[int], generated: int) -> bool:
+        """Go on where these tokens end in the prediction, not far from where they may be expected."""
+        expected = generated + self._offset
+        ends = [end for near in (expected, self._position) for end in self._ends_near(near, last)]
+        if not ends:
+            return False
+        self._position = min(ends, key=lambda end: abs(end - expected))
+        self._offset = self._position - generated
+        self._agreed = len(last)
+        self._left = False
+        return True
 
     def _ends_near(self, position: int, last: list[int]) -> list[int]:
         """Where these tokens end in the prediction, not far from that position."""
@@ -118,24 +129,34 @@ class _Prediction(_Source):
         stop = min(position + SEARCH_RADIUS, len(self._predicted)) + 1
         return [end for end in range(start, stop) if self._predicted[end - len(last) : end] == last]
 
-    def settle(self, drafted: int, accepted: int, break_even: float) -> None:
-        super().settle(drafted, accepted, break_even)
-        self._left = accepted < drafted
-        if accepted:
-            self._followed = self._position + accepted
-
 
 class _PromptLookup(_Source):
-    """What the sequence has said already. The last place counts, accepted or not."""
+    """What the sequence has said already. The last place counts, accepted or not; what repeats itself goes on so."""
 
     def __init__(self) -> None:
-        super().__init__(MIN_DRAFT)
         self._followers: dict[tuple[int, ...], int] = {}  # n-gram → where what follows it begins, the last time
         self._known = NGRAM  # where the next n-gram to note ends
 
-    def _following(self, tokens: list[int], generated: int) -> list[int]:
+    def guess(self, tokens: list[int], generated: int) -> Guess:
         for end in range(self._known, len(tokens)):
             self._followers[tuple(tokens[end - NGRAM : end])] = end
         self._known = max(len(tokens), self._known)
-        begin = self._followers.get(tuple(tokens[-NGRAM:]), len(tokens))
-        return tokens[begin : begin + MAX_DRAFT]
+        begin = self._followers.get(tuple(tokens[-NGRAM:]))
+        if begin is None:
+            return Guess([], 0)
+        agreement = _agreement(tokens, begin)
+        following = tokens[begin : begin + MAX_DRAFT]
+        if agreement >= len(tokens) - begin:
+            following = (following * MAX_DRAFT)[:MAX_DRAFT]
+        return Guess(following, agreement)
+
+
+def _agreement(tokens: list[int], begin: int) -> int:
+    """How many tokens before `begin` are as the last ones."""
+    agreement = NGRAM
+    back = len(tokens) - begin
+    for at in range(begin - NGRAM - 1, max(begin - MAX_AGREEMENT, 0) - 1, -1):
+        if tokens[at] != tokens[at + back]:
+            break
+        agreement += 1
+    return agreement

@@ -1,47 +1,110 @@
-"""What a step costs, as measured: a base, and something for every row. Pure: it is given the times.
+"""What a step costs by the number of its rows, as measured. Pure: it is given the times.
 
-It decides whether drafts pay. Where rows cost nearly nothing (a GPU, which reads all weights for one row as for eight)
-a draft may be rejected most of the time; where they cost nearly all (a CPU that computes many) it must be accepted.
+It is a table and no line: kernels compute rows in tiles, so that four may cost as much as three, and a fifth as much as
+two more. A device that reads all weights for one row as for eight has a flat one.
+
+All counts share a scale, which follows what changes for all of them (contexts get longer, another program runs); a
+count's own cost is relative to it. So one that was measured long ago can be compared with one that is measured now.
 """
 
-WEIGHT = 0.05  # of the newest step
-DEFAULT_SHARE = 0.6  # while nothing is known: all steps so far had as many rows
-PRIOR_VARIANCE = 1.0  # rows², of the steps seen: with that spread the default counts as much as the measured share
+DEFAULT_SHARE = 0.6  # of an average row's cost: what one more row costs while nothing is known of it
+NEWEST = 0.2  # weight of the newest step for the scale
+LEAST_WEIGHT = 0.02  # of the newest step for its count
+MOST_CHANGE = 2.0  # a step that took longer than that many times what it should was disturbed
+LEAST_SECONDS = 1e-6  # of a step; a clock may say none
+FIRM = 3  # steps after which a count is known
+MEMORY = 2048  # steps after which half of them are forgotten, so that it is measured again
 
 
 class StepCost:
-    """Fits seconds = base + per_row × rows to the steps without prompts, by least squares, the newest weighing most."""
+    """The seconds of a step by its rows. Steps whose rows include drafts may cost more, so they are kept apart."""
 
     def __init__(self) -> None:
-        self._rows = 0.0  # mean
-        self._seconds = 0.0  # mean
-        self._variance = 0.0  # of the rows
-        self._covariance = 0.0  # of rows and seconds
-        self._seen = False
+        self._scale = 0.0  # seconds; 0: nothing was measured
+        self._plain: dict[int, _Measured] = {}  # by rows
+        self._drafted: dict[int, _Measured] = {}
+        self._steps = 0
 
-    def observe(self, rows: int, seconds: float) -> None:
+    @property
+    def is_measured(self) -> bool:
+        """Whether anything was; else the curve's unit is the first step's time."""
+        return self._scale > 0
+
+    def observe(self, rows: int, seconds: float, drafted: bool = False) -> None:
         """A step that computed so many rows, those of draft tokens included, took this long."""
-        if not self._seen:
-            self._rows = rows
-            self._seconds = seconds
-            self._seen = True
-        more_rows = rows - self._rows
-        more_seconds = seconds - self._seconds
-        self._rows += WEIGHT * more_rows
-        self._seconds += WEIGHT * more_seconds
-        self._variance = (1 - WEIGHT) * (self._variance + WEIGHT * more_rows * more_rows)
-        self._covariance = (1 - WEIGHT) * (self._covariance + WEIGHT * more_rows * more_seconds)
+        seconds = max(seconds, LEAST_SECONDS)
+        if not self._scale:
+            self._scale = seconds
+        table = self._drafted if drafted else self._plain
+        known = table.get(rows)
+        if known is None:
+            table[rows] = _Measured(seconds / self._scale)
+            return
+        ratio = min(max(seconds / (self._scale * known.relative), 1 / MOST_CHANGE), MOST_CHANGE)
+        self._scale *= 1 + NEWEST * (ratio - 1)
+        known.steps += 1
+        known.relative *= 1 + max(1 / known.steps, LEAST_WEIGHT) * (ratio - 1)
+        self._steps += 1
+        if self._steps % MEMORY == 0:
+            self._forget()
 
-    def break_even(self, rows: int) -> float:
-        """The share of draft tokens, 0 to 1, that must be accepted so that they pay in a step of so many rows.
+    def curve(self, rows: int, more: int) -> list[float]:
+        """Seconds of a step of so many plain rows, and with 1 to `more` rows of drafts in it.
 
-        It is the part of the step's time that its rows cost, and not its base: an accepted token saves a row of a later
-        step and this row's part of its base.
+        More rows never cost less. Between two known counts they lie on a line. Beyond the last, a row costs what the
+        rows before it cost, and what it costs by default, in the mean.
         """
-        if self._variance <= 0 or self._seconds <= 0:
-            return DEFAULT_SHARE
-        average = self._seconds / self._rows
-        per_row = min(max(self._covariance / self._variance, 0.0), average)
-        base = max(self._seconds - per_row * self._rows, 0.0)
-        measured = per_row * rows / (base + per_row * rows)
-        return (self._variance * measured + PRIOR_VARIANCE * DEFAULT_SHARE) / (self._variance + PRIOR_VARIANCE)
+        known = self._known(rows)
+        first = self._first(rows, known)
+        seconds = [first]
+        at, cost, slope = rows, first, DEFAULT_SHARE * first / rows
+        for count in sorted(count for count in known if count > rows):
+            measured = known[count].relative
+            step = (measured - cost) / (count - at)
+            seconds += [cost + step * i for i in range(1, count - at + 1)]
+            at, cost, slope = count, measured, (max(step, 0.0) + DEFAULT_SHARE * measured / count) / 2
+            if at >= rows + more:
+                break
+        seconds += [cost + slope * i for i in range(1, rows + more - at + 1)]
+        scale = self._scale or 1.0
+        return [scale * max(relative, first) for relative in seconds[: more + 1]]
+
+    def is_firm(self, rows: int) -> bool:
+        """Whether steps with drafts, of so many rows in all, were measured often enough."""
+        known = self._drafted.get(rows)
+        return known is not None and known.steps >= FIRM
+
+    def _known(self, rows: int) -> "dict[int, _Measured]":
+        known = {**self._plain, **self._drafted}
+        if rows in self._plain:
+            known[rows] = self._plain[rows]
+        return known
+
+    def _first(self, rows: int, known: "dict[int, _Measured]") -> float:
+        """The relative cost of so many plain rows: as measured, or on the line through the nearest counts."""
+        if not known:
+            return 1.0
+        if rows in known:
+            return known[rows].relative
+        below = max((count for count in known if count < rows), default=None)
+        above = min((count for count in known if count > rows), default=None)
+        if below is not None and above is not None:
+            part = (rows - below) / (above - below)
+            return (1 - part) * known[below].relative + part * known[above].relative
+        nearest = below or above or rows
+        return known[nearest].relative * (1 + DEFAULT_SHARE * (rows - nearest) / nearest)
+
+    def _forget(self) -> None:
+        for table in (self._plain, self._drafted):
+            for known in table.values():
+                known.steps //= 2
+
+
+class _Measured:
+    """The cost of one count of rows."""
+
+    __slots__ = ("relative", "steps")
+
+    def __init__(self, relative: float):
+        self.relative = relative  # to the scale
+        self.steps = 1

@@ -119,6 +119,7 @@ class EngineLoop:
         scheduler = self._scheduler
         while batch:
             try:
+                self._guess()
                 self.runner.submit(batch)
                 return batch, self.runner.collect()
             except OutOfKV:
@@ -139,14 +140,21 @@ class EngineLoop:
                 raise _StepLost(batch, outputs) from None
         return [], []
 
+    def _guess(self) -> None:
+        """Let the draft model guess what the scheduler has asked of it."""
+        drafts = self._scheduler.drafts
+        if drafts.asked:
+            started = time.monotonic()
+            chunks, limits = zip(*drafts.asked, strict=True)
+            drafts.guessed(self.runner.guess(list(chunks), list(limits)), time.monotonic() - started)
+
     def _report(self, batch: list[Chunk], lost: list[int], outputs: list[Output], started: float) -> None:
         """Learn from the step's time, and tell the server what the step did."""
         seconds = time.monotonic() - started
         scheduler = self._scheduler
         prompt_tokens = sum(count for chunk in batch if (count := chunk.stop - chunk.start) > 1)
         self._budget.observe(prompt_tokens, seconds)
-        if batch and not prompt_tokens:
-            scheduler.cost.observe(sum(chunk.size for chunk in batch), seconds)
+        scheduler.drafts.observe(batch, seconds)
         self._steps += 1
         record = self._record(
             seconds,

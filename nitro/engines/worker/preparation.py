@@ -41,8 +41,10 @@ TEXTS_PER_SLICE = 32
 class Preparation:
     """Prepares generations for one model. Any thread may use it; of each request one at a time."""
 
-    def __init__(self, runner: ModelRunner):
+    def __init__(self, runner: ModelRunner, lookup: bool = True):
+        """`lookup`: what a sequence has said is guessed to come again."""
         self._runner = runner
+        self._lookup = lookup
         self._info = runner.info
         self._tokenizer = runner.tokenizer
         self._prompts = PromptTokenizer(runner.tokenizer, runner.info)
@@ -103,7 +105,7 @@ class Preparation:
                     sampling=_seeded(sampling, j),
                     arrived=now,
                     matcher=self._with_thinking_budget(params, matcher and matcher.copy()),
-                    drafter=Drafter(predicted),
+                    drafter=Drafter(predicted, self._lookup),
                     snapshot_points=points,
                     visible_special_tokens=visible,
                     bypass_cache=not params.use_cache,

@@ -51,3 +51,18 @@ class Batch:
             self.last_row[chunk.slot] = end - 1 - len(chunk.draft)
         self._batch.n_tokens = end
         return self._batch
+
+    def fill_ids(self, rows: list[tuple[int, int, list[int]]], sampled: bool = True) -> Any:
+        """Sequence ids, positions and the tokens from there on. With `sampled` logits are wanted of the last of each,
+        in this order."""
+        end = 0
+        for sequence, start, tokens in rows:
+            span = slice(end, end + len(tokens))
+            end += len(tokens)
+            self._token[span] = tokens
+            self._pos[span] = range(start, start + len(tokens))
+            self._seq_id[span] = [sequence] * len(tokens)
+            self._logits[span] = [0] * len(tokens)
+            self._logits[end - 1] = sampled
+        self._batch.n_tokens = end
+        return self._batch

@@ -6,7 +6,8 @@ Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 import logging
 import math
 import time
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import llama_cpp.llama_cpp as lib
 
@@ -146,7 +147,7 @@ class LlamaContext:
         self._length = length
         cells = length * self._streams
         self._bytes = self._model.log.kv_bytes(said) or int(cells * self._cell_bytes)
-        if self.plan.full_windows:
+        if self.parameters.swa_full:  # else layers with a window have fewer
             self._cell_bytes = self._bytes / cells
 
     def _resize(self, length: int) -> bool:
@@ -173,7 +174,17 @@ def _rounded(cells: float) -> int:
     return max(math.ceil(cells / CELLS), 1) * CELLS
 
 
-def plan(model: LlamaModel, spec: EngineSpec) -> memory.KVPlan:
+class Need(NamedTuple):
+    """What a draft model takes beside its target: bytes of KV for each token, and of weights."""
+
+    token_bytes: int
+    weight_bytes: int
+
+
+NOTHING = Need(0, 0)
+
+
+def plan(model: LlamaModel, spec: EngineSpec, beside: Need = NOTHING) -> memory.KVPlan:
     """The context of each sequence, and the cells of all. Raises LoadError where they do not fit."""
     for flag, cache_type, length in zip(
         ("--cache-type-k", "--cache-type-v"), (spec.cache_type_k, spec.cache_type_v), model.head_lengths, strict=True
@@ -183,8 +194,10 @@ def plan(model: LlamaModel, spec: EngineSpec) -> memory.KVPlan:
                 f"{flag} {cache_type} packs {block_of(cache_type)} numbers, which do not go into this model's heads of "
                 f"{length}. Choose a type that is not quantized."
             )
-    free, trained = model.free_memory(), model.trained_context
+    trained = model.trained_context
+    free = max(model.free_memory() - beside.weight_bytes, 0)
     needs = footprint.measure(model, spec)
+    needs = replace(needs, token=needs.token + beside.token_bytes)
     if spec.deterministic:
         whole = needs.token + needs.window_token
         made = exact_rows.plan(spec.context, trained, spec.parallel, token_bytes=whole, free_bytes=free)

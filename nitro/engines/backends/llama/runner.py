@@ -9,7 +9,6 @@ Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 import logging
 from typing import Any
 
-import llama_cpp
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
@@ -19,6 +18,8 @@ from nitro.engines.backends import fill_in_middle
 from nitro.engines.backends.llama import context, exact_rows, sampler
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.context import CPU_TILE, STEP_TOKENS, LlamaContext
+from nitro.engines.backends.llama.draft_model import DraftModel
+from nitro.engines.backends.llama.library import VERSION
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.backends.llama.slot_kv import PoolKV, StreamKV
 from nitro.engines.backends.registry import LLAMA
@@ -48,13 +49,18 @@ class LlamaRunner:
         self._batch: list[Chunk] = []
         self._tokens = Batch(STEP_TOKENS)
         self._deterministic = spec.deterministic
+        self._draft: DraftModel | None = None
         try:
+            if spec.draft:
+                self._draft = DraftModel(self._model, spec)
             self._context = self._make_context(spec)
         except LoadError:
-            self._model.close()
+            self._close_models()
             raise
         self._kv = self._slot_kv()
         try:
+            if self._draft:
+                self._draft.start(self._context.plan, spec)
             self.info = self._describe(spec)
             self._warm_up()
         except LoadError:
@@ -91,6 +97,10 @@ class LlamaRunner:
         lib.llama_synchronize(self._context.pointer)
         return [self._result(chunk) for chunk in self._batch]
 
+    def guess(self, chunks: list[Chunk], limits: list[int]) -> list[list[int]]:
+        """What the draft model says, drawn as the sequences will draw."""
+        return self._draft.guess(chunks, limits, self._sampler_chain) if self._draft else [[] for _ in chunks]
+
     def trim(self, slot: int, length: int) -> int:
         """See PoolKV."""
         return self._kv.trim(slot, length)
@@ -108,22 +118,33 @@ class LlamaRunner:
         chain = self._samplers.pop(sequence_id, None)
         if chain is not None:
             lib.llama_sampler_free(chain)
+        if self._draft:
+            self._draft.free_sequence(sequence_id)
 
     def release_idle_memory(self) -> None:
         """Give back cells of the KV cache that nothing is in."""
         self._context.shrink()
+        if self._draft:
+            self._draft.shrink()
 
     def reset(self) -> None:
         """Make a new context. What was offloaded is dropped, too."""
         self._context.free()
         self._context.make()
         self._kv = self._slot_kv()
+        if self._draft:
+            self._draft.reset()
 
     def close(self) -> None:
         """Free samplers, context and model, in this order: each points to the next."""
         for sequence_id in list(self._samplers):
             self.free_sequence(sequence_id)
         self._context.free()
+        self._close_models()
+
+    def _close_models(self) -> None:
+        if self._draft:
+            self._draft.close()
         self._model.close()
 
     # Sampling
@@ -194,7 +215,7 @@ class LlamaRunner:
     def _make_context(self, spec: EngineSpec) -> LlamaContext:
         if self._deterministic and self._model.placement.on_gpu:
             raise LoadError(exact_rows.NOT_ON_GPU)
-        plan = context.plan(self._model, spec)
+        plan = context.plan(self._model, spec, self._draft.need if self._draft else context.NOTHING)
         made = LlamaContext(self._model, plan, self._context_parameters(spec, plan))
         if self._deterministic:
             made.make_exact(self._tokens)
@@ -231,7 +252,7 @@ class LlamaRunner:
     def _describe(self, spec: EngineSpec) -> ModelInfo:
         model = self._model
         return ModelInfo(
-            engine=f"llama.cpp (llama-cpp-python {llama_cpp.__version__})",
+            engine=f"llama.cpp (llama-cpp-python {VERSION})",
             device=model.device,
             layers=str(model.placement),
             slots=self._slots(spec),
@@ -242,10 +263,11 @@ class LlamaRunner:
             attention_tile_rows=0 if model.placement.on_gpu else CPU_TILE,
             can_truncate=self._can_truncate,
             draft_tokens=speculation.MAX_DRAFTED if self._can_truncate else 0,
+            has_draft_model=self._draft is not None,
             deterministic=self._deterministic,
             offload_tokens=self._offload_tokens(),
             kv_place=model.log.kv_place(),
-            kv_bytes=self._context.max_kv_bytes,
+            kv_bytes=self._context.max_kv_bytes + (self._draft.kv_bytes if self._draft else 0),
             step_tokens=STEP_TOKENS,
             vocabulary=model.vocabulary,
             eog=model.eog,
@@ -270,5 +292,6 @@ class LlamaRunner:
         has_own_cells = self._deterministic  # which no other slot's step reads
         if has_own_cells or self._model.placement.on_gpu or (self._model.window and self._context.parameters.swa_full):
             return 0
-        free = max(self._model.free_memory() - self._context.unused_bytes, 0)
+        unused = self._context.unused_bytes + (self._draft.kv_bytes if self._draft else 0)
+        free = max(self._model.free_memory() - unused, 0)
         return memory.offload_tokens(self._model.token_bytes(), free)
