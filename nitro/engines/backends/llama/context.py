@@ -36,6 +36,7 @@ CPU_TOKENS = CPU_TILE
 FIRST_CELLS = 512
 CELLS = exact_rows.CELLS  # llama.cpp rounds a stream's cells up to a multiple of so many
 GROWTH = 2  # at least; so copying a token costs as much, however often its context grows
+HEADROOM = 1.25  # what is wanted is soon followed by more: an answer
 IDLE_SHARE = 4  # an idle context shrinks where at most one cell in so many is used
 
 
@@ -104,12 +105,12 @@ class LlamaContext:
         raise LoadError(exact_rows.NEVER_EXACT)
 
     def grow(self, more: dict[int, int]) -> bool:
-        """Have room for so many tokens more, by sequence. The sequences keep what they hold. False where all cells are
-        there already, or where the system has no memory for more."""
+        """Have room for so many tokens more, by sequence, and some beyond. The sequences keep what they hold. False
+        where all cells are there already, or where the system has no memory for more."""
         if self._length == self._max_length:
             return False
         wanted = self._used(more)
-        length = min(max(_rounded(wanted), GROWTH * self._length), self._max_length)
+        length = min(max(_rounded(wanted * HEADROOM), GROWTH * self._length), self._max_length)
         needed = int(self._streams * length * self._cell_bytes)
         if needed > memory.free_host_memory():  # the old cells come back, but what they hold is copied meanwhile
             log.debug("there is no memory for a KV cache of %d MiB", needed // memory.MIB)
