@@ -217,7 +217,7 @@ def banner(server: Server, info: ModelInfo) -> None:
         "engine": info.engine,
         "device": f"{info.device}, layers: {info.layers}" + (f", KV cache: {info.kv_place}" if info.kv_place else ""),
         "context": f"{info.context} tokens a request × {info.parallel} at once; "
-        f"pool of {info.kv_tokens} tokens, {info.kv_bytes / 2**20:.0f} MiB",
+        f"pool of up to {info.kv_tokens} tokens, {info.kv_bytes / 2**20:.0f} MiB",
         "URL": f"{server.url}/v1",
     }
     if info.has_draft_model:

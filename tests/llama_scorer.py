@@ -59,6 +59,7 @@ class LlamaScorer(LlamaRunner):
         wanted = range(stop - start - rows, stop - start)
         for i in wanted:
             batch.logits[i] = 1
-        assert lib.llama_decode(self._context.pointer, batch) == 0
+        while lib.llama_decode(self._context.pointer, batch) != 0:
+            assert self._context.grow({self._kv.sequence(slot): stop - start})
         pointers = (lib.llama_get_logits_ith(self._context.pointer, i) for i in wanted)
         return np.stack([np.ctypeslib.as_array(row, (self.info.vocabulary,)).copy() for row in pointers])

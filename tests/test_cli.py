@@ -65,6 +65,7 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--yarn-attn-factor", "yarn_attn_factor", "1", 1.0, "0.7", 0.7),
     ("--yarn-beta-fast", "yarn_beta_fast", "32", 32.0, "16.5", 16.5),
     ("--yarn-beta-slow", "yarn_beta_slow", "1", 1.0, "2.5", 2.5),
+    ("--lookup", "lookup", "off", "off", "on", "on"),
     ("--alias", "alias", "gpt-4", "gpt-4", "ř 😀", "ř 😀"),
     ("--api-key", "api_key", "secret", "secret", " s e c\n", "s e c"),
     ("--allow-origin", "allow_origin", "https://a.example", ("https://a.example",), "*", ("*",)),

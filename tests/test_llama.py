@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from llama_scorer import LlamaScorer
 
-from nitro.engines.backends.llama import kv_cells, library
+from nitro.engines.backends.llama import context, kv_cells, library
 from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.hardware.libraries import Device
 from nitro.engines.runner import Chunk, LoadError, OutOfKV
@@ -34,6 +34,12 @@ def empty(runner: LlamaRunner) -> LlamaRunner:
     for sequence_id in range(20):
         runner.free_sequence(sequence_id)
     return runner
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slots share one pool of cells, as they do where not each can have a whole context."""
+    monkeypatch.setattr(context, "has_streams", lambda *_: False)
 
 
 def generate(
@@ -96,7 +102,7 @@ class TestCache:
             empty_it()
             assert empty.copy(0, 1, 1) == 0 and empty.trim(0, 1) == 0
 
-    def test_a_offloaded_slot_that_finds_no_room_is_empty(self, smollm: Path) -> None:
+    def test_a_offloaded_slot_that_finds_no_room_is_empty(self, smollm: Path, pool: None) -> None:
         runner = LlamaRunner(EngineSpec("llama", str(smollm), context=128, parallel=2))
         tokens = runner.tokenizer.encode(TEXT)[:100]
         runner.submit([Chunk(1, 0, tokens, 0, 100, GREEDY)])
@@ -131,7 +137,7 @@ class TestCache:
         assert empty.trim(0, 0) == 0
         assert empty.copy(0, 1, 5) == 0
 
-    def test_out_of_kv_computes_nothing(self, smollm: Path) -> None:
+    def test_out_of_kv_computes_nothing(self, smollm: Path, pool: None) -> None:
         """A pool of 2 × 128 tokens: three slots cannot have 100 each. The two stay usable."""
         runner = LlamaRunner(EngineSpec("llama", str(smollm), context=128, parallel=2))
         tokens = runner.tokenizer.encode(TEXT)[:100]
@@ -207,8 +213,11 @@ class TestSlidingWindow:
         assert scorer.trim(0, LENGTH + 500) == LENGTH + 500, "the source stays"
         scorer.close()
 
-    def test_a_slot_whose_masked_cells_are_used_again_goes_on(self, gemma: Path) -> None:
-        """The next token sees 511 back. What is further goes to the other slot."""
+    def test_a_slot_whose_masked_cells_are_used_again_goes_on(
+        self, gemma: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The next token sees 511 back. What is further goes to the other slot, in a cache that does not grow."""
+        monkeypatch.setattr(context, "FIRST_CELLS", 4096)
         scorer = LlamaScorer(gemma, context=4096, slots=2, swa_full=False)
         tokens, _ = prefilled(scorer, LENGTH)
         for start in range(0, LENGTH, 100):

@@ -139,13 +139,3 @@ def test_a_full_stream_is_out_of_kv_and_nothing_is_computed(smollm: Path) -> Non
     assert [runner.trim(slot, 200) for slot in range(2)] == [200] * 2
     compute(runner, (0, tokens, 200, 256))
     runner.close()
-
-
-def test_all_come_back_after_all_went(empty: LlamaScorer) -> None:
-    tokens = prompts(empty)[0]
-    first = compute(empty, (0, tokens, 0, len(tokens)), (3, tokens, 0, len(tokens) - 1))[0]
-    assert isinstance(empty._kv, StreamKV)
-    empty._kv.offload_all()
-    assert held(empty) == [0] * 4
-    assert compute(empty, (3, tokens, len(tokens) - 1, len(tokens))) == [first]
-    assert empty.trim(0, len(tokens)) == len(tokens)

@@ -112,7 +112,7 @@ class ModelInfo(Struct, frozen=True):
     context: int  # tokens each sequence can use, prompt and answer together
     trained_context: int
     kv_tokens: int  # tokens the KV pool holds, all slots together but those offloaded
-    kv_bytes: int
+    kv_bytes: int  # with all of them; less may be allocated while fewer are used
     step_tokens: int  # the limit of tokens in a step
     vocabulary: int  # number of token ids
     eog: frozenset[int]  # end-of-generation token ids

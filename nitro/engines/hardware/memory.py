@@ -1,7 +1,7 @@
 """How many tokens of KV cache fit, and what this machine has to hold them. Arithmetic and readings; no engine."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nitro.engines.runner import LoadError
@@ -18,6 +18,8 @@ class KVPlan:
 
     context: int  # tokens each sequence can use
     pool: int  # tokens in all
+    full_windows: bool = True  # whether layers that see a window only keep all tokens, as the others do
+    token_bytes: int = field(default=0, compare=False)  # KV cache of each
 
 
 def plan(requested: int | None, trained: int, parallel: int, token_bytes: int, free_bytes: int) -> KVPlan:
@@ -40,7 +42,7 @@ def plan(requested: int | None, trained: int, parallel: int, token_bytes: int, f
             f"There is no memory for a KV cache: {free_bytes / MIB:.0f} MiB are free, of which half may be used, "
             f"and {minimum} tokens need {minimum * token_bytes / MIB:.0f} MiB."
         )
-    return KVPlan(context, max(context, min(context * parallel, room // 2)))
+    return KVPlan(context, max(context, min(context * parallel, room // 2)), token_bytes=token_bytes)
 
 
 def offload_tokens(token_bytes: int, free_bytes: int) -> int:

@@ -6,11 +6,12 @@ Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 import logging
 import math
 import time
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import llama_cpp.llama_cpp as lib
 
-from nitro.engines.backends.llama import exact_rows, kv_cells
+from nitro.engines.backends.llama import exact_rows, footprint, kv_cells
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.backends.llama.parameters import block_of, set_context_parameters, stretches
@@ -35,6 +36,7 @@ CPU_TOKENS = CPU_TILE
 FIRST_CELLS = 512
 CELLS = exact_rows.CELLS  # llama.cpp rounds a stream's cells up to a multiple of so many
 GROWTH = 2  # at least; so copying a token costs as much, however often its context grows
+HEADROOM = 1.25  # what is wanted is soon followed by more: an answer
 IDLE_SHARE = 4  # an idle context shrinks where at most one cell in so many is used
 
 
@@ -58,7 +60,8 @@ class LlamaContext:
         first = max(FIRST_CELLS, _rounded(STEP_TOKENS / self._streams))  # n_batch is n_ctx at most
         self._first_length = self._max_length if whole else min(first, self._max_length)
         self._length = self._first_length
-        self._cell_bytes = 0.0  # unknown before the first one is made
+        self._bytes = 0  # of the KV cache, as llama.cpp says
+        self._cell_bytes = float(plan.token_bytes)  # of one more cell
 
     @property
     def memory(self) -> Any:
@@ -72,8 +75,8 @@ class LlamaContext:
 
     @property
     def max_kv_bytes(self) -> int:
-        """Bytes of the KV cache with all its cells, as far as llama.cpp says what it takes, else as computed."""
-        return int(self.max_cells * (self._cell_bytes or self._model.token_bytes()))
+        """Bytes of the KV cache with all its cells."""
+        return self._bytes + self.unused_bytes
 
     @property
     def unused_bytes(self) -> int:
@@ -102,17 +105,15 @@ class LlamaContext:
         raise LoadError(exact_rows.NEVER_EXACT)
 
     def grow(self, more: dict[int, int]) -> bool:
-        """Have room for so many tokens more, by sequence. The sequences keep what they hold. False where all cells are
-        there already, or where the system has no memory for more."""
+        """Have room for so many tokens more, by sequence, and some beyond. The sequences keep what they hold. False
+        where all cells are there already, or where the system has no memory for more."""
         if self._length == self._max_length:
             return False
         wanted = self._used(more)
-        length = min(max(_rounded(wanted), GROWTH * self._length), self._max_length)
+        length = min(max(_rounded(wanted * HEADROOM), GROWTH * self._length), self._max_length)
         needed = int(self._streams * length * self._cell_bytes)
-        if (
-            needed > memory.free_host_memory()
-        ):  # the old cells, which come back to it, are for the copy of what they hold
-            log.warning("there is no memory for a larger KV cache, of %d MiB", needed // memory.MIB)
+        if needed > memory.free_host_memory():  # the old cells come back, but what they hold is copied meanwhile
+            log.debug("there is no memory for a KV cache of %d MiB", needed // memory.MIB)
             return False
         return self._resize(length)
 
@@ -145,7 +146,10 @@ class LlamaContext:
                 f"tokens needs {self.max_kv_bytes / memory.MIB:.0f} MiB; lower --ctx or --parallel."
             )
         self._length = length
-        self._cell_bytes = self._cell_bytes or self._model.log.kv_bytes(said) / (length * self._streams)
+        cells = length * self._streams
+        self._bytes = self._model.log.kv_bytes(said) or int(cells * self._cell_bytes)
+        if self.parameters.swa_full:  # else layers with a window have fewer
+            self._cell_bytes = self._bytes / cells
 
     def _resize(self, length: int) -> bool:
         """Replace it by one of another length. Where that fails it is as before. Raises LoadError where even that
@@ -191,18 +195,18 @@ def plan(model: LlamaModel, spec: EngineSpec, beside: Need = NOTHING) -> memory.
                 f"{flag} {cache_type} packs {block_of(cache_type)} numbers, which do not go into this model's heads of "
                 f"{length}. Choose a type that is not quantized."
             )
-    make = exact_rows.plan if spec.deterministic else memory.plan
-    made = make(
-        spec.context,
-        trained=model.trained_context,
-        parallel=spec.parallel,
-        token_bytes=model.token_bytes() + beside.token_bytes,
-        free_bytes=max(model.free_memory() - beside.weight_bytes, 0),
-    )
-    if made.context > model.trained_context and not stretches(spec):
-        log.warning(
-            "--ctx %d is more than the %d tokens the model was trained for", made.context, model.trained_context
-        )
+    trained = model.trained_context
+    free = max(model.free_memory() - beside.weight_bytes, 0)
+    needs = footprint.measure(model, spec)
+    needs = replace(needs, token=needs.token + beside.token_bytes)
+    if spec.deterministic:
+        whole = needs.token + needs.window_token
+        made = exact_rows.plan(spec.context, trained, spec.parallel, token_bytes=whole, free_bytes=free)
+    else:
+        step = GPU_TOKENS if model.placement.on_gpu else CPU_TOKENS
+        made = footprint.plan(needs, model.window, step, free, spec, trained)
+    if made.context > trained and not stretches(spec):
+        log.warning("--ctx %d is more than the %d tokens the model was trained for", made.context, trained)
     return made
 
 
@@ -227,7 +231,7 @@ def parameters(model: LlamaModel, plan: memory.KVPlan, spec: EngineSpec) -> Any:
     sequences = spec.parallel + (memory.SPARE_SLOTS if made.kv_unified else 0)
     made.n_seq_max = min(sequences, lib.llama_max_parallel_sequences())
     made.n_threads = made.n_threads_batch = threads
-    made.swa_full = plan.pool >= plan.context * spec.parallel
+    made.swa_full = plan.full_windows
     made.no_perf = True
     set_context_parameters(made, spec)
     if spec.deterministic:

@@ -52,7 +52,7 @@ def plan(requested: int | None, trained: int, parallel: int, token_bytes: int, f
             f"--deterministic keeps a KV cache for each request, and {parallel} times {common.context} tokens do not "
             f"fit into half of the free memory, {free_bytes // 2 / memory.MIB:.0f} MiB. Lower --ctx or --parallel."
         )
-    return memory.KVPlan(context, slots * _cells(context))
+    return memory.KVPlan(context, slots * _cells(context), token_bytes=token_bytes)
 
 
 def set_parameters(parameters: Any, plan: memory.KVPlan) -> None:

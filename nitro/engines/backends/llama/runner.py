@@ -80,7 +80,7 @@ class LlamaRunner:
             in_order = exact_rows.in_order(batch, self._context.parameters.n_ubatch)
         rows = self._tokens.fill(in_order, self._kv.sequence)
         code = lib.llama_decode(self._context.pointer, rows)
-        while code == NO_KV_SLOT and self._context.grow({self._kv.sequence(c.slot): c.size for c in batch}):
+        while code == NO_KV_SLOT and self._context.grow({self._kv.sequence(c.slot): _ahead(c) for c in batch}):
             code = lib.llama_decode(self._context.pointer, rows)
         if code == NO_KV_SLOT:
             raise OutOfKV
@@ -295,3 +295,8 @@ class LlamaRunner:
         unused = self._context.unused_bytes + (self._draft.kv_bytes if self._draft else 0)
         free = max(self._model.free_memory() - unused, 0)
         return memory.offload_tokens(self._model.token_bytes(), free)
+
+
+def _ahead(chunk: Chunk) -> int:
+    """Tokens that its slot will be given soon: all of a prompt, of which this chunk may be a part."""
+    return max(chunk.size, len(chunk.tokens) - chunk.start)

@@ -164,11 +164,6 @@ class StreamKV(PoolKV):
             kv_cells.clear(self._context.pointer, stream)
         return 0
 
-    def offload_all(self) -> None:
-        """Copy all to main memory. They come back when they are computed."""
-        for slot in list(self._streams):
-            self.offload(slot)
-
     def _end(self, slot: int) -> int:
         return super()._end(slot) if slot in self._streams else 0
 
