@@ -20,7 +20,7 @@ from nitro.models import default_model
 OURS = "Nitro"
 BAN = -100.0  # the logit bias that bans a token
 
-# What llama-server's users set to be fast. See bench/results.md for what each of them did here.
+# What llama-server's users set to be fast.
 TUNED_FLAGS: dict[str, object] = {"flash-attn": "on", "ubatch-size": 512, "load-mode": "none"}
 TUNED_SWITCHES = ("--no-kv-unified",)
 TUNED_VARIABLES = {"GOMP_SPINCOUNT": "1000"}

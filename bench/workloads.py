@@ -68,6 +68,7 @@ WORDS_1 = independent(1, 48, requests=2)
 WORDS_8 = independent(8, 48, words=100, requests=1)
 TEXTS_1 = real_texts(1, 40, requests=4)
 TEXTS_8 = real_texts(8, 48, requests=1)
+TEXTS_FAST = real_texts(8, 160, requests=2)  # where a token takes a millisecond
 TALK_WORDS = conversations(4, 5, 60, 24)
 TALK_TEXTS = real_conversations(4, 5, 24)
 REWRITE: dict[str, Any] = {
@@ -95,8 +96,8 @@ WORKLOADS = {
     "1-text-q8_0": Workload("1 client, texts, Q8_0", scenario=TEXTS_1, type="Q8_0", **USUAL),
     "8-text-q8_0": Workload("8 clients, texts, Q8_0", scenario=TEXTS_8, type="Q8_0", **USUAL),
     "8-text-f16": Workload("8 clients, texts, F16", scenario=TEXTS_8, type="F16", **USUAL),
-    "8-narrow-q4_0": Workload("8 clients, 256 wide, Q4_0", scenario=TEXTS_8, type="Q4_0", narrow=True, **USUAL),
-    "8-narrow-q4_k": Workload("8 clients, 256 wide, Q4_K_M", scenario=TEXTS_8, type="Q4_K_M", narrow=True, **USUAL),
+    "8-narrow-q4_0": Workload("8 clients, 256 wide, Q4_0", scenario=TEXTS_FAST, type="Q4_0", narrow=True, **USUAL),
+    "8-narrow-q4_k": Workload("8 clients, 256 wide, Q4_K_M", scenario=TEXTS_FAST, type="Q4_K_M", narrow=True, **USUAL),
     "32": Workload("32 clients, words", scenario=independent(32, 24, words=100, requests=1), **MANY),
     "32-text": Workload("32 clients, texts", scenario=real_texts(32, 24, requests=1), **MANY),
     "long": Workload("4,000-token prompt among 6 streams", 8, 4608, long_prompt(6, 96, words=3900), PAIR),

@@ -52,6 +52,7 @@ class MlxRunner:
         self._model = open_model(path)
         self._trial = try_out(self._model, path, batches=spec.parallel > 1 and not spec.deterministic)
         self._draft = DraftModel(self._model, self._trial, spec) if spec.draft else None
+        mx.clear_cache()  # what trying it out took
         self._grid = PromptGrid(DETERMINISTIC_GRID if spec.deterministic else 0)
         self.tokenizer = self._model.tokenizer
         self._caches: dict[int, Caches] = {}  # of slots at rest that hold anything
