@@ -6,7 +6,7 @@
 # make test-suites    other people's test cases: JSON Schema's suite, real schemas, llama.cpp's parser cases
 # make test-clients   other people's clients with Nitro, each in its own environment in the cache folder
 # make lint     ruff and mypy
-# make bench    measure Nitro beside llama-server and others, which are built first; writes bench/results.md; ARGS="--workloads 1,8"
+# make bench    measure Nitro beside llama-server and others, which are built first; writes bench/results.md; ARGS="--rows 1,8"
 # make soak     hostile requests, kills and damaged models; writes soak/results.md; ARGS="--short" takes a few minutes
 # make docs     write docs/parameters.md, docs/clients and docs/bench.svg
 # make clean    remove everything the other targets made, .venv included
@@ -52,7 +52,7 @@ lint:
 
 bench:
 	@$(PYTHON) scripts/install.py test
-	.venv/bin/python -m bench.serve $(ARGS)
+	.venv/bin/python -m bench.table $(ARGS)
 	.venv/bin/python -m bench.http
 	.venv/bin/python -m bench.footprint
 	.venv/bin/python -m bench.convert

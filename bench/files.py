@@ -1,19 +1,29 @@
-"""The measured model in other forms, kept under build/: weights of another type, or mlx-lm's layout."""
+"""The measured model in other forms, kept under build/: weights of another type, or mlx-lm's layout. And a model that
+is 256 numbers wide, with random weights."""
 
 import shutil
 from pathlib import Path
 
 import llama_cpp.llama_cpp as lib
 
+from bench import random_gguf
 from bench.build_llama_server import ROOT
 from nitro.convert import gguf_to_mlx
 
-TYPES = {"F32": lib.LLAMA_FTYPE_ALL_F32, "Q4_0": lib.LLAMA_FTYPE_MOSTLY_Q4_0}
+TYPES = {
+    "F32": lib.LLAMA_FTYPE_ALL_F32,
+    "F16": lib.LLAMA_FTYPE_MOSTLY_F16,
+    "BF16": lib.LLAMA_FTYPE_MOSTLY_BF16,
+    "Q8_0": lib.LLAMA_FTYPE_MOSTLY_Q8_0,
+    "Q4_0": lib.LLAMA_FTYPE_MOSTLY_Q4_0,
+    "Q4_K_M": lib.LLAMA_FTYPE_MOSTLY_Q4_K_M,
+}
+MODELS = ROOT / "build" / "models"
 
 
 def quantized(model: Path, type: str) -> Path:
     """The model as a GGUF of this type. What its weights have lost to quantisation stays lost."""
-    made = ROOT / "build" / "models" / f"{model.stem}-as-{type}.gguf"
+    made = MODELS / f"{model.stem}-as-{type}.gguf"
     if not made.is_file():
         made.parent.mkdir(parents=True, exist_ok=True)
         part = made.with_suffix(".part")
@@ -26,11 +36,21 @@ def quantized(model: Path, type: str) -> Path:
     return made
 
 
-def mlx_folder(model: Path) -> Path:
-    """A folder in mlx-lm's layout with the GGUF's weights as float32, made by our own converter without its proof."""
-    made = ROOT / "build" / "models" / f"{model.stem}-as-mlx"
+def narrow(type: str) -> Path:
+    """A GGUF of this type, 256 wide, whose kernels multiply several rows at once."""
+    made = MODELS / "narrow.gguf"
+    if not made.is_file():
+        made.parent.mkdir(parents=True, exist_ok=True)
+        random_gguf.write(made.with_suffix(".part"), random_gguf.SHAPES["tiny"]).rename(made)
+    return quantized(made, type)
+
+
+def mlx_folder(model: Path, type: str = "F32") -> Path:
+    """A folder in mlx-lm's layout with the GGUF's weights as F32 or BF16, made by our own converter without its
+    proof."""
+    made = MODELS / (f"{model.stem}-as-mlx" if type == "F32" else f"{model.stem}-as-mlx-{type}")
     if not made.is_dir():
-        plain = quantized(model, "F32")
+        plain = quantized(model, type)
         part = made.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)

@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench import attention, peers, processes, report
@@ -38,22 +39,37 @@ def start_rows() -> list[list[str]]:
     return [[name, f"median of {REPEATS}", f"{median:.0f} ms"] for name, median in medians.items()]
 
 
+@dataclass(frozen=True)
+class Start:
+    """What one start of a server cost. `seconds`: from the start of the process to the first text of an answer.
+    `memory`: PSS in MiB of all its processes, idle after that answer."""
+
+    seconds: float
+    memory: float
+
+
+def start_once(command: processes.Command, idle: float = 0.0) -> Start:
+    """Start a server, have it answer one request, and end it. `idle`: seconds before the memory is read."""
+    began = time.perf_counter()
+    with processes.running(command) as server:
+        body = server.endpoint.chat_body(Prompts(1).next(WORDS), TOKENS)
+        answer = client.run(client.chat(server.endpoint, body))
+        seconds = time.perf_counter() - began - answer.duration + (answer.ttft or 0.0)
+        time.sleep(idle)
+        return Start(seconds, server.memory() or 0.0)
+
+
 def first_answers(options: argparse.Namespace) -> list[list[str]]:
-    """Start both in turn, and measure the time from the start of the process to the first text of an answer, then the
-    memory of all its processes."""
+    """Start both in turn, and compare the time to the first text of an answer, and the memory after it."""
     sides = peers.sides(options, SETTING)
-    seconds: list[list[float]] = [[] for _ in sides]
-    memory: list[list[float]] = [[] for _ in sides]
+    starts: list[list[Start]] = [[] for _ in sides]
     for order in turns(options.rounds, len(sides)):
         for number in order:
             command = sides[number].command
             assert command
-            began = time.perf_counter()
-            with processes.running(command) as server:
-                body = server.endpoint.chat_body(Prompts(1).next(WORDS), TOKENS)
-                answer = client.run(client.chat(server.endpoint, body))
-                seconds[number].append(time.perf_counter() - began - answer.duration + (answer.ttft or 0.0))
-                memory[number].append(server.memory() or 0.0)
+            starts[number].append(start_once(command))
+    seconds = [[start.seconds for start in of_side] for of_side in starts]
+    memory = [[start.memory for start in of_side] for of_side in starts]
     measured = {f"start to the first token of {WORDS} words' answer, s": seconds, "PSS after that answer, MiB": memory}
     return [[name, f"median of {options.rounds}", *_compared(*values)] for name, values in measured.items()]
 

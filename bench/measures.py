@@ -68,6 +68,8 @@ METRICS: dict[str, Callable[[list[Turn]], float | None]] = {
     ),
     "peak memory, MiB": peak,
 }
+DRAFTED_TOKENS, ACCEPTED = "drafted tokens", "accepted tokens of drafts"
+HIGHER_IS_BETTER = ("tokens/s", "frames/s")
 
 
 def rows(title: str, sides: list[list[Turn]]) -> list[list[str]]:
@@ -82,7 +84,12 @@ def rows(title: str, sides: list[list[Turn]]) -> list[list[str]]:
         cells = [f"{value:.4g}" for value in values]
         ratios = [str(Ratio.of(by_round(measure, ours), by_round(measure, other))) for other in others]
         table.append([title, name, cells[0], *(cell for pair in zip(cells[1:], ratios, strict=True) for cell in pair)])
-    for name, describe in (("tokens of a prompt", prompt_lengths), ("tokens of predictions", predictions)):
+    descriptions = {
+        "tokens of a prompt": prompt_lengths,
+        "tokens of predictions": predictions,
+        "drafted tokens": acceptance,
+    }
+    for name, describe in descriptions.items():
         cells = [describe(side) for side in sides]
         if any(cells):
             table.append([title, name, cells[0], *(cell for other in cells[1:] for cell in (other, ""))])
@@ -92,6 +99,23 @@ def rows(title: str, sides: list[list[Turn]]) -> list[list[str]]:
 def by_round(measure: Callable[[list[Turn]], float | None], turns: list[Turn]) -> list[float]:
     """The metric of each turn by itself."""
     return [measure([turn]) or math.nan for turn in turns]
+
+
+def values(sides: dict[str, list[Turn]]) -> dict[str, dict[str, list[float]]]:
+    """By metric and server one figure per round. A metric that could not be measured on all sides is left out."""
+    counts: dict[str, Callable[[list[Turn]], float | None]] = {
+        DRAFTED_TOKENS: lambda turns: turns[0].result.drafts[0],
+        ACCEPTED: lambda turns: turns[0].result.drafts[1],
+    }
+    found = {
+        metric: {name: [measure([turn]) for turn in turns] for name, turns in sides.items()}
+        for metric, measure in {**METRICS, **counts}.items()
+    }
+    return {
+        metric: {name: [value for value in of_side if value is not None] for name, of_side in by_side.items()}
+        for metric, by_side in found.items()
+        if not any(None in of_side for of_side in by_side.values())
+    }
 
 
 def prompt_lengths(turns: list[Turn]) -> str:
@@ -106,6 +130,12 @@ def predictions(turns: list[Turn]) -> str:
     accepted = sum(answer.accepted for answer in answers(turns))
     rejected = sum(answer.rejected for answer in answers(turns))
     return f"{accepted} accepted, {rejected} rejected" if accepted + rejected else ""
+
+
+def acceptance(turns: list[Turn]) -> str:
+    """How many drafted tokens were accepted, whatever guessed them. Empty where the server tells of none."""
+    drafted, accepted = (sum(numbers) for numbers in zip(*(turn.result.drafts for turn in turns), strict=True))
+    return f"{accepted} of {drafted} accepted" if drafted else ""
 
 
 def check(turn: Turn) -> None:

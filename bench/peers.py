@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import build_llama_server, example_server, files, processes
-from bench.workloads import EXAMPLE, MLX, OURSELVES, SERVER, UNFLAGGED, Workload
+from bench.workloads import DRAFTED, EXAMPLE, FLOAT32, MLX, OLD, OURSELVES, SERVER, TUNED, UNFLAGGED, Workload
 from nitro.bench.scenarios import Scenario
 from nitro.engines.hardware import memory
 from nitro.gguf import header, tokenizer
@@ -19,6 +19,12 @@ from nitro.models import default_model
 
 OURS = "Nitro"
 BAN = -100.0  # the logit bias that bans a token
+
+# What llama-server's users set to be fast. See bench/results.md for what each of them did here.
+TUNED_FLAGS: dict[str, object] = {"flash-attn": "on", "ubatch-size": 512, "load-mode": "none"}
+TUNED_SWITCHES = ("--no-kv-unified",)
+TUNED_VARIABLES = {"GOMP_SPINCOUNT": "1000"}
+DRAFT_LENGTH = 8  # tokens; its default is 3
 
 
 @dataclass(frozen=True)
@@ -43,34 +49,68 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=memory.physical_cores(), help="default: the physical cores")
     parser.add_argument("--nitro-args", default="", help="more options for nitro serve")
     parser.add_argument("--llama-args", default="", help="more options for llama-server")
+    parser.add_argument("--old", type=Path, help="an older source tree of Nitro, measured as one more server")
     parser.add_argument("--no-write", action="store_true", help="leave bench/results.md as it is")
 
 
 def sides(options: argparse.Namespace, workload: Workload) -> list[Side]:
     """Our server and the others of one workload, with equal settings."""
-    if workload.type:
-        options = argparse.Namespace(**{**vars(options), "model": files.quantized(options.model, workload.type)})
+    if workload.engine == "llama":
+        options = argparse.Namespace(**{**vars(options), "model": model_file(options.model, workload)})
     others = [PEERS[name](options, workload) for name in workload.peers]
     return [_ours(options, workload), *others]
 
 
-def _ours(options: argparse.Namespace, workload: Workload) -> Side:
-    nitro = _nitro_mlx(options, workload) if workload.engine == "mlx" else _nitro(options, workload)
-    return Side(OURS, nitro, workload.scenario)
+def at_defaults(options: argparse.Namespace) -> dict[str, processes.Command]:
+    """Our server, an older one of ours where there is one, and llama-server, each with no option but the model."""
+    model = str(options.model)
+    binary = options.llama_server or build_llama_server.build()
+    old = {OLD: processes.nitro(model, tree=options.old.resolve())} if options.old else {}
+    return {OURS: processes.nitro(model), **old, SERVER: processes.listening([str(binary), "--model", model])}
 
 
-def _nitro(options: argparse.Namespace, workload: Workload) -> processes.Command:
-    ours = {"ctx": workload.context, "parallel": workload.slots, "threads": options.threads, "engine": "llama"}
-    return processes.nitro(str(options.model), *_flags(ours), *workload.flags, *shlex.split(options.nitro_args))
+def model_file(model: Path, workload: Workload) -> Path:
+    """The GGUF that a workload is about; made unless it exists."""
+    if workload.narrow:
+        assert workload.type
+        return files.narrow(workload.type)
+    return files.quantized(model, workload.type) if workload.type else model
 
 
-def _nitro_mlx(options: argparse.Namespace, workload: Workload) -> processes.Command:
-    ours = {"ctx": workload.context, "parallel": workload.slots, "engine": "mlx"}
-    folder = str(files.mlx_folder(options.model))
-    return processes.nitro(folder, *_flags(ours), *workload.flags, *shlex.split(options.nitro_args))
+def _ours(options: argparse.Namespace, workload: Workload, tree: Path | None = None) -> Side:
+    """Our server; of another source tree, if one is given."""
+    ours: dict[str, object] = {"ctx": workload.context, "parallel": workload.slots, "engine": workload.engine}
+    if workload.engine == "mlx":
+        model = files.mlx_folder(options.model, workload.type or "F32")
+    else:
+        model = options.model
+        ours["threads"] = options.threads
+    if workload.draft:
+        ours["draft"] = files.quantized(options.model, workload.draft)
+    flags = [*_flags(ours), *workload.flags, *shlex.split(options.nitro_args)]
+    return Side(OURS, processes.nitro(str(model), *flags, tree=tree), workload.scenario)
 
 
 def _llama_server(options: argparse.Namespace, workload: Workload) -> Side:
+    command = _llama_command(options, workload, {}, ("--kv-unified",))
+    return Side(SERVER, processes.listening(command), workload.scenario)
+
+
+def _tuned(options: argparse.Namespace, workload: Workload) -> Side:
+    command = processes.listening(_llama_command(options, workload, TUNED_FLAGS, TUNED_SWITCHES))
+    return Side(TUNED, processes.with_variables(command, **TUNED_VARIABLES), workload.scenario)
+
+
+def _drafted(options: argparse.Namespace, workload: Workload) -> Side:
+    assert workload.draft
+    draft = {"model-draft": files.quantized(options.model, workload.draft), "spec-draft-n-max": DRAFT_LENGTH}
+    command = _llama_command(options, workload, draft, ("--kv-unified",))
+    return Side(DRAFTED, processes.listening(command), workload.scenario)
+
+
+def _llama_command(
+    options: argparse.Namespace, workload: Workload, more: dict[str, object], switches: tuple[str, ...]
+) -> list[str]:
     binary = options.llama_server or build_llama_server.build()
     theirs = {
         "model": options.model,
@@ -84,8 +124,7 @@ def _llama_server(options: argparse.Namespace, workload: Workload) -> Side:
         "gpu-layers": "all",
         "fit": "off",
     }
-    command = [str(binary), *_flags(theirs), "--kv-unified", *shlex.split(options.llama_args)]
-    return Side(SERVER, processes.listening(command), workload.scenario)
+    return [str(binary), *_flags({**theirs, **more}), *switches, *shlex.split(options.llama_args)]
 
 
 def _example_server(options: argparse.Namespace, workload: Workload) -> Side:
@@ -104,7 +143,7 @@ def _example_server(options: argparse.Namespace, workload: Workload) -> Side:
 
 
 def _mlx_server(options: argparse.Namespace, workload: Workload) -> Side:
-    folder = str(files.mlx_folder(options.model))
+    folder = str(files.mlx_folder(options.model, workload.type or "F32"))
     command = processes.listening([sys.executable, "-P", "-m", "mlx_lm", "server", "--model", folder])
     return Side(MLX, command, workload.scenario, _without_ends(options.model))
 
@@ -115,15 +154,28 @@ def _ourselves(options: argparse.Namespace, workload: Workload) -> Side:
 
 
 def _unflagged(options: argparse.Namespace, workload: Workload) -> Side:
-    return replace(_ours(options, replace(workload, flags=())), name=UNFLAGGED)
+    return replace(_ours(options, replace(workload, flags=workload.other_flags, draft=None)), name=UNFLAGGED)
+
+
+def _old(options: argparse.Namespace, workload: Workload) -> Side:
+    assert options.old
+    return replace(_ours(options, workload, tree=options.old.resolve()), name=OLD)
+
+
+def _float32(options: argparse.Namespace, workload: Workload) -> Side:
+    return replace(_ours(options, replace(workload, type="F32")), name=FLOAT32)
 
 
 PEERS: dict[str, Callable[[argparse.Namespace, Workload], Side]] = {
+    OLD: _old,
     SERVER: _llama_server,
+    TUNED: _tuned,
+    DRAFTED: _drafted,
     EXAMPLE: _example_server,
     MLX: _mlx_server,
     OURSELVES: _ourselves,
     UNFLAGGED: _unflagged,
+    FLOAT32: _float32,
 }
 
 

@@ -10,8 +10,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -64,17 +64,31 @@ class Server:
 @contextmanager
 def running(command: Command) -> Iterator[Server]:
     """Start a server, wait until it is ready, and end it afterwards. Raises RuntimeError if it is never ready."""
+    with starting(command) as (server, problem):
+        if not _wait_ready(server.port, problem):
+            raise RuntimeError(problem() or f"no server was ready within {LOAD_TIMEOUT:.0f} seconds")
+        yield server
+
+
+@contextmanager
+def starting(command: Command) -> Iterator[tuple[Server, Callable[[], str | None]]]:
+    """Start a server, and end it afterwards. With it comes a function: what an ended one has said last, None
+    while it runs."""
     signal.signal(signal.SIGTERM, _exit)
     port = _free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(OPTION_VARIABLES)}
     with tempfile.TemporaryFile() as log:
         arguments = command(port)
         process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+
+        def problem() -> str | None:
+            if process.poll() is None:
+                return None
+            log.seek(0)
+            return f"{arguments[0]} did not come up:\n{log.read().decode(errors='replace')[-2000:]}"
+
         try:
-            if not _wait_ready(process, port):
-                log.seek(0)
-                raise RuntimeError(f"{arguments[0]} did not come up:\n{log.read().decode(errors='replace')[-2000:]}")
-            yield Server(port, process.pid)
+            yield Server(port, process.pid), problem
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -82,6 +96,13 @@ def running(command: Command) -> Iterator[Server]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def all_running(commands: Sequence[Command]) -> Iterator[list[Server]]:
+    """Start several servers, and end all of them afterwards."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(running(command)) for command in commands]
 
 
 class Peak:
@@ -112,10 +133,16 @@ class Peak:
             self.mib = max(self.mib or 0.0, memory)
 
 
-def nitro(*options: str) -> Command:
-    """`nitro serve` with these options."""
+def nitro(*options: str, tree: Path | None = None) -> Command:
+    """`nitro serve` with these options; of another source tree, with this interpreter's libraries, if one is given."""
     # -P: nitro is not imported from the current folder unless PYTHONPATH says so
-    return listening([sys.executable, "-P", "-m", "nitro", "serve", *options])
+    command = listening([sys.executable, "-P", "-m", "nitro", "serve", *options])
+    return with_variables(command, PYTHONPATH=str(tree)) if tree else command
+
+
+def with_variables(command: Command, **variables: str) -> Command:
+    """The command with these environment variables."""
+    return lambda port: ["env", *(f"{name}={value}" for name, value in variables.items()), *command(port)]
 
 
 def listening(command: list[str]) -> Command:
@@ -155,10 +182,10 @@ def _free_port() -> int:
         return port
 
 
-def _wait_ready(process: "subprocess.Popen[bytes]", port: int) -> bool:
+def _wait_ready(port: int, problem: Callable[[], str | None]) -> bool:
     """Did the server become ready? One without the route /health listens only when it is."""
     end = time.monotonic() + LOAD_TIMEOUT
-    while process.poll() is None and time.monotonic() < end:
+    while problem() is None and time.monotonic() < end:
         try:
             with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=5):
                 return True

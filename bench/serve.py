@@ -1,4 +1,5 @@
-"""Measures Nitro and other servers in turn: same weights, same kernels, same requests. Run: `python -m bench.serve`.
+"""All figures of some workloads, of Nitro and other servers in turn: same weights, same kernels, same requests. Run:
+`python -m bench.serve`; `python -m bench.table` measures everything, and shows less of each.
 
 In every round all servers get the same new prompts, one after another; the next round goes in reverse order. A server
 that is measured twice gets other prompts the second time. All run all the time, and an idle one takes no CPU. `EQUAL`
@@ -14,18 +15,23 @@ from pathlib import Path
 from bench import attention, peers, processes, report
 from bench.measures import Turn, check, rows, summary
 from bench.peers import OURS, Side
-from bench.workloads import EXAMPLE, MLX, OURSELVES, SERVER, UNFLAGGED, WORKLOADS, Workload
+from bench.workloads import EXAMPLE, MLX, OLD, OURSELVES, SERVER, TUNED, UNFLAGGED, WORKLOADS, Workload
 from nitro.bench import client
 from nitro.bench.prompts import Prompts
 from nitro.bench.stats import turns
+from nitro.errors import BenchError
 
 EQUAL = {
     SERVER: """\
 **llama-server.** Equal: GGUF, kernels, threads, requests at once, context of each in one unified KV cache, n_batch
-2048, flash attention auto, prompts (random words, never twice), length of the answers (`ignore_eos`), temperature 0;
-idle slots of both move to RAM. Otherwise each runs with its defaults: n_ubatch is 512 in llama-server, 64 in Nitro on
-the CPU; llama-server's threads spin as long as OpenMP's default, while Nitro sets `GOMP_SPINCOUNT`; and Nitro drafts
-tokens from the text so far (prompt look-up), which helps where greedy answers repeat themselves, as these do.""",
+2048, flash attention auto, prompts (never twice), length of the answers (`ignore_eos`), samplers and seeds; idle slots
+of both move to RAM. Otherwise each runs with its defaults: llama-server's n_ubatch is 512; its threads spin as long as
+OpenMP's default, while Nitro sets `GOMP_SPINCOUNT`; and Nitro drafts tokens from the text so far (prompt look-up),
+which helps where greedy answers repeat themselves, as those to random words do.""",
+    TUNED: """\
+**llama-server tuned.** The same with the options that its users set to be fast (`TUNED_…` in bench/peers.py).""",
+    OLD: """\
+**Nitro before.** An older source tree, with the same libraries.""",
     EXAMPLE: """\
 **example server**, from llama-cpp-python's source distribution. Equal: GGUF, the library itself, threads, requests at
 once, context in one unified KV cache, n_batch, prompts, temperature 0. It has no `ignore_eos`, so the tokens that end
@@ -45,7 +51,7 @@ writes freely. It does not count; tokens/s are the streams'.""",
     UNFLAGGED: """\
 **without the flag.** Two servers with the same settings and the same prompts, one of them with the flag.""",
 }
-OTHER_PROMPTS = 500  # added to a round's number for a side that shares a server
+USUAL = "1,1-text,8,8-text,shared,talk,talk-text,32-text,long"
 READING = """\
 Times are percentiles over all requests (in conversations TTFT is that of the last turn; the longest gap is that of the
 worst stream); with few requests p99 is the worst. tokens/s counts the tokens of all clients over the whole time,
@@ -55,16 +61,36 @@ tokens/s, lower for the rest."""
 
 
 async def measure(
-    servers: list[processes.Server], sides: list[Side], workload: Workload, rounds: int, seed: int
+    servers: list[processes.Server],
+    sides: list[Side],
+    workload: Workload,
+    rounds: int,
+    seed: int,
+    broken: dict[int, str] | None = None,
 ) -> list[list[Turn]]:
-    """The turns of every side. A warm-up round before the first is not counted."""
+    """The turns of every side. A warm-up round before the first is not counted.
+
+    `broken`: takes the reason where a side other than the first fails, whose turns then end; and there is no warm-up.
+    Without it a failure is raised.
+    """
     measured: list[list[Turn]] = [[] for _ in sides]
-    for number, order in enumerate([tuple(range(len(sides))), *turns(rounds, len(sides))]):
+    warm_up = [tuple(range(len(sides)))] if broken is None else []
+    for number, order in enumerate([*warm_up, *turns(rounds, len(sides))], start=1 - len(warm_up)):
         for i in order:
+            if broken is not None and i in broken:
+                continue
             side = sides[i]
-            offset = OTHER_PROMPTS if side.command is None else 0  # else the shared server would have them cached
-            turn = await take_turn(servers[i], side, Prompts(seed * 1000 + offset + number))
-            check(turn)
+            other = " without" if side.command is None else ""  # else the shared server would have them cached
+            prompts = Prompts(f"{workload.title}{other} {seed} {number}")
+            try:
+                turn = await take_turn(servers[i], side, prompts)
+                check(turn)
+            except (BenchError, RuntimeError) as error:
+                if broken is None or i == 0:
+                    raise
+                broken[i] = str(error)
+                log(f"{workload.title}, {side.name} is given up: {error}")
+                continue
             if number > 0:
                 measured[i].append(turn)
                 log(f"{workload.title}, round {number}, {side.name}: {summary(turn)}")
@@ -86,7 +112,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line's options."""
     parser = argparse.ArgumentParser(prog="python -m bench.serve", description=__doc__)
     peers.add_options(parser)
-    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="some of %(default)s; default: all")
+    parser.add_argument("--workloads", default=USUAL, help=f"some of {','.join(WORKLOADS)}; default: %(default)s")
+    parser.add_argument("--also", default="", help="peers to add, such as: " + EXAMPLE)
     parser.add_argument("--without", default="", help="peers to leave out: " + ", ".join(EQUAL))
     parser.add_argument("--section", default="Serving", help="section of bench/results.md to replace (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the prompts (%(default)s)")
@@ -110,7 +137,8 @@ def tables(options: argparse.Namespace) -> str:
     rows_by_peers: dict[tuple[str, ...], list[list[str]]] = {}
     for name in options.workloads.split(","):
         workload = WORKLOADS[name]
-        others = tuple(peer for peer in workload.peers if peer not in left_out)
+        more = [peer for peer in [OLD if options.old else "", options.also] if peer]
+        others = tuple(peer for peer in (*workload.peers, *more) if peer not in left_out)
         obstacle = peers.obstacle(workload)
         if obstacle:
             log(f"{workload.title} is left out: {obstacle}")
@@ -118,7 +146,7 @@ def tables(options: argparse.Namespace) -> str:
             rows_by_peers.setdefault(others, []).extend(compare(options, replace(workload, peers=others)))
     parts = []
     for others, lines in rows_by_peers.items():
-        notes = [EQUAL[peer] for peer in others]
+        notes = [EQUAL[peer] for peer in others if peer in EQUAL]
         header = [
             "workload",
             "",

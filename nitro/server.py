@@ -1,6 +1,7 @@
 """A running server: socket, application, engine and signals, from a ServeConfig.
 
-It starts in this order: find the model, bind the socket, serve (503 while the model loads), load, print the banner. It
+It starts in this order: make the application, serve (503 while the model loads), print the banner. What takes longer,
+the engine's process, has begun before (`launch`). It
 stops in this order: open streams end with an error event, connections close, the engine's process ends. A second signal
 ends it at once.
 """
@@ -8,31 +9,33 @@ ends it at once.
 import asyncio
 import contextlib
 import logging
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
 
-import uvicorn
-from rich.console import Console
+import click
+from uvicorn.config import Config
+from uvicorn.server import Server as UvicornServer
 
 from nitro import __version__
-from nitro.api.app import READERS, make_app
+from nitro.api.app import make_app
 from nitro.api.auth import Guard
 from nitro.api.connections import ConnectionLimits, Connections
 from nitro.api.http_protocol import HttpProtocol, bounded
+from nitro.api.readers import READERS, WARM_UP
 from nitro.config import ServeConfig
 from nitro.engines import sampling_defaults
 from nitro.engines.client.engine import Engine
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import ModelInfo
 from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, StartError
-from nitro.models import catalog, files
+from nitro.launch import Launch
+from nitro.models import files
 from nitro.models.handle import ServedModel, ServedModels
 from nitro.service.generation import GenerationService
 from nitro.service.intake.lanes import Intake
 from nitro.service.metrics import Metrics
-from nitro.system import file_descriptors, gc_tuning, logs, signals
+from nitro.system import gc_tuning, signals
 from nitro.text import tool_formats
 
 log = logging.getLogger("nitro")
@@ -43,10 +46,10 @@ CLOSE_TIMEOUT = 5  # seconds that connections have to close when the server stop
 IDLE_TIMEOUT = 300
 
 
-class _Uvicorn(uvicorn.Server):
+class _Uvicorn(UvicornServer):
     """Leaves the signals to us: streams must end before uvicorn waits for them. Closes connections of slow clients."""
 
-    def __init__(self, config: uvicorn.Config, connections: Connections[HttpProtocol]):
+    def __init__(self, config: Config, connections: Connections[HttpProtocol]):
         super().__init__(config)
         self._connections = connections
         self._ticked = time.monotonic()
@@ -66,27 +69,39 @@ class _Uvicorn(uvicorn.Server):
 class Server:
     """One server on the running event loop: `serve` until `stop`."""
 
-    def __init__(self, config: ServeConfig):
-        """Raises StartError: no such model, a bad template, a port in use."""
+    def __init__(self, config: ServeConfig, launch: Launch | None = None):
+        """`launch`: of this config; without one it begins here. Raises StartError: no such model, a bad template, a
+        port in use."""
         self.config = config
-        self._source = catalog.find(config.model, config.alias, config.engine)
+        self._launch = launch or Launch(config)
+        try:
+            self._make(config)
+        except BaseException:
+            self._launch.end()
+            raise
+
+    def _make(self, config: ServeConfig) -> None:
+        source = self._launch.source
         self._template = _read_template(config)
         _check_tool_format(config.tool_format)
-        spec = config.engine_spec(self._source.path)
         metrics = Metrics()
-        self.engine = Engine(spec, config.max_queue, metrics, comes_back=not config.exit_on_engine_failure)
-        model = ServedModel(
-            self._source, self.engine, self._template, config.tool_format, defaults=_read_defaults(config)
+        self.engine = Engine(
+            self._launch.spec,
+            config.max_queue,
+            metrics,
+            comes_back=not config.exit_on_engine_failure,
+            first=self._launch.engine,
         )
+        model = ServedModel(source, self.engine, self._template, config.tool_format, defaults=_read_defaults(config))
         self.models = ServedModels(model)
         guard = _guard(config)
-        self.intake = Intake(readers=READERS)
+        self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
         app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20)
-        most, backlog = file_descriptors.connection_limits(file_descriptors.raise_limit())
-        self.connections: Connections[HttpProtocol] = Connections(ConnectionLimits(most=most))
+        limits = ConnectionLimits(most=self._launch.max_connections)
+        self.connections: Connections[HttpProtocol] = Connections(limits)
         self._uvicorn = _Uvicorn(
-            uvicorn.Config(
+            Config(
                 app,
                 http=bounded(self.connections),  # type: ignore[arg-type]
                 ws="none",
@@ -94,14 +109,13 @@ class Server:
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                backlog=backlog,
+                backlog=self._launch.backlog,
                 timeout_graceful_shutdown=CLOSE_TIMEOUT,
                 timeout_keep_alive=IDLE_TIMEOUT,
             ),
             self.connections,
         )
-        self._socket = _bind(config.host, config.port, backlog)
-        self.port: int = self._socket.getsockname()[1]
+        self.port: int = self._launch.socket.getsockname()[1]
 
     @property
     def url(self) -> str:
@@ -122,7 +136,7 @@ class Server:
 
     async def _serve(self) -> None:
         self.engine.start()
-        serving = asyncio.create_task(self._uvicorn.serve([self._socket]))
+        serving = asyncio.create_task(self._uvicorn.serve([self._launch.socket]))
         watching = asyncio.create_task(self._watch())
         try:
             await asyncio.wait((serving, watching), return_when=asyncio.FIRST_COMPLETED)
@@ -151,28 +165,38 @@ class Server:
 
     async def _watch(self) -> None:
         """Print the banner when the model is loaded, then wait for the engine's end. Raises StartError, EngineLost."""
+        tool_formats.known()  # imports them while the model loads: the first request needs them
         try:
-            banner(self, await self.engine.loaded())
+            info = await self.engine.loaded()
         except EngineDown as error:
             raise StartError(str(error)) from None
         except ServerClosing:
             return
-        why = await self.engine.ended()
+        banner(self, info)
+        warming = asyncio.create_task(self._warm_up(info))
+        try:
+            why = await self.engine.ended()
+        finally:
+            warming.cancel()
         if isinstance(why, EngineDown):
             raise EngineLost(f"{why} The server exits, as --exit-on-engine-failure says.")
 
+    async def _warm_up(self, info: ModelInfo) -> None:
+        """Have a request read, so that the chat template is compiled before the first one comes."""
+        with contextlib.suppress(NitroError):  # no template, say: the first request reports it
+            reader, body = WARM_UP
+            await self.intake.read(self.models.default.setup(info), reader, [body])
 
-def run(config: ServeConfig) -> None:
-    """Start, serve and stop, as `nitro serve` does. Raises StartError, EngineLost."""
-    signals.hold()
-    logs.install(config.log_level)
+
+def run(config: ServeConfig, launch: Launch) -> None:
+    """Serve and stop, as `nitro serve` does after `launch`. Raises StartError, EngineLost."""
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_run(config))
+        runner.run(_run(config, launch))
 
 
-async def _run(config: ServeConfig) -> None:
-    server = Server(config)
+async def _run(config: ServeConfig, launch: Launch) -> None:
+    server = Server(config, launch)
     gc_tuning.freeze_startup_objects()
     loop = asyncio.get_running_loop()
 
@@ -182,8 +206,7 @@ async def _run(config: ServeConfig) -> None:
 
     signals.on_first(stop)
     name = server.models.default.source.id
-    console = Console(stderr=True, soft_wrap=True)
-    await server.serve(lambda: console.print(f"Loading {name} …", highlight=False, markup=False))
+    await server.serve(lambda: click.echo(f"Loading {name} …", err=True))
 
 
 def banner(server: Server, info: ModelInfo) -> None:
@@ -201,10 +224,9 @@ def banner(server: Server, info: ModelInfo) -> None:
         rows["drafts"] = f"by {config.draft}"
     if system := server.models.default.system:
         rows["system"] = f"{system!r} where a request has no system message"
-    console = Console(stderr=True, soft_wrap=True)
-    console.print(f"[bold]Nitro {__version__}[/bold]", highlight=False)
+    click.secho(f"Nitro {__version__}", err=True, bold=True)
     for name, value in rows.items():
-        console.print(f"  {name:8} {value}", highlight=False, markup=False)
+        click.echo(f"  {name:8} {value}", err=True)
     if not config.api_key and config.host not in ("127.0.0.1", "::1", "localhost"):
         log.warning(
             "listening on %s without --api-key: anyone who can reach this address can use the model", config.host
@@ -242,16 +264,6 @@ def _read_defaults(config: ServeConfig) -> SamplingDefaults:
         return sampling_defaults.parse(config.defaults) if config.defaults else SamplingDefaults()
     except ValueError as error:
         raise StartError(f"--defaults {config.defaults}: {error}") from None
-
-
-def _bind(host: str, port: int, backlog: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.create_server(address[:2], family=family, backlog=backlog)
-    except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise StartError(f"Cannot listen on {host}:{port}: {why}. Choose another with --host or --port.") from None
-    return sock
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":

@@ -1,12 +1,16 @@
-"""Draws docs/bench.svg, Nitro beside llama-server, from the section "Serving" of bench/results.md."""
+"""Draws docs/bench.svg, Nitro beside llama-server, from bench/results.json; where there is none, from the section
+"Serving" of bench/results.md."""
 
+import json
 import re
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+RECORD = ROOT / "bench" / "results.json"
 RESULTS = ROOT / "bench" / "results.md"
 FILE = ROOT / "docs" / "bench.svg"
 
@@ -46,6 +50,28 @@ class Results:
 
     conditions: tuple[str, str]
     values: dict[str, dict[str, tuple[float, float]]]
+
+
+def measured() -> Results:
+    """The newest results."""
+    if RECORD.exists():
+        return from_record(RECORD.read_text(encoding="utf-8"))
+    return read(RESULTS.read_text(encoding="utf-8"))
+
+
+def from_record(text: str) -> Results:
+    """What bench/results.json has of both servers: medians of the rounds, for rows that have all panels' measures."""
+    record = json.loads(text)
+    machine, libraries, *_, model, _ = (line.removeprefix("- ") for line in [*record["setting"], ""])
+    values: dict[str, dict[str, tuple[float, float]]] = {}
+    for row in record["rows"]:
+        measures = {panel.measure: row["values"].get(panel.measure, {}) for panel in PANELS}
+        if all(set(SERVERS) <= set(by_server) for by_server in measures.values()):
+            medians = {
+                name: tuple(statistics.median(by[server]) for server in SERVERS) for name, by in measures.items()
+            }
+            values[row["title"]] = medians  # type: ignore[assignment]
+    return Results((machine, f"{model}; {libraries}"), values)
 
 
 def read(text: str) -> Results:
@@ -111,4 +137,4 @@ def _text(x: float, y: float, text: str, kind: str = "") -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(draw(read(RESULTS.read_text(encoding="utf-8"))), encoding="utf-8")
+    FILE.write_text(draw(measured()), encoding="utf-8")

@@ -19,7 +19,7 @@ from running import FAKE, RunningServer, clients
 from tiny_models import write_gguf
 
 from nitro.config import ServeConfig
-from nitro.engines.client.process import ENVIRONMENT
+from nitro.engines.client.spawn import ENVIRONMENT
 from nitro.models import default_model
 
 os.environ.update(ENVIRONMENT)  # for the runners that tests load into this process: before llama.cpp is

@@ -10,6 +10,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import dequantize_model
 
 from nitro.engines.backends.mlx.runner import MlxRunner
+from nitro.engines.backends.mlx.split_products import SplitEmbedding, SplitLinear
 from nitro.engines.types import EngineSpec
 
 
@@ -55,7 +56,7 @@ class _Embedding(_Product):
 def with_fast_products(network: nn.Module) -> nn.Module:
     """The same dense network, unpacked: for real models on the CPU, whose layers have no biases."""
     network = dequantize_model(network)
-    kinds = {nn.Linear: _Product, nn.Embedding: _Embedding}
+    kinds = {nn.Linear: _Product, SplitLinear: _Product, nn.Embedding: _Embedding, SplitEmbedding: _Embedding}
     layers = [(name, kinds[type(m)](m.weight)) for name, m in network.named_modules() if type(m) in kinds]
     network.update_modules(tree_unflatten(layers))
     return network

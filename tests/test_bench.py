@@ -5,6 +5,8 @@ import importlib
 import json
 import os
 import pkgutil
+import random
+import re
 import sys
 from pathlib import Path
 
@@ -15,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import bench
 from bench import measures, peers, processes, report, serve, workloads
-from nitro.bench import client, scenarios
+from nitro.bench import client, scenarios, texts
 from nitro.bench.client import LoadResult, MeasuredAnswer
 from nitro.bench.endpoint import BenchEndpoint
 from nitro.bench.prompts import WORDS, Prompts
@@ -63,7 +65,7 @@ def test_both_sides_of_a_round_get_the_same_prompts_and_no_round_those_of_anothe
     assert not set(seen[0]) & set(seen[2])
 
 
-def run_all(sent: list[bytes], number: int) -> None:
+def run_all(sent: list[bytes], number: int, chosen: list[scenarios.Scenario] | None = None) -> None:
     async def chat(endpoint, body, keep_text=False, on_text=lambda: None) -> MeasuredAnswer:
         sent.append(body)
         on_text()
@@ -72,7 +74,7 @@ def run_all(sent: list[bytes], number: int) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "chat", chat)
-        all_scenarios = [s for w in workloads.WORKLOADS.values() for s in (w.scenario, w.baseline) if s]
+        all_scenarios = chosen or [s for w in workloads.WORKLOADS.values() for s in (w.scenario, w.baseline) if s]
         prompts = Prompts(number)
         for scenario in all_scenarios:
             result = asyncio.run(scenario(BenchEndpoint("", 0), prompts))
@@ -137,6 +139,35 @@ def test_a_request_carries_what_its_endpoint_says():
     assert body["ignore_eos"] is body["stream"] is body["stream_options"]["include_usage"] is True
 
 
+def test_texts_are_of_all_kinds_and_short():
+    prompts = Prompts(seed=1)
+    made = [prompts.text() for _ in range(100)]
+    assert len({json.dumps(messages) for messages in made}) == 100
+    assert len({messages[0]["content"] for messages in made}) > 95, "so that no prefix is shared"
+    assert all(25 <= len(words(messages)) <= 85 for messages in made)
+    said = " ".join(messages[1]["content"] for messages in made)
+    for start in ("Words:", "I live in", "```", "packing list", "Repeat this text"):
+        assert start in said
+    for kind in texts.KINDS:
+        assert len({kind(random.Random(seed)) for seed in range(200)}) > 50
+        assert not re.search(r"[{}]name|[{}]n[{}]", kind(random.Random(1))), "all is filled in"
+
+
+def test_texts_are_sampled_with_the_same_seeds_by_all_and_greedy_where_so_wanted():
+    def bodies(scenario: scenarios.Scenario) -> list[dict]:
+        sent: list[bytes] = []
+        run_all(sent, 7, [scenario])
+        return [json.loads(body) for body in sent]
+
+    first = bodies(scenarios.real_texts(3, 5))
+    assert first == bodies(scenarios.real_texts(3, 5)) and len({body["seed"] for body in first}) == 6
+    assert all(scenarios.SAMPLING.items() <= body.items() for body in first)
+    assert {body["temperature"] for body in bodies(scenarios.real_texts(3, 5, sampling={}))} == {0}
+    talk = bodies(scenarios.real_conversations(2, 3, 5))
+    assert len(talk) == 6 == len({body["seed"] for body in talk})
+    assert max(len(body["messages"]) for body in talk) == 1 + 3 + 2
+
+
 # Statistics
 
 
@@ -189,11 +220,23 @@ def test_predictions_are_counted():
     assert rows["tokens of predictions"] == ["18 accepted, 4 rejected", "", ""]
 
 
+def test_drafted_tokens_are_counted():
+    ours = turn(1, 1, drafted=9, drafts_accepted=6)
+    rows = {row[1]: row[2:] for row in measures.rows("p", [[ours, ours], [turn(1, 1)] * 2])}
+    assert rows["drafted tokens"] == ["24 of 36 accepted", "", ""]
+
+
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux only")
 def test_the_peak_of_memory_is_seen():
     with processes.Peak(processes.Server(port=0, pid=os.getpid())) as peak:
         pass
     assert peak.mib > 1
+
+
+def test_variables_and_another_tree_are_set_for_the_command(tmp_path: Path):
+    command = processes.with_variables(processes.listening(["serve"]), A="1", B="2")
+    assert command(5) == ["env", "A=1", "B=2", "serve", "--host", "127.0.0.1", "--port", "5"]
+    assert processes.nitro("m", tree=tmp_path)(5)[:3] == ["env", f"PYTHONPATH={tmp_path}", sys.executable]
 
 
 # Results
@@ -246,6 +289,6 @@ def test_a_server_that_is_measured_twice_hears_no_prompt_twice(monkeypatch: pyte
         peers.Side("ours without", None, scenario),
     ]
     server = processes.Server(0, 0)
-    counted = asyncio.run(serve.measure([server] * 3, sides, workloads.REWRITE, rounds=3, seed=1))
+    counted = asyncio.run(serve.measure([server] * 3, sides, workloads.WORKLOADS["rewrite"], rounds=3, seed=1))
     assert [len(turns) for turns in counted] == [3, 3, 3]
     assert heard["ours"] == heard["theirs"] and len({*heard["ours"], *heard["ours without"]}) == 2 * (1 + 3)

@@ -55,6 +55,15 @@ def test_tokens_are_counted_from_usage(chunked: bool, line: bytes):
     assert 0 < answer.ttft <= answer.duration
 
 
+@pytest.mark.parametrize(
+    ("timings", "drafts"),
+    [({"draft_n": 12, "draft_n_accepted": 7}, (12, 7)), ({}, (0, 0)), ([1.5], (0, 0)), ({"draft_n": None}, (0, 0))],
+)
+def test_drafts_are_counted_from_timings_of_whatever_form(timings: object, drafts: tuple[int, int]):
+    answer = asyncio.run(read(frames(*PARTS, {"choices": [], "usage": USAGE, "timings": timings})))
+    assert (answer.drafted, answer.drafts_accepted) == drafts
+
+
 def test_where_no_usage_is_told_pieces_are_counted():
     assert asyncio.run(read(frames(*PARTS))).tokens == 2
 

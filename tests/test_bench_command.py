@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 from running import RunningServer
 
-from nitro.bench import command, endpoint
-from nitro.bench.client import MeasuredAnswer
+from nitro.bench import command, compare, endpoint
+from nitro.bench.client import LoadResult, MeasuredAnswer
 from nitro.cli.main import main
 from nitro.errors import BenchError
 
@@ -30,14 +30,44 @@ def test_a_server_is_measured(serve: Callable[..., RunningServer]) -> None:
     result = bench(f"{server.url}/v1")
     assert result.exit_code == 0, result.output
     for row in ("TTFT, ms", "time per output token, ms", "tokens/s of an answer"):
-        assert len(re.findall(rf"{row} *│ *[\d.,]+ *│ *[\d.,]+ *│ *[\d.,]+ *│", result.stdout)) == 3, result.stdout
-    tokens = [4 * answers for answers in (2 * 2, 2 * 2, 2 * 3)]
+        assert len(re.findall(rf"{row} *│ *[\d.,]+ *│ *[\d.,]+ *│ *[\d.,]+ *│", result.stdout)) == 4, result.stdout
+    tokens = [4 * answers for answers in (2 * 2, 2 * 2, 2 * 3, 2 * 2)]
     assert [int(n) for n in re.findall(r"(\d+) tokens in", result.stdout)] == tokens
 
 
 def test_v1_may_be_left_out_and_a_key_is_sent(serve: Callable[..., RunningServer]) -> None:
     server = serve(context=16384, api_key="secret")
     assert bench(server.url.removeprefix("http://"), "--api-key", "secret").exit_code == 0
+
+
+def test_two_servers_are_compared(serve: Callable[..., RunningServer]) -> None:
+    servers = [serve(context=16384, api_key="secret"), serve(context=16384)]
+    result = bench(servers[0].url, "--api-key", "secret", "--compare", servers[1].url)
+    assert result.exit_code == 0, result.output
+    ratio = r"[\d.]+ \([\d.]+–[\d.]+\)"
+    for row in ("tokens/s of all", "TTFT p50, ms", "time per output token p90, ms", "longest gap, ms"):
+        assert len(re.findall(rf"{row} *│ *[\d.,]+ *│ *[\d.,]+ *│ *{ratio} *│", result.stdout)) == 4, result.stdout
+    assert "does not accept" not in result.stderr
+
+
+def test_both_get_only_what_both_accept(serve: Callable[..., RunningServer]) -> None:
+    with strict() as url:
+        result = bench(serve(context=16384).url, "--model", "known", "--compare", url)
+    assert result.exit_code == 0, result.output
+    assert "tokens/s of all" in result.stdout
+    assert "It does not accept min_p, seed, top_k, top_p either, and chooses them itself." in lines(result)
+
+
+def test_drafts_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    drafting = LoadResult([MeasuredAnswer(0.1, 1, 9, 0, 10, drafted=8, drafts_accepted=6)], 1.0, 0.1)
+    plain = LoadResult([MeasuredAnswer(0.1, 1, 9, 0, 10)], 1.0, 0.1)
+    command.show("one", drafting)
+    command.show("two", plain)
+    compare.show("both", [drafting, drafting], [plain, plain])
+    one, two, both = re.split("^(?=two|both)", capsys.readouterr().out, flags=re.MULTILINE)
+    assert "6 of 8 (75 %) drafted tokens accepted" in one and "drafted" not in two
+    assert re.search(r"longest gap, ms *│ *0 *│ *0 *│ *│", both), "no ratio to nothing"
+    assert re.search(r"drafted tokens accepted *│ *12 of 16 \(75 %\) *│ *│ *│", both)
 
 
 def test_a_wrong_key_is_one_line(serve: Callable[..., RunningServer]) -> None:
@@ -106,6 +136,7 @@ def test_a_strict_server_is_asked_for_less() -> None:
         result = bench(url, "--model", "known")
     assert result.exit_code == 0, result.output
     assert "The server does not accept ignore_eos, so answers may be shorter than requested." in lines(result)
+    assert "It does not accept min_p, seed, top_k, top_p either, and chooses them itself." in lines(result)
     assert "12 tokens in" in result.stdout
 
 

@@ -100,7 +100,7 @@ Serve = Callable[..., ServeConfig]
 def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
     """`nitro serve ARGUMENTS` with these variables, which serves nothing: the config it would serve with."""
     ran: list[ServeConfig] = []
-    monkeypatch.setattr("nitro.server.run", ran.append)
+    monkeypatch.setattr("nitro.cli.serve.run", ran.append)
 
     def run(*arguments: str, **variables: str) -> ServeConfig:
         result = invoke("serve", *arguments, **variables)
@@ -336,7 +336,7 @@ def test_any_start_error_is_one_line_and_exit_1(monkeypatch: pytest.MonkeyPatch)
     def run(_: ServeConfig) -> None:
         raise StartError("It cannot be [bold]started[/bold].")
 
-    monkeypatch.setattr("nitro.server.run", run)
+    monkeypatch.setattr("nitro.cli.serve.run", run)
     assert start_error() == "nitro: It cannot be [bold]started[/bold]."
 
 

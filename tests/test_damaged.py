@@ -20,7 +20,7 @@ from tiny_models import write_folder, write_gguf
 
 from nitro.cli.main import main
 from nitro.config import ServeConfig
-from nitro.engines.client.process import ENVIRONMENT
+from nitro.engines.client.spawn import ENVIRONMENT
 from nitro.engines.runner import LoadError
 from nitro.errors import ConvertError, StartError
 from nitro.gguf import header

@@ -79,6 +79,6 @@ def test_every_flag_of_serve_is_described() -> None:
 
 def test_the_chart_shows_the_results() -> None:
     """`make docs` draws it."""
-    results = bench_chart.read(bench_chart.RESULTS.read_text(encoding="utf-8"))
+    results = bench_chart.measured()
     assert len(results.values) > 3 and all(len(measures) == 2 for measures in results.values.values())
     assert bench_chart.FILE.read_text(encoding="utf-8") == bench_chart.draw(results)

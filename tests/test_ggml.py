@@ -64,6 +64,15 @@ def test_where_the_kv_cache_lies() -> None:
     assert log_of("nothing").kv_place() == ""
 
 
+def test_the_ends_are_those_that_are_all_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [f"print_info: EOG token             = {token} '<|{token}|>'" for token in (0, 151645)]
+    assert log_of("print_info: EOS token = 0 '<|0|>'", *lines, "print_info: max token length = 9").ends() == {0, 151645}
+    assert log_of("print_info: max token length = 9").ends() == set()
+    assert log_of(*lines).ends() is None, "there may be more"
+    monkeypatch.setattr(library, "MAX_KEPT", 50)
+    assert log_of(*lines, "print_info: max token length = 9").ends() is None
+
+
 def test_the_last_error() -> None:
     log = library.Log()
     log.add(library.ERROR, "model is corrupted\n")

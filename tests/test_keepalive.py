@@ -6,7 +6,7 @@ import pytest
 from runners import Gate
 from running import raw_request
 
-from nitro.service import generation
+from nitro.service import delivery
 
 GATED = "runners:GatedRunner"
 BODY = {"messages": [{"role": "user", "content": "Hello"}], "stream": True, "max_tokens": 2}
@@ -23,7 +23,7 @@ def read_until(sock, mark: bytes) -> bytes:
 
 def test_comments_while_nothing_is_computed(serve, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """In prefill and between tokens, for as long as it lasts; the stream is whole."""
-    monkeypatch.setattr(generation, "SILENCE", 0.01)
+    monkeypatch.setattr(delivery, "SILENCE", 0.01)
     server = serve(engine=GATED, model=gate.path)
     gate.accept()
     server.ready()
@@ -49,7 +49,7 @@ def test_none_while_tokens_come(fake_server) -> None:
 
 
 def test_the_sdk_skips_them(serve, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation, "SILENCE", 0.01)
+    monkeypatch.setattr(delivery, "SILENCE", 0.01)
     server = serve(engine=GATED, model=gate.path)
     gate.accept()
     server.ready()

@@ -352,6 +352,13 @@ class TestTokenizer:
         tokens = runner.tokenizer.encode(text)
         assert b"".join(map(runner.tokenizer.token_bytes, tokens)).decode() == text
 
+    def test_the_ends_are_those_of_the_whole_vocabulary(self, runner: LlamaRunner) -> None:
+        vocab = runner._model.vocab
+        assert runner._model.log.ends() is not None
+        assert runner.info.eog == {
+            token for token in range(runner.info.vocabulary) if lib.llama_vocab_is_eog(vocab, token)
+        }
+
     def test_control_tokens_have_no_text(self, runner: LlamaRunner) -> None:
         assert [runner.tokenizer.token_bytes(token) for token in runner.info.eog] == [b""] * len(runner.info.eog)
         assert runner.tokenizer.text(2) == "<|im_end|>" and 2 in runner.info.eog

@@ -6,7 +6,6 @@ the whole reply. All that is random or of the clock is fixed.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,13 +68,18 @@ class Recording:
         return self
 
     async def __anext__(self) -> list[tuple[int, Output]]:
+        if burst := self.take():
+            return burst
+        raise StopAsyncIteration
+
+    has_burst = True  # until it ends
+
+    def take(self) -> list[tuple[int, Output]]:
         self._clock.now += 0.5
         burst = next(self._bursts, None)
-        if burst is None:
-            if self._error:
-                raise EngineDied(self._error)
-            raise StopAsyncIteration
-        return burst
+        if burst is None and self._error:
+            raise EngineDied(self._error)
+        return burst or []
 
     def stop(self, index: int) -> None: ...
     def abort(self) -> None: ...
@@ -140,15 +144,27 @@ async def begun(case: dict[str, Any], clock: Clock, stream: bool) -> tuple[Gener
     return accepted, endpoint.renderer(accepted.started, accepted.reply_options)
 
 
-async def joined(frames: AsyncIterator[bytes]) -> str:
-    return b"".join([frame async for frame in frames]).decode()
+class Written:
+    """A client that reads at once."""
+
+    full = False
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data += data
 
 
 @pytest.mark.parametrize("name", [name for name, case in RECORDED.items() if case["stream"]])
 def test_a_stream_is_the_recorded_one(name: str, clock: Clock) -> None:
     async def scenario() -> str:
         stream, renderer = await begun(RECORDED[name], clock, stream=True)
-        return await joined(stream.stream(renderer))
+        written = Written()
+        delivery = stream.stream(renderer, written)
+        delivery.begin()
+        await delivery.ended()
+        return written.data.decode()
 
     assert asyncio.run(scenario()).split("\n\n") == RECORDED[name]["stream"].split("\n\n")
 

@@ -3,19 +3,28 @@
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.exceptions import MethodNotAllowedException, NotFoundException
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 
 from nitro.api import error_responses, health
 from nitro.api.auth import Guard
 from nitro.api.middleware import RequestMiddleware
 from nitro.api.openai import models
-from nitro.api.openai.chat import CHAT, chat_completions
-from nitro.api.openai.completions import COMPLETIONS, completions
+from nitro.api.openai.chat import chat_completions
+from nitro.api.openai.completions import completions
 from nitro.api.openapi.document import openapi_document
 from nitro.models.handle import ServedModels
 from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
 
-READERS = [endpoint.reader for endpoint in (CHAT, COMPLETIONS)]
+
+class _Application(Litestar):
+    """Litestar without the plugins for Pydantic and attrs, which it imports wherever those are installed: 70 ms
+    of the server's start, and 9 MiB."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
 
 
 def make_app(
@@ -26,7 +35,7 @@ def make_app(
     max_body: int = 32 * 2**20,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body."""
-    app = Litestar(
+    app = _Application(
         [
             chat_completions,
             completions,

@@ -6,10 +6,9 @@ from functools import partial
 from typing import Any
 
 from litestar import MediaType, Request, Response
-from litestar.background_tasks import BackgroundTask
-from litestar.response import Stream
 
 from nitro.api import error_responses
+from nitro.api.stream_response import StreamResponse
 from nitro.errors import ApiError
 from nitro.service import ignored_parameters
 from nitro.service.disconnects import ClientDisconnected
@@ -41,12 +40,7 @@ async def respond(request: Request, endpoint: Endpoint) -> Response[Any]:
         renderer = _renderer(endpoint, stream)
         headers = ignored_parameters.header(stream.ignored)
         if stream.streamed:
-            return Stream(
-                stream.stream(renderer),
-                media_type=renderer.media_type,
-                headers={**headers, **renderer.headers},
-                background=BackgroundTask(_release, stream),
-            )
+            return StreamResponse(stream, renderer, headers, principal)
         return Response(await stream.whole(renderer), headers=headers, media_type=MediaType.JSON)
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
@@ -60,11 +54,6 @@ def _renderer(endpoint: Endpoint, stream: GenerationStream) -> Renderer:
     except Exception as error:
         stream.release(f"error: {error}")
         raise
-
-
-async def _release(stream: GenerationStream) -> None:
-    """After the response, however it went: a stream that was never begun has not cleaned up behind itself."""
-    stream.release()
 
 
 async def _body(request: Request) -> list[bytes]:

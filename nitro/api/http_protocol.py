@@ -14,7 +14,9 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from nitro.api import reply_writer
 from nitro.api.connections import Connections, ConnectionState
+from nitro.api.reply_writer import ReplyWriter
 from nitro.errors import ApiError, one_line
 
 requests = logging.getLogger("nitro.request")
@@ -150,6 +152,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._unread = 0
         super().on_headers_complete()
         self.cycle.transport = cast(asyncio.Transport, _ReplyTransport(self))
+        reply_writer.offer(ReplyWriter(self.cycle))
         self._receiving = True
         if self.parser.should_upgrade():
             headers = dict(self.headers)
@@ -180,6 +183,12 @@ class HttpProtocol(HttpToolsProtocol):
         """The reply is written."""
         super().on_response_complete()
         self._update_state()
+
+    def resume_writing(self) -> None:
+        """The client has read most of what it was sent."""
+        super().resume_writing()
+        if self.cycle is not None:
+            reply_writer.of(self.cycle.scope).on_room()
 
     def end(self) -> None:
         """Close after the last reply.

@@ -46,6 +46,8 @@ class MeasuredAnswer:
     text: str = ""  # empty unless it was to be kept
     accepted: int = 0  # tokens of a prediction
     rejected: int = 0
+    drafted: int = 0  # tokens of all drafts, whatever guessed them; 0 where the server does not tell
+    drafts_accepted: int = 0
 
     @property
     def per_token(self) -> float:
@@ -65,6 +67,11 @@ class LoadResult:
     def tokens(self) -> int:
         """The tokens of all answers."""
         return sum(answer.tokens for answer in self.answers)
+
+    @property
+    def drafts(self) -> tuple[int, int]:
+        """Of all answers: the tokens that were drafted, and how many of them were accepted."""
+        return sum(answer.drafted for answer in self.answers), sum(answer.drafts_accepted for answer in self.answers)
 
 
 class _PromptDetails(msgspec.Struct):
@@ -100,6 +107,7 @@ class _EventChoice(msgspec.Struct):
 class _Event(msgspec.Struct):
     choices: list[_EventChoice] = []
     usage: _Usage | None = None
+    timings: Any = None  # as llama-server has them; other servers may mean something else
     error: Any = None
 
 
@@ -209,6 +217,7 @@ class _AnswerReader:
     longest_gap: float = 0.0
     pieces: int = 0
     usage: _Usage | None = None
+    timings: Any = None
     texts: list[str] = field(default_factory=list)
     incomplete_line: bytes = b""
 
@@ -225,6 +234,7 @@ class _AnswerReader:
         if event.error:
             raise BenchError(f"the server ended an answer: {_reason(msgspec.json.encode(event))}")
         self.usage = event.usage or self.usage
+        self.timings = event.timings or self.timings
         text = "".join(choice.delta.text for choice in event.choices)
         if not text:
             return
@@ -255,7 +265,14 @@ class _AnswerReader:
             text="".join(self.texts),
             accepted=predicted.accepted_prediction_tokens or 0,
             rejected=predicted.rejected_prediction_tokens or 0,
+            drafted=self._timing("draft_n"),
+            drafts_accepted=self._timing("draft_n_accepted"),
         )
+
+    def _timing(self, name: str) -> int:
+        """A number of the last event's timings; 0 where the server tells none."""
+        value = self.timings.get(name) if isinstance(self.timings, dict) else None
+        return value if isinstance(value, int) else 0
 
 
 def _reason(body: bytes) -> str:

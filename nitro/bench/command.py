@@ -4,19 +4,21 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from nitro.bench import client, endpoint
+from nitro.bench import client
 from nitro.bench.client import BenchRefused, LoadResult, MeasuredAnswer
 from nitro.bench.endpoint import BenchEndpoint
 from nitro.bench.prompts import Prompts
-from nitro.bench.scenarios import Scenario, chat, conversations, independent, shared_prefix
+from nitro.bench.scenarios import SAMPLING, Scenario, chat, conversations, independent, real_texts, shared_prefix
 from nitro.bench.stats import percentile
 
 SHARES = (0.5, 0.9, 0.99)
 UNKNOWN_FIELD_STATUSES = (400, 422)  # with which a server refuses a parameter that it does not know
+OPTIONAL = {"ignore_eos": True, **SAMPLING, "seed": 1}  # parameters that a server may not know
 NOTE = "pN: N % of the answers were at least this good."
 
 
@@ -56,22 +58,19 @@ def scenarios(clients: int, tokens: int) -> dict[str, Scenario]:
         f"{title}, 200 words each": independent(clients, tokens),
         f"{title}, 600 words shared": shared_prefix(clients, 2 * clients, 600, tokens),
         f"{title}, 3 turns of a conversation": conversations(clients, 3, 60, tokens),
+        f"{title}, requests as people write them": real_texts(clients, tokens),
     }
 
 
-def bench(url: str, model: str | None, api_key: str | None, clients: int, tokens: int) -> None:
+def bench(server: BenchEndpoint, clients: int, tokens: int) -> None:
     """Run the scenarios against a server, and print a table for each. Raises BenchError."""
-    fields = {"model": model} if model else {}
-    client.run(_bench(endpoint.parse(url, api_key, fields), clients, tokens))
+    client.run(_bench(server, clients, tokens))
 
 
 async def _bench(server: BenchEndpoint, clients: int, tokens: int) -> None:
     console = Console(stderr=True, soft_wrap=True)
     server = await negotiate(server)
-    if not server.fields.get("ignore_eos"):
-        console.print(
-            "The server does not accept ignore_eos, so answers may be shorter than requested.", highlight=False
-        )
+    tell_refused(server, console)
     prompts = Prompts(random.randrange(2**31))  # none that an earlier run has left in a cache
     for title, scenario in scenarios(clients, tokens).items():
         with console.status(title):
@@ -80,21 +79,57 @@ async def _bench(server: BenchEndpoint, clients: int, tokens: int) -> None:
     print(NOTE)
 
 
+def tell_refused(server: BenchEndpoint, console: Console) -> None:
+    """Say what a server does not know, and what that means for the figures."""
+    if "ignore_eos" in server.refused:
+        console.print(
+            "The server does not accept ignore_eos, so answers may be shorter than requested.", highlight=False
+        )
+    others = sorted(server.refused - {"ignore_eos"})
+    if others:
+        console.print(f"It does not accept {', '.join(others)} either, and chooses them itself.", highlight=False)
+
+
 async def negotiate(server: BenchEndpoint) -> BenchEndpoint:
-    """The endpoint, with ignore_eos in every request where the server accepts it.
+    """The endpoint, with ignore_eos in every request, and without the parameters that the server does not know.
 
     Its first request also shows whether URL, key and model are right. Raises BenchError.
     """
-    with_ignore_eos = replace(server, fields={**server.fields, "ignore_eos": True})
-    messages = chat("Be brief.", "Say hello.")
+    server = without(server, frozenset())
+    if await _accepts(server, OPTIONAL):
+        return server
+    refused = without(server, frozenset(OPTIONAL))
+    await client.chat(refused, _greeting(refused, {}))  # raises where it is something else that is refused
+    unknown = [
+        name
+        for name in OPTIONAL
+        if not await _accepts(without(server, refused.refused - {name}), {name: OPTIONAL[name]})
+    ]
+    return without(server, frozenset(unknown))
+
+
+def without(server: BenchEndpoint, refused: frozenset[str]) -> BenchEndpoint:
+    """The endpoint with ignore_eos in every request, and without the parameters that are refused."""
+    return replace(server, fields={**server.fields, "ignore_eos": True}, refused=refused)
+
+
+async def _accepts(server: BenchEndpoint, params: dict[str, Any]) -> bool:
     try:
-        await client.chat(with_ignore_eos, with_ignore_eos.chat_body(messages, 8))
-        return with_ignore_eos
+        await client.chat(server, _greeting(server, params))
     except BenchRefused as refusal:
         if refusal.status not in UNKNOWN_FIELD_STATUSES:
             raise
-    await client.chat(server, server.chat_body(messages, 8))
-    return server
+        return False
+    return True
+
+
+def _greeting(server: BenchEndpoint, params: dict[str, Any]) -> bytes:
+    return server.chat_body(chat("Be brief.", "Say hello."), 8, **params)
+
+
+def accepted(drafted: int, accepted: int) -> str:
+    """How many of the drafted tokens were accepted; empty where nothing was drafted."""
+    return f"{accepted:,} of {drafted:,} ({100 * accepted / drafted:.0f} %)" if drafted else ""
 
 
 def show(title: str, result: LoadResult) -> None:
@@ -102,8 +137,9 @@ def show(title: str, result: LoadResult) -> None:
     prompt_tokens = sum(a.prompt_tokens for a in result.answers)
     cached_tokens = sum(a.cached_tokens for a in result.answers)
     cached = f"; {100 * cached_tokens / prompt_tokens:.0f} % of the prompts cached" if cached_tokens else ""
+    drafts = f"; {told} drafted tokens accepted" if (told := accepted(*result.drafts)) else ""
     speed = result.tokens / result.seconds
-    print(f"{title}: {result.tokens:,} tokens in {result.seconds:,.1f} s, {number(speed)} per second{cached}")
+    print(f"{title}: {result.tokens:,} tokens in {result.seconds:,.1f} s, {number(speed)} per second{cached}{drafts}")
     table = Table("", *(f"p{100 * share:.0f}" for share in SHARES))
     for metric in METRICS:
         table.add_row(metric.title, *metric.percentiles(result.answers))

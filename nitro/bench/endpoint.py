@@ -21,18 +21,20 @@ class BenchEndpoint:
     tls: bool = False
     api_key: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)  # of every request: the model, how to ban the end of an answer
+    refused: frozenset[str] = frozenset()  # parameters that the server does not know
 
     def chat_body(self, messages: list[dict[str, Any]], max_tokens: int, **params: Any) -> bytes:
         """The JSON body of a streamed chat request. It is greedy, so that the same body gets the same tokens, unless
         `params` say otherwise."""
-        body = {
+        body: dict[str, Any] = {
             "messages": messages,
             "temperature": 0,
             "max_tokens": max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        return json.dumps({**body, **self.fields, **params}).encode()
+        body |= {**self.fields, **params}
+        return json.dumps({name: value for name, value in body.items() if name not in self.refused}).encode()
 
     def http_request(self, body: bytes) -> bytes:
         """The bytes of the HTTP request that posts this body."""

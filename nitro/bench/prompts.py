@@ -1,4 +1,4 @@
-"""Prompts that no cache holds: random words, and requests for stories.
+"""Prompts that no cache holds: random words, texts of several kinds, and requests for stories.
 
 Each word of words.txt is one token, with the space before it, in SmolLM2's vocabulary and in most others.
 """
@@ -7,8 +7,11 @@ import random
 from pathlib import Path
 from typing import Any
 
+from nitro.bench import texts
+
 WORDS = Path(__file__).with_name("words.txt").read_text().split()
 
+SHORT = (29, 77)  # words of a short prompt of words: 48 to 96 tokens with a chat template
 SYSTEM_WORDS = 8  # so that prompts differ before the chat template adds text of its own
 
 # A story takes one of each. Written for this file.
@@ -47,9 +50,10 @@ WHAT = (
 class Prompts:
     """Prompts without end from one seed, no two of them the same."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int | str):
         self._random = random.Random(seed)
         self._made: set[tuple[str, ...]] = set()
+        self._texts = self._random.randrange(len(texts.KINDS) + 1)
 
     def number(self) -> int:
         """A random number below 2^31, as a seed for a request."""
@@ -68,6 +72,25 @@ class Prompts:
         self._made.add(words)
         parts = {"system": words[:SYSTEM_WORDS], "user": words[SYSTEM_WORDS:]}
         return [{"role": role, "content": " ".join(("Words:", *part))} for role, part in parts.items()]
+
+    def text(self) -> list[dict[str, Any]]:
+        """The messages of a chat with a real request: of each kind in turn, and one of short words among them. Random
+        names in the system message make it a new one."""
+        kinds = len(texts.KINDS) + 1
+        self._texts += 1
+        if self._texts % kinds == 0:
+            return self.next(self._random.randint(*SHORT))
+        text = texts.KINDS[self._texts % kinds - 1](self._random)
+        return texts.messages(self.assistant(), text)
+
+    def assistant(self) -> str:
+        """A system message as servers are given, made new by random names."""
+        first, second, third = self._random.sample(WORDS, 3)
+        return f"{first.title()} {second} is your name, and you help people of {third.title()}."
+
+    def follow_up(self) -> str:
+        """What someone says next in a conversation."""
+        return texts.follow_up(self._random)
 
     def story(self) -> list[dict[str, Any]]:
         """The messages of a chat that requests a story. A random name in the system message makes it a new one."""

@@ -6,7 +6,7 @@ A scenario is one round. It sends prompts that no earlier round has sent, and re
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nitro.bench import client
@@ -17,21 +17,37 @@ from nitro.bench.prompts import Prompts
 Scenario = Callable[[BenchEndpoint, Prompts], Awaitable[LoadResult]]
 
 REPEAT_PENALTY = 1.0  # frequency and presence penalty: without, a small model's greedy answers go round in circles
+# Of texts: all that decides is said, since defaults differ. Greedy answers of small models go round in circles.
+SAMPLING = {"temperature": 0.8, "top_p": 0.95, "top_k": 40, "min_p": 0.05}
+WARM = {**SAMPLING, "temperature": 0.7, "top_p": 1.0, "top_k": 0, "min_p": 0.0}  # nothing but the temperature
 WORDS_PER_CHANGE = 30  # one word in so many of a prediction is wrong
 
 
 def independent(clients: int, tokens: int, words: int = 200, requests: int = 2, seeded: bool = False) -> Scenario:
-    """Each client sends requests that share nothing, one after another.
+    """Each client sends requests that share nothing, one after another: random words.
 
     `seeded`: sampled at temperature 1, each with a seed of its own.
     """
 
-    async def scenario(endpoint: BenchEndpoint, prompts: Prompts) -> LoadResult:
-        def body() -> bytes:
-            sampling = {"temperature": 1.0, "seed": prompts.number()} if seeded else {}
-            return endpoint.chat_body(prompts.next(words), tokens, **sampling)
+    def body(endpoint: BenchEndpoint, prompts: Prompts) -> bytes:
+        sampling = {"temperature": 1.0, "seed": prompts.number()} if seeded else {}
+        return endpoint.chat_body(prompts.next(words), tokens, **sampling)
 
-        bodies = [[body() for _ in range(requests)] for _ in range(clients)]
+    return _each(clients, requests, body)
+
+
+def real_texts(clients: int, tokens: int, requests: int = 2, sampling: dict[str, Any] = SAMPLING) -> Scenario:
+    """Each client sends requests of several kinds (texts.py), one after another. Each has a seed of its own."""
+
+    def body(endpoint: BenchEndpoint, prompts: Prompts) -> bytes:
+        return endpoint.chat_body(prompts.text(), tokens, **sampling, seed=prompts.number())
+
+    return _each(clients, requests, body)
+
+
+def _each(clients: int, requests: int, body: Callable[[BenchEndpoint, Prompts], bytes]) -> Scenario:
+    async def scenario(endpoint: BenchEndpoint, prompts: Prompts) -> LoadResult:
+        bodies = [[body(endpoint, prompts) for _ in range(requests)] for _ in range(clients)]
         return await timed([client.chats(endpoint, of_client) for of_client in bodies])
 
     return scenario
@@ -48,21 +64,50 @@ def shared_prefix(clients: int, requests: int, words: int, tokens: int) -> Scena
     return scenario
 
 
-def conversations(clients: int, turns: int, words: int, tokens: int) -> Scenario:
-    """Each client continues its conversation, with the whole history each time. Only the last turn's TTFT counts."""
+@dataclass(frozen=True)
+class _Plan:
+    """One conversation: the system prompt, the questions, and what each request says of sampling."""
 
-    async def converse(endpoint: BenchEndpoint, system: str, questions: list[str]) -> list[MeasuredAnswer]:
+    system: str
+    questions: list[str]
+    sampling: list[dict[str, Any]]
+
+
+def conversations(clients: int, turns: int, words: int, tokens: int) -> Scenario:
+    """Each client continues its conversation, with the whole history each time: random words. Only the last turn's
+    TTFT counts."""
+
+    def plan(prompts: Prompts) -> _Plan:
+        return _Plan(prompts.words(words), [prompts.words(words // 4) for _ in range(turns)], [{}] * turns)
+
+    return _conversations(clients, tokens, plan)
+
+
+def real_conversations(clients: int, turns: int, tokens: int) -> Scenario:
+    """The same, with questions as people ask them, sampled with seeds."""
+
+    def plan(prompts: Prompts) -> _Plan:
+        system, first = (message["content"] for message in prompts.text())
+        questions = [first, *(prompts.follow_up() for _ in range(turns - 1))]
+        return _Plan(system, questions, [{**SAMPLING, "seed": prompts.number()} for _ in range(turns)])
+
+    return _conversations(clients, tokens, plan)
+
+
+def _conversations(clients: int, tokens: int, plan: Callable[[Prompts], _Plan]) -> Scenario:
+    async def converse(endpoint: BenchEndpoint, planned: _Plan) -> list[MeasuredAnswer]:
         answers: list[MeasuredAnswer] = []
-        messages = chat(system)
-        for question in questions:
+        messages = chat(planned.system)
+        for question, sampling in zip(planned.questions, planned.sampling, strict=True):
             messages.append({"role": "user", "content": question})
-            answers.append(await client.chat(endpoint, endpoint.chat_body(messages, tokens), keep_text=True))
+            body = endpoint.chat_body(messages, tokens, **sampling)
+            answers.append(await client.chat(endpoint, body, keep_text=True))
             messages.append({"role": "assistant", "content": answers[-1].text})
         return [*(replace(answer, ttft=None) for answer in answers[:-1]), answers[-1]]
 
     async def scenario(endpoint: BenchEndpoint, prompts: Prompts) -> LoadResult:
-        plans = [(prompts.words(words), [prompts.words(words // 4) for _ in range(turns)]) for _ in range(clients)]
-        return await timed([converse(endpoint, system, questions) for system, questions in plans])
+        plans = [plan(prompts) for _ in range(clients)]
+        return await timed([converse(endpoint, planned) for planned in plans])
 
     return scenario
 

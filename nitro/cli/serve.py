@@ -45,6 +45,24 @@ def _check_engine(name: str) -> None:
         raise StartError(f"--engine {name}: there is no such engine; there are {', '.join(names)}.")
 
 
+def run(config: ServeConfig) -> None:
+    """Start, serve and stop. Raises StartError, EngineLost.
+
+    The order matters: signals are held before there are threads, and the other processes have begun before this one
+    imports a server.
+    """
+    from nitro.launch import Launch
+    from nitro.system import gc_tuning, logs, signals
+
+    signals.hold()
+    logs.install(config.log_level)
+    with gc_tuning.resting(), Launch(config) as launch:
+        launch.start()
+        from nitro import server
+
+        server.run(config, launch)
+
+
 @click.command()
 @click.argument("model", required=False, envvar="NITRO_MODEL")
 @_with_options
@@ -54,8 +72,6 @@ def serve(**fields: Any) -> None:
     MODEL is a GGUF file (if it is split, its first part) or a folder with an MLX model. Without MODEL, the small model
     that comes with Nitro is served.
     """
-    from nitro.server import run
-
     try:
         _check_engine(fields["engine"])
         run(ServeConfig(**fields))

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from nitro.convert import cache
-from nitro.engines.client.process import ENVIRONMENT as THREADS
+from nitro.engines.client.spawn import ENVIRONMENT as THREADS
 from nitro.errors import ConvertError
 from nitro.system import signals
 

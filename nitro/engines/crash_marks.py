@@ -6,7 +6,6 @@ The engine writes, without a lock or a call to the system; the server reads when
 import mmap
 import os
 import struct
-import tempfile
 from collections.abc import Iterable
 from itertools import islice
 
@@ -43,6 +42,8 @@ def shared_memory() -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("nitro-marks")
     else:
+        import tempfile  # brings three libraries to compress
+
         fd, path = tempfile.mkstemp()
         os.unlink(path)
     try:

@@ -95,7 +95,7 @@ class ChoiceAssembler:
         """The text of its tokens, up to a stop string, and what it means. Sets `finish`."""
         assert output.finish != "error"
         deltas = self._read_tokens(output)
-        if self._stops.stopped or self._called_enough:
+        if self._enough:
             self.finish = "stop"
         elif output.finish or self._stop_token_came:
             deltas += self._read_text(self._detokenizer.flush())
@@ -107,7 +107,7 @@ class ChoiceAssembler:
             self.finish = "stop"
         if not self._spec.parallel_calls:
             deltas = [delta for delta in deltas if delta.call == 0]
-        return self._passed_text(), list(merged(deltas))
+        return self._passed_text(), merged(deltas)
 
     def _read_tokens(self, output: Output) -> list[ChannelDelta]:
         deltas: list[ChannelDelta] = []
@@ -123,7 +123,7 @@ class ChoiceAssembler:
                 self._held.append(PlacedToken(begin, self._decoded, output.logprobs[i]))
             deltas += self._read_text(decoded)
             self.reasoning_tokens += thinking or self._parser.thinking
-            if self._stops.stopped or self._called_enough:
+            if self._enough:
                 break
         return deltas
 
@@ -151,7 +151,11 @@ class ChoiceAssembler:
 
     def _passed_text(self) -> str:
         """The text up to what the stop strings hold back."""
-        held = self._stops.held and self._stops.held + self._parser.pending
+        held = self._stops.held
+        if not held:
+            passed, self._unpassed = self._unpassed, ""
+            return passed
+        held += self._parser.pending
         passed = self._unpassed[: max(len(self._unpassed) - held, 0)]
         self._unpassed = self._unpassed[len(passed) :]
         return passed
@@ -169,9 +173,9 @@ class ChoiceAssembler:
         return output.finish == "stop" or (self._stop_token_came and not self._spec.keep_stop)
 
     @property
-    def _called_enough(self) -> bool:
-        """Whether the call is complete that ends the answer."""
-        return not self._spec.parallel_calls and self._parser.calls > 0
+    def _enough(self) -> bool:
+        """Whether a stop string has come, or the call is complete that ends the answer."""
+        return self._stops.stopped or (not self._spec.parallel_calls and self._parser.calls > 0)
 
     def _count_draft(self, output: Output, read: int) -> None:
         """`read`: how many of its tokens count."""
@@ -242,8 +246,12 @@ class Choices:
         return self
 
     async def __anext__(self) -> list[Event]:
+        return self.read(await anext(self.generation))
+
+    def read(self, burst: Sequence[tuple[int, Output]]) -> list[Event]:
+        """The events of a burst of the generation's."""
         events: list[Event] = []
-        for index, output in await anext(self.generation):
+        for index, output in burst:
             choice = self.choices[index]
             if choice.finish:
                 continue  # computed before the engine heard of the stop

@@ -1,7 +1,7 @@
 """One generation from request to reply, for every protocol: `GenerationService.generate`, then a `GenerationStream`.
 
     generate   read the request (intake), and have the engine accept it: all refusals come from here
-    stream     events → a renderer's bytes, as they come, with signs of life while there are none
+    stream     events → a renderer's bytes, as they come, with signs of life while there are none (`delivery`)
     whole      the same events → a renderer's bytes in one piece
 
 A client that disconnects aborts its generation, in any state (`disconnects`). One log line is written per request, and
@@ -9,20 +9,20 @@ the metrics are fed.
 Knows no HTTP and no protocol.
 """
 
-import asyncio
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from nitro.engines.client.generation import Generation
-from nitro.engines.types import ModelInfo
+from nitro.engines.types import ModelInfo, Output
 from nitro.errors import EngineError, NitroError, TemplateError
 from nitro.models.handle import Lease, ServedModel, ServedModels
 from nitro.service import ignored_parameters
 from nitro.service.choices import Choices, OutputSpec
+from nitro.service.delivery import Delivery, Sink
 from nitro.service.disconnects import ClientDisconnected, unless_disconnected
 from nitro.service.events import Done, Event, Failed, Progress, PromptLogprobs, Started
 from nitro.service.failures import as_api_error
@@ -34,8 +34,6 @@ from nitro.service.request_log import RequestLog
 from nitro.service.requests import GenerationRequest, Principal, RawRequest
 
 bugs = logging.getLogger("nitro.api")
-
-SILENCE = 5.0  # seconds in which nothing is sent, before a stream gives a sign of life
 
 
 class GenerationService:
@@ -151,7 +149,7 @@ def _output_spec(model: ServedModel, info: ModelInfo, output: OutputOptions) -> 
 
 
 class GenerationStream:
-    """One accepted generation. Consume it once: by `stream` or `whole`, or by `next` and then `release`.
+    """One accepted generation. Consume it once: by `stream` or `whole`, or by `next` or `take` and then `release`.
 
     `streamed`: whether its client wants a stream. `ignored`: parameters without effect on this model, as they may stand
     in a header.
@@ -163,6 +161,7 @@ class GenerationStream:
         self.streamed = accepted.prepared.streamed
         self.reply_options = accepted.prepared.reply_options
         self._choices = accepted.choices
+        self._generation = accepted.choices.generation
         self._progress = accepted.prepared.output.progress
         self._prompt_param = prompt_param
         self._principal = principal
@@ -176,10 +175,46 @@ class GenerationStream:
         if self._end:
             return None
         try:
-            burst = await anext(self._choices)
+            outputs = await anext(self._generation)
         except Exception as error:
             return [self._fail(error)]
-        if not all(isinstance(event, PromptLogprobs) for event in burst):
+        return self._read(outputs)
+
+    @property
+    def listener(self) -> Callable[[], None] | None:
+        """Called when there may be something to take."""
+        return self._generation.listener
+
+    @listener.setter
+    def listener(self, listener: Callable[[], None] | None) -> None:
+        self._generation.listener = listener
+
+    @property
+    def has_more(self) -> bool:
+        """Whether `take` would return events now."""
+        return self._generation.has_burst
+
+    @property
+    def ended(self) -> bool:
+        """Whether the burst that ends with Done or Failed was taken."""
+        return self._end is not None
+
+    def take(self) -> list[Event]:
+        """The next burst of events, or none where nothing has come yet."""
+        if self._end:
+            return []
+        try:
+            outputs = self._generation.take()
+        except Exception as error:
+            return [self._fail(error)]
+        return self._read(outputs) if outputs else []
+
+    def _read(self, outputs: Sequence[tuple[int, Output]]) -> list[Event]:
+        try:
+            burst = self._choices.read(outputs)
+        except Exception as error:
+            return [self._fail(error)]
+        if any(type(event) is not PromptLogprobs for event in burst):
             self._log.burst()
         if self._progress and burst:
             burst.insert(0, Progress(self._choices.usage, self._log.timings()))
@@ -195,30 +230,31 @@ class GenerationStream:
         self._log.end(f"error {failed.error.status}: {error}")
         return failed
 
-    async def stream(self, renderer: Renderer) -> AsyncIterator[bytes]:
-        """The renderer's bytes, as events come. A fault is written as its error, a silence as its sign of life."""
-        idle = _IdleTimer()
-        try:
-            if opening := renderer.opening():
-                yield opening
-            idle.restart()
-            while (burst := await idle.next_burst(self)) is not None:
-                data = self._render(renderer, burst)
-                if self._end:
-                    self._log.end()
-                    yield data + renderer.closing()
-                elif data or idle.expired:
-                    yield data or renderer.idle()
-                    idle.restart()
-        except Exception as error:
-            yield renderer.error(self._fail(error).error) + renderer.closing()
-        finally:  # nothing here may wait: the client may have left
-            self.release()
+    def stream(self, renderer: Renderer, sink: Sink) -> Delivery:
+        """The renderer's bytes to the sink, as events come, from the delivery's `begin` on. A fault is written as its
+        error, a silence as its sign of life."""
+        return Delivery(self, renderer, sink)
 
-    def _render(self, renderer: Renderer, burst: list[Event]) -> bytes:
-        if isinstance(self._end, Failed):
-            return renderer.error(self._end.error)
-        return renderer.events(burst) if burst else b""
+    def opening(self, renderer: Renderer) -> bytes:
+        """What a stream begins with. A fault of the renderer's ends it."""
+        try:
+            return renderer.opening()
+        except Exception as error:
+            return renderer.error(self._fail(error).error) + renderer.closing()
+
+    def render(self, renderer: Renderer, burst: list[Event]) -> bytes:
+        """The bytes of a burst; with the last one those that close the stream. A fault of the renderer's ends it."""
+        end = self._end
+        if not isinstance(end, Failed):
+            try:
+                data = renderer.events(burst) if burst else b""
+                if end is None:
+                    return data
+                self._log.end()
+                return data + renderer.closing()
+            except Exception as error:
+                end = self._fail(error)
+        return renderer.error(end.error) + renderer.closing()
 
     async def whole(self, renderer: Renderer) -> bytes:
         """The renderer's bytes in one piece. Raises ClientDisconnected, or ApiError where the generation fails."""
@@ -242,35 +278,9 @@ class GenerationStream:
 
     def release(self, how: str = "left") -> None:
         """The end, however it came: what still runs is aborted, and the log says `how` unless it has ended before."""
-        self._choices.generation.abort()
+        self._generation.abort()
         self._lease.release()
         self._log.end(how)
-
-
-class _IdleTimer:
-    """How long nothing has been sent to the client, by the event loop's clock."""
-
-    def __init__(self) -> None:
-        self._clock = asyncio.get_running_loop().time
-        self.restart()
-
-    def restart(self) -> None:
-        """Something has been sent just now."""
-        self._due = self._clock() + SILENCE
-
-    @property
-    def expired(self) -> bool:
-        return self._clock() >= self._due
-
-    async def next_burst(self, stream: GenerationStream) -> list[Event] | None:
-        """The stream's next burst, or an empty one where the silence lasts too long before it comes."""
-        try:
-            async with asyncio.timeout_at(self._due) as limit:
-                return await stream.next()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            return []
 
 
 def _is_disconnect(error: BaseException) -> bool:

@@ -6,15 +6,13 @@ Nothing here needs a thread: a server that cannot start one must still see its p
 import asyncio
 import errno
 import itertools
-import os
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Self
 
-from nitro.system import frames, logs, signals
+from nitro.system import frames, signals
+from nitro.system.spawn import Spawned, spawn
 
 BRIEF = 0.2  # seconds in which a process that closed its socket has usually ended
 PATIENCE = 5.0  # seconds that a process has to end before it is killed
@@ -35,24 +33,19 @@ class ChildProcess:
         self._writer = writer
 
     @classmethod
-    async def spawn(cls, module: str, *descriptors: int, environment: Mapping[str, str] | None = None) -> Self:
-        """Run `module` with the numbers of its socket and of `descriptors` as arguments.
-
-        `environment` has variables for the process; ours win. Its output goes the same way as our log. Raises OSError
-        if no process can be started, with an errno of SCARCE if this server is short of something.
-        """
-        ours, theirs = socket.socketpair()
-        process = None
+    async def attach(cls, spawned: Spawned) -> Self:
+        """The process on the running event loop. Kills it where that fails. Raises OSError."""
         try:
-            with theirs:
-                process = _popen(module, (theirs.fileno(), *descriptors), environment or {})
-            return cls(process, *await asyncio.open_connection(sock=ours))
+            return cls(spawned.process, *await asyncio.open_connection(sock=spawned.sock))
         except BaseException:
-            ours.close()
-            if process:
-                process.kill()
-                process.wait()
+            spawned.end()
             raise
+
+    @classmethod
+    async def spawn(cls, module: str, *descriptors: int, environment: Mapping[str, str] | None = None) -> Self:
+        """Start one, as `spawn.spawn` does. Raises OSError if no process can be started, with an errno of SCARCE if
+        this server is short of something."""
+        return await cls.attach(spawn(module, *descriptors, environment=environment))
 
     @property
     def pid(self) -> int:
@@ -79,7 +72,7 @@ class ChildProcess:
         """Yield what the process sends, until its socket closes. Now and then other tasks get a turn in between."""
         for number in itertools.count(1):
             try:
-                yield await frames.read_payload(self._stream)
+                yield await read_payload(self._stream)
             except (asyncio.IncompleteReadError, ConnectionError):
                 return
             if number % PAYLOADS_PER_TURN == 0:
@@ -115,14 +108,7 @@ class ChildProcess:
         return status
 
 
-def _popen(module: str, descriptors: tuple[int, ...], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    # -P: do not import from the current folder, which is the user's
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", module, *map(str, descriptors)],
-        pass_fds=descriptors,
-        stdin=subprocess.DEVNULL,
-        stdout=logs.for_children(),
-        stderr=subprocess.STDOUT,
-        env={**environment, **os.environ},
-        start_new_session=True,  # a Ctrl-C in the terminal is for the server alone
-    )
+async def read_payload(stream: asyncio.StreamReader) -> bytes:
+    """Read the payload of the next frame. Raises IncompleteReadError or ConnectionError if the other side is gone."""
+    size = frames.size(await stream.readexactly(frames.HEADER))
+    return await stream.readexactly(size)

@@ -3,7 +3,6 @@
 Messages are tagged structs. Each pair of processes defines its own; this module does not know them.
 """
 
-import asyncio
 import socket
 import struct
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ class WireMessage(msgspec.Struct, frozen=True, tag=True):
 
 
 _LENGTH = struct.Struct(">I")
+HEADER = _LENGTH.size  # bytes that precede a payload
 encode = msgspec.msgpack.Encoder().encode
 
 
@@ -30,18 +30,18 @@ def length(size: int) -> bytes:
     return _LENGTH.pack(size)
 
 
+def size(header: bytes) -> int:
+    """The size of the payload that the header precedes, in bytes."""
+    count: int = _LENGTH.unpack(header)[0]
+    return count
+
+
 def payloads(sock: socket.socket) -> Iterator[bytes]:
     """Yield the payloads that arrive on a blocking socket, until the other side closes it."""
     with sock.makefile("rb") as stream:
-        while len(header := stream.read(_LENGTH.size)) == _LENGTH.size:
-            (size,) = _LENGTH.unpack(header)
-            payload = stream.read(size)
-            if len(payload) < size:
+        while len(header := stream.read(HEADER)) == HEADER:
+            wanted = size(header)
+            payload = stream.read(wanted)
+            if len(payload) < wanted:
                 return
             yield payload
-
-
-async def read_payload(stream: asyncio.StreamReader) -> bytes:
-    """Read the next payload. Raises IncompleteReadError or ConnectionError if the other side is gone."""
-    (size,) = _LENGTH.unpack(await stream.readexactly(_LENGTH.size))
-    return await stream.readexactly(size)

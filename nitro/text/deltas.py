@@ -1,14 +1,14 @@
 """What parsers of a model's text tell: more of its content, its reasoning, and its calls."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from nitro.text.tools import Call
 
 
-@dataclass(slots=True)
-class ChannelDelta:
+class ChannelDelta(Struct):
     """More of one channel. Of a call: more of its arguments; `name` comes with its first delta only."""
 
     channel: Literal["content", "reasoning", "call"]
@@ -73,17 +73,15 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def merged(deltas: Iterable[ChannelDelta]) -> Iterator[ChannelDelta]:
+def merged(deltas: Iterable[ChannelDelta]) -> list[ChannelDelta]:
     """Neighbours in a channel as one; nothing that adds nothing."""
-    last: ChannelDelta | None = None
+    found: list[ChannelDelta] = []
     for delta in deltas:
         if not delta.text and delta.name is None:
             continue
+        last = found[-1] if found else None
         if last and last.channel == delta.channel and last.call == delta.call and delta.name is None:
             last.text += delta.text
-            continue
-        if last:
-            yield last
-        last = delta
-    if last:
-        yield last
+        else:
+            found.append(delta)
+    return found

@@ -11,6 +11,11 @@ class Detokenizer:
 
     def feed(self, data: bytes) -> str:
         """The text that is complete now."""
+        if not self._decoder.buffer:  # nearly always, and then this is several times as fast
+            try:
+                return data.decode()
+            except UnicodeDecodeError:
+                pass
         return self._decoder.decode(data)
 
     def flush(self) -> str:

@@ -6,10 +6,10 @@ from typing import Any
 from litestar import Request, Response, post
 from msgspec import UNSET
 
-from nitro.api import sse
+from nitro.api import readers, sse
 from nitro.api.endpoint import Endpoint, respond
 from nitro.api.openai import reply_options, schema
-from nitro.api.openai.renderer import OpenAIRenderer, usage_of
+from nitro.api.openai.renderer import MARK, OpenAIRenderer, usage_of
 from nitro.engines.types import ScoredToken
 from nitro.service.choices import ChoiceAssembler
 from nitro.service.events import (
@@ -44,6 +44,14 @@ class ChatRenderer(OpenAIRenderer):
         """A chunk with the role for each choice."""
         role = schema.Delta("assistant", "")
         return b"".join(sse.frame(self._chunk([schema.ChunkChoice(i, role)])) for i in range(self._choices))
+
+    def sample(self, event: Delta) -> schema.WithTimings | None:
+        """None for reasoning that goes out twice, or not at all."""
+        if isinstance(event, ReasoningDelta) and (self._options.hides_reasoning or self._options.both_reasonings):
+            return None
+        if isinstance(event, CallDelta):
+            return self._chunk([self._choice(CallDelta(event.index, event.call, MARK))])
+        return self._chunk([self._choice(type(event)(event.index, MARK))])
 
     def chunks(self, burst: Sequence[Event]) -> list[schema.WithTimings]:
         """One per delta that says something, and one per finish."""
@@ -123,7 +131,7 @@ class ChatRenderer(OpenAIRenderer):
         return None if self._options.logprobs is None else schema.ChoiceLogprobs(list(map(_token_logprob, tokens)))
 
 
-CHAT = Endpoint(reader="nitro.api.openai.parse:read_chat", renderer=ChatRenderer, prompt_param="messages")
+CHAT = Endpoint(reader=readers.CHAT, renderer=ChatRenderer, prompt_param="messages")
 
 
 def _token_logprob(token: PlacedToken) -> schema.TokenLogprob:

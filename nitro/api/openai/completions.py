@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 from litestar import Request, Response, post
 
+from nitro.api import readers
 from nitro.api.endpoint import Endpoint, respond
 from nitro.api.openai import reply_options, schema
-from nitro.api.openai.renderer import OpenAIRenderer, usage_of
+from nitro.api.openai.renderer import MARK, OpenAIRenderer, usage_of
 from nitro.engines.types import MIN_LOGPROB, Logprobs
 from nitro.service.choices import ChoiceAssembler
-from nitro.service.events import Event, Finished, FinishReason, PlacedToken, PromptLogprobs, Started, TextDelta
+from nitro.service.events import Delta, Event, Finished, FinishReason, PlacedToken, PromptLogprobs, Started, TextDelta
 from nitro.service.renderer import Answer
 from nitro.text.detokenizer import Detokenizer
 
@@ -57,6 +58,10 @@ class CompletionRenderer(OpenAIRenderer):
         self._echoes = [_Echo(*pair) for pair in zip(prompts, started.prompts, strict=True)] if prompts else []
         self._prompt_logprobs: dict[int, list[Logprobs]] = {}  # by choice, as far as they have come
         self._begun: set[int] = set()  # choices whose prompt has been repeated
+
+    def sample(self, event: Delta) -> schema.WithTimings | None:
+        """None where a choice repeats its prompt."""
+        return None if self._echoes else self._chunk([schema.TextChoice(event.index, MARK)])
 
     def chunks(self, burst: Sequence[Event]) -> list[schema.WithTimings]:
         """One per delta that says something; a finish goes with the delta before it."""
@@ -143,9 +148,7 @@ class CompletionRenderer(OpenAIRenderer):
         )
 
 
-COMPLETIONS = Endpoint(
-    reader="nitro.api.openai.parse:read_completion", renderer=CompletionRenderer, prompt_param="prompt"
-)
+COMPLETIONS = Endpoint(reader=readers.COMPLETION, renderer=CompletionRenderer, prompt_param="prompt")
 
 
 def _entries(tokens: list[PlacedToken], offset: int) -> list[Entry]:

@@ -13,10 +13,12 @@ from nitro.api.openai import schema
 from nitro.api.openai.reply_options import ReplyOptions
 from nitro.errors import ApiError
 from nitro.service import events
-from nitro.service.events import Done, Event, Progress, Started, TokenUsage
+from nitro.service.events import CallDelta, Delta, Done, Event, Progress, ReasoningDelta, Started, TextDelta, TokenUsage
 from nitro.service.renderer import Answer
 
 _encode = msgspec.json.Encoder().encode
+
+MARK = "\0"  # stands for a text where a frame is prepared
 
 
 class OpenAIRenderer(ABC):
@@ -33,12 +35,23 @@ class OpenAIRenderer(ABC):
         if options.continuous_usage:
             self._so_far = usage_of(TokenUsage(started.prompt_tokens, 0, 0))
         self._return_tokens = options.return_tokens
+        self._chunks_differ = (
+            options.continuous_usage
+            or options.continuous_timings
+            or options.return_tokens
+            or options.logprobs is not None
+        )
+        self._around: dict[tuple[type[Event], int, int], tuple[bytes, bytes] | None] = {}  # what frames have alike
         self.head: dict[str, Any] = {  # what all chunks of a reply have alike
             "id": f"{id_prefix}-{secrets.token_hex(12)}",
             "created": started.created,
             "model": started.model,
             "system_fingerprint": started.fingerprint,
         }
+
+    @abstractmethod
+    def sample(self, event: Delta) -> schema.WithTimings | None:
+        """The chunk of an event like this one, with MARK as its text. None: such chunks differ in more than a text."""
 
     @abstractmethod
     def chunks(self, burst: Sequence[Event]) -> list[schema.WithTimings]:
@@ -57,6 +70,39 @@ class OpenAIRenderer(ABC):
         return b""
 
     def events(self, burst: Sequence[Event]) -> bytes:
+        """Chunks as frames."""
+        frames = b""
+        for event in burst:
+            frame = self._prepared_frame(event)
+            if frame is None:
+                return self._encoded(burst)
+            frames += frame
+        return frames
+
+    def _prepared_frame(self, event: Event) -> bytes | None:
+        """The frame of an event that has only a text of its own: what stands around it is encoded once."""
+        key: tuple[type[Event], int, int]
+        if isinstance(event, TextDelta | ReasoningDelta):
+            key, text = (type(event), event.index, 0), event.text
+        elif isinstance(event, CallDelta) and event.name is None:
+            key, text = (CallDelta, event.index, event.call), event.arguments
+        else:
+            return None
+        if key not in self._around:
+            self._around[key] = self._prepare(event)
+        around = self._around[key]
+        if around is None or not text:
+            return None
+        return around[0] + _encode(text) + around[1]
+
+    def _prepare(self, event: TextDelta | ReasoningDelta | CallDelta) -> tuple[bytes, bytes] | None:
+        sample = None if self._chunks_differ else self.sample(event)
+        if sample is None:
+            return None
+        before, _, after = sse.frame(sample).rpartition(_encode(MARK))  # a model's name may have it, too
+        return before, after
+
+    def _encoded(self, burst: Sequence[Event]) -> bytes:
         """Chunks as frames. Timings are on the stream's last chunk and, where that was asked for, on all."""
         first = burst[0]
         if isinstance(first, Progress) and self._continuous_usage:

@@ -18,6 +18,7 @@ from nitro.engines import messages
 from nitro.engines.client.generation import Generation
 from nitro.engines.client.generations import Generations
 from nitro.engines.client.keeper import Keeper
+from nitro.engines.client.spawn import SpawnedEngine
 from nitro.engines.client.stall import StallWatch
 from nitro.engines.client.state import EngineState, Lifecycle
 from nitro.engines.client.suspects import Suspects
@@ -49,15 +50,21 @@ class Engine:
     """
 
     def __init__(
-        self, spec: EngineSpec, max_queue: int = 64, observer: Observer | None = None, comes_back: bool = True
+        self,
+        spec: EngineSpec,
+        max_queue: int = 64,
+        observer: Observer | None = None,
+        comes_back: bool = True,
+        first: SpawnedEngine | None = None,
     ):
+        """`first`: a process that loads this model already, and is taken instead of starting one."""
         max_sequences = spec.parallel + max_queue  # that run or wait
         self.spec = spec
         self.suspects = Suspects()
         self.steps: deque[StepRecord] = deque(maxlen=MAX_RECORDS)
         self.lifecycle = Lifecycle(max_waiting=max_sequences)
         self.generations = Generations(spec.parallel, max_sequences, self.suspects, self._send)
-        self.keeper = Keeper(spec, self.lifecycle, self.generations, listener=self, comes_back=comes_back)
+        self.keeper = Keeper(spec, self.lifecycle, self.generations, listener=self, comes_back=comes_back, first=first)
         self._stall = StallWatch()
         self._observer = observer
         # Who receives the answers of each verb; Ready and LoadFailed are the keeper's.

@@ -1,6 +1,7 @@
 """One request on its way through an engine, as the server sees it: accepted, burst after burst, ended."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from nitro.engines.types import Output
@@ -15,6 +16,9 @@ class GenerationOwner(Protocol):
     def abort(self, ids: list[int]) -> None:
         """Nobody wants these sequences any more."""
 
+    def changed(self, generation: "Generation") -> None:
+        """There is something to take, or it has ended: call its `tell` soon, in a turn of the event loop's."""
+
     def ended(self, generation: "Generation", completed: bool) -> None:
         """None of its sequences is open any more; called once. `completed`: the engine did all of it."""
 
@@ -23,8 +27,9 @@ class Generation:
     """The sequences of one request, index 0 to n−1 on its first prompt, and so on, from acceptance to end. Made by
     `Engine.generate`.
 
-    Iterate to get bursts of (index, Output): what came since the last burst, in order. Raises EngineError where a
-    sequence failed or the engine died. `abort` may be called at any time, from anywhere, more than once.
+    A burst is what came since the last one, in order, as (index, Output). Whoever wants them either iterates or, which
+    needs no task, sets `listener` and calls `take`. Raises EngineError where a sequence failed or the engine died.
+    `abort` may be called at any time, from anywhere, more than once.
     """
 
     def __init__(self, owner: GenerationOwner, ids: list[int], n: int, digest: bytes):
@@ -44,7 +49,9 @@ class Generation:
         self._aborted = False
         self._burst: list[tuple[int, Output]] = []
         self._error: EngineError | None = None
-        self._changed = asyncio.Event()
+        self.listener: Callable[[], None] | None = None  # called when something has come
+        self._told = True  # nothing is new since the last `tell`
+        self._news: asyncio.Future[None] | None = None  # whoever iterates waits for it
         self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -58,15 +65,37 @@ class Generation:
     async def __anext__(self) -> list[tuple[int, Output]]:
         if self._burst:
             await asyncio.sleep(0)  # a consumer that never waits would starve the loop
-        while not self._burst:
-            if self._error:
-                raise self._error
+        while not (burst := self.take()):
             if not self._open:
                 raise StopAsyncIteration
-            self._changed.clear()
-            await self._changed.wait()
+            self._news = asyncio.get_running_loop().create_future()
+            await self._news
+        return burst
+
+    @property
+    def has_burst(self) -> bool:
+        """Whether `take` has something to return."""
+        return bool(self._burst)
+
+    def take(self) -> list[tuple[int, Output]]:
+        """The next burst, of at most MAX_BURST outputs; empty where nothing has come. Raises EngineError."""
+        if not self._burst and self._error:
+            raise self._error
         burst, self._burst = self._burst[:MAX_BURST], self._burst[MAX_BURST:]
         return burst
+
+    def tell(self) -> None:
+        """Tell whoever wants to know that something has changed."""
+        self._told = True
+        if self._news and not self._news.done():
+            self._news.set_result(None)
+        if self.listener:
+            self.listener()
+
+    def _changed(self) -> None:
+        if self._told:
+            self._told = False
+            self._owner.changed(self)
 
     def stop(self, index: int) -> None:
         """End this sequence: nothing more comes of it."""
@@ -81,7 +110,7 @@ class Generation:
         if open_ids := [id for id in ids if id in self._open]:
             self._open.difference_update(open_ids)
             self._owner.abort(open_ids)
-            self._changed.set()
+            self._changed()
         self._end_if_done()
 
     def _end_if_done(self) -> None:
@@ -114,7 +143,7 @@ class Generation:
             self._open.discard(output.id)  # the engine has ended this one itself
             return self.fail(_failure(output))
         self._burst.append((self._index[output.id], output))
-        self._changed.set()
+        self._changed()
         if output.finish:
             self._open.discard(output.id)
             self._end_if_done()
@@ -123,7 +152,7 @@ class Generation:
         """All of it ends with `error`."""
         self.abort()
         self._error = self._error or error
-        self._changed.set()
+        self._changed()
         if not self.accepted.done():
             self.accepted.set_exception(error)
             self.accepted.exception()  # seen, even if nobody waits any more

@@ -28,6 +28,7 @@ class Generations:
         self._send = send
         self._aborted: dict[int, bytes] = {}  # digests of the last ones: the engine may still be at work on them
         self._ids = itertools.count(1)
+        self._changed: list[Generation] = []  # that are told so in this turn of the event loop
 
     @property
     def computing(self) -> bool:
@@ -59,6 +60,17 @@ class Generations:
             self._aborted |= known
             while len(self._aborted) > MAX_ABORTED:
                 del self._aborted[next(iter(self._aborted))]
+
+    def changed(self, generation: Generation) -> None:
+        """See GenerationOwner. Of all steps that arrive in one turn of the event loop it is told once."""
+        if not self._changed:
+            generation.accepted.get_loop().call_soon(self._tell)
+        self._changed.append(generation)
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, []
+        for generation in changed:
+            generation.tell()
 
     def ended(self, generation: Generation, completed: bool) -> None:
         """See GenerationOwner."""

@@ -11,9 +11,11 @@ import time
 from typing import NamedTuple, Protocol
 
 from nitro.engines import messages
+from nitro.engines.client import spawn
 from nitro.engines.client.backoff import Backoff
 from nitro.engines.client.generations import Generations
 from nitro.engines.client.process import EngineProcess
+from nitro.engines.client.spawn import SpawnedEngine
 from nitro.engines.client.state import EngineState, Lifecycle
 from nitro.engines.types import EngineSpec
 from nitro.errors import EngineDown
@@ -54,8 +56,15 @@ class Keeper:
     """
 
     def __init__(
-        self, spec: EngineSpec, lifecycle: Lifecycle, generations: Generations, listener: Listener, comes_back: bool
+        self,
+        spec: EngineSpec,
+        lifecycle: Lifecycle,
+        generations: Generations,
+        listener: Listener,
+        comes_back: bool,
+        first: SpawnedEngine | None = None,
     ):
+        """`first`: a process that loads already, and is taken instead of starting one."""
         self.backoff = Backoff()
         self.process: EngineProcess | None = None
         self.ending: EngineProcess | None = None  # the one before, which has not gone yet
@@ -67,6 +76,7 @@ class Keeper:
         self._listener = listener
         self._comes_back = comes_back
         self._ready_since = 0.0
+        self._first = first
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -80,6 +90,8 @@ class Keeper:
 
     async def close(self) -> None:
         """End the process, and start no other."""
+        if self._first:
+            self._first.child.end()
         if self._task:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -122,15 +134,16 @@ class Keeper:
 
     async def _run_process(self) -> _Death:
         """One process from its start to its end."""
-        self.started = time.monotonic()
         reason: str | None = None
         try:
-            self.process = await EngineProcess.start()
+            spawned = self._first or spawn.load(self._spec)
+            self._first = None
+            self.started = spawned.since
+            self.process = await EngineProcess.attached(spawned)
         except OSError as error:
             reason = f"The engine process could not be started: {error.strerror or error}."
             return _Death(reason, out_of_resources=error.errno in SCARCE)
         try:
-            self.send(messages.Load(self._spec))
             async for message in self.process.messages():
                 match message:
                     case messages.LoadFailed(problem):

@@ -1,36 +1,30 @@
 """One engine process as the server sees it: its messages, and the sequences that it is at work on."""
 
-import os
 from collections.abc import AsyncIterator
 
 from nitro.engines import messages
-from nitro.engines.crash_marks import CrashMarks, shared_memory
+from nitro.engines.client import spawn
+from nitro.engines.client.spawn import SpawnedEngine
+from nitro.engines.crash_marks import CrashMarks
 from nitro.system.child_process import ChildProcess
-
-WORKER = "nitro.engines.worker.main"
-
-# GOMP_SPINCOUNT: threads that wait for each other spin at first, in GNU's OpenMP by default for milliseconds. With
-# another busy process on the machine that makes a step several times slower. A short spin costs nothing when idle.
-# GGML_NO_BACKTRACE: else ggml, when it aborts, runs a debugger for seconds to print a backtrace of a hundred lines.
-ENVIRONMENT = {"GOMP_SPINCOUNT": "1000", "GGML_NO_BACKTRACE": "1"}
 
 
 class EngineProcess(ChildProcess):
-    """An engine process with its crash marks. Made by `start`."""
+    """An engine process with its crash marks. Made by `start`, or by `attached`."""
 
     name = "engine process"
     _marks: CrashMarks
 
     @classmethod
     async def start(cls) -> "EngineProcess":
-        """Raises OSError, as `spawn` does."""
-        memory = shared_memory()
-        try:
-            marks = CrashMarks(memory)
-            engine = await cls.spawn(WORKER, memory, environment=ENVIRONMENT)
-        finally:
-            os.close(memory)
-        engine._marks = marks
+        """One that waits for its first message. Raises OSError, as `spawn.start` does."""
+        return await cls.attached(spawn.start())
+
+    @classmethod
+    async def attached(cls, spawned: SpawnedEngine) -> "EngineProcess":
+        """One that has begun, on the running event loop. Raises OSError."""
+        engine = await cls.attach(spawned.child)
+        engine._marks = spawned.marks
         return engine
 
     async def messages(self) -> AsyncIterator[messages.FromEngine]:

@@ -10,6 +10,7 @@ or wants it gone. SIGINT and SIGTERM are the server's business.
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import socket
@@ -44,9 +45,10 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
     outbox = Outbox()
     services = handlers.Services(Preparation(runner, spec.lookup == "on"), Preparers(inbox, outbox, marks))
     reader.handle_with(partial(handlers.handle, services))
-    gc_tuning.freeze_startup_objects()
     outbox.put(messages.Ready(runner.info))
     Writer(sock, inbox, outbox).start()
+    gc.collect()  # what loading has left may be weights
+    gc_tuning.freeze_startup_objects()
     EngineLoop(runner, inbox, outbox, marks).run()
 
 
@@ -56,7 +58,3 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     connection, memory = map(int, sys.argv[1:3])
     serve(socket.socket(fileno=connection), CrashMarks(memory))
-
-
-if __name__ == "__main__":
-    main()

@@ -15,14 +15,13 @@ from typing import Any
 from nitro.errors import ApiError, EngineBusy, NitroError, TemplateError
 from nitro.models.setup import ModelSetup
 from nitro.service.failures import RETRY_AFTER
-from nitro.service.intake import messages
+from nitro.service.intake import messages, spawn
 from nitro.service.intake.messages import (
     READ_TIMEOUT,
     RENDER_TIMEOUT,
     Check,
     Compiling,
     FromIntake,
-    Import,
     IntakeBug,
     Prepared,
     Read,
@@ -31,10 +30,10 @@ from nitro.service.intake.messages import (
     Valid,
 )
 from nitro.system.child_process import ChildProcess
+from nitro.system.spawn import Spawned
 
 log = logging.getLogger("nitro.api")
 
-WORKER = "nitro.service.intake.worker"
 MAX_SMALL = 256 * 2**10  # bytes of a body
 SECONDS = 2.0  # processor time for a small request
 SECONDS_A_MIB = 0.5  # more, for each MiB of a body
@@ -46,11 +45,12 @@ MAX_HELD = 256 * 2**20  # bytes of bodies that wait to be read, in each lane
 class Intake:
     """The lanes of one server. Every method belongs to the event loop."""
 
-    def __init__(self, seconds: float = SECONDS, readers: Sequence[str] = ()):
+    def __init__(self, seconds: float = SECONDS, readers: Sequence[str] = (), first: Spawned | None = None):
         """`seconds`: processor time for a small request. `readers`: those that every process imports before its first
-        request, as "module:function"; any other is imported when it is needed."""
+        request, as "module:function"; any other is imported when it is needed. `first`: a process that has begun, for
+        small requests."""
         self._seconds = seconds
-        self._small = _Lane(readers, idle=None)
+        self._small = _Lane(readers, idle=None, first=first)
         self._large = _Lane(readers, idle=IDLE)
 
     async def read(self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False) -> Prepared:
@@ -97,13 +97,14 @@ class _Ask:
 
 class _Lane:
     """One process at a time, and the requests that wait for it. `idle`: seconds without work after which the process
-    ends; None: it stays."""
+    ends; None: it stays. `first`: a process that has begun already."""
 
-    def __init__(self, readers: Sequence[str], idle: float | None):
+    def __init__(self, readers: Sequence[str], idle: float | None, first: Spawned | None = None):
         self._readers = list(readers)
         self._idle = idle
         self.held = 0  # bytes of the bodies that wait to be read, or are being read
         self._turn = asyncio.Lock()  # who holds it has the process
+        self._first = first
         self._process: _Process | None = None
         self._uncompilable: ModelSetup | None = None  # its chat template takes too long to compile
         self._tasks: set[asyncio.Task[FromIntake | None]] = set()
@@ -199,8 +200,8 @@ class _Lane:
     async def _live_process(self) -> "_Process":
         """Raises OSError where there is none to be had."""
         if self._process is None:
-            self._process = await _Process.spawn(WORKER)
-            self._process.send(Import(self._readers))
+            spawned, self._first = self._first or spawn.start(self._readers), None
+            self._process = await _Process.attach(spawned)
         return self._process
 
     def _start_idle_timer(self) -> None:
@@ -216,6 +217,8 @@ class _Lane:
 
     async def _end(self) -> None:
         """It may be cancelled, and called again."""
+        if self._first:
+            self._first.end()
         if process := self._process:
             process.kill()
             await process.reap()

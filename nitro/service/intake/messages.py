@@ -49,7 +49,7 @@ class OutputOptions(Struct, frozen=True, kw_only=True):
 
 
 class Import(WireMessage, frozen=True):
-    """Import these readers now, not with their first request."""
+    """Import these readers now, and what else a request needs, not with the first one."""
 
     readers: list[str]
 

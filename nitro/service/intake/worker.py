@@ -28,6 +28,7 @@ from nitro.service.intake.messages import (
 from nitro.service.intake.prepare import Preparer
 from nitro.service.requests import Reader
 from nitro.system import frames, gc_tuning
+from nitro.text import tool_formats
 from nitro.text.template import ChatTemplate
 
 MEMORY = 4 * 2**30  # bytes of address space; macOS does not keep to it, and has the bounds of text/sandbox
@@ -46,6 +47,7 @@ def serve(sock: socket.socket) -> None:
             case Import(readers):
                 for name in readers:
                     _reader(name)
+                tool_formats.known()  # imports them
                 gc_tuning.freeze_startup_objects()
             case Use(setup):
                 preparer = Preparer(setup, compiling, _start_render_timer)
@@ -96,7 +98,3 @@ def main() -> None:
         serve(socket.socket(fileno=int(sys.argv[1])))
     except ConnectionError:  # the server is gone
         pass
-
-
-if __name__ == "__main__":
-    main()

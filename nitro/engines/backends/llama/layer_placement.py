@@ -3,8 +3,6 @@
 import logging
 from dataclasses import dataclass
 
-import llama_cpp
-
 from nitro.engines.backends.llama import library
 from nitro.engines.backends.llama.library import Log
 from nitro.engines.hardware import nvidia
@@ -64,7 +62,7 @@ def find_layers(spec: EngineSpec, uses_gpu: bool, layers: int, llama_log: Log) -
     if counted is None:
         raise LoadError(
             f"llama.cpp has found a GPU, but its log does not say how many layers it put on it, which Nitro must know. "
-            f"llama-cpp-python {llama_cpp.__version__} may be another version than the one that Nitro is made for; "
+            f"llama-cpp-python {library.VERSION} may be another version than the one that Nitro is made for; "
             f"make install in Nitro's folder installs that. --gpu-layers 0 computes on the CPU."
         )
     placement = Placement(*counted)

@@ -5,14 +5,16 @@ import logging
 import re
 from typing import Any
 
-import llama_cpp
 import llama_cpp.llama_cpp as lib
 from llama_cpp._ggml import libggml
 
 from nitro.engines.hardware.libraries import Build, Device
 from nitro.engines.hardware.memory import MIB
+from nitro.system import packages
 
 log = logging.getLogger("llama.cpp")
+
+VERSION = packages.version("llama_cpp")  # of llama-cpp-python
 
 ERROR = 4  # GGML_LOG_LEVEL_ERROR (ggml.h)
 GPU_TYPES = (1, 2)  # GGML_BACKEND_DEVICE_TYPE_GPU, _IGPU (ggml-backend.h)
@@ -43,9 +45,16 @@ class Log:
         match = re.search(r"offloaded (\d+)/(\d+) layers", self.text)
         return (int(match[1]), int(match[2])) if match else None
 
+    def ends(self) -> set[int] | None:
+        """The end-of-generation tokens; None where they are not all said (llama-vocab.cpp, print_info)."""
+        if len(self.text) >= MAX_KEPT or "max token length" not in self.text:  # which stands behind them
+            return None
+        return set(map(int, re.findall(r"EOG token += (\d+) '", self.text)))
+
     def kv_place(self) -> str:
         """Where the KV cache lies, a recurrent model's states included: "CUDA0, CPU"."""
-        return ", ".join(dict.fromkeys(re.findall(r"(\S+) +(?:KV|RS) buffer size", self.text)))
+        sizes = "\n".join(line for line in self.text.splitlines() if " buffer size " in line)
+        return ", ".join(dict.fromkeys(re.findall(r"(\S+) +(?:KV|RS) buffer size", sizes)))
 
     def kv_bytes(self, start: int = 0) -> int:
         """Bytes of all KV buffers that were made since the log was so many characters long."""
@@ -69,6 +78,7 @@ def capture_log() -> Log:
     """A new log that gets every line from now on."""
     global _current
     _current = Log()
+    lib.llama_log_set(_callback, ctypes.c_void_p(0))  # the package sets its own where something imports all of it
     return _current
 
 
@@ -81,7 +91,7 @@ def resume_log(log: Log) -> None:
 def build() -> Build:
     """What llama.cpp is built for and finds here. A backend that was built is listed even if it finds no device."""
     names = [_call("ggml_backend_reg_name", ctypes.c_char_p, handle).decode() for handle in _all("reg")]
-    return Build("llama.cpp", f"llama-cpp-python {llama_cpp.__version__}", tuple(names), tuple(devices()))
+    return Build("llama.cpp", f"llama-cpp-python {VERSION}", tuple(names), tuple(devices()))
 
 
 def devices() -> list[Device]:

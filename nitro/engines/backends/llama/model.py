@@ -66,8 +66,10 @@ class LlamaModel:
 
     @property
     def eog(self) -> frozenset[int]:
-        """The end-of-generation token ids."""
-        return frozenset(token for token in range(self.vocabulary) if lib.llama_vocab_is_eog(self.vocab, token))
+        """The end-of-generation token ids. To ask for each token of a vocabulary takes up to tenths of a second."""
+        said = self.log.ends()
+        asked = range(self.vocabulary) if said is None else said
+        return frozenset(token for token in asked if lib.llama_vocab_is_eog(self.vocab, token))
 
     @property
     def device(self) -> str:

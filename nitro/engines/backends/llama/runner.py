@@ -9,7 +9,6 @@ Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 import logging
 from typing import Any
 
-import llama_cpp
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
@@ -20,6 +19,7 @@ from nitro.engines.backends.llama import context, exact_rows, sampler
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.context import CPU_TILE, STEP_TOKENS, LlamaContext
 from nitro.engines.backends.llama.draft_model import DraftModel
+from nitro.engines.backends.llama.library import VERSION
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.backends.llama.slot_kv import PoolKV, StreamKV
 from nitro.engines.backends.registry import LLAMA
@@ -252,7 +252,7 @@ class LlamaRunner:
     def _describe(self, spec: EngineSpec) -> ModelInfo:
         model = self._model
         return ModelInfo(
-            engine=f"llama.cpp (llama-cpp-python {llama_cpp.__version__})",
+            engine=f"llama.cpp (llama-cpp-python {VERSION})",
             device=model.device,
             layers=str(model.placement),
             slots=self._slots(spec),

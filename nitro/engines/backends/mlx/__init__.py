@@ -1,1 +1,5 @@
 """MLX."""
+
+from nitro.system import packages
+
+packages.defer("gguf")

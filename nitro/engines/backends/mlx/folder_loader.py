@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from nitro.checkpoints import files as texts
 from nitro.checkpoints import fingerprint
 from nitro.engines import sampling_defaults
-from nitro.engines.backends.mlx.model import MlxModel, compute_type
+from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, converter
 from nitro.engines.runner import LoadError
 from nitro.errors import reason
@@ -52,15 +52,13 @@ def open_folder(folder: Path) -> MlxModel:
 
 def _open(folder: Path, words: Tokenizer) -> MlxModel:
     network, config = load_model(folder)
-    dtype = compute_type() or _dtype(config)
-    if dtype is not None:
-        network.set_dtype(dtype)
     text = {**config, **config.get("text_config", {})}
     about = _json(folder / "tokenizer_config.json")
     generation = _json(folder / "generation_config.json")
     templates = texts.chat_templates(folder, about)
     return MlxModel(
         network=network,
+        dtype=_dtype(config),
         tokenizer=_fast_tokenizer(words, folder),
         trained_context=_context(text, network),
         eog=_ends(words, [config.get("eos_token_id"), text.get("eos_token_id")], texts.token(about.get("eos_token"))),

@@ -15,7 +15,7 @@ from mlx_lm.utils import _get_classes
 from nitro.checkpoints import fingerprint
 from nitro.checkpoints.files import TOOL_USE
 from nitro.engines import sampling_defaults
-from nitro.engines.backends.mlx.model import MlxModel, compute_type
+from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, sentence_piece
 from nitro.engines.runner import CannotOpen, LoadError
 from nitro.errors import reason
@@ -43,6 +43,7 @@ def open_gguf(path: Path) -> MlxModel:
         raise CannotOpen(f"MLX cannot open {path}, because of its metadata: {reason(error)}") from None
     try:
         network = _network(head, config, names)
+        mx.eval(network.parameters())
     except Exception as error:  # tensors that are missing or of another shape; MLX raises what it stumbles over
         raise LoadError(f"MLX cannot load {path}: {reason(error)}") from None
     controls = tokenizer.controls(head)
@@ -50,6 +51,7 @@ def open_gguf(path: Path) -> MlxModel:
     to_bytes = sentence_piece if tokenizer.is_sentence_piece(head) else byte_level
     return MlxModel(
         network=network,
+        dtype=getattr(mx, folder.dtype(head)),
         tokenizer=FastTokenizer(words, to_bytes, hidden=controls, literal=specials - controls),
         trained_context=config["max_position_embeddings"],
         eog=tokenizer.ends(head),
@@ -79,8 +81,6 @@ def _network(head: Header, config: dict[str, Any], names: dict[str, str]) -> Any
         arrays = network.sanitize(arrays)
     _pack(network, {goal.removesuffix(".weight"): head.tensors[name].type for name, goal in names.items()})
     network.load_weights(list(arrays.items()))
-    network.set_dtype(compute_type() or getattr(mx, folder.dtype(head)))
-    mx.eval(network.parameters())
     network.eval()
     return network
 

@@ -16,13 +16,13 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
 from nitro.engines.backends import fill_in_middle
-from nitro.engines.backends.mlx import kv_cache, library, sampler, weight_layout
+from nitro.engines.backends.mlx import kv_cache, library, sampler
 from nitro.engines.backends.mlx.decode_group import Group, GroupRow, padding
 from nitro.engines.backends.mlx.draft_check import DraftCheck
-from nitro.engines.backends.mlx.folder_loader import open_folder
-from nitro.engines.backends.mlx.gguf_loader import open_gguf
+from nitro.engines.backends.mlx.draft_model import DraftModel
 from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.model import MlxModel
+from nitro.engines.backends.mlx.opening import open_model
 from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.backends.mlx.self_test import try_out
 from nitro.engines.backends.registry import MLX
@@ -49,9 +49,9 @@ class MlxRunner:
         library.check_deterministic(spec)
         library.set_limits(spec)
         path = Path(spec.model)
-        self._model = open_folder(path) if path.is_dir() else open_gguf(path)
-        weight_layout.arrange(self._model.network)
+        self._model = open_model(path)
         self._trial = try_out(self._model, path, batches=spec.parallel > 1 and not spec.deterministic)
+        self._draft = DraftModel(self._model, self._trial, spec) if spec.draft else None
         self._grid = PromptGrid(DETERMINISTIC_GRID if spec.deterministic else 0)
         self.tokenizer = self._model.tokenizer
         self._caches: dict[int, Caches] = {}  # of slots at rest that hold anything
@@ -62,6 +62,8 @@ class MlxRunner:
         self._prompt_scores: dict[int, list[LazyLogprobs]] = {}  # by slot, in this step
         self._batch: list[Chunk] = []
         self.info = self._describe(spec)
+        if self._draft:
+            self._draft.max_tokens = self.info.kv_tokens
         self._max_padding = min(_size(self._model) // self._trial.token_bytes, self.info.kv_tokens // 4)
 
     # The contract
@@ -100,6 +102,13 @@ class MlxRunner:
         self._checks = {}
         mx.eval([kv_cache.arrays(self._caches[chunk.slot]) for chunk in self._batch if not chunk.wants_token])
         return [self._result(chunk, *drawn.get(chunk.slot, ([], []))) for chunk in self._batch]
+
+    def guess(self, chunks: list[Chunk], limits: list[int]) -> list[list[int]]:
+        """What the draft model says, drawn as the sequences will draw."""
+        if self._draft is None:
+            return [[] for _ in chunks]
+        rows = zip(chunks, limits, strict=True)
+        return [self._draft.guess(chunk, limit, self._bias(chunk)) for chunk, limit in rows]
 
     def trim(self, slot: int, length: int) -> int:
         """Take the slot out of its group, and cut its caches. 0 where one of them cannot be cut so far."""
@@ -142,6 +151,8 @@ class MlxRunner:
         self._held = {}
         self._prompt_scores = {}
         self._checks = {}
+        if self._draft:
+            self._draft.reset()
         mx.clear_cache()
 
     def close(self) -> None:
@@ -149,6 +160,7 @@ class MlxRunner:
         self.reset()
         mx.synchronize()
         del self._model
+        self._draft = None
         mx.clear_cache()
 
     # A batch
@@ -271,7 +283,7 @@ class MlxRunner:
     def _describe(self, spec: EngineSpec) -> ModelInfo:
         model = self._model
         slots = spec.parallel + memory.SPARE_SLOTS
-        token_bytes = self._trial.token_bytes
+        token_bytes = self._trial.token_bytes + (self._draft.token_bytes if self._draft else 0)
         vocabulary = self._trial.vocabulary
         trained = model.trained_context
         plan = memory.plan(
@@ -295,6 +307,7 @@ class MlxRunner:
             kv_tokens=plan.pool,
             can_truncate=self._trial.can_truncate,
             draft_tokens=speculation.MAX_DRAFT if self._trial.can_truncate and not spec.deterministic else 0,
+            has_draft_model=self._draft is not None,
             deterministic=spec.deterministic,
             prompt_grid=self._grid.size,
             draft_rows=1,  # those that decode together have one token each

@@ -19,6 +19,7 @@ class FastTokenizer:
         self._to_bytes = to_bytes
         self._hidden = hidden
         self._literal = literal
+        self._added = frozenset(tokenizer.get_added_tokens_decoder())
         self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str) -> list[int]:
@@ -32,6 +33,18 @@ class FastTokenizer:
         if token not in self._pieces:
             self._pieces[token] = self._render(token)
         return self._pieces[token]
+
+    def texts(self) -> list[str]:
+        """How the vocabulary writes each id; empty where it has none."""
+        ids = self._tokenizer.get_vocab(with_added_tokens=True)
+        texts = [""] * (max(ids.values(), default=-1) + 1)
+        for text, id in ids.items():
+            texts[id] = text
+        return texts
+
+    def is_special(self, token: int) -> bool:
+        """Whether it was added to what the vocabulary learned, or is no token at all."""
+        return token in self._added or self._tokenizer.id_to_token(token) is None
 
     def vocabulary_text(self, token: int) -> bytes:
         """Its bytes or, for a token without any, how the vocabulary writes it."""

@@ -1,22 +1,46 @@
-"""How a model's weights lie in memory, so that MLX multiplies by them fast.
-
-A linear layer computes x @ W.T. All files have W row by row. MLX's CPU build leaves the product to the reference BLAS,
-which is 1.5 to 2.4 times as fast where W.T lies row by row: it adds up rows then, instead of taking dot products.
-"""
+"""In which type and layout a model's weights lie in memory, and what is computed in."""
 
 from typing import Any
 
 import mlx.core as mx
 from mlx import nn
+from mlx.utils import tree_unflatten
 
-MULTIPLIED = (nn.Linear, nn.Embedding)  # by a transposed weight; of tied embeddings that is the head
+from nitro.engines.backends.mlx.split_products import SplitEmbedding, SplitLinear
 
 
-def arrange(network: Any) -> None:
-    """Transpose the weights in memory where the CPU computes. Their shapes and values stay."""
-    if mx.metal.is_available():
+def arrange(network: Any, dtype: mx.Dtype | None = None) -> None:
+    """Give the weights their type and layout. `dtype`: what a GPU computes in; None: as the weights are.
+
+    The CPU computes in float32. Dense layers are replaced there by those of split_products.py.
+    """
+    if mx.default_device().type != mx.DeviceType.cpu:
+        if dtype is not None:
+            network.set_dtype(dtype)
         return
-    for module in network.modules():
-        if type(module) in MULTIPLIED:
-            module.weight = mx.contiguous(module.weight.T).T
-            mx.eval(module.weight)  # one after another, so that no two copies of the model are held
+    layers = [(name, module) for name, module in network.named_modules() if type(module) in (nn.Linear, nn.Embedding)]
+    while layers:  # one after another, so that no two copies of the model are held
+        name, module = layers.pop()
+        network.update_modules(tree_unflatten([(name, _split(module))]))
+    network.apply(_widen, _not_split)
+    mx.eval(network.parameters())
+    mx.clear_cache()
+
+
+def _split(module: Any) -> SplitLinear:
+    weight = module.weight if module.weight.dtype == mx.bfloat16 else module.weight.astype(mx.float32)
+    if isinstance(module, nn.Embedding):
+        return SplitEmbedding(weight)
+    bias = module.get("bias")
+    return SplitLinear(weight, bias)
+
+
+def _widen(array: mx.array) -> mx.array:
+    return array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array
+
+
+def _not_split(module: Any, key: str, value: Any) -> bool:
+    """Whether `apply` is to look at it."""
+    return nn.Module.valid_parameter_filter(module, key, value) and not (
+        isinstance(module, SplitLinear) and key == "pieces"
+    )

@@ -1,0 +1,112 @@
+"""What bench.table measured: written as JSON with every value, and from that as Markdown."""
+
+import json
+import statistics
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import report
+from bench.measures import ACCEPTED, DRAFTED_TOKENS
+from bench.peers import OURS
+from bench.rows import ROWS, Goal, Outcome
+from nitro.bench.stats import Ratio
+
+FILE = Path(__file__).with_name("results.json")
+ACCEPTANCE = "drafted tokens accepted"
+HEADER = ["workload", "metric", "beside", OURS, "the other", "ratio", "to reach", ""]
+READING = """\
+Ratios are Nitro ÷ the other within a round: median (lowest–highest); for tokens/s and frames/s higher is better, for
+the rest lower. In every round each server gets the same new prompts and seeds, one server after another, and the next
+round goes in reverse order. tokens/s counts the tokens of all clients over the whole time, prompts included. "words":
+random words, greedy; "texts": requests as people write them, of several kinds, sampled with seeds."""
+
+
+@dataclass
+class Record:
+    """One run. `setting`: lines about machine, versions and command."""
+
+    setting: list[str]
+    rounds: int
+    outcomes: list[Outcome]
+
+    def write(self, file: Path) -> None:
+        """Write everything as JSON."""
+        rows = [asdict(outcome) for outcome in self.outcomes]
+        content = {"setting": self.setting, "rounds": self.rounds, "rows": rows}
+        file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def markdown(self) -> str:
+        """The section of bench/results.md."""
+        lines = [line for outcome in self.outcomes for line in table_lines(outcome)]
+        settings = "\n".join([*self.setting, f"- rounds: {self.rounds}"])
+        return f"{settings}\n\n{READING}\n\n{report.table(HEADER, lines)}{_failures(self.outcomes)}"
+
+
+def read(file: Path) -> Record:
+    """What `Record.write` wrote."""
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return Record(content["setting"], content["rounds"], [Outcome(**row) for row in content["rows"]])
+
+
+def table_lines(outcome: Outcome) -> list[list[str]]:
+    """A row's lines in the table: of each shown metric one line for each other server."""
+    row = ROWS[outcome.name]
+    lines = []
+    for metric in row.shown:
+        ours, *others = _by_side(outcome, metric)
+        for name, values in others:
+            goal = next((goal for goal in row.goals if goal.metric == metric and name in goal.peers), None)
+            lines.append([outcome.title, metric, name, *_cells(ours[1], values, goal)])
+    drafted, accepted = (outcome.values.get(metric, {}) for metric in (DRAFTED_TOKENS, ACCEPTED))
+    shares = {name: share for name in drafted if (share := _share(sum(accepted[name]), sum(drafted[name])))}
+    ours_share = shares.pop(OURS, "none")
+    for name, share in shares.items() or ({"": ""}.items() if ours_share != "none" else ()):
+        lines.append([outcome.title, ACCEPTANCE, name, ours_share, share, "", "", ""])
+    return lines
+
+
+def _by_side(outcome: Outcome, metric: str) -> list[tuple[str, list[float]]]:
+    """Ours first. One empty series where nothing was measured."""
+    by_side = outcome.values.get(metric, {})
+    return [(OURS, by_side.get(OURS, [])), *((name, values) for name, values in by_side.items() if name != OURS)]
+
+
+def _cells(ours: list[float], theirs: list[float], goal: Goal | None) -> list[str]:
+    shown = [f"{statistics.median(values):.4g}" for values in (ours, theirs)]
+    if not all(theirs):
+        return [*shown, "", "", ""]  # no ratio to nothing
+    ratio = Ratio.of(ours, theirs)
+    if goal is None:
+        return [*shown, str(ratio), "", ""]
+    value = statistics.median(ours) - statistics.median(theirs) if goal.difference else ratio.median
+    compared = f"{value:+.2f}" if goal.difference else str(ratio)
+    return [*shown, compared, goal.text, "reached" if goal.is_met(value) else "missed"]
+
+
+def _share(accepted: float, drafted: float) -> str:
+    return f"{100 * accepted / drafted:.0f} % of {drafted:.0f}" if drafted else ""
+
+
+def _failures(outcomes: list[Outcome]) -> str:
+    lines = [f"- {o.title}, {who}: {' '.join(why.split())}" for o in outcomes for who, why in o.failed.items()]
+    return "\n\nNot measured:\n\n" + "\n".join(lines) if lines else ""
+
+
+def versions(llama_server: Path, old: Path | None) -> list[str]:
+    """Lines about what is measured: llama-server's version, and the commits of the source trees."""
+    said = subprocess.run([llama_server, "--version"], capture_output=True, text=True, check=False)
+    first = next(iter((said.stdout + said.stderr).splitlines()), "unknown")
+    lines = [f"- llama-server: {first.removeprefix('version: ')}", f"- Nitro: {commit(Path(__file__).parents[1])}"]
+    return [*lines, f"- Nitro before: {commit(old)}"] if old else lines
+
+
+def commit(tree: Path) -> str:
+    """The commit of a source tree, or that it has none."""
+    command = ["git", "-C", str(tree), "describe", "--always", "--dirty"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        said = ""
+    return said or "no commit"

@@ -1,0 +1,45 @@
+"""Writes the body of a streamed reply onto its connection, past ASGI, whose calls cost more than a frame.
+
+Head and end of the reply are sent as ASGI says. A writer is an extension of the request's scope.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+EXTENSION = "nitro.reply_writer"  # in the scope's `extensions`
+
+
+class ReplyWriter:
+    """A Sink. Use it between the head of a reply that tells no length and its end."""
+
+    def __init__(self, cycle: RequestResponseCycle):
+        self.on_room: Callable[[], None] = _nothing
+        self._cycle = cycle
+
+    @property
+    def full(self) -> bool:
+        """Whether the connection holds so much that the client has not read that no more should be written."""
+        return self._cycle.flow.write_paused
+
+    def write(self, data: bytes) -> None:
+        """Write a chunk of the body, which is not empty. Where the client has left, nothing happens."""
+        cycle = self._cycle
+        if not cycle.disconnected:
+            cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+
+def offer(writer: ReplyWriter) -> None:
+    """Put the writer into the scope of its request."""
+    cast(dict[str, Any], writer._cycle.scope)["extensions"] = {EXTENSION: writer}
+
+
+def of(scope: Mapping[str, Any]) -> ReplyWriter:
+    """The writer of a request's reply."""
+    writer: ReplyWriter = scope["extensions"][EXTENSION]
+    return writer
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,10 @@
+"""The types of values and tensors in a GGUF, from the package `gguf`, whose `__init__` would import all it can do."""
+
+from nitro.system import packages
+
+packages.defer("gguf")
+
+from gguf.constants import GGML_QUANT_SIZES as GGML_QUANT_SIZES  # noqa: E402
+from gguf.constants import GGUF_DEFAULT_ALIGNMENT as GGUF_DEFAULT_ALIGNMENT  # noqa: E402
+from gguf.constants import GGMLQuantizationType as GGMLQuantizationType  # noqa: E402
+from gguf.constants import GGUFValueType as GGUFValueType  # noqa: E402

@@ -1,0 +1,65 @@
+"""What a server begins with: its model is found, its socket bound, its processes started.
+
+Imports little, so that the engine loads while the server's process imports what it serves with.
+"""
+
+import contextlib
+import socket
+from typing import Self
+
+from nitro.api.readers import READERS
+from nitro.config import ServeConfig
+from nitro.engines.client import spawn
+from nitro.engines.client.spawn import SpawnedEngine
+from nitro.errors import StartError
+from nitro.models import catalog
+from nitro.system import file_descriptors, packages
+from nitro.system.spawn import Spawned
+
+# Of Uvicorn only its server is used, not its command line; YAML is for pages of Litestar's that Nitro has no use for.
+for name in ("uvicorn", "yaml"):
+    packages.defer(name)
+
+
+class Launch:
+    """The beginning of one server. As a context it ends what it has started, at the latest."""
+
+    def __init__(self, config: ServeConfig):
+        """Raises StartError: no such model, a port in use."""
+        self.source = catalog.find(config.model, config.alias, config.engine)
+        self.spec = config.engine_spec(self.source.path)
+        self.max_connections, self.backlog = file_descriptors.connection_limits(file_descriptors.raise_limit())
+        self.socket = _bind(config.host, config.port, self.backlog)
+        self.engine: SpawnedEngine | None = None
+        self.intake: Spawned | None = None
+
+    def start(self) -> None:
+        """Start the processes of the engine and of the intake now. Where none can be had the server tries again."""
+        with contextlib.suppress(OSError):
+            self.engine = spawn.load(self.spec)
+            from nitro.service.intake import spawn as intake  # while the engine starts
+
+            self.intake = intake.start(READERS)
+
+    def end(self) -> None:
+        """Close the socket and end the processes. It may be called again, and when they are closed already."""
+        self.socket.close()
+        for child in (self.engine and self.engine.child, self.intake):
+            if child:
+                child.end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+def _bind(host: str, port: int, backlog: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.create_server(address[:2], family=family, backlog=backlog)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise StartError(f"Cannot listen on {host}:{port}: {why}. Choose another with --host or --port.") from None
+    return sock

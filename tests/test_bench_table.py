@@ -1,0 +1,205 @@
+"""`python -m bench.table`: the rows, what a failure leaves, and how results are written and read."""
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import fast
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench import measures, peers, record, rows, table
+from bench.rows import GAP, MEMORY, ROWS, SPEED, START, Goal, Outcome
+from bench.workloads import OLD, SERVER, TUNED, WORKLOADS, Workload
+from nitro.bench.client import LoadResult, MeasuredAnswer
+
+FAKE = "nitro.engines.backends.fake:FakeRunner"
+
+
+def speeds(**by_side: list[float]) -> Outcome:
+    values = {SPEED: {"Nitro": by_side["ours"], SERVER: by_side["theirs"]}}
+    return Outcome("8", "8 clients, words", 1.0, values)
+
+
+# The rows
+
+
+def test_every_row_shows_a_figure_that_can_be_measured() -> None:
+    known = {*measures.METRICS, START, MEMORY, rows.FRAMES, rows.FIRST_FRAME}
+    for name, row in ROWS.items():
+        assert row.shown and known >= set(row.shown), name
+        assert {goal.metric for goal in row.goals} <= set(row.shown), name
+        assert row.name
+
+
+def test_rows_of_one_room_are_neighbours(tmp_path: Path) -> None:
+    """So that no set of servers is started twice."""
+    options = table.parse(["--rows", ",".join(ROWS), "--old", str(tmp_path)])
+    rooms = [
+        table.workload_of(ROWS[names[0]], options).room
+        for names in table.groups(options)
+        if isinstance(ROWS[names[0]].work, Workload)
+    ]
+    assert len(set(rooms)) == len(rooms) < len(ROWS) / 2
+    assert [name for names in table.groups(options) for name in names] == list(ROWS)
+
+
+def test_an_old_tree_takes_part_where_it_can(tmp_path: Path) -> None:
+    options = table.parse(["--old", str(tmp_path), "--without", TUNED])
+    assert table.workload_of(ROWS["8"], options).peers == (OLD, SERVER)
+    assert OLD not in table.workload_of(ROWS["draft-1"], options).peers
+    assert OLD not in table.workload_of(ROWS["8"], table.parse([])).peers
+
+
+def test_a_row_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        table.parse(["--rows", "8,nine"])
+    assert "no such row: nine" in capsys.readouterr().err
+
+
+def test_an_older_tree_is_imported_instead_of_ours(tmp_path: Path) -> None:
+    options = table.parse(["--old", str(tmp_path), "--llama-server", "/bin/llama-server"])
+    workload = table.workload_of(ROWS["8"], options)
+    ours, old, theirs, tuned = (side.command(99) for side in peers.sides(options, workload) if side.command)
+    assert old[:2] == ["env", f"PYTHONPATH={tmp_path.resolve()}"] and old[2:] == ours
+    assert "--kv-unified" in theirs and tuned[0] == "env" and tuned != theirs
+
+
+# Values
+
+
+def turn(seconds: float, drafted: int = 0, accepted: int = 0, cpu: float | None = 1.0) -> measures.Turn:
+    answers = [MeasuredAnswer(0.1, 1.1, 20, 0, 11, drafted=drafted, drafts_accepted=accepted)] * 2
+    return measures.Turn(LoadResult(answers, seconds, client_cpu=0.01), cpu, peak=100)
+
+
+def test_values_are_kept_by_round() -> None:
+    values = measures.values({"a": [turn(1), turn(2, 10, 7)], "b": [turn(4), turn(2, cpu=None)]})
+    assert values[SPEED] == {"a": [22, 11], "b": [5.5, 11]}
+    assert values[measures.DRAFTED_TOKENS]["a"] == [0, 20] and values[measures.ACCEPTED]["a"] == [0, 14]
+    assert "server CPU per token, ms" not in values
+
+
+@pytest.mark.parametrize(
+    ("goal", "value", "met", "text"),
+    [
+        (Goal(SPEED, 1.1), 1.096, True, "≥ 1.10"),
+        (Goal(SPEED, 1.1), 1.09, False, "≥ 1.10"),
+        (Goal(GAP, 0.1), 0.1, True, "≤ 0.10"),
+        (Goal(START, 0.35, difference=True), 0.4, False, "≤ +0.35"),
+    ],
+)
+def test_goals(goal: Goal, value: float, met: bool, text: str) -> None:
+    assert (goal.is_met(value), goal.text) == (met, text)
+
+
+# Results
+
+
+def test_the_table_has_each_peer_with_its_ratio_and_the_goal() -> None:
+    (line,) = record.table_lines(speeds(ours=[11, 22, 33], theirs=[10, 10, 30]))
+    assert line == ["8 clients, words", SPEED, SERVER, "22", "10", "1.10 (1.10–2.20)", "≥ 1.10", "reached"]
+
+
+def test_there_is_no_ratio_to_nothing() -> None:
+    (line,) = record.table_lines(speeds(ours=[11, 22, 33], theirs=[10, 0, 30]))
+    assert line[3:] == ["22", "10", "", "", ""]
+
+
+def test_no_peer_has_a_comma_in_its_name() -> None:
+    """Since --without takes several."""
+    assert not any("," in name for name in peers.PEERS)
+
+
+def test_a_difference_is_shown_as_one() -> None:
+    values = {START: {"Nitro": [1.5, 1.5], SERVER: [1.0, 1.0]}, MEMORY: {"Nitro": [300.0] * 2, SERVER: [200.0] * 2}}
+    start, memory = record.table_lines(Outcome("start", "start", 1.0, values))
+    assert start[3:] == ["1.5", "1", "+0.50", "≤ +0.35", "missed"]
+    assert memory[3:] == ["300", "200", "1.50 (1.50–1.50)", "≤ 1.20", "missed"]
+
+
+def test_acceptance_is_shown_of_all_that_draft() -> None:
+    values = measures.values({"Nitro": [turn(1, 40, 10)], SERVER: [turn(1)], TUNED: [turn(1, 10, 9)]})
+    lines = record.table_lines(Outcome("8", "8", 1.0, values))
+    assert [line[2:5] for line in lines if line[1] == record.ACCEPTANCE] == [[TUNED, "25 % of 80", "90 % of 20"]]
+    values = measures.values({"Nitro": [turn(1, 40, 10)], SERVER: [turn(1)]})
+    lines = record.table_lines(Outcome("8", "8", 1.0, values))
+    assert [line[2:5] for line in lines if line[1] == record.ACCEPTANCE] == [["", "25 % of 80", ""]]
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    failed = Outcome("long", "long", failed={"long": "died\nat once"})
+    run = record.Record(["- a machine"], 3, [speeds(ours=[1, 2, 3], theirs=[1, 1, 1]), failed])
+    run.write(tmp_path / "results.json")
+    again = record.read(tmp_path / "results.json")
+    assert again == run and again.markdown() == run.markdown()
+    assert "- long, long: died at once" in run.markdown() and "2.00 (1.00–3.00)" in run.markdown()
+
+
+# A whole run, with servers that compute nothing
+
+
+@pytest.fixture
+def llama_server(tmp_path: Path) -> Path:
+    """A server with llama-server's options that computes nothing, and does not start with --no-kv-unified."""
+    script = tmp_path / "llama-server"
+    script.write_text(f"""#!{sys.executable}
+import os, sys
+if "--version" in sys.argv:
+    sys.exit(print("version: 9 (abc)"))
+if "--no-kv-unified" in sys.argv:
+    sys.exit("cannot do that")
+port = sys.argv[sys.argv.index("--port") + 1]
+serve = ["-P", "-m", "nitro", "serve", "--engine", "{FAKE}", "--ctx", "4096", "--parallel", "8", "--port", port]
+os.execv(sys.executable, [sys.executable, *serve])
+""")
+    script.chmod(0o755)
+    return script
+
+
+@pytest.fixture
+def run(tmp_path: Path, llama_server: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict]:
+    def run(*arguments: str) -> dict:
+        fast.skip_server()
+        file = tmp_path / "results.json"
+        monkeypatch.setattr("bench.report.RESULTS", tmp_path / "results.md")
+        monkeypatch.setattr("bench.report.write", lambda title, body: (tmp_path / "results.md").write_text(body))
+        fake = ["--nitro-args", f"--engine {FAKE}", "--llama-server", str(llama_server), "--json", str(file)]
+        monkeypatch.setattr(sys, "argv", ["bench.table", *fake, *arguments])
+        table.main()
+        assert (tmp_path / "results.md").read_text() == record.read(file).markdown()
+        return json.loads(file.read_text())
+
+    return run
+
+
+def test_a_run_goes_on_without_a_server_that_does_not_start(
+    run: Callable[..., dict], capfd: pytest.CaptureFixture[str]
+) -> None:
+    result = run("--rounds", "2", "--rows", "1-text,8")
+    assert [row["name"] for row in result["rows"]] == ["1-text", "8"]
+    for row in result["rows"]:
+        assert {name: len(values) for name, values in row["values"][SPEED].items()} == {"Nitro": 2, SERVER: 2}
+        assert "cannot do that" in row["failed"][TUNED]
+    assert any("llama-server: 9 (abc)" in line for line in result["setting"])
+    assert re.search(r"8 clients, texts|1 client, texts", capfd.readouterr().out)
+
+
+def test_a_row_that_fails_says_why_and_the_others_go_on(
+    run: Callable[..., dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(options: object) -> rows.Values:
+        raise OSError("no such thing")
+
+    broken = dataclasses.replace(WORKLOADS["long"], flags=("--no-such-flag",))
+    monkeypatch.setitem(ROWS, "long", dataclasses.replace(ROWS["long"], work=broken))
+    monkeypatch.setitem(ROWS, "start", dataclasses.replace(ROWS["start"], work=fails))
+    result = run("--rounds", "1", "--rows", "1-text,long,start", "--without", TUNED)
+    first, long, start = result["rows"]
+    assert first["values"] and not first["failed"]
+    assert "no-such-flag" in long["failed"][long["title"]] and not long["values"]
+    assert start["failed"] == {start["title"]: "OSError: no such thing"}
