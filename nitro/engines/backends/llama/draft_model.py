@@ -33,6 +33,7 @@ from nitro.engines.types import COLD, EngineSpec, SamplingParams
 log = logging.getLogger("llama.cpp")
 
 STEP_TOKENS = 512
+MAX_PENDING = 2  # tokens: a guess that was right but not computed, and the one drawn after it
 DECODED = 0  # llama_decode's return codes (llama.h:994)
 NO_KV_SLOT = 1
 MIN_CONFIDENCE = 0.3  # of the likeliest token: where it is less likely, the target often draws another one
@@ -131,13 +132,13 @@ class DraftModel:
         self._streams.begin()
         room = self._length - max(limits)  # a row may be computed as far as the one that goes on longest
         rows = [
-            self._row(chunk, limit, chain_of) if chunk.stop <= room else None
+            self._row(chunk, limit, chain_of) if self._pointer and MAX_PENDING <= chunk.stop <= room else None
             for chunk, limit in zip(chunks, limits, strict=True)
         ]
         placed = sorted((row for row in rows if row), key=lambda row: row.stream.id)
         try:
-            if placed and (width := self._catch_up(placed)):
-                self._guess(placed, width)
+            if placed and self._pointer:
+                self._guess(placed, self._even_out(placed))
         finally:
             for row in placed:
                 if row.chain:
@@ -168,14 +169,20 @@ class DraftModel:
     # Following
 
     def _row(self, chunk: Chunk, limit: int, chain_of: ChainOf) -> _Row | None:
-        """None where all streams are in use."""
+        """The row of a sequence whose stream holds all its tokens but the last one or two. None where all streams are
+        in use, or it could not be computed."""
         tokens = self._map.draft_ids(chunk.tokens[: chunk.stop], self._instead)
         placed = self._streams.place(chunk.sequence_id, tokens)
         if placed is None:
             return None
         self._copy(placed)
-        chain = None if _is_greedy(chunk.sampling) else lib.llama_sampler_clone(chain_of(chunk))
-        return _Row(placed.stream, tokens, limit, chain)
+        row = _Row(placed.stream, tokens, limit)
+        if not self._follow(row):
+            self._lose([row])
+            return None
+        if not _is_greedy(chunk.sampling):
+            row.chain = lib.llama_sampler_clone(chain_of(chunk))
+        return row
 
     def _copy(self, placed: Placed) -> None:
         """Copy what the source holds. It is cut to what is shared when the stream follows its sequence."""
@@ -187,25 +194,29 @@ class DraftModel:
         if state is not None and kv_cells.restore(self._pointer, stream.id, state):
             stream.tokens = source.tokens.copy()
 
-    def _catch_up(self, rows: list[_Row]) -> int:
-        """Compute what the streams lack, but for the last tokens. Returns how many of each are left; 0 if it failed.
+    def _follow(self, row: _Row) -> bool:
+        """Compute what the stream lacks, but for the last two tokens."""
+        stream, end = row.stream, len(row.tokens) - MAX_PENDING
+        stream.follow(row.tokens)
+        self._cut(stream, len(row.tokens))
+        for start in range(len(stream.tokens), end, STEP_TOKENS):
+            piece = row.tokens[start : min(start + STEP_TOKENS, end)]
+            if not self._decode([(stream.id, start, piece)], sampled=False):
+                return False
+            stream.add(piece)
+        return True
 
-        One or two tokens are left of each, of all as many: llama.cpp computes streams together only as far as they have
-        equally many tokens.
-        """
-        lacking = [len(row.tokens) - row.stream.follow(row.tokens) for row in rows]
-        width = 2 if max(lacking) > 1 and all(len(row.tokens) > 1 for row in rows) else 1
+    def _even_out(self, rows: list[_Row]) -> int:
+        """How many tokens of each stream are yet to be computed, one or two. llama.cpp computes streams together only
+        as far as they have equally many, so those that lack fewer forget one."""
+        width = max(1, *(len(row.tokens) - len(row.stream.tokens) for row in rows))
         for row in rows:
-            stream, end = row.stream, len(row.tokens) - width
-            stream.keep(end)
-            lib.llama_memory_seq_rm(self._used_context.memory, stream.id, len(stream.tokens), -1)
-            for start in range(len(stream.tokens), end, STEP_TOKENS):
-                piece = row.tokens[start : min(start + STEP_TOKENS, end)]
-                if not self._decode([(stream.id, start, piece)], sampled=False):
-                    self._lose(rows)
-                    return 0
-                stream.add(piece)
+            self._cut(row.stream, len(row.tokens) - width)
         return width
+
+    def _cut(self, stream: Stream, length: int) -> None:
+        stream.keep(length)
+        lib.llama_memory_seq_rm(self._used_context.memory, stream.id, len(stream.tokens), -1)
 
     def _lose(self, rows: list[_Row]) -> None:
         """Something failed: nothing is known about these streams."""
