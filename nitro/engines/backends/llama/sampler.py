@@ -51,6 +51,12 @@ def chain_of(sampling: SamplingParams, tokens: list[int], vocab: Any, vocabulary
     return chain
 
 
+def takes_likeliest(sampling: SamplingParams) -> bool:
+    """Whether the token with the highest logit is drawn, and nothing changes the logits: no chain is needed then."""
+    changed = sampling.logit_bias or sampling.penalises or sampling.dry_multiplier
+    return sampling.temperature < COLD and not changed
+
+
 def _drawing(sampling: SamplingParams, vocabulary: int) -> Iterator[Any]:
     """Filters, temperature and draw."""
     possible = lib.llama_sampler_init_min_p  # an entropy with a share of 0 in it is no number in llama.cpp
