@@ -333,8 +333,11 @@ def test_a_model_that_gives_no_numbers(load: Callable[..., MlxScorer]) -> None:
     """The row fails, its neighbour does not, and its slot is no prefix for anyone."""
     runner = load("plain")
     embedding = runner._model.network.model.embed_tokens
-    columns = embedding.pieces.shape[2]
-    embedding.pieces[500 // columns, :, 500 % columns] = mx.nan
+    if "pieces" in embedding:  # as the CPU has it
+        columns = embedding.pieces.shape[2]
+        embedding.pieces[500 // columns, :, 500 % columns] = mx.nan
+    else:
+        embedding.weight[500] = mx.nan
     good, bad = [30, 31, 32], [40, 500, 41]
     runner.submit([Chunk(1, 0, good, 0, 3, GREEDY), Chunk(2, 1, bad, 0, 3, GREEDY)])
     first, second = runner.collect()
