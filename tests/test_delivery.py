@@ -13,6 +13,7 @@ from nitro.api.openai.completions import CompletionRenderer
 from nitro.api.openai.renderer import MARK
 from nitro.engines.client.generation import MAX_BURST, Generation
 from nitro.engines.types import Output
+from nitro.errors import SequenceFailed
 from nitro.service.delivery import Delivery
 from nitro.service.events import CallDelta, Event, ReasoningDelta, Started, TextDelta
 from nitro.service.renderer import Renderer
@@ -155,6 +156,26 @@ def test_a_generation_tells_once_of_all_that_came_and_again_of_what_is_left() ->
         generation.tell()
         assert [output.tokens for _, output in generation.take()] == [[MAX_BURST]]
         assert generation.take() == [] and owner.changes == 2
+
+    run(scenario)
+
+
+def test_an_error_that_comes_with_tokens_is_told_after_them() -> None:
+    """A stream takes once each time it is told: without another word it would wait for ever."""
+
+    async def scenario() -> None:
+        owner = Owner()
+        generation = Generation(owner, [7], 1, b"")
+        generation.deliver(Output(7, [1], [b"a"]))
+        generation.fail(SequenceFailed("The engine failed, says the test."))
+        assert owner.changes == 1
+        generation.tell()
+        assert len(generation.take()) == 1
+        assert owner.changes == 2
+        generation.tell()
+        with pytest.raises(SequenceFailed, match="says the test"):
+            generation.take()
+        assert owner.changes == 2
 
     run(scenario)
 
