@@ -1,6 +1,8 @@
 """A stream on its way to its client: one write for what came together, none while the client does not read."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -14,6 +16,7 @@ from nitro.api.openai.renderer import MARK
 from nitro.engines.client.generation import MAX_BURST, Generation
 from nitro.engines.types import Output
 from nitro.errors import SequenceFailed
+from nitro.service import delivery
 from nitro.service.delivery import Delivery
 from nitro.service.events import CallDelta, Event, ReasoningDelta, Started, TextDelta
 from nitro.service.renderer import Renderer
@@ -103,6 +106,38 @@ def test_a_client_that_does_not_read_is_waited_for() -> None:
         client.on_room()
         assert client.written == [b"<", b"a", b"b>"]
         await delivery.ended()
+
+    run(scenario)
+
+
+def test_nothing_holds_it_when_it_has_ended() -> None:
+    """A connection that stays open would keep all that was generated, and a circle waits for the garbage collector."""
+
+    async def scenario() -> None:
+        source, client = Texts("a"), Client()
+        delivery = deliver(source, client)
+        await delivery.ended()
+        ended = weakref.ref(delivery)
+        del delivery
+        assert ended() is None and client.written == [b"<", b"a>"]
+
+    gc.disable()
+    try:
+        run(scenario)
+    finally:
+        gc.enable()
+
+
+def test_one_that_is_closed_before_it_is_waited_for_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "SILENCE", 0.0)
+
+    async def scenario() -> None:
+        source, client = Texts(None, "a"), Client()
+        deliver(source, client).close()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        client.on_room()
+        assert source.listener is None and client.written == [b"<"]
 
     run(scenario)
 
