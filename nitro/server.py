@@ -1,9 +1,8 @@
 """A running server: socket, application, engine and signals, from a ServeConfig.
 
 It starts in this order: make the application, serve (503 while the model loads), print the banner. What takes longer,
-the engine's process, has begun before (`launch`). It
-stops in this order: open streams end with an error event, connections close, the engine's process ends. A second signal
-ends it at once.
+the engine's process, has begun before (`launch`). It stops in this order: open streams end with an error event,
+connections close, the engine's process ends. A second signal ends it at once.
 """
 
 import asyncio
@@ -124,7 +123,7 @@ class Server:
         return f"http://{host}:{self.port}"
 
     async def serve(self, loading: Callable[[], None] = lambda: None) -> None:
-        """Serve until `stop`. `loading` is called when the model begins to load. Raises StartError when the first load
+        """Serve until `stop`. `loading` is called before the model is waited for. Raises StartError when the first load
         fails or --chat-template is not a template, EngineLost when the engine is not started again."""
         self.intake.start()
         try:

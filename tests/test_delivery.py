@@ -1,6 +1,8 @@
 """A stream on its way to its client: one write for what came together, none while the client does not read."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,7 +15,8 @@ from nitro.api.openai.completions import CompletionRenderer
 from nitro.api.openai.renderer import MARK
 from nitro.engines.client.generation import MAX_BURST, Generation
 from nitro.engines.types import Output
-from nitro.errors import EngineDied
+from nitro.errors import SequenceFailed
+from nitro.service import delivery
 from nitro.service.delivery import Delivery
 from nitro.service.events import CallDelta, Event, ReasoningDelta, Started, TextDelta
 from nitro.service.renderer import Renderer
@@ -107,6 +110,38 @@ def test_a_client_that_does_not_read_is_waited_for() -> None:
     run(scenario)
 
 
+def test_nothing_holds_it_when_it_has_ended() -> None:
+    """A connection that stays open would keep all that was generated, and a circle waits for the garbage collector."""
+
+    async def scenario() -> None:
+        source, client = Texts("a"), Client()
+        delivery = deliver(source, client)
+        await delivery.ended()
+        ended = weakref.ref(delivery)
+        del delivery
+        assert ended() is None and client.written == [b"<", b"a>"]
+
+    gc.disable()
+    try:
+        run(scenario)
+    finally:
+        gc.enable()
+
+
+def test_one_that_is_closed_before_it_is_waited_for_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "SILENCE", 0.0)
+
+    async def scenario() -> None:
+        source, client = Texts(None, "a"), Client()
+        deliver(source, client).close()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        client.on_room()
+        assert source.listener is None and client.written == [b"<"]
+
+    run(scenario)
+
+
 def test_one_that_is_cancelled_writes_nothing_more() -> None:
     async def scenario() -> None:
         source, client = Texts(None, "a"), Client()
@@ -160,19 +195,22 @@ def test_a_generation_tells_once_of_all_that_came_and_again_of_what_is_left() ->
     run(scenario)
 
 
-def test_a_generation_tells_of_an_error_behind_what_came() -> None:
-    """The engine died before anybody took its last tokens."""
+def test_an_error_that_comes_with_tokens_is_told_after_them() -> None:
+    """A stream takes once each time it is told: without another word it would wait for ever."""
 
     async def scenario() -> None:
         owner = Owner()
         generation = Generation(owner, [7], 1, b"")
         generation.deliver(Output(7, [1], [b"a"]))
-        generation.fail(EngineDied("gone"))
+        generation.fail(SequenceFailed("The engine failed, says the test."))
+        assert owner.changes == 1
         generation.tell()
         assert len(generation.take()) == 1
-        assert owner.changes == 2  # once for both, and again for the error
-        with pytest.raises(EngineDied, match="gone"):
+        assert owner.changes == 2
+        generation.tell()
+        with pytest.raises(SequenceFailed, match="says the test"):
             generation.take()
+        assert owner.changes == 2
 
     run(scenario)
 

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from running import CEILING, FAKE
@@ -163,3 +164,33 @@ def test_one_that_is_imported_or_missing_stays_so(package: str, capsys: pytest.C
     packages.defer("no_such_package")
     assert sys.modules[package] is big_package and "no_such_package" not in sys.modules
     assert capsys.readouterr().out == "runs\n"
+
+
+def test_who_asks_while_it_runs_waits(package: str, tmp_path: Path) -> None:
+    """A thread that asks for a name that is not there yet."""
+    (tmp_path / package / "__init__.py").write_text("import sys\nsys.modules['meeting'].meet()\nlate = 1\n")
+    running, asks, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def meet() -> None:
+        running.set()
+        assert asks.wait(CEILING)
+        answered.wait(0.1)  # which it must not be
+
+    found: list[int | None] = []
+
+    def ask() -> None:
+        assert running.wait(CEILING)
+        asks.set()
+        found.append(getattr(sys.modules[package], "late", None))
+        answered.set()
+
+    sys.modules["meeting"] = SimpleNamespace(meet=meet)  # type: ignore[assignment]
+    try:
+        packages.defer(package)
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert sys.modules[package].late == 1
+        thread.join()
+        assert found == [1]
+    finally:
+        del sys.modules["meeting"]

@@ -142,6 +142,46 @@ def test_requests_behind_one_another(fake_server: RunningServer, connect: Connec
     client.ended()
 
 
+def stream_behind_which_another_request_waits(server: RunningServer, gate: Gate, connect: Connect) -> Client:
+    """The engine is inside the stream's first step."""
+    body = json.dumps({**json.loads(CHAT), "stream": True}).encode()
+    client = connect(server, POST + b"Content-Length: %d\r\n\r\n" % len(body) + body + HEALTH)
+    gate.wait_inside()
+    return client
+
+
+def test_a_slow_reader_of_a_stream_may_have_sent_its_next_request(serve, gate: Gate, connect: Connect) -> None:
+    server = serve(engine=GATED, model=gate.path, parallel=1)
+    gate.accept()
+    server.ready()
+    client = stream_behind_which_another_request_waits(server, gate, connect)
+    assert client.reply()[0] == 200
+    (protocol,) = server.server._uvicorn.server_state.connections
+
+    async def call(what: Callable[[], None]) -> None:
+        what()
+
+    server.run(call(protocol.pause_writing))
+    gate.open()
+    other = connect(server, POST + b"Content-Length: %d\r\n\r\n" % len(CHAT) + CHAT)
+    assert other.reply()[0] == 200  # by now all of the stream has come from the engine
+    server.run(call(protocol.resume_writing))
+    while client.file.readline() != b"0\r\n":
+        pass
+    assert client.file.readline() == b"\r\n"
+    assert client.reply()[0] == 200
+
+
+def test_who_leaves_leaves_its_stream_and_the_requests_behind_it(serve, gate: Gate, connect: Connect) -> None:
+    server = serve(engine=GATED, model=gate.path)
+    gate.accept()
+    server.ready()
+    client = stream_behind_which_another_request_waits(server, gate, connect)
+    client.close()
+    assert "client=left" in server.log_line()
+    gate.open()
+
+
 # The body
 
 

@@ -356,3 +356,13 @@ def test_a_compiler_that_fails_fails_the_constraint(monkeypatch: pytest.MonkeyPa
     with pytest.raises(Rejection) as caught:
         prepared(FakeRunner(EngineSpec("fake", "")), encode_work(["a"], constrained))
     assert caught.value.answer.param == "regex" and len(caught.value.answer.message) < 1000
+
+
+def test_a_server_that_leaves_without_having_read_all_has_left() -> None:
+    """As at a Ctrl-C while the model loads: the system calls that a reset connection."""
+    ours, theirs = socketpair()
+    with theirs:
+        ours.sendall(frames.frame(messages.Abort([1])))
+        theirs.sendall(b"what nobody reads")
+        ours.close()
+        assert list(map(messages.decode_to_engine, frames.payloads(theirs))) == [messages.Abort([1])]

@@ -12,7 +12,8 @@ from typing import Any, cast
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from nitro.api import reply_writer
 from nitro.api.connections import Connections, ConnectionState
@@ -50,6 +51,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._closing = False  # the last reply is written
         self._ignoring = False  # nothing more is parsed
         self._discarded = 0  # bytes received in vain
+        self._answered: RequestResponseCycle | None = None  # the one that is replied to; `cycle` may wait behind it
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection; close it, or another one, if there are too many."""
@@ -62,8 +64,11 @@ class HttpProtocol(HttpToolsProtocol):
             evicted.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Forget the connection, and tell the request that is being answered; uvicorn tells the last one only."""
         self._connections.remove(self)
+        if self._answered and not self._answered.response_complete:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
         super().connection_lost(exc)
 
     def too_late(self) -> None:
@@ -187,8 +192,12 @@ class HttpProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """The client has read most of what it was sent."""
         super().resume_writing()
-        if self.cycle is not None:
-            reply_writer.of(self.cycle.scope).on_room()
+        if self._answered:
+            reply_writer.of(self._answered.scope).on_room()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def end(self) -> None:
         """Close after the last reply.

@@ -36,8 +36,11 @@ class StreamResponse(Response[bytes]):
     async def deliver(self, scope: Scope) -> None:
         """Write the body. Raises ClientDisconnected."""
         delivery = self._stream.stream(self._renderer, reply_writer.of(scope))
-        delivery.begin()
-        await unless_disconnected(self._principal, delivery.ended())
+        try:
+            delivery.begin()
+            await unless_disconnected(self._principal, delivery.ended())
+        finally:  # `ended` may not have begun
+            delivery.close()
 
     def release(self) -> None:
         """Nobody waits for more of it."""

@@ -75,8 +75,9 @@ class Delivery:
             self.close()
 
     def close(self) -> None:
-        """Write no more."""
+        """Write no more, and let source and sink go. It may be called again."""
         self._source.listener = None
+        self._sink.on_room = _nothing
         self._end.cancel()
         if self._idle:
             self._idle.cancel()
@@ -104,3 +105,7 @@ class Delivery:
             self._write(self._renderer.idle())
         again = max(self._written, self._loop.time() - SILENCE / 2) + SILENCE
         self._idle = self._loop.call_at(again, self._give_sign)
+
+
+def _nothing() -> None:
+    pass

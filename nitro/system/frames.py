@@ -3,6 +3,7 @@
 Messages are tagged structs. Each pair of processes defines its own; this module does not know them.
 """
 
+import contextlib
 import socket
 import struct
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def size(header: bytes) -> int:
 
 def payloads(sock: socket.socket) -> Iterator[bytes]:
     """Yield the payloads that arrive on a blocking socket, until the other side closes it."""
-    with sock.makefile("rb") as stream:
+    with sock.makefile("rb") as stream, contextlib.suppress(ConnectionError):  # it may leave what we sent unread
         while len(header := stream.read(HEADER)) == HEADER:
             wanted = size(header)
             payload = stream.read(wanted)

@@ -11,6 +11,7 @@ from typing import Any
 
 _VERSION = re.compile(r"""^__version__ = ["']([^"']+)["']""", re.MULTILINE)
 _running = threading.RLock()
+_begun: set[str] = set()  # packages that are running
 
 
 def defer(name: str) -> None:
@@ -33,14 +34,18 @@ def version(name: str) -> str:
 
 
 class _Deferred(ModuleType):
-    """A package that has not run."""
+    """A package that has not run, or is running. Meanwhile other threads wait for what it has not got yet."""
 
     __spec__: ModuleSpec
 
     def __getattr__(self, name: str) -> Any:
         with _running:
-            if self.__class__ is _Deferred:
-                self.__class__ = ModuleType  # type: ignore[assignment]
-                assert self.__spec__.loader
-                self.__spec__.loader.exec_module(self)
-        return getattr(self, name)
+            if self.__class__ is _Deferred and self.__name__ not in _begun:
+                _begun.add(self.__name__)
+                try:
+                    assert self.__spec__.loader
+                    self.__spec__.loader.exec_module(self)
+                finally:
+                    _begun.remove(self.__name__)
+                    self.__class__ = ModuleType  # type: ignore[assignment]
+        return ModuleType.__getattribute__(self, name)

@@ -73,13 +73,13 @@ class Generation:
         return burst
 
     def take(self) -> list[tuple[int, Output]]:
-        """The next burst, of at most MAX_BURST outputs; empty where nothing has come. Of what is left over, and of an
-        error behind it, the listener is told in the event loop's next turn. Raises EngineError."""
+        """The next burst, of at most MAX_BURST outputs; empty where nothing has come. Of what is left over, or of the
+        error that follows, the listener is told in the event loop's next turn. Raises EngineError."""
         burst = self._burst
         if not burst and self._error:
             raise self._error
         self._burst = burst[MAX_BURST:]
-        if self._burst or (burst and self._error):
+        if self._burst or self._error:
             self._changed()
         return burst[:MAX_BURST]
 
