@@ -77,6 +77,7 @@ class DraftModel:
             )
         )
         library.resume_log(target.log)
+        self._model.log = target.log  # which gets every line again: what its context takes stands there
         self._context: LlamaContext | None = None
         self._failed = False
         try:
