@@ -19,9 +19,10 @@ from bench import files
 from nitro.config import ServeConfig
 from nitro.engines.backends import draft_vocabulary
 from nitro.engines.backends.draft_vocabulary import NONE, Vocabulary
-from nitro.engines.backends.llama import draft_model
+from nitro.engines.backends.llama import draft_model, footprint
 from nitro.engines.backends.llama.draft_streams import LOSES_LITTLE, MIN_COPIED, Streams
 from nitro.engines.backends.llama.runner import LlamaRunner
+from nitro.engines.hardware.memory import KVPlan
 from nitro.engines.runner import Chunk, LoadError
 from nitro.engines.types import EngineSpec, SamplingParams
 from nitro.errors import StartError
@@ -377,6 +378,13 @@ def test_what_cannot_draft_is_refused(tiny: Path, tmp_path: Path) -> None:
     different = write_gguf(tmp_path / "different.gguf", names={900: "quite different"})
     with pytest.raises(LoadError, match=r"token 900 of .*tiny.gguf is .*, and .*different.gguf has 'quite different'"):
         LlamaRunner(spec(tiny, different))
+
+
+def test_windows_that_do_not_fit_are_refused(gemma: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has left them cannot be taken back, so that no guess would ever be checked."""
+    monkeypatch.setattr(footprint, "plan", lambda *_: KVPlan(512, 1024, full_windows=False, token_bytes=18432))
+    with pytest.raises(LoadError, match="--draft needs KV that can be cut"):
+        LlamaRunner(spec(gemma, gemma, context=512, parallel=2))
 
 
 # In a server

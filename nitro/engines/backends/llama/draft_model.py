@@ -101,7 +101,7 @@ class DraftModel:
     @property
     def need(self) -> Need:
         """What it takes beside its target."""
-        return Need(self._model.token_bytes(), int(lib.llama_model_size(self._model.pointer)))
+        return Need(self._model.token_bytes(), self._model.mapped_bytes)
 
     @property
     def kv_bytes(self) -> int:
