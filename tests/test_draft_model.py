@@ -355,6 +355,17 @@ def test_a_sequence_that_outgrows_the_draft_model_goes_on_without(tiny: Path) ->
     runner.close()
 
 
+def test_a_long_prompt_is_followed_in_parts(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who decode wait for one part at most, and get their guesses meanwhile."""
+    monkeypatch.setattr(draft_model, "STEP_TOKENS", 32)
+    runner = LlamaRunner(spec(tiny, tiny, parallel=2))
+    prompts = [list(range(20, 30)), list(range(20, 120))]
+    batch = [Chunk(i, i, tokens, 0, len(tokens), GREEDY, len(tokens)) for i, tokens in enumerate(prompts)]
+    counts = [[len(guesses) for guesses in runner.guess(batch, [3, 3])] for _ in range(5)]
+    assert counts == [[3, 0], [3, 0], [3, 0], [3, 3], [3, 3]]
+    runner.close()
+
+
 def test_the_draft_model_survives_a_reset(tiny: Path) -> None:
     runner = LlamaRunner(spec(tiny, tiny))
     before = say(runner, PROMPTS, 12, greedy, limit=4)
