@@ -19,9 +19,10 @@ from bench import files
 from nitro.config import ServeConfig
 from nitro.engines.backends import draft_vocabulary
 from nitro.engines.backends.draft_vocabulary import NONE, Vocabulary
-from nitro.engines.backends.llama import draft_model
+from nitro.engines.backends.llama import draft_model, footprint
 from nitro.engines.backends.llama.draft_streams import LOSES_LITTLE, MIN_COPIED, Streams
 from nitro.engines.backends.llama.runner import LlamaRunner
+from nitro.engines.hardware.memory import KVPlan
 from nitro.engines.runner import Chunk, LoadError
 from nitro.engines.types import EngineSpec, SamplingParams
 from nitro.errors import StartError
@@ -287,7 +288,7 @@ def test_the_draws_are_of_the_model_s_distribution(tiny: Path, rounded: Path) ->
             runner.free_sequence(chunk.sequence_id)
             assert runner.trim(chunk.slot, start) == start
     runner.close()
-    assert first.sum() == 20_000 and sum(counts.sum() for counts in second.values()) > 10_000, "most guesses were right"
+    assert first.sum() == 20_000 and sum(counts.sum() for counts in second.values()) > 5_000, "many guesses were right"
     scorer = LlamaScorer(tiny, context=64)
     assert_drawn_from(first, scorer.logits(prompt, [start, 1])[-1], top_k, temperature)
     for token, counts in second.items():
@@ -354,6 +355,17 @@ def test_a_sequence_that_outgrows_the_draft_model_goes_on_without(tiny: Path) ->
     runner.close()
 
 
+def test_a_long_prompt_is_followed_in_parts(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who decode wait for one part at most, and get their guesses meanwhile."""
+    monkeypatch.setattr(draft_model, "STEP_TOKENS", 32)
+    runner = LlamaRunner(spec(tiny, tiny, parallel=2))
+    prompts = [list(range(20, 30)), list(range(20, 120))]
+    batch = [Chunk(i, i, tokens, 0, len(tokens), GREEDY, len(tokens)) for i, tokens in enumerate(prompts)]
+    counts = [[len(guesses) for guesses in runner.guess(batch, [3, 3])] for _ in range(5)]
+    assert counts == [[3, 0], [3, 0], [3, 0], [3, 3], [3, 3]]
+    runner.close()
+
+
 def test_the_draft_model_survives_a_reset(tiny: Path) -> None:
     runner = LlamaRunner(spec(tiny, tiny))
     before = say(runner, PROMPTS, 12, greedy, limit=4)
@@ -377,6 +389,13 @@ def test_what_cannot_draft_is_refused(tiny: Path, tmp_path: Path) -> None:
     different = write_gguf(tmp_path / "different.gguf", names={900: "quite different"})
     with pytest.raises(LoadError, match=r"token 900 of .*tiny.gguf is .*, and .*different.gguf has 'quite different'"):
         LlamaRunner(spec(tiny, different))
+
+
+def test_windows_that_do_not_fit_are_refused(gemma: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has left them cannot be taken back, so that no guess would ever be checked."""
+    monkeypatch.setattr(footprint, "plan", lambda *_: KVPlan(512, 1024, full_windows=False, token_bytes=18432))
+    with pytest.raises(LoadError, match="--draft needs KV that can be cut"):
+        LlamaRunner(spec(gemma, gemma, context=512, parallel=2))
 
 
 # In a server

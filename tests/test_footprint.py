@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import llama_cpp.llama_cpp as lib
 import pytest
 
 from nitro.engines.backends.llama import footprint
 from nitro.engines.backends.llama.footprint import Footprint
 from nitro.engines.backends.llama.model import LlamaModel
+from nitro.engines.hardware import memory
 from nitro.engines.hardware.memory import MIB, SPARE_SLOTS
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
@@ -31,6 +33,17 @@ def test_gemma(gemma: Path) -> None:
     assert needs == Footprint(3 * 2 * 256 * 2, 15 * 2 * 256 * 2)
     assert needs.token + needs.window_token == model.token_bytes()
     assert model.window == WINDOW
+    model.close()
+
+
+@pytest.mark.parametrize(("options", "share"), [({}, 1), ({"no_mmap": True}, 0)])
+def test_weights_are_taken_off_once(
+    options: dict[str, bool], share: int, smollm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are mapped count as free; others have their memory already."""
+    model = LlamaModel(EngineSpec("llama", str(smollm), **options))
+    monkeypatch.setattr(memory, "free_host_memory", lambda: 2**33)
+    assert model.free_memory() == 2**33 - share * lib.llama_model_size(model.pointer)
     model.close()
 
 

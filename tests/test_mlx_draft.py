@@ -128,6 +128,16 @@ def test_it_computes_only_what_is_new(
     assert fresh.guess([chunk(prompt(2), 39, GREEDY)], [2]) == other
 
 
+def test_a_long_prompt_is_followed_in_parts(
+    load: Callable[..., MlxRunner], folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No step waits for all of it."""
+    monkeypatch.setattr("nitro.engines.backends.mlx.draft_model.STEP_TOKENS", 16)
+    runner = load(folder(), folder())
+    asked = chunk(prompt(length=100), 99, GREEDY)
+    assert [len(runner.guess([asked], [3])[0]) for _ in range(4)] == [0, 0, 3, 3]
+
+
 def test_what_was_not_used_for_long_is_dropped(load: Callable[..., MlxRunner], folder: Callable[..., Path]) -> None:
     runner = load(folder(), folder(seed=7))
     assert runner._draft

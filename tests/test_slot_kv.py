@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from driving import Driver
 from llama_scorer import LlamaScorer
+from msgspec.structs import replace
 from same_answer import assert_same_answer, tolerance
+from tiny_models import write_gguf
 
 from nitro.engines.backends.llama import kv_cells
 from nitro.engines.backends.llama.runner import LlamaRunner
@@ -23,6 +25,11 @@ def scorer(smollm: Path) -> Iterator[LlamaScorer]:
     scorer = LlamaScorer(smollm, parallel=4, banned=[0, 2])
     yield scorer
     scorer.close()
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gguf(tmp_path_factory.mktemp("slots") / "tiny.gguf")
 
 
 @pytest.fixture
@@ -138,4 +145,32 @@ def test_a_full_stream_is_out_of_kv_and_nothing_is_computed(smollm: Path) -> Non
         compute(runner, (0, tokens, 200, 300))
     assert [runner.trim(slot, 200) for slot in range(2)] == [200] * 2
     compute(runner, (0, tokens, 200, 256))
+    runner.close()
+
+
+def test_what_makes_way_takes_no_more_memory_than_the_pool(tiny: Path) -> None:
+    """Where there is no memory for idle slots beside it, they give way as in a pool: the oldest is dropped."""
+    runner = LlamaRunner(EngineSpec("llama", str(tiny), context=256, parallel=1))
+    runner.info = replace(runner.info, offload_tokens=0)
+    driver = Driver(runner, budget=256)
+    for id in range(6):
+        driver.add(id, [3 + id, *range(10, 90)], 20)
+        driver.run()
+        kept = [slot for slot in range(runner.info.slots) if driver.scheduler.slots.size(slot)]
+        assert driver.scheduler.kv_used <= 256 and set(runner._kv._offloaded) <= set(kept)
+    assert [len(answer) for answer in driver.answers.values()] == [20] * 6
+    assert len(kept) == 2, "of about a hundred tokens each"
+    runner.close()
+
+
+def test_what_is_offloaded_counts_for_nothing(tiny: Path) -> None:
+    runner = LlamaRunner(EngineSpec("llama", str(tiny), context=256, parallel=1))
+    tokens = list(range(10, 210))
+    compute(runner, (0, tokens, 0, 150))
+    compute(runner, (1, tokens, 0, 100))  # slot 0 makes way
+    with pytest.raises(OutOfKV):
+        compute(runner, (2, tokens, 0, 100))
+    runner.offload(0)
+    compute(runner, (2, tokens, 0, 100))
+    assert runner.trim(0, 150) == 150 and runner.trim(1, 100) == 100
     runner.close()

@@ -64,9 +64,8 @@ class DraftPolicy:
             return
         step = self._step_cost.curve(len(decodes), limit)
         passes = self._passes(len(decodes), step[0])
-        candidates, plan = self._best(len(decodes), sources, step, passes, others_wait)
-        if not plan.drafted:
-            candidates, plan = self._trial(len(decodes), sources, step, passes)
+        best = self._best(len(decodes), sources, step, passes, others_wait)
+        candidates, plan = self._trial(best, len(decodes), sources, step, passes)
         for candidate, length in zip(candidates, plan.lengths, strict=True):
             if length:
                 self._draft(candidate, length)
@@ -79,7 +78,8 @@ class DraftPolicy:
             chunk.draft = tokens
             drafter.guesses["model"] = Guess(tokens, drafter.agreed)
             usual = usual and drafter.guessed_to >= chunk.stop - CATCHES_UP
-            drafter.guessed_to = chunk.stop
+            if tokens:  # else it may be catching up yet
+                drafter.guessed_to = chunk.stop
         rounds = max(map(len, guesses))
         self.asked, self._drafters = [], []
         if rounds and usual:
@@ -137,29 +137,40 @@ class DraftPolicy:
         return max(plans, key=lambda pair: pair[1].rate)
 
     def _trial(
-        self, streams: int, sources: list[list[Candidate]], step: list[float], passes: list[float]
+        self,
+        best: tuple[list[Candidate], Plan],
+        streams: int,
+        sources: list[list[Candidate]],
+        step: list[float],
+        passes: list[float],
     ) -> tuple[list[Candidate], Plan]:
-        """What would pay if what is not known were as good as it can be, where the allowance covers it."""
+        """What would pay more than the best plan if what is not known were as good as it can be, where the allowance
+        covers it; else the best plan."""
+        if any(length and one.source == "model" for one, length in zip(best[0], best[1].lengths, strict=True)):
+            return best
         candidates = _likelier(sources, modelled=False)
-        plan = self._untried_rows(streams, [candidate.chain for candidate in candidates], step)
-        if not plan.drafted and self._has_draft_model:
+        plan = self._untried_rows(best[1], streams, [candidate.chain for candidate in candidates], step)
+        if not plan.drafted and not best[1].drafted and self._has_draft_model:
             candidates, plan = self._untried_model(streams, sources, step, passes)
         if not plan.drafted:
-            return [], NO_PLAN
-        self._untried_seconds = step[0]
+            return best
+        self._untried_seconds = step[best[1].drafted]
         return candidates, plan
 
-    def _untried_rows(self, streams: int, chains: list[Chain], step: list[float]) -> Plan:
-        """So many guesses that it is not known what they cost, if they would pay if they cost as much as fewer."""
-        known = 0  # guesses
-        best = max((chain.chances[0] for chain in chains), default=0.0)
+    def _untried_rows(self, best: Plan, streams: int, chains: list[Chain], step: list[float]) -> Plan:
+        """More guesses than the best plan has, so many that it is not known what they cost, if they would pay if they
+        cost as much as fewer."""
+        known = best.drafted  # guesses
+        likeliest_chance = max((chain.chances[0] for chain in chains), default=0.0)
         for count in TRIED:
-            if count >= len(step) or step[count] - step[0] > self._allowance:
+            if count <= best.drafted:
+                continue
+            if count >= len(step) or step[count] - step[best.drafted] > self._allowance:
                 break
-            must_be = LEAST_GAIN * streams / step[0] * step[known]  # tokens
+            must_be = LEAST_GAIN * best.tokens / step[best.drafted] * step[known]  # tokens
             if self._step_cost.is_firm(streams + count):
                 known = count
-            elif streams + count * best > must_be:
+            elif streams + count * likeliest_chance > must_be:
                 plan = likeliest(streams, chains, count)
                 if plan.drafted == count and plan.tokens > must_be:
                     return plan

@@ -176,7 +176,7 @@ def _rounded(cells: float) -> int:
 
 
 class Need(NamedTuple):
-    """What a draft model takes beside its target: bytes of KV for each token, and of weights."""
+    """What a draft model takes beside its target: bytes of KV for each token, and of weights that count as free."""
 
     token_bytes: int
     weight_bytes: int

@@ -32,7 +32,7 @@ from nitro.engines.types import COLD, EngineSpec, SamplingParams
 
 log = logging.getLogger("llama.cpp")
 
-STEP_TOKENS = 512
+STEP_TOKENS = 512  # that it computes in one call before it guesses: all who decode wait for them
 MAX_PENDING = 2  # tokens: a guess that was right but not computed, and the one drawn after it
 DECODED = 0  # llama_decode's return codes (llama.h:994)
 NO_KV_SLOT = 1
@@ -77,6 +77,7 @@ class DraftModel:
             )
         )
         library.resume_log(target.log)
+        self._model.log = target.log  # which gets every line again: what its context takes stands there
         self._context: LlamaContext | None = None
         self._failed = False
         try:
@@ -96,11 +97,12 @@ class DraftModel:
         self._batch = Batch(STEP_TOKENS)
         self._streams = Streams(0)
         self._length = 0  # tokens that a stream may hold
+        self._to_compute = 0  # tokens that this call may compute before it guesses
 
     @property
     def need(self) -> Need:
         """What it takes beside its target."""
-        return Need(self._model.token_bytes(), int(lib.llama_model_size(self._model.pointer)))
+        return Need(self._model.token_bytes(), self._model.mapped_bytes)
 
     @property
     def kv_bytes(self) -> int:
@@ -130,6 +132,7 @@ class DraftModel:
     def guess(self, chunks: list[Chunk], limits: list[int], chain_of: ChainOf) -> list[list[int]]:
         """See ModelRunner.guess."""
         self._streams.begin()
+        self._to_compute = STEP_TOKENS
         room = self._length - max(limits)  # a row may be computed as far as the one that goes on longest
         rows = [
             self._row(chunk, limit, chain_of) if self._pointer and MAX_PENDING <= chunk.stop <= room else None
@@ -170,7 +173,7 @@ class DraftModel:
 
     def _row(self, chunk: Chunk, limit: int, chain_of: ChainOf) -> _Row | None:
         """The row of a sequence whose stream holds all its tokens but the last one or two. None where all streams are
-        in use, or it could not be computed."""
+        in use, or it is not computed so far."""
         tokens = self._map.draft_ids(chunk.tokens[: chunk.stop], self._instead)
         placed = self._streams.place(chunk.sequence_id, tokens)
         if placed is None:
@@ -178,7 +181,6 @@ class DraftModel:
         self._copy(placed)
         row = _Row(placed.stream, tokens, limit)
         if not self._follow(row):
-            self._lose([row])
             return None
         if not _is_greedy(chunk.sampling):
             row.chain = lib.llama_sampler_clone(chain_of(chunk))
@@ -195,16 +197,20 @@ class DraftModel:
             stream.tokens = source.tokens.copy()
 
     def _follow(self, row: _Row) -> bool:
-        """Compute what the stream lacks, but for the last two tokens."""
-        stream, end = row.stream, len(row.tokens) - MAX_PENDING
+        """Compute what the stream lacks, but for the last two tokens. False where that fails, or where it is more than
+        this call may compute: the next one goes on."""
+        stream = row.stream
         stream.follow(row.tokens)
         self._cut(stream, len(row.tokens))
-        for start in range(len(stream.tokens), end, STEP_TOKENS):
-            piece = row.tokens[start : min(start + STEP_TOKENS, end)]
-            if not self._decode([(stream.id, start, piece)], sampled=False):
+        missing = row.tokens[len(stream.tokens) : -MAX_PENDING]
+        piece = missing[: self._to_compute]
+        if piece:
+            if not self._decode([(stream.id, len(stream.tokens), piece)], sampled=False):
+                self._lose([row])
                 return False
             stream.add(piece)
-        return True
+            self._to_compute -= len(piece)
+        return len(piece) == len(missing)
 
     def _even_out(self, rows: list[_Row]) -> int:
         """How many tokens of each stream are yet to be computed, one or two. llama.cpp computes streams together only

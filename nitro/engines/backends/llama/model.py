@@ -45,6 +45,8 @@ class LlamaModel:
         self.pointer = _load(spec, self.log, uses_gpu)
         if "failed to mlock" in self.log.text:
             log.warning("--mlock: the system does not let all weights be locked in memory; `ulimit -l` is its limit")
+        is_locked = spec.mlock and "failed to mlock" not in self.log.text
+        self._counts_as_free = not (spec.no_mmap or is_locked)
         self._cache_types = (spec.cache_type_k, spec.cache_type_v)
         try:
             self.layers: int = lib.llama_model_n_layer(self.pointer)
@@ -112,12 +114,18 @@ class LlamaModel:
         keys, values = (int(self._metadata(f"{arch}.attention.{kind}_length") or head) for kind in ("key", "value"))
         return keys, values
 
+    @property
+    def mapped_bytes(self) -> int:
+        """Bytes of weights in main memory that the system counts as free: those of a file that is mapped can be read
+        again."""
+        return int(lib.llama_model_size(self.pointer)) if self._counts_as_free and not self.placement.on_gpu else 0
+
     def free_memory(self) -> int:
-        """Bytes free where the KV cache will lie: on the GPUs if layers lie there, else in main memory, where the
-        weights are mapped and count as free until they are read."""
+        """Bytes free where the KV cache will lie: on the GPUs if layers lie there, else in main memory, beside all
+        weights."""
         if self.placement.on_gpu:
             return sum(device.free for device in library.devices() if device.is_gpu)
-        return max(memory.free_host_memory() - int(lib.llama_model_size(self.pointer)), 0)
+        return max(memory.free_host_memory() - self.mapped_bytes, 0)
 
     def _metadata(self, key: str) -> str | None:
         """A value of the GGUF's header as text, an array as "[1, 2, …]"."""

@@ -60,6 +60,11 @@ class LlamaRunner:
             raise
         self._kv = self._slot_kv()
         try:
+            if self._draft and not self._can_truncate:
+                raise LoadError(
+                    f"--draft needs KV that can be cut, and there is no memory to keep it whole in the layers of "
+                    f"{self._model.path} that have a window. Lower --ctx or --parallel, or leave out --draft."
+                )
             if self._draft:
                 self._draft.start(self._context.plan, spec)
             self.info = self._describe(spec)

@@ -5,7 +5,8 @@ which read cells that do not count (those of other slots, masked) nearly for fre
 
 On the CPU attention takes as long as there are cells to go over. So there each sequence of llama.cpp has cells of its
 own (`kv_unified` is off): a stream. There are as many as requests run at once. A slot gets one when it is computed, and
-what it holds is brought there; idle ones are in main memory, and take no more of it than they hold.
+what it holds is brought there; idle ones are in main memory, and take no more of it than they hold. Those that made way
+count as the pool's until they are offloaded: all together never hold more tokens than it has cells.
 
 Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 """
@@ -128,6 +129,7 @@ class StreamKV(PoolKV):
     def __init__(self, context: LlamaContext, model: LlamaModel):
         super().__init__(context, model, shares_cells=False)
         self._streams: dict[int, int] = {}  # by slot; that which was not used for the longest time comes first
+        self._displaced: dict[int, int] = {}  # by slot: tokens of those that made way and are in main memory now
 
     def sequence(self, slot: int) -> int:
         """Its stream. One without gets the lowest that is free, or that of the slot that was idle the longest."""
@@ -136,12 +138,16 @@ class StreamKV(PoolKV):
             if not free:
                 idle = next(iter(self._streams))
                 free = {self._streams[idle]}
+                tokens = self._end(idle)
                 self.offload(idle)
+                self._displaced[idle] = tokens
             self._streams[slot] = min(free)
         return self._streams[slot]
 
     def arrange(self, batch: list[Chunk]) -> list[Chunk]:
         """Decodes come last, in rising streams without a gap; prompts before, in falling ones. Raises OutOfKV."""
+        if self._displaced and self._held + sum(chunk.size for chunk in batch) > self._context.max_cells:
+            raise OutOfKV
         for chunk in batch:  # in use: none gives way for another
             if chunk.slot in self._streams:
                 self._streams[chunk.slot] = self._streams.pop(chunk.slot)
@@ -156,13 +162,31 @@ class StreamKV(PoolKV):
         prompts.sort(key=lambda chunk: -self._streams[chunk.slot])
         return prompts + decodes
 
+    def offload(self, slot: int) -> None:
+        """See PoolKV. One that made way before no longer counts as the pool's."""
+        self._displaced.pop(slot, None)
+        super().offload(slot)
+
     def clear(self, slot: int) -> int:
         """Empty it, wherever it lies: its stream is free."""
         self._offloaded.pop(slot, None)
+        self._displaced.pop(slot, None)
         stream = self._streams.pop(slot, None)
         if stream is not None:
             kv_cells.clear(self._context.pointer, stream)
         return 0
+
+    @property
+    def _held(self) -> int:
+        """Tokens in all slots but the offloaded ones."""
+        return sum(self._displaced.values()) + sum(map(self._end, self._streams))
+
+    def _bring_back(self, slot: int) -> bool:
+        tokens = self._displaced.pop(slot, 0)
+        is_back = super()._bring_back(slot)
+        if tokens and not is_back:
+            self._displaced[slot] = tokens
+        return is_back
 
     def _end(self, slot: int) -> int:
         return super()._end(slot) if slot in self._streams else 0

@@ -27,6 +27,7 @@ from nitro.engines.scheduling.slots import shared_prefix
 from nitro.engines.types import EngineSpec
 
 STEP_TOKENS = 256  # of a prompt that it computes at once
+STEPS = 2  # that it takes in one call before it guesses: all who decode wait for them
 WITH_LOGITS = 8  # tokens that may be computed together with the last one, though nobody needs their logits
 MIN_CONFIDENCE = 0.3  # of the likeliest token: where it is less likely, the target often draws another one
 
@@ -68,7 +69,7 @@ class DraftModel:
             return []
         held, pending = self._follow(chunk.slot, self._map.draft_ids(said, instead=0))
         guesses: list[int] = []
-        while len(guesses) < limit:
+        while len(pending) <= WITH_LOGITS and len(guesses) < limit:
             token, confidence = self._draw(held, pending, SamplerRow(chunk.sampling, said + guesses, bias))
             if token == sampler.NONE or token in self._eog or confidence < MIN_CONFIDENCE:
                 break
@@ -82,7 +83,8 @@ class DraftModel:
         self._held = {}
 
     def _follow(self, slot: int, tokens: list[int]) -> tuple[_Held, list[int]]:
-        """What is held of these tokens, but for the last few, which are returned."""
+        """What is held of these tokens, but for the last few, which are returned; more where this call may not compute
+        so many: the next one goes on."""
         held = self._held.pop(slot, None)
         common = shared_prefix(held.tokens, tokens) if held else 0
         if held is None or common < len(tokens) - WITH_LOGITS:
@@ -92,7 +94,9 @@ class DraftModel:
         was_cut = kv_cache.cut(held.caches, len(held.tokens) - common)
         assert was_cut, "a model whose caches cannot be cut does not guess"
         del held.tokens[common:]
-        while len(tokens) - len(held.tokens) > WITH_LOGITS:
+        for _ in range(STEPS):
+            if len(tokens) - len(held.tokens) <= WITH_LOGITS:
+                break
             piece = tokens[len(held.tokens) : -1][:STEP_TOKENS]
             self._model.network(mx.array(piece)[None], cache=held.caches)
             mx.eval(kv_cache.arrays(held.caches))
