@@ -194,7 +194,7 @@ def test_a_recurrent_model_is_refused(load: Callable[..., MlxRunner], folder: Ca
 
 def test_deterministic_excludes_it(folder: Callable[..., Path]) -> None:
     spec = EngineSpec(engine="mlx", model=str(folder()), draft=str(folder()), deterministic=True)
-    with pytest.raises(LoadError, match="exclude each other|of MLX on a GPU"):
+    with pytest.raises(LoadError, match=r"exclude each other|of MLX on a GPU"):
         MlxRunner(spec)
 
 
