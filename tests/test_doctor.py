@@ -309,6 +309,18 @@ def test_require_gpu_on_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
         MlxRunner(EngineSpec("mlx", "/nowhere", require_gpu=True))
 
 
+def test_mlx_on_cuda_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    mx = pytest.importorskip("mlx.core")
+    from nitro.engines.backends.mlx import library
+
+    monkeypatch.setattr(mx.metal, "is_available", lambda: False)
+    assert (library.gpu_kind(), library.build().has_gpu) == ("", False)
+    monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu))
+    build = library.build()
+    assert (library.gpu_kind(), build.has_gpu) == ("CUDA", True) and "CUDA" in str(build)
+    library.check_gpu(EngineSpec("mlx", "/nowhere", require_gpu=True))
+
+
 def test_a_server_that_requires_a_gpu_ends_without_one(tmp_path: Path) -> None:
     if ggml.build().has_gpu:
         pytest.skip("this machine has a GPU")

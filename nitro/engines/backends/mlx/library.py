@@ -19,9 +19,16 @@ REUSE_SHARE = 16
 def build() -> Build:
     """What MLX is built for and finds here. Raises what importing mlx-lm raises: the engine needs both."""
     importlib.import_module("mlx_lm.utils")
-    metal = mx.metal.is_available()
-    device = Device(device_name(), free_memory(), metal)
-    return Build("MLX", version("mlx"), ("Metal", "CPU") if metal else ("CPU",), (device,))
+    gpu = gpu_kind()
+    device = Device(device_name(), free_memory(), bool(gpu))
+    return Build("MLX", version("mlx"), (gpu, "CPU") if gpu else ("CPU",), (device,))
+
+
+def gpu_kind() -> str:
+    """By what MLX computes on a GPU: "Metal" or "CUDA". Empty on the CPU."""
+    if mx.metal.is_available():
+        return "Metal"
+    return "CUDA" if mx.default_device().type == mx.DeviceType.gpu else ""
 
 
 def device_name() -> str:
@@ -38,7 +45,7 @@ def free_memory() -> int:
 
 def check_gpu(spec: EngineSpec) -> None:
     """Raises LoadError where --require-gpu cannot be met."""
-    if spec.require_gpu and not mx.metal.is_available():
+    if spec.require_gpu and not gpu_kind():
         raise LoadError("--require-gpu cannot be met. MLX finds no Metal here, and would compute on the CPU.")
 
 

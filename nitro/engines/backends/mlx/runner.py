@@ -296,7 +296,8 @@ class MlxRunner:
         )
         if plan.context > trained:
             log.warning("--ctx %d is more than the %d tokens the model was trained for", plan.context, trained)
-        place = "GPU" if mx.metal.is_available() else "CPU"
+        gpu = library.gpu_kind()
+        place = "GPU" if gpu else "CPU"
         return ModelInfo(
             engine=f"MLX {version('mlx')} (mlx-lm {version('mlx-lm')})",
             device=f"{library.device_name()} ({place})",
@@ -312,7 +313,7 @@ class MlxRunner:
             deterministic=spec.deterministic,
             prompt_grid=self._grid.size,
             draft_rows=1,  # those that decode together have one token each
-            kv_place="unified memory" if place == "GPU" else "CPU",
+            kv_place="unified memory" if gpu == "Metal" else place,
             kv_bytes=plan.pool * token_bytes,
             step_tokens=STEP_TOKENS,
             vocabulary=vocabulary,
