@@ -56,28 +56,29 @@ def conversation(number: int) -> list[dict[str, str]]:
 # Predicted outputs
 
 
+ATTEMPTS = 20  # each takes more of what the scheduler allows for finding out whether guesses pay here
+
+
 def test_a_prediction_changes_no_answer(client: openai.OpenAI, server: RunningServer) -> None:
     """Tokens of it are checked together, as many as pay on this machine."""
     asked = {"model": "", "messages": STORY, "max_tokens": 60, **GREEDY}
     answer = client.chat.completions.create(**asked).choices[0].message.content
-    server.engine.steps.clear()
-    prediction = {"type": "content", "content": answer}
-    whole = client.chat.completions.create(**asked, prediction=prediction)
-    streamed = list(
-        client.chat.completions.create(
-            **asked, prediction=prediction, stream=True, stream_options={"include_usage": True}
-        )
-    )
-    assert whole.choices[0].message.content == answer
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed if chunk.choices) == answer
-    details = (whole.usage.completion_tokens_details, streamed[-1].usage.completion_tokens_details)
-    accepted = sum(of_one.accepted_prediction_tokens for of_one in details)
-    if server.engine.info.draft_tokens:
-        assert all(of_one.accepted_prediction_tokens for of_one in details)
+    predicted = {**asked, "prediction": {"type": "content", "content": answer}}
+    for _ in range(ATTEMPTS):
+        server.engine.steps.clear()
+        whole = client.chat.completions.create(**predicted)
+        assert whole.choices[0].message.content == answer
+        details = whole.usage.completion_tokens_details
         decodes = sum(row.stop - row.start == 1 for step in server.engine.steps for row in step.rows)
-        assert decodes <= 2 * 60 - accepted, "each saves a step"
-    else:
-        assert accepted == sum(of_one.rejected_prediction_tokens for of_one in details) == 0
+        assert decodes <= 60 - details.accepted_prediction_tokens, "each saves a step"
+        if details.accepted_prediction_tokens or not server.engine.info.draft_tokens:
+            break
+    assert bool(details.accepted_prediction_tokens) == bool(server.engine.info.draft_tokens)
+    streamed = list(client.chat.completions.create(**predicted, stream=True, stream_options={"include_usage": True}))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed if chunk.choices) == answer
+    counted = streamed[-1].usage.completion_tokens_details
+    if not server.engine.info.draft_tokens:
+        assert counted.accepted_prediction_tokens == counted.rejected_prediction_tokens == 0
 
 
 def test_a_prediction_that_is_wrong_changes_nothing_either(client: openai.OpenAI, server: RunningServer) -> None:
@@ -85,8 +86,7 @@ def test_a_prediction_that_is_wrong_changes_nothing_either(client: openai.OpenAI
     answer = client.chat.completions.create(**asked).choices[0].message.content
     other = client.chat.completions.create(**asked, prediction={"type": "content", "content": ["Quite ", "else. " * 9]})
     assert other.choices[0].message.content == answer
-    if server.engine.info.draft_tokens:
-        assert other.usage.completion_tokens_details.rejected_prediction_tokens > 0
+    assert other.usage.completion_tokens_details.accepted_prediction_tokens == 0
 
 
 def test_without_a_prediction_nothing_is_told_of_one(client: openai.OpenAI) -> None:
