@@ -64,16 +64,6 @@ class Server:
 @contextmanager
 def running(command: Command) -> Iterator[Server]:
     """Start a server, wait until it is ready, and end it afterwards. Raises RuntimeError if it is never ready."""
-    with starting(command) as (server, problem):
-        if not _wait_ready(server.port, problem):
-            raise RuntimeError(problem() or f"no server was ready within {LOAD_TIMEOUT:.0f} seconds")
-        yield server
-
-
-@contextmanager
-def starting(command: Command) -> Iterator[tuple[Server, Callable[[], str | None]]]:
-    """Start a server, and end it afterwards. With it comes a function: what an ended one has said last, None
-    while it runs."""
     signal.signal(signal.SIGTERM, _exit)
     port = _free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(OPTION_VARIABLES)}
@@ -88,7 +78,9 @@ def starting(command: Command) -> Iterator[tuple[Server, Callable[[], str | None
             return f"{arguments[0]} did not come up:\n{log.read().decode(errors='replace')[-2000:]}"
 
         try:
-            yield Server(port, process.pid), problem
+            if not _wait_ready(port, problem):
+                raise RuntimeError(problem() or f"no server was ready within {LOAD_TIMEOUT:.0f} seconds")
+            yield Server(port, process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             try:
