@@ -1,9 +1,13 @@
-"""What bench.table measured: written as JSON with every value, and from that as Markdown."""
+"""What bench.table measured: written as JSON with every value, and from that as Markdown.
+
+A table may be measured in several runs. A run replaces the rows that it measured, and keeps the others with what is
+known of the run that they are from.
+"""
 
 import json
 import statistics
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +19,73 @@ from nitro.bench.stats import Ratio
 
 FILE = Path(__file__).with_name("results.json")
 ACCEPTANCE = "drafted tokens accepted"
-HEADER = ["workload", "metric", "beside", OURS, "the other", "ratio", "to reach", ""]
+HEADER = ["workload", "metric", "beside", OURS, "the other", "ratio", "to reach", "", "run"]
 READING = """\
 Ratios are Nitro ÷ the other within a round: median (lowest–highest); for tokens/s and frames/s higher is better, for
 the rest lower. In every round each server gets the same new prompts and seeds, one server after another, and the next
 round goes in reverse order. tokens/s counts the tokens of all clients over the whole time, prompts included. "words":
-random words, greedy; "texts": requests as people write them, of several kinds, sampled with seeds."""
+random words, greedy; "texts": requests as people write them, of several kinds, sampled with seeds. Compare figures
+within a run only: from one to the next the machine may have become faster or slower."""
+
+
+@dataclass
+class Run:
+    """What rows were measured with. `setting`: lines about date, machine, versions and command."""
+
+    setting: list[str]
+    rounds: int
+
+    @property
+    def lines(self) -> list[str]:
+        """As in the table's list."""
+        return [*self.setting, f"- rounds: {self.rounds}"]
 
 
 @dataclass
 class Record:
-    """One run. `setting`: lines about machine, versions and command."""
+    """Every row as it was measured last. `rows`: by name, the index of the run, and the outcome."""
 
-    setting: list[str]
-    rounds: int
-    outcomes: list[Outcome]
+    runs: list[Run] = field(default_factory=list)
+    rows: dict[str, tuple[int, Outcome]] = field(default_factory=dict)
+
+    def begin(self, run: Run) -> None:
+        """The rows that are put from now on are of this run."""
+        self.runs.append(run)
+
+    def put(self, outcome: Outcome) -> None:
+        """Add a row of the last run, or replace it. Runs of which no row is left are forgotten."""
+        rows = {**self.rows, outcome.name: (len(self.runs) - 1, outcome)}
+        used = sorted({run for run, _ in rows.values()})
+        self.runs = [self.runs[run] for run in used]
+        self.rows = {name: (used.index(rows[name][0]), rows[name][1]) for name in ROWS if name in rows}
 
     def write(self, file: Path) -> None:
         """Write everything as JSON."""
-        rows = [asdict(outcome) for outcome in self.outcomes]
-        content = {"setting": self.setting, "rounds": self.rounds, "rows": rows}
+        rows = [{"run": run, **asdict(outcome)} for run, outcome in self.rows.values()]
+        content = {"runs": [asdict(run) for run in self.runs], "rows": rows}
         file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def markdown(self) -> str:
         """The section of bench/results.md."""
-        lines = [line for outcome in self.outcomes for line in table_lines(outcome)]
-        settings = "\n".join([*self.setting, f"- rounds: {self.rounds}"])
-        return f"{settings}\n\n{READING}\n\n{report.table(HEADER, lines)}{_failures(self.outcomes)}"
+        lines = [[*line, str(run + 1)] for run, outcome in self.rows.values() for line in table_lines(outcome)]
+        failures = _failures([outcome for _, outcome in self.rows.values()])
+        return f"{_settings(self.runs)}\n\n{READING}\n\n{report.table(HEADER, lines)}{failures}"
 
 
 def read(file: Path) -> Record:
-    """What `Record.write` wrote."""
+    """What `Record.write` wrote, but for rows that are there no more; nothing where there is no file."""
+    if not file.exists():
+        return Record()
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return Record(content["setting"], content["rounds"], [Outcome(**row) for row in content["rows"]])
+    rows = {row["name"]: (row.pop("run"), Outcome(**row)) for row in content["rows"] if row["name"] in ROWS}
+    return Record([Run(**run) for run in content["runs"]], rows)
+
+
+def _settings(runs: list[Run]) -> str:
+    """What is the same of all runs, and then what is each one's own."""
+    of_all = [line for line in runs[0].lines if all(line in run.lines for run in runs)]
+    own = {n: [line.removeprefix("- ") for line in run.lines if line not in of_all] for n, run in enumerate(runs, 1)}
+    return "\n".join([*of_all, *(f"- run {number}: {'; '.join(lines)}" for number, lines in own.items() if lines)])
 
 
 def table_lines(outcome: Outcome) -> list[list[str]]:

@@ -2,7 +2,8 @@
 
 Rows of one setting share their servers, which run all the time; an idle one takes no CPU. A row that fails says why,
 and the others go on. With --old an older source tree of Nitro takes its turn as well. Results go into the section
-"Table" of bench/results.md and, with every value, into bench/results.json.
+"Table" of bench/results.md and, with every value, into bench/results.json. Rows that are not measured stay there as
+they are, with the run that they are from.
 """
 
 import argparse
@@ -148,7 +149,8 @@ def main() -> None:
         *record.versions(options.llama_server, options.old),
         f"- {options.model.name}, {options.threads} threads",
     ]
-    written = record.Record(setting, options.rounds, [])
+    written = record.Record() if options.no_write else record.read(options.json)
+    written.begin(record.Run(setting, options.rounds))
     for names in groups(options):
         outcomes = (
             measure_group(names, options)
@@ -156,7 +158,7 @@ def main() -> None:
             else (measure_special(name, options) for name in names)
         )
         for outcome in outcomes:
-            written.outcomes.append(outcome)
+            written.put(outcome)
             show(outcome, time.monotonic() - began)
             if not options.no_write:
                 written.write(options.json)

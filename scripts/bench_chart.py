@@ -62,7 +62,7 @@ def measured() -> Results:
 def from_record(text: str) -> Results:
     """What bench/results.json has of both servers: medians of the rounds, for rows that have all panels' measures."""
     record = json.loads(text)
-    machine, libraries, *_, model, _ = (line.removeprefix("- ") for line in [*record["setting"], ""])
+    machine, libraries, *_, model, _ = (line.removeprefix("- ") for line in [*record["runs"][-1]["setting"], ""])
     values: dict[str, dict[str, tuple[float, float]]] = {}
     for row in record["rows"]:
         measures = {panel.measure: row["values"].get(panel.measure, {}) for panel in PANELS}

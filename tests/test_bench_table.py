@@ -131,13 +131,57 @@ def test_acceptance_is_shown_of_all_that_draft() -> None:
     assert [line[2:5] for line in lines if line[1] == record.ACCEPTANCE] == [["", "25 % of 80", ""]]
 
 
+def recorded(*runs: tuple[record.Run, list[Outcome]]) -> record.Record:
+    made = record.Record()
+    for run, outcomes in runs:
+        made.begin(run)
+        for outcome in outcomes:
+            made.put(outcome)
+    return made
+
+
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     failed = Outcome("long", "long", failed={"long": "died\nat once"})
-    run = record.Record(["- a machine"], 3, [speeds(ours=[1, 2, 3], theirs=[1, 1, 1]), failed])
-    run.write(tmp_path / "results.json")
+    eight = speeds(ours=[1, 2, 3], theirs=[1, 1, 1])
+    made = recorded((record.Run(["- a machine"], 3), [eight]), (record.Run(["- another"], 1), [failed]))
+    made.write(tmp_path / "results.json")
     again = record.read(tmp_path / "results.json")
-    assert again == run and again.markdown() == run.markdown()
-    assert "- long, long: died at once" in run.markdown() and "2.00 (1.00–3.00)" in run.markdown()
+    assert again == made and again.markdown() == made.markdown()
+    assert "- long, long: died at once" in made.markdown() and "2.00 (1.00–3.00)" in made.markdown()
+
+
+def test_nothing_is_read_where_nothing_was_written(tmp_path: Path) -> None:
+    assert record.read(tmp_path / "results.json") == record.Record()
+
+
+def test_a_row_that_is_no_more_is_forgotten(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    recorded((record.Run(["- a machine"], 3), [speeds(ours=[1], theirs=[1])])).write(file)
+    file.write_text(file.read_text().replace('"name": "8"', '"name": "nine"'))
+    assert not record.read(file).rows
+
+
+def test_a_run_keeps_the_rows_that_it_does_not_measure() -> None:
+    first = record.Run(["- a machine", "- `all rows`"], 3)
+    second = record.Run(["- a machine", "- `one row`"], 2)
+    eight, again = speeds(ours=[11], theirs=[10]), speeds(ours=[40], theirs=[10])
+    one, talk = (dataclasses.replace(eight, name=name, title=name) for name in ("1", "talk"))
+    made = recorded((first, [one, eight, talk]), (second, [again]))
+    assert made.runs == [first, second]
+    assert list(made.rows.items()) == [("1", (0, one)), ("8", (1, again)), ("talk", (0, talk))]
+    lines = made.markdown().splitlines()
+    assert lines[:3] == ["- a machine", "- run 1: `all rows`; rounds: 3", "- run 2: `one row`; rounds: 2"]
+    ratios = [[cell.strip() for cell in line.split("|")][6:10:3] for line in lines if line.startswith("|")]
+    assert ratios[2:] == [["1.10 (1.10–1.10)", "1"], ["4.00 (4.00–4.00)", "2"], ["1.10 (1.10–1.10)", "1"]]
+
+
+def test_a_run_of_which_no_row_is_left_is_forgotten() -> None:
+    old, kept, new = (record.Run([f"- {name}"], 1) for name in ("old", "kept", "new"))
+    eight = speeds(ours=[11], theirs=[10])
+    one = dataclasses.replace(eight, name="1", title="1")
+    made = recorded((old, [eight]), (kept, [one]), (new, [eight]))
+    assert made.runs == [kept, new]
+    assert [(name, made.runs[run]) for name, (run, _) in made.rows.items()] == [("1", kept), ("8", new)]
 
 
 # A whole run, with servers that compute nothing
@@ -185,7 +229,7 @@ def test_a_run_goes_on_without_a_server_that_does_not_start(
     for row in result["rows"]:
         assert {name: len(values) for name, values in row["values"][SPEED].items()} == {"Nitro": 2, SERVER: 2}
         assert "cannot do that" in row["failed"][TUNED]
-    assert any("llama-server: 9 (abc)" in line for line in result["setting"])
+    assert any("llama-server: 9 (abc)" in line for line in result["runs"][0]["setting"])
     assert re.search(r"8 clients, texts|1 client, texts", capfd.readouterr().out)
 
 
@@ -203,3 +247,13 @@ def test_a_row_that_fails_says_why_and_the_others_go_on(
     assert first["values"] and not first["failed"]
     assert "no-such-flag" in long["failed"][long["title"]] and not long["values"]
     assert start["failed"] == {start["title"]: "OSError: no such thing"}
+
+
+def test_a_table_is_measured_in_several_runs(run: Callable[..., dict]) -> None:
+    run("--rounds", "1", "--rows", "1-text,8", "--without", TUNED)
+    before = run("--rounds", "1", "--rows", "8", "--without", TUNED)
+    assert [(row["name"], row["run"]) for row in before["rows"]] == [("1-text", 0), ("8", 1)]
+    after = run("--rounds", "2", "--rows", "8", "--without", TUNED)
+    assert [run["rounds"] for run in after["runs"]] == [1, 2]
+    assert after["rows"][0] == before["rows"][0] and after["runs"][0] == before["runs"][0]
+    assert "--rows 8" in " ".join(after["runs"][1]["setting"])

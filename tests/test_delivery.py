@@ -14,6 +14,8 @@ from nitro.api.openai.chat import ChatRenderer
 from nitro.api.openai.completions import CompletionRenderer
 from nitro.api.openai.renderer import MARK
 from nitro.engines.client.generation import MAX_BURST, Generation
+from nitro.engines.client.generations import Generations
+from nitro.engines.client.suspects import Suspects
 from nitro.engines.types import Output
 from nitro.errors import SequenceFailed
 from nitro.service import delivery
@@ -191,6 +193,27 @@ def test_a_generation_tells_once_of_all_that_came_and_again_of_what_is_left() ->
         generation.tell()
         assert [output.tokens for _, output in generation.take()] == [[MAX_BURST]]
         assert generation.take() == [] and owner.changes == 2
+
+    run(scenario)
+
+
+def test_a_listener_that_fails_costs_the_others_nothing() -> None:
+    async def scenario() -> None:
+        faults: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+        generations = Generations(8, 8, Suspects(), lambda message: None)
+        told: list[int] = []
+
+        def listener(number: int) -> Callable[[], None]:
+            return lambda: told.append(1 // number)
+
+        for number in (1, 0, 1):
+            generation = Generation(generations, [number], 1, b"")
+            generation.listener = listener(number)
+            generations.changed(generation)
+        await asyncio.sleep(0)
+        assert told == [1, 1]
+        assert [type(fault["exception"]) for fault in faults] == [ZeroDivisionError]
 
     run(scenario)
 

@@ -80,6 +80,19 @@ def test_the_last_error() -> None:
     assert log.last_error == "model is corrupted."
 
 
+def test_the_reason_of_a_failure_is_not_an_error_of_before() -> None:
+    log = library.Log()
+    for attempt in ("decode", "llama_init_from_model"):
+        log.begin_attempt()
+        log.add(library.ERROR, f"{attempt}: failed in its own way\n")
+        log.add(library.ERROR, f"{attempt}: it failed\n")
+        assert log.last_error == f"{attempt}: it failed."
+    assert log.first_error == "failed in its own way."
+    log.begin_attempt()
+    log.add(library.ERROR, "llama_kv_cache: no memory\n")
+    assert log.first_error == "no memory."
+
+
 def test_devices() -> None:
     devices = library.devices()
     assert any(not device.is_gpu and device.name for device in devices)

@@ -391,8 +391,11 @@ def test_the_wired_limit_on_metal(folder: Callable[[str], Path], monkeypatch: py
 def test_the_pool_for_reuse_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[int] = []
     monkeypatch.setattr(mx, "set_cache_limit", limits.append)
-    library.set_limits(EngineSpec("mlx", ""))
-    assert len(limits) == 1 and 0 < limits[0] <= 2 * 2**30
+    for gpu in ("", "Metal"):
+        monkeypatch.setattr(library, "gpu_kind", lambda gpu=gpu: gpu)
+        library.set_limits(EngineSpec("mlx", ""))
+    on_cpu, on_gpu = limits
+    assert 0 < on_cpu <= 16 * 2**20 < on_gpu <= 2 * 2**30
 
 
 def test_tokens_that_the_model_does_not_know(folder: Callable[[str], Path], tmp_path: Path) -> None:

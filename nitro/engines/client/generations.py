@@ -70,7 +70,11 @@ class Generations:
     def _tell(self) -> None:
         changed, self._changed = self._changed, []
         for generation in changed:
-            generation.tell()
+            try:
+                generation.tell()
+            except Exception as error:  # of one listener: the others are told all the same
+                context = {"message": "a listener of a generation failed", "exception": error}
+                generation.accepted.get_loop().call_exception_handler(context)
 
     def ended(self, generation: Generation, completed: bool) -> None:
         """See GenerationOwner."""

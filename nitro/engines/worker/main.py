@@ -27,7 +27,7 @@ from nitro.engines.worker.preparation import Preparation
 from nitro.engines.worker.preparers import Preparers
 from nitro.engines.worker.reader import Reader
 from nitro.engines.worker.writer import Writer
-from nitro.system import frames, gc_tuning
+from nitro.system import frames, gc_tuning, heap
 
 
 def serve(sock: socket.socket, marks: CrashMarks) -> None:
@@ -48,6 +48,7 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
     outbox.put(messages.Ready(runner.info))
     Writer(sock, inbox, outbox).start()
     gc.collect()  # what loading has left may be weights
+    heap.give_back()
     gc_tuning.freeze_startup_objects()
     EngineLoop(runner, inbox, outbox, marks).run()
 

@@ -138,6 +138,7 @@ class LlamaContext:
 
     def _make(self, length: int) -> None:
         said = len(self._model.log.text)
+        self._model.log.begin_attempt()
         self.parameters.n_ctx = length * self._streams
         self.pointer = lib.llama_init_from_model(self._model.pointer, self.parameters)
         if not self.pointer:

@@ -39,6 +39,7 @@ def measure(model: LlamaModel, spec: EngineSpec) -> Footprint:
     if not model.window and not model.stateful:
         return Footprint(model.token_bytes())
     start = len(model.log.text)
+    model.log.begin_attempt()
     context = lib.llama_init_from_model(model.pointer, _smallest(spec))
     if not context:
         raise LoadError(f"llama.cpp cannot make a context: {model.log.first_error}")

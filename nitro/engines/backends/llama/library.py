@@ -26,9 +26,13 @@ class Log:
     """What llama.cpp logs from `capture_log` on. Some facts stand only there."""
 
     def __init__(self) -> None:
-        self.first_error = ""  # the most specific one where loading fails: the callers log afterwards that it did
+        self.first_error = ""  # of an attempt, and the most specific: the callers log afterwards that it failed
         self.last_error = ""
         self.text = ""
+
+    def begin_attempt(self) -> None:
+        """What is tried next may fail: errors of before are not the reason."""
+        self.first_error = ""
 
     def add(self, level: int, line: str) -> None:
         """Keep a line, and pass it on to Python's log."""

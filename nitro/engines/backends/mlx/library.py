@@ -14,6 +14,7 @@ from nitro.engines.types import EngineSpec
 # MLX keeps freed memory for reuse: at most this many bytes, or this share of the machine's memory.
 MAX_REUSE_BYTES = 2 * 2**30
 REUSE_SHARE = 16
+CPU_REUSE_BYTES = 16 * 2**20  # there memory is got as fast from the system, and widened weights filled 57 MiB
 
 
 def build() -> Build:
@@ -62,7 +63,7 @@ def set_limits(spec: EngineSpec) -> None:
     load (mlx#3186).
     """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    mx.set_cache_limit(min(MAX_REUSE_BYTES, total // REUSE_SHARE))
+    mx.set_cache_limit(min(MAX_REUSE_BYTES, total // REUSE_SHARE) if gpu_kind() else CPU_REUSE_BYTES)
     if spec.wired_limit == "off":
         return
     if not mx.metal.is_available():
