@@ -441,6 +441,7 @@ class Engine:
             assert (chunk.slot, chunk.start) == (sequence.slot, sequence.computed)
             assert chunk.tokens is sequence.tokens and chunk.sampling is sequence.sampling
         decodes = [s.id for s in scheduler.running if s.pending == 1]
+        enough = max(len(decodes), 1) if self.info.attention_tile_rows else inf
         if self.info.attention_tile_rows and decodes and len(decodes) < len(running):
             running = {id: s for id, s in running.items() if (id in decodes) != self.decoded}
             decodes = [id for id in decodes if id in running]
@@ -459,7 +460,13 @@ class Engine:
         ends = {id: min([len(s.tokens), *own[id], leaders.get(id, len(s.tokens))]) for id, s in running.items()}
         wanted = {id: ends[id] - s.computed for id, s in running.items()}
         assert all(count > 0 for count in wanted.values())
-        assert tokens_in(batch) - drafted == min(most, sum(wanted.values()))
+        fitting = [running[chunk.sequence_id].pending for chunk in batch]
+        if not decodes and sum(fitting) <= most and sum(fitting) >= enough > sum(fitting[:-1]):
+            assert tokens_in(batch) == sum(wanted[chunk.sequence_id] for chunk in batch), (
+                "a prompt ends: so does the step"
+            )
+        else:
+            assert tokens_in(batch) - drafted == min(most, sum(wanted.values()))
         whole = {chunk.sequence_id for chunk in batch if chunk.stop - chunk.start == wanted[chunk.sequence_id]}
         parts = [chunk.sequence_id for chunk in batch if chunk.sequence_id not in whole]
         later = [s for s in running.values() if s.id not in whole]
@@ -574,12 +581,34 @@ def test_with_tiles_decodes_and_prompts_take_turns() -> None:
     engine = Engine(make_info(attention_tile_rows=16))
     for first in (1, 2):
         engine.add(prompt(2, first), 20)
-    engine.step()
-    engine.step()
+    for _ in range(4):
+        engine.step()
     engine.add(prompt(40, 3), 20)
     decodes = [(1, 1), (2, 1)]
     steps = [rows(engine.step(16)) for _ in range(6)]
     assert steps == [[(3, 16)], decodes, [(3, 16)], decodes, [(3, 8)], [*decodes, (3, 1)]]
+
+
+def test_with_tiles_a_first_token_does_not_wait_for_the_prompts_of_others() -> None:
+    engine = Engine(make_info(attention_tile_rows=16))
+    for first in (1, 2):
+        engine.add(prompt(6, first), 20)
+    assert [rows(engine.step(16)) for _ in range(3)] == [[(1, 6)], [(1, 1)], [(2, 6)]]
+    assert rows(engine.step(16)) == [(1, 1), (2, 1)]
+
+
+def test_with_tiles_prompts_get_as_many_rows_as_decode() -> None:
+    engine = Engine(make_info(parallel=8, attention_tile_rows=16))
+    for first in range(4):
+        engine.add(prompt(2, first), 40)
+    for _ in range(8):
+        engine.step(16)
+    assert len(engine.scheduler.running) == 4 == sum(s.pending for s in engine.scheduler.running)
+    for first in range(4, 8):
+        engine.add(prompt(2, first), 20)
+    assert rows(engine.step(16)) == [(5, 2), (6, 2)]
+    assert rows(engine.step(16)) == [(id, 1) for id in range(1, 7)]
+    assert rows(engine.step(16)) == [(7, 2), (8, 2)], "as far as there are prompts"
 
 
 def test_a_step_never_takes_more_than_the_runner_allows() -> None:

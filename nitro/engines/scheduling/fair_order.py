@@ -26,18 +26,22 @@ def overtake(passed: list[Sequence]) -> None:
         sequence.overtaken += 1
 
 
-def order_prompts(prompts: list[Sequence], budget: int) -> list[Sequence]:
+def order_prompts(prompts: list[Sequence], budget: int, enough: int) -> list[Sequence]:
     """Prompts, given oldest first, in the order in which they share `budget` tokens of a step.
 
-    A younger prompt that fits completely goes ahead of an older one that does not.
+    A younger prompt that fits completely goes ahead of an older one that does not. The step ends with the first that
+    fits by which it has `enough` tokens: nobody waits for an answer's first token until others' prompts are computed.
     """
     ahead: list[Sequence] = []
     passed: list[Sequence] = []
+    tokens = 0
     for sequence in prompts:
-        if sequence.pending <= budget and may_overtake(passed):
+        if tokens + sequence.pending <= budget and may_overtake(passed):
             overtake(passed)
             ahead.append(sequence)
-            budget -= sequence.pending
+            tokens += sequence.pending
+            if tokens >= enough:
+                return ahead
         else:
             passed.append(sequence)
     return ahead + passed

@@ -13,7 +13,8 @@ What holds between any two calls, for every running sequence:
                                                              pending ≥ 1; 1 pending token is a decode
 
 Rules. Decodes come first, then prompts share what is left of the step's token budget, oldest first; where the runner
-computes in tiles, decodes and prompts take turns instead, a step of each. A sequence is admitted when the KV pool has
+computes in tiles, decodes and prompts take turns instead, a step of each, and a step of prompts ends with the first
+that ends, once it has as many tokens as sequences decode. A sequence is admitted when the KV pool has
 room for its tokens and `KV_RESERVE` more, besides what the running ones have reserved. The pool holds at least one
 whole context, so the oldest sequence always advances.
 
@@ -112,12 +113,13 @@ class Scheduler:
         decodes = [sequence for sequence in self.running if sequence.pending == 1]
         prompts = [sequence for sequence in self.running if sequence.pending > 1]
         others_wait = bool(prompts)
+        enough = max(len(decodes), 1) if self.info.attention_tile_rows else budget
         if self.info.attention_tile_rows and decodes and prompts:  # in turn
             decodes, prompts = ([], prompts) if self._decoded else (decodes, [])
         self._decoded = bool(decodes)
         batch = self._decode_chunks(decodes, bool(prompts), others_wait)
         prompt_budget = max(min(budget, self.info.step_tokens) - sum(chunk.size for chunk in batch), 1)
-        return batch + self._prompt_chunks(prompts, prompt_budget)
+        return batch + self._prompt_chunks(prompts, prompt_budget, enough)
 
     def reclaim_kv(self, batch: list[Chunk]) -> list[Chunk] | None:
         """After OutOfKV: free some KV, and return the chunks that are left to submit, maybe none.
@@ -218,10 +220,10 @@ class Scheduler:
     def _reusable(self, sequence: Sequence) -> int:
         return self.prefixes.grid.reusable(sequence.computed, sequence.prompt_length)
 
-    def _prompt_chunks(self, prompts: list[Sequence], budget: int) -> list[Chunk]:
+    def _prompt_chunks(self, prompts: list[Sequence], budget: int, enough: int) -> list[Chunk]:
         """Chunks of prompts that share `budget` tokens. Each ends where a copy is to be made, at the latest."""
         chunks: list[Chunk] = []
-        for sequence in order_prompts(prompts, budget):
+        for sequence in order_prompts(prompts, budget, enough):
             end = min(sequence.next_snapshot, self.in_flight.stops.get(sequence.id, len(sequence.tokens)))
             count = min(end - sequence.computed, budget)
             if sequence.sampling.prompt_logprobs:
