@@ -70,7 +70,7 @@ class Scheduler:
     @property
     def kv_used(self) -> int:
         """Tokens in the KV pool, those of idle slots too."""
-        return self.slots.held + sum(sequence.computed for sequence in self.running)
+        return self.slots.held + sum([sequence.computed for sequence in self.running])
 
     @property
     def slots(self) -> Slots:
