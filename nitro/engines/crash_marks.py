@@ -21,10 +21,14 @@ class CrashMarks:
 
     def __init__(self, fd: int = -1):
         self._memory = mmap.mmap(fd, LANES * _LANE_SIZE)
+        self._written: list[list[int]] = [[] for _ in range(LANES)]  # by this process
 
     def write(self, lane: int, ids: Iterable[int] = ()) -> None:
         """The thread of this lane is at work on these now, and on nothing else. Those beyond `MAX_IDS` are left out."""
         marked = list(islice(ids, MAX_IDS))
+        if marked == self._written[lane]:  # as from one step to the next
+            return
+        self._written[lane] = marked
         struct.pack_into(f"<{len(marked) + 1}Q", self._memory, lane * _LANE_SIZE, len(marked), *marked)
 
     def read(self) -> set[int]:

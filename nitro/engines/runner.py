@@ -3,8 +3,9 @@
 A runner knows nothing of requests, queues, text or HTTP: those are handled once, above it, for every runner.
 """
 
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct
 
 from nitro.engines.types import Logprobs, ModelInfo, SamplingParams
 from nitro.errors import Sentence
@@ -59,8 +60,7 @@ class Matcher(Protocol):
         """The matcher to use from now on: itself, one that it wraps, or None once anything may come."""
 
 
-@dataclass(slots=True)
-class Chunk:
+class Chunk(Struct):
     """Tokens [start, stop) of one sequence, to be computed in `slot`, which holds [0, start).
 
     `tokens` are prompt and answer so far: the scheduler's own list, not to be changed.
@@ -74,7 +74,7 @@ class Chunk:
     sampling: SamplingParams
     prompt_length: int = 0
     matcher: Matcher | None = None
-    draft: list[int] = field(default_factory=list)  # tokens that may follow, to be checked; only if it wants a token
+    draft: list[int] = []  # tokens that may follow, to be checked; only if it wants a token
 
     @property
     def size(self) -> int:
@@ -94,8 +94,7 @@ class Chunk:
         return self.tokens[self.start + 1 : min(self.stop + 1, self.prompt_length)]
 
 
-@dataclass(slots=True)
-class Result:
+class Result(Struct):
     """What a chunk gave: its sampled tokens (none unless it wants one), or why sampling failed for this row.
 
     With a draft: those of its tokens that are what would have been sampled, up to the first end-of-generation token,
@@ -106,8 +105,8 @@ class Result:
     tokens: list[int]
     error: str | None = None
     param: str | None = None  # with `error`: the parameter of the request that is at fault, if any is
-    logprobs: list[Logprobs] = field(default_factory=list)
-    prompt_logprobs: list[Logprobs] = field(default_factory=list)
+    logprobs: list[Logprobs] = []
+    prompt_logprobs: list[Logprobs] = []
     schema_violated: bool = False  # with `error`: see Matcher
 
     @classmethod

@@ -152,8 +152,9 @@ class Logprobs(Struct, frozen=True, array_like=True, gc=False):
     top: list[ScoredToken]
 
 
-class Output(Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
-    """The new tokens of one sequence. `pieces` are their bytes; the end-of-generation token's piece is empty."""
+class Output(Struct, array_like=True, omit_defaults=True, gc=False):
+    """The new tokens of one sequence. `pieces` are their bytes, filled in by the worker; the end-of-generation token's
+    piece is empty."""
 
     id: int
     tokens: list[int]

@@ -55,6 +55,7 @@ class FakeRunner:
         self.tokenizer = FakeTokenizer()
         self.draft_model: Callable[[list[int]], int] = self._follows  # the token that it says after those
         self._held: list[list[int]] = [[] for _ in range(self.info.slots)]
+        self._compared: dict[int, list[int]] = {}  # by slot: the list that it is known to hold the beginning of
         self._batch: list[Chunk] = []
 
     def prepare(self, sampling: SamplingParams) -> None:
@@ -63,23 +64,36 @@ class FakeRunner:
     def submit(self, batch: list[Chunk]) -> None:
         """Check the batch against the contract, and note what the slots hold. Raises OutOfKV."""
         assert len({chunk.slot for chunk in batch}) == len(batch), "a slot twice in a batch"
-        assert sum(chunk.stop - chunk.start for chunk in batch) <= self.info.step_tokens
+        tokens = guesses = 0
         for chunk in batch:
             assert chunk.start < chunk.stop <= len(chunk.tokens)
-            assert self._held[chunk.slot] == chunk.tokens[: chunk.start], "a chunk starts where its slot ends"
-            assert chunk.wants_token or not chunk.draft
-        wanted = sum(chunk.size for chunk in batch)
-        if sum(map(len, self._held)) + wanted > self.info.kv_tokens:
+            assert self._holds(chunk), "a chunk starts where its slot ends"
+            tokens += chunk.stop - chunk.start
+            if chunk.draft:
+                assert chunk.wants_token
+                guesses += len(chunk.draft)
+        assert tokens <= self.info.step_tokens
+        if sum(map(len, self._held)) + tokens + guesses > self.info.kv_tokens:
             raise OutOfKV
         for chunk in batch:
             self._held[chunk.slot] += chunk.tokens[chunk.start : chunk.stop]
         self._batch = batch
+
+    def _holds(self, chunk: Chunk) -> bool:
+        """Whether its slot holds what comes before it. A list that only grows is compared once, and then its length."""
+        held = self._held[chunk.slot]
+        if self._compared.get(chunk.slot) is chunk.tokens:
+            return len(held) == chunk.start
+        self._compared[chunk.slot] = chunk.tokens
+        return held == chunk.tokens[: chunk.start]
 
     def collect(self) -> list[Result]:
         """The next tokens, and those of the drafts that are the same."""
         return [self._result(chunk) for chunk in self._batch]
 
     def _result(self, chunk: Chunk) -> Result:
+        if chunk.matcher is None and not chunk.draft and chunk.sampling.logprobs is None:
+            return Result([self._next(chunk)] if chunk.wants_token else [])
         drawn: list[int] = []
         if chunk.wants_token:
             token = self._draw(chunk)
@@ -93,6 +107,7 @@ class FakeRunner:
                     break
                 drawn.append(self._follows([guess], banned))
             self._held[chunk.slot] += drawn[:-1]
+            self._compared.pop(chunk.slot, None)
         if chunk.sampling.logprobs is None:
             return Result(drawn)
         return Result(drawn, logprobs=_scored(chunk, drawn), prompt_logprobs=_scored(chunk, chunk.score_tokens))
@@ -100,18 +115,19 @@ class FakeRunner:
     def _draw(self, chunk: Chunk) -> int | None:
         """The first of its candidates that the sequence's grammar allows; None where that leaves nothing."""
         matcher = chunk.matcher
-        candidates = self._candidates(chunk)
         if matcher is None:
-            return next(iter(candidates))
-        token = next(filter(matcher.allows, candidates), None)
+            return self._next(chunk)
+        token = next(filter(matcher.allows, self._candidates(chunk)), None)
         return token if token is not None and matcher.accept(token) else None
 
     def _candidates(self, chunk: Chunk) -> Iterable[int]:
-        """Tokens, the likeliest first; without a grammar the one is enough."""
-        if chunk.matcher:
-            follows = chunk.tokens[-1] + 1
-            return (token % self.info.vocabulary for token in range(follows, follows + self.info.vocabulary))
-        return [self._follows(chunk.tokens, EOG in chunk.sampling.logit_bias)]
+        """All tokens, the likeliest first."""
+        follows = chunk.tokens[-1] + 1
+        return (token % self.info.vocabulary for token in range(follows, follows + self.info.vocabulary))
+
+    def _next(self, chunk: Chunk) -> int:
+        """The token after the chunk's, where there is no grammar."""
+        return self._follows(chunk.tokens, EOG in chunk.sampling.logit_bias)
 
     def _follows(self, tokens: list[int], banned: bool = False) -> int:
         """The token after these."""
@@ -144,6 +160,7 @@ class FakeRunner:
         """Copy, which is always possible."""
         assert length <= len(self._held[src])
         self._held[dst] = self._held[src][:length]
+        self._compared.pop(dst, None)
         return length
 
     def free_sequence(self, sequence_id: int) -> None:
@@ -155,6 +172,7 @@ class FakeRunner:
     def reset(self) -> None:
         """Empty all slots."""
         self._held = [[] for _ in range(self.info.slots)]
+        self._compared = {}
 
     def close(self) -> None:
         """Nothing."""

@@ -111,6 +111,8 @@ class PrefixCache:
         The slot offloaded first is dropped first to make room, but never `exclude`.
         """
         limit = self._info.offload_tokens
+        if not limit:
+            return
         for slot, size in self.slots.in_pool():
             if size > limit:
                 continue

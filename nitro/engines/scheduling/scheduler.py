@@ -71,7 +71,7 @@ class Scheduler:
     @property
     def kv_used(self) -> int:
         """Tokens in the KV pool, those of idle slots too."""
-        return self.slots.held + sum(sequence.computed for sequence in self.running)
+        return self.slots.held + sum([sequence.computed for sequence in self.running])
 
     @property
     def slots(self) -> Slots:
@@ -110,14 +110,18 @@ class Scheduler:
         self._admit()
         if self.running:
             self.prefixes.offload()
-        decodes = [sequence for sequence in self.running if sequence.pending == 1]
-        prompts = [sequence for sequence in self.running if sequence.pending > 1]
+        decodes: list[Sequence] = []
+        prompts: list[Sequence] = []
+        for sequence in self.running:
+            (decodes if len(sequence.tokens) - sequence.computed == 1 else prompts).append(sequence)
         others_wait = bool(prompts)
         enough = max(len(decodes), 1) if self.info.attention_tile_rows else budget
         if self.info.attention_tile_rows and decodes and prompts:  # in turn
             decodes, prompts = ([], prompts) if self._decoded else (decodes, [])
         self._decoded = bool(decodes)
         batch = self._decode_chunks(decodes, bool(prompts), others_wait)
+        if not prompts:
+            return batch
         prompt_budget = max(min(budget, self.info.step_tokens) - sum(chunk.size for chunk in batch), 1)
         return batch + self._prompt_chunks(prompts, prompt_budget, enough)
 
@@ -144,16 +148,19 @@ class Scheduler:
     def advance(self, batch: list[Chunk], results: list[Result]) -> list[Output]:
         """The batch was computed: append what was sampled, and end what ended."""
         outputs = []
+        by_id = self._by_id
         for chunk, result in zip(batch, results, strict=True):
-            assert result.error is not None or bool(result.tokens) == chunk.wants_token
-            sequence = self._by_id[chunk.sequence_id]
+            sequence = by_id[chunk.sequence_id]
+            tokens, stop = result.tokens, chunk.stop
             if result.error is not None:
                 sequence.computed = self._runner.trim(chunk.slot, chunk.stop)  # all of it, unless it cannot be cut
                 outputs.append(self._fail(sequence, result.error, result.param, result.schema_violated))
                 continue
-            sequence.computed = chunk.stop + max(len(result.tokens) - 1, 0)
-            self._snapshot(sequence, chunk.stop)
-            if result.tokens or result.prompt_logprobs:
+            assert bool(tokens) == (stop == len(chunk.tokens))  # as it wants one
+            sequence.computed = stop + len(tokens) - 1 if tokens else stop
+            if stop in sequence.snapshot_points:
+                self._snapshot(sequence, stop)
+            if tokens or result.prompt_logprobs:
                 outputs.append(self._append(sequence, chunk, result))
         return outputs
 
@@ -242,7 +249,7 @@ class Scheduler:
         """A chunk for each, with a draft where that pays: never in a step that prompts fill."""
         chunks = [self._chunk(sequence, 1) for sequence in sequences]
         limit = 0 if beside_prompts else self._draft_limit(len(sequences))
-        self.drafts.plan(list(zip(sequences, chunks, strict=True)), limit, others_wait)
+        self.drafts.plan(list(zip(sequences, chunks, strict=True)) if limit > 0 else [], limit, others_wait)
         return chunks
 
     def _draft_limit(self, decodes: int) -> int:
@@ -254,16 +261,11 @@ class Scheduler:
         return min(info.draft_tokens, rows - 1)
 
     def _chunk(self, sequence: Sequence, count: int) -> Chunk:
-        assert sequence.slot is not None
+        slot, start, sampling = sequence.slot, sequence.computed, sequence.sampling
+        assert slot is not None
+        matcher = self._matcher(sequence) if sampling.min_tokens else sequence.matcher
         return Chunk(
-            sequence_id=sequence.id,
-            slot=sequence.slot,
-            tokens=sequence.tokens,
-            start=sequence.computed,
-            stop=sequence.computed + count,
-            sampling=sequence.sampling,
-            prompt_length=sequence.prompt_length,
-            matcher=self._matcher(sequence),
+            sequence.id, slot, sequence.tokens, start, start + count, sampling, sequence.prompt_length, matcher
         )
 
     def _matcher(self, sequence: Sequence) -> Matcher | None:
@@ -273,23 +275,29 @@ class Scheduler:
 
     def _append(self, sequence: Sequence, chunk: Chunk, result: Result) -> Output:
         """Append sampled tokens, up to the first that ends the sequence."""
-        tokens = []
+        tokens = result.tokens
         finish: FinishReason | None = None
-        self.drafts.settle(sequence, result.tokens)
-        scores = result.prompt_logprobs[max(sequence.scored - chunk.start, 0) :]  # not again after a preemption
-        sequence.scored += len(scores)
-        for token in result.tokens:
-            tokens.append(token)
+        if sequence.drafter.guesses:
+            self.drafts.settle(sequence, tokens)
+        scores = result.prompt_logprobs
+        if scores:
+            scores = scores[max(sequence.scored - chunk.start, 0) :]  # not again after a preemption
+            sequence.scored += len(scores)
+        eog, longest = self.info.eog, sequence.prompt_length + sequence.max_tokens
+        for count, token in enumerate(tokens, 1):
             sequence.tokens.append(token)
-            if token in self.info.eog:
+            if token in eog:
                 finish = "stop"
-            elif sequence.generated == sequence.max_tokens:
+            elif len(sequence.tokens) == longest:
                 finish = "length"
             if finish:
+                tokens = tokens[:count]
                 self._end(sequence)
                 break
         if sequence.matcher:
             sequence.matcher = sequence.matcher.active
+        if not (chunk.draft or scores or result.logprobs):
+            return Output(sequence.id, tokens, [], finish)
         drafted = len(chunk.draft)
         source = sequence.drafter.checked
         return Output(

@@ -152,13 +152,14 @@ class EngineLoop:
         """Learn from the step's time, and tell the server what the step did."""
         seconds = time.monotonic() - started
         scheduler = self._scheduler
-        prompt_tokens = sum(count for chunk in batch if (count := chunk.stop - chunk.start) > 1)
+        rows = [ChunkRecord(chunk.sequence_id, chunk.slot, chunk.start, chunk.stop) for chunk in batch]
+        prompt_tokens = sum([count for row in rows if (count := row.stop - row.start) > 1])
         self._budget.observe(prompt_tokens, seconds)
         scheduler.drafts.observe(batch, seconds)
         self._steps += 1
         record = self._record(
             seconds,
-            rows=[ChunkRecord(chunk.sequence_id, chunk.slot, chunk.start, chunk.stop) for chunk in batch],
+            rows=rows,
             lost=lost,
             admitted=[Admission(s.id, cached, started - s.arrived) for s, cached in scheduler.admitted],
             preempted=[sequence.id for sequence in scheduler.preempted],

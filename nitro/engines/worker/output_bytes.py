@@ -25,23 +25,21 @@ class OutputBytes:
         self._visible.pop(sequence_id, None)
 
     def complete(self, output: Output) -> Output:
-        """The output with the bytes of its tokens, and of those that its logprobs name."""
-        if output.id in self._visible:
+        """The output, given the bytes of its tokens, and of those that its logprobs name."""
+        bytes_of = self._bytes
+        if self._visible and output.id in self._visible:
             visible = self._visible[output.id]
             text = self._tokenizer.vocabulary_text
-            pieces = [text(token) if token in visible else self._bytes[token] for token in output.tokens]
+            output.pieces = [text(token) if token in visible else bytes_of[token] for token in output.tokens]
         else:
-            pieces = [self._bytes[token] for token in output.tokens]
+            output.pieces = [bytes_of[token] for token in output.tokens]
         if output.finish:
             self.end(output.id)
-        if not (output.logprobs or output.prompt_logprobs):
-            return replace(output, pieces=pieces)
-        return replace(
-            output,
-            pieces=pieces,
-            logprobs=list(map(self._with_text, output.logprobs)),
-            prompt_logprobs=list(map(self._with_text, output.prompt_logprobs)),
-        )
+        if output.logprobs:
+            output.logprobs = list(map(self._with_text, output.logprobs))
+        if output.prompt_logprobs:
+            output.prompt_logprobs = list(map(self._with_text, output.prompt_logprobs))
+        return output
 
     def _with_text(self, logprobs: Logprobs) -> Logprobs:
         return Logprobs(self._named(logprobs.chosen), [self._named(scored) for scored in logprobs.top])
