@@ -158,15 +158,16 @@ def test_what_a_sequence_has_seen_counts_for_a_new_one() -> None:
     assert after.chance(4) > 0.8
 
 
-def test_the_chance_of_a_chain_is_the_product() -> None:
+def test_a_guess_that_is_right_makes_the_next_likelier() -> None:
     chances = own_chances(shared_chances("model"))
     each = [chances.chain(3 + i, 1)[0] for i in range(5)]
     assert all(one < chances.chance(3 + i) for i, one in enumerate(each)), "with caution"
-    chain = chances.chain(3, 5)
-    product = 1.0
-    for one, both in zip(each, chain, strict=False):
-        product *= one
-        assert both == pytest.approx(product)
+    chain = chances.chain(3, 5)  # one guess after 2 or 3 that agreed, four after 4 to 7
+    right, seen = 4 * each[1], 4  # of the second rung, of which nothing was seen
+    product = each[0]
+    for i, both in enumerate(chain[1:]):
+        product *= (right + i) / (seen + i)
+        assert both == pytest.approx(product), "what is right makes the next one of its rung likelier"
     assert len(chances.chain(3, 2)) == 2
     for _ in range(100):
         chances.note(3, False)

@@ -14,6 +14,7 @@ MAX_AGREEMENT = 32  # tokens; more say nothing new
 PRIOR_WEIGHT = 4.0  # guesses that what was known before counts as much as
 SHARED_MEMORY = 256.0  # guesses, of all sequences together
 OWN_MEMORY = 32.0  # guesses, of one sequence
+CAUTION = 1.15  # standard errors: how much less likely a chain's first guess is taken for than was seen
 LEAST_CHANCE = 0.02  # a chain ends before a guess that is less likely to be reached and right
 
 FIRST_CHANCES: dict[SourceName, list[float]] = {  # while nothing was seen: after 0, 1, 2, 4, 8, 16 and 32 tokens
@@ -40,15 +41,18 @@ class Chances:
     def chain(self, agreement: int, count: int) -> list[float]:
         """For each of at most so many guesses in a row: the chance that it and all before it are right.
 
-        Each is taken for as much less likely as its chance is uncertain, by one standard error: an error becomes larger
-        with every factor, and what is right by luck looks best.
+        A rung's chance is not known exactly, but it is one for all its guesses: if the first is right, the next is
+        likelier to be. So each right one counts as seen (a beta-binomial distribution). It begins CAUTION lower than
+        what was seen: of many chances, the one that was lucky looks best.
         """
         chances = []
-        chance, at, one = 1.0, -1, 0.0
+        chance, at, right, seen = 1.0, -1, 0.0, 0.0
         for tokens in range(agreement, agreement + count):
             if (rung := _rung(tokens)) != at:
-                at, one = rung, self._careful(rung)
-            chance *= one
+                at, right, seen = rung, *self._counted(rung)
+                right -= CAUTION * sqrt(right * (seen - right) / seen)
+            chance *= right / seen
+            right, seen = right + 1, seen + 1
             if chance < LEAST_CHANCE:
                 break
             chances.append(chance)
@@ -63,12 +67,13 @@ class Chances:
             self._prior.note(agreement, right)
 
     def _chance(self, rung: int) -> float:
-        prior = self._prior[rung] if isinstance(self._prior, list) else self._prior._chance(rung)
-        return (self._right[rung] + PRIOR_WEIGHT * prior) / (self._seen[rung] + PRIOR_WEIGHT)
+        right, seen = self._counted(rung)
+        return right / seen
 
-    def _careful(self, rung: int) -> float:
-        chance = self._chance(rung)
-        return chance - sqrt(chance * (1 - chance) / (self._seen[rung] + PRIOR_WEIGHT))
+    def _counted(self, rung: int) -> tuple[float, float]:
+        """Guesses that were right, and all; what was known before included."""
+        prior = self._prior[rung] if isinstance(self._prior, list) else self._prior._chance(rung)
+        return self._right[rung] + PRIOR_WEIGHT * prior, self._seen[rung] + PRIOR_WEIGHT
 
 
 def _rung(agreement: int) -> int:
