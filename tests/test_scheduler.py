@@ -370,8 +370,11 @@ class Engine:
         return [], []
 
     def _relieve(self, batch: list[Chunk]) -> list[Chunk]:
-        """Drafts go first, then idle caches, one at a time; then the youngest sequence; never the oldest."""
+        """Drafts go first, then idle caches, one at a time; where the pool has room, what is offloaded; then the
+        youngest sequence; never the oldest."""
         scheduler, held = self.scheduler, self.runner.held
+        offloaded = list(self.runner.offloaded)
+        fits = sum(map(len, held)) + tokens_in(batch) <= self.info.kv_tokens
         busy = {s.slot for s in scheduler.running}
         caches = [slot for slot, tokens in enumerate(held) if tokens and slot not in busy]
         running = scheduler.running.copy()
@@ -382,6 +385,9 @@ class Engine:
         elif caches:
             assert left == batch and scheduler.running == running
             assert [bool(held[slot]) for slot in caches].count(False) == 1
+        elif fits and offloaded:
+            assert left == batch and scheduler.running == running
+            assert len(self.runner.offloaded) == len(offloaded) - 1
         elif len(running) > 1:
             assert scheduler.running == running[:-1]
             assert left == [chunk for chunk in batch if chunk.sequence_id != running[-1].id]
@@ -1177,6 +1183,19 @@ def test_the_least_recently_used_gives_way_where_no_more_can_be_offloaded() -> N
     engine.add(prompt(4, 4))
     engine.step()
     assert sorted(held[0] for held in engine.runner.offloaded.values()) == [2, 3]
+
+
+def test_what_is_offloaded_gives_way_where_the_host_has_no_memory() -> None:
+    engine = Engine(make_info(offload_tokens=25))
+    fill_caches(engine, 1, 2)
+    engine.add(prompt(4, 3), 3)
+    engine.add(prompt(4, 4), 3)
+    engine.step(faults=Faults(exhausted=1))
+    assert [held[0] for held in engine.runner.offloaded.values()] == [2], "the oldest"
+    assert not engine.preempted
+    engine.step(faults=Faults(exhausted=2))
+    assert not engine.runner.offloaded and len(engine.preempted) == 1
+    engine.finish()
 
 
 def test_one_that_is_too_large_stays_in_the_pool() -> None:

@@ -129,6 +129,13 @@ class PrefixCache:
             return True
         return False
 
+    def reclaim_memory(self) -> bool:
+        """Drop what was offloaded first. False where nothing is offloaded."""
+        oldest = self.slots.oldest_offloaded(exclude=None)
+        if oldest is not None:
+            self._drop(oldest)
+        return oldest is not None
+
     def restart(self) -> None:
         """The runner was reset: every slot is empty."""
         self.slots = Slots(self._info.slots)

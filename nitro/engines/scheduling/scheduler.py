@@ -128,7 +128,8 @@ class Scheduler:
     def reclaim_kv(self, batch: list[Chunk]) -> list[Chunk] | None:
         """After OutOfKV: free some KV, and return the chunks that are left to submit, maybe none.
 
-        Drafts go first, then an idle slot's cache, else the youngest sequence is preempted: its tokens stay, its KV is
+        Drafts go first, then an idle slot's cache. Where the pool has room by count, it is the host that has no memory
+        for it: then what is offloaded there goes. Else the youngest sequence is preempted: its tokens stay, its KV is
         computed again. None when there is nothing to free: the one running sequence, now without KV, must `fail`.
         """
         if any(chunk.draft for chunk in batch):
@@ -136,6 +137,9 @@ class Scheduler:
                 chunk.draft = []
             return batch
         if self.prefixes.reclaim_kv():
+            return batch
+        fits = self.kv_used + sum(chunk.size for chunk in batch) <= self.info.kv_tokens
+        if fits and self.prefixes.reclaim_memory():
             return batch
         youngest = self.running[-1]
         if len(self.running) == 1:
