@@ -14,7 +14,7 @@ from nitro.engines.types import EngineSpec
 # MLX keeps freed memory for reuse: at most this many bytes, or this share of the machine's memory.
 MAX_REUSE_BYTES = 2 * 2**30
 REUSE_SHARE = 16
-CPU_REUSE_BYTES = 16 * 2**20  # there memory is got as fast from the system, and widened weights filled 57 MiB
+CPU_REUSE_BYTES = 16 * 2**20  # there widened weights filled 57 MiB
 
 
 def build() -> Build:
