@@ -1,5 +1,5 @@
-"""How fast llama_decode alone computes what a server's clients had computed. No server on these kernels is faster,
-except where drafts are right.
+"""How fast llama_decode alone computes what a server's clients had computed: about what a server on these kernels can
+reach, unless it drafts.
 
 There is no HTTP, no sampling and no waiting for a request, and the order is the best there is: KV in streams, all
 prompts of a wave in as few calls as possible, then decodes with a row for each client. This runs in a process of its

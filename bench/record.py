@@ -29,8 +29,9 @@ random words, greedy; "texts": requests as people write them, of several kinds, 
 within a run only: from one to the next the machine may have become faster or slower.
 
 "llama_decode alone" computes in the same round what our server had computed, with as many tokens cached, in the best
-order and with nothing around it (bench/kernel_limit.py). "limit" is its tokens/s ÷ the other's: no order of the work
-and no cheaper code around it gives a higher ratio. Only drafts that are right do."""
+order and with nothing around it (bench/kernel_limit.py). "limit" is its tokens/s ÷ the other's: what a server could
+reach that had no work of its own and no drafts. It is as noisy as a server's figures, so read it over several rounds;
+where the other had more tokens cached, its work was less."""
 
 
 @dataclass
