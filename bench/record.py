@@ -12,20 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from bench import report
+from bench.kernel_limit import LIMIT
 from bench.measures import ACCEPTED, DRAFTED_TOKENS
 from bench.peers import OURS
-from bench.rows import ROWS, Goal, Outcome
+from bench.rows import ROWS, SPEED, Goal, Outcome
 from nitro.bench.stats import Ratio
 
 FILE = Path(__file__).with_name("results.json")
 ACCEPTANCE = "drafted tokens accepted"
-HEADER = ["workload", "metric", "beside", OURS, "the other", "ratio", "to reach", "", "run"]
+HEADER = ["workload", "metric", "beside", OURS, "the other", "ratio", "limit", "to reach", "", "run"]
 READING = """\
 Ratios are Nitro ÷ the other within a round: median (lowest–highest); for tokens/s and frames/s higher is better, for
 the rest lower. In every round each server gets the same new prompts and seeds, one server after another, and the next
 round goes in reverse order. tokens/s counts the tokens of all clients over the whole time, prompts included. "words":
 random words, greedy; "texts": requests as people write them, of several kinds, sampled with seeds. Compare figures
-within a run only: from one to the next the machine may have become faster or slower."""
+within a run only: from one to the next the machine may have become faster or slower.
+
+"llama_decode alone" computes in the same round what our server had computed, with as many tokens cached, in the best
+order and with nothing around it (bench/kernel_limit.py). "limit" is its tokens/s ÷ the other's: what a server could
+reach that had no work of its own and no drafts. It is as noisy as a server's figures, so read it over several rounds;
+where the other had more tokens cached, its work was less."""
 
 
 @dataclass
@@ -96,12 +102,13 @@ def table_lines(outcome: Outcome) -> list[list[str]]:
         ours, *others = _by_side(outcome, metric)
         for name, values in others:
             goal = next((goal for goal in row.goals if goal.metric == metric and name in goal.peers), None)
-            lines.append([outcome.title, metric, name, *_cells(ours[1], values, goal)])
+            compared = _cells(ours[1], values, goal)
+            lines.append([outcome.title, metric, name, *compared[:3], _limit(outcome, metric, name), *compared[3:]])
     drafted, accepted = (outcome.values.get(metric, {}) for metric in (DRAFTED_TOKENS, ACCEPTED))
     shares = {name: share for name in drafted if (share := _share(sum(accepted[name]), sum(drafted[name])))}
     ours_share = shares.pop(OURS, "none")
     for name, share in shares.items() or ({"": ""}.items() if ours_share != "none" else ()):
-        lines.append([outcome.title, ACCEPTANCE, name, ours_share, share, "", "", ""])
+        lines.append([outcome.title, ACCEPTANCE, name, ours_share, share, "", "", "", ""])
     return lines
 
 
@@ -121,6 +128,14 @@ def _cells(ours: list[float], theirs: list[float], goal: Goal | None) -> list[st
     value = statistics.median(ours) - statistics.median(theirs) if goal.difference else ratio.median
     compared = f"{value:+.2f}" if goal.difference else str(ratio)
     return [*shown, compared, goal.text, "reached" if goal.is_met(value) else "missed"]
+
+
+def _limit(outcome: Outcome, metric: str, other: str) -> str:
+    """llama_decode alone ÷ another server; empty where it was not measured."""
+    by_side = outcome.values.get(metric, {})
+    if metric != SPEED or other == LIMIT or LIMIT not in by_side or not all(by_side[other]):
+        return ""
+    return str(Ratio.of(by_side[LIMIT], by_side[other]))
 
 
 def _share(accepted: float, drafted: float) -> str:

@@ -50,7 +50,8 @@ class Goal:
 
 @dataclass(frozen=True)
 class Row:
-    """`work`: a workload, or a function that measures. `extra`: only measured if it is named."""
+    """`work`: a workload, or a function that measures. `extra`: only measured if it is named. `clients`: how many it
+    has, each with as many requests, if llama_decode alone is measured as well."""
 
     work: Workload | Callable[[argparse.Namespace], Values]
     goals: tuple[Goal, ...] = ()
@@ -58,6 +59,7 @@ class Row:
     title: str = ""
     extra: bool = False
     with_old: bool = True  # an older tree takes part, if there is one
+    clients: int = 0
 
     @property
     def name(self) -> str:
@@ -102,8 +104,15 @@ async def _frames(names: list[str], servers: list[processes.Server], rounds: int
     return values
 
 
-def _row(name: str, *goals: Goal, shown: tuple[str, ...] = (SPEED,), extra: bool = False, old: bool = True) -> Row:
-    return Row(WORKLOADS[name], goals, shown, extra=extra, with_old=old)
+def _row(
+    name: str,
+    *goals: Goal,
+    shown: tuple[str, ...] = (SPEED,),
+    extra: bool = False,
+    old: bool = True,
+    clients: int = 0,
+) -> Row:
+    return Row(WORKLOADS[name], goals, shown, extra=extra, with_old=old, clients=clients)
 
 
 def _at_least(bound: float, *peers: str) -> Goal:
@@ -116,21 +125,21 @@ AT_4 = (_at_least(1.15, UNFLAGGED), _at_least(1.1, DRAFTED))
 
 # Neighbours of one room share their servers. An older tree has a turn only where that takes little.
 ROWS = {
-    "1": _row("1", _at_least(1.0)),
-    "1-text": _row("1-text", _at_least(1.0)),
-    "8": _row("8", _at_least(1.1)),
-    "8-text": _row("8-text", _at_least(1.1), shown=(SPEED, P90)),
+    "1": _row("1", _at_least(1.0), clients=1),
+    "1-text": _row("1-text", _at_least(1.0), clients=1),
+    "8": _row("8", _at_least(1.1), clients=8),
+    "8-text": _row("8-text", _at_least(1.1), shown=(SPEED, P90), clients=8),
     "shared": _row("shared", _at_least(4.5), Goal(FIRST, 0.6), shown=(SPEED, FIRST)),
-    "talk": _row("talk", _at_least(1.2)),
-    "talk-text": _row("talk-text", _at_least(1.2), shown=(SPEED, P90)),
+    "talk": _row("talk", _at_least(1.2), clients=4),
+    "talk-text": _row("talk-text", _at_least(1.2), shown=(SPEED, P90), clients=4),
     "1-q8_0": _row("1-q8_0", _at_least(1.0), old=False),
     "1-text-q8_0": _row("1-text-q8_0", _at_least(1.0), old=False),
     "8-text-q8_0": _row("8-text-q8_0", _at_least(1.1), old=False),
     "8-text-f16": _row("8-text-f16", _at_least(1.1), old=False),
     "8-narrow-q4_0": _row("8-narrow-q4_0", _at_least(1.1), old=False),
     "8-narrow-q4_k": _row("8-narrow-q4_k", _at_least(1.1), old=False),
-    "32-text": _row("32-text", _at_least(1.15), shown=(SPEED, FIRST)),
-    "32": _row("32", _at_least(1.15), shown=(SPEED, FIRST), extra=True),
+    "32-text": _row("32-text", _at_least(1.15), shown=(SPEED, FIRST), clients=32),
+    "32": _row("32", _at_least(1.15), shown=(SPEED, FIRST), extra=True, clients=32),
     "long": _row("long", _at_least(1.0), Goal(GAP, 0.10), shown=(SPEED, GAP), old=False),
     "draft-1": _row("draft-1", *AT_1, old=False),
     "draft-1-sampled": _row("draft-1-sampled", *AT_1, old=False),

@@ -9,6 +9,7 @@ says for each peer what is equal and what is not.
 import argparse
 import contextlib
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,11 +68,12 @@ async def measure(
     rounds: int,
     seed: int,
     broken: dict[int, str] | None = None,
+    after_round: Callable[[Turn], None] = lambda turn: None,
 ) -> list[list[Turn]]:
     """The turns of every side. A warm-up round before the first is not counted.
 
     `broken`: takes the reason where a side other than the first fails, whose turns then end; and there is no warm-up.
-    Without it a failure is raised.
+    Without it a failure is raised. `after_round`: called after each round that counts, with the first side's turn.
     """
     measured: list[list[Turn]] = [[] for _ in sides]
     warm_up = [tuple(range(len(sides)))] if broken is None else []
@@ -94,6 +96,8 @@ async def measure(
             if number > 0:
                 measured[i].append(turn)
                 log(f"{workload.title}, round {number}, {side.name}: {summary(turn)}")
+        if number > 0:
+            after_round(measured[0][-1])
     return measured
 
 

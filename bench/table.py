@@ -15,7 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import build_llama_server, measures, peers, processes, record, report, serve
+from bench import build_llama_server, kernel_limit, measures, peers, processes, record, report, serve
+from bench.kernel_limit import LIMIT
 from bench.peers import OURS, Side
 from bench.rows import ROWS, Outcome, Row
 from bench.serve import log
@@ -34,7 +35,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.table", description=__doc__)
     peers.add_options(parser)
     parser.add_argument("--rows", default=usual, help=f"some of {','.join(ROWS)}; default: %(default)s")
-    parser.add_argument("--without", default="", help="peers to leave out, such as: " + TUNED)
+    parser.add_argument("--without", default="", help=f"peers to leave out, such as: {TUNED},{LIMIT}")
     parser.add_argument("--json", type=Path, default=record.FILE, help="where every value goes (bench/results.json)")
     parser.add_argument("--section", default="Table", help="section of bench/results.md to replace (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the prompts (%(default)s)")
@@ -101,20 +102,22 @@ class Started:
         self._options = options
         self._failed: dict[str, str] = {}
         self._servers: dict[str, processes.Server] = {}
+        self._stack = stack
+        self._kernels: kernel_limit.KernelProcess | None = None  # started by the first row that has it measured
         for side in peers.sides(options, workload):
             try:
-                self._start(side, workload, stack)
+                self._start(side, workload)
             except Exception as error:
                 if side.name == OURS:
                     raise
                 self._failed[side.name] = f"{type(error).__name__}: {error}"
                 log(f"{side.name} is left out: {error}")
 
-    def _start(self, side: Side, workload: Workload, stack: contextlib.ExitStack) -> None:
+    def _start(self, side: Side, workload: Workload) -> None:
         if side.command is None:
             self._servers[side.name] = self._servers[OURS]
             return
-        server = stack.enter_context(processes.running(side.command))
+        server = self._stack.enter_context(processes.running(side.command))
         warm_up = WARM_UP_MLX if workload.engine == "mlx" else WARM_UP
         client.run(serve.take_turn(server, dataclasses.replace(side, scenario=warm_up), Prompts("warm-up")))
         self._servers[side.name] = server
@@ -127,16 +130,35 @@ class Started:
         sides = [side for side in peers.sides(self._options, workload) if side.name in self._servers]
         servers = [self._servers[side.name] for side in sides]
         broken: dict[int, str] = {}
+        alone: list[measures.Turn] = []
+
+        def after_round(ours: measures.Turn) -> None:
+            if ROWS[name].clients and LIMIT not in (*self._options.without.split(","), *outcome.failed):
+                try:
+                    alone.append(self._kernel_process(workload).turn(ours, ROWS[name].clients))
+                except Exception as error:  # the servers' figures stand without it
+                    outcome.failed[LIMIT] = f"{type(error).__name__}: {error}"
+
         try:
-            work = serve.measure(servers, sides, workload, self._options.rounds, self._options.seed, broken)
+            rounds, seed = self._options.rounds, self._options.seed
+            work = serve.measure(servers, sides, workload, rounds, seed, broken, after_round)
             turns = client.run(work)
         except Exception as error:
             outcome.failed[outcome.title] = f"{type(error).__name__}: {error}"
         else:
             outcome.failed |= {sides[i].name: why for i, why in broken.items()}
             outcome.values = measures.values({side.name: turns[i] for i, side in enumerate(sides) if i not in broken})
+            if alone and LIMIT not in outcome.failed:
+                kernel_limit.add(outcome.values, alone)
         outcome.seconds = time.monotonic() - began
         return outcome
+
+    def _kernel_process(self, workload: Workload) -> kernel_limit.KernelProcess:
+        if self._kernels is None:
+            model = peers.model_file(self._options.model, workload)
+            command = kernel_limit.running(model, self._options.threads, workload.slots, workload.context)
+            self._kernels = self._stack.enter_context(command)
+        return self._kernels
 
 
 def main() -> None:

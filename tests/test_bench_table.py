@@ -1,5 +1,6 @@
 """`python -m bench.table`: the rows, what a failure leaves, and how results are written and read."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -12,7 +13,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import measures, peers, record, rows, table
+from bench import kernel_limit, measures, peers, record, rows, table
+from bench.kernel_limit import LIMIT
 from bench.rows import GAP, MEMORY, ROWS, SPEED, START, Goal, Outcome
 from bench.workloads import OLD, SERVER, TUNED, WORKLOADS, Workload
 from nitro.bench.client import LoadResult, MeasuredAnswer
@@ -34,6 +36,12 @@ def test_every_row_shows_a_figure_that_can_be_measured() -> None:
         assert row.shown and known >= set(row.shown), name
         assert {goal.metric for goal in row.goals} <= set(row.shown), name
         assert row.name
+
+
+def test_a_row_knows_its_clients() -> None:
+    for name, row in ROWS.items():
+        assert not row.clients or re.match(rf"{row.clients} (clients?|conversations)\b", row.name), name
+    assert {name for name, row in ROWS.items() if row.clients} >= {"1-text", "8-text", "32-text", "talk-text"}
 
 
 def test_rows_of_one_room_are_neighbours(tmp_path: Path) -> None:
@@ -102,24 +110,24 @@ def test_goals(goal: Goal, value: float, met: bool, text: str) -> None:
 
 def test_the_table_has_each_peer_with_its_ratio_and_the_goal() -> None:
     (line,) = record.table_lines(speeds(ours=[11, 22, 33], theirs=[10, 10, 30]))
-    assert line == ["8 clients, words", SPEED, SERVER, "22", "10", "1.10 (1.10–2.20)", "≥ 1.10", "reached"]
+    assert line == ["8 clients, words", SPEED, SERVER, "22", "10", "1.10 (1.10–2.20)", "", "≥ 1.10", "reached"]
 
 
 def test_there_is_no_ratio_to_nothing() -> None:
     (line,) = record.table_lines(speeds(ours=[11, 22, 33], theirs=[10, 0, 30]))
-    assert line[3:] == ["22", "10", "", "", ""]
+    assert line[3:] == ["22", "10", "", "", "", ""]
 
 
 def test_no_peer_has_a_comma_in_its_name() -> None:
     """Since --without takes several."""
-    assert not any("," in name for name in peers.PEERS)
+    assert not any("," in name for name in (*peers.PEERS, LIMIT))
 
 
 def test_a_difference_is_shown_as_one() -> None:
     values = {START: {"Nitro": [1.5, 1.5], SERVER: [1.0, 1.0]}, MEMORY: {"Nitro": [300.0] * 2, SERVER: [200.0] * 2}}
     start, memory = record.table_lines(Outcome("start", "start", 1.0, values))
-    assert start[3:] == ["1.5", "1", "+0.50", "≤ +0.35", "missed"]
-    assert memory[3:] == ["300", "200", "1.50 (1.50–1.50)", "≤ 1.20", "missed"]
+    assert start[3:] == ["1.5", "1", "+0.50", "", "≤ +0.35", "missed"]
+    assert memory[3:] == ["300", "200", "1.50 (1.50–1.50)", "", "≤ 1.20", "missed"]
 
 
 def test_acceptance_is_shown_of_all_that_draft() -> None:
@@ -129,6 +137,18 @@ def test_acceptance_is_shown_of_all_that_draft() -> None:
     values = measures.values({"Nitro": [turn(1, 40, 10)], SERVER: [turn(1)]})
     lines = record.table_lines(Outcome("8", "8", 1.0, values))
     assert [line[2:5] for line in lines if line[1] == record.ACCEPTANCE] == [["", "25 % of 80", ""]]
+
+
+def test_the_limit_is_shown_as_our_share_of_it_and_as_the_highest_ratio_to_each_peer() -> None:
+    outcome = speeds(ours=[10, 11], theirs=[10, 10])
+    outcome.values[rows.P90] = {"Nitro": [1, 1], SERVER: [1, 1]}
+    took = [measures.Turn(LoadResult(turn(1).result.answers, seconds, 0), 0.5, None) for seconds in (22 / 12, 2)]
+    kernel_limit.add(outcome.values, took)
+    assert rows.P90 in outcome.values and LIMIT not in outcome.values[rows.P90]
+    peer, limit = record.table_lines(outcome)
+    assert peer[2:] == [SERVER, "10.5", "10", "1.05 (1.00–1.10)", "1.15 (1.10–1.20)", "≥ 1.10", "missed"]
+    assert limit[2:] == [LIMIT, "10.5", "11.5", "0.92 (0.83–1.00)", "", "", ""]
+    assert all(len(line) + 1 == len(record.HEADER) for line in (peer, limit))
 
 
 def recorded(*runs: tuple[record.Run, list[Outcome]]) -> record.Record:
@@ -171,7 +191,7 @@ def test_a_run_keeps_the_rows_that_it_does_not_measure() -> None:
     assert list(made.rows.items()) == [("1", (0, one)), ("8", (1, again)), ("talk", (0, talk))]
     lines = made.markdown().splitlines()
     assert lines[:3] == ["- a machine", "- run 1: `all rows`; rounds: 3", "- run 2: `one row`; rounds: 2"]
-    ratios = [[cell.strip() for cell in line.split("|")][6:10:3] for line in lines if line.startswith("|")]
+    ratios = [[cell.strip() for cell in line.split("|")][6:11:4] for line in lines if line.startswith("|")]
     assert ratios[2:] == [["1.10 (1.10–1.10)", "1"], ["4.00 (4.00–4.00)", "2"], ["1.10 (1.10–1.10)", "1"]]
 
 
@@ -224,13 +244,40 @@ def run(tmp_path: Path, llama_server: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_run_goes_on_without_a_server_that_does_not_start(
     run: Callable[..., dict], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    result = run("--rounds", "2", "--rows", "1-text,8")
+    result = run("--rounds", "2", "--rows", "1-text,8", "--without", LIMIT)
     assert [row["name"] for row in result["rows"]] == ["1-text", "8"]
     for row in result["rows"]:
         assert {name: len(values) for name, values in row["values"][SPEED].items()} == {"Nitro": 2, SERVER: 2}
         assert "cannot do that" in row["failed"][TUNED]
     assert any("llama-server: 9 (abc)" in line for line in result["runs"][0]["setting"])
     assert re.search(r"8 clients, texts|1 client, texts", capfd.readouterr().out)
+
+
+class FakeKernels(kernel_limit.KernelProcess):
+    """Takes a second for everything, and fails in its third round."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[kernel_limit.Wave]] = []
+
+    def compute(self, work: list[kernel_limit.Wave]) -> kernel_limit.Cost:
+        self.asked.append(work)
+        if len(self.asked) > 2:
+            raise RuntimeError("no more")
+        return kernel_limit.Cost(1.0, 2.0)
+
+
+def test_the_limit_is_measured_in_each_round_and_servers_stand_without_it(
+    run: Callable[..., dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = FakeKernels()
+    monkeypatch.setattr(kernel_limit, "running", lambda *_: contextlib.nullcontext(kernels))
+    result = run("--rounds", "2", "--rows", "1-text,8", "--without", TUNED)
+    one, eight = result["rows"]
+    assert one["values"][SPEED][LIMIT] == [4 * 40] * 2 and not one["failed"]
+    assert one["values"]["server CPU per token, ms"][LIMIT] == [2000 / (4 * 40)] * 2
+    assert [[share.answer for share in wave] for wave in kernels.asked[0]] == [[40]] * 4
+    assert all(share.prompt > 0 for work in kernels.asked for wave in work for share in wave)
+    assert eight["failed"] == {LIMIT: "RuntimeError: no more"} and len(eight["values"][SPEED][SERVER]) == 2
 
 
 def test_a_row_that_fails_says_why_and_the_others_go_on(
@@ -242,7 +289,7 @@ def test_a_row_that_fails_says_why_and_the_others_go_on(
     broken = dataclasses.replace(WORKLOADS["long"], flags=("--no-such-flag",))
     monkeypatch.setitem(ROWS, "long", dataclasses.replace(ROWS["long"], work=broken))
     monkeypatch.setitem(ROWS, "start", dataclasses.replace(ROWS["start"], work=fails))
-    result = run("--rounds", "1", "--rows", "1-text,long,start", "--without", TUNED)
+    result = run("--rounds", "1", "--rows", "1-text,long,start", "--without", f"{TUNED},{LIMIT}")
     first, long, start = result["rows"]
     assert first["values"] and not first["failed"]
     assert "no-such-flag" in long["failed"][long["title"]] and not long["values"]
@@ -250,10 +297,10 @@ def test_a_row_that_fails_says_why_and_the_others_go_on(
 
 
 def test_a_table_is_measured_in_several_runs(run: Callable[..., dict]) -> None:
-    run("--rounds", "1", "--rows", "1-text,8", "--without", TUNED)
-    before = run("--rounds", "1", "--rows", "8", "--without", TUNED)
+    run("--rounds", "1", "--rows", "1-text,8", "--without", f"{TUNED},{LIMIT}")
+    before = run("--rounds", "1", "--rows", "8", "--without", f"{TUNED},{LIMIT}")
     assert [(row["name"], row["run"]) for row in before["rows"]] == [("1-text", 0), ("8", 1)]
-    after = run("--rounds", "2", "--rows", "8", "--without", TUNED)
+    after = run("--rounds", "2", "--rows", "8", "--without", f"{TUNED},{LIMIT}")
     assert [run["rounds"] for run in after["runs"]] == [1, 2]
     assert after["rows"][0] == before["rows"][0] and after["runs"][0] == before["runs"][0]
     assert "--rows 8" in " ".join(after["runs"][1]["setting"])
