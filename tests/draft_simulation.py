@@ -11,10 +11,7 @@ from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.speculation import MAX_DRAFT, MAX_DRAFTED, Drafter, Guess
 from nitro.engines.types import ModelInfo, SamplingParams
 
-PROMPT = [1, 2, 3] * 20
-PROMPT_SHARE = (
-    0.7  # of what a step of so many rows takes otherwise: one with prompts, most of whose rows have no logits
-)
+PROMPT = [1, 2, 3]
 ANSWER = 100_000  # tokens that no stream reaches
 Curve = Callable[[int], float]  # seconds of a step by its rows
 Luck = Callable[[int], float]  # the chance that a guess is right, by its position in the answer
@@ -130,8 +127,7 @@ def simulate(
     while got.seconds < seconds:
         batch = scheduler.schedule(256)
         took = _guess(scheduler, scripts, pass_curve)
-        prompts = any(chunk.stop - chunk.start > 1 for chunk in batch)
-        took += curve(sum(chunk.size for chunk in batch)) * (PROMPT_SHARE if prompts else 1)
+        took += curve(sum(chunk.size for chunk in batch))
         took *= 1 + noise * random.expovariate(1)
         got.seconds += took
         for output in scheduler.advance(batch, runner.results(batch)):
