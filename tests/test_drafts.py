@@ -57,7 +57,7 @@ def test_a_prediction_that_was_left_is_met_again(instead: list[int], goes_on: in
 
 @pytest.mark.parametrize(
     ("instead", "goes_on", "misses"),
-    [([7], 5, 0), ([7], 4, 1), ([7, 8], 5, 1), ([7, 8], 6, 1), ([7], 7, 1), ([], 6, 0)],
+    [([7], 5, 0), ([7], 4, 1), ([7, 8], 5, 2), ([7, 8], 6, 2), ([7], 7, 1), ([], 6, 0)],
 )
 def test_soon_after_a_prediction_was_left_one_token_tells_where_the_answer_is(
     instead: list[int], goes_on: int, misses: int
