@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nitro.engines.scheduling.step_cost import DEFAULT_SHARE, FIRM, MEMORY, StepCost
+from nitro.engines.scheduling.step_cost import DEFAULT_SHARE, FIRM, MEMORY, PROMPT_SHARE, StepCost
 
 
 def learned(seconds: Callable[[int], float], rows: Iterable[int], noise: float = 0.0) -> StepCost:
@@ -95,6 +95,26 @@ def test_steps_with_and_without_drafts_are_kept_apart() -> None:
         cost.observe(2, 1.9, drafted=True)
     assert cost.curve(1, 1) == pytest.approx([1.0, 1.9], rel=0.05)
     assert cost.curve(2, 0) == pytest.approx([1.1], rel=0.05)
+
+
+def test_prompts_tell_what_many_rows_cost_at_most() -> None:
+    """Before a step with drafts was measured, and never more than without prompts."""
+    dear, unknown = learned(float, [1] * 20), learned(float, [1] * 20)
+    cheap = learned(float, [1] * 20)
+    for _ in range(3):
+        dear.observe_prompt(64, 64.0)
+        cheap.observe_prompt(64, 6.4)
+    assert dear.curve(1, 16) == unknown.curve(1, 16)
+    assert cheap.curve(1, 16)[16] == pytest.approx(1 + 16 * 0.1 * PROMPT_SHARE)
+    for _ in range(20):
+        cheap.observe(5, 4.0, drafted=True)
+    assert cheap.curve(1, 4)[4] == pytest.approx(4.0, rel=0.05), "what was seen counts"
+
+
+def test_prompts_alone_tell_nothing_of_a_step() -> None:
+    cost = StepCost()
+    cost.observe_prompt(64, 6.4)
+    assert not cost.is_measured and cost.curve(1, 2) == StepCost().curve(1, 2)
 
 
 def test_what_was_seen_often_enough_is_firm_and_is_forgotten_in_time() -> None:

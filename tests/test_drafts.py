@@ -41,15 +41,36 @@ def test_a_prediction_goes_on_where_the_answer_is() -> None:
     ("instead", "goes_on"), [([7], 5), ([7, 8, 9], 5), ([], 7), ([7], 12), ([*range(300, 390)], 5)]
 )
 def test_a_prediction_that_was_left_is_met_again(instead: list[int], goes_on: int) -> None:
-    """Another word for one, a longer one, one left out, or several; or much that was put in."""
+    """Another word for one, a longer one, one left out, or several; or much that was put in. A guess at once, as if one
+    token were replaced, is all until some agree."""
     drafter, said = Drafter(TEXT), [1, 2, 3, *TEXT[:4]]
     assert guessed(drafter, said, 4, "prediction") == TEXT[4 : 4 + MAX_DRAFT]
-    for token in instead:
+    for i, token in enumerate(instead):
         said.append(token)
-        assert guessed(drafter, said, len(said) - 3, "prediction") == []
+        at_once = [] if i else TEXT[5 : 5 + MAX_DRAFT]
+        assert guessed(drafter, said, len(said) - 3, "prediction") == at_once
+        assert not at_once or drafter.guesses["prediction"].agreement == 0
     said += TEXT[goes_on : goes_on + 2]
     assert guessed(drafter, said, len(said) - 3, "prediction") == TEXT[goes_on + 2 :][:MAX_DRAFT]
     assert drafter.guesses["prediction"].agreement == 2
+
+
+@pytest.mark.parametrize(
+    ("instead", "goes_on", "misses"),
+    [([7], 5, 0), ([7], 4, 1), ([7, 8], 5, 2), ([7, 8], 6, 2), ([7], 7, 1), ([], 6, 0)],
+)
+def test_soon_after_a_prediction_was_left_one_token_tells_where_the_answer_is(
+    instead: list[int], goes_on: int, misses: int
+) -> None:
+    """One for one, one put in, two for one, two for two, one for three, and two left out; `misses`: tokens for which
+    there is no right guess, after the first that was not as predicted."""
+    drafter = Drafter(TEXT)
+    answer = [*TEXT[:4], *instead, *TEXT[goes_on:]]
+    missed = []
+    for at in range(5, 20):
+        if guessed(drafter, [1, 2, 3, *answer[:at]], at, "prediction")[:1] != [answer[at]]:
+            missed.append(at)
+    assert len(missed) == misses, missed
 
 
 def followed(drafter: Drafter, answer: list[int]) -> int:
@@ -156,6 +177,16 @@ def test_what_a_sequence_has_seen_counts_for_a_new_one() -> None:
     for _ in range(40):
         after.note(4, True)
     assert after.chance(4) > 0.8
+
+
+def test_after_more_that_agreed_a_guess_begins_as_no_less_likely() -> None:
+    shared = shared_chances("prediction")
+    for _ in range(200):
+        shared.note(8, True)
+    assert shared.chance(16) == shared.chance(32) == shared.chance(8) > 0.98
+    for _ in range(200):
+        shared.note(16, False)
+    assert shared.chance(16) < 0.1, "what was seen counts more"
 
 
 def test_a_guess_that_is_right_makes_the_next_likelier() -> None:

@@ -71,8 +71,14 @@ class Chances:
         return right / seen
 
     def _counted(self, rung: int) -> tuple[float, float]:
-        """Guesses that were right, and all; what was known before included."""
-        prior = self._prior[rung] if isinstance(self._prior, list) else self._prior._chance(rung)
+        """Guesses that were right, and all; what was known before included.
+
+        To begin with, more that agreed makes no guess less likely: changes come seldom, and of few guesses one is much.
+        """
+        if isinstance(self._prior, Chances):
+            prior = self._prior._chance(rung)
+        else:
+            prior = max(self._prior[rung], self._chance(rung - 1) if rung else 0.0)
         return self._right[rung] + PRIOR_WEIGHT * prior, self._seen[rung] + PRIOR_WEIGHT
 
 

@@ -91,14 +91,17 @@ class DraftPolicy:
 
     def observe(self, batch: list[Chunk], seconds: float) -> None:
         """The batch was computed in so many seconds, those that the draft model took included."""
-        if not batch or any(chunk.stop - chunk.start > 1 for chunk in batch):
+        if not batch:
+            return
+        rows = sum(chunk.size for chunk in batch)
+        if any(chunk.stop - chunk.start > 1 for chunk in batch):
+            self._step_cost.observe_prompt(rows, seconds)
             return
         if not self._step_cost.is_measured:
             self._allowance = FIRST_ALLOWED * seconds
         if self._untried_seconds is not None:
             self._allowance -= max(seconds - self._untried_seconds, 0.0)
         self._allowance = min(self._allowance + ALLOWANCE * seconds, MOST_ALLOWED * seconds)
-        rows = sum(chunk.size for chunk in batch)
         self._step_cost.observe(rows, seconds - self._guess_seconds, drafted=rows > len(batch))
 
     def _sources(self, sequence: Sequence, chunk: Chunk, limit: int) -> list[Candidate]:

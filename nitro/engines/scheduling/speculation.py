@@ -15,6 +15,7 @@ MAX_DRAFTED = 48  # tokens of all drafts in a step
 NGRAM = 3  # tokens that must agree before a lookup
 MIN_AGREEMENT = 2  # tokens that must agree before a prediction that the answer has left is followed again
 SEARCH_RADIUS = 16  # tokens around where the answer may meet it again
+NEAR = 3  # tokens since the answer has left it, and around where it may be: so far one that agrees is enough
 
 
 @dataclass(slots=True)
@@ -82,51 +83,61 @@ class _Source(ABC):
 class _Prediction(_Source):
     """A text that the answer follows, leaves at a changed word, and meets again.
 
-    It is met again as far on as the answer is by then, or where it was left, after something that the prediction does
-    not have, such as reasoning.
+    Most likely one token was replaced by another, so it is guessed at once that the answer goes on behind that. If not,
+    one token that agrees tells for a short while where the answer goes on. Then more must agree: as far on as the
+    answer is by then, or where it was left, after something that the prediction does not have, such as reasoning.
     """
 
     def __init__(self, predicted: list[int]):
         self._predicted = predicted
-        self._position = 0  # in the prediction: what comes next, or where it was left
-        self._offset = 0  # how far that was ahead of the position in the answer
+        self._position = 0  # in the prediction: what comes next, if as many tokens were replaced as there were
         self._agreed = 0  # tokens that followed it, one after the other
         self._read = 0  # tokens of the answer that it was compared with
-        self._left = False
+        self._left_at: int | None = None  # where in the prediction; None: the answer follows it
+        self._since = 0  # tokens of the answer since then
 
     def guess(self, tokens: list[int], generated: int) -> Guess:
-        self._follow(tokens, generated)
-        if self._left and not self._meet(tokens[-min(MIN_AGREEMENT, generated) :], generated):
+        self._follow(tokens[len(tokens) - (generated - self._read) :])
+        self._read = generated
+        if self._left_at is not None and not self._meet(tokens, generated, self._left_at) and self._since > 1:
             return Guess([], 0)
         return Guess(self._predicted[self._position : self._position + MAX_DRAFT], self._agreed)
 
-    def _follow(self, tokens: list[int], generated: int) -> None:
+    def _follow(self, said: list[int]) -> None:
         """Compare it with what the answer has said since."""
-        for token in tokens[len(tokens) - (generated - self._read) :]:
-            following = self._predicted[self._position : self._position + 1]
-            self._left = self._left or following != [token]
-            if self._left:
-                break
+        for token in said:
+            if self._predicted[self._position : self._position + 1] == [token]:
+                self._agreed += 1
+                if self._agreed >= MIN_AGREEMENT:
+                    self._left_at = None
+            else:
+                self._agreed = 0
+                if self._left_at is None:
+                    self._left_at, self._since = self._position, 0
             self._position += 1
-            self._agreed += 1
-        self._read = generated
+            self._since += 1
 
-    def _meet(self, last: list[int], generated: int) -> bool:
-        """Go on where these tokens end in the prediction, not far from where they may be expected."""
-        expected = generated + self._offset
-        ends = [end for near in (expected, self._position) for end in self._ends_near(near, last)]
+    def _meet(self, tokens: list[int], generated: int, left_at: int) -> bool:
+        """Go on where the last tokens end in the prediction, not far from where they may be expected."""
+        last = tokens[-min(MIN_AGREEMENT, generated) :]
+        ends = [end for near in (self._position, left_at) for end in self._ends_near(near, last, SEARCH_RADIUS)]
+        if ends:
+            self._left_at = None
+        elif self._agreed:
+            return True
+        elif self._since <= NEAR:
+            last = last[-1:]
+            ends = self._ends_near(self._position, last, NEAR)
         if not ends:
             return False
-        self._position = min(ends, key=lambda end: abs(end - expected))
-        self._offset = self._position - generated
+        self._position = min(ends, key=lambda end: abs(end - self._position))
         self._agreed = len(last)
-        self._left = False
         return True
 
-    def _ends_near(self, position: int, last: list[int]) -> list[int]:
+    def _ends_near(self, position: int, last: list[int], radius: int) -> list[int]:
         """Where these tokens end in the prediction, not far from that position."""
-        start = max(position - SEARCH_RADIUS, len(last))
-        stop = min(position + SEARCH_RADIUS, len(self._predicted)) + 1
+        start = max(position - radius, len(last))
+        stop = min(position + radius, len(self._predicted)) + 1
         return [end for end in range(start, stop) if self._predicted[end - len(last) : end] == last]
 
 

@@ -7,7 +7,8 @@ All counts share a scale, which follows what changes for all of them (contexts g
 count's own cost is relative to it. So one that was measured long ago can be compared with one that is measured now.
 """
 
-DEFAULT_SHARE = 0.6  # of an average row's cost: what one more row costs while nothing is known of it
+DEFAULT_SHARE = 0.6  # of an average row's cost: what one more row costs at most, while nothing is known of it
+PROMPT_SHARE = 1.5  # of an average row of prompts: the most that is expected of one more row, which needs logits
 NEWEST = 0.2  # weight of the newest step for the scale
 LEAST_WEIGHT = 0.02  # of the newest step for its count
 MOST_CHANGE = 2.0  # a step that took longer than that many times what it should was disturbed
@@ -24,6 +25,8 @@ class StepCost:
         self._plain: dict[int, _Measured] = {}  # by rows
         self._drafted: dict[int, _Measured] = {}
         self._steps = 0
+        self._prompts = 0  # steps with prompts
+        self._prompt_row = 0.0  # seconds: an average row of theirs
 
     @property
     def is_measured(self) -> bool:
@@ -48,21 +51,26 @@ class StepCost:
         if self._steps % MEMORY == 0:
             self._forget()
 
+    def observe_prompt(self, rows: int, seconds: float) -> None:
+        """A step with prompts, of so many rows in all, took this long. It tells early what many rows cost."""
+        self._prompts += 1
+        self._prompt_row += max(1 / self._prompts, NEWEST) * (seconds / rows - self._prompt_row)
+
     def curve(self, rows: int, more: int) -> list[float]:
         """Seconds of a step of so many plain rows, and with 1 to `more` rows of drafts in it.
 
         More rows never cost less. Between two known counts they lie on a line. Beyond the last, a row costs what the
-        rows before it cost, and what it costs by default, in the mean.
+        rows before it cost, and what one costs of which nothing is known, in the mean.
         """
         known = self._known(rows)
         first = self._first(rows, known)
         seconds = [first]
-        at, cost, slope = rows, first, DEFAULT_SHARE * first / rows
+        at, cost, slope = rows, first, self._unknown(first, rows)
         for count in sorted(count for count in known if count > rows):
             measured = known[count].relative
             step = (measured - cost) / (count - at)
             seconds += [cost + step * i for i in range(1, count - at + 1)]
-            at, cost, slope = count, measured, (max(step, 0.0) + DEFAULT_SHARE * measured / count) / 2
+            at, cost, slope = count, measured, (max(step, 0.0) + self._unknown(measured, count)) / 2
             if at >= rows + more:
                 break
         seconds += [cost + slope * i for i in range(1, rows + more - at + 1)]
@@ -73,6 +81,13 @@ class StepCost:
         """Whether steps with drafts, of so many rows in all, were measured often enough."""
         known = self._drafted.get(rows)
         return known is not None and known.steps >= FIRM
+
+    def _unknown(self, cost: float, rows: int) -> float:
+        """The relative cost of one more row than so many, while nothing is known of it."""
+        share = DEFAULT_SHARE * cost / rows
+        if not self._prompts or not self._scale:
+            return share
+        return min(share, PROMPT_SHARE * self._prompt_row / self._scale)
 
     def _known(self, rows: int) -> "dict[int, _Measured]":
         known = {**self._plain, **self._drafted}
