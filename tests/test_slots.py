@@ -169,4 +169,7 @@ def test_the_oldest_offloaded_goes_first() -> None:
 @given(tokens, tokens, tokens)
 def test_shared_prefix(common: list[int], a: list[int], b: list[int]) -> None:
     one, other = common + a, common + b
-    assert shared_prefix(one, other) == naive_shared(one, other) >= len(common)
+    shared = naive_shared(one, other)
+    assert shared_prefix(one, other) == shared >= len(common)
+    for least in range(shared + 3):
+        assert shared_prefix(one, other, least) == (shared if shared >= least else 0)

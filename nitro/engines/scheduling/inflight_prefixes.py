@@ -29,8 +29,9 @@ class InFlightPrefixes:
         limit = len(sequence.tokens) - 1  # its last token must be computed to sample
         leader, shared = sequence, 0
         for other in running:
-            if other.pending > 1 and (length := min(shared_prefix(other.tokens, sequence.tokens), limit)) > shared:
-                leader, shared = other, length
+            if other.pending > 1 and shared < limit:
+                length = min(shared_prefix(other.tokens, sequence.tokens, shared + 1), limit)
+                leader, shared = (other, length) if length > shared else (leader, shared)
         shared = self._prefixes.grid.reusable(shared, leader.prompt_length)
         if shared <= leader.computed:
             return False

@@ -60,7 +60,9 @@ class PrefixCache:
         if slot is not None and not self._is_worth_restoring(slot, length):
             slot, length = None, 0
         for other in busy:
-            shared = min(shared_prefix(other.tokens, tokens), other.computed)
+            if other.computed <= length or len(tokens) <= length:
+                continue
+            shared = min(shared_prefix(other.tokens, tokens, length + 1), other.computed)
             if entire_only and not shared == other.computed < len(tokens):
                 continue
             if shared > length:
@@ -148,8 +150,9 @@ class PrefixCache:
 
     def _make_room(self, tokens: int, busy: list[BusySlot], exclude: int) -> None:
         """So many tokens are to be free in the pool, as far as idle slots can give way."""
-        if self._used(busy) + tokens > self._info.kv_tokens:
-            self.offload(exclude)
+        if self._used(busy) + tokens <= self._info.kv_tokens:
+            return
+        self.offload(exclude)
         used = self._used(busy)
         for slot, size in self.slots.in_pool():
             if used + tokens <= self._info.kv_tokens:

@@ -20,7 +20,7 @@ class Slots:
     @property
     def held(self) -> int:
         """Tokens that the idle slots hold in the pool."""
-        return sum(size for _, size in self.in_pool())
+        return sum(map(len, self._idle.values())) - self.offloaded
 
     @property
     def offloaded(self) -> int:
@@ -53,13 +53,15 @@ class Slots:
         Of equals the one that holds the least beside it, then the oldest. `entire_only`: only slots all of whose tokens
         are shared, and fewer than all of `tokens`.
         """
-        best, longest = None, 0
+        best, longest, size = None, 0, 0
         for slot, held in self._idle.items():
-            shared = shared_prefix(held, tokens)
+            if longest == len(tokens) and len(held) >= size:
+                continue  # it holds more beside it
+            shared = shared_prefix(held, tokens, longest)
             if entire_only and (shared < len(held) or shared == len(tokens)):
                 continue
-            if shared > longest or (best is not None and shared == longest and len(held) < self.size(best)):
-                best, longest = slot, shared
+            if shared > longest or (best is not None and shared == longest and len(held) < size):
+                best, longest, size = slot, shared, len(held)
         return best, longest
 
     def spare(self, exclude: int | None = None) -> int:
@@ -89,10 +91,15 @@ class Slots:
         self._idle[slot] = []
 
 
-def shared_prefix(a: list[int], b: list[int]) -> int:
-    """How many leading tokens two lists share. By bisection: comparing slices is much faster than a loop."""
-    shared = 0
+def shared_prefix(a: list[int], b: list[int], least: int = 0) -> int:
+    """How many leading tokens two lists share; 0 if that is less than `least`, which costs little to see.
+
+    By bisection: comparing slices is much faster than a loop.
+    """
     limit = min(len(a), len(b))
+    if least and (limit < least or a[least - 1] != b[least - 1] or a[:least] != b[:least]):
+        return 0
+    shared = least
     while shared < limit:
         middle = (shared + limit + 1) // 2
         if a[shared:middle] == b[shared:middle]:
