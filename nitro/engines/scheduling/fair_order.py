@@ -26,7 +26,7 @@ def overtake(passed: list[Sequence]) -> None:
         sequence.overtaken += 1
 
 
-def order_prompts(prompts: list[Sequence], budget: int, enough: int) -> list[Sequence]:
+def order_prompts(prompts: list[Sequence], budget: int, enough: float) -> list[Sequence]:
     """Prompts, given oldest first, in the order in which they share `budget` tokens of a step.
 
     A younger prompt that fits completely goes ahead of an older one that does not. The step ends with the first that

@@ -26,6 +26,7 @@ are drafted, to be checked together (`draft_policy.py`).
 from bisect import insort
 from collections.abc import Iterable
 from heapq import merge
+from math import inf
 from typing import Protocol
 
 from nitro.engines.constraints.min_tokens import MinTokensMatcher
@@ -115,7 +116,7 @@ class Scheduler:
         for sequence in self.running:
             (decodes if len(sequence.tokens) - sequence.computed == 1 else prompts).append(sequence)
         others_wait = bool(prompts)
-        enough = max(len(decodes), 1) if self.info.attention_tile_rows else budget
+        enough = max(len(decodes), 1) if self.info.attention_tile_rows else inf
         if self.info.attention_tile_rows and decodes and prompts:  # in turn
             decodes, prompts = ([], prompts) if self._decoded else (decodes, [])
         self._decoded = bool(decodes)
@@ -231,7 +232,7 @@ class Scheduler:
     def _reusable(self, sequence: Sequence) -> int:
         return self.prefixes.grid.reusable(sequence.computed, sequence.prompt_length)
 
-    def _prompt_chunks(self, prompts: list[Sequence], budget: int, enough: int) -> list[Chunk]:
+    def _prompt_chunks(self, prompts: list[Sequence], budget: int, enough: float) -> list[Chunk]:
         """Chunks of prompts that share `budget` tokens. Each ends where a copy is to be made, at the latest."""
         chunks: list[Chunk] = []
         for sequence in order_prompts(prompts, budget, enough):
