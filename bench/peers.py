@@ -21,7 +21,7 @@ OURS = "Nitro"
 BAN = -100.0  # the logit bias that bans a token
 
 # What llama-server's users set to be fast. At 8 clients a KV cache that is not unified saved 11 % of the CPU time of a
-# token (five rounds), `--load-mode none` 4 %, GOMP_SPINCOUNT 9 %, all together 13 to 14 %; single rounds differ as much.
+# token (five rounds), `--load-mode none` 4 %, GOMP_SPINCOUNT 9 %, all together 13 to 14 %; rounds differ as much.
 TUNED_FLAGS: dict[str, object] = {"flash-attn": "on", "ubatch-size": 512, "load-mode": "none"}
 TUNED_SWITCHES = ("--no-kv-unified",)
 TUNED_VARIABLES = {"GOMP_SPINCOUNT": "1000"}
