@@ -204,6 +204,9 @@ class SayingRunner(FakeRunner):
         said = len(chunk.tokens) - chunk.prompt_length
         return [script[said] if said < len(script) else EOG, EOG, *range(256)]
 
+    def _next(self, chunk: Chunk) -> int:
+        return self._candidates(chunk)[0]
+
 
 class TalkingRunner(FakeRunner):
     """Says much on standard output and error at every step, through Python and past it."""
