@@ -78,6 +78,12 @@ def model_file(model: Path, workload: Workload) -> Path:
     return files.quantized(model, workload.type) if workload.type else model
 
 
+def draft_file(options: argparse.Namespace, workload: Workload) -> Path:
+    """The GGUF of the draft model: `options.draft` where a caller has one, or the same model in the workload's type."""
+    assert workload.draft
+    return getattr(options, "draft", None) or files.quantized(options.model, workload.draft)
+
+
 def _ours(options: argparse.Namespace, workload: Workload, tree: Path | None = None) -> Side:
     """Our server; of another source tree, if one is given."""
     ours: dict[str, object] = {"ctx": workload.context, "parallel": workload.slots, "engine": workload.engine}
@@ -87,7 +93,7 @@ def _ours(options: argparse.Namespace, workload: Workload, tree: Path | None = N
         model = options.model
         ours["threads"] = options.threads
     if workload.draft:
-        ours["draft"] = files.quantized(options.model, workload.draft)
+        ours["draft"] = draft_file(options, workload)
     flags = [*_flags(ours), *workload.flags, *shlex.split(options.nitro_args)]
     return Side(OURS, processes.nitro(str(model), *flags, tree=tree), workload.scenario)
 
@@ -103,8 +109,7 @@ def _tuned(options: argparse.Namespace, workload: Workload) -> Side:
 
 
 def _drafted(options: argparse.Namespace, workload: Workload) -> Side:
-    assert workload.draft
-    draft = {"model-draft": files.quantized(options.model, workload.draft), "spec-draft-n-max": DRAFT_LENGTH}
+    draft = {"model-draft": draft_file(options, workload), "spec-draft-n-max": DRAFT_LENGTH}
     command = _llama_command(options, workload, draft, ("--kv-unified",))
     return Side(DRAFTED, processes.listening(command), workload.scenario)
 

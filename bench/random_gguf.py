@@ -1,7 +1,8 @@
 """Writes a large GGUF with random weights in seconds, to measure speed where no such model can be had.
 
 It has the embedded model's tokenizer, and the shape of a common model. What it says means nothing; what it costs is
-what a real model of that shape costs.
+what a real model of that shape costs. A model of fewer layers, from the same seed, can be its draft: the less each
+layer adds, the more often the two agree.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from nitro.models import default_model
 CONTEXT = 8192
 BLOCK = 32  # weights of a Q4_0 block: a float16 scale, then 16 bytes (ggml-common.h, block_q4_0)
 BLOCK_BYTES = 18
-DEVIATION = 4.6  # of the numbers −8 … 7 that a block's bytes hold, each as likely
+DEVIATION = 4.32  # of the numbers −7 … 7, each as likely: with −8 their mean, not 0, would come through all layers
+ADDS_UP = ("attn_output", "ffn_down")  # what a layer adds
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Shape:
     feed_forward: int
     heads: int
     kv_heads: int
+    layer_scale: float = 1.0  # how much each layer adds to the token's embedding, whose numbers have a deviation of 1
+    certainty: float = 1.0  # the standard deviation of its logits
 
 
 SHAPES = {
@@ -71,7 +75,7 @@ def write(path: Path, shape: Shape, seed: int = 0) -> Path:
 
 def _add_tensors(writer: gguf.GGUFWriter, shape: Shape, vocabulary: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
-    made: dict[tuple[int, int], np.ndarray] = {}
+    made: dict[tuple[int, int, float], np.ndarray] = {}
     kv_width = shape.width // shape.heads * shape.kv_heads
     matrices = {
         "attn_q": (shape.width, shape.width),
@@ -83,28 +87,29 @@ def _add_tensors(writer: gguf.GGUFWriter, shape: Shape, vocabulary: int, seed: i
         "ffn_down": (shape.width, shape.feed_forward),
     }
 
-    def add(name: str, size: tuple[int, int]) -> None:
-        if size not in made:
-            made[size] = _q4_0(generator, size)
-        writer.add_tensor(f"{name}.weight", made[size], raw_dtype=Type.Q4_0)
+    def add(name: str, size: tuple[int, int], scale: float = 1.0) -> None:
+        if (*size, scale) not in made:
+            made[*size, scale] = _q4_0(generator, size, scale)
+        writer.add_tensor(f"{name}.weight", made[*size, scale], raw_dtype=Type.Q4_0)
 
-    def add_norm(name: str) -> None:
-        writer.add_tensor(f"{name}.weight", np.ones(shape.width, np.float32))
+    def add_norm(name: str, scale: float = 1.0) -> None:
+        writer.add_tensor(f"{name}.weight", np.full(shape.width, scale, np.float32))
 
-    add("token_embd", (vocabulary, shape.width))
+    add("token_embd", (vocabulary, shape.width), np.sqrt(shape.width))
     add("output", (vocabulary, shape.width))
-    add_norm("output_norm")
+    add_norm("output_norm", shape.certainty)
     for layer in range(shape.layers):
         add_norm(f"blk.{layer}.attn_norm")
         add_norm(f"blk.{layer}.ffn_norm")
         for name, size in matrices.items():
-            add(f"blk.{layer}.{name}", size)
+            add(f"blk.{layer}.{name}", size, shape.layer_scale if name in ADDS_UP else 1.0)
 
 
-def _q4_0(generator: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """Random Q4_0 blocks: uint8 [rows, columns / 32 × 18]. A product keeps the size of its input."""
+def _q4_0(generator: np.random.Generator, size: tuple[int, int], scale: float) -> np.ndarray:
+    """Random Q4_0 blocks: uint8 [rows, columns / 32 × 18]. A product has `scale` times the size of its input."""
     rows, columns = size
-    blocks = generator.integers(0, 256, (rows, columns // BLOCK, BLOCK_BYTES), dtype=np.uint8)
-    scale = np.float16(1 / (DEVIATION * np.sqrt(columns)))
-    blocks[:, :, :2] = np.frombuffer(scale.tobytes(), np.uint8)
+    packed = generator.integers(1, 16, (2, rows, columns // BLOCK, BLOCK_BYTES), dtype=np.uint8)
+    blocks = packed[0] | packed[1] << 4  # 8 stands for 0
+    block_scale = np.float16(scale / (DEVIATION * np.sqrt(columns)))
+    blocks[:, :, :2] = np.frombuffer(block_scale.tobytes(), np.uint8)
     return blocks.reshape(rows, -1)
