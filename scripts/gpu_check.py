@@ -162,9 +162,9 @@ def clients(options: argparse.Namespace) -> str:
 def drafts(options: argparse.Namespace) -> str:
     """A draft model beside none, and beside llama-server with the same one."""
     shape = replace(_shape(options), **AGREEING)
-    tokens = 8 if options.dry_run else 96
+    tokens = 8 if options.dry_run else 160
     scenarios = {
-        count: real_texts(count, tokens, 1, sampling=WARM) for count in ((1, 2) if options.dry_run else (1, 4, 16))
+        count: real_texts(count, tokens, 2, sampling=WARM) for count in ((1, 2) if options.dry_run else (1, 4, 16))
     }
     most = max(scenarios)
     with tempfile.TemporaryDirectory() as folder:
