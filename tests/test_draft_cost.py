@@ -103,6 +103,13 @@ def test_a_draft_model_pays_where_rows_are_nearly_free() -> None:
     assert faster >= 1.7
 
 
+@pytest.mark.parametrize(("streams", "at_least"), [(1, 1.3), (4, 1.05)])
+def test_a_draft_model_that_was_wrong_is_tried_again(streams: int, at_least: float) -> None:
+    """However often it was wrong: only what it is asked tells whether it is right by now."""
+    faster, _, _ = compared(streams, LUCKS["it begins"], CURVES["a GPU"], passes=lambda rows: 0.05)
+    assert faster >= at_least
+
+
 def test_guesses_that_are_right_by_turns_are_checked_when_they_are() -> None:
     faster, _, drafting = compared(1, LUCKS["by turns"], CURVES["half and half"])
     assert faster >= 1.15 and drafting.accepted / drafting.drafted > 0.5

@@ -115,7 +115,7 @@ class DraftPolicy:
             chances = self._chances_of(drafter, name).chain(guess.agreement, min(room, len(guess.tokens)))
             candidates.append(Candidate(sequence, chunk, name, Chain(chances)))
         if self._has_draft_model:
-            chances = self._chances_of(drafter, "model").chain(drafter.agreed, room)
+            chances = self._chances_of(drafter, "model").chain(drafter.agreed, room) or [0.0]  # else never tried again
             candidates.append(Candidate(sequence, chunk, "model", Chain(chances, modelled=True)))
         return [candidate for candidate in candidates if candidate.chain.chances]
 
