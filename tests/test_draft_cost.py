@@ -72,6 +72,19 @@ def test_no_draft_model_costs(curve: str, share: float, streams: int) -> None:
         assert faster >= LEAST and later <= MOST_LATER, name
 
 
+@pytest.mark.parametrize("streams", [1, 4])
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_a_draft_model_that_is_no_longer_sure_does_not_cost(share: float, streams: int) -> None:
+    """A guess that it does not give took a pass too."""
+    seconds = 2000 * CURVES["a GPU"](streams)
+    luck = [lambda at: 0.9]
+    drafting, plain = (
+        simulate(streams, luck, CURVES["a GPU"], seconds, drafts=drafts, pass_curve=lambda _: share, sure_until=150)
+        for drafts in (True, False)
+    )
+    assert sum(drafting.tokens) >= LEAST * sum(plain.tokens)
+
+
 @pytest.mark.parametrize("curve", ["half and half", "a GPU", "kernels with tiles of 8"])
 def test_on_a_noisy_machine(curve: str) -> None:
     """A step takes a fifth longer than it should, in the mean. What a step costs is known less well, so somebody may

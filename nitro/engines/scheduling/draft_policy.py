@@ -74,11 +74,13 @@ class DraftPolicy:
         """What the draft model says to what was `asked`, and how long it took."""
         self._guess_seconds += seconds
         usual = True
-        for (chunk, _), drafter, tokens in zip(self.asked, self._drafters, guesses, strict=True):
+        for (chunk, limit), drafter, tokens in zip(self.asked, self._drafters, guesses, strict=True):
             chunk.draft = tokens
-            drafter.guesses["model"] = Guess(tokens, drafter.agreed)
-            usual = usual and drafter.guessed_to >= chunk.stop - CATCHES_UP
-            if tokens:  # else it may be catching up yet
+            has_caught_up = drafter.guessed_to >= chunk.stop - CATCHES_UP
+            usual = usual and has_caught_up
+            gave_up = has_caught_up and len(tokens) < limit
+            drafter.guesses["model"] = Guess(tokens, drafter.agreed, gave_up)
+            if tokens or has_caught_up:  # else it may be catching up yet
                 drafter.guessed_to = chunk.stop
         rounds = max(map(len, guesses))
         self.asked, self._drafters = [], []
