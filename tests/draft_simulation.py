@@ -96,10 +96,11 @@ def simulate(
     drafts: bool = True,
     noise: float = 0.0,
     pass_curve: Curve | None = None,
-    sure_until: int = ANSWER,
+    sure_until: tuple[int, ...] = (ANSWER,),
 ) -> Streams:
     """So many streams, with these lucks in turn, for so long. `pass_curve`: there is a draft model instead of look-up,
-    and what its passes cost by sequences. `sure_until`: where in an answer it ceases to guess."""
+    and what its passes cost by sequences. `sure_until`: where in an answer it ceases to guess,
+    of the streams in turn."""
     length = ANSWER
     info = ModelInfo(
         engine="simulated",
@@ -139,7 +140,7 @@ def simulate(
     return got
 
 
-def _guess(scheduler: Scheduler, scripts: list[Script], pass_curve: Curve | None, sure_until: int) -> float:
+def _guess(scheduler: Scheduler, scripts: list[Script], pass_curve: Curve | None, sure_until: tuple[int, ...]) -> float:
     """Let the draft model guess. Returns the seconds that it took: one pass for each guess, or to see that it has
     none."""
     asked = scheduler.drafts.asked
@@ -147,8 +148,9 @@ def _guess(scheduler: Scheduler, scripts: list[Script], pass_curve: Curve | None
         return 0.0
     guesses, passes = [], []
     for chunk, limit in asked:
-        at = len(chunk.tokens) - len(PROMPT)
-        guesses.append(scripts[chunk.sequence_id].guess(at, min(limit, max(sure_until - at, 0))))
+        id, at = chunk.sequence_id, len(chunk.tokens) - len(PROMPT)
+        left = max(sure_until[id % len(sure_until)] - at, 0)
+        guesses.append(scripts[id].guess(at, min(limit, left)))
         passes.append(min(len(guesses[-1]) + 1, limit))
     seconds = sum(pass_curve(sum(count > at for count in passes)) for at in range(max(passes)))
     scheduler.drafts.guessed(guesses, seconds)

@@ -79,10 +79,22 @@ def test_a_draft_model_that_is_no_longer_sure_does_not_cost(share: float, stream
     seconds = 2000 * CURVES["a GPU"](streams)
     luck = [lambda at: 0.9]
     drafting, plain = (
-        simulate(streams, luck, CURVES["a GPU"], seconds, drafts=drafts, pass_curve=lambda _: share, sure_until=150)
+        simulate(streams, luck, CURVES["a GPU"], seconds, drafts=drafts, pass_curve=lambda _: share, sure_until=(150,))
         for drafts in (True, False)
     )
     assert sum(drafting.tokens) >= LEAST * sum(plain.tokens)
+
+
+def test_a_stream_of_which_the_draft_model_is_never_sure_does_not_wait() -> None:
+    """While it is of another, so that guesses are known to be good."""
+    curve, luck = CURVES["a GPU"], [lambda at: 0.9]
+    sure: tuple[int, ...] = (10_000, 0)
+    drafting, plain = (
+        simulate(2, luck, curve, 2000.0, drafts=drafts, pass_curve=lambda rows: 0.05 * rows, sure_until=sure)
+        for drafts in (True, False)
+    )
+    assert drafting.tokens[0] > 1.5 * plain.tokens[0]
+    assert MOST_LATER * drafting.tokens[1] >= plain.tokens[1]
 
 
 @pytest.mark.parametrize("curve", ["half and half", "a GPU", "kernels with tiles of 8"])

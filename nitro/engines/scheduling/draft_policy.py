@@ -24,6 +24,7 @@ FIRST_PASS = 0.25  # of a step: a pass of the draft model, before any was measur
 LEAST_PASS = 0.02  # of a step: what it may be
 NO_PLAN = Plan([], 0.0, 0.0)
 CATCHES_UP = MAX_DRAFT + 1  # tokens that it may be behind for a pass of it to be a usual one
+LEAST_CAUGHT_UP = 64  # tokens: by so many it catches up, at least, when it is asked and gives no guess
 
 
 @dataclass(slots=True)
@@ -76,7 +77,9 @@ class DraftPolicy:
         usual = True
         for (chunk, limit), drafter, tokens in zip(self.asked, self._drafters, guesses, strict=True):
             chunk.draft = tokens
-            has_caught_up = drafter.guessed_to >= chunk.stop - CATCHES_UP
+            drafter.unanswered = 0 if tokens else drafter.unanswered + 1
+            may_catch_up = drafter.unanswered * LEAST_CAUGHT_UP <= chunk.stop
+            has_caught_up = drafter.guessed_to >= chunk.stop - CATCHES_UP or not (tokens or may_catch_up)
             usual = usual and has_caught_up
             gave_up = has_caught_up and len(tokens) < limit
             drafter.guesses["model"] = Guess(tokens, drafter.agreed, gave_up)

@@ -38,6 +38,7 @@ class Drafter:
         self.checked: SourceName | None = None  # where the last draft came from
         self.agreed = 0  # tokens of the draft model that were right one after the other
         self.guessed_to = -1  # where the draft model guessed last; -1: never
+        self.unanswered = 0  # times in a row that it gave no guess
         self._sources: dict[SourceName, _Source] = {}
         if predicted:
             self._sources["prediction"] = _Prediction(list(predicted))
