@@ -96,7 +96,8 @@ def measure_group(names: list[str], options: argparse.Namespace) -> Iterator[Out
 
 
 class Started:
-    """The servers of a setting. One that does not start, or fails in a row, is left out from then on."""
+    """The servers of a setting. One that does not start is left out of all rows, one that fails of the row in which it
+    does."""
 
     def __init__(self, workload: Workload, options: argparse.Namespace, stack: contextlib.ExitStack):
         self._options = options

@@ -60,9 +60,10 @@ def measured() -> Results:
 
 
 def from_record(text: str) -> Results:
-    """What bench/results.json has of both servers: medians of the rounds, for rows that have all panels' measures."""
+    """What bench/results.json has of both servers: medians of the rounds, for rows that have all panels' measures. The
+    conditions are those of the newest run that such a row is from."""
     record = json.loads(text)
-    machine, libraries, *_, model, _ = (line.removeprefix("- ") for line in [*record["runs"][-1]["setting"], ""])
+    newest = 0
     values: dict[str, dict[str, tuple[float, float]]] = {}
     for row in record["rows"]:
         measures = {panel.measure: row["values"].get(panel.measure, {}) for panel in PANELS}
@@ -71,6 +72,8 @@ def from_record(text: str) -> Results:
                 name: tuple(statistics.median(by[server]) for server in SERVERS) for name, by in measures.items()
             }
             values[row["title"]] = medians  # type: ignore[assignment]
+            newest = max(newest, row["run"])
+    machine, libraries, *_, model = (line.removeprefix("- ") for line in record["runs"][newest]["setting"])
     return Results((machine, f"{model}; {libraries}"), values)
 
 

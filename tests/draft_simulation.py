@@ -96,9 +96,11 @@ def simulate(
     drafts: bool = True,
     noise: float = 0.0,
     pass_curve: Curve | None = None,
+    sure_until: tuple[int, ...] = (ANSWER,),
 ) -> Streams:
     """So many streams, with these lucks in turn, for so long. `pass_curve`: there is a draft model instead of look-up,
-    and what its passes cost by sequences."""
+    and what its passes cost by sequences. `sure_until`: where in an answer it ceases to guess,
+    of the streams in turn."""
     length = ANSWER
     info = ModelInfo(
         engine="simulated",
@@ -126,7 +128,7 @@ def simulate(
     got = Streams([0] * streams, 0, 0, 0.0)
     while got.seconds < seconds:
         batch = scheduler.schedule(256)
-        took = _guess(scheduler, scripts, pass_curve)
+        took = _guess(scheduler, scripts, pass_curve, sure_until)
         took += curve(sum(chunk.size for chunk in batch))
         took *= 1 + noise * random.expovariate(1)
         got.seconds += took
@@ -138,13 +140,18 @@ def simulate(
     return got
 
 
-def _guess(scheduler: Scheduler, scripts: list[Script], pass_curve: Curve | None) -> float:
-    """Let the draft model guess. Returns the seconds that it took."""
+def _guess(scheduler: Scheduler, scripts: list[Script], pass_curve: Curve | None, sure_until: tuple[int, ...]) -> float:
+    """Let the draft model guess. Returns the seconds that it took: one pass for each guess, or to see that it has
+    none."""
     asked = scheduler.drafts.asked
     if not asked or not pass_curve:
         return 0.0
-    limits = [limit for _, limit in asked]
-    seconds = sum(pass_curve(sum(limit > at for limit in limits)) for at in range(max(limits)))
-    guesses = [scripts[chunk.sequence_id].guess(len(chunk.tokens) - len(PROMPT), limit) for chunk, limit in asked]
+    guesses, passes = [], []
+    for chunk, limit in asked:
+        id, at = chunk.sequence_id, len(chunk.tokens) - len(PROMPT)
+        left = max(sure_until[id % len(sure_until)] - at, 0)
+        guesses.append(scripts[id].guess(at, min(limit, left)))
+        passes.append(min(len(guesses[-1]) + 1, limit))
+    seconds = sum(pass_curve(sum(count > at for count in passes)) for at in range(max(passes)))
     scheduler.drafts.guessed(guesses, seconds)
     return seconds

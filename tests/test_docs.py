@@ -1,5 +1,6 @@
 """The documentation beside what it describes: links, flags, and the files that `make docs` writes."""
 
+import json
 import re
 import subprocess
 import sys
@@ -82,3 +83,12 @@ def test_the_chart_shows_the_results() -> None:
     results = bench_chart.measured()
     assert len(results.values) > 3 and all(len(measures) == 2 for measures in results.values.values())
     assert bench_chart.FILE.read_text(encoding="utf-8") == bench_chart.draw(results)
+
+
+def test_the_chart_says_where_its_rows_were_measured() -> None:
+    """Not where a later run measured others."""
+    runs = [{"setting": [f"- {name}", "- libraries", "- command", "- model"], "rounds": 1} for name in ("one", "other")]
+    measured = {panel.measure: {server: [1.0] for server in bench_chart.SERVERS} for panel in bench_chart.PANELS}
+    rows = [{"run": 0, "title": "8 clients", "values": measured}, {"run": 1, "title": "start", "values": {}}]
+    results = bench_chart.from_record(json.dumps({"runs": runs, "rows": rows}))
+    assert results.conditions == ("one", "model; libraries") and list(results.values) == ["8 clients"]

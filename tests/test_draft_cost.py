@@ -72,6 +72,31 @@ def test_no_draft_model_costs(curve: str, share: float, streams: int) -> None:
         assert faster >= LEAST and later <= MOST_LATER, name
 
 
+@pytest.mark.parametrize("streams", [1, 4])
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_a_draft_model_that_is_no_longer_sure_does_not_cost(share: float, streams: int) -> None:
+    """A guess that it does not give took a pass too."""
+    seconds = 2000 * CURVES["a GPU"](streams)
+    luck = [lambda at: 0.9]
+    drafting, plain = (
+        simulate(streams, luck, CURVES["a GPU"], seconds, drafts=drafts, pass_curve=lambda _: share, sure_until=(150,))
+        for drafts in (True, False)
+    )
+    assert sum(drafting.tokens) >= LEAST * sum(plain.tokens)
+
+
+def test_a_stream_of_which_the_draft_model_is_never_sure_does_not_wait() -> None:
+    """While it is of another, so that guesses are known to be good."""
+    curve, luck = CURVES["a GPU"], [lambda at: 0.9]
+    sure: tuple[int, ...] = (10_000, 0)
+    drafting, plain = (
+        simulate(2, luck, curve, 2000.0, drafts=drafts, pass_curve=lambda rows: 0.05 * rows, sure_until=sure)
+        for drafts in (True, False)
+    )
+    assert drafting.tokens[0] > 1.5 * plain.tokens[0]
+    assert MOST_LATER * drafting.tokens[1] >= plain.tokens[1]
+
+
 @pytest.mark.parametrize("curve", ["half and half", "a GPU", "kernels with tiles of 8"])
 def test_on_a_noisy_machine(curve: str) -> None:
     """A step takes a fifth longer than it should, in the mean. What a step costs is known less well, so somebody may
@@ -101,6 +126,13 @@ def test_where_drafts_pay_they_are_checked(curve: str, streams: int, chance: flo
 def test_a_draft_model_pays_where_rows_are_nearly_free() -> None:
     faster, _, _ = compared(1, [lambda at: 0.8], CURVES["a GPU"], passes=lambda rows: 0.1)
     assert faster >= 1.7
+
+
+@pytest.mark.parametrize(("streams", "at_least"), [(1, 1.3), (4, 1.05)])
+def test_a_draft_model_that_was_wrong_is_tried_again(streams: int, at_least: float) -> None:
+    """However often it was wrong: only what it is asked tells whether it is right by now."""
+    faster, _, _ = compared(streams, LUCKS["it begins"], CURVES["a GPU"], passes=lambda rows: 0.05)
+    assert faster >= at_least
 
 
 def test_guesses_that_are_right_by_turns_are_checked_when_they_are() -> None:

@@ -14,7 +14,7 @@ MAX_AGREEMENT = 32  # tokens; more say nothing new
 PRIOR_WEIGHT = 4.0  # guesses that what was known before counts as much as
 SHARED_MEMORY = 256.0  # guesses, of all sequences together
 OWN_MEMORY = 32.0  # guesses, of one sequence
-CAUTION = 1.15  # standard errors: how much less likely a chain's first guess is taken for than was seen
+CAUTION = 1.15  # standard errors: how much less likely the first guess of a rung is taken for than was seen
 LEAST_CHANCE = 0.02  # a chain ends before a guess that is less likely to be reached and right
 
 FIRST_CHANCES: dict[SourceName, list[float]] = {  # while nothing was seen: after 0, 1, 2, 4, 8, 16 and 32 tokens

@@ -24,6 +24,7 @@ FIRST_PASS = 0.25  # of a step: a pass of the draft model, before any was measur
 LEAST_PASS = 0.02  # of a step: what it may be
 NO_PLAN = Plan([], 0.0, 0.0)
 CATCHES_UP = MAX_DRAFT + 1  # tokens that it may be behind for a pass of it to be a usual one
+LEAST_CAUGHT_UP = 64  # tokens: by so many it catches up, at least, when it is asked and gives no guess
 
 
 @dataclass(slots=True)
@@ -74,11 +75,15 @@ class DraftPolicy:
         """What the draft model says to what was `asked`, and how long it took."""
         self._guess_seconds += seconds
         usual = True
-        for (chunk, _), drafter, tokens in zip(self.asked, self._drafters, guesses, strict=True):
+        for (chunk, limit), drafter, tokens in zip(self.asked, self._drafters, guesses, strict=True):
             chunk.draft = tokens
-            drafter.guesses["model"] = Guess(tokens, drafter.agreed)
-            usual = usual and drafter.guessed_to >= chunk.stop - CATCHES_UP
-            if tokens:  # else it may be catching up yet
+            drafter.unanswered = 0 if tokens else drafter.unanswered + 1
+            may_catch_up = drafter.unanswered * LEAST_CAUGHT_UP <= chunk.stop
+            has_caught_up = drafter.guessed_to >= chunk.stop - CATCHES_UP or not (tokens or may_catch_up)
+            usual = usual and has_caught_up
+            gave_up = has_caught_up and len(tokens) < limit
+            drafter.guesses["model"] = Guess(tokens, drafter.agreed, gave_up)
+            if tokens or has_caught_up:  # else it may be catching up yet
                 drafter.guessed_to = chunk.stop
         rounds = max(map(len, guesses))
         self.asked, self._drafters = [], []
@@ -115,7 +120,7 @@ class DraftPolicy:
             chances = self._chances_of(drafter, name).chain(guess.agreement, min(room, len(guess.tokens)))
             candidates.append(Candidate(sequence, chunk, name, Chain(chances)))
         if self._has_draft_model:
-            chances = self._chances_of(drafter, "model").chain(drafter.agreed, room)
+            chances = self._chances_of(drafter, "model").chain(drafter.agreed, room) or [0.0]  # else never tried again
             candidates.append(Candidate(sequence, chunk, "model", Chain(chances, modelled=True)))
         return [candidate for candidate in candidates if candidate.chain.chances]
 

@@ -20,10 +20,12 @@ NEAR = 3  # tokens since the answer has left it, and around where it may be: so 
 
 @dataclass(slots=True)
 class Guess:
-    """Tokens that may follow, and how many before them agreed with what the source took them from."""
+    """Tokens that may follow, and how many before them agreed with what the source took them from. `gave_up`: the draft
+    model was asked for more, and was not sure of the next."""
 
     tokens: list[int]
     agreement: int
+    gave_up: bool = False
 
 
 class Drafter:
@@ -36,6 +38,7 @@ class Drafter:
         self.checked: SourceName | None = None  # where the last draft came from
         self.agreed = 0  # tokens of the draft model that were right one after the other
         self.guessed_to = -1  # where the draft model guessed last; -1: never
+        self.unanswered = 0  # times in a row that it gave no guess
         self._sources: dict[SourceName, _Source] = {}
         if predicted:
             self._sources["prediction"] = _Prediction(list(predicted))
@@ -64,12 +67,15 @@ class Drafter:
         self.guesses = {}
 
     def _learn(self, chances: Chances, guess: Guess, drawn: list[int]) -> int:
-        """Returns how many were right."""
+        """Returns how many were right. A guess that was asked for and not given counts as wrong: it took a pass too."""
         for i, (token, said) in enumerate(zip(guess.tokens, drawn, strict=False)):
             chances.note(guess.agreement + i, token == said)
             if token != said:
                 return i
-        return min(len(guess.tokens), len(drawn))
+        right = min(len(guess.tokens), len(drawn))
+        if guess.gave_up and right == len(guess.tokens):
+            chances.note(guess.agreement + right, False)
+        return right
 
 
 class _Source(ABC):
