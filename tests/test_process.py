@@ -9,6 +9,7 @@ import pytest
 
 from nitro.engines.client.process import EngineProcess
 from nitro.system import child_process as module
+from nitro.system.frame_connection import FrameConnection
 
 
 def stand_in(program: str) -> subprocess.Popen[bytes]:
@@ -20,8 +21,8 @@ async def end(program: str) -> str:
     ours, theirs = socket.socketpair()
     theirs.close()
     child = stand_in(program)
-    engine = EngineProcess(child, *await asyncio.open_connection(sock=ours))
-    assert [message async for message in engine.messages()] == []
+    engine = EngineProcess(child, await FrameConnection.connect(ours))
+    assert await engine.burst() == []
     try:
         return await engine.how_it_ended()
     finally:

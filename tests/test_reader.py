@@ -50,11 +50,17 @@ def work(prompts: Any = ("Hello",), n: Any = 1, **fields: Any) -> bytes:
     return pack({"prompts": prompts, "params": asked(**fields), "n": n})
 
 
+async def messages_of(process: EngineProcess) -> AsyncIterator[messages.FromEngine]:
+    while burst := await process.burst():
+        for payload in burst:
+            yield messages.decode_from_engine(payload)
+
+
 @asynccontextmanager
 async def engine() -> AsyncIterator[tuple[EngineProcess, Callable[[], Any]]]:
     """A real engine process, ready, and its next message."""
     process = await EngineProcess.start()
-    arriving = process.messages()
+    arriving = messages_of(process)
     try:
         process.send(messages.Load(EngineSpec(FAKE, "")))
         async with asyncio.timeout(CEILING):
@@ -100,7 +106,7 @@ def test_a_frame_that_cannot_be_read_is_left_out() -> None:
     async def scenario() -> None:
         async with engine() as (process, message):
             for payload in (b"", b"\xc1", pack({"type": "Generate", "ids": [], "work": 1}), pack({"type": "Sing"})):
-                process._writer.write(len(payload).to_bytes(4, "big") + payload)
+                process._connection.send([len(payload).to_bytes(4, "big"), payload])
             process.send(messages.Generate([100], work()))
             assert await message() == messages.Accepted(100, 5)
 

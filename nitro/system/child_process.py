@@ -5,18 +5,17 @@ Nothing here needs a thread: a server that cannot start one must still see its p
 
 import asyncio
 import errno
-import itertools
 import subprocess
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from nitro.system import frames, signals
+from nitro.system.frame_connection import FrameConnection
 from nitro.system.spawn import Spawned, spawn
 
 BRIEF = 0.2  # seconds in which a process that closed its socket has usually ended
 PATIENCE = 5.0  # seconds that a process has to end before it is killed
-PAYLOADS_PER_TURN = 16  # read in one turn of the event loop
 MAX_POLL_INTERVAL = 0.02  # seconds between two checks whether the process has ended
 
 SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}  # errors of a server that is short of something
@@ -27,16 +26,15 @@ class ChildProcess:
 
     name = "process"  # in messages
 
-    def __init__(self, process: subprocess.Popen[bytes], stream: asyncio.StreamReader, writer: asyncio.StreamWriter):
+    def __init__(self, process: subprocess.Popen[bytes], connection: FrameConnection):
         self._process = process
-        self._stream = stream
-        self._writer = writer
+        self._connection = connection
 
     @classmethod
     async def attach(cls, spawned: Spawned) -> Self:
         """The process on the running event loop. Kills it where that fails. Raises OSError."""
         try:
-            return cls(spawned.process, *await asyncio.open_connection(sock=spawned.sock))
+            return cls(spawned.process, await FrameConnection.connect(spawned.sock))
         except BaseException:
             spawned.end()
             raise
@@ -60,23 +58,20 @@ class ChildProcess:
     def send(self, message: frames.WireMessage, payload: list[bytes] | None = None) -> None:
         """Send a message, and `payload`, which is in pieces and is not copied, as a second frame.
 
-        If the process has ended nothing happens: `payloads` ends then.
+        If the process has ended nothing happens.
         """
-        if self._writer.transport.is_closing():
-            return
-        self._writer.write(frames.frame(message))
+        pieces = [frames.frame(message)]
         if payload is not None:
-            self._writer.writelines([frames.length(sum(map(len, payload))), *payload])
+            pieces += [frames.length(sum(map(len, payload))), *payload]
+        self._connection.send(pieces)
 
-    async def payloads(self) -> AsyncIterator[bytes]:
-        """Yield what the process sends, until its socket closes. Now and then other tasks get a turn in between."""
-        for number in itertools.count(1):
-            try:
-                yield await read_payload(self._stream)
-            except (asyncio.IncompleteReadError, ConnectionError):
-                return
-            if number % PAYLOADS_PER_TURN == 0:
-                await asyncio.sleep(0)
+    async def burst(self) -> list[bytes]:
+        """The next payloads that it sends, together as they come; none: its socket has closed."""
+        return await self._connection.burst()
+
+    async def listen(self, receive: Callable[[list[bytes]], None]) -> None:
+        """Hand over what it sends, in the calls that bring it, until its socket closes. Raises what `receive` does."""
+        await self._connection.listen(receive)
 
     async def how_it_ended(self) -> str:
         """A sentence for people. It comes soon: a process that is slow to end is not waited for."""
@@ -93,7 +88,7 @@ class ChildProcess:
 
     async def reap(self) -> None:
         """Close the socket, which ends the process, and wait until it is gone. Kill it if that takes too long."""
-        self._writer.close()
+        self._connection.close()
         if await self._ended(PATIENCE) is None:
             self._process.kill()
             await self._ended(None)
@@ -106,9 +101,3 @@ class ChildProcess:
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_POLL_INTERVAL)
         return status
-
-
-async def read_payload(stream: asyncio.StreamReader) -> bytes:
-    """Read the payload of the next frame. Raises IncompleteReadError or ConnectionError if the other side is gone."""
-    size = frames.size(await stream.readexactly(frames.HEADER))
-    return await stream.readexactly(size)

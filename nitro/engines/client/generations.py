@@ -28,7 +28,8 @@ class Generations:
         self._send = send
         self._aborted: dict[int, bytes] = {}  # digests of the last ones: the engine may still be at work on them
         self._ids = itertools.count(1)
-        self._changed: list[Generation] = []  # that are told so in this turn of the event loop
+        self._changed: list[Generation] = []  # that are to be told so
+        self._held = False  # until `tell`
 
     @property
     def computing(self) -> bool:
@@ -62,12 +63,18 @@ class Generations:
                 del self._aborted[next(iter(self._aborted))]
 
     def changed(self, generation: Generation) -> None:
-        """See GenerationOwner. Of all steps that arrive in one turn of the event loop it is told once."""
-        if not self._changed:
-            generation.accepted.get_loop().call_soon(self._tell)
+        """See GenerationOwner. Of all that changes in one turn of the event loop it is told once."""
+        if not self._changed and not self._held:
+            generation.accepted.get_loop().call_soon(self.tell)
         self._changed.append(generation)
 
-    def _tell(self) -> None:
+    def hold(self) -> None:
+        """Tell no generation of a change before `tell` is called, soon and whatever happens."""
+        self._held = True
+
+    def tell(self) -> None:
+        """Tell those that have changed."""
+        self._held = False
         changed, self._changed = self._changed, []
         for generation in changed:
             try:

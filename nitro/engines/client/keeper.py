@@ -76,6 +76,7 @@ class Keeper:
         self._listener = listener
         self._comes_back = comes_back
         self._ready_since = 0.0
+        self._problem: str | None = None  # why it is useless, or was ended, as far as that is known
         self._first = first
         self._task: asyncio.Task[None] | None = None
 
@@ -134,31 +135,39 @@ class Keeper:
 
     async def _run_process(self) -> _Death:
         """One process from its start to its end."""
-        reason: str | None = None
+        self._problem = None
         try:
             spawned = self._first or spawn.load(self._spec)
             self._first = None
             self.started = spawned.since
             self.process = await EngineProcess.attached(spawned)
         except OSError as error:
-            reason = f"The engine process could not be started: {error.strerror or error}."
-            return _Death(reason, out_of_resources=error.errno in SCARCE)
+            problem = f"The engine process could not be started: {error.strerror or error}."
+            return _Death(problem, out_of_resources=error.errno in SCARCE)
         try:
-            async for message in self.process.messages():
+            await self.process.messages(self._receive)
+        except Exception as error:
+            log.exception("a message from the engine could not be handled")
+            self._problem = f"The engine was ended after a fault in the server: {error!r}"
+        ready = self._ready_since > self.started
+        lived = time.monotonic() - self._ready_since if ready else 0.0
+        return _Death(self._problem or await self.process.how_it_ended(), ready, lived)
+
+    def _receive(self, burst: list[messages.FromEngine]) -> None:
+        """What the process sent together. Of all of it a generation is told once."""
+        self._generations.hold()
+        try:
+            for message in burst:
                 match message:
                     case messages.LoadFailed(problem):
-                        reason = problem
+                        self._problem = problem
                     case messages.Ready(info):
                         self._ready_since = time.monotonic()
                         self._lifecycle.ready(info, self._ready_since - self.started)
                     case _:
                         self._listener.receive(message)
-        except Exception as error:
-            log.exception("a message from the engine could not be handled")
-            reason = f"The engine was ended after a fault in the server: {error!r}"
-        ready = self._ready_since > self.started
-        lived = time.monotonic() - self._ready_since if ready else 0.0
-        return _Death(reason or await self.process.how_it_ended(), ready, lived)
+        finally:
+            self._generations.tell()
 
     def _handle_death(self, death: _Death, resumes: float, retry_after: float | None) -> None:
         """What the process was at work on is suspected of its death; all else may be sent again, `retry_after` seconds

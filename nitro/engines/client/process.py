@@ -1,6 +1,6 @@
 """One engine process as the server sees it: its messages, and the sequences that it is at work on."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 
 from nitro.engines import messages
 from nitro.engines.client import spawn
@@ -27,10 +27,9 @@ class EngineProcess(ChildProcess):
         engine._marks = spawned.marks
         return engine
 
-    async def messages(self) -> AsyncIterator[messages.FromEngine]:
-        """What it sends, until its socket closes."""
-        async for payload in self.payloads():
-            yield messages.decode_from_engine(payload)
+    async def messages(self, receive: Callable[[list[messages.FromEngine]], None]) -> None:
+        """Hand over what it sends, in the calls that bring it, until its socket closes. Raises what `receive` does."""
+        await self.listen(lambda payloads: receive([messages.decode_from_engine(payload) for payload in payloads]))
 
     def at_work(self) -> set[int]:
         """The sequences that it works on, or worked on when it died."""

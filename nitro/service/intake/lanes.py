@@ -240,11 +240,12 @@ class _Process(ChildProcess):
         compiling = False
         try:
             async with asyncio.timeout(WALL_CLOCK_FACTOR * ask.message.seconds):
-                async for payload in self.payloads():
-                    answer: FromIntake = messages.decode_from_intake(payload)
-                    if not isinstance(answer, Compiling):
-                        return answer
-                    compiling = not answer.done
+                while burst := await self.burst():
+                    for payload in burst:
+                        answer: FromIntake = messages.decode_from_intake(payload)
+                        if not isinstance(answer, Compiling):
+                            return answer
+                        compiling = not answer.done
         except TimeoutError:
             raise _Ended(None, False) from None
         how = await self.how_it_ended()
