@@ -686,7 +686,7 @@ def drawn_by_llama(allowed: set[int], sampling: SamplingParams, draws: int) -> n
     chain = sampler.chain_of(sampling, [0], vocab=None, vocabulary=len(EIGHT), context=CONTEXT)
     logits = EIGHT.astype(np.float32)
     matcher = Allowing(allowed)
-    tokens = [sampler.pick_allowed(chain, logits, matcher, sampling.weighs_others) for _ in range(draws)]
+    tokens = [sampler.pick_allowed(chain, sampling, logits, matcher) for _ in range(draws)]
     lib.llama_sampler_free(chain)
     return np.bincount(tokens, minlength=len(EIGHT))
 

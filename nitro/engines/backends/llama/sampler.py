@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
+from nitro.engines.backends.llama import likely_tokens
 from nitro.engines.runner import Matcher
 from nitro.engines.types import COLD, IMPOSSIBLE, MIN_LOGPROB, Logprobs, SamplingParams, ScoredToken
 
@@ -135,36 +136,69 @@ def _window(last_n: int, context: int) -> int:
     return context if last_n < 0 else min(last_n, context)
 
 
-def pick(sampler: Any, logits: Any, ids: Any) -> int | None:
+def sample(chain: Any, sampling: SamplingParams, logits: Any) -> int:
+    """Draw the next token among all, and accept it. See `draw`; where none is possible, the first is taken."""
+    token = draw(chain, sampling, logits) or 0
+    lib.llama_sampler_accept(chain, token)
+    return token
+
+
+def draw(chain: Any, sampling: SamplingParams, logits: Any) -> int | None:
+    """What the sampler chain draws among all tokens, without accepting it; None where it finds none possible.
+
+    `sampling`: what the chain was made of. `logits`: float32 [vocabulary].
+    """
+    adjusted = likely_tokens.biased(logits, sampling.logit_bias)
+    ids = likely_tokens.kept(sampling, adjusted)
+    if ids is None and likely_tokens.draws_of_all(sampling):
+        of_columns = likely_tokens.columns(adjusted, sampling.temperature)
+        count = len(of_columns)
+        no_tokens = np.arange(len(logits), len(logits) + count)  # so that no bias is theirs
+        drawn = _drawn(chain, no_tokens, of_columns)
+        if drawn is None:
+            return None
+        ids = np.arange(drawn - len(logits), len(logits), count)
+    return _drawn(chain, _all_ids(len(logits)), logits) if ids is None else pick(chain, logits, ids)
+
+
+@lru_cache(2)
+def _all_ids(vocabulary: int) -> Any:
+    return np.arange(vocabulary, dtype=np.int32)
+
+
+def pick(chain: Any, logits: Any, ids: Any) -> int | None:
     """What the sampler chain draws among these token ids, without accepting it; None where it finds none possible."""
-    if not len(ids):
-        return None
+    return _drawn(chain, ids, logits[ids]) if len(ids) else None
+
+
+def _drawn(chain: Any, ids: Any, logits: Any) -> int | None:
     candidates = np.zeros(len(ids), CANDIDATE)
     candidates["id"] = ids
-    candidates["logit"] = logits[ids]
+    candidates["logit"] = logits
     array = lib.llama_token_data_array(
         data=candidates.ctypes.data_as(lib.llama_token_data_p), size=len(ids), selected=-1, sorted=False
     )
-    lib.llama_sampler_apply(sampler, ctypes.byref(array))
+    lib.llama_sampler_apply(chain, ctypes.byref(array))
     drawn = array.data[array.selected]
     return int(drawn.id) if math.isfinite(drawn.logit) else None
 
 
-def pick_allowed(sampler: Any, logits: Any, matcher: Matcher, mask_first: bool) -> int | None:
+def pick_allowed(chain: Any, sampling: SamplingParams, logits: Any, matcher: Matcher) -> int | None:
     """What the sampler chain draws among the tokens that the matcher allows, without accepting it; None where it finds
     none possible. `logits`: float32 [vocabulary].
 
-    Without `mask_first` one is drawn of all, and the mask, which costs more than to ask about a token, is computed only
-    where that one is refused. That is the same distribution, unless a filter goes by what else may be drawn.
+    Where no token's chance depends on third ones, one is drawn of all, and the mask, which costs more than to ask about
+    a token, is computed only where that one is refused: that is the same distribution.
     """
-    token = None if mask_first else pick(sampler, logits, np.arange(len(logits)))
+    mask_first = sampling.weighs_others
+    token = None if mask_first else draw(chain, sampling, logits)
     if token is not None and matcher.allows(token):
         return token
     mask = matcher.mask()
     if mask is None:
-        return pick(sampler, logits, np.arange(len(logits))) if mask_first else token
+        return draw(chain, sampling, logits) if mask_first else token
     bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
-    return pick(sampler, logits, np.flatnonzero(bits[: len(logits)]))
+    return pick(chain, logits, np.flatnonzero(bits[: len(logits)]))
 
 
 def logprobs(logits: Any, token: int, top_count: int) -> Logprobs:
