@@ -18,8 +18,8 @@ from nitro.engines.scheduling.scheduler import Scheduler
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.step_budget import StepBudget
 from nitro.engines.types import Admission, ChunkRecord, Output, StepRecord
+from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.output_bytes import OutputBytes
-from nitro.system.frames import WireMessage
 
 log = logging.getLogger("nitro.engine")
 
@@ -34,7 +34,6 @@ class Command(Protocol):
 
 
 Inbox = queue.SimpleQueue[Command]  # to the engine thread
-Outbox = queue.SimpleQueue[WireMessage]  # to the server
 
 
 class EngineLoop:
@@ -75,7 +74,7 @@ class EngineLoop:
             self._output_bytes.end(sequence_id)
         if was_busy and not self._scheduler.busy:
             self._rest()
-            self.outbox.put(messages.Step(self._record(0.0), []))
+            self.outbox.send(messages.Step(self._record(0.0), []))
 
     # One turn
 
@@ -164,7 +163,7 @@ class EngineLoop:
             admitted=[Admission(s.id, cached, started - s.arrived) for s, cached in scheduler.admitted],
             preempted=[sequence.id for sequence in scheduler.preempted],
         )
-        self.outbox.put(messages.Step(record, list(map(self._output_bytes.complete, outputs))))
+        self.outbox.send(messages.Step(record, list(map(self._output_bytes.complete, outputs))))
 
     def _record(
         self,
