@@ -17,6 +17,7 @@ from nitro.engines.types import COLD, IMPOSSIBLE, MIN_LOGPROB, Logprobs, Samplin
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # a llama_token_data
 MIROSTAT_M = 100  # of how many tokens version 1 estimates the distribution; llama-server's number
 DRY_KEPT = 16
+NO_TOKEN = 2**30  # an id that no vocabulary has, and no bias
 
 
 def prepare(sampling: SamplingParams, vocab: Any, context: int) -> None:
@@ -26,7 +27,8 @@ def prepare(sampling: SamplingParams, vocab: Any, context: int) -> None:
 
 
 def chain_of(sampling: SamplingParams, tokens: list[int], vocab: Any, vocabulary: int, context: int) -> Any:
-    """A sampler chain that has seen `tokens`; the caller frees it. The order is that of SamplingParams's docstring."""
+    """A sampler chain that has seen `tokens`, to `draw` with; the caller frees it. The order is that of
+    SamplingParams's docstring."""
     chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
 
     def add(sampler: Any) -> None:
@@ -82,7 +84,7 @@ def _drawing(sampling: SamplingParams, vocabulary: int) -> Iterator[Any]:
     if sampling.typical_p < 1:
         yield possible(IMPOSSIBLE, 1)
         yield lib.llama_sampler_init_typical(sampling.typical_p, 1)
-    if sampling.top_p < 1:
+    if sampling.top_p < 1 and not likely_tokens.applies_top_p(sampling):
         yield lib.llama_sampler_init_top_p(sampling.top_p, 1)
     if sampling.min_p > 0:
         yield lib.llama_sampler_init_min_p(sampling.min_p, 1)
@@ -143,22 +145,36 @@ def sample(chain: Any, sampling: SamplingParams, logits: Any) -> int:
     return token
 
 
-def draw(chain: Any, sampling: SamplingParams, logits: Any) -> int | None:
-    """What the sampler chain draws among all tokens, without accepting it; None where it finds none possible.
+def draw(chain: Any, sampling: SamplingParams, logits: Any, ids: Any = None) -> int | None:
+    """What the sampler chain draws among these token ids, or all, without accepting it; None where it finds none
+    possible.
 
-    `sampling`: what the chain was made of. `logits`: float32 [vocabulary].
+    `sampling`: what the chain was made of. `logits`: float32 [vocabulary]. `ids`: int [tokens].
     """
     adjusted = likely_tokens.biased(logits, sampling.logit_bias)
-    ids = likely_tokens.kept(sampling, adjusted)
-    if ids is None and likely_tokens.draws_of_all(sampling):
-        of_columns = likely_tokens.columns(adjusted, sampling.temperature)
-        count = len(of_columns)
-        no_tokens = np.arange(len(logits), len(logits) + count)  # so that no bias is theirs
-        drawn = _drawn(chain, no_tokens, of_columns)
-        if drawn is None:
-            return None
-        ids = np.arange(drawn - len(logits), len(logits), count)
-    return _drawn(chain, _all_ids(len(logits)), logits) if ids is None else pick(chain, logits, ids)
+    if ids is None:
+        ids = _all_ids(len(logits))
+    else:
+        adjusted = adjusted[ids]
+    if not len(ids) or not math.isfinite(adjusted.max()):
+        return None
+    places = likely_tokens.kept(sampling, adjusted)
+    if places is None and likely_tokens.draws_of_all(sampling):
+        places = _column(chain, likely_tokens.columns(adjusted, sampling.temperature), adjusted)
+    if places is None and len(ids) == len(logits):
+        return _drawn(chain, ids, logits)
+    if places is not None:
+        ids = ids[places]
+    return _drawn(chain, ids, logits[ids])
+
+
+def _column(chain: Any, of_columns: Any, logits: Any) -> Any:
+    """The places of a column's tokens."""
+    count = len(of_columns)
+    no_tokens = np.arange(NO_TOKEN, NO_TOKEN + count, dtype=np.int32)
+    drawn = _drawn(chain, no_tokens, of_columns)
+    assert drawn is not None, "the likeliest token is in one"
+    return np.arange(drawn - NO_TOKEN, len(logits), count)
 
 
 @lru_cache(2)
@@ -166,12 +182,8 @@ def _all_ids(vocabulary: int) -> Any:
     return np.arange(vocabulary, dtype=np.int32)
 
 
-def pick(chain: Any, logits: Any, ids: Any) -> int | None:
-    """What the sampler chain draws among these token ids, without accepting it; None where it finds none possible."""
-    return _drawn(chain, ids, logits[ids]) if len(ids) else None
-
-
 def _drawn(chain: Any, ids: Any, logits: Any) -> int | None:
+    """What the chain draws among tokens, in this order: int and float32, [tokens]."""
     candidates = np.zeros(len(ids), CANDIDATE)
     candidates["id"] = ids
     candidates["logit"] = logits
@@ -198,7 +210,7 @@ def pick_allowed(chain: Any, sampling: SamplingParams, logits: Any, matcher: Mat
     if mask is None:
         return draw(chain, sampling, logits) if mask_first else token
     bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
-    return pick(chain, logits, np.flatnonzero(bits[: len(logits)]))
+    return draw(chain, sampling, logits, np.flatnonzero(bits[: len(logits)]))
 
 
 def logprobs(logits: Any, token: int, top_count: int) -> Logprobs:
