@@ -7,7 +7,8 @@ from nitro.engines.backends.fake import EOG, FakeRunner, FakeTokenizer
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.types import EngineSpec, SamplingParams
 from nitro.engines.worker.commands import AbortSequences, AddSequences
-from nitro.engines.worker.loop import EngineLoop, Inbox, Outbox
+from nitro.engines.worker.loop import EngineLoop, Inbox
+from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.preparation import snapshot_points
 
 

@@ -30,7 +30,8 @@ from nitro.engines.work import EncodedWork, encode_work
 from nitro.engines.worker import handlers
 from nitro.engines.worker.commands import AbortSequences, AddSequences
 from nitro.engines.worker.jobs import SMALL_REQUEST, JobResult, Lane, Rejection
-from nitro.engines.worker.loop import Inbox, Outbox
+from nitro.engines.worker.loop import Inbox
+from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.preparation import MAX_QUICK_ITEMS, Preparation
 from nitro.engines.worker.preparers import THREADS, Preparers
 from nitro.engines.worker.reader import Reader

@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from nitro.engines.backends.llama import sampler
+from nitro.engines.backends.llama import likely_tokens, sampler
 from nitro.engines.backends.mlx.sampler import Bias, SamplerRow, adjust, keys_of, narrow, sample
 from nitro.engines.types import COLD, IMPOSSIBLE, SamplingParams
 
@@ -74,10 +74,13 @@ def llama_chain(logits: np.ndarray, sampling: SamplingParams, tokens: list[int])
     others, as in a sequence that goes on."""
     chain = sampler.chain_of(sampling, tokens[:-1], None, len(logits), CONTEXT)
     lib.llama_sampler_accept(chain, tokens[-1])
-    data = np.zeros(len(logits), np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)]))
-    data["id"], data["logit"] = np.arange(len(logits)), logits
+    ids = np.arange(len(logits))
+    if likely_tokens.applies_top_p(sampling):  # which the chain does not
+        ids = likely_tokens.kept(sampling, likely_tokens.biased(logits.astype(np.float32), sampling.logit_bias))
+    data = np.zeros(len(ids), np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)]))
+    data["id"], data["logit"] = ids, logits[ids]
     pointer = data.ctypes.data_as(ctypes.POINTER(lib.llama_token_data))
-    left = lib.llama_token_data_array(pointer, len(logits), -1, False)
+    left = lib.llama_token_data_array(pointer, len(ids), -1, False)
     lib.llama_sampler_apply(chain, ctypes.byref(left))
     lib.llama_sampler_free(chain)
     result = np.full(len(logits), -math.inf)
@@ -686,7 +689,7 @@ def drawn_by_llama(allowed: set[int], sampling: SamplingParams, draws: int) -> n
     chain = sampler.chain_of(sampling, [0], vocab=None, vocabulary=len(EIGHT), context=CONTEXT)
     logits = EIGHT.astype(np.float32)
     matcher = Allowing(allowed)
-    tokens = [sampler.pick_allowed(chain, logits, matcher, sampling.weighs_others) for _ in range(draws)]
+    tokens = [sampler.pick_allowed(chain, sampling, logits, matcher) for _ in range(draws)]
     lib.llama_sampler_free(chain)
     return np.bincount(tokens, minlength=len(EIGHT))
 

@@ -18,8 +18,8 @@ from nitro.engines.scheduling.scheduler import Scheduler
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.step_budget import StepBudget
 from nitro.engines.types import Admission, ChunkRecord, Output, StepRecord
+from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.output_bytes import OutputBytes
-from nitro.system.frames import WireMessage
 
 log = logging.getLogger("nitro.engine")
 
@@ -34,7 +34,6 @@ class Command(Protocol):
 
 
 Inbox = queue.SimpleQueue[Command]  # to the engine thread
-Outbox = queue.SimpleQueue[WireMessage]  # to the server
 
 
 class EngineLoop:
@@ -75,7 +74,7 @@ class EngineLoop:
             self._output_bytes.end(sequence_id)
         if was_busy and not self._scheduler.busy:
             self._rest()
-            self.outbox.put(messages.Step(self._record(0.0), []))
+            self.outbox.send(messages.Step(self._record(0.0), []))
 
     # One turn
 
@@ -149,14 +148,11 @@ class EngineLoop:
             drafts.guessed(self.runner.guess(list(chunks), list(limits)), time.monotonic() - started)
 
     def _report(self, batch: list[Chunk], lost: list[int], outputs: list[Output], started: float) -> None:
-        """Learn from the step's time, and tell the server what the step did."""
+        """Tell the server what the step did, and learn from the time that it took."""
         seconds = time.monotonic() - started
         scheduler = self._scheduler
-        rows = [ChunkRecord(chunk.sequence_id, chunk.slot, chunk.start, chunk.stop) for chunk in batch]
-        prompt_tokens = sum([count for row in rows if (count := row.stop - row.start) > 1])
-        self._budget.observe(prompt_tokens, seconds)
-        scheduler.drafts.observe(batch, seconds)
         self._steps += 1
+        rows = [ChunkRecord(chunk.sequence_id, chunk.slot, chunk.start, chunk.stop) for chunk in batch]
         record = self._record(
             seconds,
             rows=rows,
@@ -164,7 +160,11 @@ class EngineLoop:
             admitted=[Admission(s.id, cached, started - s.arrived) for s, cached in scheduler.admitted],
             preempted=[sequence.id for sequence in scheduler.preempted],
         )
-        self.outbox.put(messages.Step(record, list(map(self._output_bytes.complete, outputs))))
+        # first of all: what the server does with it takes no core from the next step before that has begun
+        self.outbox.send(messages.Step(record, list(map(self._output_bytes.complete, outputs))))
+        prompt_tokens = sum([count for row in rows if (count := row.stop - row.start) > 1])
+        self._budget.observe(prompt_tokens, seconds)
+        scheduler.drafts.observe(batch, seconds)
 
     def _record(
         self,

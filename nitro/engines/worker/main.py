@@ -4,6 +4,8 @@
                                 └─ Abort ────────────────────────────────────────────────────┘       (loads, steps)
     socket ← writer (encodes) ← outbox ◄─── answers of the preparers, and of every step ◄─────────────────┘
 
+What a step tells is sent by the engine thread itself where the socket takes it at once (writer.py).
+
 The process ends when its socket closes, whatever the engine thread is doing: the server that held the other end is gone
 or wants it gone. SIGINT and SIGTERM are the server's business.
 """
@@ -22,7 +24,8 @@ from nitro.engines.backends import loading
 from nitro.engines.crash_marks import CrashMarks
 from nitro.engines.runner import LoadError
 from nitro.engines.worker import handlers
-from nitro.engines.worker.loop import EngineLoop, Inbox, Outbox
+from nitro.engines.worker.loop import EngineLoop, Inbox
+from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.preparation import Preparation
 from nitro.engines.worker.preparers import Preparers
 from nitro.engines.worker.reader import Reader

@@ -17,7 +17,8 @@ from nitro.engines import messages
 from nitro.engines.crash_marks import LANES, CrashMarks
 from nitro.engines.worker.commands import AbortSequences, AddSequences
 from nitro.engines.worker.jobs import Abandoned, Job, JobResult, Lane, Rejection, brief
-from nitro.engines.worker.loop import Inbox, Outbox
+from nitro.engines.worker.loop import Inbox
+from nitro.engines.worker.outbox import Outbox
 
 log = logging.getLogger("nitro.engine")
 

@@ -1,4 +1,8 @@
-"""The writer thread: messages from the outbox, encoded and sent. A message that has no encoding fails its requests."""
+"""The writer thread: messages from the outbox, encoded and sent. A message that has no encoding fails its requests.
+
+What a step has to tell is sent by the engine thread itself, if nothing is before it and the socket takes it: to wake
+the writer would take time on a core that computes the next step by then.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,12 @@ import threading
 from nitro.engines import messages
 from nitro.engines.types import Output
 from nitro.engines.worker.commands import AbortSequences
-from nitro.engines.worker.loop import Inbox, Outbox
+from nitro.engines.worker.loop import Inbox
+from nitro.engines.worker.outbox import Outbox
 from nitro.system import frames
 
 MAX_TOGETHER = 16  # messages in one write
+AT_ONCE = getattr(socket, "MSG_DONTWAIT", None)  # the flag for it; Windows has none
 
 log = logging.getLogger("nitro.engine")
 
@@ -26,24 +32,51 @@ class Writer(threading.Thread):
         self._sock = sock
         self._inbox = inbox
         self._outbox = outbox
+        self._sending = threading.Lock()  # held by who takes messages out and sends them
+        self._unsent = b""  # of a message of which the socket has taken a part
+        if AT_ONCE is not None:
+            outbox.send = self.send
 
     def run(self) -> None:
         """Write until the socket closes, then end the process."""
         try:
             while True:
-                self._sock.sendall(b"".join(map(self._encode, self._waiting())))
+                self._outbox.wait()
+                with self._sending:
+                    # a thread that has to wait for Python's lock does so once for all
+                    data = self._unsent + b"".join(map(self._encode, self._outbox.take(MAX_TOGETHER)))
+                    self._unsent = b""
+                    self._sock.sendall(data)
         except OSError:
             os._exit(0)
         except Exception:
             log.exception("the writer failed")
             os._exit(1)
 
-    def _waiting(self) -> list[frames.WireMessage]:
-        """The next message, and those behind it: a thread that has to wait for Python's lock does so once for all."""
-        waiting = [self._outbox.get()]
-        while len(waiting) < MAX_TOGETHER and not self._outbox.empty():
-            waiting.append(self._outbox.get())
-        return waiting
+    def send(self, message: frames.WireMessage) -> None:
+        """Send it now, if that is possible without waiting. Ends the process where the socket is closed."""
+        if not self._sending.acquire(blocking=False):
+            self._outbox.put(message)
+            return
+        try:
+            if self._unsent or not self._outbox.empty():
+                self._outbox.put(message)
+                return
+            self._unsent = self._send_at_once(self._encode(message))
+        finally:
+            self._sending.release()
+        if self._unsent:
+            self._outbox.wake()
+
+    def _send_at_once(self, data: bytes) -> bytes:
+        """Returns what the socket does not take."""
+        assert AT_ONCE is not None
+        try:
+            return data[self._sock.send(data, AT_ONCE) :]
+        except BlockingIOError:
+            return data
+        except OSError:
+            os._exit(0)
 
     def _encode(self, message: frames.WireMessage) -> bytes:
         try:

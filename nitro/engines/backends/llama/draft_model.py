@@ -55,6 +55,7 @@ class _Row:
     stream: Stream
     tokens: list[int]  # the draft model's ids of all that the sequence has said
     limit: int
+    sampling: SamplingParams
     chain: Any = None  # a copy of the sequence's sampler chain; None: the likeliest token is drawn
     guesses: list[int] = field(default_factory=list)  # the target's ids
     done: bool = False  # nothing more is guessed
@@ -179,7 +180,7 @@ class DraftModel:
         if placed is None:
             return None
         self._copy(placed)
-        row = _Row(placed.stream, tokens, limit)
+        row = _Row(placed.stream, tokens, limit, chunk.sampling)
         if not self._follow(row):
             return None
         if not _is_greedy(chunk.sampling):
@@ -265,18 +266,18 @@ class DraftModel:
             token = int(best[i])
             if not row.done and 1 / np.exp(logits[i] - logits[i, token]).sum() < MIN_CONFIDENCE:
                 row.done = True
-            drawn.append(token if row.done else self._guess_one(row, i - len(rows), logits[i], token))
+            drawn.append(token if row.done else self._guess_one(row, logits[i], token))
         return drawn
 
-    def _guess_one(self, row: _Row, index: int, logits: Any, best: int) -> int:
-        """Guess the next token. `index`: its row of the step, from the end."""
+    def _guess_one(self, row: _Row, logits: Any, best: int) -> int:
+        """Guess the next token."""
         token = best
         if row.chain is None:
             guess = self._map.target_id(token)
         elif self._map.to_draft is None:
-            guess = token = int(lib.llama_sampler_sample(row.chain, self._pointer, index))
+            guess = token = sampler.sample(row.chain, row.sampling, logits)
         else:
-            guess = self._pick(row.chain, logits)
+            guess = self._sample_known(row, logits)
             token = best if guess == NONE else int(self._map.to_draft[guess])
         if guess == NONE or guess in self._eog:
             row.done = True
@@ -285,16 +286,16 @@ class DraftModel:
             row.done = len(row.guesses) == row.limit
         return token
 
-    def _pick(self, chain: Any, logits: Any) -> int:
+    def _sample_known(self, row: _Row, logits: Any) -> int:
         """The target's id of what its sampler chain draws of the tokens that both models have."""
         assert self._map.to_draft is not None
         known = np.flatnonzero(self._map.to_draft != NONE)
-        of_target = np.empty(self._vocabulary, np.float32)
+        of_target = np.full(self._vocabulary, -np.inf, np.float32)
         of_target[known] = logits[self._map.to_draft[known]]
-        guess = sampler.pick(chain, of_target, known)
+        guess = sampler.draw(row.chain, row.sampling, of_target)
         if guess is None:
             return NONE
-        lib.llama_sampler_accept(chain, guess)
+        lib.llama_sampler_accept(row.chain, guess)
         return guess
 
     # The context

@@ -185,7 +185,7 @@ class LlamaRunner:
             return self._sample(chunk, row)
         chain = self._sampler_chain(chunk)
         matcher = chunk.matcher
-        token = sampler.pick_allowed(chain, self._logits(row), matcher, mask_first=chunk.sampling.weighs_others)
+        token = sampler.pick_allowed(chain, chunk.sampling, self._logits(row), matcher)
         if token is None or not matcher.accept(token):
             return None
         lib.llama_sampler_accept(chain, token)
@@ -205,12 +205,12 @@ class LlamaRunner:
         return tokens
 
     def _drawer(self, chunk: Chunk) -> Callable[[int], int]:
-        """Draws what follows a row of the batch. The likeliest token is found by NumPy: llama.cpp would first copy all
-        logits into candidates, which takes seven times as long."""
-        if sampler.takes_likeliest(chunk.sampling):
+        """Draws what follows a row of the batch."""
+        sampling = chunk.sampling
+        if sampler.takes_likeliest(sampling):
             return lambda row: int(self._logits(row).argmax())
         chain = self._sampler_chain(chunk)
-        return lambda row: int(lib.llama_sampler_sample(chain, self._context.pointer, row))
+        return lambda row: sampler.sample(chain, sampling, self._logits(row))
 
     def _sampler_chain(self, chunk: Chunk) -> Any:
         """The sequence's own, made when it first samples: it has seen all of the prompt then."""

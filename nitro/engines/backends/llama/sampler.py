@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
+from nitro.engines.backends.llama import likely_tokens
 from nitro.engines.runner import Matcher
 from nitro.engines.types import COLD, IMPOSSIBLE, MIN_LOGPROB, Logprobs, SamplingParams, ScoredToken
 
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # a llama_token_data
 MIROSTAT_M = 100  # of how many tokens version 1 estimates the distribution; llama-server's number
 DRY_KEPT = 16
+NO_TOKEN = 2**30  # an id that no vocabulary has, and no bias
 
 
 def prepare(sampling: SamplingParams, vocab: Any, context: int) -> None:
@@ -25,7 +27,8 @@ def prepare(sampling: SamplingParams, vocab: Any, context: int) -> None:
 
 
 def chain_of(sampling: SamplingParams, tokens: list[int], vocab: Any, vocabulary: int, context: int) -> Any:
-    """A sampler chain that has seen `tokens`; the caller frees it. The order is that of SamplingParams's docstring."""
+    """A sampler chain that has seen `tokens`, to `draw` with; the caller frees it. The order is that of
+    SamplingParams's docstring."""
     chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
 
     def add(sampler: Any) -> None:
@@ -81,7 +84,7 @@ def _drawing(sampling: SamplingParams, vocabulary: int) -> Iterator[Any]:
     if sampling.typical_p < 1:
         yield possible(IMPOSSIBLE, 1)
         yield lib.llama_sampler_init_typical(sampling.typical_p, 1)
-    if sampling.top_p < 1:
+    if sampling.top_p < 1 and not likely_tokens.applies_top_p(sampling):
         yield lib.llama_sampler_init_top_p(sampling.top_p, 1)
     if sampling.min_p > 0:
         yield lib.llama_sampler_init_min_p(sampling.min_p, 1)
@@ -135,36 +138,79 @@ def _window(last_n: int, context: int) -> int:
     return context if last_n < 0 else min(last_n, context)
 
 
-def pick(sampler: Any, logits: Any, ids: Any) -> int | None:
-    """What the sampler chain draws among these token ids, without accepting it; None where it finds none possible."""
-    if not len(ids):
+def sample(chain: Any, sampling: SamplingParams, logits: Any) -> int:
+    """Draw the next token among all, and accept it. See `draw`; where none is possible, the first is taken."""
+    token = draw(chain, sampling, logits) or 0
+    lib.llama_sampler_accept(chain, token)
+    return token
+
+
+def draw(chain: Any, sampling: SamplingParams, logits: Any, ids: Any = None) -> int | None:
+    """What the sampler chain draws among these token ids, or all, without accepting it; None where it finds none
+    possible.
+
+    `sampling`: what the chain was made of. `logits`: float32 [vocabulary]. `ids`: int [tokens].
+    """
+    adjusted = likely_tokens.biased(logits, sampling.logit_bias)
+    if ids is None:
+        ids = _all_ids(len(logits))
+    else:
+        adjusted = adjusted[ids]
+    if not len(ids) or not math.isfinite(adjusted.max()):
         return None
+    places = likely_tokens.kept(sampling, adjusted)
+    if places is None and likely_tokens.draws_of_all(sampling):
+        places = _column(chain, likely_tokens.columns(adjusted, sampling.temperature), adjusted)
+    if places is None and len(ids) == len(logits):
+        return _drawn(chain, ids, logits)
+    if places is not None:
+        ids = ids[places]
+    return _drawn(chain, ids, logits[ids])
+
+
+def _column(chain: Any, of_columns: Any, logits: Any) -> Any:
+    """The places of a column's tokens."""
+    count = len(of_columns)
+    no_tokens = np.arange(NO_TOKEN, NO_TOKEN + count, dtype=np.int32)
+    drawn = _drawn(chain, no_tokens, of_columns)
+    assert drawn is not None, "the likeliest token is in one"
+    return np.arange(drawn - NO_TOKEN, len(logits), count)
+
+
+@lru_cache(2)
+def _all_ids(vocabulary: int) -> Any:
+    return np.arange(vocabulary, dtype=np.int32)
+
+
+def _drawn(chain: Any, ids: Any, logits: Any) -> int | None:
+    """What the chain draws among tokens, in this order: int and float32, [tokens]."""
     candidates = np.zeros(len(ids), CANDIDATE)
     candidates["id"] = ids
-    candidates["logit"] = logits[ids]
+    candidates["logit"] = logits
     array = lib.llama_token_data_array(
         data=candidates.ctypes.data_as(lib.llama_token_data_p), size=len(ids), selected=-1, sorted=False
     )
-    lib.llama_sampler_apply(sampler, ctypes.byref(array))
+    lib.llama_sampler_apply(chain, ctypes.byref(array))
     drawn = array.data[array.selected]
     return int(drawn.id) if math.isfinite(drawn.logit) else None
 
 
-def pick_allowed(sampler: Any, logits: Any, matcher: Matcher, mask_first: bool) -> int | None:
+def pick_allowed(chain: Any, sampling: SamplingParams, logits: Any, matcher: Matcher) -> int | None:
     """What the sampler chain draws among the tokens that the matcher allows, without accepting it; None where it finds
     none possible. `logits`: float32 [vocabulary].
 
-    Without `mask_first` one is drawn of all, and the mask, which costs more than to ask about a token, is computed only
-    where that one is refused. That is the same distribution, unless a filter goes by what else may be drawn.
+    Where no token's chance depends on third ones, one is drawn of all, and the mask, which costs more than to ask about
+    a token, is computed only where that one is refused: that is the same distribution.
     """
-    token = None if mask_first else pick(sampler, logits, np.arange(len(logits)))
+    mask_first = sampling.weighs_others
+    token = None if mask_first else draw(chain, sampling, logits)
     if token is not None and matcher.allows(token):
         return token
     mask = matcher.mask()
     if mask is None:
-        return pick(sampler, logits, np.arange(len(logits))) if mask_first else token
+        return draw(chain, sampling, logits) if mask_first else token
     bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
-    return pick(sampler, logits, np.flatnonzero(bits[: len(logits)]))
+    return draw(chain, sampling, logits, np.flatnonzero(bits[: len(logits)]))
 
 
 def logprobs(logits: Any, token: int, top_count: int) -> Logprobs:
