@@ -4,6 +4,7 @@ KL(off ‖ auto) of the next token's distribution, at every position of a fixed 
 prompts are, and once token by token, as answers are, since the kernels differ.
 """
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ class Scorer(LlamaRunner):
         rows = []
         for start in range(0, len(tokens), step):
             count = min(step, len(tokens) - start)
-            chunks = self._kv.arrange([Chunk(1, SLOT, tokens, start, start + count, sampling=SamplingParams())])
-            batch = self._tokens.fill(chunks, self._kv.sequence)
+            calls = self._kv.arrange([Chunk(1, SLOT, tokens, start, start + count, sampling=SamplingParams())])
+            batch = self._tokens.fill(list(chain(*calls)), self._kv.sequence)
             for i in range(count):
                 batch.logits[i] = 1
             assert lib.llama_decode(self._context.pointer, batch) == 0

@@ -1,5 +1,6 @@
 """A LlamaRunner that shows the logits of every token: see same_answer.py."""
 
+from itertools import chain
 from pathlib import Path
 
 import llama_cpp.llama_cpp as lib
@@ -54,8 +55,8 @@ class LlamaScorer(LlamaRunner):
 
     def extend(self, slot: int, tokens: list[int], start: int, stop: int, rows: int = 1) -> np.ndarray:
         """Compute tokens [start, stop) in a slot that holds [0, start): the logits after the last `rows` of them."""
-        chunks = self._kv.arrange([Chunk(1, slot, tokens, start, stop, SamplingParams())])
-        batch = self._tokens.fill(chunks, self._kv.sequence)
+        calls = self._kv.arrange([Chunk(1, slot, tokens, start, stop, SamplingParams())])
+        batch = self._tokens.fill(list(chain(*calls)), self._kv.sequence)
         wanted = range(stop - start - rows, stop - start)
         for i in wanted:
             batch.logits[i] = 1

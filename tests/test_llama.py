@@ -383,7 +383,7 @@ class TestLoading:
         assert "CPU" in info.layers and "0.3.36" in info.engine
 
     @pytest.mark.parametrize(
-        ("placed", "tile", "offloads", "at_a_time"), [(None, 64, True, 64), ((31, 31), 0, False, 512)]
+        ("placed", "tile", "offloads", "at_a_time"), [(None, 64, True, 256), ((31, 31), 0, False, 512)]
     )
     def test_only_the_cpu_has_tiles_and_offloads(
         self,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from driving import Driver
 from llama_scorer import LlamaScorer
@@ -11,6 +12,7 @@ from same_answer import assert_same_answer, tolerance
 from tiny_models import write_gguf
 
 from nitro.engines.backends.llama import kv_cells
+from nitro.engines.backends.llama.batch import full_tiles
 from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.backends.llama.slot_kv import StreamKV
 from nitro.engines.runner import Chunk, OutOfKV
@@ -145,6 +147,60 @@ def test_a_full_stream_is_out_of_kv_and_nothing_is_computed(smollm: Path) -> Non
         compute(runner, (0, tokens, 200, 300))
     assert [runner.trim(slot, 200) for slot in range(2)] == [200] * 2
     compute(runner, (0, tokens, 200, 256))
+    runner.close()
+
+
+def test_rows_that_fill_no_tile_are_computed_by_themselves() -> None:
+    def chunk(id: int, start: int, stop: int, draft: list[int] | None = None, scored: bool = False) -> Chunk:
+        return Chunk(
+            id, id, list(range(300)), start, stop, SamplingParams(prompt_logprobs=scored), 300, None, draft or []
+        )
+
+    def spans(chunks: list[Chunk]) -> list[tuple[int, int, int]]:
+        return [(chunk.slot, chunk.start, chunk.stop) for chunk in chunks]
+
+    ends, less, full, decode = chunk(1, 10, 300), chunk(2, 0, 63), chunk(3, 20, 148), chunk(4, 299, 300, [5] * 70)
+    first, last = full_tiles([ends, less, full, decode, chunk(5, 0, 100, scored=True)], 64)
+    assert spans(first) == [(1, 10, 266)]
+    assert spans(last) == [(1, 266, 300), (2, 0, 63), (3, 20, 148), (4, 299, 300), (5, 0, 100)]
+    assert not first[0].wants_token and last[0].wants_token and last[3].draft
+
+
+def test_full_tiles_together_give_the_same_bits_as_one_by_one(empty: LlamaScorer) -> None:
+    """Of two prompts in a step, one of which goes on from 30 tokens that it has."""
+    texts = [
+        empty.tokenizer.encode(f"{words} " * 30)[:length] for words, length in zip(WORDS, (330, 299), strict=False)
+    ]
+
+    def logits(step: int) -> list[np.ndarray]:
+        for slot in range(2):
+            empty.trim(slot, 0)
+        compute(empty, (1, texts[1], 0, 30))
+        starts = [0, 30]
+        rows: dict[int, np.ndarray] = {}
+        while len(rows) < 2:
+            stops = [min(start + step, len(text)) for start, text in zip(starts, texts, strict=True)]
+            slots = [slot for slot in range(2) if starts[slot] < stops[slot]]
+            compute(empty, *[(slot, texts[slot], starts[slot], stops[slot]) for slot in slots])
+            ended = [slot for slot in slots if stops[slot] == len(texts[slot])]
+            rows |= {slot: empty._logits(empty._tokens.last_row[slot]).copy() for slot in ended}
+            starts = stops
+        return [rows[0], rows[1]]
+
+    one_by_one = logits(64)
+    for step in (128, 320, 2000):
+        assert all(map(np.array_equal, logits(step), one_by_one)), f"in steps of {step}"
+
+
+def test_tiles_are_taken_back_where_the_rest_finds_no_room(smollm: Path) -> None:
+    runner = LlamaRunner(EngineSpec("llama", str(smollm), context=256, parallel=2))
+    tokens = runner.tokenizer.encode("The quick brown fox jumps over the lazy dog. " * 60)
+    compute(runner, (0, tokens, 0, 150))
+    with pytest.raises(OutOfKV):
+        compute(runner, (0, tokens, 150, 260), (1, tokens, 0, 100))
+    assert runner.trim(0, 150) == 150 and held(runner) == [150, 0]
+    compute(runner, (0, tokens, 150, 256), (1, tokens, 0, 100))
+    assert held(runner) == [256, 100]
     runner.close()
 
 

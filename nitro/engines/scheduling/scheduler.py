@@ -239,7 +239,7 @@ class Scheduler:
             end = min(sequence.next_snapshot, self.in_flight.stops.get(sequence.id, len(sequence.tokens)))
             count = min(end - sequence.computed, budget)
             if sequence.sampling.prompt_logprobs:
-                count = min(count, MAX_SCORED)
+                count = min(count, self.info.attention_tile_rows or MAX_SCORED)
             if count <= 0:
                 break
             end = self.prefixes.grid.chunk_end(sequence.computed, sequence.computed + count, sequence.prompt_length)

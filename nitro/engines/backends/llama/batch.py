@@ -5,8 +5,25 @@ from collections.abc import Callable
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
+from msgspec.structs import replace
 
 from nitro.engines.runner import Chunk
+
+
+def full_tiles(chunks: list[Chunk], tile: int) -> tuple[list[Chunk], list[Chunk]]:
+    """Chunks as full tiles, to be computed first, and what then remains of each chunk.
+
+    Of fewer rows than a tile another kernel gives other numbers, so they are computed by themselves. A chunk stays
+    whole if it ends where a tile does, or if its tokens are scored: there are logits of the last llama_decode only.
+    """
+    first, last = [], []
+    for chunk in chunks:
+        cut = chunk.stop - (chunk.stop - chunk.start) % tile
+        if chunk.start < cut < chunk.stop and not chunk.score_tokens:
+            first.append(replace(chunk, stop=cut, draft=[]))
+            chunk = replace(chunk, start=cut)
+        last.append(chunk)
+    return first, last
 
 
 def _same(slot: int) -> int:

@@ -26,10 +26,11 @@ STEP_TOKENS = 2048  # n_batch: what one llama_decode takes; more aborts the proc
 # tile's slots, so a decode there costs three times as much; of fewer rows each goes over its own, token by token, which
 # for a prompt of thousands costs half as much again as a tile.
 CPU_TILE = 64
-# n_ubatch: what the device computes at a time. On the CPU a tile: of five greedy answers asked for a second time none
-# changed with it, and with 256 all did.
+# n_ubatch: what the device computes at a time. On the CPU one tile, or several where all of them are full
+# (StreamKV.arrange): with rows of half a tile among them, all of five greedy answers changed when asked for again.
 GPU_TOKENS = 512
 CPU_TOKENS = CPU_TILE
+STREAM_TOKENS = 4 * CPU_TILE
 
 
 # Cells of a stream at first. llama.cpp clears all cells when it makes a context, so that all of them take memory.
@@ -227,8 +228,11 @@ def parameters(model: LlamaModel, plan: memory.KVPlan, spec: EngineSpec) -> Any:
     made = lib.llama_context_default_params()
     made.n_ctx = plan.pool
     made.n_batch = STEP_TOKENS
-    made.n_ubatch = GPU_TOKENS if model.placement.on_gpu else CPU_TOKENS
     made.kv_unified = not has_streams(model, plan, spec)
+    if model.placement.on_gpu:
+        made.n_ubatch = GPU_TOKENS
+    else:  # a recurrent state cannot go back to before a part of a step that was computed already
+        made.n_ubatch = CPU_TOKENS if made.kv_unified or model.stateful else STREAM_TOKENS
     sequences = spec.parallel + (memory.SPARE_SLOTS if made.kv_unified else 0)
     made.n_seq_max = min(sequences, lib.llama_max_parallel_sequences())
     made.n_threads = made.n_threads_batch = threads

@@ -80,15 +80,17 @@ class LlamaRunner:
         sampler.prepare(sampling, self._model.vocab, self.info.context)
 
     def submit(self, batch: list[Chunk]) -> None:
-        """Compute the batch with one llama_decode. Raises OutOfKV; StepFailed for all of the batch."""
-        in_order = self._kv.arrange(batch)
+        """Compute the batch. Raises OutOfKV; StepFailed for all of the batch."""
+        calls = self._kv.arrange(batch)
         if self._deterministic:
-            in_order = exact_rows.in_order(batch, self._context.parameters.n_ubatch)
-        rows = self._tokens.fill(in_order, self._kv.sequence)
-        code = lib.llama_decode(self._context.pointer, rows)
-        while code == NO_KV_SLOT and self._context.grow({self._kv.sequence(c.slot): _ahead(c) for c in batch}):
-            code = lib.llama_decode(self._context.pointer, rows)
+            calls = [exact_rows.in_order(batch, self._context.parameters.n_ubatch)]
+        for call in calls:
+            code = self._decode(call)
+            if code != DECODED:
+                break
         if code == NO_KV_SLOT:
+            for chunk in batch:  # what an earlier call computed
+                self._kv.reject(chunk.slot, chunk.start)
             raise OutOfKV
         if code != DECODED:
             # what was computed of the batch stays in the cache, and nothing tells whose fault it was
@@ -97,6 +99,14 @@ class LlamaRunner:
             message = f"llama.cpp could not compute the step (code {code}). {self._model.log.last_error}".rstrip()
             raise StepFailed([chunk.slot for chunk in batch], message)
         self._batch = batch
+
+    def _decode(self, chunks: list[Chunk]) -> int:
+        """Compute them with one llama_decode; again with more cells where it finds none. Its code."""
+        rows = self._tokens.fill(chunks, self._kv.sequence)
+        code: int = lib.llama_decode(self._context.pointer, rows)
+        while code == NO_KV_SLOT and self._context.grow({self._kv.sequence(c.slot): _ahead(c) for c in chunks}):
+            code = lib.llama_decode(self._context.pointer, rows)
+        return code
 
     def collect(self) -> list[Result]:
         """Wait for the device, and sample."""

@@ -16,7 +16,8 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 
 from nitro.engines.backends.llama import kv_cells
-from nitro.engines.backends.llama.context import LlamaContext
+from nitro.engines.backends.llama.batch import full_tiles
+from nitro.engines.backends.llama.context import CPU_TILE, LlamaContext
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.runner import Chunk, OutOfKV
 
@@ -34,9 +35,10 @@ class PoolKV:
         """The llama.cpp sequence in which the slot is computed."""
         return slot
 
-    def arrange(self, batch: list[Chunk]) -> list[Chunk]:
-        """Have each chunk's slot where it can be computed. The chunks in the order that llama_decode is to get."""
-        return batch
+    def arrange(self, batch: list[Chunk]) -> list[list[Chunk]]:
+        """Have each chunk's slot where it can be computed. What each llama_decode is to get, in order. The last one has
+        the end of every chunk."""
+        return [batch]
 
     def trim(self, slot: int, length: int) -> int:
         """Bring an offloaded slot back, and cut it. What cannot be brought back or cut is emptied: 0."""
@@ -144,8 +146,9 @@ class StreamKV(PoolKV):
             self._streams[slot] = min(free)
         return self._streams[slot]
 
-    def arrange(self, batch: list[Chunk]) -> list[Chunk]:
-        """Decodes come last, in rising streams without a gap; prompts before, in falling ones. Raises OutOfKV."""
+    def arrange(self, batch: list[Chunk]) -> list[list[Chunk]]:
+        """Decodes come last, in rising streams without a gap; prompts before, in falling ones. Where llama.cpp computes
+        several tiles at a time, the full ones go first. Raises OutOfKV."""
         if self._displaced and self._held + sum(chunk.size for chunk in batch) > self._context.max_cells:
             raise OutOfKV
         for chunk in batch:  # in use: none gives way for another
@@ -160,7 +163,10 @@ class StreamKV(PoolKV):
         self._close_gaps([chunk.slot for chunk in decodes])
         decodes.sort(key=lambda chunk: self._streams[chunk.slot])
         prompts.sort(key=lambda chunk: -self._streams[chunk.slot])
-        return prompts + decodes
+        if self._context.parameters.n_ubatch <= CPU_TILE:
+            return [prompts + decodes]
+        tiles, rest = full_tiles(prompts, CPU_TILE)
+        return [tiles, rest + decodes] if tiles else [rest + decodes]
 
     def offload(self, slot: int) -> None:
         """See PoolKV. One that made way before no longer counts as the pool's."""
