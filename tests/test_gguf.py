@@ -177,6 +177,18 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         assert str(refusal.value).startswith(f"{path} cannot be read: ")
 
 
+# Weights
+
+
+def test_weights_are_mapped_piece_by_piece(tiny: Header) -> None:
+    tensor = tiny.tensors["token_embd.weight"]
+    width = weights.row_bytes(tensor)
+    pieces = list(weights.windows(tensor, 10 * width + 1))
+    assert [len(piece) for piece in pieces] == [10] * 102 + [4]
+    assert (np.concatenate(pieces) == weights.stored(tensor)).all()
+    assert [len(piece) for piece in weights.windows(tensor, 1)] == [1] * VOCABULARY, "a row at least"
+
+
 # Sampling
 
 

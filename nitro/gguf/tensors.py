@@ -14,7 +14,7 @@ from nitro.gguf.header import Header, UnreadableGGUF
 from nitro.gguf.packing import GROUP, Packed
 
 CHUNK_SIZE = 1 << 18  # bytes of the file at a time, which stay in the processor's cache
-WINDOW = 1 << 24  # bytes of the file that are mapped at a time: what is mapped counts as memory of the process
+WINDOW = 1 << 25  # bytes of the file that are mapped at a time: what is mapped counts as memory of the process
 BLOCKS = "U8"  # the type of weights that stay as the file has them, in ggml's blocks
 
 
@@ -75,20 +75,23 @@ def chunks(
 
 
 def block_chunks(header: Header, name: str) -> Iterator[TensorChunk]:
-    """As `chunks`, of a tensor that stays in ggml's blocks."""
-    for piece in _rows(header, name):
-        yield TensorChunk((piece,), piece.size)
+    """As `chunks`, of a tensor that stays in ggml's blocks; as large as what is mapped at a time."""
+    for window in _windows(header, name):
+        yield TensorChunk((window,), window.size)
 
 
-def _rows(header: Header, name: str) -> Iterator[np.ndarray]:
+def _windows(header: Header, name: str) -> Iterator[np.ndarray]:
     """The rows as they are stored, uint8 [some rows, bytes of a row], in the order of the original model."""
     tensor = header.tensors[name]
     if architectures.heads(header, name) is not None:  # small, and mapped whole: its rows come from everywhere
-        windows = iter([architectures.in_model_order(header, name, weights.stored(tensor))])
-    else:
-        windows = weights.windows(tensor, WINDOW)
-    step = max(1, CHUNK_SIZE // max(weights.row_bytes(tensor), 1))
-    for window in windows:
+        return iter([architectures.in_model_order(header, name, weights.stored(tensor))])
+    return weights.windows(tensor, WINDOW)
+
+
+def _rows(header: Header, name: str) -> Iterator[np.ndarray]:
+    """As `_windows`, in pieces that stay in the processor's cache."""
+    step = max(1, CHUNK_SIZE // max(weights.row_bytes(header.tensors[name]), 1))
+    for window in _windows(header, name):
         for start in range(0, len(window), step):
             yield np.ascontiguousarray(window[start : start + step])
 

@@ -6,6 +6,7 @@ layers hold the others in the file's blocks (block_layers.py); a file with a typ
 """
 
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from nitro.engines.runner import CannotOpen, LoadError
 from nitro.errors import reason
 from nitro.gguf import architectures, folder, header, packing, split_files, tensors, tokenizer, weights
 from nitro.gguf.header import Header, UnreadableGGUF
+from nitro.gguf.tensors import ArraySpec, TensorChunk
 
 # The type of an array in MLX, by its name in safetensors. BF16 is read as uint16, since NumPy has no bfloat16.
 DTYPES = {"F32": mx.float32, "F16": mx.float16, "BF16": mx.uint16, "U32": mx.uint32, "U8": mx.uint8}
@@ -126,16 +128,26 @@ def _arrays(head: Header, name: str) -> Iterator[tuple[str, mx.array]]:
         parts, chunks = [tensors.in_blocks(head, name)], tensors.block_chunks(head, name)
     else:
         parts, chunks = tensors.parts(head, name), tensors.chunks(head, name)
-    arrays = [mx.zeros(part.shape, DTYPES[part.type]) for part in parts]
-    mx.eval(arrays)
-    flat = [np.array(array, copy=False).reshape(-1) for array in arrays]  # MLX's own memory
-    filled = [0] * len(arrays)
+    for part, array in zip(parts, _joined(parts, chunks), strict=True):
+        yield part.name, array.view(mx.bfloat16) if part.type == "BF16" else array
+
+
+def _joined(parts: list[ArraySpec], chunks: Iterator[TensorChunk]) -> list[mx.array]:
+    """The arrays of a tensor. Chunks go right into MLX's memory, so that it is there once."""
+    arrays: list[mx.array] = []
+    flat: list[np.ndarray] = []
+    filled = [0] * len(parts)
     for chunk in chunks:
+        if not arrays and all(piece.size == prod(part.shape) for piece, part in zip(chunk.arrays, parts, strict=True)):
+            return [mx.array(piece.reshape(part.shape)) for piece, part in zip(chunk.arrays, parts, strict=True)]
+        if not arrays:
+            arrays = [mx.zeros(part.shape, DTYPES[part.type]) for part in parts]
+            mx.eval(arrays)
+            flat = [np.array(array, copy=False).reshape(-1) for array in arrays]
         for i, piece in enumerate(chunk.arrays):
             flat[i][filled[i] : filled[i] + piece.size] = piece.reshape(-1)
             filled[i] += piece.size
-    for part, array in zip(parts, arrays, strict=True):
-        yield part.name, array.view(mx.bfloat16) if part.type == "BF16" else array
+    return arrays
 
 
 def _pack(network: Any, types: dict[str, str]) -> None:
