@@ -52,7 +52,7 @@ LIMITS = {
     "F16": ProofLimits(mean=1e-3, tail=1e-2, top1=0.995, perplexity=1.005, matrix=1e-3, embedding=1e-4),
     "BF16": ProofLimits(mean=2e-3, tail=2e-2, top1=0.99, perplexity=1.01, matrix=4e-3, embedding=1e-3),
     **dict.fromkeys(("Q8_0", "8bit"), EIGHT_BITS),
-    **dict.fromkeys(("Q6_K", "6bit"), SIX_BITS),
+    **dict.fromkeys(("Q6_K", "6bit", "MXFP8"), SIX_BITS),  # MXFP8: three bits of fraction, as many as six bits have
     **dict.fromkeys(("Q5_0", "Q5_1", "Q5_K", "5bit"), FIVE_BITS),
     **dict.fromkeys(("Q4_0", "Q4_1", "Q4_K", "IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4"), FOUR_BITS),
     "4bit": ProofLimits(mean=0.6, tail=4.0, top1=0.8, perplexity=1.6, matrix=0.25, embedding=0.08),

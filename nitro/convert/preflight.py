@@ -5,14 +5,18 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from nitro.checkpoints import quantizers
 from nitro.convert import environments, llama_cpp_converter, native, output
-from nitro.convert.checkpoint import FTYPES
+from nitro.convert.checkpoint import FTYPES, Checkpoint
 from nitro.convert.plan import GROUP_SIZE, NEED_IMATRIX, UNQUANTIZED_BITS, ConversionPlan
 from nitro.errors import ConvertError
 
 HEADROOM = 64 * 2**20  # bytes for files other than weights
 BACKENDS = {"hf": "transformers", "mlx": "mlx", "gguf": "llama"}  # which computes a model of each kind
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
+# Of other libraries' packed weights: endings of names, and safetensors' types, which no model has that is not packed
+PACKED = (".qweight", ".weight_packed", ".SCB", ".absmax", ".weight_scale", ".weight_scale_inv")
+PACKED_TYPES = ("F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "I8", "U8")
 Notify = Callable[[str], None]
 
 
@@ -91,15 +95,24 @@ def _check_imatrix(file: Path) -> None:
 def _check_quantization(plan: ConversionPlan) -> None:
     """Quantised weights are not quantised again: that would only make them worse."""
     source = plan.source
-    if source.kind == "hf" and source.quantization:
-        method = source.quantization.get("quant_method", "an unknown method")
-        raise ConvertError(f"{source.path} is already quantised ({method}); convert the original weights instead.")
-    if source.kind == "mlx" and source.quantization and source.quantization.get("mode", "affine") != "affine":
-        raise ConvertError(f"{source.path} is quantised as {source.quantization['mode']}; only affine can be unpacked.")
+    if source.kind == "hf":
+        _check_other_quantization(source)
     if source.kind == "gguf" and plan.to == "gguf" and source.type not in UNQUANTIZED_BITS:
         raise ConvertError(
             f"{source.path} is already quantised (mostly {source.type}); quantise the original weights instead."
         )
+
+
+def _check_other_quantization(source: Checkpoint) -> None:
+    """A folder may also hold packed weights without a word: their types tell."""
+    method = quantizers.method(source.config, source.path)
+    if method is None and source.quantization:
+        method = "an unknown method"
+    packed = [name for name, weight in source.weights.items() if name.endswith(PACKED) or weight.type in PACKED_TYPES]
+    if method is None and packed:
+        method = f"tensor {packed[0]} is {source.weights[packed[0]].type}"
+    if method is not None:
+        raise ConvertError(f"{source.path} is already quantised ({method}); convert the original weights instead.")
 
 
 def _check_tokenizer(plan: ConversionPlan) -> None:
