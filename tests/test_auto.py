@@ -9,9 +9,12 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
+from quantized_models import quantize
+from tiny_models import write_gguf
 
 from nitro.engines.backends import loading, registry
 from nitro.engines.backends.fake import FakeRunner
+from nitro.engines.backends.mlx import block_layers
 from nitro.engines.hardware import machine
 from nitro.engines.options import EngineOptions
 from nitro.engines.runner import CannotOpen, LoadError
@@ -96,6 +99,15 @@ def test_a_file_that_mlx_cannot_hold_goes_to_llama(
     use(monkeypatch, mlx=OpensNothing, llama=FakeRunner)
     assert type(loading.load(EngineSpec("auto", ""))) is FakeRunner
     assert "MLX cannot open it, says the test. Trying --engine llama." in caplog.text
+
+
+@pytest.mark.skipif(not block_layers.is_installed(), reason="mlx-kquant is not installed")
+def test_mlx_takes_k_quants_on_apple_silicon(on, tmp_path: Path) -> None:
+    file = quantize(write_gguf(tmp_path / "wide.gguf", width=256), tmp_path / "some.gguf", "Q4_K")
+    on("darwin", "arm64", installed=("mlx", "llama_cpp"))
+    runner = loading.load(EngineSpec("auto", str(file), context=512))
+    assert type(runner).__name__ == "MlxRunner"
+    runner.close()
 
 
 def test_it_stays_an_error_where_llama_is_not_installed(on, monkeypatch: pytest.MonkeyPatch) -> None:

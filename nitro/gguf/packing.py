@@ -77,6 +77,30 @@ def _q5_k(blocks: np.ndarray) -> Groups:
     return _pack_5(_pairs_of_nibbles(blocks[:, 48:]) | fifth.reshape(-1, GROUP)), *_factored(blocks)
 
 
+def _tq1_0(blocks: np.ndarray) -> Groups:
+    """256 weights of −1, 0 or 1 in base 3: 48 bytes of five, of which the first 32 and then the other 16 hold every
+    32nd and 16th, 4 bytes of four, and a scale. A byte times 3ⁿ, cut to 8 bits, begins with digit n."""
+    parts = blocks[:, :32], blocks[:, 32:48], blocks[:, 48:52]
+    powers = np.array([1, 3, 9, 27, 81], np.uint8)
+    digits = [part[:, None, :] * powers[: 5 if part.shape[1] > 4 else 4, None] for part in parts]
+    joined = np.concatenate([part.reshape(len(blocks), -1) for part in digits], axis=1)
+    return _ternary(joined.astype(np.uint16) * 3 >> 8, blocks[:, 52:])
+
+
+def _tq2_0(blocks: np.ndarray) -> Groups:
+    """256 weights of −1, 0 or 1: twice 32 bytes, whose pairs of bits n are 32 weights, and a scale."""
+    shifts = np.array([0, 2, 4, 6], np.uint8)[:, None]
+    return _ternary(blocks[:, :64].reshape(-1, 2, 1, 32) >> shifts & 3, blocks[:, 64:])
+
+
+def _ternary(integers: np.ndarray, scales: np.ndarray) -> Groups:
+    """Integers 0, 1 and 2, for 256 weights of each scale."""
+    pairs = integers.astype(np.uint8).reshape(-1, 4)
+    packed = pairs[:, 0] | pairs[:, 1] << 2 | pairs[:, 2] << 4 | pairs[:, 3] << 6
+    scale = np.repeat(np.ascontiguousarray(scales).view(np.float16).reshape(-1), 256 // GROUP)
+    return packed, scale, _multiplied(scale, -1)
+
+
 @dataclass(frozen=True, slots=True)
 class BlockFormat:
     """How the blocks of one type are converted."""
@@ -92,6 +116,8 @@ EXACT = {
     "Q5_0": BlockFormat(5, 22, _q5_0),
     "Q5_1": BlockFormat(5, 24, _q5_1),
     "Q8_0": BlockFormat(8, 34, _q8_0),
+    "TQ1_0": BlockFormat(2, 54, _tq1_0),
+    "TQ2_0": BlockFormat(2, 66, _tq2_0),
 }
 ROUNDED = {"Q4_K": BlockFormat(4, 144, _q4_k), "Q5_K": BlockFormat(5, 176, _q5_k)}
 KINDS = {**EXACT, **ROUNDED}

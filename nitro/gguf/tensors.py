@@ -1,4 +1,7 @@
-"""A tensor of a GGUF as the arrays of an MLX model, chunk by chunk, which takes little memory."""
+"""A tensor of a GGUF as the arrays of an MLX model, chunk by chunk, which takes little memory.
+
+Rows keep the order of the original model: they are moved as they are stored, packed or not, and never unpacked for it.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +14,8 @@ from nitro.gguf.header import Header, UnreadableGGUF
 from nitro.gguf.packing import GROUP, Packed
 
 CHUNK_SIZE = 1 << 18  # bytes of the file at a time, which stay in the processor's cache
+WINDOW = 1 << 24  # bytes of the file that are mapped at a time: what is mapped counts as memory of the process
+BLOCKS = "U8"  # the type of weights that stay as the file has them, in ggml's blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +23,7 @@ class ArraySpec:
     """Name, type and shape of one array of the model."""
 
     name: str
-    type: str  # as in safetensors: "F32", "F16", "BF16", "U32"
+    type: str  # as in safetensors: "F32", "F16", "BF16", "U32", "U8"
     shape: tuple[int, ...]
 
 
@@ -47,37 +52,50 @@ def parts(header: Header, name: str, bits: int | None = None) -> list[ArraySpec]
     ]
 
 
+def in_blocks(header: Header, name: str) -> ArraySpec:
+    """The array of a tensor that stays in ggml's blocks: its last axis counts bytes."""
+    tensor = header.tensors[name]
+    return ArraySpec(architectures.model_name(header, name), BLOCKS, (*tensor.shape[:-1], weights.row_bytes(tensor)))
+
+
 def chunks(
     header: Header, name: str, pack: Callable[[np.ndarray, str], Packed] = packing.pack
 ) -> Iterator[TensorChunk]:
     """The arrays of a tensor, some rows at a time. `pack`: packs rows as stored, where the type is not in
     weights.PLAIN. Raises UnreadableGGUF where a scale does not fit float16."""
-    tensor = header.tensors[name]
-    rows = architectures.in_model_order(header, name, weights.stored(tensor))
-    step = max(1, CHUNK_SIZE // rows.shape[1])
-    for start in range(0, len(rows), step):
-        piece = np.ascontiguousarray(rows[start : start + step])
-        if tensor.type in weights.PLAIN:
+    type = header.tensors[name].type
+    for piece in _rows(header, name):
+        if type in weights.PLAIN:
             yield TensorChunk((_plain(header, name, piece),), piece.size)
             continue
-        packed = pack(piece, tensor.type)
+        packed = pack(piece, type)
         if not (packing.is_finite(packed.scales) and packing.is_finite(packed.biases)):
             raise UnreadableGGUF(f"{header.path}: tensor {name} has a scale that float16 cannot hold.")
         yield TensorChunk((packed.words, packed.scales, packed.biases), piece.size)
 
 
-def whole(header: Header, name: str) -> list[tuple[ArraySpec, np.ndarray]]:
-    """A whole tensor whose type MLX's layout can hold. Raises UnreadableGGUF."""
-    columns = zip(*(chunk.arrays for chunk in chunks(header, name)), strict=True)
-    return [
-        (part, np.concatenate(arrays).reshape(part.shape))
-        for part, arrays in zip(parts(header, name), columns, strict=True)
-    ]
+def block_chunks(header: Header, name: str) -> Iterator[TensorChunk]:
+    """As `chunks`, of a tensor that stays in ggml's blocks."""
+    for piece in _rows(header, name):
+        yield TensorChunk((piece,), piece.size)
+
+
+def _rows(header: Header, name: str) -> Iterator[np.ndarray]:
+    """The rows as they are stored, uint8 [some rows, bytes of a row], in the order of the original model."""
+    tensor = header.tensors[name]
+    if architectures.heads(header, name) is not None:  # small, and mapped whole: its rows come from everywhere
+        windows = iter([architectures.in_model_order(header, name, weights.stored(tensor))])
+    else:
+        windows = weights.windows(tensor, WINDOW)
+    step = max(1, CHUNK_SIZE // max(weights.row_bytes(tensor), 1))
+    for window in windows:
+        for start in range(0, len(window), step):
+            yield np.ascontiguousarray(window[start : start + step])
 
 
 def bytes_of(part: ArraySpec) -> int:
     """The size of an array in bytes."""
-    return prod(part.shape) * {"F32": 4, "U32": 4, "F16": 2, "BF16": 2}[part.type]
+    return prod(part.shape) * {"F32": 4, "U32": 4, "F16": 2, "BF16": 2, "U8": 1}[part.type]
 
 
 def _plain(header: Header, name: str, rows: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Opens a GGUF file for MLX: its weights as they are, its tokenizer from the metadata.
 
-MLX's layout holds some of ggml's types as the file has them (gguf/packing.py); a file with another is refused.
-`mx.load` reads GGUF too, but turns most types to float16 without a word, and holds the model twice.
+Each tensor stays in its type. MLX's own layout holds some of ggml's types exactly (gguf/packing.py), mlx-kquant's
+layers hold the others in the file's blocks (block_layers.py); a file with a type that neither holds is refused.
+`mx.load` reads GGUF too, but reads Q4_K wrongly, and MXFP4 and all that follows it not at all.
 """
 
 from collections.abc import Iterator
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 from mlx import nn
 from mlx_lm.utils import _get_classes
 
 from nitro.checkpoints import fingerprint
 from nitro.checkpoints.files import TOOL_USE
 from nitro.engines import sampling_defaults
+from nitro.engines.backends.mlx import block_layers
 from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, sentence_piece
 from nitro.engines.runner import CannotOpen, LoadError
@@ -22,7 +25,11 @@ from nitro.errors import reason
 from nitro.gguf import architectures, folder, header, packing, split_files, tensors, tokenizer, weights
 from nitro.gguf.header import Header, UnreadableGGUF
 
-TYPES = (*weights.PLAIN, *packing.EXACT)  # that MLX holds as they are
+# The type of an array in MLX, by its name in safetensors. BF16 is read as uint16, since NumPy has no bfloat16.
+DTYPES = {"F32": mx.float32, "F16": mx.float16, "BF16": mx.uint16, "U32": mx.uint32, "U8": mx.uint8}
+# Types that both MLX's layout and mlx-kquant hold exactly are MLX's. It is not measured yet which computes them faster
+# on Metal; False gives them to mlx-kquant where that is installed.
+PREFERS_MLX = True
 INFILL_KEYS = (("fim_pre", "prefix"), ("fim_suf", "suffix"), ("fim_mid", "middle"))  # today's and former ones
 ADVICE = "Serve it with --engine llama, or convert it, or the original weights: nitro convert MODEL --to mlx"
 
@@ -44,6 +51,8 @@ def open_gguf(path: Path) -> MlxModel:
     try:
         network = _network(head, config, names)
         mx.eval(network.parameters())
+    except UnreadableGGUF as error:
+        raise CannotOpen(f"MLX cannot open it: {error} {ADVICE}") from None
     except Exception as error:  # tensors that are missing or of another shape; MLX raises what it stumbles over
         raise LoadError(f"MLX cannot load {path}: {reason(error)}") from None
     controls = tokenizer.controls(head)
@@ -67,28 +76,66 @@ def open_gguf(path: Path) -> MlxModel:
 
 
 def _check_types(head: Header) -> None:
+    """Raise UnreadableGGUF for a tensor of a type that nothing here holds."""
     for name, tensor in head.tensors.items():
-        if tensor.type not in TYPES:
-            raise UnreadableGGUF(f"{head.path}: tensor {name} is {tensor.type}, and MLX holds {', '.join(TYPES)}.")
+        if tensor.type in weights.PLAIN or tensor.type in packing.EXACT or _stays_in_blocks(tensor.type):
+            continue
+        held = [*weights.PLAIN, *packing.EXACT, *(block_layers.CODECS if block_layers.is_installed() else ())]
+        cure = f" {block_layers.CURE}" if tensor.type in block_layers.CODECS else ""
+        held_types = ", ".join(dict.fromkeys(held))
+        raise UnreadableGGUF(f"{head.path}: tensor {name} is {tensor.type}, and MLX holds {held_types}.{cure}")
+
+
+def _stays_in_blocks(type: str) -> bool:
+    """Whether mlx-kquant's layers are to hold this type."""
+    if type not in block_layers.CODECS or not block_layers.is_installed():
+        return False
+    return type not in packing.EXACT or not PREFERS_MLX
 
 
 def _network(head: Header, config: dict[str, Any], names: dict[str, str]) -> Any:
-    """The mlx-lm model with the file's weights. `names`: the model's names by the file's."""
+    """The mlx-lm model with the file's weights. `names`: the model's names by the file's. Raises UnreadableGGUF before
+    a weight is read."""
     model, settings = _get_classes(config)  # private, but mlx-lm is pinned exactly
     network: Any = model(settings.from_dict(config))
-    arrays = {goal: array for name in names for goal, array in _arrays(head, name)}
+    types = {goal.removesuffix(".weight"): head.tensors[name].type for name, goal in names.items()}
+    _check_layers(head, network, names)
+    arrays = dict(array for name in names for array in _arrays(head, name))
     if hasattr(network, "sanitize"):
         arrays = network.sanitize(arrays)
-    _pack(network, {goal.removesuffix(".weight"): head.tensors[name].type for name, goal in names.items()})
+    arrays |= block_layers.install(network, {path: type for path, type in types.items() if _stays_in_blocks(type)})
+    _pack(network, types)
     network.load_weights(list(arrays.items()))
     network.eval()
     return network
 
 
+def _check_layers(head: Header, network: Any, names: dict[str, str]) -> None:
+    """Raise UnreadableGGUF for a tensor in blocks whose layer cannot have such."""
+    modules = dict(network.named_modules())
+    for name, goal in names.items():
+        type = head.tensors[name].type
+        module = modules.get(goal.removesuffix(".weight"))
+        if _stays_in_blocks(type) and not block_layers.can_replace(module):
+            raise UnreadableGGUF(f"{head.path}: tensor {name} is {type}, which MLX's model cannot hold in this place.")
+
+
 def _arrays(head: Header, name: str) -> Iterator[tuple[str, mx.array]]:
     """A tensor of the file as the model's arrays, by their names."""
-    for part, array in tensors.whole(head, name):
-        yield part.name, mx.array(array).view(mx.bfloat16) if part.type == "BF16" else mx.array(array)
+    if _stays_in_blocks(head.tensors[name].type):
+        parts, chunks = [tensors.in_blocks(head, name)], tensors.block_chunks(head, name)
+    else:
+        parts, chunks = tensors.parts(head, name), tensors.chunks(head, name)
+    arrays = [mx.zeros(part.shape, DTYPES[part.type]) for part in parts]
+    mx.eval(arrays)
+    flat = [np.array(array, copy=False).reshape(-1) for array in arrays]  # MLX's own memory
+    filled = [0] * len(arrays)
+    for chunk in chunks:
+        for i, piece in enumerate(chunk.arrays):
+            flat[i][filled[i] : filled[i] + piece.size] = piece.reshape(-1)
+            filled[i] += piece.size
+    for part, array in zip(parts, arrays, strict=True):
+        yield part.name, array.view(mx.bfloat16) if part.type == "BF16" else array
 
 
 def _pack(network: Any, types: dict[str, str]) -> None:

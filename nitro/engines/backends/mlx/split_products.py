@@ -40,8 +40,8 @@ class SplitLinear(nn.Module):  # type: ignore[misc]
             self.bias = bias
         views = [mx.squeeze(part, 0) for part in mx.split(self.pieces, len(self.pieces))]  # an index would copy
         mx.eval(views)  # so that each is there on all streams
-        streams = _streams()
-        self._turns = _Turns([_Piece(view, streams[i % len(streams)]) for i, view in enumerate(views)])
+        turns = streams()
+        self._turns = _Turns([_Piece(view, turns[i % len(turns)]) for i, view in enumerate(views)])
 
     @property
     def weight(self) -> mx.array:
@@ -83,7 +83,7 @@ class _Turns:
 
 def _cut(weight: mx.array) -> mx.array:
     outputs, inputs = weight.shape
-    cores = min(len(_streams()), -(-weight.size // SHARE))
+    cores = min(len(streams()), -(-weight.size // SHARE))
     count = cores * -(-weight.size // (PIECE * cores))
     columns = -(-outputs // count)
     count = -(-outputs // columns)
@@ -98,10 +98,10 @@ def _flat(pieces: mx.array, outputs: int) -> mx.array:
     return pieces.swapaxes(1, 2).reshape(-1, pieces.shape[1])[:outputs]
 
 
-def _streams() -> list[mx.Stream]:
+def streams() -> list[mx.Stream]:
     """One for each core; they belong to the thread that made them."""
     if not hasattr(_of_thread, "streams"):
         more = [mx.new_stream(mx.cpu) for _ in range(memory.physical_cores() - 1)]
         _of_thread.streams = [mx.default_stream(mx.cpu), *more]
-    streams: list[mx.Stream] = _of_thread.streams
-    return streams
+    found: list[mx.Stream] = _of_thread.streams
+    return found

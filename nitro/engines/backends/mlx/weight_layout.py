@@ -6,6 +6,7 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_unflatten
 
+from nitro.engines.backends.mlx import block_layers
 from nitro.engines.backends.mlx.split_products import SplitEmbedding, SplitLinear
 
 
@@ -17,7 +18,9 @@ def arrange(network: Any, dtype: mx.Dtype | None = None) -> None:
     if mx.default_device().type != mx.DeviceType.cpu:
         if dtype is not None:
             network.set_dtype(dtype)
+            block_layers.compute_in(network, dtype)
         return
+    block_layers.compute_in(network, mx.float32)
     layers = [(name, module) for name, module in network.named_modules() if type(module) in (nn.Linear, nn.Embedding)]
     while layers:  # one after another, so that no two copies of the model are held
         name, module = layers.pop()
