@@ -17,7 +17,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from nitro.checkpoints import mlx_packing
+from nitro.checkpoints import block_packing, mlx_packing
 from nitro.checkpoints.mlx_packing import LayerPacking, PackedShape
 from nitro.errors import ConvertError, reason
 from nitro.models import files
@@ -83,8 +83,9 @@ class Checkpoint:
     def type(self) -> str:
         """The type of the weights: "F32", "BF16", "Q4_K", "4bit", "MXFP4". A GGUF may name it, otherwise it is the
         most common. Raises ConvertError where config.json contradicts the arrays."""
-        if self.packings:
-            return self._most_common({name: packing.type for name, packing in self.packings.items()})
+        packed = {name: packing.type for name, packing in self.packings.items()} | self.blocks
+        if packed:
+            return self._most_common(packed)
         if self.kind != "gguf" and self.quantization:
             return f"{self.quantization.get('bits', '?')}bit"
         file_type = FILE_TYPES.get(self.config.get("general.file_type", -1))
@@ -96,7 +97,7 @@ class Checkpoint:
     @cached_property
     def parameters(self) -> int:
         """The number of the model's weights; packed ones are counted one by one. Raises as `type`."""
-        parts = (".scales", ".biases", ".global_scale") if self.packings else ()
+        parts = (".scales", ".biases", ".global_scale") if self.packings or self.blocks else ()
         return sum(self._count(name) for name in self.weights if not name.endswith(parts))
 
     @cached_property
@@ -115,8 +116,20 @@ class Checkpoint:
                     raise ConvertError(f"{self.path}: {error}.") from None
         return found
 
+    @cached_property
+    def blocks(self) -> dict[str, str]:
+        """ggml's types of the weights of an MLX folder that are in its blocks, by their names. Raises ConvertError."""
+        try:
+            types = block_packing.types(self.config) if self.kind == "mlx" else {}
+        except ValueError as error:
+            raise ConvertError(f"{self.path}: {error}.") from None
+        return {f"{layer}.weight": type for layer, type in types.items() if f"{layer}.weight" in self.weights}
+
     def _count(self, name: str) -> int:
         count = self.weights[name].count
+        if name in self.blocks:
+            weights, size = block_packing.sizes(self.blocks[name])
+            return count // size * weights
         return mlx_packing.columns(count, self.packings[name].bits) if name in self.packings else count
 
     def _most_common(self, types: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize
 
-from nitro.checkpoints import mlx_packing
+from nitro.checkpoints import block_packing, mlx_packing
 from nitro.convert.checkpoint import Checkpoint, StoredWeight
 from nitro.gguf import architectures, header, weights
 from nitro.gguf.header import Header, UnreadableGGUF
@@ -100,6 +100,8 @@ def _of_folder(model: Checkpoint) -> Iterator[tuple[str, tuple[Matrix, int]]]:
         if len(weight.shape) < 2 or not name.endswith(".weight"):
             continue
         matrix = _packed(model, name) if weight.type == "U32" else None
+        if name in model.blocks:
+            matrix = _in_blocks(weight, model.blocks[name])
         if weight.type in weights.PLAIN:
             matrix = Matrix(weight.type, prod(weight.shape[:-1]), weight.shape[-1], _plain(weight))
         if matrix:
@@ -118,6 +120,12 @@ def _plain(weight: StoredWeight) -> ReadRows:
         return np.array(values, STORAGE_TYPES[weight.type] if weight.type in INTEGERS else np.float32)
 
     return read
+
+
+def _in_blocks(weight: StoredWeight, type: str) -> Matrix:
+    stored = _plain(weight)
+    columns = block_packing.columns(weight.shape[-1], type)
+    return Matrix(type, prod(weight.shape[:-1]), columns, lambda rows: block_packing.unpack(stored(rows), type))
 
 
 def _packed(model: Checkpoint, name: str) -> Matrix | None:

@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from nitro.checkpoints import mlx_packing
+from nitro.checkpoints import block_packing, mlx_packing
 from nitro.checkpoints.mlx_packing import LayerPacking, PackedShape
 from nitro.convert import safetensors
 from nitro.convert.safetensors import write_json
@@ -38,10 +38,13 @@ class MlxWeight:
     arrays: dict[str, mx.array]  # by mlx_packing.PARTS. Read when they are used
     packing: LayerPacking | None
     type: mx.Dtype
+    blocks: str | None = None  # ggml's type, where the weight is in its blocks
 
     def shape(self) -> tuple[int, ...]:
         """Of the unpacked weight: [rows, columns], or [experts, rows, columns]."""
         *rows, columns = self.arrays["weight"].shape
+        if self.blocks:
+            return (*rows, block_packing.columns(columns, self.blocks))
         return (*rows, columns if self.packing is None else mlx_packing.columns(columns, self.packing.bits))
 
     def parts(self) -> list[ArraySpec]:
@@ -70,6 +73,8 @@ class MlxWeight:
     def _unpacked(self, arrays: dict[str, mx.array], global_scale: mx.array | None) -> mx.array:
         """Computed in float32, whatever the type of the scales. `global_scale`: of the expert."""
         weight, scales, biases = arrays["weight"], arrays.get("scales"), arrays.get("biases")
+        if self.blocks:
+            return mx.array(block_packing.unpack(np.array(weight), self.blocks)).astype(self.type)
         if self.packing is None or scales is None:
             return weight
         if biases is not None:
@@ -95,7 +100,7 @@ def convert(source: Path, target: Path, dtype: str = "float32") -> list[str]:
     config = _config(source)
     weights = _weights(source, config, UNPACKED[dtype])
     groups = safetensors.shards(weight.parts() for weight in weights)
-    packed = sum(weight.packing is not None for weight in weights)
+    packed = sum(weight.packing is not None or weight.blocks is not None for weight in weights)
     safetensors.write(target, groups, _data(weights), {"format": "pt"})
     new_config = {key: value for key, value in config.items() if key not in OBSOLETE_KEYS}
     if packed:
@@ -131,9 +136,16 @@ def _config(source: Path) -> dict[str, Any]:
 def _weights(source: Path, config: dict[str, Any], unpacked: mx.Dtype) -> list[MlxWeight]:
     arrays = _arrays(source)
     found = []
+    try:
+        blocks = block_packing.types(config)
+    except ValueError as error:
+        raise LoadError(f"{source}: {error}.") from None
     for name in sorted(arrays):
         stem, _, kind = name.rpartition(".")
         if kind in mlx_packing.PARTS[1:] and f"{stem}.weight" in arrays:
+            continue
+        if kind == "weight" and stem in blocks:
+            found.append(MlxWeight(name, {"weight": arrays[name]}, None, unpacked, blocks[stem]))
             continue
         if kind != "weight" or f"{stem}.scales" not in arrays:
             found.append(MlxWeight(name, {"weight": arrays[name]}, None, arrays[name].dtype))

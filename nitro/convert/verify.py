@@ -16,7 +16,7 @@ import numpy as np
 
 from nitro.checkpoints import files as folder
 from nitro.checkpoints import fingerprint
-from nitro.convert import checkpoint, comparison, environments, hyperparameters, matrices, progress
+from nitro.convert import checkpoint, comparison, environments, hyperparameters, matrices, native, progress
 from nitro.convert.checkpoint import Checkpoint, reading
 from nitro.convert.comparison import Proof
 from nitro.convert.progress import Notify
@@ -122,6 +122,7 @@ def compute(
         "chats": CHATS,
         "encoder": model.is_encoder,
         "out": str(logits),
+        "nitro": str(native.PACKAGE.absolute()),
     }
     try:
         title = f"computing {positions} positions of {model.path.name} with {PACKAGES[model.kind]}"

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.utils import load_model
+from mlx_lm.utils import _get_classes, load_model
 
-from nitro.checkpoints import mlx_packing, quantizers
+from nitro.checkpoints import block_packing, mlx_packing, quantizers
 from nitro.checkpoints.mlx_packing import PackedShape
+from nitro.engines.backends.mlx import block_layers
 from nitro.engines.runner import LoadError
 from nitro.errors import reason
 
@@ -18,6 +19,12 @@ from nitro.errors import reason
 def load(folder: Path, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The network, and its configuration as mlx-lm completed it. `config`: what config.json says. Raises LoadError,
     and whatever mlx-lm raises for a broken folder."""
+    try:
+        types = block_packing.types(config)
+    except ValueError as error:
+        raise LoadError(f"MLX cannot open {folder}: {error}.") from None
+    if types:
+        return _in_blocks(folder, config, types), config
     if problem := quantizers.problem_for_mlx(config, folder):
         raise LoadError(f"MLX cannot open {folder}: {problem}.")
     try:
@@ -29,6 +36,36 @@ def load(folder: Path, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     _check_integers(folder, modules)
     mx.eval(network.parameters())
     return network, completed
+
+
+def _in_blocks(folder: Path, config: dict[str, Any], types: dict[str, str]) -> Any:
+    """The network of a folder whose weights are in ggml's blocks. `types`: ggml's, by layer."""
+    if not block_layers.is_installed():
+        raise LoadError(f"MLX cannot open {folder}: its weights are in ggml's blocks. {block_layers.CURE}")
+    model, settings = _get_classes(config)  # private, but mlx-lm is pinned exactly
+    network: Any = model(settings.from_dict(config))
+    arrays = _arrays(folder)
+    if hasattr(network, "sanitize"):
+        arrays = network.sanitize(arrays)
+    modules = dict(network.named_modules())
+    for layer in types:
+        if not block_layers.can_replace(modules.get(layer)):
+            raise LoadError(f"MLX cannot open {folder}: {layer} is in ggml's blocks, and mlx-lm has no such layer.")
+    scales = block_layers.install(network, types)
+    dropped = {f"{layer}.scales" for layer in types} - scales.keys()
+    network.load_weights([(name, array) for name, array in arrays.items() if name not in dropped])
+    network.eval()
+    mx.eval(network.parameters())
+    return network
+
+
+def _arrays(folder: Path) -> dict[str, mx.array]:
+    """None of them read yet."""
+    arrays: dict[str, mx.array] = {}
+    for file in folder.glob("model*.safetensors"):
+        found = mx.load(str(file))
+        arrays |= found if isinstance(found, dict) else {}
+    return arrays
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any] | None:
@@ -76,10 +113,7 @@ def _explained(folder: Path, config: dict[str, Any], error: Exception) -> LoadEr
             f"mlx-lm cannot load {folder}, whose weights are quantised by {name}: {reason(error)}. {quantizers.CURE}."
         )
     settings = mlx_packing.quantization(config)
-    arrays: dict[str, mx.array] = {}
-    for file in folder.glob("model*.safetensors"):
-        found = mx.load(str(file))
-        arrays |= found if isinstance(found, dict) else {}
+    arrays = _arrays(folder)
     for name, array in arrays.items():
         layer = name.removesuffix(".weight")
         scales = arrays.get(f"{layer}.scales")
