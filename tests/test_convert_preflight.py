@@ -136,7 +136,6 @@ def test_too_little_disk(hf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 OPTIONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "bits of a GGUF": ("gguf", {"bits": 4}, "use --type for a GGUF"),
     "a type for MLX": ("mlx", {"type": "Q8_0"}, "use --bits"),
-    "a type for transformers": ("hf", {"type": "Q8_0"}, "for --to gguf, and for --to mlx"),
     "a group size alone": ("mlx", {"group_size": 32}, "add --bits"),
     "no such matrix": ("gguf", {"type": "Q4_K_M", "imatrix": Path("/no/such")}, "no such file"),
     "a type that needs a matrix": ("gguf", {"type": "IQ2_XXS"}, "needs an importance matrix"),

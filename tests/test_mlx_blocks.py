@@ -122,7 +122,7 @@ def test_the_whole_way(original: Path, tmp_path: Path) -> None:
     proof = verify.verify(quantised(original, tmp_path, "Q6_K"), tmp_path / target.name, 64)
     assert proof.passed, proof.failures
     assert isinstance(proof.scores, LogitScores)
-    print(proof.scores)
+    assert proof.limits["mean"] == 1e-3 and proof.scores.mean_kl < 1e-5
 
 
 def test_it_is_refused_where_its_kernels_are_not(
