@@ -17,7 +17,10 @@ DTYPES = ("float32", "float16", "bfloat16")
 @click.option(
     "-o", "--output", "target", help="Where to write it. Default: beside SOURCE.", type=click.Path(path_type=Path)
 )
-@click.option("--type", help="GGUF: F32, F16, BF16, Q8_0, Q4_K_M, … Default: the type of SOURCE.")
+@click.option(
+    "--type",
+    help="GGUF: F32, F16, BF16, Q8_0, Q4_K_M, … Default: the type of SOURCE. MLX: K-quants and IQ types, in blocks.",
+)
 @click.option("--imatrix", help="GGUF: file with an importance matrix.", type=click.Path(path_type=Path))
 @click.option("--bits", help="MLX: quantise to this many bits.", type=click.Choice((2, 3, 4, 5, 6, 8)))
 @click.option("--group-size", help="MLX: weights that share a scale. Default: 64.", type=click.Choice((32, 64, 128)))

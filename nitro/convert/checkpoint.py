@@ -17,7 +17,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from nitro.checkpoints import mlx_packing
+from nitro.checkpoints import block_packing, mlx_packing
+from nitro.checkpoints.mlx_packing import LayerPacking, PackedShape
 from nitro.errors import ConvertError, reason
 from nitro.models import files
 
@@ -80,46 +81,62 @@ class Checkpoint:
 
     @cached_property
     def type(self) -> str:
-        """The type of the weights: "F32", "BF16", "Q4_K", "4bit". A GGUF may name it, otherwise it is the most
-        common."""
-        if self._bits:
-            return f"{self._most_common(self._bits)}bit"
+        """The type of the weights: "F32", "BF16", "Q4_K", "4bit", "MXFP4". A GGUF may name it, otherwise it is the
+        most common. Raises ConvertError where config.json contradicts the arrays."""
+        packed = {name: packing.type for name, packing in self.packings.items()} | self.blocks
+        if packed:
+            return self._most_common(packed)
         if self.kind != "gguf" and self.quantization:
             return f"{self.quantization.get('bits', '?')}bit"
         file_type = FILE_TYPES.get(self.config.get("general.file_type", -1))
         if self.kind == "gguf" and file_type:
             return file_type
         matrices = {name: weight.type for name, weight in self.weights.items() if len(weight.shape) > 1}
-        return str(self._most_common(matrices)) if matrices else "F32"
+        return self._most_common(matrices) if matrices else "F32"
 
     @cached_property
     def parameters(self) -> int:
-        """The number of the model's weights; packed ones are counted one by one."""
-        parts = (".scales", ".biases") if self._bits else ()
-        return sum(
-            weight.count * 32 // self._bits.get(name, 32)
-            for name, weight in self.weights.items()
-            if not name.endswith(parts)
-        )
+        """The number of the model's weights; packed ones are counted one by one. Raises as `type`."""
+        parts = (".scales", ".biases", ".global_scale") if self.packings or self.blocks else ()
+        return sum(self._count(name) for name in self.weights if not name.endswith(parts))
 
     @cached_property
-    def _bits(self) -> dict[str, int]:
-        """The bits of each packed weight of an MLX folder, since a recipe mixes them."""
-        quantization = self.quantization if self.kind == "mlx" else None
+    def packings(self) -> dict[str, LayerPacking]:
+        """How each packed weight of a folder is packed, by its name. Raises ConvertError where config.json contradicts
+        the arrays, or a mode is not supported."""
         found = {}
         for name, weight in self.weights.items():
             layer = name.removesuffix(".weight")
             scales = self.weights.get(f"{layer}.scales")
-            if weight.type == "U32" and scales:
-                group_size = mlx_packing.of_layer(quantization, layer).group_size
-                found[name] = mlx_packing.bits(weight.shape[-1], scales.shape[-1], group_size)
+            if name.endswith(".weight") and weight.type == "U32" and scales:
+                shape = PackedShape(weight.shape[-1], scales.shape[-1], scales.type == "U8")
+                try:
+                    found[name] = mlx_packing.of_layer(self.quantization, layer, shape)
+                except ValueError as error:
+                    raise ConvertError(f"{self.path}: {error}.") from None
         return found
 
-    def _most_common(self, kinds: Mapping[str, Any]) -> Any:
-        """The kind that most of the weights have. `kinds`: by name of the tensor."""
-        count: Counter[Any] = Counter()
-        for name, kind in kinds.items():
-            count[kind] += self.weights[name].count * 32 // self._bits.get(name, 32)
+    @cached_property
+    def blocks(self) -> dict[str, str]:
+        """ggml's types of the weights of an MLX folder that are in its blocks, by their names. Raises ConvertError."""
+        try:
+            types = block_packing.types(self.config) if self.kind == "mlx" else {}
+        except ValueError as error:
+            raise ConvertError(f"{self.path}: {error}.") from None
+        return {f"{layer}.weight": type for layer, type in types.items() if f"{layer}.weight" in self.weights}
+
+    def _count(self, name: str) -> int:
+        count = self.weights[name].count
+        if name in self.blocks:
+            weights, size = block_packing.sizes(self.blocks[name])
+            return count // size * weights
+        return mlx_packing.columns(count, self.packings[name].bits) if name in self.packings else count
+
+    def _most_common(self, types: Mapping[str, str]) -> str:
+        """The type that most of the weights have. `types`: by name of the tensor."""
+        count: Counter[str] = Counter()
+        for name, type in types.items():
+            count[type] += self._count(name)
         return count.most_common(1)[0][0]
 
 

@@ -34,6 +34,9 @@ class ProofLimits:
 # what it multiplies with quantised weights to 8 bits, which makes the 0.003 that is measured there.
 SAME = ProofLimits(mean=0.01, tail=0.1, top1=0.99, perplexity=1.03, matrix=5e-3, embedding=2e-3)
 
+# A GGUF and an MLX folder of its very blocks, both computed in float32: measured below 1e-5.
+SAME_BLOCKS = ProofLimits(mean=1e-3, tail=1e-2, top1=0.995, perplexity=1.005, matrix=1e-5, embedding=1e-4)
+
 # By the type of the converted model's weights. Measured as mean KL of SmolLM2-135M and Gemma-3-270M, which have the
 # noise of small models: at 8 bits 0.004, 6 bits 0.04, 5 bits 0.11, Q4_0 0.36, MLX's 4 bits 0.51 and 0.43, Q3_K 0.28.
 # Matrices: 0.007, 0.026, 0.054, 0.1, 0.16. The faults that must fail are in tests/test_matrices.py, test_verify.py,
@@ -52,7 +55,7 @@ LIMITS = {
     "F16": ProofLimits(mean=1e-3, tail=1e-2, top1=0.995, perplexity=1.005, matrix=1e-3, embedding=1e-4),
     "BF16": ProofLimits(mean=2e-3, tail=2e-2, top1=0.99, perplexity=1.01, matrix=4e-3, embedding=1e-3),
     **dict.fromkeys(("Q8_0", "8bit"), EIGHT_BITS),
-    **dict.fromkeys(("Q6_K", "6bit"), SIX_BITS),
+    **dict.fromkeys(("Q6_K", "6bit", "MXFP8"), SIX_BITS),  # MXFP8: three bits of fraction, as many as six bits have
     **dict.fromkeys(("Q5_0", "Q5_1", "Q5_K", "5bit"), FIVE_BITS),
     **dict.fromkeys(("Q4_0", "Q4_1", "Q4_K", "IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4"), FOUR_BITS),
     "4bit": ProofLimits(mean=0.6, tail=4.0, top1=0.8, perplexity=1.6, matrix=0.25, embedding=0.08),

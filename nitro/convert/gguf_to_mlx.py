@@ -14,28 +14,29 @@ import numpy as np
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
-from nitro.checkpoints import mlx_packing
+from nitro.checkpoints import block_packing, mlx_packing
 from nitro.convert import safetensors
 from nitro.convert.safetensors import write_json
 from nitro.gguf import architectures, folder, header, packing, tensors, tokenizer, weights
 from nitro.gguf.header import Header, Tensor, UnreadableGGUF
 from nitro.gguf.packing import GROUP, Packed
+from nitro.gguf.tensors import ArraySpec
 
 log = logging.getLogger("nitro.convert")
 
 WIDTHS = (2, 3, 4, 5, 6, 8)  # bits that MLX can pack
 
 
-def check(source: Path) -> None:
+def check(source: Path, in_blocks: bool = False) -> None:
     """Raises UnreadableGGUF where the file cannot be converted, as far as that shows without reading weights."""
     head = header.read_all(source)
     architectures.configuration(head)
     tokenizer.build(head)
-    _check_types(head, list(architectures.model_names(head)))
+    _check_types(head, list(architectures.model_names(head)), in_blocks)
 
 
-def convert(source: Path, target: Path) -> list[str]:
-    """Convert into `target`, an empty folder.
+def convert(source: Path, target: Path, in_blocks: bool = False) -> list[str]:
+    """Convert into `target`, an empty folder. `in_blocks`: quantised weights stay in ggml's blocks.
 
     Returns sentences for the user that say what was changed. Raises UnreadableGGUF and OSError; `target` is then
     incomplete.
@@ -43,23 +44,40 @@ def convert(source: Path, target: Path) -> list[str]:
     head = header.read_all(source)
     names = list(architectures.model_names(head))
     config = architectures.configuration(head)
-    _check_types(head, names)
-    files = folder.files(head, {**config, **_quantization(head, names)})
-    groups = safetensors.shards(tensors.parts(head, name, _bits(head.tensors[name])) for name in names)
-    safetensors.write(target, groups, _data(head, names), safetensors.METADATA)
+    _check_types(head, names, in_blocks)
+    settings = _block_settings(head, names) if in_blocks else _quantization(head, names)
+    files = folder.files(head, {**config, **settings})
+    groups = safetensors.shards(_parts(head, name, in_blocks) for name in names)
+    safetensors.write(target, groups, _data(head, names, in_blocks), safetensors.METADATA)
     for name, content in files.items():
         if isinstance(content, str):
             (target / name).parent.mkdir(exist_ok=True)
             (target / name).write_text(content, encoding="utf-8")
         else:
             write_json(target / name, content)
-    return _notices(head, names)
+    return folder.notices(head) if in_blocks else _notices(head, names)
 
 
-def _data(head: Header, names: list[str]) -> Iterator[np.ndarray]:
+def _parts(head: Header, name: str, in_blocks: bool) -> list[ArraySpec]:
+    if not in_blocks or head.tensors[name].type in weights.PLAIN:
+        return tensors.parts(head, name, _bits(head.tensors[name]))
+    weight = tensors.in_blocks(head, name)
+    return [weight, ArraySpec(f"{weight.name.removesuffix('.weight')}.scales", tensors.BLOCKS, (1,))]
+
+
+def _block_settings(head: Header, names: list[str]) -> dict[str, Any]:
+    types = {architectures.model_name(head, name).removesuffix(".weight"): head.tensors[name].type for name in names}
+    return block_packing.settings({layer: type for layer, type in types.items() if type not in weights.PLAIN})
+
+
+def _data(head: Header, names: list[str], in_blocks: bool) -> Iterator[np.ndarray]:
     """The arrays of all tensors, in the order of their parts: of each tensor the first part in pieces, then the
     others."""
     for name in names:
+        if in_blocks and head.tensors[name].type not in weights.PLAIN:
+            yield from (chunk.arrays[0] for chunk in tensors.block_chunks(head, name))
+            yield np.zeros(1, np.uint8)
+            continue
         other_parts: list[tuple[np.ndarray, ...]] = []
         for chunk in tensors.chunks(head, name, _pack):
             first, *others = chunk.arrays
@@ -93,10 +111,12 @@ def _nearest(type: str) -> int:
     return next(width for width in WIDTHS if width >= 8 * size / block or width == WIDTHS[-1])
 
 
-def _check_types(head: Header, names: list[str]) -> None:
+def _check_types(head: Header, names: list[str], in_blocks: bool) -> None:
     """Raises UnreadableGGUF where a type cannot be read, before anything is written."""
     for name in names:
         tensor = head.tensors[name]
+        if in_blocks and tensor.type not in (*weights.PLAIN, *block_packing.CODECS):
+            raise UnreadableGGUF(f"{head.path}: tensor {name} is {tensor.type}, which MLX has no blocks of.")
         if (
             tensor.type not in weights.PLAIN
             and tensor.type not in packing.KINDS

@@ -12,13 +12,14 @@ import numpy as np
 from gguf.constants import GGMLQuantizationType
 from gguf.quants import dequantize
 
-from nitro.checkpoints import mlx_packing
+from nitro.checkpoints import block_packing, mlx_packing
 from nitro.convert.checkpoint import Checkpoint, StoredWeight
 from nitro.gguf import architectures, header, weights
 from nitro.gguf.header import Header, UnreadableGGUF
 
 ROWS = 32  # compared of each matrix, from the first to the last
-STORAGE_TYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U32": np.uint32}
+STORAGE_TYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U32": np.uint32, "U8": np.uint8}
+INTEGERS = ("U32", "U8")
 
 ReadRows = Callable[[np.ndarray], np.ndarray]  # row numbers → their values, float32 [rows, columns]
 
@@ -99,6 +100,8 @@ def _of_folder(model: Checkpoint) -> Iterator[tuple[str, tuple[Matrix, int]]]:
         if len(weight.shape) < 2 or not name.endswith(".weight"):
             continue
         matrix = _packed(model, name) if weight.type == "U32" else None
+        if name in model.blocks:
+            matrix = _in_blocks(weight, model.blocks[name])
         if weight.type in weights.PLAIN:
             matrix = Matrix(weight.type, prod(weight.shape[:-1]), weight.shape[-1], _plain(weight))
         if matrix:
@@ -106,32 +109,44 @@ def _of_folder(model: Checkpoint) -> Iterator[tuple[str, tuple[Matrix, int]]]:
 
 
 def _plain(weight: StoredWeight) -> ReadRows:
-    """Reads values as they are stored, with bfloat16 converted to float32."""
+    """Reads values as they are stored, with floats as float32. A vector has rows of one."""
+    columns = weight.shape[-1] if len(weight.shape) > 1 else 1
 
     def read(rows: np.ndarray) -> np.ndarray:
-        shape = (prod(weight.shape[:-1]), weight.shape[-1])
+        shape = (weight.count // max(columns, 1), columns)
         values = np.memmap(weight.file, STORAGE_TYPES[weight.type], "r", weight.offset, shape)[rows]
         if weight.type == "BF16":
             return np.array(values.astype(np.uint32) << 16).view(np.float32)
-        return np.array(values, np.uint32 if weight.type == "U32" else np.float32)
+        return np.array(values, STORAGE_TYPES[weight.type] if weight.type in INTEGERS else np.float32)
 
     return read
 
 
+def _in_blocks(weight: StoredWeight, type: str) -> Matrix:
+    stored = _plain(weight)
+    columns = block_packing.columns(weight.shape[-1], type)
+    return Matrix(type, prod(weight.shape[:-1]), columns, lambda rows: block_packing.unpack(stored(rows), type))
+
+
 def _packed(model: Checkpoint, name: str) -> Matrix | None:
-    """The matrix of a packed weight; None where its scales, its biases or its group size are missing."""
-    layer = name.removesuffix(".weight")
-    weight = model.weights[name]
-    scales = model.weights.get(f"{layer}.scales")
-    biases = model.weights.get(f"{layer}.biases")
-    group_size = mlx_packing.of_layer(model.quantization, layer).group_size
-    if not scales or not biases or not group_size:
+    """The matrix of a packed weight; None where its scales or biases are missing."""
+    packing = model.packings.get(name)
+    if packing is None:
         return None
-    bits = mlx_packing.bits(weight.shape[-1], scales.shape[-1], group_size)
-    readers = [_plain(part) for part in (weight, scales, biases)]
+    layer = name.removesuffix(".weight")
+    parts = {part: model.weights.get(f"{layer}.{part}") for part in mlx_packing.PARTS}
+    if packing.mode == mlx_packing.AFFINE and not parts["biases"]:
+        return None
+    readers = {part: _plain(weight) for part, weight in parts.items() if weight}
+    weight = model.weights[name]
+    row_count = prod(weight.shape[:-1])
 
     def read(rows: np.ndarray) -> np.ndarray:
-        words, scale, bias = (reader(rows) for reader in readers)
-        return mlx_packing.unpack(words, scale, bias, bits)
+        words, scales = readers["weight"](rows), readers["scales"](rows)
+        biases = readers["biases"](rows) if packing.mode == mlx_packing.AFFINE else None
+        of_experts = None
+        if "global_scale" in readers:
+            of_experts = readers["global_scale"](rows // (row_count // weight.shape[0]))[:, 0]
+        return mlx_packing.unpack(words, scales, biases, packing, of_experts)
 
-    return Matrix(f"{bits}bit", prod(weight.shape[:-1]), scales.shape[-1] * group_size, read)
+    return Matrix(packing.type, row_count, mlx_packing.columns(weight.shape[-1], packing.bits), read)

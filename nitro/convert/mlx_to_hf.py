@@ -14,8 +14,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from nitro.checkpoints import mlx_packing
-from nitro.checkpoints.mlx_packing import LayerPacking
+from nitro.checkpoints import block_packing, mlx_packing
+from nitro.checkpoints.mlx_packing import LayerPacking, PackedShape
 from nitro.convert import safetensors
 from nitro.convert.safetensors import write_json
 from nitro.engines.runner import LoadError
@@ -35,13 +35,16 @@ class MlxWeight:
     """One weight of the model. `type`: what it is to become; of one that is not packed, what it is."""
 
     name: str
-    arrays: dict[str, mx.array]  # "weight"; if packed also "scales", perhaps "biases". Read when they are used
+    arrays: dict[str, mx.array]  # by mlx_packing.PARTS. Read when they are used
     packing: LayerPacking | None
     type: mx.Dtype
+    blocks: str | None = None  # ggml's type, where the weight is in its blocks
 
     def shape(self) -> tuple[int, ...]:
         """Of the unpacked weight: [rows, columns], or [experts, rows, columns]."""
         *rows, columns = self.arrays["weight"].shape
+        if self.blocks:
+            return (*rows, block_packing.columns(columns, self.blocks))
         return (*rows, columns if self.packing is None else mlx_packing.columns(columns, self.packing.bits))
 
     def parts(self) -> list[ArraySpec]:
@@ -56,23 +59,31 @@ class MlxWeight:
         """The values of its parts, one part after another, some rows at a time; bfloat16 as uint16."""
         *_, rows, columns = (1, *self.shape())
         count = prod(self.shape()) // max(rows * columns, 1)
-        flat = {key: array.reshape(count * rows, -1) for key, array in self.arrays.items()}
+        arrays = dict(self.arrays)
+        of_experts = arrays.pop("global_scale", None)
+        flat = {key: array.reshape(count * rows, -1) for key, array in arrays.items()}
         step = max(1, PIECE_SIZE // columns)
         for part in range(count):
+            global_scale = None if of_experts is None else of_experts.reshape(-1)[part]
             for start in range(part * rows, (part + 1) * rows, step):
                 piece = slice(start, min(start + step, (part + 1) * rows))
-                array = self._unpacked({key: array[piece] for key, array in flat.items()})
+                array = self._unpacked({key: array[piece] for key, array in flat.items()}, global_scale)
                 yield np.array(array.view(mx.uint16) if array.dtype == mx.bfloat16 else array)
 
-    def _unpacked(self, arrays: dict[str, mx.array]) -> mx.array:
-        """Computed in float32, whatever the type of the scales."""
+    def _unpacked(self, arrays: dict[str, mx.array], global_scale: mx.array | None) -> mx.array:
+        """Computed in float32, whatever the type of the scales. `global_scale`: of the expert."""
         weight, scales, biases = arrays["weight"], arrays.get("scales"), arrays.get("biases")
+        if self.blocks:
+            return mx.array(block_packing.unpack(np.array(weight), self.blocks)).astype(self.type)
         if self.packing is None or scales is None:
             return weight
         if biases is not None:
             scales = scales.astype(mx.float32)
             biases = biases.astype(mx.float32)
-        return mx.dequantize(weight, scales, biases, **asdict(self.packing)).astype(self.type)
+        values = mx.dequantize(
+            weight, scales, biases, **asdict(self.packing), global_scale=global_scale, dtype=mx.float32
+        )
+        return values.astype(self.type)
 
 
 def check(source: Path) -> None:
@@ -89,7 +100,7 @@ def convert(source: Path, target: Path, dtype: str = "float32") -> list[str]:
     config = _config(source)
     weights = _weights(source, config, UNPACKED[dtype])
     groups = safetensors.shards(weight.parts() for weight in weights)
-    packed = sum(weight.packing is not None for weight in weights)
+    packed = sum(weight.packing is not None or weight.blocks is not None for weight in weights)
     safetensors.write(target, groups, _data(weights), {"format": "pt"})
     new_config = {key: value for key, value in config.items() if key not in OBSOLETE_KEYS}
     if packed:
@@ -125,15 +136,22 @@ def _config(source: Path) -> dict[str, Any]:
 def _weights(source: Path, config: dict[str, Any], unpacked: mx.Dtype) -> list[MlxWeight]:
     arrays = _arrays(source)
     found = []
+    try:
+        blocks = block_packing.types(config)
+    except ValueError as error:
+        raise LoadError(f"{source}: {error}.") from None
     for name in sorted(arrays):
         stem, _, kind = name.rpartition(".")
-        if kind in ("scales", "biases") and f"{stem}.weight" in arrays:
+        if kind in mlx_packing.PARTS[1:] and f"{stem}.weight" in arrays:
+            continue
+        if kind == "weight" and stem in blocks:
+            found.append(MlxWeight(name, {"weight": arrays[name]}, None, unpacked, blocks[stem]))
             continue
         if kind != "weight" or f"{stem}.scales" not in arrays:
             found.append(MlxWeight(name, {"weight": arrays[name]}, None, arrays[name].dtype))
             continue
-        parts = {key: arrays[f"{stem}.{key}"] for key in ("weight", "scales", "biases") if f"{stem}.{key}" in arrays}
-        found.append(MlxWeight(name, parts, _packing(source, config, stem), unpacked))
+        parts = {key: arrays[f"{stem}.{key}"] for key in mlx_packing.PARTS if f"{stem}.{key}" in arrays}
+        found.append(MlxWeight(name, parts, _packing(source, config, stem, parts), unpacked))
     for weight in found:
         if weight.type not in TYPES:
             raise LoadError(f"{source}: tensor {weight.name} is {weight.type}, which cannot be converted.")
@@ -163,9 +181,14 @@ def _arrays(source: Path) -> dict[str, mx.array]:
     return arrays
 
 
-def _packing(source: Path, config: dict[str, Any], layer: str) -> LayerPacking:
-    """How the layer is packed. Raises LoadError where config.json does not say it."""
-    packing = mlx_packing.of_layer(mlx_packing.quantization(config), layer)
-    if not (packing.group_size and packing.bits):
-        raise LoadError(f"{source / 'config.json'} does not say how {layer} is packed.")
+def _packing(source: Path, config: dict[str, Any], layer: str, parts: dict[str, mx.array]) -> LayerPacking:
+    """How the layer is packed. Raises LoadError where config.json does not say it, or contradicts the arrays."""
+    weight, scales = parts["weight"], parts["scales"]
+    shape = PackedShape(weight.shape[-1], scales.shape[-1], scales.dtype == mx.uint8)
+    try:
+        packing = mlx_packing.of_layer(mlx_packing.quantization(config), layer, shape)
+    except ValueError as error:
+        raise LoadError(f"{source}: {error}.") from None
+    if packing.mode == mlx_packing.AFFINE and "biases" not in parts:
+        raise LoadError(f"{source} lacks the tensor {layer}.biases, which weights in the mode affine need.")
     return packing

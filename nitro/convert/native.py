@@ -8,17 +8,19 @@ from nitro.convert import environments
 PACKAGE = Path(__file__).parents[1]
 
 
-def check(conversion: str, source: Path, notify: Callable[[str], None]) -> None:
+def check(conversion: str, source: Path, notify: Callable[[str], None], **options: bool) -> None:
     """Raises ConvertError where the source cannot be converted, as far as that shows without reading weights.
 
-    `conversion`: a module of this package, "gguf_to_mlx" or "mlx_to_hf".
+    `conversion`: a module of this package, "gguf_to_mlx" or "mlx_to_hf"; `options`: of its functions.
     """
-    environments.run("mlx", "native", {**_request(conversion, source, source), "check": True}, notify)
+    request = {**_request(conversion, source, source), "check": True, "options": options}
+    environments.run("mlx", "native", request, notify)
 
 
-def convert(conversion: str, source: Path, target: Path, tick: Callable[[], None]) -> list[str]:
+def convert(conversion: str, source: Path, target: Path, tick: Callable[[], None], **options: bool) -> list[str]:
     """Convert, and return notices for the user. `tick` is called while it runs. Raises ConvertError, OSError."""
-    reply = environments.run("mlx", "native", {**_request(conversion, source, target), "check": False}, tick=tick)
+    request = {**_request(conversion, source, target), "check": False, "options": options}
+    reply = environments.run("mlx", "native", request, tick=tick)
     return list(reply["notices"])
 
 

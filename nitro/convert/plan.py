@@ -15,8 +15,8 @@ UNQUANTIZED_BITS = {"F32": 32.0, "F16": 16.0, "BF16": 16.0}
 
 @dataclass(frozen=True, slots=True)
 class ConversionPlan:
-    """One conversion. `to`: "gguf", "hf" or "mlx". `type` and `imatrix` are for a GGUF, `bits`, `group_size`, `recipe`
-    and `dtype` for MLX. None: as in the source."""
+    """One conversion. `to`: "gguf", "hf" or "mlx". `type` and `imatrix` are for a GGUF, or for an MLX folder in its
+    blocks; `bits`, `group_size`, `recipe` and `dtype` for MLX's own layouts. None: as in the source."""
 
     source: Checkpoint
     to: str
@@ -36,6 +36,11 @@ class ConversionPlan:
         return self.to == "mlx" and (self.bits is not None or self.recipe is not None)
 
     @property
+    def in_blocks(self) -> bool:
+        """Do the weights of an MLX folder stay in a GGUF's blocks?"""
+        return self.to == "mlx" and self.type is not None
+
+    @property
     def unquantized_type(self) -> str:
         """The type of the weights before they are quantised: the source's, or F16 where the source is quantised."""
         return self.source.type if self.source.type in UNQUANTIZED_BITS else "F16"
@@ -51,7 +56,8 @@ class ConversionPlan:
         steps = (
             self.source.kind == "mlx" and self.to == "gguf",
             self.source.kind == "gguf" and self.to == "hf",
-            self.source.kind != "gguf" and self.to == "gguf" and self.type not in (None, *UNQUANTIZED_BITS),
+            self.source.kind != "gguf" and self.type not in (None, *UNQUANTIZED_BITS),
+            self.in_blocks and self.source.type in UNQUANTIZED_BITS,
         )
         return self.intermediate_bytes * sum(steps)
 
@@ -61,7 +67,7 @@ class ConversionPlan:
         return int(self.source.parameters * UNQUANTIZED_BITS[self.unquantized_type] / 8)
 
     def _bits(self) -> float:
-        if self.to == "gguf":
+        if self.to == "gguf" or self.in_blocks:
             name = self.type or self.unquantized_type
             return UNQUANTIZED_BITS.get(name) or float(re.sub(r"\D*(\d).*", r"\1", name)) + 1
         if self.quantizes:
@@ -75,7 +81,7 @@ def default_target(source: Path, to: str, type: str | None, bits: int | None) ->
     """The target beside the source: a folder NAME-MLX-4bit or NAME-HF, or a file NAME-Q8_0.gguf."""
     name = split_files.model_name(source.resolve().name)
     endings = {
-        "mlx": "-MLX" + (f"-{bits}bit" if bits else ""),
+        "mlx": "-MLX" + (f"-{bits}bit" if bits else "") + (f"-{type}" if type else ""),
         "hf": "-HF",
         "gguf": f"{f'-{type}' if type else ''}.gguf",
     }

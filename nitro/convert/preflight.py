@@ -5,14 +5,20 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from nitro.checkpoints import block_packing, quantizers
 from nitro.convert import environments, llama_cpp_converter, native, output
-from nitro.convert.checkpoint import FTYPES
+from nitro.convert.checkpoint import FILE_TYPES, FTYPES, Checkpoint
 from nitro.convert.plan import GROUP_SIZE, NEED_IMATRIX, UNQUANTIZED_BITS, ConversionPlan
 from nitro.errors import ConvertError
 
+# What --to mlx --type keeps in blocks: types that MLX's own layouts do not hold
+BLOCK_TYPES = {type for type in block_packing.CODECS if type not in ("Q4_0", "Q4_1", "Q8_0", "MXFP4", "NVFP4")}
 HEADROOM = 64 * 2**20  # bytes for files other than weights
 BACKENDS = {"hf": "transformers", "mlx": "mlx", "gguf": "llama"}  # which computes a model of each kind
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
+# Of other libraries' packed weights: endings of names, and safetensors' types, which no model has that is not packed
+PACKED = (".qweight", ".weight_packed", ".SCB", ".absmax", ".weight_scale", ".weight_scale_inv")
+PACKED_TYPES = ("F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "I8", "U8")
 Notify = Callable[[str], None]
 
 
@@ -37,6 +43,8 @@ def backends(plan: ConversionPlan, notify: Notify) -> None:
     """Make the environments that the conversion and its proof need, so that a failure shows now and not after hours.
     Raises ConvertError."""
     needed = [BACKENDS[kind] for kind in (plan.source.kind, plan.to)]
+    if plan.in_blocks:
+        needed.append("llama")
     if (plan.source.kind, plan.to) == ("gguf", "hf"):
         needed.append("mlx")
     for backend in needed:
@@ -57,8 +65,14 @@ def _check_options(plan: ConversionPlan) -> None:
         raise ConvertError(f"{plan.source.path} already is a GGUF file; --type converts it to another type.")
     if to == "gguf" and (plan.bits or plan.group_size or plan.recipe or plan.dtype):
         raise ConvertError("--bits, --group-size, --recipe and --dtype are for --to mlx; use --type for a GGUF.")
-    if to != "gguf" and (plan.type or plan.imatrix):
-        raise ConvertError("--type and --imatrix are for --to gguf; use --bits and --group-size for MLX.")
+    if to == "hf" and (plan.type or plan.imatrix):
+        raise ConvertError("--type and --imatrix are for --to gguf, and for --to mlx.")
+    if to == "mlx" and plan.type in FTYPES and FILE_TYPES[FTYPES[plan.type]] not in BLOCK_TYPES:
+        raise ConvertError(f"MLX has a layout of its own for {plan.type}; use --bits and --group-size, or --dtype.")
+    if to == "mlx" and plan.imatrix and not plan.type:
+        raise ConvertError("--imatrix needs --type.")
+    if plan.in_blocks and (plan.bits or plan.group_size or plan.recipe or plan.dtype):
+        raise ConvertError("--type says how the weights are quantised; leave out --bits and --dtype.")
     if (kind == "gguf" or to == "hf") and (plan.bits or plan.group_size or plan.recipe or plan.dtype):
         raise ConvertError("This conversion keeps the type of the weights; leave out --bits and --dtype.")
     if plan.type and plan.type not in FTYPES:
@@ -91,15 +105,26 @@ def _check_imatrix(file: Path) -> None:
 def _check_quantization(plan: ConversionPlan) -> None:
     """Quantised weights are not quantised again: that would only make them worse."""
     source = plan.source
-    if source.kind == "hf" and source.quantization:
-        method = source.quantization.get("quant_method", "an unknown method")
-        raise ConvertError(f"{source.path} is already quantised ({method}); convert the original weights instead.")
-    if source.kind == "mlx" and source.quantization and source.quantization.get("mode", "affine") != "affine":
-        raise ConvertError(f"{source.path} is quantised as {source.quantization['mode']}; only affine can be unpacked.")
-    if source.kind == "gguf" and plan.to == "gguf" and source.type not in UNQUANTIZED_BITS:
+    if source.kind == "hf":
+        _check_other_quantization(source)
+    if plan.in_blocks and source.config.get("general.file_type") == FTYPES.get(str(plan.type), -1):
+        return  # its very blocks
+    if source.kind == "gguf" and (plan.to == "gguf" or plan.in_blocks) and source.type not in UNQUANTIZED_BITS:
         raise ConvertError(
             f"{source.path} is already quantised (mostly {source.type}); quantise the original weights instead."
         )
+
+
+def _check_other_quantization(source: Checkpoint) -> None:
+    """A folder may also hold packed weights without a word: their types tell."""
+    method = quantizers.method(source.config, source.path)
+    if method is None and source.quantization:
+        method = "an unknown method"
+    packed = [name for name, weight in source.weights.items() if name.endswith(PACKED) or weight.type in PACKED_TYPES]
+    if method is None and packed:
+        method = f"tensor {packed[0]} is {source.weights[packed[0]].type}"
+    if method is not None:
+        raise ConvertError(f"{source.path} is already quantised ({method}); convert the original weights instead.")
 
 
 def _check_tokenizer(plan: ConversionPlan) -> None:
@@ -140,7 +165,8 @@ def _check_disk(plan: ConversionPlan) -> None:
 def _check_gguf(plan: ConversionPlan, notify: Notify) -> None:
     if plan.to == "gguf":
         return
-    native.check("gguf_to_mlx", plan.source.path, notify)
+    in_blocks = plan.in_blocks and plan.source.type not in UNQUANTIZED_BITS
+    native.check("gguf_to_mlx", plan.source.path, notify, in_blocks=in_blocks)
 
 
 def _check_folder(plan: ConversionPlan, notify: Notify) -> None:
@@ -148,7 +174,7 @@ def _check_folder(plan: ConversionPlan, notify: Notify) -> None:
         native.check("mlx_to_hf", plan.source.path, notify)
     if plan.to == "mlx":
         _check_mlx_lm(plan, notify)
-    if plan.to == "gguf":
+    if plan.to == "gguf" or plan.in_blocks:
         _check_converter(plan, notify)
 
 

@@ -26,7 +26,7 @@ def convert(plan: ConversionPlan, notify: Notify) -> Proof:
     preflight.backends(plan, notify)
     with output.writing(plan.target, plan.force) as made:
         source = plan.source.path
-        steps = STEPS[plan.source.kind, plan.to]
+        steps = _steps(plan)
         for number, (title, step) in enumerate(steps, 1):
             target = made if number == len(steps) else made.with_name(f"step-{number}")
             with progress.bar(title, plan.bytes if target == made else plan.intermediate_bytes) as bar:
@@ -113,6 +113,10 @@ def _gguf_to_mlx(plan: ConversionPlan, source: Path, target: Path, bar: Bar) -> 
     return native.convert("gguf_to_mlx", source, target, tick=lambda: bar.measure(target))
 
 
+def _gguf_to_blocks(plan: ConversionPlan, source: Path, target: Path, bar: Bar) -> list[str]:
+    return native.convert("gguf_to_mlx", source, target, tick=lambda: bar.measure(target), in_blocks=True)
+
+
 def _mlx_to_hf(plan: ConversionPlan, source: Path, target: Path, bar: Bar) -> list[str]:
     return native.convert("mlx_to_hf", source, target, tick=lambda: bar.measure(target))
 
@@ -127,3 +131,11 @@ STEPS: dict[tuple[str, str], list[tuple[str, Step]]] = {
     ("mlx", "hf"): [("MLX → HF", _mlx_to_hf)],
     ("mlx", "gguf"): [("MLX → HF", _mlx_to_hf), ("HF → GGUF", _hf_to_gguf)],
 }
+
+
+def _steps(plan: ConversionPlan) -> list[tuple[str, Step]]:
+    """By way of a GGUF of that type, where the folder is to have its blocks; a GGUF that has the type is one."""
+    if not plan.in_blocks:
+        return STEPS[plan.source.kind, plan.to]
+    to_type = STEPS[plan.source.kind, "gguf"] if plan.source.type in UNQUANTIZED_BITS else []
+    return [*to_type, ("GGUF → MLX", _gguf_to_blocks)]

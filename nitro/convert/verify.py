@@ -6,7 +6,7 @@ computed for the reference's token ids."""
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from nitro.checkpoints import files as folder
 from nitro.checkpoints import fingerprint
-from nitro.convert import checkpoint, comparison, environments, hyperparameters, matrices, progress
+from nitro.convert import checkpoint, comparison, environments, hyperparameters, matrices, native, progress
 from nitro.convert.checkpoint import Checkpoint, reading
 from nitro.convert.comparison import Proof
 from nitro.convert.progress import Notify
@@ -26,6 +26,7 @@ from nitro.models.conversion_report import path_for
 from nitro.text.template import ChatTemplate
 
 POSITIONS = 1000
+MAX_FLOAT32 = 4 << 30  # bytes of a model in float32 that is made to compare blocks exactly
 MIN_TEXT_TOKENS = 64  # at the beginning of a text everything is likely, and small errors show most
 WORKERS = {"hf": ("transformers", "score_hf"), "mlx": ("mlx", "score_mlx"), "gguf": ("llama", "score_gguf")}
 MAX_NAMED = 3  # tokens or matrices that differ
@@ -92,13 +93,36 @@ def verify(
         raise ConvertError(f"{encoder.path} is a model for embeddings, and the other is not.")
     try:
         with tempfile.TemporaryDirectory(prefix="nitro-verify-") as scratch:
-            expected = compute(reference, Path(scratch) / "reference.npz", positions, notify=notify)
-            output = compute(model, Path(scratch) / "model.npz", positions, ids=expected.ids, notify=notify)
-            return prove(reference, model, expected, output, notify)
+            computed = [reference, model]
+            if exact := in_same_blocks(reference, model):
+                computed = [_in_float32(each, Path(scratch) / "float32.gguf") for each in computed]
+            expected = compute(computed[0], Path(scratch) / "reference.npz", positions, notify=notify)
+            output = compute(computed[1], Path(scratch) / "model.npz", positions, ids=expected.ids, notify=notify)
+            return prove(reference, model, expected, output, notify, comparison.SAME_BLOCKS if exact else None)
     except OSError as error:
         raise ConvertError(
             f"The comparison needs disk space for logits, and failed: {error.strerror or error}."
         ) from None
+
+
+def in_same_blocks(reference: Checkpoint, model: Checkpoint) -> bool:
+    """Are they a GGUF and an MLX folder of its blocks, small enough to be computed in float32?"""
+    kinds = {each.kind for each in (reference, model)}
+    return (
+        kinds == {"gguf", "mlx"}
+        and bool(reference.blocks or model.blocks)
+        and reference.type == model.type
+        and model.parameters * 4 <= MAX_FLOAT32
+    )
+
+
+def _in_float32(model: Checkpoint, target: Path) -> Checkpoint:
+    """A GGUF with the same numbers in float32, since llama.cpp rounds what it multiplies with blocks to 8 bits."""
+    if model.kind != "gguf":
+        return model
+    request = {"source": model.path.absolute(), "target": target, "ftype": checkpoint.FTYPES["F32"], "imatrix": None}
+    environments.run("llama", "quantize_gguf", {**request, "requantize": True})
+    return replace(model, path=target)
 
 
 def compute(
@@ -122,6 +146,7 @@ def compute(
         "chats": CHATS,
         "encoder": model.is_encoder,
         "out": str(logits),
+        "nitro": str(native.PACKAGE.absolute()),
     }
     try:
         title = f"computing {positions} positions of {model.path.name} with {PACKAGES[model.kind]}"
@@ -151,8 +176,10 @@ def prove(
     expected: ModelOutput,
     output: ModelOutput,
     notify: Notify = lambda line: None,
+    limits: comparison.ProofLimits | None = None,
 ) -> Proof:
-    """Compare everything, and list what fails. Raises ConvertError where a matrix cannot be read."""
+    """Compare everything, and list what fails. `limits`: None for those of the types. Raises ConvertError where a
+    matrix cannot be read."""
     failures = []
     strings = corpus()["strings"]
     differing = comparison.differing(strings, expected.strings, output.strings)
@@ -174,7 +201,7 @@ def prove(
     with reading(model.path):
         matrix_count, matrix_failures = compare_matrices(reference, model, notify)
     failures += matrix_failures
-    limits = comparison.limits(reference.type, model.type)
+    limits = limits or comparison.limits(reference.type, model.type)
     compare = comparison.compare_states if reference.is_encoder else comparison.compare
     with progress.working("comparing what both have computed", notify) as tick:
         scores = compare(_pairs(expected, output, tick))
@@ -203,11 +230,15 @@ def compare_matrices(
     """How many matrices were compared, and the failure, if some differ."""
     expected = matrices.of(reference)
     compared = {name: matrix for name, matrix in matrices.of(model).items() if name in expected}
+    in_blocks = reference.blocks or model.blocks
     worst = []
     for name in progress.each("comparing matrices", list(compared), notify) if compared else ():
         matrix = compared[name]
         error = matrices.relative_error(expected[name], matrix)
-        if not error <= comparison.limits(expected[name].type, matrix.type).matrix:
+        limits = comparison.limits(expected[name].type, matrix.type)
+        if in_blocks and expected[name].type == matrix.type:
+            limits = comparison.SAME_BLOCKS
+        if not error <= limits.matrix:
             worst.append((error, name))
     if not worst:
         return len(compared), []

@@ -14,10 +14,10 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     source = Path(request["source"])
     target = Path(request["target"])
     if request["check"]:
-        conversion.check(source)
+        conversion.check(source, **request["options"])
         return {}
     target.mkdir()
-    return {"notices": conversion.convert(source, target)}
+    return {"notices": conversion.convert(source, target, **request["options"])}
 
 
 def find_nitro(package: Path) -> None:

@@ -1,5 +1,7 @@
 """Token ids and logits of a folder in mlx-lm's layout, computed by mlx-lm in float32."""
 
+import importlib
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     tokenizer.no_padding()
     strings = [tokenizer.encode(text, add_special_tokens=False).ids for text in request["strings"]]
     ids = request["ids"] or [tokenizer.encode(text).ids[: request["limit"]] for text in request["texts"]]
-    network, _ = load_model(folder)
+    network = _network(folder, request["nitro"])
     network.set_dtype(mx.float32)
     arrays = {f"text_{i}": np.array(network(mx.array(row)[None])[0].astype(mx.float32)) for i, row in enumerate(ids)}
     arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
@@ -28,3 +30,16 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     arguments = getattr(network, "args", None)  # a few models do not have them
     settings = json.loads(json.dumps(vars(arguments) if arguments else {}, default=str))
     return {"lengths": [len(row) for row in strings], "ids": ids, "vocabulary": vocabulary, "settings": settings}
+
+
+def _network(folder: Path, nitro: str) -> Any:
+    """By mlx-lm; of a folder in ggml's blocks, which it cannot read, by the MLX engine. `nitro`: its package."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if (config.get("quantization") or {}).get("mode") != "kquant":
+        return load_model(folder)[0]
+    spec = importlib.util.spec_from_file_location("native", Path(__file__).with_name("native.py"))
+    assert spec and spec.loader
+    native = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(native)
+    native.find_nitro(Path(nitro))
+    return importlib.import_module("nitro.engines.backends.mlx.folder_weights").load(folder, config)[0]

@@ -12,15 +12,8 @@ from mlx.utils import tree_unflatten
 from mlx_lm.models.mla import MultiLinear
 from mlx_lm.models.switch_layers import SwitchLinear
 
-CODECS = {  # mlx-kquant's names, by ggml's
-    name: name.lower()
-    for name in (
-        *("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"),
-        *("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"),
-        *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS"),
-        *("MXFP4", "NVFP4"),
-    )
-}
+from nitro.checkpoints.block_packing import CODECS
+
 KINDS = (nn.Linear, nn.Embedding, SwitchLinear, MultiLinear)  # that have a layer of blocks
 CURE = (
     "The package mlx-kquant would hold it and is not installed here: on macOS 26.2 or newer, `make install` or "

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.utils import load_model
 from tokenizers import Tokenizer
 
 from nitro.checkpoints import files as texts
 from nitro.checkpoints import fingerprint
 from nitro.engines import sampling_defaults
+from nitro.engines.backends.mlx import folder_weights
 from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, converter
 from nitro.engines.runner import LoadError
@@ -51,7 +51,7 @@ def open_folder(folder: Path) -> MlxModel:
 
 
 def _open(folder: Path, words: Tokenizer) -> MlxModel:
-    network, config = load_model(folder)
+    network, config = folder_weights.load(folder, _json(folder / "config.json"))
     text = {**config, **config.get("text_config", {})}
     about = _json(folder / "tokenizer_config.json")
     generation = _json(folder / "generation_config.json")

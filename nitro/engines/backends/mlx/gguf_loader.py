@@ -16,6 +16,7 @@ from mlx import nn
 from mlx_lm.utils import _get_classes
 
 from nitro.checkpoints import fingerprint
+from nitro.checkpoints.block_packing import CODECS
 from nitro.checkpoints.files import TOOL_USE
 from nitro.engines import sampling_defaults
 from nitro.engines.backends.mlx import block_layers
@@ -82,15 +83,15 @@ def _check_types(head: Header) -> None:
     for name, tensor in head.tensors.items():
         if tensor.type in weights.PLAIN or tensor.type in packing.EXACT or _stays_in_blocks(tensor.type):
             continue
-        held = [*weights.PLAIN, *packing.EXACT, *(block_layers.CODECS if block_layers.is_installed() else ())]
-        cure = f" {block_layers.CURE}" if tensor.type in block_layers.CODECS else ""
+        held = [*weights.PLAIN, *packing.EXACT, *(CODECS if block_layers.is_installed() else ())]
+        cure = f" {block_layers.CURE}" if tensor.type in CODECS else ""
         held_types = ", ".join(dict.fromkeys(held))
         raise UnreadableGGUF(f"{head.path}: tensor {name} is {tensor.type}, and MLX holds {held_types}.{cure}")
 
 
 def _stays_in_blocks(type: str) -> bool:
     """Whether mlx-kquant's layers are to hold this type."""
-    if type not in block_layers.CODECS or not block_layers.is_installed():
+    if type not in CODECS or not block_layers.is_installed():
         return False
     return type not in packing.EXACT or not PREFERS_MLX
 
