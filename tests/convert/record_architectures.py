@@ -3,6 +3,7 @@ and writes data/architectures.json: `python tests/convert/record_architectures.p
 the same to check what is recorded."""
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,12 +17,22 @@ import numpy as np  # noqa: E402
 from converted_families import RECORDED, recipe  # noqa: E402
 from llama_scorer import LlamaScorer  # noqa: E402
 from mlx_scorer import MlxScorer  # noqa: E402
+from real_models import write_texts  # noqa: E402
 from test_same_file import random_tokens  # noqa: E402
 from tiny_models import CONTEXT, vocabulary  # noqa: E402
 
 from nitro.convert import environments, llama_cpp_converter  # noqa: E402
 from nitro.engines.runner import CannotOpen, LoadError  # noqa: E402
+from nitro.gguf import header  # noqa: E402
 
+ON_THE_HUB: dict[str, dict[str, Any]] = {
+    "qwen3_moe": {"num_experts": 8},
+    "qwen3_5_text": {"model_type": "qwen3_5"},
+    "qwen3_5_moe_text": {"model_type": "qwen3_5_moe"},
+    "minimax_m2": {"shared_intermediate_size": 0},
+    "olmo3": {"rope_theta": 500000.0},
+    "lfm2": {"block_dim": 64, "block_ff_dim": 128, "block_multiple_of": 256, "block_ffn_dim_multiplier": 1.0},
+}
 TOKENS = random_tokens(200)
 
 
@@ -39,24 +50,38 @@ def make(folder: Path, kinds: list[str]) -> None:
 
 
 def measured(folder: Path, kind: str) -> dict[str, Any]:
-    """What is recorded of a kind: its recipe, and by what computes it the mean divergence in nats. "llama.cpp": from
-    transformers' own logits. "mlx": from llama.cpp's. A sentence in place of a number: why there is none."""
+    """What is recorded of a kind: its recipe, and the mean divergence in nats of what computes it. "llama.cpp": from
+    transformers' own logits. "mlx": from llama.cpp's. "mlx, hf": of the checkpoint itself, from transformers'. A
+    sentence in place of a number says why there is none."""
     file = folder / f"{kind}.gguf"
     original = _shares(np.load(folder / kind / "logits.npy"))
     theirs = _scored(LlamaScorer(file, context=CONTEXT, exact=True))
     config = json.loads((folder / kind / "config.json").read_text())
-    found: dict[str, Any] = {
+    write_texts(header.read(file), folder / kind, {})
+    (folder / kind / "config.json").write_text(json.dumps(_as_before(config)))
+    return {
         **recipe(file),
         "model_type": config["model_type"],
         "llama.cpp": divergence(original, theirs),
+        "mlx": _on_mlx(file, theirs),
+        "mlx, hf": _on_mlx(folder / kind, original),
     }
+
+
+def _on_mlx(model: Path, theirs: np.ndarray) -> float | str:
+    """MLX's divergence, or why it does not open the model."""
     try:
-        found["mlx"] = divergence(theirs, _scored(MlxScorer(file, context=CONTEXT)))
+        return divergence(theirs, _scored(MlxScorer(model, context=CONTEXT)))
     except (CannotOpen, LoadError) as error:
-        found["mlx"] = (
-            str(error).replace(f"{file}", "It").removeprefix("MLX cannot open it: ").partition(" Serve it")[0]
-        )
-    return found
+        said = str(error).replace(f"{model}", "it").removeprefix("MLX cannot open it: ").removeprefix("it: ")
+        return re.split(r" Serve it|\n|; supported are|(?<=not in model): ", said)[0].removesuffix(".") + "."
+
+
+def _as_before(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the keys that the Hub's checkpoints have, and transformers 5 no longer writes."""
+    positions = config.get("rope_parameters") or {}
+    scaling = None if positions.get("rope_type", "default") == "default" else positions
+    return {"rope_scaling": scaling, **positions, **config, **ON_THE_HUB.get(config["model_type"], {})}
 
 
 def divergence(theirs: np.ndarray, ours: np.ndarray) -> float:
@@ -82,7 +107,7 @@ def main(kinds: list[str]) -> None:
         make(folder, kinds)
         for file in sorted(folder.glob("*.gguf")):
             recorded[file.stem] = measured(folder, file.stem)
-            print(file.stem, recorded[file.stem]["llama.cpp"], recorded[file.stem]["mlx"], flush=True)
+            print(file.stem, *(recorded[file.stem][key] for key in ("llama.cpp", "mlx", "mlx, hf")), flush=True)
     rows = (f"{json.dumps(name)}: {json.dumps(recorded[name], sort_keys=True)}" for name in sorted(recorded))
     RECORDED.write_text("{\n" + ",\n".join(rows) + "\n}\n")
 
