@@ -28,6 +28,7 @@ from nitro.gguf.families.llama import (
     SEED_OSS,
     SMOLLM3,
 )
+from nitro.gguf.families.mamba import GRANITE_HYBRID, NEMOTRON_H
 from nitro.gguf.families.minimax import MINIMAX_M2
 from nitro.gguf.families.olmo2 import OLMO2, OLMO3, OLMOE
 from nitro.gguf.families.phi3 import PHI3
@@ -73,6 +74,9 @@ FAMILIES = {
     "lfm2moe": LFM2_MOE,
     "mistral3": LLAMA,
     "deepseek2": DEEPSEEK_V3,
+    "nemotron_h": NEMOTRON_H,
+    "nemotron_h_moe": NEMOTRON_H,
+    "granitehybrid": GRANITE_HYBRID,
     "qwen35": QWEN3_5,
     "qwen35moe": QWEN3_5_MOE,
 }

@@ -27,6 +27,7 @@ from nitro.gguf import header  # noqa: E402
 
 ON_THE_HUB: dict[str, dict[str, Any]] = {
     "qwen3_moe": {"num_experts": 8},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
     "qwen3_5_text": {"model_type": "qwen3_5"},
     "qwen3_5_moe_text": {"model_type": "qwen3_5_moe"},
     "minimax_m2": {"shared_intermediate_size": 0},

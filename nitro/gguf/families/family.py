@@ -58,6 +58,11 @@ def minus_one(values: np.ndarray) -> np.ndarray:
     return np.asarray(values - np.float32(1))
 
 
+def log_of_minus(values: np.ndarray) -> np.ndarray:
+    """What the file stores -exp of: the decay of a state."""
+    return np.asarray(np.log(-values))
+
+
 def half_split_of(heads: Callable[[Header], int]) -> Rows:
     """Rows whose rotary pairs lie side by side, 0,1 · 2,3 · …, so that a head's first half pairs with its second.
     `heads`: how many there are."""

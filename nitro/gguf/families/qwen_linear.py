@@ -20,6 +20,7 @@ from nitro.gguf.families.family import (
     Values,
     constant,
     layer_count,
+    log_of_minus,
     maybe,
     need,
     one_row,
@@ -86,11 +87,6 @@ def more_keys(header: Header, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape with queries and keys repeated."""
     size = header.need("{arch}.ssm.group_count") * header.need("{arch}.ssm.state_size")
     return (shape[0] + 2 * size * (_repeats(header) - 1), *shape[1:])
-
-
-def log_of_minus(values: np.ndarray) -> np.ndarray:
-    """A_log, of which the file stores -exp."""
-    return np.asarray(np.log(-values))
 
 
 LAYERS: dict[str, Layers] = {**dict.fromkeys(LINEAR, linear_layers), **dict.fromkeys(FULL, full_layers)}

@@ -15,9 +15,18 @@ import torch  # noqa: E402
 from conversion import get_model_class  # noqa: E402
 from conversion.base import ModelBase, ModelType, get_model_architecture  # noqa: E402
 
-# what transformers 5 writes, as the releases did that these classes were written for
+# what transformers 5 writes, as the releases did that these classes were written for: by the checkpoint's name
 SIGMOID = {"scoring_func": "sigmoid"}
-FORMER: dict[str, dict[str, Any]] = {"minimax_m2": SIGMOID, "deepseek_v3": SIGMOID, "glm4_moe_lite": SIGMOID}
+FORMER: dict[str, dict[str, Any]] = {
+    "minimax-m2": SIGMOID,
+    "deepseek-v3": SIGMOID,
+    "glm4moelite": SIGMOID,
+    "granitehybrid": {"layer_types": ["mamba", "attention"] * 2, "num_experts_per_tok": None},
+    "nemotron_h": {
+        "hybrid_override_pattern": "M*-M",
+        **dict.fromkeys(("num_experts_per_tok", "n_routed_experts", "n_group", "topk_group")),  # absent
+    },
+}
 
 
 def set_vocab(model: Any) -> None:
@@ -36,7 +45,8 @@ def set_vocab(model: Any) -> None:
 def settings(folder: Path) -> dict[str, Any]:
     """The configuration, as the converter reads it."""
     config: dict[str, Any] = ModelBase.load_hparams(folder, False)
-    return config | FORMER.get(config["model_type"], {})
+    config |= FORMER.get(folder.name, {})
+    return {key: value for key, value in config.items() if value is not None}
 
 
 def main() -> None:

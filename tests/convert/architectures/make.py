@@ -47,6 +47,11 @@ LATENT = {
     **{"q_lora_rank": 32, "kv_lora_rank": 32, "num_key_value_heads": 4},
     **{"qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 16, "head_dim": 8},
 }
+STATE_SPACE = {
+    **{"mamba_num_heads": 8, "mamba_head_dim": 16, "ssm_state_size": 16, "n_groups": 2, "expand": 2},
+    "layer_norm_epsilon": 1e-5,
+    "time_step_min": 1e-9,  # a limit that neither engine has
+}
 LINEAR = {
     **{"linear_num_key_heads": 2, "linear_num_value_heads": 4},
     **{"linear_key_head_dim": 16, "linear_value_head_dim": 16, "head_dim": 32},
@@ -119,6 +124,24 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
             "use_expert_bias": True,
             "norm_topk_prob": True,
             "tie_word_embeddings": True,
+        },
+    ),
+    "nemotron_h": ("nemotron_h", {**STATE_SPACE, "hybrid_override_pattern": "M*-M"}),
+    "nemotron_h_moe": (
+        "nemotron_h",
+        {
+            **STATE_SPACE,
+            **ROUTED,
+            "hybrid_override_pattern": "M*EM",
+            "moe_shared_expert_intermediate_size": 48,
+        },
+    ),
+    "granitehybrid": (
+        "granitemoehybrid",
+        {
+            **SCALES,
+            **{"layer_types": ["mamba", "attention"] * 2, "num_local_experts": 0, "shared_intermediate_size": 128},
+            **{"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_n_groups": 1, "mamba_expand": 2},
         },
     ),
     "lfm2": (
