@@ -14,7 +14,7 @@ from test_same_file import random_tokens
 from tiny_families import FAMILIES, HEAD, write_family
 from tiny_models import CONTEXT
 
-from nitro.convert import gguf_to_mlx
+from nitro.convert import checkpoint, gguf_to_mlx, hyperparameters, matrices
 from nitro.gguf import architectures, folder, header
 from nitro.gguf.families import rope
 from nitro.gguf.header import UnreadableGGUF
@@ -36,6 +36,17 @@ def divergence(theirs: np.ndarray, ours: np.ndarray) -> float:
     return float((np.exp(theirs) * (theirs - ours)).sum(axis=1).mean())
 
 
+def assert_proof_finds_the_same(file: Path, folder: Path) -> None:
+    """The settings and matrices that the proof of a conversion compares."""
+    models = [checkpoint.read(path) for path in (file, folder)]
+    numbers = [hyperparameters.of(model.architecture, model.kind, model.config) for model in models]
+    assert len(numbers[0]) > 3 and hyperparameters.differences(*numbers) == []
+    expected, found = (matrices.of(model) for model in models)
+    common = expected.keys() & found.keys()
+    assert len(common) > 8
+    assert not [name for name in common if matrices.relative_error(expected[name], found[name]) > 0]
+
+
 def write(path: Path, name: str, **keys: Any) -> Path:
     """A file of the tables in tiny_families, or ", converted", in converted_families."""
     if name.endswith(", converted"):
@@ -48,6 +59,7 @@ def test_a_file_is_the_same_model_on_both_engines_and_converted(name: str, tmp_p
     file, target = write(tmp_path / "tiny.gguf", name), tmp_path / "converted"
     target.mkdir()
     assert gguf_to_mlx.convert(file, target) == NOTICES.get(name, [])
+    assert_proof_finds_the_same(file, target)
     tokens = random_tokens(200)
     theirs = shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens)
     served, converted = (shares(MlxScorer(path, context=CONTEXT), tokens) for path in (file, target))

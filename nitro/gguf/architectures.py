@@ -96,6 +96,12 @@ MODEL_TYPES = {
     *(family.model_type for variants in VARIANTS.values() for _, family in variants),
 }
 
+# of these, the ones whose tensors mlx-lm keeps as transformers does, but for stacks of experts
+IN_ORIGINAL_LAYOUT = {
+    "mistral",
+    *(family.model_type for family in (LLAMA, QWEN2, QWEN3, QWEN3_MOE, GEMMA2, GEMMA3, PHI3, SMOLLM3, GRANITE, OLMO2)),
+}
+
 
 def is_known(name: str, is_gguf: bool) -> bool:
     """Is the model supported? `name`: a GGUF's architecture, or a configuration's model_type."""
