@@ -8,7 +8,7 @@
 # make lint     ruff and mypy
 # make bench    measure Nitro beside llama-server and others, which are built first; writes bench/results.md; ARGS="--rows 1,8"
 # make soak     hostile requests, kills and damaged models; writes soak/results.md; ARGS="--short" takes a few minutes
-# make docs     write docs/parameters.md, docs/clients and docs/bench.svg
+# make docs     write docs/parameters.md, docs/architectures.md, docs/clients and docs/bench.svg
 # make clean    remove everything the other targets made, .venv included
 
 PYTHON ?= python3
@@ -66,6 +66,7 @@ docs:
 	@$(PYTHON) scripts/install.py test
 	.venv/bin/python -m scripts.parameters
 	.venv/bin/python -m scripts.clients
+	.venv/bin/python -m scripts.architectures
 	.venv/bin/python -m scripts.bench_chart
 
 clean:

@@ -12,6 +12,7 @@ from gguf import GGUFReader, quants
 
 from nitro.engines.backends.mlx.gguf_loader import open_gguf
 from nitro.gguf import architectures, header, tokenizer
+from nitro.gguf.families.family import head_count, kv_head_count
 from nitro.gguf.header import Header
 
 
@@ -46,7 +47,7 @@ def write_hf(gguf: Path, folder: Path) -> Path:
     weights = {}
     for tensor in GGUFReader(gguf).tensors:
         array = quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
-        heads = architectures.heads(head, tensor.name)
+        heads = {"attn_q": head_count(head), "attn_k": kv_head_count(head)}.get(tensor.name.split(".")[-2])
         weights[architectures.model_name(head, tensor.name)] = half_split(array, heads) if heads else array
     folder.mkdir(parents=True)
     save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, folder / "model.safetensors")

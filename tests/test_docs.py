@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import bench_chart
+from nitro.gguf.architectures import FAMILIES
+from scripts import architectures, bench_chart
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("soak/*.md")])
@@ -76,6 +77,16 @@ def test_every_flag_that_is_named_exists(page: Path) -> None:
 def test_every_flag_of_serve_is_described() -> None:
     described = set(re.findall(r"`(--[a-z-]+)", (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")))
     assert flags("serve") - {"--help"} <= described
+
+
+def test_the_architectures_are_those_that_were_recorded() -> None:
+    """`make docs` writes the page. Every architecture that MLX opens is on it, and was found to be the same model."""
+    page = architectures.FILE.read_text(encoding="utf-8")
+    assert page == architectures.text()
+    assert not [name for name in FAMILIES if f"`{name}`" not in page]
+    for name, found in json.loads(architectures.RECORDED.read_text(encoding="utf-8")).items():
+        assert found["llama.cpp"] < architectures.LIMIT, name
+        assert isinstance(found["mlx"], str) or found["mlx"] < architectures.LIMIT, name
 
 
 def test_the_chart_shows_the_results() -> None:

@@ -11,6 +11,7 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
+from real_models import half_split
 from tiny_models import (
     CONTEXT,
     FEED_FORWARD,
@@ -35,7 +36,7 @@ OPENED = (
     *(Type.F32, Type.F16, Type.BF16, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0, Type.TQ1_0, Type.TQ2_0),
 )
 HELD = ", ".join(type.name for type in OPENED)
-KNOWN = "llama, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3, smollm3, granite, olmo2"
+KNOWN = ", ".join(architectures.FAMILIES)
 BLOCKS = 256  # elements of a row: a multiple of every type's block
 
 
@@ -278,14 +279,14 @@ def test_keys_that_are_understood(changes: dict[str, Any], configuration: dict[s
         ({"general__architecture": "mamba"}, f" has the architecture 'mamba'; supported are {KNOWN}."),
         ({"general__architecture": None}, f" has the architecture ''; supported are {KNOWN}."),
         (
-            {"llama__attention__head_count": [4, 4]},
+            {"llama__attention__head_count": [4, 2]},
             ": llama.attention.head_count differs per layer, which is not supported.",
         ),
         (
             {"llama__attention__head_count_kv": [2, 4]},
             ": llama.attention.head_count_kv differs per layer, which is not supported.",
         ),
-        ({"llama__expert_count": 8}, ": llama.expert_count is 8; supported is 0."),
+        ({"llama__expert_count": 8}, " has no tensor blk.0.ffn_gate_inp.weight."),
         ({"llama__rope__scaling__type": "yarn"}, ": llama.rope.scaling.type is yarn; supported is none or linear."),
         ({"llama__rope__scale_linear": 0.5}, ": llama.rope.scale_linear is 0.5; supported is 1.0."),
         ({"llama__rope__dimension_count": 8}, ": llama.rope.dimension_count is 8; supported is the head size, 16."),
@@ -360,13 +361,20 @@ def test_a_tensor_that_is_unknown(name: str, tiny: Header) -> None:
     assert str(refusal.value) == expected
 
 
-def test_heads_of_interleaved_tensors(tiny: Header) -> None:
-    assert architectures.heads(tiny, "blk.0.attn_q.weight") == HEADS
-    assert architectures.heads(tiny, "blk.11.attn_k.weight") == KV_HEADS
-    assert architectures.heads(tiny, "blk.0.attn_v.weight") is None
-    assert architectures.heads(tiny, "token_embd.weight") is None
+def test_rows_of_interleaved_tensors(tiny: Header) -> None:
+    """A head's first half is followed by its second."""
+
+    def order(name: str, head: Header = tiny) -> list[int]:
+        return [int(row) for row in architectures.in_model_order(head, name, np.arange(16)[:, None])[:, 0]]
+
+    halves = {heads: half_split(np.arange(16)[:, None], heads)[:, 0].tolist() for heads in (HEADS, KV_HEADS)}
+    assert order("blk.0.attn_q.weight") == halves[HEADS]
+    assert order("blk.11.attn_k.weight") == halves[KV_HEADS]
+    assert order("blk.0.attn_v.weight") == order("token_embd.weight") == list(range(16))
+    assert architectures.is_reordered(tiny, "blk.0.attn_k.weight")
+    assert not architectures.is_reordered(tiny, "blk.0.attn_v.weight")
     alike = with_metadata(tiny, llama__attention__head_count_kv=None)
-    assert architectures.heads(alike, "blk.0.attn_k.weight") == HEADS
+    assert order("blk.0.attn_k.weight", alike) == halves[HEADS]
 
 
 # What MLX refuses

@@ -154,6 +154,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 WRITERS: dict[type, Callable[..., None]] = {
+    bool: gguf.GGUFWriter.add_bool,
     int: gguf.GGUFWriter.add_uint32,
     float: gguf.GGUFWriter.add_float32,
     np.float64: gguf.GGUFWriter.add_float32,

@@ -21,6 +21,8 @@ class Hyperparameter:
     paths: tuple[str, ...]
     key: str
     default: float | None = None
+    less: str | None = None  # a key of a GGUF whose number is not counted by configurations
+    unless: str | None = None  # a key of a GGUF with which the number has another meaning there
 
 
 HYPERPARAMETERS = {
@@ -34,8 +36,10 @@ HYPERPARAMETERS = {
     ),
     "norm epsilon": Hyperparameter(("rms_norm_eps",), "attention.layer_norm_rms_epsilon"),
     "number of heads": Hyperparameter(("num_attention_heads",), "attention.head_count"),
-    "number of KV heads": Hyperparameter(("num_key_value_heads",), "attention.head_count_kv"),
-    "number of layers": Hyperparameter(("num_hidden_layers",), "block_count"),
+    "number of KV heads": Hyperparameter(
+        ("num_key_value_heads",), "attention.head_count_kv", unless="attention.kv_lora_rank"
+    ),
+    "number of layers": Hyperparameter(("num_hidden_layers",), "block_count", less="nextn_predict_layers"),
     "number of used experts": Hyperparameter(("num_experts_per_tok",), "expert_used_count"),
     "soft cap of logits": Hyperparameter(("final_logit_softcapping",), "final_logit_softcapping"),
     "scale of embeddings": Hyperparameter(("embedding_multiplier",), "embedding_scale"),
@@ -68,7 +72,13 @@ def differences(reference: dict[str, float], model: dict[str, float]) -> list[st
 
 
 def _in_gguf(hyperparameter: Hyperparameter, metadata: dict[str, Any]) -> float | None:
-    return _number(metadata.get(f"{metadata.get('general.architecture')}.{hyperparameter.key}", hyperparameter.default))
+    prefix = metadata.get("general.architecture")
+    if hyperparameter.unless and f"{prefix}.{hyperparameter.unless}" in metadata:
+        return None
+    number = _number(metadata.get(f"{prefix}.{hyperparameter.key}", hyperparameter.default))
+    if number is None or hyperparameter.less is None:
+        return number
+    return number - float(metadata.get(f"{prefix}.{hyperparameter.less}", 0))
 
 
 def _in_config(hyperparameter: Hyperparameter, config: dict[str, Any]) -> float | None:

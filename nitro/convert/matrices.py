@@ -42,7 +42,12 @@ def of(model: Checkpoint) -> dict[str, Matrix]:
         stacks = dict(_of_gguf(header.read_all(model.path)) if model.kind == "gguf" else _of_folder(model))
     except UnreadableGGUF:
         return {}
-    return dict(part for name, (matrix, count) in stacks.items() for part in _experts(name, matrix, count))
+    return dict(
+        part
+        for name, (matrix, count) in stacks.items()
+        if "conv" not in name  # convolutions have other axes in every kind of file
+        for part in _experts(name, matrix, count)
+    )
 
 
 def relative_error(reference: Matrix, matrix: Matrix) -> float:
@@ -77,11 +82,10 @@ def _of_gguf(head: Header) -> Iterator[tuple[str, tuple[Matrix, int]]]:
     for name, model_name in architectures.model_names(head).items():
         tensor = head.tensors[name]
         if len(tensor.shape) > 1 and weights.is_readable(tensor.type):
-            rows = prod(tensor.shape[:-1])
-            yield (
-                model_name,
-                (Matrix(tensor.type, rows, tensor.shape[-1], _from_gguf(head, name, rows)), tensor.shape[0]),
-            )
+            *_, columns = tensor.shape
+            count, *_ = shape = architectures.model_shape(head, name)
+            read = _from_gguf(head, name, prod(tensor.shape[:-1]))
+            yield model_name, (Matrix(tensor.type, prod(shape) // columns, columns, read), count)
 
 
 def _from_gguf(head: Header, name: str, count: int) -> ReadRows:

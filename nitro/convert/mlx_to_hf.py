@@ -19,7 +19,7 @@ from nitro.checkpoints.mlx_packing import LayerPacking, PackedShape
 from nitro.convert import safetensors
 from nitro.convert.safetensors import write_json
 from nitro.engines.runner import LoadError
-from nitro.gguf.architectures import MODEL_TYPES
+from nitro.gguf.architectures import IN_ORIGINAL_LAYOUT
 from nitro.gguf.tensors import ArraySpec
 
 TYPES = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16"}
@@ -128,8 +128,8 @@ def _config(source: Path) -> dict[str, Any]:
         raise LoadError(f"{source} has no config.json, so it is not a model in mlx-lm's layout.") from None
     except (ValueError, KeyError, TypeError):
         raise LoadError(f"{source / 'config.json'} cannot be read, or names no model_type.") from None
-    if model_type not in MODEL_TYPES:
-        raise LoadError(f"{source} is a {model_type} model; supported are {', '.join(sorted(MODEL_TYPES))}.")
+    if model_type not in IN_ORIGINAL_LAYOUT:
+        raise LoadError(f"{source} is a {model_type} model; supported are {', '.join(sorted(IN_ORIGINAL_LAYOUT))}.")
     return dict(config)
 
 

@@ -5,19 +5,48 @@ GGUF's names: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md and gguf
 """
 
 import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from nitro.gguf import weights
 from nitro.gguf.families import rope
-from nitro.gguf.families.family import ArchitectureFamily, head_count, head_size, kv_head_count
+from nitro.gguf.families.deepseek import DEEPSEEK_V3, GLM4_MOE_LITE, has_other_epsilon
+from nitro.gguf.families.family import ArchitectureFamily, head_size, layer_count
 from nitro.gguf.families.gemma import GEMMA2, GEMMA3
-from nitro.gguf.families.llama import GRANITE, LLAMA, SMOLLM3
-from nitro.gguf.families.olmo2 import OLMO2
+from nitro.gguf.families.glm import GLM4, GLM4_MOE
+from nitro.gguf.families.gpt_oss import GPT_OSS
+from nitro.gguf.families.hunyuan import HUNYUAN_DENSE
+from nitro.gguf.families.lfm2 import LFM2, LFM2_MOE
+from nitro.gguf.families.llama import (
+    ERNIE4_5,
+    GRANITE,
+    GRANITE_MOE,
+    LLAMA,
+    MINISTRAL3,
+    MIXTRAL,
+    SEED_OSS,
+    SMOLLM3,
+)
+from nitro.gguf.families.mamba import GRANITE_HYBRID, NEMOTRON_H
+from nitro.gguf.families.minimax import MINIMAX_M2
+from nitro.gguf.families.olmo2 import OLMO2, OLMO3, OLMOE
 from nitro.gguf.families.phi3 import PHI3
-from nitro.gguf.families.qwen import QWEN2, QWEN3, QWEN3_MOE
+from nitro.gguf.families.qwen import QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE
+from nitro.gguf.families.qwen_linear import QWEN3_5, QWEN3_5_MOE
 from nitro.gguf.header import Header, UnreadableGGUF
+
+LAYER = re.compile(r"^blk\.(\d+)\.")
+
+
+def _has(key: str) -> Callable[[Header], bool]:
+    """Is the metadata's number there, and not 0?"""
+    return lambda header: bool(header.get(f"{{arch}}.{key}"))
+
+
+def _is_yarn(header: Header) -> bool:
+    return bool(header.get("{arch}.rope.scaling.type") == "yarn")
+
 
 # by general.architecture
 FAMILIES = {
@@ -31,10 +60,47 @@ FAMILIES = {
     "smollm3": SMOLLM3,
     "granite": GRANITE,
     "olmo2": OLMO2,
+    "olmoe": OLMOE,
+    "seed_oss": SEED_OSS,
+    "ernie4_5": ERNIE4_5,
+    "hunyuan-dense": HUNYUAN_DENSE,
+    "glm4": GLM4,
+    "glm4moe": GLM4_MOE,
+    "gpt-oss": GPT_OSS,
+    "qwen2moe": QWEN2_MOE,
+    "granitemoe": GRANITE_MOE,
+    "minimax-m2": MINIMAX_M2,
+    "lfm2": LFM2,
+    "lfm2moe": LFM2_MOE,
+    "mistral3": LLAMA,
+    "deepseek2": DEEPSEEK_V3,
+    "nemotron_h": NEMOTRON_H,
+    "nemotron_h_moe": NEMOTRON_H,
+    "granitehybrid": GRANITE_HYBRID,
+    "qwen35": QWEN3_5,
+    "qwen35moe": QWEN3_5_MOE,
+}
+
+# by general.architecture: what some of its files are instead, and how they are known
+VARIANTS: dict[str, list[tuple[Callable[[Header], bool], ArchitectureFamily]]] = {
+    "llama": [(_has("expert_count"), MIXTRAL)],
+    "olmo2": [(_has("attention.sliding_window"), OLMO3)],
+    "mistral3": [(_is_yarn, MINISTRAL3)],
+    "deepseek2": [(has_other_epsilon, GLM4_MOE_LITE)],
 }
 
 # by config.json's model_type; in GGUFs Mistral's architecture is llama
-MODEL_TYPES = {"mistral", *(family.model_type for family in FAMILIES.values())}
+MODEL_TYPES = {
+    "mistral",
+    *(family.model_type for family in FAMILIES.values()),
+    *(family.model_type for variants in VARIANTS.values() for _, family in variants),
+}
+
+# of these, the ones whose tensors mlx-lm keeps as transformers does, but for stacks of experts
+IN_ORIGINAL_LAYOUT = {
+    "mistral",
+    *(family.model_type for family in (LLAMA, QWEN2, QWEN3, QWEN3_MOE, GEMMA2, GEMMA3, PHI3, SMOLLM3, GRANITE, OLMO2)),
+}
 
 
 def is_known(name: str, is_gguf: bool) -> bool:
@@ -48,12 +114,16 @@ def of(header: Header) -> ArchitectureFamily:
         raise UnreadableGGUF(
             f"{header.path} has the architecture {header.architecture!r}; supported are {', '.join(FAMILIES)}."
         )
-    return FAMILIES[header.architecture]
+    variants = VARIANTS.get(header.architecture, [])
+    return next((family for fits, family in variants if fits(header)), FAMILIES[header.architecture])
 
 
 def model_names(header: Header) -> dict[str, str]:
     """The original name of each tensor that is a weight. Raises UnreadableGGUF."""
-    return {name: model_name(header, name) for name in header.tensors if name not in rope.TENSORS}
+    count = layer_count(header)
+    return {
+        name: model_name(header, name) for name in header.tensors if name not in rope.TENSORS and _layer(name) < count
+    }
 
 
 def model_name(header: Header, tensor: str) -> str:
@@ -63,37 +133,47 @@ def model_name(header: Header, tensor: str) -> str:
         raise UnreadableGGUF(
             f"{header.path}: tensor {tensor} is not known in the architecture {header.architecture!r}."
         )
-    number = re.search(r"\d+", tensor)
-    return name.replace("N", number[0]) if number else name
+    return name.replace("N", str(_layer(tensor)))
 
 
 def in_model_order(header: Header, tensor: str, rows: np.ndarray) -> np.ndarray:
     """The tensor's rows, [rows, anything], in the order of the original model."""
-    count = heads(header, tensor)
-    return rows if count is None else weights.half_split(rows, count)
+    change = of(header).rows.get(_general(tensor))
+    return rows if change is None else change(header, rows)
 
 
-def heads(header: Header, tensor: str) -> int | None:
-    """The number of heads whose rows the tensor interleaves; None where they are in the original order."""
-    if _general(tensor) not in of(header).interleaved:
-        return None
-    return head_count(header) if "attn_q" in tensor else kv_head_count(header)
+def is_reordered(header: Header, tensor: str) -> bool:
+    """Does the file store the rows in another order than the original model?"""
+    return _general(tensor) in of(header).rows
 
 
-def is_plus_one(header: Header, tensor: str) -> bool:
-    """Does the file store 1 + the original values?"""
-    return _general(tensor) in of(header).plus_one
+def in_model_values(header: Header, tensor: str, values: np.ndarray) -> np.ndarray:
+    """The original values of a float32 tensor."""
+    change = of(header).values.get(_general(tensor))
+    return values if change is None else change(values)
+
+
+def changes_values(header: Header, tensor: str) -> bool:
+    """Does the file store other values than the original model has, such as 1 + them?"""
+    return _general(tensor) in of(header).values
+
+
+def model_shape(header: Header, tensor: str) -> tuple[int, ...]:
+    """The shape of the original tensor."""
+    shape = header.tensors[tensor].shape
+    change = of(header).shapes.get(_general(tensor))
+    return shape if change is None else change(header, shape)
 
 
 def configuration(header: Header) -> dict[str, Any]:
     """The entries of config.json that follow from the metadata. Raises UnreadableGGUF where a setting is not
     supported."""
     family = of(header)
-    _need_tensors(header)
     for key, (allowed, description) in _supported_values(header).items():
         value = header.get(f"{{arch}}.{key}")
         if allowed and value not in allowed:
             raise UnreadableGGUF(f"{header.path}: {header.architecture}.{key} is {value}; supported is {description}.")
+    _need_tensors(header)
     names = {"model_type": family.model_type, "architectures": [family.model_class]}
     return {**names, **{key: value(header) for key, value in family.config.items()}}
 
@@ -117,12 +197,26 @@ def _supported_values(header: Header) -> dict[str, tuple[tuple[Any, ...], str]]:
 def _need_tensors(header: Header) -> None:
     family = of(header)
     for name in [name for name in family.names if name not in family.optional]:
-        for number in range(header.need("{arch}.block_count") if "N" in name else 1):
+        for number in _layers(header, name):
             tensor = name.replace("N", str(number))
             if tensor not in header.tensors:
                 raise UnreadableGGUF(f"{header.path} has no tensor {tensor}.")
 
 
+def _layers(header: Header, name: str) -> Iterable[int]:
+    """The numbers of the layers that have this tensor; [0] if it is of no layer."""
+    if "N" not in name:
+        return [0]
+    some = of(header).layers.get(name)
+    return range(layer_count(header)) if some is None else some(header)
+
+
+def _layer(tensor: str) -> int:
+    """The number of the tensor's layer; -1 if it is of no layer."""
+    match = LAYER.match(tensor)
+    return int(match[1]) if match else -1
+
+
 def _general(tensor: str) -> str:
     """The tensor's name with N for the number of its layer, as in `ArchitectureFamily.names`."""
-    return re.sub(r"^blk\.\d+\.", "blk.N.", tensor)
+    return LAYER.sub("blk.N.", tensor)

@@ -38,11 +38,11 @@ class TensorChunk:
 def parts(header: Header, name: str, bits: int | None = None) -> list[ArraySpec]:
     """The arrays that a tensor becomes. `bits`: of one that is packed; None where its type determines them."""
     tensor = header.tensors[name]
-    model_name = architectures.model_name(header, name)
+    model_name, shape = architectures.model_name(header, name), architectures.model_shape(header, name)
     if tensor.type in weights.PLAIN:
-        return [ArraySpec(model_name, tensor.type, tensor.shape)]
+        return [ArraySpec(model_name, tensor.type, shape)]
     bits = packing.KINDS[tensor.type].bits if bits is None else bits
-    *rows, columns = tensor.shape
+    *rows, columns = shape
     stem = model_name.removesuffix(".weight")
     groups = (*rows, columns // GROUP)
     return [
@@ -55,7 +55,8 @@ def parts(header: Header, name: str, bits: int | None = None) -> list[ArraySpec]
 def in_blocks(header: Header, name: str) -> ArraySpec:
     """The array of a tensor that stays in ggml's blocks: its last axis counts bytes."""
     tensor = header.tensors[name]
-    return ArraySpec(architectures.model_name(header, name), BLOCKS, (*tensor.shape[:-1], weights.row_bytes(tensor)))
+    shape = (*architectures.model_shape(header, name)[:-1], weights.row_bytes(tensor))
+    return ArraySpec(architectures.model_name(header, name), BLOCKS, shape)
 
 
 def chunks(
@@ -83,7 +84,7 @@ def block_chunks(header: Header, name: str) -> Iterator[TensorChunk]:
 def _windows(header: Header, name: str) -> Iterator[np.ndarray]:
     """The rows as they are stored, uint8 [some rows, bytes of a row], in the order of the original model."""
     tensor = header.tensors[name]
-    if architectures.heads(header, name) is not None:  # small, and mapped whole: its rows come from everywhere
+    if architectures.is_reordered(header, name):  # small, and mapped whole: its rows come from everywhere
         return iter([architectures.in_model_order(header, name, weights.stored(tensor))])
     return weights.windows(tensor, WINDOW)
 
@@ -104,9 +105,8 @@ def bytes_of(part: ArraySpec) -> int:
 def _plain(header: Header, name: str, rows: np.ndarray) -> np.ndarray:
     tensor = header.tensors[name]
     values: np.ndarray = rows.view(weights.PLAIN[tensor.type])
-    if not architectures.is_plus_one(header, name):
+    if not architectures.changes_values(header, name):
         return values
     if tensor.type != "F32":
         raise UnreadableGGUF(f"{header.path}: tensor {name} is {tensor.type}; supported is F32.")
-    shifted: np.ndarray = values - np.float32(1)
-    return shifted
+    return architectures.in_model_values(header, name, values)

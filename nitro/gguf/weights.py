@@ -51,10 +51,3 @@ def is_readable(type: str) -> bool:
 def numbers(header: Header, name: str) -> list[float]:
     """The values of a small float32 tensor."""
     return [float(value) for value in stored(header.tensors[name]).reshape(-1).view(np.float32)]
-
-
-def half_split(rows: np.ndarray, heads: int) -> np.ndarray:
-    """Reorder rows whose rotary pairs lie side by side, 0,1 · 2,3 · …, so that a head's first half pairs with its
-    second. `rows`: [heads × head size, anything]."""
-    count, *rest = rows.shape
-    return rows.reshape(heads, count // heads // 2, 2, *rest).swapaxes(1, 2).reshape(count, *rest)

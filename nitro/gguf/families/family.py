@@ -3,13 +3,19 @@
 The original's names and configuration are those of Hugging Face transformers, which mlx-lm shares.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from nitro.gguf.header import Header, UnreadableGGUF
 
 Value = Callable[[Header], Any]  # computes the value of one key of config.json from a header
+Rows = Callable[[Header, np.ndarray], np.ndarray]  # the file's rows, [rows, anything], in the order of the model
+Values = Callable[[np.ndarray], np.ndarray]  # float32 values of the file → those of the model, one by one
+Shape = Callable[[Header, tuple[int, ...]], tuple[int, ...]]  # the shape in the file → the one in the model
+Layers = Callable[[Header], Iterable[int]]  # the numbers of some layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +27,12 @@ class ArchitectureFamily:
     names: dict[str, str]  # GGUF tensor names → the original ones
     config: dict[str, Value]
     optional: tuple[str, ...] = ("output.weight",)  # tensors that may be missing
-    interleaved: tuple[str, ...] = ()  # GGUF tensors whose rows pair up for rotary embedding as 0,1 · 2,3 · …
-    plus_one: tuple[str, ...] = ()  # GGUF tensors that store 1 + the original values
+    # How the file's tensors become the model's. Rows are moved as they are stored, and only float32 is computed with:
+    # packed weights stay packed. A shape may gain axes, but a matrix keeps its last one.
+    rows: dict[str, Rows] = field(default_factory=dict)
+    values: dict[str, Values] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    layers: dict[str, Layers] = field(default_factory=dict)  # of tensors that only some layers have
     supported: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # by key: the supported values; (): all
     notice: Value = lambda header: None  # a sentence for the user where mlx-lm's model differs slightly
 
@@ -40,7 +50,79 @@ def biases(names: dict[str, str]) -> dict[str, str]:
     return {f"{name}.bias": f"{goal}.bias" for name, goal in names.items()}
 
 
-# Values
+# Changes
+
+
+def minus_one(values: np.ndarray) -> np.ndarray:
+    """The values of a norm that multiplies by 1 + weight; the file stores the sum."""
+    return np.asarray(values - np.float32(1))
+
+
+def log_of_minus(values: np.ndarray) -> np.ndarray:
+    """What the file stores -exp of: the decay of a state."""
+    return np.asarray(np.log(-values))
+
+
+def half_split_of(heads: Callable[[Header], int]) -> Rows:
+    """Rows whose rotary pairs lie side by side, 0,1 · 2,3 · …, so that a head's first half pairs with its second.
+    `heads`: how many there are."""
+
+    def change(header: Header, rows: np.ndarray) -> np.ndarray:
+        count, *rest = rows.shape
+        number = heads(header)
+        return rows.reshape(number, count // number // 2, 2, *rest).swapaxes(1, 2).reshape(count, *rest)
+
+    return change
+
+
+def last_axis_of_one(header: Header, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a convolution whose channels are separate: [channels, width] → [channels, width, 1]."""
+    return (*shape, 1)
+
+
+def one_row(header: Header, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A matrix of one row, which the file may have as a vector."""
+    return (1, shape[-1])
+
+
+def vector(header: Header, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A vector of what the file may have as one row, [1, n]."""
+    return (shape[-1],)
+
+
+# Layers
+
+
+def layer_count(header: Header) -> int:
+    """The number of layers, without those that only predict drafts, which come last and are not used."""
+    return int(header.need("{arch}.block_count") - header.get("{arch}.nextn_predict_layers", 0))
+
+
+def dense_first(header: Header) -> range:
+    """The first layers, whose feed-forward has no experts."""
+    return range(header.get("{arch}.leading_dense_block_count", 0))
+
+
+def with_experts(header: Header) -> range:
+    """The layers after those that are dense."""
+    return range(header.get("{arch}.leading_dense_block_count", 0), layer_count(header))
+
+
+def windowed(header: Header, default: int) -> list[bool]:
+    """For every layer: does it attend to a window? `default`: one layer in so many attends to everything, where the
+    file does not say."""
+    pattern: Any = header.get("{arch}.attention.sliding_window_pattern", default)
+    if isinstance(pattern, list):
+        return [bool(flag) for flag in pattern]
+    return [pattern > 0 and (layer + 1) % pattern != 0 for layer in range(layer_count(header))]
+
+
+def layer_types(default: int) -> Value:
+    """The kind of attention of every layer. `default`: see `windowed`."""
+    return lambda header: ["sliding_attention" if flag else "full_attention" for flag in windowed(header, default)]
+
+
+# Values of a configuration
 
 
 def need(key: str) -> Value:
@@ -69,13 +151,13 @@ def lacks(tensor: str) -> Value:
 
 
 def head_count(header: Header) -> int:
-    """The number of attention heads. Raises UnreadableGGUF where it is missing or differs per layer."""
+    """The number of attention heads. Raises UnreadableGGUF where it is missing, or layers with attention differ."""
     return int(_one_number(header, "{arch}.attention.head_count"))
 
 
 def kv_head_count(header: Header) -> int:
-    """The number of KV heads; without it, all heads have their own. Raises UnreadableGGUF where it differs per
-    layer."""
+    """The number of KV heads; without it, all heads have their own. Raises UnreadableGGUF where layers with
+    attention differ."""
     if header.get("{arch}.attention.head_count_kv") is None:
         return head_count(header)
     return int(_one_number(header, "{arch}.attention.head_count_kv"))
@@ -87,14 +169,21 @@ def head_size(header: Header) -> int:
     return int(header.need("{arch}.embedding_length") // head_count(header) if size is None else size)
 
 
+def rotated_share(header: Header) -> float:
+    """The share of a head's dimensions that rotary embedding rotates."""
+    return float(header.get("{arch}.rope.dimension_count", head_size(header)) / head_size(header))
+
+
 def vocabulary(header: Header) -> int:
     """The number of rows of the embedding."""
     return header.tensors["token_embd.weight"].shape[0]
 
 
 def _one_number(header: Header, key: str) -> Any:
-    """A number that the metadata may also list per layer, which is not supported."""
+    """A number that the metadata may also list per layer: 0 where it has no attention, and otherwise the same."""
     value = header.need(key)
+    if isinstance(value, list) and len(set(value) - {0}) == 1:
+        return max(value)
     if isinstance(value, list):
         raise UnreadableGGUF(
             f"{header.path}: {key.replace('{arch}', header.architecture)} differs per layer, which is not supported."

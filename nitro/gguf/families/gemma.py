@@ -3,7 +3,16 @@
 from typing import Any
 
 from nitro.gguf.families import rope
-from nitro.gguf.families.family import ArchitectureFamily, Value, constant, head_count, head_size, maybe, weights
+from nitro.gguf.families.family import (
+    ArchitectureFamily,
+    Value,
+    constant,
+    head_count,
+    head_size,
+    maybe,
+    minus_one,
+    weights,
+)
 from nitro.gguf.families.llama import ATTENTION, CONFIG, DENSE, EMBEDDINGS, FEED_FORWARD, HEAD_NORMS
 from nitro.gguf.header import Header, UnreadableGGUF
 
@@ -63,7 +72,7 @@ GEMMA2 = ArchitectureFamily(
         "final_logit_softcapping": maybe("final_logit_softcapping", 30.0),
         "sliding_window": maybe("attention.sliding_window", 4096),
     },
-    plus_one=("output_norm.weight", *FOUR_NORMS),
+    values=dict.fromkeys(("output_norm.weight", *FOUR_NORMS), minus_one),
     supported={**DENSE, "rope.scaling.type": ("none", None)},  # mlx-lm's model scales no positions
     notice=no_window,
 )
@@ -81,6 +90,6 @@ GEMMA3 = ArchitectureFamily(
         "sliding_window_pattern": window_pattern,
         "hidden_activation": constant("gelu_pytorch_tanh"),
     },
-    plus_one=("output_norm.weight", *FOUR_NORMS, *HEAD_NORMS),
+    values=dict.fromkeys(("output_norm.weight", *FOUR_NORMS, *HEAD_NORMS), minus_one),
     supported={**DENSE, "final_logit_softcapping": (0.0, None)},  # mlx-lm's model has no such cap
 )

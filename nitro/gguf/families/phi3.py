@@ -1,14 +1,9 @@
 """Phi-3 and Phi-4: queries, keys and values are one matrix, gate and up another, in the file and in the model."""
 
 from nitro.gguf.families import rope
-from nitro.gguf.families.family import ArchitectureFamily, head_size, maybe, weights
+from nitro.gguf.families.family import ArchitectureFamily, maybe, rotated_share, weights
 from nitro.gguf.families.llama import CONFIG, DENSE, EMBEDDINGS, NORMS_BEFORE
 from nitro.gguf.header import Header
-
-
-def rotated_share(header: Header) -> float:
-    """The share of a head's dimensions that rotary embedding rotates."""
-    return float(header.get("{arch}.rope.dimension_count", head_size(header)) / head_size(header))
 
 
 def long_only(header: Header) -> str | None:

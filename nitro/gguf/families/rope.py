@@ -42,6 +42,27 @@ def linear(header: Header) -> dict[str, Any] | None:
     return {**_named("linear"), "factor": factor} if factor else None
 
 
+def yarn(header: Header) -> dict[str, Any] | None:
+    """rope_scaling of a model whose file may say "yarn"; otherwise as `scaling`.
+
+    The rotated values are multiplied by m(1) / m(all dimensions), m(x) = 1 + x × ln(factor) / 10 (llama_context in
+    llama.cpp's src/llama-context.cpp).
+    """
+    if header.get("{arch}.rope.scaling.type") != "yarn":
+        return scaling(header)
+    return {
+        **_named("yarn"),
+        "factor": header.need("{arch}.rope.scaling.factor"),
+        "original_max_position_embeddings": header.get(
+            "{arch}.rope.scaling.original_context_length", header.need("{arch}.context_length")
+        ),
+        "beta_fast": header.get("{arch}.rope.scaling.yarn_beta_fast", 32.0),
+        "beta_slow": header.get("{arch}.rope.scaling.yarn_beta_slow", 1.0),
+        "mscale": 1.0,
+        "mscale_all_dim": header.get("{arch}.rope.scaling.yarn_log_multiplier", 0.0),
+    }
+
+
 def two_lists(header: Header) -> dict[str, Any] | None:
     """rope_scaling of Phi-3: a list of factors for short contexts, and one for long ones."""
     if LONG not in header.tensors:

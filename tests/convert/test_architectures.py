@@ -1,0 +1,32 @@
+"""What data/architectures.json says of every architecture is found again, with transformers and llama.cpp's
+converter."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from convert import record_architectures
+from converted_families import FAMILIES
+
+from scripts.architectures import LIMIT
+
+pytestmark = pytest.mark.convert
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("architectures")
+    record_architectures.make(folder, list(FAMILIES))
+    return folder
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_is_recorded_is_found_again(made: Path, name: str) -> None:
+    found, recorded = record_architectures.measured(made, name), FAMILIES[name]
+    for key, value in recorded.items():
+        assert outcome(found[key]) == outcome(value), key
+
+
+def outcome(value: Any) -> Any:
+    """A divergence counts as the same model or not: rounding differs from machine to machine."""
+    return value < LIMIT if isinstance(value, float) else value

@@ -1,0 +1,91 @@
+"""Tiny GGUFs with the metadata and the tensors that llama.cpp's converter gave a tiny checkpoint of transformers
+(data/architectures.json, written by convert/record_architectures.py). The weights are random, so that nothing large is
+kept, and no torch is needed."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType as Type
+from tiny_families import WRITERS
+from tiny_models import TEMPLATE, vocabulary
+
+RECORDED = Path(__file__).parent / "data" / "architectures.json"
+FAMILIES: dict[str, dict[str, Any]] = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+SAME = [name for name, family in FAMILIES.items() if isinstance(family["mlx"], float)]  # that MLX opens
+# of the random values, where 0 makes two experts of a token equal but for rounding
+SEEDS = {"minimax-m2": 1}
+# scale of the random values, where it is not that of a matrix; the first pattern that fits counts
+SCALES = {
+    r"norm": None,
+    r"token_embd\.weight": 2.0,
+    r"output\.weight": 2.5,
+    r"\.bias|sinks|ssm_d$": 0.4,
+}
+
+
+def recipe(file: Path) -> dict[str, Any]:
+    """What is recorded of a GGUF: architecture, metadata, and tensors by general name with shape and layers."""
+    reader = gguf.GGUFReader(file)
+    architecture = reader.fields["general.architecture"].contents()
+    prefix = f"{architecture}."
+    tensors: dict[str, Any] = {}
+    for tensor in reader.tensors:
+        general, *_ = re.subn(r"^blk\.\d+\.", "blk.N.", tensor.name)
+        found = tensors.setdefault(general, {"shape": [int(size) for size in tensor.shape[::-1]], "layers": []})
+        found["layers"] += [int(number) for number in re.findall(r"^blk\.(\d+)\.", tensor.name)]
+    metadata = {
+        key.removeprefix(prefix): field.contents() for key, field in reader.fields.items() if key.startswith(prefix)
+    }
+    return {"architecture": architecture, "metadata": metadata, "tensors": tensors}
+
+
+def values(general: str, shape: list[int], random: np.random.Generator) -> np.ndarray:
+    """Random float32 values, of a size that makes every tensor count."""
+    if general.endswith("ssm_a"):
+        return -random.uniform(0.5, 4, shape).astype(np.float32)
+    scale = next((scale for pattern, scale in SCALES.items() if re.search(pattern, general)), 1.5)
+    if scale is None:
+        return random.uniform(0.5, 1.5, shape).astype(np.float32)
+    of_matrix = len(shape) > 1 and not general.endswith(".bias")
+    return (random.standard_normal(shape) * scale / (shape[-1] ** 0.5 if of_matrix else 1)).astype(np.float32)
+
+
+def write_converted(
+    path: Path, name: str, type: Type = Type.F32, found: dict[str, Any] | None = None, **keys: Any
+) -> Path:
+    """`type`: of the matrices whose rows it fits. `keys`: changed metadata, with "__" for ".", None for none. `found`:
+    in place of the recorded family."""
+    family = FAMILIES[name] if found is None else found
+    random = np.random.default_rng(SEEDS.get(name, 0))
+    writer = gguf.GGUFWriter(path, family["architecture"])
+    changed = {key.replace("__", "."): value for key, value in keys.items()}
+    for key, value in {**family["metadata"], **changed}.items():
+        if isinstance(value, list):
+            writer.add_array(f"{family['architecture']}.{key}", value)
+        elif value is not None:
+            WRITERS[value.__class__](writer, f"{family['architecture']}.{key}", value)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(vocabulary()["tokens"])
+    writer.add_token_types(vocabulary()["token_type"])
+    writer.add_token_merges(vocabulary()["merges"])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_chat_template(TEMPLATE)
+    block = gguf.GGML_QUANT_SIZES[type][0]
+    for general, tensor in family["tensors"].items():
+        for number in tensor["layers"] or [0]:
+            array = values(general, tensor["shape"], random)
+            is_matrix = array.ndim > 1 and general.endswith(".weight") and array.shape[-1] % block == 0
+            raw = gguf.quants.quantize(array, type) if is_matrix and type != Type.F32 else array
+            tensor_type = type if is_matrix else Type.F32
+            writer.add_tensor(general.replace("N", str(number)), raw, raw_dtype=tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
