@@ -1,6 +1,7 @@
 """MLX folders in ggml's blocks: written from a GGUF, compared with it, served, and unpacked again."""
 
 import json
+import sys
 from pathlib import Path
 
 import mlx.core as mx
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_models import write_gguf
 
-from nitro.convert import checkpoint, environments, gguf_to_mlx, matrices, mlx_to_hf, preflight, routes, verify
+from nitro.convert import checkpoint, environments, gguf_to_mlx, matrices, mlx_to_hf, native, preflight, routes, verify
 from nitro.convert.checkpoint import FTYPES
 from nitro.convert.comparison import LogitScores
 from nitro.convert.plan import ConversionPlan, default_target
@@ -123,6 +124,19 @@ def test_the_whole_way(original: Path, tmp_path: Path) -> None:
     assert proof.passed, proof.failures
     assert isinstance(proof.scores, LogitScores)
     assert proof.limits["mean"] == 1e-3 and proof.scores.mean_kl < 1e-5
+
+
+@needs_kernels
+def test_a_proof_is_computed_in_float32(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU, also where a GPU is: with its products a proof would fail, which are bfloat16."""
+    from nitro.convert.workers import score_mlx
+
+    chosen: list[mx.Device] = []
+    monkeypatch.setattr(mx, "set_default_device", chosen.append)
+    monkeypatch.setitem(sys.modules, "nitro", sys.modules["nitro"])  # the worker puts one of its own there
+    folder = in_blocks(quantised(original, tmp_path, "Q4_K_M"))
+    network = score_mlx._network(folder, str(native.PACKAGE))
+    assert chosen == [mx.cpu] and type(network.lm_head).__name__ == "BlockLinear"
 
 
 def test_it_is_refused_where_its_kernels_are_not(
