@@ -155,6 +155,18 @@ def test_it_is_refused_where_its_kernels_are_not(
         checkpoint.read(folder).type  # noqa: B018
 
 
+def test_nothing_is_converted_where_its_kernels_are_not(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proof needs them; that shows before, and not after hours."""
+    monkeypatch.setattr(environments, "has", lambda interpreter, module: module != "mlx_kquant")
+    monkeypatch.setattr(environments, "python", lambda backend, notify: Path(sys.executable))
+    source = checkpoint.read(original)
+    with pytest.raises(ConvertError, match="--to mlx --type needs the package mlx-kquant"):
+        preflight.backends(ConversionPlan(source, "mlx", tmp_path / "target", "Q6_K"), print)
+    preflight.backends(ConversionPlan(source, "mlx", tmp_path / "target"), print)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
