@@ -78,15 +78,19 @@ def test_the_layout_is_mlx_kquants(original: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.array(arrays[goal]), stored)
 
 
-def test_a_row_that_was_moved_is_found(original: Path, tmp_path: Path) -> None:
-    """The limit of the very same blocks leaves no room: neighbouring rows of a matrix exchanged, or one byte."""
+@pytest.mark.parametrize("fault", ["rows", "byte"])
+def test_a_row_that_was_moved_is_found(original: Path, tmp_path: Path, fault: str) -> None:
+    """The limit of the very same blocks leaves no room: the first rows of a matrix exchanged, or one byte."""
     file = quantised(original, tmp_path, "Q4_K_M")
     folder = in_blocks(file)
     arrays = mx.load(str(folder / "model.safetensors"))
     assert isinstance(arrays, dict)
     name = "model.layers.1.mlp.up_proj.weight"
     changed = np.array(arrays[name])
-    changed[0, 20] ^= 0x40
+    if fault == "rows":
+        changed[[0, 1]] = changed[[1, 0]]
+    else:
+        changed[0, 20] ^= 0x40
     arrays[name] = mx.array(changed)
     mx.save_safetensors(str(folder / "model.safetensors"), arrays, {"format": "mlx"})
     failures = verify.compare_matrices(checkpoint.read(file), checkpoint.read(folder))[1]
