@@ -1,6 +1,7 @@
 """GGUF files whose weights stay in ggml's blocks for MLX: the same numbers as gguf-py's, and as llama.cpp's."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import gguf
 import mlx.core as mx
@@ -19,7 +20,8 @@ from tiny_models import write_gguf
 from nitro.engines.backends.mlx import block_layers, gguf_loader
 from nitro.engines.backends.mlx.gguf_loader import open_gguf
 from nitro.engines.runner import CannotOpen
-from nitro.gguf import weights
+from nitro.gguf import folder, weights
+from nitro.gguf.header import Tensor
 
 pytestmark = pytest.mark.skipif(not block_layers.is_installed(), reason="mlx-kquant is not installed")
 
@@ -239,3 +241,10 @@ def test_both_sorts_of_layers_compute_the_same(kind: str) -> None:
             found.append(np.array(layer(*given).astype(mx.float32)))
         assert found[0].shape == found[1].shape
         np.testing.assert_allclose(*found, rtol=0.02, atol=0.1)
+
+
+@pytest.mark.parametrize(("architecture", "dtype"), [("gpt-oss", "bfloat16"), ("qwen3moe", "float16")])
+def test_what_a_gpu_computes_in(architecture: str, dtype: str) -> None:
+    """gpt-oss' hidden states exceed what float16 holds."""
+    stored = {str(i): Tensor(type, (64, 64), Path(), 0) for i, type in enumerate(("MXFP4", "Q8_0", "F32"))}
+    assert folder.dtype(SimpleNamespace(architecture=architecture, tensors=stored)) == dtype
