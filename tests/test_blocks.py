@@ -1,6 +1,7 @@
 """GGUF files whose weights stay in ggml's blocks for MLX: the same numbers as gguf-py's, and as llama.cpp's."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import gguf
 import mlx.core as mx
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from doctored import doctor
 from gguf import GGMLQuantizationType as Type
+from mlx import nn
 from mlx_lm.models.mla import MultiLinear
 from mlx_lm.models.switch_layers import SwitchLinear
 from quantized_models import FILE_TYPES, quantize
@@ -18,7 +20,8 @@ from tiny_models import write_gguf
 from nitro.engines.backends.mlx import block_layers, gguf_loader
 from nitro.engines.backends.mlx.gguf_loader import open_gguf
 from nitro.engines.runner import CannotOpen
-from nitro.gguf import weights
+from nitro.gguf import folder, weights
+from nitro.gguf.header import Tensor
 
 pytestmark = pytest.mark.skipif(not block_layers.is_installed(), reason="mlx-kquant is not installed")
 
@@ -207,3 +210,41 @@ def test_layers_of_heads_do_what_mlx_lms_do(transpose: bool) -> None:
     dense.weight = unpack(mx.array(rows), "q8_0").reshape(3, 32, 64)
     x = mx.random.normal((2, 3, 4, 64 if transpose else 32), key=mx.random.key(1))
     np.testing.assert_allclose(layer(x, transpose), dense(x, transpose), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["linear", "embedding", "experts", "heads"])
+def test_both_sorts_of_layers_compute_the_same(kind: str) -> None:
+    """mlx-kquant's, which a GPU has, and ours: with the same weights and biases, products in bfloat16 and float32."""
+    dense = {
+        "linear": nn.Linear(64, 24),
+        "embedding": nn.Embedding(24, 64),
+        "experts": SwitchLinear(64, 24, 3),
+        "heads": MultiLinear(64, 24, 3),
+    }[kind]
+    *rows, _ = dense.weight.shape
+    values = np.random.default_rng(0).standard_normal((np.prod(rows), 64)).astype(np.float32)
+    arrays = {"weight": mx.array(gguf.quants.quantize(values, Type.Q8_0)).reshape(*rows, -1)}
+    if "bias" in dense:
+        arrays["bias"] = mx.random.normal(rows, key=mx.random.key(2))
+    x = mx.random.normal((2, 3, 1, 64), key=mx.random.key(1)).astype(mx.bfloat16)
+    inputs = {
+        "linear": [(x,)],
+        "embedding": [(mx.array([3, 23, 0]),)],
+        "experts": [(x[..., None, :], mx.array([[[0], [2], [1]], [[1], [1], [0]]], mx.uint32))],
+        "heads": [(x, True), (x[:, :1, :, :24], False)],
+    }[kind]
+    theirs, ours = (make(dense, "q8_0") for make in (block_layers._layer, block_layers._exact_layer))
+    for given in inputs:
+        found = []
+        for layer in (theirs, ours):
+            layer.update(arrays)
+            found.append(np.array(layer(*given).astype(mx.float32)))
+        assert found[0].shape == found[1].shape
+        np.testing.assert_allclose(*found, rtol=0.02, atol=0.1)
+
+
+@pytest.mark.parametrize(("architecture", "dtype"), [("gpt-oss", "bfloat16"), ("qwen3moe", "float16")])
+def test_what_a_gpu_computes_in(architecture: str, dtype: str) -> None:
+    """gpt-oss' hidden states exceed what float16 holds."""
+    stored = {str(i): Tensor(type, (64, 64), Path(), 0) for i, type in enumerate(("MXFP4", "Q8_0", "F32"))}
+    assert folder.dtype(SimpleNamespace(architecture=architecture, tensors=stored)) == dtype

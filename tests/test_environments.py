@@ -185,3 +185,14 @@ def test_a_source_distribution_without_converter(tmp_path: Path) -> None:
         pass
     with pytest.raises(ConvertError, match=r"does not contain convert_hf_to_gguf\.py"):
         llama_cpp_converter.unpack(tmp_path / "sources.tar.gz", tmp_path / "whole")
+
+
+def test_an_interpreter_has_a_module() -> None:
+    assert environments.has(Path(sys.executable), "json")
+    assert not environments.has(Path(sys.executable), "no_such_module")
+
+
+def test_mlx_is_the_one_that_serves() -> None:
+    pins = (Path(__file__).parents[1] / "constraints.txt").read_text().split()
+    mlx = next(pin for pin in environments.BACKENDS["mlx"].pins if pin.startswith(("mlx==", "mlx[cpu]==")))
+    assert mlx.replace("[cpu]", "") in pins

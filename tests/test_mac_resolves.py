@@ -89,7 +89,9 @@ def test_mlx_kquant_has_a_wheel_for_a_newer_macos_only(python: str, cache: Path,
         ("darwin", "arm64", "25.1.0", False),
         ("darwin", "arm64", "24.6.0", False),
         ("darwin", "x86_64", "25.2.0", False),
+        ("darwin", "arm64", "23.0.0", False),
         ("linux", "x86_64", "6.1.0-18-amd64", False),
+        ("linux", "arm64", "25.2.0-generic", False),
     ],
 )
 def test_which_macs_get_mlx_kquant(system: str, processor: str, darwin: str, wanted: bool) -> None:
@@ -97,3 +99,15 @@ def test_which_macs_get_mlx_kquant(system: str, processor: str, darwin: str, wan
     marker = next(Marker(line.split(";")[1]) for line in extras["mlx"] if line.startswith("mlx-kquant"))
     machine = {"sys_platform": system, "platform_machine": processor, "platform_release": darwin}
     assert marker.evaluate(machine) is wanted
+
+
+def test_no_release_of_a_system_is_taken_for_a_version() -> None:
+    """pip 24.1 to 25.3, which Python 3.13 brings, fails on every Linux whose release is not one: 6.8.0-45-generic. It
+    evaluates all of a marker, and the markers of every extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = [line for lines in (project["dependencies"], *extras) for line in lines]
+    markers = [str(Marker(line.split(";")[1])) for line in wanted if ";" in line]
+    assert any("platform_release" in marker for marker in markers)
+    for marker in markers:
+        assert not re.search("platform_(release|version) *[<>=!~]", marker), marker

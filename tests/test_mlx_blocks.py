@@ -1,6 +1,7 @@
 """MLX folders in ggml's blocks: written from a GGUF, compared with it, served, and unpacked again."""
 
 import json
+import sys
 from pathlib import Path
 
 import mlx.core as mx
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_models import write_gguf
 
-from nitro.convert import checkpoint, environments, gguf_to_mlx, matrices, mlx_to_hf, preflight, routes, verify
+from nitro.convert import checkpoint, environments, gguf_to_mlx, matrices, mlx_to_hf, native, preflight, routes, verify
 from nitro.convert.checkpoint import FTYPES
 from nitro.convert.comparison import LogitScores
 from nitro.convert.plan import ConversionPlan, default_target
@@ -77,15 +78,19 @@ def test_the_layout_is_mlx_kquants(original: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.array(arrays[goal]), stored)
 
 
-def test_a_row_that_was_moved_is_found(original: Path, tmp_path: Path) -> None:
-    """The limit of the very same blocks leaves no room: neighbouring rows of a matrix exchanged, or one byte."""
+@pytest.mark.parametrize("fault", ["rows", "byte"])
+def test_a_row_that_was_moved_is_found(original: Path, tmp_path: Path, fault: str) -> None:
+    """The limit of the very same blocks leaves no room: the first rows of a matrix exchanged, or one byte."""
     file = quantised(original, tmp_path, "Q4_K_M")
     folder = in_blocks(file)
     arrays = mx.load(str(folder / "model.safetensors"))
     assert isinstance(arrays, dict)
     name = "model.layers.1.mlp.up_proj.weight"
     changed = np.array(arrays[name])
-    changed[0, 20] ^= 0x40
+    if fault == "rows":
+        changed[[0, 1]] = changed[[1, 0]]
+    else:
+        changed[0, 20] ^= 0x40
     arrays[name] = mx.array(changed)
     mx.save_safetensors(str(folder / "model.safetensors"), arrays, {"format": "mlx"})
     failures = verify.compare_matrices(checkpoint.read(file), checkpoint.read(folder))[1]
@@ -125,6 +130,19 @@ def test_the_whole_way(original: Path, tmp_path: Path) -> None:
     assert proof.limits["mean"] == 1e-3 and proof.scores.mean_kl < 1e-5
 
 
+@needs_kernels
+def test_a_proof_is_computed_in_float32(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU, also where a GPU is: with its products a proof would fail, which are bfloat16."""
+    from nitro.convert.workers import score_mlx
+
+    chosen: list[mx.Device] = []
+    monkeypatch.setattr(mx, "set_default_device", chosen.append)
+    monkeypatch.setitem(sys.modules, "nitro", sys.modules["nitro"])  # the worker puts one of its own there
+    folder = in_blocks(quantised(original, tmp_path, "Q4_K_M"))
+    network = score_mlx._network(folder, str(native.PACKAGE))
+    assert chosen == [mx.cpu] and type(network.lm_head).__name__ == "BlockLinear"
+
+
 def test_it_is_refused_where_its_kernels_are_not(
     original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +157,18 @@ def test_it_is_refused_where_its_kernels_are_not(
         open_folder(folder)
     with pytest.raises(ConvertError, match="lm_head is in blocks of q9_k"):
         checkpoint.read(folder).type  # noqa: B018
+
+
+def test_nothing_is_converted_where_its_kernels_are_not(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proof needs them; that shows before, and not after hours."""
+    monkeypatch.setattr(environments, "has", lambda interpreter, module: module != "mlx_kquant")
+    monkeypatch.setattr(environments, "python", lambda backend, notify: Path(sys.executable))
+    source = checkpoint.read(original)
+    with pytest.raises(ConvertError, match="--to mlx --type needs the package mlx-kquant"):
+        preflight.backends(ConversionPlan(source, "mlx", tmp_path / "target", "Q6_K"), print)
+    preflight.backends(ConversionPlan(source, "mlx", tmp_path / "target"), print)
 
 
 @pytest.mark.parametrize(

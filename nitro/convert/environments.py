@@ -66,7 +66,7 @@ def _requirements() -> list[str]:
 
 
 _TORCH = ("torch==2.13.0", "safetensors==0.8.0", "sentencepiece==0.2.3")
-_MLX = "mlx[cpu]==0.32.4" if sys.platform == "linux" else "mlx==0.32.4"
+_MLX = "mlx[cpu]==0.32.3" if sys.platform == "linux" else "mlx==0.32.3"
 
 BACKENDS = {
     "transformers": Backend((*_TORCH, "transformers==5.23.0", "numpy==2.4.6", "protobuf==7.36.2")),
@@ -101,6 +101,12 @@ def python(name: str, notify: Callable[[str], None]) -> Path:
     except OSError as error:
         raise ConvertError(f"The environment in {home} cannot be made: {error.strerror or error}.") from None
     return home / "bin" / "python"
+
+
+def has(interpreter: Path, module: str) -> bool:
+    """Can this interpreter import a module?"""
+    command = [str(interpreter), "-c", f"import {module}"]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
 
 
 def is_complete(home: Path, marker: str) -> bool:

@@ -47,8 +47,12 @@ def backends(plan: ConversionPlan, notify: Notify) -> None:
         needed.append("llama")
     if (plan.source.kind, plan.to) == ("gguf", "hf"):
         needed.append("mlx")
-    for backend in needed:
-        environments.python(backend, notify)
+    interpreters = {backend: environments.python(backend, notify) for backend in needed}
+    if plan.in_blocks and not environments.has(interpreters["mlx"], "mlx_kquant"):
+        raise ConvertError(
+            "--to mlx --type needs the package mlx-kquant, to compare what it writes: on macOS 26.2 or newer "
+            "pip install '.[mlx]' brings it."
+        )
 
 
 def _check_target(plan: ConversionPlan) -> None:

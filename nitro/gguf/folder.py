@@ -11,6 +11,8 @@ from nitro.gguf import architectures, header, tokenizer
 from nitro.gguf.header import Header
 
 SOURCE = "gguf"  # "converted_from" in config.json: the norms are float32, whatever the type of the other weights
+# of general.architecture: models whose hidden states exceed float16's 65504 (gpt-oss-120b's do in its last layers)
+BEYOND_FLOAT16 = ("gpt-oss",)
 TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 GENERATION_CONFIG_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 NAMED_TEMPLATE = re.compile(re.escape(f"{header.TEMPLATE}.") + r"([\w-]+)", re.ASCII)  # a name that a file may have
@@ -50,12 +52,12 @@ def notices(head: Header) -> list[str]:
 
 
 def dtype(head: Header) -> str:
-    """The type to compute in: float32 if all tensors have it, bfloat16 if all matrices have it, otherwise float16,
-    which is the type of the scales of packed weights."""
+    """The type to compute in: float32 if all tensors have it, bfloat16 if all matrices have it or float16 is too small,
+    otherwise float16, which is the type of the scales of packed weights."""
     types = {tensor.type for tensor in head.tensors.values()}
     if types == {"F32"}:
         return "float32"
-    return "bfloat16" if types <= {"F32", "BF16"} else "float16"
+    return "bfloat16" if types <= {"F32", "BF16"} or head.architecture in BEYOND_FLOAT16 else "float16"
 
 
 def adds_bos(head: Header) -> bool:

@@ -33,10 +33,12 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _network(folder: Path, nitro: str) -> Any:
-    """By mlx-lm; of a folder in ggml's blocks, which it cannot read, by the MLX engine. `nitro`: its package."""
+    """By mlx-lm; of a folder in ggml's blocks, which it cannot read, by the MLX engine, on the CPU: on a GPU products
+    with blocks are bfloat16, whatever is multiplied. `nitro`: its package."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if (config.get("quantization") or {}).get("mode") != "kquant":
         return load_model(folder)[0]
+    mx.set_default_device(mx.cpu)
     spec = importlib.util.spec_from_file_location("native", Path(__file__).with_name("native.py"))
     assert spec and spec.loader
     native = importlib.util.module_from_spec(spec)
