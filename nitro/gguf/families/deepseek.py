@@ -11,7 +11,7 @@ from nitro.gguf.families import experts, rope
 from nitro.gguf.families.family import ArchitectureFamily, Value, need, weights
 from nitro.gguf.families.glm import FIRST_LAYERS, ROUTING, SHARED
 from nitro.gguf.families.llama import CONFIG, EMBEDDINGS, FEED_FORWARD, NORMS_BEFORE
-from nitro.gguf.header import Header
+from nitro.gguf.header import Header, UnreadableGGUF
 
 EPSILON = 1e-6  # of the norms of the latent vectors in mlx-lm's DeepSeek V3
 LATENT = {
@@ -35,12 +35,15 @@ def key_size(header: Header) -> int:
 
 def yarn(header: Header) -> dict[str, Any] | None:
     """rope_scaling. The file has a tenth of the factor for all dimensions (load_arch_hparams in llama.cpp's
-    src/models/deepseek2.cpp), and the one for the rotated dimensions is the same, if it is not 1."""
+    src/models/deepseek2.cpp), and the one for the rotated dimensions is the same. Raises UnreadableGGUF without it:
+    llama.cpp then scales the scores by another rule than mlx-lm's model knows."""
     found = rope.yarn(header)
     if not found or found.get("type") != "yarn":
         return found
     factor = found["mscale_all_dim"] * 10
-    return {**found, "mscale": factor or 1.0, "mscale_all_dim": factor}
+    if not factor:
+        raise UnreadableGGUF(f"{header.path} has no {header.architecture}.rope.scaling.yarn_log_multiplier.")
+    return {**found, "mscale": factor, "mscale_all_dim": factor}
 
 
 CONFIGURATION: dict[str, Value] = {
@@ -68,7 +71,6 @@ SUPPORTED: dict[str, tuple[Any, ...]] = {
     "attention.value_length": (),
     "rope.scaling.type": ("none", "yarn", None),
     "expert_gating_func": (experts.SIGMOID,),
-    "attention.temperature_scale": (0.0, None),
 }
 # mlx-lm's models always have an output matrix of their own
 DEEPSEEK_V3 = ArchitectureFamily(

@@ -91,5 +91,9 @@ GEMMA3 = ArchitectureFamily(
         "hidden_activation": constant("gelu_pytorch_tanh"),
     },
     values=dict.fromkeys(("output_norm.weight", *FOUR_NORMS, *HEAD_NORMS), minus_one),
-    supported={**DENSE, "final_logit_softcapping": (0.0, None)},  # mlx-lm's model has no such cap
+    supported={
+        **DENSE,
+        "final_logit_softcapping": (0.0, None),  # mlx-lm's model has no such cap
+        "rope.freq_base_swa": (),  # any
+    },
 )
