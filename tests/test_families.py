@@ -209,9 +209,24 @@ def test_deepseeks_yarn(epsilon: float, tmp_path: Path) -> None:
     file, tokens = write(tmp_path / "tiny.gguf", "deepseek-v3, converted", **keys), random_tokens(200)
     theirs = shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens)
     assert divergence(theirs, shares(MlxScorer(file, context=CONTEXT), tokens)) < MOST
+    assert folder.notices(header.read(file)) == []
     without = {**keys, "rope__scaling__yarn_log_multiplier": None}
     with pytest.raises(UnreadableGGUF, match=r"has no deepseek2\.rope\.scaling\.yarn_log_multiplier"):
         architectures.configuration(header.read(write(file, "deepseek-v3, converted", **without)))
+
+
+def test_a_yarn_that_llama_cpp_does_not_follow(tmp_path: Path) -> None:
+    """Kimi K2's. If llama.cpp learns to read it, the notice must go."""
+    keys = {**YARN, "rope__scaling__yarn_beta_fast": 1.0}
+    usual, kimi = (
+        write(tmp_path / f"{name}.gguf", "deepseek-v3, converted", **changed)
+        for name, changed in {"usual": YARN, "kimi": keys}.items()
+    )
+    says = "The file scales positions between 1 and 1 rotations, as its model was trained; llama.cpp always between 1"
+    assert folder.notices(header.read(kimi)) == [f"{says} and 32, so its answers differ."]
+    tokens = random_tokens(100)
+    theirs = [shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens) for file in (usual, kimi)]
+    assert np.array_equal(*theirs)
 
 
 @pytest.mark.parametrize("name", ["glm4moe", "deepseek-v3"])

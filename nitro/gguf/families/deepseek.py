@@ -14,6 +14,7 @@ from nitro.gguf.families.llama import CONFIG, EMBEDDINGS, FEED_FORWARD, NORMS_BE
 from nitro.gguf.header import Header, UnreadableGGUF
 
 EPSILON = 1e-6  # of the norms of the latent vectors in mlx-lm's DeepSeek V3
+BETA_FAST, BETA_SLOW = 32.0, 1.0  # of YaRN in llama.cpp, where a file says nothing
 LATENT = {
     "blk.N.attn_q": "q_proj",
     "blk.N.attn_q_a": "q_a_proj",
@@ -44,6 +45,21 @@ def yarn(header: Header) -> dict[str, Any] | None:
     if not factor:
         raise UnreadableGGUF(f"{header.path} has no {header.architecture}.rope.scaling.yarn_log_multiplier.")
     return {**found, "mscale": factor, "mscale_all_dim": factor}
+
+
+def other_rotations(header: Header) -> str | None:
+    """A notice where the file has other limits of YaRN than llama.cpp, which reads none for this architecture. Kimi K2
+    has."""
+    if header.get("{arch}.rope.scaling.type") != "yarn":
+        return None
+    fast = header.get("{arch}.rope.scaling.yarn_beta_fast", BETA_FAST)
+    slow = header.get("{arch}.rope.scaling.yarn_beta_slow", BETA_SLOW)
+    if (fast, slow) == (BETA_FAST, BETA_SLOW):
+        return None
+    return (
+        f"The file scales positions between {slow:g} and {fast:g} rotations, as its model was trained; llama.cpp "
+        f"always between {BETA_SLOW:g} and {BETA_FAST:g}, so its answers differ."
+    )
 
 
 CONFIGURATION: dict[str, Value] = {
@@ -81,6 +97,7 @@ DEEPSEEK_V3 = ArchitectureFamily(
     optional=tuple(OF_QUERIES),
     layers=FIRST_LAYERS,
     supported=SUPPORTED,
+    notice=other_rotations,
 )
 GLM4_MOE_LITE = ArchitectureFamily(
     "glm4_moe_lite",
@@ -90,6 +107,7 @@ GLM4_MOE_LITE = ArchitectureFamily(
     optional=tuple(OF_QUERIES),
     layers=FIRST_LAYERS,
     supported=SUPPORTED,
+    notice=other_rotations,
 )
 
 
