@@ -188,7 +188,6 @@ def _supported_values(header: Header) -> dict[str, tuple[tuple[Any, ...], str]]:
         "rope.scaling.type": (("none", "linear", None), "none or linear"),
         "rope.scale_linear": ((1.0, None), "1.0"),
         "rope.scaling.attn_factor": ((1.0, None), "1.0"),
-        "rope.freq_base_swa": ((rope.base(header), None), f"that of all layers, {rope.base(header)}"),
         "attention.temperature_scale": ((0.0, None), "0.0"),
     }
     of_family = {

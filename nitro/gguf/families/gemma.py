@@ -67,6 +67,7 @@ GEMMA2 = ArchitectureFamily(
     {name: goal for name, goal in NAMES.items() if name != "output.weight"},  # always tied
     {
         **CONFIG,
+        "rope_theta": rope.one_base,
         "query_pre_attn_scalar": query_scalar(46),
         "attn_logit_softcapping": maybe("attn_logit_softcapping", 50.0),
         "final_logit_softcapping": maybe("final_logit_softcapping", 30.0),
@@ -91,9 +92,5 @@ GEMMA3 = ArchitectureFamily(
         "hidden_activation": constant("gelu_pytorch_tanh"),
     },
     values=dict.fromkeys(("output_norm.weight", *FOUR_NORMS, *HEAD_NORMS), minus_one),
-    supported={
-        **DENSE,
-        "final_logit_softcapping": (0.0, None),  # mlx-lm's model has no such cap
-        "rope.freq_base_swa": (),  # any
-    },
+    supported={**DENSE, "final_logit_softcapping": (0.0, None)},  # mlx-lm's model has no such cap
 )
