@@ -164,6 +164,16 @@ def test_llama_3s_rotary_factors_are_found_again(factor: float, tmp_path: Path) 
             "deepseek2.expert_gating_func is None; supported is 2.",
         ),
         ("granite", "logit_scale", None, "has no granite.logit_scale in its metadata."),
+        ("mixtral, converted", "rope__scaling__factor", 4.0, "llama.rope.scaling.factor is 4.0; supported is 1.0."),
+        ("lfm2, converted", "attention__sliding_window", 16, "lfm2.attention.sliding_window is 16; supported is 0."),
+        ("gpt-oss, converted", "rope__freq_base_swa", 100.0, "supported is that of all layers, 150000.0."),
+        ("gpt-oss, converted", "rope__scaling__attn_factor", 2.0, "rope.scaling.attn_factor is 2.0; supported is 1.0."),
+        (
+            "ministral3, converted",
+            "rope__scaling__type",
+            "none",
+            "temperature_scale is 0.10000000149011612; supported is 0.0.",
+        ),
     ],
 )
 def test_settings_that_are_refused(name: str, key: str, value: object, says: str, tmp_path: Path) -> None:
@@ -171,6 +181,59 @@ def test_settings_that_are_refused(name: str, key: str, value: object, says: str
     with pytest.raises(UnreadableGGUF) as refusal:
         architectures.configuration(header.read(file))
     assert str(refusal.value).endswith(says)
+
+
+def test_rotary_factors_that_mlx_lms_model_has_not(tmp_path: Path) -> None:
+    """As in Mixtrals that are made of several Llama 3."""
+    tensors = {**converted_families.FAMILIES["mixtral"]["tensors"], "rope_freqs.weight": {"shape": [8], "layers": []}}
+    found = {**converted_families.FAMILIES["mixtral"], "tensors": tensors}
+    file = converted_families.write_converted(tmp_path / "tiny.gguf", "mixtral", found=found)
+    with pytest.raises(
+        UnreadableGGUF, match=r"scales positions \(rope_freqs.weight\), which mlx-lm's mixtral does not"
+    ):
+        architectures.configuration(header.read(file))
+
+
+YARN: dict[str, Any] = {
+    "rope__scaling__type": "yarn",
+    "rope__scaling__factor": 8.0,
+    "rope__scaling__original_context_length": 64,
+    "rope__scaling__yarn_log_multiplier": 0.1,
+}
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 1e-5])
+def test_deepseeks_yarn(epsilon: float, tmp_path: Path) -> None:
+    """Which the real ones have. `epsilon`: of the norms, which tells apart two models of mlx-lm."""
+    keys = {**YARN, "attention__layer_norm_rms_epsilon": epsilon}
+    file, tokens = write(tmp_path / "tiny.gguf", "deepseek-v3, converted", **keys), random_tokens(200)
+    theirs = shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens)
+    assert divergence(theirs, shares(MlxScorer(file, context=CONTEXT), tokens)) < MOST
+    assert folder.notices(header.read(file)) == []
+    without = {**keys, "rope__scaling__yarn_log_multiplier": None}
+    with pytest.raises(UnreadableGGUF, match=r"has no deepseek2\.rope\.scaling\.yarn_log_multiplier"):
+        architectures.configuration(header.read(write(file, "deepseek-v3, converted", **without)))
+
+
+def test_a_yarn_that_llama_cpp_does_not_follow(tmp_path: Path) -> None:
+    """Kimi K2's. If llama.cpp learns to read it, the notice must go."""
+    keys = {**YARN, "rope__scaling__yarn_beta_fast": 1.0}
+    usual, kimi = (
+        write(tmp_path / f"{name}.gguf", "deepseek-v3, converted", **changed)
+        for name, changed in {"usual": YARN, "kimi": keys}.items()
+    )
+    says = "The file scales positions between 1 and 1 rotations, as its model was trained; llama.cpp always between 1"
+    assert folder.notices(header.read(kimi)) == [f"{says} and 32, so its answers differ."]
+    tokens = random_tokens(100)
+    theirs = [shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens) for file in (usual, kimi)]
+    assert np.array_equal(*theirs)
+
+
+@pytest.mark.parametrize("name", ["glm4moe", "deepseek-v3"])
+def test_a_scale_of_experts_of_0_is_none(name: str, tmp_path: Path) -> None:
+    """As in llama.cpp."""
+    file = write(tmp_path / "tiny.gguf", f"{name}, converted", expert_weights_scale=0.0)
+    assert architectures.configuration(header.read(file))["routed_scaling_factor"] == 1.0
 
 
 def test_a_window_that_mlx_lm_has_not(tmp_path: Path) -> None:

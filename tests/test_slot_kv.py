@@ -192,6 +192,23 @@ def test_full_tiles_together_give_the_same_bits_as_one_by_one(empty: LlamaScorer
         assert all(map(np.array_equal, logits(step), one_by_one)), f"in steps of {step}"
 
 
+@pytest.mark.parametrize("size", [64, 100, 128])
+def test_a_prompt_beside_decodes_is_computed_as_alone(size: int, empty: LlamaScorer) -> None:
+    """In a stream just below theirs, which llama.cpp would compute together with them, and in the one just above."""
+    prompt = empty.tokenizer.encode(f"{WORDS[0]} " * 30)[:size]
+    compute(empty, (0, prompt, 0, size))
+    alone = empty._logits(empty._tokens.last_row[0]).copy()
+    text = empty.tokenizer.encode(f"{WORDS[1]} " * 2)[:21]
+    for slots in ((1, 0), (0, 1)):
+        empty.trim(0, 0)
+        empty.trim(1, 0)
+        for slot in slots:
+            compute(empty, (slot, text, 0, 20))
+        empty.trim(0, 0)
+        compute(empty, (1, text, 20, 21), (0, prompt, 0, size))
+        assert np.array_equal(empty._logits(empty._tokens.last_row[0]), alone), streams(empty)
+
+
 def test_tiles_are_taken_back_where_the_rest_finds_no_room(smollm: Path) -> None:
     runner = LlamaRunner(EngineSpec("llama", str(smollm), context=256, parallel=2))
     tokens = runner.tokenizer.encode("The quick brown fox jumps over the lazy dog. " * 60)

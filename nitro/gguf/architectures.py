@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nitro.gguf.families import rope
+from nitro.gguf.families import experts, rope
 from nitro.gguf.families.deepseek import DEEPSEEK_V3, GLM4_MOE_LITE, has_other_epsilon
 from nitro.gguf.families.family import ArchitectureFamily, head_size, layer_count
 from nitro.gguf.families.gemma import GEMMA2, GEMMA3
@@ -173,6 +173,7 @@ def configuration(header: Header) -> dict[str, Any]:
         value = header.get(f"{{arch}}.{key}")
         if allowed and value not in allowed:
             raise UnreadableGGUF(f"{header.path}: {header.architecture}.{key} is {value}; supported is {description}.")
+    _need_no_scaling(header)
     _need_tensors(header)
     names = {"model_type": family.model_type, "architectures": [family.model_class]}
     return {**names, **{key: value(header) for key, value in family.config.items()}}
@@ -186,12 +187,28 @@ def _supported_values(header: Header) -> dict[str, tuple[tuple[Any, ...], str]]:
         "attention.value_length": ((size, None), f"the head size, {size}"),
         "rope.scaling.type": (("none", "linear", None), "none or linear"),
         "rope.scale_linear": ((1.0, None), "1.0"),
+        "rope.scaling.attn_factor": ((1.0, None), "1.0"),
+        "attention.temperature_scale": ((0.0, None), "0.0"),
     }
     of_family = {
         key: (values, " or ".join(str(v) for v in values if v is not None))
         for key, values in of(header).supported.items()
     }
     return {**of_all, **of_family}
+
+
+def _need_no_scaling(header: Header) -> None:
+    """Raises UnreadableGGUF where mlx-lm's model scales no positions and the file does, without naming a type."""
+    if of(header).supported.get("rope.scaling.type") != experts.NO_SCALING["rope.scaling.type"]:
+        return
+    if rope.FACTORS in header.tensors:
+        raise UnreadableGGUF(
+            f"{header.path} scales positions ({rope.FACTORS}), which mlx-lm's {of(header).model_type} does not."
+        )
+    scaling = rope.linear(header) or {}
+    if scaling.get("factor", 1.0) != 1.0:
+        key = f"{header.architecture}.rope.scaling.factor"
+        raise UnreadableGGUF(f"{header.path}: {key} is {scaling['factor']}; supported is 1.0.")
 
 
 def _need_tensors(header: Header) -> None:

@@ -11,9 +11,10 @@ from nitro.gguf.families import experts, rope
 from nitro.gguf.families.family import ArchitectureFamily, Value, need, weights
 from nitro.gguf.families.glm import FIRST_LAYERS, ROUTING, SHARED
 from nitro.gguf.families.llama import CONFIG, EMBEDDINGS, FEED_FORWARD, NORMS_BEFORE
-from nitro.gguf.header import Header
+from nitro.gguf.header import Header, UnreadableGGUF
 
 EPSILON = 1e-6  # of the norms of the latent vectors in mlx-lm's DeepSeek V3
+BETA_FAST, BETA_SLOW = 32.0, 1.0  # of YaRN in llama.cpp, where a file says nothing
 LATENT = {
     "blk.N.attn_q": "q_proj",
     "blk.N.attn_q_a": "q_a_proj",
@@ -35,12 +36,30 @@ def key_size(header: Header) -> int:
 
 def yarn(header: Header) -> dict[str, Any] | None:
     """rope_scaling. The file has a tenth of the factor for all dimensions (load_arch_hparams in llama.cpp's
-    src/models/deepseek2.cpp), and the one for the rotated dimensions is the same, if it is not 1."""
+    src/models/deepseek2.cpp), and the one for the rotated dimensions is the same. Raises UnreadableGGUF without it:
+    llama.cpp then scales the scores by another rule than mlx-lm's model knows."""
     found = rope.yarn(header)
     if not found or found.get("type") != "yarn":
         return found
     factor = found["mscale_all_dim"] * 10
-    return {**found, "mscale": factor or 1.0, "mscale_all_dim": factor}
+    if not factor:
+        raise UnreadableGGUF(f"{header.path} has no {header.architecture}.rope.scaling.yarn_log_multiplier.")
+    return {**found, "mscale": factor, "mscale_all_dim": factor}
+
+
+def other_rotations(header: Header) -> str | None:
+    """A notice where the file has other limits of YaRN than llama.cpp, which reads none for this architecture. Kimi K2
+    has."""
+    if header.get("{arch}.rope.scaling.type") != "yarn":
+        return None
+    fast = header.get("{arch}.rope.scaling.yarn_beta_fast", BETA_FAST)
+    slow = header.get("{arch}.rope.scaling.yarn_beta_slow", BETA_SLOW)
+    if (fast, slow) == (BETA_FAST, BETA_SLOW):
+        return None
+    return (
+        f"The file scales positions between {slow:g} and {fast:g} rotations, as its model was trained; llama.cpp "
+        f"always between {BETA_SLOW:g} and {BETA_FAST:g}, so its answers differ."
+    )
 
 
 CONFIGURATION: dict[str, Value] = {
@@ -68,7 +87,6 @@ SUPPORTED: dict[str, tuple[Any, ...]] = {
     "attention.value_length": (),
     "rope.scaling.type": ("none", "yarn", None),
     "expert_gating_func": (experts.SIGMOID,),
-    "attention.temperature_scale": (0.0, None),
 }
 # mlx-lm's models always have an output matrix of their own
 DEEPSEEK_V3 = ArchitectureFamily(
@@ -79,6 +97,7 @@ DEEPSEEK_V3 = ArchitectureFamily(
     optional=tuple(OF_QUERIES),
     layers=FIRST_LAYERS,
     supported=SUPPORTED,
+    notice=other_rotations,
 )
 GLM4_MOE_LITE = ArchitectureFamily(
     "glm4_moe_lite",
@@ -88,6 +107,7 @@ GLM4_MOE_LITE = ArchitectureFamily(
     optional=tuple(OF_QUERIES),
     layers=FIRST_LAYERS,
     supported=SUPPORTED,
+    notice=other_rotations,
 )
 
 

@@ -32,7 +32,7 @@ ROUTED = {
     "moe_intermediate_size": need("expert_feed_forward_length"),
     "n_shared_experts": maybe("expert_shared_count"),
     "first_k_dense_replace": maybe("leading_dense_block_count", 0),
-    "routed_scaling_factor": maybe("expert_weights_scale", 1.0),
+    "routed_scaling_factor": lambda header: header.get("{arch}.expert_weights_scale") or 1.0,  # 0 is none, too
     "norm_topk_prob": maybe("expert_weights_norm", False),
     "n_group": maybe("expert_group_count", 1),
     "topk_group": maybe("expert_group_used_count", 1),

@@ -67,6 +67,7 @@ GEMMA2 = ArchitectureFamily(
     {name: goal for name, goal in NAMES.items() if name != "output.weight"},  # always tied
     {
         **CONFIG,
+        "rope_theta": rope.one_base,
         "query_pre_attn_scalar": query_scalar(46),
         "attn_logit_softcapping": maybe("attn_logit_softcapping", 50.0),
         "final_logit_softcapping": maybe("final_logit_softcapping", 30.0),

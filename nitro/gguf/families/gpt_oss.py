@@ -29,6 +29,7 @@ GPT_OSS = ArchitectureFamily(
         "intermediate_size": need("expert_feed_forward_length"),
         "sliding_window": need("attention.sliding_window"),
         "layer_types": layer_types(2),
+        "rope_theta": rope.one_base,
         "rope_scaling": rope.yarn,
     },
     optional=(),  # mlx-lm's model always has an output matrix of its own

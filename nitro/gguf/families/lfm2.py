@@ -92,7 +92,7 @@ LFM2 = ArchitectureFamily(
     },
     shapes=SHAPES,
     layers=HYBRID,
-    supported={**DENSE, **experts.NO_SCALING},
+    supported={**DENSE, **experts.NO_SCALING, "attention.sliding_window": (0, None)},
 )
 
 FIRST = weights({f"blk.N.ffn_{part}": f"model.layers.N.feed_forward.{goal}" for part, goal in experts.PARTS.items()})

@@ -103,7 +103,7 @@ MINISTRAL3 = ArchitectureFamily(
         },
     },
     rows=INTERLEAVED,
-    supported={**DENSE, "rope.scaling.type": ("yarn",)},
+    supported={**DENSE, "rope.scaling.type": ("yarn",), "attention.temperature_scale": ()},
 )
 
 SEED_OSS = ArchitectureFamily(

@@ -39,7 +39,8 @@ PHI3 = ArchitectureFamily(
     supported={
         **DENSE,
         "rope.scaling.type": ("none", "linear", "longrope", None),
-        "rope.dimension_count": (),  # any
+        "rope.scaling.attn_factor": (),  # any: mlx-lm's model computes its own
+        "rope.dimension_count": (),
     },
     notice=long_only,
 )

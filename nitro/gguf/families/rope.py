@@ -12,7 +12,7 @@ import numpy as np
 
 from nitro.gguf import weights
 from nitro.gguf.families.family import head_size
-from nitro.gguf.header import Header
+from nitro.gguf.header import Header, UnreadableGGUF
 
 FACTORS = "rope_freqs.weight"  # what every rotary frequency is divided by, float32 [head size / 2]
 LONG = "rope_factors_long.weight"
@@ -26,6 +26,15 @@ RELATIVE_TOLERANCE = 1e-5  # the factors were computed in float32
 def base(header: Header) -> float:
     """rope_theta."""
     return float(header.get("{arch}.rope.freq_base", 10000.0))
+
+
+def one_base(header: Header) -> float:
+    """rope_theta of a model in which it is that of layers with a window, too. Raises UnreadableGGUF where it is not."""
+    windowed = header.get("{arch}.rope.freq_base_swa", base(header))
+    if windowed != base(header):
+        key = f"{header.architecture}.rope.freq_base_swa"
+        raise UnreadableGGUF(f"{header.path}: {key} is {windowed}; supported is that of all layers, {base(header)}.")
+    return base(header)
 
 
 def scaling(header: Header) -> dict[str, Any] | None:

@@ -147,8 +147,9 @@ class StreamKV(PoolKV):
         return self._streams[slot]
 
     def arrange(self, batch: list[Chunk]) -> list[list[Chunk]]:
-        """Decodes come last, in rising streams without a gap; prompts before, in falling ones. Where llama.cpp computes
-        several tiles at a time, the full ones go first. Raises OutOfKV."""
+        """Decodes in rising streams without a gap. Prompts in falling ones, those of higher streams before them and the
+        others behind: llama.cpp would join one just below to the decodes. Where it computes several tiles at a time,
+        the full ones go first. Raises OutOfKV."""
         if self._displaced and self._held + sum(chunk.size for chunk in batch) > self._context.max_cells:
             raise OutOfKV
         for chunk in batch:  # in use: none gives way for another
@@ -163,10 +164,13 @@ class StreamKV(PoolKV):
         self._close_gaps([chunk.slot for chunk in decodes])
         decodes.sort(key=lambda chunk: self._streams[chunk.slot])
         prompts.sort(key=lambda chunk: -self._streams[chunk.slot])
-        if self._context.parameters.n_ubatch <= CPU_TILE:
-            return [prompts + decodes]
-        tiles, rest = full_tiles(prompts, CPU_TILE)
-        return [tiles, rest + decodes] if tiles else [rest + decodes]
+        tiles: list[Chunk] = []
+        if self._context.parameters.n_ubatch > CPU_TILE:
+            tiles, prompts = full_tiles(prompts, CPU_TILE)
+        first = self._streams[decodes[0].slot] if decodes else 0
+        above = [chunk for chunk in prompts if self._streams[chunk.slot] >= first]
+        last = above + decodes + prompts[len(above) :]
+        return [tiles, last] if tiles else [last]
 
     def offload(self, slot: int) -> None:
         """See PoolKV. One that made way before no longer counts as the pool's."""
