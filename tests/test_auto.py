@@ -9,9 +9,9 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
-from quantized_models import quantize
 from tiny_models import write_gguf
 
+from bench.quantized_models import quantize
 from nitro.engines.backends import loading, registry
 from nitro.engines.backends.fake import FakeRunner
 from nitro.engines.backends.mlx import block_layers

@@ -12,11 +12,11 @@ from gguf import GGMLQuantizationType as Type
 from mlx import nn
 from mlx_lm.models.mla import MultiLinear
 from mlx_lm.models.switch_layers import SwitchLinear
-from quantized_models import FILE_TYPES, quantize
 from test_same_file import divergence, random_tokens
 from tiny_families import EXPERT_LAYER, FAMILIES, PLAIN_LAYER, tensors, write_family
 from tiny_models import write_gguf
 
+from bench.quantized_models import FILE_TYPES, quantize
 from nitro.engines.backends.mlx import block_layers, gguf_loader
 from nitro.engines.backends.mlx.gguf_loader import open_gguf
 from nitro.engines.runner import CannotOpen

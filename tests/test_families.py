@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import converted_families
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
@@ -14,6 +13,7 @@ from test_same_file import random_tokens
 from tiny_families import FAMILIES, HEAD, write_family
 from tiny_models import CONTEXT
 
+from bench import converted_families
 from nitro.convert import checkpoint, gguf_to_mlx, hyperparameters, matrices
 from nitro.gguf import architectures, folder, header
 from nitro.gguf.families import rope

@@ -1,14 +1,16 @@
 """A tiny random GGUF of each architecture that nitro/gguf knows, with float32 weights. llama.cpp checks the names and
 shapes as it loads them, so that the tables here cannot agree with ours on something wrong."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Type
-from tiny_models import CONTEXT, TEMPLATE, VOCABULARY, vocabulary
+from tiny_models import CONTEXT, TEMPLATE, VOCABULARY
+
+from bench import tiny_vocabulary
+from bench.converted_families import WRITERS
 
 WIDTH, LAYERS, HEADS, KV_HEADS, HEAD, WIDE_HEAD, FEED_FORWARD = 64, 4, 4, 2, 16, 32, 128
 EXPERTS, USED_EXPERTS, EXPERT_FEED_FORWARD = 8, 2, 32
@@ -153,14 +155,6 @@ FAMILIES: dict[str, Family] = {
     ),
 }
 
-WRITERS: dict[type, Callable[..., None]] = {
-    bool: gguf.GGUFWriter.add_bool,
-    int: gguf.GGUFWriter.add_uint32,
-    float: gguf.GGUFWriter.add_float32,
-    np.float64: gguf.GGUFWriter.add_float32,
-    str: gguf.GGUFWriter.add_string,
-}
-
 
 def tensors(family: Family, seed: int = 0) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
@@ -215,13 +209,7 @@ def write_family(
         writer.add_uint16("split.no", split[0] - 1)
         writer.add_uint16("split.count", split[1])
         writer.add_int32("split.tensors.count", split[2])
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(vocabulary()["tokens"])
-    writer.add_token_types(vocabulary()["token_type"])
-    writer.add_token_merges(vocabulary()["merges"])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
+    tiny_vocabulary.add_to(writer)
     writer.add_chat_template(TEMPLATE)
     for tensor, array in tensors(family, seed).items():
         if kept is not None and tensor not in kept:

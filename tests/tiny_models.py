@@ -4,7 +4,6 @@ Their text is gibberish, but each greedy token stands clear of the next best one
 """
 
 import json
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,11 @@ import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
+from bench.tiny_vocabulary import TEMPLATE, VOCABULARY, vocabulary
 from nitro.gguf import header, tokenizer
-from nitro.models import default_model
 
-VOCABULARY = 1024
 WIDTH, LAYERS, HEADS, KV_HEADS, FEED_FORWARD = 64, 2, 4, 2, 128
 CONTEXT = 512  # tokens
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 # What each of these models recommends for sampling: of every kind, so that whatever is served brings such. Nothing of
 # it changes a greedy answer.
@@ -30,19 +24,6 @@ RECOMMENDED = {
     **{"repeat_last_n": 32, "repetition_penalty": 1.0},
 }
 FLOATS = {"temp": "temperature", "top_p": "top_p", "min_p": "min_p", "penalty_repeat": "repetition_penalty"}
-
-
-@lru_cache
-def vocabulary() -> dict[str, Any]:
-    """tokens, token_type and merges, as a GGUF has them."""
-    whole = header.read(default_model.path())
-    tokens = whole.need("tokenizer.ggml.tokens")[:VOCABULARY]
-    known = set(tokens)
-    return {
-        "tokens": tokens,
-        "token_type": whole.need("tokenizer.ggml.token_type")[:VOCABULARY],
-        "merges": [m for m in whole.need("tokenizer.ggml.merges") if m.replace(" ", "") in known],
-    }
 
 
 def write_gguf(

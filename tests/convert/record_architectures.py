@@ -14,13 +14,13 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 
 import numpy as np  # noqa: E402
-from converted_families import RECORDED, recipe  # noqa: E402
 from llama_scorer import LlamaScorer  # noqa: E402
 from mlx_scorer import MlxScorer  # noqa: E402
 from real_models import write_texts  # noqa: E402
 from test_same_file import random_tokens  # noqa: E402
 from tiny_models import CONTEXT, vocabulary  # noqa: E402
 
+from bench.converted_families import RECORDED, recipe  # noqa: E402
 from nitro.convert import environments, llama_cpp_converter  # noqa: E402
 from nitro.engines.runner import CannotOpen, LoadError  # noqa: E402
 from nitro.gguf import header  # noqa: E402

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from convert import record_architectures
-from converted_families import FAMILIES
 
+from bench.converted_families import FAMILIES
 from scripts.architectures import LIMIT
 
 pytestmark = pytest.mark.convert

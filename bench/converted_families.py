@@ -1,19 +1,27 @@
 """Tiny GGUFs with the metadata and the tensors that llama.cpp's converter gave a tiny checkpoint of transformers
-(data/architectures.json, written by convert/record_architectures.py). The weights are random, so that nothing large is
-kept, and no torch is needed."""
+(tests/data/architectures.json, written by tests/convert/record_architectures.py). The weights are random, so that
+nothing large is kept, and no torch is needed."""
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Type
-from tiny_families import WRITERS
-from tiny_models import TEMPLATE, vocabulary
 
-RECORDED = Path(__file__).parent / "data" / "architectures.json"
+from bench import tiny_vocabulary
+
+WRITERS: dict[type, Callable[..., None]] = {
+    bool: gguf.GGUFWriter.add_bool,
+    int: gguf.GGUFWriter.add_uint32,
+    float: gguf.GGUFWriter.add_float32,
+    np.float64: gguf.GGUFWriter.add_float32,
+    str: gguf.GGUFWriter.add_string,
+}
+RECORDED = Path(__file__).parents[1] / "tests" / "data" / "architectures.json"
 FAMILIES: dict[str, dict[str, Any]] = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
 SAME = [name for name, family in FAMILIES.items() if isinstance(family["mlx"], float)]  # that MLX opens
 # of the random values, where 0 makes two experts of a token equal but for rounding
@@ -68,14 +76,8 @@ def write_converted(
             writer.add_array(f"{family['architecture']}.{key}", value)
         elif value is not None:
             WRITERS[value.__class__](writer, f"{family['architecture']}.{key}", value)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(vocabulary()["tokens"])
-    writer.add_token_types(vocabulary()["token_type"])
-    writer.add_token_merges(vocabulary()["merges"])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_chat_template(TEMPLATE)
+    tiny_vocabulary.add_to(writer)
+    writer.add_chat_template(tiny_vocabulary.TEMPLATE)
     block = gguf.GGML_QUANT_SIZES[type][0]
     for general, tensor in family["tensors"].items():
         for number in tensor["layers"] or [0]:
