@@ -19,7 +19,7 @@ CONFIG_KEYS = ("quantization", "quantization_config")
 EXPERT_STACK = re.compile(r"\.switch_mlp\.(?=\w+_proj\.)")  # all experts of a layer: [experts, rows, columns]
 PARTS = ("weight", "scales", "biases", "global_scale")  # the arrays of a packed layer
 AFFINE = "affine"
-AFFINE_BITS = (1, 2, 3, 4, 5, 6, 8)
+AFFINE_BITS = (2, 3, 4, 5, 6, 8)
 AFFINE_GROUPS = (32, 64, 128)
 GLOBAL_SCALE = 448 * 6  # nvfp4: the largest scale times the largest number; a global scale is this many times too large
 
@@ -41,7 +41,7 @@ MODES = {
     "nvfp4": Mode("NVFP4", 16, 4, "e2m1", "e4m3"),
     "mxfp8": Mode("MXFP8", 32, 8, "e4m3", "e8m0"),
 }
-SUPPORTED = "affine (1 to 6 or 8 bits in groups of 32, 64 or 128), " + ", ".join(
+SUPPORTED = "affine (2 to 6 or 8 bits in groups of 32, 64 or 128), " + ", ".join(
     f"{name} ({mode.bits} bits in groups of {mode.group_size})" for name, mode in MODES.items()
 )
 
