@@ -15,7 +15,7 @@ DEFAULT = {
     "c": True,
     "d": {"mode": "nvfp4"},
 }
-AFFINE = [LayerPacking(group, bits, "affine") for bits in (1, 2, 3, 4, 5, 6, 8) for group in (32, 64, 128)]
+AFFINE = [LayerPacking(group, bits, "affine") for bits in mlx_packing.AFFINE_BITS for group in (32, 64, 128)]
 PACKINGS = [*AFFINE, *(LayerPacking(mode.group_size, mode.bits, name) for name, mode in MODES.items())]
 
 
