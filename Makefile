@@ -56,6 +56,7 @@ bench:
 	.venv/bin/python -m bench.http
 	.venv/bin/python -m bench.footprint
 	.venv/bin/python -m bench.convert
+	.venv/bin/python -m bench.gguf_on_mlx --gemma
 	.venv/bin/python -m scripts.bench_chart
 
 soak:

@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 
 RESULTS = Path(__file__).with_name("results.md")
@@ -47,7 +47,7 @@ def write(title: str, body: str, file: Path = RESULTS) -> None:
 def setting(module: str) -> str:
     """Date, machine, versions, and the command. Paths are cut to their last part."""
     command = shlex.join(["python", "-m", module, *(_short(argument) for argument in sys.argv[1:])])
-    libraries = [f"{name} {_version(name)}" for name in ("nitro", "llama-cpp-python")]
+    libraries = [f"{name} {version(name)}" for name in ("nitro", "llama-cpp-python")]
     return "\n".join(
         [
             f"- {datetime.datetime.now(datetime.UTC):%Y-%m-%d}; {machine()}",
@@ -72,10 +72,11 @@ def _cpu() -> str:
     return found[1].strip() if found else platform.processor() or "unknown CPU"
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
+    """What is installed of a package."""
     try:
-        return version(package)
-    except PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return "not installed"
 
 

@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import bench
-from bench import measures, peers, processes, report, serve, workloads
+from bench import gguf_on_mlx, measures, peers, processes, report, serve, workloads
 from nitro.bench import client, scenarios, texts
 from nitro.bench.client import LoadResult, MeasuredAnswer
 from nitro.bench.endpoint import BenchEndpoint
@@ -266,6 +266,13 @@ def test_the_setting_names_no_folder(monkeypatch: pytest.MonkeyPatch):
     setting = report.setting("bench.serve")
     assert "`python -m bench.serve --model m.gguf --llama-server=llama-server`" in setting
     assert "where" not in setting
+
+
+def test_reasons_are_numbered_and_name_no_folders() -> None:
+    reasons = gguf_on_mlx.Reasons()
+    said = [gguf_on_mlx.without_paths(ValueError(f"/tmp/nitro-bench-{run}/a.gguf: no blocks.")) for run in ("x1", "y2")]
+    assert [reasons.number(text) for text in (*said, "too large")] == [1, 1, 2]
+    assert str(reasons) == "1. no blocks\n2. too large"
 
 
 def test_every_module_can_be_imported() -> None:
