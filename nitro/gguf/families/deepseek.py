@@ -5,6 +5,7 @@ mlx-lm's DeepSeek V3 has a fixed epsilon in two norms, GLM's has the file's in a
 DeepSeek V2, whose matrices mlx-lm holds otherwise, uses softmax.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from nitro.gguf.families import experts, rope
@@ -99,16 +100,7 @@ DEEPSEEK_V3 = ArchitectureFamily(
     supported=SUPPORTED,
     notice=other_rotations,
 )
-GLM4_MOE_LITE = ArchitectureFamily(
-    "glm4_moe_lite",
-    "Glm4MoeLiteForCausalLM",
-    NAMES,
-    CONFIGURATION,
-    optional=tuple(OF_QUERIES),
-    layers=FIRST_LAYERS,
-    supported=SUPPORTED,
-    notice=other_rotations,
-)
+GLM4_MOE_LITE = replace(DEEPSEEK_V3, model_type="glm4_moe_lite", model_class="Glm4MoeLiteForCausalLM")
 
 
 def has_other_epsilon(header: Header) -> bool:
