@@ -1,5 +1,8 @@
 """bench/kernel_limit.py: the workload of a server's answers, its order, and what llama_decode alone takes for it."""
 
+import io
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +77,16 @@ def test_a_process_that_fails_says_why(kernels: kernel_limit.KernelProcess) -> N
         kernels.compute([[Share(0, 300, 1)]])
     with pytest.raises(RuntimeError, match="llama_decode alone has failed"):
         kernels.compute([[Share(0, 3, 1)]])
+
+
+def test_a_process_that_hangs_is_killed() -> None:
+    """It reads all, and never answers."""
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        kernels = kernel_limit.KernelProcess(process, io.BytesIO())
+        with pytest.raises(RuntimeError, match=r"llama_decode alone has not answered in 0\.01 seconds"):
+            kernels.compute(kernel_limit.WARM_UP, patience=0.01)
+        assert process.wait() == -signal.SIGKILL
 
 
 def test_a_model_that_does_not_load_says_why(tmp_path: Path) -> None:
