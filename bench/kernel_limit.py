@@ -185,8 +185,9 @@ class KernelProcess:
             timer.cancel()
 
     def turn(self, turn: Turn, clients: int) -> Turn:
-        """The turn of a server, as llama_decode alone would have taken it. Raises RuntimeError, ValueError."""
-        cost = self.compute(waves(turn.result.answers, clients))
+        """The turn of a server, as llama_decode alone would have taken it. `clients`: with those whose answers do not
+        count. Raises RuntimeError, ValueError."""
+        cost = self.compute(waves([*turn.result.answers, *turn.result.others], clients))
         return Turn(replace(turn.result, seconds=cost.seconds, client_cpu=0.0), cost.cpu, None)
 
 

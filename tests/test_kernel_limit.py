@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import kernel_limit, measures
-from bench.kernel_limit import Share
+from bench.kernel_limit import Cost, Share
 from nitro.bench.client import LoadResult, MeasuredAnswer
 
 
@@ -70,6 +70,16 @@ def test_the_process_computes_a_turn(kernels: kernel_limit.KernelProcess) -> Non
     assert 0 < took.result.seconds < 100 and took.cpu and took.result.tokens == 8 and took.peak is None
     again = kernels.compute(kernel_limit.waves(answers, 2))
     assert again.seconds > 0 and again.cpu > 0
+
+
+def test_others_are_computed_and_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[kernel_limit.Wave]] = []
+    monkeypatch.setattr(kernel_limit.KernelProcess, "compute", lambda _, work: asked.append(work) or Cost(2.0, 4.0))
+    kernels = kernel_limit.KernelProcess(None, io.BytesIO())
+    result = LoadResult([answer(6, 0, 3), answer(7, 0, 3)], 100.0, 1.0, others=[answer(4000, 0, 1)])
+    took = kernels.turn(measures.Turn(result, 50.0, None), clients=3)
+    assert asked == [[[Share(0, 6, 3), Share(0, 7, 3), Share(0, 4000, 1)]]]
+    assert took.result.tokens == 6 and took.result.seconds == 2.0 and took.cpu == 4.0
 
 
 def test_a_process_that_fails_says_why(kernels: kernel_limit.KernelProcess) -> None:
