@@ -451,6 +451,26 @@ class TestLoading:
         finally:
             runner.close()
 
+    @pytest.mark.parametrize(
+        ("changed", "rows"),
+        [
+            ({}, 128),  # 9 heads and 2 threads
+            ({"n_threads_batch": 1}, 64),
+            ({"n_ubatch": 64}, 64),
+            ({"type_k": lib.GGML_TYPE_F32, "type_v": lib.GGML_TYPE_F32}, 128),
+            ({"type_k": lib.GGML_TYPE_Q8_0, "type_v": lib.GGML_TYPE_Q8_0}, 64),  # computed row by row
+            ({"type_v": lib.GGML_TYPE_F32}, 64),
+            ({"flash_attn_type": lib.LLAMA_FLASH_ATTN_TYPE_DISABLED}, 64),
+        ],
+    )
+    def test_prompts_are_computed_in_rows_that_attention_divides_well(
+        self, runner: LlamaRunner, changed: dict[str, int], rows: int
+    ) -> None:
+        parameters = lib.llama_context_params.from_buffer_copy(runner._context.parameters)
+        for name, value in {"n_threads_batch": 2, **changed}.items():
+            setattr(parameters, name, value)
+        assert context.prompt_rows(runner._model, parameters) == rows
+
     def test_what_cannot_be_loaded(self, tmp_path: Path, smollm: Path) -> None:
         broken = tmp_path / "broken.gguf"
         broken.write_bytes(smollm.read_bytes()[:1_000_000])

@@ -288,6 +288,7 @@ class LlamaRunner:
             trained_context=model.trained_context,
             kv_tokens=self._context.max_cells,
             attention_tile_rows=0 if model.placement.on_gpu else CPU_TILE,
+            prompt_rows=context.prompt_rows(model, self._context.parameters),
             can_truncate=self._can_truncate,
             draft_tokens=speculation.MAX_DRAFTED if self._can_truncate else 0,
             has_draft_model=self._draft is not None,
