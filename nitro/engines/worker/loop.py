@@ -44,8 +44,9 @@ class EngineLoop:
         self.outbox = outbox
         self._inbox = inbox
         self._marks = marks or CrashMarks()
-        self._scheduler = Scheduler(runner.info, runner)
-        self._budget = StepBudget(runner.info.step_tokens, runner.info.attention_tile_rows)
+        info = runner.info
+        self._scheduler = Scheduler(info, runner)
+        self._budget = StepBudget(info.step_tokens, info.attention_tile_rows, info.prompt_rows)
         self._output_bytes = OutputBytes(runner)
         self._steps = 0
 
