@@ -1,5 +1,6 @@
 """A route that generates: a reader and a renderer of its protocol, around the service. No protocol is known here."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -7,7 +8,7 @@ from typing import Any
 
 from litestar import MediaType, Request, Response
 
-from nitro.api import error_responses
+from nitro.api import error_responses, reply_writer
 from nitro.api.stream_response import StreamResponse
 from nitro.errors import ApiError
 from nitro.service import ignored_parameters
@@ -34,7 +35,7 @@ async def respond(request: Request, endpoint: Endpoint) -> Response[Any]:
     """Have a request read, sent to an engine, and answered, whole or as a stream."""
     service: GenerationService = request.app.state.service
     raw = RawRequest(endpoint.reader, partial(_body, request), endpoint.prompt_param)
-    principal = Principal(request.state.request_id, partial(_disconnected, request))
+    principal = Principal(request.state.request_id, _left(request))
     try:
         stream = await service.generate(raw, principal)
         renderer = _renderer(endpoint, stream)
@@ -72,7 +73,16 @@ async def _body(request: Request) -> list[bytes]:
             return pieces
 
 
-async def _disconnected(request: Request) -> None:
-    """Wait until the client disconnects. No framework tells a handler that does not stream of a disconnect."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+def _left(request: Request) -> asyncio.Future[None]:
+    """Done when the client disconnects. No framework tells a handler that does not stream of a disconnect."""
+    left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    writer = reply_writer.of(request.scope)
+
+    def leave() -> None:
+        if not left.done():
+            left.set_result(None)
+
+    if writer.left:
+        leave()
+    writer.on_left = leave
+    return left

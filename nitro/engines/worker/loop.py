@@ -163,7 +163,7 @@ class EngineLoop:
         )
         # first of all: what the server does with it takes no core from the next step before that has begun
         self.outbox.send(messages.Step(record, list(map(self._output_bytes.complete, outputs))))
-        prompt_tokens = sum([count for row in rows if (count := row.stop - row.start) > 1])
+        prompt_tokens = sum([count for chunk in batch if (count := chunk.stop - chunk.start) > 1])
         self._budget.observe(prompt_tokens, seconds)
         scheduler.drafts.observe(batch, seconds)
 
