@@ -30,6 +30,7 @@ ON_THE_HUB: dict[str, dict[str, Any]] = {
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
     "qwen3_5_text": {"model_type": "qwen3_5"},
     "qwen3_5_moe_text": {"model_type": "qwen3_5_moe"},
+    "gemma4_text": {"global_head_dim": 32, "num_global_key_value_heads": 1},
     "minimax_m2": {"shared_intermediate_size": 0},
     "olmo3": {"rope_theta": 500000.0},
     "lfm2": {"block_dim": 64, "block_ff_dim": 128, "block_multiple_of": 256, "block_ffn_dim_multiplier": 1.0},

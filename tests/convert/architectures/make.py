@@ -57,6 +57,11 @@ LINEAR = {
     **{"linear_key_head_dim": 16, "linear_value_head_dim": 16, "head_dim": 32},
     **{"full_attention_interval": 2, "layer_types": ["linear_attention", "full_attention"] * 2},
 }
+GEMMA4 = {
+    **{"global_head_dim": 32, "sliding_window": 32, "moe_intermediate_size": 32},
+    **{"tie_word_embeddings": True, "final_logit_softcapping": 30.0},
+    **{"layer_types": ["sliding_attention", "full_attention"] * 2},
+}
 YARN = {
     "rope_type": "yarn",
     "rope_theta": 150000.0,
@@ -142,6 +147,27 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
             **SCALES,
             **{"layer_types": ["mamba", "attention"] * 2, "num_local_experts": 0, "shared_intermediate_size": 128},
             **{"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_n_groups": 1, "mamba_expand": 2},
+        },
+    ),
+    "gemma4": (
+        "gemma4_text",
+        {
+            **GEMMA4,
+            **{"num_hidden_layers": 6, "num_kv_shared_layers": 3, "use_double_wide_mlp": True},
+            **{"layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2},
+            **{"hidden_size_per_layer_input": 16, "vocab_size_per_layer_input": 1024},
+        },
+    ),
+    "gemma4-keys-as-values": (
+        "gemma4_text",
+        {**GEMMA4, "attention_k_eq_v": True, "num_global_key_value_heads": 1, "hidden_size_per_layer_input": 0},
+    ),
+    "gemma4-moe": (
+        "gemma4_text",
+        {
+            **GEMMA4,
+            **{"attention_k_eq_v": True, "num_global_key_value_heads": 1, "hidden_size_per_layer_input": 0},
+            **{"enable_moe_block": True, "num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 32},
         },
     ),
     "lfm2": (
