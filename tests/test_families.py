@@ -107,6 +107,7 @@ SETTINGS: list[tuple[str, str, object]] = [
     ("gemma4, converted", "final_logit_softcapping", 2.0),
     ("gemma4-moe, converted", "expert_used_count", 1),
     ("qwen35, converted", "rope__dimension_count", 16),
+    ("qwen3next, converted", "rope__freq_base", 500.0),
     ("qwen35moe, converted", "rope__freq_base", 500.0),
 ]
 

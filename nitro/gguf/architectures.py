@@ -36,7 +36,7 @@ from nitro.gguf.families.minimax import MINIMAX_M2
 from nitro.gguf.families.olmo2 import OLMO2, OLMO3, OLMOE
 from nitro.gguf.families.phi3 import PHI3
 from nitro.gguf.families.qwen import QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE
-from nitro.gguf.families.qwen_linear import QWEN3_5, QWEN3_5_MOE
+from nitro.gguf.families.qwen_linear import QWEN3_5, QWEN3_5_MOE, QWEN3_NEXT
 from nitro.gguf.header import Header, UnreadableGGUF, read_all
 
 LAYER = re.compile(r"^blk\.(\d+)\.")
@@ -81,6 +81,7 @@ FAMILIES = {
     "nemotron_h": NEMOTRON_H,
     "nemotron_h_moe": NEMOTRON_H,
     "granitehybrid": GRANITE_HYBRID,
+    "qwen3next": QWEN3_NEXT,
     "qwen35": QWEN3_5,
     "qwen35moe": QWEN3_5_MOE,
 }
