@@ -107,6 +107,10 @@ SETTINGS: list[tuple[str, str, object]] = [
     ("gemma4, converted", "final_logit_softcapping", 2.0),
     ("gemma4-moe, converted", "expert_used_count", 1),
     ("qwen35, converted", "rope__dimension_count", 16),
+    ("cohere, converted", "logit_scale", 0.5),
+    ("cohere2, converted", "attention__sliding_window", 4),
+    ("cohere2, converted", "attention__sliding_window_pattern", 2),
+    ("stablelm, converted", "rope__dimension_count", 8),
     ("qwen3next, converted", "rope__freq_base", 500.0),
     ("qwen35moe, converted", "rope__freq_base", 500.0),
 ]
@@ -180,6 +184,8 @@ def test_llama_3s_rotary_factors_are_found_again(factor: float, tmp_path: Path) 
             *("gemma4-moe, converted", "attention__head_count_kv", [2, 1, 1, 1]),
             "its layers of the same kind have [1, 2] KV heads.",
         ),
+        ("cohere2, converted", "rope__scaling__type", "yarn", "cohere2.rope.scaling.type is yarn; supported is none."),
+        ("stablelm, converted", "expert_count", 8, "stablelm.expert_count is 8; supported is 0."),
         ("granite", "logit_scale", None, "has no granite.logit_scale in its metadata."),
     ],
 )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nitro.gguf.families import rope
+from nitro.gguf.families.cohere import COHERE, COHERE2
 from nitro.gguf.families.deepseek import DEEPSEEK_V3, GLM4_MOE_LITE, has_other_epsilon
 from nitro.gguf.families.family import ArchitectureFamily, head_size, layer_count
 from nitro.gguf.families.gemma import GEMMA2, GEMMA3
@@ -37,6 +38,7 @@ from nitro.gguf.families.olmo2 import OLMO2, OLMO3, OLMOE
 from nitro.gguf.families.phi3 import PHI3
 from nitro.gguf.families.qwen import QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE
 from nitro.gguf.families.qwen_linear import QWEN3_5, QWEN3_5_MOE, QWEN3_NEXT
+from nitro.gguf.families.stablelm import STABLELM
 from nitro.gguf.header import Header, UnreadableGGUF, read_all
 
 LAYER = re.compile(r"^blk\.(\d+)\.")
@@ -81,6 +83,9 @@ FAMILIES = {
     "nemotron_h": NEMOTRON_H,
     "nemotron_h_moe": NEMOTRON_H,
     "granitehybrid": GRANITE_HYBRID,
+    "command-r": COHERE,
+    "cohere2": COHERE2,
+    "stablelm": STABLELM,
     "qwen3next": QWEN3_NEXT,
     "qwen35": QWEN3_5,
     "qwen35moe": QWEN3_5_MOE,

@@ -12,7 +12,7 @@ import numpy as np
 
 from nitro.gguf import weights
 from nitro.gguf.families.family import head_size
-from nitro.gguf.header import Header
+from nitro.gguf.header import Header, UnreadableGGUF
 
 FACTORS = "rope_freqs.weight"  # what every rotary frequency is divided by, float32 [head size / 2]
 LONG = "rope_factors_long.weight"
@@ -40,6 +40,12 @@ def linear(header: Header) -> dict[str, Any] | None:
     is_linear = header.get("{arch}.rope.scaling.type", "linear") == "linear"
     factor = header.get("{arch}.rope.scaling.factor") if is_linear else None
     return {**_named("linear"), "factor": factor} if factor else None
+
+
+def unscaled(header: Header) -> None:
+    """No rope_scaling, of which mlx-lm's model has none. Raises UnreadableGGUF where the file has factors."""
+    if FACTORS in header.tensors:
+        raise UnreadableGGUF(f"{header.path}: tensor {FACTORS} scales frequencies, which is not supported here.")
 
 
 def yarn(header: Header) -> dict[str, Any] | None:

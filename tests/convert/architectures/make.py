@@ -170,6 +170,19 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
             **{"enable_moe_block": True, "num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 32},
         },
     ),
+    "cohere": ("cohere", {"layer_norm_eps": 1e-5, "tie_word_embeddings": True, "logit_scale": 0.75}),
+    "cohere2": (
+        "cohere2",
+        {
+            "layer_norm_eps": 1e-5,
+            "tie_word_embeddings": True,
+            "logit_scale": 0.75,
+            "sliding_window": 32,
+            "rotary_pct": 1.0,
+        },
+    ),
+    "stablelm": ("stablelm", {"use_qkv_bias": True, "layer_norm_eps": 1e-5}),
+    "stablelm-parallel": ("stablelm", {"use_parallel_residual": True, "layer_norm_eps": 1e-5}),
     "lfm2": (
         "lfm2",
         {
