@@ -185,6 +185,10 @@ def test_llama_3s_rotary_factors_are_found_again(factor: float, tmp_path: Path) 
             "its layers of the same kind have [1, 2] KV heads.",
         ),
         ("cohere2, converted", "rope__scaling__type", "yarn", "cohere2.rope.scaling.type is yarn; supported is none."),
+        (
+            *("exaone4, converted", "attention__sliding_window", 32),
+            "has windows, which llama.cpp uses only with 64 layers.",
+        ),
         ("stablelm, converted", "expert_count", 8, "stablelm.expert_count is 8; supported is 0."),
         ("granite", "logit_scale", None, "has no granite.logit_scale in its metadata."),
     ],

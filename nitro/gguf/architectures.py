@@ -15,6 +15,7 @@ import numpy as np
 from nitro.gguf.families import rope
 from nitro.gguf.families.cohere import COHERE, COHERE2
 from nitro.gguf.families.deepseek import DEEPSEEK_V3, GLM4_MOE_LITE, has_other_epsilon
+from nitro.gguf.families.exaone4 import EXAONE4
 from nitro.gguf.families.family import ArchitectureFamily, head_size, layer_count
 from nitro.gguf.families.gemma import GEMMA2, GEMMA3
 from nitro.gguf.families.gemma4 import GEMMA4, GEMMA4_MOE
@@ -86,6 +87,7 @@ FAMILIES = {
     "command-r": COHERE,
     "cohere2": COHERE2,
     "stablelm": STABLELM,
+    "exaone4": EXAONE4,
     "qwen3next": QWEN3_NEXT,
     "qwen35": QWEN3_5,
     "qwen35moe": QWEN3_5_MOE,

@@ -170,6 +170,11 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
             **{"enable_moe_block": True, "num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 32},
         },
     ),
+    "exaone4": ("exaone4", {"sliding_window": None, "layer_types": ["full_attention"] * 4}),
+    "exaone4-windows": (
+        "exaone4",
+        {"num_hidden_layers": 64, "sliding_window": 32, "sliding_window_pattern": 4, "initializer_range": 0.2},
+    ),
     "cohere": ("cohere", {"layer_norm_eps": 1e-5, "tie_word_embeddings": True, "logit_scale": 0.75}),
     "cohere2": (
         "cohere2",
