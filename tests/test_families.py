@@ -102,7 +102,16 @@ SETTINGS: list[tuple[str, str, object]] = [
     ("mixtral, converted", "expert_used_count", 1),
     ("deepseek-v3, converted", "expert_weights_scale", 3.0),
     ("granitehybrid, converted", "rope__scaling__finetuned", True),  # positions
+    ("gemma4, converted", "attention__sliding_window", 4),
+    ("gemma4, converted", "rope__freq_base_swa", 500.0),
+    ("gemma4, converted", "final_logit_softcapping", 2.0),
+    ("gemma4-moe, converted", "expert_used_count", 1),
     ("qwen35, converted", "rope__dimension_count", 16),
+    ("cohere, converted", "logit_scale", 0.5),
+    ("cohere2, converted", "attention__sliding_window", 4),
+    ("cohere2, converted", "attention__sliding_window_pattern", 2),
+    ("stablelm, converted", "rope__dimension_count", 8),
+    ("qwen3next, converted", "rope__freq_base", 500.0),
     ("qwen35moe, converted", "rope__freq_base", 500.0),
 ]
 
@@ -163,6 +172,24 @@ def test_llama_3s_rotary_factors_are_found_again(factor: float, tmp_path: Path) 
             *("deepseek-v2, converted", "vocab_size", 1024),
             "deepseek2.expert_gating_func is None; supported is 2.",
         ),
+        (
+            *("gemma4, converted", "attention__value_length_swa", 8),
+            "gemma4.attention.value_length_swa is not the head size, 16.",
+        ),
+        (
+            *("gemma4, converted", "feed_forward_length", [128, 64, 128, 128, 128, 128]),
+            "its layers' feed_forward_length follows no known pattern.",
+        ),
+        (
+            *("gemma4-moe, converted", "attention__head_count_kv", [2, 1, 1, 1]),
+            "its layers of the same kind have [1, 2] KV heads.",
+        ),
+        ("cohere2, converted", "rope__scaling__type", "yarn", "cohere2.rope.scaling.type is yarn; supported is none."),
+        (
+            *("exaone4, converted", "attention__sliding_window", 32),
+            "has windows, which llama.cpp uses only with 64 layers.",
+        ),
+        ("stablelm, converted", "expert_count", 8, "stablelm.expert_count is 8; supported is 0."),
         ("granite", "logit_scale", None, "has no granite.logit_scale in its metadata."),
         ("mixtral, converted", "rope__scaling__factor", 4.0, "llama.rope.scaling.factor is 4.0; supported is 1.0."),
         ("lfm2, converted", "attention__sliding_window", 16, "lfm2.attention.sliding_window is 16; supported is 0."),
@@ -179,7 +206,7 @@ def test_llama_3s_rotary_factors_are_found_again(factor: float, tmp_path: Path) 
 def test_settings_that_are_refused(name: str, key: str, value: object, says: str, tmp_path: Path) -> None:
     file = write(tmp_path / "tiny.gguf", name, **{key: value})
     with pytest.raises(UnreadableGGUF) as refusal:
-        architectures.configuration(header.read(file))
+        architectures.configuration(architectures.read(file))
     assert str(refusal.value).endswith(says)
 
 

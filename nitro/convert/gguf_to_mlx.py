@@ -17,7 +17,7 @@ from gguf.quants import dequantize
 from nitro.checkpoints import block_packing, mlx_packing
 from nitro.convert import safetensors
 from nitro.convert.safetensors import write_json
-from nitro.gguf import architectures, folder, header, packing, tensors, tokenizer, weights
+from nitro.gguf import architectures, folder, packing, tensors, tokenizer, weights
 from nitro.gguf.header import Header, Tensor, UnreadableGGUF
 from nitro.gguf.packing import GROUP, Packed
 from nitro.gguf.tensors import ArraySpec
@@ -29,7 +29,7 @@ WIDTHS = (2, 3, 4, 5, 6, 8)  # bits that MLX can pack
 
 def check(source: Path, in_blocks: bool = False) -> None:
     """Raises UnreadableGGUF where the file cannot be converted, as far as that shows without reading weights."""
-    head = header.read_all(source)
+    head = architectures.read(source)
     architectures.configuration(head)
     tokenizer.build(head)
     _check_types(head, list(architectures.model_names(head)), in_blocks)
@@ -41,7 +41,7 @@ def convert(source: Path, target: Path, in_blocks: bool = False) -> list[str]:
     Returns sentences for the user that say what was changed. Raises UnreadableGGUF and OSError; `target` is then
     incomplete.
     """
-    head = header.read_all(source)
+    head = architectures.read(source)
     names = list(architectures.model_names(head))
     config = architectures.configuration(head)
     _check_types(head, names, in_blocks)

@@ -6,14 +6,19 @@ GGUF's names: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md and gguf
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nitro.gguf.families import experts, rope
+from nitro.gguf.families.cohere import COHERE, COHERE2
 from nitro.gguf.families.deepseek import DEEPSEEK_V3, GLM4_MOE_LITE, has_other_epsilon
+from nitro.gguf.families.exaone4 import EXAONE4
 from nitro.gguf.families.family import ArchitectureFamily, head_size, layer_count
 from nitro.gguf.families.gemma import GEMMA2, GEMMA3
+from nitro.gguf.families.gemma4 import GEMMA4, GEMMA4_MOE
 from nitro.gguf.families.glm import GLM4, GLM4_MOE
 from nitro.gguf.families.gpt_oss import GPT_OSS
 from nitro.gguf.families.hunyuan import HUNYUAN_DENSE
@@ -33,8 +38,9 @@ from nitro.gguf.families.minimax import MINIMAX_M2
 from nitro.gguf.families.olmo2 import OLMO2, OLMO3, OLMOE
 from nitro.gguf.families.phi3 import PHI3
 from nitro.gguf.families.qwen import QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE
-from nitro.gguf.families.qwen_linear import QWEN3_5, QWEN3_5_MOE
-from nitro.gguf.header import Header, UnreadableGGUF
+from nitro.gguf.families.qwen_linear import QWEN3_5, QWEN3_5_MOE, QWEN3_NEXT
+from nitro.gguf.families.stablelm import STABLELM
+from nitro.gguf.header import Header, UnreadableGGUF, read_all
 
 LAYER = re.compile(r"^blk\.(\d+)\.")
 
@@ -56,6 +62,7 @@ FAMILIES = {
     "qwen3moe": QWEN3_MOE,
     "gemma2": GEMMA2,
     "gemma3": GEMMA3,
+    "gemma4": GEMMA4,
     "phi3": PHI3,
     "smollm3": SMOLLM3,
     "granite": GRANITE,
@@ -77,6 +84,11 @@ FAMILIES = {
     "nemotron_h": NEMOTRON_H,
     "nemotron_h_moe": NEMOTRON_H,
     "granitehybrid": GRANITE_HYBRID,
+    "command-r": COHERE,
+    "cohere2": COHERE2,
+    "stablelm": STABLELM,
+    "exaone4": EXAONE4,
+    "qwen3next": QWEN3_NEXT,
     "qwen35": QWEN3_5,
     "qwen35moe": QWEN3_5_MOE,
 }
@@ -85,6 +97,7 @@ FAMILIES = {
 VARIANTS: dict[str, list[tuple[Callable[[Header], bool], ArchitectureFamily]]] = {
     "llama": [(_has("expert_count"), MIXTRAL)],
     "olmo2": [(_has("attention.sliding_window"), OLMO3)],
+    "gemma4": [(_has("expert_count"), GEMMA4_MOE)],
     "mistral3": [(_is_yarn, MINISTRAL3)],
     "deepseek2": [(has_other_epsilon, GLM4_MOE_LITE)],
 }
@@ -116,6 +129,20 @@ def of(header: Header) -> ArchitectureFamily:
         )
     variants = VARIANTS.get(header.architecture, [])
     return next((family for fits, family in variants if fits(header)), FAMILIES[header.architecture])
+
+
+def read(path: Path) -> Header:
+    """As `header.read_all`, but a tensor that the original model has in parts is listed under the name of each."""
+    found = read_all(path)
+    if found.architecture not in FAMILIES:
+        return found
+    parts = of(found).parts
+    tensors = {
+        part.replace("N", str(_layer(name))): tensor
+        for name, tensor in found.tensors.items()
+        for part in parts.get(_general(name), (name,))
+    }
+    return replace(found, tensors=tensors)
 
 
 def model_names(header: Header) -> dict[str, str]:
@@ -221,11 +248,11 @@ def _need_tensors(header: Header) -> None:
 
 
 def _layers(header: Header, name: str) -> Iterable[int]:
-    """The numbers of the layers that have this tensor; [0] if it is of no layer."""
-    if "N" not in name:
-        return [0]
+    """The numbers of the layers that have this tensor; one number if it is of no layer."""
     some = of(header).layers.get(name)
-    return range(layer_count(header)) if some is None else some(header)
+    if some is not None:
+        return some(header)
+    return range(layer_count(header)) if "blk.N" in name else [0]
 
 
 def _layer(tensor: str) -> int:

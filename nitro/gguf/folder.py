@@ -62,7 +62,7 @@ def dtype(head: Header) -> str:
 
 def adds_bos(head: Header) -> bool:
     """Does the tokenizer put the BOS token before a text?"""
-    return bool(head.get("tokenizer.ggml.add_bos_token", tokenizer.is_sentence_piece(head)))
+    return tokenizer.adds_bos(head, tokenizer.is_sentence_piece(head))
 
 
 def _templates(head: Header) -> dict[str, str]:

@@ -32,6 +32,8 @@ class ArchitectureFamily:
     rows: dict[str, Rows] = field(default_factory=dict)
     values: dict[str, Values] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
+    # of tensors that the model has in parts: the parts' names, keys of the tables above, whose `rows` picks each's
+    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     layers: dict[str, Layers] = field(default_factory=dict)  # of tensors that only some layers have
     supported: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # by key: the supported values; (): all
     notice: Value = lambda header: None  # a sentence for the user where mlx-lm's model differs slightly

@@ -39,18 +39,22 @@ def query_scalar(layers_of_27b: int) -> Value:
     return of
 
 
-def window_pattern(header: Header) -> int:
-    """One layer in so many attends to everything, the others to a window. Raises UnreadableGGUF where it is
-    irregular."""
-    if not header.get("{arch}.attention.sliding_window"):
-        return 1
-    pattern: Any = header.get("{arch}.attention.sliding_window_pattern", 6)
-    if isinstance(pattern, int):
-        return pattern
-    every = pattern.index(False) + 1 if False in pattern else len(pattern) + 1
-    if pattern != [(layer + 1) % every != 0 for layer in range(len(pattern))]:
-        raise UnreadableGGUF(f"{header.path}: its layers with a sliding window follow no regular pattern.")
-    return every
+def window_pattern(default: int) -> Value:
+    """One layer in so many attends to everything, the others to a window. `default`: where the file does not say.
+    Raises UnreadableGGUF where it is irregular."""
+
+    def of(header: Header) -> int:
+        if not header.get("{arch}.attention.sliding_window"):
+            return 1
+        pattern: Any = header.get("{arch}.attention.sliding_window_pattern", default)
+        if isinstance(pattern, int):
+            return pattern
+        every = pattern.index(False) + 1 if False in pattern else len(pattern) + 1
+        if pattern != [(layer + 1) % every != 0 for layer in range(len(pattern))]:
+            raise UnreadableGGUF(f"{header.path}: its layers with a sliding window follow no regular pattern.")
+        return every
+
+    return of
 
 
 def no_window(header: Header) -> str | None:
@@ -88,7 +92,7 @@ GEMMA3 = ArchitectureFamily(
         "rope_theta": rope.base,
         "query_pre_attn_scalar": query_scalar(62),
         "sliding_window": maybe("attention.sliding_window"),
-        "sliding_window_pattern": window_pattern,
+        "sliding_window_pattern": window_pattern(6),
         "hidden_activation": constant("gelu_pytorch_tanh"),
     },
     values=dict.fromkeys(("output_norm.weight", *FOUR_NORMS, *HEAD_NORMS), minus_one),

@@ -51,6 +51,12 @@ def linear(header: Header) -> dict[str, Any] | None:
     return {**_named("linear"), "factor": factor} if factor else None
 
 
+def unscaled(header: Header) -> None:
+    """No rope_scaling, of which mlx-lm's model has none. Raises UnreadableGGUF where the file has factors."""
+    if FACTORS in header.tensors:
+        raise UnreadableGGUF(f"{header.path}: tensor {FACTORS} scales frequencies, which is not supported here.")
+
+
 def yarn(header: Header) -> dict[str, Any] | None:
     """rope_scaling of a model whose file may say "yarn"; otherwise as `scaling`.
 

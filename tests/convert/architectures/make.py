@@ -57,6 +57,11 @@ LINEAR = {
     **{"linear_key_head_dim": 16, "linear_value_head_dim": 16, "head_dim": 32},
     **{"full_attention_interval": 2, "layer_types": ["linear_attention", "full_attention"] * 2},
 }
+GEMMA4 = {
+    **{"global_head_dim": 32, "sliding_window": 32, "moe_intermediate_size": 32},
+    **{"tie_word_embeddings": True, "final_logit_softcapping": 30.0},
+    **{"layer_types": ["sliding_attention", "full_attention"] * 2},
+}
 YARN = {
     "rope_type": "yarn",
     "rope_theta": 150000.0,
@@ -144,6 +149,45 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
             **{"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_n_groups": 1, "mamba_expand": 2},
         },
     ),
+    "gemma4": (
+        "gemma4_text",
+        {
+            **GEMMA4,
+            **{"num_hidden_layers": 6, "num_kv_shared_layers": 3, "use_double_wide_mlp": True},
+            **{"layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2},
+            **{"hidden_size_per_layer_input": 16, "vocab_size_per_layer_input": 1024},
+        },
+    ),
+    "gemma4-keys-as-values": (
+        "gemma4_text",
+        {**GEMMA4, "attention_k_eq_v": True, "num_global_key_value_heads": 1, "hidden_size_per_layer_input": 0},
+    ),
+    "gemma4-moe": (
+        "gemma4_text",
+        {
+            **GEMMA4,
+            **{"attention_k_eq_v": True, "num_global_key_value_heads": 1, "hidden_size_per_layer_input": 0},
+            **{"enable_moe_block": True, "num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 32},
+        },
+    ),
+    "exaone4": ("exaone4", {"sliding_window": None, "layer_types": ["full_attention"] * 4}),
+    "exaone4-windows": (
+        "exaone4",
+        {"num_hidden_layers": 64, "sliding_window": 32, "sliding_window_pattern": 4, "initializer_range": 0.2},
+    ),
+    "cohere": ("cohere", {"layer_norm_eps": 1e-5, "tie_word_embeddings": True, "logit_scale": 0.75}),
+    "cohere2": (
+        "cohere2",
+        {
+            "layer_norm_eps": 1e-5,
+            "tie_word_embeddings": True,
+            "logit_scale": 0.75,
+            "sliding_window": 32,
+            "rotary_pct": 1.0,
+        },
+    ),
+    "stablelm": ("stablelm", {"use_qkv_bias": True, "layer_norm_eps": 1e-5}),
+    "stablelm-parallel": ("stablelm", {"use_parallel_residual": True, "layer_norm_eps": 1e-5}),
     "lfm2": (
         "lfm2",
         {
