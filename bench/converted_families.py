@@ -25,8 +25,10 @@ RECORDED = Path(__file__).parents[1] / "tests" / "data" / "architectures.json"
 FAMILIES: dict[str, dict[str, Any]] = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
 SAME = [name for name, family in FAMILIES.items() if isinstance(family["mlx"], float)]  # that MLX opens
 # of the random values, where 0 makes two experts of a token equal but for rounding
-# llama.cpp's GELU is a table of float16, whose rounding some seeds make larger than others
-SEEDS = {"minimax-m2": 1, "gemma4": 2}
+SEEDS = {"minimax-m2": 1}
+LIMIT = 1e-6  # nats, of the mean divergence: above this it is not the same model
+# of general.architecture: llama.cpp's GELU is a table of float16 (ggml_vec_gelu_f32 in ggml/src/ggml-cpu/vec.h)
+LIMITS = dict.fromkeys(("gemma", "gemma2", "gemma3", "gemma4", "starcoder2"), 5e-6)
 # scale of the random values, where it is not that of a matrix; the first pattern that fits counts
 SCALES = {
     r"norm": None,
@@ -35,6 +37,16 @@ SCALES = {
     r"\.bias|sinks|ssm_d$": 0.4,
     r"layer_output_scale|\.scale$": None,
 }
+
+
+def limit(architecture: str) -> float:
+    """The largest mean divergence, in nats, of the same model. `architecture`: general.architecture."""
+    return LIMITS.get(architecture, LIMIT)
+
+
+def limits(architecture: str) -> dict[str, float]:
+    """As `limit`, of each of the divergences that are recorded (tests/convert/record_architectures.py)."""
+    return {"llama.cpp": limit(architecture), "mlx": limit(architecture), "mlx, hf": LIMIT}
 
 
 def recipe(file: Path) -> dict[str, Any]:
@@ -92,6 +104,8 @@ def write_converted(
         for number in tensor["layers"] or [0]:
             shape = tensor.get("other_shapes", {}).get(str(number), tensor["shape"])
             array = values(general, shape, random)
+            if family["architecture"] == "gemma4" and general == "blk.N.attn_q_norm.weight":
+                array *= shape[0] ** -0.5  # as it is in real ones, whose scores nothing else divides
             is_matrix = array.ndim > 1 and general.endswith(".weight") and array.shape[-1] % block == 0
             raw = gguf.quants.quantize(array, type) if is_matrix and type != Type.F32 else array
             tensor_type = type if is_matrix else Type.F32

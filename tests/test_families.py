@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from doctored import doctor
 from gguf import GGMLQuantizationType as Type
 from llama_scorer import LlamaScorer
 from mlx_scorer import MlxScorer
@@ -14,12 +15,12 @@ from tiny_families import FAMILIES, HEAD, write_family
 from tiny_models import CONTEXT
 
 from bench import converted_families
+from bench.converted_families import LIMIT
 from nitro.convert import checkpoint, gguf_to_mlx, hyperparameters, matrices
 from nitro.gguf import architectures, folder, header
 from nitro.gguf.families import rope
 from nitro.gguf.header import UnreadableGGUF
 
-MOST = 1e-6  # nats, of the mean divergence
 NOTICES = {
     "phi3, long": ["mlx-lm's phi3 always uses the factors for long contexts; llama.cpp uses others up to 64 tokens."]
 }
@@ -34,6 +35,12 @@ def shares(scorer: LlamaScorer | MlxScorer, tokens: list[int]) -> np.ndarray:
 
 def divergence(theirs: np.ndarray, ours: np.ndarray) -> float:
     return float((np.exp(theirs) * (theirs - ours)).sum(axis=1).mean())
+
+
+def limit(name: str) -> float:
+    """Nats, of the mean divergence. `name`: as in `write`."""
+    known = converted_families.FAMILIES.get(name.removesuffix(", converted")) if "converted" in name else None
+    return converted_families.limit(known["architecture"] if known else name.split(",")[0])
 
 
 def assert_proof_finds_the_same(file: Path, folder: Path) -> None:
@@ -64,8 +71,11 @@ def test_a_file_is_the_same_model_on_both_engines_and_converted(name: str, tmp_p
     theirs = shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens)
     served, converted = (shares(MlxScorer(path, context=CONTEXT), tokens) for path in (file, target))
     assert theirs.std() > 1, "a model that says nothing"
-    assert divergence(theirs, served) < MOST
+    most = limit(name)
+    assert divergence(theirs, served) < most
     assert np.array_equal(served, converted)
+    wrong = doctor(file, tmp_path / "wrong.gguf", "two rows")
+    assert divergence(theirs, shares(MlxScorer(wrong, context=CONTEXT), tokens)) > 100 * most
 
 
 # What changes one setting of the file as llama.cpp has it. MLX must follow.
@@ -121,8 +131,8 @@ def test_every_setting_counts(name: str, key: str, value: object, tmp_path: Path
     tokens = random_tokens(100)
     usual, other = write(tmp_path / "usual.gguf", name), write(tmp_path / "other.gguf", name, **{key: value})
     theirs = shares(LlamaScorer(other, context=CONTEXT, exact=True), tokens)
-    assert divergence(theirs, shares(MlxScorer(other, context=CONTEXT), tokens)) < MOST
-    assert divergence(theirs, shares(MlxScorer(usual, context=CONTEXT), tokens)) > 1000 * MOST
+    assert divergence(theirs, shares(MlxScorer(other, context=CONTEXT), tokens)) < limit(name)
+    assert divergence(theirs, shares(MlxScorer(usual, context=CONTEXT), tokens)) > 1000 * limit(name)
 
 
 # without rotation the order of rows in a head changes nothing
@@ -140,7 +150,7 @@ def test_every_quirk_counts(quirk: str, tmp_path: Path, monkeypatch: pytest.Monk
             file, tokens = write(tmp_path / f"{name}.gguf", known, **ROTATED.get(name, {})), random_tokens(50)
             right = shares(MlxScorer(file, context=CONTEXT), tokens)
             monkeypatch.setitem(architectures.FAMILIES, name, replace(family, **{quirk: {}}))
-            assert divergence(right, shares(MlxScorer(file, context=CONTEXT), tokens)) > 1000 * MOST, name
+            assert divergence(right, shares(MlxScorer(file, context=CONTEXT), tokens)) > 1000 * LIMIT, name
 
 
 @pytest.mark.parametrize("factor", [8.0, 32.0])
@@ -159,13 +169,13 @@ def test_llama_3s_rotary_factors_are_found_again(factor: float, tmp_path: Path) 
     assert scaling == {"rope_type": "llama3", "type": "llama3", "factor": factor, **rope.LLAMA3}
     tokens = random_tokens(200)
     theirs = shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens)
-    assert divergence(theirs, shares(MlxScorer(file, context=CONTEXT), tokens)) < MOST
+    assert divergence(theirs, shares(MlxScorer(file, context=CONTEXT), tokens)) < LIMIT
 
 
 @pytest.mark.parametrize(
     ("name", "key", "value", "says"),
     [
-        ("qwen3moe", "rope__scaling__type", "linear", "qwen3moe.rope.scaling.type is linear; supported is none."),
+        ("qwen3moe", "rope__scaling__factor", 4.0, "qwen3moe.rope.scaling.factor is 4.0; supported is 1.0."),
         ("gemma3", "final_logit_softcapping", 30.0, "final_logit_softcapping is 30.0; supported is 0.0."),
         ("qwen2", "expert_count", 8, "qwen2.expert_count is 8; supported is 0."),
         (
@@ -210,6 +220,22 @@ def test_settings_that_are_refused(name: str, key: str, value: object, says: str
     assert str(refusal.value).endswith(says)
 
 
+@pytest.mark.parametrize("factor", [None, 0.0, 1.0, 4.0])
+def test_a_scaling_that_changes_nothing(factor: float | None, tmp_path: Path) -> None:
+    """Of a model that scales no positions: llama.cpp takes no factor, 0 and 1 for none."""
+    keys = {"rope__scaling__type": "linear", "rope__scaling__factor": factor}
+    file = write_family(tmp_path / "tiny.gguf", "qwen3moe", **keys)
+    if factor == 4.0:
+        with pytest.raises(UnreadableGGUF, match=r"qwen3moe\.rope\.scaling\.type is linear; supported is none\."):
+            architectures.configuration(header.read(file))
+        return
+    usual, tokens = write_family(tmp_path / "usual.gguf", "qwen3moe"), random_tokens(20)
+    found = [shares(MlxScorer(path, context=CONTEXT), tokens) for path in (usual, file)]
+    assert np.array_equal(*found)
+    theirs = [shares(LlamaScorer(path, context=CONTEXT, exact=True), tokens) for path in (usual, file)]
+    assert np.array_equal(*theirs)
+
+
 def test_rotary_factors_that_mlx_lms_model_has_not(tmp_path: Path) -> None:
     """As in Mixtrals that are made of several Llama 3."""
     tensors = {**converted_families.FAMILIES["mixtral"]["tensors"], "rope_freqs.weight": {"shape": [8], "layers": []}}
@@ -235,7 +261,7 @@ def test_deepseeks_yarn(epsilon: float, tmp_path: Path) -> None:
     keys = {**YARN, "attention__layer_norm_rms_epsilon": epsilon}
     file, tokens = write(tmp_path / "tiny.gguf", "deepseek-v3, converted", **keys), random_tokens(200)
     theirs = shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens)
-    assert divergence(theirs, shares(MlxScorer(file, context=CONTEXT), tokens)) < MOST
+    assert divergence(theirs, shares(MlxScorer(file, context=CONTEXT), tokens)) < LIMIT
     assert folder.notices(header.read(file)) == []
     without = {**keys, "rope__scaling__yarn_log_multiplier": None}
     with pytest.raises(UnreadableGGUF, match=r"has no deepseek2\.rope\.scaling\.yarn_log_multiplier"):

@@ -43,6 +43,7 @@ from nitro.gguf.families.stablelm import STABLELM
 from nitro.gguf.header import Header, UnreadableGGUF, read_all
 
 LAYER = re.compile(r"^blk\.(\d+)\.")
+SCALING = "rope.scaling.type"
 
 
 def _has(key: str) -> Callable[[Header], bool]:
@@ -197,7 +198,7 @@ def configuration(header: Header) -> dict[str, Any]:
     supported."""
     family = of(header)
     for key, (allowed, description) in _supported_values(header).items():
-        value = header.get(f"{{arch}}.{key}")
+        value = _said(header, key)
         if allowed and value not in allowed:
             raise UnreadableGGUF(f"{header.path}: {header.architecture}.{key} is {value}; supported is {description}.")
     _need_no_scaling(header)
@@ -206,13 +207,19 @@ def configuration(header: Header) -> dict[str, Any]:
     return {**names, **{key: value(header) for key, value in family.config.items()}}
 
 
+def _said(header: Header, key: str) -> Any:
+    """The metadata's value; a scaling that changes nothing is "none"."""
+    value = header.get(f"{{arch}}.{key}")
+    return "none" if (key, value) == (SCALING, "linear") and rope.linear(header) is None else value
+
+
 def _supported_values(header: Header) -> dict[str, tuple[tuple[Any, ...], str]]:
     """By key: the supported values (none listed: all are), and their description."""
     size = head_size(header)
     of_all = {
         "rope.dimension_count": ((size, None), f"the head size, {size}"),
         "attention.value_length": ((size, None), f"the head size, {size}"),
-        "rope.scaling.type": (("none", "linear", None), "none or linear"),
+        SCALING: (("none", "linear", None), "none or linear"),
         "rope.scale_linear": ((1.0, None), "1.0"),
         "rope.scaling.attn_factor": ((1.0, None), "1.0"),
         "attention.temperature_scale": ((0.0, None), "0.0"),
@@ -226,14 +233,14 @@ def _supported_values(header: Header) -> dict[str, tuple[tuple[Any, ...], str]]:
 
 def _need_no_scaling(header: Header) -> None:
     """Raises UnreadableGGUF where mlx-lm's model scales no positions and the file does, without naming a type."""
-    if of(header).supported.get("rope.scaling.type") != experts.NO_SCALING["rope.scaling.type"]:
+    family = of(header)
+    if family.supported.get(SCALING) != experts.NO_SCALING[SCALING]:
         return
-    if rope.FACTORS in header.tensors:
+    if rope.FACTORS in header.tensors and rope.FACTORS not in family.optional:
         raise UnreadableGGUF(
-            f"{header.path} scales positions ({rope.FACTORS}), which mlx-lm's {of(header).model_type} does not."
+            f"{header.path} scales positions ({rope.FACTORS}), which mlx-lm's {family.model_type} does not."
         )
-    scaling = rope.linear(header) or {}
-    if scaling.get("factor", 1.0) != 1.0:
+    if (scaling := rope.linear(header)) is not None:
         key = f"{header.architecture}.rope.scaling.factor"
         raise UnreadableGGUF(f"{header.path}: {key} is {scaling['factor']}; supported is 1.0.")
 

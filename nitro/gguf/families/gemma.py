@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nitro.gguf.families import rope
+from nitro.gguf.families import experts, rope
 from nitro.gguf.families.family import (
     ArchitectureFamily,
     Value,
@@ -78,7 +78,7 @@ GEMMA2 = ArchitectureFamily(
         "sliding_window": maybe("attention.sliding_window", 4096),
     },
     values=dict.fromkeys(("output_norm.weight", *FOUR_NORMS), minus_one),
-    supported={**DENSE, "rope.scaling.type": ("none", None)},  # mlx-lm's model scales no positions
+    supported={**DENSE, **experts.NO_SCALING},
     notice=no_window,
 )
 

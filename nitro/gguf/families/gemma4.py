@@ -171,13 +171,15 @@ CONFIGURATION: dict[str, Value] = {
     "final_logit_softcapping": lambda header: header.get("{arch}.final_logit_softcapping") or None,
     "hidden_activation": constant("gelu_pytorch_tanh"),
 }
-SUPPORTED: dict[str, tuple[Any, ...]] = {"rope.scaling.type": ("none", None)}
+SUPPORTED: dict[str, tuple[Any, ...]] = experts.NO_SCALING
+OPTIONAL = ("output.weight", rope.FACTORS)  # the factors say which frequencies are rotated
 
 GEMMA4 = ArchitectureFamily(
     "gemma4_text",
     "Gemma4ForCausalLM",
     NAMES,
     CONFIGURATION,
+    OPTIONAL,
     layers=LAYERS,
     supported={**DENSE, **SUPPORTED},
 )
@@ -211,6 +213,7 @@ GEMMA4_MOE = ArchitectureFamily(
         "top_k_experts": need("expert_used_count"),
         "moe_intermediate_size": need("expert_feed_forward_length"),
     },
+    OPTIONAL,
     rows={name: rows for name, (rows, _) in PICKED.items()},
     shapes={name: shape for name, (_, shape) in PICKED.items()},
     parts={experts.GATE_AND_UP: experts.HALVES},

@@ -45,10 +45,10 @@ def scaling(header: Header) -> dict[str, Any] | None:
 
 
 def linear(header: Header) -> dict[str, Any] | None:
-    """rope_scaling without factors per frequency: linear, or None."""
+    """rope_scaling without factors per frequency: linear, or None, which factors of 1 and 0 are, too."""
     is_linear = header.get("{arch}.rope.scaling.type", "linear") == "linear"
     factor = header.get("{arch}.rope.scaling.factor") if is_linear else None
-    return {**_named("linear"), "factor": factor} if factor else None
+    return {**_named("linear"), "factor": factor} if factor not in (None, 0, 1) else None
 
 
 def unscaled(header: Header) -> None:
