@@ -55,9 +55,9 @@ def _tensor(model: GGUFReader) -> None:
 
 
 def _rows(model: GGUFReader) -> None:
-    """Two neighbouring rows of every layer's feed-forward, or of all its experts, change places."""
+    """Two neighbouring rows of every layer's feed-forward, all its experts and its Mamba change places."""
     for tensor in model.tensors:
-        if "ffn_up" in tensor.name and tensor.data.ndim > 1:
+        if ("ffn_up" in tensor.name or "ssm_in" in tensor.name) and tensor.data.ndim > 1:
             tensor.data[..., [0, 1], :] = tensor.data[..., [1, 0], :]
 
 

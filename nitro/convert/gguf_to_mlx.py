@@ -67,7 +67,8 @@ def _parts(head: Header, name: str, in_blocks: bool) -> list[ArraySpec]:
 
 def _block_settings(head: Header, names: list[str]) -> dict[str, Any]:
     types = {architectures.model_name(head, name).removesuffix(".weight"): head.tensors[name].type for name in names}
-    return block_packing.settings({layer: type for layer, type in types.items() if type not in weights.PLAIN})
+    blocks = {layer: tensors.block_type(type) for layer, type in types.items() if type not in weights.PLAIN}
+    return block_packing.settings(blocks)
 
 
 def _data(head: Header, names: list[str], in_blocks: bool) -> Iterator[np.ndarray]:
@@ -115,7 +116,7 @@ def _check_types(head: Header, names: list[str], in_blocks: bool) -> None:
     """Raises UnreadableGGUF where a type cannot be read, before anything is written."""
     for name in names:
         tensor = head.tensors[name]
-        if in_blocks and tensor.type not in (*weights.PLAIN, *block_packing.CODECS):
+        if in_blocks and tensors.block_type(tensor.type) not in (*weights.PLAIN, *block_packing.CODECS):
             raise UnreadableGGUF(f"{head.path}: tensor {name} is {tensor.type}, which MLX has no blocks of.")
         if (
             tensor.type not in weights.PLAIN

@@ -16,8 +16,9 @@ from nitro.gguf.families import experts, rope
 from nitro.gguf.families.cohere import COHERE, COHERE2
 from nitro.gguf.families.deepseek import DEEPSEEK_V3, GLM4_MOE_LITE, has_other_epsilon
 from nitro.gguf.families.exaone4 import EXAONE4
+from nitro.gguf.families.falcon_h1 import FALCON_H1
 from nitro.gguf.families.family import ArchitectureFamily, head_size, layer_count
-from nitro.gguf.families.gemma import GEMMA2, GEMMA3
+from nitro.gguf.families.gemma import GEMMA, GEMMA2, GEMMA3
 from nitro.gguf.families.gemma4 import GEMMA4, GEMMA4_MOE
 from nitro.gguf.families.glm import GLM4, GLM4_MOE
 from nitro.gguf.families.gpt_oss import GPT_OSS
@@ -33,13 +34,14 @@ from nitro.gguf.families.llama import (
     SEED_OSS,
     SMOLLM3,
 )
-from nitro.gguf.families.mamba import GRANITE_HYBRID, NEMOTRON_H
+from nitro.gguf.families.mamba import GRANITE_HYBRID, MAMBA2, NEMOTRON_H
 from nitro.gguf.families.minimax import MINIMAX_M2
 from nitro.gguf.families.olmo2 import OLMO2, OLMO3, OLMOE
 from nitro.gguf.families.phi3 import PHI3
 from nitro.gguf.families.qwen import QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE
 from nitro.gguf.families.qwen_linear import QWEN3_5, QWEN3_5_MOE, QWEN3_NEXT
 from nitro.gguf.families.stablelm import STABLELM
+from nitro.gguf.families.starcoder2 import NEMOTRON, STARCODER2
 from nitro.gguf.header import Header, UnreadableGGUF, read_all
 
 LAYER = re.compile(r"^blk\.(\d+)\.")
@@ -61,6 +63,7 @@ FAMILIES = {
     "qwen2": QWEN2,
     "qwen3": QWEN3,
     "qwen3moe": QWEN3_MOE,
+    "gemma": GEMMA,
     "gemma2": GEMMA2,
     "gemma3": GEMMA3,
     "gemma4": GEMMA4,
@@ -89,6 +92,10 @@ FAMILIES = {
     "cohere2": COHERE2,
     "stablelm": STABLELM,
     "exaone4": EXAONE4,
+    "starcoder2": STARCODER2,
+    "nemotron": NEMOTRON,
+    "mamba2": MAMBA2,
+    "falcon-h1": FALCON_H1,
     "qwen3next": QWEN3_NEXT,
     "qwen35": QWEN3_5,
     "qwen35moe": QWEN3_5_MOE,
@@ -200,7 +207,8 @@ def configuration(header: Header) -> dict[str, Any]:
     for key, (allowed, description) in _supported_values(header).items():
         value = _said(header, key)
         if allowed and value not in allowed:
-            raise UnreadableGGUF(f"{header.path}: {header.architecture}.{key} is {value}; supported is {description}.")
+            said = "not set" if value is None else value
+            raise UnreadableGGUF(f"{header.path}: {header.architecture}.{key} is {said}; supported is {description}.")
     _need_no_scaling(header)
     _need_tensors(header)
     names = {"model_type": family.model_type, "architectures": [family.model_class]}

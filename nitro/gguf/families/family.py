@@ -166,9 +166,10 @@ def kv_head_count(header: Header) -> int:
 
 
 def head_size(header: Header) -> int:
-    """The size of a head's keys; without it, width / heads. Raises UnreadableGGUF."""
+    """The size of a head's keys; without it, width / heads; 0 without heads. Raises UnreadableGGUF."""
     size = header.get("{arch}.attention.key_length")
-    return int(header.need("{arch}.embedding_length") // head_count(header) if size is None else size)
+    count = head_count(header) if size is None else 0
+    return int((header.need("{arch}.embedding_length") // count if count else 0) if size is None else size)
 
 
 def rotated_share(header: Header) -> float:

@@ -1,4 +1,4 @@
-"""Gemma 2 and Gemma 3 (text). Their norms multiply by 1 + weight, and the file stores the sum."""
+"""Gemma 1, Gemma 2 and Gemma 3 (text). Their norms multiply by 1 + weight, and the file stores the sum."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from nitro.gguf.families.family import (
     minus_one,
     weights,
 )
-from nitro.gguf.families.llama import ATTENTION, CONFIG, DENSE, EMBEDDINGS, FEED_FORWARD, HEAD_NORMS
+from nitro.gguf.families.llama import ATTENTION, CONFIG, DENSE, EMBEDDINGS, FEED_FORWARD, HEAD_NORMS, NORMS_BEFORE
 from nitro.gguf.header import Header, UnreadableGGUF
 
 FOUR_NORMS = weights(
@@ -64,6 +64,16 @@ def no_window(header: Header) -> str | None:
         return None
     return f"mlx-lm's gemma2 has no sliding window: beyond {window} tokens its answers differ from llama.cpp's."
 
+
+OF_GEMMA = {**EMBEDDINGS, **weights(ATTENTION), **NORMS_BEFORE, **weights(FEED_FORWARD)}
+GEMMA = ArchitectureFamily(
+    "gemma",
+    "GemmaForCausalLM",
+    {name: goal for name, goal in OF_GEMMA.items() if name != "output.weight"},  # always tied
+    CONFIG,
+    values=dict.fromkeys(("output_norm.weight", *NORMS_BEFORE), minus_one),
+    supported={**DENSE, **experts.NO_SCALING},
+)
 
 GEMMA2 = ArchitectureFamily(
     "gemma2",

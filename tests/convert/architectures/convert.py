@@ -22,6 +22,7 @@ FORMER: dict[str, dict[str, Any]] = {
     "deepseek-v3": SIGMOID,
     "glm4moelite": SIGMOID,
     "granitehybrid": {"layer_types": ["mamba", "attention"] * 2, "num_experts_per_tok": None},
+    "granitehybrid-moe": {"layer_types": ["mamba", "attention"] * 2},
     "nemotron_h": {
         "hybrid_override_pattern": "M*-M",
         **dict.fromkeys(("num_experts_per_tok", "n_routed_experts", "n_group", "topk_group")),  # absent

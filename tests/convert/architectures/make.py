@@ -188,6 +188,53 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "stablelm": ("stablelm", {"use_qkv_bias": True, "layer_norm_eps": 1e-5}),
     "stablelm-parallel": ("stablelm", {"use_parallel_residual": True, "layer_norm_eps": 1e-5}),
+    "gemma": ("gemma", {"tie_word_embeddings": True, "hidden_act": "gelu_pytorch_tanh"}),
+    "starcoder2": ("starcoder2", {"norm_epsilon": 1e-5, "tie_word_embeddings": True}),
+    "nemotron": ("nemotron", {"norm_eps": 1e-5, "partial_rotary_factor": 0.5}),
+    "mamba2": (
+        "mamba2",
+        {
+            **{"num_heads": 8, "head_dim": 16, "state_size": 16, "n_groups": 1, "expand": 2, "conv_kernel": 4},
+            **{"layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "chunk_size": 64},
+        },
+    ),
+    "falcon-h1": (
+        "falcon_h1",
+        {
+            **{"mamba_d_ssm": 128, "mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_n_groups": 2},
+            **{"mamba_expand": 2, "mamba_norm_before_gate": False, "mamba_rms_norm": False, "mamba_chunk_size": 64},
+            **{"embedding_multiplier": 2.0, "lm_head_multiplier": 0.5, "key_multiplier": 0.75},
+            **{"attention_in_multiplier": 1.25, "attention_out_multiplier": 0.9375},
+            **{"ssm_in_multiplier": 1.25, "ssm_out_multiplier": 0.5, "mlp_multipliers": [0.875, 0.625]},
+            "ssm_multipliers": [0.35, 0.25, 0.4, 0.5, 0.3],
+        },
+    ),
+    "ernie4_5-moe": (
+        "ernie4_5_moe",
+        {
+            **{"moe_num_experts": 8, "moe_k": 2, "moe_intermediate_size": 32, "moe_num_shared_experts": 2},
+            **{"moe_layer_start_index": 1, "moe_layer_end_index": 3, "moe_layer_interval": 1},
+        },
+    ),
+    "apertus": ("apertus", {}),
+    "llama4": (
+        "llama4_text",
+        {
+            **{"num_local_experts": 8, "num_experts_per_tok": 1, "intermediate_size": 32, "intermediate_size_mlp": 128},
+            **{"interleave_moe_layer_step": 2, "use_qk_norm": True, "attention_chunk_size": 64},
+            **{"no_rope_layers": [1, 1, 1, 0], "attn_temperature_tuning": False},
+        },
+    ),
+    "hunyuan-moe": ("hunyuan_v1_moe", {"num_experts": 8, "moe_topk": 2, "intermediate_size": 32}),
+    "granitehybrid-moe": (
+        "granitemoehybrid",
+        {
+            **SCALES,
+            **LOCAL_EXPERTS,
+            **{"layer_types": ["mamba", "attention"] * 2, "intermediate_size": 32, "shared_intermediate_size": 48},
+            **{"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_n_groups": 1, "mamba_expand": 2},
+        },
+    ),
     "lfm2": (
         "lfm2",
         {
