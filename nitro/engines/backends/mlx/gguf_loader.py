@@ -41,9 +41,10 @@ def open_gguf(path: Path) -> MlxModel:
     """The model in it, its weights loaded. Raises CannotOpen before any weight is read, and LoadError."""
     try:
         head = architectures.read(path)
+        architectures.of(head)
+        _check_types(head)
         config = architectures.configuration(head)
         names = architectures.model_names(head)
-        _check_types(head)
         words = tokenizer.build(head)
     except UnreadableGGUF as error:
         raise CannotOpen(f"MLX cannot open it: {error} {ADVICE}") from None
