@@ -30,7 +30,6 @@ MOST = 1e-8  # nats, mean: both compute with the same numbers in float32
 SLOW = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S")  # for llama.cpp's quantiser
 LIBRARYS_MOST = 6e-3  # of mlx-kquant's own layers, whose products are bfloat16 where they are given float32
 SERVED_MOST = 0.02  # beside llama.cpp on the same file, which rounds to 8 bits what it multiplies
-GEMMAS_MOST = 1e-4  # nats, mean, of gemma3-270m in float32 on both engines: llama.cpp's GELU is a table of float16
 WRONG = 0.05  # nats, mean: more than any of these, of a file with one fault
 
 
@@ -166,14 +165,6 @@ def test_gemma(gemma: Path) -> None:
     """A real model as it is, with tensors of four types."""
     tokens = [2, *random_tokens(40)]
     assert divergence(gemma, tokens).mean() < SERVED_MOST
-
-
-def test_gemma_with_the_same_numbers(gemma: Path, tmp_path: Path) -> None:
-    """As a real model's limit, beside a file with a small fault in every layer."""
-    tokens, unpacked = [2, *random_tokens(20)], quantize(gemma, tmp_path / "f32.gguf", "F32")
-    assert divergence(gemma, tokens, unpacked).mean() < GEMMAS_MOST
-    wrong = doctor(gemma, tmp_path / "wrong.gguf", "two rows")
-    assert divergence(wrong, tokens, unpacked).mean() > 3 * GEMMAS_MOST
 
 
 def test_a_tensor_where_blocks_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
