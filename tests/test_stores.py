@@ -49,7 +49,7 @@ def checkpoint(folder: Path) -> Path:
 
 def stored(*folders: Path) -> dict[str, StoredModel]:
     """By name, without the embedded model."""
-    models = scan.models(folders, True, FactCache(Path(os.environ["NITRO_DATA"]) / "facts"))
+    models = scan.models(folders, True, cache=FactCache(Path(os.environ["NITRO_DATA"]) / "facts"))
     return {model.name: model for model in models if model.store != "embedded"}
 
 

@@ -3,7 +3,7 @@
 Methods look at files and may block. They may be called from any thread.
 """
 
-import logging
+import contextlib
 import math
 import threading
 import time
@@ -16,8 +16,6 @@ from nitro.models.names import AmbiguousName as AmbiguousName
 from nitro.models.names import NameNotFound as NameNotFound
 from nitro.models.settings import AS_SERVED, ModelSettings
 from nitro.models.stored_model import StoredModel
-
-log = logging.getLogger("nitro.models")
 
 FRESH = 5.0  # seconds for which a list of models is believed
 AGAIN = 0.5  # seconds after which a name that is not in it is looked for again
@@ -42,6 +40,7 @@ class Catalog:
         self._clock = clock
         self._known: list[StoredModel] = []
         self._since = -math.inf  # when they were looked for
+        self._settings: dict[str, ModelSettings] = {}  # by path
 
     def models(self) -> list[StoredModel]:
         """All of them, broken ones too, in the order of the stores. Of files that did not change nothing is read
@@ -49,8 +48,13 @@ class Catalog:
         from nitro.models.stores import scan
 
         with self._lock:
-            self._known = scan.models(self._folders, self._everything)
+            paths = {name: settings.path for name, settings in self._configured.items() if settings.path}
+            self._known = scan.models(self._folders, self._everything, paths)
             self._since = self._clock()
+            self._settings = {}
+            for name, settings in self._configured.items():
+                with contextlib.suppress(NameNotFound, AmbiguousName):
+                    self._settings[names.find(name, self._known, _best).path] = settings
             return self._known
 
     def find(self, name: str) -> StoredModel:
@@ -83,14 +87,8 @@ def _best(models: Sequence[StoredModel]) -> StoredModel:
     return preference.best(models)
 
     def settings(self, model: StoredModel) -> ModelSettings:
-        """What is set for this model."""
-        for key, settings in self._configured.items():
-            try:
-                if names.find(key, [model], _best) == model:
-                    return settings
-            except names.NameNotFound:
-                continue
-        return AS_SERVED
+        """What is set for this model, by a name that means it."""
+        return self._settings.get(model.path, AS_SERVED)
 
 
 def check_folder(folder: Path) -> None:

@@ -21,7 +21,7 @@ class NameNotFound(NitroError):
     """No model has this name. `known`: the names that there are."""
 
     def __init__(self, name: str, known: list[str]):
-        super().__init__(one_line(f"There is no model '{name}' here; there are {_listed(known)}."))
+        super().__init__(one_line(f"There is no model '{name}' here; there are {listed(known)}."))
         self.name, self.known = name, known
 
 
@@ -29,7 +29,7 @@ class AmbiguousName(NitroError):
     """Several models may be meant. `candidates`: their names."""
 
     def __init__(self, name: str, candidates: list[str]):
-        super().__init__(one_line(f"'{name}' may mean several models; say which of {_listed(candidates)}."))
+        super().__init__(one_line(f"'{name}' may mean several models; say which of {listed(candidates)}."))
         self.name, self.candidates = name, candidates
 
 
@@ -84,6 +84,7 @@ def _in_repository(wanted: str, models: Sequence[StoredModel]) -> list[StoredMod
     return whole or (short if len(owners) == 1 else [])
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Names as a sentence has them."""
     shown = ", ".join(names[:MAX_SHOWN]) or "none"
     return f"{shown} and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else shown

@@ -1,7 +1,7 @@
 """What all stores hold, as StoredModels: layouts from the stores, the rest from the models' own files."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -14,12 +14,22 @@ from nitro.models.stores.store import Found, Store
 
 log = logging.getLogger("nitro.models")
 
+CONFIGURED = Store(name="nitro.toml", title="nitro.toml", roots=list, find=lambda _: iter(()))
 
-def models(folders: Iterable[Path], everything: bool, cache: FactCache | None = None) -> list[StoredModel]:
-    """The models of `folders` and, if `everything` is asked for, of the stores. A file that two stores name is listed
-    once, by the first. Each has a name of its own."""
+
+def models(
+    folders: Iterable[Path],
+    everything: bool,
+    paths: Mapping[str, Path] | None = None,
+    cache: FactCache | None = None,
+) -> list[StoredModel]:
+    """The models of `folders`, those at `paths`, which are by name, and, if `everything` is asked for, of the stores.
+    A file that two stores name is listed once, by the first. Each has a name of its own."""
     cache = cache or fact_cache.shared()
     found: dict[str, StoredModel] = {}
+    for name, path in (paths or {}).items():
+        model = _described(CONFIGURED, Found(name=name, path=path.expanduser().absolute()), cache)
+        found[model.path] = model
     for store in registry.stores(folders, everything):
         for model in of_store(store, cache):
             found.setdefault(model.path, model)
