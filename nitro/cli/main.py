@@ -6,6 +6,7 @@ from nitro import __version__
 from nitro.cli.bench import bench
 from nitro.cli.convert import convert
 from nitro.cli.doctor import doctor
+from nitro.cli.pull import pull
 from nitro.cli.serve import serve
 from nitro.cli.verify import verify
 from nitro.system import file_descriptors
@@ -18,5 +19,5 @@ def main() -> None:
     file_descriptors.fill_standard()
 
 
-for command in (serve, doctor, bench, convert, verify):
+for command in (serve, doctor, pull, bench, convert, verify):
     main.add_command(command)
