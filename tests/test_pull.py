@@ -100,12 +100,10 @@ def test_files_of_all_kinds_lie_where_huggingface_hub_finds_them(hub: LoopbackHu
     assert [request.start for request in hub.requests] == [0] * len(hub.requests)
 
 
-def test_it_is_noted_once_as_ours(puller: Puller) -> None:
-    for _ in range(2):
-        paths = puller.pull()
-        lookup.note(puller.hub, puller.look(), None, paths)
-    (noted,) = fetched.read()
-    assert (noted.repository, noted.files) == (NAME, tuple(map(str, paths)))
+def test_it_is_noted_as_ours(puller: Puller) -> None:
+    paths = puller.pull()
+    lookup.note(puller.hub, puller.look(), None, paths)
+    assert fetched.read()[NAME] >= set(map(str, paths))
 
 
 def test_the_second_pull_brings_nothing(hub: LoopbackHub, puller: Puller) -> None:

@@ -249,7 +249,8 @@ def line(meter: Meter) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    return row.file, row.type, _gigabytes(row.size), row.fits or "no", "yes" if row.chosen else "", row.reason
+    fits = "" if row.fits is None else row.fits or "no"
+    return row.file, row.type, _gigabytes(row.size), fits, "yes" if row.chosen else "", row.reason
 
 
 def _gigabytes(size: int) -> str:

@@ -71,7 +71,7 @@ class Row(Struct, frozen=True, kw_only=True):
     file: str  # the first, of a model in parts
     type: str = ""
     size: int  # of all parts
-    fits: str = ""  # the memory that holds it
+    fits: str | None = None  # the memory that holds it; empty where none does; None for what goes along
     chosen: bool = False
     reason: str = ""
 
