@@ -15,7 +15,7 @@ MAX_BYTES = 2**24
 
 
 class Record(Struct, frozen=True):
-    """Files of one repository that came with one pull or several."""
+    """Files of one repository at one commit."""
 
     commit: str
     files: list[str]  # pointers in snapshots/COMMIT, absolute
@@ -24,7 +24,9 @@ class Record(Struct, frozen=True):
 def add(repo: str, commit: str, files: Sequence[Path]) -> None:
     """Note that these files of the repository "org/name" were fetched. Raises OSError."""
     records = _load()
-    records.setdefault(repo, []).append(Record(commit, sorted(map(str, files))))
+    known = [record for record in records.get(repo, []) if record.commit != commit]
+    before = {file for record in records.get(repo, []) if record.commit == commit for file in record.files}
+    records[repo] = [*known, Record(commit, sorted({*before, *map(str, files)}))]
     _store(records)
 
 
