@@ -69,13 +69,44 @@ def test_a_model_comes_and_its_place_is_told(hub: LoopbackHub, command: Command)
     assert out == (
         "Model-Q8_0.gguf, 1.0 MB: the best that fits into 1.0 GB of memory\n"
         "mmproj-F16.gguf, 0.0 MB: lets the model see or hear\n"
-        f"{NAME}:Q8_0 is here: {path}\nTo serve it: nitro serve {path}\n"
+        f"{NAME}:Q8_0 is here: {path}\nTo serve it: nitro serve {NAME}:Q8_0\n"
     )
     assert path.read_bytes() == CONTENT * 2 and (path.parent / "mmproj-F16.gguf").exists()
     assert not (path.parent / FILE).exists()
     asked = {request.path.strip("/").split("/")[0] for request in hub.requests if "resolve" not in request.path}
     assert asked == {"api", hub.repos[NAME].sha256("Model-Q8_0.gguf"), hub.repos[NAME].sha256("mmproj-F16.gguf")}
     assert [request.path for request in hub.asked("api/")] == [f"/api/models/{NAME}"], "nothing else is asked for"
+
+
+def test_it_is_listed_and_served_by_its_name_until_it_is_removed(
+    hub: LoopbackHub, command: Command, model: Path
+) -> None:
+    """Also by the commit that comes next, which another of its files is fetched of."""
+    hub.repos[NAME].files |= {FILE: model.read_bytes(), "Model-Q8_0.gguf": model.read_bytes()}
+    assert command.run(f"{NAME}:Q8_0")[0] == 0
+    sent = hub.sent
+    hub.repos[NAME].files["README.md"] = b"A new commit."
+    assert command.run(f"{NAME}:Q4_K_M")[0] == 0
+    assert hub.sent == sent, "both files have one content"
+
+    def nitro(*arguments: str) -> str:
+        env = {**command.env, "NITRO_STORES": "hub"}
+        done = subprocess.run(
+            [sys.executable, "-m", "nitro", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=env,
+            timeout=CEILING,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    listed = nitro("list")
+    assert f"{NAME}:Q4_K_M" in listed and f"{NAME}:Q8_0" in listed and "half" not in listed
+    assert "mmproj-F16.gguf" in nitro("show", f"{NAME}:Q8_0")
+    nitro("rm", "--yes", f"{NAME}:Q8_0")
+    assert f"{NAME}:Q8_0" not in nitro("list")
 
 
 def test_a_dry_run_prints_the_table_and_fetches_nothing(hub: LoopbackHub, command: Command) -> None:
@@ -127,7 +158,7 @@ def test_a_killed_pull_that_is_started_again_ends_with_the_same_bytes(hub: Loopb
     hub.requests.clear()
     hub.cut, before = None, hub.sent
     code, out, errors = command.run(f"{NAME}:Q4_K_M")
-    path = Path(out.splitlines()[-1].rpartition(" ")[2])
+    path = Path(out.splitlines()[-2].rpartition(" ")[2])
     assert (code, errors, path.read_bytes()) == (0, "", CONTENT)
     assert [request.start for request in hub.asked(FILE)] == [300_000]
     assert hub.sent - before <= len(CONTENT) - 300_000 + 4

@@ -163,7 +163,7 @@ class _Text(Output):
     def ready(self, name: str, path: Path) -> None:
         """As the protocol of the class says."""
         self._say(f"{name} is here: {path}")
-        self._say(f"To serve it: nitro serve {path}")
+        self._say(f"To serve it: nitro serve {name}")
 
     def refused(self, error: PullError) -> None:
         """As the protocol of the class says."""
