@@ -1,5 +1,6 @@
 """Fetching from a hub on loopback, in this process: what goes wrong on the way, and what is left then."""
 
+import hashlib
 import os
 import random
 import threading
@@ -286,6 +287,32 @@ def test_a_file_that_is_not_as_long_as_listed(hub: LoopbackHub, puller: Puller, 
     told = RepositoryFile(file.path, file.size + change, file.sha256, file.git)
     of = Repository(name=NAME, files=(told,), commit=listed.commit)
     assert puller.refusal(of=of).code in ("changed", "wrong_hash")
+
+
+@pytest.mark.parametrize(("size", "code"), [("5", "wrong_hash"), ("6", "hub")])
+def test_a_hub_that_answers_with_other_hashes_than_it_lists(
+    hub: LoopbackHub, puller: Puller, size: str, code: str
+) -> None:
+    """huggingface_hub, which makes the link, then fetches what it is told of, and compares the size alone."""
+    listed = puller.look()
+    puller.blob.parent.mkdir(parents=True)
+    puller.blob.write_bytes(CONTENT)
+    other = hashlib.sha256(b"other").hexdigest()
+    headers = {"X-Repo-Commit": listed.commit, "ETag": f'"{other}"'}
+
+    def answer(request: Request) -> Answer | None:
+        said = {**headers, "Content-Length": size} if request.method == "HEAD" else headers
+        return (200, said, b"other") if "resolve" in request.path else None
+
+    hub.answer = answer
+    assert puller.refusal("m-Q8_0.gguf", of=listed).code == code
+    assert not list(puller.cache.rglob("m-Q8_0.gguf"))
+
+
+@pytest.mark.parametrize("path", ["../../m.gguf", "/etc/m.gguf", "a//m.gguf", "a/./m.gguf", "..\\m.gguf", "a\0.gguf"])
+def test_paths_that_lead_out_of_the_repository_are_not_seen(hub: LoopbackHub, puller: Puller, path: str) -> None:
+    hub.repos[NAME].files[path] = b"GGUF"
+    assert {file.path for file in puller.look().files} == {"m-Q8_0.gguf", "config.json", "empty.txt"}
 
 
 def test_a_hub_without_hashes(puller: Puller) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -109,6 +110,15 @@ def test_it_is_listed_and_served_by_its_name_until_it_is_removed(
     assert f"{NAME}:Q8_0" not in nitro("list")
 
 
+def test_a_file_system_without_links(hub: LoopbackHub, command: Command) -> None:
+    """There huggingface_hub moves the content to where it would link it."""
+    for _ in range(2):
+        event = command.events(f"{NAME}:Q4_K_M", HF_HUB_DISABLE_SYMLINKS="1")[-1]
+        path = Path(event["path"])
+        assert path.read_bytes() == CONTENT and not path.is_symlink()
+        assert hub.sent == len(CONTENT) + 4
+
+
 def test_a_dry_run_prints_the_table_and_fetches_nothing(hub: LoopbackHub, command: Command) -> None:
     code, out, errors = command.run(f"{NAME}:q4_k_m", "--dry-run", "--memory", "1G")
     assert (code, errors) == (0, "")
@@ -137,6 +147,24 @@ def test_json_lines_tell_everything(hub: LoopbackHub, command: Command) -> None:
     assert begin["files"][0] == {"file": FILE, "size": len(CONTENT), "sha256": hub.repos[NAME].sha256(FILE)}
     assert done["name"] == f"{NAME}:Q4_K_M" and Path(done["path"]).read_bytes() == CONTENT
     assert {event["file"] for event in events if event["event"] == "file"} == {FILE, "mmproj-F16.gguf"}
+
+
+def test_bars_on_a_terminal(hub: LoopbackHub, command: Command) -> None:
+    ours, its = os.openpty()
+    arguments = [sys.executable, "-m", "nitro", "pull", f"{NAME}:Q4_K_M"]
+    env = {**command.env, "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(arguments, stdout=its, stderr=its, cwd=ROOT, env=env) as process:
+        os.close(its)
+        shown = b""
+        try:
+            while block := os.read(ours, 65536):
+                shown += block
+        except OSError:  # how a terminal ends on Linux
+            pass
+        assert process.wait(CEILING) == 0, shown
+    os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert "all files" in text and "512.0/512.0 kB" in text and f"{NAME}:Q4_K_M is here" in text
 
 
 def test_a_killed_pull_that_is_started_again_ends_with_the_same_bytes(hub: LoopbackHub, command: Command) -> None:

@@ -11,7 +11,8 @@ from nitro.models import quantizations
 
 SUFFIX = ".gguf"
 PROJECTOR = "a projector"
-# GGUF files that are no model, by what is in their names
+# GGUF files that are no model, by what is in their names. llama.cpp leaves out some of them, too (common/download.cpp
+# in llama-cpp-python 0.3.36).
 COMPANIONS = {
     re.compile(pattern, re.IGNORECASE): kind
     for pattern, kind in {

@@ -76,8 +76,7 @@ def _refusal(error: Exception, repository: Repository) -> Exception:
 
 def _check_disk(hub: Hub, repository: Repository, files: Sequence[RepositoryFile]) -> None:
     """Whether what is not here yet fits onto the disk. Raises PullError."""
-    blobs = hub.folder(repository) / "blobs"
-    missing = sum(_missing(blobs, file) for file in files)
+    missing = sum(_missing(hub, repository, file) for file in files)
     folder = next(folder for folder in (hub.cache.absolute(), *hub.cache.absolute().parents) if folder.exists())
     free = shutil.disk_usage(folder).free
     if missing and missing + SPARE > free:
@@ -88,9 +87,9 @@ def _check_disk(hub: Hub, repository: Repository, files: Sequence[RepositoryFile
         )
 
 
-def _missing(blobs: Path, file: RepositoryFile) -> int:
-    name = key(file)
-    if (blobs / name).exists():
+def _missing(hub: Hub, repository: Repository, file: RepositoryFile) -> int:
+    blob = hub.blob(repository, key(file))
+    if blob.exists() or hub.pointer(repository, file).exists():
         return 0
-    partial = blobs / (name + SUFFIX)
+    partial = blob.with_name(blob.name + SUFFIX)
     return max(file.size - (partial.stat().st_size if partial.exists() else 0), 0)

@@ -49,6 +49,7 @@ class Hub:
                 file.blob_id or "",
             )
             for file in info.siblings or []
+            if _stays_inside(file.rfilename)
         )
         tags = frozenset(info.tags or ())
         found = Repository(name=name, files=files, commit=info.sha or "", tags=tags, gated=bool(info.gated))
@@ -84,6 +85,15 @@ class Hub:
         """A repository's folder in the cache."""
         return self.cache / repo_folder_name(repo_id=repository.name, repo_type="model")
 
+    def blob(self, repository: Repository, key: str) -> Path:
+        """Where a content with this hash lies in the cache."""
+        return self.folder(repository) / "blobs" / key
+
+    def pointer(self, repository: Repository, file: RepositoryFile) -> Path:
+        """The file in the snapshot of its commit: a link to the blob, or the content itself where the file system has
+        no links."""
+        return self.folder(repository) / "snapshots" / repository.commit / file.path
+
     def lock(self, repository: Repository, key: str) -> Path:
         """The file that huggingface_hub locks while it fetches a blob."""
         return self.cache / ".locks" / self.folder(repository).name / f"{key}.lock"
@@ -113,3 +123,9 @@ class Hub:
         new = ref.with_name(f"{ref.name}.{os.getpid()}.tmp")
         new.write_text(repository.commit)
         new.replace(ref)
+
+
+def _stays_inside(path: str) -> bool:
+    """Whether a path of a repository is one below its folder, as Git's are; a hub may say anything."""
+    parts = path.split("/")
+    return not {"", ".", ".."} & set(parts) and "\\" not in path and "\0" not in path

@@ -43,9 +43,7 @@ def _kept(hub: Hub, repository: Repository, paths: set[Path]) -> list[Repository
     return [
         file
         for file in repository.files
-        if file.path in ours
-        and snapshots / repository.commit / file.path not in paths
-        and (hub.folder(repository) / "blobs" / key(file)).exists()
+        if file.path in ours and hub.pointer(repository, file) not in paths and hub.blob(repository, key(file)).exists()
     ]
 
 

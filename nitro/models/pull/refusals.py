@@ -33,8 +33,11 @@ def of(error: Exception, name: str, revision: str | None = None) -> PullError | 
     if isinstance(error, httpx2.TransportError | httpx2.TooManyRedirects | errors.FileMetadataError | JSONDecodeError):
         return PullError("network", f"The hub cannot be reached ({_quote(error)}). Check the connection, "
                          f"HF_ENDPOINT and the proxy's variables, and run the command again.")  # fmt: skip
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         return of_disk(error)
+    if isinstance(error, OSError):  # huggingface_hub's own
+        return PullError("hub", f"What the hub sends of {name} does not fit together ({_quote(error)}). Check "
+                         f"HF_ENDPOINT and the proxy's variables, and run the command again.")  # fmt: skip
     return None
 
 

@@ -42,7 +42,7 @@ class Transfer:
 
     def blob(self, file: RepositoryFile) -> Path:
         """Where a file's content lies in the cache."""
-        return self._hub.folder(self._repository) / "blobs" / key(file)
+        return self._hub.blob(self._repository, key(file))
 
     def fetch(self, file: RepositoryFile) -> Path:
         """Have the file in the cache, whole and verified; returns its path in the snapshot. Raises PullError, OSError,
@@ -52,6 +52,9 @@ class Transfer:
                 with Partial(self.blob(file), file) as partial:
                     self._complete(file, partial)
         path = self._hub.place(self._repository, file)
+        if path.resolve() != self.blob(file).resolve() and not is_proven(path, file):
+            path.unlink()  # by a hub that answers with other hashes than it lists
+            raise PullError("wrong_hash", f"{file.path} came with another content than the hub says, and was removed.")
         self._report(Done(file, path))
         return path
 
@@ -75,17 +78,17 @@ class Transfer:
                 return
 
     def _is_here(self, file: RepositoryFile) -> bool:
-        """Whether the blob is there, and right: other programs do not compare hashes. A wrong one is dropped."""
-        blob = self.blob(file)
-        if not blob.exists():
-            return False
-        if is_proven(blob, file):
-            self._report(Here(file, file.size))
-            return True
-        self._report(
-            Said(f"{file.path} was in the cache with another content than the hub says, and is fetched again.")
-        )
-        blob.unlink()
+        """Whether the content is there, and right: other programs do not compare hashes. A wrong one is dropped."""
+        for place in (self.blob(file), self._hub.pointer(self._repository, file)):
+            if not place.exists():
+                continue
+            if is_proven(place, file):
+                self._report(Here(file, file.size))
+                return True
+            self._report(
+                Said(f"{file.path} was in the cache with another content than the hub says, and is fetched again.")
+            )
+            place.unlink()
         return False
 
     def _complete(self, file: RepositoryFile, partial: Partial) -> None:
