@@ -69,8 +69,8 @@ def run(config: ServeConfig) -> None:
 def serve(**fields: Any) -> None:
     """Serve MODEL over the OpenAI API.
 
-    MODEL is a GGUF file (if it is split, its first part) or a folder with an MLX model. Without MODEL, the small model
-    that comes with Nitro is served.
+    MODEL is a GGUF file (if it is split, its first part), a folder with an MLX model, or the name of a model that
+    `nitro list` shows. Without MODEL, the small model that comes with Nitro is served.
     """
     try:
         _check_engine(fields["engine"])
