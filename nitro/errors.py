@@ -5,6 +5,7 @@ NitroError
 ├── ConvertError           a conversion or a comparison is impossible or failed: the same
 ├── EngineLost             the server ends with its engine (--exit-on-engine-failure): the same
 ├── BenchError             a measurement cannot continue: the same
+├── PullError              a model cannot be fetched: the same
 ├── EngineError            what an engine can answer instead of tokens
 │   ├── PromptRejected     the request cannot run on this engine: 400
 │   ├── PromptTooLong      it does not fit into the context: 400 context_length_exceeded
@@ -65,6 +66,15 @@ class EngineLost(NitroError):
 
 class BenchError(NitroError):
     """A measurement cannot continue."""
+
+
+class PullError(Sentence, NitroError):
+    """A model cannot be fetched. `code` is for programs; `retry_after`: seconds that the hub asks to wait."""
+
+    def __init__(self, code: str, message: str, retry_after: int | None = None):
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
 
 
 class EngineError(NitroError):

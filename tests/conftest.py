@@ -25,6 +25,7 @@ from nitro.models import default_model
 
 # no test sees the models of whoever runs it, or what Nitro remembers of them
 os.environ["NITRO_STORES"] = ""
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # which asks the hub for something, too
 _data = tempfile.TemporaryDirectory(prefix="nitro-tests-")
 os.environ["NITRO_DATA"] = _data.name
 os.environ.update(ENVIRONMENT)  # for the runners that tests load into this process: before llama.cpp is

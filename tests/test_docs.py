@@ -19,10 +19,11 @@ TOP = (ROOT / "README.md", ROOT / "CONTRIBUTING.md")
 FOR_USERS = [page for page in PAGES if page in TOP or page.is_relative_to(ROOT / "docs")]
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 COMMAND = re.compile(
-    r"(?:^|/|`)nitro (serve|list|show|rm|convert|verify|doctor|bench)\b([^`\n]*)|make serve ARGS=\"([^\"]*)\"", re.M
+    r"(?:^|/|`)nitro (serve|pull|list|show|rm|convert|verify|doctor|bench)\b([^`\n]*)|make serve ARGS=\"([^\"]*)\"",
+    re.M,
 )
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-COMMANDS = ("serve", "list", "show", "rm", "convert", "verify", "doctor", "bench")
+COMMANDS = ("serve", "pull", "list", "show", "rm", "convert", "verify", "doctor", "bench")
 
 
 def named(page: Path) -> str:
