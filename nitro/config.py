@@ -8,6 +8,7 @@ from msgspec import Meta
 from nitro.engines.options import EngineOptions
 from nitro.engines.types import EngineSpec
 from nitro.models import catalog
+from nitro.models.settings import ModelSettings
 
 DEFAULT_PORT = 3928
 
@@ -16,6 +17,7 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     """A server and the engine behind it. The bounds are checked by the command line."""
 
     model: str | None = None  # None: the embedded default
+    model_settings: dict[str, ModelSettings] = {}  # by the names in nitro.toml
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on. 0: any free port.")] = DEFAULT_PORT
     alias: Annotated[str | None, Meta(description="Name of the model in the API.")] = None

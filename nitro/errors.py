@@ -2,6 +2,8 @@
 
 NitroError
 ├── StartError             the server cannot start: one line on stderr, exit 1
+├── ConfigError            nitro.toml is wrong: one line on stderr, exit 2, as for a wrong flag
+├── ChatError              `nitro chat` or `nitro run` got no answer: one line on stderr
 ├── ConvertError           a conversion or a comparison is impossible or failed: the same
 ├── EngineLost             the server ends with its engine (--exit-on-engine-failure): the same
 ├── BenchError             a measurement cannot continue: the same
@@ -53,6 +55,14 @@ class Sentence(Exception):
 
 class StartError(Sentence, NitroError):
     """The server cannot start."""
+
+
+class ConfigError(Sentence, NitroError):
+    """A file with settings is wrong. The message names the file, and the line if it is known."""
+
+
+class ChatError(Sentence, NitroError):
+    """No server answers, or it refuses. The message is the server's own, if it said something."""
 
 
 class ConvertError(Sentence, NitroError):

@@ -4,6 +4,7 @@ import click
 
 from nitro import __version__
 from nitro.cli.bench import bench
+from nitro.cli.config import config
 from nitro.cli.convert import convert
 from nitro.cli.doctor import doctor
 from nitro.cli.serve import serve
@@ -18,5 +19,5 @@ def main() -> None:
     file_descriptors.fill_standard()
 
 
-for command in (serve, doctor, bench, convert, verify):
+for command in (serve, config, doctor, bench, convert, verify):
     main.add_command(command)
