@@ -4,9 +4,11 @@ import click
 
 from nitro import __version__
 from nitro.cli.bench import bench
+from nitro.cli.chat import chat
 from nitro.cli.config import config
 from nitro.cli.convert import convert
 from nitro.cli.doctor import doctor
+from nitro.cli.run import run
 from nitro.cli.serve import serve
 from nitro.cli.verify import verify
 from nitro.system import file_descriptors
@@ -19,5 +21,5 @@ def main() -> None:
     file_descriptors.fill_standard()
 
 
-for command in (serve, config, doctor, bench, convert, verify):
+for command in (serve, chat, run, config, doctor, bench, convert, verify):
     main.add_command(command)

@@ -1,0 +1,142 @@
+"""An answer on the terminal while it comes: what has ended is printed once, and only the last block is drawn again."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Self
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.live import Live
+from rich.markdown import Markdown
+from rich.segment import Segment
+from rich.text import Text
+
+from nitro.chat.client import Piece
+from nitro.chat.markdown_blocks import Blocks
+
+INTERVAL = 1 / 12  # seconds between two drawings
+PATIENCE = 1.0  # seconds without a word after which it is said that we wait
+MARGIN = 3  # lines of the terminal that the last block leaves free
+# Everything but line breaks and tabs that moves a cursor or begins a sequence: a model may say it, a terminal obeys it.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """The text without control characters."""
+    return CONTROL.sub("", text)
+
+
+class Tail:
+    """The last lines of something."""
+
+    def __init__(self, content: RenderableType, lines: int):
+        self.content, self.lines = content, lines
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """See rich."""
+        lines = console.render_lines(self.content, options, pad=False)[-self.lines :]
+        for number, line in enumerate(lines):
+            if number:
+                yield Segment.line()
+            yield from line
+
+
+class AnswerView:
+    """Shows one answer. As a context: at its end all of it is shown."""
+
+    def __init__(self, console: Console, fold: bool = False, clock: Callable[[], float] = time.monotonic):
+        """`fold`: instead of the reasoning, show how long it takes."""
+        self._console, self._fold, self._clock = console, fold, clock
+        self._blocks = Blocks()
+        self._thoughts = ""  # the last line of the reasoning
+        self._thinking = False
+        self._changed = self._is_empty = True
+        self._began = self._drawn = clock()
+        self._shown_wait = 0
+        self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_thoughts()
+        rest = self._blocks.rest
+        self._live.update(self._spaced(Markdown(rest)) if rest.strip() else Text(""), refresh=False)
+        if not rest.strip():
+            self._live.transient = True
+        self._live.stop()
+
+    @property
+    def pause(self) -> float:
+        """Seconds until it is to be drawn again, if nothing comes."""
+        return max(0.0, self._drawn + INTERVAL - self._clock()) if self._changed else PATIENCE
+
+    def show(self, piece: Piece) -> None:
+        """Take some text."""
+        if piece.reasoning:
+            self._think(printable(piece.reasoning))
+        if piece.content:
+            self._end_thoughts()
+            for block in self._blocks.feed(printable(piece.content)):
+                self._live.update(Text(""))
+                self._print(Markdown(block))
+        self._changed = True
+
+    def tick(self) -> None:
+        """Draw what has changed, not too often."""
+        now = self._clock()
+        if (self._changed and now - self._drawn >= INTERVAL) or self._waits(now):
+            self._live.update(self._last(now), refresh=True)
+            self._drawn, self._changed = now, False
+
+    def _waits(self, now: float) -> bool:
+        """Whether there is another second of waiting to tell."""
+        waited = int(now - self._began)
+        if (self._is_empty or (self._thinking and self._fold)) and waited != self._shown_wait:
+            self._shown_wait = waited
+            return True
+        return False
+
+    def _last(self, now: float) -> RenderableType:
+        """What is drawn again and again."""
+        seconds = int(now - self._began)
+        if self._thinking and self._fold:
+            return Text(f"thinking … {seconds} s", style="dim")
+        if self._thinking:
+            return self._spaced(Tail(Text(self._thoughts, style="dim"), self._lines))
+        text = self._blocks.tail(self._lines, self._console.width)
+        if text.strip():
+            return self._spaced(Tail(Markdown(text), self._lines))
+        return Text(f"… {seconds} s" if self._is_empty and seconds >= PATIENCE else "", style="dim")
+
+    @property
+    def _lines(self) -> int:
+        return max(1, self._console.height - MARGIN)
+
+    def _think(self, text: str) -> None:
+        self._thinking = True
+        *lines, self._thoughts = (self._thoughts + text).split("\n")
+        if not self._fold and lines:
+            self._live.update(Text(""))
+            self._print(Text("\n".join(lines), style="dim"), apart=False)
+
+    def _end_thoughts(self) -> None:
+        if not self._thinking:
+            return
+        self._thinking = False
+        last = f"thought for {self._clock() - self._began:.1f} s" if self._fold else self._thoughts
+        self._live.update(Text(""))
+        if last.strip():
+            self._print(Text(last, style="dim"), apart=False)
+        self._is_empty = False
+
+    def _print(self, what: RenderableType, apart: bool = True) -> None:
+        """Above what is drawn again."""
+        if apart and not self._is_empty:
+            self._console.print()
+        self._console.print(what)
+        self._is_empty = False
+
+    def _spaced(self, what: RenderableType) -> RenderableType:
+        return what
