@@ -8,6 +8,7 @@ from typing import Self
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.markdown import Markdown
+from rich.padding import Padding
 from rich.segment import Segment
 from rich.text import Text
 
@@ -17,8 +18,9 @@ from nitro.chat.markdown_blocks import Blocks
 INTERVAL = 1 / 12  # seconds between two drawings
 PATIENCE = 1.0  # seconds without a word after which it is said that we wait
 MARGIN = 3  # lines of the terminal that the last block leaves free
-# Everything but line breaks and tabs that moves a cursor or begins a sequence: a model may say it, a terminal obeys it.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Whatever but line breaks and tabs moves a cursor, begins a sequence or turns the order of letters: a model may say it,
+# and a terminal would obey it.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 
 
 def printable(text: str) -> str:
@@ -62,8 +64,10 @@ class AnswerView:
     def __exit__(self, *_: object) -> None:
         self._end_thoughts()
         rest = self._blocks.rest
-        self._live.update(self._spaced(Markdown(rest)) if rest.strip() else Text(""), refresh=False)
-        if not rest.strip():
+        if rest.strip():
+            self._live.update(self._spaced(Markdown(rest)))
+        else:
+            self._live.update(Text(""))
             self._live.transient = True
         self._live.stop()
 
@@ -74,14 +78,13 @@ class AnswerView:
 
     def show(self, piece: Piece) -> None:
         """Take some text."""
+        self._changed = True
         if piece.reasoning:
             self._think(printable(piece.reasoning))
         if piece.content:
             self._end_thoughts()
             for block in self._blocks.feed(printable(piece.content)):
-                self._live.update(Text(""))
-                self._print(Markdown(block))
-        self._changed = True
+                self._print(self._spaced(Markdown(block)))
 
     def tick(self) -> None:
         """Draw what has changed, not too often."""
@@ -104,7 +107,7 @@ class AnswerView:
         if self._thinking and self._fold:
             return Text(f"thinking … {seconds} s", style="dim")
         if self._thinking:
-            return self._spaced(Tail(Text(self._thoughts, style="dim"), self._lines))
+            return Tail(Text(self._thoughts[-self._lines * self._console.width :], style="dim"), self._lines)
         text = self._blocks.tail(self._lines, self._console.width)
         if text.strip():
             return self._spaced(Tail(Markdown(text), self._lines))
@@ -115,28 +118,27 @@ class AnswerView:
         return max(1, self._console.height - MARGIN)
 
     def _think(self, text: str) -> None:
+        begins = not self._thinking
         self._thinking = True
-        *lines, self._thoughts = (self._thoughts + text).split("\n")
-        if not self._fold and lines:
-            self._live.update(Text(""))
-            self._print(Text("\n".join(lines), style="dim"), apart=False)
+        *lines, self._thoughts = (self._thoughts + (text.lstrip("\n") if begins else text)).split("\n")
+        if lines and not self._fold:
+            self._print(Text("\n".join(lines), style="dim"))
 
     def _end_thoughts(self) -> None:
         if not self._thinking:
             return
         self._thinking = False
         last = f"thought for {self._clock() - self._began:.1f} s" if self._fold else self._thoughts
-        self._live.update(Text(""))
+        self._thoughts = ""
         if last.strip():
-            self._print(Text(last, style="dim"), apart=False)
-        self._is_empty = False
+            self._print(Text(last, style="dim"))
 
-    def _print(self, what: RenderableType, apart: bool = True) -> None:
-        """Above what is drawn again."""
-        if apart and not self._is_empty:
-            self._console.print()
-        self._console.print(what)
+    def _print(self, what: RenderableType) -> None:
+        """Above what is drawn again, which is drawn with it."""
         self._is_empty = False
+        self._live.update(self._last(self._clock()))
+        self._console.print(what)
 
     def _spaced(self, what: RenderableType) -> RenderableType:
-        return what
+        """Apart from what is above."""
+        return what if self._is_empty else Padding(what, (1, 0, 0, 0))

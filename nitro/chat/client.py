@@ -1,5 +1,6 @@
 """A client of the OpenAI API for one conversation, with the standard library's HTTP."""
 
+import contextlib
 import http.client
 import json
 import queue
@@ -135,8 +136,8 @@ class Client:
         try:
             connection.connect()
             connection.request("GET", self.endpoint.path + path, headers=_headers(self.endpoint))
-            response = connection.getresponse()
-            found = msgspec.json.decode(_checked(response).read())
+            with contextlib.closing(connection.getresponse()) as response:
+                found = msgspec.json.decode(_checked(response).read())
         except (OSError, http.client.HTTPException) as error:
             raise _unreachable(self.endpoint, error) from None
         except msgspec.MsgspecError:
@@ -199,7 +200,11 @@ class AnswerStream:
         self._connection.sock.settimeout(SILENCE_TIMEOUT)
         path, headers = f"{self.endpoint.path}/chat/completions", _headers(self.endpoint)
         self._connection.request("POST", path, json.dumps(self.body).encode(errors="surrogatepass"), headers)
-        response = _checked(self._connection.getresponse())
+        with contextlib.closing(self._connection.getresponse()) as response:
+            self._follow(_checked(response))
+
+    def _follow(self, response: http.client.HTTPResponse) -> None:
+        """Take the events of a response until the last one."""
         ignored = response.headers.get(IGNORED_HEADER, "")
         self.answer.ignored = tuple(name.strip() for name in ignored.split(",") if name.strip())
         rest = b""

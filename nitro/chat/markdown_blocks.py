@@ -47,6 +47,7 @@ class Blocks:
         """A whole line."""
         if self._fence:
             self._lines.append(line)
+            self._blank = False
             if _closes(line, self._fence):
                 self._fence = ""
                 if not self._in_list:

@@ -1,8 +1,10 @@
 """`nitro chat`: the loop of a conversation in the terminal."""
 
 import contextlib
+import os
 import signal
 import sys
+import termios
 from collections.abc import Iterator
 from types import FrameType
 
@@ -61,7 +63,7 @@ class ChatSession:
         """Say it, and show the answer, which is kept if there is any, even if it was stopped. Raises ChatError."""
         stream = self.connection.client.ask(self.conversation.body(text))
         error = None
-        with _stopped_by_ctrl_c(stream), AnswerView(self.console, self._fold) as view:
+        with _stopped_by_ctrl_c(stream), _without_echo(), AnswerView(self.console, self._fold) as view:
             while True:
                 came = stream.next(view.pause)
                 if isinstance(came, End):
@@ -117,6 +119,22 @@ def _stopped_by_ctrl_c(stream: AnswerStream) -> Iterator[None]:
         stream.stop()
 
 
+@contextlib.contextmanager
+def _without_echo() -> Iterator[None]:
+    """Keys that are typed meanwhile are for the next line, and do not stand in the answer."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(sys.stdin, termios.TCSANOW, quiet)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(termios.error):  # the terminal is gone
+            termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
+
+
 def chat(wanted: Wanted, system: str | None, fold: bool) -> None:
     """Talk in this terminal. Raises ChatError."""
     console = Console(highlight=False)
@@ -128,4 +146,8 @@ def chat(wanted: Wanted, system: str | None, fold: bool) -> None:
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
+    if number == signal.SIGHUP:  # the terminal is gone: whatever is written to it fails
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
     sys.exit(128 + number)
