@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from nitro.engines.hardware import memory
 from nitro.engines.hardware.memory import MIB, MIN_CONTEXT, KVPlan, plan
 from nitro.engines.runner import LoadError
+from nitro.system import memory
 
 quick = settings(deadline=None, database=None)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nitro.engines.runner import LoadError
+from nitro.system.memory import free_host_memory as free_host_memory
 
 MIN_CONTEXT = 256  # tokens; a model that cannot have this much is of no use
 MIB = 2**20
@@ -49,37 +50,6 @@ def offload_tokens(token_bytes: int, free_bytes: int) -> int:
     """How many tokens of idle slots may be offloaded in main memory, of which `free_bytes` are free beside
     the KV pool."""
     return min(MAX_OFFLOAD_BYTES, free_bytes // 4) // token_bytes
-
-
-def free_host_memory() -> int:
-    """Bytes a process can still take without swapping; a container's limit counts. Half of the memory where the system
-    does not say."""
-    free = _meminfo_available()
-    if free is None:
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    return min(free, _cgroup_room())
-
-
-def _meminfo_available() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _cgroup_room(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes left under a cgroup v2 limit; a huge number without one."""
-    try:
-        room = int((root / "memory.max").read_text()) - int((root / "memory.current").read_text())
-    except (OSError, ValueError):  # no cgroup v2, or "max"
-        return 2**62
-    try:
-        lines = (root / "memory.stat").read_text().splitlines()
-    except OSError:
-        return room
-    cached = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))  # page cache, given back
-    return max(room + cached, 0)
 
 
 def physical_cores() -> int:
