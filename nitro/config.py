@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from nitro.engines.options import EngineOptions
 from nitro.engines.types import EngineSpec
-from nitro.models import catalog
+from nitro.models import model_source
 
 DEFAULT_PORT = 3928
 
@@ -63,5 +63,5 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
         """What to start the engine with. `model`: the path that the server found for `self.model`. Raises StartError
         where there is no model for `self.draft`."""
         options = {name: getattr(self, name) for name in EngineOptions.__struct_fields__}
-        options["draft"] = catalog.find_draft(self.draft, self.engine)
+        options["draft"] = model_source.find_draft(self.draft, self.engine)
         return EngineSpec(model=model, **options)

@@ -12,7 +12,7 @@ from nitro.config import ServeConfig
 from nitro.engines.client import spawn
 from nitro.engines.client.spawn import SpawnedEngine
 from nitro.errors import StartError
-from nitro.models import catalog
+from nitro.models import model_source
 from nitro.system import file_descriptors, packages
 from nitro.system.spawn import Spawned
 
@@ -26,7 +26,7 @@ class Launch:
 
     def __init__(self, config: ServeConfig):
         """Raises StartError: no such model, a port in use."""
-        self.source = catalog.find(config.model, config.alias, config.engine)
+        self.source = model_source.find(config.model, config.alias, config.engine)
         self.spec = config.engine_spec(self.source.path)
         self.max_connections, self.backlog = file_descriptors.connection_limits(file_descriptors.raise_limit())
         self.socket = _bind(config.host, config.port, self.backlog)

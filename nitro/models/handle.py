@@ -9,7 +9,7 @@ from nitro.engines.client.engine import Engine
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 from nitro.engines.types import ModelInfo
 from nitro.models import conversion_report
-from nitro.models.catalog import ModelSource
+from nitro.models.model_source import ModelSource
 from nitro.models.setup import ModelSetup
 from nitro.text.family import ModelFamily
 

@@ -1,4 +1,4 @@
-"""What of this machine's main memory is free: readings of the system."""
+"""What this machine has of main memory."""
 
 import os
 from pathlib import Path
