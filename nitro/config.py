@@ -16,6 +16,10 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     """A server and the engine behind it. The bounds are checked by the command line."""
 
     model: str | None = None  # None: the embedded default
+    models: Annotated[
+        tuple[Path, ...],
+        Meta(description="Folder whose models are offered, too. Repeatable."),
+    ] = ()
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on. 0: any free port.")] = DEFAULT_PORT
     alias: Annotated[str | None, Meta(description="Name of the model in the API.")] = None
@@ -51,6 +55,27 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
         str | None,
         Meta(description="How the model writes tool calls. Default: detected from its chat template."),
     ] = None
+    models_max: (
+        Annotated[int, Meta(ge=1, description="Models that are loaded at once. Default: what fits into memory.")] | None
+    ) = None
+    memory: Annotated[
+        str | None,
+        Meta(
+            description="Memory for all models together, in MiB or as in 12G. Default: what this machine has free at "
+            "the start."
+        ),
+    ] = None
+    keep_alive: Annotated[
+        str | None,
+        Meta(
+            description="How long a model stays loaded without a request: seconds, or as in 5m. Default: until another "
+            "one needs its room."
+        ),
+    ] = None
+    pin: Annotated[
+        tuple[str, ...], Meta(description="Name of a model that is never unloaded to make room. Repeatable.")
+    ] = ()
+    no_model: Annotated[bool, Meta(description="Load no model at the start.")] = False
     max_queue: Annotated[int, Meta(ge=0, description="Requests that may wait. More get status 429.")] = 64
     max_body: Annotated[
         int, Meta(ge=1, le=2**20, description="Largest request body, in MiB. Larger ones get status 413.")
