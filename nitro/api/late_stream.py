@@ -1,4 +1,4 @@
-"""A stream whose model is still being loaded: its head goes out at once, then signs of life, then the reply or its error.
+"""A stream whose model is being loaded: its head goes out at once, then signs of life, then the reply or its error.
 
 Until a stream has waited for SILENCE its errors are HTTP errors, as all others are.
 """

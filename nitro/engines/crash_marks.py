@@ -41,6 +41,11 @@ class CrashMarks:
         return found
 
 
+    def close(self) -> None:
+        """Give the memory back, and its file descriptor. Nothing else may be called afterwards."""
+        self._memory.close()
+
+
 def shared_memory() -> int:
     """A file descriptor for CrashMarks, to be closed by the caller. Raises OSError."""
     if hasattr(os, "memfd_create"):

@@ -44,9 +44,9 @@ class Pool:
         pins: Iterable[str] = (),
         max_waiting: int = 72,
     ):
-        """`catalog`: what is offered besides the default; None: nothing. `keep_alive`: seconds after which an idle model
-        is unloaded, None: never. `pins`: names of models that never give way. `max_waiting`: requests that may wait for
-        one model's room."""
+        """`catalog`: what is offered besides the default; None: nothing. `keep_alive`: seconds after which an idle
+        model is unloaded, None: never. `pins`: names of models that never give way. `max_waiting`: requests that may
+        wait for one model's room."""
         self.limits = limits
         self._plan, self._engine = plan, engine
         self._keep_alive, self._max_waiting = keep_alive, max_waiting

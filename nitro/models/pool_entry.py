@@ -65,9 +65,7 @@ class Member:
         source, stored = self.wanted.source, self.wanted.stored
         if not name:
             return False
-        return name in (source.id, source.stem) or (
-            stored is not None and (name == stored.name or name in stored.names)
-        )
+        return name in (source.id, source.stem, *((stored.name, *stored.names) if stored else ()))
 
     @property
     def leases(self) -> int:

@@ -213,8 +213,8 @@ class Completion(WithTimings):
 
 
 class Model(Struct):
-    """A model that is offered. Both lengths are in tokens, and equal. `size`: bytes, of its files, or that are set aside
-    for it while it is loaded. `requests`: that are under way.
+    """A model that is offered. Both lengths are in tokens, and equal. `size`: bytes, of its files, or those that are
+    set aside for it while it is loaded. `requests`: that are under way.
 
     `capabilities` says which parameters work, by the names in docs/parameters.md. The defaults are for what a request
     leaves open: sampling parameters, and the system message of a conversation that brings none; null: as the chat
