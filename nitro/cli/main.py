@@ -6,7 +6,10 @@ from nitro import __version__
 from nitro.cli.bench import bench
 from nitro.cli.convert import convert
 from nitro.cli.doctor import doctor
+from nitro.cli.list import list_models
+from nitro.cli.rm import rm
 from nitro.cli.serve import serve
+from nitro.cli.show import show
 from nitro.cli.verify import verify
 from nitro.system import file_descriptors
 
@@ -18,5 +21,5 @@ def main() -> None:
     file_descriptors.fill_standard()
 
 
-for command in (serve, doctor, bench, convert, verify):
+for command in (serve, list_models, show, rm, doctor, bench, convert, verify):
     main.add_command(command)

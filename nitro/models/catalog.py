@@ -3,9 +3,11 @@
 Methods look at files and may block. They may be called from any thread.
 """
 
-import logging
+import contextlib
+import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nitro.errors import StartError
@@ -15,7 +17,8 @@ from nitro.models.names import NameNotFound as NameNotFound
 from nitro.models.settings import AS_SERVED, ModelSettings
 from nitro.models.stored_model import StoredModel
 
-log = logging.getLogger("nitro.models")
+FRESH = 5.0  # seconds for which a list of models is believed
+AGAIN = 0.5  # seconds after which a name that is not in it is looked for again
 
 
 class Catalog:
@@ -29,10 +32,15 @@ class Catalog:
         folders: Iterable[Path] = (),
         everything: bool = True,
         configured: Mapping[str, ModelSettings] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self._folders, self._everything = [*folders], everything
         self._configured = dict(configured or {})
         self._lock = threading.Lock()
+        self._clock = clock
+        self._known: list[StoredModel] = []
+        self._since = -math.inf  # when they were looked for
+        self._settings: dict[str, ModelSettings] = {}  # by path
 
     def models(self) -> list[StoredModel]:
         """All of them, broken ones too, in the order of the stores. Of files that did not change nothing is read
@@ -40,33 +48,50 @@ class Catalog:
         from nitro.models.stores import scan
 
         with self._lock:
-            return scan.models(self._folders, self._everything)
+            paths = {name: settings.path for name, settings in self._configured.items() if settings.path}
+            self._known = scan.models(self._folders, self._everything, paths)
+            self._since = self._clock()
+            self._settings = {}
+            for name, settings in self._configured.items():
+                with contextlib.suppress(NameNotFound, AmbiguousName):
+                    self._settings[names.find(name, self._known, _best).path] = settings
+            return self._known
 
     def find(self, name: str) -> StoredModel:
-        """The model that `name` means. Raises NameNotFound, AmbiguousName."""
-        models = self.models()
+        """The model that `name` means. Raises NameNotFound, AmbiguousName.
+
+        It is looked for among those that were there some seconds ago, and then among those that are there now.
+        """
+        age = self._clock() - self._since
+        if age < FRESH:
+            try:
+                found = self._find(name, self._known)
+                if Path(found.path).exists():
+                    return found
+            except NameNotFound:
+                if age < AGAIN:
+                    raise
+        return self._find(name, self.models())
+
+    def _find(self, name: str, models: list[StoredModel]) -> StoredModel:
         wanted = name.strip().casefold()
         for key, settings in self._configured.items():
             if settings.alias and settings.alias.casefold() == wanted:
                 return names.find(key, models, _best)
         return names.find(name, models, _best)
 
+
+def _best(models: Sequence[StoredModel]) -> StoredModel:
+    from nitro.models import preference
+
+    return preference.best(models)
+
     def settings(self, model: StoredModel) -> ModelSettings:
-        """What is set for this model."""
-        for key, settings in self._configured.items():
-            try:
-                if names.find(key, [model], _best) == model:
-                    return settings
-            except names.NameNotFound:
-                continue
-        return AS_SERVED
+        """What is set for this model, by a name that means it."""
+        return self._settings.get(model.path, AS_SERVED)
 
 
 def check_folder(folder: Path) -> None:
     """Raise StartError for a --models that is no folder."""
     if not folder.expanduser().is_dir():
         raise StartError(f"--models {folder}: there is no such folder.")
-
-
-def _best(models: Sequence[StoredModel]) -> StoredModel:
-    return models[0]

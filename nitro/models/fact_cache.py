@@ -2,6 +2,7 @@
 hundreds of files takes seconds. The file may be deleted at any time."""
 
 import contextlib
+import functools
 import os
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ from msgspec import Struct
 from nitro import __version__
 from nitro.models import facts
 from nitro.models.facts import Facts
+from nitro.models.stored_model import Format
 from nitro.system import folders
 
 FILE = "models.msgpack"
@@ -38,7 +40,7 @@ class FactCache:
         self._entries: dict[str, _Entry] | None = None
         self._changed = False
 
-    def get(self, path: Path, format: str) -> Facts:
+    def get(self, path: Path, format: Format) -> Facts:
         """What the model's files say: read now, unless they are as they were."""
         key, stamp = str(path), facts.stamp(path)
         with self._lock:
@@ -59,6 +61,7 @@ class FactCache:
         with self._lock:
             if not self._changed or self._entries is None:
                 return
+            self._entries = {path: entry for path, entry in self._entries.items() if os.path.lexists(path)}
             content = msgspec.msgpack.encode(_Stored(__version__, self._entries))
             self._changed = False
         made = self._file.with_name(f"{self._file.name}.{os.getpid()}.tmp")
@@ -66,6 +69,12 @@ class FactCache:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             made.write_bytes(content)
             made.replace(self._file)
+
+
+@functools.cache
+def shared() -> FactCache:
+    """That of this process."""
+    return FactCache()
 
 
 def _load(file: Path) -> dict[str, _Entry]:

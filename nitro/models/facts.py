@@ -13,6 +13,7 @@ from nitro.gguf.constants import LlamaFileType
 from nitro.gguf.header import Header, UnreadableGGUF
 from nitro.models import files, kv_shape
 from nitro.models.kv_shape import KVShape
+from nitro.models.stored_model import Format
 
 MAX_NAME = 200  # characters of a text that a file gives
 PREFIXES = ("ALL_", "MOSTLY_")  # of LlamaFileType's names
@@ -22,7 +23,7 @@ MAX_VOCABULARY = 2**24
 class Facts(Struct, frozen=True, kw_only=True):
     """Plain data, which can be stored. Sizes are bytes."""
 
-    format: str  # as StoredModel's
+    format: Format
     problem: str | None = None  # why it cannot be served, and the cure, as a sentence
     size: int = 0  # of its files
     created: int = 0  # Unix time
@@ -39,7 +40,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     kv: KVShape = KVShape()
 
 
-def read(path: Path, format: str) -> Facts:
+def read(path: Path, format: Format) -> Facts:
     """What the files say. A fault is in `problem`; nothing is raised."""
     try:
         if path.is_dir():
@@ -76,7 +77,7 @@ def _stat(path: Path) -> Any:
         return None
 
 
-def _broken(format: str, problem: str, paths: list[Path]) -> Facts:
+def _broken(format: Format, problem: str, paths: list[Path]) -> Facts:
     size, created = _on_disk(paths)
     return Facts(format=format, problem=problem, size=size, created=created)
 
@@ -99,8 +100,8 @@ def _of_gguf(path: Path) -> Facts:
         format="gguf",
         size=size,
         created=created,
-        architecture=_text(head.architecture),
-        title=_text(head.get("general.name")),
+        architecture=printable(head.architecture),
+        title=printable(head.get("general.name")),
         quantization=_quantization(head),
         trained_context=_number(head, "{arch}.context_length"),
         parameters=sum(_product(tensor.shape) for tensor in tensors),
@@ -118,7 +119,7 @@ def _unservable(head: Header) -> str | None:
     """Files of GGUF that are no language model's."""
     kind = head.get("general.type", "model")
     if kind in ("mmproj", "adapter", "imatrix") or head.architecture in ("clip", "diffusion"):
-        return f"It is no language model ({_text(kind)}, {_text(head.architecture)}), but goes with one."
+        return f"It is no language model ({printable(kind)}, {printable(head.architecture)}), but goes with one."
     return None if head.tensors else "It has a vocabulary only, and no weights; fetch a file with weights."
 
 
@@ -153,7 +154,7 @@ def _of_folder(folder: Path) -> Facts:
         size=size,
         created=created,
         problem=_fault(folder, config, weights),
-        architecture=_text(config.get("model_type")),
+        architecture=printable(config.get("model_type")),
         quantization=_bits(config),
         trained_context=_positive(text, "max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"),
         weights=_on_disk(weights)[0],
@@ -175,7 +176,7 @@ def _bits(config: dict[str, Any]) -> str:
     packed = config.get("quantization") or config.get("quantization_config")
     if isinstance(packed, dict):
         bits, method = packed.get("bits"), packed.get("quant_method")
-        return f"{bits}-bit" if isinstance(bits, int) else _text(method or packed.get("mode") or "packed")
+        return f"{bits}-bit" if isinstance(bits, int) else printable(method or packed.get("mode") or "packed")
     type = config.get("dtype") or config.get("torch_dtype")
     return {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}.get(type, "") if isinstance(type, str) else ""
 
@@ -214,7 +215,7 @@ def _product(shape: tuple[int, ...]) -> int:
     return count
 
 
-def _text(value: Any) -> str:
+def printable(value: Any) -> str:
     """A text from a file that anyone may have written, as it can be shown."""
     line = " ".join(str(value or "").encode(errors="replace").decode().split())
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)[:MAX_NAME]

@@ -1,8 +1,10 @@
 """What is served: a file or folder, its id, its sampling defaults; and what MODEL on the command line names. Opens no
 engine."""
 
+import os
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from msgspec import Struct
@@ -10,11 +12,11 @@ from msgspec import Struct
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 from nitro.errors import StartError
 from nitro.gguf import split_files
-from nitro.models import default_model, files
+from nitro.models import default_model, files, names
 from nitro.models.stored_model import StoredModel
 
 GGUF_MAGIC = b"GGUF"
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(:[\w.-]+)?")
 
 
 class ModelSource(Struct, frozen=True):
@@ -30,8 +32,9 @@ class ModelSource(Struct, frozen=True):
     )
 
 
-def find(model: str | None, alias: str | None, engine: str) -> ModelSource:
-    """The source of MODEL, or of the embedded default. Raises StartError with one sentence.
+def find(model: str | None, alias: str | None, engine: str, folders: Iterable[Path] = ()) -> ModelSource:
+    """The source of MODEL, or of the embedded default. MODEL is a file, a folder, or the name of a model in a store or
+    in one of `folders`. Raises StartError with one sentence.
 
     An engine given as "module:Class" opens what it likes: its MODEL is passed on unseen.
     """
@@ -50,6 +53,8 @@ def find(model: str | None, alias: str | None, engine: str) -> ModelSource:
         )
     try:
         file = Path(model).expanduser()
+        if stored := None if _exists(file) else _stored(model, folders):
+            return of(stored, alias)
         _check(file, model)
         return ModelSource(str(file), alias or _name(file), _created(file), stem=_name(file))
     except (OSError, RuntimeError) as error:
@@ -70,6 +75,34 @@ def find_draft(model: str | None, engine: str) -> str | None:
     return model and find(model, None, engine).path
 
 
+def _exists(file: Path) -> bool:
+    try:
+        return os.path.lexists(file)
+    except ValueError:  # a name that none can have
+        return False
+
+
+def _stored(model: str, folders: Iterable[Path]) -> StoredModel | None:
+    """The stored model of this name; None where it must be a path. Raises StartError."""
+    if Path(model).is_absolute() or model.startswith((".", "~")) or model.endswith(".gguf"):
+        return None
+    from nitro.models.catalog import AmbiguousName, Catalog, NameNotFound
+
+    try:
+        found = Catalog(folders).find(model)
+    except AmbiguousName as error:
+        raise StartError(str(error)) from None
+    except NameNotFound as error:
+        if _HUB_NAME.fullmatch(model):
+            cure = f"if it is one of the Hugging Face hub, `nitro pull {model}` fetches it."
+        else:
+            cure = f"`nitro list` lists those that are here: {names.listed(error.known)}."
+        raise StartError(f"{model}: no such file, and no model of this name is on this machine; {cure}") from None
+    if found.problem:
+        raise StartError(f"{found.name}: {found.problem}")
+    return found
+
+
 def _check(file: Path, model: str) -> None:
     try:
         model.encode()
@@ -82,12 +115,6 @@ def _check(file: Path, model: str) -> None:
             raise StartError(f"{model} is a folder without config.json; name an MLX model's folder, or a GGUF file.")
         return
     if not file.is_file():
-        if _HUB_NAME.fullmatch(model) and not file.parent.exists():
-            folder = model.partition("/")[2]
-            raise StartError(
-                f"{model} is no file here; if it is a name on the Hugging Face hub: "
-                f"hf download {model} --local-dir {folder} && nitro serve {folder} (or a GGUF file in it)."
-            )
         raise StartError(f"{model}: no such file.")
     part = split_files.parse(file.name)
     if part and part.number != 1:

@@ -11,6 +11,7 @@ from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 class ModelSettings(Struct, frozen=True, kw_only=True):
     """`options`: fields of EngineOptions that are set for this model. Times are seconds."""
 
+    path: Path | None = None  # the file or folder that the name means; None: a store finds it
     alias: str | None = None
     options: dict[str, Any] = {}
     defaults: SamplingDefaults = NOTHING

@@ -9,10 +9,15 @@ from pathlib import Path
 
 from nitro.models.stores import folder
 from nitro.models.stores.embedded import EMBEDDED
+from nitro.models.stores.hub import HUB
+from nitro.models.stores.jan import JAN
+from nitro.models.stores.llama_cpp import LLAMA_CPP
+from nitro.models.stores.lm_studio import LM_STUDIO
+from nitro.models.stores.ollama import OLLAMA
 from nitro.models.stores.store import Store
 
 VARIABLE = "NITRO_STORES"
-STORES: tuple[Store, ...] = ()
+STORES = (HUB, LM_STUDIO, OLLAMA, JAN, LLAMA_CPP)
 
 
 def chosen() -> list[Store]:
