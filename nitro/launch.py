@@ -31,7 +31,7 @@ class Launch:
         self.source: ModelSource | None = None
         self.spec: EngineSpec | None = None
         if not config.no_model:
-            self.source = model_source.find(config.model, config.alias, config.engine)
+            self.source = model_source.find(config.model, config.alias, config.engine, config.models)
             self.spec = config.engine_spec(self.source.path)
         elif config.model is not None:
             raise StartError(f"--no-model and a model to load, {config.model}, do not go together.")

@@ -1,5 +1,6 @@
 """How a server's models are loaded: from what it was started with, a model's own settings, and the room there is."""
 
+import logging
 import math
 import re
 from pathlib import Path
@@ -15,7 +16,7 @@ from nitro.engines.options import EngineOptions
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import EngineSpec
 from nitro.errors import StartError
-from nitro.models import files, fit, keep_alive, model_source
+from nitro.models import device_memory, files, fit, keep_alive, model_source
 from nitro.models.load_plan import LoadPlan, Wanted
 from nitro.models.model_source import ModelSource
 from nitro.models.residency import Limits
@@ -23,6 +24,8 @@ from nitro.models.settings import ModelSettings
 from nitro.models.stored_model import Format, StoredModel
 from nitro.service.metrics import Metrics
 from nitro.system.memory import free_host_memory
+
+log = logging.getLogger("nitro.models")
 
 KV_SHARE = 4  # a model whose context nobody has set gets at most this part of the memory for one sequence
 PARALLEL_SHARE = 8  # and this one for several
@@ -51,15 +54,17 @@ class Loading:
         defaults = settings.defaults.over(self._defaults)
         if ":" in spec.engine:  # it opens what it likes
             return LoadPlan(spec, _size(path), template, defaults)
-        stored = wanted.stored or _as_stored(wanted.source)
-        need = fit.estimate(stored, spec, budget)
+        try:
+            need = fit.estimate(wanted.stored or _as_stored(wanted.source), spec, budget)
+        except (OSError, ValueError) as error:  # the engine says better what is wrong with it
+            log.warning("what %s needs is not known: %s", path, error)
+            return LoadPlan(spec, _size(path), template, defaults)
         room = max(budget - need.weights - need.overhead, 0)
         token = max(need.token_bytes, 1)
         context = spec.context or max(min(need.context, budget // KV_SHARE // token, room // token), 1)
         tokens = max(context, min(context * spec.parallel, budget // PARALLEL_SHARE // token))
-        return LoadPlan(
-            replace(spec, kv_bytes=tokens * token), need.weights + need.overhead + tokens * token, template, defaults
-        )
+        beside = need.overhead + tokens * token  # windows and states of a cache count as overhead
+        return LoadPlan(replace(spec, context=context, kv_bytes=beside), need.weights + beside, template, defaults)
 
     def engine(self, model: str, plan: LoadPlan, first: SpawnedEngine | None = None) -> Engine:
         """See MakeEngine."""
@@ -79,9 +84,14 @@ class Loading:
             raise StartError(f"The settings of {path}: {error}.") from None
 
 
-def limits(config: ServeConfig) -> Limits:
-    """What may be loaded together. Raises StartError for a --memory that is none."""
-    return Limits(free_host_memory() if config.memory is None else memory(config.memory), config.models_max)
+def limits(config: ServeConfig, many: bool) -> Limits:
+    """What may be loaded together. `many`: more than one model may be. Raises StartError for a --memory that is
+    none."""
+    if config.memory is not None:
+        size = memory(config.memory)
+    else:  # to ask a GPU takes a process, which the engine's own start outlasts
+        size = device_memory.free(options=config) if many else free_host_memory()
+    return Limits(size, config.models_max)
 
 
 def memory(text: str) -> int:

@@ -111,11 +111,12 @@ class Server:
 
     def _pool(self, loads: loading.Loading) -> Pool:
         config, launch = self.config, self._launch
+        offered = _catalog(config)
         pool = Pool(
             loads.plan,
             loads.engine,
-            loading.limits(config),
-            _catalog(config),
+            loading.limits(config, many=offered is not None),
+            offered,
             keep_alive=loading.idle_time(config.keep_alive),
             pins=config.pin,
             max_waiting=config.parallel + config.max_queue,

@@ -7,6 +7,7 @@ from nitro.cli.bench import bench
 from nitro.cli.convert import convert
 from nitro.cli.doctor import doctor
 from nitro.cli.list import list_models
+from nitro.cli.ps import ps
 from nitro.cli.rm import rm
 from nitro.cli.serve import serve
 from nitro.cli.show import show
@@ -21,5 +22,5 @@ def main() -> None:
     file_descriptors.fill_standard()
 
 
-for command in (serve, list_models, show, rm, doctor, bench, convert, verify):
+for command in (serve, list_models, show, ps, rm, doctor, bench, convert, verify):
     main.add_command(command)

@@ -40,7 +40,6 @@ class CrashMarks:
             found.update(struct.unpack_from(f"<{min(count, MAX_IDS)}Q", self._memory, begin + _NUMBER.size))
         return found
 
-
     def close(self) -> None:
         """Give the memory back, and its file descriptor. Nothing else may be called afterwards."""
         self._memory.close()

@@ -80,12 +80,6 @@ class Catalog:
                 return names.find(key, models, _best)
         return names.find(name, models, _best)
 
-
-def _best(models: Sequence[StoredModel]) -> StoredModel:
-    from nitro.models import preference
-
-    return preference.best(models)
-
     def settings(self, model: StoredModel) -> ModelSettings:
         """What is set for this model, by a name that means it."""
         return self._settings.get(model.path, AS_SERVED)
@@ -95,3 +89,9 @@ def check_folder(folder: Path) -> None:
     """Raise StartError for a --models that is no folder."""
     if not folder.expanduser().is_dir():
         raise StartError(f"--models {folder}: there is no such folder.")
+
+
+def _best(models: Sequence[StoredModel]) -> StoredModel:
+    from nitro.models import preference
+
+    return preference.best(models)
