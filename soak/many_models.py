@@ -39,11 +39,11 @@ MORE_MIB = 24.0  # that the server may use more at the end
 MORE_DESCRIPTORS = 4
 LOADS_A_REQUEST = 0.25  # at most: they come at once, and are answered in batches
 HOW = """\
-{count} requests to {models} models on a server with room for two (`--models-max 2`), {at_once} at once, each for any of
-them: token ids, greedily, whole or as a stream. {leaving:.0%} of the clients leave at a random moment, and {kills}
-times an engine gets SIGKILL. Every reply is an answer or an error in the API's form. Each answer is compared with what its
-model says alone (tests/same_answer.py). A load is in vain if no request gets its model before it is unloaded. Memory,
-processes and descriptors are those of the server with nothing loaded, before and after."""
+{count} requests to {models} models on a server with room for two (`--models-max 2`), {at_once} at once, each for any
+of them: token ids, greedily, whole or as a stream. {leaving:.0%} of the clients leave at a random moment, and {kills}
+times an engine gets SIGKILL. Every reply is an answer or an error in the API's form. Each answer is compared with
+what its model says alone (tests/same_answer.py). A load is in vain if no request gets its model before it is unloaded.
+Memory, processes and descriptors are those of the server with nothing loaded, before and after."""
 _LOADED, _UNLOADED = re.compile(r"loading (\S+), which may"), re.compile(r"unloading (\S+?)[:,] ")
 _REQUEST = re.compile(r"req_[0-9a-f]+ (\S+) ")
 

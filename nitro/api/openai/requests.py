@@ -96,7 +96,9 @@ class CommonRequest(SamplingRequest, frozen=True):
 
     model: Annotated[
         str | None,
-        Param("The served model's id. Any other name is answered, too, and listed in the header x-nitro-ignored."),
+        Param(
+            "The name of a model. Where one is offered, any name is answered, and listed in the header x-nitro-ignored."
+        ),
     ] = None
     stream: Annotated[bool | None, Param("Stream the answer: server-sent events, the last of which is [DONE].")] = None
     stream_options: Annotated[
