@@ -22,7 +22,7 @@ NitroError
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 MAX_CHARACTERS = 600  # of a message for people
@@ -205,6 +205,12 @@ class ApiError(NitroError):
         return {"error": {"message": str(self), "type": self.type, "param": self.param, "code": self.code}}
 
 
-def no_such_model(name: str, served: str) -> ApiError:
-    """404: the request names a model that is not `served`."""
-    return ApiError(404, f"The model '{name}' does not exist; served is '{served}'.", code="model_not_found")
+MAX_LISTED = 30  # models in a message
+
+
+def no_such_model(name: str, served: Sequence[str]) -> ApiError:
+    """404: the request names a model that is not among those `served`."""
+    shown = ", ".join(f"'{each}'" for each in served[:MAX_LISTED]) or "none"
+    more = f" and {len(served) - MAX_LISTED} more" if len(served) > MAX_LISTED else ""
+    there = f"served {'are' if len(served) > 1 else 'is'} {shown}{more}"
+    return ApiError(404, f"The model '{name}' does not exist; {there}.", code="model_not_found")

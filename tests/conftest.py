@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +25,10 @@ from nitro.config import ServeConfig
 from nitro.engines.client.spawn import ENVIRONMENT
 from nitro.models import default_model
 
+# no test sees the models of whoever runs it, or what Nitro remembers of them
+os.environ["NITRO_STORES"] = ""
+_data = tempfile.TemporaryDirectory(prefix="nitro-tests-")
+os.environ["NITRO_DATA"] = _data.name
 os.environ.update(ENVIRONMENT)  # for the runners that tests load into this process: before llama.cpp is
 
 
@@ -38,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure() -> None:
     fast.end()
+    _data.cleanup()
 
 
 @pytest.hookimpl(wrapper=True)

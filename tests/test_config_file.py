@@ -9,15 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from click.testing import CliRunner, Result
+from running import RunningServer
 from test_cli import OPTIONS, SWITCHES, variable
+from tiny_models import write_gguf
 
 from nitro.cli import config_file, toml_lines
 from nitro.cli.main import main
 from nitro.config import ServeConfig
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.errors import ConfigError
+from nitro.launch import Launch
 from nitro.models.settings import ModelSettings
 
 Write = Callable[[str], Path]
@@ -25,7 +29,9 @@ Write = Callable[[str], Path]
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name for name in os.environ if name.startswith("NITRO_")]:
+    for name in [
+        name for name in os.environ if name.startswith("NITRO_") and name not in ("NITRO_STORES", "NITRO_DATA")
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
     monkeypatch.setattr(sys, "platform", "linux")
@@ -66,7 +72,7 @@ def toml(field: str, text: str, value: Any) -> str:
     """An option's value in a file."""
     if isinstance(value, bool | int | float):
         return json.dumps(value)
-    return json.dumps(list(value) if isinstance(value, tuple) else str(value), ensure_ascii=False)
+    return json.dumps([*map(str, value)] if isinstance(value, tuple) else str(value), ensure_ascii=False)
 
 
 # The server's options
@@ -192,13 +198,89 @@ defaults = "top_p=0.5"
 def test_a_model_takes_the_options_of_its_engine(
     write: Write, flag: str, field: str, text: str, meant: Any, other: str, other_meant: Any
 ) -> None:
-    if flag.strip("-") not in config_file.MODEL_OPTIONS:
+    if flag.strip("-") not in config_file.MODEL_OPTIONS or field in ("keep_alive", "pin"):
         return
     file = config_file.read(write(f"[models.m]\n{flag.strip('-')} = {toml(field, text, meant)}\n"))
     settings = file.models["m"]
     expected = SamplingDefaults(top_k=4) if field == "defaults" else meant
     expected = file.path.parent / expected if isinstance(expected, Path) else expected
     assert settings.options.get(field, getattr(settings, field, None)) == expected
+
+
+def test_what_is_typed_wins_over_a_model_s_settings(serve: Serve, write: Write) -> None:
+    text = """\
+[models.one]
+ctx = 4096
+parallel = 2
+chat-template = "a.jinja"
+keep-alive = 60
+defaults = {temperature = 0.5, top_k = 4}
+[models.two]
+alias = "second"
+ctx = 2048
+chat-template = "b.jinja"
+"""
+    file = str(write(text))
+    typed = ("--ctx", "512", "--chat-template", "c.jinja", "--defaults", "top_k=9", "--alias", "me")
+    config = serve("one", "--config", file, *typed, NITRO_KEEP_ALIVE="5m")
+    one, two = config.model_settings["one"], config.model_settings["two"]
+    assert one == ModelSettings(options={"parallel": 2}, defaults=SamplingDefaults(temperature=0.5, top_k=9))
+    assert two.options == {} and two.alias == "second", "the name is MODEL's"
+    assert two.chat_template == Path(file).parent / "b.jinja", "and so is the template"
+
+
+def test_the_settings_of_the_model_to_start_with(write: Write, smollm: Path) -> None:
+    file = write(
+        f"""\
+[models.mine]
+path = "{smollm}"
+alias = "little"
+ctx = 2048
+parallel = 2
+[models.SmolLM2-135M-Instruct]
+threads = 1
+"""
+    )
+    settings = config_file.read(file).models
+    for model in ("mine", "Little"):
+        config = ServeConfig(model=model, model_settings=settings, parallel=4, threads=2, port=0)
+        with Launch(config) as launch:
+            assert launch.source and launch.spec
+            assert (launch.source.path, launch.source.id) == (str(smollm), "little")
+            assert (launch.spec.context, launch.spec.parallel, launch.spec.threads) == (2048, 2, 2)
+    with Launch(ServeConfig(model_settings=settings, threads=2, port=0)) as launch:
+        assert launch.spec and launch.spec.threads == 1
+
+
+def test_a_server_offers_the_files_of_its_settings(write: Write, tmp_path: Path) -> None:
+    """Two models, one of them under two names, from nitro.toml alone."""
+    files = [write_gguf(tmp_path / f"{name}.gguf") for name in ("first", "second")]
+    file = write(
+        f"""\
+[server]
+model = "one"
+[models.one]
+path = "{files[0]}"
+ctx = 512
+[models.two]
+path = "{files[1]}"
+alias = "zwei"
+ctx = 256
+defaults = {{temperature = 0.25}}
+"""
+    )
+    settings = config_file.read(file)
+    config = ServeConfig(model="one", model_settings=settings.models, port=0, engine="llama", parallel=2)
+    with RunningServer(config) as server:
+        client = server.ready().client()
+        assert sorted(model.id for model in client.models.list()) == ["one", "zwei"]
+        for name in ("two", "zwei"):
+            assert client.completions.create(model=name, prompt="a", max_tokens=1).model == "zwei"
+        found = {model.id: model.model_extra for model in client.models.list()}
+        assert {name: model["context_length"] for name, model in found.items()} == {"one": 512, "zwei": 256}
+        assert found["zwei"]["default_sampling"]["temperature"] == 0.25
+        with pytest.raises(openai.NotFoundError, match="three"):
+            client.completions.create(model="three", prompt="a", max_tokens=1)
 
 
 # What is wrong

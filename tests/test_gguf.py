@@ -455,7 +455,7 @@ def test_a_sentence_piece_vocabulary_is_served(tiny_file: Path, tiny: Header, mo
     scores = [-float(id) for id in range(len(tokens))]
     keys = {"model": "llama", "tokens": tokens, "token_type": types, "scores": scores, "merges": None}
     changed = with_metadata(tiny, **{f"tokenizer__ggml__{key}": value for key, value in keys.items()})
-    monkeypatch.setattr(header, "read", lambda path, whole: changed)
+    monkeypatch.setattr(header, "read", lambda *_: changed)
     model = open_gguf(tiny_file)
     ids = model.tokenizer.encode("hello\n<s>é")
     assert [model.tokenizer.token_bytes(id) for id in ids] == [b" hell", b"o", b"\n", b"", b" ", b"\xc3", b"\xa9"]

@@ -3,16 +3,20 @@
 The names, their types and their bounds are those of ServeConfig. Nothing in the file is ignored.
 """
 
+import contextlib
 import difflib
 import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_origin
 
 import click
+from click.core import ParameterSource
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from nitro.cli import api_keys, toml_lines
 from nitro.cli.options import checked
@@ -36,6 +40,9 @@ TYPES: dict[Any, tuple[Any, str]] = {  # of TOML's values, by the option's type;
     float: (int | float, "a number"),
     tuple: (list, "a list of strings"),
 }
+GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+OF_MODEL = {"alias", "chat_template", "tool_format"}  # flags that are about MODEL, and no other
+NUMBERS_TOO = ("memory", "keep_alive")  # texts that may be numbers
 MODELS = "models"
 SERVER = "server"
 
@@ -227,7 +234,7 @@ def _quoted(text: str) -> str:
 def _plain(of: Option, value: Any, folder: Path) -> Any:
     """A value of the option's type, within its bounds. Raises ValueError."""
     kind = get_origin(of.kind) or of.kind
-    if isinstance(value, int) and not isinstance(value, bool) and of.meta.pattern:
+    if isinstance(value, int) and not isinstance(value, bool) and (of.meta.pattern or of.field in NUMBERS_TOO):
         value = str(value)  # of "24576" or "off", say
     types, expected = TYPES.get(kind, (str, "a string"))
     wrong = isinstance(value, bool) and kind is not bool
@@ -291,6 +298,11 @@ def _keep_alive(of: Option, value: Any, folder: Path) -> float:
         raise _expected(str(error), value) from None
 
 
+def _keep_alive_of_all(of: Option, value: Any, folder: Path) -> str:
+    _keep_alive(of, value, folder)
+    return str(value)
+
+
 Read = Callable[[Option, Any, Path], Any]  # the option, its value as TOML has it, the file's folder
 
 # By field; the others are plain.
@@ -299,6 +311,7 @@ READERS: dict[str, Read] = {
     "draft": _model_or_draft,
     "engine": _engine,
     "defaults": _defaults,
+    "keep_alive": _keep_alive_of_all,
 }
 READERS_OF_A_MODEL: dict[str, Read] = {**READERS, "keep_alive": _keep_alive}
 
@@ -326,9 +339,28 @@ def of(context: click.Context) -> ConfigFile | None:
 
 
 def models(context: click.Context) -> dict[str, ModelSettings]:
-    """What the file says of single models, by their names there."""
+    """What the file says of single models, by their names there, but for what a flag or a variable sets."""
     file = of(context)
-    return file.models if file else {}
+    if not file:
+        return {}
+    given = {name for name in context.params if context.get_parameter_source(name) in GIVEN}
+    flags = sampling_defaults.NOTHING
+    if "defaults" in given:
+        with contextlib.suppress(ValueError):  # which is told later
+            flags = sampling_defaults.parse(context.params["defaults"])
+    own, _ = ServeConfig(model=context.params.get("model"), model_settings=file.models).own_settings()
+    return {
+        name: _without(each, given if name == own else given - OF_MODEL, flags) for name, each in file.models.items()
+    }
+
+
+def _without(
+    settings: ModelSettings, given: AbstractSet[str], flags: sampling_defaults.SamplingDefaults
+) -> ModelSettings:
+    """The settings, but for the fields that are `given` elsewhere."""
+    fields = {field: getattr(ModelSettings(), field) for field in {*OF_MODEL, "keep_alive"} & given}
+    options = {field: value for field, value in settings.options.items() if field not in given}
+    return replace(settings, options=options, defaults=flags.over(settings.defaults), **fields)
 
 
 def _load(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:

@@ -8,8 +8,12 @@ from nitro.cli.chat import chat
 from nitro.cli.config import config
 from nitro.cli.convert import convert
 from nitro.cli.doctor import doctor
+from nitro.cli.list import list_models
+from nitro.cli.ps import ps
+from nitro.cli.rm import rm
 from nitro.cli.run import run
 from nitro.cli.serve import serve
+from nitro.cli.show import show
 from nitro.cli.verify import verify
 from nitro.system import file_descriptors
 
@@ -21,5 +25,5 @@ def main() -> None:
     file_descriptors.fill_standard()
 
 
-for command in (serve, chat, run, config, doctor, bench, convert, verify):
+for command in (serve, chat, run, list_models, show, ps, rm, config, doctor, bench, convert, verify):
     main.add_command(command)

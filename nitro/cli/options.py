@@ -52,7 +52,8 @@ def _attributes(of: Option) -> dict[str, Any]:
     if of.kind is bool:
         return {"is_flag": True}
     if get_origin(of.kind) is tuple:
-        return {"multiple": True}
+        paths = {"type": click.Path(path_type=Path)} if Path in get_args(of.kind) else {}
+        return {"multiple": True, **paths}
     if of.kind is int:
         return {"default": of.default, "type": click.IntRange(of.meta.ge, of.meta.le)}  # type: ignore[arg-type]
     if of.kind is float:

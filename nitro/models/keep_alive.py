@@ -34,7 +34,7 @@ def _of_number(value: float) -> float | None:
 
 def _of_text(text: str) -> float | None:
     """None: it is no duration."""
-    negative, text = text.startswith("-"), text.lstrip("+-") if text[:1] in ("+", "-") else text
+    negative, text = text.startswith("-"), text[1:] if text[:1] in ("+", "-") else text
     if _NUMBER.fullmatch(text):
         seconds = float(text)
     elif text and re.fullmatch(f"({_PART.pattern})+", text, re.ASCII):

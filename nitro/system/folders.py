@@ -11,7 +11,7 @@ def cache() -> Path:
 
 
 def data() -> Path:
-    """For what Nitro must remember: $NITRO_DATA, or nitro/ in the user's data folder ($XDG_DATA_HOME, ~/.local/share).
+    """For what Nitro remembers: $NITRO_DATA, or nitro/ in the user's data folder ($XDG_DATA_HOME, ~/.local/share).
     It need not exist."""
     return _folder("NITRO_DATA", "XDG_DATA_HOME", ".local/share")
 
