@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from nitro.cli import config_file
 from nitro.cli.config_file import MODELS, SERVER, SERVER_OPTIONS, ConfigFile
-from nitro.cli.serve import with_options
+from nitro.cli.options import one_key
+from nitro.cli.serve import serve
 
 SECRET = "api_key"
 MASK = "***"
@@ -26,16 +27,14 @@ class Setting(Struct, frozen=True):
 
 
 @click.command()
-@click.argument("model", required=False, envvar="NITRO_MODEL")
-@with_options
-@config_file.with_config_file
 @click.option("--json", "as_json", help="Print JSON.", is_flag=True)
 @click.option("--path", "only_path", help="Print where the file is looked for, and nothing else.", is_flag=True)
-def config(as_json: bool, only_path: bool, **fields: Any) -> None:
+def config(as_json: bool, only_path: bool, api_key: str | None, api_key_file: str | None, **fields: Any) -> None:
     """Show the settings that `nitro serve` would have with the same MODEL and OPTIONS, and where each comes from.
 
     The output is a file with settings: flags and variables in it, and defaults as comments.
     """
+    fields[SECRET] = one_key(api_key, api_key_file)
     context = click.get_current_context()
     file = config_file.of(context)
     path = file.path if file else config_file.usual_place()
@@ -61,6 +60,9 @@ def config(as_json: bool, only_path: bool, **fields: Any) -> None:
         click.echo(f"\n{config_file.section((MODELS, name))}")
         for key, setting in of.items():
             click.echo(_line(key, setting))
+
+
+config.params = [*serve.params, *config.params]
 
 
 def _setting(context: click.Context, key: str, fields: dict[str, Any], file: ConfigFile | None) -> Setting:

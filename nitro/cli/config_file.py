@@ -4,7 +4,6 @@ The names, their types and their bounds are those of ServeConfig. Nothing in the
 """
 
 import contextlib
-import difflib
 import os
 import stat
 import sys
@@ -57,7 +56,7 @@ def _own(field: str, kind: Any, flag: str | None = None) -> Option:
 
 
 _OPTIONS = options_of(ServeConfig)
-_ENGINE = {of.field for of in options_of(EngineOptions)}
+_ENGINE = set(EngineOptions.__struct_fields__)
 _OF_A_MODEL = (*_ENGINE, "alias", "defaults", "chat_template", "tool_format")
 
 SERVER_OPTIONS = {_key(of): of for of in (_own("model", str), *_OPTIONS, _own("api_key_file", Path))}
@@ -217,6 +216,8 @@ class _Reader:
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     """What somebody may have meant, as a sentence."""
+    import difflib
+
     known = list(known)
     near = difflib.get_close_matches(name, known, 1)
     return f" Did you mean {near[0]}?" if near else f" There are {', '.join(known)}."

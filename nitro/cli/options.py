@@ -96,18 +96,24 @@ def with_api_key(help: str) -> Decorator:
         @option("--api-key-file", help="File that holds the key.", type=click.Path(path_type=Path), callback=_read_key)
         @functools.wraps(command)
         def run(*, api_key: str | None, api_key_file: str | None, **options: Any) -> Any:
-            if api_key and api_key_file:
-                source = click.get_current_context().get_parameter_source
-                if source("api_key") is not source("api_key_file"):  # nitro.toml has the one that it set by default
-                    api_key = None if source("api_key") is ParameterSource.DEFAULT_MAP else api_key
-                    api_key_file = None if source("api_key_file") is ParameterSource.DEFAULT_MAP else api_key_file
-            if api_key and api_key_file:
-                raise click.UsageError("--api-key and --api-key-file (or their variables) do not go together.")
-            return command(api_key=api_key or api_key_file, **options)
+            return command(api_key=one_key(api_key, api_key_file), **options)
 
         return run
 
     return decorate
+
+
+def one_key(api_key: str | None, api_key_file: str | None) -> str | None:
+    """The key of the command that runs: the flag or the variable, or else nitro.toml's. Raises UsageError for two."""
+    if api_key and api_key_file:
+        source = click.get_current_context().get_parameter_source
+        if source("api_key") is source("api_key_file") or ParameterSource.DEFAULT_MAP not in (
+            source("api_key"),
+            source("api_key_file"),
+        ):
+            raise click.UsageError("--api-key and --api-key-file (or their variables) do not go together.")
+        return api_key_file if source("api_key") is ParameterSource.DEFAULT_MAP else api_key
+    return api_key or api_key_file
 
 
 def _read_key(context: click.Context, parameter: click.Parameter, value: str | Path | None) -> str | None:

@@ -15,7 +15,7 @@ from nitro.engines.options import Option, options_of
 from nitro.errors import EngineLost, StartError
 
 
-def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """An option for each field of ServeConfig, in the order of the fields."""
     for option in reversed(options_of(ServeConfig)):
         if option.field == "api_key":
@@ -66,7 +66,7 @@ def run(config: ServeConfig) -> None:
 
 @click.command()
 @click.argument("model", required=False, envvar="NITRO_MODEL")
-@with_options
+@_with_options
 @with_config_file
 def serve(**fields: Any) -> None:
     """Serve MODEL over the OpenAI API.

@@ -1,7 +1,5 @@
 """Where the keys of a TOML file stand, which tomllib does not tell. Only messages are made from it."""
 
-import tomllib
-
 Keys = tuple[str, ...]  # ("models", "qwen", "ctx")
 
 
@@ -44,6 +42,8 @@ def _key(line: str) -> Keys:
 
 def _names(line: str) -> Keys:
     """The names in a line of TOML, outermost first."""
+    import tomllib  # not where no file is read
+
     try:
         content: object = tomllib.loads(line)
     except tomllib.TOMLDecodeError:
