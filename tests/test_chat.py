@@ -20,6 +20,7 @@ from rich.console import Console
 from runners import Gate
 from running import CEILING, FAKE, RunningServer
 from terminal import Terminal
+from tiny_models import write_gguf
 
 from nitro.chat import commands
 from nitro.chat.client import Answer, Client, End, Refused, Unreachable
@@ -360,6 +361,23 @@ def test_a_url_is_used_or_refused(saying: RunningServer) -> None:
 def test_something_else_at_a_url(body: bytes) -> None:
     with answering(b"HTTP/1.1 200 OK\r\n\r\n" + body) as url, pytest.raises(ChatError, match="as this API does"):
         Client(url).models()
+
+
+def test_a_server_with_many_models(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+    """The one that is named is loaded by the first thing that is said to it, and the other gives way."""
+    files = [write_gguf(tmp_path / f"{name}.gguf") for name in ("anna", "bert")]
+    options = {"model": str(files[0]), "alias": "anna", "models": (tmp_path,), "models_max": 1}
+    server = serve(engine="runners:ShelfRunner", **options).ready()
+    with connect(Wanted(None, None, server.url)) as found:
+        assert found.model == ""
+    with connect(Wanted("bert", None, server.url)) as found:
+        assert (found.model, found.is_own) == ("bert", False)
+    talk = Talk(server.url)
+    assert talk.take("/model") == ["anna  loaded", "bert"]
+    assert talk.take("/model bert") == ["bert from now on"]
+    assert "bert" in talk.take("hi")[0]
+    assert talk.take("/model") == ["anna", "bert  loaded, in use"]
+    assert list(commands.suggest(talk.session, "/model b")) == ["/model bert"]
 
 
 # The line that is typed

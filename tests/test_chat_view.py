@@ -10,9 +10,10 @@ from rich.markdown import Markdown
 from terminal import Terminal
 
 from nitro.chat import answer_view
-from nitro.chat.answer_view import AnswerView, printable
+from nitro.chat.answer_view import AnswerView
 from nitro.chat.client import Piece
 from nitro.chat.markdown_blocks import Blocks
+from nitro.chat.printable import printable
 
 ANSWER = """\
 # A title

@@ -1,6 +1,5 @@
 """An answer on the terminal while it comes: what has ended is printed once, and only the last block is drawn again."""
 
-import re
 import time
 from collections.abc import Callable
 from typing import Self
@@ -14,18 +13,11 @@ from rich.text import Text
 
 from nitro.chat.client import Piece
 from nitro.chat.markdown_blocks import Blocks
+from nitro.chat.printable import printable
 
 INTERVAL = 1 / 12  # seconds between two drawings
 PATIENCE = 1.0  # seconds without a word after which it is said that we wait
 MARGIN = 3  # lines of the terminal that the last block leaves free
-# Whatever but line breaks and tabs moves a cursor, begins a sequence or turns the order of letters: a model may say it,
-# and a terminal would obey it.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
-
-
-def printable(text: str) -> str:
-    """The text without control characters."""
-    return CONTROL.sub("", text)
 
 
 class Tail:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from nitro.chat.answer_view import printable
 from nitro.chat.client import AnswerStream, End, Piece
 from nitro.chat.connection import Wanted, connect
 from nitro.chat.conversation import Conversation
+from nitro.chat.printable import printable
 from nitro.errors import ChatError
 
 MAX_SCHEMA_BYTES = 2**24

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.text import Text
 
 from nitro.chat import commands
-from nitro.chat.answer_view import AnswerView, printable
+from nitro.chat.answer_view import AnswerView
 from nitro.chat.client import Answer, AnswerStream, End, Piece
 from nitro.chat.connection import Connection, Wanted, connect
 from nitro.chat.conversation import Conversation
 from nitro.chat.input_line import InputLine
+from nitro.chat.printable import printable
 from nitro.errors import ChatError
 from nitro.system import folders
 
