@@ -36,14 +36,17 @@ _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
 class Loading:
     """The plans and engines of one server's models."""
 
-    def __init__(self, config: ServeConfig, metrics: Metrics):
-        """Raises StartError for --defaults that are none."""
-        self._config, self._metrics = config, metrics
+    def __init__(self, config: ServeConfig, metrics: Metrics, many: bool = True):
+        """`many`: more than one model may be loaded; one that is alone takes what memory it likes. Raises StartError
+        for --defaults that are none."""
+        self._config, self._metrics, self._many = config, metrics, many
         self._defaults = read_defaults(config.defaults, f"--defaults {config.defaults}")
 
     def default(self, source: ModelSource, spec: EngineSpec, template: str | None) -> tuple[Wanted, LoadPlan]:
         """The model that the server was started with, which takes what memory it likes."""
-        settings = ModelSettings(tool_format=self._config.tool_format)
+        config = self._config
+        options = {"draft": config.draft} if config.draft else {}
+        settings = ModelSettings(options=options, chat_template=config.chat_template, tool_format=config.tool_format)
         return Wanted(source, settings), LoadPlan(spec, _size(source.path), template, self._defaults)
 
     def plan(self, wanted: Wanted, budget: int) -> LoadPlan:
@@ -52,7 +55,7 @@ class Loading:
         spec = self._spec(path, settings)
         template = read_template(settings.chat_template, "chat_template") if settings.chat_template else None
         defaults = settings.defaults.over(self._defaults)
-        if ":" in spec.engine:  # it opens what it likes
+        if ":" in spec.engine or not self._many:  # a runner of the user's own opens what it likes
             return LoadPlan(spec, _size(path), template, defaults)
         try:
             need = fit.estimate(wanted.stored or _as_stored(wanted.source), spec, budget)

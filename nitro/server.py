@@ -85,7 +85,8 @@ class Server:
         )
         _check_tool_format(config.tool_format)
         metrics = Metrics()
-        self.models = self._pool(loading.Loading(config, metrics))
+        offered = _catalog(config)
+        self.models = self._pool(loading.Loading(config, metrics, many=offered is not None), offered)
         guard = _guard(config)
         self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
@@ -109,9 +110,8 @@ class Server:
         )
         self.port: int = self._launch.socket.getsockname()[1]
 
-    def _pool(self, loads: loading.Loading) -> Pool:
+    def _pool(self, loads: loading.Loading, offered: Catalog | None) -> Pool:
         config, launch = self.config, self._launch
-        offered = _catalog(config)
         pool = Pool(
             loads.plan,
             loads.engine,

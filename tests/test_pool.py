@@ -159,6 +159,13 @@ def test_templates_are_compiled_once_each(many: Many) -> None:
     assert [setup.names[0] for _, setup in process._setups] == list(NAMES)
 
 
+def test_a_model_called_as_the_default_is(serve: Callable[..., RunningServer], shelf: Path) -> None:
+    """It has a name of its own, and both are listed."""
+    server = serve(engine=SHELF, model=str(shelf / "anna.gguf"), alias="bert", models=(shelf,)).ready()
+    assert says(server, "bert") == "anna"
+    assert set(states(server)) == {"bert", "bert@folder", "cleo", "dora"}
+
+
 # Room
 
 
@@ -427,6 +434,7 @@ def test_load_and_unload(many: Many) -> None:
         ({"options": {"context": 1}}, "options"),
         ({"defaults": {"temperature": "hot"}}, "defaults"),
         ({"keep_alive": "soon"}, "keep_alive"),
+        ({"ctx": 512}, "ctx"),
         ({"model": None}, "model"),
     ],
 )

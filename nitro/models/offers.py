@@ -92,9 +92,7 @@ class Offers:
 
     def with_settings(self, wanted: Wanted, settings: ModelSettings) -> Wanted:
         """The model with what `settings` sets; the rest is as the catalog has it."""
-        own = AS_SERVED
-        if wanted.stored and self.catalog:
-            own = self.catalog.settings(wanted.stored)
+        own = self.catalog.settings(wanted.stored) if wanted.stored and self.catalog else wanted.settings
         return replace(wanted, settings=over(settings, own))
 
     async def _member(self, stored: StoredModel) -> Member:
@@ -110,7 +108,10 @@ class Offers:
     def _made(self, stored: StoredModel) -> Member:
         assert self.catalog
         settings = self.catalog.settings(stored)
-        wanted = Wanted(model_source.of(stored, settings.alias), settings, stored)
+        source = model_source.of(stored, settings.alias)
+        if any(member.id == source.id for member in self.members):  # the default's file is called so, too
+            source = replace(source, id=f"{source.id}@{stored.store or 'folder'}")
+        wanted = Wanted(source, settings, stored)
         return Member(wanted, self.pinned(wanted))
 
 

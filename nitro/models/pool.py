@@ -204,7 +204,7 @@ class Pool:
         """The model of requests that name none, which is loaded at the start. `first`: a process that loads it."""
         self._default = member = self._offers.add(wanted)
         self._offers.has_given_default = True
-        member.plan = plan
+        member.plan, member.file_bytes = plan, plan.bytes
         member.served = self._serve(member, plan, first)
         return member.served
 
@@ -333,20 +333,20 @@ class Pool:
         try:
             info = await engine.loaded()
         except EngineError as error:
-            if not member.ending and not self._stopped:
+            if member.ended is not engine and not self._stopped:
                 member.failed(error, now())
                 self._end(member)
             return
-        if member.ending:
+        if member.ended is engine:
             return
         member.loaded(now())
         if not member.leases:
             member.idle_since = now()
-        if not member.bytes:
-            member.bytes = info.kv_bytes
+        if engine.spec.kv_bytes is None:  # it took what it liked
+            member.bytes += info.kv_bytes
         self._turn()
         why = await engine.ended()
-        if not member.ending and not self._stopped:
+        if member.ended is not engine and not self._stopped:
             if self._lost is None:
                 self._lost = asyncio.get_running_loop().create_future()
             if not self._lost.done():
@@ -356,7 +356,7 @@ class Pool:
         """End its engine."""
         if member.ending or not member.served:
             return
-        member.ending = True
+        member.ending, member.ended = True, member.served.engine
         why = member.failure or EngineDown(f"The model '{member.id}' was unloaded.", 0.0)
         member.served.engine.stop(why if isinstance(why, EngineError) else EngineDown(str(why)))
         member.closing = self._spawn(self._close(member, member.served), f"end {member.id}")
