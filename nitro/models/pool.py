@@ -363,6 +363,7 @@ class Pool:
 
     async def _close(self, member: Member, served: ServedModel) -> None:
         await served.engine.close()
+        served.engine.steps.clear()  # an engine is a cycle, which waits for the garbage collector
         member.resident = member.ending = False
         member.ready_since = member.keep_alive = member.plan = None
         member.bytes = 0
