@@ -89,18 +89,17 @@ class Loading:
             raise StartError(f"The settings of {path}: {error}.") from None
 
 
-def limits(config: ServeConfig, many: bool) -> Limits:
-    """What may be loaded together. `many`: more than one model may be. Raises StartError for a --memory that is
-    none."""
-    if config.memory is not None:
-        size = memory(config.memory)
-    elif many:  # to ask a GPU takes a process, which the engine's own start outlasts
-        from nitro.models import device_memory
+def limits(config: ServeConfig) -> Limits:
+    """What may be loaded together. Raises StartError for a --memory that is none."""
+    return Limits(free_host_memory() if config.memory is None else memory(config.memory), config.models_max)
 
-        size = device_memory.free(options=config)
-    else:
-        size = free_host_memory()
-    return Limits(size, config.models_max)
+
+def free_on_gpu(config: ServeConfig) -> int:
+    """Bytes free where models are loaded, if that is a GPU and --memory says nothing; else 0. Blocks: it may start a
+    process."""
+    from nitro.models import device_memory
+
+    return 0 if config.memory is not None else device_memory.free_on_gpu(config)
 
 
 def memory(text: str) -> int:
