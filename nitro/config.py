@@ -63,15 +63,19 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     memory: Annotated[
         str | None,
         Meta(
+            pattern=r"^[0-9]+(\.[0-9]+)? *[KMGTkmgt]?(i?[Bb])?$",
             description="Memory for all models together, in MiB or as in 12G. Default: what this machine has free at "
-            "the start."
+            "the start.",
+            extra={"form": "a number of MiB, or a size such as 12G"},
         ),
     ] = None
     keep_alive: Annotated[
         str | None,
         Meta(
+            pattern=r"^ *-?[0-9.]+(([nuµm]s|[smh])([0-9.]+([nuµm]s|[smh]))*)? *$",
             description="How long a model stays loaded without a request: seconds, or as in 5m. Default: until another "
-            "one needs its room."
+            "one needs its room.",
+            extra={"form": "seconds, or a duration such as 5m or 1h30m"},
         ),
     ] = None
     pin: Annotated[

@@ -16,7 +16,7 @@ from nitro.engines.options import EngineOptions
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import EngineSpec
 from nitro.errors import StartError
-from nitro.models import device_memory, files, fit, keep_alive, model_source
+from nitro.models import files, keep_alive, model_source
 from nitro.models.load_plan import LoadPlan, Wanted
 from nitro.models.model_source import ModelSource
 from nitro.models.residency import Limits
@@ -36,15 +36,22 @@ _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
 class Loading:
     """The plans and engines of one server's models."""
 
-    def __init__(self, config: ServeConfig, metrics: Metrics):
-        """Raises StartError for --defaults that are none."""
-        self._config, self._metrics = config, metrics
+    def __init__(self, config: ServeConfig, metrics: Metrics, many: bool = True):
+        """`many`: more than one model may be loaded; one that is alone takes what memory it likes. Raises StartError
+        for --defaults that are none."""
+        self._config, self._metrics, self._many = config, metrics, many
         self._defaults = read_defaults(config.defaults, f"--defaults {config.defaults}")
 
     def default(self, source: ModelSource, spec: EngineSpec, template: str | None) -> tuple[Wanted, LoadPlan]:
         """The model that the server was started with, which takes what memory it likes."""
-        _, own = self._config.own_settings()
-        settings = replace(own, tool_format=own.tool_format or self._config.tool_format)
+        config, (_, own) = self._config, self._config.own_settings()
+        draft = {"draft": config.draft} if config.draft else {}
+        settings = replace(
+            own,
+            options={**draft, **own.options},
+            chat_template=own.chat_template or config.chat_template,
+            tool_format=own.tool_format or config.tool_format,
+        )
         plan = LoadPlan(spec, _size(source.path), template, own.defaults.over(self._defaults))
         return Wanted(source, settings), plan
 
@@ -54,8 +61,10 @@ class Loading:
         spec = self._spec(path, settings)
         template = read_template(settings.chat_template, "chat_template") if settings.chat_template else None
         defaults = settings.defaults.over(self._defaults)
-        if ":" in spec.engine:  # it opens what it likes
+        if ":" in spec.engine or not self._many:  # a runner of the user's own opens what it likes
             return LoadPlan(spec, _size(path), template, defaults)
+        from nitro.models import fit  # what reads headers is not needed at the start
+
         try:
             need = fit.estimate(wanted.stored or _as_stored(wanted.source), spec, budget)
         except (OSError, ValueError) as error:  # the engine says better what is wrong with it
@@ -86,14 +95,17 @@ class Loading:
             raise StartError(f"The settings of {path}: {error}.") from None
 
 
-def limits(config: ServeConfig, many: bool) -> Limits:
-    """What may be loaded together. `many`: more than one model may be. Raises StartError for a --memory that is
-    none."""
-    if config.memory is not None:
-        size = memory(config.memory)
-    else:  # to ask a GPU takes a process, which the engine's own start outlasts
-        size = device_memory.free(options=config) if many else free_host_memory()
-    return Limits(size, config.models_max)
+def limits(config: ServeConfig) -> Limits:
+    """What may be loaded together. Raises StartError for a --memory that is none."""
+    return Limits(free_host_memory() if config.memory is None else memory(config.memory), config.models_max)
+
+
+def free_on_gpu(config: ServeConfig) -> int:
+    """Bytes free where models are loaded, if that is a GPU and --memory says nothing; else 0. Blocks: it may start a
+    process."""
+    from nitro.models import device_memory
+
+    return 0 if config.memory is not None else device_memory.free_on_gpu(config)
 
 
 def memory(text: str) -> int:

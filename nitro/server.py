@@ -11,6 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import click
 from uvicorn.config import Config
@@ -85,7 +86,8 @@ class Server:
         self._template = loading.read_template(self._template_file, "--chat-template") if self._template_file else None
         _check_tool_format(config.tool_format)
         metrics = Metrics()
-        self.models = self._pool(loading.Loading(config, metrics))
+        offered = _catalog(config)
+        self.models = self._pool(loading.Loading(config, metrics, many=offered is not None), offered)
         guard = _guard(config)
         self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
@@ -109,17 +111,17 @@ class Server:
         )
         self.port: int = self._launch.socket.getsockname()[1]
 
-    def _pool(self, loads: loading.Loading) -> Pool:
+    def _pool(self, loads: loading.Loading, offered: Catalog | None) -> Pool:
         config, launch = self.config, self._launch
-        offered = _catalog(config)
         pool = Pool(
             loads.plan,
             loads.engine,
-            loading.limits(config, many=offered is not None),
+            loading.limits(config),
             offered,
             keep_alive=loading.idle_time(config.keep_alive),
             pins=config.pin,
             max_waiting=config.parallel + config.max_queue,
+            free_on_gpu=partial(loading.free_on_gpu, config),
         )
         if launch.source and launch.spec:
             pool.offer_default(*loads.default(launch.source, launch.spec, self._template), first=launch.engine)

@@ -12,6 +12,7 @@ from typing import Any
 import openai
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 from running import RunningServer
 from test_cli import OPTIONS, SWITCHES, variable
 from tiny_models import write_gguf
@@ -83,7 +84,9 @@ def test_every_option_can_be_set_and_flags_and_variables_win(
     serve: Serve, write: Write, flag: str, field: str, text: str, meant: Any, other: str, other_meant: Any
 ) -> None:
     if isinstance(meant, Path):
-        meant, other_meant = Path("/in/file"), Path(other)
+        meant = Path("/in/file")
+    elif field == "models":
+        meant = (Path("/in/file"), Path("/and/another"))
     file = str(write(f"[server]\n{flag.strip('-')} = {toml(field, text, meant)}\n"))
     assert getattr(serve("--config", file), field) == meant
     assert getattr(serve(NITRO_CONFIG=file), field) == meant
@@ -432,6 +435,7 @@ def test_what_holds_and_from_where(write: Write, tmp_path: Path) -> None:
     assert shown["server"]["host"] == {"value": "::1", "from": "file", "where": f"{file}:5"}
     assert shown["server"]["parallel"] == {"value": 8, "from": "default", "where": None}
     assert shown["server"]["api-key"]["value"] == "***"
+    assert shown["server"]["models"] == {"value": [], "from": "default", "where": None}
     assert shown["models"] == {
         "a b": {
             "ctx": {"value": 2048, "from": "file", "where": f"{file}:8"},
@@ -443,8 +447,9 @@ def test_what_holds_and_from_where(write: Write, tmp_path: Path) -> None:
 def test_its_output_is_a_file_that_says_the_same(serve: Serve, write: Write, tmp_path: Path) -> None:
     arguments = [part for flag, _, text, *_ in OPTIONS if flag != "--api-key" for part in (flag, text)]
     switches = [flag for flag, _ in SWITCHES]
-    whole = serve(*arguments, *switches, "--chat-template", "/no/a")
-    shown = invoke("config", *arguments, *switches, "--chat-template", "/no/a").output
+    whole = serve(*arguments, *switches)
+    whole = replace(whole, chat_template=Path("a.jinja").absolute(), models=(Path("shelf").absolute(),))
+    shown = invoke("config", *arguments, *switches).output
     assert serve("--config", str(write(shown))) == whole
 
 

@@ -20,7 +20,9 @@ from running import CEILING, RunningServer, wait_gone
 from tiny_models import write_gguf
 
 from nitro.models import residency
+from nitro.models.model_source import ModelSource
 from nitro.models.residency import Limits
+from nitro.models.settings import ModelSettings
 from nitro.service import delivery
 
 SHELF = "runners:ShelfRunner"
@@ -157,6 +159,13 @@ def test_templates_are_compiled_once_each(many: Many) -> None:
         says(server, name)
     process = server.server.intake._small._process
     assert [setup.names[0] for _, setup in process._setups] == list(NAMES)
+
+
+def test_a_model_called_as_the_default_is(serve: Callable[..., RunningServer], shelf: Path) -> None:
+    """It has a name of its own, and both are listed."""
+    server = serve(engine=SHELF, model=str(shelf / "anna.gguf"), alias="bert", models=(shelf,)).ready()
+    assert says(server, "bert") == "anna"
+    assert set(states(server)) == {"bert", "bert@folder", "cleo", "dora"}
 
 
 # Room
@@ -427,6 +436,7 @@ def test_load_and_unload(many: Many) -> None:
         ({"options": {"context": 1}}, "options"),
         ({"defaults": {"temperature": "hot"}}, "defaults"),
         ({"keep_alive": "soon"}, "keep_alive"),
+        ({"ctx": 512}, "ctx"),
         ({"model": None}, "model"),
     ],
 )
@@ -464,6 +474,17 @@ def test_a_server_without_a_model(serve: Callable[..., RunningServer], shelf: Pa
     assert says(server, "anna") == "anna"
     assert act(server, "unload", model="cleo").status_code == 200
     assert post(server, None).status_code == 400
+
+
+def test_a_model_that_a_client_brought_has_any_name(serve: Callable[..., RunningServer], shelf: Path) -> None:
+    """Clients of the first Nitro load a file, and then name what they like."""
+    server = serve(engine=SHELF, no_model=True, models=(shelf,))
+    source = ModelSource(str(shelf / "dora.gguf"), "brought", 0)
+    server.run(server.server.models.load_source(source, ModelSettings(pin=True)))
+    assert says(server, "gpt-3.5-turbo") == says(server, "") == "dora"
+    assert says(server, "anna") == "anna"
+    server.run(server.server.models.unload("brought", force=True))
+    assert post(server, "gpt-3.5-turbo").status_code == 404
 
 
 # Bytes

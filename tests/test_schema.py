@@ -23,7 +23,8 @@ from nitro.api.openai import requests, schema
 from nitro.api.openai.requests import PARAMETERS, capability
 from nitro.api.openapi.document import HEADERS, OPERATIONS, document
 from nitro.engines.sampling_params import SamplingOptions
-from nitro.models.handle import ServedModels
+from nitro.models.pool import Pool
+from nitro.models.residency import Limits
 from nitro.parameters import parameters
 from nitro.service.generation import GenerationService
 from nitro.service.intake.lanes import Intake
@@ -67,7 +68,7 @@ def test_capabilities_are_those_of_models(fake_server: RunningServer) -> None:
 
 
 def test_each_route() -> None:
-    models, metrics = ServedModels(None), Metrics()
+    models, metrics = Pool(None, None, Limits(0)), Metrics()
     app = make_app(models, GenerationService(models, Intake(), metrics), Guard(), metrics)._app
     routes = {
         (method.lower(), route.path.replace(":path}", "}"))

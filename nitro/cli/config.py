@@ -9,7 +9,7 @@ from click.core import ParameterSource
 from msgspec import Struct
 
 from nitro.cli import config_file
-from nitro.cli.config_file import MODELS, SERVER, SERVER_OPTIONS, ConfigFile
+from nitro.cli.config_file import MODEL_OPTIONS, MODELS, SERVER, SERVER_OPTIONS, ConfigFile
 from nitro.cli.options import one_key
 from nitro.cli.serve import serve
 
@@ -71,7 +71,7 @@ def _setting(context: click.Context, key: str, fields: dict[str, Any], file: Con
     parameters = [each for each in context.command.params if each.name in names]
     best = min(parameters, key=lambda each: _SOURCES.index(context.get_parameter_source(str(each.name)) or _DEFAULT))
     source = context.get_parameter_source(str(best.name))
-    value = MASK if field == SECRET and fields[field] else fields[field]
+    value = MASK if field == SECRET and fields[field] else _absolute(fields[field], Path())
     if source is ParameterSource.COMMANDLINE:
         return Setting(value, "flag", best.opts[0] if isinstance(best, click.Option) else "MODEL")
     if source is ParameterSource.ENVIRONMENT:
@@ -86,18 +86,32 @@ _SOURCES = [ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterS
 
 
 def _models(file: ConfigFile | None) -> dict[str, dict[str, Setting]]:
-    """What the file says of models, as it stands there: it is checked."""
+    """What the file says of models, which is checked."""
     if not file:
         return {}
+
+    def setting(name: str, key: str, value: Any) -> Setting:
+        is_path = MODEL_OPTIONS[key].kind is Path
+        value = _absolute(Path(value).expanduser(), file.path.parent) if is_path else value
+        return Setting(value, "file", file.place(MODELS, name, key))
+
     tables = file.content.get(MODELS, {})
-    return {
-        name: {key: Setting(value, "file", file.place(MODELS, name, key)) for key, value in table.items()}
-        for name, table in tables.items()
-    }
+    return {name: {key: setting(name, key, value) for key, value in of.items()} for name, of in tables.items()}
+
+
+def _absolute(value: Any, folder: Path) -> Any:
+    """Paths mean the same wherever they are read."""
+    if isinstance(value, tuple):
+        return tuple(_absolute(each, folder) for each in value)
+    return (folder / value).absolute() if isinstance(value, Path) else value
 
 
 def _for_json(setting: Setting) -> dict[str, Any]:
-    value = str(setting.value) if isinstance(setting.value, Path) else setting.value
+    value = setting.value
+    if isinstance(value, tuple):
+        value = [str(each) for each in value]
+    elif isinstance(value, Path):
+        value = str(value)
     return {"value": value, "from": setting.origin, "where": setting.place or None}
 
 

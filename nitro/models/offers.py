@@ -44,9 +44,13 @@ class Offers:
         try:
             return await self.exactly(name), True
         except _Unknown as unknown:
-            if default and unknown.names == [default.id]:
+            if default and (unknown.names == [default.id] or self._brought(default)):
                 return default, False
             raise
+
+    def _brought(self, default: Member) -> bool:
+        """Whether a client brought the default, by the first Nitro's API, whose clients send any name."""
+        return default.wanted.stored is None and not self.has_given_default
 
     async def exactly(self, name: str) -> Member:
         """The model that this name means. Raises ApiError."""
@@ -92,9 +96,7 @@ class Offers:
 
     def with_settings(self, wanted: Wanted, settings: ModelSettings) -> Wanted:
         """The model with what `settings` sets; the rest is as the catalog has it."""
-        own = AS_SERVED
-        if wanted.stored and self.catalog:
-            own = self.catalog.settings(wanted.stored)
+        own = self.catalog.settings(wanted.stored) if wanted.stored and self.catalog else wanted.settings
         return replace(wanted, settings=over(settings, own))
 
     async def _member(self, stored: StoredModel) -> Member:
@@ -110,7 +112,10 @@ class Offers:
     def _made(self, stored: StoredModel) -> Member:
         assert self.catalog
         settings = self.catalog.settings(stored)
-        wanted = Wanted(model_source.of(stored, settings.alias), settings, stored)
+        source = model_source.of(stored, settings.alias)
+        if any(member.id == source.id for member in self.members):  # the default's file is called so, too
+            source = replace(source, id=f"{source.id}@{stored.store or 'folder'}")
+        wanted = Wanted(source, settings, stored)
         return Member(wanted, self.pinned(wanted))
 
 

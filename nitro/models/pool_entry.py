@@ -6,8 +6,9 @@ from typing import Literal
 
 from msgspec import Struct
 
+from nitro.engines.client.engine import Engine
 from nitro.engines.client.state import EngineState
-from nitro.errors import NitroError
+from nitro.errors import ApiError, EngineDown, NitroError
 from nitro.models.handle import ServedModel
 from nitro.models.load_plan import LoadPlan, Wanted
 from nitro.models.residency import Resident
@@ -45,9 +46,11 @@ class Member:
         self.served: ServedModel | None = None
         self.resident = False  # it has an engine
         self.ending = False  # the engine is on its way out
+        self.ended: Engine | None = None  # the last engine that the pool has ended
         self.ready_since: float | None = None
         self.idle_since = 0.0
         self.keep_alive: float | None = None
+        self.file_bytes = wanted.stored.size if wanted.stored else 0
         self.bytes = 0  # that are set aside while it is resident
         self.closing: asyncio.Task[None] | None = None  # of the last end
         self.waiters: dict[asyncio.Future[ServedModel], float] = {}  # who waits for room, and since when
@@ -83,6 +86,17 @@ class Member:
         self.retry_at = now + min(FIRST_PAUSE * 2.0**self._failures, LONGEST_PAUSE)
         self._failures = min(self._failures + 1, 30)
 
+    def pausing(self, now: float) -> EngineDown:
+        """The error of a load that is not tried again yet."""
+        return EngineDown(f"{self.failure} It is tried again after a pause.", self.retry_at - now)
+
+    def unusable(self, error: Exception) -> ApiError:
+        """The error of a model whose files are at fault."""
+        if isinstance(error, ApiError):
+            return error
+        why = f"The model '{self.id}' cannot be loaded: {error}"
+        return ApiError(503, why, type="server_error", code="model_unusable")
+
     def loaded(self, now: float) -> None:
         """Its engine is ready."""
         self.failure, self._failures = None, 0
@@ -105,12 +119,11 @@ class Member:
         """For people and programs."""
         state, reason = self._state()
         info = self.served.engine.info if self.served and self.resident else None
-        stored = self.wanted.stored
         return PoolEntry(
             id=self.id,
             state=state,
             reason=reason,
-            bytes=self.bytes if self.resident else stored.size if stored else 0,
+            bytes=self.bytes if self.resident else self.file_bytes,
             context=info.context if info else None,
             leases=self.leases,
             idle=max(now - self.idle_since, 0.0) if info and not self.leases else None,

@@ -1,6 +1,6 @@
 """`GET /v1/models`, `/v1/models/ID`: what is offered. `POST /v1/models/load`, `/unload`: what is loaded."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, get, post
@@ -18,6 +18,8 @@ from nitro.models.pool import Pool
 from nitro.models.pool_entry import PoolEntry
 from nitro.models.settings import ModelSettings
 from nitro.service.failures import as_api_error
+
+T = TypeVar("T", bound=Struct)
 
 NOT_YET = {"embeddings": False, "vision": False}
 # A client may not name files, or code, of the server's machine.
@@ -45,7 +47,7 @@ async def get_model(request: Request) -> schema.Model:
 @post("/v1/models/load", status_code=200)
 async def load_model(request: Request) -> schema.Model:
     """Load a model, and answer when it is there. Raises ApiError."""
-    asked = json_body.decode(await request.body(), LoadRequest).request
+    asked = _read(await request.body(), LoadRequest)
     model = await _told(served(request).load(asked.model, _settings(asked)))
     return _describe(await served(request).find(model.source.id))
 
@@ -53,9 +55,17 @@ async def load_model(request: Request) -> schema.Model:
 @post("/v1/models/unload", status_code=200)
 async def unload_model(request: Request) -> schema.Model:
     """End a model's engine, and answer when its memory is back. Raises ApiError."""
-    asked = json_body.decode(await request.body(), UnloadRequest).request
+    asked = _read(await request.body(), UnloadRequest)
     await served(request).unload(asked.model, force=bool(asked.force))
     return _describe(await served(request).find(asked.model))
+
+
+def _read(body: bytes, kind: type[T]) -> T:
+    """The request. Raises ApiError 400, also for a name that would have no effect."""
+    decoded = json_body.decode(body, kind)
+    for name in decoded.told:
+        raise ApiError.unsupported(name, f"is none of {', '.join(kind.__struct_fields__)}")
+    return decoded.request
 
 
 async def _told(loading: Any) -> ServedModel:
