@@ -150,6 +150,12 @@ def test_the_end_is_as_if_it_had_come_at_once(seed: int, step: float) -> None:
     assert [line for line in shown.lines if line] == lines_of(ANSWER)
 
 
+def test_blocks_are_a_line_apart() -> None:
+    shown, _ = show([Piece(part) for part in pieces(ANSWER, 1)])
+    assert "\n\n\n\n" not in shown.text, "code has a coloured line around it"
+    assert "Right below\n\n • one" in shown.text and " 1  2\n\n 1 first" in shown.text
+
+
 @pytest.mark.parametrize("height", [5, 12])
 def test_what_is_higher_than_the_terminal_is_shown_whole_and_once(height: int) -> None:
     code = "```\n" + "".join(f"line {i}\n" for i in range(40)) + "```\n"

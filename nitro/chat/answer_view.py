@@ -20,19 +20,28 @@ PATIENCE = 1.0  # seconds without a word after which it is said that we wait
 MARGIN = 3  # lines of the terminal that the last block leaves free
 
 
-class Tail:
-    """The last lines of something."""
+class Block:
+    """A block of Markdown without the blank lines that rich puts around some; of a high one the last lines."""
 
-    def __init__(self, content: RenderableType, lines: int):
-        self.content, self.lines = content, lines
+    def __init__(self, text: str, lines: int | None = None):
+        self.text, self.lines = text, lines
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """See rich."""
-        lines = console.render_lines(self.content, options, pad=False)[-self.lines :]
-        for number, line in enumerate(lines):
+        lines = console.render_lines(Markdown(self.text), options, pad=False)
+        while lines and _is_blank(lines[0]):
+            del lines[0]
+        while lines and _is_blank(lines[-1]):
+            del lines[-1]
+        for number, line in enumerate(lines[-self.lines :] if self.lines else lines):
             if number:
                 yield Segment.line()
             yield from line
+
+
+def _is_blank(line: list[Segment]) -> bool:
+    """Whether nothing is seen of it; the padding of code has a colour."""
+    return all(not part.text.strip() and not (part.style and part.style.bgcolor) for part in line)
 
 
 class AnswerView:
@@ -57,7 +66,7 @@ class AnswerView:
         self._end_thoughts()
         rest = self._blocks.rest
         if rest.strip():
-            self._live.update(self._spaced(Markdown(rest)))
+            self._live.update(self._spaced(Block(rest)))
         else:
             self._live.update(Text(""))
             self._live.transient = True
@@ -76,7 +85,7 @@ class AnswerView:
         if piece.content:
             self._end_thoughts()
             for block in self._blocks.feed(printable(piece.content)):
-                self._print(self._spaced(Markdown(block)))
+                self._print(self._spaced(Block(block)))
 
     def tick(self) -> None:
         """Draw what has changed, not too often."""
@@ -99,10 +108,10 @@ class AnswerView:
         if self._thinking and self._fold:
             return Text(f"thinking … {seconds} s", style="dim")
         if self._thinking:
-            return Tail(Text(self._thoughts[-self._lines * self._console.width :], style="dim"), self._lines)
+            return Text(self._thoughts[-self._lines * self._console.width :], style="dim")
         text = self._blocks.tail(self._lines, self._console.width)
         if text.strip():
-            return self._spaced(Tail(Markdown(text), self._lines))
+            return self._spaced(Block(text, self._lines))
         return Text(f"… {seconds} s" if self._is_empty and seconds >= PATIENCE else "", style="dim")
 
     @property
@@ -133,4 +142,4 @@ class AnswerView:
 
     def _spaced(self, what: RenderableType) -> RenderableType:
         """Apart from what is above."""
-        return what if self._is_empty else Padding(what, (1, 0, 0, 0))
+        return Padding(what, (0 if self._is_empty else 1, 0, 0, 0))
