@@ -47,6 +47,7 @@ def _ask(url: str, api_key: str | None) -> list[dict[str, Any]]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
+        error.close()
         return "the server wants a key: --api-key." if error.code == 401 else f"it answers {error.code}."
     if isinstance(error, OSError):
         return f"no server answers there ({getattr(error, 'reason', None) or error})."
