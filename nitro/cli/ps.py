@@ -1,6 +1,7 @@
 """`nitro ps`."""
 
 import json
+import time
 from typing import Any
 
 import click
@@ -41,13 +42,13 @@ def _loaded(url: str, api_key: str | None) -> list[dict[str, Any]]:
 
 
 def _cells(model: dict[str, Any]) -> tuple[str, ...]:
-    idle = model.get("idle_seconds")
+    used = model.get("last_used")
     return (
         model["id"] + (" (pinned)" if model.get("pinned") else ""),
         model["state"],
         tables.size(model.get("size") or 0),
         str(model.get("context_length") or "?"),
-        "-" if idle is None else _duration(idle),
+        "-" if used is None else _duration(max(time.time() - used, 0.0)),
         str(model.get("requests", 0)),
     )
 
