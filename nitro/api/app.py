@@ -13,7 +13,7 @@ from nitro.api.openai import models
 from nitro.api.openai.chat import chat_completions
 from nitro.api.openai.completions import completions
 from nitro.api.openapi.document import openapi_document
-from nitro.models.handle import ServedModels
+from nitro.models.pool import Pool
 from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
 
@@ -28,7 +28,7 @@ class _Application(Litestar):
 
 
 def make_app(
-    served: ServedModels,
+    served: Pool,
     service: GenerationService,
     guard: Guard,
     metrics: Metrics,
@@ -41,6 +41,8 @@ def make_app(
             completions,
             models.list_models,
             models.get_model,
+            models.load_model,
+            models.unload_model,
             health.health,
             health.healthz,
             health.metrics,

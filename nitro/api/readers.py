@@ -2,5 +2,6 @@
 
 CHAT = "nitro.api.openai.parse:read_chat"
 COMPLETION = "nitro.api.openai.parse:read_completion"
-READERS = (CHAT, COMPLETION)
+NAME = "nitro.api.openai.model_name:read"
+READERS = (CHAT, COMPLETION, NAME)
 WARM_UP = (CHAT, b'{"messages": [{"role": "user", "content": "Hello"}]}')  # a reader, and a body for it

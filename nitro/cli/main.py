@@ -4,11 +4,15 @@ import click
 
 from nitro import __version__
 from nitro.cli.bench import bench
+from nitro.cli.chat import chat
+from nitro.cli.config import config
 from nitro.cli.convert import convert
 from nitro.cli.doctor import doctor
 from nitro.cli.list import list_models
+from nitro.cli.ps import ps
 from nitro.cli.pull import pull
 from nitro.cli.rm import rm
+from nitro.cli.run import run
 from nitro.cli.serve import serve
 from nitro.cli.show import show
 from nitro.cli.verify import verify
@@ -22,5 +26,5 @@ def main() -> None:
     file_descriptors.fill_standard()
 
 
-for command in (serve, pull, list_models, show, rm, doctor, bench, convert, verify):
+for command in (serve, chat, run, pull, list_models, show, ps, rm, config, doctor, bench, convert, verify):
     main.add_command(command)

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from nitro.cli import config_file
+from nitro.cli.config_file import no_engine, with_config_file
 from nitro.cli.options import struct_option, with_api_key
 from nitro.config import ServeConfig
 from nitro.engines.backends.registry import ENGINES
@@ -40,9 +42,8 @@ def _automatic() -> str:
 
 def _check_engine(name: str) -> None:
     """An engine process would find that out, too, but later."""
-    names = ["auto", *(engine.name for engine in ENGINES)]
-    if name not in names and ":" not in name:
-        raise StartError(f"--engine {name}: there is no such engine; there are {', '.join(names)}.")
+    if problem := no_engine(name):
+        raise StartError(f"--engine {name}: {problem}")
 
 
 def run(config: ServeConfig) -> None:
@@ -66,6 +67,7 @@ def run(config: ServeConfig) -> None:
 @click.command()
 @click.argument("model", required=False, envvar="NITRO_MODEL")
 @_with_options
+@with_config_file
 def serve(**fields: Any) -> None:
     """Serve MODEL over the OpenAI API.
 
@@ -74,7 +76,7 @@ def serve(**fields: Any) -> None:
     """
     try:
         _check_engine(fields["engine"])
-        run(ServeConfig(**fields))
+        run(ServeConfig(model_settings=config_file.models(click.get_current_context()), **fields))
     except (StartError, EngineLost) as error:
         click.echo(f"nitro: {error}", err=True)
         sys.exit(1)

@@ -17,7 +17,7 @@ class ModelSettings(Struct, frozen=True, kw_only=True):
     defaults: SamplingDefaults = NOTHING
     chat_template: Path | None = None
     tool_format: str | None = None
-    keep_alive: float | None = None  # idle time after which it is unloaded; None: the server's
+    keep_alive: float | None = None  # idle time after which it is unloaded, inf: never; None: the server's
     pin: bool = False  # never unloaded to make room
 
 

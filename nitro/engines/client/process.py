@@ -14,6 +14,7 @@ class EngineProcess(ChildProcess):
 
     name = "engine process"
     _marks: CrashMarks
+    _last: set[int] | None = None  # what it was at work on, once it is gone
 
     @classmethod
     async def start(cls) -> "EngineProcess":
@@ -33,4 +34,11 @@ class EngineProcess(ChildProcess):
 
     def at_work(self) -> set[int]:
         """The sequences that it works on, or worked on when it died."""
-        return self._marks.read()
+        return self._marks.read() if self._last is None else self._last
+
+    async def reap(self) -> None:
+        """See ChildProcess. Its shared memory goes as well, which else waited for the garbage collector."""
+        await super().reap()
+        if self._last is None:
+            self._last = self._marks.read()
+            self._marks.close()

@@ -32,6 +32,11 @@ def refusing() -> Iterator[None]:
         raise LoadError(str(error)) from None
 
 
+def room_for_kv(free_bytes: int, kv_bytes: int | None) -> int:
+    """What `plan` may count as free, where the KV cache may take only so much: it gives out half."""
+    return free_bytes if kv_bytes is None else min(free_bytes, 2 * kv_bytes)
+
+
 def offload_tokens(token_bytes: int, free_bytes: int) -> int:
     """How many tokens of idle slots may be offloaded in main memory, of which `free_bytes` are free beside
     the KV pool."""
