@@ -16,7 +16,7 @@ from nitro.engines.options import EngineOptions
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import EngineSpec
 from nitro.errors import StartError
-from nitro.models import device_memory, files, fit, keep_alive, model_source
+from nitro.models import files, keep_alive, model_source
 from nitro.models.load_plan import LoadPlan, Wanted
 from nitro.models.model_source import ModelSource
 from nitro.models.residency import Limits
@@ -59,6 +59,8 @@ class Loading:
         defaults = settings.defaults.over(self._defaults)
         if ":" in spec.engine or not self._many:  # a runner of the user's own opens what it likes
             return LoadPlan(spec, _size(path), template, defaults)
+        from nitro.models import fit  # what reads headers is not needed at the start
+
         try:
             need = fit.estimate(wanted.stored or _as_stored(wanted.source), spec, budget)
         except (OSError, ValueError) as error:  # the engine says better what is wrong with it
@@ -89,14 +91,17 @@ class Loading:
             raise StartError(f"The settings of {path}: {error}.") from None
 
 
-def limits(config: ServeConfig, many: bool) -> Limits:
-    """What may be loaded together. `many`: more than one model may be. Raises StartError for a --memory that is
-    none."""
-    if config.memory is not None:
-        size = memory(config.memory)
-    else:  # to ask a GPU takes a process, which the engine's own start outlasts
-        size = device_memory.free(options=config) if many else free_host_memory()
-    return Limits(size, config.models_max)
+def limits(config: ServeConfig) -> Limits:
+    """What may be loaded together. Raises StartError for a --memory that is none."""
+    return Limits(free_host_memory() if config.memory is None else memory(config.memory), config.models_max)
+
+
+def free_on_gpu(config: ServeConfig) -> int:
+    """Bytes free where models are loaded, if that is a GPU and --memory says nothing; else 0. Blocks: it may start a
+    process."""
+    from nitro.models import device_memory
+
+    return 0 if config.memory is not None else device_memory.free_on_gpu(config)
 
 
 def memory(text: str) -> int:

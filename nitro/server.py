@@ -11,6 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import click
 from uvicorn.config import Config
@@ -115,11 +116,12 @@ class Server:
         pool = Pool(
             loads.plan,
             loads.engine,
-            loading.limits(config, many=offered is not None),
+            loading.limits(config),
             offered,
             keep_alive=loading.idle_time(config.keep_alive),
             pins=config.pin,
             max_waiting=config.parallel + config.max_queue,
+            free_on_gpu=partial(loading.free_on_gpu, config),
         )
         if launch.source and launch.spec:
             pool.offer_default(*loads.default(launch.source, launch.spec, self._template), first=launch.engine)

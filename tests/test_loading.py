@@ -3,6 +3,7 @@
 import json
 import math
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -110,9 +111,9 @@ def test_ps(answering: tuple[str, list[dict[str, Any]]]) -> None:
     url, models = answering
     common = {"size": 3 * MIB, "context_length": 4096, "pinned": False}
     models += [
-        {"id": "anna", "state": "ok", "requests": 2, "idle_seconds": None, **common, "pinned": True},
-        {"id": "bert", "state": "ok", "requests": 0, "idle_seconds": 125.0, **common},
-        {"id": "cleo", "state": "unloaded", "requests": 0, "idle_seconds": None, **common},
+        {"id": "anna", "state": "ok", "requests": 2, "last_used": None, **common, "pinned": True},
+        {"id": "bert", "state": "ok", "requests": 0, "last_used": int(time.time()) - 130, **common},
+        {"id": "cleo", "state": "unloaded", "requests": 0, "last_used": None, **common},
     ]
     shown = CliRunner().invoke(main, ["ps", "--url", f"{url}/v1"])
     assert shown.exit_code == 0, shown.output

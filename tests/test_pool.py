@@ -1,12 +1,10 @@
 """Many models on one server: loaded when they are wanted, within the room there is, and gone without a trace."""
 
 import asyncio
-import contextlib
 import json
 import os
 import shutil
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,11 +14,13 @@ import httpx
 import openai
 import pytest
 from runners import Gate
-from running import CEILING, RunningServer, wait_gone
+from running import CEILING, RunningServer, raw_request, wait_gone
 from tiny_models import write_gguf
 
 from nitro.models import residency
+from nitro.models.model_source import ModelSource
 from nitro.models.residency import Limits
+from nitro.models.settings import ModelSettings
 from nitro.service import delivery
 
 SHELF = "runners:ShelfRunner"
@@ -349,11 +349,7 @@ def test_who_leaves_while_it_waits_leaves_nothing(
     monkeypatch.setattr(delivery, "SILENCE", 0.01)
     gate = Gate(shelf, "bert.gate")
     server = many().ready()
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), CEILING) as sock:
-        content = json.dumps(body("bert", stream=stream)).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(content)}\r\n\r\n"
-        sock.sendall(head.encode() + content)
+    with raw_request(server.url, json.dumps(body("bert", stream=stream)).encode()):
         gate.hold()
         until(server, lambda: members(server)["bert"].leases == 1)
     until(server, lambda: members(server)["bert"].leases == 0)
@@ -370,8 +366,8 @@ def test_who_leaves_the_queue_for_room_loads_nothing(many: Many, shelf: Path) ->
     server.ready()
     stream = server.client().chat.completions.create(**body("anna", max_tokens=2), stream=True)
     gate.wait_inside()
-    with contextlib.suppress(httpx.TimeoutException):
-        httpx.post(f"{server.url}/v1/chat/completions", json=body("bert"), timeout=0.5)
+    with raw_request(server.url, json.dumps(body("bert")).encode()):
+        until(server, lambda: "bert" in members(server) and bool(members(server)["bert"].waiters))
     until(server, lambda: not members(server)["bert"].waiters)
     gate.open()
     list(stream)
@@ -472,6 +468,17 @@ def test_a_server_without_a_model(serve: Callable[..., RunningServer], shelf: Pa
     assert says(server, "anna") == "anna"
     assert act(server, "unload", model="cleo").status_code == 200
     assert post(server, None).status_code == 400
+
+
+def test_a_model_that_a_client_brought_has_any_name(serve: Callable[..., RunningServer], shelf: Path) -> None:
+    """Clients of the first Nitro load a file, and then name what they like."""
+    server = serve(engine=SHELF, no_model=True, models=(shelf,))
+    source = ModelSource(str(shelf / "dora.gguf"), "brought", 0)
+    server.run(server.server.models.load_source(source, ModelSettings(pin=True)))
+    assert says(server, "gpt-3.5-turbo") == says(server, "") == "dora"
+    assert says(server, "anna") == "anna"
+    server.run(server.server.models.unload("brought", force=True))
+    assert post(server, "gpt-3.5-turbo").status_code == 404
 
 
 # Bytes

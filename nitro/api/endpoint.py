@@ -9,7 +9,7 @@ from typing import Any
 from litestar import MediaType, Request, Response
 
 from nitro.api import error_responses
-from nitro.api.late_stream import Early, LateStream, Silence
+from nitro.api.late_stream import Early, LateStream, Silence, discard
 from nitro.api.stream_response import StreamResponse
 from nitro.errors import ApiError
 from nitro.service import ignored_parameters
@@ -74,17 +74,14 @@ async def _reply_or_sign(
     assert endpoint.early
     silence = Silence()
     replying = asyncio.create_task(_reply(service, endpoint, raw, principal, silence.asked), name="reply")
-    passed_on = False
     try:
         await asyncio.wait((replying, silence.too_long), return_when=asyncio.FIRST_COMPLETED)
-        if replying.done():
-            return replying.result()
-        passed_on = True
-        return LateStream(endpoint.early, replying)
+        return replying.result() if replying.done() else LateStream(endpoint.early, replying)
+    except BaseException:
+        discard(replying)
+        raise
     finally:
         silence.close()
-        if not passed_on:
-            replying.cancel()
 
 
 def _renderer(endpoint: Endpoint, stream: GenerationStream) -> Renderer:

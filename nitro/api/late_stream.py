@@ -57,6 +57,23 @@ class Silence:
         self.too_long.cancel()
 
 
+def discard(replying: "asyncio.Task[Response]") -> None:
+    """Nobody wants this reply: end its making, or let go what was made."""
+    if replying.cancel():
+        replying.add_done_callback(_let_go)
+    else:
+        _let_go(replying)
+
+
+def _let_go(replying: "asyncio.Task[Response]") -> None:
+    if (
+        not replying.cancelled()
+        and replying.exception() is None
+        and isinstance(made := replying.result(), StreamResponse)
+    ):
+        made.release()
+
+
 class LateStream(Response[bytes]):
     """Streams what `replying` brings, a task that ends with the response."""
 
@@ -96,7 +113,7 @@ class LateStream(Response[bytes]):
 
     def release(self) -> None:
         """Nobody waits for it any more."""
-        self._replying.cancel()
+        discard(self._replying)
 
 
 class _Waiting(ASGIResponse):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -53,13 +54,13 @@ def _reason(error: Exception) -> str:
 
 
 def _cells(model: dict[str, Any]) -> tuple[str, ...]:
-    idle = model.get("idle_seconds")
+    used = model.get("last_used")
     return (
         model["id"] + (" (pinned)" if model.get("pinned") else ""),
         model["state"],
         tables.size(model.get("size") or 0),
         str(model.get("context_length") or "?"),
-        "-" if idle is None else _duration(idle),
+        "-" if used is None else _duration(max(time.time() - used, 0.0)),
         str(model.get("requests", 0)),
     )
 

@@ -29,6 +29,13 @@ def free(model: StoredModel | None = None, options: EngineOptions | None = None)
     return free_host_memory()
 
 
+def free_on_gpu(options: EngineOptions) -> int:
+    """Bytes free on the GPUs that llama.cpp computes on with these options; 0: it computes on none."""
+    if options.gpu_layers == 0 or options.engine not in ("auto", openers.LLAMA) or not _llama_has_cuda():
+        return 0
+    return gpu_memory()
+
+
 def gpu_memory() -> int:
     """Bytes free on all NVIDIA GPUs that programs may use here; 0 where there are none."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -44,14 +44,13 @@ class Offers:
         try:
             return await self.exactly(name), True
         except _Unknown as unknown:
-            if default and (unknown.names == [default.id] or self._stands_in(default)):
+            if default and (unknown.names == [default.id] or self._brought(default)):
                 return default, False
             raise
 
-    def _stands_in(self, default: Member) -> bool:
-        """Whether it was loaded by its path, on a server that was started without a model: as on the first Nitro, whose
-        clients then use any name."""
-        return not self.has_given_default and default.wanted.stored is None
+    def _brought(self, default: Member) -> bool:
+        """Whether a client brought the default, by the first Nitro's API, whose clients send any name."""
+        return default.wanted.stored is None and not self.has_given_default
 
     async def exactly(self, name: str) -> Member:
         """The model that this name means. Raises ApiError."""

@@ -9,8 +9,10 @@ all that come meanwhile share. A load goes on when those that wanted it leave: t
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
+
+from msgspec.structs import replace
 
 from nitro.engines.client.spawn import SpawnedEngine
 from nitro.errors import ApiError, EngineBusy, EngineDown, EngineError, NitroError
@@ -43,12 +45,15 @@ class Pool:
         keep_alive: float | None = None,
         pins: Iterable[str] = (),
         max_waiting: int = 72,
+        free_on_gpu: Callable[[], int] | None = None,
     ):
         """`catalog`: what is offered besides the default; None: nothing. `keep_alive`: seconds after which an idle
         model is unloaded, None: never. `pins`: names of models that never give way. `max_waiting`: requests that may
-        wait for one model's room."""
+        wait for one model's room. `free_on_gpu`: bytes free where models go, 0 if that is main memory; asked once, and
+        may block."""
         self.limits = limits
         self._plan, self._engine = plan, engine
+        self._free_on_gpu = free_on_gpu
         self._keep_alive, self._max_waiting = keep_alive, max_waiting
         self._offers = Offers(catalog, frozenset(pins))
         self._default: Member | None = None
@@ -122,7 +127,7 @@ class Pool:
             return member.served
         loop = asyncio.get_running_loop()
         if member.failure and not member.resident and loop.time() < member.retry_at:
-            raise _again(member.failure, member.retry_at - loop.time())
+            raise member.pausing(loop.time())
         if len(member.waiters) >= self._max_waiting:
             raise EngineBusy(f"{len(member.waiters)} requests wait for the model, and no more may queue.")
         waiter: asyncio.Future[ServedModel] = loop.create_future()
@@ -252,7 +257,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         for member in wanted:
             if member.failure and loop.time() < member.retry_at:  # it has failed while these came
-                self._refuse(member, _again(member.failure, member.retry_at - loop.time()))
+                self._refuse(member, member.pausing(loop.time()))
             elif member.plan is None and not member.planning:
                 member.planning = True
                 self._spawn(self._make_plan(member), f"plan {member.id}")
@@ -291,14 +296,19 @@ class Pool:
     async def _make_plan(self, member: Member) -> None:
         wanted = member.wanted
         try:
+            if self._free_on_gpu:
+                ask, self._free_on_gpu = self._free_on_gpu, None
+                if free := await asyncio.to_thread(ask):
+                    taken = sum(other.bytes for other in self._offers.members)
+                    self.limits = replace(self.limits, bytes=free + taken)
             plan = await asyncio.to_thread(self._plan, wanted, self.limits.bytes)
             if wanted is member.wanted:
                 member.plan = plan
         except NitroError as error:
-            self._refuse(member, _unusable(member, error))
+            self._refuse(member, member.unusable(error))
         except Exception as error:
             log.error("%s could not be looked at", member.id, exc_info=error)
-            self._refuse(member, _unusable(member, error))
+            self._refuse(member, member.unusable(error))
         member.planning = False
         self._turn()
 
@@ -371,6 +381,7 @@ class Pool:
 
     async def _close(self, member: Member, served: ServedModel) -> None:
         await served.engine.close()
+        served.engine.steps.clear()  # an engine is a cycle, which waits for the garbage collector
         member.resident = member.ending = False
         member.ready_since = member.keep_alive = member.plan = None
         member.bytes = 0
@@ -386,16 +397,3 @@ class Pool:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("the pool of models has a fault", exc_info=error)
-
-
-def _again(failure: NitroError, seconds: float) -> NitroError:
-    """The error of a load that is not tried again yet."""
-    return EngineDown(f"{failure} It is tried again after a pause.", seconds)
-
-
-def _unusable(member: Member, error: Exception) -> ApiError:
-    if isinstance(error, ApiError):
-        return error
-    return ApiError(
-        503, f"The model '{member.id}' cannot be loaded: {error}", type="server_error", code="model_unusable"
-    )

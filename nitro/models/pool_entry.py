@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from nitro.engines.client.engine import Engine
 from nitro.engines.client.state import EngineState
-from nitro.errors import NitroError
+from nitro.errors import ApiError, EngineDown, NitroError
 from nitro.models.handle import ServedModel
 from nitro.models.load_plan import LoadPlan, Wanted
 from nitro.models.residency import Resident
@@ -85,6 +85,17 @@ class Member:
         self.failure = error
         self.retry_at = now + min(FIRST_PAUSE * 2.0**self._failures, LONGEST_PAUSE)
         self._failures = min(self._failures + 1, 30)
+
+    def pausing(self, now: float) -> EngineDown:
+        """The error of a load that is not tried again yet."""
+        return EngineDown(f"{self.failure} It is tried again after a pause.", self.retry_at - now)
+
+    def unusable(self, error: Exception) -> ApiError:
+        """The error of a model whose files are at fault."""
+        if isinstance(error, ApiError):
+            return error
+        why = f"The model '{self.id}' cannot be loaded: {error}"
+        return ApiError(503, why, type="server_error", code="model_unusable")
 
     def loaded(self, now: float) -> None:
         """Its engine is ready."""

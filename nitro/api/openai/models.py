@@ -1,5 +1,6 @@
 """`GET /v1/models`, `/v1/models/ID`: what is offered. `POST /v1/models/load`, `/unload`: what is loaded."""
 
+import time
 from typing import Any, TypeVar
 
 import msgspec
@@ -139,7 +140,7 @@ def _describe(entry: PoolEntry) -> schema.Model:
         reason=entry.reason,
         size=entry.bytes,
         requests=entry.leases,
-        idle_seconds=None if entry.idle is None else round(entry.idle, 3),
+        last_used=None if entry.idle is None else int(time.time() - entry.idle),
         pinned=entry.pinned,
         proof=model.proof(info) if model and info else None,
         capabilities={

@@ -232,7 +232,7 @@ class Model(Struct):
     capabilities: dict[str, bool]
     reason: str | None = None  # why it is not well
     requests: int = 0
-    idle_seconds: float | None = None  # null: it works, or is not loaded
+    last_used: int | None = None  # Unix time; null: it works, or is not loaded
     pinned: bool = False
     tool_format: str | None = None
     default_system_message: str | None = None
