@@ -59,7 +59,9 @@ class Loading:
         """See MakePlan. Raises StartError."""
         settings, path = wanted.settings, wanted.source.path
         spec = self._spec(path, settings)
-        template = read_template(settings.chat_template, "chat_template") if settings.chat_template else None
+        template = settings.template
+        if template is None and settings.chat_template:
+            template = read_template(settings.chat_template, "chat_template")
         defaults = settings.defaults.over(self._defaults)
         if ":" in spec.engine or not self._many:  # a runner of the user's own opens what it likes
             return LoadPlan(spec, _size(path), template, defaults)

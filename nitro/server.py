@@ -91,7 +91,7 @@ class Server:
         guard = _guard(config)
         self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
-        app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20)
+        app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20, self.stop)
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
         self._uvicorn = _Uvicorn(

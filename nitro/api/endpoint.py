@@ -40,7 +40,7 @@ async def respond(request: Request, endpoint: Endpoint, asked: Asked | None = No
     """Have a request read, sent to an engine, and answered, whole or as a stream. `asked`: its model, where the route
     says it."""
     service: GenerationService = request.app.state.service
-    raw = RawRequest(endpoint.reader, partial(_body, request), endpoint.prompt_param, asked, endpoint.namer)
+    raw = RawRequest(endpoint.reader, partial(read_body, request), endpoint.prompt_param, asked, endpoint.namer)
     principal = Principal(request.state.request_id, _left(request))
     try:
         if endpoint.early and service.may_wait:
@@ -92,7 +92,7 @@ def _renderer(endpoint: Endpoint, stream: GenerationStream) -> Renderer:
         raise
 
 
-async def _body(request: Request) -> list[bytes]:
+async def read_body(request: Request) -> list[bytes]:
     """The body, piece by piece. Litestar's own way would keep it for as long as the request.
 
     Raises ClientDisconnected where the client does not send all of it, ApiError 413 where it is too large.

@@ -8,6 +8,7 @@ from nitro.cli.chat import chat
 from nitro.cli.config import config
 from nitro.cli.convert import convert
 from nitro.cli.doctor import doctor
+from nitro.cli.first_nitro import FirstNitroGroup
 from nitro.cli.list import list_models
 from nitro.cli.ps import ps
 from nitro.cli.pull import pull
@@ -19,7 +20,7 @@ from nitro.cli.verify import verify
 from nitro.system import file_descriptors
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=FirstNitroGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nitro")
 def main() -> None:
     """Nitro: a local LLM server with the OpenAI API."""

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from nitro.config import ServeConfig
 from nitro.engines.backends.registry import ENGINES
 from nitro.engines.options import Option, options_of
 from nitro.errors import EngineLost, StartError
+
+if TYPE_CHECKING:
+    from nitro.launch import Launch
 
 
 def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,9 +62,17 @@ def run(config: ServeConfig) -> None:
     logs.install(config.log_level)
     with gc_tuning.resting(), Launch(config) as launch:
         launch.start()
+        _tell_listening(launch)
         from nitro import server
 
         server.run(config, launch)
+
+
+def _tell_listening(launch: "Launch") -> None:
+    """The server's socket takes connections: tell whoever has called this command with a function for it as `obj`."""
+    context = click.get_current_context(silent=True)
+    if context and context.obj:
+        context.obj(launch)
 
 
 @click.command()
