@@ -26,25 +26,44 @@ FAMILIES: dict[str, dict[str, Any]] = json.loads(RECORDED.read_text()) if RECORD
 SAME = [name for name, family in FAMILIES.items() if isinstance(family["mlx"], float)]  # that MLX opens
 # of the random values, where 0 makes two experts of a token equal but for rounding
 SEEDS = {"minimax-m2": 1}
+LIMIT = 1e-6  # nats, of the mean divergence: above this it is not the same model
+# of general.architecture: llama.cpp's GELU is a table of float16 (ggml_vec_gelu_f32 in ggml/src/ggml-cpu/vec.h)
+LIMITS = dict.fromkeys(("gemma", "gemma2", "gemma3", "gemma4", "starcoder2"), 5e-6)
 # scale of the random values, where it is not that of a matrix; the first pattern that fits counts
 SCALES = {
     r"norm": None,
     r"token_embd\.weight": 2.0,
     r"output\.weight": 2.5,
     r"\.bias|sinks|ssm_d$": 0.4,
+    r"layer_output_scale|\.scale$": None,
 }
 
 
+def limit(architecture: str) -> float:
+    """The largest mean divergence, in nats, of the same model. `architecture`: general.architecture."""
+    return LIMITS.get(architecture, LIMIT)
+
+
+def limits(architecture: str) -> dict[str, float]:
+    """As `limit`, of each of the divergences that are recorded (tests/convert/record_architectures.py)."""
+    return {"llama.cpp": limit(architecture), "mlx": limit(architecture), "mlx, hf": LIMIT}
+
+
 def recipe(file: Path) -> dict[str, Any]:
-    """What is recorded of a GGUF: architecture, metadata, and tensors by general name with shape and layers."""
+    """What is recorded of a GGUF: architecture, metadata, and tensors by general name with shape and layers. Shapes
+    that differ from the first layer's are there by the layer's number."""
     reader = gguf.GGUFReader(file)
     architecture = reader.fields["general.architecture"].contents()
     prefix = f"{architecture}."
     tensors: dict[str, Any] = {}
     for tensor in reader.tensors:
         general, *_ = re.subn(r"^blk\.\d+\.", "blk.N.", tensor.name)
-        found = tensors.setdefault(general, {"shape": [int(size) for size in tensor.shape[::-1]], "layers": []})
-        found["layers"] += [int(number) for number in re.findall(r"^blk\.(\d+)\.", tensor.name)]
+        shape = [int(size) for size in tensor.shape[::-1]]
+        found = tensors.setdefault(general, {"shape": shape, "layers": []})
+        numbers: list[str] = re.findall(r"^blk\.(\d+)\.", tensor.name)
+        found["layers"] += map(int, numbers)
+        if shape != found["shape"]:
+            found.setdefault("other_shapes", {}).update(dict.fromkeys(numbers, shape))
     metadata = {
         key.removeprefix(prefix): field.contents() for key, field in reader.fields.items() if key.startswith(prefix)
     }
@@ -53,6 +72,8 @@ def recipe(file: Path) -> dict[str, Any]:
 
 def values(general: str, shape: list[int], random: np.random.Generator) -> np.ndarray:
     """Random float32 values, of a size that makes every tensor count."""
+    if general == "rope_freqs.weight":  # Gemma 4's: a quarter is rotated
+        return np.where(np.arange(shape[0]) < shape[0] // 4, 1, 1e30).astype(np.float32)
     if general.endswith("ssm_a"):
         return -random.uniform(0.5, 4, shape).astype(np.float32)
     scale = next((scale for pattern, scale in SCALES.items() if re.search(pattern, general)), 1.5)
@@ -81,7 +102,10 @@ def write_converted(
     block = gguf.GGML_QUANT_SIZES[type][0]
     for general, tensor in family["tensors"].items():
         for number in tensor["layers"] or [0]:
-            array = values(general, tensor["shape"], random)
+            shape = tensor.get("other_shapes", {}).get(str(number), tensor["shape"])
+            array = values(general, shape, random)
+            if family["architecture"] == "gemma4" and general == "blk.N.attn_q_norm.weight":
+                array *= shape[0] ** -0.5  # as it is in real ones, whose scores nothing else divides
             is_matrix = array.ndim > 1 and general.endswith(".weight") and array.shape[-1] % block == 0
             raw = gguf.quants.quantize(array, type) if is_matrix and type != Type.F32 else array
             tensor_type = type if is_matrix else Type.F32

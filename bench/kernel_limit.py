@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,6 +34,7 @@ from nitro.engines.types import EngineSpec
 LIMIT = "llama_decode alone"
 MEASURED = ("tokens/s", "server CPU per token, ms")  # metrics
 PATIENCE = 10.0  # seconds that the process has to end
+ANSWER_PATIENCE = 300.0  # seconds that it has for the longest workload, on a slow machine
 
 
 class Share(msgspec.Struct, frozen=True, array_like=True):
@@ -157,21 +159,35 @@ class KernelProcess:
         self._process = process
         self._log = log
 
-    def compute(self, work: list[Wave]) -> Cost:
-        """Have the waves computed. Raises RuntimeError where the process has failed."""
+    def compute(self, work: list[Wave], patience: float = ANSWER_PATIENCE) -> Cost:
+        """Have the waves computed, in so many seconds at most. Raises RuntimeError where the process has failed, or is
+        killed because it does not answer."""
         assert self._process.stdin and self._process.stdout
+        late = threading.Event()
+
+        def kill() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(patience, kill)
+        timer.start()
         try:
             self._process.stdin.write(msgspec.json.encode(work) + b"\n")
             self._process.stdin.flush()
             return msgspec.json.decode(self._process.stdout.readline(), type=Cost)
         except (OSError, msgspec.DecodeError):
+            if late.is_set():
+                raise RuntimeError(f"{LIMIT} has not answered in {patience:g} seconds") from None
             self._log.seek(0)
             said = self._log.read().decode(errors="replace").strip()
             raise RuntimeError(f"{LIMIT} has failed: {said[-300:]}") from None
+        finally:
+            timer.cancel()
 
     def turn(self, turn: Turn, clients: int) -> Turn:
-        """The turn of a server, as llama_decode alone would have taken it. Raises RuntimeError, ValueError."""
-        cost = self.compute(waves(turn.result.answers, clients))
+        """The turn of a server, as llama_decode alone would have taken it. `clients`: with those whose answers do not
+        count. Raises RuntimeError, ValueError."""
+        cost = self.compute(waves([*turn.result.answers, *turn.result.others], clients))
         return Turn(replace(turn.result, seconds=cost.seconds, client_cpu=0.0), cost.cpu, None)
 
 

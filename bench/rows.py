@@ -140,7 +140,7 @@ ROWS = {
     "8-narrow-q4_k": _row("8-narrow-q4_k", _at_least(1.1), old=False),
     "32-text": _row("32-text", _at_least(1.15), shown=(SPEED, FIRST), clients=32),
     "32": _row("32", _at_least(1.15), shown=(SPEED, FIRST), extra=True, clients=32),
-    "long": _row("long", _at_least(1.0), Goal(GAP, 0.10), shown=(SPEED, GAP), old=False),
+    "long": _row("long", _at_least(1.0), Goal(GAP, 0.10), shown=(SPEED, GAP), old=False, clients=7),
     "draft-1": _row("draft-1", *AT_1, old=False),
     "draft-1-sampled": _row("draft-1-sampled", *AT_1, old=False),
     "draft-4": _row("draft-4", *AT_4, old=False),

@@ -7,7 +7,8 @@ from msgspec import Meta
 
 from nitro.engines.options import EngineOptions
 from nitro.engines.types import EngineSpec
-from nitro.models import model_source
+from nitro.models import default_model, model_source
+from nitro.models.settings import AS_SERVED, ModelSettings
 
 DEFAULT_PORT = 3928
 
@@ -16,6 +17,7 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     """A server and the engine behind it. The bounds are checked by the command line."""
 
     model: str | None = None  # None: the embedded default
+    model_settings: dict[str, ModelSettings] = {}  # by the names in nitro.toml
     models: Annotated[
         tuple[Path, ...],
         Meta(description="Folder whose models are offered, too. Repeatable."),
@@ -88,9 +90,18 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
         bool, Meta(description="Exit when the engine dies, instead of starting it again.")
     ] = False
 
+    def own_settings(self) -> tuple[str | None, ModelSettings]:
+        """The model to start with as nitro.toml calls it, and what is set for it there, by its name or its alias."""
+        wanted = (self.model or default_model.ID).casefold()
+        for name, settings in self.model_settings.items():
+            if wanted in (name.casefold(), (settings.alias or name).casefold()):
+                return name, settings
+        return self.model, AS_SERVED
+
     def engine_spec(self, model: str) -> EngineSpec:
         """What to start the engine with. `model`: the path that the server found for `self.model`. Raises StartError
         where there is no model for `self.draft`."""
         options = {name: getattr(self, name) for name in EngineOptions.__struct_fields__}
-        options["draft"] = model_source.find_draft(self.draft, self.engine)
+        options |= self.own_settings()[1].options
+        options["draft"] = model_source.find_draft(options["draft"], options["engine"])
         return EngineSpec(model=model, **options)

@@ -2,9 +2,12 @@
 
 NitroError
 ├── StartError             the server cannot start: one line on stderr, exit 1
+├── ConfigError            nitro.toml is wrong: one line on stderr, exit 2, as for a wrong flag
+├── ChatError              `nitro chat` or `nitro run` got no answer: one line on stderr
 ├── ConvertError           a conversion or a comparison is impossible or failed: the same
 ├── EngineLost             the server ends with its engine (--exit-on-engine-failure): the same
 ├── BenchError             a measurement cannot continue: the same
+├── PullError              a model cannot be fetched: the same
 ├── EngineError            what an engine can answer instead of tokens
 │   ├── PromptRejected     the request cannot run on this engine: 400
 │   ├── PromptTooLong      it does not fit into the context: 400 context_length_exceeded
@@ -55,6 +58,14 @@ class StartError(Sentence, NitroError):
     """The server cannot start."""
 
 
+class ConfigError(Sentence, NitroError):
+    """A file with settings is wrong. The message names the file, and the line if it is known."""
+
+
+class ChatError(Sentence, NitroError):
+    """No server answers, or it refuses. The message is the server's own, if it said something."""
+
+
 class ConvertError(Sentence, NitroError):
     """A conversion or a comparison is impossible or failed."""
 
@@ -65,6 +76,15 @@ class EngineLost(NitroError):
 
 class BenchError(NitroError):
     """A measurement cannot continue."""
+
+
+class PullError(Sentence, NitroError):
+    """A model cannot be fetched. `code` is for programs; `retry_after`: seconds that the hub asks to wait."""
+
+    def __init__(self, code: str, message: str, retry_after: int | None = None):
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
 
 
 class EngineError(NitroError):

@@ -31,7 +31,7 @@ class Launch:
         self.source: ModelSource | None = None
         self.spec: EngineSpec | None = None
         if not config.no_model:
-            self.source = model_source.find(config.model, config.alias, config.engine, config.models)
+            self.source = _source(config)
             self.spec = config.engine_spec(self.source.path)
         elif config.model is not None:
             raise StartError(f"--no-model and a model to load, {config.model}, do not go together.")
@@ -61,6 +61,15 @@ class Launch:
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+
+def _source(config: ServeConfig) -> ModelSource:
+    """The model to start with. Raises StartError."""
+    name, own = config.own_settings()
+    alias = config.alias or own.alias or (name if own.path else None)
+    engine = str(own.options.get("engine", config.engine))
+    place = str(own.path) if own.path else name if config.model else None
+    return model_source.find(place, alias, engine, config.models)
 
 
 def _bind(host: str, port: int, backlog: int) -> socket.socket:

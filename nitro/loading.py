@@ -46,16 +46,24 @@ class Loading:
 
     def default(self, source: ModelSource, spec: EngineSpec, template: str | None) -> tuple[Wanted, LoadPlan]:
         """The model that the server was started with, which takes what memory it likes."""
-        config = self._config
-        options = {"draft": config.draft} if config.draft else {}
-        settings = ModelSettings(options=options, chat_template=config.chat_template, tool_format=config.tool_format)
-        return Wanted(source, settings), LoadPlan(spec, _size(source.path), template, self._defaults)
+        config, (_, own) = self._config, self._config.own_settings()
+        draft = {"draft": config.draft} if config.draft else {}
+        settings = replace(
+            own,
+            options={**draft, **own.options},
+            chat_template=own.chat_template or config.chat_template,
+            tool_format=own.tool_format or config.tool_format,
+        )
+        plan = LoadPlan(spec, _size(source.path), template, own.defaults.over(self._defaults))
+        return Wanted(source, settings), plan
 
     def plan(self, wanted: Wanted, budget: int) -> LoadPlan:
         """See MakePlan. Raises StartError."""
         settings, path = wanted.settings, wanted.source.path
         spec = self._spec(path, settings)
-        template = read_template(settings.chat_template, "chat_template") if settings.chat_template else None
+        template = settings.template
+        if template is None and settings.chat_template:
+            template = read_template(settings.chat_template, "chat_template")
         defaults = settings.defaults.over(self._defaults)
         if ":" in spec.engine or not self._many:  # a runner of the user's own opens what it likes
             return LoadPlan(spec, _size(path), template, defaults)

@@ -81,9 +81,9 @@ class Server:
             raise
 
     def _make(self, config: ServeConfig) -> None:
-        self._template = (
-            loading.read_template(config.chat_template, "--chat-template") if config.chat_template else None
-        )
+        _, own = config.own_settings()
+        self._template_file = own.chat_template or config.chat_template
+        self._template = loading.read_template(self._template_file, "--chat-template") if self._template_file else None
         _check_tool_format(config.tool_format)
         metrics = Metrics()
         offered = _catalog(config)
@@ -92,7 +92,7 @@ class Server:
         guard = _guard(config)
         self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
-        app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20)
+        app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20, self.stop)
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
         self._uvicorn = _Uvicorn(
@@ -181,7 +181,7 @@ class Server:
             try:
                 await self.intake.check(self._template)
             except NitroError as error:
-                raise StartError(f"--chat-template {self.config.chat_template}: {error}") from None
+                raise StartError(f"--chat-template {self._template_file}: {error}") from None
 
     async def _watch(self) -> None:
         """Print the banner when the default model is loaded, then wait for the end of an engine that does not come
@@ -266,12 +266,14 @@ def _described(model: ServedModel, info: ModelInfo, draft: str | None) -> dict[s
 
 
 def _catalog(config: ServeConfig) -> Catalog | None:
-    """What is offered besides the default: the folders of --models and, if no model was named, what the stores hold. A
-    runner of the user's own opens what it likes, and stands for itself. Raises StartError."""
+    """What is offered besides the default: the folders of --models, the files of nitro.toml and, if no model was named,
+    what the stores hold. A runner of the user's own opens what it likes, and stands for itself. Raises StartError."""
     for folder in config.models:
         catalog.check_folder(folder)
     everything = config.model is None and (config.no_model or ":" not in config.engine)
-    return Catalog(config.models, everything) if everything or config.models else None
+    _, own = config.own_settings()
+    more = config.models or any(each.path for each in config.model_settings.values() if each is not own)
+    return Catalog(config.models, everything, config.model_settings) if everything or more else None
 
 
 def _guard(config: ServeConfig) -> Guard:

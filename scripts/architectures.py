@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bench import converted_families
 from nitro.gguf import architectures
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docs" / "architectures.md"
 RECORDED = ROOT / "tests" / "data" / "architectures.json"
-LIMIT = 1e-6  # nats: above this it is not the same model
 HEAD = """# Architectures
 
 `make docs` writes this file from what the tests recorded.
@@ -38,15 +38,16 @@ def text() -> str:
 
 
 def _row(found: dict[str, Any]) -> tuple[str, ...]:
-    cells = (_cell(found[key]) for key in ("llama.cpp", "mlx", "mlx, hf"))
+    limits = converted_families.limits(found["architecture"])
+    cells = (_cell(found[key], limit) for key, limit in limits.items())
     return f"`{found['architecture']}`", f"`{found['model_type']}`", *cells
 
 
-def _cell(found: float | str) -> str:
-    """A number, or why there is none."""
+def _cell(found: float | str, limit: float) -> str:
+    """A number, or why there is none. `limit`: above it, it is another model."""
     if isinstance(found, str):
         return "no: " + found.replace("|", "\\|")
-    return f"{found:.0e}" if found < LIMIT else f"differs: {found:.0e}"
+    return f"{found:.0e}" if found < limit else f"differs: {found:.0e}"
 
 
 def _others(recorded: dict[str, dict[str, Any]]) -> str:

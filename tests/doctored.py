@@ -54,6 +54,13 @@ def _tensor(model: GGUFReader) -> None:
     one[:], other[:] = other.copy(), one.copy()
 
 
+def _rows(model: GGUFReader) -> None:
+    """Two neighbouring rows of every layer's feed-forward, all its experts and its Mamba change places."""
+    for tensor in model.tensors:
+        if ("ffn_up" in tensor.name or "ssm_in" in tensor.name) and tensor.data.ndim > 1:
+            tensor.data[..., [0, 1], :] = tensor.data[..., [1, 0], :]
+
+
 def _rope(model: GGUFReader) -> None:
     field = model.fields["llama.rope.freq_base"]
     value = field.parts[field.data[0]]
@@ -74,6 +81,7 @@ FAULTS: dict[str, Callable[[GGUFReader], None]] = {
     "rare tokens": _rare_tokens,
     "permuted heads": _heads,
     "swapped tensor": _tensor,
+    "two rows": _rows,
     "rope base": _rope,
     "stale template": _template,
 }

@@ -179,6 +179,15 @@ def test_a_tensor_where_blocks_cannot_be(tmp_path: Path, monkeypatch: pytest.Mon
         open_gguf(file)
 
 
+def test_an_unknown_architecture_is_told_first(wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where no type of it could be held."""
+    file = quantize(wide, tmp_path / "some.gguf", "Q4_K")
+    file.write_bytes(file.read_bytes().replace(b"llama", b"lxama"))
+    monkeypatch.setattr(block_layers, "is_installed", lambda: False)
+    with pytest.raises(CannotOpen, match="has the architecture 'lxama'; supported are llama, qwen2"):
+        open_gguf(file)
+
+
 # The layers alone
 
 
@@ -243,8 +252,11 @@ def test_both_sorts_of_layers_compute_the_same(kind: str) -> None:
         np.testing.assert_allclose(*found, rtol=0.02, atol=0.1)
 
 
-@pytest.mark.parametrize(("architecture", "dtype"), [("gpt-oss", "bfloat16"), ("qwen3moe", "float16")])
+@pytest.mark.parametrize(
+    ("architecture", "dtype"),
+    [("gpt-oss", "bfloat16"), ("gemma2", "bfloat16"), ("gemma3", "bfloat16"), ("qwen3moe", "float16")],
+)
 def test_what_a_gpu_computes_in(architecture: str, dtype: str) -> None:
-    """gpt-oss' hidden states exceed what float16 holds."""
+    """The hidden states of some exceed what float16 holds."""
     stored = {str(i): Tensor(type, (64, 64), Path(), 0) for i, type in enumerate(("MXFP4", "Q8_0", "F32"))}
     assert folder.dtype(SimpleNamespace(architecture=architecture, tensors=stored)) == dtype

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from nitro.engines.scheduling.step_budget import MIN_TOKENS, PREFILL_ONLY, STREAMING, StepBudget
+from nitro.engines.scheduling.step_budget import LONGEST, MIN_TOKENS, PREFILL_ONLY, STREAMING, StepBudget
 
 FIRST = 256  # before anything was measured
 TINY = MIN_TOKENS // 2 - 1  # prompt tokens of the largest step that teaches nothing
@@ -18,8 +18,8 @@ steps = st.lists(st.tuples(st.integers(0, 10_000), durations), max_size=20)
 quick = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def learned(most: int, *observed: tuple[int, float], tile: int = 0) -> StepBudget:
-    budget = StepBudget(most, min(tile, most))
+def learned(most: int, *observed: tuple[int, float], tile: int = 0, well: int = 0) -> StepBudget:
+    budget = StepBudget(most, min(tile, most), well)
     for prompt_tokens, seconds in observed:
         budget.observe(prompt_tokens, seconds)
     return budget
@@ -35,16 +35,20 @@ def both(budget: StepBudget) -> tuple[int, int]:
 @example(1000, [(100, 1e-310)], 0)  # so short that a second holds infinitely many
 @example(1000, [(100, 1e308), (100, 1e-310)], 64)
 @example(1000, [(100, float("inf")), (100, 1.0)], 64)
+@example(17, [(16, 1.0)], 16)
 def test_it_stays_within_its_bounds(most: int, observed: list[tuple[int, float]], tile: int) -> None:
-    streaming, alone = both(learned(most, *observed, tile=tile))
-    assert min(MIN_TOKENS, most) <= streaming <= most
-    assert min(MIN_TOKENS, most) <= alone <= most
+    streaming, alone = both(learned(most, *observed, tile=tile, well=3 * tile))
+    least = min(MIN_TOKENS, most)
+    if 0 < tile < least:
+        least -= least % tile  # complete tiles
+    assert least <= streaming <= most
+    assert least <= alone <= most
 
 
 @quick
 @given(sizes, steps, tiles)
 def test_prompts_get_no_less_when_nobody_streams(most: int, observed: list[tuple[int, float]], tile: int) -> None:
-    streaming, alone = both(learned(most, *observed, tile=tile))
+    streaming, alone = both(learned(most, *observed, tile=tile, well=2 * tile))
     assert streaming <= alone
 
 
@@ -61,6 +65,26 @@ def test_prompts_get_no_less_when_nobody_streams(most: int, observed: list[tuple
 )
 def test_tiles_are_filled_unless_one_lasts_too_long(per_token: float, streaming: int, alone: int) -> None:
     assert both(learned(4096, (1000, 1000 * per_token), tile=64)) == (streaming, alone)
+
+
+@pytest.mark.parametrize(
+    "per_token, streaming, alone",
+    [
+        (0.003, 64, 320),  # a tile lasts no longer than it should
+        (STREAMING / 64, 64, 256),
+        (0.005, 128, 192),
+        (0.010, 128, 128),
+        (LONGEST / 128, 128, 128),
+        (0.012, 64, 64),  # two tiles would last longer than anybody should wait
+        (0.016, MIN_TOKENS, 62),
+    ],
+)
+def test_tiles_are_computed_together_where_one_lasts_long(per_token: float, streaming: int, alone: int) -> None:
+    assert both(learned(4096, (1000, 1000 * per_token), tile=64, well=128)) == (streaming, alone)
+
+
+def test_less_than_the_best_are_complete_tiles() -> None:
+    assert both(learned(4096, (1000, 7.0), tile=64, well=256)) == (64, 128), "four would last too long, and 142 fit"
 
 
 @pytest.mark.parametrize("streaming", [True, False])

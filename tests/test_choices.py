@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
@@ -16,7 +16,10 @@ from nitro.engines.types import FinishReason, Output
 from nitro.errors import EngineDown
 from nitro.service.choices import ChoiceAssembler, Choices, OutputSpec
 from nitro.service.events import Event, Finished, TextDelta, TokenUsage
+from nitro.text import reasoning
+from nitro.text.deltas import Parser, PlainParser
 from nitro.text.detokenizer import Detokenizer
+from nitro.text.output_parser import ChannelParser
 
 quick = settings(deadline=None, database=None)
 
@@ -118,6 +121,39 @@ def test_every_split_of_multilingual_and_broken_text(name: str) -> None:
 def test_any_split_any_burst(stops: list[str], data: bytes, cuts: list[int], burst: int) -> None:
     ends = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
     check([data[a:b] for a, b in pairwise(ends)], stops, burst=burst)
+
+
+PARSERS = [PlainParser, *(lambda markers=markers: ChannelParser(None, {}, markers) for markers in reasoning.KNOWN)]
+TAGS = sorted({tag for m in reasoning.KNOWN for tag in (m.open_tag, m.close_tag, *m.ignored_tags) if tag})
+
+
+@settings(quick, max_examples=300)
+@given(
+    st.sampled_from(PARSERS),
+    st.lists(st.one_of(st.sampled_from([*TAGS, " ", "\n", "a", "😀"]).map(str.encode), st.just(b"\xf0\x9f"))).map(
+        b"".join
+    ),
+    st.lists(st.integers(0, 60), max_size=12),
+    st.integers(1, 3),
+)
+def test_what_need_not_be_parsed_comes_as_if_it_was(
+    parser: Callable[[], Parser], data: bytes, cuts: list[int], burst: int
+) -> None:
+    ends = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    given_outputs = outputs([data[a:b] for a, b in pairwise(ends)], "length", burst)
+    short, long = (ChoiceAssembler(0, OutputSpec(parser=parser)) for _ in range(2))
+    long._may_pass = False
+    assert feed(short, given_outputs) == feed(long, given_outputs)
+    for name in ("text", "content", "reasoning", "ids", "tokens", "reasoning_tokens", "finish"):
+        assert getattr(short, name) == getattr(long, name)
+
+
+def test_text_passes_unparsed_once_nothing_else_can_come() -> None:
+    markers = next(m for m in reasoning.KNOWN if m.open_tag == "<think>" and not m.ignored_tags)
+    parser = ChannelParser(None, {}, markers)
+    passes = [(parser.feed(text), parser.passes)[1] for text in ("<think>", "Hm", "</think>", "\n", "Yes", " no")]
+    assert passes == [False, False, False, False, True, True]
+    assert PlainParser.passes
 
 
 @pytest.mark.parametrize("finish", ["stop", "length"])

@@ -125,7 +125,7 @@ def test_nothing_is_the_default_of_everything(serve: Serve) -> None:
 
 
 def test_every_field_can_be_set() -> None:
-    assert {field for _, field, *_ in [*OPTIONS, *SWITCHES]} | {"model"} == {
+    assert {field for _, field, *_ in [*OPTIONS, *SWITCHES]} | {"model", "model_settings"} == {
         f.name for f in msgspec.structs.fields(ServeConfig)
     }
 

@@ -4,11 +4,13 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from running import CEILING
 
+from nitro.api.http_protocol import _ReplyTransport
 from nitro.api.openai import reply_options
 from nitro.api.openai.chat import ChatRenderer
 from nitro.api.openai.completions import CompletionRenderer
@@ -54,6 +56,7 @@ class Client:
     def __init__(self, room: int = 1000):
         self.on_room: Callable[[], None] = lambda: None
         self.written: list[bytes] = []
+        self.held_from: int | None = None  # the write from which on they may wait
         self.room = room
 
     @property
@@ -63,6 +66,9 @@ class Client:
     def write(self, data: bytes) -> None:
         self.room -= 1
         self.written.append(data)
+
+    def hold(self) -> None:
+        self.held_from = len(self.written)
 
 
 def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -86,11 +92,39 @@ def test_what_has_come_is_written_in_the_call_that_brings_it() -> None:
         assert client.written == [b"<"] and source.listener
         source.listener()
         source.listener()
-        assert client.written == [b"<", b"a", b"b>"]
+        assert client.written == [b"<", b"a", b"b>"] and client.held_from == 2
         await delivery.ended()
         assert source.listener is None
 
     run(scenario)
+
+
+def test_a_connection_holds_back_what_is_soon_followed_by_more() -> None:
+    """The head of a reply, and its last frames: both go out with what comes next, and with the connection's end."""
+    written: list[bytes] = []
+    lost: list[bool] = []
+    socket = SimpleNamespace(write=written.append, is_closing=lambda: bool(lost))
+    protocol = SimpleNamespace(transport=socket, end=lambda: written.append(b"end"))
+    transport = _ReplyTransport(protocol)  # type: ignore[arg-type]
+    transport.write(b"a")
+    transport.hold()
+    transport.write(b"b")
+    transport.hold()
+    transport.write(b"c")
+    assert written == [b"a"]
+    transport.release()
+    transport.release()
+    transport.write(b"d")
+    assert written == [b"a", b"bc", b"d"]
+    transport.hold()
+    transport.write(b"e")
+    transport.close()
+    assert written == [b"a", b"bc", b"d", b"e", b"end"]
+    transport.hold()
+    transport.write(b"f")
+    lost.append(True)
+    transport.release()  # to a connection that is closed nothing may be written
+    assert written[-1] == b"end"
 
 
 def test_a_client_that_does_not_read_is_waited_for() -> None:

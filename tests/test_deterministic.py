@@ -9,9 +9,11 @@ from gguf import GGMLQuantizationType as Type
 from same_answer import assert_identical
 from tiny_models import write_folder, write_gguf
 
+from bench.quantized_models import quantize
 from nitro.engines.backends.llama import exact_rows
 from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.backends.loading import load
+from nitro.engines.backends.mlx import block_layers
 from nitro.engines.backends.mlx.runner import MlxRunner
 from nitro.engines.runner import Chunk, LoadError
 from nitro.engines.types import EngineSpec, SamplingParams
@@ -23,6 +25,19 @@ CONTEXT = 1024
 
 def spec(engine: str, model: Path, parallel: int = 4, deterministic: bool = True) -> EngineSpec:
     return EngineSpec(engine, str(model), context=CONTEXT, parallel=parallel, deterministic=deterministic)
+
+
+@pytest.mark.parametrize("engine", ["llama", "mlx"])
+@pytest.mark.parametrize("type", ["Q4_K", "Q6_K", "IQ4_XS"])
+def test_k_quants_keep_it(tmp_path: Path, engine: str, type: str) -> None:
+    """A file in ggml's blocks, as it is."""
+    if engine == "mlx" and not block_layers.is_installed():
+        pytest.skip("mlx-kquant is not installed")
+    file = quantize(write_gguf(tmp_path / "wide.gguf", width=256), tmp_path / "tiny.gguf", type)
+    runner = {"llama": LlamaRunner, "mlx": MlxRunner}[engine](spec(engine, file))
+    assert runner.info.deterministic
+    assert_identical(differences(runner, 8, seed=1))
+    runner.close()
 
 
 @pytest.mark.parametrize("type", [Type.Q4_1, Type.Q8_0])

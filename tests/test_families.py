@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from doctored import doctor
 from gguf import GGMLQuantizationType as Type
 from llama_scorer import LlamaScorer
 from mlx_scorer import MlxScorer
@@ -14,12 +15,13 @@ from tiny_families import FAMILIES, HEAD, write_family
 from tiny_models import CONTEXT
 
 from bench import converted_families
+from bench.converted_families import LIMIT
 from nitro.convert import checkpoint, gguf_to_mlx, hyperparameters, matrices
 from nitro.gguf import architectures, folder, header
 from nitro.gguf.families import rope
+from nitro.gguf.families.family import ArchitectureFamily
 from nitro.gguf.header import UnreadableGGUF
 
-MOST = 1e-6  # nats, of the mean divergence
 NOTICES = {
     "phi3, long": ["mlx-lm's phi3 always uses the factors for long contexts; llama.cpp uses others up to 64 tokens."]
 }
@@ -34,6 +36,12 @@ def shares(scorer: LlamaScorer | MlxScorer, tokens: list[int]) -> np.ndarray:
 
 def divergence(theirs: np.ndarray, ours: np.ndarray) -> float:
     return float((np.exp(theirs) * (theirs - ours)).sum(axis=1).mean())
+
+
+def limit(name: str) -> float:
+    """Nats, of the mean divergence. `name`: as in `write`."""
+    known = converted_families.FAMILIES.get(name.removesuffix(", converted")) if "converted" in name else None
+    return converted_families.limit(known["architecture"] if known else name.split(",")[0])
 
 
 def assert_proof_finds_the_same(file: Path, folder: Path) -> None:
@@ -64,8 +72,11 @@ def test_a_file_is_the_same_model_on_both_engines_and_converted(name: str, tmp_p
     theirs = shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens)
     served, converted = (shares(MlxScorer(path, context=CONTEXT), tokens) for path in (file, target))
     assert theirs.std() > 1, "a model that says nothing"
-    assert divergence(theirs, served) < MOST
+    most = limit(name)
+    assert divergence(theirs, served) < most
     assert np.array_equal(served, converted)
+    wrong = doctor(file, tmp_path / "wrong.gguf", "two rows")
+    assert divergence(theirs, shares(MlxScorer(wrong, context=CONTEXT), tokens)) > 100 * most
 
 
 # What changes one setting of the file as llama.cpp has it. MLX must follow.
@@ -102,8 +113,21 @@ SETTINGS: list[tuple[str, str, object]] = [
     ("mixtral, converted", "expert_used_count", 1),
     ("deepseek-v3, converted", "expert_weights_scale", 3.0),
     ("granitehybrid, converted", "rope__scaling__finetuned", True),  # positions
+    ("gemma4, converted", "attention__sliding_window", 4),
+    ("gemma4, converted", "rope__freq_base_swa", 500.0),
+    ("gemma4, converted", "final_logit_softcapping", 2.0),
+    ("gemma4-moe, converted", "expert_used_count", 1),
     ("qwen35, converted", "rope__dimension_count", 16),
+    ("cohere, converted", "logit_scale", 0.5),
+    ("cohere2, converted", "attention__sliding_window", 4),
+    ("cohere2, converted", "attention__sliding_window_pattern", 2),
+    ("stablelm, converted", "rope__dimension_count", 8),
+    ("qwen3next, converted", "rope__freq_base", 500.0),
     ("qwen35moe, converted", "rope__freq_base", 500.0),
+    ("gemma, converted", "rope__freq_base", 500.0),
+    ("starcoder2, converted", "attention__layer_norm_epsilon", 0.5),
+    ("nemotron, converted", "rope__dimension_count", 16),
+    ("falcon-h1, converted", "rope__freq_base", 500.0),
 ]
 
 
@@ -112,26 +136,39 @@ def test_every_setting_counts(name: str, key: str, value: object, tmp_path: Path
     tokens = random_tokens(100)
     usual, other = write(tmp_path / "usual.gguf", name), write(tmp_path / "other.gguf", name, **{key: value})
     theirs = shares(LlamaScorer(other, context=CONTEXT, exact=True), tokens)
-    assert divergence(theirs, shares(MlxScorer(other, context=CONTEXT), tokens)) < MOST
-    assert divergence(theirs, shares(MlxScorer(usual, context=CONTEXT), tokens)) > 1000 * MOST
+    assert divergence(theirs, shares(MlxScorer(other, context=CONTEXT), tokens)) < limit(name)
+    assert divergence(theirs, shares(MlxScorer(usual, context=CONTEXT), tokens)) > 1000 * limit(name)
 
 
 # without rotation the order of rows in a head changes nothing
 ROTATED: dict[str, dict[str, Any]] = {"granitehybrid": {"rope__scaling__finetuned": True}}
 
 
-@pytest.mark.parametrize("quirk", ["rows", "values"])
-def test_every_quirk_counts(quirk: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A family without one of its quirks is another model."""
-    for name, family in architectures.FAMILIES.items():
-        if family.rows.keys() & family.shapes.keys():  # some rows are repeated: without that the shapes do not fit
+def put(architecture: str, family: ArchitectureFamily, other: ArchitectureFamily, patch: pytest.MonkeyPatch) -> None:
+    """Put the other in the family's place, which may be a variant."""
+    if architectures.FAMILIES[architecture] is family:
+        patch.setitem(architectures.FAMILIES, architecture, other)
+    variants = architectures.VARIANTS.get(architecture, [])
+    patched = [(fits, other if each is family else each) for fits, each in variants]
+    patch.setitem(architectures.VARIANTS, architecture, patched)
+
+
+@pytest.mark.parametrize(("quirk", "least"), [("rows", 12), ("values", 8)])
+def test_every_quirk_counts(quirk: str, least: int, tmp_path: Path) -> None:
+    """A family, or a variant of one, without one of its quirks is another model. `least`: how many have it."""
+    tokens, found = random_tokens(50), []
+    for name in (*FAMILIES, *(f"{name}, converted" for name in converted_families.SAME)):
+        file = write(tmp_path / "tiny.gguf", name, **ROTATED.get(name.removesuffix(", converted"), {}))
+        head = header.read(file)
+        family = architectures.of(head)
+        if not getattr(family, quirk) or family.rows.keys() & family.shapes.keys():  # without them no shape fits
             continue
-        known = name if name in FAMILIES else f"{name}, converted"
-        if getattr(family, quirk) and known.removesuffix(", converted") in (*FAMILIES, *converted_families.FAMILIES):
-            file, tokens = write(tmp_path / f"{name}.gguf", known, **ROTATED.get(name, {})), random_tokens(50)
-            right = shares(MlxScorer(file, context=CONTEXT), tokens)
-            monkeypatch.setitem(architectures.FAMILIES, name, replace(family, **{quirk: {}}))
-            assert divergence(right, shares(MlxScorer(file, context=CONTEXT), tokens)) > 1000 * MOST, name
+        right = shares(MlxScorer(file, context=CONTEXT), tokens)
+        with pytest.MonkeyPatch.context() as patch:
+            put(head.architecture, family, replace(family, **{quirk: {}}), patch)
+            assert divergence(right, shares(MlxScorer(file, context=CONTEXT), tokens)) > 1000 * LIMIT, name
+        found.append(family)
+    assert len(found) >= least
 
 
 @pytest.mark.parametrize("factor", [8.0, 32.0])
@@ -150,19 +187,38 @@ def test_llama_3s_rotary_factors_are_found_again(factor: float, tmp_path: Path) 
     assert scaling == {"rope_type": "llama3", "type": "llama3", "factor": factor, **rope.LLAMA3}
     tokens = random_tokens(200)
     theirs = shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens)
-    assert divergence(theirs, shares(MlxScorer(file, context=CONTEXT), tokens)) < MOST
+    assert divergence(theirs, shares(MlxScorer(file, context=CONTEXT), tokens)) < LIMIT
 
 
 @pytest.mark.parametrize(
     ("name", "key", "value", "says"),
     [
-        ("qwen3moe", "rope__scaling__type", "linear", "qwen3moe.rope.scaling.type is linear; supported is none."),
+        ("qwen3moe", "rope__scaling__factor", 4.0, "qwen3moe.rope.scaling.factor is 4.0; supported is 1.0."),
         ("gemma3", "final_logit_softcapping", 30.0, "final_logit_softcapping is 30.0; supported is 0.0."),
         ("qwen2", "expert_count", 8, "qwen2.expert_count is 8; supported is 0."),
         (
             *("deepseek-v2, converted", "vocab_size", 1024),
-            "deepseek2.expert_gating_func is None; supported is 2.",
+            "deepseek2.expert_gating_func is not set; supported is 2.",
         ),
+        (
+            *("gemma4, converted", "attention__value_length_swa", 8),
+            "gemma4.attention.value_length_swa is not the head size, 16.",
+        ),
+        (
+            *("gemma4, converted", "feed_forward_length", [128, 64, 128, 128, 128, 128]),
+            "its layers' feed_forward_length follows no known pattern.",
+        ),
+        (
+            *("gemma4-moe, converted", "attention__head_count_kv", [2, 1, 1, 1]),
+            "its layers of the same kind have [1, 2] KV heads.",
+        ),
+        ("cohere2, converted", "rope__scaling__type", "yarn", "cohere2.rope.scaling.type is yarn; supported is none."),
+        (
+            *("exaone4, converted", "attention__sliding_window", 32),
+            "has windows, which llama.cpp uses only with 64 layers.",
+        ),
+        ("stablelm, converted", "expert_count", 8, "stablelm.expert_count is 8; supported is 0."),
+        ("mamba2, converted", "ssm__group_count", 2, "mamba2.ssm.group_count is 2; supported is 1."),
         ("granite", "logit_scale", None, "has no granite.logit_scale in its metadata."),
         ("mixtral, converted", "rope__scaling__factor", 4.0, "llama.rope.scaling.factor is 4.0; supported is 1.0."),
         ("lfm2, converted", "attention__sliding_window", 16, "lfm2.attention.sliding_window is 16; supported is 0."),
@@ -179,8 +235,24 @@ def test_llama_3s_rotary_factors_are_found_again(factor: float, tmp_path: Path) 
 def test_settings_that_are_refused(name: str, key: str, value: object, says: str, tmp_path: Path) -> None:
     file = write(tmp_path / "tiny.gguf", name, **{key: value})
     with pytest.raises(UnreadableGGUF) as refusal:
-        architectures.configuration(header.read(file))
+        architectures.configuration(architectures.read(file))
     assert str(refusal.value).endswith(says)
+
+
+@pytest.mark.parametrize("factor", [None, 0.0, 1.0, 4.0])
+def test_a_scaling_that_changes_nothing(factor: float | None, tmp_path: Path) -> None:
+    """Of a model that scales no positions: llama.cpp takes no factor, 0 and 1 for none."""
+    keys = {"rope__scaling__type": "linear", "rope__scaling__factor": factor}
+    file = write_family(tmp_path / "tiny.gguf", "qwen3moe", **keys)
+    if factor == 4.0:
+        with pytest.raises(UnreadableGGUF, match=r"qwen3moe\.rope\.scaling\.type is linear; supported is none\."):
+            architectures.configuration(header.read(file))
+        return
+    usual, tokens = write_family(tmp_path / "usual.gguf", "qwen3moe"), random_tokens(20)
+    found = [shares(MlxScorer(path, context=CONTEXT), tokens) for path in (usual, file)]
+    assert np.array_equal(*found)
+    theirs = [shares(LlamaScorer(path, context=CONTEXT, exact=True), tokens) for path in (usual, file)]
+    assert np.array_equal(*theirs)
 
 
 def test_rotary_factors_that_mlx_lms_model_has_not(tmp_path: Path) -> None:
@@ -208,7 +280,7 @@ def test_deepseeks_yarn(epsilon: float, tmp_path: Path) -> None:
     keys = {**YARN, "attention__layer_norm_rms_epsilon": epsilon}
     file, tokens = write(tmp_path / "tiny.gguf", "deepseek-v3, converted", **keys), random_tokens(200)
     theirs = shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens)
-    assert divergence(theirs, shares(MlxScorer(file, context=CONTEXT), tokens)) < MOST
+    assert divergence(theirs, shares(MlxScorer(file, context=CONTEXT), tokens)) < LIMIT
     assert folder.notices(header.read(file)) == []
     without = {**keys, "rope__scaling__yarn_log_multiplier": None}
     with pytest.raises(UnreadableGGUF, match=r"has no deepseek2\.rope\.scaling\.yarn_log_multiplier"):

@@ -311,10 +311,11 @@ def write_vocabulary(
     types: dict[str, int] | None = None,
     scores: list[float] | None = None,
     add_space_prefix: bool = True,
+    model: str | None = None,
     **ids: int,
 ) -> Path:
     """A GGUF without weights. `types`: of the tokens that are not normal ones. `scores`: makes it SentencePiece's.
-    `ids`: more keys of the tokenizer."""
+    `model`: in place of GPT-2's or SentencePiece's. `ids`: more keys of the tokenizer."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(64)
     writer.add_embedding_length(64)
@@ -322,7 +323,7 @@ def write_vocabulary(
     writer.add_feed_forward_length(64)
     writer.add_head_count(1)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_tokenizer_model("gpt2" if scores is None else "llama")
+    writer.add_tokenizer_model(model or ("gpt2" if scores is None else "llama"))
     writer.add_token_list(tokens)
     writer.add_token_types([(types or {}).get(token, NORMAL) for token in tokens])
     if scores is None:
@@ -542,6 +543,34 @@ def test_sentence_piece(add_space_prefix: bool, gemma: Path, tmp_path: Path, voc
     assert again.decode(again.encode("a é 中 😀 b", add_special_tokens=False).ids) == "a é 中 😀 b"
 
 
+def test_gemma4(gemma: Path, tmp_path: Path, vocab_of: Callable[[Path], Any]) -> None:
+    """Gemma's best pieces again, joined by merges instead of scores: every way to make a piece, the best piece first.
+    Also as it is read back from tokenizer.json."""
+    whole = header.read(gemma)
+    kinds = {"<pad>": CONTROL, "<eos>": CONTROL, "<bos>": CONTROL, "<unk>": UNKNOWN, "<tag>": USER_DEFINED}
+    byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
+    typed = zip(whole.need("tokenizer.ggml.tokens"), whole.need("tokenizer.ggml.token_type"), strict=True)
+    pieces = [text for text, type in typed if type == NORMAL and "\n" not in text]
+    lines = ["\n", "\n\n", "\n\n\n", "\n\n\n\n"]
+    best = [*lines, *pieces[:20_000], *(piece for piece in pieces[20_000:] if len(piece) == 1)]
+    tokens = [*kinds, *byte_tokens, *(piece for piece in best if piece not in kinds)]
+    known = set(tokens)
+    cuts = ((piece[:cut], piece[cut:]) for piece in best for cut in range(1, len(piece)))
+    merges = [f"{left} {right}" for left, right in cuts if left in known and right in known]
+    types = {**kinds, **dict.fromkeys(byte_tokens, 6)}
+    ids = {"bos_token_id": 2, "eos_token_id": 1, "unknown_token_id": 3}
+    file = write_vocabulary(tmp_path / "g4.gguf", tokens, merges, "gemma4", types, model="gemma4", **ids)
+    head, theirs = header.read(file), LlamaTokenizer(vocab_of(file))
+    ours = fast(head)
+    again = Tokenizer.from_str(tokenizer.build(head).to_str())
+    extra = ["a<bos>b <eos> c<tag>  d", "\n", "a\n\nb\n \n\n\n\nc", "<0x0A>", "▁", " ▁ a", "  x "]
+    for text in [*CORPUS.values(), *extra]:
+        assert ours.encode(text) == theirs.encode(text), shown(text)
+        assert again.encode(clean(text), add_special_tokens=False).ids == theirs.encode(text), shown(text)
+    assert pieces_of(ours, len(tokens)) == pieces_of(theirs, len(tokens))
+    assert tokenizer.adds_bos(head) and lib.llama_vocab_get_add_bos(vocab_of(file))
+
+
 def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
@@ -552,7 +581,7 @@ def clean(text: str) -> str:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"model": "bert"}, "a tokenizer of the kind 'bert'; supported are 'gpt2', 'llama'"),
+        ({"model": "bert"}, "a tokenizer of the kind 'bert'; supported are 'gpt2', 'llama', 'gemma4'"),
         ({"model": None}, "no tokenizer.ggml.model"),
         ({"pre": "deepseek-llm"}, "the pre-tokenizer 'deepseek-llm'; supported are codeshell, command-r, "),
         ({"pre": "default"}, "the pre-tokenizer 'default'"),

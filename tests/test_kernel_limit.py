@@ -1,5 +1,8 @@
 """bench/kernel_limit.py: the workload of a server's answers, its order, and what llama_decode alone takes for it."""
 
+import io
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import kernel_limit, measures
-from bench.kernel_limit import Share
+from bench.kernel_limit import Cost, Share
 from nitro.bench.client import LoadResult, MeasuredAnswer
 
 
@@ -69,11 +72,31 @@ def test_the_process_computes_a_turn(kernels: kernel_limit.KernelProcess) -> Non
     assert again.seconds > 0 and again.cpu > 0
 
 
+def test_others_are_computed_and_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[kernel_limit.Wave]] = []
+    monkeypatch.setattr(kernel_limit.KernelProcess, "compute", lambda _, work: asked.append(work) or Cost(2.0, 4.0))
+    kernels = kernel_limit.KernelProcess(None, io.BytesIO())
+    result = LoadResult([answer(6, 0, 3), answer(7, 0, 3)], 100.0, 1.0, others=[answer(4000, 0, 1)])
+    took = kernels.turn(measures.Turn(result, 50.0, None), clients=3)
+    assert asked == [[[Share(0, 6, 3), Share(0, 7, 3), Share(0, 4000, 1)]]]
+    assert took.result.tokens == 6 and took.result.seconds == 2.0 and took.cpu == 4.0
+
+
 def test_a_process_that_fails_says_why(kernels: kernel_limit.KernelProcess) -> None:
     with pytest.raises(RuntimeError, match="llama_decode fails with 1"):
         kernels.compute([[Share(0, 300, 1)]])
     with pytest.raises(RuntimeError, match="llama_decode alone has failed"):
         kernels.compute([[Share(0, 3, 1)]])
+
+
+def test_a_process_that_hangs_is_killed() -> None:
+    """It reads all, and never answers."""
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        kernels = kernel_limit.KernelProcess(process, io.BytesIO())
+        with pytest.raises(RuntimeError, match=r"llama_decode alone has not answered in 0\.01 seconds"):
+            kernels.compute(kernel_limit.WARM_UP, patience=0.01)
+        assert process.wait() == -signal.SIGKILL
 
 
 def test_a_model_that_does_not_load_says_why(tmp_path: Path) -> None:

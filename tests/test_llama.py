@@ -12,7 +12,7 @@ from llama_scorer import LlamaScorer
 from nitro.engines.backends.llama import context, kv_cells, library
 from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.hardware.libraries import Device
-from nitro.engines.runner import Chunk, LoadError, OutOfKV
+from nitro.engines.runner import UNUSABLE_LOGITS, Chunk, LoadError, OutOfKV
 from nitro.engines.types import EngineSpec, SamplingParams
 
 GREEDY = SamplingParams(temperature=0)
@@ -260,6 +260,49 @@ class TestSampling:
         one, again, other = (self.sample(empty, temperature=1.0, seed=seed) for seed in (1, 1, 2))
         assert one == again != other
 
+    @pytest.mark.parametrize("bad", [math.nan, -math.inf])
+    @pytest.mark.parametrize(
+        "sampling", [GREEDY, SamplingParams(), SamplingParams(top_k=40), SamplingParams(top_p=0.9)]
+    )
+    def test_unusable_logits_fail_their_sequence_alone(
+        self, empty: LlamaRunner, monkeypatch: pytest.MonkeyPatch, bad: float, sampling: SamplingParams
+    ) -> None:
+        """Its slot is no prefix for anyone; its neighbour has its token."""
+        prompt = empty.tokenizer.encode(self.PROMPT)
+        known = empty._logits
+        bad_slot = 1
+
+        def logits(row: int) -> np.ndarray:
+            return (
+                np.full(empty.info.vocabulary, bad, np.float32)
+                if row == empty._tokens.last_row[bad_slot]
+                else known(row)
+            )
+
+        monkeypatch.setattr(empty, "_logits", logits)
+        empty.submit([Chunk(slot, slot, prompt, 0, len(prompt), sampling) for slot in (0, bad_slot)])
+        good, failed = empty.collect()
+        assert good.error is None and len(good.tokens) == 1
+        assert failed.tokens == [] and failed.error == UNUSABLE_LOGITS and failed.param is None
+        assert empty.trim(bad_slot, len(prompt)) == 0 and empty.trim(0, len(prompt)) == len(prompt)
+
+    def test_a_draft_whose_check_has_unusable_logits_fails(
+        self, empty: LlamaRunner, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        prompt = empty.tokenizer.encode(self.PROMPT)
+        guess = generate(empty, prompt, 1)
+        known = empty._logits
+
+        def logits(row: int) -> np.ndarray:
+            return (
+                known(row) if row == empty._tokens.last_row[0] else np.full(empty.info.vocabulary, np.nan, np.float32)
+            )
+
+        monkeypatch.setattr(empty, "_logits", logits)
+        empty.trim(0, 0)
+        empty.submit([Chunk(1, 0, prompt, 0, len(prompt), GREEDY, draft=guess)])
+        assert empty.collect()[0].error == UNUSABLE_LOGITS
+
     def test_narrow_filters_are_greedy(self, empty: LlamaRunner) -> None:
         best = self.sample(empty, temperature=0)
         for narrow in ({"top_k": 1}, {"top_p": 0.0}, {"min_p": 1.0}):
@@ -407,6 +450,26 @@ class TestLoading:
             )
         finally:
             runner.close()
+
+    @pytest.mark.parametrize(
+        ("changed", "rows"),
+        [
+            ({}, 128),  # 9 heads and 2 threads
+            ({"n_threads_batch": 1}, 64),
+            ({"n_ubatch": 64}, 64),
+            ({"type_k": lib.GGML_TYPE_F32, "type_v": lib.GGML_TYPE_F32}, 128),
+            ({"type_k": lib.GGML_TYPE_Q8_0, "type_v": lib.GGML_TYPE_Q8_0}, 64),  # computed row by row
+            ({"type_v": lib.GGML_TYPE_F32}, 64),
+            ({"flash_attn_type": lib.LLAMA_FLASH_ATTN_TYPE_DISABLED}, 64),
+        ],
+    )
+    def test_prompts_are_computed_in_rows_that_attention_divides_well(
+        self, runner: LlamaRunner, changed: dict[str, int], rows: int
+    ) -> None:
+        parameters = lib.llama_context_params.from_buffer_copy(runner._context.parameters)
+        for name, value in {"n_threads_batch": 2, **changed}.items():
+            setattr(parameters, name, value)
+        assert context.prompt_rows(runner._model, parameters) == rows
 
     def test_what_cannot_be_loaded(self, tmp_path: Path, smollm: Path) -> None:
         broken = tmp_path / "broken.gguf"

@@ -125,7 +125,7 @@ def test_ps(answering: tuple[str, list[dict[str, Any]]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments, words", [(["--api-key", "wrong"], "--api-key"), (["--url", "127.0.0.1:1"], "no server")]
+    "arguments, words", [(["--api-key", "wrong"], "--api-key"), (["--url", "127.0.0.1:1"], "cannot be reached")]
 )
 def test_ps_without_a_server(answering: tuple[str, list[dict[str, Any]]], arguments: list[str], words: str) -> None:
     result = CliRunner().invoke(main, ["ps", "--url", answering[0], *arguments])

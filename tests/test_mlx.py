@@ -18,7 +18,7 @@ from tiny_models import KINDS, WINDOW, write_folder
 
 from nitro.engines.backends.mlx import kv_cache, library, self_test
 from nitro.engines.backends.mlx.runner import MlxRunner
-from nitro.engines.runner import Chunk, LoadError, OutOfKV
+from nitro.engines.runner import UNUSABLE_LOGITS, Chunk, LoadError, OutOfKV
 from nitro.engines.types import EngineSpec, Output, SamplingParams
 
 LENGTH = 40  # tokens of an answer: with any prompt more than the window
@@ -329,7 +329,8 @@ def test_only_what_cannot_step_back_is_kept_twice(load: Callable[..., MlxScorer]
         assert [before is not None for before in kv_cache.before(caches)] == kept
 
 
-def test_a_model_that_gives_no_numbers(load: Callable[..., MlxScorer]) -> None:
+@pytest.mark.parametrize("sampling", [GREEDY, SamplingParams(), SamplingParams(top_k=40)])
+def test_a_model_that_gives_no_numbers(load: Callable[..., MlxScorer], sampling: SamplingParams) -> None:
     """The row fails, its neighbour does not, and its slot is no prefix for anyone."""
     runner = load("plain")
     embedding = runner._model.network.model.embed_tokens
@@ -339,9 +340,9 @@ def test_a_model_that_gives_no_numbers(load: Callable[..., MlxScorer]) -> None:
     else:
         embedding.weight[500] = mx.nan
     good, bad = [30, 31, 32], [40, 500, 41]
-    runner.submit([Chunk(1, 0, good, 0, 3, GREEDY), Chunk(2, 1, bad, 0, 3, GREEDY)])
+    runner.submit([Chunk(1, 0, good, 0, 3, sampling), Chunk(2, 1, bad, 0, 3, sampling)])
     first, second = runner.collect()
-    assert first.error is None and second.tokens == [] and "finds no token possible" in second.error
+    assert first.error is None and second.tokens == [] and second.error == UNUSABLE_LOGITS
     assert runner.trim(1, 2) == 0 and runner.trim(0, 2) == 2
 
 

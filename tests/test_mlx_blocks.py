@@ -4,11 +4,13 @@ import json
 import sys
 from pathlib import Path
 
+import gguf
 import mlx.core as mx
 import numpy as np
 import pytest
 from tiny_models import write_gguf
 
+from bench.quantized_models import quantize
 from nitro.convert import checkpoint, environments, gguf_to_mlx, matrices, mlx_to_hf, native, preflight, routes, verify
 from nitro.convert.checkpoint import FTYPES
 from nitro.convert.comparison import LogitScores
@@ -18,7 +20,7 @@ from nitro.engines.backends.mlx.folder_loader import open_folder
 from nitro.engines.backends.mlx.opening import open_model
 from nitro.engines.runner import LoadError
 from nitro.errors import ConvertError
-from nitro.gguf import architectures, header, weights
+from nitro.gguf import architectures, header, packing, weights
 
 WIDE = 256  # columns, which the blocks of K-quants need
 needs_kernels = pytest.mark.skipif(not block_layers.is_installed(), reason="mlx-kquant is not installed")
@@ -56,6 +58,22 @@ def test_the_very_numbers_of_the_file(original: Path, tmp_path: Path, type: str)
     mlx_to_hf.convert(folder, tmp_path / "hf")
     plain = matrices.of(checkpoint.read(tmp_path / "hf"))
     assert all(matrices.relative_error(plain[name], ours[name]) == 0 for name in ours)
+
+
+@pytest.mark.parametrize("type", ["TQ1_0", "TQ2_0"])
+def test_ternary_weights_are_q2_k_blocks_of_the_same_numbers(original: Path, tmp_path: Path, type: str) -> None:
+    """mlx-kquant has none of their own."""
+    file = quantize(original, tmp_path / f"{type}.gguf", type, pure=False)
+    assert {tensor.type for tensor in header.read(file).tensors.values()} >= {type, "Q6_K"}
+    ours, theirs = (matrices.of(checkpoint.read(path)) for path in (in_blocks(file), file))
+    assert len(ours) > 8 and all(matrices.relative_error(ours[name], theirs[name]) == 0 for name in ours)
+    random = np.random.default_rng(0).standard_normal((4, WIDE)).astype(np.float32)
+    rows = gguf.quants.quantize(random, gguf.GGMLQuantizationType[type])
+    expected, found = (
+        gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType[kind])
+        for blocks, kind in ((rows, type), (packing.ternary_as_q2_k(rows, type), "Q2_K"))
+    )
+    assert np.array_equal(expected, found) and len(np.unique(np.sign(expected))) == 3
 
 
 def test_the_layout_is_mlx_kquants(original: Path, tmp_path: Path) -> None:

@@ -155,11 +155,8 @@ async def begun(case: dict[str, Any], clock: Clock, stream: bool) -> tuple[Gener
     async def body() -> list[bytes]:
         return [json.dumps({"stream": stream, **fields}).encode()]
 
-    async def stays() -> None:
-        await asyncio.Event().wait()
-
     raw = RawRequest(endpoint.reader, body, endpoint.prompt_param)
-    accepted = await service.generate(raw, Principal("test", stays))
+    accepted = await service.generate(raw, Principal("test", asyncio.get_running_loop().create_future()))
     return accepted, endpoint.renderer(accepted.started, accepted.reply_options)
 
 
@@ -173,6 +170,9 @@ class Written:
 
     def write(self, data: bytes) -> None:
         self.data += data
+
+    def hold(self) -> None:
+        pass
 
 
 @pytest.mark.parametrize("name", [name for name, case in RECORDED.items() if case["stream"]])

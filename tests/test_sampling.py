@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from nitro.engines.backends.llama import likely_tokens, sampler
-from nitro.engines.backends.mlx.sampler import Bias, SamplerRow, adjust, keys_of, narrow, sample
+from nitro.engines.backends.mlx.sampler import NONE, Bias, SamplerRow, adjust, keys_of, narrow, sample
+from nitro.engines.runner import UNUSABLE_LOGITS, Result
 from nitro.engines.types import COLD, IMPOSSIBLE, SamplingParams
 
 CONTEXT = 64  # no history is longer
 NUDGE = 1e-4  # a sum that is this near to top_p, or a ratio to min_p, may fall on either side
 EIGHT = np.array([1.5, -0.5, 3.0, 0.0, 2.5, -4.0, 1.0, 2.0])  # the logits of a small vocabulary
 BEST = 2  # token of EIGHT
+GREEDY = SamplingParams(temperature=0)
 
 quick = settings(deadline=None, database=None)
 
@@ -648,10 +650,49 @@ class TestArrays:
             assert (tokens.dtype, tokens.shape) == (mx.uint32, (count,))
 
 
+UNUSABLE = {
+    "none is possible": np.full(len(EIGHT), -np.inf),
+    "none is a number": np.full(len(EIGHT), np.nan),
+    "one is no number": np.where(np.arange(len(EIGHT)) == BEST, np.nan, EIGHT),
+    "one is infinite": np.where(np.arange(len(EIGHT)) == BEST, np.inf, EIGHT),
+}
+
+
+@pytest.mark.parametrize("logits", UNUSABLE.values(), ids=UNUSABLE)
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        SamplingParams(temperature=0),
+        SamplingParams(temperature=0, frequency_penalty=0.5),
+        SamplingParams(),
+        SamplingParams(top_k=3, min_p=0.1),
+        SamplingParams(top_p=0.9),
+        SamplingParams(typical_p=0.9, xtc_probability=0.5),
+        SamplingParams(logit_bias={1: 3.0}),
+    ],
+    ids=label,
+)
+def test_neither_engine_draws_from_unusable_logits(logits: np.ndarray, sampling: SamplingParams) -> None:
+    drawn = sample(mx.array(np.stack([logits, EIGHT]), mx.float32), [row(sampling), row(GREEDY)])
+    assert drawn.tolist() == [NONE, BEST], "the row beside it is drawn"
+    chain = sampler.chain_of(sampling, [0], vocab=None, vocabulary=len(EIGHT), context=CONTEXT)
+    assert sampler.sample(chain, sampling, logits.astype(np.float32)) is None
+    assert sampler.pick_allowed(chain, sampling, logits.astype(np.float32), Allowing({1, BEST})) is None
+    lib.llama_sampler_free(chain)
+    if sampler.takes_likeliest(sampling):
+        assert sampler.likeliest(logits.astype(np.float32)) is None
+
+
+def test_a_row_without_a_token_says_whose_fault_it_is() -> None:
+    assert Result.failed(None).error == Result.failed(Allowing({1})).error == UNUSABLE_LOGITS
+    by_grammar = Result.failed(Allowing(set()))
+    assert (by_grammar.error, by_grammar.param) == (Allowing.problem, "grammar")
+
+
 class Allowing:
     """A grammar that allows these tokens now."""
 
-    param, problem, schema_violated = "grammar", "", False
+    param, problem, schema_violated = "grammar", "It allows nothing.", False
 
     def __init__(self, tokens: set[int]):
         self._tokens = tokens

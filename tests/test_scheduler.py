@@ -466,10 +466,10 @@ class Engine:
         ends = {id: min([len(s.tokens), *own[id], leaders.get(id, len(s.tokens))]) for id, s in running.items()}
         wanted = {id: ends[id] - s.computed for id, s in running.items()}
         assert all(count > 0 for count in wanted.values())
-        fitting = [running[chunk.sequence_id].pending for chunk in batch]
+        fitting = [wanted.get(chunk.sequence_id, 1) for chunk in batch]
         if not decodes and sum(fitting) <= most and sum(fitting) >= enough > sum(fitting[:-1]):
             assert tokens_in(batch) == sum(wanted[chunk.sequence_id] for chunk in batch), (
-                "a prompt ends: so does the step"
+                "a prompt's chunk ends: so does the step"
             )
         else:
             assert tokens_in(batch) - drafted == min(most, sum(wanted.values()))
@@ -615,6 +615,17 @@ def test_with_tiles_prompts_get_as_many_rows_as_decode() -> None:
     assert rows(engine.step(16)) == [(5, 2), (6, 2)]
     assert rows(engine.step(16)) == [(id, 1) for id in range(1, 7)]
     assert rows(engine.step(16)) == [(7, 2), (8, 2)], "as far as there are prompts"
+
+
+def test_with_tiles_a_prompt_counts_as_far_as_it_is_computed() -> None:
+    """The older one stops where another branches off: so far it fits, though all of it would not."""
+    engine = Engine(make_info(attention_tile_rows=16))
+    leader = engine.add(prompt(60, 1), 2)
+    engine.step(4)
+    engine.add([*prompt(40, 1), 7, 7], 2)
+    engine.add(prompt(10, 3), 2)
+    assert rows(engine.step(48)) == [(leader, 36)]
+    engine.finish()
 
 
 def test_a_step_never_takes_more_than_the_runner_allows() -> None:

@@ -32,10 +32,6 @@ def url(server: RunningServer) -> str:
     return f"{server.url}/v1/chat/completions"
 
 
-async def _forever() -> None:
-    await asyncio.Event().wait()
-
-
 def released(server: RunningServer) -> bool:
     """Whether all leases are given back soon, and no generation is open."""
     models, engine = server.server.models, server.engine
@@ -86,7 +82,7 @@ def events(server: RunningServer, request: GenerationRequest) -> list[Event]:
     service: GenerationService = server.server.service
 
     async def consumed() -> list[Event]:
-        stream = await service.generate(request, Principal("req_test", _forever))
+        stream = await service.generate(request, Principal("req_test", asyncio.get_running_loop().create_future()))
         found: list[Event] = []
         try:
             while (burst := await stream.next()) is not None:

@@ -193,7 +193,7 @@ def test_the_quantisation_in_a_files_name(stem: str, tag: str) -> None:
 @pytest.mark.parametrize(
     "stem, projectors, found",
     [
-        ("gemma-3-4b-Q4_K_M", ["mmproj-F16.gguf", "mmproj-BF16.gguf"], "mmproj-F16.gguf"),
+        ("gemma-3-4b-Q4_K_M", ["mmproj-F16.gguf", "mmproj-BF16.gguf"], "mmproj-BF16.gguf"),
         (
             "gemma-3-4b-Q4_K_M",
             ["mmproj-gemma-3-12b-f16.gguf", "mmproj-gemma-3-4b-f16.gguf"],

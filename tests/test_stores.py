@@ -10,7 +10,7 @@ import store_layouts
 from store_layouts import LAYOUTS
 from tiny_models import write_gguf
 
-from nitro.models import fetched
+from nitro.models import facts, fetched
 from nitro.models.catalog import Catalog
 from nitro.models.fact_cache import FactCache
 from nitro.models.stored_model import StoredModel
@@ -248,6 +248,18 @@ def test_a_repository_for_mlx(home: Path, tmp_path: Path) -> None:
     weights = next(file for file in folder.iterdir() if file.suffix == ".safetensors")
     weights.unlink()
     assert "fetch the model again" in (only().problem or "")
+
+
+def test_a_repository_without_an_owner(home: Path, tiny: Path) -> None:
+    store_layouts.hub_files(home, {"gpt2-Q8_0.gguf": tiny}, "gpt2")
+    assert only().name == "gpt2:Q8_0"
+
+
+def test_a_configuration_that_is_too_large_is_not_read(home: Path) -> None:
+    folder = checkpoint(home / "models/x")
+    with (folder / "config.json").open("r+b") as file:
+        file.truncate(facts.MAX_JSON + 1)
+    assert "no config.json that can be read" in (only(home / "models").problem or "")
 
 
 def test_a_half_fetched_repository(home: Path) -> None:

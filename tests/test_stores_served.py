@@ -24,9 +24,8 @@ def test_each_layout_is_served(engine: str, tmp_path: Path, monkeypatch: pytest.
         name = make(tmp_path, write_gguf(tmp_path / f"{number}.gguf"))
         config = ServeConfig(engine=engine, model=name, port=0, context=256, parallel=1)
         with RunningServer(config) as server:
-            client = sdk(server.ready())
+            client = sdk(server.ready().url)
             assert [model.id for model in client.models.list()] == [name]
-            answers.add(
-                client.completions.create(model=name, prompt="Hello", max_tokens=4, temperature=0).choices[0].text
-            )
+            done = client.completions.create(model=name, prompt="Hello", max_tokens=4, temperature=0)
+            answers.add(done.choices[0].text)
     assert len(answers) == 1 and os.environ["HOME"] == str(tmp_path)

@@ -8,7 +8,7 @@ from typing import Any
 
 from litestar import MediaType, Request, Response
 
-from nitro.api import error_responses
+from nitro.api import error_responses, reply_writer
 from nitro.api.late_stream import Early, LateStream, Silence, discard
 from nitro.api.stream_response import StreamResponse
 from nitro.errors import ApiError
@@ -40,8 +40,8 @@ async def respond(request: Request, endpoint: Endpoint, asked: Asked | None = No
     """Have a request read, sent to an engine, and answered, whole or as a stream. `asked`: its model, where the route
     says it."""
     service: GenerationService = request.app.state.service
-    raw = RawRequest(endpoint.reader, partial(_body, request), endpoint.prompt_param, asked, endpoint.namer)
-    principal = Principal(request.state.request_id, partial(_disconnected, request))
+    raw = RawRequest(endpoint.reader, partial(read_body, request), endpoint.prompt_param, asked, endpoint.namer)
+    principal = Principal(request.state.request_id, _left(request))
     try:
         if endpoint.early and service.may_wait:
             return await _reply_or_sign(service, endpoint, raw, principal)
@@ -92,7 +92,7 @@ def _renderer(endpoint: Endpoint, stream: GenerationStream) -> Renderer:
         raise
 
 
-async def _body(request: Request) -> list[bytes]:
+async def read_body(request: Request) -> list[bytes]:
     """The body, piece by piece. Litestar's own way would keep it for as long as the request.
 
     Raises ClientDisconnected where the client does not send all of it, ApiError 413 where it is too large.
@@ -108,7 +108,16 @@ async def _body(request: Request) -> list[bytes]:
             return pieces
 
 
-async def _disconnected(request: Request) -> None:
-    """Wait until the client disconnects. No framework tells a handler that does not stream of a disconnect."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+def _left(request: Request) -> asyncio.Future[None]:
+    """Done when the client disconnects. No framework tells a handler that does not stream of a disconnect."""
+    left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    writer = reply_writer.of(request.scope)
+
+    def leave() -> None:
+        if not left.done():
+            left.set_result(None)
+
+    if writer.left:
+        leave()
+    writer.on_left = leave
+    return left

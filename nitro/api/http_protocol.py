@@ -67,9 +67,14 @@ class HttpProtocol(HttpToolsProtocol):
         """Forget the connection, and tell the request that is being answered; uvicorn tells the last one only."""
         self._connections.remove(self)
         if self._answered and not self._answered.response_complete:
-            self._answered.disconnected = True
-            self._answered.message_event.set()
+            self._disconnect(self._answered)
         super().connection_lost(exc)
+
+    def _disconnect(self, cycle: RequestResponseCycle) -> None:
+        """Tell a request that nobody waits for its reply."""
+        cycle.disconnected = True
+        cycle.message_event.set()
+        reply_writer.of(cycle.scope).on_left()
 
     def too_late(self) -> None:
         """The client's time has run out: answer 408 if it still expects an answer, and close."""
@@ -156,8 +161,9 @@ class HttpProtocol(HttpToolsProtocol):
         """Raises _Refused 400."""
         self._unread = 0
         super().on_headers_complete()
-        self.cycle.transport = cast(asyncio.Transport, _ReplyTransport(self))
-        reply_writer.offer(ReplyWriter(self.cycle))
+        transport = _ReplyTransport(self)
+        self.cycle.transport = cast(asyncio.Transport, transport)
+        reply_writer.offer(ReplyWriter(self.cycle, transport))
         self._receiving = True
         if self.parser.should_upgrade():
             headers = dict(self.headers)
@@ -186,6 +192,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The reply is written."""
+        if self._answered:
+            reply_writer.of(self._answered.scope).release()
         super().on_response_complete()
         self._update_state()
 
@@ -223,8 +231,7 @@ class HttpProtocol(HttpToolsProtocol):
                 return self._update_state()
             if self.pipeline or cycle.response_started:
                 return self.transport.abort()
-            cycle.disconnected = True
-            cycle.message_event.set()
+            self._disconnect(cycle)
         self._write_error(error)
         self._receiving = True
         self.end()
@@ -258,13 +265,31 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class _ReplyTransport:
-    """The transport that a reply writes to: it closes through `HttpProtocol.end`."""
+    """The transport that a reply writes to: it closes through `HttpProtocol.end`. See ReplyWriter for `hold`."""
 
     def __init__(self, protocol: HttpProtocol):
-        self._protocol = protocol
-        self.write = protocol.transport.write
+        self._held: list[bytes] | None = None
+        self._end = protocol.end
+        self._write = protocol.transport.write
         self.is_closing = protocol.transport.is_closing
-        self.close = protocol.end
+
+    def write(self, data: bytes) -> None:
+        if self._held is None:
+            self._write(data)
+        else:
+            self._held.append(data)
+
+    def close(self) -> None:
+        self.release()
+        self._end()
+
+    def hold(self) -> None:
+        self._held = self._held or []
+
+    def release(self) -> None:
+        held, self._held = self._held, None
+        if held and not self.is_closing():
+            self._write(b"".join(held))
 
 
 def bounded(connections: Connections[HttpProtocol]) -> Callable[..., HttpProtocol]:

@@ -107,7 +107,7 @@ class LateStream(Response[bytes]):
             return
         assert isinstance(stream, StreamResponse)
         try:
-            await stream.deliver(scope)
+            await stream.deliver(writer)
         finally:
             stream.release()
 

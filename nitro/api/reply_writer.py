@@ -4,19 +4,37 @@ Head and end of the reply are sent as ASGI says. A writer is an extension of the
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 EXTENSION = "nitro.reply_writer"  # in the scope's `extensions`
 
 
+class HoldingTransport(Protocol):
+    """What the writer needs of its connection."""
+
+    def hold(self) -> None:
+        """Write nothing before `release`."""
+
+    def release(self) -> None:
+        """Write what was held back."""
+
+
 class ReplyWriter:
     """A Sink. Use it between the head of a reply that tells no length and its end."""
 
-    def __init__(self, cycle: RequestResponseCycle):
+    def __init__(self, cycle: RequestResponseCycle, transport: HoldingTransport):
         self.on_room: Callable[[], None] = _nothing
+        self.on_left: Callable[[], None] = _nothing  # called when the client has left before it has the reply
+        self.hold = transport.hold
+        self.release = transport.release
         self._cycle = cycle
+
+    @property
+    def left(self) -> bool:
+        """Whether the client has left."""
+        return self._cycle.disconnected
 
     @property
     def full(self) -> bool:

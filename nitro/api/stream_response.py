@@ -8,6 +8,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from nitro.api import reply_writer
+from nitro.api.reply_writer import ReplyWriter
 from nitro.service.disconnects import ClientDisconnected, unless_disconnected
 from nitro.service.generation import GenerationStream
 from nitro.service.renderer import Renderer
@@ -33,11 +34,13 @@ class StreamResponse(Response[bytes]):
         response.reply = self
         return response
 
-    async def deliver(self, scope: Scope) -> None:
+    async def deliver(self, writer: ReplyWriter) -> None:
         """Write the body. Raises ClientDisconnected."""
-        delivery = self._stream.stream(self._renderer, reply_writer.of(scope))
+        delivery = self._stream.stream(self._renderer, writer)
         try:
             delivery.begin()
+            if not self._stream.ended:
+                writer.release()
             await unless_disconnected(self._principal, delivery.ended())
         finally:  # `ended` may not have begun
             delivery.close()
@@ -52,11 +55,14 @@ class _Streaming(ASGIResponse):
     reply: StreamResponse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        writer = reply_writer.of(scope)
         try:
+            writer.hold()  # the head goes out with what comes first, and the end with what comes last
             await self.start_response(send)
-            await self.reply.deliver(scope)
+            await self.reply.deliver(writer)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except ClientDisconnected:
             pass
         finally:
+            writer.release()
             self.reply.release()

@@ -57,11 +57,12 @@ class MeasuredAnswer:
 
 @dataclass(frozen=True)
 class LoadResult:
-    """The answers that several clients got at the same time."""
+    """The answers that several clients got at the same time, and those of others that only kept the server busy."""
 
     answers: list[MeasuredAnswer]
     seconds: float
     client_cpu: float  # seconds of CPU time
+    others: list[MeasuredAnswer] = field(default_factory=list)  # which no figure counts
 
     @property
     def tokens(self) -> int:

@@ -120,16 +120,18 @@ def long_prompt(streams: int, tokens: int, words: int) -> Scenario:
         streaming = asyncio.Semaphore(0)
         bodies = [endpoint.chat_body(prompts.next(30), tokens) for _ in range(streams)]
 
+        others: list[MeasuredAnswer] = []
+
         async def newcomer() -> list[MeasuredAnswer]:
             for _ in bodies:
                 await streaming.acquire()
-            await client.chat(endpoint, endpoint.chat_body(prompts.next(words), 4))
+            others.append(await client.chat(endpoint, endpoint.chat_body(prompts.next(words), 4)))
             return []
 
         async def stream(body: bytes) -> list[MeasuredAnswer]:
             return [await client.chat(endpoint, body, on_text=streaming.release)]
 
-        return await timed([*map(stream, bodies), newcomer()])
+        return replace(await timed([*map(stream, bodies), newcomer()]), others=others)
 
     return scenario
 

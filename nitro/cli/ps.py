@@ -1,57 +1,44 @@
 """`nitro ps`."""
 
 import json
-import sys
 import time
-import urllib.error
-import urllib.request
 from typing import Any
 
 import click
 
 from nitro.cli import tables
-from nitro.cli.options import option, with_api_key
+from nitro.cli.client_options import told_in_a_line, with_server
+from nitro.errors import ChatError
 
 HEADER = ("NAME", "STATE", "SIZE", "CONTEXT", "IDLE", "REQUESTS")
-URL = "http://127.0.0.1:3928"
-TIMEOUT = 30.0  # seconds
 
 
 @click.command()
-@option("--url", default=URL, help="Address of the server.")
-@with_api_key("The server's key.")
+@with_server
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as GET /v1/models has it.")
-def ps(url: str, api_key: str | None, as_json: bool) -> None:
+def ps(server: dict[str, Any], as_json: bool) -> None:
     """List the models that a running server has loaded, and what runs on them."""
-    try:
-        models = [model for model in _ask(url, api_key) if model["state"] != "unloaded"]
-    except (OSError, ValueError, KeyError) as error:
-        click.echo(f"nitro: {url}: {_reason(error)}", err=True)
-        sys.exit(1)
+    with told_in_a_line():
+        models = _loaded(server["url"] or server["usual_url"], server["api_key"])
     if as_json:
         click.echo(json.dumps(models, indent=2))
     else:
         tables.table(HEADER, [_cells(model) for model in models])
 
 
-def _ask(url: str, api_key: str | None) -> list[dict[str, Any]]:
-    """Raises OSError, ValueError, KeyError."""
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    base = url.rstrip("/").removesuffix("/v1")
-    if not base.startswith(("http://", "https://")):
-        base = f"http://{base}"
-    with urllib.request.urlopen(urllib.request.Request(f"{base}/v1/models", headers=headers), timeout=TIMEOUT) as reply:
-        found: list[dict[str, Any]] = json.load(reply)["data"]
-    return [{**model, "state": model["state"]} for model in found]
+def _loaded(url: str, api_key: str | None) -> list[dict[str, Any]]:
+    """Raises ChatError."""
+    from nitro.chat.client import Client, Refused
 
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        error.close()
-        return "the server wants a key: --api-key." if error.code == 401 else f"it answers {error.code}."
-    if isinstance(error, OSError):
-        return f"no server answers there ({getattr(error, 'reason', None) or error})."
-    return "what answers there is no Nitro server with many models."
+    client = Client(url, api_key)
+    try:
+        found = client.models()
+    except Refused as refused:
+        hint = " Give its key with --api-key-file or NITRO_API_KEY." if refused.status == 401 else ""
+        raise ChatError(f"{client.url}: {refused}{hint}") from None
+    if not all("state" in model for model in found):
+        raise ChatError(f"{client.url} is no Nitro server with many models.")
+    return [model for model in found if model["state"] != "unloaded"]
 
 
 def _cells(model: dict[str, Any]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nitro.cli import config_file
 from nitro.cli.options import option
 from nitro.errors import NitroError
 
@@ -18,22 +19,23 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def with_folders(command: Callable[..., Any]) -> Any:
-    """--models, as `nitro serve` has it."""
-    return option(
+    """--models and --config, as `nitro serve` has them."""
+    folders = option(
         "--models",
         help="Folder whose models count, too. Repeatable.",
         multiple=True,
         type=click.Path(path_type=Path),
-    )(command)
+    )
+    return folders(config_file.with_config_file(command))
 
 
 def catalog(folders: tuple[Path, ...]) -> "Catalog":
-    """All models of this machine and of these folders. Raises StartError."""
+    """All models of this machine, of these folders and of nitro.toml. Raises StartError."""
     from nitro.models.catalog import Catalog, check_folder
 
     for folder in folders:
         check_folder(folder)
-    return Catalog(folders)
+    return Catalog(folders, configured=config_file.models(click.get_current_context()))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from gguf.quants import dequantize
 from nitro.checkpoints import block_packing, mlx_packing
 from nitro.convert import safetensors
 from nitro.convert.safetensors import write_json
-from nitro.gguf import architectures, folder, header, packing, tensors, tokenizer, weights
+from nitro.gguf import architectures, folder, packing, tensors, tokenizer, weights
 from nitro.gguf.header import Header, Tensor, UnreadableGGUF
 from nitro.gguf.packing import GROUP, Packed
 from nitro.gguf.tensors import ArraySpec
@@ -29,7 +29,7 @@ WIDTHS = (2, 3, 4, 5, 6, 8)  # bits that MLX can pack
 
 def check(source: Path, in_blocks: bool = False) -> None:
     """Raises UnreadableGGUF where the file cannot be converted, as far as that shows without reading weights."""
-    head = header.read_all(source)
+    head = architectures.read(source)
     architectures.configuration(head)
     tokenizer.build(head)
     _check_types(head, list(architectures.model_names(head)), in_blocks)
@@ -41,7 +41,7 @@ def convert(source: Path, target: Path, in_blocks: bool = False) -> list[str]:
     Returns sentences for the user that say what was changed. Raises UnreadableGGUF and OSError; `target` is then
     incomplete.
     """
-    head = header.read_all(source)
+    head = architectures.read(source)
     names = list(architectures.model_names(head))
     config = architectures.configuration(head)
     _check_types(head, names, in_blocks)
@@ -67,7 +67,8 @@ def _parts(head: Header, name: str, in_blocks: bool) -> list[ArraySpec]:
 
 def _block_settings(head: Header, names: list[str]) -> dict[str, Any]:
     types = {architectures.model_name(head, name).removesuffix(".weight"): head.tensors[name].type for name in names}
-    return block_packing.settings({layer: type for layer, type in types.items() if type not in weights.PLAIN})
+    blocks = {layer: tensors.block_type(type) for layer, type in types.items() if type not in weights.PLAIN}
+    return block_packing.settings(blocks)
 
 
 def _data(head: Header, names: list[str], in_blocks: bool) -> Iterator[np.ndarray]:
@@ -115,7 +116,7 @@ def _check_types(head: Header, names: list[str], in_blocks: bool) -> None:
     """Raises UnreadableGGUF where a type cannot be read, before anything is written."""
     for name in names:
         tensor = head.tensors[name]
-        if in_blocks and tensor.type not in (*weights.PLAIN, *block_packing.CODECS):
+        if in_blocks and tensors.block_type(tensor.type) not in (*weights.PLAIN, *block_packing.CODECS):
             raise UnreadableGGUF(f"{head.path}: tensor {name} is {tensor.type}, which MLX has no blocks of.")
         if (
             tensor.type not in weights.PLAIN

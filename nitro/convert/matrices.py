@@ -14,7 +14,7 @@ from gguf.quants import dequantize
 
 from nitro.checkpoints import block_packing, mlx_packing
 from nitro.convert.checkpoint import Checkpoint, StoredWeight
-from nitro.gguf import architectures, header, weights
+from nitro.gguf import architectures, weights
 from nitro.gguf.header import Header, UnreadableGGUF
 
 ROWS = 32  # compared of each matrix, from the first to the last
@@ -39,7 +39,7 @@ def of(model: Checkpoint) -> dict[str, Matrix]:
     if not architectures.is_known(model.architecture, model.kind == "gguf"):
         return {}
     try:
-        stacks = dict(_of_gguf(header.read_all(model.path)) if model.kind == "gguf" else _of_folder(model))
+        stacks = dict(_of_gguf(architectures.read(model.path)) if model.kind == "gguf" else _of_folder(model))
     except UnreadableGGUF:
         return {}
     return dict(

@@ -10,6 +10,8 @@ from msgspec import Struct
 from nitro.engines.types import Logprobs, ModelInfo, SamplingParams
 from nitro.errors import Sentence
 
+UNUSABLE_LOGITS = "The model finds no token possible: its weights are damaged, or a computation overflowed."
+
 
 class OutOfKV(Exception):
     """The KV pool has no room for this batch. Nothing was computed."""
@@ -110,9 +112,17 @@ class Result(Struct):
     schema_violated: bool = False  # with `error`: see Matcher
 
     @classmethod
-    def failed(cls, matcher: Matcher) -> "Result":
-        """The result of a row whose matcher allows no token any more."""
+    def failed(cls, matcher: Matcher | None) -> "Result":
+        """The result of a row for which no token is possible: its matcher allows none any more or else, the model's
+        logits are unusable, all of them -inf or one no number."""
+        if matcher is None or _allows_any(matcher):
+            return cls([], UNUSABLE_LOGITS)
         return cls([], matcher.problem, matcher.param, schema_violated=matcher.schema_violated)
+
+
+def _allows_any(matcher: Matcher) -> bool:
+    mask = matcher.mask()
+    return mask is None or any(mask)
 
 
 class Tokenizer(Protocol):

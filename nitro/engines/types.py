@@ -127,6 +127,7 @@ class ModelInfo(Struct, frozen=True):
     samplers: frozenset[str] = frozenset()  # which of SAMPLERS it knows
     fingerprint: str = ""  # changes with the weights and the engine's version
     attention_tile_rows: int = 0  # rows that attention computes together: prompts fill them, decodes stay out; 0: none
+    prompt_rows: int = 0  # rows of a prompt that take little more each than those of a long step; whole tiles, or 0
     can_truncate: bool = True  # whether a slot can be cut anywhere; else only a complete slot can be continued
     draft_tokens: int = 0  # draft tokens that all sequences of a step may have checked; 0: drafts do not pay
     draft_rows: int = 2**31  # where more sequences than that decode in a step, none has any checked

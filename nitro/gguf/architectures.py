@@ -6,14 +6,20 @@ GGUF's names: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md and gguf
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nitro.gguf.families import experts, rope
+from nitro.gguf.families.cohere import COHERE, COHERE2
 from nitro.gguf.families.deepseek import DEEPSEEK_V3, GLM4_MOE_LITE, has_other_epsilon
+from nitro.gguf.families.exaone4 import EXAONE4
+from nitro.gguf.families.falcon_h1 import FALCON_H1
 from nitro.gguf.families.family import ArchitectureFamily, head_size, layer_count
-from nitro.gguf.families.gemma import GEMMA2, GEMMA3
+from nitro.gguf.families.gemma import GEMMA, GEMMA2, GEMMA3
+from nitro.gguf.families.gemma4 import GEMMA4, GEMMA4_MOE
 from nitro.gguf.families.glm import GLM4, GLM4_MOE
 from nitro.gguf.families.gpt_oss import GPT_OSS
 from nitro.gguf.families.hunyuan import HUNYUAN_DENSE
@@ -28,15 +34,18 @@ from nitro.gguf.families.llama import (
     SEED_OSS,
     SMOLLM3,
 )
-from nitro.gguf.families.mamba import GRANITE_HYBRID, NEMOTRON_H
+from nitro.gguf.families.mamba import GRANITE_HYBRID, MAMBA2, NEMOTRON_H
 from nitro.gguf.families.minimax import MINIMAX_M2
 from nitro.gguf.families.olmo2 import OLMO2, OLMO3, OLMOE
 from nitro.gguf.families.phi3 import PHI3
 from nitro.gguf.families.qwen import QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE
-from nitro.gguf.families.qwen_linear import QWEN3_5, QWEN3_5_MOE
-from nitro.gguf.header import Header, UnreadableGGUF
+from nitro.gguf.families.qwen_linear import QWEN3_5, QWEN3_5_MOE, QWEN3_NEXT
+from nitro.gguf.families.stablelm import STABLELM
+from nitro.gguf.families.starcoder2 import NEMOTRON, STARCODER2
+from nitro.gguf.header import Header, UnreadableGGUF, read_all
 
 LAYER = re.compile(r"^blk\.(\d+)\.")
+SCALING = "rope.scaling.type"
 
 
 def _has(key: str) -> Callable[[Header], bool]:
@@ -54,8 +63,10 @@ FAMILIES = {
     "qwen2": QWEN2,
     "qwen3": QWEN3,
     "qwen3moe": QWEN3_MOE,
+    "gemma": GEMMA,
     "gemma2": GEMMA2,
     "gemma3": GEMMA3,
+    "gemma4": GEMMA4,
     "phi3": PHI3,
     "smollm3": SMOLLM3,
     "granite": GRANITE,
@@ -77,6 +88,15 @@ FAMILIES = {
     "nemotron_h": NEMOTRON_H,
     "nemotron_h_moe": NEMOTRON_H,
     "granitehybrid": GRANITE_HYBRID,
+    "command-r": COHERE,
+    "cohere2": COHERE2,
+    "stablelm": STABLELM,
+    "exaone4": EXAONE4,
+    "starcoder2": STARCODER2,
+    "nemotron": NEMOTRON,
+    "mamba2": MAMBA2,
+    "falcon-h1": FALCON_H1,
+    "qwen3next": QWEN3_NEXT,
     "qwen35": QWEN3_5,
     "qwen35moe": QWEN3_5_MOE,
 }
@@ -85,6 +105,7 @@ FAMILIES = {
 VARIANTS: dict[str, list[tuple[Callable[[Header], bool], ArchitectureFamily]]] = {
     "llama": [(_has("expert_count"), MIXTRAL)],
     "olmo2": [(_has("attention.sliding_window"), OLMO3)],
+    "gemma4": [(_has("expert_count"), GEMMA4_MOE)],
     "mistral3": [(_is_yarn, MINISTRAL3)],
     "deepseek2": [(has_other_epsilon, GLM4_MOE_LITE)],
 }
@@ -116,6 +137,20 @@ def of(header: Header) -> ArchitectureFamily:
         )
     variants = VARIANTS.get(header.architecture, [])
     return next((family for fits, family in variants if fits(header)), FAMILIES[header.architecture])
+
+
+def read(path: Path) -> Header:
+    """As `header.read_all`, but a tensor that the original model has in parts is listed under the name of each."""
+    found = read_all(path)
+    if found.architecture not in FAMILIES:
+        return found
+    parts = of(found).parts
+    tensors = {
+        part.replace("N", str(_layer(name))): tensor
+        for name, tensor in found.tensors.items()
+        for part in parts.get(_general(name), (name,))
+    }
+    return replace(found, tensors=tensors)
 
 
 def model_names(header: Header) -> dict[str, str]:
@@ -170,13 +205,20 @@ def configuration(header: Header) -> dict[str, Any]:
     supported."""
     family = of(header)
     for key, (allowed, description) in _supported_values(header).items():
-        value = header.get(f"{{arch}}.{key}")
+        value = _said(header, key)
         if allowed and value not in allowed:
-            raise UnreadableGGUF(f"{header.path}: {header.architecture}.{key} is {value}; supported is {description}.")
+            said = "not set" if value is None else value
+            raise UnreadableGGUF(f"{header.path}: {header.architecture}.{key} is {said}; supported is {description}.")
     _need_no_scaling(header)
     _need_tensors(header)
     names = {"model_type": family.model_type, "architectures": [family.model_class]}
     return {**names, **{key: value(header) for key, value in family.config.items()}}
+
+
+def _said(header: Header, key: str) -> Any:
+    """The metadata's value; a scaling that changes nothing is "none"."""
+    value = header.get(f"{{arch}}.{key}")
+    return "none" if (key, value) == (SCALING, "linear") and rope.linear(header) is None else value
 
 
 def _supported_values(header: Header) -> dict[str, tuple[tuple[Any, ...], str]]:
@@ -185,7 +227,7 @@ def _supported_values(header: Header) -> dict[str, tuple[tuple[Any, ...], str]]:
     of_all = {
         "rope.dimension_count": ((size, None), f"the head size, {size}"),
         "attention.value_length": ((size, None), f"the head size, {size}"),
-        "rope.scaling.type": (("none", "linear", None), "none or linear"),
+        SCALING: (("none", "linear", None), "none or linear"),
         "rope.scale_linear": ((1.0, None), "1.0"),
         "rope.scaling.attn_factor": ((1.0, None), "1.0"),
         "attention.temperature_scale": ((0.0, None), "0.0"),
@@ -199,14 +241,14 @@ def _supported_values(header: Header) -> dict[str, tuple[tuple[Any, ...], str]]:
 
 def _need_no_scaling(header: Header) -> None:
     """Raises UnreadableGGUF where mlx-lm's model scales no positions and the file does, without naming a type."""
-    if of(header).supported.get("rope.scaling.type") != experts.NO_SCALING["rope.scaling.type"]:
+    family = of(header)
+    if family.supported.get(SCALING) != experts.NO_SCALING[SCALING]:
         return
-    if rope.FACTORS in header.tensors:
+    if rope.FACTORS in header.tensors and rope.FACTORS not in family.optional:
         raise UnreadableGGUF(
-            f"{header.path} scales positions ({rope.FACTORS}), which mlx-lm's {of(header).model_type} does not."
+            f"{header.path} scales positions ({rope.FACTORS}), which mlx-lm's {family.model_type} does not."
         )
-    scaling = rope.linear(header) or {}
-    if scaling.get("factor", 1.0) != 1.0:
+    if (scaling := rope.linear(header)) is not None:
         key = f"{header.architecture}.rope.scaling.factor"
         raise UnreadableGGUF(f"{header.path}: {key} is {scaling['factor']}; supported is 1.0.")
 
@@ -221,11 +263,11 @@ def _need_tensors(header: Header) -> None:
 
 
 def _layers(header: Header, name: str) -> Iterable[int]:
-    """The numbers of the layers that have this tensor; [0] if it is of no layer."""
-    if "N" not in name:
-        return [0]
+    """The numbers of the layers that have this tensor; one number if it is of no layer."""
     some = of(header).layers.get(name)
-    return range(layer_count(header)) if some is None else some(header)
+    if some is not None:
+        return some(header)
+    return range(layer_count(header)) if "blk.N" in name else [0]
 
 
 def _layer(tensor: str) -> int:

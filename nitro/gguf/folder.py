@@ -11,8 +11,9 @@ from nitro.gguf import architectures, header, tokenizer
 from nitro.gguf.header import Header
 
 SOURCE = "gguf"  # "converted_from" in config.json: the norms are float32, whatever the type of the other weights
-# of general.architecture: models whose hidden states exceed float16's 65504 (gpt-oss-120b's do in its last layers)
-BEYOND_FLOAT16 = ("gpt-oss",)
+# of general.architecture: models whose hidden states exceed float16's 65504: gpt-oss-120b's do in its last layers;
+# vLLM refuses float16 for the others (_FLOAT16_NOT_SUPPORTED_MODELS in its vllm/config/model.py)
+BEYOND_FLOAT16 = ("gpt-oss", "gemma2", "gemma3", "glm4")
 TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 GENERATION_CONFIG_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 NAMED_TEMPLATE = re.compile(re.escape(f"{header.TEMPLATE}.") + r"([\w-]+)", re.ASCII)  # a name that a file may have
@@ -62,7 +63,7 @@ def dtype(head: Header) -> str:
 
 def adds_bos(head: Header) -> bool:
     """Does the tokenizer put the BOS token before a text?"""
-    return bool(head.get("tokenizer.ggml.add_bos_token", tokenizer.is_sentence_piece(head)))
+    return tokenizer.adds_bos(head, tokenizer.is_sentence_piece(head))
 
 
 def _templates(head: Header) -> dict[str, str]:

@@ -18,7 +18,7 @@ MAX_DIMENSIONS = 4  # of a tensor, as in ggml
 MAX_LIST_LENGTH = 2**24  # the largest vocabularies have 2**18
 SHORT_LIST = 2**10  # values; one for each layer, say
 BEGINNING = 2**22  # bytes that are read first where a file is not mapped; the largest headers have 2**24
-MAX_HEADER = 2**28  # bytes, of those
+MAX_HEADER = 2**26  # bytes, of those
 LENGTH = struct.Struct("<Q")
 QUANTIZATIONS = {int(type): type for type in GGMLQuantizationType}
 
@@ -208,8 +208,12 @@ class _HeaderReader:
             return self._strings(count)
         if element not in NUMBERS:
             return [self._value(element) for _ in range(count)]
-        found = self._numbers(f"{count}{NUMBERS[element]}")
-        return list(found) if self._full or count <= SHORT_LIST else []
+        if self._full or count <= SHORT_LIST:
+            return list(self._numbers(f"{count}{NUMBERS[element]}"))
+        self._at += count * struct.calcsize(f"<{NUMBERS[element]}")
+        if self._at > len(self._data):
+            raise struct.error
+        return []
 
     def _string(self) -> str:
         (length,) = LENGTH.unpack_from(self._data, self._at)

@@ -80,17 +80,40 @@ def _q5_k(blocks: np.ndarray) -> Groups:
 def _tq1_0(blocks: np.ndarray) -> Groups:
     """256 weights of −1, 0 or 1 in base 3: 48 bytes of five, of which the first 32 and then the other 16 hold every
     32nd and 16th, 4 bytes of four, and a scale. A byte times 3ⁿ, cut to 8 bits, begins with digit n."""
+    return _ternary(_base_3(blocks), blocks[:, 52:])
+
+
+def _base_3(blocks: np.ndarray) -> np.ndarray:
+    """The integers 0, 1 and 2 of TQ1_0: uint16 [blocks, 256]."""
     parts = blocks[:, :32], blocks[:, 32:48], blocks[:, 48:52]
     powers = np.array([1, 3, 9, 27, 81], np.uint8)
     digits = [part[:, None, :] * powers[: 5 if part.shape[1] > 4 else 4, None] for part in parts]
     joined = np.concatenate([part.reshape(len(blocks), -1) for part in digits], axis=1)
-    return _ternary(joined.astype(np.uint16) * 3 >> 8, blocks[:, 52:])
+    return joined.astype(np.uint16) * 3 >> 8
 
 
 def _tq2_0(blocks: np.ndarray) -> Groups:
     """256 weights of −1, 0 or 1: twice 32 bytes, whose pairs of bits n are 32 weights, and a scale."""
     shifts = np.array([0, 2, 4, 6], np.uint8)[:, None]
     return _ternary(blocks[:, :64].reshape(-1, 2, 1, 32) >> shifts & 3, blocks[:, 64:])
+
+
+def ternary_as_q2_k(rows: np.ndarray, type: str) -> np.ndarray:
+    """Rows of TQ1_0 or TQ2_0 as rows of Q2_K, with the very same numbers: uint8 [rows, bytes].
+
+    Q2_K: 16 bytes of scale and minimum, 4 bits each and here all 1, the integers as TQ2_0 has them, and two float16
+    that both are multiplied with, here the same: value = scale × integer - scale.
+    """
+    blocks = rows.reshape(-1, EXACT[type].block)
+    integers, scale = (blocks[:, :64], blocks[:, 64:]) if type == "TQ2_0" else (_twos(blocks), blocks[:, 52:])
+    factors = np.full((len(blocks), 16), 0x11, np.uint8)
+    return np.concatenate([factors, integers, scale, scale], axis=1).reshape(len(rows), -1)
+
+
+def _twos(blocks: np.ndarray) -> np.ndarray:
+    """The integers of TQ1_0, as TQ2_0 has them: uint8 [blocks, 64]."""
+    places = _base_3(blocks).astype(np.uint8).reshape(-1, 2, 4, 32) << np.array([0, 2, 4, 6], np.uint8)[:, None]
+    return np.asarray(np.bitwise_or.reduce(places, axis=2)).reshape(-1, 64)
 
 
 def _ternary(integers: np.ndarray, scales: np.ndarray) -> Groups:

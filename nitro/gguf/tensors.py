@@ -10,11 +10,12 @@ from math import prod
 import numpy as np
 
 from nitro.gguf import architectures, packing, weights
-from nitro.gguf.header import Header, UnreadableGGUF
+from nitro.gguf.header import Header, Tensor, UnreadableGGUF
 from nitro.gguf.packing import GROUP, Packed
 
 CHUNK_SIZE = 1 << 18  # bytes of the file at a time, which stay in the processor's cache
 WINDOW = 1 << 25  # bytes of the file that are mapped at a time: what is mapped counts as memory of the process
+TERNARY = ("TQ1_0", "TQ2_0")
 BLOCKS = "U8"  # the type of weights that stay as the file has them, in ggml's blocks
 
 
@@ -52,10 +53,16 @@ def parts(header: Header, name: str, bits: int | None = None) -> list[ArraySpec]
     ]
 
 
+def block_type(type: str) -> str:
+    """The type of the blocks that a tensor of this type stays in: its own, but for the ternary ones, which mlx-kquant
+    does not have and which Q2_K holds exactly."""
+    return "Q2_K" if type in TERNARY else type
+
+
 def in_blocks(header: Header, name: str) -> ArraySpec:
     """The array of a tensor that stays in ggml's blocks: its last axis counts bytes."""
-    tensor = header.tensors[name]
-    shape = (*architectures.model_shape(header, name)[:-1], weights.row_bytes(tensor))
+    *rows, columns = architectures.model_shape(header, name)
+    shape = (*rows, weights.row_bytes(Tensor(block_type(header.tensors[name].type), (1, columns))))
     return ArraySpec(architectures.model_name(header, name), BLOCKS, shape)
 
 
@@ -77,8 +84,10 @@ def chunks(
 
 def block_chunks(header: Header, name: str) -> Iterator[TensorChunk]:
     """As `chunks`, of a tensor that stays in ggml's blocks; as large as what is mapped at a time."""
+    type = header.tensors[name].type
     for window in _windows(header, name):
-        yield TensorChunk((window,), window.size)
+        rows = packing.ternary_as_q2_k(window, type) if type in TERNARY else window
+        yield TensorChunk((rows,), window.size)
 
 
 def _windows(header: Header, name: str) -> Iterator[np.ndarray]:

@@ -102,8 +102,16 @@ def build(header: Header) -> Tokenizer:
 
 
 def is_sentence_piece(header: Header) -> bool:
-    """Is the tokenizer SentencePiece's? Raises UnreadableGGUF where the metadata does not say it."""
-    return bool(header.need("tokenizer.ggml.model") == SENTENCE_PIECE)
+    """Are the tokens SentencePiece's, with ▁ for a space? Raises UnreadableGGUF where the metadata does not say it."""
+    return header.need("tokenizer.ggml.model") in (SENTENCE_PIECE, GEMMA4)
+
+
+def adds_bos(header: Header, default: bool = False) -> bool:
+    """Does a prompt begin with BOS? Gemma 4's always does, whatever the file says (llama_vocab::impl::load).
+    `default`: where the file does not say."""
+    if header.get("tokenizer.ggml.model") == GEMMA4:
+        return True
+    return bool(header.get("tokenizer.ggml.add_bos_token", default))
 
 
 def _byte_level(header: Header) -> Tokenizer:
@@ -150,12 +158,24 @@ def _sentence_piece(header: Header) -> Tokenizer:
     return tokenizer
 
 
+def _gemma4(header: Header) -> Tokenizer:
+    """SentencePiece's tokens, joined by merges in lines and in what ends them. What is no token in the end becomes
+    bytes."""
+    vocabulary = {text: id for id, text in enumerate(header.need("tokenizer.ggml.tokens"))}
+    merges = _merges(header, vocabulary)
+    tokenizer = Tokenizer(BPE(vocabulary, merges, byte_fallback=True, fuse_unk=False, unk_token=_unknown(header)))
+    tokenizer.normalizer = normalizers.Replace(" ", SPACE)
+    tokenizer.pre_tokenizer = Split(Regex(r"[^\n]+|\n+"), "isolated")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
+    return tokenizer
+
+
 def _unknown(header: Header) -> str | None:
     return text(header, "unknown") or None
 
 
-SENTENCE_PIECE = "llama"
-KINDS = {"gpt2": _byte_level, SENTENCE_PIECE: _sentence_piece}  # by tokenizer.ggml.model
+SENTENCE_PIECE, GEMMA4 = "llama", "gemma4"
+KINDS = {"gpt2": _byte_level, SENTENCE_PIECE: _sentence_piece, GEMMA4: _gemma4}  # by tokenizer.ggml.model
 
 
 def ends(header: Header) -> frozenset[int]:

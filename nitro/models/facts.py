@@ -18,6 +18,7 @@ from nitro.models.stored_model import Format
 MAX_NAME = 200  # characters of a text that a file gives
 PREFIXES = ("ALL_", "MOSTLY_")  # of LlamaFileType's names
 MAX_VOCABULARY = 2**24
+MAX_JSON = 2**25  # bytes of a configuration; an index of weights has a few megabytes
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -144,7 +145,7 @@ def _vocabulary(head: Header) -> int:
 def _of_folder(folder: Path) -> Facts:
     if problem := files.problem_with(folder):
         return Facts(format="mlx", problem=problem)
-    config = texts.read(folder / "config.json")
+    config = _json(folder / "config.json")
     inner = config.get("text_config")
     text = {**config, **inner} if isinstance(inner, dict) else config
     weights = sorted([*folder.glob("*.safetensors")]) or sorted(folder.glob("*.bin"))
@@ -161,9 +162,19 @@ def _of_folder(folder: Path) -> Facts:
         layers=_positive(text, "num_hidden_layers", "n_layers", "n_layer"),
         width=_positive(text, "hidden_size", "n_embd", "d_model"),
         vocabulary=_positive(text, "vocab_size"),
-        has_template=bool(texts.chat_templates(folder, texts.read(folder / "tokenizer_config.json"))),
+        has_template=_has_template(folder),
         kv=kv_shape.of_config(config),
     )
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """The object in a file; empty where it is missing, or larger than any of its kind is."""
+    about = _stat(file)
+    return texts.read(file) if about and about.st_size <= MAX_JSON else {}
+
+
+def _has_template(folder: Path) -> bool:
+    return (folder / texts.DEFAULT_FILE).is_file() or bool(_json(folder / "tokenizer_config.json").get("chat_template"))
 
 
 def _is_mlx(config: dict[str, Any]) -> bool:
@@ -185,7 +196,7 @@ def _fault(folder: Path, config: dict[str, Any], weights: list[Path]) -> str | N
     """What a folder lacks."""
     if not config:
         return f"{folder} has no config.json that can be read; fetch it again."
-    listed = texts.read(folder / "model.safetensors.index.json").get("weight_map")
+    listed = _json(folder / "model.safetensors.index.json").get("weight_map")
     named = {str(name) for name in listed.values()} if isinstance(listed, dict) else set()
     missing = sorted(name for name in named if not (folder / name).is_file())
     if missing:

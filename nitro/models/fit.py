@@ -32,7 +32,8 @@ class Fit(Struct, frozen=True, kw_only=True):
 
     weights: int
     token_bytes: int  # of the KV cache, for each token
-    overhead: int  # the engine's process, its buffers, windows and states
+    overhead: int  # the engine's process, and the states of recurrent layers
+    windows: int = 0  # the KV cache of layers that keep a window, when all sequences have filled it
     context: int  # of each request, as the engine will have it; 0: the model does not fit
     pool: int = 0  # tokens that the engine lets all requests have together
     first_tokens: int = 0  # those that its cache has room for when it is loaded
@@ -45,11 +46,11 @@ class Fit(Struct, frozen=True, kw_only=True):
     @property
     def bytes(self) -> int:
         """What the engine may grow to, with its whole pool in use."""
-        return self.weights + self.overhead + self.token_bytes * self.pool
+        return self.weights + self.overhead + self.windows + self.token_bytes * self.pool
 
     def needed(self, context: int, parallel: int = 1) -> int:
         """What the engine takes when `parallel` sequences of `context` tokens are in its cache."""
-        return self.weights + self.overhead + self.token_bytes * context * parallel
+        return self.weights + self.overhead + self.windows + self.token_bytes * context * parallel
 
 
 def estimate(model: StoredModel, options: EngineOptions, free: int) -> Fit:
@@ -74,12 +75,11 @@ def of(about: Facts, options: EngineOptions, free: int) -> Fit:
     except DoesNotFit:
         plan = KVPlan(0, 0)
     whole = plan.full_windows and engine == "llama"
-    if needs.window_token and not whole:
-        overhead += needs.window_token * window_tokens
     return Fit(
         weights=about.weights,
         token_bytes=needs.token + (needs.window_token if whole else 0),
         overhead=overhead,
+        windows=0 if whole else needs.window_token * window_tokens,
         context=plan.context,
         pool=plan.pool,
         first_tokens=_first_tokens(about, options) if engine == "llama" else 0,

@@ -1,6 +1,7 @@
 """A model that is served: its engine, while it has one, and what is made of its template."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ class ServedModel:
     """A model and the engine that runs it, or that ran it last: each load brings another engine.
 
     `template` replaces the model's own chat template, `tool_format` the format of tool calls that the template shows,
-    `defaults` the model's own sampling defaults.
+    `defaults` the model's own sampling defaults. `stops`, `grammar`: see ModelSettings.
     """
 
     def __init__(
@@ -27,10 +28,13 @@ class ServedModel:
         template: str | None = None,
         tool_format: str | None = None,
         defaults: SamplingDefaults = NOTHING,
+        stops: Sequence[str] = (),
+        grammar: str | None = None,
     ):
         self.source, self.engine = source, engine
         self.leases = 0  # how many generations need it now
         self._defaults = defaults
+        self._stops, self._grammar = list(stops), grammar
         self._override, self._tool_format = template, tool_format
         self._info: ModelInfo | None = None  # that was seen last
         self._setup: ModelSetup | None = None
@@ -39,8 +43,11 @@ class ServedModel:
 
     def same(self, other: "ServedModel") -> bool:
         """Whether both are served alike, by whatever engine."""
-        mine = self.source, self._override, self._tool_format, self._defaults
-        return mine == (other.source, other._override, other._tool_format, other._defaults)
+        return self.source == other.source and self._made_with == other._made_with
+
+    @property
+    def _made_with(self) -> tuple[Any, ...]:
+        return self._override, self._tool_format, self._defaults, self._stops, self._grammar
 
     @property
     def names(self) -> tuple[str, str]:
@@ -72,7 +79,14 @@ class ServedModel:
         if self._setup is None:
             templates = self.template(info), self.template(info, with_tools=True)
             self._setup = ModelSetup(
-                info, list(self.names), *templates, self._tool_format, self.sampling(info), self.system
+                info,
+                list(self.names),
+                *templates,
+                self._tool_format,
+                self.sampling(info),
+                self.system,
+                self._stops,
+                self._grammar,
             )
             plain, with_tools = (ModelFamily.of(template or "", self._tool_format) for template in templates)
             self._families = plain, with_tools

@@ -26,6 +26,9 @@ class Sink(Protocol):
     def write(self, data: bytes) -> None:
         """Send these bytes. Where the client has left, nothing happens."""
 
+    def hold(self) -> None:
+        """What is written from now on may wait for what ends the stream, so that both are one write."""
+
 
 class Source(Protocol):
     """The events of a stream."""
@@ -88,6 +91,8 @@ class Delivery:
             return
         try:
             if burst := self._source.take():
+                if self._source.ended:
+                    self._sink.hold()
                 self._write(self._source.render(self._renderer, burst))
         except Exception as error:
             return self._end.set_exception(error)

@@ -47,7 +47,7 @@ class GenerationService:
         self._models = models
         self._intake = intake
         self._metrics = metrics
-        self._strict = strict
+        self.strict = strict
 
     @property
     def may_wait(self) -> bool:
@@ -99,7 +99,7 @@ class GenerationService:
         model = await lease.acquire()
         log.of(model.source.id)
         info = await model.engine.ready()
-        prepared = await self._intake.read(model.setup(info), reader, body, self._strict, lease.found)
+        prepared = await self._intake.read(model.setup(info), reader, body, self.strict, lease.found)
         del body
         if prepared.unknown_model:
             self._models.note(prepared.unknown_model)
@@ -114,7 +114,7 @@ class GenerationService:
         self, prepared: Prepared, model: ServedModel, info: ModelInfo, generation: Generation, log: RequestLog
     ) -> "_Accepted":
         unenforced = [ignored_parameters.escaped(name) for name in generation.unenforced]
-        if self._strict:
+        if self.strict:
             ignored_parameters.refuse(unenforced)
         choices = Choices(generation, _output_spec(model, info, prepared.output))
         log.accepted(choices)

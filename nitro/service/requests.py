@@ -5,6 +5,7 @@ unchecked. Reading may take long, so it happens in an intake process (see `intak
 `RawRequest`.
 """
 
+from asyncio import Future
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -125,11 +126,10 @@ class RawRequest:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who makes a request. `disconnected` returns once nobody waits for the reply any more; it is called when the body
-    has been read."""
+    """Who makes a request. `left` is done once nobody waits for the reply any more."""
 
     request_id: str
-    disconnected: Callable[[], Awaitable[None]]
+    left: Future[None]
 
 
 def text_part(text: str) -> dict[str, Any]:

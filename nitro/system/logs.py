@@ -14,10 +14,12 @@ import os
 import select
 import sys
 import threading
+import time
 from typing import IO
 
 MAX_WAITING = 2**20  # bytes in the queue
 MAX_MESSAGE = 2**14  # bytes; longer ones are cut, as they may quote what a client sent
+PAUSE = 0.01  # seconds in which more lines may come, to be written together: each wake takes the processor from others
 PATIENCE = 1.0  # seconds that the end of the process waits for what is not written yet
 DROPPED = b"%d lines of the log were dropped: nobody read them in time.\n"
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -56,7 +58,10 @@ class Sink:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
-                lines = self._waiting.popleft()
+            time.sleep(PAUSE)
+            with self._changed:
+                lines = b"".join(self._waiting)
+                self._waiting.clear()
             written = self._write(lines)
             with self._changed:
                 if not written:
@@ -80,6 +85,19 @@ class Sink:
             except OSError:
                 return False
         return True
+
+
+class _Formatter(logging.Formatter):
+    """Writes the time as logging does, and makes the text of each second once."""
+
+    _second = -1
+    _text = ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        second = int(record.created)
+        if second != self._second:
+            self._second, self._text = second, time.strftime(self.default_time_format, time.localtime(second))
+        return f"{self._text},{int(record.msecs):03d}"
 
 
 class _Stream(io.TextIOBase):
@@ -128,7 +146,10 @@ def install(level: str) -> None:
         sys.stderr = _Stream(_sink, sys.stderr)
         atexit.register(_sink.flush)
         for_children()
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # FORMAT has none of it
     logging.basicConfig(level=level.upper(), format=FORMAT)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Formatter(FORMAT))
 
 
 @functools.cache

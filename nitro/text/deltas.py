@@ -32,6 +32,10 @@ class Parser(Protocol):
     def pending(self) -> int:
         """How many characters at the end of the text have not been read yet."""
 
+    @property
+    def passes(self) -> bool:
+        """Whether all that is to come is content as it is, so that it need not be fed."""
+
     def feed(self, text: str) -> list[ChannelDelta]:
         """What is certain after this much more text."""
 
@@ -45,6 +49,7 @@ class PlainParser:
     thinking = False
     calls = 0
     pending = 0
+    passes = True
 
     def feed(self, text: str) -> list[ChannelDelta]:
         """The text itself."""

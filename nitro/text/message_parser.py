@@ -94,6 +94,8 @@ class MessageParser:
         self._ended = False
         self.calls = 0
 
+    passes = False
+
     @property
     def thinking(self) -> bool:
         """Whether the text is reasoning at the moment."""

@@ -125,6 +125,14 @@ class ChannelParser:
         """How many characters at the end of the text have not been read yet."""
         return len(self._text)
 
+    @property
+    def passes(self) -> bool:
+        """Whether all that is to come is content as it is."""
+        state = self._state
+        if self._format is not None or self._ignored_tags or self._text or not isinstance(state, _Content):
+            return False
+        return state.place == "middle" and not state.gap
+
     def feed(self, text: str) -> list[ChannelDelta]:
         """What is certain after this much more text."""
         self._text += text

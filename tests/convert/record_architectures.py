@@ -25,16 +25,21 @@ from nitro.convert import environments, llama_cpp_converter  # noqa: E402
 from nitro.engines.runner import CannotOpen, LoadError  # noqa: E402
 from nitro.gguf import header  # noqa: E402
 
+# by the kind's name or by model_type
 ON_THE_HUB: dict[str, dict[str, Any]] = {
     "qwen3_moe": {"num_experts": 8},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2},
     "qwen3_5_text": {"model_type": "qwen3_5"},
     "qwen3_5_moe_text": {"model_type": "qwen3_5_moe"},
+    "exaone4": {"sliding_window_pattern": None},
+    "exaone4-windows": {"sliding_window_pattern": "LLLG"},
+    "gemma4_text": {"global_head_dim": 32, "num_global_key_value_heads": 1},
     "minimax_m2": {"shared_intermediate_size": 0},
     "olmo3": {"rope_theta": 500000.0},
     "lfm2": {"block_dim": 64, "block_ff_dim": 128, "block_multiple_of": 256, "block_ffn_dim_multiplier": 1.0},
 }
 TOKENS = random_tokens(200)
+NOT_LOADED = "mlx-lm does not load what this version of transformers writes."
 
 
 def make(folder: Path, kinds: list[str]) -> None:
@@ -59,7 +64,7 @@ def measured(folder: Path, kind: str) -> dict[str, Any]:
     theirs = _scored(LlamaScorer(file, context=CONTEXT, exact=True))
     config = json.loads((folder / kind / "config.json").read_text())
     write_texts(header.read(file), folder / kind, {})
-    (folder / kind / "config.json").write_text(json.dumps(_as_before(config)))
+    (folder / kind / "config.json").write_text(json.dumps(_as_before(kind, config)))
     return {
         **recipe(file),
         "model_type": config["model_type"],
@@ -73,16 +78,23 @@ def _on_mlx(model: Path, theirs: np.ndarray) -> float | str:
     """MLX's divergence, or why it does not open the model."""
     try:
         return divergence(theirs, _scored(MlxScorer(model, context=CONTEXT)))
-    except (CannotOpen, LoadError) as error:
+    except LoadError:
+        return NOT_LOADED
+    except CannotOpen as error:
         said = str(error).replace(f"{model}", "it").removeprefix("MLX cannot open it: ").removeprefix("it: ")
-        return re.split(r" Serve it|\n|; supported are|(?<=not in model): ", said)[0].removesuffix(".") + "."
+        return re.split(r" Serve it|; supported are", said)[0].removesuffix(".") + "."
 
 
-def _as_before(config: dict[str, Any]) -> dict[str, Any]:
+def _as_before(kind: str, config: dict[str, Any]) -> dict[str, Any]:
     """A configuration with the keys that the Hub's checkpoints have, and transformers 5 no longer writes."""
     positions = config.get("rope_parameters") or {}
     scaling = None if positions.get("rope_type", "default") == "default" else positions
-    return {"rope_scaling": scaling, **positions, **config, **ON_THE_HUB.get(config["model_type"], {})}
+    return {
+        "rope_scaling": scaling,
+        **positions,
+        **config,
+        **ON_THE_HUB.get(kind, ON_THE_HUB.get(config["model_type"], {})),
+    }
 
 
 def divergence(theirs: np.ndarray, ours: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""A model of 1 GB is converted with memory for its largest tensor."""
+"""A model of 1 GB is converted with memory for its largest tensor, and opened with memory for itself."""
 
 import os
 import shutil
@@ -14,6 +14,7 @@ from gguf import GGMLQuantizationType as Type
 from tiny_models import TEMPLATE, vocabulary
 
 from nitro.convert import output
+from nitro.engines.backends.mlx import block_layers
 
 pytestmark = pytest.mark.convert
 
@@ -22,8 +23,8 @@ LARGEST = WIDTH * FEED_FORWARD * 4  # bytes, as float32
 GB = 10**9
 
 
-def write_large(path: Path) -> Path:
-    """A llama in Q8_0 whose weights are zeros: a hole in the file, which takes no time to write."""
+def write_large(path: Path, matrices: Type = Type.Q8_0) -> Path:
+    """A llama whose weights are zeros: a hole in the file, which takes no time to write."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(512)
     writer.add_embedding_length(WIDTH)
@@ -41,7 +42,7 @@ def write_large(path: Path) -> Path:
     writer.add_chat_template(TEMPLATE)
     size = 0
     for name, shape in shapes().items():
-        type = Type.Q8_0 if len(shape) == 2 else Type.F32
+        type = matrices if len(shape) == 2 else Type.F32
         block, bytes_of_block = gguf.GGML_QUANT_SIZES[type]
         taken = prod(shape) // block * bytes_of_block
         writer.add_tensor_info(name, shape, np.dtype(np.float32), taken, raw_dtype=type)
@@ -70,27 +71,34 @@ def shapes() -> dict[str, tuple[int, ...]]:
     }
 
 
-# the process's high-water mark once all is imported, and what the conversion adds to it; pages of mapped files count
+# the process's high-water mark once all is imported, and what the call adds to it; pages of mapped files count
 MEASURE = """
 import sys
 from pathlib import Path
-from nitro.convert import {module}
+{imported}
 
 def mark():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 before = mark()
-{module}.convert(Path(sys.argv[1]), Path(sys.argv[2]){options})
+kept = {call}
 print(mark() - before)
 """
 
 
-def added(module: str, source: Path, target: Path, options: str = "") -> int:
-    target.mkdir()
-    script = MEASURE.format(module=module, options=options)
-    command = [sys.executable, "-c", script, str(source), str(target)]
+def added(imported: str, call: str, *paths: Path) -> int:
+    """Bytes that the call adds. `call`: its paths are arguments of the process."""
+    script = MEASURE.format(imported=imported, call=call)
+    command = [sys.executable, "-c", script, *map(str, paths)]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def converted(module: str, source: Path, target: Path, options: str = "") -> int:
+    """What the conversion adds."""
+    target.mkdir()
+    call = f"{module}.convert(Path(sys.argv[1]), Path(sys.argv[2]){options})"
+    return added(f"from nitro.convert import {module}", call, source, target)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
@@ -98,9 +106,21 @@ def test_memory_stays_near_the_largest_tensor(tmp_path: Path) -> None:
     source, mlx, hf = write_large(tmp_path / "large.gguf"), tmp_path / "mlx", tmp_path / "hf"
     try:
         assert output.size(source) > GB
-        peaks = [added("gguf_to_mlx", source, mlx), added("mlx_to_hf", mlx, hf, ", dtype='float16'")]
+        peaks = [converted("gguf_to_mlx", source, mlx), converted("mlx_to_hf", mlx, hf, ", dtype='float16'")]
         assert output.size(mlx) > GB and output.size(hf) > 1.8 * GB
     finally:
         for made in (mlx, hf):
             shutil.rmtree(made, ignore_errors=True)
     assert max(peaks) < 2 * LARGEST < GB / 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+@pytest.mark.parametrize("type", [Type.Q8_0, Type.Q5_K])
+def test_opening_a_gguf_on_mlx_takes_no_more_than_the_file_and_a_tenth(tmp_path: Path, type: Type) -> None:
+    """In MLX's own layout, and in the file's blocks. MLX's layout has a scale and a bias for every 32 weights."""
+    if type == Type.Q5_K and not block_layers.is_installed():
+        pytest.skip("mlx-kquant is not installed")
+    source = write_large(tmp_path / "large.gguf", type)
+    size = output.size(source) * (36 / 34 if type == Type.Q8_0 else 1)
+    imported = "from nitro.engines.backends.mlx.gguf_loader import open_gguf"
+    assert GB / 2 < size * 0.9 < added(imported, "open_gguf(Path(sys.argv[1]))", source) < 1.1 * size

@@ -41,7 +41,9 @@ class OpenAIRenderer(ABC):
             or options.return_tokens
             or options.logprobs is not None
         )
-        self._around: dict[tuple[type[Event], int, int], tuple[bytes, bytes] | None] = {}  # what frames have alike
+        # What frames have alike: the bytes before and after a text; of a choice's content, and of other deltas
+        self._around_content: dict[int, tuple[bytes, bytes]] = {}
+        self._around: dict[tuple[type[Event], int, int], tuple[bytes, bytes] | None] = {}
         self.head: dict[str, Any] = {  # what all chunks of a reply have alike
             "id": f"{id_prefix}-{secrets.token_hex(12)}",
             "created": started.created,
@@ -73,6 +75,9 @@ class OpenAIRenderer(ABC):
         """Chunks as frames."""
         frames: list[bytes] = []
         for event in burst:
+            if type(event) is TextDelta and event.text and (around := self._around_content.get(event.index)):
+                frames += around[0], _encode(event.text), around[1]
+                continue
             frame = self._prepared_frame(event)
             if frame is None:
                 return self._encoded(burst)
@@ -93,6 +98,8 @@ class OpenAIRenderer(ABC):
         around = self._around[key]
         if around is None or not text:
             return None
+        if key[0] is TextDelta:
+            self._around_content[event.index] = around
         return around[0] + _encode(text) + around[1]
 
     def _prepare(self, event: TextDelta | ReasoningDelta | CallDelta) -> tuple[bytes, bytes] | None:

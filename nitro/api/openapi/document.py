@@ -1,7 +1,7 @@
 """The API as an OpenAPI document, made from the structs of requests and replies and their annotations.
 
-Routes read raw bodies, so the framework cannot make it. `OPERATIONS` has an entry for each route; a test compares them
-with the application's.
+Routes read raw bodies, so the framework cannot make it. `OPERATIONS` has an entry for each route but the first Nitro's,
+whose replies are their own; a test compares them with the application's.
 """
 
 import re
@@ -26,7 +26,8 @@ REFERENCE = "#/components/schemas/{name}"
 ABOUT = (
     "An OpenAI-compatible server. Every route also works without `/v1` and with doubled slashes. Bodies may be sent as "
     "text/plain. Names of other servers are understood or refused: docs/parameters.md. Any other name, at any depth, "
-    "is ignored, and listed in the header x-nitro-ignored."
+    "is ignored, and listed in the header x-nitro-ignored. The first Nitro's API, below /inferences, is described in "
+    "docs/first-nitro.md."
 )
 
 

@@ -66,9 +66,10 @@ class FakeRunner:
         assert len({chunk.slot for chunk in batch}) == len(batch), "a slot twice in a batch"
         tokens = guesses = 0
         for chunk in batch:
-            assert chunk.start < chunk.stop <= len(chunk.tokens)
+            begin, end = chunk.start, chunk.stop
+            assert begin < end <= len(chunk.tokens)
             assert self._holds(chunk), "a chunk starts where its slot ends"
-            tokens += chunk.stop - chunk.start
+            tokens += end - begin
             if chunk.draft:
                 assert chunk.wants_token
                 guesses += len(chunk.draft)
@@ -81,19 +82,23 @@ class FakeRunner:
 
     def _holds(self, chunk: Chunk) -> bool:
         """Whether its slot holds what comes before it. A list that only grows is compared once, and then its length."""
-        held = self._held[chunk.slot]
-        if self._compared.get(chunk.slot) is chunk.tokens:
+        slot, tokens = chunk.slot, chunk.tokens
+        held = self._held[slot]
+        if self._compared.get(slot) is tokens:
             return len(held) == chunk.start
-        self._compared[chunk.slot] = chunk.tokens
-        return held == chunk.tokens[: chunk.start]
+        self._compared[slot] = tokens
+        return held == tokens[: chunk.start]
 
     def collect(self) -> list[Result]:
         """The next tokens, and those of the drafts that are the same."""
         return [self._result(chunk) for chunk in self._batch]
 
     def _result(self, chunk: Chunk) -> Result:
+        tokens = chunk.tokens
         if chunk.matcher is None and not chunk.draft and chunk.sampling.logprobs is None:
-            return Result([self._next(chunk)] if chunk.wants_token else [])
+            if chunk.stop < len(tokens):
+                return Result([])
+            return Result([self._next(chunk)])
         drawn: list[int] = []
         if chunk.wants_token:
             token = self._draw(chunk)
@@ -127,6 +132,9 @@ class FakeRunner:
 
     def _next(self, chunk: Chunk) -> int:
         """The token after the chunk's, where there is no grammar."""
+        follows = chunk.tokens[-1] + 1  # most tokens come this way
+        if FIRST <= follows <= LAST:
+            return follows
         return self._follows(chunk.tokens, EOG in chunk.sampling.logit_bias)
 
     def _follows(self, tokens: list[int], banned: bool = False) -> int:

@@ -98,8 +98,9 @@ class DraftPolicy:
         """The batch was computed in so many seconds, those that the draft model took included."""
         if not batch:
             return
-        rows = sum(chunk.size for chunk in batch)
-        if any(chunk.stop - chunk.start > 1 for chunk in batch):
+        computed = [chunk.stop - chunk.start for chunk in batch]
+        rows = sum(computed) + sum([len(chunk.draft) for chunk in batch])
+        if max(computed) > 1:
             self._step_cost.observe_prompt(rows, seconds)
             return
         if not self._step_cost.is_measured:

@@ -26,22 +26,24 @@ def overtake(passed: list[Sequence]) -> None:
         sequence.overtaken += 1
 
 
-def order_prompts(prompts: list[Sequence], budget: int, enough: float) -> list[Sequence]:
-    """Prompts, given oldest first, in the order in which they share `budget` tokens of a step.
+def order_prompts(prompts: list[tuple[Sequence, int]], budget: int, enough: float) -> list[tuple[Sequence, int]]:
+    """Prompts, given oldest first, in the order in which they share `budget` tokens of a step. Each comes with the
+    tokens of its next chunk: to its end, or to where a copy is to be made.
 
-    A younger prompt that fits completely goes ahead of an older one that does not. The step ends with the first that
-    fits by which it has `enough` tokens: nobody waits for an answer's first token until others' prompts are computed.
+    A younger one whose chunk fits goes ahead of an older one whose does not. The step ends with the first that fits by
+    which it has `enough` tokens: nobody waits for an answer's first token until others' prompts are computed.
     """
-    ahead: list[Sequence] = []
-    passed: list[Sequence] = []
+    ahead: list[tuple[Sequence, int]] = []
+    passed: list[tuple[Sequence, int]] = []
     tokens = 0
-    for sequence in prompts:
-        if tokens + sequence.pending <= budget and may_overtake(passed):
-            overtake(passed)
-            ahead.append(sequence)
-            tokens += sequence.pending
+    for sequence, size in prompts:
+        others = [other for other, _ in passed]
+        if tokens + size <= budget and may_overtake(others):
+            overtake(others)
+            ahead.append((sequence, size))
+            tokens += size
             if tokens >= enough:
                 return ahead
         else:
-            passed.append(sequence)
+            passed.append((sequence, size))
     return ahead + passed

@@ -233,22 +233,28 @@ class Scheduler:
         return self.prefixes.grid.reusable(sequence.computed, sequence.prompt_length)
 
     def _prompt_chunks(self, prompts: list[Sequence], budget: int, enough: float) -> list[Chunk]:
-        """Chunks of prompts that share `budget` tokens. Each ends where a copy is to be made, at the latest."""
+        """Chunks of prompts that share `budget` tokens."""
         chunks: list[Chunk] = []
-        for sequence in order_prompts(prompts, budget, enough):
-            end = min(sequence.next_snapshot, self.in_flight.stops.get(sequence.id, len(sequence.tokens)))
-            count = min(end - sequence.computed, budget)
-            if sequence.sampling.prompt_logprobs:
-                count = min(count, self.info.attention_tile_rows or MAX_SCORED)
-            if count <= 0:
-                break
-            end = self.prefixes.grid.chunk_end(sequence.computed, sequence.computed + count, sequence.prompt_length)
-            count = end - sequence.computed
-            if chunks and count > budget:
+        wanted = [(sequence, self._longest_chunk(sequence)) for sequence in prompts]
+        for sequence, longest in order_prompts(wanted, budget, enough):
+            count = self._whole_pieces(sequence, min(longest, budget)) if budget else 0
+            if not count or (chunks and count > budget):
                 break
             chunks.append(self._chunk(sequence, count))
             budget -= count
         return chunks
+
+    def _longest_chunk(self, sequence: Sequence) -> int:
+        """Tokens of a prompt's next chunk: it ends where a copy is to be made, at the latest."""
+        end = min(sequence.next_snapshot, self.in_flight.stops.get(sequence.id, len(sequence.tokens)))
+        count = end - sequence.computed
+        if sequence.sampling.prompt_logprobs:
+            count = min(count, self.info.attention_tile_rows or MAX_SCORED)
+        return self._whole_pieces(sequence, count)
+
+    def _whole_pieces(self, sequence: Sequence, count: int) -> int:
+        start = sequence.computed
+        return self.prefixes.grid.chunk_end(start, start + count, sequence.prompt_length) - start
 
     def _decode_chunks(self, sequences: list[Sequence], beside_prompts: bool, others_wait: bool) -> list[Chunk]:
         """A chunk for each, with a draft where that pays: never in a step that prompts fill."""

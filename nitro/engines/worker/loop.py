@@ -44,8 +44,9 @@ class EngineLoop:
         self.outbox = outbox
         self._inbox = inbox
         self._marks = marks or CrashMarks()
-        self._scheduler = Scheduler(runner.info, runner)
-        self._budget = StepBudget(runner.info.step_tokens, runner.info.attention_tile_rows)
+        info = runner.info
+        self._scheduler = Scheduler(info, runner)
+        self._budget = StepBudget(info.step_tokens, info.attention_tile_rows, info.prompt_rows)
         self._output_bytes = OutputBytes(runner)
         self._steps = 0
 
@@ -162,7 +163,7 @@ class EngineLoop:
         )
         # first of all: what the server does with it takes no core from the next step before that has begun
         self.outbox.send(messages.Step(record, list(map(self._output_bytes.complete, outputs))))
-        prompt_tokens = sum([count for row in rows if (count := row.stop - row.start) > 1])
+        prompt_tokens = sum([count for chunk in batch if (count := chunk.stop - chunk.start) > 1])
         self._budget.observe(prompt_tokens, seconds)
         scheduler.drafts.observe(batch, seconds)
 

@@ -1,7 +1,10 @@
 """Names and settings of layers with experts. A layer's experts are one stack, [experts, rows, columns], in the file and
 for mlx-lm."""
 
-from nitro.gguf.families.family import maybe, need, weights
+import numpy as np
+
+from nitro.gguf.families.family import Rows, Shape, maybe, need, weights
+from nitro.gguf.header import Header
 
 PARTS = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}
 NO_SCALING = {"rope.scaling.type": ("none", None)}  # mlx-lm's model scales no positions
@@ -20,6 +23,20 @@ def shared(place: str) -> dict[str, str]:
 def router(name: str) -> dict[str, str]:
     """What chooses among experts, without ".weight"."""
     return {"blk.N.ffn_gate_inp": f"model.layers.N.{name}"}
+
+
+GATE_AND_UP = "blk.N.ffn_gate_up_exps.weight"  # a stack with every expert's gate above its other matrix
+HALVES = ("blk.N.ffn_gate_up_exps.gate.weight", "blk.N.ffn_gate_up_exps.up.weight")
+
+
+def half(number: int) -> tuple[Rows, Shape]:
+    """How one of HALVES is taken from the stack: its rows and its shape."""
+
+    def rows(header: Header, rows: np.ndarray) -> np.ndarray:
+        of_experts = rows.reshape(header.need("{arch}.expert_count"), 2, -1, *rows.shape[1:])
+        return of_experts[:, number].reshape(-1, *rows.shape[1:])
+
+    return rows, lambda header, shape: (shape[0], shape[1] // 2, shape[2])
 
 
 EXPERTS = weights({**router("mlp.gate"), **stacks("mlp.switch_mlp")})

@@ -32,6 +32,8 @@ class ArchitectureFamily:
     rows: dict[str, Rows] = field(default_factory=dict)
     values: dict[str, Values] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
+    # of tensors that the model has in parts: the parts' names, keys of the tables above, whose `rows` picks each's
+    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     layers: dict[str, Layers] = field(default_factory=dict)  # of tensors that only some layers have
     supported: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # by key: the supported values; (): all
     notice: Value = lambda header: None  # a sentence for the user where mlx-lm's model differs slightly
@@ -164,9 +166,10 @@ def kv_head_count(header: Header) -> int:
 
 
 def head_size(header: Header) -> int:
-    """The size of a head's keys; without it, width / heads. Raises UnreadableGGUF."""
+    """The size of a head's keys; without it, width / heads; 0 without heads. Raises UnreadableGGUF."""
     size = header.get("{arch}.attention.key_length")
-    return int(header.need("{arch}.embedding_length") // head_count(header) if size is None else size)
+    count = head_count(header) if size is None else 0
+    return int((header.need("{arch}.embedding_length") // count if count else 0) if size is None else size)
 
 
 def rotated_share(header: Header) -> float:

@@ -1,8 +1,8 @@
-"""Gemma 2 and Gemma 3 (text). Their norms multiply by 1 + weight, and the file stores the sum."""
+"""Gemma 1, Gemma 2 and Gemma 3 (text). Their norms multiply by 1 + weight, and the file stores the sum."""
 
 from typing import Any
 
-from nitro.gguf.families import rope
+from nitro.gguf.families import experts, rope
 from nitro.gguf.families.family import (
     ArchitectureFamily,
     Value,
@@ -13,7 +13,7 @@ from nitro.gguf.families.family import (
     minus_one,
     weights,
 )
-from nitro.gguf.families.llama import ATTENTION, CONFIG, DENSE, EMBEDDINGS, FEED_FORWARD, HEAD_NORMS
+from nitro.gguf.families.llama import ATTENTION, CONFIG, DENSE, EMBEDDINGS, FEED_FORWARD, HEAD_NORMS, NORMS_BEFORE
 from nitro.gguf.header import Header, UnreadableGGUF
 
 FOUR_NORMS = weights(
@@ -39,18 +39,22 @@ def query_scalar(layers_of_27b: int) -> Value:
     return of
 
 
-def window_pattern(header: Header) -> int:
-    """One layer in so many attends to everything, the others to a window. Raises UnreadableGGUF where it is
-    irregular."""
-    if not header.get("{arch}.attention.sliding_window"):
-        return 1
-    pattern: Any = header.get("{arch}.attention.sliding_window_pattern", 6)
-    if isinstance(pattern, int):
-        return pattern
-    every = pattern.index(False) + 1 if False in pattern else len(pattern) + 1
-    if pattern != [(layer + 1) % every != 0 for layer in range(len(pattern))]:
-        raise UnreadableGGUF(f"{header.path}: its layers with a sliding window follow no regular pattern.")
-    return every
+def window_pattern(default: int) -> Value:
+    """One layer in so many attends to everything, the others to a window. `default`: where the file does not say.
+    Raises UnreadableGGUF where it is irregular."""
+
+    def of(header: Header) -> int:
+        if not header.get("{arch}.attention.sliding_window"):
+            return 1
+        pattern: Any = header.get("{arch}.attention.sliding_window_pattern", default)
+        if isinstance(pattern, int):
+            return pattern
+        every = pattern.index(False) + 1 if False in pattern else len(pattern) + 1
+        if pattern != [(layer + 1) % every != 0 for layer in range(len(pattern))]:
+            raise UnreadableGGUF(f"{header.path}: its layers with a sliding window follow no regular pattern.")
+        return every
+
+    return of
 
 
 def no_window(header: Header) -> str | None:
@@ -60,6 +64,16 @@ def no_window(header: Header) -> str | None:
         return None
     return f"mlx-lm's gemma2 has no sliding window: beyond {window} tokens its answers differ from llama.cpp's."
 
+
+OF_GEMMA = {**EMBEDDINGS, **weights(ATTENTION), **NORMS_BEFORE, **weights(FEED_FORWARD)}
+GEMMA = ArchitectureFamily(
+    "gemma",
+    "GemmaForCausalLM",
+    {name: goal for name, goal in OF_GEMMA.items() if name != "output.weight"},  # always tied
+    CONFIG,
+    values=dict.fromkeys(("output_norm.weight", *NORMS_BEFORE), minus_one),
+    supported={**DENSE, **experts.NO_SCALING},
+)
 
 GEMMA2 = ArchitectureFamily(
     "gemma2",
@@ -74,7 +88,7 @@ GEMMA2 = ArchitectureFamily(
         "sliding_window": maybe("attention.sliding_window", 4096),
     },
     values=dict.fromkeys(("output_norm.weight", *FOUR_NORMS), minus_one),
-    supported={**DENSE, "rope.scaling.type": ("none", None)},  # mlx-lm's model scales no positions
+    supported={**DENSE, **experts.NO_SCALING},
     notice=no_window,
 )
 
@@ -88,7 +102,7 @@ GEMMA3 = ArchitectureFamily(
         "rope_theta": rope.base,
         "query_pre_attn_scalar": query_scalar(62),
         "sliding_window": maybe("attention.sliding_window"),
-        "sliding_window_pattern": window_pattern,
+        "sliding_window_pattern": window_pattern(6),
         "hidden_activation": constant("gelu_pytorch_tanh"),
     },
     values=dict.fromkeys(("output_norm.weight", *FOUR_NORMS, *HEAD_NORMS), minus_one),

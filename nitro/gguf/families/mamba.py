@@ -1,7 +1,9 @@
-"""Nemotron-H (dense and with experts) and the dense Granite 4 hybrids: most layers are Mamba 2, few have attention."""
+"""Mamba 2, and hybrids that have attention in few layers: Nemotron-H (also with experts), and Granite 4 (dense)."""
 
 from math import prod
 from typing import Any
+
+import numpy as np
 
 from nitro.gguf.families import experts
 from nitro.gguf.families.family import (
@@ -144,6 +146,41 @@ NEMOTRON_H = ArchitectureFamily(
         **dict.fromkeys(CHOSEN, with_tensor("ffn_gate_inp.weight")),
     },
     supported={**experts.NO_SCALING, "rope.dimension_count": ()},  # no positions at all
+)
+
+MAMBA2 = ArchitectureFamily(
+    "mamba2",
+    "Mamba2ForCausalLM",
+    {
+        **weights(
+            {
+                "token_embd": "backbone.embeddings",
+                "output_norm": "backbone.norm_f",
+                "output": "lm_head",
+                "blk.N.attn_norm": "backbone.layers.N.norm",
+            }
+        ),
+        **MAMBA,
+    },
+    {
+        **{key: CONFIG[key] for key in ("hidden_size", "num_hidden_layers", "vocab_size", "tie_word_embeddings")},
+        "max_position_embeddings": need("context_length"),
+        "intermediate_size": need("ssm.inner_size"),
+        "num_heads": STATE_SPACE["mamba_num_heads"],
+        "head_dim": STATE_SPACE["mamba_head_dim"],
+        "state_size": need("ssm.state_size"),
+        "conv_kernel": need("ssm.conv_kernel"),
+        "n_groups": need("ssm.group_count"),
+        "layer_norm_epsilon": need("attention.layer_norm_rms_epsilon"),
+        "time_step_rank": constant("auto"),
+        "time_step_limit": constant([0.0, 1e30]),  # llama.cpp has none
+        "use_bias": constant(False),
+        "use_conv_bias": constant(True),
+    },
+    values=VALUES,
+    shapes=SHAPES,
+    # mlx-lm's model has no groups of norms, and one epsilon for all norms but those in a layer
+    supported={"ssm.group_count": (1,), "attention.layer_norm_rms_epsilon": (float(np.float32(1e-5)),)},
 )
 
 OF_MAMBA, OF_ATTENTION = mamba("model.layers.N.mamba"), weights(ATTENTION)

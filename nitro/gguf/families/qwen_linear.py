@@ -1,11 +1,13 @@
-"""Qwen3.5 (with 3.6), dense and with experts: most layers have linear attention, a gated delta net.
+"""Qwen3.5 (with 3.6), dense and with experts, and Qwen3-Next: most layers have linear attention, a gated delta net.
 
+Qwen3-Next is mlx-lm's Qwen3.5 with experts: the file has queries, keys and values as that model does. Of the others,
 llama.cpp's converter puts the value heads that share a key head apart: head h uses key h modulo the number of keys;
 mlx-lm's model lets neighbours share one. Moving value heads back would move columns of the output matrix, which packed
 blocks do not allow. Instead each value head gets its own copy of query and key, in the file's order, which computes
 the same. The rows of queries and keys are a small part of the model.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from nitro.gguf.families.family import (
     Value,
     Values,
     constant,
+    last_axis_of_one,
     layer_count,
     log_of_minus,
     maybe,
@@ -32,6 +35,7 @@ from nitro.gguf.families.qwen import SHARED
 from nitro.gguf.header import Header, UnreadableGGUF
 
 QKV, CONVOLUTION, OUTPUT = "blk.N.attn_qkv.weight", "blk.N.ssm_conv1d.weight", "blk.N.ssm_out.weight"
+BOTH, BETA_AND_ALPHA = "blk.N.ssm_ba.weight", ("blk.N.ssm_beta.weight", "blk.N.ssm_alpha.weight")
 DELTA = {
     QKV: "in_proj_qkv.weight",
     CONVOLUTION: "conv1d.weight",
@@ -117,6 +121,16 @@ CONFIGURATION: dict[str, Value] = {
 SUPPORTED: dict[str, tuple[Any, ...]] = {**experts.NO_SCALING, "rope.dimension_count": ()}
 
 
+def of_every_key(number: int) -> tuple[Rows, Shape]:
+    """How one of BETA_AND_ALPHA is taken from the rows of both, which alternate from key to key: rows and shape."""
+
+    def rows(header: Header, rows: np.ndarray) -> np.ndarray:
+        of_keys = rows.reshape(header.need("{arch}.ssm.group_count"), 2, -1, *rows.shape[1:])
+        return of_keys[:, number].reshape(-1, *rows.shape[1:])
+
+    return rows, lambda header, shape: (shape[0] // 2, *shape[1:])
+
+
 def _in_language_model(names: dict[str, str]) -> dict[str, str]:
     """mlx-lm's names, whose models also hold images."""
     return {name: f"language_model.{goal}" for name, goal in names.items()}
@@ -152,4 +166,17 @@ QWEN3_5_MOE = ArchitectureFamily(
     shapes=SHAPES,
     layers=LAYERS,
     supported=SUPPORTED,
+)
+
+PICKED = {name: of_every_key(number) for number, name in enumerate(BETA_AND_ALPHA)}
+QWEN3_NEXT = replace(
+    QWEN3_5_MOE,
+    config={**QWEN3_5_MOE.config, "linear_num_key_heads": need("ssm.group_count")},
+    rows={name: rows for name, (rows, _) in PICKED.items()},
+    shapes={
+        CONVOLUTION: last_axis_of_one,
+        "blk.N.ffn_gate_inp_shexp.weight": one_row,
+        **{name: shape for name, (_, shape) in PICKED.items()},
+    },
+    parts={BOTH: BETA_AND_ALPHA},
 )

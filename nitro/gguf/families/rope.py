@@ -45,10 +45,16 @@ def scaling(header: Header) -> dict[str, Any] | None:
 
 
 def linear(header: Header) -> dict[str, Any] | None:
-    """rope_scaling without factors per frequency: linear, or None."""
+    """rope_scaling without factors per frequency: linear, or None, which factors of 1 and 0 are, too."""
     is_linear = header.get("{arch}.rope.scaling.type", "linear") == "linear"
     factor = header.get("{arch}.rope.scaling.factor") if is_linear else None
-    return {**_named("linear"), "factor": factor} if factor else None
+    return {**_named("linear"), "factor": factor} if factor not in (None, 0, 1) else None
+
+
+def unscaled(header: Header) -> None:
+    """No rope_scaling, of which mlx-lm's model has none. Raises UnreadableGGUF where the file has factors."""
+    if FACTORS in header.tensors:
+        raise UnreadableGGUF(f"{header.path}: tensor {FACTORS} scales frequencies, which is not supported here.")
 
 
 def yarn(header: Header) -> dict[str, Any] | None:

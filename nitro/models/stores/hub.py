@@ -35,7 +35,7 @@ def cache() -> Path:
 def find(root: Path) -> Iterator[Found]:
     """The models of every repository in a cache, at its newest commit. Half-fetched ones have a problem."""
     records = fetched.read()
-    for folder in sorted(root.glob(f"{PREFIX}*{SEPARATOR}*")):
+    for folder in sorted(root.glob(f"{PREFIX}*")):
         repository = folder.name.removeprefix(PREFIX).replace(SEPARATOR, "/", 1)
         snapshot = _snapshot(folder)
         unfinished = _unfinished(folder)

@@ -1,25 +1,20 @@
 """Which of the files in a folder are models, and what belongs to each. Goes by names alone.
 
-The words of companions are those that llama.cpp leaves out, too (common/download.cpp in llama-cpp-python 0.3.36).
+Types and companions are those of the hub's repositories (quantizations.py, repository.py).
 """
 
-import re
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
 from nitro.gguf import split_files
+from nitro.models import quantizations, repository
+from nitro.models.quantizations import base, tag
 
 SUFFIX = ".gguf"
 PROJECTOR = "mmproj"
-# files beside a model that are none themselves: what sees for it, what a quantisation was made with, draft heads
-COMPANIONS = (PROJECTOR, "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")
 # of a download that goes on, or was ended: huggingface_hub, llama.cpp, Ollama, LM Studio, Jan, browsers, curl
 UNFINISHED = (".incomplete", ".downloadInProgress", ".part", ".partial", ".tmp", ".download", ".crdownload")
-# of a quantisation at the end of a file's name: Q4_K_M, IQ2_XXS, UD-Q4_K_XL, BF16, MXFP4_MOE
-_TAG = re.compile(
-    r"(?:^|[-._])((?:UD-)?(?:I?Q\d+(?:_\w+)?|T?Q\d_\d|B?F\d+|FP\d+|MXFP4(?:_MOE)?|NVFP4))$", re.IGNORECASE
-)
 
 
 class ModelFile(Struct, frozen=True):
@@ -46,33 +41,16 @@ def of(names: Sequence[str]) -> list[ModelFile]:
 
 def is_companion(name: str) -> bool:
     """Whether a file of this name goes with a model, and is none."""
-    return any(word in name.lower() for word in COMPANIONS)
-
-
-def tag(stem: str) -> str:
-    """The quantisation at the end of a file's name, as in "Q4_K_M"; empty where there is none."""
-    found = _TAG.search(stem)
-    return found[1].upper() if found else ""
-
-
-def base(stem: str) -> str:
-    """A file's name without its quantisation."""
-    found = _TAG.search(stem)
-    return stem[: found.start()] if found else stem
+    return bool(repository.companion(name))
 
 
 def projector_of(stem: str, projectors: Iterable[str]) -> str | None:
     """The projector for a model: the one whose name has the model's in it, else the most exact of them, where all are
     one model's; None where they are other models'."""
-    kinds = ("f16", "bf16", "f32", "q8_0")
-    ranked = sorted(projectors, key=lambda name: next((i for i, kind in enumerate(kinds) if kind in _words(name)), 9))
+    ranked = sorted(projectors, key=lambda name: quantizations.projector_rank(tag(name.removesuffix(SUFFIX))))
     own = [name for name in ranked if base(stem).lower() in name.lower()]
     general = [name for name in ranked if not _model_in(name)]
     return next(iter([*own, *general]), None)
-
-
-def _words(name: str) -> list[str]:
-    return re.split(r"[-.]", name.lower())
 
 
 def _model_in(projector: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from nitro.models import quantizations
 from nitro.models.stores import folder as folders
 from nitro.models.stores import model_files, walking
 from nitro.models.stores.store import Found
@@ -22,7 +23,7 @@ def models(repository: str, folder: Path) -> Iterator[Found]:
     ggufs = [found for place, files in listed for found in folders.files_in(place, files)]
     above = [name for name in names if model_files.PROJECTOR in name.lower() and name.endswith(model_files.SUFFIX)]
     for found in ggufs:
-        tag = model_files.tag(found.name) or model_files.tag(found.path.parent.name) or found.name
+        tag = quantizations.tag(found.name) or quantizations.tag(found.path.parent.name) or found.name
         others = (found.name, *((repository,) if len(ggufs) == 1 else ()))
         general = None if found.projector else model_files.projector_of(found.name, above)
         yield replace(

@@ -22,6 +22,7 @@ FORMER: dict[str, dict[str, Any]] = {
     "deepseek-v3": SIGMOID,
     "glm4moelite": SIGMOID,
     "granitehybrid": {"layer_types": ["mamba", "attention"] * 2, "num_experts_per_tok": None},
+    "granitehybrid-moe": {"layer_types": ["mamba", "attention"] * 2},
     "nemotron_h": {
         "hybrid_override_pattern": "M*-M",
         **dict.fromkeys(("num_experts_per_tok", "n_routed_experts", "n_group", "topk_group")),  # absent
@@ -55,6 +56,8 @@ def main() -> None:
         config = settings(folder)
         kind = get_model_class(get_model_architecture(config, ModelType.TEXT))
         kind.no_mtp = True  # transformers saves no layers that draft
+        words = {"model": {"vocab": json.loads(VOCABULARY.read_text())["tokens"]}, "added_tokens": []}
+        (folder / "tokenizer.json").write_text(json.dumps(words))  # some classes count the tokens in it
         with torch.inference_mode():
             file = FOLDER / f"{folder.name}.gguf"
             model = kind(folder, gguf.LlamaFileType.ALL_F32, file, hparams=config, model_name="tiny")

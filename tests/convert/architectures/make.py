@@ -57,6 +57,11 @@ LINEAR = {
     **{"linear_key_head_dim": 16, "linear_value_head_dim": 16, "head_dim": 32},
     **{"full_attention_interval": 2, "layer_types": ["linear_attention", "full_attention"] * 2},
 }
+GEMMA4 = {
+    **{"global_head_dim": 32, "sliding_window": 32, "moe_intermediate_size": 32},
+    **{"tie_word_embeddings": True, "final_logit_softcapping": 30.0},
+    **{"layer_types": ["sliding_attention", "full_attention"] * 2},
+}
 YARN = {
     "rope_type": "yarn",
     "rope_theta": 150000.0,
@@ -141,6 +146,92 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             **SCALES,
             **{"layer_types": ["mamba", "attention"] * 2, "num_local_experts": 0, "shared_intermediate_size": 128},
+            **{"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_n_groups": 1, "mamba_expand": 2},
+        },
+    ),
+    "gemma4": (
+        "gemma4_text",
+        {
+            **GEMMA4,
+            **{"num_hidden_layers": 6, "num_kv_shared_layers": 3, "use_double_wide_mlp": True},
+            **{"layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2},
+            **{"hidden_size_per_layer_input": 16, "vocab_size_per_layer_input": 1024},
+        },
+    ),
+    "gemma4-keys-as-values": (
+        "gemma4_text",
+        {**GEMMA4, "attention_k_eq_v": True, "num_global_key_value_heads": 1, "hidden_size_per_layer_input": 0},
+    ),
+    "gemma4-moe": (
+        "gemma4_text",
+        {
+            **GEMMA4,
+            **{"attention_k_eq_v": True, "num_global_key_value_heads": 1, "hidden_size_per_layer_input": 0},
+            **{"enable_moe_block": True, "num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 32},
+        },
+    ),
+    "exaone4": ("exaone4", {"sliding_window": None, "layer_types": ["full_attention"] * 4}),
+    "exaone4-windows": (
+        "exaone4",
+        {"num_hidden_layers": 64, "sliding_window": 32, "sliding_window_pattern": 4, "initializer_range": 0.2},
+    ),
+    "cohere": ("cohere", {"layer_norm_eps": 1e-5, "tie_word_embeddings": True, "logit_scale": 0.75}),
+    "cohere2": (
+        "cohere2",
+        {
+            "layer_norm_eps": 1e-5,
+            "tie_word_embeddings": True,
+            "logit_scale": 0.75,
+            "sliding_window": 32,
+            "rotary_pct": 1.0,
+        },
+    ),
+    "stablelm": ("stablelm", {"use_qkv_bias": True, "layer_norm_eps": 1e-5}),
+    "stablelm-parallel": ("stablelm", {"use_parallel_residual": True, "layer_norm_eps": 1e-5}),
+    "gemma": ("gemma", {"tie_word_embeddings": True, "hidden_act": "gelu_pytorch_tanh"}),
+    "starcoder2": ("starcoder2", {"norm_epsilon": 1e-5, "tie_word_embeddings": True}),
+    "nemotron": ("nemotron", {"norm_eps": 1e-5, "partial_rotary_factor": 0.5}),
+    "mamba2": (
+        "mamba2",
+        {
+            **{"num_heads": 8, "head_dim": 16, "state_size": 16, "n_groups": 1, "expand": 2, "conv_kernel": 4},
+            **{"layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "chunk_size": 64},
+        },
+    ),
+    "falcon-h1": (
+        "falcon_h1",
+        {
+            **{"mamba_d_ssm": 128, "mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_n_groups": 2},
+            **{"mamba_expand": 2, "mamba_norm_before_gate": False, "mamba_rms_norm": False, "mamba_chunk_size": 64},
+            **{"embedding_multiplier": 2.0, "lm_head_multiplier": 0.5, "key_multiplier": 0.75},
+            **{"attention_in_multiplier": 1.25, "attention_out_multiplier": 0.9375},
+            **{"ssm_in_multiplier": 1.25, "ssm_out_multiplier": 0.5, "mlp_multipliers": [0.875, 0.625]},
+            "ssm_multipliers": [0.35, 0.25, 0.4, 0.5, 0.3],
+        },
+    ),
+    "ernie4_5-moe": (
+        "ernie4_5_moe",
+        {
+            **{"moe_num_experts": 8, "moe_k": 2, "moe_intermediate_size": 32, "moe_num_shared_experts": 2},
+            **{"moe_layer_start_index": 1, "moe_layer_end_index": 3, "moe_layer_interval": 1},
+        },
+    ),
+    "apertus": ("apertus", {}),
+    "llama4": (
+        "llama4_text",
+        {
+            **{"num_local_experts": 8, "num_experts_per_tok": 1, "intermediate_size": 32, "intermediate_size_mlp": 128},
+            **{"interleave_moe_layer_step": 2, "use_qk_norm": True, "attention_chunk_size": 64},
+            **{"no_rope_layers": [1, 1, 1, 0], "attn_temperature_tuning": False},
+        },
+    ),
+    "hunyuan-moe": ("hunyuan_v1_moe", {"num_experts": 8, "moe_topk": 2, "intermediate_size": 32}),
+    "granitehybrid-moe": (
+        "granitemoehybrid",
+        {
+            **SCALES,
+            **LOCAL_EXPERTS,
+            **{"layer_types": ["mamba", "attention"] * 2, "intermediate_size": 32, "shared_intermediate_size": 48},
             **{"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_n_groups": 1, "mamba_expand": 2},
         },
     ),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import llama_cpp.llama_cpp as lib
 
-from nitro.engines.backends.llama import exact_rows, footprint, kv_cells
+from nitro.engines.backends.llama import attention_pieces, exact_rows, footprint, kv_cells
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.backends.llama.parameters import block_of, set_context_parameters, stretches
@@ -31,7 +31,7 @@ CPU_TILE = 64
 GPU_TOKENS = 512
 CPU_TOKENS = CPU_TILE
 STREAM_TOKENS = 4 * CPU_TILE
-
+TILED_TYPES = ({lib.GGML_TYPE_F16}, {lib.GGML_TYPE_F32})  # of keys and values: others are computed row by row
 
 # Cells of a stream at first. llama.cpp clears all cells when it makes a context, so that all of them take memory.
 FIRST_CELLS = 512
@@ -219,6 +219,18 @@ def has_streams(model: LlamaModel, plan: memory.KVPlan, spec: EngineSpec) -> boo
     (llama-kv-cache.cpp:2091). Such models have a pool.
     """
     return not (model.placement.on_gpu or model.window) and plan.pool >= plan.context * spec.parallel
+
+
+def prompt_rows(model: LlamaModel, parameters: Any) -> int:
+    """In how many rows at a time a prompt is computed well, while others wait: ModelInfo.prompt_rows."""
+    if model.placement.on_gpu:
+        return 0
+    types = {parameters.type_k, parameters.type_v}
+    cut = parameters.flash_attn_type != lib.LLAMA_FLASH_ATTN_TYPE_DISABLED and types in TILED_TYPES
+    if not cut or parameters.n_ubatch <= CPU_TILE:
+        return CPU_TILE
+    heads = max(lib.llama_model_n_head(model.pointer), 1)
+    return attention_pieces.good_rows(heads, parameters.n_threads_batch, CPU_TILE, parameters.n_ubatch)
 
 
 def parameters(model: LlamaModel, plan: memory.KVPlan, spec: EngineSpec) -> Any:

@@ -275,7 +275,8 @@ class DraftModel:
         if row.chain is None:
             guess = self._map.target_id(token)
         elif self._map.to_draft is None:
-            guess = token = sampler.sample(row.chain, row.sampling, logits)
+            drawn = sampler.sample(row.chain, row.sampling, logits)
+            guess, token = (NONE, best) if drawn is None else (drawn, drawn)
         else:
             guess = self._sample_known(row, logits)
             token = best if guess == NONE else int(self._map.to_draft[guess])

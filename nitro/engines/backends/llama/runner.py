@@ -170,7 +170,7 @@ class LlamaRunner:
         last_row = self._tokens.last_row[chunk.slot]
         drawn = self._draw(chunk, last_row) if chunk.wants_token else []
         if drawn is None:
-            assert chunk.matcher is not None
+            self._kv.clear(chunk.slot)  # what it holds may be no numbers
             return Result.failed(chunk.matcher)
         top_count = chunk.sampling.logprobs
         if top_count is None:
@@ -190,7 +190,7 @@ class LlamaRunner:
         return np.ctypeslib.as_array(lib.llama_get_logits_ith(self._context.pointer, row), (self.info.vocabulary,))
 
     def _draw(self, chunk: Chunk, row: int) -> list[int] | None:
-        """What follows a row of the batch; None where the sequence's grammar leaves nothing."""
+        """What follows a row of the batch; None where the logits or the sequence's grammar leave nothing."""
         if chunk.matcher is None:
             return self._sample(chunk, row)
         chain = self._sampler_chain(chunk)
@@ -201,24 +201,27 @@ class LlamaRunner:
         lib.llama_sampler_accept(chain, token)
         return [token]
 
-    def _sample(self, chunk: Chunk, row: int) -> list[int]:
-        """The next token, and while it is as drafted the one after. The sampler has accepted them. `row`: of the first
-        in the batch."""
+    def _sample(self, chunk: Chunk, row: int) -> list[int] | None:
+        """The next token, and while it is as drafted the one after. The sampler has accepted them. None where one of
+        these rows leaves nothing. `row`: of the first in the batch."""
         draw = self._drawer(chunk)
-        tokens = [draw(row)]
-        for i, guess in enumerate(chunk.draft, 1):
-            if tokens[-1] != guess or guess in self.info.eog:
+        tokens: list[int] = []
+        for i, guess in enumerate([*chunk.draft, None]):
+            token = draw(row + i)
+            if token is None:
+                return None
+            tokens.append(token)
+            if token != guess or token in self.info.eog:
                 break
-            tokens.append(draw(row + i))
         if chunk.draft:
             self._kv.reject(chunk.slot, chunk.stop + len(tokens) - 1)
         return tokens
 
-    def _drawer(self, chunk: Chunk) -> Callable[[int], int]:
+    def _drawer(self, chunk: Chunk) -> Callable[[int], int | None]:
         """Draws what follows a row of the batch."""
         sampling = chunk.sampling
         if sampler.takes_likeliest(sampling):
-            return lambda row: int(self._logits(row).argmax())
+            return lambda row: sampler.likeliest(self._logits(row))
         chain = self._sampler_chain(chunk)
         return lambda row: sampler.sample(chain, sampling, self._logits(row))
 
@@ -285,6 +288,7 @@ class LlamaRunner:
             trained_context=model.trained_context,
             kv_tokens=self._context.max_cells,
             attention_tile_rows=0 if model.placement.on_gpu else CPU_TILE,
+            prompt_rows=context.prompt_rows(model, self._context.parameters),
             can_truncate=self._can_truncate,
             draft_tokens=speculation.MAX_DRAFTED if self._can_truncate else 0,
             has_draft_model=self._draft is not None,

@@ -138,10 +138,17 @@ def _window(last_n: int, context: int) -> int:
     return context if last_n < 0 else min(last_n, context)
 
 
-def sample(chain: Any, sampling: SamplingParams, logits: Any) -> int:
-    """Draw the next token among all, and accept it. See `draw`; where none is possible, the first is taken."""
-    token = draw(chain, sampling, logits) or 0
-    lib.llama_sampler_accept(chain, token)
+def likeliest(logits: Any) -> int | None:
+    """The token with the highest logit; None where none is possible. `logits`: float32 [vocabulary]."""
+    token = int(logits.argmax())  # the first that is no number, if any is
+    return token if math.isfinite(logits[token]) else None
+
+
+def sample(chain: Any, sampling: SamplingParams, logits: Any) -> int | None:
+    """Draw the next token among all, and accept it. See `draw`."""
+    token = draw(chain, sampling, logits)
+    if token is not None:
+        lib.llama_sampler_accept(chain, token)
     return token
 
 

@@ -3,6 +3,7 @@
 The package is there where it has a wheel (macOS 26.2 and newer) or was built (`make test` on Linux).
 """
 
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,8 +22,9 @@ CURE = (
 )
 
 
+@cache
 def is_installed() -> bool:
-    """Whether mlx-kquant is there."""
+    """Whether mlx-kquant is there. Looked up once: a loader asks for every tensor."""
     return find_spec("mlx_kquant") is not None
 
 

@@ -40,7 +40,8 @@ ADVICE = "Serve it with --engine llama, or convert it, or the original weights: 
 def open_gguf(path: Path) -> MlxModel:
     """The model in it, its weights loaded. Raises CannotOpen before any weight is read, and LoadError."""
     try:
-        head = header.read_all(path)
+        head = architectures.read(path)
+        architectures.of(head)
         _check_types(head)
         config = architectures.configuration(head)
         names = architectures.model_names(head)
@@ -73,7 +74,7 @@ def open_gguf(path: Path) -> MlxModel:
         eos=tokenizer.text(head, "eos"),
         fingerprint=fingerprint.of(split_files.files(path)),
         infill=tuple(tokenizer.text(head, now) or tokenizer.text(head, before) for now, before in INFILL_KEYS),
-        adds_bos=head.metadata.get("tokenizer.ggml.add_bos_token", False),
+        adds_bos=tokenizer.adds_bos(head),
         sampling=sampling_defaults.from_file(path, head.metadata, header.SAMPLING_KEYS),
     )
 

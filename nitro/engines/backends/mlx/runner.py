@@ -247,9 +247,7 @@ class MlxRunner:
             logprobs = [score.fetch(token) for score, token in zip(scores, tokens, strict=False)]
             return Result(tokens, logprobs=logprobs, prompt_logprobs=prompt_logprobs)
         self._clear(chunk.slot)  # what it holds is no numbers
-        if chunk.matcher:
-            return Result.failed(chunk.matcher)
-        return Result([], "The model finds no token possible: its weights are damaged, or a computation overflowed.")
+        return Result.failed(chunk.matcher)
 
     # Slots
 
