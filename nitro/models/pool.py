@@ -320,15 +320,8 @@ class Pool:
         """The model with a new engine. What is known of its template stays, if that did."""
         engine = self._engine(member.id, plan, first)
         served, settings = member.served, member.wanted.settings
-        fresh = ServedModel(
-            member.wanted.source,
-            engine,
-            plan.template,
-            settings.tool_format,
-            plan.defaults,
-            settings.stops,
-            settings.grammar,
-        )
+        about = settings.tool_format, plan.defaults, settings.stops, settings.grammar
+        fresh = ServedModel(member.wanted.source, engine, plan.template, *about)
         if served is None or not served.same(fresh):
             return fresh
         served.engine = engine
