@@ -91,14 +91,12 @@ def post(server: Server, path: str, body: dict[str, Any]) -> None:
         error.read()
 
 
-def unload(name: str, server: Server, model: str) -> None:
-    """Unload a model, and wait until its process is gone."""
-    before = len(server.pids())
-    post(server, UNLOAD[name], {"model": model})
+def unload(name: str, server: Server, models: list[str], alone: int) -> None:
+    """Unload all, and wait until the router is alone; ours answers when it is done. `alone`: its processes then."""
+    for model in models:
+        post(server, UNLOAD[name], {"model": model})
     end = time.monotonic() + PATIENCE
-    while len(server.pids()) >= before and before > 2 and time.monotonic() < end:
-        if name == OURS:  # which answers when it is
-            break
+    while name == ROUTER and len(server.pids()) > alone and time.monotonic() < end:
         time.sleep(POLL)
 
 
@@ -128,8 +126,9 @@ async def mixed(server: Server, models: list[str], count: int, seed: int) -> tup
 def measure(name: str, server: Server, models: list[str], options: argparse.Namespace, seed: int, to: Measured) -> None:
     """One turn of one server."""
     prompts = Prompts(seed)
+    alone = len(server.pids())
     for model in models:
-        unload(name, server, model)
+        unload(name, server, models, alone)
         there = endpoint(server, model)
         answer = client.run(client.chat(there, there.chat_body(prompts.next(WORDS), 2)))
         to.cold.append(answer.ttft or 0.0)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from nitro.config import ServeConfig
 from nitro.engines import sampling_defaults
 from nitro.engines.client.engine import Engine
+from nitro.engines.client.spare import Spare
 from nitro.engines.client.spawn import SpawnedEngine
 from nitro.engines.options import EngineOptions
 from nitro.engines.sampling_defaults import SamplingDefaults
@@ -40,6 +41,7 @@ class Loading:
         """`many`: more than one model may be loaded; one that is alone takes what memory it likes. Raises StartError
         for --defaults that are none."""
         self._config, self._metrics, self._many = config, metrics, many
+        self._spare = Spare(config.engine)
         self._defaults = read_defaults(config.defaults, f"--defaults {config.defaults}")
 
     def default(self, source: ModelSource, spec: EngineSpec, template: str | None) -> tuple[Wanted, LoadPlan]:
@@ -83,7 +85,16 @@ class Loading:
         """See MakeEngine."""
         config, metrics = self._config, self._metrics.of(model)
         comes_back = not config.exit_on_engine_failure
+        first = first or self._spare.take(plan.spec)
         return Engine(plan.spec, config.max_queue, metrics, comes_back=comes_back, first=first)
+
+    def prepare(self) -> None:
+        """Have a process for the next load, which returns at once. Called when the last one is done."""
+        self._spare.prepare()
+
+    def close(self) -> None:
+        """End what was prepared."""
+        self._spare.end()
 
     def _spec(self, path: str, settings: ModelSettings) -> EngineSpec:
         """The server's options but its draft model, which is the default's, and what is set for the model."""

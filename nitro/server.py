@@ -87,7 +87,8 @@ class Server:
         _check_tool_format(config.tool_format)
         metrics = Metrics()
         offered = _catalog(config)
-        self.models = self._pool(loading.Loading(config, metrics, many=offered is not None), offered)
+        self._loads = loading.Loading(config, metrics, many=offered is not None)
+        self.models = self._pool(self._loads, offered)
         guard = _guard(config)
         self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
@@ -121,6 +122,7 @@ class Server:
             keep_alive=loading.idle_time(config.keep_alive),
             pins=config.pin,
             max_waiting=config.parallel + config.max_queue,
+            prepare=loads.prepare,
             free_on_gpu=partial(loading.free_on_gpu, config),
         )
         if launch.source and launch.spec:
@@ -165,6 +167,7 @@ class Server:
             self.stop()
             await serving
             await self.models.close()
+            self._loads.close()
 
     def stop(self) -> None:
         """Begin to stop: open streams get an error event."""

@@ -37,7 +37,7 @@ LEAVING = 0.15  # share of clients that leave
 REPLY_TIMEOUT = 120.0  # seconds
 MORE_MIB = 24.0  # that the server may use more at the end
 MORE_DESCRIPTORS = 4
-LOADS_A_REQUEST = 0.25  # at most: they come at once, and are answered in batches
+LOADS_A_REQUEST = 0.35  # at most: they come at once, and are answered in batches
 HOW = """\
 {count} requests to {models} models on a server with room for two (`--models-max 2`), {at_once} at once, each for any
 of them: token ids, greedily, whole or as a stream. {leaving:.0%} of the clients leave at a random moment, and {kills}

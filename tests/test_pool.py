@@ -388,6 +388,29 @@ def test_an_engine_that_dies_comes_back_and_others_go_on(many: Many) -> None:
     assert says(server, "bert") == "bert"
 
 
+def test_a_process_waits_for_the_next_load(many: Many) -> None:
+    """Once a model was loaded on demand; one that died meanwhile is not missed."""
+    server = many().ready()
+    spare = server.server._loads._spare
+    assert says(server, "anna") == "anna" and spare._waiting is None
+    says(server, "bert")
+    waiting = spare._waiting.child.process
+    assert says(server, "cleo") == "cleo"
+    assert members(server)["cleo"].served.engine.pid == waiting.pid
+    watched = os.pidfd_open(spare._waiting.child.process.pid)
+    os.kill(spare._waiting.child.process.pid, signal.SIGKILL)
+    wait_gone(watched)
+    assert says(server, "dora") == "dora"
+
+
+def test_what_waits_ends_with_the_server(many: Many) -> None:
+    server = many().ready()
+    says(server, "bert")
+    watched = os.pidfd_open(server.server._loads._spare._waiting.child.process.pid)
+    server.__exit__()
+    wait_gone(watched)
+
+
 # Time
 
 

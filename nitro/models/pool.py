@@ -46,14 +46,16 @@ class Pool:
         pins: Iterable[str] = (),
         max_waiting: int = 72,
         free_on_gpu: Callable[[], int] | None = None,
+        prepare: Callable[[], None] = lambda: None,
     ):
         """`catalog`: what is offered besides the default; None: nothing. `keep_alive`: seconds after which an idle
         model is unloaded, None: never. `pins`: names of models that never give way. `max_waiting`: requests that may
         wait for one model's room. `free_on_gpu`: bytes free where models go, 0 if that is main memory; asked once, and
-        may block."""
+        may block. `prepare` is called when nothing works on a model that was loaded, and another one may be wanted."""
         self.limits = limits
         self._plan, self._engine = plan, engine
-        self._free_on_gpu = free_on_gpu
+        self._free_on_gpu, self._prepare = free_on_gpu, prepare
+        self._loads = 0  # of models that were wanted, not of the default at the start
         self._keep_alive, self._max_waiting = keep_alive, max_waiting
         self._offers = Offers(catalog, frozenset(pins))
         self._default: Member | None = None
@@ -151,6 +153,8 @@ class Pool:
                 if member.served is model:
                     member.idle_since = asyncio.get_running_loop().time()
             self._turn()
+            if self._loads and not self._stopped:
+                self._prepare()
 
     def _admits(self, member: Member) -> bool:
         return member.resident and not member.ending and member.id not in self._drained
@@ -316,15 +320,8 @@ class Pool:
         """The model with a new engine. What is known of its template stays, if that did."""
         engine = self._engine(member.id, plan, first)
         served, settings = member.served, member.wanted.settings
-        fresh = ServedModel(
-            member.wanted.source,
-            engine,
-            plan.template,
-            settings.tool_format,
-            plan.defaults,
-            settings.stops,
-            settings.grammar,
-        )
+        about = settings.tool_format, plan.defaults, settings.stops, settings.grammar
+        fresh = ServedModel(member.wanted.source, engine, plan.template, *about)
         if served is None or not served.same(fresh):
             return fresh
         served.engine = engine
@@ -335,6 +332,7 @@ class Pool:
         plan = member.plan
         assert plan and not member.resident
         if member.served is None or member.served.engine.started:
+            self._loads += 1
             log.info("loading %s, which may take %d MiB", member.id, plan.bytes // residency.MIB)
             member.served = self._serve(member, plan)
         member.resident, member.ready_since, member.bytes = True, None, plan.bytes
