@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # Settings for which mlx-lm has another value than transformers and llama.cpp have, where config.json leaves them out;
-# by model_type. findings/mlx-lm-granite-time-steps.sh; and it rotates positions where nothing says how they are embedded
+# by model_type. findings/mlx-lm-granite-time-steps.sh; and where nothing says how positions are embedded, it rotates
 DEFAULTS: dict[str, dict[str, Any]] = {
     "granitemoehybrid": {"time_step_limit": [0.0, 1e30], "position_embedding_type": "nope"},
 }
