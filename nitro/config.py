@@ -7,7 +7,8 @@ from msgspec import Meta
 
 from nitro.engines.options import EngineOptions
 from nitro.engines.types import EngineSpec
-from nitro.models import catalog
+from nitro.models import default_model, model_source
+from nitro.models.settings import AS_SERVED, ModelSettings
 
 DEFAULT_PORT = 3928
 
@@ -16,6 +17,11 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     """A server and the engine behind it. The bounds are checked by the command line."""
 
     model: str | None = None  # None: the embedded default
+    model_settings: dict[str, ModelSettings] = {}  # by the names in nitro.toml
+    models: Annotated[
+        tuple[Path, ...],
+        Meta(description="Folder whose models are offered, too. Repeatable."),
+    ] = ()
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on. 0: any free port.")] = DEFAULT_PORT
     alias: Annotated[str | None, Meta(description="Name of the model in the API.")] = None
@@ -51,6 +57,31 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
         str | None,
         Meta(description="How the model writes tool calls. Default: detected from its chat template."),
     ] = None
+    models_max: (
+        Annotated[int, Meta(ge=1, description="Models that are loaded at once. Default: what fits into memory.")] | None
+    ) = None
+    memory: Annotated[
+        str | None,
+        Meta(
+            pattern=r"^[0-9]+(\.[0-9]+)? *[KMGTkmgt]?(i?[Bb])?$",
+            description="Memory for all models together, in MiB or as in 12G. Default: what this machine has free at "
+            "the start.",
+            extra={"form": "a number of MiB, or a size such as 12G"},
+        ),
+    ] = None
+    keep_alive: Annotated[
+        str | None,
+        Meta(
+            pattern=r"^ *-?[0-9.]+(([nuµm]s|[smh])([0-9.]+([nuµm]s|[smh]))*)? *$",
+            description="How long a model stays loaded without a request: seconds, or as in 5m. Default: until another "
+            "one needs its room.",
+            extra={"form": "seconds, or a duration such as 5m or 1h30m"},
+        ),
+    ] = None
+    pin: Annotated[
+        tuple[str, ...], Meta(description="Name of a model that is never unloaded to make room. Repeatable.")
+    ] = ()
+    no_model: Annotated[bool, Meta(description="Load no model at the start.")] = False
     max_queue: Annotated[int, Meta(ge=0, description="Requests that may wait. More get status 429.")] = 64
     max_body: Annotated[
         int, Meta(ge=1, le=2**20, description="Largest request body, in MiB. Larger ones get status 413.")
@@ -59,9 +90,18 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
         bool, Meta(description="Exit when the engine dies, instead of starting it again.")
     ] = False
 
+    def own_settings(self) -> tuple[str | None, ModelSettings]:
+        """The model to start with as nitro.toml calls it, and what is set for it there, by its name or its alias."""
+        wanted = (self.model or default_model.ID).casefold()
+        for name, settings in self.model_settings.items():
+            if wanted in (name.casefold(), (settings.alias or name).casefold()):
+                return name, settings
+        return self.model, AS_SERVED
+
     def engine_spec(self, model: str) -> EngineSpec:
         """What to start the engine with. `model`: the path that the server found for `self.model`. Raises StartError
         where there is no model for `self.draft`."""
         options = {name: getattr(self, name) for name in EngineOptions.__struct_fields__}
-        options["draft"] = catalog.find_draft(self.draft, self.engine)
+        options |= self.own_settings()[1].options
+        options["draft"] = model_source.find_draft(options["draft"], options["engine"])
         return EngineSpec(model=model, **options)

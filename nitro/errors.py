@@ -2,9 +2,12 @@
 
 NitroError
 ├── StartError             the server cannot start: one line on stderr, exit 1
+├── ConfigError            nitro.toml is wrong: one line on stderr, exit 2, as for a wrong flag
+├── ChatError              `nitro chat` or `nitro run` got no answer: one line on stderr
 ├── ConvertError           a conversion or a comparison is impossible or failed: the same
 ├── EngineLost             the server ends with its engine (--exit-on-engine-failure): the same
 ├── BenchError             a measurement cannot continue: the same
+├── PullError              a model cannot be fetched: the same
 ├── EngineError            what an engine can answer instead of tokens
 │   ├── PromptRejected     the request cannot run on this engine: 400
 │   ├── PromptTooLong      it does not fit into the context: 400 context_length_exceeded
@@ -20,7 +23,7 @@ NitroError
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 MAX_CHARACTERS = 600  # of a message for people
@@ -55,6 +58,14 @@ class StartError(Sentence, NitroError):
     """The server cannot start."""
 
 
+class ConfigError(Sentence, NitroError):
+    """A file with settings is wrong. The message names the file, and the line if it is known."""
+
+
+class ChatError(Sentence, NitroError):
+    """No server answers, or it refuses. The message is the server's own, if it said something."""
+
+
 class ConvertError(Sentence, NitroError):
     """A conversion or a comparison is impossible or failed."""
 
@@ -65,6 +76,15 @@ class EngineLost(NitroError):
 
 class BenchError(NitroError):
     """A measurement cannot continue."""
+
+
+class PullError(Sentence, NitroError):
+    """A model cannot be fetched. `code` is for programs; `retry_after`: seconds that the hub asks to wait."""
+
+    def __init__(self, code: str, message: str, retry_after: int | None = None):
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
 
 
 class EngineError(NitroError):
@@ -195,6 +215,12 @@ class ApiError(NitroError):
         return {"error": {"message": str(self), "type": self.type, "param": self.param, "code": self.code}}
 
 
-def no_such_model(name: str, served: str) -> ApiError:
-    """404: the request names a model that is not `served`."""
-    return ApiError(404, f"The model '{name}' does not exist; served is '{served}'.", code="model_not_found")
+MAX_LISTED = 30  # models in a message
+
+
+def no_such_model(name: str, served: Sequence[str]) -> ApiError:
+    """404: the request names a model that is not among those `served`."""
+    shown = ", ".join(f"'{each}'" for each in served[:MAX_LISTED]) or "none"
+    more = f" and {len(served) - MAX_LISTED} more" if len(served) > MAX_LISTED else ""
+    there = f"served {'are' if len(served) > 1 else 'is'} {shown}{more}"
+    return ApiError(404, f"The model '{name}' does not exist; {there}.", code="model_not_found")

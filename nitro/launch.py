@@ -11,8 +11,10 @@ from nitro.api.readers import READERS
 from nitro.config import ServeConfig
 from nitro.engines.client import spawn
 from nitro.engines.client.spawn import SpawnedEngine
+from nitro.engines.types import EngineSpec
 from nitro.errors import StartError
-from nitro.models import catalog
+from nitro.models import model_source
+from nitro.models.model_source import ModelSource
 from nitro.system import file_descriptors, packages
 from nitro.system.spawn import Spawned
 
@@ -26,8 +28,13 @@ class Launch:
 
     def __init__(self, config: ServeConfig):
         """Raises StartError: no such model, a port in use."""
-        self.source = catalog.find(config.model, config.alias, config.engine)
-        self.spec = config.engine_spec(self.source.path)
+        self.source: ModelSource | None = None
+        self.spec: EngineSpec | None = None
+        if not config.no_model:
+            self.source = _source(config)
+            self.spec = config.engine_spec(self.source.path)
+        elif config.model is not None:
+            raise StartError(f"--no-model and a model to load, {config.model}, do not go together.")
         self.max_connections, self.backlog = file_descriptors.connection_limits(file_descriptors.raise_limit())
         self.socket = _bind(config.host, config.port, self.backlog)
         self.engine: SpawnedEngine | None = None
@@ -36,7 +43,8 @@ class Launch:
     def start(self) -> None:
         """Start the processes of the engine and of the intake now. Where none can be had the server tries again."""
         with contextlib.suppress(OSError):
-            self.engine = spawn.load(self.spec)
+            if self.spec:
+                self.engine = spawn.load(self.spec)
             from nitro.service.intake import spawn as intake  # while the engine starts
 
             self.intake = intake.start(READERS)
@@ -53,6 +61,15 @@ class Launch:
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+
+def _source(config: ServeConfig) -> ModelSource:
+    """The model to start with. Raises StartError."""
+    name, own = config.own_settings()
+    alias = config.alias or own.alias or (name if own.path else None)
+    engine = str(own.options.get("engine", config.engine))
+    place = str(own.path) if own.path else name if config.model else None
+    return model_source.find(place, alias, engine, config.models)
 
 
 def _bind(host: str, port: int, backlog: int) -> socket.socket:

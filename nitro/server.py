@@ -11,26 +11,27 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import click
 from uvicorn.config import Config
 from uvicorn.server import Server as UvicornServer
 
-from nitro import __version__
+from nitro import __version__, loading
 from nitro.api.app import make_app
 from nitro.api.auth import Guard
 from nitro.api.connections import ConnectionLimits, Connections
 from nitro.api.http_protocol import HttpProtocol, bounded
 from nitro.api.readers import READERS, WARM_UP
 from nitro.config import ServeConfig
-from nitro.engines import sampling_defaults
 from nitro.engines.client.engine import Engine
-from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import ModelInfo
 from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, StartError
 from nitro.launch import Launch
-from nitro.models import files
-from nitro.models.handle import ServedModel, ServedModels
+from nitro.models import catalog
+from nitro.models.catalog import Catalog
+from nitro.models.handle import ServedModel
+from nitro.models.pool import Pool
 from nitro.service.generation import GenerationService
 from nitro.service.intake.lanes import Intake
 from nitro.service.metrics import Metrics
@@ -80,23 +81,18 @@ class Server:
             raise
 
     def _make(self, config: ServeConfig) -> None:
-        source = self._launch.source
-        self._template = _read_template(config)
+        _, own = config.own_settings()
+        self._template_file = own.chat_template or config.chat_template
+        self._template = loading.read_template(self._template_file, "--chat-template") if self._template_file else None
         _check_tool_format(config.tool_format)
         metrics = Metrics()
-        self.engine = Engine(
-            self._launch.spec,
-            config.max_queue,
-            metrics,
-            comes_back=not config.exit_on_engine_failure,
-            first=self._launch.engine,
-        )
-        model = ServedModel(source, self.engine, self._template, config.tool_format, defaults=_read_defaults(config))
-        self.models = ServedModels(model)
+        offered = _catalog(config)
+        self._loads = loading.Loading(config, metrics, many=offered is not None)
+        self.models = self._pool(self._loads, offered)
         guard = _guard(config)
         self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
-        app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20)
+        app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20, self.stop)
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
         self._uvicorn = _Uvicorn(
@@ -116,6 +112,30 @@ class Server:
         )
         self.port: int = self._launch.socket.getsockname()[1]
 
+    def _pool(self, loads: loading.Loading, offered: Catalog | None) -> Pool:
+        config, launch = self.config, self._launch
+        pool = Pool(
+            loads.plan,
+            loads.engine,
+            loading.limits(config),
+            offered,
+            keep_alive=loading.idle_time(config.keep_alive),
+            pins=config.pin,
+            max_waiting=config.parallel + config.max_queue,
+            prepare=loads.prepare,
+            free_on_gpu=partial(loading.free_on_gpu, config),
+        )
+        if launch.source and launch.spec:
+            pool.offer_default(*loads.default(launch.source, launch.spec, self._template), first=launch.engine)
+        return pool
+
+    @property
+    def engine(self) -> Engine:
+        """The default model's."""
+        model = self.models.default
+        assert model, "there is no default model"
+        return model.engine
+
     @property
     def url(self) -> str:
         """The address that it listens on, without a path."""
@@ -134,7 +154,7 @@ class Server:
             await self.intake.close()
 
     async def _serve(self) -> None:
-        self.engine.start()
+        self.models.start()
         serving = asyncio.create_task(self._uvicorn.serve([self._launch.socket]))
         watching = asyncio.create_task(self._watch())
         try:
@@ -146,12 +166,13 @@ class Server:
             watching.cancel()
             self.stop()
             await serving
-            await self.engine.close()
+            await self.models.close()
+            self._loads.close()
 
     def stop(self) -> None:
         """Begin to stop: open streams get an error event."""
         self._uvicorn.should_exit = True
-        self.engine.stop(ServerClosing("The server is stopping."))
+        self.models.stop(ServerClosing("The server is stopping."))
 
     async def _check_template(self) -> None:
         """Raises StartError where --chat-template is not a template. It is checked in the intake process, as it is
@@ -160,31 +181,38 @@ class Server:
             try:
                 await self.intake.check(self._template)
             except NitroError as error:
-                raise StartError(f"--chat-template {self.config.chat_template}: {error}") from None
+                raise StartError(f"--chat-template {self._template_file}: {error}") from None
 
     async def _watch(self) -> None:
-        """Print the banner when the model is loaded, then wait for the engine's end. Raises StartError, EngineLost."""
+        """Print the banner when the default model is loaded, then wait for the end of an engine that does not come
+        back. Raises StartError, EngineLost."""
         tool_formats.known()  # imports them while the model loads: the first request needs them
+        warming = None
+        if model := self.models.default:
+            try:
+                info = await model.engine.loaded()
+            except EngineDown as error:
+                raise StartError(str(error)) from None
+            except ServerClosing:
+                return
+            banner(self, model, info)
+            warming = asyncio.create_task(self._warm_up(info))
+        else:
+            banner(self)
         try:
-            info = await self.engine.loaded()
-        except EngineDown as error:
-            raise StartError(str(error)) from None
-        except ServerClosing:
-            return
-        banner(self, info)
-        warming = asyncio.create_task(self._warm_up(info))
-        try:
-            why = await self.engine.ended()
+            why = await self.models.lost()
         finally:
-            warming.cancel()
+            if warming:
+                warming.cancel()
         if isinstance(why, EngineDown):
             raise EngineLost(f"{why} The server exits, as --exit-on-engine-failure says.")
 
     async def _warm_up(self, info: ModelInfo) -> None:
         """Have a request read, so that the chat template is compiled before the first one comes."""
-        with contextlib.suppress(NitroError):  # no template, say: the first request reports it
-            reader, body = WARM_UP
-            await self.intake.read(self.models.default.setup(info), reader, [body])
+        if model := self.models.default:
+            with contextlib.suppress(NitroError):  # no template, say: the first request reports it
+                reader, body = WARM_UP
+                await self.intake.read(model.setup(info), reader, [body])
 
 
 def run(config: ServeConfig, launch: Launch) -> None:
@@ -204,25 +232,15 @@ async def _run(config: ServeConfig, launch: Launch) -> None:
             loop.call_soon_threadsafe(server.stop)
 
     signals.on_first(stop)
-    name = server.models.default.source.id
-    await server.serve(lambda: click.echo(f"Loading {name} …", err=True))
+    model = server.models.default
+    await server.serve(lambda: click.echo(f"Loading {model.source.id} …", err=True) if model else None)
 
 
-def banner(server: Server, info: ModelInfo) -> None:
+def banner(server: Server, model: ServedModel | None = None, info: ModelInfo | None = None) -> None:
     """Print what was loaded, where it computes, and the URL."""
     config = server.config
-    rows = {
-        "model": f"{server.models.default.source.id} (trained for {info.trained_context} tokens)",
-        "engine": info.engine,
-        "device": f"{info.device}, layers: {info.layers}" + (f", KV cache: {info.kv_place}" if info.kv_place else ""),
-        "context": f"{info.context} tokens a request × {info.parallel} at once; "
-        f"pool of up to {info.kv_tokens} tokens, {info.kv_bytes / 2**20:.0f} MiB",
-        "URL": f"{server.url}/v1",
-    }
-    if info.has_draft_model:
-        rows["drafts"] = f"by {config.draft}"
-    if system := server.models.default.system:
-        rows["system"] = f"{system!r} where a request has no system message"
+    rows = _described(model, info, config.draft) if model and info else {"model": "none is loaded yet"}
+    rows = {**rows, "URL": f"{server.url}/v1"}
     click.secho(f"Nitro {__version__}", err=True, bold=True)
     for name, value in rows.items():
         click.echo(f"  {name:8} {value}", err=True)
@@ -232,6 +250,32 @@ def banner(server: Server, info: ModelInfo) -> None:
         )
 
 
+def _described(model: ServedModel, info: ModelInfo, draft: str | None) -> dict[str, str]:
+    rows = {
+        "model": f"{model.source.id} (trained for {info.trained_context} tokens)",
+        "engine": info.engine,
+        "device": f"{info.device}, layers: {info.layers}" + (f", KV cache: {info.kv_place}" if info.kv_place else ""),
+        "context": f"{info.context} tokens a request × {info.parallel} at once; "
+        f"pool of up to {info.kv_tokens} tokens, {info.kv_bytes / 2**20:.0f} MiB",
+    }
+    if info.has_draft_model:
+        rows["drafts"] = f"by {draft}"
+    if system := model.system:
+        rows["system"] = f"{system!r} where a request has no system message"
+    return rows
+
+
+def _catalog(config: ServeConfig) -> Catalog | None:
+    """What is offered besides the default: the folders of --models, the files of nitro.toml and, if no model was named,
+    what the stores hold. A runner of the user's own opens what it likes, and stands for itself. Raises StartError."""
+    for folder in config.models:
+        catalog.check_folder(folder)
+    everything = config.model is None and (config.no_model or ":" not in config.engine)
+    _, own = config.own_settings()
+    more = config.models or any(each.path for each in config.model_settings.values() if each is not own)
+    return Catalog(config.models, everything, config.model_settings) if everything or more else None
+
+
 def _guard(config: ServeConfig) -> Guard:
     try:
         return Guard(config.api_key, config.allow_origin, config.allow_host)
@@ -239,30 +283,11 @@ def _guard(config: ServeConfig) -> Guard:
         raise StartError(str(error)) from None
 
 
-def _read_template(config: ServeConfig) -> str | None:
-    if config.chat_template is None:
-        return None
-    try:
-        objection = files.problem_with(config.chat_template)
-        if objection:
-            raise StartError(f"--chat-template {objection}")
-        return config.chat_template.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"--chat-template {config.chat_template}: {error}") from None
-
-
 def _check_tool_format(name: str | None) -> None:
     if name is not None and name not in tool_formats.known():
         raise StartError(
             f"--tool-format {name}: there is no such format; there are {', '.join(sorted(tool_formats.known()))}."
         )
-
-
-def _read_defaults(config: ServeConfig) -> SamplingDefaults:
-    try:
-        return sampling_defaults.parse(config.defaults) if config.defaults else SamplingDefaults()
-    except ValueError as error:
-        raise StartError(f"--defaults {config.defaults}: {error}") from None
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":

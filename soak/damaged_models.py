@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nitro.bench import client
-from nitro.convert import cache, environments
+from nitro.convert import environments
+from nitro.system import folders
 from soak import replies, servers
 from soak.connection import Unanswered, ask
 from soak.report import Figure, Findings
@@ -103,7 +104,7 @@ def _remove(path: Path) -> None:
 
 def _of_folders() -> tuple[str, ...]:
     """GGUF only where its environment exists already, since making it takes minutes and gigabytes."""
-    made = cache.folder() / "environments" / "converter" / environments.MARKER
+    made = folders.cache() / "environments" / "converter" / environments.MARKER
     return ("gguf", "mlx") if made.is_file() else ("mlx",)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 # engine processes find this checkout, and the runners of tests/runners.py
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+
+os.environ["NITRO_CONFIG"] = os.devnull  # not the settings of whoever runs the tests
 
 import fast
 from asking import SAYING, TEMPLATE
@@ -22,6 +25,11 @@ from nitro.config import ServeConfig
 from nitro.engines.client.spawn import ENVIRONMENT
 from nitro.models import default_model
 
+# no test sees the models of whoever runs it, or what Nitro remembers of them
+os.environ["NITRO_STORES"] = ""
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # which asks the hub for something, too
+_data = tempfile.TemporaryDirectory(prefix="nitro-tests-")
+os.environ["NITRO_DATA"] = _data.name
 os.environ.update(ENVIRONMENT)  # for the runners that tests load into this process: before llama.cpp is
 
 
@@ -36,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure() -> None:
     fast.end()
+    _data.cleanup()
 
 
 @pytest.hookimpl(wrapper=True)

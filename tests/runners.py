@@ -66,8 +66,8 @@ def _says(chunk: Chunk, word: bytes) -> bool:
 class Gate:
     """The test's end of a GatedRunner."""
 
-    def __init__(self, folder: Path):
-        self.path = str(folder / "gate")
+    def __init__(self, folder: Path, name: str = "gate"):
+        self.path = str(folder / name)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.settimeout(60)
         self._listener.bind(self.path)
@@ -156,6 +156,24 @@ class ForgetfulRunner(FakeRunner):
             raise LoadError("This model cannot be loaded again, says the test.")
         super().__init__(spec)
         Path(spec.model).touch()
+
+
+class ShelfRunner(GatedRunner):
+    """One of several models in a folder. Beside its file MODEL.gguf may lie MODEL.gate, the socket of its gate, and
+    MODEL.refuse, which says why it cannot be loaded. It answers with the letters of its file's name, over and over."""
+
+    def __init__(self, spec: EngineSpec):
+        file = Path(spec.model)
+        if (why := file.with_suffix(".refuse")).exists():
+            raise LoadError(why.read_text())
+        gate = file.with_suffix(".gate")
+        super().__init__(replace(spec, model=str(gate) if gate.exists() else ""))
+        self.info = replace(self.info, draft_tokens=0)
+        self._letters = file.stem.encode()
+
+    def _next(self, chunk: Chunk) -> int:
+        said = len(chunk.tokens) - chunk.prompt_length
+        return self._letters[said % len(self._letters)]
 
 
 class UnloadableRunner:

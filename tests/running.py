@@ -19,6 +19,7 @@ import fast
 import openai
 
 from nitro.config import ServeConfig
+from nitro.engines.client.engine import Engine
 from nitro.server import Server
 
 CEILING = 60.0  # seconds; a limit that only a hang reaches
@@ -47,7 +48,6 @@ class RunningServer:
 
     async def _serve(self) -> None:
         self.server = Server(self._config)
-        self.engine = self.server.engine
         self._loop = asyncio.get_running_loop()
         self._up.set()
         await self.server.serve()
@@ -74,6 +74,11 @@ class RunningServer:
     @property
     def url(self) -> str:
         return self.server.url
+
+    @property
+    def engine(self) -> Engine:
+        """The default model's."""
+        return self.server.engine
 
     def client(self, **options: object) -> openai.OpenAI:
         return sdk(self.url, **options)

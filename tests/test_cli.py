@@ -34,6 +34,7 @@ SWITCHES = [
     ("--exit-on-engine-failure", "exit_on_engine_failure"),
     ("--no-mmap", "no_mmap"),
     ("--mlock", "mlock"),
+    ("--no-model", "no_model"),
 ]
 
 # flag, its field, a value as text, what it means; another value as text, what that means
@@ -72,6 +73,11 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--allow-host", "allow_host", "box.lan", ("box.lan",), "*", ("*",)),
     ("--chat-template", "chat_template", "a.jinja", Path("a.jinja"), "/no/b", Path("/no/b")),
     ("--tool-format", "tool_format", "hermes", "hermes", "none of them", "none of them"),
+    ("--models", "models", "shelf", (Path("shelf"),), "/no/b", (Path("/no/b"),)),
+    ("--models-max", "models_max", "1", 1, "20", 20),
+    ("--memory", "memory", "12G", "12G", "4096", "4096"),
+    ("--keep-alive", "keep_alive", "5m", "5m", "-1", "-1"),
+    ("--pin", "pin", "anna", ("anna",), "org/name:Q4_K_M", ("org/name:Q4_K_M",)),
     ("--max-queue", "max_queue", "0", 0, "1000", 1000),
     ("--max-body", "max_body", "1", 1, "1000", 1000),
     ("--log-level", "log_level", "debug", "debug", "error", "error"),
@@ -119,7 +125,7 @@ def test_nothing_is_the_default_of_everything(serve: Serve) -> None:
 
 
 def test_every_field_can_be_set() -> None:
-    assert {field for _, field, *_ in [*OPTIONS, *SWITCHES]} | {"model"} == {
+    assert {field for _, field, *_ in [*OPTIONS, *SWITCHES]} | {"model", "model_settings"} == {
         f.name for f in msgspec.structs.fields(ServeConfig)
     }
 
@@ -298,6 +304,11 @@ def serves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         ["--rope-freq-scale", "nan"],
         ["--yarn-orig-ctx", "0"],
         ["--yarn-ext-factor", "-1"],
+        ["--models-max", "0"],
+        ["--memory", "much"],
+        ["--memory", "-1"],
+        ["--keep-alive", "soon"],
+        ["--keep-alive", "5d"],
         ["--nowhere"],
         ["a.gguf", "b.gguf"],
     ],

@@ -17,8 +17,8 @@ from nitro.engines.sampling_defaults import SamplingDefaults, from_file
 from nitro.engines.sampling_params import INT32
 from nitro.engines.types import EngineSpec
 from nitro.errors import StartError
-from nitro.models.catalog import ModelSource
 from nitro.models.handle import ServedModel
+from nitro.models.model_source import ModelSource
 from nitro.server import Server
 from nitro.system import frames
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import limits
+from nitro.cli.main import main
 from nitro.gguf.architectures import FAMILIES
 from scripts import architectures, bench_chart
 
@@ -18,11 +19,9 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benc
 TOP = (ROOT / "README.md", ROOT / "CONTRIBUTING.md")
 FOR_USERS = [page for page in PAGES if page in TOP or page.is_relative_to(ROOT / "docs")]
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
-COMMAND = re.compile(
-    r"(?:^|/|`)nitro (serve|convert|verify|doctor|bench)\b([^`\n]*)|make serve ARGS=\"([^\"]*)\"", re.M
-)
+COMMANDS = tuple(main.commands)
+COMMAND = re.compile(rf"(?:^|/|`)nitro ({'|'.join(COMMANDS)})\b([^`\n]*)|make serve ARGS=\"([^\"]*)\"", re.M)
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-COMMANDS = ("serve", "convert", "verify", "doctor", "bench")
 
 
 def named(page: Path) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nitro.engines.hardware import memory
 from nitro.engines.hardware.memory import MIB, MIN_CONTEXT, KVPlan, plan
 from nitro.engines.runner import LoadError
+from nitro.system import memory as main_memory
 
 quick = settings(deadline=None, database=None)
 
@@ -149,7 +150,7 @@ def cgroup(folder: Path, **files: str | None) -> int:
     for name, text in files.items():
         if text is not None:
             (folder / f"memory.{name}").write_text(text)
-    return memory._cgroup_room(folder)
+    return main_memory._cgroup_room(folder)
 
 
 def test_room_under_a_limit(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_without_a_readable_limit_there_is_no_end(tmp_path: Path, limit: str | N
 
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert memory._cgroup_room(tmp_path / "file") > 2**60
+    assert main_memory._cgroup_room(tmp_path / "file") > 2**60
 
 
 def test_cached_files_are_room(tmp_path: Path) -> None:
@@ -181,14 +182,14 @@ def test_cached_files_are_room(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("meminfo, room, free", [(500, 700, 500), (700, 500, 500), (500, 2**62, 500), (0, 700, 0)])
 def test_the_tighter_limit_counts(monkeypatch: pytest.MonkeyPatch, meminfo: int, room: int, free: int) -> None:
-    monkeypatch.setattr(memory, "_meminfo_available", lambda: meminfo)
-    monkeypatch.setattr(memory, "_cgroup_room", lambda: room)
+    monkeypatch.setattr(main_memory, "_meminfo_available", lambda: meminfo)
+    monkeypatch.setattr(main_memory, "_cgroup_room", lambda: room)
     assert memory.free_host_memory() == free
 
 
 def test_a_mute_system_is_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_meminfo_available", lambda: None)
-    monkeypatch.setattr(memory, "_cgroup_room", lambda: 2**62)
+    monkeypatch.setattr(main_memory, "_meminfo_available", lambda: None)
+    monkeypatch.setattr(main_memory, "_cgroup_room", lambda: 2**62)
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert 0 < memory.free_host_memory() <= physical
 
@@ -206,6 +207,7 @@ def fake_files(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
             raise FileNotFoundError(self.path)
 
     monkeypatch.setattr(memory, "Path", Fake)
+    monkeypatch.setattr(main_memory, "Path", Fake)
 
 
 @pytest.mark.parametrize(
@@ -218,12 +220,12 @@ def fake_files(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
 )
 def test_meminfo(monkeypatch: pytest.MonkeyPatch, text: str, available: int | None) -> None:
     fake_files(monkeypatch, {"/proc/meminfo": text})
-    assert memory._meminfo_available() == available
+    assert main_memory._meminfo_available() == available
 
 
 def test_no_meminfo(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_files(monkeypatch, {})
-    assert memory._meminfo_available() is None
+    assert main_memory._meminfo_available() is None
 
 
 @pytest.mark.parametrize(

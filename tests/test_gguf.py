@@ -455,8 +455,22 @@ def test_a_sentence_piece_vocabulary_is_served(tiny_file: Path, tiny: Header, mo
     scores = [-float(id) for id in range(len(tokens))]
     keys = {"model": "llama", "tokens": tokens, "token_type": types, "scores": scores, "merges": None}
     changed = with_metadata(tiny, **{f"tokenizer__ggml__{key}": value for key, value in keys.items()})
-    monkeypatch.setattr(header, "read", lambda path, whole: changed)
+    monkeypatch.setattr(header, "read", lambda *_: changed)
     model = open_gguf(tiny_file)
     ids = model.tokenizer.encode("hello\n<s>é")
     assert [model.tokenizer.token_bytes(id) for id in ids] == [b" hell", b"o", b"\n", b"", b" ", b"\xc3", b"\xa9"]
     assert (model.bos, model.eos) == ("<s>", "</s>")
+
+
+@pytest.mark.parametrize("beginning", [1, 100, 2**22])
+def test_a_file_that_is_read_from_its_beginning_on(
+    model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, beginning: int
+) -> None:
+    """The same header, however little of the file is read at first; and the same faults."""
+    monkeypatch.setattr(header, "BEGINNING", beginning)
+    assert header.read(model, full=False, mapped=False) == header.read(model, full=False)
+    for length in (0, 3, 1000, model.stat().st_size - 1):
+        cut = tmp_path / "cut.gguf"
+        cut.write_bytes(model.read_bytes()[:length])
+        with pytest.raises(header.UnreadableGGUF):
+            header.read(cut, mapped=False)

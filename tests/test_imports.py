@@ -25,6 +25,12 @@ def test_the_server_process_imports_no_engine() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_server_process_imports_no_library_of_the_hub() -> None:
+    program = "import sys, nitro.cli.pull, nitro.server; print('huggingface_hub' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_the_engine_is_in_a_process_of_its_own(smollm_server: RunningServer) -> None:
     def mapped(pid: int) -> str:
         return Path(f"/proc/{pid}/maps").read_text()

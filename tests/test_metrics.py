@@ -19,11 +19,11 @@ MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
 def shown(server: RunningServer) -> dict[str, float]:
-    """Samples by name, with the labels of those that have some."""
+    """Samples by name, with the labels of those that have some besides their model."""
     reply = httpx.get(f"{server.url}/metrics")
     assert reply.status_code == 200 and reply.headers["content-type"].startswith("text/plain")
     return {
-        sample.name + "".join(f" {value}" for value in sample.labels.values()): sample.value
+        sample.name + "".join(f" {value}" for label, value in sample.labels.items() if label != "model"): sample.value
         for family in text_string_to_metric_families(reply.text)
         for sample in family.samples
     }
@@ -148,16 +148,16 @@ def histogram(text: bytes, name: str) -> tuple[dict[str, float], float, float]:
     (family,) = (f for f in text_string_to_metric_families(text.decode()) if f.name == name)
     buckets = {s.labels["le"]: s.value for s in family.samples if s.name == f"{name}_bucket"}
     before = dict(zip(buckets, [0.0, *buckets.values()], strict=False))
-    values = {s.name.removeprefix(f"{name}_"): s.value for s in family.samples if not s.labels}
+    values = {s.name.removeprefix(f"{name}_"): s.value for s in family.samples if "le" not in s.labels}
     return {le: n for le, n in buckets.items() if n > before[le]}, values["count"], values["sum"]
 
 
 def test_sums_and_buckets_of_requests() -> None:
     metrics = Metrics()
-    metrics.generation(TokenUsage(7, 3, 5), queued=0.25, first=2.0, later=8.0)  # a token each 2 s
-    metrics.generation(TokenUsage(11, 0, 3), queued=100.0, first=0.5, later=1.0)  # 0.5 s
-    metrics.generation(TokenUsage(1, 0, 1), queued=0.0, first=1000.0, later=0.0)  # no time between tokens
-    metrics.generation(TokenUsage(1, 0, 0), queued=None, first=None, later=0.0)  # neither
+    metrics.of("m").generation(TokenUsage(7, 3, 5), queued=0.25, first=2.0, later=8.0)  # a token each 2 s
+    metrics.of("m").generation(TokenUsage(11, 0, 3), queued=100.0, first=0.5, later=1.0)  # 0.5 s
+    metrics.of("m").generation(TokenUsage(1, 0, 1), queued=0.0, first=1000.0, later=0.0)  # no time between tokens
+    metrics.of("m").generation(TokenUsage(1, 0, 0), queued=None, first=None, later=0.0)  # neither
     text = metrics.text()
     queue = {"0.005": 1, "0.25": 2, "300.0": 3}, 3, 100.25
     assert histogram(text, "nitro_queue_seconds") == queue
@@ -177,8 +177,8 @@ def step_record(rows: int, seconds: float) -> StepRecord:
 def test_sums_and_buckets_of_steps() -> None:
     metrics = Metrics()
     for rows, seconds in ((2, 0.25), (64, 4.0), (200, 0.001)):
-        metrics.step(step_record(rows, seconds))
-    metrics.step(step_record(0, 50.0))  # nothing was computed
+        metrics.of("m").step(step_record(rows, seconds))
+    metrics.of("m").step(step_record(0, 50.0))  # nothing was computed
     text = metrics.text()
     assert histogram(text, "nitro_batch_size") == ({"2.0": 1, "64.0": 2, "+Inf": 3}, 3, 266)
     assert histogram(text, "nitro_step_seconds") == ({"0.001": 1, "0.25": 2, "+Inf": 3}, 3, 4.251)
@@ -193,3 +193,13 @@ def test_a_prompt_that_is_scored_takes_small_steps(serve, scored: bool) -> None:
     assert httpx.post(f"{server.url}/v1/completions", json=body, timeout=CEILING).status_code == 200
     steps = [row.stop - row.start for record in server.engine.steps for row in record.rows]
     assert max(steps) == MAX_SCORED == 128 if scored else max(steps) > MAX_SCORED
+
+
+def test_each_model_has_its_own_numbers() -> None:
+    metrics = Metrics()
+    metrics.of("a").generation(TokenUsage(7, 3, 5), queued=0.25, first=2.0, later=8.0)
+    metrics.of("b").step(step_record(2, 0.25))
+    families = list(text_string_to_metric_families(metrics.text().decode()))
+    found = {(s.name, s.labels["model"]): s.value for f in families for s in f.samples if "le" not in s.labels}
+    assert found["nitro_prompt_tokens_total", "a"] == 7 and found["nitro_prompt_tokens_total", "b"] == 0
+    assert found["nitro_step_seconds_count", "a"] == 0 and found["nitro_step_seconds_count", "b"] == 1

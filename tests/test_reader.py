@@ -143,8 +143,8 @@ def test_what_cannot_be_told_is_its_requests_error(serve, gate: Gate) -> None:
 
 
 def test_every_verb_has_a_handler_and_every_answer_a_receiver() -> None:
-    """But for those of the process itself: Load is the reader's, Ready and LoadFailed are the keeper's."""
-    assert set(handlers.HANDLERS) == {*get_args(messages.ToEngine)} - {messages.Load}
+    """But for those of the process itself: Import and Load are the reader's, Ready and LoadFailed are the keeper's."""
+    assert set(handlers.HANDLERS) == {*get_args(messages.ToEngine)} - {messages.Import, messages.Load}
     receivers = Engine(EngineSpec(FAKE, ""))._receivers
     assert set(receivers) == {*get_args(messages.FromEngine)} - {messages.Ready, messages.LoadFailed}
 
@@ -153,9 +153,10 @@ def test_a_request_that_comes_before_the_model_is_loaded_is_left_out() -> None:
     ours, theirs = socketpair()
     with ours, theirs:
         reader, handled = Reader(theirs), SimpleQueue[messages.Request]()
-        for message in (messages.Abort([1]), messages.Load(EngineSpec(FAKE, ""))):
+        for message in (messages.Abort([1]), messages.Import(FAKE), messages.Load(EngineSpec(FAKE, ""))):
             reader._take(frames.encode(message))
-        assert reader.wait_for_load().spec.engine == FAKE
+        prepared: list[str] = []
+        assert reader.wait_for_load(prepared.append).spec.engine == FAKE and prepared == [FAKE]
         reader.handle_with(handled.put)
         reader._take(frames.encode(messages.Abort([2])))
         assert handled.get(timeout=CEILING) == messages.Abort([2]) and handled.empty()

@@ -1,5 +1,6 @@
 """The README's examples, run as they stand but for the address."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from hub import Repo
+from hub import running as hub_running
 from running import CEILING, RunningServer
 
 from nitro.cli.main import main
@@ -36,6 +39,7 @@ def test_every_example_is_known() -> None:
         *blocks("sh", "curl "),
         *blocks("sh", "activate"),
         *blocks("python", "OpenAI"),
+        *blocks("sh", "nitro pull"),
     ]
     assert sorted(known) == sorted(code for _, code in BLOCKS)
 
@@ -76,3 +80,26 @@ def test_the_program_is_the_command() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     (target,) = (EntryPoint("nitro", value, "").load() for value in scripts.values())
     assert [*scripts] == ["nitro"] and target is main
+
+
+def test_many_models(tmp_path: Path, model: Path) -> None:
+    """Its commands but those that stay, with a hub of our own; `git diff` is a text here."""
+    (code,) = blocks("sh", "nitro pull")
+    lines = [line.partition("#")[0].strip() for line in code.splitlines()]
+    assert {line.split("nitro ")[1].split()[0] for line in lines} <= set(main.commands)
+    nitro = f"{sys.executable} -m nitro"
+    with hub_running() as hub:
+        hub.repos["bartowski/Qwen3-0.6B-GGUF"] = Repo({"Qwen3-0.6B-Q8_0.gguf": model.read_bytes()})
+        own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "NITRO_DATA": str(tmp_path / "data")}
+        env = {**os.environ, **own, "NITRO_STORES": "hub"}
+
+        def say(line: str) -> str:
+            command = ["sh", "-c", line.replace("git diff", "echo changed").replace("nitro ", f"{nitro} ")]
+            done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=CEILING)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        pull, listing, *_, asking = lines
+        assert "is here" in say(pull)
+        assert "Qwen3-0.6B-GGUF" in say(listing)
+        assert say(asking.replace("nitro run", "nitro run --max-tokens 4"))

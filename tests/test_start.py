@@ -52,7 +52,7 @@ def test_a_folder_that_llama_cannot_open(tmp_path: Path) -> None:
         ("empty", "empty is a folder without config.json"),
         (
             "Qwen/Qwen3-0.6B-MLX-4bit",
-            "hf download Qwen/Qwen3-0.6B-MLX-4bit --local-dir Qwen3-0.6B-MLX-4bit && nitro serve",
+            "no model of this name is on this machine; if it is one of the Hugging Face hub, `nitro pull Qwen/",
         ),
     ],
 )

@@ -18,8 +18,8 @@ from nitro.cli.main import main
 from nitro.convert import verify
 from nitro.convert.comparison import LIMITS, SAME
 from nitro.engines.types import ModelInfo
-from nitro.models.catalog import ModelSource
 from nitro.models.handle import ServedModel
+from nitro.models.model_source import ModelSource
 
 FEW = 64  # positions: MLX's CPU build takes an eighth of a second for each
 

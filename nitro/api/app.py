@@ -1,5 +1,7 @@
 """The HTTP application: routes, error bodies, limits."""
 
+from collections.abc import Callable
+
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.exceptions import MethodNotAllowedException, NotFoundException
@@ -8,12 +10,14 @@ from litestar.plugins.core import MsgspecDIPlugin
 
 from nitro.api import error_responses, health
 from nitro.api.auth import Guard
+from nitro.api.first_nitro import routes as first_nitro
+from nitro.api.first_nitro.model import FirstNitro
 from nitro.api.middleware import RequestMiddleware
 from nitro.api.openai import models
 from nitro.api.openai.chat import chat_completions
 from nitro.api.openai.completions import completions
 from nitro.api.openapi.document import openapi_document
-from nitro.models.handle import ServedModels
+from nitro.models.pool import Pool
 from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
 
@@ -28,25 +32,31 @@ class _Application(Litestar):
 
 
 def make_app(
-    served: ServedModels,
+    served: Pool,
     service: GenerationService,
     guard: Guard,
     metrics: Metrics,
     max_body: int = 32 * 2**20,
+    stop: Callable[[], None] = lambda: None,
 ) -> RequestMiddleware:
-    """The ASGI application over these models. `max_body`: bytes of a request's body."""
+    """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
+    server."""
+    first = FirstNitro(served, stop, guard.has_key, service.strict)
     app = _Application(
         [
             chat_completions,
             completions,
             models.list_models,
             models.get_model,
+            models.load_model,
+            models.unload_model,
             health.health,
             health.healthz,
             health.metrics,
             openapi_document,
+            *first_nitro.HANDLERS,
         ],
-        state=State({"models": served, "service": service, "metrics": metrics}),
+        state=State({"models": served, "service": service, "metrics": metrics, "first_nitro": first}),
         exception_handlers={
             NotFoundException: error_responses.on_unknown_url,
             MethodNotAllowedException: error_responses.on_wrong_method,

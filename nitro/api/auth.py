@@ -36,6 +36,11 @@ class Guard:
         self._origins = name_patterns.origins((*name_patterns.LOCAL, *origins))
         self._hosts = name_patterns.hosts(("localhost", *hosts))
 
+    @property
+    def has_key(self) -> bool:
+        """Whether clients must have a key."""
+        return self._api_key is not None
+
     def check(self, method: str, path: str, headers: Headers) -> None:
         """Raises ApiError 400, 401 or 403. A preflight (OPTIONS) needs no key, since it cannot carry one."""
         host = headers.get(b"host", b"").decode("latin-1")

@@ -9,9 +9,11 @@ from typing import Any
 from litestar import MediaType, Request, Response
 
 from nitro.api import error_responses, reply_writer
+from nitro.api.late_stream import Early, LateStream, Silence, discard
 from nitro.api.stream_response import StreamResponse
 from nitro.errors import ApiError
 from nitro.service import ignored_parameters
+from nitro.service.asked import Asked
 from nitro.service.disconnects import ClientDisconnected
 from nitro.service.generation import GenerationService, GenerationStream
 from nitro.service.renderer import MakeRenderer, Renderer
@@ -23,30 +25,63 @@ CLIENT_CLOSED_REQUEST = 499  # the status nginx logs for it; nobody receives it
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """`reader`: where the protocol's Reader is, as "module:function"; it runs in an intake process. `prompt_param`:
-    what the protocol calls the prompt. `error`: writes what goes wrong before a reply begins."""
+    what the protocol calls the prompt. `error`: writes what goes wrong before a reply begins. `namer`: where
+    its Namer is. `early`: what its streams have before their model is loaded; None: they wait for it."""
 
     reader: str
     renderer: MakeRenderer
     prompt_param: str
     error: Callable[[ApiError], Response[bytes]] = error_responses.response
+    namer: str | None = None
+    early: Early | None = None
 
 
-async def respond(request: Request, endpoint: Endpoint) -> Response[Any]:
-    """Have a request read, sent to an engine, and answered, whole or as a stream."""
+async def respond(request: Request, endpoint: Endpoint, asked: Asked | None = None) -> Response[Any]:
+    """Have a request read, sent to an engine, and answered, whole or as a stream. `asked`: its model, where the route
+    says it."""
     service: GenerationService = request.app.state.service
-    raw = RawRequest(endpoint.reader, partial(_body, request), endpoint.prompt_param)
+    raw = RawRequest(endpoint.reader, partial(read_body, request), endpoint.prompt_param, asked, endpoint.namer)
     principal = Principal(request.state.request_id, _left(request))
     try:
-        stream = await service.generate(raw, principal)
-        renderer = _renderer(endpoint, stream)
-        headers = ignored_parameters.header(stream.ignored)
-        if stream.streamed:
-            return StreamResponse(stream, renderer, headers, principal)
-        return Response(await stream.whole(renderer), headers=headers, media_type=MediaType.JSON)
+        if endpoint.early and service.may_wait:
+            return await _reply_or_sign(service, endpoint, raw, principal)
+        return await _reply(service, endpoint, raw, principal)
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except ApiError as error:
         return endpoint.error(error)
+
+
+async def _reply(
+    service: GenerationService,
+    endpoint: Endpoint,
+    raw: RawRequest,
+    principal: Principal,
+    asked: Callable[[Asked], None] | None = None,
+) -> Response[Any]:
+    stream = await service.generate(raw, principal, asked)
+    renderer = _renderer(endpoint, stream)
+    headers = ignored_parameters.header(stream.ignored)
+    if stream.streamed:
+        return StreamResponse(stream, renderer, headers, principal)
+    return Response(await stream.whole(renderer), headers=headers, media_type=MediaType.JSON)
+
+
+async def _reply_or_sign(
+    service: GenerationService, endpoint: Endpoint, raw: RawRequest, principal: Principal
+) -> Response[Any]:
+    """The reply; for a stream that waits too long for its model, one that begins with signs of life."""
+    assert endpoint.early
+    silence = Silence()
+    replying = asyncio.create_task(_reply(service, endpoint, raw, principal, silence.asked), name="reply")
+    try:
+        await asyncio.wait((replying, silence.too_long), return_when=asyncio.FIRST_COMPLETED)
+        return replying.result() if replying.done() else LateStream(endpoint.early, replying)
+    except BaseException:
+        discard(replying)
+        raise
+    finally:
+        silence.close()
 
 
 def _renderer(endpoint: Endpoint, stream: GenerationStream) -> Renderer:
@@ -57,7 +92,7 @@ def _renderer(endpoint: Endpoint, stream: GenerationStream) -> Renderer:
         raise
 
 
-async def _body(request: Request) -> list[bytes]:
+async def read_body(request: Request) -> list[bytes]:
     """The body, piece by piece. Litestar's own way would keep it for as long as the request.
 
     Raises ClientDisconnected where the client does not send all of it, ApiError 413 where it is too large.

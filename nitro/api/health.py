@@ -1,11 +1,16 @@
 """`GET /health`, `/healthz`, `/metrics`: whether the server is alive, and what it has done."""
 
+from typing import Literal
+
 from litestar import MediaType, Request, Response, get
 
 from nitro.api.openai import schema
 from nitro.api.openai.models import served
-from nitro.engines.client.state import EngineState
+from nitro.models.pool_entry import PoolEntry
 from nitro.service.metrics import CONTENT_TYPE, Metrics
+
+Status = Literal["ok", "loading", "restarting", "down", "stalled", "failed"]
+NOT_WELL = ("loading", "restarting", "down", "stalled", "failed")
 
 
 @get("/metrics")
@@ -17,25 +22,25 @@ async def metrics(request: Request) -> Response[bytes]:
 
 @get("/health")
 async def health(request: Request) -> Response[schema.Health]:
-    """200 once a model is loaded and its engine takes steps, else 503 with the reason."""
-    engine = served(request).default.engine
-    if reason := engine.stalled:
-        return Response(schema.Health("stalled", reason), status_code=503)
-    match engine.state:
-        case EngineState.READY:
-            return Response(schema.Health("ok"))
-        case EngineState.LOADING:
-            return Response(schema.Health("loading"), status_code=503)
-        case EngineState.RESTARTING:
-            return Response(schema.Health("restarting", engine.failure), status_code=503)
-        case EngineState.DOWN:
-            return Response(schema.Health("down", engine.failure or "The server is stopping."), status_code=503)
+    """200 while the default model is well, or unloaded because nobody needed it, else 503 with the reason. A server
+    without a default is well."""
+    pool = served(request)
+    entry = pool.default_entry
+    status, reason = _well(entry) if entry else ("ok", None)
+    models = [schema.ModelHealth(each.id, each.state, each.reason) for each in pool.entries()] if pool.by_name else []
+    return Response(schema.Health(status, reason, models), status_code=200 if status == "ok" else 503)
+
+
+def _well(entry: PoolEntry) -> tuple[Status, str | None]:
+    if entry.state in NOT_WELL:
+        return entry.state, entry.reason  # type: ignore[return-value]
+    return "ok", None
 
 
 @get("/healthz", media_type=MediaType.HTML)
 async def healthz(request: Request) -> Response[str]:
     """The same in the first Nitro's words."""
-    engine = served(request).default.engine
-    if engine.state is EngineState.READY and not engine.stalled:
+    entry = served(request).default_entry
+    if entry is None or _well(entry)[0] == "ok":
         return Response("Nitro is alive!!!")
     return Response("Nitro has no model ready.", status_code=503)

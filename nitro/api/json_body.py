@@ -66,6 +66,22 @@ def decode(body: bytes, type: type[T]) -> Decoded[T]:
         raise _no_json(error) from None
 
 
+def glance(body: bytes, type: type[T]) -> T:
+    """The few fields of `type`, whatever else the body has. Lenient as `decode` is. Raises ApiError 400."""
+    read = msgspec.json.Decoder(type, strict=False).decode
+    try:
+        try:
+            return read(body)
+        except msgspec.ValidationError:
+            raise
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return read(_repaired(body, error))
+    except msgspec.ValidationError as error:
+        raise _wrong_type(error) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _no_json(error) from None
+
+
 @cache
 def _reader(type: type[T]) -> Callable[[bytes], T]:
     return msgspec.json.Decoder(closed(type), strict=False).decode

@@ -1,7 +1,7 @@
 """What happens to every request before it is routed: one ASGI application around the routed one.
 
-It gives the request an id, corrects the path (doubled slashes, a missing or doubled `/v1`), asks the guard, limits the
-body, and answers browsers and HEAD.
+It gives the request an id, corrects the path (doubled slashes, a missing or doubled `/v1`, capitals in the first
+Nitro's), asks the guard, limits the body, and answers browsers and HEAD.
 """
 
 import random
@@ -20,6 +20,7 @@ from nitro.errors import ApiError
 from nitro.service.metrics import Metrics
 
 _SLASHES = re.compile("/{2,}")
+_ANY_CASE = re.compile("/(inferences|processmanager)/.*", re.IGNORECASE)  # paths of the first Nitro's API
 _V1S = re.compile("(/v1)+/")  # a base URL that ends with /v1, given to a program that adds it
 
 
@@ -79,6 +80,8 @@ class RequestMiddleware:
 
     def _correct(self, path: str) -> str:
         path = _SLASHES.sub("/", f"/{path}")
+        if _ANY_CASE.fullmatch(path):
+            return path.lower()
         if doubled := _V1S.match(path):
             path = "/v1/" + path[doubled.end() :]
         first = path.split("/")[1]

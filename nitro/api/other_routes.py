@@ -8,7 +8,8 @@ from collections.abc import Iterable
 CHAT = "POST /v1/chat/completions"
 COMPLETIONS = "POST /v1/completions"
 MODELS = "GET /v1/models"
-ONE_MODEL = "The model is chosen when the server starts: nitro serve MODEL."
+LOADING = "POST /v1/models/load loads a model, POST /v1/models/unload unloads it."
+FIRST_NITRO = "/inferences/llamacpp"
 NOT_YET = "Nothing takes its place yet."
 
 # (what a path begins with, without /v1; whose it is or what it does; what to use instead). The first that fits counts.
@@ -19,7 +20,7 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("/api/show", "Ollama's API", f"Use {MODELS}."),
     ("/api/ps", "Ollama's API", f"Use {MODELS}."),
     ("/api/version", "Ollama's API", "Use GET /schema/openapi.json, which has the version."),
-    ("/api/pull", "Ollama's API", ONE_MODEL),
+    ("/api/pull", "Ollama's API", "A request fetches nothing: nitro pull NAME does."),
     ("/api/embed", "embeddings", NOT_YET),
     ("/api/v0", "LM Studio's API", f"Use {CHAT}, {COMPLETIONS} and {MODELS}."),
     ("/api", "Ollama's API", f"Use {CHAT}, {COMPLETIONS} and {MODELS}."),
@@ -61,10 +62,8 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("/realtime", "the Realtime API", f"Use {CHAT} with 'stream'."),
     ("/engines", "OpenAI's older API", f"Use {COMPLETIONS}."),
     ("/edits", "OpenAI's older API", f"Use {CHAT}."),
-    ("/inferences/llamacpp/chat_completion", "the first Nitro's API", f"Use {CHAT}."),
-    ("/inferences/server/chat_completion", "the first Nitro's API", f"Use {CHAT}."),
-    ("/inferences", "the first Nitro's API", ONE_MODEL),
-    ("/processmanager", "the first Nitro's API", "Stop the server with Ctrl-C or SIGTERM."),
+    ("/inferences", "that route of the first Nitro's API", f"Its others are below {FIRST_NITRO}: docs/first-nitro.md."),
+    ("/processmanager", "that route of the first Nitro's API", "DELETE /processmanager/destroy stops the server."),
 )
 
 

@@ -2,5 +2,7 @@
 
 CHAT = "nitro.api.openai.parse:read_chat"
 COMPLETION = "nitro.api.openai.parse:read_completion"
-READERS = (CHAT, COMPLETION)
+NAME = "nitro.api.openai.model_name:read"
+FIRST_NITRO_CHAT = "nitro.api.first_nitro.parse:read_chat"  # imported when it is needed: it is rarely
+READERS = (CHAT, COMPLETION, NAME)
 WARM_UP = (CHAT, b'{"messages": [{"role": "user", "content": "Hello"}]}')  # a reader, and a body for it

@@ -4,19 +4,28 @@ import click
 
 from nitro import __version__
 from nitro.cli.bench import bench
+from nitro.cli.chat import chat
+from nitro.cli.config import config
 from nitro.cli.convert import convert
 from nitro.cli.doctor import doctor
+from nitro.cli.first_nitro import FirstNitroGroup
+from nitro.cli.list import list_models
+from nitro.cli.ps import ps
+from nitro.cli.pull import pull
+from nitro.cli.rm import rm
+from nitro.cli.run import run
 from nitro.cli.serve import serve
+from nitro.cli.show import show
 from nitro.cli.verify import verify
 from nitro.system import file_descriptors
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=FirstNitroGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nitro")
 def main() -> None:
     """Nitro: a local LLM server with the OpenAI API."""
     file_descriptors.fill_standard()
 
 
-for command in (serve, doctor, bench, convert, verify):
+for command in (serve, chat, run, pull, list_models, show, ps, rm, config, doctor, bench, convert, verify):
     main.add_command(command)

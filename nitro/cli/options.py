@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
+from click.core import ParameterSource
 
 from nitro.cli import api_keys
 from nitro.engines.options import Option
@@ -37,12 +38,22 @@ def struct_option(of: Option, help: str) -> Decorator:
     return option(of.flag, of.field, help=help, **_attributes(of))
 
 
+def checked(of: Option, value: Any) -> Any:
+    """A value of the right type as the option's flag takes it. Raises ValueError with what the command line says."""
+    parameter = click.Option([of.flag, of.field], **_attributes(of))
+    try:
+        return parameter.process_value(click.Context(click.Command("nitro")), value)
+    except click.BadParameter as error:
+        raise ValueError(error.message) from None
+
+
 def _attributes(of: Option) -> dict[str, Any]:
     """As click.option takes them."""
     if of.kind is bool:
         return {"is_flag": True}
     if get_origin(of.kind) is tuple:
-        return {"multiple": True}
+        paths = {"type": click.Path(path_type=Path)} if Path in get_args(of.kind) else {}
+        return {"multiple": True, **paths}
     if of.kind is int:
         return {"default": of.default, "type": click.IntRange(of.meta.ge, of.meta.le)}  # type: ignore[arg-type]
     if of.kind is float:
@@ -85,19 +96,32 @@ def with_api_key(help: str) -> Decorator:
         @option("--api-key-file", help="File that holds the key.", type=click.Path(path_type=Path), callback=_read_key)
         @functools.wraps(command)
         def run(*, api_key: str | None, api_key_file: str | None, **options: Any) -> Any:
-            if api_key and api_key_file:
-                raise click.UsageError("--api-key and --api-key-file (or their variables) do not go together.")
-            return command(api_key=api_key or api_key_file, **options)
+            return command(api_key=one_key(api_key, api_key_file), **options)
 
         return run
 
     return decorate
 
 
+def one_key(api_key: str | None, api_key_file: str | None) -> str | None:
+    """The key of the command that runs: the flag or the variable, or else nitro.toml's. Raises UsageError for two."""
+    if api_key and api_key_file:
+        source = click.get_current_context().get_parameter_source
+        if source("api_key") is source("api_key_file") or ParameterSource.DEFAULT_MAP not in (
+            source("api_key"),
+            source("api_key_file"),
+        ):
+            raise click.UsageError("--api-key and --api-key-file (or their variables) do not go together.")
+        return api_key_file if source("api_key") is ParameterSource.DEFAULT_MAP else api_key
+    return api_key or api_key_file
+
+
 def _read_key(context: click.Context, parameter: click.Parameter, value: str | Path | None) -> str | None:
     """The key itself, or the one in the file. Click treats an empty variable as unset; for a key that would leave the
     server open, so it is refused."""
     variable = str(parameter.envvar)
+    if variable in os.environ and context.get_parameter_source(str(parameter.name)) is ParameterSource.DEFAULT_MAP:
+        value = None  # the variable is empty
     if value is None and variable not in os.environ:
         return None
     try:

@@ -2,15 +2,20 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from nitro.cli import config_file
+from nitro.cli.config_file import no_engine, with_config_file
 from nitro.cli.options import struct_option, with_api_key
 from nitro.config import ServeConfig
 from nitro.engines.backends.registry import ENGINES
 from nitro.engines.options import Option, options_of
 from nitro.errors import EngineLost, StartError
+
+if TYPE_CHECKING:
+    from nitro.launch import Launch
 
 
 def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,9 +45,8 @@ def _automatic() -> str:
 
 def _check_engine(name: str) -> None:
     """An engine process would find that out, too, but later."""
-    names = ["auto", *(engine.name for engine in ENGINES)]
-    if name not in names and ":" not in name:
-        raise StartError(f"--engine {name}: there is no such engine; there are {', '.join(names)}.")
+    if problem := no_engine(name):
+        raise StartError(f"--engine {name}: {problem}")
 
 
 def run(config: ServeConfig) -> None:
@@ -58,23 +62,32 @@ def run(config: ServeConfig) -> None:
     logs.install(config.log_level)
     with gc_tuning.resting(), Launch(config) as launch:
         launch.start()
+        _tell_listening(launch)
         from nitro import server
 
         server.run(config, launch)
 
 
+def _tell_listening(launch: "Launch") -> None:
+    """The server's socket takes connections: tell whoever has called this command with a function for it as `obj`."""
+    context = click.get_current_context(silent=True)
+    if context and context.obj:
+        context.obj(launch)
+
+
 @click.command()
 @click.argument("model", required=False, envvar="NITRO_MODEL")
 @_with_options
+@with_config_file
 def serve(**fields: Any) -> None:
     """Serve MODEL over the OpenAI API.
 
-    MODEL is a GGUF file (if it is split, its first part) or a folder with an MLX model. Without MODEL, the small model
-    that comes with Nitro is served.
+    MODEL is a GGUF file (if it is split, its first part), a folder with an MLX model, or the name of a model that
+    `nitro list` shows. Without MODEL, the small model that comes with Nitro is served.
     """
     try:
         _check_engine(fields["engine"])
-        run(ServeConfig(**fields))
+        run(ServeConfig(model_settings=config_file.models(click.get_current_context()), **fields))
     except (StartError, EngineLost) as error:
         click.echo(f"nitro: {error}", err=True)
         sys.exit(1)

@@ -24,10 +24,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from nitro.convert import cache
 from nitro.engines.client.spawn import ENVIRONMENT as THREADS
 from nitro.errors import ConvertError
-from nitro.system import signals
+from nitro.system import folders, signals
 
 MARKER = "nitro-environment"
 CHECKOUT = Path(__file__).parents[2]
@@ -88,7 +87,7 @@ def python(name: str, notify: Callable[[str], None]) -> Path:
     backend = BACKENDS[name]
     if backend.module and importlib.util.find_spec(backend.module):
         return Path(sys.executable)
-    root = cache.folder() / "environments"
+    root = folders.cache() / "environments"
     home = root / name
     marker = _marker(backend)
     try:

@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from nitro.convert import cache, environments
+from nitro.convert import environments
 from nitro.errors import ConvertError
+from nitro.system import folders
 
 NEEDED = ("convert_hf_to_gguf.py", "conversion/", "gguf-py/gguf/")
 VENDOR_FOLDER = "/vendor/llama.cpp/"
@@ -23,7 +24,7 @@ def release() -> str:
 
 def folder(notify: Callable[[str], None]) -> Path:
     """The folder with convert_hf_to_gguf.py. pip fetches it once for each version. Raises ConvertError."""
-    home = cache.folder() / f"converter-{release()}"
+    home = folders.cache() / f"converter-{release()}"
     if not home.is_dir():
         interpreter = environments.python("converter", notify)
         notify(f"downloading the sources of llama-cpp-python {release()} (only once)")

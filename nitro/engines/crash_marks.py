@@ -40,6 +40,10 @@ class CrashMarks:
             found.update(struct.unpack_from(f"<{min(count, MAX_IDS)}Q", self._memory, begin + _NUMBER.size))
         return found
 
+    def close(self) -> None:
+        """Give the memory back, and its file descriptor. Nothing else may be called afterwards."""
+        self._memory.close()
+
 
 def shared_memory() -> int:
     """A file descriptor for CrashMarks, to be closed by the caller. Raises OSError."""

@@ -2,7 +2,8 @@
 
 A verb is a message to the engine and the messages that answer it:
 
-    Load      → Ready | LoadFailed                      the first frame, once
+    Import    → nothing                                 before Load, or not at all
+    Load      → Ready | LoadFailed                      once
     Generate  → Accepted, then Step after Step | Rejected | TooLong
     Abort     → nothing
 
@@ -16,6 +17,12 @@ from nitro.engines.types import EngineSpec, ModelInfo, Output, StepRecord
 from nitro.system.frames import WireMessage
 
 # To the engine
+
+
+class Import(WireMessage, frozen=True):
+    """Import this engine's library: a Load will follow, if at all."""
+
+    engine: str  # as EngineSpec has it
 
 
 class Load(WireMessage, frozen=True):
@@ -89,7 +96,7 @@ class Step(WireMessage, frozen=True):
 
 
 Request = Generate | Abort
-ToEngine = Load | Request
+ToEngine = Import | Load | Request
 FromEngine = Ready | LoadFailed | Accepted | Rejected | TooLong | Step
 
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode

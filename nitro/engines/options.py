@@ -5,6 +5,7 @@ An option that not every engine has is named by those that have it (`options` in
 engine is chosen, any value but the default is refused (backends/loading.py).
 """
 
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -153,10 +154,11 @@ class Option(Struct, frozen=True):
     meta: Meta  # bounds, description, form
 
 
-def options_of(struct: type[Struct]) -> list[Option]:
+@cache
+def options_of(struct: type[Struct]) -> tuple[Option, ...]:
     """All fields of the struct that have a Meta with a description, in order."""
     options = [_option(field) for field in fields(struct)]
-    return [option for option in options if option.meta.description]
+    return tuple(option for option in options if option.meta.description)
 
 
 def _option(field: FieldInfo) -> Option:

@@ -99,6 +99,7 @@ class EngineSpec(EngineOptions, frozen=True):
 
     engine: str  # "auto", "mlx", "llama", or "module:Class" of any ModelRunner
     model: str  # a path
+    kv_bytes: int | None = None  # that the KV cache may take; None: what is free
 
 
 class ModelInfo(Struct, frozen=True):

@@ -16,6 +16,9 @@ from nitro.gguf.constants import GGML_QUANT_SIZES, GGUF_DEFAULT_ALIGNMENT, GGMLQ
 VERSIONS = (2, 3)
 MAX_DIMENSIONS = 4  # of a tensor, as in ggml
 MAX_LIST_LENGTH = 2**24  # the largest vocabularies have 2**18
+SHORT_LIST = 2**10  # values; one for each layer, say
+BEGINNING = 2**22  # bytes that are read first where a file is not mapped; the largest headers have 2**24
+MAX_HEADER = 2**26  # bytes, of those
 LENGTH = struct.Struct("<Q")
 QUANTIZATIONS = {int(type): type for type in GGMLQuantizationType}
 
@@ -79,15 +82,18 @@ class Header:
         return value
 
 
-def read(path: Path, full: bool = True) -> Header:
+def read(path: Path, full: bool = True, mapped: bool = True) -> Header:
     """Read the header of one file. Raises UnreadableGGUF, OSError.
 
-    `full` = False is for files that a library reads again: lists stay empty, text need not be UTF-8, and the types of
-    tensors need not be known here.
+    `full` = False is for files that a library reads again: lists stay empty but for short ones of numbers, which a
+    vocabulary's are not; text need not be UTF-8, and the types of tensors need not be known here.
+    `mapped` = False is for files that another program may be writing: if a mapped one is cut, this process ends.
     """
     try:
+        if not mapped:
+            return _read_beginning(path, full)
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            return _HeaderReader(path, data, full).header()
+            return _HeaderReader(path, data, full, len(data)).header()
     except (struct.error, RecursionError, ValueError) as error:  # a UnicodeDecodeError is a ValueError
         why = WHY.get(type(error), error)
         raise UnreadableGGUF(f"{path} is not a GGUF file, or is damaged ({why}).") from None
@@ -96,9 +102,25 @@ def read(path: Path, full: bool = True) -> Header:
 WHY = {struct.error: "it ends within its header", RecursionError: "its lists are nested too deeply"}
 
 
-def read_all(path: Path, full: bool = True) -> Header:
+def _read_beginning(path: Path, full: bool) -> Header:
+    """Raises as `read` does."""
+    length = BEGINNING
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        while True:
+            file.seek(0)
+            data = file.read(length)
+            try:
+                return _HeaderReader(path, data, full, size).header()
+            except struct.error:
+                if length >= min(size, MAX_HEADER):
+                    raise
+            length *= 8
+
+
+def read_all(path: Path, full: bool = True, mapped: bool = True) -> Header:
     """As `read`, but with the tensors of all files where the model is split. `path` is the first of them."""
-    head = read(path, full)
+    head = read(path, full, mapped)
     count = head.get("split.count", 1)
     if not isinstance(count, int):
         raise UnreadableGGUF(f"{path} is damaged: its split.count is {count!r}.")
@@ -111,7 +133,7 @@ def read_all(path: Path, full: bool = True) -> Header:
     for file in split_files.files(path)[1:]:
         if not file.is_file():
             raise UnreadableGGUF(f"{file} is missing; the model is split into {count} files.")
-        tensors |= read(file, full).tensors
+        tensors |= read(file, full, mapped).tensors
     if len(tensors) != head.get("split.tensors.count", len(tensors)):
         raise UnreadableGGUF(f"{path} and the other {count - 1} files do not contain all tensors of the model.")
     return Header(path, head.metadata, tensors)
@@ -121,9 +143,11 @@ class _HeaderReader:
     """Reads a header from its beginning on. The reader of the `gguf` package takes seconds for a large vocabulary, and
     does not end where a damaged file announces more than it contains."""
 
-    def __init__(self, path: Path, data: mmap, full: bool):
+    def __init__(self, path: Path, data: mmap | bytes, full: bool, size: int):
+        """`data`: the file, or its beginning. `size`: bytes of the whole file."""
         self._path = path
         self._data = data
+        self._size = size
         self._at = 0
         self._full = full
         self._errors = "strict" if full else "surrogateescape"
@@ -143,7 +167,7 @@ class _HeaderReader:
             raise ValueError(f"its alignment is {alignment!r}, which is no power of 2")
         start = self._at + -self._at % alignment
         tensors = {name: replace(tensor, offset=start + tensor.offset) for name, tensor in listed.items()}
-        if any(tensor.offset + tensor.size > len(self._data) for tensor in tensors.values()):
+        if any(tensor.offset + tensor.size > self._size for tensor in tensors.values()):
             raise ValueError("it ends before its weights do")
         return Header(self._path, metadata, tensors)
 
@@ -184,8 +208,12 @@ class _HeaderReader:
             return self._strings(count)
         if element not in NUMBERS:
             return [self._value(element) for _ in range(count)]
-        found = self._numbers(f"{count}{NUMBERS[element]}")
-        return list(found) if self._full else []
+        if self._full or count <= SHORT_LIST:
+            return list(self._numbers(f"{count}{NUMBERS[element]}"))
+        self._at += count * struct.calcsize(f"<{NUMBERS[element]}")
+        if self._at > len(self._data):
+            raise struct.error
+        return []
 
     def _string(self) -> str:
         (length,) = LENGTH.unpack_from(self._data, self._at)

@@ -1,99 +1,97 @@
-"""What `nitro serve MODEL` names: a file or folder, its id, its sampling defaults. Opens no engine."""
+"""Every model that can be served: what the stores hold, and which of them a name means. Loads nothing, fetches nothing.
 
-import re
+Methods look at files and may block. They may be called from any thread.
+"""
+
+import contextlib
+import math
+import threading
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from msgspec import Struct
-
-from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 from nitro.errors import StartError
-from nitro.gguf import split_files
-from nitro.models import default_model, files
+from nitro.models import names
+from nitro.models.names import AmbiguousName as AmbiguousName
+from nitro.models.names import NameNotFound as NameNotFound
+from nitro.models.settings import AS_SERVED, ModelSettings
+from nitro.models.stored_model import StoredModel
 
-GGUF_MAGIC = b"GGUF"
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-
-
-class ModelSource(Struct, frozen=True):
-    """A model that can be served."""
-
-    path: str
-    id: str  # the alias, where there is one
-    created: int  # Unix time
-    sampling: SamplingDefaults = NOTHING  # wins over what the file says
-    stem: str = ""  # what it is called without an alias
-    system: str | None = (
-        None  # the system message of a conversation that brings none; None: as the chat template has it
-    )
+FRESH = 5.0  # seconds for which a list of models is believed
+AGAIN = 0.5  # seconds after which a name that is not in it is looked for again
 
 
-def find(model: str | None, alias: str | None, engine: str) -> ModelSource:
-    """The source of MODEL, or of the embedded default. Raises StartError with one sentence.
+class Catalog:
+    """The models of `folders` (--models) and, if `everything` is offered, of the stores on this machine.
 
-    An engine given as "module:Class" opens what it likes: its MODEL is passed on unseen.
+    `configured`: settings by name, as nitro.toml has them; their aliases are names, too.
     """
-    if ":" in engine:
-        name = model or engine.partition(":")[2]
-        return ModelSource(model or "", alias or name, int(time.time()), stem=name)
-    if model is None:
-        file = default_model.path()
-        return ModelSource(
-            path=str(file),
-            id=alias or default_model.ID,
-            created=_created(file),
-            sampling=default_model.SAMPLING,
-            stem=default_model.ID,
-            system=default_model.SYSTEM,
-        )
-    try:
-        file = Path(model).expanduser()
-        _check(file, model)
-        return ModelSource(str(file), alias or _name(file), _created(file), stem=_name(file))
-    except (OSError, RuntimeError) as error:
-        raise StartError(f"{model} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+
+    def __init__(
+        self,
+        folders: Iterable[Path] = (),
+        everything: bool = True,
+        configured: Mapping[str, ModelSettings] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._folders, self._everything = [*folders], everything
+        self._configured = dict(configured or {})
+        self._lock = threading.Lock()
+        self._clock = clock
+        self._known: list[StoredModel] = []
+        self._since = -math.inf  # when they were looked for
+        self._settings: dict[str, ModelSettings] = {}  # by path
+
+    def models(self) -> list[StoredModel]:
+        """All of them, broken ones too, in the order of the stores. Of files that did not change nothing is read
+        again."""
+        from nitro.models.stores import scan
+
+        with self._lock:
+            paths = {name: settings.path for name, settings in self._configured.items() if settings.path}
+            self._known = scan.models(self._folders, self._everything, paths)
+            self._since = self._clock()
+            self._settings = {}
+            for name, settings in self._configured.items():
+                with contextlib.suppress(NameNotFound, AmbiguousName):
+                    self._settings[names.find(name, self._known, _best).path] = settings
+            return self._known
+
+    def find(self, name: str) -> StoredModel:
+        """The model that `name` means. Raises NameNotFound, AmbiguousName.
+
+        It is looked for among those that were there some seconds ago, and then among those that are there now.
+        """
+        age = self._clock() - self._since
+        if age < FRESH:
+            try:
+                found = self._find(name, self._known)
+                if Path(found.path).exists():
+                    return found
+            except NameNotFound:
+                if age < AGAIN:
+                    raise
+        return self._find(name, self.models())
+
+    def _find(self, name: str, models: list[StoredModel]) -> StoredModel:
+        wanted = name.strip().casefold()
+        for key, settings in self._configured.items():
+            if settings.alias and settings.alias.casefold() == wanted:
+                return names.find(key, models, _best)
+        return names.find(name, models, _best)
+
+    def settings(self, model: StoredModel) -> ModelSettings:
+        """What is set for this model, by a name that means it."""
+        return self._settings.get(model.path, AS_SERVED)
 
 
-def find_draft(model: str | None, engine: str) -> str | None:
-    """The path of --draft; None where there is none. Raises StartError, as `find` does."""
-    return model and find(model, None, engine).path
+def check_folder(folder: Path) -> None:
+    """Raise StartError for a --models that is no folder."""
+    if not folder.expanduser().is_dir():
+        raise StartError(f"--models {folder}: there is no such folder.")
 
 
-def _check(file: Path, model: str) -> None:
-    try:
-        model.encode()
-    except UnicodeEncodeError:
-        raise StartError(f"{model!r}: the name is not UTF-8; rename the file.") from None
-    if problem := files.problem_with(file):
-        raise StartError(problem)
-    if file.is_dir():
-        if not (file / "config.json").is_file():
-            raise StartError(f"{model} is a folder without config.json; name an MLX model's folder, or a GGUF file.")
-        return
-    if not file.is_file():
-        if _HUB_NAME.fullmatch(model) and not file.parent.exists():
-            folder = model.partition("/")[2]
-            raise StartError(
-                f"{model} is no file here; if it is a name on the Hugging Face hub: "
-                f"hf download {model} --local-dir {folder} && nitro serve {folder} (or a GGUF file in it)."
-            )
-        raise StartError(f"{model}: no such file.")
-    part = split_files.parse(file.name)
-    if part and part.number != 1:
-        raise StartError(f"{model} is part {part.number} of {part.count}; name the first part, the others are found.")
-    with file.open("rb") as stream:
-        magic = stream.read(len(GGUF_MAGIC))
-    if magic != GGUF_MAGIC:
-        raise StartError(f"{model} is not a GGUF file (its first bytes are not 'GGUF').")
+def _best(models: Sequence[StoredModel]) -> StoredModel:
+    from nitro.models import preference
 
-
-def _name(file: Path) -> str:
-    """A folder's name, or a file's without the suffix and the number of its part."""
-    if file.is_dir():
-        return file.resolve().name
-    part = split_files.parse(file.name)
-    return part.model if part else file.stem
-
-
-def _created(file: Path) -> int:
-    return int(file.stat().st_mtime)
+    return preference.best(models)

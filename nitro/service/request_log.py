@@ -27,6 +27,10 @@ class RequestLog:
         self._last = 0.0
         self._ended = False
 
+    def of(self, model: str) -> None:
+        """The request is for this model."""
+        self.model = model
+
     def accepted(self, choices: Choices) -> None:
         """The engine has accepted the request: from here on its time counts as the prompt's, but for the queue."""
         self._accepted = time.monotonic()
@@ -77,7 +81,7 @@ class RequestLog:
         tokens = usage.completion_tokens
         queue = choices.generation.queue_seconds
         first, later = self._seconds
-        self._metrics.generation(usage, queue, first, later)
+        self._metrics.of(self.model).generation(usage, queue, first, later)
         numbers = {
             "prompt": usage.prompt_tokens,
             "cached": usage.cached_tokens,

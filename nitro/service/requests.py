@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from nitro.engines.types import Constraint, SamplingParams
 from nitro.models.setup import ModelSetup
+from nitro.service.asked import Asked
 from nitro.text.tool_grammar import CallableTool
 from nitro.text.tools import Tool
 
@@ -103,11 +104,14 @@ def read_encoded(body: bytes, setup: ModelSetup) -> GenerationRequest:
 @dataclass(frozen=True, slots=True)
 class RawRequest:
     """A request as it came. `reader`: where its Reader is, as "module:function". `body`: gives its pieces, once; raises
-    ClientDisconnected or ApiError. `prompt_param`: what it calls its prompt."""
+    ClientDisconnected or ApiError. `prompt_param`: what it calls its prompt. `asked`: its model, where that is known;
+    else it is read by `namer`, a Namer's place, where a server has more than one."""
 
     reader: str
     body: Callable[[], Awaitable[list[bytes]]]
     prompt_param: str = "messages"
+    asked: Asked | None = None
+    namer: str | None = None
 
     @classmethod
     def of(cls, request: GenerationRequest) -> "RawRequest":
@@ -116,7 +120,8 @@ class RawRequest:
         async def body() -> list[bytes]:
             return [_encode(request)]
 
-        return cls(f"{__name__}:{read_encoded.__name__}", body, request.param("prompt"))
+        asked = Asked(request.model, request.stream)
+        return cls(f"{__name__}:{read_encoded.__name__}", body, request.param("prompt"), asked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,10 +86,11 @@ _LINE_BREAK = "\n"
 class ChatTemplate:
     """A compiled template."""
 
-    def __init__(self, source: str, bos: str = "", eos: str = ""):
-        """Raises TemplateError if `source` is no template, or too long. `bos`, `eos`: the texts of these tokens."""
+    def __init__(self, source: str, bos: str = "", eos: str = "", adds_bos: bool = False):
+        """Raises TemplateError if `source` is no template, or too long. `bos`, `eos`: the texts of these tokens.
+        `adds_bos`: a text that no template made begins with `bos`."""
         self.source = source
-        self._tokens = {"bos_token": bos, "eos_token": eos}
+        self._tokens = {"bos_token": bos, "eos_token": eos, "add_bos_token": adds_bos}
         self.variables: frozenset[str] = frozenset()  # the names that it reads and does not set itself
         self.findings: dict[Hashable, int] = {}  # what trying it has shown: see message_normalizer.py
         if len(source) > MAX_TEMPLATE_CHARACTERS:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from nitro.convert import cache
+from nitro.system import folders
 
 MARKER = "nitro-environment"
 TIME_LIMIT = 600  # seconds, for what may hang
@@ -44,7 +44,7 @@ def _make_node(home: Path) -> list[list[str]]:
 
 def _made(folder: Path, names: list[str], commands) -> Path:
     files = [folder / name for name in names]
-    root = cache.folder() / "clients"
+    root = folders.cache() / "clients"
     home, digest = root / folder.name, _digest(files)
     root.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -87,7 +87,7 @@ def run(program: Path, scratch: Path, settings: dict[str, str]) -> tuple[int, st
         "PATH": os.environ["PATH"],
         "HOME": str(scratch),
         "PYTHONPATH": str(program.parent.parent),  # steps.py
-        "PYTHONPYCACHEPREFIX": str(cache.folder() / "clients" / "pycache"),  # not in the checkout
+        "PYTHONPYCACHEPREFIX": str(folders.cache() / "clients" / "pycache"),  # not in the checkout
         "HF_HUB_OFFLINE": "1",
         **settings,
     }

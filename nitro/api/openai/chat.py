@@ -9,6 +9,7 @@ from msgspec import UNSET
 from nitro.api import readers, sse
 from nitro.api.endpoint import Endpoint, respond
 from nitro.api.openai import reply_options, schema
+from nitro.api.openai.early import EARLY
 from nitro.api.openai.renderer import MARK, OpenAIRenderer, usage_of
 from nitro.engines.types import ScoredToken
 from nitro.service.choices import ChoiceAssembler
@@ -131,7 +132,7 @@ class ChatRenderer(OpenAIRenderer):
         return None if self._options.logprobs is None else schema.ChoiceLogprobs(list(map(_token_logprob, tokens)))
 
 
-CHAT = Endpoint(reader=readers.CHAT, renderer=ChatRenderer, prompt_param="messages")
+CHAT = Endpoint(reader=readers.CHAT, renderer=ChatRenderer, prompt_param="messages", namer=readers.NAME, early=EARLY)
 
 
 def _token_logprob(token: PlacedToken) -> schema.TokenLogprob:

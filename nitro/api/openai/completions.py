@@ -8,6 +8,7 @@ from litestar import Request, Response, post
 from nitro.api import readers
 from nitro.api.endpoint import Endpoint, respond
 from nitro.api.openai import reply_options, schema
+from nitro.api.openai.early import EARLY
 from nitro.api.openai.renderer import MARK, OpenAIRenderer, usage_of
 from nitro.engines.types import MIN_LOGPROB, Logprobs
 from nitro.service.choices import ChoiceAssembler
@@ -148,7 +149,9 @@ class CompletionRenderer(OpenAIRenderer):
         )
 
 
-COMPLETIONS = Endpoint(reader=readers.COMPLETION, renderer=CompletionRenderer, prompt_param="prompt")
+COMPLETIONS = Endpoint(
+    reader=readers.COMPLETION, renderer=CompletionRenderer, prompt_param="prompt", namer=readers.NAME, early=EARLY
+)
 
 
 def _entries(tokens: list[PlacedToken], offset: int) -> list[Entry]:

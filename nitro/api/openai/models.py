@@ -1,63 +1,161 @@
-"""`GET /v1/models` and `/v1/models/ID`: what is served."""
+"""`GET /v1/models`, `/v1/models/ID`: what is offered. `POST /v1/models/load`, `/unload`: what is loaded."""
 
-from litestar import Request, get
+import time
+from typing import Any, TypeVar
 
-from nitro.api.openai import schema
-from nitro.engines.types import SAMPLERS
-from nitro.errors import no_such_model
-from nitro.models.handle import ServedModel, ServedModels
+import msgspec
+from litestar import Request, get, post
+from msgspec import Struct
+
+from nitro.api import json_body
+from nitro.api.openai import model_name, schema
+from nitro.api.openai.requests import LoadRequest, UnloadRequest
+from nitro.engines.options import EngineOptions
+from nitro.engines.sampling_defaults import SamplingDefaults
+from nitro.engines.types import SAMPLERS, ModelInfo
+from nitro.errors import ApiError, EngineError
+from nitro.models.handle import ServedModel
+from nitro.models.pool import Pool
+from nitro.models.pool_entry import PoolEntry
+from nitro.models.settings import ModelSettings
+from nitro.service.failures import as_api_error
+
+T = TypeVar("T", bound=Struct)
 
 NOT_YET = {"embeddings": False, "vision": False}
+# A client may not name files, or code, of the server's machine.
+NOT_OVER_HTTP = {"draft": "names a file", "log_level": "is the server's"}
 
 
-def served(request: Request) -> ServedModels:
+def served(request: Request) -> Pool:
     """The models of this application."""
-    models: ServedModels = request.app.state.models
+    models: Pool = request.app.state.models
     return models
 
 
 @get("/v1/models")
 async def list_models(request: Request) -> schema.ModelList:
-    """The models that are served."""
-    return schema.ModelList([_describe(served(request).default)])
+    """The models that are offered."""
+    return schema.ModelList([_describe(entry) for entry in await served(request).offered()])
 
 
 @get("/v1/models/{model_id:path}")
 async def get_model(request: Request) -> schema.Model:
     """One of them. Raises ApiError 404."""
-    model, model_id = served(request).default, str(request.path_params["model_id"]).lstrip("/")
-    if model_id not in model.names:
-        raise no_such_model(model_id, model.source.id)
-    return _describe(model)
+    return _describe(await served(request).find(str(request.path_params["model_id"]).lstrip("/")))
 
 
-def _describe(model: ServedModel) -> schema.Model:
-    info = model.engine.info
-    context = info.context if info else None
-    chats = info is not None and model.template(info) is not None
-    family = model.family(info, with_tools=True) if info and chats else None
-    plain = model.family(info, with_tools=False) if info and chats else None
+@post("/v1/models/load", status_code=200)
+async def load_model(request: Request) -> schema.Model:
+    """Load a model, and answer when it is there. Raises ApiError."""
+    asked = _read(await request.body(), LoadRequest)
+    model = await _told(served(request).load(asked.model, _settings(asked)))
+    return _describe(await served(request).find(model.source.id))
+
+
+@post("/v1/models/unload", status_code=200)
+async def unload_model(request: Request) -> schema.Model:
+    """End a model's engine, and answer when its memory is back. Raises ApiError."""
+    asked = _read(await request.body(), UnloadRequest)
+    await served(request).unload(asked.model, force=bool(asked.force))
+    return _describe(await served(request).find(asked.model))
+
+
+def _read(body: bytes, kind: type[T]) -> T:
+    """The request. Raises ApiError 400, also for a name that would have no effect."""
+    decoded = json_body.decode(body, kind)
+    for name in decoded.told:
+        raise ApiError.unsupported(name, f"is none of {', '.join(kind.__struct_fields__)}")
+    return decoded.request
+
+
+async def _told(loading: Any) -> ServedModel:
+    try:
+        model: ServedModel = await loading
+        return model
+    except EngineError as error:
+        raise as_api_error(error) from None
+
+
+def _settings(asked: LoadRequest) -> ModelSettings:
+    """Raises ApiError 400 with `param`."""
+    return ModelSettings(
+        options=_options(asked.options or {}),
+        defaults=_converted(asked.defaults or {}, SamplingDefaults, "defaults"),
+        keep_alive=model_name.seconds_of(asked.keep_alive),
+        pin=bool(asked.pin),
+    )
+
+
+def _options(options: dict[str, Any]) -> dict[str, Any]:
+    known = EngineOptions.__struct_fields__
+    for name in options:
+        if name in NOT_OVER_HTTP:
+            raise ApiError.unsupported(f"options.{name}", f"cannot be set over HTTP: it {NOT_OVER_HTTP[name]}")
+        if name not in known:
+            raise ApiError.unsupported(f"options.{name}", f"is none of {', '.join(known)}")
+    if ":" in str(options.get("engine", "")):
+        raise ApiError.invalid("options.engine", "the name of an engine")
+    _converted(options, EngineOptions, "options")
+    return options
+
+
+def _converted(values: dict[str, Any], kind: Any, param: str) -> Any:
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise ApiError(400, f"Invalid value for '{param}': {error}.", param=param, code="invalid_value") from None
+
+
+class _Abilities(Struct):
+    """What a loaded model's template makes of it."""
+
+    chats: bool = False
+    tool_format: str | None = None
+    native_tools: bool = False
+    reasoning: bool = False
+
+
+def _abilities(model: ServedModel, info: ModelInfo) -> _Abilities:
+    if model.template(info) is None:
+        return _Abilities()
+    family = model.family(info, with_tools=True)
+    plain = model.family(info, with_tools=False)
+    return _Abilities(True, family.format.name, family.native_tools, plain.reasoning_markers is not None)
+
+
+def _describe(entry: PoolEntry) -> schema.Model:
+    model = entry.served
+    info = model.engine.info if model else None
+    able = _abilities(model, info) if model and info else _Abilities()
+    source = entry.wanted.source
     return schema.Model(
-        id=model.source.id,
-        created=model.source.created,
-        context_length=context,
-        max_model_len=context,
+        id=source.id,
+        created=source.created,
+        context_length=entry.context,
+        max_model_len=entry.context,
         engine=info.engine if info else None,
         loaded=info is not None,
-        proof=model.proof(info) if info else None,
+        state=entry.state,
+        reason=entry.reason,
+        size=entry.bytes,
+        requests=entry.leases,
+        last_used=None if entry.idle is None else int(time.time() - entry.idle),
+        pinned=entry.pinned,
+        proof=model.proof(info) if model and info else None,
         capabilities={
-            "chat": chats,
+            "chat": able.chats,
             "completions": info is not None,
             "suffix": info is not None and info.infill is not None,
             "structured_output": info is not None,
-            "tools": family is not None,
-            "native_tools": family is not None and family.native_tools,
-            "reasoning": plain is not None and plain.reasoning_markers is not None,
+            "tools": able.tool_format is not None,
+            "native_tools": able.native_tools,
+            "reasoning": able.reasoning,
             "draft_model": info is not None and info.has_draft_model,
             **{name: info is not None and name in info.samplers for name in SAMPLERS},
             **NOT_YET,
         },
-        tool_format=family.format.name if family else None,
-        default_system_message=model.system if chats else None,
-        default_sampling=model.sampling(info).values if info else {},
+        tool_format=able.tool_format,
+        default_system_message=model.system if model and able.chats else None,
+        default_sampling=model.sampling(info).values if model and info else {},
     )

@@ -186,7 +186,7 @@ def _parse_common(
         "model": request.model,
         "sampling": replace(sampling, logprobs=logprobs),
         "text_bias": text_bias,
-        "stops": _parse_stops(request.stop),
+        "stops": parse_stops(request.stop),
         "stop_tokens": _parse_stop_tokens(request),
         "keep_stop": bool(request.include_stop_str_in_output),
         "stream": bool(request.stream),
@@ -214,7 +214,8 @@ def _check_min_tokens(min_tokens: int | None, max_tokens: int | None) -> None:
         raise ApiError.invalid("min_tokens", f"at most max_tokens, which is {max_tokens}, got {min_tokens}")
 
 
-def _parse_stops(stop: str | list[str] | None) -> list[str]:
+def parse_stops(stop: str | list[str] | None) -> list[str]:
+    """Stop strings, without empty ones. Raises ApiError 400."""
     stops = [stop] if isinstance(stop, str) else stop or []
     check_count("stop", stops, MAX_STOPS, "strings")
     if any(len(stop) > MAX_STOP_CHARS for stop in stops):

@@ -96,7 +96,9 @@ class CommonRequest(SamplingRequest, frozen=True):
 
     model: Annotated[
         str | None,
-        Param("The served model's id. Any other name is answered, too, and listed in the header x-nitro-ignored."),
+        Param(
+            "The name of a model. Where one is offered, any name is answered, and listed in the header x-nitro-ignored."
+        ),
     ] = None
     stream: Annotated[bool | None, Param("Stream the answer: server-sent events, the last of which is [DONE].")] = None
     stream_options: Annotated[
@@ -235,3 +237,24 @@ PARAMETERS: Mapping[str, Param] = {**parameters(CompletionRequest), **parameters
 def capability(name: str) -> str | None:
     """The key of a model's capabilities that says whether this parameter works; None: it does with every model."""
     return PARAMETERS[name].capability
+
+
+class LoadRequest(Struct, frozen=True, kw_only=True):
+    """`POST /v1/models/load`."""
+
+    model: Annotated[str, Param("The name of a model of `GET /v1/models`.")]
+    options: Annotated[
+        dict[str, Any] | None, Param("Options of `nitro serve` for this model alone, as in `context` or `gpu_layers`.")
+    ] = None
+    defaults: Annotated[dict[str, Any] | None, Param("Sampling parameters for requests that do not set them.")] = None
+    keep_alive: Annotated[
+        float | str | None, Param("Idle time after which it is unloaded: seconds, or as in 5m; -1: never.")
+    ] = None
+    pin: Annotated[bool | None, Param("Never unload it to make room.")] = None
+
+
+class UnloadRequest(Struct, frozen=True, kw_only=True):
+    """`POST /v1/models/unload`."""
+
+    model: Annotated[str, Param("The name of a model.")]
+    force: Annotated[bool | None, Param("Also if requests run, which end with an error.")] = None

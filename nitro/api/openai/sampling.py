@@ -55,11 +55,15 @@ def parse_sampling(
 
 
 def without_effect(request: CommonRequest, samplers: Collection[str]) -> list[str]:
-    """The parameters of a request that change nothing: what tunes a sampler that the engine has not, and options of a
-    stream where there is none. `samplers`: those of SAMPLERS that the engine has."""
-    names = [name for switch in SAMPLERS if switch not in samplers for name in TUNED[switch]]
-    if request.stream_options and not request.stream:
-        names.append("stream_options")
+    """The parameters of a request that change nothing: those that are `inert`, and options of a stream where there is
+    none."""
+    streamless = request.stream_options is not None and not request.stream
+    return [*inert(request, samplers), *(["stream_options"] if streamless else [])]
+
+
+def inert(request: SamplingRequest, samplers: Collection[str]) -> list[str]:
+    """The parameters that tune a sampler that the engine has not. `samplers`: those of SAMPLERS that it has."""
+    names = (name for switch in SAMPLERS if switch not in samplers for name in TUNED[switch])
     return [name for name in names if getattr(request, name) is not None]
 
 

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from nitro.models.pool_entry import State
+
 FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
 
 
@@ -211,7 +213,8 @@ class Completion(WithTimings):
 
 
 class Model(Struct):
-    """A model that is served. Both lengths are in tokens, and equal.
+    """A model that is offered. Both lengths are in tokens, and equal. `size`: bytes, of its files, or those that are
+    set aside for it while it is loaded. `requests`: that are under way.
 
     `capabilities` says which parameters work, by the names in docs/parameters.md. The defaults are for what a request
     leaves open: sampling parameters, and the system message of a conversation that brings none; null: as the chat
@@ -224,7 +227,13 @@ class Model(Struct):
     max_model_len: int | None
     engine: str | None
     loaded: bool
+    state: State
+    size: int
     capabilities: dict[str, bool]
+    reason: str | None = None  # why it is not well
+    requests: int = 0
+    last_used: int | None = None  # Unix time; null: it works, or is not loaded
+    pinned: bool = False
     tool_format: str | None = None
     default_system_message: str | None = None
     default_sampling: dict[str, float] = {}
@@ -234,17 +243,27 @@ class Model(Struct):
 
 
 class ModelList(Struct):
-    """All models that are served."""
+    """All models that are offered."""
 
     data: list[Model]
     object: Literal["list"] = "list"
 
 
-class Health(Struct, omit_defaults=True):
-    """Whether the model is ready. `reason`: why it is not."""
+class ModelHealth(Struct, omit_defaults=True):
+    """The state of a model. `reason`: why it is not well."""
 
-    status: Literal["ok", "loading", "restarting", "down", "stalled"]
+    id: str
+    state: State
     reason: str | None = None
+
+
+class Health(Struct, omit_defaults=True):
+    """Whether the server is well: its default model, if it has one. `reason`: why it is not. `models`: those that were
+    loaded so far, where more than one may be."""
+
+    status: Literal["ok", "loading", "restarting", "down", "stalled", "failed"]
+    reason: str | None = None
+    models: list[ModelHealth] = []
 
 
 class ErrorBody(Struct):

@@ -1,7 +1,7 @@
 """The API as an OpenAPI document, made from the structs of requests and replies and their annotations.
 
-Routes read raw bodies, so the framework cannot make it. `OPERATIONS` has an entry for each route; a test compares them
-with the application's.
+Routes read raw bodies, so the framework cannot make it. `OPERATIONS` has an entry for each route but the first Nitro's,
+whose replies are their own; a test compares them with the application's.
 """
 
 import re
@@ -26,7 +26,8 @@ REFERENCE = "#/components/schemas/{name}"
 ABOUT = (
     "An OpenAI-compatible server. Every route also works without `/v1` and with doubled slashes. Bodies may be sent as "
     "text/plain. Names of other servers are understood or refused: docs/parameters.md. Any other name, at any depth, "
-    "is ignored, and listed in the header x-nitro-ignored."
+    "is ignored, and listed in the header x-nitro-ignored. The first Nitro's API, below /inferences, is described in "
+    "docs/first-nitro.md."
 )
 
 
@@ -52,7 +53,13 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("get", "/v1/models"): Operation("List the models", ANY, schema.ModelList),
     ("get", "/v1/models/{model_id}"): Operation("Describe a model", (*ANY, 404), schema.Model),
-    ("get", "/health"): Operation("Whether the model is ready", (403, 500), schema.Health, open=True),
+    ("post", "/v1/models/load"): Operation(
+        "Load a model", (400, *ANY[:2], 404, 409, 413, 429, 500, 503), schema.Model, requests.LoadRequest
+    ),
+    ("post", "/v1/models/unload"): Operation(
+        "Unload a model", (400, *ANY[:2], 404, 409, 413, 500), schema.Model, requests.UnloadRequest
+    ),
+    ("get", "/health"): Operation("Whether the server is well", (403, 500), schema.Health, open=True),
     ("get", "/healthz"): Operation("The same, in the first Nitro's form", (403, 500), MediaType.HTML.value, open=True),
     ("get", "/metrics"): Operation("Metrics for Prometheus", ANY, CONTENT_TYPE.partition(";")[0]),
     ("get", "/schema"): Operation("This document", ANY, None),
@@ -63,11 +70,12 @@ ERRORS = {
     401: "The API key is missing or wrong.",
     403: "Requests from this web page (Origin), or by this name of the server (Host), are not allowed.",
     404: "There is no such model.",
+    409: "The model has requests under way, or another one has its name.",
     413: "The body is too large.",
     422: "The model's output breaks the schema that `param` names; or such requests made the engine crash repeatedly.",
     429: "The queue is full.",
     500: "The server or its engine failed.",
-    503: "No engine is running, or it crashed while it worked on the request.",
+    503: "No engine is running, it crashed while it worked on the request, or there is no room for the model.",
 }
 HEADERS: dict[str, str] = {
     "x-request-id": "The request's id, by which the server's log names it.",
@@ -76,7 +84,13 @@ HEADERS: dict[str, str] = {
     "retry-after": "Seconds after which the request may succeed.",
 }
 RETRIED = (429, 503)  # errors with retry-after, if waiting may help
-DESCRIBED = (requests.ChatRequest, requests.CompletionRequest, requests.Message)
+DESCRIBED = (
+    requests.ChatRequest,
+    requests.CompletionRequest,
+    requests.Message,
+    requests.LoadRequest,
+    requests.UnloadRequest,
+)
 
 
 @get(["/schema", "/schema/openapi.json"])

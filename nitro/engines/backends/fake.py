@@ -98,8 +98,7 @@ class FakeRunner:
         if chunk.matcher is None and not chunk.draft and chunk.sampling.logprobs is None:
             if chunk.stop < len(tokens):
                 return Result([])
-            follows = tokens[-1] + 1  # as `_next` says; most tokens come this way
-            return Result([follows if FIRST <= follows <= LAST else self._next(chunk)])
+            return Result([self._next(chunk)])
         drawn: list[int] = []
         if chunk.wants_token:
             token = self._draw(chunk)
@@ -133,6 +132,9 @@ class FakeRunner:
 
     def _next(self, chunk: Chunk) -> int:
         """The token after the chunk's, where there is no grammar."""
+        follows = chunk.tokens[-1] + 1  # most tokens come this way
+        if FIRST <= follows <= LAST:
+            return follows
         return self._follows(chunk.tokens, EOG in chunk.sampling.logit_bias)
 
     def _follows(self, tokens: list[int], banned: bool = False) -> int:

@@ -1,5 +1,6 @@
 """Chooses the engine for a model and loads its runner. The only importer of the runners, and only of those it tries."""
 
+import contextlib
 import importlib
 import logging
 import platform
@@ -34,6 +35,13 @@ def load(spec: EngineSpec) -> ModelRunner:
         except CannotOpen as error:
             log.warning("%s Trying --engine %s.", error, last)
     return _make(last, spec)
+
+
+def prepare(engine: str) -> None:
+    """Import what `load` will for this engine, as far as it is there: `load` says what is not."""
+    name = candidates()[0] if engine == "auto" else engine
+    with contextlib.suppress(LoadError):
+        _import(name, registry.find(name))
 
 
 def candidates() -> list[str]:

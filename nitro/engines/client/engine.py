@@ -105,6 +105,11 @@ class Engine:
         """The process, while there is one."""
         return self.keeper.process.pid if self.keeper.process else None
 
+    @property
+    def started(self) -> bool:
+        """Whether `start` was called. An engine starts once, and not again after `stop`."""
+        return self.keeper.started_once
+
     def start(self) -> None:
         """Begin to load; `ready` tells the outcome."""
         self.keeper.start()

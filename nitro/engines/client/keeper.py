@@ -80,6 +80,11 @@ class Keeper:
         self._first = first
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def started_once(self) -> bool:
+        """Whether `start` was called."""
+        return self._task is not None
+
     def start(self) -> None:
         """Begin. Returns at once."""
         self._task = asyncio.create_task(self._keep(), name="engine keeper")

@@ -1,6 +1,6 @@
 """One engine process as the server sees it: its messages, and the sequences that it is at work on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from nitro.engines import messages
 from nitro.engines.client import spawn
@@ -13,7 +13,8 @@ class EngineProcess(ChildProcess):
     """An engine process with its crash marks. Made by `start`, or by `attached`."""
 
     name = "engine process"
-    _marks: CrashMarks
+    _marks: CrashMarks | None = None  # while it is not reaped
+    _last: Set[int] = frozenset()  # what it was at work on, once it is
 
     @classmethod
     async def start(cls) -> "EngineProcess":
@@ -33,4 +34,12 @@ class EngineProcess(ChildProcess):
 
     def at_work(self) -> set[int]:
         """The sequences that it works on, or worked on when it died."""
-        return self._marks.read()
+        return self._marks.read() if self._marks else set(self._last)
+
+    async def reap(self) -> None:
+        """See ChildProcess. Its shared memory goes as well, which else waited for the garbage collector."""
+        await super().reap()
+        if self._marks:
+            marks, self._marks = self._marks, None
+            self._last = marks.read()
+            marks.close()

@@ -1,85 +1,46 @@
 """How many tokens of KV cache fit, and what this machine has to hold them. Arithmetic and readings; no engine."""
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from nitro.engines import kv_plan
+from nitro.engines.kv_plan import MIB as MIB
+from nitro.engines.kv_plan import MIN_CONTEXT as MIN_CONTEXT
+from nitro.engines.kv_plan import SPARE_SLOTS as SPARE_SLOTS
+from nitro.engines.kv_plan import DoesNotFit
+from nitro.engines.kv_plan import KVPlan as KVPlan
 from nitro.engines.runner import LoadError
+from nitro.system.memory import free_host_memory as free_host_memory
 
-MIN_CONTEXT = 256  # tokens; a model that cannot have this much is of no use
-MIB = 2**20
 MAX_OFFLOAD_BYTES = 8 * 2**30
-SPARE_SLOTS = 8  # idle slots beyond the parallel ones, each a cached prefix
-
-
-@dataclass(frozen=True, slots=True)
-class KVPlan:
-    """How the KV cache is divided."""
-
-    context: int  # tokens each sequence can use
-    pool: int  # tokens in all
-    full_windows: bool = True  # whether layers that see a window only keep all tokens, as the others do
-    token_bytes: int = field(default=0, compare=False)  # KV cache of each
 
 
 def plan(requested: int | None, trained: int, parallel: int, token_bytes: int, free_bytes: int) -> KVPlan:
-    """The context each sequence gets, and the pool they share.
+    """As kv_plan.plan. Raises LoadError."""
+    with refusing():
+        return kv_plan.plan(requested, trained, parallel, token_bytes, free_bytes)
 
-    The pool is context × parallel where that fits into half of the free memory, else what fits there, and never less
-    than one context. Where no context is requested, it is the trained length, or as much as half of the free memory
-    holds. Raises LoadError where the context does not fit at all.
-    """
-    room = free_bytes // token_bytes
-    if requested is not None and requested > room:
-        raise LoadError(
-            f"--ctx {requested} needs {requested * token_bytes / MIB:.0f} MiB for the KV cache of one request; "
-            f"{free_bytes / MIB:.0f} MiB are free, enough for --ctx {room}."
-        )
-    context = requested if requested is not None else min(trained, room // 2)
-    minimum = min(trained, MIN_CONTEXT)
-    if requested is None and context < minimum:
-        raise LoadError(
-            f"There is no memory for a KV cache: {free_bytes / MIB:.0f} MiB are free, of which half may be used, "
-            f"and {minimum} tokens need {minimum * token_bytes / MIB:.0f} MiB."
-        )
-    return KVPlan(context, max(context, min(context * parallel, room // 2)), token_bytes=token_bytes)
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """A context in which what does not fit is a LoadError."""
+    try:
+        yield
+    except DoesNotFit as error:
+        raise LoadError(str(error)) from None
+
+
+def room_for_kv(free_bytes: int, kv_bytes: int | None) -> int:
+    """What `plan` may count as free, where the KV cache may take only so much: it gives out half."""
+    return free_bytes if kv_bytes is None else min(free_bytes, 2 * kv_bytes)
 
 
 def offload_tokens(token_bytes: int, free_bytes: int) -> int:
     """How many tokens of idle slots may be offloaded in main memory, of which `free_bytes` are free beside
     the KV pool."""
     return min(MAX_OFFLOAD_BYTES, free_bytes // 4) // token_bytes
-
-
-def free_host_memory() -> int:
-    """Bytes a process can still take without swapping; a container's limit counts. Half of the memory where the system
-    does not say."""
-    free = _meminfo_available()
-    if free is None:
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    return min(free, _cgroup_room())
-
-
-def _meminfo_available() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _cgroup_room(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes left under a cgroup v2 limit; a huge number without one."""
-    try:
-        room = int((root / "memory.max").read_text()) - int((root / "memory.current").read_text())
-    except (OSError, ValueError):  # no cgroup v2, or "max"
-        return 2**62
-    try:
-        lines = (root / "memory.stat").read_text().splitlines()
-    except OSError:
-        return room
-    cached = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))  # page cache, given back
-    return max(room + cached, 0)
 
 
 def physical_cores() -> int:

@@ -27,8 +27,20 @@ class Nvidia(Struct, frozen=True):
 
 def find() -> Nvidia:
     """Look in /proc, in PATH and in CUDA's usual folders, and ask nvidia-smi where that is not enough."""
+    return Nvidia(_gpus(), _driver(), _nvcc(), _is_hidden())
+
+
+def memory() -> int:
+    """Bytes of all GPUs together, as nvidia-smi says; 0 where there is none. Takes a second where there is one."""
+    if _is_hidden() or not any(DEV.glob("nvidia[0-9]*")):
+        return 0
+    lines = _smi("--query-gpu=memory.total", "--format=csv,noheader,nounits").split()
+    return sum(int(line) * 2**20 for line in lines if line.isdigit())
+
+
+def _is_hidden() -> bool:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return Nvidia(_gpus(), _driver(), _nvcc(), visible is not None and visible.strip() in ("", "-1"))
+    return visible is not None and visible.strip() in ("", "-1")
 
 
 def _gpus() -> tuple[str, ...]:

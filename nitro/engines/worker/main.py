@@ -34,10 +34,10 @@ from nitro.system import frames, gc_tuning, heap
 
 
 def serve(sock: socket.socket, marks: CrashMarks) -> None:
-    """Load the model that the first frame names, then step until the socket closes. Returns only if loading fails."""
+    """Load the model that is named, then step until the socket closes. Returns only if loading fails."""
     reader = Reader(sock)
     reader.start()
-    spec = reader.wait_for_load().spec
+    spec = reader.wait_for_load(loading.prepare).spec
     logging.basicConfig(level=spec.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     try:
         runner = loading.load(spec)

@@ -20,19 +20,22 @@ Handle = Callable[[messages.Request], None]
 class Reader(threading.Thread):
     """Reads frames until the socket closes, which ends the process.
 
-    It runs from the start, so that it notices a server that goes away while a model loads. The first frame is Load.
+    It runs from the start, so that it notices a server that goes away while a model loads. The first frames are Import,
+    if the process is to wait, and Load.
     The server sends requests only after Ready, so `handle_with` is called before that goes out.
     """
 
     def __init__(self, sock: socket.socket):
         super().__init__(name="reader", daemon=True)
         self._sock = sock
-        self._loads: queue.SimpleQueue[messages.Load] = queue.SimpleQueue()
+        self._first: queue.SimpleQueue[messages.Import | messages.Load] = queue.SimpleQueue()
         self._handle: Handle = _too_early
 
-    def wait_for_load(self) -> messages.Load:
-        """The first frame, as soon as it is there."""
-        return self._loads.get()
+    def wait_for_load(self, prepare: Callable[[str], None]) -> messages.Load:
+        """The Load, as soon as it is there. `prepare` is called with the engine of an Import before it."""
+        while isinstance(message := self._first.get(), messages.Import):
+            prepare(message.engine)
+        return message
 
     def handle_with(self, handle: Handle) -> None:
         """From now on requests go to `handle`, on this thread. It must return at once."""
@@ -51,8 +54,8 @@ class Reader(threading.Thread):
     def _take(self, payload: bytes) -> None:
         try:
             message = messages.decode_to_engine(payload)
-            if isinstance(message, messages.Load):
-                self._loads.put(message)
+            if isinstance(message, messages.Import | messages.Load):
+                self._first.put(message)
             else:
                 self._handle(message)
         except Exception:  # a fault of ours; the next frame may be in order

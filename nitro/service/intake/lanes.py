@@ -9,20 +9,28 @@ kernel ends the process, the request is refused, and the next request gets a new
 import asyncio
 import contextlib
 import logging
+import subprocess
+from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from nitro.errors import ApiError, EngineBusy, NitroError, TemplateError
 from nitro.models.setup import ModelSetup
+from nitro.service.asked import Asked
 from nitro.service.failures import RETRY_AFTER
 from nitro.service.intake import messages, spawn
 from nitro.service.intake.messages import (
+    MAX_SETUPS,
     READ_TIMEOUT,
     RENDER_TIMEOUT,
     Check,
     Compiling,
     FromIntake,
     IntakeBug,
+    Name,
+    Named,
     Prepared,
     Read,
     Refusal,
@@ -30,6 +38,7 @@ from nitro.service.intake.messages import (
     Valid,
 )
 from nitro.system.child_process import ChildProcess
+from nitro.system.frame_connection import FrameConnection
 from nitro.system.spawn import Spawned
 
 log = logging.getLogger("nitro.api")
@@ -53,20 +62,33 @@ class Intake:
         self._small = _Lane(readers, idle=None, first=first)
         self._large = _Lane(readers, idle=IDLE)
 
-    async def read(self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False) -> Prepared:
-        """Have a request read and made ready for the engine. `reader`: see Read. `body`: in pieces.
+    async def read(
+        self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False, found: bool = False
+    ) -> Prepared:
+        """Have a request read and made ready for the engine. `reader`, `found`: see Read. `body`: in pieces.
 
         Raises ApiError, TemplateError, PromptTooLong or PromptRejected where the request is at fault, EngineBusy where
         too many of its size wait, or no process can be started.
         """
+        lane, seconds = self._lane(body)
+        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found), body)
+        assert isinstance(answer, Prepared)
+        return answer
+
+    async def name(self, namer: str, body: list[bytes]) -> Asked:
+        """Which model a request wants. `namer`: see Name. Raises ApiError and EngineBusy, as `read` does."""
+        lane, seconds = self._lane(body)
+        answer = await lane.ask(None, Name(namer, seconds), body)
+        assert isinstance(answer, Named)
+        return answer.asked
+
+    def _lane(self, body: list[bytes]) -> "tuple[_Lane, float]":
+        """Who reads a body, and in how many seconds of processor time. Raises EngineBusy."""
         size = sum(map(len, body))
         lane = self._small if size <= MAX_SMALL else self._large
         if lane.held and lane.held + size > MAX_HELD:
             raise EngineBusy(f"Requests of {lane.held} bytes wait to be read, and no more may queue.")
-        seconds = self._seconds + SECONDS_A_MIB * size / 2**20
-        answer = await lane.ask(setup, Read(reader, seconds, strict), body)
-        assert isinstance(answer, Prepared)
-        return answer
+        return lane, self._seconds + SECONDS_A_MIB * size / 2**20
 
     async def check(self, template: str) -> None:
         """Raises TemplateError if it is not a chat template."""
@@ -86,7 +108,7 @@ class Intake:
 class _Ask:
     """A message for a process, and the body that follows it, which is held until the answer is there."""
 
-    def __init__(self, setup: ModelSetup | None, message: Read | Check, body: list[bytes] | None):
+    def __init__(self, setup: ModelSetup | None, message: Read | Name | Check, body: list[bytes] | None):
         self.setup = setup
         self.message = message
         self.body = body
@@ -106,7 +128,7 @@ class _Lane:
         self._turn = asyncio.Lock()  # who holds it has the process
         self._first = first
         self._process: _Process | None = None
-        self._uncompilable: ModelSetup | None = None  # its chat template takes too long to compile
+        self._uncompilable: deque[ModelSetup] = deque(maxlen=MAX_SETUPS)  # the chat template takes too long to compile
         self._tasks: set[asyncio.Task[FromIntake | None]] = set()
         self._idle_timer: asyncio.TimerHandle | None = None
 
@@ -114,7 +136,9 @@ class _Lane:
         """Have a process before the first request comes."""
         self._begin(self._started())
 
-    async def ask(self, setup: ModelSetup | None, message: Read | Check, body: list[bytes] | None = None) -> FromIntake:
+    async def ask(
+        self, setup: ModelSetup | None, message: Read | Name | Check, body: list[bytes] | None = None
+    ) -> FromIntake:
         """The answer. Raises what it was refused with.
 
         Where the client leaves, a body that waits is let go at once; what has begun goes on, and its answer is thrown
@@ -178,7 +202,7 @@ class _Lane:
                 self._start_idle_timer()
 
     async def _ask_process(self, ask: _Ask) -> FromIntake:
-        if ask.setup and self._uncompilable is ask.setup:
+        if any(setup is ask.setup for setup in self._uncompilable):
             raise TemplateError("The chat template takes too long to compile.")
         if self._process and self._process.status is not None:
             await self._end()
@@ -188,8 +212,8 @@ class _Lane:
             raise EngineBusy(f"No process can be had to read the request: {error}.") from None
         except _Ended as end:
             await self._end()
-            if end.compiling:
-                self._uncompilable = ask.setup
+            if end.compiling and ask.setup:
+                self._uncompilable.append(ask.setup)
             raise _fault(end, ask.message) from None
         if isinstance(answer, Refusal):
             if isinstance(answer, IntakeBug):
@@ -226,17 +250,20 @@ class _Lane:
 
 
 class _Process(ChildProcess):
-    """A process that reads requests. It knows the model of the last Use."""
+    """A process that reads requests. It knows the models that were used last."""
 
     name = "process that read it"
-    _setup: ModelSetup | None = None
+
+    def __init__(self, process: subprocess.Popen[bytes], connection: FrameConnection):
+        super().__init__(process, connection)
+        self._setups: list[tuple[int, ModelSetup]] = []  # and their places, the one that was used last at the end
 
     async def ask(self, ask: _Ask) -> FromIntake:
         """Raises _Ended where no answer comes."""
-        if ask.setup and ask.setup is not self._setup:
-            self.send(Use(ask.setup))
-            self._setup = ask.setup
-        self.send(ask.message, ask.body)
+        message = ask.message
+        if isinstance(message, Read) and ask.setup and (place := self._place(ask.setup)):
+            message = replace(message, place=place)
+        self.send(message, ask.body)
         compiling = False
         try:
             async with asyncio.timeout(WALL_CLOCK_FACTOR * ask.message.seconds):
@@ -251,6 +278,19 @@ class _Process(ChildProcess):
         how = await self.how_it_ended()
         raise _Ended(how, compiling and self.status == -RENDER_TIMEOUT, self.status)
 
+    def _place(self, setup: ModelSetup) -> int:
+        """Where the process has this model, which it is told of if it does not know it."""
+        setups = self._setups
+        for index in range(len(setups) - 1, -1, -1):
+            if setups[index][1] is setup:
+                if index < len(setups) - 1:
+                    setups.append(setups.pop(index))
+                return setups[-1][0]
+        place = len(setups) if len(setups) < MAX_SETUPS else setups.pop(0)[0]
+        setups.append((place, setup))
+        self.send(Use(place, setup))
+        return place
+
 
 class _Ended(Exception):
     """A process did not answer. `how` it ended; None: it was too slow by the clock, which may be the machine's fault.
@@ -260,7 +300,7 @@ class _Ended(Exception):
         self.how, self.compiling, self.status = how, compiling, status
 
 
-def _fault(end: _Ended, message: Read | Check) -> NitroError:
+def _fault(end: _Ended, message: Read | Name | Check) -> NitroError:
     """The error that its client gets."""
     limit = f"more than {message.seconds:.3g} seconds of computing"
     if end.status == -RENDER_TIMEOUT:

@@ -1,7 +1,7 @@
 """What passes between the server and a process that reads requests: plain data. Framed as an engine's messages are.
 
-The server sends one Import, then Use whenever the model changes, and a Read for each request. The answer is Prepared or
-one of the refusals; Compiling may come before it. A Check is answered by Valid or a refusal.
+The server sends one Import, then Use for each model, and a Read for each request. The answer is Prepared or one of the
+refusals; Compiling may come before it. A Check is answered by Valid or a refusal, a Name by Named or a refusal.
 """
 
 import signal
@@ -12,12 +12,14 @@ from msgspec import Struct
 from nitro.engines.work import EncodedWork
 from nitro.errors import ApiError, NitroError, PromptRejected, PromptTooLong, TemplateError
 from nitro.models.setup import ModelSetup
+from nitro.service.asked import Asked
 from nitro.system.frames import WireMessage
 from nitro.text.tools import Tool
 
 # The process dies of these where reading, or a template, takes too long.
 READ_TIMEOUT = signal.SIGPROF
 RENDER_TIMEOUT = signal.SIGVTALRM
+MAX_SETUPS = 8  # models that a process knows at a time
 MAX_FAULT = 2000  # characters of a fault's text: a client's own words may be megabytes
 
 
@@ -55,18 +57,29 @@ class Import(WireMessage, frozen=True):
 
 
 class Use(WireMessage, frozen=True):
-    """The requests that follow are for this model."""
+    """A model that requests will be for, and its place, below MAX_SETUPS: it takes that of the one that was there."""
 
+    place: int
     setup: ModelSetup
 
 
 class Read(WireMessage, frozen=True):
     """A request; its body is the next payload. `reader`: who reads it, as "module:function". `seconds`: its limit of
-    processor time. `strict`: refuse parameters that would be ignored."""
+    processor time. `strict`: refuse parameters that would be ignored. `place`: that of its model. `found`: its name for
+    the model was found to mean this one."""
 
     reader: str
     seconds: float
     strict: bool = False
+    place: int = 0
+    found: bool = False
+
+
+class Name(WireMessage, frozen=True):
+    """Which model does a request want? Its body is the next payload. `namer`: who reads it, as "module:function"."""
+
+    namer: str
+    seconds: float
 
 
 class Check(WireMessage, frozen=True):
@@ -83,6 +96,12 @@ class Compiling(WireMessage, frozen=True):
     """The chat template is being compiled, or `done`. That happens once per process and model."""
 
     done: bool
+
+
+class Named(WireMessage, frozen=True):
+    """What a request wants."""
+
+    asked: Asked
 
 
 class Valid(WireMessage, frozen=True):
@@ -138,9 +157,9 @@ class IntakeBug(WireMessage, frozen=True):
     trace: str
 
 
-ToIntake = Import | Use | Read | Check
+ToIntake = Import | Use | Read | Name | Check
 Refusal = ApiRefusal | TemplateRefusal | LengthRefusal | PromptRefusal | IntakeBug
-FromIntake = Compiling | Valid | Prepared | Refusal
+FromIntake = Compiling | Valid | Named | Prepared | Refusal
 
 decode_to_intake = msgspec.msgpack.Decoder(ToIntake).decode
 decode_from_intake = msgspec.msgpack.Decoder(FromIntake).decode

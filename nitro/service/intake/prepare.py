@@ -43,11 +43,11 @@ class Preparer:
         self._rendering = rendering
         self._compiled: dict[str | None, ChatTemplate | TemplateError] = {}  # by source
 
-    def prepare(self, body: bytes, reader: Reader, strict: bool = False) -> Prepared:
-        """`strict`: what would be ignored is refused. Raises ApiError, TemplateError, PromptTooLong or
-        PromptRejected."""
-        request = reader(body, self._setup)
-        unknown = self._check_model(request, strict)
+    def prepare(self, body: bytes, reader: Reader, strict: bool = False, found: bool = False) -> Prepared:
+        """`strict`: what would be ignored is refused. `found`: the request's name for a model means this one. Raises
+        ApiError, TemplateError, PromptTooLong or PromptRejected."""
+        request = self._with_models_own(reader(body, self._setup))
+        unknown = self._check_model(request, strict, found)
         prepared = self._conversation(request) if isinstance(request.prompt, Conversation) else self._texts(request)
         names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.escaped, prepared.ignored)]
         if strict:
@@ -58,14 +58,26 @@ class Preparer:
             unknown_model=unknown and unknown[: ignored_parameters.MAX_HEADER],
         )
 
-    def _check_model(self, request: GenerationRequest, strict: bool) -> str | None:
+    def _with_models_own(self, request: GenerationRequest) -> GenerationRequest:
+        """The request with the stop strings and the grammar that its model is served with. Raises ApiError where it
+        says that the answer ends nowhere."""
+        if self._setup.stops and isinstance(request.prompt, Conversation):
+            request = replace(request, stops=list(dict.fromkeys((*request.stops, *self._setup.stops))))
+        if self._setup.grammar is not None and request.constraint is None:
+            if request.sampling.ignore_eos:
+                name = request.param("ignore_eos")
+                raise ApiError.invalid(name, "false: this model is served with a grammar, which says where answers end")
+            request = replace(request, constraint=Constraint("grammar", self._setup.grammar, "grammar"))
+        return request
+
+    def _check_model(self, request: GenerationRequest, strict: bool, found: bool) -> str | None:
         """The request's name for a model that is not this one's. Raises ApiError where that, or what the reader has
         left out, is refused."""
-        unknown = request.model if request.model and request.model not in self._setup.names else None
+        unknown = request.model if request.model and not found and request.model not in self._setup.names else None
         if strict:
             ignored_parameters.refuse(request.ignored)
             if unknown:
-                raise no_such_model(unknown, self._setup.names[0])
+                raise no_such_model(unknown, self._setup.names[:1])
         return unknown
 
     def _conversation(self, request: GenerationRequest) -> Prepared:
@@ -162,7 +174,7 @@ class Preparer:
             return TemplateError("The model has no chat template; start the server with --chat-template FILE.")
         self._compiling(False)
         try:
-            return ChatTemplate(source, self._info.bos, self._info.eos)
+            return ChatTemplate(source, self._info.bos, self._info.eos, self._info.adds_bos)
         except TemplateError as error:
             return error
         finally:

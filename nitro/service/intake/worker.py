@@ -12,6 +12,7 @@ import socket
 import sys
 import traceback
 from functools import cache
+from typing import Any
 
 from nitro.service.intake import messages
 from nitro.service.intake.messages import (
@@ -21,12 +22,13 @@ from nitro.service.intake.messages import (
     Compiling,
     FromIntake,
     Import,
+    Name,
+    Named,
     Read,
     Use,
     Valid,
 )
 from nitro.service.intake.prepare import Preparer
-from nitro.service.requests import Reader
 from nitro.system import frames, gc_tuning
 from nitro.text import tool_formats
 from nitro.text.template import ChatTemplate
@@ -36,7 +38,7 @@ MEMORY = 4 * 2**30  # bytes of address space; macOS does not keep to it, and has
 
 def serve(sock: socket.socket) -> None:
     """Answer until the socket closes."""
-    preparer: Preparer | None = None
+    preparers: dict[int, Preparer] = {}  # by the place of their model
 
     def compiling(done: bool) -> None:
         sock.sendall(frames.frame(Compiling(done)))
@@ -49,12 +51,12 @@ def serve(sock: socket.socket) -> None:
                     _reader(name)
                 tool_formats.known()  # imports them
                 gc_tuning.freeze_startup_objects()
-            case Use(setup):
-                preparer = Preparer(setup, compiling, _start_render_timer)
-            case Read() | Check() as message:
-                body = next(payloads, b"") if isinstance(message, Read) else b""
+            case Use(place, setup):
+                preparers[place] = Preparer(setup, compiling, _start_render_timer)
+            case Read() | Name() | Check() as message:
+                body = b"" if isinstance(message, Check) else next(payloads, b"")
                 signal.setitimer(signal.ITIMER_PROF, message.seconds)
-                answer = frames.frame(_answer(preparer, message, body))
+                answer = frames.frame(_answer(preparers, message, body))
                 for timer in (signal.ITIMER_PROF, signal.ITIMER_VIRTUAL):
                     signal.setitimer(timer, 0)
                 sock.sendall(answer)
@@ -67,20 +69,21 @@ def _start_render_timer() -> None:
 
 
 @cache
-def _reader(name: str) -> Reader:
+def _reader(name: str) -> Any:
+    """A Reader or a Namer."""
     module, _, function = name.partition(":")
-    reader: Reader = getattr(importlib.import_module(module), function)
-    return reader
+    return getattr(importlib.import_module(module), function)
 
 
-def _answer(preparer: Preparer | None, message: Read | Check, body: bytes) -> FromIntake:
+def _answer(preparers: dict[int, Preparer], message: Read | Name | Check, body: bytes) -> FromIntake:
     try:
         if isinstance(message, Check):
             _start_render_timer()
             ChatTemplate(message.template)
             return Valid()
-        assert preparer
-        return preparer.prepare(body, _reader(message.reader), message.strict)
+        if isinstance(message, Name):
+            return Named(_reader(message.namer)(body))
+        return preparers[message.place].prepare(body, _reader(message.reader), message.strict, message.found)
     except Exception as error:
         return messages.refusal(error, traceback.format_exc())
 

@@ -198,7 +198,7 @@ def plan(model: LlamaModel, spec: EngineSpec, beside: Need = NOTHING) -> memory.
                 f"{length}. Choose a type that is not quantized."
             )
     trained = model.trained_context
-    free = max(model.free_memory() - beside.weight_bytes, 0)
+    free = memory.room_for_kv(max(model.free_memory() - beside.weight_bytes, 0), spec.kv_bytes)
     needs = footprint.measure(model, spec)
     needs = replace(needs, token=needs.token + beside.token_bytes)
     if spec.deterministic:

@@ -8,14 +8,15 @@ Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 """
 
 import re
-from dataclasses import dataclass, replace
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
 
+from nitro.engines import kv_plan
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.backends.llama.parameters import set_context_parameters
 from nitro.engines.hardware import memory
+from nitro.engines.kv_plan import Footprint as Footprint
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
 
@@ -23,15 +24,6 @@ TRIED_CELLS = 256
 # llama_kv_cache's and llama_memory_recurrent's lines; a cache with windows is logged after that without
 KV_SIZE = re.compile(r"llama_kv_cache: size = +([\d.]+) MiB \( *(\d+) cells")
 STATE_SIZE = re.compile(r"llama_memory_recurrent: size = +([\d.]+) MiB")
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """Bytes."""
-
-    token: int  # of one token, in layers that see all
-    window_token: int = 0  # of one token, in layers that see a window; they keep as many tokens as that is long
-    state: int = 0  # of one sequence, in recurrent layers
 
 
 def measure(model: LlamaModel, spec: EngineSpec) -> Footprint:
@@ -55,24 +47,11 @@ def parse(log: str) -> Footprint:
 
 
 def plan(footprint: Footprint, window: int, step: int, free: int, spec: EngineSpec, trained: int) -> memory.KVPlan:
-    """The context and the pool. Layers with a window keep all tokens, so that they can be cut anywhere, where the pool
-    that is wanted fits so into half of what is `free`; else they keep the window, and have room for the tokens of a
-    `step` beside it. Raises LoadError."""
-    sequences = spec.parallel + memory.SPARE_SLOTS
-    free -= footprint.state * sequences
-    whole = footprint.token + footprint.window_token
-    if not footprint.window_token:
-        return memory.plan(spec.context, trained, spec.parallel, whole, max(free, 0))
-    try:
-        made = memory.plan(spec.context, trained, spec.parallel, whole, max(free, 0))
-    except LoadError:
-        made = None
-    wanted = (spec.context or trained) * spec.parallel
-    if made is not None and made.pool >= wanted:
-        return made
-    free -= footprint.window_token * (window * sequences + step)
-    small = memory.plan(spec.context, trained, spec.parallel, footprint.token, max(free, 0))
-    return replace(small, full_windows=False)
+    """The context and the pool. Layers that keep a window have room for the tokens of a `step` beside it. Raises
+    LoadError."""
+    tokens = window * (spec.parallel + memory.SPARE_SLOTS) + step
+    with memory.refusing():
+        return kv_plan.plan_windows(footprint, tokens, free, spec.context, spec.parallel, trained)
 
 
 def _smallest(spec: EngineSpec) -> Any:

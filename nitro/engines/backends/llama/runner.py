@@ -293,7 +293,7 @@ class LlamaRunner:
             draft_tokens=speculation.MAX_DRAFTED if self._can_truncate else 0,
             has_draft_model=self._draft is not None,
             deterministic=self._deterministic,
-            offload_tokens=self._offload_tokens(),
+            offload_tokens=self._offload_tokens(spec.kv_bytes),
             kv_place=model.log.kv_place(),
             kv_bytes=self._context.max_kv_bytes + (self._draft.kv_bytes if self._draft else 0),
             step_tokens=STEP_TOKENS,
@@ -314,14 +314,14 @@ class LlamaRunner:
         sequences = int(lib.llama_n_seq_max(self._context.pointer))
         return spec.parallel + memory.SPARE_SLOTS if isinstance(self._kv, StreamKV) else sequences
 
-    def _offload_tokens(self) -> int:
+    def _offload_tokens(self, kv_bytes: int | None) -> int:
         """A GPU reads masked cells fast, and to move them over the bus would cost more. What llama.cpp saves of a slot
         lacks what has left the window, so that it could not be cut any more (llama-kv-cache.cpp:2091)."""
         has_own_cells = self._deterministic  # which no other slot's step reads
         if has_own_cells or self._model.placement.on_gpu or (self._model.window and self._context.parameters.swa_full):
             return 0
         unused = self._context.unused_bytes + (self._draft.kv_bytes if self._draft else 0)
-        free = max(self._model.free_memory() - unused, 0)
+        free = memory.room_for_kv(max(self._model.free_memory() - unused, 0), kv_bytes)
         return memory.offload_tokens(self._model.token_bytes(), free)
 
 

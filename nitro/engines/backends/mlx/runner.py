@@ -290,7 +290,9 @@ class MlxRunner:
             trained=trained,
             parallel=spec.parallel,
             token_bytes=token_bytes,
-            free_bytes=max(library.free_memory() - slots * self._trial.state_bytes, 0),
+            free_bytes=memory.room_for_kv(
+                max(library.free_memory() - slots * self._trial.state_bytes, 0), spec.kv_bytes
+            ),
         )
         if plan.context > trained:
             log.warning("--ctx %d is more than the %d tokens the model was trained for", plan.context, trained)

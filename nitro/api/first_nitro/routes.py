@@ -1,0 +1,154 @@
+"""The first Nitro's routes, and the names that its successor cortex-cpp gave them. The paths are taken in any case.
+
+POST     /inferences/llamacpp/loadmodel        GET, POST  …/unloadmodel, …/modelstatus
+POST     …/chat_completion, …/embedding        GET        /inferences/server/models, …/engines
+DELETE   /processmanager/destroy
+"""
+
+import ipaddress
+from typing import Any
+
+from litestar import HttpMethod, Request, Response, delete, get, post, route
+from litestar.background_tasks import BackgroundTask
+from litestar.types import Scope
+
+from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, read_body, respond
+from nitro.api.first_nitro import replies, status
+from nitro.api.first_nitro.model import FirstNitro, LoadFailed
+from nitro.api.first_nitro.renderer import encode
+from nitro.api.openai import models
+from nitro.errors import ApiError
+from nitro.service import ignored_parameters
+from nitro.service.asked import Asked
+from nitro.service.disconnects import ClientDisconnected
+
+PREFIXES = ("/inferences/llamacpp", "/inferences/server")
+ASKING = [HttpMethod.GET, HttpMethod.POST]  # GET was the first Nitro's, POST is cortex-cpp's
+MAX_LOAD = 2**16  # bytes of a loadmodel's body, which is read on the event loop
+FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")  # headers of proxies: the peer is not the client
+
+
+def _first(request: Request) -> FirstNitro:
+    first: FirstNitro = request.app.state.first_nitro
+    return first
+
+
+@post([f"{prefix}/loadmodel" for prefix in PREFIXES], status_code=200)
+async def load_model(request: Request) -> Response[bytes]:
+    """Load a model, unless one is. Replies when it is ready."""
+    first = _first(request)
+    if first.taken:
+        return replies.message(409, replies.ALREADY_LOADED)
+    trusted = _is_trusted(request)
+    try:
+        told = await first.load(await _load_body(request), files=trusted)
+    except LoadFailed as failure:
+        reason = {replies.REASON: ignored_parameters.escaped(str(failure))} if trusted else None
+        return replies.message(500, replies.LOAD_FAILED, reason)
+    except ApiError as error:
+        return replies.error(error)
+    except ClientDisconnected:
+        return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
+    return replies.message(200, replies.LOADED, ignored_parameters.header(told))
+
+
+@route([f"{prefix}/unloadmodel" for prefix in PREFIXES], http_method=ASKING, status_code=200)
+async def unload_model(request: Request) -> Response[bytes]:
+    """Unload what is loaded. A body is not read."""
+    if request.headers.get("sec-fetch-site") == "cross-site" and "origin" not in request.headers:
+        return replies.message(403, "A web page of another site may not do this")  # as the address of a picture, say
+    if await _first(request).unload():
+        return replies.message(200, replies.UNLOADED)
+    return replies.message(409, replies.NOT_LOADED)
+
+
+@route([f"{prefix}/modelstatus" for prefix in PREFIXES], http_method=ASKING, status_code=200)
+async def model_status(request: Request) -> Response[bytes]:
+    """Whether a model is loaded, and how it was last sampled from."""
+    first = _first(request)
+    model = first.current()
+    if model is None:
+        return replies.message(409, replies.NOT_LOADED)
+    data = status.model_data(model.path, model.context, model.load.grammar, first.last)
+    return replies.reply({"model_data": data, "model_loaded": True})
+
+
+@post([f"{prefix}/chat_completion" for prefix in PREFIXES], status_code=200)
+async def chat_completion(request: Request) -> Response[Any]:
+    """Answer a conversation."""
+    first = _first(request)
+    model = first.current()
+    if model is None:
+        return replies.message(409, replies.NOT_LOADED)
+    if not model.load.chats:
+        return replies.message(400, replies.NO_CHAT)
+    return await respond(request, first.chat, Asked(model.id))
+
+
+@post([f"{prefix}/embedding" for prefix in PREFIXES], status_code=200)
+async def embedding(request: Request) -> Response[bytes]:
+    """Refused until there are embeddings."""
+    if _first(request).current() is None:
+        return replies.message(409, replies.NOT_LOADED)
+    return replies.error(ApiError(501, replies.NO_EMBEDDINGS))
+
+
+@get("/inferences/server/models")
+async def list_models(request: Request) -> Any:
+    """As `GET /v1/models`."""
+    return await models.list_models.fn(request)
+
+
+@get("/inferences/server/engines")
+async def list_engines(request: Request) -> Response[bytes]:
+    """The engines that hold a model."""
+    names = _first(request).engines()
+    return replies.reply({"data": [{"id": name, "object": "engine"} for name in names], "object": "list"})
+
+
+@delete("/processmanager/destroy", status_code=200)
+async def destroy(request: Request) -> Response[bytes]:
+    """Stop the server, once this reply is sent. Only for who has the key; where there is none, for this machine."""
+    if not _is_trusted(request):
+        return replies.message(403, "Only a program on this machine may stop the server, unless it has an --api-key")
+    body = encode({"message": replies.STOPPING})
+    return Response(body, media_type="application/json", background=BackgroundTask(_first(request).destroy))
+
+
+HANDLERS = (
+    load_model,
+    unload_model,
+    model_status,
+    chat_completion,
+    embedding,
+    list_models,
+    list_engines,
+    destroy,
+)
+
+
+async def _load_body(request: Request) -> bytes:
+    """Raises ApiError 413, and ClientDisconnected."""
+    body = b"".join(await read_body(request))
+    if len(body) > MAX_LOAD:
+        raise ApiError(413, f"The body of a load has at most {MAX_LOAD} bytes")
+    return body
+
+
+def _is_trusted(request: Request) -> bool:
+    """Whether who asks may see files of this machine, and stop the server: it has the key or, where there is none, it
+    is on this machine."""
+    return _first(request).has_key or is_local(request.scope)
+
+
+def is_local(scope: Scope) -> bool:
+    """Whether a request comes from this machine, and through no proxy that says so."""
+    peer = scope["client"]
+    if peer is None or any(name in FORWARDED for name, _ in scope["headers"]):
+        return False
+    try:
+        address = ipaddress.ip_address(peer[0].partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)  # of a server that listens on ::
+    return (mapped or address).is_loopback

@@ -1,0 +1,29 @@
+"""`nitro rm`."""
+
+from pathlib import Path
+
+import click
+
+from nitro.cli import stored
+
+
+@click.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@stored.with_folders
+def rm(name: str, yes: bool, models: tuple[Path, ...]) -> None:
+    """Remove the model NAME, if Nitro has fetched it.
+
+    Other programs' models stay: Nitro says whose they are, and how to remove them.
+    """
+    with stored.errors_as_one_line():
+        catalog = stored.catalog(models)
+        found = catalog.find(name)
+        from nitro.cli import tables
+        from nitro.models import removal
+
+        removal.check(found)
+        if not yes:
+            click.confirm(f"Remove {found.name} ({tables.size(found.size)}, {found.path})?", abort=True)
+        freed = removal.remove(found, catalog.models())
+        click.echo(f"Removed {found.name}; {tables.size(freed)} are free again.")

@@ -1,0 +1,76 @@
+"""`nitro show`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nitro.cli import stored
+
+if TYPE_CHECKING:
+    from nitro.models.description import Details
+
+
+@click.command()
+@click.argument("name")
+@stored.with_folders
+@stored.AS_JSON
+def show(name: str, models: tuple[Path, ...], as_json: bool) -> None:
+    """Show what is known of the model NAME: its files, its memory, its chat template."""
+    with stored.errors_as_one_line():
+        found = stored.catalog(models).find(name)
+        from nitro.models import description
+
+        about = description.details(found)
+        if as_json:
+            import msgspec
+
+            click.echo(msgspec.json.format(msgspec.json.encode(about)).decode())
+        else:
+            _print(about)
+
+
+def _print(about: "Details") -> None:
+    from nitro.cli import tables
+
+    click.secho(about.name, bold=True)
+    trained = f" of {about.trained_context} that it was trained for" if about.context < about.trained_context else ""
+    memory = f"{tables.size(about.memory_at_start)} when loaded, at most {tables.size(about.memory_at_most)}"
+    fits = not about.problem and about.context
+    tables.facts(
+        {
+            "problem": about.problem or "",
+            "also called": ", ".join(about.names),
+            "title": about.title,
+            "architecture": about.architecture,
+            "type": f"{about.type} ({about.format})".strip(),
+            "parameters": tables.count(about.parameters) if about.parameters else "",
+            "size": tables.size(about.size),
+            "engines": ", ".join(about.engines) or "none that is installed here opens it",
+            "context": f"{about.context} tokens{trained}" if fits else "none fits into the memory that is free now",
+            "memory": memory if fits else "",
+            "KV cache": f"{about.kv_bytes_per_token} bytes a token" if fits else "",
+            "layers": f"{about.layers} × {about.width}" if about.layers else "",
+            "vocabulary": str(about.vocabulary or ""),
+            "template": _template(about),
+            "projector": about.projector or "",
+            "proof": _proof(about),
+            "store": about.store,
+            "path": about.path,
+            "removable": "yes, `nitro rm` removes it" if about.removable else "",
+        }
+    )
+
+
+def _template(about: "Details") -> str:
+    if not about.chat_template:
+        return "none; --chat-template gives it one"
+    calls = f"tool calls as {about.tool_format}" if about.tool_format else "no tools of its own"
+    return f"{calls}{', reasons' if about.reasons else ''}"
+
+
+def _proof(about: "Details") -> str:
+    """What `nitro convert` or `nitro verify` found."""
+    if about.proof is None:
+        return ""
+    return "passed" if about.proof.get("passed") else "failed"

@@ -1,0 +1,51 @@
+"""An engine process that is ready to load a model: it has begun, and has imported its engine's library.
+
+To begin and to import is a good part of what the load of a small model takes.
+"""
+
+import time
+
+from nitro.engines import messages
+from nitro.engines.client import spawn
+from nitro.engines.client.spawn import SpawnedEngine
+from nitro.engines.types import EngineSpec
+
+
+class Spare:
+    """One process at most, for models of one engine."""
+
+    def __init__(self, engine: str):
+        """`engine`: as EngineSpec has it."""
+        self._engine = engine
+        self._waiting: SpawnedEngine | None = None
+
+    def prepare(self) -> None:
+        """Have one. Returns at once; where none can be had there is none."""
+        if self._waiting is None:
+            try:
+                self._waiting = spawn.start()
+            except OSError:
+                return
+            self._waiting.child.send(messages.Import(self._engine))
+
+    def take(self, spec: EngineSpec) -> SpawnedEngine | None:
+        """The process, which loads this model now. None: there is none, or it is for another engine."""
+        spare, self._waiting = self._waiting, None
+        if spare is None:
+            return None
+        if spec.engine != self._engine or spare.child.process.poll() is not None:
+            _end(spare)
+            return None
+        spare.child.send(messages.Load(spec))
+        return SpawnedEngine(spare.child, spare.marks, time.monotonic())
+
+    def end(self) -> None:
+        """End the process, if there is one."""
+        if self._waiting:
+            _end(self._waiting)
+            self._waiting = None
+
+
+def _end(spare: SpawnedEngine) -> None:
+    spare.child.end()
+    spare.marks.close()

@@ -1,0 +1,175 @@
+"""How a server's models are loaded: from what it was started with, a model's own settings, and the room there is."""
+
+import logging
+import math
+import re
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from nitro.config import ServeConfig
+from nitro.engines import sampling_defaults
+from nitro.engines.client.engine import Engine
+from nitro.engines.client.spare import Spare
+from nitro.engines.client.spawn import SpawnedEngine
+from nitro.engines.options import EngineOptions
+from nitro.engines.sampling_defaults import SamplingDefaults
+from nitro.engines.types import EngineSpec
+from nitro.errors import StartError
+from nitro.models import files, keep_alive, model_source
+from nitro.models.load_plan import LoadPlan, Wanted
+from nitro.models.model_source import ModelSource
+from nitro.models.residency import Limits
+from nitro.models.settings import ModelSettings
+from nitro.models.stored_model import Format, StoredModel
+from nitro.service.metrics import Metrics
+from nitro.system.memory import free_host_memory
+
+log = logging.getLogger("nitro.models")
+
+KV_SHARE = 4  # a model whose context nobody has set gets at most this part of the memory for one sequence
+PARALLEL_SHARE = 8  # and this one for several
+
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
+
+
+class Loading:
+    """The plans and engines of one server's models."""
+
+    def __init__(self, config: ServeConfig, metrics: Metrics, many: bool = True):
+        """`many`: more than one model may be loaded; one that is alone takes what memory it likes. Raises StartError
+        for --defaults that are none."""
+        self._config, self._metrics, self._many = config, metrics, many
+        self._spare = Spare(config.engine)
+        self._defaults = read_defaults(config.defaults, f"--defaults {config.defaults}")
+
+    def default(self, source: ModelSource, spec: EngineSpec, template: str | None) -> tuple[Wanted, LoadPlan]:
+        """The model that the server was started with, which takes what memory it likes."""
+        config, (_, own) = self._config, self._config.own_settings()
+        draft = {"draft": config.draft} if config.draft else {}
+        settings = replace(
+            own,
+            options={**draft, **own.options},
+            chat_template=own.chat_template or config.chat_template,
+            tool_format=own.tool_format or config.tool_format,
+        )
+        plan = LoadPlan(spec, _size(source.path), template, own.defaults.over(self._defaults))
+        return Wanted(source, settings), plan
+
+    def plan(self, wanted: Wanted, budget: int) -> LoadPlan:
+        """See MakePlan. Raises StartError."""
+        settings, path = wanted.settings, wanted.source.path
+        spec = self._spec(path, settings)
+        template = settings.template
+        if template is None and settings.chat_template:
+            template = read_template(settings.chat_template, "chat_template")
+        defaults = settings.defaults.over(self._defaults)
+        if ":" in spec.engine or not self._many:  # a runner of the user's own opens what it likes
+            return LoadPlan(spec, _size(path), template, defaults)
+        from nitro.models import fit  # what reads headers is not needed at the start
+
+        try:
+            need = fit.estimate(wanted.stored or _as_stored(wanted.source), spec, budget)
+        except (OSError, ValueError) as error:  # the engine says better what is wrong with it
+            log.warning("what %s needs is not known: %s", path, error)
+            return LoadPlan(spec, _size(path), template, defaults)
+        room = max(budget - need.weights - need.overhead, 0)
+        token = max(need.token_bytes, 1)
+        context = spec.context or max(min(need.context, budget // KV_SHARE // token, room // token), 1)
+        tokens = max(context, min(context * spec.parallel, budget // PARALLEL_SHARE // token))
+        beside = need.overhead + tokens * token  # windows and states of a cache count as overhead
+        return LoadPlan(replace(spec, context=context, kv_bytes=beside), need.weights + beside, template, defaults)
+
+    def engine(self, model: str, plan: LoadPlan, first: SpawnedEngine | None = None) -> Engine:
+        """See MakeEngine."""
+        config, metrics = self._config, self._metrics.of(model)
+        comes_back = not config.exit_on_engine_failure
+        first = first or self._spare.take(plan.spec)
+        return Engine(plan.spec, config.max_queue, metrics, comes_back=comes_back, first=first)
+
+    def prepare(self) -> None:
+        """Have a process for the next load, which returns at once. Called when the last one is done."""
+        self._spare.prepare()
+
+    def close(self) -> None:
+        """End what was prepared."""
+        self._spare.end()
+
+    def _spec(self, path: str, settings: ModelSettings) -> EngineSpec:
+        """The server's options but its draft model, which is the default's, and what is set for the model."""
+        options = {name: getattr(self._config, name) for name in EngineOptions.__struct_fields__}
+        options |= {"draft": None, **settings.options}
+        if options["draft"]:
+            options["draft"] = model_source.find_draft(options["draft"], options["engine"])
+        try:
+            return msgspec.convert({"model": path, **options}, EngineSpec)
+        except msgspec.ValidationError as error:
+            raise StartError(f"The settings of {path}: {error}.") from None
+
+
+def limits(config: ServeConfig) -> Limits:
+    """What may be loaded together. Raises StartError for a --memory that is none."""
+    return Limits(free_host_memory() if config.memory is None else memory(config.memory), config.models_max)
+
+
+def free_on_gpu(config: ServeConfig) -> int:
+    """Bytes free where models are loaded, if that is a GPU and --memory says nothing; else 0. Blocks: it may start a
+    process."""
+    from nitro.models import device_memory
+
+    return 0 if config.memory is not None else device_memory.free_on_gpu(config)
+
+
+def memory(text: str) -> int:
+    """Bytes of "12G", "512M" or a number of MiB. Raises StartError."""
+    match = _MEMORY.fullmatch(text.strip())
+    if not match or not float(match[1]):
+        raise StartError(f"--memory {text}: expected MiB, or a size such as 12G.")
+    power = {"": 2, "K": 1, "M": 2, "G": 3, "T": 4}[match[2].upper()]
+    return int(float(match[1]) * 1024**power)
+
+
+def idle_time(text: str | None) -> float | None:
+    """Seconds of --keep-alive; None: models stay. Raises StartError."""
+    try:
+        seconds = None if text is None else keep_alive.parse(text)
+    except ValueError as error:
+        raise StartError(f"--keep-alive {text}: expected {error}.") from None
+    return None if seconds == math.inf else seconds
+
+
+def read_template(file: Path, option: str) -> str:
+    """A chat template's source. Raises StartError."""
+    try:
+        objection = files.problem_with(file)
+        if objection:
+            raise StartError(f"{option} {objection}")
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"{option} {file}: {error}") from None
+
+
+def read_defaults(text: str | None, option: str) -> SamplingDefaults:
+    """Sampling defaults as --defaults has them. Raises StartError."""
+    try:
+        return sampling_defaults.parse(text) if text else SamplingDefaults()
+    except ValueError as error:
+        raise StartError(f"{option}: {error}") from None
+
+
+def _size(path: str) -> int:
+    """Bytes of a model's files, as far as they can be seen."""
+    try:
+        place = Path(path)
+        found = [place] if place.is_file() else place.iterdir() if path and place.is_dir() else ()
+        return sum(file.stat().st_size for file in found if file.is_file())
+    except OSError:
+        return 0
+
+
+def _as_stored(source: ModelSource) -> StoredModel:
+    """A model that is in no store, as if it were."""
+    kind: Format = "mlx" if Path(source.path).is_dir() else "gguf"
+    size = _size(source.path)
+    return StoredModel(name=source.id, path=source.path, store="", format=kind, size=size, created=source.created)

@@ -1,0 +1,74 @@
+"""What Nitro itself has fetched into the hub's cache and may therefore remove: fetched.json in its data folder."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from nitro.system import folders
+
+FILE = "fetched.json"
+MAX_BYTES = 2**24
+
+
+class Record(Struct, frozen=True):
+    """Files of one repository at one commit."""
+
+    commit: str
+    files: list[str]  # pointers in snapshots/COMMIT, absolute
+
+
+def add(repo: str, commit: str, files: Sequence[Path]) -> None:
+    """Note that these files of the repository "org/name" were fetched. Raises OSError."""
+    records = _load()
+    known = [record for record in records.get(repo, []) if record.commit != commit]
+    before = {file for record in records.get(repo, []) if record.commit == commit for file in record.files}
+    records[repo] = [*known, Record(commit, sorted({*before, *map(str, files)}))]
+    _store(records)
+
+
+def read() -> dict[str, frozenset[str]]:
+    """By repository: the files that were fetched, and the folders that hold them."""
+    found = {}
+    for repo, records in _load().items():
+        files = {file for record in records for file in record.files}
+        found[repo] = frozenset(files | {str(Path(file).parent) for file in files})
+    return found
+
+
+def remove(repo: str, files: Iterable[Path]) -> None:
+    """Forget files that were removed. Raises OSError."""
+    gone = set(map(str, files))
+    records = _load()
+    left = [
+        Record(record.commit, kept)
+        for record in records.get(repo, [])
+        if (kept := [file for file in record.files if file not in gone])
+    ]
+    records[repo] = left
+    _store({name: known for name, known in records.items() if known})
+
+
+def _load() -> dict[str, list[Record]]:
+    file = folders.data() / FILE
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            return {}
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, list[Record]])
+    except (OSError, ValueError):
+        return {}
+
+
+def _store(records: dict[str, list[Record]]) -> None:
+    file = folders.data() / FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    made = file.with_name(f"{FILE}.{os.getpid()}.tmp")
+    try:
+        made.write_bytes(msgspec.json.format(msgspec.json.encode(records)))
+        made.replace(file)
+    finally:
+        with contextlib.suppress(OSError):
+            made.unlink()

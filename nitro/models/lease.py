@@ -1,0 +1,45 @@
+"""A model for as long as somebody needs it."""
+
+from typing import Protocol
+
+from nitro.models.handle import ServedModel
+
+
+class Lessor(Protocol):
+    """Who lends models."""
+
+    async def acquire(self, name: str | None, keep_alive: float | None) -> tuple[ServedModel, bool]:
+        """The model, with one lease more, once it is there or loads; and whether the name was found to mean it, rather
+        than any. Raises ApiError, EngineError."""
+
+    def give_back(self, model: ServedModel) -> None:
+        """One lease less."""
+
+
+class Lease:
+    """`async with models.lease(name) as model`, or `acquire` and `release`. The model may still load: its engine's
+    `ready` tells. `release` waits for nothing and may be called more than once."""
+
+    def __init__(self, lessor: Lessor, name: str | None = None, keep_alive: float | None = None):
+        """`keep_alive`: seconds that the model stays loaded when nobody needs it any more; None: as it was."""
+        self._lessor, self._name, self._keep_alive = lessor, name, keep_alive
+        self._model: ServedModel | None = None
+        self.found = False  # whether the name means this model, and not any
+
+    async def acquire(self) -> ServedModel:
+        """The model, which stays until `release`. Raises ApiError, EngineError."""
+        if self._model is None:
+            self._model, self.found = await self._lessor.acquire(self._name, self._keep_alive)
+        return self._model
+
+    def release(self) -> None:
+        """This lease no longer needs the model."""
+        if self._model is not None:
+            model, self._model = self._model, None
+            self._lessor.give_back(model)
+
+    async def __aenter__(self) -> ServedModel:
+        return await self.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()

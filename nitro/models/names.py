@@ -1,0 +1,90 @@
+"""Which model a name means. Pure: the models are given, and nothing is read or fetched.
+
+A name is, in this order: a model's name or one of its other names; a path; the name of a repository, with its owner or
+without; a part of the names of one model only. Case counts nowhere. Of several forms of one model, quantisations or
+a GGUF and a folder for MLX, the best is taken.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+from nitro.errors import NitroError, one_line
+from nitro.models.stored_model import StoredModel
+
+MAX_NAME = 500  # characters
+MAX_SHOWN = 20  # names in a message
+# what tells a form of a model from another, at the end of a repository's name
+_FORM = re.compile(r"[-._](gguf|mlx|\d+-?bit|[bf]+p?\d\d|i?q\d\w*|mxfp4|nvfp4|dwq|awq|gptq|qat|ud|imat|i1)$")
+
+
+class NameNotFound(NitroError):
+    """No model has this name. `known`: the names that there are."""
+
+    def __init__(self, name: str, known: list[str]):
+        super().__init__(one_line(f"There is no model '{name}' here; there are {listed(known)}."))
+        self.name, self.known = name, known
+
+
+class AmbiguousName(NitroError):
+    """Several models may be meant. `candidates`: their names."""
+
+    def __init__(self, name: str, candidates: list[str]):
+        super().__init__(one_line(f"'{name}' may mean several models; say which of {listed(candidates)}."))
+        self.name, self.candidates = name, candidates
+
+
+Choice = Callable[[Sequence[StoredModel]], StoredModel]
+
+
+def find(name: str, models: Sequence[StoredModel], choose: Choice) -> StoredModel:
+    """The model that `name` means. `choose` takes one of several forms of a model. Raises NameNotFound,
+    AmbiguousName."""
+    wanted = name.strip().casefold()
+    if wanted and len(name) <= MAX_NAME:
+        for group in (_named(wanted, models), _at(name.strip(), models), _in_repository(wanted, models)):
+            if group:
+                return choose(group)
+        parts = [model for model in models if any(wanted in part.casefold() for part in _names(model))]
+        if len({family(model) for model in parts}) == 1:
+            return choose(parts)
+        if parts:
+            raise AmbiguousName(name, sorted(model.name for model in parts))
+    raise NameNotFound(name, sorted(model.name for model in models))
+
+
+def repository(model: StoredModel) -> str:
+    """A model's name without its tag: "org/name" of "org/name:Q4_K_M"."""
+    return model.name.partition(":")[0]
+
+
+def family(model: StoredModel) -> str:
+    """What the forms of one model share: "qwen3-0.6b" of "unsloth/Qwen3-0.6B-GGUF:Q4_K_M" and "mlx/Qwen3-0.6B-4bit"."""
+    name = repository(model).partition("@")[0].casefold().rpartition("/")[2]
+    while name and (found := _FORM.search(name)):
+        name = name[: found.start()]
+    return name if "/" in model.name or model.store == "folder" else repository(model).casefold()
+
+
+def _names(model: StoredModel) -> tuple[str, ...]:
+    return model.name, *model.names
+
+
+def _named(wanted: str, models: Sequence[StoredModel]) -> list[StoredModel]:
+    return [model for model in models if any(wanted == name.casefold() for name in _names(model))]
+
+
+def _at(path: str, models: Sequence[StoredModel]) -> list[StoredModel]:
+    return [model for model in models if model.path == path.rstrip("/")]
+
+
+def _in_repository(wanted: str, models: Sequence[StoredModel]) -> list[StoredModel]:
+    whole = [model for model in models if repository(model).casefold() == wanted]
+    short = [model for model in models if repository(model).casefold().rpartition("/")[2] == wanted]
+    owners = {repository(model).casefold() for model in short}
+    return whole or (short if len(owners) == 1 else [])
+
+
+def listed(names: list[str]) -> str:
+    """Names as a sentence has them."""
+    shown = ", ".join(names[:MAX_SHOWN]) or "none"
+    return f"{shown} and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else shown

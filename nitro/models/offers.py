@@ -1,0 +1,141 @@
+"""What a server offers: the models of its pool by name, and which of them a request's name means."""
+
+import asyncio
+import os
+
+from msgspec.structs import replace
+
+from nitro.errors import ApiError, no_such_model
+from nitro.models import model_source
+from nitro.models.catalog import AmbiguousName, Catalog, NameNotFound
+from nitro.models.load_plan import Wanted
+from nitro.models.pool_entry import Member
+from nitro.models.settings import AS_SERVED, ModelSettings
+from nitro.models.stored_model import StoredModel
+
+
+class Offers:
+    """The members of a pool. The catalog's models become members when they are wanted. Belongs to the event loop."""
+
+    def __init__(self, catalog: Catalog | None, pins: frozenset[str]):
+        self.catalog = catalog
+        self.members: list[Member] = []
+        self.has_given_default = False  # the server was started with one
+        self._pins = pins
+
+    def known(self, name: str | None, default: Member | None) -> tuple[Member | None, bool]:
+        """The model that a name means without a look at the stores, and whether it means that one rather than any: the
+        default, where there is no name or no other model, or one that was wanted before."""
+        for member in self.members:
+            if member.is_called(name):
+                return member, True
+        return (default, False) if not name or self._alone else (None, False)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether one model is offered, by any name."""
+        return self.catalog is None and len(self.members) == 1
+
+    async def find(self, name: str | None, default: Member | None) -> tuple[Member, bool]:
+        """The same, with a look at the stores. Where these hold no other model the default has any name. Raises
+        ApiError."""
+        if not name:
+            raise ApiError(400, "No model is loaded; name one of GET /v1/models.", param="model", code="model_required")
+        try:
+            return await self.exactly(name), True
+        except _Unknown as unknown:
+            if default and (unknown.names == [default.id] or self._brought(default)):
+                return default, False
+            raise
+
+    def _brought(self, default: Member) -> bool:
+        """Whether a client brought the default, by the first Nitro's API, whose clients send any name."""
+        return default.wanted.stored is None and not self.has_given_default
+
+    async def exactly(self, name: str) -> Member:
+        """The model that this name means. Raises ApiError."""
+        for member in self.members:
+            if member.is_called(name):
+                return member
+        here = [member.id for member in self.members]
+        if self.catalog is None:
+            raise _Unknown(name, here)
+        try:
+            return await self._member(await asyncio.to_thread(self.catalog.find, name))
+        except AmbiguousName as error:
+            raise ApiError(400, str(error), param="model", code="model_ambiguous") from None
+        except NameNotFound as error:
+            others = {each for each in error.known if not any(member.is_called(each) for member in self.members)}
+            raise _Unknown(name, [*here, *sorted(others)]) from None
+
+    async def all(self) -> list[Member]:
+        """Those that were wanted, and after them those that only the catalog knows."""
+        if self.catalog is None:
+            return list(self.members)
+        stored = await asyncio.to_thread(self.catalog.models)
+        there = {_path(member) for member in self.members}
+        return [*self.members, *(self._made(each) for each in stored if os.path.realpath(each.path) not in there)]
+
+    def add(self, wanted: Wanted) -> Member:
+        """One that need not be in a store; it takes the place of one of its id that is not loaded. Raises ApiError."""
+        for member in list(self.members):
+            if member.id == wanted.source.id:
+                if member.wanted.source.path == wanted.source.path:
+                    return member
+                if member.resident or member.waiters:
+                    raise ApiError(409, f"Another model is loaded as '{member.id}'.", code="model_busy")
+                self.members.remove(member)
+        member = Member(wanted, self.pinned(wanted))
+        self.members.append(member)
+        return member
+
+    def pinned(self, wanted: Wanted) -> bool:
+        """Whether it never gives way."""
+        member = Member(wanted, False)
+        return wanted.settings.pin or any(map(member.is_called, self._pins))
+
+    def with_settings(self, wanted: Wanted, settings: ModelSettings) -> Wanted:
+        """The model with what `settings` sets; the rest is as the catalog has it."""
+        own = self.catalog.settings(wanted.stored) if wanted.stored and self.catalog else wanted.settings
+        return replace(wanted, settings=over(settings, own))
+
+    async def _member(self, stored: StoredModel) -> Member:
+        if stored.problem:
+            raise ApiError(400, f"The model '{stored.name}': {stored.problem}", param="model", code="model_unusable")
+        for member in self.members:
+            if _path(member) == os.path.realpath(stored.path):
+                return member
+        member = self._made(stored)
+        self.members.append(member)
+        return member
+
+    def _made(self, stored: StoredModel) -> Member:
+        assert self.catalog
+        settings = self.catalog.settings(stored)
+        source = model_source.of(stored, settings.alias)
+        if any(member.id == source.id for member in self.members):  # the default's file is called so, too
+            source = replace(source, id=f"{source.id}@{stored.store or 'folder'}")
+        wanted = Wanted(source, settings, stored)
+        return Member(wanted, self.pinned(wanted))
+
+
+class _Unknown(ApiError):
+    """404. `names`: those that there are."""
+
+    def __init__(self, name: str, names: list[str]):
+        error = no_such_model(name, names)
+        super().__init__(error.status, str(error), code=error.code)
+        self.names = names
+
+
+def over(settings: ModelSettings, below: ModelSettings) -> ModelSettings:
+    """What the first sets, and else what the second does."""
+    if settings == AS_SERVED:
+        return below
+    fields = {name: getattr(settings, name) for name in ModelSettings.__struct_fields__}
+    given = {name: value for name, value in fields.items() if value != getattr(AS_SERVED, name)}
+    return replace(below, **{**given, "options": {**below.options, **settings.options}})
+
+
+def _path(member: Member) -> str:
+    return os.path.realpath(member.wanted.source.path)

@@ -1,0 +1,397 @@
+"""Which models are loaded, and who has them. Only the pool starts and ends engines; only `residency` decides which.
+
+Everything happens on the event loop, and nothing holds a lock: whatever changes (a request, a lease given back, a load
+or an end that is done, a timer) calls `_turn`, which has the policy look at how things stand and does what it says.
+
+A request waits here for room only. As soon as its model's load begins it has its lease, and waits for the engine, which
+all that come meanwhile share. A load goes on when those that wanted it leave: the next one is likely to come.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from msgspec.structs import replace
+
+from nitro.engines.client.spawn import SpawnedEngine
+from nitro.errors import ApiError, EngineBusy, EngineDown, EngineError, NitroError
+from nitro.models import residency
+from nitro.models.catalog import Catalog
+from nitro.models.handle import ServedModel
+from nitro.models.lease import Lease
+from nitro.models.load_plan import LoadPlan, MakeEngine, MakePlan, Wanted
+from nitro.models.model_source import ModelSource
+from nitro.models.offers import Offers
+from nitro.models.pool_entry import Member, PoolEntry
+from nitro.models.residency import Limits, Waiting
+from nitro.models.settings import AS_SERVED, ModelSettings
+
+log = logging.getLogger("nitro.models")
+
+MAX_NOTED = 100  # unknown names that are logged
+
+
+class Pool:
+    """The models of one server."""
+
+    def __init__(
+        self,
+        plan: MakePlan,
+        engine: MakeEngine,
+        limits: Limits,
+        catalog: Catalog | None = None,
+        *,
+        keep_alive: float | None = None,
+        pins: Iterable[str] = (),
+        max_waiting: int = 72,
+        free_on_gpu: Callable[[], int] | None = None,
+        prepare: Callable[[], None] = lambda: None,
+    ):
+        """`catalog`: what is offered besides the default; None: nothing. `keep_alive`: seconds after which an idle
+        model is unloaded, None: never. `pins`: names of models that never give way. `max_waiting`: requests that may
+        wait for one model's room. `free_on_gpu`: bytes free where models go, 0 if that is main memory; asked once, and
+        may block. `prepare` is called when nothing works on a model that was loaded, and another one may be wanted."""
+        self.limits = limits
+        self._plan, self._engine = plan, engine
+        self._free_on_gpu, self._prepare = free_on_gpu, prepare
+        self._loads = 0  # of models that were wanted, not of the default at the start
+        self._keep_alive, self._max_waiting = keep_alive, max_waiting
+        self._offers = Offers(catalog, frozenset(pins))
+        self._default: Member | None = None
+        self._drained: frozenset[str] = frozenset()
+        self._stopped: EngineError | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._lost: asyncio.Future[EngineError] | None = None
+        self._noted: set[str] = set()
+
+    # What is offered
+
+    @property
+    def default(self) -> ServedModel | None:
+        """The model of requests that name none. None: there is none yet."""
+        return self._default.served if self._default else None
+
+    @property
+    def default_entry(self) -> PoolEntry | None:
+        """What is told of it."""
+        return self._default.entry(asyncio.get_running_loop().time()) if self._default else None
+
+    @property
+    def by_name(self) -> bool:
+        """Whether a request's name may mean one model or another."""
+        return self._offers.catalog is not None or self._default is None
+
+    def entries(self) -> list[PoolEntry]:
+        """The models that were wanted so far, the default first."""
+        now = asyncio.get_running_loop().time()
+        return [member.entry(now) for member in self._offers.members]
+
+    async def offered(self) -> list[PoolEntry]:
+        """All models, also those that nobody has wanted yet."""
+        now = asyncio.get_running_loop().time()
+        return [member.entry(now) for member in await self._offers.all()]
+
+    async def find(self, name: str) -> PoolEntry:
+        """The model of this name. Raises ApiError 404."""
+        member = await self._offers.exactly(name)
+        return member.entry(asyncio.get_running_loop().time())
+
+    def note(self, name: str) -> None:
+        """Log, once per name, that a request has named a model that is not ours."""
+        if name not in self._noted and len(self._noted) < MAX_NOTED and self._default:
+            self._noted.add(name)
+            log.warning("requests for model %r are answered by %s", name, self._default.id)
+
+    # Leases
+
+    def lease(self, name: str | None = None, keep_alive: float | None = None) -> Lease:
+        """The model for a request that names this one, or none. `keep_alive`: see Lease."""
+        return Lease(self, name, keep_alive)
+
+    async def acquire(self, name: str | None, keep_alive: float | None = None) -> tuple[ServedModel, bool]:
+        """See Lessor."""
+        member, found = self._offers.known(name, self._default)
+        if member is None:
+            member, found = await self._offers.find(name, self._default)
+        model = await self._leased(member)
+        if keep_alive is not None:
+            member.keep_alive = keep_alive
+        return model, found
+
+    async def _leased(self, member: Member) -> ServedModel:
+        if self._stopped:
+            raise self._stopped
+        if self._admits(member):
+            assert member.served
+            member.served.leases += 1
+            return member.served
+        loop = asyncio.get_running_loop()
+        if member.failure and not member.resident and loop.time() < member.retry_at:
+            raise member.pausing(loop.time())
+        if len(member.waiters) >= self._max_waiting:
+            raise EngineBusy(f"{len(member.waiters)} requests wait for the model, and no more may queue.")
+        waiter: asyncio.Future[ServedModel] = loop.create_future()
+        member.waiters[waiter] = loop.time()
+        self._turn()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and not waiter.exception():
+                self.give_back(waiter.result())  # it came, and nobody is there to take it
+            raise
+        finally:
+            member.waiters.pop(waiter, None)
+            self._turn()
+
+    def give_back(self, model: ServedModel) -> None:
+        """See Lessor."""
+        model.leases -= 1
+        if not model.leases:
+            for member in self._offers.members:
+                if member.served is model:
+                    member.idle_since = asyncio.get_running_loop().time()
+            self._turn()
+            if self._loads and not self._stopped:
+                self._prepare()
+
+    def _admits(self, member: Member) -> bool:
+        return member.resident and not member.ending and member.id not in self._drained
+
+    # Loading and unloading by name
+
+    async def load(self, name: str, settings: ModelSettings = AS_SERVED) -> ServedModel:
+        """Load a model, as set there. One that is loaded stays, unless it was loaded otherwise. Raises ApiError,
+        EngineError."""
+        return await self._load_as(await self._offers.exactly(name), settings)
+
+    async def load_source(self, source: ModelSource, settings: ModelSettings = AS_SERVED) -> ServedModel:
+        """Load a model that need not be in a store. Raises ApiError, EngineError."""
+        return await self._load_as(self._offers.add(Wanted(source, AS_SERVED)), settings)
+
+    async def _load_as(self, member: Member, settings: ModelSettings) -> ServedModel:
+        wanted = self._offers.with_settings(member.wanted, settings)
+        if settings != AS_SERVED and wanted != member.wanted:
+            if member.resident:
+                await self._unload(member, force=False)
+            member.wanted, member.plan = wanted, None
+            member.pinned = self._offers.pinned(wanted)
+            member.keep_alive = None
+        member.retry_at = 0.0  # who asks for a load does not mean that it failed before
+        model = await self._leased(member)
+        try:
+            await model.engine.ready()
+        finally:
+            self.give_back(model)
+        self._default = self._default or member
+        return model
+
+    async def unload(self, name: str, force: bool = False) -> None:
+        """End a model's engine; returns when every byte is back. `force`: requests that run end with an error, else
+        they are a reason to refuse. Raises ApiError 404, 409."""
+        member = await self._offers.exactly(name)
+        await self._unload(member, force)
+        if self._default is member and not self._offers.has_given_default:
+            self._default = None
+
+    async def _unload(self, member: Member, force: bool) -> None:
+        if not member.resident:
+            return
+        if member.leases and not force and not member.ending:
+            message = f"The model '{member.id}' has {member.leases} requests under way."
+            raise ApiError(409, message, code="model_busy")
+        if not member.ending:
+            log.info("unloading %s, as a request says", member.id)
+            self._end(member)
+        if member.closing:
+            await asyncio.wait([member.closing])
+
+    # The server's life
+
+    def offer_default(self, wanted: Wanted, plan: LoadPlan, first: SpawnedEngine | None = None) -> ServedModel:
+        """The model of requests that name none, which is loaded at the start. `first`: a process that loads it."""
+        self._default = member = self._offers.add(wanted)
+        self._offers.has_given_default = True
+        member.plan, member.file_bytes = plan, plan.bytes
+        member.served = self._serve(member, plan, first)
+        return member.served
+
+    def start(self) -> None:
+        """Begin to load the default."""
+        if self._default and self._default.plan:
+            self._begin(self._default)
+
+    async def lost(self) -> EngineError:
+        """Wait until an engine has ended that does not come back: why."""
+        self._lost = self._lost or asyncio.get_running_loop().create_future()
+        return await asyncio.shield(self._lost)
+
+    def stop(self, error: EngineError) -> None:
+        """Whatever runs, waits or comes later ends with `error`."""
+        self._stopped = self._stopped or error
+        if self._timer:
+            self._timer.cancel()
+        for member in self._offers.members:
+            self._refuse(member, error)
+            if member.served:
+                member.served.engine.stop(error)
+
+    async def close(self) -> None:
+        """End all engines, after `stop`."""
+        await asyncio.gather(*(member.served.engine.close() for member in self._offers.members if member.served))
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # The loop
+
+    def _turn(self) -> None:
+        """Look at how things stand, and do what is to be done."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if self._stopped:
+            return
+        members = self._offers.members
+        wanted = [member for member in members if member.waiters and not member.resident]
+        if not wanted and not self._drained and not any(m.resident and m.keep_alive is not None for m in members):
+            return
+        loop = asyncio.get_running_loop()
+        for member in wanted:
+            if member.failure and loop.time() < member.retry_at:  # it has failed while these came
+                self._refuse(member, member.pausing(loop.time()))
+            elif member.plan is None and not member.planning:
+                member.planning = True
+                self._spawn(self._make_plan(member), f"plan {member.id}")
+        by_id = {member.id: member for member in members}
+        queue = sorted((member for member in wanted if member.plan and member.waiters), key=lambda member: member.since)
+        waiting = [Waiting(m.id, m.plan.bytes, m.since, m.pinned) for m in queue if m.plan]
+        residents = [member.picture() for member in members if member.resident]
+        decided = residency.decide(residents, waiting, self.limits, loop.time())
+        for name, why in decided.refused.items():
+            self._refuse(by_id[name], ApiError(503, why, type="server_error", code="model_too_large"))
+        for name in decided.ends:
+            log.info("unloading %s: %s", name, "another model needs the room" if queue else "it was idle for long")
+            self._end(by_id[name])
+        self._drained = decided.drained
+        for name in decided.loads:
+            self._begin(by_id[name])
+        for member in members:
+            self._grant(member)
+        if decided.again is not None:
+            self._timer = loop.call_at(decided.again, self._turn)
+
+    def _grant(self, member: Member) -> None:
+        if self._admits(member) and member.served:
+            for waiter in member.waiters:
+                if not waiter.done():
+                    member.served.leases += 1
+                    waiter.set_result(member.served)
+            member.waiters.clear()
+
+    def _refuse(self, member: Member, error: NitroError) -> None:
+        for waiter in member.waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+        member.waiters.clear()
+
+    async def _make_plan(self, member: Member) -> None:
+        wanted = member.wanted
+        try:
+            if self._free_on_gpu:
+                ask, self._free_on_gpu = self._free_on_gpu, None
+                if free := await asyncio.to_thread(ask):
+                    taken = sum(other.bytes for other in self._offers.members)
+                    self.limits = replace(self.limits, bytes=free + taken)
+            plan = await asyncio.to_thread(self._plan, wanted, self.limits.bytes)
+            if wanted is member.wanted:
+                member.plan = plan
+        except NitroError as error:
+            self._refuse(member, member.unusable(error))
+        except Exception as error:
+            log.error("%s could not be looked at", member.id, exc_info=error)
+            self._refuse(member, member.unusable(error))
+        member.planning = False
+        self._turn()
+
+    def _serve(self, member: Member, plan: LoadPlan, first: SpawnedEngine | None = None) -> ServedModel:
+        """The model with a new engine. What is known of its template stays, if that did."""
+        engine = self._engine(member.id, plan, first)
+        served, settings = member.served, member.wanted.settings
+        about = settings.tool_format, plan.defaults, settings.stops, settings.grammar
+        fresh = ServedModel(member.wanted.source, engine, plan.template, *about)
+        if served is None or not served.same(fresh):
+            return fresh
+        served.engine = engine
+        return served
+
+    def _begin(self, member: Member) -> None:
+        """Load it."""
+        plan = member.plan
+        assert plan and not member.resident
+        if member.served is None or member.served.engine.started:
+            self._loads += 1
+            log.info("loading %s, which may take %d MiB", member.id, plan.bytes // residency.MIB)
+            member.served = self._serve(member, plan)
+        member.resident, member.ready_since, member.bytes = True, None, plan.bytes
+        if member.keep_alive is None:
+            own = member.wanted.settings.keep_alive
+            member.keep_alive = self._keep_alive if own is None else own
+        self._spawn(self._watch(member, member.served), f"watch {member.id}")
+        member.served.engine.start()
+
+    async def _watch(self, member: Member, served: ServedModel) -> None:
+        """An engine from its start to its end."""
+        engine = served.engine
+        now = asyncio.get_running_loop().time
+        try:
+            info = await engine.loaded()
+        except EngineError as error:
+            if member.ended is not engine and not self._stopped:
+                member.failed(error, now())
+                self._end(member)
+            return
+        if member.ended is engine:
+            return
+        member.loaded(now())
+        if not member.leases:
+            member.idle_since = now()
+        if engine.spec.kv_bytes is None:  # it took what it liked
+            member.bytes += info.kv_bytes
+        self._turn()
+        why = await engine.ended()
+        if member.ended is not engine and not self._stopped:
+            if self._lost is None:
+                self._lost = asyncio.get_running_loop().create_future()
+            if not self._lost.done():
+                self._lost.set_result(why)
+
+    def _end(self, member: Member) -> None:
+        """End its engine."""
+        if member.ending or not member.served:
+            return
+        member.ending, member.ended = True, member.served.engine
+        why = member.failure or EngineDown(f"The model '{member.id}' was unloaded.", 0.0)
+        member.served.engine.stop(why if isinstance(why, EngineError) else EngineDown(str(why)))
+        member.closing = self._spawn(self._close(member, member.served), f"end {member.id}")
+
+    async def _close(self, member: Member, served: ServedModel) -> None:
+        await served.engine.close()
+        served.engine.steps.clear()  # an engine is a cycle, which waits for the garbage collector
+        member.resident = member.ending = False
+        member.ready_since = member.keep_alive = member.plan = None
+        member.bytes = 0
+        self._turn()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("the pool of models has a fault", exc_info=error)

@@ -1,0 +1,155 @@
+"""A model as the pool knows it: whether it is loaded, who waits for it, and what others are told of it."""
+
+import asyncio
+import math
+from typing import Literal
+
+from msgspec import Struct
+
+from nitro.engines.client.engine import Engine
+from nitro.engines.client.state import EngineState
+from nitro.errors import ApiError, EngineDown, NitroError
+from nitro.models.handle import ServedModel
+from nitro.models.load_plan import LoadPlan, Wanted
+from nitro.models.residency import Resident
+
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # seconds before a model that could not be loaded is tried again
+
+State = Literal[
+    "unloaded", "waiting", "loading", "ok", "restarting", "stalled", "down", "unloading", "failed", "broken"
+]
+
+
+class PoolEntry(Struct, frozen=True, kw_only=True):
+    """What is told of a model. `bytes`: what is set aside for it while it is loaded, else the size of its files."""
+
+    id: str
+    state: State
+    reason: str | None  # why it is not well
+    bytes: int
+    context: int | None  # tokens; None: not known
+    leases: int
+    idle: float | None  # seconds without a request; None: it is not loaded, or works
+    pinned: bool
+    wanted: Wanted
+    served: ServedModel | None  # None: it has not been loaded yet
+
+
+class Member:
+    """One model in the pool. Only the pool changes it."""
+
+    def __init__(self, wanted: Wanted, pinned: bool):
+        self.wanted = wanted
+        self.pinned = pinned
+        self.plan: LoadPlan | None = None
+        self.planning = False
+        self.served: ServedModel | None = None
+        self.resident = False  # it has an engine
+        self.ending = False  # the engine is on its way out
+        self.ended: Engine | None = None  # the last engine that the pool has ended
+        self.ready_since: float | None = None
+        self.idle_since = 0.0
+        self.keep_alive: float | None = None
+        self.file_bytes = wanted.stored.size if wanted.stored else 0
+        self.bytes = 0  # that are set aside while it is resident
+        self.closing: asyncio.Task[None] | None = None  # of the last end
+        self.waiters: dict[asyncio.Future[ServedModel], float] = {}  # who waits for room, and since when
+        self.failure: NitroError | None = None  # of the last load
+        self.retry_at = 0.0
+        self._failures = 0
+
+    @property
+    def id(self) -> str:
+        """Its name in the API."""
+        return self.wanted.source.id
+
+    def is_called(self, name: str | None) -> bool:
+        """Whether this is one of its names, to the letter."""
+        source, stored = self.wanted.source, self.wanted.stored
+        if not name:
+            return False
+        return name in (source.id, source.stem, *((stored.name, *stored.names) if stored else ()))
+
+    @property
+    def leases(self) -> int:
+        """Requests that have it."""
+        return self.served.leases if self.served else 0
+
+    @property
+    def since(self) -> float:
+        """When the oldest request that waits came."""
+        return min(self.waiters.values(), default=math.inf)
+
+    def failed(self, error: NitroError, now: float) -> None:
+        """It could not be loaded. Each failure in a row makes the pause longer."""
+        self.failure = error
+        self.retry_at = now + min(FIRST_PAUSE * 2.0**self._failures, LONGEST_PAUSE)
+        self._failures = min(self._failures + 1, 30)
+
+    def pausing(self, now: float) -> EngineDown:
+        """The error of a load that is not tried again yet."""
+        return EngineDown(f"{self.failure} It is tried again after a pause.", self.retry_at - now)
+
+    def unusable(self, error: Exception) -> ApiError:
+        """The error of a model whose files are at fault."""
+        if isinstance(error, ApiError):
+            return error
+        why = f"The model '{self.id}' cannot be loaded: {error}"
+        return ApiError(503, why, type="server_error", code="model_unusable")
+
+    def loaded(self, now: float) -> None:
+        """Its engine is ready."""
+        self.failure, self._failures = None, 0
+        self.ready_since = now
+
+    def picture(self) -> Resident:
+        """For the policy."""
+        return Resident(
+            name=self.id,
+            bytes=self.bytes,
+            leases=self.leases,
+            ready_since=self.ready_since,
+            idle_since=self.idle_since,
+            keep_alive=self.keep_alive,
+            pinned=self.pinned,
+            ending=self.ending,
+        )
+
+    def entry(self, now: float) -> PoolEntry:
+        """For people and programs."""
+        state, reason = self._state()
+        info = self.served.engine.info if self.served and self.resident else None
+        return PoolEntry(
+            id=self.id,
+            state=state,
+            reason=reason,
+            bytes=self.bytes if self.resident else self.file_bytes,
+            context=info.context if info else None,
+            leases=self.leases,
+            idle=max(now - self.idle_since, 0.0) if info and not self.leases else None,
+            pinned=self.pinned,
+            wanted=self.wanted,
+            served=self.served,
+        )
+
+    def _state(self) -> tuple[State, str | None]:
+        if self.ending:
+            return "unloading", None
+        if self.wanted.stored and self.wanted.stored.problem:
+            return "broken", self.wanted.stored.problem
+        if not self.resident or self.served is None:
+            if self.waiters:
+                return "waiting", None
+            return ("failed", str(self.failure)) if self.failure else ("unloaded", None)
+        engine = self.served.engine
+        if reason := engine.stalled:
+            return "stalled", reason
+        match engine.state:
+            case EngineState.READY:
+                return "ok", None
+            case EngineState.LOADING:
+                return "loading", None
+            case EngineState.RESTARTING:
+                return "restarting", engine.failure
+            case EngineState.DOWN:
+                return "down", engine.failure or "The server is stopping."

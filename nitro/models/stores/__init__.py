@@ -1,0 +1,1 @@
+"""Where models lie on this machine: one file per store, which knows its layout. Nothing is copied, moved or written."""

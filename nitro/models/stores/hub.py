@@ -1,0 +1,85 @@
+"""The cache of the Hugging Face hub, which Nitro fetches into and many programs share, as huggingface_hub 0.20 to 2
+keep it; llama.cpp does since 2026 (common/hf-cache.cpp).
+
+    $HF_HUB_CACHE, or $HUGGINGFACE_HUB_CACHE, or $HF_HOME/hub, or huggingface/hub in $XDG_CACHE_HOME or ~/.cache
+        models--ORG--NAME/refs/main                  the commit
+        models--ORG--NAME/snapshots/COMMIT/…         the repository's files, links to blobs (or files, without links)
+        models--ORG--NAME/blobs/ETAG                 and ETAG.….incomplete while one is fetched
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from nitro.models import fetched
+from nitro.models.stored_model import StoredModel
+from nitro.models.stores import repositories
+from nitro.models.stores.model_files import UNFINISHED
+from nitro.models.stores.store import Found, Store
+
+PREFIX, SEPARATOR = "models--", "--"
+MAX_COMMIT = 200  # bytes of refs/main
+
+
+def cache() -> Path:
+    """The folder of the cache, which need not exist."""
+    for variable, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
+        if value := os.environ.get(variable):
+            return Path(value).expanduser() / below
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base).expanduser() / "huggingface/hub"
+
+
+def find(root: Path) -> Iterator[Found]:
+    """The models of every repository in a cache, at its newest commit. Half-fetched ones have a problem."""
+    records = fetched.read()
+    for folder in sorted(root.glob(f"{PREFIX}*")):
+        repository = folder.name.removeprefix(PREFIX).replace(SEPARATOR, "/", 1)
+        snapshot = _snapshot(folder)
+        unfinished = _unfinished(folder)
+        any_whole = False
+        for found in repositories.models(repository, snapshot) if snapshot else ():
+            any_whole = True
+            problem = found.problem or _missing(repository, found, unfinished)
+            yield replace(found, problem=problem, removable=str(found.path) in records.get(repository, ()))
+        if unfinished and not any_whole:
+            problem = f"It is half fetched; `nitro pull {repository}` fetches the rest."
+            yield Found(name=repository, path=snapshot or folder, problem=problem)
+
+
+def _missing(repository: str, found: Found, unfinished: bool) -> str | None:
+    """A link whose blob is gone."""
+    if found.path.exists():
+        return None
+    how = "is half fetched" if unfinished else "has lost its blob"
+    return f"{found.path.name} {how}; `nitro pull {repository}` fetches it."
+
+
+def _unfinished(folder: Path) -> bool:
+    try:
+        return any(blob.name.endswith(UNFINISHED) for blob in (folder / "blobs").iterdir())
+    except OSError:
+        return False
+
+
+def _snapshot(folder: Path) -> Path | None:
+    """That of the main branch, else the newest."""
+    snapshots = folder / "snapshots"
+    try:
+        ref = folder / "refs/main"
+        commit = ref.read_text().strip() if ref.is_file() and ref.stat().st_size <= MAX_COMMIT else ""
+        if commit and Path(commit).name == commit and (snapshots / commit).is_dir():
+            return snapshots / commit
+        found = [snapshot for snapshot in snapshots.iterdir() if snapshot.is_dir()]
+        return max(found, key=lambda snapshot: snapshot.stat().st_mtime, default=None)
+    except (OSError, ValueError):
+        return None
+
+
+def _removal(model: StoredModel) -> str:
+    return f"hf cache rm model/{model.name.partition(':')[0]}"
+
+
+HUB = Store(name="hub", title="the Hugging Face cache", roots=lambda: [cache()], find=find, removal=_removal)

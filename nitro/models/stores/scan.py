@@ -1,0 +1,81 @@
+"""What all stores hold, as StoredModels: layouts from the stores, the rest from the models' own files."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from nitro.models import fact_cache, facts
+from nitro.models.fact_cache import FactCache
+from nitro.models.stored_model import StoredModel
+from nitro.models.stores import registry
+from nitro.models.stores.store import Found, Store
+
+log = logging.getLogger("nitro.models")
+
+CONFIGURED = Store(name="nitro.toml", title="nitro.toml", roots=list, find=lambda _: iter(()))
+
+
+def models(
+    folders: Iterable[Path],
+    everything: bool,
+    paths: Mapping[str, Path] | None = None,
+    cache: FactCache | None = None,
+) -> list[StoredModel]:
+    """The models of `folders`, those at `paths`, which are by name, and, if `everything` is asked for, of the stores.
+    A file that two stores name is listed once, by the first. Each has a name of its own."""
+    cache = cache or fact_cache.shared()
+    found: dict[str, StoredModel] = {}
+    for name, path in (paths or {}).items():
+        model = _described(CONFIGURED, Found(name=name, path=path.expanduser().absolute()), cache)
+        found[model.path] = model
+    for store in registry.stores(folders, everything):
+        for model in of_store(store, cache):
+            found.setdefault(model.path, model)
+    cache.save()
+    return _with_own_names(found.values())
+
+
+def of_store(store: Store, cache: FactCache) -> Iterator[StoredModel]:
+    """The models of one store. A folder that cannot be read is logged."""
+    for root in store.roots():
+        try:
+            if root.is_dir():
+                for found in store.find(root):
+                    yield _described(store, found, cache)
+        except OSError as error:
+            log.warning("%s: %s cannot be read: %s", store.title, error.filename or root, error.strerror)
+
+
+def _described(store: Store, found: Found, cache: FactCache) -> StoredModel:
+    about = cache.get(found.path, "gguf")
+    return StoredModel(
+        name=facts.printable(found.name),
+        path=str(found.path),
+        store=store.name,
+        format=about.format,
+        size=about.size,
+        created=about.created,
+        architecture=about.architecture,
+        quantization=about.quantization,
+        trained_context=about.trained_context,
+        projector=str(found.projector) if found.projector else None,
+        names=tuple(map(facts.printable, found.names)),
+        problem=found.problem or about.problem,
+        removable=found.removable,
+    )
+
+
+def _with_own_names(models: Iterable[StoredModel]) -> list[StoredModel]:
+    """Where several are called the same, the later ones are called NAME@STORE, and share the name with the first."""
+    taken: set[str] = set()
+    found = []
+    for model in models:
+        name, count = model.name, 1
+        while name.casefold() in taken:
+            name = f"{model.name}@{model.store}{count if count > 1 else ''}"
+            count += 1
+        taken.add(name.casefold())
+        found.append(model if name == model.name else replace(model, name=name, names=(model.name, *model.names)))
+    return found

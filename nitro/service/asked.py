@@ -1,0 +1,16 @@
+"""What is known of a request before it is read: reading needs the model's template."""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+
+class Asked(Struct, frozen=True):
+    """Which model a request wants, and what else matters before that is loaded."""
+
+    model: str | None = None  # None: the default
+    stream: bool = False
+    keep_alive: float | None = None  # seconds that the model stays loaded when it is idle; None: as it was
+
+
+Namer = Callable[[bytes], Asked]  # raises ApiError 400 with the parameter at fault

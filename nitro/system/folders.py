@@ -1,0 +1,22 @@
+"""Nitro's own folders of a user."""
+
+import os
+from pathlib import Path
+
+
+def cache() -> Path:
+    """For what Nitro can make again: $NITRO_CACHE, or nitro/ in the user's cache folder ($XDG_CACHE_HOME, ~/.cache). It
+    need not exist."""
+    return _folder("NITRO_CACHE", "XDG_CACHE_HOME", ".cache")
+
+
+def data() -> Path:
+    """For what Nitro remembers: $NITRO_DATA, or nitro/ in the user's data folder ($XDG_DATA_HOME, ~/.local/share).
+    It need not exist."""
+    return _folder("NITRO_DATA", "XDG_DATA_HOME", ".local/share")
+
+
+def _folder(own: str, users: str, usual: str) -> Path:
+    if configured := os.environ.get(own):
+        return Path(configured).expanduser()
+    return Path(os.environ.get(users) or Path.home() / usual) / "nitro"

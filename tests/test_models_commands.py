@@ -1,0 +1,192 @@
+"""`nitro list`, `show` and `rm`, and `nitro serve NAME`, with models where other programs have put them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import store_layouts
+from click.testing import CliRunner, Result
+from store_layouts import COMMIT, LAYOUTS
+from test_stores import VARIABLES
+from tiny_models import write_gguf
+
+from nitro.cli.main import main
+from nitro.errors import StartError
+from nitro.models import fact_cache, fetched, model_source
+from nitro.models.stores import registry
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in (*VARIABLES, "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", registry.VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NITRO_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("sys.platform", "linux")
+    fact_cache.shared.cache_clear()
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gguf(tmp_path_factory.mktemp("tiny") / "tiny-Q4_0.gguf")
+
+
+def nitro(*arguments: str, input: str | None = None) -> Result:
+    return CliRunner().invoke(main, arguments, input=input, catch_exceptions=False)
+
+
+def test_list(home: Path, tiny: Path, tmp_path: Path) -> None:
+    name = store_layouts.ollama(home, tiny)
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(tiny.read_bytes()[:-100])
+    store_layouts.lm_studio(home, cut)
+    done = nitro("list")
+    assert done.exit_code == 0
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert list(lines) == ["NAME", "maker/tiny-GGUF:Q4_K_M", name, "SmolLM2-135M-Instruct"]
+    assert "llama, mlx" in lines[name] and "512" in lines[name] and lines[name].endswith("Ollama")
+    assert "broken" in lines["maker/tiny-GGUF:Q4_K_M"] and "none" in lines["maker/tiny-GGUF:Q4_K_M"]
+    assert "ends before its weights do" in done.stderr
+    rows = {row["name"]: row for row in json.loads(nitro("list", "--json").stdout)}
+    assert rows[name]["engines"] == ["llama", "mlx"] and rows[name]["context"] == 512
+    assert rows[name]["size"] == tiny.stat().st_size and rows[name]["problem"] is None
+
+
+def test_a_folder_of_ones_own(home: Path, tiny: Path) -> None:
+    assert "tiny-Q4_0" in nitro("list", "--models", str(tiny.parent)).stdout
+    done = nitro("list", "--models", str(home / "nowhere"))
+    assert done.exit_code == 1 and "there is no such folder" in done.stderr
+
+
+def test_show(home: Path, tiny: Path) -> None:
+    name = store_layouts.jan(home, tiny)
+    done = nitro("show", "maker/tiny_q4")
+    assert done.exit_code == 0 and done.stdout.startswith(name)
+    assert "Tiny Q4" in done.stdout and "512 tokens" in done.stdout and "Jan" in done.stdout
+    about = json.loads(nitro("show", "--json", name).stdout)
+    assert about["kv_bytes_per_token"] == 256 and about["layers"] == 2 and about["chat_template"]
+    assert about["memory_at_start"] <= about["memory_at_most"] and not about["removable"]
+
+
+def test_a_name_that_means_nothing_or_much(home: Path, tiny: Path) -> None:
+    store_layouts.ollama(home, tiny)
+    for command in ("show", "rm"):
+        done = nitro(command, "gpt-4")
+        assert done.exit_code == 1 and done.stderr.startswith("nitro: There is no model 'gpt-4' here; there are Smol")
+
+
+# rm
+
+
+@pytest.mark.parametrize(
+    "layout, command", [("ollama", "ollama rm tiny:1b"), ("lm_studio", "lms rm"), ("hub", "hf cache")]
+)
+def test_what_is_not_nitros_stays(home: Path, tiny: Path, layout: str, command: str) -> None:
+    name = LAYOUTS[layout](home, tiny)
+    before = sorted(home.rglob("*"))
+    done = nitro("rm", "--yes", name)
+    assert done.exit_code == 1 and "was not fetched by Nitro" in done.stderr and command in done.stderr
+    assert sorted(home.rglob("*")) == before
+
+
+def test_a_folders_models_and_the_embedded_one_stay(home: Path, tiny: Path) -> None:
+    done = nitro("rm", "--yes", "--models", str(tiny.parent), "tiny-Q4_0")
+    assert done.exit_code == 1 and "a folder of yours" in done.stderr and tiny.exists()
+    assert "comes with Nitro" in nitro("rm", "--yes", "smollm").stderr
+
+
+def repository(home: Path, tiny: Path, *files: str) -> Path:
+    """A repository that Nitro fetched, with blobs of its own."""
+    folder = home / ".cache/huggingface/hub/models--maker--x"
+    for name in files:
+        pointer = folder / "snapshots" / COMMIT / name
+        blob = folder / "blobs" / f"of-{name}"
+        for made in (pointer, blob):
+            made.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tiny, blob)
+        pointer.symlink_to(Path("../../blobs") / blob.name)
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text(COMMIT)
+    fetched.add("maker/x", COMMIT, [folder / "snapshots" / COMMIT / name for name in files])
+    return folder
+
+
+def test_what_nitro_fetched_is_removed(home: Path, tiny: Path) -> None:
+    folder = repository(home, tiny, "x-Q4_0.gguf", "x-Q8_0.gguf", "mmproj-F16.gguf")
+    assert nitro("rm", "maker/x:Q4_0", input="n\n").exit_code == 1
+    assert (folder / "blobs/of-x-Q4_0.gguf").exists(), "it asks"
+    done = nitro("rm", "maker/x:Q4_0", input="y\n")
+    assert done.exit_code == 0 and "are free again" in done.stdout
+    assert {blob.name for blob in (folder / "blobs").iterdir()} == {"of-x-Q8_0.gguf", "of-mmproj-F16.gguf"}
+    assert nitro("rm", "--yes", "maker/x").exit_code == 0
+    assert not folder.exists()
+    assert fetched.read() == {}
+
+
+def test_a_blob_that_another_commit_has_stays(home: Path, tiny: Path) -> None:
+    folder = repository(home, tiny, "x-Q4_0.gguf")
+    older = folder / "snapshots/older/x-Q4_0.gguf"
+    older.parent.mkdir()
+    older.symlink_to("../../blobs/of-x-Q4_0.gguf")
+    assert nitro("rm", "--yes", "maker/x").exit_code == 0
+    assert older.exists()
+
+
+def test_a_blob_in_a_store_that_is_shared_stays(home: Path, tiny: Path) -> None:
+    folder = repository(home, tiny, "x-Q4_0.gguf")
+    blob = folder / "blobs/of-x-Q4_0.gguf"
+    shared = home / ".cache/huggingface/hub/blobs/ab/abcd"
+    shared.parent.mkdir(parents=True)
+    blob.rename(shared)
+    blob.symlink_to(shared)
+    assert nitro("rm", "--yes", "maker/x").exit_code == 0
+    assert shared.exists() and not folder.exists()
+
+
+def test_a_pointer_never_leads_out_of_the_repository(home: Path, tiny: Path, tmp_path: Path) -> None:
+    folder = repository(home, tiny, "x-Q4_0.gguf")
+    other = shutil.copy(tiny, tmp_path / "other.gguf")
+    pointer = folder / "snapshots" / COMMIT / "x-Q4_0.gguf"
+    pointer.unlink()
+    pointer.symlink_to(other)
+    assert nitro("rm", "--yes", "maker/x").exit_code == 0
+    assert Path(other).exists() and not pointer.is_symlink()
+
+
+# serve NAME
+
+
+def test_a_name_is_found_in_the_stores(home: Path, tiny: Path) -> None:
+    name = store_layouts.ollama(home, tiny)
+    source = model_source.find("TINY", None, "auto")
+    assert (source.id, source.stem) == (name, name) and Path(source.path).samefile(tiny)
+    assert model_source.find("tiny", "gpt-4", "auto").id == "gpt-4"
+    assert model_source.find("tiny-Q4", None, "auto", [tiny.parent]).path == str(tiny)
+    embedded = model_source.find("smollm", None, "auto")
+    assert embedded == model_source.find(None, None, "auto"), "with its own defaults"
+
+
+def test_a_file_wins_over_a_name(home: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_layouts.ollama(home, tiny)
+    shutil.copy(tiny, tmp_path / "tiny:1b")
+    monkeypatch.chdir(tmp_path)
+    assert model_source.find("tiny:1b", None, "auto").path == "tiny:1b"
+
+
+def test_what_is_no_name(home: Path, tiny: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(tiny.read_bytes()[:-100])
+    store_layouts.ollama(home, cut)
+    for name, words in (
+        ("maker/x", "`nitro pull maker/x` fetches it"),
+        ("maker/x:Q4_K_M", "`nitro pull maker/x:Q4_K_M` fetches it"),
+        ("gpt-4", "no model of this name is on this machine; `nitro list` lists those that are here: SmolLM2"),
+        ("tiny", "ends before its weights do"),
+        ("x.gguf", "x.gguf: no such file."),
+        ("./tiny", "./tiny: no such file."),
+    ):
+        with pytest.raises(StartError) as caught:
+            model_source.find(name, None, "auto")
+        assert words in str(caught.value)

@@ -1,0 +1,531 @@
+"""Many models on one server: loaded when they are wanted, within the room there is, and gone without a trace."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from runners import Gate
+from running import CEILING, RunningServer, raw_request, wait_gone
+from tiny_models import write_gguf
+
+from nitro.models import residency
+from nitro.models.model_source import ModelSource
+from nitro.models.residency import Limits
+from nitro.models.settings import ModelSettings
+from nitro.service import delivery
+
+SHELF = "runners:ShelfRunner"
+NAMES = ("anna", "bert", "cleo", "dora")
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gguf(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, tiny: Path) -> Path:
+    """A folder with models that answer with their names."""
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    for name in NAMES:
+        shutil.copy(tiny, folder / f"{name}.gguf")
+    return folder
+
+
+Many = Callable[..., RunningServer]
+
+
+@pytest.fixture
+def many(serve: Callable[..., RunningServer], shelf: Path) -> Many:
+    """A server of the shelf's models: anna is the default, and two have room."""
+
+    def start(**options: Any) -> RunningServer:
+        options = {"model": str(shelf / "anna.gguf"), "alias": "anna", "models": (shelf,), "models_max": 2, **options}
+        return serve(engine=SHELF, **options)
+
+    return start
+
+
+def body(name: str | None, **fields: Any) -> dict[str, Any]:
+    return {"model": name, "messages": HELLO, "max_tokens": 4, **fields}
+
+
+def post(server: RunningServer, name: str | None, **fields: Any) -> httpx.Response:
+    return httpx.post(f"{server.url}/v1/chat/completions", json=body(name, **fields), timeout=CEILING)
+
+
+def says(server: RunningServer, name: str | None, **fields: Any) -> str:
+    reply = post(server, name, **fields)
+    assert reply.status_code == 200, reply.text
+    return str(reply.json()["choices"][0]["message"]["content"])
+
+
+def states(server: RunningServer) -> dict[str, str]:
+    found = httpx.get(f"{server.url}/v1/models", timeout=CEILING).json()["data"]
+    return {model["id"]: model["state"] for model in found}
+
+
+def act(server: RunningServer, what: str, **fields: Any) -> httpx.Response:
+    return httpx.post(f"{server.url}/v1/models/{what}", json=fields, timeout=CEILING)
+
+
+def until(server: RunningServer, true: Callable[[], bool]) -> None:
+    """Wait on the server's loop."""
+
+    async def wait() -> None:
+        async with asyncio.timeout(CEILING):
+            while not true():
+                await asyncio.sleep(0)
+
+    server.run(wait())
+
+
+def members(server: RunningServer) -> dict[str, Any]:
+    return {member.id: member for member in server.server.models._offers.members}
+
+
+# Names
+
+
+def test_each_answers_by_its_name(many: Many) -> None:
+    server = many().ready()
+    for name in NAMES:
+        reply = post(server, name)
+        assert reply.json()["model"] == name and reply.json()["choices"][0]["message"]["content"] == name
+        assert "x-nitro-ignored" not in reply.headers
+    for default in (None, ""):
+        assert says(server, default) == "anna"
+
+
+def test_a_short_part_of_a_name_is_enough(many: Many) -> None:
+    reply = post(many().ready(), "cle")
+    assert reply.json()["model"] == "cleo" and "x-nitro-ignored" not in reply.headers
+
+
+def test_an_unknown_name_is_a_404_with_the_list(many: Many) -> None:
+    server = many().ready()
+    reply = post(server, "gpt-4o")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
+    assert all(f"'{name}'" in reply.json()["error"]["message"] for name in NAMES)
+    assert httpx.get(f"{server.url}/v1/models/gpt-4o").status_code == 404
+
+
+def test_where_one_is_offered_it_has_any_name(serve: Callable[..., RunningServer], shelf: Path) -> None:
+    for name in NAMES[1:]:
+        (shelf / f"{name}.gguf").unlink()
+    server = serve(engine=SHELF, model=str(shelf / "anna.gguf"), alias="anna", models=(shelf,)).ready()
+    reply = post(server, "gpt-4o")
+    assert reply.json()["model"] == "anna" and reply.headers["x-nitro-ignored"] == "model"
+
+
+@pytest.mark.parametrize(
+    "content, status",
+    [
+        (b'{"model": "bert", "messages": [{"role": "user", "content": "a"}], "max_tokens": 1,} // a comment', 200),
+        ('﻿{"model": "bert", "messages": [{"role": "user", "content": "a"}], "max_tokens": 1}'.encode(), 200),
+        (b'{"messages": [{"role": "user", "content": "a"}], "n": 1, "model": "bert", "options": {"seed": 1}}', 200),
+        (b'{"model": 5, "messages": []}', 400),
+        (b'{"model": "bert"', 400),
+        (b"[]", 400),
+        (b"", 400),
+        (b'{"model": "bert", "messages": [], "keep_alive": "soon"}', 400),
+    ],
+)
+def test_names_are_read_as_requests_are(many: Many, content: bytes, status: int) -> None:
+    server = many().ready()
+    reply = httpx.post(f"{server.url}/v1/chat/completions", content=content, timeout=CEILING)
+    assert reply.status_code == status, reply.text
+    if status == 200:
+        assert reply.json()["model"] == "bert"
+
+
+def test_templates_are_compiled_once_each(many: Many) -> None:
+    """Requests that alternate between models find theirs compiled."""
+    server = many(models_max=4).ready()
+    for name in (*NAMES, *NAMES):
+        says(server, name)
+    process = server.server.intake._small._process
+    assert [setup.names[0] for _, setup in process._setups] == list(NAMES)
+
+
+def test_a_model_called_as_the_default_is(serve: Callable[..., RunningServer], shelf: Path) -> None:
+    """It has a name of its own, and both are listed."""
+    server = serve(engine=SHELF, model=str(shelf / "anna.gguf"), alias="bert", models=(shelf,)).ready()
+    assert says(server, "bert") == "anna"
+    assert set(states(server)) == {"bert", "bert@folder", "cleo", "dora"}
+
+
+# Room
+
+
+def test_the_longest_idle_one_gives_way(many: Many) -> None:
+    server = many().ready()
+    assert says(server, "bert") == "bert"
+    assert says(server, "anna") == "anna"
+    assert says(server, "cleo") == "cleo"
+    assert states(server) == {"anna": "ok", "bert": "unloaded", "cleo": "ok", "dora": "unloaded"}
+
+
+def test_a_default_that_gave_way_comes_back(many: Many) -> None:
+    server = many(models_max=1).ready()
+    assert says(server, "bert") == "bert"
+    assert httpx.get(f"{server.url}/health").status_code == 200
+    assert says(server, "") == "anna"
+
+
+def test_what_is_pinned_stays(many: Many) -> None:
+    server = many(pin=("anna",)).ready()
+    for name in ("bert", "cleo", "dora"):
+        assert says(server, name) == name
+    assert states(server)["anna"] == "ok"
+    many_pinned = many(pin=("anna", "bert")).ready()
+    says(many_pinned, "bert")
+    reply = post(many_pinned, "cleo")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "model_too_large")
+    assert reply.headers["x-should-retry"] == "false" and "--models-max" in reply.json()["error"]["message"]
+
+
+def test_what_cannot_fit_is_refused_at_once_with_the_numbers(many: Many) -> None:
+    server = many(memory="1").ready()
+    server.server.models._plan = _needs(5 * residency.MIB)
+    reply = post(server, "bert", stream=True)
+    assert reply.status_code == 503 and "needs 5 MiB" in reply.text and "may use 1 MiB (--memory)" in reply.text
+
+
+def _needs(size: int) -> Callable[..., Any]:
+    from msgspec.structs import replace
+
+    from nitro.loading import Loading
+
+    def plan(wanted: Any, budget: int) -> Any:
+        return replace(made.plan(wanted, budget), bytes=size)
+
+    from nitro.config import ServeConfig
+    from nitro.service.metrics import Metrics
+
+    made = Loading(ServeConfig(engine=SHELF), Metrics())
+    return plan
+
+
+def test_nothing_that_runs_gives_way(many: Many, shelf: Path) -> None:
+    """The new one waits until the stream has ended."""
+    gate = Gate(shelf, "anna.gate")
+    server = many(models_max=1)
+    gate.accept()
+    server.ready()
+    stream = server.client().chat.completions.create(**body("anna", max_tokens=2), stream=True)
+    gate.wait_inside()
+    with ThreadPoolExecutor() as threads:
+        other = threads.submit(says, server, "bert")
+        until(server, lambda: "bert" in members(server) and members(server)["bert"].plan is not None)
+        assert states(server)["anna"] == "ok" and not other.done()
+        gate.open()
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "an"
+        assert other.result() == "bert"
+    gate.close()
+
+
+def test_one_that_works_all_the_time_is_drained(many: Many, shelf: Path, tmp_path: Path) -> None:
+    """Its new requests wait, and are answered when it is loaded again."""
+    gate = Gate(shelf, "anna.gate")
+    server = many(models_max=1)
+    server.server.models.limits = Limits(2**40, 1, patience=0.0)
+    gate.accept()
+    server.ready()
+    stream = server.client().chat.completions.create(**body("anna", max_tokens=2), stream=True)
+    gate.wait_inside()
+    with ThreadPoolExecutor() as threads:
+        other = threads.submit(says, server, "bert")
+        until(server, lambda: bool(server.server.models._drained))
+        late = threads.submit(says, server, "anna")
+        until(server, lambda: bool(members(server)["anna"].waiters))
+        gate.open()
+        gate.close()
+        os.unlink(gate.path)
+        list(stream)
+        assert (other.result(), late.result()) == ("bert", "anna")
+
+
+def test_a_hundred_that_alternate_load_a_handful_of_times(many: Many) -> None:
+    server = many(models_max=1).ready()
+    loads: list[str] = []
+    begin = server.server.models._begin
+    server.server.models._begin = lambda member: (loads.append(member.id), begin(member))[1]  # type: ignore[method-assign]
+    with ThreadPoolExecutor(16) as threads:
+        asked = [NAMES[number % 2] for number in range(100)]
+        assert list(threads.map(lambda name: says(server, name), asked)) == asked
+    assert len(loads) <= 12
+
+
+# Loading
+
+
+def test_those_that_come_meanwhile_share_a_load(many: Many, shelf: Path) -> None:
+    gate = Gate(shelf, "bert.gate")
+    server = many().ready()
+    with ThreadPoolExecutor(8) as threads:
+        replies = [threads.submit(says, server, "bert") for _ in range(8)]
+        gate.hold()
+        until(server, lambda: members(server)["bert"].leases == 8)
+        assert states(server)["bert"] == "loading"
+        gate.greet()
+        gate.open()
+        assert [reply.result() for reply in replies] == ["bert"] * 8
+    gate.close()
+
+
+def test_a_model_that_cannot_be_loaded_says_why_to_its_own_only(many: Many, shelf: Path) -> None:
+    (shelf / "bert.refuse").write_text("Its weights are of wood.")
+    server = many().ready()
+    reply = post(server, "bert")
+    assert reply.status_code == 503 and "of wood" in reply.json()["error"]["message"]
+    assert says(server, "anna") == "anna"
+    again = post(server, "bert")
+    assert again.status_code == 503 and "after a pause" in again.json()["error"]["message"]
+    assert int(again.headers["retry-after"]) >= 1
+    assert httpx.get(f"{server.url}/health").json()["models"][1] == {
+        "id": "bert", "state": "failed", "reason": "Its weights are of wood."
+    }  # fmt: skip
+    (shelf / "bert.refuse").unlink()
+    assert act(server, "load", model="bert").json()["loaded"] is True
+    assert says(server, "bert") == "bert"
+
+
+def lines_of(server: RunningServer, name: str) -> Iterator[str]:
+    with httpx.stream(
+        "POST", f"{server.url}/v1/chat/completions", json=body(name, stream=True), timeout=CEILING
+    ) as reply:
+        assert reply.status_code == 200 and reply.headers["content-type"].startswith("text/event-stream")
+        yield from reply.iter_lines()
+
+
+def test_a_stream_shows_that_it_lives_while_its_model_loads(
+    many: Many, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "SILENCE", 0.01)
+    gate = Gate(shelf, "bert.gate")
+    server = many().ready()
+    lines = lines_of(server, "bert")
+    assert [next(lines), next(lines), next(lines)] == [": keepalive", "", ": keepalive"]
+    gate.accept()
+    gate.open()
+    rest = "\n".join(lines)
+    assert '"content":"b"' in rest and rest.rstrip().endswith("data: [DONE]")
+    gate.close()
+    until(server, lambda: members(server)["bert"].leases == 0)
+
+
+def test_what_goes_wrong_after_a_sign_of_life_is_an_event(
+    many: Many, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "SILENCE", 0.01)
+    gate = Gate(shelf, "bert.gate")
+    server = many().ready()
+    lines = lines_of(server, "bert")
+    assert next(lines) == ": keepalive"
+    gate.hold()
+    os.kill(members(server)["bert"].served.engine.pid, signal.SIGKILL)
+    rest = [line for line in lines if line.startswith("data: ")]
+    assert "SIGKILL" in json.loads(rest[0].removeprefix("data: "))["error"]["message"] and rest[1] == "data: [DONE]"
+    gate.close()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_who_leaves_while_it_waits_leaves_nothing(
+    many: Many, shelf: Path, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    """The load goes on, and the next one finds it done."""
+    monkeypatch.setattr(delivery, "SILENCE", 0.01)
+    gate = Gate(shelf, "bert.gate")
+    server = many().ready()
+    with raw_request(server.url, json.dumps(body("bert", stream=stream)).encode()):
+        gate.hold()
+        until(server, lambda: members(server)["bert"].leases == 1)
+    until(server, lambda: members(server)["bert"].leases == 0)
+    gate.greet()
+    gate.open()
+    assert says(server, "bert") == "bert"
+    gate.close()
+
+
+def test_who_leaves_the_queue_for_room_loads_nothing(many: Many, shelf: Path) -> None:
+    gate = Gate(shelf, "anna.gate")
+    server = many(models_max=1)
+    gate.accept()
+    server.ready()
+    stream = server.client().chat.completions.create(**body("anna", max_tokens=2), stream=True)
+    gate.wait_inside()
+    with raw_request(server.url, json.dumps(body("bert")).encode()):
+        until(server, lambda: "bert" in members(server) and bool(members(server)["bert"].waiters))
+    until(server, lambda: not members(server)["bert"].waiters)
+    gate.open()
+    list(stream)
+    assert says(server, "anna") == "anna" and states(server)["bert"] == "unloaded"
+    gate.close()
+
+
+def test_an_engine_that_dies_comes_back_and_others_go_on(many: Many) -> None:
+    server = many().ready()
+    says(server, "bert")
+    pid = members(server)["bert"].served.engine.pid
+    watched = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    wait_gone(watched)
+    assert says(server, "anna") == "anna"
+    engine = members(server)["bert"].served.engine
+    until(server, lambda: engine.pid not in (None, pid))
+    assert says(server, "bert") == "bert"
+
+
+def test_a_process_waits_for_the_next_load(many: Many) -> None:
+    """Once a model was loaded on demand; one that died meanwhile is not missed."""
+    server = many().ready()
+    spare = server.server._loads._spare
+    assert says(server, "anna") == "anna" and spare._waiting is None
+    says(server, "bert")
+    waiting = spare._waiting.child.process
+    assert says(server, "cleo") == "cleo"
+    assert members(server)["cleo"].served.engine.pid == waiting.pid
+    watched = os.pidfd_open(spare._waiting.child.process.pid)
+    os.kill(spare._waiting.child.process.pid, signal.SIGKILL)
+    wait_gone(watched)
+    assert says(server, "dora") == "dora"
+
+
+def test_what_waits_ends_with_the_server(many: Many) -> None:
+    server = many().ready()
+    says(server, "bert")
+    watched = os.pidfd_open(server.server._loads._spare._waiting.child.process.pid)
+    server.__exit__()
+    wait_gone(watched)
+
+
+# Time
+
+
+def test_idle_models_are_unloaded(many: Many) -> None:
+    """By the server's option, and by a request's field, which wins."""
+    server = many(keep_alive="0")
+    says(server, "bert", keep_alive=-1)
+    says(server, "cleo")
+    until(server, lambda: not members(server)["cleo"].resident)
+    assert states(server)["bert"] == "ok"
+    says(server, "bert", keep_alive="0s")
+    until(server, lambda: not members(server)["bert"].resident)
+
+
+# By hand
+
+
+def test_load_and_unload(many: Many) -> None:
+    server = many().ready()
+    loaded = act(server, "load", model="bert", options={"context": 512, "parallel": 2}, keep_alive="5m", pin=True)
+    assert loaded.status_code == 200, loaded.text
+    shown = loaded.json()
+    assert (shown["id"], shown["loaded"], shown["state"], shown["context_length"]) == ("bert", True, "ok", 512)
+    assert shown["pinned"] and members(server)["bert"].keep_alive == 300
+    assert act(server, "load", model="bert").json()["context_length"] == 512  # as it is
+    assert act(server, "load", model="bert", options={"context": 256}).json()["context_length"] == 256
+    gone = act(server, "unload", model="bert")
+    assert gone.status_code == 200 and gone.json()["state"] == "unloaded"
+    assert act(server, "unload", model="bert").status_code == 200
+    assert act(server, "unload", model="nobody").status_code == 404
+    assert act(server, "load", model="nobody").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "fields, param",
+    [
+        ({"options": {"engine": "os:system"}}, "options.engine"),
+        ({"options": {"draft": "/etc/passwd"}}, "options.draft"),
+        ({"options": {"temperature": 1}}, "options.temperature"),
+        ({"options": {"context": 1}}, "options"),
+        ({"defaults": {"temperature": "hot"}}, "defaults"),
+        ({"keep_alive": "soon"}, "keep_alive"),
+        ({"ctx": 512}, "ctx"),
+        ({"model": None}, "model"),
+    ],
+)
+def test_what_cannot_be_loaded_so(many: Many, fields: dict[str, Any], param: str) -> None:
+    reply = act(many().ready(), "load", **{"model": "bert", **fields})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+
+
+def test_what_works_is_not_unloaded_unless_forced(many: Many, shelf: Path) -> None:
+    gate = Gate(shelf, "anna.gate")
+    server = many()
+    gate.accept()
+    server.ready()
+    stream = server.client().chat.completions.create(**body("anna"), stream=True)
+    gate.wait_inside()
+    busy = act(server, "unload", model="anna")
+    assert (busy.status_code, busy.json()["error"]["code"]) == (409, "model_busy")
+    assert act(server, "load", model="anna", options={"context": 64}).status_code == 409
+    assert act(server, "unload", model="anna", force=True).json()["loaded"] is False
+    with pytest.raises(openai.APIError, match="was unloaded"):
+        list(stream)
+    gate.close()
+    os.unlink(gate.path)
+    assert says(server, "") == "anna"
+
+
+def test_a_server_without_a_model(serve: Callable[..., RunningServer], shelf: Path) -> None:
+    server = serve(engine=SHELF, no_model=True, models=(shelf,))
+    assert httpx.get(f"{server.url}/health", timeout=CEILING).json() == {"status": "ok"}
+    assert httpx.get(f"{server.url}/healthz").text == "Nitro is alive!!!"
+    reply = post(server, "")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "model_required")
+    assert act(server, "load", model="cleo").status_code == 200
+    assert says(server, "") == "cleo"
+    assert says(server, "anna") == "anna"
+    assert act(server, "unload", model="cleo").status_code == 200
+    assert post(server, None).status_code == 400
+
+
+def test_a_model_that_a_client_brought_has_any_name(serve: Callable[..., RunningServer], shelf: Path) -> None:
+    """Clients of the first Nitro load a file, and then name what they like."""
+    server = serve(engine=SHELF, no_model=True, models=(shelf,))
+    source = ModelSource(str(shelf / "dora.gguf"), "brought", 0)
+    server.run(server.server.models.load_source(source, ModelSettings(pin=True)))
+    assert says(server, "gpt-3.5-turbo") == says(server, "") == "dora"
+    assert says(server, "anna") == "anna"
+    server.run(server.server.models.unload("brought", force=True))
+    assert post(server, "gpt-3.5-turbo").status_code == 404
+
+
+# Bytes
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def shared_maps() -> int:
+    return Path("/proc/self/maps").read_text().count("nitro-marks")
+
+
+def test_ending_an_engine_gives_back_everything(many: Many) -> None:
+    """Process, descriptors and shared memory. The first round may open what stays."""
+    server = many().ready()
+    seen = []
+    for _ in range(4):
+        says(server, "bert")
+        pid = members(server)["bert"].served.engine.pid
+        watched = os.pidfd_open(pid)
+        act(server, "unload", model="bert")
+        wait_gone(watched)
+        assert not Path(f"/proc/{pid}").exists()
+        server.run(asyncio.sleep(0))
+        seen.append((open_files(), shared_maps()))
+    assert seen[-1] == seen[1]
