@@ -73,7 +73,7 @@ class GrammarMatcher:
     def first_mask(self) -> bytes:
         """The mask of where it is, asleep or not. Zeros once it has failed."""
         mask = self._ll.compute_bitmask()
-        return bytes(len(mask)) if self._ll.is_error() else mask
+        return bytes(len(mask)) if self._violation or self._ll.is_error() else mask
 
     def accept(self, token: int) -> bool:
         """See Matcher."""
