@@ -125,6 +125,35 @@ def test_what_nitro_fetched_is_removed(home: Path, tiny: Path) -> None:
     assert fetched.read() == {}
 
 
+def test_a_folder_of_which_nitro_fetched_a_gguf_only_is_not_nitros(home: Path, tiny: Path) -> None:
+    folder = repository(home, tiny, "x-Q4_0.gguf", "x-Q8_0.gguf")
+    checkpoint(folder)
+    before = sorted(folder.rglob("*"))
+    done = nitro("rm", "--yes", "maker/x")
+    assert done.exit_code == 1 and "was not fetched by Nitro" in done.stderr
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_of_a_folder_what_nitro_fetched_is_removed(home: Path, tiny: Path) -> None:
+    folder = repository(home, tiny, "x-Q4_0.gguf", "x-Q8_0.gguf")
+    ours = checkpoint(folder)
+    fetched.add("maker/x", COMMIT, ours)
+    (ours[0].parent / "README.md").write_text("Another program's.")
+    assert nitro("rm", "--yes", "maker/x").exit_code == 0
+    left = {file.name for file in ours[0].parent.iterdir()}
+    assert left == {"README.md", "x-Q4_0.gguf", "x-Q8_0.gguf"}
+    assert not fetched.read()["maker/x"] & set(map(str, ours))
+
+
+def checkpoint(folder: Path) -> list[Path]:
+    """A model for MLX beside what else is in the snapshot."""
+    files = {"config.json": '{"model_type": "llama"}', "tokenizer.json": "{}", "model.safetensors": "weights"}
+    found = [folder / "snapshots" / COMMIT / name for name in files]
+    for file in found:
+        file.write_text(files[file.name])
+    return found
+
+
 def test_a_blob_that_another_commit_has_stays(home: Path, tiny: Path) -> None:
     folder = repository(home, tiny, "x-Q4_0.gguf")
     older = folder / "snapshots/older/x-Q4_0.gguf"

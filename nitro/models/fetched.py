@@ -31,12 +31,8 @@ def add(repo: str, commit: str, files: Sequence[Path]) -> None:
 
 
 def read() -> dict[str, frozenset[str]]:
-    """By repository: the files that were fetched, and the folders that hold them."""
-    found = {}
-    for repo, records in _load().items():
-        files = {file for record in records for file in record.files}
-        found[repo] = frozenset(files | {str(Path(file).parent) for file in files})
-    return found
+    """By repository: the files that were fetched."""
+    return {repo: frozenset(file for record in records for file in record.files) for repo, records in _load().items()}
 
 
 def remove(repo: str, files: Iterable[Path]) -> None:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from nitro.models import fetched
 from nitro.models.stored_model import StoredModel
 from nitro.models.stores import repositories
+from nitro.models.stores.folder import is_weights
 from nitro.models.stores.model_files import UNFINISHED
 from nitro.models.stores.store import Found, Store
 
@@ -36,17 +37,30 @@ def find(root: Path) -> Iterator[Found]:
     """The models of every repository in a cache, at its newest commit. Half-fetched ones have a problem."""
     records = fetched.read()
     for folder in sorted(root.glob(f"{PREFIX}*")):
-        repository = folder.name.removeprefix(PREFIX).replace(SEPARATOR, "/", 1)
+        repository = repository_in(folder)
+        ours = records.get(repository, frozenset())
         snapshot = _snapshot(folder)
         unfinished = _unfinished(folder)
         any_whole = False
         for found in repositories.models(repository, snapshot) if snapshot else ():
             any_whole = True
             problem = found.problem or _missing(repository, found, unfinished)
-            yield replace(found, problem=problem, removable=str(found.path) in records.get(repository, ()))
+            yield replace(found, problem=problem, removable=_is_ours(found.path, ours))
         if unfinished and not any_whole:
             problem = f"It is half fetched; `nitro pull {repository}` fetches the rest."
             yield Found(name=repository, path=snapshot or folder, problem=problem)
+
+
+def repository_in(folder: Path) -> str:
+    """The repository that a folder of the cache is of: "org/name" of models--org--name."""
+    return folder.name.removeprefix(PREFIX).replace(SEPARATOR, "/", 1)
+
+
+def _is_ours(path: Path, fetched: frozenset[str]) -> bool:
+    """Whether Nitro has fetched a model: its file, or all weights in its folder."""
+    if str(path) in fetched or not path.is_dir():
+        return str(path) in fetched
+    return all(str(file) in fetched for file in path.iterdir() if is_weights(file.name))
 
 
 def _missing(repository: str, found: Found, unfinished: bool) -> str | None:
