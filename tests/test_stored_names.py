@@ -85,20 +85,20 @@ def here(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 @pytest.mark.parametrize("memory, tag", [(64, "BF16"), (9, "Q8_0"), (4, "Q4_K_M"), (1, "Q4_K_M")])
 def test_the_best_that_fits(here: pytest.MonkeyPatch, memory: int, tag: str) -> None:
     here.setattr(openers, "prefers_mlx", lambda: False)
-    assert preference.best(MODELS[:3], lambda: memory * GIB).name.endswith(tag)
+    assert preference.best(MODELS[:3], memory * GIB).name.endswith(tag)
 
 
 def test_on_a_machine_with_mlx_a_name_means_what_mlx_runs_best(here: pytest.MonkeyPatch) -> None:
     for mlx, found in ((True, "mlx-community/Qwen3-0.6B-4bit"), (False, "unsloth/Qwen3-0.6B-GGUF:Q8_0")):
         here.setattr(openers, "prefers_mlx", lambda mlx=mlx: mlx)
-        choose = lambda models: preference.best(models, lambda: 9 * GIB)  # noqa: E731
+        choose = lambda models: preference.best(models, 9 * GIB)  # noqa: E731
         assert names.find("qwen3-0.6b", MODELS, choose).name == found
 
 
 def test_a_broken_form_is_the_last_choice(here: pytest.MonkeyPatch) -> None:
     broken = model("a/x:Q8_0", problem="It is cut.", size=8 * GIB)
     whole = model("a/x:Q4_0", size=4 * GIB)
-    assert preference.best([broken, whole], lambda: 64 * GIB) == whole
+    assert preference.best([broken, whole], 64 * GIB) == whole
 
 
 def test_where_mlx_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +161,20 @@ def test_a_model_that_is_gone_is_looked_for_again(there: list[StoredModel]) -> N
     there.pop()
     with pytest.raises(NameNotFound):
         found.find("b:1b")
+
+
+def test_a_name_means_the_same_form_whatever_is_loaded_meanwhile(
+    there: list[StoredModel], here: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    there[:] = [model(f"a/x:{tag}", path=str(tmp_path), size=size * GIB) for tag, size in (("Q8_0", 8), ("Q4_0", 4))]
+    free = [9 * GIB]
+    here.setattr(catalog, "free_host_memory", lambda: free[0], raising=False)
+    here.setattr(preference, "free_host_memory", lambda: free[0], raising=False)
+    found = Catalog()
+    assert found.find("a/x").name == "a/x:Q8_0"
+    free[0] = GIB
+    assert found.find("a/x").name == "a/x:Q8_0"
+    assert Catalog(memory=5 * GIB).find("a/x").name == "a/x:Q4_0", "--memory"
 
 
 def test_settings_and_aliases(there: list[StoredModel]) -> None:

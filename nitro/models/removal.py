@@ -29,7 +29,7 @@ def check(model: StoredModel) -> None:
 
 
 def files(model: StoredModel) -> list[Path]:
-    """The files in the snapshot that make up the model. GGUFs in the folder of another model are models of their own."""
+    """The files in the snapshot that make up the model. GGUFs in a folder's model are models of their own."""
     path = Path(model.path)
     if not path.is_dir():
         return [*split_files.files(path), *([Path(model.projector)] if model.projector else [])]
@@ -38,8 +38,8 @@ def files(model: StoredModel) -> list[Path]:
 
 
 def remove(model: StoredModel, others: list[StoredModel]) -> int:
-    """Remove those of its files that Nitro has fetched; its projector, if none of the `others` has it. Returns the bytes
-    that are free again. Raises StartError, OSError."""
+    """Remove those of its files that Nitro has fetched; its projector, if none of the `others` has it. Returns the
+    bytes that are free again. Raises StartError, OSError."""
     check(model)
     repository = _repository(Path(model.path))
     name = hub.repository_in(repository)
