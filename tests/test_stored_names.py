@@ -117,7 +117,7 @@ def test_which_engines_open_what(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openers, "installed", lambda: ("llama", "mlx"))
     assert openers.of(model("x")) == ("llama", "mlx")
     assert openers.of(model("x", problem="It is cut.")) == ()
-    of = {"architecture": "starcoder2"}
+    of = {"architecture": "bloom"}
     assert openers.of(StoredModel(name="x", path="", store="hub", format="gguf", size=1, created=0, **of)) == ("llama",)
     for architecture, engines in (("mistral", ("mlx",)), ("phi-msft", ("mlx",)), ("llama", ("mlx",)), ("bert9", ())):
         found = StoredModel(name="x", path="", store="hub", format="mlx", size=1, created=0, architecture=architecture)
