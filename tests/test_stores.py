@@ -1,5 +1,6 @@
 """Models where other programs have put them: each layout is found, read and named; what is broken says so."""
 
+import errno
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import store_layouts
 from store_layouts import LAYOUTS
 from tiny_models import write_gguf
 
+from nitro.gguf import header
 from nitro.models import facts, fetched
 from nitro.models.catalog import Catalog
 from nitro.models.fact_cache import FactCache
@@ -383,6 +385,18 @@ def test_a_changed_file_is_read_again(home: Path, tiny: Path) -> None:
     assert stored(root)["x"].problem
     shutil.copy(tiny, file)
     assert stored(root)["x"].problem is None
+
+
+def test_a_fault_that_may_pass_is_not_remembered(home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_layouts.hub(home, tiny)
+
+    def no_more(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as now:
+        now.setattr(header, "read_all", no_more)
+        assert "Too many open files" in (only().problem or "")
+    assert only().problem is None
 
 
 def test_a_damaged_memory_is_forgotten(home: Path, tiny: Path) -> None:
