@@ -314,6 +314,7 @@ def test_a_folder_of_models(home: Path, tiny: Path) -> None:
     shutil.copy(tiny, root / "a/two.gguf")
     shutil.copy(tiny, root / "a/mmproj-two.gguf")
     shutil.copy(tiny, root / "a/b/c/one.gguf")
+    shutil.copy(tiny, root / "a/._two.gguf")
     checkpoint(root / "a/three")
     found = stored(root)
     assert set(found) == {"one", "a/b/c/one", "two", "three"}
@@ -338,10 +339,11 @@ def test_what_never_ends_is_not_read(home: Path, tiny: Path) -> None:
     os.mkfifo(root / "pipe.gguf")
     (root / "deep/loop").symlink_to(root)
     (root / "nowhere.gguf").symlink_to(root / "gone")
+    (root / "itself.gguf").symlink_to("itself.gguf")
     (root / "text.gguf").write_text("not a model")
     (root / os.fsdecode(b"\xff.gguf")).write_bytes(b"GGUF")
     found = stored(root)
-    assert set(found) == {"pipe", "nowhere", "text"}
+    assert set(found) == {"pipe", "nowhere", "text", "itself"}
     assert "a pipe" in (found["pipe"].problem or "")
     assert all(model.problem for model in found.values())
 
