@@ -242,6 +242,14 @@ def test_a_repository_with_several_files(home: Path, tiny: Path) -> None:
     assert "x-BF16-00002-of-00002.gguf" in (found["maker/x-GGUF:BF16"].problem or "")
 
 
+def test_a_repository_with_several_models_of_one_type(home: Path, tiny: Path) -> None:
+    """Each is called by its file, as `nitro pull` says, whether the other one is here or not."""
+    store_layouts.hub_files(home, {"a-Q8_0.gguf": tiny}, "maker/two-GGUF")
+    assert Catalog().find("maker/two-GGUF:a-Q8_0").name == "maker/two-GGUF:Q8_0"
+    store_layouts.hub_files(home, {"b-Q8_0.GGUF": tiny}, "maker/two-GGUF")
+    assert set(stored()) == {"maker/two-GGUF:a-Q8_0", "maker/two-GGUF:b-Q8_0"}
+
+
 def test_a_repository_for_mlx(home: Path, tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "tiny")
     files = {file.name: file for file in folder.iterdir()}

@@ -33,7 +33,7 @@ def files(model: StoredModel) -> list[Path]:
     path = Path(model.path)
     if not path.is_dir():
         return [*split_files.files(path), *([Path(model.projector)] if model.projector else [])]
-    found = (file for file in path.rglob("*") if not file.name.lower().endswith(model_files.SUFFIX))
+    found = (file for file in path.rglob("*") if not model_files.is_gguf(file.name))
     return sorted(file for file in found if not file.is_dir() or file.is_symlink())
 
 
