@@ -145,6 +145,24 @@ def test_of_a_folder_what_nitro_fetched_is_removed(home: Path, tiny: Path) -> No
     assert not fetched.read()["maker/x"] & set(map(str, ours))
 
 
+@pytest.mark.parametrize("began", [False, True])
+def test_what_nitro_fetched_in_part_is_removed(home: Path, began: bool) -> None:
+    """Nothing but the part is there, or small files of the repository are too."""
+    folder = home / ".cache/huggingface/hub/models--maker--x"
+    (folder / "blobs").mkdir(parents=True)
+    part, other = (folder / "blobs" / f"{name}.incomplete" for name in ("abc.nitro", "def"))
+    part.write_bytes(bytes(1000))
+    if began:
+        (folder / "snapshots" / COMMIT).mkdir(parents=True)
+        other.write_bytes(b"Another program's.")
+    assert "`nitro rm maker/x` removes what is here" in nitro("list").stderr
+    done = nitro("rm", "--yes", "maker/x")
+    assert (done.exit_code, done.stdout) == (0, "Removed maker/x; 1000 B are free again.\n")
+    assert not part.exists() and other.exists() == folder.exists() == began
+    done = nitro("rm", "--yes", "maker/x")
+    assert done.exit_code == 1 and "half fetched" not in done.stderr
+
+
 def checkpoint(folder: Path) -> list[Path]:
     """A model for MLX beside what else is in the snapshot."""
     files = {"config.json": '{"model_type": "llama"}', "tokenizer.json": "{}", "model.safetensors": "weights"}

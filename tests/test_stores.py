@@ -279,6 +279,13 @@ def test_a_half_fetched_repository(home: Path) -> None:
     assert "nitro pull maker/x" in (stored()["maker/x"].problem or "")
 
 
+def test_a_half_fetched_repository_without_an_owner(home: Path) -> None:
+    blobs = home / ".cache/huggingface/hub/models--gpt2/blobs"
+    blobs.mkdir(parents=True)
+    (blobs / "abc.incomplete").write_bytes(b"half")
+    assert "`hf download gpt2`" in (only().problem or ""), "which nitro pull does not take"
+
+
 def test_the_commit_of_the_main_branch_is_read(home: Path, tiny: Path) -> None:
     store_layouts.hub(home, tiny)
     older = home / ".cache/huggingface/hub/models--maker--tiny-GGUF/snapshots/older"
@@ -301,6 +308,13 @@ def test_where_the_cache_is(
     (tmp_path / "moved").rename(base / below)
     monkeypatch.setenv(variable, str(base))
     assert list(stored()) == [name]
+
+
+def test_a_cache_that_is_named_from_here_on(home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_layouts.hub(home, tiny)
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("HF_HOME", ".cache/huggingface")
+    assert only().path.startswith(str(home)), "as huggingface_hub has it, and what Nitro notes of a pull"
 
 
 def test_what_nitro_fetched_may_be_removed(home: Path, tiny: Path) -> None:

@@ -12,6 +12,7 @@ from nitro.system import folders
 
 FILE = "fetched.json"
 MAX_BYTES = 2**24
+PARTIAL = ".nitro.incomplete"  # ends the names of blobs that Nitro has fetched in part
 
 
 class Record(Struct, frozen=True):

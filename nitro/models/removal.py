@@ -46,9 +46,9 @@ def remove(model: StoredModel, others: list[StoredModel]) -> int:
     ours = fetched.read().get(name, frozenset())
     shared = {other.projector for other in others if other.path != model.path}
     gone = [file for file in files(model) if str(file) in ours and str(file) not in shared]
-    freed = 0
-    for pointer in gone:
-        freed += _remove(pointer, repository)
+    freed = sum(_remove(pointer, repository) for pointer in gone)
+    if not gone:  # none is whole
+        freed = sum(_remove(partial, repository) for partial in (repository / BLOBS).glob(f"*{fetched.PARTIAL}"))
     for folder in sorted(_empty_after(repository), reverse=True):
         with contextlib.suppress(OSError):  # something is in it
             folder.rmdir()
@@ -60,9 +60,9 @@ def remove(model: StoredModel, others: list[StoredModel]) -> int:
 
 def _repository(path: Path) -> Path:
     """The folder models--ORG--NAME that a file of it lies in. Raises StartError."""
-    for folder in path.parents:
-        if folder.name == SNAPSHOTS and folder.parent.name.startswith(hub.PREFIX):
-            return folder.parent
+    for folder in (path, *path.parents):
+        if folder.name.startswith(hub.PREFIX) and (folder == path or path.is_relative_to(folder / SNAPSHOTS)):
+            return folder
     raise StartError(f"{path} does not lie in the hub's cache ({hub.HUB.title}); nothing was removed.")
 
 
