@@ -1,6 +1,7 @@
 """Fetching from a hub on loopback, in this process: what goes wrong on the way, and what is left then."""
 
 import hashlib
+import json
 import os
 import random
 import threading
@@ -309,10 +310,24 @@ def test_a_hub_that_answers_with_other_hashes_than_it_lists(
     assert not list(puller.cache.rglob("m-Q8_0.gguf"))
 
 
-@pytest.mark.parametrize("path", ["../../m.gguf", "/etc/m.gguf", "a//m.gguf", "a/./m.gguf", "..\\m.gguf", "a\0.gguf"])
-def test_paths_that_lead_out_of_the_repository_are_not_seen(hub: LoopbackHub, puller: Puller, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["../../m.gguf", "/etc/m.gguf", "a//m.gguf", "a/./m.gguf", "..\\m.gguf", "a\0.gguf", "\x1b[2J.gguf"]
+)
+def test_paths_that_lead_out_of_the_repository_or_cannot_be_shown_are_not_seen(
+    hub: LoopbackHub, puller: Puller, path: str
+) -> None:
     hub.repos[NAME].files[path] = b"GGUF"
     assert {file.path for file in puller.look().files} == {"m-Q8_0.gguf", "config.json", "empty.txt"}
+
+
+@pytest.mark.parametrize("commit", ["../../..", "main", "", None])
+def test_a_commit_that_is_none(hub: LoopbackHub, puller: Puller, commit: str | None) -> None:
+    """It would be a folder of the cache."""
+    listed = {**hub.repos[NAME].listed(NAME), "sha": commit}
+    hub.answer = lambda _request: (200, {}, json.dumps(listed).encode())
+    with pytest.raises(PullError) as caught:
+        puller.look()
+    assert caught.value.code == "hub" and "HF_ENDPOINT" in str(caught.value)
 
 
 def test_a_hub_without_hashes(puller: Puller) -> None:
