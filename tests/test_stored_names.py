@@ -82,6 +82,14 @@ def here(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+def test_another_name_that_several_models_have_means_none() -> None:
+    models = [model(f"maker/{name}-GGUF:Q4_0", names=("ggml-model-Q4_0",)) for name in ("cat", "dog")]
+    with pytest.raises(AmbiguousName, match="maker/cat-GGUF:Q4_0, maker/dog-GGUF:Q4_0"):
+        names.find("ggml-model-q4_0", models, first)
+    own = model("ggml-model-Q4_0", store="folder")
+    assert names.find("ggml-model-q4_0", [*models, own], first) == own, "but the one that is called so wins"
+
+
 @pytest.mark.parametrize("memory, tag", [(64, "BF16"), (9, "Q8_0"), (4, "Q4_K_M"), (1, "Q4_K_M")])
 def test_the_best_that_fits(here: pytest.MonkeyPatch, memory: int, tag: str) -> None:
     here.setattr(openers, "prefers_mlx", lambda: False)
