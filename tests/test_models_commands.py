@@ -77,6 +77,16 @@ def test_a_name_that_means_nothing_or_much(home: Path, tiny: Path) -> None:
         assert done.exit_code == 1 and done.stderr.startswith("nitro: There is no model 'gpt-4' here; there are Smol")
 
 
+def test_what_others_have_called_a_file_is_safe_to_print(home: Path, tiny: Path) -> None:
+    folder = home / "\x1b]0;models"
+    folder.mkdir(parents=True)
+    shutil.copy(tiny, folder / "whole.gguf")
+    (folder / "cut.gguf").write_bytes(tiny.read_bytes()[:-100])
+    for arguments in (("list",), ("show", "whole"), ("show", "cut"), ("rm", "whole")):
+        done = nitro(*arguments, "--models", str(folder))
+        assert "\x1b" not in done.stdout + done.stderr, arguments
+
+
 # rm
 
 

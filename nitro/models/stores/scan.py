@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from nitro.errors import one_line
 from nitro.models import fact_cache, facts
 from nitro.models.fact_cache import FactCache
 from nitro.models.stored_model import StoredModel
@@ -50,6 +51,7 @@ def of_store(store: Store, cache: FactCache) -> Iterator[StoredModel]:
 
 def _described(store: Store, found: Found, cache: FactCache) -> StoredModel:
     about = cache.get(found.path, "gguf")
+    problem = found.problem or about.problem
     return StoredModel(
         name=facts.printable(found.name),
         path=str(found.path),
@@ -62,7 +64,7 @@ def _described(store: Store, found: Found, cache: FactCache) -> StoredModel:
         trained_context=about.trained_context,
         projector=str(found.projector) if found.projector else None,
         names=tuple(map(facts.printable, found.names)),
-        problem=found.problem or about.problem,
+        problem=one_line(problem) if problem else None,
         removable=found.removable,
     )
 
