@@ -272,6 +272,8 @@ def _catalog(config: ServeConfig) -> Catalog | None:
     more = config.models or any(each.path for each in config.model_settings.values() if each is not own)
     if not everything and not more:
         return None
+    if everything:
+        catalog.check_stores()
     return Catalog(config.models, everything, config.model_settings, memory=loading.limits(config).bytes)
 
 

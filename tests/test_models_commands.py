@@ -87,6 +87,15 @@ def test_what_others_have_called_a_file_is_safe_to_print(home: Path, tiny: Path)
         assert "\x1b" not in done.stdout + done.stderr, arguments
 
 
+def test_a_store_that_is_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(registry.VARIABLE, "hub, olama")
+    said = "NITRO_STORES: there is no store 'olama'; there are hub, lm_studio, ollama, jan, llama_cpp."
+    done = nitro("list")
+    assert (done.exit_code, done.stderr) == (1, f"nitro: {said}\n")
+    done = nitro("serve")
+    assert done.exit_code == 1 and said in done.stderr, "before a request asks for a model"
+
+
 # rm
 
 

@@ -94,6 +94,13 @@ class Catalog:
         return preference.best(models, self._memory)
 
 
+def check_stores() -> None:
+    """Raise StartError for a NITRO_STORES that names what is no store."""
+    from nitro.models.stores import registry
+
+    registry.chosen()
+
+
 def check_folder(folder: Path) -> None:
     """Raise StartError for a --models that is no folder."""
     if not folder.expanduser().is_dir():
