@@ -6,6 +6,7 @@ import os
 import random
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import huggingface_hub
@@ -106,6 +107,13 @@ def test_it_is_noted_as_ours(puller: Puller) -> None:
     paths = puller.pull()
     lookup.note(puller.hub, puller.look(), None, paths)
     assert fetched.read()[NAME] >= set(map(str, paths))
+
+
+def test_pulls_that_end_together_are_all_noted(puller: Puller) -> None:
+    names = [f"org/{number}" for number in range(50)]
+    with ThreadPoolExecutor(10) as many:
+        list(many.map(lambda name: fetched.add(name, "0" * 40, [puller.cache / name]), names))
+    assert set(fetched.read()) == set(names)
 
 
 def test_the_second_pull_brings_nothing(hub: LoopbackHub, puller: Puller) -> None:
