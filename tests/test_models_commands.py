@@ -70,6 +70,23 @@ def test_show(home: Path, tiny: Path) -> None:
     assert about["memory_at_start"] <= about["memory_at_most"] and not about["removable"]
 
 
+def test_show_a_file_or_folder(home: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `nitro serve` takes them."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(tiny, "x-Q4_0.gguf")
+    shutil.copy(tiny, "mmproj-x-F16.gguf")
+    Path("mlx").mkdir()
+    Path("mlx/config.json").write_text('{"model_type": "llama"}')
+    Path("text.gguf").write_text("no model")
+    for name in ("x-Q4_0.gguf", "./x-Q4_0.gguf", str(tmp_path / "x-Q4_0.gguf")):
+        about = json.loads(nitro("show", "--json", name).stdout)
+        assert (about["name"], about["path"]) == ("x-Q4_0", str(tmp_path / "x-Q4_0.gguf"))
+        assert about["projector"] == str(tmp_path / "mmproj-x-F16.gguf") and about["layers"] == 2
+    assert "is missing; fetch the model again" in nitro("show", "mlx").stdout
+    assert "problem" in nitro("show", "text.gguf").stdout
+    assert nitro("show", "nowhere.gguf").exit_code == 1 == nitro("show", "a\0b").exit_code
+
+
 def test_a_name_that_means_nothing_or_much(home: Path, tiny: Path) -> None:
     store_layouts.ollama(home, tiny)
     for command in ("show", "rm"):

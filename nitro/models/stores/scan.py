@@ -1,16 +1,18 @@
 """What all stores hold, as StoredModels: layouts from the stores, the rest from the models' own files."""
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from nitro.errors import one_line
+from nitro.gguf import split_files
 from nitro.models import fact_cache, facts
 from nitro.models.fact_cache import FactCache
 from nitro.models.stored_model import StoredModel
-from nitro.models.stores import registry
+from nitro.models.stores import folder, registry, walking
 from nitro.models.stores.store import Found, Store
 
 log = logging.getLogger("nitro.models")
@@ -47,6 +49,18 @@ def of_store(store: Store, cache: FactCache) -> Iterator[StoredModel]:
                     yield _described(store, found, cache)
         except OSError as error:
             log.warning("%s: %s cannot be read: %s", store.title, error.filename or root, error.strerror)
+
+
+def at(path: Path) -> StoredModel:
+    """The model that is this file or folder, whether a store has it or not."""
+    path = Path(os.path.abspath(path))
+    beside = next((names for _, names in walking.folders(path.parent, depth=0)), [])
+    models = [] if path.is_dir() else folder.files_in(path.parent, beside)
+    alone = Found(name=split_files.model_name(path.name), path=path)
+    cache = fact_cache.shared()
+    found = _described(folder.store(path.parent), next((each for each in models if each.path == path), alone), cache)
+    cache.save()
+    return found
 
 
 def _described(store: Store, found: Found, cache: FactCache) -> StoredModel:
