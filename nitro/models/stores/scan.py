@@ -1,5 +1,6 @@
 """What all stores hold, as StoredModels: layouts from the stores, the rest from the models' own files."""
 
+import functools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -48,7 +49,13 @@ def of_store(store: Store, cache: FactCache) -> Iterator[StoredModel]:
                 for found in store.find(root):
                     yield _described(store, found, cache)
         except OSError as error:
-            log.warning("%s: %s cannot be read: %s", store.title, error.filename or root, error.strerror)
+            _warn(one_line(f"{store.title}: {error.filename or root} cannot be read: {error.strerror or error}"))
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    """Once: a server looks every few seconds."""
+    log.warning("%s", text)
 
 
 def at(path: Path) -> StoredModel:
