@@ -1,9 +1,13 @@
 """Which stored model a name means, and which of its forms: pure, with models that are nowhere."""
 
+import itertools
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from running import CEILING
 
 from nitro.gguf import architectures, known
 from nitro.models import catalog, names, openers, preference
@@ -161,6 +165,29 @@ def test_a_list_is_believed_for_a_while(there: list[StoredModel], tmp_path: Any)
     now[0] += catalog.FRESH
     with pytest.raises(NameNotFound):
         found.find("new:1b")
+
+
+def test_those_who_ask_while_others_look_share_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, all_wait, looks = itertools.count(1), threading.Event(), []
+
+    def clock() -> float:
+        """The first asks three times until it looks; five others twice until they wait for it."""
+        number = next(asked)
+        if number >= 3 + 5 * 2:
+            all_wait.set()
+        return float(number)
+
+    def look(*_: Any) -> list[StoredModel]:
+        looks.append(1)
+        assert all_wait.wait(CEILING)
+        return []
+
+    monkeypatch.setattr(scan, "models", look)
+    found = Catalog(clock=clock)
+    with ThreadPoolExecutor(6) as many:
+        asking = [many.submit(found.find, "nowhere") for _ in range(6)]
+        assert all(isinstance(each.exception(), NameNotFound) for each in asking)
+    assert len(looks) == 2, "the second began after all had asked"
 
 
 def test_a_model_that_is_gone_is_looked_for_again(there: list[StoredModel]) -> None:

@@ -43,18 +43,22 @@ class Catalog:
         self._lock = threading.Lock()
         self._clock = clock
         self._known: list[StoredModel] = []
-        self._since = -math.inf  # when they were looked for
+        self._since = -math.inf  # when the last look for them began
         self._settings: dict[str, ModelSettings] = {}  # by path
 
     def models(self) -> list[StoredModel]:
         """All of them, broken ones too, in the order of the stores. Of files that did not change nothing is read
-        again."""
+        again. Those who ask while others look wait for one look together."""
         from nitro.models.stores import scan
 
+        asked = self._clock()
         with self._lock:
+            if self._since > asked:
+                return self._known
+            began = self._clock()
             paths = {name: settings.path for name, settings in self._configured.items() if settings.path}
             self._known = scan.models(self._folders, self._everything, paths)
-            self._since = self._clock()
+            self._since = began
             self._settings = {}
             for name, settings in self._configured.items():
                 with contextlib.suppress(NameNotFound, AmbiguousName):
