@@ -2,7 +2,6 @@
 
 import logging
 import math
-import re
 from pathlib import Path
 
 import msgspec
@@ -24,14 +23,12 @@ from nitro.models.residency import Limits
 from nitro.models.settings import ModelSettings
 from nitro.models.stored_model import Format, StoredModel
 from nitro.service.metrics import Metrics
-from nitro.system.memory import free_host_memory
+from nitro.system.memory import free_host_memory, parse
 
 log = logging.getLogger("nitro.models")
 
 KV_SHARE = 4  # a model whose context nobody has set gets at most this part of the memory for one sequence
 PARALLEL_SHARE = 8  # and this one for several
-
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
 
 
 class Loading:
@@ -122,12 +119,11 @@ def free_on_gpu(config: ServeConfig) -> int:
 
 
 def memory(text: str) -> int:
-    """Bytes of "12G", "512M" or a number of MiB. Raises StartError."""
-    match = _MEMORY.fullmatch(text.strip())
-    if not match or not float(match[1]):
-        raise StartError(f"--memory {text}: expected MiB, or a size such as 12G.")
-    power = {"": 2, "K": 1, "M": 2, "G": 3, "T": 4}[match[2].upper()]
-    return int(float(match[1]) * 1024**power)
+    """Bytes of --memory. Raises StartError."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise StartError(f"--memory {text}: {error}.") from None
 
 
 def idle_time(text: str | None) -> float | None:

@@ -273,7 +273,11 @@ def _catalog(config: ServeConfig) -> Catalog | None:
     everything = config.model is None and (config.no_model or ":" not in config.engine)
     _, own = config.own_settings()
     more = config.models or any(each.path for each in config.model_settings.values() if each is not own)
-    return Catalog(config.models, everything, config.model_settings) if everything or more else None
+    if not everything and not more:
+        return None
+    if everything:
+        catalog.check_stores()
+    return Catalog(config.models, everything, config.model_settings, memory=loading.limits(config).bytes)
 
 
 def _guard(config: ServeConfig) -> Guard:

@@ -70,11 +70,47 @@ def test_show(home: Path, tiny: Path) -> None:
     assert about["memory_at_start"] <= about["memory_at_most"] and not about["removable"]
 
 
+def test_show_a_file_or_folder(home: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `nitro serve` takes them."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(tiny, "x-Q4_0.gguf")
+    shutil.copy(tiny, "mmproj-x-F16.gguf")
+    Path("mlx").mkdir()
+    Path("mlx/config.json").write_text('{"model_type": "llama"}')
+    Path("text.gguf").write_text("no model")
+    for name in ("x-Q4_0.gguf", "./x-Q4_0.gguf", str(tmp_path / "x-Q4_0.gguf")):
+        about = json.loads(nitro("show", "--json", name).stdout)
+        assert (about["name"], about["path"]) == ("x-Q4_0", str(tmp_path / "x-Q4_0.gguf"))
+        assert about["projector"] == str(tmp_path / "mmproj-x-F16.gguf") and about["layers"] == 2
+    assert "is missing; fetch the model again" in nitro("show", "mlx").stdout
+    assert "problem" in nitro("show", "text.gguf").stdout
+    assert nitro("show", "nowhere.gguf").exit_code == 1 == nitro("show", "a\0b").exit_code
+
+
 def test_a_name_that_means_nothing_or_much(home: Path, tiny: Path) -> None:
     store_layouts.ollama(home, tiny)
     for command in ("show", "rm"):
         done = nitro(command, "gpt-4")
         assert done.exit_code == 1 and done.stderr.startswith("nitro: There is no model 'gpt-4' here; there are Smol")
+
+
+def test_what_others_have_called_a_file_is_safe_to_print(home: Path, tiny: Path) -> None:
+    folder = home / "\x1b]0;models"
+    folder.mkdir(parents=True)
+    shutil.copy(tiny, folder / "whole.gguf")
+    (folder / "cut.gguf").write_bytes(tiny.read_bytes()[:-100])
+    for arguments in (("list",), ("show", "whole"), ("show", "cut"), ("rm", "whole")):
+        done = nitro(*arguments, "--models", str(folder))
+        assert "\x1b" not in done.stdout + done.stderr, arguments
+
+
+def test_a_store_that_is_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(registry.VARIABLE, "hub, olama")
+    said = "NITRO_STORES: there is no store 'olama'; there are hub, lm_studio, ollama, jan, llama_cpp."
+    done = nitro("list")
+    assert (done.exit_code, done.stderr) == (1, f"nitro: {said}\n")
+    done = nitro("serve")
+    assert done.exit_code == 1 and said in done.stderr, "before a request asks for a model"
 
 
 # rm
@@ -89,6 +125,13 @@ def test_what_is_not_nitros_stays(home: Path, tiny: Path, layout: str, command: 
     done = nitro("rm", "--yes", name)
     assert done.exit_code == 1 and "was not fetched by Nitro" in done.stderr and command in done.stderr
     assert sorted(home.rglob("*")) == before
+
+
+def test_the_command_has_the_name_that_its_program_knows(home: Path, tiny: Path, tmp_path: Path) -> None:
+    name = store_layouts.ollama(home, tiny)
+    shutil.copy(tiny, tmp_path / f"{name}.gguf")
+    done = nitro("rm", "--yes", "--models", str(tmp_path), f"{name}@ollama")
+    assert done.exit_code == 1 and done.stderr.endswith(f"ollama rm {name}\n")
 
 
 def test_a_folders_models_and_the_embedded_one_stay(home: Path, tiny: Path) -> None:
@@ -123,6 +166,53 @@ def test_what_nitro_fetched_is_removed(home: Path, tiny: Path) -> None:
     assert nitro("rm", "--yes", "maker/x").exit_code == 0
     assert not folder.exists()
     assert fetched.read() == {}
+
+
+def test_a_folder_of_which_nitro_fetched_a_gguf_only_is_not_nitros(home: Path, tiny: Path) -> None:
+    folder = repository(home, tiny, "x-Q4_0.gguf", "x-Q8_0.gguf")
+    checkpoint(folder)
+    before = sorted(folder.rglob("*"))
+    done = nitro("rm", "--yes", "maker/x")
+    assert done.exit_code == 1 and "was not fetched by Nitro" in done.stderr
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_of_a_folder_what_nitro_fetched_is_removed(home: Path, tiny: Path) -> None:
+    folder = repository(home, tiny, "x-Q4_0.gguf", "x-Q8_0.gguf")
+    ours = checkpoint(folder)
+    fetched.add("maker/x", COMMIT, ours)
+    (ours[0].parent / "README.md").write_text("Another program's.")
+    assert nitro("rm", "--yes", "maker/x").exit_code == 0
+    left = {file.name for file in ours[0].parent.iterdir()}
+    assert left == {"README.md", "x-Q4_0.gguf", "x-Q8_0.gguf"}
+    assert not fetched.read()["maker/x"] & set(map(str, ours))
+
+
+@pytest.mark.parametrize("began", [False, True])
+def test_what_nitro_fetched_in_part_is_removed(home: Path, began: bool) -> None:
+    """Nothing but the part is there, or small files of the repository are too."""
+    folder = home / ".cache/huggingface/hub/models--maker--x"
+    (folder / "blobs").mkdir(parents=True)
+    part, other = (folder / "blobs" / f"{name}.incomplete" for name in ("abc.nitro", "def"))
+    part.write_bytes(bytes(1000))
+    if began:
+        (folder / "snapshots" / COMMIT).mkdir(parents=True)
+        other.write_bytes(b"Another program's.")
+    assert "`nitro rm maker/x` removes what is here" in nitro("list").stderr
+    done = nitro("rm", "--yes", "maker/x")
+    assert (done.exit_code, done.stdout) == (0, "Removed maker/x; 1000 B are free again.\n")
+    assert not part.exists() and other.exists() == folder.exists() == began
+    done = nitro("rm", "--yes", "maker/x")
+    assert done.exit_code == 1 and "half fetched" not in done.stderr
+
+
+def checkpoint(folder: Path) -> list[Path]:
+    """A model for MLX beside what else is in the snapshot."""
+    files = {"config.json": '{"model_type": "llama"}', "tokenizer.json": "{}", "model.safetensors": "weights"}
+    found = [folder / "snapshots" / COMMIT / name for name in files]
+    for file in found:
+        file.write_text(files[file.name])
+    return found
 
 
 def test_a_blob_that_another_commit_has_stays(home: Path, tiny: Path) -> None:

@@ -1,10 +1,12 @@
 """Fetching from a hub on loopback, in this process: what goes wrong on the way, and what is left then."""
 
 import hashlib
+import json
 import os
 import random
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import huggingface_hub
@@ -105,6 +107,13 @@ def test_it_is_noted_as_ours(puller: Puller) -> None:
     paths = puller.pull()
     lookup.note(puller.hub, puller.look(), None, paths)
     assert fetched.read()[NAME] >= set(map(str, paths))
+
+
+def test_pulls_that_end_together_are_all_noted(puller: Puller) -> None:
+    names = [f"org/{number}" for number in range(50)]
+    with ThreadPoolExecutor(10) as many:
+        list(many.map(lambda name: fetched.add(name, "0" * 40, [puller.cache / name]), names))
+    assert set(fetched.read()) == set(names)
 
 
 def test_the_second_pull_brings_nothing(hub: LoopbackHub, puller: Puller) -> None:
@@ -309,10 +318,24 @@ def test_a_hub_that_answers_with_other_hashes_than_it_lists(
     assert not list(puller.cache.rglob("m-Q8_0.gguf"))
 
 
-@pytest.mark.parametrize("path", ["../../m.gguf", "/etc/m.gguf", "a//m.gguf", "a/./m.gguf", "..\\m.gguf", "a\0.gguf"])
-def test_paths_that_lead_out_of_the_repository_are_not_seen(hub: LoopbackHub, puller: Puller, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["../../m.gguf", "/etc/m.gguf", "a//m.gguf", "a/./m.gguf", "..\\m.gguf", "a\0.gguf", "\x1b[2J.gguf"]
+)
+def test_paths_that_lead_out_of_the_repository_or_cannot_be_shown_are_not_seen(
+    hub: LoopbackHub, puller: Puller, path: str
+) -> None:
     hub.repos[NAME].files[path] = b"GGUF"
     assert {file.path for file in puller.look().files} == {"m-Q8_0.gguf", "config.json", "empty.txt"}
+
+
+@pytest.mark.parametrize("commit", ["../../..", "main", "", None])
+def test_a_commit_that_is_none(hub: LoopbackHub, puller: Puller, commit: str | None) -> None:
+    """It would be a folder of the cache."""
+    listed = {**hub.repos[NAME].listed(NAME), "sha": commit}
+    hub.answer = lambda _request: (200, {}, json.dumps(listed).encode())
+    with pytest.raises(PullError) as caught:
+        puller.look()
+    assert caught.value.code == "hub" and "HF_ENDPOINT" in str(caught.value)
 
 
 def test_a_hub_without_hashes(puller: Puller) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hub import TOKEN, Answer, LoopbackHub, Repo, Request, error, running
 from running import CEILING
 
+from nitro import loading
 from nitro.cli import this_machine
 from nitro.cli.pull_output import JsonLines, Lines, line
 from nitro.models.pull.report import Began, Came, Meter
@@ -68,7 +69,7 @@ def test_a_model_comes_and_its_place_is_told(hub: LoopbackHub, command: Command)
     path = command.cache / "models--org--Model-GGUF/snapshots" / hub.repos[NAME].commit / "Model-Q8_0.gguf"
     assert (code, errors) == (0, "")
     assert out == (
-        "Model-Q8_0.gguf, 1.0 MB: the best that fits into 1.0 GB of memory\n"
+        "Model-Q8_0.gguf, 1.0 MB: the best that fits into 1.1 GB of memory\n"
         "mmproj-F16.gguf, 0.0 MB: lets the model see or hear\n"
         f"{NAME}:Q8_0 is here: {path}\nTo serve it: nitro serve {NAME}:Q8_0\n"
     )
@@ -130,6 +131,12 @@ def test_a_dry_run_prints_the_table_and_fetches_nothing(hub: LoopbackHub, comman
         ["imatrix.gguf", "0.0", "MB", "an", "importance", "matrix"],
     ]
     assert not hub.sent and not command.cache.exists()
+
+
+def test_the_variable_means_the_same_to_the_server(command: Command) -> None:
+    assert loading.memory("600") == 600 * 2**20
+    code, out, errors = command.run(NAME, "--dry-run", NITRO_MEMORY="600")
+    assert (code, errors) == (0, "") and "0.6 GB of memory" in out
 
 
 def test_a_dry_run_where_nothing_fits_says_so_as_well(command: Command) -> None:
@@ -254,10 +261,10 @@ def test_a_folder_for_mlx(hub: LoopbackHub, command: Command) -> None:
     assert there == {name: content for name, content in files.items() if name != "README.md"}
 
 
-@pytest.mark.parametrize("memory", ["much", "0", "-1G", "inf", "nanG", "12X"])
+@pytest.mark.parametrize("memory", ["much", "0", "-1G", "inf", "nanG", "12X", "9" * 400])
 def test_what_is_no_memory(command: Command, memory: str) -> None:
     code, _, errors = command.run(NAME, "--memory", memory)
-    assert code == 2 and "is no amount of memory; as in 12G." in errors
+    assert code == 2 and "expected MiB, or a size such as 12G." in errors
 
 
 def test_this_machine() -> None:

@@ -1,9 +1,13 @@
 """Which stored model a name means, and which of its forms: pure, with models that are nowhere."""
 
+import itertools
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from running import CEILING
 
 from nitro.gguf import architectures, known
 from nitro.models import catalog, names, openers, preference
@@ -82,23 +86,31 @@ def here(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+def test_another_name_that_several_models_have_means_none() -> None:
+    models = [model(f"maker/{name}-GGUF:Q4_0", names=("ggml-model-Q4_0",)) for name in ("cat", "dog")]
+    with pytest.raises(AmbiguousName, match="maker/cat-GGUF:Q4_0, maker/dog-GGUF:Q4_0"):
+        names.find("ggml-model-q4_0", models, first)
+    own = model("ggml-model-Q4_0", store="folder")
+    assert names.find("ggml-model-q4_0", [*models, own], first) == own, "but the one that is called so wins"
+
+
 @pytest.mark.parametrize("memory, tag", [(64, "BF16"), (9, "Q8_0"), (4, "Q4_K_M"), (1, "Q4_K_M")])
 def test_the_best_that_fits(here: pytest.MonkeyPatch, memory: int, tag: str) -> None:
     here.setattr(openers, "prefers_mlx", lambda: False)
-    assert preference.best(MODELS[:3], lambda: memory * GIB).name.endswith(tag)
+    assert preference.best(MODELS[:3], memory * GIB).name.endswith(tag)
 
 
 def test_on_a_machine_with_mlx_a_name_means_what_mlx_runs_best(here: pytest.MonkeyPatch) -> None:
     for mlx, found in ((True, "mlx-community/Qwen3-0.6B-4bit"), (False, "unsloth/Qwen3-0.6B-GGUF:Q8_0")):
         here.setattr(openers, "prefers_mlx", lambda mlx=mlx: mlx)
-        choose = lambda models: preference.best(models, lambda: 9 * GIB)  # noqa: E731
+        choose = lambda models: preference.best(models, 9 * GIB)  # noqa: E731
         assert names.find("qwen3-0.6b", MODELS, choose).name == found
 
 
 def test_a_broken_form_is_the_last_choice(here: pytest.MonkeyPatch) -> None:
     broken = model("a/x:Q8_0", problem="It is cut.", size=8 * GIB)
     whole = model("a/x:Q4_0", size=4 * GIB)
-    assert preference.best([broken, whole], lambda: 64 * GIB) == whole
+    assert preference.best([broken, whole], 64 * GIB) == whole
 
 
 def test_where_mlx_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +129,7 @@ def test_which_engines_open_what(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openers, "installed", lambda: ("llama", "mlx"))
     assert openers.of(model("x")) == ("llama", "mlx")
     assert openers.of(model("x", problem="It is cut.")) == ()
-    of = {"architecture": "starcoder2"}
+    of = {"architecture": "bloom"}
     assert openers.of(StoredModel(name="x", path="", store="hub", format="gguf", size=1, created=0, **of)) == ("llama",)
     for architecture, engines in (("mistral", ("mlx",)), ("phi-msft", ("mlx",)), ("llama", ("mlx",)), ("bert9", ())):
         found = StoredModel(name="x", path="", store="hub", format="mlx", size=1, created=0, architecture=architecture)
@@ -155,12 +167,49 @@ def test_a_list_is_believed_for_a_while(there: list[StoredModel], tmp_path: Any)
         found.find("new:1b")
 
 
+def test_those_who_ask_while_others_look_share_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, all_wait, looks = itertools.count(1), threading.Event(), []
+
+    def clock() -> float:
+        """The first asks three times until it looks; five others twice until they wait for it."""
+        number = next(asked)
+        if number >= 3 + 5 * 2:
+            all_wait.set()
+        return float(number)
+
+    def look(*_: Any) -> list[StoredModel]:
+        looks.append(1)
+        assert all_wait.wait(CEILING)
+        return []
+
+    monkeypatch.setattr(scan, "models", look)
+    found = Catalog(clock=clock)
+    with ThreadPoolExecutor(6) as many:
+        asking = [many.submit(found.find, "nowhere") for _ in range(6)]
+        assert all(isinstance(each.exception(), NameNotFound) for each in asking)
+    assert len(looks) == 2, "the second began after all had asked"
+
+
 def test_a_model_that_is_gone_is_looked_for_again(there: list[StoredModel]) -> None:
     found = Catalog()
     assert found.find("b:1b").name == "b:1b"
     there.pop()
     with pytest.raises(NameNotFound):
         found.find("b:1b")
+
+
+def test_a_name_means_the_same_form_whatever_is_loaded_meanwhile(
+    there: list[StoredModel], here: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    there[:] = [model(f"a/x:{tag}", path=str(tmp_path), size=size * GIB) for tag, size in (("Q8_0", 8), ("Q4_0", 4))]
+    free = [9 * GIB]
+    here.setattr(catalog, "free_host_memory", lambda: free[0], raising=False)
+    here.setattr(preference, "free_host_memory", lambda: free[0], raising=False)
+    found = Catalog()
+    assert found.find("a/x").name == "a/x:Q8_0"
+    free[0] = GIB
+    assert found.find("a/x").name == "a/x:Q8_0"
+    assert Catalog(memory=5 * GIB).find("a/x").name == "a/x:Q4_0", "--memory"
 
 
 def test_settings_and_aliases(there: list[StoredModel]) -> None:

@@ -1,5 +1,6 @@
 """Models where other programs have put them: each layout is found, read and named; what is broken says so."""
 
+import errno
 import json
 import os
 import shutil
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import store_layouts
+from msgspec.structs import replace
 from store_layouts import LAYOUTS
 from tiny_models import write_gguf
 
+from nitro.gguf import header
 from nitro.models import facts, fetched
 from nitro.models.catalog import Catalog
 from nitro.models.fact_cache import FactCache
@@ -102,6 +105,18 @@ def test_all_at_once_and_only_those_that_are_named(
     assert {model.store for model in stored().values()} == {"ollama", "jan"}
     monkeypatch.setenv(registry.VARIABLE, "")
     assert stored() == {}
+
+
+def test_a_folder_that_cannot_be_read_is_told_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuses(root: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(root))
+
+    broken = replace(registry.OLLAMA, roots=lambda: [home], find=refuses)
+    monkeypatch.setattr(registry, "STORES", (broken,))
+    assert stored() == stored() == {}
+    assert [record.message for record in caplog.records] == [f"Ollama: {home} cannot be read: Permission denied"]
 
 
 def test_a_file_in_two_stores_is_listed_once(home: Path, tiny: Path) -> None:
@@ -240,6 +255,14 @@ def test_a_repository_with_several_files(home: Path, tiny: Path) -> None:
     assert "x-BF16-00002-of-00002.gguf" in (found["maker/x-GGUF:BF16"].problem or "")
 
 
+def test_a_repository_with_several_models_of_one_type(home: Path, tiny: Path) -> None:
+    """Each is called by its file, as `nitro pull` says, whether the other one is here or not."""
+    store_layouts.hub_files(home, {"a-Q8_0.gguf": tiny}, "maker/two-GGUF")
+    assert Catalog().find("maker/two-GGUF:a-Q8_0").name == "maker/two-GGUF:Q8_0"
+    store_layouts.hub_files(home, {"b-Q8_0.GGUF": tiny}, "maker/two-GGUF")
+    assert set(stored()) == {"maker/two-GGUF:a-Q8_0", "maker/two-GGUF:b-Q8_0"}
+
+
 def test_a_repository_for_mlx(home: Path, tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "tiny")
     files = {file.name: file for file in folder.iterdir()}
@@ -269,6 +292,13 @@ def test_a_half_fetched_repository(home: Path) -> None:
     assert "nitro pull maker/x" in (stored()["maker/x"].problem or "")
 
 
+def test_a_half_fetched_repository_without_an_owner(home: Path) -> None:
+    blobs = home / ".cache/huggingface/hub/models--gpt2/blobs"
+    blobs.mkdir(parents=True)
+    (blobs / "abc.incomplete").write_bytes(b"half")
+    assert "`hf download gpt2`" in (only().problem or ""), "which nitro pull does not take"
+
+
 def test_the_commit_of_the_main_branch_is_read(home: Path, tiny: Path) -> None:
     store_layouts.hub(home, tiny)
     older = home / ".cache/huggingface/hub/models--maker--tiny-GGUF/snapshots/older"
@@ -293,6 +323,13 @@ def test_where_the_cache_is(
     assert list(stored()) == [name]
 
 
+def test_a_cache_that_is_named_from_here_on(home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_layouts.hub(home, tiny)
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("HF_HOME", ".cache/huggingface")
+    assert only().path.startswith(str(home)), "as huggingface_hub has it, and what Nitro notes of a pull"
+
+
 def test_what_nitro_fetched_may_be_removed(home: Path, tiny: Path) -> None:
     store_layouts.hub(home, tiny)
     path = Path(only().path)
@@ -312,6 +349,7 @@ def test_a_folder_of_models(home: Path, tiny: Path) -> None:
     shutil.copy(tiny, root / "a/two.gguf")
     shutil.copy(tiny, root / "a/mmproj-two.gguf")
     shutil.copy(tiny, root / "a/b/c/one.gguf")
+    shutil.copy(tiny, root / "a/._two.gguf")
     checkpoint(root / "a/three")
     found = stored(root)
     assert set(found) == {"one", "a/b/c/one", "two", "three"}
@@ -336,10 +374,11 @@ def test_what_never_ends_is_not_read(home: Path, tiny: Path) -> None:
     os.mkfifo(root / "pipe.gguf")
     (root / "deep/loop").symlink_to(root)
     (root / "nowhere.gguf").symlink_to(root / "gone")
+    (root / "itself.gguf").symlink_to("itself.gguf")
     (root / "text.gguf").write_text("not a model")
     (root / os.fsdecode(b"\xff.gguf")).write_bytes(b"GGUF")
     found = stored(root)
-    assert set(found) == {"pipe", "nowhere", "text"}
+    assert set(found) == {"pipe", "nowhere", "text", "itself"}
     assert "a pipe" in (found["pipe"].problem or "")
     assert all(model.problem for model in found.values())
 
@@ -383,6 +422,18 @@ def test_a_changed_file_is_read_again(home: Path, tiny: Path) -> None:
     assert stored(root)["x"].problem
     shutil.copy(tiny, file)
     assert stored(root)["x"].problem is None
+
+
+def test_a_fault_that_may_pass_is_not_remembered(home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_layouts.hub(home, tiny)
+
+    def no_more(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as now:
+        now.setattr(header, "read_all", no_more)
+        assert "Too many open files" in (only().problem or "")
+    assert only().problem is None
 
 
 def test_a_damaged_memory_is_forgotten(home: Path, tiny: Path) -> None:

@@ -9,23 +9,16 @@ from nitro.cli.options import option
 from nitro.errors import PullError
 
 INTERRUPTED = 130
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def _bytes(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
-    """ "12G" as a number of bytes."""
-    if value is None:
-        return None
-    number, unit = value.upper().removesuffix("B"), ""
-    if number[-1:] in _UNITS:
-        number, unit = number[:-1], number[-1]
+    """ "12G" as a number of bytes, as `nitro serve` reads it."""
+    from nitro.system import memory
+
     try:
-        size = float(number) * _UNITS[unit]
-    except ValueError:
-        size = 0.0
-    if not 0 < size < 2**60:
-        raise click.BadParameter(f"{value!r} is no amount of memory; as in 12G.")
-    return int(size)
+        return None if value is None else memory.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: {error}.") from None
 
 
 @click.command()

@@ -20,10 +20,11 @@ def rm(name: str, yes: bool, models: tuple[Path, ...]) -> None:
         catalog = stored.catalog(models)
         found = catalog.find(name)
         from nitro.cli import tables
+        from nitro.errors import one_line
         from nitro.models import removal
 
         removal.check(found)
         if not yes:
-            click.confirm(f"Remove {found.name} ({tables.size(found.size)}, {found.path})?", abort=True)
+            click.confirm(one_line(f"Remove {found.name} ({tables.size(found.size)}, {found.path})?"), abort=True)
         freed = removal.remove(found, catalog.models())
         click.echo(f"Removed {found.name}; {tables.size(freed)} are free again.")

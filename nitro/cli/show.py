@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 @stored.with_folders
 @stored.AS_JSON
 def show(name: str, models: tuple[Path, ...], as_json: bool) -> None:
-    """Show what is known of the model NAME: its files, its memory, its chat template."""
+    """Show what is known of the model NAME: its files, its memory, its chat template.
+
+    NAME may be a GGUF file or a model's folder, too, which wins over a stored model.
+    """
     with stored.errors_as_one_line():
-        found = stored.catalog(models).find(name)
         from nitro.models import description
+        from nitro.models.stores import scan
+
+        file = Path(name).expanduser()
+        found = scan.at(file) if _is_model(file) else stored.catalog(models).find(name)
 
         about = description.details(found)
         if as_json:
@@ -28,6 +34,13 @@ def show(name: str, models: tuple[Path, ...], as_json: bool) -> None:
             click.echo(msgspec.json.format(msgspec.json.encode(about)).decode())
         else:
             _print(about)
+
+
+def _is_model(file: Path) -> bool:
+    try:
+        return file.is_file() or (file / "config.json").is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _print(about: "Details") -> None:

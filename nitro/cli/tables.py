@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import click
 
+from nitro.errors import one_line
+
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -20,7 +22,7 @@ def facts(named: dict[str, str]) -> None:
     width = max(map(len, named), default=0)
     for name, value in named.items():
         if value:
-            click.echo(f"  {name:{width}}  {value}")
+            click.echo(f"  {name:{width}}  {one_line(value)}")
 
 
 def size(count: int) -> str:

@@ -16,6 +16,7 @@ from nitro.models.names import AmbiguousName as AmbiguousName
 from nitro.models.names import NameNotFound as NameNotFound
 from nitro.models.settings import AS_SERVED, ModelSettings
 from nitro.models.stored_model import StoredModel
+from nitro.system.memory import free_host_memory
 
 FRESH = 5.0  # seconds for which a list of models is believed
 AGAIN = 0.5  # seconds after which a name that is not in it is looked for again
@@ -24,7 +25,8 @@ AGAIN = 0.5  # seconds after which a name that is not in it is looked for again
 class Catalog:
     """The models of `folders` (--models) and, if `everything` is offered, of the stores on this machine.
 
-    `configured`: settings by name, as nitro.toml has them; their aliases are names, too.
+    `configured`: settings by name, as nitro.toml has them; their aliases are names, too. `memory`: bytes that models
+    may take; None: what is free when the catalog is made. What is loaded later does not change what a name means.
     """
 
     def __init__(
@@ -33,28 +35,34 @@ class Catalog:
         everything: bool = True,
         configured: Mapping[str, ModelSettings] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        memory: int | None = None,
     ):
         self._folders, self._everything = [*folders], everything
         self._configured = dict(configured or {})
+        self._memory = free_host_memory() if memory is None else memory
         self._lock = threading.Lock()
         self._clock = clock
         self._known: list[StoredModel] = []
-        self._since = -math.inf  # when they were looked for
+        self._since = -math.inf  # when the last look for them began
         self._settings: dict[str, ModelSettings] = {}  # by path
 
     def models(self) -> list[StoredModel]:
         """All of them, broken ones too, in the order of the stores. Of files that did not change nothing is read
-        again."""
+        again. Those who ask while others look wait for one look together."""
         from nitro.models.stores import scan
 
+        asked = self._clock()
         with self._lock:
+            if self._since > asked:
+                return self._known
+            began = self._clock()
             paths = {name: settings.path for name, settings in self._configured.items() if settings.path}
             self._known = scan.models(self._folders, self._everything, paths)
-            self._since = self._clock()
+            self._since = began
             self._settings = {}
             for name, settings in self._configured.items():
                 with contextlib.suppress(NameNotFound, AmbiguousName):
-                    self._settings[names.find(name, self._known, _best).path] = settings
+                    self._settings[names.find(name, self._known, self._best).path] = settings
             return self._known
 
     def find(self, name: str) -> StoredModel:
@@ -77,21 +85,27 @@ class Catalog:
         wanted = name.strip().casefold()
         for key, settings in self._configured.items():
             if settings.alias and settings.alias.casefold() == wanted:
-                return names.find(key, models, _best)
-        return names.find(name, models, _best)
+                return names.find(key, models, self._best)
+        return names.find(name, models, self._best)
 
     def settings(self, model: StoredModel) -> ModelSettings:
         """What is set for this model, by a name that means it."""
         return self._settings.get(model.path, AS_SERVED)
+
+    def _best(self, models: Sequence[StoredModel]) -> StoredModel:
+        from nitro.models import preference
+
+        return preference.best(models, self._memory)
+
+
+def check_stores() -> None:
+    """Raise StartError for a NITRO_STORES that names what is no store."""
+    from nitro.models.stores import registry
+
+    registry.chosen()
 
 
 def check_folder(folder: Path) -> None:
     """Raise StartError for a --models that is no folder."""
     if not folder.expanduser().is_dir():
         raise StartError(f"--models {folder}: there is no such folder.")
-
-
-def _best(models: Sequence[StoredModel]) -> StoredModel:
-    from nitro.models import preference
-
-    return preference.best(models)

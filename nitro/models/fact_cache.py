@@ -41,7 +41,8 @@ class FactCache:
         self._changed = False
 
     def get(self, path: Path, format: Format) -> Facts:
-        """What the model's files say: read now, unless they are as they were."""
+        """What the model's files say: read now, unless they are as they were. A fault of the system is not
+        remembered: it may pass."""
         key, stamp = str(path), facts.stamp(path)
         with self._lock:
             if self._entries is None:
@@ -49,7 +50,10 @@ class FactCache:
             known = self._entries.get(key)
         if known and stamp and known.stamp == stamp:
             return known.facts
-        found = facts.read(path, format)
+        try:
+            found = facts.read(path, format)
+        except OSError as error:
+            return facts.unread(path, format, error)
         if stamp:
             with self._lock:
                 self._entries[key] = _Entry(stamp, found)

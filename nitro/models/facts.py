@@ -42,19 +42,22 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 
 def read(path: Path, format: Format) -> Facts:
-    """What the files say. A fault is in `problem`; nothing is raised."""
+    """What the files say. A fault in them is in `problem`. Raises OSError where the system does not give them."""
     try:
         if path.is_dir():
             return _of_folder(path)
         return _of_gguf(path)
-    except FileNotFoundError:
-        return Facts(format=format, problem=f"{path} is missing; fetch it again.")
-    except OSError as error:
-        return Facts(format=format, problem=f"{error.filename or path} cannot be read: {error.strerror or error}.")
     except UnreadableGGUF as error:
         return _broken(format, f"{error} Fetch it again.", split_files.files(path))
     except (ValueError, RecursionError) as error:
         return _broken(format, f"{path} cannot be read: {error}.", [path])
+
+
+def unread(path: Path, format: Format, error: OSError) -> Facts:
+    """What is known of files that could not be read just now."""
+    if isinstance(error, FileNotFoundError):
+        return Facts(format=format, problem=f"{path} is missing; fetch it again.")
+    return Facts(format=format, problem=f"{error.filename or path} cannot be read: {error.strerror or error}.")
 
 
 def stamp(path: Path) -> tuple[int, int] | None:

@@ -1,8 +1,9 @@
 """What Nitro itself has fetched into the hub's cache and may therefore remove: fetched.json in its data folder."""
 
 import contextlib
+import fcntl
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,8 +11,9 @@ from msgspec import Struct
 
 from nitro.system import folders
 
-FILE = "fetched.json"
+FILE, LOCK = "fetched.json", "fetched.lock"
 MAX_BYTES = 2**24
+PARTIAL = ".nitro.incomplete"  # ends the names of blobs that Nitro has fetched in part
 
 
 class Record(Struct, frozen=True):
@@ -23,33 +25,40 @@ class Record(Struct, frozen=True):
 
 def add(repo: str, commit: str, files: Sequence[Path]) -> None:
     """Note that these files of the repository "org/name" were fetched. Raises OSError."""
-    records = _load()
-    known = [record for record in records.get(repo, []) if record.commit != commit]
-    before = {file for record in records.get(repo, []) if record.commit == commit for file in record.files}
-    records[repo] = [*known, Record(commit, sorted({*before, *map(str, files)}))]
-    _store(records)
+    with _alone():
+        records = _load()
+        known = [record for record in records.get(repo, []) if record.commit != commit]
+        before = {file for record in records.get(repo, []) if record.commit == commit for file in record.files}
+        records[repo] = [*known, Record(commit, sorted({*before, *map(str, files)}))]
+        _store(records)
 
 
 def read() -> dict[str, frozenset[str]]:
-    """By repository: the files that were fetched, and the folders that hold them."""
-    found = {}
-    for repo, records in _load().items():
-        files = {file for record in records for file in record.files}
-        found[repo] = frozenset(files | {str(Path(file).parent) for file in files})
-    return found
+    """By repository: the files that were fetched."""
+    return {repo: frozenset(file for record in records for file in record.files) for repo, records in _load().items()}
 
 
 def remove(repo: str, files: Iterable[Path]) -> None:
     """Forget files that were removed. Raises OSError."""
     gone = set(map(str, files))
-    records = _load()
-    left = [
-        Record(record.commit, kept)
-        for record in records.get(repo, [])
-        if (kept := [file for file in record.files if file not in gone])
-    ]
-    records[repo] = left
-    _store({name: known for name, known in records.items() if known})
+    with _alone():
+        records = _load()
+        records[repo] = [
+            Record(record.commit, kept)
+            for record in records.get(repo, [])
+            if (kept := [file for file in record.files if file not in gone])
+        ]
+        _store({name: known for name, known in records.items() if known})
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """While no other process changes the file: pulls may end together. Raises OSError."""
+    lock = folders.data() / LOCK
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def _load() -> dict[str, list[Record]]:
@@ -64,7 +73,6 @@ def _load() -> dict[str, list[Record]]:
 
 def _store(records: dict[str, list[Record]]) -> None:
     file = folders.data() / FILE
-    file.parent.mkdir(parents=True, exist_ok=True)
     made = file.with_name(f"{FILE}.{os.getpid()}.tmp")
     try:
         made.write_bytes(msgspec.json.format(msgspec.json.encode(records)))

@@ -1,8 +1,8 @@
 """Which model a name means. Pure: the models are given, and nothing is read or fetched.
 
 A name is, in this order: a model's name or one of its other names; a path; the name of a repository, with its owner or
-without; a part of the names of one model only. Case counts nowhere. Of several forms of one model, quantisations or
-a GGUF and a folder for MLX, the best is taken.
+without; a part of the names of one model only. Another name that several models have means none of them. Case counts
+nowhere. Of several forms of one model, quantisations or a GGUF and a folder for MLX, the best is taken.
 """
 
 import re
@@ -41,20 +41,30 @@ def find(name: str, models: Sequence[StoredModel], choose: Choice) -> StoredMode
     AmbiguousName."""
     wanted = name.strip().casefold()
     if wanted and len(name) <= MAX_NAME:
-        for group in (_named(wanted, models), _at(name.strip(), models), _in_repository(wanted, models)):
+        named = _named(wanted, models)
+        own = {family(model) for model in named if model.name.casefold() == wanted}
+        for group in (
+            [model for model in named if family(model) in own] or named,
+            _at(name.strip(), models),
+            _in_repository(wanted, models),
+            [model for model in models if any(wanted in part.casefold() for part in _names(model))],
+        ):
+            if len({family(model) for model in group}) > 1:
+                raise AmbiguousName(name, sorted(model.name for model in group))
             if group:
                 return choose(group)
-        parts = [model for model in models if any(wanted in part.casefold() for part in _names(model))]
-        if len({family(model) for model in parts}) == 1:
-            return choose(parts)
-        if parts:
-            raise AmbiguousName(name, sorted(model.name for model in parts))
     raise NameNotFound(name, sorted(model.name for model in models))
 
 
 def repository(model: StoredModel) -> str:
     """A model's name without its tag: "org/name" of "org/name:Q4_K_M"."""
     return model.name.partition(":")[0]
+
+
+def given(model: StoredModel) -> str:
+    """A model's name as its store has it, without the @STORE that tells it from another of this name."""
+    first = next(iter(model.names), "")
+    return first if first and model.name.startswith(f"{first}@{model.store}") else model.name
 
 
 def family(model: StoredModel) -> str:

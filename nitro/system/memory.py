@@ -1,7 +1,19 @@
-"""What this machine has of main memory."""
+"""What this machine has of main memory, and amounts of it as users write them."""
 
 import os
+import re
 from pathlib import Path
+
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
+_POWERS = {"": 2, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def parse(text: str) -> int:
+    """Bytes of "12G", "512M" or a number of MiB. Raises ValueError with what is expected."""
+    match = _AMOUNT.fullmatch(text.strip())
+    if not match or not 0 < float(match[1]) < 2**40:
+        raise ValueError("expected MiB, or a size such as 12G")
+    return int(float(match[1]) * 1024 ** _POWERS[match[2].upper()])
 
 
 def free_host_memory() -> int:

@@ -7,6 +7,7 @@ session, headers, names, locks and cache are.
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -20,11 +21,13 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 from msgspec.structs import replace
 
 from nitro import __version__
+from nitro.errors import PullError
 from nitro.models.repository import Repository, RepositoryFile
 
 TIMEOUT = 30.0  # seconds of silence
 MAX_TEXT = 2**22  # bytes of config.json
 LIBRARY = "nitro"
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class Hub:
@@ -49,10 +52,13 @@ class Hub:
                 file.blob_id or "",
             )
             for file in info.siblings or []
-            if _stays_inside(file.rfilename)
+            if _is_plain(file.rfilename)
         )
+        commit = info.sha or ""
+        if not _COMMIT.fullmatch(commit):  # it names a folder in the cache
+            raise PullError("hub", f"The hub says no commit of {name}. Check HF_ENDPOINT.")
         tags = frozenset(info.tags or ())
-        found = Repository(name=name, files=files, commit=info.sha or "", tags=tags, gated=bool(info.gated))
+        found = Repository(name=name, files=files, commit=commit, tags=tags, gated=bool(info.gated))
         config = next((file for file in files if file.path == "config.json" and 0 < file.size <= MAX_TEXT), None)
         if config is None or not any(file.name.endswith(".safetensors") for file in files):
             return found
@@ -125,7 +131,7 @@ class Hub:
         new.replace(ref)
 
 
-def _stays_inside(path: str) -> bool:
-    """Whether a path of a repository is one below its folder, as Git's are; a hub may say anything."""
-    parts = path.split("/")
-    return not {"", ".", ".."} & set(parts) and "\\" not in path and "\0" not in path
+def _is_plain(path: str) -> bool:
+    """Whether a path of a repository is one below its folder, as Git's are, and can be shown in a terminal; anybody may
+    name files, and a hub may say anything."""
+    return not {"", ".", ".."} & set(path.split("/")) and "\\" not in path and path.isprintable()

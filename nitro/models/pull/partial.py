@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from nitro.errors import PullError
+from nitro.models import fetched
 from nitro.models.repository import RepositoryFile
 
-SUFFIX = ".nitro.incomplete"  # huggingface_hub's own partial files end in .incomplete, too
+SUFFIX = fetched.PARTIAL  # huggingface_hub's own partial files end in .incomplete, too
 BLOCK = 2**20
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 

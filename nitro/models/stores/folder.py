@@ -30,7 +30,12 @@ def _all(root: Path) -> Iterator[tuple[str, Found]]:
 
 def is_checkpoint(names: list[str]) -> bool:
     """Whether a folder with these files is a model's, with config.json and weights."""
-    return "config.json" in names and any(name.endswith((".safetensors", ".bin")) for name in names)
+    return "config.json" in names and any(map(is_weights, names))
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file of this name holds weights of a folder's model."""
+    return name.endswith((".safetensors", ".bin"))
 
 
 def files_in(folder: Path, names: list[str]) -> Iterator[Found]:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from nitro.models import fetched
 from nitro.models.stored_model import StoredModel
 from nitro.models.stores import repositories
+from nitro.models.stores.folder import is_weights
 from nitro.models.stores.model_files import UNFINISHED
 from nitro.models.stores.store import Found, Store
 
@@ -27,7 +28,7 @@ def cache() -> Path:
     """The folder of the cache, which need not exist."""
     for variable, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
         if value := os.environ.get(variable):
-            return Path(value).expanduser() / below
+            return Path(value).expanduser().absolute() / below
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base).expanduser() / "huggingface/hub"
 
@@ -36,32 +37,53 @@ def find(root: Path) -> Iterator[Found]:
     """The models of every repository in a cache, at its newest commit. Half-fetched ones have a problem."""
     records = fetched.read()
     for folder in sorted(root.glob(f"{PREFIX}*")):
-        repository = folder.name.removeprefix(PREFIX).replace(SEPARATOR, "/", 1)
+        repository = repository_in(folder)
+        ours = records.get(repository, frozenset())
         snapshot = _snapshot(folder)
         unfinished = _unfinished(folder)
         any_whole = False
         for found in repositories.models(repository, snapshot) if snapshot else ():
             any_whole = True
             problem = found.problem or _missing(repository, found, unfinished)
-            yield replace(found, problem=problem, removable=str(found.path) in records.get(repository, ()))
+            yield replace(found, problem=problem, removable=_is_ours(found.path, ours))
         if unfinished and not any_whole:
-            problem = f"It is half fetched; `nitro pull {repository}` fetches the rest."
-            yield Found(name=repository, path=snapshot or folder, problem=problem)
+            partial = any(name.endswith(fetched.PARTIAL) for name in unfinished)
+            problem = f"It is half fetched; `{_command(repository)}` fetches the rest" + (
+                f", and `nitro rm {repository}` removes what is here." if partial else "."
+            )
+            yield Found(name=repository, path=snapshot or folder, problem=problem, removable=partial)
 
 
-def _missing(repository: str, found: Found, unfinished: bool) -> str | None:
+def _command(repository: str) -> str:
+    """That fetches it. `nitro pull` wants an owner, which old repositories have not."""
+    return f"nitro pull {repository}" if "/" in repository else f"hf download {repository}"
+
+
+def repository_in(folder: Path) -> str:
+    """The repository that a folder of the cache is of: "org/name" of models--org--name."""
+    return folder.name.removeprefix(PREFIX).replace(SEPARATOR, "/", 1)
+
+
+def _is_ours(path: Path, fetched: frozenset[str]) -> bool:
+    """Whether Nitro has fetched a model: its file, or all weights in its folder."""
+    if str(path) in fetched or not path.is_dir():
+        return str(path) in fetched
+    return all(str(file) in fetched for file in path.iterdir() if is_weights(file.name))
+
+
+def _missing(repository: str, found: Found, unfinished: list[str]) -> str | None:
     """A link whose blob is gone."""
     if found.path.exists():
         return None
     how = "is half fetched" if unfinished else "has lost its blob"
-    return f"{found.path.name} {how}; `nitro pull {repository}` fetches it."
+    return f"{found.path.name} {how}; `{_command(repository)}` fetches it."
 
 
-def _unfinished(folder: Path) -> bool:
+def _unfinished(folder: Path) -> list[str]:
     try:
-        return any(blob.name.endswith(UNFINISHED) for blob in (folder / "blobs").iterdir())
+        return [blob.name for blob in (folder / "blobs").iterdir() if blob.name.endswith(UNFINISHED)]
     except OSError:
-        return False
+        return []
 
 
 def _snapshot(folder: Path) -> Path | None:

@@ -29,14 +29,24 @@ class ModelFile(Struct, frozen=True):
 def of(names: Sequence[str]) -> list[ModelFile]:
     """The models among these files of one folder."""
     there = set(names)
-    weights = [name for name in names if name.endswith(SUFFIX) and not is_companion(name)]
-    projectors = [name for name in names if name.endswith(SUFFIX) and PROJECTOR in name.lower()]
+    weights = [name for name in names if is_gguf(name) and not is_companion(name)]
+    projectors = [name for name in names if is_projector(name)]
     found = []
     for stem, first in _first_parts(weights).items():
         parts = _parts(first)
         missing = tuple(part for part in parts if part not in there)
         found.append(ModelFile(first, stem, projector_of(stem, projectors), missing))
     return found
+
+
+def is_gguf(name: str) -> bool:
+    """Whether a file's name says that it is a GGUF."""
+    return name.lower().endswith(SUFFIX)
+
+
+def is_projector(name: str) -> bool:
+    """Whether it says that it lets a model see or hear."""
+    return is_gguf(name) and PROJECTOR in name.lower()
 
 
 def is_companion(name: str) -> bool:
@@ -47,7 +57,7 @@ def is_companion(name: str) -> bool:
 def projector_of(stem: str, projectors: Iterable[str]) -> str | None:
     """The projector for a model: the one whose name has the model's in it, else the most exact of them, where all are
     one model's; None where they are other models'."""
-    ranked = sorted(projectors, key=lambda name: quantizations.projector_rank(tag(name.removesuffix(SUFFIX))))
+    ranked = sorted(projectors, key=lambda name: quantizations.projector_rank(tag(name[: -len(SUFFIX)])))
     own = [name for name in ranked if base(stem).lower() in name.lower()]
     general = [name for name in ranked if not _model_in(name)]
     return next(iter([*own, *general]), None)
@@ -65,7 +75,7 @@ def _first_parts(names: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in names:
         part = split_files.parse(name)
-        stem = part.model if part else name.removesuffix(SUFFIX)
+        stem = part.model if part else name[: -len(SUFFIX)]
         found[stem] = split_files.part_name(part.model, 1, part.count) if part and part.count else name
     return found
 

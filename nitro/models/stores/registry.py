@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from nitro.errors import StartError
 from nitro.models.stores import folder
 from nitro.models.stores.embedded import EMBEDDED
 from nitro.models.stores.hub import HUB
@@ -21,10 +22,15 @@ STORES = (HUB, LM_STUDIO, OLLAMA, JAN, LLAMA_CPP)
 
 
 def chosen() -> list[Store]:
-    """Those that NITRO_STORES names; all where it is not set."""
+    """Those that NITRO_STORES names; all where it is not set. Raises StartError for a name that is none's."""
     named = os.environ.get(VARIABLE)
-    names = {name.strip() for name in named.split(",")} if named is not None else {store.name for store in STORES}
-    return [store for store in STORES if store.name in names]
+    if named is None:
+        return [*STORES]
+    names = {name.strip() for name in named.split(",")} - {""}
+    known = {store.name: store for store in STORES}
+    if unknown := sorted(names - known.keys()):
+        raise StartError(f"{VARIABLE}: there is no store '{unknown[0]}'; there are {', '.join(known)}.")
+    return [store for name, store in known.items() if name in names]
 
 
 def stores(folders: Iterable[Path] = (), everything: bool = True) -> list[Store]:

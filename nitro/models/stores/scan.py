@@ -1,15 +1,19 @@
 """What all stores hold, as StoredModels: layouts from the stores, the rest from the models' own files."""
 
+import functools
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
 
+from nitro.errors import one_line
+from nitro.gguf import split_files
 from nitro.models import fact_cache, facts
 from nitro.models.fact_cache import FactCache
 from nitro.models.stored_model import StoredModel
-from nitro.models.stores import registry
+from nitro.models.stores import folder, registry, walking
 from nitro.models.stores.store import Found, Store
 
 log = logging.getLogger("nitro.models")
@@ -45,11 +49,30 @@ def of_store(store: Store, cache: FactCache) -> Iterator[StoredModel]:
                 for found in store.find(root):
                     yield _described(store, found, cache)
         except OSError as error:
-            log.warning("%s: %s cannot be read: %s", store.title, error.filename or root, error.strerror)
+            _warn(one_line(f"{store.title}: {error.filename or root} cannot be read: {error.strerror or error}"))
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    """Once: a server looks every few seconds."""
+    log.warning("%s", text)
+
+
+def at(path: Path) -> StoredModel:
+    """The model that is this file or folder, whether a store has it or not."""
+    path = Path(os.path.abspath(path))
+    beside = next((names for _, names in walking.folders(path.parent, depth=0)), [])
+    models = [] if path.is_dir() else folder.files_in(path.parent, beside)
+    alone = Found(name=split_files.model_name(path.name), path=path)
+    cache = fact_cache.shared()
+    found = _described(folder.store(path.parent), next((each for each in models if each.path == path), alone), cache)
+    cache.save()
+    return found
 
 
 def _described(store: Store, found: Found, cache: FactCache) -> StoredModel:
     about = cache.get(found.path, "gguf")
+    problem = found.problem or about.problem
     return StoredModel(
         name=facts.printable(found.name),
         path=str(found.path),
@@ -62,7 +85,7 @@ def _described(store: Store, found: Found, cache: FactCache) -> StoredModel:
         trained_context=about.trained_context,
         projector=str(found.projector) if found.projector else None,
         names=tuple(map(facts.printable, found.names)),
-        problem=found.problem or about.problem,
+        problem=one_line(problem) if problem else None,
         removable=found.removable,
     )
 

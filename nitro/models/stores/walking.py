@@ -31,17 +31,22 @@ def folders(root: Path, depth: int = MAX_DEPTH) -> Iterator[tuple[Path, list[str
 
 
 def _entries(folder: Path, most: int) -> tuple[list[str], list[str]]:
-    """The names of files, and of folders that are not hidden."""
-    files, below = [], []
+    """The names of files and of folders, without hidden ones: a Mac puts ._NAME beside each file on others' disks."""
+    files: list[str] = []
+    below: list[str] = []
     with os.scandir(folder) as entries:
         for _, entry in zip(range(most), entries, strict=False):
-            if not _is_text(entry.name):
-                continue
-            if not entry.is_dir():
-                files.append(entry.name)
-            elif not entry.name.startswith("."):
-                below.append(entry.name)
+            if _is_text(entry.name) and not entry.name.startswith("."):
+                (below if _is_folder(entry) else files).append(entry.name)
     return sorted(files), sorted(below)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Links to themselves, say, are none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _is_text(name: str) -> bool:
