@@ -297,6 +297,15 @@ def test_no_picture_of_a_foreign_page_unloads_the_model() -> None:
     assert server("GET", "/inferences/llamacpp/unloadmodel", headers={"Sec-Fetch-Site": "same-origin"})[0] == 200
 
 
+def test_a_head_request_unloads_nothing() -> None:
+    """Proxies and programs that watch a server send it, for a GET without a body."""
+    pool = Pool("one")
+    server = Server(pool)
+    reply = asyncio.run(server.ask("HEAD", "/inferences/llamacpp/unloadmodel"))
+    assert (reply.status_code, reply.headers["allow"]) == (405, "GET, OPTIONS, POST") and not pool.unloads
+    assert asyncio.run(server.ask("HEAD", "/inferences/llamacpp/modelstatus")).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/inferences/llamacpp/loadmodel", "/Inferences/llamacpp/Chat_Completion"])
 def test_preflights_and_wrong_methods(path: str) -> None:
     server = Server(Pool())
