@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -244,6 +244,30 @@ def test_a_second_load_while_one_is_under_way(gguf: str) -> None:
         return (await first).status_code, second.status_code
 
     assert asyncio.run(both()) == (200, 409)
+
+
+def test_two_loads_whose_bodies_come_slowly(gguf: str) -> None:
+    """Nothing is loaded while they come: the first that is whole has it."""
+    pool = Pool()
+    server = Server(pool)
+    waiting: list[int] = []
+
+    async def both() -> list[int]:
+        gate = asyncio.Event()
+
+        async def body() -> AsyncIterator[bytes]:
+            waiting.append(1)
+            await gate.wait()
+            yield json.dumps({"llama_model_path": gguf}).encode()
+
+        asked = [server.ask("POST", "/inferences/llamacpp/loadmodel", content=body()) for _ in range(2)]
+        loads = asyncio.gather(*asked)
+        while len(waiting) < 2:
+            await asyncio.sleep(0)
+        gate.set()
+        return sorted(reply.status_code for reply in await loads)
+
+    assert asyncio.run(both()) == [200, 409] and len(pool.loads) == 1
 
 
 def test_an_embedding_model_is_loaded_and_answers_nothing_yet(gguf: str) -> None:

@@ -42,7 +42,10 @@ async def load_model(request: Request) -> Response[bytes]:
         return replies.message(409, replies.ALREADY_LOADED)
     trusted = _is_trusted(request)
     try:
-        told = await first.load(await _load_body(request), files=trusted)
+        body = await _load_body(request)
+        if first.taken:  # another load has begun while this body came
+            return replies.message(409, replies.ALREADY_LOADED)
+        told = await first.load(body, files=trusted)
     except LoadFailed as failure:
         reason = {replies.REASON: ignored_parameters.escaped(str(failure))} if trusted else None
         return replies.message(500, replies.LOAD_FAILED, reason)
