@@ -138,6 +138,7 @@ def answering(*parts: bytes) -> Iterator[str]:
 
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+CHUNKED = HEAD.replace(b"connection: close", b"transfer-encoding: chunked")
 WORD = b'data: {"choices": [{"delta": {"content": "word"}}]}\n\n'
 LAST = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
 
@@ -149,6 +150,7 @@ LAST = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
         ([HEAD, WORD[:9], WORD[9:] + LAST[:30], LAST[30:]], "word", None),
         ([HEAD.replace(b"\r\n", b"\n"), b": keepalive\n\n", WORD.replace(b"\n", b"\r\n"), LAST], "word", None),
         ([HEAD, WORD], "word", "The connection was closed before the answer's end."),
+        ([CHUNKED, b"%x\r\n" % len(WORD), WORD], "word", "The connection was closed before the answer's end."),
         ([HEAD, WORD, b'data: {"error": {"message": "It broke."}}\n\n'], "word", "It broke."),
         ([HEAD, b"data: nonsense\n\n"], "", "cannot be reached: JSON is malformed"),
         ([b"HTTP/1.1 429 Too Many\r\ncontent-length: 0\r\n\r\n"], "", "The server answers with status 429."),

@@ -232,6 +232,25 @@ chat-template = "b.jinja"
     assert two.chat_template == Path(file).parent / "b.jinja", "and so is the template"
 
 
+def test_a_model_or_none_is_what_the_better_source_says(serve: Serve, write: Write) -> None:
+    """So `nitro 1 127.0.0.1 3928`, which says --no-model, runs beside a file or a variable with a model."""
+    mine, none = str(write('[server]\nmodel = "mine"\n')), {"NITRO_NO_MODEL": "1"}
+
+    def says(*arguments: str, **variables: str) -> tuple[str | None, bool]:
+        config = serve(*arguments, **variables)
+        return config.model, config.no_model
+
+    assert says("--no-model", NITRO_CONFIG=mine) == says("--no-model", NITRO_MODEL="m") == (None, True)
+    assert says(NITRO_CONFIG=mine, **none) == (None, True)
+    assert says("m", **none) == says("m", NITRO_CONFIG=mine, **none) == ("m", False)
+    assert says("m", "--no-model") == ("m", True), "which the server refuses"
+    assert "no-model = true" in invoke("config", "--no-model", NITRO_CONFIG=mine).output
+    assert 'model = "mine"' not in invoke("config", "--no-model", NITRO_CONFIG=mine).output
+    write("[server]\nno-model = true\n")
+    assert says("m", NITRO_CONFIG=mine) == says(NITRO_CONFIG=mine, NITRO_MODEL="m") == ("m", False)
+    assert says(NITRO_CONFIG=mine) == (None, True)
+
+
 def test_the_settings_of_the_model_to_start_with(write: Write, smollm: Path) -> None:
     file = write(
         f"""\

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,26 @@ def test_the_old_documents(nitro: Callable[..., FirstNitro], smollm: Path) -> No
     assert client.post("/inferences/llamacpp/loadmodel", content=load).status_code == 200
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(CEILING) == 0
+
+
+def test_a_load_knows_nothing_of_the_one_before(nitro: Callable[..., FirstNitro], smollm: Path, tmp_path: Path) -> None:
+    """Its grammar, prompts and sampling end with it."""
+    server = nitro()
+    server.lines("Number")
+    ask, body = partial(server.client.post, "/inferences/llamacpp/chat_completion"), {**HELLO, "seed": 1}
+    path = {"llama_model_path": str(smollm)}
+    assert server.client.post("/inferences/llamacpp/loadmodel", json=path).status_code == 200
+    plain = ask(json=body).json()["choices"]
+    server.client.get("/inferences/llamacpp/unloadmodel")
+    (grammar := tmp_path / "seven.gbnf").write_text('root ::= "seven"')
+    special = {"grammar_file": str(grammar), "user_prompt": "Q: ", "repeat_last_n": 5, "ctx_len": 256}
+    assert server.client.post("/inferences/llamacpp/loadmodel", json={**path, **special}).status_code == 200
+    assert ask(json=body).json()["choices"][0]["message"]["content"] == "seven"
+    server.client.get("/inferences/llamacpp/unloadmodel")
+    assert server.client.post("/inferences/llamacpp/loadmodel", json=path).status_code == 200
+    assert ask(json=body).json()["choices"] == plain
+    data = json.loads(server.client.get("/inferences/llamacpp/modelstatus").json()["model_data"])
+    assert (data["grammar"], data["n_ctx"], data["repeat_last_n"], data["stop"]) == ("", 2048, 32, ["<|im_end|>"])
 
 
 def test_the_end_to_end_script(nitro: Callable[..., FirstNitro], smollm: Path) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -246,6 +246,30 @@ def test_a_second_load_while_one_is_under_way(gguf: str) -> None:
     assert asyncio.run(both()) == (200, 409)
 
 
+def test_two_loads_whose_bodies_come_slowly(gguf: str) -> None:
+    """Nothing is loaded while they come: the first that is whole has it."""
+    pool = Pool()
+    server = Server(pool)
+    waiting: list[int] = []
+
+    async def both() -> list[int]:
+        gate = asyncio.Event()
+
+        async def body() -> AsyncIterator[bytes]:
+            waiting.append(1)
+            await gate.wait()
+            yield json.dumps({"llama_model_path": gguf}).encode()
+
+        asked = [server.ask("POST", "/inferences/llamacpp/loadmodel", content=body()) for _ in range(2)]
+        loads = asyncio.gather(*asked)
+        while len(waiting) < 2:
+            await asyncio.sleep(0)
+        gate.set()
+        return sorted(reply.status_code for reply in await loads)
+
+    assert asyncio.run(both()) == [200, 409] and len(pool.loads) == 1
+
+
 def test_an_embedding_model_is_loaded_and_answers_nothing_yet(gguf: str) -> None:
     server = Server(Pool())
     body = {"llama_model_path": gguf, "embedding": True, "model_type": "embedding"}
@@ -295,6 +319,15 @@ def test_no_picture_of_a_foreign_page_unloads_the_model() -> None:
     assert server("GET", "/inferences/llamacpp/unloadmodel", headers={"Sec-Fetch-Site": "cross-site"})[0] == 403
     assert not pool.unloads
     assert server("GET", "/inferences/llamacpp/unloadmodel", headers={"Sec-Fetch-Site": "same-origin"})[0] == 200
+
+
+def test_a_head_request_unloads_nothing() -> None:
+    """Proxies and programs that watch a server send it, for a GET without a body."""
+    pool = Pool("one")
+    server = Server(pool)
+    reply = asyncio.run(server.ask("HEAD", "/inferences/llamacpp/unloadmodel"))
+    assert (reply.status_code, reply.headers["allow"]) == (405, "GET, OPTIONS, POST") and not pool.unloads
+    assert asyncio.run(server.ask("HEAD", "/inferences/llamacpp/modelstatus")).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/inferences/llamacpp/loadmodel", "/Inferences/llamacpp/Chat_Completion"])

@@ -113,19 +113,22 @@ def test_ps(answering: tuple[str, list[dict[str, Any]]]) -> None:
     models += [
         {"id": "anna", "state": "ok", "requests": 2, "last_used": None, **common, "pinned": True},
         {"id": "bert", "state": "ok", "requests": 0, "last_used": int(time.time()) - 130, **common},
+        {"id": "da\x1bn", "state": "ok", "requests": 0, "last_used": None, **common},
         {"id": "cleo", "state": "unloaded", "requests": 0, "last_used": None, **common},
     ]
     shown = CliRunner().invoke(main, ["ps", "--url", f"{url}/v1"])
     assert shown.exit_code == 0, shown.output
-    _, anna, bert = (line.split("  ") for line in shown.output.splitlines())
+    _, anna, bert, dan = (line.split("  ") for line in shown.output.splitlines())
     assert [cell.strip() for cell in anna if cell.strip()] == ["anna (pinned)", "ok", "3.0 MiB", "4096", "-", "2"]
+    assert dan[0].strip() == "dan", "no control character of a server reaches the terminal"
     assert "2 min" in [cell.strip() for cell in bert]
     told = json.loads(CliRunner().invoke(main, ["ps", "--url", url, "--json"]).output)
-    assert [model["id"] for model in told] == ["anna", "bert"]
+    assert [model["id"] for model in told] == ["anna", "bert", "da\x1bn"]
 
 
 @pytest.mark.parametrize(
-    "arguments, words", [(["--api-key", "wrong"], "--api-key"), (["--url", "127.0.0.1:1"], "cannot be reached")]
+    "arguments, words",
+    [(["--api-key", "wrong"], "--api-key"), (["--url", "127.0.0.1:1"], "`nitro serve` starts a server")],
 )
 def test_ps_without_a_server(answering: tuple[str, list[dict[str, Any]]], arguments: list[str], words: str) -> None:
     result = CliRunner().invoke(main, ["ps", "--url", answering[0], *arguments])

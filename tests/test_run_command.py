@@ -75,6 +75,7 @@ def test_what_cannot_be_is_a_line_and_status_1(ask: Ask, tmp_path: Path) -> None
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "nitro: /nowhere.gguf: no such file.\n")
     assert run("other", "x", "--url", "http://127.0.0.1:1").returncode == 1
     assert run("m", "x", "--temperature", "-1").returncode == run().returncode == 2
+    assert run("m", "x", "--temperature", "nan").returncode == 2
 
 
 def test_the_server_that_runs_answers_if_it_has_the_model(saying: RunningServer) -> None:
@@ -140,6 +141,44 @@ def test_a_reader_that_leaves_is_no_traceback(saying: RunningServer) -> None:
     )
     os.close(writing)
     assert done.returncode == 1 and done.stderr == ""
+
+
+def test_an_answer_that_cannot_be_written_is_a_line(saying: RunningServer) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, "", "␂yes␃", "--url", saying.url],
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=CEILING,
+        )
+    told = "nitro: The answer cannot be written: No space left on device.\n"
+    assert (done.returncode, done.stderr) == (1, told)
+
+
+def test_encodings_of_pipes(ask: Ask) -> None:
+    """What the pipe's encoding lacks does not end the answer; what is no text is no question."""
+    assert ask("␂Grüße 日本␃", PYTHONIOENCODING="ascii").stdout == "Gr??e ??\n"
+    fast.skip_server()
+    env = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    command = [*COMMAND, "", "x", "--url", "http://127.0.0.1:1"]
+    done = subprocess.run(command, input=b"gr\xfc", capture_output=True, timeout=CEILING, env=env)
+    assert done.returncode == 1 and done.stderr.startswith(b"nitro: What comes through the pipe is no text: ")
+
+
+def test_ctrl_c_while_the_question_comes() -> None:
+    fast.skip_server()
+    reading, writing = os.pipe()
+    with subprocess.Popen([*COMMAND, "", "x"], stdin=reading, stderr=subprocess.PIPE, text=True) as process:
+        os.close(reading)
+        wchan = Path(f"/proc/{process.pid}/wchan")
+        while "pipe" not in wchan.read_text():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=CEILING)
+    os.close(writing)
+    assert (process.returncode, errors) == (130, "")
 
 
 def test_a_terminal_gets_no_control_characters(saying: RunningServer) -> None:

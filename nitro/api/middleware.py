@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 from litestar import Litestar
 from litestar.enums import ScopeType
+from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import Message, Receive, ReceiveMessage, Scope, Send
 
 from nitro.api import error_responses
@@ -19,6 +20,7 @@ from nitro.api.request_turns import Turns
 from nitro.errors import ApiError
 from nitro.service.metrics import Metrics
 
+CHANGES = "changes"  # option of a route whose GET is no mere look: a HEAD must not do the same
 _SLASHES = re.compile("/{2,}")
 _ANY_CASE = re.compile("/(inferences|processmanager)/.*", re.IGNORECASE)  # paths of the first Nitro's API
 _V1S = re.compile("(/v1)+/")  # a base URL that ends with /v1, given to a program that adds it
@@ -33,9 +35,8 @@ class RequestMiddleware:
         self._metrics = metrics
         self._max_body = max_body
         self._turns = Turns()
-        methods = {route.path.partition("/{")[0]: route.methods for route in app.routes}
         # For OPTIONS, HEAD and 405 alike. The `Allow` that Litestar puts into its exceptions knows no HEAD.
-        self._methods = {path: {*of, "HEAD"} if "GET" in of else {*of} for path, of in methods.items()}
+        self._methods = {route.path.partition("/{")[0]: _methods(route) for route in app.routes}
         self._paths = sorted(self._methods, key=len, reverse=True)
         self._under_v1 = {path.split("/")[2] for path in self._paths if path.startswith("/v1/")}
 
@@ -52,7 +53,7 @@ class RequestMiddleware:
         scope["path"] = path
         scope["raw_path"] = path.encode()
         scope["state"] = {"request_id": request_id}
-        if method == "HEAD" and "GET" in allowed:  # uvicorn keeps the original scope, and so leaves out the body
+        if method == "HEAD" and "HEAD" in allowed:  # uvicorn keeps the original scope, and so leaves out the body
             scope = {**scope, "method": "GET"}
         added = [(b"x-request-id", request_id.encode()), *self._guard.cors(method, headers).items()]
         body = _Body(receive, headers, self._max_body)
@@ -115,6 +116,13 @@ class _Body:
         if max(self._length, self._received) > self._limit:
             limit = f"{self._limit // 2**20} MiB"
             raise ApiError(413, f"The body is larger than {limit}; start the server with a larger --max-body.")
+
+
+def _methods(route: BaseRoute) -> set[str]:
+    """The methods of a route, with HEAD where there is GET, unless that one changes something."""
+    handlers = route.route_handlers if isinstance(route, HTTPRoute) else ()
+    head = {"HEAD"} if "GET" in route.methods and not any(CHANGES in handler.opt for handler in handlers) else set()
+    return {*route.methods, *head}
 
 
 def _allow(methods: Iterable[str]) -> bytes:

@@ -23,6 +23,7 @@ SILENCE_TIMEOUT = 600.0  # seconds without a byte after which an answer is given
 READ_SIZE = 65536
 MAX_REFUSAL = 2**16  # bytes of an error's body that are read
 IGNORED_HEADER = "x-nitro-ignored"
+CUT = "The connection was closed before the answer's end."
 
 
 class Unreachable(ChatError):
@@ -201,7 +202,13 @@ class AnswerStream:
         path, headers = f"{self.endpoint.path}/chat/completions", _headers(self.endpoint)
         self._connection.request("POST", path, json.dumps(self.body).encode(errors="surrogatepass"), headers)
         with contextlib.closing(self._connection.getresponse()) as response:
-            self._follow(_checked(response))
+            answering = _checked(response)
+            try:
+                self._follow(answering)
+            except TimeoutError:
+                raise ChatError(f"The server has been silent for {SILENCE_TIMEOUT:.0f} seconds.") from None
+            except (OSError, http.client.HTTPException):
+                raise ChatError(CUT) from None
 
     def _follow(self, response: http.client.HTTPResponse) -> None:
         """Take the events of a response until the last one."""
@@ -214,7 +221,7 @@ class AnswerStream:
                 if line.startswith(b"data:") and self._take(line[5:].strip()):
                     return
         if self.answer.finish is None and not self._stopped:
-            raise ChatError("The connection was closed before the answer's end.")
+            raise ChatError(CUT)
 
     def _take(self, data: bytes) -> bool:
         """Take an event; whether it is the last."""

@@ -1,5 +1,6 @@
 """`nitro run`: one question and its answer, for pipes."""
 
+import contextlib
 import json
 import sys
 from dataclasses import dataclass
@@ -45,20 +46,33 @@ def _write(stream: AnswerStream, at_once: bool, out: TextIO) -> None:
         if isinstance(came, Piece) and came.content:
             last = came.content
             if at_once:
-                out.write(shown(came.content))
-                out.flush()
-    if came.error is None and not at_once:
-        out.write(shown(stream.answer.content))
-    if last and not last.endswith("\n"):
-        out.write("\n")
-    out.flush()
+                _put(shown(came.content), out)
+    whole = shown(stream.answer.content) if came.error is None and not at_once else ""
+    _put(whole + ("\n" if last and not last.endswith("\n") else ""), out)
     if came.error:
         raise came.error
 
 
+def _put(text: str, out: TextIO) -> None:
+    """Write it now. What the encoding of `out` does not have becomes "?". Raises BrokenPipeError, ChatError."""
+    known = text.encode(out.encoding or "utf-8", "replace").decode(out.encoding or "utf-8")
+    try:
+        out.write(known)
+        out.flush()
+    except BrokenPipeError:  # nobody reads on, which is no fault
+        raise
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            out.close()  # what is left in it would fail once more at the end of the process
+        raise ChatError(f"The answer cannot be written: {error.strerror}.") from None
+
+
 def prompt(words: tuple[str, ...], stdin: TextIO) -> str:
-    """The words, and below them what comes from a pipe."""
-    piped = "" if stdin.isatty() else stdin.read()
+    """The words, and below them what comes from a pipe. Raises ChatError."""
+    try:
+        piped = "" if stdin.isatty() else stdin.read()
+    except UnicodeDecodeError as error:
+        raise ChatError(f"What comes through the pipe is no text: {error}.") from None
     return "\n\n".join(part for part in (" ".join(words), piped.rstrip("\n")) if part.strip())
 
 

@@ -9,7 +9,7 @@ from click.core import ParameterSource
 from msgspec import Struct
 
 from nitro.cli import config_file
-from nitro.cli.config_file import MODEL_OPTIONS, MODELS, SERVER, SERVER_OPTIONS, ConfigFile
+from nitro.cli.config_file import MODEL_OPTIONS, MODELS, SERVER, SERVER_OPTIONS, SOURCES, ConfigFile
 from nitro.cli.options import one_key
 from nitro.cli.serve import serve
 
@@ -34,8 +34,8 @@ def config(as_json: bool, only_path: bool, api_key: str | None, api_key_file: st
 
     The output is a file with settings: flags and variables in it, and defaults as comments.
     """
-    fields[SECRET] = one_key(api_key, api_key_file)
     context = click.get_current_context()
+    fields = {**config_file.settled(context, fields), SECRET: one_key(api_key, api_key_file)}
     file = config_file.of(context)
     path = file.path if file else config_file.usual_place()
     if only_path:
@@ -69,7 +69,7 @@ def _setting(context: click.Context, key: str, fields: dict[str, Any], file: Con
     field = SERVER_OPTIONS[key].field
     names = (field, "api_key_file") if field == SECRET else (field,)
     parameters = [each for each in context.command.params if each.name in names]
-    best = min(parameters, key=lambda each: _SOURCES.index(context.get_parameter_source(str(each.name)) or _DEFAULT))
+    best = min(parameters, key=lambda each: SOURCES.index(context.get_parameter_source(str(each.name)) or SOURCES[-1]))
     source = context.get_parameter_source(str(best.name))
     value = MASK if field == SECRET and fields[field] else _absolute(fields[field], Path())
     if source is ParameterSource.COMMANDLINE:
@@ -79,10 +79,6 @@ def _setting(context: click.Context, key: str, fields: dict[str, Any], file: Con
     if source is ParameterSource.DEFAULT_MAP and file:
         return Setting(value, "file", file.place(SERVER, str(best.name).replace("_", "-") if len(names) > 1 else key))
     return Setting(value, "default")
-
-
-_DEFAULT = ParameterSource.DEFAULT
-_SOURCES = [ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP, _DEFAULT]
 
 
 def _models(file: ConfigFile | None) -> dict[str, dict[str, Setting]]:

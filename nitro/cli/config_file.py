@@ -40,6 +40,7 @@ TYPES: dict[Any, tuple[Any, str]] = {  # of TOML's values, by the option's type;
     tuple: (list, "a list of strings"),
 }
 GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+SOURCES = (*GIVEN, ParameterSource.DEFAULT_MAP, ParameterSource.DEFAULT)  # the first that sets an option wins
 OF_MODEL = {"alias", "chat_template", "tool_format"}  # flags that are about MODEL, and no other
 NUMBERS_TOO = ("memory", "keep_alive")  # texts that may be numbers
 MODELS = "models"
@@ -337,6 +338,17 @@ def of(context: click.Context) -> ConfigFile | None:
     found = context.meta.get(NAME)
     assert found is None or isinstance(found, ConfigFile)
     return found
+
+
+def settled(context: click.Context, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields, of which MODEL and --no-model exclude each other: the one with the better source holds. Both are left
+    where both have the same."""
+    of_model, of_none = (
+        SOURCES.index(context.get_parameter_source(name) or GIVEN[0]) for name in ("model", "no_model")
+    )
+    if not fields["no_model"] or fields["model"] is None or of_model == of_none:
+        return fields
+    return {**fields, **({"no_model": False} if of_model < of_none else {"model": None})}
 
 
 def models(context: click.Context) -> dict[str, ModelSettings]:

@@ -59,7 +59,7 @@ def _attributes(of: Option) -> dict[str, Any]:
     if of.kind is float:
         least = of.meta.gt if of.meta.ge is None else of.meta.ge
         bounds = click.FloatRange(least, min_open=of.meta.ge is None)
-        return {"default": of.default, "type": bounds, "callback": _finite}
+        return {"default": of.default, "type": bounds, "callback": finite}
     if of.kind is Path:
         return {"default": of.default, "type": click.Path(path_type=Path)}
     if get_origin(of.kind) is Literal:
@@ -67,7 +67,7 @@ def _attributes(of: Option) -> dict[str, Any]:
     return {"default": of.default, "callback": _checked(of.meta.pattern, of.meta.extra)}
 
 
-def _finite(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+def finite(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
     """Click's bounds let infinity and NaN pass."""
     if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"{value} is not valid. It must be a number.")

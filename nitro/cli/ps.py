@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from nitro.chat.printable import printable
 from nitro.cli import tables
 from nitro.cli.client_options import told_in_a_line, with_server
 from nitro.errors import ChatError
@@ -28,11 +29,13 @@ def ps(server: dict[str, Any], as_json: bool) -> None:
 
 def _loaded(url: str, api_key: str | None) -> list[dict[str, Any]]:
     """Raises ChatError."""
-    from nitro.chat.client import Client, Refused
+    from nitro.chat.client import Client, Refused, Unreachable
 
     client = Client(url, api_key)
     try:
         found = client.models()
+    except Unreachable as error:
+        raise ChatError(f"{error} `nitro serve` starts a server.") from None
     except Refused as refused:
         hint = " Give its key with --api-key-file or NITRO_API_KEY." if refused.status == 401 else ""
         raise ChatError(f"{client.url}: {refused}{hint}") from None
@@ -44,8 +47,8 @@ def _loaded(url: str, api_key: str | None) -> list[dict[str, Any]]:
 def _cells(model: dict[str, Any]) -> tuple[str, ...]:
     used = model.get("last_used")
     return (
-        model["id"] + (" (pinned)" if model.get("pinned") else ""),
-        model["state"],
+        printable(model["id"]) + (" (pinned)" if model.get("pinned") else ""),
+        printable(model["state"]),
         tables.size(model.get("size") or 0),
         str(model.get("context_length") or "?"),
         "-" if used is None else _duration(max(time.time() - used, 0.0)),

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from nitro.cli.client_options import told_in_a_line, with_server
+from nitro.cli.options import finite
 
 
 @click.command()
@@ -15,7 +16,7 @@ from nitro.cli.client_options import told_in_a_line, with_server
 @with_server
 @click.option("--system", help="System message.")
 @click.option("--max-tokens", help="Tokens that the answer may have.", type=click.IntRange(1))
-@click.option("--temperature", help="0: the likeliest tokens.", type=click.FloatRange(0))
+@click.option("--temperature", help="0: the likeliest tokens.", type=click.FloatRange(0), callback=finite)
 @click.option("--seed", help="The same seed gives the same answer.", type=int)
 @click.option("--json-schema", help="File with a JSON schema that the answer keeps.", type=click.Path(path_type=Path))
 @click.option("--no-stream", help="Write the answer when it is whole.", is_flag=True)
@@ -37,10 +38,10 @@ def run(
     from nitro.chat import question
     from nitro.chat.connection import Wanted
 
-    text = question.prompt(prompt, sys.stdin)
-    if not text:
-        raise click.UsageError("There is no question. Give it as PROMPT, or through a pipe.")
     with told_in_a_line():
+        text = question.prompt(prompt, sys.stdin)
+        if not text:
+            raise click.UsageError("There is no question. Give it as PROMPT, or through a pipe.")
         wanted = {key: value for key, value in parameters.items() if value is not None}
         if json_schema:
             wanted["response_format"] = question.schema(json_schema)

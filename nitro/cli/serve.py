@@ -87,7 +87,8 @@ def serve(**fields: Any) -> None:
     """
     try:
         _check_engine(fields["engine"])
-        run(ServeConfig(model_settings=config_file.models(click.get_current_context()), **fields))
+        context = click.get_current_context()
+        run(ServeConfig(model_settings=config_file.models(context), **config_file.settled(context, fields)))
     except (StartError, EngineLost) as error:
         click.echo(f"nitro: {error}", err=True)
         sys.exit(1)

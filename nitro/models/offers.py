@@ -94,10 +94,9 @@ class Offers:
         member = Member(wanted, False)
         return wanted.settings.pin or any(map(member.is_called, self._pins))
 
-    def with_settings(self, wanted: Wanted, settings: ModelSettings) -> Wanted:
-        """The model with what `settings` sets; the rest is as the catalog has it."""
-        own = self.catalog.settings(wanted.stored) if wanted.stored and self.catalog else wanted.settings
-        return replace(wanted, settings=over(settings, own))
+    def with_settings(self, member: Member, settings: ModelSettings) -> Wanted:
+        """The model with what `settings` sets; the rest is as it is offered, and not as an earlier load had it."""
+        return replace(member.wanted, settings=over(settings, member.offered))
 
     async def _member(self, stored: StoredModel) -> Member:
         if stored.problem:

@@ -171,7 +171,7 @@ class Pool:
         return await self._load_as(self._offers.add(Wanted(source, AS_SERVED)), settings)
 
     async def _load_as(self, member: Member, settings: ModelSettings) -> ServedModel:
-        wanted = self._offers.with_settings(member.wanted, settings)
+        wanted = self._offers.with_settings(member, settings)
         if settings != AS_SERVED and wanted != member.wanted:
             if member.resident:
                 await self._unload(member, force=False)

@@ -40,6 +40,7 @@ class Member:
 
     def __init__(self, wanted: Wanted, pinned: bool):
         self.wanted = wanted
+        self.offered = wanted.settings  # before any load that sets others
         self.pinned = pinned
         self.plan: LoadPlan | None = None
         self.planning = False

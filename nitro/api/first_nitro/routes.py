@@ -16,6 +16,7 @@ from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, read_body, respond
 from nitro.api.first_nitro import replies, status
 from nitro.api.first_nitro.model import FirstNitro, LoadFailed
 from nitro.api.first_nitro.renderer import encode
+from nitro.api.middleware import CHANGES
 from nitro.api.openai import models
 from nitro.errors import ApiError
 from nitro.service import ignored_parameters
@@ -41,7 +42,10 @@ async def load_model(request: Request) -> Response[bytes]:
         return replies.message(409, replies.ALREADY_LOADED)
     trusted = _is_trusted(request)
     try:
-        told = await first.load(await _load_body(request), files=trusted)
+        body = await _load_body(request)
+        if first.taken:  # another load has begun while this body came
+            return replies.message(409, replies.ALREADY_LOADED)
+        told = await first.load(body, files=trusted)
     except LoadFailed as failure:
         reason = {replies.REASON: ignored_parameters.escaped(str(failure))} if trusted else None
         return replies.message(500, replies.LOAD_FAILED, reason)
@@ -52,7 +56,7 @@ async def load_model(request: Request) -> Response[bytes]:
     return replies.message(200, replies.LOADED, ignored_parameters.header(told))
 
 
-@route([f"{prefix}/unloadmodel" for prefix in PREFIXES], http_method=ASKING, status_code=200)
+@route([f"{prefix}/unloadmodel" for prefix in PREFIXES], http_method=ASKING, status_code=200, opt={CHANGES: True})
 async def unload_model(request: Request) -> Response[bytes]:
     """Unload what is loaded. A body is not read."""
     if request.headers.get("sec-fetch-site") == "cross-site" and "origin" not in request.headers:
