@@ -425,6 +425,26 @@ def test_idle_models_are_unloaded(many: Many) -> None:
     until(server, lambda: not members(server)["bert"].resident)
 
 
+def test_a_server_of_one_model_unloads_it_and_streams_wait_for_it(
+    serve: Callable[..., RunningServer], shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "SILENCE", 0.01)
+    server = serve(engine=SHELF, model=str(shelf / "anna.gguf"), alias="anna").ready()
+    says(server, "anna", keep_alive="1h")
+    assert members(server)["anna"].keep_alive == 3600
+    says(server, "gpt-4o", ttl=0)
+    until(server, lambda: not members(server)["anna"].resident)
+    gate = Gate(shelf, "anna.gate")
+    lines = lines_of(server, "gpt-4o")
+    assert next(lines) == ": keepalive"
+    gate.accept()
+    gate.open()
+    assert '"content":"a"' in "\n".join(lines)
+    gate.close()
+    refused = post(server, "anna", keep_alive="soon")
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "keep_alive"
+
+
 # By hand
 
 

@@ -12,7 +12,7 @@ from litestar import Response
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-from nitro.api import error_responses, reply_writer, sse
+from nitro.api import error_responses, reply_writer
 from nitro.api.stream_response import StreamResponse
 from nitro.errors import ApiError
 from nitro.service import delivery
@@ -28,9 +28,6 @@ class Early:
     headers: Mapping[str, str]
     idle: bytes
     error: Callable[[ApiError], bytes]
-
-
-OPENAI = Early(sse.MEDIA_TYPE, sse.HEADERS, sse.KEEPALIVE, lambda error: sse.error(error) + sse.DONE)
 
 
 class Silence:
