@@ -326,6 +326,42 @@ def test_a_stream_shows_that_it_lives_while_its_model_loads(
     until(server, lambda: members(server)["bert"].leases == 0)
 
 
+def kill_in_load(server: RunningServer, gate: Gate) -> None:
+    """Kill the engine of bert, which loads."""
+    gate.hold()
+    os.kill(members(server)["bert"].served.engine.pid, signal.SIGKILL)
+
+
+def test_a_load_whose_engine_is_killed_is_tried_once_more(many: Many, shelf: Path) -> None:
+    """For the same requests; if that one is killed as well, they are told."""
+    gate = Gate(shelf, "bert.gate")
+    server = many().ready()
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(post, server, "bert") for _ in range(3)]
+        for _ in range(2):
+            kill_in_load(server, gate)
+        for reply in (each.result(CEILING) for each in asked):
+            assert reply.status_code == 503 and "killed by SIGKILL" in reply.json()["error"]["message"]
+        until(server, lambda: not members(server)["bert"].resident)
+        members(server)["bert"].retry_at = 0.0
+        asked = [pool.submit(says, server, "bert") for _ in range(3)]
+        kill_in_load(server, gate)
+        gate.accept()
+        gate.open()
+        assert [each.result(CEILING) for each in asked] == ["bert"] * 3
+        engine = members(server)["bert"].served.engine
+        assert engine.restarts == 1
+        os.kill(engine.pid, signal.SIGKILL)
+        gate.hold()
+        waiting = pool.submit(says, server, "bert")
+        until(server, lambda: members(server)["bert"].leases == 1 and len(engine.lifecycle.waiting) == 1)
+        os.kill(engine.pid, signal.SIGKILL)
+        gate.accept()
+        gate.open()
+        assert waiting.result(CEILING) == "bert"
+    gate.close()
+
+
 def test_what_goes_wrong_after_a_sign_of_life_is_an_event(
     many: Many, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,8 +370,8 @@ def test_what_goes_wrong_after_a_sign_of_life_is_an_event(
     server = many().ready()
     lines = lines_of(server, "bert")
     assert next(lines) == ": keepalive"
-    gate.hold()
-    os.kill(members(server)["bert"].served.engine.pid, signal.SIGKILL)
+    for _ in range(2):
+        kill_in_load(server, gate)
     rest = [line for line in lines if line.startswith("data: ")]
     assert "SIGKILL" in json.loads(rest[0].removeprefix("data: "))["error"]["message"] and rest[1] == "data: [DONE]"
     gate.close()
@@ -436,7 +472,7 @@ def test_a_server_of_one_model_unloads_it_and_streams_wait_for_it(
     until(server, lambda: not members(server)["anna"].resident)
     gate = Gate(shelf, "anna.gate")
     lines = lines_of(server, "gpt-4o")
-    assert next(lines) == ": keepalive"
+    assert next(lines) == ": keepalive" and server.server._loads._spare._waiting is None
     gate.accept()
     gate.open()
     assert '"content":"a"' in "\n".join(lines)

@@ -49,7 +49,7 @@ class Pool:
         """`catalog`: what is offered besides the default; None: nothing. `keep_alive`: seconds after which an idle
         model is unloaded, None: never. `pins`: names of models that never give way. `max_waiting`: requests that may
         wait for one model's room. `free_on_gpu`: bytes free where models go, 0 if that is main memory; asked once, and
-        may block. `prepare` is called when nothing works on a model that was loaded, and another one may be wanted."""
+        may block. `prepare` is called when nothing works on a model, and another one may be wanted, as before."""
         self.limits = limits
         self._plan, self._engine = plan, engine
         self._free_on_gpu, self._prepare = free_on_gpu, prepare
@@ -150,7 +150,7 @@ class Pool:
             if member := self._offers.served_as(model):
                 member.idle_since = asyncio.get_running_loop().time()
             self._turn()
-            if self._loads and not self._stopped:
+            if self._loads and self.by_name and not self._stopped:
                 self._prepare()
 
     def keep_alive(self, model: ServedModel, seconds: float) -> None:
