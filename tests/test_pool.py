@@ -17,6 +17,7 @@ from runners import Gate
 from running import CEILING, RunningServer, raw_request, wait_gone
 from tiny_models import write_gguf
 
+from nitro.engines.types import EngineSpec
 from nitro.models import residency
 from nitro.models.model_source import ModelSource
 from nitro.models.residency import Limits
@@ -433,6 +434,8 @@ def test_a_process_waits_for_the_next_load(many: Many) -> None:
     waiting = spare._waiting.child.process
     assert says(server, "cleo") == "cleo"
     assert members(server)["cleo"].served.engine.pid == waiting.pid
+    other = spare._waiting
+    assert spare.take(EngineSpec("fake", "")) is None and spare._waiting is other
     watched = os.pidfd_open(spare._waiting.child.process.pid)
     os.kill(spare._waiting.child.process.pid, signal.SIGKILL)
     wait_gone(watched)
@@ -528,7 +531,11 @@ def test_what_works_is_not_unloaded_unless_forced(many: Many, shelf: Path) -> No
     busy = act(server, "unload", model="anna")
     assert (busy.status_code, busy.json()["error"]["code"]) == (409, "model_busy")
     assert act(server, "load", model="anna", options={"context": 64}).status_code == 409
-    assert act(server, "unload", model="anna", force=True).json()["loaded"] is False
+    with ThreadPoolExecutor() as pool:
+        whole = pool.submit(post, server, "anna")
+        until(server, lambda: members(server)["anna"].leases == 2)
+        assert act(server, "unload", model="anna", force=True).json()["loaded"] is False
+        assert whole.result(CEILING).headers["x-should-retry"] == "false"  # it would load the model again
     with pytest.raises(openai.APIError, match="was unloaded"):
         list(stream)
     gate.close()

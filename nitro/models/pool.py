@@ -275,7 +275,7 @@ class Pool:
         for name, why in decided.refused.items():
             self._refuse(by_id[name], ApiError(503, why, type="server_error", code="model_too_large"))
         for name in decided.ends:
-            log.info("unloading %s: %s", name, "another model needs the room" if queue else "it was idle for long")
+            log.info("unloading %s: %s", name, "another model needs the room" if queue else "its idle time is over")
             self._end(by_id[name])
         self._drained = decided.drained
         for name in decided.loads:
@@ -375,7 +375,7 @@ class Pool:
         if member.ending or not member.served:
             return
         member.ending, member.ended = True, member.served.engine
-        why = member.failure or EngineDown(f"The model '{member.id}' was unloaded.", 0.0)
+        why = member.failure or EngineDown(f"The model '{member.id}' was unloaded.")  # sent again, it would be back
         member.served.engine.stop(why if isinstance(why, EngineError) else EngineDown(str(why)))
         member.closing = self._spawn(self._close(member, member.served), f"end {member.id}")
 
