@@ -12,7 +12,7 @@ import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
-from bench import tiny_vocabulary
+from bench import limits, tiny_vocabulary
 
 WRITERS: dict[type, Callable[..., None]] = {
     bool: gguf.GGUFWriter.add_bool,
@@ -26,9 +26,6 @@ FAMILIES: dict[str, dict[str, Any]] = json.loads(RECORDED.read_text()) if RECORD
 SAME = [name for name, family in FAMILIES.items() if isinstance(family["mlx"], float)]  # that MLX opens
 # of the random values, where 0 makes two experts of a token equal but for rounding
 SEEDS = {"minimax-m2": 1}
-LIMIT = 1e-6  # nats, of the mean divergence: above this it is not the same model
-# of general.architecture: llama.cpp's GELU is a table of float16 (ggml_vec_gelu_f32 in ggml/src/ggml-cpu/vec.h)
-LIMITS = dict.fromkeys(("gemma", "gemma2", "gemma3", "gemma4", "starcoder2"), 5e-6)
 # scale of the random values, where it is not that of a matrix; the first pattern that fits counts
 SCALES = {
     r"norm": None,
@@ -39,14 +36,11 @@ SCALES = {
 }
 
 
-def limit(architecture: str) -> float:
-    """The largest mean divergence, in nats, of the same model. `architecture`: general.architecture."""
-    return LIMITS.get(architecture, LIMIT)
-
-
-def limits(architecture: str) -> dict[str, float]:
-    """As `limit`, of each of the divergences that are recorded (tests/convert/record_architectures.py)."""
-    return {"llama.cpp": limit(architecture), "mlx": limit(architecture), "mlx, hf": LIMIT}
+def most(architecture: str) -> dict[str, float]:
+    """The largest mean divergence in nats of the same model, of each of those that are recorded
+    (tests/convert/record_architectures.py). `architecture`: general.architecture."""
+    of_engines = limits.of_family(architecture).nats
+    return {"llama.cpp": of_engines, "mlx": of_engines, "mlx, hf": limits.FAMILY.nats}
 
 
 def recipe(file: Path) -> dict[str, Any]:

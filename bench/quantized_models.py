@@ -1,12 +1,15 @@
 """GGUF files of every type that llama.cpp's own quantiser writes, made of a file in float32 or another type."""
 
 import ctypes
+import math
 import os
 from pathlib import Path
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFReader
+from gguf import GGMLQuantizationType
+
+from nitro.gguf import header
 
 # llama.h's file types, by the type of their weights
 FILE_TYPES = {
@@ -47,6 +50,5 @@ def quantize(source: Path, target: Path, kind: str, pure: bool = True, others: d
 
 def _importances(source: Path) -> dict[str, np.ndarray]:
     """Every input of every matrix is as important; some types are not written without any."""
-    matrices = [tensor for tensor in GGUFReader(source).tensors if len(tensor.shape) > 1]
-    counts = {tensor.name: int(tensor.shape[0]) * int(np.prod(tensor.shape[2:])) for tensor in matrices}
-    return {name: np.ones(count, np.float32) for name, count in counts.items()}
+    matrices = {name: tensor.shape for name, tensor in header.read(source).tensors.items() if len(tensor.shape) > 1}
+    return {name: np.ones(shape[-1] * math.prod(shape[:-2]), np.float32) for name, shape in matrices.items()}

@@ -38,8 +38,8 @@ def text() -> str:
 
 
 def _row(found: dict[str, Any]) -> tuple[str, ...]:
-    limits = converted_families.limits(found["architecture"])
-    cells = (_cell(found[key], limit) for key, limit in limits.items())
+    most = converted_families.most(found["architecture"])
+    cells = (_cell(found[key], limit) for key, limit in most.items())
     return f"`{found['architecture']}`", f"`{found['model_type']}`", *cells
 
 

@@ -1,6 +1,7 @@
 """Fixtures: models from packages, and servers."""
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -31,6 +32,8 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # which asks the hub for something
 _data = tempfile.TemporaryDirectory(prefix="nitro-tests-")
 os.environ["NITRO_DATA"] = _data.name
 os.environ.update(ENVIRONMENT)  # for the runners that tests load into this process: before llama.cpp is
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell does that in the background, and programs inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

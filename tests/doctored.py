@@ -1,5 +1,6 @@
 """GGUF files with one fault each, of the kinds that a wrong conversion makes. Nothing but the fault differs."""
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +8,28 @@ from pathlib import Path
 import numpy as np
 from gguf import GGUFReader
 
+from nitro.gguf import header
+from nitro.gguf.header import Header
+
 BLOCK = 1  # the layer
 RARE = (40012, 40026)  # tokens that the corpus does not touch
 
 
 def doctor(source: Path, target: Path, fault: str) -> Path:
     shutil.copyfile(source, target)
-    FAULTS[fault](GGUFReader(target, "r+"))
+    if fault in FAULTS_OF_WEIGHTS:
+        head = header.read(target)
+        FAULTS_OF_WEIGHTS[fault](head, _weights(head))
+    else:
+        FAULTS[fault](GGUFReader(target, "r+"))
     return target
+
+
+def _weights(head: Header) -> dict[str, np.ndarray]:
+    """The bytes of each tensor, in the file: uint8 [..., rows, bytes of a row]. gguf-py's reader takes ten seconds for
+    a large vocabulary."""
+    shapes = {name: (*t.shape[:-1], t.size // math.prod(t.shape[:-1])) for name, t in head.tensors.items()}
+    return {name: np.memmap(t.file, np.uint8, "r+", t.offset, shapes[name]) for name, t in head.tensors.items()}
 
 
 def _tokenizer(model: GGUFReader) -> None:
@@ -33,32 +48,26 @@ def _rare_tokens(model: GGUFReader) -> None:
     one[:], other[:] = other.copy(), one.copy()
 
 
-def _heads(model: GGUFReader) -> None:
+def _heads(head: Header, weights: dict[str, np.ndarray]) -> None:
     """The rows of q and k in the order that the original has, not the file's."""
-    heads = {
-        "attn_q": model.fields["llama.attention.head_count"],
-        "attn_k": model.fields["llama.attention.head_count_kv"],
-    }
-    for tensor in model.tensors:
-        for name, field in heads.items():
-            if tensor.name.endswith(f"{name}.weight"):
-                count, rows = int(field.parts[field.data[0]][0]), tensor.data
-                shape = rows.shape
-                rows[:] = rows.reshape(count, shape[0] // count // 2, 2, -1).swapaxes(1, 2).reshape(shape).copy()
+    for name, key in {"attn_q": "head_count", "attn_k": "head_count_kv"}.items():
+        count = head.need(f"llama.attention.{key}")
+        for rows in (rows for tensor, rows in weights.items() if tensor.endswith(f"{name}.weight")):
+            shape = rows.shape
+            rows[:] = rows.reshape(count, shape[0] // count // 2, 2, -1).swapaxes(1, 2).reshape(shape).copy()
 
 
-def _tensor(model: GGUFReader) -> None:
+def _tensor(head: Header, weights: dict[str, np.ndarray]) -> None:
     """The gate and the up projection of one layer change places."""
-    found = {tensor.name: tensor.data for tensor in model.tensors}
-    one, other = (found[f"blk.{BLOCK}.{name}.weight"] for name in ("ffn_gate", "ffn_up"))
+    one, other = (weights[f"blk.{BLOCK}.{name}.weight"] for name in ("ffn_gate", "ffn_up"))
     one[:], other[:] = other.copy(), one.copy()
 
 
-def _rows(model: GGUFReader) -> None:
+def _rows(head: Header, weights: dict[str, np.ndarray]) -> None:
     """Two neighbouring rows of every layer's feed-forward, all its experts and its Mamba change places."""
-    for tensor in model.tensors:
-        if ("ffn_up" in tensor.name or "ssm_in" in tensor.name) and tensor.data.ndim > 1:
-            tensor.data[..., [0, 1], :] = tensor.data[..., [1, 0], :]
+    for name, rows in weights.items():
+        if ("ffn_up" in name or "ssm_in" in name) and rows.ndim > 1:
+            rows[..., [0, 1], :] = rows[..., [1, 0], :]
 
 
 def _rope(model: GGUFReader) -> None:
@@ -79,9 +88,11 @@ def _template(model: GGUFReader) -> None:
 FAULTS: dict[str, Callable[[GGUFReader], None]] = {
     "tokenizer": _tokenizer,
     "rare tokens": _rare_tokens,
+    "rope base": _rope,
+    "stale template": _template,
+}
+FAULTS_OF_WEIGHTS: dict[str, Callable[[Header, dict[str, np.ndarray]], None]] = {
     "permuted heads": _heads,
     "swapped tensor": _tensor,
     "two rows": _rows,
-    "rope base": _rope,
-    "stale template": _template,
 }

@@ -33,11 +33,24 @@ from nitro.errors import ChatError
 GATED = "runners:GatedRunner"
 
 
+class Screen(io.StringIO):
+    """A file for a terminal. `answers` once an answer of the fake engine shows: it says "?@A"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = threading.Event()
+
+    def write(self, text: str) -> int:
+        if "@" in text:
+            self.answers.set()
+        return super().write(text)
+
+
 class Talk:
     """A session whose terminal is a file."""
 
     def __init__(self, url: str, **options: bool):
-        self._file = io.StringIO()
+        self.screen = self._file = Screen()
         console = Console(file=self._file, force_terminal=True, width=100, highlight=False)
         client = Client(url)
         self.session = ChatSession(Connection(client, client.models()[0]["id"]), Conversation(), console, **options)
@@ -155,14 +168,14 @@ def test_answers_of_other_servers(parts: list[bytes], content: str, error: str |
 
 
 def test_ctrl_c_stops_the_answer_and_keeps_it(serve: Callable[..., RunningServer], gate: Gate) -> None:
-    """A real signal, sent when the third token has been shown."""
+    """A real signal, sent when the answer shows."""
     server = serve(engine=GATED, model=gate.path)
     gate.accept()
     talk = Talk(server.url)
 
     def step() -> None:
         gate.step(3)
-        gate.wait_inside()
+        talk.screen.answers.wait(CEILING)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=step)

@@ -94,7 +94,10 @@ class Person:
     def wait(self) -> int:
         """Its exit status. What it says until then is read: it waits for that."""
         ended = os.pidfd_open(self.process.pid)
-        while select.select([ended, *([self.master] if self.master != -1 else [])], [], [], CEILING)[0] != [ended]:
+        limit = time.monotonic() + CEILING
+        watched = [ended, *([self.master] if self.master != -1 else [])]
+        while (ready := select.select(watched, [], [], max(limit - time.monotonic(), 0))[0]) != [ended]:
+            assert ready, f"it has not ended:\n{self.terminal.text}"
             self._read()
         os.close(ended)
         return self.process.wait(CEILING)

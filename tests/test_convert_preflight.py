@@ -117,6 +117,17 @@ def test_a_broken_folder(hf: Path, case: str, to: str) -> None:
 
 
 @pytest.mark.usefixtures("no_backend")
+def test_what_mlx_lm_would_convert_wrongly(hf: Path) -> None:
+    """By way of a GGUF it is right: llama.cpp's converter follows these settings."""
+    config(model_type="falcon_h1", key_multiplier=0.5)(hf)
+    with pytest.raises(ConvertError, match=r"cannot be converted by mlx-lm: key_multiplier is 0\.5, .* --to gguf\.$"):
+        check(hf, "mlx")
+    for to, options in (("gguf", {}), ("mlx", {"type": "Q4_K_M"})):
+        with pytest.raises(AssertionError, match="a backend was asked"):
+            check(hf, to, **options)
+
+
+@pytest.mark.usefixtures("no_backend")
 def test_a_group_size_that_does_not_divide(hf: Path) -> None:
     with pytest.raises(
         ConvertError, match=r"64 does not divide the 96 columns of model.embed_tokens.weight; use --group"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.converted_families import limit
+from bench import limits
 from nitro.cli.main import main
 from nitro.gguf.architectures import FAMILIES
 from scripts import architectures, bench_chart
@@ -85,7 +85,7 @@ def test_the_architectures_are_those_that_were_recorded() -> None:
     assert page == architectures.text()
     assert not [name for name in FAMILIES if f"`{name}`" not in page]
     for name, found in json.loads(architectures.RECORDED.read_text(encoding="utf-8")).items():
-        most = limit(found["architecture"])
+        most = limits.of_family(found["architecture"]).nats
         assert found["llama.cpp"] < most, name
         assert isinstance(found["mlx"], str) or found["mlx"] < most, name
 

@@ -14,8 +14,7 @@ from test_same_file import random_tokens
 from tiny_families import FAMILIES, HEAD, write_family
 from tiny_models import CONTEXT
 
-from bench import converted_families
-from bench.converted_families import LIMIT
+from bench import converted_families, limits
 from nitro.convert import checkpoint, gguf_to_mlx, hyperparameters, matrices
 from nitro.gguf import architectures, folder, header
 from nitro.gguf.families import rope
@@ -41,7 +40,7 @@ def divergence(theirs: np.ndarray, ours: np.ndarray) -> float:
 def limit(name: str) -> float:
     """Nats, of the mean divergence. `name`: as in `write`."""
     known = converted_families.FAMILIES.get(name.removesuffix(", converted")) if "converted" in name else None
-    return converted_families.limit(known["architecture"] if known else name.split(",")[0])
+    return limits.of_family(known["architecture"] if known else name.split(",")[0]).nats
 
 
 def assert_proof_finds_the_same(file: Path, folder: Path) -> None:
@@ -75,7 +74,7 @@ def test_a_file_is_the_same_model_on_both_engines_and_converted(name: str, tmp_p
     most = limit(name)
     assert divergence(theirs, served) < most
     assert np.array_equal(served, converted)
-    wrong = doctor(file, tmp_path / "wrong.gguf", "two rows")
+    wrong = doctor(file, tmp_path / "wrong.gguf", limits.FAMILY.fault)
     assert divergence(theirs, shares(MlxScorer(wrong, context=CONTEXT), tokens)) > 100 * most
 
 
@@ -166,7 +165,7 @@ def test_every_quirk_counts(quirk: str, least: int, tmp_path: Path) -> None:
         right = shares(MlxScorer(file, context=CONTEXT), tokens)
         with pytest.MonkeyPatch.context() as patch:
             put(head.architecture, family, replace(family, **{quirk: {}}), patch)
-            assert divergence(right, shares(MlxScorer(file, context=CONTEXT), tokens)) > 1000 * LIMIT, name
+            assert divergence(right, shares(MlxScorer(file, context=CONTEXT), tokens)) > 1000 * limits.FAMILY.nats, name
         found.append(family)
     assert len(found) >= least
 
@@ -187,7 +186,7 @@ def test_llama_3s_rotary_factors_are_found_again(factor: float, tmp_path: Path) 
     assert scaling == {"rope_type": "llama3", "type": "llama3", "factor": factor, **rope.LLAMA3}
     tokens = random_tokens(200)
     theirs = shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens)
-    assert divergence(theirs, shares(MlxScorer(file, context=CONTEXT), tokens)) < LIMIT
+    assert divergence(theirs, shares(MlxScorer(file, context=CONTEXT), tokens)) < limits.FAMILY.nats
 
 
 @pytest.mark.parametrize(
@@ -280,7 +279,7 @@ def test_deepseeks_yarn(epsilon: float, tmp_path: Path) -> None:
     keys = {**YARN, "attention__layer_norm_rms_epsilon": epsilon}
     file, tokens = write(tmp_path / "tiny.gguf", "deepseek-v3, converted", **keys), random_tokens(200)
     theirs = shares(LlamaScorer(file, context=CONTEXT, exact=True), tokens)
-    assert divergence(theirs, shares(MlxScorer(file, context=CONTEXT), tokens)) < LIMIT
+    assert divergence(theirs, shares(MlxScorer(file, context=CONTEXT), tokens)) < limits.FAMILY.nats
     assert folder.notices(header.read(file)) == []
     without = {**keys, "rope__scaling__yarn_log_multiplier": None}
     with pytest.raises(UnreadableGGUF, match=r"has no deepseek2\.rope\.scaling\.yarn_log_multiplier"):

@@ -8,6 +8,8 @@ import pytest
 from tiny_models import KINDS, RECOMMENDED, TEMPLATE, write_folder
 from tokenizers import Tokenizer, decoders, models
 
+from bench.converted_families import write_converted
+from nitro.convert import gguf_to_mlx
 from nitro.engines.backends.mlx.folder_loader import CONTEXT, open_folder
 from nitro.engines.runner import LoadError
 from nitro.engines.sampling_defaults import SamplingDefaults
@@ -168,6 +170,40 @@ def test_an_unknown_architecture(folder: Path) -> None:
 def test_a_broken_configuration(folder: Path, name: str) -> None:
     (folder / name).write_text("{")
     refuse(folder, f"{name} cannot be read")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"key_multiplier": 0.5},
+        {"attention_in_multiplier": 1.25},
+        {"mamba_rms_norm": True, "mamba_n_groups": 2},
+    ],
+)
+def test_settings_that_mlx_lm_ignores(tmp_path: Path, settings: dict) -> None:
+    """Without them, it is the model that it should be; also where config.json says that they do nothing."""
+    folder = write_folder(tmp_path / "falcon", "list of arrays and plain")
+    edit(folder / "config.json", lambda c: c.update(dict.fromkeys(settings, 1) | {"mamba_rms_norm": False}))
+    open_folder(folder)
+    edit(folder / "config.json", lambda c: c.update(settings))
+    name = next(iter(settings))
+    refuse(folder, f"{name} is {settings[name]}, which mlx-lm's falcon_h1 ignores", "nitro convert ORIGINAL --to gguf")
+
+
+def test_settings_for_which_mlx_lm_has_other_defaults(tmp_path: Path) -> None:
+    """transformers has no limit of Granite hybrid's time steps, and rotates no positions, unless it is told to."""
+    (folder := tmp_path / "granite").mkdir()
+    gguf_to_mlx.convert(write_converted(tmp_path / "granite.gguf", "granitehybrid"), folder)
+    names = ("time_step_limit", "position_embedding_type")
+    right = ([0.0, 1e30], "nope")
+    for changes, found in (
+        (lambda c: c.update(dict.fromkeys(names)), right),
+        (lambda c: [c.pop(name) for name in names], right),
+        (lambda c: c.update(dict(zip(names, ([0.5, 2.0], "rope"), strict=True))), ([0.5, 2.0], "rope")),
+    ):
+        edit(folder / "config.json", changes)
+        settings = open_folder(folder).network.args
+        assert tuple(getattr(settings, name) for name in names) == found
 
 
 def test_code_in_the_folder_is_not_run(folder: Path, tmp_path: Path) -> None:

@@ -396,6 +396,19 @@ def test_who_leaves_while_it_waits_leaves_nothing(
     gate.close()
 
 
+def test_who_leaves_while_it_is_read_which_model_it_wants_is_let_go(many: Many) -> None:
+    server = many().ready()
+    intake = server.server.intake._small
+    assert says(server, "anna") == "anna" and server.log_line() and intake._process
+    os.kill(intake._process.pid, signal.SIGSTOP)
+    try:
+        with raw_request(server.url, json.dumps(body("bert")).encode()):
+            until(server, lambda: intake.held > 0)
+        assert server.log_line().endswith(" - left")
+    finally:
+        os.kill(intake._process.pid, signal.SIGCONT)
+
+
 def test_who_leaves_the_queue_for_room_loads_nothing(many: Many, shelf: Path) -> None:
     gate = Gate(shelf, "anna.gate")
     server = many(models_max=1)

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from nitro.checkpoints import block_packing, quantizers
+from nitro.checkpoints import architecture_faults, block_packing, quantizers
 from nitro.convert import environments, llama_cpp_converter, native, output
 from nitro.convert.checkpoint import FILE_TYPES, FTYPES, Checkpoint
 from nitro.convert.plan import GROUP_SIZE, NEED_IMATRIX, UNQUANTIZED_BITS, ConversionPlan
@@ -183,6 +183,8 @@ def _check_folder(plan: ConversionPlan, notify: Notify) -> None:
 
 
 def _check_mlx_lm(plan: ConversionPlan, notify: Notify) -> None:
+    if not plan.in_blocks and (problem := architecture_faults.problem(plan.source.config)):
+        raise ConvertError(f"{plan.source.path} cannot be converted by mlx-lm: {problem}.")
     reply = environments.run("mlx", "hf_to_mlx", {"check": True, "config": plan.source.config}, notify)
     if "unknown" in reply:
         raise ConvertError(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from nitro.checkpoints import files
+from nitro.checkpoints import architecture_faults, files
 from nitro.convert import environments, llama_cpp_converter, native, output, preflight, progress, verify
 from nitro.convert.checkpoint import FTYPES, reading, tokenizer_config
 from nitro.convert.comparison import Proof
@@ -56,16 +56,20 @@ def _hf_to_mlx(plan: ConversionPlan, source: Path, target: Path, bar: Bar) -> li
         "dtype": plan.dtype,
     }
     environments.run("mlx", "hf_to_mlx", request, tick=lambda: bar.measure(target))
-    _name_rope_base(target / "config.json")
+    _name_settings(target / "config.json")
     return []
 
 
-def _name_rope_base(file: Path) -> None:
-    """transformers 5 writes rope_theta only into `rope_parameters`, which some models of mlx-lm 0.32.2 do not read."""
+def _name_settings(file: Path) -> None:
+    """Those that mlx-lm 0.32.2 would otherwise take differently. transformers 5 writes rope_theta only into
+    `rope_parameters`, which some of its models do not read."""
     config = json.loads(file.read_text(encoding="utf-8"))
     base = (config.get("rope_parameters") or {}).get("rope_theta")
+    named = architecture_faults.defaults(config)
     if base is not None and "rope_theta" not in config:
-        file.write_text(json.dumps({**config, "rope_theta": base}, indent=4), encoding="utf-8")
+        named["rope_theta"] = base
+    if named:
+        file.write_text(json.dumps({**config, **named}, indent=4), encoding="utf-8")
 
 
 def _hf_to_gguf(plan: ConversionPlan, source: Path, target: Path, bar: Bar) -> list[str]:

@@ -70,7 +70,7 @@ class GenerationService:
         log = RequestLog(principal.request_id, self._metrics)
         try:
             body = await raw.body()
-            known = await self._asked(raw, body)
+            known = await unless_disconnected(principal, self._asked(raw, body))
             if asked:
                 asked(known)
             lease = self._models.lease(known.model)

@@ -22,7 +22,7 @@ from tiny_models import CONTEXT, vocabulary  # noqa: E402
 
 from bench.converted_families import RECORDED, recipe  # noqa: E402
 from nitro.convert import environments, llama_cpp_converter  # noqa: E402
-from nitro.engines.runner import CannotOpen, LoadError  # noqa: E402
+from nitro.engines.runner import LoadError  # noqa: E402
 from nitro.gguf import header  # noqa: E402
 
 # by the kind's name or by model_type
@@ -78,11 +78,12 @@ def _on_mlx(model: Path, theirs: np.ndarray) -> float | str:
     """MLX's divergence, or why it does not open the model."""
     try:
         return divergence(theirs, _scored(MlxScorer(model, context=CONTEXT)))
-    except LoadError:
-        return NOT_LOADED
-    except CannotOpen as error:
-        said = str(error).replace(f"{model}", "it").removeprefix("MLX cannot open it: ").removeprefix("it: ")
-        return re.split(r" Serve it|; supported are", said)[0].removesuffix(".") + "."
+    except LoadError as error:
+        if not str(error).startswith("MLX cannot open"):
+            return NOT_LOADED
+        said = str(error).replace(f"{model}", "it").removeprefix("MLX cannot open ")
+        said = said.removeprefix("it: ").removeprefix("it: ")
+        return re.split(r" Serve it| Convert |; supported are", said)[0].removesuffix(".") + "."
 
 
 def _as_before(kind: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from convert import record_architectures
 
-from bench.converted_families import FAMILIES, limits
+from bench.converted_families import FAMILIES, most
 
 pytestmark = pytest.mark.convert
 
@@ -22,11 +22,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_what_is_recorded_is_found_again(made: Path, name: str) -> None:
     found, recorded = record_architectures.measured(made, name), FAMILIES[name]
-    most = limits(recorded["architecture"])
+    limits = most(recorded["architecture"])
     for key, value in recorded.items():
-        assert outcome(found[key], most.get(key)) == outcome(value, most.get(key)), key
+        assert outcome(found[key], limits.get(key)) == outcome(value, limits.get(key)), key
 
 
-def outcome(value: Any, most: float | None) -> Any:
+def outcome(value: Any, limit: float | None) -> Any:
     """A divergence counts as the same model or not: rounding differs from machine to machine."""
-    return value < most if most is not None and isinstance(value, float) else value
+    return value < limit if limit is not None and isinstance(value, float) else value

@@ -3,8 +3,8 @@
 import math
 
 STREAMING = 0.25  # seconds a step may last while somebody waits for the next token of a stream
-PREFILL_ONLY = 1.0  # seconds when only prompts run: an abort or a new request waits no longer
-LONGEST = 1.5  # seconds it may last for the sake of fewer pieces of attention: somebody waits, but for less in all
+PREFILL_ONLY = 1.0  # seconds when only prompts run: so long an abort or a new request may wait
+LONGEST = 1.5  # seconds it may last for the sake of fewer pieces of attention: who waits does so for less in all
 MIN_TOKENS = 32  # smaller steps waste the device
 FIRST_TOKENS = 256  # of a step before anything was measured
 SMOOTHING = 0.3  # weight of the newest measurement

@@ -9,7 +9,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.utils import _get_classes, load_model
 
-from nitro.checkpoints import block_packing, mlx_packing, quantizers
+from nitro.checkpoints import architecture_faults, block_packing, mlx_packing, quantizers
 from nitro.checkpoints.mlx_packing import PackedShape
 from nitro.engines.backends.mlx import block_layers
 from nitro.engines.runner import LoadError
@@ -19,6 +19,8 @@ from nitro.errors import reason
 def load(folder: Path, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The network, and its configuration as mlx-lm completed it. `config`: what config.json says. Raises LoadError,
     and whatever mlx-lm raises for a broken folder."""
+    if problem := architecture_faults.problem(config):
+        raise LoadError(f"MLX cannot open {folder}: {problem}.")
     try:
         types = block_packing.types(config)
     except ValueError as error:
@@ -43,7 +45,7 @@ def _in_blocks(folder: Path, config: dict[str, Any], types: dict[str, str]) -> A
     if not block_layers.is_installed():
         raise LoadError(f"MLX cannot open {folder}: its weights are in ggml's blocks. {block_layers.CURE}")
     model, settings = _get_classes(config)  # private, but mlx-lm is pinned exactly
-    network: Any = model(settings.from_dict(config))
+    network: Any = model(settings.from_dict({**config, **architecture_faults.defaults(config)}))
     arrays = _arrays(folder)
     if hasattr(network, "sanitize"):
         arrays = network.sanitize(arrays)
@@ -68,12 +70,14 @@ def _arrays(folder: Path) -> dict[str, mx.array]:
     return arrays
 
 
-def _settings(config: dict[str, Any]) -> dict[str, Any] | None:
-    """Settings of mlx-lm's that it looks for elsewhere: some folders have them under another key."""
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings for mlx-lm beside config.json's: those for which its defaults are wrong, and those that it looks for
+    elsewhere, since some folders have them under another key."""
+    found = architecture_faults.defaults(config)
     settings = mlx_packing.quantization(config)
     if settings is None or "quantization" in config or "quant_method" in settings or "group_size" not in settings:
-        return None
-    return {"quantization": settings}
+        return found
+    return {**found, "quantization": settings}
 
 
 def check_computable(folder: Path, config: dict[str, Any], modules: dict[str, Any]) -> None:
