@@ -158,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.many_models", description=__doc__)
     parser.add_argument("--llama-server", type=Path, help="path of llama-server; default: build it")
     parser.add_argument("--rounds", type=int, default=3, help="in each, both servers have a turn (%(default)s)")
-    parser.add_argument("--count", type=int, default=48, help="requests of a mixed list (%(default)s)")
+    parser.add_argument("--count", type=int, default=32, help="requests of a mixed list (%(default)s)")
     parser.add_argument("--threads", type=int, default=memory.physical_cores(), help="default: the physical cores")
     parser.add_argument("--no-write", action="store_true", help="leave bench/results.md as it is")
     options = parser.parse_args()

@@ -273,6 +273,7 @@ SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"structured_outputs": {}}, {}),
     ({"structured_outputs": True, "json_schema": SCHEMA}, {"json_schema": SCHEMA}),
     ({"ebnf": 'root ::= "a"'}, {"grammar": 'root ::= "a"'}),
+    ({"ttl": 300}, {"keep_alive": 300}),
     ({"format": "json"}, {"response_format": {"type": "json_object"}}),
     ({"format": SCHEMA}, {"json_schema": SCHEMA}),
     ({"format": ""}, {}),

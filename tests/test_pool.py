@@ -17,6 +17,7 @@ from runners import Gate
 from running import CEILING, RunningServer, raw_request, wait_gone
 from tiny_models import write_gguf
 
+from nitro.engines.types import EngineSpec
 from nitro.models import residency
 from nitro.models.model_source import ModelSource
 from nitro.models.residency import Limits
@@ -326,6 +327,42 @@ def test_a_stream_shows_that_it_lives_while_its_model_loads(
     until(server, lambda: members(server)["bert"].leases == 0)
 
 
+def kill_in_load(server: RunningServer, gate: Gate) -> None:
+    """Kill the engine of bert, which loads."""
+    gate.hold()
+    os.kill(members(server)["bert"].served.engine.pid, signal.SIGKILL)
+
+
+def test_a_load_whose_engine_is_killed_is_tried_once_more(many: Many, shelf: Path) -> None:
+    """For the same requests; if that one is killed as well, they are told."""
+    gate = Gate(shelf, "bert.gate")
+    server = many().ready()
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(post, server, "bert") for _ in range(3)]
+        for _ in range(2):
+            kill_in_load(server, gate)
+        for reply in (each.result(CEILING) for each in asked):
+            assert reply.status_code == 503 and "killed by SIGKILL" in reply.json()["error"]["message"]
+        until(server, lambda: not members(server)["bert"].resident)
+        members(server)["bert"].retry_at = 0.0
+        asked = [pool.submit(says, server, "bert") for _ in range(3)]
+        kill_in_load(server, gate)
+        gate.accept()
+        gate.open()
+        assert [each.result(CEILING) for each in asked] == ["bert"] * 3
+        engine = members(server)["bert"].served.engine
+        assert engine.restarts == 1
+        os.kill(engine.pid, signal.SIGKILL)
+        gate.hold()
+        waiting = pool.submit(says, server, "bert")
+        until(server, lambda: members(server)["bert"].leases == 1 and len(engine.lifecycle.waiting) == 1)
+        os.kill(engine.pid, signal.SIGKILL)
+        gate.accept()
+        gate.open()
+        assert waiting.result(CEILING) == "bert"
+    gate.close()
+
+
 def test_what_goes_wrong_after_a_sign_of_life_is_an_event(
     many: Many, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,8 +371,8 @@ def test_what_goes_wrong_after_a_sign_of_life_is_an_event(
     server = many().ready()
     lines = lines_of(server, "bert")
     assert next(lines) == ": keepalive"
-    gate.hold()
-    os.kill(members(server)["bert"].served.engine.pid, signal.SIGKILL)
+    for _ in range(2):
+        kill_in_load(server, gate)
     rest = [line for line in lines if line.startswith("data: ")]
     assert "SIGKILL" in json.loads(rest[0].removeprefix("data: "))["error"]["message"] and rest[1] == "data: [DONE]"
     gate.close()
@@ -410,6 +447,8 @@ def test_a_process_waits_for_the_next_load(many: Many) -> None:
     waiting = spare._waiting.child.process
     assert says(server, "cleo") == "cleo"
     assert members(server)["cleo"].served.engine.pid == waiting.pid
+    other = spare._waiting
+    assert spare.take(EngineSpec("fake", "")) is None and spare._waiting is other
     watched = os.pidfd_open(spare._waiting.child.process.pid)
     os.kill(spare._waiting.child.process.pid, signal.SIGKILL)
     wait_gone(watched)
@@ -436,6 +475,26 @@ def test_idle_models_are_unloaded(many: Many) -> None:
     assert states(server)["bert"] == "ok"
     says(server, "bert", keep_alive="0s")
     until(server, lambda: not members(server)["bert"].resident)
+
+
+def test_a_server_of_one_model_unloads_it_and_streams_wait_for_it(
+    serve: Callable[..., RunningServer], shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "SILENCE", 0.01)
+    server = serve(engine=SHELF, model=str(shelf / "anna.gguf"), alias="anna").ready()
+    says(server, "anna", keep_alive="1h")
+    assert members(server)["anna"].keep_alive == 3600
+    says(server, "gpt-4o", ttl=0)
+    until(server, lambda: not members(server)["anna"].resident)
+    gate = Gate(shelf, "anna.gate")
+    lines = lines_of(server, "gpt-4o")
+    assert next(lines) == ": keepalive" and server.server._loads._spare._waiting is None
+    gate.accept()
+    gate.open()
+    assert '"content":"a"' in "\n".join(lines)
+    gate.close()
+    refused = post(server, "anna", keep_alive="soon")
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "keep_alive"
 
 
 # By hand
@@ -485,7 +544,11 @@ def test_what_works_is_not_unloaded_unless_forced(many: Many, shelf: Path) -> No
     busy = act(server, "unload", model="anna")
     assert (busy.status_code, busy.json()["error"]["code"]) == (409, "model_busy")
     assert act(server, "load", model="anna", options={"context": 64}).status_code == 409
-    assert act(server, "unload", model="anna", force=True).json()["loaded"] is False
+    with ThreadPoolExecutor() as pool:
+        whole = pool.submit(post, server, "anna")
+        until(server, lambda: members(server)["anna"].leases == 2)
+        assert act(server, "unload", model="anna", force=True).json()["loaded"] is False
+        assert whole.result(CEILING).headers["x-should-retry"] == "false"  # it would load the model again
     with pytest.raises(openai.APIError, match="was unloaded"):
         list(stream)
     gate.close()

@@ -119,13 +119,17 @@ class Models:
     def __init__(self, model: ServedModel):
         self._model = model
 
-    def lease(self, name: str | None, keep_alive: float | None) -> Lease:
-        return Lease(self, name, keep_alive)
+    default_ready = True
 
-    async def acquire(self, name: str | None, keep_alive: float | None) -> tuple[ServedModel, bool]:
+    def lease(self, name: str | None) -> Lease:
+        return Lease(self, name)
+
+    async def acquire(self, name: str | None) -> tuple[ServedModel, bool]:
         return self._model, False
 
     def give_back(self, model: ServedModel) -> None: ...
+
+    def keep_alive(self, model: ServedModel, seconds: float) -> None: ...
 
 
 class Source(NamedTuple):

@@ -8,29 +8,36 @@ from nitro.models.handle import ServedModel
 class Lessor(Protocol):
     """Who lends models."""
 
-    async def acquire(self, name: str | None, keep_alive: float | None) -> tuple[ServedModel, bool]:
+    async def acquire(self, name: str | None) -> tuple[ServedModel, bool]:
         """The model, with one lease more, once it is there or loads; and whether the name was found to mean it, rather
         than any. Raises ApiError, EngineError."""
 
     def give_back(self, model: ServedModel) -> None:
         """One lease less."""
 
+    def keep_alive(self, model: ServedModel, seconds: float) -> None:
+        """See Lease."""
+
 
 class Lease:
     """`async with models.lease(name) as model`, or `acquire` and `release`. The model may still load: its engine's
     `ready` tells. `release` waits for nothing and may be called more than once."""
 
-    def __init__(self, lessor: Lessor, name: str | None = None, keep_alive: float | None = None):
-        """`keep_alive`: seconds that the model stays loaded when nobody needs it any more; None: as it was."""
-        self._lessor, self._name, self._keep_alive = lessor, name, keep_alive
+    def __init__(self, lessor: Lessor, name: str | None = None):
+        self._lessor, self._name = lessor, name
         self._model: ServedModel | None = None
         self.found = False  # whether the name means this model, and not any
 
     async def acquire(self) -> ServedModel:
         """The model, which stays until `release`. Raises ApiError, EngineError."""
         if self._model is None:
-            self._model, self.found = await self._lessor.acquire(self._name, self._keep_alive)
+            self._model, self.found = await self._lessor.acquire(self._name)
         return self._model
+
+    def keep_alive(self, seconds: float | None) -> None:
+        """How long the model stays loaded once nobody needs it any more; None: as it was."""
+        if self._model is not None and seconds is not None:
+            self._lessor.keep_alive(self._model, seconds)
 
     def release(self) -> None:
         """This lease no longer needs the model."""

@@ -1,6 +1,7 @@
 """What a server offers: the models of its pool by name, and which of them a request's name means."""
 
 import asyncio
+import logging
 import os
 
 from msgspec.structs import replace
@@ -8,10 +9,15 @@ from msgspec.structs import replace
 from nitro.errors import ApiError, no_such_model
 from nitro.models import model_source
 from nitro.models.catalog import AmbiguousName, Catalog, NameNotFound
+from nitro.models.handle import ServedModel
 from nitro.models.load_plan import Wanted
 from nitro.models.pool_entry import Member
 from nitro.models.settings import AS_SERVED, ModelSettings
 from nitro.models.stored_model import StoredModel
+
+log = logging.getLogger("nitro.models")
+
+MAX_NOTED = 100  # unknown names that are logged
 
 
 class Offers:
@@ -22,6 +28,7 @@ class Offers:
         self.members: list[Member] = []
         self.has_given_default = False  # the server was started with one
         self._pins = pins
+        self._noted: set[str] = set()
 
     def known(self, name: str | None, default: Member | None) -> tuple[Member | None, bool]:
         """The model that a name means without a look at the stores, and whether it means that one rather than any: the
@@ -35,6 +42,16 @@ class Offers:
     def _alone(self) -> bool:
         """Whether one model is offered, by any name."""
         return self.catalog is None and len(self.members) == 1
+
+    def note(self, name: str, answering: Member) -> None:
+        """Log, once per name, that requests have a name that is no model's."""
+        if name not in self._noted and len(self._noted) < MAX_NOTED:
+            self._noted.add(name)
+            log.warning("requests for model %r are answered by %s", name, answering.id)
+
+    def served_as(self, model: ServedModel) -> Member | None:
+        """The member that this is the model of; None: it has another one by now."""
+        return next((member for member in self.members if member.served is model), None)
 
     async def find(self, name: str | None, default: Member | None) -> tuple[Member, bool]:
         """The same, with a look at the stores. Where these hold no other model the default has any name. Raises

@@ -29,8 +29,6 @@ from nitro.models.settings import AS_SERVED, ModelSettings
 
 log = logging.getLogger("nitro.models")
 
-MAX_NOTED = 100  # unknown names that are logged
-
 
 class Pool:
     """The models of one server."""
@@ -51,7 +49,7 @@ class Pool:
         """`catalog`: what is offered besides the default; None: nothing. `keep_alive`: seconds after which an idle
         model is unloaded, None: never. `pins`: names of models that never give way. `max_waiting`: requests that may
         wait for one model's room. `free_on_gpu`: bytes free where models go, 0 if that is main memory; asked once, and
-        may block. `prepare` is called when nothing works on a model that was loaded, and another one may be wanted."""
+        may block. `prepare` is called when nothing works on a model, and another one may be wanted, as before."""
         self.limits = limits
         self._plan, self._engine = plan, engine
         self._free_on_gpu, self._prepare = free_on_gpu, prepare
@@ -64,7 +62,6 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._lost: asyncio.Future[EngineError] | None = None
-        self._noted: set[str] = set()
 
     # What is offered
 
@@ -77,6 +74,11 @@ class Pool:
     def default_entry(self) -> PoolEntry | None:
         """What is told of it."""
         return self._default.entry(asyncio.get_running_loop().time()) if self._default else None
+
+    @property
+    def default_ready(self) -> bool:
+        """Whether it is loaded, and its engine works."""
+        return self._default is not None and self._default.ready
 
     @property
     def by_name(self) -> bool:
@@ -100,25 +102,21 @@ class Pool:
 
     def note(self, name: str) -> None:
         """Log, once per name, that a request has named a model that is not ours."""
-        if name not in self._noted and len(self._noted) < MAX_NOTED and self._default:
-            self._noted.add(name)
-            log.warning("requests for model %r are answered by %s", name, self._default.id)
+        if self._default:
+            self._offers.note(name, self._default)
 
     # Leases
 
-    def lease(self, name: str | None = None, keep_alive: float | None = None) -> Lease:
-        """The model for a request that names this one, or none. `keep_alive`: see Lease."""
-        return Lease(self, name, keep_alive)
+    def lease(self, name: str | None = None) -> Lease:
+        """The model for a request that names this one, or none."""
+        return Lease(self, name)
 
-    async def acquire(self, name: str | None, keep_alive: float | None = None) -> tuple[ServedModel, bool]:
+    async def acquire(self, name: str | None) -> tuple[ServedModel, bool]:
         """See Lessor."""
         member, found = self._offers.known(name, self._default)
         if member is None:
             member, found = await self._offers.find(name, self._default)
-        model = await self._leased(member)
-        if keep_alive is not None:
-            member.keep_alive = keep_alive
-        return model, found
+        return await self._leased(member), found
 
     async def _leased(self, member: Member) -> ServedModel:
         if self._stopped:
@@ -149,12 +147,16 @@ class Pool:
         """See Lessor."""
         model.leases -= 1
         if not model.leases:
-            for member in self._offers.members:
-                if member.served is model:
-                    member.idle_since = asyncio.get_running_loop().time()
+            if member := self._offers.served_as(model):
+                member.idle_since = asyncio.get_running_loop().time()
             self._turn()
-            if self._loads and not self._stopped:
+            if self._loads and self.by_name and not self._stopped:
                 self._prepare()
+
+    def keep_alive(self, model: ServedModel, seconds: float) -> None:
+        """See Lessor."""
+        if (member := self._offers.served_as(model)) and not member.ending:
+            member.keep_alive = seconds
 
     def _admits(self, member: Member) -> bool:
         return member.resident and not member.ending and member.id not in self._drained
@@ -173,7 +175,7 @@ class Pool:
     async def _load_as(self, member: Member, settings: ModelSettings) -> ServedModel:
         wanted = self._offers.with_settings(member, settings)
         if settings != AS_SERVED and wanted != member.wanted:
-            if member.resident:
+            while member.resident:  # it may be back at once: others want it, too
                 await self._unload(member, force=False)
             member.wanted, member.plan = wanted, None
             member.pinned = self._offers.pinned(wanted)
@@ -273,7 +275,7 @@ class Pool:
         for name, why in decided.refused.items():
             self._refuse(by_id[name], ApiError(503, why, type="server_error", code="model_too_large"))
         for name in decided.ends:
-            log.info("unloading %s: %s", name, "another model needs the room" if queue else "it was idle for long")
+            log.info("unloading %s: %s", name, "another model needs the room" if queue else "its idle time is over")
             self._end(by_id[name])
         self._drained = decided.drained
         for name in decided.loads:
@@ -373,7 +375,7 @@ class Pool:
         if member.ending or not member.served:
             return
         member.ending, member.ended = True, member.served.engine
-        why = member.failure or EngineDown(f"The model '{member.id}' was unloaded.", 0.0)
+        why = member.failure or EngineDown(f"The model '{member.id}' was unloaded.")  # sent again, it would be back
         member.served.engine.stop(why if isinstance(why, EngineError) else EngineDown(str(why)))
         member.closing = self._spawn(self._close(member, member.served), f"end {member.id}")
 

@@ -77,6 +77,11 @@ class Member:
         return self.served.leases if self.served else 0
 
     @property
+    def ready(self) -> bool:
+        """Whether it is loaded, and its engine works."""
+        return self.served is not None and self.served.engine.info is not None
+
+    @property
     def since(self) -> float:
         """When the oldest request that waits came."""
         return min(self.waiters.values(), default=math.inf)

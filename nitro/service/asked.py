@@ -10,7 +10,6 @@ class Asked(Struct, frozen=True):
 
     model: str | None = None  # None: the default
     stream: bool = False
-    keep_alive: float | None = None  # seconds that the model stays loaded when it is idle; None: as it was
 
 
 Namer = Callable[[bytes], Asked]  # raises ApiError 400 with the parameter at fault

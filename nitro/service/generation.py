@@ -52,7 +52,7 @@ class GenerationService:
     @property
     def may_wait(self) -> bool:
         """Whether a request may have to wait for a model that is not loaded."""
-        return self._models.by_name
+        return self._models.by_name or not self._models.default_ready
 
     async def generate(
         self,
@@ -73,7 +73,7 @@ class GenerationService:
             known = await unless_disconnected(principal, self._asked(raw, body))
             if asked:
                 asked(known)
-            lease = self._models.lease(known.model, known.keep_alive)
+            lease = self._models.lease(known.model)
             accepting = self._accept(raw.reader, body, lease, log)
             del body  # only the intake process needs it from here on
             accepted = await unless_disconnected(principal, accepting)
@@ -88,10 +88,11 @@ class GenerationService:
         return GenerationStream(accepted, raw.prompt_param, principal, lease, log)
 
     async def _asked(self, raw: RawRequest, body: list[bytes]) -> Asked:
-        """Which model it wants. The name is read only where it may mean one model or another."""
+        """Which model it wants, and whether as a stream. That is read only where a name may mean one model or another,
+        or the request has to wait."""
         if raw.asked:
             return raw.asked
-        if raw.namer and self._models.by_name:
+        if raw.namer and self.may_wait:
             return await self._intake.name(raw.namer, body)
         return Asked()
 
@@ -101,6 +102,7 @@ class GenerationService:
         info = await model.engine.ready()
         prepared = await self._intake.read(model.setup(info), reader, body, self.strict, lease.found)
         del body
+        lease.keep_alive(prepared.keep_alive)
         if prepared.unknown_model:
             self._models.note(prepared.unknown_model)
         generation = await model.engine.generate(prepared.work)

@@ -80,6 +80,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True):
     prediction: str | None = None  # what the answer may well be; it changes the speed only
     use_cache: bool = True
     stream: bool = False
+    keep_alive: float | None = None  # seconds that the model stays loaded once it is idle; None: as it was
     progress: bool = False  # a stream says with every burst how far it is
     reply_options: bytes = b""  # for the protocol's renderer alone
     ignored: list[str] = []  # parameters that have no effect, as they may stand in a header
@@ -105,7 +106,7 @@ def read_encoded(body: bytes, setup: ModelSetup) -> GenerationRequest:
 class RawRequest:
     """A request as it came. `reader`: where its Reader is, as "module:function". `body`: gives its pieces, once; raises
     ClientDisconnected or ApiError. `prompt_param`: what it calls its prompt. `asked`: its model, where that is known;
-    else it is read by `namer`, a Namer's place, where a server has more than one."""
+    else it is read by `namer`, a Namer's place, where a server has more than one, or it is not loaded."""
 
     reader: str
     body: Callable[[], Awaitable[list[bytes]]]

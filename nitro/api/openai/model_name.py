@@ -1,7 +1,6 @@
-"""Which model a request names, and how long that is to stay loaded: read before the request itself."""
+"""Which model a request names: read before the request itself."""
 
-import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from nitro.api import json_body
 from nitro.errors import ApiError
@@ -12,13 +11,12 @@ from nitro.service.asked import Asked
 class _Named(Struct):
     model: str | None = None
     stream: bool | None = None
-    keep_alive: Raw = Raw(b"null")
 
 
 def read(body: bytes) -> Asked:
-    """The Namer of OpenAI's routes, with Ollama's `keep_alive`. Raises ApiError 400 with `param`."""
+    """The Namer of OpenAI's routes. Raises ApiError 400 with `param`."""
     named = json_body.glance(body, _Named)
-    return Asked(named.model, bool(named.stream), seconds_of(msgspec.json.decode(named.keep_alive)))
+    return Asked(named.model, bool(named.stream))
 
 
 def seconds_of(value: object) -> float | None:

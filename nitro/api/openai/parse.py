@@ -10,6 +10,7 @@ from nitro.api.openai import open_names, reply_options
 from nitro.api.openai.constraints import parse_constraint
 from nitro.api.openai.logit_bias import parse_bias
 from nitro.api.openai.messages import parse_content, parse_messages
+from nitro.api.openai.model_name import seconds_of
 from nitro.api.openai.reply_options import ChatReplyOptions, CompletionReplyOptions
 from nitro.api.openai.requests import (
     MAX_STOP_TOKENS,
@@ -190,6 +191,7 @@ def _parse_common(
         "stop_tokens": _parse_stop_tokens(request),
         "keep_stop": bool(request.include_stop_str_in_output),
         "stream": bool(request.stream),
+        "keep_alive": seconds_of(request.keep_alive),
         "constraint": parse_constraint(request),
         "prediction": _parse_prediction(request.prediction),
         "use_cache": request.cache_prompt is not False,

@@ -139,6 +139,10 @@ class CommonRequest(SamplingRequest, frozen=True):
     ] = None
     return_tokens: Annotated[bool | None, Param("Add the token ids of the answer to the reply.")] = None
     timings_per_token: Annotated[bool | None, Param("Add timings to each chunk, not only to the last.")] = None
+    keep_alive: Annotated[
+        float | str | None,
+        Param("How long the model stays loaded once it is idle: seconds, or as in 5m; 0: not at all; -1: for ever."),
+    ] = None
 
 
 class ChatRequest(CommonRequest, frozen=True, kw_only=True):

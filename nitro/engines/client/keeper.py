@@ -1,5 +1,8 @@
 """Keeps an engine process alive: starts one after another, for ever, after pauses that grow (`backoff.py`).
 
+A process that is killed while it loads has done nothing wrong: another one loads at once, and what waits waits on. If
+that one is killed as well, the reason may lie with the model, such as the memory that it takes.
+
 Requests that a process was at work on when it died are not to be sent again; what is there at two deaths is refused for
 a while (`suspects.py`). All other requests may be sent again.
 """
@@ -7,6 +10,7 @@ a while (`suspects.py`). All other requests may be sent again.
 import asyncio
 import contextlib
 import logging
+import signal
 import time
 from typing import NamedTuple, Protocol
 
@@ -46,6 +50,7 @@ class _Death(NamedTuple):
     reason: str  # a sentence
     ready: bool = False  # whether its model was loaded
     lived: float = 0.0  # seconds since then
+    killed: bool = False  # by SIGKILL, which is no fault of its own
     out_of_resources: bool = False  # this server is short of what a process needs; no engine is to blame
 
 
@@ -76,6 +81,7 @@ class Keeper:
         self._listener = listener
         self._comes_back = comes_back
         self._ready_since = 0.0
+        self._killed_in_load = False  # the last process
         self._problem: str | None = None  # why it is useless, or was ended, as far as that is known
         self._first = first
         self._task: asyncio.Task[None] | None = None
@@ -110,6 +116,11 @@ class Keeper:
         while self._lifecycle.state is not EngineState.DOWN:
             answered = self._generations.completed
             death = await self._run_process()
+            if self._tries_again(death):
+                log.error("%s It was loading the model, which is tried once more.", death.reason)
+                await self._reap()
+                self._count_restart(death)
+                continue
             if death.out_of_resources:
                 pause = SHORTAGE
             else:
@@ -121,12 +132,22 @@ class Keeper:
                 self._lifecycle.stop(EngineDown(death.reason))
             else:
                 log.error("%s The next is started in %.1f seconds.", death.reason, pause)
-            if self.ending:
-                await self.ending.reap()
-                self.ending = None
+            await self._reap()
             if not final:
                 await asyncio.sleep(resumes - time.monotonic())
                 self._count_restart(death)
+
+    def _tries_again(self, death: _Death) -> bool:
+        """Whether the next process takes over what waits for this one's load."""
+        before, self._killed_in_load = self._killed_in_load, death.killed and not death.ready
+        return self._killed_in_load and not before and self._comes_back
+
+    async def _reap(self) -> None:
+        """See the last process off."""
+        self.ending, self.process = self.process or self.ending, None
+        if self.ending:
+            await self.ending.reap()
+            self.ending = None
 
     def _is_final(self, death: _Death) -> bool:
         if death.out_of_resources:
@@ -156,7 +177,8 @@ class Keeper:
             self._problem = f"The engine was ended after a fault in the server: {error!r}"
         ready = self._ready_since > self.started
         lived = time.monotonic() - self._ready_since if ready else 0.0
-        return _Death(self._problem or await self.process.how_it_ended(), ready, lived)
+        reason = self._problem or await self.process.how_it_ended()
+        return _Death(reason, ready, lived, killed=not self._problem and self.process.status == -signal.SIGKILL)
 
     def _receive(self, burst: list[messages.FromEngine]) -> None:
         """What the process sent together. Of all of it a generation is told once."""

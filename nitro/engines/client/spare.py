@@ -29,11 +29,11 @@ class Spare:
             self._waiting.child.send(messages.Import(self._engine))
 
     def take(self, spec: EngineSpec) -> SpawnedEngine | None:
-        """The process, which loads this model now. None: there is none, or it is for another engine."""
-        spare, self._waiting = self._waiting, None
-        if spare is None:
+        """The process, which loads this model now. None: there is none, or it is for another engine, and waits on."""
+        if self._waiting is None or spec.engine != self._engine:
             return None
-        if spec.engine != self._engine or spare.child.process.poll() is not None:
+        spare, self._waiting = self._waiting, None
+        if spare.child.process.poll() is not None:
             _end(spare)
             return None
         spare.child.send(messages.Load(spec))

@@ -110,7 +110,7 @@ class Valid(WireMessage, frozen=True):
 
 class Prepared(WireMessage, frozen=True):
     """A request that the engine can work on. `ignored`: parameters without effect, as they may stand in a header.
-    `unknown_model`: the name it has for a model, where that is not ours."""
+    `unknown_model`: the name it has for a model, where that is not ours. `keep_alive`: see GenerationRequest."""
 
     work: EncodedWork
     output: OutputOptions
@@ -118,6 +118,7 @@ class Prepared(WireMessage, frozen=True):
     reply_options: bytes  # for the protocol's renderer
     ignored: list[str]
     unknown_model: str | None
+    keep_alive: float | None = None
 
 
 class ApiRefusal(WireMessage, frozen=True):

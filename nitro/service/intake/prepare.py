@@ -218,6 +218,7 @@ def _prepared(
         reply_options=request.reply_options,
         ignored=ignored,
         unknown_model=None,
+        keep_alive=request.keep_alive,
     )
 
 

@@ -45,7 +45,6 @@ _GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "route": (OPENROUTER,),
     },
     "Every whole reply has its usage; `stream_options.include_usage` adds it to a stream.": {"usage": (OPENROUTER,)},
-    "How long the model stays loaded.": {"keep_alive": (OLLAMA,), "ttl": (LM_STUDIO,)},
     "How drafts are made, which change the speed only.": {
         "draft_model": (MLX_LM, LM_STUDIO),
         "num_draft_tokens": (MLX_LM,),

@@ -5,6 +5,7 @@ from nitro.api.openai.names import translations
 from nitro.api.openai.names.sources import (
     ANTHROPIC,
     LLAMA_SERVER,
+    LM_STUDIO,
     MLX_LM,
     OLLAMA,
     OPENAI,
@@ -61,6 +62,7 @@ COMMON: dict[str, Known] = {
         translate=translations.no_object,
         note="Its names set what they do at the top. OpenRouter's true and false only choose a provider.",
     ),
+    "ttl": Mapped(sources=(LM_STUDIO,), to="keep_alive"),
     "ebnf": Mapped(sources=(SGLANG,), to="grammar"),
     "format": Mapped(
         sources=(OLLAMA,),
