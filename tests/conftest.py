@@ -95,6 +95,17 @@ def serve() -> Iterator[Callable[..., RunningServer]]:
 
 
 @pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """What a command that runs in this process does to signals ends with the test: programs inherit it."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@pytest.fixture(autouse=True)
 def no_client_left_open() -> Iterator[None]:
     yield
     while clients:
