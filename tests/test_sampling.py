@@ -685,8 +685,8 @@ def test_neither_engine_draws_from_unusable_logits(logits: np.ndarray, sampling:
 
 def test_a_row_without_a_token_says_whose_fault_it_is() -> None:
     assert Result.failed(None).error == Result.failed(Allowing({1})).error == UNUSABLE_LOGITS
-    by_grammar = Result.failed(Allowing(set()))
-    assert (by_grammar.error, by_grammar.param) == (Allowing.problem, "grammar")
+    for by_grammar in (Result.failed(Allowing(set())), Result.failed(Allowing({1}), biased=True)):
+        assert (by_grammar.error, by_grammar.param) == (Allowing.problem, "grammar")
 
 
 class Allowing:

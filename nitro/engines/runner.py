@@ -112,10 +112,10 @@ class Result(Struct):
     schema_violated: bool = False  # with `error`: see Matcher
 
     @classmethod
-    def failed(cls, matcher: Matcher | None) -> "Result":
-        """The result of a row for which no token is possible: its matcher allows none any more or else, the model's
-        logits are unusable, all of them -inf or one no number."""
-        if matcher is None or _allows_any(matcher):
+    def failed(cls, matcher: Matcher | None, biased: bool = False) -> "Result":
+        """The result of a row for which no token is possible: its matcher allows none any more, or a bias has banned
+        those that it allows; or else the model's logits are unusable, all of them -inf or one no number."""
+        if matcher is None or (not biased and _allows_any(matcher)):
             return cls([], UNUSABLE_LOGITS)
         return cls([], matcher.problem, matcher.param, schema_violated=matcher.schema_violated)
 

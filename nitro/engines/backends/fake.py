@@ -104,7 +104,7 @@ class FakeRunner:
             token = self._draw(chunk)
             if token is None:
                 assert chunk.matcher is not None
-                return Result.failed(chunk.matcher)
+                return Result.failed(chunk.matcher, bool(chunk.sampling.logit_bias))
             drawn = [token]
             banned = EOG in chunk.sampling.logit_bias  # a ban is the only bias it knows
             for guess in chunk.draft:

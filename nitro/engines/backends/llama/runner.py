@@ -171,7 +171,7 @@ class LlamaRunner:
         drawn = self._draw(chunk, last_row) if chunk.wants_token else []
         if drawn is None:
             self._kv.clear(chunk.slot)  # what it holds may be no numbers
-            return Result.failed(chunk.matcher)
+            return Result.failed(chunk.matcher, bool(chunk.sampling.logit_bias))
         top_count = chunk.sampling.logprobs
         if top_count is None:
             return Result(drawn)

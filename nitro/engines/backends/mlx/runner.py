@@ -247,7 +247,7 @@ class MlxRunner:
             logprobs = [score.fetch(token) for score, token in zip(scores, tokens, strict=False)]
             return Result(tokens, logprobs=logprobs, prompt_logprobs=prompt_logprobs)
         self._clear(chunk.slot)  # what it holds is no numbers
-        return Result.failed(chunk.matcher)
+        return Result.failed(chunk.matcher, bool(chunk.sampling.logit_bias))
 
     # Slots
 
