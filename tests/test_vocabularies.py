@@ -21,7 +21,6 @@ REFUSED = {
     "aquila": _NO_NAME,
     "bert-bge": "WordPiece, of encoders, which are not served",
     "deepseek-llm": "it cuts by a list of letters of its own; only files of 2023 have it",
-    "gemma-4": "SentencePiece's merges in a kind of their own, of an architecture that nitro/gguf does not know",
     "gpt-neox": _NO_NAME,
     "nomic-bert-moe": "Unigram, of encoders, which are not served",
 }
