@@ -39,7 +39,7 @@ def _data_folder() -> Path:
     usual = Path.home() / ("Library/Application Support" if mac else ".local/share")
     home = Path(("" if mac else os.environ.get("XDG_DATA_HOME")) or usual) / "Jan"
     try:
-        content = msgspec.json.decode(_text(home / SETTINGS))
+        content = msgspec.json.decode(walking.text(home / SETTINGS, MAX_BYTES))
         folder = content.get("data_folder") if isinstance(content, dict) else None
     except (ValueError, RecursionError):
         folder = None
@@ -57,7 +57,7 @@ def _find(root: Path) -> Iterator[Found]:
 
 
 def _model(root: Path, file: Path, id: str) -> Iterator[Found]:
-    content = read_yaml(_text(file))
+    content = read_yaml(walking.text(file, MAX_BYTES))
     weights = content.get("model_path") or content.get("files") or []
     first = min(weights, default="")  # of a split model the first part
     if not first or "\0" in first:
@@ -100,13 +100,6 @@ def _scalar(text: str) -> str:
 
 def _absolute(root: Path, path: str) -> Path:
     return root / path  # an absolute one stays
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text() if file.is_file() and file.stat().st_size <= MAX_BYTES else ""
-    except (OSError, ValueError):
-        return ""
 
 
 def _removal(_model: StoredModel) -> str:

@@ -41,25 +41,17 @@ def _find(root: Path) -> Iterator[Found]:
 
 
 def _pointed(file: Path) -> list[Path]:
-    text = _text(file).strip()
+    text = walking.text(file, MAX_BYTES).strip()
     return [Path(text)] if text and "\0" not in text else []
 
 
 def _downloads(settings: Path) -> Path | None:
     try:
-        content = msgspec.json.decode(_text(settings))
+        content = msgspec.json.decode(walking.text(settings, MAX_BYTES))
     except (ValueError, RecursionError):
         return None
     folder = content.get("downloadsFolder") if isinstance(content, dict) else None
     return Path(folder) if isinstance(folder, str) and folder and "\0" not in folder else None
-
-
-def _text(file: Path) -> str:
-    """Of a small file; empty where there is none."""
-    try:
-        return file.read_text() if file.is_file() and file.stat().st_size <= MAX_BYTES else ""
-    except (OSError, ValueError):
-        return ""
 
 
 def _removal(_model: StoredModel) -> str:

@@ -56,3 +56,11 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def text(file: Path, most: int) -> str:
+    """What a file of at most so many bytes says; empty where there is none that can be read."""
+    try:
+        return file.read_text() if file.is_file() and file.stat().st_size <= most else ""
+    except (OSError, ValueError):
+        return ""
