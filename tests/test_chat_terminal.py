@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 import time
+import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ import pytest
 from runners import Gate
 from running import CEILING, RunningServer, wait_gone
 from terminal import Terminal
+
+from nitro.chat import session
 
 CTRL_C, CTRL_D, ENTER, UP, TAB = "\x03", "\x04", "\r", "\x1b[A", "\t"
 # The terminal becomes that of the process, which gets its signals.
@@ -187,6 +190,21 @@ def test_ctrl_c_while_the_server_starts(gate: Gate) -> None:
         person.types(CTRL_C)
         assert person.wait() == 130
         wait_gone(server)
+
+
+def test_the_terminal_is_left_as_it_was_wherever_a_signal_lands() -> None:
+    """Even where prompt_toolkit has changed its modes and does not come to change them back."""
+    master, terminal = pty.openpty()
+    try:
+        before = termios.tcgetattr(terminal)
+        with pytest.raises(SystemExit), session.terminal_as_before(terminal):
+            tty.setraw(terminal)
+            assert termios.tcgetattr(terminal) != before
+            sys.exit(143)
+        assert termios.tcgetattr(terminal) == before
+    finally:
+        os.close(master)
+        os.close(terminal)
 
 
 END = {

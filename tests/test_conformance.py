@@ -269,6 +269,7 @@ CHECKS: dict[str, Callable[[Asking], bool]] = {
     "enable_thinking": is_ignored("enable_thinking", True),
     "thinking_budget": is_ignored("thinking_budget", 5),
     "chat_template_kwargs": is_ignored("chat_template_kwargs", {"mood": "good"}),
+    "keep_alive": lambda a: changes_nothing(keep_alive="5m")(a) and a.refusal(keep_alive="soon")[0] == "keep_alive",
     "cache_prompt": cache_prompt,
     "return_tokens": lambda a: len(a.chat(**GREEDY, return_tokens=True).choices[0].model_extra["tokens"]) == 12,
     "timings_per_token": lambda a: all(

@@ -106,6 +106,18 @@ def summary(answer: Answer) -> str:
 
 
 @contextlib.contextmanager
+def terminal_as_before(terminal: int) -> Iterator[None]:
+    """The terminal's modes are at the end what they were. A signal can end the process between prompt_toolkit's change
+    of them and its own `finally`."""
+    before = termios.tcgetattr(terminal)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(termios.error):  # the terminal is gone
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
+
+
+@contextlib.contextmanager
 def _stopped_by_ctrl_c(stream: AnswerStream) -> Iterator[None]:
     """Ctrl-C stops the answer, and nothing else."""
 
@@ -126,14 +138,11 @@ def _without_echo() -> Iterator[None]:
     if not sys.stdin.isatty():
         yield
         return
-    before = termios.tcgetattr(sys.stdin)
-    quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
-    termios.tcsetattr(sys.stdin, termios.TCSANOW, quiet)
-    try:
+    with terminal_as_before(sys.stdin.fileno()):
+        before = termios.tcgetattr(sys.stdin)
+        quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+        termios.tcsetattr(sys.stdin, termios.TCSANOW, quiet)
         yield
-    finally:
-        with contextlib.suppress(termios.error):  # the terminal is gone
-            termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
 
 
 def chat(wanted: Wanted, system: str | None, fold: bool) -> None:
@@ -141,7 +150,8 @@ def chat(wanted: Wanted, system: str | None, fold: bool) -> None:
     console = Console(highlight=False)
     for number in DEADLY:  # so that the terminal is left as it was
         signal.signal(number, _leave)
-    with connect(wanted, lambda: console.print(Text(f"Starting {wanted.name or 'a server'} …", style="dim"))) as found:
+    starting = Text(f"Starting {wanted.name or 'a server'} …", style="dim")
+    with terminal_as_before(sys.stdin.fileno()), connect(wanted, lambda: console.print(starting)) as found:
         session = ChatSession(found, Conversation(found.model, system), console, fold)
         session.run(InputLine(lambda typed: commands.suggest(session, typed), folders.data() / HISTORY))
 
