@@ -9,6 +9,7 @@ from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
 from nitro.api import error_responses, health
+from nitro.api.anthropic import routes as anthropic
 from nitro.api.auth import Guard
 from nitro.api.first_nitro import routes as first_nitro
 from nitro.api.first_nitro.model import FirstNitro
@@ -46,6 +47,7 @@ def make_app(
         [
             chat_completions,
             completions,
+            anthropic.messages,
             models.list_models,
             models.get_model,
             models.load_model,
