@@ -25,8 +25,9 @@ CLIENT_CLOSED_REQUEST = 499  # the status nginx logs for it; nobody receives it
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """`reader`: where the protocol's Reader is, as "module:function"; it runs in an intake process. `prompt_param`:
-    what the protocol calls the prompt. `error`: writes what goes wrong before a reply begins; None: as error_forms has it. `namer`: where
-    its Namer is. `early`: what its streams have before their model is loaded; None: they wait for it."""
+    what the protocol calls the prompt. `error`: writes what goes wrong before a reply begins; None: the error form of
+    the request does. `namer`: where its Namer is. `early`: what its streams have before their model is loaded; None:
+    they wait for it."""
 
     reader: str
     renderer: MakeRenderer

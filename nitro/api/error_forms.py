@@ -70,4 +70,4 @@ def of(path: str, headers: Mapping[bytes, bytes]) -> ErrorForm:
 
 def of_scope(scope: Scope) -> ErrorForm:
     """The same, of a request's scope."""
-    return of(scope["path"], dict(scope["headers"]))  # type: ignore[typeddict-item]
+    return of(scope["path"], dict(scope["headers"]))

@@ -1,15 +1,15 @@
 """The messages of a request, in the form that chat templates want.
 
-    system                         → a system message, without a billing line
-    user: results of tools, texts  → a message for each result, and one for the texts between them
-    assistant: thinking, text, calls → one message with its reasoning, content and calls
+system                         → a system message, without a billing line
+user: results of tools, texts  → a message for each result, and one for the texts between them
+assistant: thinking, text, calls → one message with its reasoning, content and calls
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from nitro.api.anthropic import blocks, signatures
-from nitro.api.anthropic.requests import CLEARINGS, ROLES, Block, Message, MessagesRequest, SystemBlock
+from nitro.api.anthropic.requests import CLEARINGS, ROLES, Block, MessagesRequest, SystemBlock, Turn
 from nitro.api.openai.messages import MAX_MESSAGES
 from nitro.errors import ApiError
 from nitro.parameters import check_count
@@ -34,10 +34,12 @@ def parse(request: MessagesRequest) -> ChatMessages:
         _check(message, where)
         if message.clear_at != "next_user_message" or last_user < i:
             parsed += _PARSERS[message.role](blocks.of(message.content, message.role, f"{where}.content"))
+    if not parsed:
+        raise ApiError.invalid("messages", "a message with a content")
     return parsed
 
 
-def _check(message: Message, where: str) -> None:
+def _check(message: Turn, where: str) -> None:
     if message.role not in ROLES:
         raise ApiError.invalid(f"{where}.role", f"one of {', '.join(ROLES)}, got '{message.role}'")
     if message.clear_at not in (None, *CLEARINGS):

@@ -102,7 +102,7 @@ REFUSED_BLOCKS: dict[str, str] = {
 
 # A tool with an `input_schema`: what it may say, and what of it is harmless or refused
 TOOL_FIELDS = frozenset(
-    "name type description input_schema strict defer_loading input_examples allowed_callers".split()
+    ["name", "type", "description", "input_schema", "strict", "defer_loading", "input_examples", "allowed_callers"]
 )
 TOOL: dict[str, Known] = {
     **_CACHE,

@@ -53,7 +53,7 @@ class MessagesRenderer:
 
     def opening(self) -> bytes:
         """The message, without content. What of its prompt is cached is not known yet."""
-        usage = schema.Usage(self._started.prompt_tokens, 0)
+        usage = schema.MessageUsage(self._started.prompt_tokens, 0)
         return schema.frame(schema.MessageStart(self._message([], usage)))
 
     def events(self, burst: Sequence[Event]) -> bytes:
@@ -83,7 +83,7 @@ class MessagesRenderer:
             self._finished = event
         elif isinstance(event, Done):
             self._end(frames)
-            frames += map(schema.frame, (self._last(event.usage), schema.MessageStop()))
+            frames += schema.frame(self._last(event.usage)), schema.frame(schema.MessageStop())
 
     def _think(self, frames: list[bytes], text: str) -> None:
         if self._options.omits_thinking:
@@ -152,8 +152,8 @@ class MessagesRenderer:
         message.context_management = self._edits
         return _encode(message)
 
-    def _message(self, content: list[schema.ContentBlock], usage: schema.Usage) -> schema.Message:
-        return schema.Message(
+    def _message(self, content: list[schema.ContentBlock], usage: schema.MessageUsage) -> schema.AnthropicMessage:
+        return schema.AnthropicMessage(
             id=self._id,
             model=self._started.model,
             content=content,
@@ -166,9 +166,7 @@ class MessagesRenderer:
     def _edits(self) -> schema.AppliedEdits | UnsetType:
         return schema.AppliedEdits() if self._options.edits_context else UNSET
 
-    def _stop(
-        self, reason: FinishReason, stop: str | None, usage: TokenUsage
-    ) -> tuple[schema.StopReason, str | None]:
+    def _stop(self, reason: FinishReason, stop: str | None, usage: TokenUsage) -> tuple[schema.StopReason, str | None]:
         """Why the answer ended, and the request's stop sequence that ended it."""
         if reason == "tool_calls":
             return "tool_use", None
@@ -196,12 +194,12 @@ def error_event(error: ApiError) -> bytes:
     return b"event: error\ndata: %b\n\n" % error_forms.ANTHROPIC.body(error, None)
 
 
-def usage_of(usage: TokenUsage) -> schema.Usage:
-    """Usage as Anthropic counts: what was cached is no input."""
+def usage_of(usage: TokenUsage) -> schema.MessageUsage:
+    """MessageUsage as Anthropic counts: what was cached is no input."""
     details: schema.OutputTokensDetails | UnsetType = UNSET
     if usage.reasoning_tokens:
         details = schema.OutputTokensDetails(usage.reasoning_tokens)
-    return schema.Usage(
+    return schema.MessageUsage(
         input_tokens=usage.prompt_tokens - usage.cached_tokens,
         output_tokens=usage.completion_tokens,
         cache_read_input_tokens=usage.cached_tokens,

@@ -64,7 +64,7 @@ class Block(Struct):
     tool: ToolChange | None = None
 
 
-class Message(Struct):
+class Turn(Struct):
     """One turn of a conversation. A system message may stand anywhere."""
 
     known: ClassVar[Mapping[str, Known]] = names.MESSAGE
@@ -115,9 +115,9 @@ class OutputConfig(Struct):
 
     known: ClassVar[Mapping[str, Known]] = names.OUTPUT_CONFIG
 
-    effort: Annotated[
-        str | None, _reasoning("Passed to the chat template as `reasoning_effort`.", choices=EFFORTS)
-    ] = None
+    effort: Annotated[str | None, _reasoning("Passed to the chat template as `reasoning_effort`.", choices=EFFORTS)] = (
+        None
+    )
     format: Annotated[
         dict[str, Any] | None,
         Param("`json_schema`: the answer is JSON that matches `schema`.", capability="structured_output"),
@@ -145,7 +145,7 @@ class MessagesRequest(SamplingRequest, frozen=True, kw_only=True):
 
     model: Annotated[str | None, Param("The name of a model, as in chat completions.")] = None
     messages: Annotated[
-        list[Message],
+        list[Turn],
         Param(
             "The conversation: texts, calls of tools and their results, thinking. If the last message is the "
             "assistant's, it is continued.",

@@ -17,7 +17,7 @@ class OutputTokensDetails(Struct):
     thinking_tokens: int
 
 
-class Usage(Struct):
+class MessageUsage(Struct):
     """Token counts. The prompt has those of all three input counts together.
 
     At the beginning of a stream it is not known yet what is cached, so that all count as `input_tokens`; the counts of
@@ -61,7 +61,7 @@ class AppliedEdits(Struct):
     applied_edits: list[dict[str, Any]] = []
 
 
-class Message(Struct, tag_field="type", tag="message", kw_only=True):
+class AnthropicMessage(Struct, tag_field="type", tag="message", kw_only=True):
     """The reply of `POST /v1/messages`; in a stream, its beginning, without content and `stop_reason`."""
 
     id: str
@@ -70,14 +70,14 @@ class Message(Struct, tag_field="type", tag="message", kw_only=True):
     content: list[ContentBlock]
     stop_reason: StopReason | None
     stop_sequence: str | None
-    usage: Usage
+    usage: MessageUsage
     context_management: AppliedEdits | UnsetType = UNSET
 
 
 class MessageStart(Struct, tag_field="type", tag="message_start"):
     """The first event."""
 
-    message: Message
+    message: AnthropicMessage
 
 
 class BlockStart(Struct, tag_field="type", tag="content_block_start"):
@@ -138,7 +138,7 @@ class MessageDelta(Struct, tag_field="type", tag="message_delta"):
     """The end of the message. The counts are of all of it."""
 
     delta: End
-    usage: Usage
+    usage: MessageUsage
     context_management: AppliedEdits | UnsetType = UNSET
 
 
@@ -152,6 +152,8 @@ class Ping(Struct, tag_field="type", tag="ping"):
 
 Event = MessageStart | BlockStart | BlockDeltaEvent | BlockStop | MessageDelta | MessageStop | Ping
 
+EVENTS = (MessageStart, BlockStart, BlockDeltaEvent, BlockStop, MessageDelta, MessageStop, Ping)
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -162,5 +164,5 @@ def frame(event: Event) -> bytes:
 
 _NAMES: dict[type[Struct], bytes] = {
     kind: str(kind.__struct_config__.tag).encode()
-    for kind in (MessageStart, BlockStart, BlockDeltaEvent, BlockStop, MessageDelta, MessageStop, Ping)
+    for kind in EVENTS
 }

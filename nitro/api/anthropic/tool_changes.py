@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nitro.api.anthropic import blocks
-from nitro.api.anthropic.requests import Block, Message, ResultBlock
+from nitro.api.anthropic.requests import Block, ResultBlock, Turn
 from nitro.errors import ApiError
 
 REFERENCE, DEFINITION = "tool_reference", "tool_definition"
@@ -27,7 +27,7 @@ class ToolChanges:
     defined: list[tuple[dict[str, Any], str]] = field(default_factory=list)
 
 
-def of(messages: list[Message]) -> ToolChanges:
+def of(messages: list[Turn]) -> ToolChanges:
     """Read them. Raises ApiError 400."""
     changes = ToolChanges()
     for i, message in enumerate(messages):
