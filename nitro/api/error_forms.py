@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 from litestar.types import Scope
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from nitro.errors import ApiError
 
@@ -35,11 +35,19 @@ class ErrorForm:
     id_header: bytes | None = None
 
 
+class AnthropicErrorDetails(Struct, omit_defaults=True):
+    """Our own code for it, and the part of the request that is wrong."""
+
+    error_code: str | None = None
+    param: str | None = None
+
+
 class AnthropicErrorBody(Struct):
     """What is wrong."""
 
     type: str
     message: str
+    details: AnthropicErrorDetails | UnsetType = UNSET
 
 
 class AnthropicError(Struct, tag_field="type", tag="error"):
@@ -56,7 +64,8 @@ def _anthropic_status(error: ApiError) -> int:
 def _anthropic_body(error: ApiError, request_id: str | None) -> bytes:
     status = _anthropic_status(error)
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return msgspec.json.encode(AnthropicError(AnthropicErrorBody(kind, str(error)), request_id))
+    details = AnthropicErrorDetails(error.code, error.param) if error.code or error.param else UNSET
+    return msgspec.json.encode(AnthropicError(AnthropicErrorBody(kind, str(error), details), request_id))
 
 
 OPENAI = ErrorForm(lambda error: error.status, lambda error, _: msgspec.json.encode(error.body))

@@ -4,10 +4,22 @@ Read in the types of the Python SDK 2.14, `anthropic/types/` and `anthropic/type
 sends. Kinds of blocks and of tools are tables, too: those that are not here are refused by their type.
 """
 
+from dataclasses import dataclass
+
 from nitro.api.names import Harmless, Known, Refused
 from nitro.api.openai.names.sources import ANTHROPIC
+from nitro.errors import ApiError
 
 _FROM = (ANTHROPIC,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread(Refused):
+    """A conversation that the server keeps. The SDK's tool runner asks for one, and goes on without at this error."""
+
+    def refusal(self, where: str) -> ApiError:
+        """400, with the code that the SDK knows."""
+        return ApiError(400, str(Refused.refusal(self, where)), param=where, code="thread_unsupported_request")
 
 
 def _harmless(note: str, *names: str, usual: bool = False) -> dict[str, Known]:
@@ -38,7 +50,7 @@ REQUEST: dict[str, Known] = {
     **_refused("Nothing runs code here.", "container"),
     **_refused("Connect to MCP servers in the client.", "mcp_servers", neutral=([],)),
     **_refused("Ask for a summary in a message.", "compaction"),
-    **_refused("No thread is kept: send the whole conversation.", "thread"),
+    "thread": Thread(sources=_FROM, note="No thread is kept: send the whole conversation."),
     **_refused("Use `output_config.format`.", "output_format"),
 }
 

@@ -55,6 +55,8 @@ def _parse(decoded: json_body.Decoded[MessagesRequest], setup: ModelSetup) -> Ge
     thinking, output = request.thinking, request.output_config
     _check_thinking(thinking)
     max_tokens = None if request.max_tokens is None else min(request.max_tokens, INT32)
+    if max_tokens is not None and (request.min_tokens or 0) > max_tokens:
+        raise ApiError.invalid("min_tokens", f"at most max_tokens, which is {max_tokens}, got {request.min_tokens}")
     stops = _stops(request)
     return GenerationRequest(
         prompt=Conversation(

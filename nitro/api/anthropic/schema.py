@@ -162,7 +162,4 @@ def frame(event: Event) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (_NAMES[type(event)], _encode(event))
 
 
-_NAMES: dict[type[Struct], bytes] = {
-    kind: str(kind.__struct_config__.tag).encode()
-    for kind in EVENTS
-}
+_NAMES: dict[type[Struct], bytes] = {kind: str(kind.__struct_config__.tag).encode() for kind in EVENTS}
