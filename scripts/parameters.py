@@ -7,6 +7,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from nitro.api.anthropic import names as anthropic_names
+from nitro.api.anthropic import requests as anthropic
 from nitro.api.names import Harmless, Known, Mapped, Opened, Refused
 from nitro.api.openai import requests
 from nitro.api.openai.names import inside, sources, tables
@@ -47,6 +49,14 @@ Any other name has no effect. The reply lists it with its path (`messages[3].foo
 so does the line of the log. With `--strict` it is a 400.
 
 """
+MESSAGES = """## Messages, Anthropic's API
+
+`POST /v1/messages` takes these, and the parameters of the two sections above on how an answer is drawn. The names below
+are those of Anthropic's SDKs and of Claude Code; they are mapped, harmless or refused as in chat completions, and any
+other name is listed in `x-nitro-ignored`, or refused with `--strict`. The headers `anthropic-version` and
+`anthropic-beta` change nothing.
+
+"""
 COLUMNS = ("parameter", "range", "default", *ENGINES, "capability", "meaning")
 
 
@@ -61,7 +71,47 @@ def text() -> str:
     for title, kind in kinds.items():
         found = [(place, name, row) for place, name, row in known_names() if isinstance(row, kind)]
         parts.append("#" + section(title, map(CELLS[kind], *zip(*found, strict=True)), HEADS[kind]))
-    return "\n".join(parts)
+    return "\n".join([*parts, MESSAGES + messages()])
+
+
+def messages() -> str:
+    """The sections of Anthropic's API."""
+    params = [row(name, param) for name, param in anthropic_parameters()]
+    found = [(place, name, known) for place, table in ANTHROPIC_PLACES.items() for name, known in table.items()]
+    tables: list[str] = [section("Parameters of messages", params)]
+    kinds: dict[str, type[Known]] = {"Mapped": Mapped, "Harmless": Harmless, "Refused": Refused}
+    for title, kind in kinds.items():
+        rows = (CELLS[kind]("", place + name, known) for place, name, known in found if isinstance(known, kind))
+        cells = (cells[:1] + cells[2:] for cells in rows)  # without a column for the route
+        tables.append(section(f"{title} in messages", cells, (HEADS[kind][0], *HEADS[kind][2:])))
+    blocks = ((f"`{kind}`", f"{why}.") for kind, why in anthropic_names.REFUSED_BLOCKS.items())
+    tables.append(section("Blocks that are refused", blocks, ("type", "why, or what to do")))
+    others = ((f"`{kind}…`", f"{why[0].upper()}{why[1:]}.") for kind, why in anthropic_names.OTHER_TOOLS.items())
+    tables.append(section("Tools that are left out, or refused", others, ("type", "why")))
+    return "\n".join(f"#{table}" for table in tables)
+
+
+def anthropic_parameters() -> Iterator[tuple[str, Param]]:
+    """Those that only messages have, with those of the objects in them."""
+    inner = {"thinking": anthropic.Thinking, "output_config": anthropic.OutputConfig}
+    inner["tool_choice"] = anthropic.ToolChoice
+    params = parameters(anthropic.MessagesRequest)
+    for name in anthropic.MessagesRequest.__annotations__:
+        if name in params:
+            yield name, params[name]
+            for field, param in parameters(inner[name]).items() if name in inner else ():
+                yield f"{name}.{field}", param
+
+
+ANTHROPIC_PLACES: dict[str, Mapping[str, Known]] = {
+    "": anthropic_names.REQUEST,
+    "messages[].": anthropic_names.MESSAGE,
+    "messages[].content[].": anthropic_names.BLOCK,
+    "system[].": anthropic_names.TEXT,
+    "tools[].": anthropic_names.TOOL,
+    "thinking.": anthropic_names.THINKING,
+    "output_config.": anthropic_names.OUTPUT_CONFIG,
+}
 
 
 def known_names() -> Iterator[tuple[str, str, Known]]:

@@ -6,7 +6,7 @@ sends. Kinds of blocks and of tools are tables, too: those that are not here are
 
 from dataclasses import dataclass
 
-from nitro.api.names import Harmless, Known, Refused
+from nitro.api.names import Harmless, Known, Mapped, Refused
 from nitro.api.openai.names.sources import ANTHROPIC
 from nitro.errors import ApiError
 
@@ -51,7 +51,7 @@ REQUEST: dict[str, Known] = {
     **_refused("Connect to MCP servers in the client.", "mcp_servers", neutral=([],)),
     **_refused("Ask for a summary in a message.", "compaction"),
     "thread": Thread(sources=_FROM, note="No thread is kept: send the whole conversation."),
-    **_refused("Use `output_config.format`.", "output_format"),
+    "output_format": Mapped(sources=_FROM, to="output_config.format", note="As the first SDKs called it."),
 }
 
 MESSAGE: dict[str, Known] = {
