@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -234,6 +235,14 @@ def test_errors_are_those_of_the_sdk(client: Anthropic) -> None:
     assert missing.value.type == "not_found_error"
     with pytest.raises(anthropic.NotFoundError):
         client.messages.batches.list()
+
+
+def test_a_prompt_that_is_too_long_is_told_as_claude_code_reads_it(serve) -> None:
+    server = serve(context=64).ready()
+    body = {"max_tokens": 9, "messages": [{"role": "user", "content": "a" * 200}]}
+    error = httpx.post(f"{server.url}/v1/messages", json=body).json()["error"]
+    assert re.fullmatch(r"prompt is too long: \d{3} tokens > 64 maximum", error["message"])
+    assert error["details"] == {"error_code": "context_length_exceeded", "param": "messages"}
 
 
 def test_keys_by_either_header(serve) -> None:
