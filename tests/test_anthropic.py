@@ -245,6 +245,18 @@ def test_a_prompt_that_is_too_long_is_told_as_claude_code_reads_it(serve) -> Non
     assert error["details"] == {"error_code": "context_length_exceeded", "param": "messages"}
 
 
+def test_a_message_that_the_template_refuses_has_the_client_s_place(serve, tmp_path) -> None:
+    template = tmp_path / "picky.jinja"
+    refuses = "{% if 'nonsense' in m.content %}{{ raise_exception('No nonsense.') }}{% endif %}"
+    template.write_text(f"{{% for m in messages %}}{refuses}{{{{ m.content }}}}{{% endfor %}}")
+    server = serve(chat_template=template).ready()
+    asked = {"max_tokens": 1, "system": "Be brief.", "messages": [{"role": "user", "content": "Some nonsense."}]}
+    error = httpx.post(f"{server.url}/v1/messages", json=asked).json()["error"]
+    assert error["details"]["param"] == "messages[0]" and "messages[0]" in error["message"]
+    error = httpx.post(f"{server.url}/v1/messages", json={**asked, "system": "nonsense"}).json()["error"]
+    assert error["details"]["param"] == "system", error
+
+
 def test_keys_by_either_header(serve) -> None:
     server = serve(api_key="sk-ä").ready()
     url, body = f"{server.url}/v1/messages", {"max_tokens": 1, "messages": [{"role": "user", "content": "a"}]}

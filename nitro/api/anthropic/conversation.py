@@ -22,21 +22,24 @@ ChatMessages = list[dict[str, Any]]
 BILLING = "x-anthropic-billing-header:"
 
 
-def parse(request: MessagesRequest) -> ChatMessages:
-    """All messages, the system prompt first. Raises ApiError 400."""
+def parse(request: MessagesRequest) -> tuple[ChatMessages, list[str]]:
+    """All messages, the system prompt first, and where the request has each. Raises ApiError 400."""
     if not request.messages:
         raise ApiError.invalid("messages", "at least one message")
     check_count("messages", request.messages, MAX_MESSAGES, "messages")
     last_user = max((i for i, message in enumerate(request.messages) if message.role == "user"), default=-1)
     parsed = _system(request.system)
+    places = ["system"] * len(parsed)
     for i, message in enumerate(request.messages):
         where = f"messages[{i}]"
         _check(message, where)
         if message.clear_at != "next_user_message" or last_user < i:
-            parsed += _PARSERS[message.role](blocks.of(message.content, message.role, f"{where}.content"))
+            more = _PARSERS[message.role](blocks.of(message.content, message.role, f"{where}.content"))
+            parsed += more
+            places += [where] * len(more)
     if not parsed:
         raise ApiError.invalid("messages", "a message with a content")
-    return parsed
+    return parsed, places
 
 
 def _check(message: Turn, where: str) -> None:

@@ -49,7 +49,7 @@ def _parse(decoded: json_body.Decoded[MessagesRequest], setup: ModelSetup) -> Ge
     check_request(request)
     bias, text_bias = parse_bias(request.logit_bias or {})
     sampling = parse_sampling(request, setup.sampling, bias, setup.info.samplers)
-    messages = conversation.parse(request)
+    messages, places = conversation.parse(request)
     edits = context_edits.apply(request.context_management, messages)
     offered, unused_tools = tools.parse(request)
     thinking, output = request.thinking, request.output_config
@@ -61,6 +61,7 @@ def _parse(decoded: json_body.Decoded[MessagesRequest], setup: ModelSetup) -> Ge
     return GenerationRequest(
         prompt=Conversation(
             messages=messages,
+            places=places,
             tools=offered,
             variables=_variables(thinking, output),
             variables_set_by=_variables_set_by(thinking, output),
