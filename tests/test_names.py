@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Required
 
 import httpx
 import msgspec
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionMessage
 from running import CEILING, RunningServer
 from sdk_fields import unknown
-from typing_extensions import Required, TypedDict
+from typing_extensions import TypedDict
 
 from nitro.api import json_body
 from nitro.api.names import Harmless, Known, Mapped, Opened, Refused, asks

@@ -8,7 +8,7 @@ unchecked. Reading may take long, so it happens in an intake process (see `intak
 from asyncio import Future
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -58,6 +58,7 @@ class Texts(Struct, frozen=True, kw_only=True, tag=True):
     texts: list[str | list[int]]
     suffix: str = ""  # what follows the answer to each of them; "": nothing in particular
     echo: bool = False  # return the prompts' tokens
+    bos: Literal["each", "first", "none"] = "each"  # which of them begin as the model's texts do
 
 
 class GenerationRequest(Struct, frozen=True, kw_only=True):

@@ -36,6 +36,13 @@ class Usage(Struct):
     completion_tokens_details: CompletionTokensDetails | UnsetType = UNSET
 
 
+class InputTokens(Struct):
+    """How many tokens a request's prompt has. `object`: OpenAI's and llama-server's, for both kinds of requests."""
+
+    input_tokens: int
+    object: str = "response.input_tokens"
+
+
 class Timings(Struct):
     """llama-server's timings, of all choices together. 0: not known yet.
 

@@ -15,6 +15,7 @@ from litestar import MediaType, Response, get
 from msgspec import Struct
 
 from nitro.api import sse
+from nitro.api.llama_server import requests as llama_server
 from nitro.api.openai import requests, schema
 from nitro.api.openapi.open_objects import SHAPES
 from nitro.parameters import NO_LIMIT, Param, parameters
@@ -50,6 +51,18 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("post", "/v1/completions"): Operation(
         "Continue a text", GENERATION, schema.Completion, requests.CompletionRequest, schema.Completion
+    ),
+    ("post", "/v1/chat/completions/input_tokens"): Operation(
+        "Count the tokens of a conversation", GENERATION, schema.InputTokens, requests.ChatRequest
+    ),
+    ("post", "/tokenize"): Operation(
+        "The tokens of a text", GENERATION, llama_server.Tokens, llama_server.TokenizeRequest
+    ),
+    ("post", "/detokenize"): Operation(
+        "The text of tokens", GENERATION, llama_server.Content, llama_server.DetokenizeRequest
+    ),
+    ("post", "/apply-template"): Operation(
+        "The prompt of a conversation", GENERATION, llama_server.Prompt, requests.ChatRequest
     ),
     ("get", "/v1/models"): Operation("List the models", ANY, schema.ModelList),
     ("get", "/v1/models/{model_id}"): Operation("Describe a model", (*ANY, 404), schema.Model),
@@ -90,6 +103,8 @@ DESCRIBED = (
     requests.Message,
     requests.LoadRequest,
     requests.UnloadRequest,
+    llama_server.TokenizeRequest,
+    llama_server.DetokenizeRequest,
 )
 
 

@@ -135,7 +135,9 @@ class Preparer:
         """Continued as they are. An engine generates at least one token, even if it is not returned."""
         prompt = request.prompt
         assert isinstance(prompt, Texts)
-        texts = [self._begun(self._open_middle(text, prompt.suffix)) for text in prompt.texts]
+        opened = [self._open_middle(text, prompt.suffix) for text in prompt.texts]
+        begun = {"each": len(opened), "first": 1, "none": 0}[prompt.bos]
+        texts = [*map(self._begun, opened[:begun]), *opened[begun:]]
         for text in texts:
             if isinstance(text, list) and len(text) >= self._info.context:
                 raise PromptTooLong(len(text), self._info.context)
