@@ -130,7 +130,7 @@ class Generations:
     def _admit(self, record: StepRecord) -> None:
         for admission in record.admitted:
             if generation := self.by_id.get(admission.id):
-                generation.admitted(admission.id, admission.cached, admission.queued)
+                generation.admitted(admission)
 
     # When there is no engine any more
 
