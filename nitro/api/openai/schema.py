@@ -13,9 +13,11 @@ FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
 
 
 class PromptTokensDetails(Struct):
-    """`cached_tokens`: tokens of the prompt that were not computed again."""
+    """Tokens of the prompt that were not computed again; and those that were, and stay in the cache since the request
+    says so."""
 
     cached_tokens: int = 0
+    cache_write_tokens: int | UnsetType = UNSET
 
 
 class CompletionTokensDetails(Struct):
