@@ -205,10 +205,8 @@ def cache_prompt(a: Asking) -> bool:
 
 
 def stays(name: str, value: Any, wrong: Any, param: str) -> Callable[[Asking], bool]:
-    """The reply tells how much of the prompt was computed and stays in the cache. What crowds it: test_kept_prefixes."""
-    new = [
-        {"role": "user", "content": f"{name} is what this long and otherwise unused prompt begins with, and it stays."}
-    ]
+    """The reply tells how much of the prompt was computed and stays. A crowd that it outlasts: test_kept_prefixes."""
+    new = [{"role": "user", "content": f"{name} is how this long and otherwise unused prompt begins, and it stays."}]
 
     def check(a: Asking) -> bool:
         first, again = (a.chat(messages=new, max_tokens=1, **{name: value}).usage for _ in range(2))
