@@ -25,11 +25,13 @@ from nitro.api.names import Harmless, Known, Mapped, Opened, Refused, asks
 from nitro.api.openai.names import harmless, inside, mapped, refused, sources, tables
 from nitro.api.openai.parse import read_chat, read_completion
 from nitro.api.openai.requests import ChatRequest, CompletionRequest, Message, Part, StreamOptions
+from nitro.api.openapi import document
 from nitro.engines.sampling_defaults import NOTHING
 from nitro.engines.types import SAMPLERS, ModelInfo
 from nitro.errors import ApiError
 from nitro.models.setup import ModelSetup
 from nitro.service.requests import GenerationRequest
+from scripts import parameters
 
 HELLO = [{"role": "user", "content": "Hello."}]
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -146,6 +148,12 @@ def test_all_that_the_sdk_sends_to_a_text_completion_is_known() -> None:
 def test_a_message_of_a_reply_may_be_sent_back() -> None:
     calls = {"tool_calls[]": inside.TOOL_CALL, "function_call": inside.CALLED_FUNCTION}
     assert unknown(Message, ChatCompletionMessage, openings=calls) == set()
+
+
+def test_every_request_of_a_route_is_in_the_docs() -> None:
+    described = {*parameters.SECTIONS.values(), *(s for p in parameters.PROTOCOLS for s in p.requests.values())}
+    bodies = {operation.body for operation in document.OPERATIONS.values() if operation.body}
+    assert {body.__name__ for body in bodies - described} == set()
 
 
 class Inner(TypedDict, total=False):
