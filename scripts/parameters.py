@@ -1,14 +1,23 @@
 """Writes docs/parameters.md from what the server itself reads: the annotations of the request structs, and the tables
-of other servers' names."""
+of other servers' names.
+
+Chat and text completions have the tables that all refer to. Every other protocol is a row of `PROTOCOLS`: its requests,
+and what it knows of objects that no struct describes. Its section has what differs from chat completions. A test says
+whether a request of a route is in none.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import fields
 
 from nitro.api.anthropic import names as anthropic_names
 from nitro.api.anthropic import requests as anthropic
+from nitro.api.body_rewriting import structs_in
+from nitro.api.llama_server import requests as llama_server
 from nitro.api.names import Harmless, Known, Mapped, Opened, Refused
 from nitro.api.openai import requests
 from nitro.api.openai.names import inside, sources, tables
@@ -49,12 +58,45 @@ Any other name has no effect. The reply lists it with its path (`messages[3].foo
 so does the line of the log. With `--strict` it is a 400.
 
 """
-MESSAGES = """## Messages, Anthropic's API
 
-`POST /v1/messages` takes these, and the parameters of the two sections above on how an answer is drawn. The names below
-are those of Anthropic's SDKs and of Claude Code; they are mapped, harmless or refused as in chat completions, and any
-other name is listed in `x-nitro-ignored`, or refused with `--strict`. The headers `anthropic-version` and
-`anthropic-beta` change nothing.
+
+class Protocol(NamedTuple):
+    """`requests`: by route. `places`: what is known of objects that no struct describes, by their path."""
+
+    title: str
+    requests: Mapping[str, type[Struct]]
+    places: Mapping[str, Mapping[str, Known]] = {}
+
+
+def _by_type(whys: Mapping[str, str]) -> dict[str, Known]:
+    """Rows of a table for kinds of objects that are refused: by type, why."""
+    notes = {kind: f"{why[0].upper()}{why[1:]}." for kind, why in whys.items()}
+    return {kind: Refused(sources=(sources.ANTHROPIC,), note=note) for kind, note in notes.items()}
+
+
+PROTOCOLS: list[Protocol] = [
+    Protocol(
+        "Anthropic's Messages",
+        {"POST /v1/messages": anthropic.MessagesRequest},
+        {
+            "tools[]": anthropic_names.TOOL,
+            "messages[].content[].type": _by_type(anthropic_names.REFUSED_BLOCKS),
+            "tools[].type": _by_type(anthropic_names.OTHER_TOOLS),
+        },
+    ),
+    Protocol(
+        "llama-server's routes for tokens",
+        {"POST /tokenize": llama_server.TokenizeRequest, "POST /detokenize": llama_server.DetokenizeRequest},
+    ),
+    Protocol(
+        "Loading models",
+        {"POST /v1/models/load": requests.LoadRequest, "POST /v1/models/unload": requests.UnloadRequest},
+    ),
+]
+OTHERS = """## Other protocols
+
+What their requests have otherwise than chat completions do, and which names of others they know. What is not listed
+here and is a parameter of chat completions has the same name, bounds and meaning, if the text before a table names it.
 
 """
 COLUMNS = ("parameter", "range", "default", *ENGINES, "capability", "meaning")
@@ -71,47 +113,53 @@ def text() -> str:
     for title, kind in kinds.items():
         found = [(place, name, row) for place, name, row in known_names() if isinstance(row, kind)]
         parts.append("#" + section(title, map(CELLS[kind], *zip(*found, strict=True)), HEADS[kind]))
-    return "\n".join([*parts, MESSAGES + messages()])
+    parts.append(OTHERS + "\n".join(text for protocol in PROTOCOLS for text in protocol_sections(protocol)))
+    return "\n".join(parts)
 
 
-def messages() -> str:
-    """The sections of Anthropic's API."""
-    params = [row(name, param) for name, param in anthropic_parameters()]
-    found = [(place, name, known) for place, table in ANTHROPIC_PLACES.items() for name, known in table.items()]
-    tables: list[str] = [section("Parameters of messages", params)]
-    kinds: dict[str, type[Known]] = {"Mapped": Mapped, "Harmless": Harmless, "Refused": Refused}
-    for title, kind in kinds.items():
-        rows = (CELLS[kind]("", place + name, known) for place, name, known in found if isinstance(known, kind))
-        cells = (cells[:1] + cells[2:] for cells in rows)  # without a column for the route
-        tables.append(section(f"{title} in messages", cells, (HEADS[kind][0], *HEADS[kind][2:])))
-    blocks = ((f"`{kind}`", f"{why}.") for kind, why in anthropic_names.REFUSED_BLOCKS.items())
-    tables.append(section("Blocks that are refused", blocks, ("type", "why, or what to do")))
-    others = ((f"`{kind}…`", f"{why[0].upper()}{why[1:]}.") for kind, why in anthropic_names.OTHER_TOOLS.items())
-    tables.append(section("Tools that are left out, or refused", others, ("type", "why")))
-    return "\n".join(f"#{table}" for table in tables)
+def protocol_sections(protocol: Protocol) -> Iterator[str]:
+    """A section for each of its requests, and one for the names that they know."""
+    for route, struct in protocol.requests.items():
+        params = parameters(struct)
+        alike = [f"`{name}`" for name, param in params.items() if requests.PARAMETERS.get(name) is param]
+        rows = [row(name, param) for name, param in params.items() if requests.PARAMETERS.get(name) is not param]
+        written = section(f"{protocol.title}: {route}", rows)
+        if alike:
+            head, table = written.split("\n\n", 1)
+            written = f"{head}\n\nAs in chat completions: {', '.join(alike)}.\n\n{table}"
+        yield "#" + written
+    known = {(place, name): each for place, name, each in names_of(protocol)}
+    for kind in (Mapped, Harmless, Refused):
+        found = [(*where, each) for where, each in known.items() if isinstance(each, kind)]
+        if found:
+            title = f"{protocol.title}: {kind.__name__.lower()} names"
+            yield "#" + section(title, map(CELLS[kind], *zip(*found, strict=True)), HEADS[kind])
 
 
-def anthropic_parameters() -> Iterator[tuple[str, Param]]:
-    """Those that only messages have, with those of the objects in them."""
-    inner = {"thinking": anthropic.Thinking, "output_config": anthropic.OutputConfig}
-    inner["tool_choice"] = anthropic.ToolChoice
-    params = parameters(anthropic.MessagesRequest)
-    for name in anthropic.MessagesRequest.__annotations__:
-        if name in params:
-            yield name, params[name]
-            for field, param in parameters(inner[name]).items() if name in inner else ():
-                yield f"{name}.{field}", param
+def names_of(protocol: Protocol) -> Iterator[tuple[str, str, Known]]:
+    """The rows of its tables that chat completions do not have, with the route or path where they stand."""
+    for route, struct in protocol.requests.items():
+        place = route if len(protocol.requests) > 1 else ""
+        for path, name, each in names_in(struct):
+            if path or tables.CHAT.get(name) is not each:
+                yield from within(place, f"{path}.{name}" if path else name, each)
+    for path, table in protocol.places.items():
+        for name, each in table.items():
+            yield from within("", f"{path}.{name}", each)
 
 
-ANTHROPIC_PLACES: dict[str, Mapping[str, Known]] = {
-    "": anthropic_names.REQUEST,
-    "messages[].": anthropic_names.MESSAGE,
-    "messages[].content[].": anthropic_names.BLOCK,
-    "system[].": anthropic_names.TEXT,
-    "tools[].": anthropic_names.TOOL,
-    "thinking.": anthropic_names.THINKING,
-    "output_config.": anthropic_names.OUTPUT_CONFIG,
-}
+def names_in(
+    struct: type[Struct], path: str = "", above: tuple[type[Struct], ...] = ()
+) -> Iterator[tuple[str, str, Known]]:
+    """The rows of a struct's table and of those of the structs in it: path, name, row."""
+    for name, each in getattr(struct, "known", {}).items():
+        yield path, name, each
+    for field in fields(struct):
+        for inner in dict.fromkeys(structs_in(field.type)):
+            if inner not in (struct, *above):
+                of_list = "[]" if "list[" in str(field.type) else ""
+                below = f"{path}.{field.name}{of_list}" if path else f"{field.name}{of_list}"
+                yield from names_in(inner, below, (struct, *above))
 
 
 def known_names() -> Iterator[tuple[str, str, Known]]:

@@ -219,7 +219,7 @@ def test_what_is_no_http_leaves_a_line(serve) -> None:
         ("POST", "/responses/x/cancel", "the Responses API"),
         ("POST", "/v1/embeddings", "does not have embeddings"),
         ("POST", "/completion", "llama-server's own API. Use POST /v1/completions."),
-        ("POST", "/tokenize/", "a route for tokens"),
+        ("POST", "/lora-adapters/", "does not have adapters"),
         ("GET", "/props", "Use GET /v1/models."),
         ("POST", "/v1/audio/transcriptions", "does not have audio"),
         ("POST", "/v1/images/generations", "does not have images"),

@@ -13,14 +13,17 @@ from nitro.api.anthropic import routes as anthropic
 from nitro.api.auth import Guard
 from nitro.api.first_nitro import routes as first_nitro
 from nitro.api.first_nitro.model import FirstNitro
+from nitro.api.llama_server import routes as llama_server
 from nitro.api.middleware import RequestMiddleware
 from nitro.api.openai import models
 from nitro.api.openai.chat import chat_completions
 from nitro.api.openai.completions import completions
+from nitro.api.openai.token_counts import chat_input_tokens
 from nitro.api.openapi.document import openapi_document
 from nitro.models.pool import Pool
 from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
+from nitro.service.tokens import TokenService
 
 
 class _Application(Litestar):
@@ -46,6 +49,7 @@ def make_app(
     app = _Application(
         [
             chat_completions,
+            chat_input_tokens,
             completions,
             anthropic.messages,
             model_list.list_models,
@@ -57,9 +61,18 @@ def make_app(
             health.healthz,
             health.metrics,
             openapi_document,
+            *llama_server.HANDLERS,
             *first_nitro.HANDLERS,
         ],
-        state=State({"models": served, "service": service, "metrics": metrics, "first_nitro": first}),
+        state=State(
+            {
+                "models": served,
+                "service": service,
+                "tokens": TokenService(service),
+                "metrics": metrics,
+                "first_nitro": first,
+            }
+        ),
         exception_handlers={
             NotFoundException: error_responses.on_unknown_url,
             MethodNotAllowedException: error_responses.on_wrong_method,

@@ -42,7 +42,7 @@ async def respond(request: Request, endpoint: Endpoint, asked: Asked | None = No
     says it."""
     service: GenerationService = request.app.state.service
     raw = RawRequest(endpoint.reader, partial(read_body, request), endpoint.prompt_param, asked, endpoint.namer)
-    principal = Principal(request.state.request_id, _left(request))
+    principal = principal_of(request)
     try:
         if endpoint.early and service.may_wait:
             return await _reply_or_sign(service, endpoint, raw, principal)
@@ -107,6 +107,11 @@ async def read_body(request: Request) -> list[bytes]:
             pieces.append(message["body"])
         if not message["more_body"]:
             return pieces
+
+
+def principal_of(request: Request) -> Principal:
+    """Who makes the request, and whether they still wait."""
+    return Principal(request.state.request_id, _left(request))
 
 
 def _left(request: Request) -> asyncio.Future[None]:

@@ -36,6 +36,7 @@ class TokenUsage(Struct, frozen=True):
     reasoning_tokens: int = 0
     accepted_prediction_tokens: int | None = None
     rejected_prediction_tokens: int | None = None
+    cache_write_tokens: int = 0  # of the prompt: computed, and kept in the prefix cache because the request says so
 
 
 class GenerationTimings(Struct, frozen=True):

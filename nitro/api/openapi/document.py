@@ -18,6 +18,7 @@ from nitro.api import error_forms, sse
 from nitro.api.anthropic import models as anthropic_models
 from nitro.api.anthropic import requests as anthropic_requests
 from nitro.api.anthropic import schema as anthropic
+from nitro.api.llama_server import requests as llama_server
 from nitro.api.openai import requests, schema
 from nitro.api.openapi.open_objects import OWN_SHAPES, SHAPES
 from nitro.parameters import NO_LIMIT, Param, parameters
@@ -56,6 +57,18 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("post", "/v1/completions"): Operation(
         "Continue a text", GENERATION, schema.Completion, requests.CompletionRequest, schema.Completion
+    ),
+    ("post", "/v1/chat/completions/input_tokens"): Operation(
+        "Count the tokens of a conversation", GENERATION, schema.InputTokens, requests.ChatRequest
+    ),
+    ("post", "/tokenize"): Operation(
+        "The tokens of a text", GENERATION, llama_server.Tokens, llama_server.TokenizeRequest
+    ),
+    ("post", "/detokenize"): Operation(
+        "The text of tokens", GENERATION, llama_server.Content, llama_server.DetokenizeRequest
+    ),
+    ("post", "/apply-template"): Operation(
+        "The prompt of a conversation", GENERATION, llama_server.Prompt, requests.ChatRequest
     ),
     ("post", "/v1/messages"): Operation(
         "Answer a conversation, as Anthropic's API does",
@@ -110,6 +123,8 @@ DESCRIBED = (
     requests.Message,
     requests.LoadRequest,
     requests.UnloadRequest,
+    llama_server.TokenizeRequest,
+    llama_server.DetokenizeRequest,
     anthropic_requests.MessagesRequest,
     anthropic_requests.Turn,
     anthropic_requests.Thinking,
