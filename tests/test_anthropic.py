@@ -48,7 +48,8 @@ def both(client: Anthropic, script: str, **more: Any) -> Any:
 def counted(message: Any) -> tuple[int, int]:
     """Tokens of the prompt, cached or not, and of the answer."""
     usage = message.usage
-    return usage.input_tokens + usage.cache_read_input_tokens, usage.output_tokens
+    prompt = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
+    return prompt, usage.output_tokens
 
 
 def without_ids(message: dict[str, Any]) -> dict[str, Any]:
@@ -166,6 +167,14 @@ def test_what_is_cached_is_no_input(client: Anthropic) -> None:
     first, second = (client.messages.create(**arguments).usage for _ in range(2))
     assert second.cache_read_input_tokens > 600 > second.input_tokens > 0
     assert first.input_tokens + first.cache_read_input_tokens == second.input_tokens + second.cache_read_input_tokens
+
+
+def test_what_is_kept_in_the_cache_is_told(client: Anthropic) -> None:
+    kept: Any = [{"type": "text", "text": "Kept. " * 100, "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
+    first = client.messages.create(**asks("One.", system=kept)).usage
+    again = client.messages.create(**asks("Two, and more.", system=kept)).usage
+    assert first.cache_creation_input_tokens > 600 and again.cache_read_input_tokens > 600
+    assert again.cache_creation_input_tokens == 0 and again.input_tokens < 100
 
 
 def events(server: RunningServer, **body: Any) -> list[dict[str, Any]]:

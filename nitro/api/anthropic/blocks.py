@@ -56,19 +56,17 @@ def result_id(block: Block, where: str) -> str:
 
 def result_texts(block: Block, where: str) -> Iterator[tuple[str, CacheControl | None, str]]:
     """The texts of a tool's result, each with its cache control and its place. Raises ApiError 400."""
-    content, where = block.content, f"{where}.content"
-    if not isinstance(content, list):
-        content, places = [content or ""], [where]
-    else:
-        places = [f"{where}[{i}]" for i in range(len(content))]
+    where = f"{where}.content"
+    content = block.content if isinstance(block.content, list) else [block.content]
     check_count(where, content, MAX_BLOCKS, "blocks")
     fails = bool(block.is_error)
-    for part, place in zip(content or [""], places or [where], strict=True):
-        text = part if isinstance(part, str) else _result_text(part, place)
+    for i, part in enumerate(content or [None]):
+        place = f"{where}[{i}]" if isinstance(block.content, list) else where
+        text = _result_text(part, place) if isinstance(part, ResultBlock) else part or ""
         if fails and not text.lower().startswith("error"):
             text = FAILED + text
         fails = False
-        yield text, None if isinstance(part, str) else part.cache_control, place
+        yield text, part.cache_control if isinstance(part, ResultBlock) else None, place
 
 
 def _result_text(block: ResultBlock, where: str) -> str:

@@ -224,7 +224,7 @@ def _event(chunk: type[Struct]) -> Json:
 
 def _named_event(events: tuple[type[Struct], ...]) -> Json:
     """An event of a stream of Anthropic's: its data says its name, too."""
-    content = {"anyOf": [_of(each) for each in (*events, error_forms.AnthropicError)]}
+    content = {"anyOf": [*map(_of, events), _of(error_forms.AnthropicError)]}
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
     return {"type": "object", "required": ["event", "data"], "properties": {"event": {"type": "string"}, "data": data}}
 
