@@ -21,6 +21,7 @@ from nitro.api.anthropic import schema as anthropic
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.openai import requests, schema
 from nitro.api.openapi.open_objects import OWN_SHAPES, SHAPES
+from nitro.api.prefix_cache import CacheControl
 from nitro.parameters import NO_LIMIT, Param, parameters
 from nitro.service.metrics import CONTENT_TYPE
 
@@ -127,6 +128,10 @@ DESCRIBED = (
     llama_server.DetokenizeRequest,
     anthropic_requests.MessagesRequest,
     anthropic_requests.Turn,
+    anthropic_requests.Block,
+    anthropic_requests.ResultBlock,
+    anthropic_requests.SystemBlock,
+    CacheControl,
     anthropic_requests.Thinking,
     anthropic_requests.OutputConfig,
     anthropic_requests.ToolChoice,
