@@ -8,7 +8,8 @@ from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
-from nitro.api import error_responses, health
+from nitro.api import error_responses, health, model_list
+from nitro.api.anthropic import routes as anthropic
 from nitro.api.auth import Guard
 from nitro.api.first_nitro import routes as first_nitro
 from nitro.api.first_nitro.model import FirstNitro
@@ -50,10 +51,12 @@ def make_app(
             chat_completions,
             chat_input_tokens,
             completions,
-            models.list_models,
-            models.get_model,
+            anthropic.messages,
+            model_list.list_models,
+            model_list.get_model,
             models.load_model,
             models.unload_model,
+            health.root,
             health.health,
             health.healthz,
             health.metrics,

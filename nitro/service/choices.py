@@ -91,6 +91,11 @@ class ChoiceAssembler:
         """What it thought before."""
         return "".join(self._reasoning)
 
+    @property
+    def stop(self) -> str | None:
+        """The stop string that has ended it."""
+        return self._stops.found
+
     def feed(self, output: Output) -> list[Event]:
         """What the output adds. Raises nothing: an output with finish "error" never gets here."""
         assert self.finish is None and output.finish != "error"
@@ -110,7 +115,7 @@ class ChoiceAssembler:
                 self._count_draft(output, self.tokens - count)
             events += self._events(output, text, deltas)
         if self.finish:
-            events.append(Finished(self.index, self.finish))
+            events.append(Finished(self.index, self.finish, self.stop))
         return events
 
     def _pass(self, output: Output) -> Event:

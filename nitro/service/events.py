@@ -100,10 +100,11 @@ class CallDelta(Struct, frozen=True, gc=False):
 
 
 class Finished(Struct, frozen=True, gc=False):
-    """A choice has ended."""
+    """A choice has ended. `stop`: the stop string that ended its text."""
 
     index: int
     reason: FinishReason
+    stop: str | None = None
 
 
 class Progress(Struct, frozen=True):

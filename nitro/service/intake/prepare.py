@@ -107,9 +107,10 @@ class Preparer:
         if tools:
             constraint = with_tools(constraint, tools, family.format, parallel_calls)
         constraint = after_thinking(constraint, markers, opened, family.format if tools else None)
+        hide_answer = request.max_tokens == 0
         params = GenerationParams(
             sampling=request.sampling,
-            max_tokens=request.max_tokens,
+            max_tokens=1 if hide_answer else request.max_tokens,
             text_bias=request.text_bias,
             prediction=request.prediction or "",
             constraint=constraint,
@@ -129,7 +130,8 @@ class Preparer:
         ignored = _unused(request, prompt, template.variables, family)
         ignored += self._unused_prediction(request, params)
         ignored += unenforced_tools(tools, family.format) if tools else []
-        return _prepared(request, [text], params, ignored, prefix_ends.keeps(request, text, render), channels=channels)
+        ends = prefix_ends.keeps(request, text, render)
+        return _prepared(request, [text], params, ignored, ends, channels=channels, hide_answer=hide_answer)
 
     def _with_system(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The messages, with the model's default system message where they bring none."""
