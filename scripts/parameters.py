@@ -61,27 +61,25 @@ so does the line of the log. With `--strict` it is a 400.
 
 
 class Protocol(NamedTuple):
-    """`requests`: by route. `places`: what is known of objects that no struct describes, by their path."""
+    """`requests`: by route. `places`: what is known of objects that no struct describes, by their path. `kinds`: more
+    tables, with their heads: of kinds of objects, say."""
 
     title: str
     requests: Mapping[str, type[Struct]]
     places: Mapping[str, Mapping[str, Known]] = {}
-
-
-def _by_type(whys: Mapping[str, str]) -> dict[str, Known]:
-    """Rows of a table for kinds of objects that are refused: by type, why."""
-    notes = {kind: f"{why[0].upper()}{why[1:]}." for kind, why in whys.items()}
-    return {kind: Refused(sources=(sources.ANTHROPIC,), note=note) for kind, note in notes.items()}
+    about: str = ""
+    kinds: Mapping[str, tuple[tuple[str, ...], Mapping[str, str]]] = {}
 
 
 PROTOCOLS: list[Protocol] = [
     Protocol(
-        "Anthropic's Messages",
+        "Messages, Anthropic's API",
         {"POST /v1/messages": anthropic.MessagesRequest},
-        {
-            "tools[]": anthropic_names.TOOL,
-            "messages[].content[].type": _by_type(anthropic_names.REFUSED_BLOCKS),
-            "tools[].type": _by_type(anthropic_names.OTHER_TOOLS),
+        {"tools[]": anthropic_names.TOOL},
+        about="The headers `anthropic-version` and `anthropic-beta` change nothing.",
+        kinds={
+            "blocks that are refused": (("type", "why, or what to do"), anthropic_names.REFUSED_BLOCKS),
+            "tools that are left out, or refused": (("type", "why"), anthropic_names.OTHER_TOOLS),
         },
     ),
     Protocol(
@@ -120,20 +118,36 @@ def text() -> str:
 def protocol_sections(protocol: Protocol) -> Iterator[str]:
     """A section for each of its requests, and one for the names that they know."""
     for route, struct in protocol.requests.items():
-        params = parameters(struct)
+        params = dict(params_in(struct))
         alike = [f"`{name}`" for name, param in params.items() if requests.PARAMETERS.get(name) is param]
         rows = [row(name, param) for name, param in params.items() if requests.PARAMETERS.get(name) is not param]
-        written = section(f"{protocol.title}: {route}", rows)
-        if alike:
-            head, table = written.split("\n\n", 1)
-            written = f"{head}\n\nAs in chat completions: {', '.join(alike)}.\n\n{table}"
-        yield "#" + written
+        head, table = section(f"{protocol.title}: {route}", rows).split("\n\n", 1)
+        texts = [protocol.about, f"As in chat completions: {', '.join(alike)}." if alike else ""]
+        yield "#" + "\n\n".join([head, *filter(None, texts), table])
     known = {(place, name): each for place, name, each in names_of(protocol)}
     for kind in (Mapped, Harmless, Refused):
         found = [(*where, each) for where, each in known.items() if isinstance(each, kind)]
         if found:
             title = f"{protocol.title}: {kind.__name__.lower()} names"
             yield "#" + section(title, map(CELLS[kind], *zip(*found, strict=True)), HEADS[kind])
+    for title, (columns, kinds) in protocol.kinds.items():
+        cells = ((f"`{kind}`", f"{why[:1].upper()}{why[1:].rstrip('.')}.") for kind, why in kinds.items())
+        yield "#" + section(f"{protocol.title}: {title}", cells, columns)
+
+
+def params_in(
+    struct: type[Struct], path: str = "", above: tuple[type[Struct], ...] = ()
+) -> Iterator[tuple[str, Param]]:
+    """The parameters of a struct, each with its path, and those of the structs in it."""
+    own = parameters(struct)
+    for field in fields(struct):
+        name = f"{path}.{field.name}" if path else field.name
+        if field.name in own:
+            yield name, own[field.name]
+        of_list = "[]" if "list[" in str(field.type) else ""
+        for inner in dict.fromkeys(structs_in(field.type)):
+            if inner not in (struct, *above):
+                yield from params_in(inner, name + of_list, (struct, *above))
 
 
 def names_of(protocol: Protocol) -> Iterator[tuple[str, str, Known]]:
