@@ -52,6 +52,7 @@ def make_app(
             chat_input_tokens,
             completions,
             anthropic.messages,
+            anthropic.count_tokens,
             model_list.list_models,
             model_list.get_model,
             models.load_model,

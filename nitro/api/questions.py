@@ -8,7 +8,6 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from litestar import MediaType, Request, Response
 
-from nitro.api import error_responses
 from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, Endpoint, principal_of, read_body
 from nitro.errors import ApiError
 from nitro.service import ignored_parameters
@@ -35,7 +34,7 @@ class Question:
     reader: str
     prompt_param: str
     namer: str | None = None
-    error: Callable[[ApiError], Response[bytes]] = error_responses.response
+    error: Callable[[ApiError], Response[bytes]] | None = None
 
     @classmethod
     def about(cls, endpoint: Endpoint) -> "Question":
@@ -57,6 +56,8 @@ async def respond(
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except ApiError as error:
+        if question.error is None:
+            raise
         return question.error(error)
     body = msgspec.json.encode(write(answer))
     return Response(body, headers=ignored_parameters.header(answer.ignored), media_type=MediaType.JSON)

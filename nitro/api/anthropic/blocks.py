@@ -1,8 +1,8 @@
 """The blocks of a message: which there may be where, and the texts in them."""
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from nitro.api.anthropic import names
+from nitro.api.anthropic import breakpoints, names
 from nitro.api.anthropic.requests import Block, ResultBlock
 from nitro.errors import ApiError
 from nitro.parameters import check_count
@@ -46,23 +46,26 @@ def text(block: Block | ResultBlock, where: str) -> str:
     return block.text
 
 
-def result(block: Block, where: str) -> dict[str, object]:
+def result(block: Block, where: str) -> dict[str, Any]:
     """The message of a tool's result, as chat templates want it. Raises ApiError 400."""
     if block.tool_use_id is None:
         raise ApiError.missing(f"{where}.tool_use_id")
-    texts = _result_texts(block.content, f"{where}.content")
-    if block.is_error and not (texts and texts[0].lower().startswith("error")):
-        texts = [FAILED + (texts[0] if texts else ""), *texts[1:]]
-    return {"role": "tool", "tool_call_id": block.tool_use_id, "content": list(map(text_part, texts))}
+    parts = _result_parts(block.content, f"{where}.content")
+    if block.is_error and not (parts and parts[0]["text"].lower().startswith("error")):
+        first = parts[0] if parts else text_part("")
+        parts = [{**first, "text": FAILED + first["text"]}, *parts[1:]]
+    made = {"role": "tool", "tool_call_id": block.tool_use_id, "content": parts}
+    return breakpoints.noted(made, block, where)
 
 
-def _result_texts(content: str | ResultBlock | list[ResultBlock] | None, where: str) -> list[str]:
+def _result_parts(content: str | ResultBlock | list[ResultBlock] | None, where: str) -> list[dict[str, Any]]:
     if content is None or isinstance(content, str):
-        return [content or ""]
+        return [text_part(content or "")]
     if isinstance(content, ResultBlock):
-        return [_result_text(content, where)]
+        return [breakpoints.part(_result_text(content, where), content, where)]
     check_count(where, content, MAX_BLOCKS, "blocks")
-    return [_result_text(each, f"{where}[{i}]") for i, each in enumerate(content)]
+    places = [(each, f"{where}[{i}]") for i, each in enumerate(content)]
+    return [breakpoints.part(_result_text(each, place), each, place) for each, place in places]
 
 
 def _result_text(block: ResultBlock, where: str) -> str:

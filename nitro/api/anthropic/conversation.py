@@ -8,7 +8,7 @@ assistant: thinking, text, calls → one message with its reasoning, content and
 from collections.abc import Sequence
 from typing import Any
 
-from nitro.api.anthropic import blocks, signatures
+from nitro.api.anthropic import blocks, breakpoints, signatures
 from nitro.api.anthropic.requests import CLEARINGS, ROLES, Block, MessagesRequest, SystemBlock, Turn
 from nitro.api.openai.messages import MAX_MESSAGES
 from nitro.errors import ApiError
@@ -49,24 +49,24 @@ def _check(message: Turn, where: str) -> None:
 
 
 def _system(system: str | list[SystemBlock] | None) -> ChatMessages:
-    texts = [system] if isinstance(system, str) else _texts_of(system or [])
-    if texts and texts[0].startswith(BILLING):
-        rest = texts[0].partition("\n")[2]
-        texts = [rest, *texts[1:]] if rest else texts[1:]
-    return [{"role": "system", "content": list(map(text_part, texts))}] if texts else []
+    parts = [text_part(system)] if isinstance(system, str) else _parts_of(system or [])
+    if parts and parts[0]["text"].startswith(BILLING):
+        rest = parts[0]["text"].partition("\n")[2]
+        parts = [{**parts[0], "text": rest}, *parts[1:]] if rest else parts[1:]
+    return [{"role": "system", "content": parts}] if parts else []
 
 
-def _texts_of(system: list[SystemBlock]) -> list[str]:
+def _parts_of(system: list[SystemBlock]) -> list[dict[str, Any]]:
     check_count("system", system, blocks.MAX_BLOCKS, "blocks")
     for i, block in enumerate(system):
         if block.type not in (None, "text"):
             blocks.refuse(block.type, ("text",), f"system[{i}]")
-    return [block.text for block in system]
+    return [breakpoints.part(block.text, block, f"system[{i}]") for i, block in enumerate(system)]
 
 
 def _of_system(content: Sequence[tuple[Block, str]]) -> ChatMessages:
     """Its texts; what it says of tools is read by tool_changes.py."""
-    texts = [text_part(blocks.text(block, where)) for block, where in content if block.type == "text"]
+    texts = [breakpoints.part(blocks.text(block, where), block, where) for block, where in content if _is_text(block)]
     return [{"role": "system", "content": texts}] if texts else []
 
 
@@ -78,7 +78,7 @@ def _of_user(content: Sequence[tuple[Block, str]]) -> ChatMessages:
             continue
         if not messages or messages[-1]["role"] == "tool":
             messages.append({"role": "user", "content": []})
-        messages[-1]["content"].append(text_part(blocks.text(block, where)))
+        messages[-1]["content"].append(breakpoints.part(blocks.text(block, where), block, where))
     return messages or [{"role": "user", "content": []}]
 
 
@@ -89,16 +89,21 @@ def _of_assistant(content: Sequence[tuple[Block, str]]) -> ChatMessages:
     for block, where in content:
         match block.type:
             case "text":
-                message["content"].append(text_part(blocks.text(block, where)))
+                message["content"].append(breakpoints.part(blocks.text(block, where), block, where))
             case "thinking":
                 thoughts.append(signatures.text_of(block.thinking or "", block.signature or ""))
             case "tool_use":
                 calls.append(_call(block, where))
+                breakpoints.noted(message, block, where)
     if thinking := "\n\n".join(filter(None, thoughts)):
         message |= dict.fromkeys(REASONING_NAMES, thinking)
     if calls:
         message["tool_calls"] = calls
     return [message]
+
+
+def _is_text(block: Block) -> bool:
+    return block.type == "text"
 
 
 def _call(block: Block, where: str) -> dict[str, Any]:

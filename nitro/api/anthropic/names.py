@@ -30,10 +30,7 @@ def _refused(note: str, *names: str, neutral: tuple[object, ...] = ()) -> dict[s
     return {name: Refused(sources=_FROM, note=note, neutral=neutral) for name in names}
 
 
-_CACHE = _harmless("Common beginnings are found anyway.", "cache_control", usual=True)
-
 REQUEST: dict[str, Known] = {
-    **_CACHE,
     **_harmless("Who asks, and for the provider's books.", "metadata", "service_tier", usual=True),
     **_harmless(
         "Who asks, and for the provider's books.",
@@ -72,7 +69,7 @@ MESSAGE: dict[str, Known] = {
 }
 
 _SENT_BACK = _harmless("Part of a reply that is sent back.", "citations", "caller", usual=True)
-TEXT: dict[str, Known] = {**_CACHE, **_SENT_BACK}
+TEXT: dict[str, Known] = _SENT_BACK
 BLOCK: dict[str, Known] = {
     **TEXT,
     **_harmless("Part of a reply that is sent back.", "parsed_output"),
@@ -117,7 +114,7 @@ TOOL_FIELDS = frozenset(
     ["name", "type", "description", "input_schema", "strict", "defer_loading", "input_examples", "allowed_callers"]
 )
 TOOL: dict[str, Known] = {
-    **_CACHE,
+    "cache_control": Mapped(sources=_FROM, to="", note="The prompt up to the tools' end stays in the prefix cache."),
     **_harmless("Arguments are streamed where a grammar makes them certain.", "eager_input_streaming"),
 }
 # What the type of any other tool begins with: why it cannot be offered

@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from nitro.api import json_body
-from nitro.api.anthropic import context_edits, conversation, reply_options, tools
+from nitro.api.anthropic import breakpoints, context_edits, conversation, reply_options, tools
 from nitro.api.anthropic.requests import DISPLAYS, EFFORTS, THINKING_TYPES, MessagesRequest, OutputConfig, Thinking
 from nitro.api.openai.logit_bias import parse_bias
 from nitro.api.openai.model_name import seconds_of
@@ -50,6 +50,7 @@ def _parse(decoded: json_body.Decoded[MessagesRequest], setup: ModelSetup) -> Ge
     bias, text_bias = parse_bias(request.logit_bias or {})
     sampling = parse_sampling(request, setup.sampling, bias, setup.info.samplers)
     messages = conversation.parse(request)
+    kept = breakpoints.collect(request, messages)
     edits = context_edits.apply(request.context_management, messages)
     offered, unused_tools = tools.parse(request)
     thinking, output = request.thinking, request.output_config
@@ -73,6 +74,8 @@ def _parse(decoded: json_body.Decoded[MessagesRequest], setup: ModelSetup) -> Ge
         stops=stops,
         text_bias=text_bias,
         constraint=_constraint(output, request),
+        prefix_seconds=breakpoints.whole(request),
+        prefix_breakpoints=kept,
         stream=bool(request.stream),
         keep_alive=seconds_of(request.keep_alive),
         reply_options=reply_options.encode(

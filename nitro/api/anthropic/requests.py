@@ -13,6 +13,7 @@ from msgspec import Struct
 from nitro.api.anthropic import names
 from nitro.api.names import Known
 from nitro.api.openai.requests import SamplingRequest
+from nitro.api.prefix_cache import CacheControl
 from nitro.parameters import Param
 
 ROLES = ("user", "assistant", "system")
@@ -43,6 +44,7 @@ class ResultBlock(Struct):
     type: str
     text: str | None = None
     tool_name: str | None = None
+    cache_control: CacheControl | None = None
 
 
 class Block(Struct):
@@ -62,6 +64,7 @@ class Block(Struct):
     content: str | ResultBlock | list[ResultBlock] | None = None
     is_error: bool | None = None
     tool: ToolChange | None = None
+    cache_control: CacheControl | None = None
 
 
 class Turn(Struct):
@@ -87,6 +90,7 @@ class SystemBlock(Struct):
 
     text: str
     type: str | None = None
+    cache_control: CacheControl | None = None
 
 
 class Thinking(Struct):
@@ -179,6 +183,13 @@ class MessagesRequest(SamplingRequest, frozen=True, kw_only=True):
     context_management: Annotated[
         ContextManagement | None,
         Param("`clear_thinking_20251015` works. Other edits have no effect, and are listed."),
+    ] = None
+    cache_control: Annotated[
+        CacheControl | None,
+        Param(
+            "The whole prompt stays in the prefix cache, for `ttl` (5m or 1h) after its last use. In blocks and tools: "
+            "what comes before."
+        ),
     ] = None
     keep_alive: Annotated[
         float | str | None, Param("How long the model stays loaded once it is idle, as in chat completions.")

@@ -77,6 +77,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         anthropic_requests.MessagesRequest,
         events=anthropic.EVENTS,
     ),
+    ("post", "/v1/messages/count_tokens"): Operation(
+        "Count the tokens of a conversation, as Anthropic's API does",
+        GENERATION,
+        anthropic.MessageTokens,
+        anthropic_requests.MessagesRequest,
+    ),
     ("get", "/v1/models"): Operation(
         "List the models", (400, *ANY), schema.ModelList, anthropic=anthropic_models.AnthropicModelPage
     ),
