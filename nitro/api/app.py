@@ -17,6 +17,7 @@ from nitro.api.openai import models
 from nitro.api.openai.chat import chat_completions
 from nitro.api.openai.completions import completions
 from nitro.api.openapi.document import openapi_document
+from nitro.api.responses.create import create_response
 from nitro.models.pool import Pool
 from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
@@ -46,6 +47,7 @@ def make_app(
         [
             chat_completions,
             completions,
+            create_response,
             models.list_models,
             models.get_model,
             models.load_model,
