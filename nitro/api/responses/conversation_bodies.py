@@ -1,0 +1,57 @@
+"""Bodies of the routes of conversations. They are read in an intake process, by the way of a Namer: see `read`."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from nitro.api import json_body
+from nitro.api.responses import input_items
+from nitro.api.responses.items import ConversationReader
+from nitro.api.responses.metadata import check_metadata
+from nitro.errors import ApiError
+from nitro.service.asked import Asked
+
+MAX_ITEMS = 20  # at a time, as OpenAI says
+
+
+class ConversationBody(Struct):
+    """What may be in one."""
+
+    items: list[dict[str, Any]] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class ReadConversation(Struct, frozen=True):
+    """`items`: JSON, each with its id. `metadata`: a JSON object; None: none was sent."""
+
+    items: list[Raw]
+    metadata: Raw | None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(ReadConversation).decode
+_raws = msgspec.json.Decoder(list[Raw]).decode
+
+
+def read(body: bytes) -> Asked:
+    """A Namer whose `own` is a ReadConversation. Raises ApiError 400 with `param`."""
+    asked = json_body.glance(body, ConversationBody) if body else ConversationBody()
+    items = asked.items or []
+    if len(items) > MAX_ITEMS:
+        raise ApiError.invalid("items", f"at most {MAX_ITEMS} items at a time, got {len(items)}")
+    check_metadata(asked.metadata)
+    calls = [item.get("call_id") for item in items]  # which may have been called before
+    reader = ConversationReader(_same, calls=[call for call in calls if isinstance(call, str)])
+    kept = input_items.kept(reader.read(items, "items"))
+    metadata = None if asked.metadata is None else Raw(_encode(asked.metadata))
+    return Asked(own=_encode(ReadConversation(_raws(kept), metadata)))
+
+
+def read_before(asked: Asked) -> ReadConversation:
+    """What `read` has put into it."""
+    return _decode(asked.own)
+
+
+def _same(name: str, namespace: str | None) -> str:
+    return name
