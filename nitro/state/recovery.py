@@ -1,9 +1,9 @@
 """What servers that have ended left behind. Jobs, see responses.py.
 
-    of one that answered its client                        → incomplete
-    in the background, its events kept, begun              → incomplete: what clients have seen of it stays true
-    in the background otherwise                            → queued again, for whoever serves its model
-    that too, but begun MAX_RUNS times                     → incomplete: it may be what ended the servers
+of one that answered its client                        → incomplete
+in the background, its events kept, begun              → incomplete: what clients have seen of it stays true
+in the background otherwise                            → queued again, for whoever serves its model
+that too, but begun MAX_RUNS times                     → incomplete: it may be what ended the servers
 """
 
 import sqlite3

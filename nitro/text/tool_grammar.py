@@ -40,6 +40,7 @@ class CallableTool:
     param: str  # the place of its schema in the request, for errors
     enforced: bool  # its calls are held to the schema; else they have any arguments
     closed: bool = True  # objects have no properties but those that are listed: see closed_schemas
+    grammar: str | None = None  # Lark; its only argument, a text, matches it
 
     @cached_property
     def schema(self) -> dict[str, Any]:

@@ -41,9 +41,7 @@ RECOVER_EVERY = 600.0  # seconds
 class Background:
     """The responses in the background of one server. Belongs to the event loop."""
 
-    def __init__(
-        self, memory: Memory, service: GenerationService, models: Pool, renderer: MakeKeepable, places: int
-    ):
+    def __init__(self, memory: Memory, service: GenerationService, models: Pool, renderer: MakeKeepable, places: int):
         """`places`: how many run at once."""
         self.memory = memory
         self._service = service
@@ -337,9 +335,7 @@ class _Run:
     async def _fail(self, queued: Queued, error: ApiError) -> None:
         body = responses.changed(queued.body, status="failed", error=error_of(error))
         frame = recovery.terminal(self._number, "failed", body)
-        await self._surely(
-            lambda db: responses.end(db, self._id, "failed", body, [frame] if queued.streamed else [])
-        )
+        await self._surely(lambda db: responses.end(db, self._id, "failed", body, [frame] if queued.streamed else []))
 
     async def _surely(self, job: Callable[[Any], Any]) -> Any:
         """What the database says, as soon as it can be written."""

@@ -1,15 +1,15 @@
 """Keeps one response while its client waits for it: it is in the database when it begins, and before its end is told.
 
-    begin → keep, by its renderer → kept
-          → fail or leave, where it has no answer
+begin → keep, by its renderer → kept
+      → fail or leave, where it has no answer
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from nitro.api.responses.asked import Lasting
 from nitro.api.responses.keeping import KeepableRenderer, Keeping, KeptResponse, new_id
 from nitro.api.responses.memory import Remembered, told
-from nitro.api.responses.asked import Lasting
 from nitro.api.responses.usage import error_of
 from nitro.errors import ApiError, StateError
 from nitro.service.events import Event, Started

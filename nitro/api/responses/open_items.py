@@ -4,6 +4,8 @@ import secrets
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from msgspec import UNSET, UnsetType
+
 from nitro.api.responses import events, sealed
 from nitro.api.responses.custom_input import CustomInput
 from nitro.api.responses.events import Event
@@ -20,7 +22,6 @@ from nitro.api.responses.schema import (
     SummaryText,
     TokenLogprob,
 )
-from msgspec import UNSET, UnsetType
 
 
 class OpenItem(ABC):

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from nitro.api import sse
-from nitro.api.responses import events, reply_options, schema
-from nitro.api.responses.keeping import KeptResponse, Keeping
+from nitro.api.responses import events as written
+from nitro.api.responses import reply_options, schema
+from nitro.api.responses.keeping import Keeping, KeptResponse
 from nitro.api.responses.open_items import OpenCall, OpenCustomCall, OpenItem, OpenMessage, OpenReasoning, OpenSummary
 from nitro.api.responses.reply_options import CalledTool
 from nitro.api.responses.usage import error_of, logprobs_of, usage_of
@@ -62,7 +63,7 @@ class ResponsesRenderer:
     def opening(self) -> bytes:
         """The response before it has any output, twice."""
         response = self._response("in_progress")
-        return self._frames([events.Created(response=response), events.InProgress(response=response)])
+        return self._frames([written.Created(response=response), written.InProgress(response=response)])
 
     def events(self, burst: Sequence[Event]) -> bytes:
         """What has come, as frames."""
@@ -85,7 +86,7 @@ class ResponsesRenderer:
         told = self._close("incomplete")
         response = self._response("failed", error=error_of(error))
         self._keep(response)
-        return self._frames([*told, events.Failed(response=response)])
+        return self._frames([*told, written.Failed(response=response)])
 
     def closing(self) -> bytes:
         """Nothing: the last event says that it is the last."""
@@ -113,7 +114,7 @@ class ResponsesRenderer:
 
     # What an event is told by
 
-    def _told(self, event: Event) -> list[events.Event]:
+    def _told(self, event: Event) -> list[written.Event]:
         if isinstance(event, TextDelta):
             scored = [] if self._options.logprobs is None else logprobs_of(event.tokens)
             is_open = isinstance(self._open, OpenMessage)
@@ -130,12 +131,12 @@ class ResponsesRenderer:
         if isinstance(event, Done):
             response = self._ended(event)
             self._keep(response)
-            last = events.Incomplete if self._finish == "length" else events.Completed
+            last = written.Incomplete if self._finish == "length" else written.Completed
             return [last(response=response)]
         return []
 
-    def _add_text(self, text: str, logprobs: list[schema.TokenLogprob]) -> list[events.Event]:
-        told: list[events.Event] = []
+    def _add_text(self, text: str, logprobs: list[schema.TokenLogprob]) -> list[written.Event]:
+        told: list[written.Event] = []
         if not isinstance(self._open, OpenMessage):
             told = self._begin(message := OpenMessage(self._next))
             if self._options.logprobs is None:
@@ -143,16 +144,16 @@ class ResponsesRenderer:
         assert self._open
         return told + self._open.add(text, logprobs)
 
-    def _add_reasoning(self, text: str) -> list[events.Event]:
-        told: list[events.Event] = []
+    def _add_reasoning(self, text: str) -> list[written.Event]:
+        told: list[written.Event] = []
         if not isinstance(self._open, OpenReasoning):
             kind = OpenSummary if self._options.summarizes else OpenReasoning
             told = self._begin(kind(self._next, self._options.encrypts))
         assert self._open
         return told + self._open.add(text, [])
 
-    def _add_call(self, event: CallDelta) -> list[events.Event]:
-        told: list[events.Event] = []
+    def _add_call(self, event: CallDelta) -> list[written.Event]:
+        told: list[written.Event] = []
         if not isinstance(self._open, OpenCall) or event.call != self._call:
             name = event.name or ""
             tool = self._options.called.get(name) or CalledTool(name)
@@ -169,12 +170,12 @@ class ResponsesRenderer:
         """The place of the next item."""
         return len(self._items) + (self._open is not None)
 
-    def _begin(self, item: OpenItem) -> list[events.Event]:
+    def _begin(self, item: OpenItem) -> list[written.Event]:
         told = self._close("completed")
         self._open = item
         return told + item.begin()
 
-    def _close(self, status: schema.ItemStatus) -> list[events.Event]:
+    def _close(self, status: schema.ItemStatus) -> list[written.Event]:
         item, self._open, self._around = self._open, None, None
         if item is None:
             return []
@@ -207,7 +208,7 @@ class ResponsesRenderer:
 
     # Frames
 
-    def _frames(self, told: Sequence[events.Event]) -> bytes:
+    def _frames(self, told: Sequence[written.Event]) -> bytes:
         frames = []
         for event in told:
             event.sequence_number = self._number
@@ -216,7 +217,7 @@ class ResponsesRenderer:
         return b"".join(frames)
 
 
-def frame(event: events.Event) -> bytes:
+def frame(event: written.Event) -> bytes:
     """An event as it is sent."""
     return b"event: %b\ndata: %b\n\n" % (str(event.__struct_config__.tag).encode(), _encode(event))
 

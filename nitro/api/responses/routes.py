@@ -14,7 +14,7 @@ from nitro.api.responses import asked as asked_before
 from nitro.api.responses import query
 from nitro.api.responses.asked import Lasting
 from nitro.api.responses.background import Background
-from nitro.api.responses.create import RESPONSES
+from nitro.api.responses.endpoint import RESPONSES
 from nitro.api.responses.keeper import Keeper, WithheldEnd
 from nitro.api.responses.keeping import Keeping
 from nitro.api.responses.kept_stream import KeptStream

@@ -63,7 +63,7 @@ class Reasoning(Struct, tag="reasoning"):
     status: ItemStatus
     summary: list[SummaryText] = []
     content: list[ReasoningText] | UnsetType = UNSET
-    encrypted_content: str | None | UnsetType = UNSET
+    encrypted_content: str | UnsetType = UNSET
 
 
 class FunctionCall(Struct, tag="function_call"):
