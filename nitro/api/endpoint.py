@@ -40,21 +40,21 @@ async def respond(request: Request, endpoint: Endpoint, asked: Asked | None = No
     """Have a request read, sent to an engine, and answered, whole or as a stream. `asked`: its model, where the route
     says it."""
     raw = RawRequest(endpoint.reader, partial(read_body, request), endpoint.prompt_param, asked, endpoint.namer)
-    return await exchange(request, endpoint, raw, principal_of(request), partial(_answer, endpoint))
+    return await exchange(request, endpoint, raw, principal_of(request), partial(answer, endpoint))
 
 
 Answer = Callable[[GenerationStream, Principal], Awaitable[Response[Any]]]  # releases the stream, if it raises
 
 
 async def exchange(
-    request: Request, endpoint: Endpoint, raw: RawRequest, principal: Principal, answer: Answer
+    request: Request, endpoint: Endpoint, raw: RawRequest, principal: Principal, make: Answer
 ) -> Response[Any]:
-    """The same for who has looked at the request before. `answer` makes the response once the engine has accepted."""
+    """The same for who has looked at the request before. `make` makes the response once the engine has accepted."""
     service: GenerationService = request.app.state.service
     try:
         if endpoint.early and service.may_wait:
-            return await _reply_or_sign(service, endpoint.early, raw, principal, answer)
-        return await _reply(service, raw, principal, answer)
+            return await _reply_or_sign(service, endpoint.early, raw, principal, make)
+        return await _reply(service, raw, principal, make)
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except ApiError as error:
@@ -70,13 +70,14 @@ async def _reply(
     service: GenerationService,
     raw: RawRequest,
     principal: Principal,
-    answer: Answer,
+    make: Answer,
     asked: Callable[[Asked], None] | None = None,
 ) -> Response[Any]:
-    return await answer(await service.generate(raw, principal, asked), principal)
+    return await make(await service.generate(raw, principal, asked), principal)
 
 
-async def _answer(endpoint: Endpoint, stream: GenerationStream, principal: Principal) -> Response[Any]:
+async def answer(endpoint: Endpoint, stream: GenerationStream, principal: Principal) -> Response[Any]:
+    """With the endpoint's renderer."""
     renderer = _renderer(endpoint, stream)
     headers = ignored_parameters.header(stream.ignored)
     if stream.streamed:
@@ -85,11 +86,11 @@ async def _answer(endpoint: Endpoint, stream: GenerationStream, principal: Princ
 
 
 async def _reply_or_sign(
-    service: GenerationService, early: Early, raw: RawRequest, principal: Principal, answer: Answer
+    service: GenerationService, early: Early, raw: RawRequest, principal: Principal, make: Answer
 ) -> Response[Any]:
     """The reply; for a stream that waits too long for its model, one that begins with signs of life."""
     silence = Silence()
-    replying = asyncio.create_task(_reply(service, raw, principal, answer, silence.asked), name="reply")
+    replying = asyncio.create_task(_reply(service, raw, principal, make, silence.asked), name="reply")
     try:
         await asyncio.wait((replying, silence.too_long), return_when=asyncio.FIRST_COMPLETED)
         return replying.result() if replying.done() else LateStream(early, replying)

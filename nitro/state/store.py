@@ -110,6 +110,6 @@ class Store:
             raise StateError("state_unusable", f"Nothing can be kept: {error}.") from None
 
 
-def _tell(done: "concurrent.futures.Future[object]") -> None:
+def _tell(done: "concurrent.futures.Future[T]") -> None:
     if isinstance(error := done.exception(), NitroError):
         log.error("a response could not be kept: %s", error)

@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Any
 
 from nitro.api import readers, sse
@@ -128,14 +129,14 @@ class Background:
             principal.left.set_result(None)
         self._tell(id)
 
-    async def follow(self, id: str, after: int) -> AsyncIterator[bytes]:
+    async def follow(self, id: str, after: int) -> AsyncGenerator[bytes, None]:
         """The frames of its events behind a sequence number, until its last. Raises StateError, and NotThere where it
         was deleted."""
         sent = asyncio.get_running_loop().time()
         while True:
             news = self._listen(id)
             try:
-                frames, last = await self.memory.store.read(lambda db: responses.events_after(db, id, after))
+                frames, last = await self.memory.store.read(partial(responses.events_after, id=id, number=after))
                 if frames:
                     after = frames[-1][0]
                     yield b"".join(frame for _, frame in frames)
@@ -307,7 +308,7 @@ class _Run:
             frames = self._numbered(data) if queued.streamed else []
             if stream.ended:
                 break
-            if frames and not await self._store.write(lambda db, new=frames: responses.add_events(db, self._id, new)):
+            if frames and not await self._store.write(partial(responses.add_events, id=self._id, frames=frames)):
                 return
             self._background.tell(self._id)
             data = stream.render(renderer, await self._next(stream))

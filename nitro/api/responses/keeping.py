@@ -53,7 +53,10 @@ class KeepableRenderer(Protocol):
 
     media_type: str
     headers: Mapping[str, str]
-    input_items: bytes  # a JSON array: the request's own input items, each with an `id`; a text is a user's message
+
+    @property
+    def input_items(self) -> bytes:
+        """A JSON array: the request's own input items, each with an `id`; a text is a user's message."""
 
     def begun(self) -> KeptResponse:
         """The Response in progress, without output, before anything is rendered."""

@@ -8,20 +8,18 @@ from typing import Any
 from litestar import MediaType, Request, Response, delete, get, post
 from litestar.response import Stream
 
-from nitro.api import error_responses, readers, sse
-from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, exchange, principal_of, read_body
+from nitro.api import endpoint, error_responses, readers, sse
+from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, Answer, exchange, principal_of, read_body
 from nitro.api.responses import asked as asked_before
 from nitro.api.responses import query
 from nitro.api.responses.asked import Lasting
 from nitro.api.responses.background import Background
 from nitro.api.responses.endpoint import RESPONSES
 from nitro.api.responses.keeper import Keeper, WithheldEnd
-from nitro.api.responses.keeping import Keeping
 from nitro.api.responses.kept_stream import KeptStream
 from nitro.api.responses.memory import Memory, Remembered, told
 from nitro.api.responses.renderer import ResponsesRenderer
 from nitro.api.responses.replies import json
-from nitro.api.stream_response import StreamResponse
 from nitro.errors import ApiError, NitroError
 from nitro.service import ignored_parameters
 from nitro.service.disconnects import ClientDisconnected
@@ -52,27 +50,16 @@ async def create_response(request: Request) -> Response[Any]:
         if asked.background:
             return await _create_in_background(request, raw, b"".join(body), asked, remembered, principal)
         del body
-        keeper = Keeper(memory.store, asked, remembered) if keeps else None
+        answer: Answer = (
+            partial(_kept, Keeper(memory.store, asked, remembered)) if keeps else partial(endpoint.answer, RESPONSES)
+        )
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except NitroError as error:
         refusal = error_responses.as_api_error(error)
         error_responses.refused(request.scope, refusal)
         return RESPONSES.error(refusal)
-    return await exchange(request, RESPONSES, raw, principal, partial(_kept if keeper else _answered, keeper))
-
-
-async def _answered(_: None, stream: GenerationStream, principal: Principal) -> Response[Any]:
-    """A reply that is not kept."""
-    try:
-        renderer = ResponsesRenderer(stream.started, stream.reply_options, Keeping())
-    except BaseException as error:
-        stream.release(f"error: {error}")
-        raise
-    headers = ignored_parameters.header(stream.ignored)
-    if stream.streamed:
-        return StreamResponse(stream, renderer, headers, principal)
-    return Response(await stream.whole(renderer), headers=headers, media_type=MediaType.JSON)
+    return await exchange(request, RESPONSES, raw, principal, answer)
 
 
 async def _kept(keeper: Keeper, stream: GenerationStream, principal: Principal) -> Response[Any]:
