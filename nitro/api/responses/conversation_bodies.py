@@ -23,10 +23,10 @@ class ConversationBody(Struct):
 
 
 class ReadConversation(Struct, frozen=True):
-    """`items`: JSON, each with its id. `metadata`: a JSON object; None: none was sent."""
+    """`items`: JSON, each with its id. `metadata`: a JSON object."""
 
     items: list[Raw]
-    metadata: Raw | None
+    metadata: Raw
 
 
 _encode = msgspec.json.Encoder().encode
@@ -44,7 +44,7 @@ def read(body: bytes) -> Asked:
     calls = [item.get("call_id") for item in items]  # which may have been called before
     reader = ConversationReader(_same, calls=[call for call in calls if isinstance(call, str)])
     kept = input_items.kept(reader.read(items, "items"))
-    metadata = None if asked.metadata is None else Raw(_encode(asked.metadata))
+    metadata = Raw(_encode(asked.metadata or {}))
     return Asked(own=_encode(ReadConversation(_raws(kept), metadata)))
 
 

@@ -47,21 +47,23 @@ async def create_conversation(request: Request) -> Response[Any]:
         read = await _read(request)
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
-    id, created, metadata = new_id("conv"), int(time.time()), read.metadata or Raw(b"{}")
+    id, created, metadata = new_id("conv"), int(time.time()), read.metadata
     await store.write(lambda db: conversations.create(db, id, created, bytes(metadata), read.items))
     return json(_described(Conversation(id, created, metadata, 0)))
 
 
 @get("/v1/conversations/{conversation_id:str}")
-async def get_conversation(request: Request, conversation_id: str) -> Response[Any]:
+async def get_conversation(request: Request) -> Response[Any]:
     """What it is, without its items."""
+    conversation_id = str(request.path_params["conversation_id"])
     with told():
         return json(_described(await _store(request).read(lambda db: conversations.get(db, conversation_id))))
 
 
 @post("/v1/conversations/{conversation_id:str}", status_code=200)
-async def update_conversation(request: Request, conversation_id: str) -> Response[Any]:
+async def update_conversation(request: Request) -> Response[Any]:
     """Give it other metadata."""
+    conversation_id = str(request.path_params["conversation_id"])
     store = _store(request)
     try:
         read = await _read(request)
@@ -69,22 +71,24 @@ async def update_conversation(request: Request, conversation_id: str) -> Respons
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     if read.items:
         raise ApiError.unsupported("items", "is added at /v1/conversations/{id}/items")
-    metadata = bytes(read.metadata or b"{}")
+    metadata = bytes(read.metadata)
     with told():
         return json(_described(await store.write(lambda db: conversations.update(db, conversation_id, metadata))))
 
 
 @delete("/v1/conversations/{conversation_id:str}", status_code=200)
-async def delete_conversation(request: Request, conversation_id: str) -> Response[Any]:
+async def delete_conversation(request: Request) -> Response[Any]:
     """Forget it and its items. Responses that it was given to are kept."""
+    conversation_id = str(request.path_params["conversation_id"])
     with told():
         await _store(request).write(lambda db: conversations.delete(db, conversation_id))
     return json({"id": conversation_id, "object": "conversation.deleted", "deleted": True})
 
 
 @post("/v1/conversations/{conversation_id:str}/items", status_code=200)
-async def create_items(request: Request, conversation_id: str) -> Response[Any]:
+async def create_items(request: Request) -> Response[Any]:
     """Add items; the reply lists them."""
+    conversation_id = str(request.path_params["conversation_id"])
     store = _store(request)
     query.check_include(request.query_params.dict())
     try:
@@ -99,16 +103,19 @@ async def create_items(request: Request, conversation_id: str) -> Response[Any]:
 
 
 @get("/v1/conversations/{conversation_id:str}/items")
-async def list_items(request: Request, conversation_id: str) -> Response[Any]:
+async def list_items(request: Request) -> Response[Any]:
     """Its items, in pages."""
+    conversation_id = str(request.path_params["conversation_id"])
     with told():
         _, items = await _store(request).read(lambda db: conversations.of(db, conversation_id))
     return json(query.items_page(request.query_params.dict(), items))
 
 
 @get("/v1/conversations/{conversation_id:str}/items/{item_id:str}")
-async def get_item(request: Request, conversation_id: str, item_id: str) -> Response[Any]:
+async def get_item(request: Request) -> Response[Any]:
     """One item."""
+    conversation_id = str(request.path_params["conversation_id"])
+    item_id = str(request.path_params["item_id"])
     query.check_include(request.query_params.dict())
     with told():
         _, items = await _store(request).read(lambda db: conversations.of(db, conversation_id))
@@ -119,8 +126,10 @@ async def get_item(request: Request, conversation_id: str, item_id: str) -> Resp
 
 
 @delete("/v1/conversations/{conversation_id:str}/items/{item_id:str}", status_code=200)
-async def delete_item(request: Request, conversation_id: str, item_id: str) -> Response[Any]:
+async def delete_item(request: Request) -> Response[Any]:
     """Take one item out of it; the reply is the conversation."""
+    conversation_id = str(request.path_params["conversation_id"])
+    item_id = str(request.path_params["item_id"])
     with told():
         return json(
             _described(await _store(request).write(lambda db: conversations.remove(db, conversation_id, item_id)))

@@ -21,7 +21,7 @@ INCLUDABLE = (
     "message.output_text.logprobs",
 )
 
-Query = Mapping[str, Any]
+Query = Mapping[str, list[str]]
 
 
 class Retrieval(Struct, frozen=True):
@@ -70,17 +70,16 @@ def as_list(found: Page) -> dict[str, Any]:
 def check_include(query: Query) -> None:
     """Raises ApiError 400."""
     for name in ("include", "include[]"):
-        values = query.get(name, [])
-        for value in values if isinstance(values, list) else [values]:
+        for value in query.get(name, []):
             if value not in INCLUDABLE:
                 raise ApiError.invalid("include", f"one of {', '.join(INCLUDABLE)}, got '{value}'")
 
 
 def _one(query: Query, name: str) -> str | None:
-    value = query.get(name)
-    if isinstance(value, list):
+    values = query.get(name, [])
+    if len(values) > 1:
         raise ApiError.invalid(name, "one value")
-    return None if value is None else str(value)
+    return values[0] if values else None
 
 
 def _flag(query: Query, name: str) -> bool:

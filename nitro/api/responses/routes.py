@@ -114,8 +114,9 @@ async def _frames(background: Background, id: str, after: int) -> AsyncIterator[
 
 
 @get("/v1/responses/{response_id:str}")
-async def get_response(request: Request, response_id: str) -> Response[Any]:
+async def get_response(request: Request) -> Response[Any]:
     """The response as it is now, or its events."""
+    response_id = str(request.path_params["response_id"])
     memory: Memory = request.app.state.memory
     asked = query.retrieval(request.query_params.dict())
     with told():
@@ -129,8 +130,9 @@ async def get_response(request: Request, response_id: str) -> Response[Any]:
 
 
 @delete("/v1/responses/{response_id:str}", status_code=200)
-async def delete_response(request: Request, response_id: str) -> Response[Any]:
+async def delete_response(request: Request) -> Response[Any]:
     """Forget it. What runs is ended."""
+    response_id = str(request.path_params["response_id"])
     memory: Memory = request.app.state.memory
     with told():
         await memory.store.write(lambda db: responses.delete(db, response_id))
@@ -140,15 +142,17 @@ async def delete_response(request: Request, response_id: str) -> Response[Any]:
 
 
 @post("/v1/responses/{response_id:str}/cancel", status_code=200)
-async def cancel_response(request: Request, response_id: str) -> Response[Any]:
+async def cancel_response(request: Request) -> Response[Any]:
     """End a response in the background."""
+    response_id = str(request.path_params["response_id"])
     background: Background = request.app.state.background
     return Response(await background.cancel(response_id), media_type=MediaType.JSON)
 
 
 @get("/v1/responses/{response_id:str}/input_items")
-async def list_input_items(request: Request, response_id: str) -> Response[Any]:
+async def list_input_items(request: Request) -> Response[Any]:
     """The items that a response was made of, with those of the responses that it goes on with."""
+    response_id = str(request.path_params["response_id"])
     memory: Memory = request.app.state.memory
     with told():
         items = await memory.store.read(lambda db: responses.input_items(db, response_id))
