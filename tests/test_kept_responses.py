@@ -266,6 +266,9 @@ def test_items_of_a_conversation(kept):
     missing(lambda: client.conversations.items.create(talk.id, items=[]), "missing_required_parameter", 400)
     missing(lambda: client.conversations.create(metadata={"x": 3}), "invalid_value", 400)
     missing(lambda: client.conversations.update("conv_none", metadata={}))
+    empty = lambda: client.conversations.update(talk.id, metadata=openai.omit)  # noqa: E731
+    missing(empty, "missing_required_parameter", 400)
+    assert client.conversations.retrieve(talk.id).metadata == {"a": "b"}
 
 
 def test_one_response_at_a_time_works_on_a_conversation(serve, gate, tmp_path):

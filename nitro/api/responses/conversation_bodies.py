@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from nitro.api import json_body
 from nitro.api.responses import input_items
@@ -19,14 +19,15 @@ class ConversationBody(Struct):
     """What may be in one."""
 
     items: list[dict[str, Any]] | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: dict[str, Any] | UnsetType | None = UNSET
 
 
 class ReadConversation(Struct, frozen=True):
-    """`items`: JSON, each with its id. `metadata`: a JSON object."""
+    """`items`: JSON, each with its id. `metadata`: a JSON object. `changes`: it was sent."""
 
     items: list[Raw]
     metadata: Raw
+    changes: bool
 
 
 _encode = msgspec.json.Encoder().encode
@@ -40,12 +41,13 @@ def read(body: bytes) -> Asked:
     items = asked.items or []
     if len(items) > MAX_ITEMS:
         raise ApiError.invalid("items", f"at most {MAX_ITEMS} items at a time, got {len(items)}")
-    check_metadata(asked.metadata)
+    metadata = asked.metadata or {}
+    check_metadata(metadata)
     calls = [item.get("call_id") for item in items]  # which may have been called before
     reader = ConversationReader(_same, calls=[call for call in calls if isinstance(call, str)])
     kept = input_items.kept(reader.read(items, "items"))
-    metadata = Raw(_encode(asked.metadata or {}))
-    return Asked(own=_encode(ReadConversation(_raws(kept), metadata)))
+    read = ReadConversation(_raws(kept), Raw(_encode(metadata)), asked.metadata is not UNSET)
+    return Asked(own=_encode(read))
 
 
 def read_before(asked: Asked) -> ReadConversation:

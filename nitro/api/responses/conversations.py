@@ -71,6 +71,8 @@ async def update_conversation(request: Request) -> Response[Any]:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     if read.items:
         raise ApiError.unsupported("items", "is added at /v1/conversations/{id}/items")
+    if not read.changes:
+        raise ApiError.missing("metadata")
     metadata = bytes(read.metadata)
     with told():
         return json(_described(await store.write(lambda db: conversations.update(db, conversation_id, metadata))))
