@@ -71,7 +71,7 @@ class ResponsesRenderer:
         for event in burst:
             if type(event) is TextDelta and event.text and (around := self._around):
                 self._open.texts.append(event.text)  # type: ignore[union-attr]
-                frames += around[0], b"%d" % self._number, around[1], _encode(event.text), around[2]
+                frames += around[0], _encode(event.text), around[1], b"%d" % self._number, around[2]
                 self._number += 1
             elif told := self._told(event):
                 frames.append(self._frames(told))
@@ -223,9 +223,9 @@ def frame(event: written.Event) -> bytes:
 
 
 def _around(item: OpenItem) -> tuple[bytes, bytes, bytes]:
-    """A delta's frame without its number and its text."""
+    """The bytes around a delta's text and its number, which comes after that."""
     sample = item.delta(MARK)
     sample.sequence_number = NUMBER
-    before, _, rest = frame(sample).partition(b"%d" % NUMBER)
-    between, _, after = rest.partition(_encode(MARK))
+    before, _, rest = frame(sample).partition(_encode(MARK))
+    between, _, after = rest.partition(b"%d" % NUMBER)
     return before, between, after
