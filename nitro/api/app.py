@@ -17,7 +17,11 @@ from nitro.api.openai import models
 from nitro.api.openai.chat import chat_completions
 from nitro.api.openai.completions import completions
 from nitro.api.openapi.document import openapi_document
-from nitro.api.responses.create import create_response
+from nitro.api.responses import conversations
+from nitro.api.responses import routes as responses
+from nitro.api.responses.background import Background
+from nitro.api.responses.memory import Memory
+from nitro.api.responses.renderer import ResponsesRenderer
 from nitro.models.pool import Pool
 from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
@@ -39,15 +43,16 @@ def make_app(
     metrics: Metrics,
     max_body: int = 32 * 2**20,
     stop: Callable[[], None] = lambda: None,
+    kept: Background | None = None,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
-    server."""
+    server. `kept`: responses in the background, with the memory of all; None: nothing is kept."""
+    kept = kept or Background(Memory(None), service, served, ResponsesRenderer, 1)
     first = FirstNitro(served, stop, guard.has_key, service.strict)
     app = _Application(
         [
             chat_completions,
             completions,
-            create_response,
             models.list_models,
             models.get_model,
             models.load_model,
@@ -57,8 +62,19 @@ def make_app(
             health.metrics,
             openapi_document,
             *first_nitro.HANDLERS,
+            *responses.HANDLERS,
+            *conversations.HANDLERS,
         ],
-        state=State({"models": served, "service": service, "metrics": metrics, "first_nitro": first}),
+        state=State(
+            {
+                "models": served,
+                "service": service,
+                "metrics": metrics,
+                "first_nitro": first,
+                "memory": kept.memory,
+                "background": kept,
+            }
+        ),
         exception_handlers={
             NotFoundException: error_responses.on_unknown_url,
             MethodNotAllowedException: error_responses.on_wrong_method,

@@ -101,6 +101,24 @@ class GenerationService:
         EngineError, ClientDisconnected; nothing is logged."""
         return await unless_disconnected(principal, self._intake.name(namer, body))
 
+    async def read(self, raw: RawRequest, principal: Principal) -> "ReadRequest":
+        """Have the request read, for who begins it later. Raises ApiError and ClientDisconnected; nothing is logged."""
+        try:
+            body = await raw.body()
+            known = await unless_disconnected(principal, self._asked(raw, body))
+            return await unless_disconnected(principal, self._read(raw, body, known))
+        except (EngineError, TemplateError) as error:
+            raise as_api_error(error, raw.prompt_param) from error
+
+    async def _read(self, raw: RawRequest, body: list[bytes], known: Asked) -> "ReadRequest":
+        lease = self._models.lease(known.model)
+        async with lease as model:
+            info = await model.engine.ready()
+            setup = model.setup(info)
+            prepared = await self._intake.read(setup, raw.reader, body, self.strict, lease.found, raw.history)
+            started = Started(model.source.id, model.fingerprint(info), int(time.time()), 1, 0)
+            return ReadRequest(started, prepared.streamed, prepared.reply_options, prepared.ignored)
+
     async def _accept(self, raw: RawRequest, body: list[bytes], lease: Lease, log: RequestLog) -> "_Accepted":
         model = await lease.acquire()
         log.of(model.source.id)
@@ -129,6 +147,16 @@ class GenerationService:
         log.ignored = [*prepared.ignored, *unenforced]
         started = _started(model, info, generation, prepared.output)
         return _Accepted(prepared, started, choices, log.ignored)
+
+
+class ReadRequest(NamedTuple):
+    """A request that may begin. `started`: as it would be now; nothing is known of its tokens. The rest: see
+    GenerationStream."""
+
+    started: Started
+    streamed: bool
+    reply_options: bytes
+    ignored: list[str]
 
 
 class _Accepted(NamedTuple):

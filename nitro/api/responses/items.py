@@ -9,7 +9,7 @@
 Knows nothing of tools that are offered but the names under which the model knows them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,13 +33,14 @@ MEDIA_PARTS = ("input_image", "input_file", "input_audio", "computer_screenshot"
 
 
 class ConversationReader:
-    """Reads items one after the other. `named`: how the model knows a tool. `references`: kept items, by id."""
+    """Reads items one after the other. `named`: how the model knows a tool. `references`: kept items, by id.
+    `calls`: ids of calls that were made before."""
 
-    def __init__(self, named: Named, references: Mapping[str, Item] | None = None):
+    def __init__(self, named: Named, references: Mapping[str, Item] | None = None, calls: Iterable[str] = ()):
         self._named = named
         self._references = references or {}
         self._turn: dict[str, Any] | None = None  # the assistant's message, which may go on
-        self._calls: set[str] = set()  # ids
+        self._calls = set(calls)  # ids
         self.messages: list[dict[str, Any]] = []
         self.told: list[str] = []  # names without effect, with their paths, as they may stand in a header
 

@@ -16,6 +16,7 @@ from nitro.api.openai.requests import ChatRequest
 from nitro.api.openai.sampling import inert
 from nitro.api.responses import history, input_items, reply_options
 from nitro.api.responses.items import ConversationReader, Item
+from nitro.api.responses.metadata import check_metadata
 from nitro.api.responses.names import MOVED
 from nitro.api.responses.reply_options import ReplyOptions
 from nitro.api.responses.requests import SUMMARIES, TRUNCATIONS, VERBOSITIES, Reasoning, ResponsesRequest, Text
@@ -41,7 +42,6 @@ _PLAIN = (
     *("instructions", "max_output_tokens", "max_tool_calls", "previous_response_id", "prompt_cache_key"),
     *("prompt_cache_retention", "safety_identifier", "user"),
 )
-MAX_METADATA, MAX_KEY, MAX_VALUE = 16, 64, 512
 # The parameters of chat that mean the same here
 _SHARED = [
     name
@@ -171,13 +171,7 @@ def _check_lasting(request: ResponsesRequest, remembers: bool) -> None:
 def _check_others(request: ResponsesRequest) -> None:
     if request.truncation not in (None, *TRUNCATIONS):
         raise ApiError.invalid("truncation", f"one of {', '.join(TRUNCATIONS)}, got '{request.truncation}'")
-    metadata = request.metadata or {}
-    if len(metadata) > MAX_METADATA:
-        raise ApiError.invalid("metadata", f"at most {MAX_METADATA} names, got {len(metadata)}")
-    for name, value in metadata.items():
-        if not isinstance(value, str) or len(value) > MAX_VALUE or len(name) > MAX_KEY:
-            expected = f"texts of at most {MAX_VALUE} characters, by names of at most {MAX_KEY}"
-            raise ApiError.invalid(f"metadata.{name}"[: MAX_KEY + 20], expected)
+    check_metadata(request.metadata)
 
 
 def _read_input(

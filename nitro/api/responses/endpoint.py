@@ -1,11 +1,7 @@
-"""`POST /v1/responses`, where nothing is kept."""
-
-from typing import Any
-
-from litestar import Request, Response, post
+"""How `POST /v1/responses` is read and answered. What it keeps, and where that is asked for, is in routes.py."""
 
 from nitro.api import readers, sse
-from nitro.api.endpoint import Endpoint, respond
+from nitro.api.endpoint import Endpoint
 from nitro.api.late_stream import Early
 from nitro.api.responses.keeping import Keeping
 from nitro.api.responses.renderer import ResponsesRenderer, frame
@@ -16,17 +12,11 @@ from nitro.service.events import Started
 EARLY = Early(sse.MEDIA_TYPE, sse.HEADERS, sse.KEEPALIVE, lambda error: frame(error_event(error)))
 
 
-@post("/v1/responses", status_code=200)
-async def create_response(request: Request) -> Response[Any]:
-    """Answer a conversation, as items."""
-    return await respond(request, RESPONSES)
-
-
 def forgetting(started: Started, options: bytes) -> ResponsesRenderer:
     """A renderer of a response that nobody keeps."""
     return ResponsesRenderer(started, options, Keeping())
 
 
 RESPONSES = Endpoint(
-    reader=readers.RESPONSE, renderer=forgetting, prompt_param="input", namer=readers.NAME, early=EARLY
+    reader=readers.RESPONSE, renderer=forgetting, prompt_param="input", namer=readers.RESPONSE_NAME, early=EARLY
 )
