@@ -169,6 +169,8 @@ def _check_lasting(request: ResponsesRequest, remembers: bool) -> None:
 
 
 def _check_others(request: ResponsesRequest) -> None:
+    if request.truncation == "auto":
+        raise ApiError.invalid("truncation", "'disabled': a prompt that does not fit is a 400")
     if request.truncation not in (None, *TRUNCATIONS):
         raise ApiError.invalid("truncation", f"one of {', '.join(TRUNCATIONS)}, got '{request.truncation}'")
     check_metadata(request.metadata)
