@@ -18,8 +18,8 @@ HOW = """\
 Both run on uvicorn with one event loop; Nitro's engine is a process of its own. Measured are frames per second of 64
 streams at once, and the time to the first token of a single client. The bare app writes each frame by itself; Nitro
 writes what has come for a stream together, which is more than one frame where the engine is ahead. Medians of the
-rounds; ratio: Nitro ÷ bare. The second table is of Nitro alone: events a second of other routes beside chat's, in turns;
-ratio: route ÷ chat."""
+rounds; ratio: Nitro ÷ bare. The second table is of Nitro alone: events a second of other routes beside chat's, in
+turns; ratio: route ÷ chat."""
 
 
 def bare(port: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Grammars of custom tools: a text in JSON keeps a quoted grammar where it keeps the grammar itself, in every format."""
+"""Grammars of custom tools: JSON keeps a quoted grammar where its text keeps the grammar itself, in every format."""
 
 import json
 

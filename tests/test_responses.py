@@ -1,5 +1,6 @@
 """`POST /v1/responses` as the OpenAI SDK takes it: whole, as a stream of events, by its accumulators and parsers."""
 
+import asyncio
 import json
 from typing import Any, get_args
 
@@ -32,7 +33,8 @@ def call(name: str, arguments: dict[str, Any]) -> str:
     return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
 
 
-RICH = f"{THOUGHT}Words.\n{call('weather', {'city': 'Oslo'})}\n{call('run', {'input': 'a "b"'})}{call('read', {})}"
+CALLS = [call("weather", {"city": "Oslo"}), call("run", {"input": 'a "b"'}), call("read", {})]
+RICH = f"{THOUGHT}Words.\n" + "\n".join(CALLS)
 
 
 def ask(server: RunningServer, script: str, **options: Any) -> Response:
@@ -236,12 +238,12 @@ def test_the_accumulator(saying: RunningServer) -> None:
 
 def test_the_asynchronous_accumulator(saying: RunningServer) -> None:
     async def final() -> Any:
-        async with openai.AsyncOpenAI(base_url=f"{saying.url}/v1", api_key="none") as client:
-            async with client.responses.stream(model="", input=f"␂{RICH}␃", tools=TOOLS) as events:
-                texts = [event.snapshot async for event in events if event.type == "response.output_text.delta"]
-                return texts, await events.get_final_response()
-
-    import asyncio
+        async with (
+            openai.AsyncOpenAI(base_url=f"{saying.url}/v1", api_key="none") as client,
+            client.responses.stream(model="", input=f"␂{RICH}␃", tools=TOOLS) as events,
+        ):
+            texts = [event.snapshot async for event in events if event.type == "response.output_text.delta"]
+            return texts, await events.get_final_response()
 
     texts, response = asyncio.run(final())
     assert texts[-1] == "Words." == response.output_text
@@ -280,13 +282,8 @@ def test_logprobs(saying: RunningServer) -> None:
     assert [entry.token for entry in part.logprobs] == ["H", "i"] and len(part.logprobs[0].top_logprobs) == 2
     assert bytes(part.logprobs[0].bytes) == b"H"
     told = stream(saying, f"{THOUGHT}Hi", include=include)
-    streamed = [
-        entry["token"]
-        for e in told
-        if "delta" in e and e["type"].endswith("text.delta")
-        for entry in e.get("logprobs", [])
-    ]
-    assert streamed == ["H", "i"]
+    scored = [event["logprobs"] for event in told if event["type"] == "response.output_text.delta"]
+    assert [entry["token"] for each in scored for entry in each] == ["H", "i"]
     assert ask(saying, "Hi").output[0].content[0].logprobs == []
 
 
