@@ -28,11 +28,12 @@ def needs_it(server, code: str, status: int, words: str, reads: bool = True) -> 
     """`reads`: reading fails, too."""
     client = server.client()
     create = client.responses.create
+    much = {"metadata": {f"{i}": "x" * 512 for i in range(16)}}  # more than one page
     calls = [
-        lambda: create(model="", input="Hi"),
-        lambda: list(create(model="", input="Hi", stream=True)),
-        lambda: create(model="", input="Hi", background=True),
-        lambda: client.conversations.create(),
+        lambda: create(model="", input="Hi", **much),
+        lambda: list(create(model="", input="Hi", stream=True, **much)),
+        lambda: create(model="", input="Hi", background=True, **much),
+        lambda: client.conversations.create(**much),
     ]
     if reads:
         calls += [
@@ -101,38 +102,19 @@ def test_a_file_that_cannot_be_used(serve, tmp_path, spoil, code, words):
 
 def test_a_full_database(serve, tmp_path):
     server = serve(state=tmp_path / "state").ready()
+    prepare = database.Database._prepare
+
+    def limited(self, connection) -> None:
+        prepare(self, connection)
+        connection.execute("PRAGMA max_page_count = 1")  # SQLite makes it as many as there are
+
     works(server)
-    store = server.server.store
-
-    def limit(pages: int) -> None:
-        server.run(store.read(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone()))
-
-    def fill() -> None:
-        client = server.client()
-        with pytest.raises(openai.InternalServerError):
-            while True:
-                client.responses.create(model="", input="Hi" * 1000)
-
-    limit(1)  # as many as there are
-    fill()
-    others_go_on(server)
-    # a fault closes the connection, and with it goes the limit
-    original, database.Database._prepare = database.Database._prepare, _limited(database.Database._prepare)
-    try:
-        fill()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database.Database, "_prepare", limited)
+        server.run(server.server.store.read(lambda db: db.execute("PRAGMA max_page_count = 1").fetchall()))
         needs_it(server, "state_full", 507, "is full", reads=False)
         others_go_on(server)
-    finally:
-        database.Database._prepare = original
     works(server)
-
-
-def _limited(prepare):
-    def limited(self, connection):
-        prepare(self, connection)
-        connection.execute("PRAGMA max_page_count = 1")
-
-    return limited
 
 
 def test_a_disk_that_fills_while_it_is_answered(serve, gate, tmp_path):
