@@ -96,8 +96,8 @@ class Server:
         guard = _guard(config)
         self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
-        self._store = None if config.no_state else Store(config.state or folders.state(), config.state_days)
-        self._kept = Background(Memory(self._store), self.service, self.models, ResponsesRenderer, config.parallel)
+        self.store = None if config.no_state else Store(config.state or folders.state(), config.state_days)
+        self._kept = Background(Memory(self.store), self.service, self.models, ResponsesRenderer, config.parallel)
         app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20, self.stop, self._kept)
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
@@ -174,8 +174,8 @@ class Server:
             self.stop()
             await serving
             await self._kept.close()
-            if self._store:
-                await self._store.close()
+            if self.store:
+                await self.store.close()
             await self.models.close()
             self._loads.close()
 

@@ -57,7 +57,7 @@ def test_it_is_answered_at_once_and_polled(gated, gate):
 
 
 def test_a_wrong_request_is_refused_at_once(gated):
-    for options, param in (({"temperature": 9}, "temperature"), ({"input": [{"role": "x"}]}, "input[0].role")):
+    for options, param in (({"truncation": "some"}, "truncation"), ({"input": [{"role": "x"}]}, "input[0].role")):
         with pytest.raises(openai.BadRequestError) as caught:
             create(gated, **options)
         assert caught.value.param == param

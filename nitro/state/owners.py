@@ -24,7 +24,8 @@ class Owners:
     def name(self) -> str:
         """This server's, which is taken with the first call. Raises OSError."""
         while self._name is None:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (self._folder.parent, self._folder):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             file = self._folder / secrets.token_hex(8)
             lock = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -21,7 +21,7 @@ RESTARTS = "restarts"  # the field of ours in the object: how often it was begun
 
 class _Done(Struct):
     type: str
-    item: Raw | None = None
+    item: Raw = Raw()
 
 
 _done = msgspec.json.Decoder(_Done).decode
@@ -59,7 +59,7 @@ def _output(db: sqlite3.Connection, id: str) -> list[Raw]:
     """The items that its events tell whole."""
     query = "SELECT frame FROM events WHERE response = ? ORDER BY number"
     told = [_done(data_of(frame)) for (frame,) in db.execute(query, (id,))]
-    return [each.item for each in told if each.type == "response.output_item.done" and each.item is not None]
+    return [each.item for each in told if each.type == "response.output_item.done"]
 
 
 def data_of(frame: bytes) -> bytes:

@@ -98,7 +98,8 @@ class Store:
         try:
             return self._owners.name
         except OSError as error:
-            raise StateError("state_unusable", f"{self._database.file.parent} cannot be used: {error}.") from None
+            why = f"{self._database.file} cannot be opened: {error.strerror}."
+            raise StateError("state_unusable", why) from None
 
     async def _ask(self, work: Callable[[], T]) -> T:
         return await asyncio.shield(asyncio.wrap_future(self._submit(work)))
