@@ -92,20 +92,30 @@ def test_an_event_has_the_fields_of_the_sdk_s(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Response", "Usage", "OutputText", "Message", "Reasoning", "FunctionCall", "CustomToolCall", "Error"]
+    "name",
+    [
+        "Response",
+        "ResponseUsage",
+        "OutputText",
+        "MessageItem",
+        "ReasoningItem",
+        "FunctionCallItem",
+        "CustomToolCallItem",
+        "ResponseError",
+    ],
 )
 def test_an_object_has_the_fields_of_the_sdk_s(name: str) -> None:
     from openai.types import responses
 
     theirs = {
         "Response": responses.Response,
-        "Usage": responses.ResponseUsage,
+        "ResponseUsage": responses.ResponseUsage,
         "OutputText": responses.ResponseOutputText,
-        "Message": responses.ResponseOutputMessage,
-        "Reasoning": responses.ResponseReasoningItem,
-        "FunctionCall": responses.ResponseFunctionToolCall,
-        "CustomToolCall": responses.ResponseCustomToolCall,
-        "Error": responses.ResponseError,
+        "MessageItem": responses.ResponseOutputMessage,
+        "ReasoningItem": responses.ResponseReasoningItem,
+        "FunctionCallItem": responses.ResponseFunctionToolCall,
+        "CustomToolCallItem": responses.ResponseCustomToolCall,
+        "ResponseError": responses.ResponseError,
     }
     every, required = names_of(theirs[name])
     own = {field.encode_name for field in msgspec.structs.fields(getattr(schema, name))} | {"type"}

@@ -116,7 +116,7 @@ async def sessions() -> None:
     await Runner.run(agent(), says("Hello.") + "Hello", session=session)
     result = await Runner.run(agent(), says("Fine.") + "How are you?", session=session)
     assert result.final_output == "Fine." and len(await session.get_items()) == 4
-    again = result.to_input_list() + [{"role": "user", "content": says("Bye.")}]
+    again = [*result.to_input_list(), {"role": "user", "content": says("Bye.")}]
     assert (await Runner.run(agent(), again)).final_output == "Bye."
 
 
