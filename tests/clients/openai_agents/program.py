@@ -1,6 +1,8 @@
 """The OpenAI Agents SDK with its default model, which speaks the Responses API: what its quick start shows."""
 
+import asyncio
 import os
+from collections.abc import Callable
 
 from agents import (
     Agent,
@@ -24,8 +26,13 @@ set_default_openai_client(AsyncOpenAI(base_url=os.environ["NITRO_URL"], api_key=
 model = os.environ["NITRO_MODEL"]
 # end of what you change
 
+LOOP = asyncio.new_event_loop()  # the client keeps connections, which belong to one
 CAPITAL = says("Paris.") + "The capital of France is"
 ASKED: list[str] = []
+
+
+def together(function: Callable) -> Callable:
+    return lambda: LOOP.run_until_complete(function())
 
 
 class Person(BaseModel):
@@ -55,6 +62,7 @@ def agent(**options) -> Agent:
 
 
 @step("`Runner.run`", "scripted", "llama", "mlx")
+@together
 async def an_answer() -> None:
     result = await Runner.run(agent(settings={"max_tokens": 16}), CAPITAL)
     assert "Paris" in result.final_output, result
@@ -62,6 +70,7 @@ async def an_answer() -> None:
 
 
 @step("`Runner.run_streamed`", "scripted", "llama")
+@together
 async def a_stream() -> None:
     result = Runner.run_streamed(agent(settings={"max_tokens": 16}), CAPITAL)
     said = ""
@@ -72,6 +81,7 @@ async def a_stream() -> None:
 
 
 @step("a `function_tool`, whole and streaming", "scripted")
+@together
 async def tools() -> None:
     ASKED.clear()
     asked = says(call("weather", '{"city": "Oslo", "days": 2}')) + "What is the weather in Oslo?"
@@ -83,9 +93,10 @@ async def tools() -> None:
 
 
 @step("a tool that must be called", "scripted", "llama")
+@together
 async def forced() -> None:
     ASKED.clear()
-    settings = {"tool_choice": "weather", "max_tokens": 60}
+    settings = {"tool_choice": "weather", "max_tokens": 120}
     asked = says(call("weather", '{"city": "Oslo", "days": 2}')) + "What is the weather in Oslo?"
     chosen = agent(tools=[weather], settings=settings, tool_use_behavior="stop_on_first_tool")
     await Runner.run(chosen, asked)
@@ -93,6 +104,7 @@ async def forced() -> None:
 
 
 @step("`output_type`", "scripted", "llama", "mlx")
+@together
 async def output_type() -> None:
     asked = says('{"name": "Anna", "age": 30}') + "Anna is 30 years old."
     result = await Runner.run(agent(output_type=AgentOutputSchema(Person), settings={"max_tokens": 60}), asked)
@@ -100,6 +112,7 @@ async def output_type() -> None:
 
 
 @step("a handoff", "scripted")
+@together
 async def hands_off() -> None:
     other = Agent(name="Other", instructions="Be kind.", model=model)
     first = Agent(name="First", model=model, handoffs=[handoff(other, tool_name_override="transfer")])
@@ -111,6 +124,7 @@ async def hands_off() -> None:
 
 
 @step("a session, and a conversation that goes on from its items", "scripted")
+@together
 async def sessions() -> None:
     session = SQLiteSession("one")
     await Runner.run(agent(), says("Hello.") + "Hello", session=session)
@@ -121,6 +135,7 @@ async def sessions() -> None:
 
 
 @step("reasoning, and again in the history", "scripted")
+@together
 async def reasoning() -> None:
     settings = {"reasoning": Reasoning(effort="low", summary="auto")}
     made = call("weather", '{"city": "Oslo", "days": 2}')
@@ -136,6 +151,7 @@ async def reasoning() -> None:
 
 
 @step("a refusal, in the server's words", "scripted")
+@together
 async def refusal() -> None:
     try:
         await Runner.run(Agent(name="Hot", model=model, model_settings=ModelSettings(temperature=-1)), CAPITAL)
