@@ -24,7 +24,6 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("/api/embed", "embeddings", NOT_YET),
     ("/api/v0", "LM Studio's API", f"Use {CHAT}, {COMPLETIONS} and {MODELS}."),
     ("/api", "Ollama's API", f"Use {CHAT}, {COMPLETIONS} and {MODELS}."),
-    ("/responses", "the Responses API", f"Use {CHAT}."),
     ("/messages", "Anthropic's API", f"Use {CHAT}."),
     ("/complete", "Anthropic's older API", f"Use {COMPLETIONS}."),
     ("/completion", "llama-server's own API", f"Use {COMPLETIONS}."),

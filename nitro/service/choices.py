@@ -66,6 +66,7 @@ class ChoiceAssembler:
         self.predicted_accepted = self.predicted_rejected = 0  # of those, from a prediction or the draft model
         self.finish: FinishReason | None = None
         self.scored: list[PlacedToken] = []  # whose text has been passed on
+        self.content_scored: list[PlacedToken] = []  # those that came with content; maybe with tags before it
         self._held: list[PlacedToken] = []  # whose text is held back
         self._decoded = 0  # characters, those held back included
         self._unpassed = ""  # text that is held back
@@ -238,6 +239,7 @@ class ChoiceAssembler:
     def _event(self, delta: ChannelDelta, tokens: list[PlacedToken], ids: list[int]) -> Event:
         if delta.channel == "content":
             self._content.append(delta.text)
+            self.content_scored += tokens
             return TextDelta(self.index, delta.text, tokens, ids)
         if delta.channel == "reasoning":
             self._reasoning.append(delta.text)

@@ -17,6 +17,9 @@ from msgspec import Struct
 from nitro.api import sse
 from nitro.api.openai import requests, schema
 from nitro.api.openapi.open_objects import SHAPES
+from nitro.api.responses import events
+from nitro.api.responses.requests import ResponsesRequest
+from nitro.api.responses.schema import Response as ResponseObject
 from nitro.parameters import NO_LIMIT, Param, parameters
 from nitro.service.metrics import CONTENT_TYPE
 
@@ -38,7 +41,8 @@ class Operation(NamedTuple):
     statuses: tuple[int, ...]  # of its errors
     reply: type[Struct] | str | None  # a struct, or the media type of a text
     body: type[Struct] | None = None
-    chunk: type[Struct] | None = None  # what the events of a stream are
+    chunk: type[Struct] | None = None  # what the events of a stream are, before [DONE]
+    events: tuple[type[Struct], ...] = ()  # the same, where each says of what kind it is
     open: bool = False  # needs no key; a 503 is an answer of its own, not an error
 
 
@@ -50,6 +54,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("post", "/v1/completions"): Operation(
         "Continue a text", GENERATION, schema.Completion, requests.CompletionRequest, schema.Completion
+    ),
+    ("post", "/v1/responses"): Operation(
+        "Answer a conversation, as items", GENERATION, ResponseObject, ResponsesRequest, events=events.ALL
     ),
     ("get", "/v1/models"): Operation("List the models", ANY, schema.ModelList),
     ("get", "/v1/models/{model_id}"): Operation("Describe a model", (*ANY, 404), schema.Model),
@@ -88,6 +95,7 @@ DESCRIBED = (
     requests.ChatRequest,
     requests.CompletionRequest,
     requests.Message,
+    ResponsesRequest,
     requests.LoadRequest,
     requests.UnloadRequest,
 )
@@ -128,7 +136,7 @@ def document() -> Json:
 
 def _structs() -> Iterator[type[Struct]]:
     for operation in OPERATIONS.values():
-        for found in (operation.reply, operation.body, operation.chunk):
+        for found in (operation.reply, operation.body, operation.chunk, *operation.events):
             if isinstance(found, type):
                 yield found
 
@@ -157,6 +165,11 @@ def _reply(operation: Operation) -> Json:
         content["application/json"] = {"schema": _of(operation.reply) if operation.reply else {"type": "object"}}
     if operation.chunk:
         content[sse.MEDIA_TYPE] = {"itemSchema": _event(operation.chunk)}
+    if operation.events:
+        data: Json = {"type": "string", "contentMediaType": "application/json"}
+        data["contentSchema"] = {"anyOf": list(map(_of, operation.events))}
+        item = {"type": "object", "required": ["event", "data"], "properties": {"data": data}}
+        content[sse.MEDIA_TYPE] = {"itemSchema": item}
     headers = ["x-request-id", *(["x-nitro-ignored"] if operation.body else [])]
     return {"description": operation.summary, "content": content, "headers": _headers(headers)}
 

@@ -165,5 +165,6 @@ TOOL: Mapping[str, Known] = {
     **_CACHE,
     "allowed_callers": Harmless(sources=(OPENAI,), note="Every call is the model's own."),
     "output_schema": Harmless(sources=(OPENAI,), note="The description is what the model sees."),
+    "defer_loading": Harmless(sources=(OPENAI,), note="Every tool is shown at once, so that none has to be found."),
     "async": Refused(sources=(OPENAI,), neutral=OFF, note="A call ends the answer until its output is sent."),
 }

@@ -19,7 +19,14 @@ from nitro.api.responses.items import ConversationReader, Item
 from nitro.api.responses.metadata import check_metadata
 from nitro.api.responses.names import MOVED
 from nitro.api.responses.reply_options import ReplyOptions
-from nitro.api.responses.requests import SUMMARIES, TRUNCATIONS, VERBOSITIES, Reasoning, ResponsesRequest, Text
+from nitro.api.responses.requests import (
+    SUMMARIES,
+    TRUNCATIONS,
+    VERBOSITIES,
+    ReasoningOptions,
+    ResponsesRequest,
+    TextOptions,
+)
 from nitro.api.responses.tools import ReadTools, read_tools
 from nitro.errors import ApiError
 from nitro.models.setup import ModelSetup
@@ -111,7 +118,7 @@ def _parse(
 
 def _like_chat(request: ResponsesRequest) -> ChatRequest:
     """The request's parameters that chat has, as chat has them."""
-    reasoning = request.reasoning or Reasoning()
+    reasoning = request.reasoning or ReasoningOptions()
     return ChatRequest(
         messages=[],
         reasoning_effort=reasoning.effort,
@@ -120,7 +127,7 @@ def _like_chat(request: ResponsesRequest) -> ChatRequest:
     )
 
 
-def _response_format(text: Text | None) -> dict[str, Any] | None:
+def _response_format(text: TextOptions | None) -> dict[str, Any] | None:
     """`text.format` as chat has it. There, the schema and its name are an object of their own."""
     form = text.format if text else None
     if form is None:
@@ -169,6 +176,8 @@ def _check_lasting(request: ResponsesRequest, remembers: bool) -> None:
 
 
 def _check_others(request: ResponsesRequest) -> None:
+    if request.truncation == "auto":
+        raise ApiError.invalid("truncation", "'disabled': a prompt that does not fit is a 400")
     if request.truncation not in (None, *TRUNCATIONS):
         raise ApiError.invalid("truncation", f"one of {', '.join(TRUNCATIONS)}, got '{request.truncation}'")
     check_metadata(request.metadata)
@@ -203,7 +212,7 @@ def _continues(request: ResponsesRequest, messages: list[dict[str, Any]]) -> boo
 
 def _echoed(request: ResponsesRequest, tools: ReadTools) -> dict[str, Any]:
     """What of the request comes back. See ReplyOptions."""
-    reasoning, text = request.reasoning or Reasoning(), request.text or Text()
+    reasoning, text = request.reasoning or ReasoningOptions(), request.text or TextOptions()
     format = {"type": "text"} if text.format is None else text.format
     json = msgspec.json.encode
     return {

@@ -16,10 +16,20 @@ from nitro.api.responses import reply_options, schema
 from nitro.api.responses.keeping import Keeping, KeptResponse
 from nitro.api.responses.open_items import OpenCall, OpenCustomCall, OpenItem, OpenMessage, OpenReasoning, OpenSummary
 from nitro.api.responses.reply_options import CalledTool
-from nitro.api.responses.usage import error_of, logprobs_of, usage_of
+from nitro.api.responses.usage import covering, error_of, logprobs_of, usage_of
 from nitro.errors import ApiError
 from nitro.service.choices import ChoiceAssembler
-from nitro.service.events import CallDelta, Done, Event, Finished, FinishReason, ReasoningDelta, Started, TextDelta
+from nitro.service.events import (
+    CallDelta,
+    Done,
+    Event,
+    Finished,
+    FinishReason,
+    PlacedToken,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+)
 from nitro.service.renderer import Answer
 
 _encode = msgspec.json.Encoder().encode
@@ -107,8 +117,7 @@ class ResponsesRenderer:
         if choice.reasoning:
             self._add_reasoning(choice.reasoning)
         if choice.content or not (choice.reasoning or choice.calls):
-            scored = [] if self._options.logprobs is None else logprobs_of(choice.scored)
-            self._add_text(choice.content, scored)
+            self._add_text(choice.content, self._scored(choice.content_scored, choice.content))
         for number, call in enumerate(choice.calls):
             self._add_call(CallDelta(choice.index, number, call.arguments, call.id, call.name))
 
@@ -116,8 +125,8 @@ class ResponsesRenderer:
 
     def _told(self, event: Event) -> list[written.Event]:
         if isinstance(event, TextDelta):
-            scored = [] if self._options.logprobs is None else logprobs_of(event.tokens)
             is_open = isinstance(self._open, OpenMessage)
+            scored = self._scored(event.tokens, None if is_open else event.text)
             return self._add_text(event.text, scored) if event.text or (is_open and scored) else []
         if isinstance(event, ReasoningDelta):
             return self._add_reasoning(event.text) if event.text else []
@@ -135,7 +144,13 @@ class ResponsesRenderer:
             return [last(response=response)]
         return []
 
-    def _add_text(self, text: str, logprobs: list[schema.TokenLogprob]) -> list[written.Event]:
+    def _scored(self, tokens: list[PlacedToken], text: str | None) -> list[schema.ResponseLogprob]:
+        """If asked for. `text`: what they begin a message with, maybe after tags."""
+        if self._options.logprobs is None:
+            return []
+        return logprobs_of(tokens if text is None else covering(tokens, text))
+
+    def _add_text(self, text: str, logprobs: list[schema.ResponseLogprob]) -> list[written.Event]:
         told: list[written.Event] = []
         if not isinstance(self._open, OpenMessage):
             told = self._begin(message := OpenMessage(self._next))

@@ -24,7 +24,7 @@ _tools = partial(Param, capability="tools")
 _reasoning = partial(Param, capability="reasoning")
 
 
-class Reasoning(Struct):
+class ReasoningOptions(Struct):
     """How the model thinks, and how that is told."""
 
     known: ClassVar[Mapping[str, Known]] = names.REASONING
@@ -33,14 +33,14 @@ class Reasoning(Struct):
     summary: str | None = None
 
 
-class Text(Struct):
+class TextOptions(Struct):
     """What the answer's text is like."""
 
     format: dict[str, Any] | None = None
     verbosity: str | None = None
 
 
-class StreamOptions(Struct):
+class ResponseStreamOptions(Struct):
     """Options of a stream, none of which is needed here."""
 
     known: ClassVar[Mapping[str, Known]] = names.STREAM_OPTIONS
@@ -72,7 +72,9 @@ class ResponsesRequest(SamplingRequest, frozen=True, kw_only=True):
     store: Annotated[bool | None, Param("false: keep nothing of this response.")] = None
     background: Annotated[bool | None, Param("Answer at once, with a response that is queued, and generate it.")] = None
     stream: Annotated[bool | None, Param("Stream the response: server-sent events, as OpenAI's.")] = None
-    stream_options: Annotated[StreamOptions | None, Param("Only `include_obfuscation`, which has no effect.")] = None
+    stream_options: Annotated[
+        ResponseStreamOptions | None, Param("Only `include_obfuscation`, which has no effect.")
+    ] = None
     max_output_tokens: Annotated[
         int | None,
         Param("At most this many tokens are generated. By default, and for -1, what fits.", ge=1, unlimited=True),
@@ -90,13 +92,13 @@ class ResponsesRequest(SamplingRequest, frozen=True, kw_only=True):
         int | None, _tools("Of the calls of hosted tools, of which there are none: any number is kept.", ge=1)
     ] = None
     text: Annotated[
-        Text | None,
+        TextOptions | None,
         _structured(
             "`format`: `text`, `json_object`, or `json_schema`, which is enforced. `verbosity` goes to the template."
         ),
     ] = None
     reasoning: Annotated[
-        Reasoning | None,
+        ReasoningOptions | None,
         _reasoning(
             "`effort` goes to the chat template; `none` switches reasoning off. `summary`, `auto` or `detailed`: "
             "what the model thought is told as a summary, and else as the content of a reasoning item."

@@ -13,7 +13,7 @@ Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "
 NULL = Raw(b"null")
 
 
-class TopLogprob(Struct):
+class ResponseTopLogprob(Struct):
     """A token and its log probability. `bytes` is empty where the token adds nothing to the text."""
 
     token: str
@@ -21,17 +21,17 @@ class TopLogprob(Struct):
     bytes: list[int]
 
 
-class TokenLogprob(TopLogprob):
+class ResponseLogprob(ResponseTopLogprob):
     """A token of the answer, and the most likely tokens at its place."""
 
-    top_logprobs: list[TopLogprob]
+    top_logprobs: list[ResponseTopLogprob]
 
 
 class OutputText(Struct, tag="output_text"):
     """The text of a message."""
 
     text: str
-    logprobs: list[TokenLogprob] = []
+    logprobs: list[ResponseLogprob] = []
     annotations: list[Any] = []
 
 
@@ -47,7 +47,7 @@ class ReasoningText(Struct, tag="reasoning_text"):
     text: str
 
 
-class Message(Struct, tag="message"):
+class MessageItem(Struct, tag="message"):
     """The answer in words."""
 
     id: str
@@ -56,7 +56,7 @@ class Message(Struct, tag="message"):
     role: Literal["assistant"] = "assistant"
 
 
-class Reasoning(Struct, tag="reasoning"):
+class ReasoningItem(Struct, tag="reasoning"):
     """What the model thought, in one of two places. `encrypted_content`: if asked for."""
 
     id: str
@@ -66,7 +66,7 @@ class Reasoning(Struct, tag="reasoning"):
     encrypted_content: str | UnsetType = UNSET
 
 
-class FunctionCall(Struct, tag="function_call"):
+class FunctionCallItem(Struct, tag="function_call"):
     """A call of a function. `arguments`: JSON. `namespace`: that the function was offered in."""
 
     id: str
@@ -77,7 +77,7 @@ class FunctionCall(Struct, tag="function_call"):
     namespace: str | UnsetType = UNSET
 
 
-class CustomToolCall(Struct, tag="custom_tool_call"):
+class CustomToolCallItem(Struct, tag="custom_tool_call"):
     """A call of a custom tool, whose input is text."""
 
     id: str
@@ -89,7 +89,7 @@ class CustomToolCall(Struct, tag="custom_tool_call"):
 
 
 Part = OutputText | ReasoningText
-Item = Message | Reasoning | FunctionCall | CustomToolCall
+Item = MessageItem | ReasoningItem | FunctionCallItem | CustomToolCallItem
 
 
 class InputTokensDetails(Struct):
@@ -105,7 +105,7 @@ class OutputTokensDetails(Struct):
     reasoning_tokens: int
 
 
-class Usage(Struct):
+class ResponseUsage(Struct):
     """Token counts."""
 
     input_tokens: int
@@ -115,7 +115,7 @@ class Usage(Struct):
     total_tokens: int
 
 
-class Error(Struct):
+class ResponseError(Struct):
     """Why a response has failed. `code`: one of the few that clients know."""
 
     code: Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
@@ -137,9 +137,9 @@ class Response(Struct, kw_only=True):
     status: Status
     model: str
     output: list[Item] = []
-    error: Error | None = None
+    error: ResponseError | None = None
     incomplete_details: IncompleteDetails | None = None
-    usage: Usage | None = None
+    usage: ResponseUsage | None = None
     completed_at: int | None = None
     background: bool = False
     conversation: Raw = NULL
