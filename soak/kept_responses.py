@@ -28,7 +28,7 @@ POLL = 0.05  # seconds
 ENDED = ("completed", "incomplete", "failed", "cancelled")
 KINDS = ("whole", "streamed", "background", "background streamed", "in a conversation")
 HOW = """\
-{count} responses at once, of five kinds ({kinds}), on a fake engine that answers at once. At a random moment the
+{count} responses, {at_once} at once, of five kinds ({kinds}), on a fake engine that answers at once. At a random moment the
 server's process gets SIGKILL; it is started again on the same folder, {kills} times. After each start: what was told to
 be completed is there with the same JSON; every response in the background that a client knows ends; a stream goes on
 behind the last event that its client has seen, without a gap or another text; no conversation has an item twice. At the
@@ -221,7 +221,7 @@ def run(options: argparse.Namespace) -> Findings:
 
 def run_kills(kills: int, count: int, seed: int) -> Findings:
     """That many kills under `count` responses each."""
-    findings = Findings("Kept responses", HOW.format(count=count, kinds=", ".join(KINDS), kills=kills))
+    findings = Findings("Kept responses", HOW.format(count=count, at_once=AT_ONCE, kinds=", ".join(KINDS), kills=kills))
     seen = Seen()
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
