@@ -146,7 +146,6 @@ def test_what_names_mean_is_ours() -> None:
         ({"context_management": [{"type": "compaction"}]}, "context_management"),
         ({"moderation": {"model": "x"}}, "moderation"),
         ({"truncation": "some"}, "truncation"),
-        ({"truncation": "auto"}, "truncation"),
         ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema"),
         ({"text": {"verbosity": "some"}}, "text.verbosity"),

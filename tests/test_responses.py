@@ -223,6 +223,35 @@ def test_reasoning_that_is_cut(saying: RunningServer) -> None:
     assert item.type == "reasoning" and item.status == "incomplete"
 
 
+def test_the_oldest_items_are_left_out_where_that_is_asked_for(saying: RunningServer) -> None:
+    turns = [
+        {"role": role, "content": f"{role} {i} " + "x" * 500} for i in range(200) for role in ("user", "assistant")
+    ]
+    items = [{"role": "developer", "content": "Stay."}, *turns, {"role": "user", "content": "␂Yes.␃"}]
+    options = {"model": "", "input": items, "store": False}
+    with pytest.raises(openai.BadRequestError) as caught:
+        saying.client().responses.create(**options)
+    assert caught.value.code == "context_length_exceeded"
+    reply = saying.client().responses.create(**options, truncation="auto")
+    context = saying.client().models.list().data[0].context_length  # type: ignore[attr-defined]
+    assert reply.output_text == "Yes." and context / 3 < reply.usage.input_tokens < context
+    with pytest.raises(openai.BadRequestError):  # the last one stays
+        saying.client().responses.create(model="", input="x" * 200_000, store=False, truncation="auto")
+
+
+def test_what_is_left_out() -> None:
+    from nitro.service.intake.shortened import shortened
+
+    def said(role: str, **more: Any) -> dict[str, Any]:
+        return {"role": role, "content": [{"type": "text", "text": "x" * 100}], **more}
+
+    roles = ["system", "user", "assistant", "tool", "tool", "assistant", "user", "assistant", "tool"]
+    messages = [said(role) for role in roles]
+    assert shortened(messages, 1.0) == messages
+    assert [m["role"] for m in shortened(messages, 0.75)] == ["system", "assistant", "user", "assistant", "tool"]
+    assert [m["role"] for m in shortened(messages, 0.0)] == ["system", "user", "assistant", "tool"]
+
+
 # The SDK's helpers
 
 

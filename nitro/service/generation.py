@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from nitro.engines.client.generation import Generation
 from nitro.engines.types import ModelInfo, Output
-from nitro.errors import EngineError, NitroError, TemplateError
+from nitro.errors import EngineError, NitroError, PromptTooLong, TemplateError
 from nitro.models.handle import ServedModel
 from nitro.models.lease import Lease
 from nitro.models.pool import Pool
@@ -31,6 +31,7 @@ from nitro.service.events import Done, Event, Failed, Progress, PromptLogprobs, 
 from nitro.service.failures import as_api_error
 from nitro.service.intake.lanes import Intake
 from nitro.service.intake.messages import OutputOptions, Prepared, decode_tools
+from nitro.service.intake.shortened import TRIES, next_share
 from nitro.service.metrics import Metrics
 from nitro.service.renderer import Answer, Renderer
 from nitro.service.request_log import RequestLog
@@ -123,18 +124,33 @@ class GenerationService:
         model = await lease.acquire()
         log.of(model.source.id)
         info = await model.engine.ready()
-        setup = model.setup(info)
-        prepared = await self._intake.read(setup, raw.reader, body, self.strict, lease.found, raw.history)
+        prepared, generation = await self._begin(raw, body, model, info, lease.found)
         del body
         lease.keep_alive(prepared.keep_alive)
         if prepared.unknown_model:
             self._models.note(prepared.unknown_model)
-        generation = await model.engine.generate(prepared.work)
         try:
             return self._begun(prepared, model, info, generation, log)
         except BaseException:
             generation.abort()
             raise
+
+    async def _begin(
+        self, raw: RawRequest, body: list[bytes], model: ServedModel, info: ModelInfo, found: bool
+    ) -> tuple[Prepared, Generation]:
+        """Read the request, and have the engine accept it: where it may be shortened, as far as it fits."""
+        share = 1.0
+        for tries in range(TRIES, -1, -1):
+            prepared = await self._intake.read(
+                model.setup(info), raw.reader, body, self.strict, found, raw.history, share
+            )
+            try:
+                return prepared, await model.engine.generate(prepared.work)
+            except PromptTooLong as error:
+                if not (prepared.truncates and tries):
+                    raise
+                share = next_share(share, error)
+        raise AssertionError
 
     def _begun(
         self, prepared: Prepared, model: ServedModel, info: ModelInfo, generation: Generation, log: RequestLog

@@ -50,6 +50,7 @@ class Conversation(Struct, frozen=True, kw_only=True, tag=True):
     variables_set_by: dict[str, list[str]] = {}  # by the request's parameter: the variables that it sets
     thinking_budget: int | None = None  # tokens
     continues: bool = False  # the answer goes on with the last message, which is the assistant's
+    truncates: bool = False  # where it does not fit, its oldest messages are left out
 
 
 class Texts(Struct, frozen=True, kw_only=True, tag=True):

@@ -97,6 +97,7 @@ def _parse(
         variables_set_by=chat.variables_set_by(like_chat) | {f"text.{name}": [name] for name in _verbosity(request)},
         thinking_budget=chat.unlimited(request.thinking_budget),
         continues=_continues(request, reader.messages),
+        truncates=request.truncation == "auto",
     )
     options = ReplyOptions(
         echoed=_echoed(request, tools) | {"temperature": sampling.temperature, "top_p": sampling.top_p},
@@ -176,8 +177,6 @@ def _check_lasting(request: ResponsesRequest, remembers: bool) -> None:
 
 
 def _check_others(request: ResponsesRequest) -> None:
-    if request.truncation == "auto":
-        raise ApiError.invalid("truncation", "'disabled': a prompt that does not fit is a 400")
     if request.truncation not in (None, *TRUNCATIONS):
         raise ApiError.invalid("truncation", f"one of {', '.join(TRUNCATIONS)}, got '{request.truncation}'")
     check_metadata(request.metadata)

@@ -114,7 +114,10 @@ class ResponsesRequest(SamplingRequest, frozen=True, kw_only=True):
     ] = None
     truncation: Annotated[
         str | None,
-        Param("`disabled`: a prompt that does not fit is a 400. `auto` is not supported.", choices=TRUNCATIONS),
+        Param(
+            "`auto`: where the prompt does not fit, its oldest items are left out; else it is a 400.",
+            choices=TRUNCATIONS,
+        ),
     ] = None
     metadata: Annotated[dict[str, Any] | None, Param("Up to 16 texts by name, which come back.")] = None
     prompt_cache_key: Annotated[str | None, Param("Comes back.")] = None

@@ -70,9 +70,10 @@ class Intake:
         strict: bool = False,
         found: bool = False,
         history: bytes | None = None,
+        share: float = 1.0,
     ) -> Prepared:
-        """Have a request read and made ready for the engine. `reader`, `found`: see Read. `body`: in pieces. `history`:
-        see RawRequest.
+        """Have a request read and made ready for the engine. `reader`, `found`, `share`: see Read. `body`: in pieces.
+        `history`: see RawRequest.
 
         Raises ApiError, TemplateError, PromptTooLong or PromptRejected where the request is at fault, EngineBusy where
         too many of its size wait, or no process can be started.
@@ -80,7 +81,7 @@ class Intake:
         length = None if history is None else len(history)
         body = [history, *body] if history else body
         lane, seconds = self._lane(body)
-        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found, history=length), body)
+        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found, history=length, share=share), body)
         assert isinstance(answer, Prepared)
         return answer
 

@@ -17,6 +17,7 @@ from nitro.models.setup import ModelSetup
 from nitro.service import ignored_parameters
 from nitro.service.answer_constraint import after_thinking, unenforced_tools, with_tools
 from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, encode_tools
+from nitro.service.intake.shortened import shortened
 from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts, text_part
 from nitro.text.family import ModelFamily
 from nitro.text.template import ChatTemplate
@@ -43,12 +44,16 @@ class Preparer:
         self._rendering = rendering
         self._compiled: dict[str | None, ChatTemplate | TemplateError] = {}  # by source
 
-    def prepare(self, body: bytes, reader: Reader, strict: bool = False, found: bool = False) -> Prepared:
-        """`strict`: what would be ignored is refused. `found`: the request's name for a model means this one. Raises
-        ApiError, TemplateError, PromptTooLong or PromptRejected."""
+    def prepare(
+        self, body: bytes, reader: Reader, strict: bool = False, found: bool = False, share: float = 1.0
+    ) -> Prepared:
+        """`strict`: what would be ignored is refused. `found`: the request's name for a model means this one. `share`: so
+        much of a conversation may stay. Raises ApiError, TemplateError, PromptTooLong or PromptRejected."""
         request = self._with_models_own(reader(body, self._setup))
         unknown = self._check_model(request, strict, found)
-        prepared = self._conversation(request) if isinstance(request.prompt, Conversation) else self._texts(request)
+        prepared = (
+            self._conversation(request, share) if isinstance(request.prompt, Conversation) else self._texts(request)
+        )
         names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.escaped, prepared.ignored)]
         if strict:
             ignored_parameters.refuse(names)
@@ -80,7 +85,7 @@ class Preparer:
                 raise no_such_model(unknown, self._setup.names[:1])
         return unknown
 
-    def _conversation(self, request: GenerationRequest) -> Prepared:
+    def _conversation(self, request: GenerationRequest, share: float) -> Prepared:
         """Rendered by the chat template."""
         prompt = request.prompt
         assert isinstance(prompt, Conversation)
@@ -89,7 +94,8 @@ class Preparer:
         source = self._setup.template if tools is None else self._setup.tool_template
         template = self._template(source)
         family = ModelFamily.of(source or "", self._setup.tool_format)
-        messages = [with_text(message, template.part_separator) for message in self._with_system(prompt.messages)]
+        left = shortened(prompt.messages, share) if share < 1 else prompt.messages
+        messages = [with_text(message, template.part_separator) for message in self._with_system(left)]
         offered = tools.offered if tools else None
         text = family.prompt(template, messages, offered, prompt.variables, prompt.continues)
         begun = messages[-1]["content"] if prompt.continues else ""
@@ -122,7 +128,8 @@ class Preparer:
         ignored = _unused(request, prompt, template.variables, family)
         ignored += self._unused_prediction(request, params)
         ignored += unenforced_tools(tools, family.format) if tools else []
-        return _prepared(request, [text], params, ignored, channels=channels)
+        prepared = _prepared(request, [text], params, ignored, channels=channels)
+        return replace(prepared, truncates=prompt.truncates)
 
     def _with_system(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The messages, with the model's default system message where they bring none."""

@@ -93,7 +93,7 @@ def _answer(preparers: dict[int, Preparer], message: Read | Name | Check, body: 
         if message.history is not None:
             history, body = body[: message.history], body[message.history :]
             reader = partial(_remembering, reader, history)
-        return preparers[message.place].prepare(body, reader, message.strict, message.found)
+        return preparers[message.place].prepare(body, reader, message.strict, message.found, message.share)
     except Exception as error:
         return messages.refusal(error, traceback.format_exc())
 
