@@ -192,7 +192,8 @@ def test_a_stream_tells_what_the_whole_tells(saying: RunningServer) -> None:
     def told(item: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in item.items() if name not in ("id", "call_id")}
 
-    for script in ("Hello.", RICH, THOUGHT, ""):
+    mixed = f"{THOUGHT}{CALLS[0]}\nBetween.\n{CALLS[1]}\nAfter."
+    for script in ("Hello.", RICH, THOUGHT, mixed, ""):
         whole = ask(saying, script, tools=TOOLS).to_dict()
         last = stream(saying, script, tools=TOOLS)[-1]["response"]
         assert list(map(told, whole["output"])) == list(map(told, last["output"])), script  # type: ignore[arg-type]

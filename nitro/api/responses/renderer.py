@@ -114,12 +114,16 @@ class ResponsesRenderer:
 
     def _say(self, choice: ChoiceAssembler) -> None:
         """The items of a whole answer. The last one is open."""
-        if choice.reasoning:
-            self._add_reasoning(choice.reasoning)
-        if choice.content or not (choice.reasoning or choice.calls):
-            self._add_text(choice.content, self._scored(choice.content_scored, choice.content))
-        for number, call in enumerate(choice.calls):
-            self._add_call(CallDelta(choice.index, number, call.arguments, call.id, call.name))
+        for run in choice.runs():
+            if run.channel == "reasoning":
+                self._add_reasoning(run.text)
+            elif run.channel == "content":
+                self._add_text(run.text, self._scored(run.scored, run.text))
+            else:
+                call = choice.calls[run.call]
+                self._add_call(CallDelta(choice.index, run.call, run.text, call.id, call.name))
+        if not choice.runs():
+            self._begin(OpenMessage(0))
 
     # What an event is told by
 

@@ -47,8 +47,8 @@ class Preparer:
     def prepare(
         self, body: bytes, reader: Reader, strict: bool = False, found: bool = False, share: float = 1.0
     ) -> Prepared:
-        """`strict`: what would be ignored is refused. `found`: the request's name for a model means this one. `share`: so
-        much of a conversation may stay. Raises ApiError, TemplateError, PromptTooLong or PromptRejected."""
+        """`strict`: what would be ignored is refused. `found`: the request's name for a model means this one. `share`:
+        so much of a conversation may stay. Raises ApiError, TemplateError, PromptTooLong or PromptRejected."""
         request = self._with_models_own(reader(body, self._setup))
         unknown = self._check_model(request, strict, found)
         prepared = (
