@@ -19,6 +19,7 @@ ROUTES: dict[str, tuple[str, dict[str, Any]]] = {
         "/v1/chat/completions",
         {**_ASKED, "messages": [{"role": "user", "content": "a"}], "max_tokens": "{tokens}"},
     ),
+    "messages": ("/v1/messages", {**_ASKED, "messages": [{"role": "user", "content": "a"}], "max_tokens": "{tokens}"}),
     "responses": ("/v1/responses", {**_ASKED, "input": "a", "max_output_tokens": "{tokens}", "store": False}),
 }
 
