@@ -354,6 +354,17 @@ def test_what_was_asked_comes_back(saying: RunningServer) -> None:
     assert reply["service_tier"] == "default" and reply["background"] is False and reply["error"] is None
 
 
+def test_a_format_comes_back_as_the_sdk_has_it(saying: RunningServer) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    inner = {"name": "x", "schema": schema, "strict": True}
+    for given in ({"text": {"format": {"type": "json_schema", **inner}}}, {"extra_body": _chats(inner)}):
+        assert ask(saying, '{"a": 1}', **given).text.format.to_dict() == {"type": "json_schema", **inner}
+
+
+def _chats(inner: dict[str, Any]) -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "json_schema": inner}}
+
+
 def test_usage(saying: RunningServer) -> None:
     usage = ask(saying, f"{THOUGHT}Hi").usage
     assert usage and usage.total_tokens == usage.input_tokens + usage.output_tokens

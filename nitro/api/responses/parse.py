@@ -212,7 +212,6 @@ def _continues(request: ResponsesRequest, messages: list[dict[str, Any]]) -> boo
 def _echoed(request: ResponsesRequest, tools: ReadTools) -> dict[str, Any]:
     """What of the request comes back. See ReplyOptions."""
     reasoning, text = request.reasoning or ReasoningOptions(), request.text or TextOptions()
-    format = {"type": "text"} if text.format is None else text.format
     json = msgspec.json.encode
     return {
         **{name: value for name in _PLAIN if (value := getattr(request, name)) is not None},
@@ -220,12 +219,19 @@ def _echoed(request: ResponsesRequest, tools: ReadTools) -> dict[str, Any]:
         "metadata": json(request.metadata or {}),
         "parallel_tool_calls": request.parallel_tool_calls is not False,
         "reasoning": json({"effort": reasoning.effort, "summary": reasoning.summary}),
-        "text": json({"format": format, "verbosity": text.verbosity or "medium"}),
+        "text": json({"format": _format(text.format), "verbosity": text.verbosity or "medium"}),
         "tool_choice": json(request.tool_choice or "auto"),
         "tools": json(tools.echoed),
         "top_logprobs": request.top_logprobs or 0,
         "truncation": request.truncation or "disabled",
     }
+
+
+def _format(form: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """As a reply has it. A schema has a name there."""
+    if form is None or form["type"] != "json_schema":
+        return form or {"type": "text"}
+    return {"type": "json_schema", "name": "answer", **form.get("json_schema", form)}
 
 
 def _conversation(conversation: str | Mapping[str, Any] | None) -> dict[str, Any] | None:
