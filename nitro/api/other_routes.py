@@ -57,7 +57,6 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("/vector_stores", "vector stores", NOT_YET),
     ("/assistants", "the Assistants API", f"Use {CHAT}."),
     ("/threads", "the Assistants API", f"Use {CHAT}."),
-    ("/conversations", "conversations", f"Use {CHAT}, with the whole history."),
     ("/realtime", "the Realtime API", f"Use {CHAT} with 'stream'."),
     ("/engines", "OpenAI's older API", f"Use {COMPLETIONS}."),
     ("/edits", "OpenAI's older API", f"Use {CHAT}."),

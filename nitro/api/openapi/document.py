@@ -17,7 +17,9 @@ from msgspec import Struct
 from nitro.api import sse
 from nitro.api.openai import requests, schema
 from nitro.api.openapi.open_objects import SHAPES
-from nitro.api.responses import events
+from nitro.api.responses import events, kept_schema
+from nitro.api.responses.conversation_bodies import ConversationBody
+from nitro.api.responses.query import INCLUDABLE
 from nitro.api.responses.requests import ResponsesRequest
 from nitro.api.responses.schema import Response as ResponseObject
 from nitro.parameters import NO_LIMIT, Param, parameters
@@ -43,11 +45,23 @@ class Operation(NamedTuple):
     body: type[Struct] | None = None
     chunk: type[Struct] | None = None  # what the events of a stream are, before [DONE]
     events: tuple[type[Struct], ...] = ()  # the same, where each says of what kind it is
+    query: Mapping[str, Json] = {}  # parameters, and their schemas
     open: bool = False  # needs no key; a 503 is an answer of its own, not an error
 
 
+INCLUDE: Json = {"type": "array", "items": {"enum": list(INCLUDABLE)}}
+RETRIEVAL: dict[str, Json] = {"include": INCLUDE, "include_obfuscation": {"type": "boolean"}}
+PAGE: dict[str, Json] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    "order": {"enum": ["asc", "desc"], "default": "desc"},
+    "after": {"type": "string", "description": "The id of the item before the first one."},
+    "before": {"type": "string", "description": "The id of the item behind the last one."},
+    "include": INCLUDE,
+}
 ANY = (401, 403, 500)
 GENERATION = (400, *ANY[:2], 404, 413, 422, 429, 500, 503)
+KEPT = (400, *ANY[:2], 404, 413, 429, 500, 503, 507)
+RESPONSE, CONVERSATION = "/v1/responses/{response_id}", "/v1/conversations/{conversation_id}"
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/chat/completions"): Operation(
         "Answer a conversation", GENERATION, schema.ChatCompletion, requests.ChatRequest, schema.ChatCompletionChunk
@@ -56,8 +70,20 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Continue a text", GENERATION, schema.Completion, requests.CompletionRequest, schema.Completion
     ),
     ("post", "/v1/responses"): Operation(
-        "Answer a conversation, as items", GENERATION, ResponseObject, ResponsesRequest, events=events.ALL
+        "Answer a conversation, as items", (*GENERATION, 507), ResponseObject, ResponsesRequest, events=events.ALL
     ),
+    ("get", RESPONSE): Operation("A response that is kept", KEPT, ResponseObject, query=RETRIEVAL),
+    ("delete", RESPONSE): Operation("Forget a response", KEPT, kept_schema.ResponseDeleted),
+    ("post", f"{RESPONSE}/cancel"): Operation("End a response in the background", KEPT, ResponseObject),
+    ("get", f"{RESPONSE}/input_items"): Operation("What it was made of", KEPT, kept_schema.ItemList, query=PAGE),
+    ("post", "/v1/conversations"): Operation("Begin a conversation", KEPT, kept_schema.Conversation, ConversationBody),
+    ("get", CONVERSATION): Operation("A conversation", KEPT, kept_schema.Conversation),
+    ("post", CONVERSATION): Operation("Change its metadata", KEPT, kept_schema.Conversation, ConversationBody),
+    ("delete", CONVERSATION): Operation("Forget a conversation", KEPT, kept_schema.ConversationDeleted),
+    ("get", f"{CONVERSATION}/items"): Operation("Its items", KEPT, kept_schema.ItemList, query=PAGE),
+    ("post", f"{CONVERSATION}/items"): Operation("Add items", KEPT, kept_schema.ItemList, ConversationBody),
+    ("get", f"{CONVERSATION}/items/{{item_id}}"): Operation("One item", KEPT, None, query={"include": INCLUDE}),
+    ("delete", f"{CONVERSATION}/items/{{item_id}}"): Operation("Take an item out", KEPT, kept_schema.Conversation),
     ("get", "/v1/models"): Operation("List the models", ANY, schema.ModelList),
     ("get", "/v1/models/{model_id}"): Operation("Describe a model", (*ANY, 404), schema.Model),
     ("post", "/v1/models/load"): Operation(
@@ -76,13 +102,15 @@ ERRORS = {
     400: "The request is wrong; `param` says where.",
     401: "The API key is missing or wrong.",
     403: "Requests from this web page (Origin), or by this name of the server (Host), are not allowed.",
-    404: "There is no such model.",
+    404: "There is no such model, response, conversation or item.",
     409: "The model has requests under way, or another one has its name.",
     413: "The body is too large.",
     422: "The model's output breaks the schema that `param` names; or such requests made the engine crash repeatedly.",
     429: "The queue is full.",
     500: "The server or its engine failed.",
-    503: "No engine is running, it crashed while it worked on the request, or there is no room for the model.",
+    503: "No engine is running, it crashed while it worked on the request, or there is no room for the model; or "
+    "what is kept cannot be read or written.",
+    507: "There is no room to keep it.",
 }
 HEADERS: dict[str, str] = {
     "x-request-id": "The request's id, by which the server's log names it.",
@@ -144,8 +172,13 @@ def _structs() -> Iterator[type[Struct]]:
 def _operation(method: str, path: str, operation: Operation) -> Json:
     described: Json = {"summary": operation.summary, "operationId": re.sub(r"\W+", "_", f"{method}{path}").strip("_")}
     described["security"] = [{}] if operation.open else [{}, {"key": []}]
-    if "{model_id}" in path:
-        described["parameters"] = [{"name": "model_id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    inputs: list[Json] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+    inputs += [{"name": name, "in": "query", "schema": schema} for name, schema in operation.query.items()]
+    if inputs:
+        described["parameters"] = inputs
     if operation.body:
         body = {"schema": _of(operation.body)}
         described["requestBody"] = {"required": True, "content": {"application/json": body, "text/plain": body}}

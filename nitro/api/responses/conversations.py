@@ -11,13 +11,14 @@ from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, principal_of, read_body
 from nitro.api.responses import conversation_bodies, query
 from nitro.api.responses.conversation_bodies import ReadConversation
 from nitro.api.responses.keeping import new_id
+from nitro.api.responses.kept_schema import Conversation, ConversationDeleted
 from nitro.api.responses.memory import Memory, told
 from nitro.api.responses.replies import json
 from nitro.errors import ApiError
 from nitro.service.disconnects import ClientDisconnected
 from nitro.service.generation import GenerationService
 from nitro.state import conversations
-from nitro.state.conversations import Conversation, Gone
+from nitro.state.conversations import Gone
 from nitro.state.items import Page
 from nitro.state.store import Store
 
@@ -35,8 +36,8 @@ async def _read(request: Request) -> ReadConversation:
     return conversation_bodies.read_before(asked)
 
 
-def _described(found: Conversation) -> dict[str, Any]:
-    return {"id": found.id, "object": "conversation", "created_at": found.created, "metadata": found.metadata}
+def _described(found: conversations.Conversation) -> Conversation:
+    return Conversation(found.id, found.created, found.metadata)
 
 
 @post("/v1/conversations", status_code=200)
@@ -49,7 +50,7 @@ async def create_conversation(request: Request) -> Response[Any]:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     id, created, metadata = new_id("conv"), int(time.time()), read.metadata
     await store.write(lambda db: conversations.create(db, id, created, bytes(metadata), read.items))
-    return json(_described(Conversation(id, created, metadata, 0)))
+    return json(Conversation(id, created, metadata))
 
 
 @get("/v1/conversations/{conversation_id:str}")
@@ -84,7 +85,7 @@ async def delete_conversation(request: Request) -> Response[Any]:
     conversation_id = str(request.path_params["conversation_id"])
     with told():
         await _store(request).write(lambda db: conversations.delete(db, conversation_id))
-    return json({"id": conversation_id, "object": "conversation.deleted", "deleted": True})
+    return json(ConversationDeleted(conversation_id))
 
 
 @post("/v1/conversations/{conversation_id:str}/items", status_code=200)

@@ -1,10 +1,10 @@
 """The query of the routes that look at what is kept: each parameter is checked, and what it is for is told."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from msgspec import Struct
 
+from nitro.api.responses.kept_schema import ItemList
 from nitro.errors import ApiError
 from nitro.state.items import Page, page
 
@@ -42,7 +42,7 @@ def retrieval(query: Query) -> Retrieval:
     return Retrieval(stream, -1 if after is None else after)
 
 
-def items_page(query: Query, items: Sequence[tuple[str, bytes]]) -> dict[str, Any]:
+def items_page(query: Query, items: Sequence[tuple[str, bytes]]) -> ItemList:
     """The part of a list that is asked for, as OpenAI's list. Raises ApiError 400."""
     check_include(query)
     limit = _number(query, "limit", 20, 1, 100)
@@ -56,15 +56,10 @@ def items_page(query: Query, items: Sequence[tuple[str, bytes]]) -> dict[str, An
     return as_list(found)
 
 
-def as_list(found: Page) -> dict[str, Any]:
+def as_list(found: Page) -> ItemList:
     """OpenAI's list."""
-    return {
-        "object": "list",
-        "data": found.items,
-        "first_id": found.ids[0] if found.ids else None,
-        "last_id": found.ids[-1] if found.ids else None,
-        "has_more": found.more,
-    }
+    first, last = (found.ids[0], found.ids[-1]) if found.ids else (None, None)
+    return ItemList(found.items, first, last, found.more)
 
 
 def check_include(query: Query) -> None:

@@ -16,6 +16,7 @@ from nitro.api.responses.asked import Lasting
 from nitro.api.responses.background import Background
 from nitro.api.responses.endpoint import RESPONSES
 from nitro.api.responses.keeper import Keeper, WithheldEnd
+from nitro.api.responses.kept_schema import ResponseDeleted
 from nitro.api.responses.kept_stream import KeptStream
 from nitro.api.responses.memory import Memory, Remembered, told
 from nitro.api.responses.renderer import ResponsesRenderer
@@ -138,7 +139,7 @@ async def delete_response(request: Request) -> Response[Any]:
         await memory.store.write(lambda db: responses.delete(db, response_id))
     background: Background = request.app.state.background
     background.give_up(response_id)
-    return json({"id": response_id, "object": "response", "deleted": True})
+    return json(ResponseDeleted(response_id))
 
 
 @post("/v1/responses/{response_id:str}/cancel", status_code=200)
