@@ -111,7 +111,7 @@ def test_every_tool_can_be_called_or_is_left_out(kind: str) -> None:
         assert set(fields_of(TOOLS[kind])) <= own | names.TOOL.keys()
         return
     request = asked(tools=[FUNCTION, {"type": kind}])
-    assert request.ignored == [f"tools[1].type: {kind}"]
+    assert request.ignored == [f"tools[1].type: {kind} cannot run here"]
     assert [tool.tool.name for tool in request.prompt.tools.callable] == ["f"]  # type: ignore[union-attr]
     for more in ({"tools": [{"type": kind}]}, {"tool_choice": "required"}, {"tool_choice": {"type": kind}}):
         assert f"'{kind}'" in str(refused(**{"tools": [FUNCTION, {"type": kind}], **more}))
