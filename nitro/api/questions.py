@@ -49,10 +49,22 @@ async def respond(
     write: Callable[[A], Any],
 ) -> Response[bytes]:
     """Have a request read, ask the service about it, and reply with what `write` makes of the answer, in JSON."""
-    tokens: TokenService = request.app.state.tokens
     raw = RawRequest(question.reader, partial(read_body, request), question.prompt_param, None, question.namer)
+    return await exchange(request, question, raw, principal_of(request), ask, write)
+
+
+async def exchange(
+    request: Request,
+    question: Question,
+    raw: RawRequest,
+    principal: Principal,
+    ask: Callable[[TokenService], Callable[[RawRequest, Principal], Awaitable[A]]],
+    write: Callable[[A], Any],
+) -> Response[bytes]:
+    """The same for who has looked at the request before."""
+    tokens: TokenService = request.app.state.tokens
     try:
-        answer = await ask(tokens)(raw, principal_of(request))
+        answer = await ask(tokens)(raw, principal)
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except ApiError as error:
