@@ -21,6 +21,10 @@ from nitro.api.llama_server import requests as llama_server
 from nitro.api.names import Harmless, Known, Mapped, Opened, Refused
 from nitro.api.openai import requests
 from nitro.api.openai.names import inside, sources, tables
+from nitro.api.responses import names as of_responses
+from nitro.api.responses import names as responses_names
+from nitro.api.responses.conversation_bodies import ConversationBody
+from nitro.api.responses.requests import ResponsesRequest
 from nitro.engines.backends import registry
 from nitro.engines.sampling_params import INT32, NEUTRAL, SAMPLERS, SPEC, SamplingOptions
 from nitro.parameters import NO_LIMIT, Param, parameters
@@ -41,6 +45,7 @@ SECTIONS: dict[str, type[Struct]] = {
     "Chat and text completions": requests.CommonRequest,
     "Chat completions only": requests.ChatRequest,
     "Text completions only": requests.CompletionRequest,
+    "Responses": ResponsesRequest,
     "How an answer is drawn and where it ends": requests.SamplingRequest,
     "Sampling, in the order in which it applies": SamplingOptions,
 }
@@ -82,6 +87,12 @@ PROTOCOLS: list[Protocol] = [
             "tools that are left out, or refused": (("type", "why"), anthropic_names.OTHER_TOOLS),
         },
     ),
+    Protocol(
+        "Responses",
+        {"POST /v1/responses": ResponsesRequest},
+        {"input[]": responses_names.ITEM, "input[].content[]": responses_names.PART},
+    ),
+    Protocol("Conversations", {"POST /v1/conversations": ConversationBody}),
     Protocol(
         "llama-server's routes for tokens",
         {"POST /tokenize": llama_server.TokenizeRequest, "POST /detokenize": llama_server.DetokenizeRequest},
@@ -185,9 +196,20 @@ def known_names() -> Iterator[tuple[str, str, Known]]:
             rows = {"": rows["chat"]}
         for route, row in rows.items():
             yield from within(route, name, row)
-    for place, table in PLACES.items():
-        for name, row in table.items():
-            yield from within("", f"{place}.{name}", row)
+    for route, places in (("", PLACES), ("responses", PLACES_OF_RESPONSES)):
+        for place, table in places.items():
+            for name, row in table.items():
+                yield from within(route, f"{place}.{name}", row)
+    for name, row in sorted(of_responses.RESPONSE.items()):
+        if not same(row, tables.CHAT.get(name)):
+            yield from within("responses", name, row)
+
+
+def same(row: Known, chats: Known | None) -> bool:
+    """Whether a name is what it is in chat, which says it."""
+    if isinstance(row, Opened) and isinstance(chats, Opened):
+        return all(same(each, chats.inside.get(name)) for name, each in row.inside.items())
+    return row == chats or (isinstance(row, Mapped) and isinstance(chats, Mapped) and row.to == chats.to)
 
 
 def within(place: str, name: str, row: Known) -> Iterator[tuple[str, str, Known]]:
@@ -211,6 +233,13 @@ PLACES: dict[str, Mapping[str, Known]] = {
     "tools[]": inside.TOOL.known,
     "tools[].function": inside.FUNCTION.known,
     "tool_choice": inside.TOOL_CHOICE.known,
+}
+PLACES_OF_RESPONSES: dict[str, Mapping[str, Known]] = {
+    "reasoning": of_responses.REASONING,
+    "stream_options": of_responses.STREAM_OPTIONS,
+    "input[]": of_responses.ITEM,
+    "input[].content[]": of_responses.PART,
+    "tools[]": of_responses.TOOL,
 }
 HEADS: dict[type[Known], tuple[str, ...]] = {
     Mapped: ("name", "route", "is", "accepted without effect", "from"),

@@ -195,7 +195,7 @@ def error_event(error: ApiError) -> bytes:
 
 
 def usage_of(usage: TokenUsage) -> schema.MessageUsage:
-    """MessageUsage as Anthropic counts: what was cached is no input."""
+    """MessageUsage as Anthropic counts: what was cached, or is now, is no input."""
     details: schema.OutputTokensDetails | UnsetType = UNSET
     if usage.reasoning_tokens:
         details = schema.OutputTokensDetails(usage.reasoning_tokens)

@@ -31,6 +31,12 @@ class MessageUsage(Struct):
     output_tokens_details: OutputTokensDetails | UnsetType = UNSET
 
 
+class MessageTokens(Struct):
+    """What `POST /v1/messages/count_tokens` replies."""
+
+    input_tokens: int
+
+
 class TextBlock(Struct, tag_field="type", tag="text"):
     """A text of the answer."""
 
