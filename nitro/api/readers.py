@@ -3,6 +3,10 @@
 CHAT = "nitro.api.openai.parse:read_chat"
 COMPLETION = "nitro.api.openai.parse:read_completion"
 NAME = "nitro.api.openai.model_name:read"
-FIRST_NITRO_CHAT = "nitro.api.first_nitro.parse:read_chat"  # imported when it is needed: it is rarely
-READERS = (CHAT, COMPLETION, NAME)
+MESSAGES = "nitro.api.anthropic.parse:read"
+MESSAGES_COUNT = "nitro.api.anthropic.parse:read_count"  # the same without `max_tokens`
+TOKENIZE = "nitro.api.llama_server.parse:read_tokenize"  # these are imported when they are needed
+DETOKENIZE = "nitro.api.llama_server.parse:read_detokenize"
+FIRST_NITRO_CHAT = "nitro.api.first_nitro.parse:read_chat"
+READERS = (CHAT, COMPLETION, NAME, MESSAGES)
 WARM_UP = (CHAT, b'{"messages": [{"role": "user", "content": "Hello"}]}')  # a reader, and a body for it

@@ -34,6 +34,7 @@ from nitro.service.intake.messages import (
     Prepared,
     Read,
     Refusal,
+    Rendered,
     Use,
     Valid,
 )
@@ -73,6 +74,15 @@ class Intake:
         lane, seconds = self._lane(body)
         answer = await lane.ask(setup, Read(reader, seconds, strict, found=found), body)
         assert isinstance(answer, Prepared)
+        return answer
+
+    async def render(
+        self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False, found: bool = False
+    ) -> Rendered:
+        """The same, of its prompt alone."""
+        lane, seconds = self._lane(body)
+        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found, only_prompt=True), body)
+        assert isinstance(answer, Rendered)
         return answer
 
     async def name(self, namer: str, body: list[bytes]) -> Asked:

@@ -25,6 +25,7 @@ from nitro.service.intake.messages import (
     Name,
     Named,
     Read,
+    Rendered,
     Use,
     Valid,
 )
@@ -83,7 +84,8 @@ def _answer(preparers: dict[int, Preparer], message: Read | Name | Check, body: 
             return Valid()
         if isinstance(message, Name):
             return Named(_reader(message.namer)(body))
-        return preparers[message.place].prepare(body, _reader(message.reader), message.strict, message.found)
+        prepared = preparers[message.place].prepare(body, _reader(message.reader), message.strict, message.found)
+        return Rendered.of(prepared) if message.only_prompt else prepared
     except Exception as error:
         return messages.refusal(error, traceback.format_exc())
 
