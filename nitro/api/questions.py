@@ -35,7 +35,7 @@ class Question:
     reader: str
     prompt_param: str
     namer: str | None = None
-    error: Callable[[ApiError], Response[bytes]] = error_responses.response
+    error: Callable[[ApiError], Response[bytes]] | None = None
 
     @classmethod
     def about(cls, endpoint: Endpoint) -> "Question":
@@ -57,7 +57,7 @@ async def respond(
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except ApiError as error:
-        return question.error(error)
+        return question.error(error) if question.error else error_responses.response(error, request.scope)
     body = msgspec.json.encode(write(answer))
     return Response(body, headers=ignored_parameters.header(answer.ignored), media_type=MediaType.JSON)
 

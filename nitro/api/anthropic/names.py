@@ -30,10 +30,7 @@ def _refused(note: str, *names: str, neutral: tuple[object, ...] = ()) -> dict[s
     return {name: Refused(sources=_FROM, note=note, neutral=neutral) for name in names}
 
 
-_CACHE = _harmless("Common beginnings are found anyway.", "cache_control", usual=True)
-
 REQUEST: dict[str, Known] = {
-    **_CACHE,
     **_harmless("Who asks, and for the provider's books.", "metadata", "service_tier", usual=True),
     **_harmless(
         "Who asks, and for the provider's books.",
@@ -72,7 +69,7 @@ MESSAGE: dict[str, Known] = {
 }
 
 _SENT_BACK = _harmless("Part of a reply that is sent back.", "citations", "caller", usual=True)
-TEXT: dict[str, Known] = {**_CACHE, **_SENT_BACK}
+TEXT = _SENT_BACK
 BLOCK: dict[str, Known] = {
     **TEXT,
     **_harmless("Part of a reply that is sent back.", "parsed_output"),
@@ -114,10 +111,19 @@ REFUSED_BLOCKS: dict[str, str] = {
 
 # A tool with an `input_schema`: what it may say, and what of it is harmless or refused
 TOOL_FIELDS = frozenset(
-    ["name", "type", "description", "input_schema", "strict", "defer_loading", "input_examples", "allowed_callers"]
+    [
+        "name",
+        "type",
+        "description",
+        "input_schema",
+        "strict",
+        "defer_loading",
+        "input_examples",
+        "allowed_callers",
+        "cache_control",
+    ]
 )
 TOOL: dict[str, Known] = {
-    **_CACHE,
     **_harmless("Arguments are streamed where a grammar makes them certain.", "eager_input_streaming"),
 }
 # What the type of any other tool begins with: why it cannot be offered

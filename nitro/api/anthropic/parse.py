@@ -12,6 +12,7 @@ from nitro.api.openai.logit_bias import parse_bias
 from nitro.api.openai.model_name import seconds_of
 from nitro.api.openai.parse import THINKING, parse_stops
 from nitro.api.openai.sampling import inert, parse_sampling
+from nitro.api.prefix_cache import parse_whole
 from nitro.engines.sampling_params import INT32
 from nitro.engines.types import Constraint
 from nitro.errors import ApiError
@@ -49,7 +50,8 @@ def _parse(decoded: json_body.Decoded[MessagesRequest], setup: ModelSetup) -> Ge
     check_request(request)
     bias, text_bias = parse_bias(request.logit_bias or {})
     sampling = parse_sampling(request, setup.sampling, bias, setup.info.samplers)
-    messages = conversation.parse(request)
+    conversed = conversation.parse(request)
+    messages = conversed.messages
     edits = context_edits.apply(request.context_management, messages)
     offered, unused_tools = tools.parse(request)
     thinking, output = request.thinking, request.output_config
@@ -61,6 +63,7 @@ def _parse(decoded: json_body.Decoded[MessagesRequest], setup: ModelSetup) -> Ge
     return GenerationRequest(
         prompt=Conversation(
             messages=messages,
+            places=conversed.places,
             tools=offered,
             variables=_variables(thinking, output),
             variables_set_by=_variables_set_by(thinking, output),
@@ -72,6 +75,8 @@ def _parse(decoded: json_body.Decoded[MessagesRequest], setup: ModelSetup) -> Ge
         max_tokens=max_tokens,
         stops=stops,
         text_bias=text_bias,
+        prefix_seconds=parse_whole(None, None, None, request.cache_control).seconds,
+        prefix_breakpoints=[*tools.breakpoints(request.tools or []), *conversed.breakpoints],
         constraint=_constraint(output, request),
         stream=bool(request.stream),
         keep_alive=seconds_of(request.keep_alive),

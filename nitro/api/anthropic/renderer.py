@@ -200,8 +200,9 @@ def usage_of(usage: TokenUsage) -> schema.MessageUsage:
     if usage.reasoning_tokens:
         details = schema.OutputTokensDetails(usage.reasoning_tokens)
     return schema.MessageUsage(
-        input_tokens=usage.prompt_tokens - usage.cached_tokens,
+        input_tokens=usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens,
         output_tokens=usage.completion_tokens,
+        cache_creation_input_tokens=usage.cache_write_tokens,
         cache_read_input_tokens=usage.cached_tokens,
         output_tokens_details=details,
     )

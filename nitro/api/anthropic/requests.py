@@ -13,6 +13,7 @@ from msgspec import Struct
 from nitro.api.anthropic import names
 from nitro.api.names import Known
 from nitro.api.openai.requests import SamplingRequest
+from nitro.api.prefix_cache import CacheControl
 from nitro.parameters import Param
 
 ROLES = ("user", "assistant", "system")
@@ -43,6 +44,7 @@ class ResultBlock(Struct):
     type: str
     text: str | None = None
     tool_name: str | None = None
+    cache_control: CacheControl | None = None
 
 
 class Block(Struct):
@@ -62,6 +64,7 @@ class Block(Struct):
     content: str | ResultBlock | list[ResultBlock] | None = None
     is_error: bool | None = None
     tool: ToolChange | None = None
+    cache_control: CacheControl | None = None
 
 
 class Turn(Struct):
@@ -87,6 +90,7 @@ class SystemBlock(Struct):
 
     text: str
     type: str | None = None
+    cache_control: CacheControl | None = None
 
 
 class Thinking(Struct):
@@ -166,8 +170,19 @@ class MessagesRequest(SamplingRequest, frozen=True, kw_only=True):
     stream: Annotated[
         bool | None, Param("Stream the answer: server-sent events, the last of which is message_stop.")
     ] = None
-    thinking: Annotated[Thinking | None, _reasoning("Whether the model reasons, how long, and what is shown.")] = None
-    output_config: Annotated[OutputConfig | None, Param("`effort`, and `format`, which is enforced.")] = None
+    thinking: Annotated[
+        Thinking | None,
+        _reasoning(
+            "`type`: `enabled`, `adaptive` or `disabled`. `budget_tokens`: the most that the reasoning has. `display`: "
+            "`omitted` leaves its text to the signature."
+        ),
+    ] = None
+    output_config: Annotated[
+        OutputConfig | None,
+        Param(
+            "`effort`: passed to the chat template as `reasoning_effort`. `format`: a `json_schema`, which is enforced."
+        ),
+    ] = None
     tools: Annotated[
         list[dict[str, Any]] | None,
         _tools(
@@ -175,10 +190,18 @@ class MessagesRequest(SamplingRequest, frozen=True, kw_only=True):
             "refused."
         ),
     ] = None
-    tool_choice: Annotated[ToolChoice | None, _tools("`auto`, `any`, `none`, or one `tool` by its name.")] = None
+    tool_choice: Annotated[
+        ToolChoice | None, _tools("`auto`, `any`, `none`, or one `tool` by its name; `disable_parallel_tool_use`.")
+    ] = None
     context_management: Annotated[
         ContextManagement | None,
         Param("`clear_thinking_20251015` works. Other edits have no effect, and are listed."),
+    ] = None
+    cache_control: Annotated[
+        CacheControl | None,
+        Param(
+            "The whole prompt stays in the cache for `ttl`: `5m` or `1h`. On a block or a tool: what comes before it."
+        ),
     ] = None
     keep_alive: Annotated[
         float | str | None, Param("How long the model stays loaded once it is idle, as in chat completions.")

@@ -21,6 +21,7 @@ from nitro.api.anthropic import schema as anthropic
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.openai import requests, schema
 from nitro.api.openapi.open_objects import OWN_SHAPES, SHAPES
+from nitro.api.prefix_cache import CacheControl
 from nitro.parameters import NO_LIMIT, Param, parameters
 from nitro.service.metrics import CONTENT_TYPE
 
@@ -127,6 +128,10 @@ DESCRIBED = (
     llama_server.DetokenizeRequest,
     anthropic_requests.MessagesRequest,
     anthropic_requests.Turn,
+    anthropic_requests.Block,
+    anthropic_requests.ResultBlock,
+    anthropic_requests.SystemBlock,
+    CacheControl,
     anthropic_requests.Thinking,
     anthropic_requests.OutputConfig,
     anthropic_requests.ToolChoice,
@@ -224,7 +229,7 @@ def _event(chunk: type[Struct]) -> Json:
 
 def _named_event(events: tuple[type[Struct], ...]) -> Json:
     """An event of a stream of Anthropic's: its data says its name, too."""
-    content = {"anyOf": [_of(each) for each in (*events, error_forms.AnthropicError)]}
+    content = {"anyOf": [*map(_of, events), _of(error_forms.AnthropicError)]}
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
     return {"type": "object", "required": ["event", "data"], "properties": {"event": {"type": "string"}, "data": data}}
 

@@ -5,6 +5,7 @@ ends. So it runs in a process of its own, which `lanes` starts and ends. Knows n
 protocol is known to the Reader alone.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tool
 
 SYSTEM_ROLES = ("system", "developer")
+_MESSAGE = re.compile(r"\bmessages\[(\d+)\]")
 MAX_TOOLS_BYTES = 2 * 2**20  # of all tools together
 
 
@@ -98,7 +100,10 @@ class Preparer:
             return family.prompt(template, as_templates_want(messages), offered, prompt.variables, prompt.continues)
 
         messages = as_templates_want(prompt.messages)
-        text = render(prompt.messages, tools.offered if tools else None)
+        try:
+            text = render(prompt.messages, tools.offered if tools else None)
+        except TemplateError as error:
+            raise _placed(error, prompt.places, len(messages) - len(prompt.messages)) from error.__cause__
         begun = messages[-1]["content"] if prompt.continues else ""
         markers = family.reasoning_markers
         opened = markers is not None and (markers.opened_by(text) or markers.left_open_by(begun))
@@ -130,8 +135,8 @@ class Preparer:
         ignored = _unused(request, prompt, template.variables, family)
         ignored += self._unused_prediction(request, params)
         ignored += unenforced_tools(tools, family.format) if tools else []
-        ends = prefix_ends.keeps(request, text, render)
-        return _prepared(request, [text], params, ignored, ends, channels=channels, hide_answer=hide_answer)
+        keeps = prefix_ends.keeps(request, text, render)
+        return _prepared(request, [text], params, ignored, keeps, channels=channels, hide_answer=hide_answer)
 
     def _with_system(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The messages, with the model's default system message where they bring none."""
@@ -251,6 +256,19 @@ def _encoded(tools: Mapping[str, Tool], param: str) -> bytes:
     if len(encoded) > MAX_TOOLS_BYTES:
         raise ApiError.invalid(param, f"at most {MAX_TOOLS_BYTES} bytes, got {len(encoded)}")
     return encoded
+
+
+def _placed(error: TemplateError, places: list[str], added: int) -> TemplateError:
+    """The error, which calls messages what the protocol does. `added`: messages that come before the request's."""
+
+    def named(match: re.Match[str]) -> str:
+        place = int(match[1]) - added
+        return places[place] if 0 <= place < len(places) else match[0]
+
+    if not places:
+        return error
+    words, param = (_MESSAGE.sub(named, text) for text in (str(error), error.param or ""))
+    return TemplateError(words, param or None)
 
 
 def _thinking_budget(
