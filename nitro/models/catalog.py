@@ -5,6 +5,7 @@ Methods look at files and may block. They may be called from any thread.
 
 import contextlib
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,6 +46,7 @@ class Catalog:
         self._known: list[StoredModel] = []
         self._since = -math.inf  # when the last look for them began
         self._settings: dict[str, ModelSettings] = {}  # by path
+        self._shared: frozenset[str] = frozenset()
 
     def models(self) -> list[StoredModel]:
         """All of them, broken ones too, in the order of the stores. Of files that did not change nothing is read
@@ -59,6 +61,7 @@ class Catalog:
             paths = {name: settings.path for name, settings in self._configured.items() if settings.path}
             self._known = scan.models(self._folders, self._everything, paths)
             self._since = began
+            self._shared = names.shared(self._known)
             self._settings = {}
             for name, settings in self._configured.items():
                 with contextlib.suppress(NameNotFound, AmbiguousName):
@@ -80,6 +83,14 @@ class Catalog:
                 if age < AGAIN:
                     raise
         return self._find(name, self.models())
+
+    def at(self, place: str) -> StoredModel | None:
+        """The model whose file or folder really is at `place`, links followed; None: no store has it."""
+        return next((model for model in self.models() if os.path.realpath(model.path) == place), None)
+
+    def is_shared(self, name: str) -> bool:
+        """Whether several models had this name when they were last looked for. Does not block."""
+        return name in self._shared
 
     def _find(self, name: str, models: list[StoredModel]) -> StoredModel:
         wanted = name.strip().casefold()

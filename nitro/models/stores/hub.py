@@ -66,14 +66,17 @@ def repository_in(folder: Path) -> str:
 
 def _is_ours(path: Path, fetched: frozenset[str]) -> bool:
     """Whether Nitro has fetched a model: its file, or all weights in its folder."""
-    if str(path) in fetched or not path.is_dir():
+    if str(path) in fetched or not os.path.isdir(path):
         return str(path) in fetched
-    return all(str(file) in fetched for file in path.iterdir() if is_weights(file.name))
+    try:
+        return all(str(file) in fetched for file in path.iterdir() if is_weights(file.name))
+    except OSError:
+        return False
 
 
 def _missing(repository: str, found: Found, unfinished: list[str]) -> str | None:
     """A link whose blob is gone."""
-    if found.path.exists():
+    if os.path.exists(found.path):
         return None
     how = "is half fetched" if unfinished else "has lost its blob"
     return f"{found.path.name} {how}; `{_command(repository)}` fetches it."
@@ -92,9 +95,9 @@ def _snapshot(folder: Path) -> Path | None:
     try:
         ref = folder / "refs/main"
         commit = ref.read_text().strip() if ref.is_file() and ref.stat().st_size <= MAX_COMMIT else ""
-        if commit and Path(commit).name == commit and (snapshots / commit).is_dir():
+        if commit and Path(commit).name == commit and os.path.isdir(snapshots / commit):
             return snapshots / commit
-        found = [snapshot for snapshot in snapshots.iterdir() if snapshot.is_dir()]
+        found = [snapshot for snapshot in snapshots.iterdir() if os.path.isdir(snapshot)]
         return max(found, key=lambda snapshot: snapshot.stat().st_mtime, default=None)
     except (OSError, ValueError):
         return None
