@@ -216,6 +216,10 @@ def test_an_interrupted_pull_says_how_it_goes_on(hub: LoopbackHub, command: Comm
         _, errors = process.communicate(timeout=CEILING)
     assert process.returncode == 130
     assert errors == "nitro: interrupted: what has come is kept, and the same command goes on from there.\n"
+    env = {**command.env, "NITRO_STORES": "hub"}
+    listing = [sys.executable, "-m", "nitro", "list"]
+    listed = subprocess.run(listing, capture_output=True, text=True, cwd=ROOT, env=env, timeout=CEILING)
+    assert f"`nitro pull {NAME}:Q4_K_M` fetches the rest" in " ".join((listed.stdout + listed.stderr).split())
     hub.requests.clear()
     assert command.run(f"{NAME}:Q4_K_M")[0] == 0
     assert hub.asked(FILE)[0].start >= 300_000

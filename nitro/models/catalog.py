@@ -27,7 +27,9 @@ class Catalog:
     """The models of `folders` (--models) and, if `everything` is offered, of the stores on this machine.
 
     `configured`: settings by name, as nitro.toml has them; their aliases are names, too. `memory`: bytes that models
-    may take; None: what is free when the catalog is made. What is loaded later does not change what a name means.
+    may take; None: what is free when the catalog is made. `on_gpu`: bytes free where models go, 0 if that is main
+    memory; asked once, and may block; None: this machine's, if `memory` is None as well. What is loaded later does
+    not change what a name means.
     """
 
     def __init__(
@@ -37,10 +39,12 @@ class Catalog:
         configured: Mapping[str, ModelSettings] | None = None,
         clock: Callable[[], float] = time.monotonic,
         memory: int | None = None,
+        on_gpu: Callable[[], int] | None = None,
     ):
         self._folders, self._everything = [*folders], everything
         self._configured = dict(configured or {})
         self._memory = free_host_memory() if memory is None else memory
+        self._on_gpu = on_gpu or (_usual_gpu if memory is None else None)
         self._lock = threading.Lock()
         self._clock = clock
         self._known: list[StoredModel] = []
@@ -106,7 +110,17 @@ class Catalog:
     def _best(self, models: Sequence[StoredModel]) -> StoredModel:
         from nitro.models import preference
 
+        if self._on_gpu:
+            ask, self._on_gpu = self._on_gpu, None
+            self._memory = ask() or self._memory
         return preference.best(models, self._memory)
+
+
+def _usual_gpu() -> int:
+    from nitro.engines.options import EngineOptions
+    from nitro.models import device_memory
+
+    return device_memory.free_on_gpu(EngineOptions())
 
 
 def check_stores() -> None:

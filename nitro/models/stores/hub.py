@@ -35,28 +35,29 @@ def cache() -> Path:
 
 def find(root: Path) -> Iterator[Found]:
     """The models of every repository in a cache, at its newest commit. Half-fetched ones have a problem."""
-    records = fetched.read()
+    records, begun = fetched.read(), fetched.begun()
     for folder in sorted(root.glob(f"{PREFIX}*")):
         repository = repository_in(folder)
         ours = records.get(repository, frozenset())
+        command = _command(begun.get(repository, repository))
         snapshot = _snapshot(folder)
         unfinished = _unfinished(folder)
         any_whole = False
         for found in repositories.models(repository, snapshot) if snapshot else ():
             any_whole = True
-            problem = found.problem or _missing(repository, found, unfinished)
+            problem = found.problem or _missing(command, found, unfinished)
             yield replace(found, problem=problem, removable=_is_ours(found.path, ours))
         if unfinished and not any_whole:
             partial = any(name.endswith(fetched.PARTIAL) for name in unfinished)
-            problem = f"It is half fetched; `{_command(repository)}` fetches the rest" + (
+            problem = f"It is half fetched; `{command}` fetches the rest" + (
                 f", and `nitro rm {repository}` removes what is here." if partial else "."
             )
             yield Found(name=repository, path=snapshot or folder, problem=problem, removable=partial)
 
 
-def _command(repository: str) -> str:
-    """That fetches it. `nitro pull` wants an owner, which old repositories have not."""
-    return f"nitro pull {repository}" if "/" in repository else f"hf download {repository}"
+def _command(name: str) -> str:
+    """That fetches a repository, or a model in it. `nitro pull` wants an owner, which old repositories have not."""
+    return f"nitro pull {name}" if "/" in name else f"hf download {name}"
 
 
 def repository_in(folder: Path) -> str:
@@ -74,12 +75,12 @@ def _is_ours(path: Path, fetched: frozenset[str]) -> bool:
         return False
 
 
-def _missing(repository: str, found: Found, unfinished: list[str]) -> str | None:
+def _missing(command: str, found: Found, unfinished: list[str]) -> str | None:
     """A link whose blob is gone."""
     if os.path.exists(found.path):
         return None
     how = "is half fetched" if unfinished else "has lost its blob"
-    return f"{found.path.name} {how}; `{_command(repository)}` fetches it."
+    return f"{found.path.name} {how}; `{command}` fetches it."
 
 
 def _unfinished(folder: Path) -> list[str]:
