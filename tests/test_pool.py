@@ -638,6 +638,7 @@ def test_a_file_of_no_store_is_offered_while_it_is_loaded(
     for _ in range(2):
         server.run(pool.load_source(ModelSource(str(elsewhere / "anton.gguf"), "anton", 0), ModelSettings(pin=True)))
         assert says(server, "gpt-3.5-turbo") == "anto" and states(server) == {"anton": "ok", **before}
+        assert act(server, "load", model="anton", options={"context": 256}).json()["context_length"] == 256
         assert act(server, "unload", model="anton").json()["state"] == "unloaded"
         assert states(server) == before
     with pytest.raises(EngineError):

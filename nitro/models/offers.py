@@ -132,7 +132,8 @@ class Offers:
     def sweep(self) -> None:
         """What a client brought, and no store has, is offered while it is loaded or loads."""
         for member in list(self.members):
-            if member.wanted.stored is None and member is not self.given and not (member.resident or member.waiters):
+            in_use = member.resident or member.waiters or member.loads
+            if member.wanted.stored is None and member is not self.given and not in_use:
                 self.members.remove(member)
 
     def pinned(self, wanted: Wanted) -> bool:

@@ -175,10 +175,19 @@ class Pool:
         except NitroError:
             if not member.leases:
                 self._offers.put_back(member)
-                self._turn()
             raise
 
     async def _load_as(self, member: Member, settings: ModelSettings) -> ServedModel:
+        member.loads += 1
+        try:
+            model = await self._loaded(member, settings)
+        finally:
+            member.loads -= 1
+            self._turn()
+        self._default = self._default or member
+        return model
+
+    async def _loaded(self, member: Member, settings: ModelSettings) -> ServedModel:
         wanted = self._offers.with_settings(member, settings)
         if settings != AS_SERVED and wanted != member.wanted:
             while closing := self._begin_to_unload(member, force=False):  # it may be back at once: others want it, too
@@ -190,7 +199,6 @@ class Pool:
             await model.engine.ready()
         finally:
             self.give_back(model)
-        self._default = self._default or member
         return model
 
     async def unload(self, name: str, force: bool = False) -> PoolEntry:

@@ -43,6 +43,7 @@ class Member:
         self.offered = wanted.settings  # before any load that sets others
         self.pinned = pinned
         self.brought = False  # a client named its file, and may name the model as it likes
+        self.loads = 0  # that were asked for, and have not ended
         self.plan: LoadPlan | None = None
         self.planning = False
         self.served: ServedModel | None = None
