@@ -353,7 +353,9 @@ def test_a_stream_that_has_begun_names_ignored_parameters_in_a_comment(
 def kill_in_load(server: RunningServer, gate: Gate) -> None:
     """Kill the engine of bert, which loads."""
     gate.hold()
-    os.kill(members(server)["bert"].served.engine.pid, signal.SIGKILL)
+    engine = members(server)["bert"].served.engine
+    until(server, lambda: engine.pid is not None)  # one that waited for a load may be faster than the server's loop
+    os.kill(engine.pid, signal.SIGKILL)
 
 
 def test_a_load_whose_engine_is_killed_is_tried_once_more(many: Many, shelf: Path) -> None:
