@@ -55,8 +55,7 @@ async def load_model(request: Request) -> schema.Model:
 async def unload_model(request: Request) -> schema.Model:
     """End a model's engine, and answer when its memory is back. Raises ApiError."""
     asked = _read(await request.body(), UnloadRequest)
-    await served(request).unload(asked.model, force=bool(asked.force))
-    return _describe(await served(request).find(asked.model))
+    return _describe(await served(request).unload(asked.model, force=bool(asked.force)))
 
 
 def _read(body: bytes, kind: type[T]) -> T:
