@@ -24,7 +24,7 @@ async def count_tokens(request: Request) -> Response[bytes]:
     return await respond_count(request, COUNT, MessageTokens)
 
 
-EARLY = Early(sse.MEDIA_TYPE, sse.HEADERS, PING, error_event)
+EARLY = Early(sse.MEDIA_TYPE, sse.HEADERS, PING, error_event, sse.comment)
 MESSAGES = Endpoint(
     reader=readers.MESSAGES,
     renderer=MessagesRenderer,
