@@ -127,23 +127,24 @@ def text() -> str:
 
 
 def protocol_sections(protocol: Protocol) -> Iterator[str]:
-    """A section for each of its requests, and one for the names that they know."""
+    """A heading, and a section for each of its requests, and for the names that they know."""
+    yield f"### {protocol.title}\n" + (f"\n{protocol.about}\n" if protocol.about else "")
     for route, struct in protocol.requests.items():
         params = dict(params_in(struct))
         alike = [f"`{name}`" for name, param in params.items() if requests.PARAMETERS.get(name) is param]
         rows = [row(name, param) for name, param in params.items() if requests.PARAMETERS.get(name) is not param]
         head, table = section(f"{protocol.title}: {route}", rows).split("\n\n", 1)
-        texts = [protocol.about, f"As in chat completions: {', '.join(alike)}." if alike else ""]
-        yield "#" + "\n\n".join([head, *filter(None, texts), table])
+        texts = [f"As in chat completions: {', '.join(alike)}." if alike else ""]
+        yield "##" + "\n\n".join([head, *filter(None, texts), table])
     known = {(place, name): each for place, name, each in names_of(protocol)}
     for kind in (Mapped, Harmless, Refused):
         found = [(*where, each) for where, each in known.items() if isinstance(each, kind)]
         if found:
             title = f"{protocol.title}: {kind.__name__.lower()} names"
-            yield "#" + section(title, map(CELLS[kind], *zip(*found, strict=True)), HEADS[kind])
+            yield "##" + section(title, map(CELLS[kind], *zip(*found, strict=True)), HEADS[kind])
     for title, (columns, kinds) in protocol.kinds.items():
         cells = ((f"`{kind}`", f"{why[:1].upper()}{why[1:].rstrip('.')}.") for kind, why in kinds.items())
-        yield "#" + section(f"{protocol.title}: {title}", cells, columns)
+        yield "##" + section(f"{protocol.title}: {title}", cells, columns)
 
 
 def params_in(
