@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +48,8 @@ def both(client: Anthropic, script: str, **more: Any) -> Any:
 def counted(message: Any) -> tuple[int, int]:
     """Tokens of the prompt, cached or not, and of the answer."""
     usage = message.usage
-    return usage.input_tokens + usage.cache_read_input_tokens, usage.output_tokens
+    prompt = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
+    return prompt, usage.output_tokens
 
 
 def without_ids(message: dict[str, Any]) -> dict[str, Any]:
@@ -167,6 +169,24 @@ def test_what_is_cached_is_no_input(client: Anthropic) -> None:
     assert first.input_tokens + first.cache_read_input_tokens == second.input_tokens + second.cache_read_input_tokens
 
 
+def test_tokens_are_counted_as_usage_tells_them(client: Anthropic) -> None:
+    asked = asks("Hello", system="Be brief.", tools=[WEATHER], **THINKS)
+    prompt, _ = counted(client.messages.create(**asked))
+    del asked["max_tokens"]
+    assert client.messages.count_tokens(**asked).input_tokens == prompt
+    with pytest.raises(anthropic.BadRequestError) as caught:
+        client.messages.count_tokens(**{**asked, "messages": []})
+    assert caught.value.type == "invalid_request_error"
+
+
+def test_what_is_kept_in_the_cache_is_told(client: Anthropic) -> None:
+    kept: Any = [{"type": "text", "text": "Kept. " * 100, "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
+    first = client.messages.create(**asks("One.", system=kept)).usage
+    again = client.messages.create(**asks("Two, and more.", system=kept)).usage
+    assert first.cache_creation_input_tokens > 600 and again.cache_read_input_tokens > 600
+    assert again.cache_creation_input_tokens == 0 and again.input_tokens < 100
+
+
 def events(server: RunningServer, **body: Any) -> list[dict[str, Any]]:
     """The events of a stream; each has its name and its data."""
     reply = httpx.post(f"{server.url}/v1/messages?beta=true", json={**body, "stream": True}, timeout=CEILING)
@@ -234,6 +254,26 @@ def test_errors_are_those_of_the_sdk(client: Anthropic) -> None:
     assert missing.value.type == "not_found_error"
     with pytest.raises(anthropic.NotFoundError):
         client.messages.batches.list()
+
+
+def test_a_prompt_that_is_too_long_is_told_as_claude_code_reads_it(serve) -> None:
+    server = serve(context=64).ready()
+    body = {"max_tokens": 9, "messages": [{"role": "user", "content": "a" * 200}]}
+    error = httpx.post(f"{server.url}/v1/messages", json=body).json()["error"]
+    assert re.fullmatch(r"prompt is too long: \d{3} tokens > 64 maximum", error["message"])
+    assert error["details"] == {"error_code": "context_length_exceeded", "param": "messages"}
+
+
+def test_a_message_that_the_template_refuses_has_the_client_s_place(serve, tmp_path) -> None:
+    template = tmp_path / "picky.jinja"
+    refuses = "{% if 'nonsense' in m.content %}{{ raise_exception('No nonsense.') }}{% endif %}"
+    template.write_text(f"{{% for m in messages %}}{refuses}{{{{ m.content }}}}{{% endfor %}}")
+    server = serve(chat_template=template).ready()
+    asked = {"max_tokens": 1, "system": "Be brief.", "messages": [{"role": "user", "content": "Some nonsense."}]}
+    error = httpx.post(f"{server.url}/v1/messages", json=asked).json()["error"]
+    assert error["details"]["param"] == "messages[0]" and "messages[0]" in error["message"]
+    error = httpx.post(f"{server.url}/v1/messages", json={**asked, "system": "nonsense"}).json()["error"]
+    assert error["details"]["param"] == "system", error
 
 
 def test_keys_by_either_header(serve) -> None:

@@ -15,7 +15,7 @@ from typing_extensions import get_type_hints, is_typeddict
 from nitro.api.anthropic import blocks, context_edits, names, requests, signatures, tools
 from nitro.api.anthropic.parse import read, read_count
 from nitro.errors import ApiError
-from nitro.service.requests import GenerationRequest
+from nitro.service.requests import Breakpoint, GenerationRequest
 
 HELLO = [{"role": "user", "content": "Hello."}]
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -183,6 +183,23 @@ def test_tokens_are_counted_without_a_limit() -> None:
 
 
 # Conversations
+
+
+def test_where_prefixes_end_that_stay_in_the_cache() -> None:
+    short, long = {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}
+    system = [{"type": "text", "text": "x-anthropic-billing-header: a"}, {"type": "text", "text": "You help."}]
+    system.append({"type": "text", "text": "Be brief.", "cache_control": long})
+    content = [result([{"type": "text", "text": "Rain."}], cache_control=short), {"type": "text", "text": "So?"}]
+    content[1]["cache_control"] = short
+    messages = [*HELLO, {"role": "assistant", "content": [USE]}, {"role": "user", "content": content}]
+    request = asked(system=system, messages=messages, tools=[{**WEATHER, "cache_control": short}], cache_control=long)
+    tools, prompt, rain, so = request.prefix_breakpoints
+    assert (tools, prompt) == (Breakpoint(300), Breakpoint(3600, 0, 1))
+    assert (rain, so) == (Breakpoint(300, 3), Breakpoint(300, 4, 0)) and request.prefix_seconds == 3600
+    for where in ("cache_control.ttl", "tools[0].cache_control.ttl", "system[0].cache_control.ttl"):
+        wrong = {"cache_control": {"type": "ephemeral", "ttl": "9y"}}
+        shape = {"c": wrong, "t": {"tools": [WEATHER | wrong]}, "s": {"system": [system[1] | wrong]}}[where[0]]
+        assert refusal(**shape).param == where
 
 
 def test_the_system_prompt() -> None:
@@ -376,3 +393,6 @@ def test_thinking_switches() -> None:
 def test_a_form_of_the_answer() -> None:
     constraint = asked(output_config={"format": {"type": "json_schema", "schema": SCHEMA}}).constraint
     assert constraint.kind == "json_schema" and json.loads(constraint.source)["properties"] == SCHEMA["properties"]
+    older = asked(output_format={"type": "json_schema", "schema": SCHEMA}).constraint
+    assert (older.source, older.param) == (constraint.source, "output_format.schema")
+    assert refusal(output_format={"type": "text"}).param == "output_format.type"

@@ -11,7 +11,7 @@ import msgspec
 from litestar.types import Scope
 from msgspec import UNSET, Struct, UnsetType
 
-from nitro.errors import ApiError
+from nitro.errors import ApiError, ContextExceeded
 
 OVERLOADED = 529
 TYPES = {
@@ -64,8 +64,11 @@ def _anthropic_status(error: ApiError) -> int:
 def _anthropic_body(error: ApiError, request_id: str | None) -> bytes:
     status = _anthropic_status(error)
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    words = str(error)
+    if isinstance(error, ContextExceeded):  # Claude Code shortens the conversation where it reads these
+        words = f"prompt is too long: {error.prompt_tokens} tokens > {error.context} maximum"
     details = AnthropicErrorDetails(error.code, error.param) if error.code or error.param else UNSET
-    return msgspec.json.encode(AnthropicError(AnthropicErrorBody(kind, str(error), details), request_id))
+    return msgspec.json.encode(AnthropicError(AnthropicErrorBody(kind, words, details), request_id))
 
 
 OPENAI = ErrorForm(lambda error: error.status, lambda error, _: msgspec.json.encode(error.body))

@@ -48,6 +48,7 @@ class Conversation(Struct, frozen=True, kw_only=True, tag=True):
         dict[str, Any]
     ]  # as chat templates want them, but that `content` is a list of parts: see `text_part`
     tools: OfferedTools | None = None  # None: none may be called
+    places: list[str] = []  # what the protocol calls each message, for errors; none: messages[0] and so on
     variables: dict[str, Any] = {}  # for the chat template
     variables_set_by: dict[str, list[str]] = {}  # by the request's parameter: the variables that it sets
     thinking_budget: int | None = None  # tokens

@@ -1,12 +1,13 @@
 """The blocks of a message: which there may be where, and the texts in them."""
 
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import NoReturn
 
-from nitro.api.anthropic import breakpoints, names
+from nitro.api.anthropic import names
 from nitro.api.anthropic.requests import Block, ResultBlock
+from nitro.api.prefix_cache import CacheControl
 from nitro.errors import ApiError
 from nitro.parameters import check_count
-from nitro.service.requests import text_part
 
 MAX_BLOCKS = 10_000  # of one content
 
@@ -46,26 +47,26 @@ def text(block: Block | ResultBlock, where: str) -> str:
     return block.text
 
 
-def result(block: Block, where: str) -> dict[str, Any]:
-    """The message of a tool's result, as chat templates want it. Raises ApiError 400."""
+def result_id(block: Block, where: str) -> str:
+    """The call whose result a block has. Raises ApiError 400."""
     if block.tool_use_id is None:
         raise ApiError.missing(f"{where}.tool_use_id")
-    parts = _result_parts(block.content, f"{where}.content")
-    if block.is_error and not (parts and parts[0]["text"].lower().startswith("error")):
-        first = parts[0] if parts else text_part("")
-        parts = [{**first, "text": FAILED + first["text"]}, *parts[1:]]
-    made = {"role": "tool", "tool_call_id": block.tool_use_id, "content": parts}
-    return breakpoints.noted(made, block, where)
+    return block.tool_use_id
 
 
-def _result_parts(content: str | ResultBlock | list[ResultBlock] | None, where: str) -> list[dict[str, Any]]:
-    if content is None or isinstance(content, str):
-        return [text_part(content or "")]
-    if isinstance(content, ResultBlock):
-        return [breakpoints.part(_result_text(content, where), content, where)]
+def result_texts(block: Block, where: str) -> Iterator[tuple[str, CacheControl | None, str]]:
+    """The texts of a tool's result, each with its cache control and its place. Raises ApiError 400."""
+    where = f"{where}.content"
+    content = block.content if isinstance(block.content, list) else [block.content]
     check_count(where, content, MAX_BLOCKS, "blocks")
-    places = [(each, f"{where}[{i}]") for i, each in enumerate(content)]
-    return [breakpoints.part(_result_text(each, place), each, place) for each, place in places]
+    fails = bool(block.is_error)
+    for i, part in enumerate(content or [None]):
+        place = f"{where}[{i}]" if isinstance(block.content, list) else where
+        text = _result_text(part, place) if isinstance(part, ResultBlock) else part or ""
+        if fails and not text.lower().startswith("error"):
+            text = FAILED + text
+        fails = False
+        yield text, part.cache_control if isinstance(part, ResultBlock) else None, place
 
 
 def _result_text(block: ResultBlock, where: str) -> str:

@@ -1,40 +1,69 @@
 """The messages of a request, in the form that chat templates want.
 
-system                         → a system message, without a billing line
-user: results of tools, texts  → a message for each result, and one for the texts between them
+system                           → a system message, without a billing line
+user: results of tools, texts    → a message for each result, and one for the texts between them
 assistant: thinking, text, calls → one message with its reasoning, content and calls
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from nitro.api.anthropic import blocks, breakpoints, signatures
+from nitro.api.anthropic import blocks, signatures
 from nitro.api.anthropic.requests import CLEARINGS, ROLES, Block, MessagesRequest, SystemBlock, Turn
 from nitro.api.openai.messages import MAX_MESSAGES
+from nitro.api.prefix_cache import CacheControl, seconds_of_control
 from nitro.errors import ApiError
 from nitro.parameters import check_count
-from nitro.service.requests import text_part
+from nitro.service.requests import Breakpoint, text_part
 from nitro.text.conversation_shape import REASONING_NAMES
-
-ChatMessages = list[dict[str, Any]]
 
 # Claude Code's first line, which differs in every conversation and would cost each its cached prefix
 BILLING = "x-anthropic-billing-header:"
 
+Content = Sequence[tuple[Block, str]]  # blocks, each with its place
 
-def parse(request: MessagesRequest) -> ChatMessages:
+
+@dataclass(slots=True)
+class ParsedConversation:
+    """The messages; where the request has each; where prefixes end that are to stay in the cache."""
+
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    breakpoints: list[Breakpoint] = field(default_factory=list)
+
+    def begin(self, place: str, message: dict[str, Any]) -> None:
+        """A message begins."""
+        self.messages.append(message)
+        self.places.append(place)
+
+    def say(self, text: str, control: CacheControl | None, where: str) -> None:
+        """The last message says more."""
+        content = self.messages[-1]["content"]
+        content.append(text_part(text))
+        self.mark(control, where, len(content) - 1)
+
+    def mark(self, control: CacheControl | None, where: str, part: int | None = None) -> None:
+        """What there is so far stays in the cache, if its block says so."""
+        if control:
+            seconds = seconds_of_control(control, f"{where}.cache_control")
+            self.breakpoints.append(Breakpoint(seconds, len(self.messages) - 1, part))
+
+
+def parse(request: MessagesRequest) -> ParsedConversation:
     """All messages, the system prompt first. Raises ApiError 400."""
     if not request.messages:
         raise ApiError.invalid("messages", "at least one message")
     check_count("messages", request.messages, MAX_MESSAGES, "messages")
     last_user = max((i for i, message in enumerate(request.messages) if message.role == "user"), default=-1)
-    parsed = _system(request.system)
+    parsed = ParsedConversation()
+    _add_system(parsed, request.system)
     for i, message in enumerate(request.messages):
-        where = f"messages[{i}]"
-        _check(message, where)
+        place = f"messages[{i}]"
+        _check(message, place)
         if message.clear_at != "next_user_message" or last_user < i:
-            parsed += _PARSERS[message.role](blocks.of(message.content, message.role, f"{where}.content"))
-    if not parsed:
+            _ADD[message.role](parsed, blocks.of(message.content, message.role, f"{place}.content"), place)
+    if not parsed.messages:
         raise ApiError.invalid("messages", "a message with a content")
     return parsed
 
@@ -48,62 +77,67 @@ def _check(message: Turn, where: str) -> None:
         raise ApiError.invalid(f"{where}.clear_at", "a message from the system")
 
 
-def _system(system: str | list[SystemBlock] | None) -> ChatMessages:
-    parts = [text_part(system)] if isinstance(system, str) else _parts_of(system or [])
-    if parts and parts[0]["text"].startswith(BILLING):
-        rest = parts[0]["text"].partition("\n")[2]
-        parts = [{**parts[0], "text": rest}, *parts[1:]] if rest else parts[1:]
-    return [{"role": "system", "content": parts}] if parts else []
-
-
-def _parts_of(system: list[SystemBlock]) -> list[dict[str, Any]]:
-    check_count("system", system, blocks.MAX_BLOCKS, "blocks")
-    for i, block in enumerate(system):
+def _add_system(parsed: ParsedConversation, system: str | list[SystemBlock] | None) -> None:
+    given = [SystemBlock(system)] if isinstance(system, str) else system or []
+    check_count("system", given, blocks.MAX_BLOCKS, "blocks")
+    for i, block in enumerate(given):
         if block.type not in (None, "text"):
             blocks.refuse(block.type, ("text",), f"system[{i}]")
-    return [breakpoints.part(block.text, block, f"system[{i}]") for i, block in enumerate(system)]
+        text = block.text
+        if i == 0 and text.startswith(BILLING):
+            text = text.partition("\n")[2]
+            if not text:
+                continue
+        if not parsed.messages:
+            parsed.begin("system", {"role": "system", "content": []})
+        parsed.say(text, block.cache_control, f"system[{i}]")
 
 
-def _of_system(content: Sequence[tuple[Block, str]]) -> ChatMessages:
+def _add_later_system(parsed: ParsedConversation, content: Content, place: str) -> None:
     """Its texts; what it says of tools is read by tool_changes.py."""
-    texts = [breakpoints.part(blocks.text(block, where), block, where) for block, where in content if _is_text(block)]
-    return [{"role": "system", "content": texts}] if texts else []
+    texts = [(block, where) for block, where in content if block.type == "text"]
+    if texts:
+        parsed.begin(place, {"role": "system", "content": []})
+    for block, where in texts:
+        parsed.say(blocks.text(block, where), block.cache_control, where)
 
 
-def _of_user(content: Sequence[tuple[Block, str]]) -> ChatMessages:
-    messages: ChatMessages = []
+def _add_user(parsed: ParsedConversation, content: Content, place: str) -> None:
+    talks = False
     for block, where in content:
         if block.type == "tool_result":
-            messages.append(blocks.result(block, where))
+            parsed.begin(place, {"role": "tool", "tool_call_id": blocks.result_id(block, where), "content": []})
+            for text, control, inner in blocks.result_texts(block, where):
+                parsed.say(text, control, inner)
+            parsed.mark(block.cache_control, where)
+            talks = False
             continue
-        if not messages or messages[-1]["role"] == "tool":
-            messages.append({"role": "user", "content": []})
-        messages[-1]["content"].append(breakpoints.part(blocks.text(block, where), block, where))
-    return messages or [{"role": "user", "content": []}]
+        if not talks:
+            parsed.begin(place, {"role": "user", "content": []})
+            talks = True
+        parsed.say(blocks.text(block, where), block.cache_control, where)
+    if not content:
+        parsed.begin(place, {"role": "user", "content": []})
 
 
-def _of_assistant(content: Sequence[tuple[Block, str]]) -> ChatMessages:
+def _add_assistant(parsed: ParsedConversation, content: Content, place: str) -> None:
     message: dict[str, Any] = {"role": "assistant", "content": []}
+    parsed.begin(place, message)
     thoughts: list[str] = []
     calls: list[dict[str, Any]] = []
     for block, where in content:
         match block.type:
             case "text":
-                message["content"].append(breakpoints.part(blocks.text(block, where), block, where))
+                parsed.say(blocks.text(block, where), block.cache_control, where)
             case "thinking":
                 thoughts.append(signatures.text_of(block.thinking or "", block.signature or ""))
             case "tool_use":
                 calls.append(_call(block, where))
-                breakpoints.noted(message, block, where)
+                parsed.mark(block.cache_control, where)
     if thinking := "\n\n".join(filter(None, thoughts)):
         message |= dict.fromkeys(REASONING_NAMES, thinking)
     if calls:
         message["tool_calls"] = calls
-    return [message]
-
-
-def _is_text(block: Block) -> bool:
-    return block.type == "text"
 
 
 def _call(block: Block, where: str) -> dict[str, Any]:
@@ -114,4 +148,4 @@ def _call(block: Block, where: str) -> dict[str, Any]:
     return {"id": block.id, "type": "function", "function": function}
 
 
-_PARSERS = {"system": _of_system, "user": _of_user, "assistant": _of_assistant}
+_ADD = {"system": _add_later_system, "user": _add_user, "assistant": _add_assistant}

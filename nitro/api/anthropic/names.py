@@ -69,7 +69,7 @@ MESSAGE: dict[str, Known] = {
 }
 
 _SENT_BACK = _harmless("Part of a reply that is sent back.", "citations", "caller", usual=True)
-TEXT: dict[str, Known] = _SENT_BACK
+TEXT = _SENT_BACK
 BLOCK: dict[str, Known] = {
     **TEXT,
     **_harmless("Part of a reply that is sent back.", "parsed_output"),
@@ -111,7 +111,16 @@ REFUSED_BLOCKS: dict[str, str] = {
 
 # A tool with an `input_schema`: what it may say, and what of it is harmless or refused
 TOOL_FIELDS = frozenset(
-    ["name", "type", "description", "input_schema", "strict", "defer_loading", "input_examples", "allowed_callers"]
+    [
+        "name",
+        "type",
+        "description",
+        "input_schema",
+        "strict",
+        "defer_loading",
+        "input_examples",
+        "allowed_callers",
+    ]
 )
 TOOL: dict[str, Known] = {
     "cache_control": Mapped(sources=_FROM, to="", note="The prompt up to the tools' end stays in the prefix cache."),

@@ -6,12 +6,13 @@ import msgspec
 from msgspec.structs import replace
 
 from nitro.api import json_body
-from nitro.api.anthropic import breakpoints, context_edits, conversation, reply_options, tools
+from nitro.api.anthropic import context_edits, conversation, reply_options, tools
 from nitro.api.anthropic.requests import DISPLAYS, EFFORTS, THINKING_TYPES, MessagesRequest, OutputConfig, Thinking
 from nitro.api.openai.logit_bias import parse_bias
 from nitro.api.openai.model_name import seconds_of
 from nitro.api.openai.parse import THINKING, parse_stops
 from nitro.api.openai.sampling import inert, parse_sampling
+from nitro.api.prefix_cache import parse_whole
 from nitro.engines.sampling_params import INT32
 from nitro.engines.types import Constraint
 from nitro.errors import ApiError
@@ -45,23 +46,35 @@ def read_count(body: bytes, setup: ModelSetup) -> GenerationRequest:
 
 
 def _parse(decoded: json_body.Decoded[MessagesRequest], setup: ModelSetup) -> GenerationRequest:
-    request, told, _ = decoded
+    """Parse a request, with the client's own names for parameters in errors."""
+    request, told, given = decoded
+    try:
+        parsed = parse(request, setup)
+    except ApiError as error:
+        raise error.renamed(given) if given else error from None
+    if given and parsed.constraint:
+        theirs = f"{given.get(FORMAT, FORMAT)}.schema"
+        parsed = replace(parsed, constraint=replace(parsed.constraint, param=theirs))
+    return replace(parsed, ignored=[*told, *parsed.ignored])
+
+
+def parse(request: MessagesRequest, setup: ModelSetup) -> GenerationRequest:
+    """Check everything that needs no engine. Raises ApiError 400 with `param`."""
     check_request(request)
     bias, text_bias = parse_bias(request.logit_bias or {})
     sampling = parse_sampling(request, setup.sampling, bias, setup.info.samplers)
-    messages = conversation.parse(request)
-    kept = breakpoints.collect(request, messages)
+    conversed = conversation.parse(request)
+    messages = conversed.messages
     edits = context_edits.apply(request.context_management, messages)
     offered, unused_tools = tools.parse(request)
     thinking, output = request.thinking, request.output_config
     _check_thinking(thinking)
-    max_tokens = None if request.max_tokens is None else min(request.max_tokens, INT32)
-    if max_tokens is not None and (request.min_tokens or 0) > max_tokens:
-        raise ApiError.invalid("min_tokens", f"at most max_tokens, which is {max_tokens}, got {request.min_tokens}")
+    max_tokens = _max_tokens(request)
     stops = _stops(request)
     return GenerationRequest(
         prompt=Conversation(
             messages=messages,
+            places=conversed.places,
             tools=offered,
             variables=_variables(thinking, output),
             variables_set_by=_variables_set_by(thinking, output),
@@ -73,27 +86,28 @@ def _parse(decoded: json_body.Decoded[MessagesRequest], setup: ModelSetup) -> Ge
         max_tokens=max_tokens,
         stops=stops,
         text_bias=text_bias,
+        prefix_seconds=parse_whole(None, None, None, request.cache_control).seconds,
+        prefix_breakpoints=[*tools.breakpoints(request.tools or []), *conversed.breakpoints],
         constraint=_constraint(output, request),
-        prefix_seconds=breakpoints.whole(request),
-        prefix_breakpoints=kept,
         stream=bool(request.stream),
         keep_alive=seconds_of(request.keep_alive),
-        reply_options=reply_options.encode(
-            reply_options.ReplyOptions(
-                stops,
-                max_tokens or 0,
-                thinking is not None and thinking.display == "omitted",
-                request.context_management is not None,
-            )
-        ),
-        ignored=[
-            *told,
-            *edits,
-            *unused_tools,
-            *map(ignored_parameters.escaped, inert(request, setup.info.samplers)),
-        ],
+        reply_options=_reply_options(request, stops, max_tokens),
+        ignored=[*edits, *unused_tools, *map(ignored_parameters.escaped, inert(request, setup.info.samplers))],
         param_names=NAMES,
     )
+
+
+def _reply_options(request: MessagesRequest, stops: list[str], max_tokens: int | None) -> bytes:
+    omits = request.thinking is not None and request.thinking.display == "omitted"
+    edits = request.context_management is not None
+    return reply_options.encode(reply_options.ReplyOptions(stops, max_tokens or 0, omits, edits))
+
+
+def _max_tokens(request: MessagesRequest) -> int | None:
+    most = None if request.max_tokens is None else min(request.max_tokens, INT32)
+    if most is not None and (request.min_tokens or 0) > most:
+        raise ApiError.invalid("min_tokens", f"at most max_tokens, which is {most}, got {request.min_tokens}")
+    return most
 
 
 def _stops(request: MessagesRequest) -> list[str]:

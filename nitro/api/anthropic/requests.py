@@ -170,8 +170,19 @@ class MessagesRequest(SamplingRequest, frozen=True, kw_only=True):
     stream: Annotated[
         bool | None, Param("Stream the answer: server-sent events, the last of which is message_stop.")
     ] = None
-    thinking: Annotated[Thinking | None, _reasoning("Whether the model reasons, how long, and what is shown.")] = None
-    output_config: Annotated[OutputConfig | None, Param("`effort`, and `format`, which is enforced.")] = None
+    thinking: Annotated[
+        Thinking | None,
+        _reasoning(
+            "`type`: `enabled`, `adaptive` or `disabled`. `budget_tokens`: the most that the reasoning has. `display`: "
+            "`omitted` leaves its text to the signature."
+        ),
+    ] = None
+    output_config: Annotated[
+        OutputConfig | None,
+        Param(
+            "`effort`: passed to the chat template as `reasoning_effort`. `format`: a `json_schema`, which is enforced."
+        ),
+    ] = None
     tools: Annotated[
         list[dict[str, Any]] | None,
         _tools(
@@ -179,7 +190,9 @@ class MessagesRequest(SamplingRequest, frozen=True, kw_only=True):
             "refused."
         ),
     ] = None
-    tool_choice: Annotated[ToolChoice | None, _tools("`auto`, `any`, `none`, or one `tool` by its name.")] = None
+    tool_choice: Annotated[
+        ToolChoice | None, _tools("`auto`, `any`, `none`, or one `tool` by its name; `disable_parallel_tool_use`.")
+    ] = None
     context_management: Annotated[
         ContextManagement | None,
         Param("`clear_thinking_20251015` works. Other edits have no effect, and are listed."),
@@ -187,8 +200,7 @@ class MessagesRequest(SamplingRequest, frozen=True, kw_only=True):
     cache_control: Annotated[
         CacheControl | None,
         Param(
-            "The whole prompt stays in the prefix cache, for `ttl` (5m or 1h) after its last use. In blocks and tools: "
-            "what comes before."
+            "The whole prompt stays in the cache for `ttl`: `5m` or `1h`. On a block or a tool: what comes before it."
         ),
     ] = None
     keep_alive: Annotated[

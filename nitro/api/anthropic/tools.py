@@ -16,10 +16,11 @@ from nitro.api.anthropic import names, tool_changes
 from nitro.api.anthropic.requests import MessagesRequest, ToolChoice
 from nitro.api.names import Refused, asks
 from nitro.api.openai.tools import MAX_TOOLS, NAME, NO_PARAMETERS
+from nitro.api.prefix_cache import seconds_of_control, tool_control
 from nitro.errors import ApiError
 from nitro.parameters import check_count
 from nitro.service import ignored_parameters
-from nitro.service.requests import OfferedTools
+from nitro.service.requests import Breakpoint, OfferedTools
 from nitro.text.tool_grammar import CallableTool
 from nitro.text.tools import Tool
 
@@ -57,6 +58,14 @@ def parse(request: MessagesRequest) -> tuple[OfferedTools | None, list[str]]:
             raise ApiError.invalid("tool_choice", "'auto' or 'none' where there are no tools")
         return None, told
     return _offered(shown, choice, request), told
+
+
+def breakpoints(sent: Sequence[Mapping[str, Any]]) -> list[Breakpoint]:
+    """That the tools stay in the prefix cache, if one of them says so: templates write all together. Raises ApiError
+    400."""
+    found = [(tool_control(tool, place := f"tools[{i}].cache_control"), place) for i, tool in enumerate(sent)]
+    times = [seconds_of_control(control, place) for control, place in found if control]
+    return [Breakpoint(max(times))] if times else []
 
 
 def _offered(

@@ -56,7 +56,7 @@ class TokenPiece(Struct):
 class Tokens(Struct):
     """What `POST /tokenize` replies."""
 
-    tokens: list[int] | list[TokenPiece]
+    tokens: list[int | TokenPiece]
 
 
 class Content(Struct):

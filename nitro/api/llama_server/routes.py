@@ -36,7 +36,7 @@ HANDLERS = [tokenize, detokenize, apply_template]
 
 def _tokens(answer: TokenList) -> Tokens:
     if answer.pieces is None:
-        return Tokens(answer.ids)
+        return Tokens([*answer.ids])
     return Tokens([TokenPiece(id, _text(piece)) for id, piece in zip(answer.ids, answer.pieces, strict=True)])
 
 

@@ -21,6 +21,7 @@ from nitro.api.anthropic import schema as anthropic
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.openai import requests, schema
 from nitro.api.openapi.open_objects import OWN_SHAPES, SHAPES
+from nitro.api.prefix_cache import CacheControl
 from nitro.api.responses import events as responses_events
 from nitro.api.responses import kept_schema
 from nitro.api.responses.conversation_bodies import ConversationBody
@@ -177,6 +178,10 @@ DESCRIBED = (
     llama_server.DetokenizeRequest,
     anthropic_requests.MessagesRequest,
     anthropic_requests.Turn,
+    anthropic_requests.Block,
+    anthropic_requests.ResultBlock,
+    anthropic_requests.SystemBlock,
+    CacheControl,
     anthropic_requests.Thinking,
     anthropic_requests.OutputConfig,
     anthropic_requests.ToolChoice,

@@ -5,8 +5,10 @@ They are for readers and tests. What is accepted is decided where requests are r
 
 from typing import Any
 
+from nitro.api.anthropic import blocks
 from nitro.api.openai.requests import MAX_STOPS
 from nitro.api.openai.tools import NAME
+from nitro.api.prefix_cache import SECONDS
 
 Json = dict[str, Any]
 
@@ -92,6 +94,10 @@ OWN_SHAPES: dict[str, dict[str, dict[str, Json]]] = {
     "OutputConfig": {
         "format": {"object": _object(("type", "schema"), type={"const": "json_schema"}, schema=SCHEMA)},
     },
+    "CacheControl": {"type": {"string": {"enum": ["ephemeral"]}}, "ttl": {"string": {"enum": list(SECONDS)}}},
+    "Block": {"type": {"string": {"enum": sorted({kind for kinds in blocks.ALLOWED.values() for kind in kinds})}}},
+    "ResultBlock": {"type": {"string": {"enum": ["text", "tool_reference"]}}},
+    "SystemBlock": {"type": {"string": {"enum": ["text"]}}},
     "Turn": {},
     "Thinking": {},
     "ToolChoice": {},

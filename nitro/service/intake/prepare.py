@@ -5,6 +5,7 @@ ends. So it runs in a process of its own, which `lanes` starts and ends. Knows n
 protocol is known to the Reader alone.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tool
 
 SYSTEM_ROLES = ("system", "developer")
+_MESSAGE = re.compile(r"\bmessages\[(\d+)\]")
 MAX_TOOLS_BYTES = 2 * 2**20  # of all tools together
 
 
@@ -104,7 +106,11 @@ class Preparer:
 
         left = shortened(prompt.messages, share) if share < 1 else prompt.messages
         messages = as_templates_want(left)
-        text = render(left, tools.offered if tools else None)
+        try:
+            text = render(left, tools.offered if tools else None)
+        except TemplateError as error:
+            places = prompt.places if share == 1 else []
+            raise _placed(error, places, len(messages) - len(left)) from error.__cause__
         begun = messages[-1]["content"] if prompt.continues else ""
         markers = family.reasoning_markers
         opened = markers is not None and (markers.opened_by(text) or markers.left_open_by(begun))
@@ -259,6 +265,19 @@ def _encoded(tools: Mapping[str, Tool], param: str) -> bytes:
     if len(encoded) > MAX_TOOLS_BYTES:
         raise ApiError.invalid(param, f"at most {MAX_TOOLS_BYTES} bytes, got {len(encoded)}")
     return encoded
+
+
+def _placed(error: TemplateError, places: list[str], added: int) -> TemplateError:
+    """The error, which calls messages what the protocol does. `added`: messages that come before the request's."""
+
+    def named(match: re.Match[str]) -> str:
+        place = int(match[1]) - added
+        return places[place] if 0 <= place < len(places) else match[0]
+
+    if not places:
+        return error
+    words, param = (_MESSAGE.sub(named, text) for text in (str(error), error.param or ""))
+    return TemplateError(words, param or None)
 
 
 def _thinking_budget(
