@@ -309,7 +309,10 @@ def test_an_output_goes_back_as_input(saying: RunningServer) -> None:
     client = saying.client()
     items = [{"role": "user", "content": "Hello."}, *first.output, *results]
     raw = client.responses.with_raw_response.create(model="", input=items, tools=TOOLS, store=False)
-    assert raw.parse().output_text == "Cold." and raw.headers["x-nitro-ignored"] == "tools[3].type: web_search cannot run here"
+    assert (
+        raw.parse().output_text == "Cold."
+        and raw.headers["x-nitro-ignored"] == "tools[3].type: web_search cannot run here"
+    )
     assert first.output[0].encrypted_content
 
 

@@ -69,7 +69,9 @@ def read_tools(
         reader.read(tool, f"tools[{i}]")
     read = ReadTools(called=reader.shown_names(), echoed=reader.echoed)
     chosen = tool_choice.parse(choice, read.called, reader.hosted)
-    read.told = reader.told + [ignored_parameters.escaped(f"{where}: {kind} cannot run here") for where, kind in reader.hosted.items()]
+    read.told = reader.told + [
+        ignored_parameters.escaped(f"{where}: {kind} cannot run here") for where, kind in reader.hosted.items()
+    ]
     if chosen.mode == "none" or not reader.found:
         return read
     required = chosen.mode == "required"
