@@ -1,5 +1,7 @@
-"""Replies of the routes that look at what is kept. Shapes: `openai/types/conversations/`, `responses/` of the Python SDK
-3.54. Items are JSON that nobody opens again."""
+"""Replies of the routes that look at what is kept. Items are JSON that nobody opens again.
+
+Shapes: `openai/types/conversations/` and `responses/` of the Python SDK 3.54.
+"""
 
 from typing import Literal
 

@@ -10,12 +10,11 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
-NULL = Raw(b"null")
 
 
-def _written(json: bytes) -> Any:
-    """The default of a field that is written as it is. A factory: the OpenAPI document cannot say a Raw."""
-    return field(default_factory=lambda: Raw(json))
+def as_json(text: bytes) -> Any:
+    """A field's default: a factory, since the OpenAPI document cannot show a Raw."""
+    return field(default_factory=lambda: Raw(text))
 
 
 class ResponseTopLogprob(Struct):
@@ -147,23 +146,23 @@ class Response(Struct, kw_only=True):
     usage: ResponseUsage | None = None
     completed_at: int | None = None
     background: bool = False
-    conversation: Raw = _written(b"null")
+    conversation: Raw = as_json(b"null")
     instructions: str | None = None
     max_output_tokens: int | None = None
     max_tool_calls: int | None = None
-    metadata: Raw = _written(b"{}")
+    metadata: Raw = as_json(b"{}")
     parallel_tool_calls: bool = True
     previous_response_id: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
-    reasoning: Raw = _written(b'{"effort":null,"summary":null}')
+    reasoning: Raw = as_json(b'{"effort":null,"summary":null}')
     safety_identifier: str | None = None
     service_tier: str = "default"
     store: bool = True
     temperature: float | None = None
-    text: Raw = _written(b'{"format":{"type":"text"}}')
-    tool_choice: Raw = _written(b'"auto"')
-    tools: Raw = _written(b"[]")
+    text: Raw = as_json(b'{"format":{"type":"text"}}')
+    tool_choice: Raw = as_json(b'"auto"')
+    tools: Raw = as_json(b"[]")
     top_logprobs: int = 0
     top_p: float | None = None
     truncation: str = "disabled"

@@ -64,7 +64,7 @@ def agent(**options) -> Agent:
 @step("`Runner.run`", "scripted", "llama", "mlx")
 @together
 async def an_answer() -> None:
-    result = await Runner.run(agent(settings={"max_tokens": 16}), CAPITAL)
+    result = await Runner.run(agent(settings={"max_tokens": 300}), CAPITAL)
     assert "Paris" in result.final_output, result
     assert result.raw_responses[0].usage.output_tokens > 0 and result.raw_responses[0].response_id.startswith("resp_")
 
@@ -72,7 +72,7 @@ async def an_answer() -> None:
 @step("`Runner.run_streamed`", "scripted", "llama")
 @together
 async def a_stream() -> None:
-    result = Runner.run_streamed(agent(settings={"max_tokens": 16}), CAPITAL)
+    result = Runner.run_streamed(agent(settings={"max_tokens": 300}), CAPITAL)
     said = ""
     async for event in result.stream_events():
         if event.type == "raw_response_event" and event.data.type == "response.output_text.delta":
