@@ -2,10 +2,12 @@
 
 A verb is a message to the engine and the messages that answer it:
 
-    Import    → nothing                                 before Load, or not at all
-    Load      → Ready | LoadFailed                      once
-    Generate  → Accepted, then Step after Step | Rejected | TooLong
-    Abort     → nothing
+    Import      → nothing                               before Load, or not at all
+    Load        → Ready | LoadFailed                    once
+    Generate    → Accepted, then Step after Step | Rejected | TooLong
+    Tokenize    → Tokenized | Rejected | TooLong
+    Detokenize  → Detokenized | Rejected
+    Abort       → nothing
 
 How to add one: a message below, in `Request`; its answers in `FromEngine`; a handler in `worker/handlers.py`; and who
 receives the answers in `client/engine.py`.
@@ -41,8 +43,26 @@ class Generate(WireMessage, frozen=True):
     work: bytes  # an encoded Work: what is wrong in it is this request's fault, and not the frame's
 
 
+class Tokenize(WireMessage, frozen=True):
+    """Which tokens are the prompts of this work? Nothing is computed. `ids`: which, not only how many; `pieces`: and
+    what each is. `parse_special`: control tokens that are written in a text are those tokens."""
+
+    id: int
+    work: bytes
+    ids: bool = False
+    pieces: bool = False
+    parse_special: bool = True
+
+
+class Detokenize(WireMessage, frozen=True):
+    """What do the prompts of this work, which are token ids, say?"""
+
+    id: int
+    work: bytes
+
+
 class Abort(WireMessage, frozen=True):
-    """End these sequences; nothing more is said about them. Unknown ids are ignored."""
+    """End these sequences, and forget these questions; nothing more is said about them. Unknown ids are ignored."""
 
     ids: list[int]
 
@@ -71,6 +91,22 @@ class Accepted(WireMessage, frozen=True):
     unenforced: list[str] = []  # what of the constraint's schemas is let through: "tools[0].function.parameters: …"
 
 
+class Tokenized(WireMessage, frozen=True):
+    """The tokens of each prompt. `pieces`: how the vocabulary writes each, control tokens too."""
+
+    id: int
+    counts: list[int]
+    ids: list[list[int]] = []
+    pieces: list[list[bytes]] = []
+
+
+class Detokenized(WireMessage, frozen=True):
+    """The text of each prompt, control tokens too."""
+
+    id: int
+    texts: list[bytes]
+
+
 class Rejected(WireMessage, frozen=True):
     """This request cannot run; `param` names the parameter at fault, None: the prompt."""
 
@@ -95,9 +131,11 @@ class Step(WireMessage, frozen=True):
     outputs: list[Output]
 
 
-Request = Generate | Abort
+Question = Tokenize | Detokenize  # answered by one message
+Answer = Tokenized | Detokenized
+Request = Generate | Question | Abort
 ToEngine = Import | Load | Request
-FromEngine = Ready | LoadFailed | Accepted | Rejected | TooLong | Step
+FromEngine = Ready | LoadFailed | Accepted | Answer | Rejected | TooLong | Step
 
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
 decode_from_engine = msgspec.msgpack.Decoder(FromEngine).decode

@@ -136,6 +136,11 @@ class ChoiceAssembler:
             said = {"content": self._content, "reasoning": self._reasoning}.get(delta.channel, [])
             self._runs.append(_Begun(delta.channel, delta.call, sum(map(len, said)), len(self.content_scored)))
 
+    @property
+    def stop(self) -> str | None:
+        """The stop string that has ended it."""
+        return self._stops.found
+
     def feed(self, output: Output) -> list[Event]:
         """What the output adds. Raises nothing: an output with finish "error" never gets here."""
         assert self.finish is None and output.finish != "error"
@@ -155,7 +160,7 @@ class ChoiceAssembler:
                 self._count_draft(output, self.tokens - count)
             events += self._events(output, text, deltas)
         if self.finish:
-            events.append(Finished(self.index, self.finish))
+            events.append(Finished(self.index, self.finish, self.stop))
         return events
 
     def _pass(self, output: Output) -> Event:
@@ -359,6 +364,7 @@ class Choices:
         return TokenUsage(
             prompt_tokens=self.generation.prompt_tokens,
             cached_tokens=self.generation.cached_tokens,
+            cache_write_tokens=self.generation.cache_write_tokens,
             completion_tokens=sum(choice.tokens for choice in choices),
             reasoning_tokens=sum(choice.reasoning_tokens for choice in choices),
             accepted_prediction_tokens=sum(c.predicted_accepted for c in choices) if self._predicted else None,

@@ -9,7 +9,7 @@ from nitro.api.responses.usage import error_event
 from nitro.service.events import Started
 
 # What a stream has before its model is loaded
-EARLY = Early(sse.MEDIA_TYPE, sse.HEADERS, sse.KEEPALIVE, lambda error: frame(error_event(error)))
+EARLY = Early(sse.MEDIA_TYPE, sse.HEADERS, sse.KEEPALIVE, lambda error: frame(error_event(error)), sse.comment)
 
 
 def forgetting(started: Started, options: bytes) -> ResponsesRenderer:

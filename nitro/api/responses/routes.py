@@ -59,7 +59,7 @@ async def create_response(request: Request) -> Response[Any]:
     except NitroError as error:
         refusal = error_responses.as_api_error(error)
         error_responses.refused(request.scope, refusal)
-        return RESPONSES.error(refusal)
+        return error_responses.response(refusal, request.scope)
     return await exchange(request, RESPONSES, raw, principal, answer)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 from nitro.engines import messages
 from nitro.engines.client.generation import Generation
+from nitro.engines.client.questions import Questions
 from nitro.engines.client.suspects import Suspects
 from nitro.engines.types import StepRecord
 from nitro.engines.work import EncodedWork
@@ -20,6 +21,7 @@ class Generations:
     def __init__(self, parallel: int, max_sequences: int, suspects: Suspects, send: Callable[[WireMessage], None]):
         """`parallel`: sequences that run at once; `max_sequences`: that run or wait."""
         self.open: set[Generation] = set()
+        self.questions = Questions(send)
         self.by_id: dict[int, Generation] = {}  # the same, by the ids of their open sequences
         self.completed = 0  # requests that the engine has answered, to the end
         self._parallel = parallel
@@ -35,6 +37,10 @@ class Generations:
     def computing(self) -> bool:
         """Whether the engine has something to compute; what is still being prepared takes no steps."""
         return any(generation.accepted.done() for generation in self.open)
+
+    async def ask(self, question: Callable[[int], messages.Question], digest: bytes) -> messages.Answer:
+        """See Questions. `question`: makes it, with its id."""
+        return await self.questions.ask(question(next(self._ids)), digest)
 
     def begin(self, work: EncodedWork) -> Generation:
         """Number its sequences, for a Generate that is to be sent. Raises EngineBusy."""
@@ -101,11 +107,16 @@ class Generations:
         """A request cannot run."""
         if generation := self.by_id.get(message.id):
             generation.fail(PromptRejected(message.message, message.param))
+        else:
+            self.questions.fail(message.id, PromptRejected(message.message, message.param))
 
     def too_long(self, message: messages.TooLong) -> None:
         """A request does not fit into the context."""
+        error = PromptTooLong(message.prompt_tokens, message.context, message.partly)
         if generation := self.by_id.get(message.id):
-            generation.fail(PromptTooLong(message.prompt_tokens, message.context, message.partly))
+            generation.fail(error)
+        else:
+            self.questions.fail(message.id, error)
 
     def step(self, message: messages.Step) -> None:
         """A step has ended."""
@@ -119,7 +130,7 @@ class Generations:
     def _admit(self, record: StepRecord) -> None:
         for admission in record.admitted:
             if generation := self.by_id.get(admission.id):
-                generation.admitted(admission.id, admission.cached, admission.queued)
+                generation.admitted(admission)
 
     # When there is no engine any more
 
@@ -128,7 +139,9 @@ class Generations:
         ids = set(at_work)
         generations = {generation for id in ids if (generation := self.by_id.get(id))}
         aborted = [self._aborted[id] for id in ids & self._aborted.keys()]
-        self._suspects.died(aborted + [generation.digest for generation in generations], reason)
+        digests = [generation.digest for generation in generations]
+        self._suspects.died([*aborted, *digests, *self.questions.digests(ids)], reason)
+        self.questions.blame(ids, reason)
         for generation in generations:
             generation.fail(EngineDied(f"{reason} It was at work on this request, which may be the cause."))
 
@@ -141,3 +154,4 @@ class Generations:
         """Every open generation ends with `error`."""
         for generation in list(self.open):
             generation.fail(error)
+        self.questions.fail_all(error)

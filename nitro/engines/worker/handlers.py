@@ -18,6 +18,7 @@ from nitro.engines import messages
 from nitro.engines.worker.jobs import Job, first_lane
 from nitro.engines.worker.preparation import Preparation
 from nitro.engines.worker.preparers import Preparers
+from nitro.engines.worker.token_questions import TokenQuestions
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Services:
 
     preparation: Preparation
     preparers: Preparers
+    tokens: TokenQuestions
 
 
 def handle(services: Services, message: messages.Request) -> None:
@@ -40,11 +42,21 @@ def _generate(services: Services, message: messages.Generate) -> None:
     preparers.begin(Job(message.ids, first_lane(message.work), slices))
 
 
+def _tokenize(services: Services, message: messages.Tokenize) -> None:
+    services.preparers.begin(Job([message.id], first_lane(message.work), services.tokens.tokenize(message)))
+
+
+def _detokenize(services: Services, message: messages.Detokenize) -> None:
+    services.preparers.begin(Job([message.id], first_lane(message.work), services.tokens.detokenize(message)))
+
+
 def _abort(services: Services, message: messages.Abort) -> None:
     services.preparers.abort(message.ids)
 
 
 HANDLERS: dict[type[messages.Request], Callable[[Services, Any], None]] = {
     messages.Generate: _generate,
+    messages.Tokenize: _tokenize,
+    messages.Detokenize: _detokenize,
     messages.Abort: _abort,
 }

@@ -29,6 +29,7 @@ from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.preparation import Preparation
 from nitro.engines.worker.preparers import Preparers
 from nitro.engines.worker.reader import Reader
+from nitro.engines.worker.token_questions import TokenQuestions
 from nitro.engines.worker.writer import Writer
 from nitro.system import frames, gc_tuning, heap
 
@@ -46,7 +47,11 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
         return
     inbox = Inbox()
     outbox = Outbox()
-    services = handlers.Services(Preparation(runner, spec.lookup == "on"), Preparers(inbox, outbox, marks))
+    services = handlers.Services(
+        Preparation(runner, spec.lookup == "on"),
+        Preparers(inbox, outbox, marks),
+        TokenQuestions(runner.tokenizer, runner.info),
+    )
     reader.handle_with(partial(handlers.handle, services))
     outbox.put(messages.Ready(runner.info))
     Writer(sock, inbox, outbox).start()

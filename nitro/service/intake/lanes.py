@@ -34,6 +34,7 @@ from nitro.service.intake.messages import (
     Prepared,
     Read,
     Refusal,
+    Rendered,
     Use,
     Valid,
 )
@@ -83,6 +84,24 @@ class Intake:
         lane, seconds = self._lane(body)
         answer = await lane.ask(setup, Read(reader, seconds, strict, found=found, history=length, share=share), body)
         assert isinstance(answer, Prepared)
+        return answer
+
+    async def render(
+        self,
+        setup: ModelSetup,
+        reader: str,
+        body: list[bytes],
+        strict: bool = False,
+        found: bool = False,
+        history: bytes | None = None,
+    ) -> Rendered:
+        """The same, of its prompt alone."""
+        length = None if history is None else len(history)
+        body = [history, *body] if history else body
+        lane, seconds = self._lane(body)
+        message = Read(reader, seconds, strict, found=found, history=length, only_prompt=True)
+        answer = await lane.ask(setup, message, body)
+        assert isinstance(answer, Rendered)
         return answer
 
     async def name(self, namer: str, body: list[bytes]) -> Asked:

@@ -26,6 +26,7 @@ from nitro.service.intake.messages import (
     Name,
     Named,
     Read,
+    Rendered,
     Use,
     Valid,
 )
@@ -93,7 +94,8 @@ def _answer(preparers: dict[int, Preparer], message: Read | Name | Check, body: 
         if message.history is not None:
             history, body = body[: message.history], body[message.history :]
             reader = partial(_remembering, reader, history)
-        return preparers[message.place].prepare(body, reader, message.strict, message.found, message.share)
+        prepared = preparers[message.place].prepare(body, reader, message.strict, message.found, message.share)
+        return Rendered.of(prepared) if message.only_prompt else prepared
     except Exception as error:
         return messages.refusal(error, traceback.format_exc())
 

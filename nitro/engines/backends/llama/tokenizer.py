@@ -15,11 +15,18 @@ class LlamaTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids. What cannot be UTF-8 becomes "?"."""
+        return self._encode(text, True)
+
+    def encode_plain(self, text: str) -> list[int]:
+        """The same, but that control tokens written in the text are text like any other."""
+        return self._encode(text, False)
+
+    def _encode(self, text: str, parse_special: bool) -> list[int]:
         data = text.encode("utf-8", "replace")
         room = len(data) + 8  # a token is at least a byte, and a few prefixes may come before
         while True:
             tokens = (lib.llama_token * room)()
-            count = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, False, True)
+            count = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, False, parse_special)
             if count >= 0:
                 return tokens[:count]
             room = -count
