@@ -28,11 +28,11 @@ POLL = 0.05  # seconds
 ENDED = ("completed", "incomplete", "failed", "cancelled")
 KINDS = ("whole", "streamed", "background", "background streamed", "in a conversation")
 HOW = """\
-{count} responses, {at_once} at once, of five kinds ({kinds}), on a fake engine that answers at once. At a random
-moment the server's process gets SIGKILL; it is started again on the same folder, {kills} times. After each start: what
-was told to be completed is there with the same JSON; every response in the background that a client knows ends; a stream goes on
-behind the last event that its client has seen, without a gap or another text; no conversation has an item twice. At the
-end the database is whole, has all of it still, and nothing in it is queued or in progress."""
+{count} responses, {at_once} at once, of five kinds ({kinds}), on a fake engine that answers at once.
+At a random moment the server's process gets SIGKILL; it is started again on the same folder, {kills} times. After each
+start: what was told to be completed is there with the same JSON; every response in the background that a client knows
+ends; a stream goes on behind the last event that its client has seen, without a gap or another text; no conversation
+has an item twice. At the end the database is whole, has all of it still, and nothing in it is queued or in progress."""
 
 
 @dataclass

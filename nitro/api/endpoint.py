@@ -62,11 +62,6 @@ async def exchange(
         return endpoint.error(error) if endpoint.error else error_responses.response(error, request.scope)
 
 
-def principal_of(request: Request) -> Principal:
-    """Who makes a request. Call it once."""
-    return Principal(request.state.request_id, _left(request))
-
-
 async def _reply(
     service: GenerationService,
     raw: RawRequest,
@@ -124,6 +119,11 @@ async def read_body(request: Request) -> list[bytes]:
             pieces.append(message["body"])
         if not message["more_body"]:
             return pieces
+
+
+def principal_of(request: Request) -> Principal:
+    """Who makes the request, and whether they still wait."""
+    return Principal(request.state.request_id, _left(request))
 
 
 def _left(request: Request) -> asyncio.Future[None]:

@@ -105,7 +105,7 @@ class GenerationService:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))
             lease = self._models.lease(known.model)
-            asking = self._answer(self._look(raw, body, lease, log, only_prompt), ask)
+            asking = self._answer(self._read(raw, body, lease, log, only_prompt), ask)
             del body
             answer = await unless_disconnected(principal, asking)
             log.end("told")
@@ -137,33 +137,11 @@ class GenerationService:
         EngineError, ClientDisconnected; nothing is logged."""
         return await unless_disconnected(principal, self._intake.name(namer, body))
 
-    async def read(self, raw: RawRequest, principal: Principal) -> "ReadRequest":
-        """Have the request read, for who begins it later. Raises ApiError and ClientDisconnected; nothing is logged."""
-        try:
-            body = await raw.body()
-            known = await unless_disconnected(principal, self._asked(raw, body))
-            return await unless_disconnected(principal, self._read(raw, body, known))
-        except (EngineError, TemplateError) as error:
-            raise as_api_error(error, raw.prompt_param) from error
-
-    async def _read(self, raw: RawRequest, body: list[bytes], known: Asked) -> "ReadRequest":
-        lease = self._models.lease(known.model)
-        async with lease as model:
-            info = await model.engine.ready()
-            setup = model.setup(info)
-            prepared = await self._intake.read(setup, raw.reader, body, self.strict, lease.found, raw.history)
-            started = Started(model.source.id, model.fingerprint(info), int(time.time()), 1, 0)
-            return ReadRequest(started, prepared.streamed, prepared.reply_options, prepared.ignored)
-
     async def _accept(self, raw: RawRequest, body: list[bytes], lease: Lease, log: RequestLog) -> "_Accepted":
-        model = await lease.acquire()
-        log.of(model.source.id)
-        info = await model.engine.ready()
+        model, info = await self._loaded(lease, log)
         prepared, generation = await self._begin(raw, body, model, info, lease.found)
         del body
-        lease.keep_alive(prepared.keep_alive)
-        if prepared.unknown_model:
-            self._models.note(prepared.unknown_model)
+        self._note(lease, prepared)
         try:
             return self._begun(prepared, model, info, generation, log)
         except BaseException:
@@ -187,20 +165,26 @@ class GenerationService:
                 share = next_share(share, error)
         raise AssertionError
 
-    async def _look(
-        self, raw: RawRequest, body: list[bytes], lease: Lease, log: RequestLog, only_prompt: bool
+    async def _read(
+        self, raw: RawRequest, body: list[bytes], lease: Lease, log: RequestLog, only_prompt: bool = False
     ) -> "Read":
-        """The request as it was sent, and its model, loaded."""
-        model = await lease.acquire()
-        log.of(model.source.id)
-        info = await model.engine.ready()
+        """The request, and its model, loaded."""
+        model, info = await self._loaded(lease, log)
         read = self._intake.render if only_prompt else self._intake.read
         prepared = await read(model.setup(info), raw.reader, body, self.strict, lease.found, raw.history)
         del body
+        self._note(lease, prepared)
+        return Read(prepared, model, info)
+
+    async def _loaded(self, lease: Lease, log: RequestLog) -> tuple[ServedModel, ModelInfo]:
+        model = await lease.acquire()
+        log.of(model.source.id)
+        return model, await model.engine.ready()
+
+    def _note(self, lease: Lease, prepared: Prepared | Rendered) -> None:
         lease.keep_alive(prepared.keep_alive)
         if prepared.unknown_model:
             self._models.note(prepared.unknown_model)
-        return Read(prepared, model, info)
 
     def _begun(
         self, prepared: Prepared, model: ServedModel, info: ModelInfo, generation: Generation, log: RequestLog
@@ -221,16 +205,6 @@ class Read(NamedTuple):
     prepared: Prepared | Rendered
     model: ServedModel
     info: ModelInfo
-
-
-class ReadRequest(NamedTuple):
-    """A request that may begin. `started`: as it would be now; nothing is known of its tokens. The rest: see
-    GenerationStream."""
-
-    started: Started
-    streamed: bool
-    reply_options: bytes
-    ignored: list[str]
 
 
 class _Accepted(NamedTuple):

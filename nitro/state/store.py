@@ -8,10 +8,11 @@ import concurrent.futures
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nitro.errors import NitroError, StateError
 from nitro.state import recovery, responses
@@ -34,6 +35,7 @@ class Store:
         self._owners = Owners(folder)
         self._days = days
         self._thread = ThreadPoolExecutor(1, "state")
+        self._owed: deque[Job[Any]] = deque()
 
     @property
     def database(self) -> Database:
@@ -46,15 +48,25 @@ class Store:
 
     async def write(self, job: Job[T]) -> T:
         """The job's result, once it is in the file. Raises StateError, and what the job raises."""
-        return await self._ask(lambda: self._database.write(job))
+        return await self._ask(lambda: self._write(job))
 
     def begin_write(self, job: Job[T]) -> "asyncio.Future[T]":
         """The same for who does not wait yet, or never. It is not cancelled with who waits."""
-        submitted = self._submit(lambda: self._database.write(job))
+        submitted = self._submit(lambda: self._write(job))
         submitted.add_done_callback(_tell)
         waiting = asyncio.wrap_future(submitted)
         waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, even if nobody waits
         return waiting
+
+    def owe(self, job: Job[Any]) -> None:
+        """Have this done before the next change, as soon as there can be one again."""
+        self._owed.append(job)
+
+    def _write(self, job: Job[T]) -> T:
+        while self._owed:
+            self._database.write(self._owed[0])
+            self._owed.popleft()
+        return self._database.write(job)
 
     async def owner(self) -> str:
         """This server's name in the database. Raises StateError."""
@@ -67,9 +79,9 @@ class Store:
             if not self._database.exists:
                 return
             self._owners.remove_dead()
-            found = self._database.write(lambda db: recovery.recover(db, self._owners.lives))
+            found = self._write(lambda db: recovery.recover(db, self._owners.lives))
             before = int(time.time()) - self._days * DAY
-            forgotten = self._database.write(lambda db: responses.forget_before(db, before))
+            forgotten = self._write(lambda db: responses.forget_before(db, before))
             if found or forgotten:
                 log.info("%d responses of servers that ended; %d old ones deleted", found, forgotten)
 

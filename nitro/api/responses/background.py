@@ -10,10 +10,11 @@ A response is known by its id alone until its turn comes: a queue of large reque
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from nitro.api import readers, sse
 from nitro.api.responses.asked import Lasting
@@ -24,8 +25,10 @@ from nitro.errors import ApiError, NitroError, StateError
 from nitro.models.pool import Pool
 from nitro.service import delivery
 from nitro.service.disconnects import ClientDisconnected, unless_disconnected
+from nitro.service.events import Started
 from nitro.service.failures import as_api_error
-from nitro.service.generation import GenerationService, GenerationStream, ReadRequest
+from nitro.service.generation import GenerationService, GenerationStream, Read
+from nitro.service.intake.messages import Prepared
 from nitro.service.requests import Principal, RawRequest
 from nitro.state import recovery, responses
 from nitro.state.recovery import RESTARTS
@@ -37,6 +40,22 @@ log = logging.getLogger("nitro.api")
 LOOK_AGAIN = 1.0  # seconds: a response may run on another server of the same folder
 TRY_AGAIN = 2.0  # seconds, after a fault that may pass
 RECOVER_EVERY = 600.0  # seconds
+
+
+class ReadRequest(NamedTuple):
+    """A request that may begin. `started`: as it would be now; nothing is known of its tokens."""
+
+    started: Started
+    streamed: bool
+    reply_options: bytes
+    ignored: list[str]
+
+
+async def _read(read: Read) -> ReadRequest:
+    prepared, model = read.prepared, read.model
+    assert isinstance(prepared, Prepared)
+    started = Started(model.source.id, model.fingerprint(read.info), int(time.time()), 1, 0)
+    return ReadRequest(started, prepared.streamed, prepared.reply_options, prepared.ignored)
 
 
 class Background:
@@ -78,7 +97,7 @@ class Background:
         """Queue one: its id, and itself. Raises ApiError, StateError, ClientDisconnected."""
         store = self.memory.store
         owner = await store.owner()
-        request = await self._service.read(raw, principal)
+        request = await self._service.answer(raw, principal, _read)
         id = new_id("resp")
         keeping = Keeping(id=id, store=True, background=True)
         renderer = self._renderer(request.started, request.reply_options, keeping)

@@ -78,6 +78,15 @@ class Keeper:
         if self._ending is None:
             id = self.keeping.id
             self._ending = self._store.begin_write(lambda db: responses.end(db, id, status, body))
+            self._ending.add_done_callback(self._ended)
+
+    def _ended(self, ending: "asyncio.Future[bool]") -> None:
+        """Where it could not be kept, it has failed, which is kept as soon as that is possible."""
+        error = None if ending.cancelled() else ending.exception()
+        if isinstance(error, StateError) and self._begun:
+            id, failed = self.keeping.id, error_of(as_api_error(error))
+            body = responses.changed(self._begun.body, status="failed", error=failed)
+            self._store.owe(lambda db: responses.end(db, id, "failed", body))
 
 
 class WithheldEnd:
