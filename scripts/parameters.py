@@ -20,6 +20,7 @@ from nitro.api.body_rewriting import structs_in
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.names import Harmless, Known, Mapped, Opened, Refused
 from nitro.api.openai import requests
+from nitro.api.openai.embedding_requests import EmbeddingsRequest
 from nitro.api.openai.names import inside, sources, tables
 from nitro.api.responses import names as responses_names
 from nitro.api.responses.conversation_bodies import ConversationBody
@@ -85,6 +86,7 @@ PROTOCOLS: list[Protocol] = [
             "tools that are left out, or refused": (("type", "why"), anthropic_names.OTHER_TOOLS),
         },
     ),
+    Protocol("Embeddings", {"POST /v1/embeddings": EmbeddingsRequest}),
     Protocol(
         "Responses",
         {"POST /v1/responses": ResponsesRequest},

@@ -20,6 +20,7 @@ from nitro.api.anthropic import requests as anthropic_requests
 from nitro.api.anthropic import schema as anthropic
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.openai import requests, schema
+from nitro.api.openai.embedding_requests import EmbeddingsRequest
 from nitro.api.openapi.open_objects import OWN_SHAPES, SHAPES
 from nitro.api.prefix_cache import CacheControl
 from nitro.api.responses import events as responses_events
@@ -78,6 +79,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/completions"): Operation(
         "Continue a text", GENERATION, schema.Completion, requests.CompletionRequest, schema.Completion
     ),
+    ("post", "/v1/embeddings"): Operation("Embed texts", GENERATION, schema.EmbeddingList, EmbeddingsRequest),
     ("post", "/v1/chat/completions/input_tokens"): Operation(
         "Count the tokens of a conversation", GENERATION, schema.InputTokens, requests.ChatRequest
     ),
@@ -170,6 +172,7 @@ RETRIED = (429, 503, 529)  # errors with retry-after, if waiting may help
 DESCRIBED = (
     requests.ChatRequest,
     requests.CompletionRequest,
+    EmbeddingsRequest,
     requests.Message,
     ResponsesRequest,
     requests.LoadRequest,

@@ -32,6 +32,7 @@ from nitro.service.intake.messages import (
     Name,
     Named,
     Prepared,
+    PreparedEmbedding,
     Read,
     Refusal,
     Rendered,
@@ -84,6 +85,15 @@ class Intake:
         lane, seconds = self._lane(body)
         answer = await lane.ask(setup, Read(reader, seconds, strict, found=found, history=length, share=share), body)
         assert isinstance(answer, Prepared)
+        return answer
+
+    async def read_embedding(
+        self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False, found: bool = False
+    ) -> PreparedEmbedding:
+        """The same for a request of embeddings, whose `reader` is an EmbeddingReader's place."""
+        lane, seconds = self._lane(body)
+        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found), body)
+        assert isinstance(answer, PreparedEmbedding)
         return answer
 
     async def render(

@@ -25,6 +25,7 @@ from nitro.service.intake.messages import (
     Import,
     Name,
     Named,
+    Prepared,
     Read,
     Rendered,
     Use,
@@ -96,7 +97,7 @@ def _answer(preparers: dict[int, Preparer], message: Read | Name | Check, body: 
             reader = partial(_remembering, reader, history)
         preparer = preparers[message.place]
         prepared = preparer.prepare(body, reader, message.strict, message.found, message.share)
-        return Rendered.of(prepared) if message.only_prompt else prepared
+        return Rendered.of(prepared) if message.only_prompt and isinstance(prepared, Prepared) else prepared
     except Exception as error:
         return messages.refusal(error, traceback.format_exc())
 
