@@ -28,7 +28,7 @@ class EngineDescriptor:
     name: str  # what follows --engine
     library: str  # its name in sentences
     module: str  # the Python module that is there where the library is installed
-    runner: str  # "module:Class" of its ModelRunner
+    runner: str  # "module:name" of its ModelRunner's class, or of what makes one
     probe: str  # "module:function" that gives its hardware.libraries.Build
     packages: tuple[Package, ...]
     automatic: frozenset[str]  # the platforms where --engine auto takes it
@@ -46,7 +46,7 @@ MLX = EngineDescriptor(
     name="mlx",
     library="MLX",
     module="mlx",
-    runner="nitro.engines.backends.mlx.runner:MlxRunner",
+    runner="nitro.engines.backends.mlx.runners:make",
     probe="nitro.engines.backends.mlx.library:build",
     packages=(
         Package(extra="mlx", platforms=frozenset({APPLE_SILICON}), title="MLX"),

@@ -35,6 +35,7 @@ class DenseLayer(nn.Module):  # type: ignore[misc]
         self.linear.weight = weight
         if bias is not None:
             self.linear.bias = bias
+        self.outputs = weight.shape[0]
         self._function = FUNCTIONS[activation]
 
     def __call__(self, x: mx.array) -> mx.array:

@@ -65,6 +65,11 @@ class Encoder(nn.Module):  # type: ignore[misc]
             self.last_norm = _norm(shape)
         self._shape = shape
 
+    @property
+    def shape(self) -> EncoderShape:
+        """What it was made of."""
+        return self._shape
+
     def __call__(self, tokens: mx.array, lengths: mx.array, types: mx.array | None = None) -> mx.array:
         """Rows of tokens [rows, length], padded behind their `lengths` [rows] → [rows, length, width].
 

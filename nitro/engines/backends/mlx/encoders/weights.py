@@ -19,10 +19,6 @@ OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}  # of norms, as TensorFlow
 CROSS_ENCODER = "ForSequenceClassification"
 
 
-def is_encoder(config: dict[str, Any]) -> bool:
-    """Whether a config.json is that of an encoder which is known here."""
-    return config.get("model_type") in FAMILIES
-
 
 def labels(config: dict[str, Any]) -> int:
     """Of a cross-encoder: how many logits it has; 0 for a model that is none."""
