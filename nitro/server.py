@@ -32,6 +32,7 @@ from nitro.models import catalog
 from nitro.models.catalog import Catalog
 from nitro.models.handle import ServedModel
 from nitro.models.pool import Pool
+from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
 from nitro.service.intake.lanes import Intake
 from nitro.service.metrics import Metrics
@@ -92,7 +93,8 @@ class Server:
         guard = _guard(config)
         self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
-        app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20, self.stop)
+        embedding = EmbeddingService(self.models, self.intake, metrics, config.strict, config.embedding_overflow)
+        app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20, self.stop, embedding)
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
         self._uvicorn = _Uvicorn(

@@ -16,8 +16,10 @@ from nitro.api.middleware import RequestMiddleware
 from nitro.api.openai import models
 from nitro.api.openai.chat import chat_completions
 from nitro.api.openai.completions import completions
+from nitro.api.openai.embeddings import embeddings
 from nitro.api.openapi.document import openapi_document
 from nitro.models.pool import Pool
+from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
 
@@ -38,14 +40,16 @@ def make_app(
     metrics: Metrics,
     max_body: int = 32 * 2**20,
     stop: Callable[[], None] = lambda: None,
+    embedding: EmbeddingService | None = None,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
-    server."""
+    server. Without `embedding` nothing is embedded."""
     first = FirstNitro(served, stop, guard.has_key, service.strict)
     app = _Application(
         [
             chat_completions,
             completions,
+            embeddings,
             models.list_models,
             models.get_model,
             models.load_model,
@@ -56,7 +60,9 @@ def make_app(
             openapi_document,
             *first_nitro.HANDLERS,
         ],
-        state=State({"models": served, "service": service, "metrics": metrics, "first_nitro": first}),
+        state=State(
+            {"models": served, "service": service, "metrics": metrics, "first_nitro": first, "embedding": embedding}
+        ),
         exception_handlers={
             NotFoundException: error_responses.on_unknown_url,
             MethodNotAllowedException: error_responses.on_wrong_method,

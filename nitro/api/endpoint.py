@@ -41,7 +41,7 @@ async def respond(request: Request, endpoint: Endpoint, asked: Asked | None = No
     says it."""
     service: GenerationService = request.app.state.service
     raw = RawRequest(endpoint.reader, partial(read_body, request), endpoint.prompt_param, asked, endpoint.namer)
-    principal = Principal(request.state.request_id, _left(request))
+    principal = Principal(request.state.request_id, left(request))
     try:
         if endpoint.early and service.may_wait:
             return await _reply_or_sign(service, endpoint, raw, principal)
@@ -108,16 +108,16 @@ async def read_body(request: Request) -> list[bytes]:
             return pieces
 
 
-def _left(request: Request) -> asyncio.Future[None]:
+def left(request: Request) -> asyncio.Future[None]:
     """Done when the client disconnects. No framework tells a handler that does not stream of a disconnect."""
-    left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     writer = reply_writer.of(request.scope)
 
     def leave() -> None:
-        if not left.done():
-            left.set_result(None)
+        if not gone.done():
+            gone.set_result(None)
 
     if writer.left:
         leave()
     writer.on_left = leave
-    return left
+    return gone

@@ -176,6 +176,11 @@ class ModelInfo(Struct, frozen=True):
     rerank: RerankInfo | None = None  # None: it is no reranker
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
 
+    @property
+    def generates(self) -> bool:
+        """Whether it makes text."""
+        return not (self.embedding and self.embedding.encoder_only)
+
 
 class ScoredToken(Struct, frozen=True, array_like=True, gc=False):
     """A token and how likely the model finds it by itself: before bias, penalties, grammar and temperature."""

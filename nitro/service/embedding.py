@@ -10,7 +10,6 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nitro.engines.client.embedding import Embedding
 from nitro.engines.types import Overflow
 from nitro.errors import EngineError, TemplateError
 from nitro.models.lease import Lease
@@ -108,23 +107,25 @@ class EmbeddingService:
         lease.keep_alive(prepared.keep_alive)
         if prepared.unknown_model:
             self._models.note(prepared.unknown_model)
+        if not prepared.work.inputs:
+            return _embedded(model.source.id, prepared, 0, [], (began, loaded))
         embedding = await model.engine.embed(prepared.work, self._overflow)
         log.embedded(prepared.work.inputs, embedding.prompt_tokens)
         try:
             vectors = await embedding.vectors()
         finally:
             embedding.abort()
-        return _embedded(model.source.id, prepared, embedding, vectors, (began, loaded))
+        return _embedded(model.source.id, prepared, embedding.prompt_tokens, vectors, (began, loaded))
 
 
 def _embedded(
-    model: str, prepared: PreparedEmbedding, embedding: Embedding, vectors: list[bytes], times: tuple[float, float]
+    model: str, prepared: PreparedEmbedding, tokens: int, vectors: list[bytes], times: tuple[float, float]
 ) -> Embedded:
     began, loaded = times
     return Embedded(
         model=model,
         vectors=vectors,
-        tokens=embedding.prompt_tokens,
+        tokens=tokens,
         created=int(time.time()),
         seconds=time.monotonic() - began,
         load_seconds=loaded - began,

@@ -1,5 +1,4 @@
-"""All generations and embeddings under way in an engine: which sequence belongs to which, and what the engine says about
-them."""
+"""All requests under way in an engine: which sequence belongs to which, and what the engine says about them."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -38,7 +37,11 @@ class Generations:
     @property
     def computing(self) -> bool:
         """Whether the engine has something to compute; what is still being prepared takes no steps."""
-        return any(request.accepted.done() for request in (*self.open, *self.embeddings.values()))
+        return any(request.accepted.done() for request in self._requests)
+
+    @property
+    def _requests(self) -> list[Generation | Embedding]:
+        return [*self.open, *self.embeddings.values()]
 
     def begin(self, work: EncodedWork) -> Generation:
         """Number its sequences, for a Generate that is to be sent. Raises EngineBusy."""
@@ -175,5 +178,5 @@ class Generations:
 
     def fail_all(self, error: EngineError) -> None:
         """All that is open ends with `error`."""
-        for request in (*self.open, *self.embeddings.values()):
+        for request in self._requests:
             request.fail(error)

@@ -21,7 +21,10 @@ def work_of(request: EmbeddingRequest, setup: ModelSetup) -> tuple[EncodedEmbedd
     info = setup.info.embedding
     if info is None:
         raise ApiError(
-            400, f"The model '{setup.names[0]}' makes no embeddings.", param=request.param("model"), code="invalid_value"
+            400,
+            f"The model '{setup.names[0]}' makes no embeddings.",
+            param=request.param("model"),
+            code="invalid_value",
         )
     _check_dimensions(request, info, setup.names[0])
     prefix, unused = _prefix(request, info)

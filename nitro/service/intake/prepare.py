@@ -82,8 +82,7 @@ class Preparer:
 
     def _check_generates(self, request: GenerationRequest) -> None:
         """Raises ApiError where the model makes no text."""
-        about = self._info.embedding
-        if about and about.encoder_only:
+        if not self._info.generates:
             raise ApiError(
                 400,
                 f"The model '{self._setup.names[0]}' is an embedding model, which generates no text: it answers "
