@@ -16,7 +16,25 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 RECORD = Path(__file__).parent / "data" / "encoders.json"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-WORDS = ("the", "a", "cat", "dog", "sat", "on", "mat", "moon", "runs", "sea", "what", "is", "of", "light", "house", "?", ".")
+WORDS = (
+    "the",
+    "a",
+    "cat",
+    "dog",
+    "sat",
+    "on",
+    "mat",
+    "moon",
+    "runs",
+    "sea",
+    "what",
+    "is",
+    "of",
+    "light",
+    "house",
+    "?",
+    ".",
+)
 PIECES = ("##s", "##ing", "##ed", "##er")
 VOCABULARY = 64
 POSITIONS = 96  # tokens
@@ -44,11 +62,17 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "mpnet, cross": ("MPNetForSequenceClassification", {**SIZES, "pad_token_id": 1, "num_labels": 1}),
     "nomic_bert": ("NomicBertModel", {**SIZES, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}),
     "modernbert": ("ModernBertModel", {**MODERN, "norm_eps": 1e-5}),
-    "modernbert, cross": ("ModernBertForSequenceClassification", {**MODERN, "num_labels": 1, "classifier_pooling": "mean"}),
+    "modernbert, cross": (
+        "ModernBertForSequenceClassification",
+        {**MODERN, "num_labels": 1, "classifier_pooling": "mean"},
+    ),
 }
 # what is computed: pairs of token ids, the second of which may be empty
 PAIRS: tuple[tuple[list[int], list[int]], ...] = tuple(
-    ([2, *((7 * i * k + 5) % 59 + 5 for i in range(first)), 3], [*((11 * i + k) % 59 + 5 for i in range(second)), 3][: second + 1 if second else 0])
+    (
+        [2, *((7 * i * k + 5) % 59 + 5 for i in range(first)), 3],
+        [*((11 * i + k) % 59 + 5 for i in range(second)), 3][: second + 1 if second else 0],
+    )
     for k, (first, second) in enumerate([(3, 0), (9, 12), (40, 30), (1, 1), (20, 0)], 1)
 )
 

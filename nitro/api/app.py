@@ -18,6 +18,7 @@ from nitro.api.openai.chat import chat_completions
 from nitro.api.openai.completions import completions
 from nitro.api.openai.embeddings import embeddings
 from nitro.api.openapi.document import openapi_document
+from nitro.api.rerank import routes as rerank
 from nitro.models.pool import Pool
 from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
@@ -50,6 +51,8 @@ def make_app(
             chat_completions,
             completions,
             embeddings,
+            rerank.rerank,
+            rerank.score,
             models.list_models,
             models.get_model,
             models.load_model,

@@ -3,8 +3,10 @@
 CHAT = "nitro.api.openai.parse:read_chat"
 COMPLETION = "nitro.api.openai.parse:read_completion"
 EMBEDDINGS = "nitro.api.openai.embedding_requests:read"
+RERANK = "nitro.api.rerank.requests:read_rerank"
+SCORE = "nitro.api.rerank.requests:read_score"
 NAME = "nitro.api.openai.model_name:read"
 FIRST_NITRO_CHAT = "nitro.api.first_nitro.parse:read_chat"  # imported when it is needed: it is rarely
 FIRST_NITRO_EMBEDDING = "nitro.api.first_nitro.parse:read_embedding"
-READERS = (CHAT, COMPLETION, EMBEDDINGS, NAME)
+READERS = (CHAT, COMPLETION, EMBEDDINGS, RERANK, NAME)
 WARM_UP = (CHAT, b'{"messages": [{"role": "user", "content": "Hello"}]}')  # a reader, and a body for it

@@ -179,7 +179,8 @@ class ModelInfo(Struct, frozen=True):
     @property
     def generates(self) -> bool:
         """Whether it makes text."""
-        return not (self.embedding and self.embedding.encoder_only)
+        about = self.embedding or self.rerank
+        return about is None or not about.encoder_only
 
 
 class ScoredToken(Struct, frozen=True, array_like=True, gc=False):

@@ -18,6 +18,8 @@ from nitro.api import sse
 from nitro.api.openai import requests, schema
 from nitro.api.openai.embedding_requests import EmbeddingsRequest
 from nitro.api.openapi.open_objects import SHAPES
+from nitro.api.rerank import schema as rerank
+from nitro.api.rerank.requests import RerankBody, ScoreBody
 from nitro.parameters import NO_LIMIT, Param, parameters
 from nitro.service.metrics import CONTENT_TYPE
 
@@ -53,6 +55,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Continue a text", GENERATION, schema.Completion, requests.CompletionRequest, schema.Completion
     ),
     ("post", "/v1/embeddings"): Operation("Embed texts", GENERATION, schema.EmbeddingList, EmbeddingsRequest),
+    **dict.fromkeys(
+        (("post", "/v1/rerank"), ("post", "/v2/rerank")),
+        Operation("Sort documents by how well they answer a query", GENERATION, rerank.RerankReply, RerankBody),
+    ),
+    ("post", "/v1/score"): Operation("Score pairs of texts", GENERATION, rerank.ScoreReply, ScoreBody),
     ("get", "/v1/models"): Operation("List the models", ANY, schema.ModelList),
     ("get", "/v1/models/{model_id}"): Operation("Describe a model", (*ANY, 404), schema.Model),
     ("post", "/v1/models/load"): Operation(
@@ -90,6 +97,8 @@ DESCRIBED = (
     requests.ChatRequest,
     requests.CompletionRequest,
     EmbeddingsRequest,
+    RerankBody,
+    ScoreBody,
     requests.Message,
     requests.LoadRequest,
     requests.UnloadRequest,

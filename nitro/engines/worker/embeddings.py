@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
+from typing import cast
 
 from nitro.engines import messages
-from nitro.engines.embedder import Embedder
+from nitro.engines.embedder import Embedder, Pair, Scorer
 from nitro.engines.scheduling.embedding_queue import EmbeddingQueue, Piece
 from nitro.engines.scheduling.step_budget import StepBudget
 from nitro.engines.worker import vectors
@@ -27,6 +28,7 @@ class EmbeddingTask:
     pieces: list[Piece]  # until they are queued
     counts: list[int]
     dimensions: int | None
+    scores: bool = False  # whether its inputs are pairs, each of which gets one number
     computed: dict[int, list[tuple[bytes, int]]] = field(default_factory=dict)  # by input that lacks some: see `add`
     missing: int = 0  # inputs without a vector
 
@@ -41,15 +43,15 @@ class EmbeddingTask:
             return None
         del self.computed[piece.place]
         self.missing -= 1
-        return vectors.finished(there, self.dimensions)
+        return vectors.score(pooled) if self.scores else vectors.finished(there, self.dimensions)
 
 
 class Embeddings:
-    """All that one model is to embed. Every method belongs to the engine thread."""
+    """All that one model is to embed, or to score. Every method belongs to the engine thread."""
 
-    def __init__(self, runner: Embedder):
+    def __init__(self, runner: Embedder | Scorer):
         self._runner = runner
-        info = runner.info.embedding
+        info = runner.info.embedding or runner.info.rerank
         self._queue = EmbeddingQueue(info.step_inputs if info else 1)
         self._budget = StepBudget(info.step_tokens if info else 1)
         self._tasks: dict[int, EmbeddingTask] = {}
@@ -83,12 +85,19 @@ class Embeddings:
         """Compute them. Returns what is to be told: vectors, and failures, each of which ends its request."""
         started = time.monotonic()
         try:
-            pooled = self._runner.embed([piece.tokens for piece in pieces])
+            pooled = self._computed(pieces)
         except Exception as error:
             log.exception("a step of embeddings raised; its requests fail")
             return self._failed({piece.request for piece in pieces}, f"The engine failed: {error!r}")
         self._budget.observe(sum(len(piece.tokens) for piece in pieces), time.monotonic() - started)
         return self._told(pieces, pooled)
+
+    def _computed(self, pieces: list[Piece]) -> list[bytes]:
+        if self._runner.info.rerank:
+            scorer = cast(Scorer, self._runner)
+            scores = scorer.score([Pair(piece.tokens, piece.second) for piece in pieces])
+            return [vectors.of_number(score) for score in scores]
+        return cast(Embedder, self._runner).embed([piece.tokens for piece in pieces])
 
     def _told(self, pieces: list[Piece], pooled: list[bytes]) -> list[WireMessage]:
         found: dict[int, list[tuple[int, bytes]]] = {}

@@ -10,15 +10,16 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from nitro.engines.types import Constraint, GenerationParams, ThinkingBudget
+from nitro.engines.types import Constraint, GenerationParams, ModelInfo, ThinkingBudget
 from nitro.engines.work import encode_work
 from nitro.errors import ApiError, PromptTooLong, TemplateError, no_such_model
 from nitro.models.setup import ModelSetup
 from nitro.service import ignored_parameters
 from nitro.service.answer_constraint import after_thinking, unenforced_tools, with_tools
 from nitro.service.embedding_request import EmbeddingReader, EmbeddingRequest
-from nitro.service.intake import embedding_work
+from nitro.service.intake import embedding_work, rerank_work
 from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, PreparedEmbedding, encode_tools
+from nitro.service.rerank_request import RerankReader, RerankRequest
 from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts, text_part
 from nitro.text.family import ModelFamily
 from nitro.text.template import ChatTemplate
@@ -46,12 +47,12 @@ class Preparer:
         self._compiled: dict[str | None, ChatTemplate | TemplateError] = {}  # by source
 
     def prepare(
-        self, body: bytes, reader: Reader | EmbeddingReader, strict: bool = False, found: bool = False
+        self, body: bytes, reader: Reader | EmbeddingReader | RerankReader, strict: bool = False, found: bool = False
     ) -> Prepared | PreparedEmbedding:
         """`strict`: what would be ignored is refused. `found`: the request's name for a model means this one. Raises
         ApiError, TemplateError, PromptTooLong or PromptRejected."""
         request = reader(body, self._setup)
-        if isinstance(request, EmbeddingRequest):
+        if isinstance(request, EmbeddingRequest | RerankRequest):
             return self._embedding(request, strict, found)
         self._check_generates(request)
         request = self._with_models_own(request)
@@ -66,9 +67,12 @@ class Preparer:
             unknown_model=unknown and unknown[: ignored_parameters.MAX_HEADER],
         )
 
-    def _embedding(self, request: EmbeddingRequest, strict: bool, found: bool) -> PreparedEmbedding:
+    def _embedding(self, request: EmbeddingRequest | RerankRequest, strict: bool, found: bool) -> PreparedEmbedding:
         unknown = self._check_model(request, strict, found)
-        work, unused = embedding_work.work_of(request, self._setup)
+        if isinstance(request, RerankRequest):
+            work, unused = rerank_work.work_of(request, self._setup), []
+        else:
+            work, unused = embedding_work.work_of(request, self._setup)
         names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.escaped, unused)]
         if strict:
             ignored_parameters.refuse(names)
@@ -85,8 +89,7 @@ class Preparer:
         if not self._info.generates:
             raise ApiError(
                 400,
-                f"The model '{self._setup.names[0]}' is an embedding model, which generates no text: it answers "
-                "requests for embeddings.",
+                f"The model '{self._setup.names[0]}' is {_kind(self._info)}.",
                 param=request.param("model"),
                 code="invalid_value",
             )
@@ -103,7 +106,9 @@ class Preparer:
             request = replace(request, constraint=Constraint("grammar", self._setup.grammar, "grammar"))
         return request
 
-    def _check_model(self, request: GenerationRequest | EmbeddingRequest, strict: bool, found: bool) -> str | None:
+    def _check_model(
+        self, request: GenerationRequest | EmbeddingRequest | RerankRequest, strict: bool, found: bool
+    ) -> str | None:
         """The request's name for a model that is not this one's. Raises ApiError where that, or what the reader has
         left out, is refused."""
         unknown = request.model if request.model and not found and request.model not in self._setup.names else None
@@ -291,3 +296,10 @@ def _unused(
     if prompt.thinking_budget is not None and family.reasoning_markers is None:
         names.append(request.param("thinking_budget"))
     return names
+
+
+def _kind(info: ModelInfo) -> str:
+    """What a model is that generates no text."""
+    if info.rerank:
+        return "a reranker, which generates no text: it answers POST /v1/rerank"
+    return "an embedding model, which generates no text: it answers requests for embeddings"

@@ -40,7 +40,6 @@ class EncoderFamily:
     head: Callable[[Config], HeadShape] | None = None
 
 
-
 def _names(table: Mapping[str, str | tuple[str, ...]]) -> Names:
     return {theirs: (ours,) if isinstance(ours, str) else ours for theirs, ours in table.items()}
 
@@ -295,9 +294,7 @@ FAMILIES: Mapping[str, EncoderFamily] = {
         ignored=("vocab_",),
         head=lambda config: _DISTILBERT_HEAD,
     ),
-    "mpnet": EncoderFamily(
-        names=_MPNET, shape=_mpnet, prefixes=("mpnet.",), head=lambda config: _ROBERTA_HEAD
-    ),
+    "mpnet": EncoderFamily(names=_MPNET, shape=_mpnet, prefixes=("mpnet.",), head=lambda config: _ROBERTA_HEAD),
     "nomic_bert": EncoderFamily(names=_NOMIC, shape=_nomic),
     "modernbert": EncoderFamily(
         names=_MODERNBERT,

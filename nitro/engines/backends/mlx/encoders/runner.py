@@ -92,7 +92,9 @@ class EncoderRunner(EmbedsOnly):
     def _try_out(self, path: str) -> None:
         """Raises LoadError for a model that does not compute."""
         tokens = [*self._model.around.before, 0, *self._model.around.after]
-        found = [self.score([Pair(tokens, 1)])[0]] if self._model.head else np.frombuffer(self.embed([tokens])[0], "<f4")
+        found = (
+            [self.score([Pair(tokens, 1)])[0]] if self._model.head else np.frombuffer(self.embed([tokens])[0], "<f4")
+        )
         if not np.isfinite(found).all():
             raise LoadError(f"{path} computes what is no number: its weights are damaged.")
 
@@ -141,4 +143,3 @@ def _embedding(model: EncoderModel, room: dict[str, int]) -> EmbeddingInfo:
 def _rerank(model: EncoderModel, room: dict[str, int]) -> RerankInfo:
     before, between, after = model.around.pair
     return RerankInfo(before=before, between=between, after=after, **room)
-

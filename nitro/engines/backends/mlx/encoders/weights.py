@@ -19,7 +19,6 @@ OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}  # of norms, as TensorFlow
 CROSS_ENCODER = "ForSequenceClassification"
 
 
-
 def labels(config: dict[str, Any]) -> int:
     """Of a cross-encoder: how many logits it has; 0 for a model that is none."""
     architectures = config.get("architectures") or [""]
@@ -42,7 +41,9 @@ def load(folder: Path, config: dict[str, Any]) -> tuple[Encoder, ScoreHead | Non
         raise LoadError(f"MLX cannot open {folder}: a cross-encoder's head is not known for {config['model_type']}.")
     arrays = read(folder)
     if shape.layers > len(arrays):
-        raise LoadError(f"{folder}: config.json says it has {shape.layers} layers, and the weights are {len(arrays)} arrays.")
+        raise LoadError(
+            f"{folder}: config.json says it has {shape.layers} layers, and the weights are {len(arrays)} arrays."
+        )
     if shape.width % shape.heads:
         raise LoadError(f"{folder}: config.json says its width is {shape.width}, with {shape.heads} heads.")
     network = Encoder(shape)
@@ -117,7 +118,9 @@ def _fill(folder: Path, module: nn.Module, arrays: dict[str, mx.array]) -> None:
 def _refuse_packed(folder: Path, config: dict[str, Any]) -> None:
     for key in ("quantization", "quantization_config"):
         if config.get(key):
-            raise LoadError(f"MLX cannot open {folder}: its weights are packed ({key}); of encoders only floats are opened.")
+            raise LoadError(
+                f"MLX cannot open {folder}: its weights are packed ({key}); of encoders only floats are opened."
+            )
     if config.get("position_embedding_type", "absolute") not in ("absolute", "rotary", "rope"):
         raise LoadError(f"MLX cannot open {folder}: position_embedding_type is {config['position_embedding_type']}.")
     if config.get("is_decoder"):
