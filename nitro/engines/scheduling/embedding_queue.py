@@ -12,7 +12,7 @@ from msgspec import Struct
 
 
 class Piece(Struct, frozen=True):
-    """Tokens that give one vector: an input, or a part of one that is too long; or one score: a query and a document."""
+    """Tokens that give one vector, an input or a part of one that is too long; or one score, a query and a document."""
 
     request: int
     place: int  # of the input in its request

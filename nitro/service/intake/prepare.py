@@ -19,8 +19,8 @@ from nitro.service.answer_constraint import after_thinking, unenforced_tools, wi
 from nitro.service.embedding_request import EmbeddingReader, EmbeddingRequest
 from nitro.service.intake import embedding_work, rerank_work
 from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, PreparedEmbedding, encode_tools
-from nitro.service.rerank_request import RerankReader, RerankRequest
 from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts, text_part
+from nitro.service.rerank_request import RerankReader, RerankRequest
 from nitro.text.family import ModelFamily
 from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tool
@@ -69,8 +69,9 @@ class Preparer:
 
     def _embedding(self, request: EmbeddingRequest | RerankRequest, strict: bool, found: bool) -> PreparedEmbedding:
         unknown = self._check_model(request, strict, found)
+        unused: list[str] = []
         if isinstance(request, RerankRequest):
-            work, unused = rerank_work.work_of(request, self._setup), []
+            work = rerank_work.work_of(request, self._setup)
         else:
             work, unused = embedding_work.work_of(request, self._setup)
         names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.escaped, unused)]

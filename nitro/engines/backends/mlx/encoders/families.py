@@ -30,8 +30,8 @@ class HeadShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderFamily:
-    """An architecture. `prefixes`: what may stand before all names but the head's. `ignored`: what names begin with that
-    no vector depends on."""
+    """An architecture. `prefixes`: what may stand before all names but the head's. `ignored`: beginnings of
+    the names of what no vector depends on."""
 
     names: Names
     shape: Callable[[Config], EncoderShape]
@@ -256,7 +256,7 @@ def _modernbert_head(config: Config) -> HeadShape:
     )
 
 
-def _sizes(config: Config) -> dict[str, int]:
+def _sizes(config: Config) -> dict[str, Any]:
     return {
         "width": _size(config, "hidden_size"),
         "layers": _size(config, "num_hidden_layers"),

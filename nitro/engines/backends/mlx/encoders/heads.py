@@ -1,4 +1,5 @@
-"""What stands behind an encoder or a decoder: pooling to one vector for each text, dense layers, a cross-encoder's head."""
+"""What stands behind an encoder or a decoder: pooling to one vector for each text, dense layers, a cross-encoder's
+head."""
 
 from collections.abc import Callable
 
@@ -40,7 +41,8 @@ class DenseLayer(nn.Module):  # type: ignore[misc]
 
     def __call__(self, x: mx.array) -> mx.array:
         """[rows, inputs] → [rows, outputs]."""
-        return self._function(self.linear(x))
+        result: mx.array = self._function(self.linear(x))
+        return result
 
 
 class ScoreHead(nn.Module):  # type: ignore[misc]
@@ -58,4 +60,5 @@ class ScoreHead(nn.Module):  # type: ignore[misc]
     def __call__(self, hidden: mx.array, lengths: mx.array) -> mx.array:
         """[rows, length, width] and `lengths` [rows] → [rows, labels], float32."""
         pooled = self._function(self.dense(pool(hidden, lengths, self.pooling)))
-        return self.output(self.norm(pooled) if "norm" in self else pooled)
+        logits: mx.array = self.output(self.norm(pooled) if "norm" in self else pooled)
+        return logits

@@ -1,8 +1,8 @@
 """An encoder: every token attends to all tokens of its sequence, before and behind it.
 
 One network for BERT and its kin. They differ in how positions are told (learned vectors, rotations, a bias for each
-distance), in where norms stand (behind each part, or before it), in the feed-forward part (gated or not), and in how far
-attention sees. `EncoderShape` says which; families.py reads it from a checkpoint. The formulas are those of the
+distance), in where norms stand (behind each part, or before it), in the feed-forward part (gated or not), and in how
+far attention sees. `EncoderShape` says which; families.py reads it from a checkpoint. The formulas are those of the
 transformers library, whose results are recorded in tests/data/encoders.json.
 """
 
@@ -78,7 +78,7 @@ class Encoder(nn.Module):  # type: ignore[misc]
         """
         shape = self._shape
         places = mx.arange(tokens.shape[1])
-        hidden = self.words(tokens)
+        hidden: mx.array = self.words(tokens)
         if "types" in self:
             hidden = hidden + (self.types(mx.array([0])) if types is None else self.types(types))
         if "positions" in self:
@@ -117,9 +117,11 @@ class Layer(nn.Module):  # type: ignore[misc]
         """[rows, length, width] → the same."""
         if self._norms_first:
             hidden = hidden + self.attention(self.attention_norm(hidden), mask)
-            return hidden + self.feed_forward(self.feed_forward_norm(hidden))
-        hidden = self.attention_norm(hidden + self.attention(hidden, mask))
-        return self.feed_forward_norm(hidden + self.feed_forward(hidden))
+            hidden = hidden + self.feed_forward(self.feed_forward_norm(hidden))
+        else:
+            hidden = self.attention_norm(hidden + self.attention(hidden, mask))
+            hidden = self.feed_forward_norm(hidden + self.feed_forward(hidden))
+        return hidden
 
 
 class Attention(nn.Module):  # type: ignore[misc]
@@ -148,7 +150,8 @@ class Attention(nn.Module):  # type: ignore[misc]
                 for part in (queries, keys)
             )
         seen = mx.fast.scaled_dot_product_attention(queries, keys, values, scale=self._size**-0.5, mask=mask)
-        return self.output(seen.transpose(0, 2, 1, 3).reshape(rows, length, width))
+        result: mx.array = self.output(seen.transpose(0, 2, 1, 3).reshape(rows, length, width))
+        return result
 
 
 class FeedForward(nn.Module):  # type: ignore[misc]
@@ -165,9 +168,9 @@ class FeedForward(nn.Module):  # type: ignore[misc]
 
     def __call__(self, x: mx.array) -> mx.array:
         """[..., width] → the same."""
-        if "gate" in self:
-            return self.down(self._activation(self.gate(x)) * self.up(x))
-        return self.down(self._activation(self.up(x)))
+        inner = self._activation(self.gate(x)) * self.up(x) if "gate" in self else self._activation(self.up(x))
+        result: mx.array = self.down(inner)
+        return result
 
 
 def _norm(shape: EncoderShape) -> nn.LayerNorm:

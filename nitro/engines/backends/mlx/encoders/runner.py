@@ -6,6 +6,7 @@ Sequences of about one length are computed together, padded to the longest.
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -45,7 +46,8 @@ class EncoderRunner(EmbedsOnly):
 
         def pool(tokens: mx.array, lengths: mx.array, _: mx.array) -> mx.array:
             hidden = model.network(tokens, lengths)
-            return model.dense(heads.pool(hidden, lengths, model.sentence.pooling))[:, : model.width]
+            vectors: mx.array = model.dense(heads.pool(hidden, lengths, model.sentence.pooling))
+            return vectors[:, : model.width]
 
         vectors = self._computed(sequences, [len(tokens) for tokens in sequences], pool)
         return [vector.astype("<f4").tobytes() for vector in vectors]
@@ -101,7 +103,11 @@ class EncoderRunner(EmbedsOnly):
 
 def _describe(model: EncoderModel, spec: EngineSpec) -> ModelInfo:
     longest = min(model.longest, spec.context or model.longest)
-    room = {"longest": longest, "step_tokens": max(longest, STEP_TOKENS), "step_inputs": STEP_INPUTS}
+    room: dict[str, Any] = {
+        "longest": longest,
+        "step_tokens": max(longest, STEP_TOKENS),
+        "step_inputs": STEP_INPUTS,
+    }
     gpu = library.gpu_kind()
     place = "GPU" if gpu else "CPU"
     return ModelInfo(
@@ -125,7 +131,7 @@ def _describe(model: EncoderModel, spec: EngineSpec) -> ModelInfo:
     )
 
 
-def _embedding(model: EncoderModel, room: dict[str, int]) -> EmbeddingInfo:
+def _embedding(model: EncoderModel, room: dict[str, Any]) -> EmbeddingInfo:
     sentence, around = model.sentence, model.around
     return EmbeddingInfo(
         width=model.width,
@@ -133,13 +139,13 @@ def _embedding(model: EncoderModel, room: dict[str, int]) -> EmbeddingInfo:
         before=around.before,
         after=around.after,
         dimensions=model.dimensions,
-        prefixes={name: prompt for name, prompt in sentence.prompts.items() if prompt},
+        prefixes=sentence.prompts if any(sentence.prompts.values()) else {},
         default_prefix=sentence.default_prompt,
         encoder_only=True,
         **room,
     )
 
 
-def _rerank(model: EncoderModel, room: dict[str, int]) -> RerankInfo:
+def _rerank(model: EncoderModel, room: dict[str, Any]) -> RerankInfo:
     before, between, after = model.around.pair
     return RerankInfo(before=before, between=between, after=after, **room)
