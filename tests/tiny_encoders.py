@@ -6,10 +6,12 @@ follow from their names.
 """
 
 import json
+import re
 import zlib
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -141,3 +143,65 @@ def write_tokenizer(folder: Path) -> None:
     words.enable_padding(length=16)
     words.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"cls_token": "[CLS]", "sep_token": "[SEP]"}))
+
+
+# of llama.cpp's converter: transformers' names → GGUF's
+_GGUF_NAMES = {
+    "embeddings.word_embeddings": "token_embd",
+    "embeddings.position_embeddings": "position_embd",
+    "embeddings.token_type_embeddings": "token_types",
+    "embeddings.LayerNorm": "token_embd_norm",
+    "attention.self.query": "attn_q",
+    "attention.self.key": "attn_k",
+    "attention.self.value": "attn_v",
+    "attention.output.dense": "attn_output",
+    "attention.output.LayerNorm": "attn_output_norm",
+    "intermediate.dense": "ffn_up",
+    "output.dense": "ffn_down",
+    "output.LayerNorm": "layer_output_norm",
+    "classifier.dense": "cls",
+    "classifier.out_proj": "cls.output",
+    "classifier": "cls.output",
+}
+
+
+def write_gguf(path: Path, kind: str, pooling: gguf.PoolingType | None = None, labels: int = 1) -> Path:
+    """What llama.cpp's converter makes of a BERT or a RoBERTa, which it calls by one name. Of a BERT's head it leaves
+    out the pooler."""
+    known = record()[kind]
+    config = known["config"]
+    writer = gguf.GGUFWriter(path, "bert")
+    first = config["pad_token_id"] + 1 if "roberta" in config["model_type"] else 0
+    writer.add_context_length(config["max_position_embeddings"] - first)
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_layer_norm_eps(config["layer_norm_eps"])
+    writer.add_causal_attention(False)
+    writer.add_token_type_count(config["type_vocab_size"])
+    if pooling is not None:
+        writer.add_pooling_type(pooling)
+    writer.add_classifier_output_labels([f"LABEL_{i}" for i in range(labels)])
+    writer.add_tokenizer_model("bert")
+    writer.add_tokenizer_pre("jina-v2-en")
+    special = [token in SPECIAL for token in tokens()]
+    texts = [token if token in SPECIAL else token[2:] if token[:2] == "##" else f"▁{token}" for token in tokens()]
+    writer.add_token_list(texts)
+    writer.add_token_types([gguf.TokenType.CONTROL if each else gguf.TokenType.NORMAL for each in special])
+    for name, id in (("unk", 1), ("sep", 3), ("pad", 0), ("mask", 4), ("bos", 2)):
+        getattr(writer, f"add_{name}_token_id")(id)
+    for name, array in weights(known["shapes"]).items():
+        if "pooler" not in name:
+            writer.add_tensor(_gguf_name(name), array[first:] if "position_embeddings" in name else array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _gguf_name(name: str) -> str:
+    module, _, end = name.removeprefix("bert.").removeprefix("roberta.").rpartition(".")
+    layer = re.match(r"encoder\.layer\.(\d+)\.(.*)", module)
+    return f"blk.{layer[1]}.{_GGUF_NAMES[layer[2]]}.{end}" if layer else f"{_GGUF_NAMES[module]}.{end}"

@@ -21,8 +21,8 @@ class Embedder(Protocol):
     def embed(self, sequences: list[list[int]]) -> list[bytes]:
         """The pooled vector of each sequence: `width` numbers, float32, little endian, not normalised.
 
-        At most `step_inputs` sequences and `step_tokens` tokens, each sequence of 1 to `longest` tokens, specials
-        included. Whatever it raises, slots and their caches are as before, and it may be called again.
+        At most `step_inputs` sequences of `step_tokens` tokens in all, or one of up to `longest`, specials included.
+        Whatever it raises, slots and their caches are as before, and it may be called again.
         """
 
 

@@ -104,7 +104,7 @@ class EmbeddingInfo(Struct, frozen=True):
     width: int  # numbers in a vector
     pooling: Pooling
     longest: int  # of an input
-    step_tokens: int  # that `Embedder.embed` takes at a time; `longest` at least
+    step_tokens: int  # that `Embedder.embed` takes at a time of several inputs; a longer one comes alone
     step_inputs: int  # the same of inputs
     before: list[int] = []  # token ids that are put before each text: [CLS], say
     after: list[int] = []  # and after it

@@ -30,7 +30,8 @@ def _recorded(name: str, settings: dict[str, Any]) -> dict[str, Any]:
         folder = Path(place)
         kind(kind.config_class(**settings)).save_pretrained(folder)
         with safe_open(folder / "model.safetensors", "np") as file:
-            shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}
+            keys = list(file.keys())
+            shapes = {key: file.get_slice(key).get_shape() for key in keys}
         save_file(tiny_encoders.weights(shapes), folder / "model.safetensors", {"format": "pt"})
         config = json.loads((folder / "config.json").read_text())
         model, report = kind.from_pretrained(folder, output_loading_info=True, attn_implementation="eager")

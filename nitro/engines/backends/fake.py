@@ -249,7 +249,8 @@ class FakeReranker(EmbedsOnly):
 
 def pooled(sequences: list[list[int]], about: EmbeddingInfo) -> list[bytes]:
     """How many of the tokens have each remainder by the vector's width."""
-    assert 1 <= len(sequences) <= about.step_inputs and sum(map(len, sequences)) <= about.step_tokens
+    assert 1 <= len(sequences) <= about.step_inputs
+    assert len(sequences) == 1 or sum(map(len, sequences)) <= about.step_tokens
     vectors = []
     for tokens in sequences:
         assert 1 <= len(tokens) <= about.longest
