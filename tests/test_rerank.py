@@ -122,7 +122,7 @@ def test_a_document_may_be_cut(ask: Ask) -> None:
         ({"query": " ", "documents": ["a"]}, "query"),
         ({"query": "a", "documents": []}, "documents"),
         ({"query": "a", "documents": "a"}, "documents"),
-        ({"query": "a", "documents": [3]}, "documents[...]"),
+        ({"query": "a", "documents": [3]}, "documents[0]"),
         ({"query": "a", "documents": ["b", {"title": "x"}]}, "documents[1]"),
         ({"query": "a", "documents": ["b", {"text": 3}]}, "documents[1]"),
         ({"query": "a", "texts": []}, "texts"),
