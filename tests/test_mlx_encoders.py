@@ -188,3 +188,74 @@ def _arrays(row: list[int]) -> tuple[Any, Any]:
     import mlx.core as mx
 
     return mx.array([row]), mx.array([len(row)])
+
+
+class TestDecoders:
+    """Models that mlx-lm knows as generating ones."""
+
+    def test_chat_models_embed_beside_chat(self, tmp_path: Path) -> None:
+        """As llama.cpp does with the same file; long texts in parts; without touching a slot."""
+        from tiny_models import write_gguf
+
+        from nitro.engines.backends import loading
+
+        model = str(write_gguf(tmp_path / "tiny.gguf"))
+        rows = [[(7 * i * k + 3) % 90 + 5 for i in range(length)] for k, length in enumerate([1, 9, 60, 300], 1)]
+        on_mlx, on_llama = (loading.load(EngineSpec(engine, model)) for engine in ("mlx", "llama"))
+        one, other = on_mlx.info.embedding, on_llama.info.embedding
+        assert one and other and (one.pooling, one.width, one.before) == (other.pooling, other.width, other.before)
+        vectors = [_unit(on_mlx.embed(rows)), _unit(on_llama.embed(rows))]
+        assert (vectors[0] * vectors[1]).sum(axis=1).min() > 0.99999
+        assert (vectors[0] * _unit([on_mlx.embed([row])[0] for row in rows])).sum(axis=1).min() > 0.999999
+        on_llama.close()
+
+    @pytest.mark.parametrize("headless", [False, True])
+    def test_an_embedding_model_of_a_generating_architecture(self, headless: bool, tmp_path: Path) -> None:
+        """Qwen3-Embedding's kind: the last token's vector. sentence-transformers saves it without "model."."""
+        folder = _qwen3(tmp_path, headless)
+        runner = opened(folder)
+        about = runner.info.embedding
+        assert about and about.pooling == "last" and about.encoder_only and about.prefixes == {"query": "q: "}
+        rows = [[5, 6, 7, 8], [9, 10, 11, 12, 13, 14, 3]]
+        together = vectors(runner, rows)
+        assert np.abs(together - np.concatenate([vectors(runner, [row]) for row in rows])).max() < CLOSE
+        hidden = np.array(runner._model.network(*_arrays(rows[0])))[0]
+        assert np.abs(together[0] - hidden[-1]).max() < CLOSE
+
+    def test_what_sees_to_both_sides_is_refused(self, tmp_path: Path) -> None:
+        folder = _qwen3(tmp_path, True, use_bidirectional_attention=True)
+        with pytest.raises(LoadError, match="use_bidirectional_attention"):
+            opened(folder)
+
+    def test_long_texts_are_computed_in_parts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from nitro.engines.backends.mlx.encoders import decoder
+
+        runner = opened(_qwen3(tmp_path, False))
+        row = [(7 * i) % 50 + 5 for i in range(50)]
+        whole = vectors(runner, [row])
+        monkeypatch.setattr(decoder, "PART_TOKENS", 16)
+        assert np.abs(vectors(runner, [row]) - whole).max() < CLOSE
+
+
+def _unit(given: list[bytes]) -> np.ndarray:
+    read = np.array([np.frombuffer(vector, "<f4") for vector in given])
+    return read / np.linalg.norm(read, axis=1, keepdims=True)
+
+
+def _qwen3(folder: Path, headless: bool, **settings: Any) -> Path:
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+    from mlx_lm.models.qwen3 import Model, ModelArgs
+
+    config = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "hidden_size": 32, "num_hidden_layers": 2}
+    config |= {"intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    config |= {"vocab_size": 64, "max_position_embeddings": 96, "rms_norm_eps": 1e-6, "rope_theta": 10000.0}
+    config |= {"tie_word_embeddings": True}
+    mx.random.seed(1)
+    network = Model(ModelArgs.from_dict(config))
+    found = dict(tree_flatten(network.parameters()))
+    arrays = {name.removeprefix("model.") if headless else name: array for name, array in found.items()}
+    mx.save_safetensors(str(folder / "model.safetensors"), arrays)
+    (folder / "config.json").write_text(json.dumps({**config, **settings}))
+    tiny_encoders.write_tokenizer(folder)
+    return tiny_encoders.write_sentence_files(folder, "lasttoken", prompts={"query": "q: "})

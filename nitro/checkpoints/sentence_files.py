@@ -1,10 +1,10 @@
-"""What the files of sentence-transformers say beside a model: how its vectors are pooled, what is put before a text.
+"""What the files of sentence-transformers say beside a model: how its vectors are pooled, and what follows that.
 
     modules.json                        a list of {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}
     1_Pooling/config.json               {"pooling_mode_mean_tokens": true, …} or {"pooling_mode": "mean", …}
     2_Dense/config.json                 {"in_features", "out_features", "bias", "activation_function"}
     sentence_bert_config.json           {"max_seq_length": 256, "do_lower_case": false}
-    config_sentence_transformers.json   {"prompts": {"query": "…"}, "default_prompt_name": null, "truncate_dim": null}
+    config_sentence_transformers.json   {"truncate_dim": null, …}; its prompts are read by embedding_settings.py
 
 Knows no library. What it does not know is refused by name: a module left out would give other vectors.
 """
@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from msgspec import Struct
 
-from nitro.checkpoints import files
+from nitro.checkpoints import embedding_settings, files
 
 Pooling = Literal["cls", "mean", "last", "max"]
 
@@ -40,33 +40,25 @@ class Dense(Struct, frozen=True):
 
 
 class SentenceFiles(Struct, frozen=True, kw_only=True):
-    """How texts become vectors. `complete`: whether there is a modules.json; else all of it is a default."""
+    """How texts become vectors."""
 
     pooling: Pooling = "mean"  # sentence-transformers' default for a bare encoder
     dense: tuple[Dense, ...] = ()
-    max_tokens: int | None = None  # of an input
-    prompts: dict[str, str] = {}  # what is put before a text, by the input's type
-    default_prompt: str = ""  # before every text whose type is not said
     dimensions: int | None = None  # to which each vector is cut
     lowercase: bool = False  # whether texts are written in small letters first
-    complete: bool = False
 
 
 def read(folder: Path) -> SentenceFiles:
     """Raises ValueError, a sentence without a full stop, for a module or a setting that is not known, and OSError."""
     modules = _modules(folder)
     about = files.read(folder / "config_sentence_transformers.json")
-    prompts = _texts(about.get("prompts"))
-    default = about.get("default_prompt_name")
-    if default is not None and default not in prompts:
-        raise ValueError(f"config_sentence_transformers.json has no prompt of the name {default!r}, its default")
     pooling: Pooling = "mean"
     dense: list[Dense] = []
     for path, kind in modules:
         config = files.read(folder / path / "config.json") if path else {}
         if kind == "Pooling":
             pooling = _pooling(config, path)
-            if config.get("include_prompt") is False and any(prompts.values()):
+            if config.get("include_prompt") is False and embedding_settings.read(folder).prefixes:
                 raise ValueError(f"{path}/config.json pools without the tokens of the prompt (include_prompt)")
         elif kind == "Dense":
             dense.append(Dense(path, _activation(config, path)))
@@ -74,12 +66,8 @@ def read(folder: Path) -> SentenceFiles:
     return SentenceFiles(
         pooling=pooling,
         dense=tuple(dense),
-        max_tokens=_positive(limits.get("max_seq_length")),
-        prompts=prompts,
-        default_prompt=prompts[default] if default is not None else "",
         dimensions=_positive(about.get("truncate_dim")),
         lowercase=limits.get("do_lower_case") is True,
-        complete=bool(modules),
     )
 
 
@@ -119,11 +107,6 @@ def _activation(config: dict[str, Any], path: str) -> str:
     if name not in ACTIVATIONS:
         raise ValueError(f"{path}/config.json has the activation {name}; supported are {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
-
-
-def _texts(value: Any) -> dict[str, str]:
-    entries = value.items() if isinstance(value, dict) else ()
-    return {name: text for name, text in entries if isinstance(name, str) and isinstance(text, str)}
 
 
 def _positive(value: Any) -> int | None:

@@ -10,10 +10,12 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
-from nitro.checkpoints import files, fingerprint, sentence_files
+from nitro.checkpoints import embedding_settings, files, fingerprint, sentence_files
+from nitro.checkpoints.embedding_settings import EmbeddingSettings
 from nitro.checkpoints.sentence_files import SentenceFiles
 from nitro.engines.backends.mlx import weight_layout
 from nitro.engines.backends.mlx.encoders import texts, weights
+from nitro.engines.backends.mlx.encoders.decoder import Decoder
 from nitro.engines.backends.mlx.encoders.heads import DenseLayer, ScoreHead
 from nitro.engines.backends.mlx.encoders.network import Encoder
 from nitro.engines.backends.mlx.encoders.texts import Around
@@ -28,10 +30,11 @@ CONTEXT = 2048  # tokens, of a model that does not say for how many it was train
 class EncoderModel:
     """An open encoder, its weights loaded."""
 
-    network: Encoder
+    network: Encoder | Decoder
     dense: nn.Sequential  # after the pooling
     head: ScoreHead | None  # of a cross-encoder
     sentence: SentenceFiles
+    settings: EmbeddingSettings
     tokenizer: FastTokenizer
     around: Around
     width: int  # of the vectors
@@ -39,7 +42,6 @@ class EncoderModel:
     vocabulary: int
     layers: int
     uses_types: bool  # whether the tokens of a second text are told as such
-    dimensions: list[int] | None  # see EmbeddingInfo
     fingerprint: str
 
 
@@ -63,28 +65,30 @@ def _open(folder: Path) -> EncoderModel:
             "pairs of texts."
         )
     words = texts.open_tokenizer(folder, sentence.lowercase)
-    dense = nn.Sequential(*(_dense(folder / layer.folder, layer.activation) for layer in sentence.dense))
+    dense = dense_layers(folder, sentence)
     whole = nn.Sequential(network, dense, *([head] if head else []))
     weight_layout.arrange(whole, mx.float32)
     shape = network.shape
-    width = shape.width
-    for layer in dense.layers:
-        width = layer.outputs
     return EncoderModel(
         network=network,
         dense=dense,
         head=head,
         sentence=sentence,
+        settings=embedding_settings.read(folder),
         tokenizer=texts.fast_tokenizer(words),
         around=texts.around(words),
-        width=sentence.dimensions or width,
+        width=sentence.dimensions or (dense.layers[-1].outputs if dense.layers else shape.width),
         longest=_longest(config, network),
         vocabulary=shape.vocabulary,
         layers=shape.layers,
         uses_types=shape.types > 1,
-        dimensions=_dimensions(config),
         fingerprint=fingerprint.of(sorted([folder / "config.json", *folder.glob("*.safetensors")])),
     )
+
+
+def dense_layers(folder: Path, sentence: SentenceFiles) -> nn.Sequential:
+    """Those behind the pooling. Raises LoadError."""
+    return nn.Sequential(*(_dense(folder / layer.folder, layer.activation) for layer in sentence.dense))
 
 
 def _dense(folder: Path, activation: str) -> DenseLayer:
@@ -100,11 +104,3 @@ def _longest(config: dict[str, Any], network: Encoder) -> int:
         return shape.positions - shape.first_position
     said = (config.get(key) for key in ("max_trained_positions", "max_position_embeddings", "n_positions"))
     return min((n for n in said if isinstance(n, int) and n > 0), default=CONTEXT)
-
-
-def _dimensions(config: dict[str, Any]) -> list[int] | None:
-    """To which its vectors may be cut, where config.json says so, under the names that vLLM reads."""
-    known = config.get("matryoshka_dimensions")
-    if isinstance(known, list):
-        return [n for n in known if isinstance(n, int)]
-    return [] if config.get("is_matryoshka") is True else None

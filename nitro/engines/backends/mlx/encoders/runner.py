@@ -1,4 +1,4 @@
-"""An encoder as a runner: it embeds or, a cross-encoder, scores pairs; it generates nothing. It computes in float32.
+"""A model that embeds or, a cross-encoder, scores pairs; it generates nothing. Encoders are computed in float32.
 
 Sequences of about one length are computed together, padded to the longest.
 """
@@ -11,12 +11,15 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from nitro.checkpoints import files
+from nitro.checkpoints.encoders import MODEL_TYPES
 from nitro.engines.backends.mlx import library
 from nitro.engines.backends.mlx.encoders import heads
 from nitro.engines.backends.mlx.encoders.batches import of_similar_length, padded
+from nitro.engines.backends.mlx.encoders.decoder_loader import open_decoder
 from nitro.engines.backends.mlx.encoders.loader import EncoderModel, open_encoder
 from nitro.engines.embedder import EmbedsOnly, Pair
-from nitro.engines.runner import LoadError
+from nitro.engines.runner import LoadError, Tokenizer
 from nitro.engines.types import EmbeddingInfo, EngineSpec, ModelInfo, RerankInfo
 
 STEP_TOKENS = 4096
@@ -25,7 +28,7 @@ BATCH_TOKENS = 2048  # that are computed together, with their padding
 
 
 class EncoderRunner(EmbedsOnly):
-    """One loaded encoder."""
+    """One loaded model."""
 
     def __init__(self, spec: EngineSpec):
         """Raises LoadError."""
@@ -33,10 +36,12 @@ class EncoderRunner(EmbedsOnly):
         library.check_deterministic(spec)
         library.set_limits(spec)
         if spec.draft:
-            raise LoadError(f"--draft is for models that generate text, and {spec.model} is an encoder. Leave it out.")
-        self._model = open_encoder(Path(spec.model))
+            raise LoadError(f"--draft is for models that generate text, and {spec.model} is none. Leave it out.")
+        path = Path(spec.model)
+        known = files.read(path / "config.json").get("model_type") in MODEL_TYPES
+        self._model = open_encoder(path) if known else open_decoder(path)
         self._batch_tokens = 0 if spec.deterministic else BATCH_TOKENS  # 0: each sequence alone
-        self.tokenizer = self._model.tokenizer
+        self.tokenizer: Tokenizer = self._model.tokenizer
         self.info = _describe(self._model, spec)
         self._try_out(spec.model)
 
@@ -138,9 +143,9 @@ def _embedding(model: EncoderModel, room: dict[str, Any]) -> EmbeddingInfo:
         pooling=sentence.pooling,
         before=around.before,
         after=around.after,
-        dimensions=model.dimensions,
-        prefixes=sentence.prompts if any(sentence.prompts.values()) else {},
-        default_prefix=sentence.default_prompt,
+        dimensions=model.settings.dimensions,
+        prefixes=model.settings.prefixes,
+        default_prefix=model.settings.default_prefix,
         encoder_only=True,
         **room,
     )
