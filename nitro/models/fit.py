@@ -92,7 +92,7 @@ def of(about: Facts, options: EngineOptions, free: int) -> Fit:
 
 def _of_embedding(about: Facts, options: EngineOptions, free: int) -> Fit:
     """Of a model that makes vectors: it holds one input at a time, or several that are no longer together, with their
-    KV if it has any; and on llama.cpp each token has a row of logits, which nobody wants (backends/llama/encoder.py)."""
+    KV if it has any. On llama.cpp each token has a row of logits, which nobody wants (backends/llama/encoder.py)."""
     engine = _engine(about, options)
     types = (options.cache_type_k, options.cache_type_v) if engine == "llama" else ()
     logits = LOGIT * about.vocabulary if engine == "llama" else 0
