@@ -1,4 +1,4 @@
-"""Embeddings on llama.cpp: an embedding model beside transformers' vectors, and a chat model beside llama.cpp's pooling.
+"""Embeddings on llama.cpp: an embedding model beside transformers, and a chat model beside llama.cpp's own pooling.
 
 tests/convert/record_embeddings.py says how the vectors were made.
 """
@@ -21,7 +21,7 @@ from nitro.engines.options import EngineOptions
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
 from nitro.gguf import embedding, header
-from nitro.models import fit
+from nitro.models import description, fit
 from nitro.models.facts import read
 from nitro.models.stores import scan
 
@@ -98,10 +98,11 @@ def test_what_it_needs_is_known(minilm_gguf: Path) -> None:
     """Before it is loaded: no KV cache, but a row of logits for each token."""
     about = read(minilm_gguf, "gguf")
     assert about.embeds and about.kv.token_bytes() == 0
-    (model,) = scan.folder(minilm_gguf.parent) if hasattr(scan, "folder") else [scan.at(minilm_gguf)]
-    found = fit.estimate(model, EngineOptions(), 2**33)
+    found = fit.of(about, EngineOptions(), 2**33)
     assert found.context == 512 and 120 * MIB < found.bytes < 400 * MIB
-    assert fit.estimate(model, EngineOptions(), 90 * MIB).context == 0
+    assert fit.of(about, EngineOptions(), 90 * MIB).context == 0
+    described = description.details(scan.at(minilm_gguf))
+    assert described.embeds and not described.chat_template
 
 
 # A chat model
