@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from nitro.checkpoints import files, sentence_files
-from nitro.checkpoints.encoders import MODEL_TYPES
+from nitro.checkpoints import encoders, files, sentence_files
 from nitro.engines.backends.mlx.encoders.runner import EncoderRunner
 from nitro.engines.backends.mlx.runner import MlxRunner
 from nitro.engines.runner import CannotOpen, LoadError, ModelRunner
@@ -24,7 +23,7 @@ def _embeds(folder: Path) -> bool:
     if (folder / sentence_files.MODULES).is_file():
         return True
     try:
-        return files.read(folder / "config.json").get("model_type") in MODEL_TYPES
+        return encoders.is_encoder(files.read(folder / "config.json"))
     except (OSError, ValueError) as error:
         raise LoadError(f"{folder / 'config.json'} cannot be read: {error}") from None
 

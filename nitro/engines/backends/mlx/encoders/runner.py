@@ -11,8 +11,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from nitro.checkpoints import files
-from nitro.checkpoints.encoders import MODEL_TYPES
+from nitro.checkpoints import encoders, files
 from nitro.engines.backends.mlx import library
 from nitro.engines.backends.mlx.encoders import heads
 from nitro.engines.backends.mlx.encoders.batches import of_similar_length, padded
@@ -38,7 +37,7 @@ class EncoderRunner(EmbedsOnly):
         if spec.draft:
             raise LoadError(f"--draft is for models that generate text, and {spec.model} is none. Leave it out.")
         path = Path(spec.model)
-        known = files.read(path / "config.json").get("model_type") in MODEL_TYPES
+        known = encoders.is_encoder(files.read(path / "config.json"))
         self._model = open_encoder(path) if known else open_decoder(path)
         self._batch_tokens = 0 if spec.deterministic else BATCH_TOKENS  # 0: each sequence alone
         self.tokenizer: Tokenizer = self._model.tokenizer

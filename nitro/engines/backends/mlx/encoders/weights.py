@@ -9,6 +9,7 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
 
+from nitro.checkpoints import encoders
 from nitro.engines.backends.mlx.encoders.families import FAMILIES, EncoderFamily, HeadShape, Names
 from nitro.engines.backends.mlx.encoders.heads import ScoreHead
 from nitro.engines.backends.mlx.encoders.network import Encoder
@@ -16,13 +17,11 @@ from nitro.engines.runner import LoadError
 
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}  # of norms, as TensorFlow's checkpoints have them
-CROSS_ENCODER = "ForSequenceClassification"
 
 
 def labels(config: dict[str, Any]) -> int:
     """Of a cross-encoder: how many logits it has; 0 for a model that is none."""
-    architectures = config.get("architectures") or [""]
-    if not str(architectures[0]).endswith(CROSS_ENCODER):
+    if not encoders.is_cross_encoder(config):
         return 0
     names = config.get("id2label")
     return len(names) if isinstance(names, dict) else int(config.get("num_labels") or 2)
