@@ -33,7 +33,7 @@ def ask(server: RunningServer) -> Ask:
     return post
 
 
-@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank", "/v2/rerank"])
+@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank", "/v2/rerank", "/reranking"])
 def test_the_best_come_first(ask: Ask, path: str) -> None:
     reply = ask(path, model="ranks", query=QUERY, documents=DOCUMENTS)
     assert reply.status_code == 200, reply.text

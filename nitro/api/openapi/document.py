@@ -56,7 +56,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("post", "/v1/embeddings"): Operation("Embed texts", GENERATION, schema.EmbeddingList, EmbeddingsRequest),
     **dict.fromkeys(
-        (("post", "/v1/rerank"), ("post", "/v2/rerank")),
+        (("post", "/v1/rerank"), ("post", "/v2/rerank"), ("post", "/v1/reranking")),
         Operation("Sort documents by how well they answer a query", GENERATION, rerank.RerankReply, RerankBody),
     ),
     ("post", "/v1/score"): Operation("Score pairs of texts", GENERATION, rerank.ScoreReply, ScoreBody),

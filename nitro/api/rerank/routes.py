@@ -1,4 +1,4 @@
-"""`POST /v1/rerank`, `/v2/rerank` and `/v1/score`: how well documents answer a query.
+"""`POST /v1/rerank` (Cohere's `/v2/rerank`, llama-server's `/v1/reranking`) and `/v1/score`: how well documents answer a query.
 
 A score is the sigmoid of the model's logit, from 0 to 1; with `raw_scores` it is the logit.
 """
@@ -20,7 +20,7 @@ from nitro.service.rerank_request import probability
 _encode = msgspec.json.Encoder().encode
 
 
-@post(["/v1/rerank", "/v2/rerank"], status_code=200)
+@post(["/v1/rerank", "/v2/rerank", "/v1/reranking"], status_code=200)
 async def rerank(request: Request) -> Response[Any]:
     """Sort documents by how well they answer a query."""
     return await respond(request, RERANK)
