@@ -1,4 +1,5 @@
-"""`POST /v1/rerank` (Cohere's `/v2/rerank`, llama-server's `/v1/reranking`) and `/v1/score`: how well documents answer a query.
+"""`POST /v1/rerank` (Cohere's `/v2/rerank`, llama-server's `/v1/reranking`) and `/v1/score`: how well documents
+answer a query.
 
 A score is the sigmoid of the model's logit, from 0 to 1; with `raw_scores` it is the logit.
 """
