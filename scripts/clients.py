@@ -7,7 +7,7 @@ from tests.clients.catalog import Client
 
 FOLDER = Path(__file__).parents[1] / "docs" / "clients"
 LANGUAGES = {".py": "python", ".mjs": "js"}
-SERVERS = {"scripted": "scripted", "llama": "llama.cpp", "mlx": "MLX"}
+SERVERS = {"scripted": "scripted", "llama": "llama.cpp", "mlx": "MLX", "ranks": "a stand-in for a reranker"}
 PAGE = """# {title}
 
 `make test-clients` tests this client with {packages}. These are the lines to change:
