@@ -279,7 +279,8 @@ def _catalog(config: ServeConfig) -> Catalog | None:
         return None
     if everything:
         catalog.check_stores()
-    return Catalog(config.models, everything, config.model_settings, memory=loading.limits(config).bytes)
+    memory, on_gpu = loading.limits(config).bytes, partial(loading.free_on_gpu, config)
+    return Catalog(config.models, everything, config.model_settings, memory=memory, on_gpu=on_gpu)
 
 
 def _guard(config: ServeConfig) -> Guard:

@@ -349,6 +349,7 @@ defaults = {{temperature = 0.25}}
         ('[models.x]\npin = "yes"', '[models.x] pin: expected true or false, not "yes".'),
         ('[models.x]\n[models.y]\nalias = "x"', ", line 3: [models.y] alias: 'x' is a name of [models.x] already."),
         ("port", " is not TOML: "),
+        ('[models.a]\npath = ""', ', line 2: [models.a] path: expected a path, not "".'),
         ("[server]\nport = 1\nport = 2", " is not TOML: "),
         ("[server]\nport = 1979-05-27", "[server] port: expected a whole number, not 1979-05-27."),
     ],
@@ -408,6 +409,10 @@ def test_one_in_the_working_folder_is_not_read(
     assert f"# {tmp_path / 'nitro.toml'} is not read: name it with --config" in invoke("config").output
     assert serve("--config", "nitro.toml") == ServeConfig(port=7)
     assert "is not read" not in invoke("config", "--config", "nitro.toml").output
+
+
+def test_a_byte_order_mark_is_no_part_of_it(write: Write) -> None:
+    assert config_file.read(write("\ufeff[server]\nport = 5\n")).server == {"port": 5}
 
 
 def test_no_file_costs_no_toml(monkeypatch: pytest.MonkeyPatch, serve: Serve) -> None:

@@ -4,9 +4,9 @@ import contextlib
 import importlib.util
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Required
 
 import httpx
 import msgspec
@@ -15,31 +15,23 @@ import openai.types.completion_create_params as completion_params
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai.types.chat import (
-    ChatCompletionAssistantMessageParam,
-    ChatCompletionContentPartTextParam,
-    ChatCompletionDeveloperMessageParam,
-    ChatCompletionFunctionMessageParam,
-    ChatCompletionMessage,
-    ChatCompletionMessageFunctionToolCallParam,
-    ChatCompletionStreamOptionsParam,
-    ChatCompletionSystemMessageParam,
-    ChatCompletionToolMessageParam,
-    ChatCompletionUserMessageParam,
-)
-from openai.types.shared_params import FunctionDefinition
+from openai.types.chat import ChatCompletionMessage
 from running import CEILING, RunningServer
+from sdk_fields import unknown
+from typing_extensions import TypedDict
 
 from nitro.api import json_body
 from nitro.api.names import Harmless, Known, Mapped, Opened, Refused, asks
 from nitro.api.openai.names import harmless, inside, mapped, refused, sources, tables
 from nitro.api.openai.parse import read_chat, read_completion
 from nitro.api.openai.requests import ChatRequest, CompletionRequest, Message, Part, StreamOptions
+from nitro.api.openapi import document
 from nitro.engines.sampling_defaults import NOTHING
 from nitro.engines.types import SAMPLERS, ModelInfo
 from nitro.errors import ApiError
 from nitro.models.setup import ModelSetup
 from nitro.service.requests import GenerationRequest
+from scripts import parameters
 
 HELLO = [{"role": "user", "content": "Hello."}]
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -132,38 +124,57 @@ def test_each_row_says_where_it_is_from_and_what_to_do() -> None:
         assert not row.note or (row.note.endswith(".") and len(row.note) <= 100), name
 
 
-@pytest.mark.parametrize(
-    ("struct", "types"),
-    [
-        (ChatRequest, [chat_params.CompletionCreateParamsStreaming, chat_params.CompletionCreateParamsNonStreaming]),
-        (CompletionRequest, [completion_params.CompletionCreateParamsStreaming]),
-        (StreamOptions, [ChatCompletionStreamOptionsParam]),
-        (Part, [ChatCompletionContentPartTextParam]),
-        (
-            Message,
-            [
-                ChatCompletionAssistantMessageParam,
-                ChatCompletionDeveloperMessageParam,
-                ChatCompletionFunctionMessageParam,
-                ChatCompletionSystemMessageParam,
-                ChatCompletionToolMessageParam,
-                ChatCompletionUserMessageParam,
-            ],
-        ),
-    ],
-)
-def test_all_that_the_sdk_sends_is_known(struct: type[msgspec.Struct], types: list[Any]) -> None:
-    own = {field.name for field in msgspec.structs.fields(struct)}
-    for params in types:
-        assert set(get_type_hints(params)) <= own | struct.known.keys()  # type: ignore[attr-defined]
+OPENINGS: dict[str, inside.Opening] = {
+    "tools[]": inside.TOOL,
+    "functions[]": inside.FUNCTION,
+    "tool_choice": inside.TOOL_CHOICE,
+    "function_call": inside.REQUEST["function_call"],
+    "response_format": inside.RESPONSE_FORMAT,
+    "messages[].tool_calls[]": inside.TOOL_CALL,
+    "messages[].function_call": inside.CALLED_FUNCTION,
+}
 
 
-def test_all_that_the_sdk_sends_inside_tools_and_messages_is_known() -> None:
-    assert set(get_type_hints(FunctionDefinition)) <= inside.FUNCTION.names
-    assert set(get_type_hints(ChatCompletionMessageFunctionToolCallParam)) <= inside.TOOL_CALL.names
-    assert set(ChatCompletionMessage.model_fields) <= {f.name for f in msgspec.structs.fields(Message)} | {
-        *inside.MESSAGE
-    }
+def test_all_that_the_sdk_sends_to_a_chat_is_known() -> None:
+    types = chat_params.CompletionCreateParamsStreaming, chat_params.CompletionCreateParamsNonStreaming
+    assert unknown(ChatRequest, *types, openings=OPENINGS) == set()
+
+
+def test_all_that_the_sdk_sends_to_a_text_completion_is_known() -> None:
+    types = completion_params.CompletionCreateParamsStreaming, completion_params.CompletionCreateParamsNonStreaming
+    assert unknown(CompletionRequest, *types) == set()
+
+
+def test_a_message_of_a_reply_may_be_sent_back() -> None:
+    calls = {"tool_calls[]": inside.TOOL_CALL, "function_call": inside.CALLED_FUNCTION}
+    assert unknown(Message, ChatCompletionMessage, openings=calls) == set()
+
+
+def test_every_request_of_a_route_is_in_the_docs() -> None:
+    described = {*parameters.SECTIONS.values(), *(s for p in parameters.PROTOCOLS for s in p.requests.values())}
+    bodies = {operation.body for operation in document.OPERATIONS.values() if operation.body}
+    assert {body.__name__ for body in bodies - described} == set()
+
+
+class Inner(TypedDict, total=False):
+    text: str
+    new: int
+
+
+class Sent(TypedDict, total=False):
+    role: Required[str]
+    content: str | Iterable[Inner]
+    thinking: Inner
+    tool_calls: list[Inner]
+
+
+def test_a_new_field_of_an_sdk_is_told_by_its_path() -> None:
+    calls = {"tool_calls[]": inside.TOOL_CALL}
+    assert unknown(Message, Sent, openings=calls) == {"content[].new", "tool_calls[].text", "tool_calls[].new"}
+    assert unknown(Message, Sent, free=["tool_calls[]"]) == {"content[].new"}
+    assert unknown(Message, Sent) == {"content[].new", "tool_calls[] (opaque)"}
+    with pytest.raises(AssertionError, match="other"):
+        unknown(Message, Sent, free=["other"])
 
 
 # What servers take besides OpenAI's own, as it was when their sources were read.
@@ -429,7 +440,7 @@ def test_what_proves_wrong_later_has_the_name_that_was_sent() -> None:
 @pytest.mark.parametrize("value", [True, False, 0, 1.5, "", "a", [], ["a"], {}, {"a": 1}], ids=repr)
 def test_what_is_harmless_is_taken_whatever_its_value(value: Any) -> None:
     names = [name for name, row in tables.CHAT.items() if isinstance(row, Harmless)]
-    assert {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"} < set(names)
+    assert {"user", "metadata", "store", "service_tier", "safety_identifier"} < set(names)
     fields = dict.fromkeys(names, value)
     assert meaning(chat(**fields)) == meaning(chat()) and chat(**fields).ignored == []
     assert text(**fields).ignored == []

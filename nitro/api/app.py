@@ -8,21 +8,25 @@ from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
-from nitro.api import error_responses, health
+from nitro.api import error_responses, health, model_list
+from nitro.api.anthropic import routes as anthropic
 from nitro.api.auth import Guard
 from nitro.api.first_nitro import routes as first_nitro
 from nitro.api.first_nitro.model import FirstNitro
+from nitro.api.llama_server import routes as llama_server
 from nitro.api.middleware import RequestMiddleware
 from nitro.api.openai import models
 from nitro.api.openai.chat import chat_completions
 from nitro.api.openai.completions import completions
 from nitro.api.openai.embeddings import embeddings
+from nitro.api.openai.token_counts import chat_input_tokens
 from nitro.api.openapi.document import openapi_document
 from nitro.api.rerank import routes as rerank
 from nitro.models.pool import Pool
 from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
+from nitro.service.tokens import TokenService
 
 
 class _Application(Litestar):
@@ -49,22 +53,33 @@ def make_app(
     app = _Application(
         [
             chat_completions,
+            chat_input_tokens,
             completions,
             embeddings,
             rerank.rerank,
             rerank.score,
-            models.list_models,
-            models.get_model,
+            anthropic.messages,
+            model_list.list_models,
+            model_list.get_model,
             models.load_model,
             models.unload_model,
+            health.root,
             health.health,
             health.healthz,
             health.metrics,
             openapi_document,
+            *llama_server.HANDLERS,
             *first_nitro.HANDLERS,
         ],
         state=State(
-            {"models": served, "service": service, "metrics": metrics, "first_nitro": first, "embedding": embedding}
+            {
+                "models": served,
+                "service": service,
+                "tokens": TokenService(service),
+                "metrics": metrics,
+                "first_nitro": first,
+                "embedding": embedding,
+            }
         ),
         exception_handlers={
             NotFoundException: error_responses.on_unknown_url,

@@ -25,13 +25,14 @@ CLIENT_CLOSED_REQUEST = 499  # the status nginx logs for it; nobody receives it
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """`reader`: where the protocol's Reader is, as "module:function"; it runs in an intake process. `prompt_param`:
-    what the protocol calls the prompt. `error`: writes what goes wrong before a reply begins. `namer`: where
-    its Namer is. `early`: what its streams have before their model is loaded; None: they wait for it."""
+    what the protocol calls the prompt. `error`: writes what goes wrong before a reply begins; None: the error form of
+    the request does. `namer`: where its Namer is. `early`: what its streams have before their model is loaded; None:
+    they wait for it."""
 
     reader: str
     renderer: MakeRenderer
     prompt_param: str
-    error: Callable[[ApiError], Response[bytes]] = error_responses.response
+    error: Callable[[ApiError], Response[bytes]] | None = None
     namer: str | None = None
     early: Early | None = None
 
@@ -41,7 +42,7 @@ async def respond(request: Request, endpoint: Endpoint, asked: Asked | None = No
     says it."""
     service: GenerationService = request.app.state.service
     raw = RawRequest(endpoint.reader, partial(read_body, request), endpoint.prompt_param, asked, endpoint.namer)
-    principal = Principal(request.state.request_id, left(request))
+    principal = principal_of(request)
     try:
         if endpoint.early and service.may_wait:
             return await _reply_or_sign(service, endpoint, raw, principal)
@@ -49,7 +50,7 @@ async def respond(request: Request, endpoint: Endpoint, asked: Asked | None = No
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except ApiError as error:
-        return endpoint.error(error)
+        return endpoint.error(error) if endpoint.error else error_responses.response(error, request.scope)
 
 
 async def _reply(
@@ -106,6 +107,11 @@ async def read_body(request: Request) -> list[bytes]:
             pieces.append(message["body"])
         if not message["more_body"]:
             return pieces
+
+
+def principal_of(request: Request) -> Principal:
+    """Who makes the request, and whether they still wait."""
+    return Principal(request.state.request_id, left(request))
 
 
 def left(request: Request) -> asyncio.Future[None]:

@@ -2,12 +2,11 @@
 
 import logging
 
-import msgspec
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import Scope
 
-from nitro.api import other_routes
+from nitro.api import error_forms, other_routes
 from nitro.errors import ApiError, NitroError, one_line
 from nitro.service import failures
 
@@ -22,14 +21,16 @@ def as_api_error(error: Exception) -> ApiError:
     return failures.as_api_error(error)
 
 
-def response(error: ApiError) -> Response[bytes]:
-    """The HTTP response. It says whether a retry can help, since the OpenAI SDK otherwise repeats every 409 and 5xx."""
+def response(error: ApiError, scope: Scope | None = None) -> Response[bytes]:
+    """The HTTP response, in the form that the request's protocol has; without its `scope`, in OpenAI's. It says whether
+    a retry can help, since the SDKs otherwise repeat every 409 and 5xx."""
     if error.retry_after is None:
         headers = {"x-should-retry": "false"}
     else:
         headers = {"retry-after": str(error.retry_after)}
-    body = msgspec.json.encode(error.body)
-    return Response(body, status_code=error.status, media_type=MediaType.JSON, headers=headers)
+    form = error_forms.of_scope(scope) if scope else error_forms.OPENAI
+    body = form.body(error, scope["state"]["request_id"] if scope else None)
+    return Response(body, status_code=form.status(error), media_type=MediaType.JSON, headers=headers)
 
 
 def refused(scope: Scope, error: ApiError) -> None:
@@ -49,7 +50,7 @@ def on_error(request: Request, error: Exception) -> Response[bytes]:
         refused(request.scope, told)
     else:
         log.error("a request failed", exc_info=error)
-    return response(told)
+    return response(told, request.scope)
 
 
 def on_unknown_url(request: Request, _: Exception) -> Response[bytes]:
@@ -58,11 +59,11 @@ def on_unknown_url(request: Request, _: Exception) -> Response[bytes]:
     advice = other_routes.advice(path, (route.path for route in request.app.routes if "{" not in route.path))
     error = ApiError(404, f"Invalid URL ({request.method} {path}){advice and '.'}{advice}", code="unknown_url")
     refused(request.scope, error)
-    return response(error)
+    return response(error, request.scope)
 
 
 def on_wrong_method(request: Request, _: Exception) -> Response[bytes]:
     """Litestar's handler of 405. RequestMiddleware adds `Allow`."""
     error = ApiError(405, f"Not allowed: {request.method} {request.scope['path']}", code="method_not_supported")
     refused(request.scope, error)
-    return response(error)
+    return response(error, request.scope)

@@ -8,14 +8,14 @@ import random
 import re
 from collections.abc import Iterable
 
-import msgspec
 from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import Message, Receive, ReceiveMessage, Scope, Send
 
-from nitro.api import error_responses
+from nitro.api import error_forms, error_responses
 from nitro.api.auth import OPEN_PATHS, Guard, Headers
+from nitro.api.error_forms import ErrorForm
 from nitro.api.request_turns import Turns
 from nitro.errors import ApiError
 from nitro.service.metrics import Metrics
@@ -55,7 +55,10 @@ class RequestMiddleware:
         scope["state"] = {"request_id": request_id}
         if method == "HEAD" and "HEAD" in allowed:  # uvicorn keeps the original scope, and so leaves out the body
             scope = {**scope, "method": "GET"}
+        form = error_forms.of(path, headers)
         added = [(b"x-request-id", request_id.encode()), *self._guard.cors(method, headers).items()]
+        if form.id_header:
+            added.append((form.id_header, request_id.encode()))
         body = _Body(receive, headers, self._max_body)
 
         async def send_with_headers(message: Message) -> None:
@@ -72,7 +75,7 @@ class RequestMiddleware:
             body.check()
         except ApiError as refusal:
             error_responses.refused(scope, refusal)
-            return await _refuse(send_with_headers, refusal)
+            return await _refuse(send_with_headers, refusal, form, request_id)
         if method == "OPTIONS":
             return await _answer(send_with_headers, 204, {b"allow": _allow(allowed)}, b"")
         if path not in OPEN_PATHS:
@@ -129,11 +132,11 @@ def _allow(methods: Iterable[str]) -> bytes:
     return ", ".join(sorted(methods)).encode()
 
 
-async def _refuse(send: Send, refusal: ApiError) -> None:
+async def _refuse(send: Send, refusal: ApiError, form: ErrorForm, request_id: str) -> None:
     headers = {b"content-type": b"application/json", b"x-should-retry": b"false"}
     if refusal.status == 401:
         headers[b"www-authenticate"] = b"Bearer"
-    await _answer(send, refusal.status, headers, msgspec.json.encode(refusal.body))
+    await _answer(send, form.status(refusal), headers, form.body(refusal, request_id))
 
 
 async def _answer(send: Send, status: int, headers: dict[bytes, bytes], body: bytes) -> None:

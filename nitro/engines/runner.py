@@ -131,6 +131,9 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`. Control tokens written in the text are parsed; no BOS is added."""
 
+    def encode_plain(self, text: str) -> list[int]:
+        """The same, but that control tokens written in the text are text like any other."""
+
     def token_bytes(self, token: int) -> bytes:
         """The bytes a token adds to the text; control tokens add none."""
 

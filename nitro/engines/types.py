@@ -233,6 +233,7 @@ class Admission(Struct, frozen=True, array_like=True, gc=False):
     id: int
     cached: int  # tokens the slot held already
     queued: float  # seconds since it arrived
+    written: int = 0  # tokens that it computes, and that stay in the prefix cache because the request says so
 
 
 class StepRecord(Struct, frozen=True, array_like=True):

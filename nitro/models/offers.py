@@ -11,6 +11,7 @@ from nitro.models import model_source
 from nitro.models.catalog import AmbiguousName, Catalog, NameNotFound
 from nitro.models.handle import ServedModel
 from nitro.models.load_plan import Wanted
+from nitro.models.model_source import ModelSource
 from nitro.models.pool_entry import Member
 from nitro.models.settings import AS_SERVED, ModelSettings
 from nitro.models.stored_model import StoredModel
@@ -26,17 +27,21 @@ class Offers:
     def __init__(self, catalog: Catalog | None, pins: frozenset[str]):
         self.catalog = catalog
         self.members: list[Member] = []
-        self.has_given_default = False  # the server was started with one
+        self.given: Member | None = None  # the default that the server was started with
         self._pins = pins
         self._noted: set[str] = set()
 
     def known(self, name: str | None, default: Member | None) -> tuple[Member | None, bool]:
         """The model that a name means without a look at the stores, and whether it means that one rather than any: the
         default, where there is no name or no other model, or one that was wanted before."""
-        for member in self.members:
-            if member.is_called(name):
-                return member, True
+        if member := self._called(name):
+            return member, True
         return (default, False) if not name or self._alone else (None, False)
+
+    def _called(self, name: str | None) -> Member | None:
+        """A name that several stored models have means what the catalog says, whichever of them is loaded."""
+        is_shared = name is not None and self.catalog is not None and self.catalog.is_shared(name)
+        return next((member for member in self.members if member.is_called(name, to_all=not is_shared)), None)
 
     @property
     def _alone(self) -> bool:
@@ -61,19 +66,14 @@ class Offers:
         try:
             return await self.exactly(name), True
         except _Unknown as unknown:
-            if default and (unknown.names == [default.id] or self._brought(default)):
+            if default and (unknown.names == [default.id] or default.brought):
                 return default, False
             raise
 
-    def _brought(self, default: Member) -> bool:
-        """Whether a client brought the default, by the first Nitro's API, whose clients send any name."""
-        return default.wanted.stored is None and not self.has_given_default
-
     async def exactly(self, name: str) -> Member:
         """The model that this name means. Raises ApiError."""
-        for member in self.members:
-            if member.is_called(name):
-                return member
+        if member := self._called(name):
+            return member
         here = [member.id for member in self.members]
         if self.catalog is None:
             raise _Unknown(name, here)
@@ -105,6 +105,36 @@ class Offers:
         member = Member(wanted, self.pinned(wanted))
         self.members.append(member)
         return member
+
+    async def bring(self, source: ModelSource, alias: str | None) -> Member:
+        """The one whose file a client names: that of a store, where one has it. `alias`: another name of it. Raises
+        ApiError."""
+        place = os.path.realpath(source.path)
+        member = next((each for each in self.members if _path(each) == place), None)
+        if member is None and self.catalog:
+            stored = await asyncio.to_thread(self.catalog.at, place)
+            member = await self._member(stored) if stored else None
+        if any(
+            each is not member and each.is_called(alias) and (each.resident or each.waiters) for each in self.members
+        ):
+            raise ApiError(409, f"Another model is loaded as '{alias}'.", code="model_busy")
+        member = member or self.add(Wanted(source, AS_SERVED))
+        member.brought = self.given is None
+        return member
+
+    def put_back(self, member: Member) -> None:
+        """One that is not loaded, or on its way out, is as it was before anybody loaded it otherwise."""
+        member.brought = False
+        if member.wanted.settings != member.offered:
+            wanted = replace(member.wanted, settings=member.offered)
+            member.want(wanted, self.pinned(wanted))
+
+    def sweep(self) -> None:
+        """What a client brought, and no store has, is offered while it is loaded or loads."""
+        for member in list(self.members):
+            in_use = member.resident or member.waiters or member.loads
+            if member.wanted.stored is None and member is not self.given and not in_use:
+                self.members.remove(member)
 
     def pinned(self, wanted: Wanted) -> bool:
         """Whether it never gives way."""

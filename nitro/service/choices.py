@@ -91,6 +91,11 @@ class ChoiceAssembler:
         """What it thought before."""
         return "".join(self._reasoning)
 
+    @property
+    def stop(self) -> str | None:
+        """The stop string that has ended it."""
+        return self._stops.found
+
     def feed(self, output: Output) -> list[Event]:
         """What the output adds. Raises nothing: an output with finish "error" never gets here."""
         assert self.finish is None and output.finish != "error"
@@ -110,7 +115,7 @@ class ChoiceAssembler:
                 self._count_draft(output, self.tokens - count)
             events += self._events(output, text, deltas)
         if self.finish:
-            events.append(Finished(self.index, self.finish))
+            events.append(Finished(self.index, self.finish, self.stop))
         return events
 
     def _pass(self, output: Output) -> Event:
@@ -312,6 +317,7 @@ class Choices:
         return TokenUsage(
             prompt_tokens=self.generation.prompt_tokens,
             cached_tokens=self.generation.cached_tokens,
+            cache_write_tokens=self.generation.cache_write_tokens,
             completion_tokens=sum(choice.tokens for choice in choices),
             reasoning_tokens=sum(choice.reasoning_tokens for choice in choices),
             accepted_prediction_tokens=sum(c.predicted_accepted for c in choices) if self._predicted else None,

@@ -12,9 +12,9 @@ Knows no HTTP and no protocol.
 import logging
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from nitro.engines.client.generation import Generation
 from nitro.engines.types import ModelInfo, Output
@@ -30,11 +30,13 @@ from nitro.service.disconnects import ClientDisconnected, unless_disconnected
 from nitro.service.events import Done, Event, Failed, Progress, PromptLogprobs, Started
 from nitro.service.failures import as_api_error
 from nitro.service.intake.lanes import Intake
-from nitro.service.intake.messages import OutputOptions, Prepared, decode_tools
+from nitro.service.intake.messages import OutputOptions, Prepared, Rendered, decode_tools
 from nitro.service.metrics import Metrics
 from nitro.service.renderer import Answer, Renderer
 from nitro.service.request_log import RequestLog
 from nitro.service.requests import GenerationRequest, Principal, RawRequest
+
+T = TypeVar("T")
 
 bugs = logging.getLogger("nitro.api")
 
@@ -87,6 +89,39 @@ class GenerationService:
             raise
         return GenerationStream(accepted, raw.prompt_param, principal, lease, log)
 
+    async def answer(
+        self,
+        raw: RawRequest,
+        principal: Principal,
+        ask: Callable[["Read"], Awaitable[T]],
+        only_prompt: bool = False,
+    ) -> T:
+        """Read a request that wants no generation, or nothing but its prompt. Returns what `ask` makes of it, for which
+        its model is there. Raises what `generate` does."""
+        lease: Lease | None = None
+        log = RequestLog(principal.request_id, self._metrics)
+        try:
+            body = await raw.body()
+            known = await unless_disconnected(principal, self._asked(raw, body))
+            lease = self._models.lease(known.model)
+            asking = self._answer(self._read(raw.reader, body, lease, log, only_prompt), ask)
+            del body
+            answer = await unless_disconnected(principal, asking)
+            log.end("told")
+            return answer
+        except BaseException as error:
+            log.end("left" if _is_disconnect(error) else f"error {as_api_error(error).status}: {error}")
+            _forget(error)
+            if isinstance(error, (EngineError, TemplateError)):
+                raise as_api_error(error, raw.prompt_param) from error
+            raise
+        finally:
+            if lease:
+                lease.release()
+
+    async def _answer(self, reading: Coroutine[Any, Any, "Read"], ask: Callable[["Read"], Awaitable[T]]) -> T:
+        return await ask(await reading)
+
     async def _asked(self, raw: RawRequest, body: list[bytes]) -> Asked:
         """Which model it wants, and whether as a stream. That is read only where a name may mean one model or another,
         or the request has to wait."""
@@ -97,20 +132,30 @@ class GenerationService:
         return Asked()
 
     async def _accept(self, reader: str, body: list[bytes], lease: Lease, log: RequestLog) -> "_Accepted":
-        model = await lease.acquire()
-        log.of(model.source.id)
-        info = await model.engine.ready()
-        prepared = await self._intake.read(model.setup(info), reader, body, self.strict, lease.found)
+        prepared, model, info = await self._read(reader, body, lease, log)
         del body
-        lease.keep_alive(prepared.keep_alive)
-        if prepared.unknown_model:
-            self._models.note(prepared.unknown_model)
+        assert isinstance(prepared, Prepared)
         generation = await model.engine.generate(prepared.work)
         try:
             return self._begun(prepared, model, info, generation, log)
         except BaseException:
             generation.abort()
             raise
+
+    async def _read(
+        self, reader: str, body: list[bytes], lease: Lease, log: RequestLog, only_prompt: bool = False
+    ) -> "Read":
+        """The request, and its model, loaded."""
+        model = await lease.acquire()
+        log.of(model.source.id)
+        info = await model.engine.ready()
+        read = self._intake.render if only_prompt else self._intake.read
+        prepared = await read(model.setup(info), reader, body, self.strict, lease.found)
+        del body
+        lease.keep_alive(prepared.keep_alive)
+        if prepared.unknown_model:
+            self._models.note(prepared.unknown_model)
+        return Read(prepared, model, info)
 
     def _begun(
         self, prepared: Prepared, model: ServedModel, info: ModelInfo, generation: Generation, log: RequestLog
@@ -123,6 +168,14 @@ class GenerationService:
         log.ignored = [*prepared.ignored, *unenforced]
         started = _started(model, info, generation, prepared.output)
         return _Accepted(prepared, started, choices, log.ignored)
+
+
+class Read(NamedTuple):
+    """A request that was read, or its prompt alone, and its model, which is loaded."""
+
+    prepared: Prepared | Rendered
+    model: ServedModel
+    info: ModelInfo
 
 
 class _Accepted(NamedTuple):

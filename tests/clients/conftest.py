@@ -16,7 +16,7 @@ from nitro.config import ServeConfig
 from nitro.gguf import header
 
 SERVERS = {
-    "scripted": {"engine": SAYING, "context": 16384},
+    "scripted": {"engine": SAYING, "context": 65536},
     "llama": {"engine": "llama", "context": 2048},
     "mlx": {"engine": "mlx", "context": 2048},
     "ranks": {"engine": "nitro.engines.backends.fake:FakeReranker", "context": 512},

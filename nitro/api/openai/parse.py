@@ -5,8 +5,9 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from nitro.api import json_body
+from nitro.api import json_body, prefix_cache
 from nitro.api.openai import open_names, reply_options
+from nitro.api.openai.breakpoints import parse_breakpoints
 from nitro.api.openai.constraints import parse_constraint
 from nitro.api.openai.logit_bias import parse_bias
 from nitro.api.openai.messages import parse_content, parse_messages
@@ -109,6 +110,7 @@ def parse_chat(request: ChatRequest, defaults: SamplingDefaults, samplers: Colle
         prompt=conversation,
         max_tokens=max_tokens,
         choices=_first(request.n, 1),
+        prefix_breakpoints=parse_breakpoints(request),
         reply_options=reply_options.encode(options),
         param_names={"prompt": "messages"} | ({"tools": "functions"} if uses_functions(request) else {}),
         **_parse_common(request, defaults, samplers, logprobs),
@@ -183,6 +185,9 @@ def _parse_common(
     bias, text_bias = parse_bias(request.logit_bias or {})
     sampling = parse_sampling(request, defaults, bias, samplers)
     stream_options = request.stream_options
+    cached = prefix_cache.parse_whole(
+        request.prompt_cache_key, request.prompt_cache_retention, request.prompt_cache_options, request.cache_control
+    )
     return {
         "model": request.model,
         "sampling": replace(sampling, logprobs=logprobs),
@@ -195,6 +200,8 @@ def _parse_common(
         "constraint": parse_constraint(request),
         "prediction": _parse_prediction(request.prediction),
         "use_cache": request.cache_prompt is not False,
+        "prefix_key": cached.key,
+        "prefix_seconds": cached.seconds,
         "progress": bool(request.timings_per_token or (stream_options and stream_options.continuous_usage_stats)),
     }
 

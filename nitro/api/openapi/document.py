@@ -14,10 +14,15 @@ import msgspec
 from litestar import MediaType, Response, get
 from msgspec import Struct
 
-from nitro.api import sse
+from nitro.api import error_forms, sse
+from nitro.api.anthropic import models as anthropic_models
+from nitro.api.anthropic import requests as anthropic_requests
+from nitro.api.anthropic import schema as anthropic
+from nitro.api.llama_server import requests as llama_server
 from nitro.api.openai import requests, schema
 from nitro.api.openai.embedding_requests import EmbeddingsRequest
-from nitro.api.openapi.open_objects import SHAPES
+from nitro.api.openapi.open_objects import OWN_SHAPES, SHAPES
+from nitro.api.prefix_cache import CacheControl
 from nitro.api.rerank import schema as rerank
 from nitro.api.rerank.requests import RerankBody, ScoreBody
 from nitro.parameters import NO_LIMIT, Param, parameters
@@ -26,6 +31,7 @@ from nitro.service.metrics import CONTENT_TYPE
 Json = dict[str, Any]
 
 REFERENCE = "#/components/schemas/{name}"
+ANTHROPIC = "anthropic-{}"  # a response of that status
 ABOUT = (
     "An OpenAI-compatible server. Every route also works without `/v1` and with doubled slashes. Bodies may be sent as "
     "text/plain. Names of other servers are understood or refused: docs/parameters.md. Any other name, at any depth, "
@@ -43,6 +49,8 @@ class Operation(NamedTuple):
     body: type[Struct] | None = None
     chunk: type[Struct] | None = None  # what the events of a stream are
     open: bool = False  # needs no key; a 503 is an answer of its own, not an error
+    anthropic: type[Struct] | None = None  # the reply to Anthropic's clients
+    events: tuple[type[Struct], ...] = ()  # those of a stream of Anthropic's, whose errors it has, too
 
 
 ANY = (401, 403, 500)
@@ -60,8 +68,32 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         Operation("Sort documents by how well they answer a query", GENERATION, rerank.RerankReply, RerankBody),
     ),
     ("post", "/v1/score"): Operation("Score pairs of texts", GENERATION, rerank.ScoreReply, ScoreBody),
-    ("get", "/v1/models"): Operation("List the models", ANY, schema.ModelList),
-    ("get", "/v1/models/{model_id}"): Operation("Describe a model", (*ANY, 404), schema.Model),
+    ("post", "/v1/chat/completions/input_tokens"): Operation(
+        "Count the tokens of a conversation", GENERATION, schema.InputTokens, requests.ChatRequest
+    ),
+    ("post", "/tokenize"): Operation(
+        "The tokens of a text", GENERATION, llama_server.Tokens, llama_server.TokenizeRequest
+    ),
+    ("post", "/detokenize"): Operation(
+        "The text of tokens", GENERATION, llama_server.Content, llama_server.DetokenizeRequest
+    ),
+    ("post", "/apply-template"): Operation(
+        "The prompt of a conversation", GENERATION, llama_server.Prompt, requests.ChatRequest
+    ),
+    ("post", "/v1/messages"): Operation(
+        "Answer a conversation, as Anthropic's API does",
+        (*GENERATION, 529),
+        anthropic.AnthropicMessage,
+        anthropic_requests.MessagesRequest,
+        events=anthropic.EVENTS,
+    ),
+    ("get", "/v1/models"): Operation(
+        "List the models", (400, *ANY), schema.ModelList, anthropic=anthropic_models.AnthropicModelPage
+    ),
+    ("get", "/v1/models/{model_id}"): Operation(
+        "Describe a model", (*ANY, 404), schema.Model, anthropic=anthropic_models.AnthropicModel
+    ),
+    ("get", "/"): Operation("Whether anything answers here", ANY, MediaType.TEXT.value),
     ("post", "/v1/models/load"): Operation(
         "Load a model", (400, *ANY[:2], 404, 409, 413, 429, 500, 503), schema.Model, requests.LoadRequest
     ),
@@ -85,14 +117,16 @@ ERRORS = {
     429: "The queue is full.",
     500: "The server or its engine failed.",
     503: "No engine is running, it crashed while it worked on the request, or there is no room for the model.",
+    529: "The same, for Anthropic's clients, where it may be otherwise soon.",
 }
 HEADERS: dict[str, str] = {
     "x-request-id": "The request's id, by which the server's log names it.",
+    "request-id": "The same, for Anthropic's clients.",
     "x-nitro-ignored": "Parameters of the request that had no effect.",
     "x-should-retry": "false: the request would fail again.",
     "retry-after": "Seconds after which the request may succeed.",
 }
-RETRIED = (429, 503)  # errors with retry-after, if waiting may help
+RETRIED = (429, 503, 529)  # errors with retry-after, if waiting may help
 DESCRIBED = (
     requests.ChatRequest,
     requests.CompletionRequest,
@@ -102,6 +136,17 @@ DESCRIBED = (
     requests.Message,
     requests.LoadRequest,
     requests.UnloadRequest,
+    llama_server.TokenizeRequest,
+    llama_server.DetokenizeRequest,
+    anthropic_requests.MessagesRequest,
+    anthropic_requests.Turn,
+    anthropic_requests.Block,
+    anthropic_requests.ResultBlock,
+    anthropic_requests.SystemBlock,
+    CacheControl,
+    anthropic_requests.Thinking,
+    anthropic_requests.OutputConfig,
+    anthropic_requests.ToolChoice,
 )
 
 
@@ -118,10 +163,11 @@ def _encoded() -> bytes:
 
 def document() -> Json:
     """The OpenAPI 3.2 document of this server."""
-    structs = {*_structs(), schema.ErrorReply}
+    structs = {*_structs(), schema.ErrorReply, error_forms.AnthropicError}
     _, components = msgspec.json.schema_components(sorted(structs, key=lambda s: s.__name__), ref_template=REFERENCE)
     for struct in DESCRIBED:
-        _describe(components[struct.__name__]["properties"], parameters(struct))
+        shapes = OWN_SHAPES.get(struct.__name__, SHAPES)
+        _describe(components[struct.__name__]["properties"], parameters(struct), shapes)
     paths: dict[str, Json] = {}
     for (method, path), operation in OPERATIONS.items():
         paths.setdefault(path, {})[method] = _operation(method, path, operation)
@@ -132,30 +178,37 @@ def document() -> Json:
         "components": {
             "schemas": components,
             "headers": {name: _header(name, description) for name, description in HEADERS.items()},
-            "responses": {str(status): _error(status) for status in ERRORS},
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "responses": {
+                **{str(status): _error(status, schema.ErrorReply) for status in ERRORS},
+                **{ANTHROPIC.format(status): _error(status, error_forms.AnthropicError) for status in ERRORS},
+            },
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
         },
     }
 
 
 def _structs() -> Iterator[type[Struct]]:
     for operation in OPERATIONS.values():
-        for found in (operation.reply, operation.body, operation.chunk):
+        for found in (operation.reply, operation.body, operation.chunk, operation.anthropic, *operation.events):
             if isinstance(found, type):
                 yield found
 
 
 def _operation(method: str, path: str, operation: Operation) -> Json:
     described: Json = {"summary": operation.summary, "operationId": re.sub(r"\W+", "_", f"{method}{path}").strip("_")}
-    described["security"] = [{}] if operation.open else [{}, {"key": []}]
+    described["security"] = [{}] if operation.open else [{}, {"key": []}, {"x-api-key": []}]
     if "{model_id}" in path:
         described["parameters"] = [{"name": "model_id", "in": "path", "required": True, "schema": {"type": "string"}}]
     if operation.body:
         body = {"schema": _of(operation.body)}
         described["requestBody"] = {"required": True, "content": {"application/json": body, "text/plain": body}}
     described["responses"] = {"200": _reply(operation)}
+    form = ANTHROPIC if operation.events else "{}"
     for status in operation.statuses:
-        described["responses"][str(status)] = {"$ref": f"#/components/responses/{status}"}
+        described["responses"][str(status)] = {"$ref": f"#/components/responses/{form.format(status)}"}
     if operation.open:
         described["responses"]["503"] = {**_reply(operation), "description": "No model is ready."}
     return described
@@ -167,8 +220,13 @@ def _reply(operation: Operation) -> Json:
         content[operation.reply] = {"schema": {"type": "string"}}
     else:
         content["application/json"] = {"schema": _of(operation.reply) if operation.reply else {"type": "object"}}
+    if operation.anthropic:
+        content["application/json"] = {"schema": {"anyOf": [*content["application/json"].values()]}}
+        content["application/json"]["schema"]["anyOf"].append(_of(operation.anthropic))
     if operation.chunk:
         content[sse.MEDIA_TYPE] = {"itemSchema": _event(operation.chunk)}
+    if operation.events:
+        content[sse.MEDIA_TYPE] = {"itemSchema": _named_event(operation.events)}
     headers = ["x-request-id", *(["x-nitro-ignored"] if operation.body else [])]
     return {"description": operation.summary, "content": content, "headers": _headers(headers)}
 
@@ -181,9 +239,16 @@ def _event(chunk: type[Struct]) -> Json:
     return {"type": "object", "required": ["data"], "anyOf": kinds}
 
 
-def _error(status: int) -> Json:
+def _named_event(events: tuple[type[Struct], ...]) -> Json:
+    """An event of a stream of Anthropic's: its data says its name, too."""
+    content = {"anyOf": [*map(_of, events), _of(error_forms.AnthropicError)]}
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
+    return {"type": "object", "required": ["event", "data"], "properties": {"event": {"type": "string"}, "data": data}}
+
+
+def _error(status: int, reply: type[Struct]) -> Json:
     names = ["x-request-id", "x-should-retry", *(["retry-after"] if status in RETRIED else [])]
-    content = {"application/json": {"schema": _of(schema.ErrorReply)}}
+    content = {"application/json": {"schema": _of(reply)}}
     return {"description": ERRORS[status], "content": content, "headers": _headers(names)}
 
 
@@ -199,14 +264,14 @@ def _of(struct: type[Struct]) -> Json:
     return {"$ref": REFERENCE.format(name=struct.__name__)}
 
 
-def _describe(properties: Json, params: Mapping[str, Param]) -> None:
+def _describe(properties: Json, params: Mapping[str, Param], shapes: Mapping[str, Json]) -> None:
     """Add descriptions, bounds, choices, and what is inside objects that are read as they come."""
     for name, field in properties.items():
         param = params.get(name)
         kinds = field.get("anyOf", [field])
         for kind in kinds:
-            if kind.get("type") in SHAPES.get(name, {}):
-                kind |= SHAPES[name][kind["type"]]
+            if kind.get("type") in shapes.get(name, {}):
+                kind |= shapes[name][kind["type"]]
             if param:
                 kind |= _limits(param, kind.get("type"))
         if param:

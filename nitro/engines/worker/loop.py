@@ -187,7 +187,7 @@ class EngineLoop:
             seconds,
             rows=rows,
             lost=lost,
-            admitted=[Admission(s.id, cached, started - s.arrived) for s, cached in scheduler.admitted],
+            admitted=[Admission(s.id, cached, started - s.arrived, s.written) for s, cached in scheduler.admitted],
             preempted=[sequence.id for sequence in scheduler.preempted],
         )
         # first of all: what the server does with it takes no core from the next step before that has begun

@@ -35,6 +35,7 @@ from nitro.service.intake.messages import (
     PreparedEmbedding,
     Read,
     Refusal,
+    Rendered,
     Use,
     Valid,
 )
@@ -86,6 +87,15 @@ class Intake:
     async def _read(self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool, found: bool) -> FromIntake:
         lane, seconds = self._lane(body)
         return await lane.ask(setup, Read(reader, seconds, strict, found=found), body)
+
+    async def render(
+        self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False, found: bool = False
+    ) -> Rendered:
+        """The same, of its prompt alone."""
+        lane, seconds = self._lane(body)
+        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found, only_prompt=True), body)
+        assert isinstance(answer, Rendered)
+        return answer
 
     async def name(self, namer: str, body: list[bytes]) -> Asked:
         """Which model a request wants. `namer`: see Name. Raises ApiError and EngineBusy, as `read` does."""

@@ -24,7 +24,9 @@ from nitro.service.intake.messages import (
     Import,
     Name,
     Named,
+    Prepared,
     Read,
+    Rendered,
     Use,
     Valid,
 )
@@ -83,7 +85,11 @@ def _answer(preparers: dict[int, Preparer], message: Read | Name | Check, body: 
             return Valid()
         if isinstance(message, Name):
             return Named(_reader(message.namer)(body))
-        return preparers[message.place].prepare(body, _reader(message.reader), message.strict, message.found)
+        prepared = preparers[message.place].prepare(body, _reader(message.reader), message.strict, message.found)
+        if message.only_prompt:
+            assert isinstance(prepared, Prepared)
+            return Rendered.of(prepared)
+        return prepared
     except Exception as error:
         return messages.refusal(error, traceback.format_exc())
 

@@ -20,8 +20,9 @@ from nitro.api.openai.names.sources import (
 from nitro.errors import ApiError
 
 _CACHE: dict[str, Known] = {
-    "cache_control": Harmless(sources=(ANTHROPIC, OPENROUTER), note="Common beginnings are found anyway.", usual=True),
-    "prompt_cache_breakpoint": Harmless(sources=(OPENAI,), note="Common beginnings are found anyway."),
+    "cache_control": Mapped(
+        sources=(ANTHROPIC, OPENROUTER), to="", note="The prompt up to here stays in the prefix cache."
+    ),
 }
 _SENT_BACK = "Part of a reply that is sent back."
 
@@ -37,9 +38,21 @@ class Media(Refused):
         return ApiError(400, message, param=f"{part}.type", code="unsupported_content")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherTool(Refused):
+    """What a tool, a call or a choice has that is not a function's."""
+
+    def refusal(self, where: str) -> ApiError:
+        """400, as for its `type`."""
+        place, _, name = where.rpartition(".")
+        message = f"Unsupported value: '{place}.type' is '{name}'; only functions can be called here."
+        return ApiError(400, message, param=f"{place}.type", code="unsupported_value")
+
+
+_CUSTOM = OtherTool(sources=(OPENAI,), note="Only functions can be called here.")
+
 _USUAL = ("annotations", "audio", "reasoning_details", "provider_specific_fields")
 MESSAGE: dict[str, Known] = {
-    **_CACHE,
     "thinking": Mapped(sources=(OLLAMA,), to="reasoning_content"),
     "tool_name": Mapped(sources=(OLLAMA,), to="name"),
     **{
@@ -71,7 +84,6 @@ MESSAGE: dict[str, Known] = {
 }
 
 PART: dict[str, Known] = {
-    **_CACHE,
     **{
         name: Media(sources=sources, note="This model takes text only.")
         for name, sources in {
@@ -138,6 +150,7 @@ TOOL = _opening(
     "type function",
     {
         **_CACHE,
+        "custom": _CUSTOM,
         "defer_loading": _FUNCTION["defer_loading"],
         "strict": Refused(sources=(OTHERS,), neutral=(False,), note="It goes into `function`."),
         "allowed_callers": Harmless(sources=(ANTHROPIC,), note="Every call is the model's own."),
@@ -147,7 +160,7 @@ TOOL = _opening(
     },
     function=FUNCTION,
 )
-_CALLED: dict[str, Known] = {
+_CALLED: dict[str, Known] = {"custom": _CUSTOM} | {
     name: Harmless(sources=sources, note=_SENT_BACK)
     for name, sources in {
         "index": (OPENAI, SGLANG, OLLAMA),
@@ -179,7 +192,10 @@ _NAME = _opening("name")
 _ALLOWED = _opening("mode tools", tools=_opening("type function name", function=_opening("name")))
 TOOL_CHOICE = _opening(
     "type function name allowed_tools mode tools",
-    {"disable_parallel_tool_use": Refused(sources=(ANTHROPIC,), neutral=(False,), note="Use `parallel_tool_calls`.")},
+    {
+        "custom": _CUSTOM,
+        "disable_parallel_tool_use": Refused(sources=(ANTHROPIC,), neutral=(False,), note="Use `parallel_tool_calls`."),
+    },
     function=_NAME,
     allowed_tools=_ALLOWED,
     tools=_ALLOWED.inside["tools"],

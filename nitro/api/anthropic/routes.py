@@ -1,0 +1,26 @@
+"""`POST /v1/messages`. Headers that Anthropic's clients send (`anthropic-version`, `anthropic-beta`) change nothing."""
+
+from typing import Any
+
+from litestar import Request, Response, post
+
+from nitro.api import readers, sse
+from nitro.api.anthropic.renderer import PING, MessagesRenderer, error_event
+from nitro.api.endpoint import Endpoint, respond
+from nitro.api.late_stream import Early
+
+
+@post("/v1/messages", status_code=200)
+async def messages(request: Request) -> Response[Any]:
+    """Answer a conversation."""
+    return await respond(request, MESSAGES)
+
+
+EARLY = Early(sse.MEDIA_TYPE, sse.HEADERS, PING, error_event)
+MESSAGES = Endpoint(
+    reader=readers.MESSAGES,
+    renderer=MessagesRenderer,
+    prompt_param="messages",
+    namer=readers.NAME,
+    early=EARLY,
+)
