@@ -1,6 +1,7 @@
 """Encoders on MLX give what transformers gives with the same weights, in a batch as alone. What is not known is
 refused."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import tiny_encoders
 from safetensors.numpy import load_file, save_file
 
+from bench import minilm
 from nitro.checkpoints.encoders import MODEL_TYPES
 from nitro.engines.backends.mlx.encoders.families import FAMILIES
 from nitro.engines.backends.mlx.encoders.runner import EncoderRunner
@@ -74,6 +76,21 @@ def test_deterministic(tmp_path: Path) -> None:
 def test_the_known_architectures() -> None:
     assert FAMILIES.keys() == MODEL_TYPES
     assert {found["config"]["model_type"] for found in RECORD.values()} >= MODEL_TYPES - {"camembert"}
+
+
+def test_minilm() -> None:
+    """all-MiniLM-L6-v2 as its package holds it, texts and all: what transformers computes, by cosine."""
+    recorded = json.loads((Path(__file__).parent / "data" / "minilm_vectors.json").read_text(encoding="utf-8"))
+    runner = opened(minilm.folder())
+    about = runner.info.embedding
+    assert about and (about.width, about.pooling, about.longest) == (384, "mean", 512)
+    short = [place for place, text in enumerate(recorded["texts"]) if len(text) < 100]
+    texts = [recorded["texts"][place] for place in short]
+    rows = [[*about.before, *runner.tokenizer.encode(text), *about.after] for text in texts]
+    wanted = _unit([base64.b64decode(recorded["vectors"][place]) for place in short])
+    assert [len(row) for row in rows] == [recorded["tokens"][place] for place in short]
+    cosines = (_unit(runner.embed(rows)) * wanted).sum(axis=1)
+    assert len(short) >= 5 and cosines.min() > 0.99999
 
 
 class TestSentenceFiles:

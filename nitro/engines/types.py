@@ -127,6 +127,7 @@ class RerankInfo(Struct, frozen=True):
     before: list[int] = []  # token ids
     between: list[int] = []
     after: list[int] = []
+    pauses: bool = False  # as in EmbeddingInfo: no scorer does
     text: str = ""  # the query stands for {query} in it, the document for {document}, which is its end
     encoder_only: bool = True  # the model generates no text
 
