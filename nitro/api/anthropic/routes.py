@@ -16,7 +16,7 @@ async def messages(request: Request) -> Response[Any]:
     return await respond(request, MESSAGES)
 
 
-EARLY = Early(sse.MEDIA_TYPE, sse.HEADERS, PING, error_event)
+EARLY = Early(sse.MEDIA_TYPE, sse.HEADERS, PING, error_event, sse.comment)
 MESSAGES = Endpoint(
     reader=readers.MESSAGES,
     renderer=MessagesRenderer,
