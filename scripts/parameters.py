@@ -84,11 +84,11 @@ PROTOCOLS: list[Protocol] = [
             "tools that are left out, or refused": (("type", "why"), anthropic_names.OTHER_TOOLS),
         },
     ),
+    Protocol("Embeddings", {"POST /v1/embeddings": EmbeddingsRequest}),
     Protocol(
         "llama-server's routes for tokens",
         {"POST /tokenize": llama_server.TokenizeRequest, "POST /detokenize": llama_server.DetokenizeRequest},
     ),
-    Protocol("Embeddings", {"POST /v1/embeddings": EmbeddingsRequest}),
     Protocol("Reranking", {"POST /v1/rerank": RerankBody, "POST /v1/score": ScoreBody}),
     Protocol(
         "Loading models",

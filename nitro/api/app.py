@@ -75,10 +75,10 @@ def make_app(
             {
                 "models": served,
                 "service": service,
+                "embedding": embedding,
                 "tokens": TokenService(service),
                 "metrics": metrics,
                 "first_nitro": first,
-                "embedding": embedding,
             }
         ),
         exception_handlers={

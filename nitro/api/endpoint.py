@@ -111,10 +111,10 @@ async def read_body(request: Request) -> list[bytes]:
 
 def principal_of(request: Request) -> Principal:
     """Who makes the request, and whether they still wait."""
-    return Principal(request.state.request_id, left(request))
+    return Principal(request.state.request_id, _left(request))
 
 
-def left(request: Request) -> asyncio.Future[None]:
+def _left(request: Request) -> asyncio.Future[None]:
     """Done when the client disconnects. No framework tells a handler that does not stream of a disconnect."""
     gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     writer = reply_writer.of(request.scope)

@@ -71,8 +71,7 @@ class Detokenize(WireMessage, frozen=True):
 
 
 class Abort(WireMessage, frozen=True):
-    """End these sequences or embeddings, and forget these questions; nothing more is said of
-    them. Unknown ids are ignored."""
+    """End these sequences or embeddings, and forget these questions; nothing more is said. Unknown ids are ignored."""
 
     ids: list[int]
 

@@ -3,6 +3,7 @@
 A runner knows nothing of requests, queues, text or HTTP: those are handled once, above it, for every runner.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
@@ -175,7 +176,7 @@ class ModelRunner(Protocol):
         was there. A guess may be any token of the vocabulary but an end-of-generation one, at which it ends.
         """
 
-    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+    def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = ...) -> list[bytes]:
         """See embedder.Embedder. Called only if `info.embedding`."""
 
     def trim(self, slot: int, length: int) -> int:

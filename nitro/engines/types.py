@@ -112,6 +112,7 @@ class EmbeddingInfo(Struct, frozen=True):
     prefixes: dict[str, str] = {}  # text that goes before an input, by the type of the input
     default_prefix: str = ""  # for an input of no type
     encoder_only: bool = False  # the model generates no text
+    pauses: bool = False  # whether `Embedder.embed` lets others compute in between
 
 
 class RerankInfo(Struct, frozen=True):

@@ -86,10 +86,7 @@ def _answer(preparers: dict[int, Preparer], message: Read | Name | Check, body: 
         if isinstance(message, Name):
             return Named(_reader(message.namer)(body))
         prepared = preparers[message.place].prepare(body, _reader(message.reader), message.strict, message.found)
-        if message.only_prompt:
-            assert isinstance(prepared, Prepared)
-            return Rendered.of(prepared)
-        return prepared
+        return Rendered.of(prepared) if message.only_prompt and isinstance(prepared, Prepared) else prepared
     except Exception as error:
         return messages.refusal(error, traceback.format_exc())
 
