@@ -1,17 +1,18 @@
 """Which of MLX's runners a model needs: the one that embeds or scores, or the one that generates text."""
 
 from pathlib import Path
+from typing import Any
 
 from nitro.checkpoints import encoders, files, sentence_files
 from nitro.engines.backends.mlx.encoders.runner import EncoderRunner
 from nitro.engines.backends.mlx.runner import MlxRunner
-from nitro.engines.runner import CannotOpen, LoadError, ModelRunner
+from nitro.engines.runner import CannotOpen, LoadError
 from nitro.engines.types import EngineSpec
 from nitro.gguf import embedding, header, reranking
 
 
-def make(spec: EngineSpec) -> ModelRunner:
-    """The runner, its model loaded. Raises LoadError, and CannotOpen for a GGUF file that only llama.cpp opens."""
+def make(spec: EngineSpec) -> Any:
+    """A ModelRunner, its model loaded. Raises LoadError, and CannotOpen for a GGUF file that only llama.cpp opens."""
     path = Path(spec.model)
     if path.is_dir():
         return EncoderRunner(spec) if _embeds(path) else MlxRunner(spec)
