@@ -23,6 +23,9 @@ from nitro.api.openai import requests
 from nitro.api.openai.embedding_requests import EmbeddingsRequest
 from nitro.api.openai.names import inside, sources, tables
 from nitro.api.rerank.requests import RerankBody, ScoreBody
+from nitro.api.responses import names as responses_names
+from nitro.api.responses.conversation_bodies import ConversationBody
+from nitro.api.responses.requests import ResponsesRequest
 from nitro.engines.backends import registry
 from nitro.engines.sampling_params import INT32, NEUTRAL, SAMPLERS, SPEC, SamplingOptions
 from nitro.parameters import NO_LIMIT, Param, parameters
@@ -86,6 +89,16 @@ PROTOCOLS: list[Protocol] = [
     ),
     Protocol("Embeddings", {"POST /v1/embeddings": EmbeddingsRequest}),
     Protocol(
+        "Responses",
+        {"POST /v1/responses": ResponsesRequest},
+        {
+            "input[]": responses_names.ITEM,
+            "input[].content[]": responses_names.PART,
+            "tools[]": responses_names.TOOL,
+        },
+    ),
+    Protocol("Conversations", {"POST /v1/conversations": ConversationBody}),
+    Protocol(
         "llama-server's routes for tokens",
         {"POST /tokenize": llama_server.TokenizeRequest, "POST /detokenize": llama_server.DetokenizeRequest},
     ),
@@ -120,23 +133,24 @@ def text() -> str:
 
 
 def protocol_sections(protocol: Protocol) -> Iterator[str]:
-    """A section for each of its requests, and one for the names that they know."""
+    """A heading, and a section for each of its requests, and for the names that they know."""
+    yield f"### {protocol.title}\n" + (f"\n{protocol.about}\n" if protocol.about else "")
     for route, struct in protocol.requests.items():
         params = dict(params_in(struct))
         alike = [f"`{name}`" for name, param in params.items() if requests.PARAMETERS.get(name) is param]
         rows = [row(name, param) for name, param in params.items() if requests.PARAMETERS.get(name) is not param]
         head, table = section(f"{protocol.title}: {route}", rows).split("\n\n", 1)
-        texts = [protocol.about, f"As in chat completions: {', '.join(alike)}." if alike else ""]
-        yield "#" + "\n\n".join([head, *filter(None, texts), table])
+        texts = [f"As in chat completions: {', '.join(alike)}." if alike else ""]
+        yield "##" + "\n\n".join([head, *filter(None, texts), table])
     known = {(place, name): each for place, name, each in names_of(protocol)}
     for kind in (Mapped, Harmless, Refused):
         found = [(*where, each) for where, each in known.items() if isinstance(each, kind)]
         if found:
             title = f"{protocol.title}: {kind.__name__.lower()} names"
-            yield "#" + section(title, map(CELLS[kind], *zip(*found, strict=True)), HEADS[kind])
+            yield "##" + section(title, map(CELLS[kind], *zip(*found, strict=True)), HEADS[kind])
     for title, (columns, kinds) in protocol.kinds.items():
         cells = ((f"`{kind}`", f"{why[:1].upper()}{why[1:].rstrip('.')}.") for kind, why in kinds.items())
-        yield "#" + section(f"{protocol.title}: {title}", cells, columns)
+        yield "##" + section(f"{protocol.title}: {title}", cells, columns)
 
 
 def params_in(
@@ -159,7 +173,7 @@ def names_of(protocol: Protocol) -> Iterator[tuple[str, str, Known]]:
     for route, struct in protocol.requests.items():
         place = route if len(protocol.requests) > 1 else ""
         for path, name, each in names_in(struct):
-            if path or tables.CHAT.get(name) is not each:
+            if path or tables.CHAT.get(name) != each:
                 yield from within(place, f"{path}.{name}" if path else name, each)
     for path, table in protocol.places.items():
         for name, each in table.items():

@@ -215,8 +215,6 @@ def test_what_is_no_http_leaves_a_line(serve) -> None:
         ("POST", "/api/generate", "Ollama's API. Use POST /v1/completions"),
         ("GET", "/api/tags", "Ollama's API. Use GET /v1/models."),
         ("POST", "/api/anything/else", "Ollama's API"),
-        ("POST", "/v1/responses", "the Responses API. Use POST /v1/chat/completions."),
-        ("POST", "/responses/x/cancel", "the Responses API"),
         ("POST", "/v1/embeddings", "does not have embeddings"),
         ("POST", "/completion", "llama-server's own API. Use POST /v1/completions."),
         ("POST", "/lora-adapters/", "does not have adapters"),

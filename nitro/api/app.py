@@ -22,6 +22,11 @@ from nitro.api.openai.embeddings import embeddings
 from nitro.api.openai.token_counts import chat_input_tokens
 from nitro.api.openapi.document import openapi_document
 from nitro.api.rerank import routes as rerank
+from nitro.api.responses import conversations
+from nitro.api.responses import routes as responses
+from nitro.api.responses.background import Background
+from nitro.api.responses.memory import Memory
+from nitro.api.responses.renderer import ResponsesRenderer
 from nitro.models.pool import Pool
 from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
@@ -45,10 +50,13 @@ def make_app(
     metrics: Metrics,
     max_body: int = 32 * 2**20,
     stop: Callable[[], None] = lambda: None,
+    kept: Background | None = None,
     embedding: EmbeddingService | None = None,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
-    server. Without `embedding` nothing is embedded."""
+    server. `kept`: responses in the background, with the memory of all; None: nothing is kept. Without `embedding`
+    nothing is embedded."""
+    kept = kept or Background(Memory(None), service, served, ResponsesRenderer, 1)
     first = FirstNitro(served, stop, guard.has_key, service.strict)
     app = _Application(
         [
@@ -59,6 +67,7 @@ def make_app(
             rerank.rerank,
             rerank.score,
             anthropic.messages,
+            anthropic.count_tokens,
             model_list.list_models,
             model_list.get_model,
             models.load_model,
@@ -70,6 +79,8 @@ def make_app(
             openapi_document,
             *llama_server.HANDLERS,
             *first_nitro.HANDLERS,
+            *responses.HANDLERS,
+            *conversations.HANDLERS,
         ],
         state=State(
             {
@@ -79,6 +90,8 @@ def make_app(
                 "tokens": TokenService(service),
                 "metrics": metrics,
                 "first_nitro": first,
+                "memory": kept.memory,
+                "background": kept,
             }
         ),
         exception_handlers={

@@ -1,7 +1,7 @@
 """A route that generates: a reader and a renderer of its protocol, around the service. No protocol is known here."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,27 +40,45 @@ class Endpoint:
 async def respond(request: Request, endpoint: Endpoint, asked: Asked | None = None) -> Response[Any]:
     """Have a request read, sent to an engine, and answered, whole or as a stream. `asked`: its model, where the route
     says it."""
-    service: GenerationService = request.app.state.service
     raw = RawRequest(endpoint.reader, partial(read_body, request), endpoint.prompt_param, asked, endpoint.namer)
-    principal = principal_of(request)
+    return await exchange(request, endpoint, raw, principal_of(request), partial(answer, endpoint))
+
+
+Answer = Callable[[GenerationStream, Principal], Awaitable[Response[Any]]]  # releases the stream, if it raises
+
+
+async def exchange(
+    request: Request, endpoint: Endpoint, raw: RawRequest, principal: Principal, make: Answer
+) -> Response[Any]:
+    """The same for who has looked at the request before. `make` makes the response once the engine has accepted."""
+    service: GenerationService = request.app.state.service
     try:
         if endpoint.early and service.may_wait:
-            return await _reply_or_sign(service, endpoint, raw, principal)
-        return await _reply(service, endpoint, raw, principal)
+            return await _reply_or_sign(service, endpoint.early, raw, principal, make)
+        return await _reply(service, raw, principal, make)
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except ApiError as error:
         return endpoint.error(error) if endpoint.error else error_responses.response(error, request.scope)
 
 
+def principal_of(request: Request) -> Principal:
+    """Who makes a request. Call it once."""
+    return Principal(request.state.request_id, _left(request))
+
+
 async def _reply(
     service: GenerationService,
-    endpoint: Endpoint,
     raw: RawRequest,
     principal: Principal,
+    make: Answer,
     asked: Callable[[Asked], None] | None = None,
 ) -> Response[Any]:
-    stream = await service.generate(raw, principal, asked)
+    return await make(await service.generate(raw, principal, asked), principal)
+
+
+async def answer(endpoint: Endpoint, stream: GenerationStream, principal: Principal) -> Response[Any]:
+    """With the endpoint's renderer."""
     renderer = _renderer(endpoint, stream)
     headers = ignored_parameters.header(stream.ignored)
     if stream.streamed:
@@ -69,15 +87,14 @@ async def _reply(
 
 
 async def _reply_or_sign(
-    service: GenerationService, endpoint: Endpoint, raw: RawRequest, principal: Principal
+    service: GenerationService, early: Early, raw: RawRequest, principal: Principal, make: Answer
 ) -> Response[Any]:
     """The reply; for a stream that waits too long for its model, one that begins with signs of life."""
-    assert endpoint.early
     silence = Silence()
-    replying = asyncio.create_task(_reply(service, endpoint, raw, principal, silence.asked), name="reply")
+    replying = asyncio.create_task(_reply(service, raw, principal, make, silence.asked), name="reply")
     try:
         await asyncio.wait((replying, silence.too_long), return_when=asyncio.FIRST_COMPLETED)
-        return replying.result() if replying.done() else LateStream(endpoint.early, replying)
+        return replying.result() if replying.done() else LateStream(early, replying)
     except BaseException:
         discard(replying)
         raise
@@ -107,11 +124,6 @@ async def read_body(request: Request) -> list[bytes]:
             pieces.append(message["body"])
         if not message["more_body"]:
             return pieces
-
-
-def principal_of(request: Request) -> Principal:
-    """Who makes the request, and whether they still wait."""
-    return Principal(request.state.request_id, _left(request))
 
 
 def _left(request: Request) -> asyncio.Future[None]:

@@ -23,6 +23,7 @@ from nitro.service.metrics import Metrics
 CHANGES = "changes"  # option of a route whose GET is no mere look: a HEAD must not do the same
 _SLASHES = re.compile("/{2,}")
 _ANY_CASE = re.compile("/(inferences|processmanager)/.*", re.IGNORECASE)  # paths of the first Nitro's API
+_PARAMETER = re.compile(r"\{[^:}]+:([^}]+)\}")  # of a route's path
 _V1S = re.compile("(/v1)+/")  # a base URL that ends with /v1, given to a program that adds it
 
 
@@ -36,9 +37,8 @@ class RequestMiddleware:
         self._max_body = max_body
         self._turns = Turns()
         # For OPTIONS, HEAD and 405 alike. The `Allow` that Litestar puts into its exceptions knows no HEAD.
-        self._methods = {route.path.partition("/{")[0]: _methods(route) for route in app.routes}
-        self._paths = sorted(self._methods, key=len, reverse=True)
-        self._under_v1 = {path.split("/")[2] for path in self._paths if path.startswith("/v1/")}
+        self._routes = _Routes(app.routes)
+        self._under_v1 = {path.split("/")[2] for path in self._routes.names if path.startswith("/v1/")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, as ASGI specifies."""
@@ -48,8 +48,7 @@ class RequestMiddleware:
         path = self._correct(scope["path"])
         method = str(scope["method"])
         headers = dict(scope["headers"])
-        route = self._route_of(path)
-        allowed = self._methods.get(route, {"OPTIONS"})
+        route, allowed = self._routes.of(path)
         scope["path"] = path
         scope["raw_path"] = path.encode()
         scope["state"] = {"request_id": request_id}
@@ -91,9 +90,32 @@ class RequestMiddleware:
         first = path.split("/")[1]
         return f"/v1{path}" if first in self._under_v1 else path
 
-    def _route_of(self, path: str) -> str:
-        """The route's path, or "other": what metrics count must not grow with what clients send."""
-        return next((route for route in self._paths if path == route or path.startswith(f"{route}/")), "other")
+
+class _Routes:
+    """The paths that there are, and the methods of each. A path's name is what stands before its first parameter: what
+    metrics count must not grow with what clients send."""
+
+    def __init__(self, routes: Iterable[BaseRoute]):
+        self._plain: dict[str, set[str]] = {}
+        self._patterns: list[tuple[re.Pattern[str], str, set[str]]] = []
+        for route in routes:
+            name = route.path.partition("/{")[0]
+            if name == route.path:
+                self._plain[name] = _methods(route)
+            else:
+                pattern = _PARAMETER.sub(lambda found: ".*" if found[1] == "path" else "[^/]+", route.path)
+                self._patterns.append((re.compile(pattern), name, _methods(route)))
+        self.names = sorted({*self._plain, *(name for _, name, _ in self._patterns)}, key=len, reverse=True)
+
+    def of(self, path: str) -> tuple[str, set[str]]:
+        """Its name, or "other", and its methods."""
+        if plain := self._plain.get(path):
+            return path, plain
+        for pattern, name, methods in self._patterns:
+            if pattern.fullmatch(path):
+                return name, methods
+        name = next((name for name in self.names if path.startswith(f"{name}/")), "other")
+        return name, self._plain.get(name, {"OPTIONS"})
 
 
 class _Body:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from nitro.engines.client.generation import Generation
 from nitro.engines.types import ModelInfo, Output
-from nitro.errors import EngineError, NitroError, TemplateError
+from nitro.errors import EngineError, NitroError, PromptTooLong, TemplateError
 from nitro.models.handle import ServedModel
 from nitro.models.lease import Lease
 from nitro.models.pool import Pool
@@ -31,6 +31,7 @@ from nitro.service.events import Done, Event, Failed, Progress, PromptLogprobs, 
 from nitro.service.failures import as_api_error
 from nitro.service.intake.lanes import Intake
 from nitro.service.intake.messages import OutputOptions, Prepared, Rendered, decode_tools
+from nitro.service.intake.shortened import TRIES, next_share
 from nitro.service.metrics import Metrics
 from nitro.service.renderer import Answer, Renderer
 from nitro.service.request_log import RequestLog
@@ -76,7 +77,7 @@ class GenerationService:
             if asked:
                 asked(known)
             lease = self._models.lease(known.model)
-            accepting = self._accept(raw.reader, body, lease, log)
+            accepting = self._accept(raw, body, lease, log)
             del body  # only the intake process needs it from here on
             accepted = await unless_disconnected(principal, accepting)
         except BaseException as error:
@@ -104,7 +105,7 @@ class GenerationService:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))
             lease = self._models.lease(known.model)
-            asking = self._answer(self._read(raw.reader, body, lease, log, only_prompt), ask)
+            asking = self._answer(self._look(raw, body, lease, log, only_prompt), ask)
             del body
             answer = await unless_disconnected(principal, asking)
             log.end("told")
@@ -131,26 +132,70 @@ class GenerationService:
             return await self._intake.name(raw.namer, body)
         return Asked()
 
-    async def _accept(self, reader: str, body: list[bytes], lease: Lease, log: RequestLog) -> "_Accepted":
-        prepared, model, info = await self._read(reader, body, lease, log)
+    async def asked(self, namer: str, body: list[bytes], principal: Principal) -> Asked:
+        """What a request says before it is read, for who has to know it before `generate`. Raises ApiError,
+        EngineError, ClientDisconnected; nothing is logged."""
+        return await unless_disconnected(principal, self._intake.name(namer, body))
+
+    async def read(self, raw: RawRequest, principal: Principal) -> "ReadRequest":
+        """Have the request read, for who begins it later. Raises ApiError and ClientDisconnected; nothing is logged."""
+        try:
+            body = await raw.body()
+            known = await unless_disconnected(principal, self._asked(raw, body))
+            return await unless_disconnected(principal, self._read(raw, body, known))
+        except (EngineError, TemplateError) as error:
+            raise as_api_error(error, raw.prompt_param) from error
+
+    async def _read(self, raw: RawRequest, body: list[bytes], known: Asked) -> "ReadRequest":
+        lease = self._models.lease(known.model)
+        async with lease as model:
+            info = await model.engine.ready()
+            setup = model.setup(info)
+            prepared = await self._intake.read(setup, raw.reader, body, self.strict, lease.found, raw.history)
+            started = Started(model.source.id, model.fingerprint(info), int(time.time()), 1, 0)
+            return ReadRequest(started, prepared.streamed, prepared.reply_options, prepared.ignored)
+
+    async def _accept(self, raw: RawRequest, body: list[bytes], lease: Lease, log: RequestLog) -> "_Accepted":
+        model = await lease.acquire()
+        log.of(model.source.id)
+        info = await model.engine.ready()
+        prepared, generation = await self._begin(raw, body, model, info, lease.found)
         del body
-        assert isinstance(prepared, Prepared)
-        generation = await model.engine.generate(prepared.work)
+        lease.keep_alive(prepared.keep_alive)
+        if prepared.unknown_model:
+            self._models.note(prepared.unknown_model)
         try:
             return self._begun(prepared, model, info, generation, log)
         except BaseException:
             generation.abort()
             raise
 
-    async def _read(
-        self, reader: str, body: list[bytes], lease: Lease, log: RequestLog, only_prompt: bool = False
+    async def _begin(
+        self, raw: RawRequest, body: list[bytes], model: ServedModel, info: ModelInfo, found: bool
+    ) -> tuple[Prepared, Generation]:
+        """Read the request, and have the engine accept it: where it may be shortened, as far as it fits."""
+        share = 1.0
+        for tries in range(TRIES, -1, -1):
+            prepared = await self._intake.read(
+                model.setup(info), raw.reader, body, self.strict, found, raw.history, share
+            )
+            try:
+                return prepared, await model.engine.generate(prepared.work)
+            except PromptTooLong as error:
+                if not (prepared.truncates and tries):
+                    raise
+                share = next_share(share, error)
+        raise AssertionError
+
+    async def _look(
+        self, raw: RawRequest, body: list[bytes], lease: Lease, log: RequestLog, only_prompt: bool
     ) -> "Read":
-        """The request, and its model, loaded."""
+        """The request as it was sent, and its model, loaded."""
         model = await lease.acquire()
         log.of(model.source.id)
         info = await model.engine.ready()
         read = self._intake.render if only_prompt else self._intake.read
-        prepared = await read(model.setup(info), reader, body, self.strict, lease.found)
+        prepared = await read(model.setup(info), raw.reader, body, self.strict, lease.found, raw.history)
         del body
         lease.keep_alive(prepared.keep_alive)
         if prepared.unknown_model:
@@ -176,6 +221,16 @@ class Read(NamedTuple):
     prepared: Prepared | Rendered
     model: ServedModel
     info: ModelInfo
+
+
+class ReadRequest(NamedTuple):
+    """A request that may begin. `started`: as it would be now; nothing is known of its tokens. The rest: see
+    GenerationStream."""
+
+    started: Started
+    streamed: bool
+    reply_options: bytes
+    ignored: list[str]
 
 
 class _Accepted(NamedTuple):

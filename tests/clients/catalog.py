@@ -40,6 +40,7 @@ class Client:
     title: str
     packages: tuple[str, ...]  # what a user installs, pinned
     limits: tuple[str, ...]
+    strict: bool  # whether its servers are; what it sends has no other effect then
     program: Path
     steps: tuple[Step, ...]
 
@@ -73,7 +74,8 @@ def _read(folder: Path) -> Client:
     calls = STEP.findall(program.read_text(encoding="utf-8"))
     steps = [Step(*_split(re.findall(r'"([^"]*)"', call))) for call in calls]
     packages = told.get("packages") or _dependencies(folder / "package.json")
-    return Client(folder.name, told["title"], tuple(packages), tuple(told["limits"]), program, tuple(steps))
+    limits, strict = tuple(told["limits"]), told.get("strict", True)
+    return Client(folder.name, told["title"], tuple(packages), limits, strict, program, tuple(steps))
 
 
 def _split(words: list[str]) -> tuple[str, tuple[str, ...]]:

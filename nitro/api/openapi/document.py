@@ -5,7 +5,7 @@ whose replies are their own; a test compares them with the application's.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -25,12 +25,19 @@ from nitro.api.openapi.open_objects import OWN_SHAPES, SHAPES
 from nitro.api.prefix_cache import CacheControl
 from nitro.api.rerank import schema as rerank
 from nitro.api.rerank.requests import RerankBody, ScoreBody
+from nitro.api.responses import events as responses_events
+from nitro.api.responses import kept_schema
+from nitro.api.responses.conversation_bodies import ConversationBody
+from nitro.api.responses.query import INCLUDABLE
+from nitro.api.responses.requests import ResponsesRequest
+from nitro.api.responses.schema import Response as ResponseObject
 from nitro.parameters import NO_LIMIT, Param, parameters
 from nitro.service.metrics import CONTENT_TYPE
 
 Json = dict[str, Any]
 
 REFERENCE = "#/components/schemas/{name}"
+MESSAGES = "/v1/messages"
 ANTHROPIC = "anthropic-{}"  # a response of that status
 ABOUT = (
     "An OpenAI-compatible server. Every route also works without `/v1` and with doubled slashes. Bodies may be sent as "
@@ -47,14 +54,26 @@ class Operation(NamedTuple):
     statuses: tuple[int, ...]  # of its errors
     reply: type[Struct] | str | None  # a struct, or the media type of a text
     body: type[Struct] | None = None
-    chunk: type[Struct] | None = None  # what the events of a stream are
+    chunk: type[Struct] | None = None  # what the events of a stream are, before [DONE]
+    events: tuple[type[Struct], ...] = ()  # the same, where each says of what kind it is
+    query: Mapping[str, Json] = {}  # parameters, and their schemas
     open: bool = False  # needs no key; a 503 is an answer of its own, not an error
     anthropic: type[Struct] | None = None  # the reply to Anthropic's clients
-    events: tuple[type[Struct], ...] = ()  # those of a stream of Anthropic's, whose errors it has, too
 
 
+INCLUDE: Json = {"type": "array", "items": {"enum": list(INCLUDABLE)}}
+RETRIEVAL: dict[str, Json] = {"include": INCLUDE, "include_obfuscation": {"type": "boolean"}}
+PAGE: dict[str, Json] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    "order": {"enum": ["asc", "desc"], "default": "desc"},
+    "after": {"type": "string", "description": "The id of the item before the first one."},
+    "before": {"type": "string", "description": "The id of the item behind the last one."},
+    "include": INCLUDE,
+}
 ANY = (401, 403, 500)
 GENERATION = (400, *ANY[:2], 404, 413, 422, 429, 500, 503)
+KEPT = (400, *ANY[:2], 404, 413, 429, 500, 503, 507)
+RESPONSE, CONVERSATION = "/v1/responses/{response_id}", "/v1/conversations/{conversation_id}"
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/chat/completions"): Operation(
         "Answer a conversation", GENERATION, schema.ChatCompletion, requests.ChatRequest, schema.ChatCompletionChunk
@@ -87,6 +106,34 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         anthropic_requests.MessagesRequest,
         events=anthropic.EVENTS,
     ),
+    ("post", "/v1/messages/count_tokens"): Operation(
+        "Count the tokens of a conversation, as Anthropic's API does",
+        GENERATION,
+        anthropic.MessageTokens,
+        anthropic_requests.MessagesRequest,
+    ),
+    ("post", "/v1/responses/input_tokens"): Operation(
+        "Count the tokens of a conversation of items", (*GENERATION, 507), schema.InputTokens, ResponsesRequest
+    ),
+    ("post", "/v1/responses"): Operation(
+        "Answer a conversation, as items",
+        (*GENERATION, 507),
+        ResponseObject,
+        ResponsesRequest,
+        events=responses_events.ALL,
+    ),
+    ("get", RESPONSE): Operation("A response that is kept", KEPT, ResponseObject, query=RETRIEVAL),
+    ("delete", RESPONSE): Operation("Forget a response", KEPT, kept_schema.ResponseDeleted),
+    ("post", f"{RESPONSE}/cancel"): Operation("End a response in the background", KEPT, ResponseObject),
+    ("get", f"{RESPONSE}/input_items"): Operation("What it was made of", KEPT, kept_schema.ItemList, query=PAGE),
+    ("post", "/v1/conversations"): Operation("Begin a conversation", KEPT, kept_schema.Conversation, ConversationBody),
+    ("get", CONVERSATION): Operation("A conversation", KEPT, kept_schema.Conversation),
+    ("post", CONVERSATION): Operation("Change its metadata", KEPT, kept_schema.Conversation, ConversationBody),
+    ("delete", CONVERSATION): Operation("Forget a conversation", KEPT, kept_schema.ConversationDeleted),
+    ("get", f"{CONVERSATION}/items"): Operation("Its items", KEPT, kept_schema.ItemList, query=PAGE),
+    ("post", f"{CONVERSATION}/items"): Operation("Add items", KEPT, kept_schema.ItemList, ConversationBody),
+    ("get", f"{CONVERSATION}/items/{{item_id}}"): Operation("One item", KEPT, None, query={"include": INCLUDE}),
+    ("delete", f"{CONVERSATION}/items/{{item_id}}"): Operation("Take an item out", KEPT, kept_schema.Conversation),
     ("get", "/v1/models"): Operation(
         "List the models", (400, *ANY), schema.ModelList, anthropic=anthropic_models.AnthropicModelPage
     ),
@@ -110,13 +157,15 @@ ERRORS = {
     400: "The request is wrong; `param` says where.",
     401: "The API key is missing or wrong.",
     403: "Requests from this web page (Origin), or by this name of the server (Host), are not allowed.",
-    404: "There is no such model.",
+    404: "There is no such model, response, conversation or item.",
     409: "The model has requests under way, or another one has its name.",
     413: "The body is too large.",
     422: "The model's output breaks the schema that `param` names; or such requests made the engine crash repeatedly.",
     429: "The queue is full.",
     500: "The server or its engine failed.",
-    503: "No engine is running, it crashed while it worked on the request, or there is no room for the model.",
+    503: "No engine is running, it crashed while it worked on the request, or there is no room for the model; or "
+    "what is kept cannot be read or written.",
+    507: "There is no room to keep it.",
     529: "The same, for Anthropic's clients, where it may be otherwise soon.",
 }
 HEADERS: dict[str, str] = {
@@ -134,6 +183,7 @@ DESCRIBED = (
     RerankBody,
     ScoreBody,
     requests.Message,
+    ResponsesRequest,
     requests.LoadRequest,
     requests.UnloadRequest,
     llama_server.TokenizeRequest,
@@ -200,21 +250,26 @@ def _structs() -> Iterator[type[Struct]]:
 def _operation(method: str, path: str, operation: Operation) -> Json:
     described: Json = {"summary": operation.summary, "operationId": re.sub(r"\W+", "_", f"{method}{path}").strip("_")}
     described["security"] = [{}] if operation.open else [{}, {"key": []}, {"x-api-key": []}]
-    if "{model_id}" in path:
-        described["parameters"] = [{"name": "model_id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    inputs: list[Json] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+    inputs += [{"name": name, "in": "query", "schema": schema} for name, schema in operation.query.items()]
+    if inputs:
+        described["parameters"] = inputs
     if operation.body:
         body = {"schema": _of(operation.body)}
         described["requestBody"] = {"required": True, "content": {"application/json": body, "text/plain": body}}
-    described["responses"] = {"200": _reply(operation)}
-    form = ANTHROPIC if operation.events else "{}"
+    described["responses"] = {"200": _reply(path, operation)}
+    form = ANTHROPIC if path.startswith(MESSAGES) else "{}"
     for status in operation.statuses:
         described["responses"][str(status)] = {"$ref": f"#/components/responses/{form.format(status)}"}
     if operation.open:
-        described["responses"]["503"] = {**_reply(operation), "description": "No model is ready."}
+        described["responses"]["503"] = {**_reply(path, operation), "description": "No model is ready."}
     return described
 
 
-def _reply(operation: Operation) -> Json:
+def _reply(path: str, operation: Operation) -> Json:
     content: Json = {}
     if isinstance(operation.reply, str):
         content[operation.reply] = {"schema": {"type": "string"}}
@@ -226,7 +281,8 @@ def _reply(operation: Operation) -> Json:
     if operation.chunk:
         content[sse.MEDIA_TYPE] = {"itemSchema": _event(operation.chunk)}
     if operation.events:
-        content[sse.MEDIA_TYPE] = {"itemSchema": _named_event(operation.events)}
+        errors = [error_forms.AnthropicError] if path.startswith(MESSAGES) else []
+        content[sse.MEDIA_TYPE] = {"itemSchema": _named_event([*operation.events, *errors])}
     headers = ["x-request-id", *(["x-nitro-ignored"] if operation.body else [])]
     return {"description": operation.summary, "content": content, "headers": _headers(headers)}
 
@@ -239,9 +295,9 @@ def _event(chunk: type[Struct]) -> Json:
     return {"type": "object", "required": ["data"], "anyOf": kinds}
 
 
-def _named_event(events: tuple[type[Struct], ...]) -> Json:
-    """An event of a stream of Anthropic's: its data says its name, too."""
-    content = {"anyOf": [*map(_of, events), _of(error_forms.AnthropicError)]}
+def _named_event(events: Sequence[type[Struct]]) -> Json:
+    """An event of a stream whose data says its name, too."""
+    content = {"anyOf": [_of(each) for each in events]}
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
     return {"type": "object", "required": ["event", "data"], "properties": {"event": {"type": "string"}, "data": data}}
 

@@ -65,14 +65,25 @@ class Intake:
         self._large = _Lane(readers, idle=IDLE)
 
     async def read(
-        self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False, found: bool = False
+        self,
+        setup: ModelSetup,
+        reader: str,
+        body: list[bytes],
+        strict: bool = False,
+        found: bool = False,
+        history: bytes | None = None,
+        share: float = 1.0,
     ) -> Prepared:
-        """Have a request read and made ready for the engine. `reader`, `found`: see Read. `body`: in pieces.
+        """Have a request read and made ready for the engine. `reader`, `found`, `share`: see Read. `body`: in pieces.
+        `history`: see RawRequest.
 
         Raises ApiError, TemplateError, PromptTooLong or PromptRejected where the request is at fault, EngineBusy where
         too many of its size wait, or no process can be started.
         """
-        answer = await self._read(setup, reader, body, strict, found)
+        length = None if history is None else len(history)
+        body = [history, *body] if history else body
+        lane, seconds = self._lane(body)
+        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found, history=length, share=share), body)
         assert isinstance(answer, Prepared)
         return answer
 
@@ -80,20 +91,26 @@ class Intake:
         self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False, found: bool = False
     ) -> PreparedEmbedding:
         """The same for a request of embeddings, whose `reader` is an EmbeddingReader's place."""
-        answer = await self._read(setup, reader, body, strict, found)
+        lane, seconds = self._lane(body)
+        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found), body)
         assert isinstance(answer, PreparedEmbedding)
         return answer
 
-    async def _read(self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool, found: bool) -> FromIntake:
-        lane, seconds = self._lane(body)
-        return await lane.ask(setup, Read(reader, seconds, strict, found=found), body)
-
     async def render(
-        self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False, found: bool = False
+        self,
+        setup: ModelSetup,
+        reader: str,
+        body: list[bytes],
+        strict: bool = False,
+        found: bool = False,
+        history: bytes | None = None,
     ) -> Rendered:
         """The same, of its prompt alone."""
+        length = None if history is None else len(history)
+        body = [history, *body] if history else body
         lane, seconds = self._lane(body)
-        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found, only_prompt=True), body)
+        read = Read(reader, seconds, strict, found=found, history=length, only_prompt=True)
+        answer = await lane.ask(setup, read, body)
         assert isinstance(answer, Rendered)
         return answer
 

@@ -67,13 +67,18 @@ class Use(WireMessage, frozen=True):
 class Read(WireMessage, frozen=True):
     """A request; its body is the next payload. `reader`: who reads it, as "module:function". `seconds`: its limit of
     processor time. `strict`: refuse parameters that would be ignored. `place`: that of its model. `found`: its name for
-    the model was found to mean this one. `only_prompt`: the answer is Rendered, not Prepared."""
+    the model was found to mean this one. `history`: so many bytes at the payload's start are the request's history,
+    which goes to the reader beside the body; None: it has none, and its reader takes none. `share`: so much of a
+    conversation's text may stay: see shortened.py.
+    `only_prompt`: the answer is Rendered, not Prepared."""
 
     reader: str
     seconds: float
     strict: bool = False
     place: int = 0
     found: bool = False
+    history: int | None = None
+    share: float = 1.0
     only_prompt: bool = False
 
 
@@ -112,7 +117,8 @@ class Valid(WireMessage, frozen=True):
 
 class Prepared(WireMessage, frozen=True):
     """A request that the engine can work on. `ignored`: parameters without effect, as they may stand in a header.
-    `unknown_model`: the name it has for a model, where that is not ours. `keep_alive`: see GenerationRequest."""
+    `unknown_model`: the name it has for a model, where that is not ours. `keep_alive`: see GenerationRequest.
+    `truncates`: see Conversation."""
 
     work: EncodedWork
     output: OutputOptions
@@ -121,6 +127,7 @@ class Prepared(WireMessage, frozen=True):
     ignored: list[str]
     unknown_model: str | None
     keep_alive: float | None = None
+    truncates: bool = False
 
 
 class PreparedEmbedding(WireMessage, frozen=True):

@@ -20,6 +20,7 @@ from nitro.service.answer_constraint import after_thinking, unenforced_tools, wi
 from nitro.service.embedding_request import EmbeddingReader, EmbeddingRequest
 from nitro.service.intake import embedding_work, prefix_ends, rerank_work
 from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, PreparedEmbedding, encode_tools
+from nitro.service.intake.shortened import shortened
 from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts, text_part
 from nitro.service.rerank_request import RerankReader, RerankRequest
 from nitro.text.family import ModelFamily
@@ -49,17 +50,24 @@ class Preparer:
         self._compiled: dict[str | None, ChatTemplate | TemplateError] = {}  # by source
 
     def prepare(
-        self, body: bytes, reader: Reader | EmbeddingReader | RerankReader, strict: bool = False, found: bool = False
+        self,
+        body: bytes,
+        reader: Reader | EmbeddingReader | RerankReader,
+        strict: bool = False,
+        found: bool = False,
+        share: float = 1.0,
     ) -> Prepared | PreparedEmbedding:
-        """`strict`: what would be ignored is refused. `found`: the request's name for a model means this one. Raises
-        ApiError, TemplateError, PromptTooLong or PromptRejected."""
+        """`strict`: what would be ignored is refused. `found`: the request's name for a model means this one. `share`:
+        so much of a conversation may stay. Raises ApiError, TemplateError, PromptTooLong or PromptRejected."""
         request = reader(body, self._setup)
         if isinstance(request, EmbeddingRequest | RerankRequest):
             return self._embedding(request, strict, found)
         self._check_generates(request)
         request = self._with_models_own(request)
         unknown = self._check_model(request, strict, found)
-        prepared = self._conversation(request) if isinstance(request.prompt, Conversation) else self._texts(request)
+        prepared = (
+            self._conversation(request, share) if isinstance(request.prompt, Conversation) else self._texts(request)
+        )
         names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.escaped, prepared.ignored)]
         if strict:
             ignored_parameters.refuse(names)
@@ -121,7 +129,7 @@ class Preparer:
                 raise no_such_model(unknown, self._setup.names[:1])
         return unknown
 
-    def _conversation(self, request: GenerationRequest) -> Prepared:
+    def _conversation(self, request: GenerationRequest, share: float) -> Prepared:
         """Rendered by the chat template."""
         prompt = request.prompt
         assert isinstance(prompt, Conversation)
@@ -137,11 +145,13 @@ class Preparer:
         def render(messages: list[dict[str, Any]], offered: list[dict[str, Any]] | None) -> str:
             return family.prompt(template, as_templates_want(messages), offered, prompt.variables, prompt.continues)
 
-        messages = as_templates_want(prompt.messages)
+        left = shortened(prompt.messages, share) if share < 1 else prompt.messages
+        messages = as_templates_want(left)
         try:
-            text = render(prompt.messages, tools.offered if tools else None)
+            text = render(left, tools.offered if tools else None)
         except TemplateError as error:
-            raise _placed(error, prompt.places, len(messages) - len(prompt.messages)) from error.__cause__
+            places = prompt.places if share == 1 else []
+            raise _placed(error, places, len(messages) - len(left)) from error.__cause__
         begun = messages[-1]["content"] if prompt.continues else ""
         markers = family.reasoning_markers
         opened = markers is not None and (markers.opened_by(text) or markers.left_open_by(begun))
@@ -173,8 +183,10 @@ class Preparer:
         ignored = _unused(request, prompt, template.variables, family)
         ignored += self._unused_prediction(request, params)
         ignored += unenforced_tools(tools, family.format) if tools else []
-        keeps = prefix_ends.keeps(request, text, render)
-        return _prepared(request, [text], params, ignored, keeps, channels=channels, hide_answer=hide_answer)
+        # of what is left of a conversation another place begins each time
+        keeps = prefix_ends.keeps(request, text, render) if share == 1 else []
+        prepared = _prepared(request, [text], params, ignored, keeps, channels=channels, hide_answer=hide_answer)
+        return replace(prepared, truncates=prompt.truncates)
 
     def _with_system(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The messages, with the model's default system message where they bring none."""
