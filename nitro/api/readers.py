@@ -3,6 +3,8 @@
 CHAT = "nitro.api.openai.parse:read_chat"
 COMPLETION = "nitro.api.openai.parse:read_completion"
 EMBEDDINGS = "nitro.api.openai.embedding_requests:read"
+RERANK = "nitro.api.rerank.requests:read_rerank"
+SCORE = "nitro.api.rerank.requests:read_score"
 NAME = "nitro.api.openai.model_name:read"
 MESSAGES = "nitro.api.anthropic.parse:read"
 MESSAGES_COUNT = "nitro.api.anthropic.parse:read_count"  # the same without `max_tokens`
@@ -13,5 +15,5 @@ TOKENIZE = "nitro.api.llama_server.parse:read_tokenize"  # these are imported wh
 DETOKENIZE = "nitro.api.llama_server.parse:read_detokenize"
 FIRST_NITRO_EMBEDDING = "nitro.api.first_nitro.parse:read_embedding"
 FIRST_NITRO_CHAT = "nitro.api.first_nitro.parse:read_chat"
-READERS = (CHAT, COMPLETION, EMBEDDINGS, NAME, MESSAGES)
+READERS = (CHAT, COMPLETION, EMBEDDINGS, RERANK, NAME, MESSAGES)
 WARM_UP = (CHAT, b'{"messages": [{"role": "user", "content": "Hello"}]}')  # a reader, and a body for it

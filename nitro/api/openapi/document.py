@@ -23,6 +23,8 @@ from nitro.api.openai import requests, schema
 from nitro.api.openai.embedding_requests import EmbeddingsRequest
 from nitro.api.openapi.open_objects import OWN_SHAPES, SHAPES
 from nitro.api.prefix_cache import CacheControl
+from nitro.api.rerank import schema as rerank
+from nitro.api.rerank.requests import RerankBody, ScoreBody
 from nitro.api.responses import events as responses_events
 from nitro.api.responses import kept_schema
 from nitro.api.responses.conversation_bodies import ConversationBody
@@ -80,6 +82,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Continue a text", GENERATION, schema.Completion, requests.CompletionRequest, schema.Completion
     ),
     ("post", "/v1/embeddings"): Operation("Embed texts", GENERATION, schema.EmbeddingList, EmbeddingsRequest),
+    **dict.fromkeys(
+        (("post", "/v1/rerank"), ("post", "/v2/rerank"), ("post", "/v1/reranking")),
+        Operation("Sort documents by how well they answer a query", GENERATION, rerank.RerankReply, RerankBody),
+    ),
+    ("post", "/v1/score"): Operation("Score pairs of texts", GENERATION, rerank.ScoreReply, ScoreBody),
     ("post", "/v1/chat/completions/input_tokens"): Operation(
         "Count the tokens of a conversation", GENERATION, schema.InputTokens, requests.ChatRequest
     ),
@@ -173,6 +180,8 @@ DESCRIBED = (
     requests.ChatRequest,
     requests.CompletionRequest,
     EmbeddingsRequest,
+    RerankBody,
+    ScoreBody,
     requests.Message,
     ResponsesRequest,
     requests.LoadRequest,
