@@ -52,6 +52,7 @@ class Operation(NamedTuple):
     chunk: type[Struct] | None = None  # what the events of a stream are, before [DONE]
     events: tuple[type[Struct], ...] = ()  # the same, where each says of what kind it is
     query: Mapping[str, Json] = {}  # parameters, and their schemas
+    of_anthropic: bool = False  # its errors have Anthropic's form
     open: bool = False  # needs no key; a 503 is an answer of its own, not an error
     anthropic: type[Struct] | None = None  # the reply to Anthropic's clients
 
@@ -109,6 +110,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         anthropic.AnthropicMessage,
         anthropic_requests.MessagesRequest,
         events=anthropic.EVENTS,
+        of_anthropic=True,
     ),
     ("get", "/v1/models"): Operation(
         "List the models", (400, *ANY), schema.ModelList, anthropic=anthropic_models.AnthropicModelPage
@@ -234,7 +236,7 @@ def _operation(method: str, path: str, operation: Operation) -> Json:
         body = {"schema": _of(operation.body)}
         described["requestBody"] = {"required": True, "content": {"application/json": body, "text/plain": body}}
     described["responses"] = {"200": _reply(operation)}
-    form = ANTHROPIC if operation.events else "{}"
+    form = ANTHROPIC if operation.of_anthropic else "{}"
     for status in operation.statuses:
         described["responses"][str(status)] = {"$ref": f"#/components/responses/{form.format(status)}"}
     if operation.open:
@@ -254,7 +256,7 @@ def _reply(operation: Operation) -> Json:
     if operation.chunk:
         content[sse.MEDIA_TYPE] = {"itemSchema": _event(operation.chunk)}
     if operation.events:
-        content[sse.MEDIA_TYPE] = {"itemSchema": _named_event(operation.events)}
+        content[sse.MEDIA_TYPE] = {"itemSchema": _named_event(operation)}
     headers = ["x-request-id", *(["x-nitro-ignored"] if operation.body else [])]
     return {"description": operation.summary, "content": content, "headers": _headers(headers)}
 
@@ -267,9 +269,10 @@ def _event(chunk: type[Struct]) -> Json:
     return {"type": "object", "required": ["data"], "anyOf": kinds}
 
 
-def _named_event(events: tuple[type[Struct], ...]) -> Json:
-    """An event of a stream of Anthropic's: its data says its name, too."""
-    content = {"anyOf": [*map(_of, events), _of(error_forms.AnthropicError)]}
+def _named_event(operation: Operation) -> Json:
+    """An event whose data says its name, too."""
+    errors = [error_forms.AnthropicError] if operation.of_anthropic else []
+    content = {"anyOf": list(map(_of, (*operation.events, *errors)))}
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
     return {"type": "object", "required": ["event", "data"], "properties": {"event": {"type": "string"}, "data": data}}
 
