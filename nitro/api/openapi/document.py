@@ -271,7 +271,7 @@ def _event(chunk: type[Struct]) -> Json:
 
 def _named_event(operation: Operation) -> Json:
     """An event whose data says its name, too."""
-    errors = [error_forms.AnthropicError] if operation.of_anthropic else []
+    errors: list[type[Struct]] = [error_forms.AnthropicError] if operation.of_anthropic else []
     content = {"anyOf": list(map(_of, (*operation.events, *errors)))}
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
     return {"type": "object", "required": ["event", "data"], "properties": {"event": {"type": "string"}, "data": data}}
