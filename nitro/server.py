@@ -35,6 +35,7 @@ from nitro.models import catalog
 from nitro.models.catalog import Catalog
 from nitro.models.handle import ServedModel
 from nitro.models.pool import Pool
+from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
 from nitro.service.intake.lanes import Intake
 from nitro.service.metrics import Metrics
@@ -96,9 +97,11 @@ class Server:
         guard = _guard(config)
         self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
+        embedding = EmbeddingService(self.models, self.intake, metrics, config.strict, config.embedding_overflow)
         self.store = None if config.no_state else Store(config.state or folders.state(), config.state_days)
         self._kept = Background(Memory(self.store), self.service, self.models, ResponsesRenderer, config.parallel)
-        app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20, self.stop, self._kept)
+        max_body = config.max_body * 2**20
+        app = make_app(self.models, self.service, guard, metrics, max_body, self.stop, self._kept, embedding)
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
         self._uvicorn = _Uvicorn(

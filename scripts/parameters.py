@@ -20,8 +20,10 @@ from nitro.api.body_rewriting import structs_in
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.names import Harmless, Known, Mapped, Opened, Refused
 from nitro.api.openai import requests
+from nitro.api.openai.embedding_requests import EmbeddingsRequest
 from nitro.api.openai.names import inside, sources, tables
-from nitro.api.responses import names as of_responses
+from nitro.api.responses import names as responses_names
+from nitro.api.responses.conversation_bodies import ConversationBody
 from nitro.api.responses.requests import ResponsesRequest
 from nitro.engines.backends import registry
 from nitro.engines.sampling_params import INT32, NEUTRAL, SAMPLERS, SPEC, SamplingOptions
@@ -43,7 +45,6 @@ SECTIONS: dict[str, type[Struct]] = {
     "Chat and text completions": requests.CommonRequest,
     "Chat completions only": requests.ChatRequest,
     "Text completions only": requests.CompletionRequest,
-    "Responses": ResponsesRequest,
     "How an answer is drawn and where it ends": requests.SamplingRequest,
     "Sampling, in the order in which it applies": SamplingOptions,
 }
@@ -85,6 +86,17 @@ PROTOCOLS: list[Protocol] = [
             "tools that are left out, or refused": (("type", "why"), anthropic_names.OTHER_TOOLS),
         },
     ),
+    Protocol("Embeddings", {"POST /v1/embeddings": EmbeddingsRequest}),
+    Protocol(
+        "Responses",
+        {"POST /v1/responses": ResponsesRequest},
+        {
+            "input[]": responses_names.ITEM,
+            "input[].content[]": responses_names.PART,
+            "tools[]": responses_names.TOOL,
+        },
+    ),
+    Protocol("Conversations", {"POST /v1/conversations": ConversationBody}),
     Protocol(
         "llama-server's routes for tokens",
         {"POST /tokenize": llama_server.TokenizeRequest, "POST /detokenize": llama_server.DetokenizeRequest},
@@ -119,23 +131,24 @@ def text() -> str:
 
 
 def protocol_sections(protocol: Protocol) -> Iterator[str]:
-    """A section for each of its requests, and one for the names that they know."""
+    """A heading, and a section for each of its requests, and for the names that they know."""
+    yield f"### {protocol.title}\n" + (f"\n{protocol.about}\n" if protocol.about else "")
     for route, struct in protocol.requests.items():
         params = dict(params_in(struct))
         alike = [f"`{name}`" for name, param in params.items() if requests.PARAMETERS.get(name) is param]
         rows = [row(name, param) for name, param in params.items() if requests.PARAMETERS.get(name) is not param]
         head, table = section(f"{protocol.title}: {route}", rows).split("\n\n", 1)
-        texts = [protocol.about, f"As in chat completions: {', '.join(alike)}." if alike else ""]
-        yield "#" + "\n\n".join([head, *filter(None, texts), table])
+        texts = [f"As in chat completions: {', '.join(alike)}." if alike else ""]
+        yield "##" + "\n\n".join([head, *filter(None, texts), table])
     known = {(place, name): each for place, name, each in names_of(protocol)}
     for kind in (Mapped, Harmless, Refused):
         found = [(*where, each) for where, each in known.items() if isinstance(each, kind)]
         if found:
             title = f"{protocol.title}: {kind.__name__.lower()} names"
-            yield "#" + section(title, map(CELLS[kind], *zip(*found, strict=True)), HEADS[kind])
+            yield "##" + section(title, map(CELLS[kind], *zip(*found, strict=True)), HEADS[kind])
     for title, (columns, kinds) in protocol.kinds.items():
         cells = ((f"`{kind}`", f"{why[:1].upper()}{why[1:].rstrip('.')}.") for kind, why in kinds.items())
-        yield "#" + section(f"{protocol.title}: {title}", cells, columns)
+        yield "##" + section(f"{protocol.title}: {title}", cells, columns)
 
 
 def params_in(
@@ -158,7 +171,7 @@ def names_of(protocol: Protocol) -> Iterator[tuple[str, str, Known]]:
     for route, struct in protocol.requests.items():
         place = route if len(protocol.requests) > 1 else ""
         for path, name, each in names_in(struct):
-            if path or tables.CHAT.get(name) is not each:
+            if path or tables.CHAT.get(name) != each:
                 yield from within(place, f"{path}.{name}" if path else name, each)
     for path, table in protocol.places.items():
         for name, each in table.items():
@@ -188,20 +201,9 @@ def known_names() -> Iterator[tuple[str, str, Known]]:
             rows = {"": rows["chat"]}
         for route, row in rows.items():
             yield from within(route, name, row)
-    for route, places in (("", PLACES), ("responses", PLACES_OF_RESPONSES)):
-        for place, table in places.items():
-            for name, row in table.items():
-                yield from within(route, f"{place}.{name}", row)
-    for name, row in sorted(of_responses.RESPONSE.items()):
-        if not same(row, tables.CHAT.get(name)):
-            yield from within("responses", name, row)
-
-
-def same(row: Known, chats: Known | None) -> bool:
-    """Whether a name is what it is in chat, which says it."""
-    if isinstance(row, Opened) and isinstance(chats, Opened):
-        return all(same(each, chats.inside.get(name)) for name, each in row.inside.items())
-    return row == chats or (isinstance(row, Mapped) and isinstance(chats, Mapped) and row.to == chats.to)
+    for place, table in PLACES.items():
+        for name, row in table.items():
+            yield from within("", f"{place}.{name}", row)
 
 
 def within(place: str, name: str, row: Known) -> Iterator[tuple[str, str, Known]]:
@@ -225,13 +227,6 @@ PLACES: dict[str, Mapping[str, Known]] = {
     "tools[]": inside.TOOL.known,
     "tools[].function": inside.FUNCTION.known,
     "tool_choice": inside.TOOL_CHOICE.known,
-}
-PLACES_OF_RESPONSES: dict[str, Mapping[str, Known]] = {
-    "reasoning": of_responses.REASONING,
-    "stream_options": of_responses.STREAM_OPTIONS,
-    "input[]": of_responses.ITEM,
-    "input[].content[]": of_responses.PART,
-    "tools[]": of_responses.TOOL,
 }
 HEADS: dict[type[Known], tuple[str, ...]] = {
     Mapped: ("name", "route", "is", "accepted without effect", "from"),

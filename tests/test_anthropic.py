@@ -169,6 +169,16 @@ def test_what_is_cached_is_no_input(client: Anthropic) -> None:
     assert first.input_tokens + first.cache_read_input_tokens == second.input_tokens + second.cache_read_input_tokens
 
 
+def test_tokens_are_counted_as_usage_tells_them(client: Anthropic) -> None:
+    asked = asks("Hello", system="Be brief.", tools=[WEATHER], **THINKS)
+    prompt, _ = counted(client.messages.create(**asked))
+    del asked["max_tokens"]
+    assert client.messages.count_tokens(**asked).input_tokens == prompt
+    with pytest.raises(anthropic.BadRequestError) as caught:
+        client.messages.count_tokens(**{**asked, "messages": []})
+    assert caught.value.type == "invalid_request_error"
+
+
 def test_what_is_kept_in_the_cache_is_told(client: Anthropic) -> None:
     kept: Any = [{"type": "text", "text": "Kept. " * 100, "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
     first = client.messages.create(**asks("One.", system=kept)).usage

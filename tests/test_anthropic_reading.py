@@ -393,3 +393,6 @@ def test_thinking_switches() -> None:
 def test_a_form_of_the_answer() -> None:
     constraint = asked(output_config={"format": {"type": "json_schema", "schema": SCHEMA}}).constraint
     assert constraint.kind == "json_schema" and json.loads(constraint.source)["properties"] == SCHEMA["properties"]
+    older = asked(output_format={"type": "json_schema", "schema": SCHEMA}).constraint
+    assert (older.source, older.param) == (constraint.source, "output_format.schema")
+    assert refusal(output_format={"type": "text"}).param == "output_format.type"

@@ -72,6 +72,15 @@ def test_one_slot_holds_those_that_begin_alike() -> None:
     assert kept.holders(slots) == {1: 20, 3: 20}
 
 
+def test_a_conversation_that_grows_names_few() -> None:
+    """Its end and its beginning stay, whatever was named between."""
+    kept = policy(kv_tokens=1024, context=512)
+    for turn in range(1, 60):
+        assert kept.begin(prompt(1, 5 * turn), [KeptPrefix(5 * turn, 300)], float(turn)) == 5 * turn
+    assert kept.holders([(1, prompt(1, 400))]) == {1: 295}
+    assert kept.holders([(1, prompt(1, 290))]) == kept.holders([(1, prompt(1, 79))]) == {1: 75}, "of those between"
+
+
 def test_the_most_recently_used_of_its_slots_is_the_one() -> None:
     kept = policy()
     kept.begin(prompt(1), [KeptPrefix(15, 300)], 0.0)

@@ -18,6 +18,7 @@ from nitro.api.middleware import RequestMiddleware
 from nitro.api.openai import models
 from nitro.api.openai.chat import chat_completions
 from nitro.api.openai.completions import completions
+from nitro.api.openai.embeddings import embeddings
 from nitro.api.openai.token_counts import chat_input_tokens
 from nitro.api.openapi.document import openapi_document
 from nitro.api.responses import conversations
@@ -26,6 +27,7 @@ from nitro.api.responses.background import Background
 from nitro.api.responses.memory import Memory
 from nitro.api.responses.renderer import ResponsesRenderer
 from nitro.models.pool import Pool
+from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
 from nitro.service.tokens import TokenService
@@ -48,9 +50,11 @@ def make_app(
     max_body: int = 32 * 2**20,
     stop: Callable[[], None] = lambda: None,
     kept: Background | None = None,
+    embedding: EmbeddingService | None = None,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
-    server. `kept`: responses in the background, with the memory of all; None: nothing is kept."""
+    server. `kept`: responses in the background, with the memory of all; None: nothing is kept. Without `embedding`
+    nothing is embedded."""
     kept = kept or Background(Memory(None), service, served, ResponsesRenderer, 1)
     first = FirstNitro(served, stop, guard.has_key, service.strict)
     app = _Application(
@@ -58,7 +62,9 @@ def make_app(
             chat_completions,
             chat_input_tokens,
             completions,
+            embeddings,
             anthropic.messages,
+            anthropic.count_tokens,
             model_list.list_models,
             model_list.get_model,
             models.load_model,
@@ -77,6 +83,7 @@ def make_app(
             {
                 "models": served,
                 "service": service,
+                "embedding": embedding,
                 "tokens": TokenService(service),
                 "metrics": metrics,
                 "first_nitro": first,

@@ -128,14 +128,14 @@ def principal_of(request: Request) -> Principal:
 
 def _left(request: Request) -> asyncio.Future[None]:
     """Done when the client disconnects. No framework tells a handler that does not stream of a disconnect."""
-    left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     writer = reply_writer.of(request.scope)
 
     def leave() -> None:
-        if not left.done():
-            left.set_result(None)
+        if not gone.done():
+            gone.set_result(None)
 
     if writer.left:
         leave()
     writer.on_left = leave
-    return left
+    return gone

@@ -4,10 +4,12 @@ Sources: the Messages API of Anthropic (`cache_control`), `chat/completion_creat
 (`prompt_cache_…`).
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 from msgspec import Struct
 
+from nitro.api.names import Known, Refused
 from nitro.errors import ApiError
 from nitro.service.requests import KEPT_SECONDS
 
@@ -32,6 +34,11 @@ class CacheBreakpoint(Struct, frozen=True):
 
 class CacheOptions(Struct, frozen=True):
     """OpenAI's `prompt_cache_options`. `mode`: "implicit", the whole prompt stays; "explicit", what breakpoints say."""
+
+    known: ClassVar[Mapping[str, Known]] = {
+        "prewarm": Refused(sources=("OpenAI",), neutral=(False,), note="Ask for one token."),
+        "comparison_response_id": Refused(sources=("OpenAI",), note="`usage` tells the cached tokens."),
+    }
 
     mode: str | None = None
     ttl: str | None = None
@@ -100,3 +107,20 @@ def tool_control(tool: Any, where: str) -> CacheControl | None:
     if not texts:
         raise ApiError.invalid(where, "an object with 'type' and 'ttl'")
     return CacheControl(found.get("type") or "ephemeral", found.get("ttl"))
+
+
+def marked_parts(content: Any, where: str, inherited: float | None) -> Iterator[tuple[int, float]]:
+    """The parts of a content, which no struct describes, that end a prefix: number, seconds. Raises ApiError 400."""
+    for number, part in enumerate(content if isinstance(content, list) else [content]):
+        if not isinstance(part, dict):
+            continue
+        place = f"{where}[{number}]" if isinstance(content, list) else where
+        if control := tool_control(part, f"{place}.cache_control"):
+            yield number, seconds_of_control(control, f"{place}.cache_control")
+        if (mark := part.get("prompt_cache_breakpoint")) is not None:
+            name = f"{place}.prompt_cache_breakpoint"
+            texts = isinstance(mark, dict) and all(isinstance(mark.get(key), str | None) for key in ("mode", "ttl"))
+            if not texts:
+                raise ApiError.invalid(name, "an object with 'mode' and 'ttl'")
+            made = CacheBreakpoint(mark.get("mode") or "explicit", mark.get("ttl"))
+            yield number, seconds_of_breakpoint(made, name, inherited)

@@ -8,7 +8,6 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from litestar import MediaType, Request, Response
 
-from nitro.api import error_responses
 from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, Endpoint, principal_of, read_body
 from nitro.errors import ApiError
 from nitro.service import ignored_parameters
@@ -50,14 +49,28 @@ async def respond(
     write: Callable[[A], Any],
 ) -> Response[bytes]:
     """Have a request read, ask the service about it, and reply with what `write` makes of the answer, in JSON."""
-    tokens: TokenService = request.app.state.tokens
     raw = RawRequest(question.reader, partial(read_body, request), question.prompt_param, None, question.namer)
+    return await exchange(request, question, raw, principal_of(request), ask, write)
+
+
+async def exchange(
+    request: Request,
+    question: Question,
+    raw: RawRequest,
+    principal: Principal,
+    ask: Callable[[TokenService], Callable[[RawRequest, Principal], Awaitable[A]]],
+    write: Callable[[A], Any],
+) -> Response[bytes]:
+    """The same for who has looked at the request before."""
+    tokens: TokenService = request.app.state.tokens
     try:
-        answer = await ask(tokens)(raw, principal_of(request))
+        answer = await ask(tokens)(raw, principal)
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except ApiError as error:
-        return question.error(error) if question.error else error_responses.response(error, request.scope)
+        if question.error is None:
+            raise
+        return question.error(error)
     body = msgspec.json.encode(write(answer))
     return Response(body, headers=ignored_parameters.header(answer.ignored), media_type=MediaType.JSON)
 

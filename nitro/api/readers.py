@@ -2,14 +2,16 @@
 
 CHAT = "nitro.api.openai.parse:read_chat"
 COMPLETION = "nitro.api.openai.parse:read_completion"
+EMBEDDINGS = "nitro.api.openai.embedding_requests:read"
 NAME = "nitro.api.openai.model_name:read"
+MESSAGES = "nitro.api.anthropic.parse:read"
+MESSAGES_COUNT = "nitro.api.anthropic.parse:read_count"  # the same without `max_tokens`
 RESPONSE = "nitro.api.responses.parse:read"  # a RememberingReader
 RESPONSE_NAME = "nitro.api.responses.asked:read"
 CONVERSATION = "nitro.api.responses.conversation_bodies:read"  # in the place of a Namer
-MESSAGES = "nitro.api.anthropic.parse:read"
-MESSAGES_COUNT = "nitro.api.anthropic.parse:read_count"  # the same without `max_tokens`
 TOKENIZE = "nitro.api.llama_server.parse:read_tokenize"  # these are imported when they are needed
 DETOKENIZE = "nitro.api.llama_server.parse:read_detokenize"
+FIRST_NITRO_EMBEDDING = "nitro.api.first_nitro.parse:read_embedding"
 FIRST_NITRO_CHAT = "nitro.api.first_nitro.parse:read_chat"
-READERS = (CHAT, COMPLETION, NAME, MESSAGES)
+READERS = (CHAT, COMPLETION, EMBEDDINGS, NAME, MESSAGES)
 WARM_UP = (CHAT, b'{"messages": [{"role": "user", "content": "Hello"}]}')  # a reader, and a body for it

@@ -5,6 +5,7 @@ A verb is a message to the engine and the messages that answer it:
     Import      → nothing                               before Load, or not at all
     Load        → Ready | LoadFailed                    once
     Generate    → Accepted, then Step after Step | Rejected | TooLong
+    Embed       → Accepted, then Embedded after Embedded, maybe EmbeddingFailed | Rejected | TooLong
     Tokenize    → Tokenized | Rejected | TooLong
     Detokenize  → Detokenized | Rejected
     Abort       → nothing
@@ -15,7 +16,7 @@ receives the answers in `client/engine.py`.
 
 import msgspec
 
-from nitro.engines.types import EngineSpec, ModelInfo, Output, StepRecord
+from nitro.engines.types import EngineSpec, ModelInfo, Output, Overflow, StepRecord
 from nitro.system.frames import WireMessage
 
 # To the engine
@@ -43,6 +44,14 @@ class Generate(WireMessage, frozen=True):
     work: bytes  # an encoded Work: what is wrong in it is this request's fault, and not the frame's
 
 
+class Embed(WireMessage, frozen=True):
+    """Embed the inputs of this work."""
+
+    id: int
+    work: bytes  # an encoded EmbeddingWork
+    overflow: Overflow = "error"  # for work that says none
+
+
 class Tokenize(WireMessage, frozen=True):
     """Which tokens are the prompts of this work? Nothing is computed. `ids`: which, not only how many; `pieces`: and
     what each is. `parse_special`: control tokens that are written in a text are those tokens."""
@@ -62,7 +71,7 @@ class Detokenize(WireMessage, frozen=True):
 
 
 class Abort(WireMessage, frozen=True):
-    """End these sequences, and forget these questions; nothing more is said about them. Unknown ids are ignored."""
+    """End these sequences or embeddings, and forget these questions; nothing more is said. Unknown ids are ignored."""
 
     ids: list[int]
 
@@ -122,6 +131,7 @@ class TooLong(WireMessage, frozen=True):
     prompt_tokens: int
     context: int
     partly: bool = False  # it has more tokens than were counted
+    param: str | None = None  # what the request calls it; None: the prompt
 
 
 class Step(WireMessage, frozen=True):
@@ -131,11 +141,26 @@ class Step(WireMessage, frozen=True):
     outputs: list[Output]
 
 
+class Embedded(WireMessage, frozen=True):
+    """Vectors of some of a request's inputs: float32, little endian, of length 1."""
+
+    id: int
+    places: list[int]  # of the inputs in the request; each comes once
+    vectors: list[bytes]
+
+
+class EmbeddingFailed(WireMessage, frozen=True):
+    """A step failed that computed inputs of this request, which ends."""
+
+    id: int
+    message: str
+
+
 Question = Tokenize | Detokenize  # answered by one message
 Answer = Tokenized | Detokenized
-Request = Generate | Question | Abort
+Request = Generate | Embed | Question | Abort
 ToEngine = Import | Load | Request
-FromEngine = Ready | LoadFailed | Accepted | Answer | Rejected | TooLong | Step
+FromEngine = Ready | LoadFailed | Accepted | Answer | Rejected | TooLong | Step | Embedded | EmbeddingFailed
 
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
 decode_from_engine = msgspec.msgpack.Decoder(FromEngine).decode

@@ -3,6 +3,7 @@
 A runner knows nothing of requests, queues, text or HTTP: those are handled once, above it, for every runner.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
@@ -174,6 +175,9 @@ class ModelRunner(Protocol):
         by itself what the draft model's own KV has in common with those tokens, whatever became of the sequence that
         was there. A guess may be any token of the vocabulary but an end-of-generation one, at which it ends.
         """
+
+    def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = ...) -> list[bytes]:
+        """See embedder.Embedder. Called only if `info.embedding`."""
 
     def trim(self, slot: int, length: int) -> int:
         """Cut a slot to its first `length` tokens. Returns what remains: `length`, or 0 where it cannot be cut."""

@@ -112,6 +112,11 @@ class ChoiceAssembler:
         """What it thought before."""
         return "".join(self._reasoning)
 
+    @property
+    def stop(self) -> str | None:
+        """The stop string that has ended it."""
+        return self._stops.found
+
     def runs(self) -> list[Run]:
         """The answer in the order in which it came. Of a plain one that is its content alone."""
         texts = {"content": self.content, "reasoning": self.reasoning}
@@ -135,11 +140,6 @@ class ChoiceAssembler:
         ):
             said = {"content": self._content, "reasoning": self._reasoning}.get(delta.channel, [])
             self._runs.append(_Begun(delta.channel, delta.call, sum(map(len, said)), len(self.content_scored)))
-
-    @property
-    def stop(self) -> str | None:
-        """The stop string that has ended it."""
-        return self._stops.found
 
     def feed(self, output: Output) -> list[Event]:
         """What the output adds. Raises nothing: an output with finish "error" never gets here."""

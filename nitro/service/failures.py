@@ -29,7 +29,7 @@ def as_api_error(error: BaseException, prompt: str = "messages") -> ApiError:
         case ApiError():
             return error
         case PromptTooLong():
-            return ContextExceeded(error, prompt)
+            return ContextExceeded(error, error.param or prompt)
         case PromptRejected():
             code = "invalid_json_schema" if _SCHEMAS.fullmatch(error.param or "") else "invalid_value"
             return ApiError(400, str(error), param=error.param or prompt, code=code)

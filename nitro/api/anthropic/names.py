@@ -120,10 +120,10 @@ TOOL_FIELDS = frozenset(
         "defer_loading",
         "input_examples",
         "allowed_callers",
-        "cache_control",
     ]
 )
 TOOL: dict[str, Known] = {
+    "cache_control": Mapped(sources=_FROM, to="", note="The prompt up to the tools' end stays in the prefix cache."),
     **_harmless("Arguments are streamed where a grammar makes them certain.", "eager_input_streaming"),
 }
 # What the type of any other tool begins with: why it cannot be offered

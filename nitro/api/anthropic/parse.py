@@ -46,7 +46,20 @@ def read_count(body: bytes, setup: ModelSetup) -> GenerationRequest:
 
 
 def _parse(decoded: json_body.Decoded[MessagesRequest], setup: ModelSetup) -> GenerationRequest:
-    request, told, _ = decoded
+    """Parse a request, with the client's own names for parameters in errors."""
+    request, told, given = decoded
+    try:
+        parsed = parse(request, setup)
+    except ApiError as error:
+        raise error.renamed(given) if given else error from None
+    if given and parsed.constraint:
+        theirs = f"{given.get(FORMAT, FORMAT)}.schema"
+        parsed = replace(parsed, constraint=replace(parsed.constraint, param=theirs))
+    return replace(parsed, ignored=[*told, *parsed.ignored])
+
+
+def parse(request: MessagesRequest, setup: ModelSetup) -> GenerationRequest:
+    """Check everything that needs no engine. Raises ApiError 400 with `param`."""
     check_request(request)
     bias, text_bias = parse_bias(request.logit_bias or {})
     sampling = parse_sampling(request, setup.sampling, bias, setup.info.samplers)
@@ -56,9 +69,7 @@ def _parse(decoded: json_body.Decoded[MessagesRequest], setup: ModelSetup) -> Ge
     offered, unused_tools = tools.parse(request)
     thinking, output = request.thinking, request.output_config
     _check_thinking(thinking)
-    max_tokens = None if request.max_tokens is None else min(request.max_tokens, INT32)
-    if max_tokens is not None and (request.min_tokens or 0) > max_tokens:
-        raise ApiError.invalid("min_tokens", f"at most max_tokens, which is {max_tokens}, got {request.min_tokens}")
+    max_tokens = _max_tokens(request)
     stops = _stops(request)
     return GenerationRequest(
         prompt=Conversation(
@@ -80,22 +91,23 @@ def _parse(decoded: json_body.Decoded[MessagesRequest], setup: ModelSetup) -> Ge
         constraint=_constraint(output, request),
         stream=bool(request.stream),
         keep_alive=seconds_of(request.keep_alive),
-        reply_options=reply_options.encode(
-            reply_options.ReplyOptions(
-                stops,
-                max_tokens or 0,
-                thinking is not None and thinking.display == "omitted",
-                request.context_management is not None,
-            )
-        ),
-        ignored=[
-            *told,
-            *edits,
-            *unused_tools,
-            *map(ignored_parameters.escaped, inert(request, setup.info.samplers)),
-        ],
+        reply_options=_reply_options(request, stops, max_tokens),
+        ignored=[*edits, *unused_tools, *map(ignored_parameters.escaped, inert(request, setup.info.samplers))],
         param_names=NAMES,
     )
+
+
+def _reply_options(request: MessagesRequest, stops: list[str], max_tokens: int | None) -> bytes:
+    omits = request.thinking is not None and request.thinking.display == "omitted"
+    edits = request.context_management is not None
+    return reply_options.encode(reply_options.ReplyOptions(stops, max_tokens or 0, omits, edits))
+
+
+def _max_tokens(request: MessagesRequest) -> int | None:
+    most = None if request.max_tokens is None else min(request.max_tokens, INT32)
+    if most is not None and (request.min_tokens or 0) > most:
+        raise ApiError.invalid("min_tokens", f"at most max_tokens, which is {most}, got {request.min_tokens}")
+    return most
 
 
 def _stops(request: MessagesRequest) -> list[str]:

@@ -115,7 +115,7 @@ class MessagesRenderer:
         if self._open is ReasoningDelta:
             signature = signatures.of("".join(self._thought), self._options.omits_thinking)
             self._thought.clear()
-            frames.append(schema.frame(schema.BlockDeltaEvent(self._index, schema.SignatureDelta(signature))))
+            frames.append(schema.frame(schema.BlockDeltaEvent(self._index, schema.SignaturePiece(signature))))
         if self._open:
             frames.append(schema.frame(schema.BlockStop(self._index)))
         self._open = None
@@ -182,10 +182,10 @@ _BLOCKS: dict[type[Event], schema.ContentBlock] = {
     TextDelta: schema.TextBlock(""),
     ReasoningDelta: schema.ThinkingBlock("", ""),
 }
-_DELTAS: dict[type[Event], type[schema.TextDelta | schema.ThinkingDelta | schema.InputJsonDelta]] = {
-    TextDelta: schema.TextDelta,
-    ReasoningDelta: schema.ThinkingDelta,
-    CallDelta: schema.InputJsonDelta,
+_DELTAS: dict[type[Event], type[schema.TextPiece | schema.ThinkingPiece | schema.InputPiece]] = {
+    TextDelta: schema.TextPiece,
+    ReasoningDelta: schema.ThinkingPiece,
+    CallDelta: schema.InputPiece,
 }
 
 
@@ -195,10 +195,10 @@ def error_event(error: ApiError) -> bytes:
 
 
 def usage_of(usage: TokenUsage) -> schema.MessageUsage:
-    """MessageUsage as Anthropic counts: what was cached is no input."""
-    details: schema.OutputTokensDetails | UnsetType = UNSET
+    """MessageUsage as Anthropic counts: what was cached, or is now, is no input."""
+    details: schema.ThinkingTokens | UnsetType = UNSET
     if usage.reasoning_tokens:
-        details = schema.OutputTokensDetails(usage.reasoning_tokens)
+        details = schema.ThinkingTokens(usage.reasoning_tokens)
     return schema.MessageUsage(
         input_tokens=usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens,
         output_tokens=usage.completion_tokens,

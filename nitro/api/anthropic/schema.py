@@ -11,7 +11,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"]
 
 
-class OutputTokensDetails(Struct):
+class ThinkingTokens(Struct):
     """`thinking_tokens`: those of the reasoning."""
 
     thinking_tokens: int
@@ -28,7 +28,13 @@ class MessageUsage(Struct):
     output_tokens: int
     cache_creation_input_tokens: int = 0
     cache_read_input_tokens: int = 0
-    output_tokens_details: OutputTokensDetails | UnsetType = UNSET
+    output_tokens_details: ThinkingTokens | UnsetType = UNSET
+
+
+class MessageTokens(Struct):
+    """What `POST /v1/messages/count_tokens` replies."""
+
+    input_tokens: int
 
 
 class TextBlock(Struct, tag_field="type", tag="text"):
@@ -87,31 +93,31 @@ class BlockStart(Struct, tag_field="type", tag="content_block_start"):
     content_block: ContentBlock
 
 
-class TextDelta(Struct, tag_field="type", tag="text_delta"):
+class TextPiece(Struct, tag_field="type", tag="text_delta"):
     """More of a text."""
 
     text: str
 
 
-class ThinkingDelta(Struct, tag_field="type", tag="thinking_delta"):
+class ThinkingPiece(Struct, tag_field="type", tag="thinking_delta"):
     """More of a reasoning."""
 
     thinking: str
 
 
-class SignatureDelta(Struct, tag_field="type", tag="signature_delta"):
+class SignaturePiece(Struct, tag_field="type", tag="signature_delta"):
     """The signature of a reasoning, at its end."""
 
     signature: str
 
 
-class InputJsonDelta(Struct, tag_field="type", tag="input_json_delta"):
+class InputPiece(Struct, tag_field="type", tag="input_json_delta"):
     """More of a call's input, in JSON."""
 
     partial_json: str
 
 
-BlockDelta = TextDelta | ThinkingDelta | SignatureDelta | InputJsonDelta
+BlockDelta = TextPiece | ThinkingPiece | SignaturePiece | InputPiece
 
 
 class BlockDeltaEvent(Struct, tag_field="type", tag="content_block_delta"):

@@ -5,7 +5,7 @@ whose replies are their own; a test compares them with the application's.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -20,9 +20,11 @@ from nitro.api.anthropic import requests as anthropic_requests
 from nitro.api.anthropic import schema as anthropic
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.openai import requests, schema
+from nitro.api.openai.embedding_requests import EmbeddingsRequest
 from nitro.api.openapi.open_objects import OWN_SHAPES, SHAPES
 from nitro.api.prefix_cache import CacheControl
-from nitro.api.responses import events, kept_schema
+from nitro.api.responses import events as responses_events
+from nitro.api.responses import kept_schema
 from nitro.api.responses.conversation_bodies import ConversationBody
 from nitro.api.responses.query import INCLUDABLE
 from nitro.api.responses.requests import ResponsesRequest
@@ -33,6 +35,7 @@ from nitro.service.metrics import CONTENT_TYPE
 Json = dict[str, Any]
 
 REFERENCE = "#/components/schemas/{name}"
+MESSAGES = "/v1/messages"
 ANTHROPIC = "anthropic-{}"  # a response of that status
 ABOUT = (
     "An OpenAI-compatible server. Every route also works without `/v1` and with doubled slashes. Bodies may be sent as "
@@ -52,7 +55,6 @@ class Operation(NamedTuple):
     chunk: type[Struct] | None = None  # what the events of a stream are, before [DONE]
     events: tuple[type[Struct], ...] = ()  # the same, where each says of what kind it is
     query: Mapping[str, Json] = {}  # parameters, and their schemas
-    of_anthropic: bool = False  # its errors have Anthropic's form
     open: bool = False  # needs no key; a 503 is an answer of its own, not an error
     anthropic: type[Struct] | None = None  # the reply to Anthropic's clients
 
@@ -77,21 +79,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/completions"): Operation(
         "Continue a text", GENERATION, schema.Completion, requests.CompletionRequest, schema.Completion
     ),
-    ("post", "/v1/responses"): Operation(
-        "Answer a conversation, as items", (*GENERATION, 507), ResponseObject, ResponsesRequest, events=events.ALL
-    ),
-    ("get", RESPONSE): Operation("A response that is kept", KEPT, ResponseObject, query=RETRIEVAL),
-    ("delete", RESPONSE): Operation("Forget a response", KEPT, kept_schema.ResponseDeleted),
-    ("post", f"{RESPONSE}/cancel"): Operation("End a response in the background", KEPT, ResponseObject),
-    ("get", f"{RESPONSE}/input_items"): Operation("What it was made of", KEPT, kept_schema.ItemList, query=PAGE),
-    ("post", "/v1/conversations"): Operation("Begin a conversation", KEPT, kept_schema.Conversation, ConversationBody),
-    ("get", CONVERSATION): Operation("A conversation", KEPT, kept_schema.Conversation),
-    ("post", CONVERSATION): Operation("Change its metadata", KEPT, kept_schema.Conversation, ConversationBody),
-    ("delete", CONVERSATION): Operation("Forget a conversation", KEPT, kept_schema.ConversationDeleted),
-    ("get", f"{CONVERSATION}/items"): Operation("Its items", KEPT, kept_schema.ItemList, query=PAGE),
-    ("post", f"{CONVERSATION}/items"): Operation("Add items", KEPT, kept_schema.ItemList, ConversationBody),
-    ("get", f"{CONVERSATION}/items/{{item_id}}"): Operation("One item", KEPT, None, query={"include": INCLUDE}),
-    ("delete", f"{CONVERSATION}/items/{{item_id}}"): Operation("Take an item out", KEPT, kept_schema.Conversation),
+    ("post", "/v1/embeddings"): Operation("Embed texts", GENERATION, schema.EmbeddingList, EmbeddingsRequest),
     ("post", "/v1/chat/completions/input_tokens"): Operation(
         "Count the tokens of a conversation", GENERATION, schema.InputTokens, requests.ChatRequest
     ),
@@ -110,8 +98,35 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         anthropic.AnthropicMessage,
         anthropic_requests.MessagesRequest,
         events=anthropic.EVENTS,
-        of_anthropic=True,
     ),
+    ("post", "/v1/messages/count_tokens"): Operation(
+        "Count the tokens of a conversation, as Anthropic's API does",
+        GENERATION,
+        anthropic.MessageTokens,
+        anthropic_requests.MessagesRequest,
+    ),
+    ("post", "/v1/responses/input_tokens"): Operation(
+        "Count the tokens of a conversation of items", (*GENERATION, 507), schema.InputTokens, ResponsesRequest
+    ),
+    ("post", "/v1/responses"): Operation(
+        "Answer a conversation, as items",
+        (*GENERATION, 507),
+        ResponseObject,
+        ResponsesRequest,
+        events=responses_events.ALL,
+    ),
+    ("get", RESPONSE): Operation("A response that is kept", KEPT, ResponseObject, query=RETRIEVAL),
+    ("delete", RESPONSE): Operation("Forget a response", KEPT, kept_schema.ResponseDeleted),
+    ("post", f"{RESPONSE}/cancel"): Operation("End a response in the background", KEPT, ResponseObject),
+    ("get", f"{RESPONSE}/input_items"): Operation("What it was made of", KEPT, kept_schema.ItemList, query=PAGE),
+    ("post", "/v1/conversations"): Operation("Begin a conversation", KEPT, kept_schema.Conversation, ConversationBody),
+    ("get", CONVERSATION): Operation("A conversation", KEPT, kept_schema.Conversation),
+    ("post", CONVERSATION): Operation("Change its metadata", KEPT, kept_schema.Conversation, ConversationBody),
+    ("delete", CONVERSATION): Operation("Forget a conversation", KEPT, kept_schema.ConversationDeleted),
+    ("get", f"{CONVERSATION}/items"): Operation("Its items", KEPT, kept_schema.ItemList, query=PAGE),
+    ("post", f"{CONVERSATION}/items"): Operation("Add items", KEPT, kept_schema.ItemList, ConversationBody),
+    ("get", f"{CONVERSATION}/items/{{item_id}}"): Operation("One item", KEPT, None, query={"include": INCLUDE}),
+    ("delete", f"{CONVERSATION}/items/{{item_id}}"): Operation("Take an item out", KEPT, kept_schema.Conversation),
     ("get", "/v1/models"): Operation(
         "List the models", (400, *ANY), schema.ModelList, anthropic=anthropic_models.AnthropicModelPage
     ),
@@ -157,6 +172,7 @@ RETRIED = (429, 503, 529)  # errors with retry-after, if waiting may help
 DESCRIBED = (
     requests.ChatRequest,
     requests.CompletionRequest,
+    EmbeddingsRequest,
     requests.Message,
     ResponsesRequest,
     requests.LoadRequest,
@@ -235,16 +251,16 @@ def _operation(method: str, path: str, operation: Operation) -> Json:
     if operation.body:
         body = {"schema": _of(operation.body)}
         described["requestBody"] = {"required": True, "content": {"application/json": body, "text/plain": body}}
-    described["responses"] = {"200": _reply(operation)}
-    form = ANTHROPIC if operation.of_anthropic else "{}"
+    described["responses"] = {"200": _reply(path, operation)}
+    form = ANTHROPIC if path.startswith(MESSAGES) else "{}"
     for status in operation.statuses:
         described["responses"][str(status)] = {"$ref": f"#/components/responses/{form.format(status)}"}
     if operation.open:
-        described["responses"]["503"] = {**_reply(operation), "description": "No model is ready."}
+        described["responses"]["503"] = {**_reply(path, operation), "description": "No model is ready."}
     return described
 
 
-def _reply(operation: Operation) -> Json:
+def _reply(path: str, operation: Operation) -> Json:
     content: Json = {}
     if isinstance(operation.reply, str):
         content[operation.reply] = {"schema": {"type": "string"}}
@@ -256,7 +272,8 @@ def _reply(operation: Operation) -> Json:
     if operation.chunk:
         content[sse.MEDIA_TYPE] = {"itemSchema": _event(operation.chunk)}
     if operation.events:
-        content[sse.MEDIA_TYPE] = {"itemSchema": _named_event(operation)}
+        errors = [error_forms.AnthropicError] if path.startswith(MESSAGES) else []
+        content[sse.MEDIA_TYPE] = {"itemSchema": _named_event([*operation.events, *errors])}
     headers = ["x-request-id", *(["x-nitro-ignored"] if operation.body else [])]
     return {"description": operation.summary, "content": content, "headers": _headers(headers)}
 
@@ -269,10 +286,9 @@ def _event(chunk: type[Struct]) -> Json:
     return {"type": "object", "required": ["data"], "anyOf": kinds}
 
 
-def _named_event(operation: Operation) -> Json:
-    """An event whose data says its name, too."""
-    errors: list[type[Struct]] = [error_forms.AnthropicError] if operation.of_anthropic else []
-    content = {"anyOf": list(map(_of, (*operation.events, *errors)))}
+def _named_event(events: Sequence[type[Struct]]) -> Json:
+    """An event of a stream whose data says its name, too."""
+    content = {"anyOf": [_of(each) for each in events]}
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
     return {"type": "object", "required": ["event", "data"], "properties": {"event": {"type": "string"}, "data": data}}
 

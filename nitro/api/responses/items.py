@@ -16,12 +16,13 @@ import msgspec
 
 from nitro.api.names import Harmless, Refused, asks
 from nitro.api.openai.messages import MAX_MESSAGES, MAX_PARTS
+from nitro.api.prefix_cache import marked_parts
 from nitro.api.responses import names, sealed
 from nitro.api.responses.custom_input import INPUT
 from nitro.errors import ApiError
 from nitro.parameters import check_count
 from nitro.service import ignored_parameters
-from nitro.service.requests import text_part
+from nitro.service.requests import Breakpoint, text_part
 from nitro.text.conversation_shape import REASONING_NAMES
 
 Item = Mapping[str, Any]
@@ -34,14 +35,22 @@ MEDIA_PARTS = ("input_image", "input_file", "input_audio", "computer_screenshot"
 
 class ConversationReader:
     """Reads items one after the other. `named`: how the model knows a tool. `references`: kept items, by id.
-    `calls`: ids of calls that were made before."""
+    `calls`: ids of calls that were made before. `inherited`: see prefix_cache.WholePrompt."""
 
-    def __init__(self, named: Named, references: Mapping[str, Item] | None = None, calls: Iterable[str] = ()):
+    def __init__(
+        self,
+        named: Named,
+        references: Mapping[str, Item] | None = None,
+        calls: Iterable[str] = (),
+        inherited: float | None = None,
+    ):
         self._named = named
+        self._inherited = inherited
         self._references = references or {}
         self._turn: dict[str, Any] | None = None  # the assistant's message, which may go on
         self._calls = set(calls)  # ids
         self.messages: list[dict[str, Any]] = []
+        self.breakpoints: list[Breakpoint] = []
         self.told: list[str] = []  # names without effect, with their paths, as they may stand in a header
 
     def read(self, items: Sequence[Item], where: str) -> list[Item]:
@@ -100,6 +109,9 @@ class ConversationReader:
             self._turn["content"] += content  # after its reasoning, or beside calls
         else:
             self._begin_turn()["content"] += content
+        before = len(self.messages[-1]["content"]) - len(content)
+        for number, seconds in marked_parts(item.get("content"), f"{where}.content", self._inherited):
+            self.breakpoints.append(Breakpoint(seconds, len(self.messages) - 1, before + number))
 
     def _reasoning(self, item: Item, where: str) -> None:
         """Its text is in one of three places."""

@@ -61,16 +61,6 @@ _OPENAI: dict[str, Known] = {
     "image": Harmless(sources=(OPENAI,), note="How images are shrunk, of which there are none."),
     "access_programs": Harmless(sources=(OPENAI,), note="For the provider's books."),
     "client_metadata": Harmless(sources=(OPENAI,), note="Codex's: who asks."),
-    "prompt_cache_options": Opened(
-        sources=(OPENAI, OPENROUTER),
-        inside={
-            "mode": Harmless(sources=(OPENAI,), note="Common beginnings are found anyway."),
-            "ttl": Harmless(sources=(OPENAI,), note="They stay for as long as there is room."),
-            "prewarm": Refused(sources=(OPENAI,), neutral=OFF, note="Use `max_output_tokens`: 1."),
-            "comparison_response_id": Refused(sources=(OPENAI,), note="`usage` tells the cached tokens."),
-        },
-        translate=no_object,
-    ),
 }
 _OF_CHAT: dict[str, Known] = {
     "messages": Refused(sources=(OPENAI,), note="The conversation goes into `input`."),
@@ -132,8 +122,8 @@ STREAM_OPTIONS: Mapping[str, Known] = {
 
 # Names in an item, a part of its content or a tool that have no effect on the answer
 _CACHE: dict[str, Known] = {
-    "prompt_cache_breakpoint": Harmless(sources=(OPENAI,), note="Common beginnings are found anyway."),
-    "cache_control": Harmless(sources=(ANTHROPIC, OPENROUTER), note="Common beginnings are found anyway."),
+    "prompt_cache_breakpoint": Harmless(sources=(OPENAI,), note="It counts in the parts of messages."),
+    "cache_control": Harmless(sources=(ANTHROPIC, OPENROUTER), note="It counts in the parts of messages."),
 }
 ITEM: Mapping[str, Known] = {
     **_CACHE,

@@ -14,6 +14,7 @@ from nitro.api.openai import parse as chat
 from nitro.api.openai.constraints import closes_objects
 from nitro.api.openai.requests import ChatRequest
 from nitro.api.openai.sampling import inert
+from nitro.api.prefix_cache import parse_whole
 from nitro.api.responses import history, input_items, reply_options
 from nitro.api.responses.items import ConversationReader, Item
 from nitro.api.responses.metadata import check_metadata
@@ -110,6 +111,7 @@ def _parse(
     parsed = GenerationRequest(
         prompt=conversation,
         max_tokens=max_tokens,
+        prefix_breakpoints=reader.breakpoints,
         reply_options=reply_options.encode(options),
         param_names={"prompt": "input"},
         **common,
@@ -187,8 +189,11 @@ def _read_input(
 ) -> tuple[ConversationReader, list[Item]]:
     """The conversation, and the request's own items."""
     kept = history.decode(remembered or b"")
+    inherited = parse_whole(None, None, request.prompt_cache_options).inherited
     decode = msgspec.json.decode
-    reader = ConversationReader(tools.named, {id: decode(item) for id, item in kept.referenced.items()})
+    reader = ConversationReader(
+        tools.named, {id: decode(item) for id, item in kept.referenced.items()}, inherited=inherited
+    )
     if request.instructions:
         reader.messages.append({"role": "system", "content": [text_part(request.instructions)]})
     reader.read([decode(item) for item in kept.items], "history")

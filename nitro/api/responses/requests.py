@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from nitro.api.names import Known
 from nitro.api.openai.requests import MAX_LOGPROBS, MAX_STOP_TOKENS, MAX_STOPS, Prediction, SamplingRequest
+from nitro.api.prefix_cache import CacheControl, CacheOptions
 from nitro.api.responses import names
 from nitro.parameters import Param
 
@@ -120,8 +121,16 @@ class ResponsesRequest(SamplingRequest, frozen=True, kw_only=True):
         ),
     ] = None
     metadata: Annotated[dict[str, Any] | None, Param("Up to 16 texts by name, which come back.")] = None
-    prompt_cache_key: Annotated[str | None, Param("Comes back.")] = None
-    prompt_cache_retention: Annotated[str | None, Param("Comes back.")] = None
+    prompt_cache_key: Annotated[
+        str | None, Param("The prompt stays in the prefix cache, as in chat completions. Comes back.")
+    ] = None
+    prompt_cache_retention: Annotated[
+        str | None, Param("How long, as in chat completions. Comes back.", choices=("in_memory", "24h"))
+    ] = None
+    prompt_cache_options: Annotated[
+        CacheOptions | None, Param("As in chat completions, for `prompt_cache_breakpoint` of a message's parts.")
+    ] = None
+    cache_control: Annotated[CacheControl | None, Param("As in chat completions.")] = None
     safety_identifier: Annotated[str | None, Param("Comes back.")] = None
     user: Annotated[str | None, Param("Comes back.")] = None
     service_tier: Annotated[str | None, Param("There is one, which is called `default`.")] = None

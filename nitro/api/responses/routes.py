@@ -8,8 +8,10 @@ from typing import Any
 from litestar import MediaType, Request, Response, delete, get, post
 from litestar.response import Stream
 
-from nitro.api import endpoint, error_responses, readers, sse
+from nitro.api import endpoint, error_responses, questions, readers, sse
 from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, Answer, exchange, principal_of, read_body
+from nitro.api.openai.schema import InputTokens
+from nitro.api.questions import Question
 from nitro.api.responses import asked as asked_before
 from nitro.api.responses import query
 from nitro.api.responses.asked import Lasting
@@ -58,9 +60,34 @@ async def create_response(request: Request) -> Response[Any]:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except NitroError as error:
         refusal = error_responses.as_api_error(error)
-        error_responses.refused(request.scope, refusal)
-        return error_responses.response(refusal, request.scope)
+        raise refusal from None
     return await exchange(request, RESPONSES, raw, principal, answer)
+
+
+@post("/v1/responses/input_tokens", status_code=200)
+async def input_tokens(request: Request) -> Response[Any]:
+    """How many tokens its prompt has, with what it goes on with; nothing is kept."""
+    service: GenerationService = request.app.state.service
+    memory: Memory = request.app.state.memory
+    principal = principal_of(request)
+    try:
+        body = await read_body(request)
+        known = await service.asked(readers.RESPONSE_NAME, body, principal)
+        remembered = await memory.remember(asked_before.lasting(known))
+    except ClientDisconnected:
+        return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
+    except NitroError as error:
+        refusal = error_responses.as_api_error(error)
+        raise refusal from None
+
+    async def once() -> list[bytes]:
+        return body
+
+    raw = RawRequest(RESPONSES.reader, once, RESPONSES.prompt_param, known, history=remembered.history)
+    count = Question.about(RESPONSES)
+    return await questions.exchange(
+        request, count, raw, principal, lambda tokens: tokens.count, lambda count: InputTokens(count.tokens)
+    )
 
 
 async def _kept(keeper: Keeper, stream: GenerationStream, principal: Principal) -> Response[Any]:
@@ -160,4 +187,4 @@ async def list_input_items(request: Request) -> Response[Any]:
     return json(query.items_page(request.query_params.dict(), items))
 
 
-HANDLERS = [create_response, get_response, delete_response, cancel_response, list_input_items]
+HANDLERS = [create_response, input_tokens, get_response, delete_response, cancel_response, list_input_items]

@@ -10,7 +10,7 @@ def usage_of(usage: TokenUsage) -> schema.ResponseUsage:
     """Of one answer."""
     return schema.ResponseUsage(
         input_tokens=usage.prompt_tokens,
-        input_tokens_details=schema.InputTokensDetails(usage.cached_tokens),
+        input_tokens_details=schema.InputTokensDetails(usage.cached_tokens, usage.cache_write_tokens),
         output_tokens=usage.completion_tokens,
         output_tokens_details=schema.OutputTokensDetails(usage.reasoning_tokens),
         total_tokens=usage.prompt_tokens + usage.completion_tokens,

@@ -14,6 +14,7 @@ from nitro.engines.scheduling.slots import shared_prefix
 from nitro.engines.types import ModelInfo
 
 SHARE = 2  # a half, a third … of the pool and of the spare slots
+MAX_ENTRIES = 16  # a conversation that grows names another one in each request
 
 
 class KeptPrefix(NamedTuple):
@@ -49,6 +50,9 @@ class KeptPrefixes:
             if _begins(tokens, entry.tokens):
                 entry.used = max(entry.used, arrived)
         asked = [keep for keep in map(self._bounded, keeps) if keep.length <= self._max_tokens]
+        if not asked:
+            self._entries = entries
+            return 0
         keys = {keep.key for keep in asked} - {None}
         entries = [entry for entry in entries if entry.key not in keys]
         for keep in asked:
@@ -94,6 +98,8 @@ class KeptPrefixes:
             if len(apart) <= self._max_slots and sum(len(entry.tokens) for entry in apart) <= self._max_tokens:
                 break
             kept.pop()
+        while len(kept) > MAX_ENTRIES:  # then some begin like others
+            kept.remove([entry for entry in kept if not self._needs_slot(entry, kept)][-1])
         return kept
 
     def _needs_slot(self, entry: _Entry, entries: list[_Entry]) -> bool:

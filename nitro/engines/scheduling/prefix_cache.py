@@ -80,7 +80,7 @@ class PrefixCache:
         return length - self.find(tokens, busy)[1] >= MIN_PREFIX
 
     def keep(self, tokens: list[int], keeps: Iterable[KeptPrefix], arrived: float) -> int:
-        """A sequence with this prompt starts: what it names stays. Returns how many of its first tokens do."""
+        """A sequence with these tokens starts: what it names stays. Returns how many of the first do."""
         whole = [keep._replace(length=self.grid.down(keep.length)) for keep in keeps]
         return self.kept.begin(tokens, [keep for keep in whole if keep.length >= MIN_PREFIX], arrived)
 

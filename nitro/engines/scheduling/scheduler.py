@@ -214,7 +214,7 @@ class Scheduler:
         """A waiting sequence gets a slot."""
         tokens = sequence.tokens[: sequence.prompt_length] if self.info.prompt_grid else sequence.tokens
         prefix = [] if sequence.bypass_cache else tokens
-        kept = self.prefixes.keep(sequence.tokens[: sequence.prompt_length], sequence.keeps, sequence.arrived)
+        kept = self.prefixes.keep(sequence.tokens, sequence.keeps, sequence.arrived)
         sequence.slot, sequence.computed = self.prefixes.place(prefix, busy)
         sequence.written = max(kept - sequence.computed, 0)
         self.waiting.remove(sequence)

@@ -24,6 +24,7 @@ from nitro.engines.backends import loading
 from nitro.engines.crash_marks import CrashMarks
 from nitro.engines.runner import LoadError
 from nitro.engines.worker import handlers
+from nitro.engines.worker.embedding_preparation import EmbeddingPreparation
 from nitro.engines.worker.loop import EngineLoop, Inbox
 from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.preparation import Preparation
@@ -49,6 +50,7 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
     outbox = Outbox()
     services = handlers.Services(
         Preparation(runner, spec.lookup == "on"),
+        EmbeddingPreparation(runner),
         Preparers(inbox, outbox, marks),
         TokenQuestions(runner.tokenizer, runner.info),
     )

@@ -32,6 +32,7 @@ from nitro.service.intake.messages import (
     Name,
     Named,
     Prepared,
+    PreparedEmbedding,
     Read,
     Refusal,
     Rendered,
@@ -86,6 +87,15 @@ class Intake:
         assert isinstance(answer, Prepared)
         return answer
 
+    async def read_embedding(
+        self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False, found: bool = False
+    ) -> PreparedEmbedding:
+        """The same for a request of embeddings, whose `reader` is an EmbeddingReader's place."""
+        lane, seconds = self._lane(body)
+        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found), body)
+        assert isinstance(answer, PreparedEmbedding)
+        return answer
+
     async def render(
         self,
         setup: ModelSetup,
@@ -99,8 +109,8 @@ class Intake:
         length = None if history is None else len(history)
         body = [history, *body] if history else body
         lane, seconds = self._lane(body)
-        message = Read(reader, seconds, strict, found=found, history=length, only_prompt=True)
-        answer = await lane.ask(setup, message, body)
+        read = Read(reader, seconds, strict, found=found, history=length, only_prompt=True)
+        answer = await lane.ask(setup, read, body)
         assert isinstance(answer, Rendered)
         return answer
 

@@ -10,7 +10,7 @@ import signal
 import msgspec
 from msgspec import Struct
 
-from nitro.engines.work import EncodedWork, decode_work
+from nitro.engines.work import EncodedEmbeddingWork, EncodedWork, decode_work
 from nitro.errors import ApiError, NitroError, PromptRejected, PromptTooLong, TemplateError
 from nitro.models.setup import ModelSetup
 from nitro.service.asked import Asked
@@ -69,7 +69,8 @@ class Read(WireMessage, frozen=True):
     processor time. `strict`: refuse parameters that would be ignored. `place`: that of its model. `found`: its name for
     the model was found to mean this one. `history`: so many bytes at the payload's start are the request's history,
     which goes to the reader beside the body; None: it has none, and its reader takes none. `share`: so much of a
-    conversation's text may stay: see shortened.py. `only_prompt`: the answer is Rendered, not Prepared."""
+    conversation's text may stay: see shortened.py.
+    `only_prompt`: the answer is Rendered, not Prepared."""
 
     reader: str
     seconds: float
@@ -129,6 +130,16 @@ class Prepared(WireMessage, frozen=True):
     truncates: bool = False
 
 
+class PreparedEmbedding(WireMessage, frozen=True):
+    """The same of a request for embeddings. Fields: see Prepared."""
+
+    work: EncodedEmbeddingWork
+    reply_options: bytes
+    ignored: list[str]
+    unknown_model: str | None
+    keep_alive: float | None = None
+
+
 class Rendered(WireMessage, frozen=True):
     """The first prompt of a request, in JSON. The others: as in Prepared."""
 
@@ -166,6 +177,7 @@ class LengthRefusal(WireMessage, frozen=True):
 
     prompt_tokens: int
     context: int
+    param: str | None = None
 
 
 class PromptRefusal(WireMessage, frozen=True):
@@ -183,7 +195,7 @@ class IntakeBug(WireMessage, frozen=True):
 
 ToIntake = Import | Use | Read | Name | Check
 Refusal = ApiRefusal | TemplateRefusal | LengthRefusal | PromptRefusal | IntakeBug
-FromIntake = Compiling | Valid | Named | Prepared | Rendered | Refusal
+FromIntake = Compiling | Valid | Named | Prepared | PreparedEmbedding | Rendered | Refusal
 
 decode_to_intake = msgspec.msgpack.Decoder(ToIntake).decode
 decode_from_intake = msgspec.msgpack.Decoder(FromIntake).decode
@@ -200,7 +212,7 @@ def refusal(error: Exception, trace: str) -> Refusal:
         case TemplateError():
             return TemplateRefusal(message or "", param)
         case PromptTooLong():
-            return LengthRefusal(error.prompt_tokens, error.context)
+            return LengthRefusal(error.prompt_tokens, error.context, param)
         case PromptRejected():
             return PromptRefusal(message or "", param)
         case MemoryError():
@@ -215,8 +227,8 @@ def raised(refusal: Refusal) -> NitroError:
             return ApiError(status, message, param=param, code=code, type=kind)
         case TemplateRefusal(message, param):
             return TemplateError(message, param)
-        case LengthRefusal(prompt_tokens, context):
-            return PromptTooLong(prompt_tokens, context)
+        case LengthRefusal(prompt_tokens, context, param):
+            return PromptTooLong(prompt_tokens, context, param=param)
         case PromptRefusal(message, param):
             return PromptRejected(message, param)
         case IntakeBug(trace):

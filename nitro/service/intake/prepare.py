@@ -17,8 +17,9 @@ from nitro.errors import ApiError, PromptTooLong, TemplateError, no_such_model
 from nitro.models.setup import ModelSetup
 from nitro.service import ignored_parameters
 from nitro.service.answer_constraint import after_thinking, unenforced_tools, with_tools
-from nitro.service.intake import prefix_ends
-from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, encode_tools
+from nitro.service.embedding_request import EmbeddingReader, EmbeddingRequest
+from nitro.service.intake import embedding_work, prefix_ends
+from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, PreparedEmbedding, encode_tools
 from nitro.service.intake.shortened import shortened
 from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts, text_part
 from nitro.text.family import ModelFamily
@@ -48,11 +49,20 @@ class Preparer:
         self._compiled: dict[str | None, ChatTemplate | TemplateError] = {}  # by source
 
     def prepare(
-        self, body: bytes, reader: Reader, strict: bool = False, found: bool = False, share: float = 1.0
-    ) -> Prepared:
+        self,
+        body: bytes,
+        reader: Reader | EmbeddingReader,
+        strict: bool = False,
+        found: bool = False,
+        share: float = 1.0,
+    ) -> Prepared | PreparedEmbedding:
         """`strict`: what would be ignored is refused. `found`: the request's name for a model means this one. `share`:
         so much of a conversation may stay. Raises ApiError, TemplateError, PromptTooLong or PromptRejected."""
-        request = self._with_models_own(reader(body, self._setup))
+        request = reader(body, self._setup)
+        if isinstance(request, EmbeddingRequest):
+            return self._embedding(request, strict, found)
+        self._check_generates(request)
+        request = self._with_models_own(request)
         unknown = self._check_model(request, strict, found)
         prepared = (
             self._conversation(request, share) if isinstance(request.prompt, Conversation) else self._texts(request)
@@ -66,6 +76,31 @@ class Preparer:
             unknown_model=unknown and unknown[: ignored_parameters.MAX_HEADER],
         )
 
+    def _embedding(self, request: EmbeddingRequest, strict: bool, found: bool) -> PreparedEmbedding:
+        unknown = self._check_model(request, strict, found)
+        work, unused = embedding_work.work_of(request, self._setup)
+        names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.escaped, unused)]
+        if strict:
+            ignored_parameters.refuse(names)
+        return PreparedEmbedding(
+            work=work,
+            reply_options=request.reply_options,
+            ignored=ignored_parameters.shortened(names),
+            unknown_model=unknown and unknown[: ignored_parameters.MAX_HEADER],
+            keep_alive=request.keep_alive,
+        )
+
+    def _check_generates(self, request: GenerationRequest) -> None:
+        """Raises ApiError where the model makes no text."""
+        if not self._info.generates:
+            raise ApiError(
+                400,
+                f"The model '{self._setup.names[0]}' is an embedding model, which generates no text: it answers "
+                "requests for embeddings.",
+                param=request.param("model"),
+                code="invalid_value",
+            )
+
     def _with_models_own(self, request: GenerationRequest) -> GenerationRequest:
         """The request with the stop strings and the grammar that its model is served with. Raises ApiError where it
         says that the answer ends nowhere."""
@@ -78,7 +113,7 @@ class Preparer:
             request = replace(request, constraint=Constraint("grammar", self._setup.grammar, "grammar"))
         return request
 
-    def _check_model(self, request: GenerationRequest, strict: bool, found: bool) -> str | None:
+    def _check_model(self, request: GenerationRequest | EmbeddingRequest, strict: bool, found: bool) -> str | None:
         """The request's name for a model that is not this one's. Raises ApiError where that, or what the reader has
         left out, is refused."""
         unknown = request.model if request.model and not found and request.model not in self._setup.names else None
@@ -97,9 +132,6 @@ class Preparer:
         source = self._setup.template if tools is None else self._setup.tool_template
         template = self._template(source)
         family = ModelFamily.of(source or "", self._setup.tool_format)
-        if share < 1:
-            prompt = replace(prompt, messages=shortened(prompt.messages, share))
-            request = replace(request, prompt=prompt)
 
         def as_templates_want(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
             return [with_text(message, template.part_separator) for message in self._with_system(messages)]
@@ -107,11 +139,13 @@ class Preparer:
         def render(messages: list[dict[str, Any]], offered: list[dict[str, Any]] | None) -> str:
             return family.prompt(template, as_templates_want(messages), offered, prompt.variables, prompt.continues)
 
-        messages = as_templates_want(prompt.messages)
+        left = shortened(prompt.messages, share) if share < 1 else prompt.messages
+        messages = as_templates_want(left)
         try:
-            text = render(prompt.messages, tools.offered if tools else None)
+            text = render(left, tools.offered if tools else None)
         except TemplateError as error:
-            raise _placed(error, prompt.places, len(messages) - len(prompt.messages)) from error.__cause__
+            places = prompt.places if share == 1 else []
+            raise _placed(error, places, len(messages) - len(left)) from error.__cause__
         begun = messages[-1]["content"] if prompt.continues else ""
         markers = family.reasoning_markers
         opened = markers is not None and (markers.opened_by(text) or markers.left_open_by(begun))
@@ -143,7 +177,8 @@ class Preparer:
         ignored = _unused(request, prompt, template.variables, family)
         ignored += self._unused_prediction(request, params)
         ignored += unenforced_tools(tools, family.format) if tools else []
-        keeps = prefix_ends.keeps(request, text, render)
+        # of what is left of a conversation another place begins each time
+        keeps = prefix_ends.keeps(request, text, render) if share == 1 else []
         prepared = _prepared(request, [text], params, ignored, keeps, channels=channels, hide_answer=hide_answer)
         return replace(prepared, truncates=prompt.truncates)
 

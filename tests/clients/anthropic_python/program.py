@@ -118,6 +118,13 @@ def thinking() -> None:
     assert client.messages.create(**LONG, messages=messages, thinking={"type": "adaptive"}).content[-1].text == "Yes."
 
 
+@step("`messages.count_tokens()`", "scripted", "llama", "mlx")
+def count_tokens() -> None:
+    usage = client.messages.create(**SHORT, messages=CAPITAL).usage
+    prompt = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
+    assert client.messages.count_tokens(model=model, messages=CAPITAL).input_tokens == prompt
+
+
 @step("stop sequences", "scripted")
 def stop_sequences() -> None:
     message = client.messages.create(**SHORT, messages=CAPITAL, stop_sequences=["r"])
