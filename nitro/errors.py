@@ -87,6 +87,16 @@ class PullError(Sentence, NitroError):
         self.retry_after = retry_after
 
 
+class StateError(NitroError):
+    """What is kept of responses and conversations cannot be read or written. `code` is for programs; `again`: seconds
+    after which it may work, None: somebody has to do something."""
+
+    def __init__(self, code: str, message: str, again: int | None = None):
+        super().__init__(message)
+        self.code = code
+        self.again = again
+
+
 class EngineError(NitroError):
     """The base of what an engine can answer instead of tokens."""
 

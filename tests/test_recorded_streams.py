@@ -106,7 +106,9 @@ class Intake:
     def __init__(self, route: str):
         self._reader = READERS[route]
 
-    async def read(self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool, found: bool) -> Prepared:
+    async def read(
+        self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool, found: bool, history: None
+    ) -> Prepared:
         assert reader == f"nitro.api.openai.parse:{self._reader.__name__}"
         return Preparer(setup).prepare(b"".join(body), self._reader, strict)
 

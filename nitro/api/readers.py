@@ -3,6 +3,8 @@
 CHAT = "nitro.api.openai.parse:read_chat"
 COMPLETION = "nitro.api.openai.parse:read_completion"
 NAME = "nitro.api.openai.model_name:read"
+RESPONSE = "nitro.api.responses.parse:read"  # a RememberingReader
+RESPONSE_NAME = "nitro.api.responses.asked:read"
 FIRST_NITRO_CHAT = "nitro.api.first_nitro.parse:read_chat"  # imported when it is needed: it is rarely
 READERS = (CHAT, COMPLETION, NAME)
 WARM_UP = (CHAT, b'{"messages": [{"role": "user", "content": "Hello"}]}')  # a reader, and a body for it

@@ -10,6 +10,7 @@ class Asked(Struct, frozen=True):
 
     model: str | None = None  # None: the default
     stream: bool = False
+    own: bytes = b""  # what else the protocol wants to know by then, in a form of its own
 
 
 Namer = Callable[[bytes], Asked]  # raises ApiError 400 with the parameter at fault

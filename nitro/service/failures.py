@@ -14,6 +14,7 @@ from nitro.errors import (
     RequestRefused,
     SchemaViolated,
     ServerClosing,
+    StateError,
     TemplateError,
 )
 
@@ -52,4 +53,7 @@ def as_api_error(error: BaseException, prompt: str = "messages") -> ApiError:
             return ApiError(503, str(error), type="server_error", retry_after=again)
         case ServerClosing():
             return ApiError(503, str(error), type="server_error", retry_after=RETRY_AFTER)
+        case StateError():
+            status = 507 if error.code == "state_full" else 503
+            return ApiError(status, str(error), type="server_error", code=error.code, retry_after=error.again)
     return ApiError(500, str(error) or repr(error), type="server_error")

@@ -74,7 +74,7 @@ class GenerationService:
             if asked:
                 asked(known)
             lease = self._models.lease(known.model)
-            accepting = self._accept(raw.reader, body, lease, log)
+            accepting = self._accept(raw, body, lease, log)
             del body  # only the intake process needs it from here on
             accepted = await unless_disconnected(principal, accepting)
         except BaseException as error:
@@ -96,11 +96,17 @@ class GenerationService:
             return await self._intake.name(raw.namer, body)
         return Asked()
 
-    async def _accept(self, reader: str, body: list[bytes], lease: Lease, log: RequestLog) -> "_Accepted":
+    async def asked(self, namer: str, body: list[bytes], principal: Principal) -> Asked:
+        """What a request says before it is read, for who has to know it before `generate`. Raises ApiError,
+        EngineError, ClientDisconnected; nothing is logged."""
+        return await unless_disconnected(principal, self._intake.name(namer, body))
+
+    async def _accept(self, raw: RawRequest, body: list[bytes], lease: Lease, log: RequestLog) -> "_Accepted":
         model = await lease.acquire()
         log.of(model.source.id)
         info = await model.engine.ready()
-        prepared = await self._intake.read(model.setup(info), reader, body, self.strict, lease.found)
+        setup = model.setup(info)
+        prepared = await self._intake.read(setup, raw.reader, body, self.strict, lease.found, raw.history)
         del body
         lease.keep_alive(prepared.keep_alive)
         if prepared.unknown_model:

@@ -92,6 +92,8 @@ class GenerationRequest(Struct, frozen=True, kw_only=True):
 
 
 Reader = Callable[[bytes, ModelSetup], GenerationRequest]  # raises ApiError 400 with the parameter at fault
+# Reader of a protocol whose server remembers: its last argument is the RawRequest's `history`.
+RememberingReader = Callable[[bytes, ModelSetup, bytes], GenerationRequest]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(GenerationRequest).decode
@@ -106,13 +108,19 @@ def read_encoded(body: bytes, setup: ModelSetup) -> GenerationRequest:
 class RawRequest:
     """A request as it came. `reader`: where its Reader is, as "module:function". `body`: gives its pieces, once; raises
     ClientDisconnected or ApiError. `prompt_param`: what it calls its prompt. `asked`: its model, where that is known;
-    else it is read by `namer`, a Namer's place, where a server has more than one, or it is not loaded."""
+    else it is read by `namer`, a Namer's place, where a server has more than one, or it is not loaded.
+
+    `history`: what the server remembers of the conversation that the request goes on with, in the protocol's own form.
+    It travels to the intake process in front of the body. None: the reader is a Reader; else, also where it is empty, a
+    RememberingReader. Who needs it has the request named first (`GenerationService.asked`), since the name says what is
+    to be remembered."""
 
     reader: str
     body: Callable[[], Awaitable[list[bytes]]]
     prompt_param: str = "messages"
     asked: Asked | None = None
     namer: str | None = None
+    history: bytes | None = None
 
     @classmethod
     def of(cls, request: GenerationRequest) -> "RawRequest":

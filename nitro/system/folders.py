@@ -16,6 +16,12 @@ def data() -> Path:
     return _folder("NITRO_DATA", "XDG_DATA_HOME", ".local/share")
 
 
+def state() -> Path:
+    """For what programs have Nitro keep for them: $NITRO_STATE, or nitro/ in the user's state folder ($XDG_STATE_HOME,
+    ~/.local/state). It need not exist."""
+    return _folder("NITRO_STATE", "XDG_STATE_HOME", ".local/state")
+
+
 def _folder(own: str, users: str, usual: str) -> Path:
     if configured := os.environ.get(own):
         return Path(configured).expanduser()

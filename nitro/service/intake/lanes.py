@@ -63,15 +63,24 @@ class Intake:
         self._large = _Lane(readers, idle=IDLE)
 
     async def read(
-        self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False, found: bool = False
+        self,
+        setup: ModelSetup,
+        reader: str,
+        body: list[bytes],
+        strict: bool = False,
+        found: bool = False,
+        history: bytes | None = None,
     ) -> Prepared:
-        """Have a request read and made ready for the engine. `reader`, `found`: see Read. `body`: in pieces.
+        """Have a request read and made ready for the engine. `reader`, `found`: see Read. `body`: in pieces. `history`:
+        see RawRequest.
 
         Raises ApiError, TemplateError, PromptTooLong or PromptRejected where the request is at fault, EngineBusy where
         too many of its size wait, or no process can be started.
         """
+        length = None if history is None else len(history)
+        body = [history, *body] if history else body
         lane, seconds = self._lane(body)
-        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found), body)
+        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found, history=length), body)
         assert isinstance(answer, Prepared)
         return answer
 

@@ -66,13 +66,15 @@ class Use(WireMessage, frozen=True):
 class Read(WireMessage, frozen=True):
     """A request; its body is the next payload. `reader`: who reads it, as "module:function". `seconds`: its limit of
     processor time. `strict`: refuse parameters that would be ignored. `place`: that of its model. `found`: its name for
-    the model was found to mean this one."""
+    the model was found to mean this one. `history`: so many bytes at the payload's start are the request's history,
+    which goes to the reader beside the body; None: it has none, and its reader takes none."""
 
     reader: str
     seconds: float
     strict: bool = False
     place: int = 0
     found: bool = False
+    history: int | None = None
 
 
 class Name(WireMessage, frozen=True):

@@ -11,9 +11,10 @@ import signal
 import socket
 import sys
 import traceback
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
+from nitro.models.setup import ModelSetup
 from nitro.service.intake import messages
 from nitro.service.intake.messages import (
     READ_TIMEOUT,
@@ -29,6 +30,7 @@ from nitro.service.intake.messages import (
     Valid,
 )
 from nitro.service.intake.prepare import Preparer
+from nitro.service.requests import GenerationRequest, RememberingReader
 from nitro.system import frames, gc_tuning
 from nitro.text import tool_formats
 from nitro.text.template import ChatTemplate
@@ -75,6 +77,10 @@ def _reader(name: str) -> Any:
     return getattr(importlib.import_module(module), function)
 
 
+def _remembering(reader: RememberingReader, history: bytes, body: bytes, setup: ModelSetup) -> GenerationRequest:
+    return reader(body, setup, history)
+
+
 def _answer(preparers: dict[int, Preparer], message: Read | Name | Check, body: bytes) -> FromIntake:
     try:
         if isinstance(message, Check):
@@ -83,7 +89,11 @@ def _answer(preparers: dict[int, Preparer], message: Read | Name | Check, body: 
             return Valid()
         if isinstance(message, Name):
             return Named(_reader(message.namer)(body))
-        return preparers[message.place].prepare(body, _reader(message.reader), message.strict, message.found)
+        reader = _reader(message.reader)
+        if message.history is not None:
+            history, body = body[: message.history], body[message.history :]
+            reader = partial(_remembering, reader, history)
+        return preparers[message.place].prepare(body, reader, message.strict, message.found)
     except Exception as error:
         return messages.refusal(error, traceback.format_exc())
 

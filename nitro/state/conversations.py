@@ -1,0 +1,96 @@
+"""Conversations in the database, as jobs. One response at a time may work on a conversation."""
+
+import sqlite3
+from collections.abc import Sequence
+
+from msgspec import Raw, Struct
+
+from nitro.state import items
+from nitro.state.items import INPUT
+
+
+class Conversation(Struct, frozen=True):
+    """`metadata`: a JSON object. `changes`: of its items so far."""
+
+    id: str
+    created: int  # seconds since 1970
+    metadata: Raw
+    changes: int
+
+
+class Gone(Exception):
+    """There is no conversation of this id, or no such item in it."""
+
+    def __init__(self, id: str):
+        super().__init__(id)
+        self.id = id
+
+
+class Busy(Exception):
+    """A response works on the conversation, or has just changed it."""
+
+    def __init__(self, id: str):
+        super().__init__(id)
+        self.id = id
+
+
+def create(db: sqlite3.Connection, id: str, created: int, metadata: bytes, first: Sequence[Raw]) -> None:
+    """With its first items."""
+    db.execute("INSERT INTO conversations VALUES (?, ?, ?, 0)", (id, created, metadata))
+    items.add(db, id, INPUT, items.named(first))
+
+
+def get(db: sqlite3.Connection, id: str) -> Conversation:
+    """Raises Gone."""
+    row = db.execute("SELECT id, created, metadata, changes FROM conversations WHERE id = ?", (id,)).fetchone()
+    if row is None:
+        raise Gone(id)
+    id, created, metadata, changes = row
+    return Conversation(id, created, Raw(metadata), changes)
+
+
+def update(db: sqlite3.Connection, id: str, metadata: bytes) -> Conversation:
+    """Raises Gone."""
+    db.execute("UPDATE conversations SET metadata = ? WHERE id = ?", (metadata, id))
+    return get(db, id)
+
+
+def delete(db: sqlite3.Connection, id: str) -> None:
+    """With its items. Raises Gone."""
+    if not db.execute("DELETE FROM conversations WHERE id = ?", (id,)).rowcount:
+        raise Gone(id)
+    items.remove(db, id)
+
+
+def of(db: sqlite3.Connection, id: str) -> tuple[int, list[tuple[str, bytes]]]:
+    """How often its items have changed, and each item's id and JSON. Raises Gone."""
+    return get(db, id).changes, items.of(db, id)
+
+
+def append(db: sqlite3.Connection, id: str, more: Sequence[tuple[str, bytes]]) -> None:
+    """Items that a response has added. Where the conversation was deleted meanwhile, nothing happens."""
+    if db.execute("UPDATE conversations SET changes = changes + 1 WHERE id = ?", (id,)).rowcount:
+        items.add(db, id, INPUT, more)
+
+
+def add(db: sqlite3.Connection, id: str, more: Sequence[Raw]) -> None:
+    """Items that a client adds. Raises Gone, Busy."""
+    check_unchanged(db, id, None)
+    append(db, id, items.named(more))
+
+
+def remove(db: sqlite3.Connection, id: str, item: str) -> Conversation:
+    """One item. Raises Gone, Busy."""
+    check_unchanged(db, id, None)
+    if not db.execute("DELETE FROM items WHERE owner = ? AND id = ?", (id, item)).rowcount:
+        raise Gone(item)
+    db.execute("UPDATE conversations SET changes = changes + 1 WHERE id = ?", (id,))
+    return get(db, id)
+
+
+def check_unchanged(db: sqlite3.Connection, id: str, changes: int | None) -> None:
+    """Raises Gone, or Busy where a response works on it, or its items have changed since there were `changes`."""
+    found = get(db, id)
+    query = "SELECT 1 FROM responses WHERE conversation = ? AND status IN ('queued', 'in_progress')"
+    if db.execute(query, (id,)).fetchone() or changes not in (None, found.changes):
+        raise Busy(id)

@@ -1,0 +1,53 @@
+"""The tables, as each version of Nitro has changed them. A database says by its `user_version` how many are done.
+
+`responses.owner` is the server that works on a response; null where it has ended, or is queued and nobody's.
+`items.owner` is the response or the conversation that an item belongs to; `side` is 0 for input, 1 for output.
+"""
+
+APPLICATION = 0x4E697472  # "Nitr": SQLite's application_id, by which other programs' databases are told apart
+
+CHANGES = (
+    """
+    CREATE TABLE responses (
+        id TEXT PRIMARY KEY,
+        created INTEGER NOT NULL, -- seconds since 1970
+        status TEXT NOT NULL,
+        body BLOB NOT NULL, -- the object, as JSON
+        model TEXT NOT NULL,
+        previous TEXT, -- the response that it goes on with
+        conversation TEXT,
+        background INTEGER NOT NULL,
+        streamed INTEGER NOT NULL, -- its events are kept
+        runs INTEGER NOT NULL DEFAULT 0, -- how often a server has begun to compute it
+        owner TEXT
+    );
+    CREATE INDEX responses_by_time ON responses (created);
+    CREATE INDEX responses_at_work ON responses (status) WHERE status IN ('queued', 'in_progress');
+    CREATE TABLE requests ( -- of background responses that have not ended
+        response TEXT PRIMARY KEY,
+        body BLOB NOT NULL,
+        history BLOB NOT NULL
+    );
+    CREATE TABLE events (
+        response TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        frame BLOB NOT NULL,
+        PRIMARY KEY (response, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE conversations (
+        id TEXT PRIMARY KEY,
+        created INTEGER NOT NULL,
+        metadata BLOB NOT NULL, -- a JSON object
+        changes INTEGER NOT NULL DEFAULT 0 -- of its items: who has read them sees whether they are still the same
+    );
+    CREATE TABLE items (
+        owner TEXT NOT NULL,
+        side INTEGER NOT NULL,
+        place INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        body BLOB NOT NULL, -- JSON
+        PRIMARY KEY (owner, side, place)
+    ) WITHOUT ROWID;
+    CREATE INDEX items_by_id ON items (id);
+    """,
+)
