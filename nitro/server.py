@@ -30,6 +30,7 @@ from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, Star
 from nitro.launch import Launch
 from nitro.models import catalog
 from nitro.models.catalog import Catalog
+from nitro.models.fetching import Fetching
 from nitro.models.handle import ServedModel
 from nitro.models.pool import Pool
 from nitro.service.generation import GenerationService
@@ -92,7 +93,8 @@ class Server:
         guard = _guard(config)
         self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
-        app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20, self.stop)
+        fetching = Fetching(self.models, offered, allowed=not config.no_pull)
+        app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20, self.stop, fetching)
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
         self._uvicorn = _Uvicorn(

@@ -13,10 +13,12 @@ from nitro.api.auth import Guard
 from nitro.api.first_nitro import routes as first_nitro
 from nitro.api.first_nitro.model import FirstNitro
 from nitro.api.middleware import RequestMiddleware
+from nitro.api.ollama import routes as ollama
 from nitro.api.openai import models
 from nitro.api.openai.chat import chat_completions
 from nitro.api.openai.completions import completions
 from nitro.api.openapi.document import openapi_document
+from nitro.models.fetching import Fetching
 from nitro.models.pool import Pool
 from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
@@ -38,10 +40,11 @@ def make_app(
     metrics: Metrics,
     max_body: int = 32 * 2**20,
     stop: Callable[[], None] = lambda: None,
+    fetching: Fetching | None = None,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
-    server."""
-    first = FirstNitro(served, stop, guard.has_key, service.strict)
+    server. `fetching`: how models come and go; None: they do not."""
+    first = FirstNitro(served, stop, service.strict)
     app = _Application(
         [
             chat_completions,
@@ -55,8 +58,18 @@ def make_app(
             health.metrics,
             openapi_document,
             *first_nitro.HANDLERS,
+            *ollama.HANDLERS,
         ],
-        state=State({"models": served, "service": service, "metrics": metrics, "first_nitro": first}),
+        state=State(
+            {
+                "models": served,
+                "service": service,
+                "metrics": metrics,
+                "first_nitro": first,
+                "fetching": fetching or Fetching(served, None, allowed=False),
+                "has_key": guard.has_key,
+            }
+        ),
         exception_handlers={
             NotFoundException: error_responses.on_unknown_url,
             MethodNotAllowedException: error_responses.on_wrong_method,

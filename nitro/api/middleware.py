@@ -72,7 +72,7 @@ class RequestMiddleware:
             body.check()
         except ApiError as refusal:
             error_responses.refused(scope, refusal)
-            return await _refuse(send_with_headers, refusal)
+            return await _refuse(send_with_headers, refusal, path)
         if method == "OPTIONS":
             return await _answer(send_with_headers, 204, {b"allow": _allow(allowed)}, b"")
         if path not in OPEN_PATHS:
@@ -129,11 +129,11 @@ def _allow(methods: Iterable[str]) -> bytes:
     return ", ".join(sorted(methods)).encode()
 
 
-async def _refuse(send: Send, refusal: ApiError) -> None:
+async def _refuse(send: Send, refusal: ApiError, path: str) -> None:
     headers = {b"content-type": b"application/json", b"x-should-retry": b"false"}
     if refusal.status == 401:
         headers[b"www-authenticate"] = b"Bearer"
-    await _answer(send, refusal.status, headers, msgspec.json.encode(refusal.body))
+    await _answer(send, refusal.status, headers, msgspec.json.encode(error_responses.body(refusal, path)))
 
 
 async def _answer(send: Send, status: int, headers: dict[bytes, bytes], body: bytes) -> None:

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import os
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
 from nitro.errors import ApiError, no_such_model
-from nitro.models import model_source
+from nitro.models import model_source, names
 from nitro.models.catalog import AmbiguousName, Catalog, NameNotFound
 from nitro.models.handle import ServedModel
 from nitro.models.load_plan import Wanted
@@ -33,10 +34,14 @@ class Offers:
     def known(self, name: str | None, default: Member | None) -> tuple[Member | None, bool]:
         """The model that a name means without a look at the stores, and whether it means that one rather than any: the
         default, where there is no name or no other model, or one that was wanted before."""
-        for member in self.members:
-            if member.is_called(name):
-                return member, True
+        spellings = names.spellings(name) if name and self.catalog is None else [name or ""]
+        if member := self._called(spellings):
+            return member, True
         return (default, False) if not name or self._alone else (None, False)
+
+    def _called(self, spellings: Iterable[str]) -> Member | None:
+        """The member of the first of these names that is one's."""
+        return next((member for name in spellings for member in self.members if member.is_called(name)), None)
 
     @property
     def _alone(self) -> bool:
@@ -71,19 +76,19 @@ class Offers:
 
     async def exactly(self, name: str) -> Member:
         """The model that this name means. Raises ApiError."""
-        for member in self.members:
-            if member.is_called(name):
-                return member
-        here = [member.id for member in self.members]
-        if self.catalog is None:
-            raise _Unknown(name, here)
+        if member := self._called([name]):
+            return member
+        others: set[str] = set()
         try:
-            return await self._member(await asyncio.to_thread(self.catalog.find, name))
+            if self.catalog:
+                return await self._member(await asyncio.to_thread(self.catalog.find, name))
         except AmbiguousName as error:
             raise ApiError(400, str(error), param="model", code="model_ambiguous") from None
         except NameNotFound as error:
-            others = {each for each in error.known if not any(member.is_called(each) for member in self.members)}
-            raise _Unknown(name, [*here, *sorted(others)]) from None
+            others = {each for each in error.known if self._called([each]) is None}
+        if member := self._called(names.spellings(name)):
+            return member
+        raise _Unknown(name, [*(member.id for member in self.members), *sorted(others)])
 
     async def all(self) -> list[Member]:
         """Those that were wanted, and after them those that only the catalog knows."""
@@ -106,6 +111,15 @@ class Offers:
         self.members.append(member)
         return member
 
+    def at(self, path: str) -> Member | None:
+        """The member whose file or folder this is."""
+        return next((member for member in self.members if _path(member) == os.path.realpath(path)), None)
+
+    def forget(self, member: Member) -> None:
+        """Know a model no more, unless it is loaded or somebody waits for it."""
+        if member in self.members and not member.resident and not member.waiters:
+            self.members.remove(member)
+
     def pinned(self, wanted: Wanted) -> bool:
         """Whether it never gives way."""
         member = Member(wanted, False)
@@ -118,9 +132,8 @@ class Offers:
     async def _member(self, stored: StoredModel) -> Member:
         if stored.problem:
             raise ApiError(400, f"The model '{stored.name}': {stored.problem}", param="model", code="model_unusable")
-        for member in self.members:
-            if _path(member) == os.path.realpath(stored.path):
-                return member
+        if member := self.at(stored.path):
+            return member
         member = self._made(stored)
         self.members.append(member)
         return member
@@ -138,10 +151,10 @@ class Offers:
 class _Unknown(ApiError):
     """404. `names`: those that there are."""
 
-    def __init__(self, name: str, names: list[str]):
-        error = no_such_model(name, names)
+    def __init__(self, name: str, known: list[str]):
+        error = no_such_model(name, known)
         super().__init__(error.status, str(error), code=error.code)
-        self.names = names
+        self.names = known
 
 
 def over(settings: ModelSettings, below: ModelSettings) -> ModelSettings:

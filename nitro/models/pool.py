@@ -73,7 +73,7 @@ class Pool:
     @property
     def default_entry(self) -> PoolEntry | None:
         """What is told of it."""
-        return self._default.entry(asyncio.get_running_loop().time()) if self._default else None
+        return self._default.entry() if self._default else None
 
     @property
     def default_ready(self) -> bool:
@@ -87,25 +87,20 @@ class Pool:
 
     def entries(self) -> list[PoolEntry]:
         """The models that were wanted so far, the default first."""
-        now = asyncio.get_running_loop().time()
-        return [member.entry(now) for member in self._offers.members]
+        return [member.entry() for member in self._offers.members]
 
     async def offered(self) -> list[PoolEntry]:
         """All models, also those that nobody has wanted yet."""
-        now = asyncio.get_running_loop().time()
-        return [member.entry(now) for member in await self._offers.all()]
+        return [member.entry() for member in await self._offers.all()]
 
     async def find(self, name: str) -> PoolEntry:
         """The model of this name. Raises ApiError 404."""
-        member = await self._offers.exactly(name)
-        return member.entry(asyncio.get_running_loop().time())
+        return (await self._offers.exactly(name)).entry()
 
     def note(self, name: str) -> None:
         """Log, once per name, that a request has named a model that is not ours."""
         if self._default:
             self._offers.note(name, self._default)
-
-    # Leases
 
     def lease(self, name: str | None = None) -> Lease:
         """The model for a request that names this one, or none."""
@@ -196,6 +191,12 @@ class Pool:
         await self._unload(member, force)
         if self._default is member and not self._offers.has_given_default:
             self._default = None
+
+    async def forget(self, path: str) -> None:
+        """Unload the model whose file this is, and know it no more. Raises ApiError 409."""
+        if member := self._offers.at(path):
+            await self.unload(member.id)
+            self._offers.forget(member)
 
     async def _unload(self, member: Member, force: bool) -> None:
         if not member.resident:
