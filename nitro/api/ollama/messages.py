@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from nitro.api.ollama.requests import ROLES, Message
+from nitro.api.ollama.requests import ROLES, OllamaMessage
 from nitro.api.openai import requests
 from nitro.errors import ApiError
 
 ID = "call_{number}"  # of a call that has none; no other has it, since Ollama's own ids are longer
 
 
-def ours(messages: Sequence[Message]) -> list[requests.Message]:
+def ours(messages: Sequence[OllamaMessage]) -> list[requests.Message]:
     """Raises ApiError 400 with `param`."""
     waiting: list[tuple[str, str]] = []  # calls without a result: name and id
     count = 0
@@ -46,7 +46,7 @@ def _name(call: dict[str, Any]) -> str:
     return str(function.get("name")) if isinstance(function, dict) else ""
 
 
-def _answered(message: Message, waiting: list[tuple[str, str]]) -> str | None:
+def _answered(message: OllamaMessage, waiting: list[tuple[str, str]]) -> str | None:
     """The id of the call that a result answers: the one it names; else the first that waits of this tool, or of any.
     That one no longer waits."""
     wanted = [call for call in waiting if call[1] == message.tool_call_id]

@@ -1,4 +1,7 @@
-"""Names in the bodies of Ollama's requests that are no fields here: what becomes of each. Source: Ollama, api/types.go."""
+"""Names in the bodies of Ollama's requests that are no fields here: what becomes of each.
+
+Source: Ollama, api/types.go.
+"""
 
 from collections.abc import Mapping
 from typing import Any

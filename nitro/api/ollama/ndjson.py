@@ -4,7 +4,7 @@ import msgspec
 from litestar import MediaType, Response
 
 from nitro.api import error_responses
-from nitro.api.ollama.schema import ErrorReply
+from nitro.api.ollama.schema import OllamaError
 from nitro.errors import ApiError
 
 MEDIA_TYPE = "application/x-ndjson"
@@ -20,7 +20,7 @@ def line(value: msgspec.Struct) -> bytes:
 
 def error_line(error: ApiError) -> bytes:
     """The line that ends a stream which has failed."""
-    return line(ErrorReply(str(error)))
+    return line(OllamaError(str(error)))
 
 
 def error(error: ApiError) -> Response[bytes]:

@@ -14,7 +14,13 @@ from msgspec.structs import replace
 from nitro.api import json_body
 from nitro.api.json_body import Decoded
 from nitro.api.ollama import messages
-from nitro.api.ollama.requests import LEVELS, ChatRequest, CommonRequest, GenerateRequest, Options
+from nitro.api.ollama.requests import (
+    LEVELS,
+    CommonRequest,
+    OllamaChatRequest,
+    OllamaGenerateRequest,
+    OllamaOptions,
+)
 from nitro.api.openai import parse, requests
 from nitro.api.openai.model_name import seconds_of
 from nitro.engines.sampling_defaults import SamplingDefaults
@@ -45,6 +51,9 @@ encode_wants = msgspec.msgpack.Encoder().encode
 decode_wants = msgspec.msgpack.Decoder(Wants).decode
 
 
+NULL = Raw(b"null")
+
+
 class _Context(Struct):
     num_ctx: int | None = None
 
@@ -57,12 +66,12 @@ class _Named(Struct):
 
 
 class _NamedChat(_Named):
-    messages: Raw | None = None
+    messages: Raw = NULL
 
 
 class _NamedGenerate(_Named):
-    prompt: Raw | None = None
-    suffix: Raw | None = None
+    prompt: Raw = NULL
+    suffix: Raw = NULL
 
 
 def name_chat(body: bytes) -> Asked:
@@ -83,14 +92,14 @@ def _asked(named: _Named, empty: bool) -> Asked:
     return Asked(named.model, named.stream is not False, encode_wants(wants))
 
 
-def _is_empty(value: Raw | None) -> bool:
+def _is_empty(value: Raw) -> bool:
     """Whether a value that may be long is null, or a text or a list with nothing in it."""
-    return value is None or bytes(memoryview(value)[:100]).translate(None, b" \t\r\n") in (b"", b"null", b'""', b"[]")
+    return bytes(memoryview(value)[:100]).translate(None, b" \t\r\n") in (b"null", b'""', b"[]")
 
 
 def read_chat(body: bytes, setup: ModelSetup) -> GenerationRequest:
     """The Reader of `POST /api/chat`. Raises ApiError 400 with `param`."""
-    request, told, given = json_body.decode(body, ChatRequest)
+    request, told, given = json_body.decode(body, OllamaChatRequest)
     try:
         check_request(request)
         ours, named = _common(request, setup)
@@ -111,7 +120,7 @@ def read_chat(body: bytes, setup: ModelSetup) -> GenerationRequest:
 
 def read_generate(body: bytes, setup: ModelSetup) -> GenerationRequest:
     """The Reader of `POST /api/generate`. Raises ApiError 400 with `param`."""
-    request, told, given = json_body.decode(body, GenerateRequest)
+    request, told, given = json_body.decode(body, OllamaGenerateRequest)
     try:
         check_request(request)
         _check_raw(request)
@@ -134,7 +143,7 @@ def read_generate(body: bytes, setup: ModelSetup) -> GenerationRequest:
 
 
 def _continued(
-    request: GenerateRequest,
+    request: OllamaGenerateRequest,
     told: list[str],
     given: Mapping[str, str],
     ours: dict[str, Any],
@@ -159,7 +168,7 @@ def _with_defaults(setup: ModelSetup) -> ModelSetup:
 
 def _common(request: CommonRequest, setup: ModelSetup) -> tuple[dict[str, Any], dict[str, str]]:
     """The fields of our request that both kinds set, and by them the client's names. Raises ApiError 400."""
-    options = request.options or Options()
+    options = request.options or OllamaOptions()
     check_options(options, setup.info.context)
     ours: dict[str, Any] = {
         "model": request.model,
@@ -176,12 +185,12 @@ def _common(request: CommonRequest, setup: ModelSetup) -> tuple[dict[str, Any], 
     return ours, named
 
 
-def check_options(options: Options, context: int) -> None:
+def check_options(options: OllamaOptions, context: int) -> None:
     """Hold what only Ollama has to what is served: `context` tokens. Raises ApiError 400."""
     try:
         check_request(options)
     except ApiError as error:
-        raise error.renamed({name: f"options.{name}" for name in Options.__struct_fields__}) from None
+        raise error.renamed({name: f"options.{name}" for name in OllamaOptions.__struct_fields__}) from None
     check_context(options.num_ctx, context)
 
 
@@ -229,13 +238,13 @@ def _level(level: str, family: ModelFamily) -> str:
     return "high" if level == "max" and family.format.messages else level
 
 
-def _no_thinking(request: GenerateRequest) -> dict[str, Any]:
+def _no_thinking(request: OllamaGenerateRequest) -> dict[str, Any]:
     if request.think:
         raise ApiError.invalid("think", "false where no chat template writes the prompt")
     return {}
 
 
-def _check_raw(request: GenerateRequest) -> None:
+def _check_raw(request: OllamaGenerateRequest) -> None:
     """Raises ApiError 400 for what only a template could take in."""
     if request.raw and request.suffix:
         raise ApiError.invalid("suffix", "nothing beside 'raw'")

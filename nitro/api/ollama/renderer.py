@@ -42,7 +42,7 @@ class Call:
         self._index, self._id, self._name = index, id, name
         self.arguments = arguments
 
-    def whole(self) -> schema.ToolCall | None:
+    def whole(self) -> schema.OllamaToolCall | None:
         """The call; None: it was cut."""
         try:
             is_object = isinstance(msgspec.json.decode(self.arguments), dict)
@@ -51,7 +51,9 @@ class Call:
         if not is_object:
             return None
         arguments = self.arguments.replace("\n", " ").replace("\r", " ")  # white space: in a string they are escaped
-        return schema.ToolCall(self._id, schema.CalledFunction(self._index, self._name, Raw(arguments.encode())))
+        return schema.OllamaToolCall(
+            self._id, schema.OllamaCalledFunction(self._index, self._name, Raw(arguments.encode()))
+        )
 
     def text(self) -> str:
         """What there is of it."""
@@ -74,7 +76,7 @@ class OllamaRenderer(ABC):
 
     @abstractmethod
     def part(
-        self, content: str, thinking: str | UnsetType, calls: list[schema.ToolCall] | UnsetType, **reply: Any
+        self, content: str, thinking: str | UnsetType, calls: list[schema.OllamaToolCall] | UnsetType, **reply: Any
     ) -> schema.Reply:
         """A line, or the whole. `reply`: the fields of Reply."""
 
@@ -117,7 +119,7 @@ class OllamaRenderer(ABC):
         whole = call.whole()
         return [self._line("", calls=[whole]) if whole else self._line(call.text())]
 
-    def _line(self, content: str, thinking: str = "", calls: list[schema.ToolCall] | UnsetType = UNSET) -> bytes:
+    def _line(self, content: str, thinking: str = "", calls: list[schema.OllamaToolCall] | UnsetType = UNSET) -> bytes:
         return ndjson.line(self.part(content, thinking or UNSET, calls, **self._head(False), **self._taken()))
 
     def _head(self, done: bool) -> dict[str, Any]:
@@ -128,7 +130,7 @@ class OllamaRenderer(ABC):
         scored, self._scored = self._scored, []
         return {"logprobs": self._logprobs(scored)}
 
-    def _logprobs(self, scored: Sequence[PlacedToken]) -> list[schema.Logprob] | UnsetType:
+    def _logprobs(self, scored: Sequence[PlacedToken]) -> list[schema.OllamaLogprob] | UnsetType:
         return [_logprob(token, self._top_logprobs) for token in scored] if scored else UNSET
 
     def _end(self, done: Done) -> dict[str, Any]:
@@ -177,17 +179,17 @@ class ChatRenderer(OllamaRenderer):
     """Of `POST /api/chat`."""
 
     def part(
-        self, content: str, thinking: str | UnsetType, calls: list[schema.ToolCall] | UnsetType, **reply: Any
+        self, content: str, thinking: str | UnsetType, calls: list[schema.OllamaToolCall] | UnsetType, **reply: Any
     ) -> schema.ChatReply:
         """A message."""
-        return schema.ChatReply(message=schema.ReplyMessage("assistant", content, thinking, calls), **reply)
+        return schema.ChatReply(message=schema.OllamaReplyMessage("assistant", content, thinking, calls), **reply)
 
 
 class GenerateRenderer(OllamaRenderer):
     """Of `POST /api/generate`, which has no calls."""
 
     def part(
-        self, content: str, thinking: str | UnsetType, calls: list[schema.ToolCall] | UnsetType, **reply: Any
+        self, content: str, thinking: str | UnsetType, calls: list[schema.OllamaToolCall] | UnsetType, **reply: Any
     ) -> schema.GenerateReply:
         """A text."""
         return schema.GenerateReply(response=content, thinking=thinking, **reply)
@@ -198,9 +200,9 @@ def _reason(reason: FinishReason) -> schema.DoneReason:
     return "length" if reason == "length" else "stop"
 
 
-def _logprob(token: PlacedToken, top: int | None) -> schema.Logprob:
-    likeliest = [schema.TokenLogprob(*_spelled(scored)) for scored in token.logprobs.top]
-    return schema.Logprob(*_spelled(token.logprobs.chosen), likeliest if top else UNSET)
+def _logprob(token: PlacedToken, top: int | None) -> schema.OllamaLogprob:
+    likeliest = [schema.OllamaTokenLogprob(*_spelled(scored)) for scored in token.logprobs.top]
+    return schema.OllamaLogprob(*_spelled(token.logprobs.chosen), likeliest if top else UNSET)
 
 
 def _spelled(scored: ScoredToken) -> tuple[str, float, list[int] | UnsetType]:

@@ -27,7 +27,7 @@ _structured = partial(Param, capability="structured_output")
 _reasoning = partial(Param, capability="reasoning")
 
 
-class Options(SamplingOptions, frozen=True, kw_only=True):
+class OllamaOptions(SamplingOptions, frozen=True, kw_only=True):
     """`options`: how tokens are drawn, where the answer ends, and how a model is loaded."""
 
     known: ClassVar[Mapping[str, Known]] = names.OPTIONS
@@ -43,7 +43,7 @@ class Options(SamplingOptions, frozen=True, kw_only=True):
     stop: Annotated[str | list[str] | None, Param(f"A string, or up to {MAX_STOPS}, at which the content ends.")] = None
 
 
-class Message(Struct):
+class OllamaMessage(Struct):
     """One message of a conversation."""
 
     known: ClassVar[Mapping[str, Known]] = names.MESSAGE
@@ -65,7 +65,7 @@ class CommonRequest(Struct, frozen=True, kw_only=True):
         str | dict[str, Any] | None,
         _structured('"json": the answer is a JSON object. A JSON schema: it matches that, which is enforced.'),
     ] = None
-    options: Annotated[Options | None, Param("How the answer is drawn, and where it ends: see below.")] = None
+    options: Annotated[OllamaOptions | None, Param("How the answer is drawn, and where it ends: see below.")] = None
     think: Annotated[
         bool | str | None,
         _reasoning(f"Whether the model reasons before it answers, or how much: {', '.join(LEVELS)}."),
@@ -81,13 +81,13 @@ class CommonRequest(Struct, frozen=True, kw_only=True):
     ] = None
 
 
-class ChatRequest(CommonRequest, frozen=True, kw_only=True):
+class OllamaChatRequest(CommonRequest, frozen=True, kw_only=True):
     """`POST /api/chat`."""
 
     known: ClassVar[Mapping[str, Known]] = names.CHAT
 
     messages: Annotated[
-        list[Message] | None,
+        list[OllamaMessage] | None,
         Param(
             "The conversation. If the last message is the assistant's, it is continued. None: the model is loaded or, "
             "with `keep_alive` 0, unloaded.",
@@ -99,7 +99,7 @@ class ChatRequest(CommonRequest, frozen=True, kw_only=True):
     )
 
 
-class GenerateRequest(CommonRequest, frozen=True, kw_only=True):
+class OllamaGenerateRequest(CommonRequest, frozen=True, kw_only=True):
     """`POST /api/generate`."""
 
     known: ClassVar[Mapping[str, Known]] = names.GENERATE

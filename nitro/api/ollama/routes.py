@@ -62,7 +62,7 @@ class Kind:
 
 
 def _no_message(**reply: Any) -> schema.ChatReply:
-    return schema.ChatReply(message=schema.ReplyMessage("assistant", ""), **reply)
+    return schema.ChatReply(message=schema.OllamaReplyMessage("assistant", ""), **reply)
 
 
 CHAT = Kind(readers.OLLAMA_CHAT, readers.OLLAMA_CHAT_NAME, "messages", ChatRenderer, _no_message)

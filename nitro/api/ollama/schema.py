@@ -1,5 +1,7 @@
-"""Ollama's replies, as msgspec structs. Source: Ollama 0.32, api/types.go. Durations are nanoseconds, sizes bytes, times
-RFC 3339."""
+"""Ollama's replies, as msgspec structs. Source: Ollama 0.32, api/types.go.
+
+Durations are nanoseconds, sizes bytes, times RFC 3339.
+"""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -9,13 +11,13 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 DoneReason = Literal["stop", "length", "load", "unload"]
 
 
-class ErrorReply(Struct):
+class OllamaError(Struct):
     """Any error: in place of a reply, or a stream's last line."""
 
     error: str
 
 
-class TokenLogprob(Struct, omit_defaults=True):
+class OllamaTokenLogprob(Struct, omit_defaults=True):
     """A token, how likely the model finds it by itself, and its bytes."""
 
     token: str
@@ -23,13 +25,13 @@ class TokenLogprob(Struct, omit_defaults=True):
     bytes: list[int] | UnsetType = UNSET
 
 
-class Logprob(TokenLogprob, omit_defaults=True):
+class OllamaLogprob(OllamaTokenLogprob, omit_defaults=True):
     """The same of a token of the answer, with the likeliest at its place."""
 
-    top_logprobs: list[TokenLogprob] | UnsetType = UNSET
+    top_logprobs: list[OllamaTokenLogprob] | UnsetType = UNSET
 
 
-class CalledFunction(Struct):
+class OllamaCalledFunction(Struct):
     """`arguments`: an object."""
 
     index: int
@@ -37,20 +39,20 @@ class CalledFunction(Struct):
     arguments: Raw
 
 
-class ToolCall(Struct):
+class OllamaToolCall(Struct):
     """A call of a tool."""
 
     id: str
-    function: CalledFunction
+    function: OllamaCalledFunction
 
 
-class ReplyMessage(Struct, omit_defaults=True):
+class OllamaReplyMessage(Struct, omit_defaults=True):
     """What the model says; in a stream a part of it."""
 
     role: Literal["assistant"]
     content: str
     thinking: str | UnsetType = UNSET
-    tool_calls: list[ToolCall] | UnsetType = UNSET
+    tool_calls: list[OllamaToolCall] | UnsetType = UNSET
 
 
 class Reply(Struct, omit_defaults=True, kw_only=True):
@@ -66,13 +68,13 @@ class Reply(Struct, omit_defaults=True, kw_only=True):
     prompt_eval_duration: int | UnsetType = UNSET
     eval_count: int | UnsetType = UNSET
     eval_duration: int | UnsetType = UNSET
-    logprobs: list[Logprob] | UnsetType = UNSET
+    logprobs: list[OllamaLogprob] | UnsetType = UNSET
 
 
 class ChatReply(Reply, omit_defaults=True, kw_only=True):
     """Of `POST /api/chat`: whole, or a line of a stream."""
 
-    message: ReplyMessage
+    message: OllamaReplyMessage
 
 
 class GenerateReply(Reply, omit_defaults=True, kw_only=True):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from litestar import MediaType, Response, get
@@ -16,7 +16,9 @@ from msgspec import Struct
 
 from nitro.api import sse
 from nitro.api.openai import requests, schema
+from nitro.api.openapi import ollama_operations
 from nitro.api.openapi.open_objects import SHAPES
+from nitro.api.openapi.operation import ANY, GENERATION, Operation
 from nitro.parameters import NO_LIMIT, Param, parameters
 from nitro.service.metrics import CONTENT_TYPE
 
@@ -31,19 +33,6 @@ ABOUT = (
 )
 
 
-class Operation(NamedTuple):
-    """What the document says of a route and a method."""
-
-    summary: str
-    statuses: tuple[int, ...]  # of its errors
-    reply: type[Struct] | str | None  # a struct, or the media type of a text
-    body: type[Struct] | None = None
-    chunk: type[Struct] | None = None  # what the events of a stream are
-    open: bool = False  # needs no key; a 503 is an answer of its own, not an error
-
-
-ANY = (401, 403, 500)
-GENERATION = (400, *ANY[:2], 404, 413, 422, 429, 500, 503)
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/chat/completions"): Operation(
         "Answer a conversation", GENERATION, schema.ChatCompletion, requests.ChatRequest, schema.ChatCompletionChunk
@@ -64,6 +53,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("get", "/metrics"): Operation("Metrics for Prometheus", ANY, CONTENT_TYPE.partition(";")[0]),
     ("get", "/schema"): Operation("This document", ANY, None),
     ("get", "/schema/openapi.json"): Operation("This document", ANY, None),
+    **ollama_operations.OPERATIONS,
 }
 ERRORS = {
     400: "The request is wrong; `param` says where.",
@@ -75,7 +65,10 @@ ERRORS = {
     422: "The model's output breaks the schema that `param` names; or such requests made the engine crash repeatedly.",
     429: "The queue is full.",
     500: "The server or its engine failed.",
+    501: "The server does not do this.",
+    502: "The hub cannot be reached, or answers with an error.",
     503: "No engine is running, it crashed while it worked on the request, or there is no room for the model.",
+    507: "The disk is full, or cannot be written.",
 }
 HEADERS: dict[str, str] = {
     "x-request-id": "The request's id, by which the server's log names it.",
@@ -90,6 +83,7 @@ DESCRIBED = (
     requests.Message,
     requests.LoadRequest,
     requests.UnloadRequest,
+    *ollama_operations.DESCRIBED,
 )
 
 
@@ -106,7 +100,7 @@ def _encoded() -> bytes:
 
 def document() -> Json:
     """The OpenAPI 3.2 document of this server."""
-    structs = {*_structs(), schema.ErrorReply}
+    structs = {*_structs(), *(operation.error for operation in OPERATIONS.values())}
     _, components = msgspec.json.schema_components(sorted(structs, key=lambda s: s.__name__), ref_template=REFERENCE)
     for struct in DESCRIBED:
         _describe(components[struct.__name__]["properties"], parameters(struct))
@@ -120,10 +114,21 @@ def document() -> Json:
         "components": {
             "schemas": components,
             "headers": {name: _header(name, description) for name, description in HEADERS.items()},
-            "responses": {str(status): _error(status) for status in ERRORS},
+            "responses": {_named(status, error): _error(status, error) for status, error in _errors()},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _errors() -> list[tuple[int, type[Struct]]]:
+    """Each status with each form that an error of it has."""
+    found = {(status, operation.error) for operation in OPERATIONS.values() for status in operation.statuses}
+    return sorted(found, key=lambda each: _named(*each))
+
+
+def _named(status: int, error: type[Struct]) -> str:
+    """A component's name: the status and, where it is not OpenAI's, the error's form."""
+    return str(status) if error is schema.ErrorReply else f"{status}.{error.__name__}"
 
 
 def _structs() -> Iterator[type[Struct]]:
@@ -136,14 +141,17 @@ def _structs() -> Iterator[type[Struct]]:
 def _operation(method: str, path: str, operation: Operation) -> Json:
     described: Json = {"summary": operation.summary, "operationId": re.sub(r"\W+", "_", f"{method}{path}").strip("_")}
     described["security"] = [{}] if operation.open else [{}, {"key": []}]
-    if "{model_id}" in path:
-        described["parameters"] = [{"name": "model_id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    if names := re.findall(r"{(\w+)}", path):
+        described["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+        ]
     if operation.body:
         body = {"schema": _of(operation.body)}
         described["requestBody"] = {"required": True, "content": {"application/json": body, "text/plain": body}}
-    described["responses"] = {"200": _reply(operation)}
+    described["responses"] = {} if operation.fails else {"200": _reply(operation)}
     for status in operation.statuses:
-        described["responses"][str(status)] = {"$ref": f"#/components/responses/{status}"}
+        named = _named(status, operation.error)
+        described["responses"][str(status)] = {"$ref": f"#/components/responses/{named}"}
     if operation.open:
         described["responses"]["503"] = {**_reply(operation), "description": "No model is ready."}
     return described
@@ -156,22 +164,24 @@ def _reply(operation: Operation) -> Json:
     else:
         content["application/json"] = {"schema": _of(operation.reply) if operation.reply else {"type": "object"}}
     if operation.chunk:
-        content[sse.MEDIA_TYPE] = {"itemSchema": _event(operation.chunk)}
+        content[operation.stream] = {"itemSchema": _item(operation, operation.chunk)}
     headers = ["x-request-id", *(["x-nitro-ignored"] if operation.body else [])]
     return {"description": operation.summary, "content": content, "headers": _headers(headers)}
 
 
-def _event(chunk: type[Struct]) -> Json:
-    """An event of a stream: a chunk, an error, or [DONE], which is not JSON."""
-    content = {"anyOf": [_of(chunk), _of(schema.ErrorReply)]}
+def _item(operation: Operation, chunk: type[Struct]) -> Json:
+    """An event of a stream: a chunk, an error, or [DONE], which is not JSON; or a line, which is one of the first."""
+    content = {"anyOf": [_of(chunk), _of(operation.error)]}
+    if operation.stream != sse.MEDIA_TYPE:
+        return content
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
     kinds = [{"properties": {"data": data}}, {"properties": {"data": {"const": "[DONE]"}}}]
     return {"type": "object", "required": ["data"], "anyOf": kinds}
 
 
-def _error(status: int) -> Json:
+def _error(status: int, error: type[Struct]) -> Json:
     names = ["x-request-id", "x-should-retry", *(["retry-after"] if status in RETRIED else [])]
-    content = {"application/json": {"schema": _of(schema.ErrorReply)}}
+    content = {"application/json": {"schema": _of(error)}}
     return {"description": ERRORS[status], "content": content, "headers": _headers(names)}
 
 
