@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from nitro.engines.options import EngineOptions
-from nitro.engines.types import EngineSpec
+from nitro.engines.types import EngineSpec, Overflow
 from nitro.models import default_model, model_source
 from nitro.models.settings import AS_SERVED, ModelSettings
 
@@ -90,6 +90,13 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     max_body: Annotated[
         int, Meta(ge=1, le=2**20, description="Largest request body, in MiB. Larger ones get status 413.")
     ] = 32
+    embedding_overflow: Annotated[
+        Overflow,
+        Meta(
+            description="What becomes of an input that is too long to be embedded: error: a 400; truncate: its "
+            "beginning is embedded; mean: it is embedded in pieces, and their mean is the vector."
+        ),
+    ] = "error"
     exit_on_engine_failure: Annotated[
         bool, Meta(description="Exit when the engine dies, instead of starting it again.")
     ] = False

@@ -112,14 +112,16 @@ class PromptRejected(EngineError):
 class PromptTooLong(EngineError):
     """The prompt does not fit into the context. `length` describes its length in words.
 
-    `partly`: the count stopped early, because the prompt is very long.
+    `partly`: the count stopped early, because the prompt is very long. `param`: what the request calls it, if it is one
+    of several.
     """
 
-    def __init__(self, prompt_tokens: int, context: int, partly: bool = False):
+    def __init__(self, prompt_tokens: int, context: int, partly: bool = False, param: str | None = None):
         self.length = f"more than {prompt_tokens} tokens" if partly else f"{prompt_tokens} tokens"
         super().__init__(f"The prompt has {self.length}, the context {context}.")
         self.prompt_tokens = prompt_tokens
         self.context = context
+        self.param = param
 
 
 class EngineBusy(EngineError):

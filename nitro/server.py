@@ -33,6 +33,7 @@ from nitro.models.catalog import Catalog
 from nitro.models.fetching import Fetching
 from nitro.models.handle import ServedModel
 from nitro.models.pool import Pool
+from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
 from nitro.service.intake.lanes import Intake
 from nitro.service.metrics import Metrics
@@ -93,8 +94,10 @@ class Server:
         guard = _guard(config)
         self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
+        embedding = EmbeddingService(self.models, self.intake, metrics, config.strict, config.embedding_overflow)
         fetching = Fetching(self.models, offered, allowed=not config.no_pull)
-        app = make_app(self.models, self.service, guard, metrics, config.max_body * 2**20, self.stop, fetching)
+        max_body = config.max_body * 2**20
+        app = make_app(self.models, self.service, guard, metrics, max_body, self.stop, embedding, fetching)
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
         self._uvicorn = _Uvicorn(

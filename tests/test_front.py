@@ -66,7 +66,7 @@ def test_allowed_pages_and_names(serve) -> None:
 
 
 ALLOWED = {
-    "/": "OPTIONS",
+    "/": "GET, HEAD, OPTIONS",
     "/v1/nowhere": "OPTIONS",
     "/chat/completions": "OPTIONS, POST",
     "/v1/models": "GET, HEAD, OPTIONS",

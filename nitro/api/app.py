@@ -17,9 +17,11 @@ from nitro.api.ollama import routes as ollama
 from nitro.api.openai import models
 from nitro.api.openai.chat import chat_completions
 from nitro.api.openai.completions import completions
+from nitro.api.openai.embeddings import embeddings
 from nitro.api.openapi.document import openapi_document
 from nitro.models.fetching import Fetching
 from nitro.models.pool import Pool
+from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
 
@@ -40,15 +42,17 @@ def make_app(
     metrics: Metrics,
     max_body: int = 32 * 2**20,
     stop: Callable[[], None] = lambda: None,
+    embedding: EmbeddingService | None = None,
     fetching: Fetching | None = None,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
-    server. `fetching`: how models come and go; None: they do not."""
+    server. Without `embedding` nothing is embedded; without `fetching` models neither come nor go."""
     first = FirstNitro(served, stop, service.strict)
     app = _Application(
         [
             chat_completions,
             completions,
+            embeddings,
             models.list_models,
             models.get_model,
             models.load_model,
@@ -66,6 +70,7 @@ def make_app(
                 "service": service,
                 "metrics": metrics,
                 "first_nitro": first,
+                "embedding": embedding,
                 "fetching": fetching or Fetching(served, None, allowed=False),
                 "has_key": guard.has_key,
             }

@@ -50,7 +50,7 @@ class Received:
 
 async def receive(request: Request) -> Received:
     """A request, for a route that looks at it before it responds. Raises as `read_body` does."""
-    return Received(await read_body(request), Principal(request.state.request_id, _left(request)))
+    return Received(await read_body(request), Principal(request.state.request_id, left(request)))
 
 
 async def respond(
@@ -61,7 +61,7 @@ async def respond(
     service: GenerationService = request.app.state.service
     body = received.body if received else partial(read_body, request)
     raw = RawRequest(endpoint.reader, body, endpoint.prompt_param, asked, endpoint.namer)
-    principal = received.principal if received else Principal(request.state.request_id, _left(request))
+    principal = received.principal if received else Principal(request.state.request_id, left(request))
     try:
         if endpoint.early and service.may_wait:
             return await _reply_or_sign(service, endpoint, raw, principal)
@@ -128,16 +128,16 @@ async def read_body(request: Request) -> list[bytes]:
             return pieces
 
 
-def _left(request: Request) -> asyncio.Future[None]:
+def left(request: Request) -> asyncio.Future[None]:
     """Done when the client disconnects. No framework tells a handler that does not stream of a disconnect."""
-    left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     writer = reply_writer.of(request.scope)
 
     def leave() -> None:
-        if not left.done():
-            left.set_result(None)
+        if not gone.done():
+            gone.set_result(None)
 
     if writer.left:
         leave()
     writer.on_left = leave
-    return left
+    return gone

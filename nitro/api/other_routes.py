@@ -14,7 +14,6 @@ NOT_YET = "Nothing takes its place yet."
 
 # (what a path begins with, without /v1; whose it is or what it does; what to use instead). The first that fits counts.
 ROUTES: tuple[tuple[str, str, str], ...] = (
-    ("/api/embed", "embeddings", NOT_YET),
     ("/api/v0", "LM Studio's API", f"Use {CHAT}, {COMPLETIONS} and {MODELS}."),
     ("/api", "that route of Ollama's API", "Its others are below /api: docs/ollama.md."),
     ("/responses", "the Responses API", f"Use {CHAT}."),

@@ -5,6 +5,7 @@ A verb is a message to the engine and the messages that answer it:
     Import    → nothing                                 before Load, or not at all
     Load      → Ready | LoadFailed                      once
     Generate  → Accepted, then Step after Step | Rejected | TooLong
+    Embed     → Accepted, then Embedded after Embedded, maybe EmbeddingFailed | Rejected | TooLong
     Abort     → nothing
 
 How to add one: a message below, in `Request`; its answers in `FromEngine`; a handler in `worker/handlers.py`; and who
@@ -13,7 +14,7 @@ receives the answers in `client/engine.py`.
 
 import msgspec
 
-from nitro.engines.types import EngineSpec, ModelInfo, Output, StepRecord
+from nitro.engines.types import EngineSpec, ModelInfo, Output, Overflow, StepRecord
 from nitro.system.frames import WireMessage
 
 # To the engine
@@ -41,8 +42,16 @@ class Generate(WireMessage, frozen=True):
     work: bytes  # an encoded Work: what is wrong in it is this request's fault, and not the frame's
 
 
+class Embed(WireMessage, frozen=True):
+    """Embed the inputs of this work."""
+
+    id: int
+    work: bytes  # an encoded EmbeddingWork
+    overflow: Overflow = "error"  # for work that says none
+
+
 class Abort(WireMessage, frozen=True):
-    """End these sequences; nothing more is said about them. Unknown ids are ignored."""
+    """End these sequences or embeddings; nothing more is said about them. Unknown ids are ignored."""
 
     ids: list[int]
 
@@ -86,6 +95,7 @@ class TooLong(WireMessage, frozen=True):
     prompt_tokens: int
     context: int
     partly: bool = False  # it has more tokens than were counted
+    param: str | None = None  # what the request calls it; None: the prompt
 
 
 class Step(WireMessage, frozen=True):
@@ -95,9 +105,24 @@ class Step(WireMessage, frozen=True):
     outputs: list[Output]
 
 
-Request = Generate | Abort
+class Embedded(WireMessage, frozen=True):
+    """Vectors of some of a request's inputs: float32, little endian, of length 1."""
+
+    id: int
+    places: list[int]  # of the inputs in the request; each comes once
+    vectors: list[bytes]
+
+
+class EmbeddingFailed(WireMessage, frozen=True):
+    """A step failed that computed inputs of this request, which ends."""
+
+    id: int
+    message: str
+
+
+Request = Generate | Embed | Abort
 ToEngine = Import | Load | Request
-FromEngine = Ready | LoadFailed | Accepted | Rejected | TooLong | Step
+FromEngine = Ready | LoadFailed | Accepted | Rejected | TooLong | Step | Embedded | EmbeddingFailed
 
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
 decode_from_engine = msgspec.msgpack.Decoder(FromEngine).decode

@@ -172,6 +172,9 @@ class ModelRunner(Protocol):
         was there. A guess may be any token of the vocabulary but an end-of-generation one, at which it ends.
         """
 
+    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+        """See embedder.Embedder. Called only if `info.embedding`."""
+
     def trim(self, slot: int, length: int) -> int:
         """Cut a slot to its first `length` tokens. Returns what remains: `length`, or 0 where it cannot be cut."""
 

@@ -94,6 +94,26 @@ class GenerationParams(Struct, frozen=True):
     use_cache: bool = True  # False: use nothing that was computed for another sequence, or is being computed
 
 
+Pooling = Literal["mean", "cls", "last"]  # of which tokens' vectors: all, the first, the last
+Overflow = Literal["error", "truncate", "mean"]  # what becomes of an input that is too long
+
+
+class EmbeddingInfo(Struct, frozen=True):
+    """How a model makes vectors of texts. Lengths are tokens, and include those that are put around each input."""
+
+    width: int  # numbers in a vector
+    pooling: Pooling
+    longest: int  # of an input
+    step_tokens: int  # that `Embedder.embed` takes at a time of several inputs; a longer one comes alone
+    step_inputs: int  # the same of inputs
+    before: list[int] = []  # token ids that are put before each text: [CLS], say
+    after: list[int] = []  # and after it
+    dimensions: list[int] | None = None  # to which a vector may be cut; []: to any; None: it was not trained for that
+    prefixes: dict[str, str] = {}  # text that goes before an input, by the type of the input
+    default_prefix: str = ""  # for an input of no type
+    encoder_only: bool = False  # the model generates no text
+
+
 class EngineSpec(EngineOptions, frozen=True):
     """Which runner to start, and with what."""
 
@@ -135,7 +155,13 @@ class ModelInfo(Struct, frozen=True):
     offload_tokens: int = 0  # tokens that idle slots may offload beside the pool; 0: they cost nothing in the pool
     deterministic: bool = False  # whether it keeps what the option of that name promises
     prompt_grid: int = 0  # tokens: prompts are computed and reused in pieces of so many, see scheduling/prompt_grid.py
+    embedding: EmbeddingInfo | None = None  # None: it makes no embeddings
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
+
+    @property
+    def generates(self) -> bool:
+        """Whether it makes text."""
+        return not (self.embedding and self.embedding.encoder_only)
 
 
 class ScoredToken(Struct, frozen=True, array_like=True, gc=False):
@@ -206,3 +232,5 @@ class StepRecord(Struct, frozen=True, array_like=True):
     running: int
     idle: int  # slots without a sequence
     kv_used: int = 0  # tokens in the KV pool, those of idle slots too
+    embedded: int = 0  # inputs that were embedded, instead of rows
+    inputs: int = 0  # that wait to be embedded

@@ -8,7 +8,7 @@ from hashlib import blake2b
 import msgspec
 from msgspec.structs import replace
 
-from nitro.engines.types import GenerationParams
+from nitro.engines.types import GenerationParams, Overflow
 from nitro.errors import PromptRejected
 
 DIGEST_SIZE = 16  # bytes
@@ -36,8 +36,31 @@ class EncodedWork(msgspec.Struct, frozen=True):
         return self.prompts * self.n
 
 
+class EmbeddingWork(msgspec.Struct, frozen=True):
+    """Inputs to be embedded: texts with their prefix, or token ids, which are taken as they are."""
+
+    inputs: list[str | list[int]]
+    param: str  # what the request calls them
+    listed: bool = True  # whether errors name an input by its place
+    dimensions: int | None = None  # numbers of each vector; None: all
+    overflow: Overflow | None = None  # None: as the server has it
+
+    def name(self, place: int) -> str:
+        """What the request calls the input at this place."""
+        return f"{self.param}[{place}]" if self.listed else self.param
+
+
+class EncodedEmbeddingWork(msgspec.Struct, frozen=True):
+    """An EmbeddingWork in msgpack, and what the server needs to know of it."""
+
+    raw: bytes
+    inputs: int  # how many
+    digest: bytes
+
+
 _encode = msgspec.msgpack.Encoder().encode
 decode_work = msgspec.msgpack.Decoder(Work).decode
+decode_embedding_work = msgspec.msgpack.Decoder(EmbeddingWork).decode
 
 
 def encode_work(prompts: list[str | list[int]], params: GenerationParams, n: int = 1) -> EncodedWork:
@@ -49,3 +72,12 @@ def encode_work(prompts: list[str | list[int]], params: GenerationParams, n: int
     except (OverflowError, TypeError, ValueError) as error:
         raise PromptRejected(f"The request cannot be handed to the engine: {error}.", None) from None
     return EncodedWork(raw, len(prompts), n, digest.digest())
+
+
+def encode_embedding_work(work: EmbeddingWork) -> EncodedEmbeddingWork:
+    """Raises PromptRejected for what has no encoding, as `encode_work` does."""
+    try:
+        raw = _encode(work)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise PromptRejected(f"The request cannot be handed to the engine: {error}.", work.param) from None
+    return EncodedEmbeddingWork(raw, len(work.inputs), blake2b(raw, digest_size=DIGEST_SIZE).digest())

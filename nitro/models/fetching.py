@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from nitro.errors import ApiError, PullError, StartError, no_such_model
-from nitro.models import names, removal
+from nitro.models import names
 from nitro.models.catalog import AmbiguousName, Catalog, NameNotFound
 from nitro.models.pool import Pool
 from nitro.models.pull import command
@@ -71,6 +71,8 @@ class Fetching:
         """Remove a model that Nitro has fetched, by its whole name. One that is loaded is unloaded first. Raises
         ApiError: 404 for none of this name, 403 where it is not Nitro's, 409 where requests run on it."""
         catalog = self.check()
+        from nitro.models import removal  # imported when it is needed: it is rarely
+
         model = await asyncio.to_thread(_exactly, catalog, name)
         try:
             removal.check(model)

@@ -28,6 +28,7 @@ def as_api_error(error: BaseException, prompt: str = "messages") -> ApiError:
         case ApiError():
             return error
         case PromptTooLong():
+            prompt = error.param or prompt
             return ApiError(
                 400,
                 f"This model's maximum context length is {error.context} tokens. However, your {prompt} resulted in "

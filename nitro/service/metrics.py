@@ -35,6 +35,7 @@ GAUGES = (
     ("nitro_sequences_running", "Sequences that have a slot."),
     ("nitro_sequences_waiting", "Sequences that wait for one."),
     ("nitro_kv_tokens_used", "Tokens in the KV cache, those of idle slots too."),
+    ("nitro_inputs_waiting", "Inputs that wait to be embedded."),
 )
 
 
@@ -47,6 +48,8 @@ class Metrics:
         self._prompt = Counter("nitro_prompt_tokens", "Tokens of accepted prompts.", MODEL, registry=registry)
         self._cached = Counter("nitro_cached_tokens", "Those of them found in the cache.", MODEL, registry=registry)
         self._generated = Counter("nitro_generated_tokens", "Tokens sampled.", MODEL, registry=registry)
+        self._embedded = Counter("nitro_embedded_tokens", "Tokens of accepted inputs.", MODEL, registry=registry)
+        self._inputs = Counter("nitro_embedded_inputs", "Inputs accepted, to be embedded.", MODEL, registry=registry)
         self._models: dict[str, ModelMetrics] = {}
         registry.register(_Noted(self._families))
         self._restarts = Counter("nitro_engine_restarts", "Engine processes started anew.", MODEL, registry=registry)
@@ -54,7 +57,14 @@ class Metrics:
     def of(self, model: str) -> "ModelMetrics":
         """Those of one model, by its id."""
         if model not in self._models:
-            counters = (self._prompt, self._cached, self._generated, self._restarts)
+            counters = (
+                self._prompt,
+                self._cached,
+                self._generated,
+                self._restarts,
+                self._inputs,
+                self._embedded,
+            )
             self._models[model] = ModelMetrics(*(counter.labels(model) for counter in counters))
         return self._models[model]
 
@@ -82,8 +92,9 @@ class Metrics:
 class ModelMetrics:
     """What is counted of one model. It is its engine's `Observer`."""
 
-    def __init__(self, prompt: Counter, cached: Counter, generated: Counter, restarts: Counter):
-        self._prompt, self._cached, self._generated, self._restarts = prompt, cached, generated, restarts
+    def __init__(self, *counters: Counter):
+        """`counters`: in the order of `Metrics.of`."""
+        self._prompt, self._cached, self._generated, self._restarts, self._inputs, self._embedded = counters
         self.histograms = [_Histogram(bounds) for _, _, bounds in HISTOGRAMS]
         self._queued, self._first, self._each, self._rows, self._steps = self.histograms
         self._latest: StepRecord | None = None
@@ -102,8 +113,15 @@ class ModelMetrics:
             if generated > 1:
                 self._each.observe(later / (generated - 1))
 
+    def embedding(self, inputs: int, tokens: int) -> None:
+        """A request for embeddings has ended."""
+        self._inputs.inc(inputs)
+        self._embedded.inc(tokens)
+
     def step(self, record: StepRecord) -> None:
         """An engine took a step."""
+        if record.embedded:
+            self._steps.observe(record.seconds)
         if record.rows or record.lost:
             self._rows.observe(len(record.rows))
             self._steps.observe(record.seconds)
@@ -118,10 +136,10 @@ class ModelMetrics:
         self._restarts.inc()
 
     @property
-    def now(self) -> tuple[int, int, int]:
+    def now(self) -> tuple[int, int, int, int]:
         """The values of GAUGES."""
         latest = self._latest
-        return (latest.running, latest.waiting, latest.kv_used) if latest else (0, 0, 0)
+        return (latest.running, latest.waiting, latest.kv_used, latest.inputs) if latest else (0, 0, 0, 0)
 
 
 class _Noted(Collector):

@@ -21,6 +21,7 @@ class RequestLog:
         self.model = "-"
         self.choices: Choices | None = None
         self.ignored: list[str] = []  # parameters without effect
+        self._embedded: dict[str, int] = {}  # what is told of a request for embeddings
         self._began = time.monotonic()
         self._accepted = self._began
         self._first: float | None = None
@@ -35,6 +36,10 @@ class RequestLog:
         """The engine has accepted the request: from here on its time counts as the prompt's, but for the queue."""
         self._accepted = time.monotonic()
         self.choices = choices
+
+    def embedded(self, inputs: int, tokens: int) -> None:
+        """The engine has accepted so many inputs, of so many tokens together."""
+        self._embedded = {"inputs": inputs, "prompt": tokens}
 
     def burst(self) -> None:
         """Tokens have come."""
@@ -71,10 +76,25 @@ class RequestLog:
             return
         self._ended = True
         how = how and "".join(c if c.isprintable() else " " for c in how)  # a client's words make no line of their own
-        if self.choices is None:
+        if self._embedded:
+            self._end_embedding(how)
+        elif self.choices is None:
             log.info("%s %s %s", self.id, self.model, how)
         else:
             self._end(self.choices, how)
+
+    def _end_embedding(self, how: str | None) -> None:
+        self._metrics.of(self.model).embedding(self._embedded["inputs"], self._embedded["prompt"])
+        numbers = " ".join(f"{name}={value}" for name, value in self._embedded.items())
+        line = f"{numbers} time={time.monotonic() - self._began:.3f}s"
+        self._write(line, how)
+
+    def _write(self, line: str, how: str | None) -> None:
+        if self.ignored:
+            line += f" ignored={','.join(self.ignored)[:MAX_IGNORED]}"
+        if how:
+            line += f" client={how}" if how == "left" else f" {how}"
+        log.info("%s %s %s", self.id, self.model, line)
 
     def _end(self, choices: Choices, how: str | None) -> None:
         usage = choices.usage
@@ -91,9 +111,4 @@ class RequestLog:
             "speed": f"{(tokens - 1) / later:.1f}/s" if later > 0 else "-",
             "finish": ",".join(dict.fromkeys(choice.finish or "-" for choice in choices.choices)),
         }
-        line = " ".join(f"{name}={value}" for name, value in numbers.items())
-        if self.ignored:
-            line += f" ignored={','.join(self.ignored)[:MAX_IGNORED]}"
-        if how:
-            line += f" client={how}" if how == "left" else f" {how}"
-        log.info("%s %s %s", self.id, self.model, line)
+        self._write(" ".join(f"{name}={value}" for name, value in numbers.items()), how)

@@ -23,3 +23,9 @@ CHAT: Mapping[str, Known] = {
     "model": Harmless(sources=_FIRST_NITRO, note="The model that is loaded answers.", usual=True),
     "grammar_file": Refused(sources=_FIRST_NITRO, note="Send it with loadmodel", neutral=("",)),
 }
+EMBEDDING: Mapping[str, Known] = {
+    **{
+        name: Harmless(sources=_FIRST_NITRO, note="The model that is loaded answers, as it does.", usual=True)
+        for name in ("model", "encoding_format", "dimensions", "user")
+    },
+}

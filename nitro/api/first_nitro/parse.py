@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from nitro.api import json_body
 from nitro.api.first_nitro import prompts, status
-from nitro.api.first_nitro.requests import ChatRequest, Message
+from nitro.api.first_nitro.requests import ChatRequest, EmbeddingRequest, Message
 from nitro.api.openai.logit_bias import parse_bias
 from nitro.api.openai.messages import MAX_MESSAGES, parse_content
 from nitro.api.openai.parse import parse_stops
@@ -18,6 +18,8 @@ from nitro.errors import ApiError
 from nitro.models.setup import ModelSetup
 from nitro.parameters import NO_LIMIT, check_count, check_request
 from nitro.service import ignored_parameters
+from nitro.service.embedding_request import MAX_INPUTS
+from nitro.service.embedding_request import EmbeddingRequest as Embedding
 from nitro.service.requests import Conversation, GenerationRequest, text_part
 
 MAX_TOKENS = 500  # by default
@@ -58,6 +60,18 @@ def read_chat(body: bytes, setup: ModelSetup) -> GenerationRequest:
         )
     except ApiError as error:
         raise error.renamed(given) if given else error from None
+
+
+def read_embedding(body: bytes, setup: ModelSetup) -> Embedding:
+    """The EmbeddingReader of `POST /inferences/llamacpp/embedding`. What of a list is no text is left out. Raises
+    ApiError 400."""
+    request, told, _ = json_body.decode(body, EmbeddingRequest)
+    given = request.input if isinstance(request.input, list) else [request.input]
+    inputs: list[str | list[int]] = [text for text in given if isinstance(text, str)]
+    check_count("input", inputs, MAX_INPUTS, "texts")
+    if "" in inputs:
+        raise ApiError.invalid("input", "texts that are not empty")
+    return Embedding(inputs=inputs, ignored=told)
 
 
 def _messages(messages: list[Message], setup: ModelSetup) -> list[dict[str, Any]]:

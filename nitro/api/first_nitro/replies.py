@@ -16,7 +16,6 @@ UNLOADED = "Model unloaded successfully"
 NOT_LOADED = "Model has not been loaded, please load model into nitro"
 NO_CHAT = "Not support completion for embedding model"
 INFERENCE_FAILED = "Internal error during inference"
-NO_EMBEDDINGS = "Embeddings are not supported yet"
 STOPPING = "Nitro is stopping"
 
 REASON = "x-nitro-reason"  # the header that says why a load failed

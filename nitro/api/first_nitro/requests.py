@@ -2,7 +2,7 @@
 and models/chat_completion_request.h; the last five of LoadRequest came with its successor, cortex.llamacpp."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Struct
 
@@ -47,6 +47,14 @@ class Message(Struct, frozen=True):
 
     role: str
     content: str | Part | list[str | Part] | None = None
+
+
+class EmbeddingRequest(Struct, frozen=True, kw_only=True):
+    """`POST /inferences/llamacpp/embedding`."""
+
+    known: ClassVar[Mapping[str, Known]] = names.EMBEDDING
+
+    input: Any = None
 
 
 class ChatRequest(SamplingRequest, frozen=True, kw_only=True):

@@ -10,8 +10,10 @@ from typing import Any
 from litestar import HttpMethod, Request, Response, delete, get, post, route
 from litestar.background_tasks import BackgroundTask
 
+from nitro.api import embedding_endpoint
 from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, read_body, respond
 from nitro.api.first_nitro import replies, status
+from nitro.api.first_nitro.embeddings import EMBEDDING
 from nitro.api.first_nitro.model import FirstNitro, LoadFailed
 from nitro.api.first_nitro.renderer import encode
 from nitro.api.middleware import CHANGES
@@ -88,11 +90,12 @@ async def chat_completion(request: Request) -> Response[Any]:
 
 
 @post([f"{prefix}/embedding" for prefix in PREFIXES], status_code=200)
-async def embedding(request: Request) -> Response[bytes]:
-    """Refused until there are embeddings."""
-    if _first(request).current() is None:
+async def embedding(request: Request) -> Response[Any]:
+    """Vectors of texts."""
+    model = _first(request).current()
+    if model is None:
         return replies.message(409, replies.NOT_LOADED)
-    return replies.error(ApiError(501, replies.NO_EMBEDDINGS))
+    return await embedding_endpoint.respond(request, EMBEDDING, Asked(model.id))
 
 
 @get("/inferences/server/models")

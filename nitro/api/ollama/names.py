@@ -57,6 +57,8 @@ GENERATE: Mapping[str, Known] = {
     **{name: Refused(sources=_SOURCE, neutral=(0,), note="Of images.") for name in ("width", "height", "steps")},
 }
 
+EMBED: Mapping[str, Known] = {name: row for name, row in harmless.COMMON.items() if name not in ("truncate", "shift")}
+
 _ONE_MODEL: dict[str, Known] = {"name": Mapped(sources=_SOURCE, to="model", note="The older name.")}
 DELETE: Mapping[str, Known] = _ONE_MODEL
 PULL: Mapping[str, Known] = {

@@ -118,6 +118,44 @@ class OllamaGenerateRequest(CommonRequest, frozen=True, kw_only=True):
     raw: Annotated[bool | None, Param("Continue the prompt as it is, without the chat template.")] = None
 
 
+class EmbedRequest(Struct, frozen=True, kw_only=True):
+    """`POST /api/embed`."""
+
+    known: ClassVar[Mapping[str, Known]] = names.EMBED
+
+    model: Annotated[str | None, _MODEL] = None
+    input: Annotated[
+        str | list[str] | None,
+        Param("A text, or a list of texts. None, or an empty list: the model is loaded.", capability="embeddings"),
+    ] = None
+    dimensions: Annotated[
+        int | None,
+        Param("Numbers in each vector, which is cut and made of length 1 again. Of models trained for it.", ge=0),
+    ] = None
+    truncate: Annotated[
+        bool | None,
+        Param(
+            "true: only the beginning of a text that is too long counts. false: it is a 400. Default: as the server "
+            "has it, by --embedding-overflow."
+        ),
+    ] = None
+    options: Annotated[OllamaOptions | None, Param("`num_ctx` is checked; the others change no vector.")] = None
+    keep_alive: Annotated[float | str | None, _KEEP_ALIVE] = None
+
+
+class OllamaEmbeddingsRequest(Struct, frozen=True, kw_only=True):
+    """`POST /api/embeddings`, the older form of `/api/embed`."""
+
+    known: ClassVar[Mapping[str, Known]] = names.EMBED
+
+    model: Annotated[str | None, _MODEL] = None
+    prompt: Annotated[
+        str | None, Param("A text. None, or an empty one: the model is loaded.", capability="embeddings")
+    ] = None
+    options: Annotated[OllamaOptions | None, Param("`num_ctx` is checked; the others change no vector.")] = None
+    keep_alive: Annotated[float | str | None, _KEEP_ALIVE] = None
+
+
 class ModelRequest(Struct, frozen=True, kw_only=True):
     """A body that names a model: of `DELETE /api/delete`."""
 

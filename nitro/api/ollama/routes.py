@@ -1,6 +1,7 @@
 """Ollama's routes.
 
 POST    /api/chat, /api/generate            answers, as NDJSON or whole; without a question they load and unload
+POST    /api/embed, /api/embeddings         vectors
 GET     /api/tags, /api/ps, /api/version    POST /api/show
 POST    /api/pull    DELETE /api/delete     for who is trusted; --no-pull refuses both
 POST    /api/create, /api/copy, /api/push, /api/blobs/DIGEST    refused
@@ -20,9 +21,10 @@ from litestar.enums import HttpMethod
 from msgspec import Struct
 
 from nitro import __version__
-from nitro.api import error_responses, json_body, readers
+from nitro.api import embedding_endpoint, error_responses, json_body, readers
+from nitro.api.embedding_endpoint import EmbeddingEndpoint
 from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, Endpoint, Received, receive, respond
-from nitro.api.ollama import inventory, loading, ndjson, pulling, schema
+from nitro.api.ollama import embedding, loading, ndjson, pulling, schema
 from nitro.api.ollama.model_names import listed
 from nitro.api.ollama.parse import Wants, decode_wants
 from nitro.api.ollama.renderer import ChatRenderer, GenerateRenderer, OllamaRenderer
@@ -31,6 +33,7 @@ from nitro.api.trust import is_trusted
 from nitro.errors import ApiError, EngineError
 from nitro.models.fetching import Fetching
 from nitro.models.pool import Pool
+from nitro.models.pool_entry import PoolEntry
 from nitro.service.asked import Asked
 from nitro.service.disconnects import ClientDisconnected
 from nitro.service.failures import as_api_error
@@ -72,6 +75,12 @@ GENERATE = Kind(
     "prompt",
     GenerateRenderer,
     partial(schema.GenerateReply, response=""),
+)
+
+
+EMBED = EmbeddingEndpoint(readers.OLLAMA_EMBED, embedding.embed_reply, "input", ndjson.error, readers.NAME)
+EMBEDDINGS = EmbeddingEndpoint(
+    readers.OLLAMA_EMBEDDINGS, embedding.embeddings_reply, "prompt", ndjson.error, readers.NAME
 )
 
 
@@ -134,17 +143,29 @@ async def _load(request: Request, kind: Kind, asked: Asked, wants: Wants, receiv
     return ndjson.reply(kind.done(model=listed(id), created_at=now, done=True, done_reason=reason))
 
 
+@post("/api/embed", status_code=200)
+async def embed(request: Request) -> Response[Any]:
+    """Embed texts."""
+    return await embedding_endpoint.respond(request, EMBED)
+
+
+@post("/api/embeddings", status_code=200)
+async def embeddings(request: Request) -> Response[Any]:
+    """Embed one text."""
+    return await embedding_endpoint.respond(request, EMBEDDINGS)
+
+
 @get("/api/tags")
 async def tags(request: Request) -> Response[bytes]:
     """The models that are offered."""
     entries = await _pool(request).offered()
-    return ndjson.reply(await asyncio.to_thread(inventory.tags, entries))
+    return ndjson.reply(await asyncio.to_thread(_tags, entries))
 
 
 @get("/api/ps")
 async def processes(request: Request) -> Response[bytes]:
     """The models that are loaded."""
-    return ndjson.reply(await asyncio.to_thread(inventory.processes, _pool(request).entries()))
+    return ndjson.reply(await asyncio.to_thread(_processes, _pool(request).entries()))
 
 
 @post("/api/show", status_code=200)
@@ -152,7 +173,7 @@ async def show(request: Request) -> Response[bytes]:
     """What is known of a model. Raises ApiError 404."""
     asked = _decoded(await receive(request), ShowRequest)
     entry = await _pool(request).find(asked.model)
-    return ndjson.reply(await asyncio.to_thread(inventory.show, entry, bool(asked.verbose)))
+    return ndjson.reply(await asyncio.to_thread(_shown, entry, bool(asked.verbose)))
 
 
 @post("/api/pull", status_code=200)
@@ -182,7 +203,28 @@ async def refused(request: Request) -> Response[bytes]:
     return ndjson.error(ApiError(501, f"/api/{name} is not supported by this server. {REFUSED[name]}"))
 
 
-HANDLERS = (running, version, chat, generate, tags, processes, show, pull, remove, refused)
+HANDLERS = (running, version, chat, generate, embed, embeddings, tags, processes, show, pull, remove, refused)
+
+
+# What reads models' files is imported when it is needed: it takes longer than all of this.
+
+
+def _tags(entries: list[PoolEntry]) -> schema.Tags:
+    from nitro.api.ollama import inventory
+
+    return inventory.tags(entries)
+
+
+def _processes(entries: list[PoolEntry]) -> schema.Processes:
+    from nitro.api.ollama import inventory
+
+    return inventory.processes(entries)
+
+
+def _shown(entry: PoolEntry, verbose: bool) -> schema.Shown:
+    from nitro.api.ollama import inventory
+
+    return inventory.show(entry, verbose)
 
 
 def _pool(request: Request) -> Pool:

@@ -84,14 +84,19 @@ class GenerateReply(Reply, omit_defaults=True, kw_only=True):
     thinking: str | UnsetType = UNSET
 
 
-class EmbedReply(Struct, omit_defaults=True, kw_only=True):
+class EmbedFigures(Struct, kw_only=True):
+    """How long vectors took, and how many tokens there were."""
+
+    total_duration: int
+    load_duration: int
+    prompt_eval_count: int
+
+
+class EmbedReply(EmbedFigures, kw_only=True):
     """Of `POST /api/embed`."""
 
     model: str
     embeddings: list[list[float]]
-    total_duration: int | UnsetType = UNSET
-    load_duration: int | UnsetType = UNSET
-    prompt_eval_count: int | UnsetType = UNSET
 
 
 class EmbeddingsReply(Struct):

@@ -22,7 +22,7 @@ from nitro.service.failures import as_api_error
 
 T = TypeVar("T", bound=Struct)
 
-NOT_YET = {"embeddings": False, "vision": False}
+NOT_YET = {"vision": False}
 # A client may not name files, or code, of the server's machine.
 NOT_OVER_HTTP = {"draft": "names a file", "log_level": "is the server's"}
 
@@ -128,6 +128,7 @@ def _describe(entry: PoolEntry) -> schema.Model:
     model = entry.served
     info = model.engine.info if model else None
     able = _abilities(model, info) if model and info else _Abilities()
+    generates = info is not None and info.generates
     source = entry.wanted.source
     return schema.Model(
         id=source.id,
@@ -144,15 +145,16 @@ def _describe(entry: PoolEntry) -> schema.Model:
         pinned=entry.pinned,
         proof=model.proof(info) if model and info else None,
         capabilities={
-            "chat": able.chats,
-            "completions": info is not None,
+            "chat": generates and able.chats,
+            "completions": generates,
+            "embeddings": info is not None and info.embedding is not None,
             "suffix": info is not None and info.infill is not None,
-            "structured_output": info is not None,
+            "structured_output": generates,
             "tools": able.tool_format is not None,
             "native_tools": able.native_tools,
             "reasoning": able.reasoning,
             "draft_model": info is not None and info.has_draft_model,
-            **{name: info is not None and name in info.samplers for name in SAMPLERS},
+            **{name: generates and info is not None and name in info.samplers for name in SAMPLERS},
             **NOT_YET,
         },
         tool_format=able.tool_format,

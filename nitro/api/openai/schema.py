@@ -36,6 +36,30 @@ class Usage(Struct):
     completion_tokens_details: CompletionTokensDetails | UnsetType = UNSET
 
 
+class EmbeddingUsage(Struct):
+    """Token counts of a request for embeddings."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Embedding(Struct, kw_only=True):
+    """The vector of one input: numbers or, where base64 was asked for, their float32 bytes in it."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingList(Struct, kw_only=True):
+    """The reply of `POST /v1/embeddings`."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage
+
+
 class Timings(Struct):
     """llama-server's timings, of all choices together. 0: not known yet.
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from nitro.api import sse
 from nitro.api.openai import requests, schema
+from nitro.api.openai.embedding_requests import EmbeddingsRequest
 from nitro.api.openapi import ollama_operations
 from nitro.api.openapi.open_objects import SHAPES
 from nitro.api.openapi.operation import ANY, GENERATION, Operation
@@ -40,6 +41,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/completions"): Operation(
         "Continue a text", GENERATION, schema.Completion, requests.CompletionRequest, schema.Completion
     ),
+    ("post", "/v1/embeddings"): Operation("Embed texts", GENERATION, schema.EmbeddingList, EmbeddingsRequest),
     ("get", "/v1/models"): Operation("List the models", ANY, schema.ModelList),
     ("get", "/v1/models/{model_id}"): Operation("Describe a model", (*ANY, 404), schema.Model),
     ("post", "/v1/models/load"): Operation(
@@ -80,6 +82,7 @@ RETRIED = (429, 503)  # errors with retry-after, if waiting may help
 DESCRIBED = (
     requests.ChatRequest,
     requests.CompletionRequest,
+    EmbeddingsRequest,
     requests.Message,
     requests.LoadRequest,
     requests.UnloadRequest,

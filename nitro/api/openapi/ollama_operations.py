@@ -29,6 +29,12 @@ OPERATIONS: dict[tuple[str, str], Described] = {
         requests.OllamaGenerateRequest,
         schema.GenerateReply,
     ),
+    ("post", "/api/embed"): Operation(
+        "Embed texts, as Ollama does", GENERATION, schema.EmbedReply, requests.EmbedRequest
+    ),
+    ("post", "/api/embeddings"): Operation(
+        "Embed a text, as Ollama did", GENERATION, schema.EmbeddingsReply, requests.OllamaEmbeddingsRequest
+    ),
     ("get", "/api/tags"): Operation("List the models, as Ollama does", ANY, schema.Tags),
     ("get", "/api/ps"): Operation("List the models that are loaded, as Ollama does", ANY, schema.Processes),
     ("post", "/api/show"): Operation("Describe a model, as Ollama does", BODY, schema.Shown, requests.ShowRequest),
@@ -49,6 +55,8 @@ DESCRIBED = (
     requests.OllamaGenerateRequest,
     requests.OllamaMessage,
     requests.OllamaOptions,
+    requests.EmbedRequest,
+    requests.OllamaEmbeddingsRequest,
     requests.ShowRequest,
     requests.PullRequest,
     requests.ModelRequest,

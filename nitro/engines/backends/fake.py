@@ -4,14 +4,19 @@ Its tokens are bytes. An answer counts on from the prompt's last byte through pr
 It keeps the rules of the contract strictly: what a slot holds, the pool's size, one chunk per slot.
 """
 
+from array import array
 from collections.abc import Callable, Iterable
 
+from msgspec.structs import replace
+
+from nitro.engines.embedder import EmbedsOnly
 from nitro.engines.runner import Chunk, OutOfKV, Result
-from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, SamplingParams, ScoredToken
+from nitro.engines.types import EmbeddingInfo, EngineSpec, Logprobs, ModelInfo, SamplingParams, ScoredToken
 
 EOG = 256
 FIRST = ord(" ")
 LAST = ord("~")
+WIDTH = 8  # of its embeddings
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
 
 
@@ -51,6 +56,9 @@ class FakeRunner:
             eog=frozenset({EOG}),
             template=TEMPLATE,
             deterministic=spec.deterministic,
+            embedding=EmbeddingInfo(
+                width=WIDTH, pooling="mean", longest=context, step_tokens=max(context, 512), step_inputs=8
+            ),
         )
         self.tokenizer = FakeTokenizer()
         self.draft_model: Callable[[list[int]], int] = self._follows  # the token that it says after those
@@ -155,6 +163,11 @@ class FakeRunner:
             guesses.append(said[chunk.stop :])
         return guesses
 
+    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+        """See `pooled`."""
+        assert self.info.embedding
+        return pooled(sequences, self.info.embedding)
+
     def trim(self, slot: int, length: int) -> int:
         """Cut, which is always possible."""
         assert length <= len(self._held[slot])
@@ -184,6 +197,46 @@ class FakeRunner:
 
     def close(self) -> None:
         """Nothing."""
+
+
+class FakeEncoder(EmbedsOnly):
+    """An embedding model. It puts 2 before each text and 3 after it, knows two prefixes, and can be cut to 2 and 4."""
+
+    def __init__(self, spec: EngineSpec):
+        context = spec.context or 512
+        about = EmbeddingInfo(
+            width=WIDTH,
+            pooling="mean",
+            longest=context,
+            step_tokens=context,
+            step_inputs=8,
+            before=[2],
+            after=[3],
+            dimensions=[2, 4],
+            prefixes={"query": "query: ", "document": "passage: "},
+            encoder_only=True,
+        )
+        self.info = replace(FakeRunner(spec).info, template=None, embedding=about)
+        self.tokenizer = FakeTokenizer()
+
+    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+        """See `pooled`."""
+        assert self.info.embedding
+        return pooled(sequences, self.info.embedding)
+
+
+def pooled(sequences: list[list[int]], about: EmbeddingInfo) -> list[bytes]:
+    """How many of the tokens have each remainder by the vector's width."""
+    assert 1 <= len(sequences) <= about.step_inputs
+    assert len(sequences) == 1 or sum(map(len, sequences)) <= about.step_tokens
+    vectors = []
+    for tokens in sequences:
+        assert 1 <= len(tokens) <= about.longest
+        counts = array("f", [0.0] * about.width)
+        for token in tokens:
+            counts[token % about.width] += 1
+        vectors.append(counts.tobytes())
+    return vectors
 
 
 def _scored(chunk: Chunk, tokens: list[int]) -> list[Logprobs]:

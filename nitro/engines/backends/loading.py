@@ -5,6 +5,7 @@ import importlib
 import logging
 import platform
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 
 import msgspec
@@ -75,9 +76,9 @@ def _make(name: str, spec: EngineSpec) -> ModelRunner:
     elif ":" not in name:
         names = ", ".join(known.name for known in registry.ENGINES)
         raise LoadError(f"--engine {name}: there is no such engine; there are {names}.")
-    runner_class = _import(name, engine)
+    make = _import(name, engine)
     try:
-        runner: ModelRunner = runner_class(spec)
+        runner = make(spec)
         if spec.deterministic and not runner.info.deterministic:
             raise LoadError(f"--deterministic is nothing that {runner.info.engine} promises. Leave it out.")
         msgspec.msgpack.encode(runner.info)  # a damaged file may hold a name that is no text
@@ -89,11 +90,11 @@ def _make(name: str, spec: EngineSpec) -> ModelRunner:
     return runner
 
 
-def _import(name: str, engine: EngineDescriptor | None) -> type:
-    """The runner's class. `name`: "module:Class" where the registry does not know the engine."""
+def _import(name: str, engine: EngineDescriptor | None) -> Callable[[EngineSpec], ModelRunner]:
+    """The runner's class, or what makes one. `name`: "module:Class" where the registry does not know the engine."""
     module, _, class_name = (engine.runner if engine else name).partition(":")
     try:
-        found: type = getattr(importlib.import_module(module), class_name)
+        found: Callable[[EngineSpec], ModelRunner] = getattr(importlib.import_module(module), class_name)
     except ModuleNotFoundError as error:
         package = engine.package(_platform()) if engine else None
         cure = f"; pip install '.[{package.extra}]' in Nitro's folder does that" if package else ""

@@ -28,7 +28,7 @@ class EngineDescriptor:
     name: str  # what follows --engine
     library: str  # its name in sentences
     module: str  # the Python module that is there where the library is installed
-    runner: str  # "module:Class" of its ModelRunner
+    runner: str  # "module:Class" of its ModelRunner, or the function that chooses one
     probe: str  # "module:function" that gives its hardware.libraries.Build
     packages: tuple[Package, ...]
     automatic: frozenset[str]  # the platforms where --engine auto takes it
@@ -89,7 +89,7 @@ LLAMA = EngineDescriptor(
     name="llama",
     library="llama.cpp",
     module="llama_cpp",
-    runner="nitro.engines.backends.llama.runner:LlamaRunner",
+    runner="nitro.engines.backends.llama.opening:open_model",
     probe="nitro.engines.backends.llama.library:build",
     packages=(Package(extra="llama", platforms=frozenset({ANY}), title="llama.cpp"),),
     automatic=frozenset({ANY}),

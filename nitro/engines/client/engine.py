@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from nitro.engines import messages
+from nitro.engines.client.embedding import Embedding
 from nitro.engines.client.generation import Generation
 from nitro.engines.client.generations import Generations
 from nitro.engines.client.keeper import Keeper
@@ -22,8 +23,8 @@ from nitro.engines.client.spawn import SpawnedEngine
 from nitro.engines.client.stall import StallWatch
 from nitro.engines.client.state import EngineState, Lifecycle
 from nitro.engines.client.suspects import Suspects
-from nitro.engines.types import EngineSpec, ModelInfo, StepRecord
-from nitro.engines.work import EncodedWork
+from nitro.engines.types import EngineSpec, ModelInfo, Overflow, StepRecord
+from nitro.engines.work import EncodedEmbeddingWork, EncodedWork
 from nitro.errors import EngineError, RequestRefused
 from nitro.system.frames import WireMessage
 
@@ -73,6 +74,8 @@ class Engine:
             messages.Rejected: self.generations.rejected,
             messages.TooLong: self.generations.too_long,
             messages.Step: self._step,
+            messages.Embedded: self.generations.embedded,
+            messages.EmbeddingFailed: self.generations.embedding_failed,
         }
 
     @property
@@ -134,6 +137,21 @@ class Engine:
             generation.abort()
             raise
         return generation
+
+    async def embed(self, work: EncodedEmbeddingWork, overflow: Overflow = "error") -> Embedding:
+        """Begin to embed its inputs. `overflow`: for work that says none. Returns when the engine has accepted them.
+        Raises what `generate` does."""
+        await self.ready()
+        if refusal := self.suspects.refusal(work.digest):
+            raise RequestRefused(refusal)
+        embedding = self.generations.begin_embedding(work)
+        try:
+            self._send(messages.Embed(embedding.id, work.raw, overflow))
+            await embedding.accepted
+        except BaseException:
+            embedding.abort()
+            raise
+        return embedding
 
     def stop(self, error: EngineError) -> None:
         """Every open generation ends with `error`, and so does whatever waits or comes later."""

@@ -1,13 +1,14 @@
-"""All generations under way in an engine: which sequence belongs to which, and what the engine says about them."""
+"""All requests under way in an engine: which sequence belongs to which, and what the engine says about them."""
 
 import itertools
 from collections.abc import Callable, Iterable
 
 from nitro.engines import messages
+from nitro.engines.client.embedding import Embedding
 from nitro.engines.client.generation import Generation
 from nitro.engines.client.suspects import Suspects
 from nitro.engines.types import StepRecord
-from nitro.engines.work import EncodedWork
+from nitro.engines.work import EncodedEmbeddingWork, EncodedWork
 from nitro.errors import EngineBusy, EngineDied, EngineError, PromptRejected, PromptTooLong
 from nitro.system.frames import WireMessage
 
@@ -15,12 +16,14 @@ MAX_ABORTED = 256  # aborted sequences that are remembered
 
 
 class Generations:
-    """Routes Accepted, Rejected, TooLong and Step to generations. Every method belongs to the event loop."""
+    """Routes what the engine says of a request to its generation or embedding, of which the latter have one id each.
+    Every method belongs to the event loop."""
 
     def __init__(self, parallel: int, max_sequences: int, suspects: Suspects, send: Callable[[WireMessage], None]):
         """`parallel`: sequences that run at once; `max_sequences`: that run or wait."""
         self.open: set[Generation] = set()
         self.by_id: dict[int, Generation] = {}  # the same, by the ids of their open sequences
+        self.embeddings: dict[int, Embedding] = {}  # that are open, by id
         self.completed = 0  # requests that the engine has answered, to the end
         self._parallel = parallel
         self._max_sequences = max_sequences
@@ -34,7 +37,11 @@ class Generations:
     @property
     def computing(self) -> bool:
         """Whether the engine has something to compute; what is still being prepared takes no steps."""
-        return any(generation.accepted.done() for generation in self.open)
+        return any(request.accepted.done() for request in self._requests)
+
+    @property
+    def _requests(self) -> list[Generation | Embedding]:
+        return [*self.open, *self.embeddings.values()]
 
     def begin(self, work: EncodedWork) -> Generation:
         """Number its sequences, for a Generate that is to be sent. Raises EngineBusy."""
@@ -44,10 +51,17 @@ class Generations:
         self.by_id.update(dict.fromkeys(generation.ids, generation))
         return generation
 
+    def begin_embedding(self, work: EncodedEmbeddingWork) -> Embedding:
+        """Number a request for an Embed that is to be sent. It counts as one sequence. Raises EngineBusy."""
+        self._check_queue(1)
+        embedding = Embedding(next(self._ids), work.inputs, work.digest, self._embedding_ended)
+        self.embeddings[embedding.id] = embedding
+        return embedding
+
     def _check_queue(self, sequences: int) -> None:
         """Raises EngineBusy. A request counts as at most `parallel` sequences, since it takes turns with the others. It
         is always accepted when nothing else runs."""
-        present = sum(min(generation.open, self._parallel) for generation in self.open)
+        present = sum(min(generation.open, self._parallel) for generation in self.open) + len(self.embeddings)
         if present and present + min(sequences, self._parallel) > self._max_sequences:
             raise EngineBusy(f"{present} sequences run or wait, and no more may queue.")
 
@@ -55,7 +69,9 @@ class Generations:
 
     def abort(self, ids: list[int]) -> None:
         """See GenerationOwner."""
-        known = {id: generation.digest for id in ids if (generation := self.by_id.pop(id, None))}
+        self._send_abort({id: generation.digest for id in ids if (generation := self.by_id.pop(id, None))})
+
+    def _send_abort(self, known: dict[int, bytes]) -> None:
         if known:
             self._send(messages.Abort(list(known)))
             self._aborted |= known
@@ -90,22 +106,45 @@ class Generations:
             self.completed += 1
             self._suspects.answered(generation.digest)
 
+    def _embedding_ended(self, embedding: Embedding, completed: bool) -> None:
+        known = self.embeddings.pop(embedding.id, None)
+        if completed:
+            self.completed += 1
+            self._suspects.answered(embedding.digest)
+        elif known:
+            self._send_abort({embedding.id: embedding.digest})
+
     # What the engine says
 
     def accepted(self, message: messages.Accepted) -> None:
         """A request is queued."""
         if generation := self.by_id.get(message.id):
             generation.accept(message.prompt_tokens, message.echoes, message.unenforced)
+        elif embedding := self.embeddings.get(message.id):
+            embedding.accept(message.prompt_tokens)
 
     def rejected(self, message: messages.Rejected) -> None:
         """A request cannot run."""
-        if generation := self.by_id.get(message.id):
-            generation.fail(PromptRejected(message.message, message.param))
+        if request := self._known(message.id):
+            request.fail(PromptRejected(message.message, message.param))
 
     def too_long(self, message: messages.TooLong) -> None:
         """A request does not fit into the context."""
-        if generation := self.by_id.get(message.id):
-            generation.fail(PromptTooLong(message.prompt_tokens, message.context, message.partly))
+        if request := self._known(message.id):
+            request.fail(PromptTooLong(message.prompt_tokens, message.context, message.partly, message.param))
+
+    def _known(self, id: int) -> Generation | Embedding | None:
+        return self.by_id.get(id) or self.embeddings.get(id)
+
+    def embedded(self, message: messages.Embedded) -> None:
+        """Some inputs have their vectors."""
+        if embedding := self.embeddings.get(message.id):
+            embedding.deliver(message.places, message.vectors)
+
+    def embedding_failed(self, message: messages.EmbeddingFailed) -> None:
+        """A step failed."""
+        if embedding := self.embeddings.get(message.id):
+            embedding.failed(message.message)
 
     def step(self, message: messages.Step) -> None:
         """A step has ended."""
@@ -126,18 +165,18 @@ class Generations:
     def blame(self, at_work: Iterable[int], reason: str) -> None:
         """The engine died for this `reason`, at work on these sequences: their requests are suspects, and end."""
         ids = set(at_work)
-        generations = {generation for id in ids if (generation := self.by_id.get(id))}
+        requests = {request for id in ids if (request := self._known(id))}
         aborted = [self._aborted[id] for id in ids & self._aborted.keys()]
-        self._suspects.died(aborted + [generation.digest for generation in generations], reason)
-        for generation in generations:
-            generation.fail(EngineDied(f"{reason} It was at work on this request, which may be the cause."))
+        self._suspects.died(aborted + [request.digest for request in requests], reason)
+        for request in requests:
+            request.fail(EngineDied(f"{reason} It was at work on this request, which may be the cause."))
 
     def lost(self, error: EngineError) -> None:
-        """The process ended: every open generation ends with `error`. The next has not worked on what was aborted."""
+        """The process ended: all that is open ends with `error`. The next has not worked on what was aborted."""
         self.fail_all(error)
         self._aborted.clear()
 
     def fail_all(self, error: EngineError) -> None:
-        """Every open generation ends with `error`."""
-        for generation in list(self.open):
-            generation.fail(error)
+        """All that is open ends with `error`."""
+        for request in self._requests:
+            request.fail(error)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from nitro.engines.scheduling.sequence import Sequence
+from nitro.engines.worker.embeddings import EmbeddingTask
 from nitro.engines.worker.loop import EngineLoop
 
 
@@ -18,8 +19,19 @@ class AddSequences:
 
 
 @dataclass(frozen=True, slots=True)
+class AddEmbedding:
+    """Queue the inputs of one request."""
+
+    task: EmbeddingTask
+
+    def run(self, loop: EngineLoop) -> None:
+        """See loop.Command."""
+        loop.embeddings.add(self.task)
+
+
+@dataclass(frozen=True, slots=True)
 class AbortSequences:
-    """End these sequences, in whatever state they are. Unknown ids are ignored."""
+    """End these sequences or embeddings, in whatever state they are. Unknown ids are ignored."""
 
     ids: list[int]
 

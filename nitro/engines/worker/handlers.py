@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from nitro.engines import messages
+from nitro.engines.worker.embedding_preparation import EmbeddingPreparation
 from nitro.engines.worker.jobs import Job, first_lane
 from nitro.engines.worker.preparation import Preparation
 from nitro.engines.worker.preparers import Preparers
@@ -25,6 +26,7 @@ class Services:
     """What handlers work with."""
 
     preparation: Preparation
+    embedding: EmbeddingPreparation
     preparers: Preparers
 
 
@@ -40,11 +42,17 @@ def _generate(services: Services, message: messages.Generate) -> None:
     preparers.begin(Job(message.ids, first_lane(message.work), slices))
 
 
+def _embed(services: Services, message: messages.Embed) -> None:
+    slices = services.embedding.slices(message.id, message.work, message.overflow)
+    services.preparers.begin(Job([message.id], first_lane(message.work), slices))
+
+
 def _abort(services: Services, message: messages.Abort) -> None:
     services.preparers.abort(message.ids)
 
 
 HANDLERS: dict[type[messages.Request], Callable[[Services, Any], None]] = {
     messages.Generate: _generate,
+    messages.Embed: _embed,
     messages.Abort: _abort,
 }

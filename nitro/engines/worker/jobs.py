@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 from nitro.engines import messages
 from nitro.engines.scheduling.sequence import Sequence
+from nitro.engines.worker.embeddings import EmbeddingTask
 from nitro.system.frames import WireMessage
 
 Lane = Literal["small", "long", "constrained"]  # the kinds of slices: short work, long work, compiling a constraint
@@ -22,10 +23,11 @@ MAX_ERROR_CHARS = 500  # of an error that nobody foresaw, which may hold all tha
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """The result of a job: the answer to the server, and the sequences to compute, if any."""
+    """The result of a job: the answer to the server, and the sequences or the inputs to compute, if any."""
 
     answer: WireMessage
     sequences: list[Sequence] = field(default_factory=list)
+    embedding: EmbeddingTask | None = None
 
 
 class Rejection(Exception):

@@ -17,7 +17,9 @@ from nitro.engines.runner import Chunk, ModelRunner, OutOfKV, Result, StepFailed
 from nitro.engines.scheduling.scheduler import Scheduler
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.step_budget import StepBudget
+from nitro.engines.scheduling.turns import Turns
 from nitro.engines.types import Admission, ChunkRecord, Output, StepRecord
+from nitro.engines.worker.embeddings import Embeddings
 from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.output_bytes import OutputBytes
 
@@ -48,16 +50,27 @@ class EngineLoop:
         self._scheduler = Scheduler(info, runner)
         self._budget = StepBudget(info.step_tokens, info.attention_tile_rows, info.prompt_rows)
         self._output_bytes = OutputBytes(runner)
+        self.embeddings = Embeddings(runner)
+        self._turns = Turns()
         self._steps = 0
 
     def run(self) -> None:
         """Commands and steps in turn, for ever."""
         while True:
             self._run_commands()
-            if self._scheduler.busy:
+            if self._turns.embeds(self._scheduler.busy, self.embeddings.busy):
+                self._embed()
+            elif self._scheduler.busy:
                 self._step()
-                if not self._scheduler.busy:
-                    self._rest()
+            else:
+                continue
+            if not self._busy:
+                self._rest()
+
+    @property
+    def _busy(self) -> bool:
+        """Whether there is anything to compute."""
+        return self._scheduler.busy or self.embeddings.busy
 
     # What commands do
 
@@ -68,12 +81,13 @@ class EngineLoop:
             self._output_bytes.begin(sequence)
 
     def abort(self, ids: list[int]) -> None:
-        """End these sequences. Where none is left, a record says so: no step comes that would."""
-        was_busy = self._scheduler.busy
+        """End these sequences and embeddings. Where none is left, a record says so: no step comes that would."""
+        was_busy = self._busy
         for sequence_id in ids:
             self._scheduler.abort(sequence_id)
             self._output_bytes.end(sequence_id)
-        if was_busy and not self._scheduler.busy:
+            self.embeddings.abort(sequence_id)
+        if was_busy and not self._busy:
             self._rest()
             self.outbox.send(messages.Step(self._record(0.0), []))
 
@@ -83,7 +97,7 @@ class EngineLoop:
         """Run all that have arrived; wait for one when there is nothing to compute."""
         try:
             while True:
-                self._inbox.get(block=not self._scheduler.busy).run(self)
+                self._inbox.get(block=not self._busy).run(self)
         except queue.Empty:
             return
 
@@ -91,6 +105,21 @@ class EngineLoop:
         """Nothing runs or waits."""
         self._marks.write(ENGINE_THREAD)
         self.runner.release_idle_memory()
+
+    def _embed(self) -> None:
+        """A step of embeddings."""
+        started = time.monotonic()
+        streaming = self._scheduler.busy
+        pieces = self.embeddings.next(streaming)
+        self._marks.write(ENGINE_THREAD, dict.fromkeys(piece.request for piece in pieces))
+        told = self.embeddings.compute(pieces)
+        seconds = time.monotonic() - started
+        self._steps += 1
+        self.outbox.send(messages.Step(self._record(seconds, embedded=len(pieces)), []))
+        for message in told:
+            self.outbox.send(message)
+        if streaming:
+            self._turns.embedded(seconds)
 
     def _step(self) -> None:
         started = time.monotonic()
@@ -165,6 +194,7 @@ class EngineLoop:
         self.outbox.send(messages.Step(record, list(map(self._output_bytes.complete, outputs))))
         prompt_tokens = sum([count for chunk in batch if (count := chunk.stop - chunk.start) > 1])
         self._budget.observe(prompt_tokens, seconds)
+        self._turns.generated(seconds)
         scheduler.drafts.observe(batch, seconds)
 
     def _record(
@@ -174,6 +204,7 @@ class EngineLoop:
         lost: list[int] | None = None,
         admitted: list[Admission] | None = None,
         preempted: list[int] | None = None,
+        embedded: int = 0,
     ) -> StepRecord:
         """How things stand after the last step, which took so long."""
         scheduler = self._scheduler
@@ -188,6 +219,8 @@ class EngineLoop:
             running=len(scheduler.running),
             idle=scheduler.slots.idle,
             kv_used=scheduler.kv_used,
+            embedded=embedded,
+            inputs=self.embeddings.waiting,
         )
 
 

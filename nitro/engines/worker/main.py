@@ -24,6 +24,7 @@ from nitro.engines.backends import loading
 from nitro.engines.crash_marks import CrashMarks
 from nitro.engines.runner import LoadError
 from nitro.engines.worker import handlers
+from nitro.engines.worker.embedding_preparation import EmbeddingPreparation
 from nitro.engines.worker.loop import EngineLoop, Inbox
 from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.preparation import Preparation
@@ -46,7 +47,8 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
         return
     inbox = Inbox()
     outbox = Outbox()
-    services = handlers.Services(Preparation(runner, spec.lookup == "on"), Preparers(inbox, outbox, marks))
+    preparation = Preparation(runner, spec.lookup == "on")
+    services = handlers.Services(preparation, EmbeddingPreparation(runner), Preparers(inbox, outbox, marks))
     reader.handle_with(partial(handlers.handle, services))
     outbox.put(messages.Ready(runner.info))
     Writer(sock, inbox, outbox).start()

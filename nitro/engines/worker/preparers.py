@@ -15,7 +15,7 @@ import threading
 
 from nitro.engines import messages
 from nitro.engines.crash_marks import LANES, CrashMarks
-from nitro.engines.worker.commands import AbortSequences, AddSequences
+from nitro.engines.worker.commands import AbortSequences, AddEmbedding, AddSequences
 from nitro.engines.worker.jobs import Abandoned, Job, JobResult, Lane, Rejection, brief
 from nitro.engines.worker.loop import Inbox
 from nitro.engines.worker.outbox import Outbox
@@ -95,6 +95,8 @@ class Preparers:
             if not wanted:
                 return
             self._outbox.put(prepared.answer)
+            if prepared.embedding:
+                self._inbox.put(AddEmbedding(prepared.embedding))
             if sequences := [sequence for sequence in prepared.sequences if sequence.id in wanted]:
                 self._inbox.put(AddSequences(sequences))
 

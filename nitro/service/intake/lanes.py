@@ -32,6 +32,7 @@ from nitro.service.intake.messages import (
     Name,
     Named,
     Prepared,
+    PreparedEmbedding,
     Read,
     Refusal,
     Use,
@@ -77,12 +78,31 @@ class Intake:
         Raises ApiError, TemplateError, PromptTooLong or PromptRejected where the request is at fault, EngineBusy where
         too many of its size wait, or no process can be started.
         """
+        answer = await self._read(setup, reader, body, strict, found, history)
+        assert isinstance(answer, Prepared)
+        return answer
+
+    async def read_embedding(
+        self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False, found: bool = False
+    ) -> PreparedEmbedding:
+        """The same for a request of embeddings, whose `reader` is an EmbeddingReader's place."""
+        answer = await self._read(setup, reader, body, strict, found)
+        assert isinstance(answer, PreparedEmbedding)
+        return answer
+
+    async def _read(
+        self,
+        setup: ModelSetup,
+        reader: str,
+        body: list[bytes],
+        strict: bool,
+        found: bool,
+        history: bytes | None = None,
+    ) -> FromIntake:
         length = None if history is None else len(history)
         body = [history, *body] if history else body
         lane, seconds = self._lane(body)
-        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found, history=length), body)
-        assert isinstance(answer, Prepared)
-        return answer
+        return await lane.ask(setup, Read(reader, seconds, strict, found=found, history=length), body)
 
     async def name(self, namer: str, body: list[bytes]) -> Asked:
         """Which model a request wants. `namer`: see Name. Raises ApiError and EngineBusy, as `read` does."""

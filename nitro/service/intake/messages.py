@@ -9,7 +9,7 @@ import signal
 import msgspec
 from msgspec import Struct
 
-from nitro.engines.work import EncodedWork
+from nitro.engines.work import EncodedEmbeddingWork, EncodedWork
 from nitro.errors import ApiError, NitroError, PromptRejected, PromptTooLong, TemplateError
 from nitro.models.setup import ModelSetup
 from nitro.service.asked import Asked
@@ -123,6 +123,16 @@ class Prepared(WireMessage, frozen=True):
     keep_alive: float | None = None
 
 
+class PreparedEmbedding(WireMessage, frozen=True):
+    """The same of a request for embeddings. Fields: see Prepared."""
+
+    work: EncodedEmbeddingWork
+    reply_options: bytes
+    ignored: list[str]
+    unknown_model: str | None
+    keep_alive: float | None = None
+
+
 class ApiRefusal(WireMessage, frozen=True):
     """An ApiError."""
 
@@ -145,6 +155,7 @@ class LengthRefusal(WireMessage, frozen=True):
 
     prompt_tokens: int
     context: int
+    param: str | None = None
 
 
 class PromptRefusal(WireMessage, frozen=True):
@@ -162,7 +173,7 @@ class IntakeBug(WireMessage, frozen=True):
 
 ToIntake = Import | Use | Read | Name | Check
 Refusal = ApiRefusal | TemplateRefusal | LengthRefusal | PromptRefusal | IntakeBug
-FromIntake = Compiling | Valid | Named | Prepared | Refusal
+FromIntake = Compiling | Valid | Named | Prepared | PreparedEmbedding | Refusal
 
 decode_to_intake = msgspec.msgpack.Decoder(ToIntake).decode
 decode_from_intake = msgspec.msgpack.Decoder(FromIntake).decode
@@ -179,7 +190,7 @@ def refusal(error: Exception, trace: str) -> Refusal:
         case TemplateError():
             return TemplateRefusal(message or "", param)
         case PromptTooLong():
-            return LengthRefusal(error.prompt_tokens, error.context)
+            return LengthRefusal(error.prompt_tokens, error.context, param)
         case PromptRejected():
             return PromptRefusal(message or "", param)
         case MemoryError():
@@ -194,8 +205,8 @@ def raised(refusal: Refusal) -> NitroError:
             return ApiError(status, message, param=param, code=code, type=kind)
         case TemplateRefusal(message, param):
             return TemplateError(message, param)
-        case LengthRefusal(prompt_tokens, context):
-            return PromptTooLong(prompt_tokens, context)
+        case LengthRefusal(prompt_tokens, context, param):
+            return PromptTooLong(prompt_tokens, context, param=param)
         case PromptRefusal(message, param):
             return PromptRejected(message, param)
         case IntakeBug(trace):

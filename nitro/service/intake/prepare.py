@@ -16,7 +16,9 @@ from nitro.errors import ApiError, PromptTooLong, TemplateError, no_such_model
 from nitro.models.setup import ModelSetup
 from nitro.service import ignored_parameters
 from nitro.service.answer_constraint import after_thinking, unenforced_tools, with_tools
-from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, encode_tools
+from nitro.service.embedding_request import EmbeddingReader, EmbeddingRequest
+from nitro.service.intake import embedding_work
+from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, PreparedEmbedding, encode_tools
 from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts, text_part
 from nitro.text.family import ModelFamily
 from nitro.text.template import ChatTemplate
@@ -43,10 +45,16 @@ class Preparer:
         self._rendering = rendering
         self._compiled: dict[str | None, ChatTemplate | TemplateError] = {}  # by source
 
-    def prepare(self, body: bytes, reader: Reader, strict: bool = False, found: bool = False) -> Prepared:
+    def prepare(
+        self, body: bytes, reader: Reader | EmbeddingReader, strict: bool = False, found: bool = False
+    ) -> Prepared | PreparedEmbedding:
         """`strict`: what would be ignored is refused. `found`: the request's name for a model means this one. Raises
         ApiError, TemplateError, PromptTooLong or PromptRejected."""
-        request = self._with_models_own(reader(body, self._setup))
+        request = reader(body, self._setup)
+        if isinstance(request, EmbeddingRequest):
+            return self._embedding(request, strict, found)
+        self._check_generates(request)
+        request = self._with_models_own(request)
         unknown = self._check_model(request, strict, found)
         prepared = self._conversation(request) if isinstance(request.prompt, Conversation) else self._texts(request)
         names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.escaped, prepared.ignored)]
@@ -57,6 +65,31 @@ class Preparer:
             ignored=ignored_parameters.shortened(names),
             unknown_model=unknown and unknown[: ignored_parameters.MAX_HEADER],
         )
+
+    def _embedding(self, request: EmbeddingRequest, strict: bool, found: bool) -> PreparedEmbedding:
+        unknown = self._check_model(request, strict, found)
+        work, unused = embedding_work.work_of(request, self._setup)
+        names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.escaped, unused)]
+        if strict:
+            ignored_parameters.refuse(names)
+        return PreparedEmbedding(
+            work=work,
+            reply_options=request.reply_options,
+            ignored=ignored_parameters.shortened(names),
+            unknown_model=unknown and unknown[: ignored_parameters.MAX_HEADER],
+            keep_alive=request.keep_alive,
+        )
+
+    def _check_generates(self, request: GenerationRequest) -> None:
+        """Raises ApiError where the model makes no text."""
+        if not self._info.generates:
+            raise ApiError(
+                400,
+                f"The model '{self._setup.names[0]}' is an embedding model, which generates no text: it answers "
+                "requests for embeddings.",
+                param=request.param("model"),
+                code="invalid_value",
+            )
 
     def _with_models_own(self, request: GenerationRequest) -> GenerationRequest:
         """The request with the stop strings and the grammar that its model is served with. Raises ApiError where it
@@ -70,7 +103,7 @@ class Preparer:
             request = replace(request, constraint=Constraint("grammar", self._setup.grammar, "grammar"))
         return request
 
-    def _check_model(self, request: GenerationRequest, strict: bool, found: bool) -> str | None:
+    def _check_model(self, request: GenerationRequest | EmbeddingRequest, strict: bool, found: bool) -> str | None:
         """The request's name for a model that is not this one's. Raises ApiError where that, or what the reader has
         left out, is refused."""
         unknown = request.model if request.model and not found and request.model not in self._setup.names else None

@@ -9,6 +9,10 @@ OLLAMA = "Ollama"
 LM_STUDIO = "LM Studio"
 OPENROUTER = "OpenRouter"
 ANTHROPIC = "Anthropic"
+COHERE = "Cohere"
+JINA = "Jina"
+NIM = "NVIDIA NIM"
+TEI = "text-embeddings-inference"
 OTHERS = "others"
 
 WHERE = {
@@ -21,5 +25,9 @@ WHERE = {
     LM_STUDIO: "its documentation of the OpenAI-compatible API",
     OPENROUTER: "`openapi.yaml` and the parameter pages of its documentation",
     ANTHROPIC: "the Messages API, whose names some clients send here",
+    COHERE: "`POST /v2/embed` of its API reference",
+    JINA: "`POST /v1/embeddings` of its API reference",
+    NIM: "its reference of the OpenAI-compatible embeddings API",
+    TEI: "`docs/openapi.json` of text-embeddings-inference",
     OTHERS: "LiteLLM, LangChain, DeepSeek, GLM, Mistral, Gemini, Hugging Face: single names",
 }

@@ -20,6 +20,8 @@ from nitro.engines.hardware import memory
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
 from nitro.gguf import header
+from nitro.gguf.embedding import kind_of
+from nitro.gguf.header import Header
 
 log = logging.getLogger("llama.cpp")
 
@@ -30,12 +32,13 @@ LONG_FACTORS = "rope_factors_long"  # in the name of a tensor (gguf.constants)
 class LlamaModel:
     """Weights, vocabulary and metadata. `close` frees them."""
 
-    def __init__(self, spec: EngineSpec):
-        """Raises LoadError: a folder, a damaged file, no GPU where one is required."""
+    def __init__(self, spec: EngineSpec, head: Header | None = None):
+        """`head`: the file's, where it is known. Raises LoadError: a folder, a damaged file, no GPU where one is
+        required."""
         parameters.check(spec)
         self.path = Path(spec.model)
-        _refuse_folder(self.path)
-        head = _read_header(self.path)
+        head = head or read_header(self.path)
+        self.embeds_only = kind_of(head) is not None
         self.sampling = sampling_defaults.from_file(self.path, head.metadata, header.SAMPLING_KEYS)
         # the long ones are taken where a stream has more cells than the original context (llama-model.cpp:2345)
         self.rope_depends_on_cells = any(LONG_FACTORS in name for name in head.tensors)
@@ -146,8 +149,9 @@ def _refuse_folder(path: Path) -> None:
         )
 
 
-def _read_header(path: Path) -> header.Header:
-    """Its metadata and tensors. Raises LoadError where it is damaged: llama.cpp would say less of it."""
+def read_header(path: Path) -> Header:
+    """Its metadata and tensors. Raises LoadError where it is a folder, or damaged: llama.cpp would say less of it."""
+    _refuse_folder(path)
     try:
         return header.read_all(path, full=False)
     except header.UnreadableGGUF as error:

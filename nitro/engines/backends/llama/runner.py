@@ -18,6 +18,7 @@ from nitro.checkpoints.files import TOOL_USE
 from nitro.engines.backends import fill_in_middle
 from nitro.engines.backends.llama import context, exact_rows, sampler
 from nitro.engines.backends.llama.batch import Batch
+from nitro.engines.backends.llama.causal_embedder import CausalEmbedder
 from nitro.engines.backends.llama.context import CPU_TILE, STEP_TOKENS, LlamaContext
 from nitro.engines.backends.llama.draft_model import DraftModel
 from nitro.engines.backends.llama.library import VERSION
@@ -27,12 +28,14 @@ from nitro.engines.backends.registry import LLAMA
 from nitro.engines.hardware import memory
 from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result, StepFailed
 from nitro.engines.scheduling import speculation
-from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, SamplingParams
+from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, Pooling, SamplingParams
 from nitro.gguf import split_files
+from nitro.gguf.header import Header
 
 log = logging.getLogger("llama.cpp")
 
 WARMUP_TOKENS = 2
+POOLING: Pooling = "mean"  # of a model that was trained for text
 
 # llama_decode's return codes (llama.h:994)
 DECODED = 0
@@ -42,14 +45,15 @@ NO_KV_SLOT = 1
 class LlamaRunner:
     """A model and its context."""
 
-    def __init__(self, spec: EngineSpec):
-        """Raises LoadError."""
-        self._model = LlamaModel(spec)
+    def __init__(self, spec: EngineSpec, head: Header | None = None):
+        """`head`: the file's, where it is known. Raises LoadError."""
+        self._model = LlamaModel(spec, head)
         self.tokenizer = self._model.tokenizer
         self._samplers: dict[int, Any] = {}  # by sequence id; pointers to llama_sampler
         self._batch: list[Chunk] = []
         self._tokens = Batch(STEP_TOKENS)
         self._deterministic = spec.deterministic
+        self._embedder = CausalEmbedder(self._model, POOLING, spec)
         self._draft: DraftModel | None = None
         try:
             if spec.draft:
@@ -117,6 +121,10 @@ class LlamaRunner:
         """What the draft model says, drawn as the sequences will draw."""
         return self._draft.guess(chunks, limits, self._sampler_chain) if self._draft else [[] for _ in chunks]
 
+    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+        """The mean of the tokens' vectors, in a context of its own."""
+        return self._embedder.embed(sequences)
+
     def trim(self, slot: int, length: int) -> int:
         """See PoolKV."""
         return self._kv.trim(slot, length)
@@ -140,6 +148,7 @@ class LlamaRunner:
     def release_idle_memory(self) -> None:
         """Give back cells of the KV cache that nothing is in."""
         self._context.shrink()
+        self._embedder.rest()
         if self._draft:
             self._draft.shrink()
 
@@ -155,6 +164,7 @@ class LlamaRunner:
         """Free samplers, context and model, in this order: each points to the next."""
         for sequence_id in list(self._samplers):
             self.free_sequence(sequence_id)
+        self._embedder.free()
         self._context.free()
         self._close_models()
 
@@ -308,6 +318,7 @@ class LlamaRunner:
             sampling=model.sampling,
             samplers=LLAMA.samplers,
             fingerprint=fingerprint.of(split_files.files(model.path)),
+            embedding=self._embedder.describe(self._context.plan.context),
         )
 
     def _slots(self, spec: EngineSpec) -> int:

@@ -13,13 +13,14 @@ class LlamaTokenizer:
         self._vocab = vocab
         self._pieces: dict[int, bytes] = {}
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids. What cannot be UTF-8 becomes "?"."""
+    def encode(self, text: str, around: bool = False) -> list[int]:
+        """Token ids, with `around` those that the model has before and after a text, too. What cannot be UTF-8 becomes
+        "?"."""
         data = text.encode("utf-8", "replace")
         room = len(data) + 8  # a token is at least a byte, and a few prefixes may come before
         while True:
             tokens = (lib.llama_token * room)()
-            count = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, False, True)
+            count = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, around, True)
             if count >= 0:
                 return tokens[:count]
             room = -count

@@ -1,0 +1,39 @@
+"""What llama.cpp's models tell of their embeddings."""
+
+import llama_cpp.llama_cpp as lib
+
+from nitro.checkpoints import embedding_settings
+from nitro.engines.backends.llama.model import LlamaModel
+from nitro.engines.types import EmbeddingInfo, Pooling
+
+SAMPLE = "a"
+
+
+def describe(model: LlamaModel, pooling: Pooling, longest: int, step_tokens: int, step_inputs: int) -> EmbeddingInfo:
+    """Of an embedding model, or of one that makes text as well. Prefixes and dimensions are in no GGUF: they are read
+    from sentence-transformers' configuration, where that lies beside the file."""
+    before, after = _around(model)
+    settings = embedding_settings.beside(model.path) if model.embeds_only else embedding_settings.NOTHING
+    return EmbeddingInfo(
+        width=lib.llama_model_n_embd_out(model.pointer),
+        pooling=pooling,
+        longest=longest,
+        step_tokens=step_tokens,
+        step_inputs=min(step_inputs, lib.llama_max_parallel_sequences()),
+        before=before,
+        after=after,
+        dimensions=settings.dimensions,
+        prefixes=settings.prefixes,
+        default_prefix=settings.default_prefix,
+        encoder_only=model.embeds_only,
+    )
+
+
+def _around(model: LlamaModel) -> tuple[list[int], list[int]]:
+    """The token ids that llama.cpp puts before a text and after it."""
+    plain = model.tokenizer.encode(SAMPLE)
+    whole = model.tokenizer.encode(SAMPLE, around=True)
+    for start in range(len(whole) - len(plain) + 1):
+        if whole[start : start + len(plain)] == plain:
+            return whole[:start], whole[start + len(plain) :]
+    return [], []

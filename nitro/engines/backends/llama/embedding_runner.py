@@ -1,0 +1,85 @@
+"""An embedding model on llama.cpp: it makes vectors, and no text."""
+
+import math
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+import numpy as np
+
+from nitro.checkpoints import fingerprint
+from nitro.engines.backends.llama import embedding_info
+from nitro.engines.backends.llama.causal_embedder import CausalEmbedder
+from nitro.engines.backends.llama.encoder import Encoder
+from nitro.engines.backends.llama.library import VERSION
+from nitro.engines.backends.llama.model import LlamaModel
+from nitro.engines.embedder import EmbedsOnly
+from nitro.engines.runner import LoadError
+from nitro.engines.types import EmbeddingInfo, EngineSpec, ModelInfo
+from nitro.gguf import split_files
+from nitro.gguf.embedding import EmbeddingKind
+from nitro.gguf.header import Header
+
+
+class LlamaEmbeddingRunner(EmbedsOnly):
+    """The model, and what embeds with it."""
+
+    def __init__(self, spec: EngineSpec, head: Header, kind: EmbeddingKind):
+        """`head`: the file's. Raises LoadError."""
+        if spec.draft:
+            raise LoadError(f"--draft is for models that generate text, and {spec.model} embeds. Leave it out.")
+        self._model = LlamaModel(spec, head)
+        self._embedder: CausalEmbedder | Encoder | None = None
+        self.tokenizer = self._model.tokenizer
+        trained = self._model.trained_context
+        try:
+            self._embedder = (CausalEmbedder if kind.causal else Encoder)(self._model, kind.pooling, spec)
+            about = self._embedder.describe(min(spec.context or trained, trained))
+            self.info = self._describe(spec, about)
+            self._warm_up(about)
+        except LoadError:
+            self.close()
+            raise
+
+    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+        """See Embedder."""
+        assert self._embedder
+        return self._embedder.embed(sequences)
+
+    def release_idle_memory(self) -> None:
+        """Give back what a long input took."""
+        if self._embedder:
+            self._embedder.rest()
+
+    def close(self) -> None:
+        """Free context and model, in this order."""
+        if self._embedder:
+            self._embedder.free()
+        self._model.close()
+
+    def _warm_up(self, about: EmbeddingInfo) -> None:
+        """Raises LoadError where it gives no numbers."""
+        tokens = [*about.before, *self.tokenizer.encode(embedding_info.SAMPLE), *about.after]
+        vector: Any = np.frombuffer(self.embed([tokens[: about.longest]])[0], "<f4")
+        if not math.isfinite(float(np.abs(vector).sum())):
+            raise LoadError(f"{self._model.path} computes what is no number: its weights are damaged.")
+
+    def _describe(self, spec: EngineSpec, about: EmbeddingInfo) -> ModelInfo:
+        model = self._model
+        return ModelInfo(
+            engine=f"llama.cpp (llama-cpp-python {VERSION})",
+            device=model.device,
+            layers=str(model.placement),
+            slots=spec.parallel,
+            parallel=spec.parallel,
+            context=about.longest,
+            trained_context=model.trained_context,
+            kv_tokens=about.longest,
+            kv_bytes=0,
+            step_tokens=max(about.step_tokens, spec.parallel + 1),
+            vocabulary=model.vocabulary,
+            eog=frozenset(),
+            bos=self.tokenizer.text(lib.llama_vocab_bos(model.vocab)),
+            eos=self.tokenizer.text(lib.llama_vocab_eos(model.vocab)),
+            fingerprint=fingerprint.of(split_files.files(model.path)),
+            embedding=about,
+        )

@@ -1,0 +1,66 @@
+"""The contract between the engine process and whatever makes vectors of token ids.
+
+A runner whose `info.embedding` is set has `embed` beside what a ModelRunner has. One that only embeds is an
+`EmbedsOnly`, too: nobody asks it for text.
+"""
+
+from typing import NoReturn, Protocol
+
+from nitro.engines.runner import Chunk, Result, Tokenizer
+from nitro.engines.types import ModelInfo, SamplingParams
+
+
+class Embedder(Protocol):
+    """A loaded model that embeds. Called on the engine's thread, between two steps."""
+
+    info: ModelInfo  # with `embedding`
+    tokenizer: Tokenizer
+
+    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+        """The pooled vector of each sequence: `width` numbers, float32, little endian, not normalised.
+
+        At most `step_inputs` sequences of `step_tokens` tokens in all, or one of up to `longest`, specials included.
+        Whatever it raises, slots and their caches are as before, and it may be called again.
+        """
+
+
+class EmbedsOnly:
+    """What a ModelRunner has for text, of a model that makes none: there are no slots, and nothing to do."""
+
+    def prepare(self, sampling: SamplingParams) -> None:
+        """Nothing."""
+
+    def submit(self, batch: list[Chunk]) -> NoReturn:
+        """Never called."""
+        raise AssertionError("this model generates no text")
+
+    def collect(self) -> list[Result]:
+        """Never called."""
+        raise AssertionError("this model generates no text")
+
+    def guess(self, chunks: list[Chunk], limits: list[int]) -> list[list[int]]:
+        """Never called."""
+        raise AssertionError("this model generates no text")
+
+    def trim(self, slot: int, length: int) -> int:
+        """Nothing is held."""
+        return 0
+
+    def offload(self, slot: int) -> None:
+        """Nothing."""
+
+    def copy(self, src: int, dst: int, length: int) -> int:
+        """Nothing is held."""
+        return 0
+
+    def free_sequence(self, sequence_id: int) -> None:
+        """Nothing."""
+
+    def release_idle_memory(self) -> None:
+        """Nothing."""
+
+    def reset(self) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""

@@ -1,0 +1,117 @@
+"""Embeddings on the engine thread: what waits, the step that computes it, and what is told of it.
+
+Which inputs go together is `scheduling/embedding_queue`, whether a step embeds at all `scheduling/turns`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+from nitro.engines import messages
+from nitro.engines.embedder import Embedder
+from nitro.engines.scheduling.embedding_queue import EmbeddingQueue, Piece
+from nitro.engines.scheduling.step_budget import StepBudget
+from nitro.engines.worker import vectors
+from nitro.system.frames import WireMessage
+
+log = logging.getLogger("nitro.engine")
+
+
+@dataclass(slots=True)
+class EmbeddingTask:
+    """The inputs of one request. `counts`: of each input, its pieces, which come one after the other."""
+
+    id: int
+    pieces: list[Piece]  # until they are queued
+    counts: list[int]
+    dimensions: int | None
+    computed: dict[int, list[tuple[bytes, int]]] = field(default_factory=dict)  # by input that lacks some: see `add`
+    missing: int = 0  # inputs without a vector
+
+    def __post_init__(self) -> None:
+        self.missing = len(self.counts)
+
+    def add(self, piece: Piece, pooled: bytes) -> bytes | None:
+        """The input's vector, once all of its pieces are computed. Raises ValueError for one that is no vector."""
+        there = self.computed.setdefault(piece.place, [])
+        there.append((pooled, len(piece.tokens)))
+        if len(there) < self.counts[piece.place]:
+            return None
+        del self.computed[piece.place]
+        self.missing -= 1
+        return vectors.finished(there, self.dimensions)
+
+
+class Embeddings:
+    """All that one model is to embed. Every method belongs to the engine thread."""
+
+    def __init__(self, runner: Embedder):
+        self._runner = runner
+        info = runner.info.embedding
+        self._queue = EmbeddingQueue(info.step_inputs if info else 1)
+        self._budget = StepBudget(info.step_tokens if info else 1)
+        self._tasks: dict[int, EmbeddingTask] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Pieces that are not computed."""
+        return len(self._queue)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._queue)
+
+    def add(self, task: EmbeddingTask) -> None:
+        """Queue the inputs of a request."""
+        self._tasks[task.id] = task
+        self._queue.add(task.id, task.pieces)
+        task.pieces = []
+
+    def abort(self, id: int) -> None:
+        """Forget a request. Unknown ids are ignored."""
+        self._queue.drop(id)
+        self._tasks.pop(id, None)
+
+    def next(self, streaming: bool) -> list[Piece]:
+        """What the next step computes. `streaming`: somebody waits for text meanwhile."""
+        return self._queue.take(self._budget.tokens(streaming))
+
+    def compute(self, pieces: list[Piece]) -> list[WireMessage]:
+        """Compute them. Returns what is to be told: vectors, and failures, each of which ends its request."""
+        started = time.monotonic()
+        try:
+            pooled = self._runner.embed([piece.tokens for piece in pieces])
+        except Exception as error:
+            log.exception("a step of embeddings raised; its requests fail")
+            return self._failed({piece.request for piece in pieces}, f"The engine failed: {error!r}")
+        self._budget.observe(sum(len(piece.tokens) for piece in pieces), time.monotonic() - started)
+        return self._told(pieces, pooled)
+
+    def _told(self, pieces: list[Piece], pooled: list[bytes]) -> list[WireMessage]:
+        found: dict[int, list[tuple[int, bytes]]] = {}
+        failures: dict[int, str] = {}
+        for piece, numbers in zip(pieces, pooled, strict=True):
+            try:
+                vector = self._tasks[piece.request].add(piece, numbers)
+            except ValueError as error:
+                failures[piece.request] = str(error)
+                continue
+            if vector is not None:
+                found.setdefault(piece.request, []).append((piece.place, vector))
+        told: list[WireMessage] = []
+        for id, inputs in found.items():
+            if id not in failures:
+                told.append(messages.Embedded(id, [place for place, _ in inputs], [vector for _, vector in inputs]))
+                if not self._tasks[id].missing:
+                    del self._tasks[id]
+        for id, message in failures.items():
+            told += self._failed({id}, message)
+        return told
+
+    def _failed(self, ids: set[int], message: str) -> list[WireMessage]:
+        for id in ids:
+            self.abort(id)
+        return [messages.EmbeddingFailed(id, message) for id in sorted(ids)]
