@@ -4,6 +4,7 @@ A request with nothing to embed loads its model, and gets no vectors.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from nitro.api import json_body
 from nitro.api.ollama import ndjson, parse, schema
@@ -54,7 +55,7 @@ def read_embeddings(body: bytes, setup: ModelSetup) -> EmbeddingRequest:
 
 def _common(
     request: EmbedRequest | OllamaEmbeddingsRequest, told: list[str], given: Mapping[str, str], setup: ModelSetup
-) -> Mapping[str, object]:
+) -> dict[str, Any]:
     """What both set alike. Sampling options change no vector. Raises ApiError 400."""
     parse.check_options(request.options or OllamaOptions(), setup.info.context)
     return {"model": request.model, "keep_alive": seconds_of(request.keep_alive), "ignored": told}
