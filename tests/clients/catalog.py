@@ -16,12 +16,14 @@ FOLDER = Path(__file__).parent
 PROGRAMS = ("program.py", "program.mjs")
 MARKS = ("what you change", "end of what you change")
 STEP = re.compile(r'\bstep\(\s*((?:"[^"]*",?\s*)+)')
-URL, MODEL = "http://localhost:3928/v1", "SmolLM2-135M-Instruct"
+HOST, MODEL = "http://localhost:3928", "SmolLM2-135M-Instruct"
+URL = f"{HOST}/v1"
 # how a program names its server, in Python, in an f-string, in JavaScript → what a user writes
 VALUES = {
     r"""\{os\.environ\[["']NITRO_URL["']\]\}|\$\{process\.env\.NITRO_URL\}""": URL,
     r"""\{os\.environ\[["']NITRO_MODEL["']\]\}|\$\{process\.env\.NITRO_MODEL\}""": MODEL,
     r"""os\.environ\[["']NITRO_URL["']\]|process\.env\.NITRO_URL""": f'"{URL}"',
+    r"""os\.environ\[["']NITRO_HOST["']\]|process\.env\.NITRO_HOST""": f'"{HOST}"',
     r"""os\.environ\[["']NITRO_MODEL["']\]|process\.env\.NITRO_MODEL""": f'"{MODEL}"',
 }
 

@@ -22,6 +22,7 @@ def test_it_works(
     (model,) = server.client().models.list().data
     settings = {
         "NITRO_URL": f"{server.url}/v1",
+        "NITRO_HOST": server.url,
         "NITRO_MODEL": model.id,
         "NITRO_SERVER": name,
         "NITRO_TOKENIZER": str(tokenizer),
