@@ -6,12 +6,15 @@ Sources and build are kept in build/llama.cpp-VERSION.
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+
+from scripts import this_machine
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "llama-cpp-python"
@@ -71,7 +74,9 @@ def _device() -> dict[str, str]:
 
 
 def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, stdout=sys.stderr)
+    option = this_machine.find_without_amx(this_machine.ask_command, shutil.which("cc") or "")
+    flags = {name: f"{os.environ.get(name, '')} {option}".strip() for name in ("CFLAGS", "CXXFLAGS")}
+    subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, **flags})
 
 
 if __name__ == "__main__":

@@ -230,7 +230,8 @@ class Installer:
         """Changes with whatever would make the install another one: also a moved checkout, a new Python or macOS."""
         digest = hashlib.sha256()
         keys = [variant.key for variant in self.variants[level]]
-        facts = [str(self.root), os.path.realpath(str(self.python)), keys, self.cmake_args, level, self.machine.darwin]
+        machine = [self.machine.darwin, self.machine.without_amx]
+        facts = [str(self.root), os.path.realpath(str(self.python)), keys, self.cmake_args, level, *machine]
         digest.update(repr(facts).encode())
         for name in ("pyproject.toml", "constraints.txt", "scripts/install.py", "scripts/this_machine.py", REGISTRY):
             digest.update(hashlib.sha256((self.root / name).read_bytes()).digest())
@@ -252,13 +253,16 @@ class Installer:
     def install_llama(self, variant: Variant) -> None:
         """Build llama-cpp-python, unless this very build is in .venv. pip takes any build of a version for any other,
         so the build is recorded."""
-        record = f"{self.llama_pin()} {variant.key} {self.cmake_args}".strip()
+        # llama.cpp's AMX code loads a configuration that compilers optimise away, and dies by SIGILL in its first step
+        # (ggml-org/llama.cpp pull request 26954).
+        without_amx = self.machine.without_amx
+        record = " ".join(filter(None, [self.llama_pin(), variant.key, self.cmake_args, without_amx]))
         if record in read_lines(self.llama_record):
             return
         cuda = variant.key == "llama-cuda"
         options = ["--force-reinstall", "--no-deps"]
         env = dict(self.env)
-        special = cuda or self.cmake_args != ""
+        special = cuda or self.cmake_args != "" or without_amx != ""
         if special:
             # pip's cache does not tell builds apart: a special one must neither come from it nor get into it.
             options += ["--no-cache-dir", "--no-binary", LLAMA]
@@ -272,6 +276,8 @@ class Installer:
             caps = (self.ask(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]) or "").split()
             caps = [cap for cap in caps if re.match(r"\d+\.\d+$", cap)]
             env = dict(env, CMAKE_ARGS=cuda_cmake_args(caps, self.cmake_args), CUDACXX=self.machine.nvcc)
+        if without_amx:
+            env = dict(env, **{name: f"{env.get(name, '')} {without_amx}".strip() for name in ("CFLAGS", "CXXFLAGS")})
         remove(self.llama_record)
         cure = "to do without CUDA: export CMAKE_ARGS=-DGGML_CUDA=off and run make again" if cuda else ""
         self.pip([*options, LLAMA], env, cure)

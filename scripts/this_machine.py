@@ -13,6 +13,8 @@ import sysconfig
 from pathlib import Path
 from typing import Callable, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+NO_AMX = "-mno-amx-tile"  # without tiles there is none of AMX
+
 Ask = Callable[[Sequence[str]], Optional[str]]  # asks something; gives the output, or None if that failed
 
 
@@ -29,6 +31,7 @@ class Machine(NamedTuple):
     cc: str = ""  # paths of the C and C++ compilers, both or neither
     cxx: str = ""
     cmake: str = ""  # path
+    without_amx: str = ""  # the compilers' option to do without the CPU's AMX instructions; "": it has none
     darwin: str = ""  # on a Mac the kernel's release, which says what wheels there are: 25.2.0 is macOS 26.2
 
 
@@ -60,6 +63,7 @@ def look(ask: Ask, environ: Mapping[str, str]) -> Machine:
         cc=cc,
         cxx=cxx,
         cmake=shutil.which("cmake") or "",
+        without_amx=find_without_amx(ask, cc),
         darwin=platform.release() if mac else "",
     )
 
@@ -87,6 +91,16 @@ def gpu_model(information: Path) -> str:
     except OSError:
         found = None
     return found.group(1).strip() if found else "NVIDIA GPU"
+
+
+def find_without_amx(ask: Ask, cc: str, cpuinfo: str = "/proc/cpuinfo") -> str:
+    """The compiler's option that leaves AMX out, where the CPU has it and the compiler knows it."""
+    try:
+        has_amx = re.search(r"^flags\s*:.*\bamx_tile\b", Path(cpuinfo).read_text(), re.MULTILINE)
+    except OSError:
+        has_amx = None
+    known = has_amx and cc and ask([cc, NO_AMX, "-x", "c", "-E", os.devnull]) is not None
+    return NO_AMX if known else ""
 
 
 def find_compilers(ask: Ask, environ: Mapping[str, str]) -> Tuple[str, str]:

@@ -536,6 +536,28 @@ def test_cmake_args_make_a_build_of_their_own(checkout: Checkout) -> None:
     assert checkout.install(CMAKE_ARGS="-DGGML_VULKAN=on") == []
 
 
+def test_amx_is_left_out_of_the_build(checkout: Checkout) -> None:
+    """Its code in llama.cpp ends the process. pip's cache may hold a build that has it."""
+    checkout.install(machine=LINUX)
+    with_amx = LINUX._replace(without_amx="-mno-amx-tile")
+    checkout.install(machine=with_amx, CFLAGS="-g")
+    assert "--no-cache-dir" in checkout.llama_installs[0]
+    environment = checkout.environments[0]
+    assert environment["CFLAGS"] == "-g -mno-amx-tile" and environment["CXXFLAGS"] == "-mno-amx-tile"
+    assert checkout.install(machine=with_amx) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "knows", "expected"),
+    [("fpu amx_tile amx_int8", True, "-mno-amx-tile"), ("fpu amx_tile", False, ""), ("fpu avx2", True, "")],
+)
+def test_what_leaves_amx_out(tmp_path: Path, flags: str, knows: bool, expected: str) -> None:
+    (tmp_path / "cpuinfo").write_text(f"model name\t: one\nflags\t\t: {flags}\nbugs\t\t:\n")
+    answer = "" if knows else None
+    assert this_machine.find_without_amx(lambda _: answer, "cc", str(tmp_path / "cpuinfo")) == expected
+    assert this_machine.find_without_amx(lambda _: answer, "cc", str(tmp_path / "nothing")) == ""
+
+
 @pytest.mark.parametrize(("machine", "cure"), [(LINUX, "sudo apt install g"), (INTEL_MAC, "xcode-select --install")])
 def test_no_compiler_stops_before_the_build(checkout: Checkout, machine: Any, cure: str) -> None:
     checkout.answers = {"--dry-run": "Downloading llama_cpp_python-0.3.36.tar.gz (76.6 MB)"}
