@@ -60,13 +60,17 @@ WITHOUT_TEMPLATE = replace(SETUP, template=None, tool_template=None)
 Read = Callable[..., GenerationRequest]
 
 
+def _seeded(options: Any) -> Any:
+    return {"seed": 1, **options} if isinstance(options, dict) else options or {"seed": 1}
+
+
 def chat(setup: ModelSetup = SETUP, **fields: Any) -> GenerationRequest:
-    body = {"messages": HELLO, **fields, "options": {"seed": 1, **(fields.get("options") or {})}}
+    body = {"messages": HELLO, **fields, "options": _seeded(fields.get("options"))}
     return parse.read_chat(json.dumps(body).encode(), setup)
 
 
 def text(setup: ModelSetup = SETUP, **fields: Any) -> GenerationRequest:
-    body = {"prompt": "Hello.", **fields, "options": {"seed": 1, **(fields.get("options") or {})}}
+    body = {"prompt": "Hello.", **fields, "options": _seeded(fields.get("options"))}
     return parse.read_generate(json.dumps(body).encode(), setup)
 
 
