@@ -163,6 +163,56 @@ def test_vectors(fake_server: RunningServer) -> None:
     assert post(fake_server, "embeddings").json() == {"embedding": []}
 
 
+# What Open WebUI 0.12.4 sends by its Ollama connection: routers/ollama.py, utils/payload.py
+OPEN_WEBUI_OPTIONS = {
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "seed": 7,
+    "num_ctx": 2048,
+    "num_batch": 512,
+    "num_keep": 24,
+    "num_predict": 40,
+    "repeat_last_n": 64,
+    "top_k": 40,
+    "min_p": 0.0,
+    "repeat_penalty": 1.1,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "stop": ["###"],
+    "num_gpu": 99,
+    "use_mmap": True,
+    "use_mlock": True,
+    "num_thread": 4,
+}
+
+
+def test_what_open_webui_sends(saying: RunningServer) -> None:
+    (model,) = [each["model"] for each in get(saying, "tags")["models"]]
+    called = {"index": 0, "id": "call_1", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "What is the weather?"},
+        {"role": "assistant", "tool_calls": [called], "content": "", "thinking": "Hm."},
+        {"role": "tool", "content": "␂It is cold.␃", "tool_call_id": "call_1"},
+    ]
+    asked = {"model": model, "messages": messages, "options": OPEN_WEBUI_OPTIONS, "keep_alive": "10m", "tools": [TOOL]}
+    reply = post(saying, "chat", **asked, stream=True)
+    *parts, last = lines(reply)
+    assert "".join(part["message"]["content"] for part in parts) == "It is cold." and last["done_reason"] == "stop"
+    assert "x-nitro-ignored" not in reply.headers
+    title = post(saying, "chat", model=model, messages=says("A title"), stream=False, options={"num_predict": 50})
+    assert title.json()["message"]["content"] == "A title"
+    assert post(saying, "show", name=model, model=model).json()["details"]
+    assert [each["model"] for each in get(saying, "ps")["models"]] == [model]
+    vectors = post(saying, "embed", model=model, input=["a", "b"], truncate=True, options={}, keep_alive="10m").json()
+    assert len(vectors["embeddings"]) == 2
+    refused = post(saying, "pull", model="org/name", insecure=True)
+    assert refused.status_code == 403 and refused.headers["content-type"] == "application/json"
+    assert post(saying, "generate", model=model, keep_alive=0, prompt="").json()["done_reason"] == "unload"
+    assert get(saying, "ps")["models"] == []
+    assert post(saying, "generate", model=model, keep_alive=-1).json()["done_reason"] == "load"
+
+
 # Several models
 
 

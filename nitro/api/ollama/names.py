@@ -63,7 +63,7 @@ _ONE_MODEL: dict[str, Known] = {"name": Mapped(sources=_SOURCE, to="model", note
 DELETE: Mapping[str, Known] = _ONE_MODEL
 PULL: Mapping[str, Known] = {
     **_ONE_MODEL,
-    "insecure": Refused(sources=_SOURCE, neutral=OFF, note="The hub is asked over HTTPS, or as HF_ENDPOINT says."),
+    "insecure": Harmless(sources=_SOURCE, note="The hub is asked over HTTPS, or as HF_ENDPOINT says."),
     "username": Refused(sources=_SOURCE, neutral=EMPTY, note="Start the server with HF_TOKEN."),
     "password": Refused(sources=_SOURCE, neutral=EMPTY, note="Start the server with HF_TOKEN."),
 }
