@@ -74,7 +74,7 @@ class Loading:
         room = max(budget - need.weights - need.overhead, 0)
         token = max(need.token_bytes, 1)
         context = spec.context or max(min(need.context, budget // KV_SHARE // token, room // token), 1)
-        tokens = max(context, min(context * spec.parallel, budget // PARALLEL_SHARE // token))
+        tokens = max(context, min(context * spec.parallel, need.pool, budget // PARALLEL_SHARE // token))
         beside = need.overhead + tokens * token  # windows and states of a cache count as overhead
         return LoadPlan(replace(spec, context=context, kv_bytes=beside), need.weights + beside, template, defaults)
 

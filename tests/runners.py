@@ -28,6 +28,14 @@ class GatedRunner(FakeRunner):
 
     def submit(self, batch: list[Chunk]) -> None:
         super().submit(batch)
+        self._wait()
+
+    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+        found = super().embed(sequences)
+        self._wait()
+        return found
+
+    def _wait(self) -> None:
         try:
             self._gate.sendall(b"?")
             self._gate.recv(1)
@@ -56,6 +64,18 @@ class FaultyRunner(GatedRunner):
         return [
             Result([], "a made-up row fault") if _says(chunk, b"!row") else result
             for chunk, result in zip(self._batch, results, strict=True)
+        ]
+
+    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+        found = super().embed(sequences)
+        said = b" ".join(bytes(token for token in tokens if token < 256) for tokens in sequences)
+        if b"!bug" in said:
+            raise RuntimeError("a made-up bug")
+        if b"!exit" in said:
+            os._exit(3)
+        nothing = bytes(len(found[0]))
+        return [
+            nothing if b"!zero" in bytes(tokens) else vector for tokens, vector in zip(sequences, found, strict=True)
         ]
 
 
@@ -235,3 +255,11 @@ class TalkingRunner(FakeRunner):
         os.write(1, b"x" * 20_000 + b"\n")
         os.write(2, b"by the library\n")
         print("by Python", file=sys.stderr)
+
+
+class WithoutEmbeddings(FakeRunner):
+    """A model that makes none."""
+
+    def __init__(self, spec: EngineSpec):
+        super().__init__(spec)
+        self.info = replace(self.info, embedding=None)

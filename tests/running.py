@@ -170,11 +170,13 @@ def wait_gone(pidfd: int) -> None:
     os.close(pidfd)
 
 
-def raw_request(url: str, body: bytes, declared: int | None = None) -> socket.socket:
-    """A chat request on a socket of our own, to be read or dropped at will. `declared`: a false length of the body."""
+def raw_request(
+    url: str, body: bytes, declared: int | None = None, path: str = "/v1/chat/completions"
+) -> socket.socket:
+    """A request on a socket of our own, to be read or dropped at will. `declared`: a false length of the body."""
     host, port = url.removeprefix("http://").split(":")
     sock = socket.create_connection((host, int(port)), CEILING)
     length = len(body) if declared is None else declared
-    head = ("POST /v1/chat/completions HTTP/1.1", f"Host: {host}", f"Content-Length: {length}", "", "")
+    head = (f"POST {path} HTTP/1.1", f"Host: {host}", f"Content-Length: {length}", "", "")
     sock.sendall("\r\n".join(head).encode() + body)
     return sock

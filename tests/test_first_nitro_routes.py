@@ -270,14 +270,12 @@ def test_two_loads_whose_bodies_come_slowly(gguf: str) -> None:
     assert asyncio.run(both()) == [200, 409] and len(pool.loads) == 1
 
 
-def test_an_embedding_model_is_loaded_and_answers_nothing_yet(gguf: str) -> None:
+def test_an_embedding_model_answers_no_conversation(gguf: str) -> None:
     server = Server(Pool())
     body = {"llama_model_path": gguf, "embedding": True, "model_type": "embedding"}
     assert server("POST", "/inferences/llamacpp/loadModel", json=body)[0] == 200
     refused = {"message": "Not support completion for embedding model"}
     assert server("POST", "/inferences/llamacpp/chat_completion", json={"messages": []}) == (400, refused)
-    status, told = server("POST", "/inferences/llamacpp/embedding", json={"input": "Hello"})
-    assert (status, told) == (501, {"message": "Embeddings are not supported yet"})
 
 
 def test_engines(gguf: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 CHAT = "POST /v1/chat/completions"
 COMPLETIONS = "POST /v1/completions"
+EMBEDDINGS = "POST /v1/embeddings"
 MODELS = "GET /v1/models"
 LOADING = "POST /v1/models/load loads a model, POST /v1/models/unload unloads it."
 FIRST_NITRO = "/inferences/llamacpp"
@@ -33,12 +34,11 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("/generate_stream", "TGI's API", f"Use {CHAT} with 'stream'."),
     ("/generate", "TGI's API", f"Use {COMPLETIONS}."),
     ("/info", "TGI's API", f"Use {MODELS}."),
-    ("/embeddings", "embeddings", NOT_YET),
-    ("/embedding", "embeddings", NOT_YET),
+    ("/embedding", "llama-server's own API", f"Use {EMBEDDINGS}."),
     ("/rerank", "reranking", NOT_YET),
     ("/reranking", "reranking", NOT_YET),
     ("/score", "scoring", f"{COMPLETIONS} with 'echo', 'max_tokens': 0 and 'logprobs' scores a text."),
-    ("/pooling", "embeddings", NOT_YET),
+    ("/pooling", "vLLM's API", f"Use {EMBEDDINGS}."),
     ("/classify", "classification", NOT_YET),
     ("/audio", "audio", NOT_YET),
     ("/images", "images", NOT_YET),

@@ -53,4 +53,5 @@ def _cells(row: "Summary") -> tuple[str, ...]:
     else:
         context = str(row.context) + (f" of {row.trained_context}" if row.context < row.trained_context else "")
     engines = ", ".join(row.engines) or "none"
-    return row.name, engines, row.type or "?", tables.size(row.size), context, row.store
+    kind = f"{row.type or '?'}, embeddings" if row.embeds else row.type or "?"
+    return row.name, engines, kind, tables.size(row.size), context, row.store

@@ -10,6 +10,7 @@ from nitro.engines.options import EngineOptions
 from nitro.gguf import header
 from nitro.gguf.header import UnreadableGGUF
 from nitro.models import conversion_report, device_memory, fact_cache, fit, openers
+from nitro.models.facts import Facts
 from nitro.models.stored_model import StoredModel
 from nitro.models.stores import registry
 from nitro.text import reasoning, tool_formats
@@ -27,6 +28,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     trained_context: int
     store: str
     path: str
+    embeds: bool = False  # it makes vectors, and no text
     problem: str | None = None
 
 
@@ -56,6 +58,7 @@ class Details(Struct, frozen=True, kw_only=True):
     chat_template: bool
     tool_format: str | None
     reasons: bool
+    embeds: bool  # it makes vectors, and no text
     projector: str | None
     proof: dict[str, Any] | None  # what `nitro convert` or `nitro verify` found
     removable: bool
@@ -82,13 +85,18 @@ def _summary(model: StoredModel, memory: dict[str, int]) -> Summary:
         trained_context=model.trained_context,
         store=title(model),
         path=model.path,
+        embeds=_facts(model).embeds,
         problem=model.problem,
     )
 
 
+def _facts(model: StoredModel) -> Facts:
+    return fact_cache.shared().get(Path(model.path), model.format)
+
+
 def details(model: StoredModel) -> Details:
     """All that its files say."""
-    about = fact_cache.shared().get(Path(model.path), model.format)
+    about = _facts(model)
     found = fit.estimate(model, EngineOptions(), device_memory.free(model))
     found_template = template(Path(model.path))
     family = ModelFamily.of(found_template) if found_template else None
@@ -116,6 +124,7 @@ def details(model: StoredModel) -> Details:
         chat_template=about.has_template,
         tool_format=_tool_format(family) if family and family.native_tools else None,
         reasons=bool(found_template and reasoning.detect(found_template)),
+        embeds=about.embeds,
         projector=model.projector,
         proof=conversion_report.read(Path(model.path)),
         removable=model.removable,

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from nitro.checkpoints import files as texts
-from nitro.gguf import header, split_files
+from nitro.gguf import embedding, header, split_files
 from nitro.gguf.constants import LlamaFileType
 from nitro.gguf.header import Header, UnreadableGGUF
 from nitro.models import files, kv_shape
@@ -38,6 +38,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     width: int = 0  # of the embedding
     vocabulary: int = 0
     has_template: bool = False
+    embeds: bool = False  # it makes vectors, and no text
     kv: KVShape = KVShape()
 
 
@@ -99,6 +100,7 @@ def _of_gguf(path: Path) -> Facts:
             return Facts(format="gguf", problem=files.problem_with(part) or f"{part} is no file.")
     head = header.read_all(path, full=False, mapped=False)
     tensors = head.tensors.values()
+    kind = embedding.kind_of(head)
     size, created = _on_disk(split_files.files(path))
     return Facts(
         format="gguf",
@@ -114,7 +116,8 @@ def _of_gguf(path: Path) -> Facts:
         width=_number(head, "{arch}.embedding_length"),
         vocabulary=_vocabulary(head),
         has_template=bool(head.get(header.TEMPLATE)),
-        kv=kv_shape.of_gguf(head.metadata),
+        embeds=kind is not None,
+        kv=kv_shape.of_gguf(head.metadata) if kind is None or kind.causal else KVShape(),
         problem=_unservable(head),
     )
 

@@ -24,6 +24,8 @@ WORDS = {"llama": 260, "mlx": 480}
 FIRST_TOKENS = 512  # that llama.cpp has cells for at the start, in each sequence's stream (context.py)
 FIRST_OF_POOL = 2048  # the same where all share a pool
 STEP = 512  # tokens of a step beside a window
+LOGIT = 4  # bytes
+ROW = 96  # bytes for each number of a token's vector that is computed: a few layers' results at a time
 FEW = 2048  # tokens; a model with less context than that, or than it was trained for, does not fit
 
 
@@ -61,7 +63,9 @@ def estimate(model: StoredModel, options: EngineOptions, free: int) -> Fit:
 
 def of(about: Facts, options: EngineOptions, free: int) -> Fit:
     """The same, from what the files say. Pure."""
-    engine = options.engine if options.engine in PROCESSES else "mlx" if about.format != "gguf" else "llama"
+    if about.embeds:
+        return _of_embedding(about, options, free)
+    engine = _engine(about, options)
     types = (options.cache_type_k, options.cache_type_v) if engine == "llama" else ()
     needs = Footprint(max(about.kv.token_bytes(*types), 1), about.kv.window_bytes(*types), about.kv.state_bytes)
     sequences = options.parallel + kv_plan.SPARE_SLOTS
@@ -84,6 +88,32 @@ def of(about: Facts, options: EngineOptions, free: int) -> Fit:
         pool=plan.pool,
         first_tokens=_first_tokens(about, options) if engine == "llama" else 0,
     )
+
+
+def _of_embedding(about: Facts, options: EngineOptions, free: int) -> Fit:
+    """Of a model that makes vectors: it holds one input at a time, or several that are no longer together, with their
+    KV if it has any. On llama.cpp each token has a row of logits, which nobody wants (backends/llama/encoder.py)."""
+    engine = _engine(about, options)
+    types = (options.cache_type_k, options.cache_type_v) if engine == "llama" else ()
+    logits = LOGIT * about.vocabulary if engine == "llama" else 0
+    token = about.kv.token_bytes(*types) + logits + ROW * about.width
+    overhead = PROCESSES[engine] + WORDS[engine] * about.vocabulary
+    room = max(free - about.weights - overhead, 0) // token
+    longest = min(options.context or about.trained_context, about.trained_context)
+    context = min(longest, room)
+    enough = room >= min(longest, FIRST_TOKENS)
+    return Fit(
+        weights=about.weights,
+        token_bytes=token,
+        overhead=overhead,
+        context=context if enough else 0,
+        pool=context if enough else 0,
+        first_tokens=FIRST_TOKENS,
+    )
+
+
+def _engine(about: Facts, options: EngineOptions) -> str:
+    return options.engine if options.engine in PROCESSES else "mlx" if about.format != "gguf" else "llama"
 
 
 def fits(model: StoredModel, free: int) -> bool:

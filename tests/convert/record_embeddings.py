@@ -1,5 +1,6 @@
-"""Writes tests/data/minilm_vectors.json: what transformers computes of all-MiniLM-L6-v2, in float32, and with the mean of
-the tokens' vectors, of length 1, as sentence-transformers' configuration of the model says.
+"""Writes tests/data/minilm_vectors.json: what transformers computes of all-MiniLM-L6-v2, in float32.
+
+The mean of the tokens' vectors, made of length 1, as sentence-transformers' configuration of the model says.
 
     python tests/convert/record_embeddings.py FOLDER
 

