@@ -3,7 +3,6 @@
 All of it is read from the models' own files, which may block: call it in a thread.
 """
 
-import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -71,9 +70,9 @@ def _loaded(entry: PoolEntry, info: ModelInfo) -> schema.LoadedModel:
 
 def _stays(entry: PoolEntry) -> timedelta:
     """How long, if no request comes."""
-    if entry.keep_alive is None or not math.isfinite(entry.keep_alive):
+    if entry.keep_alive is None or entry.keep_alive > NEVER.total_seconds():
         return NEVER
-    return min(timedelta(seconds=max(entry.keep_alive - (entry.idle or 0.0), 0.0)), NEVER)
+    return timedelta(seconds=max(entry.keep_alive - (entry.idle or 0.0), 0.0))
 
 
 def on_gpu(size: int, layers: str) -> int:

@@ -53,6 +53,13 @@ REFUSED = {
 }
 
 
+def _left(_: Request, __: Exception) -> Response[bytes]:
+    return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
+
+
+LEFT: dict[int | type[Exception], Any] = {ClientDisconnected: _left}  # of routes whose handlers let it through
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What chat and generate differ in. `done`: the reply where there is nothing to answer."""
@@ -123,8 +130,8 @@ async def _answer(request: Request, kind: Kind) -> Response[Any]:
         wants = decode_wants(asked.own)
         if wants.empty:
             return await _load(request, kind, asked, wants, received)
-    except ClientDisconnected:
-        return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
+    except ClientDisconnected as gone:
+        return _left(request, gone)
     except (ApiError, EngineError) as failure:
         error = as_api_error(failure)
         error_responses.refused(request.scope, error)
@@ -168,7 +175,7 @@ async def processes(request: Request) -> Response[bytes]:
     return ndjson.reply(await asyncio.to_thread(_processes, _pool(request).entries()))
 
 
-@post("/api/show", status_code=200)
+@post("/api/show", status_code=200, exception_handlers=LEFT)
 async def show(request: Request) -> Response[bytes]:
     """What is known of a model. Raises ApiError 404."""
     asked = _decoded(await receive(request), ShowRequest)
@@ -176,7 +183,7 @@ async def show(request: Request) -> Response[bytes]:
     return ndjson.reply(await asyncio.to_thread(_shown, entry, bool(asked.verbose)))
 
 
-@post("/api/pull", status_code=200)
+@post("/api/pull", status_code=200, exception_handlers=LEFT)
 async def pull(request: Request) -> Response[Any]:
     """Fetch a model of the Hugging Face hub. Raises ApiError."""
     received = await receive(request)
@@ -184,7 +191,7 @@ async def pull(request: Request) -> Response[Any]:
     return await pulling.reply(_fetching(request), asked, received.principal)
 
 
-@delete("/api/delete", status_code=200)
+@delete("/api/delete", status_code=200, exception_handlers=LEFT)
 async def remove(request: Request) -> Response[bytes]:
     """Remove a model that Nitro has fetched. Raises ApiError."""
     asked = _decoded(await receive(request), ModelRequest)
