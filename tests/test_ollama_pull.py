@@ -119,7 +119,8 @@ def test_who_stops_listening_ends_the_pull(hub: LoopbackHub, server: RunningServ
     hub.answer = hold
     try:
         with httpx.stream("POST", f"{server.url}/api/pull", json={"model": FULL}, timeout=CEILING) as reply:
-            assert "pulling manifest" in next(reply.iter_lines())
+            lines = reply.iter_lines()  # whose end would be the connection's
+            assert "pulling manifest" in next(lines)
             assert asked.wait(CEILING)
             pidfd = os.pidfd_open(pull_process())
         wait_gone(pidfd)

@@ -47,11 +47,11 @@ def test_who_looks_for_ollama_finds_it(fake_server: RunningServer) -> None:
 
 
 def test_an_answer_is_streamed_unless_it_is_not_to_be(saying: RunningServer) -> None:
-    *parts, last = lines(post(saying, "chat", messages=says("<think>Hm.</think>Hi there."), think=True))
+    *parts, last = lines(post(saying, "chat", messages=says("Hm.</think>Hi there."), think=True))
     assert "".join(part["message"]["content"] for part in parts) == "Hi there." and len(parts) > 5
     assert "".join(part["message"].get("thinking", "") for part in parts) == "Hm."
     assert last["done"] and last["done_reason"] == "stop" and not any(part["done"] for part in parts)
-    reply = post(saying, "chat", messages=says("<think>Hm.</think>Hi there."), think=True, stream=False)
+    reply = post(saying, "chat", messages=says("Hm.</think>Hi there."), think=True, stream=False)
     assert reply.headers["content-type"] == "application/json"
     assert reply.json()["message"] == {"role": "assistant", "content": "Hi there.", "thinking": "Hm."}
     same = ("model", "done_reason", "prompt_eval_count", "eval_count")
