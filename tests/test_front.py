@@ -213,7 +213,6 @@ def test_what_is_no_http_leaves_a_line(serve) -> None:
     [
         ("POST", "/v1/responses", "the Responses API. Use POST /v1/chat/completions."),
         ("POST", "/responses/x/cancel", "the Responses API"),
-        ("POST", "/v1/embeddings", "does not have embeddings"),
         ("POST", "/v1/messages?beta=true", "Anthropic's API"),
         ("POST", "/completion", "llama-server's own API. Use POST /v1/completions."),
         ("POST", "/tokenize/", "a route for tokens"),
@@ -222,7 +221,6 @@ def test_what_is_no_http_leaves_a_line(serve) -> None:
         ("POST", "/v1/images/generations", "does not have images"),
         ("POST", "/v1/rerank", "does not have reranking"),
         ("POST", "/inferences/server/finetuning", "that route of the first Nitro's API"),
-        ("POST", "/v1/v1/embeddings", "does not have embeddings"),
         ("GET", "/v1", "GET /v1/models"),
         ("POST", "/api/v1/chat/completions", "Did you mean /v1/chat/completions? A base URL ends with /v1."),
         ("POST", "/v1/chat/completions/chat/completions", "Did you mean /v1/chat/completions?"),

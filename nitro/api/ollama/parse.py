@@ -201,7 +201,7 @@ def check_context(wanted: int | None, served: int) -> None:
         raise ApiError.invalid(
             "options.num_ctx",
             f"at most {served}, the context that this model is served with, got {wanted}; start the server with a "
-            "larger --context",
+            "larger --ctx",
         )
 
 

@@ -38,7 +38,7 @@ class OllamaOptions(SamplingOptions, frozen=True, kw_only=True):
     ] = None
     num_ctx: Annotated[
         int | None,
-        Param("Tokens of the context. At most what the model is served with (--context): more is a 400.", ge=0),
+        Param("Tokens of the context. At most what the model is served with (--ctx): more is a 400.", ge=0),
     ] = None
     stop: Annotated[str | list[str] | None, Param(f"A string, or up to {MAX_STOPS}, at which the content ends.")] = None
 

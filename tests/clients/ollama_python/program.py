@@ -89,7 +89,7 @@ def schema() -> None:
     Person.model_validate_json(reply.message.content)
 
 
-@step('`format="json"`', "scripted", "llama")
+@step("`format` as `json`", "scripted", "llama")
 def json_object() -> None:
     reply = client.chat(model=model, messages=PERSON, format="json", options=LONG)
     assert reply.message.content.startswith("{") and (reply.done_reason == "length" or "}" in reply.message.content)
