@@ -156,7 +156,7 @@ def test_no_status_and_no_reply_that_is_not_in_it(
                 case.body["prompt"] = [65, 66]  # ids beyond the vocabulary are refused
         reply = case.call()
         statuses[reply.status_code] += 1
-        case.validate_response(reply, checks=SAYS)
+        case.validate_response(reply, checks=SAYS[1:] if OPERATIONS[method, path].fails else SAYS)  # a 501 is meant
 
     conforms()
     names_a_model = "{" in path or path.startswith(NAME_A_MODEL)  # and none of those that are tried exists
