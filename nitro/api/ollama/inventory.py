@@ -154,7 +154,7 @@ def _template(entry: PoolEntry, info: ModelInfo | None) -> str | None:
 
 
 def _capabilities(template: str | None, entry: PoolEntry, info: ModelInfo | None) -> list[str]:
-    """In Ollama's words. Tools work with every template: a model that was not trained for them is told in words, and makes vectors beside."""
+    """In Ollama's words. Tools work with every template: a model that was not trained for them is told in words."""
     if facts_of(entry).embeds or (info and info.embedding and info.embedding.encoder_only):
         return ["embedding"]
     found = ["completion"]
