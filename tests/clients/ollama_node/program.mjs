@@ -49,7 +49,7 @@ step("`chat`, streaming", "scripted", "llama", "mlx", async () => {
   assert.ok(parts.length > 3 && parts.at(-1).done && parts.at(-1).done_reason);
 });
 
-step("a stream that is aborted", "scripted", "llama", async () => {
+step("a stream that is aborted", "llama", async () => {
   const stream = await ollama.chat({ ...long, messages: CAPITAL, stream: true });
   await assert.rejects(
     async () => {
