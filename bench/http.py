@@ -6,7 +6,7 @@ import argparse
 import statistics
 import sys
 
-from bench import processes, report
+from bench import frames, processes, report
 from nitro.bench import client
 from nitro.bench.scenarios import timed
 from nitro.bench.stats import Ratio, turns
@@ -19,7 +19,8 @@ HOW = """\
 Both run on uvicorn with one event loop; Nitro's engine is a process of its own. Measured are frames per second of 64
 streams at once, and the time to the first token of a single client. The bare app writes each frame by itself; Nitro
 writes what has come for a stream together, which is more than one frame where the engine is ahead. Medians of the
-rounds; ratio: Nitro ÷ bare."""
+rounds; ratio: Nitro ÷ bare. The second table is of Nitro alone: events a second of other routes beside chat's, in
+turns; ratio: route ÷ chat."""
 
 
 def bare(port: int) -> list[str]:
@@ -56,6 +57,24 @@ async def measure(servers: list[processes.Server], rounds: int) -> list[list[str
     return rows
 
 
+async def measure_routes(server: processes.Server, rounds: int) -> list[list[str]]:
+    """The rows of the routes beside chat. A round before the first is not counted."""
+    rows = []
+    for route in frames.ROUTES:
+        if route == "chat":
+            continue
+        sides = (route, "chat")
+        values: list[list[float]] = [[], []]
+        for number, order in enumerate([(0, 1), *turns(rounds)]):
+            for side in order:
+                value = await frames.per_second(server, sides[side], STREAMS, TOKENS)
+                if number:
+                    values[side].append(value)
+        medians = (f"{statistics.median(of_side):.4g}" for of_side in values)
+        rows.append([f"{route}, frames/s, {STREAMS} streams", *medians, str(Ratio.of(*values))])
+    return rows
+
+
 def main() -> None:
     """Measure both, and write the section."""
     parser = argparse.ArgumentParser(prog="python -m bench.http", description=__doc__)
@@ -65,7 +84,9 @@ def main() -> None:
     fake = ["--engine", "nitro.engines.backends.fake:FakeRunner", "--parallel", str(STREAMS), "--ctx", "1024"]
     with processes.running(processes.nitro(*fake)) as nitro, processes.running(bare) as other:
         rows = client.run(measure([nitro, other], options.rounds))
+        routes = client.run(measure_routes(nitro, options.rounds))
     table = report.table(["", "Nitro", "bare", "ratio"], rows)
+    table += "\n\n" + report.table(["", "route", "chat", "ratio"], routes)
     print(table)
     if not options.no_write:
         report.write("HTTP alone", f"{report.setting('bench.http')}\n\n{HOW}\n\n{table}")

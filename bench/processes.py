@@ -67,7 +67,8 @@ def running(command: Command) -> Iterator[Server]:
     signal.signal(signal.SIGTERM, _exit)
     port = _free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(OPTION_VARIABLES)}
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as kept:
+        environment["XDG_STATE_HOME"] = kept  # not among what the user's programs have kept
         arguments = command(port)
         process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
 

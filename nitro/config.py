@@ -86,6 +86,17 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
         Meta(description="Neither fetch nor remove models at the word of a client (/api/pull, /api/delete)."),
     ] = False
     no_model: Annotated[bool, Meta(description="Load no model at the start.")] = False
+    state: Annotated[
+        Path | None,
+        Meta(
+            description="Folder where responses and conversations are kept. Default: nitro in the user's state folder "
+            "(~/.local/state)."
+        ),
+    ] = None
+    no_state: Annotated[bool, Meta(description="Keep no responses and conversations.")] = False
+    state_days: Annotated[
+        int, Meta(ge=1, le=36500, description="Days after which a response that is kept is deleted.")
+    ] = 30
     max_queue: Annotated[int, Meta(ge=0, description="Requests that may wait. More get status 429.")] = 64
     max_body: Annotated[
         int, Meta(ge=1, le=2**20, description="Largest request body, in MiB. Larger ones get status 413.")

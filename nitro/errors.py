@@ -20,6 +20,7 @@ NitroError
 │   └── ServerClosing      the server is stopping: 503
 ├── TemplateError          the chat template refused the messages: 400
 └── ApiError               an HTTP status and an OpenAI error body
+    └── ContextExceeded    what becomes of PromptTooLong
 """
 
 import re
@@ -225,6 +226,20 @@ class ApiError(NitroError):
     def body(self) -> dict[str, dict[str, str | None]]:
         """The JSON that a client gets: `{"error": {"message", "type", "param", "code"}}`."""
         return {"error": {"message": str(self), "type": self.type, "param": self.param, "code": self.code}}
+
+
+class ContextExceeded(ApiError):
+    """400: the prompt does not fit. `prompt`: the parameter that it came from."""
+
+    def __init__(self, error: PromptTooLong, prompt: str):
+        super().__init__(
+            400,
+            f"This model's maximum context length is {error.context} tokens. However, your {prompt} resulted in "
+            f"{error.length}. Please reduce the length of the {prompt}.",
+            param=prompt,
+            code="context_length_exceeded",
+        )
+        self.prompt_tokens, self.context = error.prompt_tokens, error.context
 
 
 MAX_LISTED = 30  # models in a message

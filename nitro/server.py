@@ -23,6 +23,9 @@ from nitro.api.auth import Guard
 from nitro.api.connections import ConnectionLimits, Connections
 from nitro.api.http_protocol import HttpProtocol, bounded
 from nitro.api.readers import READERS, WARM_UP
+from nitro.api.responses.background import Background
+from nitro.api.responses.memory import Memory
+from nitro.api.responses.renderer import ResponsesRenderer
 from nitro.config import ServeConfig
 from nitro.engines.client.engine import Engine
 from nitro.engines.types import ModelInfo
@@ -37,7 +40,8 @@ from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
 from nitro.service.intake.lanes import Intake
 from nitro.service.metrics import Metrics
-from nitro.system import gc_tuning, signals
+from nitro.state.store import Store
+from nitro.system import folders, gc_tuning, signals
 from nitro.text import tool_formats
 
 log = logging.getLogger("nitro")
@@ -95,9 +99,11 @@ class Server:
         self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
         embedding = EmbeddingService(self.models, self.intake, metrics, config.strict, config.embedding_overflow)
+        self.store = None if config.no_state else Store(config.state or folders.state(), config.state_days)
+        self._kept = Background(Memory(self.store), self.service, self.models, ResponsesRenderer, config.parallel)
         fetching = Fetching(self.models, offered, allowed=not config.no_pull)
         max_body = config.max_body * 2**20
-        app = make_app(self.models, self.service, guard, metrics, max_body, self.stop, embedding, fetching)
+        app = make_app(self.models, self.service, guard, metrics, max_body, self.stop, self._kept, embedding, fetching)
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
         self._uvicorn = _Uvicorn(
@@ -160,6 +166,7 @@ class Server:
 
     async def _serve(self) -> None:
         self.models.start()
+        self._kept.start()
         serving = asyncio.create_task(self._uvicorn.serve([self._launch.socket]))
         watching = asyncio.create_task(self._watch())
         try:
@@ -171,12 +178,16 @@ class Server:
             watching.cancel()
             self.stop()
             await serving
+            await self._kept.close()
+            if self.store:
+                await self.store.close()
             await self.models.close()
             self._loads.close()
 
     def stop(self) -> None:
         """Begin to stop: open streams get an error event."""
         self._uvicorn.should_exit = True
+        self._kept.stop()  # first: what runs in the background has not failed
         self.models.stop(ServerClosing("The server is stopping."))
 
     async def _check_template(self) -> None:
@@ -282,7 +293,8 @@ def _catalog(config: ServeConfig) -> Catalog | None:
         return None
     if everything:
         catalog.check_stores()
-    return Catalog(config.models, everything, config.model_settings, memory=loading.limits(config).bytes)
+    memory, on_gpu = loading.limits(config).bytes, partial(loading.free_on_gpu, config)
+    return Catalog(config.models, everything, config.model_settings, memory=memory, on_gpu=on_gpu)
 
 
 def _guard(config: ServeConfig) -> Guard:

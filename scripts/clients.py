@@ -8,6 +8,9 @@ from tests.clients.catalog import Client
 FOLDER = Path(__file__).parents[1] / "docs" / "clients"
 LANGUAGES = {".py": "python", ".mjs": "js"}
 SERVERS = {"scripted": "scripted", "llama": "llama.cpp", "mlx": "MLX"}
+STRICT = """All tests run with
+`--strict`, so nothing that the client sends is ignored."""
+LENIENT = "The tests run without `--strict`."
 PAGE = """# {title}
 
 `make test-clients` tests this client with {packages}. These are the lines to change:
@@ -18,8 +21,7 @@ PAGE = """# {title}
 `api_key` may be anything, unless the server has one (`--api-key`). `GET /v1/models` shows the model's name.
 
 The table shows what is tested, and with which model: SmolLM2-135M on llama.cpp and on MLX, or *scripted*, a stand-in
-that answers what the test needs, for dialogues that are too hard for so small a model. All tests run with
-`--strict`, so nothing that the client sends is ignored.
+that answers what the test needs, for dialogues that are too hard for so small a model. {strictness}
 
 | | {servers} |
 | --- |{rules}
@@ -53,6 +55,7 @@ def page(client: Client) -> str:
     limits = "".join(f"- {limit}\n" for limit in client.limits)
     return PAGE.format(
         title=client.title,
+        strictness=STRICT if client.strict else LENIENT,
         packages=_packages(client),
         language=LANGUAGES[client.program.suffix],
         lines=client.lines(),

@@ -1,15 +1,31 @@
 """Writes docs/parameters.md from what the server itself reads: the annotations of the request structs, and the tables
-of other servers' names."""
+of other servers' names.
+
+Chat and text completions have the tables that all refer to. Every other protocol is a row of `PROTOCOLS`: its requests,
+and what it knows of objects that no struct describes. Its section has what differs from chat completions. A test says
+whether a request of a route is in none.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import fields
 
+from nitro.api.anthropic import names as anthropic_names
+from nitro.api.anthropic import requests as anthropic
+from nitro.api.body_rewriting import structs_in
+from nitro.api.llama_server import requests as llama_server
 from nitro.api.names import Harmless, Known, Mapped, Opened, Refused
+from nitro.api.ollama import requests as ollama
 from nitro.api.openai import requests
+from nitro.api.openai.embedding_requests import EmbeddingsRequest
 from nitro.api.openai.names import inside, sources, tables
+from nitro.api.responses import names as responses_names
+from nitro.api.responses.conversation_bodies import ConversationBody
+from nitro.api.responses.requests import ResponsesRequest
 from nitro.engines.backends import registry
 from nitro.engines.sampling_params import INT32, NEUTRAL, SAMPLERS, SPEC, SamplingOptions
 from nitro.parameters import NO_LIMIT, Param, parameters
@@ -47,6 +63,68 @@ Any other name has no effect. The reply lists it with its path (`messages[3].foo
 so does the line of the log. With `--strict` it is a 400.
 
 """
+
+
+class Protocol(NamedTuple):
+    """`requests`: by route. `places`: what is known of objects that no struct describes, by their path. `kinds`: more
+    tables, with their heads: of kinds of objects, say."""
+
+    title: str
+    requests: Mapping[str, type[Struct]]
+    places: Mapping[str, Mapping[str, Known]] = {}
+    about: str = ""
+    kinds: Mapping[str, tuple[tuple[str, ...], Mapping[str, str]]] = {}
+
+
+PROTOCOLS: list[Protocol] = [
+    Protocol(
+        "Messages, Anthropic's API",
+        {"POST /v1/messages": anthropic.MessagesRequest},
+        {"tools[]": anthropic_names.TOOL},
+        about="The headers `anthropic-version` and `anthropic-beta` change nothing.",
+        kinds={
+            "blocks that are refused": (("type", "why, or what to do"), anthropic_names.REFUSED_BLOCKS),
+            "tools that are left out, or refused": (("type", "why"), anthropic_names.OTHER_TOOLS),
+        },
+    ),
+    Protocol(
+        "Ollama's API",
+        {
+            "POST /api/chat": ollama.OllamaChatRequest,
+            "POST /api/generate": ollama.OllamaGenerateRequest,
+            "POST /api/embed": ollama.EmbedRequest,
+            "POST /api/embeddings": ollama.OllamaEmbeddingsRequest,
+            "POST /api/show": ollama.ShowRequest,
+            "POST /api/pull": ollama.PullRequest,
+            "DELETE /api/delete": ollama.ModelRequest,
+        },
+    ),
+    Protocol("Embeddings", {"POST /v1/embeddings": EmbeddingsRequest}),
+    Protocol(
+        "Responses",
+        {"POST /v1/responses": ResponsesRequest},
+        {
+            "input[]": responses_names.ITEM,
+            "input[].content[]": responses_names.PART,
+            "tools[]": responses_names.TOOL,
+        },
+    ),
+    Protocol("Conversations", {"POST /v1/conversations": ConversationBody}),
+    Protocol(
+        "llama-server's routes for tokens",
+        {"POST /tokenize": llama_server.TokenizeRequest, "POST /detokenize": llama_server.DetokenizeRequest},
+    ),
+    Protocol(
+        "Loading models",
+        {"POST /v1/models/load": requests.LoadRequest, "POST /v1/models/unload": requests.UnloadRequest},
+    ),
+]
+OTHERS = """## Other protocols
+
+What their requests have otherwise than chat completions do, and which names of others they know. What is not listed
+here and is a parameter of chat completions has the same name, bounds and meaning, if the text before a table names it.
+
+"""
 COLUMNS = ("parameter", "range", "default", *ENGINES, "capability", "meaning")
 
 
@@ -61,7 +139,70 @@ def text() -> str:
     for title, kind in kinds.items():
         found = [(place, name, row) for place, name, row in known_names() if isinstance(row, kind)]
         parts.append("#" + section(title, map(CELLS[kind], *zip(*found, strict=True)), HEADS[kind]))
+    parts.append(OTHERS + "\n".join(text for protocol in PROTOCOLS for text in protocol_sections(protocol)))
     return "\n".join(parts)
+
+
+def protocol_sections(protocol: Protocol) -> Iterator[str]:
+    """A heading, and a section for each of its requests, and for the names that they know."""
+    yield f"### {protocol.title}\n" + (f"\n{protocol.about}\n" if protocol.about else "")
+    for route, struct in protocol.requests.items():
+        params = dict(params_in(struct))
+        alike = [f"`{name}`" for name, param in params.items() if requests.PARAMETERS.get(name) is param]
+        rows = [row(name, param) for name, param in params.items() if requests.PARAMETERS.get(name) is not param]
+        head, table = section(f"{protocol.title}: {route}", rows).split("\n\n", 1)
+        texts = [f"As in chat completions: {', '.join(alike)}." if alike else ""]
+        yield "##" + "\n\n".join([head, *filter(None, texts), table])
+    known = {(place, name): each for place, name, each in names_of(protocol)}
+    for kind in (Mapped, Harmless, Refused):
+        found = [(*where, each) for where, each in known.items() if isinstance(each, kind)]
+        if found:
+            title = f"{protocol.title}: {kind.__name__.lower()} names"
+            yield "##" + section(title, map(CELLS[kind], *zip(*found, strict=True)), HEADS[kind])
+    for title, (columns, kinds) in protocol.kinds.items():
+        cells = ((f"`{kind}`", f"{why[:1].upper()}{why[1:].rstrip('.')}.") for kind, why in kinds.items())
+        yield "##" + section(f"{protocol.title}: {title}", cells, columns)
+
+
+def params_in(
+    struct: type[Struct], path: str = "", above: tuple[type[Struct], ...] = ()
+) -> Iterator[tuple[str, Param]]:
+    """The parameters of a struct, each with its path, and those of the structs in it."""
+    own = parameters(struct)
+    for field in fields(struct):
+        name = f"{path}.{field.name}" if path else field.name
+        if field.name in own:
+            yield name, own[field.name]
+        of_list = "[]" if "list[" in str(field.type) else ""
+        for inner in dict.fromkeys(structs_in(field.type)):
+            if inner not in (struct, *above):
+                yield from params_in(inner, name + of_list, (struct, *above))
+
+
+def names_of(protocol: Protocol) -> Iterator[tuple[str, str, Known]]:
+    """The rows of its tables that chat completions do not have, with the route or path where they stand."""
+    for route, struct in protocol.requests.items():
+        place = route if len(protocol.requests) > 1 else ""
+        for path, name, each in names_in(struct):
+            if path or tables.CHAT.get(name) != each:
+                yield from within(place, f"{path}.{name}" if path else name, each)
+    for path, table in protocol.places.items():
+        for name, each in table.items():
+            yield from within("", f"{path}.{name}", each)
+
+
+def names_in(
+    struct: type[Struct], path: str = "", above: tuple[type[Struct], ...] = ()
+) -> Iterator[tuple[str, str, Known]]:
+    """The rows of a struct's table and of those of the structs in it: path, name, row."""
+    for name, each in getattr(struct, "known", {}).items():
+        yield path, name, each
+    for field in fields(struct):
+        for inner in dict.fromkeys(structs_in(field.type)):
+            if inner not in (struct, *above):
+                of_list = "[]" if "list[" in str(field.type) else ""
+                below = f"{path}.{field.name}{of_list}" if path else f"{field.name}{of_list}"
+                yield from names_in(inner, below, (struct, *above))
 
 
 def known_names() -> Iterator[tuple[str, str, Known]]:

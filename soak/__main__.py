@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nitro.engines.hardware import memory
 from nitro.models import default_model
-from soak import crowd, damaged_models, kills, many_models, poison, report, stalls, storm
+from soak import crowd, damaged_models, kept_responses, kills, many_models, poison, report, stalls, storm
 from soak.report import Findings
 
 SECTIONS: dict[str, Callable[[argparse.Namespace], Findings]] = {
@@ -22,6 +22,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Findings]] = {
     "models": damaged_models.run,
     "bodies": stalls.run,
     "many-models": many_models.run,
+    "kept-responses": kept_responses.run,
 }
 
 

@@ -102,6 +102,12 @@ class Connection:
             raise Unanswered(self._end_reason or "a reply is cut")
         return self.replies[:count]
 
+    @property
+    def so_far(self) -> bytes:
+        """The body of the reply that is coming, or of the last one."""
+        reply = self._open or (self.replies[-1] if self.replies else None)
+        return reply.body if reply else b""
+
     async def wait_for(self, received: int) -> None:
         """Wait until so many bytes have arrived, or the connection has ended."""
         while self.received < received and not self._end_reason:
@@ -160,6 +166,13 @@ def head(path: str, *headers: str, method: str = "POST", port: int = 0) -> bytes
 def post(path: str, body: bytes, *headers: str, port: int = 0) -> bytes:
     """A complete request."""
     return head(path, f"Content-Length: {len(body)}", *headers, port=port) + body
+
+
+async def get(port: int, path: str, timeout: float) -> Reply:
+    """Get this on a new connection. `timeout`: seconds. Raises OSError, Unanswered."""
+    async with connected(port) as connection:
+        await connection.send(head(path, method="GET", port=port))
+        return (await connection.answers(1, timeout))[0]
 
 
 async def ask(port: int, path: str, body: bytes, timeout: float) -> Reply:

@@ -31,9 +31,24 @@ from soak.report import Figure, Findings
 AT_ONCE = 24
 CONTEXT = 512  # tokens
 ANSWER = 12  # tokens
-PROMPTS = 6  # of each model
 LENGTHS = (5, 20, 40, 70, 100, 120)  # tokens of a prompt; the last is long enough to measure batch numerics on
-FIRST_TOKEN = 20  # the tokens before are control tokens
+# What the prompts are cut from. Text it must be: of tokens without a meaning Gemma 3's logits differ by 15 between two
+# ways to batch them, of text by 2, which is as much as tests/same_answer.py lets pass.
+TEXTS = (
+    """\
+The harbour is quiet in the morning. Three boats have come back from the night, and two men carry boxes of fish over the
+wet stones to a small van. An old woman opens the shutters of the bakery on the corner, and for a while the whole street
+smells of fresh bread. Later the ferry will bring people from the mainland, who walk up the hill to the lighthouse, take
+pictures of the sea, and ask in every shop for a map of the island. By the evening most of them have left again, and the
+lamps along the pier are lit one after the other until the last one, which has been broken since the storm in March.""",
+    """\
+To repair a bicycle chain you need a small tool, a cloth and a little patience. First turn the pedals backwards and
+look for the link that does not bend as the others do. Clean it, and put one drop of oil on each side. If it is still
+stiff, press the pin out until it is almost free, and move the link gently to the left and to the right before you
+press it back in. Never push the pin out of the plate altogether, because it is hard to put in again without a vice.
+When you are done, ride slowly around the house and change through all of the gears, so that you can hear whether
+anything scrapes.""",
+)
 LEAVING = 0.15  # share of clients that leave
 REPLY_TIMEOUT = 120.0  # seconds
 MORE_MIB = 24.0  # that the server may use more at the end
@@ -41,10 +56,11 @@ MORE_DESCRIPTORS = 4
 LOADS_A_REQUEST = 0.35  # at most: they come at once, and are answered in batches
 HOW = """\
 {count} requests to {models} models on a server with room for two (`--models-max 2`), {at_once} at once, each for any
-of them: token ids, greedily, whole or as a stream. {leaving:.0%} of the clients leave at a random moment, and {kills}
-times an engine gets SIGKILL. Every reply is an answer or an error in the API's form. Each answer is compared with
-what its model says alone (tests/same_answer.py). A load is in vain if no request gets its model before it is unloaded.
-Memory, processes and descriptors are those of the server with nothing loaded, before and after."""
+of them: beginnings of two texts as token ids, greedily, whole or as a stream. {leaving:.0%} of the clients leave at a
+random moment, and {kills} times an engine gets SIGKILL. Every reply is an answer or an error in the API's form. Each
+answer is compared with what its model says alone (tests/same_answer.py). A load is in vain if no request gets its model
+before it is unloaded. Memory, processes and descriptors are those of the server with nothing loaded, before and
+after."""
 _LOADED, _UNLOADED = re.compile(r"loading (\S+), which may"), re.compile(r"unloading (\S+?)[:,] ")
 _REQUEST = re.compile(r"req_[0-9a-f]+ (\S+) ")
 
@@ -72,16 +88,27 @@ def shelf(folder: Path, tiny_only: bool) -> dict[str, Path]:
     return {**made, "smollm2": smollm, "gemma3-270m": gemma}
 
 
-def prompts(seed: int) -> list[list[int]]:
-    """Token ids that every vocabulary has."""
-    chance = random.Random(seed)
-    return [[chance.randrange(FIRST_TOKEN, 250) for _ in range(length)] for length in LENGTHS]
+def prompts(models: Mapping[str, Path]) -> dict[str, list[list[int]]]:
+    """Token ids for each model, as its tokenizer has the beginnings of TEXTS in turn: an answer may begin with what the
+    cache holds of another one's, cut anywhere."""
+    scorers = importlib.import_module("llama_scorer")
+    found = {}
+    for name, path in models.items():
+        scorer = scorers.LlamaScorer(path, context=CONTEXT, parallel=1)
+        begin = scorer.info.bos if scorer.info.adds_bos else ""
+        texts = [scorer.tokenizer.encode(begin + text) for text in TEXTS]
+        found[name] = [texts[i % len(texts)][:length] for i, length in enumerate(LENGTHS)]
+        scorer.close()
+    return found
 
 
-async def storm(server: Server, names: list[str], options: argparse.Namespace, kills: int, seen: Seen) -> None:
+Asked = Mapping[str, list[list[int]]]  # prompts, by model
+
+
+async def storm(server: Server, asked: Asked, options: argparse.Namespace, kills: int, seen: Seen) -> None:
     """All requests, and the kills among them."""
     chance = random.Random(options.seed)
-    asked = prompts(options.seed)
+    names = list(asked)
     room = asyncio.Semaphore(AT_ONCE)
     at = sorted(chance.sample(range(options.count), kills))
 
@@ -91,7 +118,8 @@ async def storm(server: Server, names: list[str], options: argparse.Namespace, k
             if killing:
                 at.pop(0)
                 kill = group.create_task(_kill(server, rng))
-            await request(server, rng.choice(names), asked, rng, seen)
+            name = rng.choice(names)
+            await request(server, name, asked[name], rng, seen)
             if killing:
                 seen.kills += await kill
 
@@ -172,20 +200,18 @@ def told(body: bytes, stream: bool) -> tuple[str, tuple[int, ...]]:
     return str(chunks[0]["model"]), tuple(tokens)
 
 
-def wrong_answers(models: Mapping[str, Path], seed: int, seen: Seen) -> Iterator[str]:
+def wrong_answers(models: Mapping[str, Path], asked: Asked, seen: Seen) -> Iterator[str]:
     """Answers that their models, alone, would not give."""
-    os.environ.update(spawn.ENVIRONMENT)  # llama.cpp runs in this process: on a busy machine six times as fast so
     same_answer = importlib.import_module("same_answer")
     scorers = importlib.import_module("llama_scorer")
-    asked = prompts(seed)
     for name, path in models.items():
         scorer = scorers.LlamaScorer(path, context=CONTEXT, parallel=1)
-        tolerance = same_answer.tolerance(scorer, asked[-1])
+        tolerance = same_answer.tolerance(scorer, asked[name][-1])
         for (model, number), answers in seen.answers.items():
             for answer in answers if model == name else ():
                 try:
                     assert len(answer) == ANSWER, f"{len(answer)} tokens"
-                    same_answer.assert_same_answer(scorer, asked[number], list(answer), tolerance)
+                    same_answer.assert_same_answer(scorer, asked[name][number], list(answer), tolerance)
                 except AssertionError as error:
                     yield f"{name}: {error}"
         scorer.close()
@@ -239,17 +265,19 @@ def run(options: argparse.Namespace) -> Findings:
         folder.mkdir()
         models = shelf(folder, tiny_only)
         names = list(models)
+        os.environ.update(spawn.ENVIRONMENT)  # llama.cpp runs in this process: on a busy machine six times as fast so
+        asked = prompts(models)
         with serving(folder, log) as server:
             client.run(each_once(server, names))
             client.run(each_once(server, names))
             before = servers.Resources.of(server)
             began = time.monotonic()
-            client.run(storm(server, names, options, kills, seen))
+            client.run(storm(server, asked, options, kills, seen))
             seconds = time.monotonic() - began
             client.run(each_once(server, names))
             after = servers.Resources.of(server)
             ended = servers.ended("many models", server)
-        wrong = list(wrong_answers(models, options.seed, seen))
+        wrong = list(wrong_answers(models, asked, seen))
         loads, vain = loads_of(log.read_text())
         loads -= 3 * len(names)
     how = HOW.format(count=options.count, models=len(names), at_once=AT_ONCE, leaving=LEAVING, kills=kills)

@@ -9,7 +9,7 @@ TEMPLATE = """\
 {% for m in messages %}<{{ m.role }}>{{ m.content }}{% for c in m.tool_calls or [] %}
 <tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}{% endfor %}
 {% if tools %}<tools>{{ tools | tojson }}</tools>{% endif %}<assistant>{% if enable_thinking %}<think>{% endif %}\
-{# </think> {"name": "function", "arguments": {}} <tool_call> #}"""
+{% if reasoning_effort %}{% endif %}{# </think> {"name": "function", "arguments": {}} <tool_call> #}"""
 
 
 class Told:

@@ -31,6 +31,7 @@ os.environ["NITRO_STORES"] = ""
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # which asks the hub for something, too
 _data = tempfile.TemporaryDirectory(prefix="nitro-tests-")
 os.environ["NITRO_DATA"] = _data.name
+os.environ["XDG_STATE_HOME"] = str(Path(_data.name) / "state")
 os.environ.update(ENVIRONMENT)  # for the runners that tests load into this process: before llama.cpp is
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell does that in the background, and programs inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)

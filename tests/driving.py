@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from nitro.engines.runner import ModelRunner, OutOfKV
+from nitro.engines.scheduling.kept_prefixes import KeptPrefix
 from nitro.engines.scheduling.scheduler import Scheduler
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.speculation import Drafter
@@ -46,11 +47,12 @@ class Driver:
         sampling: SamplingParams = GREEDY,
         snapshot_points: tuple[int, ...] = (),
         predicted: Iterable[int] = (),
+        keeps: tuple[KeptPrefix, ...] = (),
     ) -> None:
         self.answers[id] = []
         drafter = Drafter(list(predicted))
         self.scheduler.add(
-            Sequence(id, list(prompt), length, sampling, drafter=drafter, snapshot_points=snapshot_points)
+            Sequence(id, list(prompt), length, sampling, drafter=drafter, snapshot_points=snapshot_points, keeps=keeps)
         )
 
     def step(self) -> None:

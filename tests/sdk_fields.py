@@ -124,7 +124,7 @@ def _has(place: Place, name: str) -> bool:
 
 
 def _ends(place: Place, name: str) -> bool:
-    """Whether a row says what becomes of all that is in it: it is harmless, refused, or another name for a parameter."""
+    """Whether a row says what becomes of all that is in it, being harmless, refused, or a parameter's other name."""
     return name in _known(place) and not isinstance(_known(place)[name], Opened)
 
 

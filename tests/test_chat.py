@@ -348,6 +348,17 @@ def test_a_server_is_started_and_ended(saying: RunningServer, monkeypatch: pytes
             client.models()
 
 
+def test_a_chat_ends_with_its_own_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NITRO_ENGINE", FAKE)
+    with connect(Wanted(None, None, "http://127.0.0.1:1")) as found:
+        assert found.own
+        session = ChatSession(found, Conversation(), Console(file=io.StringIO()))
+        found.own._process.kill()
+        found.own._process.wait()
+        with pytest.raises(ChatError, match=r"^The server of this chat was killed by signal 9; start it again\.$"):
+            session.take("Hello")
+
+
 def test_a_server_that_cannot_start_says_why() -> None:
     wanted = Wanted("/nowhere/model.gguf", None, "http://127.0.0.1:1")
     with pytest.raises(ChatError, match=r"^/nowhere/model\.gguf: no such file\.$"), connect(wanted):

@@ -74,8 +74,8 @@ def check(pieces: Sequence[bytes], stops: list[str], finish: FinishReason = "len
     streamed = [event.text for event in flat(events) if isinstance(event, TextDelta)]
     assert choice.text == choice.content == text == "".join(streamed), pieces
     assert choice.finish == ("stop" if stopped else finish)
-    assert [event for event in flat(events) if isinstance(event, Finished)] == [Finished(3, choice.finish)]
-    assert events[-1][-1] == Finished(3, choice.finish)
+    assert [event for event in flat(events) if isinstance(event, Finished)] == [events[-1][-1]]
+    assert events[-1][-1] == Finished(3, choice.finish, choice.stop) and (choice.stop in stops) == stopped
     assert {event.index for event in flat(events)} == {3}
     assert choice.tokens == tokens_needed(pieces, stops)
 
@@ -84,10 +84,12 @@ def flat(bursts: Sequence[Sequence[Event]]) -> list[Event]:
     return [event for burst in bursts for event in burst]
 
 
-def said(index: int, text: str, finish: FinishReason | None, ids: Sequence[int] = ()) -> list[Event]:
+def said(
+    index: int, text: str, finish: FinishReason | None, ids: Sequence[int] = (), stop: str | None = None
+) -> list[Event]:
     """The events of one output of a choice that is read as nothing but text."""
     deltas: list[Event] = [TextDelta(index, text, [], list(ids))] if text or ids else []
-    return [*deltas, Finished(index, finish)] if finish else deltas
+    return [*deltas, Finished(index, finish, stop)] if finish else deltas
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -165,7 +167,7 @@ def test_the_engines_finish_reason_holds_without_a_stop_string(finish: FinishRea
 
 def test_a_stop_string_in_the_last_output_wins_over_length() -> None:
     choice = make_choice(0, ["END"])
-    assert choice.feed(Output(1, [1, 2], [b"aEN", b"Db"], "length")) == said(0, "a", "stop", [1, 2])
+    assert choice.feed(Output(1, [1, 2], [b"aEN", b"Db"], "length")) == said(0, "a", "stop", [1, 2], "END")
 
 
 def test_the_end_of_generation_token_is_counted_and_silent() -> None:
@@ -177,7 +179,7 @@ def test_the_end_of_generation_token_is_counted_and_silent() -> None:
 def test_tokens_behind_the_stop_string_are_not_counted() -> None:
     """Several tokens come in one step; the client pays up to the one that completed the stop string."""
     choice = make_choice(0, ["END"])
-    assert choice.feed(Output(1, [1, 2, 3, 4], [b"aE", b"N", b"Db", b"c"])) == said(0, "a", "stop", [1, 2, 3])
+    assert choice.feed(Output(1, [1, 2, 3, 4], [b"aE", b"N", b"Db", b"c"])) == said(0, "a", "stop", [1, 2, 3], "END")
     assert (choice.text, choice.tokens) == ("a", 3)
 
 
@@ -197,7 +199,7 @@ def test_choices_share_nothing() -> None:
 class FakeGeneration:
     """Bursts that are given beforehand, as `Generation` gives them; an exception among them is raised."""
 
-    prompt_tokens, cached_tokens = 11, 4
+    prompt_tokens, cached_tokens, cache_write_tokens = 11, 4, 0
 
     def __init__(self, *bursts: list[tuple[int, Output]] | Exception, n: int = 1):
         self.ids = list(range(100, 100 + n))
@@ -237,7 +239,7 @@ def test_each_choice_has_its_own_text_and_end() -> None:
     assert consume(choices) == [
         [*said(0, "a", None, [0]), *said(1, "x", None, [0, 0])],
         said(1, "😀", "length", [0]),
-        said(0, "b", "stop", [0]),
+        said(0, "b", "stop", [0], "."),
     ]
     assert [(choice.index, choice.text, choice.finish) for choice in choices.choices] == [
         (0, "ab", "stop"),
@@ -253,7 +255,7 @@ def test_a_stop_string_ends_the_choice_in_the_engine_once_and_what_still_comes_i
     )
     choices = Choices(generation, OutputSpec(stops=["."]))
     assert consume(choices) == [
-        [*said(0, "a", "stop", [0]), *said(1, "x", None, [0])],
+        [*said(0, "a", "stop", [0], "."), *said(1, "x", None, [0])],
         said(1, "y", "stop", [0]),
     ]
     assert generation.stopped == [0]

@@ -35,6 +35,7 @@ SWITCHES = [
     ("--no-mmap", "no_mmap"),
     ("--mlock", "mlock"),
     ("--no-model", "no_model"),
+    ("--no-state", "no_state"),
 ]
 
 # flag, its field, a value as text, what it means; another value as text, what that means
@@ -78,6 +79,8 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--memory", "memory", "12G", "12G", "4096", "4096"),
     ("--keep-alive", "keep_alive", "5m", "5m", "-1", "-1"),
     ("--pin", "pin", "anna", ("anna",), "org/name:Q4_K_M", ("org/name:Q4_K_M",)),
+    ("--state", "state", "kept", Path("kept"), "/no/b", Path("/no/b")),
+    ("--state-days", "state_days", "1", 1, "400", 400),
     ("--max-queue", "max_queue", "0", 0, "1000", 1000),
     ("--max-body", "max_body", "1", 1, "1000", 1000),
     ("--log-level", "log_level", "debug", "debug", "error", "error"),

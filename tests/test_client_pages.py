@@ -24,7 +24,7 @@ def test_a_client_is_complete(client: Client) -> None:
     assert client.steps and all(set(step.servers) <= set(clients.SERVERS) and step.servers for step in client.steps)
     assert len({step.what for step in client.steps}) == len(client.steps)
     assert client.program.read_text(encoding="utf-8").count("step(") == len(client.steps)
-    assert catalog.HOST in client.lines() and "environ" not in client.lines() and "process.env" not in client.lines()
+    assert catalog.ROOT in client.lines() and "environ" not in client.lines() and "process.env" not in client.lines()
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)

@@ -349,6 +349,7 @@ defaults = {{temperature = 0.25}}
         ('[models.x]\npin = "yes"', '[models.x] pin: expected true or false, not "yes".'),
         ('[models.x]\n[models.y]\nalias = "x"', ", line 3: [models.y] alias: 'x' is a name of [models.x] already."),
         ("port", " is not TOML: "),
+        ('[models.a]\npath = ""', ', line 2: [models.a] path: expected a path, not "".'),
         ("[server]\nport = 1\nport = 2", " is not TOML: "),
         ("[server]\nport = 1979-05-27", "[server] port: expected a whole number, not 1979-05-27."),
     ],
@@ -410,6 +411,10 @@ def test_one_in_the_working_folder_is_not_read(
     assert "is not read" not in invoke("config", "--config", "nitro.toml").output
 
 
+def test_a_byte_order_mark_is_no_part_of_it(write: Write) -> None:
+    assert config_file.read(write("\ufeff[server]\nport = 5\n")).server == {"port": 5}
+
+
 def test_no_file_costs_no_toml(monkeypatch: pytest.MonkeyPatch, serve: Serve) -> None:
     monkeypatch.setattr(config_file, "read", None)
     assert serve() == ServeConfig()
@@ -467,7 +472,8 @@ def test_its_output_is_a_file_that_says_the_same(serve: Serve, write: Write, tmp
     arguments = [part for flag, _, text, *_ in OPTIONS if flag != "--api-key" for part in (flag, text)]
     switches = [flag for flag, _ in SWITCHES]
     whole = serve(*arguments, *switches)
-    whole = replace(whole, chat_template=Path("a.jinja").absolute(), models=(Path("shelf").absolute(),))
+    places = {"chat_template": Path("a.jinja").absolute(), "state": Path("kept").absolute()}
+    whole = replace(whole, models=(Path("shelf").absolute(),), **places)
     shown = invoke("config", *arguments, *switches).output
     assert serve("--config", str(write(shown))) == whole
 

@@ -204,6 +204,19 @@ def cache_prompt(a: Asking) -> bool:
     return warm.usage.prompt_tokens > 1 and cached[0] > 0 == cached[1]
 
 
+def stays(name: str, value: Any, wrong: Any, param: str) -> Callable[[Asking], bool]:
+    """The reply tells how much of the prompt was computed and stays. A crowd that it outlasts: test_kept_prefixes."""
+    new = [{"role": "user", "content": f"{name} is how this long and otherwise unused prompt begins, and it stays."}]
+
+    def check(a: Asking) -> bool:
+        first, again = (a.chat(messages=new, max_tokens=1, **{name: value}).usage for _ in range(2))
+        written = first.prompt_tokens_details.cache_write_tokens, again.prompt_tokens_details.cache_write_tokens
+        computed = first.prompt_tokens - first.prompt_tokens_details.cached_tokens
+        return written == (computed - 1, None) and a.refusal(**{name: wrong})[0] == param
+
+    return check
+
+
 FORMAT = {"type": "json_schema", "json_schema": {"name": "person", "schema": PERSON}}
 CHECKS: dict[str, Callable[[Asking], bool]] = {
     "messages": lambda a: len(a.said(**GREEDY)) > 5,
@@ -271,6 +284,10 @@ CHECKS: dict[str, Callable[[Asking], bool]] = {
     "chat_template_kwargs": is_ignored("chat_template_kwargs", {"mood": "good"}),
     "keep_alive": lambda a: changes_nothing(keep_alive="5m")(a) and a.refusal(keep_alive="soon")[0] == "keep_alive",
     "cache_prompt": cache_prompt,
+    "prompt_cache_key": stays("prompt_cache_key", "a", {}, "prompt_cache_key"),
+    "prompt_cache_retention": stays("prompt_cache_retention", "24h", "1h", "prompt_cache_retention"),
+    "prompt_cache_options": stays("prompt_cache_options", {"ttl": "30m"}, {"ttl": "1"}, "prompt_cache_options.ttl"),
+    "cache_control": stays("cache_control", {"type": "ephemeral"}, {"type": "a"}, "cache_control.type"),
     "return_tokens": lambda a: len(a.chat(**GREEDY, return_tokens=True).choices[0].model_extra["tokens"]) == 12,
     "timings_per_token": lambda a: all(
         c.model_extra["timings"] for c in a.stream(**GREEDY, timings_per_token=True)[1:]

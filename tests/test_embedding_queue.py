@@ -96,7 +96,10 @@ def test_what_waits_alone_has_all_of_it() -> None:
     for _ in range(5):
         assert turns.embeds(False, True)
     turns.embedded(3.0)
-    assert not turns.embeds(True, True), "it is paid back"
-    assert turns.embeds(False, True), "nobody waits for that any more"
-    assert turns.embeds(True, True), "nor is it owed to who comes later"
+    assert not turns.embeds(True, True), "text that comes goes first, until another step is paid"
+    turns.generated(16.0)
+    assert not turns.embeds(True, True)
+    turns.generated(1.1)
+    assert turns.embeds(True, True)
+    assert turns.embeds(False, True)
     assert not turns.embeds(True, False) and not turns.embeds(False, False)

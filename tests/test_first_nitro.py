@@ -160,7 +160,13 @@ def test_a_load_knows_nothing_of_the_one_before(nitro: Callable[..., FirstNitro]
     assert server.client.post("/inferences/llamacpp/loadmodel", json={**path, **special}).status_code == 200
     assert ask(json=body).json()["choices"][0]["message"]["content"] == "seven"
     server.client.get("/inferences/llamacpp/unloadmodel")
+    grammar.write_text("root ::= (")
+    refused = server.client.post("/inferences/llamacpp/loadmodel", json={**path, **special})
+    assert refused.status_code == 400 and refused.json()["message"].startswith("Invalid value for 'grammar_file': ")
+    assert server.client.get("/inferences/llamacpp/modelstatus").text == NOT_LOADED
     assert server.client.post("/inferences/llamacpp/loadmodel", json=path).status_code == 200
+    listed = server.client.get("/v1/models").json()["data"]
+    assert [model["state"] for model in listed if "SmolLM2" in model["id"]] == ["ok"], "once, though a store has it"
     assert ask(json=body).json()["choices"] == plain
     data = json.loads(server.client.get("/inferences/llamacpp/modelstatus").json()["model_data"])
     assert (data["grammar"], data["n_ctx"], data["repeat_last_n"], data["stop"]) == ("", 2048, 32, ["<|im_end|>"])

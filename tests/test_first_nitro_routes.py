@@ -40,7 +40,7 @@ class Pool:
 
     def _entry(self, source: ModelSource, settings: ModelSettings, state: Any = "ok") -> PoolEntry:
         info = SimpleNamespace(engine="llama.cpp b1 (0.3.36)")
-        served: Any = SimpleNamespace(source=source, engine=SimpleNamespace(info=info))
+        served: Any = SimpleNamespace(source=source, engine=SimpleNamespace(info=info, generate=self._generate))
         return PoolEntry(
             id=source.id,
             state=state,
@@ -53,6 +53,10 @@ class Pool:
             wanted=Wanted(source, settings),
             served=served,
         )
+
+    async def _generate(self, work: Any) -> Any:
+        """Of an engine that takes any grammar."""
+        return SimpleNamespace(abort=lambda: None)
 
     def entries(self) -> Sequence[PoolEntry]:
         """One is known and not loaded."""

@@ -88,7 +88,7 @@ def test_what_a_path_allows(fake_server: RunningServer, path: str) -> None:
 
 def test_head_is_get_without_its_body(fake_server: RunningServer) -> None:
     with httpx.Client(base_url=fake_server.url) as client:
-        for path in ("/health", "/healthz", "/v1/models", "/models/FakeRunner", "/metrics", "/schema", "/nowhere"):
+        for path in ("/", "/health", "/healthz", "/v1/models", "/models/FakeRunner", "/metrics", "/schema", "/nowhere"):
             got, head = client.get(path), client.head(path)
             assert head.status_code == got.status_code and head.content == b"", path
             assert head.headers["content-type"] == got.headers["content-type"]
@@ -211,11 +211,8 @@ def test_what_is_no_http_leaves_a_line(serve) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "words"),
     [
-        ("POST", "/v1/responses", "the Responses API. Use POST /v1/chat/completions."),
-        ("POST", "/responses/x/cancel", "the Responses API"),
-        ("POST", "/v1/messages?beta=true", "Anthropic's API"),
         ("POST", "/completion", "llama-server's own API. Use POST /v1/completions."),
-        ("POST", "/tokenize/", "a route for tokens"),
+        ("POST", "/lora-adapters/", "does not have adapters"),
         ("GET", "/props", "Use GET /v1/models."),
         ("POST", "/v1/audio/transcriptions", "does not have audio"),
         ("POST", "/v1/images/generations", "does not have images"),

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import minilm
 import numpy as np
 import pytest
 from gguf import GGUFReader
 from running import CEILING, RunningServer
 
+from bench import minilm
 from nitro.config import ServeConfig
 from nitro.engines.options import EngineOptions
 from nitro.engines.runner import LoadError

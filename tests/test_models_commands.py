@@ -122,6 +122,8 @@ def test_a_store_that_is_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_is_not_nitros_stays(home: Path, tiny: Path, layout: str, command: str) -> None:
     name = LAYOUTS[layout](home, tiny)
     before = sorted(home.rglob("*"))
+    done = nitro("rm", "--yes", name[:-1])
+    assert done.exit_code == 1 and f"is it {name} that is meant?" in done.stderr
     done = nitro("rm", "--yes", name)
     assert done.exit_code == 1 and "was not fetched by Nitro" in done.stderr and command in done.stderr
     assert sorted(home.rglob("*")) == before
@@ -137,7 +139,7 @@ def test_the_command_has_the_name_that_its_program_knows(home: Path, tiny: Path,
 def test_a_folders_models_and_the_embedded_one_stay(home: Path, tiny: Path) -> None:
     done = nitro("rm", "--yes", "--models", str(tiny.parent), "tiny-Q4_0")
     assert done.exit_code == 1 and "a folder of yours" in done.stderr and tiny.exists()
-    assert "comes with Nitro" in nitro("rm", "--yes", "smollm").stderr
+    assert "comes with Nitro" in nitro("rm", "--yes", "SmolLM2-135M-Instruct").stderr
 
 
 def repository(home: Path, tiny: Path, *files: str) -> Path:

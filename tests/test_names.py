@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Required
 
 import httpx
 import msgspec
@@ -18,18 +18,20 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionMessage
 from running import CEILING, RunningServer
 from sdk_fields import unknown
-from typing_extensions import Required, TypedDict
+from typing_extensions import TypedDict
 
 from nitro.api import json_body
 from nitro.api.names import Harmless, Known, Mapped, Opened, Refused, asks
 from nitro.api.openai.names import harmless, inside, mapped, refused, sources, tables
 from nitro.api.openai.parse import read_chat, read_completion
 from nitro.api.openai.requests import ChatRequest, CompletionRequest, Message, Part, StreamOptions
+from nitro.api.openapi import document
 from nitro.engines.sampling_defaults import NOTHING
 from nitro.engines.types import SAMPLERS, ModelInfo
 from nitro.errors import ApiError
 from nitro.models.setup import ModelSetup
 from nitro.service.requests import GenerationRequest
+from scripts import parameters
 
 HELLO = [{"role": "user", "content": "Hello."}]
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -146,6 +148,12 @@ def test_all_that_the_sdk_sends_to_a_text_completion_is_known() -> None:
 def test_a_message_of_a_reply_may_be_sent_back() -> None:
     calls = {"tool_calls[]": inside.TOOL_CALL, "function_call": inside.CALLED_FUNCTION}
     assert unknown(Message, ChatCompletionMessage, openings=calls) == set()
+
+
+def test_every_request_of_a_route_is_in_the_docs() -> None:
+    described = {*parameters.SECTIONS.values(), *(s for p in parameters.PROTOCOLS for s in p.requests.values())}
+    bodies = {operation.body for operation in document.OPERATIONS.values() if operation.body}
+    assert {body.__name__ for body in bodies - described} == set()
 
 
 class Inner(TypedDict, total=False):
@@ -432,7 +440,7 @@ def test_what_proves_wrong_later_has_the_name_that_was_sent() -> None:
 @pytest.mark.parametrize("value", [True, False, 0, 1.5, "", "a", [], ["a"], {}, {"a": 1}], ids=repr)
 def test_what_is_harmless_is_taken_whatever_its_value(value: Any) -> None:
     names = [name for name, row in tables.CHAT.items() if isinstance(row, Harmless)]
-    assert {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"} < set(names)
+    assert {"user", "metadata", "store", "service_tier", "safety_identifier"} < set(names)
     fields = dict.fromkeys(names, value)
     assert meaning(chat(**fields)) == meaning(chat()) and chat(**fields).ignored == []
     assert text(**fields).ignored == []

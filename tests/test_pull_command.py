@@ -17,6 +17,7 @@ from running import CEILING
 from nitro import loading
 from nitro.cli import this_machine
 from nitro.cli.pull_output import JsonLines, Lines, line
+from nitro.models.pull import names
 from nitro.models.pull.report import Began, Came, Meter
 from nitro.models.repository import RepositoryFile
 
@@ -215,9 +216,29 @@ def test_an_interrupted_pull_says_how_it_goes_on(hub: LoopbackHub, command: Comm
         _, errors = process.communicate(timeout=CEILING)
     assert process.returncode == 130
     assert errors == "nitro: interrupted: what has come is kept, and the same command goes on from there.\n"
+    env = {**command.env, "NITRO_STORES": "hub"}
+    listing = [sys.executable, "-m", "nitro", "list"]
+    listed = subprocess.run(listing, capture_output=True, text=True, cwd=ROOT, env=env, timeout=CEILING)
+    assert f"`nitro pull {NAME}:Q4_K_M` fetches the rest" in " ".join((listed.stdout + listed.stderr).split())
     hub.requests.clear()
     assert command.run(f"{NAME}:Q4_K_M")[0] == 0
     assert hub.asked(FILE)[0].start >= 300_000
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        ("https://huggingface.co/org/name", ("org/name", "")),
+        ("https://hf.co/org/name/", ("org/name", "")),
+        ("http://127.0.0.1:8000/org/na.me-GGUF/tree/main?show=files#x", ("org/na.me-GGUF", "")),
+        ("https://huggingface.co/org/name/blob/main/sub/x-Q4_K_M.gguf", ("org/name", "sub/x-Q4_K_M.gguf")),
+        ("https://huggingface.co/org/name/resolve/main/x%20y.GGUF?download=true", ("org/name", "x y.GGUF")),
+        ("https://huggingface.co/org/name/blob/main/README.md", ("org/name", "")),
+    ],
+)
+def test_the_address_of_a_page_is_a_name(page: str, name: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:8000")
+    assert names.parse(page) == name
 
 
 @pytest.mark.parametrize(
@@ -225,6 +246,8 @@ def test_an_interrupted_pull_says_how_it_goes_on(hub: LoopbackHub, command: Comm
     [
         ("org/other", {}, "not_found", "The hub has no org/other, or it is private: check the name"),
         ("other", {}, "bad_name", "'other' is no name of the hub, which is ORG/NAME"),
+        ("https://example.com/org/name", {}, "bad_name", "'https://example.com/org/name' is no name of the hub"),
+        ("https://hf.co/datasets/org/name", {}, "bad_name", "'https://hf.co/datasets/org/name' is no name of the hub"),
         (NAME, {"HF_HUB_OFFLINE": "1"}, "offline", "HF_HUB_OFFLINE is set. Unset it to use the network."),
         (NAME, {"HF_TOKEN": "hf_bad"}, "token", "The hub refuses the token that was sent."),
         (NAME, {"HF_ENDPOINT": "http://127.0.0.1:1"}, "network", "The hub cannot be reached"),

@@ -107,7 +107,7 @@ class Intake:
         self._reader = READERS[route]
 
     async def read(
-        self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool, found: bool, history: None
+        self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool, found: bool, history: None, share: float
     ) -> Prepared:
         assert reader == f"nitro.api.openai.parse:{self._reader.__name__}"
         return Preparer(setup).prepare(b"".join(body), self._reader, strict)

@@ -25,6 +25,7 @@ from nitro.engines.runner import Chunk, OutOfKV, Result, StepFailed
 from nitro.engines.scheduling import fair_order, prefix_cache
 from nitro.engines.scheduling import sequence as sequences
 from nitro.engines.scheduling.draft_chances import SourceName
+from nitro.engines.scheduling.kept_prefixes import KeptPrefix
 from nitro.engines.scheduling.scheduler import Scheduler
 from nitro.engines.scheduling.sequence import KV_RESERVE, Sequence
 from nitro.engines.scheduling.slots import shared_prefix
@@ -269,12 +270,22 @@ class Engine:
     def live(self) -> set[int]:
         return {id for id, told in self.told.items() if told.finish is None}
 
-    def add(self, prompt: list[int], max_tokens: int = 1, snapshot_points: tuple[int, ...] = ()) -> int:
+    def add(
+        self,
+        prompt: list[int],
+        max_tokens: int = 1,
+        snapshot_points: tuple[int, ...] = (),
+        keeps: tuple[KeptPrefix, ...] = (),
+    ) -> int:
         """A request of one sequence."""
-        return self.add_request([prompt], max_tokens, snapshot_points)[0]
+        return self.add_request([prompt], max_tokens, snapshot_points, keeps)[0]
 
     def add_request(
-        self, prompts: list[list[int]], max_tokens: int = 1, snapshot_points: tuple[int, ...] = ()
+        self,
+        prompts: list[list[int]],
+        max_tokens: int = 1,
+        snapshot_points: tuple[int, ...] = (),
+        keeps: tuple[KeptPrefix, ...] = (),
     ) -> list[int]:
         ids = list(range(len(self.told) + 1, len(self.told) + 1 + len(prompts)))
         request = []
@@ -286,6 +297,8 @@ class Engine:
                 SamplingParams(seed=id),
                 drafter=Drafter() if self.info.has_draft_model else HalfRight(),
                 snapshot_points=snapshot_points,
+                keeps=keeps,
+                arrived=float(id),
             )
             self.told[id] = Told(sequence, prompt, expected(self.info, prompt, max_tokens), ids[0])
             request.append(sequence)
@@ -377,6 +390,7 @@ class Engine:
         fits = sum(map(len, held)) + tokens_in(batch) <= self.info.kv_tokens
         busy = {s.slot for s in scheduler.running}
         caches = [slot for slot, tokens in enumerate(held) if tokens and slot not in busy]
+        sizes = {slot: len(held[slot]) for slot in caches}
         running = scheduler.running.copy()
         drafted = any(chunk.draft for chunk in batch)
         left = scheduler.reclaim_kv(batch)
@@ -384,7 +398,8 @@ class Engine:
             assert left == batch and scheduler.running == running and not any(chunk.draft for chunk in batch)
         elif caches:
             assert left == batch and scheduler.running == running
-            assert [bool(held[slot]) for slot in caches].count(False) == 1
+            shorter = [slot for slot, before in sizes.items() if len(held[slot]) < before]
+            assert len(shorter) == 1, "emptied, or cut to what is to stay"
         elif fits and offloaded:
             assert left == batch and scheduler.running == running
             assert len(self.runner.offloaded) == len(offloaded) - 1
@@ -1606,13 +1621,23 @@ class SchedulerMachine(RuleBasedStateMachine):
         tokens=st.lists(st.integers(1, 2), min_size=1, max_size=40),
         max_tokens=st.integers(1, 40),
         snapshot_points=st.sets(st.integers(1, 40), max_size=2),
+        seconds=st.sampled_from([None, 2.0, 100.0]),
+        key=st.sampled_from([None, None, "a", "b"]),
     )
-    def add(self, tokens: list[int], max_tokens: int, snapshot_points: set[int] = frozenset()) -> None:
-        """Prompts of few different tokens: many begin alike."""
+    def add(
+        self,
+        tokens: list[int],
+        max_tokens: int,
+        snapshot_points: set[int] = frozenset(),
+        seconds: float | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Prompts of few different tokens: many begin alike. With `seconds` their prefixes are to stay."""
         context = self.engine.info.context
         tokens = tokens[: context - 1]
         kept = tuple(sorted(b for b in snapshot_points if b < len(tokens)))
-        self.engine.add(tokens, min(max_tokens, context - len(tokens)), kept)
+        keeps = tuple(KeptPrefix(point, seconds, key) for point in kept) if seconds else ()
+        self.engine.add(tokens, min(max_tokens, context - len(tokens)), kept, keeps)
 
     @rule(lengths=st.lists(st.integers(1, 40), min_size=2, max_size=6), max_tokens=st.integers(1, 40))
     def add_several(self, lengths: list[int], max_tokens: int) -> None:

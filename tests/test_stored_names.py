@@ -210,6 +210,10 @@ def test_a_name_means_the_same_form_whatever_is_loaded_meanwhile(
     free[0] = GIB
     assert found.find("a/x").name == "a/x:Q8_0"
     assert Catalog(memory=5 * GIB).find("a/x").name == "a/x:Q4_0", "--memory"
+    asked: list[bool] = []
+    gpu = Catalog(memory=5 * GIB, on_gpu=lambda: asked.append(True) or 100 * GIB)  # type: ignore[func-returns-value]
+    assert gpu.find("a/x").name == gpu.find("a/x").name == "a/x:Q8_0" and asked == [True]
+    assert Catalog(memory=5 * GIB, on_gpu=lambda: 0).find("a/x").name == "a/x:Q4_0", "main memory"
 
 
 def test_settings_and_aliases(there: list[StoredModel]) -> None:

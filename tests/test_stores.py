@@ -119,6 +119,16 @@ def test_a_folder_that_cannot_be_read_is_told_once(
     assert [record.message for record in caplog.records] == [f"Ollama: {home} cannot be read: Permission denied"]
 
 
+def test_one_file_that_cannot_be_looked_at_does_not_hide_the_others(home: Path, tiny: Path) -> None:
+    """The system refuses names that are too long, to everybody."""
+    name = store_layouts.jan(home, tiny)
+    folder = home / ".local/share/Jan/data/llamacpp/models/a"
+    folder.mkdir(parents=True)
+    (folder / "model.yml").write_text(f"model_path: /{'x' * 300}.gguf\n")
+    found = stored()
+    assert found[name].problem is None and "is missing" in (found["a"].problem or "")
+
+
 def test_a_file_in_two_stores_is_listed_once(home: Path, tiny: Path) -> None:
     name = store_layouts.lm_studio(home, tiny)
     path = home / ".lmstudio/models"

@@ -22,7 +22,7 @@ _PREFLIGHT = {
     b"access-control-max-age": b"86400",
     b"access-control-allow-private-network": b"true",
 }
-_EXPOSED = b"x-request-id, x-nitro-ignored, x-should-retry, retry-after"
+_EXPOSED = b"x-request-id, request-id, x-nitro-ignored, x-should-retry, retry-after"
 
 
 class Guard:
@@ -58,7 +58,7 @@ class Guard:
             )
             raise ApiError(403, f"Origin {origin[:300]!r} is not allowed{how}.")
         if method != "OPTIONS" and path not in OPEN_PATHS and not self._has_key(headers):
-            message = "Missing or incorrect API key: send it as 'Authorization: Bearer KEY'."
+            message = "Missing or incorrect API key: send it as 'Authorization: Bearer KEY', or 'x-api-key: KEY'."
             raise ApiError(401, message, code="invalid_api_key")
 
     def cors(self, method: str, headers: Headers) -> dict[bytes, bytes]:
@@ -81,11 +81,14 @@ class Guard:
         return self._api_key is not None or self._origins.fullmatch(origin) is not None
 
     def _has_key(self, headers: Headers) -> bool:
-        """The comparison takes the same time for every wrong key."""
+        """OpenAI's clients send it in one header, Anthropic's in the other or in both. The comparison takes the same
+        time for every wrong key."""
         if self._api_key is None:
             return True
         scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
-        return scheme.lower() == b"bearer" and hmac.compare_digest(credentials.strip(), self._api_key)
+        sent = [credentials] if scheme.lower() == b"bearer" else []
+        sent += [headers[b"x-api-key"]] if b"x-api-key" in headers else []
+        return any([hmac.compare_digest(each.strip(), self._api_key) for each in sent])
 
 
 def _is_host(host: str) -> bool:

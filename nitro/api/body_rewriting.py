@@ -85,11 +85,12 @@ def _is_struct(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Struct)
 
 
-def _structs_in(annotation: Any) -> Iterable[type[Struct]]:
+def structs_in(annotation: Any) -> Iterable[type[Struct]]:
+    """The structs that a field's type names."""
     if _is_struct(annotation):
         yield annotation
     for arg in get_args(annotation):
-        yield from _structs_in(arg)
+        yield from structs_in(arg)
 
 
 class _Place(NamedTuple):
@@ -103,7 +104,7 @@ class _Place(NamedTuple):
 @cache
 def _place(struct: type[Struct]) -> _Place:
     own = fields(struct)
-    inside = {f.name: found for f in own if (found := next(iter(_structs_in(f.type)), None))}
+    inside = {f.name: found for f in own if (found := next(iter(structs_in(f.type)), None))}
     return _Place(frozenset(f.name for f in own), getattr(struct, "known", {}), inside)
 
 

@@ -9,13 +9,13 @@ from typing import Any
 from litestar import MediaType, Request, Response
 
 from nitro.api import error_responses
-from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, left, read_body
+from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, principal_of, read_body
 from nitro.errors import ApiError
 from nitro.service import ignored_parameters
 from nitro.service.asked import Asked
 from nitro.service.disconnects import ClientDisconnected
 from nitro.service.embedding import Embedded, EmbeddingService
-from nitro.service.requests import Principal, RawRequest
+from nitro.service.requests import RawRequest
 
 TOGETHER = 2**16  # bytes of a reply that are written before others get a turn
 
@@ -28,7 +28,7 @@ class EmbeddingEndpoint:
     reader: str
     reply: Callable[[Embedded], Iterable[bytes]]
     param: str
-    error: Callable[[ApiError], Response[bytes]] = error_responses.response
+    error: Callable[[ApiError], Response[bytes]] | None = None
     namer: str | None = None
 
 
@@ -36,14 +36,14 @@ async def respond(request: Request, endpoint: EmbeddingEndpoint, asked: Asked | 
     """Have a request read, embedded and answered. `asked`: its model, where the route says it."""
     service: EmbeddingService = request.app.state.embedding
     raw = RawRequest(endpoint.reader, partial(read_body, request), endpoint.param, asked, endpoint.namer)
-    principal = Principal(request.state.request_id, left(request))
+    principal = principal_of(request)
     try:
         embedded = await service.embed(raw, principal)
         body = await _joined(endpoint.reply(embedded))
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except ApiError as error:
-        return endpoint.error(error)
+        return endpoint.error(error) if endpoint.error else error_responses.response(error, request.scope)
     return Response(body, headers=ignored_parameters.header(embedded.ignored), media_type=MediaType.JSON)
 
 

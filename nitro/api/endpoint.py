@@ -1,7 +1,7 @@
 """A route that generates: a reader and a renderer of its protocol, around the service. No protocol is known here."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,13 +25,14 @@ CLIENT_CLOSED_REQUEST = 499  # the status nginx logs for it; nobody receives it
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """`reader`: where the protocol's Reader is, as "module:function"; it runs in an intake process. `prompt_param`:
-    what the protocol calls the prompt. `error`: writes what goes wrong before a reply begins. `namer`: where
-    its Namer is. `early`: what its streams have before their model is loaded; None: they wait for it."""
+    what the protocol calls the prompt. `error`: writes what goes wrong before a reply begins; None: the error form of
+    the request does. `namer`: where its Namer is. `early`: what its streams have before their model is loaded; None:
+    they wait for it."""
 
     reader: str
     renderer: MakeRenderer
     prompt_param: str
-    error: Callable[[ApiError], Response[bytes]] = error_responses.response
+    error: Callable[[ApiError], Response[bytes]] | None = None
     namer: str | None = None
     early: Early | None = None
 
@@ -50,7 +51,7 @@ class Received:
 
 async def receive(request: Request) -> Received:
     """A request, for a route that looks at it before it responds. Raises as `read_body` does."""
-    return Received(await read_body(request), Principal(request.state.request_id, left(request)))
+    return Received(await read_body(request), principal_of(request))
 
 
 async def respond(
@@ -58,28 +59,42 @@ async def respond(
 ) -> Response[Any]:
     """Have a request read, sent to an engine, and answered, whole or as a stream. `asked`: its model, where the route
     says it. `received`: the request, where it has come."""
-    service: GenerationService = request.app.state.service
     body = received.body if received else partial(read_body, request)
     raw = RawRequest(endpoint.reader, body, endpoint.prompt_param, asked, endpoint.namer)
-    principal = received.principal if received else Principal(request.state.request_id, left(request))
+    principal = received.principal if received else principal_of(request)
+    return await exchange(request, endpoint, raw, principal, partial(answer, endpoint))
+
+
+Answer = Callable[[GenerationStream, Principal], Awaitable[Response[Any]]]  # releases the stream, if it raises
+
+
+async def exchange(
+    request: Request, endpoint: Endpoint, raw: RawRequest, principal: Principal, make: Answer
+) -> Response[Any]:
+    """The same for who has looked at the request before. `make` makes the response once the engine has accepted."""
+    service: GenerationService = request.app.state.service
     try:
         if endpoint.early and service.may_wait:
-            return await _reply_or_sign(service, endpoint, raw, principal)
-        return await _reply(service, endpoint, raw, principal)
+            return await _reply_or_sign(service, endpoint.early, raw, principal, make)
+        return await _reply(service, raw, principal, make)
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except ApiError as error:
-        return endpoint.error(error)
+        return endpoint.error(error) if endpoint.error else error_responses.response(error, request.scope)
 
 
 async def _reply(
     service: GenerationService,
-    endpoint: Endpoint,
     raw: RawRequest,
     principal: Principal,
+    make: Answer,
     asked: Callable[[Asked], None] | None = None,
 ) -> Response[Any]:
-    stream = await service.generate(raw, principal, asked)
+    return await make(await service.generate(raw, principal, asked), principal)
+
+
+async def answer(endpoint: Endpoint, stream: GenerationStream, principal: Principal) -> Response[Any]:
+    """With the endpoint's renderer."""
     renderer = _renderer(endpoint, stream)
     headers = ignored_parameters.header(stream.ignored)
     if stream.streamed:
@@ -88,15 +103,14 @@ async def _reply(
 
 
 async def _reply_or_sign(
-    service: GenerationService, endpoint: Endpoint, raw: RawRequest, principal: Principal
+    service: GenerationService, early: Early, raw: RawRequest, principal: Principal, make: Answer
 ) -> Response[Any]:
     """The reply; for a stream that waits too long for its model, one that begins with signs of life."""
-    assert endpoint.early
     silence = Silence()
-    replying = asyncio.create_task(_reply(service, endpoint, raw, principal, silence.asked), name="reply")
+    replying = asyncio.create_task(_reply(service, raw, principal, make, silence.asked), name="reply")
     try:
         await asyncio.wait((replying, silence.too_long), return_when=asyncio.FIRST_COMPLETED)
-        return replying.result() if replying.done() else LateStream(endpoint.early, replying)
+        return replying.result() if replying.done() else LateStream(early, replying)
     except BaseException:
         discard(replying)
         raise
@@ -128,7 +142,12 @@ async def read_body(request: Request) -> list[bytes]:
             return pieces
 
 
-def left(request: Request) -> asyncio.Future[None]:
+def principal_of(request: Request) -> Principal:
+    """Who makes the request, and whether they still wait."""
+    return Principal(request.state.request_id, _left(request))
+
+
+def _left(request: Request) -> asyncio.Future[None]:
     """Done when the client disconnects. No framework tells a handler that does not stream of a disconnect."""
     gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     writer = reply_writer.of(request.scope)

@@ -1,19 +1,14 @@
-"""Turns any exception into the error response that a client gets, in the form of the API that it asked."""
+"""Turns any exception into the error response that a client gets."""
 
 import logging
-import re
-from typing import Any
 
-import msgspec
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import Scope
 
-from nitro.api import other_routes
+from nitro.api import error_forms, other_routes
 from nitro.errors import ApiError, NitroError, one_line
 from nitro.service import failures
-
-_OLLAMA = re.compile(r"/api/(?!v\d)")  # programs for other APIs have base URLs such as /api/v1
 
 log = logging.getLogger("nitro.api")
 requests = logging.getLogger("nitro.request")
@@ -26,20 +21,16 @@ def as_api_error(error: Exception) -> ApiError:
     return failures.as_api_error(error)
 
 
-def body(error: ApiError, path: str = "") -> Any:
-    """The JSON of an error: OpenAI's and, below /api, Ollama's."""
-    return {"error": str(error)} if _OLLAMA.match(path) else error.body
-
-
-def response(error: ApiError, path: str = "") -> Response[bytes]:
-    """The HTTP response. It says whether a retry can help, since the OpenAI SDK otherwise repeats every 409 and 5xx.
-    `path`: what was asked."""
+def response(error: ApiError, scope: Scope | None = None) -> Response[bytes]:
+    """The HTTP response, in the form that the request's protocol has; without its `scope`, in OpenAI's. It says whether
+    a retry can help, since the SDKs otherwise repeat every 409 and 5xx."""
     if error.retry_after is None:
         headers = {"x-should-retry": "false"}
     else:
         headers = {"retry-after": str(error.retry_after)}
-    content = msgspec.json.encode(body(error, path))
-    return Response(content, status_code=error.status, media_type=MediaType.JSON, headers=headers)
+    form = error_forms.of_scope(scope) if scope else error_forms.OPENAI
+    body = form.body(error, scope["state"]["request_id"] if scope else None)
+    return Response(body, status_code=form.status(error), media_type=MediaType.JSON, headers=headers)
 
 
 def refused(scope: Scope, error: ApiError) -> None:
@@ -59,7 +50,7 @@ def on_error(request: Request, error: Exception) -> Response[bytes]:
         refused(request.scope, told)
     else:
         log.error("a request failed", exc_info=error)
-    return response(told, request.scope["path"])
+    return response(told, request.scope)
 
 
 def on_unknown_url(request: Request, _: Exception) -> Response[bytes]:
@@ -68,11 +59,11 @@ def on_unknown_url(request: Request, _: Exception) -> Response[bytes]:
     advice = other_routes.advice(path, (route.path for route in request.app.routes if "{" not in route.path))
     error = ApiError(404, f"Invalid URL ({request.method} {path}){advice and '.'}{advice}", code="unknown_url")
     refused(request.scope, error)
-    return response(error, path)
+    return response(error, request.scope)
 
 
 def on_wrong_method(request: Request, _: Exception) -> Response[bytes]:
     """Litestar's handler of 405. RequestMiddleware adds `Allow`."""
     error = ApiError(405, f"Not allowed: {request.method} {request.scope['path']}", code="method_not_supported")
     refused(request.scope, error)
-    return response(error, request.scope["path"])
+    return response(error, request.scope)

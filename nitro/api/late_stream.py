@@ -1,6 +1,7 @@
 """A stream whose model is being loaded: its head goes out at once, then signs of life, then the reply or its error.
 
-Until a stream has waited for SILENCE its errors are HTTP errors, as all others are.
+Until a stream has waited for SILENCE its errors are HTTP errors, as all others are. Parameters without effect, which
+are known only now, are named in a comment.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from nitro.errors import ApiError
 from nitro.service import delivery
 from nitro.service.asked import Asked
 from nitro.service.disconnects import ClientDisconnected
+from nitro.service.ignored_parameters import HEADER
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Early:
     headers: Mapping[str, str]
     idle: bytes
     error: Callable[[ApiError], bytes]
+    comment: Callable[[str], bytes]  # what stands in a header of other streams
 
 
 class Silence:
@@ -104,6 +107,8 @@ class LateStream(Response[bytes]):
             return
         assert isinstance(stream, StreamResponse)
         try:
+            if ignored := stream.headers.get(HEADER):
+                writer.write(self._early.comment(f"{HEADER}: {ignored}"))
             await stream.deliver(writer)
         finally:
             stream.release()

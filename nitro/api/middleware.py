@@ -8,14 +8,14 @@ import random
 import re
 from collections.abc import Iterable
 
-import msgspec
 from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import Message, Receive, ReceiveMessage, Scope, Send
 
-from nitro.api import error_responses
+from nitro.api import error_forms, error_responses
 from nitro.api.auth import OPEN_PATHS, Guard, Headers
+from nitro.api.error_forms import ErrorForm
 from nitro.api.request_turns import Turns
 from nitro.errors import ApiError
 from nitro.service.metrics import Metrics
@@ -23,6 +23,7 @@ from nitro.service.metrics import Metrics
 CHANGES = "changes"  # option of a route whose GET is no mere look: a HEAD must not do the same
 _SLASHES = re.compile("/{2,}")
 _ANY_CASE = re.compile("/(inferences|processmanager)/.*", re.IGNORECASE)  # paths of the first Nitro's API
+_PARAMETER = re.compile(r"\{[^:}]+:([^}]+)\}")  # of a route's path
 _V1S = re.compile("(/v1)+/")  # a base URL that ends with /v1, given to a program that adds it
 
 
@@ -36,9 +37,8 @@ class RequestMiddleware:
         self._max_body = max_body
         self._turns = Turns()
         # For OPTIONS, HEAD and 405 alike. The `Allow` that Litestar puts into its exceptions knows no HEAD.
-        self._methods = {route.path.partition("/{")[0]: _methods(route) for route in app.routes}
-        self._paths = sorted(self._methods, key=len, reverse=True)
-        self._under_v1 = {path.split("/")[2] for path in self._paths if path.startswith("/v1/")}
+        self._routes = _Routes(app.routes)
+        self._under_v1 = {path.split("/")[2] for path in self._routes.names if path.startswith("/v1/")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, as ASGI specifies."""
@@ -48,14 +48,16 @@ class RequestMiddleware:
         path = self._correct(scope["path"])
         method = str(scope["method"])
         headers = dict(scope["headers"])
-        route = self._route_of(path)
-        allowed = self._methods.get(route, {"OPTIONS"})
+        route, allowed = self._routes.of(path)
         scope["path"] = path
         scope["raw_path"] = path.encode()
         scope["state"] = {"request_id": request_id}
         if method == "HEAD" and "HEAD" in allowed:  # uvicorn keeps the original scope, and so leaves out the body
             scope = {**scope, "method": "GET"}
+        form = error_forms.of(path, headers)
         added = [(b"x-request-id", request_id.encode()), *self._guard.cors(method, headers).items()]
+        if form.id_header:
+            added.append((form.id_header, request_id.encode()))
         body = _Body(receive, headers, self._max_body)
 
         async def send_with_headers(message: Message) -> None:
@@ -72,7 +74,7 @@ class RequestMiddleware:
             body.check()
         except ApiError as refusal:
             error_responses.refused(scope, refusal)
-            return await _refuse(send_with_headers, refusal, path)
+            return await _refuse(send_with_headers, refusal, form, request_id)
         if method == "OPTIONS":
             return await _answer(send_with_headers, 204, {b"allow": _allow(allowed)}, b"")
         if path not in OPEN_PATHS:
@@ -88,9 +90,32 @@ class RequestMiddleware:
         first = path.split("/")[1]
         return f"/v1{path}" if first in self._under_v1 else path
 
-    def _route_of(self, path: str) -> str:
-        """The route's path, or "other": what metrics count must not grow with what clients send."""
-        return next((route for route in self._paths if path == route or path.startswith(f"{route}/")), "other")
+
+class _Routes:
+    """The paths that there are, and the methods of each. A path's name is what stands before its first parameter: what
+    metrics count must not grow with what clients send."""
+
+    def __init__(self, routes: Iterable[BaseRoute]):
+        self._plain: dict[str, set[str]] = {}
+        self._patterns: list[tuple[re.Pattern[str], str, set[str]]] = []
+        for route in routes:
+            name = route.path.partition("/{")[0]
+            if name == route.path:
+                self._plain[name] = _methods(route)
+            else:
+                pattern = _PARAMETER.sub(lambda found: ".*" if found[1] == "path" else "[^/]+", route.path)
+                self._patterns.append((re.compile(pattern), name, _methods(route)))
+        self.names = sorted({*self._plain, *(name for _, name, _ in self._patterns)}, key=len, reverse=True)
+
+    def of(self, path: str) -> tuple[str, set[str]]:
+        """Its name, or "other", and its methods."""
+        if plain := self._plain.get(path):
+            return path, plain
+        for pattern, name, methods in self._patterns:
+            if pattern.fullmatch(path):
+                return name, methods
+        name = next((name for name in self.names if path.startswith(f"{name}/")), "other")
+        return name, self._plain.get(name, {"OPTIONS"})
 
 
 class _Body:
@@ -129,11 +154,11 @@ def _allow(methods: Iterable[str]) -> bytes:
     return ", ".join(sorted(methods)).encode()
 
 
-async def _refuse(send: Send, refusal: ApiError, path: str) -> None:
+async def _refuse(send: Send, refusal: ApiError, form: ErrorForm, request_id: str) -> None:
     headers = {b"content-type": b"application/json", b"x-should-retry": b"false"}
     if refusal.status == 401:
         headers[b"www-authenticate"] = b"Bearer"
-    await _answer(send, refusal.status, headers, msgspec.json.encode(error_responses.body(refusal, path)))
+    await _answer(send, form.status(refusal), headers, form.body(refusal, request_id))
 
 
 async def _answer(send: Send, status: int, headers: dict[bytes, bytes], body: bytes) -> None:

@@ -17,14 +17,9 @@ NOT_YET = "Nothing takes its place yet."
 ROUTES: tuple[tuple[str, str, str], ...] = (
     ("/api/v0", "LM Studio's API", f"Use {CHAT}, {COMPLETIONS} and {MODELS}."),
     ("/api", "that route of Ollama's API", "Its others are below /api: docs/ollama.md."),
-    ("/responses", "the Responses API", f"Use {CHAT}."),
-    ("/messages", "Anthropic's API", f"Use {CHAT}."),
     ("/complete", "Anthropic's older API", f"Use {COMPLETIONS}."),
     ("/completion", "llama-server's own API", f"Use {COMPLETIONS}."),
     ("/infill", "llama-server's own API", f"Use {COMPLETIONS} with 'suffix'."),
-    ("/tokenize", "a route for tokens", f"{COMPLETIONS} with 'echo', 'logprobs' and 'max_tokens': 0 shows them."),
-    ("/detokenize", "a route for tokens", f"{COMPLETIONS} takes token ids, and 'echo' gives their text."),
-    ("/apply-template", "llama-server's own API", NOT_YET),
     ("/props", "llama-server's own API", f"Use {MODELS}."),
     ("/slots", "llama-server's own API", "Use GET /metrics."),
     ("/lora-adapters", "adapters", NOT_YET),
@@ -50,7 +45,6 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("/vector_stores", "vector stores", NOT_YET),
     ("/assistants", "the Assistants API", f"Use {CHAT}."),
     ("/threads", "the Assistants API", f"Use {CHAT}."),
-    ("/conversations", "conversations", f"Use {CHAT}, with the whole history."),
     ("/realtime", "the Realtime API", f"Use {CHAT} with 'stream'."),
     ("/engines", "OpenAI's older API", f"Use {COMPLETIONS}."),
     ("/edits", "OpenAI's older API", f"Use {CHAT}."),
@@ -63,8 +57,8 @@ def advice(path: str, served: Iterable[str]) -> str:
     """What to tell somebody who asked for this path, beginning with a space; "" where nothing is known of it.
     `served`: the paths of our own routes."""
     path = path.rstrip("/").lower()
-    if path in ("", "/v1"):
-        return f" The API is at /v1: {CHAT}, {COMPLETIONS}, {MODELS}. GET /schema describes it."
+    if path == "/v1":
+        return f" The API is here: {CHAT}, {COMPLETIONS}, {MODELS}. GET /schema describes it."
     for route in sorted(served, key=len, reverse=True):
         if path.endswith(route.removeprefix("/v1")):
             base = " A base URL ends with /v1." if route.startswith("/v1/") else ""

@@ -17,6 +17,11 @@ def frame(value: msgspec.Struct) -> bytes:
     return b"data: " + _encode(value) + b"\n\n"
 
 
+def comment(text: str) -> bytes:
+    """What clients skip: one line, as a header's value."""
+    return f": {text}\n\n".encode()
+
+
 def error(error: ApiError) -> bytes:
     """The event by which a stream that has begun reports an error; clients raise an exception on it. DONE follows."""
     return b"data: " + _encode(error.body) + b"\n\n"

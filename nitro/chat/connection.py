@@ -31,7 +31,12 @@ class Connection:
 
     client: Client
     model: str
-    is_own: bool = False
+    own: OwnServer | None = None  # that was started for this chat
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the server ends with this chat."""
+        return self.own is not None
 
 
 @contextlib.contextmanager
@@ -44,8 +49,9 @@ def connect(wanted: Wanted, starting: Callable[[], None] = lambda: None) -> Iter
             yield running
         else:
             starting()
-            client = stack.enter_context(OwnServer(wanted.name, wanted.config)).client()
-            yield Connection(client, only_model(client), is_own=True)
+            own = stack.enter_context(OwnServer(wanted.name, wanted.config))
+            client = own.client()
+            yield Connection(client, only_model(client), own)
 
 
 def at_url(client: Client, name: str | None) -> Connection:

@@ -52,6 +52,15 @@ class OwnServer:
             raise ChatError(line.removeprefix("nitro: ").removeprefix("Error: "))
         return Client(url, self._key)
 
+    @property
+    def ended(self) -> str | None:
+        """How it has ended by itself, as a sentence; None: it runs."""
+        status = self._process.poll()
+        if status is None:
+            return None
+        how = f"was killed by signal {-status}" if status < 0 else f"has ended with status {status}"
+        return f"The server of this chat {how}; start it again."
+
     def close(self) -> None:
         """End it, and wait until it is gone."""
         if self._lifeline != -1:

@@ -37,7 +37,7 @@ class ChatSession:
         self.ended = False
 
     def run(self, line: InputLine) -> None:
-        """Talk until the person ends it. Raises ChatError where the server is gone from the beginning."""
+        """Talk until the person ends it. Raises ChatError where the server is gone: any at the start, its own later."""
         self.names = [str(model["id"]) for model in self.connection.client.models()]
         self.tell(f"{self.conversation.model or 'the default model'} at {self.connection.client.url} · /help")
         while not self.ended:
@@ -49,13 +49,16 @@ class ChatSession:
                 self.take(text)
 
     def take(self, text: str) -> None:
-        """Do what was typed: a command, or something to say."""
+        """Do what was typed: a command, or something to say. Raises ChatError where its own server has ended."""
         try:
             if text.startswith("/"):
                 commands.run(self, text)
             else:
                 self.say(text.strip())
         except ChatError as error:
+            own = self.connection.own
+            if own and own.ended:
+                raise ChatError(own.ended) from None
             self.complain(str(error))
         except KeyboardInterrupt:
             self.tell("stopped")

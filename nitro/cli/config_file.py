@@ -118,7 +118,7 @@ def read(path: Path) -> ConfigFile:
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{path} is longer than {MAX_BYTES} bytes.")
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")  # some editors put a byte order mark first
         content = tomllib.loads(text)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from None
@@ -242,6 +242,8 @@ def _plain(of: Option, value: Any, folder: Path) -> Any:
     wrong = isinstance(value, bool) and kind is not bool
     if wrong or not isinstance(value, types) or (kind is tuple and not all(isinstance(each, str) for each in value)):
         raise _expected(expected, value)
+    if kind is Path and not value:
+        raise _expected("a path", value)
     if kind is Path:
         value = str(_absolute(value, folder))
     elif kind is tuple and Path in of.kind.__args__:

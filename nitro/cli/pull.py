@@ -1,5 +1,6 @@
 """`nitro pull`."""
 
+import contextlib
 import sys
 from typing import Any
 
@@ -52,7 +53,7 @@ def pull(name: str, **options: Any) -> None:
 def run(name: str, told: Any, *, dry_run: bool, revision: str | None, memory: int | None) -> None:
     """Choose, and fetch what is chosen. `told`: a pull_output.Output. Raises PullError."""
     from nitro.cli import this_machine
-    from nitro.models import choice
+    from nitro.models import choice, fetched
     from nitro.models.pull import names
 
     repository_name, tag = names.parse(name)
@@ -70,6 +71,8 @@ def run(name: str, told: Any, *, dry_run: bool, revision: str | None, memory: in
     if dry_run:
         return
     told.chosen(full_name, found)
+    with contextlib.suppress(OSError):  # it is for `nitro list`, should this be interrupted
+        fetched.begin(repository.name, full_name)
     paths = fetch.fetch(hub, repository, found.files, told)
     lookup.note(hub, repository, revision, paths)
     told.ready(full_name, paths[0] if found.format == "gguf" else paths[0].parent)

@@ -4,6 +4,7 @@ A runner whose `info.embedding` is set has `embed` beside what a ModelRunner has
 `EmbedsOnly`, too: nobody asks it for text.
 """
 
+from collections.abc import Callable
 from typing import NoReturn, Protocol
 
 from nitro.engines.runner import Chunk, Result, Tokenizer
@@ -16,8 +17,11 @@ class Embedder(Protocol):
     info: ModelInfo  # with `embedding`
     tokenizer: Tokenizer
 
-    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+    def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = ...) -> list[bytes]:
         """The pooled vector of each sequence: `width` numbers, float32, little endian, not normalised.
+
+        With `info.embedding.pauses` it is given `meanwhile`, and calls it between its pieces, which last tenths of a
+        second: text is generated in there. Without, it need not have that argument.
 
         At most `step_inputs` sequences of `step_tokens` tokens in all, or one of up to `longest`, specials included.
         Whatever it raises, slots and their caches are as before, and it may be called again.

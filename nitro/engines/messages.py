@@ -2,11 +2,13 @@
 
 A verb is a message to the engine and the messages that answer it:
 
-    Import    → nothing                                 before Load, or not at all
-    Load      → Ready | LoadFailed                      once
-    Generate  → Accepted, then Step after Step | Rejected | TooLong
-    Embed     → Accepted, then Embedded after Embedded, maybe EmbeddingFailed | Rejected | TooLong
-    Abort     → nothing
+    Import      → nothing                               before Load, or not at all
+    Load        → Ready | LoadFailed                    once
+    Generate    → Accepted, then Step after Step | Rejected | TooLong
+    Embed       → Accepted, then Embedded after Embedded, maybe EmbeddingFailed | Rejected | TooLong
+    Tokenize    → Tokenized | Rejected | TooLong
+    Detokenize  → Detokenized | Rejected
+    Abort       → nothing
 
 How to add one: a message below, in `Request`; its answers in `FromEngine`; a handler in `worker/handlers.py`; and who
 receives the answers in `client/engine.py`.
@@ -50,8 +52,26 @@ class Embed(WireMessage, frozen=True):
     overflow: Overflow = "error"  # for work that says none
 
 
+class Tokenize(WireMessage, frozen=True):
+    """Which tokens are the prompts of this work? Nothing is computed. `ids`: which, not only how many; `pieces`: and
+    what each is. `parse_special`: control tokens that are written in a text are those tokens."""
+
+    id: int
+    work: bytes
+    ids: bool = False
+    pieces: bool = False
+    parse_special: bool = True
+
+
+class Detokenize(WireMessage, frozen=True):
+    """What do the prompts of this work, which are token ids, say?"""
+
+    id: int
+    work: bytes
+
+
 class Abort(WireMessage, frozen=True):
-    """End these sequences or embeddings; nothing more is said about them. Unknown ids are ignored."""
+    """End these sequences or embeddings, and forget these questions; nothing more is said. Unknown ids are ignored."""
 
     ids: list[int]
 
@@ -78,6 +98,22 @@ class Accepted(WireMessage, frozen=True):
     prompt_tokens: int  # of all prompts together
     echoes: list[list[bytes]] = []  # the prompts' tokens as the vocabulary writes them, if requested
     unenforced: list[str] = []  # what of the constraint's schemas is let through: "tools[0].function.parameters: …"
+
+
+class Tokenized(WireMessage, frozen=True):
+    """The tokens of each prompt. `pieces`: how the vocabulary writes each, control tokens too."""
+
+    id: int
+    counts: list[int]
+    ids: list[list[int]] = []
+    pieces: list[list[bytes]] = []
+
+
+class Detokenized(WireMessage, frozen=True):
+    """The text of each prompt, control tokens too."""
+
+    id: int
+    texts: list[bytes]
 
 
 class Rejected(WireMessage, frozen=True):
@@ -120,9 +156,11 @@ class EmbeddingFailed(WireMessage, frozen=True):
     message: str
 
 
-Request = Generate | Embed | Abort
+Question = Tokenize | Detokenize  # answered by one message
+Answer = Tokenized | Detokenized
+Request = Generate | Embed | Question | Abort
 ToEngine = Import | Load | Request
-FromEngine = Ready | LoadFailed | Accepted | Rejected | TooLong | Step | Embedded | EmbeddingFailed
+FromEngine = Ready | LoadFailed | Accepted | Answer | Rejected | TooLong | Step | Embedded | EmbeddingFailed
 
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
 decode_from_engine = msgspec.msgpack.Decoder(FromEngine).decode

@@ -3,6 +3,7 @@
 A runner knows nothing of requests, queues, text or HTTP: those are handled once, above it, for every runner.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
@@ -131,6 +132,9 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`. Control tokens written in the text are parsed; no BOS is added."""
 
+    def encode_plain(self, text: str) -> list[int]:
+        """The same, but that control tokens written in the text are text like any other."""
+
     def token_bytes(self, token: int) -> bytes:
         """The bytes a token adds to the text; control tokens add none."""
 
@@ -172,7 +176,7 @@ class ModelRunner(Protocol):
         was there. A guess may be any token of the vocabulary but an end-of-generation one, at which it ends.
         """
 
-    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+    def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = ...) -> list[bytes]:
         """See embedder.Embedder. Called only if `info.embedding`."""
 
     def trim(self, slot: int, length: int) -> int:

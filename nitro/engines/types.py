@@ -50,10 +50,19 @@ class PlainText(Struct, frozen=True):
     excluded: str = ""  # what it does not contain
 
 
+class GrammarText(Struct, frozen=True):
+    """A text that matches a grammar in Lark. `quoted`: as JSON writes it between quotes."""
+
+    source: str
+    param: str  # what the request calls it
+    quoted: bool
+
+
 class Constraint(Struct, frozen=True):
     """What an answer must be. It sleeps until the byte strings in `after` were produced, one after the other.
 
-    A "layout" is Lark that refers to rules named after its `marks`, `texts` and `schemas`: see text/tool_grammar.py.
+    A "layout" is Lark that refers to rules named after its `marks`, `texts`, `schemas` and `grammars`: see
+    text/tool_grammar.py.
     """
 
     kind: Literal["json_schema", "grammar", "regex", "choice", "layout"]
@@ -67,6 +76,7 @@ class Constraint(Struct, frozen=True):
     marks: list[str] = []
     schemas: list[Schema] = []
     texts: list[PlainText] = []
+    grammars: list[GrammarText] = []
     required: bool = True  # the sequence may not end before it was met; else an answer may do without
 
 
@@ -112,6 +122,7 @@ class EmbeddingInfo(Struct, frozen=True):
     prefixes: dict[str, str] = {}  # text that goes before an input, by the type of the input
     default_prefix: str = ""  # for an input of no type
     encoder_only: bool = False  # the model generates no text
+    pauses: bool = False  # whether `Embedder.embed` lets others compute in between
 
 
 class EngineSpec(EngineOptions, frozen=True):
@@ -214,6 +225,7 @@ class Admission(Struct, frozen=True, array_like=True, gc=False):
     id: int
     cached: int  # tokens the slot held already
     queued: float  # seconds since it arrived
+    written: int = 0  # tokens that it computes, and that stay in the prefix cache because the request says so
 
 
 class StepRecord(Struct, frozen=True, array_like=True):

@@ -3,6 +3,7 @@
 Between them nobody looks inside. Pure and quick to import, so that any process of ours can make it.
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -14,12 +15,22 @@ from nitro.errors import PromptRejected
 DIGEST_SIZE = 16  # bytes
 
 
+class Keep(msgspec.Struct, frozen=True):
+    """A beginning of a prompt that is to stay in the prefix cache for `seconds` after it was last used. `end`:
+    characters of a text, or tokens; None: all. `key`: it takes the place of what was kept under the same one."""
+
+    seconds: float
+    end: int | None = None
+    key: str | None = None
+
+
 class Work(msgspec.Struct, frozen=True):
     """n sequences on each prompt, a text or token ids. Sequence i of a prompt draws with `params.sampling.seed + i`."""
 
     prompts: list[str | list[int]]
     params: GenerationParams
     n: int
+    keeps: list[Keep] = []  # of the first prompt
 
 
 class EncodedWork(msgspec.Struct, frozen=True):
@@ -63,10 +74,12 @@ decode_work = msgspec.msgpack.Decoder(Work).decode
 decode_embedding_work = msgspec.msgpack.Decoder(EmbeddingWork).decode
 
 
-def encode_work(prompts: list[str | list[int]], params: GenerationParams, n: int = 1) -> EncodedWork:
+def encode_work(
+    prompts: list[str | list[int]], params: GenerationParams, n: int = 1, keeps: Sequence[Keep] = ()
+) -> EncodedWork:
     """Raises PromptRejected for what has no encoding: half a surrogate pair, a number of more than 64 bits."""
     try:
-        raw = _encode(Work(prompts, params, n))
+        raw = _encode(Work(prompts, params, n, list(keeps)))
         digest = blake2b(_encode(prompts), digest_size=DIGEST_SIZE)
         digest.update(_encode(replace(params, sampling=replace(params.sampling, seed=0))))
     except (OverflowError, TypeError, ValueError) as error:

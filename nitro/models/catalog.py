@@ -5,6 +5,7 @@ Methods look at files and may block. They may be called from any thread.
 
 import contextlib
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +27,9 @@ class Catalog:
     """The models of `folders` (--models) and, if `everything` is offered, of the stores on this machine.
 
     `configured`: settings by name, as nitro.toml has them; their aliases are names, too. `memory`: bytes that models
-    may take; None: what is free when the catalog is made. What is loaded later does not change what a name means.
+    may take; None: what is free when the catalog is made. `on_gpu`: bytes free where models go, 0 if that is main
+    memory; asked once, and may block; None: this machine's, if `memory` is None as well. What is loaded later does
+    not change what a name means.
     """
 
     def __init__(
@@ -36,15 +39,18 @@ class Catalog:
         configured: Mapping[str, ModelSettings] | None = None,
         clock: Callable[[], float] = time.monotonic,
         memory: int | None = None,
+        on_gpu: Callable[[], int] | None = None,
     ):
         self._folders, self.everything = [*folders], everything
         self._configured = dict(configured or {})
         self._memory = free_host_memory() if memory is None else memory
+        self._on_gpu = on_gpu or (_usual_gpu if memory is None else None)
         self._lock = threading.Lock()
         self._clock = clock
         self._known: list[StoredModel] = []
         self._since = -math.inf  # when the last look for them began
         self._settings: dict[str, ModelSettings] = {}  # by path
+        self._shared: frozenset[str] = frozenset()
 
     def models(self) -> list[StoredModel]:
         """All of them, broken ones too, in the order of the stores. Of files that did not change nothing is read
@@ -59,6 +65,7 @@ class Catalog:
             paths = {name: settings.path for name, settings in self._configured.items() if settings.path}
             self._known = scan.models(self._folders, self.everything, paths)
             self._since = began
+            self._shared = names.shared(self._known)
             self._settings = {}
             for name, settings in self._configured.items():
                 with contextlib.suppress(NameNotFound, AmbiguousName):
@@ -81,6 +88,14 @@ class Catalog:
                     raise
         return self._find(name, self.models())
 
+    def at(self, place: str) -> StoredModel | None:
+        """The model whose file or folder really is at `place`, links followed; None: no store has it."""
+        return next((model for model in self.models() if os.path.realpath(model.path) == place), None)
+
+    def is_shared(self, name: str) -> bool:
+        """Whether several models had this name when they were last looked for. Does not block."""
+        return name in self._shared
+
     def _find(self, name: str, models: list[StoredModel]) -> StoredModel:
         wanted = [spelling.casefold() for spelling in names.spellings(name.strip())]
         for key, settings in self._configured.items():
@@ -95,7 +110,17 @@ class Catalog:
     def _best(self, models: Sequence[StoredModel]) -> StoredModel:
         from nitro.models import preference
 
+        if self._on_gpu:
+            ask, self._on_gpu = self._on_gpu, None
+            self._memory = ask() or self._memory
         return preference.best(models, self._memory)
+
+
+def _usual_gpu() -> int:
+    from nitro.engines.options import EngineOptions
+    from nitro.models import device_memory
+
+    return device_memory.free_on_gpu(EngineOptions())
 
 
 def check_stores() -> None:

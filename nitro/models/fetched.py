@@ -17,20 +17,36 @@ PARTIAL = ".nitro.incomplete"  # ends the names of blobs that Nitro has fetched 
 
 
 class Record(Struct, frozen=True):
-    """Files of one repository at one commit."""
+    """Files of one repository at one commit. `pulled`: what is being fetched, by the name that was asked for; there are
+    no files of it yet."""
 
     commit: str
     files: list[str]  # pointers in snapshots/COMMIT, absolute
+    pulled: str = ""
 
 
 def add(repo: str, commit: str, files: Sequence[Path]) -> None:
     """Note that these files of the repository "org/name" were fetched. Raises OSError."""
     with _alone():
         records = _load()
-        known = [record for record in records.get(repo, []) if record.commit != commit]
+        known = [record for record in records.get(repo, []) if record.commit != commit and not record.pulled]
         before = {file for record in records.get(repo, []) if record.commit == commit for file in record.files}
         records[repo] = [*known, Record(commit, sorted({*before, *map(str, files)}))]
         _store(records)
+
+
+def begin(repo: str, name: str) -> None:
+    """Note that a model of the repository is being fetched, until `add`. Raises OSError."""
+    with _alone():
+        records = _load()
+        known = [record for record in records.get(repo, []) if not record.pulled]
+        records[repo] = [*known, Record("", [], pulled=name)]
+        _store(records)
+
+
+def begun() -> dict[str, str]:
+    """By repository: what was being fetched, and is not here yet."""
+    return {repo: record.pulled for repo, records in _load().items() for record in records if record.pulled}
 
 
 def read() -> dict[str, frozenset[str]]:

@@ -7,6 +7,7 @@ nothing as it is may be written as Ollama's clients write it: with the tag `late
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from nitro.errors import NitroError, one_line
@@ -93,6 +94,17 @@ def family(model: StoredModel) -> str:
     while name and (found := _FORM.search(name)):
         name = name[: found.start()]
     return name if "/" in model.name or model.store == "folder" else repository(model).casefold()
+
+
+def is_whole(name: str, model: StoredModel) -> bool:
+    """Whether this is a name of the model, and no part of one, its repository's or its path."""
+    return bool(_named(name.strip().casefold(), [model]))
+
+
+def shared(models: Sequence[StoredModel]) -> frozenset[str]:
+    """Other names that several models have, to the letter."""
+    count = Counter(name for model in models for name in set(model.names))
+    return frozenset(name for name, times in count.items() if times > 1)
 
 
 def _names(model: StoredModel) -> tuple[str, ...]:

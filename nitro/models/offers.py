@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-from collections.abc import Iterable
 
 from msgspec.structs import replace
 
@@ -12,6 +11,7 @@ from nitro.models import model_source, names
 from nitro.models.catalog import AmbiguousName, Catalog, NameNotFound
 from nitro.models.handle import ServedModel
 from nitro.models.load_plan import Wanted
+from nitro.models.model_source import ModelSource
 from nitro.models.pool_entry import Member
 from nitro.models.settings import AS_SERVED, ModelSettings
 from nitro.models.stored_model import StoredModel
@@ -27,21 +27,26 @@ class Offers:
     def __init__(self, catalog: Catalog | None, pins: frozenset[str]):
         self.catalog = catalog
         self.members: list[Member] = []
-        self.has_given_default = False  # the server was started with one
+        self.given: Member | None = None  # the default that the server was started with
         self._pins = pins
         self._noted: set[str] = set()
 
     def known(self, name: str | None, default: Member | None) -> tuple[Member | None, bool]:
         """The model that a name means without a look at the stores, and whether it means that one rather than any: the
         default, where there is no name or no other model, or one that was wanted before."""
-        spellings = names.spellings(name) if name and self.catalog is None else [name or ""]
-        if member := self._called(spellings):
+        if member := self._called(name) if self.catalog else self._spelled(name):
             return member, True
         return (default, False) if not name or self._alone else (None, False)
 
-    def _called(self, spellings: Iterable[str]) -> Member | None:
-        """The member of the first of these names that is one's."""
-        return next((member for name in spellings for member in self.members if member.is_called(name)), None)
+    def _called(self, name: str | None) -> Member | None:
+        """A name that several stored models have means what the catalog says, whichever of them is loaded."""
+        is_shared = name is not None and self.catalog is not None and self.catalog.is_shared(name)
+        return next((member for member in self.members if member.is_called(name, to_all=not is_shared)), None)
+
+    def _spelled(self, name: str | None) -> Member | None:
+        """The same, of a name as it is or as Ollama's clients write it."""
+        called = map(self._called, names.spellings(name or ""))
+        return next((member for member in called if member), None)
 
     @property
     def _alone(self) -> bool:
@@ -66,17 +71,13 @@ class Offers:
         try:
             return await self.exactly(name), True
         except _Unknown as unknown:
-            if default and (unknown.names == [default.id] or self._brought(default)):
+            if default and (unknown.names == [default.id] or default.brought):
                 return default, False
             raise
 
-    def _brought(self, default: Member) -> bool:
-        """Whether a client brought the default, by the first Nitro's API, whose clients send any name."""
-        return default.wanted.stored is None and not self.has_given_default
-
     async def exactly(self, name: str) -> Member:
         """The model that this name means. Raises ApiError."""
-        if member := self._called([name]):
+        if member := self._called(name):
             return member
         others: set[str] = set()
         try:
@@ -85,8 +86,8 @@ class Offers:
         except AmbiguousName as error:
             raise ApiError(400, str(error), param="model", code="model_ambiguous") from None
         except NameNotFound as error:
-            others = {each for each in error.known if self._called([each]) is None}
-        if member := self._called(names.spellings(name)):
+            others = {each for each in error.known if self._called(each) is None}
+        if member := self._spelled(name):
             return member
         raise _Unknown(name, [*(member.id for member in self.members), *sorted(others)])
 
@@ -113,12 +114,41 @@ class Offers:
 
     def at(self, path: str) -> Member | None:
         """The member whose file or folder this is."""
-        return next((member for member in self.members if _path(member) == os.path.realpath(path)), None)
+        place = os.path.realpath(path)
+        return next((member for member in self.members if _path(member) == place), None)
 
     def forget(self, member: Member) -> None:
-        """Know a model no more, unless it is loaded or somebody waits for it."""
-        if member in self.members and not member.resident and not member.waiters:
+        """Know a model no more, unless it is in use."""
+        if member in self.members and not _in_use(member):
             self.members.remove(member)
+
+    async def bring(self, source: ModelSource, alias: str | None) -> Member:
+        """The one whose file a client names: that of a store, where one has it. `alias`: another name of it. Raises
+        ApiError."""
+        member = self.at(source.path)
+        if member is None and self.catalog:
+            stored = await asyncio.to_thread(self.catalog.at, os.path.realpath(source.path))
+            member = await self._member(stored) if stored else None
+        if any(
+            each is not member and each.is_called(alias) and (each.resident or each.waiters) for each in self.members
+        ):
+            raise ApiError(409, f"Another model is loaded as '{alias}'.", code="model_busy")
+        member = member or self.add(Wanted(source, AS_SERVED))
+        member.brought = self.given is None
+        return member
+
+    def put_back(self, member: Member) -> None:
+        """One that is not loaded, or on its way out, is as it was before anybody loaded it otherwise."""
+        member.brought = False
+        if member.wanted.settings != member.offered:
+            wanted = replace(member.wanted, settings=member.offered)
+            member.want(wanted, self.pinned(wanted))
+
+    def sweep(self) -> None:
+        """What a client brought, and no store has, is offered while it is loaded or loads."""
+        for member in list(self.members):
+            if member.wanted.stored is None and member is not self.given:
+                self.forget(member)
 
     def pinned(self, wanted: Wanted) -> bool:
         """Whether it never gives way."""
@@ -164,6 +194,10 @@ def over(settings: ModelSettings, below: ModelSettings) -> ModelSettings:
     fields = {name: getattr(settings, name) for name in ModelSettings.__struct_fields__}
     given = {name: value for name, value in fields.items() if value != getattr(AS_SERVED, name)}
     return replace(below, **{**given, "options": {**below.options, **settings.options}})
+
+
+def _in_use(member: Member) -> bool:
+    return member.resident or bool(member.waiters) or member.loads > 0
 
 
 def _path(member: Member) -> str:

@@ -1,4 +1,5 @@
-"""Which models are loaded, and who has them. Only the pool starts and ends engines; only `residency` decides which.
+"""Which models are loaded, and who has them. Only the pool's loader starts and ends engines; only `residency` decides
+which.
 
 Everything happens on the event loop, and nothing holds a lock: whatever changes (a request, a lease given back, a load
 or an end that is done, a timer) calls `_turn`, which has the policy look at how things stand and does what it says.
@@ -9,18 +10,18 @@ all that come meanwhile share. A load goes on when those that wanted it leave: t
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
 from nitro.engines.client.spawn import SpawnedEngine
-from nitro.errors import ApiError, EngineBusy, EngineDown, EngineError, NitroError
+from nitro.errors import ApiError, EngineBusy, EngineError, NitroError
 from nitro.models import residency
 from nitro.models.catalog import Catalog
 from nitro.models.handle import ServedModel
 from nitro.models.lease import Lease
 from nitro.models.load_plan import LoadPlan, MakeEngine, MakePlan, Wanted
+from nitro.models.loader import Loader
 from nitro.models.model_source import ModelSource
 from nitro.models.offers import Offers
 from nitro.models.pool_entry import Member, PoolEntry
@@ -51,17 +52,14 @@ class Pool:
         wait for one model's room. `free_on_gpu`: bytes free where models go, 0 if that is main memory; asked once, and
         may block. `prepare` is called when nothing works on a model, and another one may be wanted, as before."""
         self.limits = limits
-        self._plan, self._engine = plan, engine
+        self._loader = Loader(plan, engine, keep_alive, self._turn)
         self._free_on_gpu, self._prepare = free_on_gpu, prepare
-        self._loads = 0  # of models that were wanted, not of the default at the start
-        self._keep_alive, self._max_waiting = keep_alive, max_waiting
+        self._max_waiting = max_waiting
         self._offers = Offers(catalog, frozenset(pins))
         self._default: Member | None = None
         self._drained: frozenset[str] = frozenset()
         self._stopped: EngineError | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._lost: asyncio.Future[EngineError] | None = None
 
     # What is offered
 
@@ -145,7 +143,7 @@ class Pool:
             if member := self._offers.served_as(model):
                 member.idle_since = asyncio.get_running_loop().time()
             self._turn()
-            if self._loads and self.by_name and not self._stopped:
+            if self._loader.loads and self.by_name and not self._stopped:
                 self._prepare()
 
     def keep_alive(self, model: ServedModel, seconds: float) -> None:
@@ -164,89 +162,107 @@ class Pool:
         return await self._load_as(await self._offers.exactly(name), settings)
 
     async def load_source(self, source: ModelSource, settings: ModelSettings = AS_SERVED) -> ServedModel:
-        """Load a model that need not be in a store. Raises ApiError, EngineError."""
-        return await self._load_as(self._offers.add(Wanted(source, AS_SERVED)), settings)
+        """Load a model that need not be in a store. As long as it is loaded it has any name that is no other's. Raises
+        ApiError, EngineError."""
+        member = await self._offers.bring(source, settings.alias)
+        try:
+            return await self._load_as(member, settings)
+        except NitroError:
+            if not member.leases:
+                self._offers.put_back(member)
+            raise
 
     async def _load_as(self, member: Member, settings: ModelSettings) -> ServedModel:
+        member.loads += 1
+        try:
+            model = await self._loaded(member, settings)
+        finally:
+            member.loads -= 1
+            self._turn()
+        self._default = self._default or member
+        return model
+
+    async def _loaded(self, member: Member, settings: ModelSettings) -> ServedModel:
         wanted = self._offers.with_settings(member, settings)
         if settings != AS_SERVED and wanted != member.wanted:
-            while member.resident:  # it may be back at once: others want it, too
-                await self._unload(member, force=False)
-            member.wanted, member.plan = wanted, None
-            member.pinned = self._offers.pinned(wanted)
-            member.keep_alive = None
+            while closing := self._begin_to_unload(member, force=False):  # it may be back at once: others want it, too
+                await asyncio.wait([closing])
+            member.want(wanted, self._offers.pinned(wanted))
         member.retry_at = 0.0  # who asks for a load does not mean that it failed before
         model = await self._leased(member)
         try:
             await model.engine.ready()
         finally:
             self.give_back(model)
-        self._default = self._default or member
         return model
 
-    async def unload(self, name: str, force: bool = False) -> None:
-        """End a model's engine; returns when every byte is back. `force`: requests that run end with an error, else
-        they are a reason to refuse. Raises ApiError 404, 409."""
+    async def unload(self, name: str, force: bool = False) -> PoolEntry:
+        """End a model's engine, and forget how it was loaded; returns when every byte is back, with what is told of it
+        then. `force`: requests that run end with an error, else they are a reason to refuse. Raises ApiError 404, 409.
+        """
         member = await self._offers.exactly(name)
         await self._unload(member, force)
-        if self._default is member and not self._offers.has_given_default:
+        return member.entry()
+
+    async def _unload(self, member: Member, force: bool) -> None:
+        closing = self._begin_to_unload(member, force)
+        if not member.waiters:  # those want it as it is
+            self._offers.put_back(member)
+        if closing:
+            await asyncio.wait([closing])
+        if self._default is member and self._offers.given is None and not member.resident:
             self._default = None
 
     async def forget(self, path: str) -> None:
         """Unload the model whose file this is, and know it no more. Raises ApiError 409."""
         if member := self._offers.at(path):
-            await self.unload(member.id)
+            await self._unload(member, force=False)
             self._offers.forget(member)
 
-    async def _unload(self, member: Member, force: bool) -> None:
-        if not member.resident:
-            return
-        if member.leases and not force and not member.ending:
-            message = f"The model '{member.id}' has {member.leases} requests under way."
-            raise ApiError(409, message, code="model_busy")
-        if not member.ending:
+    def _begin_to_unload(self, member: Member, force: bool) -> "asyncio.Task[None] | None":
+        """What to wait for; None: nothing. Raises ApiError 409."""
+        if member.resident and not member.ending:
+            if member.leases and not force:
+                message = f"The model '{member.id}' has {member.leases} requests under way."
+                raise ApiError(409, message, code="model_busy")
             log.info("unloading %s, as a request says", member.id)
-            self._end(member)
-        if member.closing:
-            await asyncio.wait([member.closing])
+            self._loader.end(member)
+        return member.closing if member.resident else None
 
     # The server's life
 
     def offer_default(self, wanted: Wanted, plan: LoadPlan, first: SpawnedEngine | None = None) -> ServedModel:
         """The model of requests that name none, which is loaded at the start. `first`: a process that loads it."""
         self._default = member = self._offers.add(wanted)
-        self._offers.has_given_default = True
+        self._offers.given = member
         member.plan, member.file_bytes = plan, plan.bytes
-        member.served = self._serve(member, plan, first)
+        member.served = self._loader.serve(member, plan, first)
         return member.served
 
     def start(self) -> None:
         """Begin to load the default."""
         if self._default and self._default.plan:
-            self._begin(self._default)
+            self._loader.begin(self._default)
 
     async def lost(self) -> EngineError:
         """Wait until an engine has ended that does not come back: why."""
-        self._lost = self._lost or asyncio.get_running_loop().create_future()
-        return await asyncio.shield(self._lost)
+        return await self._loader.lost()
 
     def stop(self, error: EngineError) -> None:
         """Whatever runs, waits or comes later ends with `error`."""
         self._stopped = self._stopped or error
+        self._loader.stop()
         if self._timer:
             self._timer.cancel()
         for member in self._offers.members:
-            self._refuse(member, error)
+            member.refuse(error)
             if member.served:
                 member.served.engine.stop(error)
 
     async def close(self) -> None:
         """End all engines, after `stop`."""
         await asyncio.gather(*(member.served.engine.close() for member in self._offers.members if member.served))
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._loader.close()
 
     # The loop
 
@@ -257,6 +273,7 @@ class Pool:
             self._timer = None
         if self._stopped:
             return
+        self._offers.sweep()
         members = self._offers.members
         wanted = [member for member in members if member.waiters and not member.resident]
         if not wanted and not self._drained and not any(m.resident and m.keep_alive is not None for m in members):
@@ -264,23 +281,23 @@ class Pool:
         loop = asyncio.get_running_loop()
         for member in wanted:
             if member.failure and loop.time() < member.retry_at:  # it has failed while these came
-                self._refuse(member, member.pausing(loop.time()))
+                member.refuse(member.pausing(loop.time()))
             elif member.plan is None and not member.planning:
                 member.planning = True
-                self._spawn(self._make_plan(member), f"plan {member.id}")
+                self._loader.spawn(self._make_plan(member), f"plan {member.id}")
         by_id = {member.id: member for member in members}
         queue = sorted((member for member in wanted if member.plan and member.waiters), key=lambda member: member.since)
         waiting = [Waiting(m.id, m.plan.bytes, m.since, m.pinned) for m in queue if m.plan]
         residents = [member.picture() for member in members if member.resident]
         decided = residency.decide(residents, waiting, self.limits, loop.time())
         for name, why in decided.refused.items():
-            self._refuse(by_id[name], ApiError(503, why, type="server_error", code="model_too_large"))
+            by_id[name].refuse(ApiError(503, why, type="server_error", code="model_too_large"))
         for name in decided.ends:
             log.info("unloading %s: %s", name, "another model needs the room" if queue else "its idle time is over")
-            self._end(by_id[name])
+            self._loader.end(by_id[name])
         self._drained = decided.drained
         for name in decided.loads:
-            self._begin(by_id[name])
+            self._loader.begin(by_id[name])
         for member in members:
             self._grant(member)
         if decided.again is not None:
@@ -294,107 +311,10 @@ class Pool:
                     waiter.set_result(member.served)
             member.waiters.clear()
 
-    def _refuse(self, member: Member, error: NitroError) -> None:
-        for waiter in member.waiters:
-            if not waiter.done():
-                waiter.set_exception(error)
-        member.waiters.clear()
-
     async def _make_plan(self, member: Member) -> None:
-        wanted = member.wanted
-        try:
-            if self._free_on_gpu:
-                ask, self._free_on_gpu = self._free_on_gpu, None
-                if free := await asyncio.to_thread(ask):
-                    taken = sum(other.bytes for other in self._offers.members)
-                    self.limits = replace(self.limits, bytes=free + taken)
-            plan = await asyncio.to_thread(self._plan, wanted, self.limits.bytes)
-            if wanted is member.wanted:
-                member.plan = plan
-        except NitroError as error:
-            self._refuse(member, member.unusable(error))
-        except Exception as error:
-            log.error("%s could not be looked at", member.id, exc_info=error)
-            self._refuse(member, member.unusable(error))
-        member.planning = False
-        self._turn()
-
-    def _serve(self, member: Member, plan: LoadPlan, first: SpawnedEngine | None = None) -> ServedModel:
-        """The model with a new engine. What is known of its template stays, if that did."""
-        engine = self._engine(member.id, plan, first)
-        served, settings = member.served, member.wanted.settings
-        about = settings.tool_format, plan.defaults, settings.stops, settings.grammar
-        fresh = ServedModel(member.wanted.source, engine, plan.template, *about)
-        if served is None or not served.same(fresh):
-            return fresh
-        served.engine = engine
-        return served
-
-    def _begin(self, member: Member) -> None:
-        """Load it."""
-        plan = member.plan
-        assert plan and not member.resident
-        if member.served is None or member.served.engine.started:
-            self._loads += 1
-            log.info("loading %s, which may take %d MiB", member.id, plan.bytes // residency.MIB)
-            member.served = self._serve(member, plan)
-        member.resident, member.ready_since, member.bytes = True, None, plan.bytes
-        if member.keep_alive is None:
-            own = member.wanted.settings.keep_alive
-            member.keep_alive = self._keep_alive if own is None else own
-        self._spawn(self._watch(member, member.served), f"watch {member.id}")
-        member.served.engine.start()
-
-    async def _watch(self, member: Member, served: ServedModel) -> None:
-        """An engine from its start to its end."""
-        engine = served.engine
-        now = asyncio.get_running_loop().time
-        try:
-            info = await engine.loaded()
-        except EngineError as error:
-            if member.ended is not engine and not self._stopped:
-                member.failed(error, now())
-                self._end(member)
-            return
-        if member.ended is engine:
-            return
-        member.loaded(now())
-        if not member.leases:
-            member.idle_since = now()
-        if engine.spec.kv_bytes is None:  # it took what it liked
-            member.bytes += info.kv_bytes
-        self._turn()
-        why = await engine.ended()
-        if member.ended is not engine and not self._stopped:
-            if self._lost is None:
-                self._lost = asyncio.get_running_loop().create_future()
-            if not self._lost.done():
-                self._lost.set_result(why)
-
-    def _end(self, member: Member) -> None:
-        """End its engine."""
-        if member.ending or not member.served:
-            return
-        member.ending, member.ended = True, member.served.engine
-        why = member.failure or EngineDown(f"The model '{member.id}' was unloaded.")  # sent again, it would be back
-        member.served.engine.stop(why if isinstance(why, EngineError) else EngineDown(str(why)))
-        member.closing = self._spawn(self._close(member, member.served), f"end {member.id}")
-
-    async def _close(self, member: Member, served: ServedModel) -> None:
-        await served.engine.close()
-        served.engine.steps.clear()  # an engine is a cycle, which waits for the garbage collector
-        member.resident = member.ending = False
-        member.ready_since = member.keep_alive = member.plan = None
-        member.bytes = 0
-        self._turn()
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: "asyncio.Task[Any]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("the pool of models has a fault", exc_info=error)
+        if self._free_on_gpu:
+            ask, self._free_on_gpu = self._free_on_gpu, None
+            if free := await asyncio.to_thread(ask):
+                taken = sum(other.bytes for other in self._offers.members)
+                self.limits = replace(self.limits, bytes=free + taken)
+        await self._loader.plan(member, self.limits.bytes)

@@ -43,6 +43,8 @@ class Member:
         self.wanted = wanted
         self.offered = wanted.settings  # before any load that sets others
         self.pinned = pinned
+        self.brought = False  # a client named its file, and may name the model as it likes
+        self.loads = 0  # that were asked for, and have not ended
         self.plan: LoadPlan | None = None
         self.planning = False
         self.served: ServedModel | None = None
@@ -65,12 +67,18 @@ class Member:
         """Its name in the API."""
         return self.wanted.source.id
 
-    def is_called(self, name: str | None) -> bool:
-        """Whether this is one of its names, to the letter."""
-        source, stored = self.wanted.source, self.wanted.stored
+    def is_called(self, name: str | None, to_all: bool = True) -> bool:
+        """Whether this is one of its names, to the letter. `to_all`: also of those that others may have, too."""
+        source, settings, stored = self.wanted.source, self.wanted.settings, self.wanted.stored
         if not name:
             return False
-        return name in (source.id, source.stem, *((stored.name, *stored.names) if stored else ()))
+        names = stored.names if stored and to_all else ()
+        return name in (source.id, source.stem, settings.alias, *((stored.name,) if stored else ()), *names)
+
+    def want(self, wanted: Wanted, pinned: bool) -> None:
+        """It is to be loaded so, the next time."""
+        self.wanted, self.pinned = wanted, pinned
+        self.plan = self.keep_alive = None
 
     @property
     def leases(self) -> int:
@@ -103,6 +111,13 @@ class Member:
             return error
         why = f"The model '{self.id}' cannot be loaded: {error}"
         return ApiError(503, why, type="server_error", code="model_unusable")
+
+    def refuse(self, error: NitroError) -> None:
+        """Those that wait for room get this error."""
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+        self.waiters.clear()
 
     def loaded(self, now: float) -> None:
         """Its engine is ready."""

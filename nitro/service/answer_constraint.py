@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from nitro.engines.types import Constraint, Place, PlainText, Schema
+from nitro.engines.types import Constraint, GrammarText, Place, PlainText, Schema
 from nitro.errors import ApiError
 from nitro.service.requests import OfferedTools
 from nitro.text import tool_grammar
@@ -111,7 +111,10 @@ def _layout(grammar: CallGrammar, answer: str = "tools") -> Constraint:
     """`answer`: the parameter that the answer's own schema came by."""
     schemas = [_schema(used, answer) for used in grammar.schemas]
     texts = [PlainText(_schema(used.text, answer), used.mark, used.excluded) for used in grammar.texts]
-    return Constraint("layout", grammar.source, "tools", marks=grammar.marks, schemas=schemas, texts=texts)
+    grammars = [GrammarText(*used) for used in grammar.grammars]
+    return Constraint(
+        "layout", grammar.source, "tools", marks=grammar.marks, schemas=schemas, texts=texts, grammars=grammars
+    )
 
 
 def _schema(used: UsedSchema, answer: str) -> Schema:

@@ -5,6 +5,7 @@ bytes → text → channels → stop strings, which the content alone is searche
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nitro.engines.client.generation import Generation
 from nitro.engines.types import Logprobs, Output
@@ -39,6 +40,24 @@ class OutputSpec:
     predicted: bool = False  # the client or a draft model predicts; usage says how much of it came true
 
 
+class Run(NamedTuple):
+    """What stands together in an answer: a call, or a text that nothing else interrupts. `scored`: of content."""
+
+    channel: str  # of a ChannelDelta
+    text: str
+    call: int  # its number
+    scored: list[PlacedToken]
+
+
+class _Begun(NamedTuple):
+    """Where a run begins: `at` is a place in the text of its channel, `scored` one in `content_scored`."""
+
+    channel: str
+    call: int
+    at: int
+    scored: int
+
+
 @dataclass(slots=True)
 class AssembledCall:
     """A tool call of an answer, as far as it has come. `arguments`: JSON."""
@@ -59,6 +78,7 @@ class ChoiceAssembler:
         self._length = 0  # of the text, in characters
         self._content: list[str] = []
         self._reasoning: list[str] = []
+        self._runs: list[_Begun] = []
         self.calls: list[AssembledCall] = []
         self.tokens = self.reasoning_tokens = 0  # counts
         self.ids: list[int] = []
@@ -66,6 +86,7 @@ class ChoiceAssembler:
         self.predicted_accepted = self.predicted_rejected = 0  # of those, from a prediction or the draft model
         self.finish: FinishReason | None = None
         self.scored: list[PlacedToken] = []  # whose text has been passed on
+        self.content_scored: list[PlacedToken] = []  # those that came with content; maybe with tags before it
         self._held: list[PlacedToken] = []  # whose text is held back
         self._decoded = 0  # characters, those held back included
         self._unpassed = ""  # text that is held back
@@ -91,6 +112,35 @@ class ChoiceAssembler:
         """What it thought before."""
         return "".join(self._reasoning)
 
+    @property
+    def stop(self) -> str | None:
+        """The stop string that has ended it."""
+        return self._stops.found
+
+    def runs(self) -> list[Run]:
+        """The answer in the order in which it came. Of a plain one that is its content alone."""
+        texts = {"content": self.content, "reasoning": self.reasoning}
+        begun = list(self._runs)
+        if texts["content"] and not any(run.channel == "content" for run in begun):
+            begun.append(_Begun("content", 0, 0, 0))  # it was only passed on
+        found: list[Run] = []
+        for i, run in enumerate(begun):
+            after = next((each for each in begun[i + 1 :] if each.channel == run.channel), None)
+            if run.channel == "call":
+                found.append(Run(run.channel, self.calls[run.call].arguments, run.call, []))
+                continue
+            text = texts[run.channel][run.at : after.at if after else None]
+            found.append(Run(run.channel, text, 0, self.content_scored[run.scored : after.scored if after else None]))
+        return found
+
+    def _note_run(self, delta: ChannelDelta) -> None:
+        last = self._runs[-1] if self._runs else None
+        if (delta.text or delta.name is not None) and (
+            last is None or last.channel != delta.channel or last.call != delta.call
+        ):
+            said = {"content": self._content, "reasoning": self._reasoning}.get(delta.channel, [])
+            self._runs.append(_Begun(delta.channel, delta.call, sum(map(len, said)), len(self.content_scored)))
+
     def feed(self, output: Output) -> list[Event]:
         """What the output adds. Raises nothing: an output with finish "error" never gets here."""
         assert self.finish is None and output.finish != "error"
@@ -110,7 +160,7 @@ class ChoiceAssembler:
                 self._count_draft(output, self.tokens - count)
             events += self._events(output, text, deltas)
         if self.finish:
-            events.append(Finished(self.index, self.finish))
+            events.append(Finished(self.index, self.finish, self.stop))
         return events
 
     def _pass(self, output: Output) -> Event:
@@ -236,8 +286,10 @@ class ChoiceAssembler:
         return events
 
     def _event(self, delta: ChannelDelta, tokens: list[PlacedToken], ids: list[int]) -> Event:
+        self._note_run(delta)
         if delta.channel == "content":
             self._content.append(delta.text)
+            self.content_scored += tokens
             return TextDelta(self.index, delta.text, tokens, ids)
         if delta.channel == "reasoning":
             self._reasoning.append(delta.text)
@@ -312,6 +364,7 @@ class Choices:
         return TokenUsage(
             prompt_tokens=self.generation.prompt_tokens,
             cached_tokens=self.generation.cached_tokens,
+            cache_write_tokens=self.generation.cache_write_tokens,
             completion_tokens=sum(choice.tokens for choice in choices),
             reasoning_tokens=sum(choice.reasoning_tokens for choice in choices),
             accepted_prediction_tokens=sum(c.predicted_accepted for c in choices) if self._predicted else None,

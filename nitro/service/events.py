@@ -36,6 +36,7 @@ class TokenUsage(Struct, frozen=True):
     reasoning_tokens: int = 0
     accepted_prediction_tokens: int | None = None
     rejected_prediction_tokens: int | None = None
+    cache_write_tokens: int = 0  # of the prompt: computed, and kept in the prefix cache because the request says so
 
 
 class GenerationTimings(Struct, frozen=True):
@@ -99,10 +100,11 @@ class CallDelta(Struct, frozen=True, gc=False):
 
 
 class Finished(Struct, frozen=True, gc=False):
-    """A choice has ended."""
+    """A choice has ended. `stop`: the stop string that ended its text."""
 
     index: int
     reason: FinishReason
+    stop: str | None = None
 
 
 class Progress(Struct, frozen=True):

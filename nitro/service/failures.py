@@ -6,6 +6,7 @@ import re
 
 from nitro.errors import (
     ApiError,
+    ContextExceeded,
     EngineBusy,
     EngineDied,
     EngineDown,
@@ -28,14 +29,7 @@ def as_api_error(error: BaseException, prompt: str = "messages") -> ApiError:
         case ApiError():
             return error
         case PromptTooLong():
-            prompt = error.param or prompt
-            return ApiError(
-                400,
-                f"This model's maximum context length is {error.context} tokens. However, your {prompt} resulted in "
-                f"{error.length}. Please reduce the length of the {prompt}.",
-                param=prompt,
-                code="context_length_exceeded",
-            )
+            return ContextExceeded(error, error.param or prompt)
         case PromptRejected():
             code = "invalid_json_schema" if _SCHEMAS.fullmatch(error.param or "") else "invalid_value"
             return ApiError(400, str(error), param=error.param or prompt, code=code)

@@ -12,13 +12,13 @@ Knows no HTTP and no protocol.
 import logging
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from nitro.engines.client.generation import Generation
 from nitro.engines.types import ModelInfo, Output
-from nitro.errors import EngineError, NitroError, TemplateError
+from nitro.errors import EngineError, NitroError, PromptTooLong, TemplateError
 from nitro.models.handle import ServedModel
 from nitro.models.lease import Lease
 from nitro.models.pool import Pool
@@ -30,11 +30,14 @@ from nitro.service.disconnects import ClientDisconnected, unless_disconnected
 from nitro.service.events import Done, Event, Failed, Progress, PromptLogprobs, Started
 from nitro.service.failures import as_api_error
 from nitro.service.intake.lanes import Intake
-from nitro.service.intake.messages import OutputOptions, Prepared, decode_tools
+from nitro.service.intake.messages import OutputOptions, Prepared, Rendered, decode_tools
+from nitro.service.intake.shortened import TRIES, next_share
 from nitro.service.metrics import Metrics
 from nitro.service.renderer import Answer, Renderer
 from nitro.service.request_log import RequestLog
 from nitro.service.requests import GenerationRequest, Principal, RawRequest
+
+T = TypeVar("T")
 
 bugs = logging.getLogger("nitro.api")
 
@@ -87,6 +90,39 @@ class GenerationService:
             raise
         return GenerationStream(accepted, raw.prompt_param, principal, lease, log)
 
+    async def answer(
+        self,
+        raw: RawRequest,
+        principal: Principal,
+        ask: Callable[["Read"], Awaitable[T]],
+        only_prompt: bool = False,
+    ) -> T:
+        """Read a request that wants no generation, or nothing but its prompt. Returns what `ask` makes of it, for which
+        its model is there. Raises what `generate` does."""
+        lease: Lease | None = None
+        log = RequestLog(principal.request_id, self._metrics)
+        try:
+            body = await raw.body()
+            known = await unless_disconnected(principal, self._asked(raw, body))
+            lease = self._models.lease(known.model)
+            asking = self._answer(self._read(raw, body, lease, log, only_prompt), ask)
+            del body
+            answer = await unless_disconnected(principal, asking)
+            log.end("told")
+            return answer
+        except BaseException as error:
+            log.end("left" if _is_disconnect(error) else f"error {as_api_error(error).status}: {error}")
+            _forget(error)
+            if isinstance(error, (EngineError, TemplateError)):
+                raise as_api_error(error, raw.prompt_param) from error
+            raise
+        finally:
+            if lease:
+                lease.release()
+
+    async def _answer(self, reading: Coroutine[Any, Any, "Read"], ask: Callable[["Read"], Awaitable[T]]) -> T:
+        return await ask(await reading)
+
     async def _asked(self, raw: RawRequest, body: list[bytes]) -> Asked:
         """Which model it wants, and whether as a stream. That is read only where a name may mean one model or another,
         or the request has to wait."""
@@ -102,21 +138,53 @@ class GenerationService:
         return await unless_disconnected(principal, self._intake.name(namer, body))
 
     async def _accept(self, raw: RawRequest, body: list[bytes], lease: Lease, log: RequestLog) -> "_Accepted":
-        model = await lease.acquire()
-        log.of(model.source.id)
-        info = await model.engine.ready()
-        setup = model.setup(info)
-        prepared = await self._intake.read(setup, raw.reader, body, self.strict, lease.found, raw.history)
+        model, info = await self._loaded(lease, log)
+        prepared, generation = await self._begin(raw, body, model, info, lease.found)
         del body
-        lease.keep_alive(prepared.keep_alive)
-        if prepared.unknown_model:
-            self._models.note(prepared.unknown_model)
-        generation = await model.engine.generate(prepared.work)
+        self._note(lease, prepared)
         try:
             return self._begun(prepared, model, info, generation, log)
         except BaseException:
             generation.abort()
             raise
+
+    async def _begin(
+        self, raw: RawRequest, body: list[bytes], model: ServedModel, info: ModelInfo, found: bool
+    ) -> tuple[Prepared, Generation]:
+        """Read the request, and have the engine accept it: where it may be shortened, as far as it fits."""
+        share = 1.0
+        for tries in range(TRIES, -1, -1):
+            prepared = await self._intake.read(
+                model.setup(info), raw.reader, body, self.strict, found, raw.history, share
+            )
+            try:
+                return prepared, await model.engine.generate(prepared.work)
+            except PromptTooLong as error:
+                if not (prepared.truncates and tries):
+                    raise
+                share = next_share(share, error)
+        raise AssertionError
+
+    async def _read(
+        self, raw: RawRequest, body: list[bytes], lease: Lease, log: RequestLog, only_prompt: bool = False
+    ) -> "Read":
+        """The request, and its model, loaded."""
+        model, info = await self._loaded(lease, log)
+        read = self._intake.render if only_prompt else self._intake.read
+        prepared = await read(model.setup(info), raw.reader, body, self.strict, lease.found, raw.history)
+        del body
+        self._note(lease, prepared)
+        return Read(prepared, model, info)
+
+    async def _loaded(self, lease: Lease, log: RequestLog) -> tuple[ServedModel, ModelInfo]:
+        model = await lease.acquire()
+        log.of(model.source.id)
+        return model, await model.engine.ready()
+
+    def _note(self, lease: Lease, prepared: Prepared | Rendered) -> None:
+        lease.keep_alive(prepared.keep_alive)
+        if prepared.unknown_model:
+            self._models.note(prepared.unknown_model)
 
     def _begun(
         self, prepared: Prepared, model: ServedModel, info: ModelInfo, generation: Generation, log: RequestLog
@@ -129,6 +197,14 @@ class GenerationService:
         log.ignored = [*prepared.ignored, *unenforced]
         started = _started(model, info, generation, prepared.output)
         return _Accepted(prepared, started, choices, log.ignored)
+
+
+class Read(NamedTuple):
+    """A request that was read, or its prompt alone, and its model, which is loaded."""
+
+    prepared: Prepared | Rendered
+    model: ServedModel
+    info: ModelInfo
 
 
 class _Accepted(NamedTuple):

@@ -8,7 +8,7 @@ unchecked. Reading may take long, so it happens in an intake process (see `intak
 from asyncio import Future
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -18,6 +18,8 @@ from nitro.models.setup import ModelSetup
 from nitro.service.asked import Asked
 from nitro.text.tool_grammar import CallableTool
 from nitro.text.tools import Tool
+
+KEPT_SECONDS = 1800.0  # OpenAI's shortest lifetime of a prompt's beginning in its cache
 
 
 class OfferedTools(Struct, frozen=True):
@@ -46,10 +48,12 @@ class Conversation(Struct, frozen=True, kw_only=True, tag=True):
         dict[str, Any]
     ]  # as chat templates want them, but that `content` is a list of parts: see `text_part`
     tools: OfferedTools | None = None  # None: none may be called
+    places: list[str] = []  # what the protocol calls each message, for errors; none: messages[0] and so on
     variables: dict[str, Any] = {}  # for the chat template
     variables_set_by: dict[str, list[str]] = {}  # by the request's parameter: the variables that it sets
     thinking_budget: int | None = None  # tokens
     continues: bool = False  # the answer goes on with the last message, which is the assistant's
+    truncates: bool = False  # where it does not fit, its oldest messages are left out
 
 
 class Texts(Struct, frozen=True, kw_only=True, tag=True):
@@ -58,6 +62,16 @@ class Texts(Struct, frozen=True, kw_only=True, tag=True):
     texts: list[str | list[int]]
     suffix: str = ""  # what follows the answer to each of them; "": nothing in particular
     echo: bool = False  # return the prompts' tokens
+    bos: Literal["each", "first", "none"] = "each"  # which of them begin as the model's texts do
+
+
+class Breakpoint(Struct, frozen=True):
+    """Where a beginning of a conversation ends that is to stay in the prefix cache: with a part of a message's content,
+    with a message, or with the tools."""
+
+    seconds: float  # since it was last used
+    message: int | None = None  # its number; None: the tools
+    part: int | None = None  # its number; None: the end of the message
 
 
 class GenerationRequest(Struct, frozen=True, kw_only=True):
@@ -79,6 +93,9 @@ class GenerationRequest(Struct, frozen=True, kw_only=True):
     constraint: Constraint | None = None
     prediction: str | None = None  # what the answer may well be; it changes the speed only
     use_cache: bool = True
+    prefix_key: str | None = None  # requests that begin alike have the same; its whole prompt stays in the prefix cache
+    prefix_seconds: float | None = None  # so long since it was last used; with a key None is KEPT_SECONDS, else: not
+    prefix_breakpoints: list[Breakpoint] = []
     stream: bool = False
     keep_alive: float | None = None  # seconds that the model stays loaded once it is idle; None: as it was
     progress: bool = False  # a stream says with every burst how far it is

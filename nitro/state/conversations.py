@@ -73,10 +73,12 @@ def append(db: sqlite3.Connection, id: str, more: Sequence[tuple[str, bytes]]) -
         items.add(db, id, INPUT, more)
 
 
-def add(db: sqlite3.Connection, id: str, more: Sequence[Raw]) -> None:
-    """Items that a client adds. Raises Gone, Busy."""
+def add(db: sqlite3.Connection, id: str, more: Sequence[Raw]) -> list[tuple[str, bytes]]:
+    """Items that a client adds: they, with their ids. Raises Gone, Busy."""
     check_unchanged(db, id, None)
-    append(db, id, items.named(more))
+    added = items.named(more)
+    append(db, id, added)
+    return added
 
 
 def remove(db: sqlite3.Connection, id: str, item: str) -> Conversation:

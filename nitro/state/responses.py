@@ -61,6 +61,7 @@ class Queued(Struct, frozen=True):
     """One in the background that may begin. `runs`: how often it has begun before."""
 
     id: str
+    created: int  # seconds since 1970
     body: bytes
     runs: int
     streamed: bool
@@ -129,7 +130,7 @@ def end(db: sqlite3.Connection, id: str, status: str, body: bytes, frames: Seque
     if row is None:
         return False
     db.execute("DELETE FROM requests WHERE response = ?", (id,))
-    add_events(db, id, frames)
+    _add_events(db, id, frames)
     output = items.named(_output(body).output)
     items.add(db, id, OUTPUT, output)
     if row[0] is not None and status in ("completed", "incomplete"):
@@ -181,8 +182,15 @@ def input_items(db: sqlite3.Connection, id: str) -> list[tuple[str, bytes]]:
     return [*before, *items.of(db, id, INPUT)]
 
 
-def add_events(db: sqlite3.Connection, id: str, frames: Sequence[tuple[int, bytes]]) -> None:
-    """Frames with their sequence numbers."""
+def add_events(db: sqlite3.Connection, id: str, frames: Sequence[tuple[int, bytes]]) -> bool:
+    """Frames with their sequence numbers. Returns whether the response still runs; else nothing happens."""
+    if db.execute(f"SELECT 1 FROM responses WHERE id = ? AND {OPEN}", (id,)).fetchone() is None:
+        return False
+    _add_events(db, id, frames)
+    return True
+
+
+def _add_events(db: sqlite3.Connection, id: str, frames: Sequence[tuple[int, bytes]]) -> None:
     db.executemany("INSERT OR REPLACE INTO events VALUES (?, ?, ?)", [(id, *frame) for frame in frames])
 
 
@@ -200,15 +208,18 @@ def last_number(db: sqlite3.Connection, id: str) -> int:
     return -1 if last is None else int(last)
 
 
-def claim(db: sqlite3.Connection, id: str, owner: str) -> Queued | None:
-    """Take a queued response that nobody has. None: somebody was faster."""
+def claim(db: sqlite3.Connection, id: str, owner: str) -> bool:
+    """Take a queued response that nobody has. Returns whether nobody was faster."""
     query = "UPDATE responses SET owner = ? WHERE id = ? AND status = 'queued' AND owner IS NULL"
-    if not db.execute(query, (owner, id)).rowcount:
-        return None
-    query = """SELECT r.id, r.body, r.runs, r.streamed, r.model, q.body, q.history
-               FROM responses r JOIN requests q ON q.response = r.id WHERE r.id = ?"""
-    id, body, runs, streamed, model, request, history = db.execute(query, (id,)).fetchone()
-    return Queued(id, body, runs, bool(streamed), model, request, history)
+    return db.execute(query, (owner, id)).rowcount > 0
+
+
+def queued(db: sqlite3.Connection, id: str) -> Queued | None:
+    """What to compute it by. None: it is not queued any more."""
+    query = """SELECT r.id, r.created, r.body, r.runs, r.streamed, r.model, q.body, q.history
+               FROM responses r JOIN requests q ON q.response = r.id WHERE r.id = ? AND r.status = 'queued'"""
+    row = db.execute(query, (id,)).fetchone()
+    return Queued(*row) if row else None
 
 
 def unclaimed(db: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -17,12 +17,16 @@ def data() -> Path:
 
 
 def state() -> Path:
-    """For what programs have Nitro keep for them: $NITRO_STATE, or nitro/ in the user's state folder ($XDG_STATE_HOME,
-    ~/.local/state). It need not exist."""
-    return _folder("NITRO_STATE", "XDG_STATE_HOME", ".local/state")
+    """For what programs have Nitro keep for them: nitro/ in the user's state folder ($XDG_STATE_HOME, ~/.local/state).
+    It need not exist."""
+    return _users("XDG_STATE_HOME", ".local/state")
 
 
 def _folder(own: str, users: str, usual: str) -> Path:
     if configured := os.environ.get(own):
         return Path(configured).expanduser()
-    return Path(os.environ.get(users) or Path.home() / usual) / "nitro"
+    return _users(users, usual)
+
+
+def _users(variable: str, usual: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / usual) / "nitro"

@@ -17,7 +17,12 @@ class StopMatcher:
         self._keep = keep
         self._stops = [stop for stop in stops if stop]
         self._held = ""
-        self.stopped = False
+        self.found: str | None = None  # what has ended the text
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has appeared."""
+        return self.found is not None
 
     @property
     def held(self) -> int:
@@ -25,7 +30,7 @@ class StopMatcher:
         return len(self._held)
 
     def feed(self, text: str) -> str:
-        """The text that can be passed on now. Sets `stopped` when a stop string has appeared."""
+        """The text that can be passed on now. Sets `found` when a stop string has appeared."""
         if self.stopped:
             return ""
         if not self._stops:
@@ -33,9 +38,10 @@ class StopMatcher:
         text = self._held + text
         found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
-            self.stopped = True
+            end, begin = min(found)
+            self.found = text[begin:end]
             self._held = ""
-            return text[: min(found)[0 if self._keep else 1]]
+            return text[: end if self._keep else begin]
         certain = len(text) - partial_length(text, self._stops)
         self._held = text[certain:]
         return text[:certain]

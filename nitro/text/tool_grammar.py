@@ -2,7 +2,8 @@
 
 The source refers to rules that only an engine can write, since it knows which texts are control tokens: `mark_I` is the
 I-th mark, `until_I` any text up to it and with it, `text_I` the I-th text with the mark that ends it, `schema_I` JSON
-that keeps the I-th schema. What is written alike is one rule, so that a grammar grows by names and little else.
+that keeps the I-th schema, `grammar_I` a text that matches the I-th grammar. What is written alike is one rule, so that
+a grammar grows by names and little else.
 """
 
 import json
@@ -40,6 +41,7 @@ class CallableTool:
     param: str  # the place of its schema in the request, for errors
     enforced: bool  # its calls are held to the schema; else they have any arguments
     closed: bool = True  # objects have no properties but those that are listed: see closed_schemas
+    grammar: str | None = None  # Lark; its only argument, a text, matches it
 
     @cached_property
     def schema(self) -> dict[str, Any]:
@@ -74,14 +76,23 @@ class UsedText:
     excluded: str  # what it does not contain: a parser might take it for the end of the text
 
 
+class UsedGrammar(NamedTuple):
+    """A tool's own grammar, in Lark. `quoted`: its text stands in JSON."""
+
+    source: str
+    param: str
+    quoted: bool
+
+
 @dataclass(slots=True)
 class CallGrammar:
-    """A grammar, and what its rules `mark_I`, `schema_I` and `text_I` stand for."""
+    """A grammar, and what its rules `mark_I`, `schema_I`, `text_I` and `grammar_I` stand for."""
 
     source: str = ""  # in Lark
     marks: list[str] = field(default_factory=list)
     schemas: list[UsedSchema] = field(default_factory=list)
     texts: list[UsedText] = field(default_factory=list)
+    grammars: list[UsedGrammar] = field(default_factory=list)
 
 
 def unenforced_keywords(format: ToolFormat, called: CallableTool) -> list[str]:
@@ -199,6 +210,8 @@ class _Writer:
         layout = self._layout.parameter
         schema = called.schema
         whole = Use(called, "")
+        if called.grammar is not None:
+            return self._grammar_argument(called, called.grammar)
         if layout is None:
             return self.schema(schema, whole)
         separator = self._layout.parameter_separator
@@ -224,6 +237,23 @@ class _Writer:
         if separator:
             return self._separated(each)
         return " ".join(parameter + ("" if always else "?") for parameter, always in each)
+
+    def _grammar_argument(self, called: CallableTool, source: str) -> str:
+        """The only argument, a text that matches the tool's own grammar."""
+        (key,) = called.tool.parameters["properties"]
+        if self._layout.parameter is None:
+            opening = json.dumps(json.dumps({key: ""})[:-2])
+            return f'{opening} {self._grammar_text(called, source, quoted=True)} "\\"}}"'
+        before, hole, after = re.split(r"(\$VALUE|\$JSON)", self._layout.parameter)
+        filled = {"$TYPE": '"string"', "$TEXT": '"true"', "$KEY": json.dumps(key)}
+        quoted = hole == "$JSON"
+        quote = json.dumps('"') if quoted else self._literal(self._layout.quote)
+        text = self._grammar_text(called, source, quoted)
+        return f"{self._rule(before, filled)} {quote} {text} {quote} {self._rule(after, filled)}"
+
+    def _grammar_text(self, called: CallableTool, source: str, quoted: bool) -> str:
+        self._grammar.grammars.append(UsedGrammar(source, called.param, quoted))
+        return f"grammar_{len(self._grammar.grammars) - 1}"
 
     def _separated(self, parameters: list[tuple[str, bool]]) -> str:
         """Parameters with separators. Built from the last one on: `first` is what follows where none stands before,

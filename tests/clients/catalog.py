@@ -16,14 +16,14 @@ FOLDER = Path(__file__).parent
 PROGRAMS = ("program.py", "program.mjs")
 MARKS = ("what you change", "end of what you change")
 STEP = re.compile(r'\bstep\(\s*((?:"[^"]*",?\s*)+)')
-HOST, MODEL = "http://localhost:3928", "SmolLM2-135M-Instruct"
-URL = f"{HOST}/v1"
+ROOT, MODEL = "http://localhost:3928", "SmolLM2-135M-Instruct"  # ROOT: as Anthropic's and Ollama's clients want it
+URL = f"{ROOT}/v1"
 # how a program names its server, in Python, in an f-string, in JavaScript → what a user writes
 VALUES = {
     r"""\{os\.environ\[["']NITRO_URL["']\]\}|\$\{process\.env\.NITRO_URL\}""": URL,
     r"""\{os\.environ\[["']NITRO_MODEL["']\]\}|\$\{process\.env\.NITRO_MODEL\}""": MODEL,
+    r"""os\.environ\[["']NITRO_ROOT["']\]|process\.env\.NITRO_ROOT""": f'"{ROOT}"',
     r"""os\.environ\[["']NITRO_URL["']\]|process\.env\.NITRO_URL""": f'"{URL}"',
-    r"""os\.environ\[["']NITRO_HOST["']\]|process\.env\.NITRO_HOST""": f'"{HOST}"',
     r"""os\.environ\[["']NITRO_MODEL["']\]|process\.env\.NITRO_MODEL""": f'"{MODEL}"',
 }
 
@@ -40,6 +40,7 @@ class Client:
     title: str
     packages: tuple[str, ...]  # what a user installs, pinned
     limits: tuple[str, ...]
+    strict: bool  # whether its servers are; what it sends has no other effect then
     program: Path
     steps: tuple[Step, ...]
 
@@ -73,7 +74,8 @@ def _read(folder: Path) -> Client:
     calls = STEP.findall(program.read_text(encoding="utf-8"))
     steps = [Step(*_split(re.findall(r'"([^"]*)"', call))) for call in calls]
     packages = told.get("packages") or _dependencies(folder / "package.json")
-    return Client(folder.name, told["title"], tuple(packages), tuple(told["limits"]), program, tuple(steps))
+    limits, strict = tuple(told["limits"]), told.get("strict", True)
+    return Client(folder.name, told["title"], tuple(packages), limits, strict, program, tuple(steps))
 
 
 def _split(words: list[str]) -> tuple[str, tuple[str, ...]]:

@@ -16,13 +16,13 @@ PAIRS = [(client, server) for client in catalog.read() for server in client.serv
 
 @pytest.mark.parametrize(("client", "name"), PAIRS, ids=[f"{client.name}-{name}" for client, name in PAIRS])
 def test_it_works(
-    servers: Callable[[str], RunningServer], tokenizer: Path, tmp_path: Path, client: Client, name: str
+    servers: Callable[[str, bool], RunningServer], tokenizer: Path, tmp_path: Path, client: Client, name: str
 ) -> None:
-    server = servers(name)
+    server = servers(name, client.strict)
     (model,) = server.client().models.list().data
     settings = {
         "NITRO_URL": f"{server.url}/v1",
-        "NITRO_HOST": server.url,
+        "NITRO_ROOT": server.url,
         "NITRO_MODEL": model.id,
         "NITRO_SERVER": name,
         "NITRO_TOKENIZER": str(tokenizer),

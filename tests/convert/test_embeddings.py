@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from gguf import GGUFReader
-from minilm import folder
 
+from bench.minilm import folder
 from nitro.cli.main import main
 from nitro.convert import checkpoint, verify
 

@@ -12,13 +12,14 @@ from nitro.api.endpoint import Endpoint
 from nitro.api.first_nitro import loading, replies
 from nitro.api.first_nitro.renderer import FirstNitroRenderer
 from nitro.api.first_nitro.requests import LoadRequest
-from nitro.errors import ApiError, NitroError, StartError
+from nitro.errors import ApiError, NitroError, PromptRejected, StartError
 from nitro.models import files, model_source
 from nitro.models.handle import ServedModel
 from nitro.models.model_source import ModelSource
 from nitro.models.pool_entry import PoolEntry
 from nitro.models.settings import ModelSettings
-from nitro.service import ignored_parameters
+from nitro.service import grammar_check, ignored_parameters
+from nitro.service.failures import as_api_error
 
 log = logging.getLogger("nitro.api")
 
@@ -38,8 +39,8 @@ class Pool(Protocol):
     async def load_source(self, source: ModelSource, settings: ModelSettings) -> ServedModel:
         """Load a file that may be in no store. Returns when it is ready. Raises ApiError or EngineError."""
 
-    async def unload(self, name: str, force: bool = False) -> None:
-        """End a model's engine. `force`: even while requests run, which end with an error."""
+    async def unload(self, name: str, force: bool = False) -> object:
+        """End a model's engine, and forget how it was loaded. `force`: even while requests run, which get an error."""
 
 
 class LoadFailed(NitroError):
@@ -123,6 +124,7 @@ class FirstNitro:
             if self._strict:
                 ignored_parameters.refuse(told)
             model = await self._loaded(request, settings)
+            await self._check_grammar(model, grammar)
         finally:
             self._loading = False
         self._load = Load(model.source.id, grammar, loading.chats(request))
@@ -135,6 +137,18 @@ class FirstNitro:
             return await self._pool.load_source(await asyncio.to_thread(_source, request), settings)
         except NitroError as error:
             log.warning("loadmodel: %s", error)
+            raise LoadFailed(str(error)) from error
+
+    async def _check_grammar(self, model: ServedModel, grammar: str | None) -> None:
+        """A model whose grammar is none is unloaded. Raises ApiError 400, LoadFailed."""
+        if grammar is None:
+            return
+        try:
+            await grammar_check.check(model.engine, grammar, "grammar_file")
+        except NitroError as error:
+            await self._pool.unload(model.source.id, force=True)
+            if isinstance(error, PromptRejected):
+                raise as_api_error(error) from None
             raise LoadFailed(str(error)) from error
 
     async def unload(self) -> bool:

@@ -101,7 +101,7 @@ async def embedding(request: Request) -> Response[Any]:
 @get("/inferences/server/models")
 async def list_models(request: Request) -> Any:
     """As `GET /v1/models`."""
-    return await models.list_models.fn(request)
+    return await models.offered(request)
 
 
 @get("/inferences/server/engines")

@@ -1,10 +1,9 @@
-"""Ollama's lines of JSON, and its errors: `{"error": "…"}`, in place of a reply or as a stream's last line."""
+"""Ollama's lines of JSON. One with an error (`error_forms`) may be the last of a stream."""
 
 import msgspec
 from litestar import MediaType, Response
 
-from nitro.api import error_responses
-from nitro.api.ollama.schema import OllamaError
+from nitro.api import error_forms
 from nitro.errors import ApiError
 
 MEDIA_TYPE = "application/x-ndjson"
@@ -20,12 +19,7 @@ def line(value: msgspec.Struct) -> bytes:
 
 def error_line(error: ApiError) -> bytes:
     """The line that ends a stream which has failed."""
-    return line(OllamaError(str(error)))
-
-
-def error(error: ApiError) -> Response[bytes]:
-    """What goes wrong before a reply begins, with the status and the headers that it has for OpenAI's clients, too."""
-    return error_responses.response(error, "/api/")
+    return error_forms.OLLAMA.body(error, None) + b"\n"
 
 
 def reply(value: msgspec.Struct) -> Response[bytes]:

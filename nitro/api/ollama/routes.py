@@ -85,10 +85,8 @@ GENERATE = Kind(
 )
 
 
-EMBED = EmbeddingEndpoint(readers.OLLAMA_EMBED, embedding.embed_reply, "input", ndjson.error, readers.NAME)
-EMBEDDINGS = EmbeddingEndpoint(
-    readers.OLLAMA_EMBEDDINGS, embedding.embeddings_reply, "prompt", ndjson.error, readers.NAME
-)
+EMBED = EmbeddingEndpoint(readers.OLLAMA_EMBED, embedding.embed_reply, "input", namer=readers.NAME)
+EMBEDDINGS = EmbeddingEndpoint(readers.OLLAMA_EMBEDDINGS, embedding.embeddings_reply, "prompt", namer=readers.NAME)
 
 
 @get("/")
@@ -120,7 +118,6 @@ async def _answer(request: Request, kind: Kind) -> Response[Any]:
         reader=kind.reader,
         renderer=partial(kind.renderer, began=time.monotonic()),
         prompt_param=kind.prompt_param,
-        error=ndjson.error,
         namer=kind.namer,
     )
     service: GenerationService = request.app.state.service
@@ -135,7 +132,7 @@ async def _answer(request: Request, kind: Kind) -> Response[Any]:
     except (ApiError, EngineError) as failure:
         error = as_api_error(failure)
         error_responses.refused(request.scope, error)
-        return ndjson.error(error)
+        return error_responses.response(error, request.scope)
     return await respond(request, endpoint, asked, received)
 
 
@@ -207,7 +204,8 @@ async def remove(request: Request) -> Response[bytes]:
 async def refused(request: Request) -> Response[bytes]:
     """What changes models, and is not done here."""
     name = request.scope["path"].split("/")[2]
-    return ndjson.error(ApiError(501, f"/api/{name} is not supported by this server. {REFUSED[name]}"))
+    error = ApiError(501, f"/api/{name} is not supported by this server. {REFUSED[name]}")
+    return error_responses.response(error, request.scope)
 
 
 HANDLERS = (running, version, chat, generate, embed, embeddings, tags, processes, show, pull, remove, refused)

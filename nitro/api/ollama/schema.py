@@ -11,12 +11,6 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 DoneReason = Literal["stop", "length", "load", "unload"]
 
 
-class OllamaError(Struct):
-    """Any error: in place of a reply, or a stream's last line."""
-
-    error: str
-
-
 class OllamaTokenLogprob(Struct, omit_defaults=True):
     """A token, how likely the model finds it by itself, and its bytes."""
 

@@ -3,4 +3,4 @@
 from nitro.api import sse
 from nitro.api.late_stream import Early
 
-EARLY = Early(sse.MEDIA_TYPE, sse.HEADERS, sse.KEEPALIVE, lambda error: sse.error(error) + sse.DONE)
+EARLY = Early(sse.MEDIA_TYPE, sse.HEADERS, sse.KEEPALIVE, lambda error: sse.error(error) + sse.DONE, sse.comment)

@@ -1,10 +1,10 @@
-"""`GET /v1/models`, `/v1/models/ID`: what is offered. `POST /v1/models/load`, `/unload`: what is loaded."""
+"""The models that are offered, described. `POST /v1/models/load`, `/unload`: what is loaded."""
 
 import time
 from typing import Any, TypeVar
 
 import msgspec
-from litestar import Request, get, post
+from litestar import Request, post
 from msgspec import Struct
 
 from nitro.api import json_body
@@ -33,15 +33,13 @@ def served(request: Request) -> Pool:
     return models
 
 
-@get("/v1/models")
-async def list_models(request: Request) -> schema.ModelList:
+async def offered(request: Request) -> schema.ModelList:
     """The models that are offered."""
     return schema.ModelList([_describe(entry) for entry in await served(request).offered()])
 
 
-@get("/v1/models/{model_id:path}")
-async def get_model(request: Request) -> schema.Model:
-    """One of them. Raises ApiError 404."""
+async def named(request: Request) -> schema.Model:
+    """The one that the path names. Raises ApiError 404."""
     return _describe(await served(request).find(str(request.path_params["model_id"]).lstrip("/")))
 
 
@@ -57,8 +55,7 @@ async def load_model(request: Request) -> schema.Model:
 async def unload_model(request: Request) -> schema.Model:
     """End a model's engine, and answer when its memory is back. Raises ApiError."""
     asked = _read(await request.body(), UnloadRequest)
-    await served(request).unload(asked.model, force=bool(asked.force))
-    return _describe(await served(request).find(asked.model))
+    return _describe(await served(request).unload(asked.model, force=bool(asked.force)))
 
 
 def _read(body: bytes, kind: type[T]) -> T:

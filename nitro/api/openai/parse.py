@@ -5,8 +5,9 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from nitro.api import json_body
+from nitro.api import json_body, prefix_cache
 from nitro.api.openai import open_names, reply_options
+from nitro.api.openai.breakpoints import parse_breakpoints
 from nitro.api.openai.constraints import parse_constraint
 from nitro.api.openai.logit_bias import parse_bias
 from nitro.api.openai.messages import parse_content, parse_messages
@@ -65,10 +66,10 @@ def read(
         raise error.renamed(given) if given else error from None
     inert = without_effect(request, setup.info.samplers)
     parsed = replace(parsed, ignored=[*told, *(ignored_parameters.escaped(given.get(name, name)) for name in inert)])
-    return _with_given(parsed, given) if given else parsed
+    return with_given(parsed, given) if given else parsed
 
 
-def _with_given(parsed: GenerationRequest, given: Mapping[str, str]) -> GenerationRequest:
+def with_given(parsed: GenerationRequest, given: Mapping[str, str]) -> GenerationRequest:
     """The request with the client's names for what may prove wrong, or without effect, later."""
     constraint, prompt = parsed.constraint, parsed.prompt
     if constraint:
@@ -90,13 +91,13 @@ def parse_chat(request: ChatRequest, defaults: SamplingDefaults, samplers: Colle
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
     messages = parse_messages(request.messages)
     max_tokens = _parse_max_tokens(request)
-    _check_min_tokens(request.min_tokens, max_tokens)
+    check_min_tokens(request.min_tokens, max_tokens)
     conversation = Conversation(
         messages=messages,
         tools=parse_tools(request),
-        variables=_parse_variables(request),
-        variables_set_by=_variables_set_by(request),
-        thinking_budget=_unlimited(request.thinking_budget),
+        variables=parse_variables(request),
+        variables_set_by=variables_set_by(request),
+        thinking_budget=unlimited(request.thinking_budget),
         continues=_parse_continues(request, messages),
     )
     options = ChatReplyOptions(
@@ -109,14 +110,15 @@ def parse_chat(request: ChatRequest, defaults: SamplingDefaults, samplers: Colle
         prompt=conversation,
         max_tokens=max_tokens,
         choices=_first(request.n, 1),
+        prefix_breakpoints=parse_breakpoints(request),
         reply_options=reply_options.encode(options),
         param_names={"prompt": "messages"} | ({"tools": "functions"} if uses_functions(request) else {}),
-        **_parse_common(request, defaults, samplers, logprobs),
+        **parse_common(request, defaults, samplers, logprobs),
     )
 
 
 def _parse_max_tokens(request: ChatRequest) -> int | None:
-    new, old = _unlimited(request.max_completion_tokens), _unlimited(request.max_tokens)
+    new, old = unlimited(request.max_completion_tokens), unlimited(request.max_tokens)
     if None not in (new, old) and new != old:
         raise ApiError.same("max_tokens", "max_completion_tokens")
     return old if new is None else new
@@ -127,8 +129,8 @@ def parse_completion(
 ) -> GenerationRequest:
     """The same for text completions: see `parse_chat`."""
     check_request(request)
-    max_tokens = _unlimited(request.max_tokens)
-    _check_min_tokens(request.min_tokens, max_tokens)
+    max_tokens = unlimited(request.max_tokens)
+    check_min_tokens(request.min_tokens, max_tokens)
     prompts = _parse_prompts(request.prompt)
     n = _first(request.n, 1)
     best_of = _parse_best_of(request, n)
@@ -138,7 +140,7 @@ def parse_completion(
     suffix = request.suffix or ""
     if suffix and (echo or not all(isinstance(text, str) for text in prompts)):
         raise ApiError.invalid("suffix", "a prompt that is a text, and no 'echo'")
-    common = _parse_common(request, defaults, samplers, request.logprobs)
+    common = parse_common(request, defaults, samplers, request.logprobs)
     sampling = replace(common["sampling"], prompt_logprobs=echo and request.logprobs is not None)
     if best_of > n and sampling.logprobs is None:
         sampling = replace(sampling, logprobs=0)  # they show which answers are the best
@@ -176,13 +178,16 @@ def _parse_prompts(prompt: str | list[str | int | list[int]]) -> list[str | list
     return [prompt] if kinds == {int} else prompt  # type: ignore[list-item, return-value]
 
 
-def _parse_common(
+def parse_common(
     request: CommonRequest, defaults: SamplingDefaults, samplers: Collection[str], logprobs: int | None
 ) -> dict[str, Any]:
     """The fields of GenerationRequest that both kinds of request set in the same way."""
     bias, text_bias = parse_bias(request.logit_bias or {})
     sampling = parse_sampling(request, defaults, bias, samplers)
     stream_options = request.stream_options
+    cached = prefix_cache.parse_whole(
+        request.prompt_cache_key, request.prompt_cache_retention, request.prompt_cache_options, request.cache_control
+    )
     return {
         "model": request.model,
         "sampling": replace(sampling, logprobs=logprobs),
@@ -195,6 +200,8 @@ def _parse_common(
         "constraint": parse_constraint(request),
         "prediction": _parse_prediction(request.prediction),
         "use_cache": request.cache_prompt is not False,
+        "prefix_key": cached.key,
+        "prefix_seconds": cached.seconds,
         "progress": bool(request.timings_per_token or (stream_options and stream_options.continuous_usage_stats)),
     }
 
@@ -211,7 +218,8 @@ def _reply_options(request: CommonRequest, logprobs: int | None) -> dict[str, An
     }
 
 
-def _check_min_tokens(min_tokens: int | None, max_tokens: int | None) -> None:
+def check_min_tokens(min_tokens: int | None, max_tokens: int | None) -> None:
+    """Raises ApiError where an answer could not have so many."""
     if min_tokens is not None and max_tokens is not None and min_tokens > max_tokens:
         raise ApiError.invalid("min_tokens", f"at most max_tokens, which is {max_tokens}, got {min_tokens}")
 
@@ -245,7 +253,7 @@ def _parse_prediction(prediction: Prediction | None) -> str | None:
     return "".join(parse_content(prediction.content, "prediction.content"))
 
 
-def _parse_variables(request: ChatRequest) -> dict[str, Any]:
+def parse_variables(request: ChatRequest) -> dict[str, Any]:
     """The variables of the chat template. Qwen's templates call the switch `enable_thinking`, DeepSeek's and Granite's
     `thinking`."""
     effort = request.reasoning_effort
@@ -281,8 +289,8 @@ def _check_switches(request: ChatRequest, others: Mapping[str, Any]) -> None:
             raise ApiError.same(on[0], "reasoning_effort")
 
 
-def _variables_set_by(request: ChatRequest) -> dict[str, list[str]]:
-    """By the request's parameter: the variables that it sets."""
+def variables_set_by(request: ChatRequest) -> dict[str, list[str]]:
+    """By the request's parameter: the variables of the chat template that it sets."""
     set_by = {name: list(sets) for name, sets in VARIABLES.items() if getattr(request, name) is not None}
     if request.reasoning_effort == "none":
         set_by["reasoning_effort"] = list(THINKING)
@@ -312,7 +320,8 @@ def _parse_continues(request: ChatRequest, messages: list[dict[str, Any]]) -> bo
     return can and request.continue_final_message is not False
 
 
-def _unlimited(value: int | None) -> int | None:
+def unlimited(value: int | None) -> int | None:
+    """A number of tokens. None: no limit."""
     return None if value is None or value == NO_LIMIT else min(value, INT32)
 
 

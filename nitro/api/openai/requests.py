@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from nitro.api.names import Known
 from nitro.api.openai.names import inside, tables
+from nitro.api.prefix_cache import CacheBreakpoint, CacheControl, CacheOptions
 from nitro.engines.sampling_params import SamplingOptions
 from nitro.parameters import Param, parameters
 
@@ -38,6 +39,8 @@ class Part(Struct):
     type: str | None = None
     text: str | None = None
     refusal: str | None = None
+    cache_control: CacheControl | None = None
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
 class Message(Struct):
@@ -54,6 +57,8 @@ class Message(Struct):
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
+    cache_control: CacheControl | None = None
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
 class Prediction(Struct):
@@ -136,6 +141,25 @@ class CommonRequest(SamplingRequest, frozen=True):
     ] = None
     cache_prompt: Annotated[
         bool | None, Param("false: compute the whole prompt, and reuse nothing from earlier requests.")
+    ] = None
+    prompt_cache_key: Annotated[
+        str | None,
+        Param("The prompt stays in the prefix cache, in place of that of the last request with the same key."),
+    ] = None
+    prompt_cache_retention: Annotated[
+        str | None,
+        Param(
+            "The prompt stays in the prefix cache for so long after its last use; 30 minutes in memory.",
+            choices=("in_memory", "24h"),
+        ),
+    ] = None
+    prompt_cache_options: Annotated[
+        CacheOptions | None,
+        Param("`ttl`: the same, as in 30m. `mode`: `explicit`, only what `prompt_cache_breakpoint` marks stays."),
+    ] = None
+    cache_control: Annotated[
+        CacheControl | None,
+        Param("`ttl`, 5m or 1h: the same. In messages, parts and tools it marks the end of a prefix that stays."),
     ] = None
     return_tokens: Annotated[bool | None, Param("Add the token ids of the answer to the reply.")] = None
     timings_per_token: Annotated[bool | None, Param("Add timings to each chunk, not only to the last.")] = None

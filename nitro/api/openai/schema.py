@@ -13,9 +13,11 @@ FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
 
 
 class PromptTokensDetails(Struct):
-    """`cached_tokens`: tokens of the prompt that were not computed again."""
+    """Tokens of the prompt that were not computed again; and those that were, and stay in the cache since the request
+    says so."""
 
     cached_tokens: int = 0
+    cache_write_tokens: int | UnsetType = UNSET
 
 
 class CompletionTokensDetails(Struct):
@@ -58,6 +60,13 @@ class EmbeddingList(Struct, kw_only=True):
     data: list[Embedding]
     model: str
     usage: EmbeddingUsage
+
+
+class InputTokens(Struct):
+    """How many tokens a request's prompt has. `object`: OpenAI's and llama-server's, for both kinds of requests."""
+
+    input_tokens: int
+    object: str = "response.input_tokens"
 
 
 class Timings(Struct):

@@ -5,7 +5,7 @@ whose replies are their own; a test compares them with the application's.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -15,11 +15,23 @@ from litestar import MediaType, Response, get
 from msgspec import Struct
 
 from nitro.api import sse
+from nitro.api.anthropic import models as anthropic_models
+from nitro.api.anthropic import requests as anthropic_requests
+from nitro.api.anthropic import schema as anthropic
+from nitro.api.error_forms import AnthropicError
+from nitro.api.llama_server import requests as llama_server
 from nitro.api.openai import requests, schema
 from nitro.api.openai.embedding_requests import EmbeddingsRequest
 from nitro.api.openapi import ollama_operations
-from nitro.api.openapi.open_objects import SHAPES
+from nitro.api.openapi.open_objects import OWN_SHAPES, SHAPES
 from nitro.api.openapi.operation import ANY, GENERATION, Operation
+from nitro.api.prefix_cache import CacheControl
+from nitro.api.responses import events as responses_events
+from nitro.api.responses import kept_schema
+from nitro.api.responses.conversation_bodies import ConversationBody
+from nitro.api.responses.query import INCLUDABLE
+from nitro.api.responses.requests import ResponsesRequest
+from nitro.api.responses.schema import Response as ResponseObject
 from nitro.parameters import NO_LIMIT, Param, parameters
 from nitro.service.metrics import CONTENT_TYPE
 
@@ -34,6 +46,17 @@ ABOUT = (
 )
 
 
+INCLUDE: Json = {"type": "array", "items": {"enum": list(INCLUDABLE)}}
+RETRIEVAL: dict[str, Json] = {"include": INCLUDE, "include_obfuscation": {"type": "boolean"}}
+PAGE: dict[str, Json] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    "order": {"enum": ["asc", "desc"], "default": "desc"},
+    "after": {"type": "string", "description": "The id of the item before the first one."},
+    "before": {"type": "string", "description": "The id of the item behind the last one."},
+    "include": INCLUDE,
+}
+KEPT = (400, *ANY[:2], 404, 413, 429, 500, 503, 507)
+RESPONSE, CONVERSATION = "/v1/responses/{response_id}", "/v1/conversations/{conversation_id}"
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/chat/completions"): Operation(
         "Answer a conversation", GENERATION, schema.ChatCompletion, requests.ChatRequest, schema.ChatCompletionChunk
@@ -42,8 +65,61 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Continue a text", GENERATION, schema.Completion, requests.CompletionRequest, schema.Completion
     ),
     ("post", "/v1/embeddings"): Operation("Embed texts", GENERATION, schema.EmbeddingList, EmbeddingsRequest),
-    ("get", "/v1/models"): Operation("List the models", ANY, schema.ModelList),
-    ("get", "/v1/models/{model_id}"): Operation("Describe a model", (*ANY, 404), schema.Model),
+    ("post", "/v1/chat/completions/input_tokens"): Operation(
+        "Count the tokens of a conversation", GENERATION, schema.InputTokens, requests.ChatRequest
+    ),
+    ("post", "/tokenize"): Operation(
+        "The tokens of a text", GENERATION, llama_server.Tokens, llama_server.TokenizeRequest
+    ),
+    ("post", "/detokenize"): Operation(
+        "The text of tokens", GENERATION, llama_server.Content, llama_server.DetokenizeRequest
+    ),
+    ("post", "/apply-template"): Operation(
+        "The prompt of a conversation", GENERATION, llama_server.Prompt, requests.ChatRequest
+    ),
+    ("post", "/v1/messages"): Operation(
+        "Answer a conversation, as Anthropic's API does",
+        (*GENERATION, 529),
+        anthropic.AnthropicMessage,
+        anthropic_requests.MessagesRequest,
+        events=(*anthropic.EVENTS, AnthropicError),
+        error=AnthropicError,
+    ),
+    ("post", "/v1/messages/count_tokens"): Operation(
+        "Count the tokens of a conversation, as Anthropic's API does",
+        GENERATION,
+        anthropic.MessageTokens,
+        anthropic_requests.MessagesRequest,
+        error=AnthropicError,
+    ),
+    ("post", "/v1/responses/input_tokens"): Operation(
+        "Count the tokens of a conversation of items", (*GENERATION, 507), schema.InputTokens, ResponsesRequest
+    ),
+    ("post", "/v1/responses"): Operation(
+        "Answer a conversation, as items",
+        (*GENERATION, 507),
+        ResponseObject,
+        ResponsesRequest,
+        events=responses_events.ALL,
+    ),
+    ("get", RESPONSE): Operation("A response that is kept", KEPT, ResponseObject, query=RETRIEVAL),
+    ("delete", RESPONSE): Operation("Forget a response", KEPT, kept_schema.ResponseDeleted),
+    ("post", f"{RESPONSE}/cancel"): Operation("End a response in the background", KEPT, ResponseObject),
+    ("get", f"{RESPONSE}/input_items"): Operation("What it was made of", KEPT, kept_schema.ItemList, query=PAGE),
+    ("post", "/v1/conversations"): Operation("Begin a conversation", KEPT, kept_schema.Conversation, ConversationBody),
+    ("get", CONVERSATION): Operation("A conversation", KEPT, kept_schema.Conversation),
+    ("post", CONVERSATION): Operation("Change its metadata", KEPT, kept_schema.Conversation, ConversationBody),
+    ("delete", CONVERSATION): Operation("Forget a conversation", KEPT, kept_schema.ConversationDeleted),
+    ("get", f"{CONVERSATION}/items"): Operation("Its items", KEPT, kept_schema.ItemList, query=PAGE),
+    ("post", f"{CONVERSATION}/items"): Operation("Add items", KEPT, kept_schema.ItemList, ConversationBody),
+    ("get", f"{CONVERSATION}/items/{{item_id}}"): Operation("One item", KEPT, None, query={"include": INCLUDE}),
+    ("delete", f"{CONVERSATION}/items/{{item_id}}"): Operation("Take an item out", KEPT, kept_schema.Conversation),
+    ("get", "/v1/models"): Operation(
+        "List the models", (400, *ANY), schema.ModelList, anthropic=anthropic_models.AnthropicModelPage
+    ),
+    ("get", "/v1/models/{model_id}"): Operation(
+        "Describe a model", (*ANY, 404), schema.Model, anthropic=anthropic_models.AnthropicModel
+    ),
     ("post", "/v1/models/load"): Operation(
         "Load a model", (400, *ANY[:2], 404, 409, 413, 429, 500, 503), schema.Model, requests.LoadRequest
     ),
@@ -61,7 +137,7 @@ ERRORS = {
     400: "The request is wrong; `param` says where.",
     401: "The API key is missing or wrong.",
     403: "Requests from this web page (Origin), or by this name of the server (Host), are not allowed.",
-    404: "There is no such model.",
+    404: "There is no such model, response, conversation or item.",
     409: "The model has requests under way, or another one has its name.",
     413: "The body is too large.",
     422: "The model's output breaks the schema that `param` names; or such requests made the engine crash repeatedly.",
@@ -69,23 +145,38 @@ ERRORS = {
     500: "The server or its engine failed.",
     501: "The server does not do this.",
     502: "The hub cannot be reached, or answers with an error.",
-    503: "No engine is running, it crashed while it worked on the request, or there is no room for the model.",
-    507: "The disk is full, or cannot be written.",
+    503: "No engine is running, it crashed while it worked on the request, or there is no room for the model; or "
+    "what is kept cannot be read or written.",
+    507: "There is no room to keep it, or the disk cannot be written.",
+    529: "The same as 503, for Anthropic's clients, where it may be otherwise soon.",
 }
 HEADERS: dict[str, str] = {
     "x-request-id": "The request's id, by which the server's log names it.",
+    "request-id": "The same, for Anthropic's clients.",
     "x-nitro-ignored": "Parameters of the request that had no effect.",
     "x-should-retry": "false: the request would fail again.",
     "retry-after": "Seconds after which the request may succeed.",
 }
-RETRIED = (429, 503)  # errors with retry-after, if waiting may help
+RETRIED = (429, 503, 529)  # errors with retry-after, if waiting may help
 DESCRIBED = (
     requests.ChatRequest,
     requests.CompletionRequest,
     EmbeddingsRequest,
     requests.Message,
+    ResponsesRequest,
     requests.LoadRequest,
     requests.UnloadRequest,
+    llama_server.TokenizeRequest,
+    llama_server.DetokenizeRequest,
+    anthropic_requests.MessagesRequest,
+    anthropic_requests.Turn,
+    anthropic_requests.Block,
+    anthropic_requests.ResultBlock,
+    anthropic_requests.SystemBlock,
+    CacheControl,
+    anthropic_requests.Thinking,
+    anthropic_requests.OutputConfig,
+    anthropic_requests.ToolChoice,
     *ollama_operations.DESCRIBED,
 )
 
@@ -106,7 +197,8 @@ def document() -> Json:
     structs = {*_structs(), *(operation.error for operation in OPERATIONS.values())}
     _, components = msgspec.json.schema_components(sorted(structs, key=lambda s: s.__name__), ref_template=REFERENCE)
     for struct in DESCRIBED:
-        _describe(components[struct.__name__]["properties"], parameters(struct))
+        shapes = OWN_SHAPES.get(struct.__name__, SHAPES)
+        _describe(components[struct.__name__]["properties"], parameters(struct), shapes)
     paths: dict[str, Json] = {}
     for (method, path), operation in OPERATIONS.items():
         paths.setdefault(path, {})[method] = _operation(method, path, operation)
@@ -118,7 +210,10 @@ def document() -> Json:
             "schemas": components,
             "headers": {name: _header(name, description) for name, description in HEADERS.items()},
             "responses": {_named(status, error): _error(status, error) for status, error in _errors()},
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
         },
     }
 
@@ -136,18 +231,21 @@ def _named(status: int, error: type[Struct]) -> str:
 
 def _structs() -> Iterator[type[Struct]]:
     for operation in OPERATIONS.values():
-        for found in (operation.reply, operation.body, operation.chunk):
+        for found in (operation.reply, operation.body, operation.chunk, operation.anthropic, *operation.events):
             if isinstance(found, type):
                 yield found
 
 
 def _operation(method: str, path: str, operation: Operation) -> Json:
     described: Json = {"summary": operation.summary, "operationId": re.sub(r"\W+", "_", f"{method}{path}").strip("_")}
-    described["security"] = [{}] if operation.open else [{}, {"key": []}]
-    if names := re.findall(r"{(\w+)}", path):
-        described["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
-        ]
+    described["security"] = [{}] if operation.open else [{}, {"key": []}, {"x-api-key": []}]
+    inputs: list[Json] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+    inputs += [{"name": name, "in": "query", "schema": schema} for name, schema in operation.query.items()]
+    if inputs:
+        described["parameters"] = inputs
     if operation.body:
         body = {"schema": _of(operation.body)}
         described["requestBody"] = {"required": True, "content": {"application/json": body, "text/plain": body}}
@@ -166,8 +264,13 @@ def _reply(operation: Operation) -> Json:
         content[operation.reply] = {"schema": {"type": "string"}}
     else:
         content["application/json"] = {"schema": _of(operation.reply) if operation.reply else {"type": "object"}}
+    if operation.anthropic:
+        content["application/json"] = {"schema": {"anyOf": [*content["application/json"].values()]}}
+        content["application/json"]["schema"]["anyOf"].append(_of(operation.anthropic))
     if operation.chunk:
         content[operation.stream] = {"itemSchema": _item(operation, operation.chunk)}
+    if operation.events:
+        content[operation.stream] = {"itemSchema": _named_event(operation.events)}
     headers = ["x-request-id", *(["x-nitro-ignored"] if operation.body else [])]
     return {"description": operation.summary, "content": content, "headers": _headers(headers)}
 
@@ -180,6 +283,13 @@ def _item(operation: Operation, chunk: type[Struct]) -> Json:
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
     kinds = [{"properties": {"data": data}}, {"properties": {"data": {"const": "[DONE]"}}}]
     return {"type": "object", "required": ["data"], "anyOf": kinds}
+
+
+def _named_event(events: Sequence[type[Struct]]) -> Json:
+    """An event of a stream whose data says its name, too."""
+    content = {"anyOf": [_of(each) for each in events]}
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
+    return {"type": "object", "required": ["event", "data"], "properties": {"event": {"type": "string"}, "data": data}}
 
 
 def _error(status: int, error: type[Struct]) -> Json:
@@ -200,14 +310,14 @@ def _of(struct: type[Struct]) -> Json:
     return {"$ref": REFERENCE.format(name=struct.__name__)}
 
 
-def _describe(properties: Json, params: Mapping[str, Param]) -> None:
+def _describe(properties: Json, params: Mapping[str, Param], shapes: Mapping[str, Json]) -> None:
     """Add descriptions, bounds, choices, and what is inside objects that are read as they come."""
     for name, field in properties.items():
         param = params.get(name)
         kinds = field.get("anyOf", [field])
         for kind in kinds:
-            if kind.get("type") in SHAPES.get(name, {}):
-                kind |= SHAPES[name][kind["type"]]
+            if kind.get("type") in shapes.get(name, {}):
+                kind |= shapes[name][kind["type"]]
             if param:
                 kind |= _limits(param, kind.get("type"))
         if param:

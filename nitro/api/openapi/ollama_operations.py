@@ -4,11 +4,12 @@ from functools import partial
 
 from litestar import MediaType
 
+from nitro.api.error_forms import OllamaError
 from nitro.api.ollama import ndjson, requests, schema
 from nitro.api.openapi.operation import ANY, GENERATION
 from nitro.api.openapi.operation import Operation as Described
 
-Operation = partial(Described, error=schema.OllamaError, stream=ndjson.MEDIA_TYPE)
+Operation = partial(Described, error=OllamaError, stream=ndjson.MEDIA_TYPE)
 REFUSED = Operation("Refused: models are not made, copied or taken over HTTP", (401, 403, 501), None, fails=True)
 BODY = (400, *ANY[:2], 404, 413, 500)
 

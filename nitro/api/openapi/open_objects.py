@@ -1,12 +1,14 @@
 """JSON schemas of what is inside the objects that the request structs leave open, by field and JSON type.
 
-They are for readers and tests. What is accepted is decided in api/openai: tools.py, constraints.py and parse.py.
+They are for readers and tests. What is accepted is decided where requests are read: api/openai, api/anthropic.
 """
 
 from typing import Any
 
+from nitro.api.anthropic import blocks
 from nitro.api.openai.requests import MAX_STOPS
 from nitro.api.openai.tools import NAME
+from nitro.api.prefix_cache import SECONDS
 
 Json = dict[str, Any]
 
@@ -68,4 +70,35 @@ SHAPES: dict[str, dict[str, Json]] = {
         "object": {"additionalProperties": BIAS},
         "array": {"items": PAIR},
     },
+}
+
+_INPUT_SCHEMA: Json = {**SCHEMA, "properties": {"type": {"const": "object"}}}
+ANTHROPIC_TOOL = _object(
+    ("name", "input_schema"),
+    type={"const": "custom"},
+    name={"type": "string", "pattern": f"^{NAME}$"},
+    description=TEXT,
+    input_schema=_INPUT_SCHEMA,
+    strict={"type": "boolean"},
+    defer_loading={"type": "boolean"},
+    input_examples={"type": "array", "items": {"type": "object"}},
+)
+# by the name of a struct that has its own
+OWN_SHAPES: dict[str, dict[str, dict[str, Json]]] = {
+    "MessagesRequest": {
+        "messages": {"array": {"minItems": 1}},
+        "tools": {"array": {"items": ANTHROPIC_TOOL}},
+        "stop_sequences": {"array": {"maxItems": MAX_STOPS}},
+        "logit_bias": SHAPES["logit_bias"],
+    },
+    "OutputConfig": {
+        "format": {"object": _object(("type", "schema"), type={"const": "json_schema"}, schema=SCHEMA)},
+    },
+    "CacheControl": {"type": {"string": {"enum": ["ephemeral"]}}, "ttl": {"string": {"enum": list(SECONDS)}}},
+    "Block": {"type": {"string": {"enum": sorted({kind for kinds in blocks.ALLOWED.values() for kind in kinds})}}},
+    "ResultBlock": {"type": {"string": {"enum": ["text", "tool_reference"]}}},
+    "SystemBlock": {"type": {"string": {"enum": ["text"]}}},
+    "Turn": {},
+    "Thinking": {},
+    "ToolChoice": {},
 }

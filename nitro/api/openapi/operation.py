@@ -1,6 +1,7 @@
 """What the OpenAPI document says of one route and method."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -15,8 +16,11 @@ class Operation(NamedTuple):
     statuses: tuple[int, ...]  # of its errors
     reply: type[Struct] | str | None  # a struct, the media type of a text, or any object
     body: type[Struct] | None = None
-    chunk: type[Struct] | None = None  # what the events of a stream are
+    chunk: type[Struct] | None = None  # what the events of a stream are, before [DONE]
+    events: tuple[type[Struct], ...] = ()  # the same, where each says of what kind it is
+    query: Mapping[str, dict[str, Any]] = {}  # parameters, and their schemas
     open: bool = False  # needs no key; a 503 is an answer of its own, not an error
+    anthropic: type[Struct] | None = None  # the reply to Anthropic's clients
     error: type[Struct] = schema.ErrorReply
     stream: str = sse.MEDIA_TYPE  # of its chunks: events or, of another type, lines of JSON
     fails: bool = False  # it has no reply but its errors

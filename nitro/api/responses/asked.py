@@ -33,6 +33,12 @@ class _Named(Struct):
 class _Item(Struct):
     type: Any = None
     id: Any = None
+    role: Any = None
+
+    @property
+    def is_reference(self) -> bool:
+        """A reference may leave out its type, and so may a message, which has a role."""
+        return isinstance(self.id, str) and (self.type or (self.role is None and "item_reference")) == "item_reference"
 
 
 _items = msgspec.json.Decoder(list[_Item]).decode
@@ -72,10 +78,8 @@ def _conversation(value: Any) -> str | None:
 
 def _references(items: Raw) -> list[str]:
     """What is wrong with the input is the reader's to say."""
-    if b"item_reference" not in bytes(items):
-        return []
     try:
         found = _items(items)
     except msgspec.MsgspecError:
         return []
-    return [item.id for item in found if item.type == "item_reference" and isinstance(item.id, str)]
+    return [item.id for item in found if item.is_reference]

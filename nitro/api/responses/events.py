@@ -15,7 +15,7 @@ Shapes: `openai/types/responses/response_*_event.py` of the Python SDK 3.54. `se
 
 from msgspec import Struct
 
-from nitro.api.responses.schema import Item, Part, Response, SummaryText, TokenLogprob
+from nitro.api.responses.schema import Item, Part, Response, ResponseLogprob, SummaryText
 
 
 class Event(Struct, kw_only=True):
@@ -52,7 +52,7 @@ class Failed(_OfResponse, tag="response.failed"):
     """The last: there is no more of the answer."""
 
 
-class Error(Event, kw_only=True, tag="error"):
+class StreamError(Event, kw_only=True, tag="error"):
     """The only one, where there is no response yet."""
 
     code: str | None
@@ -100,14 +100,14 @@ class TextDelta(_OfPart, tag="response.output_text.delta"):
     """More of a message's text, with the logprobs that were asked for."""
 
     delta: str
-    logprobs: list[TokenLogprob] = []
+    logprobs: list[ResponseLogprob] = []
 
 
 class TextDone(_OfPart, tag="response.output_text.done"):
     """The whole text."""
 
     text: str
-    logprobs: list[TokenLogprob] = []
+    logprobs: list[ResponseLogprob] = []
 
 
 class ReasoningDelta(_OfPart, tag="response.reasoning_text.delta"):
@@ -173,3 +173,13 @@ class InputDone(_OfItem, tag="response.custom_tool_call_input.done"):
     """All of it."""
 
     input: str
+
+
+# In the order in which they come
+ALL: tuple[type[Event], ...] = (
+    *(Queued, Created, InProgress, ItemAdded),
+    *(PartAdded, TextDelta, TextDone, ReasoningDelta, ReasoningDone, PartDone),
+    *(SummaryPartAdded, SummaryDelta, SummaryDone, SummaryPartDone),
+    *(ArgumentsDelta, ArgumentsDone, InputDelta, InputDone),
+    *(ItemDone, Completed, Incomplete, Failed, StreamError),
+)

@@ -1,7 +1,7 @@
 """What a request goes on with: items that the server has kept. It travels in front of the body to the intake process.
 
-Items are those of OpenAI's API, as JSON objects: input items as they were sent, each with its `id`; output items as they
-were replied.
+Items are those of OpenAI's API, as JSON objects: input items as they were sent, each with its `id`; output items as
+they were replied.
 """
 
 import msgspec
@@ -9,8 +9,8 @@ from msgspec import Raw, Struct
 
 
 class History(Struct, frozen=True):
-    """`items`: those of `previous_response_id` and the replies before it, or of `conversation`, oldest first; they stand
-    before the request's own. `referenced`: by its id, each item that an `item_reference` of the request names.
+    """`items`: those of `previous_response_id` and the replies before it, or of `conversation`, oldest first; they
+    stand before the request's own. `referenced`: by its id, each item that an `item_reference` of the request names.
 
     Instructions of earlier requests are not in it: they are not inherited."""
 

@@ -8,7 +8,7 @@ before it returns the bytes that say so: they wait until the Response is stored.
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -39,13 +39,12 @@ def _forget(response: KeptResponse) -> None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
     """What one Response is to be called, and who keeps it. `store`: what its `store` says; only then it is kept.
-    `created`: seconds since 1970 when it was queued; None: it begins now. `more`: fields of ours in the object."""
+    `created`: seconds since 1970 when it was queued; None: it begins now."""
 
     id: str = field(default_factory=lambda: new_id("resp"))
     store: bool = False
     background: bool = False
     created: int | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
     keep: Callable[[KeptResponse], None] = _forget
 
 
@@ -54,7 +53,10 @@ class KeepableRenderer(Protocol):
 
     media_type: str
     headers: Mapping[str, str]
-    input_items: bytes  # a JSON array: the request's own input items, each with an `id`; a text is a user's message
+
+    @property
+    def input_items(self) -> bytes:
+        """A JSON array: the request's own input items, each with an `id`; a text is a user's message."""
 
     def begun(self) -> KeptResponse:
         """The Response in progress, without output, before anything is rendered."""

@@ -4,23 +4,24 @@ import secrets
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from msgspec import UNSET, UnsetType
+
 from nitro.api.responses import events, sealed
 from nitro.api.responses.custom_input import CustomInput
 from nitro.api.responses.events import Event
 from nitro.api.responses.reply_options import CalledTool
 from nitro.api.responses.schema import (
-    CustomToolCall,
-    FunctionCall,
+    CustomToolCallItem,
+    FunctionCallItem,
     Item,
     ItemStatus,
-    Message,
+    MessageItem,
     OutputText,
-    Reasoning,
+    ReasoningItem,
     ReasoningText,
+    ResponseLogprob,
     SummaryText,
-    TokenLogprob,
 )
-from msgspec import UNSET, UnsetType
 
 
 class OpenItem(ABC):
@@ -47,7 +48,7 @@ class OpenItem(ABC):
         """The item, empty, and its part."""
         return [events.ItemAdded(output_index=self.index, item=self.item("in_progress")), *self._begin_part()]
 
-    def add(self, text: str, logprobs: list[TokenLogprob]) -> list[Event]:
+    def add(self, text: str, logprobs: list[ResponseLogprob]) -> list[Event]:
         """More of it. `logprobs` are for messages."""
         self.texts.append(text)
         return [self.delta(text)] if text else []
@@ -78,9 +79,9 @@ class OpenMessage(OpenItem):
 
     def __init__(self, index: int):
         super().__init__(index)
-        self.logprobs: list[TokenLogprob] = []
+        self.logprobs: list[ResponseLogprob] = []
 
-    def add(self, text: str, logprobs: list[TokenLogprob]) -> list[Event]:
+    def add(self, text: str, logprobs: list[ResponseLogprob]) -> list[Event]:
         """Text, or logprobs of tokens without any."""
         self.texts.append(text)
         self.logprobs += logprobs
@@ -92,7 +93,7 @@ class OpenMessage(OpenItem):
 
     def item(self, status: ItemStatus) -> Item:
         """See OpenItem."""
-        return Message(self.id, status, [] if status == "in_progress" else [self._part])
+        return MessageItem(self.id, status, [] if status == "in_progress" else [self._part])
 
     @property
     def _part(self) -> OutputText:
@@ -121,7 +122,7 @@ class OpenReasoning(OpenItem):
     def item(self, status: ItemStatus) -> Item:
         """See OpenItem."""
         content = [] if status == "in_progress" else [ReasoningText(self.text)]
-        return Reasoning(self.id, status, [], content, self._encrypted)
+        return ReasoningItem(self.id, status, [], content, self._encrypted)
 
     @property
     def _encrypted(self) -> str | UnsetType:
@@ -148,7 +149,7 @@ class OpenSummary(OpenReasoning):
     def item(self, status: ItemStatus) -> Item:
         """See OpenItem."""
         summary = [] if status == "in_progress" else [SummaryText(self.text)]
-        return Reasoning(self.id, status, summary, UNSET, self._encrypted)
+        return ReasoningItem(self.id, status, summary, UNSET, self._encrypted)
 
     def delta(self, text: str) -> Event:
         """See OpenItem."""
@@ -179,7 +180,7 @@ class OpenCall(OpenItem):
     def item(self, status: ItemStatus) -> Item:
         """See OpenItem."""
         arguments = "" if status == "in_progress" else self.text
-        return FunctionCall(self.id, status, self._call_id, self._name, arguments, self._namespace)
+        return FunctionCallItem(self.id, status, self._call_id, self._name, arguments, self._namespace)
 
     def delta(self, text: str) -> Event:
         """See OpenItem."""
@@ -198,7 +199,7 @@ class OpenCustomCall(OpenCall):
         super().__init__(index, call_id, tool)
         self._input = CustomInput()
 
-    def add(self, text: str, logprobs: list[TokenLogprob]) -> list[Event]:
+    def add(self, text: str, logprobs: list[ResponseLogprob]) -> list[Event]:
         """See OpenItem."""
         return super().add(self._input.feed(text), logprobs)
 
@@ -209,7 +210,7 @@ class OpenCustomCall(OpenCall):
     def item(self, status: ItemStatus) -> Item:
         """See OpenItem."""
         text = "" if status == "in_progress" else self.text
-        return CustomToolCall(self.id, status, self._call_id, self._name, text, self._namespace)
+        return CustomToolCallItem(self.id, status, self._call_id, self._name, text, self._namespace)
 
     def delta(self, text: str) -> Event:
         """See OpenItem."""

@@ -11,14 +11,25 @@ from typing import Any
 import msgspec
 
 from nitro.api import sse
-from nitro.api.responses import events, reply_options, schema
-from nitro.api.responses.keeping import KeptResponse, Keeping
+from nitro.api.responses import events as written
+from nitro.api.responses import reply_options, schema
+from nitro.api.responses.keeping import Keeping, KeptResponse
 from nitro.api.responses.open_items import OpenCall, OpenCustomCall, OpenItem, OpenMessage, OpenReasoning, OpenSummary
 from nitro.api.responses.reply_options import CalledTool
-from nitro.api.responses.usage import error_of, logprobs_of, usage_of
+from nitro.api.responses.usage import covering, error_of, logprobs_of, usage_of
 from nitro.errors import ApiError
 from nitro.service.choices import ChoiceAssembler
-from nitro.service.events import CallDelta, Done, Event, Finished, FinishReason, ReasoningDelta, Started, TextDelta
+from nitro.service.events import (
+    CallDelta,
+    Done,
+    Event,
+    Finished,
+    FinishReason,
+    PlacedToken,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+)
 from nitro.service.renderer import Answer
 
 _encode = msgspec.json.Encoder().encode
@@ -62,7 +73,7 @@ class ResponsesRenderer:
     def opening(self) -> bytes:
         """The response before it has any output, twice."""
         response = self._response("in_progress")
-        return self._frames([events.Created(response=response), events.InProgress(response=response)])
+        return self._frames([written.Created(response=response), written.InProgress(response=response)])
 
     def events(self, burst: Sequence[Event]) -> bytes:
         """What has come, as frames."""
@@ -70,7 +81,7 @@ class ResponsesRenderer:
         for event in burst:
             if type(event) is TextDelta and event.text and (around := self._around):
                 self._open.texts.append(event.text)  # type: ignore[union-attr]
-                frames += around[0], b"%d" % self._number, around[1], _encode(event.text), around[2]
+                frames += around[0], _encode(event.text), around[1], b"%d" % self._number, around[2]
                 self._number += 1
             elif told := self._told(event):
                 frames.append(self._frames(told))
@@ -85,7 +96,7 @@ class ResponsesRenderer:
         told = self._close("incomplete")
         response = self._response("failed", error=error_of(error))
         self._keep(response)
-        return self._frames([*told, events.Failed(response=response)])
+        return self._frames([*told, written.Failed(response=response)])
 
     def closing(self) -> bytes:
         """Nothing: the last event says that it is the last."""
@@ -103,20 +114,23 @@ class ResponsesRenderer:
 
     def _say(self, choice: ChoiceAssembler) -> None:
         """The items of a whole answer. The last one is open."""
-        if choice.reasoning:
-            self._add_reasoning(choice.reasoning)
-        if choice.content or not (choice.reasoning or choice.calls):
-            scored = [] if self._options.logprobs is None else logprobs_of(choice.scored)
-            self._add_text(choice.content, scored)
-        for number, call in enumerate(choice.calls):
-            self._add_call(CallDelta(choice.index, number, call.arguments, call.id, call.name))
+        for run in choice.runs():
+            if run.channel == "reasoning":
+                self._add_reasoning(run.text)
+            elif run.channel == "content":
+                self._add_text(run.text, self._scored(run.scored, run.text))
+            else:
+                call = choice.calls[run.call]
+                self._add_call(CallDelta(choice.index, run.call, run.text, call.id, call.name))
+        if not choice.runs():
+            self._begin(OpenMessage(0))
 
     # What an event is told by
 
-    def _told(self, event: Event) -> list[events.Event]:
+    def _told(self, event: Event) -> list[written.Event]:
         if isinstance(event, TextDelta):
-            scored = [] if self._options.logprobs is None else logprobs_of(event.tokens)
             is_open = isinstance(self._open, OpenMessage)
+            scored = self._scored(event.tokens, None if is_open else event.text)
             return self._add_text(event.text, scored) if event.text or (is_open and scored) else []
         if isinstance(event, ReasoningDelta):
             return self._add_reasoning(event.text) if event.text else []
@@ -130,12 +144,18 @@ class ResponsesRenderer:
         if isinstance(event, Done):
             response = self._ended(event)
             self._keep(response)
-            last = events.Incomplete if self._finish == "length" else events.Completed
+            last = written.Incomplete if self._finish == "length" else written.Completed
             return [last(response=response)]
         return []
 
-    def _add_text(self, text: str, logprobs: list[schema.TokenLogprob]) -> list[events.Event]:
-        told: list[events.Event] = []
+    def _scored(self, tokens: list[PlacedToken], text: str | None) -> list[schema.ResponseLogprob]:
+        """If asked for. `text`: what they begin a message with, maybe after tags."""
+        if self._options.logprobs is None:
+            return []
+        return logprobs_of(tokens if text is None else covering(tokens, text))
+
+    def _add_text(self, text: str, logprobs: list[schema.ResponseLogprob]) -> list[written.Event]:
+        told: list[written.Event] = []
         if not isinstance(self._open, OpenMessage):
             told = self._begin(message := OpenMessage(self._next))
             if self._options.logprobs is None:
@@ -143,16 +163,16 @@ class ResponsesRenderer:
         assert self._open
         return told + self._open.add(text, logprobs)
 
-    def _add_reasoning(self, text: str) -> list[events.Event]:
-        told: list[events.Event] = []
+    def _add_reasoning(self, text: str) -> list[written.Event]:
+        told: list[written.Event] = []
         if not isinstance(self._open, OpenReasoning):
             kind = OpenSummary if self._options.summarizes else OpenReasoning
             told = self._begin(kind(self._next, self._options.encrypts))
         assert self._open
         return told + self._open.add(text, [])
 
-    def _add_call(self, event: CallDelta) -> list[events.Event]:
-        told: list[events.Event] = []
+    def _add_call(self, event: CallDelta) -> list[written.Event]:
+        told: list[written.Event] = []
         if not isinstance(self._open, OpenCall) or event.call != self._call:
             name = event.name or ""
             tool = self._options.called.get(name) or CalledTool(name)
@@ -169,12 +189,12 @@ class ResponsesRenderer:
         """The place of the next item."""
         return len(self._items) + (self._open is not None)
 
-    def _begin(self, item: OpenItem) -> list[events.Event]:
+    def _begin(self, item: OpenItem) -> list[written.Event]:
         told = self._close("completed")
         self._open = item
         return told + item.begin()
 
-    def _close(self, status: schema.ItemStatus) -> list[events.Event]:
+    def _close(self, status: schema.ItemStatus) -> list[written.Event]:
         item, self._open, self._around = self._open, None, None
         if item is None:
             return []
@@ -207,7 +227,7 @@ class ResponsesRenderer:
 
     # Frames
 
-    def _frames(self, told: Sequence[events.Event]) -> bytes:
+    def _frames(self, told: Sequence[written.Event]) -> bytes:
         frames = []
         for event in told:
             event.sequence_number = self._number
@@ -216,15 +236,15 @@ class ResponsesRenderer:
         return b"".join(frames)
 
 
-def frame(event: events.Event) -> bytes:
+def frame(event: written.Event) -> bytes:
     """An event as it is sent."""
     return b"event: %b\ndata: %b\n\n" % (str(event.__struct_config__.tag).encode(), _encode(event))
 
 
 def _around(item: OpenItem) -> tuple[bytes, bytes, bytes]:
-    """A delta's frame without its number and its text."""
+    """The bytes around a delta's text and its number, which comes after that."""
     sample = item.delta(MARK)
     sample.sequence_number = NUMBER
-    before, _, rest = frame(sample).partition(b"%d" % NUMBER)
-    between, _, after = rest.partition(_encode(MARK))
+    before, _, rest = frame(sample).partition(_encode(MARK))
+    between, _, after = rest.partition(b"%d" % NUMBER)
     return before, between, after

@@ -6,14 +6,18 @@ JSON that nobody opens again.
 
 from typing import Any, Literal
 
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
-NULL = Raw(b"null")
 
 
-class TopLogprob(Struct):
+def as_json(text: bytes) -> Any:
+    """A field's default: a factory, since the OpenAPI document cannot show a Raw."""
+    return field(default_factory=lambda: Raw(text))
+
+
+class ResponseTopLogprob(Struct):
     """A token and its log probability. `bytes` is empty where the token adds nothing to the text."""
 
     token: str
@@ -21,17 +25,17 @@ class TopLogprob(Struct):
     bytes: list[int]
 
 
-class TokenLogprob(TopLogprob):
+class ResponseLogprob(ResponseTopLogprob):
     """A token of the answer, and the most likely tokens at its place."""
 
-    top_logprobs: list[TopLogprob]
+    top_logprobs: list[ResponseTopLogprob]
 
 
 class OutputText(Struct, tag="output_text"):
     """The text of a message."""
 
     text: str
-    logprobs: list[TokenLogprob] = []
+    logprobs: list[ResponseLogprob] = []
     annotations: list[Any] = []
 
 
@@ -47,7 +51,7 @@ class ReasoningText(Struct, tag="reasoning_text"):
     text: str
 
 
-class Message(Struct, tag="message"):
+class MessageItem(Struct, tag="message"):
     """The answer in words."""
 
     id: str
@@ -56,17 +60,17 @@ class Message(Struct, tag="message"):
     role: Literal["assistant"] = "assistant"
 
 
-class Reasoning(Struct, tag="reasoning"):
+class ReasoningItem(Struct, tag="reasoning"):
     """What the model thought, in one of two places. `encrypted_content`: if asked for."""
 
     id: str
     status: ItemStatus
     summary: list[SummaryText] = []
     content: list[ReasoningText] | UnsetType = UNSET
-    encrypted_content: str | None | UnsetType = UNSET
+    encrypted_content: str | UnsetType = UNSET
 
 
-class FunctionCall(Struct, tag="function_call"):
+class FunctionCallItem(Struct, tag="function_call"):
     """A call of a function. `arguments`: JSON. `namespace`: that the function was offered in."""
 
     id: str
@@ -77,7 +81,7 @@ class FunctionCall(Struct, tag="function_call"):
     namespace: str | UnsetType = UNSET
 
 
-class CustomToolCall(Struct, tag="custom_tool_call"):
+class CustomToolCallItem(Struct, tag="custom_tool_call"):
     """A call of a custom tool, whose input is text."""
 
     id: str
@@ -89,7 +93,7 @@ class CustomToolCall(Struct, tag="custom_tool_call"):
 
 
 Part = OutputText | ReasoningText
-Item = Message | Reasoning | FunctionCall | CustomToolCall
+Item = MessageItem | ReasoningItem | FunctionCallItem | CustomToolCallItem
 
 
 class InputTokensDetails(Struct):
@@ -105,7 +109,7 @@ class OutputTokensDetails(Struct):
     reasoning_tokens: int
 
 
-class Usage(Struct):
+class ResponseUsage(Struct):
     """Token counts."""
 
     input_tokens: int
@@ -115,7 +119,7 @@ class Usage(Struct):
     total_tokens: int
 
 
-class Error(Struct):
+class ResponseError(Struct):
     """Why a response has failed. `code`: one of the few that clients know."""
 
     code: Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
@@ -137,28 +141,28 @@ class Response(Struct, kw_only=True):
     status: Status
     model: str
     output: list[Item] = []
-    error: Error | None = None
+    error: ResponseError | None = None
     incomplete_details: IncompleteDetails | None = None
-    usage: Usage | None = None
+    usage: ResponseUsage | None = None
     completed_at: int | None = None
     background: bool = False
-    conversation: Raw = NULL
+    conversation: Raw = as_json(b"null")
     instructions: str | None = None
     max_output_tokens: int | None = None
     max_tool_calls: int | None = None
-    metadata: Raw = Raw(b"{}")
+    metadata: Raw = as_json(b"{}")
     parallel_tool_calls: bool = True
     previous_response_id: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
-    reasoning: Raw = Raw(b'{"effort":null,"summary":null}')
+    reasoning: Raw = as_json(b'{"effort":null,"summary":null}')
     safety_identifier: str | None = None
     service_tier: str = "default"
     store: bool = True
     temperature: float | None = None
-    text: Raw = Raw(b'{"format":{"type":"text"}}')
-    tool_choice: Raw = Raw(b'"auto"')
-    tools: Raw = Raw(b"[]")
+    text: Raw = as_json(b'{"format":{"type":"text"}}')
+    tool_choice: Raw = as_json(b'"auto"')
+    tools: Raw = as_json(b"[]")
     top_logprobs: int = 0
     top_p: float | None = None
     truncation: str = "disabled"

@@ -27,6 +27,10 @@ class FakeTokenizer:
         """The bytes of the text; no text is a control token."""
         return list(text.encode())
 
+    def encode_plain(self, text: str) -> list[int]:
+        """The same."""
+        return self.encode(text)
+
     def token_bytes(self, token: int) -> bytes:
         """The byte; none for EOG."""
         return b"" if token == EOG else bytes([token])

@@ -12,6 +12,7 @@ here; what a request means is not either: work goes in, token ids and bytes come
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from nitro.engines import messages
@@ -71,6 +72,8 @@ class Engine:
         # Who receives the answers of each verb; Ready and LoadFailed are the keeper's.
         self._receivers: dict[type[WireMessage], Callable[[Any], None]] = {
             messages.Accepted: self._accepted,
+            messages.Tokenized: self.generations.questions.answered,
+            messages.Detokenized: self.generations.questions.answered,
             messages.Rejected: self.generations.rejected,
             messages.TooLong: self.generations.too_long,
             messages.Step: self._step,
@@ -152,6 +155,27 @@ class Engine:
             embedding.abort()
             raise
         return embedding
+
+    async def tokenize(
+        self, work: EncodedWork, ids: bool = False, pieces: bool = False, parse_special: bool = True
+    ) -> messages.Tokenized:
+        """The tokens of its prompts: see messages.Tokenize. Raises what `generate` does."""
+        asked = partial(messages.Tokenize, work=work.raw, ids=ids, pieces=pieces, parse_special=parse_special)
+        answer = await self._ask(asked, work)
+        assert isinstance(answer, messages.Tokenized)
+        return answer
+
+    async def detokenize(self, work: EncodedWork) -> messages.Detokenized:
+        """What its prompts, which are token ids, say. Raises what `generate` does."""
+        answer = await self._ask(partial(messages.Detokenize, work=work.raw), work)
+        assert isinstance(answer, messages.Detokenized)
+        return answer
+
+    async def _ask(self, question: Callable[[int], messages.Question], work: EncodedWork) -> messages.Answer:
+        await self.ready()
+        if refusal := self.suspects.refusal(work.digest):
+            raise RequestRefused(refusal)
+        return await self.generations.ask(question, work.digest)
 
     def stop(self, error: EngineError) -> None:
         """Every open generation ends with `error`, and so does whatever waits or comes later."""

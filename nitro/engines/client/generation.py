@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from nitro.engines.types import Output
+from nitro.engines.types import Admission, Output
 from nitro.errors import EngineError, PromptRejected, SchemaViolated, SequenceFailed
 
 MAX_BURST = 32  # outputs in a burst: a request of a thousand sequences must not hold the event loop
@@ -40,6 +40,7 @@ class Generation:
         self.echoes: list[list[bytes]] = []  # the tokens of each prompt, if requested
         self.unenforced: list[str] = []  # what of the constraint's schemas is let through
         self.cached_tokens = 0
+        self.cache_write_tokens = 0  # computed, and kept in the prefix cache
         self.queue_seconds: float | None = None  # until the first sequence got its slot; None: still queued
         self._owner = owner
         self._index = {id: i for i, id in enumerate(ids)}
@@ -127,14 +128,15 @@ class Generation:
         if not self.accepted.done():
             self.accepted.set_result(None)
 
-    def admitted(self, id: int, cached: int, queued: float) -> None:
-        """A sequence got its slot, with `cached` tokens, after `queued` seconds. The first of each prompt counts."""
+    def admitted(self, admission: Admission) -> None:
+        """A sequence got its slot. The first of each prompt counts."""
         if self.queue_seconds is None:
-            self.queue_seconds = queued
-        prompt = self._index[id] // self.n
+            self.queue_seconds = admission.queued
+        prompt = self._index[admission.id] // self.n
         if prompt not in self._begun:
             self._begun.add(prompt)
-            self.cached_tokens += cached
+            self.cached_tokens += admission.cached
+            self.cache_write_tokens += admission.written
 
     def deliver(self, output: Output) -> None:
         """New tokens of one of its sequences."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from nitro.engines import messages
 from nitro.engines.client.embedding import Embedding
 from nitro.engines.client.generation import Generation
+from nitro.engines.client.questions import Questions
 from nitro.engines.client.suspects import Suspects
 from nitro.engines.types import StepRecord
 from nitro.engines.work import EncodedEmbeddingWork, EncodedWork
@@ -22,6 +23,7 @@ class Generations:
     def __init__(self, parallel: int, max_sequences: int, suspects: Suspects, send: Callable[[WireMessage], None]):
         """`parallel`: sequences that run at once; `max_sequences`: that run or wait."""
         self.open: set[Generation] = set()
+        self.questions = Questions(send)
         self.by_id: dict[int, Generation] = {}  # the same, by the ids of their open sequences
         self.embeddings: dict[int, Embedding] = {}  # that are open, by id
         self.completed = 0  # requests that the engine has answered, to the end
@@ -42,6 +44,10 @@ class Generations:
     @property
     def _requests(self) -> list[Generation | Embedding]:
         return [*self.open, *self.embeddings.values()]
+
+    async def ask(self, question: Callable[[int], messages.Question], digest: bytes) -> messages.Answer:
+        """See Questions. `question`: makes it, with its id."""
+        return await self.questions.ask(question(next(self._ids)), digest)
 
     def begin(self, work: EncodedWork) -> Generation:
         """Number its sequences, for a Generate that is to be sent. Raises EngineBusy."""
@@ -125,13 +131,18 @@ class Generations:
 
     def rejected(self, message: messages.Rejected) -> None:
         """A request cannot run."""
-        if request := self._known(message.id):
-            request.fail(PromptRejected(message.message, message.param))
+        self._fail(message.id, PromptRejected(message.message, message.param))
 
     def too_long(self, message: messages.TooLong) -> None:
         """A request does not fit into the context."""
-        if request := self._known(message.id):
-            request.fail(PromptTooLong(message.prompt_tokens, message.context, message.partly, message.param))
+        error = PromptTooLong(message.prompt_tokens, message.context, message.partly, message.param)
+        self._fail(message.id, error)
+
+    def _fail(self, id: int, error: EngineError) -> None:
+        if request := self._known(id):
+            request.fail(error)
+        else:
+            self.questions.fail(id, error)
 
     def _known(self, id: int) -> Generation | Embedding | None:
         return self.by_id.get(id) or self.embeddings.get(id)
@@ -158,7 +169,7 @@ class Generations:
     def _admit(self, record: StepRecord) -> None:
         for admission in record.admitted:
             if generation := self.by_id.get(admission.id):
-                generation.admitted(admission.id, admission.cached, admission.queued)
+                generation.admitted(admission)
 
     # When there is no engine any more
 
@@ -167,7 +178,9 @@ class Generations:
         ids = set(at_work)
         requests = {request for id in ids if (request := self._known(id))}
         aborted = [self._aborted[id] for id in ids & self._aborted.keys()]
-        self._suspects.died(aborted + [request.digest for request in requests], reason)
+        digests = [request.digest for request in requests]
+        self._suspects.died([*aborted, *digests, *self.questions.digests(ids)], reason)
+        self.questions.blame(ids, reason)
         for request in requests:
             request.fail(EngineDied(f"{reason} It was at work on this request, which may be the cause."))
 
@@ -180,3 +193,4 @@ class Generations:
         """All that is open ends with `error`."""
         for request in self._requests:
             request.fail(error)
+        self.questions.fail_all(error)

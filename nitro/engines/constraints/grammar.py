@@ -13,10 +13,10 @@ from nitro.engines.constraints.grammar_limits import check_size
 from nitro.engines.constraints.grammar_matcher import GrammarMatcher
 from nitro.engines.constraints.grammar_probe import first_problem
 from nitro.engines.constraints.grammar_vocabulary import GrammarVocabulary
-from nitro.engines.constraints.grammar_writer import GrammarWriter
+from nitro.engines.constraints.grammar_writer import GrammarWriter, lark
 from nitro.engines.constraints.schema_checks import SchemaChecks, blamed
 from nitro.engines.runner import Tokenizer
-from nitro.engines.types import Constraint, ModelInfo, Schema
+from nitro.engines.types import Constraint, GrammarText, ModelInfo, Schema
 
 
 class GrammarCompiler:
@@ -47,6 +47,9 @@ class GrammarCompiler:
             _check_wanted(is_wanted)
             self._checks.check_text(text)
             self._checks.check_growth(text.schema)
+        for grammar in constraint.grammars:
+            _check_wanted(is_wanted)
+            self._check_grammar(grammar)
         _check_wanted(is_wanted)
         own = Schema(constraint.source, constraint.param) if constraint.kind == "json_schema" else None
         with blamed(own) if own else as_grammar_errors():
@@ -62,6 +65,12 @@ class GrammarCompiler:
             if own:
                 self._checks.check_growth(own)
             return GrammarMatcher(ll, constraint, self._vocabulary, self._checks)
+
+    def _check_grammar(self, grammar: GrammarText) -> None:
+        """Raises GrammarError where no text can be held to it."""
+        with as_grammar_errors(grammar.param):
+            if problem := first_problem(self._vocabulary.begin(lark(grammar)), self._vocabulary):
+                raise GrammarError(problem, grammar.param)
 
     def _weaker(self, constraint: Constraint, is_wanted: Callable[[], bool]) -> Constraint:
         """With what can be followed of the schemas that are not strict."""

@@ -30,6 +30,7 @@ def check_size(constraint: Constraint) -> None:
     """
     schemas = [*constraint.schemas, *(text.schema for text in constraint.texts)]
     texts: list[tuple[str, str | None]] = [(schema.source, schema.param) for schema in schemas]
+    texts += [(grammar.source, grammar.param) for grammar in constraint.grammars]
     if constraint.kind != "layout":
         texts.append((constraint.source, None))
     for text, param in texts:

@@ -11,14 +11,16 @@ from typing import Any
 from llguidance import LLMatcher
 from llguidance.gbnf_to_lark import any_to_lark
 
+from nitro.engines.constraints.quoted_lark import quoted_lark
 from nitro.engines.constraints.schema_rewriting import rewritten
 from nitro.engines.runner import Tokenizer
-from nitro.engines.types import Constraint, PlainText
+from nitro.engines.types import Constraint, GrammarText, PlainText
 
 # White space is bounded, since a small model may go on with it for ever.
 WHITE_SPACE = r"[\x20\x0A\x0D\x09]{1,32}"
 ANSWER_RULE = "answer"  # the rule of an answer that is one JSON value
 SCHEMA_RULE = "schema_"  # and a number: the rule of one of the constraint's schemas
+GRAMMAR_RULE = "grammar_"  # and a number: the rule of one of its grammars, which is a grammar of its own
 _ANY_TEXT = r"/(.|\n)*/"
 
 
@@ -37,12 +39,15 @@ class GrammarWriter:
             grammar = self._layout(constraint)
         else:
             grammar = _SOURCES[constraint.kind](constraint.source)
+        others = [_named(f"{GRAMMAR_RULE}{i}", lark(each)) for i, each in enumerate(constraint.grammars)]
         if constraint.after:
-            return _with_prefix("SPACE", [], grammar)
+            return _with_prefix("SPACE", [], grammar, others)
         if constraint.reasoning_tags:
             marks = [rule for i, tag in enumerate(constraint.reasoning_tags) for rule in self._mark(f"_{i}", tag)]
-            return _with_prefix("(mark_0 until_1 SPACE)?", marks, grammar)
-        return _with_prefix("", [], grammar) if constraint.kind == "json_schema" else grammar
+            return _with_prefix("(mark_0 until_1 SPACE)?", marks, grammar, others)
+        if constraint.kind == "json_schema" or others:
+            return _with_prefix("", [], grammar, others)
+        return grammar
 
     def _layout(self, constraint: Constraint) -> str:
         rules = [rule for i, mark in enumerate(constraint.marks) for rule in self._mark(f"_{i}", mark)]
@@ -53,6 +58,7 @@ class GrammarWriter:
         for i, schema in enumerate(constraint.schemas):
             value = {**json.loads(enforceable(schema.source, schema.strict)), "x-guidance": _options(schema.strict)}
             rules.append(f"{SCHEMA_RULE}{i}[capture]: %json {json.dumps(value)}")
+        rules += [f"{GRAMMAR_RULE}{i}: @{GRAMMAR_RULE}{i}" for i in range(len(constraint.grammars))]
         return "\n".join([constraint.source, *rules])
 
     def _mark(self, suffix: str, text: str) -> list[str]:
@@ -123,12 +129,21 @@ def _options(strict: bool) -> Any:
     return {"lenient": not strict, "coerce_one_of": not strict, "whitespace_pattern": WHITE_SPACE}
 
 
-def _with_prefix(prefix: str, rules: list[str], grammar: str) -> str:
+def lark(text: GrammarText) -> str:
+    """A grammar of a text in Lark, as it is written. Raises ValueError for what cannot be followed."""
+    return quoted_lark(text.source) if text.quoted else text.source
+
+
+def _named(name: str, source: str) -> dict[str, str]:
+    return {"name": name, "lark_grammar": source}
+
+
+def _with_prefix(prefix: str, rules: list[str], grammar: str, others: list[dict[str, str]]) -> str:
     """The grammar with something before it. The rule of a JSON value is captured, so that its end is noticed."""
     answer = json.loads(grammar)["grammars"][0] if grammar.startswith('{"grammars"') else {"lark_grammar": grammar}
     rule = f"{ANSWER_RULE}[capture]: @inner" if answer.get("json_schema") else f"{ANSWER_RULE}: @inner"
-    lark = "\n".join([f"start: {prefix} {ANSWER_RULE}", rule, *rules, r"SPACE: /[ \n]{0,2}/"])
-    return json.dumps({"grammars": [{"lark_grammar": lark}, {**answer, "name": "inner"}]})
+    start = "\n".join([f"start: {prefix} {ANSWER_RULE}", rule, *rules, r"SPACE: /[ \n]{0,2}/"])
+    return json.dumps({"grammars": [{"lark_grammar": start}, {**answer, "name": "inner"}, *others]})
 
 
 def _from_choice(source: str) -> str:

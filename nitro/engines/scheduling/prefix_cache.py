@@ -6,11 +6,15 @@ idle slots are the cache. Where the runner wants that, they are offloaded beside
 
 Caches that cannot be cut, of recurrent models and those with windows, can be continued only where they end. So
 snapshots of them are kept where messages end (`Sequence.snapshot_points`), as idle slots like others.
+
+Idle slots give way in the order of their last use, but those that hold a prefix that a request has named come last: see
+`kept_prefixes.py`.
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+from nitro.engines.scheduling.kept_prefixes import KeptPrefix, KeptPrefixes
 from nitro.engines.scheduling.prompt_grid import PromptGrid
 from nitro.engines.scheduling.slots import Slots, shared_prefix
 from nitro.engines.types import ModelInfo
@@ -46,6 +50,7 @@ class PrefixCache:
 
     def __init__(self, info: ModelInfo, kv: KVStore):
         self.slots = Slots(info.slots)
+        self.kept = KeptPrefixes(info)
         self._info = info
         self._kv = kv
         self.grid = PromptGrid(info.prompt_grid)
@@ -74,13 +79,19 @@ class PrefixCache:
         """Whether a prefix of this length would be clearly longer than what the slots hold."""
         return length - self.find(tokens, busy)[1] >= MIN_PREFIX
 
+    def keep(self, tokens: list[int], keeps: Iterable[KeptPrefix], arrived: float) -> int:
+        """A sequence with these tokens starts: what it names stays. Returns how many of the first do."""
+        whole = [keep._replace(length=self.grid.down(keep.length)) for keep in keeps]
+        return self.kept.begin(tokens, [keep for keep in whole if keep.length >= MIN_PREFIX], arrived)
+
     def place(self, tokens: list[int], busy: list[BusySlot]) -> tuple[int, int]:
         """Make an idle slot busy: the slot, and how many leading tokens it holds already. There must be an idle one."""
         source, length = self.find(tokens, busy)
         source_is_busy = any(source == other.slot for other in busy)
-        if source is not None and not source_is_busy and self._loses_little(source, length):
+        kept = self._kept()
+        if source is not None and not source_is_busy and self._may_take_over(source, length, kept):
             return self._take_over(source, length, busy)
-        slot = self.slots.spare(exclude=source)
+        slot = self.slots.spare(exclude=source, spared=kept)
         if slot == source:
             return self._take_over(slot, length, busy)
         if source is None or length < MIN_PREFIX:
@@ -96,7 +107,10 @@ class PrefixCache:
         """Keep a copy of a busy slot, which holds exactly `tokens`, in an idle one, unless one holds it already."""
         if not self.slots.idle or self.slots.holds(tokens):
             return
-        spare = self.slots.spare()
+        kept = self._kept()
+        spare = self.slots.spare(spared=kept)
+        if spare in kept:
+            return
         self._drop(spare)
         self._make_room(len(tokens), busy, exclude=spare)
         if self._kv.copy(slot, spare, len(tokens)):
@@ -118,22 +132,20 @@ class PrefixCache:
         for slot, size in self.slots.in_pool():
             if size > limit:
                 continue
-            while self.slots.offloaded + size > limit and (oldest := self.slots.oldest_offloaded(exclude)) is not None:
+            while self.slots.offloaded + size > limit and (oldest := self._oldest_offloaded(exclude)) is not None:
                 self._drop(oldest)
             if self.slots.offloaded + size <= limit:
                 self._kv.offload(slot)
                 self.slots.offload(slot)
 
     def reclaim_kv(self) -> bool:
-        """Empty the least recently used idle slot in the pool. False where there is none."""
-        for slot, _ in self.slots.in_pool():
-            self._drop(slot)
-            return True
-        return False
+        """Empty the least recently used idle slot in the pool, or cut it to what is to stay. False where there is
+        none."""
+        return self._shrink(exclude=None) > 0
 
     def reclaim_memory(self) -> bool:
         """Drop what was offloaded first. False where nothing is offloaded."""
-        oldest = self.slots.oldest_offloaded(exclude=None)
+        oldest = self._oldest_offloaded(exclude=None)
         if oldest is not None:
             self._drop(oldest)
         return oldest is not None
@@ -141,6 +153,7 @@ class PrefixCache:
     def restart(self) -> None:
         """The runner was reset: every slot is empty."""
         self.slots = Slots(self._info.slots)
+        self.kept.clear()
 
     def _take_over(self, slot: int, length: int, busy: list[BusySlot]) -> tuple[int, int]:
         if length and self.slots.is_offloaded(slot):
@@ -154,12 +167,35 @@ class PrefixCache:
             return
         self.offload(exclude)
         used = self._used(busy)
-        for slot, size in self.slots.in_pool():
-            if used + tokens <= self._info.kv_tokens:
-                return
-            if slot != exclude:
-                self._drop(slot)
-                used -= size
+        while used + tokens > self._info.kv_tokens and (freed := self._shrink(exclude)):
+            used -= freed
+
+    def _shrink(self, exclude: int | None) -> int:
+        """Empty an idle slot in the pool other than `exclude`, or cut it to what is to stay. Returns how many tokens
+        are free by that; 0: there is none."""
+        pool = [(slot, size) for slot, size in self.slots.in_pool() if slot != exclude]
+        kept = self._kept() if pool else {}
+        for slot, size in sorted(pool, key=lambda held: held[0] in kept):  # stable: the least recently used first
+            if (stays := kept.get(slot, 0)) < size:
+                self._cut(slot, stays)
+                return size - self.slots.size(slot)
+        for slot, size in pool:
+            self._drop(slot)
+            return size
+        return 0
+
+    def _cut(self, slot: int, length: int) -> None:
+        if length and self._kv.trim(slot, length) == length:
+            self.slots.cut(slot, length)
+        else:
+            self._drop(slot)
+
+    def _kept(self) -> dict[int, int]:
+        """The idle slots that give way last, and how many of their tokens are to stay."""
+        return self.kept.holders(self.slots.items())
+
+    def _oldest_offloaded(self, exclude: int | None) -> int | None:
+        return self.slots.oldest_offloaded(exclude, self._kept())
 
     def _used(self, busy: list[BusySlot]) -> int:
         return self.slots.held + sum(other.computed for other in busy)
@@ -167,6 +203,13 @@ class PrefixCache:
     def _drop(self, slot: int) -> None:
         self._kv.trim(slot, 0)
         self.slots.clear(slot)
+
+    def _may_take_over(self, slot: int, length: int, kept: dict[int, int]) -> bool:
+        """Whether a slot that shares `length` tokens with a sequence may become its own."""
+        # what is to stay of it would be cut, or could not be cut back to
+        if slot in kept and (kept[slot] > length or not self._info.can_truncate):
+            return False
+        return self._loses_little(slot, length)
 
     def _loses_little(self, slot: int, length: int) -> bool:
         return KEPT_PER_LOST * (self.slots.size(slot) - length) <= length

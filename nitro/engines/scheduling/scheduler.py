@@ -214,7 +214,9 @@ class Scheduler:
         """A waiting sequence gets a slot."""
         tokens = sequence.tokens[: sequence.prompt_length] if self.info.prompt_grid else sequence.tokens
         prefix = [] if sequence.bypass_cache else tokens
+        kept = self.prefixes.keep(sequence.tokens, sequence.keeps, sequence.arrived)
         sequence.slot, sequence.computed = self.prefixes.place(prefix, busy)
+        sequence.written = max(kept - sequence.computed, 0)
         self.waiting.remove(sequence)
         insort(self.running, sequence, key=age)
         self._round = max(self._round, sequence.age[0])

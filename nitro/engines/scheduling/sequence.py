@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from nitro.engines.runner import Matcher
+from nitro.engines.scheduling.kept_prefixes import KeptPrefix
 from nitro.engines.scheduling.speculation import Drafter
 from nitro.engines.types import SamplingParams
 
@@ -25,10 +26,12 @@ class Sequence:
     matcher: Matcher | None = None
     drafter: Drafter = field(default_factory=Drafter)
     snapshot_points: tuple[int, ...] = ()  # ascending positions in the prompt at which a copy of its slot is to be kept
+    keeps: tuple[KeptPrefix, ...] = ()  # prefixes of the prompt that are to stay in the cache
     visible_special_tokens: frozenset[int] = frozenset()  # control tokens whose text is part of the answer
     bypass_cache: bool = False  # nothing of it may come from a cache
     prompt_length: int = field(init=False)
     computed: int = field(init=False, default=0)  # tokens that its slot holds
+    written: int = field(init=False, default=0)  # tokens that it computes, and that stay in the cache
     slot: int | None = field(init=False, default=None)  # None: it waits
     scored: int = field(init=False, default=0)  # tokens of the prompt whose logprobs have gone out
     overtaken: int = field(init=False, default=0)  # times that a younger one went first

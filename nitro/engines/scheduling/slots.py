@@ -1,5 +1,7 @@
 """Which slot holds what: the idle ones are the prefix cache. Pure bookkeeping; `prefix_cache.py` moves the KV."""
 
+from collections.abc import Container
+
 
 class Slots:
     """`count` slots, each busy (a sequence owns it) or idle (it holds the tokens its last sequence left).
@@ -27,13 +29,18 @@ class Slots:
         """Tokens that are offloaded."""
         return sum(len(self._idle[slot]) for slot in self._offloaded)
 
+    def items(self) -> list[tuple[int, list[int]]]:
+        """The idle slots that hold something, and what, the least recently used first."""
+        return [(slot, held) for slot, held in self._idle.items() if held]
+
     def in_pool(self) -> list[tuple[int, int]]:
-        """The idle slots that hold something in the pool, and how many tokens, the least recently used first."""
+        """Those of them that hold it in the pool, and how many tokens, in the same order."""
         return [(slot, len(held)) for slot, held in self._idle.items() if held and slot not in self._offloaded]
 
-    def oldest_offloaded(self, exclude: int | None) -> int | None:
-        """The least recently used of the offloaded slots other than `exclude`."""
-        return next((slot for slot in self._idle if slot in self._offloaded and slot != exclude), None)
+    def oldest_offloaded(self, exclude: int | None, spared: Container[int] = ()) -> int | None:
+        """The least recently used of the offloaded slots other than `exclude`, one of `spared` if there is no other."""
+        offloaded = [slot for slot in self._idle if slot in self._offloaded and slot != exclude]
+        return next((slot for slot in offloaded if slot not in spared), offloaded[0] if offloaded else None)
 
     def is_offloaded(self, slot: int) -> bool:
         """Whether what an idle slot holds lies beside the pool."""
@@ -64,11 +71,14 @@ class Slots:
                 best, longest, size = slot, shared, len(held)
         return best, longest
 
-    def spare(self, exclude: int | None = None) -> int:
-        """An idle slot other than `exclude` to be overwritten: an empty one, else the least recently used. `exclude`
-        itself where no other is idle."""
+    def spare(self, exclude: int | None = None, spared: Container[int] = ()) -> int:
+        """An idle slot other than `exclude` to be overwritten: an empty one, else the least recently used, one of
+        `spared` if there is no other. `exclude` itself where no other is idle."""
         others = [slot for slot in self._idle if slot != exclude]
-        return next((slot for slot in others if not self._idle[slot]), others[0] if others else next(iter(self._idle)))
+        if not others:
+            return next(iter(self._idle))
+        empty = (slot for slot in others if not self._idle[slot])
+        return next(empty, next((slot for slot in others if slot not in spared), others[0]))
 
     def take(self, slot: int) -> None:
         """An idle slot becomes busy."""
@@ -84,6 +94,10 @@ class Slots:
     def offload(self, slot: int) -> None:
         """What an idle slot holds was offloaded."""
         self._offloaded.add(slot)
+
+    def cut(self, slot: int, length: int) -> None:
+        """An idle slot in the pool was cut to its first `length` tokens."""
+        self._idle[slot] = self._idle[slot][:length]
 
     def clear(self, slot: int) -> None:
         """An idle slot was emptied."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nitro.engines import messages
@@ -52,6 +53,7 @@ class Embeddings:
         info = runner.info.embedding
         self._queue = EmbeddingQueue(info.step_inputs if info else 1)
         self._budget = StepBudget(info.step_tokens if info else 1)
+        self._pauses = bool(info and info.pauses)
         self._tasks: dict[int, EmbeddingTask] = {}
 
     @property
@@ -79,21 +81,31 @@ class Embeddings:
         """What the next step computes. `streaming`: somebody waits for text meanwhile."""
         return self._queue.take(self._budget.tokens(streaming))
 
-    def compute(self, pieces: list[Piece]) -> list[WireMessage]:
-        """Compute them. Returns what is to be told: vectors, and failures, each of which ends its request."""
+    def compute(self, pieces: list[Piece], meanwhile: Callable[[], float]) -> list[WireMessage]:
+        """Compute them. `meanwhile`: may be called in between; returns the seconds that it took. Returns what is to be
+        told: vectors, and failures, each of which ends its request."""
         started = time.monotonic()
+        paused = 0.0
+
+        def pause() -> None:
+            nonlocal paused
+            paused += meanwhile()
+
+        sequences = [piece.tokens for piece in pieces]
         try:
-            pooled = self._runner.embed([piece.tokens for piece in pieces])
+            pooled = self._runner.embed(sequences, pause) if self._pauses else self._runner.embed(sequences)
         except Exception as error:
             log.exception("a step of embeddings raised; its requests fail")
             return self._failed({piece.request for piece in pieces}, f"The engine failed: {error!r}")
-        self._budget.observe(sum(len(piece.tokens) for piece in pieces), time.monotonic() - started)
+        self._budget.observe(sum(map(len, sequences)), time.monotonic() - started - paused)
         return self._told(pieces, pooled)
 
     def _told(self, pieces: list[Piece], pooled: list[bytes]) -> list[WireMessage]:
         found: dict[int, list[tuple[int, bytes]]] = {}
         failures: dict[int, str] = {}
         for piece, numbers in zip(pieces, pooled, strict=True):
+            if piece.request not in self._tasks:  # its client left meanwhile
+                continue
             try:
                 vector = self._tasks[piece.request].add(piece, numbers)
             except ValueError as error:

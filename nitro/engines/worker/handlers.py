@@ -19,6 +19,7 @@ from nitro.engines.worker.embedding_preparation import EmbeddingPreparation
 from nitro.engines.worker.jobs import Job, first_lane
 from nitro.engines.worker.preparation import Preparation
 from nitro.engines.worker.preparers import Preparers
+from nitro.engines.worker.token_questions import TokenQuestions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Services:
     preparation: Preparation
     embedding: EmbeddingPreparation
     preparers: Preparers
+    tokens: TokenQuestions
 
 
 def handle(services: Services, message: messages.Request) -> None:
@@ -47,6 +49,14 @@ def _embed(services: Services, message: messages.Embed) -> None:
     services.preparers.begin(Job([message.id], first_lane(message.work), slices))
 
 
+def _tokenize(services: Services, message: messages.Tokenize) -> None:
+    services.preparers.begin(Job([message.id], first_lane(message.work), services.tokens.tokenize(message)))
+
+
+def _detokenize(services: Services, message: messages.Detokenize) -> None:
+    services.preparers.begin(Job([message.id], first_lane(message.work), services.tokens.detokenize(message)))
+
+
 def _abort(services: Services, message: messages.Abort) -> None:
     services.preparers.abort(message.ids)
 
@@ -54,5 +64,7 @@ def _abort(services: Services, message: messages.Abort) -> None:
 HANDLERS: dict[type[messages.Request], Callable[[Services, Any], None]] = {
     messages.Generate: _generate,
     messages.Embed: _embed,
+    messages.Tokenize: _tokenize,
+    messages.Detokenize: _detokenize,
     messages.Abort: _abort,
 }

@@ -52,6 +52,7 @@ class EngineLoop:
         self._output_bytes = OutputBytes(runner)
         self.embeddings = Embeddings(runner)
         self._turns = Turns()
+        self._embeds = False  # whether a step of embeddings is under way
         self._steps = 0
 
     def run(self) -> None:
@@ -70,7 +71,7 @@ class EngineLoop:
     @property
     def _busy(self) -> bool:
         """Whether there is anything to compute."""
-        return self._scheduler.busy or self.embeddings.busy
+        return self._scheduler.busy or self.embeddings.busy or self._embeds
 
     # What commands do
 
@@ -108,18 +109,39 @@ class EngineLoop:
 
     def _embed(self) -> None:
         """A step of embeddings."""
+        self._embeds = True
         started = time.monotonic()
         streaming = self._scheduler.busy
         pieces = self.embeddings.next(streaming)
-        self._marks.write(ENGINE_THREAD, dict.fromkeys(piece.request for piece in pieces))
-        told = self.embeddings.compute(pieces)
-        seconds = time.monotonic() - started
+        marked = list(dict.fromkeys(piece.request for piece in pieces))
+        self._marks.write(ENGINE_THREAD, marked)
+        since = started  # the last pause
+
+        def meanwhile() -> float:
+            nonlocal since
+            paused = self._generate_meanwhile(time.monotonic() - since)
+            self._marks.write(ENGINE_THREAD, marked)
+            since = time.monotonic()
+            return paused
+
+        told = self.embeddings.compute(pieces, meanwhile)
+        self._embeds = False
+        self._turns.embedded(time.monotonic() - since)
         self._steps += 1
-        self.outbox.send(messages.Step(self._record(seconds, embedded=len(pieces)), []))
+        self.outbox.send(messages.Step(self._record(time.monotonic() - started, embedded=len(pieces)), []))
         for message in told:
             self.outbox.send(message)
-        if streaming:
-            self._turns.embedded(seconds)
+
+    def _generate_meanwhile(self, embedded: float) -> float:
+        """Within a step of embeddings, which has computed for so many seconds: text, until embeddings have their turn
+        again. Returns the seconds that it took."""
+        began = time.monotonic()
+        self._turns.embedded(embedded)
+        self._run_commands()
+        while self._scheduler.busy and not self._turns.embeds(True, True):
+            self._step()
+            self._run_commands()
+        return time.monotonic() - began
 
     def _step(self) -> None:
         started = time.monotonic()
@@ -187,7 +209,7 @@ class EngineLoop:
             seconds,
             rows=rows,
             lost=lost,
-            admitted=[Admission(s.id, cached, started - s.arrived) for s, cached in scheduler.admitted],
+            admitted=[Admission(s.id, cached, started - s.arrived, s.written) for s, cached in scheduler.admitted],
             preempted=[sequence.id for sequence in scheduler.preempted],
         )
         # first of all: what the server does with it takes no core from the next step before that has begun

@@ -30,6 +30,7 @@ from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.preparation import Preparation
 from nitro.engines.worker.preparers import Preparers
 from nitro.engines.worker.reader import Reader
+from nitro.engines.worker.token_questions import TokenQuestions
 from nitro.engines.worker.writer import Writer
 from nitro.system import frames, gc_tuning, heap
 
@@ -47,8 +48,12 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
         return
     inbox = Inbox()
     outbox = Outbox()
-    preparation = Preparation(runner, spec.lookup == "on")
-    services = handlers.Services(preparation, EmbeddingPreparation(runner), Preparers(inbox, outbox, marks))
+    services = handlers.Services(
+        Preparation(runner, spec.lookup == "on"),
+        EmbeddingPreparation(runner),
+        Preparers(inbox, outbox, marks),
+        TokenQuestions(runner.tokenizer, runner.info),
+    )
     reader.handle_with(partial(handlers.handle, services))
     outbox.put(messages.Ready(runner.info))
     Writer(sock, inbox, outbox).start()

@@ -25,6 +25,7 @@ from nitro.engines.scheduling.speculation import Drafter
 from nitro.engines.types import Constraint, GenerationParams, SamplingParams
 from nitro.engines.work import Work, decode_work
 from nitro.engines.worker.jobs import Abandoned, JobResult, Lane, Rejection, Slices, T, brief, first_lane
+from nitro.engines.worker.named_prefixes import NamedPrefixes
 from nitro.engines.worker.prompt_tokens import PromptTokenizer
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Preparation:
         self._info = runner.info
         self._tokenizer = runner.tokenizer
         self._prompts = PromptTokenizer(runner.tokenizer, runner.info)
+        self._prefixes = NamedPrefixes(runner.tokenizer, runner.info)
         self._grammar_compiler: GrammarCompiler | None = None  # made with the first constraint
         self._making_compiler = threading.Lock()
 
@@ -95,6 +97,9 @@ class Preparation:
             room = self._info.context - len(tokens)
             max_tokens = room if params.max_tokens is None else min(room, params.max_tokens)
             points = () if self._info.can_truncate else snapshot_points(tokens, self._tokenizer)
+            keeps = self._prefixes.keeps(work, tokens, points) if i == 0 else ()
+            if not self._info.can_truncate:
+                points = tuple(sorted({*points, *(keep.length for keep in keeps)}))
             if params.echo:
                 echoes.append([self._tokenizer.vocabulary_text(token) for token in tokens])
             for j in range(work.n):
@@ -107,6 +112,7 @@ class Preparation:
                     matcher=self._with_thinking_budget(params, matcher and matcher.copy()),
                     drafter=Drafter(predicted, self._lookup),
                     snapshot_points=points,
+                    keeps=keeps if j == 0 else (),
                     visible_special_tokens=visible,
                     bypass_cache=not params.use_cache,
                 )

@@ -89,7 +89,7 @@ class Writer(threading.Thread):
     def _substitutes(self, message: frames.WireMessage, error: str) -> list[frames.WireMessage]:
         """What is sent in place of a message that has no encoding: the requests at fault fail, and no others."""
         match message:
-            case messages.Accepted(id):
+            case messages.Accepted(id) | messages.Tokenized(id) | messages.Detokenized(id):
                 return [messages.Rejected(id, error)]  # the server aborts all of its sequences
             case messages.Step(record, outputs):
                 faulty = [output.id for output in outputs if not _has_encoding(output)]

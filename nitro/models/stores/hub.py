@@ -35,28 +35,29 @@ def cache() -> Path:
 
 def find(root: Path) -> Iterator[Found]:
     """The models of every repository in a cache, at its newest commit. Half-fetched ones have a problem."""
-    records = fetched.read()
+    records, begun = fetched.read(), fetched.begun()
     for folder in sorted(root.glob(f"{PREFIX}*")):
         repository = repository_in(folder)
         ours = records.get(repository, frozenset())
+        command = _command(begun.get(repository, repository))
         snapshot = _snapshot(folder)
         unfinished = _unfinished(folder)
         any_whole = False
         for found in repositories.models(repository, snapshot) if snapshot else ():
             any_whole = True
-            problem = found.problem or _missing(repository, found, unfinished)
+            problem = found.problem or _missing(command, found, unfinished)
             yield replace(found, problem=problem, removable=_is_ours(found.path, ours))
         if unfinished and not any_whole:
             partial = any(name.endswith(fetched.PARTIAL) for name in unfinished)
-            problem = f"It is half fetched; `{_command(repository)}` fetches the rest" + (
+            problem = f"It is half fetched; `{command}` fetches the rest" + (
                 f", and `nitro rm {repository}` removes what is here." if partial else "."
             )
             yield Found(name=repository, path=snapshot or folder, problem=problem, removable=partial)
 
 
-def _command(repository: str) -> str:
-    """That fetches it. `nitro pull` wants an owner, which old repositories have not."""
-    return f"nitro pull {repository}" if "/" in repository else f"hf download {repository}"
+def _command(name: str) -> str:
+    """That fetches a repository, or a model in it. `nitro pull` wants an owner, which old repositories have not."""
+    return f"nitro pull {name}" if "/" in name else f"hf download {name}"
 
 
 def repository_in(folder: Path) -> str:
@@ -66,17 +67,20 @@ def repository_in(folder: Path) -> str:
 
 def _is_ours(path: Path, fetched: frozenset[str]) -> bool:
     """Whether Nitro has fetched a model: its file, or all weights in its folder."""
-    if str(path) in fetched or not path.is_dir():
+    if str(path) in fetched or not os.path.isdir(path):
         return str(path) in fetched
-    return all(str(file) in fetched for file in path.iterdir() if is_weights(file.name))
+    try:
+        return all(str(file) in fetched for file in path.iterdir() if is_weights(file.name))
+    except OSError:
+        return False
 
 
-def _missing(repository: str, found: Found, unfinished: list[str]) -> str | None:
+def _missing(command: str, found: Found, unfinished: list[str]) -> str | None:
     """A link whose blob is gone."""
-    if found.path.exists():
+    if os.path.exists(found.path):
         return None
     how = "is half fetched" if unfinished else "has lost its blob"
-    return f"{found.path.name} {how}; `{_command(repository)}` fetches it."
+    return f"{found.path.name} {how}; `{command}` fetches it."
 
 
 def _unfinished(folder: Path) -> list[str]:
@@ -92,9 +96,9 @@ def _snapshot(folder: Path) -> Path | None:
     try:
         ref = folder / "refs/main"
         commit = ref.read_text().strip() if ref.is_file() and ref.stat().st_size <= MAX_COMMIT else ""
-        if commit and Path(commit).name == commit and (snapshots / commit).is_dir():
+        if commit and Path(commit).name == commit and os.path.isdir(snapshots / commit):
             return snapshots / commit
-        found = [snapshot for snapshot in snapshots.iterdir() if snapshot.is_dir()]
+        found = [snapshot for snapshot in snapshots.iterdir() if os.path.isdir(snapshot)]
         return max(found, key=lambda snapshot: snapshot.stat().st_mtime, default=None)
     except (OSError, ValueError):
         return None

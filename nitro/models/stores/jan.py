@@ -73,7 +73,7 @@ def _model(root: Path, file: Path, id: str) -> Iterator[Found]:
         names=tuple(title for title in dict.fromkeys(titles) if title != name),
         path=path,
         projector=_absolute(root, projector) if projector else None,
-        problem=None if path.exists() else missing,
+        problem=None if os.path.exists(path) else missing,
     )
 
 

@@ -38,7 +38,7 @@ def _find(root: Path) -> Iterator[Found]:
         known = dict(_manifests(place, names))
         for found in folder.files_in(place, [*names, *_unfinished(names)]):
             title, projector = known.get(found.path.name, ("", None))
-            if not found.path.exists():
+            if not os.path.exists(found.path):
                 found = replace(found, problem=f"{found.path.name} is half fetched; have llama.cpp fetch the rest.")
             elif projector:
                 found = replace(found, projector=place / projector)

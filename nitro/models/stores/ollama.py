@@ -43,7 +43,7 @@ def _find(root: Path) -> Iterator[Found]:
     for folder in MANIFESTS:
         for count, file in enumerate(sorted((root / folder).glob("*/*/*/*"))):
             name = _without_own_host(file.relative_to(root / folder).parts)
-            if count < MAX_MANIFESTS and name not in seen and file.is_file():
+            if count < MAX_MANIFESTS and name not in seen and os.path.isfile(file):
                 seen.add(name)
                 yield _model(root, file, name)
 
@@ -68,7 +68,7 @@ def _problem(layers: dict[str, list[dict[str, Any]]], path: Path | None, name: s
         return "Ollama stores it as single tensors, which only Ollama opens; fetch a GGUF or an MLX model of it."
     if path is None:
         return f"Its manifest names no weights, or cannot be read; `ollama pull {name}` fetches it again."
-    if not path.is_file():
+    if not os.path.isfile(path):
         return f"{path.name} is missing; `ollama pull {name}` fetches it again."
     if "adapter" in layers:
         return "It is a model with an adapter, which Nitro does not apply yet."

@@ -1,4 +1,8 @@
-"""Walks through a folder of models, bounded: it may be anybody's, on a slow disk, and hold anything."""
+"""Walks through a folder of models, bounded: it may be anybody's, on a slow disk, and hold anything.
+
+Stores look at single files by os.path, which says False where Path's methods raise for a folder that may not be read:
+one such file must not hide the others.
+"""
 
 import os
 from collections.abc import Iterator

@@ -35,6 +35,7 @@ from nitro.service.intake.messages import (
     PreparedEmbedding,
     Read,
     Refusal,
+    Rendered,
     Use,
     Valid,
 )
@@ -71,14 +72,18 @@ class Intake:
         strict: bool = False,
         found: bool = False,
         history: bytes | None = None,
+        share: float = 1.0,
     ) -> Prepared:
-        """Have a request read and made ready for the engine. `reader`, `found`: see Read. `body`: in pieces. `history`:
-        see RawRequest.
+        """Have a request read and made ready for the engine. `reader`, `found`, `share`: see Read. `body`: in pieces.
+        `history`: see RawRequest.
 
         Raises ApiError, TemplateError, PromptTooLong or PromptRejected where the request is at fault, EngineBusy where
         too many of its size wait, or no process can be started.
         """
-        answer = await self._read(setup, reader, body, strict, found, history)
+        length = None if history is None else len(history)
+        body = [history, *body] if history else body
+        lane, seconds = self._lane(body)
+        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found, history=length, share=share), body)
         assert isinstance(answer, Prepared)
         return answer
 
@@ -86,23 +91,28 @@ class Intake:
         self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False, found: bool = False
     ) -> PreparedEmbedding:
         """The same for a request of embeddings, whose `reader` is an EmbeddingReader's place."""
-        answer = await self._read(setup, reader, body, strict, found)
+        lane, seconds = self._lane(body)
+        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found), body)
         assert isinstance(answer, PreparedEmbedding)
         return answer
 
-    async def _read(
+    async def render(
         self,
         setup: ModelSetup,
         reader: str,
         body: list[bytes],
-        strict: bool,
-        found: bool,
+        strict: bool = False,
+        found: bool = False,
         history: bytes | None = None,
-    ) -> FromIntake:
+    ) -> Rendered:
+        """The same, of its prompt alone."""
         length = None if history is None else len(history)
         body = [history, *body] if history else body
         lane, seconds = self._lane(body)
-        return await lane.ask(setup, Read(reader, seconds, strict, found=found, history=length), body)
+        read = Read(reader, seconds, strict, found=found, history=length, only_prompt=True)
+        answer = await lane.ask(setup, read, body)
+        assert isinstance(answer, Rendered)
+        return answer
 
     async def name(self, namer: str, body: list[bytes]) -> Asked:
         """Which model a request wants. `namer`: see Name. Raises ApiError and EngineBusy, as `read` does."""

@@ -1,7 +1,8 @@
 """What passes between the server and a process that reads requests: plain data. Framed as an engine's messages are.
 
-The server sends one Import, then Use for each model, and a Read for each request. The answer is Prepared or one of the
-refusals; Compiling may come before it. A Check is answered by Valid or a refusal, a Name by Named or a refusal.
+The server sends one Import, then Use for each model, and a Read for each request. The answer is Prepared, Rendered or
+one of the refusals; Compiling may come before it. A Check is answered by Valid or a refusal, a Name by Named or a
+refusal.
 """
 
 import signal
@@ -9,7 +10,7 @@ import signal
 import msgspec
 from msgspec import Struct
 
-from nitro.engines.work import EncodedEmbeddingWork, EncodedWork
+from nitro.engines.work import EncodedEmbeddingWork, EncodedWork, decode_work
 from nitro.errors import ApiError, NitroError, PromptRejected, PromptTooLong, TemplateError
 from nitro.models.setup import ModelSetup
 from nitro.service.asked import Asked
@@ -67,7 +68,9 @@ class Read(WireMessage, frozen=True):
     """A request; its body is the next payload. `reader`: who reads it, as "module:function". `seconds`: its limit of
     processor time. `strict`: refuse parameters that would be ignored. `place`: that of its model. `found`: its name for
     the model was found to mean this one. `history`: so many bytes at the payload's start are the request's history,
-    which goes to the reader beside the body; None: it has none, and its reader takes none."""
+    which goes to the reader beside the body; None: it has none, and its reader takes none. `share`: so much of a
+    conversation's text may stay: see shortened.py.
+    `only_prompt`: the answer is Rendered, not Prepared."""
 
     reader: str
     seconds: float
@@ -75,6 +78,8 @@ class Read(WireMessage, frozen=True):
     place: int = 0
     found: bool = False
     history: int | None = None
+    share: float = 1.0
+    only_prompt: bool = False
 
 
 class Name(WireMessage, frozen=True):
@@ -112,7 +117,8 @@ class Valid(WireMessage, frozen=True):
 
 class Prepared(WireMessage, frozen=True):
     """A request that the engine can work on. `ignored`: parameters without effect, as they may stand in a header.
-    `unknown_model`: the name it has for a model, where that is not ours. `keep_alive`: see GenerationRequest."""
+    `unknown_model`: the name it has for a model, where that is not ours. `keep_alive`: see GenerationRequest.
+    `truncates`: see Conversation."""
 
     work: EncodedWork
     output: OutputOptions
@@ -121,6 +127,7 @@ class Prepared(WireMessage, frozen=True):
     ignored: list[str]
     unknown_model: str | None
     keep_alive: float | None = None
+    truncates: bool = False
 
 
 class PreparedEmbedding(WireMessage, frozen=True):
@@ -131,6 +138,21 @@ class PreparedEmbedding(WireMessage, frozen=True):
     ignored: list[str]
     unknown_model: str | None
     keep_alive: float | None = None
+
+
+class Rendered(WireMessage, frozen=True):
+    """The first prompt of a request, in JSON. The others: as in Prepared."""
+
+    prompt: bytes
+    ignored: list[str]
+    unknown_model: str | None
+    keep_alive: float | None = None
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> "Rendered":
+        """The prompt of a request that is ready for the engine."""
+        prompt = msgspec.json.encode(decode_work(prepared.work.raw).prompts[0])
+        return cls(prompt, prepared.ignored, prepared.unknown_model, prepared.keep_alive)
 
 
 class ApiRefusal(WireMessage, frozen=True):
@@ -173,7 +195,7 @@ class IntakeBug(WireMessage, frozen=True):
 
 ToIntake = Import | Use | Read | Name | Check
 Refusal = ApiRefusal | TemplateRefusal | LengthRefusal | PromptRefusal | IntakeBug
-FromIntake = Compiling | Valid | Named | Prepared | PreparedEmbedding | Refusal
+FromIntake = Compiling | Valid | Named | Prepared | PreparedEmbedding | Rendered | Refusal
 
 decode_to_intake = msgspec.msgpack.Decoder(ToIntake).decode
 decode_from_intake = msgspec.msgpack.Decoder(FromIntake).decode

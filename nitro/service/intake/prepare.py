@@ -5,26 +5,29 @@ ends. So it runs in a process of its own, which `lanes` starts and ends. Knows n
 protocol is known to the Reader alone.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
 from nitro.engines.types import Constraint, GenerationParams, ThinkingBudget
-from nitro.engines.work import encode_work
+from nitro.engines.work import Keep, encode_work
 from nitro.errors import ApiError, PromptTooLong, TemplateError, no_such_model
 from nitro.models.setup import ModelSetup
 from nitro.service import ignored_parameters
 from nitro.service.answer_constraint import after_thinking, unenforced_tools, with_tools
 from nitro.service.embedding_request import EmbeddingReader, EmbeddingRequest
-from nitro.service.intake import embedding_work
+from nitro.service.intake import embedding_work, prefix_ends
 from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, PreparedEmbedding, encode_tools
+from nitro.service.intake.shortened import shortened
 from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts, text_part
 from nitro.text.family import ModelFamily
 from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tool
 
 SYSTEM_ROLES = ("system", "developer")
+_MESSAGE = re.compile(r"\bmessages\[(\d+)\]")
 MAX_TOOLS_BYTES = 2 * 2**20  # of all tools together
 
 
@@ -46,17 +49,24 @@ class Preparer:
         self._compiled: dict[str | None, ChatTemplate | TemplateError] = {}  # by source
 
     def prepare(
-        self, body: bytes, reader: Reader | EmbeddingReader, strict: bool = False, found: bool = False
+        self,
+        body: bytes,
+        reader: Reader | EmbeddingReader,
+        strict: bool = False,
+        found: bool = False,
+        share: float = 1.0,
     ) -> Prepared | PreparedEmbedding:
-        """`strict`: what would be ignored is refused. `found`: the request's name for a model means this one. Raises
-        ApiError, TemplateError, PromptTooLong or PromptRejected."""
+        """`strict`: what would be ignored is refused. `found`: the request's name for a model means this one. `share`:
+        so much of a conversation may stay. Raises ApiError, TemplateError, PromptTooLong or PromptRejected."""
         request = reader(body, self._setup)
         if isinstance(request, EmbeddingRequest):
             return self._embedding(request, strict, found)
         self._check_generates(request)
         request = self._with_models_own(request)
         unknown = self._check_model(request, strict, found)
-        prepared = self._conversation(request) if isinstance(request.prompt, Conversation) else self._texts(request)
+        prepared = (
+            self._conversation(request, share) if isinstance(request.prompt, Conversation) else self._texts(request)
+        )
         names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.escaped, prepared.ignored)]
         if strict:
             ignored_parameters.refuse(names)
@@ -113,7 +123,7 @@ class Preparer:
                 raise no_such_model(unknown, self._setup.names[:1])
         return unknown
 
-    def _conversation(self, request: GenerationRequest) -> Prepared:
+    def _conversation(self, request: GenerationRequest, share: float) -> Prepared:
         """Rendered by the chat template."""
         prompt = request.prompt
         assert isinstance(prompt, Conversation)
@@ -122,9 +132,20 @@ class Preparer:
         source = self._setup.template if tools is None else self._setup.tool_template
         template = self._template(source)
         family = ModelFamily.of(source or "", self._setup.tool_format)
-        messages = [with_text(message, template.part_separator) for message in self._with_system(prompt.messages)]
-        offered = tools.offered if tools else None
-        text = family.prompt(template, messages, offered, prompt.variables, prompt.continues)
+
+        def as_templates_want(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [with_text(message, template.part_separator) for message in self._with_system(messages)]
+
+        def render(messages: list[dict[str, Any]], offered: list[dict[str, Any]] | None) -> str:
+            return family.prompt(template, as_templates_want(messages), offered, prompt.variables, prompt.continues)
+
+        left = shortened(prompt.messages, share) if share < 1 else prompt.messages
+        messages = as_templates_want(left)
+        try:
+            text = render(left, tools.offered if tools else None)
+        except TemplateError as error:
+            places = prompt.places if share == 1 else []
+            raise _placed(error, places, len(messages) - len(left)) from error.__cause__
         begun = messages[-1]["content"] if prompt.continues else ""
         markers = family.reasoning_markers
         opened = markers is not None and (markers.opened_by(text) or markers.left_open_by(begun))
@@ -133,9 +154,10 @@ class Preparer:
         if tools:
             constraint = with_tools(constraint, tools, family.format, parallel_calls)
         constraint = after_thinking(constraint, markers, opened, family.format if tools else None)
+        hide_answer = request.max_tokens == 0
         params = GenerationParams(
             sampling=request.sampling,
-            max_tokens=request.max_tokens,
+            max_tokens=1 if hide_answer else request.max_tokens,
             text_bias=request.text_bias,
             prediction=request.prediction or "",
             constraint=constraint,
@@ -155,7 +177,10 @@ class Preparer:
         ignored = _unused(request, prompt, template.variables, family)
         ignored += self._unused_prediction(request, params)
         ignored += unenforced_tools(tools, family.format) if tools else []
-        return _prepared(request, [text], params, ignored, channels=channels)
+        # of what is left of a conversation another place begins each time
+        keeps = prefix_ends.keeps(request, text, render) if share == 1 else []
+        prepared = _prepared(request, [text], params, ignored, keeps, channels=channels, hide_answer=hide_answer)
+        return replace(prepared, truncates=prompt.truncates)
 
     def _with_system(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The messages, with the model's default system message where they bring none."""
@@ -168,7 +193,9 @@ class Preparer:
         """Continued as they are. An engine generates at least one token, even if it is not returned."""
         prompt = request.prompt
         assert isinstance(prompt, Texts)
-        texts = [self._begun(self._open_middle(text, prompt.suffix)) for text in prompt.texts]
+        opened = [self._open_middle(text, prompt.suffix) for text in prompt.texts]
+        begun = {"each": len(opened), "first": 1, "none": 0}[prompt.bos]
+        texts = [*map(self._begun, opened[:begun]), *opened[begun:]]
         for text in texts:
             if isinstance(text, list) and len(text) >= self._info.context:
                 raise PromptTooLong(len(text), self._info.context)
@@ -185,7 +212,13 @@ class Preparer:
         bos_added = [before != text for before, text in zip(prompt.texts, texts, strict=True)]
         ignored = self._unused_prediction(request, params)
         return _prepared(
-            request, texts, params, ignored, hide_answer=hide_answer, bos_added=bos_added if prompt.echo else []
+            request,
+            texts,
+            params,
+            ignored,
+            prefix_ends.whole(request),
+            hide_answer=hide_answer,
+            bos_added=bos_added if prompt.echo else [],
         )
 
     def _unused_prediction(self, request: GenerationRequest, params: GenerationParams) -> list[str]:
@@ -234,11 +267,12 @@ def _prepared(
     prompts: list[str | list[int]],
     params: GenerationParams,
     ignored: list[str],
+    keeps: list[Keep],
     **output: Any,
 ) -> Prepared:
     """`output`: those of OutputOptions that depend on the kind of prompt."""
     return Prepared(
-        work=encode_work(prompts, params, request.choices),
+        work=encode_work(prompts, params, request.choices, keeps),
         output=OutputOptions(
             stops=request.stops,
             stop_tokens=request.stop_tokens,
@@ -266,6 +300,19 @@ def _encoded(tools: Mapping[str, Tool], param: str) -> bytes:
     if len(encoded) > MAX_TOOLS_BYTES:
         raise ApiError.invalid(param, f"at most {MAX_TOOLS_BYTES} bytes, got {len(encoded)}")
     return encoded
+
+
+def _placed(error: TemplateError, places: list[str], added: int) -> TemplateError:
+    """The error, which calls messages what the protocol does. `added`: messages that come before the request's."""
+
+    def named(match: re.Match[str]) -> str:
+        place = int(match[1]) - added
+        return places[place] if 0 <= place < len(places) else match[0]
+
+    if not places:
+        return error
+    words, param = (_MESSAGE.sub(named, text) for text in (str(error), error.param or ""))
+    return TemplateError(words, param or None)
 
 
 def _thinking_budget(

@@ -25,7 +25,9 @@ from nitro.service.intake.messages import (
     Import,
     Name,
     Named,
+    Prepared,
     Read,
+    Rendered,
     Use,
     Valid,
 )
@@ -93,7 +95,9 @@ def _answer(preparers: dict[int, Preparer], message: Read | Name | Check, body: 
         if message.history is not None:
             history, body = body[: message.history], body[message.history :]
             reader = partial(_remembering, reader, history)
-        return preparers[message.place].prepare(body, reader, message.strict, message.found)
+        preparer = preparers[message.place]
+        prepared = preparer.prepare(body, reader, message.strict, message.found, message.share)
+        return Rendered.of(prepared) if message.only_prompt and isinstance(prepared, Prepared) else prepared
     except Exception as error:
         return messages.refusal(error, traceback.format_exc())
 

@@ -127,4 +127,20 @@ def logprobs() -> None:
     assert all(token["logprob"] <= 0 and len(token["top_logprobs"]) == 2 for token in content)
 
 
+@step("`use_responses_api=True`: an answer, a stream, a tool and its result", "scripted")
+def responses() -> None:
+    other = ChatOpenAI(
+        base_url=os.environ["NITRO_URL"], api_key="none", model=os.environ["NITRO_MODEL"], use_responses_api=True
+    )
+    assert other.invoke(CAPITAL).text == "Paris."
+    assert "".join(chunk.text for chunk in other.stream(CAPITAL)) == "Paris."
+    bound = other.bind_tools([get_weather])
+    messages = [HumanMessage(ASKED)]
+    reply = bound.invoke(messages)
+    (call,) = reply.tool_calls
+    assert (call["name"], call["args"]) == ("get_weather", {"city": "Oslo"})
+    messages += [reply, ToolMessage(get_weather.invoke(call["args"]), tool_call_id=call["id"])]
+    assert bound.invoke(messages).text == "It is cold in Oslo."
+
+
 run()

@@ -10,7 +10,7 @@ from steps import run, says, step
 
 # what you change
 llm = ChatOllama(
-    base_url=os.environ["NITRO_HOST"],
+    base_url=os.environ["NITRO_ROOT"],
     model=os.environ["NITRO_MODEL"],
     # end of what you change
     validate_model_on_init=True,
@@ -110,13 +110,13 @@ def reasoning() -> None:
 
 @step("`OllamaLLM`", "llama")
 def text() -> None:
-    model = OllamaLLM(base_url=os.environ["NITRO_HOST"], model=os.environ["NITRO_MODEL"], temperature=0, num_predict=16)
+    model = OllamaLLM(base_url=os.environ["NITRO_ROOT"], model=os.environ["NITRO_MODEL"], temperature=0, num_predict=16)
     assert "Paris" in model.invoke("The capital of France is")
 
 
 @step("`OllamaEmbeddings`", "scripted", "llama")
 def embeddings() -> None:
-    made = OllamaEmbeddings(base_url=os.environ["NITRO_HOST"], model=os.environ["NITRO_MODEL"])
+    made = OllamaEmbeddings(base_url=os.environ["NITRO_ROOT"], model=os.environ["NITRO_MODEL"])
     one, other = made.embed_documents(["Paris", "London"])
     assert len(one) == len(other) == len(made.embed_query("Paris"))
 

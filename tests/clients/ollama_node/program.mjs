@@ -6,7 +6,7 @@ import { z } from "zod";
 import { run, says, step } from "./steps.mjs";
 
 // what you change
-const ollama = new Ollama({ host: process.env.NITRO_HOST });
+const ollama = new Ollama({ host: process.env.NITRO_ROOT });
 // end of what you change
 
 const model = process.env.NITRO_MODEL;

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from steps import run, says, step
 
 # what you change
-client = Client(host=os.environ["NITRO_HOST"])
+client = Client(host=os.environ["NITRO_ROOT"])
 # end of what you change
 
 model = os.environ["NITRO_MODEL"]
@@ -53,7 +53,7 @@ def stream() -> None:
 
 @step("`AsyncClient`", "scripted", "llama")
 async def asynchronous() -> None:
-    async with AsyncClient(host=os.environ["NITRO_HOST"]) as other:
+    async with AsyncClient(host=os.environ["NITRO_ROOT"]) as other:
         said = "".join(
             [part.message.content async for part in await other.chat(model, CAPITAL, options=SHORT, stream=True)]
         )

@@ -141,15 +141,14 @@ step("`models.list()` and `models.retrieve()`", "scripted", "llama", async () =>
   assert.equal((await client.models.retrieve(model)).owned_by, "nitro");
 });
 
-step("a clean 404 for `responses` and `embeddings`", "scripted", async () => {
-  const calls = [client.responses.create({ model, input: "Hello" }), client.embeddings.create({ model, input: "Hello" })];
-  for (const [call, url] of calls.map((each, i) => [each, ["/v1/responses", "/v1/embeddings"][i]])) {
-    await assert.rejects(call, (error) => {
-      assert.ok(error instanceof OpenAI.NotFoundError && error.message.includes(url));
-      assert.deepEqual([error.code, error.type], ["unknown_url", "invalid_request_error"]);
-      return true;
-    });
-  }
+step("`responses.create()` and `responses.stream()`", "scripted", "llama", async () => {
+  const options = { model, input: says("Paris.") + "The capital of France is", max_output_tokens: 16, temperature: 0 };
+  const reply = await client.responses.create(options);
+  assert.match(reply.output_text, /Paris/);
+  const stream = client.responses.stream(options);
+  let said = "";
+  for await (const event of stream) if (event.type === "response.output_text.delta") said += event.delta;
+  assert.equal((await stream.finalResponse()).output_text, said);
 });
 
 await run();

@@ -132,19 +132,56 @@ def models() -> None:
     assert client.models.retrieve(model).owned_by == "nitro"
 
 
-@step("a clean 404 for `responses` and `embeddings`", "scripted")
-def not_there() -> None:
-    calls = {
-        "/v1/responses": lambda: client.responses.create(model=model, input="Hello"),
-        "/v1/embeddings": lambda: client.embeddings.create(model=model, input="Hello"),
-    }
-    for url, call in calls.items():
-        try:
-            call()
-        except openai.NotFoundError as error:
-            assert error.code == "unknown_url" and url in error.message and error.type == "invalid_request_error"
-        else:
-            raise AssertionError(url)
+RESPONSE = {"model": model, "input": CAPITAL, "max_output_tokens": 16, "temperature": 0}
+CITY = {"type": "function", "name": "Weather", "strict": True, "parameters": WEATHER["function"]["parameters"]}
+
+
+@step("`responses.create()`, whole and streaming", "scripted", "llama", "mlx")
+def responses() -> None:
+    reply = client.responses.create(**RESPONSE)
+    assert "Paris" in reply.output_text and reply.model == model and reply.usage.output_tokens > 0, reply
+    events = list(client.responses.create(**RESPONSE, stream=True))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    said = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert said == events[-1].response.output_text and "Paris" in said
+
+
+@step("`responses.stream()`, its events and its final response", "scripted")
+def responses_stream() -> None:
+    with client.responses.stream(**RESPONSE) as stream:
+        snapshots = [event.snapshot for event in stream if event.type == "response.output_text.delta"]
+        final = stream.get_final_response()
+    assert snapshots[-1] == final.output_text == "Paris."
+
+
+@step("`responses.parse()` with a pydantic model", "scripted", "llama", "mlx")
+def responses_parse() -> None:
+    reply = client.responses.parse(model=model, input=PERSON, text_format=Person, max_output_tokens=100)
+    assert isinstance(reply.output_parsed, Person), reply
+
+
+@step("a tool and its result with `responses`, asynchronously", "scripted")
+async def responses_tool() -> None:
+    async with AsyncOpenAI(base_url=os.environ["NITRO_URL"], api_key="none") as patient:
+        reply = await patient.responses.create(model=model, input=ASKED, tools=[CITY])
+        (call,) = reply.output
+        assert call.type == "function_call" and json.loads(call.arguments) == {"city": "Oslo", "unit": "c"}
+        result = {"type": "function_call_output", "call_id": call.call_id, "output": says("It is cold.")}
+        reply = await patient.responses.create(model=model, input=[*ASKED, call, result], tools=[CITY])
+        assert reply.output_text == "It is cold."
+
+
+@step("a custom tool with a Lark grammar, and one with a regular expression", "scripted", "llama")
+def custom_tools() -> None:
+    forms = {"lark": 'start: "a" ("\\n" "a"){2}', "regex": r"a(\na){2}"}
+    for syntax, definition in forms.items():
+        form = {"type": "grammar", "syntax": syntax, "definition": definition}
+        tool = {"type": "custom", "name": "write", "description": "Writes a text.", "format": form}
+        made = '<tool_call>\n{"name": "write", "arguments": {"input": "a\\na\\na"}}\n</tool_call>'
+        reply = client.responses.create(
+            model=model, input=says(made) + "Write.", tools=[tool], tool_choice="required", max_output_tokens=100
+        )
+        assert [each.input for each in reply.output if each.type == "custom_tool_call"] == ["a\na\na"], reply
 
 
 run()

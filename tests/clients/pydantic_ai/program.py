@@ -4,7 +4,7 @@ import os
 
 from pydantic import BaseModel, Field
 from pydantic_ai import Agent, ModelRetry, NativeOutput, PromptedOutput, RunContext
-from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
 from steps import run, says, step
 
@@ -122,6 +122,20 @@ async def stream_tool() -> None:
 
     async with with_tool.run_stream(CALL) as streamed:
         assert await streamed.get_output() == "She is 30."
+
+
+@step("`OpenAIResponsesModel`: a tool, then structured output", "scripted")
+def responses() -> None:
+    provider = OpenAIProvider(base_url=os.environ["NITRO_URL"], api_key="none")
+    other = OpenAIResponsesModel(os.environ["NITRO_MODEL"], provider=provider)
+    with_tool = Agent(other, output_type=Person, model_settings=SETTINGS)
+
+    @with_tool.tool_plain
+    def get_age(name: str) -> str:
+        """The age of a person."""
+        return ANSWER
+
+    assert with_tool.run_sync(CALL + "How old is Anna?").output == Person(name="Anna", age=30)
 
 
 run()

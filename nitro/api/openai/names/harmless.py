@@ -2,7 +2,6 @@
 
 from nitro.api.names import Harmless
 from nitro.api.openai.names.sources import (
-    ANTHROPIC,
     LLAMA_SERVER,
     LM_STUDIO,
     MLX_LM,
@@ -31,10 +30,6 @@ _GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "rid": (SGLANG,),
     },
     "Where a cache of prompts looks. This server finds common beginnings by itself.": {
-        "prompt_cache_key": (OPENAI, OPENROUTER),
-        "prompt_cache_retention": (OPENAI,),
-        "prompt_cache_options": (OPENAI, OPENROUTER),
-        "cache_control": (ANTHROPIC, OPENROUTER),
         "id_slot": (LLAMA_SERVER,),
         "slot_id": (LLAMA_SERVER,),
         "n_cache_reuse": (LLAMA_SERVER,),
@@ -71,7 +66,7 @@ _GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "Of endpoints that render only.": {"return_mm_kwargs": (VLLM,), "routed_experts_prompt_start": (VLLM,)},
 }
-_USUAL = ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key")
+_USUAL = ("user", "metadata", "store", "service_tier", "safety_identifier")
 COMMON: dict[str, Harmless] = {
     name: Harmless(sources=sources, note=note, usual=name in _USUAL)
     for note, names in _GROUPS.items()

@@ -20,8 +20,9 @@ from nitro.api.openai.names.sources import (
 from nitro.errors import ApiError
 
 _CACHE: dict[str, Known] = {
-    "cache_control": Harmless(sources=(ANTHROPIC, OPENROUTER), note="Common beginnings are found anyway.", usual=True),
-    "prompt_cache_breakpoint": Harmless(sources=(OPENAI,), note="Common beginnings are found anyway."),
+    "cache_control": Mapped(
+        sources=(ANTHROPIC, OPENROUTER), to="", note="The prompt up to here stays in the prefix cache."
+    ),
 }
 _SENT_BACK = "Part of a reply that is sent back."
 
@@ -52,7 +53,6 @@ _CUSTOM = OtherTool(sources=(OPENAI,), note="Only functions can be called here."
 
 _USUAL = ("annotations", "audio", "reasoning_details", "provider_specific_fields")
 MESSAGE: dict[str, Known] = {
-    **_CACHE,
     "thinking": Mapped(sources=(OLLAMA,), to="reasoning_content"),
     "tool_name": Mapped(sources=(OLLAMA,), to="name"),
     **{
@@ -84,7 +84,6 @@ MESSAGE: dict[str, Known] = {
 }
 
 PART: dict[str, Known] = {
-    **_CACHE,
     **{
         name: Media(sources=sources, note="This model takes text only.")
         for name, sources in {

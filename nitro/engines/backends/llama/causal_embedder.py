@@ -6,10 +6,12 @@ the engine rests. A sequence may go over several calls of llama.cpp: pooled by l
 the last of them.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
+from msgspec.structs import replace
 
 from nitro.engines.backends.llama import embedding_info
 from nitro.engines.backends.llama.embedding_batch import EmbeddingBatch
@@ -21,7 +23,9 @@ from nitro.engines.types import EmbeddingInfo, EngineSpec, Pooling
 
 STEP_TOKENS = 1024  # of several inputs together
 STEP_INPUTS = 64
-ROWS = 128  # of one llama_decode: there are logits of each, which nobody wants (llama-context.cpp:1735)
+# Of one llama_decode, after which text may be generated. There are logits of each, which nobody wants
+# (llama-context.cpp:1735).
+ROWS = 64
 CELLS = 512  # at first
 
 Vector = Any  # a numpy array of float64 [width]
@@ -41,10 +45,14 @@ class CausalEmbedder:
         self._pointer: Any = None
         self._cells = 0
         self._batch = EmbeddingBatch(ROWS)
+        self._meanwhile: Callable[[], None] = lambda: None
+        self._begun = False  # whether a piece was computed since `embed` was called
 
-    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+    def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = lambda: None) -> list[bytes]:
         """See Embedder. Raises LoadError where there is no memory, RuntimeError where llama.cpp cannot."""
         self._reserve(max(map(len, sequences)))
+        self._meanwhile = meanwhile
+        self._begun = False
         pooled: list[bytes] = []
         together: list[list[int]] = []
         for tokens in sequences:
@@ -56,7 +64,8 @@ class CausalEmbedder:
 
     def describe(self, longest: int) -> EmbeddingInfo:
         """`longest`: tokens of an input."""
-        return embedding_info.describe(self._model, self._pooling, longest, STEP_TOKENS, STEP_INPUTS)
+        about = embedding_info.describe(self._model, self._pooling, longest, STEP_TOKENS, STEP_INPUTS)
+        return replace(about, pauses=True)
 
     def rest(self) -> None:
         """Nothing is to be embedded for a while: give back what that takes."""
@@ -96,6 +105,9 @@ class CausalEmbedder:
 
     def _decode(self, rows: list[tuple[int, int, list[int]]]) -> Any:
         """The vectors of all rows of one llama_decode: float32 [rows, width], as a copy."""
+        if self._begun:
+            self._meanwhile()
+        self._begun = True
         code = lib.llama_decode(self._pointer, self._batch.fill(rows))
         if code != 0:
             raise RuntimeError(f"llama.cpp could not embed (code {code}). {self._model.log.last_error}".rstrip())

@@ -32,7 +32,7 @@ def describe(model: LlamaModel, pooling: Pooling, longest: int, step_tokens: int
 def _around(model: LlamaModel) -> tuple[list[int], list[int]]:
     """The token ids that llama.cpp puts before a text and after it."""
     plain = model.tokenizer.encode(SAMPLE)
-    whole = model.tokenizer.encode(SAMPLE, around=True)
+    whole = model.tokenizer.encode_whole(SAMPLE)
     for start in range(len(whole) - len(plain) + 1):
         if whole[start : start + len(plain)] == plain:
             return whole[:start], whole[start + len(plain) :]

@@ -5,6 +5,7 @@ from typing import Any
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
+from msgspec.structs import replace
 
 from nitro.checkpoints import fingerprint
 from nitro.engines.backends.llama import embedding_info
@@ -33,7 +34,7 @@ class LlamaEmbeddingRunner(EmbedsOnly):
         trained = self._model.trained_context
         try:
             self._embedder = (CausalEmbedder if kind.causal else Encoder)(self._model, kind.pooling, spec)
-            about = self._embedder.describe(min(spec.context or trained, trained))
+            about = replace(self._embedder.describe(min(spec.context or trained, trained)), pauses=False)
             self.info = self._describe(spec, about)
             self._warm_up(about)
         except LoadError:

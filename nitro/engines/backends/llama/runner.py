@@ -121,9 +121,9 @@ class LlamaRunner:
         """What the draft model says, drawn as the sequences will draw."""
         return self._draft.guess(chunks, limits, self._sampler_chain) if self._draft else [[] for _ in chunks]
 
-    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+    def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = lambda: None) -> list[bytes]:
         """The mean of the tokens' vectors, in a context of its own."""
-        return self._embedder.embed(sequences)
+        return self._embedder.embed(sequences, meanwhile)
 
     def trim(self, slot: int, length: int) -> int:
         """See PoolKV."""

@@ -13,14 +13,24 @@ class LlamaTokenizer:
         self._vocab = vocab
         self._pieces: dict[int, bytes] = {}
 
-    def encode(self, text: str, around: bool = False) -> list[int]:
-        """Token ids, with `around` those that the model has before and after a text, too. What cannot be UTF-8 becomes
-        "?"."""
+    def encode(self, text: str) -> list[int]:
+        """Token ids. What cannot be UTF-8 becomes "?"."""
+        return self._encode(text, True)
+
+    def encode_plain(self, text: str) -> list[int]:
+        """The same, but that control tokens written in the text are text like any other."""
+        return self._encode(text, False)
+
+    def encode_whole(self, text: str) -> list[int]:
+        """The same as `encode`, with the tokens that the model has before and after a text."""
+        return self._encode(text, True, around=True)
+
+    def _encode(self, text: str, parse_special: bool, around: bool = False) -> list[int]:
         data = text.encode("utf-8", "replace")
         room = len(data) + 8  # a token is at least a byte, and a few prefixes may come before
         while True:
             tokens = (lib.llama_token * room)()
-            count = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, around, True)
+            count = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, around, parse_special)
             if count >= 0:
                 return tokens[:count]
             room = -count

@@ -1,6 +1,7 @@
 """The tokenizer of a runner that has none of its own, on the `tokenizers` library: text to ids, ids to bytes."""
 
 import json
+import threading
 from collections.abc import Callable
 
 from tokenizers import Tokenizer
@@ -21,12 +22,20 @@ class FastTokenizer:
         self._literal = literal
         self._added = frozenset(tokenizer.get_added_tokens_decoder())
         self._pieces: dict[int, bytes] = {}
+        self._plain: Tokenizer | None = None  # a copy that knows no control tokens; made when it is needed
+        self._making_plain = threading.Lock()
 
     def encode(self, text: str) -> list[int]:
         """Token ids. What cannot be UTF-8 becomes "?"."""
-        clean = text.encode("utf-8", "replace").decode()  # a lone surrogate is no character
-        ids: list[int] = self._tokenizer.encode(clean, add_special_tokens=False).ids
-        return ids
+        return _ids(self._tokenizer, text)
+
+    def encode_plain(self, text: str) -> list[int]:
+        """The same, but that control tokens written in the text are text like any other."""
+        with self._making_plain:
+            if self._plain is None:  # the library has a switch, of a whole tokenizer
+                self._plain = Tokenizer.from_str(self._tokenizer.to_str())
+                self._plain.encode_special_tokens = True
+        return _ids(self._plain, text)
 
     def token_bytes(self, token: int) -> bytes:
         """What the token adds to the text; computed once for each token."""
@@ -55,6 +64,12 @@ class FastTokenizer:
         if text is None or token in self._hidden:  # a model may have more rows than its vocabulary has tokens
             return b""
         return text.encode() if token in self._literal else self._to_bytes(text)
+
+
+def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    clean = text.encode("utf-8", "replace").decode()  # a lone surrogate is no character
+    ids: list[int] = tokenizer.encode(clean, add_special_tokens=False).ids
+    return ids
 
 
 def converter(tokenizer: Tokenizer) -> Callable[[str], bytes] | None:

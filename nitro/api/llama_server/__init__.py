@@ -1,0 +1,1 @@
+"""What llama-server has of its own: routes for tokens and prompts."""

@@ -1,0 +1,120 @@
+"""What requests for Responses find in the store, and its errors in OpenAI's words."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from msgspec import Raw
+
+from nitro.api.responses import history
+from nitro.api.responses.asked import Lasting
+from nitro.api.responses.history import History
+from nitro.errors import ApiError
+from nitro.state import conversations, items, responses
+from nitro.state.conversations import Busy, Gone
+from nitro.state.responses import NotThere, Unfinished
+from nitro.state.store import Store
+
+OFF = "cannot be used: this server was started with --no-state"
+
+
+class Remembered(NamedTuple):
+    """What a request goes on with, for its reader. `changes`: of its conversation, see state.conversations."""
+
+    history: bytes
+    changes: int = 0
+
+
+class Memory:
+    """The store of one server, if it has one."""
+
+    def __init__(self, store: Store | None):
+        self._store = store
+
+    @property
+    def store(self) -> Store:
+        """Raises ApiError 404 where nothing is ever kept."""
+        if self._store is None:
+            raise ApiError(404, "Nothing is kept here: this server was started with --no-state.")
+        return self._store
+
+    @property
+    def off(self) -> bool:
+        """Whether nothing is ever kept."""
+        return self._store is None
+
+    def keeps(self, asked: Lasting) -> bool:
+        """Whether the response is to be kept. Raises ApiError for what a server without a store cannot do, or a
+        response that is not kept."""
+        if self.off:
+            for name, value in (("store", asked.store), ("background", asked.background)):
+                if value:
+                    raise ApiError.unsupported(name, OFF)
+        if asked.store is False and asked.conversation is not None:
+            raise ApiError.invalid("store", "true where 'conversation' is: the response is added to it")
+        return not self.off and asked.store is not False
+
+    async def remember(self, asked: Lasting) -> Remembered:
+        """The items that a request goes on with. Raises ApiError, StateError."""
+        if asked.previous is None and asked.conversation is None and not asked.references:
+            return Remembered(b"")
+        if self.off:
+            raise _not_found(asked)
+        changes = 0
+        before: list[tuple[str, bytes]] = []
+        with told():
+            try:
+                if asked.previous is not None:
+                    previous = asked.previous
+                    before = await self.store.read(lambda db: responses.chain(db, previous))
+                elif asked.conversation is not None:
+                    conversation = asked.conversation
+                    changes, before = await self.store.read(lambda db: conversations.of(db, conversation))
+            except NotThere as error:
+                raise previous_not_found(error.id) from None
+            except Unfinished as error:
+                raise _unfinished(error) from None
+            found = await self.store.read(lambda db: items.by_ids(db, asked.references)) if asked.references else {}
+        for id in asked.references:
+            if id not in found:
+                raise _item_not_found(id)
+        return Remembered(history.encode(History([Raw(body) for _, body in before], found)), changes)
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """What the store does not find, as the ApiError for its client."""
+    try:
+        yield
+    except NotThere as error:
+        raise ApiError(404, f"Response with id '{error.id}' not found.") from None
+    except Gone as error:
+        what = "Conversation" if error.id.startswith("conv_") else "Item"
+        raise ApiError(404, f"{what} with id '{error.id}' not found.") from None
+    except Busy:
+        why = "Another response works on this conversation, or has just changed it. Try again when that is done."
+        raise ApiError(400, why, param="conversation", code="conversation_locked") from None
+
+
+def previous_not_found(id: str) -> ApiError:
+    """404, with the code by which OpenAI's clients know it."""
+    why = f"Previous response with id '{id}' not found."
+    return ApiError(404, why, param="previous_response_id", code="previous_response_not_found")
+
+
+def _unfinished(error: Unfinished) -> ApiError:
+    open = error.status in ("queued", "in_progress")
+    why = "has not ended yet" if open else f"is {error.status}"
+    return ApiError.invalid("previous_response_id", f"a response that has an answer; '{error.id}' {why}")
+
+
+def _item_not_found(id: str) -> ApiError:
+    return ApiError(404, f"Item with id '{id}' not found. Items of responses with store = false are not kept.")
+
+
+def _not_found(asked: Lasting) -> ApiError:
+    if asked.previous is not None:
+        return previous_not_found(asked.previous)
+    if asked.conversation is not None:
+        return ApiError(404, f"Conversation with id '{asked.conversation}' not found.")
+    return _item_not_found(asked.references[0])

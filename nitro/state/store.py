@@ -1,0 +1,128 @@
+"""The database for the event loop: a thread of its own does what is asked, one thing after the other.
+
+What has been handed to the thread is done, whoever leaves meanwhile.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nitro.errors import NitroError, StateError
+from nitro.state import recovery, responses
+from nitro.state.database import Database, Job
+from nitro.state.owners import Owners
+
+T = TypeVar("T")
+
+log = logging.getLogger("nitro.state")
+
+DAY = 86400  # seconds
+
+
+class Store:
+    """What one server keeps in a folder. It touches nothing before it is needed."""
+
+    def __init__(self, folder: Path, days: int):
+        """`days`: what is older is deleted."""
+        self._database = Database(folder)
+        self._owners = Owners(folder)
+        self._days = days
+        self._thread = ThreadPoolExecutor(1, "state")
+        self._owed: deque[Job[Any]] = deque()
+
+    @property
+    def database(self) -> Database:
+        """Of the thread: use it in jobs only."""
+        return self._database
+
+    async def read(self, job: Job[T]) -> T:
+        """The job's result. Raises StateError, and what the job raises."""
+        return await self._ask(lambda: self._database.read(job))
+
+    async def write(self, job: Job[T]) -> T:
+        """The job's result, once it is in the file. Raises StateError, and what the job raises."""
+        return await self._ask(lambda: self._write(job))
+
+    def begin_write(self, job: Job[T]) -> "asyncio.Future[T]":
+        """The same for who does not wait yet, or never. It is not cancelled with who waits."""
+        submitted = self._submit(lambda: self._write(job))
+        submitted.add_done_callback(_tell)
+        waiting = asyncio.wrap_future(submitted)
+        waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, even if nobody waits
+        return waiting
+
+    def owe(self, job: Job[Any]) -> None:
+        """Have this done before the next change, as soon as there can be one again."""
+        self._owed.append(job)
+
+    def _write(self, job: Job[T]) -> T:
+        while self._owed:
+            self._database.write(self._owed[0])
+            self._owed.popleft()
+        return self._database.write(job)
+
+    async def owner(self) -> str:
+        """This server's name in the database. Raises StateError."""
+        return await self._ask(self._own)
+
+    async def recover(self) -> None:
+        """Look after what servers that have ended left, and what is too old. Raises StateError."""
+
+        def work() -> None:
+            if not self._database.exists:
+                return
+            self._owners.remove_dead()
+            found = self._write(lambda db: recovery.recover(db, self._owners.lives))
+            before = int(time.time()) - self._days * DAY
+            forgotten = self._write(lambda db: responses.forget_before(db, before))
+            if found or forgotten:
+                log.info("%d responses of servers that ended; %d old ones deleted", found, forgotten)
+
+        await self._ask(work)
+
+    async def unclaimed(self) -> list[tuple[str, str]]:
+        """Id and model of the responses that are queued and nobody's, oldest first."""
+        return await self._ask(lambda: self._database.read(responses.unclaimed) if self._database.exists else [])
+
+    async def claim(self, id: str) -> bool:
+        """Make one of them this server's. Returns whether no other one has it."""
+        owner = await self.owner()
+        return await self.write(lambda db: responses.claim(db, id, owner))
+
+    async def close(self) -> None:
+        """Once what was asked is done."""
+        with contextlib.suppress(StateError):
+            await self._ask(self._end)
+        self._thread.shutdown(wait=False)
+
+    def _end(self) -> None:
+        self._owners.close()
+        self._database.close()
+
+    def _own(self) -> str:
+        try:
+            return self._owners.name
+        except OSError as error:
+            why = f"{self._database.file} cannot be opened: {error.strerror}."
+            raise StateError("state_unusable", why) from None
+
+    async def _ask(self, work: Callable[[], T]) -> T:
+        return await asyncio.shield(asyncio.wrap_future(self._submit(work)))
+
+    def _submit(self, work: Callable[[], T]) -> "concurrent.futures.Future[T]":
+        try:
+            return self._thread.submit(work)
+        except RuntimeError as error:  # no thread to be had, or it is closed
+            raise StateError("state_unusable", f"Nothing can be kept: {error}.") from None
+
+
+def _tell(done: "concurrent.futures.Future[T]") -> None:
+    if isinstance(error := done.exception(), NitroError):
+        log.error("a response could not be kept: %s", error)
