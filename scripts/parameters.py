@@ -23,6 +23,7 @@ from nitro.api.ollama import requests as ollama
 from nitro.api.openai import requests
 from nitro.api.openai.embedding_requests import EmbeddingsRequest
 from nitro.api.openai.names import inside, sources, tables
+from nitro.api.rerank.requests import RerankBody, ScoreBody
 from nitro.api.responses import names as responses_names
 from nitro.api.responses.conversation_bodies import ConversationBody
 from nitro.api.responses.requests import ResponsesRequest
@@ -114,6 +115,7 @@ PROTOCOLS: list[Protocol] = [
         "llama-server's routes for tokens",
         {"POST /tokenize": llama_server.TokenizeRequest, "POST /detokenize": llama_server.DetokenizeRequest},
     ),
+    Protocol("Reranking", {"POST /v1/rerank": RerankBody, "POST /v1/score": ScoreBody}),
     Protocol(
         "Loading models",
         {"POST /v1/models/load": requests.LoadRequest, "POST /v1/models/unload": requests.UnloadRequest},

@@ -216,7 +216,7 @@ def test_what_is_no_http_leaves_a_line(serve) -> None:
         ("GET", "/props", "Use GET /v1/models."),
         ("POST", "/v1/audio/transcriptions", "does not have audio"),
         ("POST", "/v1/images/generations", "does not have images"),
-        ("POST", "/v1/rerank", "does not have reranking"),
+        ("POST", "/v1/classify", "does not have classification"),
         ("POST", "/inferences/server/finetuning", "that route of the first Nitro's API"),
         ("GET", "/v1", "GET /v1/models"),
         ("POST", "/api/v1/chat/completions", "Did you mean /v1/chat/completions? A base URL ends with /v1."),

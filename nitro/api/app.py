@@ -22,6 +22,7 @@ from nitro.api.openai.completions import completions
 from nitro.api.openai.embeddings import embeddings
 from nitro.api.openai.token_counts import chat_input_tokens
 from nitro.api.openapi.document import openapi_document
+from nitro.api.rerank import routes as rerank
 from nitro.api.responses import conversations
 from nitro.api.responses import routes as responses
 from nitro.api.responses.background import Background
@@ -66,6 +67,8 @@ def make_app(
             chat_input_tokens,
             completions,
             embeddings,
+            rerank.rerank,
+            rerank.score,
             anthropic.messages,
             anthropic.count_tokens,
             model_list.list_models,

@@ -3,6 +3,8 @@
 CHAT = "nitro.api.openai.parse:read_chat"
 COMPLETION = "nitro.api.openai.parse:read_completion"
 EMBEDDINGS = "nitro.api.openai.embedding_requests:read"
+RERANK = "nitro.api.rerank.requests:read_rerank"
+SCORE = "nitro.api.rerank.requests:read_score"
 NAME = "nitro.api.openai.model_name:read"
 MESSAGES = "nitro.api.anthropic.parse:read"
 MESSAGES_COUNT = "nitro.api.anthropic.parse:read_count"  # the same without `max_tokens`
@@ -19,5 +21,5 @@ OLLAMA_GENERATE = "nitro.api.ollama.parse:read_generate"
 OLLAMA_GENERATE_NAME = "nitro.api.ollama.parse:name_generate"
 OLLAMA_EMBED = "nitro.api.ollama.embedding:read_embed"
 OLLAMA_EMBEDDINGS = "nitro.api.ollama.embedding:read_embeddings"
-READERS = (CHAT, COMPLETION, EMBEDDINGS, NAME, MESSAGES)
+READERS = (CHAT, COMPLETION, EMBEDDINGS, RERANK, NAME, MESSAGES)
 WARM_UP = (CHAT, b'{"messages": [{"role": "user", "content": "Hello"}]}')  # a reader, and a body for it

@@ -29,6 +29,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     store: str
     path: str
     embeds: bool = False  # it makes vectors, and no text
+    ranks: bool = False  # it scores texts for a query, and makes no text
     problem: str | None = None
 
 
@@ -59,6 +60,7 @@ class Details(Struct, frozen=True, kw_only=True):
     tool_format: str | None
     reasons: bool
     embeds: bool  # it makes vectors, and no text
+    ranks: bool  # it scores texts for a query, and makes no text
     projector: str | None
     proof: dict[str, Any] | None  # what `nitro convert` or `nitro verify` found
     removable: bool
@@ -86,6 +88,7 @@ def _summary(model: StoredModel, memory: dict[str, int]) -> Summary:
         store=title(model),
         path=model.path,
         embeds=_facts(model).embeds,
+        ranks=_facts(model).ranks,
         problem=model.problem,
     )
 
@@ -125,6 +128,7 @@ def details(model: StoredModel) -> Details:
         tool_format=_tool_format(family) if family and family.native_tools else None,
         reasons=bool(found_template and reasoning.detect(found_template)),
         embeds=about.embeds,
+        ranks=about.ranks,
         projector=model.projector,
         proof=conversion_report.read(Path(model.path)),
         removable=model.removable,

@@ -26,6 +26,8 @@ from nitro.api.openapi import ollama_operations
 from nitro.api.openapi.open_objects import OWN_SHAPES, SHAPES
 from nitro.api.openapi.operation import ANY, GENERATION, Operation
 from nitro.api.prefix_cache import CacheControl
+from nitro.api.rerank import schema as rerank
+from nitro.api.rerank.requests import RerankBody, ScoreBody
 from nitro.api.responses import events as responses_events
 from nitro.api.responses import kept_schema
 from nitro.api.responses.conversation_bodies import ConversationBody
@@ -65,6 +67,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Continue a text", GENERATION, schema.Completion, requests.CompletionRequest, schema.Completion
     ),
     ("post", "/v1/embeddings"): Operation("Embed texts", GENERATION, schema.EmbeddingList, EmbeddingsRequest),
+    **dict.fromkeys(
+        (("post", "/v1/rerank"), ("post", "/v2/rerank"), ("post", "/v1/reranking")),
+        Operation("Sort documents by how well they answer a query", GENERATION, rerank.RerankReply, RerankBody),
+    ),
+    ("post", "/v1/score"): Operation("Score pairs of texts", GENERATION, rerank.ScoreReply, ScoreBody),
     ("post", "/v1/chat/completions/input_tokens"): Operation(
         "Count the tokens of a conversation", GENERATION, schema.InputTokens, requests.ChatRequest
     ),
@@ -162,6 +169,8 @@ DESCRIBED = (
     requests.ChatRequest,
     requests.CompletionRequest,
     EmbeddingsRequest,
+    RerankBody,
+    ScoreBody,
     requests.Message,
     ResponsesRequest,
     requests.LoadRequest,
