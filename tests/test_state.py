@@ -1,20 +1,28 @@
 """What is kept, without a server: how long, for whom, and what becomes of what a server that ended has left."""
 
+import asyncio
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 from msgspec import Raw
 
+from nitro.api.responses.asked import Lasting
+from nitro.api.responses.keeper import Keeper
+from nitro.api.responses.keeping import KeptResponse
+from nitro.api.responses.memory import Remembered
 from nitro.errors import StateError
-from nitro.state import conversations, database, items, recovery, responses
+from nitro.service.events import Started
+from nitro.state import conversations, database, items, recovery, responses, store
 from nitro.state.database import Database
 from nitro.state.owners import Owners
 from nitro.state.responses import NewResponse, NotThere
+from nitro.state.store import Store
 
 DAY = 86400
 
@@ -188,6 +196,78 @@ def test_a_server_lives_until_it_ends(tmp_path):
     assert [file.name for file in (tmp_path / "servers").iterdir()] == [mine.name]
     mine.close()
     assert not list((tmp_path / "servers").iterdir())
+
+
+# Waiting
+
+
+def test_all_wait_together_for_another_program(tmp_path, monkeypatch):
+    """What has waited for its turn waits no longer than one that comes first."""
+    patience: list[int] = []
+    first, second = threading.Event(), threading.Event()
+
+    def wait(db):
+        first.set()
+        assert second.wait(60)
+
+    def look(db):
+        patience.append(db.execute("PRAGMA busy_timeout").fetchone()[0])
+
+    async def work() -> None:
+        kept = Store(tmp_path, 30)
+        waiting = asyncio.ensure_future(kept.write(wait))
+        await asyncio.to_thread(first.wait, 60)
+        monkeypatch.setattr(store.time, "monotonic", lambda: 0.0)
+        jobs = [asyncio.ensure_future(ask(look)) for ask in (kept.write, kept.read)]
+        await asyncio.sleep(0)
+        monkeypatch.setattr(store.time, "monotonic", lambda: 0.5)
+        second.set()
+        await asyncio.gather(waiting, *jobs)
+        monkeypatch.undo()
+        await kept.write(look)
+        await kept.close()
+
+    asyncio.run(work())
+    assert patience[:2] == [1500, 1500] and patience[2] > 1500
+
+
+class _Renderer:
+    """Of a response that has begun."""
+
+    input_items = b"[]"
+
+    def __init__(self, id: str):
+        self.id = id
+
+    def begun(self) -> KeptResponse:
+        return KeptResponse(self.id, "in_progress", b'{"status": "in_progress"}')
+
+
+def test_who_leaves_while_a_response_begins(tmp_path):
+    """It is in the database a moment later, and ends there."""
+
+    async def work() -> str:
+        kept = Store(tmp_path, 30)
+        keeper = Keeper(kept, Lasting(), Remembered(b""))
+        asked = asyncio.Event()
+
+        def writing(job, write=kept._writing):
+            asked.set()
+            return write(job)
+
+        kept._writing = writing
+        beginning = asyncio.ensure_future(keeper.begin(_Renderer(keeper.keeping.id), Started("m", "", 0, 1, 0)))
+        await asked.wait()
+        beginning.cancel()
+        await asyncio.wait([beginning])
+        assert beginning.cancelled()
+        keeper.leave()
+        await keeper.kept()
+        found = await kept.read(lambda db: responses.get(db, keeper.keeping.id))
+        await kept.close()
+        return found.status
+
+    assert asyncio.run(work()) == "cancelled"
 
 
 # The file
