@@ -93,6 +93,28 @@ def test_what_is_old_is_deleted_unless_something_goes_on_with_it(db):
         db.read(lambda db: responses.chain(db, "child"))
 
 
+def test_what_is_too_much_is_deleted_oldest_first(db):
+    much = msgspec.json.encode([{"id": "i", "text": "x" * 10_000}])
+    begin(db, "runs", created=0, input=much)
+    ids = [f"{number:03}" for number in range(100)]
+    for number, id in enumerate(ids):
+        begin(db, id, created=number, input=much, previous=ids[number - 1] if number else None)
+        end(db, id)
+    full = db.read(responses._used)
+    assert full > 100 * 10_000
+    assert db.write(lambda db: responses.forget_beyond(db, full)) == 0
+    deleted = db.write(lambda db: responses.forget_beyond(db, full // 2))
+    left = db.read(lambda db: [id for (id,) in db.execute("SELECT id FROM responses ORDER BY id")])
+    assert left == [*ids[deleted:], "runs"] and 50 <= deleted < 50 + responses.OLDEST + 5
+    assert full // 3 < db.read(responses._used) <= full // 2
+    assert db.write(lambda db: responses.forget_beyond(db, 0)) == len(ids) - deleted  # what runs stays
+    assert get(db, "runs").status == "in_progress"
+    size = db.file.stat().st_size
+    for id in ids[:50]:
+        begin(db, id, input=much)
+    assert db.file.stat().st_size == size  # in the room of those
+
+
 def test_a_conversation_that_has_changed_meanwhile(db):
     db.write(lambda db: conversations.create(db, "c", 0, b"{}", []))
     changes, _ = db.read(lambda db: conversations.of(db, "c"))
@@ -214,7 +236,7 @@ def test_all_wait_together_for_another_program(tmp_path, monkeypatch):
         patience.append(db.execute("PRAGMA busy_timeout").fetchone()[0])
 
     async def work() -> None:
-        kept = Store(tmp_path, 30)
+        kept = Store(tmp_path, 30, 2**30)
         waiting = asyncio.ensure_future(kept.write(wait))
         await asyncio.to_thread(first.wait, 60)
         monkeypatch.setattr(store.time, "monotonic", lambda: 0.0)
@@ -247,7 +269,7 @@ def test_who_leaves_while_a_response_begins(tmp_path):
     """It is in the database a moment later, and ends there."""
 
     async def work() -> str:
-        kept = Store(tmp_path, 30)
+        kept = Store(tmp_path, 30, 2**30)
         keeper = Keeper(kept, Lasting(), Remembered(b""))
         asked = asyncio.Event()
 

@@ -18,6 +18,8 @@ from nitro.state.items import INPUT, OUTPUT, read_items
 OPEN = "status IN ('queued', 'in_progress')"
 MAX_RUNS = 3  # of a background response: one that ends the server whenever it runs would never end
 BATCH = 500  # events read at a time
+OLDEST = 20  # responses deleted at a time, where there are too many
+_PAGES = ("page_count", "freelist_count", "page_size")
 
 
 class NewResponse(Struct, frozen=True, kw_only=True):
@@ -247,6 +249,24 @@ def forget_before(db: sqlite3.Connection, time: int) -> int:
     for id in old:
         delete(db, id)
     return len(old)
+
+
+def forget_beyond(db: sqlite3.Connection, size: int) -> int:
+    """Delete the oldest that have ended, whatever goes on with them, until all that is kept takes no more bytes of the
+    file than `size`. Their room in the file is free for others. Returns how many there were."""
+    count = 0
+    query = f"SELECT id FROM responses WHERE NOT {OPEN} ORDER BY created, rowid LIMIT {OLDEST}"
+    while _used(db) > size and (old := db.execute(query).fetchall()):
+        for (id,) in old:
+            delete(db, id)
+        count += len(old)
+    return count
+
+
+def _used(db: sqlite3.Connection) -> int:
+    """Bytes of the file's pages that are not free."""
+    pages, free, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in _PAGES)
+    return int((pages - free) * size)
 
 
 def changed(body: bytes, **fields: Any) -> bytes:

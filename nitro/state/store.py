@@ -29,11 +29,12 @@ DAY = 86400  # seconds
 class Store:
     """What one server keeps in a folder. It touches nothing before it is needed."""
 
-    def __init__(self, folder: Path, days: int):
-        """`days`: what is older is deleted."""
+    def __init__(self, folder: Path, days: int, size: int):
+        """`days`: what is older is deleted. `size`: in bytes; where there is more, the oldest responses are."""
         self._database = Database(folder)
         self._owners = Owners(folder)
         self._days = days
+        self._size = size
         self._thread = ThreadPoolExecutor(1, "state")
         self._owed: deque[Job[Any]] = deque()
 
@@ -88,6 +89,7 @@ class Store:
             found = self._write(lambda db: recovery.recover(db, self._owners.lives))
             before = int(time.time()) - self._days * DAY
             forgotten = self._write(lambda db: responses.forget_before(db, before))
+            forgotten += self._write(lambda db: responses.forget_beyond(db, self._size))
             if found or forgotten:
                 log.info("%d responses of servers that ended; %d old ones deleted", found, forgotten)
 
