@@ -136,4 +136,4 @@ def test_a_prefix_of_tools_has_all_of_them(name: str) -> None:
     (keep,) = work.keeps
     assert isinstance(work.prompts[0], str) and keep.end is not None
     prefix = work.prompts[0][: keep.end]
-    assert "Counts them." in prefix and "Who else?" not in prefix
+    assert "Counts them." in prefix and "Which." in prefix and "Who else?" not in prefix
