@@ -8,6 +8,7 @@ from tests.clients.catalog import Client
 FOLDER = Path(__file__).parents[1] / "docs" / "clients"
 LANGUAGES = {".py": "python", ".mjs": "js"}
 SERVERS = {"scripted": "scripted", "llama": "llama.cpp", "mlx": "MLX"}
+SPECIAL = {"ranks": "a stand-in for a reranker"}  # which few clients meet
 STRICT = """All tests run with
 `--strict`, so nothing that the client sends is ignored."""
 LENIENT = "The tests run without `--strict`."
@@ -48,8 +49,10 @@ def pages() -> dict[str, str]:
 
 def page(client: Client) -> str:
     """The page of one client."""
+    own = {server: title for server, title in SPECIAL.items() if server in client.servers}
+    servers = own or SERVERS
     rows = [
-        f"| {step.what} | {' | '.join('yes' if server in step.servers else '' for server in SERVERS)} |\n"
+        f"| {step.what} | {' | '.join('yes' if server in step.servers else '' for server in servers)} |\n"
         for step in client.steps
     ]
     limits = "".join(f"- {limit}\n" for limit in client.limits)
@@ -59,8 +62,8 @@ def page(client: Client) -> str:
         packages=_packages(client),
         language=LANGUAGES[client.program.suffix],
         lines=client.lines(),
-        servers=" | ".join(SERVERS.values()),
-        rules=" --- |" * len(SERVERS),
+        servers=" | ".join(servers.values()),
+        rules=" --- |" * len(servers),
         rows="".join(rows),
         limits=f"Known limits:\n\n{limits}" if limits else "No limits are known.\n",
     )

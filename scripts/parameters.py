@@ -19,9 +19,11 @@ from nitro.api.anthropic import requests as anthropic
 from nitro.api.body_rewriting import structs_in
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.names import Harmless, Known, Mapped, Opened, Refused
+from nitro.api.ollama import requests as ollama
 from nitro.api.openai import requests
 from nitro.api.openai.embedding_requests import EmbeddingsRequest
 from nitro.api.openai.names import inside, sources, tables
+from nitro.api.rerank.requests import RerankBody, ScoreBody
 from nitro.api.responses import names as responses_names
 from nitro.api.responses.conversation_bodies import ConversationBody
 from nitro.api.responses.requests import ResponsesRequest
@@ -86,6 +88,18 @@ PROTOCOLS: list[Protocol] = [
             "tools that are left out, or refused": (("type", "why"), anthropic_names.OTHER_TOOLS),
         },
     ),
+    Protocol(
+        "Ollama's API",
+        {
+            "POST /api/chat": ollama.OllamaChatRequest,
+            "POST /api/generate": ollama.OllamaGenerateRequest,
+            "POST /api/embed": ollama.EmbedRequest,
+            "POST /api/embeddings": ollama.OllamaEmbeddingsRequest,
+            "POST /api/show": ollama.ShowRequest,
+            "POST /api/pull": ollama.PullRequest,
+            "DELETE /api/delete": ollama.ModelRequest,
+        },
+    ),
     Protocol("Embeddings", {"POST /v1/embeddings": EmbeddingsRequest}),
     Protocol(
         "Responses",
@@ -101,6 +115,7 @@ PROTOCOLS: list[Protocol] = [
         "llama-server's routes for tokens",
         {"POST /tokenize": llama_server.TokenizeRequest, "POST /detokenize": llama_server.DetokenizeRequest},
     ),
+    Protocol("Reranking", {"POST /v1/rerank": RerankBody, "POST /v1/score": ScoreBody}),
     Protocol(
         "Loading models",
         {"POST /v1/models/load": requests.LoadRequest, "POST /v1/models/unload": requests.UnloadRequest},

@@ -4,6 +4,7 @@ Their text is gibberish, but each greedy token stands clear of the next best one
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,16 @@ def write_gguf(
     width: int = WIDTH,
     names: dict[int, str] | None = None,
     templates: str | list[dict[str, str]] = TEMPLATE,
+    architecture: str = "llama",
+    also: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
     **extra: np.ndarray,
 ) -> Path:
     """A llama-architecture model whose matrices are of `type`. `linear_scaling`: of positions, for rotary embedding.
     `names`: other names for control tokens. `templates`: one, or several with their names.
+    `also` writes more metadata.
     `extra`: more tensors, by name with "__" for "."."""
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, architecture)
+    also(writer)
     writer.add_name("tiny")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(width)

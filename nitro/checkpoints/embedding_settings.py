@@ -47,7 +47,9 @@ def of(sentences: dict[str, Any], config: dict[str, Any]) -> EmbeddingSettings:
     """From the contents of both files."""
     given = sentences.get("prompts")
     prompts = given if isinstance(given, dict) else {}
-    prefixes = {str(name): text for name, text in prompts.items() if isinstance(text, str) and text}
+    prefixes = {str(name): text for name, text in prompts.items() if isinstance(text, str)}
+    if not any(prefixes.values()):  # sentence-transformers writes empty ones for a model that needs none
+        prefixes = {}
     default = sentences.get("default_prompt_name")
     return EmbeddingSettings(prefixes, prefixes.get(default, "") if isinstance(default, str) else "", _lengths(config))
 

@@ -34,8 +34,18 @@ def token(value: Any) -> str:
 
 def read(file: Path) -> dict[str, Any]:
     """The object in a JSON file; empty where the file is missing or has none. Raises OSError, ValueError."""
+    content = _json(file)
+    return content if isinstance(content, dict) else {}
+
+
+def read_list(file: Path) -> list[dict[str, Any]]:
+    """The objects in a JSON file that is a list; none where it is missing, or no list. Raises OSError, ValueError."""
+    content = _json(file)
+    return [entry for entry in content if isinstance(entry, dict)] if isinstance(content, list) else []
+
+
+def _json(file: Path) -> Any:
     try:
-        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     except RecursionError:
         raise ValueError("its JSON is nested too deeply") from None
-    return content if isinstance(content, dict) else {}

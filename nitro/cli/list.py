@@ -53,5 +53,6 @@ def _cells(row: "Summary") -> tuple[str, ...]:
     else:
         context = str(row.context) + (f" of {row.trained_context}" if row.context < row.trained_context else "")
     engines = ", ".join(row.engines) or "none"
-    kind = f"{row.type or '?'}, embeddings" if row.embeds else row.type or "?"
+    makes = ", embeddings" if row.embeds else ", scores" if row.ranks else ""
+    kind = f"{row.type or '?'}{makes}"
     return row.name, engines, kind, tables.size(row.size), context, row.store

@@ -1,11 +1,13 @@
 """The contract between the engine process and whatever makes vectors of token ids.
 
 A runner whose `info.embedding` is set has `embed` beside what a ModelRunner has. One that only embeds is an
-`EmbedsOnly`, too: nobody asks it for text.
+`EmbedsOnly`, too: nobody asks it for text. A reranker has `score` instead, and `info.rerank`.
 """
 
 from collections.abc import Callable
 from typing import NoReturn, Protocol
+
+from msgspec import Struct
 
 from nitro.engines.runner import Chunk, Result, Tokenizer
 from nitro.engines.types import ModelInfo, SamplingParams
@@ -25,6 +27,27 @@ class Embedder(Protocol):
 
         At most `step_inputs` sequences of `step_tokens` tokens in all, or one of up to `longest`, specials included.
         Whatever it raises, slots and their caches are as before, and it may be called again.
+        """
+
+
+class Pair(Struct, frozen=True):
+    """The tokens of a query and a document, with all that a model puts around them."""
+
+    tokens: list[int]
+    second: int  # where the second of two texts begins; the number of tokens: they are one text
+
+
+class Scorer(Protocol):
+    """A loaded reranker. Called as an Embedder is."""
+
+    info: ModelInfo  # with `rerank`
+    tokenizer: Tokenizer
+
+    def score(self, pairs: list[Pair]) -> list[float]:
+        """The logit of each pair: the higher, the better does its document answer its query.
+
+        At most `step_inputs` pairs and `step_tokens` tokens, each pair of 1 to `longest` tokens. Whatever it raises, it
+        may be called again.
         """
 
 

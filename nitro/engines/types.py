@@ -104,7 +104,7 @@ class GenerationParams(Struct, frozen=True):
     use_cache: bool = True  # False: use nothing that was computed for another sequence, or is being computed
 
 
-Pooling = Literal["mean", "cls", "last"]  # of which tokens' vectors: all, the first, the last
+Pooling = Literal["mean", "cls", "last", "max"]  # of which tokens' vectors: all, the first, the last; the largest
 Overflow = Literal["error", "truncate", "mean"]  # what becomes of an input that is too long
 
 
@@ -123,6 +123,24 @@ class EmbeddingInfo(Struct, frozen=True):
     default_prefix: str = ""  # for an input of no type
     encoder_only: bool = False  # the model generates no text
     pauses: bool = False  # whether `Embedder.embed` lets others compute in between
+
+
+class RerankInfo(Struct, frozen=True):
+    """How a model scores how well a document answers a query. Lengths are tokens, and include those that are put around
+    both. It gives one number for each pair: the logit of "relevant".
+
+    The pair is before + query + between + document + after or, with `text`, before + that text + after.
+    """
+
+    longest: int  # of a pair
+    step_tokens: int  # that `Scorer.score` takes at a time; `longest` at least
+    step_inputs: int  # the same of pairs
+    before: list[int] = []  # token ids
+    between: list[int] = []
+    after: list[int] = []
+    pauses: bool = False  # as in EmbeddingInfo: no scorer does
+    text: str = ""  # the query stands for {query} in it, the document for {document}, which is its end
+    encoder_only: bool = True  # the model generates no text
 
 
 class EngineSpec(EngineOptions, frozen=True):
@@ -167,12 +185,14 @@ class ModelInfo(Struct, frozen=True):
     deterministic: bool = False  # whether it keeps what the option of that name promises
     prompt_grid: int = 0  # tokens: prompts are computed and reused in pieces of so many, see scheduling/prompt_grid.py
     embedding: EmbeddingInfo | None = None  # None: it makes no embeddings
+    rerank: RerankInfo | None = None  # None: it is no reranker
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
 
     @property
     def generates(self) -> bool:
         """Whether it makes text."""
-        return not (self.embedding and self.embedding.encoder_only)
+        about = self.embedding or self.rerank
+        return about is None or not about.encoder_only
 
 
 class ScoredToken(Struct, frozen=True, array_like=True, gc=False):

@@ -48,13 +48,23 @@ class EncodedWork(msgspec.Struct, frozen=True):
 
 
 class EmbeddingWork(msgspec.Struct, frozen=True):
-    """Inputs to be embedded: texts with their prefix, or token ids, which are taken as they are."""
+    """Inputs to be embedded: texts with their prefix, or token ids, which are taken as they are.
+
+    With `queries` they are documents, texts, each of which is scored for the query at its place, or for the only one.
+    """
 
     inputs: list[str | list[int]]
     param: str  # what the request calls them
     listed: bool = True  # whether errors name an input by its place
     dimensions: int | None = None  # numbers of each vector; None: all
     overflow: Overflow | None = None  # None: as the server has it
+    queries: list[str] = []
+    query_param: str = "query"  # what the request calls them
+    document_tokens: int | None = None  # of a document that are read; None: all
+
+    def query(self, place: int) -> str:
+        """The query for the document at this place."""
+        return self.queries[0] if len(self.queries) == 1 else self.queries[place]
 
     def name(self, place: int) -> str:
         """What the request calls the input at this place."""

@@ -27,9 +27,6 @@ ENCODERS = frozenset(
 BIDIRECTIONAL = ENCODERS | {"gemma-embedding"}
 
 
-RANK = 4
-
-
 @dataclass(frozen=True, slots=True)
 class EmbeddingKind:
     """`pooling`: of which tokens' vectors a text's is made. `causal`: whether a token sees only those before it."""
@@ -48,8 +45,3 @@ def kind_of(head: Header) -> EmbeddingKind | None:
         return None
     causal = head.get("{arch}.attention.causal", head.architecture not in BIDIRECTIONAL)
     return EmbeddingKind(pooling, causal is not False)
-
-
-def ranks(head: Header) -> bool:
-    """Whether it is a model that only says how well two texts go together."""
-    return bool(head.get("{arch}.pooling_type") == RANK)

@@ -29,6 +29,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     store: str
     path: str
     embeds: bool = False  # it makes vectors, and no text
+    ranks: bool = False  # it scores texts for a query, and makes no text
     problem: str | None = None
 
 
@@ -59,6 +60,7 @@ class Details(Struct, frozen=True, kw_only=True):
     tool_format: str | None
     reasons: bool
     embeds: bool  # it makes vectors, and no text
+    ranks: bool  # it scores texts for a query, and makes no text
     projector: str | None
     proof: dict[str, Any] | None  # what `nitro convert` or `nitro verify` found
     removable: bool
@@ -86,6 +88,7 @@ def _summary(model: StoredModel, memory: dict[str, int]) -> Summary:
         store=title(model),
         path=model.path,
         embeds=_facts(model).embeds,
+        ranks=_facts(model).ranks,
         problem=model.problem,
     )
 
@@ -98,8 +101,8 @@ def details(model: StoredModel) -> Details:
     """All that its files say."""
     about = _facts(model)
     found = fit.estimate(model, EngineOptions(), device_memory.free(model))
-    template = _template(model)
-    family = ModelFamily.of(template) if template else None
+    found_template = template(Path(model.path))
+    family = ModelFamily.of(found_template) if found_template else None
     return Details(
         name=model.name,
         names=[*model.names],
@@ -123,8 +126,9 @@ def details(model: StoredModel) -> Details:
         memory_at_most=found.bytes,
         chat_template=about.has_template,
         tool_format=_tool_format(family) if family and family.native_tools else None,
-        reasons=bool(template and reasoning.detect(template)),
+        reasons=bool(found_template and reasoning.detect(found_template)),
         embeds=about.embeds,
+        ranks=about.ranks,
         projector=model.projector,
         proof=conversion_report.read(Path(model.path)),
         removable=model.removable,
@@ -137,8 +141,8 @@ def title(model: StoredModel) -> str:
     return store.title if store else model.store
 
 
-def _template(model: StoredModel) -> str | None:
-    path = Path(model.path)
+def template(path: Path) -> str | None:
+    """The chat template in a file or folder; None where it has none, or cannot be read."""
     try:
         if path.is_dir():
             return texts.chat_templates(path, texts.read(path / "tokenizer_config.json")).get(texts.DEFAULT)

@@ -7,8 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from nitro.checkpoints import encoders, sentence_files
 from nitro.checkpoints import files as texts
-from nitro.gguf import embedding, header, split_files
+from nitro.gguf import embedding, header, reranking, split_files
 from nitro.gguf.constants import LlamaFileType
 from nitro.gguf.header import Header, UnreadableGGUF
 from nitro.models import files, kv_shape
@@ -39,6 +40,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     vocabulary: int = 0
     has_template: bool = False
     embeds: bool = False  # it makes vectors, and no text
+    ranks: bool = False  # it scores texts for a query, and makes no text
     kv: KVShape = KVShape()
 
 
@@ -100,7 +102,9 @@ def _of_gguf(path: Path) -> Facts:
             return Facts(format="gguf", problem=files.problem_with(part) or f"{part} is no file.")
     head = header.read_all(path, full=False, mapped=False)
     tensors = head.tensors.values()
-    kind = embedding.kind_of(head)
+    ranks = reranking.is_reranker(head)
+    kind = None if ranks else embedding.kind_of(head)
+    sees_both_sides = (kind is not None and not kind.causal) or (ranks and head.architecture in embedding.ENCODERS)
     size, created = _on_disk(split_files.files(path))
     return Facts(
         format="gguf",
@@ -117,7 +121,8 @@ def _of_gguf(path: Path) -> Facts:
         vocabulary=_vocabulary(head),
         has_template=bool(head.get(header.TEMPLATE)),
         embeds=kind is not None,
-        kv=kv_shape.of_gguf(head.metadata) if kind is None or kind.causal else KVShape(),
+        ranks=ranks,
+        kv=KVShape() if sees_both_sides else kv_shape.of_gguf(head.metadata),
         problem=_unservable(head),
     )
 
@@ -155,6 +160,7 @@ def _of_folder(folder: Path) -> Facts:
     inner = config.get("text_config")
     text = {**config, **inner} if isinstance(inner, dict) else config
     weights = sorted([*folder.glob("*.safetensors")]) or sorted(folder.glob("*.bin"))
+    encoder, ranks = encoders.is_encoder(config), encoders.is_cross_encoder(config)
     size, created = _on_disk([file for file in folder.iterdir() if file.is_file()])
     return Facts(
         format="mlx" if _is_mlx(config) else "hf",
@@ -169,7 +175,9 @@ def _of_folder(folder: Path) -> Facts:
         width=_positive(text, "hidden_size", "n_embd", "d_model"),
         vocabulary=_positive(text, "vocab_size"),
         has_template=_has_template(folder),
-        kv=kv_shape.of_config(config),
+        embeds=(encoder or (folder / sentence_files.MODULES).is_file()) and not ranks,
+        ranks=ranks,
+        kv=KVShape() if encoder else kv_shape.of_config(config),
     )
 
 

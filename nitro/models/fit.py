@@ -63,7 +63,7 @@ def estimate(model: StoredModel, options: EngineOptions, free: int) -> Fit:
 
 def of(about: Facts, options: EngineOptions, free: int) -> Fit:
     """The same, from what the files say. Pure."""
-    if about.embeds:
+    if about.embeds or about.ranks:
         return _of_embedding(about, options, free)
     engine = _engine(about, options)
     types = (options.cache_type_k, options.cache_type_v) if engine == "llama" else ()

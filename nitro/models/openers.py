@@ -8,6 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from nitro.checkpoints import encoders
 from nitro.engines.backends import registry
 from nitro.gguf.constants import MODEL_ARCH_NAMES
 from nitro.gguf.known import ARCHITECTURES
@@ -44,7 +45,7 @@ def _llama_opens(model: StoredModel) -> bool:
 def _mlx_opens(model: StoredModel) -> bool:
     if model.format == "gguf":
         return model.architecture in ARCHITECTURES
-    return model.architecture.replace("-", "_") in _mlx_lm_models()
+    return model.architecture in encoders.MODEL_TYPES or model.architecture.replace("-", "_") in _mlx_lm_models()
 
 
 _OPENS = {LLAMA: _llama_opens, MLX: _mlx_opens}

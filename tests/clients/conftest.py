@@ -19,6 +19,7 @@ SERVERS = {
     "scripted": {"engine": SAYING, "context": 65536},
     "llama": {"engine": "llama", "context": 2048},
     "mlx": {"engine": "mlx", "context": 2048},
+    "ranks": {"engine": "nitro.engines.backends.fake:FakeReranker", "context": 512},
 }
 
 

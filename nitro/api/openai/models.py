@@ -145,6 +145,7 @@ def _describe(entry: PoolEntry) -> schema.Model:
             "chat": generates and able.chats,
             "completions": generates,
             "embeddings": info is not None and info.embedding is not None,
+            "rerank": info is not None and info.rerank is not None,
             "suffix": info is not None and info.infill is not None,
             "structured_output": generates,
             "tools": able.tool_format is not None,

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
-from nitro.engines.embedder import EmbedsOnly
+from nitro.engines.embedder import EmbedsOnly, Pair
 from nitro.engines.runner import Chunk, OutOfKV, Result
-from nitro.engines.types import EmbeddingInfo, EngineSpec, Logprobs, ModelInfo, SamplingParams, ScoredToken
+from nitro.engines.types import EmbeddingInfo, EngineSpec, Logprobs, ModelInfo, RerankInfo, SamplingParams, ScoredToken
 
 EOG = 256
 FIRST = ord(" ")
@@ -227,6 +227,28 @@ class FakeEncoder(EmbedsOnly):
         """See `pooled`."""
         assert self.info.embedding
         return pooled(sequences, self.info.embedding)
+
+
+class FakeReranker(EmbedsOnly):
+    """A reranker. The logit of a pair is how many of the document's tokens the query has, less its own length."""
+
+    def __init__(self, spec: EngineSpec):
+        context = spec.context or 512
+        about = RerankInfo(longest=context, step_tokens=context, step_inputs=8, before=[2], between=[3, 4], after=[5])
+        self.info = replace(FakeRunner(spec).info, template=None, embedding=None, rerank=about)
+        self.tokenizer = FakeTokenizer()
+
+    def score(self, pairs: list[Pair]) -> list[float]:
+        """See Scorer."""
+        about = self.info.rerank
+        assert about and len(pairs) <= about.step_inputs
+        assert sum(len(pair.tokens) for pair in pairs) <= about.step_tokens
+        scores = []
+        for pair in pairs:
+            query, document = pair.tokens[1 : pair.second - 2], pair.tokens[pair.second : -1]
+            assert pair.tokens == [2, *query, 3, 4, *document, 5]
+            scores.append(float(sum(token in query for token in document) - len(query)))
+        return scores
 
 
 def pooled(sequences: list[list[int]], about: EmbeddingInfo) -> list[bytes]:

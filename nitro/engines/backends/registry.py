@@ -46,7 +46,7 @@ MLX = EngineDescriptor(
     name="mlx",
     library="MLX",
     module="mlx",
-    runner="nitro.engines.backends.mlx.runner:MlxRunner",
+    runner="nitro.engines.backends.mlx.runners:make",
     probe="nitro.engines.backends.mlx.library:build",
     packages=(
         Package(extra="mlx", platforms=frozenset({APPLE_SILICON}), title="MLX"),

@@ -12,11 +12,12 @@ from msgspec import Struct
 
 
 class Piece(Struct, frozen=True):
-    """Tokens that give one vector: an input, or a part of one that is too long."""
+    """Tokens that give one vector, an input or a part of one that is too long; or one score, a query and a document."""
 
     request: int
     place: int  # of the input in its request
     tokens: list[int]
+    second: int = 0  # of a pair: see embedder.Pair
 
 
 class EmbeddingQueue:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from nitro.engines import messages
-from nitro.engines.embedder import Embedder
+from nitro.engines.embedder import Embedder, Scorer
 from nitro.engines.scheduling.embedding_queue import Piece
 from nitro.engines.types import EmbeddingInfo, Overflow
 from nitro.engines.work import EmbeddingWork, decode_embedding_work
 from nitro.engines.worker.embeddings import EmbeddingTask
 from nitro.engines.worker.jobs import JobResult, Rejection, Slices, first_lane
+from nitro.engines.worker.pair_preparation import PairPreparation
 
 INPUTS_PER_SLICE = 32
 # A text of more characters than both of these may be too long, and is read in parts.
@@ -20,8 +21,9 @@ NO_EMBEDDINGS = "This model makes no embeddings."
 class EmbeddingPreparation:
     """Prepares embeddings for one model. Any thread may use it; of each request one at a time."""
 
-    def __init__(self, runner: Embedder):
+    def __init__(self, runner: Embedder | Scorer):
         self._tokenizer = runner.tokenizer
+        self._pairs = PairPreparation(runner.tokenizer, runner.info)
         self._vocabulary = runner.info.vocabulary
         self._info = runner.info.embedding
 
@@ -29,6 +31,8 @@ class EmbeddingPreparation:
         """Prepare the request; `raw` is an encoded EmbeddingWork, `overflow` is for one that says none. Raises
         Rejection, or anything at all for what nobody foresaw."""
         work = decode_embedding_work(raw)
+        if work.queries:
+            return (yield from self._pairs.slices(id, work, first_lane(raw), work.overflow or overflow))
         if self._info is None:
             raise Rejection(messages.Rejected(id, NO_EMBEDDINGS, "model"))
         lane = first_lane(raw) if len(work.inputs) <= INPUTS_PER_SLICE else "long"

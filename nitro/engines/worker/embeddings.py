@@ -9,9 +9,10 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 from nitro.engines import messages
-from nitro.engines.embedder import Embedder
+from nitro.engines.embedder import Embedder, Pair, Scorer
 from nitro.engines.scheduling.embedding_queue import EmbeddingQueue, Piece
 from nitro.engines.scheduling.step_budget import StepBudget
 from nitro.engines.worker import vectors
@@ -28,6 +29,7 @@ class EmbeddingTask:
     pieces: list[Piece]  # until they are queued
     counts: list[int]
     dimensions: int | None
+    scores: bool = False  # whether its inputs are pairs, each of which gets one number
     computed: dict[int, list[tuple[bytes, int]]] = field(default_factory=dict)  # by input that lacks some: see `add`
     missing: int = 0  # inputs without a vector
 
@@ -42,15 +44,15 @@ class EmbeddingTask:
             return None
         del self.computed[piece.place]
         self.missing -= 1
-        return vectors.finished(there, self.dimensions)
+        return vectors.score(pooled) if self.scores else vectors.finished(there, self.dimensions)
 
 
 class Embeddings:
-    """All that one model is to embed. Every method belongs to the engine thread."""
+    """All that one model is to embed, or to score. Every method belongs to the engine thread."""
 
-    def __init__(self, runner: Embedder):
+    def __init__(self, runner: Embedder | Scorer):
         self._runner = runner
-        info = runner.info.embedding
+        info = runner.info.embedding or runner.info.rerank
         self._queue = EmbeddingQueue(info.step_inputs if info else 1)
         self._budget = StepBudget(info.step_tokens if info else 1)
         self._pauses = bool(info and info.pauses)
@@ -91,14 +93,21 @@ class Embeddings:
             nonlocal paused
             paused += meanwhile()
 
-        sequences = [piece.tokens for piece in pieces]
         try:
-            pooled = self._runner.embed(sequences, pause) if self._pauses else self._runner.embed(sequences)
+            pooled = self._computed(pieces, pause)
         except Exception as error:
             log.exception("a step of embeddings raised; its requests fail")
             return self._failed({piece.request for piece in pieces}, f"The engine failed: {error!r}")
-        self._budget.observe(sum(map(len, sequences)), time.monotonic() - started - paused)
+        self._budget.observe(sum(len(piece.tokens) for piece in pieces), time.monotonic() - started - paused)
         return self._told(pieces, pooled)
+
+    def _computed(self, pieces: list[Piece], pause: Callable[[], None]) -> list[bytes]:
+        if self._runner.info.rerank:
+            scorer = cast(Scorer, self._runner)
+            scores = scorer.score([Pair(piece.tokens, piece.second) for piece in pieces])
+            return [vectors.of_number(score) for score in scores]
+        embedder, sequences = cast(Embedder, self._runner), [piece.tokens for piece in pieces]
+        return embedder.embed(sequences, pause) if self._pauses else embedder.embed(sequences)
 
     def _told(self, pieces: list[Piece], pooled: list[bytes]) -> list[WireMessage]:
         found: dict[int, list[tuple[int, bytes]]] = {}

@@ -1,5 +1,7 @@
 """From a runner's pooled vectors to those that a request gets: pieces put together, cut, and made of length 1."""
 
+import math
+import struct
 from typing import Any
 
 # numpy is imported where it is needed: an engine that embeds has it, and the others begin without
@@ -19,6 +21,18 @@ def finished(pieces: list[tuple[bytes, int]], dimensions: int | None) -> bytes:
     else:
         whole = np.average([_unit(vector) for vector in read], axis=0, weights=[tokens for _, tokens in pieces])
     return bytes(_unit(whole[:dimensions]).astype("<f4").tobytes())
+
+
+def of_number(number: float) -> bytes:
+    """A vector of one number, float32."""
+    return struct.pack("<f", number)
+
+
+def score(vector: bytes) -> bytes:
+    """It, as it is. Raises ValueError where it is no number."""
+    if not math.isfinite(struct.unpack("<f", vector)[0]):
+        raise ValueError("The model's score is no number: its weights are damaged, or a computation overflowed.")
+    return vector
 
 
 def _unit(vector: Any) -> Any:

@@ -11,17 +11,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from nitro.engines.types import Constraint, GenerationParams, ThinkingBudget
+from nitro.engines.types import Constraint, GenerationParams, ModelInfo, ThinkingBudget
 from nitro.engines.work import Keep, encode_work
 from nitro.errors import ApiError, PromptTooLong, TemplateError, no_such_model
 from nitro.models.setup import ModelSetup
 from nitro.service import ignored_parameters
 from nitro.service.answer_constraint import after_thinking, unenforced_tools, with_tools
 from nitro.service.embedding_request import EmbeddingReader, EmbeddingRequest
-from nitro.service.intake import embedding_work, prefix_ends
+from nitro.service.intake import embedding_work, prefix_ends, rerank_work
 from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, PreparedEmbedding, encode_tools
 from nitro.service.intake.shortened import shortened
 from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts, text_part
+from nitro.service.rerank_request import RerankReader, RerankRequest
 from nitro.text.family import ModelFamily
 from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tool
@@ -51,7 +52,7 @@ class Preparer:
     def prepare(
         self,
         body: bytes,
-        reader: Reader | EmbeddingReader,
+        reader: Reader | EmbeddingReader | RerankReader,
         strict: bool = False,
         found: bool = False,
         share: float = 1.0,
@@ -59,7 +60,7 @@ class Preparer:
         """`strict`: what would be ignored is refused. `found`: the request's name for a model means this one. `share`:
         so much of a conversation may stay. Raises ApiError, TemplateError, PromptTooLong or PromptRejected."""
         request = reader(body, self._setup)
-        if isinstance(request, EmbeddingRequest):
+        if isinstance(request, EmbeddingRequest | RerankRequest):
             return self._embedding(request, strict, found)
         self._check_generates(request)
         request = self._with_models_own(request)
@@ -76,9 +77,13 @@ class Preparer:
             unknown_model=unknown and unknown[: ignored_parameters.MAX_HEADER],
         )
 
-    def _embedding(self, request: EmbeddingRequest, strict: bool, found: bool) -> PreparedEmbedding:
+    def _embedding(self, request: EmbeddingRequest | RerankRequest, strict: bool, found: bool) -> PreparedEmbedding:
         unknown = self._check_model(request, strict, found)
-        work, unused = embedding_work.work_of(request, self._setup)
+        unused: list[str] = []
+        if isinstance(request, RerankRequest):
+            work = rerank_work.work_of(request, self._setup)
+        else:
+            work, unused = embedding_work.work_of(request, self._setup)
         names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.escaped, unused)]
         if strict:
             ignored_parameters.refuse(names)
@@ -95,8 +100,7 @@ class Preparer:
         if not self._info.generates:
             raise ApiError(
                 400,
-                f"The model '{self._setup.names[0]}' is an embedding model, which generates no text: it answers "
-                "requests for embeddings.",
+                f"The model '{self._setup.names[0]}' is {_kind(self._info)}.",
                 param=request.param("model"),
                 code="invalid_value",
             )
@@ -113,7 +117,9 @@ class Preparer:
             request = replace(request, constraint=Constraint("grammar", self._setup.grammar, "grammar"))
         return request
 
-    def _check_model(self, request: GenerationRequest | EmbeddingRequest, strict: bool, found: bool) -> str | None:
+    def _check_model(
+        self, request: GenerationRequest | EmbeddingRequest | RerankRequest, strict: bool, found: bool
+    ) -> str | None:
         """The request's name for a model that is not this one's. Raises ApiError where that, or what the reader has
         left out, is refused."""
         unknown = request.model if request.model and not found and request.model not in self._setup.names else None
@@ -338,3 +344,10 @@ def _unused(
     if prompt.thinking_budget is not None and family.reasoning_markers is None:
         names.append(request.param("thinking_budget"))
     return names
+
+
+def _kind(info: ModelInfo) -> str:
+    """What a model is that generates no text."""
+    if info.rerank:
+        return "a reranker, which generates no text: it answers POST /v1/rerank"
+    return "an embedding model, which generates no text: it answers requests for embeddings"

@@ -4,7 +4,7 @@ import os
 
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel, Field
 from steps import run, says, step
 
@@ -35,6 +35,20 @@ class Person(BaseModel):
 
     name: str = Field(pattern="^[A-Z][a-z]{1,10}$")
     age: int = Field(ge=0, le=120)
+
+
+@step("`OpenAIEmbeddings`, of texts instead of tiktoken's ids", "llama")
+def embeddings() -> None:
+    embedder = OpenAIEmbeddings(
+        base_url=os.environ["NITRO_URL"],
+        api_key="none",
+        model=os.environ["NITRO_MODEL"],
+        check_embedding_ctx_length=False,
+    )
+    one = embedder.embed_query("A man is eating food.")
+    same, other = embedder.embed_documents(["A man is eating food.", "The stock market fell."])
+    assert sum(a * b for a, b in zip(one, same, strict=True)) > 0.999
+    assert sum(a * b for a, b in zip(one, other, strict=True)) < 0.999
 
 
 @step("`invoke`", "scripted", "llama", "mlx")

@@ -12,6 +12,7 @@ ANTHROPIC = "Anthropic"
 COHERE = "Cohere"
 JINA = "Jina"
 NIM = "NVIDIA NIM"
+VOYAGE = "Voyage"
 TEI = "text-embeddings-inference"
 OTHERS = "others"
 
@@ -25,8 +26,9 @@ WHERE = {
     LM_STUDIO: "its documentation of the OpenAI-compatible API",
     OPENROUTER: "`openapi.yaml` and the parameter pages of its documentation",
     ANTHROPIC: "the Messages API, whose names some clients send here",
-    COHERE: "`POST /v2/embed` of its API reference",
-    JINA: "`POST /v1/embeddings` of its API reference",
+    COHERE: "`POST /v2/embed`, `/v1/rerank` and `/v2/rerank` of its API reference",
+    JINA: "`POST /v1/embeddings` and `/v1/rerank` of its API reference",
+    VOYAGE: "`POST /v1/rerank` of its API reference",
     NIM: "its reference of the OpenAI-compatible embeddings API",
     TEI: "`docs/openapi.json` of text-embeddings-inference",
     OTHERS: "LiteLLM, LangChain, DeepSeek, GLM, Mistral, Gemini, Hugging Face: single names",

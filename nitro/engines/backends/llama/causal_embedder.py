@@ -86,11 +86,18 @@ class CausalEmbedder:
                 parts = np.split(rows, ends[:-1])
                 return [self._result([part], len(part)) for part in parts]
             (tokens,) = sequences
-            starts = range(0, len(tokens), ROWS)
-            pieces = [self._decode([(0, start, tokens[start : start + ROWS])]) for start in starts]
+            pieces = [self._decode([(0, start, rows)]) for start, rows in self._pieces(tokens)]
             return [self._result(pieces, len(tokens))]
         finally:
-            lib.llama_memory_clear(lib.llama_get_memory(self._pointer), False)
+            self._clear()
+
+    def _pieces(self, tokens: list[int]) -> list[tuple[int, list[int]]]:
+        """A sequence in parts of a call each, and where each begins."""
+        return [(start, tokens[start : start + ROWS]) for start in range(0, len(tokens), ROWS)]
+
+    def _clear(self) -> None:
+        """Forget what was computed."""
+        lib.llama_memory_clear(lib.llama_get_memory(self._pointer), False)
 
     def _result(self, pieces: list[Any], tokens: int) -> bytes:
         """The pooled vector of rows that may have come in several pieces."""
@@ -105,14 +112,17 @@ class CausalEmbedder:
 
     def _decode(self, rows: list[tuple[int, int, list[int]]]) -> Any:
         """The vectors of all rows of one llama_decode: float32 [rows, width], as a copy."""
+        self._call(rows)
+        count = sum(len(tokens) for _, _, tokens in rows)
+        return np.ctypeslib.as_array(lib.llama_get_embeddings(self._pointer), (count, self._width)).copy()
+
+    def _call(self, rows: list[tuple[int, int, list[int]]]) -> None:
         if self._begun:
             self._meanwhile()
         self._begun = True
         code = lib.llama_decode(self._pointer, self._batch.fill(rows))
         if code != 0:
             raise RuntimeError(f"llama.cpp could not embed (code {code}). {self._model.log.last_error}".rstrip())
-        count = sum(len(tokens) for _, _, tokens in rows)
-        return np.ctypeslib.as_array(lib.llama_get_embeddings(self._pointer), (count, self._width)).copy()
 
     def _reserve(self, longest: int) -> None:
         """Have a context with cells for a sequence of this length. Raises LoadError."""

@@ -12,7 +12,7 @@ SAMPLE = "a"
 def describe(model: LlamaModel, pooling: Pooling, longest: int, step_tokens: int, step_inputs: int) -> EmbeddingInfo:
     """Of an embedding model, or of one that makes text as well. Prefixes and dimensions are in no GGUF: they are read
     from sentence-transformers' configuration, where that lies beside the file."""
-    before, after = _around(model)
+    before, after = around(model)
     settings = embedding_settings.beside(model.path) if model.embeds_only else embedding_settings.NOTHING
     return EmbeddingInfo(
         width=lib.llama_model_n_embd_out(model.pointer),
@@ -29,7 +29,7 @@ def describe(model: LlamaModel, pooling: Pooling, longest: int, step_tokens: int
     )
 
 
-def _around(model: LlamaModel) -> tuple[list[int], list[int]]:
+def around(model: LlamaModel) -> tuple[list[int], list[int]]:
     """The token ids that llama.cpp puts before a text and after it."""
     plain = model.tokenizer.encode(SAMPLE)
     whole = model.tokenizer.encode_whole(SAMPLE)

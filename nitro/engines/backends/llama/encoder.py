@@ -7,7 +7,7 @@ anew for a longer input, and small again when it is idle. To make one takes mill
 """
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
@@ -24,21 +24,23 @@ log = logging.getLogger("llama.cpp")
 
 STEP_TOKENS = 512  # of several inputs together: each is compared with all of them, masked or not
 STEP_INPUTS = 64
-POOLING_TYPES: dict[Pooling, int] = {
+POOLING_TYPES: dict[Pooling | Literal["rank"], int] = {
     "mean": lib.LLAMA_POOLING_TYPE_MEAN,
     "cls": lib.LLAMA_POOLING_TYPE_CLS,
     "last": lib.LLAMA_POOLING_TYPE_LAST,
+    "rank": lib.LLAMA_POOLING_TYPE_RANK,
 }
 
 
 class Encoder:
     """A model and its context."""
 
-    def __init__(self, model: LlamaModel, pooling: Pooling, spec: EngineSpec):
-        """Raises LoadError."""
+    def __init__(self, model: LlamaModel, pooling: Pooling | Literal["rank"], spec: EngineSpec):
+        """`pooling`: with "rank" vectors are the scores of a reranker's labels. Raises LoadError."""
         self._model = model
-        self._pooling: Pooling = pooling
-        self._width: int = lib.llama_model_n_embd_out(model.pointer)
+        self._pooling = pooling
+        ranks = pooling == "rank"
+        self._width: int = (lib.llama_model_n_cls_out if ranks else lib.llama_model_n_embd_out)(model.pointer)
         self._threads = spec.threads or memory.physical_cores()
         self._flash_attention = FLASH_ATTENTION[spec.flash_attn]
         self._pointer: Any = None
@@ -58,6 +60,7 @@ class Encoder:
 
     def describe(self, longest: int) -> EmbeddingInfo:
         """`longest`: tokens of an input."""
+        assert self._pooling != "rank"
         return embedding_info.describe(self._model, self._pooling, longest, STEP_TOKENS, STEP_INPUTS)
 
     def rest(self) -> None:

@@ -20,6 +20,8 @@ from nitro.engines.backends.mlx import kv_cache, library, sampler
 from nitro.engines.backends.mlx.decode_group import Group, GroupRow, padding
 from nitro.engines.backends.mlx.draft_check import DraftCheck
 from nitro.engines.backends.mlx.draft_model import DraftModel
+from nitro.engines.backends.mlx.encoders.chat_vectors import ChatVectors
+from nitro.engines.backends.mlx.encoders.decoder import Decoder
 from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.opening import open_model
@@ -27,7 +29,7 @@ from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.backends.mlx.self_test import try_out
 from nitro.engines.backends.registry import MLX
 from nitro.engines.hardware import memory
-from nitro.engines.runner import Chunk, OutOfKV, Result
+from nitro.engines.runner import Chunk, OutOfKV, Result, Tokenizer
 from nitro.engines.scheduling import speculation
 from nitro.engines.scheduling.prompt_grid import PromptGrid
 from nitro.engines.types import EngineSpec, ModelInfo, SamplingParams
@@ -54,7 +56,7 @@ class MlxRunner:
         self._draft = DraftModel(self._model, self._trial, spec) if spec.draft else None
         mx.clear_cache()  # what trying it out took
         self._grid = PromptGrid(DETERMINISTIC_GRID if spec.deterministic else 0)
-        self.tokenizer = self._model.tokenizer
+        self.tokenizer: Tokenizer = self._model.tokenizer
         self._caches: dict[int, Caches] = {}  # of slots at rest that hold anything
         self._held: dict[int, int] = {}  # tokens in each slot that holds any
         self._groups: list[Group] = []
@@ -62,6 +64,7 @@ class MlxRunner:
         self._biases: dict[int, Bias | None] = {}  # by sequence id
         self._prompt_scores: dict[int, list[LazyLogprobs]] = {}  # by slot, in this step
         self._batch: list[Chunk] = []
+        self._vectors = self._find_vectors(path)
         self.info = self._describe(spec)
         if self._draft:
             self._draft.max_tokens = self.info.kv_tokens
@@ -110,6 +113,11 @@ class MlxRunner:
             return [[] for _ in chunks]
         rows = zip(chunks, limits, strict=True)
         return [self._draft.guess(chunk, limit, self._bias(chunk)) for chunk, limit in rows]
+
+    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+        """See Embedder."""
+        assert self._vectors
+        return self._vectors.embed(sequences)
 
     def trim(self, slot: int, length: int) -> int:
         """Take the slot out of its group, and cut its caches. 0 where one of them cannot be cut so far."""
@@ -162,6 +170,7 @@ class MlxRunner:
         mx.synchronize()
         del self._model
         self._draft = None
+        self._vectors = None
         mx.clear_cache()
 
     # A batch
@@ -279,6 +288,13 @@ class MlxRunner:
 
     # Loading
 
+    def _find_vectors(self, path: Path) -> ChatVectors | None:
+        try:
+            return ChatVectors(Decoder(self._model.network), self._trial.batches)
+        except Exception as error:
+            log.warning("%s makes no embeddings: %s", path, error)
+            return None
+
     def _describe(self, spec: EngineSpec) -> ModelInfo:
         model = self._model
         slots = spec.parallel + memory.SPARE_SLOTS
@@ -322,12 +338,17 @@ class MlxRunner:
             tool_template=model.tool_template,
             bos=model.bos,
             eos=model.eos,
+            embedding=self._vectors.describe(plan.context, self._bos()) if self._vectors else None,
             infill=fill_in_middle.find(self.tokenizer, model.infill),
             adds_bos=model.adds_bos,
             sampling=model.sampling,
             samplers=MLX.samplers,
             fingerprint=model.fingerprint,
         )
+
+    def _bos(self) -> list[int]:
+        """What goes before a text that no chat template made."""
+        return self.tokenizer.encode(self._model.bos) if self._model.adds_bos and self._model.bos else []
 
 
 def _size(model: MlxModel) -> int:

@@ -1,0 +1,1 @@
+"""Scores of documents for a query: the routes of Jina, Cohere, text-embeddings-inference, and vLLM's scores."""
