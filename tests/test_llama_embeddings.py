@@ -94,6 +94,17 @@ def test_only_embeddings(embedder: RunningServer) -> None:
     assert reply.status_code == 400 and "is an embedding model" in reply.json()["error"]["message"]
 
 
+def test_deterministic(minilm_gguf: Path) -> None:
+    """An input's vector is bit by bit the same, whatever is beside it."""
+    from nitro.engines.backends.llama.opening import open_model
+
+    runner = open_model(EngineSpec("llama", str(minilm_gguf), deterministic=True))
+    rows = [[101, *range(2000, 2000 + length), 102] for length in (1, 9, 17, 40, 120)]
+    assert runner.info.deterministic
+    assert runner.embed(rows) == [runner.embed([row])[0] for row in rows]
+    runner.close()
+
+
 def test_what_it_needs_is_known(minilm_gguf: Path) -> None:
     """Before it is loaded: no KV cache, but a row of logits for each token."""
     about = read(minilm_gguf, "gguf")
@@ -215,5 +226,5 @@ def test_sentence_transformers_files_beside_it(minilm_gguf: Path, tmp_path: Path
     runner = open_model(EngineSpec("llama", str(copy)))
     runner.close()
     about = runner.info.embedding
-    assert (about.prefixes, about.default_prefix) == ({"query": "query: "}, "query: ")
+    assert (about.prefixes, about.default_prefix) == (prompts["prompts"], "query: ")
     assert (about.dimensions, about.before, about.after) == ([64, 128], [101], [102])

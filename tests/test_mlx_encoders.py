@@ -224,6 +224,9 @@ class TestDecoders:
         vectors = [_unit(on_mlx.embed(rows)), _unit(on_llama.embed(rows))]
         assert (vectors[0] * vectors[1]).sum(axis=1).min() > 0.99999
         assert (vectors[0] * _unit([on_mlx.embed([row])[0] for row in rows])).sum(axis=1).min() > 0.999999
+        pauses: list[None] = []
+        on_mlx.embed([row * 9 for row in rows], lambda: pauses.append(None))
+        assert one.pauses and len(pauses) > 3, "text is generated between parts, and between texts"
         on_llama.close()
 
     @pytest.mark.parametrize("headless", [False, True])
@@ -251,7 +254,10 @@ class TestDecoders:
         row = [(7 * i) % 50 + 5 for i in range(50)]
         whole = vectors(runner, [row])
         monkeypatch.setattr(decoder, "PART_TOKENS", 16)
-        assert np.abs(vectors(runner, [row]) - whole).max() < CLOSE
+        pauses: list[None] = []
+        (found,) = runner.embed([row], lambda: pauses.append(None))
+        assert np.abs(np.frombuffer(found, "<f4") - whole[0]).max() < CLOSE
+        assert runner.info.embedding and runner.info.embedding.pauses and len(pauses) == 3
 
 
 def _unit(given: list[bytes]) -> np.ndarray:

@@ -4,6 +4,7 @@ It sees to one side, so padding behind a sequence changes nothing. A sequence th
 KV cache that lives no longer than that.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -29,8 +30,15 @@ class Decoder:
             raise ValueError(f"mlx-lm's {type(network).__module__} gives no vector for each token")
         self.width: int = hidden.shape[2]
 
-    def __call__(self, tokens: mx.array, lengths: mx.array, types: mx.array | None = None) -> mx.array:
-        """As Encoder's: [rows, length], padded behind their `lengths` → [rows, length, width]. `types` mean nothing."""
+    def __call__(
+        self,
+        tokens: mx.array,
+        lengths: mx.array,
+        types: mx.array | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> mx.array:
+        """As Encoder's: [rows, length], padded behind their `lengths` → [rows, length, width]. `types` mean nothing.
+        `meanwhile` is called between the parts of a long sequence."""
         length = tokens.shape[1]
         if length <= PART_TOKENS or len(tokens) > 1:
             hidden: mx.array = self._body(tokens)
@@ -38,6 +46,8 @@ class Decoder:
         caches = make_prompt_cache(self._network)
         parts = []
         for start in range(0, length, PART_TOKENS):
+            if start:
+                meanwhile()
             parts.append(self._body(tokens[:, start : start + PART_TOKENS], cache=caches))
             mx.eval(parts[-1], [cache.state for cache in caches])
         return mx.concatenate(parts, axis=1)
