@@ -25,7 +25,8 @@ from nitro.models import description, fit
 from nitro.models.facts import read
 from nitro.models.stores import scan
 
-RECORDED = json.loads((Path(__file__).parent / "data" / "minilm_vectors.json").read_text(encoding="utf-8"))
+DATA = Path(__file__).parent / "data"
+RECORDED = json.loads((DATA / "minilm_vectors.json").read_text(encoding="utf-8"))
 REFERENCE = [np.frombuffer(base64.b64decode(vector), "<f4") for vector in RECORDED["vectors"]]
 TEXTS: list[str] = RECORDED["texts"]
 MIB = 2**20
@@ -61,6 +62,21 @@ def test_vectors_are_transformers(embedder: RunningServer) -> None:
         reply = embedder.client().embeddings.create(input=text, model="any", encoding_format="float")
         assert reply.usage.prompt_tokens == tokens, text
         assert cosine(np.array(reply.data[0].embedding), found) > 0.99999, text
+
+
+def test_the_reply_is_llama_servers(embedder: RunningServer) -> None:
+    """As tests/convert/record_llama_server.py has recorded it."""
+    recorded = json.loads((DATA / "minilm_llama_server.json").read_text(encoding="utf-8"))["reply"]
+    body = {"input": TEXTS, "encoding_format": "base64"}
+    reply = httpx.post(f"{embedder.url}/v1/embeddings", json=body, timeout=CEILING).json()
+    assert reply.keys() == recorded.keys() and reply["usage"] == recorded["usage"]
+    for ours, theirs in zip(reply["data"], recorded["data"], strict=True):
+        assert ours.keys() == theirs.keys() - {"encoding_format"} and ours["index"] == theirs["index"]
+        assert cosine(_read(ours["embedding"]), _read(theirs["embedding"])) > 0.9999
+
+
+def _read(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), "<f4")
 
 
 def test_a_short_input_among_many(embedder: RunningServer) -> None:

@@ -247,13 +247,14 @@ class TestDecoders:
         with pytest.raises(LoadError, match="use_bidirectional_attention"):
             opened(folder)
 
-    def test_long_texts_are_computed_in_parts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from nitro.engines.backends.mlx.encoders import decoder
+    def test_long_texts_are_computed_in_parts(self, tmp_path: Path) -> None:
+        from nitro.engines.backends.mlx.encoders.decoder import Decoder
 
         runner = opened(_qwen3(tmp_path, False))
         row = [(7 * i) % 50 + 5 for i in range(50)]
         whole = vectors(runner, [row])
-        monkeypatch.setattr(decoder, "PART_TOKENS", 16)
+        assert isinstance(runner._model.network, Decoder)
+        runner._model.network.part_tokens = 16
         pauses: list[None] = []
         (found,) = runner.embed([row], lambda: pauses.append(None))
         assert np.abs(np.frombuffer(found, "<f4") - whole[0]).max() < CLOSE

@@ -7,7 +7,7 @@ import numpy as np
 
 from nitro.engines.backends.mlx.encoders import heads
 from nitro.engines.backends.mlx.encoders.batches import of_similar_length, padded
-from nitro.engines.backends.mlx.encoders.decoder import PART_TOKENS, Decoder
+from nitro.engines.backends.mlx.encoders.decoder import Decoder
 from nitro.engines.types import EmbeddingInfo
 
 STEP_TOKENS = 1024
@@ -20,7 +20,7 @@ class ChatVectors:
     def __init__(self, decoder: Decoder, batches: bool):
         """`batches`: whether rows may be computed together."""
         self._decoder = decoder
-        self._batch_tokens = PART_TOKENS if batches else 0
+        self._batch_tokens = decoder.part_tokens if batches else 0
 
     def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = lambda: None) -> list[bytes]:
         """See Embedder."""
