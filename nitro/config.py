@@ -81,6 +81,10 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     pin: Annotated[
         tuple[str, ...], Meta(description="Name of a model that is never unloaded to make room. Repeatable.")
     ] = ()
+    no_pull: Annotated[
+        bool,
+        Meta(description="Neither fetch nor remove models at the word of a client (/api/pull, /api/delete)."),
+    ] = False
     no_model: Annotated[bool, Meta(description="Load no model at the start.")] = False
     state: Annotated[
         Path | None,
