@@ -50,8 +50,10 @@ class EncoderRunner(EmbedsOnly):
         model, network = self._model, self._model.network
 
         def pool(tokens: mx.array, lengths: mx.array, _: mx.array) -> mx.array:
-            pauses = {"meanwhile": meanwhile} if isinstance(network, Decoder) else {}
-            hidden = network(tokens, lengths, **pauses)
+            if isinstance(network, Decoder):
+                hidden = network(tokens, lengths, meanwhile=meanwhile)
+            else:
+                hidden = network(tokens, lengths)
             vectors: mx.array = model.dense(heads.pool(hidden, lengths, model.sentence.pooling))
             return vectors[:, : model.width]
 
