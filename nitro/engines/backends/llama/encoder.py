@@ -41,6 +41,7 @@ class Encoder:
         self._pooling = pooling
         ranks = pooling == "rank"
         self._width: int = (lib.llama_model_n_cls_out if ranks else lib.llama_model_n_embd_out)(model.pointer)
+        self._alone = spec.deterministic  # rows of one sequence alone give what they always give
         self._threads = spec.threads or memory.physical_cores()
         self._flash_attention = FLASH_ATTENTION[spec.flash_attn]
         self._pointer: Any = None
@@ -48,10 +49,15 @@ class Encoder:
         self._make(STEP_TOKENS)
 
     def embed(self, sequences: list[list[int]]) -> list[bytes]:
-        """See Embedder. Raises RuntimeError where llama.cpp cannot."""
+        """See Embedder. Raises RuntimeError where llama.cpp cannot, LoadError where there is no memory."""
+        if self._alone:
+            return [self._computed([tokens])[0] for tokens in sequences]
+        return self._computed(sequences)
+
+    def _computed(self, sequences: list[list[int]]) -> list[bytes]:
         tokens = sum(map(len, sequences))
-        if tokens > self._batch.room:
-            self._make(2 ** (tokens - 1).bit_length())
+        if tokens > self._batch.room or not self._pointer:
+            self._make(max(STEP_TOKENS, 2 ** (tokens - 1).bit_length()))
         rows = self._batch.fill([(number, 0, tokens) for number, tokens in enumerate(sequences)])
         code = lib.llama_encode(self._pointer, rows)
         if code != 0:
