@@ -34,6 +34,7 @@ SWITCHES = [
     ("--exit-on-engine-failure", "exit_on_engine_failure"),
     ("--no-mmap", "no_mmap"),
     ("--mlock", "mlock"),
+    ("--no-pull", "no_pull"),
     ("--no-model", "no_model"),
     ("--no-state", "no_state"),
 ]
@@ -84,6 +85,7 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--state-size", "state_size", "1", 1, "1000", 1000),
     ("--max-queue", "max_queue", "0", 0, "1000", 1000),
     ("--max-body", "max_body", "1", 1, "1000", 1000),
+    ("--embedding-overflow", "embedding_overflow", "truncate", "truncate", "mean", "mean"),
     ("--log-level", "log_level", "debug", "debug", "error", "error"),
 ]
 
