@@ -18,6 +18,7 @@ from nitro.engines.backends.mlx.encoders.batches import of_similar_length, padde
 from nitro.engines.backends.mlx.encoders.decoder import Decoder
 from nitro.engines.backends.mlx.encoders.decoder_loader import open_decoder
 from nitro.engines.backends.mlx.encoders.loader import EncoderModel, open_encoder
+from nitro.engines.backends.mlx.encoders.network import Encoder
 from nitro.engines.embedder import EmbedsOnly, Pair
 from nitro.engines.runner import LoadError, Tokenizer
 from nitro.engines.types import EmbeddingInfo, EngineSpec, ModelInfo, RerankInfo
@@ -50,10 +51,10 @@ class EncoderRunner(EmbedsOnly):
         model, network = self._model, self._model.network
 
         def pool(tokens: mx.array, lengths: mx.array, _: mx.array) -> mx.array:
-            if isinstance(network, Decoder):
-                hidden = network(tokens, lengths, meanwhile=meanwhile)
-            else:
+            if isinstance(network, Encoder):
                 hidden = network(tokens, lengths)
+            else:
+                hidden = network(tokens, lengths, meanwhile=meanwhile)
             vectors: mx.array = model.dense(heads.pool(hidden, lengths, model.sentence.pooling))
             return vectors[:, : model.width]
 
