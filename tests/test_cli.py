@@ -81,6 +81,7 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--pin", "pin", "anna", ("anna",), "org/name:Q4_K_M", ("org/name:Q4_K_M",)),
     ("--state", "state", "kept", Path("kept"), "/no/b", Path("/no/b")),
     ("--state-days", "state_days", "1", 1, "400", 400),
+    ("--state-size", "state_size", "1", 1, "1000", 1000),
     ("--max-queue", "max_queue", "0", 0, "1000", 1000),
     ("--max-body", "max_body", "1", 1, "1000", 1000),
     ("--log-level", "log_level", "debug", "debug", "error", "error"),
