@@ -18,7 +18,6 @@ from nitro.engines.backends.mlx.encoders.batches import of_similar_length, padde
 from nitro.engines.backends.mlx.encoders.decoder import Decoder
 from nitro.engines.backends.mlx.encoders.decoder_loader import open_decoder
 from nitro.engines.backends.mlx.encoders.loader import EncoderModel, open_encoder
-from nitro.engines.backends.mlx.encoders.network import Encoder
 from nitro.engines.embedder import EmbedsOnly, Pair
 from nitro.engines.runner import LoadError, Tokenizer
 from nitro.engines.types import EmbeddingInfo, EngineSpec, ModelInfo, RerankInfo
@@ -48,13 +47,12 @@ class EncoderRunner(EmbedsOnly):
 
     def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = lambda: None) -> list[bytes]:
         """See Embedder."""
-        model, network = self._model, self._model.network
+        model = self._model
+        network: Callable[..., mx.array] = model.network
+        pauses = {"meanwhile": meanwhile} if isinstance(model.network, Decoder) else {}
 
         def pool(tokens: mx.array, lengths: mx.array, _: mx.array) -> mx.array:
-            if isinstance(network, Encoder):
-                hidden = network(tokens, lengths)
-            else:
-                hidden = network(tokens, lengths, meanwhile=meanwhile)
+            hidden = network(tokens, lengths, **pauses)
             vectors: mx.array = model.dense(heads.pool(hidden, lengths, model.sentence.pooling))
             return vectors[:, : model.width]
 
