@@ -46,7 +46,8 @@ class EmbeddingQueue:
         self._requests.pop(request, None)
 
     def take(self, budget: int) -> list[Piece]:
-        """The pieces of the next step: of `budget` tokens in all, or one for each lane. None only where nothing waits."""
+        """The pieces of the next step: of `budget` tokens in all, or one for each lane. None only where nothing
+        waits."""
         taken: list[Piece] = []
         passed: list[tuple[int, deque[Piece]]] = []  # requests whose next piece does not fit
         while self._requests and len(taken) < self._step_inputs:
