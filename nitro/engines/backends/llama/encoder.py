@@ -19,7 +19,7 @@ from nitro.engines.hardware import memory
 from nitro.engines.types import EmbeddingInfo, EngineSpec, Pooling
 
 TOGETHER = 128  # tokens of several sequences in a lane: each is compared with all of them, masked or not
-MOST_LANES = 4  # each takes memory
+MOST_LANES = 2  # each may take memory for ROOM tokens (models/fit.py)
 STEP_INPUTS = MOST_SEQUENCES
 POOLING_TYPES: dict[Pooling | Literal["rank"], int] = {
     "mean": lib.LLAMA_POOLING_TYPE_MEAN,
