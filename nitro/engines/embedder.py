@@ -26,8 +26,8 @@ class Embedder(Protocol):
         second: text is generated in there, and the server is told that the engine lives. Without, it need not have that
         argument.
 
-        At most `step_inputs` sequences of `step_tokens` tokens in all, or one of up to `longest`, specials included.
-        Whatever it raises, slots and their caches are as before, and it may be called again.
+        At most `step_inputs` sequences of `step_tokens` tokens in all, or `lanes` of up to `longest`, specials
+        included. Whatever it raises, slots and their caches are as before, and it may be called again.
         """
 
 
@@ -47,8 +47,8 @@ class Scorer(Protocol):
     def score(self, pairs: list[Pair]) -> list[float]:
         """The logit of each pair: the higher, the better does its document answer its query.
 
-        At most `step_inputs` pairs of `step_tokens` tokens in all, or one of up to `longest`. Whatever it raises, it
-        may be called again.
+        At most `step_inputs` pairs of `step_tokens` tokens in all, or `lanes`, each of 1 to `longest` tokens. Whatever
+        it raises, it may be called again.
         """
 
 

@@ -116,6 +116,7 @@ class EmbeddingInfo(Struct, frozen=True):
     longest: int  # of an input
     step_tokens: int  # that `Embedder.embed` takes at a time of several inputs; a longer one comes alone
     step_inputs: int  # the same of inputs
+    lanes: int = 1  # inputs that are computed side by side: so many may be longer together
     before: list[int] = []  # token ids that are put before each text: [CLS], say
     after: list[int] = []  # and after it
     dimensions: list[int] | None = None  # to which a vector may be cut; []: to any; None: it was not trained for that
@@ -135,6 +136,7 @@ class RerankInfo(Struct, frozen=True):
     longest: int  # of a pair
     step_tokens: int  # that `Scorer.score` takes at a time of several pairs; a longer one comes alone
     step_inputs: int  # the same of pairs
+    lanes: int = 1  # as in EmbeddingInfo
     before: list[int] = []  # token ids
     between: list[int] = []
     after: list[int] = []

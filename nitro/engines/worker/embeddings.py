@@ -53,7 +53,7 @@ class Embeddings:
     def __init__(self, runner: Embedder | Scorer):
         self._runner = runner
         info = runner.info.embedding or runner.info.rerank
-        self._queue = EmbeddingQueue(info.step_inputs if info else 1)
+        self._queue = EmbeddingQueue(info.step_inputs if info else 1, info.lanes if info else 1)
         self._budget = StepBudget(info.step_tokens if info else 1)
         self._pauses = bool(info and info.pauses)
         self._tasks: dict[int, EmbeddingTask] = {}
