@@ -22,7 +22,17 @@ def main() -> None:
     binary = build_llama_server.build()
     with tempfile.TemporaryDirectory() as folder:
         model = minilm.write_gguf(minilm.folder(), Path(folder) / "minilm.gguf")
-        command = [str(binary), "--model", str(model), "--embeddings", "--threads", "1", "--no-webui"]
+        command = [
+            str(binary),
+            "--model",
+            str(model),
+            "--embeddings",
+            "--threads",
+            "1",
+            "--no-webui",
+            "--alias",
+            "minilm",
+        ]
         with processes.running(processes.listening(command)) as server:
             body = json.dumps({"input": texts, "encoding_format": "base64"}).encode()
             url = f"http://{processes.HOST}:{server.port}/v1/embeddings"

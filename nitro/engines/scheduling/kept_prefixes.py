@@ -134,9 +134,7 @@ def _begun(tokens: list[int], entries: list[_Entry]) -> list[_Entry]:
     """Those of the entries that these tokens begin with."""
     begun: list[_Entry] = []
     shared: dict[int, int] = {}  # by the prompt: so much of it is the beginning of `tokens`
-    for entry in sorted(
-        entries, key=lambda entry: -entry.length
-    ):  # of a prompt the longest first, which has the others
+    for entry in sorted(entries, key=lambda entry: -entry.length):  # the longest has the others of its prompt
         if entry.length <= shared.get(id(entry.prompt), 0):
             begun.append(entry)
         elif _shares(tokens, entry.prompt, entry.length):

@@ -157,7 +157,7 @@ async def kept_session() -> None:
 async def history_of_the_server() -> None:
     asked = says(call("weather", '{"city": "Oslo", "days": 2}')) + "What is the weather in Oslo?"
     first = await Runner.run(agent(tools=[weather]), asked, auto_previous_response_id=True)
-    used = await Runner.run(agent(), says("Fine."), previous_response_id=first.last_response_id)
+    used = await Runner.run(agent(tools=[weather]), says("Fine."), previous_response_id=first.last_response_id)
     assert (first.final_output, used.final_output) == ("It is cold.", "Fine.")
     assert used.raw_responses[0].usage.input_tokens > first.raw_responses[0].usage.input_tokens
     talk = await client.conversations.create()

@@ -47,13 +47,12 @@ class EncoderRunner(EmbedsOnly):
 
     def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = lambda: None) -> list[bytes]:
         """See Embedder."""
-        model, network = self._model, self._model.network
+        model = self._model
+        network: Callable[..., mx.array] = model.network
+        pauses = {"meanwhile": meanwhile} if isinstance(model.network, Decoder) else {}
 
         def pool(tokens: mx.array, lengths: mx.array, _: mx.array) -> mx.array:
-            if isinstance(network, Decoder):
-                hidden = network(tokens, lengths, meanwhile=meanwhile)
-            else:
-                hidden = network(tokens, lengths)
+            hidden = network(tokens, lengths, **pauses)
             vectors: mx.array = model.dense(heads.pool(hidden, lengths, model.sentence.pooling))
             return vectors[:, : model.width]
 
