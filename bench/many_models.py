@@ -34,7 +34,8 @@ WORDS, TOKENS = 60, 24
 ROOM = 2
 POLL = 0.02  # seconds
 PATIENCE = 120.0
-COUNT = 32  # requests of a mixed list
+REST = 0.3  # seconds without CPU time, after which a server is at rest
+COUNT = 20  # requests of a mixed list
 COLD, RATE = "first text of a model that is not loaded, s", "requests/s"
 UNLOAD = {OURS: "/v1/models/unload", ROUTER: "/models/unload"}
 
@@ -61,18 +62,7 @@ def commands(options: argparse.Namespace, folder: Path) -> dict[str, processes.C
             processes.nitro(*ours, "--parallel", str(SLOTS), "--threads", threads, "--engine", "llama"),
             NITRO_STORES="",
         ),
-        ROUTER: processes.listening(
-            [
-                str(options.llama_server),
-                *theirs,
-                "--parallel",
-                str(SLOTS),
-                "--threads",
-                threads,
-                "--kv-unified",
-                "--no-webui",
-            ]
-        ),
+        ROUTER: processes.listening([str(options.llama_server), *theirs]),
     }
 
 
@@ -101,6 +91,17 @@ def unload(name: str, server: Server, models: list[str], alone: int) -> None:
     end = time.monotonic() + PATIENCE
     while name == ROUTER and len(server.pids()) > alone and time.monotonic() < end:
         time.sleep(POLL)
+
+
+def at_rest(server: Server) -> None:
+    """Wait until none of its processes computes: a person who asks for another model finds it so. Ours has made a
+    process ready for the next load by then."""
+    end = time.monotonic() + PATIENCE
+    spent, since = None, time.monotonic()
+    while time.monotonic() < min(since + REST, end):
+        time.sleep(POLL)
+        if (now := server.cpu_seconds()) != spent:
+            spent, since = now, time.monotonic()
 
 
 async def mixed(server: Server, models: list[str], seed: int) -> tuple[float, int]:
@@ -134,6 +135,7 @@ def measure(name: str, server: Server, models: list[str], seed: int) -> tuple[fl
     cold = []
     for model in models:
         unload(name, server, models, alone)
+        at_rest(server)
         there = endpoint(server, model)
         answer = client.run(client.chat(there, there.chat_body(prompts.next(WORDS), 2)))
         if answer.ttft is None:

@@ -81,6 +81,10 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     pin: Annotated[
         tuple[str, ...], Meta(description="Name of a model that is never unloaded to make room. Repeatable.")
     ] = ()
+    no_pull: Annotated[
+        bool,
+        Meta(description="Neither fetch nor remove models at the word of a client (/api/pull, /api/delete)."),
+    ] = False
     no_model: Annotated[bool, Meta(description="Load no model at the start.")] = False
     state: Annotated[
         Path | None,
@@ -93,6 +97,9 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     state_days: Annotated[
         int, Meta(ge=1, le=36500, description="Days after which a response that is kept is deleted.")
     ] = 30
+    state_size: Annotated[
+        int, Meta(ge=1, le=2**20, description="GiB for responses that are kept; beyond, the oldest are deleted.")
+    ] = 8
     max_queue: Annotated[int, Meta(ge=0, description="Requests that may wait. More get status 429.")] = 64
     max_body: Annotated[
         int, Meta(ge=1, le=2**20, description="Largest request body, in MiB. Larger ones get status 413.")

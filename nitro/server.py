@@ -33,6 +33,7 @@ from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, Star
 from nitro.launch import Launch
 from nitro.models import catalog
 from nitro.models.catalog import Catalog
+from nitro.models.fetching import Fetching
 from nitro.models.handle import ServedModel
 from nitro.models.pool import Pool
 from nitro.service.embedding import EmbeddingService
@@ -98,10 +99,13 @@ class Server:
         self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
         embedding = EmbeddingService(self.models, self.intake, metrics, config.strict, config.embedding_overflow)
-        self.store = None if config.no_state else Store(config.state or folders.state(), config.state_days)
+        keeps = not config.no_state
+        folder = config.state or folders.state()
+        self.store = Store(folder, config.state_days, config.state_size * 2**30) if keeps else None
         self._kept = Background(Memory(self.store), self.service, self.models, ResponsesRenderer, config.parallel)
+        fetching = Fetching(self.models, offered, allowed=not config.no_pull)
         max_body = config.max_body * 2**20
-        app = make_app(self.models, self.service, guard, metrics, max_body, self.stop, self._kept, embedding)
+        app = make_app(self.models, self.service, guard, metrics, max_body, self.stop, self._kept, embedding, fetching)
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
         self._uvicorn = _Uvicorn(

@@ -19,6 +19,7 @@ from nitro.api.anthropic import requests as anthropic
 from nitro.api.body_rewriting import structs_in
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.names import Harmless, Known, Mapped, Opened, Refused
+from nitro.api.ollama import requests as ollama
 from nitro.api.openai import requests
 from nitro.api.openai.embedding_requests import EmbeddingsRequest
 from nitro.api.openai.names import inside, sources, tables
@@ -85,6 +86,18 @@ PROTOCOLS: list[Protocol] = [
         kinds={
             "blocks that are refused": (("type", "why, or what to do"), anthropic_names.REFUSED_BLOCKS),
             "tools that are left out, or refused": (("type", "why"), anthropic_names.OTHER_TOOLS),
+        },
+    ),
+    Protocol(
+        "Ollama's API",
+        {
+            "POST /api/chat": ollama.OllamaChatRequest,
+            "POST /api/generate": ollama.OllamaGenerateRequest,
+            "POST /api/embed": ollama.EmbedRequest,
+            "POST /api/embeddings": ollama.OllamaEmbeddingsRequest,
+            "POST /api/show": ollama.ShowRequest,
+            "POST /api/pull": ollama.PullRequest,
+            "DELETE /api/delete": ollama.ModelRequest,
         },
     ),
     Protocol("Embeddings", {"POST /v1/embeddings": EmbeddingsRequest}),

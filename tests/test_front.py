@@ -211,11 +211,7 @@ def test_what_is_no_http_leaves_a_line(serve) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "words"),
     [
-        ("POST", "/api/chat", "Ollama's API. Use POST /v1/chat/completions."),
-        ("POST", "/api/generate", "Ollama's API. Use POST /v1/completions"),
-        ("GET", "/api/tags", "Ollama's API. Use GET /v1/models."),
-        ("POST", "/api/anything/else", "Ollama's API"),
-        ("POST", "/v1/embeddings", "does not have embeddings"),
+        ("POST", "/embedding", "llama-server's own API. Use POST /v1/embeddings."),
         ("POST", "/completion", "llama-server's own API. Use POST /v1/completions."),
         ("POST", "/lora-adapters/", "does not have adapters"),
         ("GET", "/props", "Use GET /v1/models."),
@@ -223,7 +219,7 @@ def test_what_is_no_http_leaves_a_line(serve) -> None:
         ("POST", "/v1/images/generations", "does not have images"),
         ("POST", "/v1/classify", "does not have classification"),
         ("POST", "/inferences/server/finetuning", "that route of the first Nitro's API"),
-        ("POST", "/v1/v1/embeddings", "does not have embeddings"),
+        ("POST", "/v1/v1/audio/speech", "does not have audio"),
         ("GET", "/v1", "GET /v1/models"),
         ("POST", "/api/v1/chat/completions", "Did you mean /v1/chat/completions? A base URL ends with /v1."),
         ("POST", "/v1/chat/completions/chat/completions", "Did you mean /v1/chat/completions?"),
@@ -234,6 +230,11 @@ def test_a_route_that_others_have(fake_server: RunningServer, method: str, path:
     reply = httpx.request(method, fake_server.url + path)
     error = reply.json()["error"]
     assert (reply.status_code, error["code"]) == (404, "unknown_url") and words in error["message"]
+
+
+def test_a_route_of_ollamas_that_is_not_here_is_refused_in_its_form(fake_server: RunningServer) -> None:
+    reply = httpx.post(f"{fake_server.url}/api/anything/else")
+    assert reply.status_code == 404 and "that route of Ollama's API" in reply.json()["error"]
 
 
 def test_nothing_is_said_of_a_route_that_nobody_has(fake_server: RunningServer) -> None:

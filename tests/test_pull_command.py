@@ -326,6 +326,7 @@ def test_progress_in_a_pipe_and_for_programs(tmp_path: Path) -> None:
         "total": 10**10,
         "bytes_per_second": 100_000_000,
         "seconds_left": 94.0,
+        "files": {"m.gguf": 600_000_000},
     }
 
 

@@ -15,6 +15,7 @@ from nitro.api.first_nitro import routes as first_nitro
 from nitro.api.first_nitro.model import FirstNitro
 from nitro.api.llama_server import routes as llama_server
 from nitro.api.middleware import RequestMiddleware
+from nitro.api.ollama import routes as ollama
 from nitro.api.openai import models
 from nitro.api.openai.chat import chat_completions
 from nitro.api.openai.completions import completions
@@ -27,6 +28,7 @@ from nitro.api.responses import routes as responses
 from nitro.api.responses.background import Background
 from nitro.api.responses.memory import Memory
 from nitro.api.responses.renderer import ResponsesRenderer
+from nitro.models.fetching import Fetching
 from nitro.models.pool import Pool
 from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
@@ -52,12 +54,13 @@ def make_app(
     stop: Callable[[], None] = lambda: None,
     kept: Background | None = None,
     embedding: EmbeddingService | None = None,
+    fetching: Fetching | None = None,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
     server. `kept`: responses in the background, with the memory of all; None: nothing is kept. Without `embedding`
-    nothing is embedded."""
+    nothing is embedded; without `fetching` models neither come nor go."""
     kept = kept or Background(Memory(None), service, served, ResponsesRenderer, 1)
-    first = FirstNitro(served, stop, guard.has_key, service.strict)
+    first = FirstNitro(served, stop, service.strict)
     app = _Application(
         [
             chat_completions,
@@ -72,13 +75,13 @@ def make_app(
             model_list.get_model,
             models.load_model,
             models.unload_model,
-            health.root,
             health.health,
             health.healthz,
             health.metrics,
             openapi_document,
             *llama_server.HANDLERS,
             *first_nitro.HANDLERS,
+            *ollama.HANDLERS,
             *responses.HANDLERS,
             *conversations.HANDLERS,
         ],
@@ -92,6 +95,8 @@ def make_app(
                 "first_nitro": first,
                 "memory": kept.memory,
                 "background": kept,
+                "fetching": fetching or Fetching(served, None, allowed=False),
+                "has_key": guard.has_key,
             }
         ),
         exception_handlers={

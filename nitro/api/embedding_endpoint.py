@@ -28,7 +28,7 @@ class EmbeddingEndpoint:
     reader: str
     reply: Callable[[Embedded], Iterable[bytes]]
     param: str
-    error: Callable[[ApiError], Response[bytes]] = error_responses.response
+    error: Callable[[ApiError], Response[bytes]] | None = None
     namer: str | None = None
 
 
@@ -43,7 +43,7 @@ async def respond(request: Request, endpoint: EmbeddingEndpoint, asked: Asked | 
     except ClientDisconnected:
         return Response(b"", status_code=CLIENT_CLOSED_REQUEST)
     except ApiError as error:
-        return endpoint.error(error)
+        return endpoint.error(error) if endpoint.error else error_responses.response(error, request.scope)
     return Response(body, headers=ignored_parameters.header(embedded.ignored), media_type=MediaType.JSON)
 
 

@@ -37,11 +37,32 @@ class Endpoint:
     early: Early | None = None
 
 
-async def respond(request: Request, endpoint: Endpoint, asked: Asked | None = None) -> Response[Any]:
+class Received:
+    """A request that has come. `pieces`: its body, until that is handed on."""
+
+    def __init__(self, pieces: list[bytes], principal: Principal):
+        self.pieces, self.principal = pieces, principal
+
+    async def body(self) -> list[bytes]:
+        """The body, once: it is not kept for as long as the request."""
+        pieces, self.pieces = self.pieces, []
+        return pieces
+
+
+async def receive(request: Request) -> Received:
+    """A request, for a route that looks at it before it responds. Raises as `read_body` does."""
+    return Received(await read_body(request), principal_of(request))
+
+
+async def respond(
+    request: Request, endpoint: Endpoint, asked: Asked | None = None, received: Received | None = None
+) -> Response[Any]:
     """Have a request read, sent to an engine, and answered, whole or as a stream. `asked`: its model, where the route
-    says it."""
-    raw = RawRequest(endpoint.reader, partial(read_body, request), endpoint.prompt_param, asked, endpoint.namer)
-    return await exchange(request, endpoint, raw, principal_of(request), partial(answer, endpoint))
+    says it. `received`: the request, where it has come."""
+    body = received.body if received else partial(read_body, request)
+    raw = RawRequest(endpoint.reader, body, endpoint.prompt_param, asked, endpoint.namer)
+    principal = received.principal if received else principal_of(request)
+    return await exchange(request, endpoint, raw, principal, partial(answer, endpoint))
 
 
 Answer = Callable[[GenerationStream, Principal], Awaitable[Response[Any]]]  # releases the stream, if it raises

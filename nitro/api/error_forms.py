@@ -1,9 +1,10 @@
 """How an error is written, by the protocol that a request speaks: its status, its body, and the header of its id.
 
-OpenAI's form is that of all requests that speak nothing else. Anthropic's types and statuses: its API reference; a
-fault that waiting may mend is an overload (529), which its SDKs raise as one.
+OpenAI's form is that of all requests that speak nothing else. Ollama's is a text, with OpenAI's status. Anthropic's
+types and statuses: its API reference; a fault that waiting may mend is an overload (529), which its SDKs raise as one.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -71,12 +72,23 @@ def _anthropic_body(error: ApiError, request_id: str | None) -> bytes:
     return msgspec.json.encode(AnthropicError(AnthropicErrorBody(kind, words, details), request_id))
 
 
+class OllamaError(Struct):
+    """An error, as a reply or as the last line of a stream."""
+
+    error: str
+
+
 OPENAI = ErrorForm(lambda error: error.status, lambda error, _: msgspec.json.encode(error.body))
 ANTHROPIC = ErrorForm(_anthropic_status, _anthropic_body, b"request-id")
+OLLAMA = ErrorForm(lambda error: error.status, lambda error, _: msgspec.json.encode(OllamaError(str(error))))
+
+_OLLAMA = re.compile(r"/api/(?!v\d)")  # programs for other APIs have base URLs such as /api/v1
 
 
 def of(path: str, headers: Mapping[bytes, bytes]) -> ErrorForm:
     """The form for a request. Anthropic's clients send their version to every route."""
+    if _OLLAMA.match(path):
+        return OLLAMA
     return ANTHROPIC if path.startswith("/v1/messages") or b"anthropic-version" in headers else OPENAI
 
 

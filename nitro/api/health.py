@@ -1,4 +1,4 @@
-"""`GET /`, `/health`, `/healthz`, `/metrics`: whether the server is alive, and what it has done."""
+"""`GET /health`, `/healthz`, `/metrics`: whether the server is alive, and what it has done."""
 
 from typing import Literal
 
@@ -10,14 +10,7 @@ from nitro.models.pool_entry import PoolEntry
 from nitro.service.metrics import CONTENT_TYPE, Metrics
 
 Status = Literal["ok", "loading", "restarting", "down", "stalled", "failed"]
-ROOT = "Nitro is running. Its API is at /v1, and GET /schema describes it.\n"
 NOT_WELL = ("loading", "restarting", "down", "stalled", "failed")
-
-
-@get("/", media_type=MediaType.TEXT)
-async def root(request: Request) -> str:
-    """For people, and for programs that ask whether anything answers here."""
-    return ROOT
 
 
 @get("/metrics")

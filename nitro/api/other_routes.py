@@ -15,16 +15,8 @@ NOT_YET = "Nothing takes its place yet."
 
 # (what a path begins with, without /v1; whose it is or what it does; what to use instead). The first that fits counts.
 ROUTES: tuple[tuple[str, str, str], ...] = (
-    ("/api/chat", "Ollama's API", f"Use {CHAT}."),
-    ("/api/generate", "Ollama's API", f"Use {COMPLETIONS}, or {CHAT}."),
-    ("/api/tags", "Ollama's API", f"Use {MODELS}."),
-    ("/api/show", "Ollama's API", f"Use {MODELS}."),
-    ("/api/ps", "Ollama's API", f"Use {MODELS}."),
-    ("/api/version", "Ollama's API", "Use GET /schema/openapi.json, which has the version."),
-    ("/api/pull", "Ollama's API", "A request fetches nothing: nitro pull NAME does."),
-    ("/api/embed", "Ollama's API", f"Use {EMBEDDINGS}."),
     ("/api/v0", "LM Studio's API", f"Use {CHAT}, {COMPLETIONS} and {MODELS}."),
-    ("/api", "Ollama's API", f"Use {CHAT}, {COMPLETIONS} and {MODELS}."),
+    ("/api", "that route of Ollama's API", "Its others are below /api: docs/ollama.md."),
     ("/complete", "Anthropic's older API", f"Use {COMPLETIONS}."),
     ("/completion", "llama-server's own API", f"Use {COMPLETIONS}."),
     ("/infill", "llama-server's own API", f"Use {COMPLETIONS} with 'suffix'."),

@@ -76,6 +76,7 @@ class JsonLines(Output):
     def __init__(self, out: TextIO, clock: Clock):
         self._out, self._clock = out, clock
         self._meter = Meter(0, clock)
+        self._have: dict[str, int] = {}  # by file
         self._told = clock()
 
     def __call__(self, event: Event) -> None:
@@ -87,6 +88,7 @@ class JsonLines(Output):
         elif isinstance(event, Here | Came):
             count = self._meter.here if isinstance(event, Here) else self._meter.advance
             count(event.size)
+            self._have[event.file.path] = self._have.get(event.file.path, 0) + event.size
             if self._clock() - self._told >= JSON_EVERY:
                 self._progress()
         elif isinstance(event, Done):
@@ -126,6 +128,7 @@ class JsonLines(Output):
             total=self._meter.total,
             bytes_per_second=round(self._meter.speed),
             seconds_left=None if left is None else round(left, 1),
+            files=self._have,
         )
 
     def _write(self, event: str, **fields: Any) -> None:

@@ -23,7 +23,8 @@ class Embedder(Protocol):
         """The pooled vector of each sequence: `width` numbers, float32, little endian, not normalised.
 
         With `info.embedding.pauses` it is given `meanwhile`, and calls it between its pieces, which last tenths of a
-        second: text is generated in there. Without, it need not have that argument.
+        second: text is generated in there, and the server is told that the engine lives. Without, it need not have that
+        argument.
 
         At most `step_inputs` sequences of `step_tokens` tokens in all, or `lanes` of up to `longest`, specials
         included. Whatever it raises, slots and their caches are as before, and it may be called again.

@@ -134,7 +134,7 @@ class RerankInfo(Struct, frozen=True):
     """
 
     longest: int  # of a pair
-    step_tokens: int  # that `Scorer.score` takes at a time; `longest` at least
+    step_tokens: int  # that `Scorer.score` takes at a time of several pairs; a longer one comes alone
     step_inputs: int  # the same of pairs
     lanes: int = 1  # as in EmbeddingInfo
     before: list[int] = []  # token ids
@@ -253,7 +253,8 @@ class Admission(Struct, frozen=True, array_like=True, gc=False):
 class StepRecord(Struct, frozen=True, array_like=True):
     """What the engine did in one step, and how things stand after it.
 
-    Made for every step, and when the last sequences are aborted: then nothing was computed.
+    Made for every step, and when the last sequences are aborted, or a step of embeddings takes long: then it has
+    computed nothing.
     """
 
     step: int

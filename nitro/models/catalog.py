@@ -41,7 +41,7 @@ class Catalog:
         memory: int | None = None,
         on_gpu: Callable[[], int] | None = None,
     ):
-        self._folders, self._everything = [*folders], everything
+        self._folders, self.everything = [*folders], everything
         self._configured = dict(configured or {})
         self._memory = free_host_memory() if memory is None else memory
         self._on_gpu = on_gpu or (_usual_gpu if memory is None else None)
@@ -63,7 +63,7 @@ class Catalog:
                 return self._known
             began = self._clock()
             paths = {name: settings.path for name, settings in self._configured.items() if settings.path}
-            self._known = scan.models(self._folders, self._everything, paths)
+            self._known = scan.models(self._folders, self.everything, paths)
             self._since = began
             self._shared = names.shared(self._known)
             self._settings = {}
@@ -97,9 +97,9 @@ class Catalog:
         return name in self._shared
 
     def _find(self, name: str, models: list[StoredModel]) -> StoredModel:
-        wanted = name.strip().casefold()
+        wanted = [spelling.casefold() for spelling in names.spellings(name.strip())]
         for key, settings in self._configured.items():
-            if settings.alias and settings.alias.casefold() == wanted:
+            if settings.alias and settings.alias.casefold() in wanted:
                 return names.find(key, models, self._best)
         return names.find(name, models, self._best)
 

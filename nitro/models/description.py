@@ -101,8 +101,8 @@ def details(model: StoredModel) -> Details:
     """All that its files say."""
     about = _facts(model)
     found = fit.estimate(model, EngineOptions(), device_memory.free(model))
-    template = _template(model)
-    family = ModelFamily.of(template) if template else None
+    found_template = template(Path(model.path))
+    family = ModelFamily.of(found_template) if found_template else None
     return Details(
         name=model.name,
         names=[*model.names],
@@ -126,7 +126,7 @@ def details(model: StoredModel) -> Details:
         memory_at_most=found.bytes,
         chat_template=about.has_template,
         tool_format=_tool_format(family) if family and family.native_tools else None,
-        reasons=bool(template and reasoning.detect(template)),
+        reasons=bool(found_template and reasoning.detect(found_template)),
         embeds=about.embeds,
         ranks=about.ranks,
         projector=model.projector,
@@ -141,8 +141,8 @@ def title(model: StoredModel) -> str:
     return store.title if store else model.store
 
 
-def _template(model: StoredModel) -> str | None:
-    path = Path(model.path)
+def template(path: Path) -> str | None:
+    """The chat template in a file or folder; None where it has none, or cannot be read."""
     try:
         if path.is_dir():
             return texts.chat_templates(path, texts.read(path / "tokenizer_config.json")).get(texts.DEFAULT)

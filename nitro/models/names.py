@@ -2,7 +2,8 @@
 
 A name is, in this order: a model's name or one of its other names; a path; the name of a repository, with its owner or
 without; a part of the names of one model only. Another name that several models have means none of them. Case counts
-nowhere. Of several forms of one model, quantisations or a GGUF and a folder for MLX, the best is taken.
+nowhere. Of several forms of one model, quantisations or a GGUF and a folder for MLX, the best is taken. What means
+nothing as it is may be written as Ollama's clients write it: with the tag `latest`, after the hub's host.
 """
 
 import re
@@ -14,6 +15,8 @@ from nitro.models.stored_model import StoredModel
 
 MAX_NAME = 500  # characters
 MAX_SHOWN = 20  # names in a message
+LATEST = ":latest"  # the tag that Ollama's clients add to a name without one
+HUB_HOSTS = ("hf.co/", "huggingface.co/")  # and what they put before a name of the hub
 # what tells a form of a model from another, at the end of a repository's name
 _FORM = re.compile(r"[-._](gguf|mlx|\d+-?bit|[bf]+p?\d\d|i?q\d\w*|mxfp4|nvfp4|dwq|awq|gptq|qat|ud|imat|i1)$")
 
@@ -37,24 +40,41 @@ class AmbiguousName(NitroError):
 Choice = Callable[[Sequence[StoredModel]], StoredModel]
 
 
+def spellings(name: str) -> list[str]:
+    """A name as it is and then, where that is another, without what Ollama's clients add to it."""
+    host = next((host for host in HUB_HOSTS if name.casefold().startswith(host)), "")
+    bare = name[len(host) :]
+    return [*dict.fromkeys((name, name.removesuffix(LATEST), bare, bare.removesuffix(LATEST)))]
+
+
 def find(name: str, models: Sequence[StoredModel], choose: Choice) -> StoredModel:
     """The model that `name` means. `choose` takes one of several forms of a model. Raises NameNotFound,
     AmbiguousName."""
-    wanted = name.strip().casefold()
-    if wanted and len(name) <= MAX_NAME:
-        named = _named(wanted, models)
-        own = {family(model) for model in named if model.name.casefold() == wanted}
-        for group in (
-            [model for model in named if family(model) in own] or named,
-            _at(name.strip(), models),
-            _in_repository(wanted, models),
-            [model for model in models if any(wanted in part.casefold() for part in _names(model))],
-        ):
-            if len({family(model) for model in group}) > 1:
-                raise AmbiguousName(name, sorted(model.name for model in group))
-            if group:
-                return choose(group)
+    if len(name) <= MAX_NAME:
+        for spelling in spellings(name.strip()):
+            if found := _find(spelling, models):
+                return choose(found)
     raise NameNotFound(name, sorted(model.name for model in models))
+
+
+def _find(name: str, models: Sequence[StoredModel]) -> list[StoredModel]:
+    """The forms of the model that it means; none where it means none. Raises AmbiguousName."""
+    wanted = name.casefold()
+    if not wanted:
+        return []
+    named = _named(wanted, models)
+    own = {family(model) for model in named if model.name.casefold() == wanted}
+    for group in (
+        [model for model in named if family(model) in own] or named,
+        _at(name, models),
+        _in_repository(wanted, models),
+        [model for model in models if any(wanted in part.casefold() for part in _names(model))],
+    ):
+        if len({family(model) for model in group}) > 1:
+            raise AmbiguousName(name, sorted(model.name for model in group))
+        if group:
+            return group
+    return []
 
 
 def repository(model: StoredModel) -> str:

@@ -7,7 +7,7 @@ import os
 from msgspec.structs import replace
 
 from nitro.errors import ApiError, no_such_model
-from nitro.models import model_source
+from nitro.models import model_source, names
 from nitro.models.catalog import AmbiguousName, Catalog, NameNotFound
 from nitro.models.handle import ServedModel
 from nitro.models.load_plan import Wanted
@@ -34,7 +34,7 @@ class Offers:
     def known(self, name: str | None, default: Member | None) -> tuple[Member | None, bool]:
         """The model that a name means without a look at the stores, and whether it means that one rather than any: the
         default, where there is no name or no other model, or one that was wanted before."""
-        if member := self._called(name):
+        if member := self._called(name) if self.catalog else self._spelled(name):
             return member, True
         return (default, False) if not name or self._alone else (None, False)
 
@@ -42,6 +42,11 @@ class Offers:
         """A name that several stored models have means what the catalog says, whichever of them is loaded."""
         is_shared = name is not None and self.catalog is not None and self.catalog.is_shared(name)
         return next((member for member in self.members if member.is_called(name, to_all=not is_shared)), None)
+
+    def _spelled(self, name: str | None) -> Member | None:
+        """The same, of a name as it is or as Ollama's clients write it."""
+        called = map(self._called, names.spellings(name or ""))
+        return next((member for member in called if member), None)
 
     @property
     def _alone(self) -> bool:
@@ -74,16 +79,17 @@ class Offers:
         """The model that this name means. Raises ApiError."""
         if member := self._called(name):
             return member
-        here = [member.id for member in self.members]
-        if self.catalog is None:
-            raise _Unknown(name, here)
+        others: set[str] = set()
         try:
-            return await self._member(await asyncio.to_thread(self.catalog.find, name))
+            if self.catalog:
+                return await self._member(await asyncio.to_thread(self.catalog.find, name))
         except AmbiguousName as error:
             raise ApiError(400, str(error), param="model", code="model_ambiguous") from None
         except NameNotFound as error:
-            others = {each for each in error.known if not any(member.is_called(each) for member in self.members)}
-            raise _Unknown(name, [*here, *sorted(others)]) from None
+            others = {each for each in error.known if self._called(each) is None}
+        if member := self._spelled(name):
+            return member
+        raise _Unknown(name, [*(member.id for member in self.members), *sorted(others)])
 
     async def all(self) -> list[Member]:
         """Those that were wanted, and after them those that only the catalog knows."""
@@ -106,13 +112,22 @@ class Offers:
         self.members.append(member)
         return member
 
+    def at(self, path: str) -> Member | None:
+        """The member whose file or folder this is."""
+        place = os.path.realpath(path)
+        return next((member for member in self.members if _path(member) == place), None)
+
+    def forget(self, member: Member) -> None:
+        """Know a model no more, unless it is in use."""
+        if member in self.members and not _in_use(member):
+            self.members.remove(member)
+
     async def bring(self, source: ModelSource, alias: str | None) -> Member:
         """The one whose file a client names: that of a store, where one has it. `alias`: another name of it. Raises
         ApiError."""
-        place = os.path.realpath(source.path)
-        member = next((each for each in self.members if _path(each) == place), None)
+        member = self.at(source.path)
         if member is None and self.catalog:
-            stored = await asyncio.to_thread(self.catalog.at, place)
+            stored = await asyncio.to_thread(self.catalog.at, os.path.realpath(source.path))
             member = await self._member(stored) if stored else None
         if any(
             each is not member and each.is_called(alias) and (each.resident or each.waiters) for each in self.members
@@ -132,9 +147,8 @@ class Offers:
     def sweep(self) -> None:
         """What a client brought, and no store has, is offered while it is loaded or loads."""
         for member in list(self.members):
-            in_use = member.resident or member.waiters or member.loads
-            if member.wanted.stored is None and member is not self.given and not in_use:
-                self.members.remove(member)
+            if member.wanted.stored is None and member is not self.given:
+                self.forget(member)
 
     def pinned(self, wanted: Wanted) -> bool:
         """Whether it never gives way."""
@@ -148,9 +162,8 @@ class Offers:
     async def _member(self, stored: StoredModel) -> Member:
         if stored.problem:
             raise ApiError(400, f"The model '{stored.name}': {stored.problem}", param="model", code="model_unusable")
-        for member in self.members:
-            if _path(member) == os.path.realpath(stored.path):
-                return member
+        if member := self.at(stored.path):
+            return member
         member = self._made(stored)
         self.members.append(member)
         return member
@@ -168,10 +181,10 @@ class Offers:
 class _Unknown(ApiError):
     """404. `names`: those that there are."""
 
-    def __init__(self, name: str, names: list[str]):
-        error = no_such_model(name, names)
+    def __init__(self, name: str, known: list[str]):
+        error = no_such_model(name, known)
         super().__init__(error.status, str(error), code=error.code)
-        self.names = names
+        self.names = known
 
 
 def over(settings: ModelSettings, below: ModelSettings) -> ModelSettings:
@@ -181,6 +194,10 @@ def over(settings: ModelSettings, below: ModelSettings) -> ModelSettings:
     fields = {name: getattr(settings, name) for name in ModelSettings.__struct_fields__}
     given = {name: value for name, value in fields.items() if value != getattr(AS_SERVED, name)}
     return replace(below, **{**given, "options": {**below.options, **settings.options}})
+
+
+def _in_use(member: Member) -> bool:
+    return member.resident or bool(member.waiters) or member.loads > 0
 
 
 def _path(member: Member) -> str:

@@ -71,7 +71,7 @@ class Pool:
     @property
     def default_entry(self) -> PoolEntry | None:
         """What is told of it."""
-        return self._default.entry(asyncio.get_running_loop().time()) if self._default else None
+        return self._default.entry() if self._default else None
 
     @property
     def default_ready(self) -> bool:
@@ -85,25 +85,20 @@ class Pool:
 
     def entries(self) -> list[PoolEntry]:
         """The models that were wanted so far, the default first."""
-        now = asyncio.get_running_loop().time()
-        return [member.entry(now) for member in self._offers.members]
+        return [member.entry() for member in self._offers.members]
 
     async def offered(self) -> list[PoolEntry]:
         """All models, also those that nobody has wanted yet."""
-        now = asyncio.get_running_loop().time()
-        return [member.entry(now) for member in await self._offers.all()]
+        return [member.entry() for member in await self._offers.all()]
 
     async def find(self, name: str) -> PoolEntry:
         """The model of this name. Raises ApiError 404."""
-        member = await self._offers.exactly(name)
-        return member.entry(asyncio.get_running_loop().time())
+        return (await self._offers.exactly(name)).entry()
 
     def note(self, name: str) -> None:
         """Log, once per name, that a request has named a model that is not ours."""
         if self._default:
             self._offers.note(name, self._default)
-
-    # Leases
 
     def lease(self, name: str | None = None) -> Lease:
         """The model for a request that names this one, or none."""
@@ -206,6 +201,10 @@ class Pool:
         then. `force`: requests that run end with an error, else they are a reason to refuse. Raises ApiError 404, 409.
         """
         member = await self._offers.exactly(name)
+        await self._unload(member, force)
+        return member.entry()
+
+    async def _unload(self, member: Member, force: bool) -> None:
         closing = self._begin_to_unload(member, force)
         if not member.waiters:  # those want it as it is
             self._offers.put_back(member)
@@ -213,7 +212,12 @@ class Pool:
             await asyncio.wait([closing])
         if self._default is member and self._offers.given is None and not member.resident:
             self._default = None
-        return member.entry(asyncio.get_running_loop().time())
+
+    async def forget(self, path: str) -> None:
+        """Unload the model whose file this is, and know it no more. Raises ApiError 409."""
+        if member := self._offers.at(path):
+            await self._unload(member, force=False)
+            self._offers.forget(member)
 
     def _begin_to_unload(self, member: Member, force: bool) -> "asyncio.Task[None] | None":
         """What to wait for; None: nothing. Raises ApiError 409."""

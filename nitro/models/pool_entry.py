@@ -30,6 +30,7 @@ class PoolEntry(Struct, frozen=True, kw_only=True):
     context: int | None  # tokens; None: not known
     leases: int
     idle: float | None  # seconds without a request; None: it is not loaded, or works
+    keep_alive: float | None = None  # seconds of idleness after which it is unloaded; None: never, or not loaded
     pinned: bool
     wanted: Wanted
     served: ServedModel | None  # None: it has not been loaded yet
@@ -136,8 +137,9 @@ class Member:
             ending=self.ending,
         )
 
-    def entry(self, now: float) -> PoolEntry:
+    def entry(self) -> PoolEntry:
         """For people and programs."""
+        now = asyncio.get_running_loop().time()
         state, reason = self._state()
         info = self.served.engine.info if self.served and self.resident else None
         return PoolEntry(
@@ -148,6 +150,7 @@ class Member:
             context=info.context if info else None,
             leases=self.leases,
             idle=max(now - self.idle_since, 0.0) if info and not self.leases else None,
+            keep_alive=None if self.pinned else self.keep_alive,
             pinned=self.pinned,
             wanted=self.wanted,
             served=self.served,

@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 PROGRAMS = ("program.py", "program.mjs")
 MARKS = ("what you change", "end of what you change")
 STEP = re.compile(r'\bstep\(\s*((?:"[^"]*",?\s*)+)')
-ROOT, MODEL = "http://localhost:3928", "SmolLM2-135M-Instruct"  # ROOT: as Anthropic's clients want it
+ROOT, MODEL = "http://localhost:3928", "SmolLM2-135M-Instruct"  # ROOT: as Anthropic's and Ollama's clients want it
 URL = f"{ROOT}/v1"
 # how a program names its server, in Python, in an f-string, in JavaScript → what a user writes
 VALUES = {

@@ -67,12 +67,11 @@ class CurrentModel(NamedTuple):
 class FirstNitro:
     """The state behind the routes of one server. Belongs to the event loop.
 
-    `stop` begins to stop the server. `has_key`: whether clients must have a key. `strict`: a load with a name that has
+    `stop` begins to stop the server. `strict`: a load with a name that has
     no effect is refused.
     """
 
-    def __init__(self, pool: Pool, stop: Callable[[], None], has_key: bool, strict: bool):
-        self.has_key = has_key
+    def __init__(self, pool: Pool, stop: Callable[[], None], strict: bool):
         self.last: bytes | None = None  # the options of the last conversation; None: there was none since the load
         self.chat = Endpoint(
             reader=readers.FIRST_NITRO_CHAT,

@@ -5,12 +5,10 @@ POST     …/chat_completion, …/embedding        GET        /inferences/server
 DELETE   /processmanager/destroy
 """
 
-import ipaddress
 from typing import Any
 
 from litestar import HttpMethod, Request, Response, delete, get, post, route
 from litestar.background_tasks import BackgroundTask
-from litestar.types import Scope
 
 from nitro.api import embedding_endpoint
 from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, read_body, respond
@@ -20,6 +18,7 @@ from nitro.api.first_nitro.model import FirstNitro, LoadFailed
 from nitro.api.first_nitro.renderer import encode
 from nitro.api.middleware import CHANGES
 from nitro.api.openai import models
+from nitro.api.trust import is_trusted
 from nitro.errors import ApiError
 from nitro.service import ignored_parameters
 from nitro.service.asked import Asked
@@ -28,7 +27,6 @@ from nitro.service.disconnects import ClientDisconnected
 PREFIXES = ("/inferences/llamacpp", "/inferences/server")
 ASKING = [HttpMethod.GET, HttpMethod.POST]  # GET was the first Nitro's, POST is cortex-cpp's
 MAX_LOAD = 2**16  # bytes of a loadmodel's body, which is read on the event loop
-FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")  # headers of proxies: the peer is not the client
 
 
 def _first(request: Request) -> FirstNitro:
@@ -42,7 +40,7 @@ async def load_model(request: Request) -> Response[bytes]:
     first = _first(request)
     if first.taken:
         return replies.message(409, replies.ALREADY_LOADED)
-    trusted = _is_trusted(request)
+    trusted = is_trusted(request)
     try:
         body = await _load_body(request)
         if first.taken:  # another load has begun while this body came
@@ -116,7 +114,7 @@ async def list_engines(request: Request) -> Response[bytes]:
 @delete("/processmanager/destroy", status_code=200)
 async def destroy(request: Request) -> Response[bytes]:
     """Stop the server, once this reply is sent. Only for who has the key; where there is none, for this machine."""
-    if not _is_trusted(request):
+    if not is_trusted(request):
         return replies.message(403, "Only a program on this machine may stop the server, unless it has an --api-key")
     body = encode({"message": replies.STOPPING})
     return Response(body, media_type="application/json", background=BackgroundTask(_first(request).destroy))
@@ -140,22 +138,3 @@ async def _load_body(request: Request) -> bytes:
     if len(body) > MAX_LOAD:
         raise ApiError(413, f"The body of a load has at most {MAX_LOAD} bytes")
     return body
-
-
-def _is_trusted(request: Request) -> bool:
-    """Whether who asks may see files of this machine, and stop the server: it has the key or, where there is none, it
-    is on this machine."""
-    return _first(request).has_key or is_local(request.scope)
-
-
-def is_local(scope: Scope) -> bool:
-    """Whether a request comes from this machine, and through no proxy that says so."""
-    peer = scope["client"]
-    if peer is None or any(name in FORWARDED for name, _ in scope["headers"]):
-        return False
-    try:
-        address = ipaddress.ip_address(peer[0].partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)  # of a server that listens on ::
-    return (mapped or address).is_loopback

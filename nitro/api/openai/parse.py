@@ -44,15 +44,15 @@ MAX_STOP_CHARS = 1000
 
 def read_chat(body: bytes, setup: ModelSetup) -> GenerationRequest:
     """The Reader of `POST /v1/chat/completions`. Raises ApiError 400 with `param`."""
-    return _read(json_body.decode(body, ChatRequest), parse_chat, setup)
+    return read(json_body.decode(body, ChatRequest), parse_chat, setup)
 
 
 def read_completion(body: bytes, setup: ModelSetup) -> GenerationRequest:
     """The Reader of `POST /v1/completions`. Raises ApiError 400 with `param`."""
-    return _read(json_body.decode(body, CompletionRequest), parse_completion, setup)
+    return read(json_body.decode(body, CompletionRequest), parse_completion, setup)
 
 
-def _read(
+def read(
     decoded: json_body.Decoded[R],
     parse: Callable[[R, SamplingDefaults, Collection[str]], GenerationRequest],
     setup: ModelSetup,

@@ -8,20 +8,23 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from litestar import MediaType, Response, get
 from msgspec import Struct
 
-from nitro.api import error_forms, sse
+from nitro.api import sse
 from nitro.api.anthropic import models as anthropic_models
 from nitro.api.anthropic import requests as anthropic_requests
 from nitro.api.anthropic import schema as anthropic
+from nitro.api.error_forms import AnthropicError
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.openai import requests, schema
 from nitro.api.openai.embedding_requests import EmbeddingsRequest
+from nitro.api.openapi import ollama_operations
 from nitro.api.openapi.open_objects import OWN_SHAPES, SHAPES
+from nitro.api.openapi.operation import ANY, GENERATION, Operation
 from nitro.api.prefix_cache import CacheControl
 from nitro.api.rerank import schema as rerank
 from nitro.api.rerank.requests import RerankBody, ScoreBody
@@ -37,28 +40,12 @@ from nitro.service.metrics import CONTENT_TYPE
 Json = dict[str, Any]
 
 REFERENCE = "#/components/schemas/{name}"
-MESSAGES = "/v1/messages"
-ANTHROPIC = "anthropic-{}"  # a response of that status
 ABOUT = (
     "An OpenAI-compatible server. Every route also works without `/v1` and with doubled slashes. Bodies may be sent as "
     "text/plain. Names of other servers are understood or refused: docs/parameters.md. Any other name, at any depth, "
     "is ignored, and listed in the header x-nitro-ignored. The first Nitro's API, below /inferences, is described in "
     "docs/first-nitro.md."
 )
-
-
-class Operation(NamedTuple):
-    """What the document says of a route and a method."""
-
-    summary: str
-    statuses: tuple[int, ...]  # of its errors
-    reply: type[Struct] | str | None  # a struct, or the media type of a text
-    body: type[Struct] | None = None
-    chunk: type[Struct] | None = None  # what the events of a stream are, before [DONE]
-    events: tuple[type[Struct], ...] = ()  # the same, where each says of what kind it is
-    query: Mapping[str, Json] = {}  # parameters, and their schemas
-    open: bool = False  # needs no key; a 503 is an answer of its own, not an error
-    anthropic: type[Struct] | None = None  # the reply to Anthropic's clients
 
 
 INCLUDE: Json = {"type": "array", "items": {"enum": list(INCLUDABLE)}}
@@ -70,8 +57,6 @@ PAGE: dict[str, Json] = {
     "before": {"type": "string", "description": "The id of the item behind the last one."},
     "include": INCLUDE,
 }
-ANY = (401, 403, 500)
-GENERATION = (400, *ANY[:2], 404, 413, 422, 429, 500, 503)
 KEPT = (400, *ANY[:2], 404, 413, 429, 500, 503, 507)
 RESPONSE, CONVERSATION = "/v1/responses/{response_id}", "/v1/conversations/{conversation_id}"
 OPERATIONS: dict[tuple[str, str], Operation] = {
@@ -104,13 +89,15 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (*GENERATION, 529),
         anthropic.AnthropicMessage,
         anthropic_requests.MessagesRequest,
-        events=anthropic.EVENTS,
+        events=(*anthropic.EVENTS, AnthropicError),
+        error=AnthropicError,
     ),
     ("post", "/v1/messages/count_tokens"): Operation(
         "Count the tokens of a conversation, as Anthropic's API does",
         GENERATION,
         anthropic.MessageTokens,
         anthropic_requests.MessagesRequest,
+        error=AnthropicError,
     ),
     ("post", "/v1/responses/input_tokens"): Operation(
         "Count the tokens of a conversation of items", (*GENERATION, 507), schema.InputTokens, ResponsesRequest
@@ -140,7 +127,6 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("get", "/v1/models/{model_id}"): Operation(
         "Describe a model", (*ANY, 404), schema.Model, anthropic=anthropic_models.AnthropicModel
     ),
-    ("get", "/"): Operation("Whether anything answers here", ANY, MediaType.TEXT.value),
     ("post", "/v1/models/load"): Operation(
         "Load a model", (400, *ANY[:2], 404, 409, 413, 429, 500, 503), schema.Model, requests.LoadRequest
     ),
@@ -152,6 +138,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("get", "/metrics"): Operation("Metrics for Prometheus", ANY, CONTENT_TYPE.partition(";")[0]),
     ("get", "/schema"): Operation("This document", ANY, None),
     ("get", "/schema/openapi.json"): Operation("This document", ANY, None),
+    **ollama_operations.OPERATIONS,
 }
 ERRORS = {
     400: "The request is wrong; `param` says where.",
@@ -163,10 +150,12 @@ ERRORS = {
     422: "The model's output breaks the schema that `param` names; or such requests made the engine crash repeatedly.",
     429: "The queue is full.",
     500: "The server or its engine failed.",
+    501: "The server does not do this.",
+    502: "The hub cannot be reached, or answers with an error.",
     503: "No engine is running, it crashed while it worked on the request, or there is no room for the model; or "
     "what is kept cannot be read or written.",
-    507: "There is no room to keep it.",
-    529: "The same, for Anthropic's clients, where it may be otherwise soon.",
+    507: "There is no room to keep it, or the disk cannot be written.",
+    529: "The same as 503, for Anthropic's clients, where it may be otherwise soon.",
 }
 HEADERS: dict[str, str] = {
     "x-request-id": "The request's id, by which the server's log names it.",
@@ -197,6 +186,7 @@ DESCRIBED = (
     anthropic_requests.Thinking,
     anthropic_requests.OutputConfig,
     anthropic_requests.ToolChoice,
+    *ollama_operations.DESCRIBED,
 )
 
 
@@ -213,7 +203,7 @@ def _encoded() -> bytes:
 
 def document() -> Json:
     """The OpenAPI 3.2 document of this server."""
-    structs = {*_structs(), schema.ErrorReply, error_forms.AnthropicError}
+    structs = {*_structs(), *(operation.error for operation in OPERATIONS.values())}
     _, components = msgspec.json.schema_components(sorted(structs, key=lambda s: s.__name__), ref_template=REFERENCE)
     for struct in DESCRIBED:
         shapes = OWN_SHAPES.get(struct.__name__, SHAPES)
@@ -228,16 +218,24 @@ def document() -> Json:
         "components": {
             "schemas": components,
             "headers": {name: _header(name, description) for name, description in HEADERS.items()},
-            "responses": {
-                **{str(status): _error(status, schema.ErrorReply) for status in ERRORS},
-                **{ANTHROPIC.format(status): _error(status, error_forms.AnthropicError) for status in ERRORS},
-            },
+            "responses": {_named(status, error): _error(status, error) for status, error in _errors()},
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer"},
                 "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
             },
         },
     }
+
+
+def _errors() -> list[tuple[int, type[Struct]]]:
+    """Each status with each form that an error of it has."""
+    found = {(status, operation.error) for operation in OPERATIONS.values() for status in operation.statuses}
+    return sorted(found, key=lambda each: _named(*each))
+
+
+def _named(status: int, error: type[Struct]) -> str:
+    """A component's name: the status and, where it is not OpenAI's, the error's form."""
+    return str(status) if error is schema.ErrorReply else f"{status}.{error.__name__}"
 
 
 def _structs() -> Iterator[type[Struct]]:
@@ -260,16 +258,16 @@ def _operation(method: str, path: str, operation: Operation) -> Json:
     if operation.body:
         body = {"schema": _of(operation.body)}
         described["requestBody"] = {"required": True, "content": {"application/json": body, "text/plain": body}}
-    described["responses"] = {"200": _reply(path, operation)}
-    form = ANTHROPIC if path.startswith(MESSAGES) else "{}"
+    described["responses"] = {} if operation.fails else {"200": _reply(operation)}
     for status in operation.statuses:
-        described["responses"][str(status)] = {"$ref": f"#/components/responses/{form.format(status)}"}
+        named = _named(status, operation.error)
+        described["responses"][str(status)] = {"$ref": f"#/components/responses/{named}"}
     if operation.open:
-        described["responses"]["503"] = {**_reply(path, operation), "description": "No model is ready."}
+        described["responses"]["503"] = {**_reply(operation), "description": "No model is ready."}
     return described
 
 
-def _reply(path: str, operation: Operation) -> Json:
+def _reply(operation: Operation) -> Json:
     content: Json = {}
     if isinstance(operation.reply, str):
         content[operation.reply] = {"schema": {"type": "string"}}
@@ -279,17 +277,18 @@ def _reply(path: str, operation: Operation) -> Json:
         content["application/json"] = {"schema": {"anyOf": [*content["application/json"].values()]}}
         content["application/json"]["schema"]["anyOf"].append(_of(operation.anthropic))
     if operation.chunk:
-        content[sse.MEDIA_TYPE] = {"itemSchema": _event(operation.chunk)}
+        content[operation.stream] = {"itemSchema": _item(operation, operation.chunk)}
     if operation.events:
-        errors = [error_forms.AnthropicError] if path.startswith(MESSAGES) else []
-        content[sse.MEDIA_TYPE] = {"itemSchema": _named_event([*operation.events, *errors])}
+        content[operation.stream] = {"itemSchema": _named_event(operation.events)}
     headers = ["x-request-id", *(["x-nitro-ignored"] if operation.body else [])]
     return {"description": operation.summary, "content": content, "headers": _headers(headers)}
 
 
-def _event(chunk: type[Struct]) -> Json:
-    """An event of a stream: a chunk, an error, or [DONE], which is not JSON."""
-    content = {"anyOf": [_of(chunk), _of(schema.ErrorReply)]}
+def _item(operation: Operation, chunk: type[Struct]) -> Json:
+    """An event of a stream: a chunk, an error, or [DONE], which is not JSON; or a line, which is one of the first."""
+    content = {"anyOf": [_of(chunk), _of(operation.error)]}
+    if operation.stream != sse.MEDIA_TYPE:
+        return content
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
     kinds = [{"properties": {"data": data}}, {"properties": {"data": {"const": "[DONE]"}}}]
     return {"type": "object", "required": ["data"], "anyOf": kinds}
@@ -302,9 +301,9 @@ def _named_event(events: Sequence[type[Struct]]) -> Json:
     return {"type": "object", "required": ["event", "data"], "properties": {"event": {"type": "string"}, "data": data}}
 
 
-def _error(status: int, reply: type[Struct]) -> Json:
+def _error(status: int, error: type[Struct]) -> Json:
     names = ["x-request-id", "x-should-retry", *(["retry-after"] if status in RETRIED else [])]
-    content = {"application/json": {"schema": _of(reply)}}
+    content = {"application/json": {"schema": _of(error)}}
     return {"description": ERRORS[status], "content": content, "headers": _headers(names)}
 
 

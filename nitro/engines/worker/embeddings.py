@@ -85,17 +85,22 @@ class Embeddings:
 
     def compute(self, pieces: list[Piece], meanwhile: Callable[[], float]) -> list[WireMessage]:
         """Compute them. `meanwhile`: may be called in between; returns the seconds that it took. Returns what is to be
-        told: vectors, and failures, each of which ends its request."""
+        told: vectors, and failures, each of which ends its request. What `meanwhile` raises is raised."""
         started = time.monotonic()
         paused = 0.0
+        is_paused = False
 
         def pause() -> None:
-            nonlocal paused
+            nonlocal paused, is_paused
+            is_paused = True
             paused += meanwhile()
+            is_paused = False
 
         try:
             pooled = self._computed(pieces, pause)
         except Exception as error:
+            if is_paused:  # it is no fault of what is embedded
+                raise
             log.exception("a step of embeddings raised; its requests fail")
             return self._failed({piece.request for piece in pieces}, f"The engine failed: {error!r}")
         self._budget.observe(sum(len(piece.tokens) for piece in pieces), time.monotonic() - started - paused)

@@ -38,6 +38,7 @@ class Encoder:
         self._pooling = pooling
         ranks = pooling == "rank"
         width: int = (lib.llama_model_n_cls_out if ranks else lib.llama_model_n_embd_out)(model.pointer)
+        self._alone = spec.deterministic  # rows of one sequence alone give what they always give
         self._threads = spec.threads or memory.physical_cores()
         self.lanes = 1 if model.placement.on_gpu else min(self._threads, MOST_LANES)
         self.step_tokens = TOGETHER * self.lanes if self.lanes > 1 else ROOM
@@ -51,7 +52,7 @@ class Encoder:
         """See Embedder. Raises LoadError where there is no memory, RuntimeError where llama.cpp cannot."""
         order = sorted(enumerate(sequences), key=lambda sequence: -len(sequence[1]))
         alone = sum(len(tokens) > ROOM for tokens in sequences)
-        if len(order) - alone == 1:
+        if self._alone or len(order) - alone == 1:
             alone = len(order)
         found: dict[int, bytes] = {}
         for sequence in order[:alone]:

@@ -37,7 +37,6 @@ class LlamaRankRunner(EmbedsOnly):
         self._model = LlamaModel(spec, head)
         self._kind = kind
         self._ranker: _CausalRanker | Encoder | None = None
-        self._alone = spec.deterministic
         self.tokenizer = self._model.tokenizer
         trained = self._model.trained_context
         try:
@@ -52,8 +51,7 @@ class LlamaRankRunner(EmbedsOnly):
     def score(self, pairs: list[Pair]) -> list[float]:
         """See Scorer."""
         assert self._ranker
-        rows = [pair.tokens for pair in pairs]
-        found = [self._ranker.embed([row])[0] for row in rows] if self._alone else self._ranker.embed(rows)
+        found = self._ranker.embed([pair.tokens for pair in pairs])
         return [self._logit(np.frombuffer(numbers, "<f4")) for numbers in found]
 
     def release_idle_memory(self) -> None:
@@ -120,6 +118,7 @@ class LlamaRankRunner(EmbedsOnly):
             vocabulary=model.vocabulary,
             eog=frozenset(),
             fingerprint=fingerprint.of(split_files.files(model.path)),
+            deterministic=spec.deterministic,
             rerank=about,
         )
 
