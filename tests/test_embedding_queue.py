@@ -106,9 +106,10 @@ def test_what_waits_alone_has_all_of_it() -> None:
         assert turns.embeds(False, True)
     turns.embedded(3.0)
     assert not turns.embeds(True, True), "text that comes goes first, until another step is paid"
-    turns.generated(16.0)
+    price = 3.0 * (1 - SHARE) / SHARE  # seconds of text
+    turns.generated(0.95 * price)
     assert not turns.embeds(True, True)
-    turns.generated(1.1)
+    turns.generated(0.06 * price)
     assert turns.embeds(True, True)
     assert turns.embeds(False, True)
     assert not turns.embeds(True, False) and not turns.embeds(False, False)
