@@ -310,6 +310,12 @@ def test_show(shelf: RunningServer) -> None:
     assert post(shelf, "show", model="anna", foo=1).status_code == 400
 
 
+def test_a_reranker_is_not_shown_as_a_model_that_answers(serve) -> None:
+    server = serve(engine="nitro.engines.backends.fake:FakeReranker").ready()
+    (model,) = get(server, "ps")["models"]
+    assert post(server, "show", model=model["name"]).json()["capabilities"] == []
+
+
 def test_the_embedded_model(smollm_server: RunningServer, smollm: Path) -> None:
     (listed,) = get(smollm_server, "tags")["models"][:1]
     assert listed["name"] == f"{default_model.ID}:latest" and listed["details"]["parameter_size"] == "134.52M"

@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from nitro.api.auth import Guard
 from nitro.api.openai import requests, schema
 from nitro.api.openai.requests import PARAMETERS, capability
 from nitro.api.openapi.document import HEADERS, OPERATIONS, document
+from nitro.config import ServeConfig
 from nitro.engines.sampling_params import SamplingOptions
 from nitro.models.pool import Pool
 from nitro.models.residency import Limits
@@ -117,6 +119,16 @@ def test_events_of_a_stream(fake_server: RunningServer) -> None:
 
 
 NAME_A_MODEL = ("/v1/models/", "/api/show", "/api/pull", "/api/delete")
+RANK = ("/v1/rerank", "/v2/rerank", "/v1/reranking", "/v1/score")
+SHORT = {"options": {"num_predict": 2}}
+ITEMS = {"input": "a", "max_output_tokens": 2, "previous_response_id": None, "conversation": None}
+# what a request has besides what is drawn: none is about long answers, and nothing that it could name is kept
+SENT: dict[str, dict[str, Any]] = {
+    "/api/chat": SHORT,
+    "/api/generate": SHORT,
+    "/v1/responses": ITEMS,
+    "/v1/responses/input_tokens": ITEMS,
+}
 SAYS: list[Any] = [
     not_a_server_error,
     checks.status_code_conformance,
@@ -126,15 +138,22 @@ SAYS: list[Any] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def reranker() -> Iterator[RunningServer]:
+    config = ServeConfig(engine="nitro.engines.backends.fake:FakeReranker", port=0, context=512)
+    with RunningServer(config) as server:
+        yield server.ready()
+
+
 @pytest.mark.parametrize(
     ("method", "path", "mode"),
     [(*route, mode) for route, each in OPERATIONS.items() for mode in GenerationMode if each.body or mode.is_positive],
 )
 def test_no_status_and_no_reply_that_is_not_in_it(
-    fake_server: RunningServer, method: str, path: str, mode: GenerationMode
+    fake_server: RunningServer, reranker: RunningServer, method: str, path: str, mode: GenerationMode
 ) -> None:
     api = schemathesis.openapi.from_dict(document())
-    api.config.update(base_url=fake_server.url)
+    api.config.update(base_url=reranker.url if path in RANK else fake_server.url)
     statuses: Counter[int] = Counter()
     posts = method == "post"
 
@@ -148,10 +167,7 @@ def test_no_status_and_no_reply_that_is_not_in_it(
     @given(case=api[path][method].as_strategy(generation_mode=mode))
     def conforms(case: schemathesis.Case) -> None:
         if posts and isinstance(case.body, dict) and mode.is_positive:
-            if path in ("/api/chat", "/api/generate"):  # none of them is about long answers
-                case.body["options"] = {"num_predict": 2}
-            else:
-                case.body["max_tokens"] = 2
+            case.body |= SENT.get(path, {"max_tokens": 2})
             if isinstance(prompt := case.body.get("prompt"), list) and not isinstance(prompt[0], str):
                 case.body["prompt"] = [65, 66]  # ids beyond the vocabulary are refused
         reply = case.call()

@@ -154,9 +154,13 @@ def _template(entry: PoolEntry, info: ModelInfo | None) -> str | None:
 
 
 def _capabilities(template: str | None, entry: PoolEntry, info: ModelInfo | None) -> list[str]:
-    """In Ollama's words. Tools work with every template: a model that was not trained for them is told in words."""
-    if facts_of(entry).embeds or (info and info.embedding and info.embedding.encoder_only):
+    """In Ollama's words, which has none for rerankers. Tools work with every template: a model that was not trained for
+    them is told in words."""
+    facts = facts_of(entry)
+    if facts.embeds or (info and info.embedding and info.embedding.encoder_only):
         return ["embedding"]
+    if facts.ranks or (info and not info.generates):
+        return []
     found = ["completion"]
     if template is not None:
         found.append("tools")
