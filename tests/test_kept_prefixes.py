@@ -110,7 +110,7 @@ class Counted(int):
 
     def __eq__(self, other: object) -> bool:
         Counted.compared += 1
-        return int(self) == other
+        return int(self) == int(other)
 
     __hash__ = int.__hash__
 
