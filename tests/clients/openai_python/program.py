@@ -185,7 +185,7 @@ def custom_tools() -> None:
         assert [each.input for each in reply.output if each.type == "custom_tool_call"] == ["a\na\na"], reply
 
 
-@step("a response that is kept: retrieved, gone on from, its input, deleted", "scripted", "llama")
+@step("a response that is kept: retrieved, gone on from, its input, deleted", "scripted")
 def kept() -> None:
     first = client.responses.create(**RESPONSE, metadata={"topic": "France"})
     assert client.responses.retrieve(first.id) == first and first.metadata == {"topic": "France"}
@@ -209,7 +209,7 @@ def ended(response: Response) -> Response:
     return response
 
 
-@step("`background=True`, polled", "scripted", "llama")
+@step("`background=True`, polled", "scripted")
 def background() -> None:
     begun = client.responses.create(**RESPONSE, background=True)
     assert begun.status == "queued" and begun.background and not begun.output, begun
@@ -217,7 +217,7 @@ def background() -> None:
     assert done.status == "completed" and "Paris" in done.output_text and done.usage.output_tokens > 1, done
 
 
-@step("`background=True`, a stream that is left and resumed (`starting_after`)", "scripted", "llama")
+@step("`background=True`, a stream that is left and resumed (`starting_after`)", "scripted")
 def resumed() -> None:
     before = []
     with client.responses.create(**RESPONSE, background=True, stream=True) as stream:
@@ -245,7 +245,7 @@ def cancelled() -> None:
     assert list(stream)[-1].response.status == client.responses.retrieve(id).status == "cancelled"
 
 
-@step("`conversations`, and responses in one", "scripted", "llama")
+@step("`conversations`, and responses in one", "scripted")
 def conversations() -> None:
     hello = [{"type": "message", "role": "user", "content": "Hello."}]
     talk = client.conversations.create(metadata={"topic": "France"}, items=hello)
