@@ -97,6 +97,9 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     state_days: Annotated[
         int, Meta(ge=1, le=36500, description="Days after which a response that is kept is deleted.")
     ] = 30
+    state_size: Annotated[
+        int, Meta(ge=1, le=2**20, description="GiB for responses that are kept; beyond, the oldest are deleted.")
+    ] = 8
     max_queue: Annotated[int, Meta(ge=0, description="Requests that may wait. More get status 429.")] = 64
     max_body: Annotated[
         int, Meta(ge=1, le=2**20, description="Largest request body, in MiB. Larger ones get status 413.")

@@ -99,7 +99,9 @@ class Server:
         self.intake = Intake(readers=READERS, first=self._launch.intake)
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
         embedding = EmbeddingService(self.models, self.intake, metrics, config.strict, config.embedding_overflow)
-        self.store = None if config.no_state else Store(config.state or folders.state(), config.state_days)
+        keeps = not config.no_state
+        folder = config.state or folders.state()
+        self.store = Store(folder, config.state_days, config.state_size * 2**30) if keeps else None
         self._kept = Background(Memory(self.store), self.service, self.models, ResponsesRenderer, config.parallel)
         fetching = Fetching(self.models, offered, allowed=not config.no_pull)
         max_body = config.max_body * 2**20

@@ -13,7 +13,7 @@ import sysconfig
 from pathlib import Path
 from typing import Callable, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-NO_AMX = "-mno-amx-tile"  # without tiles there is none of AMX
+NO_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
 
 Ask = Callable[[Sequence[str]], Optional[str]]  # asks something; gives the output, or None if that failed
 
@@ -31,7 +31,7 @@ class Machine(NamedTuple):
     cc: str = ""  # paths of the C and C++ compilers, both or neither
     cxx: str = ""
     cmake: str = ""  # path
-    without_amx: str = ""  # the compilers' option to do without the CPU's AMX instructions; "": it has none
+    without_amx: str = ""  # the compilers' options to do without the CPU's AMX instructions; "": it has none
     darwin: str = ""  # on a Mac the kernel's release, which says what wheels there are: 25.2.0 is macOS 26.2
 
 
@@ -94,12 +94,12 @@ def gpu_model(information: Path) -> str:
 
 
 def find_without_amx(ask: Ask, cc: str, cpuinfo: str = "/proc/cpuinfo") -> str:
-    """The compiler's option that leaves AMX out, where the CPU has it and the compiler knows it."""
+    """The compiler's options that leave AMX out, where the CPU has it and the compiler knows them."""
     try:
         has_amx = re.search(r"^flags\s*:.*\bamx_tile\b", Path(cpuinfo).read_text(), re.MULTILINE)
     except OSError:
         has_amx = None
-    known = has_amx and cc and ask([cc, NO_AMX, "-x", "c", "-E", os.devnull]) is not None
+    known = has_amx and cc and ask([cc, *NO_AMX.split(), "-x", "c", "-E", os.devnull]) is not None
     return NO_AMX if known else ""
 
 

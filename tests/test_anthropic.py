@@ -313,6 +313,9 @@ def test_models(client: Anthropic) -> None:
     assert client.models.list(after_id="SayingRunner").data == []
     with pytest.raises(anthropic.BadRequestError, match="after_id"):
         client.models.list(after_id="nowhere")
+    for limit in ("0", "9" * 5000):
+        with pytest.raises(anthropic.BadRequestError, match="'limit'"):
+            client.models.list(extra_query={"limit": limit})
 
 
 @pytest.mark.parametrize("path", ["/messages", "//v1/messages", "/v1/v1/messages?beta=true"])

@@ -267,6 +267,15 @@ def test_a_signature_carries_no_more_than_it_may() -> None:
         assert signatures.text_of("", broken) == ""
 
 
+def test_all_signatures_together_have_a_bound() -> None:
+    """What does not fit any more is left out, as one that is too large alone is."""
+    block = thinking("", signatures.of("a" * (signatures.MAX_TEXT // 2), True))
+    shown = thinking("b" * 100, signatures.of("", False))
+    turns = [*HELLO, {"role": "assistant", "content": [block, block, block, shown]}, *HELLO]
+    thought = asked(messages=turns).prompt.messages[1]["reasoning_content"]
+    assert (thought.count("a"), thought.count("b")) == (signatures.MAX_TEXT, 100)
+
+
 def test_thinking_of_earlier_turns_is_cleared() -> None:
     turn = [*HELLO, {"role": "assistant", "content": [thinking("a"), {"type": "text", "text": "b"}]}]
     for keep, left in [({}, 1), ({"keep": "all"}, 3), ({"keep": {"type": "thinking_turns", "value": 2}}, 2)]:

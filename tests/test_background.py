@@ -1,13 +1,18 @@
 """Responses in the background: queued, polled, followed, cancelled, and taken up again by the next server."""
 
 import json
+import sqlite3
+import threading
 import time
+from contextlib import closing
 
 import openai
 import pytest
 from running import CEILING, sdk, server_process
 
+from nitro.api.responses import background
 from nitro.server import Server  # noqa: F401  (imported before servers of their own processes are started)
+from nitro.state import database
 
 GATED = "runners:GatedRunner"
 ENDED = ("completed", "incomplete", "failed", "cancelled")
@@ -122,6 +127,50 @@ def test_a_stream_is_resumed(gated, gate):
     assert not list(client.responses.retrieve(id, stream=True, starting_after=numbers(again)[-1]))
 
 
+def test_a_stream_that_waits_says_so(gated, gate):
+    """Its client knows from the beginning what to ask for, should the connection break."""
+    create(gated)
+    gate.wait_inside()
+    stream = iter(create(gated, stream=True))
+    created, queued = next(stream), next(stream)
+    assert [created.type, queued.type] == ["response.created", "response.queued"]
+    assert created.response.status == queued.response.status == "queued" and created.response.id == queued.response.id
+    gate.open()
+    rest = list(stream)
+    assert rest[0].type == "response.in_progress" and rest[-1].type == "response.completed"
+    told = [created, queued, *rest]
+    assert numbers(told) == list(range(len(told)))
+    for after in range(len(told)):
+        again = gated.client().responses.retrieve(created.response.id, stream=True, starting_after=after)
+        assert [event.to_dict() for event in again] == [event.to_dict() for event in told[after + 1 :]]
+
+
+def test_a_lock_is_waited_out(gated, gate, tmp_path, monkeypatch):
+    """Another program writes for long while a response runs: it goes on afterwards, and nothing of it is lost."""
+    monkeypatch.setattr(database, "PATIENCE", 0.0)
+    monkeypatch.setattr(background, "TRY_AGAIN", 0.01)
+    refused = threading.Event()
+    fault = database.Database._fault
+
+    def noted(self, error):
+        refused.set()
+        return fault(self, error)
+
+    monkeypatch.setattr(database.Database, "_fault", noted)
+    stream = iter(create(gated, stream=True))
+    told = [next(stream)]
+    gate.wait_inside()
+    while told[-1].type != "response.in_progress":
+        told.append(next(stream))
+    with closing(sqlite3.connect(tmp_path / "state" / database.FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        gate.open()
+        assert refused.wait(CEILING)
+        other.execute("ROLLBACK")
+    told += stream
+    assert told[-1].type == "response.completed" and numbers(told) == list(range(len(told)))
+
+
 def test_the_sdks_own_stream_of_one_in_the_background(gated, gate):
     gate.open()
     client = gated.client()
@@ -174,6 +223,7 @@ def test_a_server_that_stops_leaves_it_to_the_next(serve, gate, tmp_path):
     streamed = next(stream).response.id
     runs, waits = create(first).id, create(first).id
     gate.wait_inside()
+    status(first, streamed, "in_progress")
     status(first, runs, "in_progress")
     first.__exit__()
     gate.open()

@@ -34,6 +34,7 @@ SWITCHES = [
     ("--exit-on-engine-failure", "exit_on_engine_failure"),
     ("--no-mmap", "no_mmap"),
     ("--mlock", "mlock"),
+    ("--no-pull", "no_pull"),
     ("--no-model", "no_model"),
     ("--no-state", "no_state"),
 ]
@@ -81,8 +82,10 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--pin", "pin", "anna", ("anna",), "org/name:Q4_K_M", ("org/name:Q4_K_M",)),
     ("--state", "state", "kept", Path("kept"), "/no/b", Path("/no/b")),
     ("--state-days", "state_days", "1", 1, "400", 400),
+    ("--state-size", "state_size", "1", 1, "1000", 1000),
     ("--max-queue", "max_queue", "0", 0, "1000", 1000),
     ("--max-body", "max_body", "1", 1, "1000", 1000),
+    ("--embedding-overflow", "embedding_overflow", "truncate", "truncate", "mean", "mean"),
     ("--log-level", "log_level", "debug", "debug", "error", "error"),
 ]
 

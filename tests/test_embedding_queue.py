@@ -46,6 +46,15 @@ def test_one_that_is_longer_than_a_step_goes_alone() -> None:
     assert taken(queue, 100) == [(2, 0)]
 
 
+def test_one_for_each_lane_whatever_its_length() -> None:
+    queue = EmbeddingQueue(step_inputs=8, lanes=2)
+    queue.add(1, pieces(1, 500, 40, 30, 30, 1))
+    queue.add(2, pieces(2, 400))
+    assert taken(queue, 100) == [(1, 0), (2, 0)], "and no third, which would wait for these"
+    assert taken(queue, 100) == [(1, 1), (1, 2), (1, 3)], "short ones fill a step as ever"
+    assert taken(queue, 100) == [(1, 4)] and not queue
+
+
 def test_what_is_dropped_never_comes() -> None:
     queue = EmbeddingQueue(step_inputs=2)
     queue.add(1, pieces(1, 5, 5, 5))
@@ -97,9 +106,10 @@ def test_what_waits_alone_has_all_of_it() -> None:
         assert turns.embeds(False, True)
     turns.embedded(3.0)
     assert not turns.embeds(True, True), "text that comes goes first, until another step is paid"
-    turns.generated(16.0)
+    price = 3.0 * (1 - SHARE) / SHARE  # seconds of text
+    turns.generated(0.95 * price)
     assert not turns.embeds(True, True)
-    turns.generated(1.1)
+    turns.generated(0.06 * price)
     assert turns.embeds(True, True)
     assert turns.embeds(False, True)
     assert not turns.embeds(True, False) and not turns.embeds(False, False)

@@ -170,9 +170,14 @@ def test_an_embedding_model_generates_nothing(encoder: RunningServer) -> None:
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]}),
         ("/v1/completions", {"prompt": "a"}),
         ("/inferences/llamacpp/chat_completion", {"messages": [{"role": "user", "content": "a"}]}),
+        ("/v1/responses", {"input": "a"}),
+        ("/v1/responses", {"input": "a", "stream": True}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": "a"}], "max_tokens": 3}),
     ):
         reply = post(encoder, path, **body)
         assert reply.status_code == 400 and "'FakeEncoder' is an embedding model" in reply.text
+    assert post(encoder, "/tokenize", content="ab").json() == {"tokens": [97, 98]}
+    assert post(encoder, "/detokenize", tokens=[97, 98]).json() == {"content": "ab"}
     (about,) = httpx.get(f"{encoder.url}/v1/models").json()["data"]
     capable = [name for name, can in about["capabilities"].items() if can]
     assert capable == ["embeddings"]

@@ -1,12 +1,19 @@
 """The engine thread's loop, run on this thread with a fake runner; and where prompts may part."""
 
+import time
+from collections.abc import Callable
+
 import pytest
 from msgspec.structs import replace
 
+from nitro.engines import messages
 from nitro.engines.backends.fake import EOG, FakeRunner, FakeTokenizer
+from nitro.engines.runner import Chunk
+from nitro.engines.scheduling.embedding_queue import Piece
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.types import EngineSpec, SamplingParams
-from nitro.engines.worker.commands import AbortSequences, AddSequences
+from nitro.engines.worker.commands import AbortSequences, AddEmbedding, AddSequences
+from nitro.engines.worker.embeddings import EmbeddingTask
 from nitro.engines.worker.loop import EngineLoop, Inbox
 from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.preparation import snapshot_points
@@ -60,6 +67,81 @@ def test_a_draft_model_guesses_before_the_step() -> None:
     drafts = [output for output in outputs if output.drafted]
     assert drafts and all(output.modelled and not output.predicted for output in drafts)
     assert sum(output.accepted for output in drafts) > 0
+
+
+class Pausing(FakeRunner):
+    """Embeds one input after the other, each in 4 seconds, and pauses in between; text comes in tenths of a second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        super().__init__(EngineSpec("fake", "", context=64))
+        assert self.info.embedding
+        self.info = replace(self.info, embedding=replace(self.info.embedding, pauses=True))
+        self.now = 0.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+    def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = lambda: None) -> list[bytes]:
+        found: list[bytes] = []
+        for tokens in sequences:
+            if found:
+                meanwhile()
+            found += super().embed([tokens])
+            self.now += 4
+        return found
+
+    def submit(self, batch: list[Chunk]) -> None:
+        super().submit(batch)
+        self.now += 0.1
+
+    def release_idle_memory(self) -> None:
+        raise Rested
+
+
+def inputs(count: int) -> AddEmbedding:
+    return AddEmbedding(EmbeddingTask(1, [Piece(1, place, [65]) for place in range(count)], [1] * count, None))
+
+
+def test_text_is_generated_within_a_step_of_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the server is told that it goes on, and at the end how long it took without the text."""
+    inbox, outbox = Inbox(), Outbox()
+    inbox.put(inputs(6))
+    inbox.put(AddSequences([Sequence(2, [32], 30, SamplingParams())]))
+    runner = Pausing(monkeypatch)
+    loop = EngineLoop(runner, inbox, outbox)
+
+    with pytest.raises(Rested):
+        loop.run()
+    told = []
+    while not outbox.empty():
+        told.append(outbox.get())
+    assert isinstance(told[-1], messages.Embedded) and told[-1].places == [0, 1, 2, 3, 4, 5]
+    steps = [message for message in told if isinstance(message, messages.Step)]
+    (last,) = (message.record for message in steps if message.record.embedded)
+    assert steps[-1].record is last and last.seconds == pytest.approx(24), "all text came before it"
+    assert any(output.finish == "length" for message in steps for output in message.outputs)
+    alive = [message.record for message in steps if not (message.outputs or message.record.embedded)]
+    assert alive and not any(record.rows or record.seconds for record in alive)
+
+
+class Broken:
+    """A command that raises."""
+
+    def run(self, loop: EngineLoop) -> None:
+        raise LookupError("a made-up bug of the engine's own")
+
+
+def test_what_breaks_within_a_step_of_embeddings_is_no_fault_of_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the engine process, as it does anywhere else."""
+    inbox, outbox = Inbox(), Outbox()
+
+    class Breaking(Pausing):
+        def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = lambda: None) -> list[bytes]:
+            inbox.put(Broken())
+            return super().embed(sequences, meanwhile)
+
+    inbox.put(inputs(2))
+    with pytest.raises(LookupError):
+        EngineLoop(Breaking(monkeypatch), inbox, outbox).run()
+    assert outbox.empty()
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,7 @@ def test_what_is_no_http_leaves_a_line(serve) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "words"),
     [
+        ("POST", "/embedding", "llama-server's own API. Use POST /v1/embeddings."),
         ("POST", "/completion", "llama-server's own API. Use POST /v1/completions."),
         ("POST", "/lora-adapters/", "does not have adapters"),
         ("GET", "/props", "Use GET /v1/models."),
@@ -218,6 +219,7 @@ def test_what_is_no_http_leaves_a_line(serve) -> None:
         ("POST", "/v1/images/generations", "does not have images"),
         ("POST", "/v1/classify", "does not have classification"),
         ("POST", "/inferences/server/finetuning", "that route of the first Nitro's API"),
+        ("POST", "/v1/v1/audio/speech", "does not have audio"),
         ("GET", "/v1", "GET /v1/models"),
         ("POST", "/api/v1/chat/completions", "Did you mean /v1/chat/completions? A base URL ends with /v1."),
         ("POST", "/v1/chat/completions/chat/completions", "Did you mean /v1/chat/completions?"),

@@ -27,6 +27,7 @@ def load_install() -> ModuleType:
 
 script = load_install()
 this_machine = sys.modules["this_machine"]
+NO_AMX = this_machine.NO_AMX
 
 LINUX = script.Machine("linux", "x86_64", cores=2, cc="/usr/bin/cc", cxx="/usr/bin/c++", cmake="/usr/bin/cmake")
 GPU = LINUX._replace(gpus=("NVIDIA H100",))
@@ -539,17 +540,17 @@ def test_cmake_args_make_a_build_of_their_own(checkout: Checkout) -> None:
 def test_amx_is_left_out_of_the_build(checkout: Checkout) -> None:
     """Its code in llama.cpp ends the process. pip's cache may hold a build that has it."""
     checkout.install(machine=LINUX)
-    with_amx = LINUX._replace(without_amx="-mno-amx-tile")
+    with_amx = LINUX._replace(without_amx=NO_AMX)
     checkout.install(machine=with_amx, CFLAGS="-g")
     assert "--no-cache-dir" in checkout.llama_installs[0]
     environment = checkout.environments[0]
-    assert environment["CFLAGS"] == "-g -mno-amx-tile" and environment["CXXFLAGS"] == "-mno-amx-tile"
+    assert environment["CFLAGS"] == f"-g {NO_AMX}" and environment["CXXFLAGS"] == NO_AMX
     assert checkout.install(machine=with_amx) == []
 
 
 @pytest.mark.parametrize(
     ("flags", "knows", "expected"),
-    [("fpu amx_tile amx_int8", True, "-mno-amx-tile"), ("fpu amx_tile", False, ""), ("fpu avx2", True, "")],
+    [("fpu amx_tile amx_int8", True, NO_AMX), ("fpu amx_tile", False, ""), ("fpu avx2", True, "")],
 )
 def test_what_leaves_amx_out(tmp_path: Path, flags: str, knows: bool, expected: str) -> None:
     (tmp_path / "cpuinfo").write_text(f"model name\t: one\nflags\t\t: {flags}\nbugs\t\t:\n")

@@ -96,6 +96,43 @@ def test_all_together_have_bounds_and_the_last_used_stay() -> None:
     assert kept.holders([(2, prompt(2)), (3, prompt(3)), (4, prompt(4, 50))]) == {4: 50}, "64 tokens"
 
 
+def test_very_many_slots_hold_few() -> None:
+    kept = policy(parallel=4, spare=64, context=64, kv_tokens=4096)
+    for first in range(1, 30):
+        assert kept.begin(prompt(first), [KeptPrefix(20, 300)], float(first)) == 20
+    assert sorted(kept.holders([(i, prompt(i)) for i in range(1, 30)])) == [*range(14, 30)]
+
+
+class Counted(int):
+    """A token. It counts how often tokens are compared."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return int(self) == other
+
+    __hash__ = int.__hash__
+
+
+def test_long_conversations_are_compared_a_few_times() -> None:
+    """However many prefixes of them stay: each new request, and each look for who gives way."""
+    kept = policy(context=5000, kv_tokens=20_000)
+
+    def other(length: int) -> list[int]:
+        return [Counted(i) for i in range(length)]
+
+    for turn in range(40):
+        Counted.compared = 0
+        length = 2000 + 20 * turn
+        keeps = [KeptPrefix(length - 5 * i, 300) for i in (3, 2, 1, 0)]
+        assert kept.begin(other(length), keeps, float(turn)) == length
+        assert Counted.compared < 2 * length
+    Counted.compared = 0
+    assert kept.holders([(1, other(3000)), (2, other(2500))]) == {1: 2780}
+    assert Counted.compared < 2 * 3000
+
+
 def test_of_what_is_longer_than_all_may_be_the_beginning_stays() -> None:
     assert policy().begin(prompt(1, 100), [KeptPrefix(90, 300)], 0.0) == 64
     assert policy(can_truncate=False).begin(prompt(1, 100), [KeptPrefix(90, 300)], 0.0) == 0
@@ -180,6 +217,16 @@ def test_a_slot_is_not_taken_over_below_it() -> None:
     engine.finish()
     assert cached(engine, prompt(1, 38)) == 38
     assert cached(engine, prompt(1, 40)) == 40
+
+
+def test_a_slot_that_nobody_names_gives_way_where_no_other_is_idle() -> None:
+    engine = Engine(make_info(parallel=1, spare=1))
+    engine.add(prompt(1, 30), 1, (), (KeptPrefix(24, 300),))
+    engine.finish()
+    engine.add(prompt(2, 60), 1)
+    engine.finish()
+    assert cached(engine, [*prompt(2, 20), *prompt(3, 20)]) == 20, "of the slot that it takes over"
+    assert cached(engine, prompt(1, 24)) == 24
 
 
 def test_what_is_computed_and_stays_is_told_once() -> None:

@@ -120,7 +120,19 @@ def test_items_are_named(kept):
     items = kept.client().responses.input_items.list(second.id, order="asc").data
     assert [item.content[0].text for item in items] == ["One", say("Two")]
     unknown = [{"type": "item_reference", "id": "msg_none"}]
-    missing(lambda: kept.client().responses.create(model="", input=unknown))
+    assert missing(lambda: kept.client().responses.create(model="", input=unknown)).param == "input[0].id"
+
+
+def test_an_id_that_is_no_text(kept):
+    """It is refused, whatever is to become of the item."""
+    client = kept.client()
+    for id in (5, ["msg"], True):
+        item = [{"role": "user", "content": "Hi", "id": id}]
+        for options in ({}, {"store": False}, {"background": True}, {"stream": True}):
+            ask = lambda item=item, options=options: client.responses.create(model="", input=item, **options)  # noqa: E731
+            assert missing(ask, "invalid_type", 400).param == "input[0].id"
+        ask = lambda item=item: client.conversations.create(items=item)  # noqa: E731
+        assert missing(ask, "invalid_type", 400).param == "items[0].id"
 
 
 def test_items_come_in_pages(kept):
@@ -236,7 +248,9 @@ def test_a_conversation_gets_what_its_responses_say(kept):
     client.conversations.delete(talk.id)
     missing(lambda: client.conversations.retrieve(talk.id))
     missing(lambda: client.conversations.items.list(talk.id))
-    missing(lambda: create(kept, conversation=talk.id))
+    gone = missing(lambda: create(kept, conversation=talk.id))
+    assert gone.param == "conversation" and f"Conversation with id '{talk.id}'" in str(gone)
+    assert "Conversation with id 'x'" in str(missing(lambda: create(kept, conversation="x")))
     assert client.responses.retrieve(first.id).output_text == "One"
 
 
@@ -254,7 +268,10 @@ def test_items_of_a_conversation(kept):
     left = client.conversations.items.list(talk.id, order="asc").data
     assert [item.id for item in left] == [added.data[i].id for i in (0, 2, 3)]
     missing(lambda: client.conversations.items.retrieve(second.id, conversation_id=talk.id))
-    missing(lambda: client.conversations.items.delete(second.id, conversation_id=talk.id))
+    gone = missing(lambda: client.conversations.items.delete(second.id, conversation_id=talk.id))
+    assert "Item with id" in str(gone)
+    error = missing(lambda: create(kept, conversation=talk.id), None, 400)  # the output of no call
+    assert error.param == "conversation[2].call_id"
     for items, param in (
         ([{"role": "user", "content": "x"}] * 21, "items"),
         ([{"role": "nobody", "content": "x"}], "items[0].role"),

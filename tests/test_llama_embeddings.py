@@ -25,7 +25,8 @@ from nitro.models import description, fit
 from nitro.models.facts import read
 from nitro.models.stores import scan
 
-RECORDED = json.loads((Path(__file__).parent / "data" / "minilm_vectors.json").read_text(encoding="utf-8"))
+DATA = Path(__file__).parent / "data"
+RECORDED = json.loads((DATA / "minilm_vectors.json").read_text(encoding="utf-8"))
 REFERENCE = [np.frombuffer(base64.b64decode(vector), "<f4") for vector in RECORDED["vectors"]]
 TEXTS: list[str] = RECORDED["texts"]
 MIB = 2**20
@@ -63,6 +64,21 @@ def test_vectors_are_transformers(embedder: RunningServer) -> None:
         assert cosine(np.array(reply.data[0].embedding), found) > 0.99999, text
 
 
+def test_the_reply_is_llama_servers(embedder: RunningServer) -> None:
+    """As tests/convert/record_llama_server.py has recorded it."""
+    recorded = json.loads((DATA / "minilm_llama_server.json").read_text(encoding="utf-8"))["reply"]
+    body = {"input": TEXTS, "encoding_format": "base64"}
+    reply = httpx.post(f"{embedder.url}/v1/embeddings", json=body, timeout=CEILING).json()
+    assert reply.keys() == recorded.keys() and reply["usage"] == recorded["usage"]
+    for ours, theirs in zip(reply["data"], recorded["data"], strict=True):
+        assert ours.keys() == theirs.keys() - {"encoding_format"} and ours["index"] == theirs["index"]
+        assert cosine(_read(ours["embedding"]), _read(theirs["embedding"])) > 0.9999
+
+
+def _read(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), "<f4")
+
+
 def test_a_short_input_among_many(embedder: RunningServer) -> None:
     """One of a single word beside 64 others, of which the longest fill a step alone."""
     texts = ["x", *["The quick brown fox jumps over the lazy dog. " * (1 + i % 30) for i in range(64)], "Hello"]
@@ -92,6 +108,17 @@ def test_only_embeddings(embedder: RunningServer) -> None:
     body = {"messages": [{"role": "user", "content": "Hello"}]}
     reply = httpx.post(f"{embedder.url}/v1/chat/completions", json=body, timeout=CEILING)
     assert reply.status_code == 400 and "is an embedding model" in reply.json()["error"]["message"]
+
+
+def test_deterministic(minilm_gguf: Path) -> None:
+    """An input's vector is bit by bit the same, whatever is beside it."""
+    from nitro.engines.backends.llama.opening import open_model
+
+    runner = open_model(EngineSpec("llama", str(minilm_gguf), deterministic=True))
+    rows = [[101, *range(2000, 2000 + length), 102] for length in (1, 9, 17, 40, 120)]
+    assert runner.info.deterministic
+    assert runner.embed(rows) == [runner.embed([row])[0] for row in rows]
+    runner.close()
 
 
 def test_what_it_needs_is_known(minilm_gguf: Path) -> None:
@@ -215,5 +242,5 @@ def test_sentence_transformers_files_beside_it(minilm_gguf: Path, tmp_path: Path
     runner = open_model(EngineSpec("llama", str(copy)))
     runner.close()
     about = runner.info.embedding
-    assert (about.prefixes, about.default_prefix) == ({"query": "query: "}, "query: ")
+    assert (about.prefixes, about.default_prefix) == (prompts["prompts"], "query: ")
     assert (about.dimensions, about.before, about.after) == ([64, 128], [101], [102])

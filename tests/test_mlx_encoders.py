@@ -224,6 +224,9 @@ class TestDecoders:
         vectors = [_unit(on_mlx.embed(rows)), _unit(on_llama.embed(rows))]
         assert (vectors[0] * vectors[1]).sum(axis=1).min() > 0.99999
         assert (vectors[0] * _unit([on_mlx.embed([row])[0] for row in rows])).sum(axis=1).min() > 0.999999
+        pauses: list[None] = []
+        on_mlx.embed([row * 9 for row in rows], lambda: pauses.append(None))
+        assert one.pauses and len(pauses) > 3, "text is generated between parts, and between texts"
         on_llama.close()
 
     @pytest.mark.parametrize("headless", [False, True])
@@ -244,14 +247,18 @@ class TestDecoders:
         with pytest.raises(LoadError, match="use_bidirectional_attention"):
             opened(folder)
 
-    def test_long_texts_are_computed_in_parts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from nitro.engines.backends.mlx.encoders import decoder
+    def test_long_texts_are_computed_in_parts(self, tmp_path: Path) -> None:
+        from nitro.engines.backends.mlx.encoders.decoder import Decoder
 
         runner = opened(_qwen3(tmp_path, False))
         row = [(7 * i) % 50 + 5 for i in range(50)]
         whole = vectors(runner, [row])
-        monkeypatch.setattr(decoder, "PART_TOKENS", 16)
-        assert np.abs(vectors(runner, [row]) - whole).max() < CLOSE
+        assert isinstance(runner._model.network, Decoder)
+        runner._model.network.part_tokens = 16
+        pauses: list[None] = []
+        (found,) = runner.embed([row], lambda: pauses.append(None))
+        assert np.abs(np.frombuffer(found, "<f4") - whole[0]).max() < CLOSE
+        assert runner.info.embedding and runner.info.embedding.pauses and len(pauses) == 3
 
 
 def _unit(given: list[bytes]) -> np.ndarray:

@@ -21,7 +21,8 @@ from tiny_models import write_gguf
 from nitro.api.openai.parse import read_chat
 from nitro.engines import messages
 from nitro.engines.sampling_defaults import NOTHING
-from nitro.engines.work import Work, decode_work
+from nitro.engines.types import GenerationParams, SamplingParams
+from nitro.engines.work import Keep, Work, decode_work, encode_work
 from nitro.engines.worker.token_questions import TokenQuestions
 from nitro.models.setup import ModelSetup
 from nitro.service.intake.messages import Prepared, Rendered
@@ -136,4 +137,12 @@ def test_a_prefix_of_tools_has_all_of_them(name: str) -> None:
     (keep,) = work.keeps
     assert isinstance(work.prompts[0], str) and keep.end is not None
     prefix = work.prompts[0][: keep.end]
-    assert "Counts them." in prefix and "Who else?" not in prefix
+    assert "Counts them." in prefix and "Which." in prefix and "Who else?" not in prefix
+
+
+def test_of_two_times_for_one_prefix_the_longer_counts(runner: Any) -> None:
+    text = "You watch the river, and write down each and every ship that comes by, whatever it carries."
+    keeps = [Keep(3600, len(text) - 10), Keep(300, len(text) - 10)]
+    made = encode_work([text], GenerationParams(sampling=SamplingParams()), 1, keeps)
+    (sequence,) = prepared(runner, made).sequences
+    assert [keep.seconds for keep in sequence.keeps] == [3600]

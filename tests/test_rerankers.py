@@ -98,3 +98,12 @@ def test_what_llama_scores_wrongly_is_refused(kind: str, labels: int, problem: s
     model = tiny_encoders.write_gguf(tmp_path / "ranks.gguf", kind, gguf.PoolingType.RANK, labels)
     with pytest.raises(LoadError, match=problem):
         loading.load(EngineSpec("llama", str(model)))
+
+
+def test_deterministic(tmp_path: Path) -> None:
+    """A pair's score is bit by bit the same, whatever is beside it."""
+    model = tiny_encoders.write_gguf(tmp_path / "ranks.gguf", KIND)
+    runner = loading.load(EngineSpec("llama", str(model), deterministic=True))
+    assert runner.info.deterministic
+    assert runner.score(PAIRS) == [runner.score([pair])[0] for pair in PAIRS]
+    runner.close()

@@ -6,6 +6,7 @@ from typing import Any, get_args, get_type_hints
 
 import openai.types.responses.response_create_params as params
 import pytest
+from msgspec import Raw
 from openai.types.responses.response_includable import ResponseIncludable
 from openai.types.responses.response_input_item_param import ResponseInputItemParam
 from openai.types.responses.tool_param import ToolParam
@@ -14,7 +15,7 @@ from sdk_fields import fields_of, objects_in, unknown
 from test_names import SETUP
 
 from nitro.api.names import Mapped, Opened
-from nitro.api.responses import items, names, reply_options, tools
+from nitro.api.responses import history, items, names, reply_options, tools
 from nitro.api.responses.parse import read
 from nitro.api.responses.requests import ResponsesRequest
 from nitro.errors import ApiError
@@ -401,3 +402,16 @@ def test_a_namespace_may_be_chosen() -> None:
 )
 def test_a_wrong_tool_is_refused_by_its_place(fields: dict[str, Any], param: str) -> None:
     assert refused(**fields).param == param
+
+
+def test_places_of_messages() -> None:
+    """A template's complaint is told of an item, wherever its message has come from."""
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "c", "output": "x"}
+    given = [says("user", "a"), call, says("assistant", "b"), output]
+    prompt = asked(instructions="i", input=given).prompt
+    assert prompt.places == ["instructions", "input[0]", "input[1]", "input[3]"]  # type: ignore[union-attr]
+    before = history.encode(history.History([Raw(json.dumps(says("user", "z")).encode())]))
+    body = {"input": "a", "previous_response_id": "resp_1"}
+    prompt = read(json.dumps(body).encode(), SETUP, before).prompt
+    assert prompt.places == ["previous_response_id[0]", "input[0]"]  # type: ignore[union-attr]

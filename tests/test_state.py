@@ -1,20 +1,28 @@
 """What is kept, without a server: how long, for whom, and what becomes of what a server that ended has left."""
 
+import asyncio
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 from msgspec import Raw
 
+from nitro.api.responses.asked import Lasting
+from nitro.api.responses.keeper import Keeper
+from nitro.api.responses.keeping import KeptResponse
+from nitro.api.responses.memory import Remembered
 from nitro.errors import StateError
-from nitro.state import conversations, database, items, recovery, responses
+from nitro.service.events import Started
+from nitro.state import conversations, database, items, recovery, responses, store
 from nitro.state.database import Database
 from nitro.state.owners import Owners
 from nitro.state.responses import NewResponse, NotThere
+from nitro.state.store import Store
 
 DAY = 86400
 
@@ -83,6 +91,28 @@ def test_what_is_old_is_deleted_unless_something_goes_on_with_it(db):
     db.write(lambda db: responses.delete(db, "grandparent"))
     with pytest.raises(NotThere):  # not without what was said at first
         db.read(lambda db: responses.chain(db, "child"))
+
+
+def test_what_is_too_much_is_deleted_oldest_first(db):
+    much = msgspec.json.encode([{"id": "i", "text": "x" * 10_000}])
+    begin(db, "runs", created=0, input=much)
+    ids = [f"{number:03}" for number in range(100)]
+    for number, id in enumerate(ids):
+        begin(db, id, created=number, input=much, previous=ids[number - 1] if number else None)
+        end(db, id)
+    full = db.read(responses._used)
+    assert full > 100 * 10_000
+    assert db.write(lambda db: responses.forget_beyond(db, full)) == 0
+    deleted = db.write(lambda db: responses.forget_beyond(db, full // 2))
+    left = db.read(lambda db: [id for (id,) in db.execute("SELECT id FROM responses ORDER BY id")])
+    assert left == [*ids[deleted:], "runs"] and 50 <= deleted < 50 + responses.OLDEST + 5
+    assert full // 3 < db.read(responses._used) <= full // 2
+    assert db.write(lambda db: responses.forget_beyond(db, 0)) == len(ids) - deleted  # what runs stays
+    assert get(db, "runs").status == "in_progress"
+    pages = db.read(lambda db: db.execute("PRAGMA page_count").fetchone())
+    for id in ids[:50]:
+        begin(db, id, input=much)
+    assert db.read(lambda db: db.execute("PRAGMA page_count").fetchone()) == pages  # in the room of those
 
 
 def test_a_conversation_that_has_changed_meanwhile(db):
@@ -188,6 +218,78 @@ def test_a_server_lives_until_it_ends(tmp_path):
     assert [file.name for file in (tmp_path / "servers").iterdir()] == [mine.name]
     mine.close()
     assert not list((tmp_path / "servers").iterdir())
+
+
+# Waiting
+
+
+def test_all_wait_together_for_another_program(tmp_path, monkeypatch):
+    """What has waited for its turn waits no longer than one that comes first."""
+    patience: list[int] = []
+    first, second = threading.Event(), threading.Event()
+
+    def wait(db):
+        first.set()
+        assert second.wait(60)
+
+    def look(db):
+        patience.append(db.execute("PRAGMA busy_timeout").fetchone()[0])
+
+    async def work() -> None:
+        kept = Store(tmp_path, 30, 2**30)
+        waiting = asyncio.ensure_future(kept.write(wait))
+        await asyncio.to_thread(first.wait, 60)
+        monkeypatch.setattr(store.time, "monotonic", lambda: 0.0)
+        jobs = [asyncio.ensure_future(ask(look)) for ask in (kept.write, kept.read)]
+        await asyncio.sleep(0)
+        monkeypatch.setattr(store.time, "monotonic", lambda: 0.5)
+        second.set()
+        await asyncio.gather(waiting, *jobs)
+        monkeypatch.undo()
+        await kept.write(look)
+        await kept.close()
+
+    asyncio.run(work())
+    assert patience[:2] == [1500, 1500] and patience[2] > 1500
+
+
+class _Renderer:
+    """Of a response that has begun."""
+
+    input_items = b"[]"
+
+    def __init__(self, id: str):
+        self.id = id
+
+    def begun(self) -> KeptResponse:
+        return KeptResponse(self.id, "in_progress", b'{"status": "in_progress"}')
+
+
+def test_who_leaves_while_a_response_begins(tmp_path):
+    """It is in the database a moment later, and ends there."""
+
+    async def work() -> str:
+        kept = Store(tmp_path, 30, 2**30)
+        keeper = Keeper(kept, Lasting(), Remembered(b""))
+        asked = asyncio.Event()
+
+        def writing(job, write=kept._writing):
+            asked.set()
+            return write(job)
+
+        kept._writing = writing
+        beginning = asyncio.ensure_future(keeper.begin(_Renderer(keeper.keeping.id), Started("m", "", 0, 1, 0)))
+        await asked.wait()
+        beginning.cancel()
+        await asyncio.wait([beginning])
+        assert beginning.cancelled()
+        keeper.leave()
+        await keeper.kept()
+        found = await kept.read(lambda db: responses.get(db, keeper.keeping.id))
+        await kept.close()
+        return found.status
+
+    assert asyncio.run(work()) == "cancelled"
 
 
 # The file

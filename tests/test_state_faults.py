@@ -135,7 +135,7 @@ def test_a_disk_that_fills_while_it_is_answered(serve, gate, tmp_path):
     assert kept.status == "failed" and "no room" in kept.error.message
 
 
-def _full(self, job):
+def _full(self, job, waited=0.0):
     raise database.StateError("state_full", "There is no room.")
 
 

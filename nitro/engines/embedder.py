@@ -23,10 +23,11 @@ class Embedder(Protocol):
         """The pooled vector of each sequence: `width` numbers, float32, little endian, not normalised.
 
         With `info.embedding.pauses` it is given `meanwhile`, and calls it between its pieces, which last tenths of a
-        second: text is generated in there. Without, it need not have that argument.
+        second: text is generated in there, and the server is told that the engine lives. Without, it need not have that
+        argument.
 
-        At most `step_inputs` sequences of `step_tokens` tokens in all, or one of up to `longest`, specials included.
-        Whatever it raises, slots and their caches are as before, and it may be called again.
+        At most `step_inputs` sequences of `step_tokens` tokens in all, or `lanes` of up to `longest`, specials
+        included. Whatever it raises, slots and their caches are as before, and it may be called again.
         """
 
 
@@ -46,8 +47,8 @@ class Scorer(Protocol):
     def score(self, pairs: list[Pair]) -> list[float]:
         """The logit of each pair: the higher, the better does its document answer its query.
 
-        At most `step_inputs` pairs and `step_tokens` tokens, each pair of 1 to `longest` tokens. Whatever it raises, it
-        may be called again.
+        At most `step_inputs` pairs of `step_tokens` tokens in all, or `lanes`, each of 1 to `longest` tokens. Whatever
+        it raises, it may be called again.
         """
 
 

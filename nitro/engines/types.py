@@ -116,6 +116,7 @@ class EmbeddingInfo(Struct, frozen=True):
     longest: int  # of an input
     step_tokens: int  # that `Embedder.embed` takes at a time of several inputs; a longer one comes alone
     step_inputs: int  # the same of inputs
+    lanes: int = 1  # inputs that are computed side by side: so many may be longer together
     before: list[int] = []  # token ids that are put before each text: [CLS], say
     after: list[int] = []  # and after it
     dimensions: list[int] | None = None  # to which a vector may be cut; []: to any; None: it was not trained for that
@@ -133,8 +134,9 @@ class RerankInfo(Struct, frozen=True):
     """
 
     longest: int  # of a pair
-    step_tokens: int  # that `Scorer.score` takes at a time; `longest` at least
+    step_tokens: int  # that `Scorer.score` takes at a time of several pairs; a longer one comes alone
     step_inputs: int  # the same of pairs
+    lanes: int = 1  # as in EmbeddingInfo
     before: list[int] = []  # token ids
     between: list[int] = []
     after: list[int] = []
@@ -251,7 +253,8 @@ class Admission(Struct, frozen=True, array_like=True, gc=False):
 class StepRecord(Struct, frozen=True, array_like=True):
     """What the engine did in one step, and how things stand after it.
 
-    Made for every step, and when the last sequences are aborted: then nothing was computed.
+    Made for every step, and when the last sequences are aborted, or a step of embeddings takes long: then it has
+    computed nothing.
     """
 
     step: int

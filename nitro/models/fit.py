@@ -92,12 +92,14 @@ def of(about: Facts, options: EngineOptions, free: int) -> Fit:
 
 def _of_embedding(about: Facts, options: EngineOptions, free: int) -> Fit:
     """Of a model that makes vectors: it holds one input at a time, or several that are no longer together, with their
-    KV if it has any. On llama.cpp each token has a row of logits, which nobody wants (backends/llama/encoder.py)."""
+    KV if it has any. On llama.cpp each token has a row of logits, which nobody wants (llama/encoder_context.py)."""
     engine = _engine(about, options)
     types = (options.cache_type_k, options.cache_type_v) if engine == "llama" else ()
     logits = LOGIT * about.vocabulary if engine == "llama" else 0
     token = about.kv.token_bytes(*types) + logits + ROW * about.width
     overhead = PROCESSES[engine] + WORDS[engine] * about.vocabulary
+    if engine == "llama" and not about.kv.token_bytes():
+        overhead += FIRST_TOKENS * token  # an encoder's second lane (backends/llama/encoder.py)
     room = max(free - about.weights - overhead, 0) // token
     longest = min(options.context or about.trained_context, about.trained_context)
     context = min(longest, room)

@@ -39,10 +39,18 @@ class Embedded:
 
     def numbers(self, place: int) -> "array[float]":
         """The vector of one input, as numbers."""
-        numbers = array("f", self.vectors[place])
-        if sys.byteorder == "big":
-            numbers.byteswap()
-        return numbers
+        return _numbers(self.vectors[place])
+
+    def scores(self) -> "array[float]":
+        """Of a reranker, whose vectors are one number each: all of them."""
+        return _numbers(b"".join(self.vectors))
+
+
+def _numbers(floats: bytes) -> "array[float]":
+    numbers = array("f", floats)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
 
 
 class EmbeddingService:

@@ -100,6 +100,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True):
     keep_alive: float | None = None  # seconds that the model stays loaded once it is idle; None: as it was
     progress: bool = False  # a stream says with every burst how far it is
     reply_options: bytes = b""  # for the protocol's renderer alone
+    only_tokens: bool = False  # it asks about tokens: any model has them, one that generates no text too
     ignored: list[str] = []  # parameters that have no effect, as they may stand in a header
     param_names: dict[str, str] = {}
 

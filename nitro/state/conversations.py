@@ -19,11 +19,15 @@ class Conversation(Struct, frozen=True):
 
 
 class Gone(Exception):
-    """There is no conversation of this id, or no such item in it."""
+    """There is no conversation of this id."""
 
     def __init__(self, id: str):
         super().__init__(id)
         self.id = id
+
+
+class NoItem(Gone):
+    """There is no item of this id in the conversation."""
 
 
 class Busy(Exception):
@@ -82,10 +86,10 @@ def add(db: sqlite3.Connection, id: str, more: Sequence[Raw]) -> list[tuple[str,
 
 
 def remove(db: sqlite3.Connection, id: str, item: str) -> Conversation:
-    """One item. Raises Gone, Busy."""
+    """One item. Raises Gone, NoItem, Busy."""
     check_unchanged(db, id, None)
     if not db.execute("DELETE FROM items WHERE owner = ? AND id = ?", (id, item)).rowcount:
-        raise Gone(item)
+        raise NoItem(item)
     db.execute("UPDATE conversations SET changes = changes + 1 WHERE id = ?", (id,))
     return get(db, id)
 

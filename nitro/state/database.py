@@ -38,17 +38,18 @@ class Database:
         """Whether there is a file."""
         return self.file.exists()
 
-    def read(self, job: Job[T]) -> T:
-        """What the job reads: all of it as it was at one time."""
-        return self._run("BEGIN", job)
+    def read(self, job: Job[T], waited: float = 0.0) -> T:
+        """What the job reads: all of it as it was at one time. `waited`: seconds of PATIENCE that are gone."""
+        return self._run("BEGIN", job, waited)
 
-    def write(self, job: Job[T]) -> T:
+    def write(self, job: Job[T], waited: float = 0.0) -> T:
         """What the job does happens as a whole, or not at all where it raises."""
-        return self._run("BEGIN IMMEDIATE", job)
+        return self._run("BEGIN IMMEDIATE", job, waited)
 
-    def _run(self, begin: str, job: Job[T]) -> T:
+    def _run(self, begin: str, job: Job[T], waited: float) -> T:
         try:
             connection = self._open()
+            connection.execute(f"PRAGMA busy_timeout = {max(0, round(1000 * (PATIENCE - waited)))}")
             connection.execute(begin)
             try:
                 result = job(connection)

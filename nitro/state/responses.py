@@ -18,11 +18,14 @@ from nitro.state.items import INPUT, OUTPUT, read_items
 OPEN = "status IN ('queued', 'in_progress')"
 MAX_RUNS = 3  # of a background response: one that ends the server whenever it runs would never end
 BATCH = 500  # events read at a time
+OLDEST = 20  # responses deleted at a time, where there are too many
+_PAGES = ("page_count", "freelist_count", "page_size")
 
 
 class NewResponse(Struct, frozen=True, kw_only=True):
     """One that begins, or is queued. `body`: the object; `input`: its items, a JSON array. `changes`: of the
-    conversation, when its items were read. `request`, `history`: of one in the background, to compute it by."""
+    conversation, when its items were read. `request`, `history`: of one in the background, to compute it by. `events`:
+    those that say that it is queued, see `add_events`."""
 
     id: str
     created: int  # seconds since 1970
@@ -38,6 +41,7 @@ class NewResponse(Struct, frozen=True, kw_only=True):
     owner: str | None = None
     request: bytes | None = None
     history: bytes = b""
+    events: Sequence[tuple[int, bytes]] = ()
 
 
 class StoredResponse(Struct, frozen=True):
@@ -58,7 +62,7 @@ class StoredResponse(Struct, frozen=True):
 
 
 class Queued(Struct, frozen=True):
-    """One in the background that may begin. `runs`: how often it has begun before."""
+    """One in the background that may begin. `runs`: how often it has begun before. `number`: of its next event."""
 
     id: str
     created: int  # seconds since 1970
@@ -68,6 +72,7 @@ class Queued(Struct, frozen=True):
     model: str
     request: bytes
     history: bytes
+    number: int
 
 
 class NotThere(Exception):
@@ -115,6 +120,7 @@ def begin(db: sqlite3.Connection, new: NewResponse) -> None:
     items.add(db, new.id, INPUT, items.named(read_items(new.input)))
     if new.request is not None:
         db.execute("INSERT INTO requests VALUES (?, ?, ?)", (new.id, new.request, new.history))
+    _add_events(db, new.id, new.events)
 
 
 def run(db: sqlite3.Connection, id: str, body: bytes) -> bool:
@@ -216,7 +222,8 @@ def claim(db: sqlite3.Connection, id: str, owner: str) -> bool:
 
 def queued(db: sqlite3.Connection, id: str) -> Queued | None:
     """What to compute it by. None: it is not queued any more."""
-    query = """SELECT r.id, r.created, r.body, r.runs, r.streamed, r.model, q.body, q.history
+    query = """SELECT r.id, r.created, r.body, r.runs, r.streamed, r.model, q.body, q.history,
+                      (SELECT coalesce(max(number), -1) + 1 FROM events WHERE response = r.id)
                FROM responses r JOIN requests q ON q.response = r.id WHERE r.id = ? AND r.status = 'queued'"""
     row = db.execute(query, (id,)).fetchone()
     return Queued(*row) if row else None
@@ -242,6 +249,24 @@ def forget_before(db: sqlite3.Connection, time: int) -> int:
     for id in old:
         delete(db, id)
     return len(old)
+
+
+def forget_beyond(db: sqlite3.Connection, size: int) -> int:
+    """Delete the oldest that have ended, whatever goes on with them, until all that is kept takes no more bytes of the
+    file than `size`. Their room in the file is free for others. Returns how many there were."""
+    count = 0
+    query = f"SELECT id FROM responses WHERE NOT {OPEN} ORDER BY created, rowid LIMIT {OLDEST}"
+    while _used(db) > size and (old := db.execute(query).fetchall()):
+        for (id,) in old:
+            delete(db, id)
+        count += len(old)
+    return count
+
+
+def _used(db: sqlite3.Connection) -> int:
+    """Bytes of the file's pages that are not free."""
+    pages, free, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in _PAGES)
+    return int((pages - free) * size)
 
 
 def changed(body: bytes, **fields: Any) -> bytes:

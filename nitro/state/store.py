@@ -29,11 +29,12 @@ DAY = 86400  # seconds
 class Store:
     """What one server keeps in a folder. It touches nothing before it is needed."""
 
-    def __init__(self, folder: Path, days: int):
-        """`days`: what is older is deleted."""
+    def __init__(self, folder: Path, days: int, size: int):
+        """`days`: what is older is deleted. `size`: in bytes; where there is more, the oldest responses are."""
         self._database = Database(folder)
         self._owners = Owners(folder)
         self._days = days
+        self._size = size
         self._thread = ThreadPoolExecutor(1, "state")
         self._owed: deque[Job[Any]] = deque()
 
@@ -44,15 +45,16 @@ class Store:
 
     async def read(self, job: Job[T]) -> T:
         """The job's result. Raises StateError, and what the job raises."""
-        return await self._ask(lambda: self._database.read(job))
+        asked = time.monotonic()
+        return await self._ask(lambda: self._database.read(job, time.monotonic() - asked))
 
     async def write(self, job: Job[T]) -> T:
         """The job's result, once it is in the file. Raises StateError, and what the job raises."""
-        return await self._ask(lambda: self._write(job))
+        return await self._ask(self._writing(job))
 
     def begin_write(self, job: Job[T]) -> "asyncio.Future[T]":
         """The same for who does not wait yet, or never. It is not cancelled with who waits."""
-        submitted = self._submit(lambda: self._write(job))
+        submitted = self._submit(self._writing(job))
         submitted.add_done_callback(_tell)
         waiting = asyncio.wrap_future(submitted)
         waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, even if nobody waits
@@ -62,11 +64,16 @@ class Store:
         """Have this done before the next change, as soon as there can be one again."""
         self._owed.append(job)
 
-    def _write(self, job: Job[T]) -> T:
+    def _writing(self, job: Job[T]) -> Callable[[], T]:
+        """While another program writes, all that is asked here waits together, not one after the other."""
+        asked = time.monotonic()
+        return lambda: self._write(job, time.monotonic() - asked)
+
+    def _write(self, job: Job[T], waited: float = 0.0) -> T:
         while self._owed:
-            self._database.write(self._owed[0])
+            self._database.write(self._owed[0], waited)
             self._owed.popleft()
-        return self._database.write(job)
+        return self._database.write(job, waited)
 
     async def owner(self) -> str:
         """This server's name in the database. Raises StateError."""
@@ -82,6 +89,7 @@ class Store:
             found = self._write(lambda db: recovery.recover(db, self._owners.lives))
             before = int(time.time()) - self._days * DAY
             forgotten = self._write(lambda db: responses.forget_before(db, before))
+            forgotten += self._write(lambda db: responses.forget_beyond(db, self._size))
             if found or forgotten:
                 log.info("%d responses of servers that ended; %d old ones deleted", found, forgotten)
 

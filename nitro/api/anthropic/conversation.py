@@ -31,6 +31,7 @@ class ParsedConversation:
     messages: list[dict[str, Any]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     breakpoints: list[Breakpoint] = field(default_factory=list)
+    unpackable: int = signatures.MAX_TEXT  # bytes that signatures may still carry
 
     def begin(self, place: str, message: dict[str, Any]) -> None:
         """A message begins."""
@@ -42,6 +43,13 @@ class ParsedConversation:
         content = self.messages[-1]["content"]
         content.append(text_part(text))
         self.mark(control, where, len(content) - 1)
+
+    def thought(self, block: Block) -> str:
+        """The text of a thinking block."""
+        text = signatures.text_of(block.thinking or "", block.signature or "", self.unpackable)
+        if not block.thinking:
+            self.unpackable -= len(text.encode())
+        return text
 
     def mark(self, control: CacheControl | None, where: str, part: int | None = None) -> None:
         """What there is so far stays in the cache, if its block says so."""
@@ -130,7 +138,7 @@ def _add_assistant(parsed: ParsedConversation, content: Content, place: str) -> 
             case "text":
                 parsed.say(blocks.text(block, where), block.cache_control, where)
             case "thinking":
-                thoughts.append(signatures.text_of(block.thinking or "", block.signature or ""))
+                thoughts.append(parsed.thought(block))
             case "tool_use":
                 calls.append(_call(block, where))
                 parsed.mark(block.cache_control, where)

@@ -14,6 +14,7 @@ from nitro.api.openai import schema
 from nitro.errors import ApiError
 
 PAGE, LONGEST_PAGE = 20, 1000  # models
+LONGEST_NUMBER = 20  # digits of a number in a query
 
 
 class AnthropicModel(Struct, tag_field="type", tag="model"):
@@ -61,8 +62,9 @@ def model(model: schema.Model) -> AnthropicModel:
 def _limit(value: Any) -> int:
     if value is None:
         return PAGE
-    if not (str(value).isdecimal() and 1 <= int(value) <= LONGEST_PAGE):
-        raise ApiError.invalid("limit", f"a number from 1 to {LONGEST_PAGE}, got '{value}'")
+    digits = str(value)
+    if not (digits.isdecimal() and len(digits) <= LONGEST_NUMBER and 1 <= int(digits) <= LONGEST_PAGE):
+        raise ApiError.invalid("limit", f"a number from 1 to {LONGEST_PAGE}, got '{digits[:LONGEST_NUMBER]}'")
     return int(value)
 
 

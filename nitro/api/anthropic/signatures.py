@@ -11,7 +11,7 @@ import base64
 import zlib
 
 MARK = "nitro1."
-MAX_TEXT = 4 * 2**20  # bytes of a text; more is not unpacked, so that no small request becomes a large one
+MAX_TEXT = 4 * 2**20  # bytes of a request's texts; more is not unpacked, so that no small request becomes a large one
 
 
 def of(thinking: str, omitted: bool) -> str:
@@ -21,14 +21,15 @@ def of(thinking: str, omitted: bool) -> str:
     return MARK + base64.urlsafe_b64encode(zlib.compress(thinking.encode())).decode()
 
 
-def text_of(thinking: str, signature: str) -> str:
-    """The text of a block that comes back: its own, or the one that its signature carries; "" where neither is."""
+def text_of(thinking: str, signature: str, most: int = MAX_TEXT) -> str:
+    """The text of a block that comes back: its own, or the one that its signature carries; "" where neither is, or that
+    has more bytes than `most`."""
     if thinking or not signature.startswith(MARK):
         return thinking
     try:
         packed = base64.urlsafe_b64decode(signature.removeprefix(MARK))
         unpack = zlib.decompressobj()
-        text = unpack.decompress(packed, MAX_TEXT)
-        return text.decode() if unpack.eof else ""
+        text = unpack.decompress(packed, max(most, 1))
+        return text.decode() if unpack.eof and len(text) <= most else ""
     except (ValueError, zlib.error):
         return ""

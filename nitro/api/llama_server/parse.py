@@ -24,6 +24,7 @@ def read_tokenize(body: bytes, setup: ModelSetup) -> GenerationRequest:
     return GenerationRequest(
         prompt=Texts(texts=_joined(parts, name), bos="first" if request.add_special else "none"),
         sampling=SamplingParams(),
+        only_tokens=True,
         model=request.model,
         reply_options=encode(options),
         ignored=told,
@@ -54,6 +55,7 @@ def read_detokenize(body: bytes, setup: ModelSetup) -> GenerationRequest:
     return GenerationRequest(
         prompt=Texts(texts=[request.tokens], bos="none"),
         sampling=SamplingParams(),
+        only_tokens=True,
         model=request.model,
         ignored=told,
         param_names={"prompt": "tokens"},

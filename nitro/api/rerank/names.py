@@ -1,7 +1,7 @@
 """Names of other servers in a request for scores: what becomes of each.
 
-Sources: Cohere's API reference of `POST /v1/rerank` and `/v2/rerank`, Jina's of `/v1/rerank`, Voyage's of
-`/v1/rerank`, text-embeddings-inference's docs/openapi.json, and vLLM's and SGLang's protocol files.
+Sources: `rerank` of Cohere's Python client 7.3 (`/v1/rerank` and `/v2/rerank`) and of Voyage's 0.5, Jina's API
+reference of `/v1/rerank`, text-embeddings-inference's docs/openapi.json, and vLLM's and SGLang's protocol files.
 """
 
 from collections.abc import Mapping
@@ -17,11 +17,14 @@ TEXTS = "texts"  # TEI's name for the documents: the reply is its list
 _BOTH: Mapping[str, Known] = {
     "use_activation": Mapped(sources=(VLLM,), to="raw_scores", translate=not_("raw_scores")),
     "activation": Mapped(sources=(VLLM,), to="raw_scores", translate=not_("raw_scores")),
+    "softmax": Mapped(sources=(VLLM,), to="raw_scores", translate=not_("raw_scores")),
     "truncate_prompt_tokens": Mapped(sources=(VLLM,), to="truncate", translate=truncate, note="-1 only."),
     "truncation": Mapped(sources=(VOYAGE, JINA), to="truncate"),
     "truncation_direction": Refused(sources=(TEI,), neutral=("Right", "right"), note="The beginning is kept."),
     "truncation_side": Refused(sources=(VLLM,), neutral=("right",), note="The beginning is kept."),
     "priority": Harmless(sources=(COHERE, VLLM), note="Requests take turns."),
+    "cache_salt": Harmless(sources=(VLLM,), note="Scores are not cached."),
+    "padding": Refused(sources=(VLLM,), neutral=("do_not_pad",)),
     "user": Harmless(sources=(VLLM,), note="Who asks, and for the provider's books.", usual=True),
     "instruction": Refused(sources=(VLLM,), note="A model's own instruction is used."),
     "instruct": Refused(sources=(SGLANG,), note="A model's own instruction is used."),
@@ -39,6 +42,7 @@ RERANK: Mapping[str, Known] = {
     "top_k": Mapped(sources=(VOYAGE,), to="top_n"),
     "return_text": Mapped(sources=(TEI,), to="return_documents"),
     "rank_fields": Refused(sources=(COHERE,), neutral=(["text"],), note="A document is its `text`."),
+    "relevant_spans": Refused(sources=(COHERE,), neutral=({"mode": "disabled"},), note="A score is of the whole."),
     "max_chunks_per_doc": Refused(sources=(COHERE,), neutral=(1, 10), note="A document is scored as a whole."),
     "max_doc_length": Mapped(sources=(JINA,), to="max_tokens_per_doc"),
     "max_query_length": Refused(sources=(JINA,), note="A query is read as a whole."),

@@ -4,11 +4,13 @@ answer a query.
 A score is the sigmoid of the model's logit, from 0 to 1; with `raw_scores` it is the logit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 from litestar import Request, Response, post
+from msgspec import Struct
 
 from nitro.api import readers
 from nitro.api.embedding_endpoint import EmbeddingEndpoint, respond
@@ -17,6 +19,8 @@ from nitro.api.rerank import schema
 from nitro.api.rerank.requests import ReplyOptions, decode_options
 from nitro.service.embedding import Embedded
 from nitro.service.rerank_request import probability
+
+TOGETHER = 256  # items that are written at a time
 
 _encode = msgspec.json.Encoder().encode
 
@@ -34,28 +38,54 @@ async def score(request: Request) -> Response[Any]:
 
 
 def reply(embedded: Embedded) -> Iterator[bytes]:
-    """The reply, in one piece: a number for each document."""
+    """The reply in pieces, since thousands of documents take long to write: a number for each, as `form` has them."""
     options = decode_options(embedded.reply_options)
-    logits = [embedded.numbers(place)[0] for place in range(len(embedded.vectors))]
-    scores = logits if options.raw else [probability(logit) for logit in logits]
-    best = sorted(range(len(logits)), key=lambda place: -logits[place])[: options.top]
-    yield _encode(_FORMS[options.form](embedded, options, scores, best))
+    logits = embedded.scores()
+    yield from _FORMS[options.form](embedded, options, logits)
 
 
-def _results(embedded: Embedded, options: ReplyOptions, scores: list[float], best: list[int]) -> schema.RerankReply:
-    results = [schema.RerankResult(place, scores[place], _document(options, place)) for place in best]
+def _results(embedded: Embedded, options: ReplyOptions, logits: Sequence[float]) -> Iterator[bytes]:
     meta = {"tokens": {"input_tokens": embedded.tokens}}
-    return schema.RerankReply(embedded.model, results, _usage(embedded), meta)
+    frame = _encode(schema.RerankReply(embedded.model, [], _usage(embedded), meta))
+    results = (
+        schema.RerankResult(place, _score(options, logits[place]), _document(options, place))
+        for place in _best(options, logits)
+    )
+    return _filled(frame, b'"results":[', results)
 
 
-def _list(embedded: Embedded, options: ReplyOptions, scores: list[float], best: list[int]) -> list[schema.Rank]:
-    texts = [(_document(options, place) or {}).get("text") for place in best]
-    return [schema.Rank(place, scores[place], text) for place, text in zip(best, texts, strict=True)]
+def _list(embedded: Embedded, options: ReplyOptions, logits: Sequence[float]) -> Iterator[bytes]:
+    ranks = (
+        schema.Rank(place, _score(options, logits[place]), (_document(options, place) or {}).get("text"))
+        for place in _best(options, logits)
+    )
+    return _filled(b"[]", b"[", ranks)
 
 
-def _scores(embedded: Embedded, options: ReplyOptions, scores: list[float], best: list[int]) -> schema.ScoreReply:
-    data = [schema.Score(place, score) for place, score in enumerate(scores)]
-    return schema.ScoreReply(embedded.model, embedded.created, data, _usage(embedded))
+def _scores(embedded: Embedded, options: ReplyOptions, logits: Sequence[float]) -> Iterator[bytes]:
+    frame = _encode(schema.ScoreReply(embedded.model, embedded.created, [], _usage(embedded)))
+    data = (schema.Score(place, _score(options, logit)) for place, logit in enumerate(logits))
+    return _filled(frame, b'"data":[', data)
+
+
+def _filled(frame: bytes, opening: bytes, items: Iterator[Struct]) -> Iterator[bytes]:
+    """`frame`: JSON with an empty list, which begins with `opening` and gets the items."""
+    before, _, behind = frame.partition(opening)
+    yield before + opening
+    between = b""
+    while some := list(islice(items, TOGETHER)):
+        yield between + _encode(some)[1:-1]
+        between = b","
+    yield behind
+
+
+def _best(options: ReplyOptions, logits: Sequence[float]) -> list[int]:
+    """The places of those that are wanted, the best first; of equal ones the first first."""
+    return sorted(range(len(logits)), key=lambda place: -logits[place])[: options.top]
+
+
+def _score(options: ReplyOptions, logit: float) -> float:
+    return logit if options.raw else probability(logit)
 
 
 def _document(options: ReplyOptions, place: int) -> dict[str, Any] | None:

@@ -101,12 +101,12 @@ class Background:
         id = new_id("resp")
         keeping = Keeping(id=id, store=True, background=True)
         renderer = self._renderer(request.started, request.reply_options, keeping)
-        queued = responses.changed(renderer.begun().body, status="queued")
+        queued, told_so = renderer.queued()
         new = NewResponse(
             id=id,
             created=request.started.created,
-            status="queued",
-            body=queued,
+            status=queued.status,
+            body=queued.body,
             model=request.started.model,
             input=renderer.input_items,
             previous=asked.previous,
@@ -117,11 +117,12 @@ class Background:
             owner=owner,
             request=body,
             history=remembered.history,
+            events=_numbered(told_so, 0) if request.streamed else (),
         )
         with told():
             await store.write(lambda db: responses.begin(db, new))
         self._enqueue(id)
-        return id, queued, request
+        return id, queued.body, request
 
     async def cancel(self, id: str) -> bytes:
         """The response, which is cancelled unless it has ended. Raises ApiError, StateError."""
@@ -133,8 +134,7 @@ class Background:
             if found.ended:
                 return found.body
             body = responses.changed(found.body, status="cancelled")
-            number, frame = recovery.terminal(responses.last_number(db, id) + 1, "incomplete", body)
-            responses.end(db, id, "cancelled", body, [(number, frame)] if found.streamed else [])
+            responses.end(db, id, "cancelled", body, _last(db, id, "incomplete", body) if found.streamed else [])
             return body
 
         with told():
@@ -272,7 +272,7 @@ class _Run:
         self._id = id
         self._principal = principal
         self._kept: KeptResponse | None = None
-        self._number = 0  # of the next event
+        self._number = 0  # of the next frame
 
     async def run(self) -> None:
         """Until it has ended in the database, or is somebody else's. A fault of the database is waited out."""
@@ -317,17 +317,26 @@ class _Run:
                 await self._pause(error.retry_after)
 
     async def _compute(self, queued: Queued, stream: GenerationStream) -> None:
-        keeping = Keeping(id=self._id, store=True, background=True, created=queued.created, keep=self._keep)
+        self._number = queued.number
+        keeping = Keeping(
+            id=self._id,
+            store=True,
+            background=True,
+            created=queued.created,
+            number=queued.number,
+            keep=self._keep,
+        )
         renderer = self._background.renderer(stream, keeping)
         body = self._marked(queued, renderer.begun().body)
-        if not await self._store.write(lambda db: responses.run(db, self._id, body)):
+        if not await self._surely(lambda db: responses.run(db, self._id, body)):
             return
         data = stream.opening(renderer)
         while True:
-            frames = self._numbered(data) if queued.streamed else []
+            frames = _numbered(data, self._number) if queued.streamed else []
+            self._number += len(frames)
             if stream.ended:
                 break
-            if frames and not await self._store.write(partial(responses.add_events, id=self._id, frames=frames)):
+            if frames and not await self._surely(partial(responses.add_events, id=self._id, frames=frames)):
                 return
             self._background.tell(self._id)
             data = stream.render(renderer, await self._next(stream))
@@ -342,11 +351,6 @@ class _Run:
     def _keep(self, response: KeptResponse) -> None:
         self._kept = response
 
-    def _numbered(self, data: bytes) -> list[tuple[int, bytes]]:
-        frames = [frame + b"\n\n" for frame in data.split(b"\n\n") if frame]
-        first, self._number = self._number, self._number + len(frames)
-        return list(enumerate(frames, first))
-
     @staticmethod
     def _marked(queued: Queued, body: bytes) -> bytes:
         """The object tells that it is computed again."""
@@ -354,8 +358,12 @@ class _Run:
 
     async def _fail(self, queued: Queued, error: ApiError) -> None:
         body = responses.changed(queued.body, status="failed", error=error_of(error))
-        frame = recovery.terminal(self._number, "failed", body)
-        await self._surely(lambda db: responses.end(db, self._id, "failed", body, [frame] if queued.streamed else []))
+
+        def work(db: Any) -> bool:
+            frames = _last(db, self._id, "failed", body) if queued.streamed else []
+            return responses.end(db, self._id, "failed", body, frames)
+
+        await self._surely(work)
 
     async def _surely(self, job: Callable[[Any], Any]) -> Any:
         """What the database says, as soon as it can be written."""
@@ -371,3 +379,13 @@ class _Run:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._principal.left), seconds)
             raise ClientDisconnected
+
+
+def _numbered(data: bytes, first: int) -> list[tuple[int, bytes]]:
+    """Each frame with its number."""
+    return list(enumerate((frame + b"\n\n" for frame in data.split(b"\n\n") if frame), first))
+
+
+def _last(db: Any, id: str, status: str, body: bytes) -> list[tuple[int, bytes]]:
+    """The event by which a stream ends that no renderer ends: behind those that are kept."""
+    return [recovery.terminal(responses.last_number(db, id) + 1, status, body)]

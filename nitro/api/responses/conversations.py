@@ -18,7 +18,7 @@ from nitro.errors import ApiError
 from nitro.service.disconnects import ClientDisconnected
 from nitro.service.generation import GenerationService
 from nitro.state import conversations
-from nitro.state.conversations import Gone
+from nitro.state.conversations import NoItem
 from nitro.state.items import Page
 from nitro.state.store import Store
 
@@ -125,7 +125,7 @@ async def get_item(request: Request) -> Response[Any]:
         for id, body in items:
             if id == item_id:
                 return json(Raw(body))
-        raise Gone(item_id)
+        raise NoItem(item_id)
 
 
 @delete("/v1/conversations/{conversation_id:str}/items/{item_id:str}", status_code=200)

@@ -1,6 +1,6 @@
 """The events of a streamed response, as msgspec structs.
 
-    response.created, response.in_progress
+    response.created, response.queued where it waits in the background, response.in_progress
     (response.output_item.added
        message        content_part.added,           output_text.delta …,             output_text.done, content_part.done
        reasoning      reasoning_summary_part.added, reasoning_summary_text.delta …,  ….done, reasoning_summary_part.done
@@ -37,7 +37,7 @@ class Created(_OfResponse, tag="response.created"):
 
 
 class InProgress(_OfResponse, tag="response.in_progress"):
-    """The second."""
+    """It is computed."""
 
 
 class Completed(_OfResponse, tag="response.completed"):
@@ -177,7 +177,7 @@ class InputDone(_OfItem, tag="response.custom_tool_call_input.done"):
 
 # In the order in which they come
 ALL: tuple[type[Event], ...] = (
-    *(Queued, Created, InProgress, ItemAdded),
+    *(Created, Queued, InProgress, ItemAdded),
     *(PartAdded, TextDelta, TextDone, ReasoningDelta, ReasoningDone, PartDone),
     *(SummaryPartAdded, SummaryDelta, SummaryDone, SummaryPartDone),
     *(ArgumentsDelta, ArgumentsDone, InputDelta, InputDone),

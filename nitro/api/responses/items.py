@@ -50,6 +50,7 @@ class ConversationReader:
         self._turn: dict[str, Any] | None = None  # the assistant's message, which may go on
         self._calls = set(calls)  # ids
         self.messages: list[dict[str, Any]] = []
+        self.places: list[str] = []  # what each message is made of, for errors
         self.breakpoints: list[Breakpoint] = []
         self.told: list[str] = []  # names without effect, with their paths, as they may stand in a header
 
@@ -58,11 +59,19 @@ class ConversationReader:
         check_count(where, items, MAX_MESSAGES, "items")
         return [self._read(item, f"{where}[{i}]") for i, item in enumerate(items)]
 
+    def add(self, message: dict[str, Any], where: str) -> None:
+        """A message that is made of what stands there."""
+        self._turn = None
+        self.messages.append(message)
+        self.places.append(where)
+
     def _read(self, item: Item, where: str) -> Item:
         kind = _kind(item)
         if kind == "item_reference":
             item = self._referenced(item, where)
             kind = _kind(item)
+        if not isinstance(item.get("id"), str | None):
+            raise ApiError.invalid(f"{where}.id", "a text", code="invalid_type")
         read = _READERS.get(kind)
         if read is None:
             known = ", ".join((*_READERS, "item_reference"))
@@ -80,7 +89,8 @@ class ConversationReader:
     def _referenced(self, item: Item, where: str) -> Item:
         id = _text(item, "id", where)
         if id not in self._references:
-            raise ApiError(404, f"Item with id '{id}' not found.", param=f"{where}.id")
+            why = f"Item with id '{id}' not found. Items of responses with store = false are not kept."
+            raise ApiError(404, why, param=f"{where}.id")
         return self._references[id]
 
     def _tell(self, value: Item, own: frozenset[str], known: Mapping[str, Any], where: str) -> None:
@@ -104,11 +114,11 @@ class ConversationReader:
             raise ApiError.invalid(f"{where}.role", f"one of {', '.join(ROLES)}, got '{role}'")
         content = [text_part(text) for text in self._content(item.get("content"), f"{where}.content")]
         if role != "assistant":
-            self._add({"role": role, "content": content})
+            self.add({"role": role, "content": content}, where)
         elif self._turn is not None and (self._turn.get("tool_calls") or not self._turn["content"]):
             self._turn["content"] += content  # after its reasoning, or beside calls
         else:
-            self._begin_turn()["content"] += content
+            self._begin_turn(where)["content"] += content
         before = len(self.messages[-1]["content"]) - len(content)
         for number, seconds in marked_parts(item.get("content"), f"{where}.content", self._inherited):
             self.breakpoints.append(Breakpoint(seconds, len(self.messages) - 1, before + number))
@@ -125,7 +135,7 @@ class ConversationReader:
             return
         turn = self._turn
         if turn is None or (turn["content"] and not turn.get("tool_calls")):
-            turn = self._begin_turn()
+            turn = self._begin_turn(where)
         said = turn.get(REASONING_NAMES[0])
         turn |= dict.fromkeys(REASONING_NAMES, f"{said}\n\n{text}" if said else text)
 
@@ -144,7 +154,7 @@ class ConversationReader:
         if not isinstance(namespace, str | None):
             raise ApiError.invalid(f"{where}.namespace", "a text", code="invalid_type")
         name = self._named(_text(item, "name", where), namespace or None)
-        turn = self._turn if self._turn is not None else self._begin_turn()
+        turn = self._turn if self._turn is not None else self._begin_turn(where)
         turn.setdefault("tool_calls", []).append(
             {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
         )
@@ -157,15 +167,11 @@ class ConversationReader:
         if item.get("output") is None:
             raise ApiError.missing(f"{where}.output")
         content = [text_part(text) for text in self._content(item["output"], f"{where}.output")]
-        self._add({"role": "tool", "content": content, "tool_call_id": id})
+        self.add({"role": "tool", "content": content, "tool_call_id": id}, where)
 
-    def _add(self, message: dict[str, Any]) -> None:
-        self._turn = None
-        self.messages.append(message)
-
-    def _begin_turn(self) -> dict[str, Any]:
+    def _begin_turn(self, where: str) -> dict[str, Any]:
         turn: dict[str, Any] = {"role": "assistant", "content": []}
-        self._add(turn)
+        self.add(turn, where)
         self._turn = turn
         return turn
 

@@ -51,9 +51,13 @@ class Keeper:
             changes=self._remembered.changes,
             owner=await self._store.owner(),
         )
-        with told():
-            await self._store.write(lambda db: responses.begin(db, new))
-        self._begun = begun
+        self._begun = begun  # before it is in the database: who is cancelled meanwhile ends it there
+        try:
+            with told():
+                await self._store.write(lambda db: responses.begin(db, new))
+        except Exception:
+            self._begun = None  # nothing has begun
+            raise
 
     def _keep(self, response: KeptResponse) -> None:
         self._end(response.status, response.body)

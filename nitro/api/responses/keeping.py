@@ -39,12 +39,14 @@ def _forget(response: KeptResponse) -> None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
     """What one Response is to be called, and who keeps it. `store`: what its `store` says; only then it is kept.
-    `created`: seconds since 1970 when it was queued; None: it begins now."""
+    `created`: seconds since 1970 when it was queued; None: it begins now. `number`: of its next event: those that say
+    that it is queued are told before it begins."""
 
     id: str = field(default_factory=lambda: new_id("resp"))
     store: bool = False
     background: bool = False
     created: int | None = None
+    number: int = 0
     keep: Callable[[KeptResponse], None] = _forget
 
 
@@ -61,8 +63,12 @@ class KeepableRenderer(Protocol):
     def begun(self) -> KeptResponse:
         """The Response in progress, without output, before anything is rendered."""
 
+    def queued(self) -> tuple[KeptResponse, bytes]:
+        """The Response while it waits, and the events that say so."""
+
     def opening(self) -> bytes:
-        """Before any event. Each event is one frame, "event: …\\ndata: {…}\\n\\n", with `sequence_number` from 0 on."""
+        """Before any other event, but behind those of `queued`. Each event is one frame, "event: …\\ndata: {…}\\n\\n",
+        with `sequence_number` from `Keeping.number` on."""
 
     def events(self, burst: Sequence[Event]) -> bytes:
         """What happened together."""

@@ -11,7 +11,7 @@ from nitro.api.responses.asked import Lasting
 from nitro.api.responses.history import History
 from nitro.errors import ApiError
 from nitro.state import conversations, items, responses
-from nitro.state.conversations import Busy, Gone
+from nitro.state.conversations import Busy, Gone, NoItem
 from nitro.state.responses import NotThere, Unfinished
 from nitro.state.store import Store
 
@@ -55,11 +55,13 @@ class Memory:
         return not self.off and asked.store is not False
 
     async def remember(self, asked: Lasting) -> Remembered:
-        """The items that a request goes on with. Raises ApiError, StateError."""
+        """The items that a request goes on with. A reference to an item that is not there is its reader's to refuse.
+
+        Raises ApiError, StateError."""
         if asked.previous is None and asked.conversation is None and not asked.references:
             return Remembered(b"")
         if self.off:
-            raise _not_found(asked)
+            return _nothing(asked)
         changes = 0
         before: list[tuple[str, bytes]] = []
         with told():
@@ -72,12 +74,11 @@ class Memory:
                     changes, before = await self.store.read(lambda db: conversations.of(db, conversation))
             except NotThere as error:
                 raise previous_not_found(error.id) from None
+            except Gone as error:
+                raise conversation_not_found(error.id) from None
             except Unfinished as error:
                 raise _unfinished(error) from None
             found = await self.store.read(lambda db: items.by_ids(db, asked.references)) if asked.references else {}
-        for id in asked.references:
-            if id not in found:
-                raise _item_not_found(id)
         return Remembered(history.encode(History([Raw(body) for _, body in before], found)), changes)
 
 
@@ -88,9 +89,10 @@ def told() -> Iterator[None]:
         yield
     except NotThere as error:
         raise ApiError(404, f"Response with id '{error.id}' not found.") from None
+    except NoItem as error:
+        raise ApiError(404, f"Item with id '{error.id}' not found.") from None
     except Gone as error:
-        what = "Conversation" if error.id.startswith("conv_") else "Item"
-        raise ApiError(404, f"{what} with id '{error.id}' not found.") from None
+        raise ApiError(404, f"Conversation with id '{error.id}' not found.") from None
     except Busy:
         why = "Another response works on this conversation, or has just changed it. Try again when that is done."
         raise ApiError(400, why, param="conversation", code="conversation_locked") from None
@@ -102,19 +104,21 @@ def previous_not_found(id: str) -> ApiError:
     return ApiError(404, why, param="previous_response_id", code="previous_response_not_found")
 
 
+def conversation_not_found(id: str) -> ApiError:
+    """404."""
+    return ApiError(404, f"Conversation with id '{id}' not found.", param="conversation")
+
+
 def _unfinished(error: Unfinished) -> ApiError:
     open = error.status in ("queued", "in_progress")
     why = "has not ended yet" if open else f"is {error.status}"
     return ApiError.invalid("previous_response_id", f"a response that has an answer; '{error.id}' {why}")
 
 
-def _item_not_found(id: str) -> ApiError:
-    return ApiError(404, f"Item with id '{id}' not found. Items of responses with store = false are not kept.")
-
-
-def _not_found(asked: Lasting) -> ApiError:
+def _nothing(asked: Lasting) -> Remembered:
+    """What a server without a store remembers. Raises ApiError where the request needs more."""
     if asked.previous is not None:
-        return previous_not_found(asked.previous)
+        raise previous_not_found(asked.previous)
     if asked.conversation is not None:
-        return ApiError(404, f"Conversation with id '{asked.conversation}' not found.")
-    return _item_not_found(asked.references[0])
+        raise conversation_not_found(asked.conversation)
+    return Remembered(b"")

@@ -93,6 +93,7 @@ def _parse(
     sampling = common["sampling"]
     conversation = Conversation(
         messages=reader.messages,
+        places=reader.places,
         tools=tools.offered,
         variables=chat.parse_variables(like_chat) | _verbosity(request),
         variables_set_by=chat.variables_set_by(like_chat) | {f"text.{name}": [name] for name in _verbosity(request)},
@@ -195,14 +196,15 @@ def _read_input(
         tools.named, {id: decode(item) for id, item in kept.referenced.items()}, inherited=inherited
     )
     if request.instructions:
-        reader.messages.append({"role": "system", "content": [text_part(request.instructions)]})
-    reader.read([decode(item) for item in kept.items], "history")
+        reader.add({"role": "system", "content": [text_part(request.instructions)]}, "instructions")
+    before = "conversation" if request.conversation is not None else "previous_response_id"
+    reader.read([decode(item) for item in kept.items], before)
     given = request.input
     if given is None and not kept.items:
         raise ApiError.missing("input")
     items = reader.read(input_items.of_text(given) if isinstance(given, str) else given or [], "input")
     if all(message["role"] in SYSTEM_ROLES for message in reader.messages):
-        reader.messages.append({"role": "user", "content": []})  # a probe: nothing is said
+        reader.add({"role": "user", "content": []}, "input")  # a probe: nothing is said
     return reader, items
 
 

@@ -46,7 +46,7 @@ class ResponsesRenderer:
     def __init__(self, started: Started, options: bytes, keeping: Keeping):
         self._options = reply_options.decode(options)
         self._keeping = keeping
-        self._number = 0  # of the next event
+        self._number = keeping.number  # of the next event
         self._items: list[schema.Item] = []  # that are whole
         self._open: OpenItem | None = None
         self._call = -1  # the number of the open call
@@ -70,10 +70,17 @@ class ResponsesRenderer:
         """The response in progress, before anything is rendered."""
         return self._kept(self._response("in_progress"))
 
+    def queued(self) -> tuple[KeptResponse, bytes]:
+        """See KeepableRenderer."""
+        response = self._response("queued")
+        told = self._frames([written.Created(response=response), written.Queued(response=response)])
+        return self._kept(response), told
+
     def opening(self) -> bytes:
-        """The response before it has any output, twice."""
+        """The response before it has any output, twice; or once, where its first events were told before."""
         response = self._response("in_progress")
-        return self._frames([written.Created(response=response), written.InProgress(response=response)])
+        created = [] if self._number else [written.Created(response=response)]
+        return self._frames([*created, written.InProgress(response=response)])
 
     def events(self, burst: Sequence[Event]) -> bytes:
         """What has come, as frames."""

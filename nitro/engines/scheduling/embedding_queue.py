@@ -23,9 +23,10 @@ class Piece(Struct, frozen=True):
 class EmbeddingQueue:
     """What waits to be embedded, by request. A request is forgotten with its last piece."""
 
-    def __init__(self, step_inputs: int):
-        """`step_inputs`: pieces that a step takes."""
+    def __init__(self, step_inputs: int, lanes: int = 1):
+        """`step_inputs`: pieces that a step takes; `lanes`: as many it takes whatever their length."""
         self._step_inputs = step_inputs
+        self._lanes = lanes
         self._requests: OrderedDict[int, deque[Piece]] = OrderedDict()  # whose turn is next comes first
 
     def __len__(self) -> int:
@@ -45,13 +46,13 @@ class EmbeddingQueue:
         self._requests.pop(request, None)
 
     def take(self, budget: int) -> list[Piece]:
-        """The pieces of the next step: of `budget` tokens in all, or one alone that is longer. None only where nothing
+        """The pieces of the next step: of `budget` tokens in all, or one for each lane. None only where nothing
         waits."""
         taken: list[Piece] = []
         passed: list[tuple[int, deque[Piece]]] = []  # requests whose next piece does not fit
         while self._requests and len(taken) < self._step_inputs:
             request, waiting = self._requests.popitem(last=False)
-            if taken and len(waiting[0].tokens) > budget:
+            if len(taken) >= self._lanes and len(waiting[0].tokens) > budget:
                 passed.append((request, waiting))
                 continue
             piece = waiting.popleft()

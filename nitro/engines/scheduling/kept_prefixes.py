@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nitro.engines.scheduling.slots import shared_prefix
 from nitro.engines.types import ModelInfo
 
 SHARE = 2  # a half, a third … of the pool and of the spare slots
@@ -26,12 +25,22 @@ class KeptPrefix(NamedTuple):
     key: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Entry:
-    tokens: list[int]
+    """The first `length` tokens of `prompt`. Entries of one conversation have the same list: to compare long ones takes
+    long."""
+
+    prompt: list[int]
+    length: int
     seconds: float
     key: str | None
     used: float  # when a sequence that begins with them arrived last
+
+    def begins(self, other: "_Entry") -> bool:
+        """Whether the other begins with this one."""
+        if self.length > other.length:
+            return False
+        return self.prompt is other.prompt or _shares(self.prompt, other.prompt, self.length)
 
 
 class KeptPrefixes:
@@ -46,24 +55,27 @@ class KeptPrefixes:
     def begin(self, tokens: list[int], keeps: Iterable[KeptPrefix], arrived: float) -> int:
         """A sequence with this prompt starts. Returns the length of the longest of its prefixes that stay."""
         entries = [entry for entry in self._entries if arrived <= entry.used + entry.seconds]
-        for entry in entries:
-            if _begins(tokens, entry.tokens):
-                entry.used = max(entry.used, arrived)
+        begun = _begun(tokens, entries)
+        for entry in begun:
+            entry.used = max(entry.used, arrived)
         asked = [keep for keep in map(self._bounded, keeps) if keep.length <= self._max_tokens]
         if not asked:
             self._entries = entries
             return 0
+        prompt = tokens[: max(keep.length for keep in asked)]
+        for entry in begun:
+            if entry.length <= len(prompt):
+                entry.prompt = prompt
         keys = {keep.key for keep in asked} - {None}
         entries = [entry for entry in entries if entry.key not in keys]
         for keep in asked:
-            prefix = tokens[: keep.length]
-            same = [entry for entry in entries if entry.tokens == prefix]
-            entries = [entry for entry in entries if entry.tokens != prefix]
+            same = [entry for entry in entries if entry.prompt is prompt and entry.length == keep.length]
+            entries = [entry for entry in entries if entry not in same]
             seconds = max([keep.seconds, *(entry.seconds for entry in same)])
-            entries.append(_Entry(prefix, seconds, keep.key, arrived))
+            entries.append(_Entry(prompt, keep.length, seconds, keep.key, arrived))
         self._entries = self._within_bounds(entries)
         lengths = {keep.length for keep in asked}
-        stay = (len(e.tokens) for e in self._entries if len(e.tokens) in lengths and _begins(tokens, e.tokens))
+        stay = (e.length for e in self._entries if e.prompt is prompt and e.length in lengths)
         return max(stay, default=0)
 
     def holders(self, slots: Iterable[tuple[int, list[int]]]) -> dict[int, int]:
@@ -73,10 +85,14 @@ class KeptPrefixes:
         if not self._entries:
             return found
         last_first = list(slots)[::-1]
-        for entry in sorted(self._entries, key=lambda entry: -len(entry.tokens)):
-            able = [slot for slot, held in last_first if self._holds(held, entry.tokens)]
-            if able and not found.keys() & set(able):
-                found[able[0]] = len(entry.tokens)
+        able: dict[int, list[int]] = {id(entry): [] for entry in self._entries}
+        for slot, held in last_first:
+            for entry in self._held(held):
+                able[id(entry)].append(slot)
+        for entry in sorted(self._entries, key=lambda entry: -entry.length):
+            holders = able[id(entry)]
+            if holders and not found.keys() & set(holders):
+                found[holders[0]] = entry.length
         return found
 
     def clear(self) -> None:
@@ -87,27 +103,48 @@ class KeptPrefixes:
         """As much of it as may stay, where a beginning of it is of use."""
         return keep if self._entire_only else keep._replace(length=min(keep.length, self._max_tokens))
 
-    def _holds(self, held: list[int], prefix: list[int]) -> bool:
-        return held == prefix if self._entire_only else _begins(held, prefix)
+    def _held(self, held: list[int]) -> list[_Entry]:
+        """Those that can be continued from the end of what a slot holds, or from where it is cut to them."""
+        entries = [entry for entry in self._entries if entry.length == len(held) or not self._entire_only]
+        return _begun(held, entries)
 
     def _within_bounds(self, entries: list[_Entry]) -> list[_Entry]:
         """Without those that are too many: those that were used the longest ago and, of equals, the longest."""
-        kept = sorted(entries, key=lambda entry: (-entry.used, len(entry.tokens)))
+        kept = sorted(entries, key=lambda entry: (-entry.used, entry.length))
         while kept:
             apart = [entry for entry in kept if self._needs_slot(entry, kept)]
-            if len(apart) <= self._max_slots and sum(len(entry.tokens) for entry in apart) <= self._max_tokens:
+            if len(apart) <= self._max_slots and sum(entry.length for entry in apart) <= self._max_tokens:
                 break
             kept.pop()
-        while len(kept) > MAX_ENTRIES:  # then some begin like others
-            kept.remove([entry for entry in kept if not self._needs_slot(entry, kept)][-1])
+        while len(kept) > MAX_ENTRIES:  # those that begin like others first: they free no room
+            others = [entry for entry in kept if not self._needs_slot(entry, kept)]
+            kept.remove(others[-1] if others else kept[-1])
         return kept
 
     def _needs_slot(self, entry: _Entry, entries: list[_Entry]) -> bool:
         """Whether no slot that holds another one holds it, too."""
         if self._entire_only:
             return True
-        return not any(other is not entry and _begins(other.tokens, entry.tokens) for other in entries)
+        others = [other for other in entries if other is not entry]
+        others.sort(key=lambda other: other.prompt is not entry.prompt)  # what costs nothing to see first
+        return not any(entry.begins(other) for other in others)
 
 
-def _begins(tokens: list[int], prefix: list[int]) -> bool:
-    return shared_prefix(tokens, prefix, len(prefix)) == len(prefix)
+def _begun(tokens: list[int], entries: list[_Entry]) -> list[_Entry]:
+    """Those of the entries that these tokens begin with."""
+    begun: list[_Entry] = []
+    shared: dict[int, int] = {}  # by the prompt: so much of it is the beginning of `tokens`
+    for entry in sorted(entries, key=lambda entry: -entry.length):  # the longest has the others of its prompt
+        if entry.length <= shared.get(id(entry.prompt), 0):
+            begun.append(entry)
+        elif _shares(tokens, entry.prompt, entry.length):
+            shared[id(entry.prompt)] = entry.length
+            begun.append(entry)
+    return begun
+
+
+def _shares(tokens: list[int], others: list[int], length: int) -> bool:
+    """Whether both have the same first tokens, so many at least, which is more than none."""
+    if length > min(len(tokens), len(others)) or tokens[length - 1] != others[length - 1]:
+        return False
+    return tokens[:length] == others[:length]

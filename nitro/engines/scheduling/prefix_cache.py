@@ -92,6 +92,8 @@ class PrefixCache:
         if source is not None and not source_is_busy and self._may_take_over(source, length, kept):
             return self._take_over(source, length, busy)
         slot = self.slots.spare(exclude=source, spared=kept)
+        if source is not None and not source_is_busy and slot in kept and source not in kept:
+            slot = source
         if slot == source:
             return self._take_over(slot, length, busy)
         if source is None or length < MIN_PREFIX:

@@ -53,7 +53,7 @@ class Embeddings:
     def __init__(self, runner: Embedder | Scorer):
         self._runner = runner
         info = runner.info.embedding or runner.info.rerank
-        self._queue = EmbeddingQueue(info.step_inputs if info else 1)
+        self._queue = EmbeddingQueue(info.step_inputs if info else 1, info.lanes if info else 1)
         self._budget = StepBudget(info.step_tokens if info else 1)
         self._pauses = bool(info and info.pauses)
         self._tasks: dict[int, EmbeddingTask] = {}
@@ -85,17 +85,22 @@ class Embeddings:
 
     def compute(self, pieces: list[Piece], meanwhile: Callable[[], float]) -> list[WireMessage]:
         """Compute them. `meanwhile`: may be called in between; returns the seconds that it took. Returns what is to be
-        told: vectors, and failures, each of which ends its request."""
+        told: vectors, and failures, each of which ends its request. What `meanwhile` raises is raised."""
         started = time.monotonic()
         paused = 0.0
+        is_paused = False
 
         def pause() -> None:
-            nonlocal paused
+            nonlocal paused, is_paused
+            is_paused = True
             paused += meanwhile()
+            is_paused = False
 
         try:
             pooled = self._computed(pieces, pause)
         except Exception as error:
+            if is_paused:  # it is no fault of what is embedded
+                raise
             log.exception("a step of embeddings raised; its requests fail")
             return self._failed({piece.request for piece in pieces}, f"The engine failed: {error!r}")
         self._budget.observe(sum(len(piece.tokens) for piece in pieces), time.monotonic() - started - paused)

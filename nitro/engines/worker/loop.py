@@ -26,6 +26,7 @@ from nitro.engines.worker.output_bytes import OutputBytes
 log = logging.getLogger("nitro.engine")
 
 ENGINE_THREAD = 0  # its lane in CrashMarks
+SIGN_OF_LIFE = 5.0  # seconds of a step of embeddings after which the server is told that it goes on
 
 
 class Command(Protocol):
@@ -110,26 +111,31 @@ class EngineLoop:
     def _embed(self) -> None:
         """A step of embeddings."""
         self._embeds = True
-        started = time.monotonic()
         streaming = self._scheduler.busy
         pieces = self.embeddings.next(streaming)
         marked = list(dict.fromkeys(piece.request for piece in pieces))
         self._marks.write(ENGINE_THREAD, marked)
-        since = started  # the last pause
+        started = since = told = time.monotonic()  # `since`: the last pause
+        paused = 0.0
 
         def meanwhile() -> float:
-            nonlocal since
-            paused = self._generate_meanwhile(time.monotonic() - since)
+            nonlocal since, told, paused
+            seconds = self._generate_meanwhile(time.monotonic() - since)
             self._marks.write(ENGINE_THREAD, marked)
             since = time.monotonic()
-            return paused
+            paused += seconds
+            if since - told > SIGN_OF_LIFE:
+                told = since
+                self.outbox.send(messages.Step(self._record(0.0), []))
+            return seconds
 
-        told = self.embeddings.compute(pieces, meanwhile)
+        answers = self.embeddings.compute(pieces, meanwhile)
         self._embeds = False
         self._turns.embedded(time.monotonic() - since)
         self._steps += 1
-        self.outbox.send(messages.Step(self._record(time.monotonic() - started, embedded=len(pieces)), []))
-        for message in told:
+        seconds = time.monotonic() - started - paused
+        self.outbox.send(messages.Step(self._record(seconds, embedded=len(pieces)), []))
+        for message in answers:
             self.outbox.send(message)
 
     def _generate_meanwhile(self, embedded: float) -> float:

@@ -18,11 +18,13 @@ class NamedPrefixes:
     def keeps(self, work: Work, tokens: list[int], points: tuple[int, ...]) -> tuple[KeptPrefix, ...]:
         """What the work wants to be kept of its first prompt, whose tokens these are. `points`: where a cache that
         cannot be cut is copied anyway. Ascending."""
-        found = {}
+        found: dict[int, KeptPrefix] = {}
         for keep in work.keeps:
             for length in self._ends(work.prompts[0], keep, tokens, points):
                 if length >= MIN_PREFIX:
-                    found[length] = KeptPrefix(length, keep.seconds, keep.key)
+                    same = found.get(length, KeptPrefix(length, keep.seconds, keep.key))
+                    seconds = max(same.seconds, keep.seconds)
+                    found[length] = KeptPrefix(length, seconds, same.key or keep.key)
         return tuple(found[length] for length in sorted(found))
 
     def _ends(self, prompt: str | list[int], keep: Keep, tokens: list[int], points: tuple[int, ...]) -> tuple[int, ...]:

@@ -57,6 +57,7 @@ def _others(prompt: Conversation, place: Breakpoint) -> Iterator[tuple[Messages,
     offered = prompt.tools.offered if prompt.tools else None
     if place.message is None:
         if offered:
+            yield prompt.messages, [*offered, offered[-1]]  # another behind them all
             yield prompt.messages, [*offered[:-1], _other_tool(offered[-1])]
         return
     message = prompt.messages[place.message]

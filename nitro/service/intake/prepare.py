@@ -62,7 +62,8 @@ class Preparer:
         request = reader(body, self._setup)
         if isinstance(request, EmbeddingRequest | RerankRequest):
             return self._embedding(request, strict, found)
-        self._check_generates(request)
+        if not request.only_tokens:
+            self._check_generates(request)
         request = self._with_models_own(request)
         unknown = self._check_model(request, strict, found)
         prepared = (

@@ -1,8 +1,10 @@
 """Cohere's own client: `rerank`, of both versions of its API, sync and async."""
 
+import inspect
 import os
 
 import cohere
+import httpx
 from steps import run, step
 
 # what you change
@@ -44,6 +46,17 @@ def error() -> None:
         assert problem.body["error"]["param"] == "documents"
     else:
         raise AssertionError("it was answered")
+
+
+@step("every parameter of `rerank` is known", "ranks")
+def parameters() -> None:
+    base = os.environ["NITRO_URL"].removesuffix("/v1")
+    for client, path in ((co, "/v2/rerank"), (first, "/v1/rerank")):
+        names = inspect.signature(client.rerank).parameters.keys() - {"request_options", "model"}
+        assert {"query", "documents", "top_n"} < names
+        for name in names:  # it counts, is refused by name, or is of a wrong type: no name is unknown
+            body = {"query": QUERY, "documents": DOCUMENTS, name: "x"}
+            assert "x-nitro-ignored" not in httpx.post(base + path, json=body, timeout=60).headers, name
 
 
 run()

@@ -1,9 +1,12 @@
-"""LlamaIndex's `OpenAILike`: completions, chats, streams, tools, structured output."""
+"""LlamaIndex's `OpenAILike`: completions, chats, streams, tools, structured output; `OpenAILikeEmbedding`."""
 
 import os
 
+from llama_index.core import VectorStoreIndex
 from llama_index.core.llms import ChatMessage
+from llama_index.core.schema import TextNode
 from llama_index.core.tools import FunctionTool
+from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel, Field
 from steps import run, says, step
@@ -100,6 +103,39 @@ def structured() -> None:
     call = '<tool_call>\n{"name": "Person", "arguments": {"name": "Anna", "age": 30}}\n</tool_call>'
     reply = llm.as_structured_llm(Person).complete(says(call) + "Anna is 30 years old.")
     assert isinstance(reply.raw, Person)
+
+
+TEXTS = ["A man is eating food.", "The stock market fell.", "Oslo is cold."]
+
+
+def embedder() -> OpenAILikeEmbedding:
+    url, model = os.environ["NITRO_URL"], os.environ["NITRO_MODEL"]
+    return OpenAILikeEmbedding(api_base=url, api_key="none", model_name=model, embed_batch_size=2)
+
+
+def likeness(one: list[float], other: list[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+@step("`OpenAILikeEmbedding`: a query, texts in batches", "llama")
+def embeddings() -> None:
+    query, texts = embedder().get_query_embedding(TEXTS[0]), embedder().get_text_embedding_batch(TEXTS)
+    assert len(texts) == 3 and likeness(query, texts[0]) > 0.999 > likeness(query, texts[1])
+
+
+@step("`OpenAILikeEmbedding`, asynchronously", "llama")
+async def async_embeddings() -> None:
+    texts = await embedder().aget_text_embedding_batch(TEXTS)
+    assert likeness(texts[2], await embedder().aget_query_embedding(TEXTS[2])) > 0.999
+
+
+@step("a `VectorStoreIndex`, and what it retrieves", "llama")
+def index() -> None:
+    nodes = [TextNode(text=text) for text in TEXTS]
+    retriever = VectorStoreIndex(nodes, embed_model=embedder()).as_retriever(similarity_top_k=2)
+    for text in TEXTS:
+        first, second = retriever.retrieve(text)
+        assert first.text == text and first.score > 0.999 > second.score
 
 
 run()

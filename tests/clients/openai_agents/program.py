@@ -8,6 +8,7 @@ from agents import (
     Agent,
     AgentOutputSchema,
     ModelSettings,
+    OpenAIConversationsSession,
     Runner,
     SQLiteSession,
     function_tool,
@@ -21,8 +22,9 @@ from pydantic import BaseModel
 from steps import run, says, step
 
 # what you change
+client = AsyncOpenAI(base_url=os.environ["NITRO_URL"], api_key="none")
+set_default_openai_client(client)
 set_tracing_disabled(True)
-set_default_openai_client(AsyncOpenAI(base_url=os.environ["NITRO_URL"], api_key="none"))
 model = os.environ["NITRO_MODEL"]
 # end of what you change
 
@@ -132,6 +134,37 @@ async def sessions() -> None:
     assert result.final_output == "Fine." and len(await session.get_items()) == 4
     again = [*result.to_input_list(), {"role": "user", "content": says("Bye.")}]
     assert (await Runner.run(agent(), again)).final_output == "Bye."
+
+
+@step("`OpenAIConversationsSession`, a conversation that the server keeps", "scripted")
+@together
+async def kept_session() -> None:
+    session = OpenAIConversationsSession()
+    made = says(call("weather", '{"city": "Oslo", "days": 2}')) + "What is the weather in Oslo?"
+    await Runner.run(agent(tools=[weather]), made, session=session)
+    result = await Runner.run(agent(tools=[weather]), says("Fine.") + "How are you?", session=session)
+    kinds = [item["type"] for item in await session.get_items()]
+    assert kinds == ["message", "function_call", "function_call_output", "message", "message", "message"]
+    assert result.final_output == "Fine." and (await session.pop_item())["role"] == "assistant"
+    assert len(await session.get_items()) == len(await session.get_items(limit=5)) == 5
+    again = OpenAIConversationsSession(conversation_id=session.session_id)
+    assert (await Runner.run(agent(), says("Bye."), session=again)).final_output == "Bye."
+    await again.clear_session()
+
+
+@step("`conversation_id` and `previous_response_id`: the server has the history", "scripted")
+@together
+async def history_of_the_server() -> None:
+    asked = says(call("weather", '{"city": "Oslo", "days": 2}')) + "What is the weather in Oslo?"
+    first = await Runner.run(agent(tools=[weather]), asked, auto_previous_response_id=True)
+    used = await Runner.run(agent(tools=[weather]), says("Fine."), previous_response_id=first.last_response_id)
+    assert (first.final_output, used.final_output) == ("It is cold.", "Fine.")
+    assert used.raw_responses[0].usage.input_tokens > first.raw_responses[0].usage.input_tokens
+    talk = await client.conversations.create()
+    await Runner.run(agent(tools=[weather]), asked, conversation_id=talk.id)
+    result = await Runner.run(agent(), says("Bye."), conversation_id=talk.id)
+    items = [item.type async for item in client.conversations.items.list(talk.id)]
+    assert result.final_output == "Bye." and len(items) == 6, items
 
 
 @step("reasoning, and again in the history", "scripted")

@@ -141,14 +141,48 @@ step("`models.list()` and `models.retrieve()`", "scripted", "llama", async () =>
   assert.equal((await client.models.retrieve(model)).owned_by, "nitro");
 });
 
+const RESPONSE = { model, input: says("Paris.") + "The capital of France is", max_output_tokens: 16, temperature: 0 };
+
 step("`responses.create()` and `responses.stream()`", "scripted", "llama", async () => {
-  const options = { model, input: says("Paris.") + "The capital of France is", max_output_tokens: 16, temperature: 0 };
-  const reply = await client.responses.create(options);
+  const reply = await client.responses.create(RESPONSE);
   assert.match(reply.output_text, /Paris/);
-  const stream = client.responses.stream(options);
+  const stream = client.responses.stream(RESPONSE);
   let said = "";
   for await (const event of stream) if (event.type === "response.output_text.delta") said += event.delta;
   assert.equal((await stream.finalResponse()).output_text, said);
+});
+
+step("`responses` in the background: polled, left and resumed, cancelled", "scripted", async () => {
+  let polled = await client.responses.create({ ...RESPONSE, background: true });
+  while (["queued", "in_progress"].includes(polled.status)) polled = await client.responses.retrieve(polled.id);
+  assert.deepEqual([polled.status, polled.output_text], ["completed", "Paris."]);
+
+  const events = [];
+  for await (const event of await client.responses.create({ ...RESPONSE, background: true, stream: true })) {
+    events.push(event);
+    if (event.type === "response.output_text.delta") break;
+  }
+  const rest = { stream: true, starting_after: events.at(-1).sequence_number };
+  for await (const event of await client.responses.retrieve(events[0].response.id, rest)) events.push(event);
+  assert.deepEqual(events.map((event) => event.sequence_number), [...events.keys()]);
+  const said = events.filter((event) => event.type === "response.output_text.delta").map((event) => event.delta);
+  assert.equal(said.join(""), "Paris.");
+
+  const endless = { ...RESPONSE, input: says("It goes on. ".repeat(2000)), max_output_tokens: 24_000 };
+  const begun = await client.responses.create({ ...endless, background: true });
+  assert.equal((await client.responses.cancel(begun.id)).status, "cancelled");
+});
+
+step("`conversations`, and a response that goes on in one", "scripted", async () => {
+  const talk = await client.conversations.create({ metadata: { topic: "France" } });
+  const first = await client.responses.create({ ...RESPONSE, conversation: talk.id });
+  const second = await client.responses.create({ ...RESPONSE, conversation: talk.id });
+  assert.ok(second.usage.input_tokens > first.usage.input_tokens);
+  const roles = [];
+  for await (const item of client.conversations.items.list(talk.id, { limit: 3 })) roles.push(item.role);
+  assert.deepEqual(roles, ["assistant", "user", "assistant", "user"]);
+  assert.ok((await client.conversations.delete(talk.id)).deleted);
+  await assert.rejects(client.conversations.retrieve(talk.id), OpenAI.NotFoundError);
 });
 
 await run();

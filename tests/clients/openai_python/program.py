@@ -5,6 +5,7 @@ import os
 
 import openai
 from openai import AsyncOpenAI, OpenAI
+from openai.types.responses import Response
 from pydantic import BaseModel, Field
 from steps import run, says, step
 
@@ -182,6 +183,102 @@ def custom_tools() -> None:
             model=model, input=says(made) + "Write.", tools=[tool], tool_choice="required", max_output_tokens=100
         )
         assert [each.input for each in reply.output if each.type == "custom_tool_call"] == ["a\na\na"], reply
+
+
+@step("a response that is kept: retrieved, gone on from, its input, deleted", "scripted", "llama")
+def kept() -> None:
+    first = client.responses.create(**RESPONSE, metadata={"topic": "France"})
+    assert client.responses.retrieve(first.id) == first and first.metadata == {"topic": "France"}
+    second = client.responses.create(**RESPONSE | {"input": says("Rome.") + "Italy?"}, previous_response_id=first.id)
+    assert second.usage.input_tokens > first.usage.input_tokens
+    items = list(client.responses.input_items.list(second.id, order="asc", limit=2))  # page by page
+    assert [item.role for item in items] == ["user", "assistant", "user"]
+    assert items[1].content[0].text == first.output_text
+    client.responses.delete(first.id)
+    try:
+        client.responses.retrieve(first.id)
+    except openai.NotFoundError:
+        return
+    raise AssertionError
+
+
+def ended(response: Response) -> Response:
+    """It, polled until it has ended, as OpenAI's guide shows."""
+    while response.status in ("queued", "in_progress"):
+        response = client.responses.retrieve(response.id)
+    return response
+
+
+@step("`background=True`, polled", "scripted", "llama")
+def background() -> None:
+    begun = client.responses.create(**RESPONSE, background=True)
+    assert begun.status == "queued" and begun.background and not begun.output, begun
+    done = ended(begun)
+    assert done.status == "completed" and "Paris" in done.output_text and done.usage.output_tokens > 1, done
+
+
+@step("`background=True`, a stream that is left and resumed (`starting_after`)", "scripted", "llama")
+def resumed() -> None:
+    before = []
+    with client.responses.create(**RESPONSE, background=True, stream=True) as stream:
+        for event in stream:
+            before.append(event)
+            if event.type == "response.output_text.delta":
+                break
+    id, last = before[0].response.id, before[-1].sequence_number
+    after = list(client.responses.retrieve(id, stream=True, starting_after=last))
+    events = [*before, *after]
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    said = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert said == after[-1].response.output_text and "Paris" in said
+    with client.responses.stream(response_id=id, starting_after=last) as stream:
+        assert [event.sequence_number for event in stream] == [event.sequence_number for event in after]
+        assert stream.get_final_response().output_text == said
+
+
+@step("`background=True`, cancelled", "scripted")
+def cancelled() -> None:
+    long = RESPONSE | {"input": says("It goes on. " * 2000), "max_output_tokens": 24_000}
+    stream = client.responses.create(**long, background=True, stream=True)
+    id = next(iter(stream)).response.id
+    assert client.responses.cancel(id).status == "cancelled"
+    assert list(stream)[-1].response.status == client.responses.retrieve(id).status == "cancelled"
+
+
+@step("`conversations`, and responses in one", "scripted", "llama")
+def conversations() -> None:
+    hello = [{"type": "message", "role": "user", "content": "Hello."}]
+    talk = client.conversations.create(metadata={"topic": "France"}, items=hello)
+    first = client.responses.create(**RESPONSE, conversation=talk.id)
+    assert first.conversation.id == talk.id and "Paris" in first.output_text
+    second = ended(client.responses.create(**RESPONSE, conversation={"id": talk.id}, background=True))
+    assert second.usage.input_tokens > first.usage.input_tokens
+    items = list(client.conversations.items.list(talk.id, order="asc", limit=2))  # page by page
+    assert [item.role for item in items] == ["user", "user", "assistant", "user", "assistant"]
+    assert [items[2].content[0].text, items[4].content[0].text] == [first.output_text, second.output_text]
+    assert client.conversations.items.retrieve(items[0].id, conversation_id=talk.id) == items[0]
+    (added,) = client.conversations.items.create(talk.id, items=hello).data
+    client.conversations.items.delete(items[0].id, conversation_id=talk.id)
+    left = [item.id for item in client.conversations.items.list(talk.id)]
+    assert left == [added.id, *[item.id for item in reversed(items[1:])]]
+    changed = client.conversations.update(talk.id, metadata={"topic": "Italy"})
+    assert client.conversations.retrieve(talk.id) == changed and changed.metadata == {"topic": "Italy"}
+    assert client.conversations.delete(talk.id).deleted
+    try:
+        client.responses.create(**RESPONSE, conversation=talk.id)
+    except openai.NotFoundError:
+        return
+    raise AssertionError
+
+
+@step("embeddings, as base64 and as numbers", "llama")
+def embeddings() -> None:
+    texts = ["A man is eating food.", "The stock market fell."]
+    packed = client.embeddings.create(model=model, input=texts)  # the SDK asks for base64
+    plain = client.embeddings.create(model=model, input=texts, encoding_format="float")
+    for ours, theirs in zip(packed.data, plain.data, strict=True):
+        assert sum(a * b for a, b in zip(ours.embedding, theirs.embedding, strict=True)) > 0.999
+    assert packed.data[0].embedding != packed.data[1].embedding and packed.usage.total_tokens > 0
 
 
 run()

@@ -1,11 +1,11 @@
 """An embedding model on llama.cpp: it makes vectors, and no text."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
-from msgspec.structs import replace
 
 from nitro.checkpoints import fingerprint
 from nitro.engines.backends.llama import embedding_info
@@ -34,17 +34,19 @@ class LlamaEmbeddingRunner(EmbedsOnly):
         trained = self._model.trained_context
         try:
             self._embedder = (CausalEmbedder if kind.causal else Encoder)(self._model, kind.pooling, spec)
-            about = replace(self._embedder.describe(min(spec.context or trained, trained)), pauses=False)
+            about = self._embedder.describe(min(spec.context or trained, trained))
             self.info = self._describe(spec, about)
             self._warm_up(about)
         except LoadError:
             self.close()
             raise
 
-    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+    def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = lambda: None) -> list[bytes]:
         """See Embedder."""
         assert self._embedder
-        return self._embedder.embed(sequences)
+        if isinstance(self._embedder, Encoder):
+            return self._embedder.embed(sequences)
+        return self._embedder.embed(sequences, meanwhile)
 
     def release_idle_memory(self) -> None:
         """Give back what a long input took."""
@@ -82,5 +84,6 @@ class LlamaEmbeddingRunner(EmbedsOnly):
             bos=self.tokenizer.text(lib.llama_vocab_bos(model.vocab)),
             eos=self.tokenizer.text(lib.llama_vocab_eos(model.vocab)),
             fingerprint=fingerprint.of(split_files.files(model.path)),
+            deterministic=spec.deterministic,
             embedding=about,
         )

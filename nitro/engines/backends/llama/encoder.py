@@ -1,29 +1,26 @@
 """Vectors of a model that sees to both sides (BERT and its kin): llama.cpp pools them itself.
 
-Such a model takes all tokens of a call at a time: an ubatch that is smaller ends the process (llama-context.cpp:1503).
-A context allocates what its largest call may take, and clears logits that no encoder has, for each token of a call
-(llama-context.cpp:2141): 120 kB each of BERT's vocabulary, 1 MB of XLM-RoBERTa's. So it begins with few tokens, is made
-anew for a longer input, and small again when it is idle. To make one takes milliseconds: it holds nothing.
+The sequences of a step go into lanes, each with a context and its share of the threads. There no thread waits for
+another one after each operation, and fewer tokens are compared with those of other sequences. A sequence that is alone,
+or long, has all threads.
 """
 
-import logging
-from typing import Any, Literal
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Literal
 
 import llama_cpp.llama_cpp as lib
-import numpy as np
+from msgspec.structs import replace
 
 from nitro.engines.backends.llama import embedding_info
-from nitro.engines.backends.llama.embedding_batch import EmbeddingBatch
+from nitro.engines.backends.llama.encoder_context import MOST_SEQUENCES, ROOM, EncoderContext, Sequences
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.backends.llama.parameters import FLASH_ATTENTION
 from nitro.engines.hardware import memory
-from nitro.engines.runner import LoadError
 from nitro.engines.types import EmbeddingInfo, EngineSpec, Pooling
 
-log = logging.getLogger("llama.cpp")
-
-STEP_TOKENS = 512  # of several inputs together: each is compared with all of them, masked or not
-STEP_INPUTS = 64
+TOGETHER = 128  # tokens of several sequences in a lane: each is compared with all of them, masked or not
+MOST_LANES = 2  # each may take memory for ROOM tokens (models/fit.py)
+STEP_INPUTS = MOST_SEQUENCES
 POOLING_TYPES: dict[Pooling | Literal["rank"], int] = {
     "mean": lib.LLAMA_POOLING_TYPE_MEAN,
     "cls": lib.LLAMA_POOLING_TYPE_CLS,
@@ -33,71 +30,64 @@ POOLING_TYPES: dict[Pooling | Literal["rank"], int] = {
 
 
 class Encoder:
-    """A model and its context."""
+    """A model and its contexts."""
 
     def __init__(self, model: LlamaModel, pooling: Pooling | Literal["rank"], spec: EngineSpec):
         """`pooling`: with "rank" vectors are the scores of a reranker's labels. Raises LoadError."""
         self._model = model
         self._pooling = pooling
         ranks = pooling == "rank"
-        self._width: int = (lib.llama_model_n_cls_out if ranks else lib.llama_model_n_embd_out)(model.pointer)
+        width: int = (lib.llama_model_n_cls_out if ranks else lib.llama_model_n_embd_out)(model.pointer)
+        self._alone = spec.deterministic  # rows of one sequence alone give what they always give
         self._threads = spec.threads or memory.physical_cores()
-        self._flash_attention = FLASH_ATTENTION[spec.flash_attn]
-        self._pointer: Any = None
-        self._batch = EmbeddingBatch(STEP_TOKENS)
-        self._make(STEP_TOKENS)
+        self.lanes = 1 if model.placement.on_gpu else min(self._threads, MOST_LANES)
+        self.step_tokens = TOGETHER * self.lanes if self.lanes > 1 else ROOM
+        self._pool = ThreadPoolExecutor(self.lanes, "lane")
+        self._contexts: list[EncoderContext] = []
+        for _ in range(self.lanes):
+            made = EncoderContext(model, width, POOLING_TYPES[pooling], FLASH_ATTENTION[spec.flash_attn])
+            self._contexts.append(made)
 
     def embed(self, sequences: list[list[int]]) -> list[bytes]:
-        """See Embedder. Raises RuntimeError where llama.cpp cannot."""
-        tokens = sum(map(len, sequences))
-        if tokens > self._batch.room:
-            self._make(2 ** (tokens - 1).bit_length())
-        rows = self._batch.fill([(number, 0, tokens) for number, tokens in enumerate(sequences)])
-        code = lib.llama_encode(self._pointer, rows)
-        if code != 0:
-            raise RuntimeError(f"llama.cpp could not embed (code {code}). {self._model.log.last_error}".rstrip())
-        return [self._pooled(number) for number in range(len(sequences))]
+        """See Embedder. Raises LoadError where there is no memory, RuntimeError where llama.cpp cannot."""
+        order = sorted(enumerate(sequences), key=lambda sequence: -len(sequence[1]))
+        alone = sum(len(tokens) > ROOM for tokens in sequences)
+        if self._alone or len(order) - alone == 1:
+            alone = len(order)
+        found: dict[int, bytes] = {}
+        for sequence in order[:alone]:
+            found |= self._contexts[0].embed([sequence], self._threads)
+        if len(order) > alone:
+            found |= self._side_by_side(order[alone:])
+        return [found[place] for place in range(len(sequences))]
 
     def describe(self, longest: int) -> EmbeddingInfo:
         """`longest`: tokens of an input."""
         assert self._pooling != "rank"
-        return embedding_info.describe(self._model, self._pooling, longest, STEP_TOKENS, STEP_INPUTS)
+        about = embedding_info.describe(self._model, self._pooling, longest, self.step_tokens, STEP_INPUTS)
+        return replace(about, lanes=self.lanes)
 
     def rest(self) -> None:
         """Be as small as at the start."""
-        if self._batch.room > STEP_TOKENS:
-            self._make(STEP_TOKENS)
+        for context in self._contexts:
+            context.rest()
 
     def free(self) -> None:
-        """Free the context."""
-        if self._pointer:
-            lib.llama_free(self._pointer)
-        self._pointer = None
+        """Free the contexts."""
+        for context in self._contexts:
+            context.free()
+        self._pool.shutdown()
 
-    def _pooled(self, sequence: int) -> bytes:
-        found = lib.llama_get_embeddings_seq(self._pointer, sequence)
-        return np.ctypeslib.as_array(found, (self._width,)).tobytes()
-
-    def _make(self, tokens: int) -> None:
-        """A context for so many tokens in a call. Raises LoadError; then there is one for STEP_TOKENS, if possible."""
-        self.free()
-        self._model.log.begin_attempt()
-        self._pointer = lib.llama_init_from_model(self._model.pointer, self._parameters(tokens))
-        if not self._pointer:
-            problem = f"llama.cpp cannot make a context of {tokens} tokens: {self._model.log.first_error}"
-            if tokens > STEP_TOKENS:
-                self._make(STEP_TOKENS)
-            raise LoadError(problem)
-        self._batch = EmbeddingBatch(tokens)
-
-    def _parameters(self, tokens: int) -> Any:
-        made = lib.llama_context_default_params()
-        made.n_ctx = made.n_batch = made.n_ubatch = tokens
-        made.n_seq_max = min(STEP_INPUTS, lib.llama_max_parallel_sequences())
-        made.n_threads = made.n_threads_batch = self._threads
-        made.embeddings = True
-        made.pooling_type = POOLING_TYPES[self._pooling]
-        made.flash_attn_type = self._flash_attention
-        made.kv_unified = True
-        made.no_perf = True
-        return made
+    def _side_by_side(self, sequences: Sequences) -> dict[int, bytes]:
+        """Vectors of several sequences, the longest first."""
+        lanes: list[Sequences] = [[] for _ in range(min(self.lanes, len(sequences)))]
+        for sequence in sequences:
+            min(lanes, key=lambda lane: sum(len(tokens) for _, tokens in lane)).append(sequence)
+        threads = self._threads // len(lanes)
+        contexts = zip(self._contexts, lanes, strict=False)
+        running = [self._pool.submit(context.embed, lane, threads) for context, lane in contexts]
+        wait(running)  # all of them, whatever one raises: a context is for one call at a time
+        found: dict[int, bytes] = {}
+        for lane in running:
+            found |= lane.result()
+        return found

@@ -13,7 +13,7 @@ import numpy as np
 from nitro.checkpoints import fingerprint
 from nitro.engines.backends.llama import embedding_info
 from nitro.engines.backends.llama.causal_embedder import CausalEmbedder
-from nitro.engines.backends.llama.encoder import STEP_INPUTS, STEP_TOKENS, Encoder
+from nitro.engines.backends.llama.encoder import STEP_INPUTS, Encoder
 from nitro.engines.backends.llama.library import VERSION
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.embedder import EmbedsOnly, Pair
@@ -23,6 +23,7 @@ from nitro.gguf import split_files
 from nitro.gguf.header import Header
 from nitro.gguf.reranking import RankKind
 
+STEP_TOKENS = 512  # of several pairs together, where each is computed alone
 LEAST = 1e-30  # a share that is smaller is taken for this
 
 
@@ -36,7 +37,6 @@ class LlamaRankRunner(EmbedsOnly):
         self._model = LlamaModel(spec, head)
         self._kind = kind
         self._ranker: _CausalRanker | Encoder | None = None
-        self._alone = spec.deterministic
         self.tokenizer = self._model.tokenizer
         trained = self._model.trained_context
         try:
@@ -51,8 +51,7 @@ class LlamaRankRunner(EmbedsOnly):
     def score(self, pairs: list[Pair]) -> list[float]:
         """See Scorer."""
         assert self._ranker
-        rows = [pair.tokens for pair in pairs]
-        found = [self._ranker.embed([row])[0] for row in rows] if self._alone else self._ranker.embed(rows)
+        found = self._ranker.embed([pair.tokens for pair in pairs])
         return [self._logit(np.frombuffer(numbers, "<f4")) for numbers in found]
 
     def release_idle_memory(self) -> None:
@@ -87,10 +86,12 @@ class LlamaRankRunner(EmbedsOnly):
             raise LoadError(f"{self._model.path} computes what is no number: its weights are damaged.")
 
     def _rerank(self, longest: int) -> RerankInfo:
+        encoder = self._ranker if isinstance(self._ranker, Encoder) else None
         room: dict[str, Any] = {
             "longest": longest,
-            "step_tokens": STEP_TOKENS,
+            "step_tokens": encoder.step_tokens if encoder else STEP_TOKENS,
             "step_inputs": min(STEP_INPUTS, lib.llama_max_parallel_sequences()),
+            "lanes": encoder.lanes if encoder else 1,
         }
         if self._kind.causal:
             text, _, after = self._kind.template.partition("{document}")
@@ -117,6 +118,7 @@ class LlamaRankRunner(EmbedsOnly):
             vocabulary=model.vocabulary,
             eog=frozenset(),
             fingerprint=fingerprint.of(split_files.files(model.path)),
+            deterministic=spec.deterministic,
             rerank=about,
         )
 

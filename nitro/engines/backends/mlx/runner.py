@@ -8,6 +8,7 @@ Every call is on one thread: MLX's streams belong to the thread that made them.
 """
 
 import logging
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -114,10 +115,10 @@ class MlxRunner:
         rows = zip(chunks, limits, strict=True)
         return [self._draft.guess(chunk, limit, self._bias(chunk)) for chunk, limit in rows]
 
-    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+    def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = lambda: None) -> list[bytes]:
         """See Embedder."""
         assert self._vectors
-        return self._vectors.embed(sequences)
+        return self._vectors.embed(sequences, meanwhile)
 
     def trim(self, slot: int, length: int) -> int:
         """Take the slot out of its group, and cut its caches. 0 where one of them cannot be cut so far."""

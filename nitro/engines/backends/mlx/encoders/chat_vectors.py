@@ -1,11 +1,13 @@
 """Vectors of a model that generates text, beside its generations: the mean of its tokens' vectors."""
 
+from collections.abc import Callable
+
 import mlx.core as mx
 import numpy as np
 
 from nitro.engines.backends.mlx.encoders import heads
 from nitro.engines.backends.mlx.encoders.batches import of_similar_length, padded
-from nitro.engines.backends.mlx.encoders.decoder import PART_TOKENS, Decoder
+from nitro.engines.backends.mlx.encoders.decoder import Decoder
 from nitro.engines.types import EmbeddingInfo
 
 STEP_TOKENS = 1024
@@ -18,15 +20,18 @@ class ChatVectors:
     def __init__(self, decoder: Decoder, batches: bool):
         """`batches`: whether rows may be computed together."""
         self._decoder = decoder
-        self._batch_tokens = PART_TOKENS if batches else 0
+        self._batch_tokens = decoder.part_tokens if batches else 0
 
-    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+    def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = lambda: None) -> list[bytes]:
         """See Embedder."""
         found: list[bytes] = [b""] * len(sequences)
-        for places in of_similar_length([len(tokens) for tokens in sequences], self._batch_tokens):
+        for number, places in enumerate(of_similar_length([len(tokens) for tokens in sequences], self._batch_tokens)):
+            if number:
+                meanwhile()
             rows = [sequences[place] for place in places]
             lengths = mx.array([len(row) for row in rows])
-            vectors = np.array(heads.pool(self._decoder(mx.array(padded(rows)), lengths), lengths, "mean"))
+            hidden = self._decoder(mx.array(padded(rows)), lengths, meanwhile=meanwhile)
+            vectors = np.array(heads.pool(hidden, lengths, "mean"))
             for place, vector in zip(places, vectors, strict=True):
                 found[place] = vector.astype("<f4").tobytes()
         return found
@@ -40,4 +45,5 @@ class ChatVectors:
             step_tokens=STEP_TOKENS,
             step_inputs=STEP_INPUTS,
             before=before,
+            pauses=True,
         )

@@ -4,13 +4,16 @@ It sees to one side, so padding behind a sequence changes nothing. A sequence th
 KV cache that lives no longer than that.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
+from nitro.engines.backends.mlx import library
+
 PARTS = ("model", "backbone", "transformer")  # what mlx-lm calls a model without its head
-PART_TOKENS = 512
+GPU_PART, CPU_PART = 512, 64  # tokens of a part, which lasts tenths of a second
 
 
 class Decoder:
@@ -19,6 +22,7 @@ class Decoder:
     def __init__(self, network: Any):
         """Raises ValueError where it is not known what the head of this model reads."""
         self._network = network
+        self.part_tokens = GPU_PART if library.gpu_kind() else CPU_PART
         inner = getattr(network, "language_model", network)
         found = [getattr(inner, part) for part in PARTS if callable(getattr(inner, part, None))]
         if not found:
@@ -29,15 +33,24 @@ class Decoder:
             raise ValueError(f"mlx-lm's {type(network).__module__} gives no vector for each token")
         self.width: int = hidden.shape[2]
 
-    def __call__(self, tokens: mx.array, lengths: mx.array, types: mx.array | None = None) -> mx.array:
-        """As Encoder's: [rows, length], padded behind their `lengths` → [rows, length, width]. `types` mean nothing."""
+    def __call__(
+        self,
+        tokens: mx.array,
+        lengths: mx.array,
+        types: mx.array | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> mx.array:
+        """As Encoder's: [rows, length], padded behind their `lengths` → [rows, length, width]. `types` mean nothing.
+        `meanwhile` is called between the parts of a long sequence."""
         length = tokens.shape[1]
-        if length <= PART_TOKENS or len(tokens) > 1:
+        if length <= self.part_tokens or len(tokens) > 1:
             hidden: mx.array = self._body(tokens)
             return hidden
         caches = make_prompt_cache(self._network)
         parts = []
-        for start in range(0, length, PART_TOKENS):
-            parts.append(self._body(tokens[:, start : start + PART_TOKENS], cache=caches))
+        for start in range(0, length, self.part_tokens):
+            if start:
+                meanwhile()
+            parts.append(self._body(tokens[:, start : start + self.part_tokens], cache=caches))
             mx.eval(parts[-1], [cache.state for cache in caches])
         return mx.concatenate(parts, axis=1)

@@ -15,6 +15,7 @@ from nitro.checkpoints import encoders, files
 from nitro.engines.backends.mlx import library
 from nitro.engines.backends.mlx.encoders import heads
 from nitro.engines.backends.mlx.encoders.batches import of_similar_length, padded
+from nitro.engines.backends.mlx.encoders.decoder import Decoder
 from nitro.engines.backends.mlx.encoders.decoder_loader import open_decoder
 from nitro.engines.backends.mlx.encoders.loader import EncoderModel, open_encoder
 from nitro.engines.embedder import EmbedsOnly, Pair
@@ -44,12 +45,14 @@ class EncoderRunner(EmbedsOnly):
         self.info = _describe(self._model, spec)
         self._try_out(spec.model)
 
-    def embed(self, sequences: list[list[int]]) -> list[bytes]:
+    def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = lambda: None) -> list[bytes]:
         """See Embedder."""
         model = self._model
+        network: Callable[..., mx.array] = model.network
+        pauses = {"meanwhile": meanwhile} if isinstance(model.network, Decoder) else {}
 
         def pool(tokens: mx.array, lengths: mx.array, _: mx.array) -> mx.array:
-            hidden = model.network(tokens, lengths)
+            hidden = network(tokens, lengths, **pauses)
             vectors: mx.array = model.dense(heads.pool(hidden, lengths, model.sentence.pooling))
             return vectors[:, : model.width]
 
@@ -146,6 +149,7 @@ def _embedding(model: EncoderModel, room: dict[str, Any]) -> EmbeddingInfo:
         prefixes=model.settings.prefixes,
         default_prefix=model.settings.default_prefix,
         encoder_only=True,
+        pauses=isinstance(model.network, Decoder),
         **room,
     )
 
