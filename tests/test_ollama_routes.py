@@ -310,6 +310,22 @@ def test_show(shelf: RunningServer) -> None:
     assert post(shelf, "show", model="anna", foo=1).status_code == 400
 
 
+@pytest.mark.parametrize(("route", "empty"), [("chat", {"messages": []}), ("generate", {"prompt": ""})])
+def test_a_request_that_only_loads_is_held_to_its_parameters_too(
+    fake_server: RunningServer, serve, route: str, empty: dict[str, Any]
+) -> None:
+    told = post(fake_server, route, **empty, foo=1, options={"bar": 2, "num_thread": 4})
+    assert told.json()["done_reason"] == "load" and set(told.headers["x-nitro-ignored"].split(", ")) == {
+        "foo",
+        "options.bar",
+    }
+    for wrong, name in (({"template": "x"}, "template"), ({"options": {"top_k": "x"}}, "options.top_k")):
+        refused = post(fake_server, route, **empty, **wrong)
+        assert refused.status_code == 400 and f"'{name}'" in refused.json()["error"]
+    refused = post(serve(strict=True).ready(), route, **empty, foo=1)
+    assert refused.status_code == 400 and "'foo'" in refused.json()["error"]
+
+
 def test_a_reranker_is_not_shown_as_a_model_that_answers(serve) -> None:
     server = serve(engine="nitro.engines.backends.fake:FakeReranker").ready()
     (model,) = get(server, "ps")["models"]

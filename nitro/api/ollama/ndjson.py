@@ -1,5 +1,7 @@
 """Ollama's lines of JSON. One with an error (`error_forms`) may be the last of a stream."""
 
+from collections.abc import Mapping
+
 import msgspec
 from litestar import MediaType, Response
 
@@ -22,6 +24,6 @@ def error_line(error: ApiError) -> bytes:
     return error_forms.OLLAMA.body(error, None) + b"\n"
 
 
-def reply(value: msgspec.Struct) -> Response[bytes]:
+def reply(value: msgspec.Struct, headers: Mapping[str, str] | None = None) -> Response[bytes]:
     """A reply in one piece."""
-    return Response(encode(value), media_type=MediaType.JSON)
+    return Response(encode(value), media_type=MediaType.JSON, headers=headers)

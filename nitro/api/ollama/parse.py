@@ -40,11 +40,13 @@ UNLIMITED = (-1, -2)  # num_predict: for ever; until the context is full. Here b
 
 class Wants(Struct, frozen=True):
     """What a request says before it is read; `Asked.own` of this API. `empty`: it has nothing to answer, so that it
-    loads its model, or unloads it where it also keeps it for 0 seconds. `context`: tokens that it expects."""
+    loads its model, or unloads it where it also keeps it for 0 seconds. `context`: tokens that it expects. `ignored`:
+    what has no effect in an empty one, as it may stand in a header."""
 
     empty: bool
     keep_alive: float | None = None
     context: int | None = None
+    ignored: list[str] = []
 
 
 encode_wants = msgspec.msgpack.Encoder().encode
@@ -77,19 +79,29 @@ class _NamedGenerate(_Named):
 def name_chat(body: bytes) -> Asked:
     """The Namer of `POST /api/chat`. Raises ApiError 400 with `param`."""
     named = json_body.glance(body, _NamedChat)
-    return _asked(named, _is_empty(named.messages))
+    return _asked(named, _is_empty(named.messages), body, OllamaChatRequest)
 
 
 def name_generate(body: bytes) -> Asked:
     """The Namer of `POST /api/generate`. Raises ApiError 400 with `param`."""
     named = json_body.glance(body, _NamedGenerate)
-    return _asked(named, _is_empty(named.prompt) and _is_empty(named.suffix))
+    return _asked(named, _is_empty(named.prompt) and _is_empty(named.suffix), body, OllamaGenerateRequest)
 
 
-def _asked(named: _Named, empty: bool) -> Asked:
+def _asked(named: _Named, empty: bool, body: bytes, type: type[CommonRequest]) -> Asked:
     context = named.options.num_ctx if named.options else None
-    wants = Wants(empty, seconds_of(named.keep_alive), context)
+    wants = Wants(empty, seconds_of(named.keep_alive), context, _ignored(body, type) if empty else [])
     return Asked(named.model, named.stream is not False, encode_wants(wants))
+
+
+def _ignored(body: bytes, type: type[CommonRequest]) -> list[str]:
+    """What has no effect in a request that no Reader reads. Raises ApiError 400 for what is wrong or refused in it."""
+    request, told, given = json_body.decode(body, type)
+    try:
+        check_request(request)
+    except ApiError as error:
+        raise error.renamed(given) from None
+    return told
 
 
 def _is_empty(value: Raw) -> bool:

@@ -34,6 +34,7 @@ from nitro.errors import ApiError, EngineError
 from nitro.models.fetching import Fetching
 from nitro.models.pool import Pool
 from nitro.models.pool_entry import PoolEntry
+from nitro.service import ignored_parameters
 from nitro.service.asked import Asked
 from nitro.service.disconnects import ClientDisconnected
 from nitro.service.failures import as_api_error
@@ -138,13 +139,16 @@ async def _answer(request: Request, kind: Kind) -> Response[Any]:
 
 async def _load(request: Request, kind: Kind, asked: Asked, wants: Wants, received: Received) -> Response[Any]:
     pool: Pool = request.app.state.models
+    strict = request.app.state.service.strict
+    if strict:
+        ignored_parameters.refuse(wants.ignored)
     if wants.keep_alive == 0:
         id, reason = await loading.unload(pool, asked.model), "unload"
     else:
-        strict = request.app.state.service.strict
         id, reason = await loading.load(pool, asked.model, wants, strict, received.principal), "load"
     now = datetime.now(UTC)
-    return ndjson.reply(kind.done(model=listed(id), created_at=now, done=True, done_reason=reason))
+    done = kind.done(model=listed(id), created_at=now, done=True, done_reason=reason)
+    return ndjson.reply(done, ignored_parameters.header(wants.ignored))
 
 
 @post("/api/embed", status_code=200)
