@@ -2,7 +2,7 @@
 # GCC 12.2 (Debian 12) tells the optimiser that _tile_loadconfig reads 8 bytes: its asm has the operand
 # "m" (*(const void **)config). The tile configuration has 64, so with -O2 the stores of its rows and columns are dropped.
 # llama.cpp (ggml-cpu/amx/mmq.cpp, as in llama-cpp-python 0.3.36) is hit where it is built on a CPU with AMX: the first
-# llama_decode with quantised weights ends the process by SIGILL, since no tile has rows. -mno-amx-tile cures it.
+# llama_decode with quantised weights ends the process by SIGILL, since no tile has rows. A build without AMX is right.
 # Seen: the constant 77 is in the assembler without optimisation and missing with -O2. This needs no CPU with AMX.
 set -euo pipefail
 
