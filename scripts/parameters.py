@@ -150,8 +150,8 @@ def protocol_sections(protocol: Protocol) -> Iterator[str]:
     yield f"### {protocol.title}\n" + (f"\n{protocol.about}\n" if protocol.about else "")
     for route, struct in protocol.requests.items():
         params = dict(params_in(struct))
-        alike = [f"`{name}`" for name, param in params.items() if requests.PARAMETERS.get(name) is param]
-        rows = [row(name, param) for name, param in params.items() if requests.PARAMETERS.get(name) is not param]
+        alike = [f"`{name}`" for name, param in params.items() if requests.PARAMETERS.get(name) == param]
+        rows = [row(name, param) for name, param in params.items() if requests.PARAMETERS.get(name) != param]
         head, table = section(f"{protocol.title}: {route}", rows).split("\n\n", 1)
         texts = [f"As in chat completions: {', '.join(alike)}." if alike else ""]
         yield "##" + "\n\n".join([head, *filter(None, texts), table])

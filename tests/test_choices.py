@@ -148,6 +148,7 @@ def test_what_need_not_be_parsed_comes_as_if_it_was(
     assert feed(short, given_outputs) == feed(long, given_outputs)
     for name in ("text", "content", "reasoning", "ids", "tokens", "reasoning_tokens", "finish"):
         assert getattr(short, name) == getattr(long, name)
+    assert short.runs() == long.runs()
 
 
 def test_text_passes_unparsed_once_nothing_else_can_come() -> None:

@@ -313,6 +313,36 @@ def test_it_works_or_is_refused(asking: Asking, server: RunningServer, name: str
         assert CHECKS[name](asking)
 
 
+WHOLE: dict[str, tuple[str, dict[str, Any], Callable[[Any], str]]] = {
+    "Responses": (
+        "/responses",
+        {"input": STORY, "max_output_tokens": 12, "store": False},
+        lambda reply: "".join(part["text"] for item in reply["output"] for part in item["content"]),
+    ),
+    "Messages": (
+        "/messages",
+        {"messages": STORY, "max_tokens": 12},
+        lambda reply: "".join(block["text"] for block in reply["content"]),
+    ),
+    "Ollama": (
+        "/../api/chat",
+        {"messages": STORY, "stream": False, "options": {"num_predict": 12, "temperature": 0}},
+        lambda reply: str(reply["message"]["content"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("protocol", WHOLE)
+def test_every_protocol_says_what_chat_says(server: RunningServer, asking: Asking, protocol: str) -> None:
+    """Whole, on a real engine, whose last token comes otherwise than those that are passed on."""
+    path, body, text_of = WHOLE[protocol]
+    own = {} if protocol == "Ollama" else {"temperature": 0, "ignore_eos": True}
+    url = f"{server.url}{path}".replace("/v1/..", "")
+    reply = server.client().post(url, body={"model": "", **body, **own}, cast_to=object)
+    said = asking.said(temperature=0, max_tokens=12) if protocol == "Ollama" else asking.said(**GREEDY)
+    assert text_of(reply) == said and len(said) > 5
+
+
 def test_each_row_has_its_check() -> None:
     assert CHECKS.keys() == PARAMETERS.keys()
 

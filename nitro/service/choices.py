@@ -120,12 +120,9 @@ class ChoiceAssembler:
     def runs(self) -> list[Run]:
         """The answer in the order in which it came. Of a plain one that is its content alone."""
         texts = {"content": self.content, "reasoning": self.reasoning}
-        begun = list(self._runs)
-        if texts["content"] and not any(run.channel == "content" for run in begun):
-            begun.append(_Begun("content", 0, 0, 0))  # it was only passed on
         found: list[Run] = []
-        for i, run in enumerate(begun):
-            after = next((each for each in begun[i + 1 :] if each.channel == run.channel), None)
+        for i, run in enumerate(self._runs):
+            after = next((each for each in self._runs[i + 1 :] if each.channel == run.channel), None)
             if run.channel == "call":
                 found.append(Run(run.channel, self.calls[run.call].arguments, run.call, []))
                 continue
@@ -169,6 +166,8 @@ class ChoiceAssembler:
         text = self._detokenizer.feed(b"".join(output.pieces))
         self._decoded += len(text)
         self._length += len(text)
+        if text and (not self._runs or self._runs[-1].channel != "content"):
+            self._runs.append(_Begun("content", 0, sum(map(len, self._content)), len(self.content_scored)))
         self._text.append(text)
         self._content.append(text)
         self.ids += output.tokens
