@@ -60,6 +60,7 @@ class Recording:
         self.ids = list(range(1, sequences + 1))
         self.n = n
         self.prompt_tokens, self.cached_tokens = case["prompt_tokens"], case["cached_tokens"]
+        self.cache_write_tokens = 0
         self.queue_seconds = 0.25
         self.echoes = msgspec.convert(case["echoes"], list[list[bytes]])
         self.unenforced: list[str] = []
@@ -188,10 +189,12 @@ def test_a_stream_is_the_recorded_one(name: str, clock: Clock) -> None:
         written = Written()
         delivery = stream.stream(renderer, written)
         delivery.begin()
-        while not stream.ended:
+        ended = asyncio.create_task(delivery.ended())  # raises what a fault in between does
+        while not stream.ended and not ended.done():
             assert stream.listener
             stream.listener()
-        await delivery.ended()
+            await asyncio.sleep(0)
+        await ended
         return written.data.decode()
 
     assert asyncio.run(scenario()).split("\n\n") == RECORDED[name]["stream"].split("\n\n")
