@@ -1,10 +1,12 @@
-"""What llama.cpp's models tell of their embeddings."""
+"""What llama.cpp's models that make no text tell of themselves, and all models of their embeddings."""
 
 import llama_cpp.llama_cpp as lib
 
-from nitro.checkpoints import embedding_settings
+from nitro.checkpoints import embedding_settings, fingerprint
+from nitro.engines.backends.llama.library import VERSION
 from nitro.engines.backends.llama.model import LlamaModel
-from nitro.engines.types import EmbeddingInfo, Pooling
+from nitro.engines.types import EmbeddingInfo, EngineSpec, ModelInfo, Pooling, RerankInfo
+from nitro.gguf import split_files
 
 SAMPLE = "a"
 
@@ -26,6 +28,30 @@ def describe(model: LlamaModel, pooling: Pooling, longest: int, step_tokens: int
         prefixes=settings.prefixes,
         default_prefix=settings.default_prefix,
         encoder_only=model.embeds_only,
+    )
+
+
+def without_text(model: LlamaModel, spec: EngineSpec, about: EmbeddingInfo | RerankInfo) -> ModelInfo:
+    """Of a model that makes no text, but vectors or scores."""
+    return ModelInfo(
+        engine=f"llama.cpp (llama-cpp-python {VERSION})",
+        device=model.device,
+        layers=str(model.placement),
+        slots=spec.parallel,
+        parallel=spec.parallel,
+        context=about.longest,
+        trained_context=model.trained_context,
+        kv_tokens=about.longest,
+        kv_bytes=0,
+        step_tokens=max(about.step_tokens, spec.parallel + 1),
+        vocabulary=model.vocabulary,
+        eog=frozenset(),
+        bos=model.tokenizer.text(lib.llama_vocab_bos(model.vocab)),
+        eos=model.tokenizer.text(lib.llama_vocab_eos(model.vocab)),
+        fingerprint=fingerprint.of(split_files.files(model.path)),
+        deterministic=spec.deterministic,
+        embedding=about if isinstance(about, EmbeddingInfo) else None,
+        rerank=about if isinstance(about, RerankInfo) else None,
     )
 
 

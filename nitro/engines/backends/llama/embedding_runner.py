@@ -4,19 +4,15 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import llama_cpp.llama_cpp as lib
 import numpy as np
 
-from nitro.checkpoints import fingerprint
 from nitro.engines.backends.llama import embedding_info
 from nitro.engines.backends.llama.causal_embedder import CausalEmbedder
 from nitro.engines.backends.llama.encoder import Encoder
-from nitro.engines.backends.llama.library import VERSION
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.embedder import EmbedsOnly
 from nitro.engines.runner import LoadError
-from nitro.engines.types import EmbeddingInfo, EngineSpec, ModelInfo
-from nitro.gguf import split_files
+from nitro.engines.types import EmbeddingInfo, EngineSpec
 from nitro.gguf.embedding import EmbeddingKind
 from nitro.gguf.header import Header
 
@@ -35,7 +31,7 @@ class LlamaEmbeddingRunner(EmbedsOnly):
         try:
             self._embedder = (CausalEmbedder if kind.causal else Encoder)(self._model, kind.pooling, spec)
             about = self._embedder.describe(min(spec.context or trained, trained))
-            self.info = self._describe(spec, about)
+            self.info = embedding_info.without_text(self._model, spec, about)
             self._warm_up(about)
         except LoadError:
             self.close()
@@ -65,25 +61,3 @@ class LlamaEmbeddingRunner(EmbedsOnly):
         vector: Any = np.frombuffer(self.embed([tokens[: about.longest]])[0], "<f4")
         if not math.isfinite(float(np.abs(vector).sum())):
             raise LoadError(f"{self._model.path} computes what is no number: its weights are damaged.")
-
-    def _describe(self, spec: EngineSpec, about: EmbeddingInfo) -> ModelInfo:
-        model = self._model
-        return ModelInfo(
-            engine=f"llama.cpp (llama-cpp-python {VERSION})",
-            device=model.device,
-            layers=str(model.placement),
-            slots=spec.parallel,
-            parallel=spec.parallel,
-            context=about.longest,
-            trained_context=model.trained_context,
-            kv_tokens=about.longest,
-            kv_bytes=0,
-            step_tokens=max(about.step_tokens, spec.parallel + 1),
-            vocabulary=model.vocabulary,
-            eog=frozenset(),
-            bos=self.tokenizer.text(lib.llama_vocab_bos(model.vocab)),
-            eos=self.tokenizer.text(lib.llama_vocab_eos(model.vocab)),
-            fingerprint=fingerprint.of(split_files.files(model.path)),
-            deterministic=spec.deterministic,
-            embedding=about,
-        )

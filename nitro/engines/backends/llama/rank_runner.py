@@ -10,16 +10,13 @@ from typing import Any
 import llama_cpp.llama_cpp as lib
 import numpy as np
 
-from nitro.checkpoints import fingerprint
 from nitro.engines.backends.llama import embedding_info
 from nitro.engines.backends.llama.causal_embedder import CausalEmbedder
 from nitro.engines.backends.llama.encoder import STEP_INPUTS, Encoder
-from nitro.engines.backends.llama.library import VERSION
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.embedder import EmbedsOnly, Pair
 from nitro.engines.runner import LoadError
-from nitro.engines.types import EngineSpec, ModelInfo, RerankInfo
-from nitro.gguf import split_files
+from nitro.engines.types import EngineSpec, RerankInfo
 from nitro.gguf.header import Header
 from nitro.gguf.reranking import RankKind
 
@@ -42,7 +39,8 @@ class LlamaRankRunner(EmbedsOnly):
         try:
             self._check_labels()
             self._ranker = _CausalRanker(self._model, spec) if kind.causal else Encoder(self._model, "rank", spec)
-            self.info = self._describe(spec, self._rerank(min(spec.context or trained, trained)))
+            about = self._rerank(min(spec.context or trained, trained))
+            self.info = embedding_info.without_text(self._model, spec, about)
             self._warm_up()
         except LoadError:
             self.close()
@@ -101,26 +99,6 @@ class LlamaRankRunner(EmbedsOnly):
         twice = lib.llama_vocab_get_add_eos(self._model.vocab) and lib.llama_vocab_get_add_sep(self._model.vocab)
         between = [*after_one, *([separator] if twice else [])]
         return RerankInfo(before=before, between=between, after=after_one, **room)
-
-    def _describe(self, spec: EngineSpec, about: RerankInfo) -> ModelInfo:
-        model = self._model
-        return ModelInfo(
-            engine=f"llama.cpp (llama-cpp-python {VERSION})",
-            device=model.device,
-            layers=str(model.placement),
-            slots=spec.parallel,
-            parallel=spec.parallel,
-            context=about.longest,
-            trained_context=model.trained_context,
-            kv_tokens=about.longest,
-            kv_bytes=0,
-            step_tokens=max(about.step_tokens, spec.parallel + 1),
-            vocabulary=model.vocabulary,
-            eog=frozenset(),
-            fingerprint=fingerprint.of(split_files.files(model.path)),
-            deterministic=spec.deterministic,
-            rerank=about,
-        )
 
 
 class _CausalRanker(CausalEmbedder):
