@@ -25,6 +25,7 @@ from nitro.engines.scheduling.speculation import Drafter
 from nitro.engines.types import Constraint, GenerationParams, SamplingParams
 from nitro.engines.work import Work, decode_work
 from nitro.engines.worker.jobs import Abandoned, JobResult, Lane, Rejection, Slices, T, brief, first_lane
+from nitro.engines.worker.media_prompts import MediaPrompts, has_media
 from nitro.engines.worker.named_prefixes import NamedPrefixes
 from nitro.engines.worker.prompt_tokens import PromptTokenizer
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nitro.engine")
 
+NO_ECHO = "A prompt with an image or a sound cannot be shown or scored token by token."
 BAN_BIAS = -100.0  # a logit bias this low or lower bans the token, as in the OpenAI API
 MAX_QUICK_ITEMS = 8  # sequences, biased texts or visible tokens in a small request: it takes milliseconds
 TEXTS_PER_SLICE = 32
@@ -49,6 +51,7 @@ class Preparation:
         self._info = runner.info
         self._tokenizer = runner.tokenizer
         self._prompts = PromptTokenizer(runner.tokenizer, runner.info)
+        self._media = MediaPrompts(runner, self._prompts)
         self._prefixes = NamedPrefixes(runner.tokenizer, runner.info)
         self._grammar_compiler: GrammarCompiler | None = None  # made with the first constraint
         self._making_compiler = threading.Lock()
@@ -89,15 +92,17 @@ class Preparation:
         sequences: list[Sequence] = []
         echoes: list[list[bytes]] = []
         prompt_tokens = 0
+        media_tokens: Counter[MediaKind] = Counter()
         for i, prompt in enumerate(work.prompts):
             if lane != "small":
                 yield lane
-            tokens = self._prompts.tokens(ids[0], prompt)
+            tokens, runs, counts = yield from self._tokens(ids[0], prompt, work, lane)
             prompt_tokens += len(tokens)
+            media_tokens += counts
             room = self._info.context - len(tokens)
             max_tokens = room if params.max_tokens is None else min(room, params.max_tokens)
             points = () if self._info.can_truncate else snapshot_points(tokens, self._tokenizer)
-            keeps = self._prefixes.keeps(work, tokens, points) if i == 0 else ()
+            keeps = (yield from self._keeps(ids[0], work, tokens, points)) if i == 0 else ()
             if not self._info.can_truncate:
                 points = tuple(sorted({*points, *(keep.length for keep in keeps)}))
             if params.echo:
@@ -115,9 +120,26 @@ class Preparation:
                     keeps=keeps if j == 0 else (),
                     visible_special_tokens=visible,
                     bypass_cache=not params.use_cache,
+                    media=runs,
                 )
                 sequences.append(sequence)
-        return JobResult(messages.Accepted(ids[0], prompt_tokens, echoes, unenforced), sequences)
+        answer = messages.Accepted(ids[0], prompt_tokens, echoes, unenforced, dict(media_tokens))
+        return JobResult(answer, sequences)
+
+    def _tokens(
+        self, request_id: int, prompt: Prompt, work: Work, lane: Lane
+    ) -> Slices[tuple[list[int], dict[int, EncodedRun], Counter[MediaKind]]]:
+        """The ids of a prompt, and its media. Raises Rejection."""
+        if isinstance(prompt, str) or not has_media(prompt):
+            return self._prompts.tokens(request_id, cast("str | list[int]", prompt)), {}, Counter()
+        if work.params.echo or work.params.sampling.prompt_logprobs:
+            param = "echo" if work.params.echo else "prompt_logprobs"
+            raise Rejection(messages.Rejected(request_id, NO_ECHO, param))
+        found = yield from self._media.read(request_id, prompt, work.media)
+        self._media.check(request_id, found)
+        runs = yield from self._media.encode(request_id, found)
+        yield lane
+        return found.tokens, runs, found.counts
 
     def _predicted(self, text: str) -> list[int]:
         """The tokens of a prediction, as far as it may fit and the model knows them."""
