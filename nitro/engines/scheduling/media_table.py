@@ -20,6 +20,12 @@ MAX_BYTES = 2**28  # of rows that no sequence needs
 MAX_KNOWN = 4096  # media whose ids are remembered
 
 
+class Marks(Struct, frozen=True):
+    """Tokens that open a medium, part or close it."""
+
+    ids: list[int]
+
+
 class KnownRun(Struct, frozen=True):
     """A run of a medium, and the id that stands for each of its rows."""
 
@@ -28,12 +34,17 @@ class KnownRun(Struct, frozen=True):
     positions: int
     atomic: bool
 
+    @property
+    def ids(self) -> list[int]:
+        """As a prompt has it."""
+        return [self.id] * self.tokens
+
     def encoded(self, rows: Rows) -> EncodedRun:
         """It with its rows."""
         return EncodedRun(self.id, self.tokens, self.positions, self.atomic, rows)
 
 
-Parts = list[list[int] | KnownRun]  # of a medium
+Parts = list[Marks | KnownRun]  # of a medium
 
 
 class MediaTable:
@@ -57,7 +68,7 @@ class MediaTable:
         """A medium as its encoder gives it. Where it is known, it has the ids that it had."""
         known = self.parts(digest)
         if known is None:
-            known = [piece if isinstance(piece, list) else self._named(piece) for piece in pieces]
+            known = [Marks(piece) if isinstance(piece, list) else self._named(piece) for piece in pieces]
             self._known[digest] = known
             while len(self._known) > self._max_known:
                 self._known.popitem(last=False)
