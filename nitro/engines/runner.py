@@ -67,8 +67,8 @@ class Matcher(Protocol):
 class Chunk(Struct):
     """Tokens [start, stop) of one sequence, to be computed in `slot`, which holds [0, start).
 
-    `tokens` are prompt and answer so far: the scheduler's own list, not to be changed. An id below zero stands for a row
-    of `media`. No chunk ends inside a run that is atomic, and the last token of a prompt is text.
+    `tokens` are prompt and answer so far: the scheduler's own list, not to be changed. An id below zero stands for a
+    row of `media`. No chunk ends inside a run that is atomic, and the last token of a prompt is text.
     """
 
     sequence_id: int
@@ -185,8 +185,8 @@ class ModelRunner(Protocol):
         """See embedder.Embedder. Called only if `info.embedding`."""
 
     def trim(self, slot: int, length: int) -> int:
-        """Cut a slot to its first `length` tokens. Returns what remains: `length`, or 0 where it cannot be cut, as inside
-        a run of media that is atomic."""
+        """Cut a slot to its first `length` tokens. Returns what remains: `length`, or 0 where it cannot be cut, as
+        inside a run of media that is atomic."""
 
     def offload(self, slot: int) -> None:
         """Take what the slot holds out of the KV pool: nothing is computed in it for a while.

@@ -2,7 +2,7 @@
 
 A medium is known by the SHA-256 of its file. Its parts are kept in the order in which a prompt has them: token ids, and
 for each run an id below zero. So the same picture is the same ids in every prompt, and what is computed of it is found
-as any other prefix is. An id is never used for anything else; a medium that is forgotten gets others when it comes back.
+as any other prefix is. An id is never used for anything else; a medium that was forgotten gets new ones.
 
 Rows are there as long as a sequence holds them, and beyond that the latest used, as many as go into `max_bytes`. Pure;
 not for several threads at once.
