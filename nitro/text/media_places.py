@@ -198,7 +198,8 @@ class MediaTemplate:
         found = self.findings
         if key not in found:
             found[key] = _tried(self._template, role, kind)
-        return found[key]
+        taken: Taken | None = found[key]
+        return taken
 
 
 def _interleaved(texts: Sequence[Any], media: Sequence[Any]) -> Iterator[Any]:

@@ -69,7 +69,7 @@ class Normalizer:
                 self._found[key] = self._cost(text_arguments(), len(TRAITS))
             except TooMuch:
                 self._found[key] = 0
-        return self._found[key] == 0
+        return bool(self._found[key] == 0)
 
     def _choice(self, row: int, kind: Hashable, force: bool) -> int:
         """Which mend of a row helps, from 1 on; AS_IS: none is needed, or none helps."""
@@ -82,7 +82,7 @@ class Normalizer:
             except TooMuch:
                 self._found[HOSTILE] = 1
                 return AS_IS
-        return self._found[key]
+        return int(self._found[key])
 
     def _try(self, row: int, kind: Hashable, force: bool) -> int:
         trait = TRAITS[row]

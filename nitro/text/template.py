@@ -94,7 +94,8 @@ class Renders(Protocol):
         tools: Sequence[Mapping[str, Any]] | None = None,
         variables: Mapping[str, Any] | None = None,
         continues: bool = False,
-    ) -> str: ...
+    ) -> str:
+        """See ChatTemplate."""
 
 
 class ChatTemplate:

@@ -131,8 +131,8 @@ def _add_user(parsed: ParsedConversation, content: Content, place: str) -> None:
         if not talks:
             parsed.begin(place, {"role": "user", "content": []})
             talks = True
-        said = block if block.type == "image" else blocks.text(block, where)
-        parsed.say(said, block.cache_control, where)
+        text_or_image = block if block.type == "image" else blocks.text(block, where)
+        parsed.say(text_or_image, block.cache_control, where)
     if not content:
         parsed.begin(place, {"role": "user", "content": []})
 

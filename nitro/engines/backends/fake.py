@@ -32,7 +32,8 @@ WIDTH = 8  # of its embeddings
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
 
 SEER_TEMPLATE = (
-    "{% for m in messages %}<{{ m.role }}>{% if m.content is string %}{{ m.content }}{% else %}{% for part in m.content %}"
+    "{% for m in messages %}<{{ m.role }}>{% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for part in m.content %}"
     "{% if part.type == 'text' %}{{ part.text }}{% elif part.type in ('image', 'audio') %}<{{ part.type }}>{% endif %}"
     "{% endfor %}{% endif %}{% endfor %}<assistant>"
 )

@@ -1,8 +1,8 @@
 """What passes between the server and a process that reads requests: plain data. Framed as an engine's messages are.
 
 The server sends one Import, then Use for each model, and a Read for each request. The answer is Prepared, Rendered or
-one of the refusals; Compiling may come before it. Or it is Wants: the Read is sent again, with what it wants. A Check is answered by Valid or a refusal, a Name by Named or a
-refusal.
+one of the refusals; Compiling may come before it. Or it is Wants: the Read is sent again, with what it wants. A Check
+is answered by Valid or a refusal, a Name by Named or a refusal.
 """
 
 import signal

@@ -2,8 +2,8 @@
 
 What an engine gets is the client's own file, but for: files that are turned by EXIF, that have several pictures, an
 alpha channel, four colours (CMYK), 16 bits, or a format that llama.cpp has no decoder for. Those are decoded here, in a
-process that may die of it, and written anew as PNG of 8 bits, which loses nothing that a model sees. What is transparent
-is white: a model has no background of its own.
+process that may die of it, and written anew as PNG of 8 bits, which loses nothing that a model sees. What is
+transparent is white: a model has no background of its own.
 """
 
 import io

@@ -22,7 +22,11 @@ from nitro.service.media.sources import REMOTE
 MAX_REDIRECTS = 5
 AT_ONCE = 4  # addresses of a request
 _REDIRECTS = (301, 302, 303, 307, 308)
-_HEADERS = {"Accept": "image/*, audio/*", "Accept-Encoding": "identity", "User-Agent": "nitro"}
+_HEADERS: list[tuple[bytes | str, bytes | str]] = [
+    ("Accept", "image/*, audio/*"),
+    ("Accept-Encoding", "identity"),
+    ("User-Agent", "nitro"),
+]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -63,10 +67,12 @@ async def fetch(
                 raise ApiError.invalid(param, f"an address; {error}") from None
 
     try:
-        async with asyncio.timeout(limits.fetch_seconds):
-            async with httpcore2.AsyncConnectionPool(network_backend=_Public(allowed)) as pool:
-                async with asyncio.TaskGroup() as group:
-                    tasks = {url: group.create_task(one(pool, url, param)) for url, param in urls.items()}
+        async with (
+            asyncio.timeout(limits.fetch_seconds),
+            httpcore2.AsyncConnectionPool(network_backend=_Public(allowed)) as pool,
+            asyncio.TaskGroup() as group,
+        ):
+            tasks = {url: group.create_task(one(pool, url, param)) for url, param in urls.items()}
     except TimeoutError:
         param = next(iter(urls.values()))
         most = f"{limits.fetch_seconds} seconds (--remote-media-seconds)"
