@@ -97,7 +97,7 @@ def test_what_is_none(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="its architecture is llama"):
         LlamaRunner(spec(folder, mmproj=str(folder / "tiny-F32.gguf")))
     (tmp_path / "text.gguf").write_text("no model")
-    with pytest.raises(LoadError, match="text.gguf"):
+    with pytest.raises(LoadError, match=r"text\.gguf"):
         LlamaRunner(spec(folder, mmproj=str(tmp_path / "text.gguf")))
     with pytest.raises(StartError, match="no such file"):
         projectors.named(str(tmp_path / "missing.gguf"))
