@@ -229,7 +229,7 @@ def test_what_is_refused(pieces: list[Piece], media: list[Media], params: Any, p
     if says is None:
         assert run(preparation, 1, pieces, media, **params).sequences
         return
-    with pytest.raises(Rejection, match="") as error:
+    with pytest.raises(Rejection) as error:
         run(preparation, 1, pieces, media, **params)
     assert answer(error).param == param and says in answer(error).message
 
