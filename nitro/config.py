@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from nitro.engines.options import EngineOptions
 from nitro.engines.types import EngineSpec, Overflow
-from nitro.models import default_model, model_source
+from nitro.models import default_model, model_source, projectors
 from nitro.models.settings import AS_SERVED, ModelSettings
 
 DEFAULT_PORT = 3928
@@ -123,10 +123,11 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
                 return name, settings
         return self.model, AS_SERVED
 
-    def engine_spec(self, model: str) -> EngineSpec:
-        """What to start the engine with. `model`: the path that the server found for `self.model`. Raises StartError
-        where there is no model for `self.draft`."""
+    def engine_spec(self, model: str, projector: str | None = None) -> EngineSpec:
+        """What to start the engine with. `model`: the path that the server found for `self.model`; `projector`: what
+        was found beside it. Raises StartError where there is no model for `self.draft`, or no file of `self.mmproj`."""
         options = {name: getattr(self, name) for name in EngineOptions.__struct_fields__}
         options |= self.own_settings()[1].options
         options["draft"] = model_source.find_draft(options["draft"], options["engine"])
-        return EngineSpec(model=model, **options)
+        options["mmproj"] = projectors.named(options["mmproj"])
+        return EngineSpec(model=model, projector=projector, **options)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from msgspec.structs import replace
 
 from nitro.engines.embedder import EmbedsOnly, Pair
+from nitro.engines.media_encoder import MediaEncoder
 from nitro.engines.runner import Chunk, OutOfKV, Result
 from nitro.engines.types import EmbeddingInfo, EngineSpec, Logprobs, ModelInfo, RerankInfo, SamplingParams, ScoredToken
 
@@ -65,6 +66,7 @@ class FakeRunner:
             ),
         )
         self.tokenizer = FakeTokenizer()
+        self.media: MediaEncoder | None = None
         self.draft_model: Callable[[list[int]], int] = self._follows  # the token that it says after those
         self._held: list[list[int]] = [[] for _ in range(self.info.slots)]
         self._compared: dict[int, list[int]] = {}  # by slot: the list that it is known to hold the beginning of

@@ -17,7 +17,7 @@ class PromptTokenizer:
     """Tokenises and checks prompts for one model. Thread-safe."""
 
     def __init__(self, tokenizer: Tokenizer, info: ModelInfo):
-        self._encode, self._encode_plain = tokenizer.encode, tokenizer.encode_plain
+        self.encode, self._encode_plain = tokenizer.encode, tokenizer.encode_plain
         self._context = info.context
         self._vocabulary = info.vocabulary
         self.readable_chars = max(CHARS_PER_TOKEN * info.context, MIN_CHARS)  # of a text that may fit
@@ -25,11 +25,15 @@ class PromptTokenizer:
     def tokens(self, request_id: int, prompt: Prompt) -> list[int]:
         """The token ids of a prompt. Raises Rejection, under this id, where the prompt cannot be computed."""
         tokens = self.read(request_id, prompt)
+        self.check_length(request_id, tokens)
+        return tokens
+
+    def check_length(self, request_id: int, tokens: list[int]) -> None:
+        """Raise Rejection for a prompt without a token, or without room for one more."""
         if not tokens:
             raise Rejection(messages.Rejected(request_id, "The prompt is empty: it holds no token."))
         if len(tokens) >= self._context:
             raise Rejection(messages.TooLong(request_id, len(tokens), self._context))
-        return tokens
 
     def read(self, request_id: int, prompt: Prompt, parse_special: bool = True) -> list[int]:
         """The same, of a prompt that need not leave room for an answer. `parse_special`: see messages.Tokenize. Raises
@@ -38,7 +42,7 @@ class PromptTokenizer:
             raise Rejection(messages.Rejected(request_id, "The model takes no images and no sound."))
         tokens = prompt
         if isinstance(prompt, str):
-            tokens = self._encode_text(request_id, prompt, self._encode if parse_special else self._encode_plain)
+            tokens = self._encode_text(request_id, prompt, self.encode if parse_special else self._encode_plain)
         assert isinstance(tokens, list)
         size = self._vocabulary
         if tokens and (
