@@ -267,13 +267,15 @@ def test_what_is_refused_of_ggufs(tmp_path: Path, base: adapter_base.Base) -> No
     down = products(SHAPES)[DOWN]
     named = {"blk__1__ffn_down__weight": down}
     norm = written(tmp_path / "norm.gguf", {"blk.0.attn_norm.weight": np.ones(WIDTH, np.float32)}, **named)
-    with pytest.raises(AdapterError, match="blk.0.attn_norm.weight is not part of a LoRA, and llama.cpp leaves it out"):
+    with pytest.raises(
+        AdapterError, match=r"blk.0.attn_norm.weight is not part of a LoRA, and llama.cpp leaves it out"
+    ):
         adapter_reader.read(norm, base.header)
     half = written(tmp_path / "half.gguf", {"blk.0.ffn_up.weight.lora_a": down[0]}, **named)
-    with pytest.raises(AdapterError, match="only one of the two parts of blk.0.ffn_up.weight"):
+    with pytest.raises(AdapterError, match=r"only one of the two parts of blk.0.ffn_up.weight"):
         adapter_reader.read(half, base.header)
     unknown = written(tmp_path / "unknown.gguf", blk__1__ssm_in__weight=down)
-    with pytest.raises(AdapterError, match="tensor blk.1.ssm_in.weight is not known"):
+    with pytest.raises(AdapterError, match=r"tensor blk.1.ssm_in.weight is not known"):
         adapter_reader.read(unknown, base.header)
     with pytest.raises(AdapterError, match="is a model and not an adapter"):
         adapter_kinds.kind(base.path)
@@ -321,7 +323,7 @@ def test_what_is_no_adapter(tmp_path: Path, content: str | None) -> None:
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     folder = write_peft(tmp_path / "peft", products(SHAPES))
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
-    with pytest.raises(AdapterError, match="adapter_model.bin is not read, since opening such a file runs code"):
+    with pytest.raises(AdapterError, match=r"adapter_model.bin is not read, since opening such a file runs code"):
         adapter_reader.read(folder)
 
 

@@ -1,4 +1,4 @@
-"""A model as a LoRA on it needs it: the shapes of its weights, and a GGUF's names and order of rows. No weight is read."""
+"""A model as a LoRA on it needs it: shapes of weights, and a GGUF's names and order of rows. No weight is read."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ class Base:
     def fitted(self, adapter: Adapter) -> Adapter:
         """The adapter with the names of the model's layers. Raises AdapterError where one is missing or has another
         shape, or the adapter changes an embedding that is the output matrix, too."""
-        named = adapter.on(self.shapes)
+        named = adapter.on(name.removesuffix(".weight") for name in self.shapes if name.endswith(".weight"))
         has_output = any(name.rpartition(".")[0].endswith("lm_head") for name in self.shapes)
         for name, change in named.layers.items():
             shape = self.shapes[f"{name}.weight"]
@@ -75,6 +75,8 @@ def _folder(path: Path) -> Base:
         for name, entry in safetensors_header.read(file)[0].items():
             packed = entry.type in PACKED
             shapes[name] = (*entry.shape[:-1], None) if packed and entry.shape else entry.shape
+    if config.get("tie_word_embeddings") is True:
+        shapes.pop("lm_head.weight", None)
     try:
         header = layer_tensors.header_of(path, config)
     except UnreadableGGUF:

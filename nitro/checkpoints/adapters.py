@@ -52,21 +52,22 @@ class Adapter:
     kind: Kind
     layers: dict[str, LowRank]
 
-    def on(self, weights: Iterable[str]) -> "Adapter":
-        """The same adapter with the names of a model's layers. `weights`: the names of the model's, with ".weight".
+    def on(self, layers: Iterable[str]) -> "Adapter":
+        """The same adapter with the names of a model's layers. `layers`: all names that the model has, such as those
+        of its modules.
 
         What is before "layers." may differ, since wrappers of a model have their own. Raises AdapterError for a layer
         that the model does not have.
         """
-        known = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
-        exact, by_end = set(known), {}
-        for name in known:
+        exact = set(layers)
+        by_end: dict[str, list[str]] = {}
+        for name in exact:
             by_end.setdefault(_end(name), []).append(name)
         found: dict[str, LowRank] = {}
         for name, change in self.layers.items():
             fitting = [name] if name in exact else by_end.get(_end(name), [])
             if len(fitting) != 1 or fitting[0] in found:
-                why = "has no such layer" if not fitting else "has several such layers"
+                why = "has several such layers" if fitting else "has no such layer"
                 raise AdapterError(f"{self.path} changes {name}, and the model {why}.")
             found[fitting[0]] = change
         return Adapter(self.path, self.kind, found)

@@ -4,6 +4,7 @@ import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +42,9 @@ def read(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     return found, metadata
 
 
-def _entry(entry: dict[str, object], start: int) -> Entry:
-    first, last = entry["data_offsets"]  # type: ignore[misc]
-    return Entry(str(entry["dtype"]), tuple(entry["shape"]), start + first, last - first)  # type: ignore[arg-type]
+def _entry(entry: dict[str, Any], start: int) -> Entry:
+    first, last = entry["data_offsets"]
+    return Entry(str(entry["dtype"]), tuple(entry["shape"]), start + first, last - first)
 
 
 def numbers(file: Path, entry: Entry) -> np.ndarray:

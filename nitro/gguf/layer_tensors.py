@@ -1,5 +1,6 @@
-"""The tensors of a GGUF that a LoRA can change, and their rows in the file's order and in the model's. The header may be
-that of a file, or one that `header_of` makes of a folder's configuration.
+"""The tensors of a GGUF that a LoRA can change, and their rows in the file's order and in the model's.
+
+The header may be that of a file, or one that `header_of` makes of a folder's configuration.
 """
 
 import re
