@@ -23,9 +23,9 @@ OF_MLX = ("fine_tune_type", "lora_parameters")  # keys of its configuration; PEF
 
 
 def is_adapter(path: Path) -> bool:
-    """Does an adapter seem to lie here? False also for what cannot be read."""
+    """Does an adapter seem to lie here? False also for what cannot be read, and for a model that has one beside it."""
     if path.is_dir():
-        return (path / CONFIG).is_file()
+        return (path / CONFIG).is_file() and not any(path.glob("model*.safetensors"))
     try:
         return path.is_file() and header.read(path, full=False).get("general.type") == "adapter"
     except (UnreadableGGUF, OSError):

@@ -7,6 +7,7 @@ That is of the weight as it is stored, so that of an embedding "out" counts toke
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,13 @@ def checked(path: Path, name: str, change: LowRank) -> LowRank:
     if not (np.isfinite(a).all() and np.isfinite(b).all() and np.isfinite(change.scale)):
         raise AdapterError(f"{path}: {name} has numbers that are not finite, so the adapter is damaged.")
     return change
+
+
+def common_factor(factors: Iterable[float]) -> float:
+    """What most layers are multiplied by, as float32; never 0, which means something else where it is written."""
+    count = Counter(float(np.float32(factor)) for factor in factors)
+    del count[0.0]
+    return count.most_common(1)[0][0] if count else 1.0
 
 
 def _end(name: str) -> str:

@@ -9,7 +9,7 @@ llama.cpp's own script writes PEFT's lora_alpha there and reads neither use_rslo
 (findings/llamacpp_lora_scale.sh).
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import dequantize
 
 from nitro.checkpoints import adapter_kinds
-from nitro.checkpoints.adapters import Adapter, LowRank, checked
+from nitro.checkpoints.adapters import Adapter, LowRank, checked, common_factor
 from nitro.errors import AdapterError
 from nitro.gguf import architectures, layer_tensors, weights
 from nitro.gguf.header import Header, Tensor, UnreadableGGUF
@@ -57,7 +57,7 @@ def read(file: Path, base: Header) -> Adapter:
 def write(adapter: Adapter, base: Header, file: Path) -> None:
     """Write the adapter in float32. `base`: see `read`. Raises AdapterError where llama.cpp's model of that
     architecture does not have a layer as the original has it; OSError."""
-    alpha = common_alpha(adapter)
+    alpha = common_factor(change.scale * change.rank for change in adapter.layers.values())
     writer = GGUFWriter(file, base.architecture)
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
@@ -79,13 +79,6 @@ def write(adapter: Adapter, base: Header, file: Path) -> None:
         writer.write_tensors_to_file()
     finally:
         writer.close()
-
-
-def common_alpha(adapter: Adapter) -> float:
-    """The alpha that gives most layers their scale; never 0, which llama.cpp takes for a scale of 1."""
-    alphas = Counter(float(np.float32(change.scale * change.rank)) for change in adapter.layers.values())
-    del alphas[0.0]
-    return alphas.most_common(1)[0][0] if alphas else 1.0
 
 
 def _scale(head: Header, rank: int) -> float:

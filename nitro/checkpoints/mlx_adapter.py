@@ -1,21 +1,26 @@
-"""Reads a LoRA as mlx-lm 0.32 writes it: adapter_config.json and adapters.safetensors.
+"""Reads and writes a LoRA as mlx-lm 0.32 does it: adapter_config.json and adapters.safetensors.
 
 Tensors: NAME.lora_a [in, rank] and NAME.lora_b [rank, out], of an embedding [tokens, rank] and [rank, width], of a
 stack of experts [experts, rank, in] and [experts, out, rank] (mlx_lm/tuner/lora.py). All have the same rank, and the
-same scale: `lora_parameters.rank`, `lora_parameters.scale`.
+same scale: `lora_parameters.rank`, `lora_parameters.scale`. `lora_parameters.keys` names the layers, those of the last
+`num_layers` blocks by what follows the block's number (linear_to_lora_layers in mlx_lm/tuner/utils.py); one that the
+file does not have adds nothing.
 """
 
+import json
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nitro.checkpoints import adapter_kinds, safetensors_header
-from nitro.checkpoints.adapters import Adapter, LowRank, checked, is_embedding
+from nitro.checkpoints import adapter_kinds, safetensors_file
+from nitro.checkpoints.adapters import Adapter, LowRank, checked, common_factor, is_embedding
 from nitro.errors import AdapterError
 
 PARTS = ("lora_a", "lora_b")
+IN_A_BLOCK = re.compile(r"(?:^|\.)layers\.(\d+)\.(.+)$")
 
 
 def read(folder: Path) -> Adapter:
@@ -33,6 +38,36 @@ def read(folder: Path) -> Adapter:
     if not layers:
         raise AdapterError(f"{file} has no tensors of a LoRA.")
     return Adapter(folder, "mlx", layers)
+
+
+def write(adapter: Adapter, blocks: int, folder: Path) -> None:
+    """Write the adapter in float32 into `folder`, an empty one. Smaller ranks are filled up with zeros. `blocks`: how
+    many the model has. Raises OSError."""
+    scale = common_factor(change.scale for change in adapter.layers.values())
+    rank = max(change.rank for change in adapter.layers.values())
+    arrays: dict[str, np.ndarray] = {}
+    for name, change in adapter.layers.items():
+        missing = rank - change.rank
+        a = np.concatenate([change.a, np.zeros((*change.a.shape[:-2], missing, change.a.shape[-1]), np.float32)], -2)
+        b = np.concatenate([change.b, np.zeros((*change.b.shape[:-1], missing), np.float32)], -1)
+        b *= np.float32(change.scale / scale)
+        if a.ndim == 2:
+            a, b = (b, a) if is_embedding(name) else (a.T, b.T)
+        arrays |= {f"{name}.lora_a": a, f"{name}.lora_b": b}
+    safetensors_file.write(folder / adapter_kinds.WEIGHTS["mlx"], arrays, {"format": "mlx"})
+    places = {name: IN_A_BLOCK.search(name) for name in adapter.layers}
+    first = min((int(place[1]) for place in places.values() if place), default=0)
+    config = {
+        "fine_tune_type": "lora",
+        "num_layers": blocks - first,
+        "lora_parameters": {
+            "rank": rank,
+            "scale": scale,
+            "dropout": 0.0,
+            "keys": sorted({place[2] if place else name for name, place in places.items()}),
+        },
+    }
+    (folder / adapter_kinds.CONFIG).write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")
 
 
 def _of_layer(name: str, lora_a: np.ndarray, lora_b: np.ndarray, scale: float) -> LowRank:
@@ -60,7 +95,7 @@ def _parts(file: Path) -> dict[str, dict[str, np.ndarray]]:
     """The tensors by layer and part, as float32."""
     found: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
     try:
-        entries, _ = safetensors_header.read(file)
+        entries, _ = safetensors_file.read(file)
     except ValueError as error:
         raise AdapterError(str(error)) from None
     for name, entry in entries.items():
@@ -69,7 +104,7 @@ def _parts(file: Path) -> dict[str, dict[str, np.ndarray]]:
             meaning = " (DoRA)" if part == "m" else ""
             raise AdapterError(f"{file}: tensor {name}{meaning} is not part of a LoRA, and the model would lack it.")
         try:
-            found[layer][part] = safetensors_header.numbers(file, entry)
+            found[layer][part] = safetensors_file.numbers(file, entry)
         except ValueError as error:
             raise AdapterError(f"{file}: tensor {name} cannot be read: {error}.") from None
     return found

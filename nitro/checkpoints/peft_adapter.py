@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from nitro.checkpoints import adapter_kinds, safetensors_header
+from nitro.checkpoints import adapter_kinds, safetensors_file
 from nitro.checkpoints.adapters import Adapter, LowRank, checked
 from nitro.errors import AdapterError
 
@@ -112,7 +112,7 @@ def _parts(file: Path) -> dict[str, dict[str, np.ndarray]]:
     """The tensors by layer and part, as float32."""
     found: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
     try:
-        entries, _ = safetensors_header.read(file)
+        entries, _ = safetensors_file.read(file)
     except ValueError as error:
         raise AdapterError(str(error)) from None
     for name, entry in entries.items():
@@ -124,7 +124,7 @@ def _parts(file: Path) -> dict[str, dict[str, np.ndarray]]:
             found[layer]  # without the other parts, it is refused
             continue
         try:
-            found[layer][part] = safetensors_header.numbers(file, entry)
+            found[layer][part] = safetensors_file.numbers(file, entry)
         except ValueError as error:
             raise AdapterError(f"{file}: tensor {name} cannot be read: {error}.") from None
     return found

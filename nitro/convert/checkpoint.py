@@ -16,7 +16,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from nitro.checkpoints import block_packing, mlx_packing, safetensors_header
+from nitro.checkpoints import block_packing, mlx_packing, safetensors_file
 from nitro.checkpoints.mlx_packing import LayerPacking, PackedShape
 from nitro.errors import ConvertError, reason
 from nitro.models import files
@@ -232,7 +232,7 @@ def _index(folder: Path) -> dict[str, str]:
 def _safetensors(file: Path) -> tuple[dict[str, StoredWeight], dict[str, str]]:
     """The tensors and the metadata in the header of a shard, whose length must be right."""
     try:
-        found, metadata = safetensors_header.read(file)
+        found, metadata = safetensors_file.read(file)
     except ValueError as error:
         raise ConvertError(str(error)) from None
     return {n: StoredWeight(entry.type, entry.shape, file, entry.offset) for n, entry in found.items()}, metadata

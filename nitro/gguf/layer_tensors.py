@@ -57,6 +57,11 @@ def tensor_of(header: Header, layer: str) -> str:
     return tensor
 
 
+def mlx_layer(header: Header, layer: str) -> str:
+    """What mlx-lm calls a layer of the model. Raises UnreadableGGUF as `tensor_of`."""
+    return layer_of(header, tensor_of(header, layer))
+
+
 def layer_of(header: Header, tensor: str) -> str:
     """The layer of the model whose weight the tensor is. Raises UnreadableGGUF as `tensor_of`."""
     _refuse_other_numbers(header, tensor)

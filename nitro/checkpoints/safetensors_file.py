@@ -1,7 +1,9 @@
-"""The header of a *.safetensors file, and its small tensors. The format: https://huggingface.co/docs/safetensors."""
+"""A *.safetensors file: its header, and files of a few tensors whole. The format:
+https://huggingface.co/docs/safetensors. Those of models are written piece by piece, by convert/safetensors.py."""
 
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,3 +61,19 @@ def numbers(file: Path, entry: Entry) -> np.ndarray:
     if entry.type == "BF16":
         values = (values.astype(np.uint32) << 16).view(np.float32)
     return values.astype(np.float32).reshape(entry.shape)
+
+
+def write(file: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write arrays as float32. Raises OSError."""
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
+    at = 0
+    for name, array in arrays.items():
+        size = array.size * 4
+        entries[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [at, at + size]}
+        at += size
+    head = json.dumps(entries, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    with file.open("wb") as stream:
+        stream.write(struct.pack("<Q", len(head)) + head)
+        for array in arrays.values():
+            stream.write(np.ascontiguousarray(array, "<f4").reshape(-1).view(np.uint8).data)
