@@ -27,7 +27,7 @@ CORNERS = np.array([[1, -1, -1], [-1, 1, -1], [-1, -1, 1], [1, 1, 1], [-1, -1, -
 PATCH = 16  # pixels: 1/256 is exact in the float16 that ggml's convolution uses
 SIDE = 4  # patches
 WIDTH = 32  # of the encoder
-STEEP = 40.0  # so far on in GELU it is the identity, or zero
+STEEP = 32.0  # so far on GELU is the identity, or zero; a power of two, so that no bit is lost
 
 Grid = Sequence[Sequence[str]]
 

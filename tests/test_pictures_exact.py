@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from driving import GREEDY, Driver, prepared
 from msgspec.structs import replace
-from projectors import COLOURS, grid_of, medium, words, write_oracle
+from projectors import grid_of, medium, words, write_oracle
 
 from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.media import Media
@@ -23,33 +23,27 @@ PARAMS = GenerationParams(max_tokens=6, sampling=replace(GREEDY, logprobs=4))
 BEFORE = "<|im_start|>user\nSee:"
 AFTER = " What is it?<|im_end|>\n<|im_start|>assistant\n"
 GRIDS = [grid_of(seed) for seed in range(6)]
+COLOUR_TOKENS = (301, 302, 303, 304, 305)  # any will do
 Said = list[tuple[list[int], list[Logprobs]]]
 
 
 @pytest.fixture(scope="module")
-def runner(smollm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaRunner]:
-    """SmolLM2 that sees: each row of a step is what it is alone (--deterministic)."""
-    yield from _seeing(smollm, tmp_path_factory, deterministic=True)
+def runner(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaRunner]:
+    """A model that sees, and each row of a step is what it is alone (--deterministic)."""
+    yield from _seeing(model, tmp_path_factory, deterministic=True)
 
 
 @pytest.fixture(scope="module")
 def usual(smollm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaRunner]:
-    """As it is served."""
+    """One that is packed, as it is served."""
     yield from _seeing(smollm, tmp_path_factory)
 
 
 def _seeing(model: Path, folder: pytest.TempPathFactory, **options: bool) -> Iterator[LlamaRunner]:
-    bare = LlamaRunner(EngineSpec("llama", str(model), context=64, parallel=1))
-    tokens = _colours(bare)
-    bare.close()
-    projector = write_oracle(model, folder.mktemp("projector") / "mmproj.gguf", tokens)
+    projector = write_oracle(model, folder.mktemp("projector") / "mmproj.gguf", COLOUR_TOKENS)
     runner = LlamaRunner(EngineSpec("llama", str(model), context=512, parallel=8, mmproj=str(projector), **options))
     yield runner
     runner.close()
-
-
-def _colours(runner: LlamaRunner) -> list[int]:
-    return [runner.tokenizer.encode(f" {colour}")[0] for colour in COLOURS]
 
 
 @dataclass
@@ -109,7 +103,7 @@ def read(runner: LlamaRunner, id: int, grids: Sequence[int], tail: str = AFTER) 
     tokens: list[int] = []
     for piece in prompt:
         is_text = isinstance(piece, str)
-        tokens += runner.tokenizer.encode(piece) if is_text else words(GRIDS[grids[piece]], _colours(runner))
+        tokens += runner.tokenizer.encode(piece) if is_text else words(GRIDS[grids[piece]], COLOUR_TOKENS)
     (sequence,) = prepared(runner, encode_work([tokens], PARAMS)).sequences
     sequence.id = id
     return sequence
@@ -139,6 +133,7 @@ def alone(runner: LlamaRunner, sequence: Running, budget: int = 256) -> Said:
 def test_a_picture_alone(runner: LlamaRunner, preparation: Preparation) -> None:
     assert runner.info.media and runner.info.media.image and not runner.info.media.audio
     assert alone(runner, seen(runner, preparation, 1, [0])) == alone(runner, read(runner, 2, [0]))
+    assert alone(runner, seen(runner, preparation, 5, [1])) != alone(runner, read(runner, 2, [0]))
     two = seen(runner, preparation, 3, [0, 1])
     assert sum(token < 0 for token in two.tokens) == 32 and len(set(two.tokens) & {-1, -2}) == 2
     assert alone(runner, two) == alone(runner, read(runner, 4, [0, 1]))
