@@ -5,8 +5,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from nitro.engines.adapters import BadAdapters, parse
 from nitro.engines.options import EngineOptions
 from nitro.engines.types import EngineSpec, Overflow
+from nitro.errors import StartError
 from nitro.models import default_model, model_source
 from nitro.models.settings import AS_SERVED, ModelSettings
 
@@ -125,8 +127,12 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
 
     def engine_spec(self, model: str) -> EngineSpec:
         """What to start the engine with. `model`: the path that the server found for `self.model`. Raises StartError
-        where there is no model for `self.draft`."""
+        where there is no model for `self.draft`, or `self.lora` cannot be."""
         options = {name: getattr(self, name) for name in EngineOptions.__struct_fields__}
         options |= self.own_settings()[1].options
         options["draft"] = model_source.find_draft(options["draft"], options["engine"])
+        try:
+            parse(options["lora"])
+        except BadAdapters as error:
+            raise StartError(str(error)) from None
         return EngineSpec(model=model, **options)

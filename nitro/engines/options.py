@@ -46,6 +46,13 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             "speed only."
         ),
     ] = None
+    lora: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="A LoRA adapter of MODEL, as NAME=PATH: a GGUF file, or a folder of PEFT's or mlx-lm's. "
+            "A request chooses it by NAME, as a model. Repeatable."
+        ),
+    ] = ()
     threads: Annotated[int, Meta(ge=1, description="CPU threads. Default: one per physical core.")] | None = None
     gpu_layers: (
         Annotated[int, Meta(ge=0, description="Layers to put on the GPU; 0 computes on the CPU. Default: all.")] | None

@@ -7,6 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from nitro.engines.adapters import AdapterInfo, AdapterSource, parse
 from nitro.engines.options import EngineOptions
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 from nitro.engines.sampling_params import COLD as COLD
@@ -151,6 +152,12 @@ class EngineSpec(EngineOptions, frozen=True):
     engine: str  # "auto", "mlx", "llama", or "module:Class" of any ModelRunner
     model: str  # a path
     kv_bytes: int | None = None  # that the KV cache may take; None: what is free
+    adapters: list[AdapterSource] | None = None  # to be loaded with the model; None: those that `lora` says
+
+    @property
+    def adapter_sources(self) -> list[AdapterSource]:
+        """The adapters to be loaded with the model. Raises BadAdapters."""
+        return parse(self.lora) if self.adapters is None else self.adapters
 
 
 class ModelInfo(Struct, frozen=True):
@@ -189,6 +196,9 @@ class ModelInfo(Struct, frozen=True):
     embedding: EmbeddingInfo | None = None  # None: it makes no embeddings
     rerank: RerankInfo | None = None  # None: it is no reranker
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
+    takes_adapters: bool = False  # whether ModelRunner.load_adapter may be called
+    mixes_adapters: bool = False  # whether a step may have chunks of several adapter sets
+    adapters: list[AdapterInfo] = []  # that are loaded
 
     @property
     def generates(self) -> bool:

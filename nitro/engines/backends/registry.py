@@ -94,7 +94,7 @@ LLAMA = EngineDescriptor(
     packages=(Package(extra="llama", platforms=frozenset({ANY}), title="llama.cpp"),),
     automatic=frozenset({ANY}),
     gpu="CUDA",
-    options=frozenset({"draft", "gpu_layers", "require_gpu", "threads", *LLAMA_SERVER_OPTIONS}),
+    options=frozenset({"draft", "gpu_layers", "lora", "require_gpu", "threads", *LLAMA_SERVER_OPTIONS}),
     samplers=frozenset({"dry_multiplier", "dynatemp_range", "mirostat", "xtc_probability"}),
 )
 

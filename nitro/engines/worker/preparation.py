@@ -115,6 +115,7 @@ class Preparation:
                     keeps=keeps if j == 0 else (),
                     visible_special_tokens=visible,
                     bypass_cache=not params.use_cache,
+                    adapters=work.adapters,
                 )
                 sequences.append(sequence)
         return JobResult(messages.Accepted(ids[0], prompt_tokens, echoes, unenforced), sequences)

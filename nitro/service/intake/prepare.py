@@ -18,7 +18,8 @@ from nitro.models.setup import ModelSetup
 from nitro.service import ignored_parameters
 from nitro.service.answer_constraint import after_thinking, unenforced_tools, with_tools
 from nitro.service.embedding_request import EmbeddingReader, EmbeddingRequest
-from nitro.service.intake import embedding_work, prefix_ends, rerank_work
+from nitro.service.intake import chosen_adapters, embedding_work, prefix_ends, rerank_work
+from nitro.service.intake.chosen_adapters import Chosen
 from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, PreparedEmbedding, encode_tools
 from nitro.service.intake.shortened import shortened
 from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts, text_part
@@ -65,9 +66,12 @@ class Preparer:
         if not request.only_tokens:
             self._check_generates(request)
         request = self._with_models_own(request)
-        unknown = self._check_model(request, strict, found)
+        chosen = chosen_adapters.of(request, self._info)
+        unknown = None if chosen.model else self._check_model(request, strict, found)
         prepared = (
-            self._conversation(request, share) if isinstance(request.prompt, Conversation) else self._texts(request)
+            self._conversation(request, chosen, share)
+            if isinstance(request.prompt, Conversation)
+            else self._texts(request, chosen)
         )
         names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.escaped, prepared.ignored)]
         if strict:
@@ -79,6 +83,9 @@ class Preparer:
         )
 
     def _embedding(self, request: EmbeddingRequest | RerankRequest, strict: bool, found: bool) -> PreparedEmbedding:
+        if adapter := chosen_adapters.find(request.model, self._info):
+            why = f"a model: '{adapter.name}' is an adapter, with which texts are generated, not embedded"
+            raise ApiError.invalid("model", why)
         unknown = self._check_model(request, strict, found)
         unused: list[str] = []
         if isinstance(request, RerankRequest):
@@ -130,7 +137,7 @@ class Preparer:
                 raise no_such_model(unknown, self._setup.names[:1])
         return unknown
 
-    def _conversation(self, request: GenerationRequest, share: float) -> Prepared:
+    def _conversation(self, request: GenerationRequest, chosen: Chosen, share: float) -> Prepared:
         """Rendered by the chat template."""
         prompt = request.prompt
         assert isinstance(prompt, Conversation)
@@ -186,7 +193,9 @@ class Preparer:
         ignored += unenforced_tools(tools, family.format) if tools else []
         # of what is left of a conversation another place begins each time
         keeps = prefix_ends.keeps(request, text, render) if share == 1 else []
-        prepared = _prepared(request, [text], params, ignored, keeps, channels=channels, hide_answer=hide_answer)
+        prepared = _prepared(
+            request, chosen, [text], params, ignored, keeps, channels=channels, hide_answer=hide_answer
+        )
         return replace(prepared, truncates=prompt.truncates)
 
     def _with_system(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -196,7 +205,7 @@ class Preparer:
             return messages
         return [{"role": "system", "content": [text_part(system)]}, *messages]
 
-    def _texts(self, request: GenerationRequest) -> Prepared:
+    def _texts(self, request: GenerationRequest, chosen: Chosen) -> Prepared:
         """Continued as they are. An engine generates at least one token, even if it is not returned."""
         prompt = request.prompt
         assert isinstance(prompt, Texts)
@@ -220,6 +229,7 @@ class Preparer:
         ignored = self._unused_prediction(request, params)
         return _prepared(
             request,
+            chosen,
             texts,
             params,
             ignored,
@@ -271,6 +281,7 @@ class Preparer:
 
 def _prepared(
     request: GenerationRequest,
+    chosen: Chosen,
     prompts: list[str | list[int]],
     params: GenerationParams,
     ignored: list[str],
@@ -279,7 +290,7 @@ def _prepared(
 ) -> Prepared:
     """`output`: those of OutputOptions that depend on the kind of prompt."""
     return Prepared(
-        work=encode_work(prompts, params, request.choices, keeps),
+        work=encode_work(prompts, params, request.choices, keeps, chosen.adapters),
         output=OutputOptions(
             stops=request.stops,
             stop_tokens=request.stop_tokens,
@@ -293,6 +304,8 @@ def _prepared(
         ignored=ignored,
         unknown_model=None,
         keep_alive=request.keep_alive,
+        adapters=chosen.adapters,
+        adapter=chosen.model,
     )
 
 

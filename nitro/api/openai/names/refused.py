@@ -118,7 +118,6 @@ _LLAMA_SERVER: dict[str, tuple[tuple[Any, ...], str]] = {
     "response_fields": (NONE, ""),
     "return_progress": (OFF, "Use `timings_per_token`."),
     "verbose": (OFF, ""),
-    "lora": (NONE, ""),
     "grammar_lazy": (OFF, "Use `tools`."),
     "grammar_triggers": (NONE, "Use `tools`."),
     "grammar_type": (EMPTY, ""),

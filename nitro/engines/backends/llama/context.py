@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import llama_cpp.llama_cpp as lib
 
+from nitro.engines.adapters import AdapterSet
 from nitro.engines.backends.llama import attention_pieces, exact_rows, footprint, kv_cells
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.model import LlamaModel
@@ -54,6 +55,7 @@ class LlamaContext:
         self.plan = plan
         self.parameters = parameters
         self.pointer: Any = None
+        self.adapters: AdapterSet = ()  # with which it computes
         self._model = model
         self._streams = 1 if parameters.kv_unified else parameters.n_seq_max
         self._max_length = _rounded(parameters.n_ctx / self._streams)
@@ -142,6 +144,7 @@ class LlamaContext:
         self._model.log.begin_attempt()
         self.parameters.n_ctx = length * self._streams
         self.pointer = lib.llama_init_from_model(self._model.pointer, self.parameters)
+        self.adapters = ()
         if not self.pointer:
             raise LoadError(
                 f"llama.cpp cannot make a context: {self._model.log.first_error} The KV cache of {self.plan.pool} "

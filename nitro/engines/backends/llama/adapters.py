@@ -1,0 +1,73 @@
+"""The LoRA adapters of a model, and those that a context applies.
+
+llama.cpp applies adapters to all rows of an llama_decode, so a step has one set. Changing it costs what reserving
+another graph does (llama-context.cpp:1339). They are freed before the model.
+"""
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+
+from nitro.checkpoints import fingerprint
+from nitro.engines.adapters import AdapterInfo, AdapterSet, AdapterSource
+from nitro.engines.backends.llama import adapter_checks
+from nitro.engines.backends.llama.context import LlamaContext
+from nitro.engines.backends.llama.model import LlamaModel
+from nitro.engines.runner import LoadError
+from nitro.engines.types import EngineSpec
+
+DETERMINISTIC = "--deterministic does not cover adapters: nothing says which numbers of rows are exact with --lora."
+
+
+class LlamaAdapters:
+    """Those of one model."""
+
+    def __init__(self, model: LlamaModel):
+        self._model = model
+        self._pointers: dict[int, Any] = {}  # by adapter
+
+    def load_all(self, spec: EngineSpec) -> list[AdapterInfo]:
+        """Those that are to be loaded with the model. Raises LoadError."""
+        sources = spec.adapter_sources
+        if sources and spec.deterministic:
+            raise LoadError(f"{DETERMINISTIC} Leave out one of them.")
+        return [self.load(source) for source in sources]
+
+    def load(self, source: AdapterSource) -> AdapterInfo:
+        """Read an adapter. Raises LoadError where it is damaged, or none of this model's."""
+        path = Path(source.path)
+        try:
+            rank = adapter_checks.check(path, self._model)
+            size, identity = path.stat().st_size, fingerprint.of([path])
+        except OSError as error:
+            raise LoadError(f"{error.filename or path} cannot be read: {error.strerror}.") from None
+        log = self._model.log
+        log.begin_attempt()
+        pointer = lib.llama_adapter_lora_init(self._model.pointer, str(path).encode())
+        if not pointer:
+            raise LoadError(f"llama.cpp cannot load the adapter {path}: {log.first_error}".rstrip())
+        self._pointers[source.id] = pointer
+        return AdapterInfo(
+            source.id, source.name, source.path, source.scale, rank=rank, bytes=size, fingerprint=identity
+        )
+
+    def drop(self, adapter: int) -> None:
+        """Free it. No context applies it."""
+        lib.llama_adapter_lora_free(self._pointers.pop(adapter))
+
+    def apply(self, context: LlamaContext, adapters: AdapterSet) -> None:
+        """Have a context compute with these, and no others."""
+        if context.adapters == adapters:
+            return
+        count = len(adapters)
+        pointers = (lib.llama_adapter_lora_p_ctypes * count)(*[self._pointers[id] for id, _ in adapters])
+        scales = (ctypes.c_float * count)(*[scale for _, scale in adapters])
+        lib.llama_set_adapters_lora(context.pointer, pointers, count, scales)
+        context.adapters = adapters
+
+    def free(self) -> None:
+        """Free all."""
+        for adapter in list(self._pointers):
+            self.drop(adapter)
