@@ -41,6 +41,7 @@ class ServedModel:
         self._setup: ModelSetup | None = None
         self._families: tuple[ModelFamily, ModelFamily] | None = None  # without tools, with tools
         self._fingerprint = ""
+        self._adapted = False  # whether it has, or has had, adapters
 
     def same(self, other: "ServedModel") -> bool:
         """Whether both are served alike, by whatever engine."""
@@ -77,6 +78,7 @@ class ServedModel:
             if self._info != info:
                 self._setup = None
             self._info = info
+            self._adapted = self._adapted or bool(info.adapters)
         if self._setup is None:
             templates = self.template(info), self.template(info, with_tools=True)
             self._setup = ModelSetup(
@@ -88,6 +90,7 @@ class ServedModel:
                 self.system,
                 self._stops,
                 self._grammar,
+                self._adapted,
             )
             plain, with_tools = (ModelFamily.of(template or "", self._tool_format) for template in templates)
             self._families = plain, with_tools

@@ -133,8 +133,8 @@ class Preparer:
         unknown = request.model if request.model and not found and request.model not in self._setup.names else None
         if strict:
             ignored_parameters.refuse(request.ignored)
-            if unknown:
-                raise no_such_model(unknown, self._setup.names[:1])
+        if unknown and (strict or self._setup.many):
+            raise no_such_model(unknown, [self._setup.names[0], *(each.name for each in self._info.adapters)])
         return unknown
 
     def _conversation(self, request: GenerationRequest, chosen: Chosen, share: float) -> Prepared:
