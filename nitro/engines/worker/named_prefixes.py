@@ -5,7 +5,7 @@ from nitro.engines.scheduling.kept_prefixes import KeptPrefix
 from nitro.engines.scheduling.prefix_cache import MIN_PREFIX
 from nitro.engines.scheduling.slots import shared_prefix
 from nitro.engines.types import ModelInfo
-from nitro.engines.work import Keep, Work
+from nitro.engines.work import Keep, MediaPrompt, Prompt, Work
 
 
 class NamedPrefixes:
@@ -27,11 +27,13 @@ class NamedPrefixes:
                     found[length] = KeptPrefix(length, seconds, same.key or keep.key)
         return tuple(found[length] for length in sorted(found))
 
-    def _ends(self, prompt: str | list[int], keep: Keep, tokens: list[int], points: tuple[int, ...]) -> tuple[int, ...]:
+    def _ends(self, prompt: Prompt, keep: Keep, tokens: list[int], points: tuple[int, ...]) -> tuple[int, ...]:
         if keep.end is None:  # all of it; another prompt differs where the answer begins, or before
             return points or (len(tokens) - 1,)
         if isinstance(prompt, list):
             return (min(keep.end, len(tokens) - 1),)
+        if isinstance(prompt, MediaPrompt):
+            return ()
         shared = min(shared_prefix(self._tokenizer.encode(prompt[: keep.end]), tokens), len(tokens) - 1)
         ends_with_control = shared > 0 and not self._tokenizer.token_bytes(tokens[shared - 1])
         goes_on_with_control = not self._tokenizer.token_bytes(tokens[shared])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from nitro.engines import messages
 from nitro.engines.runner import Tokenizer
 from nitro.engines.types import ModelInfo
+from nitro.engines.work import MediaPrompt, Prompt
 from nitro.engines.worker.jobs import Rejection
 
 # A text of more characters than both of these may not fit into the context, and is read in parts.
@@ -21,7 +22,7 @@ class PromptTokenizer:
         self._vocabulary = info.vocabulary
         self.readable_chars = max(CHARS_PER_TOKEN * info.context, MIN_CHARS)  # of a text that may fit
 
-    def tokens(self, request_id: int, prompt: str | list[int]) -> list[int]:
+    def tokens(self, request_id: int, prompt: Prompt) -> list[int]:
         """The token ids of a prompt. Raises Rejection, under this id, where the prompt cannot be computed."""
         tokens = self.read(request_id, prompt)
         if not tokens:
@@ -30,9 +31,11 @@ class PromptTokenizer:
             raise Rejection(messages.TooLong(request_id, len(tokens), self._context))
         return tokens
 
-    def read(self, request_id: int, prompt: str | list[int], parse_special: bool = True) -> list[int]:
+    def read(self, request_id: int, prompt: Prompt, parse_special: bool = True) -> list[int]:
         """The same, of a prompt that need not leave room for an answer. `parse_special`: see messages.Tokenize. Raises
         Rejection for ids that are not in the vocabulary, and for a text that is much too long."""
+        if isinstance(prompt, MediaPrompt):
+            raise Rejection(messages.Rejected(request_id, "The model takes no images and no sound."))
         tokens = prompt
         if isinstance(prompt, str):
             tokens = self._encode_text(request_id, prompt, self._encode if parse_special else self._encode_plain)

@@ -290,7 +290,7 @@ def _prepared(
 ) -> Prepared:
     """`output`: those of OutputOptions that depend on the kind of prompt."""
     return Prepared(
-        work=encode_work(prompts, params, request.choices, keeps, chosen.adapters),
+        work=encode_work(prompts, params, request.choices, keeps, adapters=chosen.adapters),
         output=OutputOptions(
             stops=request.stops,
             stop_tokens=request.stop_tokens,
