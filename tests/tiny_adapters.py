@@ -24,12 +24,13 @@ def write_adapter(path: Path, model: Path, seed: int = 0, *, rank: int = 4, size
     return end(writer, path)
 
 
-def begin(path: Path, architecture: str, *, kind: str = "adapter", alpha: float = 8.0) -> GGUFWriter:
+def begin(path: Path, architecture: str, *, kind: str = "adapter", alpha: float | None = 8.0) -> GGUFWriter:
     """The beginning of an adapter's file."""
     writer = GGUFWriter(path, architecture)
     writer.add_string("general.type", kind)
     writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", alpha)
+    if alpha is not None:
+        writer.add_float32("adapter.lora.alpha", alpha)
     return writer
 
 

@@ -5,18 +5,22 @@ another graph does (llama-context.cpp:1339). They are freed before the model.
 """
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
 
-from nitro.checkpoints import fingerprint
+from nitro.checkpoints import adapter_files
 from nitro.engines.adapters import AdapterInfo, AdapterSet, AdapterSource
 from nitro.engines.backends.llama import adapter_checks
 from nitro.engines.backends.llama.context import LlamaContext
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
+from nitro.errors import AdapterError
 
 DETERMINISTIC = "--deterministic does not cover adapters: nothing says which numbers of rows are exact with --lora."
 
@@ -36,22 +40,32 @@ class LlamaAdapters:
         return [self.load(source) for source in sources]
 
     def load(self, source: AdapterSource) -> AdapterInfo:
-        """Read an adapter. Raises LoadError where it is damaged, or none of this model's."""
+        """Read an adapter: a GGUF, or a folder of PEFT's or mlx-lm's. Raises LoadError where it is damaged, or none of
+        this model's."""
         path = Path(source.path)
         try:
-            rank = adapter_checks.check(path, self._model)
-            size, identity = path.stat().st_size, fingerprint.of([path])
+            with _as_gguf(path, self._model.path) as file:
+                rank = adapter_checks.check(file, self._model)
+                pointer = self._read(file, path)
+                size = file.stat().st_size
+            identity = adapter_files.fingerprint(path)
         except OSError as error:
             raise LoadError(f"{error.filename or path} cannot be read: {error.strerror}.") from None
-        log = self._model.log
-        log.begin_attempt()
-        pointer = lib.llama_adapter_lora_init(self._model.pointer, str(path).encode())
-        if not pointer:
-            raise LoadError(f"llama.cpp cannot load the adapter {path}: {log.first_error}".rstrip())
+        except AdapterError as error:
+            raise LoadError(str(error)) from None
         self._pointers[source.id] = pointer
         return AdapterInfo(
             source.id, source.name, source.path, source.scale, rank=rank, bytes=size, fingerprint=identity
         )
+
+    def _read(self, file: Path, path: Path) -> Any:
+        """A pointer. `path`: what the file was made of. Raises LoadError."""
+        log = self._model.log
+        log.begin_attempt()
+        pointer = lib.llama_adapter_lora_init(self._model.pointer, str(file).encode())
+        if not pointer:
+            raise LoadError(f"llama.cpp cannot load the adapter {path}: {log.first_error}".rstrip())
+        return pointer
 
     def drop(self, adapter: int) -> None:
         """Free it. No context applies it."""
@@ -71,3 +85,19 @@ class LlamaAdapters:
         """Free all."""
         for adapter in list(self._pointers):
             self.drop(adapter)
+
+
+@contextmanager
+def _as_gguf(path: Path, model: Path) -> Iterator[Path]:
+    """The adapter as a GGUF, which a folder's is made for the while. Raises AdapterError, OSError."""
+    if not path.is_dir():
+        yield path
+        return
+    from nitro.checkpoints import adapter_base, adapter_reader, gguf_adapter  # what writes files takes long to import
+
+    base = adapter_base.of(model)
+    adapter = base.fitted(adapter_reader.read(path))
+    with TemporaryDirectory(prefix="nitro-adapter-") as folder:
+        file = Path(folder, "adapter.gguf")
+        gguf_adapter.write(adapter, base.need_header(), file)
+        yield file
