@@ -99,6 +99,8 @@ def test_a_request_lists_adapters_and_scales(client: Client) -> None:
     assert client.said() == ("m", "FILOR") and client.said(lora=[]) == ("m", "DEFGH")
     assert client.said(model="one") == ("one", "EGIKM")
     assert client.refused("/lora-adapters", 400, [{"id": 7, "scale": 1}])["param"] == "[0].id"
+    assert client.get("/lora-adapters", params={"model": "one"}).json() == client.get("/lora-adapters").json()
+    assert client.get("/lora-adapters", params={"model": "nobody"}).status_code == 404
     assert "no list of adapters" in client.refused("/lora-adapters", 400, {"id": 7})["message"]
     assert client.post("/lora-adapters", json=[]).json() == {"success": True}
     assert client.said() == ("m", "DEFGH")
@@ -115,6 +117,8 @@ def test_adapters_come_and_go(client: Client, server: RunningServer, shelf: Path
         assert client.refused("/v1/load_lora_adapter", 400, path)["param"] == "lora_path"
     assert client.refused("/v1/load_lora_adapter", 400, {"lora_name": "a=b", "lora_path": "x"})["param"] == "lora_name"
     assert client.refused("/v1/load_lora_adapter", 400, {"lora_name": "x"})["param"] == "lora_path"
+    nobodys = {"lora_name": "x", "lora_path": str(shelf / "two"), "base_model_name": "nobody"}
+    assert client.refused("/v1/load_lora_adapter", 404, nobodys)["code"] == "model_not_found"
     client.post("/v1/load_lora_adapter", json={**again, "load_inplace": True}).raise_for_status()
     assert client.said(model="two") == ("two", "EGIKM")
     wrong = {"lora_name": "two", "lora_int_id": 99}
@@ -166,7 +170,7 @@ def test_an_adapter_goes_when_the_last_request_with_it_has_ended(
         while "one" in httpx.get(f"{server.url}/v1/models").text:
             pass
         assert not unloading.done()
-        gate.let_go()
+        gate.open()
         assert text + "".join(chunk.choices[0].text for chunk in stream) == "EGIKMOQSU"
         unloading.result(CEILING).raise_for_status()
 

@@ -61,10 +61,6 @@ class Offers:
             self.members.append(member)
         return member
 
-    def is_taken(self, name: str) -> bool:
-        """Whether a model that was wanted, or an adapter of one, is called so."""
-        return any(member.is_called(name) or member.adapter(name) for member in self.members)
-
     @property
     def _alone(self) -> bool:
         """Whether one model is offered, by any name."""

@@ -57,7 +57,7 @@ class Pool:
         self._free_on_gpu, self._prepare = free_on_gpu, prepare
         self._max_waiting = max_waiting
         self._offers = Offers(catalog, frozenset(pins))
-        self.adapters = Adapters(self._offers)
+        self.adapters = Adapters(self._offers, self.lease)
         self._default: Member | None = None
         self._drained: frozenset[str] = frozenset()
         self._stopped: EngineError | None = None

@@ -34,20 +34,18 @@ class Success(Struct):
 async def list_adapters(request: Request) -> list[LoraAdapter]:
     """The adapters that are loaded. Raises ApiError."""
     try:
-        async with models.served(request).lease(request.query_params.get("model")) as model:
-            info = await model.engine.ready()
+        found = await models.served(request).adapters.of(request.query_params.get("model"))
     except EngineError as error:
         raise as_api_error(error) from None
-    return list(map(_described, info.adapters))
+    return list(map(_described, found))
 
 
 @post("/lora-adapters", status_code=200)
 async def scale_adapters(request: Request) -> Success:
     """Apply these from now on. Raises ApiError."""
     scales = lora.parse(_read(b"".join(await read_body(request))), "") or []
-    pool = models.served(request)
     try:
-        await pool.adapters.scale(scales, pool.lease(request.query_params.get("model")))
+        await models.served(request).adapters.scale(scales, request.query_params.get("model"))
     except EngineError as error:
         raise as_api_error(error) from None
     return Success()

@@ -25,9 +25,8 @@ async def load_adapter(request: Request) -> schema.Model:
     if "=" in asked.lora_name:
         raise ApiError.invalid("lora_name", "a name without '='")
     pool = models.served(request)
-    lease = pool.lease(asked.base_model_name)
     try:
-        await pool.adapters.load(asked.lora_name, asked.lora_path, lease, bool(asked.load_inplace))
+        await pool.adapters.load(asked.lora_name, asked.lora_path, asked.base_model_name, bool(asked.load_inplace))
     except EngineError as error:
         raise as_api_error(error) from None
     return await models.model_named(request, asked.lora_name)
