@@ -78,7 +78,8 @@ class Adapters:
         member = await self._offers.with_adapter(name)
         if member is None or not member.served or not member.served.engine.info:
             raise ApiError(404, f"There is no adapter '{name}' that is loaded.", code="adapter_not_found")
-        found = next(each for each in member.served.engine.info.adapters if each is member.adapter(name))
+        found = member.adapter(name)
+        assert isinstance(found, AdapterInfo)
         if number not in (None, found.id):
             raise ApiError.invalid("lora_int_id", f"{found.id}, which is the number of '{name}'")
         gone = member.served.engine.drop_adapter(found.id)

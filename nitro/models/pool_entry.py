@@ -42,9 +42,8 @@ class PoolEntry(Struct, frozen=True, kw_only=True):
     adapters: list[AdapterSource] = []  # an AdapterInfo each, where it is loaded
 
     def adapter(self, name: str | None) -> AdapterSource | None:
-        """The one of this name, as it is or as Ollama's clients write it."""
-        spellings = names.spellings(name) if name and self.adapters else ()
-        return next((each for spelling in spellings for each in self.adapters if each.name == spelling), None)
+        """See names.among."""
+        return names.among(name, self.adapters)
 
 
 class Member:
@@ -95,8 +94,8 @@ class Member:
         return adapters.parse(self.wanted.settings.options.get("lora", ()))
 
     def adapter(self, name: str | None) -> AdapterSource | None:
-        """The one of this name, as it is or as Ollama's clients write it."""
-        return self.entry().adapter(name) if name else None
+        """See names.among."""
+        return names.among(name, self.adapters) if name else None
 
     def note_adapters(self) -> None:
         """It is to have the adapters that it has now whenever it is loaded."""

@@ -3,7 +3,7 @@ server was told to apply (POST /lora-adapters)."""
 
 from typing import NamedTuple
 
-from nitro.engines.adapters import AdapterInfo, AdapterSet, adapter_set
+from nitro.engines.adapters import AdapterSet, adapter_set
 from nitro.engines.types import ModelInfo
 from nitro.errors import ApiError
 from nitro.models import names
@@ -19,7 +19,7 @@ class Chosen(NamedTuple):
 
 def of(request: GenerationRequest, info: ModelInfo) -> Chosen:
     """Raises ApiError 400 for adapters that are not there."""
-    named = find(request.model, info)
+    named = names.among(request.model, info.adapters)
     if request.lora is not None:
         if named:
             why = f"not given, since the model '{named.name}' is an adapter"
@@ -28,12 +28,6 @@ def of(request: GenerationRequest, info: ModelInfo) -> Chosen:
     if named:
         return Chosen(((named.id, 1.0),), named.name)
     return Chosen(adapter_set((each.id, each.scale) for each in info.adapters))
-
-
-def find(name: str | None, info: ModelInfo) -> AdapterInfo | None:
-    """The adapter of this name, as it is or as Ollama's clients write it."""
-    spellings = names.spellings(name) if name and info.adapters else []
-    return next((each for spelling in spellings for each in info.adapters if each.name == spelling), None)
 
 
 def _listed(request: GenerationRequest, info: ModelInfo) -> AdapterSet:

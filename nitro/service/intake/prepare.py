@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from nitro.engines.types import Constraint, GenerationParams, ModelInfo, ThinkingBudget
 from nitro.engines.work import Keep, encode_work
 from nitro.errors import ApiError, PromptTooLong, TemplateError, no_such_model
+from nitro.models.names import among
 from nitro.models.setup import ModelSetup
 from nitro.service import ignored_parameters
 from nitro.service.answer_constraint import after_thinking, unenforced_tools, with_tools
@@ -83,7 +84,7 @@ class Preparer:
         )
 
     def _embedding(self, request: EmbeddingRequest | RerankRequest, strict: bool, found: bool) -> PreparedEmbedding:
-        if adapter := chosen_adapters.find(request.model, self._info):
+        if adapter := among(request.model, self._info.adapters):
             why = f"a model: '{adapter.name}' is an adapter, with which texts are generated, not embedded"
             raise ApiError.invalid("model", why)
         unknown = self._check_model(request, strict, found)
