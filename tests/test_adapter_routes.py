@@ -68,7 +68,7 @@ def test_a_request_chooses_an_adapter_by_its_name(client: Client) -> None:
         fingerprints.add(client.post("/v1/chat/completions", json=body).json()["system_fingerprint"])
         reply = client.post("/v1/messages", json=body).json()
         assert reply["model"] == name and len(reply["content"][0]["text"]) == 2
-        assert client.post("/api/chat", json={**body, "stream": False}).json()["model"] == name
+        assert client.post("/api/chat", json={**body, "stream": False}).json()["model"] == f"{name}:latest"
         ask = {"model": name, "input": "A", "max_output_tokens": 2, "store": False}
         assert client.post("/v1/responses", json=ask).json()["model"] == name
     assert len(fingerprints) == 2

@@ -141,6 +141,7 @@ class GenerationService:
         model, info = await self._loaded(lease, log)
         prepared, generation = await self._begin(raw, body, model, info, lease.found)
         del body
+        log.adapter = prepared.adapter
         self._note(lease, prepared)
         try:
             return self._begun(prepared, model, info, generation, log)
