@@ -136,7 +136,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory):
 
 
 def shape(runner: LlamaRunner) -> tuple[int, int]:
-    return runner._model.tensors["blk.0.attn_q.weight"]
+    return runner._model.header.tensors["blk.0.attn_q.weight"].shape
 
 
 def pair(writer: gguf.GGUFWriter, name: str, a: tuple[int, ...], b: tuple[int, ...], kind=np.float32) -> None:

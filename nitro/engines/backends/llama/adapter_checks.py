@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nitro.engines.backends.llama.model import LlamaModel, read_header
 from nitro.engines.runner import LoadError
+from nitro.gguf import lora_faults
 from nitro.gguf.constants import GGUFValueType
 from nitro.gguf.header import Header, Tensor
 
@@ -42,8 +43,9 @@ def _check_kind(path: Path, head: Header, model: LlamaModel) -> None:
     kind, adapter = head.get("general.type"), head.get("adapter.type")
     if kind != "adapter" or adapter != "lora":
         raise LoadError(f"{path} is no LoRA: its general.type is {kind!r} and its adapter.type {adapter!r}.")
-    if head.architecture != model.architecture:
-        raise LoadError(f"{path} is an adapter of {head.architecture!r}, and the model is {model.architecture!r}.")
+    of = model.header.architecture
+    if head.architecture != of:
+        raise LoadError(f"{path} is an adapter of {head.architecture!r}, and the model is {of!r}.")
     if INVOCATION in head.metadata:
         raise LoadError(f"{path} has {INVOCATION}: it begins in the middle of a prompt, which is not supported.")
     written = ALPHA.encode() + struct.pack("<I", GGUFValueType.FLOAT32)
@@ -59,10 +61,12 @@ def _rank(path: Path, name: str, parts: dict[str, Tensor], model: LlamaModel) ->
     """Shapes are rows first: a [rank, in], b [out, rank], the weight [out, in]."""
     if len(parts) < 2:
         raise LoadError(f"{path} has only one of the two parts of {name}.")
-    weight = model.tensors.get(name)
-    if weight is None:
+    if problem := lora_faults.problem(model.header, name):
+        raise LoadError(f"{path} cannot be applied: {problem}.")
+    found = model.header.tensors.get(name)
+    if found is None:
         raise LoadError(f"{path} changes {name}, and the model has no such tensor: it is an adapter of another model.")
-    a, b = parts[A].shape, parts[B].shape
+    weight, a, b = found.shape, parts[A].shape, parts[B].shape
     if name == EMBEDDING and len(a) == len(b) == 2:
         fits = (a[0], b[0]) == weight and a[1] == b[1]
         rank = a[1]
