@@ -72,7 +72,7 @@ class AdaptedLinear(nn.Module):  # type: ignore[misc]
 
     def __call__(self, x: mx.array) -> mx.array:
         """[rows, …, in] → [rows, …, out]."""
-        y = self.inner(x)
+        y: mx.array = self.inner(x)
         state = self._state
         applied = state.rows.applied
         if applied is None:
