@@ -4,7 +4,6 @@ llama.cpp applies adapters to all rows of an llama_decode, so a step has one set
 another graph does (llama-context.cpp:1339). They are freed before the model.
 """
 
-import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +30,7 @@ class LlamaAdapters:
     def __init__(self, model: LlamaModel):
         self._model = model
         self._pointers: dict[int, Any] = {}  # by adapter
+        self._applied: AdapterSet = ()
 
     def load_all(self, spec: EngineSpec) -> list[AdapterInfo]:
         """Those that are to be loaded with the model. Raises LoadError."""
@@ -72,14 +72,10 @@ class LlamaAdapters:
         lib.llama_adapter_lora_free(self._pointers.pop(adapter))
 
     def apply(self, context: LlamaContext, adapters: AdapterSet) -> None:
-        """Have a context compute with these, and no others."""
-        if context.adapters == adapters:
-            return
-        count = len(adapters)
-        pointers = (lib.llama_adapter_lora_p_ctypes * count)(*[self._pointers[id] for id, _ in adapters])
-        scales = (ctypes.c_float * count)(*[scale for _, scale in adapters])
-        lib.llama_set_adapters_lora(context.pointer, pointers, count, scales)
-        context.adapters = adapters
+        """Have the model's context compute with these, and no others."""
+        if adapters != self._applied:
+            context.apply([(self._pointers[id], scale) for id, scale in adapters])
+            self._applied = adapters
 
     def free(self) -> None:
         """Free all."""

@@ -3,15 +3,16 @@
 Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 """
 
+import ctypes
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import llama_cpp.llama_cpp as lib
 
-from nitro.engines.adapters import AdapterSet
 from nitro.engines.backends.llama import attention_pieces, exact_rows, footprint, kv_cells
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.model import LlamaModel
@@ -55,7 +56,7 @@ class LlamaContext:
         self.plan = plan
         self.parameters = parameters
         self.pointer: Any = None
-        self.adapters: AdapterSet = ()  # with which it computes
+        self._adapters: list[tuple[Any, float]] = []  # with which it computes
         self._model = model
         self._streams = 1 if parameters.kv_unified else parameters.n_seq_max
         self._max_length = _rounded(parameters.n_ctx / self._streams)
@@ -65,6 +66,7 @@ class LlamaContext:
         self._length = self._first_length
         self._bytes = 0  # of the KV cache, as llama.cpp says
         self._cell_bytes = float(plan.token_bytes)  # of one more cell
+        self._tokens_in: Callable[[int], int] = self._positions_in
 
     @property
     def memory(self) -> Any:
@@ -85,6 +87,10 @@ class LlamaContext:
     def unused_bytes(self) -> int:
         """Bytes that the KV cache may still take."""
         return int((self._max_length - self._length) * self._streams * self._cell_bytes)
+
+    def count_by(self, tokens: Callable[[int], int]) -> None:
+        """`tokens` says how many a llama.cpp sequence holds: there may be more than it has positions."""
+        self._tokens_in = tokens
 
     def make(self) -> None:
         """Allocate it with few cells, every slot empty. Raises LoadError."""
@@ -127,6 +133,14 @@ class LlamaContext:
         if used * IDLE_SHARE <= self._length and length < self._length:
             self._resize(length)
 
+    def apply(self, adapters: list[tuple[Any, float]]) -> None:
+        """Compute with these from now on, and no others: pointers to llama_adapter_lora, and their scales."""
+        self._adapters = adapters
+        count = len(adapters)
+        pointers = (lib.llama_adapter_lora_p_ctypes * count)(*[pointer for pointer, _ in adapters])
+        scales = (ctypes.c_float * count)(*[scale for _, scale in adapters])
+        lib.llama_set_adapters_lora(self.pointer, pointers, count, scales)
+
     def free(self) -> None:
         """Free it with all it holds. Nothing where there is none."""
         if self.pointer:
@@ -136,20 +150,23 @@ class LlamaContext:
     def _used(self, more: dict[int, int]) -> int:
         """Tokens in the fullest stream, with so many more by sequence."""
         sequences = range(self.parameters.n_seq_max)
-        sizes = [kv_cells.held(self.pointer, sequence) + more.get(sequence, 0) for sequence in sequences]
+        sizes = [self._tokens_in(sequence) + more.get(sequence, 0) for sequence in sequences]
         return sum(sizes) if self._streams == 1 else max(sizes)
+
+    def _positions_in(self, sequence: int) -> int:
+        return kv_cells.held(self.pointer, sequence)
 
     def _make(self, length: int) -> None:
         said = len(self._model.log.text)
         self._model.log.begin_attempt()
         self.parameters.n_ctx = length * self._streams
         self.pointer = lib.llama_init_from_model(self._model.pointer, self.parameters)
-        self.adapters = ()
         if not self.pointer:
             raise LoadError(
                 f"llama.cpp cannot make a context: {self._model.log.first_error} The KV cache of {self.plan.pool} "
                 f"tokens needs {self.max_kv_bytes / memory.MIB:.0f} MiB; lower --ctx or --parallel."
             )
+        self.apply(self._adapters)
         self._length = length
         cells = length * self._streams
         self._bytes = self._model.log.kv_bytes(said) or int(cells * self._cell_bytes)
