@@ -269,10 +269,7 @@ def _model_or_draft(of: Option, value: Any, folder: Path) -> str:
 
 def _lora(of: Option, value: Any, folder: Path) -> tuple[str, ...]:
     """NAME=PATH, each, and a path is that of a file beside this one."""
-    try:
-        found = adapters.parse(_plain(of, value, folder))
-    except adapters.BadAdapters as error:
-        raise ValueError(str(error)) from None
+    found = adapters.parse(_plain(of, value, folder))
     return tuple(adapters.option(replace(each, path=str(_absolute(each.path, folder)))) for each in found)
 
 
