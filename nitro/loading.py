@@ -98,8 +98,8 @@ class Loading:
         self._spare.end()
 
     def _spec(self, source: ModelSource, settings: ModelSettings) -> EngineSpec:
-        """The server's options but its draft model, projector and adapters, which are the default's, and what is set for
-        the model."""
+        """The server's options but its draft model, projector and adapters, which are the default's, and what is set
+        for the model."""
         options = {name: getattr(self._config, name) for name in EngineOptions.__struct_fields__}
         no_projector = projectors.OFF if self._config.mmproj == projectors.OFF else None  # for no model
         options |= {**dict.fromkeys(OF_DEFAULT), "mmproj": no_projector, "lora": (), **settings.options}
