@@ -9,6 +9,7 @@ from typing import NoReturn, Protocol
 
 from msgspec import Struct
 
+from nitro.engines.adapters import AdapterSource
 from nitro.engines.runner import Chunk, Result, Tokenizer
 from nitro.engines.types import ModelInfo, SamplingParams
 
@@ -71,6 +72,13 @@ class EmbedsOnly:
     def guess(self, chunks: list[Chunk], limits: list[int]) -> list[list[int]]:
         """Never called."""
         raise AssertionError("this model generates no text")
+
+    def load_adapter(self, source: AdapterSource) -> NoReturn:
+        """Never called."""
+        raise AssertionError("this model takes no adapters")
+
+    def drop_adapter(self, adapter: int) -> None:
+        """There is none."""
 
     def trim(self, slot: int, length: int) -> int:
         """Nothing is held."""

@@ -20,6 +20,7 @@ from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.step_budget import StepBudget
 from nitro.engines.scheduling.turns import Turns
 from nitro.engines.types import Admission, ChunkRecord, Output, StepRecord
+from nitro.engines.worker.adapter_shelf import AdapterShelf
 from nitro.engines.worker.embeddings import Embeddings
 from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.output_bytes import OutputBytes
@@ -53,6 +54,7 @@ class EngineLoop:
         self._budget = StepBudget(info.step_tokens, info.attention_tile_rows, info.prompt_rows)
         self._output_bytes = OutputBytes(runner)
         self.embeddings = Embeddings(runner)
+        self.adapters = AdapterShelf(runner, outbox)
         self._turns = Turns()
         self._embeds = False  # whether a step of embeddings is under way
         self._steps = 0
@@ -67,6 +69,7 @@ class EngineLoop:
                 self._step()
             else:
                 continue
+            self.adapters.free(self._scheduler.sequences)
             if not self._busy:
                 self._rest()
 
@@ -78,7 +81,11 @@ class EngineLoop:
     # What commands do
 
     def add(self, sequences: list[Sequence]) -> None:
-        """Queue the sequences of one request."""
+        """Queue the sequences of one request, or end them where what they apply was dropped meanwhile."""
+        if lost := [sequence for sequence in sequences if not self.adapters.has(sequence.adapters)]:
+            error = "An adapter of this request was unloaded before it began."
+            self.outbox.send(messages.Step(self._record(0.0), [Output(s.id, [], [], "error", error) for s in lost]))
+            return
         self._scheduler.add(*sequences)
         for sequence in sequences:
             self._output_bytes.begin(sequence)
@@ -101,6 +108,7 @@ class EngineLoop:
         try:
             while True:
                 self._inbox.get(block=not self._busy).run(self)
+                self.adapters.free(self._scheduler.sequences)
         except queue.Empty:
             return
 
@@ -224,10 +232,12 @@ class EngineLoop:
         prompts = [chunk for chunk in batch if chunk.stop - chunk.start > 1]
         if prompts:
             tokens = sum([chunk.stop - chunk.start for chunk in prompts])
-            position = sum([(chunk.stop - chunk.start) * (chunk.start + chunk.stop) for chunk in prompts]) / (2 * tokens)
+            position = sum([(chunk.stop - chunk.start) * (chunk.start + chunk.stop) for chunk in prompts]) / (
+                2 * tokens
+            )
             self._budget.observe(tokens, seconds, position)
         self._turns.generated(seconds)
-        scheduler.drafts.observe(batch, seconds)
+        scheduler.drafts.observe(batch, scheduler.turns.observe(batch, seconds))
 
     def _record(
         self,
