@@ -32,6 +32,7 @@ class GroupRow:
     sequence_id: int
     length: int  # tokens in the KV cache
     sampler_row: SamplerRow
+    shift: int = 0  # by how much positions differ from places
 
 
 class Group:
@@ -124,7 +125,7 @@ class Group:
     def _next(self, tokens: mx.array, newest: bool) -> tuple[mx.array, list[LazyLogprobs | None]]:
         """Each row's next token after `tokens`, and its scores, lazy. `newest`: `tokens` are on the device only."""
         tokens = mx.where(tokens == sampler.NONE, 0, tokens)  # MLX would read beyond the embedding
-        logits = self._model.network(tokens[:, None], cache=self._caches)[:, -1, :]
+        logits = self._model.logits(tokens[:, None], self._caches, [row.shift for row in self.rows])[:, -1, :]
         for row in self.rows:
             row.length += 1
         sampler_rows = [row.sampler_row for row in self.rows]

@@ -12,6 +12,7 @@ from nitro.engines.backends.mlx import kv_cache, sampler
 from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
+from nitro.engines.backends.mlx.vision import parts
 from nitro.engines.runner import Chunk
 
 
@@ -29,7 +30,8 @@ class DraftCheck:
     def submit(cls, model: MlxModel, caches: Caches, chunk: Chunk, bias: Bias | None) -> "DraftCheck":
         """Start the pass. `caches` hold all of the sequence but its last token."""
         tokens = [chunk.tokens[-1], *chunk.draft]
-        logits = model.network(mx.array(tokens, mx.uint32)[None], cache=caches)[0]
+        shifts = [parts.shift(chunk.tokens, chunk.media)]
+        logits = model.logits(mx.array(tokens, mx.uint32)[None], caches, shifts)[0]
         histories = [chunk.tokens + chunk.draft[:i] for i in range(len(tokens))]
         drawn = sampler.sample(logits, [SamplerRow(chunk.sampling, history, bias) for history in histories])
         top_count = chunk.sampling.logprobs
