@@ -8,7 +8,8 @@ Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
@@ -16,13 +17,15 @@ import numpy as np
 from nitro.checkpoints import fingerprint
 from nitro.checkpoints.files import TOOL_USE
 from nitro.engines.backends import fill_in_middle
-from nitro.engines.backends.llama import context, exact_rows, sampler
+from nitro.engines.backends.llama import context, exact_rows, media_batch, sampler
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.causal_embedder import CausalEmbedder
 from nitro.engines.backends.llama.context import CPU_TILE, STEP_TOKENS, LlamaContext
 from nitro.engines.backends.llama.draft_model import DraftModel
 from nitro.engines.backends.llama.library import VERSION
+from nitro.engines.backends.llama.media_batch import RowsBatch, RowsPart
 from nitro.engines.backends.llama.model import LlamaModel
+from nitro.engines.backends.llama.positions import Run
 from nitro.engines.backends.llama.slot_kv import PoolKV, StreamKV
 from nitro.engines.backends.registry import LLAMA
 from nitro.engines.hardware import memory
@@ -32,8 +35,12 @@ from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, Pooling, Sampli
 from nitro.gguf import split_files
 from nitro.gguf.header import Header
 
+if TYPE_CHECKING:
+    from nitro.engines.backends.llama.projector import Projector
+
 log = logging.getLogger("llama.cpp")
 
+NO_PROJECTOR = "off"  # --mmproj
 WARMUP_TOKENS = 2
 POOLING: Pooling = "mean"  # of a model that was trained for text
 
@@ -55,7 +62,9 @@ class LlamaRunner:
         self._deterministic = spec.deterministic
         self._embedder = CausalEmbedder(self._model, POOLING, spec)
         self._draft: DraftModel | None = None
+        self.media: Projector | None = None
         try:
+            self.media = self._open_projector(spec)
             if spec.draft:
                 self._draft = DraftModel(self._model, spec)
             self._context = self._make_context(spec)
@@ -63,6 +72,7 @@ class LlamaRunner:
             self._close_models()
             raise
         self._kv = self._slot_kv()
+        self._rows = RowsBatch(STEP_TOKENS, self.media.sections) if self.media else None
         try:
             if self._draft and not self._can_truncate:
                 raise LoadError(
@@ -85,15 +95,10 @@ class LlamaRunner:
 
     def submit(self, batch: list[Chunk]) -> None:
         """Compute the batch. Raises OutOfKV; StepFailed for all of the batch."""
-        calls = self._kv.arrange(batch)
-        if self._deterministic:
-            calls = [exact_rows.in_order(batch, self._context.parameters.n_ubatch)]
-        for call in calls:
-            code = self._decode(call)
-            if code != DECODED:
-                break
-        if code == NO_KV_SLOT:
-            for chunk in batch:  # what an earlier call computed
+        self._kv.place(batch)
+        code = self._compute(batch)
+        if code == NO_KV_SLOT and not (self._model.stateful and any(chunk.media for chunk in batch)):
+            for chunk in batch:  # what an earlier call computed, which a recurrent state does not forget
                 self._kv.reject(chunk.slot, chunk.start)
             raise OutOfKV
         if code != DECODED:
@@ -104,13 +109,58 @@ class LlamaRunner:
             raise StepFailed([chunk.slot for chunk in batch], message)
         self._batch = batch
 
-    def _decode(self, chunks: list[Chunk]) -> int:
-        """Compute them with one llama_decode; again with more cells where it finds none. Its code."""
-        rows = self._tokens.fill(chunks, self._kv.sequence)
-        code: int = lib.llama_decode(self._context.pointer, rows)
-        while code == NO_KV_SLOT and self._context.grow({self._kv.sequence(c.slot): _ahead(c) for c in chunks}):
-            code = lib.llama_decode(self._context.pointer, rows)
+    def _compute(self, batch: list[Chunk]) -> int:
+        """Compute a batch whose slots are placed, with several calls. The code of the last."""
+        first, last = media_batch.split(batch)
+        for part in first:
+            code = self._decode_media(part) if isinstance(part, RowsPart) else self._decode_all([part])
+            if code != DECODED:
+                return code
+        return self._decode_all(last)
+
+    def _decode_all(self, chunks: list[Chunk]) -> int:
+        """Compute chunks of text. The code of the last call."""
+        calls = self._kv.arrange(chunks)
+        if self._deterministic and chunks:
+            calls = [exact_rows.in_order(chunks, self._context.parameters.n_ubatch)]
+        for call in calls:
+            rows = self._tokens.fill(call, self._kv.sequence, self._kv.position)
+            code = self._decode(rows, {self._kv.sequence(chunk.slot): _ahead(chunk) for chunk in call})
+            if code != DECODED:
+                return code
+        return DECODED
+
+    def _decode_media(self, part: RowsPart) -> int:
+        """Compute rows of media, as many as llama.cpp takes at a time. The code of the last call."""
+        assert self._rows and self.media
+        sequence = self._kv.sequence(part.slot)
+        position = self._kv.position(part.slot, part.start - part.first)
+        for piece in part.pieces(STEP_TOKENS):
+            rows = self._rows.fill(piece, sequence, position)
+            code = self._decode(rows, {sequence: part.last - piece.first}, part.rows.causal)
+            if code != DECODED:
+                return code
+        run = part.run
+        if run.atomic:
+            self._kv.holds(part.slot, Run(part.start, run.tokens, run.positions))
+        return DECODED
+
+    def _decode(self, rows: Any, more: dict[int, int], causal: bool = True) -> int:
+        """One llama_decode; again with more cells where it finds none. `more`: tokens that the sequences will be given
+        soon. `causal`: each row sees those before it only. Its code."""
+        code = self._call(rows, causal)
+        while code == NO_KV_SLOT and self._context.grow(more):
+            code = self._call(rows, causal)
         return code
+
+    def _call(self, rows: Any, causal: bool) -> int:
+        if causal:
+            return int(lib.llama_decode(self._context.pointer, rows))
+        lib.llama_set_causal_attn(self._context.pointer, False)
+        try:
+            return int(lib.llama_decode(self._context.pointer, rows))
+        finally:
+            lib.llama_set_causal_attn(self._context.pointer, True)
 
     def collect(self) -> list[Result]:
         """Wait for the device, and sample."""
@@ -171,13 +221,15 @@ class LlamaRunner:
     def _close_models(self) -> None:
         if self._draft:
             self._draft.close()
+        if self.media:
+            self.media.close()
         self._model.close()
 
     # Sampling
 
     def _result(self, chunk: Chunk) -> Result:
-        first_row = self._tokens.first_row[chunk.slot]
-        last_row = self._tokens.last_row[chunk.slot]
+        first_row = self._tokens.first_row.get(chunk.slot, 0)  # a chunk that ends with media has none
+        last_row = self._tokens.last_row.get(chunk.slot, 0)
         drawn = self._draw(chunk, last_row) if chunk.wants_token else []
         if drawn is None:
             self._kv.clear(chunk.slot)  # what it holds may be no numbers
@@ -249,6 +301,22 @@ class LlamaRunner:
 
     # Loading
 
+    def _open_projector(self, spec: EngineSpec) -> "Projector | None":
+        """What lets the model see or hear. It comes before the context is planned: what it takes is not free any more.
+        Raises LoadError where one is asked for that does not go with the model."""
+        path = spec.mmproj or spec.projector
+        if path is None or path == NO_PROJECTOR:
+            return None
+        from nitro.engines.backends.llama.projector import Projector  # which loads another library
+
+        try:
+            return Projector(Path(path), self._model, spec)
+        except LoadError as error:
+            if spec.mmproj:
+                raise
+            log.warning("%s The model takes text only.", error)
+            return None
+
     def _make_context(self, spec: EngineSpec) -> LlamaContext:
         if self._deterministic and self._model.placement.on_gpu:
             raise LoadError(exact_rows.NOT_ON_GPU)
@@ -272,7 +340,12 @@ class LlamaRunner:
         return not self._model.stateful and (not self._model.window or self._context.parameters.swa_full)
 
     def _context_parameters(self, spec: EngineSpec, plan: memory.KVPlan) -> Any:
-        return context.parameters(self._model, plan, spec)
+        made = context.parameters(self._model, plan, spec)
+        if self.media and self.media.whole_rows:
+            made.n_ubatch = max(
+                made.n_ubatch, self.media.whole_rows
+            )  # fewer abort the process (llama-context.cpp:1787)
+        return made
 
     def _warm_up(self) -> None:
         """The first step pays for what is allocated lazily; nobody should wait for that. Raises LoadError where it
@@ -319,6 +392,7 @@ class LlamaRunner:
             samplers=LLAMA.samplers,
             fingerprint=fingerprint.of(split_files.files(model.path)),
             embedding=self._embedder.describe(self._context.plan.context),
+            media=self.media.info if self.media else None,
         )
 
     def _slots(self, spec: EngineSpec) -> int:
