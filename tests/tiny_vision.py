@@ -150,14 +150,18 @@ CASES: tuple[tuple[str | int, ...], ...] = (
     (1, "and", 2, "differ: the first one is tall, the second one is wide, and one of them is"),
     ("No picture at all, but a text that is longer than the window of some layers.",),
 )
-SIZES = ((112, 84), (70, 140), (150, 56))  # width, height of the pictures
+SIZES = ((112, 84), (70, 140), (154, 56))  # width, height of the pictures
 
 
 def picture(number: int) -> bytes:
     """A PNG."""
-    width, height = SIZES[number]
-    random = np.random.default_rng(number)
-    rough = random.integers(0, 256, (height // 7, width // 7, 3), dtype=np.uint8)
+    return png(*SIZES[number], number)
+
+
+def png(width: int, height: int, seed: int = 0) -> bytes:
+    """A picture of soft patches."""
+    random = np.random.default_rng(seed)
+    rough = random.integers(0, 256, (-(-height // 7), -(-width // 7), 3), dtype=np.uint8)
     file = BytesIO()
     Image.fromarray(rough).resize((width, height), Image.Resampling.BILINEAR).save(file, "PNG")
     return file.getvalue()

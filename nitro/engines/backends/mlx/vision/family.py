@@ -50,6 +50,7 @@ class Family:
     mrope: bool = False
     atomic: bool = False  # rows of a picture see each other
     scale: Callable[[Any], float | None] = _none  # by what the embedding of a text is multiplied; given the body
+    mend: Callable[[Any], None] = _none  # what is done to the model that was made, before its weights come
     window: Callable[[Any, int], int | None] = _none  # of a layer, tokens; None: it sees all. Given the body, the layer
 
     def load(self) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import mlx.core as mx
+from mlx import nn
 
 from nitro.engines.backends.mlx.vision.family import (
     Arrays,
@@ -16,6 +17,8 @@ from nitro.engines.backends.mlx.vision.family import (
 )
 from nitro.engines.backends.mlx.vision.siglip import NAMES
 
+ACTIVATIONS = {"clip_vision_model": "quick_gelu", "siglip_vision_model": "gelu_pytorch_tanh"}  # of towers
+
 
 def _settings(config: Settings) -> Settings:
     text = text_settings({"text_config": {"hidden_size": 4096, "num_attention_heads": 32, **config["text_config"]}})
@@ -23,7 +26,10 @@ def _settings(config: Settings) -> Settings:
     check(text.get("rope_parameters") or {}, rope_type="default")
     check_heads(text)
     check(config, multimodal_projector_bias=True, projector_hidden_act="gelu")
-    return {"text_config": text, "vision_config": config["vision_config"]}
+    vision = config["vision_config"]
+    check(vision, model_type=tuple(ACTIVATIONS))
+    check(vision, hidden_act=ACTIVATIONS[vision["model_type"]])
+    return {"text_config": text, "vision_config": vision}
 
 
 def _pieces(model: Any, arrays: Arrays) -> Iterator[str | Picture]:
@@ -48,10 +54,18 @@ def _dtype(model: Any) -> mx.Dtype:
     return dtype
 
 
+def _mend(model: Any) -> None:
+    """mlx-vlm has CLIP's activation in both towers (findings/mlx-vlm-llava-siglip.sh)."""
+    if model.vision_tower.model_type == "siglip_vision_model":
+        for layer in model.vision_tower.vision_model.encoder.layers:
+            layer.mlp.activation_fn = nn.GELU(approx="precise")
+
+
 LLAVA = Family(
     module="llava",
     settings=_settings,
     names=NAMES,
     pieces=_pieces,
     encode=_encode,
+    mend=_mend,
 )

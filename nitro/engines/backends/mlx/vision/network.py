@@ -28,6 +28,7 @@ class Seeing:
         super().__init__(config)
         if config.text_config.tie_word_embeddings:
             self.language_model.pop("lm_head", None)  # type: ignore[attr-defined]
+        self.family.mend(self)
 
     def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
         """transformers' names, old or new, and mlx-vlm's own → mlx-vlm's."""
@@ -119,6 +120,6 @@ def _passes(parts: list[Stretch]) -> list[tuple[bool, list[Stretch]]]:
 def _mask(rows: mx.array, cache: Any, window: int | None, whole: bool) -> Any:
     """A layer's mask: causal, in the window it has; but that rows which are `whole` see each other."""
     mask = create_attention_mask(rows, cache, window_size=window, return_array=whole)
-    if whole:
+    if whole and rows.shape[1] > 1:
         mask[..., -rows.shape[1] :] = True
     return mask
