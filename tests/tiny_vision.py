@@ -19,7 +19,11 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 RECORD = Path(__file__).parent / "data" / "vision.json"
 MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<|vision_start|>", "<|vision_end|>")
 MARKS += ("<|image_pad|>", "<|video_pad|>", "<start_of_image>", "<end_of_image>", "<image_soft_token>")
-MARKS += ("<fake_token_around_image>", "<global-img>", *(f"<row_{i}_col_{k}>" for i in range(1, 4) for k in range(1, 4)))
+MARKS += (
+    "<fake_token_around_image>",
+    "<global-img>",
+    *(f"<row_{i}_col_{k}>" for i in range(1, 4) for k in range(1, 4)),
+)
 ID = {mark: 256 + i for i, mark in enumerate(MARKS)}
 VOCABULARY = 288
 END = ID["<|im_end|>"]

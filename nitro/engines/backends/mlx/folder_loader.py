@@ -56,9 +56,14 @@ def open_folder(folder: Path) -> MlxModel:
 def _open(folder: Path, words: Tokenizer) -> MlxModel:
     config = _json(folder / "config.json")
     sight, blind = loading.find(config, _weights(folder))
+    try:
+        network, config = folder_weights.load(folder, config, sight)
+    except LoadError as error:
+        if not blind:
+            raise
+        raise LoadError(f"{str(error).rstrip('.')}. Nor can it be opened with its tower: {blind}.") from None
     if blind:
         log.warning("%s takes text only: %s", folder, blind)
-    network, config = folder_weights.load(folder, config, sight)
     text = {**config, **config.get("text_config", {})}
     about = _json(folder / "tokenizer_config.json")
     generation = _json(folder / "generation_config.json")

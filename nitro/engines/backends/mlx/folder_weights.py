@@ -36,9 +36,7 @@ def load(folder: Path, config: dict[str, Any], sight: Opening | None = None) -> 
             network, completed = load_model(folder, lazy=True, model_config=settings)
         else:
             settings |= sight.settings
-            network, completed = load_model(
-                folder, lazy=True, model_config=settings, get_model_classes=sight.classes
-            )
+            network, completed = load_model(folder, lazy=True, model_config=settings, get_model_classes=sight.classes)
     except Exception as error:
         raise _explained(folder, config, error) from None
     modules = dict(network.named_modules())

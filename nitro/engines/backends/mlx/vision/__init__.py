@@ -1,4 +1,4 @@
-"""Models that see, on mlx-vlm's classes. Its `__init__` imports a server, a trainer and what they need; we need none."""
+"""Models that see, on mlx-vlm's classes. Its `__init__` imports a server and a trainer, which are not needed here."""
 
 from nitro.system import packages
 
