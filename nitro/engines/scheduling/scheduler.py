@@ -24,7 +24,7 @@ are drafted, to be checked together (`draft_policy.py`); where an image may not 
 """
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from heapq import merge
 from math import inf
 from typing import Protocol
@@ -102,8 +102,9 @@ class Scheduler:
         if sequence := self._by_id.get(sequence_id):
             self._end(sequence)
 
-    def schedule(self, budget: int) -> list[Chunk]:
-        """The next step's chunks: every decode, and prompt chunks up to `budget` tokens in all.
+    def schedule(self, budget: Callable[[int], int]) -> list[Chunk]:
+        """The next step's chunks: every decode, and prompt chunks up to so many tokens in all as `budget` says for how
+        far the furthest of the prompts is computed.
 
         At least one prompt token where prompts wait, at most the runner's `step_tokens`; of a runner with tiles either
         decodes or prompts. Empty only when nothing is queued.
@@ -124,7 +125,8 @@ class Scheduler:
         batch = self._decode_chunks(decodes, bool(prompts), others_wait)
         if not prompts:
             return batch
-        prompt_budget = max(min(budget, self.info.step_tokens) - sum(chunk.size for chunk in batch), 1)
+        tokens = budget(max(sequence.computed for sequence in prompts))
+        prompt_budget = max(min(tokens, self.info.step_tokens) - sum(chunk.size for chunk in batch), 1)
         return batch + self._prompt_chunks(prompts, prompt_budget, enough)
 
     def reclaim_kv(self, batch: list[Chunk]) -> list[Chunk] | None:

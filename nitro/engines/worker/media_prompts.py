@@ -87,7 +87,9 @@ class MediaPrompts:
             for place, known in enumerate(part for part in parts if not isinstance(part, Marks)):
                 run = found.runs.get(known.id) or self._table.encoded(known.id)
                 if run is None:
-                    yield LANE
+                    yield LANE  # meanwhile another request may have it encoded
+                    run = self._table.encoded(known.id)
+                if run is None:
                     source = self._sources(request_id, encoder, found, medium)[place]
                     run = self._encoded(request_id, encoder, medium, known, source)
                 found.runs[known.id] = run

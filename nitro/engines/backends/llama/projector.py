@@ -133,8 +133,8 @@ class Projector:
             raise LoadError("--deterministic computes few rows at a time, and this model's images are computed whole.")
         if self.whole_rows > STEP_TOKENS:
             raise LoadError(
-                f"Images take up to {self.whole_rows} tokens, and this model wants them computed at once, which is done "
-                f"of {STEP_TOKENS} at most. Add --image-max-tokens {STEP_TOKENS}."
+                f"Images take up to {self.whole_rows} tokens, and this model wants all of them computed at once, of "
+                f"which {STEP_TOKENS} are the most. Add --image-max-tokens {STEP_TOKENS}."
             )
 
     # What libmtmd is given
@@ -149,11 +149,10 @@ class Projector:
     def _sound(self, data: bytes) -> Any:
         if not is_sound(data):
             raise MediaRejected("it is no WAV, MP3 or FLAC.")
-        options = mtmd.mtmd_helper_init_opt_default()
-        found = mtmd.mtmd_helper_bitmap_init_from_buf(self._pointer, _bytes(data), len(data), False, options)
-        if not found.bitmap:
+        found = mtmd.mtmd_helper_bitmap_init_from_buf(self._pointer, _bytes(data), len(data), False)
+        if not found:
             raise MediaRejected("it is no sound that can be read.")
-        return found.bitmap
+        return found
 
     def _tokenize(self, bitmap: Any) -> "_Chunks":
         """One medium without any text. Raises MediaRejected."""

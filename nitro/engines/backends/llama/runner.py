@@ -17,15 +17,14 @@ import numpy as np
 from nitro.checkpoints import fingerprint
 from nitro.checkpoints.files import TOOL_USE
 from nitro.engines.backends import fill_in_middle
-from nitro.engines.backends.llama import context, exact_rows, media_batch, sampler
+from nitro.engines.backends.llama import context, exact_rows, sampler
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.causal_embedder import CausalEmbedder
 from nitro.engines.backends.llama.context import CPU_TILE, STEP_TOKENS, LlamaContext
+from nitro.engines.backends.llama.decoder import DECODED, NO_KV_SLOT, Decoder
 from nitro.engines.backends.llama.draft_model import DraftModel
 from nitro.engines.backends.llama.library import VERSION
-from nitro.engines.backends.llama.media_batch import RowsBatch, RowsPart
 from nitro.engines.backends.llama.model import LlamaModel
-from nitro.engines.backends.llama.positions import Run
 from nitro.engines.backends.llama.slot_kv import PoolKV, StreamKV
 from nitro.engines.backends.registry import LLAMA
 from nitro.engines.hardware import memory
@@ -43,10 +42,6 @@ log = logging.getLogger("llama.cpp")
 NO_PROJECTOR = "off"  # --mmproj
 WARMUP_TOKENS = 2
 POOLING: Pooling = "mean"  # of a model that was trained for text
-
-# llama_decode's return codes (llama.h:994)
-DECODED = 0
-NO_KV_SLOT = 1
 
 
 class LlamaRunner:
@@ -72,7 +67,8 @@ class LlamaRunner:
             self._close_models()
             raise
         self._kv = self._slot_kv()
-        self._rows = RowsBatch(STEP_TOKENS, self.media.sections) if self.media else None
+        sections = self.media.sections if self.media else 1
+        self._decoder = Decoder(self._context, self._tokens, sections, exact=self._deterministic)
         try:
             if self._draft and not self._can_truncate:
                 raise LoadError(
@@ -96,7 +92,7 @@ class LlamaRunner:
     def submit(self, batch: list[Chunk]) -> None:
         """Compute the batch. Raises OutOfKV; StepFailed for all of the batch."""
         self._kv.place(batch)
-        code = self._compute(batch)
+        code = self._decoder.compute(batch, self._kv)
         if code == NO_KV_SLOT and not (self._model.stateful and any(chunk.media for chunk in batch)):
             for chunk in batch:  # what an earlier call computed, which a recurrent state does not forget
                 self._kv.reject(chunk.slot, chunk.start)
@@ -108,59 +104,6 @@ class LlamaRunner:
             message = f"llama.cpp could not compute the step (code {code}). {self._model.log.last_error}".rstrip()
             raise StepFailed([chunk.slot for chunk in batch], message)
         self._batch = batch
-
-    def _compute(self, batch: list[Chunk]) -> int:
-        """Compute a batch whose slots are placed, with several calls. The code of the last."""
-        first, last = media_batch.split(batch)
-        for part in first:
-            code = self._decode_media(part) if isinstance(part, RowsPart) else self._decode_all([part])
-            if code != DECODED:
-                return code
-        return self._decode_all(last)
-
-    def _decode_all(self, chunks: list[Chunk]) -> int:
-        """Compute chunks of text. The code of the last call."""
-        calls = self._kv.arrange(chunks)
-        if self._deterministic and chunks:
-            calls = [exact_rows.in_order(chunks, self._context.parameters.n_ubatch)]
-        for call in calls:
-            rows = self._tokens.fill(call, self._kv.sequence, self._kv.position)
-            code = self._decode(rows, {self._kv.sequence(chunk.slot): _ahead(chunk) for chunk in call})
-            if code != DECODED:
-                return code
-        return DECODED
-
-    def _decode_media(self, part: RowsPart) -> int:
-        """Compute rows of media, as many as llama.cpp takes at a time. The code of the last call."""
-        assert self._rows and self.media
-        sequence = self._kv.sequence(part.slot)
-        position = self._kv.position(part.slot, part.start - part.first)
-        for piece in part.pieces(STEP_TOKENS):
-            rows = self._rows.fill(piece, sequence, position)
-            code = self._decode(rows, {sequence: part.last - piece.first}, part.rows.causal)
-            if code != DECODED:
-                return code
-        run = part.run
-        if run.atomic:
-            self._kv.holds(part.slot, Run(part.start, run.tokens, run.positions))
-        return DECODED
-
-    def _decode(self, rows: Any, more: dict[int, int], causal: bool = True) -> int:
-        """One llama_decode; again with more cells where it finds none. `more`: tokens that the sequences will be given
-        soon. `causal`: each row sees those before it only. Its code."""
-        code = self._call(rows, causal)
-        while code == NO_KV_SLOT and self._context.grow(more):
-            code = self._call(rows, causal)
-        return code
-
-    def _call(self, rows: Any, causal: bool) -> int:
-        if causal:
-            return int(lib.llama_decode(self._context.pointer, rows))
-        lib.llama_set_causal_attn(self._context.pointer, False)
-        try:
-            return int(lib.llama_decode(self._context.pointer, rows))
-        finally:
-            lib.llama_set_causal_attn(self._context.pointer, True)
 
     def collect(self) -> list[Result]:
         """Wait for the device, and sample."""
@@ -342,9 +285,7 @@ class LlamaRunner:
     def _context_parameters(self, spec: EngineSpec, plan: memory.KVPlan) -> Any:
         made = context.parameters(self._model, plan, spec)
         if self.media and self.media.whole_rows:
-            made.n_ubatch = max(
-                made.n_ubatch, self.media.whole_rows
-            )  # fewer abort the process (llama-context.cpp:1787)
+            made.n_ubatch = max(made.n_ubatch, self.media.whole_rows)  # else it aborts (llama-context.cpp:1787)
         return made
 
     def _warm_up(self) -> None:
@@ -408,8 +349,3 @@ class LlamaRunner:
         unused = self._context.unused_bytes + (self._draft.kv_bytes if self._draft else 0)
         free = memory.room_for_kv(max(self._model.free_memory() - unused, 0), kv_bytes)
         return memory.offload_tokens(self._model.token_bytes(), free)
-
-
-def _ahead(chunk: Chunk) -> int:
-    """Tokens that its slot will be given soon: all of a prompt, of which this chunk may be a part."""
-    return max(chunk.size, len(chunk.tokens) - chunk.start)
