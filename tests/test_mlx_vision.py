@@ -1,6 +1,7 @@
 """Models that see, on MLX: they give what transformers gives, alone, in batches, from prefixes and in pieces. What is
 not known is refused, or takes text only."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -18,9 +20,11 @@ from driving import Driver
 from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
+from running import CEILING, RunningServer
 from safetensors.numpy import load_file, save_file
 from same_answer import assert_same_answer, tolerance
 
+from nitro.config import ServeConfig
 from nitro.engines.backends.mlx.runner import MlxRunner
 from nitro.engines.backends.mlx.vision import families, loading
 from nitro.engines.media import Media
@@ -52,8 +56,9 @@ class Seer(MlxRunner):
 
     def _read(self, case: tuple[str | int, ...]) -> list[int]:
         tokens: list[int] = []
+        around = self.tokenizer.encode(tiny_vision.AROUND.get(self._model.network.family.module, ""))
         for part in case:
-            tokens += self.tokenizer.encode(part) if isinstance(part, str) else self._picture(part)
+            tokens += self.tokenizer.encode(part) if isinstance(part, str) else around + self._picture(part) + around
         return tokens
 
     def _picture(self, number: int) -> list[int]:
@@ -413,6 +418,31 @@ def test_what_is_imported_of_mlx_vlm(folder: Callable[[str], Path]) -> None:
     assert set(json.loads(others.replace("'", '"'))) <= {"PIL", "mlx_vlm", "transformers", "xml", "defusedxml", "cffi"}
     assert json.loads(ours.replace("'", '"')) == ["mlx_vlm", "mlx_vlm.models", "mlx_vlm.turboquant"]
     assert kind == "_Deferred"
+
+
+def test_over_http(folder: Callable[[str], Path]) -> None:
+    """A picture in a chat is where the template has it, counted, and found in the cache with what stands before it."""
+    data = base64.b64encode(tiny_vision.picture(0)).decode()
+    said = [
+        {"type": "text", "text": "What is in "},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
+        {"type": "text", "text": "? It is"},
+    ]
+    body = {"messages": [{"role": "user", "content": said}], "max_tokens": 4, "temperature": 0}
+    with RunningServer(ServeConfig(model=str(folder("qwen2_vl")), engine="mlx", port=0, no_state=True)) as server:
+        server.ready()
+        url = f"{server.url}/v1/chat/completions"
+        first, second = (httpx.post(url, json=body, timeout=CEILING).raise_for_status().json() for _ in range(2))
+        damaged = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data[:80]}"}}
+        body["messages"][0]["content"][1] = damaged
+        refused = httpx.post(url, json=body, timeout=CEILING)
+    assert first["choices"][0]["message"] == second["choices"][0]["message"]
+    asked = len(RECORD["qwen2_vl"]["cases"][0]["ids"]) + 3  # the template's marks
+    assert first["usage"]["prompt_tokens"] == asked
+    assert first["usage"]["prompt_tokens_details"]["image_tokens"] == 12 + 2
+    assert second["usage"]["prompt_tokens_details"]["cached_tokens"] == asked - 1
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "messages[0].content[1].image_url"
 
 
 def test_the_record_has_every_family() -> None:

@@ -148,6 +148,16 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         },
     ),
 }
+# what a chat template writes for a picture, by model_type, and what transformers' processors put around that
+PLACES = {"gemma3": "<start_of_image>"} | dict.fromkeys(
+    ("qwen2_vl", "qwen2_5_vl"), "<|vision_start|><|image_pad|><|vision_end|>"
+)
+AROUND = {"gemma3": "\n\n"}
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}"
+    "{% if p.type == 'image' %}PLACE{% else %}{{ p.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>{% endfor %}"
+    "<|im_start|>"
+)
 # what is computed: texts, and numbers of pictures
 CASES: tuple[tuple[str | int, ...], ...] = (
     ("What is in ", 0, "? It is"),
@@ -198,12 +208,17 @@ def write(folder: Path, kind: str, config: dict[str, Any] | None = None) -> Path
     (folder / "config.json").write_text(json.dumps({**known["config"], **(config or {})}))
     (folder / "preprocessor_config.json").write_text(json.dumps(known["pictures"]))
     save_file(weights(known["shapes"]), folder / "model.safetensors", {"format": "pt"})
-    write_tokenizer(folder)
+    write_tokenizer(folder, known["config"]["model_type"])
     return folder
 
 
-def write_tokenizer(folder: Path) -> None:
-    """A token for each byte, and MARKS."""
+def place(model_type: str) -> str:
+    """What its chat template writes for a picture."""
+    return PLACES.get(model_type, "<image>")
+
+
+def write_tokenizer(folder: Path, model_type: str) -> None:
+    """A token for each byte, and MARKS; and a chat template."""
     letters = {letter: i for i, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     words = Tokenizer(models.BPE(vocab=letters, merges=[]))
     words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -211,5 +226,5 @@ def write_tokenizer(folder: Path) -> None:
     words.add_special_tokens([AddedToken(mark, special=True) for mark in MARKS])
     words.save(str(folder / "tokenizer.json"))
     about = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": MARKS[0], "eos_token": "<|im_end|>"}
-    about["chat_template"] = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}<|im_start|>"
+    about["chat_template"] = TEMPLATE.replace("PLACE", place(model_type))
     (folder / "tokenizer_config.json").write_text(json.dumps(about))

@@ -13,14 +13,14 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 import tiny_vision  # noqa: E402
 
-# by transformers' name of the model: its processor, what that is made with beside its parts, how a prompt says "image"
-PROCESSORS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "Qwen2VL": ("Qwen2VLProcessor", {}, "<|vision_start|><|image_pad|><|vision_end|>"),
-    "Qwen2_5_VL": ("Qwen2_5_VLProcessor", {}, "<|vision_start|><|image_pad|><|vision_end|>"),
-    "Gemma3": ("Gemma3Processor", {"image_seq_length": 4}, "<start_of_image>"),
-    "Llava": ("LlavaProcessor", {"patch_size": 14}, "<image>"),
-    "Idefics3": ("Idefics3Processor", {"image_seq_len": 4}, "<image>"),
-    "SmolVLM": ("Idefics3Processor", {"image_seq_len": 4}, "<image>"),
+# by transformers' name of the model: its processor, and what that is made with beside its parts
+PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Qwen2VL": ("Qwen2VLProcessor", {}),
+    "Qwen2_5_VL": ("Qwen2_5_VLProcessor", {}),
+    "Gemma3": ("Gemma3Processor", {"image_seq_length": 4}),
+    "Llava": ("LlavaProcessor", {"patch_size": 14}),
+    "Idefics3": ("Idefics3Processor", {"image_seq_len": 4}),
+    "SmolVLM": ("Idefics3Processor", {"image_seq_len": 4}),
 }
 
 
@@ -46,12 +46,12 @@ def _recorded(name: str, settings: dict[str, Any], pictures: dict[str, Any]) -> 
         save_file(tiny_vision.weights(shapes), folder / "model.safetensors", {"format": "pt"})
         config = json.loads((folder / "config.json").read_text())
         (folder / "preprocessor_config.json").write_text(json.dumps(pictures))
-        tiny_vision.write_tokenizer(folder)
+        tiny_vision.write_tokenizer(folder, config["model_type"])
         model, report = kind.from_pretrained(folder, output_loading_info=True, attn_implementation="eager")
         assert not any(report.values()), report
         processor = _processor(folder, name.partition("For")[0], pictures, config)
     model.eval()
-    mark = PROCESSORS[name.partition("For")[0]][2]
+    mark = tiny_vision.place(config["model_type"])
     with torch.inference_mode():
         cases = [_computed(model, processor, mark, case) for case in tiny_vision.CASES]
     return {"config": config, "pictures": pictures, "shapes": shapes, "cases": cases}
@@ -69,7 +69,7 @@ def _processor(folder: Path, name: str, pictures: dict[str, Any], config: dict[s
         tokenizer_file=str(folder / "tokenizer.json"), pad_token="<|endoftext|>", extra_special_tokens=names
     )
     images = getattr(transformers, pictures["image_processor_type"] + "Pil").from_dict(pictures)
-    kind, more, _ = PROCESSORS[name]
+    kind, more = PROCESSORS[name]
     if name == "Llava":
         clip = config["vision_config"]["model_type"] == "clip_vision_model"
         more = {**more, "num_additional_image_tokens": int(clip)}

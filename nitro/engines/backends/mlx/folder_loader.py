@@ -30,8 +30,10 @@ CONTEXT_KEYS = (
     *("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx"),
     "model_max_length",
 )
-LAYER_KEYS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "num_transformer_layers", "num_kv_reuse_layers")
-LAYER_KEYS += ("depth",)
+LAYER_KEYS = (
+    *("num_hidden_layers", "num_layers", "n_layers", "n_layer", "num_transformer_layers", "num_kv_reuse_layers"),
+    "depth",
+)
 CONTEXT = 4096  # tokens, of a model that does not say for how many it was trained
 # of generation_config.json
 SAMPLING_KEYS = ("temperature", "top_k", "typical_p", "top_p", "min_p", "repetition_penalty")

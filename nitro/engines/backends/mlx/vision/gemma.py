@@ -1,4 +1,7 @@
-"""Gemma 3: a SigLIP tower whose patches are averaged, and rows of a picture that see each other."""
+"""Gemma 3: a SigLIP tower whose patches are averaged, and rows of a picture that see each other.
+
+The blank lines that transformers' processor puts around a picture are text, and written by text/media_places.py.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -38,9 +41,9 @@ def _count(text: Settings) -> int:
 
 
 def _pieces(model: Any, arrays: Arrays) -> Iterator[str | Picture]:
-    yield "\n\n<start_of_image>"
+    yield "<start_of_image>"
     yield Picture(arrays, model.config.text_config.mm_tokens_per_image)
-    yield "<end_of_image>\n\n"
+    yield "<end_of_image>"
 
 
 def _encode(model: Any, arrays: Arrays) -> mx.array:

@@ -25,7 +25,7 @@ class Seeing:
     family: Family
 
     def __init__(self, config: Any):
-        super().__init__(config)
+        super().__init__(config)  # type: ignore[call-arg]
         if config.text_config.tie_word_embeddings:
             self.language_model.pop("lm_head", None)  # type: ignore[attr-defined]
         self.family.mend(self)
