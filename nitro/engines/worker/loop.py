@@ -134,9 +134,7 @@ class EngineLoop:
         self._turns.embedded(time.monotonic() - since)
         self._steps += 1
         seconds = time.monotonic() - started - paused
-        self.outbox.send(messages.Step(self._record(seconds, embedded=len(pieces)), []))
-        for message in answers:
-            self.outbox.send(message)
+        self.outbox.send(messages.Step(self._record(seconds, embedded=len(pieces)), []), *answers)
 
     def _generate_meanwhile(self, embedded: float) -> float:
         """Within a step of embeddings, which has computed for so many seconds: text, until embeddings have their turn
