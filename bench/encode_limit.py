@@ -18,10 +18,9 @@ import msgspec
 
 from bench.build_llama_server import ROOT
 from nitro.engines.backends.llama.embedding_runner import LlamaEmbeddingRunner
-from nitro.engines.backends.llama.model import read_header
+from nitro.engines.backends.llama.opening import open_model
 from nitro.engines.client.spawn import ENVIRONMENT
 from nitro.engines.types import EngineSpec
-from nitro.gguf.embedding import kind_of
 
 LIMIT = "llama_encode alone"
 PATIENCE = 10.0  # seconds that the process has to end
@@ -86,10 +85,8 @@ def measure(runner: LlamaEmbeddingRunner, work: Work) -> float:
 def main() -> None:
     """Measure what stdin says, line by line. Arguments: model, threads."""
     model, threads = sys.argv[1], int(sys.argv[2])
-    head = read_header(Path(model))
-    kind = kind_of(head)
-    assert kind, "it is no embedding model"
-    runner = LlamaEmbeddingRunner(EngineSpec("llama", model, threads=threads), head, kind)
+    runner = open_model(EngineSpec("llama", model, threads=threads))
+    assert isinstance(runner, LlamaEmbeddingRunner), "it is no embedding model"
     for line in sys.stdin.buffer:
         sys.stdout.buffer.write(msgspec.json.encode(measure(runner, msgspec.json.decode(line, type=Work))) + b"\n")
         sys.stdout.buffer.flush()
