@@ -16,6 +16,7 @@ receives the answers in `client/engine.py`.
 
 import msgspec
 
+from nitro.engines.media import MediaKind
 from nitro.engines.types import EngineSpec, ModelInfo, Output, Overflow, StepRecord
 from nitro.system.frames import WireMessage
 
@@ -98,6 +99,7 @@ class Accepted(WireMessage, frozen=True):
     prompt_tokens: int  # of all prompts together
     echoes: list[list[bytes]] = []  # the prompts' tokens as the vocabulary writes them, if requested
     unenforced: list[str] = []  # what of the constraint's schemas is let through: "tools[0].function.parameters: …"
+    media_tokens: dict[MediaKind, int] = {}  # of `prompt_tokens`, with the marks around each medium
 
 
 class Tokenized(WireMessage, frozen=True):

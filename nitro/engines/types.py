@@ -145,12 +145,21 @@ class RerankInfo(Struct, frozen=True):
     encoder_only: bool = True  # the model generates no text
 
 
+class MediaInfo(Struct, frozen=True):
+    """Which media a model takes in its prompts."""
+
+    image: bool = False
+    audio: bool = False
+    longest: int | None = None  # tokens that one medium takes at most; None: not known
+
+
 class EngineSpec(EngineOptions, frozen=True):
     """Which runner to start, and with what."""
 
     engine: str  # "auto", "mlx", "llama", or "module:Class" of any ModelRunner
     model: str  # a path
     kv_bytes: int | None = None  # that the KV cache may take; None: what is free
+    projector: str | None = None  # the file that was found beside the model and may let it see or hear; a path
 
 
 class ModelInfo(Struct, frozen=True):
@@ -188,6 +197,7 @@ class ModelInfo(Struct, frozen=True):
     prompt_grid: int = 0  # tokens: prompts are computed and reused in pieces of so many, see scheduling/prompt_grid.py
     embedding: EmbeddingInfo | None = None  # None: it makes no embeddings
     rerank: RerankInfo | None = None  # None: it is no reranker
+    media: MediaInfo | None = None  # None: it takes text only
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
 
     @property

@@ -9,6 +9,7 @@ from hashlib import blake2b
 import msgspec
 from msgspec.structs import replace
 
+from nitro.engines.media import Media
 from nitro.engines.types import GenerationParams, Overflow
 from nitro.errors import PromptRejected
 
@@ -24,13 +25,27 @@ class Keep(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
-class Work(msgspec.Struct, frozen=True):
-    """n sequences on each prompt, a text or token ids. Sequence i of a prompt draws with `params.sampling.seed + i`."""
+Piece = str | int  # a text, in which control tokens are parsed; or a place in the work's `media`
 
-    prompts: list[str | list[int]]
+
+class MediaPrompt(msgspec.Struct, frozen=True):
+    """A prompt with images or sounds in it. Where a place stands, the engine puts the medium, and the model's own marks
+    before and after it."""
+
+    pieces: list[Piece]
+
+
+Prompt = str | list[int] | MediaPrompt  # a list: token ids
+
+
+class Work(msgspec.Struct, frozen=True):
+    """n sequences on each prompt. Sequence i of a prompt draws with `params.sampling.seed + i`."""
+
+    prompts: list[Prompt]
     params: GenerationParams
     n: int
     keeps: list[Keep] = []  # of the first prompt
+    media: list[Media] = []
 
 
 class EncodedWork(msgspec.Struct, frozen=True):
@@ -85,12 +100,18 @@ decode_embedding_work = msgspec.msgpack.Decoder(EmbeddingWork).decode
 
 
 def encode_work(
-    prompts: list[str | list[int]], params: GenerationParams, n: int = 1, keeps: Sequence[Keep] = ()
+    prompts: Sequence[Prompt],
+    params: GenerationParams,
+    n: int = 1,
+    keeps: Sequence[Keep] = (),
+    media: Sequence[Media] = (),
 ) -> EncodedWork:
     """Raises PromptRejected for what has no encoding: half a surrogate pair, a number of more than 64 bits."""
     try:
-        raw = _encode(Work(prompts, params, n, list(keeps)))
+        raw = _encode(Work(list(prompts), params, n, list(keeps), list(media)))
         digest = blake2b(_encode(prompts), digest_size=DIGEST_SIZE)
+        for medium in media:
+            digest.update(medium.digest)
         digest.update(_encode(replace(params, sampling=replace(params.sampling, seed=0))))
     except (OverflowError, TypeError, ValueError) as error:
         raise PromptRejected(f"The request cannot be handed to the engine: {error}.", None) from None

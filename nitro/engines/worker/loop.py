@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
+from functools import partial
 from itertools import chain, islice
 from typing import Protocol
 
@@ -175,7 +176,7 @@ class EngineLoop:
         streaming = any(sequence.pending == 1 for sequence in scheduler.running)
         may_be_admitted = islice(scheduler.waiting, self.runner.info.parallel)
         self._marks.write(ENGINE_THREAD, [sequence.id for sequence in chain(scheduler.running, may_be_admitted)])
-        batch = scheduler.schedule(self._budget.tokens(streaming))
+        batch = scheduler.schedule(partial(self._budget.tokens, streaming))
         self._marks.write(ENGINE_THREAD, [chunk.sequence_id for chunk in batch])
         lost: list[int] = []
         try:
@@ -240,8 +241,11 @@ class EngineLoop:
         )
         # first of all: what the server does with it takes no core from the next step before that has begun
         self.outbox.send(messages.Step(record, list(map(self._output_bytes.complete, outputs))))
-        prompt_tokens = sum([count for chunk in batch if (count := chunk.stop - chunk.start) > 1])
-        self._budget.observe(prompt_tokens, seconds)
+        prompts = [chunk for chunk in batch if chunk.stop - chunk.start > 1]
+        if prompts:
+            tokens = sum([chunk.stop - chunk.start for chunk in prompts])
+            position = sum([(chunk.stop - chunk.start) * (chunk.start + chunk.stop) for chunk in prompts]) / (2 * tokens)
+            self._budget.observe(tokens, seconds, position)
         self._turns.generated(seconds)
         scheduler.drafts.observe(batch, seconds)
 
