@@ -223,9 +223,10 @@ class EngineLoop:
         self.outbox.send(messages.Step(record, list(map(self._output_bytes.complete, outputs))))
         prompts = [chunk for chunk in batch if chunk.stop - chunk.start > 1]
         if prompts:
-            tokens = sum([chunk.stop - chunk.start for chunk in prompts])
+            sizes = [chunk.stop - chunk.start for chunk in prompts]
+            tokens = sum(sizes)
             position = sum([(chunk.stop - chunk.start) * (chunk.start + chunk.stop) for chunk in prompts]) / (2 * tokens)
-            self._budget.observe(tokens, seconds, position)
+            self._budget.observe(tokens, seconds, position, max(sizes))
         self._turns.generated(seconds)
         scheduler.drafts.observe(batch, seconds)
 
