@@ -6,8 +6,10 @@ from pathlib import Path
 
 import llama_cpp.llama_cpp as lib
 
-from bench import random_gguf
+from bench import random_gguf, random_projector
 from bench.build_llama_server import ROOT
+from nitro.gguf import header
+from nitro.models import default_model
 
 TYPES = {
     "F32": lib.LLAMA_FTYPE_ALL_F32,
@@ -42,6 +44,16 @@ def narrow(type: str) -> Path:
         made.parent.mkdir(parents=True, exist_ok=True)
         random_gguf.write(made.with_suffix(".part"), random_gguf.SHAPES["tiny"]).rename(made)
     return quantized(made, type)
+
+
+def projector() -> Path:
+    """A projector for the embedded model, with random weights."""
+    made = MODELS / "random-mmproj.gguf"
+    if not made.is_file():
+        made.parent.mkdir(parents=True, exist_ok=True)
+        width = header.read(default_model.path()).get("{arch}.embedding_length")
+        random_projector.write(made.with_suffix(".part"), width).rename(made)
+    return made
 
 
 def mlx_folder(model: Path, type: str = "F32") -> Path:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench import footprint, http, many_models, peers, processes
+from bench import footprint, http, many_models, peers, pictures, processes
 from bench.measures import HIGHER_IS_BETTER
 from bench.peers import OURS
 from bench.workloads import DRAFTED, FLOAT32, MLX, OLD, OURSELVES, PAIR, SERVER, UNFLAGGED, WORKLOADS, Workload
@@ -162,6 +162,13 @@ ROWS = {
         "start, at the defaults of all",
     ),
     "http": Row(http_alone, (Goal(FRAMES, 0.85, (BARE,)),), (FRAMES, FIRST_FRAME), "HTTP alone, 64 streams"),
+    "pictures": Row(
+        pictures.measured,
+        (Goal(pictures.EIGHT, 3.0, (SERVER,)), Goal(pictures.ONE, 1.0, (SERVER,))),
+        (pictures.EIGHT, pictures.ONE),
+        "questions about a picture",
+        extra=True,
+    ),
     "many-models": Row(
         many_models.measured,
         (Goal(many_models.COLD, 1.1, (many_models.ROUTER,)), Goal(many_models.RATE, 1.0, (many_models.ROUTER,))),

@@ -7,8 +7,9 @@ from msgspec import Meta
 
 from nitro.engines.options import EngineOptions
 from nitro.engines.types import EngineSpec, Overflow
-from nitro.models import default_model, model_source
+from nitro.models import default_model, model_source, projectors
 from nitro.models.settings import AS_SERVED, ModelSettings
+from nitro.service.media import limits
 
 DEFAULT_PORT = 3928
 
@@ -104,6 +105,23 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     max_body: Annotated[
         int, Meta(ge=1, le=2**20, description="Largest request body, in MiB. Larger ones get status 413.")
     ] = 32
+    allow_remote_media: Annotated[
+        bool,
+        Meta(description="Fetch images and sounds that requests name by http addresses of the public internet."),
+    ] = False
+    remote_media_seconds: Annotated[
+        int, Meta(ge=1, le=600, description="Time that the media of a request may take to be fetched.")
+    ] = limits.FETCH_SECONDS
+    max_media: Annotated[int, Meta(ge=0, le=10_000, description="Images and sounds in a request.")] = limits.MAX_MEDIA
+    max_media_size: Annotated[int, Meta(ge=1, le=1024, description="Largest file of an image or a sound, in MiB.")] = (
+        limits.MAX_MIB
+    )
+    max_image_pixels: Annotated[int, Meta(ge=1, le=2**30, description="Largest image: width × height.")] = (
+        limits.MAX_PIXELS
+    )
+    max_audio_seconds: Annotated[int, Meta(ge=1, le=86_400, description="Longest sound, in seconds.")] = (
+        limits.MAX_SECONDS
+    )
     embedding_overflow: Annotated[
         Overflow,
         Meta(
@@ -115,6 +133,18 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
         bool, Meta(description="Exit when the engine dies, instead of starting it again.")
     ] = False
 
+    def media_limits(self) -> limits.MediaLimits:
+        """Of images and sounds in requests."""
+        return limits.MediaLimits(
+            pixels=self.max_image_pixels,
+            seconds=self.max_audio_seconds,
+            count=self.max_media,
+            bytes=self.max_media_size * 2**20,
+            remote=self.allow_remote_media,
+            fetch_seconds=self.remote_media_seconds,
+            fetched_bytes=self.max_body * 2**20,
+        )
+
     def own_settings(self) -> tuple[str | None, ModelSettings]:
         """The model to start with as nitro.toml calls it, and what is set for it there, by its name or its alias."""
         wanted = (self.model or default_model.ID).casefold()
@@ -123,10 +153,11 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
                 return name, settings
         return self.model, AS_SERVED
 
-    def engine_spec(self, model: str) -> EngineSpec:
-        """What to start the engine with. `model`: the path that the server found for `self.model`. Raises StartError
-        where there is no model for `self.draft`."""
+    def engine_spec(self, model: str, projector: str | None = None) -> EngineSpec:
+        """What to start the engine with. `model`: the path that the server found for `self.model`; `projector`: what
+        was found beside it. Raises StartError where there is no model for `self.draft`, or no file of `self.mmproj`."""
         options = {name: getattr(self, name) for name in EngineOptions.__struct_fields__}
         options |= self.own_settings()[1].options
         options["draft"] = model_source.find_draft(options["draft"], options["engine"])
-        return EngineSpec(model=model, **options)
+        options["mmproj"] = projectors.named(options["mmproj"])
+        return EngineSpec(model=model, projector=projector, **options)

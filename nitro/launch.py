@@ -32,7 +32,7 @@ class Launch:
         self.spec: EngineSpec | None = None
         if not config.no_model:
             self.source = _source(config)
-            self.spec = config.engine_spec(self.source.path)
+            self.spec = config.engine_spec(self.source.path, self.source.projector)
         elif config.model is not None:
             raise StartError(f"--no-model and a model to load, {config.model}, do not go together.")
         self.max_connections, self.backlog = file_descriptors.connection_limits(file_descriptors.raise_limit())

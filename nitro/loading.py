@@ -16,7 +16,7 @@ from nitro.engines.options import EngineOptions
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import EngineSpec
 from nitro.errors import StartError
-from nitro.models import files, keep_alive, model_source
+from nitro.models import files, keep_alive, model_source, projectors
 from nitro.models.load_plan import LoadPlan, Wanted
 from nitro.models.model_source import ModelSource
 from nitro.models.residency import Limits
@@ -27,6 +27,7 @@ from nitro.system.memory import free_host_memory, parse
 
 log = logging.getLogger("nitro.models")
 
+OF_DEFAULT = ("draft", "mmproj")  # options that are for the model that the server was started with
 KV_SHARE = 4  # a model whose context nobody has set gets at most this part of the memory for one sequence
 PARALLEL_SHARE = 8  # and this one for several
 
@@ -44,10 +45,10 @@ class Loading:
     def default(self, source: ModelSource, spec: EngineSpec, template: str | None) -> tuple[Wanted, LoadPlan]:
         """The model that the server was started with, which takes what memory it likes."""
         config, (_, own) = self._config, self._config.own_settings()
-        draft = {"draft": config.draft} if config.draft else {}
+        given = {name: value for name in OF_DEFAULT if (value := getattr(config, name))}
         settings = replace(
             own,
-            options={**draft, **own.options},
+            options={**given, **own.options},
             chat_template=own.chat_template or config.chat_template,
             tool_format=own.tool_format or config.tool_format,
         )
@@ -57,7 +58,7 @@ class Loading:
     def plan(self, wanted: Wanted, budget: int) -> LoadPlan:
         """See MakePlan. Raises StartError."""
         settings, path = wanted.settings, wanted.source.path
-        spec = self._spec(path, settings)
+        spec = self._spec(wanted.source, settings)
         template = settings.template
         if template is None and settings.chat_template:
             template = read_template(settings.chat_template, "chat_template")
@@ -93,16 +94,19 @@ class Loading:
         """End what was prepared."""
         self._spare.end()
 
-    def _spec(self, path: str, settings: ModelSettings) -> EngineSpec:
-        """The server's options but its draft model, which is the default's, and what is set for the model."""
+    def _spec(self, source: ModelSource, settings: ModelSettings) -> EngineSpec:
+        """The server's options but its draft model and projector, which are the default's, and what is set for the
+        model."""
         options = {name: getattr(self._config, name) for name in EngineOptions.__struct_fields__}
-        options |= {"draft": None, **settings.options}
+        no_projector = projectors.OFF if self._config.mmproj == projectors.OFF else None  # for no model
+        options |= {**dict.fromkeys(OF_DEFAULT), "mmproj": no_projector, **settings.options}
         if options["draft"]:
             options["draft"] = model_source.find_draft(options["draft"], options["engine"])
+        options["mmproj"] = projectors.named(options["mmproj"])
         try:
-            return msgspec.convert({"model": path, **options}, EngineSpec)
+            return msgspec.convert({"model": source.path, "projector": source.projector, **options}, EngineSpec)
         except msgspec.ValidationError as error:
-            raise StartError(f"The settings of {path}: {error}.") from None
+            raise StartError(f"The settings of {source.path}: {error}.") from None
 
 
 def limits(config: ServeConfig) -> Limits:
@@ -167,5 +171,12 @@ def _size(path: str) -> int:
 def _as_stored(source: ModelSource) -> StoredModel:
     """A model that is in no store, as if it were."""
     kind: Format = "mlx" if Path(source.path).is_dir() else "gguf"
-    size = _size(source.path)
-    return StoredModel(name=source.id, path=source.path, store="", format=kind, size=size, created=source.created)
+    return StoredModel(
+        name=source.id,
+        path=source.path,
+        store="",
+        format=kind,
+        size=_size(source.path),
+        created=source.created,
+        projector=source.projector,
+    )

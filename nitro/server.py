@@ -96,7 +96,7 @@ class Server:
         self._loads = loading.Loading(config, metrics, many=offered is not None)
         self.models = self._pool(self._loads, offered)
         guard = _guard(config)
-        self.intake = Intake(readers=READERS, first=self._launch.intake)
+        self.intake = Intake(readers=READERS, first=self._launch.intake, media=config.media_limits())
         self.service = GenerationService(self.models, self.intake, metrics, config.strict)
         embedding = EmbeddingService(self.models, self.intake, metrics, config.strict, config.embedding_overflow)
         keeps = not config.no_state

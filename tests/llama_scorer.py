@@ -55,7 +55,9 @@ class LlamaScorer(LlamaRunner):
 
     def extend(self, slot: int, tokens: list[int], start: int, stop: int, rows: int = 1) -> np.ndarray:
         """Compute tokens [start, stop) in a slot that holds [0, start): the logits after the last `rows` of them."""
-        calls = self._kv.arrange([Chunk(1, slot, tokens, start, stop, SamplingParams())])
+        chunks = [Chunk(1, slot, tokens, start, stop, SamplingParams())]
+        self._kv.place(chunks)
+        calls = self._kv.arrange(chunks)
         batch = self._tokens.fill(list(chain(*calls)), self._kv.sequence)
         wanted = range(stop - start - rows, stop - start)
         for i in wanted:

@@ -50,6 +50,8 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--threads", "threads", "3", 3, "1", 1),
     ("--gpu-layers", "gpu_layers", "0", 0, "99", 99),
     ("--draft", "draft", "small.gguf", "small.gguf", "ř.gguf", "ř.gguf"),
+    ("--mmproj", "mmproj", "mmproj.gguf", "mmproj.gguf", "off", "off"),
+    ("--image-max-tokens", "image_max_tokens", "256", 256, "1", 1),
     ("--wired-limit", "wired_limit", "recommended", "recommended", "24576", "24576"),
     ("--cache-type-k", "cache_type_k", "q8_0", "q8_0", "f32", "f32"),
     ("--cache-type-v", "cache_type_v", "q4_0", "q4_0", "iq4_nl", "iq4_nl"),

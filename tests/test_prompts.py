@@ -17,7 +17,7 @@ from nitro.engines.types import SAMPLERS, GenerationParams, SamplingParams
 from nitro.engines.work import encode_work
 from nitro.errors import ApiError
 from nitro.parameters import bounded
-from nitro.service.intake.prepare import with_text
+from nitro.service.intake.conversation_text import with_text
 from nitro.service.requests import Conversation, GenerationRequest, text_part
 
 USER = {"role": "user", "content": "hi"}

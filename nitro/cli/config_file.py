@@ -313,6 +313,7 @@ Read = Callable[[Option, Any, Path], Any]  # the option, its value as TOML has i
 READERS: dict[str, Read] = {
     "model": _model_or_draft,
     "draft": _model_or_draft,
+    "mmproj": _model_or_draft,
     "engine": _engine,
     "defaults": _defaults,
     "keep_alive": _keep_alive_of_all,

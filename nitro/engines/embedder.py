@@ -55,6 +55,8 @@ class Scorer(Protocol):
 class EmbedsOnly:
     """What a ModelRunner has for text, of a model that makes none: there are no slots, and nothing to do."""
 
+    media: None = None
+
     def prepare(self, sampling: SamplingParams) -> None:
         """Nothing."""
 

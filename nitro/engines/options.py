@@ -46,6 +46,23 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             "speed only."
         ),
     ] = None
+    mmproj: Annotated[
+        str | None,
+        Meta(
+            description="The projector that lets MODEL see or hear; off: none. Default: the one that is beside MODEL.",
+            extra={"form": "a file, or off"},
+        ),
+    ] = None
+    image_max_tokens: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                description="Tokens that an image takes at most, where they depend on its size. Default: the model's.",
+            ),
+        ]
+        | None
+    ) = None
     threads: Annotated[int, Meta(ge=1, description="CPU threads. Default: one per physical core.")] | None = None
     gpu_layers: (
         Annotated[int, Meta(ge=0, description="Layers to put on the GPU; 0 computes on the CPU. Default: all.")] | None

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from nitro.engines.media_encoder import NO_RUNS, EncodedRuns, MediaEncoder
 from nitro.engines.types import Logprobs, ModelInfo, SamplingParams
 from nitro.errors import Sentence
 
@@ -66,7 +67,8 @@ class Matcher(Protocol):
 class Chunk(Struct):
     """Tokens [start, stop) of one sequence, to be computed in `slot`, which holds [0, start).
 
-    `tokens` are prompt and answer so far: the scheduler's own list, not to be changed.
+    `tokens` are prompt and answer so far: the scheduler's own list, not to be changed. An id below zero stands for a
+    row of `media`. No chunk ends inside a run that is atomic, and the last token of a prompt is text.
     """
 
     sequence_id: int
@@ -78,6 +80,7 @@ class Chunk(Struct):
     prompt_length: int = 0
     matcher: Matcher | None = None
     draft: list[int] = []  # tokens that may follow, to be checked; only if it wants a token
+    media: EncodedRuns = NO_RUNS  # all that the sequence has
 
     @property
     def size(self) -> int:
@@ -151,6 +154,7 @@ class ModelRunner(Protocol):
 
     info: ModelInfo
     tokenizer: Tokenizer
+    media: MediaEncoder | None  # None: it takes text only
 
     def prepare(self, sampling: SamplingParams) -> None:
         """A sequence with this sampling will come: do what takes long ahead of it.
@@ -161,7 +165,8 @@ class ModelRunner(Protocol):
     def submit(self, batch: list[Chunk]) -> None:
         """Start computing every chunk; may return before the device is done.
 
-        At most `info.step_tokens` tokens and one chunk per slot; a chunk starts where its slot ends.
+        At most `info.step_tokens` tokens, beside runs of media that are atomic, and one chunk per slot; a chunk starts
+        where its slot ends.
         Raises OutOfKV or StepFailed. Any other exception is a bug: the worker fails the batch and calls `reset`.
         """
 
@@ -180,7 +185,8 @@ class ModelRunner(Protocol):
         """See embedder.Embedder. Called only if `info.embedding`."""
 
     def trim(self, slot: int, length: int) -> int:
-        """Cut a slot to its first `length` tokens. Returns what remains: `length`, or 0 where it cannot be cut."""
+        """Cut a slot to its first `length` tokens. Returns what remains: `length`, or 0 where it cannot be cut, as
+        inside a run of media that is atomic."""
 
     def offload(self, slot: int) -> None:
         """Take what the slot holds out of the KV pool: nothing is computed in it for a while.

@@ -159,6 +159,7 @@ class EngineSpec(EngineOptions, frozen=True):
     engine: str  # "auto", "mlx", "llama", or "module:Class" of any ModelRunner
     model: str  # a path
     kv_bytes: int | None = None  # that the KV cache may take; None: what is free
+    projector: str | None = None  # the file that was found beside the model and may let it see or hear; a path
 
 
 class ModelInfo(Struct, frozen=True):

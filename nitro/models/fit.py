@@ -1,19 +1,20 @@
 """Whether a model will run here, and with which context: an estimate from headers. No weights are read.
 
-What is counted: the weights; the KV cache, at `token_bytes` for each token in it; and what the engine's process takes
-beside those. The plan is the engine's own (engines/kv_plan.py), so the context is what it will give. On the CPU the KV
-cache of llama.cpp begins small and grows with use (docs/decisions.md): `at_start` is what an engine takes when it is
-loaded, `bytes` what it may grow to, `needed` what it takes with a given use.
+What is counted: the weights, those of a projector too; the KV cache, at `token_bytes` for each token in it; and what
+the engine's process takes beside those. The plan is the engine's own (engines/kv_plan.py), so the context is what it
+will give. On the CPU the KV cache of llama.cpp begins small and grows with use (docs/decisions.md): `at_start` is what
+an engine takes when it is loaded, `bytes` what it may grow to, `needed` what it takes with a given use.
 """
 
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nitro.engines import kv_plan
 from nitro.engines.kv_plan import MIB, DoesNotFit, Footprint, KVPlan
 from nitro.engines.options import EngineOptions
-from nitro.models import fact_cache
+from nitro.models import fact_cache, projectors
 from nitro.models.facts import Facts
 from nitro.models.stored_model import StoredModel
 
@@ -58,11 +59,14 @@ class Fit(Struct, frozen=True, kw_only=True):
 def estimate(model: StoredModel, options: EngineOptions, free: int) -> Fit:
     """What a model needs, and the context that fits into `free` bytes: of main memory, or of the GPU where it computes
     on one. Reads headers, unless they are known."""
-    return of(fact_cache.shared().get(Path(model.path), model.format), options, free)
+    about = fact_cache.shared().get(Path(model.path), model.format)
+    sees = _engine(about, options) == "llama" and not (about.embeds or about.ranks)
+    return of(about, options, free, projectors.size(options, model.projector) if sees else 0)
 
 
-def of(about: Facts, options: EngineOptions, free: int) -> Fit:
-    """The same, from what the files say. Pure."""
+def of(about: Facts, options: EngineOptions, free: int, projector: int = 0) -> Fit:
+    """The same, from what the files say. `projector`: bytes that it takes. Pure."""
+    about = replace(about, weights=about.weights + projector)
     if about.embeds or about.ranks:
         return _of_embedding(about, options, free)
     engine = _engine(about, options)

@@ -12,7 +12,7 @@ from msgspec import Struct
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 from nitro.errors import StartError
 from nitro.gguf import split_files
-from nitro.models import default_model, files, names
+from nitro.models import default_model, files, names, projectors
 from nitro.models.stored_model import StoredModel
 
 GGUF_MAGIC = b"GGUF"
@@ -30,6 +30,7 @@ class ModelSource(Struct, frozen=True):
     system: str | None = (
         None  # the system message of a conversation that brings none; None: as the chat template has it
     )
+    projector: str | None = None  # the file beside it that lets it see or hear
 
 
 def find(model: str | None, alias: str | None, engine: str, folders: Iterable[Path] = ()) -> ModelSource:
@@ -56,7 +57,8 @@ def find(model: str | None, alias: str | None, engine: str, folders: Iterable[Pa
         if stored := None if _exists(file) else _stored(model, folders):
             return of(stored, alias)
         _check(file, model)
-        return ModelSource(str(file), alias or _name(file), _created(file), stem=_name(file))
+        found = projectors.beside(file)
+        return ModelSource(str(file), alias or _name(file), _created(file), stem=_name(file), projector=found)
     except (OSError, RuntimeError) as error:
         raise StartError(f"{model} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
 
@@ -67,7 +69,7 @@ def of(model: StoredModel, alias: str | None = None) -> ModelSource:
         return ModelSource(
             model.path, alias or model.name, model.created, default_model.SAMPLING, model.name, default_model.SYSTEM
         )
-    return ModelSource(model.path, alias or model.name, model.created, stem=model.name)
+    return ModelSource(model.path, alias or model.name, model.created, stem=model.name, projector=model.projector)
 
 
 def find_draft(model: str | None, engine: str) -> str | None:

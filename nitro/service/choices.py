@@ -363,6 +363,7 @@ class Choices:
         return TokenUsage(
             prompt_tokens=self.generation.prompt_tokens,
             cached_tokens=self.generation.cached_tokens,
+            media_tokens=self.generation.media_tokens,
             cache_write_tokens=self.generation.cache_write_tokens,
             completion_tokens=sum(choice.tokens for choice in choices),
             reasoning_tokens=sum(choice.reasoning_tokens for choice in choices),

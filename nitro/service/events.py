@@ -13,6 +13,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from nitro.engines.media import MediaKind
 from nitro.engines.types import Logprobs
 from nitro.errors import ApiError
 
@@ -36,6 +37,7 @@ class TokenUsage(Struct, frozen=True):
     reasoning_tokens: int = 0
     accepted_prediction_tokens: int | None = None
     rejected_prediction_tokens: int | None = None
+    media_tokens: dict[MediaKind, int] = {}  # of the prompt: those of images and of sounds
     cache_write_tokens: int = 0  # of the prompt: computed, and kept in the prefix cache because the request says so
 
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from nitro.engines.types import Constraint, SamplingParams
 from nitro.models.setup import ModelSetup
 from nitro.service.asked import Asked
+from nitro.service.media.sources import MediaSource
 from nitro.text.tool_grammar import CallableTool
 from nitro.text.tools import Tool
 
@@ -46,7 +47,8 @@ class Conversation(Struct, frozen=True, kw_only=True, tag=True):
 
     messages: list[
         dict[str, Any]
-    ]  # as chat templates want them, but that `content` is a list of parts: see `text_part`
+    ]  # as chat templates want them, but that `content` is a list of parts: see `text_part` and `media_part`
+    media: list[MediaSource] = []  # what its parts refer to
     tools: OfferedTools | None = None  # None: none may be called
     places: list[str] = []  # what the protocol calls each message, for errors; none: messages[0] and so on
     variables: dict[str, Any] = {}  # for the chat template
@@ -162,3 +164,9 @@ class Principal:
 def text_part(text: str) -> dict[str, Any]:
     """A part of a message's content."""
     return {"type": "text", "text": text}
+
+
+def media_part(source: MediaSource, media: list[MediaSource]) -> dict[str, Any]:
+    """The same of an image or a sound, which becomes the last one of a conversation's."""
+    media.append(source)
+    return {"type": source.kind, "medium": len(media) - 1}

@@ -17,7 +17,7 @@ from nitro.text.tool_formats.format import ToolFormat
 from nitro.text.tools import ChatMessage, ToolsByName
 
 if TYPE_CHECKING:  # the server knows families, and never renders
-    from nitro.text.template import ChatTemplate
+    from nitro.text.template import Renders
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class ModelFamily:
 
     def prompt(
         self,
-        template: "ChatTemplate",
+        template: "Renders",
         messages: Sequence[ChatMessage],
         tools: Sequence[ChatMessage] | None,
         variables: Mapping[str, Any] | None = None,

@@ -12,7 +12,7 @@ from nitro.errors import TemplateError
 from nitro.text import conversation_shape
 from nitro.text.message_mends import Messages
 from nitro.text.sandbox import TooMuch
-from nitro.text.template import ChatTemplate
+from nitro.text.template import Renders
 from nitro.text.template_traits import HOLE, TOOLS, TRAITS, Probe, text_arguments, words
 from nitro.text.tools import ChatMessage
 
@@ -25,7 +25,7 @@ _REFUSED = 1000  # counts as so many lost words
 class Normalizer:
     """Normalises messages for one template, with tools or without."""
 
-    def __init__(self, template: ChatTemplate, with_tools: bool):
+    def __init__(self, template: Renders, with_tools: bool):
         self._template = template
         self._found = template.findings
         self._tools = TOOLS if with_tools else None
@@ -69,7 +69,7 @@ class Normalizer:
                 self._found[key] = self._cost(text_arguments(), len(TRAITS))
             except TooMuch:
                 self._found[key] = 0
-        return self._found[key] == 0
+        return bool(self._found[key] == 0)
 
     def _choice(self, row: int, kind: Hashable, force: bool) -> int:
         """Which mend of a row helps, from 1 on; AS_IS: none is needed, or none helps."""
@@ -82,7 +82,7 @@ class Normalizer:
             except TooMuch:
                 self._found[HOSTILE] = 1
                 return AS_IS
-        return self._found[key]
+        return int(self._found[key])
 
     def _try(self, row: int, kind: Hashable, force: bool) -> int:
         trait = TRAITS[row]

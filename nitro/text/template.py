@@ -10,7 +10,7 @@ import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from jinja2 import TemplateError as JinjaError
 from jinja2 import meta, nodes
@@ -83,6 +83,21 @@ _END = "\ue0c5\uf4a2\ue0c5"  # marks the end of a message that goes on: private 
 _LINE_BREAK = "\n"
 
 
+class Renders(Protocol):
+    """What writes messages: a ChatTemplate, or one for a conversation with media. Members: see ChatTemplate."""
+
+    findings: dict[Hashable, Any]
+
+    def render(
+        self,
+        messages: Sequence[ChatMessage],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        continues: bool = False,
+    ) -> str:
+        """See ChatTemplate."""
+
+
 class ChatTemplate:
     """A compiled template."""
 
@@ -92,7 +107,7 @@ class ChatTemplate:
         self.source = source
         self._tokens = {"bos_token": bos, "eos_token": eos, "add_bos_token": adds_bos}
         self.variables: frozenset[str] = frozenset()  # the names that it reads and does not set itself
-        self.findings: dict[Hashable, int] = {}  # what trying it has shown: see message_normalizer.py
+        self.findings: dict[Hashable, Any] = {}  # what trying it has shown: see message_normalizer.py
         if len(source) > MAX_TEMPLATE_CHARACTERS:
             limit = f"at most {MAX_TEMPLATE_CHARACTERS} are taken"
             raise TemplateError(f"The chat template has {len(source)} characters; {limit}.")

@@ -25,7 +25,7 @@ from nitro.api.openai.parse import parse_chat
 from nitro.api.openai.requests import ChatRequest
 from nitro.engines.sampling_defaults import NOTHING
 from nitro.errors import ApiError, TemplateError
-from nitro.service.intake.prepare import with_text
+from nitro.service.intake.conversation_text import with_text
 from nitro.text import template
 from nitro.text.family import ModelFamily
 from nitro.text.message_normalizer import Normalizer

@@ -1,7 +1,8 @@
 """The messages of a request, in the form that chat templates want.
 
 system                           → a system message, without a billing line
-user: results of tools, texts    → a message for each result, and one for the texts between them
+user: results of tools, texts,   → a message for each result, and one for the texts and images between them
+      images
 assistant: thinking, text, calls → one message with its reasoning, content and calls
 """
 
@@ -10,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nitro.api.anthropic import blocks, signatures
-from nitro.api.anthropic.requests import CLEARINGS, ROLES, Block, MessagesRequest, SystemBlock, Turn
+from nitro.api.anthropic.requests import CLEARINGS, ROLES, Block, MessagesRequest, ResultBlock, SystemBlock, Turn
 from nitro.api.openai.messages import MAX_MESSAGES
 from nitro.api.prefix_cache import CacheControl, seconds_of_control
+from nitro.engines.types import MediaInfo
 from nitro.errors import ApiError
 from nitro.parameters import check_count
-from nitro.service.requests import Breakpoint, text_part
+from nitro.service.media.sources import MediaSource
+from nitro.service.requests import Breakpoint, media_part, text_part
 from nitro.text.conversation_shape import REASONING_NAMES
 
 # Claude Code's first line, which differs in every conversation and would cost each its cached prefix
@@ -31,6 +34,8 @@ class ParsedConversation:
     messages: list[dict[str, Any]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     breakpoints: list[Breakpoint] = field(default_factory=list)
+    about: MediaInfo | None = None  # the images that the model takes
+    media: list[MediaSource] = field(default_factory=list)
     unpackable: int = signatures.MAX_TEXT  # bytes that signatures may still carry
 
     def begin(self, place: str, message: dict[str, Any]) -> None:
@@ -38,10 +43,13 @@ class ParsedConversation:
         self.messages.append(message)
         self.places.append(place)
 
-    def say(self, text: str, control: CacheControl | None, where: str) -> None:
-        """The last message says more."""
+    def say(self, said: str | Block | ResultBlock, control: CacheControl | None, where: str) -> None:
+        """The last message says more: a text, or the image of a block. Raises ApiError 400."""
         content = self.messages[-1]["content"]
-        content.append(text_part(text))
+        if isinstance(said, str):
+            content.append(text_part(said))
+        else:
+            content.append(media_part(blocks.image(said, where, self.about), self.media))
         self.mark(control, where, len(content) - 1)
 
     def thought(self, block: Block) -> str:
@@ -58,13 +66,13 @@ class ParsedConversation:
             self.breakpoints.append(Breakpoint(seconds, len(self.messages) - 1, part))
 
 
-def parse(request: MessagesRequest) -> ParsedConversation:
-    """All messages, the system prompt first. Raises ApiError 400."""
+def parse(request: MessagesRequest, about: MediaInfo | None = None) -> ParsedConversation:
+    """All messages, the system prompt first. `about`: the images that the model takes. Raises ApiError 400."""
     if not request.messages:
         raise ApiError.invalid("messages", "at least one message")
     check_count("messages", request.messages, MAX_MESSAGES, "messages")
     last_user = max((i for i, message in enumerate(request.messages) if message.role == "user"), default=-1)
-    parsed = ParsedConversation()
+    parsed = ParsedConversation(about=about)
     _add_system(parsed, request.system)
     for i, message in enumerate(request.messages):
         place = f"messages[{i}]"
@@ -115,15 +123,16 @@ def _add_user(parsed: ParsedConversation, content: Content, place: str) -> None:
     for block, where in content:
         if block.type == "tool_result":
             parsed.begin(place, {"role": "tool", "tool_call_id": blocks.result_id(block, where), "content": []})
-            for text, control, inner in blocks.result_texts(block, where):
-                parsed.say(text, control, inner)
+            for said, control, inner in blocks.result_parts(block, where):
+                parsed.say(said, control, inner)
             parsed.mark(block.cache_control, where)
             talks = False
             continue
         if not talks:
             parsed.begin(place, {"role": "user", "content": []})
             talks = True
-        parsed.say(blocks.text(block, where), block.cache_control, where)
+        text_or_image = block if block.type == "image" else blocks.text(block, where)
+        parsed.say(text_or_image, block.cache_control, where)
     if not content:
         parsed.begin(place, {"role": "user", "content": []})
 

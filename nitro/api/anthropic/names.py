@@ -76,19 +76,18 @@ BLOCK: dict[str, Known] = {
     **_refused("Toolsets are run by other servers.", "toolset_name"),
 }
 RESULT_BLOCK = TEXT
+SOURCE: dict[str, Known] = _refused("No files are kept here: send them in base64.", "file_id", "content")
 TOOL_CHANGE: dict[str, Known] = _refused("Connect to MCP servers in the client.", "server_name")
 THINKING: dict[str, Known] = _harmless("Thinking that comes back is not compared with what was sent.", "block_binding")
 OUTPUT_CONFIG: dict[str, Known] = _refused("Use `max_tokens`.", "task_budget")
 
-_TEXT_ONLY = "This model takes text only"
 _HOSTED = "This server runs no hosted tools"
 # by the type of a block that cannot be taken: why
 REFUSED_BLOCKS: dict[str, str] = {
-    "image": _TEXT_ONLY,
-    "document": _TEXT_ONLY,
+    "document": "Send its text, or its pages as images",
     "search_result": "Send it as a text",
     "container_upload": "Nothing runs code here",
-    "browser_state": _TEXT_ONLY,
+    "browser_state": "Send it as a text",
     "compaction": "Send the summary as a text",
     "fallback": "Leave it out",
     "mcp_tool_listing": "Connect to MCP servers in the client",

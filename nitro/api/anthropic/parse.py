@@ -63,7 +63,7 @@ def parse(request: MessagesRequest, setup: ModelSetup) -> GenerationRequest:
     check_request(request)
     bias, text_bias = parse_bias(request.logit_bias or {})
     sampling = parse_sampling(request, setup.sampling, bias, setup.info.samplers)
-    conversed = conversation.parse(request)
+    conversed = conversation.parse(request, setup.info.media)
     messages = conversed.messages
     edits = context_edits.apply(request.context_management, messages)
     offered, unused_tools = tools.parse(request)
@@ -74,6 +74,7 @@ def parse(request: MessagesRequest, setup: ModelSetup) -> GenerationRequest:
     return GenerationRequest(
         prompt=Conversation(
             messages=messages,
+            media=conversed.media,
             places=conversed.places,
             tools=offered,
             variables=_variables(thinking, output),

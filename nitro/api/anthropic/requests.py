@@ -36,6 +36,17 @@ class ToolChange(Struct):
     definition: dict[str, Any] | None = None
 
 
+class Source(Struct):
+    """Where an image is: in base64, or behind an address."""
+
+    known: ClassVar[Mapping[str, Known]] = names.SOURCE
+
+    type: str
+    media_type: str | None = None
+    data: str | None = None
+    url: str | None = None
+
+
 class ResultBlock(Struct):
     """A block in the result of a tool."""
 
@@ -43,6 +54,7 @@ class ResultBlock(Struct):
 
     type: str
     text: str | None = None
+    source: Source | None = None
     tool_name: str | None = None
     cache_control: CacheControl | None = None
 
@@ -64,6 +76,7 @@ class Block(Struct):
     content: str | ResultBlock | list[ResultBlock] | None = None
     is_error: bool | None = None
     tool: ToolChange | None = None
+    source: Source | None = None
     cache_control: CacheControl | None = None
 
 

@@ -168,6 +168,8 @@ def _capabilities(template: str | None, entry: PoolEntry, info: ModelInfo | None
             found.append("thinking")
     if info and info.infill:
         found.append("insert")
+    if info and info.media:
+        found += [name for name, takes in (("vision", info.media.image), ("audio", info.media.audio)) if takes]
     return found
 
 

@@ -27,7 +27,7 @@ def ours(messages: Sequence[OllamaMessage]) -> list[requests.Message]:
         found.append(
             requests.Message(
                 role=role,
-                content=message.content,
+                content=content(message.content, message.images),
                 name=message.tool_name,
                 tool_calls=calls,
                 tool_call_id=_answered(message, waiting) if role == "tool" else message.tool_call_id,
@@ -35,6 +35,13 @@ def ours(messages: Sequence[OllamaMessage]) -> list[requests.Message]:
             )
         )
     return found
+
+
+def content(text: str | None, images: list[str] | None) -> str | list[str | requests.Part] | None:
+    """A content: its images stand before its text, as Ollama's prompts have them."""
+    if not images:
+        return text
+    return [*(requests.Part("image_url", image_url=image) for image in images), *([text] if text else [])]
 
 
 def _with_id(call: dict[str, Any], number: int) -> dict[str, Any]:

@@ -29,7 +29,6 @@ MESSAGE: Mapping[str, Known] = {
     "reasoning_content": Mapped(sources=(OTHERS,), to="thinking"),
     "reasoning": Mapped(sources=(OTHERS,), to="thinking"),
     "name": Mapped(sources=(OTHERS,), to="tool_name"),
-    "images": Refused(sources=_SOURCE, neutral=NONE, note="This model takes text only."),
 }
 
 _COMMON: dict[str, Known] = {
@@ -42,7 +41,7 @@ CHAT: Mapping[str, Known] = {
     **_COMMON,
     "system": Refused(sources=(OTHERS,), neutral=EMPTY, note="It goes into a system message."),
     "prompt": Refused(sources=(OTHERS,), neutral=EMPTY, note="It goes into `messages`."),
-    "images": Refused(sources=(OTHERS,), neutral=NONE, note="This model takes text only."),
+    "images": Refused(sources=(OTHERS,), neutral=NONE, note="They go into a message."),
     "template": Refused(sources=(OTHERS,), neutral=EMPTY, note="Start the server with --chat-template FILE."),
 }
 GENERATE: Mapping[str, Known] = {
@@ -51,7 +50,6 @@ GENERATE: Mapping[str, Known] = {
         sources=_SOURCE, neutral=EMPTY, note="Start the server with --chat-template FILE, or use `raw`."
     ),
     "context": Refused(sources=_SOURCE, neutral=NONE, note="Send the whole conversation to /api/chat."),
-    "images": Refused(sources=_SOURCE, neutral=NONE, note="This model takes text only."),
     "tools": Refused(sources=(OTHERS,), neutral=NONE, note="/api/chat has them."),
     "messages": Refused(sources=(OTHERS,), neutral=NONE, note="/api/chat has them."),
     **{name: Refused(sources=_SOURCE, neutral=(0,), note="Of images.") for name in ("width", "height", "steps")},

@@ -4,6 +4,7 @@ It is put into our own names, as a request of chat or text completions, and read
 in the client's names.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ from nitro.errors import ApiError
 from nitro.models.setup import ModelSetup
 from nitro.parameters import NO_LIMIT, check_request
 from nitro.service.asked import Asked
-from nitro.service.requests import GenerationRequest
+from nitro.service.requests import Conversation, GenerationRequest
 from nitro.text.family import ModelFamily
 
 # What Ollama draws with where neither the model nor who serves it says otherwise (api/types.go, DefaultOptions).
@@ -74,6 +75,9 @@ class _NamedChat(_Named):
 class _NamedGenerate(_Named):
     prompt: Raw = NULL
     suffix: Raw = NULL
+
+
+_IMAGE = re.compile(r"(?:messages|prompt)\[(\d+)\]\.content\[(\d+)\]\.(?:image_url|type)")  # as chat calls it
 
 
 def name_chat(body: bytes) -> Asked:
@@ -127,7 +131,7 @@ def read_chat(body: bytes, setup: ModelSetup) -> GenerationRequest:
     except ApiError as error:
         raise error.renamed(given) from None
     names = {ours: given.get(theirs, theirs) for ours, theirs in named.items()}
-    return parse.read(Decoded(chat, told, {**given, **names}), parse.parse_chat, _with_defaults(setup))
+    return _with_images(Decoded(chat, told, {**given, **names}), setup, r"messages[\1].images[\2]")
 
 
 def read_generate(body: bytes, setup: ModelSetup) -> GenerationRequest:
@@ -137,12 +141,13 @@ def read_generate(body: bytes, setup: ModelSetup) -> GenerationRequest:
         check_request(request)
         _check_raw(request)
         ours, named = _common(request, setup)
-        if request.raw or request.suffix or (setup.template is None and not request.system):
+        if request.raw or request.suffix or (setup.template is None and not request.system and not request.images):
             return _continued(request, told, given, ours | _no_thinking(request), named, setup)
         ours |= _thinks(request.think, named, setup.template, setup)
         system = [requests.Message("system", request.system)] if request.system else []
+        said = messages.content(request.prompt or "", request.images)
         chat = requests.ChatRequest(
-            messages=[*system, requests.Message("user", request.prompt or "")],
+            messages=[*system, requests.Message("user", said)],
             logprobs=request.logprobs,
             top_logprobs=request.top_logprobs,
             **ours,
@@ -150,8 +155,23 @@ def read_generate(body: bytes, setup: ModelSetup) -> GenerationRequest:
     except ApiError as error:
         raise error.renamed(given) from None
     names = {ours: given.get(theirs, theirs) for ours, theirs in named.items()} | {"messages": "prompt"}
-    parsed = parse.read(Decoded(chat, told, {**given, **names}), parse.parse_chat, _with_defaults(setup))
+    parsed = _with_images(Decoded(chat, told, {**given, **names}), setup, r"images[\2]")
     return replace(parsed, param_names={**parsed.param_names, "prompt": "prompt"})
+
+
+def _with_images(decoded: Decoded[requests.ChatRequest], setup: ModelSetup, called: str) -> GenerationRequest:
+    """Read a chat whose images have the names of Ollama's requests. Raises ApiError 400."""
+    try:
+        parsed = parse.read(decoded, parse.chat_parser(setup), _with_defaults(setup))
+    except ApiError as error:
+        message, param = (_IMAGE.sub(called, text) for text in (str(error), error.param or ""))
+        message = message.replace("'image_url'", "'images'")
+        raise ApiError(error.status, message, param=param or None, code=error.code, type=error.type) from None
+    prompt = parsed.prompt
+    if not isinstance(prompt, Conversation) or not prompt.media:
+        return parsed
+    media = [replace(source, part="", field=_IMAGE.sub(called, source.param), type="") for source in prompt.media]
+    return replace(parsed, prompt=replace(prompt, media=media))
 
 
 def _continued(
@@ -258,6 +278,8 @@ def _no_thinking(request: OllamaGenerateRequest) -> dict[str, Any]:
 
 def _check_raw(request: OllamaGenerateRequest) -> None:
     """Raises ApiError 400 for what only a template could take in."""
+    if request.images and (request.raw or request.suffix):
+        raise ApiError.invalid("images", f"none beside '{'raw' if request.raw else 'suffix'}'")
     if request.raw and request.suffix:
         raise ApiError.invalid("suffix", "nothing beside 'raw'")
     if request.system and (request.raw or request.suffix):

@@ -54,6 +54,7 @@ class OllamaMessage(Struct):
     tool_calls: list[dict[str, Any]] | None = None
     tool_name: str | None = None
     tool_call_id: str | None = None
+    images: list[str] | None = None
 
 
 class CommonRequest(Struct, frozen=True, kw_only=True):
@@ -110,6 +111,9 @@ class OllamaGenerateRequest(CommonRequest, frozen=True, kw_only=True):
             "What the user says; where the model has no chat template, or with `raw`: the text that it continues. "
             "None: as without `messages`."
         ),
+    ] = None
+    images: Annotated[
+        list[str] | None, Param("Images in base64, which stand before the prompt.", capability="vision")
     ] = None
     suffix: Annotated[
         str | None, Param("The text that follows the answer, if the vocabulary has tokens to fill in the middle.")

@@ -22,7 +22,6 @@ from nitro.service.failures import as_api_error
 
 T = TypeVar("T", bound=Struct)
 
-NOT_YET = {"vision": False}
 # A client may not name files, or code, of the server's machine.
 NOT_OVER_HTTP = {"draft": "names a file", "log_level": "is the server's"}
 
@@ -153,7 +152,8 @@ def _describe(entry: PoolEntry) -> schema.Model:
             "reasoning": able.reasoning,
             "draft_model": info is not None and info.has_draft_model,
             **{name: generates and info is not None and name in info.samplers for name in SAMPLERS},
-            **NOT_YET,
+            "vision": info is not None and info.media is not None and info.media.image,
+            "audio": info is not None and info.media is not None and info.media.audio,
         },
         tool_format=able.tool_format,
         default_system_message=model.system if model and able.chats else None,

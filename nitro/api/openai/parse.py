@@ -1,6 +1,7 @@
 """A request of chat or text completions becomes a `GenerationRequest`: all is checked, and no default is missing."""
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -10,7 +11,7 @@ from nitro.api.openai import open_names, reply_options
 from nitro.api.openai.breakpoints import parse_breakpoints
 from nitro.api.openai.constraints import parse_constraint
 from nitro.api.openai.logit_bias import parse_bias
-from nitro.api.openai.messages import parse_content, parse_messages
+from nitro.api.openai.messages import ContentReader, parse_content, parse_messages
 from nitro.api.openai.model_name import seconds_of
 from nitro.api.openai.reply_options import ChatReplyOptions, CompletionReplyOptions
 from nitro.api.openai.requests import (
@@ -26,6 +27,7 @@ from nitro.api.openai.sampling import parse_sampling, without_effect
 from nitro.api.openai.tools import parse_tools, uses_functions
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.sampling_params import INT32
+from nitro.engines.types import MediaInfo
 from nitro.errors import ApiError
 from nitro.models.setup import ModelSetup
 from nitro.parameters import NO_LIMIT, check_count, check_request
@@ -44,12 +46,17 @@ MAX_STOP_CHARS = 1000
 
 def read_chat(body: bytes, setup: ModelSetup) -> GenerationRequest:
     """The Reader of `POST /v1/chat/completions`. Raises ApiError 400 with `param`."""
-    return read(json_body.decode(body, ChatRequest), parse_chat, setup)
+    return read(json_body.decode(body, ChatRequest), chat_parser(setup), setup)
 
 
 def read_completion(body: bytes, setup: ModelSetup) -> GenerationRequest:
     """The Reader of `POST /v1/completions`. Raises ApiError 400 with `param`."""
     return read(json_body.decode(body, CompletionRequest), parse_completion, setup)
+
+
+def chat_parser(setup: ModelSetup) -> Callable[[ChatRequest, SamplingDefaults, Collection[str]], GenerationRequest]:
+    """`parse_chat` for a model."""
+    return partial(parse_chat, media=setup.info.media)
 
 
 def read(
@@ -80,20 +87,27 @@ def with_given(parsed: GenerationRequest, given: Mapping[str, str]) -> Generatio
     return replace(parsed, constraint=constraint, prompt=prompt, param_names={**parsed.param_names, **given})
 
 
-def parse_chat(request: ChatRequest, defaults: SamplingDefaults, samplers: Collection[str] = ()) -> GenerationRequest:
+def parse_chat(
+    request: ChatRequest,
+    defaults: SamplingDefaults,
+    samplers: Collection[str] = (),
+    media: MediaInfo | None = None,
+) -> GenerationRequest:
     """Check everything that needs no engine. Raises ApiError 400 with `param`.
 
-    `defaults`: the model's own. `samplers`: those of SAMPLERS that the engine has.
+    `defaults`: the model's own. `samplers`: those of SAMPLERS that the engine has. `media`: which it takes.
     """
     check_request(request)
     if request.top_logprobs and not request.logprobs:
         raise ApiError.invalid("top_logprobs", "'logprobs' to be true where it is given")
     logprobs = (request.top_logprobs or 0) if request.logprobs else None
-    messages = parse_messages(request.messages)
+    reader = ContentReader(media)
+    messages = parse_messages(request.messages, reader)
     max_tokens = _parse_max_tokens(request)
     check_min_tokens(request.min_tokens, max_tokens)
     conversation = Conversation(
         messages=messages,
+        media=reader.media,
         tools=parse_tools(request),
         variables=parse_variables(request),
         variables_set_by=variables_set_by(request),

@@ -167,7 +167,12 @@ def usage_of(usage: events.TokenUsage) -> schema.Usage:
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         total_tokens=usage.prompt_tokens + usage.completion_tokens,
-        prompt_tokens_details=schema.PromptTokensDetails(usage.cached_tokens, usage.cache_write_tokens or UNSET),
+        prompt_tokens_details=schema.PromptTokensDetails(
+            usage.cached_tokens,
+            usage.cache_write_tokens or UNSET,
+            usage.media_tokens.get("image", UNSET),
+            usage.media_tokens.get("audio", UNSET),
+        ),
         completion_tokens_details=details,
     )
 

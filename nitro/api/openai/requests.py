@@ -31,6 +31,25 @@ _tools = partial(Param, capability="tools")
 _reasoning = partial(Param, capability="reasoning")
 
 
+class ImageUrl(Struct):
+    """An image: a `data:` URI, base64, or an address."""
+
+    known: ClassVar[Mapping[str, Known]] = inside.IMAGE_URL
+
+    url: str | None = None
+    detail: str | None = None
+
+
+class InputAudio(Struct):
+    """A sound in base64, or where it is."""
+
+    known: ClassVar[Mapping[str, Known]] = inside.IMAGE_URL
+
+    data: str | None = None
+    format: str | None = None
+    url: str | None = None
+
+
 class Part(Struct):
     """One part of a message's content. A part without a type is text."""
 
@@ -39,6 +58,11 @@ class Part(Struct):
     type: str | None = None
     text: str | None = None
     refusal: str | None = None
+    image_url: str | ImageUrl | None = None
+    image: str | None = None
+    detail: str | None = None
+    input_audio: InputAudio | None = None
+    audio_url: str | InputAudio | None = None
     cache_control: CacheControl | None = None
     prompt_cache_breakpoint: CacheBreakpoint | None = None
 

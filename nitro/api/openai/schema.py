@@ -14,10 +14,12 @@ FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
 
 class PromptTokensDetails(Struct):
     """Tokens of the prompt that were not computed again; and those that were, and stay in the cache since the request
-    says so."""
+    says so. Those of images and of sounds, with the marks around them."""
 
     cached_tokens: int = 0
     cache_write_tokens: int | UnsetType = UNSET
+    image_tokens: int | UnsetType = UNSET
+    audio_tokens: int | UnsetType = UNSET
 
 
 class CompletionTokensDetails(Struct):

@@ -14,15 +14,18 @@ from typing import Any
 
 import msgspec
 
+from nitro.api import media_parts
 from nitro.api.names import Harmless, Refused, asks
 from nitro.api.openai.messages import MAX_MESSAGES, MAX_PARTS
 from nitro.api.prefix_cache import marked_parts
 from nitro.api.responses import names, sealed
 from nitro.api.responses.custom_input import INPUT
+from nitro.engines.types import MediaInfo
 from nitro.errors import ApiError
 from nitro.parameters import check_count
 from nitro.service import ignored_parameters
-from nitro.service.requests import Breakpoint, text_part
+from nitro.service.media.sources import MediaSource
+from nitro.service.requests import Breakpoint, media_part, text_part
 from nitro.text.conversation_shape import REASONING_NAMES
 
 Item = Mapping[str, Any]
@@ -30,12 +33,12 @@ Named = Callable[[str, str | None], str]  # of a tool's name and namespace: how 
 
 ROLES = ("user", "assistant", "system", "developer")
 TEXT_PARTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
-MEDIA_PARTS = ("input_image", "input_file", "input_audio", "computer_screenshot", "image_url")
 
 
 class ConversationReader:
     """Reads items one after the other. `named`: how the model knows a tool. `references`: kept items, by id.
-    `calls`: ids of calls that were made before. `inherited`: see prefix_cache.WholePrompt."""
+    `calls`: ids of calls that were made before. `inherited`: see prefix_cache.WholePrompt. `about`: the
+    images and sounds that the model takes; `media` are those that were found."""
 
     def __init__(
         self,
@@ -43,8 +46,11 @@ class ConversationReader:
         references: Mapping[str, Item] | None = None,
         calls: Iterable[str] = (),
         inherited: float | None = None,
+        about: MediaInfo | None = None,
     ):
         self._named = named
+        self._about = about
+        self.media: list[MediaSource] = []
         self._inherited = inherited
         self._references = references or {}
         self._turn: dict[str, Any] | None = None  # the assistant's message, which may go on
@@ -112,7 +118,7 @@ class ConversationReader:
         role = item.get("role")
         if role not in ROLES:
             raise ApiError.invalid(f"{where}.role", f"one of {', '.join(ROLES)}, got '{role}'")
-        content = [text_part(text) for text in self._content(item.get("content"), f"{where}.content")]
+        content = self._content(item.get("content"), f"{where}.content")
         if role != "assistant":
             self.add({"role": role, "content": content}, where)
         elif self._turn is not None and (self._turn.get("tool_calls") or not self._turn["content"]):
@@ -130,7 +136,8 @@ class ConversationReader:
         if isinstance(encrypted, str):
             text = sealed.opened(encrypted) or ""
         for name in ("content", "summary"):
-            text = text or "\n\n".join(self._content(item.get(name), f"{where}.{name}"))
+            parts = [] if text else self._content(item.get(name), f"{where}.{name}", self._text_part)
+            text = text or "\n\n".join(part["text"] for part in parts)
         if not text:
             return
         turn = self._turn
@@ -166,7 +173,7 @@ class ConversationReader:
             raise ApiError(400, f"No tool call found for the output with call_id '{id}'.", param=f"{where}.call_id")
         if item.get("output") is None:
             raise ApiError.missing(f"{where}.output")
-        content = [text_part(text) for text in self._content(item["output"], f"{where}.output")]
+        content = self._content(item["output"], f"{where}.output")
         self.add({"role": "tool", "content": content, "tool_call_id": id}, where)
 
     def _begin_turn(self, where: str) -> dict[str, Any]:
@@ -175,31 +182,36 @@ class ConversationReader:
         self._turn = turn
         return turn
 
-    def _content(self, content: Any, where: str) -> list[str]:
-        """The texts of a content: a text, or parts."""
+    def _content(self, content: Any, where: str, read: "_ReadPart | None" = None) -> list[dict[str, Any]]:
+        """A content, a text or parts, as templates want it. `read`: reads a part; None: it may be an image or a
+        sound."""
         if content is None:
             return []
         if isinstance(content, str):
-            return [content]
+            return [text_part(content)]
         parts = content if isinstance(content, list) else [content]
         check_count(where, parts, MAX_PARTS, "parts")
-        return [self._part(part, f"{where}[{i}]") for i, part in enumerate(parts)]
+        return [(read or self._part)(part, f"{where}[{i}]") for i, part in enumerate(parts)]
 
-    def _part(self, part: Any, where: str) -> str:
+    def _part(self, part: Any, where: str) -> dict[str, Any]:
+        if isinstance(part, dict) and isinstance(kind := part.get("type"), str) and media_parts.is_medium(kind):
+            self._tell(part, _MEDIA_FIELDS, names.MEDIA_PART, where)
+            return media_part(media_parts.source(part, where, self._about), self.media)
+        return self._text_part(part, where)
+
+    def _text_part(self, part: Any, where: str) -> dict[str, Any]:
         if not isinstance(part, dict):
             raise ApiError.invalid(where, "an object", code="invalid_type")
         kind = part.get("type")
-        if kind in MEDIA_PARTS:
-            raise ApiError(
-                400, f"This model takes text only, no '{kind}'.", param=f"{where}.type", code="unsupported_content"
-            )
         if kind not in (*TEXT_PARTS, "refusal"):
             raise ApiError.invalid(f"{where}.type", f"'input_text', 'output_text' or 'refusal', got '{kind}'")
         field = "refusal" if kind == "refusal" else "text"
         self._tell(part, frozenset(("type", field)), names.PART, where)
-        return _text(part, field, where)
+        return text_part(_text(part, field, where))
 
 
+_MEDIA_FIELDS = frozenset(("type", "image_url", "image", "detail", "input_audio", "audio_url", "file_id"))
+_ReadPart = Callable[[Any, str], dict[str, Any]]
 _Read = Callable[[ConversationReader, Item, str], None]
 _CALL = "type call_id name namespace"
 

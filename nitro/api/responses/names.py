@@ -151,6 +151,12 @@ PART: Mapping[str, Known] = {
         for name in ("annotations", "logprobs", "parsed", "id", "index")
     },
 }
+MEDIA_PART: Mapping[str, Known] = {
+    **PART,
+    "file_url": Refused(sources=(OPENAI,), note="Only texts, images and sounds are taken."),
+    "file_data": Refused(sources=(OPENAI,), note="Only texts, images and sounds are taken."),
+    "filename": Harmless(sources=(OPENAI,), note="A file is known by its first bytes."),
+}
 TOOL: Mapping[str, Known] = {
     **_CACHE,
     "allowed_callers": Harmless(sources=(OPENAI,), note="Every call is the model's own."),

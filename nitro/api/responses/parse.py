@@ -29,6 +29,7 @@ from nitro.api.responses.requests import (
     TextOptions,
 )
 from nitro.api.responses.tools import ReadTools, read_tools
+from nitro.engines.types import MediaInfo
 from nitro.errors import ApiError
 from nitro.models.setup import ModelSetup
 from nitro.parameters import check_request
@@ -84,7 +85,7 @@ def _parse(
     tools = read_tools(request.tools, request.tool_choice, request.parallel_tool_calls, closes_objects(like_chat))
     if tools.offered and tools.offered.required and request.ignore_eos:
         raise ApiError.invalid("ignore_eos", "false beside 'tool_choice', which says where the answer ends")
-    reader, items = _read_input(request, remembered, tools)
+    reader, items = _read_input(request, remembered, tools, setup.info.media)
     max_tokens = chat.unlimited(request.max_output_tokens)
     chat.check_min_tokens(request.min_tokens, max_tokens)
     include = _include(request)
@@ -93,6 +94,7 @@ def _parse(
     sampling = common["sampling"]
     conversation = Conversation(
         messages=reader.messages,
+        media=reader.media,
         places=reader.places,
         tools=tools.offered,
         variables=chat.parse_variables(like_chat) | _verbosity(request),
@@ -186,14 +188,14 @@ def _check_others(request: ResponsesRequest) -> None:
 
 
 def _read_input(
-    request: ResponsesRequest, remembered: bytes | None, tools: ReadTools
+    request: ResponsesRequest, remembered: bytes | None, tools: ReadTools, media: MediaInfo | None
 ) -> tuple[ConversationReader, list[Item]]:
     """The conversation, and the request's own items."""
     kept = history.decode(remembered or b"")
     inherited = parse_whole(None, None, request.prompt_cache_options).inherited
     decode = msgspec.json.decode
     reader = ConversationReader(
-        tools.named, {id: decode(item) for id, item in kept.referenced.items()}, inherited=inherited
+        tools.named, {id: decode(item) for id, item in kept.referenced.items()}, inherited=inherited, about=media
     )
     if request.instructions:
         reader.add({"role": "system", "content": [text_part(request.instructions)]}, "instructions")

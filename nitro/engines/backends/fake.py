@@ -7,17 +7,36 @@ It keeps the rules of the contract strictly: what a slot holds, the pool's size,
 from array import array
 from collections.abc import Callable, Iterable
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from nitro.engines.embedder import EmbedsOnly, Pair
+from nitro.engines.media import Media
+from nitro.engines.media_encoder import MediaEncoder, MediaRejected, MediaRun
 from nitro.engines.runner import Chunk, OutOfKV, Result
-from nitro.engines.types import EmbeddingInfo, EngineSpec, Logprobs, ModelInfo, RerankInfo, SamplingParams, ScoredToken
+from nitro.engines.types import (
+    EmbeddingInfo,
+    EngineSpec,
+    Logprobs,
+    MediaInfo,
+    ModelInfo,
+    RerankInfo,
+    SamplingParams,
+    ScoredToken,
+)
 
 EOG = 256
 FIRST = ord(" ")
 LAST = ord("~")
 WIDTH = 8  # of its embeddings
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
+
+SEER_TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for part in m.content %}"
+    "{% if part.type == 'text' %}{{ part.text }}{% elif part.type in ('image', 'audio') %}<{{ part.type }}>{% endif %}"
+    "{% endfor %}{% endif %}{% endfor %}<assistant>"
+)
 
 
 class FakeTokenizer:
@@ -65,6 +84,7 @@ class FakeRunner:
             ),
         )
         self.tokenizer = FakeTokenizer()
+        self.media: MediaEncoder | None = None
         self.draft_model: Callable[[list[int]], int] = self._follows  # the token that it says after those
         self._held: list[list[int]] = [[] for _ in range(self.info.slots)]
         self._compared: dict[int, list[int]] = {}  # by slot: the list that it is known to hold the beginning of
@@ -201,6 +221,48 @@ class FakeRunner:
 
     def close(self) -> None:
         """Nothing."""
+
+
+class FakeRows(Struct, frozen=True):
+    """What stands for rows: the medium."""
+
+    media: Media
+
+    @property
+    def nbytes(self) -> int:
+        """As many as the file has."""
+        return len(self.media.data)
+
+
+class FakeMediaEncoder:
+    """Makes one run of each medium, between "(" and ")": a token for each 16 bytes of the file, and one more. A file
+    that has "!unreadable" in it is none."""
+
+    def pieces(self, media: Media) -> list[list[int] | MediaRun]:
+        """Raises MediaRejected."""
+        if b"!unreadable" in media.data:
+            raise MediaRejected("The file is damaged.")
+        tokens = len(media.data) // 16 + 1
+        return [list(b"("), MediaRun(tokens, tokens, atomic=False, source=media), list(b")")]
+
+    def encode(self, run: MediaRun) -> FakeRows:
+        """The medium itself."""
+        return FakeRows(run.source)
+
+
+class FakeSeer(FakeRunner):
+    """Sees and hears. Its template takes parts."""
+
+    def __init__(self, spec: EngineSpec, kv_tokens: int | None = None):
+        super().__init__(spec, kv_tokens)
+        self.info = replace(self.info, template=SEER_TEMPLATE, media=MediaInfo(image=True, audio=True))
+        self.media: MediaEncoder | None = FakeMediaEncoder()
+
+    def submit(self, batch: list[Chunk]) -> None:
+        """Every id below zero has its rows."""
+        for chunk in batch:
+            assert all(token >= 0 or token in chunk.media for token in chunk.tokens[chunk.start : chunk.stop])
+        super().submit(batch)
 
 
 class FakeEncoder(EmbedsOnly):

@@ -63,6 +63,7 @@ MLX = EngineDescriptor(
 # named after the options of llama-server that they are
 LLAMA_SERVER_OPTIONS = frozenset(
     {
+        "image_max_tokens",
         "cache_type_k",
         "cache_type_v",
         "flash_attn",
@@ -94,7 +95,7 @@ LLAMA = EngineDescriptor(
     packages=(Package(extra="llama", platforms=frozenset({ANY}), title="llama.cpp"),),
     automatic=frozenset({ANY}),
     gpu="CUDA",
-    options=frozenset({"draft", "gpu_layers", "require_gpu", "threads", *LLAMA_SERVER_OPTIONS}),
+    options=frozenset({"draft", "gpu_layers", "mmproj", "require_gpu", "threads", *LLAMA_SERVER_OPTIONS}),
     samplers=frozenset({"dry_multiplier", "dynatemp_range", "mirostat", "xtc_probability"}),
 )
 

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from nitro.engines.media import MediaKind
+from nitro.engines.messages import Accepted
 from nitro.engines.types import Admission, Output
 from nitro.errors import EngineError, PromptRejected, SchemaViolated, SequenceFailed
 
@@ -37,6 +39,7 @@ class Generation:
         self.n = n  # sequences on each prompt
         self.digest = digest  # of the work: the same for requests that are alike
         self.prompt_tokens = 0  # of all prompts
+        self.media_tokens: dict[MediaKind, int] = {}  # of these, those of images and of sounds
         self.echoes: list[list[bytes]] = []  # the tokens of each prompt, if requested
         self.unenforced: list[str] = []  # what of the constraint's schemas is let through
         self.cached_tokens = 0
@@ -120,11 +123,12 @@ class Generation:
 
     # Called as frames arrive
 
-    def accept(self, prompt_tokens: int, echoes: list[list[bytes]], unenforced: list[str]) -> None:
+    def accept(self, accepted: Accepted) -> None:
         """The engine has queued its sequences."""
-        self.prompt_tokens = prompt_tokens
-        self.echoes = echoes
-        self.unenforced = unenforced
+        self.prompt_tokens = accepted.prompt_tokens
+        self.media_tokens = accepted.media_tokens
+        self.echoes = accepted.echoes
+        self.unenforced = accepted.unenforced
         if not self.accepted.done():
             self.accepted.set_result(None)
 

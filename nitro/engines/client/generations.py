@@ -125,7 +125,7 @@ class Generations:
     def accepted(self, message: messages.Accepted) -> None:
         """A request is queued."""
         if generation := self.by_id.get(message.id):
-            generation.accept(message.prompt_tokens, message.echoes, message.unenforced)
+            generation.accept(message)
         elif embedding := self.embeddings.get(message.id):
             embedding.accept(message.prompt_tokens)
 

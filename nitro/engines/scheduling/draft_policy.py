@@ -120,7 +120,7 @@ class DraftPolicy:
         for name, guess in drafter.look(sequence.tokens, sequence.generated).items():
             chances = self._chances_of(drafter, name).chain(guess.agreement, min(room, len(guess.tokens)))
             candidates.append(Candidate(sequence, chunk, name, Chain(chances)))
-        if self._has_draft_model:
+        if self._has_draft_model and not sequence.media:  # of which that model would know nothing
             chances = self._chances_of(drafter, "model").chain(drafter.agreed, room) or [0.0]  # else never tried again
             candidates.append(Candidate(sequence, chunk, "model", Chain(chances, modelled=True)))
         return [candidate for candidate in candidates if candidate.chain.chances]

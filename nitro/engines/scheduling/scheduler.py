@@ -20,7 +20,7 @@ whole context, so the oldest sequence always advances.
 
 Rules with a module of their own: who is older, and when a younger one may go first (`fair_order.py`); what becomes of
 the KV cache (`prefix_cache.py`); who waits for a prefix that is being computed (`inflight_prefixes.py`); which tokens
-are drafted, to be checked together (`draft_policy.py`).
+are drafted, to be checked together (`draft_policy.py`); where an image may not be cut (`media_borders.py`).
 """
 
 from bisect import insort
@@ -34,6 +34,7 @@ from nitro.engines.runner import Chunk, Matcher, Result
 from nitro.engines.scheduling.draft_policy import DraftPolicy
 from nitro.engines.scheduling.fair_order import age, may_overtake, order_prompts, overtake
 from nitro.engines.scheduling.inflight_prefixes import InFlightPrefixes
+from nitro.engines.scheduling.media_borders import chunk_end
 from nitro.engines.scheduling.prefix_cache import BusySlot, KVStore, PrefixCache
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.slots import Slots
@@ -246,7 +247,7 @@ class Scheduler:
             if not count or (chunks and count > budget):
                 break
             chunks.append(self._chunk(sequence, count))
-            budget -= count
+            budget = max(budget - count, 0)
         return chunks
 
     def _longest_chunk(self, sequence: Sequence) -> int:
@@ -258,8 +259,10 @@ class Scheduler:
         return self._whole_pieces(sequence, count)
 
     def _whole_pieces(self, sequence: Sequence, count: int) -> int:
+        """So many tokens, or fewer; more where what comes first may not be cut."""
         start = sequence.computed
-        return self.prefixes.grid.chunk_end(start, start + count, sequence.prompt_length) - start
+        end = self.prefixes.grid.chunk_end(start, start + count, sequence.prompt_length)
+        return chunk_end(sequence.tokens, sequence.media, start, end) - start
 
     def _decode_chunks(self, sequences: list[Sequence], beside_prompts: bool, others_wait: bool) -> list[Chunk]:
         """A chunk for each, with a draft where that pays: never in a step that prompts fill."""
@@ -281,7 +284,15 @@ class Scheduler:
         assert slot is not None
         matcher = self._matcher(sequence) if sampling.min_tokens else sequence.matcher
         return Chunk(
-            sequence.id, slot, sequence.tokens, start, start + count, sampling, sequence.prompt_length, matcher
+            sequence_id=sequence.id,
+            slot=slot,
+            tokens=sequence.tokens,
+            start=start,
+            stop=start + count,
+            sampling=sampling,
+            prompt_length=sequence.prompt_length,
+            matcher=matcher,
+            media=sequence.media,
         )
 
     def _matcher(self, sequence: Sequence) -> Matcher | None:

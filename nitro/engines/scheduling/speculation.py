@@ -53,7 +53,9 @@ class Drafter:
         self.guesses = {}
         for name, source in self._sources.items():
             guess = source.guess(tokens, generated)
-            if guess.tokens:
+            if media := next((at for at, token in enumerate(guess.tokens) if token < 0), None):
+                guess.tokens = guess.tokens[:media]
+            if guess.tokens and guess.tokens[0] >= 0:
                 self.guesses[name] = guess
         return self.guesses
 

@@ -13,7 +13,8 @@ from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.worker.embeddings import EmbeddingTask
 from nitro.system.frames import WireMessage
 
-Lane = Literal["small", "long", "constrained"]  # the kinds of slices: short work, long work, compiling a constraint
+# the kinds of slices: short work, long work, compiling a constraint, encoding images and sounds
+Lane = Literal["small", "long", "constrained", "media"]
 T = TypeVar("T")
 Slices = Generator[Lane, None, T]  # yields, before each slice, the lane in which that slice belongs
 

@@ -48,11 +48,12 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
         return
     inbox = Inbox()
     outbox = Outbox()
+    preparation = Preparation(runner, spec.lookup == "on")
     services = handlers.Services(
-        Preparation(runner, spec.lookup == "on"),
+        preparation,
         EmbeddingPreparation(runner),
         Preparers(inbox, outbox, marks),
-        TokenQuestions(runner.tokenizer, runner.info),
+        TokenQuestions(runner.tokenizer, runner.info, preparation.media),
     )
     reader.handle_with(partial(handlers.handle, services))
     outbox.put(messages.Ready(runner.info))

@@ -9,6 +9,7 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from itertools import chain, takewhile
@@ -18,13 +19,15 @@ from msgspec.structs import replace
 
 from nitro.engines import messages
 from nitro.engines.constraints.thinking_budget import ThinkingMatcher
+from nitro.engines.media import MediaKind
 from nitro.engines.runner import Matcher, ModelRunner, Tokenizer
 from nitro.engines.scheduling.prefix_cache import MIN_PREFIX
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.speculation import Drafter
 from nitro.engines.types import Constraint, GenerationParams, SamplingParams
-from nitro.engines.work import Work, decode_work
+from nitro.engines.work import MediaPrompt, Prompt, Work, decode_work
 from nitro.engines.worker.jobs import Abandoned, JobResult, Lane, Rejection, Slices, T, brief, first_lane
+from nitro.engines.worker.media_prompts import MediaPrompts, MediaTokens
 from nitro.engines.worker.named_prefixes import NamedPrefixes
 from nitro.engines.worker.prompt_tokens import PromptTokenizer
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nitro.engine")
 
+NO_ECHO = "A prompt with an image or a sound cannot be shown or scored token by token."
 BAN_BIAS = -100.0  # a logit bias this low or lower bans the token, as in the OpenAI API
 MAX_QUICK_ITEMS = 8  # sequences, biased texts or visible tokens in a small request: it takes milliseconds
 TEXTS_PER_SLICE = 32
@@ -49,6 +53,7 @@ class Preparation:
         self._info = runner.info
         self._tokenizer = runner.tokenizer
         self._prompts = PromptTokenizer(runner.tokenizer, runner.info)
+        self.media = MediaPrompts(runner)
         self._prefixes = NamedPrefixes(runner.tokenizer, runner.info)
         self._grammar_compiler: GrammarCompiler | None = None  # made with the first constraint
         self._making_compiler = threading.Lock()
@@ -89,15 +94,18 @@ class Preparation:
         sequences: list[Sequence] = []
         echoes: list[list[bytes]] = []
         prompt_tokens = 0
+        media_tokens: Counter[MediaKind] = Counter()
         for i, prompt in enumerate(work.prompts):
             if lane != "small":
                 yield lane
-            tokens = self._prompts.tokens(ids[0], prompt)
+            found = yield from self._read(ids[0], prompt, work, lane)
+            tokens = found.tokens
             prompt_tokens += len(tokens)
+            media_tokens += found.counts
             room = self._info.context - len(tokens)
             max_tokens = room if params.max_tokens is None else min(room, params.max_tokens)
             points = () if self._info.can_truncate else snapshot_points(tokens, self._tokenizer)
-            keeps = self._prefixes.keeps(work, tokens, points) if i == 0 else ()
+            keeps = self._prefixes.keeps(work, tokens, points, partial(self.media.beginning, found)) if i == 0 else ()
             if not self._info.can_truncate:
                 points = tuple(sorted({*points, *(keep.length for keep in keeps)}))
             if params.echo:
@@ -115,9 +123,23 @@ class Preparation:
                     keeps=keeps if j == 0 else (),
                     visible_special_tokens=visible,
                     bypass_cache=not params.use_cache,
+                    media=found.runs,
                 )
                 sequences.append(sequence)
-        return JobResult(messages.Accepted(ids[0], prompt_tokens, echoes, unenforced), sequences)
+        answer = messages.Accepted(ids[0], prompt_tokens, echoes, unenforced, dict(media_tokens))
+        return JobResult(answer, sequences)
+
+    def _read(self, request_id: int, prompt: Prompt, work: Work, lane: Lane) -> Slices[MediaTokens]:
+        """The ids of a prompt, and its media with their rows. Raises Rejection."""
+        if not isinstance(prompt, MediaPrompt):
+            return MediaTokens(self._prompts.tokens(request_id, prompt))
+        if work.params.echo or work.params.sampling.prompt_logprobs:
+            raise Rejection(messages.Rejected(request_id, NO_ECHO, "echo"))
+        found = yield from self.media.read(request_id, prompt, work.media)
+        self.media.check(request_id, found)
+        yield from self.media.encode(request_id, found)
+        yield lane
+        return found
 
     def _predicted(self, text: str) -> list[int]:
         """The tokens of a prediction, as far as it may fit and the model knows them."""
@@ -190,10 +212,15 @@ def _seeded(sampling: SamplingParams, choice: int) -> SamplingParams:
     return replace(sampling, seed=(sampling.seed + choice) % 2**31)
 
 
+def is_control(token: int, tokenizer: Tokenizer) -> bool:
+    """Whether it adds nothing to the text, and is no row of media."""
+    return token >= 0 and not tokenizer.token_bytes(token)
+
+
 def snapshot_points(tokens: list[int], tokenizer: Tokenizer) -> tuple[int, ...]:
     """Where another prompt that begins like this one is likely to differ from it, ascending.
 
     That is before the control token that ends the first message, and before the one that opens the answer.
     """
-    controls = [i for i, token in enumerate(tokens) if i >= MIN_PREFIX and not tokenizer.token_bytes(token)]
+    controls = [i for i, token in enumerate(tokens) if i >= MIN_PREFIX and is_control(token, tokenizer)]
     return tuple(sorted({controls[0], controls[-1]})) if controls else ()

@@ -3,6 +3,7 @@
     Job → small        one thread, in order
           long         a slice of each request in turn
           constrained  the same: constraints are compiled
+          media        one thread: images and sounds are encoded
 
 Whatever goes wrong in a job is an error of its own request. When a client leaves, no further slice of its job begins.
 """
@@ -23,7 +24,8 @@ from nitro.engines.worker.outbox import Outbox
 log = logging.getLogger("nitro.engine")
 
 # The libraries release Python's lock. Several threads, so that one request that takes long does not block its lane.
-THREADS: dict[Lane, int] = {"small": 1, "long": 2, "constrained": 3}
+# One thread for media: an encoder computes one thing at a time, and what it has encoded nobody encodes again.
+THREADS: dict[Lane, int] = {"small": 1, "long": 2, "constrained": 3, "media": 1}
 assert sum(THREADS.values()) < LANES  # lane 0 of the crash marks is the engine thread's
 
 

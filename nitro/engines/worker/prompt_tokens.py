@@ -5,7 +5,6 @@ from collections.abc import Callable
 from nitro.engines import messages
 from nitro.engines.runner import Tokenizer
 from nitro.engines.types import ModelInfo
-from nitro.engines.work import MediaPrompt, Prompt
 from nitro.engines.worker.jobs import Rejection
 
 # A text of more characters than both of these may not fit into the context, and is read in parts.
@@ -17,28 +16,30 @@ class PromptTokenizer:
     """Tokenises and checks prompts for one model. Thread-safe."""
 
     def __init__(self, tokenizer: Tokenizer, info: ModelInfo):
-        self._encode, self._encode_plain = tokenizer.encode, tokenizer.encode_plain
+        self.encode, self._encode_plain = tokenizer.encode, tokenizer.encode_plain
         self._context = info.context
         self._vocabulary = info.vocabulary
         self.readable_chars = max(CHARS_PER_TOKEN * info.context, MIN_CHARS)  # of a text that may fit
 
-    def tokens(self, request_id: int, prompt: Prompt) -> list[int]:
+    def tokens(self, request_id: int, prompt: str | list[int]) -> list[int]:
         """The token ids of a prompt. Raises Rejection, under this id, where the prompt cannot be computed."""
         tokens = self.read(request_id, prompt)
+        self.check_length(request_id, tokens)
+        return tokens
+
+    def check_length(self, request_id: int, tokens: list[int]) -> None:
+        """Raise Rejection for a prompt without a token, or without room for one more."""
         if not tokens:
             raise Rejection(messages.Rejected(request_id, "The prompt is empty: it holds no token."))
         if len(tokens) >= self._context:
             raise Rejection(messages.TooLong(request_id, len(tokens), self._context))
-        return tokens
 
-    def read(self, request_id: int, prompt: Prompt, parse_special: bool = True) -> list[int]:
+    def read(self, request_id: int, prompt: str | list[int], parse_special: bool = True) -> list[int]:
         """The same, of a prompt that need not leave room for an answer. `parse_special`: see messages.Tokenize. Raises
         Rejection for ids that are not in the vocabulary, and for a text that is much too long."""
-        if isinstance(prompt, MediaPrompt):
-            raise Rejection(messages.Rejected(request_id, "The model takes no images and no sound."))
         tokens = prompt
         if isinstance(prompt, str):
-            tokens = self._encode_text(request_id, prompt, self._encode if parse_special else self._encode_plain)
+            tokens = self._encode_text(request_id, prompt, self.encode if parse_special else self._encode_plain)
         assert isinstance(tokens, list)
         size = self._vocabulary
         if tokens and (

@@ -38,7 +38,9 @@ from nitro.service.intake.messages import (
     Rendered,
     Use,
     Valid,
+    Wants,
 )
+from nitro.service.media.limits import DEFAULT_LIMITS, MediaLimits
 from nitro.system.child_process import ChildProcess
 from nitro.system.frame_connection import FrameConnection
 from nitro.system.spawn import Spawned
@@ -56,13 +58,20 @@ MAX_HELD = 256 * 2**20  # bytes of bodies that wait to be read, in each lane
 class Intake:
     """The lanes of one server. Every method belongs to the event loop."""
 
-    def __init__(self, seconds: float = SECONDS, readers: Sequence[str] = (), first: Spawned | None = None):
+    def __init__(
+        self,
+        seconds: float = SECONDS,
+        readers: Sequence[str] = (),
+        first: Spawned | None = None,
+        media: MediaLimits = DEFAULT_LIMITS,
+    ):
         """`seconds`: processor time for a small request. `readers`: those that every process imports before its first
         request, as "module:function"; any other is imported when it is needed. `first`: a process that has begun, for
-        small requests."""
+        small requests. `media`: the limits of requests' images and sounds."""
         self._seconds = seconds
-        self._small = _Lane(readers, idle=None, first=first)
-        self._large = _Lane(readers, idle=IDLE)
+        self._media = media
+        self._small = _Lane(readers, idle=None, first=first, media=media)
+        self._large = _Lane(readers, idle=IDLE, media=media)
 
     async def read(
         self,
@@ -80,10 +89,7 @@ class Intake:
         Raises ApiError, TemplateError, PromptTooLong or PromptRejected where the request is at fault, EngineBusy where
         too many of its size wait, or no process can be started.
         """
-        length = None if history is None else len(history)
-        body = [history, *body] if history else body
-        lane, seconds = self._lane(body)
-        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found, history=length, share=share), body)
+        answer = await self._read(setup, Read(reader, 0, strict, found=found, share=share), body, history)
         assert isinstance(answer, Prepared)
         return answer
 
@@ -91,8 +97,7 @@ class Intake:
         self, setup: ModelSetup, reader: str, body: list[bytes], strict: bool = False, found: bool = False
     ) -> PreparedEmbedding:
         """The same for a request of embeddings, whose `reader` is an EmbeddingReader's place."""
-        lane, seconds = self._lane(body)
-        answer = await lane.ask(setup, Read(reader, seconds, strict, found=found), body)
+        answer = await self._read(setup, Read(reader, 0, strict, found=found), body)
         assert isinstance(answer, PreparedEmbedding)
         return answer
 
@@ -106,12 +111,26 @@ class Intake:
         history: bytes | None = None,
     ) -> Rendered:
         """The same, of its prompt alone."""
-        length = None if history is None else len(history)
-        body = [history, *body] if history else body
-        lane, seconds = self._lane(body)
-        read = Read(reader, seconds, strict, found=found, history=length, only_prompt=True)
-        answer = await lane.ask(setup, read, body)
+        answer = await self._read(setup, Read(reader, 0, strict, found=found, only_prompt=True), body, history)
         assert isinstance(answer, Rendered)
+        return answer
+
+    async def _read(self, setup: ModelSetup, read: Read, body: list[bytes], history: bytes | None = None) -> FromIntake:
+        """The answer to a Read. What a request has by its address is fetched in between."""
+        if history is not None:
+            read = replace(read, history=len(history))
+            body = [history, *body] if history else body
+        lane, seconds = self._lane(body)
+        answer = await lane.ask(setup, replace(read, seconds=seconds), body)
+        if isinstance(answer, Wants):
+            from nitro.service.media.remote import fetch  # few servers need it
+
+            files = await fetch(answer.urls, self._media)
+            before = [history] if history else []
+            body = [*before, *files.values(), *body[len(before) :]]
+            lane, seconds = self._lane(body)
+            fetched = [(url, len(data)) for url, data in files.items()]
+            answer = await lane.ask(setup, replace(read, seconds=seconds, fetched=fetched), body)
         return answer
 
     async def name(self, namer: str, body: list[bytes]) -> Asked:
@@ -160,8 +179,15 @@ class _Lane:
     """One process at a time, and the requests that wait for it. `idle`: seconds without work after which the process
     ends; None: it stays. `first`: a process that has begun already."""
 
-    def __init__(self, readers: Sequence[str], idle: float | None, first: Spawned | None = None):
+    def __init__(
+        self,
+        readers: Sequence[str],
+        idle: float | None,
+        first: Spawned | None = None,
+        media: MediaLimits = DEFAULT_LIMITS,
+    ):
         self._readers = list(readers)
+        self._media = media
         self._idle = idle
         self.held = 0  # bytes of the bodies that wait to be read, or are being read
         self._turn = asyncio.Lock()  # who holds it has the process
@@ -265,6 +291,7 @@ class _Lane:
         if self._process is None:
             spawned, self._first = self._first or spawn.start(self._readers), None
             self._process = await _Process.attach(spawned)
+            self._process.media = self._media
         return self._process
 
     def _start_idle_timer(self) -> None:
@@ -295,6 +322,7 @@ class _Process(ChildProcess):
 
     def __init__(self, process: subprocess.Popen[bytes], connection: FrameConnection):
         super().__init__(process, connection)
+        self.media = DEFAULT_LIMITS
         self._setups: list[tuple[int, ModelSetup]] = []  # and their places, the one that was used last at the end
 
     async def ask(self, ask: _Ask) -> FromIntake:
@@ -327,7 +355,7 @@ class _Process(ChildProcess):
                 return setups[-1][0]
         place = len(setups) if len(setups) < MAX_SETUPS else setups.pop(0)[0]
         setups.append((place, setup))
-        self.send(Use(place, setup))
+        self.send(Use(place, setup, self.media))
         return place
 
 

@@ -1,8 +1,8 @@
 """What passes between the server and a process that reads requests: plain data. Framed as an engine's messages are.
 
 The server sends one Import, then Use for each model, and a Read for each request. The answer is Prepared, Rendered or
-one of the refusals; Compiling may come before it. A Check is answered by Valid or a refusal, a Name by Named or a
-refusal.
+one of the refusals; Compiling may come before it. Or it is Wants: the Read is sent again, with what it wants. A Check
+is answered by Valid or a refusal, a Name by Named or a refusal.
 """
 
 import signal
@@ -10,10 +10,11 @@ import signal
 import msgspec
 from msgspec import Struct
 
-from nitro.engines.work import EncodedEmbeddingWork, EncodedWork, decode_work
+from nitro.engines.work import EncodedEmbeddingWork, EncodedWork, MediaPrompt, Prompt, decode_work
 from nitro.errors import ApiError, NitroError, PromptRejected, PromptTooLong, TemplateError
 from nitro.models.setup import ModelSetup
 from nitro.service.asked import Asked
+from nitro.service.media.limits import DEFAULT_LIMITS, MediaLimits
 from nitro.system.frames import WireMessage
 from nitro.text.tools import Tool
 
@@ -21,6 +22,7 @@ from nitro.text.tools import Tool
 READ_TIMEOUT = signal.SIGPROF
 RENDER_TIMEOUT = signal.SIGVTALRM
 MAX_SETUPS = 8  # models that a process knows at a time
+MEDIUM = "<__media__>"  # stands for an image or a sound where a prompt is shown, as with llama-server
 MAX_FAULT = 2000  # characters of a fault's text: a client's own words may be megabytes
 
 
@@ -58,10 +60,12 @@ class Import(WireMessage, frozen=True):
 
 
 class Use(WireMessage, frozen=True):
-    """A model that requests will be for, and its place, below MAX_SETUPS: it takes that of the one that was there."""
+    """A model that requests will be for, and its place, below MAX_SETUPS: it takes that of the one that was there.
+    `limits`: of media in its requests."""
 
     place: int
     setup: ModelSetup
+    limits: MediaLimits = DEFAULT_LIMITS
 
 
 class Read(WireMessage, frozen=True):
@@ -70,7 +74,8 @@ class Read(WireMessage, frozen=True):
     the model was found to mean this one. `history`: so many bytes at the payload's start are the request's history,
     which goes to the reader beside the body; None: it has none, and its reader takes none. `share`: so much of a
     conversation's text may stay: see shortened.py.
-    `only_prompt`: the answer is Rendered, not Prepared."""
+    `only_prompt`: the answer is Rendered, not Prepared. `fetched`: files that the request has by their addresses, and
+    their sizes in bytes; they stand before the body, behind the history."""
 
     reader: str
     seconds: float
@@ -80,6 +85,7 @@ class Read(WireMessage, frozen=True):
     history: int | None = None
     share: float = 1.0
     only_prompt: bool = False
+    fetched: list[tuple[str, int]] = []
 
 
 class Name(WireMessage, frozen=True):
@@ -103,6 +109,13 @@ class Compiling(WireMessage, frozen=True):
     """The chat template is being compiled, or `done`. That happens once per process and model."""
 
     done: bool
+
+
+class Wants(WireMessage, frozen=True):
+    """The files behind these addresses are to be fetched; then the request is to be sent again, with them. By address:
+    what the request calls it."""
+
+    urls: dict[str, str]
 
 
 class Named(WireMessage, frozen=True):
@@ -151,8 +164,16 @@ class Rendered(WireMessage, frozen=True):
     @classmethod
     def of(cls, prepared: Prepared) -> "Rendered":
         """The prompt of a request that is ready for the engine."""
-        prompt = msgspec.json.encode(decode_work(prepared.work.raw).prompts[0])
+        work = decode_work(prepared.work.raw)
+        prompt = msgspec.json.encode(_told(work.prompts[0]))
         return cls(prompt, prepared.ignored, prepared.unknown_model, prepared.keep_alive)
+
+
+def _told(prompt: Prompt) -> str | list[int]:
+    """A prompt as it is shown."""
+    if not isinstance(prompt, MediaPrompt):
+        return prompt
+    return "".join(piece if isinstance(piece, str) else MEDIUM for piece in prompt.pieces)
 
 
 class ApiRefusal(WireMessage, frozen=True):
@@ -195,7 +216,7 @@ class IntakeBug(WireMessage, frozen=True):
 
 ToIntake = Import | Use | Read | Name | Check
 Refusal = ApiRefusal | TemplateRefusal | LengthRefusal | PromptRefusal | IntakeBug
-FromIntake = Compiling | Valid | Named | Prepared | PreparedEmbedding | Rendered | Refusal
+FromIntake = Compiling | Wants | Valid | Named | Prepared | PreparedEmbedding | Rendered | Refusal
 
 decode_to_intake = msgspec.msgpack.Decoder(ToIntake).decode
 decode_from_intake = msgspec.msgpack.Decoder(FromIntake).decode

@@ -10,7 +10,7 @@ from typing import Any
 
 from nitro.engines.work import Keep
 from nitro.errors import TemplateError
-from nitro.service.requests import KEPT_SECONDS, Breakpoint, Conversation, GenerationRequest
+from nitro.service.requests import KEPT_SECONDS, Breakpoint, Conversation, GenerationRequest, text_part
 
 OTHER = "\ue000"  # of no script; it stands for whatever another request says
 MAX_BREAKPOINTS = 4  # of a request, as with Anthropic and OpenAI: the last ones
@@ -65,16 +65,29 @@ def _others(prompt: Conversation, place: Breakpoint) -> Iterator[tuple[Messages,
     at_the_end = place.part is None and message.get("tool_calls")
     if parts and not at_the_end:
         number = len(parts) - 1 if place.part is None else place.part
-        yield _replaced(prompt.messages, place.message, number, parts[number]["text"] + OTHER), offered
+        yield (
+            _replaced(
+                prompt.messages,
+                place.message,
+                [*parts[:number], *_with(parts[number], behind=True), *parts[number + 1 :]],
+            ),
+            offered,
+        )
     for i in range(place.message + 1, len(prompt.messages)):
         if parts := prompt.messages[i]["content"]:
-            yield _replaced(prompt.messages, i, 0, OTHER + parts[0]["text"]), offered
+            yield _replaced(prompt.messages, i, [*_with(parts[0], behind=False), *parts[1:]]), offered
             return
 
 
-def _replaced(messages: Messages, message: int, part: int, text: str) -> Messages:
-    content = list(messages[message]["content"])
-    content[part] = {**content[part], "text": text}
+def _with(part: dict[str, Any], behind: bool) -> list[dict[str, Any]]:
+    """A part, and another text behind it or before it."""
+    if "text" not in part:
+        return [part, text_part(OTHER)] if behind else [text_part(OTHER), part]
+    text = part["text"]
+    return [{**part, "text": text + OTHER if behind else OTHER + text}]
+
+
+def _replaced(messages: Messages, message: int, content: list[dict[str, Any]]) -> Messages:
     return [*messages[:message], {**messages[message], "content": content}, *messages[message + 1 :]]
 
 

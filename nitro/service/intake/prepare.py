@@ -11,23 +11,27 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from nitro.engines.media import Media
 from nitro.engines.types import Constraint, GenerationParams, ModelInfo, ThinkingBudget
-from nitro.engines.work import Keep, encode_work
+from nitro.engines.work import EncodedWork, encode_work
 from nitro.errors import ApiError, PromptTooLong, TemplateError, no_such_model
 from nitro.models.setup import ModelSetup
 from nitro.service import ignored_parameters
 from nitro.service.answer_constraint import after_thinking, unenforced_tools, with_tools
 from nitro.service.embedding_request import EmbeddingReader, EmbeddingRequest
 from nitro.service.intake import embedding_work, prefix_ends, rerank_work
+from nitro.service.intake.conversation_text import ConversationText
 from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, PreparedEmbedding, encode_tools
 from nitro.service.intake.shortened import shortened
-from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts, text_part
+from nitro.service.media import checks
+from nitro.service.media.limits import DEFAULT_LIMITS, MediaLimits
+from nitro.service.media.sources import MediaSource
+from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts
 from nitro.service.rerank_request import RerankReader, RerankRequest
 from nitro.text.family import ModelFamily
 from nitro.text.template import ChatTemplate
 from nitro.text.tools import Tool
 
-SYSTEM_ROLES = ("system", "developer")
 _MESSAGE = re.compile(r"\bmessages\[(\d+)\]")
 MAX_TOOLS_BYTES = 2 * 2**20  # of all tools together
 
@@ -40,6 +44,7 @@ class Preparer:
         setup: ModelSetup,
         compiling: Callable[[bool], None] = lambda done: None,
         rendering: Callable[[], None] = lambda: None,
+        limits: MediaLimits = DEFAULT_LIMITS,
     ):
         """`compiling` is called before (False) and after (True) the chat template is compiled, `rendering` before it
         renders."""
@@ -47,6 +52,7 @@ class Preparer:
         self._info = setup.info
         self._compiling = compiling
         self._rendering = rendering
+        self._limits = limits
         self._compiled: dict[str | None, ChatTemplate | TemplateError] = {}  # by source
 
     def prepare(
@@ -56,9 +62,11 @@ class Preparer:
         strict: bool = False,
         found: bool = False,
         share: float = 1.0,
+        fetched: Mapping[str, bytes] | None = None,
     ) -> Prepared | PreparedEmbedding:
         """`strict`: what would be ignored is refused. `found`: the request's name for a model means this one. `share`:
-        so much of a conversation may stay. Raises ApiError, TemplateError, PromptTooLong or PromptRejected."""
+        so much of a conversation may stay. `fetched`: files by their addresses. Raises ApiError, TemplateError,
+        PromptTooLong or PromptRejected, and MediaWanted for files that are not there."""
         request = reader(body, self._setup)
         if isinstance(request, EmbeddingRequest | RerankRequest):
             return self._embedding(request, strict, found)
@@ -67,7 +75,9 @@ class Preparer:
         request = self._with_models_own(request)
         unknown = self._check_model(request, strict, found)
         prepared = (
-            self._conversation(request, share) if isinstance(request.prompt, Conversation) else self._texts(request)
+            self._conversation(request, share, fetched or {})
+            if isinstance(request.prompt, Conversation)
+            else self._texts(request)
         )
         names = [*request.ignored, *(["model"] if unknown else []), *map(ignored_parameters.escaped, prepared.ignored)]
         if strict:
@@ -130,26 +140,23 @@ class Preparer:
                 raise no_such_model(unknown, self._setup.names[:1])
         return unknown
 
-    def _conversation(self, request: GenerationRequest, share: float) -> Prepared:
+    def _conversation(self, request: GenerationRequest, share: float, fetched: Mapping[str, bytes]) -> Prepared:
         """Rendered by the chat template."""
         prompt = request.prompt
         assert isinstance(prompt, Conversation)
+        media = self._checked(prompt.media, fetched) if prompt.media else []
         self._rendering()
         tools = prompt.tools
         source = self._setup.template if tools is None else self._setup.tool_template
         template = self._template(source)
         family = ModelFamily.of(source or "", self._setup.tool_format)
 
-        def as_templates_want(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            return [with_text(message, template.part_separator) for message in self._with_system(messages)]
-
-        def render(messages: list[dict[str, Any]], offered: list[dict[str, Any]] | None) -> str:
-            return family.prompt(template, as_templates_want(messages), offered, prompt.variables, prompt.continues)
-
+        writer = ConversationText(prompt, media, template, family, self._setup.system)
         left = shortened(prompt.messages, share) if share < 1 else prompt.messages
-        messages = as_templates_want(left)
+        messages = writer.messages(left)
         try:
-            text = render(left, tools.offered if tools else None)
+            text = writer.render(left, tools.offered if tools else None)
+            written, used = writer.prompt(text, left)
         except TemplateError as error:
             places = prompt.places if share == 1 else []
             raise _placed(error, places, len(messages) - len(left)) from error.__cause__
@@ -185,16 +192,15 @@ class Preparer:
         ignored += self._unused_prediction(request, params)
         ignored += unenforced_tools(tools, family.format) if tools else []
         # of what is left of a conversation another place begins each time
-        keeps = prefix_ends.keeps(request, text, render) if share == 1 else []
-        prepared = _prepared(request, [text], params, ignored, keeps, channels=channels, hide_answer=hide_answer)
+        keeps = writer.keeps(text, prefix_ends.keeps(request, text, writer.render)) if share == 1 else []
+        work = encode_work([written], params, request.choices, keeps, used)
+        prepared = _prepared(request, work, ignored, channels=channels, hide_answer=hide_answer)
         return replace(prepared, truncates=prompt.truncates)
 
-    def _with_system(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The messages, with the model's default system message where they bring none."""
-        system = self._setup.system
-        if system is None or any(message["role"] in SYSTEM_ROLES for message in messages):
-            return messages
-        return [{"role": "system", "content": [text_part(system)]}, *messages]
+    def _checked(self, sources: list[MediaSource], fetched: Mapping[str, bytes]) -> list[Media]:
+        """The media of a request. Raises ApiError 400, and MediaWanted for those that are to be fetched."""
+        checks.check_taken(sources, self._info.media)
+        return checks.checked(sources, self._limits, fetched)
 
     def _texts(self, request: GenerationRequest) -> Prepared:
         """Continued as they are. An engine generates at least one token, even if it is not returned."""
@@ -220,10 +226,8 @@ class Preparer:
         ignored = self._unused_prediction(request, params)
         return _prepared(
             request,
-            texts,
-            params,
+            encode_work(texts, params, request.choices, prefix_ends.whole(request)),
             ignored,
-            prefix_ends.whole(request),
             hide_answer=hide_answer,
             bos_added=bos_added if prompt.echo else [],
         )
@@ -271,15 +275,13 @@ class Preparer:
 
 def _prepared(
     request: GenerationRequest,
-    prompts: list[str | list[int]],
-    params: GenerationParams,
+    work: EncodedWork,
     ignored: list[str],
-    keeps: list[Keep],
     **output: Any,
 ) -> Prepared:
     """`output`: those of OutputOptions that depend on the kind of prompt."""
     return Prepared(
-        work=encode_work(prompts, params, request.choices, keeps),
+        work=work,
         output=OutputOptions(
             stops=request.stops,
             stop_tokens=request.stop_tokens,
@@ -294,11 +296,6 @@ def _prepared(
         unknown_model=None,
         keep_alive=request.keep_alive,
     )
-
-
-def with_text(message: dict[str, Any], between: str) -> dict[str, Any]:
-    """A message as chat templates want it: its parts are one text."""
-    return {**message, "content": between.join(part["text"] for part in message["content"])}
 
 
 def _encoded(tools: Mapping[str, Tool], param: str) -> bytes:

@@ -30,8 +30,10 @@ from nitro.service.intake.messages import (
     Rendered,
     Use,
     Valid,
+    Wants,
 )
 from nitro.service.intake.prepare import Preparer
+from nitro.service.media.checks import MediaWanted
 from nitro.service.requests import GenerationRequest, RememberingReader
 from nitro.system import frames, gc_tuning
 from nitro.text import tool_formats
@@ -55,8 +57,8 @@ def serve(sock: socket.socket) -> None:
                     _reader(name)
                 tool_formats.known()  # imports them
                 gc_tuning.freeze_startup_objects()
-            case Use(place, setup):
-                preparers[place] = Preparer(setup, compiling, _start_render_timer)
+            case Use(place, setup, limits):
+                preparers[place] = Preparer(setup, compiling, _start_render_timer, limits)
             case Read() | Name() | Check() as message:
                 body = b"" if isinstance(message, Check) else next(payloads, b"")
                 signal.setitimer(signal.ITIMER_PROF, message.seconds)
@@ -95,9 +97,14 @@ def _answer(preparers: dict[int, Preparer], message: Read | Name | Check, body: 
         if message.history is not None:
             history, body = body[: message.history], body[message.history :]
             reader = partial(_remembering, reader, history)
+        fetched: dict[str, bytes] = {}
+        for url, size in message.fetched:
+            fetched[url], body = body[:size], body[size:]
         preparer = preparers[message.place]
-        prepared = preparer.prepare(body, reader, message.strict, message.found, message.share)
+        prepared = preparer.prepare(body, reader, message.strict, message.found, message.share, fetched)
         return Rendered.of(prepared) if message.only_prompt and isinstance(prepared, Prepared) else prepared
+    except MediaWanted as wanted:
+        return Wants(wanted.urls)
     except Exception as error:
         return messages.refusal(error, traceback.format_exc())
 

@@ -7,6 +7,7 @@ describes, since they go to templates and grammars as they are.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nitro.api.media_parts import not_taken
 from nitro.api.names import Harmless, Known, Mapped, Refused
 from nitro.api.openai.names.sources import (
     ANTHROPIC,
@@ -29,13 +30,12 @@ _SENT_BACK = "Part of a reply that is sent back."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media(Refused):
-    """What a part has that is not text."""
+    """What a part has that is neither text nor an image nor a sound."""
 
     def refusal(self, where: str) -> ApiError:
         """400, as for the part's `type`."""
         part, _, name = where.rpartition(".")
-        message = f"This model takes text only, no '{name}'."
-        return ApiError(400, message, param=f"{part}.type", code="unsupported_content")
+        return not_taken(name, part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,17 +85,13 @@ MESSAGE: dict[str, Known] = {
 
 PART: dict[str, Known] = {
     **{
-        name: Media(sources=sources, note="This model takes text only.")
+        name: Media(sources=sources, note="Texts, images and sounds are taken.")
         for name, sources in {
-            "image_url": (OPENAI,),
-            "input_audio": (OPENAI,),
             "file": (OPENAI,),
             "file_id": (OPENAI,),
             "file_data": (OPENAI,),
             "file_url": (OPENAI,),
             "video_url": (VLLM, SGLANG, OPENROUTER),
-            "audio_url": (VLLM, SGLANG),
-            "image": (OTHERS,),
             "image_pil": (VLLM,),
             "image_embeds": (VLLM,),
             "audio_embeds": (VLLM,),
@@ -115,6 +111,11 @@ PART: dict[str, Known] = {
             "extra_content": (OTHERS,),
         }.items()
     },
+    "uuid": Harmless(sources=(VLLM,), note="Images and sounds are known by what is in them."),
+}
+IMAGE_URL: dict[str, Known] = {
+    "format": Harmless(sources=(OTHERS,), note="A file is known by its first bytes."),
+    "uuid": PART["uuid"],
 }
 
 STREAM_OPTIONS: dict[str, Known] = {

@@ -30,6 +30,10 @@ def _same(slot: int) -> int:
     return slot
 
 
+def _as_many(_slot: int, length: int) -> int:
+    return length
+
+
 class Batch:
     """A llama_batch over arrays of our own, filled by slices. Each token belongs to one sequence."""
 
@@ -49,8 +53,14 @@ class Batch:
             token=self._token, pos=self._pos, n_seq_id=self._n_seq_id, seq_id=self._seq_ids, logits=self._logits
         )
 
-    def fill(self, chunks: list[Chunk], sequence: Callable[[int], int] = _same) -> Any:
-        """`sequence`: a slot's llama.cpp sequence.
+    def fill(
+        self,
+        chunks: list[Chunk],
+        sequence: Callable[[int], int] = _same,
+        position: Callable[[int, int], int] = _as_many,
+    ) -> Any:
+        """Chunks of text. `sequence`: a slot's llama.cpp sequence; `position`: of what comes after so many tokens of a
+        slot.
 
         Logits are wanted of a sampling chunk's last token, of all its draft, and before tokens to be scored."""
         end = 0
@@ -59,7 +69,8 @@ class Batch:
             self.first_row[chunk.slot] = end
             end += chunk.size
             self._token[span] = chunk.tokens[chunk.start : chunk.stop] + chunk.draft
-            self._pos[span] = range(chunk.start, chunk.start + chunk.size)
+            begin = position(chunk.slot, chunk.start)
+            self._pos[span] = range(begin, begin + chunk.size)
             self._seq_id[span] = [sequence(chunk.slot)] * chunk.size
             scored = len(chunk.score_tokens)
             wanted = chunk.wants_token + len(chunk.draft)

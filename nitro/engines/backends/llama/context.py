@@ -6,6 +6,7 @@ Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -63,6 +64,7 @@ class LlamaContext:
         self._length = self._first_length
         self._bytes = 0  # of the KV cache, as llama.cpp says
         self._cell_bytes = float(plan.token_bytes)  # of one more cell
+        self._tokens_in: Callable[[int], int] = self._positions_in
 
     @property
     def memory(self) -> Any:
@@ -83,6 +85,10 @@ class LlamaContext:
     def unused_bytes(self) -> int:
         """Bytes that the KV cache may still take."""
         return int((self._max_length - self._length) * self._streams * self._cell_bytes)
+
+    def count_by(self, tokens: Callable[[int], int]) -> None:
+        """`tokens` says how many a llama.cpp sequence holds: there may be more than it has positions."""
+        self._tokens_in = tokens
 
     def make(self) -> None:
         """Allocate it with few cells, every slot empty. Raises LoadError."""
@@ -134,8 +140,11 @@ class LlamaContext:
     def _used(self, more: dict[int, int]) -> int:
         """Tokens in the fullest stream, with so many more by sequence."""
         sequences = range(self.parameters.n_seq_max)
-        sizes = [kv_cells.held(self.pointer, sequence) + more.get(sequence, 0) for sequence in sequences]
+        sizes = [self._tokens_in(sequence) + more.get(sequence, 0) for sequence in sequences]
         return sum(sizes) if self._streams == 1 else max(sizes)
+
+    def _positions_in(self, sequence: int) -> int:
+        return kv_cells.held(self.pointer, sequence)
 
     def _make(self, length: int) -> None:
         said = len(self._model.log.text)

@@ -86,6 +86,12 @@ def capture_log() -> Log:
     return _current
 
 
+def capture_media_log(mtmd: Any) -> None:
+    """Let the log have the lines of libmtmd, too."""
+    mtmd.mtmd_log_set(_callback, ctypes.c_void_p(0))
+    mtmd.mtmd_helper_log_set(_callback, ctypes.c_void_p(0))
+
+
 def resume_log(log: Log) -> None:
     """Let this log get every line again, after another model was loaded."""
     global _current

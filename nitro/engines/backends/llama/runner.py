@@ -8,7 +8,8 @@ Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
@@ -20,6 +21,7 @@ from nitro.engines.backends.llama import context, exact_rows, sampler
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.causal_embedder import CausalEmbedder
 from nitro.engines.backends.llama.context import CPU_TILE, STEP_TOKENS, LlamaContext
+from nitro.engines.backends.llama.decoder import DECODED, NO_KV_SLOT, Decoder
 from nitro.engines.backends.llama.draft_model import DraftModel
 from nitro.engines.backends.llama.library import VERSION
 from nitro.engines.backends.llama.model import LlamaModel
@@ -32,14 +34,14 @@ from nitro.engines.types import EngineSpec, Logprobs, ModelInfo, Pooling, Sampli
 from nitro.gguf import split_files
 from nitro.gguf.header import Header
 
+if TYPE_CHECKING:
+    from nitro.engines.backends.llama.projector import Projector
+
 log = logging.getLogger("llama.cpp")
 
+NO_PROJECTOR = "off"  # --mmproj
 WARMUP_TOKENS = 2
 POOLING: Pooling = "mean"  # of a model that was trained for text
-
-# llama_decode's return codes (llama.h:994)
-DECODED = 0
-NO_KV_SLOT = 1
 
 
 class LlamaRunner:
@@ -55,7 +57,9 @@ class LlamaRunner:
         self._deterministic = spec.deterministic
         self._embedder = CausalEmbedder(self._model, POOLING, spec)
         self._draft: DraftModel | None = None
+        self.media: Projector | None = None
         try:
+            self.media = self._open_projector(spec)
             if spec.draft:
                 self._draft = DraftModel(self._model, spec)
             self._context = self._make_context(spec)
@@ -63,6 +67,8 @@ class LlamaRunner:
             self._close_models()
             raise
         self._kv = self._slot_kv()
+        sections = self.media.sections if self.media else 1
+        self._decoder = Decoder(self._context, self._tokens, sections, exact=self._deterministic)
         try:
             if self._draft and not self._can_truncate:
                 raise LoadError(
@@ -85,15 +91,10 @@ class LlamaRunner:
 
     def submit(self, batch: list[Chunk]) -> None:
         """Compute the batch. Raises OutOfKV; StepFailed for all of the batch."""
-        calls = self._kv.arrange(batch)
-        if self._deterministic:
-            calls = [exact_rows.in_order(batch, self._context.parameters.n_ubatch)]
-        for call in calls:
-            code = self._decode(call)
-            if code != DECODED:
-                break
-        if code == NO_KV_SLOT:
-            for chunk in batch:  # what an earlier call computed
+        self._kv.place(batch)
+        code = self._decoder.compute(batch, self._kv)
+        if code == NO_KV_SLOT and not (self._model.stateful and any(chunk.media for chunk in batch)):
+            for chunk in batch:  # what an earlier call computed, which a recurrent state does not forget
                 self._kv.reject(chunk.slot, chunk.start)
             raise OutOfKV
         if code != DECODED:
@@ -103,14 +104,6 @@ class LlamaRunner:
             message = f"llama.cpp could not compute the step (code {code}). {self._model.log.last_error}".rstrip()
             raise StepFailed([chunk.slot for chunk in batch], message)
         self._batch = batch
-
-    def _decode(self, chunks: list[Chunk]) -> int:
-        """Compute them with one llama_decode; again with more cells where it finds none. Its code."""
-        rows = self._tokens.fill(chunks, self._kv.sequence)
-        code: int = lib.llama_decode(self._context.pointer, rows)
-        while code == NO_KV_SLOT and self._context.grow({self._kv.sequence(c.slot): _ahead(c) for c in chunks}):
-            code = lib.llama_decode(self._context.pointer, rows)
-        return code
 
     def collect(self) -> list[Result]:
         """Wait for the device, and sample."""
@@ -171,13 +164,15 @@ class LlamaRunner:
     def _close_models(self) -> None:
         if self._draft:
             self._draft.close()
+        if self.media:
+            self.media.close()
         self._model.close()
 
     # Sampling
 
     def _result(self, chunk: Chunk) -> Result:
-        first_row = self._tokens.first_row[chunk.slot]
-        last_row = self._tokens.last_row[chunk.slot]
+        first_row = self._tokens.first_row.get(chunk.slot, 0)  # a chunk that ends with media has none
+        last_row = self._tokens.last_row.get(chunk.slot, 0)
         drawn = self._draw(chunk, last_row) if chunk.wants_token else []
         if drawn is None:
             self._kv.clear(chunk.slot)  # what it holds may be no numbers
@@ -249,6 +244,22 @@ class LlamaRunner:
 
     # Loading
 
+    def _open_projector(self, spec: EngineSpec) -> "Projector | None":
+        """What lets the model see or hear. It comes before the context is planned: what it takes is not free any more.
+        Raises LoadError where one is asked for that does not go with the model."""
+        path = spec.mmproj or spec.projector
+        if path is None or path == NO_PROJECTOR:
+            return None
+        from nitro.engines.backends.llama.projector import Projector  # which loads another library
+
+        try:
+            return Projector(Path(path), self._model, spec)
+        except LoadError as error:
+            if spec.mmproj:
+                raise
+            log.warning("%s The model takes text only.", error)
+            return None
+
     def _make_context(self, spec: EngineSpec) -> LlamaContext:
         if self._deterministic and self._model.placement.on_gpu:
             raise LoadError(exact_rows.NOT_ON_GPU)
@@ -272,7 +283,10 @@ class LlamaRunner:
         return not self._model.stateful and (not self._model.window or self._context.parameters.swa_full)
 
     def _context_parameters(self, spec: EngineSpec, plan: memory.KVPlan) -> Any:
-        return context.parameters(self._model, plan, spec)
+        made = context.parameters(self._model, plan, spec)
+        if self.media and self.media.whole_rows:
+            made.n_ubatch = max(made.n_ubatch, self.media.whole_rows)  # else it aborts (llama-context.cpp:1787)
+        return made
 
     def _warm_up(self) -> None:
         """The first step pays for what is allocated lazily; nobody should wait for that. Raises LoadError where it
@@ -319,6 +333,7 @@ class LlamaRunner:
             samplers=LLAMA.samplers,
             fingerprint=fingerprint.of(split_files.files(model.path)),
             embedding=self._embedder.describe(self._context.plan.context),
+            media=self.media.info if self.media else None,
         )
 
     def _slots(self, spec: EngineSpec) -> int:
@@ -334,8 +349,3 @@ class LlamaRunner:
         unused = self._context.unused_bytes + (self._draft.kv_bytes if self._draft else 0)
         free = memory.room_for_kv(max(self._model.free_memory() - unused, 0), kv_bytes)
         return memory.offload_tokens(self._model.token_bytes(), free)
-
-
-def _ahead(chunk: Chunk) -> int:
-    """Tokens that its slot will be given soon: all of a prompt, of which this chunk may be a part."""
-    return max(chunk.size, len(chunk.tokens) - chunk.start)

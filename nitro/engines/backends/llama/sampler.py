@@ -48,7 +48,8 @@ def chain_of(sampling: SamplingParams, tokens: list[int], vocab: Any, vocabulary
         add(lib.llama_sampler_clone(_dry(sampling, vocab, context).sampler))
         seen = max(seen, _window(sampling.dry_penalty_last_n, context))
     for token in tokens[max(len(tokens) - seen, 0) :]:
-        lib.llama_sampler_accept(chain, token)
+        if token >= 0:  # else it is a row of media
+            lib.llama_sampler_accept(chain, token)
     for sampler in _drawing(sampling, vocabulary):
         add(sampler)
     return chain

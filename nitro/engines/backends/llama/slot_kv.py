@@ -19,6 +19,7 @@ from nitro.engines.backends.llama import kv_cells
 from nitro.engines.backends.llama.batch import full_tiles
 from nitro.engines.backends.llama.context import CPU_TILE, LlamaContext
 from nitro.engines.backends.llama.model import LlamaModel
+from nitro.engines.backends.llama.positions import Run, SlotPositions
 from nitro.engines.runner import Chunk, OutOfKV
 
 
@@ -30,19 +31,37 @@ class PoolKV:
         self._model = model
         self._shares_cells = shares_cells
         self._offloaded: dict[int, Any] = {}  # by slot; arrays of bytes
+        self._positions = SlotPositions()
+        context.count_by(self.tokens_in)
 
     def sequence(self, slot: int) -> int:
         """The llama.cpp sequence in which the slot is computed."""
         return slot
 
-    def arrange(self, batch: list[Chunk]) -> list[list[Chunk]]:
-        """Have each chunk's slot where it can be computed. What each llama_decode is to get, in order. The last one has
-        the end of every chunk."""
-        return [batch]
+    def position(self, slot: int, length: int) -> int:
+        """The position of what comes after so many tokens of a slot."""
+        return self._positions.position(slot, length)
+
+    def tokens_in(self, sequence: int) -> int:
+        """How many tokens a llama.cpp sequence holds."""
+        return self._positions.tokens(sequence, kv_cells.held(self._context.pointer, sequence))
+
+    def holds(self, slot: int, run: Run) -> None:
+        """A run of media was computed that is never cut, or takes fewer positions than tokens."""
+        self._positions.add(slot, run)
+
+    def place(self, batch: list[Chunk]) -> None:
+        """Have each chunk's slot where it can be computed. Raises OutOfKV."""
+
+    def arrange(self, chunks: list[Chunk]) -> list[list[Chunk]]:
+        """What each llama_decode is to get, in order, of chunks of text in slots that were placed. The last one has the
+        end of every chunk."""
+        return [chunks] if chunks else []
 
     def trim(self, slot: int, length: int) -> int:
         """Bring an offloaded slot back, and cut it. What cannot be brought back or cut is emptied: 0."""
-        if length > 0 and self._bring_back(slot) and self._cut(slot, length):
+        is_border = self._positions.is_border(slot, length)
+        if length > 0 and is_border and self._bring_back(slot) and self._cut(slot, length):
             return length
         return self.clear(slot)
 
@@ -51,19 +70,24 @@ class PoolKV:
         if slot in self._offloaded:
             return
         state = kv_cells.save(self._context.pointer, self.sequence(slot))
+        runs = self._positions.of(slot)
         self.clear(slot)
         if state is not None:
             self._offloaded[slot] = state
+            self._positions.put(slot, runs)
 
     def copy(self, src: int, dst: int, length: int) -> int:
         """Share the cells of `src`, or make cells of its copy in main memory. 0 where that gives another state."""
         self.clear(dst)
+        if not self._positions.is_border(src, length):
+            return 0
+        self._positions.copy(src, dst, length)
         state = self._offloaded.get(src)
         if state is None:
             if self._model.stateful and self._end(src) != length:
-                return 0  # a recurrent state is that of its last token only
+                return self.clear(dst)  # a recurrent state is that of its last token only
             if self._shares_cells:
-                lib.llama_memory_seq_cp(self._context.memory, src, dst, 0, length)
+                lib.llama_memory_seq_cp(self._context.memory, src, dst, 0, self.position(src, length))
                 return length if self._holds(dst, length) else self.clear(dst)
             state = kv_cells.save(self._context.pointer, self.sequence(src))
         copied = state is not None and self._restore(dst, state) and self._cut(dst, length)
@@ -72,12 +96,14 @@ class PoolKV:
     def clear(self, slot: int) -> int:
         """Empty it, wherever it lies. Returns 0: what it holds then."""
         self._offloaded.pop(slot, None)
+        self._positions.clear(slot)
         kv_cells.clear(self._context.pointer, self.sequence(slot))
         return 0
 
     def reject(self, slot: int, length: int) -> None:
         """Drop what it holds beyond its first `length` tokens: a draft."""
-        lib.llama_memory_seq_rm(self._context.memory, self.sequence(slot), length, -1)
+        lib.llama_memory_seq_rm(self._context.memory, self.sequence(slot), self.position(slot, length), -1)
+        self._positions.cut(slot, length)
 
     def _bring_back(self, slot: int) -> bool:
         """What is offloaded comes back. False where there is no room for it; it stays offloaded then."""
@@ -88,8 +114,10 @@ class PoolKV:
         if restored:
             del self._offloaded[slot]
         else:
+            runs = self._positions.of(slot)
             self.clear(slot)
             self._offloaded[slot] = state
+            self._positions.put(slot, runs)
         return restored
 
     def _restore(self, slot: int, state: Any) -> bool:
@@ -101,11 +129,14 @@ class PoolKV:
         return True
 
     def _cut(self, slot: int, length: int) -> bool:
-        removed = lib.llama_memory_seq_rm(self._context.memory, self.sequence(slot), length, -1)
+        position = self.position(slot, length)
+        removed = lib.llama_memory_seq_rm(self._context.memory, self.sequence(slot), position, -1)
+        self._positions.cut(slot, length)
         return bool(removed) and self._holds(slot, length)
 
     def _end(self, slot: int) -> int:
-        return kv_cells.held(self._context.pointer, self.sequence(slot))
+        """Tokens in a slot."""
+        return self._positions.tokens(slot, kv_cells.held(self._context.pointer, self.sequence(slot)))
 
     def _holds(self, slot: int, length: int) -> bool:
         """Whether the slot really holds [0, length), so that the next token can be computed from it.
@@ -116,7 +147,8 @@ class PoolKV:
             return False
         if self._model.stateful:
             return True
-        first = max(0, length - self._model.window + 1) if self._model.window else 0  # that the next token sees
+        next_one = self.position(slot, length)
+        first = max(0, next_one - self._model.window + 1) if self._model.window else 0  # that the next token sees
         return bool(lib.llama_memory_seq_pos_min(self._context.memory, self.sequence(slot)) <= first)
 
 
@@ -146,10 +178,13 @@ class StreamKV(PoolKV):
             self._streams[slot] = min(free)
         return self._streams[slot]
 
-    def arrange(self, batch: list[Chunk]) -> list[list[Chunk]]:
-        """Decodes in rising streams without a gap. Prompts in falling ones, those of higher streams before them and the
-        others behind: llama.cpp would join one just below to the decodes. Where it computes several tiles at a time,
-        the full ones go first. Raises OutOfKV."""
+    def tokens_in(self, sequence: int) -> int:
+        """See PoolKV."""
+        slot = next((slot for slot, stream in self._streams.items() if stream == sequence), None)
+        return 0 if slot is None else self._end(slot)
+
+    def place(self, batch: list[Chunk]) -> None:
+        """Have a stream for each. Raises OutOfKV."""
         if self._displaced and self._held + sum(chunk.size for chunk in batch) > self._context.max_cells:
             raise OutOfKV
         for chunk in batch:  # in use: none gives way for another
@@ -159,8 +194,15 @@ class StreamKV(PoolKV):
             if not self._bring_back(chunk.slot):
                 raise OutOfKV
             self.sequence(chunk.slot)
-        decodes = [chunk for chunk in batch if chunk.stop - chunk.start == 1]
-        prompts = [chunk for chunk in batch if chunk.stop - chunk.start > 1]
+
+    def arrange(self, chunks: list[Chunk]) -> list[list[Chunk]]:
+        """Decodes in rising streams without a gap. Prompts in falling ones, those of higher streams before them and the
+        others behind: llama.cpp would join one just below to the decodes. Where it computes several tiles at a time,
+        the full ones go first."""
+        if not chunks:
+            return []
+        decodes = [chunk for chunk in chunks if chunk.stop - chunk.start == 1]
+        prompts = [chunk for chunk in chunks if chunk.stop - chunk.start > 1]
         self._close_gaps([chunk.slot for chunk in decodes])
         decodes.sort(key=lambda chunk: self._streams[chunk.slot])
         prompts.sort(key=lambda chunk: -self._streams[chunk.slot])
@@ -181,6 +223,7 @@ class StreamKV(PoolKV):
         """Empty it, wherever it lies: its stream is free."""
         self._offloaded.pop(slot, None)
         self._displaced.pop(slot, None)
+        self._positions.clear(slot)
         stream = self._streams.pop(slot, None)
         if stream is not None:
             kv_cells.clear(self._context.pointer, stream)

@@ -30,6 +30,7 @@ from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.backends.mlx.self_test import try_out
 from nitro.engines.backends.registry import MLX
 from nitro.engines.hardware import memory
+from nitro.engines.media_encoder import MediaEncoder
 from nitro.engines.runner import Chunk, OutOfKV, Result, Tokenizer
 from nitro.engines.scheduling import speculation
 from nitro.engines.scheduling.prompt_grid import PromptGrid
@@ -58,6 +59,7 @@ class MlxRunner:
         mx.clear_cache()  # what trying it out took
         self._grid = PromptGrid(DETERMINISTIC_GRID if spec.deterministic else 0)
         self.tokenizer: Tokenizer = self._model.tokenizer
+        self.media: MediaEncoder | None = None
         self._caches: dict[int, Caches] = {}  # of slots at rest that hold anything
         self._held: dict[int, int] = {}  # tokens in each slot that holds any
         self._groups: list[Group] = []

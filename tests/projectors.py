@@ -1,0 +1,135 @@
+"""Projectors for tests, and pictures whose rows are known.
+
+An oracle: a projector for any text model, each of whose image tokens is exactly a row of the model's own embedding, by
+the colour of a patch. So a picture of 4 × 4 colours is the text of sixteen words, and what is computed of the one must
+be what is computed of the other.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import gguf
+import numpy as np
+from gguf.quants import dequantize
+from PIL import Image
+
+from nitro.engines.media import Media
+
+COLOURS = {
+    "red": (255, 0, 0),
+    "green": (0, 255, 0),
+    "blue": (0, 0, 255),
+    "white": (255, 255, 255),
+    "black": (0, 0, 0),
+}
+CORNERS = np.array([[1, -1, -1], [-1, 1, -1], [-1, -1, 1], [1, 1, 1], [-1, -1, -1]], np.float32)
+PATCH = 16  # pixels: 1/256 is exact in the float16 that ggml's convolution uses
+SIDE = 4  # patches
+WIDTH = 32  # of the encoder
+STEEP = 32.0  # so far on GELU is the identity, or zero; a power of two, so that no bit is lost
+
+Grid = Sequence[Sequence[str]]
+
+
+def write_oracle(model: Path, path: Path, tokens: Sequence[int], scale: float = 1.0, pools: int = 1) -> Path:
+    """A projector for the GGUF `model`. `tokens`: those whose rows red, green, blue, white and black are. `scale`: by
+    which the rows are multiplied, as some models do with those of their tokens. `pools`: patches to a side of a token;
+    with more than one it is Gemma 3's, whose rows all see each other, and which knows the first three colours only."""
+    rows = _rows(model, tokens) * np.float32(scale)
+    side = SIDE * pools
+    writer = gguf.GGUFWriter(path, "clip")
+    writer.add_type("mmproj")
+    writer.add_bool("clip.has_vision_encoder", True)
+    writer.add_string("clip.projector_type", "mlp" if pools == 1 else "gemma3")
+    writer.add_bool("clip.use_gelu", True)
+    for key, number in {
+        "image_size": PATCH * side,
+        "patch_size": PATCH,
+        "embedding_length": WIDTH,
+        "feed_forward_length": WIDTH,
+        "block_count": 1,
+        "projection_dim": rows.shape[1],
+        "attention.head_count": 2,
+    }.items():
+        writer.add_uint32(f"clip.vision.{key}", number)
+    writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-6)
+    writer.add_array("clip.vision.image_mean", [0.0] * 3)
+    writer.add_array("clip.vision.image_std", [1.0] * 3)
+    for name, array in {**_encoder(side), **(_projector(rows) if pools == 1 else _pooled(rows))}.items():
+        writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def picture(grid: Grid, format: str = "PNG") -> bytes:
+    """A file of a grid of colours, a patch each."""
+    pixels = np.array([[COLOURS[colour] for colour in row] for row in grid], np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels.repeat(PATCH, 0).repeat(PATCH, 1)).save(file, format)
+    return file.getvalue()
+
+
+def medium(grid: Grid, param: str = "image") -> Media:
+    """It, as a request brings it."""
+    return Media.of("image", picture(grid), param)
+
+
+def grid_of(seed: int) -> list[list[str]]:
+    """Some colours, others for each seed."""
+    random = np.random.default_rng(seed)
+    names = list(COLOURS)
+    return [[names[i] for i in row] for row in random.integers(0, len(names), (SIDE, SIDE))]
+
+
+def words(grid: Grid, tokens: Sequence[int]) -> list[int]:
+    """The tokens that a picture stands for."""
+    by_name = dict(zip(COLOURS, tokens, strict=True))
+    return [by_name[colour] for row in grid for colour in row]
+
+
+def _rows(model: Path, tokens: Sequence[int]) -> np.ndarray:
+    """Rows of its embedding: float32 [tokens, width]."""
+    (table,) = (tensor for tensor in gguf.GGUFReader(model).tensors if tensor.name == "token_embd.weight")
+    width = int(table.shape[0])
+    rows = [dequantize(np.asarray(table.data[token])[None], table.tensor_type).reshape(-1)[:width] for token in tokens]
+    return np.stack(rows).astype(np.float32)
+
+
+def _encoder(side: int) -> dict[str, np.ndarray]:
+    """One that does nothing but say the mean colour of each patch, in its first three numbers."""
+    patches = _zeros(WIDTH, 3, PATCH, PATCH)
+    for colour in range(3):
+        patches[colour, colour] = 1 / PATCH**2
+    matrices = ("attn_q", "attn_k", "attn_v", "attn_out", "ffn_up", "ffn_down")
+    norms = {f"v.blk.0.{name}.weight": _zeros(WIDTH) + 1 for name in ("ln1", "ln2")}
+    return {
+        "v.patch_embd.weight": patches,
+        "v.position_embd.weight": _zeros(side * side, WIDTH),
+        **{f"v.blk.0.{name}.weight": _zeros(WIDTH, WIDTH) for name in matrices},
+        **norms,
+        **{name.replace("weight", "bias"): _zeros(WIDTH) for name in norms},
+    }
+
+
+def _projector(rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Two layers of which the first tells the colours apart."""
+    first, bias, second = _zeros(WIDTH, WIDTH), _zeros(WIDTH), _zeros(rows.shape[1], WIDTH)
+    first[:5, :3] = STEEP * CORNERS
+    bias[:5] = STEEP * np.array([-0.5, -0.5, -0.5, -2.5, 0.5])
+    second[:, :5] = rows.T / (STEEP * 0.5)
+    return {"mm.0.weight": first, "mm.0.bias": bias, "mm.2.weight": second, "mm.2.bias": _zeros(rows.shape[1])}
+
+
+def _pooled(rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The norm of a row with a single one is √WIDTH."""
+    matrix = _zeros(WIDTH, rows.shape[1])
+    matrix[:3] = rows[:3] / WIDTH**0.5
+    return {"mm.input_projection.weight": matrix, "mm.soft_emb_norm.weight": _zeros(WIDTH) + 1}
+
+
+def _zeros(*shape: int) -> np.ndarray:
+    return np.zeros(shape, np.float32)
