@@ -30,7 +30,7 @@ def steps(budget: StepBudget, device: Device, prompt: int = PROMPT) -> list[tupl
     while start < prompt:
         tokens = min(budget.tokens(True, start), prompt - start)
         seconds = device.seconds(start, tokens)
-        budget.observe(tokens, seconds, start + tokens / 2)
+        budget.observe_prompts([(start, start + tokens)], seconds)
         taken.append((start, tokens, seconds))
         start += tokens
     return taken
@@ -142,7 +142,7 @@ def loose_steps(budget: StepBudget, device: Device, start: int, prompt: int) -> 
     while start < prompt:
         tokens = min(budget.tokens(True, start, prompt - start), prompt - start)
         seconds = device.seconds(start, tokens)
-        budget.observe(tokens, seconds, start + tokens / 2)
+        budget.observe_prompts([(start, start + tokens)], seconds)
         taken.append((tokens, seconds))
         start += tokens
     return taken

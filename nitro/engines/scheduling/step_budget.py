@@ -29,8 +29,8 @@ class StepBudget:
         go on, which is the furthest of them, of which so many tokens are `wanted`, 0: as many as may be.
 
         Complete tiles. Where even one takes longer than a step should, attention takes most of that: then as many as
-        save some of it, as far as they last no longer than anybody should wait. Less than a tile where even one would, and
-        less would not last longer still.
+        save some of it, as far as they last no longer than anybody should wait. Less than a tile where even one would,
+        and less would not last longer still.
         What is wanted beyond complete tiles may take far longer: it is left to steps of its own unless it fits.
         """
         if not self._time.is_measured:
@@ -58,10 +58,21 @@ class StepBudget:
         takes_longer = self._loose.seconds(position, tokens) > self._time.seconds(position, self._tile)
         return self._tile if takes_longer else tokens
 
-    def observe(self, prompt_tokens: int, seconds: float, position: float = 0.0, longest: int | None = None) -> None:
-        """A step with this many prompt tokens, the mean of whose positions this is, took this long. `longest`: tokens
-        of one prompt at most; None: all of them."""
-        loose = (prompt_tokens if longest is None else longest) < self._tile
+    def observe_prompts(self, prompts: list[tuple[int, int]], seconds: float) -> None:
+        """A step took this long that computed these of prompts: the first token of each, and the one behind its last.
+        None: it teaches nothing."""
+        if prompts:
+            tokens = sum([stop - start for start, stop in prompts])
+            position = sum([(stop - start) * (start + stop) / 2 for start, stop in prompts]) / tokens
+            self._observe(tokens, seconds, position, max([stop - start for start, stop in prompts]))
+
+    def observe(self, tokens: int, seconds: float) -> None:
+        """A step of this many tokens, wherever they stand, took this long."""
+        self._observe(tokens, seconds, 0.0, tokens)
+
+    def _observe(self, prompt_tokens: int, seconds: float, position: float, longest: int) -> None:
+        """`position`: the mean of all tokens'. `longest`: tokens of one prompt at most."""
+        loose = longest < self._tile
         if prompt_tokens >= (MIN_LOOSE if loose else MIN_TOKENS) // 2 and 0 < seconds < math.inf:
             (self._loose if loose else self._time).observe(position, seconds / prompt_tokens)
             if not self._time.is_measured:
