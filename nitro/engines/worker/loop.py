@@ -249,13 +249,9 @@ class EngineLoop:
         )
         # first of all: what the server does with it takes no core from the next step before that has begun
         self.outbox.send(messages.Step(record, list(map(self._output_bytes.complete, outputs))))
-        prompts = [chunk for chunk in batch if chunk.stop - chunk.start > 1]
-        if prompts:
-            tokens = sum([chunk.stop - chunk.start for chunk in prompts])
-            position = sum([(chunk.stop - chunk.start) * (chunk.start + chunk.stop) for chunk in prompts]) / (
-                2 * tokens
-            )
-            self._budget.observe(tokens, seconds, position)
+        self._budget.observe_prompts(
+            [(chunk.start, chunk.stop) for chunk in batch if chunk.stop - chunk.start > 1], seconds
+        )
         self._turns.generated(seconds)
         scheduler.drafts.observe(batch, scheduler.turns.observe(batch, seconds))
 
