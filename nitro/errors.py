@@ -5,6 +5,7 @@ NitroError
 ├── ConfigError            nitro.toml is wrong: one line on stderr, exit 2, as for a wrong flag
 ├── ChatError              `nitro chat` or `nitro run` got no answer: one line on stderr
 ├── ConvertError           a conversion or a comparison is impossible or failed: the same
+├── AdapterError           a LoRA cannot be read, or does not fit its model
 ├── EngineLost             the server ends with its engine (--exit-on-engine-failure): the same
 ├── BenchError             a measurement cannot continue: the same
 ├── PullError              a model cannot be fetched: the same
@@ -69,6 +70,11 @@ class ChatError(Sentence, NitroError):
 
 class ConvertError(Sentence, NitroError):
     """A conversion or a comparison is impossible or failed."""
+
+
+class AdapterError(Sentence, NitroError):
+    """A LoRA cannot be read, has parts that are not supported, or does not fit its model. The message names file and
+    part."""
 
 
 class EngineLost(NitroError):

@@ -26,6 +26,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 @click.option("--group-size", help="MLX: weights that share a scale. Default: 64.", type=click.Choice((32, 64, 128)))
 @click.option("--recipe", help="MLX: mix of bits, as in mixed_4_6.", type=click.Choice(RECIPES))
 @click.option("--dtype", help="MLX: type of the weights that are not quantised.", type=click.Choice(DTYPES))
+@click.option("--base", help="A LoRA's model: its folder or GGUF file.", type=click.Path(path_type=Path))
 @click.option(
     "--positions", help="Positions to compare the result at.", type=click.IntRange(64), default=1000, show_default=True
 )
@@ -33,7 +34,8 @@ DTYPES = ("float32", "float16", "bfloat16")
 def convert(source: Path, to: str, target: Path | None, **options: Any) -> None:
     """Convert SOURCE to another format, and prove that the result is the same model.
 
-    SOURCE is a model's folder (Hugging Face or MLX) or a GGUF file.
+    SOURCE is a model's folder (Hugging Face or MLX) or a GGUF file; or a LoRA: PEFT's folder, mlx-lm's, or llama.cpp's
+    GGUF file, with --base MODEL.
     """
     from nitro.convert import command
 

@@ -7,7 +7,6 @@ No weight is read.
 import json
 import logging
 import re
-import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,14 +16,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from nitro.checkpoints import block_packing, mlx_packing
+from nitro.checkpoints import block_packing, mlx_packing, safetensors_file
 from nitro.checkpoints.mlx_packing import LayerPacking, PackedShape
 from nitro.errors import ConvertError, reason
 from nitro.models import files
 
 log = logging.getLogger("nitro.convert")
 
-MAX_HEADER = 100_000_000  # bytes; the safetensors library's own limit
 # llama_ftype (llama.h), by the names that llama-quantize uses
 FTYPES = {
     **{"F32": 0, "F16": 1, "BF16": 32, "Q8_0": 7, "Q4_0": 2, "Q4_1": 3, "Q5_0": 8, "Q5_1": 9},
@@ -233,24 +231,11 @@ def _index(folder: Path) -> dict[str, str]:
 
 def _safetensors(file: Path) -> tuple[dict[str, StoredWeight], dict[str, str]]:
     """The tensors and the metadata in the header of a shard, whose length must be right."""
-    size = file.stat().st_size
     try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > min(MAX_HEADER, size - 8):
-                raise ValueError("its header is longer than the file")
-            header = json.loads(stream.read(length))
-        metadata = header.pop("__metadata__", None) or {}
-        weights = {
-            name: StoredWeight(entry["dtype"], tuple(entry["shape"]), file, 8 + length + entry["data_offsets"][0])
-            for name, entry in header.items()
-        }
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise ConvertError(f"{file} is not a safetensors file, or is damaged ({error}).") from None
-    if 8 + length + end != size:
-        raise ConvertError(f"{file} has {size} bytes and should have {8 + length + end}; download it again.")
-    return weights, metadata
+        found, metadata = safetensors_file.read(file)
+    except ValueError as error:
+        raise ConvertError(str(error)) from None
+    return {n: StoredWeight(entry.type, entry.shape, file, entry.offset) for n, entry in found.items()}, metadata
 
 
 def _json(file: Path) -> dict[str, Any]:

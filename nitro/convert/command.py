@@ -6,16 +6,26 @@ from typing import Any
 
 from rich.console import Console
 
-from nitro.convert import checkpoint, output, progress, routes, verify
+from nitro.checkpoints import adapter_kinds
+from nitro.convert import adapters, checkpoint, output, progress, routes, verify
+from nitro.convert.adapters import AdapterPlan
 from nitro.convert.comparison import Cosines, LogitScores, Proof
 from nitro.convert.plan import ConversionPlan, default_target
+from nitro.errors import ConvertError
 from nitro.models.conversion_report import path_for
 from nitro.system import program
 
 
-def convert(source: Path, to: str, target: Path | None, type: str | None, **options: Any) -> None:
-    """Convert, and print the proof. `to`: "gguf", "hf" or "mlx"; `options`: other fields of ConversionPlan. Raises
-    ConvertError."""
+def convert(
+    source: Path, to: str, target: Path | None, type: str | None, base: Path | None = None, **options: Any
+) -> None:
+    """Convert, and print the proof. `to`: "gguf", "hf" or "mlx"; `base`: of a LoRA, its model; `options`: other fields
+    of ConversionPlan. Raises ConvertError."""
+    if adapter_kinds.is_adapter(source):
+        _convert_adapter(source, to, target, base, {**options, "type": type})
+        return
+    if base is not None:
+        raise ConvertError(f"--base is for a LoRA, and {source} is none.")
     type = type.upper() if type else None
     with checkpoint.reading(source):
         model = checkpoint.read(source)
@@ -27,6 +37,30 @@ def convert(source: Path, to: str, target: Path | None, type: str | None, **opti
     can_be_served = to != "hf" and not plan.source.is_encoder
     command = f"; try: {program.name()} serve {shlex.quote(str(target))}" if can_be_served else ""
     progress.notify(f"wrote {target}{command}")
+
+
+def _convert_adapter(source: Path, to: str, target: Path | None, base: Path | None, options: dict[str, Any]) -> None:
+    unused = [name for name, value in options.items() if name not in ("force", "positions") and value is not None]
+    if unused:
+        raise ConvertError(f"--{unused[0].replace('_', '-')} is for models; a LoRA is written in float32.")
+    if base is None:
+        raise ConvertError(f"{source} is a LoRA; name its model with --base MODEL.")
+    target = (target or default_target(source, to, None, None)).absolute()
+    output.remove_leftovers(target)
+    plan = AdapterPlan(source, to, base, target, options["force"], options["positions"])
+    proof = adapters.convert(plan, progress.notify)
+    computed = proof.computed
+    if proof.scores:
+        computed += (
+            f": mean KL {proof.scores.mean_kl:.2g} from the model with it added, {proof.moved:.2g} from the model"
+        )
+    lines = {
+        "layers": f"{proof.layers}, the largest relative error {proof.largest_error:.2g}",
+        "logits": computed,
+        "proof": "passed",
+    }
+    _print(lines)
+    progress.notify(f"wrote {target}")
 
 
 def compare(reference: Path, model: Path, original: Path | None, positions: int) -> bool:
@@ -58,6 +92,10 @@ def show(proof: Proof, title: str = "") -> None:
         **_describe_scores(proof.scores),
         "proof": "passed" if proof.passed else "FAILED: " + "; ".join(proof.failures),
     }
+    _print(lines, title)
+
+
+def _print(lines: dict[str, str], title: str = "") -> None:
     console = Console(soft_wrap=True)
     if title:
         console.print(title, highlight=False, markup=False)

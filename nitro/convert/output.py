@@ -129,4 +129,5 @@ def _escaped(name: str) -> str:
 
 
 def _is_model(folder: Path) -> bool:
-    return (folder / "config.json").is_file() or not any(folder.iterdir())
+    known = ("config.json", "adapter_config.json")
+    return any((folder / name).is_file() for name in known) or not any(folder.iterdir())

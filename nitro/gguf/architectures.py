@@ -148,7 +148,7 @@ def read(path: Path) -> Header:
     tensors = {
         part.replace("N", str(_layer(name))): tensor
         for name, tensor in found.tensors.items()
-        for part in parts.get(_general(name), (name,))
+        for part in parts.get(general(name), (name,))
     }
     return replace(found, tensors=tensors)
 
@@ -163,7 +163,7 @@ def model_names(header: Header) -> dict[str, str]:
 
 def model_name(header: Header, tensor: str) -> str:
     """The original name of a tensor. Raises UnreadableGGUF where the family has no such tensor."""
-    name = of(header).names.get(_general(tensor))
+    name = of(header).names.get(general(tensor))
     if name is None:
         raise UnreadableGGUF(
             f"{header.path}: tensor {tensor} is not known in the architecture {header.architecture!r}."
@@ -173,30 +173,30 @@ def model_name(header: Header, tensor: str) -> str:
 
 def in_model_order(header: Header, tensor: str, rows: np.ndarray) -> np.ndarray:
     """The tensor's rows, [rows, anything], in the order of the original model."""
-    change = of(header).rows.get(_general(tensor))
+    change = of(header).rows.get(general(tensor))
     return rows if change is None else change(header, rows)
 
 
 def is_reordered(header: Header, tensor: str) -> bool:
     """Does the file store the rows in another order than the original model?"""
-    return _general(tensor) in of(header).rows
+    return general(tensor) in of(header).rows
 
 
 def in_model_values(header: Header, tensor: str, values: np.ndarray) -> np.ndarray:
     """The original values of a float32 tensor."""
-    change = of(header).values.get(_general(tensor))
+    change = of(header).values.get(general(tensor))
     return values if change is None else change(values)
 
 
 def changes_values(header: Header, tensor: str) -> bool:
     """Does the file store other values than the original model has, such as 1 + them?"""
-    return _general(tensor) in of(header).values
+    return general(tensor) in of(header).values
 
 
 def model_shape(header: Header, tensor: str) -> tuple[int, ...]:
     """The shape of the original tensor."""
     shape = header.tensors[tensor].shape
-    change = of(header).shapes.get(_general(tensor))
+    change = of(header).shapes.get(general(tensor))
     return shape if change is None else change(header, shape)
 
 
@@ -276,6 +276,6 @@ def _layer(tensor: str) -> int:
     return int(match[1]) if match else -1
 
 
-def _general(tensor: str) -> str:
+def general(tensor: str) -> str:
     """The tensor's name with N for the number of its layer, as in `ArchitectureFamily.names`."""
     return LAYER.sub("blk.N.", tensor)

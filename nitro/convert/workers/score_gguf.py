@@ -10,7 +10,8 @@ import numpy as np
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
     """Tokenise `strings`, and score texts. `ids`: the texts' token ids; null: encode `texts` here, at most `limit`
-    tokens of each, with the tokens that the model puts before a text. `out`: the .npz file for the arrays."""
+    tokens of each, with the tokens that the model puts before a text. `adapter`: a LoRA to use, or null. `out`: the
+    .npz file for the arrays."""
     log: list[str] = []
     # kept until the end, since llama.cpp holds the pointer
     callback = lib.llama_log_callback(lambda level, text, _: log.append(text.decode(errors="replace")))
@@ -24,7 +25,12 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     vocab = lib.llama_model_get_vocab(model)
     strings = [encode(vocab, text, special=False) for text in request["strings"]]
     ids = request["ids"] or [encode(vocab, text, special=True)[: request["limit"]] for text in request["texts"]]
-    arrays = {f"text_{i}": rows for i, rows in enumerate(score(model, vocab, ids, request["encoder"]))}
+    adapter = None
+    if request.get("adapter"):
+        adapter = lib.llama_adapter_lora_init(model, os.fsencode(request["adapter"]))
+        if not adapter:
+            raise ValueError("llama.cpp cannot load the adapter: " + " ".join(log[-1:]).strip())
+    arrays = {f"text_{i}": rows for i, rows in enumerate(score(model, vocab, ids, request["encoder"], adapter))}
     arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
     np.savez(request["out"], allow_pickle=False, **arrays)
     return {"lengths": [len(row) for row in strings], "ids": ids, "vocabulary": vocabulary(vocab)}
@@ -48,9 +54,9 @@ def encode(vocab: Any, text: str, special: bool) -> list[int]:
     return list(tokens[:count])
 
 
-def score(model: Any, vocab: Any, texts: list[list[int]], encoder: bool) -> list[np.ndarray]:
+def score(model: Any, vocab: Any, texts: list[list[int]], encoder: bool, adapter: Any = None) -> list[np.ndarray]:
     """For each text the logits after each of its tokens: float32 [tokens, vocabulary]. For an encoder the states of the
-    last layer instead: [tokens, width]."""
+    last layer instead: [tokens, width]. `adapter`: a LoRA that is used, with a scale of 1."""
     longest = max(len(ids) for ids in texts)
     parameters = lib.llama_context_default_params()
     parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = longest + 8
@@ -64,6 +70,10 @@ def score(model: Any, vocab: Any, texts: list[list[int]], encoder: bool) -> list
     context = lib.llama_init_from_model(model, parameters)
     if not context:
         raise ValueError("llama.cpp cannot make a context for the model")
+    if adapter:
+        adapters, scales = (lib.llama_adapter_lora_p_ctypes * 1)(adapter), (ctypes.c_float * 1)(1.0)
+        if lib.llama_set_adapters_lora(context, adapters, 1, scales) != 0:
+            raise ValueError("llama.cpp cannot use the adapter")
     size = lib.llama_model_n_embd(model) if encoder else lib.llama_vocab_n_tokens(vocab)
     row_of, compute = (
         (lib.llama_get_embeddings_ith, lib.llama_encode) if encoder else (lib.llama_get_logits_ith, lib.llama_decode)

@@ -8,12 +8,14 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx_lm.utils import load_model
+from mlx_lm.tuner.utils import load_adapters
+from mlx_lm.utils import dequantize_model, load_model
 from tokenizers import Tokenizer
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
-    """As in score_gguf. Strings are encoded as in the MLX engine: by tokenizer.json, with nothing added."""
+    """As in score_gguf. Strings are encoded as in the MLX engine: by tokenizer.json, with nothing added. `added`: a
+    LoRA of any kind to add to the weights, or null."""
     folder = Path(request["model"])
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
@@ -22,6 +24,12 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     ids = request["ids"] or [tokenizer.encode(text).ids[: request["limit"]] for text in request["texts"]]
     network = _network(folder, request["nitro"])
     network.set_dtype(mx.float32)
+    if request.get("adapter") or request.get("added"):
+        network = dequantize_model(network)
+    if request.get("adapter"):
+        load_adapters(network, request["adapter"])
+    if request.get("added"):
+        _add(network, folder, Path(request["added"]), request["nitro"])
     arrays = {f"text_{i}": np.array(network(mx.array(row)[None])[0].astype(mx.float32)) for i, row in enumerate(ids)}
     arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
     np.savez(request["out"], allow_pickle=False, **arrays)
@@ -32,6 +40,24 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     return {"lengths": [len(row) for row in strings], "ids": ids, "vocabulary": vocabulary, "settings": settings}
 
 
+def _add(network: Any, base: Path, adapter: Path, nitro: str) -> None:
+    """Add a LoRA's products to the weights. `base`: the folder of the network; `nitro`: see `_network`."""
+    _find_nitro(nitro)
+    model = importlib.import_module("nitro.checkpoints.adapter_base").of(base)
+    found = importlib.import_module("nitro.checkpoints.adapter_reader").read(adapter, model.header)
+    modules = dict(network.named_modules())
+    for name, change in model.fitted(found).on(modules).layers.items():
+        modules[name].weight = modules[name].weight + mx.array(change.product())
+
+
+def _find_nitro(package: str) -> None:
+    spec = importlib.util.spec_from_file_location("native", Path(__file__).with_name("native.py"))
+    assert spec and spec.loader
+    native = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(native)
+    native.find_nitro(Path(package))
+
+
 def _network(folder: Path, nitro: str) -> Any:
     """By mlx-lm; of a folder in ggml's blocks, which it cannot read, by the MLX engine, on the CPU: on a GPU products
     with blocks are bfloat16, whatever is multiplied. `nitro`: its package."""
@@ -39,9 +65,5 @@ def _network(folder: Path, nitro: str) -> Any:
     if (config.get("quantization") or {}).get("mode") != "kquant":
         return load_model(folder)[0]
     mx.set_default_device(mx.cpu)
-    spec = importlib.util.spec_from_file_location("native", Path(__file__).with_name("native.py"))
-    assert spec and spec.loader
-    native = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(native)
-    native.find_nitro(Path(nitro))
+    _find_nitro(nitro)
     return importlib.import_module("nitro.engines.backends.mlx.folder_weights").load(folder, config)[0]

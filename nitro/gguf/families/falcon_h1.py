@@ -9,25 +9,26 @@ from nitro.gguf.families.mamba import SHAPES, STATE_SPACE, VALUES, mamba
 NORM = "blk.N.ssm_norm.weight"  # mlx-lm's model has it for one group of states only, and the file for many
 MAMBA = {name: goal for name, goal in mamba("model.layers.N.mamba").items() if name != NORM}
 CONVOLUTION_SHAPES: dict[str, Shape] = {name: shape for name, shape in SHAPES.items() if name in MAMBA}
+NAMES = {
+    **weights(
+        {
+            "token_embd": "model.embed_tokens",
+            "output_norm": "model.final_layernorm",
+            "output": "lm_head",
+            "blk.N.attn_norm": "model.layers.N.input_layernorm",
+            "blk.N.ffn_gate": "model.layers.N.feed_forward.gate_proj",
+            "blk.N.ffn_up": "model.layers.N.feed_forward.up_proj",
+            "blk.N.ffn_down": "model.layers.N.feed_forward.down_proj",
+            **ATTENTION,
+        }
+    ),
+    "blk.N.ffn_norm": "model.layers.N.pre_ff_layernorm.weight",
+    **MAMBA,
+}
 FALCON_H1 = ArchitectureFamily(
     "falcon_h1",
     "FalconH1ForCausalLM",
-    {
-        **weights(
-            {
-                "token_embd": "model.embed_tokens",
-                "output_norm": "model.final_layernorm",
-                "output": "lm_head",
-                "blk.N.attn_norm": "model.layers.N.input_layernorm",
-                "blk.N.ffn_gate": "model.layers.N.feed_forward.gate_proj",
-                "blk.N.ffn_up": "model.layers.N.feed_forward.up_proj",
-                "blk.N.ffn_down": "model.layers.N.feed_forward.down_proj",
-                **ATTENTION,
-            }
-        ),
-        "blk.N.ffn_norm": "model.layers.N.pre_ff_layernorm.weight",
-        **MAMBA,
-    },
+    NAMES,
     {
         **CONFIG,
         "mamba_d_ssm": need("ssm.inner_size"),
@@ -52,5 +53,6 @@ FALCON_H1 = ArchitectureFamily(
     },
     values=VALUES,
     shapes=CONVOLUTION_SHAPES,
+    unlike_original=tuple(NAMES),
     supported={**DENSE, **experts.NO_SCALING},
 )

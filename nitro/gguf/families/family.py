@@ -35,6 +35,9 @@ class ArchitectureFamily:
     # of tensors that the model has in parts: the parts' names, keys of the tables above, whose `rows` picks each's
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     layers: dict[str, Layers] = field(default_factory=dict)  # of tensors that only some layers have
+    # tensors whose numbers or columns are others than the original's, in the file and in mlx-lm's model of it: what was
+    # trained on top of the original, as a LoRA, does not fit them
+    unlike_original: tuple[str, ...] = ()
     supported: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # by key: the supported values; (): all
     notice: Value = lambda header: None  # a sentence for the user where mlx-lm's model differs slightly
 

@@ -145,6 +145,7 @@ QWEN3_5 = ArchitectureFamily(
     values=VALUES,
     shapes=SHAPES,
     layers=LAYERS,
+    unlike_original=tuple(LINEAR),
     supported={**DENSE, **SUPPORTED},
 )
 
@@ -165,6 +166,7 @@ QWEN3_5_MOE = ArchitectureFamily(
     values=VALUES,
     shapes=SHAPES,
     layers=LAYERS,
+    unlike_original=tuple(LINEAR),
     supported=SUPPORTED,
 )
 
