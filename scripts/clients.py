@@ -50,7 +50,7 @@ def pages() -> dict[str, str]:
 def page(client: Client) -> str:
     """The page of one client."""
     own = {server: title for server, title in SPECIAL.items() if server in client.servers}
-    servers = own or SERVERS
+    servers = (SERVERS if {*client.servers} & {*SERVERS} else {}) | own
     rows = [
         f"| {step.what} | {' | '.join('yes' if server in step.servers else '' for server in servers)} |\n"
         for step in client.steps
