@@ -57,7 +57,7 @@ PLAIN = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
 STRINGS_ONLY = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim + '' }}{% endfor %}"
 OF_ITS_OWN = (
     "{% for m in messages %}<{{ m.role }}>{% if m.content is string %}{{ m.content }}{% else %}{% for c in m.content %}"
-    "{{ c.text if c.type == 'text' else '[[here]]' }}{% endfor %}{% endif %}{% endfor %}"
+    "{{ '[[here]]' if c.type == 'image' else c.text }}{% endfor %}{% endif %}{% endfor %}"
 )
 
 
@@ -105,7 +105,7 @@ def test_sounds_are_numbered_by_the_template() -> None:
 
 
 def test_images_before_the_texts() -> None:
-    assert pieces(LLAVA, user("a{0}b{1}"), kinds="ii") == ["user: ", 0, "\n", 1, "\nab\n"]
+    assert pieces(LLAVA, user("a{0}b{1}"), kinds="ii") == ["user: ", 0, "\n", 1, "\nab"]
 
 
 def test_what_only_a_processor_writes_is_added() -> None:
@@ -123,6 +123,13 @@ def test_templates_that_take_no_parts(source: str) -> None:
 
 def test_a_placeholder_in_no_row() -> None:
     assert pieces(OF_ITS_OWN, user("a{0}b"), kinds="i") == ["<user>a", 0, "b"]
+
+
+def test_what_is_written_for_any_part_is_no_placeholder() -> None:
+    """Cohere's template closes the text before it and opens another, whatever the part is."""
+    source = sdist.templates()["Cohere2MoE"]
+    found = pieces(source, user("Hear{0}this."), kinds="a")
+    assert "".join("!" if piece == 0 else str(piece) for piece in found).count("Hear!this.") == 1
 
 
 def test_other_roles() -> None:

@@ -30,7 +30,8 @@ def check_kind(kind: MediaKind, type: str, param: str, about: MediaInfo | None) 
     if about and (about.image if kind == "image" else about.audio):
         return
     takes = f"text and {NAMES['image' if about.image else 'audio']} only" if about else "text only"
-    raise ApiError(400, f"This model takes {takes}, no '{type}'.", param=param, code="unsupported_content")
+    message = f"Unsupported content: '{param}' is '{type}'. This model takes {takes}."
+    raise ApiError(400, message, param=param, code="unsupported_content")
 
 
 def check_taken(sources: Sequence[MediaSource], about: MediaInfo | None) -> None:
