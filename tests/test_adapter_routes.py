@@ -10,12 +10,15 @@ from typing import Any
 import httpx
 import pytest
 from runners import Gate
-from running import CEILING, RunningServer
+from running import CEILING, FAKE, RunningServer
 from tiny_adapters import write_adapter
 from tiny_models import write_gguf
 
+from nitro.config import ServeConfig
 from nitro.engines.adapters import BadAdapters, adapter_set, parse
-from nitro.engines.types import GenerationParams, SamplingParams
+from nitro.engines.backends import loading
+from nitro.engines.runner import LoadError
+from nitro.engines.types import EngineSpec, GenerationParams, SamplingParams
 from nitro.engines.work import decode_work, encode_work
 from nitro.errors import StartError
 
@@ -193,10 +196,14 @@ def test_each_engine_serves_them(engine: str, serve: Callable[..., RunningServer
         assert client.said(model="b", **text)[1] == said["b"]
 
 
-def test_an_adapter_that_cannot_be_is_said_at_the_start(serve: Callable[..., RunningServer], shelf: Path) -> None:
-    for lora, why in (("one", "expected NAME=PATH"), (f"bad={shelf / 'bad'}", "is no adapter")):
-        with pytest.raises(StartError, match=why):
-            serve(lora=(lora,)).ready()
+def test_an_adapter_that_cannot_be_is_said_at_the_start(shelf: Path) -> None:
+    with pytest.raises(StartError, match="expected NAME=PATH"):
+        ServeConfig(engine=FAKE, lora=("one",)).engine_spec("")
+    with pytest.raises(LoadError, match="bad is no adapter"):
+        loading.load(EngineSpec(FAKE, "", lora=(f"bad={shelf / 'bad'}",)))
+    encoder = "nitro.engines.backends.fake:FakeEncoder"
+    with pytest.raises(LoadError, match="takes no adapters"):
+        loading.load(EngineSpec(encoder, "", lora=(f"one={shelf / 'one'}",)))
 
 
 def test_options_are_parsed() -> None:
