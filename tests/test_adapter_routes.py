@@ -109,6 +109,20 @@ def test_a_request_lists_adapters_and_scales(client: Client) -> None:
     assert client.said() == ("m", "DEFGH")
 
 
+def test_a_conversation_goes_on_with_another_adapter(client: Client) -> None:
+    """What the model alone has computed of it is used by the model alone, and FakeRunner fails where it is not."""
+    cached = []
+    last = None
+    for name in ("m", "m", "one", "one", "m"):
+        body = {"model": name, "input": "What is said here is long. " * 9, "max_output_tokens": 2}
+        reply = client.post("/v1/responses", json={**body, "previous_response_id": last})
+        assert reply.status_code == 200 and reply.json()["status"] != "failed", reply.text
+        last = reply.json()["id"]
+        cached.append(reply.json()["usage"]["input_tokens_details"]["cached_tokens"])
+    first, again, other, other_again, back = cached
+    assert first == other == 0 < again < back < other_again
+
+
 def test_adapters_come_and_go(client: Client, server: RunningServer, shelf: Path) -> None:
     loaded = client.post("/v1/load_lora_adapter", json={"lora_name": "two", "lora_path": str(shelf / "two")}).json()
     assert (loaded["id"], loaded["parent"]) == ("two", "m") and client.said(model="two") == ("two", "FILOR")
