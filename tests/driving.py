@@ -66,7 +66,7 @@ class Driver:
         )
 
     def step(self) -> None:
-        batch = self.scheduler.schedule(lambda _: self.budget)
+        batch = self.scheduler.schedule(lambda *_: self.budget)
         if asked := self.scheduler.drafts.asked:
             guesses = self.runner.guess([chunk for chunk, _ in asked], [limit for _, limit in asked])
             self.scheduler.drafts.guessed(guesses, PASS * max(map(len, guesses)))

@@ -48,7 +48,7 @@ def runner(model: Path, files: tuple[Path, Path]):
 def logits(runner: MlxRunner, sets: list[AdapterSet]) -> np.ndarray:
     """After the text, in each row: [rows, vocabulary]."""
     caches = kv_cache.merge([make_prompt_cache(runner._model.network) for _ in sets])
-    return np.array(runner._adapters.compute(mx.array([TEXT] * len(sets)), caches, sets)[:, -1])
+    return np.array(runner._adapters.logits(mx.array([TEXT] * len(sets)), caches, sets)[:, -1])
 
 
 def by_hand(runner: MlxRunner, model: Path, scales: dict[Path, float]) -> np.ndarray:

@@ -338,7 +338,7 @@ class Engine:
         may_fail_alone = self.runner.faults.exhausted > 0
         scheduler = self.scheduler
         self.preempted = []
-        batch = scheduler.schedule(lambda _: budget)
+        batch = scheduler.schedule(lambda *_: budget)
         if asked := scheduler.drafts.asked:
             guesses = self.runner.guess([chunk for chunk, _ in asked], [limit for _, limit in asked])
             scheduler.drafts.guessed(guesses, 0.01)
@@ -971,7 +971,7 @@ def test_several_tokens_of_one_step_are_cut_at_the_end() -> None:
     ):
         engine = Engine(make_info(eog=frozenset({99})))
         id = engine.add(prompt(4), 3)
-        batch = engine.scheduler.schedule(lambda _: 64)
+        batch = engine.scheduler.schedule(lambda *_: 64)
         assert engine.scheduler.advance(batch, [Result(drawn)]) == [Output(id, kept, [], finish)]
         assert engine.scheduler.busy == (finish is None)
 
@@ -1557,7 +1557,7 @@ def test_the_fake_runner_counts_on_through_a_pool_that_is_too_small() -> None:
 
 
 def submit_what_fits(scheduler: Scheduler, runner: FakeRunner) -> list[Chunk]:
-    batch: list[Chunk] | None = scheduler.schedule(lambda _: 60)
+    batch: list[Chunk] | None = scheduler.schedule(lambda *_: 60)
     for _ in range(runner.info.slots + runner.info.parallel):
         assert batch is not None
         if not batch:

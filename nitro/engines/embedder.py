@@ -32,6 +32,19 @@ class Embedder(Protocol):
         """
 
 
+Found = Callable[[dict[int, bytes]], None]
+More = Callable[[int, int], list[list[int]]]
+
+
+class LanedEmbedder(Embedder, Protocol):
+    """One with several `lanes`, none of which waits for another one."""
+
+    def embed_in_lanes(self, sequences: list[list[int]], found: Found, more: More) -> None:
+        """Like `embed`, until `more` gives nothing. As soon as a lane is done, `found` is told its vectors, by the
+        place of their sequences among all that were given, and `more` is asked for its next ones: of so many tokens in
+        all, or one of up to so many. Both are called on the caller's thread. Raises what they raise, too."""
+
+
 class Pair(Struct, frozen=True):
     """The tokens of a query and a document, with all that a model puts around them."""
 

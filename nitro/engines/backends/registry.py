@@ -19,6 +19,7 @@ class Package:
     extra: str  # the name in pyproject.toml's optional-dependencies
     platforms: frozenset[str]  # as `platform_name` writes them, or ANY
     title: str  # what scripts/install.py says it installs
+    alone: tuple[str, ...] = ()  # packages that are installed without what they would bring along
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,8 @@ class EngineDescriptor:
         return next((package for package in self.packages if _has(package.platforms, platform)), None)
 
 
+VISION = ("mlx-vlm",)  # of which only the models are imported: it would bring 1.1 GB along
+
 MLX = EngineDescriptor(
     name="mlx",
     library="MLX",
@@ -49,8 +52,13 @@ MLX = EngineDescriptor(
     runner="nitro.engines.backends.mlx.runners:make",
     probe="nitro.engines.backends.mlx.library:build",
     packages=(
-        Package(extra="mlx", platforms=frozenset({APPLE_SILICON}), title="MLX"),
-        Package(extra="mlx-cpu", platforms=frozenset({"linux-x86_64", "linux-aarch64"}), title="MLX on the CPU"),
+        Package(extra="mlx", platforms=frozenset({APPLE_SILICON}), title="MLX", alone=VISION),
+        Package(
+            extra="mlx-cpu",
+            platforms=frozenset({"linux-x86_64", "linux-aarch64"}),
+            title="MLX on the CPU",
+            alone=VISION,
+        ),
     ),
     automatic=frozenset({APPLE_SILICON}),
     automatic_where="on Apple Silicon",

@@ -111,9 +111,9 @@ class Scheduler:
         if sequence := self._by_id.get(sequence_id):
             self._end(sequence)
 
-    def schedule(self, budget: Callable[[int], int]) -> list[Chunk]:
-        """The next step's chunks: every decode, and prompt chunks up to so many tokens in all as `budget` says for how
-        far the furthest of the prompts is computed.
+    def schedule(self, budget: Callable[[int, int], int]) -> list[Chunk]:
+        """The next step's chunks: every decode, and prompt chunks up to so many tokens in all as `budget` says, which
+        is told how far the furthest of the prompts is computed, and how many tokens its next chunk would have.
 
         At least one prompt token where prompts wait, at most the runner's `step_tokens`; of a runner with tiles either
         decodes or prompts. Empty only when nothing is queued.
@@ -135,7 +135,8 @@ class Scheduler:
         batch = self._decode_chunks(decodes, bool(prompts), others_wait)
         if not prompts:
             return batch
-        tokens = budget(max(sequence.computed for sequence in prompts))
+        furthest = max(prompts, key=lambda sequence: sequence.computed)
+        tokens = budget(furthest.computed, self._longest_chunk(furthest))
         prompt_budget = max(min(tokens, self.info.step_tokens) - sum(chunk.size for chunk in batch), 1)
         return batch + self._prompt_chunks(prompts, prompt_budget, enough)
 

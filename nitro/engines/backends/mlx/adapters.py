@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 from mlx import nn
@@ -14,9 +15,10 @@ from nitro.checkpoints import adapter_files
 from nitro.engines.adapters import AdapterInfo, AdapterSet, AdapterSource
 from nitro.engines.backends.mlx import kv_cache
 from nitro.engines.backends.mlx.adapted_layers import AdaptedLinear, Applied, Rows, adapt
+from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.split_products import SplitEmbedding
-from nitro.engines.runner import LoadError
+from nitro.engines.runner import Chunk, LoadError
 from nitro.errors import AdapterError, reason
 from nitro.gguf.header import UnreadableGGUF
 
@@ -38,14 +40,25 @@ class MlxAdapters:
         self._rows = Rows()
         self._layers: dict[int, list[AdaptedLinear]] = {}  # by adapter
 
-    def compute(self, tokens: mx.array, caches: Any, sets: Sequence[AdapterSet]) -> mx.array:
-        """The logits after `tokens`, [rows, length], of which each row applies its own adapters: [rows, length,
-        vocabulary]."""
+    def logits(
+        self, tokens: mx.array, caches: Caches, sets: Sequence[AdapterSet], shifts: Sequence[int] | None = None
+    ) -> mx.array:
+        """MlxModel.logits, where each row applies its own adapters."""
+        with self._applied(sets):
+            return self._model.logits(tokens, caches, shifts or [0] * len(sets))
+
+    def read(self, chunk: Chunk, start: int, stop: int, caches: Caches) -> mx.array:
+        """MlxModel.read, with the chunk's adapters."""
+        with self._applied([chunk.adapters]):
+            return self._model.read(chunk, start, stop, caches)
+
+    @contextmanager
+    def _applied(self, sets: Sequence[AdapterSet]) -> Iterator[None]:
+        """Each row that is computed meanwhile applies its own."""
         if any(sets):
             self._rows.applied = Applied(sets)
         try:
-            logits: mx.array = self._model.network(tokens, cache=caches)
-            return logits
+            yield
         finally:
             self._rows.applied = None
 
@@ -124,4 +137,4 @@ class MlxAdapters:
         caches = [make_prompt_cache(self._model.network) for _ in sets]
         merged = kv_cache.merge(caches) if self._batches else caches[0]
         tokens = mx.zeros((len(sets), TRIED_TOKENS), mx.uint32)
-        mx.eval(self.compute(tokens, merged, sets))
+        mx.eval(self.logits(tokens, merged, sets))

@@ -34,6 +34,7 @@ class GroupRow:
     length: int  # tokens in the KV cache
     sampler_row: SamplerRow
     adapters: AdapterSet = ()
+    shift: int = 0  # by how much positions differ from places
 
 
 class Group:
@@ -126,8 +127,8 @@ class Group:
     def _next(self, tokens: mx.array, newest: bool) -> tuple[mx.array, list[LazyLogprobs | None]]:
         """Each row's next token after `tokens`, and its scores, lazy. `newest`: `tokens` are on the device only."""
         tokens = mx.where(tokens == sampler.NONE, 0, tokens)  # MLX would read beyond the embedding
-        sets = [row.adapters for row in self.rows]
-        logits = self._network.compute(tokens[:, None], self._caches, sets)[:, -1, :]
+        sets, shifts = [row.adapters for row in self.rows], [row.shift for row in self.rows]
+        logits = self._network.logits(tokens[:, None], self._caches, sets, shifts)[:, -1, :]
         for row in self.rows:
             row.length += 1
         sampler_rows = [row.sampler_row for row in self.rows]

@@ -31,13 +31,16 @@ from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.opening import open_model
 from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.backends.mlx.self_test import try_out
+from nitro.engines.backends.mlx.vision import parts
+from nitro.engines.backends.mlx.vision.whole_runs import WholeRuns
 from nitro.engines.backends.registry import MLX
 from nitro.engines.hardware import memory
 from nitro.engines.media_encoder import MediaEncoder
 from nitro.engines.runner import Chunk, OutOfKV, Result, Tokenizer
 from nitro.engines.scheduling import speculation
+from nitro.engines.scheduling.media_borders import whole_pieces
 from nitro.engines.scheduling.prompt_grid import PromptGrid
-from nitro.engines.types import EngineSpec, ModelInfo, SamplingParams
+from nitro.engines.types import EngineSpec, MediaInfo, ModelInfo, SamplingParams
 
 log = logging.getLogger("nitro.mlx")
 
@@ -63,7 +66,8 @@ class MlxRunner:
         self._adapters = MlxAdapters(self._model, path, self._trial.batches)
         self._grid = PromptGrid(DETERMINISTIC_GRID if spec.deterministic else 0)
         self.tokenizer: Tokenizer = self._model.tokenizer
-        self.media: MediaEncoder | None = None
+        self.media: MediaEncoder | None = self._model.encoder
+        self._whole_runs = WholeRuns()
         self._caches: dict[int, Caches] = {}  # of slots at rest that hold anything
         self._held: dict[int, int] = {}  # tokens in each slot that holds any
         self._groups: list[Group] = []
@@ -101,6 +105,7 @@ class MlxRunner:
             group.look_ahead()
         for chunk in batch:
             self._held[chunk.slot] = chunk.stop
+            self._whole_runs.note(chunk)
         self._batch = batch
 
     def collect(self) -> list[Result]:
@@ -139,10 +144,11 @@ class MlxRunner:
     def trim(self, slot: int, length: int) -> int:
         """Take the slot out of its group, and cut its caches. 0 where one of them cannot be cut so far."""
         held = self._held.get(slot, 0)
-        if 0 < length <= held:
+        if 0 < length <= held and self._whole_runs.allow(slot, length):
             self._leave([slot])
             if kv_cache.cut(self._caches[slot], held - length):
                 self._held[slot] = length
+                self._whole_runs.keep(slot, length)
                 return length
         return self._clear(slot)
 
@@ -152,12 +158,13 @@ class MlxRunner:
     def copy(self, src: int, dst: int, length: int) -> int:
         """Copy the caches of `src`, which stays in its group, and cut them. 0 where they cannot be cut so far."""
         self._clear(dst)
-        caches = self._look(src)
+        caches = self._look(src) if self._whole_runs.allow(src, length) else None
         if caches is None or not 0 < length <= self._held[src] or not kv_cache.cut(caches, self._held[src] - length):
             return 0
         mx.async_eval(kv_cache.arrays(caches))  # until then they refer to all of the source
         self._caches[dst] = caches
         self._held[dst] = length
+        self._whole_runs.keep(dst, length, src)
         return length
 
     def free_sequence(self, sequence_id: int) -> None:
@@ -177,6 +184,7 @@ class MlxRunner:
         self._held = {}
         self._prompt_scores = {}
         self._checks = {}
+        self._whole_runs = WholeRuns()
         if self._draft:
             self._draft.reset()
         mx.clear_cache()
@@ -186,6 +194,7 @@ class MlxRunner:
         self.reset()
         mx.synchronize()
         del self._model, self._adapters
+        self.media = None
         self._draft = None
         self._vectors = None
         mx.clear_cache()
@@ -208,10 +217,9 @@ class MlxRunner:
         stop = chunk.stop - chunk.wants_token
         if chunk.slot not in self._caches:
             self._caches[chunk.slot] = make_prompt_cache(self._model.network)
-        for start, end in self._grid.pieces(chunk.start, stop, chunk.prompt_length):
+        for start, end in whole_pieces(self._grid, chunk, stop):
             caches = self._caches[chunk.slot]
-            tokens = mx.array(chunk.tokens[start:end])[None]
-            logits = self._adapters.compute(tokens, caches, [chunk.adapters])[0]
+            logits = self._adapters.read(chunk, start, end, caches)
             if scores := self._scores(chunk, logits, start):
                 self._prompt_scores.setdefault(chunk.slot, []).extend(scores)
             mx.async_eval(kv_cache.arrays(caches), [s.arrays for s in scores])
@@ -236,7 +244,17 @@ class MlxRunner:
             self._groups.append(self._group(open_group))
 
     def _group(self, chunks: list[Chunk]) -> Group:
-        rows = [GroupRow(c.slot, c.sequence_id, c.stop - 1, self._sampler_row(c), c.adapters) for c in chunks]
+        rows = [
+            GroupRow(
+                chunk.slot,
+                chunk.sequence_id,
+                chunk.stop - 1,
+                self._sampler_row(chunk),
+                chunk.adapters,
+                parts.shift(chunk.tokens, chunk.media),
+            )
+            for chunk in chunks
+        ]
         caches = [self._caches.pop(chunk.slot) for chunk in chunks]
         return Group(self._adapters, rows, caches, [chunk.tokens[-1] for chunk in chunks])
 
@@ -302,6 +320,7 @@ class MlxRunner:
         self._leave([slot], keep=False)
         self._caches.pop(slot, None)
         self._held.pop(slot, None)
+        self._whole_runs.keep(slot, 0)
         return 0
 
     # Loading
@@ -359,6 +378,7 @@ class MlxRunner:
             bos=model.bos,
             eos=model.eos,
             embedding=self._vectors.describe(plan.context, self._bos()) if self._vectors else None,
+            media=MediaInfo(image=True) if model.encoder else None,
             infill=fill_in_middle.find(self.tokenizer, model.infill),
             adds_bos=model.adds_bos,
             sampling=model.sampling,
