@@ -32,6 +32,8 @@ from nitro.engines.media_encoder import EncodedRun, MediaRejected, MediaRun
 from nitro.engines.runner import Chunk, LoadError
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.types import EngineSpec, SamplingParams
+from nitro.errors import ApiError
+from nitro.service.media.checks import check_kind
 
 RECORD = tiny_vision.record()
 CLOSE = 5e-5  # logits; they range over 8 to 20
@@ -376,7 +378,10 @@ def test_without_mlx_vlm_a_model_takes_text_only(
     monkeypatch.setattr(families, "is_installed", lambda: False)
     tiny_vision.write(tmp_path, "gemma3", {"vocab_size": tiny_vision.VOCABULARY})
     runner = MlxRunner(EngineSpec("mlx", str(tmp_path), context=100, parallel=1))
-    assert runner.media is None and runner.info.media is None
+    assert runner.media is None and runner.info.media
+    with pytest.raises(ApiError, match=r"text only, no 'image_url'\. It has a tower, but images need mlx-vlm") as caught:
+        check_kind("image", "image_url", "messages[0].content[0].type", runner.info.media)
+    assert caught.value.param == "messages[0].content[0].type"
     with pytest.raises(LoadError, match=r"llava not supported.*need mlx-vlm"):  # mlx-lm has none
         MlxRunner(EngineSpec("mlx", str(folder("llava, siglip")), context=100, parallel=1))
 
