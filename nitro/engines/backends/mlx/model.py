@@ -1,6 +1,7 @@
 """A model as MlxRunner needs it, and the way to one: from an mlx-lm folder (folder_loader.py) or a GGUF file
 (gguf_loader.py)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,13 +43,13 @@ class MlxModel:
             return MediaInfo(image=True)
         return MediaInfo(why_not=f"It has a tower, but {self.blind}.") if self.blind else None
 
-    def logits(self, tokens: mx.array, caches: Caches, shifts: list[int]) -> mx.array:
+    def logits(self, tokens: mx.array, caches: Caches, shifts: Sequence[int]) -> mx.array:
         """Text: [rows, length] → [rows, length, vocabulary]. `shifts`: by how much positions of each row differ from
         its places, because of media before."""
         if self.encoder is None:
             logits: mx.array = self.network(tokens, cache=caches)
             return logits
-        moved: mx.array = self.network(tokens, cache=caches, shifts=mx.array(shifts, mx.int32))
+        moved: mx.array = self.network(tokens, cache=caches, shifts=mx.array(list(shifts), mx.int32))
         return moved
 
     def read(self, chunk: Chunk, start: int, stop: int, caches: Caches) -> mx.array:

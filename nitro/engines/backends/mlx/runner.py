@@ -15,9 +15,12 @@ from pathlib import Path
 import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
+from msgspec.structs import replace
 
+from nitro.engines.adapters import AdapterInfo, AdapterSource
 from nitro.engines.backends import fill_in_middle
 from nitro.engines.backends.mlx import kv_cache, library, sampler
+from nitro.engines.backends.mlx.adapters import MlxAdapters
 from nitro.engines.backends.mlx.decode_group import Group, GroupRow, padding
 from nitro.engines.backends.mlx.draft_check import DraftCheck
 from nitro.engines.backends.mlx.draft_model import DraftModel
@@ -60,6 +63,7 @@ class MlxRunner:
         self._trial = try_out(self._model, path, batches=spec.parallel > 1 and not spec.deterministic)
         self._draft = DraftModel(self._model, self._trial, spec) if spec.draft else None
         mx.clear_cache()  # what trying it out took
+        self._adapters = MlxAdapters(self._model, path, self._trial.batches)
         self._grid = PromptGrid(DETERMINISTIC_GRID if spec.deterministic else 0)
         self.tokenizer: Tokenizer = self._model.tokenizer
         self.media: MediaEncoder | None = self._model.encoder
@@ -75,6 +79,7 @@ class MlxRunner:
         self.info = self._describe(spec)
         if self._draft:
             self._draft.max_tokens = self.info.kv_tokens
+        self.info = replace(self.info, adapters=list(map(self._adapters.load, spec.adapter_sources)))
         self._max_padding = min(_size(self._model) // self._trial.token_bytes, self.info.kv_tokens // 4)
 
     # The contract
@@ -93,7 +98,7 @@ class MlxRunner:
             self._prefill(chunk)
             if chunk.draft:
                 caches = self._caches[chunk.slot]
-                self._checks[chunk.slot] = DraftCheck.submit(self._model, caches, chunk, self._bias(chunk))
+                self._checks[chunk.slot] = DraftCheck.submit(self._adapters, caches, chunk, self._bias(chunk))
         self._start_groups([chunk for chunk in started if chunk.wants_token and not chunk.draft])
         self._join_groups()
         for group in self._groups:
@@ -121,6 +126,15 @@ class MlxRunner:
             return [[] for _ in chunks]
         rows = zip(chunks, limits, strict=True)
         return [self._draft.guess(chunk, limit, self._bias(chunk)) for chunk, limit in rows]
+
+    def load_adapter(self, source: AdapterSource) -> AdapterInfo:
+        """Put it into the layers that it changes."""
+        return self._adapters.load(source)
+
+    def drop_adapter(self, adapter: int) -> None:
+        """Free it."""
+        self._leave(list(self._held))  # what was computed ahead refers to it
+        self._adapters.drop(adapter)
 
     def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = lambda: None) -> list[bytes]:
         """See Embedder."""
@@ -179,7 +193,7 @@ class MlxRunner:
         """Free the weights too, once the device is done."""
         self.reset()
         mx.synchronize()
-        del self._model
+        del self._model, self._adapters
         self.media = None
         self._draft = None
         self._vectors = None
@@ -205,7 +219,7 @@ class MlxRunner:
             self._caches[chunk.slot] = make_prompt_cache(self._model.network)
         for start, end in whole_pieces(self._grid, chunk, stop):
             caches = self._caches[chunk.slot]
-            logits = self._model.read(chunk, start, end, caches)
+            logits = self._adapters.read(chunk, start, end, caches)
             if scores := self._scores(chunk, logits, start):
                 self._prompt_scores.setdefault(chunk.slot, []).extend(scores)
             mx.async_eval(kv_cache.arrays(caches), [s.arrays for s in scores])
@@ -231,11 +245,18 @@ class MlxRunner:
 
     def _group(self, chunks: list[Chunk]) -> Group:
         rows = [
-            GroupRow(c.slot, c.sequence_id, c.stop - 1, self._sampler_row(c), parts.shift(c.tokens, c.media))
-            for c in chunks
+            GroupRow(
+                chunk.slot,
+                chunk.sequence_id,
+                chunk.stop - 1,
+                self._sampler_row(chunk),
+                chunk.adapters,
+                parts.shift(chunk.tokens, chunk.media),
+            )
+            for chunk in chunks
         ]
         caches = [self._caches.pop(chunk.slot) for chunk in chunks]
-        return Group(self._model, rows, caches, [chunk.tokens[-1] for chunk in chunks])
+        return Group(self._adapters, rows, caches, [chunk.tokens[-1] for chunk in chunks])
 
     def _join_groups(self) -> None:
         """Merge groups where the padding costs less than another pass through the weights."""
@@ -344,6 +365,8 @@ class MlxRunner:
             has_draft_model=self._draft is not None,
             deterministic=spec.deterministic,
             prompt_grid=self._grid.size,
+            takes_adapters=True,
+            mixes_adapters=True,
             draft_rows=1,  # those that decode together have one token each
             kv_place="unified memory" if gpu == "Metal" else place,
             kv_bytes=plan.pool * token_bytes,
