@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tiny_vision
 from driving import Driver
+from lora_files import products, write_peft
 from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
@@ -25,6 +26,7 @@ from safetensors.numpy import load_file, save_file
 from same_answer import assert_same_answer, tolerance
 
 from nitro.config import ServeConfig
+from nitro.engines.adapters import AdapterSource
 from nitro.engines.backends.mlx.runner import MlxRunner
 from nitro.engines.backends.mlx.vision import families, loading
 from nitro.engines.media import Media
@@ -321,6 +323,27 @@ def test_penalties_know_no_rows_of_pictures(load: Callable[..., Seer]) -> None:
     assert runner.collect()[0].tokens == [int((logits - 0.5 * counts).argmax())]
 
 
+def test_an_adapter(load: Callable[..., Seer], tmp_path: Path) -> None:
+    """It is what its product with the weights gives; one of the tower is refused: pictures are encoded for all."""
+    where, tower = "model.layers.0.self_attn.q_proj", "visual.blocks.0.attn.qkv"
+    layers = products({where: (64, 64)})
+    runner, tokens = load("qwen2_vl"), load("qwen2_vl").read(tiny_vision.CASES[0])
+    runner.load_adapter(AdapterSource(0, "a", str(write_peft(tmp_path / "a", layers))))
+    merged = tiny_vision.write(tmp_path / "merged", "qwen2_vl")
+    weights = load_file(merged / "model.safetensors")
+    a, b = layers[where]
+    weights[f"{where}.weight"] = weights[f"{where}.weight"] + (2 * b @ a).astype(np.float32)
+    save_file(weights, merged / "model.safetensors", {"format": "pt"})
+    other = load(merged)
+    assert other.read(tiny_vision.CASES[0]) == tokens == runner.read(tiny_vision.CASES[0])
+    chunk = Chunk(1, 0, tokens, 0, len(tokens), GREEDY, media=runner.runs, adapters=((0, 1.0),))
+    found = np.array(runner._adapters.read(chunk, 0, len(tokens), make_prompt_cache(runner._model.network))[-1])
+    assert np.abs(found - other.logits(tokens, [len(tokens)])[0]).max() < CLOSE
+    assert np.abs(found - runner.logits(tokens, [len(tokens)])[0]).max() > 0.01
+    with pytest.raises(LoadError, match="pictures are encoded once for all"):
+        runner.load_adapter(AdapterSource(1, "b", str(write_peft(tmp_path / "b", products({tower: (96, 32)})))))
+
+
 # Folders
 
 
@@ -379,7 +402,7 @@ def test_without_mlx_vlm_a_model_takes_text_only(
     tiny_vision.write(tmp_path, "gemma3", {"vocab_size": tiny_vision.VOCABULARY})
     runner = MlxRunner(EngineSpec("mlx", str(tmp_path), context=100, parallel=1))
     assert runner.media is None and runner.info.media
-    with pytest.raises(ApiError, match=r"text only, no 'image_url'\. It has a tower, but images need mlx-vlm") as caught:
+    with pytest.raises(ApiError, match=r"text only, no .image_url.\. It has a tower, but images need") as caught:
         check_kind("image", "image_url", "messages[0].content[0].type", runner.info.media)
     assert caught.value.param == "messages[0].content[0].type"
     with pytest.raises(LoadError, match=r"llava not supported.*need mlx-vlm"):  # mlx-lm has none

@@ -32,10 +32,17 @@ class Seeing:
 
     def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
         """transformers' names, old or new, and mlx-vlm's own → mlx-vlm's."""
-        for pattern, name in self.family.names:
-            weights = {re.sub(pattern, name, key): value for key, value in weights.items()}
-        found = {key: value for key, value in weights.items() if not key.endswith(UNUSED)}
+        found = {self._own_name(key): value for key, value in weights.items() if not key.endswith(UNUSED)}
         return self.vision.sanitize(found)  # type: ignore[no-any-return]
+
+    def layer_name(self, name: str) -> str:
+        """A layer's name in the folder → here."""
+        return self._own_name(f"{name}.").removesuffix(".")
+
+    def _own_name(self, name: str) -> str:
+        for pattern, new in self.family.names:
+            name = re.sub(pattern, new, name)
+        return name
 
     @property
     def vision(self) -> Any:
