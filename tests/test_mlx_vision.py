@@ -151,6 +151,7 @@ def same_as_alone(runner: Seer, tokens: list[int], answer: list[int]) -> None:
 def test_logits_are_those_of_transformers(load: Callable[..., Seer], kind: str) -> None:
     runner = load(kind)
     assert runner.info.media and runner.info.media.image and not runner.info.media.audio
+    assert runner.info.embedding and runner.info.embedding.width == 64
     for case, recorded in zip(tiny_vision.CASES, RECORD[kind]["cases"], strict=True):
         tokens = runner.read(case)
         assert [token if token >= 0 else None for token in tokens] == [
@@ -385,7 +386,8 @@ def test_a_folder_without_its_tower_takes_text(load: Callable[..., Seer], tmp_pa
     [
         ({"model_type": "gemma7"}, "no images are known of model_type gemma7 on MLX"),
         ({"text_config": {"hidden_activation": "relu"}}, "hidden_activation is relu"),
-        ({"text_config": {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}}, "config.json"),
+        ({"text_config": {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}}, "of its config.json"),
+        ({"text_config": {"sliding_window_pattern": 0.5}}, "of its config.json"),
     ],
 )
 def test_what_is_not_computed_right_takes_text_only(config: dict[str, Any], why: str) -> None:
