@@ -29,6 +29,7 @@ from nitro.config import ServeConfig
 from nitro.engines.adapters import AdapterSource
 from nitro.engines.backends.mlx.runner import MlxRunner
 from nitro.engines.backends.mlx.vision import families, loading
+from nitro.engines.backends.mlx.vision.encoder import ImageRows
 from nitro.engines.media import Media
 from nitro.engines.media_encoder import EncodedRun, MediaRejected, MediaRun
 from nitro.engines.runner import Chunk, LoadError
@@ -190,6 +191,27 @@ def test_a_flat_configuration(load: Callable[..., Seer], tmp_path: Path) -> None
     runner = load(tmp_path)
     tokens = runner.read(tiny_vision.CASES[0])
     assert np.abs(runner.logits(tokens, [len(tokens)])[0] - RECORD["qwen2_vl"]["cases"][0]["logits"]).max() < CLOSE
+
+
+@pytest.mark.parametrize("kind", ["qwen2_vl", "llava, clip", "smolvlm"])
+def test_rows_that_are_words(load: Callable[..., Seer], kind: str) -> None:
+    """A picture whose rows are those of some words gives what the words give, bit for bit: whole, in pieces, alone and
+    beside others."""
+    runner = load(kind)
+    network = runner._model.network
+    words = runner.tokenizer.encode("red green blue")
+    places = np.broadcast_to(np.arange(len(words)), (3, len(words)))
+    rows = ImageRows(network.body.embed_tokens(mx.array(words)), places)
+    runner.runs[-1] = EncodedRun(-1, len(words), len(words), False, rows)
+    before, behind = runner.tokenizer.encode("Look: "), runner.tokenizer.encode(" is all that there is")
+    text, picture = before + words + behind, before + [-1] * len(words) + behind
+    for steps in ([len(text)], [3, len(text) - 3], [12, 5, len(text) - 17]):
+        assert np.array_equal(runner.logits(text, steps), runner.logits(picture, steps))
+    driver = Driver(runner, budget=9)
+    for id, tokens in enumerate((text, picture, [*picture, *text], [*text, *picture]), 1):
+        add(driver, id, tokens)
+    answers = driver.run()
+    assert answers[1] == answers[2] and answers[3] == answers[4]
 
 
 # Slots
@@ -386,8 +408,8 @@ def test_a_folder_without_its_tower_takes_text(load: Callable[..., Seer], tmp_pa
     [
         ({"model_type": "gemma7"}, "no images are known of model_type gemma7 on MLX"),
         ({"text_config": {"hidden_activation": "relu"}}, "hidden_activation is relu"),
-        ({"text_config": {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}}, "of its config.json"),
-        ({"text_config": {"sliding_window_pattern": 0.5}}, "of its config.json"),
+        ({"text_config": {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}}, "what its config.json says"),
+        ({"text_config": {"sliding_window_pattern": 0.5}}, "what its config.json says"),
     ],
 )
 def test_what_is_not_computed_right_takes_text_only(config: dict[str, Any], why: str) -> None:

@@ -48,6 +48,6 @@ def find(config: Settings, weights: set[str]) -> tuple[Opening | None, str]:
     try:
         settings = family.settings(config)
     except Exception as error:  # a broken configuration shows as whatever is stumbled over
-        return None, f"of its config.json: {reason(error)}"
+        return None, f"mlx-vlm does not compute what its config.json says: {reason(error)}"
     settings["tie_word_embeddings"] = not any("lm_head." in name for name in weights)
     return Opening(family, settings), ""
