@@ -224,7 +224,9 @@ class EngineLoop:
         prompts = [chunk for chunk in batch if chunk.stop - chunk.start > 1]
         if prompts:
             tokens = sum([chunk.stop - chunk.start for chunk in prompts])
-            position = sum([(chunk.stop - chunk.start) * (chunk.start + chunk.stop) for chunk in prompts]) / (2 * tokens)
+            position = sum([(chunk.stop - chunk.start) * (chunk.start + chunk.stop) for chunk in prompts]) / (
+                2 * tokens
+            )
             self._budget.observe(tokens, seconds, position)
         self._turns.generated(seconds)
         scheduler.drafts.observe(batch, seconds)
