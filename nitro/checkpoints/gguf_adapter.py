@@ -19,7 +19,7 @@ from gguf.quants import dequantize
 from nitro.checkpoints import adapter_kinds
 from nitro.checkpoints.adapters import Adapter, LowRank, checked, common_factor
 from nitro.errors import AdapterError
-from nitro.gguf import architectures, layer_tensors, weights
+from nitro.gguf import architectures, layer_tensors, lora_faults, weights
 from nitro.gguf.header import Header, Tensor, UnreadableGGUF
 
 A, B = ".lora_a", ".lora_b"
@@ -56,7 +56,7 @@ def read(file: Path, base: Header) -> Adapter:
 
 def write(adapter: Adapter, base: Header, file: Path) -> None:
     """Write the adapter in float32. `base`: see `read`. Raises AdapterError where llama.cpp's model of that
-    architecture does not have a layer as the original has it; OSError."""
+    architecture does not have a layer as the original has it, or computes it without the LoRA; OSError."""
     alpha = common_factor(change.scale * change.rank for change in adapter.layers.values())
     writer = GGUFWriter(file, base.architecture)
     writer.add_type("adapter")
@@ -69,6 +69,8 @@ def write(adapter: Adapter, base: Header, file: Path) -> None:
             b = change.b if change.b.ndim != 2 else layer_tensors.in_file_order(base, name, change.b)
         except (UnreadableGGUF, ValueError) as error:
             raise AdapterError(f"{adapter.path} does not fit {base.path}: {error}") from None
+        if problem := lora_faults.problem(base, name):
+            raise AdapterError(f"{adapter.path} changes {layer}, and {problem}.")
         factor = np.float32(change.scale * change.rank / alpha)
         a, b = (b, change.a.T) if name == layer_tensors.EMBEDDING else (change.a, b)
         writer.add_tensor(name + A, np.ascontiguousarray(a, np.float32))

@@ -3,6 +3,7 @@ it, and where the model is small enough, it computes with the adapter what it co
 to its weights.
 """
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
@@ -53,10 +54,9 @@ def prove(source: Path, made: Path, base: Base, positions: int, notify: Notify) 
     kind = adapter_kinds.kind(made)
     scores, moved, computed = None, None, _why_not(kind, base)
     if not computed:
-        backend, worker = BACKENDS[kind]
         computed = f"by {environments.pinned(verify.PACKAGES[kind]).replace('==', ' ')}"
         with progress.working(f"computing {base.path.name} with the adapter {computed}", notify) as tick:
-            scores, moved = _computed(kind, (source, made), base, positions, lambda r: _run(backend, worker, r, tick))
+            scores, moved = _computed((source, made), base, positions, lambda runs: _run(kind, runs, tick))
         failures += comparison.failures(scores, comparison.EXACT)
     return AdapterProof(
         passed=not failures,
@@ -106,46 +106,55 @@ def _why_not(kind: str, base: Base) -> str:
     return ""
 
 
-def _run(backend: str, worker: str, request: dict[str, Any], tick: Callable[[], None]) -> dict[str, Any]:
+def _run(kind: str, runs: list[dict[str, Any]], tick: Callable[[], None]) -> list[list[int]]:
+    """Compute, and return the ids of the texts."""
+    backend, worker = BACKENDS[kind]
     try:
-        return environments.run(backend, worker, request, tick=tick)
+        reply = environments.run(backend, "several", {"worker": worker, "runs": runs}, tick=tick)
     except ConvertError as error:
         raise ConvertError(f"The base cannot be computed with the adapter: {error}") from None
+    ids: list[list[int]] = reply["ids"]
+    return ids
 
 
 def _computed(
-    kind: str,
-    paths: tuple[Path, Path],
-    base: Base,
-    positions: int,
-    run: Callable[[dict[str, Any]], dict[str, Any]],
+    paths: tuple[Path, Path], base: Base, positions: int, run: Callable[[list[dict[str, Any]]], list[list[int]]]
 ) -> tuple[LogitScores, float]:
     """The scores of the model with the adapter, and how far it moves the model. `paths`: of source and result."""
-    source, made = (str(path.absolute()) for path in paths)
     texts = verify.corpus()["texts"][: max(positions // verify.MIN_TEXT_TOKENS, 1)]
-    request: dict[str, Any] = {"strings": [], "texts": texts, "limit": positions // len(texts), "ids": None}
+    request: dict[str, Any] = {"strings": [], "texts": texts, "limit": positions // len(texts)}
     request |= {"encoder": False, "nitro": str(native.PACKAGE.absolute())}
     with tempfile.TemporaryDirectory(prefix="nitro-verify-") as scratch:
         folder = Path(scratch)
-        model = merged = base.path.absolute()
-        if kind == "gguf":
-            model, merged = _in_float32(base, folder / "base.gguf"), _in_float32(base, folder / "merged.gguf")
-            add(base.fitted(adapter_reader.read(paths[0], base.header)), merged)
-        runs = {
-            "plain": {"model": str(model)},
-            "adapted": {"model": str(model), "adapter": made},
-            "merged": {"model": str(merged), **({"added": source} if kind == "mlx" else {})},
-        }
-        for name, changes in runs.items():
-            reply = run({**request, **changes, "out": str(folder / f"{name}.npz")})
-            request["ids"] = reply["ids"]
-        ids: list[list[int]] = request["ids"]
-        logits = {name: np.load(folder / f"{name}.npz") for name in runs}
+        models = _in_folder(paths, base) if base.path.is_dir() else _in_gguf(paths, base, folder)
+        outputs = {name: folder / f"{name}.npz" for name in models}
+        ids = run([{**request, **changes, "out": str(outputs[name])} for name, changes in models.items()])
+        plain, merged, adapted = (np.load(outputs[name]) for name in ("plain", "merged", "adapted"))
         scores, moved = (
-            comparison.compare((row, logits[one][f"text_{n}"], logits["adapted"][f"text_{n}"]) for n, row in rows)
-            for one, rows in (("merged", enumerate(ids)), ("plain", enumerate(ids)))
+            comparison.compare((row, one[f"text_{n}"], adapted[f"text_{n}"]) for n, row in enumerate(ids))
+            for one in (merged, plain)
         )
     return scores, moved.mean_kl
+
+
+def _in_folder(paths: tuple[Path, Path], base: Base) -> dict[str, dict[str, str]]:
+    """What differs in the requests of the model alone, with the source's products added, and with the result."""
+    source, made = (str(path.absolute()) for path in paths)
+    model = str(base.path.absolute())
+    return {
+        "plain": {"model": model},
+        "merged": {"model": model, "added": source},
+        "adapted": {"model": model, "adapter": made},
+    }
+
+
+def _in_gguf(paths: tuple[Path, Path], base: Base, folder: Path) -> dict[str, dict[str, str]]:
+    """As `_in_folder`; files are written into `folder`."""
+    model, merged = _in_float32(base, folder / "base.gguf"), folder / "merged.gguf"
+    shutil.copyfile(model, merged)
+    add(base.fitted(adapter_reader.read(paths[0], base.header)), merged)
+    adapted = {"model": str(model), "adapter": str(paths[1].absolute())}
+    return {"plain": {"model": str(model)}, "merged": {"model": str(merged)}, "adapted": adapted}
 
 
 def _in_float32(base: Base, target: Path) -> Path:

@@ -10,8 +10,8 @@ import numpy as np
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
     """Tokenise `strings`, and score texts. `ids`: the texts' token ids; null: encode `texts` here, at most `limit`
-    tokens of each, with the tokens that the model puts before a text. `adapter`: a LoRA to use, or null. `out`: the .npz
-    file for the arrays."""
+    tokens of each, with the tokens that the model puts before a text. `adapter`: a LoRA to use, or null. `out`: the
+    .npz file for the arrays."""
     log: list[str] = []
     # kept until the end, since llama.cpp holds the pointer
     callback = lib.llama_log_callback(lambda level, text, _: log.append(text.decode(errors="replace")))

@@ -1,14 +1,15 @@
-"""Random LoRAs on a model as PEFT writes them, and what PEFT computes with each: `make_adapters.py BASE FOLDER IDS.json`,
-in an environment that has PEFT. FOLDER gets a folder for each, and logits.npz: float32 [tokens, vocabulary] by name."""
+"""Random LoRAs on a model as PEFT writes them, and what PEFT computes with each:
+
+    peft_adapters.py BASE FOLDER IDS.json
+
+in an environment that has PEFT. FOLDER gets a folder for each, and logits.npz: float32 [tokens, vocabulary] by name.
+"""
 
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
-import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 ADAPTERS = {
@@ -28,6 +29,10 @@ ADAPTERS = {
 
 
 def main(base: Path, folder: Path, ids: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
     torch.manual_seed(0)
     tokens = torch.tensor([json.loads(ids.read_text())])
     logits = {}
