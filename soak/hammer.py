@@ -104,7 +104,7 @@ class Engine:
 
     def step(self, budget: int) -> None:
         """One step, as worker/loop.py takes it."""
-        batch = self.scheduler.schedule(lambda _: budget)
+        batch = self.scheduler.schedule(lambda *_: budget)
         self.cached += sum(cached for _, cached in self.scheduler.admitted)
         while batch:
             try:

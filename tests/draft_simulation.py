@@ -127,7 +127,7 @@ def simulate(
         scheduler.add(Sequence(i, list(PROMPT), length, SamplingParams(), drafter=drafter))
     got = Streams([0] * streams, 0, 0, 0.0)
     while got.seconds < seconds:
-        batch = scheduler.schedule(lambda _: 256)
+        batch = scheduler.schedule(lambda *_: 256)
         took = _guess(scheduler, scripts, pass_curve, sure_until)
         took += curve(sum(chunk.size for chunk in batch))
         took *= 1 + noise * random.expovariate(1)

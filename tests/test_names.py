@@ -206,7 +206,7 @@ READ = {
         xtc_threshold typical_p temperature dynatemp_range dynatemp_exponent repeat_last_n repeat_penalty
         frequency_penalty presence_penalty dry_multiplier dry_base dry_allowed_length dry_penalty_last_n mirostat
         mirostat_tau mirostat_eta adaptive_target adaptive_decay seed n_probs min_keep backend_sampling
-        post_sampling_probs lora dry_sequence_breakers json_schema grammar grammar_type grammar_lazy chat_format
+        post_sampling_probs dry_sequence_breakers json_schema grammar grammar_type grammar_lazy chat_format
         reasoning_format generation_prompt parse_tool_calls chat_parser continue_final_message echo preserved_tokens
         grammar_triggers reasoning_control reasoning_budget_tokens reasoning_budget_start_tag reasoning_budget_end_tags
         reasoning_budget_end_tag reasoning_budget_message logit_bias ignore_eos stop samplers speculative.n_max

@@ -62,7 +62,7 @@ class Recorder(Driver):
         self.scheduler.add(*sequences)
 
     def step(self) -> None:
-        batch = self.scheduler.schedule(self.budget)
+        batch = self.scheduler.schedule(lambda *_: self.budget)
         self.cached |= {sequence.id: cached for sequence, cached in self.scheduler.admitted}
         self.runner.submit(batch)
         self.batches.append([chunk.sequence_id for chunk in batch])

@@ -90,7 +90,7 @@ def test_every_token_is_computed_in_its_piece() -> None:
 
 
 def step(scheduler: Scheduler, runner: Noting, budget: int, counts: Counter[str]) -> None:
-    batch = scheduler.schedule(lambda _: budget)
+    batch = scheduler.schedule(lambda *_: budget)
     while batch:
         try:
             runner.submit(batch)

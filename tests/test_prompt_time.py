@@ -30,7 +30,7 @@ def steps(budget: StepBudget, device: Device, prompt: int = PROMPT) -> list[tupl
     while start < prompt:
         tokens = min(budget.tokens(True, start), prompt - start)
         seconds = device.seconds(start, tokens)
-        budget.observe(tokens, seconds, start + tokens / 2)
+        budget.observe_prompts([(start, start + tokens)], seconds)
         taken.append((start, tokens, seconds))
         start += tokens
     return taken
@@ -123,6 +123,58 @@ def test_a_long_prompt_at_its_beginning_has_large_steps_though_another_has_just_
     first, second = steps(budget, device), steps(budget, device)
     assert STREAMING / 2 < device.seconds(0, second[0][1]) < STREAMING
     assert second[0][1] > first[-2][1]
+
+
+class CutDevice(Device):
+    """One to which a row that fills no tile costs so many times what one in a tile does."""
+
+    dearer = 15.0
+
+    def seconds(self, start: int, tokens: int) -> float:
+        whole = tokens // TILE * TILE
+        rest = super().seconds(start + whole, tokens - whole)
+        return super().seconds(start, whole) + self.dearer * rest
+
+
+def loose_steps(budget: StepBudget, device: Device, start: int, prompt: int) -> list[tuple[int, float]]:
+    """The same as `steps`, but the budget knows what is wanted: tokens and seconds."""
+    taken = []
+    while start < prompt:
+        tokens = min(budget.tokens(True, start, prompt - start), prompt - start)
+        seconds = device.seconds(start, tokens)
+        budget.observe_prompts([(start, start + tokens)], seconds)
+        taken.append((tokens, seconds))
+        start += tokens
+    return taken
+
+
+def test_what_fills_no_tile_is_computed_in_small_steps_where_it_takes_long() -> None:
+    device, budget = CutDevice(0.0035, 2e-6), StepBudget(2048, TILE, WELL)
+    loose_steps(budget, device, 0, 3840 + 22)
+    for rest in (22, 63, 100):
+        taken = loose_steps(budget, device, 0, 3840 + rest)
+        assert max(seconds for _, seconds in taken) <= 1.1 * LONGEST * 8 / 6
+        assert sum(tokens for tokens, _ in taken) == 3840 + rest
+        tiles = [tokens for tokens, _ in taken if tokens >= TILE]
+        assert all(tokens % TILE == 0 for tokens in tiles) and sum(tiles) == (3840 + rest) // TILE * TILE
+
+
+def test_what_fills_no_tile_goes_along_where_that_takes_no_time() -> None:
+    device, budget = CutDevice(0.0005, 2e-8), StepBudget(2048, TILE, WELL)
+    CutDevice.dearer, before = 1.0, CutDevice.dearer
+    try:
+        loose_steps(budget, device, 0, 3840 + 22)
+        assert loose_steps(budget, device, 0, 150) == [(150, device.seconds(0, 150))]
+    finally:
+        CutDevice.dearer = before
+
+
+@pytest.mark.parametrize("loose, tokens", [(15.0, TILE), (0.1, MIN_TOKENS)])
+def test_less_than_a_tile_is_taken_only_where_it_takes_less(loose: float, tokens: int) -> None:
+    budget = StepBudget(2048, TILE, WELL)
+    budget.observe(TILE, 1.6 * LONGEST)
+    budget.observe(32, 1.6 * LONGEST * loose)
+    assert budget.tokens(True) == tokens
 
 
 def test_where_even_the_least_takes_too_long_it_is_taken() -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
+from nitro.engines.adapters import AdapterSet
 from nitro.engines.backends.fake import EOG, FakeRunner
 from nitro.engines.runner import Chunk, OutOfKV, Result, StepFailed
 from nitro.engines.scheduling import fair_order, prefix_cache
@@ -104,6 +105,7 @@ class StrictRunner:
     def __init__(self, info: ModelInfo):
         self.info = info
         self.held: list[list[int]] = [[] for _ in range(info.slots)]
+        self.under: dict[int, AdapterSet] = {}  # by slot: the adapters that its tokens were computed with
         self.offloaded: dict[int, list[int]] = {}
         self.forgotten: Counter[int] = Counter()
         self.faults = Faults()
@@ -131,6 +133,7 @@ class StrictRunner:
             assert 0 <= chunk.start < chunk.stop <= len(chunk.tokens) < self.info.context
             assert not chunk.draft or (chunk.wants_token and len(chunk.tokens) + len(chunk.draft) < self.info.context)
             assert self.held[chunk.slot] == chunk.tokens[: chunk.start], "a chunk starts where its slot ends"
+            assert not chunk.start or self.under[chunk.slot] == chunk.adapters, "KV of other adapters"
             assert not self.forgotten[chunk.sequence_id]
 
     def _go_wrong(self, batch: list[Chunk]) -> None:
@@ -156,6 +159,7 @@ class StrictRunner:
     def _compute(self, chunk: Chunk, fails: bool) -> Result:
         held = self.held[chunk.slot]
         held += chunk.tokens[chunk.start : chunk.stop]
+        self.under[chunk.slot] = chunk.adapters
         if fails:
             return Result([], "no token can follow")
         if not chunk.wants_token:
@@ -184,6 +188,7 @@ class StrictRunner:
         if self._used + (len(source) if src in self.offloaded else length) > self.info.kv_tokens:
             return 0
         self.held[dst] = source[:length]
+        self.under[dst] = self.under[src]
         return length
 
     @property
@@ -276,9 +281,10 @@ class Engine:
         max_tokens: int = 1,
         snapshot_points: tuple[int, ...] = (),
         keeps: tuple[KeptPrefix, ...] = (),
+        adapters: AdapterSet = (),
     ) -> int:
         """A request of one sequence."""
-        return self.add_request([prompt], max_tokens, snapshot_points, keeps)[0]
+        return self.add_request([prompt], max_tokens, snapshot_points, keeps, adapters)[0]
 
     def add_request(
         self,
@@ -286,6 +292,7 @@ class Engine:
         max_tokens: int = 1,
         snapshot_points: tuple[int, ...] = (),
         keeps: tuple[KeptPrefix, ...] = (),
+        adapters: AdapterSet = (),
     ) -> list[int]:
         ids = list(range(len(self.told) + 1, len(self.told) + 1 + len(prompts)))
         request = []
@@ -299,6 +306,7 @@ class Engine:
                 snapshot_points=snapshot_points,
                 keeps=keeps,
                 arrived=float(id),
+                adapters=adapters,
             )
             self.told[id] = Told(sequence, prompt, expected(self.info, prompt, max_tokens), ids[0])
             request.append(sequence)
@@ -330,7 +338,7 @@ class Engine:
         may_fail_alone = self.runner.faults.exhausted > 0
         scheduler = self.scheduler
         self.preempted = []
-        batch = scheduler.schedule(lambda _: budget)
+        batch = scheduler.schedule(lambda *_: budget)
         if asked := scheduler.drafts.asked:
             guesses = self.runner.guess([chunk for chunk, _ in asked], [limit for _, limit in asked])
             scheduler.drafts.guessed(guesses, 0.01)
@@ -963,7 +971,7 @@ def test_several_tokens_of_one_step_are_cut_at_the_end() -> None:
     ):
         engine = Engine(make_info(eog=frozenset({99})))
         id = engine.add(prompt(4), 3)
-        batch = engine.scheduler.schedule(lambda _: 64)
+        batch = engine.scheduler.schedule(lambda *_: 64)
         assert engine.scheduler.advance(batch, [Result(drawn)]) == [Output(id, kept, [], finish)]
         assert engine.scheduler.busy == (finish is None)
 
@@ -1549,7 +1557,7 @@ def test_the_fake_runner_counts_on_through_a_pool_that_is_too_small() -> None:
 
 
 def submit_what_fits(scheduler: Scheduler, runner: FakeRunner) -> list[Chunk]:
-    batch: list[Chunk] | None = scheduler.schedule(lambda _: 60)
+    batch: list[Chunk] | None = scheduler.schedule(lambda *_: 60)
     for _ in range(runner.info.slots + runner.info.parallel):
         assert batch is not None
         if not batch:
@@ -1615,7 +1623,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             *(parallel, spare, context, context + more_kv, parallel + more_step, eog, offload_tokens, can_truncate),
             *(draft_tokens, more_step if tiles else 0, has_draft_model),
         )
-        self.engine = Engine(info)
+        self.engine = Engine(replace(info, takes_adapters=True, mixes_adapters=True))
 
     @rule(
         tokens=st.lists(st.integers(1, 2), min_size=1, max_size=40),
@@ -1623,6 +1631,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         snapshot_points=st.sets(st.integers(1, 40), max_size=2),
         seconds=st.sampled_from([None, 2.0, 100.0]),
         key=st.sampled_from([None, None, "a", "b"]),
+        adapters=st.sampled_from([(), (), ((0, 1.0),), ((0, 0.5),)]),
     )
     def add(
         self,
@@ -1631,13 +1640,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         snapshot_points: set[int] = frozenset(),
         seconds: float | None = None,
         key: str | None = None,
+        adapters: AdapterSet = (),
     ) -> None:
         """Prompts of few different tokens: many begin alike. With `seconds` their prefixes are to stay."""
         context = self.engine.info.context
         tokens = tokens[: context - 1]
         kept = tuple(sorted(b for b in snapshot_points if b < len(tokens)))
         keeps = tuple(KeptPrefix(point, seconds, key) for point in kept) if seconds else ()
-        self.engine.add(tokens, min(max_tokens, context - len(tokens)), kept, keeps)
+        self.engine.add(tokens, min(max_tokens, context - len(tokens)), kept, keeps, adapters)
 
     @rule(lengths=st.lists(st.integers(1, 40), min_size=2, max_size=6), max_tokens=st.integers(1, 40))
     def add_several(self, lengths: list[int], max_tokens: int) -> None:

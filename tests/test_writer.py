@@ -81,6 +81,16 @@ def test_what_the_engine_thread_sends_needs_no_writer(ends: Ends) -> None:
 
 
 @at_once
+def test_what_belongs_together_comes_together(ends: Ends) -> None:
+    ends.outbox.send(messages.Rejected(1, ""), messages.Rejected(2, ""))
+    assert ends.outbox.empty() and ends.received(2) == [1, 2]
+    ends.put(3)
+    ends.outbox.send(*(messages.Rejected(id, "") for id in range(4, 40)))  # more than are written together
+    ends.writer.start()
+    assert ends.received(37) == list(range(3, 40))
+
+
+@at_once
 def test_it_waits_behind_what_others_have_put(ends: Ends) -> None:
     ends.put(1)
     ends.send(2)

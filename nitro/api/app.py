@@ -13,10 +13,11 @@ from nitro.api.anthropic import routes as anthropic
 from nitro.api.auth import Guard
 from nitro.api.first_nitro import routes as first_nitro
 from nitro.api.first_nitro.model import FirstNitro
+from nitro.api.llama_server import adapters as llama_adapters
 from nitro.api.llama_server import routes as llama_server
 from nitro.api.middleware import RequestMiddleware
 from nitro.api.ollama import routes as ollama
-from nitro.api.openai import models
+from nitro.api.openai import adapters, models
 from nitro.api.openai.chat import chat_completions
 from nitro.api.openai.completions import completions
 from nitro.api.openai.embeddings import embeddings
@@ -75,11 +76,14 @@ def make_app(
             model_list.get_model,
             models.load_model,
             models.unload_model,
+            adapters.load_adapter,
+            adapters.unload_adapter,
             health.health,
             health.healthz,
             health.metrics,
             openapi_document,
             *llama_server.HANDLERS,
+            *llama_adapters.HANDLERS,
             *first_nitro.HANDLERS,
             *ollama.HANDLERS,
             *responses.HANDLERS,

@@ -13,7 +13,7 @@ from litestar.enums import ScopeType
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import Message, Receive, ReceiveMessage, Scope, Send
 
-from nitro.api import error_forms, error_responses
+from nitro.api import error_forms, error_responses, reply_writer
 from nitro.api.auth import OPEN_PATHS, Guard, Headers
 from nitro.api.error_forms import ErrorForm
 from nitro.api.request_turns import Turns
@@ -66,6 +66,8 @@ class RequestMiddleware:
                 if message["status"] == 405:
                     more.append((b"allow", _allow(allowed)))
                 message["headers"] = [*message["headers"], *added, *more]
+                if any(name == b"content-length" for name, _ in message["headers"]):
+                    reply_writer.of(scope).hold()  # the head goes out with the body
                 self._metrics.answered(route, message["status"])
             await send(message)
 

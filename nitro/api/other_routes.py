@@ -22,7 +22,6 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("/infill", "llama-server's own API", f"Use {COMPLETIONS} with 'suffix'."),
     ("/props", "llama-server's own API", f"Use {MODELS}."),
     ("/slots", "llama-server's own API", "Use GET /metrics."),
-    ("/lora-adapters", "adapters", NOT_YET),
     ("/load", "a route for the load", "Use GET /metrics."),
     ("/version", "a route for the version", "Use GET /schema/openapi.json, which has the version."),
     ("/ping", "a route of that name", "Use GET /health."),

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from nitro.cli import api_keys, toml_lines
 from nitro.cli.options import checked
 from nitro.config import ServeConfig
-from nitro.engines import sampling_defaults
+from nitro.engines import adapters, sampling_defaults
 from nitro.engines.backends import registry
 from nitro.engines.options import EngineOptions, Option, options_of
 from nitro.engines.sampling_params import ALIASES
@@ -267,6 +267,12 @@ def _model_or_draft(of: Option, value: Any, folder: Path) -> str:
     return str(file) if text and file.exists() else text
 
 
+def _lora(of: Option, value: Any, folder: Path) -> tuple[str, ...]:
+    """NAME=PATH, each, and a path is that of a file beside this one."""
+    found = adapters.parse(_plain(of, value, folder))
+    return tuple(adapters.option(replace(each, path=str(_absolute(each.path, folder)))) for each in found)
+
+
 def _engine(of: Option, value: Any, folder: Path) -> str:
     name = str(_plain(of, value, folder))
     if problem := no_engine(name):
@@ -313,6 +319,7 @@ Read = Callable[[Option, Any, Path], Any]  # the option, its value as TOML has i
 READERS: dict[str, Read] = {
     "model": _model_or_draft,
     "draft": _model_or_draft,
+    "lora": _lora,
     "mmproj": _model_or_draft,
     "engine": _engine,
     "defaults": _defaults,

@@ -9,6 +9,7 @@ from typing import NoReturn, Protocol
 
 from msgspec import Struct
 
+from nitro.engines.adapters import AdapterSource
 from nitro.engines.runner import Chunk, Result, Tokenizer
 from nitro.engines.types import ModelInfo, SamplingParams
 
@@ -29,6 +30,19 @@ class Embedder(Protocol):
         At most `step_inputs` sequences of `step_tokens` tokens in all, or `lanes` of up to `longest`, specials
         included. Whatever it raises, slots and their caches are as before, and it may be called again.
         """
+
+
+Found = Callable[[dict[int, bytes]], None]
+More = Callable[[int, int], list[list[int]]]
+
+
+class LanedEmbedder(Embedder, Protocol):
+    """One with several `lanes`, none of which waits for another one."""
+
+    def embed_in_lanes(self, sequences: list[list[int]], found: Found, more: More) -> None:
+        """Like `embed`, until `more` gives nothing. As soon as a lane is done, `found` is told its vectors, by the
+        place of their sequences among all that were given, and `more` is asked for its next ones: of so many tokens in
+        all, or one of up to so many. Both are called on the caller's thread. Raises what they raise, too."""
 
 
 class Pair(Struct, frozen=True):
@@ -71,6 +85,13 @@ class EmbedsOnly:
     def guess(self, chunks: list[Chunk], limits: list[int]) -> list[list[int]]:
         """Never called."""
         raise AssertionError("this model generates no text")
+
+    def load_adapter(self, source: AdapterSource) -> NoReturn:
+        """Never called."""
+        raise AssertionError("this model takes no adapters")
+
+    def drop_adapter(self, adapter: int) -> None:
+        """There is none."""
 
     def trim(self, slot: int, length: int) -> int:
         """Nothing is held."""

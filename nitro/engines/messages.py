@@ -8,6 +8,8 @@ A verb is a message to the engine and the messages that answer it:
     Embed       → Accepted, then Embedded after Embedded, maybe EmbeddingFailed | Rejected | TooLong
     Tokenize    → Tokenized | Rejected | TooLong
     Detokenize  → Detokenized | Rejected
+    LoadAdapter → AdapterLoaded | Rejected
+    DropAdapter → AdapterDropped                        once nothing applies it any more
     Abort       → nothing
 
 How to add one: a message below, in `Request`; its answers in `FromEngine`; a handler in `worker/handlers.py`; and who
@@ -16,6 +18,7 @@ receives the answers in `client/engine.py`.
 
 import msgspec
 
+from nitro.engines.adapters import AdapterInfo, AdapterSource
 from nitro.engines.media import MediaKind
 from nitro.engines.types import EngineSpec, ModelInfo, Output, Overflow, StepRecord
 from nitro.system.frames import WireMessage
@@ -71,6 +74,20 @@ class Detokenize(WireMessage, frozen=True):
     work: bytes
 
 
+class LoadAdapter(WireMessage, frozen=True):
+    """Have this adapter, so that work may apply it."""
+
+    id: int
+    source: AdapterSource
+
+
+class DropAdapter(WireMessage, frozen=True):
+    """No work will apply this adapter any more: free it once the last sequence has ended that does."""
+
+    id: int
+    adapter: int
+
+
 class Abort(WireMessage, frozen=True):
     """End these sequences or embeddings, and forget these questions; nothing more is said. Unknown ids are ignored."""
 
@@ -118,6 +135,19 @@ class Detokenized(WireMessage, frozen=True):
     texts: list[bytes]
 
 
+class AdapterLoaded(WireMessage, frozen=True):
+    """The adapter is there."""
+
+    id: int
+    info: AdapterInfo
+
+
+class AdapterDropped(WireMessage, frozen=True):
+    """The adapter is gone, or was not there."""
+
+    id: int
+
+
 class Rejected(WireMessage, frozen=True):
     """This request cannot run; `param` names the parameter at fault, None: the prompt."""
 
@@ -158,8 +188,8 @@ class EmbeddingFailed(WireMessage, frozen=True):
     message: str
 
 
-Question = Tokenize | Detokenize  # answered by one message
-Answer = Tokenized | Detokenized
+Question = Tokenize | Detokenize | LoadAdapter | DropAdapter  # answered by one message
+Answer = Tokenized | Detokenized | AdapterLoaded | AdapterDropped
 Request = Generate | Embed | Question | Abort
 ToEngine = Import | Load | Request
 FromEngine = Ready | LoadFailed | Accepted | Answer | Rejected | TooLong | Step | Embedded | EmbeddingFailed

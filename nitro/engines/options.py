@@ -46,6 +46,13 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             "speed only."
         ),
     ] = None
+    lora: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="A LoRA adapter of MODEL, as NAME=PATH: a GGUF file, or a folder of PEFT's or mlx-lm's. "
+            "A request chooses it by NAME, as a model. Repeatable."
+        ),
+    ] = ()
     mmproj: Annotated[
         str | None,
         Meta(

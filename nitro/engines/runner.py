@@ -8,6 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from nitro.engines.adapters import AdapterInfo, AdapterSet, AdapterSource
 from nitro.engines.media_encoder import NO_RUNS, EncodedRuns, MediaEncoder
 from nitro.engines.types import Logprobs, ModelInfo, SamplingParams
 from nitro.errors import Sentence
@@ -81,6 +82,7 @@ class Chunk(Struct):
     matcher: Matcher | None = None
     draft: list[int] = []  # tokens that may follow, to be checked; only if it wants a token
     media: EncodedRuns = NO_RUNS  # all that the sequence has
+    adapters: AdapterSet = ()  # that are applied, as they were for all that the slot holds
 
     @property
     def size(self) -> int:
@@ -166,7 +168,7 @@ class ModelRunner(Protocol):
         """Start computing every chunk; may return before the device is done.
 
         At most `info.step_tokens` tokens, beside runs of media that are atomic, and one chunk per slot; a chunk starts
-        where its slot ends.
+        where its slot ends. All have the same adapters, unless `info.mixes_adapters`.
         Raises OutOfKV or StepFailed. Any other exception is a bug: the worker fails the batch and calls `reset`.
         """
 
@@ -180,6 +182,15 @@ class ModelRunner(Protocol):
         by itself what the draft model's own KV has in common with those tokens, whatever became of the sequence that
         was there. A guess may be any token of the vocabulary but an end-of-generation one, at which it ends.
         """
+
+    def load_adapter(self, source: AdapterSource) -> AdapterInfo:
+        """Have an adapter, so that chunks may apply it. Raises LoadError; nothing has changed then.
+
+        Called only if `info.takes_adapters`. Those of the spec are loaded with the model, and are in `info.adapters`.
+        """
+
+    def drop_adapter(self, adapter: int) -> None:
+        """Free it. No chunk applies it any more."""
 
     def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = ...) -> list[bytes]:
         """See embedder.Embedder. Called only if `info.embedding`."""

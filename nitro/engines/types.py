@@ -7,6 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from nitro.engines.adapters import AdapterInfo, AdapterSource, parse
 from nitro.engines.options import EngineOptions
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 from nitro.engines.sampling_params import COLD as COLD
@@ -160,6 +161,12 @@ class EngineSpec(EngineOptions, frozen=True):
     model: str  # a path
     kv_bytes: int | None = None  # that the KV cache may take; None: what is free
     projector: str | None = None  # the file that was found beside the model and may let it see or hear; a path
+    adapters: list[AdapterSource] | None = None  # to be loaded with the model; None: those that `lora` says
+
+    @property
+    def adapter_sources(self) -> list[AdapterSource]:
+        """The adapters to be loaded with the model. Raises BadAdapters."""
+        return parse(self.lora) if self.adapters is None else self.adapters
 
 
 class ModelInfo(Struct, frozen=True):
@@ -199,6 +206,9 @@ class ModelInfo(Struct, frozen=True):
     rerank: RerankInfo | None = None  # None: it is no reranker
     media: MediaInfo | None = None  # None: it takes text only
     kv_place: str = ""  # where the KV cache lies: "CUDA0", "CPU", "unified memory"
+    takes_adapters: bool = False  # whether ModelRunner.load_adapter may be called
+    mixes_adapters: bool = False  # whether a step may have chunks of several adapter sets
+    adapters: list[AdapterInfo] = []  # that are loaded
 
     @property
     def generates(self) -> bool:

@@ -9,6 +9,7 @@ from hashlib import blake2b
 import msgspec
 from msgspec.structs import replace
 
+from nitro.engines.adapters import AdapterSet
 from nitro.engines.media import Media
 from nitro.engines.types import GenerationParams, Overflow
 from nitro.errors import PromptRejected
@@ -46,6 +47,7 @@ class Work(msgspec.Struct, frozen=True):
     n: int
     keeps: list[Keep] = []  # of the first prompt
     media: list[Media] = []
+    adapters: AdapterSet = ()  # that are applied
 
 
 class EncodedWork(msgspec.Struct, frozen=True):
@@ -54,7 +56,7 @@ class EncodedWork(msgspec.Struct, frozen=True):
     raw: bytes
     prompts: int  # how many
     n: int  # sequences on each
-    digest: bytes  # of prompts and parameters but for the seed: the same for requests that are alike
+    digest: bytes  # of prompts, parameters but for the seed, and adapters: the same for requests that are alike
 
     @property
     def sequences(self) -> int:
@@ -105,14 +107,17 @@ def encode_work(
     n: int = 1,
     keeps: Sequence[Keep] = (),
     media: Sequence[Media] = (),
+    *,
+    adapters: AdapterSet = (),
 ) -> EncodedWork:
     """Raises PromptRejected for what has no encoding: half a surrogate pair, a number of more than 64 bits."""
     try:
-        raw = _encode(Work(list(prompts), params, n, list(keeps), list(media)))
+        raw = _encode(Work(list(prompts), params, n, list(keeps), list(media), adapters))
         digest = blake2b(_encode(prompts), digest_size=DIGEST_SIZE)
         for medium in media:
             digest.update(medium.digest)
         digest.update(_encode(replace(params, sampling=replace(params.sampling, seed=0))))
+        digest.update(_encode(adapters))
     except (OverflowError, TypeError, ValueError) as error:
         raise PromptRejected(f"The request cannot be handed to the engine: {error}.", None) from None
     return EncodedWork(raw, len(prompts), n, digest.digest())

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nitro.engines.adapters import AdapterSet
 from nitro.engines.client.engine import Engine
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 from nitro.engines.types import ModelInfo
@@ -40,6 +41,7 @@ class ServedModel:
         self._setup: ModelSetup | None = None
         self._families: tuple[ModelFamily, ModelFamily] | None = None  # without tools, with tools
         self._fingerprint = ""
+        self._adapted = False  # whether it has, or has had, adapters
 
     def same(self, other: "ServedModel") -> bool:
         """Whether both are served alike, by whatever engine."""
@@ -76,6 +78,7 @@ class ServedModel:
             if self._info != info:
                 self._setup = None
             self._info = info
+            self._adapted = self._adapted or bool(info.adapters)
         if self._setup is None:
             templates = self.template(info), self.template(info, with_tools=True)
             self._setup = ModelSetup(
@@ -87,12 +90,13 @@ class ServedModel:
                 self.system,
                 self._stops,
                 self._grammar,
+                self._adapted,
             )
             plain, with_tools = (ModelFamily.of(template or "", self._tool_format) for template in templates)
             self._families = plain, with_tools
             sources = [template or "" for template in dict.fromkeys(templates)]
             parts = [info.fingerprint, info.engine, *sources, *([self.system] if self.system else [])]
-            self._fingerprint = "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
+            self._fingerprint = _hash(parts)
         return self._setup
 
     def family(self, info: ModelInfo, with_tools: bool) -> ModelFamily:
@@ -106,8 +110,16 @@ class ServedModel:
         found = conversion_report.read(Path(self.source.path))
         return found if found and found.get("fingerprint") == info.fingerprint else None
 
-    def fingerprint(self, info: ModelInfo) -> str:
-        """Changes with the weights, the engine's version, the template and the default system message: then a seed may
-        give another text."""
+    def fingerprint(self, info: ModelInfo, adapters: AdapterSet = ()) -> str:
+        """Changes with the weights, those of the adapters that are applied too, the engine's version, the template and
+        the default system message: then a seed may give another text."""
         self.setup(info)
-        return self._fingerprint
+        if not adapters:
+            return self._fingerprint
+        weights = {each.id: each.fingerprint for each in info.adapters}
+        parts = [self._fingerprint, *(f"{weights.get(id)}*{scale}" for id, scale in adapters)]
+        return _hash(parts)
+
+
+def _hash(parts: list[str]) -> str:
+    return "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]

@@ -9,7 +9,9 @@ nothing as it is may be written as Ollama's clients write it: with the tag `late
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+from nitro.engines.adapters import AdapterSource
 from nitro.errors import NitroError, one_line
 from nitro.models.stored_model import StoredModel
 
@@ -37,6 +39,7 @@ class AmbiguousName(NitroError):
         self.name, self.candidates = name, candidates
 
 
+Adapter = TypeVar("Adapter", bound=AdapterSource)
 Choice = Callable[[Sequence[StoredModel]], StoredModel]
 
 
@@ -45,6 +48,12 @@ def spellings(name: str) -> list[str]:
     host = next((host for host in HUB_HOSTS if name.casefold().startswith(host)), "")
     bare = name[len(host) :]
     return [*dict.fromkeys((name, name.removesuffix(LATEST), bare, bare.removesuffix(LATEST)))]
+
+
+def among(name: str | None, adapters: Sequence[Adapter]) -> Adapter | None:
+    """The adapter of this name, to the letter, as it is or as Ollama's clients write it."""
+    wanted = spellings(name) if name and adapters else ()
+    return next((each for spelling in wanted for each in adapters if each.name == spelling), None)
 
 
 def find(name: str, models: Sequence[StoredModel], choose: Choice) -> StoredModel:

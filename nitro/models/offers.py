@@ -34,7 +34,7 @@ class Offers:
     def known(self, name: str | None, default: Member | None) -> tuple[Member | None, bool]:
         """The model that a name means without a look at the stores, and whether it means that one rather than any: the
         default, where there is no name or no other model, or one that was wanted before."""
-        if member := self._called(name) if self.catalog else self._spelled(name):
+        if member := (self._called(name) if self.catalog else self._spelled(name)) or self._adapting(name):
             return member, True
         return (default, False) if not name or self._alone else (None, False)
 
@@ -47,6 +47,19 @@ class Offers:
         """The same, of a name as it is or as Ollama's clients write it."""
         called = map(self._called, names.spellings(name or ""))
         return next((member for member in called if member), None)
+
+    def _adapting(self, name: str | None) -> Member | None:
+        """The member that has an adapter of this name."""
+        return next((member for member in self.members if member.adapter(name)), None) if name else None
+
+    async def with_adapter(self, name: str) -> Member | None:
+        """The same, with a look at the stores' models."""
+        if (member := self._adapting(name)) or self.catalog is None:
+            return member
+        member = next((each for each in await self.all() if each.adapter(name)), None)
+        if member and member not in self.members:
+            self.members.append(member)
+        return member
 
     @property
     def _alone(self) -> bool:
@@ -71,6 +84,8 @@ class Offers:
         try:
             return await self.exactly(name), True
         except _Unknown as unknown:
+            if member := await self.with_adapter(name):
+                return member, True
             if default and (unknown.names == [default.id] or default.brought):
                 return default, False
             raise

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from nitro.engines.client.spawn import SpawnedEngine
 from nitro.errors import ApiError, EngineBusy, EngineError, NitroError
 from nitro.models import residency
+from nitro.models.adapters import Adapters
 from nitro.models.catalog import Catalog
 from nitro.models.handle import ServedModel
 from nitro.models.lease import Lease
@@ -56,6 +57,7 @@ class Pool:
         self._free_on_gpu, self._prepare = free_on_gpu, prepare
         self._max_waiting = max_waiting
         self._offers = Offers(catalog, frozenset(pins))
+        self.adapters = Adapters(self._offers, self.lease)
         self._default: Member | None = None
         self._drained: frozenset[str] = frozenset()
         self._stopped: EngineError | None = None
@@ -92,8 +94,13 @@ class Pool:
         return [member.entry() for member in await self._offers.all()]
 
     async def find(self, name: str) -> PoolEntry:
-        """The model of this name. Raises ApiError 404."""
-        return (await self._offers.exactly(name)).entry()
+        """The model of this name, or the one that an adapter of this name is of. Raises ApiError 404."""
+        try:
+            return (await self._offers.exactly(name)).entry()
+        except ApiError:
+            if member := await self._offers.with_adapter(name):
+                return member.entry()
+            raise
 
     def note(self, name: str) -> None:
         """Log, once per name, that a request has named a model that is not ours."""

@@ -2,13 +2,18 @@
 
 import asyncio
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from nitro.engines import adapters
+from nitro.engines.adapters import AdapterSource
 from nitro.engines.client.engine import Engine
 from nitro.engines.client.state import EngineState
 from nitro.errors import ApiError, EngineDown, NitroError
+from nitro.models import names
 from nitro.models.handle import ServedModel
 from nitro.models.load_plan import LoadPlan, Wanted
 from nitro.models.residency import Resident
@@ -34,6 +39,11 @@ class PoolEntry(Struct, frozen=True, kw_only=True):
     pinned: bool
     wanted: Wanted
     served: ServedModel | None  # None: it has not been loaded yet
+    adapters: list[AdapterSource] = []  # an AdapterInfo each, where it is loaded
+
+    def adapter(self, name: str | None) -> AdapterSource | None:
+        """See names.among."""
+        return names.among(name, self.adapters)
 
 
 class Member:
@@ -74,6 +84,23 @@ class Member:
             return False
         names = stored.names if stored and to_all else ()
         return name in (source.id, source.stem, settings.alias, *((stored.name,) if stored else ()), *names)
+
+    @property
+    def adapters(self) -> Sequence[AdapterSource]:
+        """Those that it has or, where it is not loaded, will have."""
+        if self.served and self.resident:
+            info = self.served.engine.info
+            return info.adapters if info else self.served.engine.spec.adapter_sources
+        return adapters.parse(self.wanted.settings.options.get("lora", ()))
+
+    def adapter(self, name: str | None) -> AdapterSource | None:
+        """See names.among."""
+        return names.among(name, self.adapters) if name else None
+
+    def note_adapters(self) -> None:
+        """It is to have the adapters that it has now whenever it is loaded."""
+        options = {**self.wanted.settings.options, "lora": tuple(map(adapters.option, self.adapters))}
+        self.wanted = replace(self.wanted, settings=replace(self.wanted.settings, options=options))
 
     def want(self, wanted: Wanted, pinned: bool) -> None:
         """It is to be loaded so, the next time."""
@@ -154,6 +181,7 @@ class Member:
             pinned=self.pinned,
             wanted=self.wanted,
             served=self.served,
+            adapters=list(self.adapters),
         )
 
     def _state(self) -> tuple[State, str | None]:

@@ -18,3 +18,4 @@ class ModelSetup(Struct, frozen=True):
     system: str | None = None  # the system message of a conversation that brings none
     stops: list[str] = []  # that end every answer to a conversation
     grammar: str | None = None  # holds for every answer whose request has no constraint of its own
+    many: bool = False  # a request's name may mean the model or an adapter: an unknown one means none of them

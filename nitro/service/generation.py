@@ -141,6 +141,7 @@ class GenerationService:
         model, info = await self._loaded(lease, log)
         prepared, generation = await self._begin(raw, body, model, info, lease.found)
         del body
+        log.adapter = prepared.adapter
         self._note(lease, prepared)
         try:
             return self._begun(prepared, model, info, generation, log)
@@ -195,7 +196,7 @@ class GenerationService:
         choices = Choices(generation, _output_spec(model, info, prepared.output))
         log.accepted(choices)
         log.ignored = [*prepared.ignored, *unenforced]
-        started = _started(model, info, generation, prepared.output)
+        started = _started(model, info, generation, prepared)
         return _Accepted(prepared, started, choices, log.ignored)
 
 
@@ -216,14 +217,14 @@ class _Accepted(NamedTuple):
     ignored: list[str]
 
 
-def _started(model: ServedModel, info: ModelInfo, generation: Generation, output: OutputOptions) -> Started:
+def _started(model: ServedModel, info: ModelInfo, generation: Generation, prepared: Prepared) -> Started:
     prompts = [
         tokens[1:] if bos_added else tokens
-        for tokens, bos_added in zip(generation.echoes, output.bos_added, strict=False)
+        for tokens, bos_added in zip(generation.echoes, prepared.output.bos_added, strict=False)
     ]
     return Started(
-        model=model.source.id,
-        fingerprint=model.fingerprint(info),
+        model=prepared.adapter or model.source.id,
+        fingerprint=model.fingerprint(info, prepared.adapters),
         created=int(time.time()),
         choices=len(generation.ids),
         prompt_tokens=generation.prompt_tokens,

@@ -19,6 +19,7 @@ class RequestLog:
         self.id = id
         self._metrics = metrics
         self.model = "-"
+        self.adapter: str | None = None  # of the model, that answers in its place
         self.choices: Choices | None = None
         self.ignored: list[str] = []  # parameters without effect
         self._embedded: dict[str, int] = {}  # what is told of a request for embeddings
@@ -94,7 +95,7 @@ class RequestLog:
             line += f" ignored={','.join(self.ignored)[:MAX_IGNORED]}"
         if how:
             line += f" client={how}" if how == "left" else f" {how}"
-        log.info("%s %s %s", self.id, self.model, line)
+        log.info("%s %s %s", self.id, self.adapter or self.model, line)
 
     def _end(self, choices: Choices, how: str | None) -> None:
         usage = choices.usage

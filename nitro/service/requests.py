@@ -95,6 +95,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True):
     constraint: Constraint | None = None
     prediction: str | None = None  # what the answer may well be; it changes the speed only
     use_cache: bool = True
+    lora: list[tuple[int, float]] | None = None  # numbers of adapters and their scales; None: it says nothing of them
     prefix_key: str | None = None  # requests that begin alike have the same; its whole prompt stays in the prefix cache
     prefix_seconds: float | None = None  # so long since it was last used; with a key None is KEPT_SECONDS, else: not
     prefix_breakpoints: list[Breakpoint] = []

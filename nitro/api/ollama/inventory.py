@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from nitro.api.ollama import schema
 from nitro.api.ollama.model_names import listed
 from nitro.engines.types import ModelInfo
@@ -32,14 +34,16 @@ _ON_GPU = re.compile(r"(?:(\d+) of|all) (\d+) on the GPU")
 
 
 def tags(entries: Iterable[PoolEntry]) -> schema.Tags:
-    """The models that can be served, those used last first. Broken ones are not listed: clients offer what is."""
-    found = [_listed(entry) for entry in entries if entry.state != "broken"]
+    """The models that can be served, their adapters too, those used last first. Broken ones are not listed: clients
+    offer what is."""
+    found = [model for entry in entries if entry.state != "broken" for model in _listed(entry)]
     return schema.Tags(sorted(found, key=lambda model: model.modified_at, reverse=True))
 
 
-def _listed(entry: PoolEntry) -> schema.ListedModel:
+def _listed(entry: PoolEntry) -> list[schema.ListedModel]:
+    """A model, and what its adapters make of it."""
     source, facts = entry.wanted.source, facts_of(entry)
-    return schema.ListedModel(
+    model = schema.ListedModel(
         name=listed(entry.id),
         model=listed(entry.id),
         modified_at=datetime.fromtimestamp(source.created, UTC),
@@ -47,6 +51,10 @@ def _listed(entry: PoolEntry) -> schema.ListedModel:
         digest=digests.of(source.path),
         details=_details(facts),
     )
+    details = replace(model.details, parent_model=entry.id)
+    names = [(listed(adapter.name), digests.of(adapter.path)) for adapter in entry.adapters]
+    adapted = [replace(model, name=name, model=name, digest=digest, details=details) for name, digest in names]
+    return [model, *adapted]
 
 
 def processes(entries: Iterable[PoolEntry]) -> schema.Processes:

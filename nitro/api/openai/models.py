@@ -6,10 +6,12 @@ from typing import Any, TypeVar
 import msgspec
 from litestar import Request, post
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nitro.api import json_body
 from nitro.api.openai import model_name, schema
 from nitro.api.openai.requests import LoadRequest, UnloadRequest
+from nitro.engines.adapters import AdapterInfo, AdapterSource
 from nitro.engines.options import EngineOptions
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import SAMPLERS, ModelInfo
@@ -23,7 +25,11 @@ from nitro.service.failures import as_api_error
 T = TypeVar("T", bound=Struct)
 
 # A client may not name files, or code, of the server's machine.
-NOT_OVER_HTTP = {"draft": "names a file", "log_level": "is the server's"}
+NOT_OVER_HTTP = {
+    "draft": "names a file",
+    "lora": "names files",
+    "log_level": "is the server's",
+}
 
 
 def served(request: Request) -> Pool:
@@ -34,18 +40,27 @@ def served(request: Request) -> Pool:
 
 async def offered(request: Request) -> schema.ModelList:
     """The models that are offered."""
-    return schema.ModelList([_describe(entry) for entry in await served(request).offered()])
+    entries = await served(request).offered()
+    return schema.ModelList([model for entry in entries for model in described(entry)])
 
 
 async def named(request: Request) -> schema.Model:
     """The one that the path names. Raises ApiError 404."""
-    return _describe(await served(request).find(str(request.path_params["model_id"]).lstrip("/")))
+    return await model_named(request, str(request.path_params["model_id"]).lstrip("/"))
+
+
+async def model_named(request: Request, name: str) -> schema.Model:
+    """The model or adapter of this name. Raises ApiError 404."""
+    entry = await served(request).find(name)
+    model = _describe(entry)
+    adapter = entry.adapter(name)
+    return _adapted(model, adapter) if adapter else model
 
 
 @post("/v1/models/load", status_code=200)
 async def load_model(request: Request) -> schema.Model:
     """Load a model, and answer when it is there. Raises ApiError."""
-    asked = _read(await request.body(), LoadRequest)
+    asked = read(await request.body(), LoadRequest)
     model = await _told(served(request).load(asked.model, _settings(asked)))
     return _describe(await served(request).find(model.source.id))
 
@@ -53,12 +68,12 @@ async def load_model(request: Request) -> schema.Model:
 @post("/v1/models/unload", status_code=200)
 async def unload_model(request: Request) -> schema.Model:
     """End a model's engine, and answer when its memory is back. Raises ApiError."""
-    asked = _read(await request.body(), UnloadRequest)
+    asked = read(await request.body(), UnloadRequest)
     return _describe(await served(request).unload(asked.model, force=bool(asked.force)))
 
 
-def _read(body: bytes, kind: type[T]) -> T:
-    """The request. Raises ApiError 400, also for a name that would have no effect."""
+def read(body: bytes, kind: type[T]) -> T:
+    """A request about models. Raises ApiError 400, also for a name that would have no effect."""
     decoded = json_body.decode(body, kind)
     for name in decoded.told:
         raise ApiError.unsupported(name, f"is none of {', '.join(kind.__struct_fields__)}")
@@ -118,6 +133,19 @@ def _abilities(model: ServedModel, info: ModelInfo) -> _Abilities:
     family = model.family(info, with_tools=True)
     plain = model.family(info, with_tools=False)
     return _Abilities(True, family.format.name, family.native_tools, plain.reasoning_markers is not None)
+
+
+def described(entry: PoolEntry) -> list[schema.Model]:
+    """A model, and its adapters after it."""
+    model = _describe(entry)
+    return [model, *(_adapted(model, adapter) for adapter in entry.adapters)]
+
+
+def _adapted(model: schema.Model, adapter: AdapterSource) -> schema.Model:
+    """An adapter, as the model that it makes of its own."""
+    size = adapter.bytes if isinstance(adapter, AdapterInfo) else 0
+    able = {**model.capabilities, "embeddings": False, "rerank": False}
+    return replace(model, id=adapter.name, parent=model.id, size=size, capabilities=able, proof=None, requests=0)
 
 
 def _describe(entry: PoolEntry) -> schema.Model:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from nitro.api import json_body, prefix_cache
-from nitro.api.openai import open_names, reply_options
+from nitro.api.openai import lora, open_names, reply_options
 from nitro.api.openai.breakpoints import parse_breakpoints
 from nitro.api.openai.constraints import parse_constraint
 from nitro.api.openai.logit_bias import parse_bias
@@ -214,6 +214,7 @@ def parse_common(
         "constraint": parse_constraint(request),
         "prediction": _parse_prediction(request.prediction),
         "use_cache": request.cache_prompt is not False,
+        "lora": lora.parse(request.lora),
         "prefix_key": cached.key,
         "prefix_seconds": cached.seconds,
         "progress": bool(request.timings_per_token or (stream_options and stream_options.continuous_usage_stats)),

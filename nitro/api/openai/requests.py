@@ -92,6 +92,13 @@ class Prediction(Struct):
     type: str | None = None
 
 
+class LoraScale(Struct):
+    """An adapter that is applied."""
+
+    id: int
+    scale: float = 0.0  # as llama-server has it
+
+
 class StreamOptions(Struct):
     """Options of a stream."""
 
@@ -184,6 +191,10 @@ class CommonRequest(SamplingRequest, frozen=True):
     cache_control: Annotated[
         CacheControl | None,
         Param("`ttl`, 5m or 1h: the same. In messages, parts and tools it marks the end of a prefix that stays."),
+    ] = None
+    lora: Annotated[
+        list[LoraScale] | None,
+        Param("LoRA adapters to apply, each by its `id` in `GET /lora-adapters`, at its `scale`. The others are not."),
     ] = None
     return_tokens: Annotated[bool | None, Param("Add the token ids of the answer to the reply.")] = None
     timings_per_token: Annotated[bool | None, Param("Add timings to each chunk, not only to the last.")] = None
@@ -303,6 +314,24 @@ class LoadRequest(Struct, frozen=True, kw_only=True):
         float | str | None, Param("Idle time after which it is unloaded: seconds, or as in 5m; -1: never.")
     ] = None
     pin: Annotated[bool | None, Param("Never unload it to make room.")] = None
+
+
+class LoadAdapterRequest(Struct, frozen=True, kw_only=True):
+    """`POST /v1/load_lora_adapter`: vLLM's."""
+
+    lora_name: Annotated[str, Param("What the adapter is called, as a model.")]
+    lora_path: Annotated[str, Param("A file or folder on the server's machine.")]
+    base_model_name: Annotated[
+        str | None, Param("The name of the model that it is of. Default: the model of requests that name none.")
+    ] = None
+    load_inplace: Annotated[bool | None, Param("Take the place of the adapter of this name, if there is one.")] = None
+
+
+class UnloadAdapterRequest(Struct, frozen=True, kw_only=True):
+    """`POST /v1/unload_lora_adapter`: vLLM's."""
+
+    lora_name: Annotated[str, Param("The name of an adapter.")]
+    lora_int_id: Annotated[int | None, Param("Its number in `GET /lora-adapters`, if it is to be checked.")] = None
 
 
 class UnloadRequest(Struct, frozen=True, kw_only=True):

@@ -251,6 +251,8 @@ class Model(Struct):
     """A model that is offered. Both lengths are in tokens, and equal. `size`: bytes, of its files, or those that are
     set aside for it while it is loaded. `requests`: that are under way.
 
+    An adapter is a model, too: `parent` is the model that it is of.
+
     `capabilities` says which parameters work, by the names in docs/parameters.md. The defaults are for what a request
     leaves open: sampling parameters, and the system message of a conversation that brings none; null: as the chat
     template has it.
@@ -269,6 +271,7 @@ class Model(Struct):
     requests: int = 0
     last_used: int | None = None  # Unix time; null: it works, or is not loaded
     pinned: bool = False
+    parent: str | None = None
     tool_format: str | None = None
     default_system_message: str | None = None
     default_sampling: dict[str, float] = {}

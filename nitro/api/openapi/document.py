@@ -19,6 +19,7 @@ from nitro.api.anthropic import models as anthropic_models
 from nitro.api.anthropic import requests as anthropic_requests
 from nitro.api.anthropic import schema as anthropic
 from nitro.api.error_forms import AnthropicError
+from nitro.api.llama_server import adapters as llama_adapters
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.openai import requests, schema
 from nitro.api.openai.embedding_requests import EmbeddingsRequest
@@ -57,6 +58,7 @@ PAGE: dict[str, Json] = {
     "before": {"type": "string", "description": "The id of the item behind the last one."},
     "include": INCLUDE,
 }
+OF_MODEL: dict[str, Json] = {"model": {"type": "string", "description": "Of which model. Default: of the default one."}}
 KEPT = (400, *ANY[:2], 404, 413, 429, 500, 503, 507)
 RESPONSE, CONVERSATION = "/v1/responses/{response_id}", "/v1/conversations/{conversation_id}"
 OPERATIONS: dict[tuple[str, str], Operation] = {
@@ -133,6 +135,22 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/models/unload"): Operation(
         "Unload a model", (400, *ANY[:2], 404, 409, 413, 500), schema.Model, requests.UnloadRequest
     ),
+    ("post", "/v1/load_lora_adapter"): Operation(
+        "Load an adapter onto a model",
+        (400, *ANY[:2], 404, 409, 413, 429, 500, 503),
+        schema.Model,
+        requests.LoadAdapterRequest,
+    ),
+    ("post", "/v1/unload_lora_adapter"): Operation(
+        "Unload an adapter", (400, *ANY[:2], 404, 413, 500, 503), schema.Model, requests.UnloadAdapterRequest
+    ),
+    ("get", "/lora-adapters"): Operation("The adapters of a model", (*ANY, 400, 404), None, query=OF_MODEL),
+    ("post", "/lora-adapters"): Operation(
+        "The adapters that are applied to requests that say nothing of them",
+        (400, *ANY[:2], 404, 413, 500, 503),
+        llama_adapters.Success,
+        query=OF_MODEL,
+    ),
     ("get", "/health"): Operation("Whether the server is well", (403, 500), schema.Health, open=True),
     ("get", "/healthz"): Operation("The same, in the first Nitro's form", (403, 500), MediaType.HTML.value, open=True),
     ("get", "/metrics"): Operation("Metrics for Prometheus", ANY, CONTENT_TYPE.partition(";")[0]),
@@ -175,6 +193,8 @@ DESCRIBED = (
     ResponsesRequest,
     requests.LoadRequest,
     requests.UnloadRequest,
+    requests.LoadAdapterRequest,
+    requests.UnloadAdapterRequest,
     llama_server.TokenizeRequest,
     llama_server.DetokenizeRequest,
     anthropic_requests.MessagesRequest,

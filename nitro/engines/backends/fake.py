@@ -1,19 +1,22 @@
 """A runner without a model, for tests and for measuring everything around a model: token n+1 follows token n.
 
 Its tokens are bytes. An answer counts on from the prompt's last byte through printable ASCII, and ends after "~".
-It keeps the rules of the contract strictly: what a slot holds, the pool's size, one chunk per slot.
+It keeps the rules of the contract strictly: what a slot holds, under which adapters that was computed, the pool's size,
+one chunk per slot. An adapter is a file whose text is how many letters further an answer counts at each step.
 """
 
 from array import array
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from nitro.engines.adapters import AdapterInfo, AdapterSet, AdapterSource
 from nitro.engines.embedder import EmbedsOnly, Pair
 from nitro.engines.media import Media
 from nitro.engines.media_encoder import MediaEncoder, MediaRejected, MediaRun
-from nitro.engines.runner import Chunk, OutOfKV, Result
+from nitro.engines.runner import Chunk, LoadError, OutOfKV, Result
 from nitro.engines.types import (
     EmbeddingInfo,
     EngineSpec,
@@ -79,6 +82,7 @@ class FakeRunner:
             eog=frozenset({EOG}),
             template=TEMPLATE,
             deterministic=spec.deterministic,
+            takes_adapters=True,
             embedding=EmbeddingInfo(
                 width=WIDTH, pooling="mean", longest=context, step_tokens=max(context, 512), step_inputs=8
             ),
@@ -86,9 +90,12 @@ class FakeRunner:
         self.tokenizer = FakeTokenizer()
         self.media: MediaEncoder | None = None
         self.draft_model: Callable[[list[int]], int] = self._follows  # the token that it says after those
+        self._shifts: dict[int, int] = {}  # by adapter
         self._held: list[list[int]] = [[] for _ in range(self.info.slots)]
+        self._under: dict[int, AdapterSet] = {}  # by slot
         self._compared: dict[int, list[int]] = {}  # by slot: the list that it is known to hold the beginning of
         self._batch: list[Chunk] = []
+        self.info = replace(self.info, adapters=list(map(self.load_adapter, spec.adapter_sources)))
 
     def prepare(self, sampling: SamplingParams) -> None:
         """Nothing."""
@@ -96,6 +103,7 @@ class FakeRunner:
     def submit(self, batch: list[Chunk]) -> None:
         """Check the batch against the contract, and note what the slots hold. Raises OutOfKV."""
         assert len({chunk.slot for chunk in batch}) == len(batch), "a slot twice in a batch"
+        assert len({chunk.adapters for chunk in batch}) <= 1, "two adapter sets in a batch"
         tokens = guesses = 0
         for chunk in batch:
             begin, end = chunk.start, chunk.stop
@@ -110,12 +118,14 @@ class FakeRunner:
             raise OutOfKV
         for chunk in batch:
             self._held[chunk.slot] += chunk.tokens[chunk.start : chunk.stop]
+            self._under[chunk.slot] = chunk.adapters
         self._batch = batch
 
     def _holds(self, chunk: Chunk) -> bool:
         """Whether its slot holds what comes before it. A list that only grows is compared once, and then its length."""
         slot, tokens = chunk.slot, chunk.tokens
         held = self._held[slot]
+        assert not held or self._under[slot] == chunk.adapters, "KV of other adapters"
         if self._compared.get(slot) is tokens:
             return len(held) == chunk.start
         self._compared[slot] = tokens
@@ -127,7 +137,8 @@ class FakeRunner:
 
     def _result(self, chunk: Chunk) -> Result:
         tokens = chunk.tokens
-        if chunk.matcher is None and not chunk.draft and chunk.sampling.logprobs is None:
+        plain = chunk.matcher is None and not chunk.draft and chunk.sampling.logprobs is None
+        if plain and not chunk.adapters:
             if chunk.stop < len(tokens):
                 return Result([])
             return Result([self._next(chunk)])
@@ -142,7 +153,7 @@ class FakeRunner:
             for guess in chunk.draft:
                 if guess != drawn[-1] or guess in self.info.eog:
                     break
-                drawn.append(self._follows([guess], banned))
+                drawn.append(self._follows([guess], banned, self._shift(chunk)))
             self._held[chunk.slot] += drawn[:-1]
             self._compared.pop(chunk.slot, None)
         if chunk.sampling.logprobs is None:
@@ -159,19 +170,23 @@ class FakeRunner:
 
     def _candidates(self, chunk: Chunk) -> Iterable[int]:
         """All tokens, the likeliest first."""
-        follows = chunk.tokens[-1] + 1
+        follows = chunk.tokens[-1] + 1 + self._shift(chunk)
         return (token % self.info.vocabulary for token in range(follows, follows + self.info.vocabulary))
 
     def _next(self, chunk: Chunk) -> int:
         """The token after the chunk's, where there is no grammar."""
         follows = chunk.tokens[-1] + 1  # most tokens come this way
-        if FIRST <= follows <= LAST:
+        if FIRST <= follows <= LAST and not chunk.adapters:
             return follows
-        return self._follows(chunk.tokens, EOG in chunk.sampling.logit_bias)
+        return self._follows(chunk.tokens, EOG in chunk.sampling.logit_bias, self._shift(chunk))
 
-    def _follows(self, tokens: list[int], banned: bool = False) -> int:
+    def _shift(self, chunk: Chunk) -> int:
+        """How much further its adapters count."""
+        return round(sum(scale * self._shifts[id] for id, scale in chunk.adapters))
+
+    def _follows(self, tokens: list[int], banned: bool = False, shift: int = 0) -> int:
         """The token after these."""
-        follows = tokens[-1] + 1
+        follows = tokens[-1] + 1 + shift
         if FIRST <= follows <= LAST:
             return follows
         return FIRST if banned else EOG
@@ -186,6 +201,19 @@ class FakeRunner:
                 said.append(token)
             guesses.append(said[chunk.stop :])
         return guesses
+
+    def load_adapter(self, source: AdapterSource) -> AdapterInfo:
+        """Raises LoadError where its file holds no number."""
+        try:
+            text = Path(source.path).read_text()
+            self._shifts[source.id] = int(text)
+        except (OSError, ValueError) as error:
+            raise LoadError(f"{source.path} is no adapter: {error}.") from None
+        return AdapterInfo(source.id, source.name, source.path, source.scale, rank=1, fingerprint=text)
+
+    def drop_adapter(self, adapter: int) -> None:
+        """Forget it."""
+        del self._shifts[adapter]
 
     def embed(self, sequences: list[list[int]]) -> list[bytes]:
         """See `pooled`."""
@@ -205,6 +233,7 @@ class FakeRunner:
         """Copy, which is always possible."""
         assert length <= len(self._held[src])
         self._held[dst] = self._held[src][:length]
+        self._under[dst] = self._under.get(src, ())
         self._compared.pop(dst, None)
         return length
 
@@ -282,7 +311,7 @@ class FakeEncoder(EmbedsOnly):
             prefixes={"query": "query: ", "document": "passage: "},
             encoder_only=True,
         )
-        self.info = replace(FakeRunner(spec).info, template=None, embedding=about)
+        self.info = replace(FakeRunner(spec).info, template=None, embedding=about, takes_adapters=False)
         self.tokenizer = FakeTokenizer()
 
     def embed(self, sequences: list[list[int]]) -> list[bytes]:
@@ -297,7 +326,7 @@ class FakeReranker(EmbedsOnly):
     def __init__(self, spec: EngineSpec):
         context = spec.context or 512
         about = RerankInfo(longest=context, step_tokens=context, step_inputs=8, before=[2], between=[3, 4], after=[5])
-        self.info = replace(FakeRunner(spec).info, template=None, embedding=None, rerank=about)
+        self.info = replace(FakeRunner(spec).info, template=None, embedding=None, rerank=about, takes_adapters=False)
         self.tokenizer = FakeTokenizer()
 
     def score(self, pairs: list[Pair]) -> list[float]:

@@ -81,6 +81,8 @@ def _make(name: str, spec: EngineSpec) -> ModelRunner:
         runner = make(spec)
         if spec.deterministic and not runner.info.deterministic:
             raise LoadError(f"--deterministic is nothing that {runner.info.engine} promises. Leave it out.")
+        if spec.adapter_sources and not runner.info.takes_adapters:
+            raise LoadError(f"--lora: {spec.model or name} takes no adapters, since it generates no text.")
         msgspec.msgpack.encode(runner.info)  # a damaged file may hold a name that is no text
     except LoadError:
         raise

@@ -19,6 +19,7 @@ class Package:
     extra: str  # the name in pyproject.toml's optional-dependencies
     platforms: frozenset[str]  # as `platform_name` writes them, or ANY
     title: str  # what scripts/install.py says it installs
+    alone: tuple[str, ...] = ()  # packages that are installed without what they would bring along
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,8 @@ class EngineDescriptor:
         return next((package for package in self.packages if _has(package.platforms, platform)), None)
 
 
+VISION = ("mlx-vlm",)  # of which only the models are imported: it would bring 1.1 GB along
+
 MLX = EngineDescriptor(
     name="mlx",
     library="MLX",
@@ -49,13 +52,18 @@ MLX = EngineDescriptor(
     runner="nitro.engines.backends.mlx.runners:make",
     probe="nitro.engines.backends.mlx.library:build",
     packages=(
-        Package(extra="mlx", platforms=frozenset({APPLE_SILICON}), title="MLX"),
-        Package(extra="mlx-cpu", platforms=frozenset({"linux-x86_64", "linux-aarch64"}), title="MLX on the CPU"),
+        Package(extra="mlx", platforms=frozenset({APPLE_SILICON}), title="MLX", alone=VISION),
+        Package(
+            extra="mlx-cpu",
+            platforms=frozenset({"linux-x86_64", "linux-aarch64"}),
+            title="MLX on the CPU",
+            alone=VISION,
+        ),
     ),
     automatic=frozenset({APPLE_SILICON}),
     automatic_where="on Apple Silicon",
     gpu="Metal",
-    options=frozenset({"draft", "require_gpu", "wired_limit"}),
+    options=frozenset({"draft", "lora", "require_gpu", "wired_limit"}),
     # Mirostat and DRY go by the tokens so far, of which the last is not on the host yet when the next is drawn.
     samplers=frozenset({"dynatemp_range", "xtc_probability"}),
 )
@@ -95,7 +103,7 @@ LLAMA = EngineDescriptor(
     packages=(Package(extra="llama", platforms=frozenset({ANY}), title="llama.cpp"),),
     automatic=frozenset({ANY}),
     gpu="CUDA",
-    options=frozenset({"draft", "gpu_layers", "mmproj", "require_gpu", "threads", *LLAMA_SERVER_OPTIONS}),
+    options=frozenset({"draft", "gpu_layers", "lora", "mmproj", "require_gpu", "threads", *LLAMA_SERVER_OPTIONS}),
     samplers=frozenset({"dry_multiplier", "dynatemp_range", "mirostat", "xtc_probability"}),
 )
 

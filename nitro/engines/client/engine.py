@@ -10,12 +10,16 @@ here; what a request means is not either: work goes in, token ids and bytes come
             └─ StallWatch    whether steps end (`stall.py`)
 """
 
+import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from nitro.engines import messages
+from nitro.engines.adapters import AdapterInfo, AdapterSource
 from nitro.engines.client.embedding import Embedding
 from nitro.engines.client.generation import Generation
 from nitro.engines.client.generations import Generations
@@ -30,6 +34,7 @@ from nitro.errors import EngineError, RequestRefused
 from nitro.system.frames import WireMessage
 
 MAX_RECORDS = 4096  # step records kept
+NO_WORK = b""  # the digest of questions that no request can be suspected for
 
 
 class Observer(Protocol):
@@ -62,6 +67,7 @@ class Engine:
         """`first`: a process that loads this model already, and is taken instead of starting one."""
         max_sequences = spec.parallel + max_queue  # that run or wait
         self.spec = spec
+        self._adapter_ids = itertools.count(len(spec.adapters or spec.lora))
         self.suspects = Suspects()
         self.steps: deque[StepRecord] = deque(maxlen=MAX_RECORDS)
         self.lifecycle = Lifecycle(max_waiting=max_sequences)
@@ -74,6 +80,8 @@ class Engine:
             messages.Accepted: self._accepted,
             messages.Tokenized: self.generations.questions.answered,
             messages.Detokenized: self.generations.questions.answered,
+            messages.AdapterLoaded: self.generations.questions.answered,
+            messages.AdapterDropped: self.generations.questions.answered,
             messages.Rejected: self.generations.rejected,
             messages.TooLong: self.generations.too_long,
             messages.Step: self._step,
@@ -176,6 +184,36 @@ class Engine:
         if refusal := self.suspects.refusal(work.digest):
             raise RequestRefused(refusal)
         return await self.generations.ask(question, work.digest)
+
+    async def load_adapter(self, name: str, path: str) -> AdapterInfo:
+        """Have one more adapter, also after a restart. Raises PromptRejected where it is none of this model's, or what
+        `ready` does."""
+        await self.ready()
+        source = AdapterSource(next(self._adapter_ids), name, path)
+        answer = await self.generations.ask(partial(messages.LoadAdapter, source=source), NO_WORK)
+        assert isinstance(answer, messages.AdapterLoaded)
+        self._have_adapters([*self._adapters, answer.info])
+        return answer.info
+
+    def drop_adapter(self, adapter: int) -> Coroutine[Any, Any, messages.Answer]:
+        """Forget an adapter at once. What is returned waits until the engine has freed it, after the last that applies
+        it. Raises, when awaited, what the engine's end is told with."""
+        self._have_adapters([each for each in self._adapters if each.id != adapter])
+        return self.generations.ask(partial(messages.DropAdapter, adapter=adapter), NO_WORK)
+
+    def scale_adapters(self, scales: Mapping[int, float]) -> list[AdapterInfo]:
+        """Those that apply no adapters by name or number apply these, at these scales, and no others."""
+        self._have_adapters([replace(each, scale=scales.get(each.id, 0.0)) for each in self._adapters])
+        return self._adapters
+
+    @property
+    def _adapters(self) -> list[AdapterInfo]:
+        return self.info.adapters if self.info else []
+
+    def _have_adapters(self, adapters: list[AdapterInfo]) -> None:
+        sources = [AdapterSource(each.id, each.name, each.path, each.scale) for each in adapters]
+        self.spec = self.keeper.spec = replace(self.spec, adapters=sources)
+        self.lifecycle.have_adapters(adapters)
 
     def stop(self, error: EngineError) -> None:
         """Every open generation ends with `error`, and so does whatever waits or comes later."""

@@ -70,12 +70,12 @@ class Keeper:
         first: SpawnedEngine | None = None,
     ):
         """`first`: a process that loads already, and is taken instead of starting one."""
+        self.spec = spec  # of the next process
         self.backoff = Backoff()
         self.process: EngineProcess | None = None
         self.ending: EngineProcess | None = None  # the one before, which has not gone yet
         self.started = 0.0  # time.monotonic() when the process was started
         self.restarts = 0
-        self._spec = spec
         self._lifecycle = lifecycle
         self._generations = generations
         self._listener = listener
@@ -163,7 +163,7 @@ class Keeper:
         """One process from its start to its end."""
         self._problem = None
         try:
-            spawned = self._first or spawn.load(self._spec)
+            spawned = self._first or spawn.load(self.spec)
             self._first = None
             self.started = spawned.since
             self.process = await EngineProcess.attached(spawned)

@@ -15,6 +15,9 @@ import asyncio
 import time
 from enum import Enum
 
+from msgspec.structs import replace
+
+from nitro.engines.adapters import AdapterInfo
 from nitro.engines.types import ModelInfo
 from nitro.errors import EngineBusy, EngineDown, EngineError
 
@@ -63,6 +66,11 @@ class Lifecycle:
         for waiting in self.waiting:
             if not waiting.done():
                 waiting.set_result(None)
+
+    def have_adapters(self, adapters: list[AdapterInfo]) -> None:
+        """The loaded model has these now."""
+        if self.info:
+            self.info = replace(self.info, adapters=adapters)
 
     def lost(self, failure: str, resumes: float, error: EngineError) -> None:
         """No process is there: the next is started when the clock shows `resumes`. What waits ends with `error`."""

@@ -45,14 +45,21 @@ class EmbeddingQueue:
         """Forget a request. Unknown ones are ignored."""
         self._requests.pop(request, None)
 
-    def take(self, budget: int) -> list[Piece]:
+    def take_for_lane(self, budget: int, longest: int) -> list[Piece]:
+        """The pieces of one lane, while others compute: of `budget` tokens in all, or one of up to `longest`. None
+        where a longer one is next: it waits until all lanes are done, and the others wait behind it."""
+        following = next(iter(self._requests.values()), None)
+        return self.take(budget, 1) if following and len(following[0].tokens) <= longest else []
+
+    def take(self, budget: int, lanes: int | None = None) -> list[Piece]:
         """The pieces of the next step: of `budget` tokens in all, or one for each lane. None only where nothing
-        waits."""
+        waits. `lanes`: other than there are."""
+        lanes = lanes or self._lanes
         taken: list[Piece] = []
         passed: list[tuple[int, deque[Piece]]] = []  # requests whose next piece does not fit
         while self._requests and len(taken) < self._step_inputs:
             request, waiting = self._requests.popitem(last=False)
-            if len(taken) >= self._lanes and len(waiting[0].tokens) > budget:
+            if len(taken) >= lanes and len(waiting[0].tokens) > budget:
                 passed.append((request, waiting))
                 continue
             piece = waiting.popleft()

@@ -29,13 +29,15 @@ class InFlightPrefixes:
         limit = len(sequence.tokens) - 1  # its last token must be computed to sample
         leader, shared = sequence, 0
         for other in running:
-            if other.pending > 1 and shared < limit:
+            if other.pending > 1 and shared < limit and other.adapters == sequence.adapters:
                 length = min(shared_prefix(other.tokens, sequence.tokens, shared + 1), limit)
                 leader, shared = (other, length) if length > shared else (leader, shared)
         shared = self._prefixes.grid.reusable(shared, leader.prompt_length)
         if shared <= leader.computed:
             return False
-        if sequence.leader != leader.id and not self._prefixes.is_gain(sequence.tokens, busy, shared):
+        if sequence.leader != leader.id and not self._prefixes.is_gain(
+            sequence.tokens, busy, shared, sequence.adapters
+        ):
             return False
         sequence.leader = leader.id
         self.stops[leader.id] = min(shared, self.stops.get(leader.id, shared))

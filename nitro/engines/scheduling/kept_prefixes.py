@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from nitro.engines.adapters import AdapterSet
 from nitro.engines.types import ModelInfo
 
 SHARE = 2  # a half, a third … of the pool and of the spare slots
@@ -35,10 +36,11 @@ class _Entry:
     seconds: float
     key: str | None
     used: float  # when a sequence that begins with them arrived last
+    adapters: AdapterSet = ()  # under which they are computed
 
     def begins(self, other: "_Entry") -> bool:
         """Whether the other begins with this one."""
-        if self.length > other.length:
+        if self.length > other.length or self.adapters != other.adapters:
             return False
         return self.prompt is other.prompt or _shares(self.prompt, other.prompt, self.length)
 
@@ -52,10 +54,11 @@ class KeptPrefixes:
         self._entire_only = not info.can_truncate
         self._entries: list[_Entry] = []
 
-    def begin(self, tokens: list[int], keeps: Iterable[KeptPrefix], arrived: float) -> int:
-        """A sequence with this prompt starts. Returns the length of the longest of its prefixes that stay."""
+    def begin(self, tokens: list[int], keeps: Iterable[KeptPrefix], arrived: float, adapters: AdapterSet = ()) -> int:
+        """A sequence with this prompt starts, under these adapters. Returns the length of the longest of its prefixes
+        that stay."""
         entries = [entry for entry in self._entries if arrived <= entry.used + entry.seconds]
-        begun = _begun(tokens, entries)
+        begun = _begun(tokens, adapters, entries)
         for entry in begun:
             entry.used = max(entry.used, arrived)
         asked = [keep for keep in map(self._bounded, keeps) if keep.length <= self._max_tokens]
@@ -72,22 +75,22 @@ class KeptPrefixes:
             same = [entry for entry in entries if entry.prompt is prompt and entry.length == keep.length]
             entries = [entry for entry in entries if entry not in same]
             seconds = max([keep.seconds, *(entry.seconds for entry in same)])
-            entries.append(_Entry(prompt, keep.length, seconds, keep.key, arrived))
+            entries.append(_Entry(prompt, keep.length, seconds, keep.key, arrived, adapters))
         self._entries = self._within_bounds(entries)
         lengths = {keep.length for keep in asked}
         stay = (e.length for e in self._entries if e.prompt is prompt and e.length in lengths)
         return max(stay, default=0)
 
-    def holders(self, slots: Iterable[tuple[int, list[int]]]) -> dict[int, int]:
+    def holders(self, slots: Iterable[tuple[int, list[int], AdapterSet]]) -> dict[int, int]:
         """Which of these slots hold one that no other need hold: by slot, how many of its tokens stay. `slots`: with
-        what they hold, the least recently used first."""
+        what they hold, and under which adapters, the least recently used first."""
         found: dict[int, int] = {}
         if not self._entries:
             return found
         last_first = list(slots)[::-1]
         able: dict[int, list[int]] = {id(entry): [] for entry in self._entries}
-        for slot, held in last_first:
-            for entry in self._held(held):
+        for slot, held, adapters in last_first:
+            for entry in self._held(held, adapters):
                 able[id(entry)].append(slot)
         for entry in sorted(self._entries, key=lambda entry: -entry.length):
             holders = able[id(entry)]
@@ -103,10 +106,10 @@ class KeptPrefixes:
         """As much of it as may stay, where a beginning of it is of use."""
         return keep if self._entire_only else keep._replace(length=min(keep.length, self._max_tokens))
 
-    def _held(self, held: list[int]) -> list[_Entry]:
+    def _held(self, held: list[int], adapters: AdapterSet) -> list[_Entry]:
         """Those that can be continued from the end of what a slot holds, or from where it is cut to them."""
         entries = [entry for entry in self._entries if entry.length == len(held) or not self._entire_only]
-        return _begun(held, entries)
+        return _begun(held, adapters, entries)
 
     def _within_bounds(self, entries: list[_Entry]) -> list[_Entry]:
         """Without those that are too many: those that were used the longest ago and, of equals, the longest."""
@@ -130,11 +133,12 @@ class KeptPrefixes:
         return not any(entry.begins(other) for other in others)
 
 
-def _begun(tokens: list[int], entries: list[_Entry]) -> list[_Entry]:
-    """Those of the entries that these tokens begin with."""
+def _begun(tokens: list[int], adapters: AdapterSet, entries: list[_Entry]) -> list[_Entry]:
+    """Those of the entries that these tokens, under these adapters, begin with."""
     begun: list[_Entry] = []
     shared: dict[int, int] = {}  # by the prompt: so much of it is the beginning of `tokens`
-    for entry in sorted(entries, key=lambda entry: -entry.length):  # the longest has the others of its prompt
+    same = [entry for entry in entries if entry.adapters == adapters]
+    for entry in sorted(same, key=lambda entry: -entry.length):  # the longest has the others of its prompt
         if entry.length <= shared.get(id(entry.prompt), 0):
             begun.append(entry)
         elif _shares(tokens, entry.prompt, entry.length):

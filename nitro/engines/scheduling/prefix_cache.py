@@ -4,6 +4,8 @@ A sequence begins with the longest prefix that any slot holds, idle or busy. An 
 and taken over, so that a conversation goes on in its own slot; from all others the prefix is copied. The rest of the
 idle slots are the cache. Where the runner wants that, they are offloaded beside the pool while others run.
 
+What was computed under an adapter set is a prefix for sequences under the same one alone: so each search names one.
+
 Caches that cannot be cut, of recurrent models and those with windows, can be continued only where they end. So
 snapshots of them are kept where messages end (`Sequence.snapshot_points`), as idle slots like others.
 
@@ -14,6 +16,7 @@ Idle slots give way in the order of their last use, but those that hold a prefix
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+from nitro.engines.adapters import AdapterSet
 from nitro.engines.scheduling.kept_prefixes import KeptPrefix, KeptPrefixes
 from nitro.engines.scheduling.prompt_grid import PromptGrid
 from nitro.engines.scheduling.slots import Slots, shared_prefix
@@ -38,11 +41,12 @@ class KVStore(Protocol):
 
 
 class BusySlot(NamedTuple):
-    """A busy slot, which holds the first `computed` of `tokens`."""
+    """A busy slot, which holds the first `computed` of `tokens`, computed under `adapters`."""
 
     slot: int
     tokens: list[int]
     computed: int
+    adapters: AdapterSet = ()
 
 
 class PrefixCache:
@@ -55,17 +59,18 @@ class PrefixCache:
         self._kv = kv
         self.grid = PromptGrid(info.prompt_grid)
 
-    def find(self, tokens: list[int], busy: Iterable[BusySlot]) -> tuple[int | None, int]:
-        """The slot with the longest prefix of `tokens` that is worth using, and the prefix's length; None and 0: none.
+    def find(self, tokens: list[int], busy: Iterable[BusySlot], adapters: AdapterSet = ()) -> tuple[int | None, int]:
+        """The slot with the longest prefix of `tokens` under these adapters that is worth using, and the prefix's
+        length; None and 0: none.
 
         The last token is never in it: it must be computed to sample.
         """
         entire_only = not self._info.can_truncate
-        slot, length = self.slots.longest(tokens, entire_only)
+        slot, length = self.slots.longest(tokens, entire_only, adapters)
         if slot is not None and not self._is_worth_restoring(slot, length):
             slot, length = None, 0
         for other in busy:
-            if other.computed <= length or len(tokens) <= length:
+            if other.computed <= length or len(tokens) <= length or other.adapters != adapters:
                 continue
             shared = min(shared_prefix(other.tokens, tokens, length + 1), other.computed)
             if entire_only and not shared == other.computed < len(tokens):
@@ -75,18 +80,18 @@ class PrefixCache:
         length = self.grid.down(min(length, len(tokens) - 1))
         return (slot, length) if length > 0 else (None, 0)
 
-    def is_gain(self, tokens: list[int], busy: Iterable[BusySlot], length: int) -> bool:
+    def is_gain(self, tokens: list[int], busy: Iterable[BusySlot], length: int, adapters: AdapterSet = ()) -> bool:
         """Whether a prefix of this length would be clearly longer than what the slots hold."""
-        return length - self.find(tokens, busy)[1] >= MIN_PREFIX
+        return length - self.find(tokens, busy, adapters)[1] >= MIN_PREFIX
 
-    def keep(self, tokens: list[int], keeps: Iterable[KeptPrefix], arrived: float) -> int:
+    def keep(self, tokens: list[int], keeps: Iterable[KeptPrefix], arrived: float, adapters: AdapterSet = ()) -> int:
         """A sequence with these tokens starts: what it names stays. Returns how many of the first do."""
         whole = [keep._replace(length=self.grid.down(keep.length)) for keep in keeps]
-        return self.kept.begin(tokens, [keep for keep in whole if keep.length >= MIN_PREFIX], arrived)
+        return self.kept.begin(tokens, [keep for keep in whole if keep.length >= MIN_PREFIX], arrived, adapters)
 
-    def place(self, tokens: list[int], busy: list[BusySlot]) -> tuple[int, int]:
+    def place(self, tokens: list[int], busy: list[BusySlot], adapters: AdapterSet = ()) -> tuple[int, int]:
         """Make an idle slot busy: the slot, and how many leading tokens it holds already. There must be an idle one."""
-        source, length = self.find(tokens, busy)
+        source, length = self.find(tokens, busy, adapters)
         source_is_busy = any(source == other.slot for other in busy)
         kept = self._kept()
         if source is not None and not source_is_busy and self._may_take_over(source, length, kept):
@@ -105,9 +110,9 @@ class PrefixCache:
         self.slots.take(slot)
         return slot, self._kv.copy(source, slot, length)
 
-    def snapshot(self, slot: int, tokens: list[int], busy: list[BusySlot]) -> None:
+    def snapshot(self, slot: int, tokens: list[int], busy: list[BusySlot], adapters: AdapterSet = ()) -> None:
         """Keep a copy of a busy slot, which holds exactly `tokens`, in an idle one, unless one holds it already."""
-        if not self.slots.idle or self.slots.holds(tokens):
+        if not self.slots.idle or self.slots.holds(tokens, adapters):
             return
         kept = self._kept()
         spare = self.slots.spare(spared=kept)
@@ -117,11 +122,11 @@ class PrefixCache:
         self._make_room(len(tokens), busy, exclude=spare)
         if self._kv.copy(slot, spare, len(tokens)):
             self.slots.take(spare)
-            self.slots.release(spare, tokens)
+            self.slots.release(spare, tokens, adapters)
 
-    def release(self, slot: int, tokens: list[int]) -> None:
-        """A busy slot becomes idle, holding `tokens`."""
-        self.slots.release(slot, tokens)
+    def release(self, slot: int, tokens: list[int], adapters: AdapterSet = ()) -> None:
+        """A busy slot becomes idle, holding `tokens`, computed under these adapters."""
+        self.slots.release(slot, tokens, adapters)
 
     def offload(self, exclude: int | None = None) -> None:
         """Take what idle slots hold out of the pool, where it would slow down every step.

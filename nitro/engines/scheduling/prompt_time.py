@@ -10,6 +10,7 @@ from math import hypot, sqrt
 
 NOISE = 0.1  # of a step's time: how far it may be off the line by chance
 CHANGE = 0.07  # of the device's speed: by how much it differs from one step to the next
+MOST_CHANGE = 1.5  # a step that took longer than that many times what it should was disturbed
 UNIT = 1000.0  # tokens: positions are counted so, for numbers of one size
 STEEPEST = 2.0  # times a first token's time, per UNIT: how steep the line may well be, before anything says how steep
 LEAST, MOST = 1e-9, 1e9  # seconds of a token; a clock may say anything
@@ -45,6 +46,7 @@ class PromptTime:
         self._of_growth += (CHANGE * growth) ** 2
         self._of_both += CHANGE * first * CHANGE * growth
         expected = first + growth * at
+        seconds = min(max(seconds, expected / MOST_CHANGE), expected * MOST_CHANGE)
         with_first = self._of_first + at * self._of_both
         with_growth = self._of_both + at * self._of_growth
         whole = with_first + at * with_growth + (NOISE * expected) ** 2

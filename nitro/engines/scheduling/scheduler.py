@@ -14,7 +14,8 @@ What holds between any two calls, for every running sequence:
 
 Rules. Decodes come first, then prompts share what is left of the step's token budget, oldest first; where the runner
 computes in tiles, decodes and prompts take turns instead, a step of each, and a step of prompts ends with the first
-that ends, once it has as many tokens as sequences decode. A sequence is admitted when the KV pool has
+that ends, once it has as many tokens as sequences decode. Where a step can have one adapter set only, the sets take
+turns (`adapter_turns.py`), and all this holds within a set. A sequence is admitted when the KV pool has
 room for its tokens and `KV_RESERVE` more, besides what the running ones have reserved. The pool holds at least one
 whole context, so the oldest sequence always advances.
 
@@ -29,8 +30,10 @@ from heapq import merge
 from math import inf
 from typing import Protocol
 
+from nitro.engines.adapters import AdapterSet
 from nitro.engines.constraints.min_tokens import MinTokensMatcher
 from nitro.engines.runner import Chunk, Matcher, Result
+from nitro.engines.scheduling.adapter_turns import AdapterTurns
 from nitro.engines.scheduling.draft_policy import DraftPolicy
 from nitro.engines.scheduling.fair_order import age, may_overtake, order_prompts, overtake
 from nitro.engines.scheduling.inflight_prefixes import InFlightPrefixes
@@ -64,11 +67,12 @@ class Scheduler:
         self.prefixes = PrefixCache(info, runner)
         self.in_flight = InFlightPrefixes(self.prefixes)
         self.drafts = DraftPolicy(info.has_draft_model)
+        self.turns = AdapterTurns(info.takes_adapters and not info.mixes_adapters)
         self._runner = runner
         self._by_id: dict[int, Sequence] = {}
         self._added = 0
         self._round = 0  # the latest of which one was admitted
-        self._decoded = False  # whether the last step had decodes
+        self._decoded: set[AdapterSet] = set()  # those whose last step had decodes
 
     @property
     def kv_used(self) -> int:
@@ -79,6 +83,11 @@ class Scheduler:
     def slots(self) -> Slots:
         """Which slot holds what."""
         return self.prefixes.slots
+
+    @property
+    def sequences(self) -> Iterable[Sequence]:
+        """Those that run or wait."""
+        return self._by_id.values()
 
     @property
     def busy(self) -> bool:
@@ -102,9 +111,9 @@ class Scheduler:
         if sequence := self._by_id.get(sequence_id):
             self._end(sequence)
 
-    def schedule(self, budget: Callable[[int], int]) -> list[Chunk]:
-        """The next step's chunks: every decode, and prompt chunks up to so many tokens in all as `budget` says for how
-        far the furthest of the prompts is computed.
+    def schedule(self, budget: Callable[[int, int], int]) -> list[Chunk]:
+        """The next step's chunks: every decode, and prompt chunks up to so many tokens in all as `budget` says, which
+        is told how far the furthest of the prompts is computed, and how many tokens its next chunk would have.
 
         At least one prompt token where prompts wait, at most the runner's `step_tokens`; of a runner with tiles either
         decodes or prompts. Empty only when nothing is queued.
@@ -115,17 +124,19 @@ class Scheduler:
             self.prefixes.offload()
         decodes: list[Sequence] = []
         prompts: list[Sequence] = []
-        for sequence in self.running:
+        running = self.turns.next(self.running)
+        for sequence in running:
             (decodes if len(sequence.tokens) - sequence.computed == 1 else prompts).append(sequence)
-        others_wait = bool(prompts)
+        others_wait = bool(prompts) or len(running) < len(self.running)
         enough = max(len(decodes), 1) if self.info.attention_tile_rows else inf
         if self.info.attention_tile_rows and decodes and prompts:  # in turn
-            decodes, prompts = ([], prompts) if self._decoded else (decodes, [])
-        self._decoded = bool(decodes)
+            decodes, prompts = ([], prompts) if self.turns.current in self._decoded else (decodes, [])
+        self._note(bool(decodes))
         batch = self._decode_chunks(decodes, bool(prompts), others_wait)
         if not prompts:
             return batch
-        tokens = budget(max(sequence.computed for sequence in prompts))
+        furthest = max(prompts, key=lambda sequence: sequence.computed)
+        tokens = budget(furthest.computed, self._longest_chunk(furthest))
         prompt_budget = max(min(tokens, self.info.step_tokens) - sum(chunk.size for chunk in batch), 1)
         return batch + self._prompt_chunks(prompts, prompt_budget, enough)
 
@@ -187,6 +198,15 @@ class Scheduler:
             self._preempt(sequence, trim=False)
         self.prefixes.restart()
 
+    def _note(self, decoded: bool) -> None:
+        """Whether this step of an adapter set has decodes."""
+        turn = self.turns.current
+        if not decoded:
+            self._decoded.discard(turn)
+        elif turn not in self._decoded:
+            self._decoded.intersection_update(sequence.adapters for sequence in self.running)
+            self._decoded.add(turn)
+
     def _admit(self) -> None:
         """Move waiting sequences to slots while rows and KV last, oldest first. One that waits for a prefix keeps its
         row free."""
@@ -217,8 +237,8 @@ class Scheduler:
         """A waiting sequence gets a slot."""
         tokens = sequence.tokens[: sequence.prompt_length] if self.info.prompt_grid else sequence.tokens
         prefix = [] if sequence.bypass_cache else tokens
-        kept = self.prefixes.keep(sequence.tokens, sequence.keeps, sequence.arrived)
-        sequence.slot, sequence.computed = self.prefixes.place(prefix, busy)
+        kept = self.prefixes.keep(sequence.tokens, sequence.keeps, sequence.arrived, sequence.adapters)
+        sequence.slot, sequence.computed = self.prefixes.place(prefix, busy, sequence.adapters)
         sequence.written = max(kept - sequence.computed, 0)
         self.waiting.remove(sequence)
         insort(self.running, sequence, key=age)
@@ -229,10 +249,10 @@ class Scheduler:
     def _snapshot(self, sequence: Sequence, computed: int) -> None:
         """Keep a copy of the slot, if it holds the prompt exactly up to one of its snapshot points."""
         if computed in sequence.snapshot_points and sequence.slot is not None:
-            self.prefixes.snapshot(sequence.slot, sequence.tokens[:computed], self._busy())
+            self.prefixes.snapshot(sequence.slot, sequence.tokens[:computed], self._busy(), sequence.adapters)
 
     def _busy(self) -> list[BusySlot]:
-        return [BusySlot(s.slot, s.tokens, self._reusable(s)) for s in self.running if s.slot is not None]
+        return [BusySlot(s.slot, s.tokens, self._reusable(s), s.adapters) for s in self.running if s.slot is not None]
 
     def _reusable(self, sequence: Sequence) -> int:
         return self.prefixes.grid.reusable(sequence.computed, sequence.prompt_length)
@@ -292,6 +312,7 @@ class Scheduler:
             prompt_length=sequence.prompt_length,
             matcher=matcher,
             media=sequence.media,
+            adapters=sequence.adapters,
         )
 
     def _matcher(self, sequence: Sequence) -> Matcher | None:
@@ -352,7 +373,7 @@ class Scheduler:
             kept = sequence.computed
             if self._reusable(sequence) < kept:
                 kept = self._runner.trim(sequence.slot, self._reusable(sequence))
-            self.prefixes.release(sequence.slot, sequence.tokens[:kept])
+            self.prefixes.release(sequence.slot, sequence.tokens[:kept], sequence.adapters)
             sequence.slot = None
         self._runner.free_sequence(sequence.id)
 

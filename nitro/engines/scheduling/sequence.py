@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from nitro.engines.adapters import AdapterSet
 from nitro.engines.media_encoder import EncodedRuns
 from nitro.engines.runner import Matcher
 from nitro.engines.scheduling.kept_prefixes import KeptPrefix
@@ -31,6 +32,7 @@ class Sequence:
     visible_special_tokens: frozenset[int] = frozenset()  # control tokens whose text is part of the answer
     bypass_cache: bool = False  # nothing of it may come from a cache
     media: EncodedRuns = field(default_factory=dict)  # those that its prompt has
+    adapters: AdapterSet = ()  # that are applied
     prompt_length: int = field(init=False)
     computed: int = field(init=False, default=0)  # tokens that its slot holds
     written: int = field(init=False, default=0)  # tokens that it computes, and that stay in the cache

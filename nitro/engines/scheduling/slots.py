@@ -2,15 +2,19 @@
 
 from collections.abc import Container
 
+from nitro.engines.adapters import AdapterSet
+
 
 class Slots:
     """`count` slots, each busy (a sequence owns it) or idle (it holds the tokens its last sequence left).
 
-    What an idle one holds lies in the KV pool or is offloaded beside it.
+    What an idle one holds lies in the KV pool or is offloaded beside it. It was computed under an adapter set, and is
+    of use under that one only.
     """
 
     def __init__(self, count: int):
         self._idle: dict[int, list[int]] = {slot: [] for slot in range(count)}  # least recently used first
+        self._adapters: dict[int, AdapterSet] = {}  # of the idle ones, where it is not the model alone
         self._offloaded: set[int] = set()  # some of the idle
         self._busy: set[int] = set()
 
@@ -29,9 +33,13 @@ class Slots:
         """Tokens that are offloaded."""
         return sum(len(self._idle[slot]) for slot in self._offloaded)
 
-    def items(self) -> list[tuple[int, list[int]]]:
-        """The idle slots that hold something, and what, the least recently used first."""
-        return [(slot, held) for slot, held in self._idle.items() if held]
+    def items(self) -> list[tuple[int, list[int], AdapterSet]]:
+        """The idle slots that hold something, what, and under which adapters, the least recently used first."""
+        return [(slot, held, self.adapters(slot)) for slot, held in self._idle.items() if held]
+
+    def adapters(self, slot: int) -> AdapterSet:
+        """Under which an idle slot's tokens were computed."""
+        return self._adapters.get(slot, ())
 
     def in_pool(self) -> list[tuple[int, int]]:
         """Those of them that hold it in the pool, and how many tokens, in the same order."""
@@ -50,12 +58,15 @@ class Slots:
         """Tokens an idle slot holds."""
         return len(self._idle[slot])
 
-    def holds(self, tokens: list[int]) -> bool:
-        """Whether an idle slot holds exactly these."""
-        return tokens in self._idle.values()
+    def holds(self, tokens: list[int], adapters: AdapterSet = ()) -> bool:
+        """Whether an idle slot holds exactly these, computed under these adapters."""
+        return any(held == tokens and self.adapters(slot) == adapters for slot, held in self._idle.items())
 
-    def longest(self, tokens: list[int], entire_only: bool = False) -> tuple[int | None, int]:
-        """The idle slot that shares the longest prefix with `tokens`, and its length; None and 0 where none does.
+    def longest(
+        self, tokens: list[int], entire_only: bool = False, adapters: AdapterSet = ()
+    ) -> tuple[int | None, int]:
+        """The idle slot that shares the longest prefix with `tokens`, computed under these adapters, and its length;
+        None and 0 where none does.
 
         Of equals the one that holds the least beside it, then the oldest. `entire_only`: only slots all of whose tokens
         are shared, and fewer than all of `tokens`.
@@ -64,6 +75,8 @@ class Slots:
         for slot, held in self._idle.items():
             if longest == len(tokens) and len(held) >= size:
                 continue  # it holds more beside it
+            if self.adapters(slot) != adapters:
+                continue
             shared = shared_prefix(held, tokens, longest)
             if entire_only and (shared < len(held) or shared == len(tokens)):
                 continue
@@ -83,13 +96,16 @@ class Slots:
     def take(self, slot: int) -> None:
         """An idle slot becomes busy."""
         del self._idle[slot]
+        self._adapters.pop(slot, None)
         self._offloaded.discard(slot)
         self._busy.add(slot)
 
-    def release(self, slot: int, held: list[int]) -> None:
-        """A busy slot becomes idle, holding `held`."""
+    def release(self, slot: int, held: list[int], adapters: AdapterSet = ()) -> None:
+        """A busy slot becomes idle, holding `held`, which was computed under these adapters."""
         self._busy.remove(slot)
         self._idle[slot] = held
+        if adapters:
+            self._adapters[slot] = adapters
 
     def offload(self, slot: int) -> None:
         """What an idle slot holds was offloaded."""
@@ -102,6 +118,7 @@ class Slots:
     def clear(self, slot: int) -> None:
         """An idle slot was emptied."""
         self._offloaded.discard(slot)
+        self._adapters.pop(slot, None)
         self._idle[slot] = []
 
 

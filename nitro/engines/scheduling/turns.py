@@ -4,7 +4,7 @@ Embeddings have a share of the engine's time while anything is generated. What t
 generate until there is enough for what the last one took. No more than that is saved up.
 """
 
-SHARE = 0.06  # of the time, for embeddings; with 0.15 text kept 0.74 to 0.77 of its speed, and is to keep 0.8
+SHARE = 0.06  # of the time, for embeddings: text is to keep 0.8 of its speed (docs/decisions.md)
 
 
 class Turns:

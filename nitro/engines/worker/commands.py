@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from nitro.engines import messages
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.worker.embeddings import EmbeddingTask
 from nitro.engines.worker.loop import EngineLoop
@@ -38,3 +39,25 @@ class AbortSequences:
     def run(self, loop: EngineLoop) -> None:
         """See loop.Command."""
         loop.abort(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadAdapter:
+    """Have an adapter."""
+
+    message: messages.LoadAdapter
+
+    def run(self, loop: EngineLoop) -> None:
+        """See loop.Command."""
+        loop.adapters.load(self.message)
+
+
+@dataclass(frozen=True, slots=True)
+class DropAdapter:
+    """Free an adapter, as soon as nothing applies it."""
+
+    message: messages.DropAdapter
+
+    def run(self, loop: EngineLoop) -> None:
+        """See loop.Command."""
+        loop.adapters.drop(self.message)

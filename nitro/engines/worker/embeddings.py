@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from nitro.engines import messages
-from nitro.engines.embedder import Embedder, Pair, Scorer
+from nitro.engines.embedder import Embedder, LanedEmbedder, Pair, Scorer
 from nitro.engines.scheduling.embedding_queue import EmbeddingQueue, Piece
 from nitro.engines.scheduling.step_budget import StepBudget
 from nitro.engines.worker import vectors
 from nitro.system.frames import WireMessage
 
 log = logging.getLogger("nitro.engine")
+
+Tell = Callable[[int, list[WireMessage]], None]
 
 
 @dataclass(slots=True)
@@ -56,6 +58,7 @@ class Embeddings:
         self._queue = EmbeddingQueue(info.step_inputs if info else 1, info.lanes if info else 1)
         self._budget = StepBudget(info.step_tokens if info else 1)
         self._pauses = bool(info and info.pauses)
+        self.has_lanes = bool(runner.info.embedding and runner.info.embedding.lanes > 1)
         self._tasks: dict[int, EmbeddingTask] = {}
 
     @property
@@ -105,6 +108,37 @@ class Embeddings:
             return self._failed({piece.request for piece in pieces}, f"The engine failed: {error!r}")
         self._budget.observe(sum(len(piece.tokens) for piece in pieces), time.monotonic() - started - paused)
         return self._told(pieces, pooled)
+
+    def compute_in_lanes(self, pieces: list[Piece], tell: Tell, begin: Callable[[list[int]], None]) -> None:
+        """Compute them, and what is queued meanwhile. `tell`: as soon as a lane is done, how many pieces it had, and
+        what is to be told. `begin`: the requests of all pieces that are under way. What they raise is raised."""
+        given = list(pieces)
+        under_way = dict(enumerate(pieces))
+        is_telling = False
+
+        def found(pooled: dict[int, bytes]) -> None:
+            nonlocal is_telling
+            done = [under_way.pop(place) for place in pooled]
+            is_telling = True
+            tell(len(done), self._told(done, list(pooled.values())))
+            is_telling = False
+
+        def more(budget: int, longest: int) -> list[list[int]]:
+            following = self._queue.take_for_lane(budget, longest)
+            under_way.update(enumerate(following, len(given)))
+            given.extend(following)
+            begin([piece.request for piece in under_way.values()])
+            return [piece.tokens for piece in following]
+
+        begin([piece.request for piece in pieces])
+        try:
+            cast(LanedEmbedder, self._runner).embed_in_lanes([piece.tokens for piece in pieces], found, more)
+        except Exception as error:
+            if is_telling:
+                raise
+            log.exception("a step of embeddings raised; its requests fail")
+            failed = {piece.request for piece in under_way.values()}
+            tell(len(under_way), self._failed(failed, f"The engine failed: {error!r}"))
 
     def _computed(self, pieces: list[Piece], pause: Callable[[], None]) -> list[bytes]:
         if self._runner.info.rerank:

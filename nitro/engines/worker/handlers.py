@@ -4,6 +4,7 @@ A handler runs on the reader thread, so it returns at once. It gives longer work
 
     preparers.begin(Job(…))    tokenise, check, compile; ends with an answer, and with sequences to compute, if any
     preparers.abort(ids)       forget jobs, and tell the engine thread, which acts between two steps (`commands.py`)
+    inbox.put(…)               a command for the engine thread that needs no preparation
 
 A new verb is a message in `messages.py`, a handler here and, where it needs the engine thread, a command in
 `commands.py`.
@@ -15,8 +16,10 @@ from functools import partial
 from typing import Any
 
 from nitro.engines import messages
+from nitro.engines.worker import commands
 from nitro.engines.worker.embedding_preparation import EmbeddingPreparation
 from nitro.engines.worker.jobs import Job, first_lane
+from nitro.engines.worker.loop import Inbox
 from nitro.engines.worker.preparation import Preparation
 from nitro.engines.worker.preparers import Preparers
 from nitro.engines.worker.token_questions import TokenQuestions
@@ -30,6 +33,7 @@ class Services:
     embedding: EmbeddingPreparation
     preparers: Preparers
     tokens: TokenQuestions
+    inbox: Inbox
 
 
 def handle(services: Services, message: messages.Request) -> None:
@@ -61,10 +65,20 @@ def _abort(services: Services, message: messages.Abort) -> None:
     services.preparers.abort(message.ids)
 
 
+def _load_adapter(services: Services, message: messages.LoadAdapter) -> None:
+    services.inbox.put(commands.LoadAdapter(message))
+
+
+def _drop_adapter(services: Services, message: messages.DropAdapter) -> None:
+    services.inbox.put(commands.DropAdapter(message))
+
+
 HANDLERS: dict[type[messages.Request], Callable[[Services, Any], None]] = {
     messages.Generate: _generate,
     messages.Embed: _embed,
     messages.Tokenize: _tokenize,
     messages.Detokenize: _detokenize,
+    messages.LoadAdapter: _load_adapter,
+    messages.DropAdapter: _drop_adapter,
     messages.Abort: _abort,
 }

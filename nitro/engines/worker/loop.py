@@ -15,14 +15,17 @@ from typing import Protocol
 from nitro.engines import messages
 from nitro.engines.crash_marks import CrashMarks
 from nitro.engines.runner import Chunk, ModelRunner, OutOfKV, Result, StepFailed
+from nitro.engines.scheduling.embedding_queue import Piece
 from nitro.engines.scheduling.scheduler import Scheduler
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.step_budget import StepBudget
 from nitro.engines.scheduling.turns import Turns
 from nitro.engines.types import Admission, ChunkRecord, Output, StepRecord
+from nitro.engines.worker.adapter_shelf import AdapterShelf
 from nitro.engines.worker.embeddings import Embeddings
 from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.output_bytes import OutputBytes
+from nitro.system.frames import WireMessage
 
 log = logging.getLogger("nitro.engine")
 
@@ -53,6 +56,7 @@ class EngineLoop:
         self._budget = StepBudget(info.step_tokens, info.attention_tile_rows, info.prompt_rows)
         self._output_bytes = OutputBytes(runner)
         self.embeddings = Embeddings(runner)
+        self.adapters = AdapterShelf(runner, outbox)
         self._turns = Turns()
         self._embeds = False  # whether a step of embeddings is under way
         self._steps = 0
@@ -67,6 +71,7 @@ class EngineLoop:
                 self._step()
             else:
                 continue
+            self.adapters.free(self._scheduler.sequences)
             if not self._busy:
                 self._rest()
 
@@ -78,7 +83,11 @@ class EngineLoop:
     # What commands do
 
     def add(self, sequences: list[Sequence]) -> None:
-        """Queue the sequences of one request."""
+        """Queue the sequences of one request, or end them where what they apply was dropped meanwhile."""
+        if lost := [sequence for sequence in sequences if not self.adapters.has(sequence.adapters)]:
+            error = "An adapter of this request was unloaded before it began."
+            self.outbox.send(messages.Step(self._record(0.0), [Output(s.id, [], [], "error", error) for s in lost]))
+            return
         self._scheduler.add(*sequences)
         for sequence in sequences:
             self._output_bytes.begin(sequence)
@@ -101,6 +110,7 @@ class EngineLoop:
         try:
             while True:
                 self._inbox.get(block=not self._busy).run(self)
+                self.adapters.free(self._scheduler.sequences)
         except queue.Empty:
             return
 
@@ -114,6 +124,8 @@ class EngineLoop:
         self._embeds = True
         streaming = self._scheduler.busy
         pieces = self.embeddings.next(streaming)
+        if self.embeddings.has_lanes:
+            return self._embed_in_lanes(pieces)
         marked = list(dict.fromkeys(piece.request for piece in pieces))
         self._marks.write(ENGINE_THREAD, marked)
         started = since = told = time.monotonic()  # `since`: the last pause
@@ -135,9 +147,25 @@ class EngineLoop:
         self._turns.embedded(time.monotonic() - since)
         self._steps += 1
         seconds = time.monotonic() - started - paused
-        self.outbox.send(messages.Step(self._record(seconds, embedded=len(pieces)), []))
-        for message in answers:
-            self.outbox.send(message)
+        self.outbox.send(messages.Step(self._record(seconds, embedded=len(pieces)), []), *answers)
+
+    def _embed_in_lanes(self, pieces: list[Piece]) -> None:
+        """A step that goes on for as long as a lane finds something to do. Each report of a lane counts as a step."""
+        since = time.monotonic()
+
+        def tell(count: int, answers: list[WireMessage]) -> None:
+            nonlocal since
+            now = time.monotonic()
+            self._steps += 1
+            self.outbox.send(messages.Step(self._record(now - since, embedded=count), []), *answers)
+            since = now
+            self._run_commands()
+
+        self.embeddings.compute_in_lanes(pieces, tell, self._mark)
+        self._embeds = False
+
+    def _mark(self, requests: list[int]) -> None:
+        self._marks.write(ENGINE_THREAD, list(dict.fromkeys(requests)))
 
     def _generate_meanwhile(self, embedded: float) -> float:
         """Within a step of embeddings, which has computed for so many seconds: text, until embeddings have their turn
@@ -221,15 +249,11 @@ class EngineLoop:
         )
         # first of all: what the server does with it takes no core from the next step before that has begun
         self.outbox.send(messages.Step(record, list(map(self._output_bytes.complete, outputs))))
-        prompts = [chunk for chunk in batch if chunk.stop - chunk.start > 1]
-        if prompts:
-            tokens = sum([chunk.stop - chunk.start for chunk in prompts])
-            position = sum([(chunk.stop - chunk.start) * (chunk.start + chunk.stop) for chunk in prompts]) / (
-                2 * tokens
-            )
-            self._budget.observe(tokens, seconds, position)
+        self._budget.observe_prompts(
+            [(chunk.start, chunk.stop) for chunk in batch if chunk.stop - chunk.start > 1], seconds
+        )
         self._turns.generated(seconds)
-        scheduler.drafts.observe(batch, seconds)
+        scheduler.drafts.observe(batch, scheduler.turns.observe(batch, seconds))
 
     def _record(
         self,

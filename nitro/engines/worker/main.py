@@ -54,6 +54,7 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
         EmbeddingPreparation(runner),
         Preparers(inbox, outbox, marks),
         TokenQuestions(runner.tokenizer, runner.info, preparation.media),
+        inbox,
     )
     reader.handle_with(partial(handlers.handle, services))
     outbox.put(messages.Ready(runner.info))

@@ -13,14 +13,15 @@ class Outbox:
     """Any thread puts messages in; the writer takes them out."""
 
     def __init__(self) -> None:
-        self.send: Callable[[WireMessage], None] = self.put  # from the engine thread; the writer knows a shorter way
+        self.send: Callable[..., None] = self.put  # messages, at once if possible: the writer knows a shorter way
         self._messages: deque[WireMessage] = deque()
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
 
-    def put(self, message: WireMessage) -> None:
-        """Leave it to the writer."""
-        self._messages.append(message)
-        self.wake()
+    def put(self, *messages: WireMessage) -> None:
+        """Leave them to the writer."""
+        for message in messages:
+            self._messages.append(message)
+            self.wake()
 
     def wake(self) -> None:
         """Have the writer look."""

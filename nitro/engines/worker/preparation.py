@@ -124,6 +124,7 @@ class Preparation:
                     visible_special_tokens=visible,
                     bypass_cache=not params.use_cache,
                     media=found.runs,
+                    adapters=work.adapters,
                 )
                 sequences.append(sequence)
         answer = messages.Accepted(ids[0], prompt_tokens, echoes, unenforced, dict(media_tokens))

@@ -96,7 +96,7 @@ class Preparers:
             self._wanted -= wanted
             if not wanted:
                 return
-            self._outbox.put(prepared.answer)
+            self._outbox.send(prepared.answer)
             if prepared.embedding:
                 self._inbox.put(AddEmbedding(prepared.embedding))
             if sequences := [sequence for sequence in prepared.sequences if sequence.id in wanted]:

@@ -1,7 +1,8 @@
 """The writer thread: messages from the outbox, encoded and sent. A message that has no encoding fails its requests.
 
-What a step has to tell is sent by the engine thread itself, if nothing is before it and the socket takes it: to wake
-the writer would take time on a core that computes the next step by then.
+What a step has to tell is sent by the engine thread itself, and that a request is accepted by the thread that made it
+ready, if nothing is before it and the socket takes it: to wake the writer would take time on a core that computes by
+then.
 """
 
 from __future__ import annotations
@@ -53,16 +54,17 @@ class Writer(threading.Thread):
             log.exception("the writer failed")
             os._exit(1)
 
-    def send(self, message: frames.WireMessage) -> None:
-        """Send it now, if that is possible without waiting. Ends the process where the socket is closed."""
+    def send(self, *messages: frames.WireMessage) -> None:
+        """Send them now, if that is possible without waiting. Any thread may. Ends the process where the socket is
+        closed."""
         if not self._sending.acquire(blocking=False):
-            self._outbox.put(message)
+            self._outbox.put(*messages)
             return
         try:
             if self._unsent or not self._outbox.empty():
-                self._outbox.put(message)
+                self._outbox.put(*messages)
                 return
-            self._unsent = self._send_at_once(self._encode(message))
+            self._unsent = self._send_at_once(b"".join(map(self._encode, messages)))
         finally:
             self._sending.release()
         if self._unsent:

@@ -10,6 +10,7 @@ import signal
 import msgspec
 from msgspec import Struct
 
+from nitro.engines.adapters import AdapterSet
 from nitro.engines.work import EncodedEmbeddingWork, EncodedWork, MediaPrompt, Prompt, decode_work
 from nitro.errors import ApiError, NitroError, PromptRejected, PromptTooLong, TemplateError
 from nitro.models.setup import ModelSetup
@@ -131,7 +132,7 @@ class Valid(WireMessage, frozen=True):
 class Prepared(WireMessage, frozen=True):
     """A request that the engine can work on. `ignored`: parameters without effect, as they may stand in a header.
     `unknown_model`: the name it has for a model, where that is not ours. `keep_alive`: see GenerationRequest.
-    `truncates`: see Conversation."""
+    `truncates`: see Conversation. `adapters`: those that are applied; `adapter`: the one that answers as a model."""
 
     work: EncodedWork
     output: OutputOptions
@@ -141,6 +142,8 @@ class Prepared(WireMessage, frozen=True):
     unknown_model: str | None
     keep_alive: float | None = None
     truncates: bool = False
+    adapters: AdapterSet = ()
+    adapter: str | None = None
 
 
 class PreparedEmbedding(WireMessage, frozen=True):

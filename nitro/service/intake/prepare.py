@@ -11,15 +11,17 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from nitro.engines.adapters import AdapterSet
 from nitro.engines.media import Media
 from nitro.engines.types import Constraint, GenerationParams, ModelInfo, ThinkingBudget
 from nitro.engines.work import EncodedWork, encode_work
 from nitro.errors import ApiError, PromptTooLong, TemplateError, no_such_model
+from nitro.models.names import among
 from nitro.models.setup import ModelSetup
 from nitro.service import ignored_parameters
 from nitro.service.answer_constraint import after_thinking, unenforced_tools, with_tools
 from nitro.service.embedding_request import EmbeddingReader, EmbeddingRequest
-from nitro.service.intake import embedding_work, prefix_ends, rerank_work
+from nitro.service.intake import chosen_adapters, embedding_work, prefix_ends, rerank_work
 from nitro.service.intake.conversation_text import ConversationText
 from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, PreparedEmbedding, encode_tools
 from nitro.service.intake.shortened import shortened
@@ -73,7 +75,8 @@ class Preparer:
         if not request.only_tokens:
             self._check_generates(request)
         request = self._with_models_own(request)
-        unknown = self._check_model(request, strict, found)
+        chosen = chosen_adapters.of(request, self._info)
+        unknown = None if chosen.model else self._check_model(request, strict, found)
         prepared = (
             self._conversation(request, share, fetched or {})
             if isinstance(request.prompt, Conversation)
@@ -86,9 +89,17 @@ class Preparer:
             prepared,
             ignored=ignored_parameters.shortened(names),
             unknown_model=unknown and unknown[: ignored_parameters.MAX_HEADER],
+            adapters=chosen.adapters,
+            adapter=chosen.model,
         )
 
+    def _adapters(self, request: GenerationRequest) -> AdapterSet:
+        return chosen_adapters.of(request, self._info).adapters
+
     def _embedding(self, request: EmbeddingRequest | RerankRequest, strict: bool, found: bool) -> PreparedEmbedding:
+        if adapter := among(request.model, self._info.adapters):
+            why = f"a model: '{adapter.name}' is an adapter, with which texts are generated, not embedded"
+            raise ApiError.invalid("model", why)
         unknown = self._check_model(request, strict, found)
         unused: list[str] = []
         if isinstance(request, RerankRequest):
@@ -136,8 +147,8 @@ class Preparer:
         unknown = request.model if request.model and not found and request.model not in self._setup.names else None
         if strict:
             ignored_parameters.refuse(request.ignored)
-            if unknown:
-                raise no_such_model(unknown, self._setup.names[:1])
+        if unknown and (strict or self._setup.many):
+            raise no_such_model(unknown, [self._setup.names[0], *(each.name for each in self._info.adapters)])
         return unknown
 
     def _conversation(self, request: GenerationRequest, share: float, fetched: Mapping[str, bytes]) -> Prepared:
@@ -193,7 +204,7 @@ class Preparer:
         ignored += unenforced_tools(tools, family.format) if tools else []
         # of what is left of a conversation another place begins each time
         keeps = writer.keeps(text, prefix_ends.keeps(request, text, writer.render)) if share == 1 else []
-        work = encode_work([written], params, request.choices, keeps, used)
+        work = encode_work([written], params, request.choices, keeps, used, adapters=self._adapters(request))
         prepared = _prepared(request, work, ignored, channels=channels, hide_answer=hide_answer)
         return replace(prepared, truncates=prompt.truncates)
 
@@ -226,7 +237,7 @@ class Preparer:
         ignored = self._unused_prediction(request, params)
         return _prepared(
             request,
-            encode_work(texts, params, request.choices, prefix_ends.whole(request)),
+            encode_work(texts, params, request.choices, prefix_ends.whole(request), adapters=self._adapters(request)),
             ignored,
             hide_answer=hide_answer,
             bos_added=bos_added if prompt.echo else [],

@@ -77,7 +77,7 @@ _SGLANG: dict[str, tuple[tuple[Any, ...], str]] = {
     "stop_regex": (EMPTY, "Use `stop`."),
     "separate_reasoning": (ON, "Reasoning is never in the content."),
     "stream_reasoning": (ON, "A stream has reasoning as it comes, or use `include_reasoning`: false."),
-    "lora_path": ((), ""),
+    "lora_path": ((), "Choose an adapter by its name, as `model`."),
     "session_params": (({},), ""),
     "return_hidden_states": (OFF, ""),
     "return_routed_experts": (OFF, ""),
@@ -118,7 +118,6 @@ _LLAMA_SERVER: dict[str, tuple[tuple[Any, ...], str]] = {
     "response_fields": (NONE, ""),
     "return_progress": (OFF, "Use `timings_per_token`."),
     "verbose": (OFF, ""),
-    "lora": (NONE, ""),
     "grammar_lazy": (OFF, "Use `tools`."),
     "grammar_triggers": (NONE, "Use `tools`."),
     "grammar_type": (EMPTY, ""),
@@ -150,7 +149,7 @@ _OLLAMA: dict[str, tuple[tuple[Any, ...], str]] = {
     "penalize_newline": (ON, "Penalties count line breaks, too."),
 }
 _MLX_LM: dict[str, tuple[tuple[Any, ...], str]] = {
-    "adapters": ((), ""),
+    "adapters": ((), "Choose an adapter by its name, as `model`."),
     "role_mapping": (({},), "The model's chat template says how roles are written."),
 }
 _OPENROUTER: dict[str, tuple[tuple[Any, ...], str]] = {

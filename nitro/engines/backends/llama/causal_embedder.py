@@ -25,7 +25,8 @@ STEP_TOKENS = 1024  # of several inputs together
 STEP_INPUTS = 64
 # Of one llama_decode, after which text may be generated. There are logits of each, which nobody wants
 # (llama-context.cpp:1735).
-ROWS = 64
+ROWS = 32  # text that comes waits for the call at hand
+GPU_ROWS = 64
 CELLS = 512  # at first
 
 Vector = Any  # a numpy array of float64 [width]
@@ -44,7 +45,8 @@ class CausalEmbedder:
         self._alone = spec.deterministic or model.stateful
         self._pointer: Any = None
         self._cells = 0
-        self._batch = EmbeddingBatch(ROWS)
+        self._rows = GPU_ROWS if model.placement.on_gpu else ROWS
+        self._batch = EmbeddingBatch(self._rows)
         self._meanwhile: Callable[[], None] = lambda: None
         self._begun = False  # whether a piece was computed since `embed` was called
 
@@ -56,7 +58,7 @@ class CausalEmbedder:
         pooled: list[bytes] = []
         together: list[list[int]] = []
         for tokens in sequences:
-            if together and (self._alone or sum(map(len, together)) + len(tokens) > ROWS):
+            if together and (self._alone or sum(map(len, together)) + len(tokens) > self._rows):
                 pooled += self._compute(together)
                 together = []
             together.append(tokens)
@@ -93,7 +95,7 @@ class CausalEmbedder:
 
     def _pieces(self, tokens: list[int]) -> list[tuple[int, list[int]]]:
         """A sequence in parts of a call each, and where each begins."""
-        return [(start, tokens[start : start + ROWS]) for start in range(0, len(tokens), ROWS)]
+        return [(start, tokens[start : start + self._rows]) for start in range(0, len(tokens), self._rows)]
 
     def _clear(self) -> None:
         """Forget what was computed."""
@@ -139,8 +141,9 @@ class CausalEmbedder:
     def _parameters(self, cells: int) -> Any:
         made = lib.llama_context_default_params()
         made.n_ctx = cells
-        made.n_batch = made.n_ubatch = ROWS
-        made.n_seq_max = 1 if self._alone else min(STEP_INPUTS, lib.llama_max_parallel_sequences())
+        made.n_batch = made.n_ubatch = self._rows
+        # with 64 sequences and 32 rows llama.cpp ends the process
+        made.n_seq_max = 1 if self._alone else min(STEP_INPUTS, self._rows, lib.llama_max_parallel_sequences())
         made.n_threads = made.n_threads_batch = self._spec.threads or memory.physical_cores()
         made.embeddings = True
         made.pooling_type = lib.LLAMA_POOLING_TYPE_NONE

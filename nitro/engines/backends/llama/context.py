@@ -3,6 +3,7 @@
 Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 """
 
+import ctypes
 import logging
 import math
 import time
@@ -55,6 +56,7 @@ class LlamaContext:
         self.plan = plan
         self.parameters = parameters
         self.pointer: Any = None
+        self._adapters: list[tuple[Any, float]] = []  # with which it computes
         self._model = model
         self._streams = 1 if parameters.kv_unified else parameters.n_seq_max
         self._max_length = _rounded(parameters.n_ctx / self._streams)
@@ -131,6 +133,14 @@ class LlamaContext:
         if used * IDLE_SHARE <= self._length and length < self._length:
             self._resize(length)
 
+    def apply(self, adapters: list[tuple[Any, float]]) -> None:
+        """Compute with these from now on, and no others: pointers to llama_adapter_lora, and their scales."""
+        self._adapters = adapters
+        count = len(adapters)
+        pointers = (lib.llama_adapter_lora_p_ctypes * count)(*[pointer for pointer, _ in adapters])
+        scales = (ctypes.c_float * count)(*[scale for _, scale in adapters])
+        lib.llama_set_adapters_lora(self.pointer, pointers, count, scales)
+
     def free(self) -> None:
         """Free it with all it holds. Nothing where there is none."""
         if self.pointer:
@@ -156,6 +166,7 @@ class LlamaContext:
                 f"llama.cpp cannot make a context: {self._model.log.first_error} The KV cache of {self.plan.pool} "
                 f"tokens needs {self.max_kv_bytes / memory.MIB:.0f} MiB; lower --ctx or --parallel."
             )
+        self.apply(self._adapters)
         self._length = length
         cells = length * self._streams
         self._bytes = self._model.log.kv_bytes(said) or int(cells * self._cell_bytes)

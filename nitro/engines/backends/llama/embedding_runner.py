@@ -10,7 +10,7 @@ from nitro.engines.backends.llama import embedding_info
 from nitro.engines.backends.llama.causal_embedder import CausalEmbedder
 from nitro.engines.backends.llama.encoder import Encoder
 from nitro.engines.backends.llama.model import LlamaModel
-from nitro.engines.embedder import EmbedsOnly
+from nitro.engines.embedder import EmbedsOnly, Found, More
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EmbeddingInfo, EngineSpec
 from nitro.gguf.embedding import EmbeddingKind
@@ -43,6 +43,11 @@ class LlamaEmbeddingRunner(EmbedsOnly):
         if isinstance(self._embedder, Encoder):
             return self._embedder.embed(sequences)
         return self._embedder.embed(sequences, meanwhile)
+
+    def embed_in_lanes(self, sequences: list[list[int]], found: Found, more: More) -> None:
+        """See LanedEmbedder."""
+        assert isinstance(self._embedder, Encoder)
+        self._embedder.embed_in_lanes(sequences, found, more)
 
     def release_idle_memory(self) -> None:
         """Give back what a long input took."""

@@ -1,11 +1,11 @@
 """Vectors of a model that sees to both sides (BERT and its kin): llama.cpp pools them itself.
 
-The sequences of a step go into lanes, each with a context and its share of the threads. There no thread waits for
-another one after each operation, and fewer tokens are compared with those of other sequences. A sequence that is alone,
-or long, has all threads.
+Sequences go into lanes, each with a context and its share of the threads. There no thread waits for another one after
+each operation, and fewer tokens are compared with those of other sequences. A sequence that is alone, or long, has all
+threads.
 """
 
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Literal
 
 import llama_cpp.llama_cpp as lib
@@ -15,6 +15,7 @@ from nitro.engines.backends.llama import embedding_info
 from nitro.engines.backends.llama.encoder_context import MOST_SEQUENCES, ROOM, EncoderContext, Sequences
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.backends.llama.parameters import FLASH_ATTENTION
+from nitro.engines.embedder import Found, More
 from nitro.engines.hardware import memory
 from nitro.engines.types import EmbeddingInfo, EngineSpec, Pooling
 
@@ -50,16 +51,20 @@ class Encoder:
 
     def embed(self, sequences: list[list[int]]) -> list[bytes]:
         """See Embedder. Raises LoadError where there is no memory, RuntimeError where llama.cpp cannot."""
+        pooled: dict[int, bytes] = {}
+        self.embed_in_lanes(sequences, pooled.update, lambda *_: [])
+        return [pooled[place] for place in range(len(sequences))]
+
+    def embed_in_lanes(self, sequences: list[list[int]], found: Found, more: More) -> None:
+        """See LanedEmbedder. Raises what `embed` does."""
         order = sorted(enumerate(sequences), key=lambda sequence: -len(sequence[1]))
         alone = sum(len(tokens) > ROOM for tokens in sequences)
         if self._alone or len(order) - alone == 1:
             alone = len(order)
-        found: dict[int, bytes] = {}
         for sequence in order[:alone]:
-            found |= self._contexts[0].embed([sequence], self._threads)
+            found(self._contexts[0].embed([sequence], self._threads))
         if len(order) > alone:
-            found |= self._side_by_side(order[alone:])
-        return [found[place] for place in range(len(sequences))]
+            self._side_by_side(order[alone:], len(order), found, more)
 
     def describe(self, longest: int) -> EmbeddingInfo:
         """`longest`: tokens of an input."""
@@ -78,16 +83,22 @@ class Encoder:
             context.free()
         self._pool.shutdown()
 
-    def _side_by_side(self, sequences: Sequences) -> dict[int, bytes]:
-        """Vectors of several sequences, the longest first."""
+    def _side_by_side(self, sequences: Sequences, given: int, found: Found, more: More) -> None:
+        """Several sequences, the longest first, and what `more` gives; `given`: sequences there were so far."""
         lanes: list[Sequences] = [[] for _ in range(min(self.lanes, len(sequences)))]
         for sequence in sequences:
             min(lanes, key=lambda lane: sum(len(tokens) for _, tokens in lane)).append(sequence)
         threads = self._threads // len(lanes)
-        contexts = zip(self._contexts, lanes, strict=False)
-        running = [self._pool.submit(context.embed, lane, threads) for context, lane in contexts]
-        wait(running)  # all of them, whatever one raises: a context is for one call at a time
-        found: dict[int, bytes] = {}
-        for lane in running:
-            found |= lane.result()
-        return found
+        running: dict[Future[dict[int, bytes]], EncoderContext] = {}
+        try:
+            for context, lane in zip(self._contexts, lanes, strict=False):
+                running[self._pool.submit(context.embed, lane, threads)] = context
+            while running:
+                done = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
+                context = running.pop(done)
+                found(done.result())
+                if following := list(enumerate(more(TOGETHER, ROOM), given)):
+                    given += len(following)
+                    running[self._pool.submit(context.embed, following, threads)] = context
+        finally:
+            wait(running)  # whatever one raises: a context is for one call at a time

@@ -39,6 +39,7 @@ class LlamaModel:
         self.path = Path(spec.model)
         head = head or read_header(self.path)
         self.embeds_only = kind_of(head) is not None
+        self.header = head
         self.sampling = sampling_defaults.from_file(self.path, head.metadata, header.SAMPLING_KEYS)
         # the long ones are taken where a stream has more cells than the original context (llama-model.cpp:2345)
         self.rope_depends_on_cells = any(LONG_FACTORS in name for name in head.tensors)

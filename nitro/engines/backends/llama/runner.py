@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
+from msgspec.structs import replace
 
 from nitro.checkpoints import fingerprint
 from nitro.checkpoints.files import TOOL_USE
+from nitro.engines.adapters import AdapterInfo, AdapterSource
 from nitro.engines.backends import fill_in_middle
 from nitro.engines.backends.llama import context, exact_rows, sampler
+from nitro.engines.backends.llama.adapters import LlamaAdapters
 from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.causal_embedder import CausalEmbedder
 from nitro.engines.backends.llama.context import CPU_TILE, STEP_TOKENS, LlamaContext
@@ -52,6 +55,7 @@ class LlamaRunner:
         self._model = LlamaModel(spec, head)
         self.tokenizer = self._model.tokenizer
         self._samplers: dict[int, Any] = {}  # by sequence id; pointers to llama_sampler
+        self._adapters = LlamaAdapters(self._model)
         self._batch: list[Chunk] = []
         self._tokens = Batch(STEP_TOKENS)
         self._deterministic = spec.deterministic
@@ -79,6 +83,7 @@ class LlamaRunner:
                 self._draft.start(self._context.plan, spec)
             self.info = self._describe(spec)
             self._warm_up()
+            self.info = replace(self.info, adapters=self._adapters.load_all(spec))
         except LoadError:
             self.close()
             raise
@@ -92,6 +97,7 @@ class LlamaRunner:
     def submit(self, batch: list[Chunk]) -> None:
         """Compute the batch. Raises OutOfKV; StepFailed for all of the batch."""
         self._kv.place(batch)
+        self._adapters.apply(self._context, batch[0].adapters)
         code = self._decoder.compute(batch, self._kv)
         if code == NO_KV_SLOT and not (self._model.stateful and any(chunk.media for chunk in batch)):
             for chunk in batch:  # what an earlier call computed, which a recurrent state does not forget
@@ -113,6 +119,15 @@ class LlamaRunner:
     def guess(self, chunks: list[Chunk], limits: list[int]) -> list[list[int]]:
         """What the draft model says, drawn as the sequences will draw."""
         return self._draft.guess(chunks, limits, self._sampler_chain) if self._draft else [[] for _ in chunks]
+
+    def load_adapter(self, source: AdapterSource) -> AdapterInfo:
+        """Read it from a GGUF, or a folder of PEFT's or mlx-lm's."""
+        return self._adapters.load(source)
+
+    def drop_adapter(self, adapter: int) -> None:
+        """Free it; the context applies none until the next step."""
+        self._adapters.apply(self._context, ())
+        self._adapters.drop(adapter)
 
     def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = lambda: None) -> list[bytes]:
         """The mean of the tokens' vectors, in a context of its own."""
@@ -159,6 +174,7 @@ class LlamaRunner:
             self.free_sequence(sequence_id)
         self._embedder.free()
         self._context.free()
+        self._adapters.free()
         self._close_models()
 
     def _close_models(self) -> None:
@@ -317,6 +333,7 @@ class LlamaRunner:
             draft_tokens=speculation.MAX_DRAFTED if self._can_truncate else 0,
             has_draft_model=self._draft is not None,
             deterministic=self._deterministic,
+            takes_adapters=not self._deterministic,
             offload_tokens=self._offload_tokens(spec.kv_bytes),
             kv_place=model.log.kv_place(),
             kv_bytes=self._context.max_kv_bytes + (self._draft.kv_bytes if self._draft else 0),

@@ -17,9 +17,10 @@ from typing import Any
 
 import mlx.core as mx
 
+from nitro.engines.adapters import AdapterSet
 from nitro.engines.backends.mlx import kv_cache, sampler
+from nitro.engines.backends.mlx.adapters import MlxAdapters
 from nitro.engines.backends.mlx.kv_cache import Caches
-from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.sampler import LazyLogprobs, SamplerRow
 from nitro.engines.runner import Chunk
 
@@ -32,15 +33,17 @@ class GroupRow:
     sequence_id: int
     length: int  # tokens in the KV cache
     sampler_row: SamplerRow
+    adapters: AdapterSet = ()
+    shift: int = 0  # by how much positions differ from places
 
 
 class Group:
     """Made of rows whose caches hold all but the last of their tokens; `now` is sampled after that one."""
 
-    def __init__(self, model: MlxModel, rows: list[GroupRow], caches: list[Caches], last: list[int]):
+    def __init__(self, network: MlxAdapters, rows: list[GroupRow], caches: list[Caches], last: list[int]):
         """`caches`: each row's own, which are the group's from now on. `last`: each row's last token."""
         self.rows = rows
-        self._model = model
+        self._network = network
         self._merged = len(rows) > 1
         self._caches = kv_cache.merge(caches) if self._merged else caches[0]
         self._before: list[Any] = []  # see kv_cache.before
@@ -124,7 +127,8 @@ class Group:
     def _next(self, tokens: mx.array, newest: bool) -> tuple[mx.array, list[LazyLogprobs | None]]:
         """Each row's next token after `tokens`, and its scores, lazy. `newest`: `tokens` are on the device only."""
         tokens = mx.where(tokens == sampler.NONE, 0, tokens)  # MLX would read beyond the embedding
-        logits = self._model.network(tokens[:, None], cache=self._caches)[:, -1, :]
+        sets, shifts = [row.adapters for row in self.rows], [row.shift for row in self.rows]
+        logits = self._network.logits(tokens[:, None], self._caches, sets, shifts)[:, -1, :]
         for row in self.rows:
             row.length += 1
         sampler_rows = [row.sampler_row for row in self.rows]

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from nitro.engines.backends.mlx import kv_cache, sampler
+from nitro.engines.backends.mlx.adapters import MlxAdapters
 from nitro.engines.backends.mlx.kv_cache import Caches
-from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
+from nitro.engines.backends.mlx.vision import parts
 from nitro.engines.runner import Chunk
 
 
@@ -26,10 +27,11 @@ class DraftCheck:
     scores: list[LazyLogprobs]
 
     @classmethod
-    def submit(cls, model: MlxModel, caches: Caches, chunk: Chunk, bias: Bias | None) -> "DraftCheck":
+    def submit(cls, network: MlxAdapters, caches: Caches, chunk: Chunk, bias: Bias | None) -> "DraftCheck":
         """Start the pass. `caches` hold all of the sequence but its last token."""
         tokens = [chunk.tokens[-1], *chunk.draft]
-        logits = model.network(mx.array(tokens, mx.uint32)[None], cache=caches)[0]
+        shifts = [parts.shift(chunk.tokens, chunk.media)]
+        logits = network.logits(mx.array(tokens, mx.uint32)[None], caches, [chunk.adapters], shifts)[0]
         histories = [chunk.tokens + chunk.draft[:i] for i in range(len(tokens))]
         drawn = sampler.sample(logits, [SamplerRow(chunk.sampling, history, bias) for history in histories])
         top_count = chunk.sampling.logprobs

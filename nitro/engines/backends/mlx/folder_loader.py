@@ -17,6 +17,8 @@ from nitro.engines import sampling_defaults
 from nitro.engines.backends.mlx import folder_weights
 from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, converter
+from nitro.engines.backends.mlx.vision import loading
+from nitro.engines.backends.mlx.vision.encoder import ImageEncoder
 from nitro.engines.runner import LoadError
 from nitro.errors import reason
 from nitro.gguf.folder import SOURCE
@@ -28,7 +30,10 @@ CONTEXT_KEYS = (
     *("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx"),
     "model_max_length",
 )
-LAYER_KEYS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "num_transformer_layers", "num_kv_reuse_layers")
+LAYER_KEYS = (
+    *("num_hidden_layers", "num_layers", "n_layers", "n_layer", "num_transformer_layers", "num_kv_reuse_layers"),
+    "depth",
+)
 CONTEXT = 4096  # tokens, of a model that does not say for how many it was trained
 # of generation_config.json
 SAMPLING_KEYS = ("temperature", "top_k", "typical_p", "top_p", "min_p", "repetition_penalty")
@@ -51,15 +56,27 @@ def open_folder(folder: Path) -> MlxModel:
 
 
 def _open(folder: Path, words: Tokenizer) -> MlxModel:
-    network, config = folder_weights.load(folder, _json(folder / "config.json"))
+    config = _json(folder / "config.json")
+    sight, blind = loading.find(config, _weights(folder))
+    try:
+        network, config = folder_weights.load(folder, config, sight)
+    except LoadError as error:
+        if not blind:
+            raise
+        raise LoadError(f"{str(error).rstrip('.')}. Nor can it be opened with its tower: {blind}.") from None
+    if blind:
+        log.warning("%s takes text only: %s", folder, blind)
     text = {**config, **config.get("text_config", {})}
     about = _json(folder / "tokenizer_config.json")
     generation = _json(folder / "generation_config.json")
     templates = texts.chat_templates(folder, about)
+    tokenizer = _fast_tokenizer(words, folder)
     return MlxModel(
         network=network,
+        encoder=ImageEncoder(network, tokenizer, folder) if sight else None,
+        blind=blind,
         dtype=_dtype(config),
-        tokenizer=_fast_tokenizer(words, folder),
+        tokenizer=tokenizer,
         trained_context=_context(text, network),
         eog=_ends(words, [config.get("eos_token_id"), text.get("eos_token_id")], texts.token(about.get("eos_token"))),
         template=templates.get(texts.DEFAULT),
@@ -76,20 +93,19 @@ def _check_layers(folder: Path) -> None:
     """Raise LoadError for more layers than arrays. mlx-lm makes as many layers as config.json says, before it looks at
     the weights, and each has some of its own."""
     config = _json(folder / "config.json")
-    files = list(folder.glob("model*.safetensors"))
-    if not files:
+    weights = len(_weights(folder))
+    if not weights:
         return  # mlx-lm says so
-    weights = sum(len(_arrays(file)) for file in files)
-    for settings in (config, config.get("text_config") or {}):
+    for settings in (config, config.get("text_config") or {}, config.get("vision_config") or {}):
         for key in LAYER_KEYS:
             if isinstance(count := settings.get(key), int) and count > weights:
                 raise LoadError(f"{folder}: config.json says {key} is {count}, and the weights are {weights} arrays.")
 
 
-def _arrays(file: Path) -> dict[str, mx.array]:
-    """None of them read yet."""
-    found = mx.load(str(file))
-    return found if isinstance(found, dict) else {}
+def _weights(folder: Path) -> set[str]:
+    """Their names."""
+    found = (mx.load(str(file)) for file in folder.glob("model*.safetensors"))
+    return {name for arrays in found if isinstance(arrays, dict) for name in arrays}
 
 
 def _dtype(config: dict[str, Any]) -> mx.Dtype | None:

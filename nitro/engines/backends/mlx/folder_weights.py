@@ -12,13 +12,14 @@ from mlx_lm.utils import _get_classes, load_model
 from nitro.checkpoints import architecture_faults, block_packing, mlx_packing, quantizers
 from nitro.checkpoints.mlx_packing import PackedShape
 from nitro.engines.backends.mlx import block_layers
+from nitro.engines.backends.mlx.vision.loading import Opening
 from nitro.engines.runner import LoadError
 from nitro.errors import reason
 
 
-def load(folder: Path, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The network, and its configuration as mlx-lm completed it. `config`: what config.json says. Raises LoadError,
-    and whatever mlx-lm raises for a broken folder."""
+def load(folder: Path, config: dict[str, Any], sight: Opening | None = None) -> tuple[Any, dict[str, Any]]:
+    """The network, and its configuration as mlx-lm completed it. `config`: what config.json says. `sight`: how it is
+    opened with its tower. Raises LoadError, and whatever mlx-lm raises for a broken folder."""
     if problem := architecture_faults.problem(config):
         raise LoadError(f"MLX cannot open {folder}: {problem}.")
     try:
@@ -30,7 +31,12 @@ def load(folder: Path, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     if problem := quantizers.problem_for_mlx(config, folder):
         raise LoadError(f"MLX cannot open {folder}: {problem}.")
     try:
-        network, completed = load_model(folder, lazy=True, model_config=_settings(config))
+        settings = _settings(config)
+        if sight is None:
+            network, completed = load_model(folder, lazy=True, model_config=settings)
+        else:
+            settings |= sight.settings
+            network, completed = load_model(folder, lazy=True, model_config=settings, get_model_classes=sight.classes)
     except Exception as error:
         raise _explained(folder, config, error) from None
     modules = dict(network.named_modules())

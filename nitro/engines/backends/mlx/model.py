@@ -1,12 +1,17 @@
 """A model as MlxRunner needs it, and the way to one: from an mlx-lm folder (folder_loader.py) or a GGUF file
 (gguf_loader.py)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 
+from nitro.engines.backends.mlx.kv_cache import Caches
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer
+from nitro.engines.backends.mlx.vision import parts
+from nitro.engines.backends.mlx.vision.encoder import ImageEncoder
+from nitro.engines.runner import Chunk
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
 
 
@@ -27,3 +32,22 @@ class MlxModel:
     infill: tuple[str, ...] = ()  # as the metadata has them: see fill_in_middle.py
     adds_bos: bool = False  # see ModelInfo
     sampling: SamplingDefaults = NOTHING  # the model's own
+    encoder: ImageEncoder | None = None  # of one that sees, whose network is a Seeing
+    blind: str = ""  # why one that could see takes text only
+
+    def logits(self, tokens: mx.array, caches: Caches, shifts: Sequence[int]) -> mx.array:
+        """Text: [rows, length] → [rows, length, vocabulary]. `shifts`: by how much positions of each row differ from
+        its places, because of media before."""
+        if self.encoder is None:
+            logits: mx.array = self.network(tokens, cache=caches)
+            return logits
+        moved: mx.array = self.network(tokens, cache=caches, shifts=mx.array(list(shifts), mx.int32))
+        return moved
+
+    def read(self, chunk: Chunk, start: int, stop: int, caches: Caches) -> mx.array:
+        """Tokens [start, stop) of a chunk, whatever they are; `caches` hold those before → [n, vocabulary]."""
+        if chunk.media and min(chunk.tokens[start:stop]) < 0:
+            seen: mx.array = self.network.read(chunk.tokens, start, stop, caches, chunk.media)
+            return seen
+        shifts = [parts.shift(chunk.tokens, chunk.media, start)]
+        return self.logits(mx.array(chunk.tokens[start:stop])[None], caches, shifts)[0]

@@ -15,9 +15,12 @@ from pathlib import Path
 import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
+from msgspec.structs import replace
 
+from nitro.engines.adapters import AdapterInfo, AdapterSource
 from nitro.engines.backends import fill_in_middle
 from nitro.engines.backends.mlx import kv_cache, library, sampler
+from nitro.engines.backends.mlx.adapters import MlxAdapters
 from nitro.engines.backends.mlx.decode_group import Group, GroupRow, padding
 from nitro.engines.backends.mlx.draft_check import DraftCheck
 from nitro.engines.backends.mlx.draft_model import DraftModel
@@ -28,13 +31,16 @@ from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.opening import open_model
 from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.backends.mlx.self_test import try_out
+from nitro.engines.backends.mlx.vision import parts
+from nitro.engines.backends.mlx.vision.whole_runs import WholeRuns
 from nitro.engines.backends.registry import MLX
 from nitro.engines.hardware import memory
 from nitro.engines.media_encoder import MediaEncoder
 from nitro.engines.runner import Chunk, OutOfKV, Result, Tokenizer
 from nitro.engines.scheduling import speculation
+from nitro.engines.scheduling.media_borders import whole_pieces
 from nitro.engines.scheduling.prompt_grid import PromptGrid
-from nitro.engines.types import EngineSpec, ModelInfo, SamplingParams
+from nitro.engines.types import EngineSpec, MediaInfo, ModelInfo, SamplingParams
 
 log = logging.getLogger("nitro.mlx")
 
@@ -57,9 +63,11 @@ class MlxRunner:
         self._trial = try_out(self._model, path, batches=spec.parallel > 1 and not spec.deterministic)
         self._draft = DraftModel(self._model, self._trial, spec) if spec.draft else None
         mx.clear_cache()  # what trying it out took
+        self._adapters = MlxAdapters(self._model, path, self._trial.batches)
         self._grid = PromptGrid(DETERMINISTIC_GRID if spec.deterministic else 0)
         self.tokenizer: Tokenizer = self._model.tokenizer
-        self.media: MediaEncoder | None = None
+        self.media: MediaEncoder | None = self._model.encoder
+        self._whole_runs = WholeRuns()
         self._caches: dict[int, Caches] = {}  # of slots at rest that hold anything
         self._held: dict[int, int] = {}  # tokens in each slot that holds any
         self._groups: list[Group] = []
@@ -71,6 +79,7 @@ class MlxRunner:
         self.info = self._describe(spec)
         if self._draft:
             self._draft.max_tokens = self.info.kv_tokens
+        self.info = replace(self.info, adapters=list(map(self._adapters.load, spec.adapter_sources)))
         self._max_padding = min(_size(self._model) // self._trial.token_bytes, self.info.kv_tokens // 4)
 
     # The contract
@@ -89,13 +98,14 @@ class MlxRunner:
             self._prefill(chunk)
             if chunk.draft:
                 caches = self._caches[chunk.slot]
-                self._checks[chunk.slot] = DraftCheck.submit(self._model, caches, chunk, self._bias(chunk))
+                self._checks[chunk.slot] = DraftCheck.submit(self._adapters, caches, chunk, self._bias(chunk))
         self._start_groups([chunk for chunk in started if chunk.wants_token and not chunk.draft])
         self._join_groups()
         for group in self._groups:
             group.look_ahead()
         for chunk in batch:
             self._held[chunk.slot] = chunk.stop
+            self._whole_runs.note(chunk)
         self._batch = batch
 
     def collect(self) -> list[Result]:
@@ -117,6 +127,15 @@ class MlxRunner:
         rows = zip(chunks, limits, strict=True)
         return [self._draft.guess(chunk, limit, self._bias(chunk)) for chunk, limit in rows]
 
+    def load_adapter(self, source: AdapterSource) -> AdapterInfo:
+        """Put it into the layers that it changes."""
+        return self._adapters.load(source)
+
+    def drop_adapter(self, adapter: int) -> None:
+        """Free it."""
+        self._leave(list(self._held))  # what was computed ahead refers to it
+        self._adapters.drop(adapter)
+
     def embed(self, sequences: list[list[int]], meanwhile: Callable[[], None] = lambda: None) -> list[bytes]:
         """See Embedder."""
         assert self._vectors
@@ -125,10 +144,11 @@ class MlxRunner:
     def trim(self, slot: int, length: int) -> int:
         """Take the slot out of its group, and cut its caches. 0 where one of them cannot be cut so far."""
         held = self._held.get(slot, 0)
-        if 0 < length <= held:
+        if 0 < length <= held and self._whole_runs.allow(slot, length):
             self._leave([slot])
             if kv_cache.cut(self._caches[slot], held - length):
                 self._held[slot] = length
+                self._whole_runs.keep(slot, length)
                 return length
         return self._clear(slot)
 
@@ -138,12 +158,13 @@ class MlxRunner:
     def copy(self, src: int, dst: int, length: int) -> int:
         """Copy the caches of `src`, which stays in its group, and cut them. 0 where they cannot be cut so far."""
         self._clear(dst)
-        caches = self._look(src)
+        caches = self._look(src) if self._whole_runs.allow(src, length) else None
         if caches is None or not 0 < length <= self._held[src] or not kv_cache.cut(caches, self._held[src] - length):
             return 0
         mx.async_eval(kv_cache.arrays(caches))  # until then they refer to all of the source
         self._caches[dst] = caches
         self._held[dst] = length
+        self._whole_runs.keep(dst, length, src)
         return length
 
     def free_sequence(self, sequence_id: int) -> None:
@@ -163,6 +184,7 @@ class MlxRunner:
         self._held = {}
         self._prompt_scores = {}
         self._checks = {}
+        self._whole_runs = WholeRuns()
         if self._draft:
             self._draft.reset()
         mx.clear_cache()
@@ -171,7 +193,8 @@ class MlxRunner:
         """Free the weights too, once the device is done."""
         self.reset()
         mx.synchronize()
-        del self._model
+        del self._model, self._adapters
+        self.media = None
         self._draft = None
         self._vectors = None
         mx.clear_cache()
@@ -194,9 +217,9 @@ class MlxRunner:
         stop = chunk.stop - chunk.wants_token
         if chunk.slot not in self._caches:
             self._caches[chunk.slot] = make_prompt_cache(self._model.network)
-        for start, end in self._grid.pieces(chunk.start, stop, chunk.prompt_length):
+        for start, end in whole_pieces(self._grid, chunk, stop):
             caches = self._caches[chunk.slot]
-            logits = self._model.network(mx.array(chunk.tokens[start:end])[None], cache=caches)[0]
+            logits = self._adapters.read(chunk, start, end, caches)
             if scores := self._scores(chunk, logits, start):
                 self._prompt_scores.setdefault(chunk.slot, []).extend(scores)
             mx.async_eval(kv_cache.arrays(caches), [s.arrays for s in scores])
@@ -221,9 +244,19 @@ class MlxRunner:
             self._groups.append(self._group(open_group))
 
     def _group(self, chunks: list[Chunk]) -> Group:
-        rows = [GroupRow(c.slot, c.sequence_id, c.stop - 1, self._sampler_row(c)) for c in chunks]
+        rows = [
+            GroupRow(
+                chunk.slot,
+                chunk.sequence_id,
+                chunk.stop - 1,
+                self._sampler_row(chunk),
+                chunk.adapters,
+                parts.shift(chunk.tokens, chunk.media),
+            )
+            for chunk in chunks
+        ]
         caches = [self._caches.pop(chunk.slot) for chunk in chunks]
-        return Group(self._model, rows, caches, [chunk.tokens[-1] for chunk in chunks])
+        return Group(self._adapters, rows, caches, [chunk.tokens[-1] for chunk in chunks])
 
     def _join_groups(self) -> None:
         """Merge groups where the padding costs less than another pass through the weights."""
@@ -287,6 +320,7 @@ class MlxRunner:
         self._leave([slot], keep=False)
         self._caches.pop(slot, None)
         self._held.pop(slot, None)
+        self._whole_runs.keep(slot, 0)
         return 0
 
     # Loading
@@ -331,6 +365,8 @@ class MlxRunner:
             has_draft_model=self._draft is not None,
             deterministic=spec.deterministic,
             prompt_grid=self._grid.size,
+            takes_adapters=True,
+            mixes_adapters=True,
             draft_rows=1,  # those that decode together have one token each
             kv_place="unified memory" if gpu == "Metal" else place,
             kv_bytes=plan.pool * token_bytes,
@@ -342,6 +378,7 @@ class MlxRunner:
             bos=model.bos,
             eos=model.eos,
             embedding=self._vectors.describe(plan.context, self._bos()) if self._vectors else None,
+            media=MediaInfo(image=True) if model.encoder else None,
             infill=fill_in_middle.find(self.tokenizer, model.infill),
             adds_bos=model.adds_bos,
             sampling=model.sampling,

@@ -158,7 +158,7 @@ def _penalise(logits: mx.array, row: SamplerRow, newest: mx.array | None) -> mx.
     last_n = sampling.repeat_last_n
     known = last_n - (newest is not None)  # how many of those are in `tokens`
     start = 0 if last_n < 0 else max(len(row.tokens) - known, 0)
-    seen = mx.array(row.tokens[start:], mx.uint32)
+    seen = mx.array([token for token in row.tokens[start:] if token >= 0], mx.uint32)  # no rows of media
     if newest is not None:
         seen = mx.concatenate([seen, newest])
     count = mx.zeros_like(logits).at[seen].add(1.0)

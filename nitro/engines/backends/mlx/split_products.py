@@ -20,14 +20,6 @@ SHARED_PRODUCTS = 2**19  # multiplications from which on it pays that cores wait
 _of_thread = threading.local()
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Some columns of W.T, [inputs, columns], and the stream that multiplies by them."""
-
-    weight: mx.array
-    stream: mx.Stream
-
-
 class SplitLinear(nn.Module):  # type: ignore[misc]
     """Does what nn.Linear does. `pieces`: [count, inputs, columns], the last one filled up with zeros."""
 
@@ -40,8 +32,7 @@ class SplitLinear(nn.Module):  # type: ignore[misc]
             self.bias = bias
         views = [mx.squeeze(part, 0) for part in mx.split(self.pieces, len(self.pieces))]  # an index would copy
         mx.eval(views)  # so that each is there on all streams
-        turns = streams()
-        self._turns = _Turns([_Piece(view, turns[i % len(turns)]) for i, view in enumerate(views)])
+        self._views = _Views(views)
 
     @property
     def weight(self) -> mx.array:
@@ -55,9 +46,10 @@ class SplitLinear(nn.Module):  # type: ignore[misc]
 
     def multiply(self, x: mx.array) -> mx.array:
         """x @ W.T."""
-        pieces = self._turns.pieces
-        alone = x.size * self.outputs < SHARED_PRODUCTS
-        parts = [mx.matmul(x, piece.weight, stream=pieces[0].stream if alone else piece.stream) for piece in pieces]
+        turns = streams()  # this thread's
+        count = 1 if x.size * self.outputs < SHARED_PRODUCTS else len(turns)
+        views = self._views.pieces
+        parts = [mx.matmul(x, view, stream=turns[i % count]) for i, view in enumerate(views)]
         return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=-1)[..., : self.outputs]
 
 
@@ -75,10 +67,10 @@ class SplitEmbedding(SplitLinear):
 
 
 @dataclass(frozen=True, slots=True)
-class _Turns:
-    """What nn.Module is not to take for parameters."""
+class _Views:
+    """Of each piece the columns of W.T, [inputs, columns]: what nn.Module is not to take for parameters."""
 
-    pieces: list[_Piece]
+    pieces: list[mx.array]
 
 
 def _cut(weight: mx.array) -> mx.array:

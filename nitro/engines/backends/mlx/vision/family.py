@@ -1,0 +1,83 @@
+"""What there is to know of a family of models that see: one of these for each model_type (see families.py)."""
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]  # what an image processor of transformers gives
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A part of a picture that is encoded by itself, into so many rows. `grid`: their (time, height, width) where
+    positions are of that kind: int32 [3, tokens]."""
+
+    arrays: Arrays
+    tokens: int
+    grid: np.ndarray | None = None
+
+    @property
+    def positions(self) -> int:
+        """By how many the position goes on."""
+        return self.tokens if self.grid is None else int(self.grid.max()) + 1
+
+
+def _none(*_: Any) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """How mlx-vlm's model of this name is made, and how a picture becomes rows of it.
+
+    `settings`: config.json as mlx-vlm reads it, with "text_config" and "vision_config"; raises ValueError for what its
+    classes do not compute. `names`: patterns of weights' names, and what they become. `pieces`: of one picture that was
+    processed, texts whose control tokens are parsed, and what is between. `encode`: → [tokens, width].
+    """
+
+    module: str  # of mlx_vlm.models
+    settings: Callable[[Settings], Settings]
+    pieces: Callable[[Any, Arrays], Iterator[str | Picture]]
+    encode: Callable[[Any, Arrays], mx.array]
+    tower: str = "vision_tower"  # its attribute of the model
+    names: tuple[tuple[str, str], ...] = ()
+    processor: Settings = field(default_factory=dict)  # what an image processor is told at each call
+    mrope: bool = False
+    atomic: bool = False  # rows of a picture see each other
+    scale: Callable[[Any], float | None] = _none  # by what the embedding of a text is multiplied; given the body
+    mend: Callable[[Any], None] = _none  # what is done to the model that was made, before its weights come
+    window: Callable[[Any, int], int | None] = _none  # of a layer, tokens; None: it sees all. Given the body, the layer
+
+    def load(self) -> Any:
+        """mlx-vlm's module: Model, LanguageModel, VisionModel and their configurations."""
+        return importlib.import_module(f"mlx_vlm.models.{self.module}")
+
+
+def text_settings(config: Settings) -> Settings:
+    """Those of the text's layers, which older configurations have beside the others; rotations as they were written
+    before transformers 5."""
+    text = {**config, **(config.get("text_config") or {})}
+    rope = text.get("rope_parameters") or {}
+    if "rope_theta" in rope:
+        text["rope_theta"] = rope["rope_theta"]
+    return text
+
+
+def check(settings: Settings, **known: Any) -> None:
+    """Raises ValueError where a setting is another than the one that is known to be computed. A tuple: one of these."""
+    for name, values in known.items():
+        allowed = values if isinstance(values, tuple) else (values,)
+        if name in settings and settings[name] not in allowed:
+            raise ValueError(f"{name} is {settings[name]}, and mlx-vlm computes {' or '.join(map(str, allowed))}")
+
+
+def check_heads(text: Settings) -> None:
+    """Raises ValueError for heads whose width does not follow from their number."""
+    heads = text["num_attention_heads"]
+    if (width := text.get("head_dim")) and width * heads != text["hidden_size"]:
+        raise ValueError(f"head_dim is {width}, and mlx-vlm computes {text['hidden_size'] // heads}")
