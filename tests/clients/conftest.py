@@ -1,4 +1,5 @@
-"""The servers that clients meet: a model that says what its prompt tells it to, and the embedded one on both engines.
+"""The servers that clients meet: a model that says what its prompt tells it to, one that takes pictures and says what
+comes after ">", and the embedded one on both engines.
 
 They are strict, unless a client says otherwise: whatever it sends has an effect, or its program fails.
 """
@@ -19,6 +20,7 @@ SERVERS = {
     "scripted": {"engine": SAYING, "context": 65536},
     "llama": {"engine": "llama", "context": 2048},
     "mlx": {"engine": "mlx", "context": 2048},
+    "sees": {"engine": "nitro.engines.backends.fake:FakeSeer", "context": 4096},
     "ranks": {"engine": "nitro.engines.backends.fake:FakeReranker", "context": 512},
 }
 

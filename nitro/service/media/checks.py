@@ -32,7 +32,8 @@ def check_kind(kind: MediaKind, type: str, param: str, about: MediaInfo | None) 
     other = NAMES["image" if about.image else "audio"] if about and (about.image or about.audio) else ""
     takes = f"text and {other} only" if other else "text only"
     why = f" {about.why_not}" if about and about.why_not else ""
-    raise ApiError(400, f"This model takes {takes}, no '{type}'.{why}", param=param, code="unsupported_content")
+    message = f"Unsupported content: '{param}' is '{type}'. This model takes {takes}.{why}"
+    raise ApiError(400, message, param=param, code="unsupported_content")
 
 
 def check_taken(sources: Sequence[MediaSource], about: MediaInfo | None) -> None:

@@ -18,6 +18,7 @@ llm = ChatOpenAI(
     max_tokens=100,
 )
 
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 CAPITAL = [("system", "You answer in one word."), ("human", says("Paris.") + "The capital of France is")]
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
 ASKED = says(CALL) + "What is the weather in Oslo?"
@@ -56,6 +57,15 @@ def invoke() -> None:
     reply = llm.invoke(CAPITAL)
     assert "Paris" in reply.content and reply.response_metadata["finish_reason"] == "stop", reply
     assert reply.usage_metadata["output_tokens"] > 1
+
+
+@step("a picture", "sees")
+def picture() -> None:
+    image = {"type": "image", "source_type": "base64", "mime_type": "image/png", "data": PICTURE}
+    reply = llm.invoke([HumanMessage([{"type": "text", "text": "What is this?"}, image])])
+    assert reply.content.startswith("?@AB"), reply
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}}
+    assert llm.invoke([HumanMessage([image, {"type": "text", "text": "What?"}])]).content == reply.content
 
 
 @step("`stream`", "scripted", "llama")

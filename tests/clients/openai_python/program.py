@@ -17,6 +17,7 @@ client = OpenAI(
 model = os.environ["NITRO_MODEL"]
 # end of what you change
 
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 ALL = ("scripted", "llama", "mlx")
 CAPITAL = [{"role": "user", "content": says("Paris.") + "The capital of France is"}]
 CALL = '<tool_call>\n{"name": "Weather", "arguments": {"city": "Oslo", "unit": "c"}}\n</tool_call>'
@@ -269,6 +270,22 @@ def conversations() -> None:
     except openai.NotFoundError:
         return
     raise AssertionError
+
+
+@step("a picture, in chat and in Responses", "sees")
+def a_picture() -> None:
+    address = f"data:image/png;base64,{PICTURE}"
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": address}}]
+    reply = client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": parts}], max_tokens=4, temperature=0
+    )
+    assert reply.choices[0].message.content == "?@AB" and reply.usage.prompt_tokens_details.image_tokens > 0, reply
+    parts = [
+        {"type": "input_text", "text": "What is this?"},
+        {"type": "input_image", "image_url": address, "detail": "auto"},
+    ]
+    response = client.responses.create(model=model, input=[{"role": "user", "content": parts}], max_output_tokens=16)
+    assert response.output_text.startswith("?@AB"), response
 
 
 @step("embeddings, as base64 and as numbers", "llama")

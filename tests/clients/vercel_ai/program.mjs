@@ -20,6 +20,7 @@ const model = nitro(process.env.NITRO_MODEL);
 const openai = createOpenAI({ baseURL: process.env.NITRO_URL, apiKey: "none" });
 const models = [model, openai.chat(process.env.NITRO_MODEL), openai(process.env.NITRO_MODEL)];
 
+const PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC";
 const CAPITAL = says("Paris.") + "The capital of France is";
 const CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo", "unit": "c"}}\n</tool_call>';
 const ASKED = says(CALL) + "What is the weather in Oslo?";
@@ -151,6 +152,14 @@ step("reasoning before a call, and again in the history", "scripted", async () =
   const { text, steps } = await generateText(options);
   assert.equal(text, "It is cold.");
   assert.deepEqual(steps.map((one) => one.reasoningText), ["I look.", "Aha."]);
+});
+
+step("a picture", "sees", async () => {
+  for (const each of models) {
+    const content = [{ type: "text", text: "What is this?" }, { type: "image", image: PICTURE, mediaType: "image/png" }];
+    const { text } = await generateText({ ...short, model: each, messages: [{ role: "user", content }] });
+    assert.match(text, /^\?@AB/);
+  }
 });
 
 step("a refusal, in the server's words", "scripted", async () => {
