@@ -91,6 +91,12 @@ def pictures() -> None:
         forms = (
             {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
             {"type": "image", "base64": data, "mime_type": "image/png"},
+            {
+                "type": "image",
+                "source_type": "base64",
+                "data": data,
+                "mime_type": "image/png",
+            },  # as it was in LangChain 0.3
         )
         for form in forms:
             message = HumanMessage([{"type": "text", "text": "Which colour is this?"}, form])
