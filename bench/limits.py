@@ -89,3 +89,9 @@ GELU = ("gemma", "gemma2", "gemma3", "gemma4", "starcoder2")  # by general.archi
 def of_family(architecture: str) -> Limit:
     """The limit of a tiny model. `architecture`: general.architecture."""
     return GELU_FAMILY if architecture in GELU else FAMILY
+
+
+# Of tiny models that see, from transformers: the largest difference of logits as a part of their range, since random
+# models are too sure for a divergence to say much. llama.cpp's patches are in float16; seen are 4e-4 (Qwen2-VL) and
+# 2e-5 (Gemma 3). The same pictures in another order are ten times as far (tests/convert/test_media_families.py).
+SEEING = 1e-3

@@ -21,8 +21,9 @@ PAGE = """# {title}
 
 `api_key` may be anything, unless the server has one (`--api-key`). `GET /v1/models` shows the model's name.
 
-The table shows what is tested, and with which model: SmolLM2-135M on llama.cpp and on MLX, or *scripted*, a stand-in
-that answers what the test needs, for dialogues that are too hard for so small a model. {strictness}
+The table shows what is tested, and with which model: SmolLM2-135M on llama.cpp, where a projector shows it colours,
+and on MLX, or *scripted*, a stand-in that answers what the test needs, for dialogues that are too hard for so small
+a model. {strictness}
 
 | | {servers} |
 | --- |{rules}

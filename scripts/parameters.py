@@ -106,7 +106,7 @@ PROTOCOLS: list[Protocol] = [
         {"POST /v1/responses": ResponsesRequest},
         {
             "input[]": responses_names.ITEM,
-            "input[].content[]": responses_names.PART,
+            "input[].content[]": responses_names.MEDIA_PART,
             "tools[]": responses_names.TOOL,
         },
     ),
@@ -243,6 +243,7 @@ def within(place: str, name: str, row: Known) -> Iterator[tuple[str, str, Known]
 PLACES: dict[str, Mapping[str, Known]] = {
     "messages[]": inside.MESSAGE,
     "messages[].content[]": inside.PART,
+    "messages[].content[].image_url": inside.IMAGE_URL,
     "messages[].tool_calls[]": inside.TOOL_CALL.known,
     "messages[].tool_calls[].function": inside.CALLED_FUNCTION.known,
     "stream_options": inside.STREAM_OPTIONS,

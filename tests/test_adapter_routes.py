@@ -10,12 +10,15 @@ from typing import Any
 import httpx
 import pytest
 from runners import Gate
-from running import CEILING, RunningServer
+from running import CEILING, FAKE, RunningServer
 from tiny_adapters import write_adapter
 from tiny_models import write_gguf
 
+from nitro.config import ServeConfig
 from nitro.engines.adapters import BadAdapters, adapter_set, parse
-from nitro.engines.types import GenerationParams, SamplingParams
+from nitro.engines.backends import loading
+from nitro.engines.runner import LoadError
+from nitro.engines.types import EngineSpec, GenerationParams, SamplingParams
 from nitro.engines.work import decode_work, encode_work
 from nitro.errors import StartError
 
@@ -106,6 +109,20 @@ def test_a_request_lists_adapters_and_scales(client: Client) -> None:
     assert client.said() == ("m", "DEFGH")
 
 
+def test_a_conversation_goes_on_with_another_adapter(client: Client) -> None:
+    """What the model alone has computed of it is used by the model alone, and FakeRunner fails where it is not."""
+    cached = []
+    last = None
+    for name in ("m", "m", "one", "one", "m"):
+        body = {"model": name, "input": "What is said here is long. " * 9, "max_output_tokens": 2}
+        reply = client.post("/v1/responses", json={**body, "previous_response_id": last})
+        assert reply.status_code == 200 and reply.json()["status"] != "failed", reply.text
+        last = reply.json()["id"]
+        cached.append(reply.json()["usage"]["input_tokens_details"]["cached_tokens"])
+    first, again, other, other_again, back = cached
+    assert first == other == 0 < again < back < other_again
+
+
 def test_adapters_come_and_go(client: Client, server: RunningServer, shelf: Path) -> None:
     loaded = client.post("/v1/load_lora_adapter", json={"lora_name": "two", "lora_path": str(shelf / "two")}).json()
     assert (loaded["id"], loaded["parent"]) == ("two", "m") and client.said(model="two") == ("two", "FILOR")
@@ -193,10 +210,14 @@ def test_each_engine_serves_them(engine: str, serve: Callable[..., RunningServer
         assert client.said(model="b", **text)[1] == said["b"]
 
 
-def test_an_adapter_that_cannot_be_is_said_at_the_start(serve: Callable[..., RunningServer], shelf: Path) -> None:
-    for lora, why in (("one", "expected NAME=PATH"), (f"bad={shelf / 'bad'}", "is no adapter")):
-        with pytest.raises(StartError, match=why):
-            serve(lora=(lora,)).ready()
+def test_an_adapter_that_cannot_be_is_said_at_the_start(shelf: Path) -> None:
+    with pytest.raises(StartError, match="expected NAME=PATH"):
+        ServeConfig(engine=FAKE, lora=("one",)).engine_spec("")
+    with pytest.raises(LoadError, match="bad is no adapter"):
+        loading.load(EngineSpec(FAKE, "", lora=(f"bad={shelf / 'bad'}",)))
+    encoder = "nitro.engines.backends.fake:FakeEncoder"
+    with pytest.raises(LoadError, match="takes no adapters"):
+        loading.load(EngineSpec(encoder, "", lora=(f"one={shelf / 'one'}",)))
 
 
 def test_options_are_parsed() -> None:

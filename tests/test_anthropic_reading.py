@@ -96,7 +96,7 @@ def test_all_that_the_sdk_sends_is_known(params: Any) -> None:
         check_blocks(message["content"], every, requests.Block)  # what stands where is the API's matter
         for kind, block in kinds(message["content"]):
             if kind == "tool_result":
-                check_blocks(block["content"], ("text", "tool_reference"), requests.ResultBlock)
+                check_blocks(block["content"], ("text", "image", "tool_reference"), requests.ResultBlock)
             if kind in ("tool_addition", "tool_removal") and role == "system":
                 for change, its in kinds(block["tool"]):
                     assert set(its) <= known(requests.ToolChange) and change.startswith(("tool_", "mcp_tool"))

@@ -37,6 +37,7 @@ SWITCHES = [
     ("--no-pull", "no_pull"),
     ("--no-model", "no_model"),
     ("--no-state", "no_state"),
+    ("--allow-remote-media", "allow_remote_media"),
 ]
 
 # flag, its field, a value as text, what it means; another value as text, what that means
@@ -88,6 +89,11 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--state-size", "state_size", "1", 1, "1000", 1000),
     ("--max-queue", "max_queue", "0", 0, "1000", 1000),
     ("--max-body", "max_body", "1", 1, "1000", 1000),
+    ("--remote-media-seconds", "remote_media_seconds", "1", 1, "60", 60),
+    ("--max-media", "max_media", "0", 0, "500", 500),
+    ("--max-media-size", "max_media_size", "1", 1, "64", 64),
+    ("--max-image-pixels", "max_image_pixels", "1", 1, "1000000", 1_000_000),
+    ("--max-audio-seconds", "max_audio_seconds", "1", 1, "60", 60),
     ("--embedding-overflow", "embedding_overflow", "truncate", "truncate", "mean", "mean"),
     ("--log-level", "log_level", "debug", "debug", "error", "error"),
 ]

@@ -100,6 +100,7 @@ def test_a_load_without_settings_has_the_first_nitros() -> None:
         ("n_batch", 512, {}),
         ("grp_attn_n", 1, {}),
         ("mmproj", "", {}),
+        ("mmproj", "/clip.gguf", {"mmproj": "/clip.gguf"}),
     ],
 )
 def test_each_field(field: str, value: Any, options: dict[str, Any]) -> None:
@@ -129,7 +130,6 @@ def test_what_changes_nothing_is_told(field: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"mmproj": "/clip.gguf"}, "mmproj"),
         ({"grp_attn_n": 4, "grp_attn_w": 1024}, "grp_attn_n"),
         ({"n_parallel": 0}, "n_parallel"),
         ({"ctx_len": 8}, "ctx_len"),

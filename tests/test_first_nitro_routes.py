@@ -178,7 +178,6 @@ def test_an_engine_that_fails(gguf: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "status", "words"),
     [
-        ({"mmproj": "/clip.gguf"}, 400, "'mmproj'"),
         ({"grp_attn_n": 4}, 400, "'grp_attn_n'"),
         ({"ctx_len": "many"}, 400, "'ctx_len'"),
         ({"grammar_file": "/nowhere.gbnf"}, 400, "Invalid value for 'grammar_file': /nowhere.gbnf cannot be read"),

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tiny_vision
 from driving import Driver
+from lora_files import products, write_peft
 from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
@@ -25,13 +26,17 @@ from safetensors.numpy import load_file, save_file
 from same_answer import assert_same_answer, tolerance
 
 from nitro.config import ServeConfig
+from nitro.engines.adapters import AdapterSource
 from nitro.engines.backends.mlx.runner import MlxRunner
 from nitro.engines.backends.mlx.vision import families, loading
+from nitro.engines.backends.mlx.vision.encoder import ImageRows
 from nitro.engines.media import Media
 from nitro.engines.media_encoder import EncodedRun, MediaRejected, MediaRun
 from nitro.engines.runner import Chunk, LoadError
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.types import EngineSpec, SamplingParams
+from nitro.errors import ApiError
+from nitro.service.media.checks import check_kind
 
 RECORD = tiny_vision.record()
 CLOSE = 5e-5  # logits; they range over 8 to 20
@@ -56,7 +61,8 @@ class Seer(MlxRunner):
 
     def _read(self, case: tuple[str | int, ...]) -> list[int]:
         tokens: list[int] = []
-        around = self.tokenizer.encode(tiny_vision.AROUND.get(self._model.network.family.module, ""))
+        family = getattr(self._model.network, "family", None)
+        around = self.tokenizer.encode(tiny_vision.AROUND.get(family.module, "") if family else "")
         for part in case:
             tokens += self.tokenizer.encode(part) if isinstance(part, str) else around + self._picture(part) + around
         return tokens
@@ -147,6 +153,7 @@ def same_as_alone(runner: Seer, tokens: list[int], answer: list[int]) -> None:
 def test_logits_are_those_of_transformers(load: Callable[..., Seer], kind: str) -> None:
     runner = load(kind)
     assert runner.info.media and runner.info.media.image and not runner.info.media.audio
+    assert runner.info.embedding and runner.info.embedding.width == 64
     for case, recorded in zip(tiny_vision.CASES, RECORD[kind]["cases"], strict=True):
         tokens = runner.read(case)
         assert [token if token >= 0 else None for token in tokens] == [
@@ -185,6 +192,27 @@ def test_a_flat_configuration(load: Callable[..., Seer], tmp_path: Path) -> None
     runner = load(tmp_path)
     tokens = runner.read(tiny_vision.CASES[0])
     assert np.abs(runner.logits(tokens, [len(tokens)])[0] - RECORD["qwen2_vl"]["cases"][0]["logits"]).max() < CLOSE
+
+
+@pytest.mark.parametrize("kind", ["qwen2_vl", "llava, clip", "smolvlm"])
+def test_rows_that_are_words(load: Callable[..., Seer], kind: str) -> None:
+    """A picture whose rows are those of some words gives what the words give, bit for bit: whole, in pieces, alone and
+    beside others."""
+    runner = load(kind)
+    network = runner._model.network
+    words = runner.tokenizer.encode("red green blue")
+    places = np.broadcast_to(np.arange(len(words)), (3, len(words)))
+    rows = ImageRows(network.body.embed_tokens(mx.array(words)), places)
+    runner.runs[-1] = EncodedRun(-1, len(words), len(words), False, rows)
+    before, behind = runner.tokenizer.encode("Look: "), runner.tokenizer.encode(" is all that there is")
+    text, picture = before + words + behind, before + [-1] * len(words) + behind
+    for steps in ([len(text)], [3, len(text) - 3], [12, 5, len(text) - 17]):
+        assert np.array_equal(runner.logits(text, steps), runner.logits(picture, steps))
+    driver = Driver(runner, budget=9)
+    for id, tokens in enumerate((text, picture, [*picture, *text], [*text, *picture]), 1):
+        add(driver, id, tokens)
+    answers = driver.run()
+    assert answers[1] == answers[2] and answers[3] == answers[4]
 
 
 # Slots
@@ -319,6 +347,27 @@ def test_penalties_know_no_rows_of_pictures(load: Callable[..., Seer]) -> None:
     assert runner.collect()[0].tokens == [int((logits - 0.5 * counts).argmax())]
 
 
+def test_an_adapter(load: Callable[..., Seer], tmp_path: Path) -> None:
+    """It is what its product with the weights gives; one of the tower is refused: pictures are encoded for all."""
+    where, tower = "model.layers.0.self_attn.q_proj", "visual.blocks.0.attn.qkv"
+    layers = products({where: (64, 64)})
+    runner, tokens = load("qwen2_vl"), load("qwen2_vl").read(tiny_vision.CASES[0])
+    runner.load_adapter(AdapterSource(0, "a", str(write_peft(tmp_path / "a", layers))))
+    merged = tiny_vision.write(tmp_path / "merged", "qwen2_vl")
+    weights = load_file(merged / "model.safetensors")
+    a, b = layers[where]
+    weights[f"{where}.weight"] = weights[f"{where}.weight"] + (2 * b @ a).astype(np.float32)
+    save_file(weights, merged / "model.safetensors", {"format": "pt"})
+    other = load(merged)
+    assert other.read(tiny_vision.CASES[0]) == tokens == runner.read(tiny_vision.CASES[0])
+    chunk = Chunk(1, 0, tokens, 0, len(tokens), GREEDY, media=runner.runs, adapters=((0, 1.0),))
+    found = np.array(runner._adapters.read(chunk, 0, len(tokens), make_prompt_cache(runner._model.network))[-1])
+    assert np.abs(found - other.logits(tokens, [len(tokens)])[0]).max() < CLOSE
+    assert np.abs(found - runner.logits(tokens, [len(tokens)])[0]).max() > 0.01
+    with pytest.raises(LoadError, match="pictures are encoded once for all"):
+        runner.load_adapter(AdapterSource(1, "b", str(write_peft(tmp_path / "b", products({tower: (96, 32)})))))
+
+
 # Folders
 
 
@@ -360,7 +409,8 @@ def test_a_folder_without_its_tower_takes_text(load: Callable[..., Seer], tmp_pa
     [
         ({"model_type": "gemma7"}, "no images are known of model_type gemma7 on MLX"),
         ({"text_config": {"hidden_activation": "relu"}}, "hidden_activation is relu"),
-        ({"text_config": {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}}, "config.json"),
+        ({"text_config": {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}}, "what its config.json says"),
+        ({"text_config": {"sliding_window_pattern": 0.5}}, "what its config.json says"),
     ],
 )
 def test_what_is_not_computed_right_takes_text_only(config: dict[str, Any], why: str) -> None:
@@ -376,9 +426,12 @@ def test_without_mlx_vlm_a_model_takes_text_only(
     monkeypatch.setattr(families, "is_installed", lambda: False)
     tiny_vision.write(tmp_path, "gemma3", {"vocab_size": tiny_vision.VOCABULARY})
     runner = MlxRunner(EngineSpec("mlx", str(tmp_path), context=100, parallel=1))
-    assert runner.media is None and runner.info.media is None
-    with pytest.raises(LoadError, match=r"llava not supported.*need mlx-vlm"):  # mlx-lm has none
-        MlxRunner(EngineSpec("mlx", str(folder("llava, siglip")), context=100, parallel=1))
+    assert runner.media is None and runner.info.media
+    with pytest.raises(ApiError, match=r"takes text only\. It has a tower, but images need") as caught:
+        check_kind("image", "image_url", "messages[0].content[0].type", runner.info.media)
+    assert caught.value.param == "messages[0].content[0].type"
+    with pytest.raises(LoadError, match=r"idefics3 not supported.*need mlx-vlm"):  # mlx-lm has none
+        MlxRunner(EngineSpec("mlx", str(folder("idefics3")), context=100, parallel=1))
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,9 @@ def refusal(read: Callable[..., Any] = chat, *arguments: Any, **fields: Any) -> 
             requests.OllamaChatRequest,
             sdk.ChatRequest,
             {"tools[]": inside.TOOL, "messages[].tool_calls[]": inside.TOOL_CALL},
-            {"tools[].function.parameters"},
+            {"tools[].function.parameters", "messages[].images[]"},  # images become base64 there
         ),
-        (requests.OllamaGenerateRequest, sdk.GenerateRequest, {}, set()),
+        (requests.OllamaGenerateRequest, sdk.GenerateRequest, {}, {"images[]"}),
         (requests.EmbedRequest, sdk.EmbedRequest, {}, set()),
         (requests.OllamaEmbeddingsRequest, sdk.EmbeddingsRequest, {}, set()),
         (requests.PullRequest, sdk.PullRequest, {}, set()),
@@ -220,7 +220,7 @@ def test_options_are_sampling_parameters() -> None:
         ({"keep_alive": "soon"}, "keep_alive"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
-        ({"messages": [{"role": "user", "content": "a", "images": ["eA=="]}]}, "messages[0].images"),
+        ({"messages": [{"role": "user", "content": "a", "images": ["eA=="]}]}, "messages[0].images[0]"),
         ({"messages": [{"role": "wizard", "content": "a"}]}, "messages[0].role"),
         (
             {"messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}]},
@@ -301,7 +301,7 @@ def test_generate() -> None:
         ({"raw": True, "think": True}, "think"),
         ({"context": [1]}, "context"),
         ({"template": "{{ .Prompt }}"}, "template"),
-        ({"images": ["eA=="]}, "images"),
+        ({"images": ["eA=="]}, "images[0]"),
         ({"width": 5}, "width"),
         ({"raw": True, "top_logprobs": 2}, "top_logprobs"),
     ):

@@ -194,7 +194,7 @@ def test_cut_before_the_picture(runner: LlamaRunner, preparation: Preparation) -
     recorder.put(first)
     recorder.all()
     text = len(runner.tokenizer.encode(BEFORE))
-    slot = next(slot for slot, held in recorder.scheduler.slots.items() if held[:text] == first.tokens[:text])
+    slot = next(slot for slot, held, *_ in recorder.scheduler.slots.items() if held[:text] == first.tokens[:text])
     assert runner.trim(slot, text) == text
     other = seen(runner, preparation, 3, [4])
     chunk = Chunk(3, slot, other.tokens, text, len(other.tokens), PARAMS.sampling, media=other.media)

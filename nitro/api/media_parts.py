@@ -42,7 +42,7 @@ def source(part: Mapping[str, Any], where: str, about: MediaInfo | None) -> Medi
 
 def not_taken(name: str, where: str) -> ApiError:
     """The 400 for a part with something in it that no model here takes."""
-    message = f"No '{name}' is taken here, only texts, images and sounds."
+    message = f"Unsupported content: '{where}.type' is '{name}'. Texts, images and sounds are taken here."
     return ApiError(400, message, param=f"{where}.type", code="unsupported_content")
 
 

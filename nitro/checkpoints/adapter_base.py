@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from nitro.checkpoints import expert_adapters, files, safetensors_file
+from nitro.checkpoints import adapter_kinds, expert_adapters, files, safetensors_file
 from nitro.checkpoints.adapters import Adapter, is_embedding
 from nitro.errors import AdapterError
 from nitro.gguf import architectures, layer_tensors
@@ -92,7 +92,7 @@ def _folder(path: Path) -> Base:
     if not config:
         raise AdapterError(f"{path} is a folder without config.json, so it is not a model.")
     shapes: dict[str, tuple[int | None, ...]] = {}
-    for file in sorted(path.glob("model*.safetensors")):
+    for file in sorted(set(path.glob("*.safetensors")) - {path / name for name in adapter_kinds.WEIGHTS.values()}):
         for name, entry in safetensors_file.read(file)[0].items():
             packed = entry.type in PACKED
             shapes[name] = (*entry.shape[:-1], None) if packed and entry.shape else entry.shape

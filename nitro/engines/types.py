@@ -152,6 +152,7 @@ class MediaInfo(Struct, frozen=True):
     image: bool = False
     audio: bool = False
     longest: int | None = None  # tokens that one medium takes at most; None: not known
+    why_not: str = ""  # a sentence: why a model that has more takes text only
 
 
 class EngineSpec(EngineOptions, frozen=True):

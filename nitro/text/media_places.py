@@ -31,6 +31,7 @@ FORMS: dict[Kind, tuple[dict[str, Any], ...]] = {
 }
 _GUARD = "\ue0c7\uf4a3\ue0c7"  # breaks what a client writes as a template writes placeholders; taken out again
 _A, _B = "zqbeforeqz", "zqbehindqz"  # texts that no template has
+_NO_KIND = {"type": "zqkindqz"}  # a part that no template knows: what is written for it is no placeholder
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,32 +221,38 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def _tried(template: ChatTemplate, role: str, kind: Kind) -> Taken | None:
     """The first form of a part for which the template writes something between, or beside, two texts."""
-    texts = [{"type": "text", "text": _A}, {"type": "text", "text": _B}]
-    try:
-        without = template.render(_CONVERSATIONS.get(role, _as_it_is)({"role": role, "content": texts}))
-    except TemplateError:
-        return None
-    if without.count(_A) != 1 or without.count(_B) != 1:
+    without = _rendered(template, role)
+    if without is None:
         return None
     for part in FORMS[kind]:
-        content = [texts[0], part, texts[1]]
-        try:
-            text = template.render(_CONVERSATIONS.get(role, _as_it_is)({"role": role, "content": content}))
-        except TemplateError:
+        text = _rendered(template, role, part)
+        if text is None:
             continue
-        if text.count(_A) == text.count(_B) == 1 and (found := _written(text, without, kind)):
-            return Taken(part, found)
+        if known := _known(text, without, kind):
+            return Taken(part, known)
+        added = _added(text, without)
+        if added.strip() and "type" not in added and text != _rendered(template, role, _NO_KIND):
+            return Taken(part, _literal(added))
     return None
 
 
-def _written(text: str, without: str, kind: Kind) -> Placeholder | None:
-    """The placeholder that is in the text and is not without the medium."""
+def _rendered(template: ChatTemplate, role: str, *parts: Mapping[str, Any]) -> str | None:
+    """A message of this role with two texts and these parts between; None where the template does not write it."""
+    content = [{"type": "text", "text": _A}, *parts, {"type": "text", "text": _B}]
+    try:
+        text = template.render(_CONVERSATIONS.get(role, _as_it_is)({"role": role, "content": content}))
+    except TemplateError:
+        return None
+    return text if text.count(_A) == text.count(_B) == 1 else None
+
+
+def _known(text: str, without: str, kind: Kind) -> Placeholder | None:
+    """The row whose placeholder is in the text and is not without the medium."""
     for placeholder in PLACEHOLDERS[kind]:
         pattern = _compiled(placeholder.pattern)
         if len(pattern.findall(text)) == 1 and not pattern.search(without):
             return placeholder
-    added = _added(text, without)
-    return _literal(added) if added.strip() and "type" not in added else None
+    return None
 
 
 def _added(text: str, without: str) -> str:

@@ -70,12 +70,18 @@ MESSAGE: dict[str, Known] = {
 
 _SENT_BACK = _harmless("Part of a reply that is sent back.", "citations", "caller", usual=True)
 TEXT = _SENT_BACK
+_IMAGE = _refused(
+    "Images are scaled as the model's own processor scales them.",
+    "transformations",
+    neutral=({}, {"oversized_image": "downsize"}),
+)
 BLOCK: dict[str, Known] = {
     **TEXT,
+    **_IMAGE,
     **_harmless("Part of a reply that is sent back.", "parsed_output"),
     **_refused("Toolsets are run by other servers.", "toolset_name"),
 }
-RESULT_BLOCK = TEXT
+RESULT_BLOCK: dict[str, Known] = {**TEXT, **_IMAGE}
 SOURCE: dict[str, Known] = _refused("No files are kept here: send them in base64.", "file_id", "content")
 TOOL_CHANGE: dict[str, Known] = _refused("Connect to MCP servers in the client.", "server_name")
 THINKING: dict[str, Known] = _harmless("Thinking that comes back is not compared with what was sent.", "block_binding")

@@ -41,7 +41,7 @@ class Source(Struct):
 
     known: ClassVar[Mapping[str, Known]] = names.SOURCE
 
-    type: str
+    type: str | None = None
     media_type: str | None = None
     data: str | None = None
     url: str | None = None

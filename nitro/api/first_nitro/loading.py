@@ -14,7 +14,7 @@ CONTEXT, PARALLEL, REPEAT_LAST_N = 2048, 1, 32  # by default
 LLM = "llm"  # the model_type that chats
 ENGINES = ("cortex.llamacpp",)  # names of engines that mean llama.cpp
 # What only llama.cpp has, of the options that a load can set: who sets one gets that engine, as the first Nitro had it.
-LLAMA_OPTIONS = {"gpu_layers", "threads", "mlock", "flash_attn", "cache_type_k", "cache_type_v", "no_mmap"}
+LLAMA_OPTIONS = {"gpu_layers", "threads", "mlock", "mmproj", "flash_attn", "cache_type_k", "cache_type_v", "no_mmap"}
 MIN_CONTEXT = 16  # tokens, as of --ctx
 
 
@@ -60,6 +60,8 @@ def _options(request: LoadRequest) -> dict[str, Any]:
         options["gpu_layers"] = request.ngl
     if request.cpu_threads:
         options["threads"] = request.cpu_threads
+    if request.mmproj:
+        options["mmproj"] = request.mmproj
     if request.mlock:
         options["mlock"] = True
     if request.flash_attn is not None:

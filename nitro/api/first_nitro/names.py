@@ -13,7 +13,6 @@ from nitro.api.openai.names import harmless
 _FIRST_NITRO = ("first Nitro",)
 
 LOAD: Mapping[str, Known] = {
-    "mmproj": Refused(sources=_FIRST_NITRO, note="Images are not supported yet", neutral=("",)),
     "grp_attn_n": Refused(
         sources=_FIRST_NITRO, note="Self-extend does not exist here; load with a larger 'ctx_len'", neutral=(1,)
     ),

@@ -21,6 +21,7 @@ class LoadRequest(Struct, frozen=True, kw_only=True):
     known: ClassVar[Mapping[str, Known]] = names.LOAD
 
     llama_model_path: str | None = None
+    mmproj: str | None = None
     ngl: Annotated[int | None, Param("Layers on the GPU. 100 or more, and by default: all.", ge=0, unlimited=True)] = (
         None
     )

@@ -108,7 +108,7 @@ def _parse_part(part: str | Part, where: str) -> str:
         return part
     for name in (part.type, *(name for name in MEDIA_FIELDS if getattr(part, name) is not None)):
         if media_parts.is_medium(name):
-            message = f"Only a text can stand here, no '{name}'."
+            message = f"Unsupported content: '{where}.type' is '{name}'. Only a text can stand here."
             raise ApiError(400, message, param=f"{where}.type", code="unsupported_content")
     field = "refusal" if part.type == "refusal" else "text"
     text: str | None = getattr(part, field)

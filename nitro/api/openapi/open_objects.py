@@ -6,6 +6,7 @@ They are for readers and tests. What is accepted is decided where requests are r
 from typing import Any
 
 from nitro.api.anthropic import blocks
+from nitro.api.media_parts import DETAILS
 from nitro.api.openai.requests import MAX_STOPS
 from nitro.api.openai.tools import NAME
 from nitro.api.prefix_cache import SECONDS
@@ -96,7 +97,10 @@ OWN_SHAPES: dict[str, dict[str, dict[str, Json]]] = {
     },
     "CacheControl": {"type": {"string": {"enum": ["ephemeral"]}}, "ttl": {"string": {"enum": list(SECONDS)}}},
     "Block": {"type": {"string": {"enum": sorted({kind for kinds in blocks.ALLOWED.values() for kind in kinds})}}},
-    "ResultBlock": {"type": {"string": {"enum": ["text", "tool_reference"]}}},
+    "ResultBlock": {"type": {"string": {"enum": ["text", "image", "tool_reference"]}}},
+    "Source": {"type": {"string": {"enum": list(blocks.SOURCES)}}},
+    "ImageUrl": {"detail": {"string": {"enum": list(DETAILS)}}},
+    "Part": {"detail": {"string": {"enum": list(DETAILS)}}},
     "SystemBlock": {"type": {"string": {"enum": ["text"]}}},
     "Turn": {},
     "Thinking": {},

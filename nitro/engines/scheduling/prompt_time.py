@@ -18,9 +18,12 @@ LEAST_SHARE = 0.1  # of the time where it was measured last: no token takes less
 
 
 class PromptTime:
-    """The line, as far as it is known. It is flat as long as all steps were at one position."""
+    """The line, as far as it is known. While all steps were at one position it is as steep as it was taken to be."""
 
-    def __init__(self) -> None:
+    def __init__(self, steepness: float = 0.0) -> None:
+        """`steepness`: how many times a first token's time a token takes longer UNIT tokens further on, before anything
+        says so."""
+        self._steepness = steepness
         self._first = 0.0  # seconds of a token at the beginning; 0: nothing was measured
         self._growth = 0.0  # seconds by which a token takes longer UNIT tokens further on
         self._last = 0.0  # seconds of a token, where it was measured last
@@ -36,7 +39,9 @@ class PromptTime:
         """A token takes so long: the mean of a step's, whose mean position this is."""
         seconds, at = min(max(seconds, LEAST), MOST), position / UNIT
         if not self.is_measured:
-            self._first = self._last = seconds
+            self._last = seconds
+            self._first = seconds / (1 + self._steepness * at)
+            self._growth = self._steepness * self._first
             self._of_first, self._of_growth = (NOISE * seconds) ** 2, (STEEPEST * seconds) ** 2
             self._of_both = -at * self._of_growth  # at this position it is known
             self._of_first += at * at * self._of_growth

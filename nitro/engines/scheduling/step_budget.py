@@ -6,7 +6,8 @@ from nitro.engines.scheduling.prompt_time import PromptTime
 
 STREAMING = 0.25  # seconds a step may last while somebody waits for the next token of a stream
 PREFILL_ONLY = 1.0  # seconds when only prompts run: so long an abort or a new request may wait
-LONGEST = 1.25  # seconds it may last for the sake of fewer pieces of attention: who waits does so for less in all
+LONGEST = 1.1  # seconds it may last for the sake of fewer pieces of attention: who waits does so for less in all
+LOOSE_STEEPNESS = 2.0  # see PromptTime: of rows that fill no tile, for which steps that last too long are worse
 MIN_TOKENS = 32  # smaller steps waste the device
 MIN_LOOSE = 8  # rows of less than a tile, each of which costs as much in any step: beside decodes they wait for those
 FIRST_TOKENS = 256  # of a step before anything was measured
@@ -22,7 +23,7 @@ class StepBudget:
         self._tile = tile
         self._well = min(max(well, tile), max_tokens) if tile else 0
         self._time = PromptTime()
-        self._loose = PromptTime()  # of rows that fill no tile
+        self._loose = PromptTime(LOOSE_STEEPNESS)  # of rows that fill no tile
 
     def tokens(self, streaming: bool, position: int = 0, wanted: int = 0) -> int:
         """The budget of the next step; `streaming`: some sequence decodes, in it or next. `position`: where its prompts

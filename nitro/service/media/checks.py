@@ -29,8 +29,11 @@ def check_kind(kind: MediaKind, type: str, param: str, about: MediaInfo | None) 
     """Raises ApiError 400 for a medium that the model does not take. `type`: what the request calls its kind."""
     if about and (about.image if kind == "image" else about.audio):
         return
-    takes = f"text and {NAMES['image' if about.image else 'audio']} only" if about else "text only"
-    raise ApiError(400, f"This model takes {takes}, no '{type}'.", param=param, code="unsupported_content")
+    other = NAMES["image" if about.image else "audio"] if about and (about.image or about.audio) else ""
+    takes = f"text and {other} only" if other else "text only"
+    why = f" {about.why_not}" if about and about.why_not else ""
+    message = f"Unsupported content: '{param}' is '{type}'. This model takes {takes}.{why}"
+    raise ApiError(400, message, param=param, code="unsupported_content")
 
 
 def check_taken(sources: Sequence[MediaSource], about: MediaInfo | None) -> None:

@@ -58,11 +58,12 @@ def frame_of(data: bytes, start: int) -> Frame | None:
 
 
 def begins(data: bytes) -> bool:
-    """Whether a file begins as MP3 does: with a tag, or with a frame behind which another one, or nothing, comes."""
+    """Whether a file begins as MP3 does: with a tag, or with a whole frame behind which another one, or nothing,
+    comes."""
     if data.startswith(b"ID3"):
         return True
     first = frame_of(data, 0)
-    return first is not None and (len(data) <= first.size or frame_of(data, first.size) is not None)
+    return first is not None and (len(data) == first.size or frame_of(data, first.size) is not None)
 
 
 def seconds_of(data: bytes, most: float) -> float:

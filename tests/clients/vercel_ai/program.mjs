@@ -1,11 +1,12 @@
 // The Vercel AI SDK with both providers that speak to an OpenAI-compatible server: what its guides show.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { APICallError, generateObject, generateText, Output, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
-import { run, says, step } from "./steps.mjs";
+import { picture, run, says, step } from "./steps.mjs";
 
 // what you change
 const nitro = createOpenAICompatible({
@@ -75,6 +76,19 @@ step("a system message, a conversation, parts of a text", "scripted", async () =
   for (const each of models) {
     const { text } = await generateText({ ...long, model: each, system: "Be brief.", messages });
     assert.equal(text, "In France.");
+  }
+});
+
+step("pictures, as parts of type `image` and `file`", "llama", async () => {
+  for (const colour of ["red", "green"]) {
+    const data = readFileSync(picture(colour));
+    for (const part of [{ type: "image", image: data }, { type: "file", data, mediaType: "image/png" }]) {
+      const messages = [{ role: "user", content: [{ type: "text", text: "Which colour is this?" }, part] }];
+      for (const each of models) {
+        const { text } = await generateText({ ...short, model: each, messages });
+        assert.match(text, new RegExp(colour, "i"));
+      }
+    }
   }
 });
 

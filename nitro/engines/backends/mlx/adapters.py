@@ -99,9 +99,11 @@ class MlxAdapters:
         base = adapter_base.of(self._path)
         header = base.need_header() if adapter_kinds.kind(path) == "gguf" else base.header
         found = base.fitted(adapter_reader.read(path, header))
-        if base.header is None:
-            return found
-        layers = {layer_tensors.mlx_layer(base.header, name): change for name, change in found.layers.items()}
+        layers = found.layers
+        if base.header is not None:
+            layers = {layer_tensors.mlx_layer(base.header, name): change for name, change in layers.items()}
+        if self._model.encoder:
+            layers = {self._model.network.layer_name(name): change for name, change in layers.items()}
         return Adapter(found.path, found.kind, layers)
 
     def _check(self, adapter: Adapter) -> None:
@@ -109,6 +111,11 @@ class MlxAdapters:
         modules = dict(self._model.network.named_modules())
         for name, change in adapter.layers.items():
             module = modules.get(name)
+            if module and self._model.encoder and not name.startswith("language_model."):
+                raise LoadError(
+                    f"{adapter.path} changes {name}, and pictures are encoded once for all requests, whatever their "
+                    "adapters are."
+                )
             if module is None:
                 raise LoadError(f"{adapter.path} changes {name}, and the model has no such layer.")
             if change.a.ndim != 2 or isinstance(module, EMBEDDINGS):

@@ -13,6 +13,7 @@ from nitro.engines.backends.mlx.vision import parts
 from nitro.engines.backends.mlx.vision.encoder import ImageEncoder
 from nitro.engines.runner import Chunk
 from nitro.engines.sampling_defaults import NOTHING, SamplingDefaults
+from nitro.engines.types import MediaInfo
 
 
 @dataclass(slots=True)
@@ -34,6 +35,13 @@ class MlxModel:
     sampling: SamplingDefaults = NOTHING  # the model's own
     encoder: ImageEncoder | None = None  # of one that sees, whose network is a Seeing
     blind: str = ""  # why one that could see takes text only
+
+    @property
+    def media(self) -> MediaInfo | None:
+        """What it takes beside text."""
+        if self.encoder:
+            return MediaInfo(image=True)
+        return MediaInfo(why_not=f"It has a tower, but {self.blind}.") if self.blind else None
 
     def logits(self, tokens: mx.array, caches: Caches, shifts: Sequence[int]) -> mx.array:
         """Text: [rows, length] → [rows, length, vocabulary]. `shifts`: by how much positions of each row differ from

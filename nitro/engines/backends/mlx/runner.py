@@ -40,7 +40,7 @@ from nitro.engines.runner import Chunk, OutOfKV, Result, Tokenizer
 from nitro.engines.scheduling import speculation
 from nitro.engines.scheduling.media_borders import whole_pieces
 from nitro.engines.scheduling.prompt_grid import PromptGrid
-from nitro.engines.types import EngineSpec, MediaInfo, ModelInfo, SamplingParams
+from nitro.engines.types import EngineSpec, ModelInfo, SamplingParams
 
 log = logging.getLogger("nitro.mlx")
 
@@ -378,7 +378,7 @@ class MlxRunner:
             bos=model.bos,
             eos=model.eos,
             embedding=self._vectors.describe(plan.context, self._bos()) if self._vectors else None,
-            media=MediaInfo(image=True) if model.encoder else None,
+            media=model.media,
             infill=fill_in_middle.find(self.tokenizer, model.infill),
             adds_bos=model.adds_bos,
             sampling=model.sampling,

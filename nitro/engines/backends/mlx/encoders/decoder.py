@@ -13,6 +13,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from nitro.engines.backends.mlx import library
 
 PARTS = ("model", "backbone", "transformer")  # what mlx-lm calls a model without its head
+SEEING = "hidden_rows"  # of a model that sees (vision/network.py)
 GPU_PART, CPU_PART = 512, 64  # tokens of a part, which lasts tenths of a second
 
 
@@ -24,7 +25,8 @@ class Decoder:
         self._network = network
         self.part_tokens = GPU_PART if library.gpu_kind() else CPU_PART
         inner = getattr(network, "language_model", network)
-        found = [getattr(inner, part) for part in PARTS if callable(getattr(inner, part, None))]
+        places = [(network, SEEING), *((inner, part) for part in PARTS)]
+        found = [getattr(module, part) for module, part in places if callable(getattr(module, part, None))]
         if not found:
             raise ValueError(f"it is not known where mlx-lm's {type(network).__module__} has the vectors of tokens")
         self._body = found[0]

@@ -18,6 +18,7 @@ from nitro.errors import reason
 
 SETTINGS = ("preprocessor_config.json", "processor_config.json")  # the latter has it under "image_processor"
 ENDINGS = ("Fast", "Pil")  # of the same processor in other libraries
+OTHER_NAMES = {"Qwen2_5_VLImageProcessor": "Qwen2VLImageProcessor"}  # that folders have
 # transformers' image processors, by their name in a folder
 PROCESSORS = {
     "Qwen2VLImageProcessor": "qwen2_vl.image_processing_pil_qwen2_vl",
@@ -92,6 +93,7 @@ def _processor(folder: Path) -> Any:
         kind = str(found.get("image_processor_type") or found.get("feature_extractor_type") or "")
         for ending in ENDINGS:
             kind = kind.removesuffix(ending)
+        kind = OTHER_NAMES.get(kind, kind)
         if kind in PROCESSORS:
             module = importlib.import_module(f"transformers.models.{PROCESSORS[kind]}")
             return getattr(module, f"{kind}Pil").from_dict(json.loads(json.dumps(found)))

@@ -64,6 +64,7 @@ GEMMA3 = Family(
     names=NAMES,
     pieces=_pieces,
     encode=_encode,
+    processor={"do_pan_and_scan": False},  # as transformers' processor does unless it is asked
     atomic=True,
     scale=lambda body: float(body.config.hidden_size**0.5),
     window=_window,

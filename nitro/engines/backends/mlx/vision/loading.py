@@ -6,6 +6,7 @@ from typing import Any
 from nitro.engines.backends.mlx.vision import families
 from nitro.engines.backends.mlx.vision.family import Family, Settings
 from nitro.engines.backends.mlx.vision.network import Seeing
+from nitro.errors import reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def find(config: Settings, weights: set[str]) -> tuple[Opening | None, str]:
         return None, "images need mlx-vlm and Pillow, which are not installed"
     try:
         settings = family.settings(config)
-    except (KeyError, TypeError, ValueError) as error:
-        return None, f"config.json: {error}" if isinstance(error, ValueError) else f"config.json has no sound {error}"
+    except Exception as error:  # a broken configuration shows as whatever is stumbled over
+        return None, f"mlx-vlm does not compute what its config.json says: {reason(error)}"
     settings["tie_word_embeddings"] = not any("lm_head." in name for name in weights)
     return Opening(family, settings), ""

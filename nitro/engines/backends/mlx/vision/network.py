@@ -32,10 +32,17 @@ class Seeing:
 
     def sanitize(self, weights: dict[str, mx.array]) -> dict[str, mx.array]:
         """transformers' names, old or new, and mlx-vlm's own → mlx-vlm's."""
-        for pattern, name in self.family.names:
-            weights = {re.sub(pattern, name, key): value for key, value in weights.items()}
-        found = {key: value for key, value in weights.items() if not key.endswith(UNUSED)}
+        found = {self._own_name(key): value for key, value in weights.items() if not key.endswith(UNUSED)}
         return self.vision.sanitize(found)  # type: ignore[no-any-return]
+
+    def layer_name(self, name: str) -> str:
+        """A layer's name in the folder → here."""
+        return self._own_name(f"{name}.").removesuffix(".")
+
+    def _own_name(self, name: str) -> str:
+        for pattern, new in self.family.names:
+            name = re.sub(pattern, new, name)
+        return name
 
     @property
     def vision(self) -> Any:
@@ -55,13 +62,13 @@ class Seeing:
     def __call__(self, tokens: mx.array, cache: Caches, shifts: mx.array | None = None) -> mx.array:
         """Text alone: [rows, length] → logits [rows, length, vocabulary]. `shifts`: by how much each row's positions
         differ from its places, int32 [rows]."""
-        places = None
-        if self.family.mrope:
-            offset = cache[0].offset  # an int, or one for each row
-            first = mx.array(offset).reshape(-1, 1) + (0 if shifts is None else shifts[:, None])
-            flat = first + mx.arange(tokens.shape[1])[None]
-            places = mx.broadcast_to(flat[None], (3, *tokens.shape)).astype(mx.int32)
+        places = self._places(tokens, cache, shifts)
         return self._logits(self._hidden(self._embed(tokens), cache, places))
+
+    def hidden_rows(self, tokens: mx.array, cache: Caches | None = None) -> mx.array:
+        """Text alone: what the head reads, [rows, length, width]."""
+        cache = cache or self.make_cache()
+        return self._hidden(self._embed(tokens), cache, self._places(tokens, cache))
 
     def read(self, tokens: list[int], start: int, stop: int, cache: Caches, runs: EncodedRuns) -> mx.array:
         """tokens[start:stop] of one sequence with media; `cache` holds those before → logits [n, vocabulary]."""
@@ -72,6 +79,16 @@ class Seeing:
             places = mx.array(positions(tokens, first, last, runs))[:, None] if self.family.mrope else None
             found.append(self._logits(self._hidden(rows, cache, places, whole))[0])
         return mx.concatenate(found)
+
+    def _places(self, tokens: mx.array, cache: Caches, shifts: mx.array | None = None) -> mx.array | None:
+        """Positions of a text, int32 [3, rows, length]; None where the caches know them."""
+        if not self.family.mrope:
+            return None
+        first = mx.array(cache[0].offset).reshape(-1, 1)  # one number, or one for each row
+        if shifts is not None:
+            first = first + shifts[:, None]
+        flat = first + mx.arange(tokens.shape[1])[None]
+        return mx.broadcast_to(flat[None], (3, *tokens.shape)).astype(mx.int32)
 
     def _rows(self, tokens: list[int], part: Stretch) -> mx.array:
         if part.run is None:
@@ -100,7 +117,8 @@ class Seeing:
         return normed
 
     def _logits(self, hidden: mx.array) -> mx.array:
-        head = self.language_model.get("lm_head") or self.body.embed_tokens.as_linear  # type: ignore[attr-defined]
+        language: Any = self.language_model  # type: ignore[attr-defined]
+        head = language.lm_head if "lm_head" in language else self.body.embed_tokens.as_linear
         logits: mx.array = head(hidden)
         return logits
 

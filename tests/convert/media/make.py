@@ -1,0 +1,127 @@
+"""Tiny random models that see, as transformers writes them, their logits for a prompt with pictures, and their GGUFs by
+llama.cpp's converter: `make.py CONVERTER FOLDER KIND…`, in the converter's environment.
+
+FOLDER has `tokenizer.json`, `tokenizer_config.json`, and `prompt.npz`: `before`, `after` (token ids) and `pictures`
+(uint8 [pictures, height, width, 3], by the kind's name), which are as large as the model wants them.
+"""
+
+import json
+import runpy
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+CONVERTER, FOLDER, KINDS = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+VOCABULARY = 1024
+TEXT = {
+    **{"vocab_size": VOCABULARY, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2},
+    **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048},
+}
+ENDS = {"bos_token_id": 1, "eos_token_id": 2}
+OPEN, CLOSE, PLACE = {"qwen2vl": 3, "gemma3": 11}, {"qwen2vl": 4, "gemma3": 12}, {"qwen2vl": 5, "gemma3": 13}
+MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]  # Qwen2-VL's
+PATCH, MERGED = 14, 2
+PREPROCESSORS: dict[str, dict[str, Any]] = {
+    "qwen2vl": {
+        **{"image_processor_type": "Qwen2VLImageProcessor", "image_mean": MEAN, "image_std": STD, "merge_size": MERGED},
+        **{"min_pixels": 3136, "max_pixels": 1003520, "patch_size": PATCH, "temporal_patch_size": 2},
+    },
+    "gemma3": {
+        **{"image_processor_type": "Gemma3ImageProcessor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
+        **{"size": {"height": 224, "width": 224}, "image_seq_length": 16},
+    },
+}
+
+
+def qwen2vl() -> Any:
+    """M-RoPE. Its tower has three layers, since the converter leaves none out then."""
+    rope = {"type": "mrope", "mrope_section": [2, 3, 3]}
+    text = {**TEXT, **ENDS, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "rope_scaling": rope}
+    vision = {"depth": 3, "embed_dim": 32, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 2, "patch_size": PATCH}
+    vision |= {"spatial_merge_size": MERGED, "temporal_patch_size": 2, "in_channels": 3}
+    ids = {"image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 3, "vision_end_token_id": 4}
+    config = transformers.Qwen2VLConfig(
+        text_config={**text, "tie_word_embeddings": False}, vision_config=vision, **ids, **ENDS
+    )
+    return transformers.Qwen2VLForConditionalGeneration(config)
+
+
+def gemma3() -> Any:
+    """The rows of an image all see each other."""
+    text = {**TEXT, "head_dim": 16, "sliding_window": 64, "query_pre_attn_scalar": 16}
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision |= {"vision_use_head": False, "image_size": 224, "patch_size": PATCH}
+    ids = {"boi_token_index": 11, "eoi_token_index": 12, "image_token_index": 13}
+    config = transformers.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=16, **ids)
+    return transformers.Gemma3ForConditionalGeneration(config)
+
+
+def inputs(kind: str, pictures: np.ndarray) -> tuple[dict[str, torch.Tensor], int]:
+    """What the model gets beside ids, and the rows of a picture."""
+    values = pictures.astype(np.float32) / 255
+    about = PREPROCESSORS[kind]
+    values = (values - np.float32(about["image_mean"])) / np.float32(about["image_std"])
+    values = values.transpose(0, 3, 1, 2)
+    if kind == "gemma3":
+        return {"pixel_values": torch.tensor(values)}, about["image_seq_length"]
+    count, colours, height, width = values.shape
+    rows, columns = height // PATCH, width // PATCH
+    # every picture as two frames; patches in the order in which four become one
+    shape = (count, colours, rows // MERGED, MERGED, PATCH, columns // MERGED, MERGED, PATCH)
+    patches = values.reshape(shape).transpose(0, 2, 5, 3, 6, 1, 4, 7)
+    patches = np.repeat(patches[..., None, :, :], 2, axis=-3)
+    grid = torch.tensor([[1, rows, columns]] * count)
+    return (
+        {"pixel_values": torch.tensor(patches.reshape(count * rows * columns, -1)), "image_grid_thw": grid},
+        rows * columns // MERGED**2,
+    )
+
+
+def make(kind: str) -> None:
+    """The checkpoint in a folder of its kind, with the logits after each token of `after`."""
+    torch.manual_seed(0)
+    model = {"qwen2vl": qwen2vl, "gemma3": gemma3}[kind]().float().eval()
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if weights.ndim >= 2:
+                spread = 1.0 if "embed_tokens" in name else (2.0 / weights[0].numel()) ** 0.5
+                weights.normal_(0, spread)
+    folder = FOLDER / kind
+    model.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": [type(model).__name__]}))
+    (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSORS[kind]))
+    for file in FOLDER.glob("tokenizer*.json"):
+        shutil.copy(file, folder)
+    prompt = np.load(FOLDER / "prompt.npz")
+    more, rows = inputs(kind, prompt[kind])
+    picture = [OPEN[kind], *[PLACE[kind]] * rows, CLOSE[kind]]
+    ids = [*prompt["before"], *(picture * len(prompt[kind])), *prompt["after"]]
+    given = torch.tensor([list(map(int, ids))])
+    if kind == "gemma3":
+        more["token_type_ids"] = (given == PLACE[kind]).long()
+    with torch.inference_mode():
+        logits = model(input_ids=given, attention_mask=torch.ones_like(given), **more).logits[0]
+    np.save(folder / "logits.npy", logits[-len(prompt["after"]) :].numpy())
+
+
+def convert(kind: str, *options: str) -> None:
+    """By the converter's script, told a pre-tokenizer for the vocabulary that it does not know."""
+    sys.argv = [str(CONVERTER / "convert_hf_to_gguf.py"), str(FOLDER / kind), "--outtype", "f32", *options]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(CONVERTER), str(CONVERTER / "gguf-py")]
+    import conversion.base
+
+    conversion.base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "smollm"
+    for kind in KINDS:
+        make(kind)
+        convert(kind, "--outfile", str(FOLDER / f"{kind}.gguf"))
+        convert(kind, "--mmproj", "--outfile", str(FOLDER / f"{kind}-mmproj.gguf"))

@@ -1,0 +1,99 @@
+"""Models that see, beside transformers: Qwen2-VL (M-RoPE) and Gemma 3 (rows that all see each other), tiny and random,
+converted by llama.cpp's own converter."""
+
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_models import vocabulary
+
+from bench import limits
+from nitro.convert import environments, llama_cpp_converter
+from nitro.engines.backends.llama.runner import LlamaRunner
+from nitro.engines.media import Media
+from nitro.engines.runner import Chunk
+from nitro.engines.scheduling.media_table import Marks, MediaTable
+from nitro.engines.types import EngineSpec, SamplingParams
+from nitro.gguf import tokenizer
+from nitro.gguf.header import Header
+
+pytestmark = pytest.mark.convert
+
+NAMES = {
+    **{3: "<|vision_start|>", 4: "<|vision_end|>", 5: "<|image_pad|>", 6: "<|video_pad|>"},
+    **{11: "<start_of_image>", 12: "<end_of_image>", 13: "<image_soft_token>"},
+}
+SIZES = {"qwen2vl": (168, 112), "gemma3": (224, 224)}  # height, width
+PICTURES = 2
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("seeing")
+    words = dict(vocabulary())
+    words["tokens"] = [NAMES.get(id, token) for id, token in enumerate(words["tokens"])]
+    metadata = {f"tokenizer.ggml.{key}": value for key, value in words.items()}
+    metadata |= {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm"}
+    tokenizer.build(Header(folder, metadata, {})).save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    random = np.random.default_rng(0)
+    texts = {"before": random.integers(100, 1000, 9), "after": random.integers(100, 1000, 12)}
+    np.savez(folder / "prompt.npz", **texts, **{kind: _pictures(random, size) for kind, size in SIZES.items()})
+    script = Path(__file__).parent / "media" / "make.py"
+    python, converter = environments.python("converter", print), llama_cpp_converter.folder(print)
+    subprocess.run([python, "-P", script, converter, folder, *SIZES], check=True, capture_output=True)
+    return folder
+
+
+def _pictures(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """Smooth ones of this size: uint8 [PICTURES, height, width, 3]."""
+    coarse = random.integers(0, 256, (PICTURES, 7, 7, 3), np.uint8)
+    smooth = [Image.fromarray(one).resize(size[::-1], Image.Resampling.BICUBIC) for one in coarse]
+    return np.stack([np.asarray(one) for one in smooth])
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_as_transformers_computes_it(made: Path, kind: str) -> None:
+    theirs = np.load(made / kind / "logits.npy")
+    pictures = np.load(made / "prompt.npz")[kind]
+    assert distance(theirs, computed(made, kind, pictures)) < limits.SEEING
+    assert distance(theirs, computed(made, kind, pictures[::-1])) > 10 * limits.SEEING, "the pictures count"
+
+
+def distance(theirs: np.ndarray, ours: np.ndarray) -> float:
+    """The largest difference of logits, as a part of their range."""
+    return float(np.abs(theirs - ours).max() / (theirs.max() - theirs.min()))
+
+
+def computed(folder: Path, kind: str, pictures: np.ndarray) -> np.ndarray:
+    """The logits after each token behind the pictures."""
+    prompt = np.load(folder / "prompt.npz")
+    spec = EngineSpec(
+        **{"engine": "llama", "model": str(folder / f"{kind}.gguf"), "mmproj": str(folder / f"{kind}-mmproj.gguf")},
+        **{"context": 512, "parallel": 1, "flash_attn": "off", "cache_type_k": "f32", "cache_type_v": "f32"},
+    )
+    runner = LlamaRunner(spec)
+    assert runner.media
+    table, tokens, runs = MediaTable(), list(map(int, prompt["before"])), {}
+    for pixels in pictures:
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        medium = Media.of("image", file.getvalue(), "image")
+        pieces = runner.media.pieces(medium)
+        sources = [piece for piece in pieces if not isinstance(piece, list)]
+        for part in table.learn(medium.digest, pieces):
+            tokens += part.ids
+            if not isinstance(part, Marks):
+                runs[part.id] = part.encoded(runner.media.encode(sources.pop(0)))
+    first, tokens = len(tokens) + 1, tokens + list(map(int, prompt["after"]))
+    rows = []
+    for start, stop in [(0, first), *((at, at + 1) for at in range(first, len(tokens)))]:
+        runner.submit([Chunk(1, 0, tokens[:stop], start, stop, SamplingParams(temperature=0), media=runs)])
+        runner.collect()
+        rows.append(runner._logits(runner._tokens.last_row[0]).copy())
+    runner.close()
+    return np.stack(rows)
