@@ -8,7 +8,7 @@ from tests.clients.catalog import Client
 FOLDER = Path(__file__).parents[1] / "docs" / "clients"
 LANGUAGES = {".py": "python", ".mjs": "js"}
 SERVERS = {"scripted": "scripted", "llama": "llama.cpp", "mlx": "MLX"}
-SPECIAL = {"ranks": "a stand-in for a reranker", "sees": "a stand-in for a model that sees"}  # which few clients meet
+SPECIAL = {"ranks": "a stand-in for a reranker"}  # which few clients meet
 STRICT = """All tests run with
 `--strict`, so nothing that the client sends is ignored."""
 LENIENT = "The tests run without `--strict`."
@@ -21,8 +21,9 @@ PAGE = """# {title}
 
 `api_key` may be anything, unless the server has one (`--api-key`). `GET /v1/models` shows the model's name.
 
-The table shows what is tested, and with which model: SmolLM2-135M on llama.cpp and on MLX, or *scripted*, a stand-in
-that answers what the test needs, for dialogues that are too hard for so small a model. {strictness}
+The table shows what is tested, and with which model: SmolLM2-135M on llama.cpp, where a projector shows it colours,
+and on MLX, or *scripted*, a stand-in that answers what the test needs, for dialogues that are too hard for so small
+a model. {strictness}
 
 | | {servers} |
 | --- |{rules}
@@ -50,7 +51,7 @@ def pages() -> dict[str, str]:
 def page(client: Client) -> str:
     """The page of one client."""
     own = {server: title for server, title in SPECIAL.items() if server in client.servers}
-    servers = (SERVERS if {*client.servers} & {*SERVERS} else {}) | own
+    servers = own or SERVERS
     rows = [
         f"| {step.what} | {' | '.join('yes' if server in step.servers else '' for server in servers)} |\n"
         for step in client.steps

@@ -1,7 +1,10 @@
 """The README's examples, run as they stand but for the address."""
 
+import json
 import os
+import random
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,10 +12,15 @@ import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import httpx
 import pytest
 from hub import Repo
 from hub import running as hub_running
-from running import CEILING, RunningServer
+from lora_files import products, write_peft
+from PIL import Image
+from projectors import SIDE, write_oracle
+from running import CEILING, RunningServer, server_process
+from tiny_models import WIDTH
 
 from nitro.cli.main import main
 
@@ -40,6 +48,8 @@ def test_every_example_is_known() -> None:
         *blocks("sh", "activate"),
         *blocks("python", "OpenAI"),
         *blocks("sh", "nitro pull"),
+        *blocks("sh", "--mmproj"),
+        *blocks("sh", "--lora"),
     ]
     assert sorted(known) == sorted(code for _, code in BLOCKS)
 
@@ -53,8 +63,40 @@ def test_the_targets_of_make() -> None:
 
 
 def test_curl(fake_server: RunningServer, tmp_path: Path) -> None:
-    (code,) = blocks("sh", "curl ")
+    code, _ = blocks("sh", "curl ")
     assert '"content":"' in run(["sh", "-c", code.replace(HOST, fake_server.url)], tmp_path).replace('": "', '":"')
+
+
+def test_a_picture(model: Path, tmp_path: Path) -> None:
+    """With a tiny model that sees: a picture that is too long for a command line."""
+    tokens = (301, 302, 303, 304, 305)
+    projector = write_oracle(model, tmp_path / "mmproj.gguf", tokens)
+    size = 512
+    noise = Image.frombytes("RGB", (size, size), random.Random(0).randbytes(3 * size**2))
+    noise.save(tmp_path / "photo.jpg", quality=95)
+    assert (tmp_path / "photo.jpg").stat().st_size > 2**17
+    (served,) = blocks("sh", "--mmproj")
+    _, asking = blocks("sh", "curl ")
+    command = shlex.split(served.replace("gemma-3-4b-it-Q4_K_M.gguf", str(model)))
+    assert command[:3] == ["nitro", "serve", str(model)] and command[4] == "mmproj-F16.gguf"
+    with server_process(str(model), command[3], str(projector), "--ctx", "256") as server:
+        told = json.loads(run(["sh", "-c", asking.replace(HOST, server.wait_ready())], tmp_path))
+    assert told["usage"]["prompt_tokens_details"]["image_tokens"] == SIDE**2 and told["choices"]
+
+
+def test_adapters(model: Path, tmp_path: Path) -> None:
+    """Both commands, for a tiny model; the converted adapter is served, too."""
+    (code,) = blocks("sh", "--lora")
+    shutil.copy(model, tmp_path / "qwen3-4b.gguf")
+    write_peft(tmp_path / "poet", products({"model.layers.0.self_attn.q_proj": (WIDTH, WIDTH)}))
+    lines = [line.partition("#")[0].replace("~/", f"{tmp_path}/") for line in code.splitlines()]
+    serve, convert = map(shlex.split, lines)
+    assert (serve[:2], convert[:2]) == (["nitro", "serve"], ["nitro", "convert"])
+    run([sys.executable, "-m", "nitro", *convert[1:], "--positions", "64"], tmp_path)
+    (tmp_path / "poet.gguf").rename(tmp_path / "lawyer.gguf")
+    with server_process(*serve[2:], cwd=tmp_path) as server:
+        told = httpx.get(f"{server.wait_ready()}/v1/models").json()["data"]
+    assert {each["id"] for each in told} == {"qwen3-4b", "poet", "lawyer"}
 
 
 def test_the_sdk(fake_server: RunningServer, tmp_path: Path) -> None:

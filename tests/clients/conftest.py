@@ -1,5 +1,5 @@
-"""The servers that clients meet: a model that says what its prompt tells it to, one that takes pictures and says what
-comes after ">", and the embedded one on both engines.
+"""The servers that clients meet: a model that says what its prompt tells it to, and the embedded one on both engines.
+On llama.cpp it sees colours: a projector gives it its own rows of their names.
 
 They are strict, unless a client says otherwise: whatever it sends has an effect, or its program fails.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from asking import SAYING, TEMPLATE
+from projectors import COLOURS, SIDE, picture, write_oracle
 from real_models import write_texts
 from running import RunningServer
 
@@ -20,23 +21,25 @@ SERVERS = {
     "scripted": {"engine": SAYING, "context": 65536},
     "llama": {"engine": "llama", "context": 2048},
     "mlx": {"engine": "mlx", "context": 2048},
-    "sees": {"engine": "nitro.engines.backends.fake:FakeSeer", "context": 4096},
     "ranks": {"engine": "nitro.engines.backends.fake:FakeReranker", "context": 512},
 }
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, bool], RunningServer]]:
+def servers(tmp_path_factory: pytest.TempPathFactory, smollm: Path) -> Iterator[Callable[[str, bool], RunningServer]]:
     """Each is started when it is first asked for."""
-    template = tmp_path_factory.mktemp("template") / "hermes.jinja"
-    template.write_text(TEMPLATE)
+    folder = tmp_path_factory.mktemp("servers")
+    (folder / "hermes.jinja").write_text(TEMPLATE)
+    files = {
+        "scripted": {"chat_template": folder / "hermes.jinja"},
+        "llama": {"mmproj": str(write_oracle(smollm, folder / "mmproj.gguf", _names_of_colours(smollm)))},
+    }
     running: dict[tuple[str, bool], RunningServer] = {}
     with ExitStack() as stack:
 
         def get(name: str, strict: bool) -> RunningServer:
             if (name, strict) not in running:
-                options = {"chat_template": template} if name == "scripted" else {}
-                config = ServeConfig(port=0, strict=strict, **SERVERS[name], **options)
+                config = ServeConfig(port=0, strict=strict, **SERVERS[name], **files.get(name, {}))
                 running[name, strict] = stack.enter_context(RunningServer(config)).ready()
             return running[name, strict]
 
@@ -49,3 +52,18 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory, smollm: Path) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
     write_texts(header.read(smollm), folder, {})
     return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file of each colour."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for colour in COLOURS:
+        (folder / f"{colour}.png").write_bytes(picture([[colour] * SIDE] * SIDE))
+    return folder
+
+
+def _names_of_colours(model: Path) -> list[int]:
+    """The tokens of " red" and so on: in vocabularies of bytes a space is a Ġ."""
+    tokens = header.read(model).need("tokenizer.ggml.tokens")
+    return [tokens.index(f"Ġ{colour}") for colour in COLOURS]

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 _steps: list[tuple[str, Callable]] = []
 
@@ -34,6 +35,11 @@ def run() -> None:
             failed = True
             print(f"FAILED: {what}\n{traceback.format_exc()}", flush=True)
     sys.exit(failed)
+
+
+def picture(colour: str) -> Path:
+    """A file that is all of this colour, red or green, which the model on llama.cpp sees."""
+    return Path(os.environ["NITRO_PICTURES"], f"{colour}.png")
 
 
 def says(script: str) -> str:

@@ -16,7 +16,12 @@ PAIRS = [(client, server) for client in catalog.read() for server in client.serv
 
 @pytest.mark.parametrize(("client", "name"), PAIRS, ids=[f"{client.name}-{name}" for client, name in PAIRS])
 def test_it_works(
-    servers: Callable[[str, bool], RunningServer], tokenizer: Path, tmp_path: Path, client: Client, name: str
+    servers: Callable[[str, bool], RunningServer],
+    tokenizer: Path,
+    pictures: Path,
+    tmp_path: Path,
+    client: Client,
+    name: str,
 ) -> None:
     server = servers(name, client.strict)
     (model,) = server.client().models.list().data
@@ -26,6 +31,7 @@ def test_it_works(
         "NITRO_MODEL": model.id,
         "NITRO_SERVER": name,
         "NITRO_TOKENIZER": str(tokenizer),
+        "NITRO_PICTURES": str(pictures),
     }
     status, said = environments.run(client.program, tmp_path, settings)
     shown = [line.removeprefix("ok: ") for line in said.splitlines() if line.startswith("ok: ")]

@@ -1,11 +1,12 @@
 """The Anthropic SDK: what its README and helpers.md show."""
 
+import base64
 import os
 
 import anthropic
 from anthropic import Anthropic, AsyncAnthropic, beta_tool
 from pydantic import BaseModel
-from steps import run, says, step
+from steps import picture, run, says, step
 
 # what you change
 client = Anthropic(
@@ -63,6 +64,15 @@ async def an_async_client() -> None:
         async with other.messages.stream(**SHORT, messages=CAPITAL) as stream:
             said = "".join([text async for text in stream.text_stream])
         assert said and (await other.messages.create(**SHORT, messages=CAPITAL)).content
+
+
+@step("a picture", "llama")
+def a_picture() -> None:
+    for colour in ("red", "green"):
+        data = base64.b64encode(picture(colour).read_bytes()).decode()
+        image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+        messages = [{"role": "user", "content": [{"type": "text", "text": "Which colour is this?"}, image]}]
+        assert colour in client.messages.create(**SHORT, messages=messages, temperature=0).content[0].text.lower()
 
 
 @step("a tool and its result", "scripted")

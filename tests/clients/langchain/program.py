@@ -1,12 +1,13 @@
 """LangChain's `ChatOpenAI`: what its integration page shows."""
 
+import base64
 import os
 
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel, Field
-from steps import run, says, step
+from steps import picture, run, says, step
 
 # what you change
 llm = ChatOpenAI(
@@ -18,7 +19,6 @@ llm = ChatOpenAI(
     max_tokens=100,
 )
 
-PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 CAPITAL = [("system", "You answer in one word."), ("human", says("Paris.") + "The capital of France is")]
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
 ASKED = says(CALL) + "What is the weather in Oslo?"
@@ -59,15 +59,6 @@ def invoke() -> None:
     assert reply.usage_metadata["output_tokens"] > 1
 
 
-@step("a picture", "sees")
-def picture() -> None:
-    image = {"type": "image", "source_type": "base64", "mime_type": "image/png", "data": PICTURE}
-    reply = llm.invoke([HumanMessage([{"type": "text", "text": "What is this?"}, image])])
-    assert reply.content.startswith("?@AB"), reply
-    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}}
-    assert llm.invoke([HumanMessage([image, {"type": "text", "text": "What?"}])]).content == reply.content
-
-
 @step("`stream`", "scripted", "llama")
 def stream() -> None:
     chunks = list(llm.stream(CAPITAL, stream_usage=True))
@@ -88,6 +79,29 @@ async def asynchronous() -> None:
 def batch() -> None:
     first, second = llm.batch([CAPITAL, CAPITAL])
     assert "Paris" in first.content and "Paris" in second.content
+
+
+@step("pictures, as `image_url` and as `image` with `base64`, also with `use_responses_api=True`", "llama")
+def pictures() -> None:
+    other = ChatOpenAI(
+        base_url=os.environ["NITRO_URL"], api_key="none", model=os.environ["NITRO_MODEL"], use_responses_api=True
+    )
+    for colour in ("red", "green"):
+        data = base64.b64encode(picture(colour).read_bytes()).decode()
+        forms = (
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
+            {"type": "image", "base64": data, "mime_type": "image/png"},
+            {
+                "type": "image",
+                "source_type": "base64",
+                "data": data,
+                "mime_type": "image/png",
+            },  # as it was in LangChain 0.3
+        )
+        for form in forms:
+            message = HumanMessage([{"type": "text", "text": "Which colour is this?"}, form])
+            for each in (llm, other.bind(temperature=0, max_output_tokens=16)):
+                assert colour in each.invoke([message]).text.lower()
 
 
 @step("`bind_tools`: a call, its result, the answer", "scripted")

@@ -4,7 +4,7 @@ import os
 
 from ollama import AsyncClient, Client, ResponseError
 from pydantic import BaseModel, Field
-from steps import run, says, step
+from steps import picture, run, says, step
 
 # what you change
 client = Client(host=os.environ["NITRO_ROOT"])
@@ -64,6 +64,16 @@ async def asynchronous() -> None:
 def broken_off() -> None:
     next(client.chat(model=model, messages=CAPITAL, options=LONG, stream=True))
     assert "Paris" in client.chat(model=model, messages=CAPITAL, options=SHORT).message.content
+
+
+@step("`images`, by their paths and as bytes", "llama")
+def images() -> None:
+    for colour in ("red", "green"):
+        message = {"role": "user", "content": "Which colour is this?", "images": [picture(colour)]}
+        assert colour in client.chat(model=model, messages=[message], options=SHORT).message.content.lower()
+        data = picture(colour).read_bytes()
+        reply = client.generate(model=model, prompt="Which colour is this?", images=[data], options=SHORT)
+        assert colour in reply.response.lower()
 
 
 @step("`tools` as functions: a call, its result, the answer", "scripted")

@@ -1,10 +1,11 @@
 // The OpenAI SDK: what its README and helpers.md show.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import OpenAI from "openai";
 import { zodFunction, zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
-import { run, says, step } from "./steps.mjs";
+import { picture, run, says, step } from "./steps.mjs";
 
 // what you change
 const client = new OpenAI({
@@ -127,6 +128,19 @@ step("reasoning, as `reasoning_content`", "scripted", async () => {
   const options = { ...long, messages: THOUGHTFUL, reasoning_effort: "low" };
   const { message } = (await client.chat.completions.create(options)).choices[0];
   assert.deepEqual([message.reasoning_content, message.content], ["I add.", "Four."]);
+});
+
+step("pictures, by chat and by `responses`", "llama", async () => {
+  const text = "Which colour is this?";
+  for (const colour of ["red", "green"]) {
+    const url = `data:image/png;base64,${readFileSync(picture(colour), "base64")}`;
+    const content = [{ type: "text", text }, { type: "image_url", image_url: { url } }];
+    const reply = await client.chat.completions.create({ ...short, messages: [{ role: "user", content }] });
+    assert.match(reply.choices[0].message.content, new RegExp(colour, "i"));
+    const parts = [{ type: "input_text", text }, { type: "input_image", image_url: url, detail: "auto" }];
+    const response = await client.responses.create({ ...RESPONSE, input: [{ role: "user", content: parts }] });
+    assert.match(response.output_text, new RegExp(colour, "i"));
+  }
 });
 
 step("text completions", "llama", async () => {
