@@ -55,7 +55,7 @@ def _dtype(model: Any) -> mx.Dtype:
 
 
 def _mend(model: Any) -> None:
-    """mlx-vlm has CLIP's activation in both towers (findings/mlx-vlm-llava-siglip.sh)."""
+    """mlx-vlm 0.7.8 has CLIP's activation in both towers: 0.048 from transformers, of logits that range over 9.6."""
     if model.vision_tower.model_type == "siglip_vision_model":
         for layer in model.vision_tower.vision_model.encoder.layers:
             layer.mlp.activation_fn = nn.GELU(approx="precise")
