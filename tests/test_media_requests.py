@@ -149,6 +149,20 @@ def test_messages(seeing: RunningServer) -> None:
     assert post(seeing, "/v1/messages/count_tokens", **body).json()["input_tokens"] == counted
 
 
+def test_a_prefix_that_ends_with_an_image_is_kept(seeing: RunningServer) -> None:
+    source = {"type": "base64", "media_type": "image/png", "data": base64_of(PNG)}
+    image = {"type": "image", "source": source, "cache_control": {"type": "ephemeral"}}
+
+    def usage(last: str) -> dict[str, Any]:
+        content = [{"type": "text", "text": "kept" * 20}, image, {"type": "text", "text": last}]
+        body = {"messages": [{"role": "user", "content": content}], "model": "m", "max_tokens": 2}
+        return post(seeing, "/v1/messages", **body).json()["usage"]
+
+    before, with_image = len("<user>" + "kept" * 20), tokens(PNG)
+    assert before + with_image - 1 <= usage("one")["cache_creation_input_tokens"] <= before + with_image
+    assert usage("two")["cache_read_input_tokens"] >= before + with_image - 1
+
+
 def test_ollama(seeing: RunningServer) -> None:
     said = {"role": "user", "content": "a", "images": [base64_of(PNG), base64_of(JPEG)]}
     reply = post(seeing, "/api/chat", messages=[said], stream=False, options={"num_predict": 2})

@@ -566,6 +566,7 @@ def test_what_a_load_sets_ends_with_its_unload(many: Many) -> None:
     [
         ({"options": {"engine": "os:system"}}, "options.engine"),
         ({"options": {"draft": "/etc/passwd"}}, "options.draft"),
+        ({"options": {"mmproj": "/etc/passwd"}}, "options.mmproj"),
         ({"options": {"temperature": 1}}, "options.temperature"),
         ({"options": {"context": 1}}, "options"),
         ({"defaults": {"temperature": "hot"}}, "defaults"),

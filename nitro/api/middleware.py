@@ -67,7 +67,7 @@ class RequestMiddleware:
                     more.append((b"allow", _allow(allowed)))
                 message["headers"] = [*message["headers"], *added, *more]
                 if any(name == b"content-length" for name, _ in message["headers"]):
-                    reply_writer.of(scope).hold()  # the head goes out with the body
+                    reply_writer.hold_head(scope)
                 self._metrics.answered(route, message["status"])
             await send(message)
 

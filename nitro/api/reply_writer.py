@@ -59,5 +59,12 @@ def of(scope: Mapping[str, Any]) -> ReplyWriter:
     return writer
 
 
+def hold_head(scope: Mapping[str, Any]) -> None:
+    """A head goes out with the body that follows. Another server than ours sends it by itself."""
+    writer = (scope.get("extensions") or {}).get(EXTENSION)
+    if writer is not None:
+        writer.hold()
+
+
 def _nothing() -> None:
     pass

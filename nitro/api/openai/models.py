@@ -28,6 +28,7 @@ T = TypeVar("T", bound=Struct)
 NOT_OVER_HTTP = {
     "draft": "names a file",
     "lora": "names files",
+    "mmproj": "names a file",
     "log_level": "is the server's",
 }
 

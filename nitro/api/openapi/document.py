@@ -142,12 +142,18 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         requests.LoadAdapterRequest,
     ),
     ("post", "/v1/unload_lora_adapter"): Operation(
-        "Unload an adapter", (400, *ANY[:2], 404, 413, 500, 503), schema.Model, requests.UnloadAdapterRequest
+        "Unload an adapter", (400, *ANY[:2], 404, 413, 429, 500, 503), schema.Model, requests.UnloadAdapterRequest
     ),
-    ("get", "/lora-adapters"): Operation("The adapters of a model", (*ANY, 400, 404), None, query=OF_MODEL),
+    ("get", "/lora-adapters"): Operation(
+        "The adapters of a model",
+        (400, *ANY[:2], 404, 429, 500, 503),
+        llama_adapters.LoraAdapter,
+        query=OF_MODEL,
+        listed=True,
+    ),
     ("post", "/lora-adapters"): Operation(
         "The adapters that are applied to requests that say nothing of them",
-        (400, *ANY[:2], 404, 413, 500, 503),
+        (400, *ANY[:2], 404, 413, 429, 500, 503),
         llama_adapters.Success,
         query=OF_MODEL,
     ),
@@ -292,7 +298,8 @@ def _reply(operation: Operation) -> Json:
     if isinstance(operation.reply, str):
         content[operation.reply] = {"schema": {"type": "string"}}
     else:
-        content["application/json"] = {"schema": _of(operation.reply) if operation.reply else {"type": "object"}}
+        schema = _of(operation.reply) if operation.reply else {"type": "object"}
+        content["application/json"] = {"schema": {"type": "array", "items": schema} if operation.listed else schema}
     if operation.anthropic:
         content["application/json"] = {"schema": {"anyOf": [*content["application/json"].values()]}}
         content["application/json"]["schema"]["anyOf"].append(_of(operation.anthropic))

@@ -23,6 +23,7 @@ class Operation(NamedTuple):
     anthropic: type[Struct] | None = None  # the reply to Anthropic's clients
     error: type[Struct] = schema.ErrorReply
     stream: str = sse.MEDIA_TYPE  # of its chunks: events or, of another type, lines of JSON
+    listed: bool = False  # the reply is a list of such
     fails: bool = False  # it has no reply but its errors
 
 
