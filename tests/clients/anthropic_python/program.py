@@ -72,7 +72,8 @@ def a_picture() -> None:
         data = base64.b64encode(picture(colour).read_bytes()).decode()
         image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
         messages = [{"role": "user", "content": [{"type": "text", "text": "Which colour is this?"}, image]}]
-        assert colour in client.messages.create(**SHORT, messages=messages, temperature=0).content[0].text.lower()
+        message = client.messages.create(**SHORT, messages=messages, extra_body={"temperature": 0})
+        assert colour in message.content[0].text.lower(), message
 
 
 @step("a tool and its result", "scripted")
