@@ -118,7 +118,15 @@ def test_events_of_a_stream(fake_server: RunningServer) -> None:
 # What the document says is what the server does
 
 
-NAME_A_MODEL = ("/v1/models/", "/api/show", "/api/pull", "/api/delete")
+NAME_A_MODEL = (
+    "/v1/models/",
+    "/api/show",
+    "/api/pull",
+    "/api/delete",
+    "/v1/load_lora",
+    "/v1/unload_lora",
+    "/lora-adapters",
+)
 RANK = ("/v1/rerank", "/v2/rerank", "/v1/reranking", "/v1/score")
 SHORT = {"options": {"num_predict": 2}}
 ITEMS = {"input": "a", "max_output_tokens": 2, "previous_response_id": None, "conversation": None}

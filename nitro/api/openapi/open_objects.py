@@ -102,6 +102,10 @@ OWN_SHAPES: dict[str, dict[str, dict[str, Json]]] = {
     "ImageUrl": {"detail": {"string": {"enum": list(DETAILS)}}},
     "Part": {"detail": {"string": {"enum": list(DETAILS)}}},
     "SystemBlock": {"type": {"string": {"enum": ["text"]}}},
+    "RerankBody": {
+        "query": {"string": {"minLength": 1}},
+        "documents": {"array": {"items": {"anyOf": [TEXT, _object(("text",), text=TEXT)]}, "minItems": 1}},
+    },
     "Turn": {},
     "Thinking": {},
     "ToolChoice": {},
