@@ -1,5 +1,6 @@
 # make serve    install what this machine needs into .venv, then serve a model; ARGS="--port 9000" passes options on
 # make install  the same without serving
+# make install-test   install the other engine and the test tools as well, without testing
 # make test     install the other engine and the test tools as well, then test; ARGS="-k stamp" passes options to pytest
 # make test-fast      the tests that need no engine and no server, in under two minutes
 # make test-convert   the tests of conversion that need torch, which they install into the cache folder
@@ -14,10 +15,13 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: install serve test test-fast test-convert test-suites test-clients lint bench soak docs clean
+.PHONY: install install-test serve test test-fast test-convert test-suites test-clients lint bench soak docs clean
 
 install:
 	@$(PYTHON) scripts/install.py serve
+
+install-test:
+	@$(PYTHON) scripts/install.py test
 
 # exec leaves no shell between make and the server, so Ctrl-C reaches the server itself.
 serve:
