@@ -283,6 +283,7 @@ CHECKS: dict[str, Callable[[Asking], bool]] = {
     "thinking_budget": is_ignored("thinking_budget", 5),
     "chat_template_kwargs": is_ignored("chat_template_kwargs", {"mood": "good"}),
     "keep_alive": lambda a: changes_nothing(keep_alive="5m")(a) and a.refusal(keep_alive="soon")[0] == "keep_alive",
+    "lora": lambda a: changes_nothing(lora=[])(a) and a.refusal(lora=[{"id": 0, "scale": 1}])[0] == "lora[0].id",
     "cache_prompt": cache_prompt,
     "prompt_cache_key": stays("prompt_cache_key", "a", {}, "prompt_cache_key"),
     "prompt_cache_retention": stays("prompt_cache_retention", "24h", "1h", "prompt_cache_retention"),
