@@ -201,6 +201,7 @@ class FakeGeneration:
     """Bursts that are given beforehand, as `Generation` gives them; an exception among them is raised."""
 
     prompt_tokens, cached_tokens, cache_write_tokens = 11, 4, 0
+    media_tokens: dict[str, int] = {}
 
     def __init__(self, *bursts: list[tuple[int, Output]] | Exception, n: int = 1):
         self.ids = list(range(100, 100 + n))
