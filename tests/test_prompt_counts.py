@@ -61,7 +61,7 @@ def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     model = write_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf")
     runner = request.param(Path(model), context=256, parallel=1)
     info = replace(runner.info, context=2**16)
-    yield SimpleNamespace(info=info, tokenizer=runner.tokenizer, prepare=lambda sampling: None)
+    yield SimpleNamespace(info=info, tokenizer=runner.tokenizer, prepare=lambda sampling: None, media=None)
     runner.close()
 
 
