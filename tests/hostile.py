@@ -42,7 +42,7 @@ BODIES: dict[str, tuple[bytes, str | None]] = {
     "an unknown role": (b'{"messages": [{"role": "king", "content": "a"}]}', "messages[0].role"),
     "no role": (b'{"messages": [{"content": "a"}]}', "messages[0].role"),
     "an unknown part": (CHAT % (b'[{"type": "smell"}]', b""), "messages[0].content[0].type"),
-    "an image": (CHAT % (b'[{"type": "image_url", "image_url": 5}]', b""), "messages[0].content[0].type"),
+    "an image": (CHAT % (b'[{"type": "image_url", "image_url": 5}]', b""), "messages[0].content[0].image_url"),
 }
 
 # Parts of a chat request, with the param of the 400

@@ -149,7 +149,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(generation, "time", clock)
     monkeypatch.setattr("secrets.token_hex", lambda size: "0" * (2 * size))
     monkeypatch.setattr("secrets.choice", lambda letters: letters[0])
-    monkeypatch.setattr(ServedModel, "fingerprint", lambda self, info: "fp_1")
+    monkeypatch.setattr(ServedModel, "fingerprint", lambda self, info, adapters: "fp_1")
     return clock
 
 
