@@ -186,7 +186,7 @@ class Stage:
     def __init__(self) -> None:
         self.stub, self.inbox, self.outbox, self.marks = Stub(), Inbox(), Outbox(), CrashMarks()
         preparers = Preparers(self.inbox, self.outbox, self.marks)
-        self._services = handlers.Services(self.stub, None, preparers, None)  # type: ignore[arg-type]
+        self._services = handlers.Services(self.stub, None, preparers, None, self.inbox)  # type: ignore[arg-type]
 
     def send(self, message: messages.Request) -> None:
         handlers.handle(self._services, message)
