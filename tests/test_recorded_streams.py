@@ -61,6 +61,7 @@ class Recording:
         self.n = n
         self.prompt_tokens, self.cached_tokens = case["prompt_tokens"], case["cached_tokens"]
         self.cache_write_tokens = 0
+        self.media_tokens: dict[str, int] = {}
         self.queue_seconds = 0.25
         self.echoes = msgspec.convert(case["echoes"], list[list[bytes]])
         self.unenforced: list[str] = []
