@@ -2,6 +2,8 @@
 all others are answered."""
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import openai
@@ -177,3 +179,19 @@ def test_only_its_user_reads_it(serve, tmp_path):
     for file in file_of(tmp_path).parent.rglob("*"):
         assert not file.stat().st_mode & 0o077, file
     assert not file_of(tmp_path).parent.stat().st_mode & 0o077
+
+
+def test_another_process_takes_no_log_that_is_in_use(tmp_path):
+    """SQLite removes its log with the last connection. Locks of a process tell it which is the last, and they are gone
+    when the process closes any descriptor of the file."""
+    ours = database.Database(tmp_path), database.Database(tmp_path)
+    ours[0].write(lambda db: db.execute("CREATE TABLE things (id)"))
+    ours[1].read(lambda db: None)
+    program = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM things').fetchone()"
+    subprocess.run([sys.executable, "-c", program, str(ours[0].file)], check=True)
+    for file in ours:
+        file.write(lambda db: db.execute("INSERT INTO things VALUES (1)"))
+    with closing(sqlite3.connect(ours[0].file)) as db:
+        assert db.execute("SELECT count(*) FROM things").fetchone() == (2,)
+    for file in ours:
+        file.close()

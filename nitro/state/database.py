@@ -79,7 +79,9 @@ class Database:
         if self._connection is None:
             try:
                 self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))  # what people say is theirs alone
+                # what people say is theirs alone. A file that is there is not opened: closing it again would give up
+                # the locks that this process has on it (https://sqlite.org/howtocorrupt.html, 2.2)
+                os.close(os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             except OSError as error:
                 if not self.file.is_file():
                     raise StateError("state_unusable", f"{self.file} cannot be opened: {error.strerror}.") from None
