@@ -9,19 +9,18 @@ import asyncio
 import contextlib
 import logging
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import click
 from uvicorn.config import Config
-from uvicorn.server import Server as UvicornServer
 
 from nitro import __version__, loading
 from nitro.api.app import make_app
 from nitro.api.auth import Guard
 from nitro.api.connections import ConnectionLimits, Connections
 from nitro.api.http_protocol import HttpProtocol, bounded
+from nitro.api.http_server import HttpServer
 from nitro.api.readers import READERS, WARM_UP
 from nitro.api.responses.background import Background
 from nitro.api.responses.memory import Memory
@@ -50,26 +49,6 @@ CLOSE_TIMEOUT = 5  # seconds that connections have to close when the server stop
 # Seconds that idle connections stay open. Clients close theirs earlier (Go 90, LiteLLM 120): a request that is sent
 # while we close fails. uvicorn's own 5 are those of httpx and hardly more than Node's.
 IDLE_TIMEOUT = 300
-
-
-class _Uvicorn(UvicornServer):
-    """Leaves the signals to us: streams must end before uvicorn waits for them. Closes connections of slow clients."""
-
-    def __init__(self, config: Config, connections: Connections[HttpProtocol]):
-        super().__init__(config)
-        self._connections = connections
-        self._ticked = time.monotonic()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def on_tick(self, counter: int) -> bool:
-        now = time.monotonic()
-        for late in self._connections.tick(now - self._ticked):
-            late.too_late()
-        self._ticked = now
-        return await super().on_tick(counter)
 
 
 class Server:
@@ -108,7 +87,7 @@ class Server:
         app = make_app(self.models, self.service, guard, metrics, max_body, self.stop, self._kept, embedding, fetching)
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
-        self._uvicorn = _Uvicorn(
+        self._http = HttpServer(
             Config(
                 app,
                 http=bounded(self.connections),  # type: ignore[arg-type]
@@ -169,7 +148,7 @@ class Server:
     async def _serve(self) -> None:
         self.models.start()
         self._kept.start()
-        serving = asyncio.create_task(self._uvicorn.serve([self._launch.socket]))
+        serving = asyncio.create_task(self._http.serve([self._launch.socket]))
         watching = asyncio.create_task(self._watch())
         try:
             await asyncio.wait((serving, watching), return_when=asyncio.FIRST_COMPLETED)
@@ -188,7 +167,7 @@ class Server:
 
     def stop(self) -> None:
         """Begin to stop: open streams get an error event."""
-        self._uvicorn.should_exit = True
+        self._http.stop()
         self._kept.stop()  # first: what runs in the background has not failed
         self.models.stop(ServerClosing("The server is stopping."))
 
