@@ -30,10 +30,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         adapter = lib.llama_adapter_lora_init(model, os.fsencode(request["adapter"]))
         if not adapter:
             raise ValueError("llama.cpp cannot load the adapter: " + " ".join(log[-1:]).strip())
-    arrays = {
-        f"text_{i}": rows
-        for i, rows in enumerate(score(model, vocab, ids, request["encoder"], adapter, request["threads"]))
-    }
+    scored = score(model, vocab, ids, request["encoder"], adapter, threads=request["threads"])
+    arrays = {f"text_{i}": rows for i, rows in enumerate(scored)}
     arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
     np.savez(request["out"], allow_pickle=False, **arrays)
     return {"lengths": [len(row) for row in strings], "ids": ids, "vocabulary": vocabulary(vocab)}
@@ -58,7 +56,7 @@ def encode(vocab: Any, text: str, special: bool) -> list[int]:
 
 
 def score(
-    model: Any, vocab: Any, texts: list[list[int]], encoder: bool, adapter: Any = None, threads: int = 1
+    model: Any, vocab: Any, texts: list[list[int]], encoder: bool, adapter: Any = None, *, threads: int = 1
 ) -> list[np.ndarray]:
     """For each text the logits after each of its tokens: float32 [tokens, vocabulary]. For an encoder the states of the
     last layer instead: [tokens, width]. `adapter`: a LoRA that is used, with a scale of 1."""
