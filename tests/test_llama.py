@@ -102,8 +102,8 @@ class TestCache:
             empty_it()
             assert empty.copy(0, 1, 1) == 0 and empty.trim(0, 1) == 0
 
-    def test_a_offloaded_slot_that_finds_no_room_is_empty(self, smollm: Path, pool: None) -> None:
-        runner = LlamaRunner(EngineSpec("llama", str(smollm), context=128, parallel=2))
+    def test_a_offloaded_slot_that_finds_no_room_is_empty(self, shallow_smollm: Path, pool: None) -> None:
+        runner = LlamaRunner(EngineSpec("llama", str(shallow_smollm), context=128, parallel=2))
         tokens = runner.tokenizer.encode(TEXT)[:100]
         runner.submit([Chunk(1, 0, tokens, 0, 100, GREEDY)])
         runner.offload(0)
@@ -137,9 +137,9 @@ class TestCache:
         assert empty.trim(0, 0) == 0
         assert empty.copy(0, 1, 5) == 0
 
-    def test_out_of_kv_computes_nothing(self, smollm: Path, pool: None) -> None:
+    def test_out_of_kv_computes_nothing(self, shallow_smollm: Path, pool: None) -> None:
         """A pool of 2 × 128 tokens: three slots cannot have 100 each. The two stay usable."""
-        runner = LlamaRunner(EngineSpec("llama", str(smollm), context=128, parallel=2))
+        runner = LlamaRunner(EngineSpec("llama", str(shallow_smollm), context=128, parallel=2))
         tokens = runner.tokenizer.encode(TEXT)[:100]
         assert runner.info.kv_tokens == 256
         for slot in range(2):

@@ -137,9 +137,9 @@ def test_a_copy_is_made_of_a_busy_slot_and_of_an_idle_one(empty: LlamaScorer) ->
     assert empty.copy(0, 6, len(tokens) + 1) == 0
 
 
-def test_a_full_stream_is_out_of_kv_and_nothing_is_computed(smollm: Path) -> None:
+def test_a_full_stream_is_out_of_kv_and_nothing_is_computed(shallow_smollm: Path) -> None:
     """Each has 256 cells, llama.cpp's least; those of the others are no help."""
-    runner = LlamaRunner(EngineSpec("llama", str(smollm), context=256, parallel=2))
+    runner = LlamaRunner(EngineSpec("llama", str(shallow_smollm), context=256, parallel=2))
     tokens = runner.tokenizer.encode("The quick brown fox jumps over the lazy dog. " * 60)
     assert runner.info.kv_tokens == 512
     compute(runner, (0, tokens, 0, 200), (1, tokens, 0, 200))
