@@ -30,12 +30,8 @@ _structured = partial(Param, capability="structured_output")
 _tools = partial(Param, capability="tools")
 _reasoning = partial(Param, capability="reasoning")
 
-
 ServiceTier = Literal["auto", "default", "flex", "priority", "scale"]
-SERVICE_TIER = (
-    "Who goes first where several want the engine: `flex` has a sixteenth of the tokens of `default`, and `priority`, "
-    "for those who may do everything here, four times as many. The others mean `default`."
-)
+SERVICE_TIER = "`flex` gives way to others; `priority` goes before them, for who may. All else means `default`."
 
 
 class ImageUrl(Struct):
