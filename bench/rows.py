@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench import footprint, http, many_models, peers, pictures, processes
+from bench import footprint, http, many_models, peers, pictures, processes, two_users
 from bench.measures import HIGHER_IS_BETTER
 from bench.peers import OURS
 from bench.workloads import DRAFTED, FLOAT32, MLX, OLD, OURSELVES, PAIR, SERVER, UNFLAGGED, WORKLOADS, Workload
@@ -167,6 +167,13 @@ ROWS = {
         (Goal(pictures.EIGHT, 3.0, (SERVER,)), Goal(pictures.ONE, 1.0, (SERVER,))),
         (pictures.EIGHT, pictures.ONE),
         "questions about a picture",
+        extra=True,
+    ),
+    "two-users": Row(
+        two_users.measured,
+        (Goal(two_users.LIGHT, 1.5, (two_users.OURS_ALONE,)),),
+        (two_users.LIGHT,),
+        "one user's requests beside 64 of another",
         extra=True,
     ),
     "many-models": Row(

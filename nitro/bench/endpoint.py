@@ -22,6 +22,7 @@ class BenchEndpoint:
     api_key: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)  # of every request: the model, how to ban the end of an answer
     refused: frozenset[str] = frozenset()  # parameters that the server does not know
+    source: str | None = None  # the address to come from; None: as the system has it
 
     def chat_body(self, messages: list[dict[str, Any]], max_tokens: int, **params: Any) -> bytes:
         """The JSON body of a streamed chat request. It is greedy, so that the same body gets the same tokens, unless

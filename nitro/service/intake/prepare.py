@@ -306,6 +306,7 @@ def _prepared(
         ignored=ignored,
         unknown_model=None,
         keep_alive=request.keep_alive,
+        tier=request.tier,
     )
 
 
