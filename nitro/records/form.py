@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from nitro.errors import RecordError
 
+NONE = Raw(b"null")  # no JSON, or the JSON null
 FORM = 1  # of the files; a reader refuses a later one
 
 
@@ -73,12 +74,12 @@ class Exchange(Struct, tag="exchange", tag_field="kind", omit_defaults=True):
     path: str
     query: str = ""
     headers: dict[str, str] = {}  # those that change an answer
-    request: Raw | None = None
+    request: Raw = NONE
     request_text: str | None = None
-    history: Raw | None = None  # of a Response: what the server remembered for it, see api/responses/history.py
+    history: Raw = NONE  # of a Response: what the server remembered for it, see api/responses/history.py
     status: int = 0  # 0: none was sent
     media_type: str = ""
-    reply: Raw | None = None
+    reply: Raw = NONE
     reply_text: str | None = None
     stream: list[tuple[float, str]] | None = None  # what was written together, and how many seconds after `at`
     ended: str = "whole"  # or "left": the client did not wait for its end
@@ -87,6 +88,16 @@ class Exchange(Struct, tag="exchange", tag_field="kind", omit_defaults=True):
     served: Served = Served()
     answer: Answer | None = None  # in place of the reply, where that was redacted
     redacted: bool = False
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the request's body was JSON."""
+        return self.request_text is None and bytes(self.request) != bytes(NONE)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it has a history."""
+        return bytes(self.history) != bytes(NONE)
 
 
 class Template(Struct, tag="template", tag_field="kind"):
@@ -142,20 +153,20 @@ def lines_of(exchange: Exchange, template: Template | None, head: Head) -> list[
     return [head, *([template] if template else []), exchange]
 
 
-def body(raw: bytes) -> tuple[Raw | None, str | None]:
+def body(raw: bytes) -> tuple[Raw, str | None]:
     """A body as a record has it: on one line where it is JSON, else as text."""
     if not raw:
-        return None, None
+        return NONE, None
     try:
         raw.decode()  # the next line takes any bytes
         return Raw(msgspec.json.format(raw, indent=-1)), None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None, raw.decode(errors="replace")
+        return NONE, raw.decode(errors="replace")
 
 
-def value(raw: Raw | None) -> Any:
+def value(raw: Raw) -> Any:
     """The JSON in a field of an exchange."""
-    return None if raw is None else msgspec.json.decode(raw)
+    return msgspec.json.decode(raw)
 
 
 def raw(value: Any) -> Raw:

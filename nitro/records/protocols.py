@@ -55,7 +55,7 @@ def answer_of(exchange: Exchange) -> Answer:
         return exchange.answer
     if exchange.stream is not None:
         return read_stream(exchange.path, "".join(text for _, text in exchange.stream))
-    return read_reply(exchange.path, bytes(exchange.reply or b""))
+    return read_reply(exchange.path, bytes(exchange.reply))
 
 
 def read_reply(path: str, body: bytes) -> Answer:

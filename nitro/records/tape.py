@@ -67,7 +67,7 @@ def exchange(tape: Tape, masks: Masks) -> tuple[Exchange, Template | None]:
         headers=tape.headers,
         request=request,
         request_text=request_text,
-        history=Raw(masks.apply(tape.history)) if tape.history else None,
+        history=Raw(masks.apply(tape.history)) if tape.history else form.NONE,
         status=tape.status,
         media_type=tape.media_type,
         ended="left" if tape.left else "whole",
