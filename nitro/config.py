@@ -106,8 +106,8 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     record: Annotated[
         Path | None,
         Meta(
-            description="Folder where every request and its reply are recorded, for who may read it: texts, times and the "
-            "model's fingerprint, but no keys. Default: nothing is recorded."
+            description="Folder where every request and its reply are recorded, with their times and the model's "
+            "fingerprint, but no keys. Default: nothing is recorded."
         ),
     ] = None
     record_size: Annotated[int, Meta(ge=1, le=2**20, description="Largest file of records, in MiB.")] = 64

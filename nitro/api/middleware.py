@@ -32,9 +32,7 @@ _V1S = re.compile("(/v1)+/")  # a base URL that ends with /v1, given to a progra
 class RequestMiddleware:
     """The ASGI application that uvicorn calls. `max_body` is in bytes. `recorder`: of what the guard lets in."""
 
-    def __init__(
-        self, app: Litestar, guard: Guard, metrics: Metrics, max_body: int, recorder: Recorder | None = None
-    ):
+    def __init__(self, app: Litestar, guard: Guard, metrics: Metrics, max_body: int, recorder: Recorder | None = None):
         self._app: ASGIApp = Recording(app, recorder) if recorder else app
         self._guard = guard
         self._metrics = metrics

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TypeVar
 
-from litestar import MediaType, Request, Response, delete, get
+from litestar import Request, Response, delete, get
 from msgspec import Raw, Struct
 
 from nitro.api.trust import is_trusted
@@ -30,10 +30,10 @@ class RecordList(Struct):
 
 
 class Record(Struct):
-    """A record as its file has it: docs/records.md. `template`: None where it took none."""
+    """The lines of a record's file: docs/records.md. `template`: null where it took none."""
 
     file: Raw
-    template: Raw | None
+    template: Raw
     exchange: Raw
     object: str = "record"
 
@@ -60,7 +60,7 @@ async def list_records(request: Request) -> RecordList:
 async def get_record(request: Request) -> Record:
     """One of them, whole."""
     by_kind = {str(line.__struct_config__.tag): form.raw(line) for line in await _found(request)}
-    return Record(by_kind["file"], by_kind.get("template"), by_kind["exchange"])
+    return Record(by_kind["file"], by_kind.get("template", form.NONE), by_kind["exchange"])
 
 
 @get("/v1/records/{record_id:str}/file")

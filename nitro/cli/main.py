@@ -29,5 +29,9 @@ def main() -> None:
     file_descriptors.fill_standard()
 
 
-for command in (serve, chat, run, pull, list_models, show, ps, rm, config, doctor, bench, replay, redact, convert, verify):
+COMMANDS = (
+    *(serve, chat, run, pull, list_models, show, ps, rm, config, doctor),
+    *(bench, replay, redact, convert, verify),
+)
+for command in COMMANDS:
     main.add_command(command)

@@ -1,1 +1,1 @@
-"""Requests that are kept as they came, with their replies: written, listed, sent again, made harmless. Knows no HTTP."""
+"""Requests as they came, with their replies: written, listed, sent again, made harmless. Serves no HTTP."""

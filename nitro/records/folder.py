@@ -9,6 +9,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from nitro import __version__
@@ -76,12 +77,9 @@ class RecordFolder:
 
     def _open(self) -> None:
         self.prepare()
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        for number in range(10_000):
-            name = self.path / f"records-{stamp}-{os.getpid()}-{number:04}.jsonl"
-            with contextlib.suppress(FileExistsError):
-                self._file = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-                break
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")  # names are in the order of time
+        name = self.path / f"records-{stamp}-{os.getpid()}.jsonl"
+        self._file = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._name = name
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,11 +116,13 @@ class RecordFolder:
     def _make_room(self) -> None:
         """Remove the oldest files, but those that other servers write."""
         found = files(self.path)
-        for file in found[: max(len(found) - self._most_files, 0)]:
-            if file != self._name:
+        more = len(found) - self._most_files
+        for file in found:
+            if more > 0 and file != self._name:
                 with _owned(file) as ours:
                     if ours:
                         file.unlink(missing_ok=True)
+                        more -= 1
 
 
 def files(folder: Path) -> list[Path]:

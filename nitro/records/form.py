@@ -8,8 +8,8 @@ A record of one request is such a file with one exchange. Keys, `Authorization` 
 """
 
 import hashlib
-from functools import lru_cache
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec

@@ -14,20 +14,19 @@ Read = Callable[[Draft, Any], None]  # adds a reply, or an event of a stream
 
 
 class Protocol(NamedTuple):
-    """`lines`: a stream is lines of JSON, not events. `under`: the field that has the sampling parameters. `always`: the
-    same request gets the same answer, whatever it says. `by_default`: whether it streams where it does not say."""
+    """`lines`: a stream is lines of JSON, not events. `under`: the field that has the sampling parameters. `always`:
+    the same request gets the same answer, whatever it says. `key_header`: which carries a key."""
 
     read: Read
     lines: bool = False
     under: str | None = None
     always: bool = False
-    by_default: bool = False
     key_header: str = "authorization"
 
 
 CHAT = Protocol(openai.read)
 VECTORS = Protocol(vectors.read, always=True)
-OLLAMA = Protocol(ollama.read, lines=True, under="options", by_default=True)
+OLLAMA = Protocol(ollama.read, lines=True, under="options")
 PATHS: dict[str, Protocol] = {
     "/v1/chat/completions": CHAT,
     "/v1/completions": CHAT,

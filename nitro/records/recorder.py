@@ -115,7 +115,9 @@ class Recorder:
         if not self._failing:
             self._failing = True
             log.error(
-                "%s cannot be written (%s): requests are answered, and not recorded", self.folder, error.strerror or error
+                "%s cannot be written (%s): requests are answered, and not recorded",
+                self.folder,
+                error.strerror or error,
             )
 
     def _recovered(self) -> None:

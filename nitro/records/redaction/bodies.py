@@ -14,24 +14,39 @@ from nitro.records.redaction.words import Words
 
 # Values of these are words of a protocol, or names of models, if they look like it.
 KEPT = frozenset(
-    "role type object model status finish_reason stop_reason done_reason reasoning_effort effort summary verbosity detail "
-    "encoding_format truncation truncate service_tier keep_alive modalities include media_type mime_type format ttl mode "
-    "prompt_cache_retention tool_choice function_call reasoning_format syntax display caller overflow phase order".split()
+    (
+        *("role", "type", "object", "model", "status", "finish_reason", "stop_reason", "done_reason", "phase"),
+        *("reasoning_effort", "effort", "summary", "verbosity", "detail", "encoding_format", "modalities", "include"),
+        *("truncation", "truncate", "service_tier", "keep_alive", "media_type", "mime_type", "format", "ttl", "mode"),
+        *("prompt_cache_retention", "tool_choice", "function_call", "reasoning_format", "syntax", "display", "order"),
+    )
 )
 _WORD = re.compile(r"[\w.:/+@-]{0,120}")
 IDS = frozenset(
-    "id call_id tool_call_id tool_use_id item_id previous_response_id response_id conversation prompt_cache_key".split()
+    [
+        "id",
+        "call_id",
+        "tool_call_id",
+        "tool_use_id",
+        "item_id",
+        "previous_response_id",
+        "response_id",
+        "conversation",
+        "prompt_cache_key",
+    ]
 )
 _RANDOM = re.compile(r"[a-z]{1,12}[_-]+[A-Za-z0-9]{0,4}\d[A-Za-z0-9]*|[a-z]{1,12}[_-]+[a-f0-9]{16,}|[A-Za-z0-9]{9}")
-NAMES = frozenset("name tool_name namespace server_label".split())
-SCHEMAS = frozenset("parameters input_schema schema guided_json json_schema format".split())
-DATA = frozenset("metadata".split())
-PATTERNS = frozenset("regex guided_regex pattern".split())
-GRAMMARS = frozenset("grammar guided_grammar definition".split())
-TOKENS = frozenset("prompt input context tokens content".split())
-URLS = frozenset("url image_url file_url".split())
+NAMES = frozenset(["name", "tool_name", "namespace", "server_label"])
+SCHEMAS = frozenset(["parameters", "input_schema", "schema", "guided_json", "json_schema", "format"])
+DATA = frozenset(["metadata"])
+PATTERNS = frozenset(["regex", "guided_regex", "pattern"])
+GRAMMARS = frozenset(["grammar", "guided_grammar", "definition"])
+TOKENS = frozenset(["prompt", "input", "context", "tokens", "content"])
+URLS = frozenset(["url", "image_url", "file_url"])
 ANY_GBNF, ANY_LARK = r"root ::= [^\x00]*", r"start: /(.|\n)*/"
-SEALED = "nitro1."  # how the server's own seals of reasoning begin: api/responses/sealed.py, api/anthropic/signatures.py
+SEALED = (
+    "nitro1."  # how the server's own seals of reasoning begin: api/responses/sealed.py, api/anthropic/signatures.py
+)
 
 Json = dict[str, Any]
 

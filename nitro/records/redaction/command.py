@@ -61,7 +61,10 @@ class Redaction:
         """The ids of items that are referenced are made by chance."""
         found = table(history)
         items = self._bodies.body(found.get("items", []))
-        return {"items": items, "referenced": {id: self._bodies.body(each) for id, each in table(found.get("referenced")).items()}}
+        return {
+            "items": items,
+            "referenced": {id: self._bodies.body(each) for id, each in table(found.get("referenced")).items()},
+        }
 
 
 def redact(lines: Iterable[form.Line], words: Words, out: Path, done: Callable[[], None] = lambda: None) -> None:

@@ -34,7 +34,9 @@ def _keyword(key: str, value: Any, words: Words) -> Any:
     if key == "dependentRequired" and isinstance(value, dict):
         return {words.name(name): _keyword("required", each, words) for name, each in value.items()}
     if key in REFERENCES and isinstance(value, str):
-        return "/".join(part if part in ("#", *NAMED, "items", *LISTED) else words.name(part) for part in value.split("/"))
+        return "/".join(
+            part if part in ("#", *NAMED, "items", *LISTED) else words.name(part) for part in value.split("/")
+        )
     if key in PATTERNS and isinstance(value, str):
         return ANY_TEXT
     if key in TEXTS and isinstance(value, str):

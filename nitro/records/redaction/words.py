@@ -67,8 +67,14 @@ class Words:
                 if found == wanted:
                     return made
                 more += wanted - found
-        self.inexact += 1
+        made = self._cut(text, wanted)
+        self.inexact += len(self._tokenizer.tokens(made)) != wanted
         return made
+
+    def _cut(self, text: str, wanted: int) -> str:
+        """So many tokens of words that are no tokens themselves."""
+        words = " ".join(self._random(text.encode(errors="replace")).choices(self._first, k=wanted))
+        return b"".join(token.piece for token in self._tokenizer.tokens(words)[:wanted]).decode(errors="replace")
 
     def _filled(self, runs: Sequence[tuple[int, bytes]], more: int, number: int) -> str:
         """Words for each run. The last one, whose words differ with each `number`, gets so many more."""
@@ -110,7 +116,7 @@ class Words:
 
 
 def _runs(tokens: Sequence[Token]) -> list[tuple[int, bytes]]:
-    """What stands on a line, as the number of its tokens and its bytes; and the ends of lines between, as (0, bytes)."""
+    """Lines, as the numbers of their tokens and their bytes; and the ends of lines between them, as (0, bytes)."""
     runs: list[tuple[int, bytes]] = []
     for token in tokens:
         if b"\n" in token.piece:
@@ -122,4 +128,3 @@ def _runs(tokens: Sequence[Token]) -> list[tuple[int, bytes]]:
         else:
             runs.append((1, token.piece))
     return runs
-

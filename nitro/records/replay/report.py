@@ -22,7 +22,7 @@ class Figures(Struct):
 
 
 class Report(Struct):
-    """All requests of a replay. `same`, `differ`: of the requests that ask for the same answer each time; `free`: of the
+    """All requests of a replay. `same`, `differ`: of those that ask for the same answer each time; `free`: of the
     others, those whose answers differ; `failed`: which got an error instead of an answer. `seconds`: that it took."""
 
     url: str
