@@ -129,7 +129,7 @@ def test_a_seed_promises_nothing_of_another_build(traffic: tuple[RunningServer, 
 
 def test_what_fails_now_is_told(traffic: tuple[RunningServer, Path], tmp_path: Path) -> None:
     server, at = traffic
-    broken = copy(at, tmp_path / "b.jsonl", lambda each: replace(each, request=form.raw({"messages": 3})))
+    broken = copy(at, tmp_path / "b.jsonl", lambda each: replace(each, request=form.raw([])))
     found = replayed(broken, server.url, "--speed", "max", "--json")
     told = json.loads(found.stdout)
     assert found.exit_code == 1 and told["failed"] == len(told["requests"])
