@@ -131,7 +131,7 @@ class Bodies:
             return ""
         packed = seal[len(SEALED) :]
         try:
-            data = base64.urlsafe_b64decode(packed)
+            data = base64.urlsafe_b64decode(packed.replace("+", "-").replace("/", "_"))
             text = zlib.decompress(data) if data[:1] == b"\x78" else data
             new = self._words.text(text.decode()).encode()
         except (ValueError, zlib.error):
