@@ -1,4 +1,4 @@
-"""Two users of one server, each from an address of its own: one has filled the queue, the other is served all the same."""
+"""Two users of one server, each from an address of its own: one has filled the queue, the other is served."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -8,7 +8,7 @@ from typing import Any
 
 from litestar import MediaType, Request, Response
 
-from nitro.api import error_responses, reply_writer, users
+from nitro.api import error_responses, recording, reply_writer, users
 from nitro.api.late_stream import Early, LateStream, Silence, discard
 from nitro.api.stream_response import StreamResponse
 from nitro.api.trust import is_trusted
@@ -145,7 +145,13 @@ async def read_body(request: Request) -> list[bytes]:
 
 def principal_of(request: Request) -> Principal:
     """Who makes the request, and whether they still wait."""
-    return Principal(request.state.request_id, _left(request), users.user_of(request.scope), is_trusted(request))
+    return Principal(
+        request.state.request_id,
+        _left(request),
+        users.user_of(request.scope),
+        is_trusted(request),
+        recording.follower(request.scope),
+    )
 
 
 def _left(request: Request) -> asyncio.Future[None]:
