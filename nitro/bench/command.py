@@ -69,8 +69,7 @@ def bench(server: BenchEndpoint, clients: int, tokens: int) -> None:
 
 async def _bench(server: BenchEndpoint, clients: int, tokens: int) -> None:
     console = Console(stderr=True, soft_wrap=True)
-    server = await negotiate(server)
-    tell_refused(server, console)
+    (server,) = await negotiate_all([server], console)
     prompts = Prompts(random.randrange(2**31))  # none that an earlier run has left in a cache
     for title, scenario in scenarios(clients, tokens).items():
         with console.status(title):
@@ -106,6 +105,15 @@ async def negotiate(server: BenchEndpoint) -> BenchEndpoint:
         if not await _accepts(without(server, refused.refused - {name}), {name: OPTIONAL[name]})
     ]
     return without(server, frozenset(unknown))
+
+
+async def negotiate_all(servers: list[BenchEndpoint], console: Console) -> list[BenchEndpoint]:
+    """The same of several servers, all without what one of them refuses: they get the same requests. Tells what is
+    refused. Raises BenchError."""
+    known = [await negotiate(server) for server in servers]
+    refused = frozenset[str]().union(*(server.refused for server in known))
+    tell_refused(without(servers[0], refused), console)
+    return [without(server, refused) for server in servers]
 
 
 def without(server: BenchEndpoint, refused: frozenset[str]) -> BenchEndpoint:

@@ -36,9 +36,11 @@ def _per_token(share: float) -> Callable[[LoadResult], float]:
     return lambda result: 1000 * percentile([a.per_token for a in result.answers], share)
 
 
+SPEED = Compared("tokens/s of all", lambda result: result.tokens / result.seconds)
+TTFT = Compared("TTFT p50, ms", _ttft)
 ROWS = (
-    Compared("tokens/s of all", lambda result: result.tokens / result.seconds),
-    Compared("TTFT p50, ms", _ttft),
+    SPEED,
+    TTFT,
     Compared("time per output token p50, ms", _per_token(0.5)),
     Compared("time per output token p90, ms", _per_token(0.9)),
     Compared("longest gap, ms", lambda result: 1000 * max(a.longest_gap for a in result.answers)),
@@ -52,10 +54,7 @@ def compare(first: BenchEndpoint, second: BenchEndpoint, clients: int, tokens: i
 
 async def _compare(servers: list[BenchEndpoint], clients: int, tokens: int) -> None:
     console = Console(stderr=True, soft_wrap=True)
-    known = [await command.negotiate(server) for server in servers]
-    refused = frozenset().union(*(server.refused for server in known))  # the same requests for both
-    both = [command.without(server, refused) for server in servers]
-    command.tell_refused(both[0], console)
+    both = await command.negotiate_all(servers, console)
     seed = random.randrange(2**31)  # prompts that no earlier run has left in a cache
     for title, scenario in command.scenarios(clients, tokens).items():
         results: tuple[list[LoadResult], list[LoadResult]] = ([], [])
