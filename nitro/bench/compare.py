@@ -13,11 +13,13 @@ from nitro.bench.client import LoadResult
 from nitro.bench.endpoint import BenchEndpoint
 from nitro.bench.prompts import Prompts
 from nitro.bench.stats import Ratio, percentile, turns
+from nitro.system import terminal
 
 ROUNDS = 3
-NOTE = f"""\
-Medians of {ROUNDS} rounds. In each both servers got the same new prompts, one server after the other. Ratios are
-first ÷ second within a round: median (lowest–highest)."""
+NOTE = (
+    f"Medians of {ROUNDS} rounds. In each both servers got the same new prompts, one server after the other. "
+    "Ratios are first ÷ second within a round: median (lowest–highest)."
+)
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ def compare(first: BenchEndpoint, second: BenchEndpoint, clients: int, tokens: i
 
 
 async def _compare(servers: list[BenchEndpoint], clients: int, tokens: int) -> None:
-    console = Console(stderr=True, soft_wrap=True)
-    both = await command.negotiate_all(servers, console)
+    console = Console(stderr=True)
+    both = await command.negotiate_all(servers)
     seed = random.randrange(2**31)  # prompts that no earlier run has left in a cache
     for title, scenario in command.scenarios(clients, tokens).items():
         results: tuple[list[LoadResult], list[LoadResult]] = ([], [])
@@ -65,12 +67,12 @@ async def _compare(servers: list[BenchEndpoint], clients: int, tokens: int) -> N
                     if number > 0:  # the first round is to warm up
                         results[side].append(result)
         show(title, *results)
-    print(NOTE)
+    terminal.say(NOTE)
 
 
 def show(title: str, first: list[LoadResult], second: list[LoadResult]) -> None:
     """Print the results of one scenario."""
-    print(title)
+    terminal.say(title)
     table = Table("", "first", "second", "ratio")
     for row in ROWS:
         values = [[row.value(result) for result in results] for results in (first, second)]

@@ -127,8 +127,8 @@ def steps(highest: float) -> list[float]:
 
 
 def powers(lowest: float, highest: float) -> list[float]:
-    """Numbers 1, 2 or 5 × 10ⁿ, from one that is at most the lowest value to one that is at least the highest. Both values
-    are above zero."""
+    """Numbers 1, 2 or 5 × 10ⁿ, from one that is at most the lowest value to one that is at least the highest. Both are
+    above zero."""
     first, last = (math.floor(math.log10(value)) for value in (lowest, highest))
     marks = [digit * 10.0**exponent for exponent in range(first, last + 2) for digit in (1, 2, 5)]
     begin = max(index for index, mark in enumerate(marks) if mark <= lowest)

@@ -19,12 +19,14 @@ from nitro.bench.prompts import Prompts
 from nitro.bench.scenarios import real_texts
 from nitro.bench.stats import turns
 from nitro.errors import BenchError
+from nitro.system import terminal
 
 ANSWERS = 8  # at least so many in a round, for one client is soon done
 Values = Mapping[str, Mapping[str, Mapping[int, float]]]  # by the title of the figure, server and number of clients
-NOTE = f"""\
-Requests as people write them, {{tokens}} tokens each, sampled with seeds. Medians of {ROUNDS} rounds; tokens/s counts
-those of all clients over the whole time, prompts included."""
+NOTE = (
+    "Requests as people write them, {tokens} tokens each, sampled with seeds. "
+    f"Medians of {ROUNDS} rounds; tokens/s counts those of all clients over the whole time, prompts included."
+)
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,12 @@ def plot(servers: Sequence[BenchEndpoint], most: int, tokens: int, file: Path) -
         file.write_text(picture(measured), encoding="utf-8")
     except OSError as error:
         raise BenchError(f"--plot {file}: {error.strerror}.") from None
-    Console(stderr=True, soft_wrap=True).print(f"The picture is in {file}.", highlight=False, markup=False)
+    terminal.say(f"The picture is in {file}.", err=True)
 
 
 async def _measure(servers: Mapping[str, BenchEndpoint], clients: Sequence[int], tokens: int) -> Values:
     console = Console(stderr=True)
-    known = await command.negotiate_all([*servers.values()], console)
+    known = await command.negotiate_all([*servers.values()])
     results: dict[int, list[list[LoadResult]]] = {number: [[] for _ in known] for number in clients}
     seed = random.randrange(2**31)  # prompts that no earlier run has left in a cache
     for number in clients:
@@ -94,13 +96,12 @@ def show(measured: Measured) -> None:
         cells = [command.number(of_name[number]) for of in measured.values.values() for of_name in of.values()]
         table.add_row(str(number), *cells)
     Console().print(table)
-    print(NOTE.format(tokens=measured.tokens))
+    terminal.say(NOTE.format(tokens=measured.tokens))
 
 
 def picture(measured: Measured) -> str:
     """The SVG."""
-    note = " ".join(NOTE.format(tokens=measured.tokens).split())
-    first, rest = note.split(" Medians", 1)
+    first, rest = NOTE.format(tokens=measured.tokens).split(" Medians", 1)
     notes = [f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}. {first}", f"Medians{rest}"]
     names = " and ".join(measured.values[SPEED.title])
     return line_chart.draw(f"Speed of {names} by the number of clients", panels(measured.values), notes)

@@ -5,6 +5,7 @@ import click
 from nitro import __version__
 from nitro.cli.bench import bench
 from nitro.cli.chat import chat
+from nitro.cli.completion import completion
 from nitro.cli.config import config
 from nitro.cli.convert import convert
 from nitro.cli.doctor import doctor
@@ -27,5 +28,5 @@ def main() -> None:
     file_descriptors.fill_standard()
 
 
-for command in (serve, chat, run, pull, list_models, show, ps, rm, config, doctor, bench, convert, verify):
+for command in (serve, chat, run, pull, list_models, show, ps, rm, config, doctor, bench, convert, verify, completion):
     main.add_command(command)
