@@ -1,4 +1,4 @@
-"""What a shell offers where a model's name, an engine or a file is to be typed. Any fault means that nothing is offered."""
+"""What a shell offers where a model's name, an engine or a file is to be typed. Of what cannot be read, nothing is."""
 
 import contextlib
 from collections.abc import Iterable
