@@ -51,9 +51,9 @@ class AtTerminal:
         while not done():
             ready, _, _ = select.select([self.master], [], [], max(limit - time.monotonic(), 0))
             assert ready, f"waited for {what}:\n{self.terminal.text}"
-            assert self._read(), f"it ended before {what}:\n{self.terminal.text}"
+            assert self.reads(), f"it ended before {what}:\n{self.terminal.text}"
 
-    def _read(self) -> bool:
+    def reads(self) -> bool:
         """Whether the terminal is still there."""
         try:
             text = os.read(self.master, 65536).decode(errors="replace")
@@ -80,7 +80,7 @@ class AtTerminal:
         watched = [ended, *([self.master] if self.master != -1 else [])]
         while (ready := select.select(watched, [], [], max(limit - time.monotonic(), 0))[0]) != [ended]:
             assert ready, f"it has not ended:\n{self.terminal.text}"
-            self._read()
+            self.reads()
         os.close(ended)
         return self.process.wait(CEILING)
 
