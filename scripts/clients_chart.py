@@ -11,7 +11,7 @@ from typing import Any
 from bench import report
 from bench.rows import FIRST, SPEED
 from bench.workloads import PAIR, SWEEP
-from nitro.bench import line_chart
+from nitro.bench import command, line_chart
 from nitro.bench.line_chart import Panel
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +72,7 @@ def table(results: Results) -> str:
     names = [*results.values[SPEED]]
     header = ["clients", *(f"{name}, {figure}" for figure in FIGURES for name in names)]
     lines = [
-        [str(number), *(f"{results.values[figure][name][number]:.4g}" for figure in FIGURES for name in names)]
+        [str(number), *(command.number(results.values[figure][name][number]) for figure in FIGURES for name in names)]
         for number in SWEEP
     ]
     return "\n".join([report.table(header, lines), "", *(f"{note}." for note in results.notes)])

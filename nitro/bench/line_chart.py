@@ -65,7 +65,9 @@ def text(x: float, y: float, content: str, kind: str = "") -> str:
 def _style(servers: int) -> str:
     def lines(shade: int) -> str:
         colours = [COLOURS[index % len(COLOURS)][shade] for index in range(servers)]
-        return " ".join(f".s{index} {{ stroke: {it}; }} circle.s{index} {{ fill: {it}; }}" for index, it in enumerate(colours))
+        return " ".join(
+            f".s{index} {{ stroke: {it}; }} circle.s{index} {{ fill: {it}; }}" for index, it in enumerate(colours)
+        )
 
     return (
         f"{PAGE} .middle {{ text-anchor: middle; }}\n"
