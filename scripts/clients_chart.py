@@ -1,5 +1,6 @@
-"""Draws docs/bench-clients.svg, tokens/s and time to the first token against numbers of clients, and writes the same as
-a table into docs/speed.md. Both are made from bench/results.json, whose rows `python -m bench.table` measures."""
+"""Draws docs/bench-clients.svg, tokens/s and time to the first token against numbers of clients, writes the same as a
+table into docs/speed.md, and shows the picture there and in README.md. All is made from bench/results.json, whose rows
+`python -m bench.table` measures; where it lacks one, neither page shows anything."""
 
 import json
 import re
@@ -17,7 +18,8 @@ from nitro.bench.line_chart import Panel
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "bench" / "results.json"
 FILE = ROOT / "docs" / "bench-clients.svg"
-PAGE = ROOT / "docs" / "speed.md"
+PAGE, README = ROOT / "docs" / "speed.md", ROOT / "README.md"
+PICTURE = "![Tokens per second and median time to the first token with 1 to 32 clients, Nitro beside llama-server]"
 BEGIN, END = "<!-- written by scripts/clients_chart.py -->", "<!-- end -->"
 
 SERVERS = ("Nitro", *PAIR)
@@ -37,14 +39,17 @@ class Results:
     notes: tuple[str, ...]
 
 
-def measured(text: str | None = None) -> Results:
-    """What the record has of these rows, of servers that none of them lacks. Raises ValueError where it lacks a row."""
-    record: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8") if text is None else text)
+def newest() -> Results | None:
+    """What bench/results.json has."""
+    return measured(RECORD.read_text(encoding="utf-8"))
+
+
+def measured(text: str) -> Results | None:
+    """What a record has of these rows, of servers that none of them lacks. None where it lacks a row."""
+    record: dict[str, Any] = json.loads(text)
     rows = {ROWS[row["name"]]: row for row in record["rows"] if row["name"] in ROWS}
-    if missing := sorted(set(SWEEP) - set(rows)):
-        raise ValueError(
-            f"bench/results.json has no row of {missing} clients: python -m bench.table --rows {','.join(ROWS)}"
-        )
+    if set(rows) != set(SWEEP):
+        return None
     servers = [name for name in SERVERS if all(name in rows[number]["values"][SPEED] for number in SWEEP)]
     values = {
         figure: {
@@ -78,19 +83,37 @@ def table(results: Results) -> str:
     return "\n".join([report.table(header, lines), "", *(f"{note}." for note in results.notes)])
 
 
+def contents(results: Results | None) -> dict[Path, str]:
+    """What each page shows of them."""
+    if results is None:
+        return {PAGE: "", README: ""}
+    note = "Each server has room for 32 requests of 512 tokens. `make bench` measures it."
+    picture = FILE.relative_to(ROOT)
+    return {
+        PAGE: f"{PICTURE}({picture.name})\n\n{table(results)} {note}",
+        README: f"{PICTURE}({picture})",
+    }
+
+
 def in_page(page: str, content: str) -> str:
     """The page with this between the two marks. Raises ValueError where it has none."""
     found = re.search(rf"{re.escape(BEGIN)}\n.*?{re.escape(END)}", page, re.DOTALL)
     if not found:
         raise ValueError(f"{PAGE.name} has no {BEGIN}")
-    return f"{page[: found.start()]}{BEGIN}\n\n{content}\n\n{END}{page[found.end() :]}"
+    inside = f"\n{content}\n\n" if content else ""
+    return f"{page[: found.start()]}{BEGIN}\n{inside}{END}{page[found.end() :]}"
 
 
 def main() -> None:
-    """Write both files."""
-    results = measured()
-    FILE.write_text(draw(results), encoding="utf-8")
-    PAGE.write_text(in_page(PAGE.read_text(encoding="utf-8"), table(results)), encoding="utf-8")
+    """Write the files."""
+    results = newest()
+    if results:
+        FILE.write_text(draw(results), encoding="utf-8")
+    else:
+        print(f"bench/results.json lacks some of these rows: python -m bench.table --rows {','.join(ROWS)}")
+        FILE.unlink(missing_ok=True)
+    for page, content in contents(results).items():
+        page.write_text(in_page(page.read_text(encoding="utf-8"), content), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ def test_the_rows_are_measured_by_make_bench() -> None:
 
 def test_picture_and_table_have_the_medians_of_the_record() -> None:
     results = clients_chart.measured(record())
-    assert results.values[SPEED] == {
+    assert results and results.values[SPEED] == {
         name: {number: number * factor for number in SWEEP}
         for name, factor in (("Nitro", 1.0), (SERVER, 2.0), (TUNED, 3.0))
     }
@@ -171,18 +171,18 @@ def test_picture_and_table_have_the_medians_of_the_record() -> None:
     assert {"Nitro", SERVER, TUNED, *results.notes} <= set(texts(clients_chart.draw(results)))
 
 
-def test_a_row_that_is_missing_is_told() -> None:
+def test_nothing_is_shown_where_a_row_is_missing() -> None:
     content = json.loads(record())
     del content["rows"][2]
-    with pytest.raises(ValueError, match=r"no row of \[4\] clients"):
-        clients_chart.measured(json.dumps(content))
+    assert clients_chart.measured(json.dumps(content)) is None
 
 
 def test_a_server_that_failed_somewhere_is_left_out() -> None:
     content = json.loads(record())
     for of in content["rows"][0]["values"].values():
         del of[TUNED]
-    assert list(clients_chart.measured(json.dumps(content)).values[SPEED]) == ["Nitro", SERVER]
+    results = clients_chart.measured(json.dumps(content))
+    assert results and list(results.values[SPEED]) == ["Nitro", SERVER]
 
 
 def test_the_page_keeps_what_is_around_the_table() -> None:
@@ -194,9 +194,34 @@ def test_the_page_keeps_what_is_around_the_table() -> None:
         clients_chart.in_page("# Speed", "new")
 
 
-def test_docs_show_the_results() -> None:
+def test_the_pages_show_the_results() -> None:
     """`make docs` writes them."""
-    results = clients_chart.measured()
-    assert clients_chart.FILE.read_text(encoding="utf-8") == clients_chart.draw(results)
-    page = clients_chart.PAGE.read_text(encoding="utf-8")
-    assert page == clients_chart.in_page(page, clients_chart.table(results))
+    results = clients_chart.newest()
+    for page, content in clients_chart.contents(results).items():
+        text = page.read_text(encoding="utf-8")
+        assert text == clients_chart.in_page(text, content), f"{page.name}: make docs"
+    file = clients_chart.FILE
+    assert (file.read_text(encoding="utf-8") if file.exists() else None) == (
+        clients_chart.draw(results) if results else None
+    )
+
+
+def test_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "docs").mkdir()
+    pages = {"README": tmp_path / "README.md", "PAGE": tmp_path / "docs/speed.md"}
+    for name, page in pages.items():
+        page.write_text(f"# {name}\n\n{clients_chart.BEGIN}\n{clients_chart.END}\n")
+        monkeypatch.setattr(clients_chart, name, page)
+    before = {page: page.read_text() for page in pages.values()}
+    monkeypatch.setattr(clients_chart, "ROOT", tmp_path)
+    monkeypatch.setattr(clients_chart, "FILE", tmp_path / "docs/bench-clients.svg")
+    monkeypatch.setattr(clients_chart, "RECORD", tmp_path / "results.json")
+    clients_chart.RECORD.write_text(record())
+    clients_chart.main()
+    assert f"{clients_chart.PICTURE}(docs/bench-clients.svg)" in pages["README"].read_text()
+    assert f"{clients_chart.PICTURE}(bench-clients.svg)\n\n| clients |" in pages["PAGE"].read_text()
+    assert "Nitro" in texts(clients_chart.FILE.read_text()) and not capsys.readouterr().out
+    clients_chart.RECORD.write_text(json.dumps({"runs": [], "rows": []}))
+    clients_chart.main()
+    assert {page: page.read_text() for page in pages.values()} == before and not clients_chart.FILE.exists()
+    assert "bench.table --rows clients-1," in capsys.readouterr().out
