@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-import click
 from uvicorn.config import Config
 
 from nitro import __version__, loading
@@ -41,7 +40,7 @@ from nitro.service.generation import GenerationService
 from nitro.service.intake.lanes import Intake
 from nitro.service.metrics import Metrics
 from nitro.state.store import Store
-from nitro.system import folders, gc_tuning, signals
+from nitro.system import folders, gc_tuning, signals, terminal
 from nitro.text import tool_formats
 
 log = logging.getLogger("nitro")
@@ -247,7 +246,7 @@ async def _run(config: ServeConfig, launch: Launch) -> None:
 
     signals.on_first(stop)
     model = server.models.default
-    await server.serve(lambda: click.echo(f"Loading {model.source.id} …", err=True) if model else None)
+    await server.serve(lambda: terminal.say(f"Loading {model.source.id} …", err=True) if model else None)
 
 
 def banner(server: Server, model: ServedModel | None = None, info: ModelInfo | None = None) -> None:
@@ -257,9 +256,8 @@ def banner(server: Server, model: ServedModel | None = None, info: ModelInfo | N
     if server.recorder:
         rows["records"] = f"every request and its reply, in {server.recorder.folder}"
     rows = {**rows, "URL": f"{server.url}/v1"}
-    click.secho(f"Nitro {__version__}", err=True, bold=True)
-    for name, value in rows.items():
-        click.echo(f"  {name:8} {value}", err=True)
+    terminal.say(f"Nitro {__version__}", err=True, bold=True)
+    terminal.facts(rows, err=True)
     if not config.api_key and config.host not in ("127.0.0.1", "::1", "localhost"):
         log.warning(
             "listening on %s without --api-key: anyone who can reach this address can use the model", config.host

@@ -39,7 +39,7 @@ class BenchEndpoint:
 
     def http_request(self, body: bytes) -> bytes:
         """The bytes of the HTTP request that posts this body."""
-        lines = [f"POST {self.path}/chat/completions HTTP/1.1", f"Host: {self._authority}"]
+        lines = [f"POST {self.path}/chat/completions HTTP/1.1", f"Host: {self.authority}"]
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close"]
         if self.api_key:
             lines.append(f"Authorization: Bearer {self.api_key}")
@@ -51,7 +51,8 @@ class BenchEndpoint:
         return ssl.create_default_context() if self.tls else None
 
     @property
-    def _authority(self) -> str:
+    def authority(self) -> str:
+        """Host and port, as a URL has them."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS["https" if self.tls else "http"] else f"{host}:{self.port}"
 
