@@ -13,6 +13,7 @@ from nitro.engines.media import MediaKind
 from nitro.errors import ApiError
 from nitro.service.media import mp3 as mp3_frames
 from nitro.service.media.checks import checked
+from nitro.service.media.kept import KeptFiles
 from nitro.service.media.limits import MediaLimits
 from nitro.service.media.sources import MediaSource, of_text
 
@@ -72,7 +73,7 @@ CORPUS = list(files())
 
 def check(kind: MediaKind, data: bytes, limits: MediaLimits = LIMITS, max_side: int | None = None) -> bytes:
     source = MediaSource(kind=kind, part="p", field="f", data=data, max_side=max_side)
-    (media,) = checked([source], limits, {})
+    (media,) = checked([source], limits, {}, KeptFiles())
     assert media.kind == kind
     return media.data
 
@@ -131,7 +132,7 @@ def test_files_that_are_too_large_or_too_many() -> None:
     assert "at most 200000 bytes" in refused("image", picture((300, 300), "BMP"))
     with pytest.raises(ApiError) as caught:
         source = MediaSource(kind="image", part="p", field="f", data=IMAGES["PNG"])
-        checked([source] * 4, LIMITS, {})
+        checked([source] * 4, LIMITS, {}, KeptFiles())
     assert "at most 3" in str(caught.value)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from nitro.checkpoints import adapter_kinds, safetensors_file
+from nitro.checkpoints.adapter_tensors import AdapterTensors
 from nitro.checkpoints.adapters import Adapter, LowRank, checked, common_factor, is_embedding
 from nitro.errors import AdapterError
 
@@ -94,17 +95,11 @@ def _rank_and_scale(file: Path, config: dict[str, Any]) -> tuple[int, float]:
 def _parts(file: Path) -> dict[str, dict[str, np.ndarray]]:
     """The tensors by layer and part, as float32."""
     found: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
-    try:
-        entries, _ = safetensors_file.read(file)
-    except ValueError as error:
-        raise AdapterError(str(error)) from None
-    for name, entry in entries.items():
+    tensors = AdapterTensors(file)
+    for name in tensors:
         layer, _, part = name.rpartition(".")
         if part not in PARTS:
             meaning = " (DoRA)" if part == "m" else ""
             raise AdapterError(f"{file}: tensor {name}{meaning} is not part of a LoRA, and the model would lack it.")
-        try:
-            found[layer][part] = safetensors_file.numbers(file, entry)
-        except ValueError as error:
-            raise AdapterError(f"{file}: tensor {name} cannot be read: {error}.") from None
+        found[layer][part] = tensors.numbers(name)
     return found
