@@ -1,7 +1,7 @@
 """Questions about pictures beside llama-server: eight clients about one picture, which nobody has asked about before,
-and one client alone; and the longest gap between two texts of streams while a question about a new picture comes, is
-encoded and has its prompt computed. Beside that: while a question of as many tokens comes that is all text, and while
-nothing comes. The embedded model, with a projector of random weights.
+and one client alone; and the longest gap between two texts of streams while a question about a new picture comes, until
+its first text. Beside that: while one comes whose picture was encoded before, so that only its prompt is computed, and
+while nothing comes. The embedded model, with a projector of random weights.
 
 A row of bench.table: `python -m bench.table --rows pictures`.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import files, processes, random_projector
+from bench import files, processes
 from bench.peers import OURS
 from bench.processes import Server
 from bench.workloads import SERVER
@@ -27,14 +27,13 @@ from nitro.bench.stats import turns
 
 EIGHT, ONE = "eight about one picture, requests/s", "one about a picture, requests/s"
 GAP = "longest gap of four streams beside a picture, ms"
-TEXT_BESIDE, NOTHING_BESIDE = "Nitro, a text beside", "Nitro, nothing beside"
+KNOWN, NOTHING = "Nitro, the picture encoded before", "Nitro, nothing beside"
 CLIENTS = 8
 STREAMS = 4
 ALONE = 4  # requests of one client, one after the other
 CONTEXT, WORDS, TOKENS = 2048, 20, 32
 STREAMED = 1000  # tokens of a stream, which is cut when it was measured
 TEXTS = 32  # of each stream, where nothing comes
-ROWS = (random_projector.SIZE // random_projector.PATCH) ** 2  # tokens of a picture
 PIXELS = (480, 640)  # of a picture: height, width
 
 Values = dict[str, dict[str, list[float]]]  # as in rows.py
@@ -115,10 +114,10 @@ async def gap(server: Server, seed: int, newcomer: list[dict[str, Any]] | None) 
         done = time.perf_counter()
         for each in streams:
             each.cancel()
-    return 1000 * max(_longest(of_stream, began, done) for of_stream in times)
+    return 1000 * max(longest_within(of_stream, began, done) for of_stream in times)
 
 
-def _longest(times: list[float], began: float, done: float) -> float:
+def longest_within(times: list[float], began: float, done: float) -> float:
     """Of the gaps that lie at least in part between these times: one that still lasts counts as far as it goes."""
     within = [stop - start for start, stop in itertools.pairwise([*times, done]) if stop > began and start < done]
     return max(within, default=0.0)
@@ -126,12 +125,16 @@ def _longest(times: list[float], began: float, done: float) -> float:
 
 def gaps(name: str, server: Server, seed: int) -> dict[str, float]:
     """The longest gaps of a server of this name, by what they are called in the table."""
-    prompts = Prompts(f"beside {seed}")
-    about_picture, text = question(picture(-seed - 1), prompts), prompts.next(WORDS + ROWS)
-    found = {name: client.run(gap(server, 3 * seed, about_picture))}
+    prompts, url = Prompts(f"beside {seed}"), picture(-seed - 1)
+
+    def newcomer() -> list[dict[str, Any]]:
+        # what is computed of a picture is of no use behind another system message; what is encoded is
+        return [{"role": "system", "content": prompts.assistant()}, *question(url, prompts)]
+
+    found = {name: client.run(gap(server, 3 * seed, newcomer()))}
     if name == OURS:
-        found[TEXT_BESIDE] = client.run(gap(server, 3 * seed + 1, text))
-        found[NOTHING_BESIDE] = client.run(gap(server, 3 * seed + 2, None))
+        found[KNOWN] = client.run(gap(server, 3 * seed + 1, newcomer()))
+        found[NOTHING] = client.run(gap(server, 3 * seed + 2, None))
     return found
 
 
@@ -140,7 +143,7 @@ def measured(options: argparse.Namespace) -> Values:
     both = commands(options)
     names = list(both)
     values: Values = {metric: {name: [] for name in names} for metric in (EIGHT, ONE)}
-    values[GAP] = {name: [] for name in (OURS, TEXT_BESIDE, NOTHING_BESIDE, SERVER)}
+    values[GAP] = {name: [] for name in (OURS, KNOWN, NOTHING, SERVER)}
     with processes.all_running(list(both.values())) as servers:
         for number, order in enumerate([tuple(range(len(names))), *turns(options.rounds, len(names))]):
             for i in order:

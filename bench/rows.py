@@ -167,7 +167,7 @@ ROWS = {
         (
             Goal(pictures.EIGHT, 3.0, (SERVER,)),
             Goal(pictures.ONE, 1.0, (SERVER,)),
-            Goal(pictures.GAP, 2.0, (pictures.TEXT_BESIDE,)),
+            Goal(pictures.GAP, 2.0, (pictures.KNOWN,)),
         ),
         (pictures.EIGHT, pictures.ONE, pictures.GAP),
         "questions about a picture",
