@@ -17,7 +17,7 @@ import numpy as np
 
 from nitro.checkpoints import adapter_kinds, safetensors_file
 from nitro.checkpoints.adapter_tensors import AdapterTensors
-from nitro.checkpoints.adapters import Adapter, LowRank, checked, common_factor, is_embedding
+from nitro.checkpoints.adapters import Adapter, AdapterType, LowRank, checked, common_factor, in_type, is_embedding
 from nitro.errors import AdapterError
 
 PARTS = ("lora_a", "lora_b")
@@ -41,8 +41,8 @@ def read(folder: Path) -> Adapter:
     return Adapter(folder, "mlx", layers)
 
 
-def write(adapter: Adapter, blocks: int, folder: Path) -> None:
-    """Write the adapter in float32 into `folder`, an empty one. Smaller ranks are filled up with zeros. `blocks`: how
+def write(adapter: Adapter, blocks: int, folder: Path, type: AdapterType = "F32") -> None:
+    """Write the adapter in this type into `folder`, an empty one. Smaller ranks are filled up with zeros. `blocks`: how
     many the model has. Raises OSError."""
     scale = common_factor(change.scale for change in adapter.layers.values())
     rank = max(change.rank for change in adapter.layers.values())
@@ -51,7 +51,7 @@ def write(adapter: Adapter, blocks: int, folder: Path) -> None:
         missing = rank - change.rank
         a = np.concatenate([change.a, np.zeros((*change.a.shape[:-2], missing, change.a.shape[-1]), np.float32)], -2)
         b = np.concatenate([change.b, np.zeros((*change.b.shape[:-1], missing), np.float32)], -1)
-        b *= np.float32(change.scale / scale)
+        a, b = in_type(a, b * np.float32(change.scale / scale), type)
         if a.ndim == 2:
             a, b = (b, a) if is_embedding(name) else (a.T, b.T)
         arrays |= {f"{name}.lora_a": a, f"{name}.lora_b": b}
