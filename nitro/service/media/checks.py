@@ -82,7 +82,8 @@ def _medium(source: MediaSource, limits: MediaLimits, data: bytes, kept: KeptFil
     return kept.media(source.kind, data, held_to, param, lambda: _checked(source, limits, data))
 
 
-def _checked(source: MediaSource, limits: MediaLimits, data: bytes) -> bytes:
+def _checked(source: MediaSource, limits: MediaLimits, data: bytes) -> tuple[bytes, float]:
+    """The file, and its seconds."""
     param = source.param
     format = formats.of(data)
     if format is None or format.kind != source.kind:
@@ -92,7 +93,7 @@ def _checked(source: MediaSource, limits: MediaLimits, data: bytes) -> bytes:
     if source.kind == "image":
         from nitro.service.media.images import checked_image
 
-        return checked_image(data, format.name, limits.pixels, source.max_side, param)
+        return checked_image(data, format.name, limits.pixels, source.max_side, param), 0.0
     from nitro.service.media.sounds import checked_sound
 
     return checked_sound(data, format.name, limits.seconds, param)

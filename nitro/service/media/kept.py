@@ -24,6 +24,7 @@ class _Result(Struct, frozen=True):
 
     data: bytes | None
     digest: bytes
+    seconds: float
 
     @property
     def size(self) -> int:
@@ -38,19 +39,27 @@ class KeptFiles:
         self._results: OrderedDict[_Key, _Result] = OrderedDict()  # the latest used last
         self._bytes = 0
 
-    def media(self, kind: MediaKind, data: bytes, held_to: Hashable, param: str, check: Callable[[], bytes]) -> Media:
-        """A file as an engine gets it: as `check` has returned it for the same bytes that were `held_to` the same.
-        Raises what `check` raises."""
+    def media(
+        self,
+        kind: MediaKind,
+        data: bytes,
+        held_to: Hashable,
+        param: str,
+        check: Callable[[], tuple[bytes, float]],
+    ) -> Media:
+        """A file as an engine gets it: as `check` has returned it, with its seconds, for the same bytes that were
+        `held_to` the same. Raises what `check` raises."""
         digest = sha256(data).digest()
         key = digest, (kind, held_to)
         result = self._results.get(key)
         if result is None:
-            made = check()
-            result = _Result(None, digest) if made == data else _Result(made, sha256(made).digest())
+            made, seconds = check()
+            same = made == data
+            result = _Result(None if same else made, digest if same else sha256(made).digest(), seconds)
             self._keep(key, result)
         else:
             self._results.move_to_end(key)
-        return Media(kind, data if result.data is None else result.data, result.digest, param)
+        return Media(kind, data if result.data is None else result.data, result.digest, param, result.seconds)
 
     def _keep(self, key: _Key, result: _Result) -> None:
         if result.size > self._max_bytes:
