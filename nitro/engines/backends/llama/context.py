@@ -3,7 +3,6 @@
 Line references are to llama.cpp as it is in llama-cpp-python 0.3.36.
 """
 
-import copy
 import ctypes
 import logging
 import math
@@ -117,7 +116,8 @@ class LlamaContext:
     def is_exact_with(self, adapter: Any, batch: Batch) -> bool:
         """Whether one that was made exact is so with another adapter, too. It is tried in a small context beside this
         one. Raises LoadError."""
-        trial = LlamaContext(self._model, self.plan, copy.copy(self.parameters))
+        parameters = type(self.parameters).from_buffer_copy(self.parameters)  # what it points to stays with ours
+        trial = LlamaContext(self._model, self.plan, parameters)
         trial.make()
         try:
             return trial._is_exact(batch, adapter)
