@@ -103,7 +103,7 @@ class LlamaContext:
             self.parameters.n_ubatch = rows
             self.make()
             try:
-                exact = all(self._is_exact(batch, pointer) for pointer in (None, *adapters))
+                exact = all(self._is_exact(batch, pointer) for pointer in (*adapters, None))
             except LoadError:
                 self.free()
                 raise
