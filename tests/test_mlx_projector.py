@@ -112,7 +112,8 @@ def test_older_names_of_a_feed_forward(files: tuple[Path, Path], tmp_path: Path)
         writer.add_tensor(name, tensor.data)
     seeing_gguf.close(writer, swapped)
     runners = [Seer(files[0], mmproj=str(file)) for file in (files[1], swapped)]
-    one, other = (runner.logits(runner.read(tiny_vision.CASES[0]), [30]) for runner in runners)
+    prompts = [(runner, runner.read(tiny_vision.CASES[0])) for runner in runners]
+    one, other = (runner.logits(tokens, [len(tokens)]) for runner, tokens in prompts)
     assert np.array_equal(one, other)
     for runner in runners:
         runner.media_thread.shutdown()
