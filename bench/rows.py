@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench import footprint, http, many_models, peers, pictures, processes, two_users
+from bench import adapters, footprint, http, many_models, peers, pictures, processes, two_users
 from bench.measures import HIGHER_IS_BETTER
 from bench.peers import OURS
 from bench.workloads import DRAFTED, FLOAT32, MLX, OLD, OURSELVES, PAIR, SERVER, SWEEP, UNFLAGGED, WORKLOADS, Workload
@@ -165,9 +165,25 @@ ROWS = {
     "http": Row(http_alone, (Goal(FRAMES, 0.85, (BARE,)),), (FRAMES, FIRST_FRAME), "HTTP alone, 64 streams"),
     "pictures": Row(
         pictures.measured,
-        (Goal(pictures.EIGHT, 3.0, (SERVER,)), Goal(pictures.ONE, 1.0, (SERVER,))),
-        (pictures.EIGHT, pictures.ONE),
+        (
+            Goal(pictures.EIGHT, 3.0, (SERVER,)),
+            Goal(pictures.ONE, 1.0, (SERVER,)),
+            Goal(pictures.GAP, 2.0, (pictures.KNOWN,)),
+        ),
+        (pictures.EIGHT, pictures.ONE, pictures.GAP),
         "questions about a picture",
+        extra=True,
+    ),
+    "adapters": Row(
+        adapters.ON_LLAMA,
+        (_at_least(0.7, adapters.ALONE),),
+        title="8 clients over 4 adapters",
+        extra=True,
+    ),
+    "adapters-mlx": Row(
+        adapters.ON_MLX,
+        (_at_least(0.85, adapters.ALONE),),
+        title="MLX, 8 clients over 4 adapters",
         extra=True,
     ),
     "two-users": Row(
