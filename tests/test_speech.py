@@ -59,7 +59,7 @@ def post(server: RunningServer, path: str = TRANSCRIPTIONS, **fields: Any) -> ht
 def test_a_transcript(hearing: RunningServer) -> None:
     client = hearing.client(_strict_response_validation=True)
     for data in (WAV, mp3(), flac()):
-        reply = client.audio.transcriptions.create(file=data, model="m", prompt=SAID)
+        reply = client.audio.transcriptions.create(file=data, model="", prompt=SAID)
         assert reply.text == "It was a dark night."
         usage = reply.usage
         assert usage and usage.type == "tokens" and usage.output_tokens == len(reply.text) + 1
@@ -69,7 +69,7 @@ def test_a_transcript(hearing: RunningServer) -> None:
 
 def test_a_stream(hearing: RunningServer) -> None:
     stream = hearing.client(_strict_response_validation=True).audio.transcriptions.create(
-        file=("speech.wav", WAV, "audio/wav"), model="m", prompt=SAID, stream=True, include=["logprobs"]
+        file=("speech.wav", WAV, "audio/wav"), model="", prompt=SAID, stream=True, include=["logprobs"]
     )
     *deltas, done = list(stream)
     assert {event.type for event in deltas} == {"transcript.text.delta"} and done.type == "transcript.text.done"
@@ -88,7 +88,7 @@ def test_it_ends_with_its_last_event(hearing: RunningServer) -> None:
 
 
 def test_a_text(hearing: RunningServer) -> None:
-    assert hearing.client().audio.transcriptions.create(file=WAV, model="m", prompt=SAID, response_format="text") == (
+    assert hearing.client().audio.transcriptions.create(file=WAV, model="", prompt=SAID, response_format="text") == (
         "It was a dark night.\n"
     )
     reply = post(hearing, prompt=SAID, response_format="text")
@@ -96,15 +96,16 @@ def test_a_text(hearing: RunningServer) -> None:
 
 
 def test_logprobs(hearing: RunningServer) -> None:
-    reply = hearing.client().audio.transcriptions.create(file=WAV, model="m", prompt=SAID, include=["logprobs"])
+    reply = hearing.client().audio.transcriptions.create(file=WAV, model="", prompt=SAID, include=["logprobs"])
     assert "".join(token.token for token in reply.logprobs) == reply.text
-    assert all(token.logprob <= 0 and bytes(token.bytes).decode() == token.token for token in reply.logprobs)
+    assert all(token.logprob <= 0 and bytes(map(int, token.bytes)).decode() == token.token for token in reply.logprobs)
 
 
 def test_a_translation(hearing: RunningServer) -> None:
-    reply = hearing.client().audio.translations.create(file=WAV, model="m", prompt=SAID, temperature=0)
+    with pytest.warns(DeprecationWarning):  # it says so of the models that OpenAI has for it
+        reply = hearing.client().audio.translations.create(file=WAV, model="", prompt=SAID, temperature=0)
     assert reply.text == "It was a dark night."
-    asked = hearing.client().audio.translations.create(file=WAV, model="m").text  # it says its prompt
+    asked = post(hearing, TRANSLATIONS).json()["text"]  # it says its prompt
     assert "Translate the speech in this recording into English." in asked
     asked = post(hearing, TRANSLATIONS, to_language="fr", language="de").json()["text"]
     assert "into French." in asked and "spoken is German." in asked
@@ -114,7 +115,7 @@ def test_what_the_model_is_told(hearing: RunningServer) -> None:
     asked = (
         hearing.client()
         .audio.transcriptions.create(
-            file=WAV, model="m", prompt="Dr. Noe\u0308.", language="pt-BR", keywords=["Nitro", "msgspec"]
+            file=WAV, model="", prompt="Dr. Noe\u0308.", language="pt-BR", keywords=["Nitro", "msgspec"]
         )
         .text
     )
@@ -133,7 +134,7 @@ def test_the_model_is_named(hearing: RunningServer) -> None:
 
 def test_a_model_that_does_not_hear(fake_server: RunningServer) -> None:
     with pytest.raises(openai.BadRequestError) as error:
-        fake_server.client().audio.transcriptions.create(file=WAV, model="m")
+        fake_server.client().audio.transcriptions.create(file=WAV, model="")
     assert (error.value.param, error.value.code) == ("file", "unsupported_content")
 
 
@@ -150,7 +151,7 @@ def test_a_model_that_does_not_hear(fake_server: RunningServer) -> None:
         ({"language": "a" * 50}, "language", "40 letters"),
         ({"languages": ["de", "?"]}, "languages[1]", "the code of a language"),
         ({"language": "de", "languages": ["fr"]}, "language", "'languages'"),
-        ({"temperature": 3}, "temperature", "at most 2"),
+        ({"temperature": -1}, "temperature", "at least 0"),
         ({"include": ["logprobs"], "response_format": "text"}, "include", "'text'"),
     ],
 )
@@ -179,7 +180,7 @@ def test_a_sound_that_does_not_fit(hearing: RunningServer) -> None:
 # Forms
 
 
-BOUNDARY = "==b=="
+BOUNDARY = "--b_7"
 
 
 def body(*parts: tuple[str, bytes]) -> bytes:
@@ -221,7 +222,6 @@ def test_a_form() -> None:
         (body(field("a", "x" * 2**20)), "a"),
         (body(*(field(f"a{number}", "") for number in range(300))), None),
         (body(FILE)[:-40], None),
-        (body(FILE)[9:], None),
         (body(("", b"no name"), FILE)[: len(BOUNDARY) + 6], None),
         (b"", None),
         (b"{}", None),

@@ -16,7 +16,7 @@ from nitro.service.events import Done, Event, PlacedToken, Started, TextDelta, T
 from nitro.service.renderer import Answer
 
 EARLY = Early(sse.MEDIA_TYPE, sse.HEADERS, sse.KEEPALIVE, sse.error, sse.comment)
-TEXT_TYPE = "text/plain; charset=utf-8"
+TEXT_TYPE = "text/plain"
 
 
 class TranscriptRenderer:

@@ -67,7 +67,7 @@ SPEECH: dict[str, Any] = {
     "events": (audio.TranscriptDelta, audio.TranscriptDone, schema.ErrorReply),
     "named": False,
     "form": True,
-    "text": TEXT_TYPE.partition(";")[0],
+    "text": TEXT_TYPE,
 }
 KEPT = (400, *ANY[:2], 404, 413, 429, 500, 503, 507)
 RESPONSE, CONVERSATION = "/v1/responses/{response_id}", "/v1/conversations/{conversation_id}"
