@@ -191,7 +191,7 @@ def body(*parts: tuple[str, bytes]) -> bytes:
 
 
 def read(content: bytes, kind: str = f"multipart/form-data; boundary={BOUNDARY}") -> form.Form:
-    return form.read(b"".join(form.with_type(kind, [content[:20], content[20:]])))
+    return form.read(b"".join(form.with_type(kind, [content[:20], content[20:]])), ("logit_bias",))
 
 
 def field(name: str, content: bytes | str) -> tuple[str, bytes]:
@@ -205,6 +205,8 @@ def test_a_form() -> None:
     fields = [field("a", "ä"), field("b[]", "1"), field("b[]", "2"), field("c[d]", "3"), field("e", "")]
     found = read(body(*fields, FILE))
     assert found.fields == {"a": "ä", "b": ["1", "2"], "c": {"d": "3"}} and found.file == WAV
+    again = [field("a", "1"), field("a", "2"), field("a[]", "3"), field("logit_bias", '{"5": 1}')]
+    assert read(body(*again)).fields == {"a": ["1", "2", "3"], "logit_bias": {"5": 1}}
     assert read(body(field("a[b][c]", "1"))) == form.Form({"a[b][c]": "1"}, None)
     assert (
         read(b"a preamble\r\n" + body(FILE) + b"behind it", f'Multipart/Form-Data; boundary="{BOUNDARY}"').file == WAV
@@ -214,9 +216,10 @@ def test_a_form() -> None:
 @pytest.mark.parametrize(
     ("content", "param"),
     [
-        (body(field("a", "1"), field("a", "2")), "a"),
-        (body(field("a", "1"), field("a[]", "2")), "a"),
+        (body(field("a", "1"), field("a[b]", "2")), "a"),
         (body(field("a[]", "1"), field("a[b]", "2")), "a"),
+        (body(field("a[b]", "1"), field("a[]", "2")), "a"),
+        (body(field("logit_bias", "{1}")), "logit_bias"),
         (body(FILE, FILE), "file"),
         (body(field("a", b"\xff")), "a"),
         (body(field("a", "x" * 2**20)), "a"),
@@ -288,6 +291,7 @@ def test_values_of_a_form() -> None:
     ("fields", "param"),
     [
         ({"temperature": "warm"}, "temperature"),
+        ({"temperature[]": "1"}, "temperature"),
         ({"max_tokens": "0"}, "max_tokens"),
         ({"n": "2"}, "n"),
         ({"stream": "perhaps"}, "stream"),

@@ -1,17 +1,18 @@
 """A body of `multipart/form-data`: a file, and fields, which become an object as JSON has it.
 
     model=a                             {"model": "a"}
-    include[]=a, include[]=b            {"include": ["a", "b"]}
-    chunking_strategy[type]=auto        {"chunking_strategy": {"type": "auto"}}
+    include[]=a, include[]=b            {"include": ["a", "b"]}; the same without the brackets
+    chunking_strategy[type]=auto        {"chunking_strategy": {"type": "auto"}}; or JSON, see `objects`
 
 Values are texts; what reads the object makes numbers and switches of them. A field with an empty value counts as not
 sent, which is how SDKs write null. Source of the form: RFC 7578; of names with brackets: `_qs.py` of OpenAI's SDK.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
+import msgspec
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from nitro.errors import ApiError
@@ -35,8 +36,9 @@ def with_type(content_type: str, pieces: list[bytes]) -> list[bytes]:
     return [content_type.encode("latin-1", "replace").replace(b"\n", b" ") + b"\n", *pieces]
 
 
-def read(body: bytes) -> Form:
-    """A body that `with_type` has put together. Raises ApiError 400, for a field by its name."""
+def read(body: bytes, objects: Collection[str] = ()) -> Form:
+    """A body that `with_type` has put together. `objects`: fields that hold objects. Raises ApiError 400, for a field
+    by its name."""
     end = body.index(b"\n")
     kind, options = parse_options_header(body[:end].decode("latin-1"))
     if kind.lower() != KIND or not options.get("boundary"):
@@ -59,6 +61,9 @@ def read(body: bytes) -> Form:
                 _put(fields, name, _text(name, value))
     except MultipartError as error:
         raise ApiError(400, f"The body is not valid {KIND}: {error}.") from None
+    for name in objects:
+        if isinstance(fields.get(name), str):
+            fields[name] = _object(name, fields[name])
     return Form(fields, file)
 
 
@@ -82,19 +87,23 @@ def _text(name: str, value: bytes) -> str:
         raise ApiError.invalid(name, "a text in UTF-8") from None
 
 
+def _object(name: str, text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        raise ApiError.invalid(name, f"JSON, or fields with names such as '{name}[a]'") from None
+
+
 def _put(fields: dict[str, Any], name: str, value: str) -> None:
-    """Raises ApiError 400 where a name is used in two ways."""
+    """A value that comes again makes a list. Raises ApiError 400 where a name has values and keys."""
     found = _BRACKETS.fullmatch(name)
-    if found is None:
-        if name in fields:
-            raise ApiError.invalid(name, f"one value; the names of a list end with [], as in '{name}[]'")
-        fields[name] = value
-        return
-    name, key = found.groups()
-    there = fields.setdefault(name, {} if key else [])
-    if isinstance(there, dict) and key:
-        there[key] = value
-    elif isinstance(there, list) and not key:
-        there.append(value)
+    name, key = found.groups() if found else (name, None)
+    there = fields.get(name)
+    if isinstance(there, dict) != bool(key) and there is not None:
+        raise ApiError.invalid(name, "values or keys, got both")
+    if key:
+        fields.setdefault(name, {})[key] = value
+    elif there is None:
+        fields[name] = value if key is None else [value]
     else:
-        raise ApiError.invalid(name, "a value, a list or an object, got more than one of them")
+        fields[name] = [*there, value] if isinstance(there, list) else [there, value]

@@ -38,6 +38,7 @@ from nitro.service.requests import Conversation, GenerationRequest, media_part, 
 from nitro.text import speech_tasks, spoken_languages
 from nitro.text.speech_tasks import Hints, Task
 
+OBJECTS = ("logit_bias",)  # fields that may be JSON
 # A transcript is what was said, and not what might have been said: OpenAI's default
 GREEDY = SamplingDefaults(temperature=0.0)
 
@@ -65,7 +66,7 @@ def read_translation(body: bytes, setup: ModelSetup) -> GenerationRequest:
 
 
 def _read(body: bytes, type: type[SpeechRequest], setup: ModelSetup) -> GenerationRequest:
-    fields, file = form.read(body)
+    fields, file = form.read(body, OBJECTS)
     there = {form.FILE: ""} if file is not None else {}  # it is no text, and no field like the others
     request, told, given = json_body.decode(msgspec.json.encode({**fields, **there}), type)
     assert file is not None

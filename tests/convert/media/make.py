@@ -27,7 +27,7 @@ ENDS = {"bos_token_id": 1, "eos_token_id": 2}
 # by kind: what stands before a medium, in each of its rows, and behind it
 PLACES: dict[str, tuple[list[int], int, list[int]]] = {
     **{"qwen2vl": ([3], 5, [4]), "gemma3": ([11], 13, [12])},
-    **{"qwen2audio": ([7], 9, [8]), "voxtral": ([14], 15, [])},
+    "qwen2audio": ([7], 9, [8]),
 }
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]  # Qwen2-VL's
 PATCH, MERGED = 14, 2
@@ -46,7 +46,6 @@ PREPROCESSORS: dict[str, dict[str, Any]] = {
         **{"size": {"height": 224, "width": 224}, "image_seq_length": 16},
     },
     "qwen2audio": WHISPER,
-    "voxtral": WHISPER,
 }
 
 
@@ -82,22 +81,12 @@ def qwen2audio() -> Any:
     return transformers.Qwen2AudioForConditionalGeneration(config)
 
 
-def voxtral() -> Any:
-    """Four positions of the encoder side by side are a row."""
-    tower = {**TOWER, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 128}
-    text = {**TEXT, **ENDS, "model_type": "llama", "head_dim": 16, "tie_word_embeddings": False}
-    config = transformers.VoxtralConfig(audio_config=tower, text_config=text, audio_token_id=15)
-    return transformers.VoxtralForConditionalGeneration(config)
-
-
-def heard(kind: str, sounds: np.ndarray) -> tuple[dict[str, torch.Tensor], int]:
+def heard(sounds: np.ndarray) -> tuple[dict[str, torch.Tensor], int]:
     """What the model gets beside ids, and the rows of a sound: of 30 seconds, however long it is, as in llama.cpp."""
     about = {name: value for name, value in WHISPER.items() if isinstance(value, int)}
     extract = transformers.WhisperFeatureExtractor(**about)
     samples = [sound.astype(np.float32) / 2**15 for sound in sounds]
     features = extract(samples, sampling_rate=about["sampling_rate"], return_tensors="pt").input_features
-    if kind == "voxtral":
-        return {"input_features": features}, TOWER["max_source_positions"] // 4
     whole = torch.ones(len(sounds), features.shape[-1], dtype=torch.long)
     return {"input_features": features, "feature_attention_mask": whole}, TOWER["max_source_positions"] // 2
 
@@ -123,7 +112,7 @@ def seen(kind: str, pictures: np.ndarray) -> tuple[dict[str, torch.Tensor], int]
     )
 
 
-KINDS = {"qwen2vl": qwen2vl, "gemma3": gemma3, "qwen2audio": qwen2audio, "voxtral": voxtral}
+KINDS = {"qwen2vl": qwen2vl, "gemma3": gemma3, "qwen2audio": qwen2audio}
 
 
 def make(kind: str) -> None:
@@ -143,7 +132,7 @@ def make(kind: str) -> None:
     for file in FOLDER.glob("tokenizer*.json"):
         shutil.copy(file, folder)
     prompt = np.load(FOLDER / "prompt.npz")
-    more, rows = (heard if PREPROCESSORS[kind] is WHISPER else seen)(kind, prompt[kind])
+    more, rows = heard(prompt[kind]) if PREPROCESSORS[kind] is WHISPER else seen(kind, prompt[kind])
     before, place, behind = PLACES[kind]
     medium = [*before, *[place] * rows, *behind]
     ids = [*prompt["before"], *(medium * len(prompt[kind])), *prompt["after"]]
