@@ -147,7 +147,12 @@ async def chat(
     request = endpoint.http_request(body)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=endpoint.ssl_context)
+            reader, writer = await asyncio.open_connection(
+                endpoint.host,
+                endpoint.port,
+                ssl=endpoint.ssl_context,
+                local_addr=(endpoint.source, 0) if endpoint.source else None,
+            )
     except (OSError, ssl.SSLError) as error:
         reason = str(error) or f"no connection within {CONNECT_TIMEOUT:g} s"
         raise BenchError(f"{endpoint.host}:{endpoint.port} cannot be reached: {reason}") from None

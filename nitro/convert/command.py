@@ -4,8 +4,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from nitro.checkpoints import adapter_kinds
 from nitro.checkpoints.adapters import AdapterType
 from nitro.convert import adapters, checkpoint, output, progress, routes, verify
@@ -14,7 +12,7 @@ from nitro.convert.comparison import Cosines, LogitScores, Proof
 from nitro.convert.plan import ConversionPlan, default_target
 from nitro.errors import ConvertError
 from nitro.models.conversion_report import path_for
-from nitro.system import program
+from nitro.system import program, terminal
 
 # The types of a LoRA's numbers: the option that chooses, and what it may say, the usual one first
 ADAPTER_TYPES: dict[str, tuple[str, dict[str, AdapterType]]] = {
@@ -108,11 +106,9 @@ def show(proof: Proof, title: str = "") -> None:
 
 
 def _print(lines: dict[str, str], title: str = "") -> None:
-    console = Console(soft_wrap=True)
     if title:
-        console.print(title, highlight=False, markup=False)
-    for name, value in lines.items():
-        console.print(f"  {name:10} {value}", highlight=False, markup=False)
+        terminal.say(title)
+    terminal.facts(lines)
 
 
 def _describe_scores(scores: LogitScores | Cosines) -> dict[str, str]:

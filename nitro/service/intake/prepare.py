@@ -309,6 +309,7 @@ def _prepared(
         ignored=ignored,
         unknown_model=None,
         keep_alive=request.keep_alive,
+        tier=request.tier,
     )
 
 
