@@ -47,10 +47,10 @@ def _multiply_by_numpy() -> None:
     """From now on NumPy computes the products of layers: MLX's CPU build leaves those of plain weights to the reference
     BLAS, and those of packed ones to loops, which takes twenty times as long."""
 
-    def plain(layer: Any) -> mx.array:
+    def plain(layer: Any) -> Any:
         return layer.weight
 
-    def unpacked(layer: Any) -> mx.array:
+    def unpacked(layer: Any) -> Any:
         packed = (layer.weight, layer.scales, layer.get("biases"))
         return mx.dequantize(*packed, group_size=layer.group_size, bits=layer.bits, mode=layer.mode)
 
