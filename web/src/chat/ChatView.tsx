@@ -1,0 +1,5 @@
+import { strings } from "../strings";
+
+export function ChatView() {
+  return <main class="view">{strings.shell.views.chat}</main>;
+}
