@@ -284,6 +284,7 @@ def test_a_conversation_outlives_a_reload_and_travels_as_a_file(
     with tab.page.expect_download() as download:
         tab.press("Export as Markdown")
     assert "Kept" in download.value.path().read_text() and download.value.suggested_filename == "Kept.md"
+    download.value.save_as(tmp_path / "Kept.md")
     other = visit(talking)
     other.page.get_by_text("Your conversations will be listed here.").wait_for()
     other.page.get_by_label("Import").set_input_files(tmp_path / "all.json")
@@ -295,6 +296,11 @@ def test_a_conversation_outlives_a_reload_and_travels_as_a_file(
     other.page.get_by_role("link", name="␂Kept␃").wait_for(state="detached")
     other.press("Undo")
     other.page.get_by_role("link", name="␂Kept␃").wait_for()
+    other.page.get_by_label("Import").set_input_files(tmp_path / "Kept.md")
+    other.page.get_by_text("One conversation was imported.").wait_for()
+    other.page.get_by_role("link", name="␂Kept␃").nth(1).click()
+    assert "Kept" in other.wait_answer().inner_text()
+    say(other, "More")
     (tmp_path / "other.json").write_text('{"form": "something else"}')
     other.page.get_by_label("Import").set_input_files(tmp_path / "other.json")
     other.page.get_by_text("This file holds no conversations").wait_for()
