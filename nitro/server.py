@@ -36,6 +36,7 @@ from nitro.models.catalog import Catalog
 from nitro.models.fetching import Fetching
 from nitro.models.handle import ServedModel
 from nitro.models.pool import Pool
+from nitro.records import recorder
 from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
 from nitro.service.intake.lanes import Intake
@@ -105,7 +106,19 @@ class Server:
         self._kept = Background(Memory(self.store), self.service, self.models, ResponsesRenderer, config.parallel)
         fetching = Fetching(self.models, offered, allowed=not config.no_pull)
         max_body = config.max_body * 2**20
-        app = make_app(self.models, self.service, guard, metrics, max_body, self.stop, self._kept, embedding, fetching)
+        self.recorder = recorder.make(config.record, config.record_size, config.record_files, config.api_key)
+        app = make_app(
+            self.models,
+            self.service,
+            guard,
+            metrics,
+            max_body,
+            self.stop,
+            self._kept,
+            embedding,
+            fetching,
+            self.recorder,
+        )
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
         self._uvicorn = _Uvicorn(
@@ -169,6 +182,8 @@ class Server:
     async def _serve(self) -> None:
         self.models.start()
         self._kept.start()
+        if self.recorder:
+            self.recorder.start()
         serving = asyncio.create_task(self._uvicorn.serve([self._launch.socket]))
         watching = asyncio.create_task(self._watch())
         try:
@@ -181,6 +196,8 @@ class Server:
             self.stop()
             await serving
             await self._kept.close()
+            if self.recorder:
+                await self.recorder.close()
             if self.store:
                 await self.store.close()
             await self.models.close()
@@ -258,6 +275,8 @@ def banner(server: Server, model: ServedModel | None = None, info: ModelInfo | N
     """Print what was loaded, where it computes, and the URL."""
     config = server.config
     rows = _described(model, info, config.draft) if model and info else {"model": "none is loaded yet"}
+    if server.recorder:
+        rows["records"] = f"every request and its reply, in {server.recorder.folder}"
     rows = {**rows, "URL": f"{server.url}/v1"}
     click.secho(f"Nitro {__version__}", err=True, bold=True)
     for name, value in rows.items():

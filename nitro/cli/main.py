@@ -12,6 +12,8 @@ from nitro.cli.first_nitro import FirstNitroGroup
 from nitro.cli.list import list_models
 from nitro.cli.ps import ps
 from nitro.cli.pull import pull
+from nitro.cli.redact import redact
+from nitro.cli.replay import replay
 from nitro.cli.rm import rm
 from nitro.cli.run import run
 from nitro.cli.serve import serve
@@ -27,5 +29,9 @@ def main() -> None:
     file_descriptors.fill_standard()
 
 
-for command in (serve, chat, run, pull, list_models, show, ps, rm, config, doctor, bench, convert, verify):
+COMMANDS = (
+    *(serve, chat, run, pull, list_models, show, ps, rm, config, doctor),
+    *(bench, replay, redact, convert, verify),
+)
+for command in COMMANDS:
     main.add_command(command)

@@ -14,6 +14,7 @@ from nitro.engines.types import Overflow
 from nitro.errors import EngineError, TemplateError
 from nitro.models.lease import Lease
 from nitro.models.pool import Pool
+from nitro.service import request_log
 from nitro.service.asked import Asked
 from nitro.service.disconnects import ClientDisconnected, unless_disconnected
 from nitro.service.failures import as_api_error
@@ -76,7 +77,7 @@ class EmbeddingService:
         Raises ApiError for everything that is wrong with it or keeps the engine from it, and ClientDisconnected.
         """
         lease: Lease | None = None
-        log = RequestLog(principal.request_id, self._metrics)
+        log = request_log.begin(principal, self._metrics)
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))
@@ -112,6 +113,7 @@ class EmbeddingService:
         loaded = time.monotonic()
         prepared = await self._intake.read_embedding(model.setup(info), raw.reader, body, self._strict, lease.found)
         log.ignored = prepared.ignored
+        log.fingerprint = model.fingerprint(info)
         lease.keep_alive(prepared.keep_alive)
         if prepared.unknown_model:
             self._models.note(prepared.unknown_model)

@@ -6,6 +6,7 @@ import time
 from nitro.service.choices import Choices
 from nitro.service.events import GenerationTimings
 from nitro.service.metrics import Metrics
+from nitro.service.requests import Principal
 
 log = logging.getLogger("nitro.request")
 
@@ -22,6 +23,9 @@ class RequestLog:
         self.adapter: str | None = None  # of the model, that answers in its place
         self.choices: Choices | None = None
         self.ignored: list[str] = []  # parameters without effect
+        self.fingerprint: str | None = None  # of the model, with its adapters
+        self.template: str | None = None  # the source of the chat template that the prompt was made with
+        self.how: str | None = None  # it ended: see `end`
         self._embedded: dict[str, int] = {}  # what is told of a request for embeddings
         self._began = time.monotonic()
         self._accepted = self._began
@@ -71,11 +75,27 @@ class RequestLog:
             accepted_tokens=sum(choice.accepted for choice in choices),
         )
 
+    @property
+    def queue_seconds(self) -> float | None:
+        """Until it got a slot; None: it has none yet."""
+        return self.choices.generation.queue_seconds if self.choices else None
+
+    @property
+    def first_token_seconds(self) -> float | None:
+        """Until the first tokens; None before."""
+        return self._seconds[0]
+
+    @property
+    def embedded_tokens(self) -> int | None:
+        """Of a request for embeddings that was accepted."""
+        return self._embedded.get("prompt")
+
     def end(self, how: str | None = None) -> None:
         """`how`: "left", or an error; None: the finish reasons say it."""
         if self._ended:
             return
         self._ended = True
+        self.how = how
         how = how and "".join(c if c.isprintable() else " " for c in how)  # a client's words make no line of their own
         if self._embedded:
             self._end_embedding(how)
@@ -113,3 +133,11 @@ class RequestLog:
             "finish": ",".join(dict.fromkeys(choice.finish or "-" for choice in choices.choices)),
         }
         self._write(" ".join(f"{name}={value}" for name, value in numbers.items()), how)
+
+
+def begin(principal: Principal, metrics: Metrics) -> RequestLog:
+    """The log of a request, which begins here."""
+    begun = RequestLog(principal.request_id, metrics)
+    if principal.follow:
+        principal.follow(begun)
+    return begun

@@ -8,7 +8,7 @@ unchecked. Reading may take long, so it happens in an intake process (see `intak
 from asyncio import Future
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +19,9 @@ from nitro.service.asked import Asked
 from nitro.service.media.sources import MediaSource
 from nitro.text.tool_grammar import CallableTool
 from nitro.text.tools import Tool
+
+if TYPE_CHECKING:
+    from nitro.service.request_log import RequestLog
 
 KEPT_SECONDS = 1800.0  # OpenAI's shortest lifetime of a prompt's beginning in its cache
 
@@ -156,10 +159,12 @@ class RawRequest:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who makes a request. `left` is done once nobody waits for the reply any more."""
+    """Who makes a request. `left` is done once nobody waits for the reply any more. `follow` is told of the request's
+    log, by somebody who wants to know how it goes."""
 
     request_id: str
     left: Future[None]
+    follow: Callable[["RequestLog"], None] | None = None
 
 
 def text_part(text: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import msgspec
 from litestar import MediaType, Response, get
 from msgspec import Struct
 
-from nitro.api import sse
+from nitro.api import records, sse
 from nitro.api.anthropic import models as anthropic_models
 from nitro.api.anthropic import requests as anthropic_requests
 from nitro.api.anthropic import schema as anthropic
@@ -61,6 +61,12 @@ PAGE: dict[str, Json] = {
 }
 OF_MODEL: dict[str, Json] = {"model": {"type": "string", "description": "Of which model. Default: of the default one."}}
 KEPT = (400, *ANY[:2], 404, 413, 429, 500, 503, 507)
+RECORDS = (400, *ANY[:2], 404, 500, 503)
+RECORD = "/v1/records/{record_id}"
+OF_RECORDS: dict[str, Json] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": records.MOST, "default": 20},
+    "after": {"type": "string", "description": "The id of the record before the first one."},
+}
 RESPONSE, CONVERSATION = "/v1/responses/{response_id}", "/v1/conversations/{conversation_id}"
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/chat/completions"): Operation(
@@ -158,6 +164,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         llama_adapters.Success,
         query=OF_MODEL,
     ),
+    ("get", "/v1/records"): Operation("The requests that are recorded", RECORDS, records.RecordList, query=OF_RECORDS),
+    ("delete", "/v1/records"): Operation("Delete all records", RECORDS, records.RecordsDeleted),
+    ("get", RECORD): Operation("A record", RECORDS, records.Record),
+    ("delete", RECORD): Operation("Delete a record", RECORDS, records.RecordsDeleted),
+    ("get", f"{RECORD}/file"): Operation("A record as a file of its own", RECORDS, "application/jsonl"),
     ("get", "/health"): Operation("Whether the server is well", (403, 500), schema.Health, open=True),
     ("get", "/healthz"): Operation("The same, in the first Nitro's form", (403, 500), MediaType.HTML.value, open=True),
     ("get", "/metrics"): Operation("Metrics for Prometheus", ANY, CONTENT_TYPE.partition(";")[0]),
@@ -169,7 +180,7 @@ ERRORS = {
     400: "The request is wrong; `param` says where.",
     401: "The API key is missing or wrong.",
     403: "Requests from this web page (Origin), or by this name of the server (Host), are not allowed.",
-    404: "There is no such model, response, conversation or item.",
+    404: "There is no such model, response, conversation, item or record.",
     409: "The model has requests under way, or another one has its name.",
     413: "The body is too large.",
     422: "The model's output breaks the schema that `param` names; or such requests made the engine crash repeatedly.",
@@ -178,7 +189,7 @@ ERRORS = {
     501: "The server does not do this.",
     502: "The hub cannot be reached, or answers with an error.",
     503: "No engine is running, it crashed while it worked on the request, or there is no room for the model; or "
-    "what is kept cannot be read or written.",
+    "what is kept or recorded cannot be read or written.",
     507: "There is no room to keep it, or the disk cannot be written.",
     529: "The same as 503, for Anthropic's clients, where it may be otherwise soon.",
 }
