@@ -78,7 +78,7 @@ def test_an_answer_is_recorded_as_its_client_got_it(client: httpx.Client, path: 
     if stream:
         assert "".join(text for _, text in exchange["stream"]) == reply.text
         times = [at for at, _ in exchange["stream"]]
-        assert times == sorted(times) and len(times) > 1
+        assert times == sorted(times) and times[0] > 0
     else:
         assert exchange["reply"] == reply.json()
     served = exchange["served"]

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ PICTURE = base64.b64encode(PNG.getvalue()).decode()
 @pytest.fixture(scope="module")
 def traffic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, Path]]:
     """A server, and a folder with a request of each protocol, whole and as a stream."""
-    at = tmp_path_factory.mktemp("records")
+    at, kept = tmp_path_factory.mktemp("records"), tmp_path_factory.mktemp("kept")
     with RunningServer(ServeConfig(engine=FAKE, port=0, record=at)) as server:
         server.ready()
         with httpx.Client(base_url=server.url, timeout=CEILING) as client:
@@ -49,7 +50,9 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningS
             assert client.post("/v1/responses", json=more).status_code == 200
             assert client.delete(f"/v1/responses/{first['id']}").status_code == 200  # nobody else knows it
         server.run(server.server.recorder.written())
-        yield server, at
+        for file in folder.files(at):
+            shutil.copy(file, kept)  # what the tests send is recorded, too
+        yield server, kept
 
 
 def replayed(file: Path, url: str, *options: str) -> Result:

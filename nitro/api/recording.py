@@ -27,7 +27,7 @@ class Recording:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, as ASGI specifies."""
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in PATHS:
+        if scope.get("method") != "POST" or scope["path"] not in PATHS:
             return await self._app(scope, receive, send)
         tape = _tape(scope)
         scope["state"][_TAPE] = tape

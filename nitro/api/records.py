@@ -10,8 +10,8 @@ from msgspec import Raw, Struct
 
 from nitro.api.trust import is_trusted
 from nitro.errors import ApiError
-from nitro.records import folder, form, summary
-from nitro.records.form import Line
+from nitro.records import folder, form, protocols, summary
+from nitro.records.form import Answer, Exchange, Line
 from nitro.records.recorder import Recorder
 from nitro.records.summary import Summary
 
@@ -30,11 +30,13 @@ class RecordList(Struct):
 
 
 class Record(Struct):
-    """The lines of a record's file: docs/records.md. `template`: null where it took none."""
+    """The lines of a record's file: docs/records.md. `template`: null where it took none. `answer`: what the reply
+    says, in one form for all protocols."""
 
     file: Raw
     template: Raw
     exchange: Raw
+    answer: Answer
     object: str = "record"
 
 
@@ -59,8 +61,10 @@ async def list_records(request: Request) -> RecordList:
 @get("/v1/records/{record_id:str}")
 async def get_record(request: Request) -> Record:
     """One of them, whole."""
-    by_kind = {str(line.__struct_config__.tag): form.raw(line) for line in await _found(request)}
-    return Record(by_kind["file"], by_kind.get("template", form.NONE), by_kind["exchange"])
+    lines = await _found(request)
+    by_kind = {str(line.__struct_config__.tag): form.raw(line) for line in lines}
+    (answer,) = (protocols.answer_of(line) for line in lines if isinstance(line, Exchange))
+    return Record(by_kind["file"], by_kind.get("template", form.NONE), by_kind["exchange"], answer)
 
 
 @get("/v1/records/{record_id:str}/file")

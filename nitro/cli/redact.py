@@ -1,5 +1,6 @@
 """`nitro redact`."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,9 +59,9 @@ def _redacted(lines: "list[Line]", out: Path, tokenizer: "ServerTokenizer") -> "
     from nitro.records.redaction import command
     from nitro.records.redaction.words import Words
 
-    words = Words(tokenizer)
     hidden = not sys.stderr.isatty()
-    with click.progressbar(length=len(lines), label="Redacting", file=sys.stderr, hidden=hidden) as bar:
-        command.redact(lines, words, out, lambda: bar.update(1))
-    tokenizer.close()
+    with contextlib.closing(tokenizer):
+        words = Words(tokenizer)
+        with click.progressbar(length=len(lines), label="Redacting", file=sys.stderr, hidden=hidden) as bar:
+            command.redact(lines, words, out, lambda: bar.update(1))
     return words

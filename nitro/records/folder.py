@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nitro import __version__
+from nitro.errors import RecordError
 from nitro.records import form
 from nitro.records.form import Exchange, Head, Template
 
@@ -135,7 +136,7 @@ def read(file: Path) -> Iterator[form.Line]:
     with file.open("rb") as lines:
         for data in lines:
             if data.endswith(b"\n"):
-                with contextlib.suppress(form.RecordError):
+                with contextlib.suppress(RecordError):
                     yield form.decode(data)
 
 
@@ -144,7 +145,7 @@ def newest_first(folder: Path) -> Iterator[tuple[Exchange, Path, int]]:
     for file in reversed(files(folder)):
         with contextlib.suppress(FileNotFoundError):
             for data in _lines_backwards(file):
-                with contextlib.suppress(form.RecordError):
+                with contextlib.suppress(RecordError):
                     line = form.decode(data)
                     if isinstance(line, Exchange):
                         yield line, file, len(data)
@@ -152,7 +153,7 @@ def newest_first(folder: Path) -> Iterator[tuple[Exchange, Path, int]]:
 
 def find(folder: Path, id: str) -> list[form.Line] | None:
     """A record as a file of its own; None where there is none. Raises OSError."""
-    needle = form.raw(id)
+    needle = bytes(form.raw(id))
     for file in reversed(files(folder)):
         head: Head | None = None
         templates: dict[str, Template] = {}
@@ -160,7 +161,7 @@ def find(folder: Path, id: str) -> list[form.Line] | None:
             for data in lines:
                 if needle not in data and not data.startswith((b'{"kind":"file"', b'{"kind":"template"')):
                     continue
-                with contextlib.suppress(form.RecordError):
+                with contextlib.suppress(RecordError):
                     line = form.decode(data)
                     if isinstance(line, Head):
                         head = line

@@ -76,7 +76,9 @@ def exchange(tape: Tape, masks: Masks) -> tuple[Exchange, Template | None]:
         served=served,
     )
     if tape.streamed:
-        made.stream = [(_rounded(at), masks.apply(data).decode(errors="replace")) for at, data in tape.sent]
+        pieces = masks.apply_to_pieces([data for _, data in tape.sent])
+        times = [_rounded(at) for at, _ in tape.sent]
+        made.stream = [(at, data.decode(errors="replace")) for at, data in zip(times, pieces, strict=True)]
     else:
         made.reply, made.reply_text = form.body(masks.apply(b"".join(data for _, data in tape.sent)))
     return made, kept

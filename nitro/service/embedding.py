@@ -14,7 +14,7 @@ from nitro.engines.types import Overflow
 from nitro.errors import EngineError, TemplateError
 from nitro.models.lease import Lease
 from nitro.models.pool import Pool
-from nitro.service import request_log
+from nitro.service import follower
 from nitro.service.asked import Asked
 from nitro.service.disconnects import ClientDisconnected, unless_disconnected
 from nitro.service.failures import as_api_error
@@ -77,7 +77,7 @@ class EmbeddingService:
         Raises ApiError for everything that is wrong with it or keeps the engine from it, and ClientDisconnected.
         """
         lease: Lease | None = None
-        log = request_log.begin(principal, self._metrics)
+        log = follower.begin(principal, self._metrics)
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))

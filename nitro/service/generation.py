@@ -22,7 +22,7 @@ from nitro.errors import EngineError, NitroError, PromptTooLong, TemplateError
 from nitro.models.handle import ServedModel
 from nitro.models.lease import Lease
 from nitro.models.pool import Pool
-from nitro.service import ignored_parameters, request_log
+from nitro.service import follower, ignored_parameters
 from nitro.service.asked import Asked
 from nitro.service.choices import Choices, OutputSpec
 from nitro.service.delivery import Delivery, Sink
@@ -70,7 +70,7 @@ class GenerationService:
         """
         raw = RawRequest.of(request) if isinstance(request, GenerationRequest) else request
         lease: Lease | None = None
-        log = request_log.begin(principal, self._metrics)
+        log = follower.begin(principal, self._metrics)
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))
@@ -100,7 +100,7 @@ class GenerationService:
         """Read a request that wants no generation, or nothing but its prompt. Returns what `ask` makes of it, for which
         its model is there. Raises what `generate` does."""
         lease: Lease | None = None
-        log = request_log.begin(principal, self._metrics)
+        log = follower.begin(principal, self._metrics)
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))

@@ -6,7 +6,6 @@ import time
 from nitro.service.choices import Choices
 from nitro.service.events import GenerationTimings
 from nitro.service.metrics import Metrics
-from nitro.service.requests import Principal
 
 log = logging.getLogger("nitro.request")
 
@@ -133,11 +132,3 @@ class RequestLog:
             "finish": ",".join(dict.fromkeys(choice.finish or "-" for choice in choices.choices)),
         }
         self._write(" ".join(f"{name}={value}" for name, value in numbers.items()), how)
-
-
-def begin(principal: Principal, metrics: Metrics) -> RequestLog:
-    """The log of a request, which begins here."""
-    begun = RequestLog(principal.request_id, metrics)
-    if principal.follow:
-        principal.follow(begun)
-    return begun

@@ -69,5 +69,5 @@ def _inline(body: dict[str, Any], history: dict[str, Any]) -> None:
     own = body.get("input")
     items = [{"role": "user", "content": own}] if isinstance(own, str) else own if isinstance(own, list) else []
     referenced = table(history.get("referenced"))
-    items = [referenced.get(item.get("id"), item) if isinstance(item, dict) else item for item in items]
+    items = [referenced.get(str(item.get("id")), item) if isinstance(item, dict) else item for item in items]
     body["input"] = [*history.get("items", []), *items]
