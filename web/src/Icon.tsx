@@ -22,7 +22,7 @@ const LINES = {
   send: "M12 19V5M6 11l6-6 6 6",
   sliders: "M4 8h9m4 0h3M4 16h3m4 0h9M15 6v4M9 14v4",
   stop: "M7 7h10v10H7z",
-  theme: "M12 4a8 8 0 1 0 0 16zM12 4v16",
+  theme: "M12 4a8 8 0 1 0 .01 0zM12 8a4 4 0 0 1 0 8z",
   warning: "M12 4l9 16H3zM12 10v5M12 17.500h.01",
 };
 

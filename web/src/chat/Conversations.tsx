@@ -7,7 +7,8 @@ import { strings } from "../strings";
 import type { Conversation } from "./conversation";
 import { begin, current, list, remove, takeIn } from "./desk";
 import { kept } from "./store";
-import { asJson, asMarkdown, download, fromJson } from "./transfer";
+import { asMarkdown } from "./markdownFile";
+import { asJson, download, fromFile } from "./transfer";
 
 const words = strings.chat.conversations;
 
@@ -23,7 +24,7 @@ export function Conversations({ onClose, onChosen, onKeys }: Properties) {
   const [gone, setGone] = useState<Conversation | null>(null);
   const importFile = async () => {
     const chosen = file.current?.files?.[0];
-    const found = chosen ? fromJson(await chosen.text()) : [];
+    const found = chosen ? fromFile(await chosen.text()) : [];
     takeIn(found);
     setTold(found.length ? words.imported(found.length) : words.notImported);
     if (file.current) file.current.value = "";
@@ -71,7 +72,7 @@ export function Conversations({ onClose, onChosen, onKeys }: Properties) {
         <button class="quiet" onClick={onKeys}>
           {strings.chat.keys.open}
         </button>
-        <input ref={file} type="file" accept=".json,application/json" hidden onChange={importFile} aria-label={words.import} />
+        <input ref={file} type="file" accept=".json,.md,application/json,text/markdown" hidden onChange={importFile} aria-label={words.import} />
       </div>
     </aside>
   );

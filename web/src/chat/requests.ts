@@ -1,7 +1,6 @@
 // What the page asks of `POST /v1/chat/completions`: a conversation's messages and settings, in the API's words.
 
-import { type Message, type Settings, upTo } from "./conversation";
-import type { Conversation } from "./conversation";
+import { type Conversation, type Message, type Settings, upTo } from "./conversation";
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
@@ -14,7 +13,7 @@ export class UnfitSettings extends Error {}
 export function bodyOf(conversation: Conversation, id: string): Record<string, unknown> {
   const answer = conversation.messages[id];
   const { settings } = conversation;
-  const messages = upTo(conversation, id).filter((each) => each.id !== id || each.text).map(messageOf);
+  const messages = upTo(conversation, id).filter(saysSomething).map(messageOf);
   const system = settings.system.trim() ? [{ role: "system", content: settings.system }] : [];
   return {
     ...settings.parameters,
@@ -27,6 +26,11 @@ export function bodyOf(conversation: Conversation, id: string): Record<string, u
     ...formatOf(settings),
     ...toolsOf(settings),
   };
+}
+
+/** Not an answer that has not come yet, or never did. */
+function saysSomething(message: Message): boolean {
+  return message.role !== "assistant" || Boolean(message.text || message.calls?.length);
 }
 
 function messageOf(message: Message): Record<string, unknown> {

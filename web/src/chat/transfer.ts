@@ -1,7 +1,7 @@
-// Conversations as files: JSON, which can be taken in again, and Markdown, which can be read.
+// Conversations as files: JSON holds all that is known of them, Markdown what is shown of one.
 
-import { strings } from "../strings";
-import { type Conversation, type Message, NO_SETTINGS, path } from "./conversation";
+import { type Conversation, NO_SETTINGS } from "./conversation";
+import { fromMarkdown } from "./markdownFile";
 
 const FORM = "nitro-conversations-1";
 
@@ -10,23 +10,14 @@ export function asJson(conversations: Conversation[]): string {
   return JSON.stringify({ form: FORM, conversations }, null, 1);
 }
 
-/** The conversations of such a file; none where it is another one. */
-export function fromJson(text: string): Conversation[] {
+/** The conversations of such a file, or of one in Markdown; none where it is another one. */
+export function fromFile(text: string): Conversation[] {
   try {
-    const read = JSON.parse(text) as { form?: string; conversations?: unknown[] };
-    return read.form === FORM && Array.isArray(read.conversations) ? read.conversations.filter(isConversation).map(whole) : [];
+    return fromJson(JSON.parse(text));
   } catch {
-    return [];
+    const found = fromMarkdown(text);
+    return found ? [found] : [];
   }
-}
-
-/** What is shown of it, to be read. */
-export function asMarkdown(conversation: Conversation): string {
-  const { system } = conversation.settings;
-  const parts = [`# ${conversation.title}`];
-  if (system) parts.push(`## ${strings.chat.roles["system"]}`, system);
-  for (const message of path(conversation)) parts.push(...messageParts(message));
-  return `${parts.filter(Boolean).join("\n\n")}\n`;
 }
 
 /** Give a text to the person as a file. */
@@ -38,21 +29,8 @@ export function download(name: string, text: string): void {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-function messageParts(message: Message): string[] {
-  const from = message.role === "assistant" && message.model ? ` (${message.model})` : "";
-  const reasoning = message.reasoning ? quoted(`${strings.chat.message.reasoning}\n\n${message.reasoning}`) : "";
-  const calls = (message.calls ?? []).map((call) => `\`${call.name}\`\n\n${fenced(call.arguments)}`);
-  const files = (message.attachments ?? []).map((each) => (each.kind === "image" ? `![${each.name}](${each.url})` : `[${each.name}](${each.url})`));
-  return [`## ${strings.chat.roles[message.role]}${from}`, reasoning, ...files, message.text, ...calls];
-}
-
-function quoted(text: string): string {
-  return text.replace(/^/gm, "> ");
-}
-
-function fenced(text: string): string {
-  const ticks = "`".repeat(Math.max(3, ...[...text.matchAll(/`+/g)].map((found) => found[0].length + 1)));
-  return `${ticks}json\n${text}\n${ticks}`;
+function fromJson(read: { form?: string; conversations?: unknown[] } | null): Conversation[] {
+  return read?.form === FORM && Array.isArray(read.conversations) ? read.conversations.filter(isConversation).map(whole) : [];
 }
 
 function isConversation(value: unknown): value is Conversation {

@@ -7,15 +7,20 @@ const INLINE = /^(?:\$(?!\s)((?:\\.|[^\\$\n])+?)(?<!\s)\$(?![0-9])|\\\(([^\n]+?)
 const BLOCK = /^(?:\$\$\n?([^$]+?)\n?\$\$|\\\[\n?([^]+?)\n?\\\])(?:\n|$)/;
 
 export const mathExtension: MarkedExtension = {
-  extensions: [extension("math", "inline", INLINE, "math"), extension("mathBlock", "block", BLOCK, "math block")],
+  extensions: [
+    extension("math", "inline", INLINE, /\$|\\\(/, "math"),
+    extension("mathBlock", "block", BLOCK, /\n(?:\$\$|\\\[)/, "math block"),
+  ],
 };
+type Level = "inline" | "block";
 
-function extension(name: string, level: "inline" | "block", rule: RegExp, classes: string): TokenizerAndRendererExtension {
+/** `begin`: where other text has to end, since a formula may follow. */
+function extension(name: string, level: Level, rule: RegExp, begin: RegExp, classes: string): TokenizerAndRendererExtension {
   return {
     name,
     level,
     start: (text) => {
-      const found = text.search(/\$|\\[([]/);
+      const found = text.search(begin);
       return found < 0 ? undefined : found;
     },
     tokenizer(text) {
