@@ -180,7 +180,7 @@ def test_a_response_brings_what_it_goes_on_with(client: httpx.Client) -> None:
     post(client, "/v1/responses", {"input": "Two", "max_output_tokens": 2, "previous_response_id": first["id"]})
     newest, _ = records(client)
     history = client.get(f"/v1/records/{newest['id']}").json()["exchange"]["history"]
-    assert history["items"][0]["content"] == "One" and history["items"][1]["role"] == "assistant"
+    assert history["items"][0]["content"][0]["text"] == "One" and history["items"][1]["role"] == "assistant"
 
 
 def test_without_the_option_there_are_none(fake_server: RunningServer) -> None:

@@ -8,7 +8,7 @@ from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Sen
 
 from nitro.api import reply_writer
 from nitro.records.form import Served
-from nitro.records.protocols import PATHS
+from nitro.records.protocols import PATHS, is_stream
 from nitro.records.recorder import Recorder
 from nitro.records.tape import Tape, Told
 from nitro.service.request_log import RequestLog
@@ -46,9 +46,8 @@ class Recording:
         async def send_noted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 tape.status = message["status"]
-                headers = dict(message["headers"])
-                tape.media_type = headers.get(b"content-type", b"").decode("latin-1")
-                tape.streamed = b"content-length" not in headers
+                tape.media_type = dict(message["headers"]).get(b"content-type", b"").decode("latin-1")
+                tape.streamed = is_stream(tape.media_type)
             elif message["type"] == "http.response.body" and message["body"]:
                 tape.went(message["body"])
             await send(message)

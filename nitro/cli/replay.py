@@ -12,6 +12,8 @@ from nitro.cli import tables
 from nitro.cli.client_options import INTERRUPTED, with_server
 from nitro.errors import RecordError
 
+LONG = 120  # seconds of a replay that are told before it begins
+
 
 class Speed(click.ParamType):
     """A factor, or "max": None."""
@@ -56,13 +58,19 @@ def replay(
     The exit status is 1 if a request fails that did not, or if an answer differs that should not: the request has
     temperature 0 or a seed, or asks for embeddings.
     """
-    from nitro.records.replay import command, report, target
+    from nitro.records.replay import command, report, sources, target
 
     try:
+        exchanges = sources.exchanges(sources.read(file))
+        seconds = (exchanges[-1].at - exchanges[0].at) / speed if speed else 0.0
+        if seconds > LONG:
+            click.echo(
+                f"The last request is due in {seconds / 60:.0f} minutes; --speed max sends all at once.", err=True
+            )
         to = target.parse(server["url"] or server["usual_url"], server["api_key"], model)
         with click.progressbar(length=1000, label="Replaying", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
             found = command.replay(
-                file, to, speed or None, at_once, lambda done, of: bar.update(1000 * done // of - bar.pos)
+                exchanges, to, speed or None, at_once, lambda done, of: bar.update(1000 * done // of - bar.pos)
             )
     except RecordError as error:
         click.echo(f"nitro: {error}", err=True)

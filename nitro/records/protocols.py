@@ -48,10 +48,17 @@ PATHS: dict[str, Protocol] = {
 }
 
 
+def is_stream(media_type: str) -> bool:
+    """Whether a reply of this type is events or lines, rather than one JSON."""
+    return "event-stream" in media_type or "ndjson" in media_type
+
+
 def answer_of(exchange: Exchange) -> Answer:
     """What its reply says; of one that was redacted, what stands in its place."""
     if exchange.answer is not None:
         return exchange.answer
+    if exchange.path not in PATHS:
+        return Answer()  # of a server that knows more
     if exchange.stream is not None:
         return read_stream(exchange.path, "".join(text for _, text in exchange.stream))
     return read_reply(exchange.path, bytes(exchange.reply))

@@ -30,7 +30,7 @@ class Tape:
         self.sent: list[tuple[float, bytes]] = []
         self.size = 0  # bytes of both
         self.status, self.media_type = 0, ""
-        self.streamed = False  # the reply told no length
+        self.streamed = False  # the reply came in pieces that mean something by themselves
         self.left = False
         self.history = b""
         self.told: Callable[[], Told] | None = None

@@ -1,25 +1,24 @@
-"""A replay from a file to a report."""
+"""A replay, from requests to a report."""
 
 import asyncio
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
-from nitro.records.replay import comparison, report, sender, sources
+from nitro.records.form import Exchange
+from nitro.records.replay import comparison, report, sender
 from nitro.records.replay.report import Report
 from nitro.records.replay.target import Target
 
 
 def replay(
-    path: Path,
+    exchanges: Sequence[Exchange],
     target: Target,
     speed: float | None,
     at_once: int | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Report:
-    """Send the requests of a file, or of a folder, to a server; `speed`, `at_once`: see `sender.send`. `progress` is
-    told how many are done, and of how many. Raises RecordError."""
-    exchanges = sources.exchanges(sources.read(path))
+    """Send requests, oldest first, to a server; `speed`, `at_once`: see `sender.send`. `progress` is told how many are
+    done, and of how many. Raises RecordError."""
     done = 0
 
     def count() -> None:

@@ -70,8 +70,7 @@ def compare(exchange: Exchange, reply: Reply) -> Compared:
 
 
 def _answer(exchange: Exchange, reply: Reply) -> Answer:
-    streamed = "event-stream" in reply.media_type or "ndjson" in reply.media_type
-    if streamed:
+    if protocols.is_stream(reply.media_type):
         return protocols.read_stream(exchange.path, reply.body.decode(errors="replace"))
     return protocols.read_reply(exchange.path, reply.body)
 
