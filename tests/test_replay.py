@@ -296,6 +296,7 @@ OTHERS = {
     "/v1/responses": {
         "instructions": "Smith",
         "input": [{"type": "function_call", "call_id": "call_1", "name": "smith", "arguments": '{"ward":1}'}],
+        "tool_choice": "auto",
         "text": {"format": {"type": "json_schema", "name": "smith", "schema": {"properties": {"ward": {}}}}},
     },
     "/api/chat": {

@@ -14,7 +14,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from jsonschema_rs import validator_for
 from msgspec import Struct
-from running import RunningServer
+from running import FAKE, RunningServer
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
@@ -153,15 +153,27 @@ def reranker() -> Iterator[RunningServer]:
         yield server.ready()
 
 
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with RunningServer(ServeConfig(engine=FAKE, port=0, record=tmp_path_factory.mktemp("records"))) as server:
+        yield server.ready()
+
+
 @pytest.mark.parametrize(
     ("method", "path", "mode"),
     [(*route, mode) for route, each in OPERATIONS.items() for mode in GenerationMode if each.body or mode.is_positive],
 )
 def test_no_status_and_no_reply_that_is_not_in_it(
-    fake_server: RunningServer, reranker: RunningServer, method: str, path: str, mode: GenerationMode
+    fake_server: RunningServer,
+    reranker: RunningServer,
+    recording: RunningServer,
+    method: str,
+    path: str,
+    mode: GenerationMode,
 ) -> None:
     api = schemathesis.openapi.from_dict(document())
-    api.config.update(base_url=reranker.url if path in RANK else fake_server.url)
+    server = reranker if path in RANK else recording if path.startswith("/v1/records") else fake_server
+    api.config.update(base_url=server.url)
     statuses: Counter[int] = Counter()
     posts = method == "post"
 

@@ -13,7 +13,7 @@ from nitro.errors import ApiError
 from nitro.records import folder, form, protocols, summary
 from nitro.records.form import Answer, Exchange, Line
 from nitro.records.recorder import Recorder
-from nitro.records.summary import Summary
+from nitro.records.summary import RecordSummary
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ MOST = 100  # of a list
 class RecordList(Struct):
     """Records, the newest first. `after` of the next request: the last one's id."""
 
-    data: list[Summary]
+    data: list[RecordSummary]
     has_more: bool
     folder: str
     object: str = "list"
@@ -149,7 +149,7 @@ def _unreadable(recorder: Recorder, error: OSError) -> ApiError:
     return ApiError(503, why, type="server_error")
 
 
-def _page(recorder: Recorder, most: int, after: str | None) -> list[Summary] | None:
+def _page(recorder: Recorder, most: int, after: str | None) -> list[RecordSummary] | None:
     """So many, or fewer; None where there is no `after`."""
     found = folder.newest_first(recorder.folder)
     if after is not None and not any(exchange.id == after for exchange, _, _ in found):

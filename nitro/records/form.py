@@ -22,26 +22,26 @@ NONE = Raw(b"null")  # no JSON, or the JSON null
 FORM = 1  # of the files; a reader refuses a later one
 
 
-class Call(Struct, frozen=True, omit_defaults=True):
+class AnswerCall(Struct, frozen=True, omit_defaults=True):
     """A tool call in an answer. `arguments`: JSON."""
 
     name: str
     arguments: str = ""
 
 
-class Choice(Struct, frozen=True, omit_defaults=True):
+class AnswerChoice(Struct, frozen=True, omit_defaults=True):
     """One of a reply's answers."""
 
     text: str = ""
     reasoning: str = ""
-    calls: list[Call] = []
+    calls: list[AnswerCall] = []
     finish: str | None = None  # as its protocol calls it
 
 
 class Answer(Struct, frozen=True, omit_defaults=True):
     """What a reply says, whatever its protocol, and whether it was a stream."""
 
-    choices: list[Choice] = []
+    choices: list[AnswerChoice] = []
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None

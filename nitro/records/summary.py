@@ -11,7 +11,7 @@ from nitro.records.form import Exchange
 MAX_ABOUT = 160  # characters
 
 
-class Summary(Struct, frozen=True):
+class RecordSummary(Struct, frozen=True):
     """A record, without its texts. `created`: Unix time. `about`: how the last thing that somebody said begins.
     `bytes`: of the record."""
 
@@ -35,10 +35,10 @@ class Summary(Struct, frozen=True):
     object: str = "record"
 
 
-def of(exchange: Exchange, size: int) -> Summary:
+def of(exchange: Exchange, size: int) -> RecordSummary:
     """`size`: of the record, in bytes."""
     served = exchange.served
-    return Summary(
+    return RecordSummary(
         id=exchange.id,
         created=exchange.at,
         path=exchange.path,

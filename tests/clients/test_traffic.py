@@ -24,6 +24,7 @@ pytestmark = pytest.mark.clients
 
 EXACT = ("scripted", "ranks")
 SCORERS: dict[str, Callable[[Path], Scorer]] = {"llama": LlamaScorer, "mlx": MlxScorer}
+MOST = 2  # requests of a kind to a real model
 LONG = "What the clients have asked is asked once more, and the answers are laid beside those of the first time. " * 8
 
 
@@ -34,16 +35,28 @@ def test_recorded_traffic_gets_the_same_answers(running: dict[tuple[str, bool], 
         recorder = server.server.recorder
         assert recorder
         server.run(recorder.written())
-        exchanges = sources.exchanges(sources.read(recorder.folder))
+        exchanges = _chosen(name, sources.exchanges(sources.read(recorder.folder)))
+        if not exchanges:
+            continue
         before = {each.id: each for each in exchanges}
         found = command.replay(exchanges, target.parse(server.url, None, None), None, at_once=2)
-        greedy = [each for each in found.requests if name in EXACT or _is_greedy(before[each.id])]
-        differing = [each for each in greedy if each.differs and not each.left]
+        differing = [each for each in found.requests if each.differs and not each.left]
         if name not in EXACT and differing:
             scorer = SCORERS[name](smollm)
             differing = [each for each in differing if not _is_same(server, scorer, before[each.id], each)]
         assert not differing, [(name, each.path, each.differs, each.where, each.error) for each in differing]
         assert found.failed == 0, [(each.path, each.error) for each in found.requests if each.fails]
+
+
+def _chosen(name: str, exchanges: list[Exchange]) -> list[Exchange]:
+    """All that a scripted model answered; of a real one, which takes its time, a few of each kind at temperature 0."""
+    if name in EXACT:
+        return exchanges
+    kinds: dict[tuple[str, bool], list[Exchange]] = {}
+    for each in exchanges:
+        if _is_greedy(each):
+            kinds.setdefault((each.path, each.stream is None), []).append(each)
+    return [each for kind in kinds.values() for each in kind[:MOST]]
 
 
 def _is_greedy(exchange: Exchange) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from nitro.records.form import Answer, Call, Choice
+from nitro.records.form import Answer, AnswerCall, AnswerChoice
 
 Json = dict[str, Any]
 
@@ -29,10 +29,10 @@ class ChoiceDraft:
         """The call of this key, which may be new."""
         return self.calls.setdefault(key, CallDraft())
 
-    def made(self) -> Choice:
+    def made(self) -> AnswerChoice:
         """As it is now."""
-        calls = [Call(call.name, call.arguments) for call in self.calls.values()]
-        return Choice(self.text, self.reasoning, calls, self.finish)
+        calls = [AnswerCall(call.name, call.arguments) for call in self.calls.values()]
+        return AnswerChoice(self.text, self.reasoning, calls, self.finish)
 
 
 @dataclass

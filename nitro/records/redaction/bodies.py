@@ -18,9 +18,11 @@ KEPT = frozenset(
         *("role", "type", "object", "model", "status", "finish_reason", "stop_reason", "done_reason", "phase"),
         *("reasoning_effort", "effort", "summary", "verbosity", "detail", "encoding_format", "modalities", "include"),
         *("truncation", "truncate", "service_tier", "keep_alive", "media_type", "mime_type", "format", "ttl", "mode"),
-        *("prompt_cache_retention", "tool_choice", "function_call", "reasoning_format", "syntax", "display", "order"),
+        *("prompt_cache_retention", "reasoning_format", "syntax", "display", "order"),
     )
 )
+# Words of these that are no names of tools.
+CHOICES = dict.fromkeys(("tool_choice", "function_call"), ("auto", "none", "required", "any"))
 _WORD = re.compile(r"[\w.:/+@-]{0,120}")
 IDS = frozenset(
     [
@@ -90,7 +92,7 @@ class Bodies:
 
     def _rule_of_text(self, key: str, value: str, around: Json) -> Callable[[str], str] | None:
         rules: Mapping[str, Callable[[str], str]] = {
-            **dict.fromkeys(NAMES, self._words.name),
+            **dict.fromkeys((*NAMES, *CHOICES), self._words.name),
             **dict.fromkeys(IDS, self._id),
             **dict.fromkeys(PATTERNS, lambda _: schemas.ANY_TEXT),
             **dict.fromkeys(GRAMMARS, _grammar),
@@ -99,10 +101,12 @@ class Bodies:
             "images": media.picture,
             "signature": self._sealed,
             "encrypted_content": self._sealed,
-            "data": media.sound if "format" in around or _is_sound(around) else media.picture,
+            "data": media.sound if "format" in around or _type_of(around).startswith("audio/") else media.picture,
         }
-        if key in KEPT:
-            return (lambda text: text) if _WORD.fullmatch(value) else None
+        if (key in KEPT and _WORD.fullmatch(value)) or (key in CHOICES and value in CHOICES[key]):
+            return lambda text: text
+        if key == "data" and _type_of(around).startswith("text/"):
+            return None
         if key == "data" and not (around.keys() & {"format", "media_type", "mime_type"}):
             return lambda _: ""  # of thinking that somebody has sealed
         return rules.get(key)
@@ -127,7 +131,7 @@ class Bodies:
             return ""
         packed = seal[len(SEALED) :]
         try:
-            data = base64.urlsafe_b64decode(packed)
+            data = base64.urlsafe_b64decode(packed.replace("+", "-").replace("/", "_"))
             text = zlib.decompress(data) if data[:1] == b"\x78" else data
             new = self._words.text(text.decode()).encode()
         except (ValueError, zlib.error):
@@ -152,5 +156,5 @@ def _is_pair(pair: Any) -> bool:
     return isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int
 
 
-def _is_sound(around: Json) -> bool:
-    return str(around.get("media_type") or around.get("mime_type") or "").startswith("audio/")
+def _type_of(around: Json) -> str:
+    return str(around.get("media_type") or around.get("mime_type") or "")

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from nitro.errors import RecordError
 from nitro.records import form, protocols
 from nitro.records.answers.draft import table
-from nitro.records.form import Answer, Call, Choice, Exchange, Head
+from nitro.records.form import Answer, AnswerCall, AnswerChoice, Exchange, Head
 from nitro.records.redaction import schemas
 from nitro.records.redaction.bodies import Bodies
 from nitro.records.redaction.words import Words
@@ -52,10 +52,10 @@ class Redaction:
         choices = [self._choice(choice) for choice in answer.choices]
         return replace(answer, choices=choices, error=answer.error and self._words.text(answer.error), vectors=[])
 
-    def _choice(self, choice: Choice) -> Choice:
+    def _choice(self, choice: AnswerChoice) -> AnswerChoice:
         words = self._words
-        calls = [Call(words.name(call.name), schemas.arguments(call.arguments, words)) for call in choice.calls]
-        return Choice(words.text(choice.text), words.text(choice.reasoning), calls, choice.finish)
+        calls = [AnswerCall(words.name(call.name), schemas.arguments(call.arguments, words)) for call in choice.calls]
+        return AnswerChoice(words.text(choice.text), words.text(choice.reasoning), calls, choice.finish)
 
     def _history(self, history: Any) -> Any:
         """The ids of items that are referenced are made by chance."""
