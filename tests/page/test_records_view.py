@@ -59,13 +59,13 @@ def test_a_request_is_listed_shown_saved_and_deleted(visit: Visit, recording: Ru
     page.get_by_text("Nothing has been recorded yet.").wait_for()
 
 
-def test_older_ones_come_when_they_are_wanted(visit: Visit, recording: RunningServer) -> None:
+def test_older_records_come_when_they_are_wanted(visit: Visit, recording: RunningServer) -> None:
     for number in range(53):
         ask(recording, f"Question {number}.", max_tokens=1)
     page = records(visit, recording).page
     page.get_by_role("link", name="Question 52.").wait_for()
     assert page.get_by_role("row").count() == 51
-    page.get_by_role("button", name="Older ones").click()
+    page.get_by_role("button", name="Show older records").click()
     page.get_by_role("link", name="Question 0.").wait_for()
     assert page.get_by_role("row").count() == 54
 

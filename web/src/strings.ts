@@ -173,10 +173,10 @@ export const strings = {
   records: {
     title: "Recorded requests",
     off: "This server records nothing. To keep requests with their replies, to look at them and to send them again, start it with a folder for them:",
-    folder: (folder: string) => `They lie in ${folder}, and hold what people wrote.`,
+    folder: (folder: string) => `They are in ${folder}, and contain what people wrote.`,
     none: "Nothing has been recorded yet.",
-    refresh: "Look again",
-    more: "Older ones",
+    refresh: "Refresh",
+    more: "Show older records",
     removeAll: "Delete all",
     confirmAll: "Delete all records?",
     columns: {
@@ -199,7 +199,7 @@ export const strings = {
     finish: (reason: string) => `Ended: ${reason}`,
     vectors: (count: number, width: number) => `${count} × ${width} numbers`,
     again: "Send it again",
-    againHint: "The download is a file of its own. These commands send it again and compare, or replace its texts by others of as many tokens.",
+    againHint: "The download is a file of its own. These commands send it again and compare the answers, or replace its texts by others with as many tokens.",
     facts: {
       when: "When",
       path: "Route",
