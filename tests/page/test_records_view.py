@@ -37,13 +37,18 @@ def records(visit: Visit, server: RunningServer) -> Tab:
 def test_a_request_is_listed_shown_saved_and_deleted(visit: Visit, recording: RunningServer, tmp_path: Path) -> None:
     ask(recording, "What is in a record?", temperature=0, stream=True)
     ask(recording, "<img src=x onerror=alert(1)>")
-    page = records(visit, recording).page
-    rows = page.get_by_role("row")
+    tab = records(visit, recording)
+    page, rows = tab.page, tab.page.get_by_role("row")
     page.get_by_role("link", name="<img src=x").wait_for()
+    tab.shoot("records")
     assert rows.count() == 3 and "/v1/chat/completions" in rows.nth(2).inner_text()
     page.get_by_role("link", name="What is in a record?").click()
     page.get_by_role("heading", level=2, name="Answer").wait_for()
-    assert "What is in a record?" in page.locator("main").inner_text() and "Ended: length" in page.locator("main").inner_text()
+    tab.shoot("record")
+    assert (
+        "What is in a record?" in page.locator("main").inner_text()
+        and "Ended: length" in page.locator("main").inner_text()
+    )
     with page.expect_download() as saving:
         page.get_by_role("button", name="Download").click()
     file = tmp_path / saving.value.suggested_filename
