@@ -185,7 +185,7 @@ export const strings = {
       path: "Route",
       model: "Model",
       outcome: "Outcome",
-      tokens: "Tokens",
+      amount: "Tokens",
       time: "Time",
     },
     tokens: (prompt: number | null, answer: number | null) => [prompt, answer].filter((each) => each !== null).join(" → "),

@@ -94,7 +94,7 @@ function Rows({ records }: { records: Summary[] }) {
             <td class="path">{each.path}</td>
             <td class="model">{each.model ?? ""}</td>
             <td class="outcome">{outcome(each)}</td>
-            <td class="tokens">{words.tokens(each.prompt_tokens, each.completion_tokens)}</td>
+            <td class="amount">{words.tokens(each.prompt_tokens, each.completion_tokens)}</td>
             <td class="time">{duration(each.seconds)}</td>
           </tr>
         ))}
