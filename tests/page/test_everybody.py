@@ -107,7 +107,7 @@ def test_parameters_in_the_servers_words(visit: Visit, saying: RunningServer) ->
     assert len(shown) > 25 and set(shown) <= set(properties)
     for name in shown:
         assert panel.get_by_label(name, exact=True).is_visible()
-        assert panel.get_by_text(properties[name]["description"], exact=True).count() == 1
+        assert panel.get_by_text(properties[name]["description"].replace("`", ""), exact=True).count() == 1
         assert able.get(properties[name].get("x-capability"), True), f"{name} does not work with this model"
     assert "mirostat" not in shown and "repeat_penalty" not in shown
     panel.get_by_label("temperature").fill("0.5")

@@ -1,5 +1,6 @@
 """The chat in a real browser: what a person does with it, and what they see."""
 
+import asyncio
 import json
 import os
 import signal
@@ -65,9 +66,13 @@ def talking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
         yield server.ready()
 
 
-def say(tab: Tab, text: str):
-    """The answer to a question that has the model say this."""
-    tab.ask(f"␂{text}␃")
+def say(tab: Tab, text: str, question: str = ""):
+    """The answer to a question that has the model say this; for a `question`, the system message does."""
+    if question:
+        tab.show_parameters()
+        tab.page.get_by_label("System message").fill(f"␂{text}␃")
+        tab.press("Hide parameters")
+    tab.ask(question or f"␂{text}␃")
     return tab.wait_answer()
 
 
@@ -105,7 +110,7 @@ def test_probabilities(visit: Visit, smollm_server: RunningServer) -> None:
 
 def test_markdown(visit: Visit, talking: RunningServer) -> None:
     tab = visit(talking)
-    answer = say(tab, SAID)
+    answer = say(tab, SAID, "Why is a rainbow round?")
     answer.locator("math").nth(1).wait_for()
     answer.locator(".hljs-keyword").first.wait_for()
     assert answer.locator("math").count() == 2, "dollars are no formulas"
@@ -120,7 +125,7 @@ def test_markdown(visit: Visit, talking: RunningServer) -> None:
 
 def test_a_hostile_answer_stays_text(visit: Visit, talking: RunningServer) -> None:
     tab = visit(talking)
-    answer = say(tab, HOSTILE)
+    answer = say(tab, HOSTILE, "What do you say?")
     answer.locator(".hljs-tag").first.wait_for()
     assert tab.page.title() == "Nitro"
     markdown = answer.locator(".markdown")
@@ -173,11 +178,35 @@ def test_an_engine_that_is_killed_and_back(visit: Visit, serve, gate: Gate) -> N
     tab.page.get_by_text("starting again", exact=True).wait_for()
     tab.shoot("engine-killed")
     tab.press("Try again")
-    tab.page.get_by_text("The engine is not ready.").wait_for()
+    tab.page.get_by_text("Waiting for the model…").wait_for()
     gate.accept()
     gate.open()
     assert tab.wait_answer().locator(".markdown").inner_text().endswith("}~")
     tab.page.get_by_text("ready", exact=True).wait_for()
+
+
+def test_a_question_that_waited_while_the_engine_died_is_asked_again(visit: Visit, serve, gate: Gate) -> None:
+    """The server says when: 503 with Retry-After."""
+    server = serve(engine=GATED, model=gate.path, parallel=1)
+    gate.accept()
+    server.ready()
+    with server.client().chat.completions.create(model="", messages=[{"role": "user", "content": "x"}], stream=True):
+        gate.wait_inside()
+        tab = visit(server)
+        tab.ask("Hello")
+        assert server.run(waiting(server)) == 2
+        os.kill(server.engine.pid, signal.SIGKILL)
+        tab.page.get_by_text("The engine is not ready. Trying again in").wait_for()
+        gate.accept()
+        gate.open()
+        assert "?@A" in tab.wait_answer().inner_text()
+
+
+async def waiting(server: RunningServer) -> int:
+    """How many requests the engine has accepted, once there are two."""
+    while (count := sum(each.accepted.done() for each in server.engine.generations.open)) < 2:
+        await asyncio.sleep(0)
+    return count
 
 
 def test_edit_branch_and_another_seed(visit: Visit, talking: RunningServer) -> None:
@@ -213,7 +242,9 @@ def test_a_wrong_schema_is_shown_where_it_is_wrong(visit: Visit, talking: Runnin
     field.fill("")
     tab.page.get_by_role("button", name="Insert an example").first.click()
     field.fill(field.input_value().replace('"integer"', '"intger"'))
-    answer = say(tab, '{"title": "Emma", "year": 1815}')
+    tab.page.get_by_label("System message").fill('␂{"title": "Emma", "year": 1815}␃')
+    tab.ask("Which novel shall I read?")
+    answer = tab.wait_answer()
     assert "/properties/year" in answer.get_by_role("alert").inner_text()
     tab.page.get_by_role("button", name="Place in the schema: /properties/year").click()
     selected = field.evaluate("e => e.value.slice(e.selectionStart, e.selectionEnd)")
@@ -230,10 +261,12 @@ def test_a_tool_is_called_and_answered(visit: Visit, talking: RunningServer) -> 
     tab.show_parameters()
     tab.page.get_by_role("button", name="Insert an example").last.click()
     tab.press("Hide parameters")
-    answer = say(tab, '<tool_call>{"name": "get_weather", "arguments": {"city": "Paris"}}</tool_call>')
+    call = '<tool_call>{"name": "get_weather", "arguments": {"city": "Paris"}}</tool_call>'
+    answer = say(tab, call, "How is the weather in Paris?")
     assert '"city": "Paris"' in answer.get_by_role("group", name="Calls get_weather").inner_text()
-    tab.page.get_by_label("Result").fill("␂It is sunny in Paris.␃")
+    tab.page.get_by_label("Result").fill("18 °C, sunny")
     tab.shoot("tool-call")
+    tab.page.get_by_label("Result").fill("␂It is sunny in Paris.␃")
     tab.press("Send results")
     tab.page.get_by_text("It is sunny in Paris.", exact=True).wait_for()
     assert tab.page.get_by_role("article", name="Result").count() == 1
@@ -243,7 +276,8 @@ def test_reasoning_is_folded(visit: Visit, talking: RunningServer) -> None:
     tab = visit(talking)
     tab.show_parameters()
     tab.page.get_by_label("enable_thinking").select_option("on")
-    answer = say(tab, "Two and two make four.</think>Four.")
+    tab.press("Hide parameters")
+    answer = say(tab, "Two and two make four.</think>Four.", "What is two and two?")
     assert answer.get_by_text("Two and two").is_hidden() and answer.get_by_text("Four.", exact=True).is_visible()
     answer.get_by_text("Reasoning").click()
     answer.get_by_text("Two and two").wait_for()

@@ -21,7 +21,7 @@ export function ParameterField({ parameter, preset }: { parameter: Parameter; pr
       <label for={id}>{parameter.name}</label>
       <Input parameter={parameter} preset={preset} value={value} set={set} common={common} />
       <p id={`${id}-about`} class="hint">
-        {parameter.description}
+        {parameter.description.split("`").map((part, index) => (index % 2 ? <code key={index}>{part}</code> : part))}
       </p>
     </div>
   );

@@ -5,7 +5,7 @@ import { ApiError, events } from "../api";
 import { strings } from "../strings";
 import { type Attachment, type Conversation, type Fault, type Message, added, changed, newId } from "./conversation";
 import { find, update } from "./desk";
-import { look } from "./models";
+import { look, named } from "./models";
 import { UnfitSettings, bodyOf } from "./requests";
 import { Gathered } from "./stream";
 
@@ -69,7 +69,8 @@ async function receive(conversation: string, id: string): Promise<void> {
   try {
     const asked = find(conversation);
     if (!asked || !gathered) return;
-    for await (const event of attempts(bodyOf(asked, id), id, controller.signal)) {
+    const model = named(asked.settings.model)?.id ?? asked.settings.model;
+    for await (const event of attempts(bodyOf(asked, id, model), id, controller.signal)) {
       gathered.take(event);
       timer ??= setTimeout(() => {
         timer = undefined;

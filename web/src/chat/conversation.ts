@@ -59,7 +59,7 @@ export interface Message {
 }
 
 export interface Settings {
-  /** "": the server's default model. */
+  /** "": one that the server offers. */
   model: string;
   system: string;
   /** By the API's names; what is not here is left to the server. */

@@ -5,7 +5,7 @@ import { go, place } from "../place";
 import { type Conversation, type Message, NO_SETTINGS, type Settings, newConversation, path } from "./conversation";
 import * as store from "./store";
 
-const DELAY = 1000; // milliseconds after which a change is kept
+const DELAY = 1000; // milliseconds after which what is typed or comes is kept; all else is kept at once
 
 const all = signal<Record<string, Conversation>>({});
 const draft = signal(newConversation());
@@ -50,7 +50,8 @@ export function update(id: string, change: (before: Conversation) => Conversatio
     draft.value = newConversation(inherited(after.settings));
     go("chat", id);
   }
-  if (!unsaved.has(id)) unsaved.set(id, setTimeout(() => keep(id), DELAY));
+  if (after.messages !== before.messages && !isComing(after)) keep(id);
+  else if (!unsaved.has(id)) unsaved.set(id, setTimeout(() => keep(id), DELAY));
 }
 
 export function updateSettings(part: Partial<Settings>): void {
@@ -78,6 +79,10 @@ export function takeIn(conversations: Conversation[]): void {
     all.value = { ...all.value, [each.id]: each };
     keep(each.id);
   }
+}
+
+function isComing(conversation: Conversation): boolean {
+  return Object.values(conversation.messages).some((each) => each.state === "coming");
 }
 
 /** With no answer on its way: whoever received it has gone. */

@@ -47,7 +47,8 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden && models.value) void look();
 });
 
-/** The model of this name; for "" the first one that may chat. */
+/** The model of this name; for "" one that may chat, best one that is loaded. */
 export function named(name: string): Model | undefined {
-  return name ? models.value?.find((each) => each.id === name) : chatting.value[0];
+  if (name) return models.value?.find((each) => each.id === name);
+  return chatting.value.find((each) => each.loaded) ?? chatting.value[0];
 }

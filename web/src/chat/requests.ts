@@ -9,15 +9,15 @@ const LIKELY = 5; // tokens at each place, where probabilities are recorded
 /** What is wrong with the settings before anything is sent. */
 export class UnfitSettings extends Error {}
 
-/** The body that asks for the answer `id`. If that has a text, it is continued. */
-export function bodyOf(conversation: Conversation, id: string): Record<string, unknown> {
+/** The body that asks `model` for the answer `id`. If that has a text, it is continued. */
+export function bodyOf(conversation: Conversation, id: string, model: string): Record<string, unknown> {
   const answer = conversation.messages[id];
   const { settings } = conversation;
   const messages = upTo(conversation, id).filter(saysSomething).map(messageOf);
   const system = settings.system.trim() ? [{ role: "system", content: settings.system }] : [];
   return {
     ...settings.parameters,
-    ...(settings.model ? { model: settings.model } : {}),
+    model,
     messages: [...system, ...messages],
     seed: answer?.seed,
     stream: true,

@@ -13,7 +13,8 @@ export const kept = signal(true);
 
 const memory = new Map<string, Conversation>();
 const others = typeof BroadcastChannel === "undefined" ? null : new BroadcastChannel("nitro.conversations");
-let opened: Promise<IDBDatabase> | null = null;
+let opening: Promise<IDBDatabase> | null = null;
+let database: IDBDatabase | null = null;
 
 /** Calls back when another tab has saved or removed a conversation. */
 export function onChange(tell: (id: string) => void): void {
@@ -46,7 +47,7 @@ export async function remove(id: string): Promise<void> {
 /** What the table answers; undefined where the browser refuses. */
 async function tried<T>(ask: (table: IDBObjectStore) => IDBRequest<T>, mode: IDBTransactionMode): Promise<T | undefined> {
   try {
-    const database = await (opened ??= open());
+    database ??= await (opening ??= open()); // later calls ask at once, since the page may be about to close
     const transaction = database.transaction(TABLE, mode);
     return await answered(ask(transaction.objectStore(TABLE)));
   } catch (error) {
