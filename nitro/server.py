@@ -250,12 +250,12 @@ async def _run(config: ServeConfig, launch: Launch) -> None:
 
 
 def banner(server: Server, model: ServedModel | None = None, info: ModelInfo | None = None) -> None:
-    """Print what was loaded, where it computes, and the URL."""
+    """Print what was loaded, where it computes, the page and the URL."""
     config = server.config
     rows = _described(model, info, config.draft) if model and info else {"model": "none is loaded yet"}
     if server.recorder:
         rows["records"] = f"every request and its reply, in {server.recorder.folder}"
-    rows = {**rows, "URL": f"{server.url}/v1"}
+    rows = {**rows, "chat": f"{server.url}/ in a browser", "URL": f"{server.url}/v1"}
     terminal.say(f"Nitro {__version__}", err=True, bold=True)
     terminal.facts(rows, err=True)
     if not config.api_key and config.host not in ("127.0.0.1", "::1", "localhost"):

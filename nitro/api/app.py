@@ -8,7 +8,7 @@ from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
-from nitro.api import error_responses, health, model_list, records
+from nitro.api import error_responses, health, model_list, page, records
 from nitro.api.anthropic import routes as anthropic
 from nitro.api.audio import routes as audio
 from nitro.api.auth import Guard
@@ -86,6 +86,7 @@ def make_app(
             health.healthz,
             health.metrics,
             openapi_document,
+            *page.HANDLERS,
             *llama_server.HANDLERS,
             *llama_adapters.HANDLERS,
             *first_nitro.HANDLERS,
