@@ -8,7 +8,9 @@ from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
+from nitro import __version__
 from nitro.api import error_responses, health, model_list
+from nitro.api import live as live_routes
 from nitro.api.anthropic import routes as anthropic
 from nitro.api.auth import Guard
 from nitro.api.first_nitro import routes as first_nitro
@@ -33,6 +35,8 @@ from nitro.models.fetching import Fetching
 from nitro.models.pool import Pool
 from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
+from nitro.service.live.feed import Feed
+from nitro.service.live.watches import Watches
 from nitro.service.metrics import Metrics
 from nitro.service.tokens import TokenService
 
@@ -56,10 +60,11 @@ def make_app(
     kept: Background | None = None,
     embedding: EmbeddingService | None = None,
     fetching: Fetching | None = None,
+    live: Feed | None = None,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
     server. `kept`: responses in the background, with the memory of all; None: nothing is kept. Without `embedding`
-    nothing is embedded; without `fetching` models neither come nor go."""
+    nothing is embedded; without `fetching` models neither come nor go. `live`: tells what the server is doing."""
     kept = kept or Background(Memory(None), service, served, ResponsesRenderer, 1)
     first = FirstNitro(served, stop, service.strict)
     app = _Application(
@@ -81,6 +86,7 @@ def make_app(
             health.health,
             health.healthz,
             health.metrics,
+            *live_routes.HANDLERS,
             openapi_document,
             *llama_server.HANDLERS,
             *llama_adapters.HANDLERS,
@@ -101,6 +107,7 @@ def make_app(
                 "background": kept,
                 "fetching": fetching or Fetching(served, None, allowed=False),
                 "has_key": guard.has_key,
+                "live": live or Feed(Watches(served, metrics), service.requests, __version__),
             }
         ),
         exception_handlers={

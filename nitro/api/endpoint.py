@@ -144,7 +144,7 @@ async def read_body(request: Request) -> list[bytes]:
 
 def principal_of(request: Request) -> Principal:
     """Who makes the request, and whether they still wait."""
-    return Principal(request.state.request_id, _left(request))
+    return Principal(request.state.request_id, _left(request), request.scope["path"])
 
 
 def _left(request: Request) -> asyncio.Future[None]:

@@ -19,6 +19,7 @@ from nitro.service.disconnects import ClientDisconnected, unless_disconnected
 from nitro.service.failures import as_api_error
 from nitro.service.intake.lanes import Intake
 from nitro.service.intake.messages import PreparedEmbedding
+from nitro.service.live.requests import Requests
 from nitro.service.metrics import Metrics
 from nitro.service.request_log import RequestLog
 from nitro.service.requests import Principal, RawRequest
@@ -57,15 +58,22 @@ class EmbeddingService:
     """Embeddings of the models of one server. Belongs to the event loop."""
 
     def __init__(
-        self, models: Pool, intake: Intake, metrics: Metrics, strict: bool = False, overflow: Overflow = "error"
+        self,
+        models: Pool,
+        intake: Intake,
+        metrics: Metrics,
+        strict: bool = False,
+        overflow: Overflow = "error",
+        requests: Requests | None = None,
     ):
         """`strict`: parameters that would be ignored are refused. `overflow`: what becomes of inputs that are too
-        long, where a request does not say."""
+        long, where a request does not say. `requests`: those of the server, to be told of."""
         self._models = models
         self._intake = intake
         self._metrics = metrics
         self._strict = strict
         self._overflow = overflow
+        self._requests = requests or Requests()
 
     async def embed(
         self, raw: RawRequest, principal: Principal, asked: Callable[[Asked], None] | None = None
@@ -76,7 +84,7 @@ class EmbeddingService:
         Raises ApiError for everything that is wrong with it or keeps the engine from it, and ClientDisconnected.
         """
         lease: Lease | None = None
-        log = RequestLog(principal.request_id, self._metrics)
+        log = RequestLog(principal, self._metrics, self._requests)
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))
@@ -89,6 +97,8 @@ class EmbeddingService:
         except BaseException as error:
             left = not isinstance(error, Exception) or isinstance(error, ClientDisconnected)
             log.end("left" if left else f"error {as_api_error(error, raw.prompt_param).status}: {error}")
+            if left and log.aborted:
+                raise as_api_error(log.aborted) from None
             if isinstance(error, (EngineError, TemplateError)):
                 raise as_api_error(error, raw.prompt_param) from error
             raise

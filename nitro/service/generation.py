@@ -32,6 +32,7 @@ from nitro.service.failures import as_api_error
 from nitro.service.intake.lanes import Intake
 from nitro.service.intake.messages import OutputOptions, Prepared, Rendered, decode_tools
 from nitro.service.intake.shortened import TRIES, next_share
+from nitro.service.live.requests import Requests
 from nitro.service.metrics import Metrics
 from nitro.service.renderer import Answer, Renderer
 from nitro.service.request_log import RequestLog
@@ -45,12 +46,20 @@ bugs = logging.getLogger("nitro.api")
 class GenerationService:
     """Generations on the models of one server. Belongs to the event loop."""
 
-    def __init__(self, models: Pool, intake: Intake, metrics: Metrics, strict: bool = False):
-        """`strict`: parameters that would be ignored are refused."""
+    def __init__(
+        self,
+        models: Pool,
+        intake: Intake,
+        metrics: Metrics,
+        strict: bool = False,
+        requests: Requests | None = None,
+    ):
+        """`strict`: parameters that would be ignored are refused. `requests`: those of the server, to be told of."""
         self._models = models
         self._intake = intake
         self._metrics = metrics
         self.strict = strict
+        self.requests = requests or Requests()
 
     @property
     def may_wait(self) -> bool:
@@ -70,7 +79,7 @@ class GenerationService:
         """
         raw = RawRequest.of(request) if isinstance(request, GenerationRequest) else request
         lease: Lease | None = None
-        log = RequestLog(principal.request_id, self._metrics)
+        log = RequestLog(principal, self._metrics, self.requests)
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))
@@ -85,6 +94,8 @@ class GenerationService:
                 lease.release()
             log.end("left" if _is_disconnect(error) else f"error {as_api_error(error).status}: {error}")
             _forget(error)
+            if log.aborted and _is_disconnect(error):
+                raise as_api_error(log.aborted) from None
             if isinstance(error, (EngineError, TemplateError)):
                 raise as_api_error(error, raw.prompt_param) from error
             raise
@@ -100,7 +111,7 @@ class GenerationService:
         """Read a request that wants no generation, or nothing but its prompt. Returns what `ask` makes of it, for which
         its model is there. Raises what `generate` does."""
         lease: Lease | None = None
-        log = RequestLog(principal.request_id, self._metrics)
+        log = RequestLog(principal, self._metrics, self.requests)
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))
@@ -113,6 +124,8 @@ class GenerationService:
         except BaseException as error:
             log.end("left" if _is_disconnect(error) else f"error {as_api_error(error).status}: {error}")
             _forget(error)
+            if log.aborted and _is_disconnect(error):
+                raise as_api_error(log.aborted) from None
             if isinstance(error, (EngineError, TemplateError)):
                 raise as_api_error(error, raw.prompt_param) from error
             raise

@@ -156,10 +156,12 @@ class RawRequest:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who makes a request. `left` is done once nobody waits for the reply any more."""
+    """Who makes a request. `left` is done once nobody waits for the reply any more. `route`: what they asked, for
+    people."""
 
     request_id: str
     left: Future[None]
+    route: str = ""
 
 
 def text_part(text: str) -> dict[str, Any]:

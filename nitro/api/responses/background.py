@@ -212,7 +212,7 @@ class Background:
             while self._waiting:
                 id = self._waiting.popleft()
                 left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._running[id] = Principal(id, left)
+                self._running[id] = Principal(id, left, "/v1/responses")
                 try:
                     await _Run(self, self.memory.store, id, self._running[id]).run()
                 finally:

@@ -23,6 +23,7 @@ from nitro.engines.backends.mlx import block_layers
 from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, sentence_piece
 from nitro.engines.runner import CannotOpen, LoadError
+from nitro.engines.weights_read import OF_THIS_PROCESS
 from nitro.errors import reason
 from nitro.gguf import architectures, folder, header, packing, split_files, tensors, tokenizer, weights
 from nitro.gguf.header import Header, UnreadableGGUF
@@ -104,6 +105,7 @@ def _network(head: Header, config: dict[str, Any], names: dict[str, str]) -> Any
     network: Any = model(settings.from_dict(config))
     types = {goal.removesuffix(".weight"): head.tensors[name].type for name, goal in names.items()}
     _check_layers(head, network, names)
+    OF_THIS_PROCESS.begin(sum(head.tensors[name].size for name in names))
     arrays = dict(array for name in names for array in _arrays(head, name))
     if hasattr(network, "sanitize"):
         arrays = network.sanitize(arrays)
@@ -132,6 +134,7 @@ def _arrays(head: Header, name: str) -> Iterator[tuple[str, mx.array]]:
         parts, chunks = tensors.parts(head, name), tensors.chunks(head, name)
     for part, array in zip(parts, _joined(parts, chunks), strict=True):
         yield part.name, array.view(mx.bfloat16) if part.type == "BF16" else array
+    OF_THIS_PROCESS.add(head.tensors[name].size)
 
 
 def _joined(parts: list[ArraySpec], chunks: Iterator[TensorChunk]) -> list[mx.array]:
