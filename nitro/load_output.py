@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.75  # seconds after the first report, which comes when a load has taken a quarter of a second
 EVERY = 5.0  # seconds between two lines
+NAME = 36  # columns that a model's name may take beside its bar
 GIB = 2**30
 
 
@@ -63,8 +64,13 @@ class LoadOutput:
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
         from rich.table import Column
 
-        name = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
-        columns = name, BarColumn(bar_width=None), DownloadColumn(binary_units=True), TimeRemainingColumn()
+        name = Column(no_wrap=True, overflow="ellipsis", max_width=NAME)
+        columns = (
+            TextColumn("Loading {task.description}", markup=False, table_column=name),
+            BarColumn(bar_width=None),
+            DownloadColumn(binary_units=True, table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        )
         bars = Progress(*columns, console=self._console, transient=True, auto_refresh=False, expand=True)
         bars.start()
         return bars

@@ -79,7 +79,7 @@ def test_what_came_before_is_told_at_once(fake_server: RunningServer) -> None:
 def test_parts_of_an_answer(saying: RunningServer) -> None:
     """A model that reasons, says something and calls a tool."""
     call = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
-    said = f"<think>Hm.</think>Wait.{call}"
+    said = f"␂<think>Hm.</think>Wait.{call}␃"
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     saying.client().chat.completions.create(model="", messages=[{"role": "user", "content": said}], tools=tools)
     with watching(saying) as seen:

@@ -33,8 +33,7 @@ class LoadReports(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Report what has changed, now and then."""
-        told: LoadProgress | None = None
+        """Report now and then, also where nothing has come: it takes long all the same."""
         before = 0  # bytes that were read from disk when the total was last seen to change
         total = 0
         try:
@@ -44,8 +43,7 @@ class LoadReports(threading.Thread):
                 if counted.total != total:
                     before, total = on_disk - counted.read, counted.total
                 progress = LoadProgress(min(max(counted.read, on_disk - before), total), total)
-                if total and progress != told:
-                    told = progress
+                if total:
                     self._sock.sendall(frames.frame(messages.Loading(progress)))
         except OSError:
             return  # the server is gone, which the reader sees
