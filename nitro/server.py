@@ -265,10 +265,10 @@ async def _run(config: ServeConfig, launch: Launch) -> None:
 
 
 def banner(server: Server, model: ServedModel | None = None, info: ModelInfo | None = None) -> None:
-    """Print what was loaded, where it computes, and the URL."""
+    """Print what was loaded, where it computes, the page and the URL."""
     config = server.config
     rows = _described(model, info, config.draft) if model and info else {"model": "none is loaded yet"}
-    rows = {**rows, "URL": f"{server.url}/v1"}
+    rows = {**rows, "chat": f"{server.url}/ in a browser", "URL": f"{server.url}/v1"}
     click.secho(f"Nitro {__version__}", err=True, bold=True)
     for name, value in rows.items():
         click.echo(f"  {name:8} {value}", err=True)

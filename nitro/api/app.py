@@ -9,7 +9,7 @@ from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
 from nitro import __version__
-from nitro.api import error_responses, health, model_list
+from nitro.api import error_responses, health, model_list, page
 from nitro.api import live as live_routes
 from nitro.api.anthropic import routes as anthropic
 from nitro.api.auth import Guard
@@ -88,6 +88,7 @@ def make_app(
             health.metrics,
             *live_routes.HANDLERS,
             openapi_document,
+            *page.HANDLERS,
             *llama_server.HANDLERS,
             *llama_adapters.HANDLERS,
             *first_nitro.HANDLERS,

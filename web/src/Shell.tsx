@@ -3,6 +3,7 @@
 import type { ComponentType } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { KeyDialog } from "./KeyDialog";
+import { ThemeButton } from "./ThemeButton";
 import { type View, VIEWS, place } from "./place";
 import { strings } from "./strings";
 
@@ -27,6 +28,7 @@ export function Shell() {
             </a>
           ))}
         </nav>
+        <ThemeButton />
       </header>
       <LazyView key={view} view={view} />
       <KeyDialog />

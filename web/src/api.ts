@@ -7,13 +7,15 @@ import { strings } from "./strings";
 
 export type { ServerEvent } from "./sse";
 
-/** What the server answered instead of a result. `status` is 0 where it did not answer at all. */
+/** What the server answered instead of a result. `status` is 0 where it did not answer at all; `retryAfter`, in seconds,
+ * is there where it may answer then. */
 export class ApiError extends Error {
   constructor(
     readonly status: number,
     message: string,
     readonly param: string | null = null,
     readonly code: string | null = null,
+    readonly retryAfter: number | null = null,
   ) {
     super(message);
   }
@@ -103,10 +105,12 @@ async function json<T>(response: Response): Promise<T> {
 }
 
 async function errorOf(response: Response): Promise<ApiError> {
+  const again = Number.parseFloat(response.headers.get("retry-after") ?? "");
+  const retryAfter = Number.isFinite(again) ? again : null;
   try {
     const { error } = (await response.json()) as { error: { message: string; param?: string; code?: string } };
-    return new ApiError(response.status, error.message, error.param ?? null, error.code ?? null);
+    return new ApiError(response.status, error.message, error.param ?? null, error.code ?? null, retryAfter);
   } catch {
-    return new ApiError(response.status, strings.errors.noJson(response.status));
+    return new ApiError(response.status, strings.errors.noJson(response.status), null, null, retryAfter);
   }
 }

@@ -2,7 +2,9 @@
 
 import { render } from "preact";
 import { Shell } from "./Shell";
+import { applyTheme } from "./ThemeButton";
 import "./style.css";
 
+applyTheme();
 const root = document.getElementById("page");
 if (root) render(<Shell />, root);

@@ -12,11 +12,15 @@ export interface Place {
 }
 
 export const place = signal<Place>(read());
-addEventListener("hashchange", () => (place.value = read()));
+addEventListener("hashchange", () => {
+  const there = read();
+  if (there.view !== place.value.view || there.rest !== place.value.rest) place.value = there;
+});
 
 /** Go to a view, and to a place in it. */
 export function go(view: View, rest = ""): void {
   location.hash = rest ? `${view}/${encodeURIComponent(rest)}` : view;
+  place.value = read(); // now, and not when the event comes
 }
 
 function read(): Place {

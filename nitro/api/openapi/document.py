@@ -42,6 +42,7 @@ from nitro.service.metrics import CONTENT_TYPE
 Json = dict[str, Any]
 
 REFERENCE = "#/components/schemas/{name}"
+CAPABILITY = "x-capability"  # of a parameter: what GET /v1/models calls the ability that a model needs for it
 ABOUT = (
     "An OpenAI-compatible server. Every route also works without `/v1` and with doubled slashes. Bodies may be sent as "
     "text/plain. Names of other servers are understood or refused: docs/parameters.md. Any other name, at any depth, "
@@ -365,6 +366,10 @@ def _describe(properties: Json, params: Mapping[str, Param], shapes: Mapping[str
                 kind |= _limits(param, kind.get("type"))
         if param:
             field["description"] = param.description
+            if param.older:
+                field["deprecated"] = True
+            if param.capability:
+                field[CAPABILITY] = param.capability
             if param.unlimited:
                 kinds.append({"const": NO_LIMIT, "description": "No limit but the context."})
 

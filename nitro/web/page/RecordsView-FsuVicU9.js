@@ -1,1 +1,0 @@
-import{n as e,t}from"./index-oY4364xC.js";function n(){return t(`main`,{class:`view`,children:e.shell.views.records})}export{n as RecordsView};
