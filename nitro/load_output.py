@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PATIENCE = 0.75  # seconds after the first report, which comes when a load has taken a quarter of a second
 EVERY = 5.0  # seconds between two lines
 NAME = 36  # columns that a model's name may take beside its bar
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 
 
 class LoadOutput:
@@ -88,4 +88,5 @@ class LoadOutput:
 def line(model: str, progress: LoadProgress) -> str:
     """How far a load is, in words."""
     share = 100 * progress.read // max(progress.total, 1)
-    return f"Loading {model}: {progress.read / GIB:.1f} of {progress.total / GIB:.1f} GiB ({share} %)"
+    unit, size = ("GiB", GIB) if progress.total >= GIB else ("MiB", MIB)
+    return f"Loading {model}: {progress.read / size:.1f} of {progress.total / size:.1f} {unit} ({share} %)"

@@ -235,6 +235,7 @@ def test_how_far_a_load_is(serve, gate: Gate) -> None:
 
     def check() -> None:
         with watching(server) as seen:
+            seen.next()
             seen.until(lambda seen: seen.model["loading"] == {"read": 300, "total": 1000})
             health = httpx.get(f"{server.url}/health")
             assert health.status_code == 503 and health.json()["loading"] == {"read": 300, "total": 1000}
@@ -315,7 +316,7 @@ def test_one_who_reads_slowly_gets_a_snapshot_instead_of_changes() -> None:
 def test_silence_is_told_and_the_end_as_well() -> None:
     async def look() -> None:
         feed = Feed(NoModels(), Requests(), "1")  # type: ignore[arg-type]
-        listener = feed.listen(0.0)
+        listener = feed.listen(0.001)
         assert isinstance(await anext(listener), Snapshot)
         assert await anext(listener) is None
         feed.stop()

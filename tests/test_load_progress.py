@@ -178,9 +178,9 @@ def test_a_server_says_how_far_it_is(tmp_path: Path) -> None:
             gate.hold()
             for said in server.process.stderr:
                 server.said.append(said)
-                if "GiB" in said:
+                if "MiB" in said:
                     break
-            assert server.said[-1].strip() == f"Loading {gate.path}: 0.0 of 0.0 GiB (30 %)"
+            assert server.said[-1].strip() == f"Loading {gate.path}: 0.0 of 0.0 MiB (30 %)"
             gate.greet()
             server.wait_ready()
     finally:

@@ -10,6 +10,7 @@ from running import CEILING, RunningServer
 from test_everybody import faults_of
 
 pytestmark = pytest.mark.page
+LONG = {"ignore_eos": True}
 CHAT = {"model": "", "messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -67,7 +68,7 @@ def test_a_request_is_aborted(visit: Visit, gated: RunningServer, gate: Gate) ->
     client.join(CEILING)
     assert failed[0].code == "request_aborted"
     gate.open()
-    row(tab, "chat/completions").get_by_text("failed", exact=True).wait_for()
+    row(tab, "chat/completions").get_by_text("aborted by somebody").wait_for(state="attached")
     assert tab.page.get_by_role("button", name="Abort").count() == 0
 
 
@@ -76,7 +77,7 @@ def test_speed_and_a_table(visit: Visit, smollm_server: RunningServer) -> None:
     tab = see(visit, smollm_server)
     asked = [{"role": "user", "content": "Tell me of rainbows, lakes and rivers."}]
     for _ in range(2):
-        smollm_server.client().chat.completions.create(model="", messages=asked, max_tokens=60)
+        smollm_server.client().chat.completions.create(model="", messages=asked, max_tokens=60, extra_body=LONG)
     latest = tab.page.locator(".tint-first b")
     latest.and_(tab.page.get_by_text("s", exact=False)).wait_for()
     for name in ("Tokens per second", "Time to first token"):
@@ -85,6 +86,7 @@ def test_speed_and_a_table(visit: Visit, smollm_server: RunningServer) -> None:
             "canvas => new Set(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data).size"
         )
         assert drawn > 2, f"nothing is drawn of {name}"
+    tab.page.set_viewport_size({"width": 1280, "height": 900})
     tab.shoot("server")
     tab.press("As a table")
     table = tab.page.get_by_role("table")
@@ -123,6 +125,7 @@ def test_axe_finds_no_serious_fault_in_the_view(visit: Visit, saying: RunningSer
     row(tab, "chat/completions").first.wait_for()
     assert faults_of(tab) == []
     if colours == "dark":
+        tab.page.set_viewport_size({"width": 1280, "height": 900})
         tab.shoot("server-dark")
     tab.press("As a table")
     tab.page.get_by_role("table").wait_for()

@@ -211,6 +211,7 @@ export const strings = {
       prompt: "Prompts",
       first: "Time to first token",
       ttft: "Latest",
+      ago: (minutes: number) => (minutes === 0 ? "now" : minutes === 1 ? "1 minute ago" : `${minutes} minutes ago`),
     },
     requests: {
       title: "Requests",

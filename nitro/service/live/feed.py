@@ -48,10 +48,11 @@ class Listener:
         return self
 
     async def __anext__(self) -> Event | None:
-        try:
-            await asyncio.wait_for(self._news.wait(), self._silence)
-        except TimeoutError:
-            return None
+        if not self._news.is_set():
+            try:
+                await asyncio.wait_for(self._news.wait(), self._silence)
+            except TimeoutError:
+                return None
         event, self._event = self._event, None
         if event is None or self._ended:
             raise StopAsyncIteration

@@ -4,6 +4,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
+import { strings } from "../strings";
 import { LENGTH } from "./History";
 import { seconds } from "./live";
 
@@ -24,12 +25,15 @@ interface Props {
   lines: Line[];
   /** Single points instead of lines. */
   points?: boolean;
+  /** What the highest mark is at least. */
+  least: number;
   format: (value: number) => string;
 }
 
-const HEIGHT = 180;
+const HEIGHT = 150;
+const MINUTE = 60;
 
-export function Chart({ title, times, lines, points = false, format }: Props) {
+export function Chart({ title, times, lines, points = false, least, format }: Props) {
   const figure = useRef<HTMLElement>(null);
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot | null>(null);
@@ -37,7 +41,7 @@ export function Chart({ title, times, lines, points = false, format }: Props) {
 
   useEffect(() => {
     const inside = place.current!;
-    const made = new uPlot(options(figure.current!, lines, points, format), data(), inside);
+    const made = new uPlot(options(figure.current!, lines, points, least, format), data(), inside);
     chart.current = made;
     const sized = new ResizeObserver(() => made.setSize({ width: inside.clientWidth, height: HEIGHT }));
     sized.observe(inside);
@@ -68,12 +72,24 @@ export function Chart({ title, times, lines, points = false, format }: Props) {
   );
 }
 
-function options(figure: HTMLElement, lines: Line[], points: boolean, format: Props["format"]): uPlot.Options {
+function options(
+  figure: HTMLElement,
+  lines: Line[],
+  points: boolean,
+  least: number,
+  format: Props["format"],
+): uPlot.Options {
   const style = getComputedStyle(figure);
   const quiet = () => style.color;
   const grid = { stroke: () => style.borderTopColor, width: 1 };
   const ticks = { ...grid, size: 4 };
   const font = "12px system-ui, sans-serif";
+  const minutes = (chart: uPlot) => {
+    const end = chart.scales["x"]!.max!;
+    return Array.from({ length: LENGTH / MINUTE }, (_, i) => end - LENGTH + (i + 1) * MINUTE);
+  };
+  const ago = (chart: uPlot, marks: number[]) =>
+    marks.map((mark) => strings.server.charts.ago(Math.round((chart.scales["x"]!.max! - mark) / MINUTE)));
   return {
     width: Math.max(figure.clientWidth, 100),
     height: HEIGHT,
@@ -81,10 +97,10 @@ function options(figure: HTMLElement, lines: Line[], points: boolean, format: Pr
     cursor: { show: false },
     scales: {
       x: { range: (_, __, max) => [(max ?? LENGTH) - LENGTH, max ?? LENGTH] },
-      y: { range: (_, __, max) => [0, max ? max * 1.1 : 1] },
+      y: { range: (_, __, max) => [0, Math.max((max ?? 0) * 1.1, least)] },
     },
     axes: [
-      { stroke: quiet, grid: { show: false }, ticks, font },
+      { stroke: quiet, grid: { show: false }, ticks, font, size: 30, splits: minutes, values: ago },
       { stroke: quiet, grid, ticks, font, size: 60, values: (_, marks) => marks.map((mark) => format(mark)) },
     ],
     series: [

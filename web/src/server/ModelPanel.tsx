@@ -11,7 +11,7 @@ export function ModelPanel({ model }: { model: Model }) {
   return (
     <section class="panel" aria-label={model.id}>
       <h2>
-        {model.id} <span class={`state state-${model.state}`}>{words.states[model.state] ?? model.state}</span>
+        {model.id} <span class={`model-state state-${model.state}`}>{words.states[model.state] ?? model.state}</span>
       </h2>
       {model.reason && <p class="fault">{model.reason}</p>}
       {model.loading && (
@@ -23,7 +23,7 @@ export function ModelPanel({ model }: { model: Model }) {
       {model.engine && (
         <>
           <p class="hint">{words.about(model.engine, model.device ?? "", count(model.context ?? 0))}</p>
-          <dl class="figures">
+          <dl class="model-figures">
             <Figure name={words.running} value={`${model.running} / ${model.parallel}`} />
             <Figure name={words.waiting} value={count(model.waiting)} />
             {model.inputs > 0 && <Figure name={words.inputs} value={count(model.inputs)} />}

@@ -67,7 +67,7 @@ interface Shown {
 function Waterfall({ requests, now, right, span, abort }: Shown & { right: number; span: number }) {
   return (
     <>
-      <p class="keys" aria-hidden="true">
+      <p class="phase-keys" aria-hidden="true">
         {PHASES.map((name) => (
           <span key={name} class="key">
             <span class={`swatch phase-${name}`} /> {words.phases[name]}

@@ -43,6 +43,7 @@ function Speed() {
       <Chart
         title={words.charts.speed}
         times={history.times}
+        least={10}
         format={count}
         lines={[
           { label: answer, tint: "tint-answer", values: history.generated, latest: count(latest(history.generated)) },
@@ -52,6 +53,7 @@ function Speed() {
       <Chart
         title={words.charts.first}
         times={history.times}
+        least={1}
         format={time}
         points
         lines={[
