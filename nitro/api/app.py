@@ -9,9 +9,10 @@ from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
 from nitro import __version__
-from nitro.api import error_responses, health, model_list, page
+from nitro.api import error_responses, health, model_list, page, records
 from nitro.api import live as live_routes
 from nitro.api.anthropic import routes as anthropic
+from nitro.api.audio import routes as audio
 from nitro.api.auth import Guard
 from nitro.api.first_nitro import routes as first_nitro
 from nitro.api.first_nitro.model import FirstNitro
@@ -33,6 +34,7 @@ from nitro.api.responses.memory import Memory
 from nitro.api.responses.renderer import ResponsesRenderer
 from nitro.models.fetching import Fetching
 from nitro.models.pool import Pool
+from nitro.records.recorder import Recorder
 from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
 from nitro.service.live.feed import Feed
@@ -60,11 +62,13 @@ def make_app(
     kept: Background | None = None,
     embedding: EmbeddingService | None = None,
     fetching: Fetching | None = None,
+    recorder: Recorder | None = None,
     live: Feed | None = None,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
     server. `kept`: responses in the background, with the memory of all; None: nothing is kept. Without `embedding`
-    nothing is embedded; without `fetching` models neither come nor go. `live`: tells what the server is doing."""
+    nothing is embedded; without `fetching` models neither come nor go; without `recorder` nothing is recorded. `live`:
+    tells what the server is doing."""
     kept = kept or Background(Memory(None), service, served, ResponsesRenderer, 1)
     first = FirstNitro(served, stop, service.strict)
     app = _Application(
@@ -75,6 +79,7 @@ def make_app(
             embeddings,
             rerank.rerank,
             rerank.score,
+            *audio.HANDLERS,
             anthropic.messages,
             anthropic.count_tokens,
             model_list.list_models,
@@ -95,6 +100,7 @@ def make_app(
             *ollama.HANDLERS,
             *responses.HANDLERS,
             *conversations.HANDLERS,
+            *records.HANDLERS,
         ],
         state=State(
             {
@@ -108,6 +114,7 @@ def make_app(
                 "background": kept,
                 "fetching": fetching or Fetching(served, None, allowed=False),
                 "has_key": guard.has_key,
+                "recorder": recorder,
                 "live": live or Feed(Watches(served, metrics), service.requests, __version__),
             }
         ),
@@ -120,4 +127,4 @@ def make_app(
         openapi_config=None,
         logging_config=None,
     )
-    return RequestMiddleware(app, guard, metrics, max_body)
+    return RequestMiddleware(app, guard, metrics, max_body, recorder)

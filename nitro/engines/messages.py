@@ -21,6 +21,7 @@ import msgspec
 
 from nitro.engines.adapters import AdapterInfo, AdapterSource
 from nitro.engines.media import MediaKind
+from nitro.engines.shares import NOBODYS, Share
 from nitro.engines.types import EngineSpec, LoadProgress, ModelInfo, Output, Overflow, SlotState, StepRecord
 from nitro.system.frames import WireMessage
 
@@ -47,6 +48,7 @@ class Generate(WireMessage, frozen=True):
 
     ids: list[int]
     work: bytes  # an encoded Work: what is wrong in it is this request's fault, and not the frame's
+    share: Share = NOBODYS
 
 
 class Embed(WireMessage, frozen=True):
@@ -55,6 +57,7 @@ class Embed(WireMessage, frozen=True):
     id: int
     work: bytes  # an encoded EmbeddingWork
     overflow: Overflow = "error"  # for work that says none
+    user: str = ""  # whose it is, as in Share
 
 
 class Tokenize(WireMessage, frozen=True):

@@ -33,6 +33,9 @@ class RequestLog:
         self.adapter: str | None = None  # of the model, that answers in its place
         self.choices: Choices | None = None
         self.ignored: list[str] = []  # parameters without effect
+        self.fingerprint: str | None = None  # of the model, with its adapters
+        self.template: str | None = None  # the source of the chat template that the prompt was made with
+        self.how: str | None = None  # it ended: see `end`
         self._embedded: dict[str, int] = {}  # what is told of a request for embeddings
         self._since = time.time()
         self._began = time.monotonic()
@@ -86,6 +89,21 @@ class RequestLog:
             accepted_tokens=sum(choice.accepted for choice in choices),
         )
 
+    @property
+    def queue_seconds(self) -> float | None:
+        """Until it got a slot; None: it has none yet."""
+        return self.choices.generation.queue_seconds if self.choices else None
+
+    @property
+    def first_token_seconds(self) -> float | None:
+        """Until the first tokens; None before."""
+        return self._seconds[0]
+
+    @property
+    def embedded_tokens(self) -> int | None:
+        """Of a request for embeddings that was accepted."""
+        return self._embedded.get("prompt")
+
     def end(self, how: str | None = None) -> None:
         """`how`: "left", or an error; None: the finish reasons say it."""
         if self._end_time is not None:
@@ -93,6 +111,7 @@ class RequestLog:
         self._end_time = time.monotonic()
         if self.aborted and how == "left":
             how = f"error: {self.aborted}"
+        self.how = how
         how = how and "".join(c if c.isprintable() else " " for c in how)  # a client's words make no line of their own
         self._how = how
         self._requests.end(self)
