@@ -69,7 +69,7 @@ export const strings = {
       reasoning: "Reasoning",
       thinking: "Thinking…",
       waiting: "Waiting for the model…",
-      starting: (seconds: number) => `The engine is not ready. Trying again in ${seconds} s…`,
+      starting: (seconds: number) => `The server is busy. Trying again in ${seconds} s…`,
       cut: "It reached the limit of tokens.",
       stopped: "Stopped.",
       remove: (name: string) => `Remove ${name}`,

@@ -120,6 +120,7 @@ interface MediaProperties {
 function MediaButtons({ onFiles, onSound, onFault }: MediaProperties) {
   const input = useRef<HTMLInputElement>(null);
   const [recording, setRecording] = useState<Recording | null>(null);
+  const seconds = useSeconds(recording !== null);
   const kinds = (["image", "audio"] as const).filter(takes);
   const toggle = async () => {
     try {
@@ -146,6 +147,11 @@ function MediaButtons({ onFiles, onSound, onFault }: MediaProperties) {
         }}
       />
       <IconButton icon="attach" label={words.attach} onClick={() => input.current?.click()} />
+      {recording && (
+        <span class="recorded" role="timer">
+          {`${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`}
+        </span>
+      )}
       {kinds.includes("audio") && canRecord && (
         <IconButton
           icon={recording ? "stop" : "microphone"}
@@ -156,6 +162,18 @@ function MediaButtons({ onFiles, onSound, onFault }: MediaProperties) {
       )}
     </>
   );
+}
+
+/** Seconds since this began to be so. */
+function useSeconds(running: boolean): number {
+  const [seconds, setSeconds] = useState(0);
+  useEffect(() => {
+    if (!running) return;
+    setSeconds(0);
+    const timer = setInterval(() => setSeconds((before) => before + 1), 1000);
+    return () => clearInterval(timer);
+  }, [running]);
+  return seconds;
 }
 
 function takes(kind: Attachment["kind"]): boolean {
