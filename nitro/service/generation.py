@@ -92,12 +92,7 @@ class GenerationService:
         except BaseException as error:
             if lease:
                 lease.release()
-            log.end("left" if _is_disconnect(error) else f"error {as_api_error(error).status}: {error}")
-            _forget(error)
-            if log.aborted and _is_disconnect(error):
-                raise as_api_error(log.aborted) from None
-            if isinstance(error, (EngineError, TemplateError)):
-                raise as_api_error(error, raw.prompt_param) from error
+            _end(error, log, raw.prompt_param)
             raise
         return GenerationStream(accepted, raw.prompt_param, principal, lease, log)
 
@@ -122,12 +117,7 @@ class GenerationService:
             log.end("told")
             return answer
         except BaseException as error:
-            log.end("left" if _is_disconnect(error) else f"error {as_api_error(error).status}: {error}")
-            _forget(error)
-            if log.aborted and _is_disconnect(error):
-                raise as_api_error(log.aborted) from None
-            if isinstance(error, (EngineError, TemplateError)):
-                raise as_api_error(error, raw.prompt_param) from error
+            _end(error, log, raw.prompt_param)
             raise
         finally:
             if lease:
@@ -408,6 +398,17 @@ class GenerationStream:
         self._generation.abort()
         self._lease.release()
         self._log.end(how)
+
+
+def _end(error: BaseException, log: RequestLog, param: str) -> None:
+    """A request ends with this before it began. Raises what its client is told, where that is something else."""
+    left = _is_disconnect(error)
+    log.end("left" if left else f"error {as_api_error(error).status}: {error}")
+    _forget(error)
+    if left and log.aborted:
+        raise as_api_error(log.aborted) from None
+    if isinstance(error, (EngineError, TemplateError)):
+        raise as_api_error(error, param) from error
 
 
 def _is_disconnect(error: BaseException) -> bool:
