@@ -11,13 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nitro.engines.types import Overflow
-from nitro.errors import EngineError, TemplateError
 from nitro.models.lease import Lease
 from nitro.models.pool import Pool
-from nitro.service import follower
+from nitro.service import endings, follower
 from nitro.service.asked import Asked
-from nitro.service.disconnects import ClientDisconnected, unless_disconnected
-from nitro.service.failures import as_api_error
+from nitro.service.disconnects import unless_disconnected
 from nitro.service.intake.lanes import Intake
 from nitro.service.intake.messages import PreparedEmbedding
 from nitro.service.live.requests import Requests
@@ -96,12 +94,7 @@ class EmbeddingService:
             log.end()
             return embedded
         except BaseException as error:
-            left = not isinstance(error, Exception) or isinstance(error, ClientDisconnected)
-            log.end("left" if left else f"error {as_api_error(error, raw.prompt_param).status}: {error}")
-            if left and log.aborted:
-                raise as_api_error(log.aborted) from None
-            if isinstance(error, (EngineError, TemplateError)):
-                raise as_api_error(error, raw.prompt_param) from error
+            endings.end(error, log, raw.prompt_param)
             raise
         finally:
             if lease:

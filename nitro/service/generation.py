@@ -11,18 +11,17 @@ Knows no HTTP and no protocol.
 
 import logging
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from nitro.engines.client.generation import Generation
 from nitro.engines.types import ModelInfo, Output
-from nitro.errors import EngineError, NitroError, PromptTooLong, TemplateError
+from nitro.errors import NitroError, PromptTooLong
 from nitro.models.handle import ServedModel
 from nitro.models.lease import Lease
 from nitro.models.pool import Pool
-from nitro.service import follower, ignored_parameters
+from nitro.service import endings, follower, ignored_parameters
 from nitro.service.asked import Asked
 from nitro.service.choices import Choices, OutputSpec
 from nitro.service.delivery import Delivery, Sink
@@ -92,7 +91,7 @@ class GenerationService:
         except BaseException as error:
             if lease:
                 lease.release()
-            _end(error, log, raw.prompt_param)
+            endings.end(error, log, raw.prompt_param)
             raise
         return GenerationStream(accepted, raw.prompt_param, principal, lease, log)
 
@@ -117,7 +116,7 @@ class GenerationService:
             log.end("told")
             return answer
         except BaseException as error:
-            _end(error, log, raw.prompt_param)
+            endings.end(error, log, raw.prompt_param)
             raise
         finally:
             if lease:
@@ -398,26 +397,3 @@ class GenerationStream:
         self._generation.abort()
         self._lease.release()
         self._log.end(how)
-
-
-def _end(error: BaseException, log: RequestLog, param: str) -> None:
-    """A request ends with this before it began. Raises what its client is told, where that is something else."""
-    left = _is_disconnect(error)
-    log.end("left" if left else f"error {as_api_error(error).status}: {error}")
-    _forget(error)
-    if left and log.aborted:
-        raise as_api_error(log.aborted) from None
-    if isinstance(error, (EngineError, TemplateError)):
-        raise as_api_error(error, param) from error
-
-
-def _is_disconnect(error: BaseException) -> bool:
-    return not isinstance(error, Exception) or isinstance(error, ClientDisconnected)
-
-
-def _forget(error: BaseException | None) -> None:
-    """Clear the frames that an exception holds: a request may be megabytes, and such frames make cycles, which the
-    garbage collector looks for rarely."""
-    while error:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
