@@ -8,7 +8,7 @@ from nitro.service.requests import Principal
 
 def begin(principal: Principal, metrics: Metrics, requests: Requests) -> RequestLog:
     """The log of a request, which begins here. `requests`: those of the server."""
-    log = RequestLog(principal, metrics, requests)
+    log = RequestLog(principal.request_id, metrics, requests, principal.route, principal.left)
     if principal.follow:
         principal.follow(log)
     return log

@@ -1,6 +1,7 @@
 """When things happen in one request: time to first token and so on, for its log line, its timings, the metrics, and
 whoever watches the server."""
 
+import asyncio
 import logging
 import time
 
@@ -11,7 +12,6 @@ from nitro.service.events import GenerationTimings
 from nitro.service.live.requests import Requests
 from nitro.service.live.state import LiveRequest, LiveSpan, Phase
 from nitro.service.metrics import Metrics
-from nitro.service.requests import Principal
 
 log = logging.getLogger("nitro.request")
 
@@ -23,9 +23,11 @@ ENDS: dict[str | None, Phase] = {None: "done", "told": "done", "left": "left"}  
 class RequestLog:
     """Notes when things happen, from the request's head on. `end` writes the log line, once, and feeds the metrics."""
 
-    def __init__(self, principal: Principal, metrics: Metrics, requests: Requests):
-        self.id = principal.request_id
-        self._principal = principal
+    def __init__(self, id: str, metrics: Metrics, requests: Requests, route: str, left: asyncio.Future[None]):
+        """`requests`: those of the server. `route`, `left`: see Principal."""
+        self.id = id
+        self._route = route
+        self._left = left
         self._metrics = metrics
         self._requests = requests
         self.aborted: RequestAborted | None = None  # somebody else than its client has ended it
@@ -159,8 +161,8 @@ class RequestLog:
         self.aborted = RequestAborted()
         if self.generation:
             self.generation.fail(self.aborted)
-        elif not self._principal.left.done():
-            self._principal.left.set_result(None)
+        elif not self._left.done():
+            self._left.set_result(None)
 
     @property
     def generation(self) -> Generation | None:
@@ -177,7 +179,7 @@ class RequestLog:
         begun = choices[0].begun[:MAX_SPANS] if choices else []
         return LiveRequest(
             id=self.id,
-            route=self._principal.route,
+            route=self._route,
             model=self.adapter or self.model,
             phase=self._phase,
             began=self._since,
