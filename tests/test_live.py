@@ -164,6 +164,13 @@ def test_a_key_is_needed(serve) -> None:
     assert httpx.head(f"{server.url}/v1/server/events", headers={"x-api-key": "secret"}).status_code == 405
 
 
+def test_without_a_key_it_is_for_this_machine(fake_server: RunningServer) -> None:
+    forwarded = {"x-forwarded-for": "192.0.2.1"}
+    for method, path in (("GET", "events"), ("POST", "requests/req_0/abort")):
+        reply = httpx.request(method, f"{fake_server.url}/v1/server/{path}", headers=forwarded)
+        assert reply.status_code == 403 and reply.json()["error"]["code"] == "not_allowed"
+
+
 # Aborted from there
 
 

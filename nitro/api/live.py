@@ -1,5 +1,5 @@
 """`/v1/server/…`: what the server is doing, as a stream of events; and the end of a request that its client did not ask
-for."""
+for. Both are about everybody's requests, so they are for who has the key or, where there is none, for this machine."""
 
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -12,6 +12,7 @@ from msgspec import Struct
 from nitro.api import sse
 from nitro.api.middleware import CHANGES
 from nitro.api.responses.replies import json
+from nitro.api.trust import is_trusted
 from nitro.errors import ApiError
 from nitro.service import delivery
 from nitro.service.live.feed import Event, Feed
@@ -29,8 +30,7 @@ class RequestAborted(Struct):
 @get("/v1/server/events", opt={CHANGES: True})  # it never ends, so a HEAD cannot be answered as a GET is
 async def events(request: Request) -> Stream:
     """A snapshot, then changes, until the client leaves or the server stops."""
-    feed: Feed = request.app.state.live
-    return Stream(_frames(feed), media_type=sse.MEDIA_TYPE, headers=sse.HEADERS, status_code=200)
+    return Stream(_frames(_feed(request)), media_type=sse.MEDIA_TYPE, headers=sse.HEADERS, status_code=200)
 
 
 async def _frames(feed: Feed) -> AsyncIterator[bytes]:
@@ -47,11 +47,20 @@ def _frame(event: Event) -> bytes:
 @post("/v1/server/requests/{request_id:str}/abort", status_code=200)
 async def abort_request(request: Request) -> object:
     """End a request that is under way; its client gets an error."""
-    feed: Feed = request.app.state.live
+    feed = _feed(request)
     id = str(request.path_params["request_id"])
     if not feed.abort(id):
         raise ApiError(404, f"No request '{id[:100]}' is under way.", param="request_id", code="request_not_found")
     return json(RequestAborted(id))
+
+
+def _feed(request: Request) -> Feed:
+    """Raises ApiError 403."""
+    if not is_trusted(request):
+        why = "Only who has the key may see what the server does or, where there is none, a program on this machine."
+        raise ApiError(403, why, code="not_allowed")
+    feed: Feed = request.app.state.live
+    return feed
 
 
 HANDLERS = [events, abort_request]

@@ -14,7 +14,8 @@ const words = strings.server;
 
 export function ServerView() {
   useEffect(listen, []);
-  const { connection, version, memory, models } = live.value;
+  const { connection, refusal, version, memory, models } = live.value;
+  if (connection === "refused") return <main class="view fault">{refusal}</main>;
   return (
     <main class="view server">
       <h1 class="unseen">{strings.shell.views.server}</h1>

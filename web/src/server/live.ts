@@ -2,7 +2,7 @@
 // after the stream has ended.
 
 import { signal } from "@preact/signals";
-import { events } from "../api";
+import { ApiError, events } from "../api";
 import { History } from "./History";
 import type { LiveEvent, Model, Request } from "./state";
 
@@ -10,8 +10,10 @@ const AGAIN = 2000; // milliseconds before the next try
 const MAX_ENDED = 100; // requests that are kept once they have ended
 
 export interface Live {
-  /** "waiting" until the first event, "lost" while the server does not answer. */
-  connection: "waiting" | "live" | "lost";
+  /** "waiting" until the first event, "lost" while the server does not answer, "refused" where it does not tell us. */
+  connection: "waiting" | "live" | "lost" | "refused";
+  /** The server's words for that. */
+  refusal: string;
   version: string;
   memory: number;
   models: Model[];
@@ -19,7 +21,7 @@ export interface Live {
   requests: Request[];
 }
 
-export const live = signal<Live>({ connection: "waiting", version: "", memory: 0, models: [], requests: [] });
+export const live = signal<Live>({ connection: "waiting", refusal: "", version: "", memory: 0, models: [], requests: [] });
 /** Counts the seconds of `history`, which is changed in place. */
 export const seconds = signal(0);
 export const history = new History();
@@ -44,6 +46,10 @@ async function follow(stop: AbortSignal): Promise<void> {
     try {
       for await (const { data } of events("/v1/server/events", { signal: stop })) take(JSON.parse(data) as LiveEvent);
     } catch (error) {
+      if (error instanceof ApiError && error.status === 403) {
+        live.value = { ...live.value, connection: "refused", refusal: error.message };
+        return;
+      }
       if (!stop.aborted) console.info(error);
     }
     if (stop.aborted) return;
@@ -62,6 +68,7 @@ function take(event: LiveEvent): void {
   }
   live.value = {
     connection: "live",
+    refusal: "",
     version: event.version ?? before.version,
     memory: event.memory ?? before.memory,
     models: event.models ?? before.models,
