@@ -32,7 +32,7 @@ def speeds(**by_side: list[float]) -> Outcome:
 
 def test_every_row_shows_a_figure_that_can_be_measured() -> None:
     known = {*measures.METRICS, START, MEMORY, rows.FRAMES, rows.FIRST_FRAME, many_models.COLD, many_models.RATE}
-    known |= {pictures.EIGHT, pictures.ONE, pictures.GAP}
+    known |= {pictures.EIGHT, pictures.ONE, pictures.GAP, two_users.LIGHT}
     for name, row in ROWS.items():
         assert row.shown and known >= set(row.shown), name
         assert {goal.metric for goal in row.goals} <= set(row.shown), name
