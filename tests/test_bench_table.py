@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import kernel_limit, many_models, measures, peers, pictures, record, report, rows, table
+from bench import kernel_limit, many_models, measures, peers, pictures, record, report, rows, table, two_users
 from bench.kernel_limit import LIMIT
 from bench.rows import GAP, MEMORY, ROWS, SPEED, START, Goal, Outcome
 from bench.workloads import OLD, SERVER, TUNED, WORKLOADS, Workload
