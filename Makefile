@@ -9,7 +9,7 @@
 # make lint     ruff and mypy
 # make bench    measure Nitro beside llama-server and others, which are built first; writes bench/results.md; ARGS="--rows 1,8"
 # make soak     hostile requests, kills and damaged models; writes soak/results.md; ARGS="--short" takes a few minutes
-# make docs     write docs/parameters.md, docs/architectures.md, docs/clients and docs/bench.svg
+# make docs     write docs/parameters.md, docs/architectures.md, docs/clients, and the pictures of docs/ and the table of docs/speed.md
 # make clean    remove everything the other targets made, .venv included
 
 PYTHON ?= python3
@@ -62,6 +62,7 @@ bench:
 	.venv/bin/python -m bench.convert
 	.venv/bin/python -m bench.gguf_on_mlx --gemma
 	.venv/bin/python -m scripts.bench_chart
+	.venv/bin/python -m scripts.clients_chart
 
 soak:
 	@$(PYTHON) scripts/install.py test
@@ -73,6 +74,7 @@ docs:
 	.venv/bin/python -m scripts.clients
 	.venv/bin/python -m scripts.architectures
 	.venv/bin/python -m scripts.bench_chart
+	.venv/bin/python -m scripts.clients_chart
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

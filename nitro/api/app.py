@@ -10,6 +10,7 @@ from litestar.plugins.core import MsgspecDIPlugin
 
 from nitro.api import error_responses, health, model_list, records
 from nitro.api.anthropic import routes as anthropic
+from nitro.api.audio import routes as audio
 from nitro.api.auth import Guard
 from nitro.api.first_nitro import routes as first_nitro
 from nitro.api.first_nitro.model import FirstNitro
@@ -72,6 +73,7 @@ def make_app(
             embeddings,
             rerank.rerank,
             rerank.score,
+            *audio.HANDLERS,
             anthropic.messages,
             anthropic.count_tokens,
             model_list.list_models,

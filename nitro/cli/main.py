@@ -5,6 +5,7 @@ import click
 from nitro import __version__
 from nitro.cli.bench import bench
 from nitro.cli.chat import chat
+from nitro.cli.completion import completion
 from nitro.cli.config import config
 from nitro.cli.convert import convert
 from nitro.cli.doctor import doctor
@@ -31,7 +32,7 @@ def main() -> None:
 
 COMMANDS = (
     *(serve, chat, run, pull, list_models, show, ps, rm, config, doctor),
-    *(bench, replay, redact, convert, verify),
+    *(bench, replay, redact, convert, verify, completion),
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -9,7 +9,8 @@ import msgspec
 
 from nitro.chat.printable import printable
 from nitro.cli import tables
-from nitro.cli.client_options import INTERRUPTED, with_server
+from nitro.cli.client_options import with_server
+from nitro.cli.group import INTERRUPTED
 from nitro.errors import RecordError
 
 LONG = 120  # seconds of a replay that are told before it begins

@@ -84,7 +84,7 @@ class EmbeddingService:
             if asked:
                 asked(known)
             lease = self._models.lease(known.model)
-            embedded = await unless_disconnected(principal, self._embedded(raw, body, lease, log))
+            embedded = await unless_disconnected(principal, self._embedded(raw, body, principal, lease, log))
             log.end()
             return embedded
         except BaseException as error:
@@ -105,7 +105,9 @@ class EmbeddingService:
             return await self._intake.name(raw.namer, body)
         return Asked()
 
-    async def _embedded(self, raw: RawRequest, body: list[bytes], lease: Lease, log: RequestLog) -> Embedded:
+    async def _embedded(
+        self, raw: RawRequest, body: list[bytes], principal: Principal, lease: Lease, log: RequestLog
+    ) -> Embedded:
         began = time.monotonic()
         model = await lease.acquire()
         log.of(model.source.id)
@@ -119,7 +121,7 @@ class EmbeddingService:
             self._models.note(prepared.unknown_model)
         if not prepared.work.inputs:
             return _embedded(model.source.id, prepared, 0, [], (began, loaded))
-        embedding = await model.engine.embed(prepared.work, self._overflow)
+        embedding = await model.engine.embed(prepared.work, self._overflow, principal.user)
         log.embedded(prepared.work.inputs, embedding.prompt_tokens)
         try:
             vectors = await embedding.vectors()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from asking import SAYING, TEMPLATE
+from pictures import sound
 from projectors import COLOURS, SIDE, picture, write_oracle
 from real_models import write_texts
 from running import RunningServer
@@ -22,6 +23,7 @@ SERVERS = {
     "scripted": {"engine": SAYING, "context": 65536},
     "llama": {"engine": "llama", "context": 2048},
     "mlx": {"engine": "mlx", "context": 2048},
+    "hears": {"engine": "runners:HearingRunner", "context": 4096},
     "ranks": {"engine": "nitro.engines.backends.fake:FakeReranker", "context": 512},
 }
 
@@ -65,8 +67,9 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory, smollm: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a file of each colour."""
+    """A folder with a file of each colour, and one with a sound."""
     folder = tmp_path_factory.mktemp("pictures")
+    (folder / "speech.wav").write_bytes(sound())
     for colour in COLOURS:
         (folder / f"{colour}.png").write_bytes(picture([[colour] * SIDE] * SIDE))
     return folder
