@@ -172,7 +172,7 @@ class Stub:
         self.begun: SimpleQueue[tuple[int, int]] = SimpleQueue()  # first id and number of each slice
         self.go_on = threading.Semaphore(0)
 
-    def slices(self, ids: list[int], raw: bytes, is_wanted: object) -> Iterator[Lane]:
+    def slices(self, ids: list[int], raw: bytes, is_wanted: object, share: object) -> Iterator[Lane]:
         lane, count = msgspec.msgpack.decode(raw)
         for number in range(count):
             yield lane
@@ -261,7 +261,7 @@ def test_no_slice_is_begun_for_a_client_that_has_left(lane: Lane) -> None:
 def test_whatever_is_raised_for_a_request_is_its_own_error(problem: BaseException) -> None:
     stage = Stage()
 
-    def slices(ids: list[int], raw: bytes, is_wanted: object) -> Iterator[Lane]:
+    def slices(ids: list[int], raw: bytes, is_wanted: object, share: object) -> Iterator[Lane]:
         raise problem
         yield "small"
 
