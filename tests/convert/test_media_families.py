@@ -1,5 +1,5 @@
 """Models that see, on both engines and beside transformers: Qwen2-VL (M-RoPE), Gemma 3 (rows that all see each other)
-and SmolVLM (SigLIP, in squares); and one that hears: Qwen2-Audio. Tiny and random, converted by llama.cpp's converter."""
+and SmolVLM (SigLIP, in squares); and one that hears: Qwen2-Audio. Tiny and random, for llama.cpp by its converter."""
 
 import io
 import json
