@@ -8,6 +8,7 @@ NitroError
 ├── AdapterError           a LoRA cannot be read, or does not fit its model
 ├── EngineLost             the server ends with its engine (--exit-on-engine-failure): the same
 ├── BenchError             a measurement cannot continue: the same
+├── RecordError            a file of records cannot be read: the same
 ├── PullError              a model cannot be fetched: the same
 ├── EngineError            what an engine can answer instead of tokens
 │   ├── PromptRejected     the request cannot run on this engine: 400
@@ -17,6 +18,7 @@ NitroError
 │   ├── EngineDown         no engine is running now: 503, may be sent again
 │   │   └── EngineDied     it died while it worked on the request: 503, not to be sent again
 │   ├── SequenceFailed     a step failed for this sequence: 500
+│   ├── RequestAborted     somebody else than its client ended it: 503, not to be sent again
 │   ├── SchemaViolated       the answer breaks the requested schema: 422
 │   └── ServerClosing      the server is stopping: 503
 ├── TemplateError          the chat template refused the messages: 400
@@ -83,6 +85,10 @@ class EngineLost(NitroError):
 
 class BenchError(NitroError):
     """A measurement cannot continue."""
+
+
+class RecordError(Sentence, NitroError):
+    """A file of records is none, is damaged, or cannot be read or written."""
 
 
 class PullError(Sentence, NitroError):
@@ -153,6 +159,13 @@ class EngineDied(EngineDown):
 
 class SequenceFailed(EngineError):
     """A step of the engine failed for this sequence."""
+
+
+class RequestAborted(EngineError):
+    """Somebody ended the request who looks after the server."""
+
+    def __init__(self) -> None:
+        super().__init__("The request was aborted by somebody who watches the server.")
 
 
 class SchemaViolated(EngineError):

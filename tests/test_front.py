@@ -149,7 +149,7 @@ def test_every_answer_has_an_id_of_its_own(fake_server: RunningServer) -> None:
 def test_idle_connections_stay_open_longer_than_clients_keep_them(fake_server: RunningServer) -> None:
     """Or a request is sent just as the server closes."""
     kept = httpx.Limits().keepalive_expiry
-    assert kept and fake_server.server._uvicorn.config.timeout_keep_alive > 10 * kept
+    assert kept and fake_server.server._http.config.timeout_keep_alive > 10 * kept
 
 
 # What is refused says so in the log

@@ -11,18 +11,17 @@ Knows no HTTP and no protocol.
 
 import logging
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from nitro.engines.client.generation import Generation
 from nitro.engines.types import ModelInfo, Output
-from nitro.errors import EngineError, NitroError, PromptTooLong, TemplateError
+from nitro.errors import NitroError, PromptTooLong
 from nitro.models.handle import ServedModel
 from nitro.models.lease import Lease
 from nitro.models.pool import Pool
-from nitro.service import ignored_parameters
+from nitro.service import endings, follower, ignored_parameters
 from nitro.service.asked import Asked
 from nitro.service.choices import Choices, OutputSpec
 from nitro.service.delivery import Delivery, Sink
@@ -32,6 +31,7 @@ from nitro.service.failures import as_api_error
 from nitro.service.intake.lanes import Intake
 from nitro.service.intake.messages import OutputOptions, Prepared, Rendered, decode_tools
 from nitro.service.intake.shortened import TRIES, next_share
+from nitro.service.live.requests import Requests
 from nitro.service.metrics import Metrics
 from nitro.service.renderer import Answer, Renderer
 from nitro.service.request_log import RequestLog
@@ -45,12 +45,20 @@ bugs = logging.getLogger("nitro.api")
 class GenerationService:
     """Generations on the models of one server. Belongs to the event loop."""
 
-    def __init__(self, models: Pool, intake: Intake, metrics: Metrics, strict: bool = False):
-        """`strict`: parameters that would be ignored are refused."""
+    def __init__(
+        self,
+        models: Pool,
+        intake: Intake,
+        metrics: Metrics,
+        strict: bool = False,
+        requests: Requests | None = None,
+    ):
+        """`strict`: parameters that would be ignored are refused. `requests`: those of the server, to be told of."""
         self._models = models
         self._intake = intake
         self._metrics = metrics
         self.strict = strict
+        self.requests = requests or Requests()
 
     @property
     def may_wait(self) -> bool:
@@ -70,23 +78,20 @@ class GenerationService:
         """
         raw = RawRequest.of(request) if isinstance(request, GenerationRequest) else request
         lease: Lease | None = None
-        log = RequestLog(principal.request_id, self._metrics)
+        log = follower.begin(principal, self._metrics, self.requests)
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))
             if asked:
                 asked(known)
             lease = self._models.lease(known.model)
-            accepting = self._accept(raw, body, lease, log)
+            accepting = self._accept(raw, body, principal, lease, log)
             del body  # only the intake process needs it from here on
             accepted = await unless_disconnected(principal, accepting)
         except BaseException as error:
             if lease:
                 lease.release()
-            log.end("left" if _is_disconnect(error) else f"error {as_api_error(error).status}: {error}")
-            _forget(error)
-            if isinstance(error, (EngineError, TemplateError)):
-                raise as_api_error(error, raw.prompt_param) from error
+            endings.end(error, log, raw.prompt_param)
             raise
         return GenerationStream(accepted, raw.prompt_param, principal, lease, log)
 
@@ -100,7 +105,7 @@ class GenerationService:
         """Read a request that wants no generation, or nothing but its prompt. Returns what `ask` makes of it, for which
         its model is there. Raises what `generate` does."""
         lease: Lease | None = None
-        log = RequestLog(principal.request_id, self._metrics)
+        log = follower.begin(principal, self._metrics, self.requests)
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))
@@ -111,10 +116,7 @@ class GenerationService:
             log.end("told")
             return answer
         except BaseException as error:
-            log.end("left" if _is_disconnect(error) else f"error {as_api_error(error).status}: {error}")
-            _forget(error)
-            if isinstance(error, (EngineError, TemplateError)):
-                raise as_api_error(error, raw.prompt_param) from error
+            endings.end(error, log, raw.prompt_param)
             raise
         finally:
             if lease:
@@ -137,9 +139,11 @@ class GenerationService:
         EngineError, ClientDisconnected; nothing is logged."""
         return await unless_disconnected(principal, self._intake.name(namer, body))
 
-    async def _accept(self, raw: RawRequest, body: list[bytes], lease: Lease, log: RequestLog) -> "_Accepted":
+    async def _accept(
+        self, raw: RawRequest, body: list[bytes], principal: Principal, lease: Lease, log: RequestLog
+    ) -> "_Accepted":
         model, info = await self._loaded(lease, log)
-        prepared, generation = await self._begin(raw, body, model, info, lease.found)
+        prepared, generation = await self._begin(raw, body, principal, model, info, lease.found)
         del body
         log.adapter = prepared.adapter
         self._note(lease, prepared)
@@ -150,7 +154,13 @@ class GenerationService:
             raise
 
     async def _begin(
-        self, raw: RawRequest, body: list[bytes], model: ServedModel, info: ModelInfo, found: bool
+        self,
+        raw: RawRequest,
+        body: list[bytes],
+        principal: Principal,
+        model: ServedModel,
+        info: ModelInfo,
+        found: bool,
     ) -> tuple[Prepared, Generation]:
         """Read the request, and have the engine accept it: where it may be shortened, as far as it fits."""
         share = 1.0
@@ -159,7 +169,7 @@ class GenerationService:
                 model.setup(info), raw.reader, body, self.strict, found, raw.history, share
             )
             try:
-                return prepared, await model.engine.generate(prepared.work)
+                return prepared, await model.engine.generate(prepared.work, principal.share(prepared.tier))
             except PromptTooLong as error:
                 if not (prepared.truncates and tries):
                     raise
@@ -197,6 +207,9 @@ class GenerationService:
         log.accepted(choices)
         log.ignored = [*prepared.ignored, *unenforced]
         started = _started(model, info, generation, prepared)
+        log.fingerprint = started.fingerprint
+        if channels := prepared.output.channels:
+            log.template = model.template(info, with_tools=channels.tools is not None)
         return _Accepted(prepared, started, choices, log.ignored)
 
 
@@ -229,6 +242,7 @@ def _started(model: ServedModel, info: ModelInfo, generation: Generation, prepar
         choices=len(generation.ids),
         prompt_tokens=generation.prompt_tokens,
         prompts=prompts,
+        tier=generation.share.tier if prepared.tier else None,
     )
 
 
@@ -383,15 +397,3 @@ class GenerationStream:
         self._generation.abort()
         self._lease.release()
         self._log.end(how)
-
-
-def _is_disconnect(error: BaseException) -> bool:
-    return not isinstance(error, Exception) or isinstance(error, ClientDisconnected)
-
-
-def _forget(error: BaseException | None) -> None:
-    """Clear the frames that an exception holds: a request may be megabytes, and such frames make cycles, which the
-    garbage collector looks for rarely."""
-    while error:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__

@@ -1,7 +1,8 @@
 """The servers that clients meet: a model that says what its prompt tells it to, and the embedded one on both engines.
 On llama.cpp it sees colours: a projector gives it its own rows of their names.
 
-They are strict, unless a client says otherwise: whatever it sends has an effect, or its program fails.
+They are strict, unless a client says otherwise: whatever it sends has an effect, or its program fails. They record what
+they are asked, and test_traffic.py sends it again.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +29,15 @@ SERVERS = {
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory, smollm: Path) -> Iterator[Callable[[str, bool], RunningServer]]:
+def running() -> dict[tuple[str, bool], RunningServer]:
+    """Those that were started so far, by name and whether they are strict."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def servers(
+    tmp_path_factory: pytest.TempPathFactory, smollm: Path, running: dict[tuple[str, bool], RunningServer]
+) -> Iterator[Callable[[str, bool], RunningServer]]:
     """Each is started when it is first asked for."""
     folder = tmp_path_factory.mktemp("servers")
     (folder / "hermes.jinja").write_text(TEMPLATE)
@@ -36,12 +45,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory, smollm: Path) -> Iterator[
         "scripted": {"chat_template": folder / "hermes.jinja"},
         "llama": {"mmproj": str(write_oracle(smollm, folder / "mmproj.gguf", _names_of_colours(smollm)))},
     }
-    running: dict[tuple[str, bool], RunningServer] = {}
     with ExitStack() as stack:
 
         def get(name: str, strict: bool) -> RunningServer:
             if (name, strict) not in running:
-                config = ServeConfig(port=0, strict=strict, **SERVERS[name], **files.get(name, {}))
+                record = folder / "records" / f"{name}-{strict}"
+                config = ServeConfig(port=0, strict=strict, record=record, **SERVERS[name], **files.get(name, {}))
                 running[name, strict] = stack.enter_context(RunningServer(config)).ready()
             return running[name, strict]
 

@@ -1,5 +1,5 @@
 """Models that see, on both engines and beside transformers: Qwen2-VL (M-RoPE), Gemma 3 (rows that all see each other)
-and SmolVLM (SigLIP, in squares); and one that hears: Qwen2-Audio. Tiny and random, for llama.cpp by its converter."""
+and SmolVLM (SigLIP, in squares); and one that hears: Qwen2-Audio. Tiny and random, converted by llama.cpp."""
 
 import io
 import json
@@ -119,7 +119,7 @@ def divergence(theirs: np.ndarray, ours: np.ndarray) -> float:
 def computed_on_mlx(folder: Path, kind: str, pictures: np.ndarray) -> np.ndarray:
     """As `computed`, of transformers' folder."""
     pytest.importorskip("mlx.core")
-    from test_mlx_vision import Seer
+    from seers import Seer
 
     prompt = np.load(folder / "prompt.npz")
     before, after = ([int(id) for id in prompt[name]] for name in ("before", "after"))

@@ -9,7 +9,7 @@ engines/sampling_params.py.
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Struct
 
@@ -29,6 +29,9 @@ REASONING_FORMATS = ("auto", "deepseek", "both")
 _structured = partial(Param, capability="structured_output")
 _tools = partial(Param, capability="tools")
 _reasoning = partial(Param, capability="reasoning")
+
+ServiceTier = Literal["auto", "default", "flex", "priority", "scale"]
+SERVICE_TIER = "`flex` gives way to others; `priority` goes before them, for who may. All else means `default`."
 
 
 class ImageUrl(Struct):
@@ -202,6 +205,7 @@ class CommonRequest(SamplingRequest, frozen=True):
         float | str | None,
         Param("How long the model stays loaded once it is idle: seconds, or as in 5m; 0: not at all; -1: for ever."),
     ] = None
+    service_tier: Annotated[ServiceTier | None, Param(SERVICE_TIER)] = None
 
 
 class ChatRequest(CommonRequest, frozen=True, kw_only=True):
@@ -220,7 +224,9 @@ class ChatRequest(CommonRequest, frozen=True, kw_only=True):
         int | None,
         Param("At most this many tokens are generated. By default, and for -1, what fits.", ge=1, unlimited=True),
     ] = None
-    max_tokens: Annotated[int | None, Param("The older name of `max_completion_tokens`.", ge=1, unlimited=True)] = None
+    max_tokens: Annotated[
+        int | None, Param("The older name of `max_completion_tokens`.", ge=1, unlimited=True, older=True)
+    ] = None
     logprobs: Annotated[
         bool | None,
         Param("Add each token's log probability, as the model alone gives it: no sampling parameter changes it."),
@@ -235,8 +241,10 @@ class ChatRequest(CommonRequest, frozen=True, kw_only=True):
         _tools("`none`, `auto`, `required`, one function by its name, or `allowed_tools`."),
     ] = None
     parallel_tool_calls: Annotated[bool | None, _tools("Whether one answer may contain several calls.")] = None
-    functions: Annotated[list[dict[str, Any]] | None, _tools("The deprecated form of `tools`.")] = None
-    function_call: Annotated[str | dict[str, Any] | None, _tools("The deprecated form of `tool_choice`.")] = None
+    functions: Annotated[list[dict[str, Any]] | None, _tools("The deprecated form of `tools`.", older=True)] = None
+    function_call: Annotated[
+        str | dict[str, Any] | None, _tools("The deprecated form of `tool_choice`.", older=True)
+    ] = None
     reasoning_effort: Annotated[
         str | None, _reasoning("Passed to the chat template. `none` switches reasoning off.")
     ] = None

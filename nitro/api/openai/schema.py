@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from nitro.engines.shares import Tier
 from nitro.models.pool_entry import State
 
 FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
@@ -176,6 +177,7 @@ class ChatCompletion(WithTimings):
     choices: list[Choice]
     usage: Usage
     system_fingerprint: str
+    service_tier: Tier | UnsetType = UNSET
     object: Literal["chat.completion"] = "chat.completion"
 
 
@@ -213,6 +215,7 @@ class ChatCompletionChunk(WithTimings):
     choices: list[ChunkChoice]
     system_fingerprint: str
     usage: Usage | UnsetType | None = UNSET
+    service_tier: Tier | UnsetType = UNSET
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
 
 
@@ -244,6 +247,7 @@ class Completion(WithTimings):
     choices: list[TextChoice]
     system_fingerprint: str
     usage: Usage | UnsetType | None = UNSET
+    service_tier: Tier | UnsetType = UNSET
     object: Literal["text_completion"] = "text_completion"
 
 
@@ -287,21 +291,30 @@ class ModelList(Struct):
     object: Literal["list"] = "list"
 
 
+class LoadedBytes(Struct):
+    """How far a load is: bytes of the weights."""
+
+    read: int
+    total: int
+
+
 class ModelHealth(Struct, omit_defaults=True):
-    """The state of a model. `reason`: why it is not well."""
+    """The state of a model. `reason`: why it is not well. `loading`: how far it is, where it loads for some time."""
 
     id: str
     state: State
     reason: str | None = None
+    loading: LoadedBytes | None = None
 
 
 class Health(Struct, omit_defaults=True):
     """Whether the server is well: its default model, if it has one. `reason`: why it is not. `models`: those that were
-    loaded so far, where more than one may be."""
+    loaded so far, where more than one may be. `loading`: how far the default model is, where it loads for some time."""
 
     status: Literal["ok", "loading", "restarting", "down", "stalled", "failed"]
     reason: str | None = None
     models: list[ModelHealth] = []
+    loading: LoadedBytes | None = None
 
 
 class ErrorBody(Struct):

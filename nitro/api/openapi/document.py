@@ -14,7 +14,7 @@ import msgspec
 from litestar import MediaType, Response, get
 from msgspec import Struct
 
-from nitro.api import sse
+from nitro.api import live, records, sse
 from nitro.api.anthropic import models as anthropic_models
 from nitro.api.anthropic import requests as anthropic_requests
 from nitro.api.anthropic import schema as anthropic
@@ -40,11 +40,13 @@ from nitro.api.responses.query import INCLUDABLE
 from nitro.api.responses.requests import ResponsesRequest
 from nitro.api.responses.schema import Response as ResponseObject
 from nitro.parameters import NO_LIMIT, Param, parameters
+from nitro.service.live import state as live_state
 from nitro.service.metrics import CONTENT_TYPE
 
 Json = dict[str, Any]
 
 REFERENCE = "#/components/schemas/{name}"
+CAPABILITY = "x-capability"  # of a parameter: what GET /v1/models calls the ability that a model needs for it
 ABOUT = (
     "An OpenAI-compatible server. Every route also works without `/v1` and with doubled slashes. Bodies may be sent as "
     "text/plain. Names of other servers are understood or refused: docs/parameters.md. Any other name, at any depth, "
@@ -70,6 +72,12 @@ SPEECH: dict[str, Any] = {
     "text": TEXT_TYPE,
 }
 KEPT = (400, *ANY[:2], 404, 413, 429, 500, 503, 507)
+RECORDS = (400, *ANY[:2], 404, 500, 503)
+RECORD = "/v1/records/{record_id}"
+OF_RECORDS: dict[str, Json] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": records.MOST, "default": 20},
+    "after": {"type": "string", "description": "The id of the record before the first one."},
+}
 RESPONSE, CONVERSATION = "/v1/responses/{response_id}", "/v1/conversations/{conversation_id}"
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/chat/completions"): Operation(
@@ -181,9 +189,20 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         llama_adapters.Success,
         query=OF_MODEL,
     ),
+    ("get", "/v1/records"): Operation("The requests that are recorded", RECORDS, records.RecordList, query=OF_RECORDS),
+    ("delete", "/v1/records"): Operation("Delete all records", RECORDS, records.RecordsDeleted),
+    ("get", RECORD): Operation("A record", RECORDS, records.Record),
+    ("delete", RECORD): Operation("Delete a record", RECORDS, records.RecordsDeleted),
+    ("get", f"{RECORD}/file"): Operation("A record as a file of its own", RECORDS, "application/jsonl"),
     ("get", "/health"): Operation("Whether the server is well", (403, 500), schema.Health, open=True),
     ("get", "/healthz"): Operation("The same, in the first Nitro's form", (403, 500), MediaType.HTML.value, open=True),
     ("get", "/metrics"): Operation("Metrics for Prometheus", ANY, CONTENT_TYPE.partition(";")[0]),
+    ("get", "/v1/server/events"): Operation(
+        "What the server is doing, as it changes", ANY, sse.MEDIA_TYPE, events=(live_state.Snapshot, live_state.Change)
+    ),
+    ("post", "/v1/server/requests/{request_id}/abort"): Operation(
+        "End a request that is under way", (*ANY[:2], 404, 413, 500), live.RequestAborted
+    ),
     ("get", "/schema"): Operation("This document", ANY, None),
     ("get", "/schema/openapi.json"): Operation("This document", ANY, None),
     **ollama_operations.OPERATIONS,
@@ -192,7 +211,7 @@ ERRORS = {
     400: "The request is wrong; `param` says where.",
     401: "The API key is missing or wrong.",
     403: "Requests from this web page (Origin), or by this name of the server (Host), are not allowed.",
-    404: "There is no such model, response, conversation or item.",
+    404: "There is no such model, response, conversation, item, record or request.",
     409: "The model has requests under way, or another one has its name.",
     413: "The body is too large.",
     422: "The model's output breaks the schema that `param` names; or such requests made the engine crash repeatedly.",
@@ -201,7 +220,7 @@ ERRORS = {
     501: "The server does not do this.",
     502: "The hub cannot be reached, or answers with an error.",
     503: "No engine is running, it crashed while it worked on the request, or there is no room for the model; or "
-    "what is kept cannot be read or written.",
+    "what is kept or recorded cannot be read or written.",
     507: "There is no room to keep it, or the disk cannot be written.",
     529: "The same as 503, for Anthropic's clients, where it may be otherwise soon.",
 }
@@ -388,6 +407,10 @@ def _describe(properties: Json, params: Mapping[str, Param], shapes: Mapping[str
                 kind |= _limits(param, kind.get("type"))
         if param:
             field["description"] = param.description
+            if param.older:
+                field["deprecated"] = True
+            if param.capability:
+                field[CAPABILITY] = param.capability
             if param.unlimited:
                 kinds.append({"const": NO_LIMIT, "description": "No limit but the context."})
 

@@ -108,7 +108,7 @@ class Projector:
 
     def pieces(self, media: Media) -> list[list[int] | MediaRun]:
         """See MediaEncoder."""
-        bitmap = self._picture(media.data) if media.kind == "image" else self._sound(media.data)
+        bitmap = self._picture(media.data) if media.kind == "image" else self._sound(media)
         try:
             chunks = self._tokenize(bitmap)
         finally:
@@ -150,12 +150,17 @@ class Projector:
             raise MediaRejected(f"it has {width} × {height} pixels, and may be {MAX_ASPECT} times as long as wide.")
         return mtmd.mtmd_bitmap_init(width, height, _bytes(image.tobytes()))
 
-    def _sound(self, data: bytes) -> Any:
+    def _sound(self, media: Media) -> Any:
+        data = media.data
         if not is_sound(data):
             raise MediaRejected("it is no WAV, MP3 or FLAC.")
         found = mtmd.mtmd_helper_bitmap_init_from_buf(self._pointer, _bytes(data), len(data), False)
         if not found:
             raise MediaRejected("it is no sound that can be read.")
+        seconds = mtmd.mtmd_bitmap_get_nx(found) / mtmd.mtmd_get_audio_sample_rate(self._pointer)
+        if problem := media.check_decoded(seconds):
+            mtmd.mtmd_bitmap_free(found)
+            raise MediaRejected(problem)
         return found
 
     def _tokenize(self, bitmap: Any) -> "_Chunks":
