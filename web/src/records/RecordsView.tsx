@@ -1,5 +1,11 @@
-import { strings } from "../strings";
+// The requests that the server has recorded: the list, or one of them (#records/ID).
+
+import { place } from "../place";
+import { RecordDetail } from "./RecordDetail";
+import { RecordList } from "./RecordList";
+import "./records.css";
 
 export function RecordsView() {
-  return <main class="view">{strings.shell.views.records}</main>;
+  const id = place.value.rest;
+  return <main class="view records">{id ? <RecordDetail key={id} id={id} /> : <RecordList />}</main>;
 }

@@ -1,1 +1,0 @@
-import{o as e,u as t}from"./index-DZqJ42cX.js";function n(){return e(`main`,{class:`view`,children:t.shell.views.records})}export{n as RecordsView};
