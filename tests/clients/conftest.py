@@ -21,6 +21,7 @@ SERVERS = {
     "scripted": {"engine": SAYING, "context": 65536},
     "llama": {"engine": "llama", "context": 2048},
     "mlx": {"engine": "mlx", "context": 2048},
+    "plain": {"engine": "llama", "context": 2048, "defaults": "temperature=0"},  # for the documentation's examples
     "ranks": {"engine": "nitro.engines.backends.fake:FakeReranker", "context": 512},
 }
 
@@ -30,10 +31,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory, smollm: Path) -> Iterator[
     """Each is started when it is first asked for."""
     folder = tmp_path_factory.mktemp("servers")
     (folder / "hermes.jinja").write_text(TEMPLATE)
-    files = {
-        "scripted": {"chat_template": folder / "hermes.jinja"},
-        "llama": {"mmproj": str(write_oracle(smollm, folder / "mmproj.gguf", _names_of_colours(smollm)))},
-    }
+    sees = {"mmproj": str(write_oracle(smollm, folder / "mmproj.gguf", _names_of_colours(smollm)))}
+    files = {"scripted": {"chat_template": folder / "hermes.jinja"}, "llama": sees, "plain": sees}
     running: dict[tuple[str, bool], RunningServer] = {}
     with ExitStack() as stack:
 
