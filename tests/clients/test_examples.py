@@ -110,10 +110,10 @@ def _server(
     match example.server:
         case "empty":
             request.getfixturevalue("empty")
-            return serve(engine="auto", no_model=True)
+            return serve(engine="auto", no_model=True, log_level="warning")
         case "locked":
             return serve(engine=FAKE, api_key="secret", alias="SmolLM2-135M-Instruct").ready()
         case "alone":
-            return serve(engine="llama", context=2048, defaults="temperature=0").ready()
+            return serve(engine="llama", context=2048, defaults="temperature=0", log_level="warning").ready()
         case name:
             return servers(name, True)

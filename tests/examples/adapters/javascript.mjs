@@ -3,7 +3,7 @@ import OpenAI from "openai";
 const client = new OpenAI({ baseURL: "http://localhost:3928/v1", apiKey: "none" });
 await client.post("/load_lora_adapter", { body: { lora_name: "poet", lora_path: "/models/poet" } });
 const reply = await client.completions.create({ model: "poet", prompt: "Rain", max_tokens: 20 });
-console.log(reply.choices[0].text);
+console.log(reply.model, reply.choices[0].text);
 
 const url = "http://localhost:3928/lora-adapters";
 const adapters = await (await fetch(url)).json();
