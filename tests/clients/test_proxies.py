@@ -170,3 +170,16 @@ def test_clients_of_a_proxy_are_not_on_this_machine(proxied: Proxied) -> None:
         assert reply.status_code in (401, 403)
     with send(proxied, "/v1/models", "GET") as reply:
         assert reply.status_code == 200
+
+
+def test_several_servers(tmp_path: Path) -> None:
+    """nginx takes what docs/past-one-machine.md puts in the place of its upstream."""
+    page = (PACKAGING.parent / "docs" / "past-one-machine.md").read_text()
+    _, _, rest = page.partition("```nginx\n")
+    certificate(tmp_path)
+    command = nginx(tmp_path, 0, "127.0.0.1:1")
+    file = tmp_path / "nginx.conf"
+    text = file.read_text()
+    begin, end = text.index("upstream nitro"), text.index("\nserver {")
+    file.write_text(text[:begin] + rest.partition("```")[0] + text[end:])
+    subprocess.run([*command, "-t"], check=True, capture_output=True)
