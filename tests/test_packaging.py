@@ -92,7 +92,9 @@ def test_a_stage_that_is_not_there_is_told() -> None:
 
 
 def test_instructions_are_read() -> None:
-    text = 'ARG BASE=debian:12\n# a comment\nFROM ${BASE} AS one\nRUN a && \\\n    b\nENV A=1 B="2 3"\nFROM one AS two\n'
+    text = (
+        'ARG BASE=debian:12\n# a comment\nFROM ${BASE} AS one\nRUN a && \\\n    b\nENV A=1 B="2 3"\nFROM one AS two\n'
+    )
     one, two = container_stages.read(text)
     assert (one.base, two.base) == ("debian:12", "one")
     assert one.steps == [("RUN", "a &&      b"), ("ENV", 'A=1 B="2 3"')]

@@ -20,7 +20,7 @@ def main() -> int:
     """The exit status."""
     python = environments.python(HERE)
     settings = stage(BUILT, HERE / "mkdocs.yml")
-    command = [str(python), "-m", "mkdocs", "build", "--quiet", "--strict", "--config-file", str(settings)]
+    command = [str(python), "-m", "mkdocs", "build", "--strict", "--config-file", str(settings)]
     built = subprocess.run(command, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
     if built.returncode:
         return built.returncode

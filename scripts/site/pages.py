@@ -20,7 +20,7 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.loaded: list[str] = []
         self.paragraphs: list[str] = []
-        self._in_paragraph = False
+        self._in_paragraph = self._in_code = False
         self.feed(file.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -28,6 +28,7 @@ class Page(HTMLParser):
         if tag == "p":
             self.paragraphs.append("")
             self._in_paragraph = True
+        self._in_code = self._in_code or tag == "code"
         told = {name: value or "" for name, value in attrs}
         self.ids |= {told[name] for name in ("id", "name") if name in told}
         if tag == "a" and "href" in told:
@@ -38,10 +39,11 @@ class Page(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         """The end of an element."""
         self._in_paragraph = self._in_paragraph and tag != "p"
+        self._in_code = self._in_code and tag != "code"
 
     def handle_data(self, data: str) -> None:
         """Text."""
-        if self._in_paragraph:
+        if self._in_paragraph and not self._in_code:
             self.paragraphs[-1] += data
 
 

@@ -8,26 +8,48 @@ import json
 import re
 import shutil
 from pathlib import Path
-from posixpath import join, normpath
+from posixpath import dirname, join, normpath
 from textwrap import indent
 
 ROOT = Path(__file__).parents[2]
 INDEX = "docs/README.md"
 # what a page may link to; of these the Markdown files are pages
-SOURCES = ("*.md", "LICENSE", "Containerfile", "docs/**/*", "bench/results.*", "soak/results.md", "findings/*.sh")
+SOURCES = (
+    "*.md",
+    "LICENSE",
+    "Containerfile",
+    "docs/**/*",
+    "packaging/*",
+    "bench/results.*",
+    "soak/results.md",
+    "findings/*.sh",
+)
 EXAMPLE = re.compile(r"<!-- example: .*? -->\n(.*?)<!-- end of the example -->", re.DOTALL)
 FENCE = re.compile(r"```(\w+)\n.*?\n```", re.DOTALL)
 LANGUAGES = {"sh": "curl", "python": "Python", "js": "JavaScript"}
 
 
 def navigation(index: str) -> list[dict[str, object]]:
-    """mkdocs's nav from the text of docs/README.md: a part for each heading, with the first link of each row."""
+    """mkdocs's nav from the text of docs/README.md: a part for each heading, with the first link of each row. Below
+    another README.md are the pages of its own table."""
     nav: list[dict[str, object]] = [{"Nitro": "README.md"}, {"All pages": INDEX}]
     for part in re.split(r"^## ", index, flags=re.MULTILINE)[1:]:
         title, _, table = part.partition("\n")
-        rows = re.findall(r"^\| \[([^\]]+)\]\(([^)#]+)\)", table, re.MULTILINE)
-        nav.append({title: [{name: normpath(join("docs", target))} for name, target in rows]})
+        nav.append({title: [{name: _branch(page)} for name, page in _rows("docs", table)]})
     return nav
+
+
+def _branch(page: str) -> str | list[str | dict[str, str]]:
+    if not page.endswith("/README.md"):
+        return page
+    rows = _rows(dirname(page), (ROOT / page).read_text(encoding="utf-8"))
+    return [page, *({name: below} for name, below in rows)]
+
+
+def _rows(folder: str, table: str) -> list[tuple[str, str]]:
+    """Title and page of each row that begins with a link."""
+    rows = re.findall(r"^\| \[([^\]]+)\]\(([^)#]+)\)", table, re.MULTILINE)
+    return [(name, normpath(join(folder, target))) for name, target in rows]
 
 
 def tabs(text: str) -> str:
