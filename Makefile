@@ -9,7 +9,7 @@
 # make lint     ruff and mypy
 # make bench    measure Nitro beside llama-server and others, which are built first; writes bench/results.md; ARGS="--rows 1,8"
 # make soak     hostile requests, kills and damaged models; writes soak/results.md; ARGS="--short" takes a few minutes
-# make docs     write docs/parameters.md, docs/architectures.md, docs/clients and docs/bench.svg, and examples into pages
+# make docs     write docs/parameters.md, docs/architectures.md, docs/clients, and the pictures of docs/ and the table of docs/speed.md; examples into pages
 # make site     the documentation as a site, in build/site/html; a warning or a dead link is an error
 # make clean    remove everything the other targets made, .venv included
 
@@ -63,6 +63,7 @@ bench:
 	.venv/bin/python -m bench.convert
 	.venv/bin/python -m bench.gguf_on_mlx --gemma
 	.venv/bin/python -m scripts.bench_chart
+	.venv/bin/python -m scripts.clients_chart
 
 soak:
 	@$(PYTHON) scripts/install.py test
@@ -74,6 +75,7 @@ docs:
 	.venv/bin/python -m scripts.clients
 	.venv/bin/python -m scripts.architectures
 	.venv/bin/python -m scripts.bench_chart
+	.venv/bin/python -m scripts.clients_chart
 	.venv/bin/python -m scripts.examples
 
 site:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import llama_cpp.llama_cpp as lib
 
-from bench import random_gguf, random_projector
+from bench import random_adapter, random_gguf, random_projector
 from bench.build_llama_server import ROOT
 from nitro.gguf import header
 from nitro.models import default_model
@@ -53,6 +53,15 @@ def projector() -> Path:
         made.parent.mkdir(parents=True, exist_ok=True)
         width = header.read(default_model.path()).get("{arch}.embedding_length")
         random_projector.write(made.with_suffix(".part"), width).rename(made)
+    return made
+
+
+def adapter(model: Path, number: int) -> Path:
+    """A LoRA of this number for a GGUF, with random numbers."""
+    made = MODELS / f"{model.stem}-lora-{number}.gguf"
+    if not made.is_file():
+        made.parent.mkdir(parents=True, exist_ok=True)
+        random_adapter.write(made.with_suffix(".part"), model, number).rename(made)
     return made
 
 

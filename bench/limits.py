@@ -95,3 +95,4 @@ def of_family(architecture: str) -> Limit:
 # models are too sure for a divergence to say much. llama.cpp's patches are in float16; seen are 4e-4 (Qwen2-VL) and
 # 2e-5 (Gemma 3). The same pictures in another order are ten times as far (tests/convert/test_media_families.py).
 SEEING = 1e-3
+HEARING = 1e-3

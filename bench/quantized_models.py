@@ -9,6 +9,7 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 from gguf import GGMLQuantizationType
 
+from nitro.engines.hardware.memory import physical_cores
 from nitro.gguf import header
 
 # llama.h's file types, by the type of their weights
@@ -32,7 +33,7 @@ def quantize(source: Path, target: Path, kind: str, pure: bool = True, others: d
     parameters.ftype = FILE_TYPES[kind]
     parameters.pure = pure
     parameters.allow_requantize = True
-    parameters.nthread = os.cpu_count() or 1
+    parameters.nthread = physical_cores()
     importances = _importances(source)
     entries = (lib.llama_model_imatrix_data * (len(importances) + 1))()  # an empty name ends the list
     for entry, (name, values) in zip(entries, importances.items(), strict=False):

@@ -20,7 +20,7 @@ from nitro.bench.stats import Ratio
 
 FILE = Path(__file__).with_name("results.json")
 ACCEPTANCE = "drafted tokens accepted"
-HEADER = ["workload", "metric", "beside", OURS, "the other", "ratio", "limit", "to reach", "", "run"]
+HEADER = ["workload", "metric", "beside", OURS, "the other", "ratio", "limit", "to reach", "", "run", "date", "commit"]
 READING = """\
 Ratios are Nitro ÷ the other within a round: median (lowest–highest); for tokens/s and frames/s higher is better, for
 the rest lower. In every round each server gets the same new prompts and seeds, one server after another, and the next
@@ -73,7 +73,11 @@ class Record:
 
     def markdown(self) -> str:
         """The section of bench/results.md."""
-        lines = [[*line, str(run + 1)] for run, outcome in self.rows.values() for line in table_lines(outcome)]
+        lines = [
+            [*line, str(run + 1), outcome.date, outcome.commit]
+            for run, outcome in self.rows.values()
+            for line in table_lines(outcome)
+        ]
         failures = _failures([outcome for _, outcome in self.rows.values()])
         return f"{_settings(self.runs)}\n\n{READING}\n\n{report.table(HEADER, lines)}{failures}"
 

@@ -50,11 +50,16 @@ def setting(module: str) -> str:
     libraries = [f"{name} {version(name)}" for name in ("nitro", "llama-cpp-python")]
     return "\n".join(
         [
-            f"- {datetime.datetime.now(datetime.UTC):%Y-%m-%d}; {machine()}",
+            f"- {today()}; {machine()}",
             f"- {', '.join([*libraries, f'Python {platform.python_version()}'])}",
             f"- `{command}`",
         ]
     )
+
+
+def today() -> str:
+    """The date, in UTC, as in "2026-11-28"."""
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
 
 
 def machine() -> str:

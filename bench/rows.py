@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench import footprint, http, many_models, peers, pictures, processes
+from bench import adapters, footprint, http, many_models, peers, pictures, processes, two_users
 from bench.measures import HIGHER_IS_BETTER
 from bench.peers import OURS
-from bench.workloads import DRAFTED, FLOAT32, MLX, OLD, OURSELVES, PAIR, SERVER, UNFLAGGED, WORKLOADS, Workload
+from bench.workloads import DRAFTED, FLOAT32, MLX, OLD, OURSELVES, PAIR, SERVER, SWEEP, UNFLAGGED, WORKLOADS, Workload
 from nitro.bench import client
 from nitro.bench.stats import turns
 
@@ -140,6 +140,7 @@ ROWS = {
     "8-narrow-q4_k": _row("8-narrow-q4_k", _at_least(1.1), old=False),
     "32-text": _row("32-text", _at_least(1.15), shown=(SPEED, FIRST), clients=32),
     "32": _row("32", _at_least(1.15), shown=(SPEED, FIRST), extra=True, clients=32),
+    **{f"clients-{n}": _row(f"clients-{n}", shown=(SPEED, FIRST), old=False) for n in SWEEP},
     "long": _row("long", _at_least(1.0), Goal(GAP, 0.10), shown=(SPEED, GAP), old=False, clients=7),
     "draft-1": _row("draft-1", *AT_1, old=False),
     "draft-1-sampled": _row("draft-1-sampled", *AT_1, old=False),
@@ -164,9 +165,32 @@ ROWS = {
     "http": Row(http_alone, (Goal(FRAMES, 0.85, (BARE,)),), (FRAMES, FIRST_FRAME), "HTTP alone, 64 streams"),
     "pictures": Row(
         pictures.measured,
-        (Goal(pictures.EIGHT, 3.0, (SERVER,)), Goal(pictures.ONE, 1.0, (SERVER,))),
-        (pictures.EIGHT, pictures.ONE),
+        (
+            Goal(pictures.EIGHT, 3.0, (SERVER,)),
+            Goal(pictures.ONE, 1.0, (SERVER,)),
+            Goal(pictures.GAP, 2.0, (pictures.KNOWN,)),
+        ),
+        (pictures.EIGHT, pictures.ONE, pictures.GAP),
         "questions about a picture",
+        extra=True,
+    ),
+    "adapters": Row(
+        adapters.ON_LLAMA,
+        (_at_least(0.7, adapters.ALONE),),
+        title="8 clients over 4 adapters",
+        extra=True,
+    ),
+    "adapters-mlx": Row(
+        adapters.ON_MLX,
+        (_at_least(0.85, adapters.ALONE),),
+        title="MLX, 8 clients over 4 adapters",
+        extra=True,
+    ),
+    "two-users": Row(
+        two_users.measured,
+        (Goal(two_users.LIGHT, 1.5, (two_users.OURS_ALONE,)),),
+        (two_users.LIGHT,),
+        "one user's requests beside 64 of another",
         extra=True,
     ),
     "many-models": Row(
@@ -182,10 +206,12 @@ ROWS = {
 @dataclass
 class Outcome:
     """What came of a row. `values` of servers that failed are left out; `failed` has the reasons, by server or, under
-    the row's own name, of the whole row."""
+    the row's own name, of the whole row. `date` and `commit` are those of the measurement."""
 
     name: str
     title: str
     seconds: float = 0.0
     values: Values = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    date: str = ""
+    commit: str = ""

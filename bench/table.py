@@ -172,6 +172,7 @@ def main() -> None:
         *record.versions(options.llama_server, options.old),
         f"- {options.model.name}, {options.threads} threads",
     ]
+    commit = record.commit(Path(__file__).parents[1])
     written = record.Record() if options.no_write else record.read(options.json)
     written.begin(record.Run(setting, options.rounds))
     for names in groups(options):
@@ -181,6 +182,7 @@ def main() -> None:
             else (measure_special(name, options) for name in names)
         )
         for outcome in outcomes:
+            outcome.date, outcome.commit = report.today(), commit
             written.put(outcome)
             show(outcome, time.monotonic() - began)
             if not options.no_write:

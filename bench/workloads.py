@@ -64,6 +64,7 @@ ON_MLX: dict[str, Any] = {"slots": 8, "context": 512, "peers": (MLX,), "engine":
 BFLOAT16: dict[str, Any] = {**ON_MLX, "type": "BF16", "peers": (MLX, FLOAT32)}
 
 # As short as they can be: bench.table is to take 25 minutes on two cores.
+SWEEP = (1, 2, 4, 8, 16, 32)  # clients
 WORDS_1 = independent(1, 48, requests=2)
 WORDS_8 = independent(8, 48, words=100, requests=1)
 TEXTS_1 = real_texts(1, 40, requests=4)
@@ -100,6 +101,12 @@ WORKLOADS = {
     "8-narrow-q4_k": Workload("8 clients, 256 wide, Q4_K_M", scenario=TEXTS_FAST, type="Q4_K_M", narrow=True, **USUAL),
     "32": Workload("32 clients, words", scenario=independent(32, 24, words=100, requests=1), **MANY),
     "32-text": Workload("32 clients, texts", scenario=real_texts(32, 24, requests=1), **MANY),
+    **{
+        f"clients-{n}": Workload(
+            f"{n} of 32 clients, texts", scenario=real_texts(n, 24, requests=max(1, 8 // n)), **MANY
+        )
+        for n in SWEEP
+    },
     "long": Workload("4,000-token prompt among 6 streams", 8, 4608, long_prompt(6, 96, words=3900), PAIR),
     "draft-1": Workload("draft, 1 client, greedy", scenario=real_texts(1, 64, 2, sampling={}), **DRAFT),
     "draft-1-sampled": Workload("draft, 1 client, sampled", scenario=real_texts(1, 64, 2, sampling=WARM), **DRAFT),

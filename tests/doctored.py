@@ -1,11 +1,11 @@
 """GGUF files with one fault each, of the kinds that a wrong conversion makes. Nothing but the fault differs."""
 
-import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import stored_tensors
 from gguf import GGUFReader
 
 from nitro.gguf import header
@@ -18,18 +18,10 @@ RARE = (40012, 40026)  # tokens that the corpus does not touch
 def doctor(source: Path, target: Path, fault: str) -> Path:
     shutil.copyfile(source, target)
     if fault in FAULTS_OF_WEIGHTS:
-        head = header.read(target)
-        FAULTS_OF_WEIGHTS[fault](head, _weights(head))
+        FAULTS_OF_WEIGHTS[fault](header.read(target), stored_tensors.packed(target, "r+"))
     else:
         FAULTS[fault](GGUFReader(target, "r+"))
     return target
-
-
-def _weights(head: Header) -> dict[str, np.ndarray]:
-    """The bytes of each tensor, in the file: uint8 [..., rows, bytes of a row]. gguf-py's reader takes ten seconds for
-    a large vocabulary."""
-    shapes = {name: (*t.shape[:-1], t.size // math.prod(t.shape[:-1])) for name, t in head.tensors.items()}
-    return {name: np.memmap(t.file, np.uint8, "r+", t.offset, shapes[name]) for name, t in head.tensors.items()}
 
 
 def _tokenizer(model: GGUFReader) -> None:

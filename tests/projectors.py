@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+import stored_tensors
 from gguf.quants import dequantize
 from PIL import Image
 
@@ -93,10 +94,9 @@ def words(grid: Grid, tokens: Sequence[int]) -> list[int]:
 
 def _rows(model: Path, tokens: Sequence[int]) -> np.ndarray:
     """Rows of its embedding: float32 [tokens, width]."""
-    (table,) = (tensor for tensor in gguf.GGUFReader(model).tensors if tensor.name == "token_embd.weight")
-    width = int(table.shape[0])
-    rows = [dequantize(np.asarray(table.data[token])[None], table.tensor_type).reshape(-1)[:width] for token in tokens]
-    return np.stack(rows).astype(np.float32)
+    name = "token_embd.weight"
+    rows = stored_tensors.packed(model)[name][list(tokens)]
+    return dequantize(rows, stored_tensors.types(model)[name]).astype(np.float32)
 
 
 def _encoder(side: int) -> dict[str, np.ndarray]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGUFReader, quants
+import stored_tensors
+from gguf import quants
 
 from nitro.engines.backends.mlx.gguf_loader import open_gguf
 from nitro.gguf import architectures, header, tokenizer
@@ -45,10 +46,11 @@ def write_hf(gguf: Path, folder: Path) -> Path:
 
     head = header.read(gguf)
     weights = {}
-    for tensor in GGUFReader(gguf).tensors:
-        array = quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
-        heads = {"attn_q": head_count(head), "attn_k": kv_head_count(head)}.get(tensor.name.split(".")[-2])
-        weights[architectures.model_name(head, tensor.name)] = half_split(array, heads) if heads else array
+    types = stored_tensors.types(gguf)
+    for name, packed in stored_tensors.packed(gguf).items():
+        array = quants.dequantize(packed, types[name]).astype(np.float32)
+        heads = {"attn_q": head_count(head), "attn_k": kv_head_count(head)}.get(name.split(".")[-2])
+        weights[architectures.model_name(head, name)] = half_split(array, heads) if heads else array
     folder.mkdir(parents=True)
     save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, folder / "model.safetensors")
     config = architectures.configuration(head)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from nitro.engines.backends.fake import EOG, FakeRunner, FakeTokenizer
+from nitro.engines.backends.fake import EOG, FakeRunner, FakeSeer, FakeTokenizer
 from nitro.engines.runner import Chunk, LoadError, Result, StepFailed
 from nitro.engines.types import EngineSpec
 
@@ -237,13 +237,17 @@ class SayingRunner(FakeRunner):
     """Answers with what stands in the prompt between its last pair of ␂ and ␃, one byte a token, as far as it may."""
 
     def _candidates(self, chunk: Chunk) -> list[int]:
-        text = bytes(chunk.tokens[: chunk.prompt_length])
+        text = bytes(token for token in chunk.tokens[: chunk.prompt_length] if token >= 0)
         script = text.rpartition("␂".encode())[2].partition("␃".encode())[0]
         said = len(chunk.tokens) - chunk.prompt_length
         return [script[said] if said < len(script) else EOG, EOG, *range(256)]
 
     def _next(self, chunk: Chunk) -> int:
         return self._candidates(chunk)[0]
+
+
+class HearingRunner(SayingRunner, FakeSeer):
+    """The same, which also sees and hears. Where there is no ␂ it says its prompt."""
 
 
 class TalkingRunner(FakeRunner):

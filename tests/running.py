@@ -7,11 +7,13 @@ import queue
 import re
 import select
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from nitro.server import Server
 
 CEILING = 60.0  # seconds; a limit that only a hang reaches
 FAKE = "nitro.engines.backends.fake:FakeRunner"
+# Every client of httpx makes one, though no server here speaks TLS: it reads the certificates of all authorities.
+ssl.create_default_context = cache(ssl.create_default_context)
 PIPES = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
 
 

@@ -9,10 +9,11 @@ import pytest
 from pictures import base64_of, flac, mp3, picture, png_of, sound
 from PIL import Image
 
-from nitro.engines.media import MediaKind
+from nitro.engines.media import Media, MediaKind
 from nitro.errors import ApiError
 from nitro.service.media import mp3 as mp3_frames
 from nitro.service.media.checks import checked
+from nitro.service.media.kept import KeptFiles
 from nitro.service.media.limits import MediaLimits
 from nitro.service.media.sources import MediaSource, of_text
 
@@ -72,7 +73,7 @@ CORPUS = list(files())
 
 def check(kind: MediaKind, data: bytes, limits: MediaLimits = LIMITS, max_side: int | None = None) -> bytes:
     source = MediaSource(kind=kind, part="p", field="f", data=data, max_side=max_side)
-    (media,) = checked([source], limits, {})
+    (media,) = checked([source], limits, {}, KeptFiles())
     assert media.kind == kind
     return media.data
 
@@ -127,11 +128,22 @@ def test_bombs_by_duration() -> None:
     check("audio", sound(seconds=19, rate=100))
 
 
+def test_what_is_decoded_is_what_was_counted() -> None:
+    """An engine refuses what a decoder makes longer: it was not held to the limits."""
+    for data, seconds in ((sound(2.0), 2.0), (flac(samples=16000), 2.0), (mp3(100), 100 * 1152 / 44100)):
+        source = MediaSource(kind="audio", part="p", field="f", data=data)
+        (medium,) = checked([source], LIMITS, {}, KeptFiles())
+        assert medium.seconds == pytest.approx(seconds)
+        assert medium.check_decoded(seconds + 0.5) is None
+        assert "it sounds for 9.0 seconds" in str(medium.check_decoded(9.0))
+    assert Media.of("audio", sound(), "p.f").check_decoded(9.0) is None  # nobody has counted
+
+
 def test_files_that_are_too_large_or_too_many() -> None:
     assert "at most 200000 bytes" in refused("image", picture((300, 300), "BMP"))
     with pytest.raises(ApiError) as caught:
         source = MediaSource(kind="image", part="p", field="f", data=IMAGES["PNG"])
-        checked([source] * 4, LIMITS, {})
+        checked([source] * 4, LIMITS, {}, KeptFiles())
     assert "at most 3" in str(caught.value)
 
 

@@ -34,8 +34,8 @@ SYSTEM = (
 
 
 @pytest.fixture(scope="module")
-def scorer(smollm: Path) -> Iterator[LlamaScorer]:
-    scorer = LlamaScorer(smollm)
+def scorer(shallow_smollm: Path) -> Iterator[LlamaScorer]:
+    scorer = LlamaScorer(shallow_smollm)
     yield scorer
     scorer.close()
 
@@ -54,8 +54,8 @@ async def answer(engine, prompt: str, length: int) -> list[int]:
     return tokens
 
 
-def test_eight_greedy_requests_at_once(smollm_server: RunningServer, scorer: LlamaScorer) -> None:
-    engine = smollm_server.engine
+def test_eight_greedy_requests_at_once(shallow_server: RunningServer, scorer: LlamaScorer) -> None:
+    engine = shallow_server.engine
     template = ChatTemplate(engine.info.template)
     prompts = [template.render(conversation(question)) for question in QUESTIONS]
 
@@ -63,7 +63,7 @@ def test_eight_greedy_requests_at_once(smollm_server: RunningServer, scorer: Lla
         return await asyncio.gather(*(answer(engine, prompt, ANSWER) for prompt in prompts))
 
     engine.steps.clear()
-    answers = smollm_server.run(all_at_once())
+    answers = shallow_server.run(all_at_once())
     assert max(len(record.rows) for record in engine.steps) == 8, "all eight ran in one batch"
     encoded = [scorer.tokenizer.encode(prompt) for prompt in prompts]
     explained = tolerance(scorer, encoded[0] + answers[0])

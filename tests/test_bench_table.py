@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import kernel_limit, many_models, measures, peers, pictures, record, rows, table
+from bench import kernel_limit, many_models, measures, peers, pictures, record, report, rows, table
 from bench.kernel_limit import LIMIT
 from bench.rows import GAP, MEMORY, ROWS, SPEED, START, Goal, Outcome
 from bench.workloads import OLD, SERVER, TUNED, WORKLOADS, Workload
@@ -32,7 +32,7 @@ def speeds(**by_side: list[float]) -> Outcome:
 
 def test_every_row_shows_a_figure_that_can_be_measured() -> None:
     known = {*measures.METRICS, START, MEMORY, rows.FRAMES, rows.FIRST_FRAME, many_models.COLD, many_models.RATE}
-    known |= {pictures.EIGHT, pictures.ONE}
+    known |= {pictures.EIGHT, pictures.ONE, pictures.GAP}
     for name, row in ROWS.items():
         assert row.shown and known >= set(row.shown), name
         assert {goal.metric for goal in row.goals} <= set(row.shown), name
@@ -150,7 +150,7 @@ def test_the_limit_is_shown_as_our_share_of_it_and_as_the_highest_ratio_to_each_
     peer, limit = record.table_lines(outcome)
     assert peer[2:] == [SERVER, "10.5", "10", "1.05 (1.00–1.10)", "1.15 (1.10–1.20)", "≥ 1.10", "missed"]
     assert limit[2:] == [LIMIT, "10.5", "11.5", "0.92 (0.83–1.00)", "", "", ""]
-    assert all(len(line) + 1 == len(record.HEADER) for line in (peer, limit))
+    assert all(len(line) + 3 == len(record.HEADER) for line in (peer, limit))
 
 
 def recorded(*runs: tuple[record.Run, list[Outcome]]) -> record.Record:
@@ -195,6 +195,15 @@ def test_a_run_keeps_the_rows_that_it_does_not_measure() -> None:
     assert lines[:3] == ["- a machine", "- run 1: `all rows`; rounds: 3", "- run 2: `one row`; rounds: 2"]
     ratios = [[cell.strip() for cell in line.split("|")][6:11:4] for line in lines if line.startswith("|")]
     assert ratios[2:] == [["1.10 (1.10–1.10)", "1"], ["4.00 (4.00–4.00)", "2"], ["1.10 (1.10–1.10)", "1"]]
+
+
+def test_every_row_in_the_results_has_its_date_and_commit() -> None:
+    rows = [outcome for _, outcome in record.read(record.FILE).rows.values()]
+    assert rows and all(re.fullmatch(r"\d{4}-\d\d-\d\d", row.date) and row.commit for row in rows)
+    line = next(
+        line for line in record.read(record.FILE).markdown().splitlines() if line.startswith(f"| {rows[0].title}")
+    )
+    assert [cell.strip() for cell in line.split("|")[-3:-1]] == [rows[0].date, rows[0].commit]
 
 
 def test_a_run_of_which_no_row_is_left_is_forgotten() -> None:
@@ -249,6 +258,7 @@ def test_a_run_goes_on_without_a_server_that_does_not_start(
     result = run("--rounds", "2", "--rows", "1-text,8", "--without", LIMIT)
     assert [row["name"] for row in result["rows"]] == ["1-text", "8"]
     for row in result["rows"]:
+        assert row["date"] == report.today() and row["commit"] == record.commit(Path(__file__).parents[1])
         assert {name: len(values) for name, values in row["values"][SPEED].items()} == {"Nitro": 2, SERVER: 2}
         assert "cannot do that" in row["failed"][TUNED]
     assert any("llama-server: 9 (abc)" in line for line in result["runs"][0]["setting"])

@@ -1,81 +1,37 @@
 """`nitro chat` as a person has it: a process on a terminal of its own, which starts a server. Real keys and signals."""
 
-import fcntl
 import json
 import os
 import pty
-import select
 import signal
 import subprocess
 import sys
 import termios
-import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import fast
 import pytest
+from at_terminal import CTRL_C, CTRL_D, ENTER, TAB, UP, AtTerminal
 from runners import Gate
 from running import CEILING, RunningServer, wait_gone
-from terminal import Terminal
 
 from nitro.chat import session
 
-CTRL_C, CTRL_D, ENTER, UP, TAB = "\x03", "\x04", "\r", "\x1b[A", "\t"
-# The terminal becomes that of the process, which gets its signals.
-BEGIN = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 
-
-class Person:
+class Person(AtTerminal):
     """Sits at a terminal with `nitro chat` on it."""
 
     def __init__(self, *arguments: str, **variables: str):
         fast.skip_server()
-        self.terminal = Terminal(100, 40)
-        self.master, self._slave = pty.openpty()
-        fcntl.ioctl(
-            self._slave, termios.TIOCSWINSZ, (40).to_bytes(2, "little") + (100).to_bytes(2, "little") + bytes(4)
-        )
-        self.before = termios.tcgetattr(self._slave)
-        command = [sys.executable, "-P", "-m", "nitro", "chat", *arguments]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", BEGIN, *command],
-            stdin=self._slave,
-            stdout=self._slave,
-            stderr=self._slave,
-            start_new_session=True,
-            env={**os.environ, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **variables},
-        )
-
-    def types(self, text: str) -> None:
-        os.write(self.master, text.encode())
+        super().__init__([sys.executable, "-P", "-m", "nitro", "chat", *arguments], **variables)
 
     def says(self, text: str) -> None:
         """Type a line, as soon as there is a prompt."""
-        self._read_until(lambda: self.terminal.lines[-1:] == [">"], "a prompt")
+        self.reads_until(lambda: self.terminal.lines[-1:] == [">"], "a prompt")
         self.types(text)
-
-    def sees(self, text: str, count: int = 1) -> None:
-        """Wait until it is there, so many times."""
-        self._read_until(lambda: self.terminal.text.count(text) >= count, repr(text))
-
-    def _read_until(self, done: Callable[[], bool], what: str) -> None:
-        limit = time.monotonic() + CEILING
-        while not done():
-            ready, _, _ = select.select([self.master], [], [], limit - time.monotonic())
-            assert ready, f"waited for {what}:\n{self.terminal.text}"
-            assert self._read(), f"it ended before {what}:\n{self.terminal.text}"
-
-    def _read(self) -> bool:
-        """Whether the terminal is still there."""
-        try:
-            self.terminal.feed(os.read(self.master, 65536).decode(errors="replace"))
-        except OSError:
-            return False
-        return True
 
     def server(self) -> int:
         """A descriptor of the process of the server that it has started."""
@@ -83,27 +39,6 @@ class Person:
         (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         assert b"nitro.cli.bound" in Path(f"/proc/{child}/cmdline").read_bytes()
         return os.pidfd_open(int(child))
-
-    def hangs_up(self) -> None:
-        """Close the terminal's window."""
-        for descriptor in (self.master, self._slave):
-            if descriptor != -1:
-                os.close(descriptor)
-        self.master = self._slave = -1
-
-    def mode(self) -> list[Any]:
-        return termios.tcgetattr(self._slave)
-
-    def wait(self) -> int:
-        """Its exit status. What it says until then is read: it waits for that."""
-        ended = os.pidfd_open(self.process.pid)
-        limit = time.monotonic() + CEILING
-        watched = [ended, *([self.master] if self.master != -1 else [])]
-        while (ready := select.select(watched, [], [], max(limit - time.monotonic(), 0))[0]) != [ended]:
-            assert ready, f"it has not ended:\n{self.terminal.text}"
-            self._read()
-        os.close(ended)
-        return self.process.wait(CEILING)
 
 
 @contextmanager

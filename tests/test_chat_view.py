@@ -179,7 +179,7 @@ def test_drawing_grows_with_the_text_and_not_with_its_square(monkeypatch: pytest
         show([Piece(part) for part in ["```\n", *(f"line {i % 10}\n" for i in range(lines)), "```\n"]])
         return sum(rendered)
 
-    assert work(800) < 2.2 * work(400)
+    assert work(400) < 2.2 * work(200)
 
 
 def test_not_every_token_is_drawn() -> None:

@@ -185,12 +185,13 @@ def test_prompts_are_scored_by_the_model(server: RunningServer, model: Path) -> 
     scorer = {"llama": LlamaScorer, "mlx": MlxScorer}[server.engine.spec.engine](model, context=512)
     prompts = [scorer.tokenizer.encode(TEXT * count) for count in (1, 7, 1)]
     assert len(prompts[1]) > 150
+    scored = [scorer.logits(prompt, [1] * len(prompt)).astype(np.float64)[:-1] for prompt in prompts]
+    for rows in scored:
+        rows -= np.log(np.exp(rows).sum(axis=1, keepdims=True))
     options = {"prompt": prompts, "logprobs": 3, "echo": True, "max_tokens": 0}
     for _ in range(2):
         reply = complete(server, False, **options)
-        for prompt, choice in zip(prompts, reply.choices, strict=True):
-            rows = scorer.logits(prompt, [1] * len(prompt)).astype(np.float64)[:-1]
-            rows -= np.log(np.exp(rows).sum(axis=1, keepdims=True))
+        for prompt, rows, choice in zip(prompts, scored, reply.choices, strict=True):
             told = choice.logprobs
             assert told.token_logprobs[0] is None and len(told.tokens) == len(prompt)
             assert np.abs(rows[np.arange(len(rows)), prompt[1:]] - told.token_logprobs[1:]).max() < CLOSE

@@ -473,7 +473,8 @@ def test_its_output_is_a_file_that_says_the_same(serve: Serve, write: Write, tmp
     arguments = [part for flag, _, text, *_ in OPTIONS if flag != "--api-key" for part in (flag, text)]
     switches = [flag for flag, _ in SWITCHES]
     whole = serve(*arguments, *switches)
-    places = {"chat_template": Path("a.jinja").absolute(), "state": Path("kept").absolute()}
+    kept = Path("kept").absolute()
+    places = {"chat_template": Path("a.jinja").absolute(), "state": kept, "record": kept}
     whole = replace(whole, models=(Path("shelf").absolute(),), **places)
     shown = invoke("config", *arguments, *switches).output
     assert serve("--config", str(write(shown))) == whole

@@ -73,6 +73,22 @@ def test_every_base_gives_the_same(bases: dict[str, Path], peft: Path, to: str, 
     assert made["gguf"] == made["hf"] == made["mlx"]
 
 
+@pytest.mark.parametrize(("to", "option"), [("gguf", ("--type", "f16")), ("mlx", ("--dtype", "float16"))])
+def test_in_half_the_size(bases: dict[str, Path], tmp_path: Path, to: str, option: tuple[str, str]) -> None:
+    """Also where b is so small that half of its digits would be lost; which is caught if they are."""
+    layers = {name: (a, b * 1e-6) for name, (a, b) in products(SHAPES).items()}
+    peft = write_peft(tmp_path / "peft", layers)
+    sizes = []
+    for arguments in ((), option):
+        target = tmp_path / ("made.gguf" if to == "gguf" else "made")
+        done = convert(peft, to, "--base", bases["gguf" if to == "gguf" else "hf"], "-o", target, "--force", *arguments)
+        assert done.exit_code == 0, done.output
+        sizes.append((target if to == "gguf" else target / "adapters.safetensors").stat().st_size)
+        error = proof(target)["largest_error"]
+        assert 1e-5 < error < 1e-3 if arguments else error < 1e-6
+    assert sizes[1] < 0.8 * sizes[0]
+
+
 def test_a_gguf_becomes_mlx_lms_and_back(bases: dict[str, Path], peft: Path) -> None:
     way = [(peft, "gguf", bases["gguf"]), (peft.with_name("peft.gguf"), "mlx", bases["gguf"])]
     way += [(peft.with_name("peft-MLX"), "gguf", bases["hf"])]
@@ -185,7 +201,9 @@ def test_a_wrong_result_is_removed(bases: dict[str, Path], peft: Path, monkeypat
     ("to", "arguments", "said"),
     [
         ("gguf", (), "is a LoRA; name its model with --base MODEL"),
-        ("gguf", ("--type", "F16"), "--type is for models; a LoRA is written in float32"),
+        ("gguf", ("--type", "Q8_0"), "--type Q8_0 is for models; a LoRA is written as f32 or f16"),
+        ("mlx", ("--dtype", "bfloat16"), "--dtype bfloat16 is for models; a LoRA is written as float32 or float16"),
+        ("mlx", ("--type", "F16"), "--type is for models"),
         ("mlx", ("--bits", 4), "--bits is for models"),
         ("mlx", ("--group-size", 32), "--group-size is for models"),
         ("hf", ("--base", "."), "A LoRA converts to gguf and to mlx only"),

@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
+from msgspec.structs import replace
 from same_answer import assert_identical
+from tiny_adapters import write_adapter
 from tiny_models import write_folder, write_gguf
 
 from bench.quantized_models import quantize
+from nitro.engines.adapters import AdapterSource
 from nitro.engines.backends.llama import exact_rows
 from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.backends.loading import load
@@ -64,6 +67,20 @@ def test_mlx_keeps_it(tmp_path: Path, kind: str) -> None:
     runner.close()
 
 
+def test_llama_keeps_it_with_adapters(tmp_path: Path) -> None:
+    """Requests draw one of two, or none. One that comes later is tried before it is taken."""
+    model = write_gguf(tmp_path / "tiny.gguf", Type.Q8_0)
+    a, b, c = (write_adapter(tmp_path / f"{name}.gguf", model, seed, size=0.3) for seed, name in enumerate("abc"))
+    runner = LlamaRunner(replace(spec("llama", model), lora=(f"a={a}", f"b={b}")))
+    assert len({np.argmax(logits(runner, [[1, 2, 3]], number)[0]) for number in (None, 0, 1)}) > 1
+    assert_identical(differences(runner, 10, seed=1))
+    assert runner.load_adapter(AdapterSource(7, "c", str(c))).rank == 4
+    runner._context.parameters.n_ubatch = 64  # as if the model alone had been tried
+    with pytest.raises(LoadError, match="--lora when the server starts"):
+        runner.load_adapter(AdapterSource(8, "c", str(c)))
+    runner.close()
+
+
 def test_rows_are_as_many_as_are_exact(tmp_path: Path) -> None:
     """F16 weights have another kernel for two rows than for one; then each is computed by itself."""
     runner = LlamaRunner(spec("llama", write_gguf(tmp_path / "tiny.gguf", Type.F16), parallel=3))
@@ -73,9 +90,12 @@ def test_rows_are_as_many_as_are_exact(tmp_path: Path) -> None:
     runner.close()
 
 
-def logits(runner: LlamaRunner, prompts: list[list[int]]) -> list[np.ndarray]:
+def logits(runner: LlamaRunner, prompts: list[list[int]], adapter: int | None = None) -> list[np.ndarray]:
     """After each prompt, all in one step."""
-    chunks = [Chunk(i, i, prompt, 0, len(prompt), SamplingParams()) for i, prompt in enumerate(prompts)]
+    adapters = () if adapter is None else ((adapter, 1.0),)
+    chunks = [
+        Chunk(i, i, prompt, 0, len(prompt), SamplingParams(), adapters=adapters) for i, prompt in enumerate(prompts)
+    ]
     runner.submit(chunks)
     rows = [runner._logits(runner._tokens.last_row[chunk.slot]).copy() for chunk in chunks]
     for chunk in chunks:
@@ -127,7 +147,6 @@ class Careless:
     """A runner of somebody else's, that has never heard of it."""
 
     def __init__(self, spec: EngineSpec):
-        from msgspec.structs import replace
 
         from nitro.engines.backends.fake import FakeRunner
 

@@ -3,6 +3,7 @@
 Builds, drivers and machines are faked; what runs for real runs on this machine, whatever it is.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -507,3 +508,50 @@ def test_doctor_on_this_machine(tmp_path: Path) -> None:
     assert ("To fix\n  1. " in done.stdout) == (done.returncode == 1)
     for name in ("Python", "memory", "cores", "NVIDIA", "llama.cpp", "MLX", "model"):
         assert f"\n  {name} " in done.stdout
+
+
+# For programs
+
+EXAMPLE = re.search(r"```json\n(.*?)```", (Path(__file__).parents[1] / "docs/shell.md").read_text("utf-8"), re.DOTALL)
+
+
+def fields(value: object) -> object:
+    """The names and kinds of what JSON has; of a list, those of all its members."""
+    if isinstance(value, dict):
+        return {name: fields(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [fields(inner) for inner in value[:1]]
+    return "text" if value is None else {str: "text", bool: "bool", int: "number"}[type(value)]
+
+
+def told_as_json(monkeypatch: pytest.MonkeyPatch, facts: doctor.Facts) -> tuple[int, dict]:
+    monkeypatch.setattr(doctor, "collect", lambda: facts)
+    result = CliRunner().invoke(main, ["doctor", "--json"])
+    return result.exit_code, json.loads(result.stdout)
+
+
+def test_the_report_for_programs_has_what_is_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert EXAMPLE
+    status, told = told_as_json(monkeypatch, box(nvidia=L4))
+    assert status == 1 and told["ok"] is False
+    assert fields(told) == fields(json.loads(EXAMPLE[1]))
+
+
+def test_the_report_for_programs_says_what_the_other_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = box(translated=True, nvidia=L4_NVCC, model="", no_model="Not here.", **engines(BROKEN, MLX))
+    status, told = told_as_json(monkeypatch, facts)
+    assert status == 1
+    assert [f"{found['what']} {found['cure']}".rstrip() for found in told["findings"]] == [
+        str(finding) for finding in doctor.diagnose(facts)
+    ]
+    llama, mlx = told["engines"]
+    assert (llama["name"], llama["installed"], llama["usable"], llama["version"]) == ("llama", True, False, None)
+    assert (mlx["usable"], mlx["automatic"], mlx["devices"][0]["gpu"]) == (True, False, True)
+    assert told["model"]["path"] is None and told["nvidia"]["gpus"] == ["NVIDIA L4"] * 2
+    assert told["machine"]["memory"] == {"free": 2**34, "total": 2**35}
+
+
+def test_a_machine_with_nothing_to_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    status, told = told_as_json(monkeypatch, MAC)
+    assert (status, told["ok"], told["findings"]) == (0, True, [])
+    assert [engine["automatic"] for engine in told["engines"]] == [True, True]

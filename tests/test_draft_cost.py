@@ -1,6 +1,7 @@
 """A draft never costs: whatever rows cost and however often guesses are right, all streams together get as many tokens
 a second as without, and none gets its own much later. Simulated: see draft_simulation.py."""
 
+from functools import cache
 from math import ceil
 
 import pytest
@@ -30,14 +31,25 @@ LUCKS: dict[str, list[Luck]] = {
 }
 
 
+def duration(streams: int, curve: Curve, noise: float) -> float:
+    """Seconds."""
+    return STEPS * curve(streams) * (1 + noise)
+
+
+@cache
+def without_drafts(streams: int, curve: Curve, noise: float) -> Streams:
+    """Luck has no part in it."""
+    luck: list[Luck] = [lambda at: 0.0]
+    return simulate(streams, luck, curve, duration(streams, curve, noise), noise=noise, drafts=False)
+
+
 def compared(
     streams: int, luck: list[Luck], curve: Curve, noise: float = 0.0, passes: Curve | None = None
 ) -> tuple[float, float, Streams]:
     """Tokens a second of all, and the time per token of the stream that has to wait most, both beside those without
     drafts; and what became of the drafts."""
-    seconds = STEPS * curve(streams) * (1 + noise)
-    drafting = simulate(streams, luck, curve, seconds, noise=noise, pass_curve=passes)
-    plain = simulate(streams, luck, curve, seconds, noise=noise, drafts=False)
+    drafting = simulate(streams, luck, curve, duration(streams, curve, noise), noise=noise, pass_curve=passes)
+    plain = without_drafts(streams, curve, noise)
     assert plain.drafted == 0
     rates = sum(drafting.tokens) / drafting.seconds, sum(plain.tokens) / plain.seconds
     waits = [

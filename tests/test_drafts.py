@@ -228,9 +228,9 @@ TOLD = (
 )
 
 
-def test_no_answer_is_changed_by_a_draft(smollm: Path) -> None:
+def test_no_answer_is_changed_by_a_draft(shallow_smollm: Path) -> None:
     """Three rows in one batch: one predicted rightly, one in part, one not at all."""
-    scorer = LlamaScorer(smollm, parallel=3, banned=[0, 2])
+    scorer = LlamaScorer(shallow_smollm, parallel=3, banned=[0, 2])
     texts = [f"<|im_start|>user\n{said}<|im_end|>\n<|im_start|>assistant\n" for said in TOLD]
     prompts = [scorer.tokenizer.encode(text) for text in texts]
     plain = Driver(scorer, budget=300)

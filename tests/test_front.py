@@ -149,7 +149,7 @@ def test_every_answer_has_an_id_of_its_own(fake_server: RunningServer) -> None:
 def test_idle_connections_stay_open_longer_than_clients_keep_them(fake_server: RunningServer) -> None:
     """Or a request is sent just as the server closes."""
     kept = httpx.Limits().keepalive_expiry
-    assert kept and fake_server.server._uvicorn.config.timeout_keep_alive > 10 * kept
+    assert kept and fake_server.server._http.config.timeout_keep_alive > 10 * kept
 
 
 # What is refused says so in the log
@@ -214,11 +214,11 @@ def test_what_is_no_http_leaves_a_line(serve) -> None:
         ("POST", "/embedding", "llama-server's own API. Use POST /v1/embeddings."),
         ("POST", "/completion", "llama-server's own API. Use POST /v1/completions."),
         ("GET", "/props", "Use GET /v1/models."),
-        ("POST", "/v1/audio/transcriptions", "does not have audio"),
+        ("POST", "/v1/audio/load_model", "POST /v1/audio/transcriptions and /v1/audio/translations are here."),
         ("POST", "/v1/images/generations", "does not have images"),
         ("POST", "/v1/classify", "does not have classification"),
         ("POST", "/inferences/server/finetuning", "that route of the first Nitro's API"),
-        ("POST", "/v1/v1/audio/speech", "does not have audio"),
+        ("POST", "/v1/v1/audio/speech", "does not have spoken answers"),
         ("GET", "/v1", "GET /v1/models"),
         ("POST", "/api/v1/chat/completions", "Did you mean /v1/chat/completions? A base URL ends with /v1."),
         ("POST", "/v1/chat/completions/chat/completions", "Did you mean /v1/chat/completions?"),

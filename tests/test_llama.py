@@ -102,8 +102,8 @@ class TestCache:
             empty_it()
             assert empty.copy(0, 1, 1) == 0 and empty.trim(0, 1) == 0
 
-    def test_a_offloaded_slot_that_finds_no_room_is_empty(self, smollm: Path, pool: None) -> None:
-        runner = LlamaRunner(EngineSpec("llama", str(smollm), context=128, parallel=2))
+    def test_a_offloaded_slot_that_finds_no_room_is_empty(self, shallow_smollm: Path, pool: None) -> None:
+        runner = LlamaRunner(EngineSpec("llama", str(shallow_smollm), context=128, parallel=2))
         tokens = runner.tokenizer.encode(TEXT)[:100]
         runner.submit([Chunk(1, 0, tokens, 0, 100, GREEDY)])
         runner.offload(0)
@@ -137,9 +137,9 @@ class TestCache:
         assert empty.trim(0, 0) == 0
         assert empty.copy(0, 1, 5) == 0
 
-    def test_out_of_kv_computes_nothing(self, smollm: Path, pool: None) -> None:
+    def test_out_of_kv_computes_nothing(self, shallow_smollm: Path, pool: None) -> None:
         """A pool of 2 × 128 tokens: three slots cannot have 100 each. The two stay usable."""
-        runner = LlamaRunner(EngineSpec("llama", str(smollm), context=128, parallel=2))
+        runner = LlamaRunner(EngineSpec("llama", str(shallow_smollm), context=128, parallel=2))
         tokens = runner.tokenizer.encode(TEXT)[:100]
         assert runner.info.kv_tokens == 256
         for slot in range(2):
@@ -174,13 +174,14 @@ LENGTH, CUT = 1300, 600
 
 
 class TestSlidingWindow:
-    """gemma3-270m sees 512 tokens back in most layers. After 1,300 tokens cut at 600, or copied up to there.
+    """gemma3-270m sees 512 tokens back in five of its first six layers. After 1,300 tokens cut at 600, or copied up to
+    there.
 
     With its full cache llama.cpp keeps every cell; otherwise the cells that left the window are used again.
     """
 
-    def test_full_cache(self, gemma: Path) -> None:
-        scorer = LlamaScorer(gemma, swa_full=True)
+    def test_full_cache(self, shallow_gemma: Path) -> None:
+        scorer = LlamaScorer(shallow_gemma, swa_full=True)
         tokens, fresh = prefilled(scorer, LENGTH)
         assert scorer.copy(0, 1, CUT) == CUT
         assert close(scorer.extend(1, tokens, CUT, CUT + 1)[0], fresh)
@@ -188,9 +189,9 @@ class TestSlidingWindow:
         assert close(scorer.extend(0, tokens, CUT, CUT + 1)[0], fresh)
         scorer.close()
 
-    def test_window_cache(self, gemma: Path) -> None:
+    def test_window_cache(self, shallow_gemma: Path) -> None:
         """One slot has some more cells than the window. llama.cpp says yes to the cut; the runner looks, and says 0."""
-        scorer = LlamaScorer(gemma, slots=1, swa_full=False)
+        scorer = LlamaScorer(shallow_gemma, slots=1, swa_full=False)
         tokens, fresh = prefilled(scorer, LENGTH)
         assert scorer.trim(0, CUT) == 0
         scorer.extend(0, tokens, 0, CUT)  # the slot is empty, as it said
@@ -200,9 +201,9 @@ class TestSlidingWindow:
         assert not close(scorer.extend(0, tokens, CUT, CUT + 1)[0], fresh), "trusting the call would be wrong"
         scorer.close()
 
-    def test_window_cache_of_two_slots(self, gemma: Path) -> None:
+    def test_window_cache_of_two_slots(self, shallow_gemma: Path) -> None:
         """Cells for two windows: what is left of the first 600 tokens depends on how much came after them."""
-        scorer = LlamaScorer(gemma, slots=2, swa_full=False)
+        scorer = LlamaScorer(shallow_gemma, slots=2, swa_full=False)
         tokens, fresh = prefilled(scorer, LENGTH)
         assert scorer.copy(0, 1, CUT) == CUT, "nothing was used again yet"
         assert close(scorer.extend(1, tokens, CUT, CUT + 1)[0], fresh)
@@ -214,11 +215,11 @@ class TestSlidingWindow:
         scorer.close()
 
     def test_a_slot_whose_masked_cells_are_used_again_goes_on(
-        self, gemma: Path, monkeypatch: pytest.MonkeyPatch
+        self, shallow_gemma: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The next token sees 511 back. What is further goes to the other slot, in a cache that does not grow."""
         monkeypatch.setattr(context, "FIRST_CELLS", 4096)
-        scorer = LlamaScorer(gemma, context=4096, slots=2, swa_full=False)
+        scorer = LlamaScorer(shallow_gemma, context=4096, slots=2, swa_full=False)
         tokens, _ = prefilled(scorer, LENGTH)
         for start in range(0, LENGTH, 100):
             scorer.extend(1, tokens, start, start + 100)
@@ -226,9 +227,9 @@ class TestSlidingWindow:
         assert scorer.trim(0, LENGTH) == LENGTH
         scorer.close()
 
-    def test_a_full_cache_is_not_offloaded(self, gemma: Path) -> None:
+    def test_a_full_cache_is_not_offloaded(self, shallow_gemma: Path) -> None:
         """llama.cpp saves of it what is in the window only: it could not be cut afterwards."""
-        scorer = LlamaScorer(gemma, swa_full=True, parallel=2)
+        scorer = LlamaScorer(shallow_gemma, swa_full=True, parallel=2)
         prefilled(scorer, LENGTH)
         assert scorer.info.can_truncate and scorer.info.offload_tokens == 0
         state = kv_cells.save(scorer._context.pointer, 0)
@@ -244,8 +245,7 @@ def prefilled(scorer: LlamaScorer, length: int) -> tuple[list[int], np.ndarray]:
     assert len(tokens) >= length + 500
     scorer.extend(0, tokens, 0, CUT)
     fresh = scorer.extend(0, tokens, CUT, CUT + 1)[0]
-    scorer.trim(0, 0)
-    for start in range(0, length, 512):
+    for start in range(CUT + 1, length, 512):
         scorer.extend(0, tokens, start, min(start + 512, length))
     return tokens, fresh
 

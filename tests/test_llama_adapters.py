@@ -173,8 +173,6 @@ def test_what_is_no_adapter_of_the_model_is_refused_in_a_sentence(tiny: LlamaRun
         tiny.load_adapter(AdapterSource(0, "x", str(tmp_path / "gone.gguf")))
     with pytest.raises(LoadError, match=r"has no adapter_config\.json"):
         tiny.load_adapter(AdapterSource(0, "x", str(tmp_path)))
-    with pytest.raises(LoadError, match="--deterministic does not cover adapters"):
-        LlamaRunner(EngineSpec("llama", str(tiny._model.path), context=64, deterministic=True, lora=("a=b",)))
 
 
 def test_damaged_files_are_refused(tiny: LlamaRunner, tmp_path: Path) -> None:

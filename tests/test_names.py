@@ -440,7 +440,7 @@ def test_what_proves_wrong_later_has_the_name_that_was_sent() -> None:
 @pytest.mark.parametrize("value", [True, False, 0, 1.5, "", "a", [], ["a"], {}, {"a": 1}], ids=repr)
 def test_what_is_harmless_is_taken_whatever_its_value(value: Any) -> None:
     names = [name for name, row in tables.CHAT.items() if isinstance(row, Harmless)]
-    assert {"user", "metadata", "store", "service_tier", "safety_identifier"} < set(names)
+    assert {"user", "metadata", "store", "safety_identifier"} < set(names)
     fields = dict.fromkeys(names, value)
     assert meaning(chat(**fields)) == meaning(chat()) and chat(**fields).ignored == []
     assert text(**fields).ignored == []

@@ -156,7 +156,7 @@ def test_a_slow_reader_of_a_stream_may_have_sent_its_next_request(serve, gate: G
     server.ready()
     client = stream_behind_which_another_request_waits(server, gate, connect)
     assert client.reply()[0] == 200
-    (protocol,) = server.server._uvicorn.server_state.connections
+    (protocol,) = server.server._http.server_state.connections
 
     async def call(what: Callable[[], None]) -> None:
         what()

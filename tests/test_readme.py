@@ -22,6 +22,7 @@ from projectors import SIDE, write_oracle
 from running import CEILING, RunningServer, server_process
 from tiny_models import WIDTH
 
+from nitro.__main__ import main as entry
 from nitro.cli.main import main
 
 ROOT = Path(__file__).parents[1]
@@ -122,7 +123,7 @@ def test_the_program_is_found_as_it_says(tmp_path: Path) -> None:
 def test_the_program_is_the_command() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     (target,) = (EntryPoint("nitro", value, "").load() for value in scripts.values())
-    assert [*scripts] == ["nitro"] and target is main
+    assert [*scripts] == ["nitro"] and target is entry
 
 
 def test_many_models(tmp_path: Path, model: Path) -> None:

@@ -308,11 +308,16 @@ class Engine:
                 arrived=float(id),
                 adapters=adapters,
             )
-            self.told[id] = Told(sequence, prompt, expected(self.info, prompt, max_tokens), ids[0])
+            self.know(sequence, max_tokens, ids[0])
             request.append(sequence)
         self.scheduler.add(*request)
         self._check_turn(request[0])
         return ids
+
+    def know(self, sequence: Sequence, max_tokens: int, request: int = 0) -> None:
+        """Its answer is to be right."""
+        tokens = sequence.tokens.copy()
+        self.told[sequence.id] = Told(sequence, tokens, expected(self.info, tokens, max_tokens), request)
 
     def _check_turn(self, first: Sequence) -> None:
         """A newcomer waits for at most two sequences of any other request, however many it has: the one of this round,
@@ -437,6 +442,7 @@ class Engine:
     def _check_admission(self) -> None:
         """Admitted were those with room; the oldest that waits has none; nobody was overtaken too often."""
         scheduler, info = self.scheduler, self.info
+        assert not scheduler.preempted, "nobody has to give way to another of the same user"
         admitted = {s.id for s, _ in scheduler.admitted}
         self.latest = max([self.latest, *(s.age for s, _ in scheduler.admitted)])
         assert all(cached == s.computed < len(s.tokens) for s, cached in scheduler.admitted)

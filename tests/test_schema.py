@@ -14,7 +14,8 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from jsonschema_rs import validator_for
 from msgspec import Struct
-from running import RunningServer
+from pictures import sound
+from running import FAKE, RunningServer
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
@@ -127,6 +128,7 @@ NAME_A_MODEL = (
     "/v1/unload_lora",
     "/lora-adapters",
 )
+SPEAK = ("/v1/audio/transcriptions", "/v1/audio/translations")
 RANK = ("/v1/rerank", "/v2/rerank", "/v1/reranking", "/v1/score")
 SHORT = {"options": {"num_predict": 2}}
 ITEMS = {"input": "a", "max_output_tokens": 2, "previous_response_id": None, "conversation": None}
@@ -134,6 +136,7 @@ ITEMS = {"input": "a", "max_output_tokens": 2, "previous_response_id": None, "co
 SENT: dict[str, dict[str, Any]] = {
     "/api/chat": SHORT,
     "/api/generate": SHORT,
+    **{path: {"file": sound(), "max_tokens": "2"} for path in SPEAK},
     "/v1/responses": ITEMS,
     "/v1/responses/input_tokens": ITEMS,
 }
@@ -153,15 +156,35 @@ def reranker() -> Iterator[RunningServer]:
         yield server.ready()
 
 
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with RunningServer(ServeConfig(engine=FAKE, port=0, record=tmp_path_factory.mktemp("records"))) as server:
+        yield server.ready()
+
+
+@pytest.fixture(scope="module")
+def hearing() -> Iterator[RunningServer]:
+    with RunningServer(ServeConfig(engine="nitro.engines.backends.fake:FakeSeer", port=0, no_state=True)) as server:
+        yield server.ready()
+
+
 @pytest.mark.parametrize(
     ("method", "path", "mode"),
     [(*route, mode) for route, each in OPERATIONS.items() for mode in GenerationMode if each.body or mode.is_positive],
 )
 def test_no_status_and_no_reply_that_is_not_in_it(
-    fake_server: RunningServer, reranker: RunningServer, method: str, path: str, mode: GenerationMode
+    fake_server: RunningServer,
+    reranker: RunningServer,
+    recording: RunningServer,
+    hearing: RunningServer,
+    method: str,
+    path: str,
+    mode: GenerationMode,
 ) -> None:
     api = schemathesis.openapi.from_dict(document())
-    api.config.update(base_url=reranker.url if path in RANK else fake_server.url)
+    servers = dict.fromkeys(RANK, reranker) | dict.fromkeys(SPEAK, hearing)
+    server = recording if path.startswith("/v1/records") else servers.get(path, fake_server)
+    api.config.update(base_url=server.url)
     statuses: Counter[int] = Counter()
     posts = method == "post"
 

@@ -23,8 +23,8 @@ WORDS = [f"The traveller {number} told of rivers, bridges and a town by the sea.
 
 
 @pytest.fixture(scope="module")
-def scorer(smollm: Path) -> Iterator[LlamaScorer]:
-    scorer = LlamaScorer(smollm, parallel=4, banned=[0, 2])
+def scorer(shallow_smollm: Path) -> Iterator[LlamaScorer]:
+    scorer = LlamaScorer(shallow_smollm, parallel=4, banned=[0, 2])
     yield scorer
     scorer.close()
 
@@ -137,9 +137,9 @@ def test_a_copy_is_made_of_a_busy_slot_and_of_an_idle_one(empty: LlamaScorer) ->
     assert empty.copy(0, 6, len(tokens) + 1) == 0
 
 
-def test_a_full_stream_is_out_of_kv_and_nothing_is_computed(smollm: Path) -> None:
+def test_a_full_stream_is_out_of_kv_and_nothing_is_computed(shallow_smollm: Path) -> None:
     """Each has 256 cells, llama.cpp's least; those of the others are no help."""
-    runner = LlamaRunner(EngineSpec("llama", str(smollm), context=256, parallel=2))
+    runner = LlamaRunner(EngineSpec("llama", str(shallow_smollm), context=256, parallel=2))
     tokens = runner.tokenizer.encode("The quick brown fox jumps over the lazy dog. " * 60)
     assert runner.info.kv_tokens == 512
     compute(runner, (0, tokens, 0, 200), (1, tokens, 0, 200))
@@ -209,8 +209,8 @@ def test_a_prompt_beside_decodes_is_computed_as_alone(size: int, empty: LlamaSco
         assert np.array_equal(empty._logits(empty._tokens.last_row[0]), alone), streams(empty)
 
 
-def test_tiles_are_taken_back_where_the_rest_finds_no_room(smollm: Path) -> None:
-    runner = LlamaRunner(EngineSpec("llama", str(smollm), context=256, parallel=2))
+def test_tiles_are_taken_back_where_the_rest_finds_no_room(shallow_smollm: Path) -> None:
+    runner = LlamaRunner(EngineSpec("llama", str(shallow_smollm), context=256, parallel=2))
     tokens = runner.tokenizer.encode("The quick brown fox jumps over the lazy dog. " * 60)
     compute(runner, (0, tokens, 0, 150))
     with pytest.raises(OutOfKV):

@@ -8,8 +8,9 @@ from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
-from nitro.api import error_responses, health, model_list
+from nitro.api import error_responses, health, model_list, records
 from nitro.api.anthropic import routes as anthropic
+from nitro.api.audio import routes as audio
 from nitro.api.auth import Guard
 from nitro.api.first_nitro import routes as first_nitro
 from nitro.api.first_nitro.model import FirstNitro
@@ -31,6 +32,7 @@ from nitro.api.responses.memory import Memory
 from nitro.api.responses.renderer import ResponsesRenderer
 from nitro.models.fetching import Fetching
 from nitro.models.pool import Pool
+from nitro.records.recorder import Recorder
 from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
 from nitro.service.metrics import Metrics
@@ -56,10 +58,11 @@ def make_app(
     kept: Background | None = None,
     embedding: EmbeddingService | None = None,
     fetching: Fetching | None = None,
+    recorder: Recorder | None = None,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
     server. `kept`: responses in the background, with the memory of all; None: nothing is kept. Without `embedding`
-    nothing is embedded; without `fetching` models neither come nor go."""
+    nothing is embedded; without `fetching` models neither come nor go; without `recorder` nothing is recorded."""
     kept = kept or Background(Memory(None), service, served, ResponsesRenderer, 1)
     first = FirstNitro(served, stop, service.strict)
     app = _Application(
@@ -70,6 +73,7 @@ def make_app(
             embeddings,
             rerank.rerank,
             rerank.score,
+            *audio.HANDLERS,
             anthropic.messages,
             anthropic.count_tokens,
             model_list.list_models,
@@ -88,6 +92,7 @@ def make_app(
             *ollama.HANDLERS,
             *responses.HANDLERS,
             *conversations.HANDLERS,
+            *records.HANDLERS,
         ],
         state=State(
             {
@@ -101,6 +106,7 @@ def make_app(
                 "background": kept,
                 "fetching": fetching or Fetching(served, None, allowed=False),
                 "has_key": guard.has_key,
+                "recorder": recorder,
             }
         ),
         exception_handlers={
@@ -112,4 +118,4 @@ def make_app(
         openapi_config=None,
         logging_config=None,
     )
-    return RequestMiddleware(app, guard, metrics, max_body)
+    return RequestMiddleware(app, guard, metrics, max_body, recorder)

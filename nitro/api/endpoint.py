@@ -8,9 +8,10 @@ from typing import Any
 
 from litestar import MediaType, Request, Response
 
-from nitro.api import error_responses, reply_writer
+from nitro.api import error_responses, recording, reply_writer, users
 from nitro.api.late_stream import Early, LateStream, Silence, discard
 from nitro.api.stream_response import StreamResponse
+from nitro.api.trust import is_trusted
 from nitro.errors import ApiError
 from nitro.service import ignored_parameters
 from nitro.service.asked import Asked
@@ -144,7 +145,13 @@ async def read_body(request: Request) -> list[bytes]:
 
 def principal_of(request: Request) -> Principal:
     """Who makes the request, and whether they still wait."""
-    return Principal(request.state.request_id, _left(request))
+    return Principal(
+        request.state.request_id,
+        _left(request),
+        users.user_of(request.scope),
+        is_trusted(request),
+        recording.follower(request.scope),
+    )
 
 
 def _left(request: Request) -> asyncio.Future[None]:

@@ -11,13 +11,15 @@ from collections.abc import Iterable
 from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.routes import BaseRoute, HTTPRoute
-from litestar.types import Message, Receive, ReceiveMessage, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
 from nitro.api import error_forms, error_responses, reply_writer
 from nitro.api.auth import OPEN_PATHS, Guard, Headers
 from nitro.api.error_forms import ErrorForm
+from nitro.api.recording import Recording
 from nitro.api.request_turns import Turns
 from nitro.errors import ApiError
+from nitro.records.recorder import Recorder
 from nitro.service.metrics import Metrics
 
 CHANGES = "changes"  # option of a route whose GET is no mere look: a HEAD must not do the same
@@ -28,10 +30,10 @@ _V1S = re.compile("(/v1)+/")  # a base URL that ends with /v1, given to a progra
 
 
 class RequestMiddleware:
-    """The ASGI application that uvicorn calls. `max_body` is in bytes."""
+    """The ASGI application that uvicorn calls. `max_body` is in bytes. `recorder`: of what the guard lets in."""
 
-    def __init__(self, app: Litestar, guard: Guard, metrics: Metrics, max_body: int):
-        self._app = app
+    def __init__(self, app: Litestar, guard: Guard, metrics: Metrics, max_body: int, recorder: Recorder | None = None):
+        self._app: ASGIApp = Recording(app, recorder) if recorder else app
         self._guard = guard
         self._metrics = metrics
         self._max_body = max_body

@@ -29,6 +29,7 @@ class ReplyWriter:
         self.on_left: Callable[[], None] = _nothing  # called when the client has left before it has the reply
         self.hold = transport.hold
         self.release = transport.release
+        self.tap: Callable[[bytes], None] | None = None  # is told of what is written
         self._cycle = cycle
 
     @property
@@ -45,6 +46,8 @@ class ReplyWriter:
         """Write a chunk of the body, which is not empty. Where the client has left, nothing happens."""
         cycle = self._cycle
         if not cycle.disconnected:
+            if self.tap:
+                self.tap(data)
             cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
 

@@ -132,9 +132,14 @@ async def chats(endpoint: BenchEndpoint, bodies: Sequence[bytes]) -> list[Measur
 
 
 async def chat(
-    endpoint: BenchEndpoint, body: bytes, keep_text: bool = False, on_text: Callable[[], None] = lambda: None
+    endpoint: BenchEndpoint,
+    body: bytes,
+    keep_text: bool = False,
+    on_text: Callable[[], None] = lambda: None,
+    times: list[float] | None = None,
 ) -> MeasuredAnswer:
-    """Send one request and read its answer. `on_text` is called once, when the first text arrives.
+    """Send one request and read its answer. `on_text` is called once, when the first text arrives. `times` gets when
+    each text arrives (time.perf_counter), at once.
 
     Raises BenchError where the server cannot be reached, refuses, does not speak this API, or falls silent.
     """
@@ -142,13 +147,18 @@ async def chat(
     request = endpoint.http_request(body)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=endpoint.ssl_context)
+            reader, writer = await asyncio.open_connection(
+                endpoint.host,
+                endpoint.port,
+                ssl=endpoint.ssl_context,
+                local_addr=(endpoint.source, 0) if endpoint.source else None,
+            )
     except (OSError, ssl.SSLError) as error:
         reason = str(error) or f"no connection within {CONNECT_TIMEOUT:g} s"
         raise BenchError(f"{endpoint.host}:{endpoint.port} cannot be reached: {reason}") from None
     try:
         writer.write(request)
-        return await read_answer(reader, began, keep_text, on_text)
+        return await read_answer(reader, began, keep_text, on_text, times)
     except (EOFError, OSError, ValueError, HttpParserError, msgspec.MsgspecError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise BenchError(f"{endpoint.host}:{endpoint.port} does not answer as this API does ({reason})") from None
@@ -161,10 +171,11 @@ async def read_answer(
     began: float,
     keep_text: bool = False,
     on_text: Callable[[], None] = lambda: None,
+    times: list[float] | None = None,
 ) -> MeasuredAnswer:
     """Read a streamed answer, from the status line on. `began`: when the request was sent (time.perf_counter)."""
     response = HttpResponse()
-    answer = _AnswerReader(began, keep_text, on_text)
+    answer = _AnswerReader(began, keep_text, on_text, times)
     refusal = b""
     with _SilenceLimit(reader) as silence:
         while not response.is_complete:
@@ -213,6 +224,7 @@ class _AnswerReader:
     began: float
     keep_text: bool
     on_text: Callable[[], None]
+    times: list[float] | None = None
     ttft: float | None = None
     last_text: float = 0.0  # seconds since `began`
     longest_gap: float = 0.0
@@ -245,6 +257,8 @@ class _AnswerReader:
             self.on_text()
         self.longest_gap = max(self.longest_gap, now - self.last_text)
         self.last_text = now
+        if self.times is not None:
+            self.times.append(self.began + now)
         self.pieces += 1
         if self.keep_text:
             self.texts.append(text)

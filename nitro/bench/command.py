@@ -15,6 +15,7 @@ from nitro.bench.endpoint import BenchEndpoint
 from nitro.bench.prompts import Prompts
 from nitro.bench.scenarios import SAMPLING, Scenario, chat, conversations, independent, real_texts, shared_prefix
 from nitro.bench.stats import percentile
+from nitro.system import terminal
 
 SHARES = (0.5, 0.9, 0.99)
 UNKNOWN_FIELD_STATUSES = (400, 422)  # with which a server refuses a parameter that it does not know
@@ -68,26 +69,23 @@ def bench(server: BenchEndpoint, clients: int, tokens: int) -> None:
 
 
 async def _bench(server: BenchEndpoint, clients: int, tokens: int) -> None:
-    console = Console(stderr=True, soft_wrap=True)
-    server = await negotiate(server)
-    tell_refused(server, console)
+    console = Console(stderr=True)
+    (server,) = await negotiate_all([server])
     prompts = Prompts(random.randrange(2**31))  # none that an earlier run has left in a cache
     for title, scenario in scenarios(clients, tokens).items():
         with console.status(title):
             result = await scenario(server, prompts)
         show(title, result)
-    print(NOTE)
+    terminal.say(NOTE)
 
 
-def tell_refused(server: BenchEndpoint, console: Console) -> None:
+def tell_refused(server: BenchEndpoint) -> None:
     """Say what a server does not know, and what that means for the figures."""
     if "ignore_eos" in server.refused:
-        console.print(
-            "The server does not accept ignore_eos, so answers may be shorter than requested.", highlight=False
-        )
+        terminal.say("The server does not accept ignore_eos, so answers may be shorter than requested.", err=True)
     others = sorted(server.refused - {"ignore_eos"})
     if others:
-        console.print(f"It does not accept {', '.join(others)} either, and chooses them itself.", highlight=False)
+        terminal.say(f"It does not accept {', '.join(others)} either, and chooses them itself.", err=True)
 
 
 async def negotiate(server: BenchEndpoint) -> BenchEndpoint:
@@ -106,6 +104,15 @@ async def negotiate(server: BenchEndpoint) -> BenchEndpoint:
         if not await _accepts(without(server, refused.refused - {name}), {name: OPTIONAL[name]})
     ]
     return without(server, frozenset(unknown))
+
+
+async def negotiate_all(servers: list[BenchEndpoint]) -> list[BenchEndpoint]:
+    """The same of several servers, all without what one of them refuses: they get the same requests. Tells what is
+    refused. Raises BenchError."""
+    known = [await negotiate(server) for server in servers]
+    refused = frozenset[str]().union(*(server.refused for server in known))
+    tell_refused(without(servers[0], refused))
+    return [without(server, refused) for server in servers]
 
 
 def without(server: BenchEndpoint, refused: frozenset[str]) -> BenchEndpoint:
@@ -139,7 +146,9 @@ def show(title: str, result: LoadResult) -> None:
     cached = f"; {100 * cached_tokens / prompt_tokens:.0f} % of the prompts cached" if cached_tokens else ""
     drafts = f"; {told} drafted tokens accepted" if (told := accepted(*result.drafts)) else ""
     speed = result.tokens / result.seconds
-    print(f"{title}: {result.tokens:,} tokens in {result.seconds:,.1f} s, {number(speed)} per second{cached}{drafts}")
+    terminal.say(
+        f"{title}: {result.tokens:,} tokens in {result.seconds:,.1f} s, {number(speed)} per second{cached}{drafts}"
+    )
     table = Table("", *(f"p{100 * share:.0f}" for share in SHARES))
     for metric in METRICS:
         table.add_row(metric.title, *metric.percentiles(result.answers))

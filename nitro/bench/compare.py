@@ -13,11 +13,13 @@ from nitro.bench.client import LoadResult
 from nitro.bench.endpoint import BenchEndpoint
 from nitro.bench.prompts import Prompts
 from nitro.bench.stats import Ratio, percentile, turns
+from nitro.system import terminal
 
 ROUNDS = 3
-NOTE = f"""\
-Medians of {ROUNDS} rounds. In each both servers got the same new prompts, one server after the other. Ratios are
-first ÷ second within a round: median (lowest–highest)."""
+NOTE = (
+    f"Medians of {ROUNDS} rounds. In each both servers got the same new prompts, one server after the other. "
+    "Ratios are first ÷ second within a round: median (lowest–highest)."
+)
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,11 @@ def _per_token(share: float) -> Callable[[LoadResult], float]:
     return lambda result: 1000 * percentile([a.per_token for a in result.answers], share)
 
 
+SPEED = Compared("tokens/s of all", lambda result: result.tokens / result.seconds)
+TTFT = Compared("TTFT p50, ms", _ttft)
 ROWS = (
-    Compared("tokens/s of all", lambda result: result.tokens / result.seconds),
-    Compared("TTFT p50, ms", _ttft),
+    SPEED,
+    TTFT,
     Compared("time per output token p50, ms", _per_token(0.5)),
     Compared("time per output token p90, ms", _per_token(0.9)),
     Compared("longest gap, ms", lambda result: 1000 * max(a.longest_gap for a in result.answers)),
@@ -51,11 +55,8 @@ def compare(first: BenchEndpoint, second: BenchEndpoint, clients: int, tokens: i
 
 
 async def _compare(servers: list[BenchEndpoint], clients: int, tokens: int) -> None:
-    console = Console(stderr=True, soft_wrap=True)
-    known = [await command.negotiate(server) for server in servers]
-    refused = frozenset().union(*(server.refused for server in known))  # the same requests for both
-    both = [command.without(server, refused) for server in servers]
-    command.tell_refused(both[0], console)
+    console = Console(stderr=True)
+    both = await command.negotiate_all(servers)
     seed = random.randrange(2**31)  # prompts that no earlier run has left in a cache
     for title, scenario in command.scenarios(clients, tokens).items():
         results: tuple[list[LoadResult], list[LoadResult]] = ([], [])
@@ -66,12 +67,12 @@ async def _compare(servers: list[BenchEndpoint], clients: int, tokens: int) -> N
                     if number > 0:  # the first round is to warm up
                         results[side].append(result)
         show(title, *results)
-    print(NOTE)
+    terminal.say(NOTE)
 
 
 def show(title: str, first: list[LoadResult], second: list[LoadResult]) -> None:
     """Print the results of one scenario."""
-    print(title)
+    terminal.say(title)
     table = Table("", "first", "second", "ratio")
     for row in ROWS:
         values = [[row.value(result) for result in results] for results in (first, second)]

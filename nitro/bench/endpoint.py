@@ -22,6 +22,7 @@ class BenchEndpoint:
     api_key: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)  # of every request: the model, how to ban the end of an answer
     refused: frozenset[str] = frozenset()  # parameters that the server does not know
+    source: str | None = None  # the address to come from; None: as the system has it
 
     def chat_body(self, messages: list[dict[str, Any]], max_tokens: int, **params: Any) -> bytes:
         """The JSON body of a streamed chat request. It is greedy, so that the same body gets the same tokens, unless
@@ -38,7 +39,7 @@ class BenchEndpoint:
 
     def http_request(self, body: bytes) -> bytes:
         """The bytes of the HTTP request that posts this body."""
-        lines = [f"POST {self.path}/chat/completions HTTP/1.1", f"Host: {self._authority}"]
+        lines = [f"POST {self.path}/chat/completions HTTP/1.1", f"Host: {self.authority}"]
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close"]
         if self.api_key:
             lines.append(f"Authorization: Bearer {self.api_key}")
@@ -50,7 +51,8 @@ class BenchEndpoint:
         return ssl.create_default_context() if self.tls else None
 
     @property
-    def _authority(self) -> str:
+    def authority(self) -> str:
+        """Host and port, as a URL has them."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS["https" if self.tls else "http"] else f"{host}:{self.port}"
 

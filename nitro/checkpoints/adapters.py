@@ -10,7 +10,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import log2
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from nitro.errors import AdapterError
 
 # the last part of an embedding's name, in transformers' models
 EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings", "embeddings")
+AdapterType = Literal["F32", "F16"]  # of the numbers in a file
 IN_A_LAYER = re.compile(r"(?:^|\.)(layers\.\d+\..+)$")
 
 
@@ -72,6 +75,17 @@ class Adapter:
                 raise AdapterError(f"{self.path} changes {name}, and the model {why}.")
             found[fitting[0]] = change
         return Adapter(self.path, self.kind, found)
+
+
+def in_type(a: np.ndarray, b: np.ndarray, type: AdapterType) -> tuple[np.ndarray, np.ndarray]:
+    """Both parts as they are to be written. For F16 a power of two goes from the larger to the smaller one first: what
+    is very small there loses digits, and the product stays the same."""
+    if type == "F32":
+        return np.asarray(a, np.float32), np.asarray(b, np.float32)
+    sizes = [float(np.abs(part).max(initial=0.0)) for part in (a, b)]
+    factor = 2.0 ** round(log2(sizes[1] / sizes[0]) / 2) if all(sizes) else 1.0
+    with np.errstate(over="ignore"):  # what is too large even so is infinite, which a proof finds
+        return (a * np.float32(factor)).astype(np.float16), (b / np.float32(factor)).astype(np.float16)
 
 
 def is_embedding(name: str) -> bool:

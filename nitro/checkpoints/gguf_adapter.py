@@ -17,7 +17,7 @@ from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import dequantize
 
 from nitro.checkpoints import adapter_kinds
-from nitro.checkpoints.adapters import Adapter, LowRank, checked, common_factor
+from nitro.checkpoints.adapters import Adapter, AdapterType, LowRank, checked, common_factor, in_type
 from nitro.errors import AdapterError
 from nitro.gguf import architectures, layer_tensors, lora_faults, weights
 from nitro.gguf.header import Header, Tensor, UnreadableGGUF
@@ -54,8 +54,8 @@ def read(file: Path, base: Header) -> Adapter:
     return Adapter(file, "gguf", layers)
 
 
-def write(adapter: Adapter, base: Header, file: Path) -> None:
-    """Write the adapter in float32. `base`: see `read`. Raises AdapterError where llama.cpp's model of that
+def write(adapter: Adapter, base: Header, file: Path, type: AdapterType = "F32") -> None:
+    """Write the adapter in this type. `base`: see `read`. Raises AdapterError where llama.cpp's model of that
     architecture does not have a layer as the original has it, or computes it without the LoRA; OSError."""
     alpha = common_factor(change.scale * change.rank for change in adapter.layers.values())
     writer = GGUFWriter(file, base.architecture)
@@ -73,8 +73,9 @@ def write(adapter: Adapter, base: Header, file: Path) -> None:
             raise AdapterError(f"{adapter.path} changes {layer}, and {problem}.")
         factor = np.float32(change.scale * change.rank / alpha)
         a, b = (b, change.a.T) if name == layer_tensors.EMBEDDING else (change.a, b)
-        writer.add_tensor(name + A, np.ascontiguousarray(a, np.float32))
-        writer.add_tensor(name + B, np.ascontiguousarray(b * factor, np.float32))
+        a, b = in_type(a, b * factor, type)
+        writer.add_tensor(name + A, np.ascontiguousarray(a))
+        writer.add_tensor(name + B, np.ascontiguousarray(b))
     try:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()

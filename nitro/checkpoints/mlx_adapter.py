@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from nitro.checkpoints import adapter_kinds, safetensors_file
-from nitro.checkpoints.adapters import Adapter, LowRank, checked, common_factor, is_embedding
+from nitro.checkpoints.adapter_tensors import AdapterTensors
+from nitro.checkpoints.adapters import Adapter, AdapterType, LowRank, checked, common_factor, in_type, is_embedding
 from nitro.errors import AdapterError
 
 PARTS = ("lora_a", "lora_b")
@@ -40,8 +41,8 @@ def read(folder: Path) -> Adapter:
     return Adapter(folder, "mlx", layers)
 
 
-def write(adapter: Adapter, blocks: int, folder: Path) -> None:
-    """Write the adapter in float32 into `folder`, an empty one. Smaller ranks are filled up with zeros. `blocks`: how
+def write(adapter: Adapter, blocks: int, folder: Path, type: AdapterType = "F32") -> None:
+    """Write the adapter in this type into `folder`, an empty one. Smaller ranks are filled up with zeros. `blocks`: how
     many the model has. Raises OSError."""
     scale = common_factor(change.scale for change in adapter.layers.values())
     rank = max(change.rank for change in adapter.layers.values())
@@ -50,7 +51,7 @@ def write(adapter: Adapter, blocks: int, folder: Path) -> None:
         missing = rank - change.rank
         a = np.concatenate([change.a, np.zeros((*change.a.shape[:-2], missing, change.a.shape[-1]), np.float32)], -2)
         b = np.concatenate([change.b, np.zeros((*change.b.shape[:-1], missing), np.float32)], -1)
-        b *= np.float32(change.scale / scale)
+        a, b = in_type(a, b * np.float32(change.scale / scale), type)
         if a.ndim == 2:
             a, b = (b, a) if is_embedding(name) else (a.T, b.T)
         arrays |= {f"{name}.lora_a": a, f"{name}.lora_b": b}
@@ -94,17 +95,11 @@ def _rank_and_scale(file: Path, config: dict[str, Any]) -> tuple[int, float]:
 def _parts(file: Path) -> dict[str, dict[str, np.ndarray]]:
     """The tensors by layer and part, as float32."""
     found: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
-    try:
-        entries, _ = safetensors_file.read(file)
-    except ValueError as error:
-        raise AdapterError(str(error)) from None
-    for name, entry in entries.items():
+    tensors = AdapterTensors(file)
+    for name in tensors:
         layer, _, part = name.rpartition(".")
         if part not in PARTS:
             meaning = " (DoRA)" if part == "m" else ""
             raise AdapterError(f"{file}: tensor {name}{meaning} is not part of a LoRA, and the model would lack it.")
-        try:
-            found[layer][part] = safetensors_file.numbers(file, entry)
-        except ValueError as error:
-            raise AdapterError(f"{file}: tensor {name} cannot be read: {error}.") from None
+        found[layer][part] = tensors.numbers(name)
     return found

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from nitro.checkpoints import adapter_kinds, safetensors_file
+from nitro.checkpoints import adapter_kinds
+from nitro.checkpoints.adapter_tensors import AdapterTensors
 from nitro.checkpoints.adapters import Adapter, LowRank, checked
 from nitro.errors import AdapterError
 
@@ -111,22 +112,16 @@ def refuse_settings(file: Path, config: Mapping[str, Any]) -> None:
 def _parts(file: Path) -> dict[str, dict[str, np.ndarray]]:
     """The tensors by layer and part, as float32."""
     found: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
-    try:
-        entries, _ = safetensors_file.read(file)
-    except ValueError as error:
-        raise AdapterError(str(error)) from None
-    for name, entry in entries.items():
+    tensors = AdapterTensors(file)
+    for name in tensors:
         part = next((part for part in (*PARTS, OF_THE_MODEL) if name.endswith(f".{part}")), None)
         if part is None or not name.startswith(PREFIX):
             raise AdapterError(f"{file}: tensor {name} is not part of a LoRA, and the model would lack it.")
         layer = name.removeprefix(PREFIX).removesuffix(f".{part}")
         if part == OF_THE_MODEL:
             found[layer]  # without the other parts, it is refused
-            continue
-        try:
-            found[layer][part] = safetensors_file.numbers(file, entry)
-        except ValueError as error:
-            raise AdapterError(f"{file}: tensor {name} cannot be read: {error}.") from None
+        else:
+            found[layer][part] = tensors.numbers(name)
     return found
 
 

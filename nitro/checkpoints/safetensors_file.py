@@ -13,6 +13,8 @@ import numpy as np
 MAX_HEADER = 100_000_000  # bytes; the safetensors library's own limit
 FLOATS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}  # NumPy has no bfloat16
 
+WRITTEN = {np.dtype(np.float32): "F32", np.dtype(np.float16): "F16"}
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -64,16 +66,17 @@ def numbers(file: Path, entry: Entry) -> np.ndarray:
 
 
 def write(file: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write arrays as float32. Raises OSError."""
+    """Write arrays of float32 or float16. Raises OSError."""
     entries: dict[str, Any] = {"__metadata__": dict(metadata)}
     at = 0
     for name, array in arrays.items():
-        size = array.size * 4
-        entries[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [at, at + size]}
+        size = array.nbytes
+        entries[name] = {"dtype": WRITTEN[array.dtype], "shape": list(array.shape), "data_offsets": [at, at + size]}
         at += size
     head = json.dumps(entries, separators=(",", ":")).encode()
     head += b" " * (-len(head) % 8)
     with file.open("wb") as stream:
         stream.write(struct.pack("<Q", len(head)) + head)
         for array in arrays.values():
-            stream.write(np.ascontiguousarray(array, "<f4").reshape(-1).view(np.uint8).data)
+            little = array.dtype.newbyteorder("<")
+            stream.write(np.ascontiguousarray(array, little).reshape(-1).view(np.uint8).data)

@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 
+from nitro.cli import offers
 from nitro.cli.client_options import told_in_a_line, with_server
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=offers.names_or_files)
 @with_server
 @click.option("--system", help="System message.")
 @click.option("--fold-reasoning", "fold", help="Do not show the model's reasoning, but how long it took.", is_flag=True)

@@ -10,12 +10,12 @@ import click
 from click.core import ParameterSource
 
 from nitro.cli import config_file
+from nitro.cli.group import INTERRUPTED
 from nitro.cli.options import Command, option, struct_option, with_api_key
 from nitro.config import ServeConfig
 from nitro.engines.options import options_of
 from nitro.errors import ChatError
-
-INTERRUPTED = 130  # exit status, as shells have it
+from nitro.system import terminal
 
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 _ADDRESS = [of for of in options_of(ServeConfig) if of.field in ("host", "port")]
@@ -63,7 +63,7 @@ def told_in_a_line() -> Iterator[None]:
     try:
         yield
     except ChatError as error:
-        click.echo(f"nitro: {error}", err=True)
+        terminal.say(f"nitro: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

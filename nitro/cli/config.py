@@ -1,6 +1,7 @@
 """`nitro config`."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from nitro.cli import config_file
 from nitro.cli.config_file import MODEL_OPTIONS, MODELS, SERVER, SERVER_OPTIONS, SOURCES, ConfigFile
 from nitro.cli.options import one_key
 from nitro.cli.serve import serve
+from nitro.system import terminal
 
 SECRET = "api_key"
 MASK = "***"
@@ -112,12 +114,15 @@ def _for_json(setting: Setting) -> dict[str, Any]:
 
 
 def _line(key: str, setting: Setting) -> str:
-    """A line of TOML. What is no part of a file is a comment."""
+    """A line of TOML. What is no part of a file is a comment. A terminal that is too narrow has the place above it."""
     unset = setting.value is None
     line = key if unset else f"{key} = {_toml(setting.value)}"
     if setting.origin == "default" or setting.value == MASK:
         line = f"# {line}"
-    return f"{line:{WIDTH}} # {'not set' if unset else setting.place or setting.origin}"
+    comment = f"# {'not set' if unset else setting.place or setting.origin}"
+    room = terminal.columns(sys.stdout)
+    is_long = room is not None and max(len(line), WIDTH) + 1 + len(comment) > room
+    return f"{comment}\n{line}" if is_long else f"{line:{WIDTH}} {comment}"
 
 
 def _toml(value: Any) -> str:

@@ -27,6 +27,7 @@ from nitro.engines.sampling_params import ALIASES
 from nitro.errors import ConfigError
 from nitro.models import keep_alive
 from nitro.models.settings import ModelSettings
+from nitro.system import terminal
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -395,6 +396,6 @@ def _load(context: click.Context, _parameter: click.Parameter, value: Path | Non
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     for warning in file.warnings:
-        click.echo(f"nitro: {warning}", err=True)
+        terminal.say(f"nitro: {warning}", err=True)
     context.meta[NAME] = file
     context.default_map = {**(context.default_map or {}), **file.server}

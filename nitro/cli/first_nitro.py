@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nitro import __version__
+from nitro.cli.group import ShellGroup
 from nitro.cli.serve import serve
 from nitro.config import DEFAULT_PORT
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from nitro.launch import Launch
 
 
-class FirstNitroGroup(click.Group):
+class FirstNitroGroup(ShellGroup):
     """A group of commands. Where a number stands in a command's place, it is the first Nitro's command line."""
 
     def resolve_command(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nitro.cli import stored
+from nitro.system import terminal
 
 if TYPE_CHECKING:
     from nitro.models.description import Summary
@@ -40,7 +41,7 @@ def _print(rows: "list[Summary]") -> None:
     tables.table(HEADER, [_cells(row) for row in rows])
     for row in rows:
         if row.problem:
-            click.secho(f"{row.name}: {row.problem}", err=True, fg="yellow")
+            terminal.say(f"{row.name}: {row.problem}", err=True, fg="yellow")
 
 
 def _cells(row: "Summary") -> tuple[str, ...]:

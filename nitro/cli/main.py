@@ -5,6 +5,7 @@ import click
 from nitro import __version__
 from nitro.cli.bench import bench
 from nitro.cli.chat import chat
+from nitro.cli.completion import completion
 from nitro.cli.config import config
 from nitro.cli.convert import convert
 from nitro.cli.doctor import doctor
@@ -12,6 +13,8 @@ from nitro.cli.first_nitro import FirstNitroGroup
 from nitro.cli.list import list_models
 from nitro.cli.ps import ps
 from nitro.cli.pull import pull
+from nitro.cli.redact import redact
+from nitro.cli.replay import replay
 from nitro.cli.rm import rm
 from nitro.cli.run import run
 from nitro.cli.serve import serve
@@ -27,5 +30,9 @@ def main() -> None:
     file_descriptors.fill_standard()
 
 
-for command in (serve, chat, run, pull, list_models, show, ps, rm, config, doctor, bench, convert, verify):
+COMMANDS = (
+    *(serve, chat, run, pull, list_models, show, ps, rm, config, doctor),
+    *(bench, replay, redact, convert, verify, completion),
+)
+for command in COMMANDS:
     main.add_command(command)

@@ -14,8 +14,10 @@ import click
 from click.core import ParameterSource
 
 from nitro.cli import api_keys
+from nitro.cli.group import INTERRUPTED
 from nitro.engines.options import Option
 from nitro.errors import BenchError, ConvertError
+from nitro.system import terminal
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
@@ -33,9 +35,11 @@ def option(flag: str, *names: str, help: str, **attributes: Any) -> Decorator:
     )
 
 
-def struct_option(of: Option, help: str) -> Decorator:
-    """The option that sets a struct's field: its type and bounds, its default, and its name as the parameter."""
-    return option(of.flag, of.field, help=help, **_attributes(of))
+def struct_option(of: Option, help: str, offered: Callable[..., Any] | None = None) -> Decorator:
+    """The option that sets a struct's field: its type and bounds, its default, and its name as the parameter.
+    `offered`: what a shell completes it to, where its type does not say, as click.option takes it."""
+    more = {"shell_complete": offered} if offered else {}
+    return option(of.flag, of.field, help=help, **_attributes(of), **more)
 
 
 def checked(of: Option, value: Any) -> Any:
@@ -137,8 +141,8 @@ def errors_as_one_line() -> Iterator[None]:
     try:
         yield
     except (BenchError, ConvertError) as error:
-        click.echo(f"nitro: {error}", err=True)
+        terminal.say(f"nitro: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        click.echo("nitro: interrupted. Unfinished output was removed.", err=True)
-        sys.exit(130)
+        terminal.say("nitro: interrupted. Unfinished output was removed.", err=True)
+        sys.exit(INTERRUPTED)

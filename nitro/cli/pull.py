@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
+from nitro.cli import offers
+from nitro.cli.group import INTERRUPTED
 from nitro.cli.options import option
 from nitro.errors import PullError
-
-INTERRUPTED = 130
 
 
 def _bytes(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
@@ -23,7 +23,7 @@ def _bytes(_context: click.Context, _parameter: click.Parameter, value: str | No
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=offers.names)
 @click.option("--dry-run", help="Print which files there are, which are right for this machine, and why.", is_flag=True)
 @click.option("--revision", help="Branch, tag or commit. Default: main.")
 @click.option("--json", "as_json", help="Tell everything as JSON lines, for programs.", is_flag=True)

@@ -23,6 +23,7 @@ from nitro.errors import PullError
 from nitro.models.choice import Choice, Row
 from nitro.models.pull.report import Began, Came, Done, Event, Here, Meter, Said
 from nitro.models.repository import RepositoryFile
+from nitro.system import terminal
 
 JSON_EVERY, LINE_EVERY = 0.5, 5.0  # seconds
 WIDE = 1000  # columns of a table in a pipe, where nothing is wrapped
@@ -140,8 +141,9 @@ class _Text(Output):
     """For people."""
 
     def __init__(self, out: TextIO, errors: TextIO):
-        self._console = Console(file=out, soft_wrap=True, width=None if out.isatty() else WIDE)
-        self._errors = Console(file=errors, soft_wrap=True, width=None if errors.isatty() else WIDE)
+        self._console = Console(file=out, soft_wrap=True, width=terminal.columns(out) or WIDE)
+        self._errors = Console(file=errors, soft_wrap=True, width=terminal.columns(errors) or WIDE)
+        self._room, self._errors_room = terminal.columns(out), terminal.columns(errors)
 
     def table(self, choice: Choice) -> None:
         """As the protocol of the class says."""
@@ -149,7 +151,12 @@ class _Text(Output):
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in COLUMNS:
-            table.add_column(column, justify="right" if column == "size" else "left", no_wrap=column != "reason")
+            table.add_column(
+                column,
+                justify="right" if column == "size" else "left",
+                no_wrap=column not in ("file", "reason"),
+                overflow="fold",
+            )
         for row in choice.rows:
             table.add_row(*map(escape, _cells(row)), style="bold" if row.chosen else None)
         self._console.print(table, highlight=False)
@@ -170,14 +177,17 @@ class _Text(Output):
 
     def refused(self, error: PullError) -> None:
         """As the protocol of the class says."""
-        self._errors.print(f"nitro: {error}", markup=False, highlight=False)
+        self._complain(str(error))
 
     def interrupted(self) -> None:
         """As the protocol of the class says."""
-        self._errors.print(f"nitro: {RESUME}", markup=False, highlight=False)
+        self._complain(RESUME)
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(terminal.wrapped(text, self._room), markup=False, highlight=False)
+
+    def _complain(self, text: str) -> None:
+        self._errors.print(terminal.wrapped(f"nitro: {text}", self._errors_room), markup=False, highlight=False)
 
 
 class Lines(_Text):

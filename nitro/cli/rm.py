@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from nitro.cli import stored
+from nitro.cli import offers, stored
 from nitro.errors import StartError
+from nitro.system import terminal
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=offers.names)
 @click.option("--yes", is_flag=True, help="Do not ask. NAME is a whole name then, not a part of one.")
 @stored.with_folders
 def rm(name: str, yes: bool, models: tuple[Path, ...]) -> None:
@@ -30,4 +31,4 @@ def rm(name: str, yes: bool, models: tuple[Path, ...]) -> None:
         if not yes:
             click.confirm(one_line(f"Remove {found.name} ({tables.size(found.size)}, {found.path})?"), abort=True)
         freed = removal.remove(found, catalog.models())
-        click.echo(f"Removed {found.name}; {tables.size(freed)} are free again.")
+        terminal.say(f"Removed {found.name}; {tables.size(freed)} are free again.")

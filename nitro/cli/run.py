@@ -6,12 +6,14 @@ from typing import Any
 
 import click
 
+from nitro.cli import offers
 from nitro.cli.client_options import told_in_a_line, with_server
 from nitro.cli.options import finite
+from nitro.system import terminal
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=offers.names_or_files)
 @click.argument("prompt", nargs=-1)
 @with_server
 @click.option("--system", help="System message.")
@@ -47,4 +49,4 @@ def run(
             wanted["response_format"] = question.schema(json_schema)
         asked = question.Question(text, system, wanted, streams=not no_stream)
         if question.ask(Wanted(name or None, **server), asked) == "length":
-            click.echo("nitro: the answer was cut: no room for more tokens.", err=True)
+            terminal.say("nitro: the answer was cut: no room for more tokens.", err=True)

@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nitro.cli import config_file
+from nitro.cli import config_file, offers
 from nitro.cli.config_file import no_engine, with_config_file
 from nitro.cli.options import struct_option, with_api_key
 from nitro.config import ServeConfig
 from nitro.engines.backends.registry import ENGINES
 from nitro.engines.options import Option, options_of
 from nitro.errors import EngineLost, StartError
+from nitro.system import terminal
 
 if TYPE_CHECKING:
     from nitro.launch import Launch
+
+
+# What a shell offers for a text, by the option's field
+OFFERED = {"engine": offers.engines, "draft": offers.names_or_files, "mmproj": offers.files, "pin": offers.names}
 
 
 def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,7 +29,7 @@ def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
         if option.field == "api_key":
             command = with_api_key(str(option.meta.description))(command)
         else:
-            command = struct_option(option, _help(option))(command)
+            command = struct_option(option, _help(option), OFFERED.get(option.field))(command)
     return command
 
 
@@ -76,7 +81,7 @@ def _tell_listening(launch: "Launch") -> None:
 
 
 @click.command()
-@click.argument("model", required=False, envvar="NITRO_MODEL")
+@click.argument("model", required=False, envvar="NITRO_MODEL", shell_complete=offers.names_or_files)
 @_with_options
 @with_config_file
 def serve(**fields: Any) -> None:
@@ -90,5 +95,5 @@ def serve(**fields: Any) -> None:
         context = click.get_current_context()
         run(ServeConfig(model_settings=config_file.models(context), **config_file.settled(context, fields)))
     except (StartError, EngineLost) as error:
-        click.echo(f"nitro: {error}", err=True)
+        terminal.say(f"nitro: {error}", err=True)
         sys.exit(1)

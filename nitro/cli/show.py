@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nitro.cli import stored
+from nitro.cli import offers, stored
 
 if TYPE_CHECKING:
     from nitro.models.description import Details
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=offers.names_or_files)
 @stored.with_folders
 @stored.AS_JSON
 def show(name: str, models: tuple[Path, ...], as_json: bool) -> None:

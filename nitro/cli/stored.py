@@ -11,6 +11,7 @@ import click
 from nitro.cli import config_file
 from nitro.cli.options import option
 from nitro.errors import NitroError
+from nitro.system import terminal
 
 if TYPE_CHECKING:
     from nitro.models.catalog import Catalog
@@ -44,8 +45,8 @@ def errors_as_one_line() -> Iterator[None]:
     try:
         yield
     except NitroError as error:
-        click.echo(f"nitro: {error}", err=True)
+        terminal.say(f"nitro: {error}", err=True)
         sys.exit(1)
     except OSError as error:
-        click.echo(f"nitro: {error.filename or ''}: {error.strerror or error}.", err=True)
+        terminal.say(f"nitro: {error.filename or ''}: {error.strerror or error}.", err=True)
         sys.exit(1)

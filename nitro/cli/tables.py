@@ -1,28 +1,46 @@
 """Tables and facts in the terminal: plain text, which pipes take, too."""
 
+import sys
 from collections.abc import Sequence
 
 import click
 
 from nitro.errors import one_line
+from nitro.system import terminal
 
+GAP = "  "  # between columns
+LEAST = 16  # columns that a first cell may take at least
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns, each as wide as its widest cell. The last may be of any width."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for number, row in enumerate([header, *rows]):
-        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        click.secho("  ".join([*cells, row[-1]]).rstrip(), bold=True if number == 0 else None)
+    """Print columns, each as wide as its widest cell. Where a terminal is too narrow for that, a first cell that is too
+    wide has a line of its own, since names are copied; of the others, whole columns go onto further lines."""
+    for number, line in enumerate([header, *rows]):
+        for part in laid_out(line, [header, *rows], terminal.columns(sys.stdout)):
+            click.echo(click.style(part, bold=True) if number == 0 else part)
+
+
+def laid_out(row: Sequence[str], rows: Sequence[Sequence[str]], room: int | None) -> list[str]:
+    """The lines of a row of a table. `room`: columns of the terminal; None: any number."""
+    first, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = [cell.ljust(width) for cell, width in zip(row[1:], widths, strict=True)]
+    if room is None:
+        return [GAP.join([row[0].ljust(first), *cells]).rstrip()]
+    first = min(first, max(room - sum(widths) - len(GAP) * len(widths), LEAST))
+    indent, lines = " " * first, [row[0].ljust(first)]
+    if len(row[0]) > first:
+        lines.append(indent)
+    for cell, width in zip(cells, widths, strict=True):
+        if len(lines[-1]) + len(GAP) + width > room and lines[-1] != indent:
+            lines.append(indent)
+        lines[-1] += GAP + cell
+    return [line.rstrip() for line in lines]
 
 
 def facts(named: dict[str, str]) -> None:
     """Print a line for each that is not empty."""
-    width = max(map(len, named), default=0)
-    for name, value in named.items():
-        if value:
-            click.echo(f"  {name:{width}}  {one_line(value)}")
+    terminal.facts({name: one_line(value) for name, value in named.items() if value})
 
 
 def size(count: int) -> str:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from nitro.checkpoints import adapter_kinds, adapter_reader
 from nitro.checkpoints.adapter_base import Base
-from nitro.checkpoints.adapters import Adapter
+from nitro.checkpoints.adapters import Adapter, AdapterType
 from nitro.convert import checkpoint, comparison, environments, native, progress, verify
 from nitro.convert.comparison import LogitScores
 from nitro.errors import ConvertError
@@ -25,7 +25,6 @@ from nitro.gguf.header import Header
 from nitro.models.conversion_report import path_for
 
 PROBES = 8  # random vectors that both products are applied to
-MAX_ERROR = 1e-5  # of what a layer adds to them, relative; float32's rounding is 1e-7
 MAX_BYTES = 4 << 30  # of a model in float32 that is computed
 BACKENDS = {"gguf": ("llama", "score_gguf"), "mlx": ("mlx", "score_mlx")}
 Notify = Callable[[str], None]
@@ -46,18 +45,24 @@ class AdapterProof(Struct):
     limits: dict[str, float]
 
 
-def prove(source: Path, made: Path, base: Base, positions: int, notify: Notify) -> AdapterProof:
-    """Compare. A proof that failed is a result. Raises ConvertError, AdapterError, OSError."""
+def prove(
+    source: Path, made: Path, base: Base, positions: int, notify: Notify, type: AdapterType = "F32"
+) -> AdapterProof:
+    """Compare. `type`: that of the numbers in the result. A proof that failed is a result. Raises ConvertError,
+    AdapterError, OSError."""
+    limits = comparison.LIMITS[type]
     expected, found = (base.fitted(adapter_reader.read(path, base.header)) for path in (source, made))
     errors = layer_errors(expected, found)
-    failures = [f"{name} adds something else (relative error {e:.2g})" for name, e in errors.items() if e > MAX_ERROR]
+    failures = [
+        f"{name} adds something else (relative error {e:.2g})" for name, e in errors.items() if e > limits.matrix
+    ]
     kind = adapter_kinds.kind(made)
     scores, moved, computed = None, None, _why_not(kind, base)
     if not computed:
         computed = f"by {environments.pinned(verify.PACKAGES[kind]).replace('==', ' ')}"
         with progress.working(f"computing {base.path.name} with the adapter {computed}", notify) as tick:
             scores, moved = _computed((source, made), base, positions, lambda runs: _run(kind, runs, tick))
-        failures += comparison.failures(scores, comparison.EXACT)
+        failures += comparison.failures(scores, limits)
     return AdapterProof(
         passed=not failures,
         failures=failures[: verify.MAX_NAMED],
@@ -68,7 +73,7 @@ def prove(source: Path, made: Path, base: Base, positions: int, notify: Notify) 
         computed=computed,
         scores=scores,
         moved=moved,
-        limits={"layer": MAX_ERROR, **asdict(comparison.EXACT)},
+        limits=asdict(limits),
     )
 
 

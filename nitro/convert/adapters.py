@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nitro.checkpoints import adapter_base, adapter_kinds, adapter_reader, gguf_adapter, mlx_adapter
 from nitro.checkpoints.adapter_base import Base
-from nitro.checkpoints.adapters import Adapter
+from nitro.checkpoints.adapters import Adapter, AdapterType
 from nitro.convert import adapter_proof, output
 from nitro.convert.adapter_proof import AdapterProof
 from nitro.errors import AdapterError, ConvertError
@@ -18,7 +18,8 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class AdapterPlan:
-    """One conversion. `to`: "gguf" or "mlx". `base`: the model, in any kind. `positions`: computed in the proof."""
+    """One conversion. `to`: "gguf" or "mlx". `base`: the model, in any kind. `positions`: computed in the proof.
+    `type`: of the numbers that are written."""
 
     source: Path
     to: str
@@ -26,6 +27,7 @@ class AdapterPlan:
     target: Path
     force: bool = False
     positions: int = 1000
+    type: AdapterType = "F32"
 
 
 def convert(plan: AdapterPlan, notify: Notify) -> AdapterProof:
@@ -47,11 +49,11 @@ def _convert(plan: AdapterPlan, notify: Notify) -> AdapterProof:
     source = fitted(plan.source, base)
     with output.writing(plan.target, plan.force) as made:
         if plan.to == "gguf":
-            gguf_adapter.write(source, base.need_header(), made)
+            gguf_adapter.write(source, base.need_header(), made, plan.type)
         else:
             made.mkdir()
-            mlx_adapter.write(for_mlx(source, base), base.blocks(), made)
-        proof = adapter_proof.prove(plan.source, made, base, plan.positions, notify)
+            mlx_adapter.write(for_mlx(source, base), base.blocks(), made, plan.type)
+        proof = adapter_proof.prove(plan.source, made, base, plan.positions, notify, plan.type)
         if not proof.passed:
             raise ConvertError(f"The result is not the same adapter and was removed: {'; '.join(proof.failures)}.")
         if made.is_dir():

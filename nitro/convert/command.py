@@ -4,16 +4,21 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from nitro.checkpoints import adapter_kinds
+from nitro.checkpoints.adapters import AdapterType
 from nitro.convert import adapters, checkpoint, output, progress, routes, verify
 from nitro.convert.adapters import AdapterPlan
 from nitro.convert.comparison import Cosines, LogitScores, Proof
 from nitro.convert.plan import ConversionPlan, default_target
 from nitro.errors import ConvertError
 from nitro.models.conversion_report import path_for
-from nitro.system import program
+from nitro.system import program, terminal
+
+# The types of a LoRA's numbers: the option that chooses, and what it may say, the usual one first
+ADAPTER_TYPES: dict[str, tuple[str, dict[str, AdapterType]]] = {
+    "gguf": ("type", {"f32": "F32", "f16": "F16"}),
+    "mlx": ("dtype", {"float32": "F32", "float16": "F16"}),
+}
 
 
 def convert(
@@ -40,14 +45,19 @@ def convert(
 
 
 def _convert_adapter(source: Path, to: str, target: Path | None, base: Path | None, options: dict[str, Any]) -> None:
-    unused = [name for name, value in options.items() if name not in ("force", "positions") and value is not None]
-    if unused:
-        raise ConvertError(f"--{unused[0].replace('_', '-')} is for models; a LoRA is written in float32.")
+    flag, types = ADAPTER_TYPES.get(to, ("", {}))
+    used = ("force", "positions", flag)
+    if unused := [name for name, value in options.items() if name not in used and value is not None]:
+        raise ConvertError(f"--{unused[0].replace('_', '-')} is for models; {source} is a LoRA.")
+    asked = options.get(flag) or next(iter(types), "")
+    if types and asked.lower() not in types:
+        raise ConvertError(f"--{flag} {asked} is for models; a LoRA is written as {' or '.join(types)}.")
     if base is None:
         raise ConvertError(f"{source} is a LoRA; name its model with --base MODEL.")
     target = (target or default_target(source, to, None, None)).absolute()
     output.remove_leftovers(target)
-    plan = AdapterPlan(source, to, base, target, options["force"], options["positions"])
+    type = types.get(asked.lower(), "F32")
+    plan = AdapterPlan(source, to, base, target, options["force"], options["positions"], type)
     proof = adapters.convert(plan, progress.notify)
     computed = proof.computed
     if proof.scores:
@@ -96,11 +106,9 @@ def show(proof: Proof, title: str = "") -> None:
 
 
 def _print(lines: dict[str, str], title: str = "") -> None:
-    console = Console(soft_wrap=True)
     if title:
-        console.print(title, highlight=False, markup=False)
-    for name, value in lines.items():
-        console.print(f"  {name:10} {value}", highlight=False, markup=False)
+        terminal.say(title)
+    terminal.facts(lines)
 
 
 def _describe_scores(scores: LogitScores | Cosines) -> dict[str, str]:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from nitro.engines.client.spawn import ENVIRONMENT as THREADS
+from nitro.engines.hardware.memory import physical_cores
 from nitro.errors import ConvertError
 from nitro.system import folders, signals
 
@@ -150,14 +151,14 @@ def run(
     notify: Callable[[str], None] = lambda line: None,
     tick: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Run a worker, a module of workers/, in a backend's environment, and return its reply.
+    """Run a worker, a module of workers/, in a backend's environment, and return its reply. Its request gets `threads`.
 
     `tick` is called while it runs. Raises ConvertError with the worker's error, OSError where the disk is full.
     """
     interpreter = python(backend, notify)
     with tempfile.TemporaryDirectory(prefix="nitro-") as folder:
         request_file, reply_file, output = (Path(folder) / name for name in ("request.json", "reply.json", "output"))
-        request_file.write_text(json.dumps(request, default=str), encoding="utf-8")
+        request_file.write_text(json.dumps({**request, "threads": physical_cores()}, default=str), encoding="utf-8")
         with output.open("wb") as stream:
             # -P: nothing is imported from the folder of run.py
             process = subprocess.Popen(

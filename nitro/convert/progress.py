@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from nitro.convert import output
+from nitro.system import terminal
 
 Notify = Callable[[str], None]  # takes a line for the user
 
@@ -96,4 +97,4 @@ def each(title: str, items: Sequence[str], notify: Notify, console: Console | No
 
 def notify(line: str) -> None:
     """Print a line for the user to stderr."""
-    Console(stderr=True, soft_wrap=True).print(f"nitro: {line}", highlight=False, markup=False)
+    terminal.say(f"nitro: {line}", err=True)

@@ -20,6 +20,7 @@ import msgspec
 
 from nitro.engines.adapters import AdapterInfo, AdapterSource
 from nitro.engines.media import MediaKind
+from nitro.engines.shares import NOBODYS, Share
 from nitro.engines.types import EngineSpec, ModelInfo, Output, Overflow, StepRecord
 from nitro.system.frames import WireMessage
 
@@ -46,6 +47,7 @@ class Generate(WireMessage, frozen=True):
 
     ids: list[int]
     work: bytes  # an encoded Work: what is wrong in it is this request's fault, and not the frame's
+    share: Share = NOBODYS
 
 
 class Embed(WireMessage, frozen=True):
@@ -54,6 +56,7 @@ class Embed(WireMessage, frozen=True):
     id: int
     work: bytes  # an encoded EmbeddingWork
     overflow: Overflow = "error"  # for work that says none
+    user: str = ""  # whose it is, as in Share
 
 
 class Tokenize(WireMessage, frozen=True):

@@ -60,7 +60,7 @@ def estimate(model: StoredModel, options: EngineOptions, free: int) -> Fit:
     """What a model needs, and the context that fits into `free` bytes: of main memory, or of the GPU where it computes
     on one. Reads headers, unless they are known."""
     about = fact_cache.shared().get(Path(model.path), model.format)
-    sees = _engine(about, options) == "llama" and not (about.embeds or about.ranks)
+    sees = not (about.embeds or about.ranks)
     return of(about, options, free, projectors.size(options, model.projector) if sees else 0)
 
 

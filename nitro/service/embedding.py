@@ -14,6 +14,7 @@ from nitro.engines.types import Overflow
 from nitro.errors import EngineError, TemplateError
 from nitro.models.lease import Lease
 from nitro.models.pool import Pool
+from nitro.service import follower
 from nitro.service.asked import Asked
 from nitro.service.disconnects import ClientDisconnected, unless_disconnected
 from nitro.service.failures import as_api_error
@@ -76,14 +77,14 @@ class EmbeddingService:
         Raises ApiError for everything that is wrong with it or keeps the engine from it, and ClientDisconnected.
         """
         lease: Lease | None = None
-        log = RequestLog(principal.request_id, self._metrics)
+        log = follower.begin(principal, self._metrics)
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))
             if asked:
                 asked(known)
             lease = self._models.lease(known.model)
-            embedded = await unless_disconnected(principal, self._embedded(raw, body, lease, log))
+            embedded = await unless_disconnected(principal, self._embedded(raw, body, principal, lease, log))
             log.end()
             return embedded
         except BaseException as error:
@@ -104,7 +105,9 @@ class EmbeddingService:
             return await self._intake.name(raw.namer, body)
         return Asked()
 
-    async def _embedded(self, raw: RawRequest, body: list[bytes], lease: Lease, log: RequestLog) -> Embedded:
+    async def _embedded(
+        self, raw: RawRequest, body: list[bytes], principal: Principal, lease: Lease, log: RequestLog
+    ) -> Embedded:
         began = time.monotonic()
         model = await lease.acquire()
         log.of(model.source.id)
@@ -112,12 +115,13 @@ class EmbeddingService:
         loaded = time.monotonic()
         prepared = await self._intake.read_embedding(model.setup(info), raw.reader, body, self._strict, lease.found)
         log.ignored = prepared.ignored
+        log.fingerprint = model.fingerprint(info)
         lease.keep_alive(prepared.keep_alive)
         if prepared.unknown_model:
             self._models.note(prepared.unknown_model)
         if not prepared.work.inputs:
             return _embedded(model.source.id, prepared, 0, [], (began, loaded))
-        embedding = await model.engine.embed(prepared.work, self._overflow)
+        embedding = await model.engine.embed(prepared.work, self._overflow, principal.user)
         log.embedded(prepared.work.inputs, embedding.prompt_tokens)
         try:
             vectors = await embedding.vectors()

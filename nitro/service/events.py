@@ -14,6 +14,7 @@ from typing import Literal
 from msgspec import Struct
 
 from nitro.engines.media import MediaKind
+from nitro.engines.shares import Tier
 from nitro.engines.types import Logprobs
 from nitro.errors import ApiError
 
@@ -62,6 +63,7 @@ class Started(Struct, frozen=True):
     choices: int
     prompt_tokens: int  # of all prompts together
     prompts: list[list[bytes]] = []  # the tokens of each, as the vocabulary writes them, if asked for
+    tier: Tier | None = None  # that it is served at, if asked for one
 
 
 class PromptLogprobs(Struct, frozen=True):

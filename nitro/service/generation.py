@@ -22,7 +22,7 @@ from nitro.errors import EngineError, NitroError, PromptTooLong, TemplateError
 from nitro.models.handle import ServedModel
 from nitro.models.lease import Lease
 from nitro.models.pool import Pool
-from nitro.service import ignored_parameters
+from nitro.service import follower, ignored_parameters
 from nitro.service.asked import Asked
 from nitro.service.choices import Choices, OutputSpec
 from nitro.service.delivery import Delivery, Sink
@@ -70,14 +70,14 @@ class GenerationService:
         """
         raw = RawRequest.of(request) if isinstance(request, GenerationRequest) else request
         lease: Lease | None = None
-        log = RequestLog(principal.request_id, self._metrics)
+        log = follower.begin(principal, self._metrics)
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))
             if asked:
                 asked(known)
             lease = self._models.lease(known.model)
-            accepting = self._accept(raw, body, lease, log)
+            accepting = self._accept(raw, body, principal, lease, log)
             del body  # only the intake process needs it from here on
             accepted = await unless_disconnected(principal, accepting)
         except BaseException as error:
@@ -100,7 +100,7 @@ class GenerationService:
         """Read a request that wants no generation, or nothing but its prompt. Returns what `ask` makes of it, for which
         its model is there. Raises what `generate` does."""
         lease: Lease | None = None
-        log = RequestLog(principal.request_id, self._metrics)
+        log = follower.begin(principal, self._metrics)
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))
@@ -137,9 +137,11 @@ class GenerationService:
         EngineError, ClientDisconnected; nothing is logged."""
         return await unless_disconnected(principal, self._intake.name(namer, body))
 
-    async def _accept(self, raw: RawRequest, body: list[bytes], lease: Lease, log: RequestLog) -> "_Accepted":
+    async def _accept(
+        self, raw: RawRequest, body: list[bytes], principal: Principal, lease: Lease, log: RequestLog
+    ) -> "_Accepted":
         model, info = await self._loaded(lease, log)
-        prepared, generation = await self._begin(raw, body, model, info, lease.found)
+        prepared, generation = await self._begin(raw, body, principal, model, info, lease.found)
         del body
         log.adapter = prepared.adapter
         self._note(lease, prepared)
@@ -150,7 +152,13 @@ class GenerationService:
             raise
 
     async def _begin(
-        self, raw: RawRequest, body: list[bytes], model: ServedModel, info: ModelInfo, found: bool
+        self,
+        raw: RawRequest,
+        body: list[bytes],
+        principal: Principal,
+        model: ServedModel,
+        info: ModelInfo,
+        found: bool,
     ) -> tuple[Prepared, Generation]:
         """Read the request, and have the engine accept it: where it may be shortened, as far as it fits."""
         share = 1.0
@@ -159,7 +167,7 @@ class GenerationService:
                 model.setup(info), raw.reader, body, self.strict, found, raw.history, share
             )
             try:
-                return prepared, await model.engine.generate(prepared.work)
+                return prepared, await model.engine.generate(prepared.work, principal.share(prepared.tier))
             except PromptTooLong as error:
                 if not (prepared.truncates and tries):
                     raise
@@ -197,6 +205,9 @@ class GenerationService:
         log.accepted(choices)
         log.ignored = [*prepared.ignored, *unenforced]
         started = _started(model, info, generation, prepared)
+        log.fingerprint = started.fingerprint
+        if channels := prepared.output.channels:
+            log.template = model.template(info, with_tools=channels.tools is not None)
         return _Accepted(prepared, started, choices, log.ignored)
 
 
@@ -229,6 +240,7 @@ def _started(model: ServedModel, info: ModelInfo, generation: Generation, prepar
         choices=len(generation.ids),
         prompt_tokens=generation.prompt_tokens,
         prompts=prompts,
+        tier=generation.share.tier if prepared.tier else None,
     )
 
 

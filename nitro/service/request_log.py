@@ -22,6 +22,9 @@ class RequestLog:
         self.adapter: str | None = None  # of the model, that answers in its place
         self.choices: Choices | None = None
         self.ignored: list[str] = []  # parameters without effect
+        self.fingerprint: str | None = None  # of the model, with its adapters
+        self.template: str | None = None  # the source of the chat template that the prompt was made with
+        self.how: str | None = None  # it ended: see `end`
         self._embedded: dict[str, int] = {}  # what is told of a request for embeddings
         self._began = time.monotonic()
         self._accepted = self._began
@@ -71,11 +74,27 @@ class RequestLog:
             accepted_tokens=sum(choice.accepted for choice in choices),
         )
 
+    @property
+    def queue_seconds(self) -> float | None:
+        """Until it got a slot; None: it has none yet."""
+        return self.choices.generation.queue_seconds if self.choices else None
+
+    @property
+    def first_token_seconds(self) -> float | None:
+        """Until the first tokens; None before."""
+        return self._seconds[0]
+
+    @property
+    def embedded_tokens(self) -> int | None:
+        """Of a request for embeddings that was accepted."""
+        return self._embedded.get("prompt")
+
     def end(self, how: str | None = None) -> None:
         """`how`: "left", or an error; None: the finish reasons say it."""
         if self._ended:
             return
         self._ended = True
+        self.how = how
         how = how and "".join(c if c.isprintable() else " " for c in how)  # a client's words make no line of their own
         if self._embedded:
             self._end_embedding(how)

@@ -8,17 +8,21 @@ unchecked. Reading may take long, so it happens in an intake process (see `intak
 from asyncio import Future
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import Struct
 
+from nitro.engines.shares import Share, Tier
 from nitro.engines.types import Constraint, SamplingParams
 from nitro.models.setup import ModelSetup
 from nitro.service.asked import Asked
 from nitro.service.media.sources import MediaSource
 from nitro.text.tool_grammar import CallableTool
 from nitro.text.tools import Tool
+
+if TYPE_CHECKING:
+    from nitro.service.request_log import RequestLog
 
 KEPT_SECONDS = 1800.0  # OpenAI's shortest lifetime of a prompt's beginning in its cache
 
@@ -101,6 +105,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True):
     prefix_breakpoints: list[Breakpoint] = []
     stream: bool = False
     keep_alive: float | None = None  # seconds that the model stays loaded once it is idle; None: as it was
+    tier: Tier | None = None  # of the share that it belongs to; None: it asks for none
     progress: bool = False  # a stream says with every burst how far it is
     reply_options: bytes = b""  # for the protocol's renderer alone
     only_tokens: bool = False  # it asks about tokens: any model has them, one that generates no text too
@@ -156,10 +161,18 @@ class RawRequest:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who makes a request. `left` is done once nobody waits for the reply any more."""
+    """Who makes a request. `left` is done once nobody waits for the reply any more. `follow` is told of the request's
+    log, by somebody who wants to know how it goes."""
 
     request_id: str
     left: Future[None]
+    user: str = ""  # whose requests share the engine with others'
+    may_hurry: bool = False  # whether their requests may have priority
+    follow: Callable[["RequestLog"], None] | None = None
+
+    def share(self, tier: Tier | None) -> Share:
+        """What they share the engine as, where they ask for this tier."""
+        return Share(self.user, "default" if tier is None or (tier == "priority" and not self.may_hurry) else tier)
 
 
 def text_part(text: str) -> dict[str, Any]:

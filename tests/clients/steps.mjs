@@ -24,5 +24,8 @@ export async function run() {
 // A file that is all of this colour, red or green, which the model on llama.cpp sees.
 export const picture = (colour) => `${process.env.NITRO_PICTURES}/${colour}.png`;
 
+// A file with a sound.
+export const speech = () => `${process.env.NITRO_PICTURES}/speech.wav`;
+
 // A prompt, or a part of one, after which the scripted model says this.
 export const says = (script) => `␂${script}␃`;

@@ -42,6 +42,11 @@ def picture(colour: str) -> Path:
     return Path(os.environ["NITRO_PICTURES"], f"{colour}.png")
 
 
+def speech() -> Path:
+    """A file with a sound."""
+    return Path(os.environ["NITRO_PICTURES"], "speech.wav")
+
+
 def says(script: str) -> str:
     """A prompt, or a part of one, after which the scripted model says this."""
     return f"␂{script}␃"

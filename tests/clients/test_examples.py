@@ -11,6 +11,7 @@ import pytest
 from hub import Repo
 from hub import running as hub_running
 from lora_files import products, write_peft
+from pictures import sound
 from projectors import COLOURS, SIDE, picture
 from running import FAKE, RunningServer
 
@@ -65,6 +66,8 @@ def lay(path: Path, what: str, smollm: Path) -> None:
         write_peft(path, products({"model.layers.0.self_attn.q_proj": (width, width)}))
     elif what == "model":
         copy(smollm, path)
+    elif what == "sound":
+        path.write_bytes(sound())
     else:
         assert what in COLOURS
         path.write_bytes(picture([[what] * SIDE] * SIDE))
@@ -113,6 +116,10 @@ def _server(
             return serve(engine="auto", no_model=True, log_level="warning")
         case "locked":
             return serve(engine=FAKE, api_key="secret", alias="SmolLM2-135M-Instruct").ready()
+        case "recorded":
+            server = serve(record=request.getfixturevalue("tmp_path") / "records").ready()
+            server.client().completions.create(model="", prompt="Hello", max_tokens=5)
+            return server
         case "alone":
             return serve(engine="llama", context=2048, defaults="temperature=0", log_level="warning").ready()
         case name:

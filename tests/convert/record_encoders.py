@@ -2,7 +2,6 @@
 writes data/encoders.json, in the environment "transformers" of nitro/convert/environments.py."""
 
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 import tiny_encoders  # noqa: E402
+from recording import record  # noqa: E402
 
 
 def make() -> None:
@@ -56,12 +56,4 @@ def _computed(model: Any, name: str, config: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if "--here" in sys.argv:
-        make()
-    else:
-        from nitro.convert import environments
-
-        python = environments.python("transformers", print)
-        done = subprocess.run([python, __file__, "--here"], check=True, capture_output=True, text=True)
-        lines = [f"{json.dumps(kind)}: {json.dumps(found)}" for kind, found in json.loads(done.stdout).items()]
-        tiny_encoders.RECORD.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    record(__file__, make, tiny_encoders.RECORD)

@@ -2,7 +2,6 @@
 data/vision.json, in the environment "transformers" of nitro/convert/environments.py, to which Pillow is added."""
 
 import json
-import subprocess
 import sys
 import tempfile
 from io import BytesIO
@@ -12,6 +11,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 import tiny_vision  # noqa: E402
+from recording import record  # noqa: E402
 
 # by transformers' name of the model: its processor, and what that is made with beside its parts
 PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -99,12 +99,4 @@ def _computed(model: Any, processor: Any, mark: str, case: tuple[str | int, ...]
 
 
 if __name__ == "__main__":
-    if "--here" in sys.argv:
-        make()
-    else:
-        from nitro.convert import environments
-
-        python = environments.python("transformers", print)
-        done = subprocess.run([python, __file__, "--here"], check=True, capture_output=True, text=True)
-        lines = [f"{json.dumps(kind)}: {json.dumps(found)}" for kind, found in json.loads(done.stdout).items()]
-        tiny_vision.RECORD.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    record(__file__, make, tiny_vision.RECORD)

@@ -1,9 +1,11 @@
-"""Models that see, beside transformers: Qwen2-VL (M-RoPE) and Gemma 3 (rows that all see each other), tiny and random,
-converted by llama.cpp's own converter."""
+"""Models that see, beside transformers: Qwen2-VL (M-RoPE) and Gemma 3 (rows that all see each other), and models that
+hear: Qwen2-Audio. Tiny and random, converted by llama.cpp's own converter."""
 
 import io
 import json
 import subprocess
+import wave
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +28,13 @@ pytestmark = pytest.mark.convert
 NAMES = {
     **{3: "<|vision_start|>", 4: "<|vision_end|>", 5: "<|image_pad|>", 6: "<|video_pad|>"},
     **{11: "<start_of_image>", 12: "<end_of_image>", 13: "<image_soft_token>"},
+    **{7: "<|audio_bos|>", 8: "<|audio_eos|>", 9: "<|AUDIO|>"},
 }
 SIZES = {"qwen2vl": (168, 112), "gemma3": (224, 224)}  # height, width
-PICTURES = 2
+HEARING = ("qwen2audio",)
+MEDIA = 2  # in a prompt
+STEP = 500  # tokens of a sound's prompt that are computed at once
+RATE, SECONDS = 16000, 30  # llama.cpp's encoders of sound take 30 seconds at a time
 
 
 @pytest.fixture(scope="session")
@@ -42,26 +48,44 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
     random = np.random.default_rng(0)
     texts = {"before": random.integers(100, 1000, 9), "after": random.integers(100, 1000, 12)}
-    np.savez(folder / "prompt.npz", **texts, **{kind: _pictures(random, size) for kind, size in SIZES.items()})
+    media = {kind: _pictures(random, size) for kind, size in SIZES.items()}
+    media |= dict.fromkeys(HEARING, _sounds(random))
+    np.savez(folder / "prompt.npz", **texts, **media)
     script = Path(__file__).parent / "media" / "make.py"
     python, converter = environments.python("converter", print), llama_cpp_converter.folder(print)
-    subprocess.run([python, "-P", script, converter, folder, *SIZES], check=True, capture_output=True)
+    subprocess.run([python, "-P", script, converter, folder, *media], check=True, capture_output=True)
     return folder
 
 
 def _pictures(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """Smooth ones of this size: uint8 [PICTURES, height, width, 3]."""
-    coarse = random.integers(0, 256, (PICTURES, 7, 7, 3), np.uint8)
+    """Smooth ones of this size: uint8 [MEDIA, height, width, 3]."""
+    coarse = random.integers(0, 256, (MEDIA, 7, 7, 3), np.uint8)
     smooth = [Image.fromarray(one).resize(size[::-1], Image.Resampling.BICUBIC) for one in coarse]
     return np.stack([np.asarray(one) for one in smooth])
 
 
-@pytest.mark.parametrize("kind", SIZES)
+def _sounds(random: np.random.Generator) -> np.ndarray:
+    """Voices of a kind: int16 [MEDIA, samples]. They end a little earlier: where a sound is cut, one of the two
+    mirrors it, and the other is silent."""
+    time = np.arange(SECONDS * RATE) / RATE
+    sounds = []
+    for _ in range(MEDIA):
+        tones = sum(np.sin(2 * np.pi * tone * time) for tone in random.uniform(80, 4000, 8))
+        sounds.append(
+            tones * np.abs(np.sin(2 * np.pi * random.uniform(1, 4) * time)) + random.normal(0, 0.3, time.size)
+        )
+    loud = np.stack(sounds)
+    loud[:, -RATE // 10 :] = 0
+    return np.int16(loud / np.abs(loud).max() * 32000)
+
+
+@pytest.mark.parametrize("kind", [*SIZES, *HEARING])
 def test_as_transformers_computes_it(made: Path, kind: str) -> None:
     theirs = np.load(made / kind / "logits.npy")
-    pictures = np.load(made / "prompt.npz")[kind]
-    assert distance(theirs, computed(made, kind, pictures)) < limits.SEEING
-    assert distance(theirs, computed(made, kind, pictures[::-1])) > 10 * limits.SEEING, "the pictures count"
+    media = np.load(made / "prompt.npz")[kind]
+    limit = limits.HEARING if kind in HEARING else limits.SEEING
+    assert distance(theirs, computed(made, kind, media)) < limit
+    assert distance(theirs, computed(made, kind, media[::-1])) > 10 * limit, "the pictures count, and the sounds"
 
 
 def distance(theirs: np.ndarray, ours: np.ndarray) -> float:
@@ -69,20 +93,29 @@ def distance(theirs: np.ndarray, ours: np.ndarray) -> float:
     return float(np.abs(theirs - ours).max() / (theirs.max() - theirs.min()))
 
 
-def computed(folder: Path, kind: str, pictures: np.ndarray) -> np.ndarray:
-    """The logits after each token behind the pictures."""
+def file_of(medium: np.ndarray) -> Media:
+    """A picture or a sound, as a request brings it."""
+    file = io.BytesIO()
+    if medium.dtype == np.uint8:
+        Image.fromarray(medium).save(file, "PNG")
+        return Media.of("image", file.getvalue(), "image")
+    with wave.open(file, "wb") as written:
+        written.setparams((1, 2, RATE, 0, "NONE", ""))
+        written.writeframes(medium.astype("<i2").tobytes())
+    return Media.of("audio", file.getvalue(), "sound")
+
+
+def computed(folder: Path, kind: str, media: np.ndarray) -> np.ndarray:
+    """The logits after each token behind the media."""
     prompt = np.load(folder / "prompt.npz")
     spec = EngineSpec(
         **{"engine": "llama", "model": str(folder / f"{kind}.gguf"), "mmproj": str(folder / f"{kind}-mmproj.gguf")},
-        **{"context": 512, "parallel": 1, "flash_attn": "off", "cache_type_k": "f32", "cache_type_v": "f32"},
+        **{"context": 2048, "parallel": 1, "flash_attn": "off", "cache_type_k": "f32", "cache_type_v": "f32"},
     )
     runner = LlamaRunner(spec)
     assert runner.media
     table, tokens, runs = MediaTable(), list(map(int, prompt["before"])), {}
-    for pixels in pictures:
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "PNG")
-        medium = Media.of("image", file.getvalue(), "image")
+    for medium in map(file_of, media):
         pieces = runner.media.pieces(medium)
         sources = [piece for piece in pieces if not isinstance(piece, list)]
         for part in table.learn(medium.digest, pieces):
@@ -90,10 +123,13 @@ def computed(folder: Path, kind: str, pictures: np.ndarray) -> np.ndarray:
             if not isinstance(part, Marks):
                 runs[part.id] = part.encoded(runner.media.encode(sources.pop(0)))
     first, tokens = len(tokens) + 1, tokens + list(map(int, prompt["after"]))
+    size = first if kind in SIZES else STEP
+    starts = [*range(0, first, size), *range(first, len(tokens))]
     rows = []
-    for start, stop in [(0, first), *((at, at + 1) for at in range(first, len(tokens)))]:
+    for start, stop in pairwise([*starts, len(tokens)]):
         runner.submit([Chunk(1, 0, tokens[:stop], start, stop, SamplingParams(temperature=0), media=runs)])
         runner.collect()
-        rows.append(runner._logits(runner._tokens.last_row[0]).copy())
+        if stop >= first:
+            rows.append(runner._logits(runner._tokens.last_row[0]).copy())
     runner.close()
     return np.stack(rows)

@@ -49,6 +49,7 @@ class OpenAIRenderer(ABC):
             "created": started.created,
             "model": started.model,
             "system_fingerprint": started.fingerprint,
+            "service_tier": started.tier or UNSET,
         }
 
     @abstractmethod

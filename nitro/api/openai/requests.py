@@ -9,7 +9,7 @@ engines/sampling_params.py.
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Struct
 
@@ -29,6 +29,9 @@ REASONING_FORMATS = ("auto", "deepseek", "both")
 _structured = partial(Param, capability="structured_output")
 _tools = partial(Param, capability="tools")
 _reasoning = partial(Param, capability="reasoning")
+
+ServiceTier = Literal["auto", "default", "flex", "priority", "scale"]
+SERVICE_TIER = "`flex` gives way to others; `priority` goes before them, for who may. All else means `default`."
 
 
 class ImageUrl(Struct):
@@ -202,6 +205,7 @@ class CommonRequest(SamplingRequest, frozen=True):
         float | str | None,
         Param("How long the model stays loaded once it is idle: seconds, or as in 5m; 0: not at all; -1: for ever."),
     ] = None
+    service_tier: Annotated[ServiceTier | None, Param(SERVICE_TIER)] = None
 
 
 class ChatRequest(CommonRequest, frozen=True, kw_only=True):

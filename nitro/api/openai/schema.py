@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from nitro.engines.shares import Tier
 from nitro.models.pool_entry import State
 
 FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
@@ -176,6 +177,7 @@ class ChatCompletion(WithTimings):
     choices: list[Choice]
     usage: Usage
     system_fingerprint: str
+    service_tier: Tier | UnsetType = UNSET
     object: Literal["chat.completion"] = "chat.completion"
 
 
@@ -213,6 +215,7 @@ class ChatCompletionChunk(WithTimings):
     choices: list[ChunkChoice]
     system_fingerprint: str
     usage: Usage | UnsetType | None = UNSET
+    service_tier: Tier | UnsetType = UNSET
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
 
 
@@ -244,6 +247,7 @@ class Completion(WithTimings):
     choices: list[TextChoice]
     system_fingerprint: str
     usage: Usage | UnsetType | None = UNSET
+    service_tier: Tier | UnsetType = UNSET
     object: Literal["text_completion"] = "text_completion"
 
 

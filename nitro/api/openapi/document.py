@@ -14,10 +14,14 @@ import msgspec
 from litestar import MediaType, Response, get
 from msgspec import Struct
 
-from nitro.api import sse
+from nitro.api import records, sse
 from nitro.api.anthropic import models as anthropic_models
 from nitro.api.anthropic import requests as anthropic_requests
 from nitro.api.anthropic import schema as anthropic
+from nitro.api.audio import form as audio_form
+from nitro.api.audio import requests as audio_requests
+from nitro.api.audio import schema as audio
+from nitro.api.audio.renderer import TEXT_TYPE
 from nitro.api.error_forms import AnthropicError
 from nitro.api.llama_server import adapters as llama_adapters
 from nitro.api.llama_server import requests as llama_server
@@ -59,7 +63,19 @@ PAGE: dict[str, Json] = {
     "include": INCLUDE,
 }
 OF_MODEL: dict[str, Json] = {"model": {"type": "string", "description": "Of which model. Default: of the default one."}}
+SPEECH: dict[str, Any] = {
+    "events": (audio.TranscriptDelta, audio.TranscriptDone, schema.ErrorReply),
+    "named": False,
+    "form": True,
+    "text": TEXT_TYPE,
+}
 KEPT = (400, *ANY[:2], 404, 413, 429, 500, 503, 507)
+RECORDS = (400, *ANY[:2], 404, 500, 503)
+RECORD = "/v1/records/{record_id}"
+OF_RECORDS: dict[str, Json] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": records.MOST, "default": 20},
+    "after": {"type": "string", "description": "The id of the record before the first one."},
+}
 RESPONSE, CONVERSATION = "/v1/responses/{response_id}", "/v1/conversations/{conversation_id}"
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/chat/completions"): Operation(
@@ -74,6 +90,20 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         Operation("Sort documents by how well they answer a query", GENERATION, rerank.RerankReply, RerankBody),
     ),
     ("post", "/v1/score"): Operation("Score pairs of texts", GENERATION, rerank.ScoreReply, ScoreBody),
+    ("post", "/v1/audio/transcriptions"): Operation(
+        "Write what is said in a sound",
+        GENERATION,
+        audio.Transcript,
+        audio_requests.TranscriptionRequest,
+        **SPEECH,
+    ),
+    ("post", "/v1/audio/translations"): Operation(
+        "Write what is said in a sound, in another language",
+        GENERATION,
+        audio.Transcript,
+        audio_requests.TranslationRequest,
+        **SPEECH,
+    ),
     ("post", "/v1/chat/completions/input_tokens"): Operation(
         "Count the tokens of a conversation", GENERATION, schema.InputTokens, requests.ChatRequest
     ),
@@ -157,6 +187,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         llama_adapters.Success,
         query=OF_MODEL,
     ),
+    ("get", "/v1/records"): Operation("The requests that are recorded", RECORDS, records.RecordList, query=OF_RECORDS),
+    ("delete", "/v1/records"): Operation("Delete all records", RECORDS, records.RecordsDeleted),
+    ("get", RECORD): Operation("A record", RECORDS, records.Record),
+    ("delete", RECORD): Operation("Delete a record", RECORDS, records.RecordsDeleted),
+    ("get", f"{RECORD}/file"): Operation("A record as a file of its own", RECORDS, "application/jsonl"),
     ("get", "/health"): Operation("Whether the server is well", (403, 500), schema.Health, open=True),
     ("get", "/healthz"): Operation("The same, in the first Nitro's form", (403, 500), MediaType.HTML.value, open=True),
     ("get", "/metrics"): Operation("Metrics for Prometheus", ANY, CONTENT_TYPE.partition(";")[0]),
@@ -168,7 +203,7 @@ ERRORS = {
     400: "The request is wrong; `param` says where.",
     401: "The API key is missing or wrong.",
     403: "Requests from this web page (Origin), or by this name of the server (Host), are not allowed.",
-    404: "There is no such model, response, conversation or item.",
+    404: "There is no such model, response, conversation, item or record.",
     409: "The model has requests under way, or another one has its name.",
     413: "The body is too large.",
     422: "The model's output breaks the schema that `param` names; or such requests made the engine crash repeatedly.",
@@ -177,7 +212,7 @@ ERRORS = {
     501: "The server does not do this.",
     502: "The hub cannot be reached, or answers with an error.",
     503: "No engine is running, it crashed while it worked on the request, or there is no room for the model; or "
-    "what is kept cannot be read or written.",
+    "what is kept or recorded cannot be read or written.",
     507: "There is no room to keep it, or the disk cannot be written.",
     529: "The same as 503, for Anthropic's clients, where it may be otherwise soon.",
 }
@@ -195,6 +230,8 @@ DESCRIBED = (
     EmbeddingsRequest,
     RerankBody,
     ScoreBody,
+    audio_requests.TranscriptionRequest,
+    audio_requests.TranslationRequest,
     requests.Message,
     ResponsesRequest,
     requests.LoadRequest,
@@ -282,8 +319,9 @@ def _operation(method: str, path: str, operation: Operation) -> Json:
     if inputs:
         described["parameters"] = inputs
     if operation.body:
-        body = {"schema": _of(operation.body)}
-        described["requestBody"] = {"required": True, "content": {"application/json": body, "text/plain": body}}
+        kinds = (audio_form.KIND,) if operation.form else ("application/json", "text/plain")
+        content = {kind: {"schema": _of(operation.body)} for kind in kinds}
+        described["requestBody"] = {"required": True, "content": content}
     described["responses"] = {} if operation.fails else {"200": _reply(operation)}
     for status in operation.statuses:
         named = _named(status, operation.error)
@@ -303,10 +341,12 @@ def _reply(operation: Operation) -> Json:
     if operation.anthropic:
         content["application/json"] = {"schema": {"anyOf": [*content["application/json"].values()]}}
         content["application/json"]["schema"]["anyOf"].append(_of(operation.anthropic))
+    if operation.text:
+        content[operation.text] = {"schema": {"type": "string"}}
     if operation.chunk:
         content[operation.stream] = {"itemSchema": _item(operation, operation.chunk)}
     if operation.events:
-        content[operation.stream] = {"itemSchema": _named_event(operation.events)}
+        content[operation.stream] = {"itemSchema": _event(operation.events, operation.named)}
     headers = ["x-request-id", *(["x-nitro-ignored"] if operation.body else [])]
     return {"description": operation.summary, "content": content, "headers": _headers(headers)}
 
@@ -321,11 +361,12 @@ def _item(operation: Operation, chunk: type[Struct]) -> Json:
     return {"type": "object", "required": ["data"], "anyOf": kinds}
 
 
-def _named_event(events: Sequence[type[Struct]]) -> Json:
-    """An event of a stream whose data says its name, too."""
+def _event(events: Sequence[type[Struct]], named: bool) -> Json:
+    """An event of a stream whose data says of what kind it is. `named`: so does its name."""
     content = {"anyOf": [_of(each) for each in events]}
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
-    return {"type": "object", "required": ["event", "data"], "properties": {"event": {"type": "string"}, "data": data}}
+    properties = {"event": {"type": "string"}, "data": data} if named else {"data": data}
+    return {"type": "object", "required": list(properties), "properties": properties}
 
 
 def _error(status: int, error: type[Struct]) -> Json:

@@ -26,6 +26,7 @@ BIAS: Json = {"anyOf": [{"type": "number", "minimum": -100, "maximum": 100}, {"c
 PAIR: Json = {"type": "array", "prefixItems": [{"type": ["integer", "string"]}, BIAS], "minItems": 2, "maxItems": 2}
 TOKENS: Json = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 TEXT: Json = {"type": "string"}
+FILE: Json = {"contentMediaType": "application/octet-stream"}
 SCHEMA: Json = {"type": "object", "description": "A JSON schema."}
 FUNCTION = _object(
     ("name",),
@@ -106,6 +107,8 @@ OWN_SHAPES: dict[str, dict[str, dict[str, Json]]] = {
         "query": {"string": {"minLength": 1}},
         "documents": {"array": {"items": {"anyOf": [TEXT, _object(("text",), text=TEXT)]}, "minItems": 1}},
     },
+    "TranscriptionRequest": {"file": {"string": FILE}},
+    "TranslationRequest": {"file": {"string": FILE}},
     "Turn": {},
     "Thinking": {},
     "ToolChoice": {},

@@ -24,6 +24,9 @@ class Operation(NamedTuple):
     error: type[Struct] = schema.ErrorReply
     stream: str = sse.MEDIA_TYPE  # of its chunks: events or, of another type, lines of JSON
     listed: bool = False  # the reply is a list of such
+    text: str | None = None  # the media type of a reply that is a text, where a request may want that
+    form: bool = False  # the body is a form, with a file
+    named: bool = True  # its events have names beside their data
     fails: bool = False  # it has no reply but its errors
 
 

@@ -40,6 +40,7 @@ log = logging.getLogger("nitro.api")
 LOOK_AGAIN = 1.0  # seconds: a response may run on another server of the same folder
 TRY_AGAIN = 2.0  # seconds, after a fault that may pass
 RECOVER_EVERY = 600.0  # seconds
+BACKGROUND = "background"  # the user that these responses share the engine as, together
 
 
 class ReadRequest(NamedTuple):
@@ -212,7 +213,7 @@ class Background:
             while self._waiting:
                 id = self._waiting.popleft()
                 left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._running[id] = Principal(id, left)
+                self._running[id] = Principal(id, left, BACKGROUND)
                 try:
                     await _Run(self, self.memory.store, id, self._running[id]).run()
                 finally:

@@ -57,6 +57,7 @@ class ResponsesRenderer:
             "id": keeping.id,
             "created_at": started.created if keeping.created is None else keeping.created,
             "model": started.model,
+            "service_tier": started.tier or "default",
             "background": keeping.background,
             "store": keeping.store,
         }

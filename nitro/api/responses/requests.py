@@ -11,7 +11,15 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Struct
 
 from nitro.api.names import Known
-from nitro.api.openai.requests import MAX_LOGPROBS, MAX_STOP_TOKENS, MAX_STOPS, Prediction, SamplingRequest
+from nitro.api.openai.requests import (
+    MAX_LOGPROBS,
+    MAX_STOP_TOKENS,
+    MAX_STOPS,
+    SERVICE_TIER,
+    Prediction,
+    SamplingRequest,
+    ServiceTier,
+)
 from nitro.api.prefix_cache import CacheControl, CacheOptions
 from nitro.api.responses import names
 from nitro.parameters import Param
@@ -133,7 +141,7 @@ class ResponsesRequest(SamplingRequest, frozen=True, kw_only=True):
     cache_control: Annotated[CacheControl | None, Param("As in chat completions.")] = None
     safety_identifier: Annotated[str | None, Param("Comes back.")] = None
     user: Annotated[str | None, Param("Comes back.")] = None
-    service_tier: Annotated[str | None, Param("There is one, which is called `default`.")] = None
+    service_tier: Annotated[ServiceTier | None, Param(SERVICE_TIER)] = None
 
     stop: Annotated[
         str | list[str] | None,

@@ -8,7 +8,7 @@ from typing import Any
 from litestar import MediaType, Request, Response, delete, get, post
 from litestar.response import Stream
 
-from nitro.api import endpoint, error_responses, questions, readers, sse
+from nitro.api import endpoint, error_responses, questions, readers, recording, sse
 from nitro.api.endpoint import CLIENT_CLOSED_REQUEST, Answer, exchange, principal_of, read_body
 from nitro.api.openai.schema import InputTokens
 from nitro.api.questions import Question
@@ -44,6 +44,8 @@ async def create_response(request: Request) -> Response[Any]:
         asked = asked_before.lasting(known)
         keeps = memory.keeps(asked)
         remembered = await memory.remember(asked)
+        if tape := recording.of(request.scope):
+            tape.history = remembered.history
         pieces = [body]
 
         async def once() -> list[bytes]:

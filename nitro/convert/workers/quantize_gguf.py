@@ -10,7 +10,7 @@ import numpy as np
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
     """Quantise. `ftype`: of llama.h; `imatrix`: an importance matrix or null; `requantize`: also weights that are
-    quantised already."""
+    quantised already. `threads`: so many compute."""
     log: list[str] = []
     # kept until the end, since llama.cpp holds the pointer
     callback = lib.llama_log_callback(lambda level, text, _: log.append(text.decode(errors="replace")))
@@ -18,7 +18,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     lib.llama_backend_init()
     parameters = lib.llama_model_quantize_default_params()
     parameters.ftype = request["ftype"]
-    parameters.nthread = os.cpu_count() or 1
+    parameters.nthread = request["threads"]
     parameters.allow_requantize = request["requantize"]
     imatrix = read_imatrix(request["imatrix"]) if request["imatrix"] else {}
     if imatrix:

@@ -10,8 +10,8 @@ import numpy as np
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
     """Tokenise `strings`, and score texts. `ids`: the texts' token ids; null: encode `texts` here, at most `limit`
-    tokens of each, with the tokens that the model puts before a text. `adapter`: a LoRA to use, or null. `out`: the
-    .npz file for the arrays."""
+    tokens of each, with the tokens that the model puts before a text. `adapter`: a LoRA to use, or null. `threads`: so
+    many compute. `out`: the .npz file for the arrays."""
     log: list[str] = []
     # kept until the end, since llama.cpp holds the pointer
     callback = lib.llama_log_callback(lambda level, text, _: log.append(text.decode(errors="replace")))
@@ -30,7 +30,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         adapter = lib.llama_adapter_lora_init(model, os.fsencode(request["adapter"]))
         if not adapter:
             raise ValueError("llama.cpp cannot load the adapter: " + " ".join(log[-1:]).strip())
-    arrays = {f"text_{i}": rows for i, rows in enumerate(score(model, vocab, ids, request["encoder"], adapter))}
+    scored = score(model, vocab, ids, request["encoder"], adapter, threads=request["threads"])
+    arrays = {f"text_{i}": rows for i, rows in enumerate(scored)}
     arrays["strings"] = np.array([id for row in strings for id in row], np.int64)
     np.savez(request["out"], allow_pickle=False, **arrays)
     return {"lengths": [len(row) for row in strings], "ids": ids, "vocabulary": vocabulary(vocab)}
@@ -54,7 +55,9 @@ def encode(vocab: Any, text: str, special: bool) -> list[int]:
     return list(tokens[:count])
 
 
-def score(model: Any, vocab: Any, texts: list[list[int]], encoder: bool, adapter: Any = None) -> list[np.ndarray]:
+def score(
+    model: Any, vocab: Any, texts: list[list[int]], encoder: bool, adapter: Any = None, *, threads: int = 1
+) -> list[np.ndarray]:
     """For each text the logits after each of its tokens: float32 [tokens, vocabulary]. For an encoder the states of the
     last layer instead: [tokens, width]. `adapter`: a LoRA that is used, with a scale of 1."""
     longest = max(len(ids) for ids in texts)
@@ -62,7 +65,7 @@ def score(model: Any, vocab: Any, texts: list[list[int]], encoder: bool, adapter
     parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = longest + 8
     parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
     parameters.type_k = parameters.type_v = lib.GGML_TYPE_F32
-    parameters.n_threads = parameters.n_threads_batch = os.cpu_count() or 1
+    parameters.n_threads = parameters.n_threads_batch = threads
     parameters.no_perf = True
     if encoder:
         parameters.embeddings = True

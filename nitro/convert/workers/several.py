@@ -13,5 +13,5 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     spec.loader.exec_module(worker)
     ids = None
     for each in request["runs"]:
-        ids = worker.run({**each, "ids": ids})["ids"]
+        ids = worker.run({**each, "ids": ids, "threads": request["threads"]})["ids"]
     return {"ids": ids}

@@ -9,10 +9,11 @@ from nitro.errors import EngineError, SequenceFailed
 class Embedding:
     """The vectors of one request's inputs, as they come. Made by `Engine.embed`. `abort` may be called at any time."""
 
-    def __init__(self, id: int, inputs: int, digest: bytes, ended: Callable[["Embedding", bool], None]):
+    def __init__(self, id: int, inputs: int, digest: bytes, ended: Callable[["Embedding", bool], None], user: str = ""):
         """`ended`: told once whether the engine has done all of it."""
         loop = asyncio.get_running_loop()
         self.id = id
+        self.user = user  # whose it is
         self.digest = digest
         self.prompt_tokens = 0  # of all inputs, as they are computed
         self.accepted: asyncio.Future[None] = loop.create_future()

@@ -28,6 +28,7 @@ from nitro.engines.client.spawn import SpawnedEngine
 from nitro.engines.client.stall import StallWatch
 from nitro.engines.client.state import EngineState, Lifecycle
 from nitro.engines.client.suspects import Suspects
+from nitro.engines.shares import NOBODYS, Share
 from nitro.engines.types import EngineSpec, ModelInfo, Overflow, StepRecord
 from nitro.engines.work import EncodedEmbeddingWork, EncodedWork
 from nitro.errors import EngineError, RequestRefused
@@ -132,32 +133,32 @@ class Engine:
         """The loaded model, as soon as it is. Raises what `Lifecycle.until_ready` does."""
         return await self.lifecycle.until_ready()
 
-    async def generate(self, work: EncodedWork) -> Generation:
-        """Begin its sequences. Returns when the engine has accepted all, before it computes anything.
+    async def generate(self, work: EncodedWork, share: Share = NOBODYS) -> Generation:
+        """Begin its sequences, for this share. Returns when the engine has accepted all, before it computes anything.
 
         Raises PromptTooLong, PromptRejected, RequestRefused, EngineBusy, EngineDown, or what `stop` got.
         """
         await self.ready()
         if refusal := self.suspects.refusal(work.digest):
             raise RequestRefused(refusal)
-        generation = self.generations.begin(work)
+        generation = self.generations.begin(work, share)
         try:
-            self._send(messages.Generate(generation.ids, work.raw))
+            self._send(messages.Generate(generation.ids, work.raw, share))
             await generation.accepted
         except BaseException:
             generation.abort()
             raise
         return generation
 
-    async def embed(self, work: EncodedEmbeddingWork, overflow: Overflow = "error") -> Embedding:
-        """Begin to embed its inputs. `overflow`: for work that says none. Returns when the engine has accepted them.
-        Raises what `generate` does."""
+    async def embed(self, work: EncodedEmbeddingWork, overflow: Overflow = "error", user: str = "") -> Embedding:
+        """Begin to embed its inputs, for this user. `overflow`: for work that says none. Returns when the engine has
+        accepted them. Raises what `generate` does."""
         await self.ready()
         if refusal := self.suspects.refusal(work.digest):
             raise RequestRefused(refusal)
-        embedding = self.generations.begin_embedding(work)
+        embedding = self.generations.begin_embedding(work, user)
         try:
-            self._send(messages.Embed(embedding.id, work.raw, overflow))
+            self._send(messages.Embed(embedding.id, work.raw, overflow, user))
             await embedding.accepted
         except BaseException:
             embedding.abort()

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from nitro.engines.media import MediaKind
 from nitro.engines.messages import Accepted
+from nitro.engines.shares import NOBODYS, Share
 from nitro.engines.types import Admission, Output
 from nitro.errors import EngineError, PromptRejected, SchemaViolated, SequenceFailed
 
@@ -34,10 +35,11 @@ class Generation:
     `abort` may be called at any time, from anywhere, more than once.
     """
 
-    def __init__(self, owner: GenerationOwner, ids: list[int], n: int, digest: bytes):
+    def __init__(self, owner: GenerationOwner, ids: list[int], n: int, digest: bytes, share: Share = NOBODYS):
         self.ids = ids
         self.n = n  # sequences on each prompt
         self.digest = digest  # of the work: the same for requests that are alike
+        self.share = share  # for whom it is
         self.prompt_tokens = 0  # of all prompts
         self.media_tokens: dict[MediaKind, int] = {}  # of these, those of images and of sounds
         self.echoes: list[list[bytes]] = []  # the tokens of each prompt, if requested

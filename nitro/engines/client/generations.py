@@ -1,6 +1,7 @@
 """All requests under way in an engine: which sequence belongs to which, and what the engine says about them."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from nitro.engines import messages
@@ -8,11 +9,13 @@ from nitro.engines.client.embedding import Embedding
 from nitro.engines.client.generation import Generation
 from nitro.engines.client.questions import Questions
 from nitro.engines.client.suspects import Suspects
+from nitro.engines.shares import NOBODYS, Share
 from nitro.engines.types import StepRecord
 from nitro.engines.work import EncodedEmbeddingWork, EncodedWork
 from nitro.errors import EngineBusy, EngineDied, EngineError, PromptRejected, PromptTooLong
 from nitro.system.frames import WireMessage
 
+MOST_USERS = 16  # with a full queue at once
 MAX_ABORTED = 256  # aborted sequences that are remembered
 
 
@@ -21,7 +24,8 @@ class Generations:
     Every method belongs to the event loop."""
 
     def __init__(self, parallel: int, max_sequences: int, suspects: Suspects, send: Callable[[WireMessage], None]):
-        """`parallel`: sequences that run at once; `max_sequences`: that run or wait."""
+        """`parallel`: sequences that run at once; `max_sequences`: of one user,
+        that run or wait."""
         self.open: set[Generation] = set()
         self.questions = Questions(send)
         self.by_id: dict[int, Generation] = {}  # the same, by the ids of their open sequences
@@ -49,27 +53,35 @@ class Generations:
         """See Questions. `question`: makes it, with its id."""
         return await self.questions.ask(question(next(self._ids)), digest)
 
-    def begin(self, work: EncodedWork) -> Generation:
+    def begin(self, work: EncodedWork, share: Share = NOBODYS) -> Generation:
         """Number its sequences, for a Generate that is to be sent. Raises EngineBusy."""
-        self._check_queue(work.sequences)
-        generation = Generation(self, list(itertools.islice(self._ids, work.sequences)), work.n, work.digest)
+        self._check_queue(work.sequences, share.user)
+        generation = Generation(self, list(itertools.islice(self._ids, work.sequences)), work.n, work.digest, share)
         self.open.add(generation)
         self.by_id.update(dict.fromkeys(generation.ids, generation))
         return generation
 
-    def begin_embedding(self, work: EncodedEmbeddingWork) -> Embedding:
+    def begin_embedding(self, work: EncodedEmbeddingWork, user: str = "") -> Embedding:
         """Number a request for an Embed that is to be sent. It counts as one sequence. Raises EngineBusy."""
-        self._check_queue(1)
-        embedding = Embedding(next(self._ids), work.inputs, work.digest, self._embedding_ended)
+        self._check_queue(1, user)
+        embedding = Embedding(next(self._ids), work.inputs, work.digest, self._embedding_ended, user)
         self.embeddings[embedding.id] = embedding
         return embedding
 
-    def _check_queue(self, sequences: int) -> None:
-        """Raises EngineBusy. A request counts as at most `parallel` sequences, since it takes turns with the others. It
-        is always accepted when nothing else runs."""
-        present = sum(min(generation.open, self._parallel) for generation in self.open) + len(self.embeddings)
-        if present and present + min(sequences, self._parallel) > self._max_sequences:
-            raise EngineBusy(f"{present} sequences run or wait, and no more may queue.")
+    def _check_queue(self, sequences: int, user: str) -> None:
+        """Raises EngineBusy. A request counts as at most `parallel` sequences, since it takes turns with the others. A
+        user's is always accepted when nothing else of theirs is there, unless many others are."""
+        counts = Counter[str]()
+        for generation in self.open:
+            counts[generation.share.user] += min(generation.open, self._parallel)
+        for embedding in self.embeddings.values():
+            counts[embedding.user] += 1
+        own, present = counts[user], counts.total()
+        asked = min(sequences, self._parallel)
+        if own and own + asked > self._max_sequences:
+            raise EngineBusy(f"{own} sequences run or wait, and no more may queue.")
+        if own < present and present + asked > MOST_USERS * self._max_sequences:
+            raise EngineBusy(f"{present} sequences of {len(counts)} users run or wait, and no more may queue.")
 
     # Called by generations
 

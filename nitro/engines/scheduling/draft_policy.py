@@ -14,6 +14,7 @@ from nitro.engines.scheduling.draft_plan import LEAST_GAIN, Chain, Plan, best_pl
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.speculation import MAX_DRAFT, Drafter, Guess
 from nitro.engines.scheduling.step_cost import StepCost
+from nitro.engines.types import ModelInfo
 
 ALLOWANCE = 0.006  # of the time: what trying may cost
 FIRST_ALLOWED = 2.0  # steps: what there is of it to begin with
@@ -35,6 +36,14 @@ class Candidate:
     chunk: Chunk
     source: SourceName
     chain: Chain
+
+
+def draft_limit(info: ModelInfo, decodes: int) -> int:
+    """Draft tokens for so many sequences together: what the step and the runner take."""
+    if not 0 < decodes <= info.draft_rows:
+        return 0
+    rows = info.attention_tile_rows - decodes if info.attention_tile_rows else info.step_tokens - info.parallel
+    return min(info.draft_tokens, rows - 1)
 
 
 class DraftPolicy:

@@ -17,7 +17,8 @@ computes in tiles, decodes and prompts take turns instead, a step of each, and a
 that ends, once it has as many tokens as sequences decode. Where a step can have one adapter set only, the sets take
 turns (`adapter_turns.py`), and all this holds within a set. A sequence is admitted when the KV pool has
 room for its tokens and `KV_RESERVE` more, besides what the running ones have reserved. The pool holds at least one
-whole context, so the oldest sequence always advances.
+whole context, so the oldest sequence always advances. Where several users want the engine, who has had the least of it
+goes before who is older, and one that runs may have to give its place to one that waits (`fair_shares.py`).
 
 Rules with a module of their own: who is older, and when a younger one may go first (`fair_order.py`); what becomes of
 the KV cache (`prefix_cache.py`); who waits for a prefix that is being computed (`inflight_prefixes.py`); which tokens
@@ -32,10 +33,11 @@ from typing import Protocol
 
 from nitro.engines.adapters import AdapterSet
 from nitro.engines.constraints.min_tokens import MinTokensMatcher
-from nitro.engines.runner import Chunk, Matcher, Result
+from nitro.engines.runner import Chunk, Result
 from nitro.engines.scheduling.adapter_turns import AdapterTurns
-from nitro.engines.scheduling.draft_policy import DraftPolicy
+from nitro.engines.scheduling.draft_policy import DraftPolicy, draft_limit
 from nitro.engines.scheduling.fair_order import age, may_overtake, order_prompts, overtake
+from nitro.engines.scheduling.fair_shares import FairShares
 from nitro.engines.scheduling.inflight_prefixes import InFlightPrefixes
 from nitro.engines.scheduling.media_borders import chunk_end
 from nitro.engines.scheduling.prefix_cache import BusySlot, KVStore, PrefixCache
@@ -68,6 +70,7 @@ class Scheduler:
         self.in_flight = InFlightPrefixes(self.prefixes)
         self.drafts = DraftPolicy(info.has_draft_model)
         self.turns = AdapterTurns(info.takes_adapters and not info.mixes_adapters)
+        self.shares = FairShares()
         self._runner = runner
         self._by_id: dict[int, Sequence] = {}
         self._added = 0
@@ -104,6 +107,7 @@ class Scheduler:
             if self.info.prompt_grid:
                 sequence.snapshot_points = self.prefixes.grid.down_all(sequence.snapshot_points)
             self._by_id[sequence.id] = sequence
+            self.shares.join(sequence.share)
         self.waiting = list(merge(self.waiting, request, key=age))
 
     def abort(self, sequence_id: int) -> None:
@@ -125,7 +129,7 @@ class Scheduler:
         decodes: list[Sequence] = []
         prompts: list[Sequence] = []
         running = self.turns.next(self.running)
-        for sequence in running:
+        for sequence in self.shares.in_order(running):
             (decodes if len(sequence.tokens) - sequence.computed == 1 else prompts).append(sequence)
         others_wait = bool(prompts) or len(running) < len(self.running)
         enough = max(len(decodes), 1) if self.info.attention_tile_rows else inf
@@ -171,6 +175,7 @@ class Scheduler:
         for chunk, result in zip(batch, results, strict=True):
             sequence = by_id[chunk.sequence_id]
             tokens, stop = result.tokens, chunk.stop
+            self.shares.charge(sequence.share, stop - chunk.start)
             if result.error is not None:
                 sequence.computed = self._runner.trim(chunk.slot, chunk.stop)  # all of it, unless it cannot be cut
                 outputs.append(self._fail(sequence, result.error, result.param, result.schema_violated))
@@ -195,7 +200,7 @@ class Scheduler:
     def restart(self) -> None:
         """The runner was reset: every slot is empty, and what ran is computed again from its tokens."""
         for sequence in reversed(self.running.copy()):
-            self._preempt(sequence, trim=False)
+            self._preempt(sequence, lost=True)
         self.prefixes.restart()
 
     def _note(self, decoded: bool) -> None:
@@ -214,10 +219,12 @@ class Scheduler:
         self.in_flight.begin_step()
         if not self.waiting:
             return
-        reserved = sum(sequence.reserve for sequence in self.running)
+        waiting = self.shares.in_order(self.waiting, ahead=self.running).copy()
+        self._make_room(waiting[0])
+        reserved = self._reserved
         rows = self.info.parallel - len(self.running)
         passed: list[Sequence] = []
-        for sequence in self.waiting.copy():
+        for sequence in waiting:
             if rows == 0:
                 break
             if self.running and reserved + sequence.reserve > self.info.kv_tokens:
@@ -232,6 +239,19 @@ class Scheduler:
                 continue
             overtake(passed)
             self._start(sequence, busy)
+
+    def _make_room(self, first: Sequence) -> None:
+        """Those that have had more than their share give way to one that waits; their caches stay, while they can."""
+        while len(self.running) == self.info.parallel or self._reserved + first.reserve > self.info.kv_tokens:
+            sequence = self.shares.gives_way(first, self.running) if self.running else None
+            if sequence is None:
+                return
+            self._preempt(sequence, keep=self._reusable(sequence))
+
+    @property
+    def _reserved(self) -> int:
+        """KV tokens for all that runs."""
+        return sum(sequence.reserve for sequence in self.running)
 
     def _start(self, sequence: Sequence, busy: list[BusySlot]) -> None:
         """A waiting sequence gets a slot."""
@@ -286,22 +306,16 @@ class Scheduler:
     def _decode_chunks(self, sequences: list[Sequence], beside_prompts: bool, others_wait: bool) -> list[Chunk]:
         """A chunk for each, with a draft where that pays: never in a step that prompts fill."""
         chunks = [self._chunk(sequence, 1) for sequence in sequences]
-        limit = 0 if beside_prompts else self._draft_limit(len(sequences))
+        limit = 0 if beside_prompts else draft_limit(self.info, len(sequences))
         self.drafts.plan(list(zip(sequences, chunks, strict=True)) if limit > 0 else [], limit, others_wait)
         return chunks
-
-    def _draft_limit(self, decodes: int) -> int:
-        """Draft tokens for so many sequences together: what the step and the runner take."""
-        info = self.info
-        if not 0 < decodes <= info.draft_rows:
-            return 0
-        rows = info.attention_tile_rows - decodes if info.attention_tile_rows else info.step_tokens - info.parallel
-        return min(info.draft_tokens, rows - 1)
 
     def _chunk(self, sequence: Sequence, count: int) -> Chunk:
         slot, start, sampling = sequence.slot, sequence.computed, sequence.sampling
         assert slot is not None
-        matcher = self._matcher(sequence) if sampling.min_tokens else sequence.matcher
+        matcher = sequence.matcher
+        if sequence.generated < sampling.min_tokens:
+            matcher = MinTokensMatcher(matcher, self.info)
         return Chunk(
             sequence_id=sequence.id,
             slot=slot,
@@ -314,11 +328,6 @@ class Scheduler:
             media=sequence.media,
             adapters=sequence.adapters,
         )
-
-    def _matcher(self, sequence: Sequence) -> Matcher | None:
-        if sequence.generated < sequence.sampling.min_tokens:
-            return MinTokensMatcher(sequence.matcher, self.info)
-        return sequence.matcher
 
     def _append(self, sequence: Sequence, chunk: Chunk, result: Result) -> Output:
         """Append sampled tokens, up to the first that ends the sequence."""
@@ -369,22 +378,26 @@ class Scheduler:
         if sequence.slot is None:
             self.waiting.remove(sequence)
         else:
-            self.running.remove(sequence)
-            kept = sequence.computed
-            if self._reusable(sequence) < kept:
-                kept = self._runner.trim(sequence.slot, self._reusable(sequence))
-            self.prefixes.release(sequence.slot, sequence.tokens[:kept], sequence.adapters)
-            sequence.slot = None
+            self._release(sequence, self._reusable(sequence))
+        self.shares.leave(sequence.share)
         self._runner.free_sequence(sequence.id)
 
-    def _preempt(self, sequence: Sequence, trim: bool = True) -> None:
-        """Back to the queue, at the place of its age. Its sampler stays; its KV does not."""
-        assert sequence.slot is not None
-        if trim:
-            self._runner.trim(sequence.slot, 0)
-        self.running.remove(sequence)
-        self.prefixes.release(sequence.slot, [])
-        sequence.slot = None
+    def _preempt(self, sequence: Sequence, keep: int = 0, lost: bool = False) -> None:
+        """Back to the queue, at the place of its age. Its sampler stays, and as much of its KV as `keep` says. `lost`:
+        the runner has none of it."""
+        if lost:
+            sequence.computed = 0
+        self._release(sequence, keep)
         sequence.computed = 0
         self.preempted.append(sequence)
         insort(self.waiting, sequence, key=age)
+
+    def _release(self, sequence: Sequence, keep: int) -> None:
+        """It runs no longer. Its slot is idle, and holds at most so many of its tokens."""
+        assert sequence.slot is not None
+        self.running.remove(sequence)
+        kept = sequence.computed
+        if keep < kept:
+            kept = self._runner.trim(sequence.slot, keep)
+        self.prefixes.release(sequence.slot, sequence.tokens[:kept], sequence.adapters if kept else ())
+        sequence.slot = None

@@ -7,6 +7,7 @@ from nitro.engines.media_encoder import EncodedRuns
 from nitro.engines.runner import Matcher
 from nitro.engines.scheduling.kept_prefixes import KeptPrefix
 from nitro.engines.scheduling.speculation import Drafter
+from nitro.engines.shares import NOBODYS, Share
 from nitro.engines.types import SamplingParams
 
 KV_RESERVE = 256  # tokens of KV that are kept free for what a sequence may yet generate
@@ -33,6 +34,7 @@ class Sequence:
     bypass_cache: bool = False  # nothing of it may come from a cache
     media: EncodedRuns = field(default_factory=dict)  # those that its prompt has
     adapters: AdapterSet = ()  # that are applied
+    share: Share = NOBODYS  # for whom it is computed
     prompt_length: int = field(init=False)
     computed: int = field(init=False, default=0)  # tokens that its slot holds
     written: int = field(init=False, default=0)  # tokens that it computes, and that stay in the cache

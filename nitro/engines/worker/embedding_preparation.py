@@ -27,9 +27,15 @@ class EmbeddingPreparation:
         self._vocabulary = runner.info.vocabulary
         self._info = runner.info.embedding
 
-    def slices(self, id: int, raw: bytes, overflow: Overflow) -> Slices[JobResult]:
-        """Prepare the request; `raw` is an encoded EmbeddingWork, `overflow` is for one that says none. Raises
-        Rejection, or anything at all for what nobody foresaw."""
+    def slices(self, id: int, raw: bytes, overflow: Overflow, user: str = "") -> Slices[JobResult]:
+        """Prepare the request of this user; `raw` is an encoded EmbeddingWork, `overflow` is for one that says none.
+        Raises Rejection, or anything at all for what nobody foresaw."""
+        result = yield from self._slices(id, raw, overflow)
+        if result.embedding:
+            result.embedding.user = user
+        return result
+
+    def _slices(self, id: int, raw: bytes, overflow: Overflow) -> Slices[JobResult]:
         work = decode_embedding_work(raw)
         if work.queries:
             return (yield from self._pairs.slices(id, work, first_lane(raw), work.overflow or overflow))

@@ -32,6 +32,7 @@ class EmbeddingTask:
     counts: list[int]
     dimensions: int | None
     scores: bool = False  # whether its inputs are pairs, each of which gets one number
+    user: str = ""  # whose it is
     computed: dict[int, list[tuple[bytes, int]]] = field(default_factory=dict)  # by input that lacks some: see `add`
     missing: int = 0  # inputs without a vector
 
@@ -74,7 +75,7 @@ class Embeddings:
     def add(self, task: EmbeddingTask) -> None:
         """Queue the inputs of a request."""
         self._tasks[task.id] = task
-        self._queue.add(task.id, task.pieces)
+        self._queue.add(task.id, task.pieces, task.user)
         task.pieces = []
 
     def abort(self, id: int) -> None:

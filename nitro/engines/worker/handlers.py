@@ -44,12 +44,12 @@ def handle(services: Services, message: messages.Request) -> None:
 def _generate(services: Services, message: messages.Generate) -> None:
     preparers = services.preparers
     is_wanted = partial(preparers.is_wanted, message.ids[0])
-    slices = services.preparation.slices(message.ids, message.work, is_wanted)
+    slices = services.preparation.slices(message.ids, message.work, is_wanted, message.share)
     preparers.begin(Job(message.ids, first_lane(message.work), slices))
 
 
 def _embed(services: Services, message: messages.Embed) -> None:
-    slices = services.embedding.slices(message.id, message.work, message.overflow)
+    slices = services.embedding.slices(message.id, message.work, message.overflow, message.user)
     services.preparers.begin(Job([message.id], first_lane(message.work), slices))
 
 

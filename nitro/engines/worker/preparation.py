@@ -24,6 +24,7 @@ from nitro.engines.runner import Matcher, ModelRunner, Tokenizer
 from nitro.engines.scheduling.prefix_cache import MIN_PREFIX
 from nitro.engines.scheduling.sequence import Sequence
 from nitro.engines.scheduling.speculation import Drafter
+from nitro.engines.shares import NOBODYS, Share
 from nitro.engines.types import Constraint, GenerationParams, SamplingParams
 from nitro.engines.work import MediaPrompt, Prompt, Work, decode_work
 from nitro.engines.worker.jobs import Abandoned, JobResult, Lane, Rejection, Slices, T, brief, first_lane
@@ -58,8 +59,10 @@ class Preparation:
         self._grammar_compiler: GrammarCompiler | None = None  # made with the first constraint
         self._making_compiler = threading.Lock()
 
-    def slices(self, ids: list[int], raw: bytes, is_wanted: Callable[[], bool] = lambda: True) -> Slices[JobResult]:
-        """Prepare the request with these ids; `raw` is an encoded Work.
+    def slices(
+        self, ids: list[int], raw: bytes, is_wanted: Callable[[], bool] = lambda: True, share: Share = NOBODYS
+    ) -> Slices[JobResult]:
+        """Prepare the request with these ids, for this share; `raw` is an encoded Work.
 
         `is_wanted` says whether its client still waits; it is asked within slices that may take seconds. Raises
         Rejection, Abandoned, or anything at all for what nobody foresaw.
@@ -80,10 +83,16 @@ class Preparation:
         lane = first_lane(raw) if _is_quick(work) else "long"
         if lane != current:
             yield lane
-        return (yield from self._sequences(ids, work, matcher, unenforced, lane))
+        return (yield from self._sequences(ids, work, matcher, unenforced, lane, share))
 
     def _sequences(
-        self, ids: list[int], work: Work, matcher: GrammarMatcher | None, unenforced: list[str], lane: Lane
+        self,
+        ids: list[int],
+        work: Work,
+        matcher: GrammarMatcher | None,
+        unenforced: list[str],
+        lane: Lane,
+        share: Share,
     ) -> Slices[JobResult]:
         params = work.params
         now = time.monotonic()
@@ -125,6 +134,7 @@ class Preparation:
                     bypass_cache=not params.use_cache,
                     media=found.runs,
                     adapters=work.adapters,
+                    share=share,
                 )
                 sequences.append(sequence)
         answer = messages.Accepted(ids[0], prompt_tokens, echoes, unenforced, dict(media_tokens))

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from nitro.engines.adapters import AdapterSet
+from nitro.engines.shares import Tier
 from nitro.engines.work import EncodedEmbeddingWork, EncodedWork, MediaPrompt, Prompt, decode_work
 from nitro.errors import ApiError, NitroError, PromptRejected, PromptTooLong, TemplateError
 from nitro.models.setup import ModelSetup
@@ -131,7 +132,7 @@ class Valid(WireMessage, frozen=True):
 
 class Prepared(WireMessage, frozen=True):
     """A request that the engine can work on. `ignored`: parameters without effect, as they may stand in a header.
-    `unknown_model`: the name it has for a model, where that is not ours. `keep_alive`: see GenerationRequest.
+    `unknown_model`: the name it has for a model, where that is not ours. `keep_alive`, `tier`: see GenerationRequest;
     `truncates`: see Conversation. `adapters`: those that are applied; `adapter`: the one that answers as a model."""
 
     work: EncodedWork
@@ -144,6 +145,7 @@ class Prepared(WireMessage, frozen=True):
     truncates: bool = False
     adapters: AdapterSet = ()
     adapter: str | None = None
+    tier: Tier | None = None
 
 
 class PreparedEmbedding(WireMessage, frozen=True):

@@ -26,6 +26,7 @@ from nitro.service.intake.conversation_text import ConversationText
 from nitro.service.intake.messages import ChannelOptions, OutputOptions, Prepared, PreparedEmbedding, encode_tools
 from nitro.service.intake.shortened import shortened
 from nitro.service.media import checks
+from nitro.service.media.kept import KeptFiles
 from nitro.service.media.limits import DEFAULT_LIMITS, MediaLimits
 from nitro.service.media.sources import MediaSource
 from nitro.service.requests import Conversation, GenerationRequest, Reader, Texts
@@ -47,14 +48,16 @@ class Preparer:
         compiling: Callable[[bool], None] = lambda done: None,
         rendering: Callable[[], None] = lambda: None,
         limits: MediaLimits = DEFAULT_LIMITS,
+        kept: KeptFiles | None = None,
     ):
         """`compiling` is called before (False) and after (True) the chat template is compiled, `rendering` before it
-        renders."""
+        renders. `kept`: what became of images and sounds, for other models as well; None: it has its own."""
         self._setup = setup
         self._info = setup.info
         self._compiling = compiling
         self._rendering = rendering
         self._limits = limits
+        self._kept = kept or KeptFiles()
         self._compiled: dict[str | None, ChatTemplate | TemplateError] = {}  # by source
 
     def prepare(
@@ -211,7 +214,7 @@ class Preparer:
     def _checked(self, sources: list[MediaSource], fetched: Mapping[str, bytes]) -> list[Media]:
         """The media of a request. Raises ApiError 400, and MediaWanted for those that are to be fetched."""
         checks.check_taken(sources, self._info.media)
-        return checks.checked(sources, self._limits, fetched)
+        return checks.checked(sources, self._limits, fetched, self._kept)
 
     def _texts(self, request: GenerationRequest) -> Prepared:
         """Continued as they are. An engine generates at least one token, even if it is not returned."""
@@ -306,6 +309,7 @@ def _prepared(
         ignored=ignored,
         unknown_model=None,
         keep_alive=request.keep_alive,
+        tier=request.tier,
     )
 
 

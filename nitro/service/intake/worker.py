@@ -34,6 +34,7 @@ from nitro.service.intake.messages import (
 )
 from nitro.service.intake.prepare import Preparer
 from nitro.service.media.checks import MediaWanted
+from nitro.service.media.kept import KeptFiles
 from nitro.service.requests import GenerationRequest, RememberingReader
 from nitro.system import frames, gc_tuning
 from nitro.text import tool_formats
@@ -45,6 +46,7 @@ MEMORY = 4 * 2**30  # bytes of address space; macOS does not keep to it, and has
 def serve(sock: socket.socket) -> None:
     """Answer until the socket closes."""
     preparers: dict[int, Preparer] = {}  # by the place of their model
+    kept = KeptFiles()
 
     def compiling(done: bool) -> None:
         sock.sendall(frames.frame(Compiling(done)))
@@ -58,7 +60,7 @@ def serve(sock: socket.socket) -> None:
                 tool_formats.known()  # imports them
                 gc_tuning.freeze_startup_objects()
             case Use(place, setup, limits):
-                preparers[place] = Preparer(setup, compiling, _start_render_timer, limits)
+                preparers[place] = Preparer(setup, compiling, _start_render_timer, limits, kept)
             case Read() | Name() | Check() as message:
                 body = b"" if isinstance(message, Check) else next(payloads, b"")
                 signal.setitimer(signal.ITIMER_PROF, message.seconds)

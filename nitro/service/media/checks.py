@@ -10,6 +10,7 @@ from nitro.engines.media import Media, MediaKind
 from nitro.engines.types import MediaInfo
 from nitro.errors import ApiError
 from nitro.service.media import formats
+from nitro.service.media.kept import KeptFiles
 from nitro.service.media.limits import MediaLimits
 from nitro.service.media.sources import MediaSource
 
@@ -43,8 +44,11 @@ def check_taken(sources: Sequence[MediaSource], about: MediaInfo | None) -> None
         check_kind(source.kind, source.type or NAMES[source.kind], param, about)
 
 
-def checked(sources: Sequence[MediaSource], limits: MediaLimits, fetched: Mapping[str, bytes]) -> list[Media]:
-    """The media in order. `fetched`: files by their addresses. Raises ApiError 400, and MediaWanted."""
+def checked(
+    sources: Sequence[MediaSource], limits: MediaLimits, fetched: Mapping[str, bytes], kept: KeptFiles
+) -> list[Media]:
+    """The media in order. `fetched`: files by their addresses. `kept`: what became of others, which this adds to.
+    Raises ApiError 400, and MediaWanted."""
     if len(sources) > limits.count:
         first = sources[limits.count]
         raise ApiError.invalid(first.param, f"at most {limits.count} images and sounds in a request (--max-media)")
@@ -59,7 +63,7 @@ def checked(sources: Sequence[MediaSource], limits: MediaLimits, fetched: Mappin
     media = []
     total = 0
     for source in sources:
-        media.append(_checked(source, limits, fetched.get(source.url, source.data)))
+        media.append(_medium(source, limits, fetched.get(source.url, source.data), kept))
         total += len(media[-1].data)
         if total > MAX_TOTAL:
             most = f"at most {MAX_TOTAL} bytes together, as the engine gets them"
@@ -67,13 +71,20 @@ def checked(sources: Sequence[MediaSource], limits: MediaLimits, fetched: Mappin
     return media
 
 
-def _checked(source: MediaSource, limits: MediaLimits, data: bytes) -> Media:
+def _medium(source: MediaSource, limits: MediaLimits, data: bytes, kept: KeptFiles) -> Media:
     param = source.param
     if not data:
         raise ApiError.invalid(param, f"a file with {_a(source.kind)} in it, got none")
     if len(data) > limits.bytes:
         most = f"at most {limits.bytes} bytes (--max-media-size), got {len(data)}"
         raise ApiError.invalid(param, f"a file of {most}")
+    held_to = (limits, source.max_side)
+    return kept.media(source.kind, data, held_to, param, lambda: _checked(source, limits, data))
+
+
+def _checked(source: MediaSource, limits: MediaLimits, data: bytes) -> tuple[bytes, float]:
+    """The file, and its seconds."""
+    param = source.param
     format = formats.of(data)
     if format is None or format.kind != source.kind:
         known = ", ".join(formats.names(source.kind))
@@ -82,10 +93,10 @@ def _checked(source: MediaSource, limits: MediaLimits, data: bytes) -> Media:
     if source.kind == "image":
         from nitro.service.media.images import checked_image
 
-        return Media.of("image", checked_image(data, format.name, limits.pixels, source.max_side, param), param)
+        return checked_image(data, format.name, limits.pixels, source.max_side, param), 0.0
     from nitro.service.media.sounds import checked_sound
 
-    return Media.of("audio", checked_sound(data, format.name, limits.seconds, param), param)
+    return checked_sound(data, format.name, limits.seconds, param)
 
 
 def _a(kind: MediaKind) -> str:

@@ -18,19 +18,20 @@ MAX_CHANNELS = 8
 MAX_RATE = 384_000  # Hz
 
 
-def checked_sound(data: bytes, format: str, most: int, param: str) -> bytes:
-    """The file, which is no longer than `most` seconds. Raises ApiError 400."""
+def checked_sound(data: bytes, format: str, most: int, param: str) -> tuple[bytes, float]:
+    """The file, and its seconds, which are no more than `most`. Raises ApiError 400."""
     return _CHECKS[format](data, most, param)
 
 
-def _check_length(seconds: float, most: int, param: str) -> None:
+def _length(seconds: float, most: int, param: str) -> float:
     if seconds > most:
         raise ApiError.invalid(param, f"a sound of at most {most} seconds (--max-audio-seconds), got {seconds:.1f}")
     if seconds <= 0:
         raise ApiError.invalid(param, "a sound, got a file without a sample")
+    return seconds
 
 
-def _wav(data: bytes, most: int, param: str) -> bytes:
+def _wav(data: bytes, most: int, param: str) -> tuple[bytes, float]:
     place, rate, block, form = 12, 0, 0, b""
     while place + 8 <= len(data):
         name, size = struct.unpack_from("<4sI", data, place)
@@ -65,16 +66,16 @@ def _wave_form(form: bytes, param: str) -> tuple[int, int]:
     return rate, block
 
 
-def _wave(data: bytes, place: int, form: bytes, speed: int, most: int, param: str) -> bytes:
+def _wave(data: bytes, place: int, form: bytes, speed: int, most: int, param: str) -> tuple[bytes, float]:
     """The file, whose samples begin there, `speed` bytes a second. What is written while it is recorded claims any
     size: it gets a header of its own."""
     (claimed,) = struct.unpack_from("<I", data, place + 4)
     left = len(data) - place - 8
-    _check_length(min(claimed, left) / speed, most, param)
+    seconds = _length(min(claimed, left) / speed, most, param)
     if claimed <= left:
-        return data
+        return data, seconds
     samples = data[place + 8 :]
-    return (
+    whole = (
         b"RIFF"
         + struct.pack("<I", 4 + len(form) + 8 + left)
         + b"WAVE"
@@ -83,9 +84,10 @@ def _wave(data: bytes, place: int, form: bytes, speed: int, most: int, param: st
         + struct.pack("<I", left)
         + samples
     )
+    return whole, seconds
 
 
-def _flac(data: bytes, most: int, param: str) -> bytes:
+def _flac(data: bytes, most: int, param: str) -> tuple[bytes, float]:
     if len(data) < 26 or data[4] & 0x7F:
         raise ApiError.invalid(param, "a FLAC file that begins with its STREAMINFO")
     packed = int.from_bytes(data[18:26])
@@ -94,13 +96,11 @@ def _flac(data: bytes, most: int, param: str) -> bytes:
         raise ApiError.invalid(param, f"a sound of at most {MAX_RATE} samples a second, got {rate}")
     if not samples:
         raise ApiError.invalid(param, "a FLAC file whose header says how many samples it has")
-    _check_length(samples / rate, most, param)
-    return data
+    return data, _length(samples / rate, most, param)
 
 
-def _mp3(data: bytes, most: int, param: str) -> bytes:
-    _check_length(mp3.seconds_of(data, most), most, param)
-    return data
+def _mp3(data: bytes, most: int, param: str) -> tuple[bytes, float]:
+    return data, _length(mp3.seconds_of(data, most), most, param)
 
 
-_CHECKS: dict[str, Callable[[bytes, int, str], bytes]] = {"WAV": _wav, "FLAC": _flac, "MP3": _mp3}
+_CHECKS: dict[str, Callable[[bytes, int, str], tuple[bytes, float]]] = {"WAV": _wav, "FLAC": _flac, "MP3": _mp3}

@@ -1,11 +1,11 @@
 // The OpenAI SDK: what its README and helpers.md show.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { createReadStream, readFileSync } from "node:fs";
 import OpenAI from "openai";
 import { zodFunction, zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
-import { picture, run, says, step } from "./steps.mjs";
+import { picture, run, says, speech, step } from "./steps.mjs";
 
 // what you change
 const client = new OpenAI({
@@ -156,6 +156,25 @@ step("`models.list()` and `models.retrieve()`", "scripted", "llama", async () =>
 });
 
 const RESPONSE = { model, input: says("Paris.") + "The capital of France is", max_output_tokens: 16, temperature: 0 };
+
+step("`audio.transcriptions`, whole and streaming, and `audio.translations`", "hears", async () => {
+  const said = "It was a dark night.";
+  const options = () => ({ model, file: createReadStream(speech()), prompt: says(said), temperature: 0 });
+  const reply = await client.audio.transcriptions.create({ ...options(), include: ["logprobs"], language: "en" });
+  assert.equal(reply.text, said);
+  assert.equal(reply.logprobs.map((token) => token.token).join(""), said);
+  let deltas = "";
+  let done;
+  for await (const event of await client.audio.transcriptions.create({ ...options(), stream: true })) {
+    if (event.type === "transcript.text.delta") deltas += event.delta;
+    else done = event;
+  }
+  assert.equal(deltas, said);
+  assert.equal(done.text, said);
+  const text = await client.audio.transcriptions.create({ ...options(), response_format: "text" });
+  assert.equal(text.trim(), said);
+  assert.equal((await client.audio.translations.create(options())).text, said);
+});
 
 step("`responses.create()` and `responses.stream()`", "scripted", "llama", async () => {
   const reply = await client.responses.create(RESPONSE);

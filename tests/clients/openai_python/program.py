@@ -8,7 +8,7 @@ import openai
 from openai import AsyncOpenAI, OpenAI
 from openai.types.responses import Response
 from pydantic import BaseModel, Field
-from steps import picture, run, says, step
+from steps import picture, run, says, speech, step
 
 # what you change
 client = OpenAI(
@@ -105,6 +105,28 @@ def pictures() -> None:
         parts = [{"type": "input_text", "text": asked}, {"type": "input_image", "image_url": url, "detail": "auto"}]
         reply = client.responses.create(**RESPONSE | {"input": [{"role": "user", "content": parts}]})
         assert colour in reply.output_text.lower(), reply
+
+
+@step("`audio.transcriptions` and `audio.translations`, whole, streaming and asynchronously", "hears")
+async def transcripts() -> None:
+    said = "It was a dark night."
+    options = {"model": model, "prompt": says(said), "temperature": 0}
+    with speech().open("rb") as file:
+        reply = client.audio.transcriptions.create(file=file, language="en", include=["logprobs"], **options)
+    assert reply.text == said == "".join(token.token for token in reply.logprobs), reply
+    assert reply.usage.input_token_details.audio_tokens > 0, reply
+    text = client.audio.transcriptions.create(file=speech(), response_format="text", **options)
+    assert text.strip() == said
+    *deltas, done = client.audio.transcriptions.create(file=speech(), stream=True, **options)
+    assert "".join(event.delta for event in deltas) == done.text == said and len(deltas) > 1, done
+    async with AsyncOpenAI(base_url=os.environ["NITRO_URL"], api_key="none") as patient:
+        assert (await patient.audio.translations.create(file=speech(), **options)).text == said
+    try:
+        client.audio.transcriptions.create(file=speech(), response_format="srt", **options)
+    except openai.BadRequestError as error:
+        assert error.param == "response_format"
+        return
+    raise AssertionError
 
 
 @step("a tool and its result (`pydantic_function_tool`)", "scripted")

@@ -1,8 +1,9 @@
-"""Tiny random models that see, as transformers writes them, their logits for a prompt with pictures, and their GGUFs by
-llama.cpp's converter: `make.py CONVERTER FOLDER KIND…`, in the converter's environment.
+"""Tiny random models that see or hear, as transformers writes them, their logits for a prompt with pictures or sounds,
+and their GGUFs by llama.cpp's converter: `make.py CONVERTER FOLDER KIND…`, in the converter's environment.
 
-FOLDER has `tokenizer.json`, `tokenizer_config.json`, and `prompt.npz`: `before`, `after` (token ids) and `pictures`
-(uint8 [pictures, height, width, 3], by the kind's name), which are as large as the model wants them.
+FOLDER has `tokenizer.json`, `tokenizer_config.json`, and `prompt.npz`: `before`, `after` (token ids) and, by the kind's
+name, pictures (uint8 [pictures, height, width, 3]), which are as large as the model wants them, or sounds (int16
+[sounds, samples], at 16 kHz).
 """
 
 import json
@@ -16,16 +17,25 @@ import numpy as np
 import torch
 import transformers
 
-CONVERTER, FOLDER, KINDS = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+CONVERTER, FOLDER, WANTED = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
 VOCABULARY = 1024
 TEXT = {
     **{"vocab_size": VOCABULARY, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2},
     **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048},
 }
 ENDS = {"bos_token_id": 1, "eos_token_id": 2}
-OPEN, CLOSE, PLACE = {"qwen2vl": 3, "gemma3": 11}, {"qwen2vl": 4, "gemma3": 12}, {"qwen2vl": 5, "gemma3": 13}
+# by kind: what stands before a medium, in each of its rows, and behind it
+PLACES: dict[str, tuple[list[int], int, list[int]]] = {
+    **{"qwen2vl": ([3], 5, [4]), "gemma3": ([11], 13, [12])},
+    "qwen2audio": ([7], 9, [8]),
+}
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]  # Qwen2-VL's
 PATCH, MERGED = 14, 2
+WHISPER = {
+    **{"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 128, "sampling_rate": 16000},
+    **{"hop_length": 160, "chunk_length": 30, "n_fft": 400},
+}
+TOWER = {"num_mel_bins": 128, "max_source_positions": 1500}  # Whisper's encoder
 PREPROCESSORS: dict[str, dict[str, Any]] = {
     "qwen2vl": {
         **{"image_processor_type": "Qwen2VLImageProcessor", "image_mean": MEAN, "image_std": STD, "merge_size": MERGED},
@@ -35,6 +45,7 @@ PREPROCESSORS: dict[str, dict[str, Any]] = {
         **{"image_processor_type": "Gemma3ImageProcessor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
         **{"size": {"height": 224, "width": 224}, "image_seq_length": 16},
     },
+    "qwen2audio": WHISPER,
 }
 
 
@@ -61,7 +72,26 @@ def gemma3() -> Any:
     return transformers.Gemma3ForConditionalGeneration(config)
 
 
-def inputs(kind: str, pictures: np.ndarray) -> tuple[dict[str, torch.Tensor], int]:
+def qwen2audio() -> Any:
+    """Two positions of the encoder to a row. Its tower has three layers, as above."""
+    tower = {**TOWER, "model_type": "qwen2_audio_encoder", "d_model": 32, "encoder_layers": 3}
+    tower |= {"encoder_attention_heads": 2, "encoder_ffn_dim": 64}
+    text = {**TEXT, **ENDS, "model_type": "qwen2", "tie_word_embeddings": False}
+    config = transformers.Qwen2AudioConfig(audio_config=tower, text_config=text, audio_token_index=9)
+    return transformers.Qwen2AudioForConditionalGeneration(config)
+
+
+def heard(sounds: np.ndarray) -> tuple[dict[str, torch.Tensor], int]:
+    """What the model gets beside ids, and the rows of a sound: of 30 seconds, however long it is, as in llama.cpp."""
+    about = {name: value for name, value in WHISPER.items() if isinstance(value, int)}
+    extract = transformers.WhisperFeatureExtractor(**about)
+    samples = [sound.astype(np.float32) / 2**15 for sound in sounds]
+    features = extract(samples, sampling_rate=about["sampling_rate"], return_tensors="pt").input_features
+    whole = torch.ones(len(sounds), features.shape[-1], dtype=torch.long)
+    return {"input_features": features, "feature_attention_mask": whole}, TOWER["max_source_positions"] // 2
+
+
+def seen(kind: str, pictures: np.ndarray) -> tuple[dict[str, torch.Tensor], int]:
     """What the model gets beside ids, and the rows of a picture."""
     values = pictures.astype(np.float32) / 255
     about = PREPROCESSORS[kind]
@@ -82,10 +112,13 @@ def inputs(kind: str, pictures: np.ndarray) -> tuple[dict[str, torch.Tensor], in
     )
 
 
+KINDS = {"qwen2vl": qwen2vl, "gemma3": gemma3, "qwen2audio": qwen2audio}
+
+
 def make(kind: str) -> None:
     """The checkpoint in a folder of its kind, with the logits after each token of `after`."""
     torch.manual_seed(0)
-    model = {"qwen2vl": qwen2vl, "gemma3": gemma3}[kind]().float().eval()
+    model = KINDS[kind]().float().eval()
     with torch.no_grad():
         for name, weights in model.named_parameters():
             if weights.ndim >= 2:
@@ -99,12 +132,13 @@ def make(kind: str) -> None:
     for file in FOLDER.glob("tokenizer*.json"):
         shutil.copy(file, folder)
     prompt = np.load(FOLDER / "prompt.npz")
-    more, rows = inputs(kind, prompt[kind])
-    picture = [OPEN[kind], *[PLACE[kind]] * rows, CLOSE[kind]]
-    ids = [*prompt["before"], *(picture * len(prompt[kind])), *prompt["after"]]
+    more, rows = heard(prompt[kind]) if PREPROCESSORS[kind] is WHISPER else seen(kind, prompt[kind])
+    before, place, behind = PLACES[kind]
+    medium = [*before, *[place] * rows, *behind]
+    ids = [*prompt["before"], *(medium * len(prompt[kind])), *prompt["after"]]
     given = torch.tensor([list(map(int, ids))])
     if kind == "gemma3":
-        more["token_type_ids"] = (given == PLACE[kind]).long()
+        more["token_type_ids"] = (given == place).long()
     with torch.inference_mode():
         logits = model(input_ids=given, attention_mask=torch.ones_like(given), **more).logits[0]
     np.save(folder / "logits.npy", logits[-len(prompt["after"]) :].numpy())
@@ -121,7 +155,7 @@ if __name__ == "__main__":
     import conversion.base
 
     conversion.base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "smollm"
-    for kind in KINDS:
+    for kind in WANTED:
         make(kind)
         convert(kind, "--outfile", str(FOLDER / f"{kind}.gguf"))
         convert(kind, "--mmproj", "--outfile", str(FOLDER / f"{kind}-mmproj.gguf"))

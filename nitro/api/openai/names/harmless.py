@@ -20,7 +20,6 @@ _GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "safety_identifier": (OPENAI,),
         "metadata": (OPENAI, OPENROUTER),
         "store": (OPENAI,),
-        "service_tier": (OPENAI, OPENROUTER),
         "session_id": (VLLM, SGLANG, OPENROUTER),
         "trace": (OPENROUTER,),
         "custom_labels": (SGLANG,),
@@ -66,7 +65,7 @@ _GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "Of endpoints that render only.": {"return_mm_kwargs": (VLLM,), "routed_experts_prompt_start": (VLLM,)},
 }
-_USUAL = ("user", "metadata", "store", "service_tier", "safety_identifier")
+_USUAL = ("user", "metadata", "store", "safety_identifier")
 COMMON: dict[str, Harmless] = {
     name: Harmless(sources=sources, note=note, usual=name in _USUAL)
     for note, names in _GROUPS.items()

@@ -14,6 +14,7 @@ JINA = "Jina"
 NIM = "NVIDIA NIM"
 VOYAGE = "Voyage"
 TEI = "text-embeddings-inference"
+FIRST_NITRO = "the first Nitro"
 OTHERS = "others"
 
 WHERE = {
@@ -31,5 +32,6 @@ WHERE = {
     VOYAGE: "`embed` and `rerank` of its Python client 0.5",
     NIM: "its reference of the OpenAI-compatible embeddings API",
     TEI: "`docs/openapi.json` of text-embeddings-inference",
+    FIRST_NITRO: "`controllers/audio.cc` of version 0.3.22",
     OTHERS: "LiteLLM, LangChain, DeepSeek, GLM, Mistral, Gemini, Hugging Face: single names",
 }

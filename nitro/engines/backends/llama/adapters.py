@@ -15,13 +15,17 @@ import llama_cpp.llama_cpp as lib
 from nitro.checkpoints import adapter_files
 from nitro.engines.adapters import AdapterInfo, AdapterSet, AdapterSource
 from nitro.engines.backends.llama import adapter_checks
+from nitro.engines.backends.llama.batch import Batch
 from nitro.engines.backends.llama.context import LlamaContext
 from nitro.engines.backends.llama.model import LlamaModel
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
 from nitro.errors import AdapterError
 
-DETERMINISTIC = "--deterministic does not cover adapters: nothing says which numbers of rows are exact with --lora."
+NOT_EXACT = (
+    "{path} cannot be loaded now: with it fewer rows at a time are exact than --deterministic computes here. Name it "
+    "with --lora when the server starts."
+)
 
 
 class LlamaAdapters:
@@ -34,10 +38,26 @@ class LlamaAdapters:
 
     def load_all(self, spec: EngineSpec) -> list[AdapterInfo]:
         """Those that are to be loaded with the model. Raises LoadError."""
-        sources = spec.adapter_sources
-        if sources and spec.deterministic:
-            raise LoadError(f"{DETERMINISTIC} Leave out one of them.")
-        return [self.load(source) for source in sources]
+        return [self.load(source) for source in spec.adapter_sources]
+
+    @property
+    def pointers(self) -> list[Any]:
+        """Of all, as llama.cpp knows them."""
+        return list(self._pointers.values())
+
+    def load_exact(self, source: AdapterSource, context: LlamaContext, batch: Batch) -> AdapterInfo:
+        """The same for --deterministic. `batch` is used for a trial. Raises LoadError, also where the context would
+        have to compute fewer rows at a time."""
+        info = self.load(source)
+        try:
+            exact = context.is_exact_with(self._pointers[source.id], batch)
+        except LoadError:
+            self.drop(source.id)
+            raise
+        if not exact:
+            self.drop(source.id)
+            raise LoadError(NOT_EXACT.format(path=source.path))
+        return info
 
     def load(self, source: AdapterSource) -> AdapterInfo:
         """Read an adapter: a GGUF, or a folder of PEFT's or mlx-lm's. Raises LoadError where it is damaged, or none of

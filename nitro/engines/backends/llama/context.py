@@ -7,7 +7,7 @@ import ctypes
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -96,14 +96,14 @@ class LlamaContext:
         """Allocate it with few cells, every slot empty. Raises LoadError."""
         self._make(self._first_length)
 
-    def make_exact(self, batch: Batch) -> None:
-        """Make one that computes as many rows at a time as give what each gives alone. `batch` is used for the trials.
-        Raises LoadError."""
+    def make_exact(self, batch: Batch, adapters: Sequence[Any] = ()) -> None:
+        """Make one that computes as many rows at a time as give what each gives alone, also with any of these adapters:
+        pointers. `batch` is used for the trials. Raises LoadError."""
         for rows in exact_rows.ROWS:
             self.parameters.n_ubatch = rows
             self.make()
             try:
-                exact = exact_rows.hold(self.pointer, batch, rows)
+                exact = all(self._is_exact(batch, pointer) for pointer in (*adapters, None))
             except LoadError:
                 self.free()
                 raise
@@ -112,6 +112,24 @@ class LlamaContext:
                 return
             self.free()
         raise LoadError(exact_rows.NEVER_EXACT)
+
+    def is_exact_with(self, adapter: Any, batch: Batch) -> bool:
+        """Whether one that was made exact is so with another adapter, too. It is tried in a small context beside this
+        one. Raises LoadError."""
+        parameters = type(self.parameters).from_buffer_copy(self.parameters)  # what it points to stays with ours
+        trial = LlamaContext(self._model, self.plan, parameters)
+        trial.make()
+        try:
+            return trial._is_exact(batch, adapter)
+        finally:
+            trial.free()
+
+    def _is_exact(self, batch: Batch, adapter: Any) -> bool:
+        """With every slot empty. `adapter`: a pointer, or None. Raises LoadError."""
+        self.apply([(adapter, 1.0)] if adapter else [])
+        exact = exact_rows.hold(self.pointer, batch, self.parameters.n_ubatch)
+        self.apply([])
+        return exact
 
     def grow(self, more: dict[int, int]) -> bool:
         """Have room for so many tokens more, by sequence, and some beyond. The sequences keep what they hold. False

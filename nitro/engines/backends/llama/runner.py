@@ -66,6 +66,7 @@ class LlamaRunner:
             self.media = self._open_projector(spec)
             if spec.draft:
                 self._draft = DraftModel(self._model, spec)
+            adapters = self._adapters.load_all(spec)
             self._context = self._make_context(spec)
         except LoadError:
             self._close_models()
@@ -81,9 +82,8 @@ class LlamaRunner:
                 )
             if self._draft:
                 self._draft.start(self._context.plan, spec)
-            self.info = self._describe(spec)
+            self.info = replace(self._describe(spec), adapters=adapters)
             self._warm_up()
-            self.info = replace(self.info, adapters=self._adapters.load_all(spec))
         except LoadError:
             self.close()
             raise
@@ -122,6 +122,8 @@ class LlamaRunner:
 
     def load_adapter(self, source: AdapterSource) -> AdapterInfo:
         """Read it from a GGUF, or a folder of PEFT's or mlx-lm's."""
+        if self._deterministic:
+            return self._adapters.load_exact(source, self._context, self._tokens)
         return self._adapters.load(source)
 
     def drop_adapter(self, adapter: int) -> None:
@@ -174,10 +176,10 @@ class LlamaRunner:
             self.free_sequence(sequence_id)
         self._embedder.free()
         self._context.free()
-        self._adapters.free()
         self._close_models()
 
     def _close_models(self) -> None:
+        self._adapters.free()
         if self._draft:
             self._draft.close()
         if self.media:
@@ -282,7 +284,7 @@ class LlamaRunner:
         plan = context.plan(self._model, spec, self._draft.need if self._draft else context.NOTHING)
         made = LlamaContext(self._model, plan, self._context_parameters(spec, plan))
         if self._deterministic:
-            made.make_exact(self._tokens)
+            made.make_exact(self._tokens, self._adapters.pointers)
         else:
             made.make()
         return made
@@ -333,7 +335,7 @@ class LlamaRunner:
             draft_tokens=speculation.MAX_DRAFTED if self._can_truncate else 0,
             has_draft_model=self._draft is not None,
             deterministic=self._deterministic,
-            takes_adapters=not self._deterministic,
+            takes_adapters=True,
             offload_tokens=self._offload_tokens(spec.kv_bytes),
             kv_place=model.log.kv_place(),
             kv_bytes=self._context.max_kv_bytes + (self._draft.kv_bytes if self._draft else 0),

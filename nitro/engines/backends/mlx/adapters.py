@@ -103,7 +103,9 @@ class MlxAdapters:
         if base.header is not None:
             layers = {layer_tensors.mlx_layer(base.header, name): change for name, change in layers.items()}
         if self._model.encoder:
-            layers = {self._model.network.layer_name(name): change for name, change in layers.items()}
+            network = self._model.network
+            place = network.layer_name if base.header is None else network.text_name
+            layers = {place(name): change for name, change in layers.items()}
         return Adapter(found.path, found.kind, layers)
 
     def _check(self, adapter: Adapter) -> None:

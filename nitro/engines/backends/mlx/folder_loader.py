@@ -18,7 +18,7 @@ from nitro.engines.backends.mlx import folder_weights
 from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, converter
 from nitro.engines.backends.mlx.vision import loading
-from nitro.engines.backends.mlx.vision.encoder import ImageEncoder
+from nitro.engines.backends.mlx.vision.encoder import ImageEncoder, processor_of
 from nitro.engines.runner import LoadError
 from nitro.errors import reason
 from nitro.gguf.folder import SOURCE
@@ -39,8 +39,8 @@ CONTEXT = 4096  # tokens, of a model that does not say for how many it was train
 SAMPLING_KEYS = ("temperature", "top_k", "typical_p", "top_p", "min_p", "repetition_penalty")
 
 
-def open_folder(folder: Path) -> MlxModel:
-    """The model in it, its weights loaded. Raises LoadError."""
+def open_folder(folder: Path, sees: bool = True) -> MlxModel:
+    """The model in it, its weights loaded. `sees`: with its tower, if it has one. Raises LoadError."""
     if glob.escape(str(folder)) != str(folder):
         raise LoadError(f"mlx-lm cannot load a folder with any of *?[ in its path: {folder}; rename it.")
     if _json(folder / "config.json").get("model_file") is not None:
@@ -48,16 +48,16 @@ def open_folder(folder: Path) -> MlxModel:
     words = _tokenizer(folder)
     try:
         _check_layers(folder)
-        return _open(folder, words)
+        return _open(folder, words, sees)
     except LoadError:
         raise
     except Exception as error:  # a broken or unknown model shows as whatever is stumbled over
         raise LoadError(f"mlx-lm cannot load {folder}: {reason(error)}") from None
 
 
-def _open(folder: Path, words: Tokenizer) -> MlxModel:
+def _open(folder: Path, words: Tokenizer, sees: bool) -> MlxModel:
     config = _json(folder / "config.json")
-    sight, blind = loading.find(config, _weights(folder))
+    sight, blind = loading.find(config, _weights(folder)) if sees else (None, "")
     try:
         network, config = folder_weights.load(folder, config, sight)
     except LoadError as error:
@@ -73,7 +73,7 @@ def _open(folder: Path, words: Tokenizer) -> MlxModel:
     tokenizer = _fast_tokenizer(words, folder)
     return MlxModel(
         network=network,
-        encoder=ImageEncoder(network, tokenizer, folder) if sight else None,
+        encoder=ImageEncoder(network, tokenizer, processor_of(folder)) if sight else None,
         blind=blind,
         dtype=_dtype(config),
         tokenizer=tokenizer,

@@ -5,7 +5,8 @@ layers hold the others in the file's blocks (block_layers.py); a file with a typ
 `mx.load` reads GGUF too, but reads Q4_K wrongly, and MXFP4 and all that follows it not at all.
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,16 @@ from nitro.engines import sampling_defaults
 from nitro.engines.backends.mlx import block_layers
 from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.tokenizer import FastTokenizer, byte_level, sentence_piece
+from nitro.engines.backends.mlx.vision import gguf_tower
+from nitro.engines.backends.mlx.vision.encoder import ImageEncoder, processor
+from nitro.engines.backends.mlx.vision.gguf_tower import GgufTower
 from nitro.engines.runner import CannotOpen, LoadError
 from nitro.errors import reason
 from nitro.gguf import architectures, folder, header, packing, split_files, tensors, tokenizer, weights
 from nitro.gguf.header import Header, UnreadableGGUF
 from nitro.gguf.tensors import ArraySpec, TensorChunk
+
+log = logging.getLogger("nitro.mlx")
 
 # The type of an array in MLX, by its name in safetensors. BF16 is read as uint16, since NumPy has no bfloat16.
 DTYPES = {"F32": mx.float32, "F16": mx.float16, "BF16": mx.uint16, "U32": mx.uint32, "U8": mx.uint8}
@@ -37,8 +43,9 @@ INFILL_KEYS = (("fim_pre", "prefix"), ("fim_suf", "suffix"), ("fim_mid", "middle
 ADVICE = "Serve it with --engine llama, or convert it, or the original weights: nitro convert MODEL --to mlx"
 
 
-def open_gguf(path: Path) -> MlxModel:
-    """The model in it, its weights loaded. Raises CannotOpen before any weight is read, and LoadError."""
+def open_gguf(path: Path, projector: Path | None = None, must_see: bool = False) -> MlxModel:
+    """The model in it, its weights loaded. `projector`: the file of its tower; where MLX has none of its kind, the
+    model takes text only, unless it `must_see`. Raises CannotOpen before any weight is read, and LoadError."""
     try:
         head = architectures.read(path)
         architectures.of(head)
@@ -52,8 +59,13 @@ def open_gguf(path: Path) -> MlxModel:
         raise CannotOpen(f"{path} cannot be read: {error.strerror}.") from None
     except Exception as error:  # metadata of another type than is expected
         raise CannotOpen(f"MLX cannot open {path}, because of its metadata: {reason(error)}") from None
+    tower, blind = gguf_tower.find(projector, head, config, set(names.values())) if projector else (None, "")
+    if blind and must_see:
+        raise CannotOpen(f"MLX cannot open its tower: {blind}. Serve it with --engine llama.")
+    if blind:
+        log.warning("%s takes text only: %s", path, blind)
     try:
-        network = _network(head, config, names)
+        network = _network(head, config, names, tower)
         mx.eval(network.parameters())
     except UnreadableGGUF as error:
         raise CannotOpen(f"MLX cannot open it: {error} {ADVICE}") from None
@@ -62,10 +74,13 @@ def open_gguf(path: Path) -> MlxModel:
     controls = tokenizer.controls(head)
     specials = frozenset(words.get_added_tokens_decoder())
     to_bytes = sentence_piece if tokenizer.is_sentence_piece(head) else byte_level
+    fast = FastTokenizer(words, to_bytes, hidden=controls, literal=specials - controls)
     return MlxModel(
         network=network,
+        encoder=ImageEncoder(network, fast, processor(tower.pictures, str(projector))) if tower else None,
+        blind=blind,
         dtype=getattr(mx, folder.dtype(head)),
-        tokenizer=FastTokenizer(words, to_bytes, hidden=controls, literal=specials - controls),
+        tokenizer=fast,
         trained_context=config["max_position_embeddings"],
         eog=tokenizer.ends(head),
         template=head.get(header.TEMPLATE),
@@ -97,14 +112,21 @@ def _stays_in_blocks(type: str) -> bool:
     return type not in packing.EXACT or not PREFERS_MLX
 
 
-def _network(head: Header, config: dict[str, Any], names: dict[str, str]) -> Any:
-    """The mlx-lm model with the file's weights. `names`: the model's names by the file's. Raises UnreadableGGUF before
-    a weight is read."""
-    model, settings = _get_classes(config)  # private, but mlx-lm is pinned exactly
-    network: Any = model(settings.from_dict(config))
+def _network(head: Header, config: dict[str, Any], names: dict[str, str], tower: GgufTower | None) -> Any:
+    """The mlx-lm model with the file's weights, or mlx-vlm's with those of the tower as well. `names`: mlx-lm's names
+    by the file's. Raises UnreadableGGUF before a weight is read."""
+    if tower is None:
+        model, settings = _get_classes(config)  # private, but mlx-lm is pinned exactly
+        network: Any = model(settings.from_dict(config))
+        place: Callable[[str], str] = str
+    else:
+        network = tower.network()
+        place = network.text_name
+    names = {name: place(goal) for name, goal in names.items()}
     types = {goal.removesuffix(".weight"): head.tensors[name].type for name, goal in names.items()}
     _check_layers(head, network, names)
-    arrays = dict(array for name in names for array in _arrays(head, name))
+    arrays = {place(name): array for tensor in names for name, array in _arrays(head, tensor)}
+    arrays |= tower.arrays() if tower else {}
     if hasattr(network, "sanitize"):
         arrays = network.sanitize(arrays)
     arrays |= block_layers.install(network, {path: type for path, type in types.items() if _stays_in_blocks(type)})

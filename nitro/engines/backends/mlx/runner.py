@@ -59,7 +59,7 @@ class MlxRunner:
         library.check_deterministic(spec)
         library.set_limits(spec)
         path = Path(spec.model)
-        self._model = open_model(path)
+        self._model = open_model(path, spec)
         self._trial = try_out(self._model, path, batches=spec.parallel > 1 and not spec.deterministic)
         self._draft = DraftModel(self._model, self._trial, spec) if spec.draft else None
         mx.clear_cache()  # what trying it out took

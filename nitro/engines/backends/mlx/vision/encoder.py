@@ -1,5 +1,6 @@
 """Pictures → rows of a model that sees. Every call is on one thread, which is not the engine's (see MediaEncoder)."""
 
+import importlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 
 from nitro.checkpoints import files
 from nitro.engines import pictures
-from nitro.engines.backends.mlx.vision.family import Arrays, Picture
+from nitro.engines.backends.mlx.vision.family import Arrays, Picture, Settings
 from nitro.engines.media import Media
 from nitro.engines.media_encoder import MediaRejected, MediaRun
 from nitro.engines.runner import LoadError, Tokenizer
@@ -45,13 +46,12 @@ class ImageRows:
 
 
 class ImageEncoder:
-    """Of a network that sees, and the image processor that its folder names."""
+    """Of a network that sees, and an image processor of transformers."""
 
-    def __init__(self, network: Any, tokenizer: Tokenizer, folder: Path):
-        """Raises LoadError for a folder whose image processor is not known."""
+    def __init__(self, network: Any, tokenizer: Tokenizer, process: Any):
         self._network = network
         self._tokenizer = tokenizer
-        self._process = _processor(folder)
+        self._process = process
 
     def pieces(self, media: Media) -> list[list[int] | MediaRun]:
         """See MediaEncoder."""
@@ -80,23 +80,29 @@ class ImageEncoder:
             raise MediaRejected(f"{reason(error)}.") from None
 
 
-def _processor(folder: Path) -> Any:
-    """transformers' own, by Pillow. No code from the folder is run."""
-    import importlib
-
+def processor_of(folder: Path) -> Any:
+    """The image processor that a folder names. Raises LoadError where it is not known."""
     for name in SETTINGS:
         try:
             found = files.read(folder / name)
         except (OSError, ValueError) as error:
             raise LoadError(f"{folder / name} cannot be read: {error}") from None
         found = found.get("image_processor", found) if name == SETTINGS[1] else found
-        kind = str(found.get("image_processor_type") or found.get("feature_extractor_type") or "")
-        for ending in ENDINGS:
-            kind = kind.removesuffix(ending)
-        kind = OTHER_NAMES.get(kind, kind)
-        if kind in PROCESSORS:
-            module = importlib.import_module(f"transformers.models.{PROCESSORS[kind]}")
-            return getattr(module, f"{kind}Pil").from_dict(json.loads(json.dumps(found)))
-        if kind:
-            raise LoadError(f"{folder / name} names the image processor {kind}, which is not known here.")
+        if process := processor(found, str(folder / name)):
+            return process
     raise LoadError(f"{folder} has no {SETTINGS[0]}, which says how its pictures are prepared.")
+
+
+def processor(settings: Settings, place: str) -> Any:
+    """transformers' own, by Pillow, with these settings; None where they name none. No code from a folder is run.
+    Raises LoadError for one that is not known. `place`: whose settings they are."""
+    kind = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "")
+    for ending in ENDINGS:
+        kind = kind.removesuffix(ending)
+    kind = OTHER_NAMES.get(kind, kind)
+    if kind in PROCESSORS:
+        module = importlib.import_module(f"transformers.models.{PROCESSORS[kind]}")
+        return getattr(module, f"{kind}Pil").from_dict(json.loads(json.dumps(settings)))
+    if kind:
+        raise LoadError(f"{place} names the image processor {kind}, which is not known here.")
+    return None

@@ -76,7 +76,15 @@ def check(settings: Settings, **known: Any) -> None:
             raise ValueError(f"{name} is {settings[name]}, and mlx-vlm computes {' or '.join(map(str, allowed))}")
 
 
-def check_heads(text: Settings) -> None:
+def check_llama(text: Settings, **known: Any) -> None:
+    """Raises ValueError where the text's layers are not those of Llama or Qwen2, as mlx-vlm has them. `known`: see
+    `check`."""
+    check(text, hidden_act="silu", attention_bias=False, mlp_bias=False, **known)
+    check(text.get("rope_parameters") or {}, rope_type="default")
+    _check_heads(text)
+
+
+def _check_heads(text: Settings) -> None:
     """Raises ValueError for heads whose width does not follow from their number."""
     heads = text["num_attention_heads"]
     if (width := text.get("head_dim")) and width * heads != text["hidden_size"]:

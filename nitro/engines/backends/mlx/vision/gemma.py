@@ -29,6 +29,8 @@ def _settings(config: Settings) -> Settings:
         text |= {"rope_global_base_freq": full["rope_theta"], "rope_local_base_freq": local["rope_theta"]}
         text["rope_scaling"] = full if full.get("rope_type") != "default" else None
         check(local, rope_type="default")
+    elif "rope_theta" in text:
+        text["rope_global_base_freq"] = text["rope_theta"]
     check(text.get("rope_scaling") or {}, rope_type=("linear", "default"))
     text |= {"sliding_window_pattern": pattern, "mm_tokens_per_image": config["mm_tokens_per_image"]}
     vision = {**config["vision_config"]}

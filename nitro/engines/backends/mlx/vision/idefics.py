@@ -13,7 +13,7 @@ from nitro.engines.backends.mlx.vision.family import (
     Picture,
     Settings,
     check,
-    check_heads,
+    check_llama,
     text_settings,
 )
 
@@ -22,9 +22,7 @@ OPENS, WHOLE = "<fake_token_around_image>", "<global-img>"
 
 def _settings(config: Settings) -> Settings:
     text = text_settings({"text_config": config["text_config"]})
-    check(text, hidden_act="silu", attention_bias=False, mlp_bias=False, rope_scaling=None, model_type=("llama",))
-    check(text.get("rope_parameters") or {}, rope_type="default")
-    check_heads(text)
+    check_llama(text, rope_scaling=None, model_type=("llama",))
     vision = {**config["vision_config"]}
     check(vision, hidden_act="gelu_pytorch_tanh", num_channels=3)
     return {"text_config": text, "vision_config": vision}

@@ -12,7 +12,7 @@ from nitro.engines.backends.mlx.vision.family import (
     Picture,
     Settings,
     check,
-    check_heads,
+    check_llama,
     text_settings,
 )
 from nitro.engines.backends.mlx.vision.siglip import NAMES
@@ -22,9 +22,7 @@ ACTIVATIONS = {"clip_vision_model": "quick_gelu", "siglip_vision_model": "gelu_p
 
 def _settings(config: Settings) -> Settings:
     text = text_settings({"text_config": {"hidden_size": 4096, "num_attention_heads": 32, **config["text_config"]}})
-    check(text, hidden_act="silu", attention_bias=False, mlp_bias=False, use_sliding_window=False)
-    check(text.get("rope_parameters") or {}, rope_type="default")
-    check_heads(text)
+    check_llama(text, use_sliding_window=False)
     check(config, multimodal_projector_bias=True, projector_hidden_act="gelu")
     vision = config["vision_config"]
     check(vision, model_type=tuple(ACTIVATIONS))

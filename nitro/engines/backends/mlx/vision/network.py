@@ -39,6 +39,10 @@ class Seeing:
         """A layer's name in the folder → here."""
         return self._own_name(f"{name}.").removesuffix(".")
 
+    def text_name(self, name: str) -> str:
+        """A weight's name in mlx-lm's model of the text alone → here."""
+        return self._own_name(re.sub(r"^model\.", "model.language_model.", name))
+
     def _own_name(self, name: str) -> str:
         for pattern, new in self.family.names:
             name = re.sub(pattern, new, name)

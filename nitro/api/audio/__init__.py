@@ -1,0 +1,1 @@
+"""OpenAI's routes for speech: `POST /v1/audio/transcriptions` and `/v1/audio/translations`."""

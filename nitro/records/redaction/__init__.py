@@ -1,0 +1,1 @@
+"""Replaces the texts of records by others of as many tokens: a bug report that tells nobody's secrets."""

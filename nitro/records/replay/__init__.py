@@ -1,0 +1,1 @@
+"""Sends recorded requests again, to any server, and compares what it answers."""
