@@ -23,7 +23,7 @@ from nitro.records.replay.comparison import Compared
 pytestmark = pytest.mark.clients
 
 EXACT = ("scripted", "ranks")
-SCORERS: dict[str, Callable[[Path], Scorer]] = {"llama": LlamaScorer, "mlx": MlxScorer}
+SCORERS: dict[str, Callable[[Path], Scorer]] = {"llama": LlamaScorer, "plain": LlamaScorer, "mlx": MlxScorer}
 MOST = 2  # requests of a kind to a real model
 LONG = "What the clients have asked is asked once more, and the answers are laid beside those of the first time. " * 8
 
