@@ -33,7 +33,7 @@ def _mlx(model: Path) -> Scorer:
     return scorer
 
 
-SCORERS: dict[str, Callable[[Path], Scorer]] = {"llama": LlamaScorer, "mlx": _mlx}
+SCORERS: dict[str, Callable[[Path], Scorer]] = {"llama": LlamaScorer, "plain": LlamaScorer, "mlx": _mlx}
 
 
 def test_recorded_traffic_gets_the_same_answers(running: dict[tuple[str, bool], RunningServer], smollm: Path) -> None:
