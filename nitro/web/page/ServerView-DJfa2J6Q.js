@@ -1,1 +1,0 @@
-import{n as e,t}from"./jsxRuntime-CqrCW_lT.js";function n(){return t(`main`,{class:`view`,children:e.shell.views.server})}export{n as ServerView};
