@@ -78,7 +78,7 @@ def test_a_picture(model: Path, tmp_path: Path) -> None:
     noise.save(tmp_path / "photo.png")
     assert (tmp_path / "photo.png").stat().st_size > 2**17
     (served,) = blocks("sh", "--mmproj", "media.md")
-    (asking,) = blocks("sh", "curl ", "media.md")
+    (asking,) = blocks("sh", "photo.png", "media.md")
     command = shlex.split(served.replace("gemma-3-4b-it-Q4_K_M.gguf", str(model)))
     assert command[:3] == ["nitro", "serve", str(model)] and command[4] == "mmproj-F16.gguf"
     with server_process(str(model), command[3], str(projector), "--ctx", "256") as server:
