@@ -138,6 +138,12 @@ def logit_bias(a: Asking) -> bool:
     return first not in banned.model_extra["tokens"]
 
 
+def service_tier(a: Asking) -> bool:
+    """What it does to others is in test_users and test_fair_shares."""
+    told = a.chat(max_tokens=1, service_tier="flex").service_tier
+    return told == "flex" and a.refusal(service_tier="fast")[0] == "service_tier"
+
+
 def changes(**body: Any) -> Callable[[Asking], bool]:
     """An answer that repeats itself: it has ten tokens to choose from."""
     digits = {"temperature": 0, "regex": "[0-9]{12}"}
@@ -283,6 +289,7 @@ CHECKS: dict[str, Callable[[Asking], bool]] = {
     "thinking_budget": is_ignored("thinking_budget", 5),
     "chat_template_kwargs": is_ignored("chat_template_kwargs", {"mood": "good"}),
     "keep_alive": lambda a: changes_nothing(keep_alive="5m")(a) and a.refusal(keep_alive="soon")[0] == "keep_alive",
+    "service_tier": service_tier,
     "lora": lambda a: changes_nothing(lora=[])(a) and a.refusal(lora=[{"id": 0, "scale": 1}])[0] == "lora[0].id",
     "cache_prompt": cache_prompt,
     "prompt_cache_key": stays("prompt_cache_key", "a", {}, "prompt_cache_key"),
