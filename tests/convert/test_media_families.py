@@ -166,7 +166,7 @@ def computed(folder: Path, kind: str, media: np.ndarray) -> np.ndarray:
     starts = [*range(0, first, size), *range(first, len(tokens))]
     rows = []
     for start, stop in pairwise([*starts, len(tokens)]):
-        runner.submit([Chunk(1, 0, tokens[:stop], start, stop, SamplingParams(temperature=0), media=runs)])
+        runner.submit([Chunk(1, 0, tokens[: max(stop, first)], start, stop, SamplingParams(temperature=0), media=runs)])
         runner.collect()
         if stop >= first:
             rows.append(runner._logits(runner._tokens.last_row[0]).copy())
