@@ -161,7 +161,7 @@ def test_what_is_refused_and_what_is_no_json_is_recorded(client: httpx.Client) -
 
 
 def test_a_client_that_leaves_is_told(client: httpx.Client, recording: RunningServer) -> None:
-    body = json.dumps({"messages": SAID, "stream": True, "max_tokens": 4000}).encode()
+    body = json.dumps({"messages": SAID, "stream": True, "max_tokens": 4000, "ignore_eos": True}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
     sock = raw_request(recording.url, b"", declared=0, path="/health")
     sock.recv(1000)
