@@ -11,13 +11,14 @@
 # make lint     ruff and mypy
 # make bench    measure Nitro beside llama-server and others, which are built first; writes bench/results.md; ARGS="--rows 1,8"
 # make soak     hostile requests, kills and damaged models; writes soak/results.md; ARGS="--short" takes a few minutes
-# make docs     write docs/parameters.md, docs/architectures.md, docs/clients, and the pictures of docs/ and the table of docs/speed.md
+# make docs     write docs/parameters.md, docs/architectures.md, docs/clients, and the pictures of docs/ and the table of docs/speed.md; examples into pages
+# make site     the documentation as a site, in build/site/html; a warning or a dead link is an error
 # make clean    remove everything the other targets made, .venv included
 
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: install install-test serve test test-fast test-convert test-suites test-clients test-page page lint bench soak docs clean
+.PHONY: install install-test serve test test-fast test-convert test-suites test-clients test-page page lint bench soak docs site clean
 
 install:
 	@$(PYTHON) scripts/install.py serve
@@ -85,6 +86,11 @@ docs:
 	.venv/bin/python -m scripts.architectures
 	.venv/bin/python -m scripts.bench_chart
 	.venv/bin/python -m scripts.clients_chart
+	.venv/bin/python -m scripts.examples
+
+site:
+	@$(PYTHON) scripts/install.py test
+	@exec .venv/bin/python -m scripts.site
 
 clean:
 	rm -rf .venv web/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand but for the address."""
+"""The README's examples, and commands of other pages, run as they stand but for addresses and paths."""
 
 import json
 import os
@@ -27,12 +27,15 @@ from nitro.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCKS = BLOCK.findall(TEXT)
 HOST = "http://localhost:3928"
 
 
-def blocks(language: str, word: str) -> list[str]:
-    return [code for name, code in BLOCKS if name == language and word in code]
+def blocks(language: str, word: str, page: str = "") -> list[str]:
+    """Of the README, or of another page in docs."""
+    found = BLOCK.findall((ROOT / "docs" / page).read_text(encoding="utf-8")) if page else BLOCKS
+    return [code for name, code in found if name == language and word in code]
 
 
 def run(command: list[str], folder: Path) -> str:
@@ -49,8 +52,6 @@ def test_every_example_is_known() -> None:
         *blocks("sh", "activate"),
         *blocks("python", "OpenAI"),
         *blocks("sh", "nitro pull"),
-        *blocks("sh", "--mmproj"),
-        *blocks("sh", "--lora"),
     ]
     assert sorted(known) == sorted(code for _, code in BLOCKS)
 
@@ -64,7 +65,7 @@ def test_the_targets_of_make() -> None:
 
 
 def test_curl(fake_server: RunningServer, tmp_path: Path) -> None:
-    code, _ = blocks("sh", "curl ")
+    (code,) = blocks("sh", "curl ")
     assert '"content":"' in run(["sh", "-c", code.replace(HOST, fake_server.url)], tmp_path).replace('": "', '":"')
 
 
@@ -74,10 +75,10 @@ def test_a_picture(model: Path, tmp_path: Path) -> None:
     projector = write_oracle(model, tmp_path / "mmproj.gguf", tokens)
     size = 512
     noise = Image.frombytes("RGB", (size, size), random.Random(0).randbytes(3 * size**2))
-    noise.save(tmp_path / "photo.jpg", quality=95)
-    assert (tmp_path / "photo.jpg").stat().st_size > 2**17
-    (served,) = blocks("sh", "--mmproj")
-    _, asking = blocks("sh", "curl ")
+    noise.save(tmp_path / "photo.png")
+    assert (tmp_path / "photo.png").stat().st_size > 2**17
+    (served,) = blocks("sh", "--mmproj", "media.md")
+    (asking,) = blocks("sh", "photo.png", "media.md")
     command = shlex.split(served.replace("gemma-3-4b-it-Q4_K_M.gguf", str(model)))
     assert command[:3] == ["nitro", "serve", str(model)] and command[4] == "mmproj-F16.gguf"
     with server_process(str(model), command[3], str(projector), "--ctx", "256") as server:
@@ -87,7 +88,7 @@ def test_a_picture(model: Path, tmp_path: Path) -> None:
 
 def test_adapters(model: Path, tmp_path: Path) -> None:
     """Both commands, for a tiny model; the converted adapter is served, too."""
-    (code,) = blocks("sh", "--lora")
+    (code,) = blocks("sh", "--lora", "adapters.md")
     shutil.copy(model, tmp_path / "qwen3-4b.gguf")
     write_peft(tmp_path / "poet", products({"model.layers.0.self_attn.q_proj": (WIDTH, WIDTH)}))
     lines = [line.partition("#")[0].replace("~/", f"{tmp_path}/") for line in code.splitlines()]

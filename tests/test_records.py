@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from runners import Gate
 from running import CEILING, FAKE, RunningServer, raw_request
 
 from nitro.config import ServeConfig
@@ -160,18 +161,19 @@ def test_what_is_refused_and_what_is_no_json_is_recorded(client: httpx.Client) -
     assert exchange["reply"]["error"]["message"]
 
 
-def test_a_client_that_leaves_is_told(client: httpx.Client, recording: RunningServer) -> None:
-    body = json.dumps({"messages": SAID, "stream": True, "max_tokens": 4000, "ignore_eos": True}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
-    sock = raw_request(recording.url, b"", declared=0, path="/health")
-    sock.recv(1000)
-    sock.sendall(head.replace("Host: x", "Host: 127.0.0.1").encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-    while b"data:" not in sock.recv(65536):
+def test_a_client_that_leaves_is_told(serve: Callable[..., RunningServer], gate: Gate, tmp_path: Path) -> None:
+    server = serve(engine="runners:GatedRunner", model=gate.path, record=tmp_path / "kept")
+    gate.accept()
+    server.ready()
+    sock = raw_request(server.url, json.dumps({"messages": SAID, "stream": True}).encode())
+    gate.step(3)
+    while b"content" not in sock.recv(65536):
         pass
     sock.close()
-    while "client=left" not in recording.log_line():
-        pass
-    (listed,) = records(client)
+    assert "client=left" in server.log_line()
+    gate.open()
+    server.run(server.server.recorder.written())
+    (listed,) = httpx.get(f"{server.url}/v1/records").json()["data"]
     assert listed["ended"] == "left" and listed["stream"] and listed["status"] == 200
 
 

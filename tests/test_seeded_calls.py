@@ -17,7 +17,7 @@ from nitro.config import ServeConfig
 from nitro.gguf import header
 
 SEEDS = range(200)
-AT_ONCE = 16  # as many as the server has slots
+AT_ONCE = 8  # as many as the server has slots
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -56,7 +56,7 @@ FORMS: dict[str, dict[str, Any]] = {
 def server(smollm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """The embedded model, in a type of which llama.cpp multiplies many rows at once: in half of the time."""
     file = quantize(smollm, tmp_path_factory.mktemp("quick") / "smollm.gguf", "Q4_0")
-    with RunningServer(ServeConfig(engine="llama", model=str(file), port=0, context=512, parallel=AT_ONCE)) as server:
+    with RunningServer(ServeConfig(engine="llama", model=str(file), port=0, context=1024, parallel=AT_ONCE)) as server:
         yield server.ready()
 
 

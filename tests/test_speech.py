@@ -287,6 +287,13 @@ def test_values_of_a_form() -> None:
     assert request(unknown="1").ignored == ["unknown"]
 
 
+@pytest.mark.parametrize("name", ["model", "model_id"])
+def test_the_model_is_known_before_the_form_is_read(name: str) -> None:
+    content = body(FILE, field(name, "a"), field("stream", "true"))
+    asked = parse.name(b"".join(form.with_type(f"multipart/form-data; boundary={BOUNDARY}", [content])))
+    assert (asked.model, asked.stream) == ("a", True)
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [

@@ -24,6 +24,7 @@ SERVERS = {
     "llama": {"engine": "llama", "context": 2048},
     "mlx": {"engine": "mlx", "context": 2048},
     "hears": {"engine": "runners:HearingRunner", "context": 4096},
+    "plain": {"engine": "llama", "context": 2048, "defaults": "temperature=0"},  # for the documentation's examples
     "ranks": {"engine": "nitro.engines.backends.fake:FakeReranker", "context": 512},
 }
 
@@ -41,10 +42,8 @@ def servers(
     """Each is started when it is first asked for."""
     folder = tmp_path_factory.mktemp("servers")
     (folder / "hermes.jinja").write_text(TEMPLATE)
-    files = {
-        "scripted": {"chat_template": folder / "hermes.jinja"},
-        "llama": {"mmproj": str(write_oracle(smollm, folder / "mmproj.gguf", _names_of_colours(smollm)))},
-    }
+    sees = {"mmproj": str(write_oracle(smollm, folder / "mmproj.gguf", _names_of_colours(smollm)))}
+    files = {"scripted": {"chat_template": folder / "hermes.jinja"}, "llama": sees, "plain": sees}
     with ExitStack() as stack:
 
         def get(name: str, strict: bool) -> RunningServer:

@@ -72,15 +72,19 @@ def _call(command: list[str]) -> None:
     assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
 
 
-def run(program: Path, scratch: Path, settings: dict[str, str]) -> tuple[int, str]:
+def run(program: Path, scratch: Path, settings: dict[str, str], client: Path | None = None) -> tuple[int, str]:
     """Status and output of a client's program in its environment; it sees `settings`, and next to nothing of ours.
 
-    JavaScript looks for packages from where its file lies, so it runs as a copy beside them.
+    JavaScript looks for packages from where its file lies, so it runs as a copy beside them. `client`: the folder whose
+    environment it is; by default the program's own.
     """
-    if program.suffix == ".py":
-        command = [str(python(program.parent)), str(program)]
+    client = client or program.parent
+    if program.suffix == ".sh":
+        command = ["sh", "-e", str(program)]
+    elif program.suffix == ".py":
+        command = [str(python(client)), str(program)]
     else:
-        home = node(program.parent)
+        home = node(client)
         copies = [shutil.copy(file, home) for file in (program, *program.parent.parent.glob("*.mjs"))]
         command = ["node", str(copies[0])]
     variables = {

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from llama_scorer import LlamaScorer
-from mlx_scorer import MlxScorer
+from mlx_scorer import MlxScorer, with_fast_products
 from running import CEILING, RunningServer
 from same_answer import Scorer, assert_same_answer, tolerance
 
@@ -23,9 +23,17 @@ from nitro.records.replay.comparison import Compared
 pytestmark = pytest.mark.clients
 
 EXACT = ("scripted", "ranks")
-SCORERS: dict[str, Callable[[Path], Scorer]] = {"llama": LlamaScorer, "mlx": MlxScorer}
 MOST = 2  # requests of a kind to a real model
 LONG = "What the clients have asked is asked once more, and the answers are laid beside those of the first time. " * 8
+
+
+def _mlx(model: Path) -> Scorer:
+    scorer = MlxScorer(model)
+    scorer._model.network = with_fast_products(scorer._model.network)
+    return scorer
+
+
+SCORERS: dict[str, Callable[[Path], Scorer]] = {"llama": LlamaScorer, "plain": LlamaScorer, "mlx": _mlx}
 
 
 def test_recorded_traffic_gets_the_same_answers(running: dict[tuple[str, bool], RunningServer], smollm: Path) -> None:
