@@ -98,7 +98,7 @@ class Engine:
     async def ready(self) -> Any:
         return replace(INFO, template=self._case["template"])
 
-    async def generate(self, work: Any) -> Recording:
+    async def generate(self, work: Any, share: Any) -> Recording:
         return Recording(self._case, work.sequences, work.n, self._clock)
 
 
