@@ -6,6 +6,8 @@
 # make test-convert   the tests of conversion that need torch, which they install into the cache folder
 # make test-suites    other people's test cases: JSON Schema's suite, real schemas, llama.cpp's parser cases
 # make test-clients   other people's clients with Nitro, each in its own environment in the cache folder
+# make test-page      the page in Debian's Chromium, installed where apt can; ARGS="--screenshots" writes docs/screenshots anew
+# make page     build the page anew from web/ into nitro/web/, with Node 20
 # make lint     ruff and mypy
 # make bench    measure Nitro beside llama-server and others, which are built first; writes bench/results.md; ARGS="--rows 1,8"
 # make soak     hostile requests, kills and damaged models; writes soak/results.md; ARGS="--short" takes a few minutes
@@ -16,7 +18,7 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: install install-test serve test test-fast test-convert test-suites test-clients lint bench soak docs site clean
+.PHONY: install install-test serve test test-fast test-convert test-suites test-clients test-page page lint bench soak docs site clean
 
 install:
 	@$(PYTHON) scripts/install.py serve
@@ -48,6 +50,14 @@ test-suites:
 test-clients:
 	@$(PYTHON) scripts/install.py test
 	@exec .venv/bin/python -m pytest -m clients tests/clients $(ARGS)
+
+test-page:
+	@$(PYTHON) scripts/install.py test
+	@$(PYTHON) scripts/chromium.py
+	@exec .venv/bin/python -m pytest -m page -rs tests/page $(ARGS)
+
+page:
+	cd web && npm ci --ignore-scripts --no-audit --no-fund && npm run build
 
 lint:
 	@$(PYTHON) scripts/install.py test
@@ -83,5 +93,5 @@ site:
 	@exec .venv/bin/python -m scripts.site
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	rm -rf .venv web/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
 	find nitro tests scripts bench soak -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,6 +18,7 @@ NitroError
 │   ├── EngineDown         no engine is running now: 503, may be sent again
 │   │   └── EngineDied     it died while it worked on the request: 503, not to be sent again
 │   ├── SequenceFailed     a step failed for this sequence: 500
+│   ├── RequestAborted     somebody else than its client ended it: 503, not to be sent again
 │   ├── SchemaViolated       the answer breaks the requested schema: 422
 │   └── ServerClosing      the server is stopping: 503
 ├── TemplateError          the chat template refused the messages: 400
@@ -158,6 +159,13 @@ class EngineDied(EngineDown):
 
 class SequenceFailed(EngineError):
     """A step of the engine failed for this sequence."""
+
+
+class RequestAborted(EngineError):
+    """Somebody ended the request who looks after the server."""
+
+    def __init__(self) -> None:
+        super().__init__("The request was aborted by somebody who watches the server.")
 
 
 class SchemaViolated(EngineError):

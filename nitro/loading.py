@@ -16,6 +16,7 @@ from nitro.engines.options import EngineOptions
 from nitro.engines.sampling_defaults import SamplingDefaults
 from nitro.engines.types import EngineSpec
 from nitro.errors import StartError
+from nitro.load_output import LoadOutput
 from nitro.models import files, keep_alive, model_source, projectors
 from nitro.models.load_plan import LoadPlan, Wanted
 from nitro.models.model_source import ModelSource
@@ -40,6 +41,7 @@ class Loading:
         for --defaults that are none."""
         self._config, self._metrics, self._many = config, metrics, many
         self._spare = Spare(config.engine)
+        self._output = LoadOutput()
         self._defaults = read_defaults(config.defaults, f"--defaults {config.defaults}")
 
     def default(self, source: ModelSource, spec: EngineSpec, template: str | None) -> tuple[Wanted, LoadPlan]:
@@ -87,7 +89,8 @@ class Loading:
         config, metrics = self._config, self._metrics.of(model)
         comes_back = not config.exit_on_engine_failure
         first = first or self._spare.take(plan.spec)
-        return Engine(plan.spec, config.max_queue, metrics, comes_back=comes_back, first=first)
+        told = self._output.of(model)
+        return Engine(plan.spec, config.max_queue, metrics, comes_back=comes_back, first=first, loading=told)
 
     def prepare(self) -> None:
         """Have a process for the next load, which returns at once. Called when the last one is done."""

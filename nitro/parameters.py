@@ -31,6 +31,7 @@ class Param:
     unlimited: bool = False  # takes NO_LIMIT, too
     choices: tuple[str, ...] = ()
     capability: str | None = None  # of GET /v1/models: whether the model has it. None: every model has
+    older: bool = False  # another parameter means the same, and is to be used
 
 
 @cache

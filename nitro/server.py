@@ -38,6 +38,9 @@ from nitro.records import recorder
 from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
 from nitro.service.intake.lanes import Intake
+from nitro.service.live.feed import Feed
+from nitro.service.live.requests import Requests
+from nitro.service.live.watches import Watches
 from nitro.service.metrics import Metrics
 from nitro.state.store import Store
 from nitro.system import folders, gc_tuning, signals, terminal
@@ -75,9 +78,12 @@ class Server:
         self._loads = loading.Loading(config, metrics, many=offered is not None)
         self.models = self._pool(self._loads, offered)
         guard = _guard(config)
+        requests = Requests()
+        self.live = Feed(Watches(self.models, metrics), requests, __version__)
         self.intake = Intake(readers=READERS, first=self._launch.intake, media=config.media_limits())
-        self.service = GenerationService(self.models, self.intake, metrics, config.strict)
-        embedding = EmbeddingService(self.models, self.intake, metrics, config.strict, config.embedding_overflow)
+        self.service = GenerationService(self.models, self.intake, metrics, config.strict, requests)
+        overflow = config.embedding_overflow
+        embedding = EmbeddingService(self.models, self.intake, metrics, config.strict, overflow, requests)
         keeps = not config.no_state
         folder = config.state or folders.state()
         self.store = Store(folder, config.state_days, config.state_size * 2**30) if keeps else None
@@ -96,6 +102,7 @@ class Server:
             embedding,
             fetching,
             self.recorder,
+            self.live,
         )
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
@@ -184,6 +191,7 @@ class Server:
     def stop(self) -> None:
         """Begin to stop: open streams get an error event."""
         self._http.stop()
+        self.live.stop()
         self._kept.stop()  # first: what runs in the background has not failed
         self.models.stop(ServerClosing("The server is stopping."))
 
@@ -250,12 +258,12 @@ async def _run(config: ServeConfig, launch: Launch) -> None:
 
 
 def banner(server: Server, model: ServedModel | None = None, info: ModelInfo | None = None) -> None:
-    """Print what was loaded, where it computes, and the URL."""
+    """Print what was loaded, where it computes, the page and the URL."""
     config = server.config
     rows = _described(model, info, config.draft) if model and info else {"model": "none is loaded yet"}
     if server.recorder:
         rows["records"] = f"every request and its reply, in {server.recorder.folder}"
-    rows = {**rows, "URL": f"{server.url}/v1"}
+    rows = {**rows, "chat": f"{server.url}/ in a browser", "URL": f"{server.url}/v1"}
     terminal.say(f"Nitro {__version__}", err=True, bold=True)
     terminal.facts(rows, err=True)
     if not config.api_key and config.host not in ("127.0.0.1", "::1", "localhost"):

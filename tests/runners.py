@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from nitro.engines.backends.fake import EOG, FakeRunner, FakeSeer, FakeTokenizer
 from nitro.engines.runner import Chunk, LoadError, Result, StepFailed
 from nitro.engines.types import EngineSpec
+from nitro.engines.weights_read import OF_THIS_PROCESS
 
 
 class GatedRunner(FakeRunner):
@@ -41,6 +42,15 @@ class GatedRunner(FakeRunner):
             self._gate.recv(1)
         except OSError:
             pass  # no gate, or opened for good
+
+
+class SlowlyLoaded(GatedRunner):
+    """Reads 300 of 1000 bytes, and the rest when the gate accepts."""
+
+    def __init__(self, spec: EngineSpec):
+        OF_THIS_PROCESS.begin(1000)
+        OF_THIS_PROCESS.add(300)
+        super().__init__(spec)
 
 
 class FaultyRunner(GatedRunner):

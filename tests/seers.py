@@ -30,21 +30,28 @@ class Seer(MlxRunner):
         self._known: dict[bytes, list[int]] = {}
         self.media_thread = ThreadPoolExecutor(1)
 
-    def read(self, case: tuple[str | int, ...]) -> list[int]:
-        """Ids of a prompt of texts and pictures by number."""
+    def read(self, case: tuple[str | int | bytes | list[int], ...]) -> list[int]:
+        """Ids of a prompt of texts and pictures by number; or of ids and files, around which nothing is written."""
         return self.media_thread.submit(self._read, case).result()
 
-    def _read(self, case: tuple[str | int, ...]) -> list[int]:
+    def _read(self, case: tuple[str | int | bytes | list[int], ...]) -> list[int]:
         tokens: list[int] = []
         family = getattr(self._model.network, "family", None)
         around = self.tokenizer.encode(tiny_vision.AROUND.get(family.module, "") if family else "")
         for part in case:
-            tokens += self.tokenizer.encode(part) if isinstance(part, str) else around + self._picture(part) + around
+            if isinstance(part, list):
+                tokens += part
+            elif isinstance(part, bytes):
+                tokens += self._picture(part)
+            elif isinstance(part, str):
+                tokens += self.tokenizer.encode(part)
+            else:
+                tokens += around + self._picture(tiny_vision.picture(part)) + around
         return tokens
 
-    def _picture(self, number: int) -> list[int]:
+    def _picture(self, file: bytes) -> list[int]:
         assert self.media
-        media = Media.of("image", tiny_vision.picture(number), "messages[0].content[0].image_url")
+        media = Media.of("image", file, "messages[0].content[0].image_url")
         if media.digest not in self._known:
             tokens: list[int] = []
             for piece in self.media.pieces(media):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from doctored import doctor
 from gguf import GGMLQuantizationType as Type
+from kept_files import quantized
 from mlx import nn
 from mlx_lm.models.mla import MultiLinear
 from mlx_lm.models.switch_layers import SwitchLinear
@@ -72,7 +73,7 @@ def test_every_type_that_llama_cpp_writes(wide: Path, tmp_path: Path, kind: str)
 def test_types_that_take_long_to_write(wide: Path, tmp_path: Path) -> None:
     """All of them in one file, each for one matrix of the first layer."""
     others = {rf"blk\.0\.{name}": kind for name, kind in zip(PLAIN_LAYER, SLOW, strict=False)}
-    file = quantize(wide, tmp_path / "some.gguf", "Q8_0", others=others)
+    file = quantized(wide, tmp_path / "some.gguf", "Q8_0", others)
     assert {tensor.tensor_type.name for tensor in gguf.GGUFReader(file).tensors} == {*SLOW, "Q8_0", "F32"}
     assert divergence(file, random_tokens(100), in_float32(file)).mean() < limits.BLOCKS.nats
 

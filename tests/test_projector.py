@@ -14,6 +14,7 @@ from tiny_models import write_gguf
 
 from nitro.config import ServeConfig
 from nitro.engines import pictures
+from nitro.engines.backends.llama import projector
 from nitro.engines.backends.llama.projector import is_sound
 from nitro.engines.backends.llama.runner import LlamaRunner
 from nitro.engines.media import Media
@@ -151,6 +152,14 @@ def test_sizes(runner: LlamaRunner, size: tuple[int, int]) -> None:
     assert runner.media
     (run,) = runner.media.pieces(image(file_of(Image.new("RGB", size, "red"))))
     assert np.isfinite(runner.media.encode(run).values).all()
+
+
+def test_sounds_that_llama_cpp_cannot_compute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projector, "ABORTS", ("mlp",))
+    runner = LlamaRunner(spec(folder))
+    about = runner.info.media
+    runner.close()
+    assert about and about.image and not about.audio and "'mlp'" in about.why_not
 
 
 def test_a_line_is_refused(runner: LlamaRunner) -> None:

@@ -143,10 +143,10 @@ def test_what_cannot_be_told_is_its_requests_error(serve, gate: Gate) -> None:
 
 
 def test_every_verb_has_a_handler_and_every_answer_a_receiver() -> None:
-    """But for those of the process itself: Import and Load are the reader's, Ready and LoadFailed are the keeper's."""
+    """But for those of the process itself: Import and Load are the reader's, what answers a Load is the keeper's."""
     assert set(handlers.HANDLERS) == {*get_args(messages.ToEngine)} - {messages.Import, messages.Load}
     receivers = Engine(EngineSpec(FAKE, ""))._receivers
-    assert set(receivers) == {*get_args(messages.FromEngine)} - {messages.Ready, messages.LoadFailed}
+    assert set(receivers) == {*get_args(messages.FromEngine)} - {messages.Loading, messages.Ready, messages.LoadFailed}
 
 
 def test_a_request_that_comes_before_the_model_is_loaded_is_left_out() -> None:

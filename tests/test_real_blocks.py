@@ -12,6 +12,7 @@ import pytest
 import stored_tensors
 from doctored import doctor
 from gguf import GGMLQuantizationType as Type
+from kept_files import quantized
 from llama_scorer import LlamaScorer
 from mlx import nn
 from mlx_scorer import MlxScorer
@@ -69,7 +70,7 @@ def smollm_in_all(smollm: Path, tmp_path_factory: pytest.TempPathFactory) -> Cas
     """One matrix of each layer, whose rows are 1536 wide, in another type; the others in one that is soon written."""
     file = tmp_path_factory.mktemp("smollm") / "all.gguf"
     others = {rf"blk\.{layer}\.ffn_down": kind for layer, kind in enumerate(KINDS)}
-    return Case(quantize(smollm, file, "Q8_0", pure=False, others=others), random_tokens(16))
+    return Case(quantized(smollm, file, "Q8_0", others, pure=False), random_tokens(16))
 
 
 @pytest.fixture(scope="module")

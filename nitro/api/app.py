@@ -8,7 +8,9 @@ from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
-from nitro.api import error_responses, health, model_list, records
+from nitro import __version__
+from nitro.api import error_responses, health, model_list, page, records
+from nitro.api import live as live_routes
 from nitro.api.anthropic import routes as anthropic
 from nitro.api.audio import routes as audio
 from nitro.api.auth import Guard
@@ -35,6 +37,8 @@ from nitro.models.pool import Pool
 from nitro.records.recorder import Recorder
 from nitro.service.embedding import EmbeddingService
 from nitro.service.generation import GenerationService
+from nitro.service.live.feed import Feed
+from nitro.service.live.watches import Watches
 from nitro.service.metrics import Metrics
 from nitro.service.tokens import TokenService
 
@@ -59,10 +63,12 @@ def make_app(
     embedding: EmbeddingService | None = None,
     fetching: Fetching | None = None,
     recorder: Recorder | None = None,
+    live: Feed | None = None,
 ) -> RequestMiddleware:
     """The ASGI application over these models. `max_body`: bytes of a request's body. `stop`: begins to stop the
     server. `kept`: responses in the background, with the memory of all; None: nothing is kept. Without `embedding`
-    nothing is embedded; without `fetching` models neither come nor go; without `recorder` nothing is recorded."""
+    nothing is embedded; without `fetching` models neither come nor go; without `recorder` nothing is recorded. `live`:
+    tells what the server is doing."""
     kept = kept or Background(Memory(None), service, served, ResponsesRenderer, 1)
     first = FirstNitro(served, stop, service.strict)
     app = _Application(
@@ -85,7 +91,9 @@ def make_app(
             health.health,
             health.healthz,
             health.metrics,
+            *live_routes.HANDLERS,
             openapi_document,
+            *page.HANDLERS,
             *llama_server.HANDLERS,
             *llama_adapters.HANDLERS,
             *first_nitro.HANDLERS,
@@ -107,6 +115,7 @@ def make_app(
                 "fetching": fetching or Fetching(served, None, allowed=False),
                 "has_key": guard.has_key,
                 "recorder": recorder,
+                "live": live or Feed(Watches(served, metrics), service.requests, __version__),
             }
         ),
         exception_handlers={

@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from nitro.api import name_patterns
+from nitro.api import name_patterns, page
 from nitro.errors import ApiError
 
 OPEN_PATHS = ("/health", "/healthz")
@@ -50,21 +50,23 @@ class Guard:
             name = shlex.quote(_name(host))  # somebody may copy it into a shell
             raise ApiError(403, f"Host {host!r} is not allowed; start the server with --allow-host {name}.")
         origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and not self._knows_origin(origin):
+        if origin and not self._knows_origin(origin, host):
             how = (
                 f"; start the server with --allow-origin {shlex.quote(origin)}"
                 if name_patterns.is_origin(origin)
                 else ""
             )
             raise ApiError(403, f"Origin {origin[:300]!r} is not allowed{how}.")
-        if method != "OPTIONS" and path not in OPEN_PATHS and not self._has_key(headers):
+        needs_key = method != "OPTIONS" and path not in OPEN_PATHS and not page.is_asked(path, headers)
+        if needs_key and not self._has_key(headers):
             message = "Missing or incorrect API key: send it as 'Authorization: Bearer KEY', or 'x-api-key: KEY'."
             raise ApiError(401, message, code="invalid_api_key")
 
     def cors(self, method: str, headers: Headers) -> dict[bytes, bytes]:
         """The headers that make a browser show the response to the page that called."""
         origin = headers.get(b"origin")
-        if origin is None or not self._knows_origin(origin.decode("latin-1")):
+        host = headers.get(b"host", b"")
+        if origin is None or not self._knows_origin(origin.decode("latin-1"), host.decode("latin-1")):
             return {}
         allowed = {b"access-control-allow-origin": origin, b"vary": b"Origin"}
         if method != "OPTIONS":
@@ -76,9 +78,12 @@ class Guard:
         name = _name(host)
         return _is_address(name) or self._hosts.fullmatch(name) is not None
 
-    def _knows_origin(self, origin: str) -> bool:
-        """Any origin is allowed if there is a key: a page that does not have it gets nothing."""
-        return self._api_key is not None or self._origins.fullmatch(origin) is not None
+    def _knows_origin(self, origin: str, host: str) -> bool:
+        """Any origin is allowed if there is a key: a page that does not have it gets nothing. Our own page's is that
+        of the `Host`, which is known by then."""
+        if self._api_key is not None or self._origins.fullmatch(origin):
+            return True
+        return bool(host) and origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
 
     def _has_key(self, headers: Headers) -> bool:
         """OpenAI's clients send it in one header, Anthropic's in the other or in both. The comparison takes the same

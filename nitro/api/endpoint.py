@@ -151,6 +151,7 @@ def principal_of(request: Request) -> Principal:
         users.user_of(request.scope),
         is_trusted(request),
         recording.follower(request.scope),
+        request.scope["path"],
     )
 
 

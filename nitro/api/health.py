@@ -27,8 +27,18 @@ async def health(request: Request) -> Response[schema.Health]:
     pool = served(request)
     entry = pool.default_entry
     status, reason = _well(entry) if entry else ("ok", None)
-    models = [schema.ModelHealth(each.id, each.state, each.reason) for each in pool.entries()] if pool.by_name else []
-    return Response(schema.Health(status, reason, models), status_code=200 if status == "ok" else 503)
+    models = [_told(each) for each in pool.entries()] if pool.by_name else []
+    loading = _loading(entry) if entry else None
+    return Response(schema.Health(status, reason, models, loading), status_code=200 if status == "ok" else 503)
+
+
+def _told(entry: PoolEntry) -> schema.ModelHealth:
+    return schema.ModelHealth(entry.id, entry.state, entry.reason, _loading(entry))
+
+
+def _loading(entry: PoolEntry) -> schema.LoadedBytes | None:
+    progress = entry.loading
+    return schema.LoadedBytes(progress.read, progress.total) if progress else None
 
 
 def _well(entry: PoolEntry) -> tuple[Status, str | None]:

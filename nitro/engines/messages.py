@@ -3,7 +3,7 @@
 A verb is a message to the engine and the messages that answer it:
 
     Import      → nothing                               before Load, or not at all
-    Load        → Ready | LoadFailed                    once
+    Load        → Loading after Loading, then Ready | LoadFailed; once
     Generate    → Accepted, then Step after Step | Rejected | TooLong
     Embed       → Accepted, then Embedded after Embedded, maybe EmbeddingFailed | Rejected | TooLong
     Tokenize    → Tokenized | Rejected | TooLong
@@ -11,6 +11,7 @@ A verb is a message to the engine and the messages that answer it:
     LoadAdapter → AdapterLoaded | Rejected
     DropAdapter → AdapterDropped                        once nothing applies it any more
     Abort       → nothing
+    Watch       → Slots after Slots, until the next Watch ends it
 
 How to add one: a message below, in `Request`; its answers in `FromEngine`; a handler in `worker/handlers.py`; and who
 receives the answers in `client/engine.py`.
@@ -21,7 +22,7 @@ import msgspec
 from nitro.engines.adapters import AdapterInfo, AdapterSource
 from nitro.engines.media import MediaKind
 from nitro.engines.shares import NOBODYS, Share
-from nitro.engines.types import EngineSpec, ModelInfo, Output, Overflow, StepRecord
+from nitro.engines.types import EngineSpec, LoadProgress, ModelInfo, Output, Overflow, SlotState, StepRecord
 from nitro.system.frames import WireMessage
 
 # To the engine
@@ -97,7 +98,19 @@ class Abort(WireMessage, frozen=True):
     ids: list[int]
 
 
+class Watch(WireMessage, frozen=True):
+    """Somebody watches what the slots hold, or nobody any more."""
+
+    active: bool
+
+
 # From the engine
+
+
+class Loading(WireMessage, frozen=True):
+    """So much of the weights is read. It comes a few times a second, where a load takes as long."""
+
+    progress: LoadProgress
 
 
 class Ready(WireMessage, frozen=True):
@@ -176,6 +189,12 @@ class Step(WireMessage, frozen=True):
     outputs: list[Output]
 
 
+class Slots(WireMessage, frozen=True):
+    """What the slots hold that hold anything."""
+
+    slots: list[SlotState]
+
+
 class Embedded(WireMessage, frozen=True):
     """Vectors of some of a request's inputs: float32, little endian, of length 1."""
 
@@ -193,9 +212,10 @@ class EmbeddingFailed(WireMessage, frozen=True):
 
 Question = Tokenize | Detokenize | LoadAdapter | DropAdapter  # answered by one message
 Answer = Tokenized | Detokenized | AdapterLoaded | AdapterDropped
-Request = Generate | Embed | Question | Abort
+Request = Generate | Embed | Question | Abort | Watch
 ToEngine = Import | Load | Request
-FromEngine = Ready | LoadFailed | Accepted | Answer | Rejected | TooLong | Step | Embedded | EmbeddingFailed
+Generating = Accepted | Rejected | TooLong | Step | Embedded | EmbeddingFailed
+FromEngine = Loading | Ready | LoadFailed | Generating | Answer | Slots
 
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
 decode_from_engine = msgspec.msgpack.Decoder(FromEngine).decode

@@ -43,7 +43,8 @@ class SamplingOptions(Struct, frozen=True):
         _repetition("Divide the logits of tokens that already occurred by this; multiply negative ones. 1: off."),
     ] = None
     repeat_penalty: Annotated[
-        float | None, _repetition("llama-server's name for `repetition_penalty`.", alias_of="repetition_penalty")
+        float | None,
+        _repetition("llama-server's name for `repetition_penalty`.", alias_of="repetition_penalty", older=True),
     ] = None
     frequency_penalty: Annotated[
         float | None,

@@ -271,6 +271,24 @@ class Admission(Struct, frozen=True, array_like=True, gc=False):
     written: int = 0  # tokens that it computes, and that stay in the prefix cache because the request says so
 
 
+class SlotState(Struct, frozen=True, array_like=True):
+    """What one slot of the KV cache holds. An idle one is a cached prefix: it has no `id`."""
+
+    slot: int
+    held: int  # tokens
+    id: int | None = None  # the sequence that has it
+    prompt: int = 0  # tokens of its prompt; once the slot holds so many it decodes
+    cached: int = 0  # tokens that the slot held when the sequence got it
+    offloaded: bool = False  # beside the pool
+
+
+class LoadProgress(Struct, frozen=True):
+    """How far a load has come: bytes of weights."""
+
+    read: int
+    total: int
+
+
 class StepRecord(Struct, frozen=True, array_like=True):
     """What the engine did in one step, and how things stand after it.
 

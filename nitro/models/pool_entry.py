@@ -12,6 +12,7 @@ from nitro.engines import adapters
 from nitro.engines.adapters import AdapterSource
 from nitro.engines.client.engine import Engine
 from nitro.engines.client.state import EngineState
+from nitro.engines.types import LoadProgress
 from nitro.errors import ApiError, EngineDown, NitroError
 from nitro.models import names
 from nitro.models.handle import ServedModel
@@ -33,6 +34,7 @@ class PoolEntry(Struct, frozen=True, kw_only=True):
     reason: str | None  # why it is not well
     bytes: int
     context: int | None  # tokens; None: not known
+    resident: bool  # it has an engine
     leases: int
     idle: float | None  # seconds without a request; None: it is not loaded, or works
     keep_alive: float | None = None  # seconds of idleness after which it is unloaded; None: never, or not loaded
@@ -40,6 +42,7 @@ class PoolEntry(Struct, frozen=True, kw_only=True):
     wanted: Wanted
     served: ServedModel | None  # None: it has not been loaded yet
     adapters: list[AdapterSource] = []  # an AdapterInfo each, where it is loaded
+    loading: LoadProgress | None = None  # how far a load of it is
 
     def adapter(self, name: str | None) -> AdapterSource | None:
         """See names.among."""
@@ -175,6 +178,7 @@ class Member:
             reason=reason,
             bytes=self.bytes if self.resident else self.file_bytes,
             context=info.context if info else None,
+            resident=self.resident,
             leases=self.leases,
             idle=max(now - self.idle_since, 0.0) if info and not self.leases else None,
             keep_alive=None if self.pinned else self.keep_alive,
@@ -182,6 +186,7 @@ class Member:
             wanted=self.wanted,
             served=self.served,
             adapters=list(self.adapters),
+            loading=self.served.engine.progress if self.served and self.resident else None,
         )
 
     def _state(self) -> tuple[State, str | None]:

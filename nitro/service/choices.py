@@ -3,6 +3,7 @@
 bytes → text → channels → stop strings, which the content alone is searched for: reasoning and calls are no answer
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from nitro.service.events import (
     TextDelta,
     TokenUsage,
 )
-from nitro.text.deltas import ChannelDelta, Parser, PlainParser, merged
+from nitro.text.deltas import Channel, ChannelDelta, Parser, PlainParser, merged
 from nitro.text.detokenizer import Detokenizer
 from nitro.text.stops import StopMatcher
 from nitro.text.tool_formats.format import any_id
@@ -50,12 +51,14 @@ class Run(NamedTuple):
 
 
 class _Begun(NamedTuple):
-    """Where a run begins: `at` is a place in the text of its channel, `scored` one in `content_scored`."""
+    """Where a run begins: `at` is a place in the text of its channel, `scored` one in `content_scored`. `since`:
+    time.monotonic() when it began."""
 
-    channel: str
+    channel: Channel
     call: int
     at: int
     scored: int
+    since: float
 
 
 @dataclass(slots=True)
@@ -130,13 +133,21 @@ class ChoiceAssembler:
             found.append(Run(run.channel, text, 0, self.content_scored[run.scored : after.scored if after else None]))
         return found
 
+    @property
+    def begun(self) -> list[tuple[Channel, float]]:
+        """The channel of each run so far, and time.monotonic() when it began."""
+        return [(run.channel, run.since) for run in self._runs]
+
     def _note_run(self, delta: ChannelDelta) -> None:
         last = self._runs[-1] if self._runs else None
         if (delta.text or delta.name is not None) and (
             last is None or last.channel != delta.channel or last.call != delta.call
         ):
             said = {"content": self._content, "reasoning": self._reasoning}.get(delta.channel, [])
-            self._runs.append(_Begun(delta.channel, delta.call, sum(map(len, said)), len(self.content_scored)))
+            self._begin_run(delta.channel, delta.call, sum(map(len, said)))
+
+    def _begin_run(self, channel: Channel, call: int, at: int) -> None:
+        self._runs.append(_Begun(channel, call, at, len(self.content_scored), time.monotonic()))
 
     def feed(self, output: Output) -> list[Event]:
         """What the output adds. Raises nothing: an output with finish "error" never gets here."""
@@ -167,7 +178,7 @@ class ChoiceAssembler:
         self._decoded += len(text)
         self._length += len(text)
         if text and (not self._runs or self._runs[-1].channel != "content"):
-            self._runs.append(_Begun("content", 0, sum(map(len, self._content)), len(self.content_scored)))
+            self._begin_run("content", 0, sum(map(len, self._content)))
         self._text.append(text)
         self._content.append(text)
         self.ids += output.tokens

@@ -11,15 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nitro.engines.types import Overflow
-from nitro.errors import EngineError, TemplateError
 from nitro.models.lease import Lease
 from nitro.models.pool import Pool
-from nitro.service import follower
+from nitro.service import endings, follower
 from nitro.service.asked import Asked
-from nitro.service.disconnects import ClientDisconnected, unless_disconnected
-from nitro.service.failures import as_api_error
+from nitro.service.disconnects import unless_disconnected
 from nitro.service.intake.lanes import Intake
 from nitro.service.intake.messages import PreparedEmbedding
+from nitro.service.live.requests import Requests
 from nitro.service.metrics import Metrics
 from nitro.service.request_log import RequestLog
 from nitro.service.requests import Principal, RawRequest
@@ -58,15 +57,22 @@ class EmbeddingService:
     """Embeddings of the models of one server. Belongs to the event loop."""
 
     def __init__(
-        self, models: Pool, intake: Intake, metrics: Metrics, strict: bool = False, overflow: Overflow = "error"
+        self,
+        models: Pool,
+        intake: Intake,
+        metrics: Metrics,
+        strict: bool = False,
+        overflow: Overflow = "error",
+        requests: Requests | None = None,
     ):
         """`strict`: parameters that would be ignored are refused. `overflow`: what becomes of inputs that are too
-        long, where a request does not say."""
+        long, where a request does not say. `requests`: those of the server, to be told of."""
         self._models = models
         self._intake = intake
         self._metrics = metrics
         self._strict = strict
         self._overflow = overflow
+        self._requests = requests or Requests()
 
     async def embed(
         self, raw: RawRequest, principal: Principal, asked: Callable[[Asked], None] | None = None
@@ -77,7 +83,7 @@ class EmbeddingService:
         Raises ApiError for everything that is wrong with it or keeps the engine from it, and ClientDisconnected.
         """
         lease: Lease | None = None
-        log = follower.begin(principal, self._metrics)
+        log = follower.begin(principal, self._metrics, self._requests)
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))
@@ -88,10 +94,7 @@ class EmbeddingService:
             log.end()
             return embedded
         except BaseException as error:
-            left = not isinstance(error, Exception) or isinstance(error, ClientDisconnected)
-            log.end("left" if left else f"error {as_api_error(error, raw.prompt_param).status}: {error}")
-            if isinstance(error, (EngineError, TemplateError)):
-                raise as_api_error(error, raw.prompt_param) from error
+            endings.end(error, log, raw.prompt_param)
             raise
         finally:
             if lease:

@@ -12,6 +12,7 @@ from nitro.errors import (
     EngineDown,
     PromptRejected,
     PromptTooLong,
+    RequestAborted,
     RequestRefused,
     SchemaViolated,
     ServerClosing,
@@ -41,6 +42,8 @@ def as_api_error(error: BaseException, prompt: str = "messages") -> ApiError:
             return ApiError(429, str(error), type="requests", code="rate_limit_exceeded", retry_after=RETRY_AFTER)
         case RequestRefused():
             return ApiError(422, str(error), type="server_error", param=prompt, code="engine_died")
+        case RequestAborted():
+            return ApiError(503, str(error), type="server_error", code="request_aborted")
         case EngineDied():
             return ApiError(503, str(error), type="server_error", code="engine_died")
         case EngineDown():

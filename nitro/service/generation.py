@@ -11,18 +11,17 @@ Knows no HTTP and no protocol.
 
 import logging
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from nitro.engines.client.generation import Generation
 from nitro.engines.types import ModelInfo, Output
-from nitro.errors import EngineError, NitroError, PromptTooLong, TemplateError
+from nitro.errors import NitroError, PromptTooLong
 from nitro.models.handle import ServedModel
 from nitro.models.lease import Lease
 from nitro.models.pool import Pool
-from nitro.service import follower, ignored_parameters
+from nitro.service import endings, follower, ignored_parameters
 from nitro.service.asked import Asked
 from nitro.service.choices import Choices, OutputSpec
 from nitro.service.delivery import Delivery, Sink
@@ -32,6 +31,7 @@ from nitro.service.failures import as_api_error
 from nitro.service.intake.lanes import Intake
 from nitro.service.intake.messages import OutputOptions, Prepared, Rendered, decode_tools
 from nitro.service.intake.shortened import TRIES, next_share
+from nitro.service.live.requests import Requests
 from nitro.service.metrics import Metrics
 from nitro.service.renderer import Answer, Renderer
 from nitro.service.request_log import RequestLog
@@ -45,12 +45,20 @@ bugs = logging.getLogger("nitro.api")
 class GenerationService:
     """Generations on the models of one server. Belongs to the event loop."""
 
-    def __init__(self, models: Pool, intake: Intake, metrics: Metrics, strict: bool = False):
-        """`strict`: parameters that would be ignored are refused."""
+    def __init__(
+        self,
+        models: Pool,
+        intake: Intake,
+        metrics: Metrics,
+        strict: bool = False,
+        requests: Requests | None = None,
+    ):
+        """`strict`: parameters that would be ignored are refused. `requests`: those of the server, to be told of."""
         self._models = models
         self._intake = intake
         self._metrics = metrics
         self.strict = strict
+        self.requests = requests or Requests()
 
     @property
     def may_wait(self) -> bool:
@@ -70,7 +78,7 @@ class GenerationService:
         """
         raw = RawRequest.of(request) if isinstance(request, GenerationRequest) else request
         lease: Lease | None = None
-        log = follower.begin(principal, self._metrics)
+        log = follower.begin(principal, self._metrics, self.requests)
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))
@@ -83,10 +91,7 @@ class GenerationService:
         except BaseException as error:
             if lease:
                 lease.release()
-            log.end("left" if _is_disconnect(error) else f"error {as_api_error(error).status}: {error}")
-            _forget(error)
-            if isinstance(error, (EngineError, TemplateError)):
-                raise as_api_error(error, raw.prompt_param) from error
+            endings.end(error, log, raw.prompt_param)
             raise
         return GenerationStream(accepted, raw.prompt_param, principal, lease, log)
 
@@ -100,7 +105,7 @@ class GenerationService:
         """Read a request that wants no generation, or nothing but its prompt. Returns what `ask` makes of it, for which
         its model is there. Raises what `generate` does."""
         lease: Lease | None = None
-        log = follower.begin(principal, self._metrics)
+        log = follower.begin(principal, self._metrics, self.requests)
         try:
             body = await raw.body()
             known = await unless_disconnected(principal, self._asked(raw, body))
@@ -111,10 +116,7 @@ class GenerationService:
             log.end("told")
             return answer
         except BaseException as error:
-            log.end("left" if _is_disconnect(error) else f"error {as_api_error(error).status}: {error}")
-            _forget(error)
-            if isinstance(error, (EngineError, TemplateError)):
-                raise as_api_error(error, raw.prompt_param) from error
+            endings.end(error, log, raw.prompt_param)
             raise
         finally:
             if lease:
@@ -395,15 +397,3 @@ class GenerationStream:
         self._generation.abort()
         self._lease.release()
         self._log.end(how)
-
-
-def _is_disconnect(error: BaseException) -> bool:
-    return not isinstance(error, Exception) or isinstance(error, ClientDisconnected)
-
-
-def _forget(error: BaseException | None) -> None:
-    """Clear the frames that an exception holds: a request may be megabytes, and such frames make cycles, which the
-    garbage collector looks for rarely."""
-    while error:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__

@@ -1,23 +1,36 @@
-"""When things happen in one request: time to first token and so on, for its log line, its timings and the metrics."""
+"""When things happen in one request: time to first token and so on, for its log line, its timings, the metrics, and
+whoever watches the server."""
 
+import asyncio
 import logging
 import time
 
+from nitro.engines.client.generation import Generation
+from nitro.errors import RequestAborted
 from nitro.service.choices import Choices
 from nitro.service.events import GenerationTimings
+from nitro.service.live.requests import Requests
+from nitro.service.live.state import LiveRequest, LiveSpan, Phase
 from nitro.service.metrics import Metrics
 
 log = logging.getLogger("nitro.request")
 
 MAX_IGNORED = 200  # characters of a line
+MAX_SPANS = 32  # of an answer
+ENDS: dict[str | None, Phase] = {None: "done", "told": "done", "left": "left"}  # by how it ended; else it failed
 
 
 class RequestLog:
     """Notes when things happen, from the request's head on. `end` writes the log line, once, and feeds the metrics."""
 
-    def __init__(self, id: str, metrics: Metrics):
+    def __init__(self, id: str, metrics: Metrics, requests: Requests, route: str, left: asyncio.Future[None]):
+        """`requests`: those of the server. `route`, `left`: see Principal."""
         self.id = id
+        self._route = route
+        self._left = left
         self._metrics = metrics
+        self._requests = requests
+        self.aborted: RequestAborted | None = None  # somebody else than its client has ended it
         self.model = "-"
         self.adapter: str | None = None  # of the model, that answers in its place
         self.choices: Choices | None = None
@@ -26,11 +39,14 @@ class RequestLog:
         self.template: str | None = None  # the source of the chat template that the prompt was made with
         self.how: str | None = None  # it ended: see `end`
         self._embedded: dict[str, int] = {}  # what is told of a request for embeddings
+        self._since = time.time()
         self._began = time.monotonic()
         self._accepted = self._began
         self._first: float | None = None
         self._last = 0.0
-        self._ended = False
+        self._end_time: float | None = None
+        self._how: str | None = None
+        requests.begin(self)
 
     def of(self, model: str) -> None:
         """The request is for this model."""
@@ -43,6 +59,7 @@ class RequestLog:
 
     def embedded(self, inputs: int, tokens: int) -> None:
         """The engine has accepted so many inputs, of so many tokens together."""
+        self._accepted = time.monotonic()
         self._embedded = {"inputs": inputs, "prompt": tokens}
 
     def burst(self) -> None:
@@ -91,11 +108,15 @@ class RequestLog:
 
     def end(self, how: str | None = None) -> None:
         """`how`: "left", or an error; None: the finish reasons say it."""
-        if self._ended:
+        if self._end_time is not None:
             return
-        self._ended = True
+        self._end_time = time.monotonic()
+        if self.aborted and how == "left":
+            how = f"error: {self.aborted}"
         self.how = how
         how = how and "".join(c if c.isprintable() else " " for c in how)  # a client's words make no line of their own
+        self._how = how
+        self._requests.end(self)
         if self._embedded:
             self._end_embedding(how)
         elif self.choices is None:
@@ -132,3 +153,60 @@ class RequestLog:
             "finish": ",".join(dict.fromkeys(choice.finish or "-" for choice in choices.choices)),
         }
         self._write(" ".join(f"{name}={value}" for name, value in numbers.items()), how)
+
+    # For whoever watches the server
+
+    def abort(self) -> None:
+        """See Underway."""
+        self.aborted = RequestAborted()
+        if self.generation:
+            self.generation.fail(self.aborted)
+        elif not self._left.done():
+            self._left.set_result(None)
+
+    @property
+    def generation(self) -> Generation | None:
+        """See Underway."""
+        return self.choices.generation if self.choices else None
+
+    @property
+    def state(self) -> LiveRequest:
+        """See Underway."""
+        choices = self.choices.choices if self.choices else []
+        generation = self.generation
+        queued = generation.queue_seconds if generation else None
+        accepted = self._accepted if generation or self._embedded else None
+        begun = choices[0].begun[:MAX_SPANS] if choices else []
+        return LiveRequest(
+            id=self.id,
+            route=self._route,
+            model=self.adapter or self.model,
+            phase=self._phase,
+            began=self._since,
+            accepted=self._after(accepted),
+            started=None if queued is None else self._after(self._accepted + queued),
+            first=self._after(self._first),
+            last=self._after(self._last) if self._first else None,
+            ended=self._after(self._end_time),
+            spans=[LiveSpan(channel, at - self._began) for channel, at in begun],
+            prompt_tokens=generation.prompt_tokens if generation else self._embedded.get("prompt", 0),
+            cached_tokens=generation.cached_tokens if generation else 0,
+            completion_tokens=sum(choice.tokens for choice in choices),
+            inputs=self._embedded.get("inputs", 0),
+            finish=list(dict.fromkeys(choice.finish for choice in choices if choice.finish)),
+            reason=self._how if self._phase == "failed" else None,
+        )
+
+    def _after(self, time: float | None) -> float | None:
+        """Seconds from the request's head to then."""
+        return None if time is None else time - self._began
+
+    @property
+    def _phase(self) -> Phase:
+        if self._end_time is not None:
+            return ENDS.get(self._how, "failed")
+        if self.choices is None:
+            return "prompt" if self._embedded else "reading"
+        if self._first is not None:
+            return "answer"
+        return "queued" if self.choices.generation.queue_seconds is None else "prompt"

@@ -162,13 +162,14 @@ class RawRequest:
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who makes a request. `left` is done once nobody waits for the reply any more. `follow` is told of the request's
-    log, by somebody who wants to know how it goes."""
+    log, by somebody who wants to know how it goes. `route`: what they asked, for people."""
 
     request_id: str
     left: Future[None]
     user: str = ""  # whose requests share the engine with others'
     may_hurry: bool = False  # whether their requests may have priority
     follow: Callable[["RequestLog"], None] | None = None
+    route: str = ""
 
     def share(self, tier: Tier | None) -> Share:
         """What they share the engine as, where they ask for this tier."""

@@ -7,11 +7,13 @@ from msgspec import Struct
 
 from nitro.text.tools import Call
 
+Channel = Literal["content", "reasoning", "call"]
+
 
 class ChannelDelta(Struct):
     """More of one channel. Of a call: more of its arguments; `name` comes with its first delta only."""
 
-    channel: Literal["content", "reasoning", "call"]
+    channel: Channel
     text: str
     call: int = 0  # its number in the answer
     name: str | None = None

@@ -1,5 +1,5 @@
-"""Models that see, beside transformers: Qwen2-VL (M-RoPE) and Gemma 3 (rows that all see each other), and models that
-hear: Qwen2-Audio. Tiny and random, converted by llama.cpp's own converter."""
+"""Models that see, on both engines and beside transformers: Qwen2-VL (M-RoPE), Gemma 3 (rows that all see each other)
+and SmolVLM (SigLIP, in squares); and one that hears: Qwen2-Audio. Tiny and random, converted by llama.cpp."""
 
 import io
 import json
@@ -26,11 +26,14 @@ from nitro.gguf.header import Header
 pytestmark = pytest.mark.convert
 
 NAMES = {
-    **{3: "<|vision_start|>", 4: "<|vision_end|>", 5: "<|image_pad|>", 6: "<|video_pad|>"},
+    **{3: "<|vision_start|>", 4: "<|vision_end|>", 5: "<|image_pad|>", 6: "\n\n"},
     **{11: "<start_of_image>", 12: "<end_of_image>", 13: "<image_soft_token>"},
     **{7: "<|audio_bos|>", 8: "<|audio_eos|>", 9: "<|AUDIO|>"},
+    **{10: "<row_1_col_2>", 14: "<fake_token_around_image>", 15: "<global-img>", 16: "<row_1_col_1>"},
 }
-SIZES = {"qwen2vl": (168, 112), "gemma3": (224, 224)}  # height, width
+SIZES = {"qwen2vl": (168, 112), "gemma3": (224, 224), "smolvlm": (56, 112)}  # height, width
+# Of SmolVLM: two squares and the whole, of four rows each, as transformers' processor writes them
+SQUARES = [14, 16, *[5] * 4, 14, 10, *[5] * 4, 6, 14, 15, *[5] * 4, 14]
 HEARING = ("qwen2audio",)
 MEDIA = 2  # in a prompt
 STEP = 500  # tokens of a sound's prompt that are computed at once
@@ -48,9 +51,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
     random = np.random.default_rng(0)
     texts = {"before": random.integers(100, 1000, 9), "after": random.integers(100, 1000, 12)}
-    media = {kind: _pictures(random, size) for kind, size in SIZES.items()}
-    media |= dict.fromkeys(HEARING, _sounds(random))
-    np.savez(folder / "prompt.npz", **texts, **media)
+    media = {kind: _sounds(random) for kind in HEARING}
+    media |= {kind: _pictures(random, size) for kind, size in SIZES.items()}
+    ids = np.array([*texts["before"], *SQUARES * MEDIA, *texts["after"]])
+    np.savez(folder / "prompt.npz", **texts, **media, smolvlm_ids=ids, smolvlm_squares=_squares(media["smolvlm"]))
     script = Path(__file__).parent / "media" / "make.py"
     python, converter = environments.python("converter", print), llama_cpp_converter.folder(print)
     subprocess.run([python, "-P", script, converter, folder, *media], check=True, capture_output=True)
@@ -62,6 +66,16 @@ def _pictures(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     coarse = random.integers(0, 256, (MEDIA, 7, 7, 3), np.uint8)
     smooth = [Image.fromarray(one).resize(size[::-1], Image.Resampling.BICUBIC) for one in coarse]
     return np.stack([np.asarray(one) for one in smooth])
+
+
+def _squares(pictures: np.ndarray) -> np.ndarray:
+    """By transformers' processor: float32 [MEDIA × 3, colours, 56, 56]."""
+    from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+
+    edges = {"size": {"longest_edge": 112}, "max_image_size": {"longest_edge": 56}}
+    process = SmolVLMImageProcessorPil(**edges, do_image_splitting=True, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    found = [process(Image.fromarray(one), return_tensors="np")["pixel_values"][0] for one in pictures]
+    return np.concatenate(found).astype(np.float32)
 
 
 def _sounds(random: np.random.Generator) -> np.ndarray:
@@ -84,13 +98,38 @@ def test_as_transformers_computes_it(made: Path, kind: str) -> None:
     theirs = np.load(made / kind / "logits.npy")
     media = np.load(made / "prompt.npz")[kind]
     limit = limits.HEARING if kind in HEARING else limits.SEEING
-    assert distance(theirs, computed(made, kind, media)) < limit
-    assert distance(theirs, computed(made, kind, media[::-1])) > 10 * limit, "the pictures count, and the sounds"
+    on_llama = computed(made, kind, media)
+    assert divergence(theirs, on_llama) < limit.nats
+    assert divergence(theirs, computed(made, kind, media[::-1])) > 10 * limit.nats, limit.fault
+    if kind in SIZES:
+        on_mlx = computed_on_mlx(made, kind, media)
+        assert divergence(theirs, on_mlx) < limits.SEEING_ON_MLX.nats
+        assert divergence(on_llama, on_mlx) < limit.nats
 
 
-def distance(theirs: np.ndarray, ours: np.ndarray) -> float:
-    """The largest difference of logits, as a part of their range."""
-    return float(np.abs(theirs - ours).max() / (theirs.max() - theirs.min()))
+def divergence(theirs: np.ndarray, ours: np.ndarray) -> float:
+    """Kullback–Leibler divergence of our next-token distributions from theirs: the mean, in nats."""
+    assert theirs.shape == ours.shape
+    shares, other = (
+        logits - np.logaddexp.reduce(logits, axis=1, keepdims=True) for logits in np.float64([theirs, ours])
+    )
+    return float((np.exp(shares) * (shares - other)).sum(axis=1).mean())
+
+
+def computed_on_mlx(folder: Path, kind: str, pictures: np.ndarray) -> np.ndarray:
+    """As `computed`, of transformers' folder."""
+    pytest.importorskip("mlx.core")
+    from seers import Seer
+
+    prompt = np.load(folder / "prompt.npz")
+    before, after = ([int(id) for id in prompt[name]] for name in ("before", "after"))
+    runner = Seer(folder / kind, context=2048)
+    assert runner.media, runner.info.media
+    tokens = runner.read((before, *(file_of(picture).data for picture in pictures), after))
+    logits = runner.logits(tokens, [len(tokens) - len(after) + 1, *[1] * (len(after) - 1)])
+    runner.media_thread.shutdown()
+    runner.close()
+    return logits
 
 
 def file_of(medium: np.ndarray) -> Media:

@@ -5,7 +5,7 @@ POST    /api/embed, /api/embeddings         vectors
 GET     /api/tags, /api/ps, /api/version    POST /api/show
 POST    /api/pull    DELETE /api/delete     for who is trusted; --no-pull refuses both
 POST    /api/create, /api/copy, /api/push, /api/blobs/DIGEST    refused
-GET     /                                   "Ollama is running", which its clients look for
+GET     /                                   "Ollama is running", which its clients look for (api/page.py)
 """
 
 import asyncio
@@ -88,12 +88,6 @@ GENERATE = Kind(
 
 EMBED = EmbeddingEndpoint(readers.OLLAMA_EMBED, embedding.embed_reply, "input", namer=readers.NAME)
 EMBEDDINGS = EmbeddingEndpoint(readers.OLLAMA_EMBEDDINGS, embedding.embeddings_reply, "prompt", namer=readers.NAME)
-
-
-@get("/")
-async def running() -> Response[str]:
-    """That a server is here."""
-    return Response(RUNNING, media_type=MediaType.TEXT)
 
 
 @get("/api/version")
@@ -212,7 +206,7 @@ async def refused(request: Request) -> Response[bytes]:
     return error_responses.response(error, request.scope)
 
 
-HANDLERS = (running, version, chat, generate, embed, embeddings, tags, processes, show, pull, remove, refused)
+HANDLERS = (version, chat, generate, embed, embeddings, tags, processes, show, pull, remove, refused)
 
 
 # What reads models' files is imported when it is needed: it takes longer than all of this.

@@ -224,7 +224,9 @@ class ChatRequest(CommonRequest, frozen=True, kw_only=True):
         int | None,
         Param("At most this many tokens are generated. By default, and for -1, what fits.", ge=1, unlimited=True),
     ] = None
-    max_tokens: Annotated[int | None, Param("The older name of `max_completion_tokens`.", ge=1, unlimited=True)] = None
+    max_tokens: Annotated[
+        int | None, Param("The older name of `max_completion_tokens`.", ge=1, unlimited=True, older=True)
+    ] = None
     logprobs: Annotated[
         bool | None,
         Param("Add each token's log probability, as the model alone gives it: no sampling parameter changes it."),
@@ -239,8 +241,10 @@ class ChatRequest(CommonRequest, frozen=True, kw_only=True):
         _tools("`none`, `auto`, `required`, one function by its name, or `allowed_tools`."),
     ] = None
     parallel_tool_calls: Annotated[bool | None, _tools("Whether one answer may contain several calls.")] = None
-    functions: Annotated[list[dict[str, Any]] | None, _tools("The deprecated form of `tools`.")] = None
-    function_call: Annotated[str | dict[str, Any] | None, _tools("The deprecated form of `tool_choice`.")] = None
+    functions: Annotated[list[dict[str, Any]] | None, _tools("The deprecated form of `tools`.", older=True)] = None
+    function_call: Annotated[
+        str | dict[str, Any] | None, _tools("The deprecated form of `tool_choice`.", older=True)
+    ] = None
     reasoning_effort: Annotated[
         str | None, _reasoning("Passed to the chat template. `none` switches reasoning off.")
     ] = None

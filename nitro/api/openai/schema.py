@@ -291,21 +291,30 @@ class ModelList(Struct):
     object: Literal["list"] = "list"
 
 
+class LoadedBytes(Struct):
+    """How far a load is: bytes of the weights."""
+
+    read: int
+    total: int
+
+
 class ModelHealth(Struct, omit_defaults=True):
-    """The state of a model. `reason`: why it is not well."""
+    """The state of a model. `reason`: why it is not well. `loading`: how far it is, where it loads for some time."""
 
     id: str
     state: State
     reason: str | None = None
+    loading: LoadedBytes | None = None
 
 
 class Health(Struct, omit_defaults=True):
     """Whether the server is well: its default model, if it has one. `reason`: why it is not. `models`: those that were
-    loaded so far, where more than one may be."""
+    loaded so far, where more than one may be. `loading`: how far the default model is, where it loads for some time."""
 
     status: Literal["ok", "loading", "restarting", "down", "stalled", "failed"]
     reason: str | None = None
     models: list[ModelHealth] = []
+    loading: LoadedBytes | None = None
 
 
 class ErrorBody(Struct):

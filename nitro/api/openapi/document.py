@@ -14,7 +14,7 @@ import msgspec
 from litestar import MediaType, Response, get
 from msgspec import Struct
 
-from nitro.api import records, sse
+from nitro.api import live, records, sse
 from nitro.api.anthropic import models as anthropic_models
 from nitro.api.anthropic import requests as anthropic_requests
 from nitro.api.anthropic import schema as anthropic
@@ -40,11 +40,13 @@ from nitro.api.responses.query import INCLUDABLE
 from nitro.api.responses.requests import ResponsesRequest
 from nitro.api.responses.schema import Response as ResponseObject
 from nitro.parameters import NO_LIMIT, Param, parameters
+from nitro.service.live import state as live_state
 from nitro.service.metrics import CONTENT_TYPE
 
 Json = dict[str, Any]
 
 REFERENCE = "#/components/schemas/{name}"
+CAPABILITY = "x-capability"  # of a parameter: what GET /v1/models calls the ability that a model needs for it
 ABOUT = (
     "An OpenAI-compatible server. Every route also works without `/v1` and with doubled slashes. Bodies may be sent as "
     "text/plain. Names of other servers are understood or refused: docs/parameters.md. Any other name, at any depth, "
@@ -195,6 +197,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("get", "/health"): Operation("Whether the server is well", (403, 500), schema.Health, open=True),
     ("get", "/healthz"): Operation("The same, in the first Nitro's form", (403, 500), MediaType.HTML.value, open=True),
     ("get", "/metrics"): Operation("Metrics for Prometheus", ANY, CONTENT_TYPE.partition(";")[0]),
+    ("get", "/v1/server/events"): Operation(
+        "What the server is doing, as it changes", ANY, sse.MEDIA_TYPE, events=(live_state.Snapshot, live_state.Change)
+    ),
+    ("post", "/v1/server/requests/{request_id}/abort"): Operation(
+        "End a request that is under way", (*ANY[:2], 404, 413, 500), live.RequestAborted
+    ),
     ("get", "/schema"): Operation("This document", ANY, None),
     ("get", "/schema/openapi.json"): Operation("This document", ANY, None),
     **ollama_operations.OPERATIONS,
@@ -203,7 +211,7 @@ ERRORS = {
     400: "The request is wrong; `param` says where.",
     401: "The API key is missing or wrong.",
     403: "Requests from this web page (Origin), or by this name of the server (Host), are not allowed.",
-    404: "There is no such model, response, conversation, item or record.",
+    404: "There is no such model, response, conversation, item, record or request.",
     409: "The model has requests under way, or another one has its name.",
     413: "The body is too large.",
     422: "The model's output breaks the schema that `param` names; or such requests made the engine crash repeatedly.",
@@ -399,6 +407,10 @@ def _describe(properties: Json, params: Mapping[str, Param], shapes: Mapping[str
                 kind |= _limits(param, kind.get("type"))
         if param:
             field["description"] = param.description
+            if param.older:
+                field["deprecated"] = True
+            if param.capability:
+                field[CAPABILITY] = param.capability
             if param.unlimited:
                 kinds.append({"const": NO_LIMIT, "description": "No limit but the context."})
 

@@ -213,7 +213,7 @@ class Background:
             while self._waiting:
                 id = self._waiting.popleft()
                 left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._running[id] = Principal(id, left, BACKGROUND)
+                self._running[id] = Principal(id, left, BACKGROUND, route="/v1/responses")
                 try:
                     await _Run(self, self.memory.store, id, self._running[id]).run()
                 finally:

@@ -29,7 +29,7 @@ from nitro.engines.client.stall import StallWatch
 from nitro.engines.client.state import EngineState, Lifecycle
 from nitro.engines.client.suspects import Suspects
 from nitro.engines.shares import NOBODYS, Share
-from nitro.engines.types import EngineSpec, ModelInfo, Overflow, StepRecord
+from nitro.engines.types import EngineSpec, LoadProgress, ModelInfo, Overflow, SlotState, StepRecord
 from nitro.engines.work import EncodedEmbeddingWork, EncodedWork
 from nitro.errors import EngineError, RequestRefused
 from nitro.system.frames import WireMessage
@@ -51,6 +51,19 @@ class Observer(Protocol):
         """Another process is started."""
 
 
+class Watcher(Protocol):
+    """Sees what an engine computes, while somebody looks."""
+
+    def step(self, message: messages.Step) -> None:
+        """A step has ended."""
+
+    def slots(self, slots: list[SlotState]) -> None:
+        """What the slots hold, a few times a second while something is computed."""
+
+    def lost(self) -> None:
+        """The process has ended, and what it held is gone."""
+
+
 class Engine:
     """One model, served by one process at a time. Every method belongs to the event loop.
 
@@ -64,8 +77,10 @@ class Engine:
         observer: Observer | None = None,
         comes_back: bool = True,
         first: SpawnedEngine | None = None,
+        loading: Callable[[LoadProgress | None], None] = lambda progress: None,
     ):
-        """`first`: a process that loads this model already, and is taken instead of starting one."""
+        """`first`: a process that loads this model already, and is taken instead of starting one. `loading`: called
+        with how far a load is, a few times a second, and with None when it is over."""
         max_sequences = spec.parallel + max_queue  # that run or wait
         self.spec = spec
         self._adapter_ids = itertools.count(len(spec.adapters or spec.lora))
@@ -76,6 +91,8 @@ class Engine:
         self.keeper = Keeper(spec, self.lifecycle, self.generations, listener=self, comes_back=comes_back, first=first)
         self._stall = StallWatch()
         self._observer = observer
+        self._watcher: Watcher | None = None
+        self._told_loading = loading
         # Who receives the answers of each verb; Ready and LoadFailed are the keeper's.
         self._receivers: dict[type[WireMessage], Callable[[Any], None]] = {
             messages.Accepted: self._accepted,
@@ -88,6 +105,7 @@ class Engine:
             messages.Step: self._step,
             messages.Embedded: self.generations.embedded,
             messages.EmbeddingFailed: self.generations.embedding_failed,
+            messages.Slots: self._slots,
         }
 
     @property
@@ -109,6 +127,11 @@ class Engine:
     def stalled(self) -> str | None:
         """What is wrong with a READY engine that has work and takes no step; None: nothing is."""
         return self._stall.problem() if self.info and self.generations.computing else None
+
+    @property
+    def progress(self) -> LoadProgress | None:
+        """How far a load is; None: none is under way, or it has not told yet."""
+        return self.lifecycle.progress
 
     @property
     def restarts(self) -> int:
@@ -216,9 +239,16 @@ class Engine:
         self.spec = self.keeper.spec = replace(self.spec, adapters=sources)
         self.lifecycle.have_adapters(adapters)
 
+    def watch(self, watcher: Watcher | None) -> None:
+        """Somebody looks, or nobody any more: what the slots hold is told only then."""
+        self._watcher = watcher
+        if self.info:
+            self._send(messages.Watch(watcher is not None))
+
     def stop(self, error: EngineError) -> None:
         """Every open generation ends with `error`, and so does whatever waits or comes later."""
         self.lifecycle.stop(error)
+        self._told_loading(None)
         self.generations.fail_all(error)
         self.lost()
 
@@ -243,8 +273,19 @@ class Engine:
         """See Listener."""
         self._receivers[type(message)](message)
 
+    def loading(self, progress: LoadProgress | None) -> None:
+        """See Listener."""
+        self._told_loading(progress)
+
+    def begun(self) -> None:
+        """See Listener."""
+        if self._watcher:
+            self._send(messages.Watch(True))
+
     def lost(self) -> None:
         """See Listener."""
+        if self._watcher:
+            self._watcher.lost()
         if self._observer:
             self._observer.engine_lost()
 
@@ -264,4 +305,10 @@ class Engine:
         self._stall.step(record.seconds)
         if self._observer:
             self._observer.step(record)
+        if self._watcher:
+            self._watcher.step(message)
         self.generations.step(message)
+
+    def _slots(self, message: messages.Slots) -> None:
+        if self._watcher:
+            self._watcher.slots(message.slots)

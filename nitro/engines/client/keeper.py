@@ -21,7 +21,7 @@ from nitro.engines.client.generations import Generations
 from nitro.engines.client.process import EngineProcess
 from nitro.engines.client.spawn import SpawnedEngine
 from nitro.engines.client.state import EngineState, Lifecycle
-from nitro.engines.types import EngineSpec
+from nitro.engines.types import EngineSpec, LoadProgress
 from nitro.errors import EngineDown
 from nitro.system.child_process import SCARCE
 from nitro.system.frames import WireMessage
@@ -36,6 +36,12 @@ class Listener(Protocol):
 
     def receive(self, message: messages.FromEngine) -> None:
         """The process sent this. Whatever is raised here ends the process."""
+
+    def loading(self, progress: LoadProgress | None) -> None:
+        """How far its load is; None: it is over, however it ended."""
+
+    def begun(self) -> None:
+        """The process has loaded the model, and takes requests."""
 
     def lost(self) -> None:
         """The process ended."""
@@ -175,6 +181,7 @@ class Keeper:
         except Exception as error:
             log.exception("a message from the engine could not be handled")
             self._problem = f"The engine was ended after a fault in the server: {error!r}"
+        self._loading(None)
         ready = self._ready_since > self.started
         lived = time.monotonic() - self._ready_since if ready else 0.0
         reason = self._problem or await self.process.how_it_ended()
@@ -188,13 +195,21 @@ class Keeper:
                 match message:
                     case messages.LoadFailed(problem):
                         self._problem = problem
+                    case messages.Loading(progress):
+                        self._loading(progress)
                     case messages.Ready(info):
                         self._ready_since = time.monotonic()
+                        self._loading(None)
                         self._lifecycle.ready(info, self._ready_since - self.started)
+                        self._listener.begun()
                     case _:
                         self._listener.receive(message)
         finally:
             self._generations.tell()
+
+    def _loading(self, progress: LoadProgress | None) -> None:
+        self._lifecycle.progress = progress
+        self._listener.loading(progress)
 
     def _handle_death(self, death: _Death, resumes: float, retry_after: float | None) -> None:
         """What the process was at work on is suspected of its death; all else may be sent again, `retry_after` seconds

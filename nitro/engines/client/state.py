@@ -18,7 +18,7 @@ from enum import Enum
 from msgspec.structs import replace
 
 from nitro.engines.adapters import AdapterInfo
-from nitro.engines.types import ModelInfo
+from nitro.engines.types import LoadProgress, ModelInfo
 from nitro.errors import EngineBusy, EngineDown, EngineError
 
 MAX_PATIENCE = 1.0  # seconds of a pause before a restart that a request simply waits for
@@ -37,13 +37,15 @@ class Lifecycle:
     """The state of one engine.
 
     `info` is the loaded model, None unless READY. `failure` says for people why the engine is not READY; it is None
-    while it loads for the first time, or where nothing failed.
+    while it loads for the first time, or where nothing failed. `progress`: how far a load is; None: none is under way,
+    or it has not told yet.
     """
 
     def __init__(self, max_waiting: int):
         self.state = EngineState.LOADING
         self.info: ModelInfo | None = None
         self.failure: str | None = None
+        self.progress: LoadProgress | None = None
         self.first_info: ModelInfo | None = None  # of the first load
         self.waiting: set[asyncio.Future[None]] = set()  # requests that wait for READY
         self.resumes = 0.0  # time.monotonic() when the pause before the next process ends
@@ -59,7 +61,7 @@ class Lifecycle:
             return
         self.state = EngineState.READY
         self.info = info
-        self.failure = None
+        self.failure = self.progress = None
         self.load_seconds = load_seconds
         self.first_info = self.first_info or info
         self._first_outcome.set()
@@ -89,7 +91,7 @@ class Lifecycle:
         self._end_waiting(error)
 
     def _end_waiting(self, error: EngineError) -> None:
-        self.info = None
+        self.info = self.progress = None
         for waiting in self.waiting:
             if not waiting.done():  # its request may have been cancelled just now
                 waiting.set_exception(error)

@@ -259,6 +259,7 @@ class Scheduler:
         prefix = [] if sequence.bypass_cache else tokens
         kept = self.prefixes.keep(sequence.tokens, sequence.keeps, sequence.arrived, sequence.adapters)
         sequence.slot, sequence.computed = self.prefixes.place(prefix, busy, sequence.adapters)
+        sequence.cached = sequence.computed
         sequence.written = max(kept - sequence.computed, 0)
         self.waiting.remove(sequence)
         insort(self.running, sequence, key=age)

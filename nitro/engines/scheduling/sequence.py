@@ -37,6 +37,7 @@ class Sequence:
     share: Share = NOBODYS  # for whom it is computed
     prompt_length: int = field(init=False)
     computed: int = field(init=False, default=0)  # tokens that its slot holds
+    cached: int = field(init=False, default=0)  # tokens that its slot held when it got it
     written: int = field(init=False, default=0)  # tokens that it computes, and that stay in the cache
     slot: int | None = field(init=False, default=None)  # None: it waits
     scored: int = field(init=False, default=0)  # tokens of the prompt whose logprobs have gone out

@@ -61,3 +61,14 @@ class DropAdapter:
     def run(self, loop: EngineLoop) -> None:
         """See loop.Command."""
         loop.adapters.drop(self.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Tell what the slots hold, or tell it no more."""
+
+    active: bool
+
+    def run(self, loop: EngineLoop) -> None:
+        """See loop.Command."""
+        loop.slot_reports.watch(self.active)

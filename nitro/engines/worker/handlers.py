@@ -65,6 +65,10 @@ def _abort(services: Services, message: messages.Abort) -> None:
     services.preparers.abort(message.ids)
 
 
+def _watch(services: Services, message: messages.Watch) -> None:
+    services.inbox.put(commands.Watch(message.active))
+
+
 def _load_adapter(services: Services, message: messages.LoadAdapter) -> None:
     services.inbox.put(commands.LoadAdapter(message))
 
@@ -81,4 +85,5 @@ HANDLERS: dict[type[messages.Request], Callable[[Services, Any], None]] = {
     messages.LoadAdapter: _load_adapter,
     messages.DropAdapter: _drop_adapter,
     messages.Abort: _abort,
+    messages.Watch: _watch,
 }

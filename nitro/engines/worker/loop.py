@@ -25,6 +25,7 @@ from nitro.engines.worker.adapter_shelf import AdapterShelf
 from nitro.engines.worker.embeddings import Embeddings
 from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.output_bytes import OutputBytes
+from nitro.engines.worker.slot_reports import SlotReports
 from nitro.system.frames import WireMessage
 
 log = logging.getLogger("nitro.engine")
@@ -57,6 +58,7 @@ class EngineLoop:
         self._output_bytes = OutputBytes(runner)
         self.embeddings = Embeddings(runner)
         self.adapters = AdapterShelf(runner, outbox)
+        self.slot_reports = SlotReports(self._scheduler, outbox)
         self._turns = Turns()
         self._embeds = False  # whether a step of embeddings is under way
         self._steps = 0
@@ -118,6 +120,7 @@ class EngineLoop:
         """Nothing runs or waits."""
         self._marks.write(ENGINE_THREAD)
         self.runner.release_idle_memory()
+        self.slot_reports.tell()
 
     def _embed(self) -> None:
         """A step of embeddings."""
@@ -249,6 +252,7 @@ class EngineLoop:
         )
         # first of all: what the server does with it takes no core from the next step before that has begun
         self.outbox.send(messages.Step(record, list(map(self._output_bytes.complete, outputs))))
+        self.slot_reports.after_step()
         self._budget.observe_prompts(
             [(chunk.start, chunk.stop) for chunk in batch if chunk.stop - chunk.start > 1], seconds
         )

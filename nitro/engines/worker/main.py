@@ -25,6 +25,7 @@ from nitro.engines.crash_marks import CrashMarks
 from nitro.engines.runner import LoadError
 from nitro.engines.worker import handlers
 from nitro.engines.worker.embedding_preparation import EmbeddingPreparation
+from nitro.engines.worker.load_reports import LoadReports
 from nitro.engines.worker.loop import EngineLoop, Inbox
 from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.preparation import Preparation
@@ -42,7 +43,8 @@ def serve(sock: socket.socket, marks: CrashMarks) -> None:
     spec = reader.wait_for_load(loading.prepare).spec
     logging.basicConfig(level=spec.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     try:
-        runner = loading.load(spec)
+        with LoadReports(sock):
+            runner = loading.load(spec)
     except LoadError as error:
         sock.sendall(frames.frame(messages.LoadFailed(str(error))))
         return

@@ -10,6 +10,7 @@ import json
 import runpy
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ ENDS = {"bos_token_id": 1, "eos_token_id": 2}
 # by kind: what stands before a medium, in each of its rows, and behind it
 PLACES: dict[str, tuple[list[int], int, list[int]]] = {
     **{"qwen2vl": ([3], 5, [4]), "gemma3": ([11], 13, [12])},
-    "qwen2audio": ([7], 9, [8]),
+    "qwen2audio": ([7], 9, [8]),  # SmolVLM's is among texts, which come with the prompt
 }
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]  # Qwen2-VL's
 PATCH, MERGED = 14, 2
@@ -44,6 +45,10 @@ PREPROCESSORS: dict[str, dict[str, Any]] = {
     "gemma3": {
         **{"image_processor_type": "Gemma3ImageProcessor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
         **{"size": {"height": 224, "width": 224}, "image_seq_length": 16},
+    },
+    "smolvlm": {
+        **{"image_processor_type": "SmolVLMImageProcessor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
+        **{"size": {"longest_edge": 112}, "max_image_size": {"longest_edge": 56}, "do_image_splitting": True},
     },
     "qwen2audio": WHISPER,
 }
@@ -81,6 +86,17 @@ def qwen2audio() -> Any:
     return transformers.Qwen2AudioForConditionalGeneration(config)
 
 
+def smolvlm() -> Any:
+    """SigLIP's tower, four of whose patches side by side are a row, and a layer on top."""
+    text = {**TEXT, **ENDS, "model_type": "llama", "pad_token_id": 0, "tie_word_embeddings": False}
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
+    vision |= {"image_size": 56, "patch_size": PATCH}
+    config = transformers.SmolVLMConfig(
+        text_config=text, vision_config=vision, image_token_id=5, scale_factor=2, tie_word_embeddings=False
+    )
+    return transformers.SmolVLMForConditionalGeneration(config)
+
+
 def heard(sounds: np.ndarray) -> tuple[dict[str, torch.Tensor], int]:
     """What the model gets beside ids, and the rows of a sound: of 30 seconds, however long it is, as in llama.cpp."""
     about = {name: value for name, value in WHISPER.items() if isinstance(value, int)}
@@ -112,7 +128,24 @@ def seen(kind: str, pictures: np.ndarray) -> tuple[dict[str, torch.Tensor], int]
     )
 
 
-KINDS = {"qwen2vl": qwen2vl, "gemma3": gemma3, "qwen2audio": qwen2audio}
+KINDS = {"qwen2vl": qwen2vl, "gemma3": gemma3, "smolvlm": smolvlm, "qwen2audio": qwen2audio}
+TEXT_CLASSES = {"smolvlm": "VLlama3ForCausalLM"}  # as the hub's folders name them
+SURE = {"gemma3": 0.25}  # of those whose last layer is the first: one of 1 would be sure of every token
+
+
+def asked(kind: str, prompt: Mapping[str, np.ndarray]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The ids of the whole prompt, [1, ids], and what the model gets beside them. SmolVLM's pictures are in squares."""
+    if kind == "smolvlm":
+        squares = torch.tensor(prompt["smolvlm_squares"])
+        return torch.tensor(prompt["smolvlm_ids"])[None], {"pixel_values": squares[None]}
+    more, rows = heard(prompt[kind]) if PREPROCESSORS[kind] is WHISPER else seen(kind, prompt[kind])
+    before, place, behind = PLACES[kind]
+    medium = [*before, *[place] * rows, *behind]
+    ids = [*prompt["before"], *(medium * len(prompt[kind])), *prompt["after"]]
+    given = torch.tensor([list(map(int, ids))])
+    if kind == "gemma3":
+        more["token_type_ids"] = (given == place).long()
+    return given, more
 
 
 def make(kind: str) -> None:
@@ -122,23 +155,19 @@ def make(kind: str) -> None:
     with torch.no_grad():
         for name, weights in model.named_parameters():
             if weights.ndim >= 2:
-                spread = 1.0 if "embed_tokens" in name else (2.0 / weights[0].numel()) ** 0.5
+                spread = SURE.get(kind, 1.0) if "embed_tokens" in name else (2.0 / weights[0].numel()) ** 0.5
                 weights.normal_(0, spread)
     folder = FOLDER / kind
     model.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
+    if kind in TEXT_CLASSES:
+        config["text_config"]["architectures"] = [TEXT_CLASSES[kind]]
     (folder / "config.json").write_text(json.dumps({**config, "architectures": [type(model).__name__]}))
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSORS[kind]))
     for file in FOLDER.glob("tokenizer*.json"):
         shutil.copy(file, folder)
     prompt = np.load(FOLDER / "prompt.npz")
-    more, rows = heard(prompt[kind]) if PREPROCESSORS[kind] is WHISPER else seen(kind, prompt[kind])
-    before, place, behind = PLACES[kind]
-    medium = [*before, *[place] * rows, *behind]
-    ids = [*prompt["before"], *(medium * len(prompt[kind])), *prompt["after"]]
-    given = torch.tensor([list(map(int, ids))])
-    if kind == "gemma3":
-        more["token_type_ids"] = (given == place).long()
+    given, more = asked(kind, prompt)
     with torch.inference_mode():
         logits = model(input_ids=given, attention_mask=torch.ones_like(given), **more).logits[0]
     np.save(folder / "logits.npy", logits[-len(prompt["after"]) :].numpy())

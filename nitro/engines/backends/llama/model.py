@@ -19,6 +19,7 @@ from nitro.engines.backends.llama.tokenizer import LlamaTokenizer
 from nitro.engines.hardware import memory
 from nitro.engines.runner import LoadError
 from nitro.engines.types import EngineSpec
+from nitro.engines.weights_read import OF_THIS_PROCESS
 from nitro.gguf import header
 from nitro.gguf.embedding import kind_of
 from nitro.gguf.header import Header
@@ -46,6 +47,7 @@ class LlamaModel:
         self.log = library.capture_log()
         lib.llama_backend_init()
         uses_gpu = layer_placement.find_gpu(spec)
+        OF_THIS_PROCESS.begin(sum(tensor.size for tensor in head.tensors.values()))
         self.pointer = _load(spec, self.log, uses_gpu)
         if "failed to mlock" in self.log.text:
             log.warning("--mlock: the system does not let all weights be locked in memory; `ulimit -l` is its limit")
@@ -165,10 +167,18 @@ def _load(spec: EngineSpec, llama_log: Log, uses_gpu: bool) -> Any:
     """A pointer to the model. Raises LoadError."""
     asked = parameters.model_parameters(spec, uses_gpu)
     asked.n_gpu_layers = ALL_LAYERS if spec.gpu_layers is None else spec.gpu_layers
+    asked.progress_callback = progressed = lib.llama_progress_callback(_progressed)
     pointer = lib.llama_model_load_from_file(spec.model.encode(), asked)
+    del progressed  # which llama.cpp calls no more
     if not pointer:
         raise LoadError(f"llama.cpp cannot load {spec.model}: {llama_log.first_error}")
     if lib.llama_model_has_encoder(pointer) or not lib.llama_model_has_decoder(pointer):
         lib.llama_model_free(pointer)
         raise LoadError(f"{spec.model} is not a model that generates text: it has an encoder.")
     return pointer
+
+
+def _progressed(share: float, _: Any) -> bool:
+    """llama.cpp's progress callback: it goes on."""
+    OF_THIS_PROCESS.reach(share)
+    return True

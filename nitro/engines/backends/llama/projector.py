@@ -69,9 +69,7 @@ class Projector:
         self._has_sections = bool(mtmd.mtmd_decode_use_mrope(self._pointer))
         self.sees = bool(mtmd.mtmd_support_vision(self._pointer))
         self.hears = bool(mtmd.mtmd_support_audio(self._pointer)) and kind not in ABORTS
-        self._why_not = (
-            f"llama.cpp cannot compute the sounds of a projector of the kind '{kind}'." if kind in ABORTS else ""
-        )
+        self._why_not = f"llama.cpp cannot compute sounds of the kind '{kind}'." if kind in ABORTS else ""
         self.longest: int | None = None  # rows of the largest run of an image
         self.longest = self._longest() if self.sees else None
         try:

@@ -11,7 +11,7 @@ from mlx_lm.utils import _get_classes, load_model
 
 from nitro.checkpoints import architecture_faults, block_packing, mlx_packing, quantizers
 from nitro.checkpoints.mlx_packing import PackedShape
-from nitro.engines.backends.mlx import block_layers
+from nitro.engines.backends.mlx import block_layers, weight_reading
 from nitro.engines.backends.mlx.vision.loading import Opening
 from nitro.engines.runner import LoadError
 from nitro.errors import reason
@@ -42,7 +42,7 @@ def load(folder: Path, config: dict[str, Any], sight: Opening | None = None) -> 
     modules = dict(network.named_modules())
     check_computable(folder, config, modules)
     _check_integers(folder, modules)
-    mx.eval(network.parameters())
+    weight_reading.read(network)
     return network, completed
 
 
@@ -63,7 +63,7 @@ def _in_blocks(folder: Path, config: dict[str, Any], types: dict[str, str]) -> A
     dropped = {f"{layer}.scales" for layer in types} - scales.keys()
     network.load_weights([(name, array) for name, array in arrays.items() if name not in dropped])
     network.eval()
-    mx.eval(network.parameters())
+    weight_reading.read(network)
     return network
 
 

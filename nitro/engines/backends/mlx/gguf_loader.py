@@ -27,6 +27,7 @@ from nitro.engines.backends.mlx.vision import gguf_tower
 from nitro.engines.backends.mlx.vision.encoder import ImageEncoder, processor
 from nitro.engines.backends.mlx.vision.gguf_tower import GgufTower
 from nitro.engines.runner import CannotOpen, LoadError
+from nitro.engines.weights_read import OF_THIS_PROCESS
 from nitro.errors import reason
 from nitro.gguf import architectures, folder, header, packing, split_files, tensors, tokenizer, weights
 from nitro.gguf.header import Header, UnreadableGGUF
@@ -125,6 +126,7 @@ def _network(head: Header, config: dict[str, Any], names: dict[str, str], tower:
     names = {name: place(goal) for name, goal in names.items()}
     types = {goal.removesuffix(".weight"): head.tensors[name].type for name, goal in names.items()}
     _check_layers(head, network, names)
+    OF_THIS_PROCESS.begin(sum(head.tensors[name].size for name in names))
     arrays = {place(name): array for tensor in names for name, array in _arrays(head, tensor)}
     arrays |= tower.arrays() if tower else {}
     if hasattr(network, "sanitize"):
@@ -154,6 +156,7 @@ def _arrays(head: Header, name: str) -> Iterator[tuple[str, mx.array]]:
         parts, chunks = tensors.parts(head, name), tensors.chunks(head, name)
     for part, array in zip(parts, _joined(parts, chunks), strict=True):
         yield part.name, array.view(mx.bfloat16) if part.type == "BF16" else array
+    OF_THIS_PROCESS.add(head.tensors[name].size)
 
 
 def _joined(parts: list[ArraySpec], chunks: Iterator[TensorChunk]) -> list[mx.array]:

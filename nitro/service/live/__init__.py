@@ -1,0 +1,1 @@
+"""What the server is doing now, told to whoever looks: nothing is computed while nobody does."""
