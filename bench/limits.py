@@ -1,5 +1,5 @@
 """The table of limits: how far MLX's next-token distributions may be from llama.cpp's before it is another model; with
-pictures and sounds, how far both may be from those of transformers.
+pictures, how far both may be from those of transformers.
 
 Each is a mean Kullback–Leibler divergence in nats, llama.cpp without flash attention and its KV cache in float32. Each
 stands beside a fault, most of tests/doctored.py: what has it is further away, which the test of the limit shows.
@@ -92,11 +92,11 @@ def of_family(architecture: str) -> Limit:
     return GELU_FAMILY if architecture in GELU else FAMILY
 
 
-# Of models that see or hear, ours beside transformers. The fault is the same prompt with its media in another order.
+# Of models that see, ours beside transformers. The fault is the same prompt with its media in another order.
 SEEING = Limit(
     "a tiny Qwen2-VL, Gemma 3 and SmolVLM in float32 on llama.cpp, beside transformers and beside MLX",
     1e-5,
-    "llama.cpp rounds patches to float16 (ggml_conv_2d), and its GELU is a table of float16; seen are 1e-6 and 2e-8",
+    "llama.cpp's patches (ggml_conv_2d) and table of GELU are float16; seen are 1e-6, 2e-8 and 7e-7",
     "other pictures",
     "convert/test_media_families.py",
 )
@@ -105,12 +105,5 @@ SEEING_ON_MLX = Limit(
     1e-10,
     "rounding in float32; seen are 2e-12 and 1e-13",
     "other pictures",
-    "convert/test_media_families.py",
-)
-HEARING = Limit(
-    "a tiny Qwen2-Audio in float32 on llama.cpp, beside transformers",
-    1e-4,
-    "llama.cpp's convolutions of sound have weights of float16",
-    "other sounds",
     "convert/test_media_families.py",
 )

@@ -28,7 +28,7 @@ ENDS = {"bos_token_id": 1, "eos_token_id": 2}
 # by kind: what stands before a medium, in each of its rows, and behind it
 PLACES: dict[str, tuple[list[int], int, list[int]]] = {
     **{"qwen2vl": ([3], 5, [4]), "gemma3": ([11], 13, [12])},
-    "qwen2audio": ([7], 9, [8]),  # SmolVLM's is among texts, which come with the prompt
+    "qwen2audio": ([7], 9, [8]),
 }
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]  # Qwen2-VL's
 PATCH, MERGED = 14, 2
@@ -134,10 +134,7 @@ SURE = {"gemma3": 0.25}  # of those whose last layer is the first: one of 1 woul
 
 
 def asked(kind: str, prompt: Mapping[str, np.ndarray]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The ids of the whole prompt, [1, ids], and what the model gets beside them. SmolVLM's pictures are in squares."""
-    if kind == "smolvlm":
-        squares = torch.tensor(prompt["smolvlm_squares"])
-        return torch.tensor(prompt["smolvlm_ids"])[None], {"pixel_values": squares[None]}
+    """The ids of the whole prompt, [1, ids], and what the model gets beside them."""
     more, rows = heard(prompt[kind]) if PREPROCESSORS[kind] is WHISPER else seen(kind, prompt[kind])
     before, place, behind = PLACES[kind]
     medium = [*before, *[place] * rows, *behind]
@@ -167,6 +164,8 @@ def make(kind: str) -> None:
     for file in FOLDER.glob("tokenizer*.json"):
         shutil.copy(file, folder)
     prompt = np.load(FOLDER / "prompt.npz")
+    if kind not in PLACES:  # SmolVLM, whose rows stand among texts that its processor writes
+        return
     given, more = asked(kind, prompt)
     with torch.inference_mode():
         logits = model(input_ids=given, attention_mask=torch.ones_like(given), **more).logits[0]
