@@ -68,6 +68,8 @@ main()
         ("nitro.bench.sweep", "bench http://127.0.0.1:1 --plot x.svg"),
         ("nitro.chat.client", "ps"),
         ("nitro.chat.question", "run x y"),
+        ("nitro.records.replay", "replay x"),
+        ("nitro.records.redaction", "redact x y"),
         ("nitro.convert.command", "convert x --to gguf"),
         ("nitro.convert.command", "verify x y"),
         ("nitro.cli.pull_output", "pull x/y"),
@@ -228,6 +230,8 @@ OUTPUTS = {  # the arguments, the exit status, what is typed, a part of what is 
     "ps": ("ps --url http://127.0.0.1:1", 1, "", "nitro serve"),
     "run": ("run x y --url http://127.0.0.1:1", 1, "", "127.0.0.1:1"),
     "chat": ("chat x --url http://127.0.0.1:1", 1, "", "127.0.0.1:1"),
+    "replay": ("replay ~/nowhere.jsonl", 1, "", "nowhere"),
+    "redact": ("redact ~/nowhere.jsonl ~/out.jsonl", 1, "", "nowhere"),
     "pull": ("pull no/such", 1, "", "nitro: "),
     "bench": ("bench http://127.0.0.1:1", 1, "", "cannot be reached"),
 }

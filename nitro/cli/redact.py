@@ -9,6 +9,7 @@ import click
 
 from nitro.cli.client_options import told_in_a_line, with_server
 from nitro.errors import RecordError
+from nitro.system import terminal
 
 if TYPE_CHECKING:
     from nitro.records.form import Line
@@ -33,7 +34,7 @@ def redact(file: Path, out: Path, server: dict[str, Any], model: str | None) -> 
     from nitro.records.replay import sources, target
 
     def starting() -> None:
-        click.echo("No server runs here: one is started to count tokens …", err=True)
+        terminal.say("No server runs here: one is started to count tokens …", err=True)
 
     try:
         lines = sources.read(file)
@@ -47,11 +48,11 @@ def redact(file: Path, out: Path, server: dict[str, Any], model: str | None) -> 
                     root = at.url.removesuffix("/v1")
                     words = _redacted(lines, out, ServerTokenizer(root, at.endpoint.api_key, connection.model or None))
     except RecordError as error:
-        click.echo(f"nitro: {error}", err=True)
+        terminal.say(f"nitro: {error}", err=True)
         sys.exit(1)
-    click.echo(f"{out}: {len(lines)} lines", err=True)
+    terminal.say(f"{out}: {len(lines)} lines", err=True)
     if words.inexact:
-        click.echo(f"{words.inexact} texts or names have another number of tokens than before", err=True)
+        terminal.say(f"{words.inexact} texts or names have another number of tokens than before", err=True)
 
 
 def _redacted(lines: "list[Line]", out: Path, tokenizer: "ServerTokenizer") -> "Words":
@@ -59,7 +60,7 @@ def _redacted(lines: "list[Line]", out: Path, tokenizer: "ServerTokenizer") -> "
     from nitro.records.redaction import command
     from nitro.records.redaction.words import Words
 
-    hidden = not sys.stderr.isatty()
+    hidden = not terminal.can_draw(sys.stderr)
     with contextlib.closing(tokenizer):
         words = Words(tokenizer)
         with click.progressbar(length=len(lines), label="Redacting", file=sys.stderr, hidden=hidden) as bar:

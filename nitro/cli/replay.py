@@ -12,6 +12,7 @@ from nitro.cli import tables
 from nitro.cli.client_options import with_server
 from nitro.cli.group import INTERRUPTED
 from nitro.errors import RecordError
+from nitro.system import terminal
 
 LONG = 120  # seconds of a replay that are told before it begins
 
@@ -65,16 +66,17 @@ def replay(
         exchanges = sources.exchanges(sources.read(file))
         seconds = (exchanges[-1].at - exchanges[0].at) / speed if speed else 0.0
         if seconds > LONG:
-            click.echo(
+            terminal.say(
                 f"The last request is due in {seconds / 60:.0f} minutes; --speed max sends all at once.", err=True
             )
         to = target.parse(server["url"] or server["usual_url"], server["api_key"], model)
-        with click.progressbar(length=1000, label="Replaying", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        hidden = not terminal.can_draw(sys.stderr)
+        with click.progressbar(length=1000, label="Replaying", file=sys.stderr, hidden=hidden) as bar:
             found = command.replay(
                 exchanges, to, speed or None, at_once, lambda done, of: bar.update(1000 * done // of - bar.pos)
             )
     except RecordError as error:
-        click.echo(f"nitro: {error}", err=True)
+        terminal.say(f"nitro: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -84,5 +86,5 @@ def replay(
         tables.table(report.HEADER, [tuple(map(printable, row)) for row in report.rows(found)])
         click.echo()
         for sentence in report.sentences(found):
-            click.echo(printable(sentence))
+            terminal.say(printable(sentence))
     sys.exit(1 if found.fails else 0)

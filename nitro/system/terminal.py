@@ -20,6 +20,11 @@ def is_plain() -> bool:
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
+def can_draw(stream: TextIO) -> bool:
+    """Whether a bar can be drawn: the cursor of a dumb terminal only goes on."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def columns(stream: TextIO) -> int | None:
     """The width of the terminal that the stream is; None: it is none, and lines may have any length."""
     if not stream.isatty():
