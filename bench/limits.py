@@ -92,9 +92,9 @@ def of_family(architecture: str) -> Limit:
     return GELU_FAMILY if architecture in GELU else FAMILY
 
 
-# Of models that see, ours beside transformers. The fault is the same prompt with its media in another order.
+# Of models that see. The fault is the same prompt with its pictures in another order.
 SEEING = Limit(
-    "a tiny Qwen2-VL, Gemma 3 and SmolVLM in float32 on llama.cpp, beside transformers and beside MLX",
+    "a tiny Qwen2-VL and Gemma 3 in float32 on llama.cpp, beside transformers and MLX; a tiny SmolVLM beside MLX",
     1e-5,
     "llama.cpp's patches (ggml_conv_2d) and table of GELU are float16; seen are 1e-6, 2e-8 and 7e-7",
     "other pictures",

@@ -47,6 +47,7 @@ class Pool:
             reason=None,
             bytes=0,
             context=settings.options.get("context"),
+            resident=state == "ok",
             leases=0,
             idle=None,
             pinned=settings.pin,

@@ -1,9 +1,8 @@
-"""Tiny random models that see or hear, as transformers writes them, their logits for a prompt with pictures or sounds,
-and their GGUFs by llama.cpp's converter: `make.py CONVERTER FOLDER KIND…`, in the converter's environment.
+"""Tiny random models that see, as transformers writes them, their logits for a prompt with pictures, and their GGUFs by
+llama.cpp's converter: `make.py CONVERTER FOLDER KIND…`, in the converter's environment.
 
 FOLDER has `tokenizer.json`, `tokenizer_config.json`, and `prompt.npz`: `before`, `after` (token ids) and, by the kind's
-name, pictures (uint8 [pictures, height, width, 3]), which are as large as the model wants them, or sounds (int16
-[sounds, samples], at 16 kHz).
+name, pictures (uint8 [pictures, height, width, 3]), which are as large as the model wants them.
 """
 
 import json
@@ -26,17 +25,9 @@ TEXT = {
 }
 ENDS = {"bos_token_id": 1, "eos_token_id": 2}
 # by kind: what stands before a medium, in each of its rows, and behind it
-PLACES: dict[str, tuple[list[int], int, list[int]]] = {
-    **{"qwen2vl": ([3], 5, [4]), "gemma3": ([11], 13, [12])},
-    "qwen2audio": ([7], 9, [8]),
-}
+PLACES: dict[str, tuple[list[int], int, list[int]]] = {"qwen2vl": ([3], 5, [4]), "gemma3": ([11], 13, [12])}
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]  # Qwen2-VL's
 PATCH, MERGED = 14, 2
-WHISPER = {
-    **{"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 128, "sampling_rate": 16000},
-    **{"hop_length": 160, "chunk_length": 30, "n_fft": 400},
-}
-TOWER = {"num_mel_bins": 128, "max_source_positions": 1500}  # Whisper's encoder
 PREPROCESSORS: dict[str, dict[str, Any]] = {
     "qwen2vl": {
         **{"image_processor_type": "Qwen2VLImageProcessor", "image_mean": MEAN, "image_std": STD, "merge_size": MERGED},
@@ -50,7 +41,6 @@ PREPROCESSORS: dict[str, dict[str, Any]] = {
         **{"image_processor_type": "SmolVLMImageProcessor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
         **{"size": {"longest_edge": 112}, "max_image_size": {"longest_edge": 56}, "do_image_splitting": True},
     },
-    "qwen2audio": WHISPER,
 }
 
 
@@ -77,15 +67,6 @@ def gemma3() -> Any:
     return transformers.Gemma3ForConditionalGeneration(config)
 
 
-def qwen2audio() -> Any:
-    """Two positions of the encoder to a row. Its tower has three layers, as above."""
-    tower = {**TOWER, "model_type": "qwen2_audio_encoder", "d_model": 32, "encoder_layers": 3}
-    tower |= {"encoder_attention_heads": 2, "encoder_ffn_dim": 64}
-    text = {**TEXT, **ENDS, "model_type": "qwen2", "tie_word_embeddings": False}
-    config = transformers.Qwen2AudioConfig(audio_config=tower, text_config=text, audio_token_index=9)
-    return transformers.Qwen2AudioForConditionalGeneration(config)
-
-
 def smolvlm() -> Any:
     """SigLIP's tower, four of whose patches side by side are a row, and a layer on top."""
     text = {**TEXT, **ENDS, "model_type": "llama", "pad_token_id": 0, "tie_word_embeddings": False}
@@ -95,16 +76,6 @@ def smolvlm() -> Any:
         text_config=text, vision_config=vision, image_token_id=5, scale_factor=2, tie_word_embeddings=False
     )
     return transformers.SmolVLMForConditionalGeneration(config)
-
-
-def heard(sounds: np.ndarray) -> tuple[dict[str, torch.Tensor], int]:
-    """What the model gets beside ids, and the rows of a sound: of 30 seconds, however long it is, as in llama.cpp."""
-    about = {name: value for name, value in WHISPER.items() if isinstance(value, int)}
-    extract = transformers.WhisperFeatureExtractor(**about)
-    samples = [sound.astype(np.float32) / 2**15 for sound in sounds]
-    features = extract(samples, sampling_rate=about["sampling_rate"], return_tensors="pt").input_features
-    whole = torch.ones(len(sounds), features.shape[-1], dtype=torch.long)
-    return {"input_features": features, "feature_attention_mask": whole}, TOWER["max_source_positions"] // 2
 
 
 def seen(kind: str, pictures: np.ndarray) -> tuple[dict[str, torch.Tensor], int]:
@@ -128,14 +99,14 @@ def seen(kind: str, pictures: np.ndarray) -> tuple[dict[str, torch.Tensor], int]
     )
 
 
-KINDS = {"qwen2vl": qwen2vl, "gemma3": gemma3, "smolvlm": smolvlm, "qwen2audio": qwen2audio}
+KINDS = {"qwen2vl": qwen2vl, "gemma3": gemma3, "smolvlm": smolvlm}
 TEXT_CLASSES = {"smolvlm": "VLlama3ForCausalLM"}  # as the hub's folders name them
 SURE = {"gemma3": 0.25}  # of those whose last layer is the first: one of 1 would be sure of every token
 
 
 def asked(kind: str, prompt: Mapping[str, np.ndarray]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The ids of the whole prompt, [1, ids], and what the model gets beside them."""
-    more, rows = heard(prompt[kind]) if PREPROCESSORS[kind] is WHISPER else seen(kind, prompt[kind])
+    more, rows = seen(kind, prompt[kind])
     before, place, behind = PLACES[kind]
     medium = [*before, *[place] * rows, *behind]
     ids = [*prompt["before"], *(medium * len(prompt[kind])), *prompt["after"]]
