@@ -177,7 +177,7 @@ def test_several_servers(tmp_path: Path) -> None:
     page = (PACKAGING.parent / "docs" / "past-one-machine.md").read_text()
     _, _, rest = page.partition("```nginx\n")
     certificate(tmp_path)
-    command = nginx(tmp_path, 0, "127.0.0.1:1")
+    command = nginx(tmp_path, 65535, "127.0.0.1:1")
     file = tmp_path / "nginx.conf"
     text = file.read_text()
     begin, end = text.index("upstream nitro"), text.index("\nserver {")

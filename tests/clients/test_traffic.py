@@ -15,7 +15,7 @@ from mlx_scorer import MlxScorer, with_fast_products
 from running import CEILING, RunningServer
 from same_answer import Scorer, assert_same_answer, tolerance
 
-from nitro.records import form, protocols
+from nitro.records import folder, form, protocols
 from nitro.records.form import Exchange
 from nitro.records.replay import command, sources, target
 from nitro.records.replay.comparison import Compared
@@ -43,6 +43,8 @@ def test_recorded_traffic_gets_the_same_answers(running: dict[tuple[str, bool], 
         recorder = server.server.recorder
         assert recorder
         server.run(recorder.written())
+        if not folder.files(recorder.folder):  # what it was asked is not recorded: sounds to be transcribed
+            continue
         exchanges = _chosen(name, sources.exchanges(sources.read(recorder.folder)))
         if not exchanges:
             continue
