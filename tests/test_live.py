@@ -131,9 +131,10 @@ def test_nothing_is_told_while_nobody_looks(gated: RunningServer, gate: Gate) ->
 def test_an_engine_that_died_has_empty_slots_and_is_watched_again(gated: RunningServer, gate: Gate) -> None:
     with watching(gated) as seen:
         stream = gated.client().chat.completions.create(**CHAT, stream=True)
-        gate.step(2)
+        while not (seen.models and seen.model["slots"]):  # slots are told with a step, but not with each
+            gate.step()
+            seen.next()
         gate.wait_inside()
-        seen.until(lambda seen: seen.models and seen.model["slots"])
         os.kill(gated.engine.pid, signal.SIGKILL)
         with pytest.raises(openai.APIError):
             list(stream)

@@ -66,6 +66,8 @@ def test_as_transformers_computes_it(made: Path, kind: str) -> None:
     assert divergence(theirs, computed(made, kind, media)) < limits.SEEING.nats
     assert divergence(theirs, computed(made, kind, media[::-1])) > 10 * limits.SEEING.nats, limits.SEEING.fault
     assert divergence(theirs, computed_on_mlx(made, kind, media)) < limits.SEEING_ON_MLX.nats
+    other = computed_on_mlx(made, kind, media[::-1])
+    assert divergence(theirs, other) > 10 * limits.SEEING_ON_MLX.nats, limits.SEEING_ON_MLX.fault
 
 
 @pytest.mark.parametrize("kind", SIZES)
