@@ -1,5 +1,6 @@
 """What a reply tells besides its text: token ids, timings, what came from the cache. The fake engine: token = byte."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -87,7 +88,7 @@ def timed(
 ) -> Callable[..., httpx.Response]:
     """Asks for an answer whose prompt is in the cache, whose first token comes alone, and whose every time is real:
     the clock goes on by a second whenever the server looks."""
-    clock = SimpleNamespace(monotonic=map(float, count()).__next__)
+    clock = SimpleNamespace(monotonic=map(float, count()).__next__, time=time.time)
     monkeypatch.setattr(request_log, "time", clock)
     server = serve(engine="runners:GatedRunner", model=gate.path)
     gate.accept()
