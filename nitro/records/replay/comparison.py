@@ -20,12 +20,13 @@ class Side(Struct):
     answer: Answer
     first_seconds: float | None
     seconds: float
+    streamed: bool
 
     @property
     def speed(self) -> float | None:
         """Tokens a second, after the first byte of a stream."""
         tokens = self.answer.completion_tokens
-        if not tokens or tokens < 2 or self.first_seconds is None or self.seconds <= self.first_seconds:
+        if not self.streamed or not tokens or tokens < 2 or self.first_seconds is None or self.seconds <= self.first_seconds:
             return None
         return (tokens - 1) / (self.seconds - self.first_seconds)
 
@@ -48,8 +49,9 @@ class Compared(Struct):
 
 def compare(exchange: Exchange, reply: Reply) -> Compared:
     """A record, and what came for the same request."""
-    recorded = Side(exchange.status, protocols.answer_of(exchange), exchange.first_seconds, exchange.seconds)
-    replayed = Side(reply.status, _answer(exchange, reply), reply.first_seconds, round(reply.seconds, 6))
+    streamed = exchange.stream is not None
+    recorded = Side(exchange.status, protocols.answer_of(exchange), exchange.first_seconds, exchange.seconds, streamed)
+    replayed = Side(reply.status, _answer(exchange, reply), reply.first_seconds, round(reply.seconds, 6), streamed)
     differs = _differences(exchange, recorded, replayed)
     deterministic = _is_promised(exchange, recorded.answer, replayed.answer)
     broken = reply.status not in (200, 0 if reply.left else 200) or bool(reply.error or replayed.answer.error)
