@@ -26,7 +26,13 @@ class Side(Struct):
     def speed(self) -> float | None:
         """Tokens a second, after the first byte of a stream."""
         tokens = self.answer.completion_tokens
-        if not self.streamed or not tokens or tokens < 2 or self.first_seconds is None or self.seconds <= self.first_seconds:
+        if (
+            not self.streamed
+            or not tokens
+            or tokens < 2
+            or self.first_seconds is None
+            or self.seconds <= self.first_seconds
+        ):
             return None
         return (tokens - 1) / (self.seconds - self.first_seconds)
 
