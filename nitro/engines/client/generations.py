@@ -24,8 +24,7 @@ class Generations:
     Every method belongs to the event loop."""
 
     def __init__(self, parallel: int, max_sequences: int, suspects: Suspects, send: Callable[[WireMessage], None]):
-        """`parallel`: sequences that run at once; `max_sequences`: of one user,
-        that run or wait."""
+        """`parallel`: sequences that run at once; `max_sequences`: of one user, that run or wait."""
         self.open: set[Generation] = set()
         self.questions = Questions(send)
         self.by_id: dict[int, Generation] = {}  # the same, by the ids of their open sequences
