@@ -37,7 +37,7 @@ SECTIONS = 4  # of a position of M-RoPE: time, height, width, and one more
 TRIED_SIZES = ((4096, 4096), (4096, 1024), (1024, 4096), (448, 448), (16384, 256), (256, 16384))
 MAX_ASPECT = 200  # times as long as wide; preprocessing divides by the shorter side
 LEAST_AUDIO = 12  # bytes; shorter ones libmtmd does not take for sound
-# Projectors of sounds on which llama.cpp ends the process, by clip.projector_type: it counts other rows than it computes.
+# Projectors of sounds on which llama.cpp ends the process, by clip.projector_type: it counts other rows than it has.
 ABORTS = ("voxtral",)
 NO_PROJECTOR = "{path} is no projector (mmproj) for {model}"
 
