@@ -9,6 +9,7 @@ export default defineConfig({
     emptyOutDir: true,
     assetsDir: "page",
     assetsInlineLimit: 0, // the Content-Security-Policy lets no script or style be in the document
+    license: { fileName: "licenses.md" }, // the notices of the libraries that the page is made of
     modulePreload: { polyfill: false },
     target: "es2022",
   },

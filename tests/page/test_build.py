@@ -1,6 +1,7 @@
 """The built files are those of the sources, small, and ask nobody else."""
 
 import gzip
+import json
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from browsing import BUILT, WEB
 
 pytestmark = pytest.mark.page
 LIMIT = 300_000  # bytes, compressed, of all files together
+NOTICES = "licenses.md"
 SOURCES = ("index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts")
 
 
@@ -55,5 +57,13 @@ def test_it_is_small() -> None:
 
 def test_it_names_no_other_server() -> None:
     """Only names of XML's spaces, and pages that messages of libraries mention."""
-    told = re.findall(r"https?://[\w.-]+", b"\n".join(files(BUILT).values()).decode())
+    bodies = [body for name, body in files(BUILT).items() if name != NOTICES]
+    told = re.findall(r"https?://[\w.-]+", b"\n".join(bodies).decode())
     assert set(told) <= {"http://www.w3.org", "https://github.com"}, sorted(set(told))
+
+
+def test_the_notices_of_all_libraries_lie_beside_it() -> None:
+    told = (BUILT / NOTICES).read_text()
+    libraries = json.loads((WEB / "package.json").read_text())["dependencies"]
+    assert [f"{name} - {version}" for name, version in libraries.items() if f"## {name} - {version} (" not in told] == []
+    assert told.lower().count("copyright") > len(libraries)
