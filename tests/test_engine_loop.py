@@ -17,6 +17,7 @@ from nitro.engines.worker.embeddings import EmbeddingTask
 from nitro.engines.worker.loop import EngineLoop, Inbox
 from nitro.engines.worker.outbox import Outbox
 from nitro.engines.worker.preparation import snapshot_points
+from nitro.engines.worker.slot_reports import SlotReports
 
 
 class Rested(Exception):
@@ -49,6 +50,23 @@ def test_the_runner_rests_when_nothing_is_left_to_do() -> None:
     while not outbox.empty():
         outputs += outbox.get().outputs
     assert [(o.id, o.finish) for o in outputs if o.finish] == [(1, "length"), (3, "length")]
+
+
+def test_who_has_a_slot_is_told_after_the_step_that_gave_it() -> None:
+    """However soon after the last report: the next step may last long. All else waits for its time."""
+    inbox, outbox = Inbox(), Outbox()
+    inbox.put(AddSequences([Sequence(1, [32] * 5, 20, SamplingParams())]))
+    loop = EngineLoop(ShortLived(inbox), inbox, outbox)
+    loop.slot_reports = SlotReports(loop._scheduler, outbox, clock=lambda: 0.0)
+    loop.slot_reports.watch(True)
+    with pytest.raises(Rested):
+        loop.run()
+    told = []
+    while not outbox.empty():
+        if isinstance(message := outbox.get(), messages.Slots):
+            told.append([(state.id, state.held) for state in message.slots if state.id is not None])
+    assert [states for states in told if states] == [[(1, 5)], [(3, 5)]]
+    assert told[0] == told[-1] == []
 
 
 def test_a_draft_model_guesses_before_the_step() -> None:

@@ -1,6 +1,7 @@
 """Reads `GET /v1/server/events` over a real socket, as the page does."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,11 +20,14 @@ class Watching:
         self.requests: dict[str, Json] = {}
         self.names: list[str] = []  # of the events
         self._lines = response.iter_lines()
+        self._give_up = time.monotonic() + CEILING
 
     def next(self) -> Json:
         """The next event."""
         name = ""
         for line in self._lines:
+            if time.monotonic() > self._give_up:  # the connection is kept alive, so that reading never times out
+                raise TimeoutError(f"told: {self.models}, {self.requests}")
             field, _, value = line.partition(": ")
             if field == "event":
                 name = value
@@ -38,7 +42,8 @@ class Watching:
         raise EOFError
 
     def until(self, holds: Callable[["Watching"], Any]) -> Any:
-        """Read on until this holds of what was told, and return what it is."""
+        """Read on until this holds of what was told, and return what it is. Raises TimeoutError."""
+        self._give_up = time.monotonic() + CEILING
         while not (found := holds(self)):
             self.next()
         return found

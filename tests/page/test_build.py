@@ -65,5 +65,7 @@ def test_it_names_no_other_server() -> None:
 def test_the_notices_of_all_libraries_lie_beside_it() -> None:
     told = (BUILT / NOTICES).read_text()
     libraries = json.loads((WEB / "package.json").read_text())["dependencies"]
-    assert [f"{name} - {version}" for name, version in libraries.items() if f"## {name} - {version} (" not in told] == []
+    assert [
+        f"{name} - {version}" for name, version in libraries.items() if f"## {name} - {version} (" not in told
+    ] == []
     assert told.lower().count("copyright") > len(libraries)

@@ -8,7 +8,7 @@ from nitro.engines.scheduling.scheduler import Scheduler
 from nitro.engines.types import SlotState
 from nitro.engines.worker.outbox import Outbox
 
-EVERY = 0.25  # seconds between two reports
+EVERY = 0.25  # seconds between two reports of the same sequences
 
 
 class SlotReports:
@@ -20,6 +20,7 @@ class SlotReports:
         self._outbox = outbox
         self._clock = clock
         self._next = 0.0  # when a step may be reported again
+        self._told: list[int] = []  # the sequences that ran at the last report
 
     def watch(self, active: bool) -> None:
         """Begin, with a report of how things stand, or end."""
@@ -28,15 +29,19 @@ class SlotReports:
             self.tell()
 
     def after_step(self) -> None:
-        """A step has ended."""
-        if self.active and self._clock() >= self._next:
+        """A step has ended. Other sequences are told at once: the next step may last long."""
+        if self.active and (self._clock() >= self._next or self._running() != self._told):
             self.tell()
 
     def tell(self) -> None:
         """Report now, if somebody watches."""
         if self.active:
             self._next = self._clock() + EVERY
+            self._told = self._running()
             self._outbox.send(messages.Slots(self._states()))
+
+    def _running(self) -> list[int]:
+        return [sequence.id for sequence in self._scheduler.running]
 
     def _states(self) -> list[SlotState]:
         slots = self._scheduler.slots
