@@ -22,8 +22,7 @@ _Stamp = tuple[tuple[int, int, int, int] | None, ...]
 class WatchedFiles:
     """All of them. `start` needs a running event loop, on which every `read` is called."""
 
-    def __init__(self, period: float = PERIOD):
-        self._period = period
+    def __init__(self) -> None:
         self._groups: list[_Group] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -53,7 +52,7 @@ class WatchedFiles:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(self._period)
+            await asyncio.sleep(PERIOD)
             for group in self._groups:
                 stamp = await asyncio.to_thread(_stamp, group.paths)
                 if stamp != group.stamp:
