@@ -8,6 +8,7 @@ connections close, the engine's process ends. A second signal ends it at once.
 import asyncio
 import contextlib
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +29,9 @@ from nitro.config import ServeConfig
 from nitro.engines.client.engine import Engine
 from nitro.engines.types import ModelInfo
 from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, StartError
+from nitro.keys import key_metrics
+from nitro.keys.ledger import Ledger
+from nitro.keys.ring import KeyRing
 from nitro.launch import Launch
 from nitro.models import catalog
 from nitro.models.catalog import Catalog
@@ -77,17 +81,21 @@ class Server:
         offered = _catalog(config)
         self._loads = loading.Loading(config, metrics, many=offered is not None)
         self.models = self._pool(self._loads, offered)
-        guard = _guard(config)
+        keeps = not config.no_state
+        folder = config.state or folders.state()
+        self.store = Store(folder, config.state_days, config.state_size * 2**30) if keeps else None
+        self.keys = KeyRing(config.keys, Ledger(self.store)) if config.keys else None
+        guard = _guard(config, self.keys)
+        if self.keys:
+            metrics.add(partial(key_metrics.families, self.keys))
         requests = Requests()
         self.live = Feed(Watches(self.models, metrics), requests, __version__)
         self.intake = Intake(readers=READERS, first=self._launch.intake, media=config.media_limits())
         self.service = GenerationService(self.models, self.intake, metrics, config.strict, requests)
         overflow = config.embedding_overflow
         embedding = EmbeddingService(self.models, self.intake, metrics, config.strict, overflow, requests)
-        keeps = not config.no_state
-        folder = config.state or folders.state()
-        self.store = Store(folder, config.state_days, config.state_size * 2**30) if keeps else None
-        self._kept = Background(Memory(self.store), self.service, self.models, ResponsesRenderer, config.parallel)
+        memory, places = Memory(self.store), config.parallel
+        self._kept = Background(memory, self.service, self.models, ResponsesRenderer, places, self.keys)
         fetching = Fetching(self.models, offered, allowed=not config.no_pull)
         max_body = config.max_body * 2**20
         self.recorder = recorder.make(config.record, config.record_size, config.record_files, config.api_key)
@@ -103,6 +111,7 @@ class Server:
             fetching,
             self.recorder,
             self.live,
+            self.keys,
         )
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
@@ -167,6 +176,8 @@ class Server:
     async def _serve(self) -> None:
         self.models.start()
         self._kept.start()
+        if self.keys:
+            await self.keys.start()
         if self.recorder:
             self.recorder.start()
         serving = asyncio.create_task(self._http.serve([self._launch.socket]))
@@ -183,6 +194,8 @@ class Server:
             await self._kept.close()
             if self.recorder:
                 await self.recorder.close()
+            if self.keys:
+                await self.keys.close()
             if self.store:
                 await self.store.close()
             await self.models.close()
@@ -194,6 +207,16 @@ class Server:
         self.live.stop()
         self._kept.stop()  # first: what runs in the background has not failed
         self.models.stop(ServerClosing("The server is stopping."))
+
+    @property
+    def reloads(self) -> bool:
+        """Whether there is something to `reload`."""
+        return self.keys is not None
+
+    def reload(self) -> None:
+        """Have the files read again that may change while the server runs."""
+        if self.keys:
+            self.keys.reload()
 
     async def _check_template(self) -> None:
         """Raises StartError where --chat-template is not a template. It is checked in the intake process, as it is
@@ -253,6 +276,8 @@ async def _run(config: ServeConfig, launch: Launch) -> None:
             loop.call_soon_threadsafe(server.stop)
 
     signals.on_first(stop)
+    if server.reloads:  # otherwise the signal ends the server, as it does where its terminal is closed
+        loop.add_signal_handler(signal.SIGHUP, server.reload)
     model = server.models.default
     await server.serve(lambda: terminal.say(f"Loading {model.source.id} …", err=True) if model else None)
 
@@ -266,7 +291,7 @@ def banner(server: Server, model: ServedModel | None = None, info: ModelInfo | N
     rows = {**rows, "chat": f"{server.url}/ in a browser", "URL": f"{server.url}/v1"}
     terminal.say(f"Nitro {__version__}", err=True, bold=True)
     terminal.facts(rows, err=True)
-    if not config.api_key and config.host not in ("127.0.0.1", "::1", "localhost"):
+    if not config.api_key and not config.keys and config.host not in ("127.0.0.1", "::1", "localhost"):
         log.warning(
             "listening on %s without --api-key: anyone who can reach this address can use the model", config.host
         )
@@ -303,9 +328,9 @@ def _catalog(config: ServeConfig) -> Catalog | None:
     return Catalog(config.models, everything, config.model_settings, memory=memory, on_gpu=on_gpu)
 
 
-def _guard(config: ServeConfig) -> Guard:
+def _guard(config: ServeConfig, keys: KeyRing | None) -> Guard:
     try:
-        return Guard(config.api_key, config.allow_origin, config.allow_host)
+        return Guard(config.api_key, config.allow_origin, config.allow_host, keys)
     except ValueError as error:
         raise StartError(str(error)) from None
 

@@ -13,12 +13,13 @@ from litestar.enums import ScopeType
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
-from nitro.api import error_forms, error_responses, reply_writer
+from nitro.api import callers, error_forms, error_responses, rate_headers, reply_writer
 from nitro.api.auth import OPEN_PATHS, Guard, Headers
 from nitro.api.error_forms import ErrorForm
 from nitro.api.recording import Recording
 from nitro.api.request_turns import Turns
 from nitro.errors import ApiError
+from nitro.keys.account import Account
 from nitro.records.recorder import Recorder
 from nitro.service.metrics import Metrics
 
@@ -61,12 +62,15 @@ class RequestMiddleware:
         if form.id_header:
             added.append((form.id_header, request_id.encode()))
         body = _Body(receive, headers, self._max_body)
+        account: Account | None = None
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 more = [(b"connection", b"close")] if body.unread else []
                 if message["status"] == 405:
                     more.append((b"allow", _allow(allowed)))
+                if account:
+                    more += rate_headers.of(account)
                 message["headers"] = [*message["headers"], *added, *more]
                 if any(name == b"content-length" for name, _ in message["headers"]):
                     reply_writer.hold_head(scope)
@@ -74,16 +78,21 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            self._guard.check(method, path, headers)
+            account = self._guard.check(method, path, headers)
             body.check()
+            use = callers.begin(scope, account)
         except ApiError as refusal:
             error_responses.refused(scope, refusal)
             return await _refuse(send_with_headers, refusal, form, request_id)
         if method == "OPTIONS":
             return await _answer(send_with_headers, 204, {b"allow": _allow(allowed)}, b"")
-        if path not in OPEN_PATHS:
-            await self._turns.wait()
-        await self._app(scope, body, send_with_headers)
+        try:
+            if path not in OPEN_PATHS:
+                await self._turns.wait()
+            await self._app(scope, body, send_with_headers)
+        finally:
+            if use:
+                use.end()
 
     def _correct(self, path: str) -> str:
         path = _SLASHES.sub("/", f"/{path}")
@@ -159,7 +168,7 @@ def _allow(methods: Iterable[str]) -> bytes:
 
 
 async def _refuse(send: Send, refusal: ApiError, form: ErrorForm, request_id: str) -> None:
-    headers = {b"content-type": b"application/json", b"x-should-retry": b"false"}
+    headers = {b"content-type": b"application/json", **error_responses.retry_headers(refusal)}
     if refusal.status == 401:
         headers[b"www-authenticate"] = b"Bearer"
     await _answer(send, form.status(refusal), headers, form.body(refusal, request_id))

@@ -23,12 +23,18 @@ NAMES = (
     b"set-cookie",
 )
 LEAST = 8  # characters of a key that is looked for by itself: a shorter one may be a word
-_SIGNS = (*(name for name in NAMES if not name.startswith((b"proxy", b"x-", b"set-"))), b"bearer ", b"@")  # lower case
+_SIGNS = (
+    *(name for name in NAMES if not name.startswith((b"proxy", b"x-", b"set-"))),
+    b"bearer ",
+    b"sk-nitro-",
+    b"@",
+)  # lower case
 _FIELD = rb'"(?:' + b"|".join(NAMES) + rb')"\s*:\s*"'
 _INNER = _FIELD.replace(rb'"', rb'\\"')  # in a string
 _PATTERNS = (
     re.compile(rb"(?i)(" + _FIELD + rb')(?:[^"\\]|\\.)*'),
     re.compile(rb"(?i)(" + _INNER + rb')(?:[^"\\]|\\\\.)*'),
+    re.compile(rb"()sk-nitro-[A-Za-z0-9_-]{43}"),  # see keys/key.py
     re.compile(rb"(?i)(\bbearer )[a-z0-9._~+/=-]{8,}"),
     re.compile(rb"(://)[^\s/@\"\\]+:[^\s/@\"\\]+(?=@)"),
 )
