@@ -32,8 +32,8 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     keys: Annotated[
         Path | None,
         Meta(
-            description="File with the keys of many users, each with rights and limits; `nitro key new` adds one. It is "
-            "read again when it changes."
+            description="File with the keys of many users, each with rights and limits (`nitro key new`). It is read "
+            "again when it changes."
         ),
     ] = None
     allow_origin: Annotated[

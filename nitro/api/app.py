@@ -117,7 +117,7 @@ def make_app(
                 "background": kept,
                 "fetching": fetching or Fetching(served, None, allowed=False),
                 "has_key": guard.has_key,
-                "keys": keys,
+                "key_ring": keys,
                 "recorder": recorder,
                 "live": live or Feed(Watches(served, metrics), service.requests, __version__),
             }

@@ -61,7 +61,7 @@ class UsageList(Struct):
 @get("/v1/usage")
 async def get_usage(request: Request) -> UsageList:
     """Raises ApiError 400, 403, 404, 503."""
-    keys: KeyRing | None = request.app.state.keys
+    keys: KeyRing | None = request.app.state.key_ring
     if keys is None:
         raise ApiError(404, "There are no keys here: start the server with --keys FILE.", code="no_keys")
     days = _days(request.query_params.get("days", str(USUAL_DAYS)))

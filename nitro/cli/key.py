@@ -61,7 +61,7 @@ def _time(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option("--expires", callback=_time, help="When it holds no more: a date of UTC, or as in 90d, 12w, 1y.")
 @click.option("--admin", is_flag=True, help="It may also load models, see records and everybody's requests, and so on.")
 @click.option("--route", "routes", multiple=True, help="Path that it may call, as in /v1/responses*. Repeatable.")
-@click.option("--model", "models", multiple=True, help="Model that it may use, as in qwen3*. Repeatable.")
+@click.option("--model", "only_models", multiple=True, help="Model that it may use, as in qwen3*. Repeatable.")
 @click.option("--tier", "tiers", multiple=True, type=click.Choice(list(WEIGHTS)), help="Of service_tier. Repeatable.")
 @_with_limits
 def new(name: str, keys: Path | None, **asked: Any) -> None:
@@ -70,10 +70,11 @@ def new(name: str, keys: Path | None, **asked: Any) -> None:
     The file gets its hash. Without a file, what belongs into one is printed on standard error.
     """
     from nitro.keys import keys_file
-    from nitro.keys.key import Key, digest, new_secret, now
+    from nitro.keys.key import NAME, Key, digest, new_secret, now
 
-    if not keys_file.NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise click.UsageError(f"NAME has up to 64 letters, digits and . _ @ -, not {name!r}.")
+    asked["models"] = asked.pop("only_models")  # `models` is a folder's in nitro.toml
     given = {field: value for field, value in asked.items() if value not in (None, (), False)}
     secret = new_secret()
     made = Key(hash=digest(secret.encode()), created=now(), **given)

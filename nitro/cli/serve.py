@@ -93,11 +93,8 @@ def serve(**fields: Any) -> None:
     try:
         _check_engine(fields["engine"])
         context = click.get_current_context()
-        run(
-            ServeConfig(
-                model_settings=config_file.models(context), **config_file.settled(context, credentials.filled(fields))
-            )
-        )
+        fields = config_file.settled(context, credentials.filled(fields))
+        run(ServeConfig(model_settings=config_file.models(context), **fields))
     except (StartError, EngineLost) as error:
         terminal.say(f"nitro: {error}", err=True)
         sys.exit(1)

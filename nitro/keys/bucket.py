@@ -1,8 +1,8 @@
 """So many a minute. Pure: the time is given, in seconds of a clock that never goes back.
 
-What was taken comes back evenly, `limit` in a minute, and never more than `limit` is there. What turns out to be more than
-was left, as an answer's tokens may, is owed: nothing can be begun before it has come back. So over any time of t seconds no
-more is begun than what was there, and limit · t / 60.
+What was taken comes back evenly, `limit` in a minute, and never more than `limit` is there. What turns out to be more
+than was left, as an answer's tokens may, is owed: nothing can be begun before it has come back. So what is taken in any
+t seconds is no more than limit · (1 + t / 60), and what was begun last.
 """
 
 MINUTE = 60.0

@@ -27,9 +27,13 @@ Route = Annotated[str, Meta(pattern=r"^((GET|POST|DELETE) )?/", max_length=300)]
 Name = Annotated[str, Meta(min_length=1, max_length=300)]
 
 
-class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab", omit_defaults=True):
-    """How much. None: as much as there is. A request is a POST; tokens are those of prompts and answers, also of prompts
-    that were found in the cache, and of inputs that are embedded."""
+class Strict(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", omit_defaults=True, dict=True):
+    """As a file writes it."""
+
+
+class Limits(Strict, frozen=True, kw_only=True):
+    """How much. None: as much as there is. A request is a POST. Tokens are those of prompts, also where they were found
+    in the cache, of answers, and of inputs to be embedded."""
 
     requests_per_minute: Count | None = None
     tokens_per_minute: Count | None = None
@@ -39,9 +43,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rena
     longest_context: Count | None = None  # tokens of a prompt and its answer
 
 
-class Rights(
-    Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab", omit_defaults=True, dict=True
-):
+class Rights(Limits, frozen=True, kw_only=True):
     """What, and how much. `routes`: paths, or methods and paths, with `*` for any text; None: all. `models`: names of
     `GET /v1/models`, the same; None: all. `admin`: also the routes that are about the server and everybody's requests,
     as far as `routes` has them. `tiers`: of `service_tier`."""
@@ -86,7 +88,7 @@ NO_HURRY = Rights()  # of who is not known
 EVERYTHING = Rights(admin=True, tiers=ORDER)  # of who has the server's own key, or is on its machine
 
 
-class Key(Rights, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab", omit_defaults=True, dict=True):
+class Key(Rights, frozen=True, kw_only=True):
     """A key as a file has it. Its name is the file's."""
 
     hash: Annotated[str, Meta(pattern=HASH)]

@@ -9,8 +9,5 @@ NOTHING = re.compile(r"(?!)")
 def compiled(patterns: Iterable[str], *, any_case: bool = False) -> re.Pattern[str]:
     """Matches what one of the patterns does, as a whole; of no patterns: nothing."""
     parts = [".*".join(map(re.escape, pattern.split("*"))) for pattern in patterns]
-    return (
-        re.compile("|".join(f"(?:{part})" for part in parts), re.IGNORECASE * any_case | re.DOTALL)
-        if parts
-        else NOTHING
-    )
+    flags = re.DOTALL | re.IGNORECASE if any_case else re.DOTALL
+    return re.compile("|".join(f"(?:{part})" for part in parts), flags) if parts else NOTHING

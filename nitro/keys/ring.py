@@ -1,7 +1,7 @@
 """The keys of a server, as its file has them now. Belongs to the event loop.
 
-A file is read again when it changes, and when somebody says so. One that cannot be read, or is wrong, changes nothing but
-the log: the keys that were there go on to hold. What is under way goes on in any case.
+A file is read again when it changes, and when somebody says so. One that cannot be read, or is wrong, changes nothing:
+the log tells of it, and the keys that were there go on to hold. What is under way goes on in any case.
 """
 
 import asyncio

@@ -24,8 +24,8 @@ _PAGES = ("page_count", "freelist_count", "page_size")
 
 class NewResponse(Struct, frozen=True, kw_only=True):
     """One that begins, or is queued. `body`: the object; `input`: its items, a JSON array. `changes`: of the
-    conversation, when its items were read. `request`, `history`, `user`: of one in the background, to compute it by, and
-    for whom. `events`: those that say that it is queued, see `add_events`."""
+    conversation, when its items were read. `request`, `history`, `user`: of one in the background, to compute it by,
+    and for whom. `events`: those that say that it is queued, see `add_events`."""
 
     id: str
     created: int  # seconds since 1970
@@ -63,7 +63,8 @@ class StoredResponse(Struct, frozen=True):
 
 
 class Queued(Struct, frozen=True):
-    """One in the background that may begin. `runs`: how often it has begun before. `number`: of its next event. `user`: for whom."""
+    """One in the background that may begin. `runs`: how often it has begun before. `number`: of its next event.
+    `user`: for whom."""
 
     id: str
     created: int  # seconds since 1970
