@@ -23,7 +23,6 @@ LIMITS = {
 }
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([dwy])")
 _DAYS = {"d": 1, "w": 7, "y": 365}
-MOST = 2**53
 
 
 @click.group()
@@ -38,7 +37,7 @@ def _with_file(command: Any) -> Any:
 
 def _with_limits(command: Any) -> Any:
     for name, help in reversed(LIMITS.items()):
-        command = click.option(f"--{name}", type=click.IntRange(1, MOST), help=help)(command)
+        command = click.option(f"--{name}", type=click.IntRange(1), help=help)(command)
     return command
 
 

@@ -6,6 +6,7 @@ t seconds is no more than limit · (1 + t / 60), and what was begun last.
 """
 
 MINUTE = 60.0
+ROUNDING = 1e-6  # who waits as long as they were told is not told to wait again
 
 
 class Bucket:
@@ -29,7 +30,8 @@ class Bucket:
 
     def until(self, count: float, now: float) -> float:
         """Seconds until so much is there, up to `limit`; 0: it is."""
-        return max(0.0, (min(count, self.limit) - self.level(now)) * MINUTE / self.limit)
+        missing = min(count, self.limit) - self.level(now)
+        return missing * MINUTE / self.limit if missing > ROUNDING else 0.0
 
     def resize(self, limit: int, now: float) -> None:
         """From now on there is another limit. What was taken stays taken."""

@@ -34,6 +34,10 @@ MAX_BYTES = 2**22
 SECTIONS = ("defaults", "keys")
 FIRST = "# Keys of Nitro, for `nitro serve --keys`. It holds hashes, no secrets. `nitro key new NAME` adds one.\n"
 TIMES = ("expires", "created")
+FORMS = {  # of texts, by the field
+    "hash": "sha256: and 64 hexadecimal digits, as `nitro key new` writes it",
+    "routes": 'a path, as in "/v1/responses*", or a method and a path, as in "GET /v1/models"',
+}
 
 
 def read(path: Path) -> dict[str, Key]:
@@ -103,6 +107,8 @@ def _said(error: msgspec.ValidationError) -> str:
     """msgspec's words, with the field first."""
     what, _, where = str(error).partition(" - at `$")
     field = where.strip("`.").strip()
+    if "regex" in what:
+        what = f"expected {FORMS[field.partition('[')[0]]}"
     return f"{field}: {what}" if field else what
 
 
