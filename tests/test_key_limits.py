@@ -332,7 +332,7 @@ ADMINS = {
 
 
 def test_every_route_is_everybody_s_or_for_administrators() -> None:
-    """One that is new is for administrators until it is in nitro/api/user_routes.py; else it belongs into the list here."""
+    """A new one is for administrators until it is in nitro/api/user_routes.py; else it belongs into the list here."""
     refused = {(method, path) for (method, path), operation in OPERATIONS.items() if operation is REFUSED}
     routes = {f"{method.upper()} {path}" for method, path in OPERATIONS if (method, path) not in refused}
     assert {route for route in routes if not user_routes.has(*route.split())} == ADMINS
