@@ -18,7 +18,7 @@ USUAL_DAYS = 30
 _EPOCH = date(1970, 1, 1)
 
 
-class Usage(Struct):
+class KeyUsage(Struct):
     """Of a key, on a day of UTC, on a model; null where requests reached none."""
 
     key: str
@@ -31,7 +31,7 @@ class Usage(Struct):
     object: str = "usage"
 
 
-class Left(Struct):
+class KeyLimit(Struct):
     """Of a limit: of a minute or, where that has none, of the day."""
 
     limit: int
@@ -46,20 +46,20 @@ class KeyState(Struct):
     admin: bool
     expires: int | None
     running: int  # requests
-    requests: Left | None
-    tokens: Left | None
+    requests: KeyLimit | None
+    tokens: KeyLimit | None
 
 
-class UsageList(Struct):
+class KeyUsageList(Struct):
     """The newest days first."""
 
-    data: list[Usage]
+    data: list[KeyUsage]
     keys: list[KeyState]
     object: str = "list"
 
 
 @get("/v1/usage")
-async def get_usage(request: Request) -> UsageList:
+async def get_usage(request: Request) -> KeyUsageList:
     """Raises ApiError 400, 403, 404, 503."""
     keys: KeyRing | None = request.app.state.key_ring
     if keys is None:
@@ -71,7 +71,7 @@ async def get_usage(request: Request) -> UsageList:
         rows = await keys.ledger.rows(days, name)
     except StateError as error:
         raise as_api_error(error) from None
-    return UsageList([_usage(row) for row in rows], [_state(account) for account in accounts])
+    return KeyUsageList([_usage(row) for row in rows], [_state(account) for account in accounts])
 
 
 def _name(request: Request) -> str | None:
@@ -93,17 +93,17 @@ def _days(given: str) -> int:
     return int(given)
 
 
-def _usage(row: Row) -> Usage:
+def _usage(row: Row) -> KeyUsage:
     counts = row.counts
     day = (_EPOCH + timedelta(days=row.day)).isoformat()
-    return Usage(row.key, day, row.model or None, counts.requests, counts.prompt, counts.cached, counts.completion)
+    return KeyUsage(row.key, day, row.model or None, counts.requests, counts.prompt, counts.cached, counts.completion)
 
 
 def _state(account: Account) -> KeyState:
     left: dict[str, Any] = {}
     for kind in KINDS:
         found = account.left(kind)
-        left[kind] = Left(*found) if found else None
+        left[kind] = KeyLimit(*found) if found else None
     expires = account.key.expires
     return KeyState(
         account.name, account.key.admin, int(expires.timestamp()) if expires else None, account.at_once, **left

@@ -201,7 +201,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("delete", RECORD): Operation("Delete a record", RECORDS, records.RecordsDeleted),
     ("get", f"{RECORD}/file"): Operation("A record as a file of its own", RECORDS, "application/jsonl"),
     ("get", "/v1/usage"): Operation(
-        "What keys have used, and what is left to them", (400, *ANY[:2], 404, 500, 503), usage.UsageList, query=OF_USAGE
+        "What keys have used, and what is left to them", RECORDS, usage.KeyUsageList, query=OF_USAGE
     ),
     ("get", "/health"): Operation("Whether the server is well", (403, 500), schema.Health, open=True),
     ("get", "/healthz"): Operation("The same, in the first Nitro's form", (403, 500), MediaType.HTML.value, open=True),

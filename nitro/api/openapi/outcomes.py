@@ -5,13 +5,13 @@ from nitro.keys.account import KINDS
 ERRORS = {
     400: "The request is wrong; `param` says where.",
     401: "The API key is missing, wrong or has expired.",
-    403: "Requests from this web page (Origin), or by this name of the server (Host), are not allowed; or the key may not "
-    "call this route or use this model.",
+    403: "Requests from this web page (Origin), or by this name of the server (Host), are not allowed; or the key is "
+    "not for this route or model.",
     404: "There is no such model, response, conversation, item, record or request.",
     409: "The model has requests under way, or another one has its name.",
     413: "The body is too large.",
     422: "The model's output breaks the schema that `param` names; or such requests made the engine crash repeatedly.",
-    429: "The queue is full, or a limit of the key is reached: `rate_limit_exceeded`, or for the day `insufficient_quota`.",
+    429: "The queue is full, or a limit of the key is reached: `rate_limit_exceeded`; the day's: `insufficient_quota`.",
     500: "The server or its engine failed.",
     501: "The server does not do this.",
     502: "The hub cannot be reached, or answers with an error.",
