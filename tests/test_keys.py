@@ -14,15 +14,17 @@ import httpx
 import openai
 import pytest
 from runners import Gate
-from running import CEILING, RunningServer, sdk, server_process
+from running import CEILING, FAKE, RunningServer, sdk, server_process
 from tiny_models import write_gguf
 
+from nitro.config import ServeConfig
 from nitro.keys import keys_file
 from nitro.keys.key import Key, digest, new_secret, now
 
 GATED = "runners:GatedRunner"
 HELLO = [{"role": "user", "content": "Hello"}]
 CHAT = "/v1/chat/completions"
+MASTER = "the-master-key"
 
 
 class Keys:
@@ -51,7 +53,6 @@ def until(true: Callable[[], Any]) -> Any:
     end = time.monotonic() + CEILING
     while not (found := true()):
         assert time.monotonic() < end, "it never is"
-        time.sleep(0.02)
     return found
 
 
@@ -60,8 +61,6 @@ def until(true: Callable[[], Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, Keys]]:
-    from nitro.config import ServeConfig
-
     folder = tmp_path_factory.mktemp("keys")
     keys = Keys(folder / "keys.toml")
     keys.add("alice")
@@ -77,32 +76,32 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServ
     keys.add("poor", tokens_per_day=10)
     keys.add("rated", requests_per_minute=100, tokens_per_day=5000)
     keys.add("counted")
-    config = {"engine": "nitro.engines.backends.fake:FakeRunner", "port": 0, "api_key": "the-master-key"}
-    with RunningServer(
-        ServeConfig(**config, keys=keys.path, state=folder / "state", record=folder / "records")
-    ) as server:
+    folders = {"state": folder / "state", "record": folder / "records"}
+    config = ServeConfig(engine=FAKE, port=0, api_key=MASTER, keys=keys.path, **folders)
+    with RunningServer(config) as server:
         yield server.ready(), keys
 
 
-def call(
-    many: tuple[RunningServer, Keys], name: str | None, path: str, body: Any = None, **headers: str
-) -> httpx.Response:
+Many = tuple[RunningServer, Keys]
+
+
+def call(many: Many, name: str | None, path: str, body: Any = None, **headers: str) -> httpx.Response:
     """With the key of this name; a body is posted."""
     server, keys = many
     headers = {**(keys.head(name) if name else {}), **headers}
     return httpx.request("POST" if body is not None else "GET", server.url + path, json=body, headers=headers)
 
 
-def client(many: tuple[RunningServer, Keys], name: str, **options: Any) -> openai.OpenAI:
+def client(many: Many, name: str, **options: Any) -> openai.OpenAI:
     server, keys = many
     return server.client(api_key=keys.secrets[name], **options)
 
 
-def test_who_may_call(many: tuple[RunningServer, Keys]) -> None:
+def test_who_may_call(many: Many) -> None:
     server, keys = many
     models = f"{server.url}/v1/models"
     assert httpx.get(models).status_code == 401
-    for right in (*map(keys.secrets.get, ("alice", "root", "chats")), "the-master-key"):
+    for right in (*map(keys.secrets.get, ("alice", "root", "chats")), MASTER):
         assert httpx.get(models, headers={"authorization": f"Bearer {right}"}).status_code == 200
         assert httpx.get(models, headers={"x-api-key": str(right)}).status_code == 200
     secret = keys.secrets["alice"]
@@ -138,13 +137,13 @@ def test_who_may_call(many: tuple[RunningServer, Keys]) -> None:
         ("GET", "/inferences/llamacpp/unloadmodel"),
     ],
 )
-def test_what_is_for_administrators(many: tuple[RunningServer, Keys], method: str, path: str) -> None:
+def test_what_is_for_administrators(many: Many, method: str, path: str) -> None:
     server, keys = many
     reply = httpx.request(method, server.url + path, headers=keys.head("alice"))
     assert reply.status_code == 403 and reply.json()["error"]["code"] == "not_allowed"
 
 
-def test_administrators_may(many: tuple[RunningServer, Keys]) -> None:
+def test_administrators_may(many: Many) -> None:
     assert call(many, "root", "/metrics").status_code == 200
     assert call(many, "root", "/v1/records").status_code == 200
     assert call(many, "root", "/v1/models/load", {"model": "no"}).status_code == 404
@@ -154,7 +153,7 @@ def test_administrators_may(many: tuple[RunningServer, Keys]) -> None:
     assert call(many, "alice", "/api/generate", {"model": "fake", "keep_alive": 0}).status_code == 403
 
 
-def test_routes(many: tuple[RunningServer, Keys]) -> None:
+def test_routes(many: Many) -> None:
     assert client(many, "chats").chat.completions.create(model="", messages=HELLO, max_tokens=2).choices
     assert client(many, "chats").models.list().data
     with pytest.raises(openai.PermissionDeniedError) as caught:
@@ -163,7 +162,7 @@ def test_routes(many: tuple[RunningServer, Keys]) -> None:
     assert call(many, "chats", "/chat/completions", {"messages": HELLO, "max_tokens": 1}).status_code == 200
 
 
-def test_models(many: tuple[RunningServer, Keys]) -> None:
+def test_models(many: Many) -> None:
     with pytest.raises(openai.PermissionDeniedError) as caught:
         client(many, "other").chat.completions.create(model="fake", messages=HELLO)
     assert caught.value.code == "model_not_found" and caught.value.param == "model"
@@ -184,7 +183,7 @@ def test_models(many: tuple[RunningServer, Keys]) -> None:
         assert call(many, "other", path, {"model": "x", **body}).status_code in (403, 409), path
 
 
-def test_the_longest_context(many: tuple[RunningServer, Keys]) -> None:
+def test_the_longest_context(many: Many) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client(many, "short").completions.create(model="", prompt="a" * 64)
     assert caught.value.code == "context_length_exceeded" and "64 tokens" in str(caught.value)
@@ -199,7 +198,7 @@ def test_the_longest_context(many: tuple[RunningServer, Keys]) -> None:
     [("alice", "priority", "default"), ("alice", "flex", "flex"), ("root", "priority", "default"),
      ("hurries", "priority", "priority"), ("hurries", "default", "flex")],
 )  # fmt: skip
-def test_tiers(many: tuple[RunningServer, Keys], name: str, asked: str, given: str) -> None:
+def test_tiers(many: Many, name: str, asked: str, given: str) -> None:
     body = {"messages": HELLO, "max_tokens": 1, "service_tier": asked}
     assert call(many, name, CHAT, body).json()["service_tier"] == given
 
@@ -207,7 +206,7 @@ def test_tiers(many: tuple[RunningServer, Keys], name: str, asked: str, given: s
 # Limits, as OpenAI's SDK sees them
 
 
-def test_requests_of_a_minute(many: tuple[RunningServer, Keys]) -> None:
+def test_requests_of_a_minute(many: Many) -> None:
     asks = client(many, "slow").with_options(max_retries=0).chat.completions
     for _ in range(2):
         asks.create(model="", messages=HELLO, max_tokens=1)
@@ -222,7 +221,7 @@ def test_requests_of_a_minute(many: tuple[RunningServer, Keys]) -> None:
     assert client(many, "slow").models.list().data, "what is no POST is not counted"
 
 
-def test_tokens_of_a_minute(many: tuple[RunningServer, Keys]) -> None:
+def test_tokens_of_a_minute(many: Many) -> None:
     asks = client(many, "slow2").completions
     first = asks.with_raw_response.create(model="", prompt="a" * 15, max_tokens=5)
     assert first.headers["x-ratelimit-remaining-tokens"] == "0" and first.headers["x-ratelimit-limit-tokens"] == "10"
@@ -231,7 +230,7 @@ def test_tokens_of_a_minute(many: tuple[RunningServer, Keys]) -> None:
     assert caught.value.type == "tokens" and 30 < int(caught.value.response.headers["retry-after"]) <= 66
 
 
-def test_a_day_that_is_used_up(many: tuple[RunningServer, Keys]) -> None:
+def test_a_day_that_is_used_up(many: Many) -> None:
     """The SDK does not try again, though it would."""
     asks = client(many, "poor", max_retries=2).completions
     asks.create(model="", prompt="a" * 10, max_tokens=3)
@@ -250,7 +249,7 @@ def test_a_day_that_is_used_up(many: tuple[RunningServer, Keys]) -> None:
     assert told.value.body["error"]["type"] == "rate_limit_error"  # type: ignore[index]
 
 
-def test_headers_of_a_key_with_limits(many: tuple[RunningServer, Keys]) -> None:
+def test_headers_of_a_key_with_limits(many: Many) -> None:
     body = {"prompt": "a" * 10, "max_tokens": 5}
     whole = call(many, "rated", "/v1/completions", body).headers
     assert whole["x-ratelimit-limit-requests"] == "100" and whole["x-ratelimit-remaining-requests"] == "99"
@@ -266,7 +265,7 @@ def test_headers_of_a_key_with_limits(many: tuple[RunningServer, Keys]) -> None:
 # What was used
 
 
-def test_usage(many: tuple[RunningServer, Keys]) -> None:
+def test_usage(many: Many) -> None:
     asks = client(many, "counted")
     one = asks.chat.completions.create(model="", messages=HELLO, max_tokens=4).usage
     asks.embeddings.create(model="", input=["abc", "de"])
@@ -285,7 +284,7 @@ def test_usage(many: tuple[RunningServer, Keys]) -> None:
     assert rows["fake"]["completion_tokens"] == one.completion_tokens == 4
     assert rows["fake"]["day"] == time.strftime("%Y-%m-%d", time.gmtime()) or time.gmtime().tm_hour == 0
     for name in ("root", None):
-        head = {} if name else {"authorization": "Bearer the-master-key"}
+        head = {} if name else {"authorization": f"Bearer {MASTER}"}
         everybody = call(many, name, "/v1/usage?days=2", **head).json()
         assert {"alice", "counted", "poor"} <= {key["name"] for key in everybody["keys"]}
         one_key = call(many, name, "/v1/usage?key=counted", **head).json()
@@ -458,12 +457,10 @@ def test_a_file_that_changes_drops_no_stream(keys: Keys, gate: Gate, tmp_path: P
 
 def test_a_file_that_is_wrong_is_told_at_the_start(tmp_path: Path, keys: Keys) -> None:
     keys.path.write_text("[keys.a]\n")
-    with server_process("--keys", str(keys.path), "--engine", "nitro.engines.backends.fake:FakeRunner") as server:
+    with server_process("--keys", str(keys.path), "--engine", FAKE) as server:
         assert server.process.wait(CEILING) == 1
-        assert (
-            server.process.stderr.read().strip()
-            == f"nitro: {keys.path}: [keys.a]: there is no 'hash'; `nitro key new` makes one."
-        )
+        said = f"nitro: {keys.path}: [keys.a]: there is no 'hash'; `nitro key new` makes one.\n"
+        assert server.process.stderr.read() == said
 
 
 def test_an_empty_file_lets_nobody_in(serve: Callable[..., RunningServer], keys: Keys) -> None:
@@ -474,7 +471,7 @@ def test_an_empty_file_lets_nobody_in(serve: Callable[..., RunningServer], keys:
     assert httpx.get(f"{server.url}/health").status_code == 200
 
 
-def test_no_key_is_recorded(many: tuple[RunningServer, Keys]) -> None:
+def test_no_key_is_recorded(many: Many) -> None:
     """Not that of the header, and none that somebody writes into a request."""
     server, keys = many
     secret, other = keys.secrets["alice"], new_secret()
