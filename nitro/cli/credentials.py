@@ -15,6 +15,7 @@ from nitro.cli import api_keys
 VARIABLE = "CREDENTIALS_DIRECTORY"
 API_KEY = "nitro.api-key"
 KEYS = "nitro.keys"
+KEYS_VARIABLE = "NITRO_KEYS"
 
 
 def find(name: str) -> Path | None:
@@ -25,7 +26,10 @@ def find(name: str) -> Path | None:
 
 
 def filled(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a server, with its credentials where they are not set. Raises UsageError for what is no key."""
+    """The fields of a server, with its credentials where they are not set. Raises UsageError for what is no key, and for
+    a variable that is empty: whoever sets it wants a locked door."""
+    if fields["keys"] is None and KEYS_VARIABLE in os.environ:
+        raise click.UsageError(f"{KEYS_VARIABLE}: it is empty; leave it away to go without keys.")
     if fields["api_key"] is None and (path := find(API_KEY)):
         try:
             fields = {**fields, "api_key": api_keys.read(path)}
