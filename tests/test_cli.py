@@ -179,7 +179,7 @@ def test_the_model(serve: Serve) -> None:
     assert serve("--", "-a.gguf").model == "-a.gguf"
 
 
-@pytest.mark.parametrize("flag", [flag for flag, *_ in [*OPTIONS, *SWITCHES] if flag != "--api-key"])
+@pytest.mark.parametrize("flag", [flag for flag, *_ in [*OPTIONS, *SWITCHES] if flag not in ("--api-key", "--keys")])
 def test_an_empty_variable_is_none(serve: Serve, flag: str) -> None:
     assert serve(**{variable(flag): ""}, NITRO_MODEL="") == ServeConfig()
 

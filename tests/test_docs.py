@@ -34,7 +34,7 @@ def flags(command: str) -> frozenset[str]:
     """The options that `nitro COMMAND --help` lists; of a group, those of its commands."""
     run = [sys.executable, "-m", "nitro", *command.split(), "--help"]
     shown = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    group = main.commands[command] if command in main.commands else None
+    group = main.commands.get(command)
     inner = [f"{command} {name}" for name in group.commands] if isinstance(group, click.Group) else []
     own = frozenset(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", shown, re.MULTILINE)) | {"--help"}
     return own.union(*map(flags, inner))

@@ -26,8 +26,8 @@ def find(name: str) -> Path | None:
 
 
 def filled(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a server, with its credentials where they are not set. Raises UsageError for what is no key, and for
-    a variable that is empty: whoever sets it wants a locked door."""
+    """The fields of a server, with its credentials where they are not set. Raises UsageError for what is no key, and
+    for a variable that is empty: whoever sets it wants a locked door."""
     if fields["keys"] is None and KEYS_VARIABLE in os.environ:
         raise click.UsageError(f"{KEYS_VARIABLE}: it is empty; leave it away to go without keys.")
     if fields["api_key"] is None and (path := find(API_KEY)):
