@@ -54,17 +54,13 @@ class Guard:
         """Whether clients must have a key."""
         return self._api_key is not None or self._keys is not None
 
-    def check(self, method: str, path: str, headers: Headers) -> Account | None:
-        """The account of the key that was sent, where it is one of a file. Raises ApiError 400, 401 or 403. A preflight
-        (OPTIONS) needs no key, since it cannot carry one."""
+    def check(self, method: str, path: str, headers: Headers, scheme: str | None = None) -> Account | None:
+        """The account of the key that was sent, where it is one of a file. `scheme`: by which the client called; None:
+        http or https. A preflight (OPTIONS) needs no key: it cannot carry one. Raises ApiError 400, 401 or 403."""
+        self.check_host(headers.get(b"host", b""))
         host = headers.get(b"host", b"").decode("latin-1")
-        if host and not _is_host(host):
-            raise ApiError(400, f"The header 'Host' is {host[:300]!r}, which is no name with a port or without.")
-        if host and not self._knows_host(host):
-            name = shlex.quote(_name(host))  # somebody may copy it into a shell
-            raise ApiError(403, f"Host {host!r} is not allowed; start the server with --allow-host {name}.")
         origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and not self._knows_origin(origin, host):
+        if origin and not self._knows_origin(origin, host, scheme):
             how = (
                 f"; start the server with --allow-origin {shlex.quote(origin)}"
                 if name_patterns.is_origin(origin)
@@ -74,11 +70,20 @@ class Guard:
         needs_key = method != "OPTIONS" and path not in OPEN_PATHS and not page.is_asked(path, headers)
         return self._account(method, path, headers) if needs_key and self.has_key else None
 
-    def cors(self, method: str, headers: Headers) -> dict[bytes, bytes]:
+    def check_host(self, header: bytes) -> None:
+        """A `Host`, or what a proxy says that it was. Raises ApiError 400 or 403."""
+        host = header.decode("latin-1")
+        if host and not _is_host(host):
+            raise ApiError(400, f"The header 'Host' is {host[:300]!r}, which is no name with a port or without.")
+        if host and not self._knows_host(host):
+            name = shlex.quote(_name(host))  # somebody may copy it into a shell
+            raise ApiError(403, f"Host {host!r} is not allowed; start the server with --allow-host {name}.")
+
+    def cors(self, method: str, headers: Headers, scheme: str | None = None) -> dict[bytes, bytes]:
         """The headers that make a browser show the response to the page that called."""
         origin = headers.get(b"origin")
         host = headers.get(b"host", b"")
-        if origin is None or not self._knows_origin(origin.decode("latin-1"), host.decode("latin-1")):
+        if origin is None or not self._knows_origin(origin.decode("latin-1"), host.decode("latin-1"), scheme):
             return {}
         allowed = {b"access-control-allow-origin": origin, b"vary": b"Origin"}
         if method != "OPTIONS":
@@ -90,12 +95,13 @@ class Guard:
         name = _name(host)
         return _is_address(name) or self._hosts.fullmatch(name) is not None
 
-    def _knows_origin(self, origin: str, host: str) -> bool:
+    def _knows_origin(self, origin: str, host: str, scheme: str | None) -> bool:
         """Any origin is allowed if there is a key: a page that does not have it gets nothing. Our own page's is that
         of the `Host`, which is known by then."""
         if self.has_key or self._origins.fullmatch(origin):
             return True
-        return bool(host) and origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
+        schemes = (scheme,) if scheme else ("http", "https")
+        return bool(host) and origin.lower() in [f"{each}://{host.lower()}" for each in schemes]
 
     def _account(self, method: str, path: str, headers: Headers) -> Account | None:
         """None: it is the server's own key. The comparison takes the same time for every wrong key. Raises ApiError."""

@@ -30,7 +30,7 @@ from nitro.keys.key import NAME, Key, Rights
 
 T = TypeVar("T")
 
-MAX_BYTES = 2**22
+MAX_BYTES = 2**20
 SECTIONS = ("defaults", "keys")
 FIRST = "# Keys of Nitro, for `nitro serve --keys`. It holds hashes, no secrets. `nitro key new NAME` adds one.\n"
 TIMES = ("expires", "created")

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Response, get
+from litestar import MediaType, Request, Response, get
 from msgspec import Struct
 
 from nitro.api import live, rate_headers, records, sse, usage
@@ -246,9 +246,12 @@ DESCRIBED = (
 
 
 @get(["/schema", "/schema/openapi.json"])
-async def openapi_document() -> Response[bytes]:
+async def openapi_document(request: Request) -> Response[bytes]:
     """`GET /schema`, `GET /schema/openapi.json`."""
-    return Response(_encoded(), media_type=MediaType.JSON)
+    encoded = _encoded()
+    if prefix := request.scope["state"]["prefix"]:  # of the paths, for clients of a proxy
+        encoded = b'{"servers":%b,%b' % (msgspec.json.encode([{"url": prefix}]), encoded[1:])
+    return Response(encoded, media_type=MediaType.JSON)
 
 
 @cache
