@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,13 +13,14 @@ from nitro.api import rate_headers, user_routes
 from nitro.api.openapi.document import OPERATIONS
 from nitro.api.openapi.ollama_operations import REFUSED
 from nitro.engines.shares import Tier
-from nitro.errors import ApiError
+from nitro.errors import ApiError, StateError
 from nitro.keys import refusals
 from nitro.keys.account import Account, Use
 from nitro.keys.bucket import MINUTE, Bucket
 from nitro.keys.clock import DAY, Clock
 from nitro.keys.key import Key
-from nitro.keys.ledger import Ledger
+from nitro.keys.ledger import KEPT_DAYS, Ledger
+from nitro.state.store import Store
 from nitro.state.usage import Counts
 
 HASH = "sha256:" + "0" * 64
@@ -222,6 +224,59 @@ def test_usage_is_counted_by_model_and_day() -> None:
     assert len(asyncio.run(alice._ledger.rows(1))) == 2
     assert asyncio.run(alice._ledger.rows(2, "bob")) == []
     assert dict(alice._ledger.totals()) == {"alice": Counts(3, 60, 40, 20)}
+
+
+def test_servers_of_a_folder_count_together(tmp_path: Path) -> None:
+    """What one has written the other knows once it writes itself; old days are forgotten."""
+
+    async def count() -> None:
+        time = Time()
+        stores = [Store(tmp_path, 30, 2**30) for _ in range(2)]
+        one, other = (Ledger(store, time.clock) for store in stores)
+        await one.start()
+        await other.start()
+        one.add("alice", "m", TOKENS)
+        other.add("alice", "m", TOKENS)
+        other.add("bob", "m", Counts(requests=1))
+        assert one.today("alice") == other.today("alice") == (0, 40)
+        await one.write()
+        await other.write()
+        assert one.today("alice") == (0, 40) and other.today("alice") == (0, 80)
+        one.add("alice", "n", Counts(requests=1))
+        assert (await one.rows(1, "alice"))[0].counts == TOKENS + TOKENS
+        assert one.today("alice") == (1, 80)
+        time.now += (KEPT_DAYS + 1) * DAY
+        one.add("alice", "m", TOKENS)
+        assert [row.day for row in await one.rows(KEPT_DAYS + 2)] == [time.clock.day]
+        for ledger in (one, other):
+            await ledger.close()
+        for store in stores:
+            await store.close()
+
+    asyncio.run(count())
+
+
+def test_what_cannot_be_written_is_kept_for_later(tmp_path: Path) -> None:
+    async def count() -> None:
+        time = Time()
+        (tmp_path / "state").write_text("no folder")
+        store = Store(tmp_path / "state", 30, 2**30)
+        ledger = Ledger(store, time.clock)
+        await ledger.start()
+        for _ in range(2):
+            ledger.add("alice", "m", TOKENS)
+            with pytest.raises(StateError):
+                await ledger.write()
+        assert ledger.today("alice") == (0, 80)
+        (tmp_path / "state").unlink()
+        await ledger.close()
+        again = Ledger(store, time.clock)
+        await again.start()
+        assert again.today("alice") == (0, 80)
+        await again.close()
+        await store.close()
+
+    asyncio.run(count())
 
 
 # What is told

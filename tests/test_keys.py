@@ -296,6 +296,18 @@ def test_usage(many: Many) -> None:
     assert 'nitro_key_requests_total{key="counted"} 3.0' in text
 
 
+def test_the_log_names_the_key(serve: Callable[..., RunningServer], keys: Keys) -> None:
+    secret = keys.add("alice", requests_per_minute=1)
+    server = serve(keys=keys.path).ready()
+    asks = sdk(server.url, api_key=secret).completions
+    asks.create(model="", prompt="a", max_tokens=1)
+    with pytest.raises(openai.RateLimitError):
+        asks.create(model="", prompt="a", max_tokens=1)
+    answered, refused = server.log_line(), server.log_line()
+    assert answered.endswith("finish=length key=alice") and secret not in answered + refused
+    assert "error 429: Rate limit reached for key 'alice'" in refused
+
+
 def test_without_keys_there_is_no_usage(fake_server: RunningServer) -> None:
     reply = httpx.get(f"{fake_server.url}/v1/usage")
     assert reply.status_code == 404 and reply.json()["error"]["code"] == "no_keys"

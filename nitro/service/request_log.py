@@ -140,6 +140,8 @@ class RequestLog:
         self._write(line, how)
 
     def _write(self, line: str, how: str | None) -> None:
+        if self.use:
+            line += f" key={self.use.account.name}"
         if self.ignored:
             line += f" ignored={','.join(self.ignored)[:MAX_IGNORED]}"
         if how:
