@@ -63,7 +63,7 @@ class Launch:
             self.intake = intake.start(READERS)
 
     def end(self) -> None:
-        """Close the socket, and end the processes. It may be called again, and when they are closed already."""
+        """Close the socket and end the processes. It may be called again, and when they are closed already."""
         self.socket.close()
         if self.unix:
             self.unix.remove()

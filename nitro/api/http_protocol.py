@@ -236,7 +236,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _close_below(self) -> None:
         """Wait for no word of a client that is between two requests: TLS has said that it ends, and that is enough
         (RFC 8446, section 6.1)."""
-        if self.below and self.transport.is_closing():
+        if self.below and self.transport.is_closing() and not self.transport.get_write_buffer_size():
             self.below.close()
 
     def _refuse(self, error: ApiError) -> None:

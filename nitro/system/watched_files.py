@@ -41,7 +41,8 @@ class WatchedFiles:
         for group in self._groups:
             group.stamp = _stamp(group.paths)
             group.read_again()
-        log.info("read again: %s", ", ".join(str(path) for group in self._groups for path in group.paths) or "nothing")
+        if not self._groups:
+            log.info("there is no file that could be read again")
 
     async def close(self) -> None:
         """Look no more."""
@@ -70,6 +71,8 @@ class _Group:
             self._read()
         except (NitroError, OSError) as error:
             log.error("%s What was read before still holds.", error)
+        else:
+            log.info("read again: %s", ", ".join(map(str, self.paths)))
 
 
 def _stamp(paths: Sequence[Path]) -> _Stamp:

@@ -91,6 +91,17 @@ def test_the_first_answer(visit: Visit, smollm_server: RunningServer) -> None:
     tab.shoot("answer")
 
 
+def test_below_a_prefix(visit: Visit, serve) -> None:
+    """Also where the slash at the end was left away."""
+    tab = visit(serve(root_path="/nitro").ready())
+    tab.asked.clear()
+    tab.open("/nitro")
+    assert tab.page.url.endswith("/nitro/")
+    tab.ask("Hello")
+    tab.wait_answer()
+    assert tab.asked and all(url.removeprefix(tab.url).startswith(("/nitro", "data:", "blob:")) for url in tab.asked)
+
+
 def test_probabilities(visit: Visit, smollm_server: RunningServer) -> None:
     tab = visit(smollm_server)
     tab.show_parameters()
