@@ -31,6 +31,13 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on. 0: any free port.")] = DEFAULT_PORT
     alias: Annotated[str | None, Meta(description="Name of the model in the API.")] = None
     api_key: Annotated[str | None, Meta(description="Key that clients must send.")] = None
+    keys: Annotated[
+        Path | None,
+        Meta(
+            description="File with the keys of many users, each with rights and limits (`nitro key new`). It is read "
+            "again when it changes."
+        ),
+    ] = None
     allow_origin: Annotated[
         tuple[str, ...],
         Meta(

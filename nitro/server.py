@@ -31,6 +31,9 @@ from nitro.config import ServeConfig
 from nitro.engines.client.engine import Engine
 from nitro.engines.types import ModelInfo
 from nitro.errors import EngineDown, EngineLost, NitroError, ServerClosing, StartError
+from nitro.keys import key_metrics
+from nitro.keys.ledger import Ledger
+from nitro.keys.ring import KeyRing
 from nitro.launch import Launch
 from nitro.models import catalog
 from nitro.models.catalog import Catalog
@@ -81,17 +84,21 @@ class Server:
         offered = _catalog(config)
         self._loads = loading.Loading(config, metrics, many=offered is not None)
         self.models = self._pool(self._loads, offered)
-        guard = _guard(config)
+        keeps = not config.no_state
+        folder = config.state or folders.state()
+        self.store = Store(folder, config.state_days, config.state_size * 2**30) if keeps else None
+        self.keys = KeyRing(config.keys, Ledger(self.store)) if config.keys else None
+        guard = _guard(config, self.keys)
+        if self.keys:
+            metrics.add(partial(key_metrics.families, self.keys))
         requests = Requests()
         self.live = Feed(Watches(self.models, metrics), requests, __version__)
         self.intake = Intake(readers=READERS, first=self._launch.intake, media=config.media_limits())
         self.service = GenerationService(self.models, self.intake, metrics, config.strict, requests)
         overflow = config.embedding_overflow
         embedding = EmbeddingService(self.models, self.intake, metrics, config.strict, overflow, requests)
-        keeps = not config.no_state
-        folder = config.state or folders.state()
-        self.store = Store(folder, config.state_days, config.state_size * 2**30) if keeps else None
-        self._kept = Background(Memory(self.store), self.service, self.models, ResponsesRenderer, config.parallel)
+        memory, places = Memory(self.store), config.parallel
+        self._kept = Background(memory, self.service, self.models, ResponsesRenderer, places, self.keys)
         fetching = Fetching(self.models, offered, allowed=not config.no_pull)
         max_body = config.max_body * 2**20
         self.recorder = recorder.make(config.record, config.record_size, config.record_files, config.api_key)
@@ -107,12 +114,15 @@ class Server:
             fetching,
             self.recorder,
             self.live,
+            self.keys,
         )
         app.proxies = _proxies(config)
         self.files = WatchedFiles()
         self.certificates = self._launch.certificates
         if self.certificates:
             self.files.add(self.certificates.paths, self.certificates.read_again)
+        if self.keys:
+            self.files.add((self.keys.path,), self.keys.read_again)
         limits = ConnectionLimits(most=self._launch.max_connections)
         self.connections: Connections[HttpProtocol] = Connections(limits)
         self._http = HttpServer(
@@ -181,6 +191,8 @@ class Server:
     async def _serve(self) -> None:
         self.models.start()
         self._kept.start()
+        if self.keys:
+            await self.keys.ledger.start()
         if self.recorder:
             self.recorder.start()
         self.files.start()
@@ -201,6 +213,8 @@ class Server:
             await self._kept.close()
             if self.recorder:
                 await self.recorder.close()
+            if self.keys:
+                await self.keys.ledger.close()
             if self.store:
                 await self.store.close()
             await self.models.close()
@@ -293,11 +307,12 @@ def banner(server: Server, model: ServedModel | None = None, info: ModelInfo | N
 
 def _warn(server: Server) -> None:
     config, certificates = server.config, server.certificates
-    if not config.api_key and not config.uds and config.host not in ("127.0.0.1", "::1", "localhost"):
+    locked = config.api_key or config.keys
+    if not locked and not config.uds and config.host not in ("127.0.0.1", "::1", "localhost"):
         log.warning(
             "listening on %s without --api-key: anyone who can reach this address can use the model", config.host
         )
-    if not config.api_key and config.uds and int(config.uds_mode, 8) & stat.S_IWOTH:
+    if not locked and config.uds and int(config.uds_mode, 8) & stat.S_IWOTH:
         log.warning("every user of this machine can use the model: --uds-mode %s, and no --api-key", config.uds_mode)
     for warning in certificates.warnings() if certificates else ():
         log.warning("%s", warning)
@@ -334,9 +349,9 @@ def _catalog(config: ServeConfig) -> Catalog | None:
     return Catalog(config.models, everything, config.model_settings, memory=memory, on_gpu=on_gpu)
 
 
-def _guard(config: ServeConfig) -> Guard:
+def _guard(config: ServeConfig, keys: KeyRing | None) -> Guard:
     try:
-        return Guard(config.api_key, config.allow_origin, config.allow_host)
+        return Guard(config.api_key, config.allow_origin, config.allow_host, keys)
     except ValueError as error:
         raise StartError(str(error)) from None
 

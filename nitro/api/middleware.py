@@ -13,7 +13,7 @@ from litestar.enums import ScopeType
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
-from nitro.api import error_forms, error_responses, page, reply_writer
+from nitro.api import callers, error_forms, error_responses, page, rate_headers, reply_writer
 from nitro.api.auth import OPEN_PATHS, Guard, Headers
 from nitro.api.error_forms import ErrorForm
 from nitro.api.recording import Recording
@@ -21,6 +21,7 @@ from nitro.api.request_turns import Turns
 from nitro.api.transport import reply_headers
 from nitro.api.transport.forwarded import Proxies
 from nitro.errors import ApiError
+from nitro.keys.account import Account
 from nitro.records.recorder import Recorder
 from nitro.service.metrics import Metrics
 
@@ -71,12 +72,15 @@ class RequestMiddleware:
         if form.id_header:
             added.append((form.id_header, request_id.encode()))
         body = _Body(receive, headers, self._max_body)
+        account: Account | None = None
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 more = [(b"connection", b"close")] if body.unread else []
                 if message["status"] == 405:
                     more.append((b"allow", _allow(allowed)))
+                if account:
+                    more += rate_headers.of(account)
                 more += reply_headers.policy(message["headers"])
                 message["headers"] = [*message["headers"], *added, *more]
                 if any(name == b"content-length" for name, _ in message["headers"]):
@@ -87,18 +91,23 @@ class RequestMiddleware:
         try:
             caller.check()
             self._guard.check_host(asked_host)  # a proxy may tell another one, and both must be known
-            self._guard.check(method, path, headers, caller.scheme)
+            account = self._guard.check(method, path, headers, caller.scheme)
             body.check()
+            use = callers.begin(scope, account)
         except ApiError as refusal:
             error_responses.refused(scope, refusal)
             return await _refuse(send_with_headers, refusal, form, request_id)
         if method == "OPTIONS":
             return await _answer(send_with_headers, 204, {b"allow": _allow(allowed)}, b"")
-        if to_page:  # the page names its files from where it lies
-            return await _answer(send_with_headers, 308, {b"location": f"{caller.prefix}/".encode()}, b"")
-        if path not in OPEN_PATHS:
-            await self._turns.wait()
-        await self._app(scope, body, send_with_headers)
+        try:
+            if to_page:  # the page names its files from where it lies
+                return await _answer(send_with_headers, 308, {b"location": f"{caller.prefix}/".encode()}, b"")
+            if path not in OPEN_PATHS:
+                await self._turns.wait()
+            await self._app(scope, body, send_with_headers)
+        finally:
+            if use:
+                use.end()
 
     def _correct(self, path: str) -> str:
         path = _SLASHES.sub("/", f"/{path}")
@@ -174,7 +183,7 @@ def _allow(methods: Iterable[str]) -> bytes:
 
 
 async def _refuse(send: Send, refusal: ApiError, form: ErrorForm, request_id: str) -> None:
-    headers = {b"content-type": b"application/json", b"x-should-retry": b"false"}
+    headers = {b"content-type": b"application/json", **error_responses.retry_headers(refusal)}
     if refusal.status == 401:
         headers[b"www-authenticate"] = b"Bearer"
     await _answer(send, form.status(refusal), headers, form.body(refusal, request_id))

@@ -1,8 +1,7 @@
-"""Who may do more than ask for answers: see files of this machine, fetch and remove models, stop the server."""
+"""Whether a request comes from this machine."""
 
 import ipaddress
 
-from litestar import Request
 from litestar.types import Scope
 
 from nitro.api.transport.forwarded import is_unix
@@ -17,12 +16,6 @@ FORWARDED = (
     b"x-forwarded-proto",
     b"x-real-ip",
 )
-
-
-def is_trusted(request: Request) -> bool:
-    """Whether who asks has the key or, where there is none, is on this machine."""
-    has_key: bool = request.app.state.has_key
-    return has_key or is_local(request.scope)
 
 
 def is_local(scope: Scope) -> bool:
