@@ -98,6 +98,7 @@ class Handshake:
             evicted.transport.abort()
         self._listener.open_ones.add(self)
         self._task = asyncio.get_running_loop().create_task(self._shake())
+        self._task.add_done_callback(self._ended)  # also where it is cancelled before it begins
 
     def abort(self) -> None:
         """Close it at once."""
@@ -116,13 +117,12 @@ class Handshake:
                 )
         except OSError as error:  # ssl.SSLError is one
             requests.info("- - error: no TLS: %s (from %s)", _reason(error), self._address)
-        except asyncio.CancelledError:
-            pass  # nobody waits for this task
-        finally:
-            self._listener.connections.remove(self)
-            self._listener.open_ones.discard(self)
-            if self._is_ours:
-                self._sock.close()
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        self._listener.connections.remove(self)
+        self._listener.open_ones.discard(self)
+        if self._is_ours:
+            self._sock.close()
 
     async def _speaks_tls(self) -> bool:
         """Whether the first byte is TLS's; if not, say so. Raises OSError."""
