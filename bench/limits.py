@@ -94,7 +94,7 @@ def of_family(architecture: str) -> Limit:
 
 # Of models that see. The fault is the same prompt with its pictures in another order.
 SEEING = Limit(
-    "a tiny Qwen2-VL and Gemma 3 in float32 on llama.cpp, beside transformers and MLX; a tiny SmolVLM beside MLX",
+    "a tiny Qwen2-VL, Gemma 3 and SmolVLM in float32 on llama.cpp, beside transformers and MLX",
     1e-5,
     "llama.cpp's patches (ggml_conv_2d) and table of GELU are float16; seen are 1e-6, 2e-8 and 7e-7",
     "other pictures",
@@ -105,5 +105,12 @@ SEEING_ON_MLX = Limit(
     1e-10,
     "rounding in float32; seen are 2e-12 and 1e-13",
     "other pictures",
+    "convert/test_media_families.py",
+)
+HEARING = Limit(
+    "a tiny Qwen2-Audio in float32 on llama.cpp, beside transformers",
+    1e-5,
+    "llama.cpp's convolutions (ggml_conv_1d) are float16; seen is ",
+    "other sounds",
     "convert/test_media_families.py",
 )
