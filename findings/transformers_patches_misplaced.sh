@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # transformers 4.57.6 gives the patches of a picture the places of their neighbours where SmolVLM (and, by the same
-# lines, Idefics 2 and 3) computes in float32: a patch's place is (1 - 1e-6) × its number / their count, looked up among the borders
-# number / count, so that it lies just before its own border. In bfloat16 the factor is 1, and all is right. So
-# the same model sees other things in float32, and whoever compares something with transformers finds differences that
-# are not his own. llama.cpp's converter asks for this release. transformers 5.23 is right again.
+# lines, Idefics 2 and 3) computes in float32: a patch's place is (1 - 1e-6) × its number / their count, looked up among
+# the borders number / count, so that it lies just before its own border. In bfloat16 the factor is 1, and all is right.
+# So the same model sees other things in float32, and whoever compares something with transformers finds differences
+# that are not his own. llama.cpp's converter asks for this release. transformers 5.23 is right again.
 # https://github.com/huggingface/transformers/issues/41190 says that 4.55.1 began it.
 # Seen: "32 × 32 patches in torch.float32: 0 0 1 2 … 30", "32 × 32 patches in torch.bfloat16: 0 1 2 3 … 31".
 set -euo pipefail
