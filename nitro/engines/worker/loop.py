@@ -13,7 +13,7 @@ from itertools import chain, islice
 from typing import Protocol
 
 from nitro.engines import messages
-from nitro.engines.crash_marks import CrashMarks
+from nitro.engines.crash_marks import ENGINE_THREAD, CrashMarks
 from nitro.engines.runner import Chunk, ModelRunner, OutOfKV, Result, StepFailed
 from nitro.engines.scheduling.embedding_queue import Piece
 from nitro.engines.scheduling.scheduler import Scheduler
@@ -30,7 +30,6 @@ from nitro.system.frames import WireMessage
 
 log = logging.getLogger("nitro.engine")
 
-ENGINE_THREAD = 0  # its lane in CrashMarks
 SIGN_OF_LIFE = 5.0  # seconds of a step of embeddings after which the server is told that it goes on
 
 

@@ -67,6 +67,7 @@ class Preparers:
             self._marks.write(number, [job.id])
             while job.id in self._wanted:
                 next_lane = self._run_slice(job)
+                self._marks.beat(number)
                 if next_lane is None:
                     break
                 if next_lane != lane or not jobs.empty():
