@@ -17,9 +17,10 @@ MAX_IDS = 511  # in a lane
 _NUMBER = struct.Struct("<Q")
 _LANE_SIZE = (MAX_IDS + 1) * _NUMBER.size  # bytes: the count, and the ids
 _BEATS = LANES * _LANE_SIZE  # where a number for each lane begins
-_WORDS = _BEATS + LANES * _NUMBER.size  # where the last words begin: their length, and their bytes
+_WORDS = _BEATS + LANES * _NUMBER.size  # where the last words begin
+_SAID = struct.Struct("<dQ")  # of the last words: time.monotonic() and how many bytes, which follow
 MAX_WORDS = 512  # bytes
-SIZE = _WORDS + _NUMBER.size + MAX_WORDS
+SIZE = _WORDS + _SAID.size + MAX_WORDS
 
 
 class CrashMarks:
@@ -62,17 +63,18 @@ class CrashMarks:
                 found[lane] = (count, first, *_NUMBER.unpack_from(self._memory, _BEATS + lane * _NUMBER.size))
         return found
 
-    def say(self, words: str) -> None:
-        """What the process says of a fault that may end it. As much as fits is kept of the last one."""
+    def say(self, words: str, now: float) -> None:
+        """What the process says of a fault that may end it, and when (time.monotonic()). As much as fits is kept."""
         data = words.encode(errors="replace")[:MAX_WORDS]
-        struct.pack_into(f"<Q{len(data)}s", self._memory, _WORDS, len(data), data)
+        begin = _WORDS + _SAID.size
+        self._memory[begin : begin + len(data)] = data
+        _SAID.pack_into(self._memory, _WORDS, now, len(data))
 
-    @property
-    def words(self) -> str:
-        """What it said last; empty: nothing."""
-        (length,) = _NUMBER.unpack_from(self._memory, _WORDS)
-        begin = _WORDS + _NUMBER.size
-        return self._memory[begin : begin + min(length, MAX_WORDS)].decode(errors="ignore")
+    def words(self) -> tuple[str, float]:
+        """What it said last, and when; empty: nothing."""
+        at, length = _SAID.unpack_from(self._memory, _WORDS)
+        begin = _WORDS + _SAID.size
+        return self._memory[begin : begin + min(length, MAX_WORDS)].decode(errors="ignore"), at
 
     def close(self) -> None:
         """Give the memory back, and its file descriptor. Nothing else may be called afterwards."""

@@ -1,13 +1,17 @@
 """One engine process as the server sees it: its messages, the sequences that it is at work on, and what ended it."""
 
 import signal
+import time
 from collections.abc import Callable, Set
 
 from nitro.engines import messages
 from nitro.engines.client import spawn
 from nitro.engines.client.spawn import SpawnedEngine
 from nitro.engines.crash_marks import CrashMarks
+from nitro.errors import one_line
 from nitro.system.child_process import ChildProcess
+
+RECENT = 5.0  # seconds before the end, in which what a process said may be of its end
 
 
 class EngineProcess(ChildProcess):
@@ -51,8 +55,9 @@ class EngineProcess(ChildProcess):
         if status == -signal.SIGKILL and (why := spawned.witness.reason(spawned.bound, self.peak)):
             self.lacked_memory = True
             return why
-        words = self._marks.words if self._marks else ""
-        return f"{said} It said last: {words.rstrip('.')}." if words and status != 0 else said
+        words, at = self._marks.words() if self._marks else ("", 0.0)
+        is_recent = bool(words) and time.monotonic() - at < RECENT
+        return f"{said} It said last: {one_line(words)}." if is_recent and status else said
 
     async def reap(self) -> None:
         """See ChildProcess. Its shared memory goes as well, which else waited for the garbage collector."""

@@ -31,12 +31,14 @@ from nitro.engines.backends.mlx.model import MlxModel
 from nitro.engines.backends.mlx.opening import open_model
 from nitro.engines.backends.mlx.sampler import Bias, LazyLogprobs, SamplerRow
 from nitro.engines.backends.mlx.self_test import try_out
+from nitro.engines.backends.mlx.step_memory import StepMemory
 from nitro.engines.backends.mlx.vision import parts
 from nitro.engines.backends.mlx.vision.whole_runs import WholeRuns
 from nitro.engines.backends.registry import MLX
 from nitro.engines.hardware import memory
 from nitro.engines.media_encoder import MediaEncoder
-from nitro.engines.runner import Chunk, OutOfKV, Result, Tokenizer
+from nitro.engines.memory_faults import is_shortage
+from nitro.engines.runner import Chunk, OutOfKV, OutOfMemory, Result, Tokenizer
 from nitro.engines.scheduling import speculation
 from nitro.engines.scheduling.media_borders import whole_pieces
 from nitro.engines.scheduling.prompt_grid import PromptGrid
@@ -80,6 +82,8 @@ class MlxRunner:
         if self._draft:
             self._draft.max_tokens = self.info.kv_tokens
         self.info = replace(self.info, adapters=list(map(self._adapters.load, spec.adapter_sources)))
+        fused = bool(library.gpu_kind())
+        self._memory = StepMemory(self._model.network, self._trial.token_bytes, fused, library.free_memory)
         self._max_padding = min(_size(self._model) // self._trial.token_bytes, self.info.kv_tokens // 4)
 
     # The contract
@@ -89,9 +93,12 @@ class MlxRunner:
 
     def submit(self, batch: list[Chunk]) -> None:
         """Groups go on, the other chunks are computed slot by slot, and what samples forms groups again. Nothing is
-        waited for. Raises OutOfKV."""
+        waited for. Raises OutOfKV, OutOfMemory."""
         if sum(self._held.values()) + sum(chunk.size for chunk in batch) > self.info.kv_tokens:
             raise OutOfKV
+        if shortage := self._memory.shortage(batch):
+            mx.clear_cache()
+            raise OutOfMemory(shortage, [])
         going_on = self._continue(batch)
         started = [chunk for chunk in batch if chunk.slot not in going_on]
         for chunk in started:
@@ -161,7 +168,12 @@ class MlxRunner:
         caches = self._look(src) if self._whole_runs.allow(src, length) else None
         if caches is None or not 0 < length <= self._held[src] or not kv_cache.cut(caches, self._held[src] - length):
             return 0
-        mx.async_eval(kv_cache.arrays(caches))  # until then they refer to all of the source
+        try:
+            mx.async_eval(kv_cache.arrays(caches))  # until then they refer to all of the source
+        except Exception as error:
+            if is_shortage(error):
+                return 0
+            raise
         self._caches[dst] = caches
         self._held[dst] = length
         self._whole_runs.keep(dst, length, src)
