@@ -6,12 +6,14 @@ from typing import Annotated
 from msgspec import Meta
 
 from nitro.engines.adapters import BadAdapters, parse
-from nitro.engines.options import EngineOptions
+from nitro.engines.options import AMOUNT, AMOUNT_FORM, EngineOptions
 from nitro.engines.types import EngineSpec, Overflow
 from nitro.errors import StartError
 from nitro.models import default_model, model_source, projectors
 from nitro.models.settings import AS_SERVED, ModelSettings
 from nitro.service.media import limits
+from nitro.system import memory_bound
+from nitro.system.memory import parse
 
 DEFAULT_PORT = 3928
 
@@ -66,10 +68,10 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     memory: Annotated[
         str | None,
         Meta(
-            pattern=r"^[0-9]+(\.[0-9]+)? *[KMGTkmgt]?(i?[Bb])?$",
+            pattern=AMOUNT,
             description="Memory for all models together, in MiB or as in 12G. Default: what this machine has free at "
             "the start.",
-            extra={"form": "a number of MiB, or a size such as 12G"},
+            extra={"form": AMOUNT_FORM},
         ),
     ] = None
     keep_alive: Annotated[
@@ -145,6 +147,17 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     exit_on_engine_failure: Annotated[
         bool, Meta(description="Exit when the engine dies, instead of starting it again.")
     ] = False
+    stall_timeout: (
+        Annotated[
+            float,
+            Meta(
+                gt=0,
+                description="Seconds after which an engine that has work and takes no step is ended and started again. "
+                "Default: it is not.",
+            ),
+        ]
+        | None
+    ) = None
 
     def media_limits(self) -> limits.MediaLimits:
         """Of images and sounds in requests."""
@@ -178,4 +191,17 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
         except BadAdapters as error:
             raise StartError(str(error)) from None
         options["mmproj"] = projectors.named(options["mmproj"])
+        check_engine_memory(options["engine_memory"])
         return EngineSpec(model=model, projector=projector, **options)
+
+
+def check_engine_memory(text: str | None) -> None:
+    """Raises StartError for an --engine-memory that is none, or that this system cannot keep."""
+    if text is None:
+        return
+    try:
+        parse(text)
+    except ValueError as error:
+        raise StartError(f"--engine-memory {text}: {error}.") from None
+    if not memory_bound.is_possible():
+        raise StartError("--engine-memory needs Linux: this system has nothing that bounds what a process takes.")

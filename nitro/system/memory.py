@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 from pathlib import Path
 
 from nitro.system import cgroups
@@ -46,14 +47,12 @@ def _cgroup_room(folder: Path | None = None) -> int:
 def _data_room() -> int:
     """Bytes left under RLIMIT_DATA, which counts what a process may write to and has no file (getrlimit(2)); a huge
     number where nothing is set."""
+    limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    if limit == resource.RLIM_INFINITY:
+        return cgroups.NO_LIMIT
     try:
-        import resource
-
-        limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
-        if limit == resource.RLIM_INFINITY:
-            return cgroups.NO_LIMIT
         lines = Path("/proc/self/status").read_text().splitlines()
-    except (ImportError, OSError):
+    except OSError:
         return cgroups.NO_LIMIT
     taken = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:")), 0)
     return max(limit - taken, 0)

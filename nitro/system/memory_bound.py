@@ -14,6 +14,8 @@ import errno
 import itertools
 import logging
 import os
+import resource
+import sys
 from pathlib import Path
 from typing import Protocol
 
@@ -73,19 +75,20 @@ class DataBound:
         """Nothing is left."""
 
 
+def is_possible() -> bool:
+    """Whether this system has anything of the kind."""
+    return sys.platform == "linux"
+
+
 def hold(pid: int, limit: int, groups: Cgroups | None = None) -> MemoryBound:
     """Bound a process from now on, to so many bytes. Raises OSError where the system cannot."""
     try:
         return _by_cgroup(pid, limit, groups or Cgroups())
     except OSError as error:
         log.debug("no cgroup for process %d: %s", pid, error)
-        why = error
-    try:
-        import resource
-
-        resource.prlimit(pid, resource.RLIMIT_DATA, (limit, limit))
-    except (ImportError, AttributeError):
-        raise OSError(errno.ENOTSUP, "memory can be bounded on Linux only") from why
+    if sys.platform != "linux":
+        raise OSError(errno.ENOTSUP, "memory can be bounded on Linux only")
+    resource.prlimit(pid, resource.RLIMIT_DATA, (limit, limit))
     return DataBound(limit)
 
 

@@ -37,8 +37,7 @@ from nitro.engines.backends.mlx.vision.whole_runs import WholeRuns
 from nitro.engines.backends.registry import MLX
 from nitro.engines.hardware import memory
 from nitro.engines.media_encoder import MediaEncoder
-from nitro.engines.memory_faults import is_shortage
-from nitro.engines.runner import Chunk, OutOfKV, OutOfMemory, Result, Tokenizer
+from nitro.engines.runner import Chunk, OutOfKV, Result, Tokenizer
 from nitro.engines.scheduling import speculation
 from nitro.engines.scheduling.media_borders import whole_pieces
 from nitro.engines.scheduling.prompt_grid import PromptGrid
@@ -82,8 +81,7 @@ class MlxRunner:
         if self._draft:
             self._draft.max_tokens = self.info.kv_tokens
         self.info = replace(self.info, adapters=list(map(self._adapters.load, spec.adapter_sources)))
-        fused = bool(library.gpu_kind())
-        self._memory = StepMemory(self._model.network, self._trial.token_bytes, fused, library.free_memory)
+        self._memory = StepMemory(self._model.network, self._trial.token_bytes, bool(library.gpu_kind()))
         self._max_padding = min(_size(self._model) // self._trial.token_bytes, self.info.kv_tokens // 4)
 
     # The contract
@@ -96,9 +94,7 @@ class MlxRunner:
         waited for. Raises OutOfKV, OutOfMemory."""
         if sum(self._held.values()) + sum(chunk.size for chunk in batch) > self.info.kv_tokens:
             raise OutOfKV
-        if shortage := self._memory.shortage(batch):
-            mx.clear_cache()
-            raise OutOfMemory(shortage, [])
+        self._memory.check(batch)
         going_on = self._continue(batch)
         started = [chunk for chunk in batch if chunk.slot not in going_on]
         for chunk in started:
@@ -168,12 +164,8 @@ class MlxRunner:
         caches = self._look(src) if self._whole_runs.allow(src, length) else None
         if caches is None or not 0 < length <= self._held[src] or not kv_cache.cut(caches, self._held[src] - length):
             return 0
-        try:
-            mx.async_eval(kv_cache.arrays(caches))  # until then they refer to all of the source
-        except Exception as error:
-            if is_shortage(error):
-                return 0
-            raise
+        if not kv_cache.settle(caches):  # until then they refer to all of the source
+            return 0
         self._caches[dst] = caches
         self._held[dst] = length
         self._whole_runs.keep(dst, length, src)

@@ -7,8 +7,11 @@ command that lacks memory ends the process as well, since its error comes on a t
 from collections.abc import Callable
 from typing import Any
 
+import mlx.core as mx
+
+from nitro.engines.backends.mlx import library
 from nitro.engines.hardware.memory import MIB
-from nitro.engines.runner import Chunk
+from nitro.engines.runner import Chunk, OutOfMemory
 
 ROW = 96  # bytes for each number of a token's vector: a few layers' results at a time, as in models/fit.py
 SCORE = 8  # bytes of attention for each head, token and token that it looks at: float32, and its softmax
@@ -20,9 +23,9 @@ SPARE = 16 * MIB  # for all that is not counted
 class StepMemory:
     """Compares what batches need with what is free."""
 
-    def __init__(self, network: Any, token_bytes: int, fused: bool, free: Callable[[], int]):
+    def __init__(self, network: Any, token_bytes: int, fused: bool, free: Callable[[], int] = library.free_memory):
         """`network`: an mlx-lm model. `token_bytes`: of KV. `fused`: whether attention keeps no scores, as on a GPU.
-        `free`: bytes."""
+        `free`: bytes that are."""
         about = getattr(network, "args", None)
         self._row = ROW * getattr(about, "hidden_size", 0)
         self._score = 0 if fused else SCORE * getattr(about, "num_attention_heads", 0)
@@ -30,16 +33,18 @@ class StepMemory:
         self._free = free
         self._computed = EVERY  # tokens since memory was looked at
 
-    def shortage(self, batch: list[Chunk]) -> str | None:
-        """A sentence if there is no memory for the batch; None: there is, or it was looked at just now."""
+    def check(self, batch: list[Chunk]) -> None:
+        """Raises OutOfMemory where there is no memory for the batch, as far as it is looked at again."""
         self._computed += sum(chunk.size for chunk in batch)
         if self._computed < EVERY:
-            return None
+            return
         needed, free = self.needed(batch), self._free()
-        if needed <= free:
-            self._computed = 0
-            return None
-        return f"It needs about {needed // MIB} MiB, and {free // MIB} MiB are free."
+        if needed > free:
+            mx.clear_cache()
+            free = self._free()
+        if needed > free:
+            raise OutOfMemory(f"It needs about {needed // MIB} MiB, and {free // MIB} MiB are free.", [])
+        self._computed = 0
 
     def needed(self, batch: list[Chunk]) -> int:
         """Bytes that the batch takes at most, beside what there is."""
