@@ -12,8 +12,7 @@ from nitro.errors import StartError
 from nitro.models import default_model, model_source, projectors
 from nitro.models.settings import AS_SERVED, ModelSettings
 from nitro.service.media import limits
-from nitro.system import memory_bound
-from nitro.system.memory import parse
+from nitro.system import memory, memory_bound
 
 DEFAULT_PORT = 3928
 
@@ -200,7 +199,7 @@ def check_engine_memory(text: str | None) -> None:
     if text is None:
         return
     try:
-        parse(text)
+        memory.parse(text)
     except ValueError as error:
         raise StartError(f"--engine-memory {text}: {error}.") from None
     if not memory_bound.is_possible():

@@ -172,8 +172,8 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             str,
             Meta(
                 pattern=AMOUNT,
-                description="Main memory that an engine may take, in MiB or as in 12G: by a cgroup where the server may "
-                "make one, else by a limit on what it allocates. On Linux only. Default: no limit.",
+                description="Main memory that an engine may take, in MiB or as in 12G: by a cgroup where the server "
+                "may make one, else by a limit on what it allocates. On Linux only. Default: no limit.",
                 extra={"form": AMOUNT_FORM},
             ),
         ]

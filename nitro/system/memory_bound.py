@@ -5,8 +5,8 @@ that is too much the system ends it, and nothing else. That needs a cgroup that 
 `Delegate=` does, with nobody in it but us and our children. A cgroup that has some of its own must be empty (its "no
 internal processes" rule): so those in it are moved into one beside, SERVER.
 
-Elsewhere on Linux it is RLIMIT_DATA (getrlimit(2)), which counts what is allocated, but no files that are mapped: beyond
-it an allocation fails. Other systems have nothing of the kind.
+Elsewhere on Linux it is RLIMIT_DATA (getrlimit(2)), which counts what is allocated, but no files that are mapped:
+beyond it an allocation fails. Other systems have nothing of the kind.
 """
 
 import contextlib

@@ -19,9 +19,9 @@ VMSTAT = Path("/proc/vmstat")
 class MemoryWitness:
     """Made before a process is started."""
 
-    def __init__(self, groups: Cgroups | None = None, vmstat: Path = VMSTAT):
+    def __init__(self, groups: Cgroups | None = None, vmstat: Path | None = None):
         bounded = [folder for folder in (groups or Cgroups()).lineage if cgroups.limit(folder) < cgroups.NO_LIMIT]
-        self._vmstat = vmstat
+        self._vmstat = vmstat or VMSTAT
         self._kills = {folder: cgroups.kills(folder) for folder in bounded}
         self._machine_kills = self._on_machine()
         self.free = free_host_memory()  # bytes, then

@@ -53,7 +53,8 @@ def load(spec: EngineSpec) -> SpawnedEngine:
 
 
 def begin_load(engine: SpawnedEngine, spec: EngineSpec) -> SpawnedEngine:
-    """Let a process that waits load this model, within the memory that it may take. Raises OSError; it is ended then."""
+    """Let a process that waits load this model, within the memory that it may take. Raises
+    OSError; it has ended then."""
     if spec.engine_memory is not None:
         try:
             bound = memory_bound.hold(engine.child.process.pid, parse(spec.engine_memory))

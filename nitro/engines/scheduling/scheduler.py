@@ -21,8 +21,9 @@ whole context, so the oldest sequence always advances. Where several users want 
 goes before who is older, and one that runs may have to give its place to one that waits (`fair_shares.py`).
 
 Rules with a module of their own: who is older, and when a younger one may go first (`fair_order.py`); what gives way
-where a step does not fit (`giving_way.py`); what becomes of the KV cache (`prefix_cache.py`); who waits for a prefix that is being computed (`inflight_prefixes.py`); which tokens
-are drafted, to be checked together (`draft_policy.py`); where an image may not be cut (`media_borders.py`).
+where a step does not fit (`giving_way.py`); what becomes of the KV cache (`prefix_cache.py`); who waits for a prefix
+that is being computed (`inflight_prefixes.py`); which tokens are drafted, to be checked together (`draft_policy.py`);
+where an image may not be cut (`media_borders.py`).
 """
 
 from bisect import insort
@@ -377,8 +378,8 @@ class Scheduler:
         self._runner.free_sequence(sequence.id)
 
     def preempt(self, sequence: Sequence, keep: int = 0, lost: bool = False) -> None:
-        """One that runs goes back to the queue, at the place of its age. Its sampler stays, and as much of its KV as `keep` says. `lost`:
-        the runner has none of it."""
+        """One that runs goes back to the queue, at the place of its age. Its sampler stays, and as much of its KV as
+        `keep` says. `lost`: the runner has none of it."""
         if lost:
             sequence.computed = 0
         self._release(sequence, keep)

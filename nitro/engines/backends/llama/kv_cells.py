@@ -7,8 +7,8 @@ import llama_cpp.llama_cpp as lib
 
 
 def save(context: Any, sequence: int) -> Any:
-    """A copy of what a sequence holds, as an array of bytes; None where llama.cpp cannot make one, or there is no memory
-    for it."""
+    """A copy of what a sequence holds, as an array of bytes; None where llama.cpp cannot make one, or there is no
+    memory for it."""
     size = lib.llama_state_seq_get_size(context, sequence)
     state = _bytes(size)
     return state if state and lib.llama_state_seq_get_data(context, state, size, sequence) == size else None
