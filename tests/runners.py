@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -210,16 +211,15 @@ class PonderingRunner(GatedRunner):
 
     def __init__(self, spec: EngineSpec):
         super().__init__(spec)
-        self.tokenizer = _Pondering(self._gate)
+        self.tokenizer = _Pondering(self._wait)
 
 
 class _Pondering(FakeTokenizer):
-    def __init__(self, gate: socket.socket):
-        self._gate = gate
+    def __init__(self, wait: Callable[[], None]):
+        self._wait = wait
 
     def encode(self, text: str) -> list[int]:
-        self._gate.sendall(b"?")
-        self._gate.recv(1)
+        self._wait()
         return super().encode(text)
 
 

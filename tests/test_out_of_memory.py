@@ -175,27 +175,29 @@ def allocated(pid: int) -> int:
 
 
 @linux
-@pytest.mark.parametrize("engine", ["llama", "mlx"])
-def test_a_prompt_that_a_real_engine_has_no_memory_for(serve, model: Path, engine: str) -> None:
-    """The engine may allocate little more than it has when it is loaded. A stream goes on, and so do new requests."""
-    server = serve(engine=engine, model=str(model), context=16384, parallel=3).ready()
+@pytest.mark.parametrize(
+    "engine, which, room, words", [("llama", "model", 6, 7000), ("mlx", "shallow_smollm", 36, 1500)]
+)
+def test_a_prompt_that_a_real_engine_has_no_memory_for(
+    serve, request: pytest.FixtureRequest, engine: str, which: str, room: int, words: int
+) -> None:
+    """The engine may allocate `room` MiB more than it has when it is loaded. A stream goes on, and so do new requests."""
+    file = request.getfixturevalue(which)
+    server = serve(engine=engine, model=str(file), context=8192, parallel=3).ready()
     client = server.client()
     say(client, "Hello", max_tokens=4)
     pid = server.engine.pid
-    limit = allocated(pid) + ROOM[engine] * MIB
+    limit = allocated(pid) + room * MIB
     resource.prlimit(pid, resource.RLIMIT_DATA, (limit, limit))
     options = {"extra_body": {"ignore_eos": True}, "max_tokens": 300}
     stream = say(client, "Once upon a time", stream=True, **options)
     next(stream)
     with pytest.raises(openai.InternalServerError) as caught:
-        say(client, "long " * 7000, max_tokens=4)
+        say(client, "long " * words, max_tokens=4)
     assert (caught.value.status_code, caught.value.code) == (503, "out_of_memory")
     assert sum(bool(chunk.choices[0].finish_reason) for chunk in stream) == 1
     assert say(client, "Hello", max_tokens=4).usage.completion_tokens == 4
     assert server.engine.restarts == 0 and server.engine.pid == pid
-
-
-ROOM = {"llama": 6, "mlx": 20}  # MiB; less than the prompt takes
 
 
 @linux

@@ -29,6 +29,7 @@ def reclaim_kv(scheduler: Scheduler, batch: list[Chunk]) -> list[Chunk] | None:
         assert youngest.slot is not None
         scheduler.prefixes.empty(youngest.slot)
         return None
+    youngest.alone = fits
     scheduler.preempt(youngest)
     return [chunk for chunk in batch if chunk.sequence_id != youngest.id]
 
