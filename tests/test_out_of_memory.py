@@ -181,7 +181,7 @@ def allocated(pid: int) -> int:
 def test_a_prompt_that_a_real_engine_has_no_memory_for(
     serve, request: pytest.FixtureRequest, engine: str, which: str, room: int, words: int
 ) -> None:
-    """The engine may allocate `room` MiB more than it has when it is loaded. A stream goes on, and so do new requests."""
+    """The engine may allocate `room` MiB more than it has when it is loaded. A stream goes on, as do new requests."""
     file = request.getfixturevalue(which)
     server = serve(engine=engine, model=str(file), context=8192, parallel=3).ready()
     client = server.client()

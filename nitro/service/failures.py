@@ -53,8 +53,8 @@ def as_api_error(error: BaseException, prompt: str = "messages") -> ApiError:
             return ApiError(503, str(error), type="server_error", code=OUT_OF_MEMORY)
         case EngineDown():
             again = None if error.again is None else max(math.ceil(error.again), RETRY_AFTER)
-            code = OUT_OF_MEMORY if isinstance(error, EngineOutOfMemory) else None
-            return ApiError(503, str(error), type="server_error", code=code, retry_after=again)
+            cause = OUT_OF_MEMORY if isinstance(error, EngineOutOfMemory) else None
+            return ApiError(503, str(error), type="server_error", code=cause, retry_after=again)
         case ServerClosing():
             return ApiError(503, str(error), type="server_error", retry_after=RETRY_AFTER)
         case StateError():

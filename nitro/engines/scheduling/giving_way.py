@@ -1,19 +1,35 @@
 """What gives way where a step does not fit: into the KV pool, or into the memory of the device. Pure policy."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from nitro.engines.runner import Chunk
-
-if TYPE_CHECKING:
-    from nitro.engines.scheduling.scheduler import Scheduler
+from nitro.engines.scheduling.prefix_cache import PrefixCache
+from nitro.engines.scheduling.sequence import Sequence
+from nitro.engines.types import ModelInfo
 
 LEAST_CHUNK = 32  # tokens of a prompt; smaller chunks save nothing that counts
 
 
-def reclaim_kv(scheduler: Scheduler, batch: list[Chunk]) -> list[Chunk] | None:
+class Planner(Protocol):
+    """What is needed of a scheduler."""
+
+    info: ModelInfo
+    prefixes: PrefixCache
+    running: list[Sequence]
+
+    @property
+    def kv_used(self) -> int:
+        """See Scheduler."""
+
+    def preempt(self, sequence: Sequence, *, lost: bool = False) -> None:
+        """See Scheduler."""
+
+    def restart(self) -> None:
+        """See Scheduler."""
+
+
+def reclaim_kv(scheduler: Planner, batch: list[Chunk]) -> list[Chunk] | None:
     """See Scheduler."""
     if any(chunk.draft for chunk in batch):
         for chunk in batch:
@@ -34,7 +50,7 @@ def reclaim_kv(scheduler: Scheduler, batch: list[Chunk]) -> list[Chunk] | None:
     return [chunk for chunk in batch if chunk.sequence_id != youngest.id]
 
 
-def relieve(scheduler: Scheduler, batch: list[Chunk], lost: Collection[int] | None) -> int | None:
+def relieve(scheduler: Planner, batch: list[Chunk], lost: Collection[int] | None) -> int | None:
     """After OutOfMemory, which has lost these slots, or all: have the next step take less. The sequence that must
     fail; None: none.
 

@@ -17,7 +17,7 @@ ROW = 96  # bytes for each number of a token's vector: a few layers' results at 
 SCORE = 8  # bytes of attention for each head, token and token that it looks at: float32, and its softmax
 GROWTH = 256  # tokens by which mlx-lm's KVCache grows
 EVERY = 64  # tokens that are computed before memory is looked at again
-SPARE = 16 * MIB  # for all that is not counted
+SPARE = 4 * MIB  # for all that is not counted
 
 
 class StepMemory:
