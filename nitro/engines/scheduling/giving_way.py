@@ -45,7 +45,7 @@ def reclaim_kv(scheduler: Planner, batch: list[Chunk]) -> list[Chunk] | None:
         assert youngest.slot is not None
         scheduler.prefixes.empty(youngest.slot)
         return None
-    youngest.alone = fits
+    youngest.alone, youngest.denied = fits and youngest.denied, fits
     scheduler.preempt(youngest)
     return [chunk for chunk in batch if chunk.sequence_id != youngest.id]
 

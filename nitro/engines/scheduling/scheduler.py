@@ -153,7 +153,7 @@ class Scheduler:
 
         Drafts go first, then an idle slot's cache. Where the pool has room by count, it is the host that has no memory
         for it: then what is offloaded there goes. Else the youngest sequence is preempted: its tokens stay, its KV is
-        computed again; where the host has no memory that is when nothing else is computed. None when there is nothing
+        computed again; where the host has none a second time, when nothing else is computed. None when there is nothing
         to free: the one running sequence, now without KV, must `fail`.
         """
         return giving_way.reclaim_kv(self, batch)

@@ -45,6 +45,7 @@ class Sequence:
     overtaken: int = field(init=False, default=0)  # times that a younger one went first
     leader: int | None = field(init=False, default=None)  # the sequence whose prefix it has waited for
     alone: bool = field(init=False, default=False)  # there is no memory to compute it beside others
+    denied: bool = field(init=False, default=False)  # the host had no memory for its KV beside others, the last time
     longest_chunk: int = field(init=False, default=ALL)  # tokens of its prompt that there is memory for at a time
     age: tuple[int, int] = field(init=False, default=(0, 0))  # round and number; smaller is older
 
