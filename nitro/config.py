@@ -221,7 +221,7 @@ class ServeConfig(EngineOptions, frozen=True, kw_only=True):
     def engine_spec(self, model: str, projector: str | None = None) -> EngineSpec:
         """What to start the engine with. `model`: the path that the server found for `self.model`; `projector`: what
         was found beside it. Raises StartError where there is no model for `self.draft`, no file of `self.mmproj`, or
-        `self.lora` cannot be."""
+        `self.lora` or `self.engine_memory` cannot be."""
         options = {name: getattr(self, name) for name in EngineOptions.__struct_fields__}
         options |= self.own_settings()[1].options
         options["draft"] = model_source.find_draft(options["draft"], options["engine"])
