@@ -13,10 +13,12 @@ import anthropic
 import httpx
 import openai
 import pytest
+from jsonschema_rs import validator_for
 from runners import Gate
 from running import CEILING, FAKE, RunningServer, sdk, server_process
 from tiny_models import write_gguf
 
+from nitro.api.openapi.document import document
 from nitro.config import ServeConfig
 from nitro.keys import keys_file
 from nitro.keys.key import Key, digest, new_secret, now
@@ -279,6 +281,7 @@ def test_usage(many: Many) -> None:
         "name": "", "admin": False, "expires": None, "running": 0, "requests": None, "tokens": None,
     }  # fmt: skip
     rows = {row["model"]: row for row in own["data"]}
+    validator_for({**document(), "$ref": "#/components/schemas/KeyUsageList"}).validate(own)
     assert {row["key"] for row in own["data"]} == {"counted"}
     assert set(rows) == {FAKE_ID, None}, "a refused one was computed by no model"
     assert (rows[FAKE_ID]["requests"], rows[None]["requests"]) == (2, 1)
