@@ -218,7 +218,9 @@ class HttpProtocol(HttpToolsProtocol):
         Closing a socket that holds unread data resets it, and the client may lose the reply. So the client may first
         finish what it is sending.
         """
-        if not self._receiving or self.transport.is_closing():
+        if self.transport.is_closing():
+            return  # asyncio's transport of TLS must not be closed twice: it would forget what it closes
+        if not self._receiving:
             return self.transport.close()
         self._closing = True
         self.pipeline.clear()
@@ -228,7 +230,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The server stops: close when the reply that is under way has ended."""
-        super().shutdown()
+        if not self.transport.is_closing():
+            super().shutdown()
         self._leave()
 
     def timeout_keep_alive_handler(self) -> None:

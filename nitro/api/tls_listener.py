@@ -93,7 +93,8 @@ class Handshake:
         """Count it, and shake hands; or close it, or another one, if there are too many."""
         evicted = self._listener.connections.add(self)
         if evicted is self:
-            return self._sock.close()
+            self._sock.close()
+            return
         if evicted is not None:
             evicted.transport.abort()
         self._listener.open_ones.add(self)
@@ -137,7 +138,12 @@ class Handshake:
     async def _readable(self) -> None:
         loop = asyncio.get_running_loop()
         there: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(self._sock, lambda: there.done() or there.set_result(None))
+
+        def ready() -> None:
+            if not there.done():
+                there.set_result(None)
+
+        loop.add_reader(self._sock, ready)
         try:
             await there
         finally:

@@ -61,7 +61,7 @@ def with_server(command: Callable[..., Any]) -> Any:
     return run
 
 
-def with_ca(command: Command) -> Command:
+def with_ca(command: Callable[..., Any]) -> Any:
     """--ca, a file with certificates, or None."""
     help = "File with certificates of authorities to trust in TLS, in place of the system's."
     return option("--ca", help=help, type=click.Path(path_type=Path))(command)

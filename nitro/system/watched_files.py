@@ -16,7 +16,8 @@ log = logging.getLogger("nitro")
 PERIOD = 2.0  # seconds between two looks
 
 # What changes with a file: where it lies (a link that leads elsewhere is another file), its size, its time.
-_Stamp = tuple[tuple[int, int, int, int] | None, ...]
+_File = tuple[int, int, int, int] | None  # None: it is not there
+_Stamp = tuple[_File, ...]
 
 
 class WatchedFiles:
@@ -76,7 +77,7 @@ class _Group:
 
 
 def _stamp(paths: Sequence[Path]) -> _Stamp:
-    found = []
+    found: list[_File] = []
     for path in paths:
         try:
             about = path.stat()
