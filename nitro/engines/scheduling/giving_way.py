@@ -77,4 +77,6 @@ def relieve(scheduler: Planner, batch: list[Chunk], lost: Collection[int] | None
     if LEAST_CHUNK <= smaller < sequence.longest_chunk:
         sequence.longest_chunk = smaller
         return None
+    if sequence.slot is not None:
+        scheduler.prefixes.empty(sequence.slot)
     return sequence.id
