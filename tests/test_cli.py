@@ -98,6 +98,8 @@ OPTIONS: list[tuple[str, str, str, Any, str, Any]] = [
     ("--max-media-size", "max_media_size", "1", 1, "64", 64),
     ("--max-image-pixels", "max_image_pixels", "1", 1, "1000000", 1_000_000),
     ("--max-audio-seconds", "max_audio_seconds", "1", 1, "60", 60),
+    ("--engine-memory", "engine_memory", "12G", "12G", "4096", "4096"),
+    ("--stall-timeout", "stall_timeout", "120", 120.0, "0.5", 0.5),
     ("--embedding-overflow", "embedding_overflow", "truncate", "truncate", "mean", "mean"),
     ("--keys", "keys", "k.toml", Path("k.toml"), "l.toml", Path("l.toml")),
     ("--log-level", "log_level", "debug", "debug", "error", "error"),

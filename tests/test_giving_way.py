@@ -126,6 +126,19 @@ def test_idle_caches_give_way_before_anybody_waits() -> None:
     assert not any(preempted)
 
 
+@pytest.mark.parametrize("loses", LOSSES)
+def test_nobody_fails_for_what_idle_caches_hold(loses: str) -> None:
+    """Also where they are lost by the attempt itself: that makes room."""
+    ended = run(Device(132, loses=loses, parallel=1), [1, 1], max_tokens=67)
+    assert {output.finish for output in ended.values()} == {"length"}
+
+
+def test_what_has_failed_holds_nothing() -> None:
+    """Of a prompt that fits in part; the next request needs the room."""
+    ended = run(Device(176, row=0.5, parallel=1), [256, 11], max_tokens=1)
+    assert [output.finish for _, output in sorted(ended.items())] == ["error", "length"]
+
+
 @settings(deadline=None, max_examples=150)
 @given(
     size=st.integers(50, 1500),

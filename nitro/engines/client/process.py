@@ -20,7 +20,7 @@ class EngineProcess(ChildProcess):
     name = "engine process"
     _marks: CrashMarks | None = None  # while it is not reaped
     _last: Set[int] = frozenset()  # what it was at work on, once it is
-    _spawned: SpawnedEngine
+    _spawned: SpawnedEngine | None = None  # with what the system says of its end
     lacked_memory = False  # whether the system ended it for want of memory, as far as is known
 
     @classmethod
@@ -50,9 +50,8 @@ class EngineProcess(ChildProcess):
     async def how_it_ended(self) -> str:
         """See ChildProcess. What the system or the process itself has said of the cause is in it."""
         said = await super().how_it_ended()
-        status = self.status
-        spawned = self._spawned
-        if status == -signal.SIGKILL and (why := spawned.witness.reason(spawned.bound, self.peak)):
+        status, spawned = self.status, self._spawned
+        if spawned and status == -signal.SIGKILL and (why := spawned.witness.reason(spawned.bound, self.peak)):
             self.lacked_memory = True
             return why
         words, at = self._marks.words() if self._marks else ("", 0.0)
@@ -62,7 +61,7 @@ class EngineProcess(ChildProcess):
     async def reap(self) -> None:
         """See ChildProcess. Its shared memory goes as well, which else waited for the garbage collector."""
         await super().reap()
-        if self._spawned.bound:
+        if self._spawned and self._spawned.bound:
             self._spawned.bound.release()
         if self._marks:
             marks, self._marks = self._marks, None

@@ -61,13 +61,15 @@ def relieve(scheduler: Planner, batch: list[Chunk], lost: Collection[int] | None
     largest = max(batch, key=lambda chunk: (chunk.size, chunk.stop))
     sequence = next(running for running in scheduler.running if running.id == largest.sequence_id)
     is_alone = len(scheduler.running) == 1
+    had_idle = bool(scheduler.prefixes.slots.items())
     if lost is None:
         scheduler.restart()
     else:
         for running in [running for running in scheduler.running if running.slot in lost]:
             scheduler.preempt(running, lost=True)
-        if scheduler.prefixes.empty_idle():
-            return None
+        scheduler.prefixes.empty_idle()
+    if had_idle:
+        return None
     if not is_alone:
         sequence.alone = True
         if sequence.slot is not None:
@@ -77,4 +79,6 @@ def relieve(scheduler: Planner, batch: list[Chunk], lost: Collection[int] | None
     if LEAST_CHUNK <= smaller < sequence.longest_chunk:
         sequence.longest_chunk = smaller
         return None
+    if sequence.slot is not None:
+        scheduler.prefixes.empty(sequence.slot)
     return sequence.id

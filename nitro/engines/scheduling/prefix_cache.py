@@ -157,12 +157,10 @@ class PrefixCache:
             self._drop(oldest)
         return oldest is not None
 
-    def empty_idle(self) -> bool:
-        """Empty every idle slot. False where all are."""
-        held = self.slots.items()
-        for slot, _, _ in held:
+    def empty_idle(self) -> None:
+        """Empty every idle slot."""
+        for slot, _, _ in self.slots.items():
             self._drop(slot)
-        return bool(held)
 
     def empty(self, slot: int) -> None:
         """Empty a busy slot."""
