@@ -19,6 +19,7 @@ from nitro.bench import client
 from nitro.state import database
 from soak import servers
 from soak.connection import Unanswered, ask, connected, get, post
+from soak.goals import SERVER_KILLS
 from soak.report import Figure, Findings
 
 RESPONSES = "/v1/responses"
@@ -215,7 +216,7 @@ def check_file(folder: Path, seen: Seen) -> None:
 
 def run(options: argparse.Namespace) -> Findings:
     """The section."""
-    kills, count = (options.count or 4, 60) if options.short else (options.count or 50, 200)
+    kills, count = (options.count or 4, 60) if options.short else (options.count or 100, 200)
     return run_kills(kills, count, options.seed)
 
 
@@ -241,11 +242,11 @@ def run_kills(kills: int, count: int, seed: int) -> Findings:
     findings.faults = seen.faults
     outcomes = ", ".join(f"{n} {what}" for what, n in sorted(seen.outcomes.items()))
     findings.figures = [
-        Figure("kills of the server", str(seen.kills), str(kills), seen.kills == kills),
+        Figure("kills of the server", str(seen.kills), str(kills), seen.kills == kills).of(SERVER_KILLS),
         Figure("responses", outcomes),
-        Figure("told to be completed, and there", str(len(seen.completed))),
-        Figure.none("lost, doubled, changed, or in progress for ever", seen.faults.total()),
+        Figure("told to be completed, and there", str(len(seen.completed))).of(SERVER_KILLS),
+        Figure.none("lost, doubled, changed, or in progress for ever", seen.faults.total()).of(SERVER_KILLS),
         Figure("the database at the end", f"{size / 2**20:.1f} MiB"),
-        Figure("ends by itself when told to", "yes" if by_itself else "no", "yes", by_itself),
+        Figure.yes("ends by itself when told to", by_itself),
     ]
     return findings
